@@ -1,0 +1,91 @@
+//! Proto3 JSON by type name, from the descriptors: the one place where JSON becomes protobuf and back.
+
+use std::sync::LazyLock;
+
+use prost::Message;
+use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, SerializeOptions};
+
+static DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+static POOL: LazyLock<Option<DescriptorPool>> =
+    LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS).ok());
+
+/// Why JSON could not be turned into a message, or a message into JSON.
+#[derive(Debug, thiserror::Error)]
+pub enum JsonError {
+    /// The contract has no such type.
+    #[error("the contract has no message type `{0}`")]
+    UnknownType(String),
+    /// The JSON does not fit the type.
+    #[error("the JSON does not fit `{message_type}`: {reason}")]
+    Json {
+        /// Full name of the type.
+        message_type: String,
+        /// Where and why, in words.
+        reason: String,
+    },
+    /// The bytes do not decode as the type.
+    #[error("the bytes do not decode as `{message_type}`: {reason}")]
+    Bytes {
+        /// Full name of the type.
+        message_type: String,
+        /// Why, in words.
+        reason: String,
+    },
+}
+
+fn descriptor(message_type: &str) -> Result<prost_reflect::MessageDescriptor, JsonError> {
+    POOL.as_ref()
+        .and_then(|pool| pool.get_message_by_name(message_type))
+        .ok_or_else(|| JsonError::UnknownType(message_type.to_owned()))
+}
+
+/// Encodes proto3 JSON as protobuf bytes of the named type. Unknown fields are refused.
+///
+/// # Errors
+/// The type is not in the contract, or the JSON does not fit it.
+pub fn from_json(message_type: &str, json: &[u8]) -> Result<Vec<u8>, JsonError> {
+    let refused = |reason: String| JsonError::Json {
+        message_type: message_type.to_owned(),
+        reason,
+    };
+    let mut reader = serde_json::Deserializer::from_slice(json);
+    let options = DeserializeOptions::new().deny_unknown_fields(true);
+    let message = DynamicMessage::deserialize_with_options(
+        descriptor(message_type)?,
+        &mut reader,
+        &options,
+    )
+    .map_err(|error| refused(error.to_string()))?;
+    reader.end().map_err(|error| refused(error.to_string()))?;
+    Ok(message.encode_to_vec())
+}
+
+/// Decodes protobuf bytes of the named type as proto3 JSON, fields at their default left out.
+///
+/// # Errors
+/// The type is not in the contract, or the bytes do not decode as it.
+pub fn to_json(message_type: &str, bytes: &[u8]) -> Result<serde_json::Value, JsonError> {
+    let broken = |reason: String| JsonError::Bytes {
+        message_type: message_type.to_owned(),
+        reason,
+    };
+    let message = DynamicMessage::decode(descriptor(message_type)?, bytes)
+        .map_err(|error| broken(error.to_string()))?;
+    message
+        .serialize_with_options(serde_json::value::Serializer, &SerializeOptions::new())
+        .map_err(|error| broken(error.to_string()))
+}
+
+/// Full names of all message types of the contract, sorted.
+#[must_use]
+pub fn message_types() -> Vec<String> {
+    let mut names: Vec<String> = POOL
+        .iter()
+        .flat_map(DescriptorPool::all_messages)
+        .map(|message| message.full_name().to_owned())
+        .filter(|name| name.starts_with("holdfast."))
+        .collect();
+    names.sort();
+    names
+}

@@ -1,0 +1,38 @@
+//! The contract: every command and event as a protobuf type, and proto3 JSON for people and other systems.
+
+mod json;
+
+#[expect(
+    missing_docs,
+    unreachable_pub,
+    clippy::as_conversions,
+    clippy::allow_attributes_without_reason,
+    reason = "generated; the .proto files carry the documentation"
+)]
+mod contract {
+    include!(concat!(env!("OUT_DIR"), "/contract.rs"));
+}
+
+pub use contract::holdfast::{common, inventory, orders, payments, rounds};
+pub use json::{JsonError, from_json, message_types, to_json};
+/// Google's well-known types that the contract uses.
+pub mod well_known {
+    pub use prost_types::{Duration, Timestamp};
+}
+pub use prost::{Message, Name};
+
+/// Short name of a full type name: `OrderPlaced` of `holdfast.orders.v1.OrderPlaced`.
+#[must_use]
+pub fn short_name(message_type: &str) -> &str {
+    message_type.rsplit('.').next().unwrap_or(message_type)
+}
+
+/// Service that owns a type: `orders` of `holdfast.orders.v1.OrderPlaced`. `None` for types outside the contract.
+#[must_use]
+pub fn owner(message_type: &str) -> Option<&str> {
+    let mut parts = message_type.split('.');
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some("holdfast"), Some(service), Some("v1"), Some(_)) => Some(service),
+        _ => None,
+    }
+}

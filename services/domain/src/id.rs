@@ -1,0 +1,92 @@
+//! Ids: one type per thing, so that none can be taken for another.
+
+use std::fmt;
+
+use uuid::Uuid;
+
+use crate::Rejection;
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident, $field:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub Uuid);
+
+        impl $name {
+            /// Reads the id from the text of a message field.
+            ///
+            /// # Errors
+            /// The text is not a UUID, or it is the nil UUID.
+            pub fn parse(text: &str) -> Result<Self, Rejection> {
+                match Uuid::try_parse(text) {
+                    Ok(id) if !id.is_nil() => Ok(Self(id)),
+                    Ok(_) => Err(Rejection::new("INVALID_ID", concat!($field, " is the nil UUID; give every one its own"))),
+                    Err(_) => Err(Rejection::new(
+                        "INVALID_ID",
+                        format!(concat!($field, " must be a UUID, not {:?}"), crate::text::excerpt(text)),
+                    )),
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+uuid_id!(
+    /// An order, named by its publisher.
+    OrderId, "order_id"
+);
+uuid_id!(
+    /// A round, named by who opened it.
+    RoundId, "round_id"
+);
+uuid_id!(
+    /// One attempt's payment of an order.
+    PaymentId, "payment_id"
+);
+uuid_id!(
+    /// A refund; it names the refund for ever, so it is also what makes a repeated request harmless.
+    RefundId, "refund_id"
+);
+
+/// Which try at holding this is: 1 when the order is placed, one more at each reinstatement.
+pub type Attempt = i32;
+
+/// What names a hold, and a payment, of one attempt of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HoldKey {
+    /// The order that holds.
+    pub order_id: OrderId,
+    /// Its attempt: messages of an older one can never touch a newer one's hold.
+    pub attempt: Attempt,
+}
+
+impl HoldKey {
+    /// Reads the key from the fields of an event.
+    ///
+    /// # Errors
+    /// The order id is not a UUID, or the attempt is below 1.
+    pub fn parse(order_id: &str, attempt: Attempt) -> Result<Self, Rejection> {
+        if attempt < 1 {
+            return Err(Rejection::new("INVALID_ATTEMPT", format!("attempt must be at least 1, not {attempt}")));
+        }
+        Ok(Self { order_id: OrderId::parse(order_id)?, attempt })
+    }
+
+    /// The payment of this attempt. Derived, so that every service names the same one without asking.
+    #[must_use]
+    pub fn payment_id(self) -> PaymentId {
+        PaymentId(Uuid::new_v5(&self.order_id.0, format!("payment.{}", self.attempt).as_bytes()))
+    }
+}
+
+impl fmt::Display for HoldKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.order_id, self.attempt)
+    }
+}

@@ -1,0 +1,16 @@
+//! The words all services share: ids, money, time, rejections, and the one state machine of a hold. Knows no IO.
+
+pub mod hold;
+mod id;
+mod money;
+mod product;
+mod rejection;
+mod text;
+mod timestamp;
+
+pub use id::{Attempt, HoldKey, OrderId, PaymentId, RefundId, RoundId};
+pub use money::{AMOUNT_MAX, Currency, Money};
+pub use product::{Lines, QUANTITY_MAX, Sku, lines_from_wire, lines_to_wire};
+pub use rejection::{Refusal, Rejection};
+pub use text::text;
+pub use timestamp::Timestamp;
