@@ -1,0 +1,27 @@
+-- The log: every event of every service, append-only. Two guards: one event per place in a stream, one event per id.
+create table log.events (
+    position bigint generated always as identity primary key,
+    stream text not null,
+    version bigint not null check (version > 0),
+    event_id uuid not null unique,
+    type text not null,
+    data bytea not null,
+    correlation_id uuid not null,
+    causation_id uuid not null,
+    -- W3C trace context of what caused it, if the sender gave one.
+    traceparent text,
+    recorded_at timestamptz not null,
+    unique (stream, version)
+);
+
+create function log.refuse_change() returns trigger language plpgsql as $$
+begin
+    raise exception 'the log is append-only: % of log.events is refused', tg_op;
+end
+$$;
+
+-- Not even the owner changes it by mistake.
+create trigger append_only before update or delete or truncate on log.events
+    for each statement execute function log.refuse_change();
+
+grant select, insert on log.events to holdfast_worker;

@@ -1,0 +1,167 @@
+//! The one trait a service implements. Everything but `load` and `save` is pure.
+
+use std::{collections::BTreeMap, fmt::Debug, future::Future, time::Duration};
+
+use domain::{Refusal, Rejection, Timestamp};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// A service: what it decides, and how its rows are loaded and saved. The runtime does the rest.
+pub trait Service: Send + Sync + 'static {
+    /// Its name, which is also its schema, the prefix of its subjects (`cmd.<name>.…`) and of its durable consumers.
+    const NAME: &'static str;
+
+    /// Full type names of the commands it takes from outside: `holdfast.orders.v1.PlaceOrder`.
+    const COMMANDS: &'static [&'static str];
+
+    /// Full type names of the events of other services that it reacts to.
+    const REACTS_TO: &'static [&'static str];
+
+    /// An intent, from outside, from a policy, from a timer or from an effect.
+    type Command: Debug + Send + Sync;
+
+    /// A fact of this service.
+    type Event: Debug + Send + Sync;
+
+    /// The rows of this service that a batch touches; in an audit, all of them.
+    type World: Default + Send + Sync;
+
+    /// Reads a command from outside. `id` is the id of the command. Checks all that can be checked without state.
+    ///
+    /// # Errors
+    /// What the sender did wrong.
+    fn command(message_type: &str, data: &[u8], id: Uuid) -> Result<Self::Command, Rejection>;
+
+    /// The policy: what this service does about an event of another.
+    ///
+    /// # Errors
+    /// The event does not decode: a defect, for it is from the log.
+    fn react(message_type: &str, data: &[u8]) -> Result<Vec<Self::Command>, Rejection>;
+
+    /// What this service does when the timer of one of its streams is due.
+    fn on_timer(stream: &str) -> Option<Self::Command>;
+
+    /// What a command causes in this world, at this time. An empty list: it is as it should be already.
+    ///
+    /// # Errors
+    /// Business says no, or an invariant is broken.
+    fn decide(world: &Self::World, command: &Self::Command, at: Timestamp) -> Result<Vec<Self::Event>, Refusal>;
+
+    /// Makes an event true in this world. Total: it cannot fail, and it hides nothing.
+    fn evolve(world: &mut Self::World, event: &Self::Event);
+
+    /// The event's place in its stream (after `evolve` took it in) and its bytes.
+    fn record(world: &Self::World, event: &Self::Event) -> Record;
+
+    /// Reads an event of this service back from the log.
+    ///
+    /// # Errors
+    /// The event does not decode.
+    fn event(message_type: &str, data: &[u8]) -> Result<Self::Event, Rejection>;
+
+    /// What an event does to the timer of its stream.
+    fn timer(_event: &Self::Event) -> Option<Timer> {
+        None
+    }
+
+    /// The outside call that an event asks for.
+    fn effect(_event: &Self::Event) -> Option<Effect> {
+        None
+    }
+
+    /// Makes an outside call. Called with a lease, never inside a database transaction.
+    fn perform(&self, _effect: Claimed) -> impl Future<Output = Verdict<Self::Command>> + Send {
+        async { Verdict::Retry { error: "this service makes no outside calls".to_owned() } }
+    }
+
+    /// Locks and loads every row that these commands touch, in key order.
+    fn load(
+        connection: &mut PgConnection,
+        commands: &[&Self::Command],
+    ) -> impl Future<Output = Result<Self::World, sqlx::Error>> + Send;
+
+    /// Writes the rows that changed, one statement a table.
+    fn save(connection: &mut PgConnection, world: &Self::World) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// Loads every row, without locks: for audits, in a snapshot.
+    fn load_all(connection: &mut PgConnection) -> impl Future<Output = Result<Self::World, sqlx::Error>> + Send;
+
+    /// Every row in words, by a name that sorts it: equal words mean equal rows.
+    fn describe(world: &Self::World) -> BTreeMap<String, String>;
+
+    /// The row, in the words of [`Service::describe`], that an event changed: to name the event where row and fold part.
+    fn rows_of(event: &Self::Event) -> Vec<String>;
+}
+
+/// An event's place and its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The stream it belongs to: `order-<uuid>`.
+    pub stream: String,
+    /// The stream's version with it: 1 for the first event.
+    pub version: i64,
+    /// Full type name: `holdfast.orders.v1.OrderPlaced`.
+    pub message_type: &'static str,
+    /// Protobuf bytes.
+    pub data: Vec<u8>,
+}
+
+/// What an event does to the timer of its stream. A stream has at most one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timer {
+    /// Be woken at this time.
+    Set(Timestamp),
+    /// Nothing is due any more.
+    Clear,
+}
+
+/// An outside call to be made after the commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effect {
+    /// The idempotency key that the outside gets: the same call always has the same.
+    pub key: String,
+    /// Full type name of what `data` is.
+    pub message_type: &'static str,
+    /// Protobuf bytes of what to do.
+    pub data: Vec<u8>,
+    /// After this its outcome counts as unknown.
+    pub deadline: Timestamp,
+}
+
+/// An effect whose lease this process holds.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// The idempotency key.
+    pub key: String,
+    /// Full type name of what `data` is.
+    pub message_type: String,
+    /// Protobuf bytes of what to do.
+    pub data: Vec<u8>,
+    /// Which try this is, from 1. Above 1, an earlier one may have reached the outside although nobody heard of it.
+    pub attempt: u32,
+    /// After this its outcome counts as unknown.
+    pub deadline: Timestamp,
+    /// Now.
+    pub now: Timestamp,
+    /// What the last try ended with, if it came to an end.
+    pub last_error: Option<String>,
+}
+
+/// How an outside call ended.
+#[derive(Debug)]
+pub enum Verdict<C> {
+    /// It is over: this command records how.
+    Done(C),
+    /// It may succeed later: try again after a backoff.
+    Retry {
+        /// What went wrong, for the operator.
+        error: String,
+    },
+    /// Look again after this time; does not back off further.
+    Wait {
+        /// How long.
+        after: Duration,
+        /// What is being waited for, for the operator.
+        error: String,
+    },
+}
