@@ -4,6 +4,8 @@ create table log.events (
     stream text not null,
     version bigint not null check (version > 0),
     event_id uuid not null unique,
+    -- Who wrote it, and what it is: `orders`, `holdfast.orders.v1.OrderPlaced`.
+    service text not null,
     type text not null,
     data bytea not null,
     correlation_id uuid not null,

@@ -5,8 +5,6 @@ mod json;
 #[expect(
     missing_docs,
     unreachable_pub,
-    clippy::as_conversions,
-    clippy::allow_attributes_without_reason,
     reason = "generated; the .proto files carry the documentation"
 )]
 mod contract {
@@ -20,6 +18,9 @@ pub mod well_known {
     pub use prost_types::{Duration, Timestamp};
 }
 pub use prost::{Message, Name};
+
+/// The services, each of which owns one package, one schema and one prefix of subjects.
+pub const SERVICES: [&str; 4] = ["orders", "inventory", "rounds", "payments"];
 
 /// Short name of a full type name: `OrderPlaced` of `holdfast.orders.v1.OrderPlaced`.
 #[must_use]

@@ -1,4 +1,50 @@
 //! The imperative shell of every worker: consume, load, decide, commit, relay. Knows no business word.
+//!
+//! Read it in this order: [`service`] is what a service implements; [`worker`] runs it; `consumer` takes messages in, `job`
+//! reads them, `batch` commits them; `relay` publishes what was committed.
 
 pub mod service;
+
 pub mod rows;
+
+pub mod worker;
+
+mod consumer;
+
+mod job;
+
+mod draft;
+
+mod batch;
+
+pub mod event_store;
+
+pub mod gap;
+
+mod relay;
+
+mod timers;
+
+mod effects;
+
+mod dead_letter;
+
+pub mod broker;
+
+pub mod message;
+
+pub mod config;
+
+pub mod error;
+
+pub mod retry;
+
+pub mod clock;
+
+pub mod shutdown;
+
+pub mod health;
+
+pub mod telemetry;
+
+pub use worker::{Context, run};

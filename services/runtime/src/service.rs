@@ -6,6 +6,8 @@ use domain::{Refusal, Rejection, Timestamp};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::worker::Context;
+
 /// A service: what it decides, and how its rows are loaded and saved. The runtime does the rest.
 pub trait Service: Send + Sync + 'static {
     /// Its name, which is also its schema, the prefix of its subjects (`cmd.<name>.…`) and of its durable consumers.
@@ -74,6 +76,11 @@ pub trait Service: Send + Sync + 'static {
         async { Verdict::Retry { error: "this service makes no outside calls".to_owned() } }
     }
 
+    /// Whatever else this service runs beside its worker, until the context's shutdown is pulled.
+    fn companion(&self, _context: Context) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+
     /// Locks and loads every row that these commands touch, in key order.
     fn load(
         connection: &mut PgConnection,
@@ -81,7 +88,8 @@ pub trait Service: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Self::World, sqlx::Error>> + Send;
 
     /// Writes the rows that changed, one statement a table.
-    fn save(connection: &mut PgConnection, world: &Self::World) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+    fn save(connection: &mut PgConnection, world: &Self::World)
+    -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
     /// Loads every row, without locks: for audits, in a snapshot.
     fn load_all(connection: &mut PgConnection) -> impl Future<Output = Result<Self::World, sqlx::Error>> + Send;

@@ -1,0 +1,334 @@
+//! The batch: many jobs, one transaction, one fsync. Transient faults retry in place; a permanent one is bisected until the
+//! culprit stands alone, is kept as a dead letter, and the rest proceeds.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use domain::{Rejection, Timestamp};
+use sqlx::{PgConnection, PgPool, Row};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::{
+    clock,
+    config::{self, ms},
+    dead_letter,
+    draft::{Answered, DeadLetter, Draft, Poison, draft, rejected},
+    effects,
+    error::Error,
+    event_store::{self, BEGIN},
+    job::{self, Job, Work},
+    retry,
+    service::Service,
+    shutdown::Shutdown,
+    telemetry, timers,
+};
+
+/// What became of a batch.
+#[derive(Debug, Default)]
+pub(crate) struct Done {
+    /// One per job, in order: what its sender hears.
+    pub(crate) replies: Vec<Option<Vec<u8>>>,
+    /// What others may want to be woken for.
+    pub(crate) news: News,
+}
+
+/// What a commit changed that somebody may wait for.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct News {
+    pub(crate) events: usize,
+    pub(crate) effects: bool,
+    pub(crate) timers: bool,
+    pub(crate) timers_claimed: usize,
+}
+
+impl News {
+    fn add(&mut self, other: Self) {
+        self.events += other.events;
+        self.effects |= other.effects;
+        self.timers |= other.timers;
+        self.timers_claimed += other.timers_claimed;
+    }
+}
+
+/// Commits jobs of one service.
+#[derive(Debug, Clone)]
+pub(crate) struct Batches {
+    pool: PgPool,
+    conflict_tries_max: u32,
+    shutdown: Shutdown,
+}
+
+enum Failure {
+    Poison(Poison),
+    Error(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl Batches {
+    pub(crate) fn new(pool: PgPool, settings: &config::Consumer, shutdown: Shutdown) -> Self {
+        Self { pool, conflict_tries_max: settings.conflict_tries_max, shutdown }
+    }
+
+    /// Commits all jobs, each whole or as a dead letter. `None`: asked to stop before the database came back.
+    pub(crate) async fn settle<S: Service>(&self, jobs: &[Job<S::Command>]) -> Option<Done> {
+        let mut done = Done { replies: vec![None; jobs.len()], news: News::default() };
+        let mut ranges = VecDeque::from([(0, jobs.len())]);
+        while let Some((start, end)) = ranges.pop_front() {
+            let slice = jobs.get(start..end).unwrap_or_default();
+            if slice.is_empty() {
+                continue;
+            }
+            match self.patiently(|| self.commit::<S>(slice)).await? {
+                Ok(part) => {
+                    done.news.add(part.news);
+                    for (slot, reply) in done.replies.iter_mut().skip(start).zip(part.replies) {
+                        *slot = reply;
+                    }
+                }
+                Err(Failure::Poison(poison)) => {
+                    let culprit = start + poison.job;
+                    ranges.push_front((culprit + 1, end));
+                    ranges.push_front((start, culprit));
+                    self.bury_at::<S>(jobs, culprit, poison.rejection, &mut done).await?;
+                }
+                Err(Failure::Error(error)) if slice.len() == 1 => {
+                    let rejection = Rejection::new("NOT_HANDLED", error.chain());
+                    self.bury_at::<S>(jobs, start, rejection, &mut done).await?;
+                }
+                Err(Failure::Error(error)) => {
+                    tracing::warn!(
+                        service = S::NAME,
+                        jobs = slice.len(),
+                        error = error.chain(),
+                        "taking a batch apart"
+                    );
+                    let middle = start + slice.len() / 2;
+                    ranges.push_front((middle, end));
+                    ranges.push_front((start, middle));
+                }
+            }
+        }
+        Some(done)
+    }
+
+    /// Does what is due, at most `limit` timers in one transaction.
+    pub(crate) async fn settle_timers<S: Service>(&self, limit: i64) -> Option<Done> {
+        match self.patiently(|| self.commit_timers::<S>(limit)).await? {
+            Ok(done) => Some(done),
+            Err(failure) if limit == 1 => {
+                let rejection = match failure {
+                    Failure::Poison(poison) => poison.rejection,
+                    Failure::Error(error) => Rejection::new("NOT_HANDLED", error.chain()),
+                };
+                self.patiently(|| self.bury_timer::<S>(rejection.clone())).await?.ok()
+            }
+            // One at a time, the culprit will stand alone.
+            Err(_several) => {
+                tracing::warn!(service = S::NAME, "taking a batch of timers apart");
+                let mut done = Done::default();
+                for _ in 0..limit {
+                    let one = Box::pin(self.settle_timers::<S>(1)).await?;
+                    if one.news.timers_claimed == 0 {
+                        break;
+                    }
+                    done.news.add(one.news);
+                }
+                Some(done)
+            }
+        }
+    }
+
+    /// Tries until it works or will never work. `None`: asked to stop while the surroundings fail.
+    async fn patiently<T, F>(&self, attempt: impl Fn() -> F) -> Option<Result<T, Failure>>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let mut waits = retry::backoff(ms(50), ms(2_000));
+        let mut conflicts = 0;
+        loop {
+            match attempt().await {
+                Err(Failure::Error(Error::Conflict { what, source })) => {
+                    conflicts += 1;
+                    telemetry::conflict();
+                    if conflicts >= self.conflict_tries_max {
+                        let failure = Error::Permanent { what, source: source.into() };
+                        return Some(Err(Failure::Error(failure)));
+                    }
+                }
+                Err(Failure::Error(error @ Error::Transient { .. })) => {
+                    tracing::warn!(error = error.chain(), "trying again");
+                    if self.shutdown.is_pulled() {
+                        return None;
+                    }
+                    clock::sleep(waits.next().unwrap_or(ms(2_000))).await;
+                }
+                settled => return Some(settled),
+            }
+        }
+    }
+
+    async fn commit<S: Service>(&self, jobs: &[Job<S::Command>]) -> Result<Done, Failure> {
+        let at = clock::now();
+        let database = |what| move |error| Error::database(what, error);
+        let mut transaction = self.pool.begin_with(BEGIN).await.map_err(database("beginning a transaction"))?;
+        let known = answered(&mut transaction, jobs).await.map_err(database("reading the inbox"))?;
+        let (draft, news) = self.decide_and_write::<S>(&mut transaction, jobs, &known, at).await?;
+        if draft.is_empty() && news.events == 0 {
+            transaction.rollback().await.map_err(database("ending a transaction"))?;
+        } else {
+            transaction.commit().await.map_err(database("committing"))?;
+        }
+        Ok(Done { replies: draft.replies, news })
+    }
+
+    async fn commit_timers<S: Service>(&self, limit: i64) -> Result<Done, Failure> {
+        let at = clock::now();
+        let database = |what| move |error| Error::database(what, error);
+        let mut transaction = self.pool.begin_with(BEGIN).await.map_err(database("beginning a transaction"))?;
+        let due = timers::claim(&mut transaction, at, limit).await.map_err(database("claiming timers"))?;
+        if due.is_empty() {
+            return Ok(Done::default());
+        }
+        telemetry::timers_claimed(S::NAME, &due, at);
+        let jobs: Vec<_> = due.iter().map(|timer| job::timer::<S>(&timer.stream, timer.due_at)).collect();
+        let (_, mut news) = self.decide_and_write::<S>(&mut transaction, &jobs, &BTreeMap::new(), at).await?;
+        transaction.commit().await.map_err(database("committing"))?;
+        news.timers_claimed = due.len();
+        Ok(Done { replies: Vec::new(), news })
+    }
+
+    async fn decide_and_write<S: Service>(
+        &self,
+        connection: &mut PgConnection,
+        jobs: &[Job<S::Command>],
+        known: &BTreeMap<Uuid, Answered>,
+        at: Timestamp,
+    ) -> Result<(Draft, News), Failure> {
+        let commands: Vec<&S::Command> = jobs.iter().flat_map(Job::commands).collect();
+        let mut world = if commands.is_empty() {
+            S::World::default()
+        } else {
+            S::load(connection, &commands).await.map_err(|error| Error::database("loading rows", error))?
+        };
+        let draft = draft::<S>(&mut world, jobs, known, at).map_err(Failure::Poison)?;
+        let news = write::<S>(connection, &world, &draft, at).await?;
+        Ok((draft, news))
+    }
+
+    async fn bury_at<S: Service>(
+        &self,
+        jobs: &[Job<S::Command>],
+        culprit: usize,
+        rejection: Rejection,
+        done: &mut Done,
+    ) -> Option<()> {
+        let Some(job) = jobs.get(culprit) else { return Some(()) };
+        // A failure to keep the letter is one of the surroundings, and patience outlasts it.
+        while let Err(failure) = self.patiently(|| self.bury::<S>(job, rejection.clone())).await? {
+            if let Failure::Error(error) = failure {
+                tracing::error!(service = S::NAME, error = error.chain(), "cannot keep a dead letter");
+            }
+            clock::sleep(ms(1_000)).await;
+        }
+        if let Some(slot) = done.replies.get_mut(culprit) {
+            *slot = job.reply_to.as_ref().map(|to| rejected(&to.command_id, &rejection));
+        }
+        Some(())
+    }
+
+    async fn bury<S: Service>(&self, job: &Job<S::Command>, rejection: Rejection) -> Result<(), Failure> {
+        let at = clock::now();
+        let letter = DeadLetter { letter: job.letter.clone(), rejection };
+        let keep = async {
+            let mut transaction = self.pool.begin().await?;
+            dead_letter::keep(&mut transaction, S::NAME, std::slice::from_ref(&letter), at).await?;
+            if let Work::Outcome { key, .. } = &job.work {
+                effects::remove(&mut transaction, std::slice::from_ref(key)).await?;
+            }
+            transaction.commit().await
+        };
+        keep.await.map_err(|error| Error::database("keeping a dead letter", error).into())
+    }
+
+    async fn bury_timer<S: Service>(&self, rejection: Rejection) -> Result<Done, Failure> {
+        let at = clock::now();
+        let keep = async {
+            let mut transaction = self.pool.begin().await?;
+            let due = timers::claim(&mut transaction, at, 1).await?;
+            let letters: Vec<_> = due
+                .iter()
+                .map(|timer| job::timer::<S>(&timer.stream, timer.due_at).letter)
+                .map(|letter| DeadLetter { letter, rejection: rejection.clone() })
+                .collect();
+            dead_letter::keep(&mut transaction, S::NAME, &letters, at).await?;
+            transaction.commit().await?;
+            Ok(Done { replies: Vec::new(), news: News { timers_claimed: due.len(), ..News::default() } })
+        };
+        keep.await.map_err(|error: sqlx::Error| Error::database("keeping a dead letter", error).into())
+    }
+}
+
+async fn write<S: Service>(
+    connection: &mut PgConnection,
+    world: &S::World,
+    draft: &Draft,
+    at: Timestamp,
+) -> Result<News, Error> {
+    let database = |what| move |error| Error::database(what, error);
+    if !draft.events.is_empty() {
+        event_store::append(connection, S::NAME, &draft.events, at).await.map_err(database("appending to the log"))?;
+        S::save(connection, world).await.map_err(database("saving rows"))?;
+    }
+    remember(connection, draft, at).await.map_err(database("writing the inbox"))?;
+    timers::change(connection, &draft.timers).await.map_err(database("changing timers"))?;
+    effects::add(connection, &draft.effects, at).await.map_err(database("adding outside calls"))?;
+    effects::remove(connection, &draft.effects_done).await.map_err(database("removing outside calls"))?;
+    dead_letter::keep(connection, S::NAME, &draft.dead_letters, at).await.map_err(database("keeping dead letters"))?;
+    Ok(News {
+        events: draft.events.len(),
+        effects: !draft.effects.is_empty(),
+        timers: !draft.timers.is_empty(),
+        timers_claimed: 0,
+    })
+}
+
+async fn answered<C>(connection: &mut PgConnection, jobs: &[Job<C>]) -> Result<BTreeMap<Uuid, Answered>, sqlx::Error> {
+    let ids: Vec<Uuid> =
+        jobs.iter().filter(|job| matches!(job.work, Work::Command { .. })).map(|job| job.cause.id).collect();
+    if ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let rows = sqlx::query("select command_id, body_hash, reply from inbox where command_id = any($1)")
+        .bind(ids)
+        .fetch_all(connection)
+        .await?;
+    rows.iter()
+        .map(|row| Ok((row.try_get(0)?, Answered { body_hash: row.try_get(1)?, reply: row.try_get(2)? })))
+        .collect()
+}
+
+async fn remember(connection: &mut PgConnection, draft: &Draft, at: Timestamp) -> Result<(), sqlx::Error> {
+    if draft.answered.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<Uuid> = draft.answered.keys().copied().collect();
+    let hashes: Vec<&[u8]> = draft.answered.values().map(|answered| answered.body_hash.as_slice()).collect();
+    let replies: Vec<&[u8]> = draft.answered.values().map(|answered| answered.reply.as_slice()).collect();
+    sqlx::query(
+        "insert into inbox (command_id, body_hash, reply, handled_at)
+         select command_id, body_hash, reply, $4 from unnest($1::uuid[], $2::bytea[], $3::bytea[])
+             as new (command_id, body_hash, reply)",
+    )
+    .bind(ids)
+    .bind(hashes)
+    .bind(replies)
+    .bind(OffsetDateTime::from(at))
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,247 @@
+//! The broker: connecting, checking its version, and the one description of our JetStream streams and consumers.
+
+use std::{collections::HashMap, time::Duration};
+
+use async_nats::{
+    Client, ConnectOptions, Event,
+    jetstream::{
+        self, Context,
+        consumer::{AckPolicy, PullConsumer, pull},
+        context::ContextBuilder,
+        stream::{DiscardPolicy, RetentionPolicy, Stream},
+    },
+};
+use tokio::sync::watch;
+
+use crate::{
+    config::{self, ms},
+    error::Error,
+};
+
+/// JetStream stream of commands: kept until one of the owner's replicas has handled them.
+pub const COMMANDS: &str = "COMMANDS";
+
+/// JetStream stream of events: a window; the log in Postgres has them all.
+pub const EVENTS: &str = "EVENTS";
+
+/// Core NATS subject on which a worker says that the log has grown.
+pub(crate) const LOG_GREW: &str = "holdfast.log.grew";
+
+/// Consumers with this mark in their metadata are owed every event, even one that the broker lost.
+const OWED: (&str, &str) = ("holdfast", "owed-every-event");
+
+/// A connection to the broker.
+#[derive(Debug, Clone)]
+pub struct Broker {
+    /// Core NATS.
+    pub client: Client,
+    /// JetStream.
+    pub jetstream: Context,
+    settings: config::Broker,
+    connections: watch::Receiver<u64>,
+}
+
+/// Connects, and refuses a server that would silently ignore what Holdfast needs.
+///
+/// # Errors
+/// No server, no JetStream, or one that is too old.
+pub async fn connect(settings: &config::Broker, name: &str) -> Result<Broker, Error> {
+    let (counter, connections) = watch::channel(0_u64);
+    let mut options = ConnectOptions::new()
+        .name(format!("holdfast-{name}"))
+        .client_capacity(65_536)
+        .subscription_capacity(65_536)
+        .reconnect_delay_callback(|attempts| ms(u64::try_from(attempts).unwrap_or(20).saturating_mul(50).min(1_000)))
+        .event_callback(move |event| {
+            match &event {
+                Event::Connected => counter.send_modify(|connections| *connections += 1),
+                Event::SlowConsumer(_) | Event::ServerError(_) | Event::ClientError(_) => {
+                    tracing::warn!(%event, "broker connection");
+                }
+                Event::Disconnected | Event::LameDuckMode | Event::Draining | Event::Closed => {
+                    tracing::info!(%event, "broker connection");
+                }
+            }
+            async {}
+        });
+    if !settings.credentials.is_empty() {
+        options = options
+            .credentials_file(&settings.credentials)
+            .await
+            .map_err(|error| Error::transient("reading the NATS credentials file", error))?;
+    }
+    let client = options
+        .connect(&settings.url)
+        .await
+        .map_err(|error| Error::transient("connecting to NATS (setting broker.url)", error))?;
+    check_version(&client.server_info().version)?;
+    let jetstream = ContextBuilder::new()
+        .timeout(ms(settings.publish_timeout_ms))
+        .max_ack_inflight(4_096)
+        .backpressure_on_inflight(true)
+        .build(client.clone());
+    Ok(Broker { client, jetstream, settings: settings.clone(), connections })
+}
+
+/// The oldest nats-server that works.
+const VERSION_MIN: (u32, u32) = (2, 12);
+
+fn check_version(version: &str) -> Result<(), Error> {
+    let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
+    let found = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if found >= VERSION_MIN {
+        return Ok(());
+    }
+    let reason = format!(
+        "it is {version}; {}.{} or newer is needed, because older ones silently ignore filters and limits that Holdfast \
+         relies on",
+        VERSION_MIN.0, VERSION_MIN.1
+    );
+    Err(Error::Permanent { what: "checking the version of nats-server", source: reason.into() })
+}
+
+impl Broker {
+    /// Counts connections: it changes after each reconnect.
+    #[must_use]
+    pub fn connections(&self) -> watch::Receiver<u64> {
+        self.connections.clone()
+    }
+
+    /// Makes both JetStream streams unless they are there.
+    ///
+    /// # Errors
+    /// The broker is away, or made something else than it was asked for.
+    pub async fn ensure_streams(&self) -> Result<(), Error> {
+        for config in [self.commands(), self.events()] {
+            let (name, subjects) = (config.name.clone(), config.subjects.clone());
+            let made = self
+                .jetstream
+                .create_or_update_stream(config)
+                .await
+                .map_err(|error| Error::transient("making a JetStream stream", error))?;
+            if made.config.subjects != subjects {
+                return Err(Error::transient(
+                    "making a JetStream stream",
+                    format!("{name} takes {:?} although {subjects:?} was asked for", made.config.subjects),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn commands(&self) -> jetstream::stream::Config {
+        jetstream::stream::Config {
+            name: COMMANDS.to_owned(),
+            description: Some("Commands, until their owner has handled them".to_owned()),
+            subjects: proto::SERVICES.map(|service| format!("cmd.{service}.*")).to_vec(),
+            retention: RetentionPolicy::WorkQueue,
+            // A full queue refuses the publisher, who then knows; it never drops what another was promised.
+            discard: DiscardPolicy::New,
+            max_bytes: self.settings.commands_bytes_max,
+            num_replicas: self.settings.replicas,
+            allow_direct: true,
+            ..Default::default()
+        }
+    }
+
+    fn events(&self) -> jetstream::stream::Config {
+        jetstream::stream::Config {
+            name: EVENTS.to_owned(),
+            description: Some("Events, in the order of the log; the log itself is in Postgres".to_owned()),
+            subjects: proto::SERVICES.map(|service| format!("evt.{service}.*")).to_vec(),
+            retention: RetentionPolicy::Limits,
+            discard: DiscardPolicy::Old,
+            max_bytes: self.settings.events_bytes_max,
+            max_age: Duration::from_secs(self.settings.events_age_max_hours.saturating_mul(3_600)),
+            num_replicas: self.settings.replicas,
+            allow_direct: true,
+            ..Default::default()
+        }
+    }
+
+    /// Makes a durable pull consumer unless it is there. All replicas of a service share it.
+    ///
+    /// # Errors
+    /// The broker is away, or made something else than it was asked for.
+    pub async fn ensure_consumer(
+        &self,
+        stream: &str,
+        durable: &str,
+        subjects: Vec<String>,
+        settings: &config::Consumer,
+    ) -> Result<PullConsumer, Error> {
+        let config = pull::Config {
+            durable_name: Some(durable.to_owned()),
+            filter_subjects: subjects.clone(),
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: ms(settings.ack_wait_ms),
+            max_ack_pending: settings.ack_pending_max,
+            max_waiting: 512,
+            num_replicas: self.settings.replicas,
+            metadata: HashMap::from([(OWED.0.to_owned(), OWED.1.to_owned())]),
+            ..Default::default()
+        };
+        let consumer = self
+            .jetstream
+            .create_consumer_on_stream(config, stream)
+            .await
+            .map_err(|error| Error::transient("making a JetStream consumer", error))?;
+        let made = &consumer.cached_info().config;
+        let filters = if made.filter_subjects.is_empty() {
+            vec![made.filter_subject.clone()]
+        } else {
+            made.filter_subjects.clone()
+        };
+        if filters != subjects {
+            return Err(Error::transient(
+                "making a JetStream consumer",
+                format!("{durable} filters {filters:?} although {subjects:?} was asked for"),
+            ));
+        }
+        Ok(consumer)
+    }
+
+    /// The stream of events, as it is now.
+    pub(crate) async fn events_stream(&self) -> Result<Stream, Error> {
+        self.jetstream
+            .get_stream(EVENTS)
+            .await
+            .map_err(|error| Error::transient("asking the broker for the stream of events", error))
+    }
+}
+
+/// Whether a consumer is owed every event of the log.
+pub(crate) fn is_owed(metadata: &HashMap<String, String>) -> bool {
+    metadata.get(OWED.0).is_some_and(|mark| mark == OWED.1)
+}
+
+/// Subject of a command: `cmd.orders.PlaceOrder` for `holdfast.orders.v1.PlaceOrder`.
+#[must_use]
+pub fn command_subject(message_type: &str) -> String {
+    format!("cmd.{}.{}", proto::owner(message_type).unwrap_or("unknown"), proto::short_name(message_type))
+}
+
+/// Subject of an event that a service wrote: `evt.orders.OrderPlaced`.
+#[must_use]
+pub fn event_subject(service: &str, message_type: &str) -> String {
+    format!("evt.{service}.{}", proto::short_name(message_type))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{check_version, command_subject, event_subject};
+
+    #[test]
+    fn refuses_a_server_that_ignores_what_is_needed() {
+        assert!(check_version("2.9.10").is_err());
+        assert!(check_version("2.11.99").is_err());
+        assert!(check_version("2.12.0").is_ok());
+        assert!(check_version("3.0.0-beta").is_ok());
+    }
+
+    #[test]
+    fn subjects_name_the_service_and_the_message() {
+        assert_eq!(command_subject("holdfast.orders.v1.PlaceOrder"), "cmd.orders.PlaceOrder");
+        assert_eq!(event_subject("rounds", "holdfast.common.v1.CommandRejected"), "evt.rounds.CommandRejected");
+    }
+}

@@ -1,0 +1,225 @@
+//! Settings: one documented file compiled in, an optional file over it, the environment over both; checked before use.
+
+use std::{collections::BTreeMap, fs, time::Duration};
+
+use serde::Deserialize;
+use toml::{Table, Value};
+
+/// The documented defaults.
+pub const DEFAULTS: &str = include_str!("../holdfast.toml");
+
+/// What is wrong with the settings.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file could not be read.
+    #[error("cannot read the settings file {path}")]
+    File {
+        /// The file.
+        path: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A file is not TOML of the right layout.
+    #[error("settings in {origin}: {reason}")]
+    Layout {
+        /// The file.
+        origin: String,
+        /// Where and why.
+        reason: String,
+    },
+    /// A variable of the environment names no setting, or has a value of the wrong kind.
+    #[error("environment variable {name}: {reason}")]
+    Variable {
+        /// The variable.
+        name: String,
+        /// What to write instead.
+        reason: String,
+    },
+    /// A value is outside its limits.
+    #[error("setting {setting}: {reason}")]
+    Limit {
+        /// `section.key`.
+        setting: &'static str,
+        /// The limits.
+        reason: String,
+    },
+}
+
+macro_rules! sections {
+    ($($(#[$doc:meta])* $name:ident { $($field:ident: $kind:ty),* $(,)? })*) => { $(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[expect(missing_docs, reason = "each setting is documented where its default is: holdfast.toml")]
+        pub struct $name { $(pub $field: $kind),* }
+    )* };
+}
+
+sections! {
+    /// All settings of a worker.
+    Config {
+        database: Database, broker: Broker, consumer: Consumer, relay: Relay, timers: Timers, effects: Effects,
+        http: Http, log: Log, process: Process,
+    }
+    /// Postgres.
+    Database { url: String, connections_max: u32 }
+    /// NATS.
+    Broker {
+        url: String, credentials: String, replicas: usize, events_age_max_hours: u64, events_bytes_max: i64,
+        commands_bytes_max: i64, publish_timeout_ms: u64,
+    }
+    /// Taking messages in.
+    Consumer {
+        batch_max: usize, prefetch_max: usize, ack_wait_ms: u64, ack_pending_max: i64, message_bytes_max: usize,
+        conflict_tries_max: u32,
+    }
+    /// Publishing the log.
+    Relay { page_max: i64, poll_ms: u64, hole_poll_ms: u64, compare_ms: u64 }
+    /// Due work.
+    Timers { claim_max: i64, poll_ms: u64 }
+    /// Outside calls.
+    Effects { concurrency_max: usize, lease_ms: u64, call_ms: u64, backoff_ms: u64, backoff_max_ms: u64, poll_ms: u64 }
+    /// Probes and metrics.
+    Http { address: String }
+    /// Logging.
+    Log { filter: String, format: String }
+    /// The process.
+    Process { threads: usize, drain_ms: u64 }
+}
+
+/// Milliseconds of a setting as a duration.
+#[must_use]
+pub(crate) const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+impl Config {
+    /// Reads the settings of this process.
+    ///
+    /// # Errors
+    /// A file or variable that does not fit, named with what to write instead.
+    pub fn from_environment() -> Result<Self, ConfigError> {
+        let variables: BTreeMap<String, String> = std::env::vars().collect();
+        Self::read(&variables)
+    }
+
+    /// Reads the settings, given the environment.
+    ///
+    /// # Errors
+    /// A file or variable that does not fit, named with what to write instead.
+    pub fn read(variables: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
+        let mut settings = parse("holdfast.toml (compiled in)", DEFAULTS)?;
+        if let Some(path) = variables.get("HOLDFAST_CONFIG") {
+            let text = fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.clone(), source })?;
+            overlay_file(&mut settings, path, parse(path, &text)?)?;
+        }
+        overlay_variables(&mut settings, variables)?;
+        let config: Self =
+            settings.try_into().map_err(|error: toml::de::Error| layout("the settings", &error.to_string()))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let within = |setting: &'static str, value: u64, least: u64, most: u64| {
+            if (least..=most).contains(&value) {
+                return Ok(());
+            }
+            Err(ConfigError::Limit { setting, reason: format!("must be {least} to {most}, not {value}") })
+        };
+        let size = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
+        let count = |value: i64| u64::try_from(value).unwrap_or(0);
+        within("database.connections_max", self.database.connections_max.into(), 4, 100)?;
+        within("broker.replicas", size(self.broker.replicas), 1, 5)?;
+        within("consumer.batch_max", size(self.consumer.batch_max), 1, 5_000)?;
+        within("consumer.prefetch_max", size(self.consumer.prefetch_max), 1, 20_000)?;
+        within("consumer.ack_wait_ms", self.consumer.ack_wait_ms, 1_000, 600_000)?;
+        within("consumer.ack_pending_max", count(self.consumer.ack_pending_max), 1, 1_000_000)?;
+        within("consumer.message_bytes_max", size(self.consumer.message_bytes_max), 1_024, 8_388_608)?;
+        within("relay.page_max", count(self.relay.page_max), 1, 10_000)?;
+        within("timers.claim_max", count(self.timers.claim_max), 1, 5_000)?;
+        within("effects.concurrency_max", size(self.effects.concurrency_max), 1, 10_000)?;
+        within("effects.call_ms", self.effects.call_ms, 10, self.effects.lease_ms.saturating_sub(1_000))?;
+        within("process.threads", size(self.process.threads), 1, 64)
+    }
+}
+
+fn layout(origin: &str, reason: &str) -> ConfigError {
+    ConfigError::Layout { origin: origin.to_owned(), reason: reason.to_owned() }
+}
+
+fn parse(origin: &str, text: &str) -> Result<Table, ConfigError> {
+    text.parse().map_err(|error: toml::de::Error| layout(origin, &error.to_string()))
+}
+
+fn overlay_file(settings: &mut Table, path: &str, file: Table) -> Result<(), ConfigError> {
+    for (section, keys) in file {
+        let known = settings.get_mut(&section).and_then(Value::as_table_mut);
+        let (Some(known), Some(keys)) = (known, keys.as_table()) else {
+            return Err(layout(path, &format!("there is no section [{section}]")));
+        };
+        for (key, value) in keys {
+            match known.get_mut(key) {
+                Some(setting) => *setting = value.clone(),
+                None => return Err(layout(path, &format!("there is no setting {section}.{key}"))),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn overlay_variables(settings: &mut Table, variables: &BTreeMap<String, String>) -> Result<(), ConfigError> {
+    for (section, keys) in settings.iter_mut() {
+        let prefix = format!("HOLDFAST_{}_", section.to_uppercase());
+        let Some(keys) = keys.as_table_mut() else { continue };
+        for (name, text) in variables.range(prefix.clone()..).take_while(|(name, _)| name.starts_with(&prefix)) {
+            let refuse = |reason: String| ConfigError::Variable { name: name.clone(), reason };
+            let key = name.trim_start_matches(&prefix).to_lowercase();
+            let known = keys.keys().cloned().collect::<Vec<_>>().join(", ");
+            let setting = keys
+                .get_mut(&key)
+                .ok_or_else(|| refuse(format!("section {section} has no setting {key}; it has {known}")))?;
+            *setting = if setting.is_integer() {
+                let number: i64 =
+                    text.parse().map_err(|_not_a_number| refuse(format!("must be a whole number, not {text:?}")))?;
+                Value::Integer(number)
+            } else {
+                Value::String(text.clone())
+            };
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::Config;
+
+    fn read(name: &str, value: &str) -> Result<Config, String> {
+        Config::read(&BTreeMap::from([(name.to_owned(), value.to_owned())])).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert_eq!(read("OTHER", "").unwrap().consumer.batch_max, 500);
+    }
+
+    #[test]
+    fn the_environment_overrides_a_default() {
+        assert_eq!(read("HOLDFAST_CONSUMER_BATCH_MAX", "7").unwrap().consumer.batch_max, 7);
+    }
+
+    #[test]
+    fn a_misspelt_variable_is_refused_with_what_there_is() {
+        let error = read("HOLDFAST_CONSUMER_BATCHMAX", "7").unwrap_err();
+        assert!(error.contains("batch_max"), "{error}");
+    }
+
+    #[test]
+    fn a_value_outside_its_limits_is_refused() {
+        assert!(read("HOLDFAST_CONSUMER_BATCH_MAX", "0").unwrap_err().contains("1 to 5000"));
+        assert!(read("HOLDFAST_CONSUMER_BATCH_MAX", "many").unwrap_err().contains("whole number"));
+    }
+}

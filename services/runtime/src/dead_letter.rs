@@ -1,0 +1,45 @@
+//! Dead letters: messages that could not be handled, kept whole with the reason until an operator decides.
+
+use domain::Timestamp;
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+
+use crate::{draft::DeadLetter, telemetry};
+
+/// Keeps letters, in the caller's transaction.
+pub(crate) async fn keep(
+    connection: &mut PgConnection,
+    service: &'static str,
+    letters: &[DeadLetter],
+    at: Timestamp,
+) -> Result<(), sqlx::Error> {
+    if letters.is_empty() {
+        return Ok(());
+    }
+    let subjects: Vec<&str> = letters.iter().map(|dead| dead.letter.subject.as_str()).collect();
+    let headers: Vec<&serde_json::Value> = letters.iter().map(|dead| &dead.letter.headers).collect();
+    let payloads: Vec<&[u8]> = letters.iter().map(|dead| dead.letter.payload.as_ref()).collect();
+    let codes: Vec<&str> = letters.iter().map(|dead| dead.rejection.code.as_ref()).collect();
+    // Postgres keeps no NUL in a text, and a letter must be kept whatever it says.
+    let reasons: Vec<String> = letters.iter().map(|dead| dead.rejection.reason.replace('\0', "")).collect();
+    sqlx::query(
+        "insert into dead_letters (subject, headers, payload, code, reason, received_at)
+         select subject, headers, payload, code, reason, $6
+         from unnest($1::text[], $2::jsonb[], $3::bytea[], $4::text[], $5::text[])
+             as new (subject, headers, payload, code, reason)",
+    )
+    .bind(subjects)
+    .bind(headers)
+    .bind(payloads)
+    .bind(codes)
+    .bind(reasons)
+    .bind(OffsetDateTime::from(at))
+    .execute(connection)
+    .await?;
+    for dead in letters {
+        let (subject, rejection) = (&dead.letter.subject, &dead.rejection);
+        tracing::error!(service, subject, %rejection, "kept a message that cannot be handled as a dead letter");
+        telemetry::dead_letter(service);
+    }
+    Ok(())
+}

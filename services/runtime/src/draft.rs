@@ -1,0 +1,227 @@
+//! The draft of a transaction: what a batch of jobs decides, in memory, before anything is written.
+
+use std::collections::BTreeMap;
+
+use domain::{Refusal, Rejection, Timestamp};
+use proto::{Message, common::v1 as wire};
+use uuid::Uuid;
+
+use crate::{
+    event_store::NewEvent,
+    job::{Cause, Job, Letter, Work},
+    service::{Effect, Record, Service, Timer},
+};
+
+/// A command that was answered before.
+#[derive(Debug, Clone)]
+pub(crate) struct Answered {
+    pub(crate) body_hash: Vec<u8>,
+    pub(crate) reply: Vec<u8>,
+}
+
+/// A message that cannot be handled, with the reason.
+#[derive(Debug)]
+pub(crate) struct DeadLetter {
+    pub(crate) letter: Letter,
+    pub(crate) rejection: Rejection,
+}
+
+/// All that one transaction is to write, and what its senders will hear.
+#[derive(Debug, Default)]
+pub(crate) struct Draft {
+    pub(crate) events: Vec<NewEvent>,
+    pub(crate) answered: BTreeMap<Uuid, Answered>,
+    pub(crate) timers: BTreeMap<String, Timer>,
+    pub(crate) effects: Vec<(Effect, Cause)>,
+    pub(crate) effects_done: Vec<String>,
+    pub(crate) dead_letters: Vec<DeadLetter>,
+    /// One per job: what its sender hears.
+    pub(crate) replies: Vec<Option<Vec<u8>>>,
+}
+
+/// A job that broke after some of its events were already taken in: the rest must be decided anew without it.
+#[derive(Debug)]
+pub(crate) struct Poison {
+    pub(crate) job: usize,
+    pub(crate) rejection: Rejection,
+}
+
+/// Decides every job, in order, in this world.
+pub(crate) fn draft<S: Service>(
+    world: &mut S::World,
+    jobs: &[Job<S::Command>],
+    known: &BTreeMap<Uuid, Answered>,
+    at: Timestamp,
+) -> Result<Draft, Poison> {
+    let mut draft = Draft::default();
+    for (index, job) in jobs.iter().enumerate() {
+        let reply = match &job.work {
+            Work::Command { message_type, body_hash, command } => {
+                let id = job.cause.id;
+                let before = draft.answered.get(&id).or_else(|| known.get(&id));
+                match before.map(|answered| answered.repeat(id, body_hash)) {
+                    Some(Ok(reply)) => Some(reply),
+                    Some(Err(rejection)) => Some(draft.bury(job, rejection)),
+                    None => Some(draft.command::<S>(world, index, job, (message_type, body_hash, command), at)?),
+                }
+            }
+            Work::Reaction { commands } => {
+                draft.reaction::<S>(world, index, job, commands, at)?;
+                None
+            }
+            Work::Outcome { key, command } => {
+                draft.effects_done.push(key.clone());
+                draft.reaction::<S>(world, index, job, std::slice::from_ref(command), at)?;
+                None
+            }
+            Work::Unreadable { rejection } => Some(draft.bury(job, rejection.clone())),
+        };
+        draft.replies.push(reply);
+    }
+    Ok(draft)
+}
+
+impl Answered {
+    fn repeat(&self, id: Uuid, body_hash: &[u8]) -> Result<Vec<u8>, Rejection> {
+        if self.body_hash == body_hash {
+            return Ok(self.reply.clone());
+        }
+        let reason = format!("command {id} was answered already, with another body; give every command its own ce-id");
+        Err(Rejection::new("COMMAND_ID_REUSED", reason))
+    }
+}
+
+impl Draft {
+    fn bury<C>(&mut self, job: &Job<C>, rejection: Rejection) -> Vec<u8> {
+        let reply = rejected(&job.cause.id.to_string(), &rejection);
+        self.dead_letters.push(DeadLetter { letter: job.letter.clone(), rejection });
+        reply
+    }
+
+    fn command<S: Service>(
+        &mut self,
+        world: &mut S::World,
+        index: usize,
+        job: &Job<S::Command>,
+        (message_type, body_hash, command): (&str, &[u8], &Result<S::Command, Rejection>),
+        at: Timestamp,
+    ) -> Result<Vec<u8>, Poison> {
+        let id = job.cause.id;
+        let first = self.events.len();
+        let refusal = match command {
+            Ok(command) => self.decide::<S>(world, job, command, at).err(),
+            Err(rejection) => Some(Refusal::Rejected(rejection.clone())),
+        };
+        let reply = match refusal {
+            None => accepted(id, self.events.get(first..).unwrap_or_default()),
+            Some(Refusal::Rejected(rejection)) => {
+                self.reject(job, message_type, &rejection);
+                rejected(&id.to_string(), &rejection)
+            }
+            Some(broken @ Refusal::Broken { .. }) => {
+                return Err(Poison { job: index, rejection: Rejection::new("BROKEN_INVARIANT", broken.to_string()) });
+            }
+        };
+        self.answered.insert(id, Answered { body_hash: body_hash.to_vec(), reply: reply.clone() });
+        Ok(reply)
+    }
+
+    fn reaction<S: Service>(
+        &mut self,
+        world: &mut S::World,
+        index: usize,
+        job: &Job<S::Command>,
+        commands: &[S::Command],
+        at: Timestamp,
+    ) -> Result<(), Poison> {
+        for command in commands {
+            if let Err(refusal) = self.decide::<S>(world, job, command, at) {
+                let rejection = match refusal {
+                    Refusal::Rejected(rejection) => rejection,
+                    broken @ Refusal::Broken { .. } => Rejection::new("BROKEN_INVARIANT", broken.to_string()),
+                };
+                return Err(Poison { job: index, rejection });
+            }
+        }
+        Ok(())
+    }
+
+    fn decide<S: Service>(
+        &mut self,
+        world: &mut S::World,
+        job: &Job<S::Command>,
+        command: &S::Command,
+        at: Timestamp,
+    ) -> Result<(), Refusal> {
+        for event in S::decide(world, command, at)? {
+            S::evolve(world, &event);
+            let record = S::record(world, &event);
+            if let Some(timer) = S::timer(&event) {
+                self.timers.insert(record.stream.clone(), timer);
+            }
+            if let Some(effect) = S::effect(&event) {
+                self.effects.push((effect, job.cause.clone()));
+            }
+            self.write(&job.cause, record);
+        }
+        Ok(())
+    }
+
+    fn reject<C>(&mut self, job: &Job<C>, message_type: &str, rejection: &Rejection) {
+        let event = wire::CommandRejected {
+            command_id: job.cause.id.to_string(),
+            command_type: message_type.to_owned(),
+            rejection: Some(rejection.to_wire()),
+        };
+        let record = Record {
+            stream: format!("command-{}", job.cause.id),
+            version: 1,
+            message_type: "holdfast.common.v1.CommandRejected",
+            data: event.encode_to_vec(),
+        };
+        self.write(&job.cause, record);
+    }
+
+    fn write(&mut self, cause: &Cause, record: Record) {
+        // The id follows from the cause and the event's place in its stream, so a redo gives the same.
+        let name = format!("{} {}", record.stream, record.version);
+        self.events.push(NewEvent {
+            event_id: Uuid::new_v5(&cause.id, name.as_bytes()),
+            correlation_id: cause.correlation_id,
+            causation_id: cause.id,
+            traceparent: cause.traceparent.clone(),
+            record,
+        });
+    }
+
+    /// Whether there is nothing to write, not even that something was handled.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+            && self.answered.is_empty()
+            && self.effects_done.is_empty()
+            && self.dead_letters.is_empty()
+    }
+}
+
+fn accepted(id: Uuid, events: &[NewEvent]) -> Vec<u8> {
+    let last = events.first().map(|first| {
+        // The stream that the command is about, as its last event of this command left it.
+        let of_stream = events.iter().rev().find(|event| event.record.stream == first.record.stream);
+        (first.record.stream.clone(), of_stream.map_or(first.record.version, |event| event.record.version))
+    });
+    let (stream, version) = last.unwrap_or_default();
+    let accepted = wire::Accepted {
+        events: events.iter().map(|event| event.record.message_type.to_owned()).collect(),
+        stream,
+        version,
+    };
+    reply(&id.to_string(), wire::command_reply::Outcome::Accepted(accepted))
+}
+
+pub(crate) fn rejected(command_id: &str, rejection: &Rejection) -> Vec<u8> {
+    reply(command_id, wire::command_reply::Outcome::Rejected(rejection.to_wire()))
+}
+
+fn reply(command_id: &str, outcome: wire::command_reply::Outcome) -> Vec<u8> {
+    wire::CommandReply { command_id: command_id.to_owned(), outcome: Some(outcome) }.encode_to_vec()
+}

@@ -1,0 +1,184 @@
+//! Outside calls: added by events, leased, made outside any transaction, tried again with backoff, and removed together with
+//! the event that records how they ended.
+
+use std::{sync::Arc, time::Duration};
+
+use domain::Timestamp;
+use futures::{StreamExt, stream::FuturesUnordered};
+use sqlx::{PgConnection, PgPool, Row};
+use time::OffsetDateTime;
+use tokio::sync::{Notify, mpsc};
+use uuid::Uuid;
+
+use crate::{
+    clock,
+    config::{self, ms},
+    job::{self, Cause, Job},
+    retry,
+    service::{Claimed, Effect, Service, Verdict},
+    shutdown::Shutdown,
+    telemetry,
+};
+
+/// Adds calls, due at once.
+pub(crate) async fn add(
+    connection: &mut PgConnection,
+    effects: &[(Effect, Cause)],
+    at: Timestamp,
+) -> Result<(), sqlx::Error> {
+    if effects.is_empty() {
+        return Ok(());
+    }
+    let keys: Vec<&str> = effects.iter().map(|(effect, _)| effect.key.as_str()).collect();
+    let types: Vec<&str> = effects.iter().map(|(effect, _)| effect.message_type).collect();
+    let data: Vec<&[u8]> = effects.iter().map(|(effect, _)| effect.data.as_slice()).collect();
+    let deadlines: Vec<OffsetDateTime> = effects.iter().map(|(effect, _)| effect.deadline.into()).collect();
+    let correlations: Vec<Uuid> = effects.iter().map(|(_, cause)| cause.correlation_id).collect();
+    let causations: Vec<Uuid> = effects.iter().map(|(_, cause)| cause.id).collect();
+    let traces: Vec<Option<&str>> = effects.iter().map(|(_, cause)| cause.traceparent.as_deref()).collect();
+    sqlx::query(
+        "insert into effects
+             (key, type, data, deadline, due_at, created_at, correlation_id, causation_id, traceparent)
+         select key, type, data, deadline, $8, $8, correlation_id, causation_id, traceparent
+         from unnest($1::text[], $2::text[], $3::bytea[], $4::timestamptz[], $5::uuid[], $6::uuid[], $7::text[])
+             as new (key, type, data, deadline, correlation_id, causation_id, traceparent)",
+    )
+    .bind(keys)
+    .bind(types)
+    .bind(data)
+    .bind(deadlines)
+    .bind(correlations)
+    .bind(causations)
+    .bind(traces)
+    .bind(OffsetDateTime::from(at))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Removes calls that are over.
+pub(crate) async fn remove(connection: &mut PgConnection, keys: &[String]) -> Result<(), sqlx::Error> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    sqlx::query("delete from effects where key = any($1)").bind(keys).execute(connection).await?;
+    Ok(())
+}
+
+struct Leased {
+    claimed: Claimed,
+    cause: Cause,
+}
+
+/// Takes calls that are due, each for as long as its lease. The count of tries is committed before the first byte goes out.
+async fn claim(pool: &PgPool, limit: usize, lease: Duration) -> Result<Vec<Leased>, sqlx::Error> {
+    let now = clock::now();
+    let rows = sqlx::query(
+        "update effects set attempts = attempts + 1, due_at = $2
+         from (select key from effects where due_at <= $1 order by due_at limit $3 for update skip locked) as due
+         where effects.key = due.key
+         returning effects.key, type, data, attempts, deadline, last_error, correlation_id, causation_id, traceparent",
+    )
+    .bind(OffsetDateTime::from(now))
+    .bind(OffsetDateTime::from(now + lease))
+    .bind(i64::try_from(limit).unwrap_or(1))
+    .fetch_all(pool)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let claimed = Claimed {
+                key: row.try_get(0)?,
+                message_type: row.try_get(1)?,
+                data: row.try_get(2)?,
+                attempt: u32::try_from(row.try_get::<i32, _>(3)?).unwrap_or(1),
+                deadline: row.try_get::<OffsetDateTime, _>(4)?.into(),
+                last_error: row.try_get(5)?,
+                now,
+            };
+            let cause = Cause { correlation_id: row.try_get(6)?, id: row.try_get(7)?, traceparent: row.try_get(8)? };
+            Ok(Leased { claimed, cause })
+        })
+        .collect()
+}
+
+async fn postpone(pool: &PgPool, key: &str, attempt: u32, after: Duration, error: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("update effects set due_at = $3, last_error = $4 where key = $1 and attempts = $2")
+        .bind(key)
+        .bind(i32::try_from(attempt).unwrap_or(i32::MAX))
+        .bind(OffsetDateTime::from(clock::now() + after))
+        .bind(error.replace('\0', ""))
+        .execute(pool)
+        .await?;
+    Ok(())
+}
+
+/// Makes outside calls until asked to stop; how they ended goes to the batch loop.
+pub(crate) async fn run<S: Service>(
+    service: Arc<S>,
+    pool: PgPool,
+    settings: config::Effects,
+    endings: mpsc::Sender<Job<S::Command>>,
+    added: Arc<Notify>,
+    mut shutdown: Shutdown,
+) {
+    let mut running = FuturesUnordered::new();
+    let mut due = true;
+    while !shutdown.is_pulled() {
+        let free = settings.concurrency_max.saturating_sub(running.len());
+        if due && free > 0 {
+            match claim(&pool, free, ms(settings.lease_ms)).await {
+                Ok(leased) => {
+                    due = leased.len() == free;
+                    running.extend(leased.into_iter().map(|leased| call(&*service, &pool, &settings, leased)));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot look for outside calls to make");
+                    due = false;
+                }
+            }
+        }
+        tokio::select! {
+            Some(ending) = running.next(), if !running.is_empty() => {
+                let Some(job) = ending else { continue };
+                if endings.send(job).await.is_err() {
+                    return;
+                }
+            }
+            () = added.notified() => due = true,
+            () = clock::sleep(ms(settings.poll_ms)) => due = true,
+            () = shutdown.pulled() => {}
+        }
+    }
+    // What is under way keeps its lease; whoever takes it over looks it up before sending again.
+}
+
+async fn call<S: Service>(
+    service: &S,
+    pool: &PgPool,
+    settings: &config::Effects,
+    leased: Leased,
+) -> Option<Job<S::Command>> {
+    let Leased { claimed, cause } = leased;
+    let (key, attempt) = (claimed.key.clone(), claimed.attempt);
+    let verdict = match tokio::time::timeout(ms(settings.call_ms), service.perform(claimed)).await {
+        Ok(verdict) => verdict,
+        Err(_elapsed) => Verdict::Retry { error: format!("no answer within {} ms", settings.call_ms) },
+    };
+    let (after, error) = match verdict {
+        Verdict::Done(command) => {
+            telemetry::effect("done");
+            return Some(job::outcome(key, attempt, cause, command));
+        }
+        Verdict::Retry { error } => {
+            (retry::delay(ms(settings.backoff_ms), ms(settings.backoff_max_ms), attempt), error)
+        }
+        Verdict::Wait { after, error } => (after, error),
+    };
+    telemetry::effect("retry");
+    tracing::info!(key, attempt, error, retry_after = ?after, "an outside call did not come to an end");
+    if let Err(error) = postpone(pool, &key, attempt, after, &error).await {
+        // Its lease runs out, so it will be tried again all the same.
+        tracing::warn!(key, %error, "cannot note when to try an outside call again");
+    }
+    None
+}

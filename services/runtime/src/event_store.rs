@@ -1,0 +1,161 @@
+//! The log in Postgres: appending a batch of events, and reading events back in order.
+
+use domain::Timestamp;
+use futures::{Stream, StreamExt};
+use sqlx::{PgConnection, Row, postgres::PgRow};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::{gap::Snapshot, service::Record};
+
+/// An event that is about to be appended.
+#[derive(Debug, Clone)]
+pub(crate) struct NewEvent {
+    pub(crate) record: Record,
+    pub(crate) event_id: Uuid,
+    pub(crate) correlation_id: Uuid,
+    pub(crate) causation_id: Uuid,
+    pub(crate) traceparent: Option<String>,
+}
+
+/// An event of the log.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    /// Its place in the log: unique and rising, with gaps.
+    pub position: i64,
+    /// Its stream.
+    pub stream: String,
+    /// The stream's version with it.
+    pub version: i64,
+    /// Its id, derived from its cause.
+    pub event_id: Uuid,
+    /// The service that wrote it.
+    pub service: String,
+    /// Full type name.
+    pub message_type: String,
+    /// Protobuf bytes.
+    pub data: Vec<u8>,
+    /// What all events of one story share.
+    pub correlation_id: Uuid,
+    /// The message that caused it.
+    pub causation_id: Uuid,
+    /// W3C trace context, if the story began with one.
+    pub traceparent: Option<String>,
+    /// When it was committed, by the writer's clock.
+    pub recorded_at: Timestamp,
+}
+
+macro_rules! columns {
+    () => {
+        "position, stream, version, event_id, service, type, data, correlation_id, causation_id, traceparent, recorded_at"
+    };
+}
+
+fn recorded(row: &PgRow) -> Result<Recorded, sqlx::Error> {
+    Ok(Recorded {
+        position: row.try_get(0)?,
+        stream: row.try_get(1)?,
+        version: row.try_get(2)?,
+        event_id: row.try_get(3)?,
+        service: row.try_get(4)?,
+        message_type: row.try_get(5)?,
+        data: row.try_get(6)?,
+        correlation_id: row.try_get(7)?,
+        causation_id: row.try_get(8)?,
+        traceparent: row.try_get(9)?,
+        recorded_at: row.try_get::<OffsetDateTime, _>(10)?.into(),
+    })
+}
+
+/// Begins a transaction that owns a transaction id before it draws any position: what gap detection stands on.
+pub(crate) const BEGIN: &str = "begin; select pg_current_xact_id()";
+
+/// Appends events in order, in the caller's transaction, with one statement.
+pub(crate) async fn append(
+    connection: &mut PgConnection,
+    service: &str,
+    events: &[NewEvent],
+    at: Timestamp,
+) -> Result<(), sqlx::Error> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let streams: Vec<&str> = events.iter().map(|event| event.record.stream.as_str()).collect();
+    let versions: Vec<i64> = events.iter().map(|event| event.record.version).collect();
+    let ids: Vec<Uuid> = events.iter().map(|event| event.event_id).collect();
+    let types: Vec<&str> = events.iter().map(|event| event.record.message_type).collect();
+    let data: Vec<&[u8]> = events.iter().map(|event| event.record.data.as_slice()).collect();
+    let correlations: Vec<Uuid> = events.iter().map(|event| event.correlation_id).collect();
+    let causations: Vec<Uuid> = events.iter().map(|event| event.causation_id).collect();
+    let traces: Vec<Option<&str>> = events.iter().map(|event| event.traceparent.as_deref()).collect();
+    sqlx::query(
+        "insert into log.events
+             (stream, version, event_id, service, type, data, correlation_id, causation_id, traceparent, recorded_at)
+         select stream, version, event_id, $1, type, data, correlation_id, causation_id, traceparent, $2
+         from unnest($3::text[], $4::bigint[], $5::uuid[], $6::text[], $7::bytea[], $8::uuid[], $9::uuid[], $10::text[])
+             as new (stream, version, event_id, type, data, correlation_id, causation_id, traceparent)",
+    )
+    .bind(service)
+    .bind(OffsetDateTime::from(at))
+    .bind(streams)
+    .bind(versions)
+    .bind(ids)
+    .bind(types)
+    .bind(data)
+    .bind(correlations)
+    .bind(causations)
+    .bind(traces)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// A page of the log and what its snapshot knew.
+#[derive(Debug)]
+pub struct Page {
+    /// Events in order of position.
+    pub events: Vec<Recorded>,
+    /// The snapshot they were read in.
+    pub snapshot: Snapshot,
+}
+
+/// Reads a page of the log after a position, not caring for gaps: pair it with [`crate::gap::GapTracker`].
+///
+/// # Errors
+/// Postgres failed.
+pub async fn read_page(connection: &mut PgConnection, after: i64, limit: i64) -> Result<Page, sqlx::Error> {
+    let rows = sqlx::query(concat!(
+        "select ",
+        columns!(),
+        ", pg_snapshot_xmin(pg_current_snapshot())::text::bigint, pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+         from log.events where position > $1 order by position limit $2"
+    ))
+    .bind(after)
+    .bind(limit)
+    .fetch_all(connection)
+    .await?;
+    let snapshot = match rows.first() {
+        Some(row) => Snapshot { xmin: row.try_get(11)?, xmax: row.try_get(12)? },
+        None => Snapshot { xmin: 0, xmax: 0 },
+    };
+    Ok(Page { events: rows.iter().map(recorded).collect::<Result<_, _>>()?, snapshot })
+}
+
+/// Streams the whole log in order of position. For audits: read it in a repeatable-read snapshot.
+pub fn read_all(connection: &mut PgConnection) -> impl Stream<Item = Result<Recorded, sqlx::Error>> + '_ {
+    sqlx::query(concat!("select ", columns!(), " from log.events order by position"))
+        .fetch(connection)
+        .map(|row| recorded(&row?))
+}
+
+/// Events of one story, in order of position.
+///
+/// # Errors
+/// Postgres failed.
+pub async fn read_streams(connection: &mut PgConnection, streams: &[String]) -> Result<Vec<Recorded>, sqlx::Error> {
+    let rows = sqlx::query(concat!("select ", columns!(), " from log.events where stream = any($1) order by position"))
+        .bind(streams)
+        .fetch_all(connection)
+        .await?;
+    rows.iter().map(recorded).collect()
+}

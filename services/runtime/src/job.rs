@@ -1,0 +1,200 @@
+//! Jobs: one message, timer or outcome of an outside call each, read into what the service is to do about it.
+
+use async_nats::jetstream;
+use domain::{Rejection, Timestamp};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::{
+    message::{Attributes, headers_as_json, to_protobuf},
+    service::Service,
+};
+
+/// What caused the events of a job, carried along into them.
+#[derive(Debug, Clone)]
+pub(crate) struct Cause {
+    pub(crate) id: Uuid,
+    pub(crate) correlation_id: Uuid,
+    pub(crate) traceparent: Option<String>,
+}
+
+/// One thing to do, whole or not at all.
+#[derive(Debug)]
+pub(crate) struct Job<C> {
+    pub(crate) cause: Cause,
+    pub(crate) work: Work<C>,
+    /// Where it came from and goes to if it cannot be handled.
+    pub(crate) letter: Letter,
+    pub(crate) reply_to: Option<ReplyTo>,
+    /// To be acknowledged once the job is committed.
+    pub(crate) message: Option<jetstream::Message>,
+}
+
+/// What there is to do.
+#[derive(Debug)]
+pub(crate) enum Work<C> {
+    /// A command from outside, answered for ever by its id.
+    Command { message_type: String, body_hash: Vec<u8>, command: Result<C, Rejection> },
+    /// What the policy makes of another service's event, or what a due timer asks for.
+    Reaction { commands: Vec<C> },
+    /// How an outside call ended.
+    Outcome { key: String, command: C },
+    /// Nothing can be made of it.
+    Unreadable { rejection: Rejection },
+}
+
+/// A message as it came, to be kept if it cannot be handled.
+#[derive(Debug, Clone)]
+pub(crate) struct Letter {
+    pub(crate) subject: String,
+    pub(crate) headers: serde_json::Value,
+    pub(crate) payload: bytes::Bytes,
+}
+
+/// Where the sender of a command waits for its answer.
+#[derive(Debug, Clone)]
+pub(crate) struct ReplyTo {
+    pub(crate) subject: String,
+    pub(crate) json: bool,
+    pub(crate) command_id: String,
+}
+
+impl<C> Job<C> {
+    pub(crate) fn commands(&self) -> &[C] {
+        match &self.work {
+            Work::Command { command: Ok(command), .. } | Work::Outcome { command, .. } => std::slice::from_ref(command),
+            Work::Reaction { commands } => commands,
+            Work::Command { command: Err(_), .. } | Work::Unreadable { .. } => &[],
+        }
+    }
+}
+
+/// Reads a message from the broker.
+pub(crate) fn read<S: Service>(message: jetstream::Message, bytes_max: usize) -> Job<S::Command> {
+    let attributes = Attributes::read(message.headers.as_ref());
+    let subject = message.subject.to_string();
+    let letter = Letter {
+        subject: subject.clone(),
+        headers: headers_as_json(message.headers.as_ref()),
+        payload: message.payload.clone(),
+    };
+    let is_command = subject.starts_with("cmd.");
+    let reply_to = attributes.reply_to.clone().filter(|_| is_command).map(|reply| ReplyTo {
+        subject: reply,
+        json: attributes.json,
+        command_id: attributes.id.map(|id| id.to_string()).unwrap_or_default(),
+    });
+    let id = attributes.id.unwrap_or_else(|| derived(&message.payload, &subject));
+    let cause = Cause {
+        id,
+        correlation_id: attributes.correlation_id.unwrap_or(id),
+        traceparent: attributes.traceparent.clone(),
+    };
+    let work = if is_command {
+        command::<S>(&attributes, &subject, &message.payload, bytes_max)
+    } else {
+        reaction::<S>(&attributes, &subject, &message.payload)
+    };
+    Job { cause, work, letter, reply_to, message: Some(message) }
+}
+
+fn command<S: Service>(attributes: &Attributes, subject: &str, payload: &[u8], bytes_max: usize) -> Work<S::Command> {
+    let Some(id) = attributes.id else {
+        return Work::Unreadable {
+            rejection: Rejection::new("MISSING_ID", "the header ce-id must be a UUID that names this command for ever"),
+        };
+    };
+    let name = subject.rsplit('.').next().unwrap_or_default();
+    let known = S::COMMANDS.iter().find(|message_type| proto::short_name(message_type) == name);
+    let read = || -> Result<(String, Vec<u8>), Rejection> {
+        let message_type = *known.ok_or_else(|| {
+            Rejection::new(
+                "UNKNOWN_COMMAND",
+                format!("{} takes no command {name:.64}; it takes {}", S::NAME, short_names(S::COMMANDS)),
+            )
+        })?;
+        if let Some(claimed) = attributes.message_type.as_deref().filter(|claimed| *claimed != message_type) {
+            let reason =
+                format!("the header ce-type says {claimed:.128} but the subject {subject} is for {message_type}");
+            return Err(Rejection::new("TYPE_MISMATCH", reason));
+        }
+        if payload.len() > bytes_max {
+            let reason = format!("the message has {} bytes; {bytes_max} is the most", payload.len());
+            return Err(Rejection::new("MESSAGE_TOO_LARGE", reason));
+        }
+        Ok((message_type.to_owned(), to_protobuf(message_type, attributes.json, payload)?))
+    };
+    match read() {
+        Ok((message_type, data)) => Work::Command {
+            command: S::command(&message_type, &data, id),
+            body_hash: hash(&message_type, &data),
+            message_type,
+        },
+        Err(rejection) => Work::Command {
+            message_type: known.map_or_else(|| subject.to_owned(), |message_type| (*message_type).to_owned()),
+            body_hash: hash(subject, payload),
+            command: Err(rejection),
+        },
+    }
+}
+
+fn reaction<S: Service>(attributes: &Attributes, subject: &str, payload: &[u8]) -> Work<S::Command> {
+    let Some(message_type) = attributes.message_type.as_deref() else {
+        let reason = format!("the event on {subject} has no header ce-type");
+        return Work::Unreadable { rejection: Rejection::new("MISSING_TYPE", reason) };
+    };
+    match S::react(message_type, payload) {
+        Ok(commands) => Work::Reaction { commands },
+        Err(rejection) => Work::Unreadable { rejection },
+    }
+}
+
+/// The job of a due timer.
+pub(crate) fn timer<S: Service>(stream: &str, due_at: Timestamp) -> Job<S::Command> {
+    let id = derived(format!("{stream} {}", due_at.as_micros()).as_bytes(), S::NAME);
+    let commands: Vec<S::Command> = S::on_timer(stream).into_iter().collect();
+    let letter = Letter {
+        subject: format!("timer.{}.{stream}", S::NAME),
+        headers: serde_json::json!({ "due_at": due_at.to_string() }),
+        payload: bytes::Bytes::new(),
+    };
+    let work = if commands.is_empty() {
+        let reason = format!("{} has no use for a timer of {stream}", S::NAME);
+        Work::Unreadable { rejection: Rejection::new("UNKNOWN_TIMER", reason) }
+    } else {
+        Work::Reaction { commands }
+    };
+    let cause = Cause { id, correlation_id: correlation_of(stream).unwrap_or(id), traceparent: None };
+    Job { cause, work, letter, reply_to: None, message: None }
+}
+
+/// A timer has lost the story it belongs to, but for the id in the name of its stream.
+fn correlation_of(stream: &str) -> Option<Uuid> {
+    let (_, id) = stream.split_once('-')?;
+    Uuid::try_parse(id).ok()
+}
+
+/// The job of an outside call that ended.
+pub(crate) fn outcome<C>(key: String, attempt: u32, cause: Cause, command: C) -> Job<C> {
+    let letter = Letter {
+        subject: format!("effect.{key}"),
+        headers: serde_json::json!({ "attempt": attempt }),
+        payload: bytes::Bytes::new(),
+    };
+    let id = derived(format!("{key} {attempt}").as_bytes(), "effect");
+    let cause = Cause { id, ..cause };
+    Job { cause, work: Work::Outcome { key, command }, letter, reply_to: None, message: None }
+}
+
+/// An id that follows from what it names, so that doing it again gives the same.
+pub(crate) fn derived(name: &[u8], kind: &str) -> Uuid {
+    Uuid::new_v5(&Uuid::new_v5(&Uuid::NAMESPACE_OID, kind.as_bytes()), name)
+}
+
+fn hash(message_type: &str, data: &[u8]) -> Vec<u8> {
+    Sha256::new().chain_update(message_type).chain_update([0]).chain_update(data).finalize().to_vec()
+}
+
+fn short_names(message_types: &[&str]) -> String {
+    message_types.iter().map(|name| proto::short_name(name)).collect::<Vec<_>>().join(", ")
+}

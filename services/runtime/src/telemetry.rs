@@ -1,0 +1,102 @@
+//! Telemetry: structured logs, and the names of all metrics.
+
+use domain::Timestamp;
+use metrics::{counter, gauge, histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+use crate::{config, timers::Due};
+
+/// Jobs in one transaction.
+pub const BATCH_JOBS: &str = "holdfast_batch_jobs";
+/// From taking a batch up to its commit, in seconds.
+pub const BATCH_SECONDS: &str = "holdfast_batch_seconds";
+/// Events appended to the log.
+pub const EVENTS_APPENDED_TOTAL: &str = "holdfast_events_appended_total";
+/// Batches that lost a race against another replica and were tried again.
+pub const CONFLICTS_TOTAL: &str = "holdfast_conflicts_total";
+/// Messages kept as dead letters.
+pub const DEAD_LETTERS_TOTAL: &str = "holdfast_dead_letters_total";
+/// From a timer's due time to its claim, in seconds.
+pub const TIMER_LATENESS_SECONDS: &str = "holdfast_timer_lateness_seconds";
+/// Outside calls, by how they ended.
+pub const EFFECTS_TOTAL: &str = "holdfast_effects_total";
+/// Events published.
+pub const RELAY_PUBLISHED_TOTAL: &str = "holdfast_relay_published_total";
+/// Whether this process is the relay: 1 or 0.
+pub const RELAY_ACTIVE: &str = "holdfast_relay_active";
+/// Last position published.
+pub const RELAY_POSITION: &str = "holdfast_relay_position";
+/// How long the relay has been waiting at a gap, in seconds.
+pub const RELAY_GAP_SECONDS: &str = "holdfast_relay_gap_seconds";
+/// Times that the broker was found to have lost events.
+pub const RELAY_LOSSES_TOTAL: &str = "holdfast_relay_losses_total";
+
+const SECONDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const JOBS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0];
+
+/// Starts logging to standard error.
+pub(crate) fn start_logging(settings: &config::Log) {
+    let filter = EnvFilter::try_new(&settings.filter).unwrap_or_else(|_malformed| EnvFilter::new("info"));
+    let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = if settings.format == "text" { logging.try_init() } else { logging.json().try_init() };
+    if let Err(error) = started {
+        tracing::debug!(%error, "logging was started before");
+    }
+}
+
+/// Starts collecting metrics. `None` when this process collects them already.
+pub(crate) fn start_metrics() -> Option<PrometheusHandle> {
+    let buckets = [
+        (BATCH_SECONDS, SECONDS.as_slice()),
+        (TIMER_LATENESS_SECONDS, SECONDS.as_slice()),
+        (BATCH_JOBS, JOBS.as_slice()),
+    ];
+    let mut builder = PrometheusBuilder::new();
+    for (name, limits) in buckets {
+        builder = builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), limits).ok()?;
+    }
+    builder.install_recorder().ok()
+}
+
+pub(crate) fn batch(jobs: usize, events: usize, took: std::time::Duration) {
+    histogram!(BATCH_JOBS).record(u32::try_from(jobs).unwrap_or(u32::MAX));
+    histogram!(BATCH_SECONDS).record(took);
+    counter!(EVENTS_APPENDED_TOTAL).increment(u64::try_from(events).unwrap_or(0));
+}
+
+pub(crate) fn conflict() {
+    counter!(CONFLICTS_TOTAL).increment(1);
+}
+
+pub(crate) fn dead_letter(service: &'static str) {
+    counter!(DEAD_LETTERS_TOTAL, "service" => service).increment(1);
+}
+
+pub(crate) fn timers_claimed(service: &'static str, due: &[Due], at: Timestamp) {
+    for timer in due {
+        histogram!(TIMER_LATENESS_SECONDS, "service" => service).record(at.since(timer.due_at));
+    }
+}
+
+pub(crate) fn effect(ending: &'static str) {
+    counter!(EFFECTS_TOTAL, "ending" => ending).increment(1);
+}
+
+pub(crate) fn relay_active(active: bool) {
+    gauge!(RELAY_ACTIVE).set(u8::from(active));
+}
+
+#[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "a gauge is a float; positions stay below 2^53")]
+pub(crate) fn relay_published(events: usize, position: i64) {
+    counter!(RELAY_PUBLISHED_TOTAL).increment(u64::try_from(events).unwrap_or(0));
+    gauge!(RELAY_POSITION).set(position as f64);
+}
+
+pub(crate) fn relay_gap(waiting: std::time::Duration) {
+    gauge!(RELAY_GAP_SECONDS).set(waiting.as_secs_f64());
+}
+
+pub(crate) fn relay_loss() {
+    counter!(RELAY_LOSSES_TOTAL).increment(1);
+}

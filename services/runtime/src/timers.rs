@@ -1,0 +1,83 @@
+//! Due work: set by events, claimed with SKIP LOCKED, and gone in the transaction that does it.
+
+use std::collections::BTreeMap;
+
+use domain::Timestamp;
+use sqlx::{PgConnection, Row};
+use time::OffsetDateTime;
+
+use crate::service::Timer;
+
+/// A timer that is due.
+#[derive(Debug, Clone)]
+pub(crate) struct Due {
+    pub(crate) stream: String,
+    pub(crate) due_at: Timestamp,
+}
+
+/// Takes timers that are due, the oldest first. Others skip them; a rollback puts them back.
+pub(crate) async fn claim(connection: &mut PgConnection, at: Timestamp, limit: i64) -> Result<Vec<Due>, sqlx::Error> {
+    let rows = sqlx::query(
+        "delete from timers using (
+             select stream, due_at from timers where due_at <= $1 order by due_at limit $2 for update skip locked
+         ) as due
+         where timers.stream = due.stream and timers.due_at = due.due_at
+         returning timers.stream, timers.due_at",
+    )
+    .bind(OffsetDateTime::from(at))
+    .bind(limit)
+    .fetch_all(connection)
+    .await?;
+    let mut due: Vec<Due> = rows
+        .iter()
+        .map(|row| Ok(Due { stream: row.try_get(0)?, due_at: row.try_get::<OffsetDateTime, _>(1)?.into() }))
+        .collect::<Result<_, sqlx::Error>>()?;
+    due.sort_by(|a, b| (a.due_at, &a.stream).cmp(&(b.due_at, &b.stream)));
+    Ok(due)
+}
+
+/// Replaces or removes the timers of streams.
+///
+/// A timer that another replica has claimed is skipped, not waited for: that replica waits for our rows, and would wait for
+/// ever. It finds nothing to do then, and the timer is gone with its transaction.
+pub(crate) async fn change(connection: &mut PgConnection, timers: &BTreeMap<String, Timer>) -> Result<(), sqlx::Error> {
+    if timers.is_empty() {
+        return Ok(());
+    }
+    let streams: Vec<&str> = timers.keys().map(String::as_str).collect();
+    sqlx::query(
+        "delete from timers using (
+             select stream, due_at from timers where stream = any($1) for update skip locked
+         ) as old
+         where timers.stream = old.stream and timers.due_at = old.due_at",
+    )
+    .bind(streams)
+    .execute(&mut *connection)
+    .await?;
+    let set = || {
+        timers.iter().filter_map(|(stream, timer)| match timer {
+            Timer::Set(due_at) => Some((stream.as_str(), OffsetDateTime::from(*due_at))),
+            Timer::Clear => None,
+        })
+    };
+    let (streams, due): (Vec<&str>, Vec<OffsetDateTime>) = set().unzip();
+    if !streams.is_empty() {
+        sqlx::query(
+            "insert into timers (stream, due_at)
+             select stream, due_at from unnest($1::text[], $2::timestamptz[]) as new (stream, due_at)
+             on conflict do nothing",
+        )
+        .bind(streams)
+        .bind(due)
+        .execute(connection)
+        .await?;
+    }
+    Ok(())
+}
+
+/// When the next timer is due.
+pub(crate) async fn next_due(connection: &mut PgConnection) -> Result<Option<Timestamp>, sqlx::Error> {
+    let next: Option<OffsetDateTime> =
+        sqlx::query_scalar("select min(due_at) from timers").fetch_one(connection).await?;
+    Ok(next.map(Timestamp::from))
+}
