@@ -1,0 +1,79 @@
+# Every recipe a person or CI uses. Run them through ./justw, which brings the tools they need.
+
+set positional-arguments
+
+target := env('CARGO_TARGET_DIR', justfile_directory() / 'target')
+buf := env('HOLDFAST_BUF', 'buf')
+
+# List the recipes
+[private]
+default:
+    @just --justfile '{{ justfile() }}' --list --unsorted
+
+# Run thousands of orders through the whole fleet, kill a worker on the way, and prove that nothing was lost or doubled
+demo *args: binaries
+    @exec '{{ target }}/debug/holdfast' demo "$@"
+
+# Start a private Postgres, nats-server and all workers; Ctrl-C stops them
+up *args: binaries
+    @exec '{{ target }}/debug/holdfast' up "$@"
+
+# Run the holdfast command with these arguments
+[no-cd]
+holdfast *args: binaries
+    @exec '{{ target }}/debug/holdfast' "$@"
+
+# Run all tests; arguments go to cargo nextest run (or cargo test, where nextest is not installed)
+test *args: binaries
+    #!/bin/sh
+    # Postgres, nats-server and the workers run for real; the workers are the binaries just built.
+    if cargo nextest --version >/dev/null 2>&1; then
+        exec cargo nextest run --workspace "$@"
+    fi
+    exec cargo test --workspace "$@"
+
+# Check format, clippy, contract and docs, as CI does
+lint: format clippy contract docs
+
+# Format the Rust code
+fmt:
+    cargo fmt --all
+
+# All that CI checks, with the time of each step
+ci:
+    .ci/run
+
+# Is everything formatted?
+[private]
+format:
+    cargo fmt --all --check
+
+[private]
+clippy:
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Is the contract in proto/ well formed, and can those who use the last release still read it?
+[private]
+contract:
+    #!/bin/sh
+    set -eu
+    '{{ buf }}' lint
+    if release=$(git describe --tags --abbrev=0 --match 'v[0-9]*' 2>/dev/null); then
+        before=$(mktemp -d)
+        trap 'rm -rf "$before"' EXIT
+        git archive --format=tar --output="$before/release.tar" "$release" buf.yaml proto
+        '{{ buf }}' breaking --against "$before/release.tar"
+        echo "contract: well formed, and compatible with $release"
+    else
+        echo "contract: well formed; nothing is released yet, so there is nothing to stay compatible with"
+    fi
+
+[private]
+docs:
+    RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --workspace
+
+# Once built, building again says nothing; the first time takes minutes and shows its progress
+[private]
+[no-cd]
+binaries:
+    @cargo build --manifest-path '{{ justfile_directory() }}/Cargo.toml' --workspace --bins {{ if path_exists(target / 'debug/holdfast') == 'true' { '--quiet' } else { '' } }}
