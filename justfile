@@ -11,19 +11,23 @@ default:
     @just --justfile '{{ justfile() }}' --list --unsorted
 
 # Run thousands of orders through the whole fleet, kill a worker on the way, and prove that nothing was lost or doubled
+[no-exit-message]
 demo *args: binaries
     @exec '{{ target }}/debug/holdfast' demo "$@"
 
 # Start a private Postgres, nats-server and all workers; Ctrl-C stops them
+[no-exit-message]
 up *args: binaries
     @exec '{{ target }}/debug/holdfast' up "$@"
 
 # Run the holdfast command with these arguments
+[no-exit-message]
 [no-cd]
 holdfast *args: binaries
     @exec '{{ target }}/debug/holdfast' "$@"
 
 # Run all tests; arguments go to cargo nextest run (or cargo test, where nextest is not installed)
+[no-exit-message]
 test *args: binaries
     #!/bin/sh
     # Postgres, nats-server and the workers run for real; the workers are the binaries just built.
