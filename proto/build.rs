@@ -18,9 +18,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let descriptors = protox::compile(FILES, [root])?;
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
-    prost_build::Config::new()
-        .include_file("contract.rs")
-        .enable_type_names()
-        .compile_fds(descriptors)?;
+    prost_build::Config::new().include_file("contract.rs").enable_type_names().compile_fds(descriptors)?;
     Ok(())
 }

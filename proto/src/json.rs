@@ -7,8 +7,7 @@ use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, Serializ
 
 static DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
-static POOL: LazyLock<Option<DescriptorPool>> =
-    LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS).ok());
+static POOL: LazyLock<Option<DescriptorPool>> = LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS).ok());
 
 /// Why JSON could not be turned into a message, or a message into JSON.
 #[derive(Debug, thiserror::Error)]
@@ -45,18 +44,11 @@ fn descriptor(message_type: &str) -> Result<prost_reflect::MessageDescriptor, Js
 /// # Errors
 /// The type is not in the contract, or the JSON does not fit it.
 pub fn from_json(message_type: &str, json: &[u8]) -> Result<Vec<u8>, JsonError> {
-    let refused = |reason: String| JsonError::Json {
-        message_type: message_type.to_owned(),
-        reason,
-    };
+    let refused = |reason: String| JsonError::Json { message_type: message_type.to_owned(), reason };
     let mut reader = serde_json::Deserializer::from_slice(json);
     let options = DeserializeOptions::new().deny_unknown_fields(true);
-    let message = DynamicMessage::deserialize_with_options(
-        descriptor(message_type)?,
-        &mut reader,
-        &options,
-    )
-    .map_err(|error| refused(error.to_string()))?;
+    let message = DynamicMessage::deserialize_with_options(descriptor(message_type)?, &mut reader, &options)
+        .map_err(|error| refused(error.to_string()))?;
     reader.end().map_err(|error| refused(error.to_string()))?;
     Ok(message.encode_to_vec())
 }
@@ -66,12 +58,9 @@ pub fn from_json(message_type: &str, json: &[u8]) -> Result<Vec<u8>, JsonError> 
 /// # Errors
 /// The type is not in the contract, or the bytes do not decode as it.
 pub fn to_json(message_type: &str, bytes: &[u8]) -> Result<serde_json::Value, JsonError> {
-    let broken = |reason: String| JsonError::Bytes {
-        message_type: message_type.to_owned(),
-        reason,
-    };
-    let message = DynamicMessage::decode(descriptor(message_type)?, bytes)
-        .map_err(|error| broken(error.to_string()))?;
+    let broken = |reason: String| JsonError::Bytes { message_type: message_type.to_owned(), reason };
+    let message =
+        DynamicMessage::decode(descriptor(message_type)?, bytes).map_err(|error| broken(error.to_string()))?;
     message
         .serialize_with_options(serde_json::value::Serializer, &SerializeOptions::new())
         .map_err(|error| broken(error.to_string()))

@@ -2,11 +2,7 @@
 
 mod json;
 
-#[expect(
-    missing_docs,
-    unreachable_pub,
-    reason = "generated; the .proto files carry the documentation"
-)]
+#[expect(missing_docs, unreachable_pub, reason = "generated; the .proto files carry the documentation")]
 mod contract {
     include!(concat!(env!("OUT_DIR"), "/contract.rs"));
 }
