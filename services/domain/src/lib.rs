@@ -2,6 +2,7 @@
 
 pub mod hold;
 mod id;
+mod message;
 mod money;
 mod product;
 mod rejection;
@@ -9,6 +10,7 @@ mod text;
 mod timestamp;
 
 pub use id::{Attempt, HoldKey, OrderId, PaymentId, RefundId, RoundId};
+pub use message::{decode, unknown_type};
 pub use money::{AMOUNT_MAX, Currency, Money};
 pub use product::{Lines, QUANTITY_MAX, Sku, lines_from_wire, lines_to_wire};
 pub use rejection::{Refusal, Rejection};
