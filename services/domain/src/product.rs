@@ -72,5 +72,8 @@ pub(crate) fn add_quantity(sku: &str, sum: i64, quantity: i64) -> Result<i64, Re
 /// As a message field, in order of product.
 #[must_use]
 pub fn lines_to_wire(lines: &Lines) -> Vec<wire::ProductQuantity> {
-    lines.iter().map(|(sku, quantity)| wire::ProductQuantity { sku: sku.as_str().to_owned(), quantity: *quantity }).collect()
+    lines
+        .iter()
+        .map(|(sku, quantity)| wire::ProductQuantity { sku: sku.as_str().to_owned(), quantity: *quantity })
+        .collect()
 }

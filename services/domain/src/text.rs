@@ -9,7 +9,10 @@ use crate::Rejection;
 pub fn text(field: &str, value: &str, chars_min: usize, chars_max: usize) -> Result<String, Rejection> {
     let chars = value.chars().count();
     if chars < chars_min {
-        return Err(Rejection::new("INVALID_TEXT", format!("{field} is missing: give {chars_min} to {chars_max} characters")));
+        return Err(Rejection::new(
+            "INVALID_TEXT",
+            format!("{field} is missing: give {chars_min} to {chars_max} characters"),
+        ));
     }
     if chars > chars_max {
         return Err(Rejection::new("INVALID_TEXT", format!("{field} has {chars} characters; {chars_max} is the most")));
