@@ -1,3 +1,25 @@
 //! The `holdfast` command: the fleet on one machine, its load, its proofs, and its operators' verbs.
 
 pub mod servers;
+
+pub mod migrations;
+
+pub mod fleet;
+
+pub mod publisher;
+
+pub mod surroundings;
+
+pub mod up;
+
+pub mod load;
+
+pub mod demo;
+
+pub mod status;
+
+pub mod verify;
+
+pub mod order;
+
+pub mod send;

@@ -1,0 +1,173 @@
+//! A fleet on this machine: private servers, a migrated database, and workers as child processes that can be killed and
+//! started again one by one.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    migrations,
+    servers::{NatsServer, Postgres, Process, SUPERUSER, Signal},
+};
+
+/// The database that a private fleet keeps everything in.
+pub const DATABASE: &str = "holdfast";
+
+/// How long a worker may take to stop when asked.
+const STOP_WITHIN: Duration = Duration::from_secs(10);
+
+/// Where a fleet's servers are.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Address {
+    /// Postgres, as a role that may read everything.
+    pub database_url: String,
+    /// The broker.
+    pub broker_url: String,
+}
+
+/// How a fleet is set up.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Replicas of each worker.
+    pub replicas: usize,
+    /// Settings of the workers, as environment variables.
+    pub settings: BTreeMap<String, String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { replicas: 1, settings: BTreeMap::new() }
+    }
+}
+
+/// A running fleet. Dropping it ends everything.
+#[derive(Debug)]
+pub struct Fleet {
+    dir: PathBuf,
+    options: Options,
+    workers: BTreeMap<(String, usize), Process>,
+    /// Its broker.
+    pub nats: NatsServer,
+    /// Its database server.
+    pub postgres: Postgres,
+}
+
+impl Fleet {
+    /// Starts servers in `dir` (what is there is used again), migrates the database, and starts all workers.
+    pub async fn start(dir: &Path, options: Options) -> Result<Self> {
+        let mut fleet = Self::start_servers(dir, options).await?;
+        fleet.start_workers()?;
+        Ok(fleet)
+    }
+
+    /// Starts servers and migrates the database, without workers.
+    pub async fn start_servers(dir: &Path, options: Options) -> Result<Self> {
+        fs::create_dir_all(dir).with_context(|| format!("making the directory {}", dir.display()))?;
+        let postgres = Postgres::start(&dir.join("postgres")).await?;
+        let nats = NatsServer::start(&dir.join("nats")).await?;
+        let server = postgres.url(SUPERUSER, "postgres");
+        migrations::migrate(&server, &postgres.url(SUPERUSER, DATABASE), DATABASE).await?;
+        Ok(Self { dir: dir.to_owned(), options, workers: BTreeMap::new(), nats, postgres })
+    }
+
+    /// Where its servers are.
+    pub fn address(&self) -> Address {
+        Address { database_url: self.postgres.url(SUPERUSER, DATABASE), broker_url: self.nats.url() }
+    }
+
+    /// Starts every worker that is not running.
+    pub fn start_workers(&mut self) -> Result<()> {
+        for service in proto::SERVICES {
+            for replica in 0..self.options.replicas {
+                self.start_worker(service, replica)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts one worker unless it is running. Its log is `<dir>/log/<service>-<replica>.log`.
+    pub fn start_worker(&mut self, service: &str, replica: usize) -> Result<()> {
+        let key = (service.to_owned(), replica);
+        if self.workers.get(&key).is_some_and(|process| process.exited().is_none()) {
+            return Ok(());
+        }
+        let name = format!("holdfast-{service}");
+        let logs = self.dir.join("log");
+        fs::create_dir_all(&logs)?;
+        let path = logs.join(format!("{service}-{replica}.log"));
+        let log = File::options().create(true).append(true).open(&path);
+        let log = log.with_context(|| format!("opening the log {}", path.display()))?;
+        let mut command = Process::command(worker_binary(&name)?, Signal::TERM);
+        command
+            .env("HOLDFAST_DATABASE_URL", self.postgres.url(&format!("holdfast_{service}"), DATABASE))
+            .env("HOLDFAST_BROKER_URL", self.nats.url())
+            .envs(&self.options.settings)
+            .stdout(Stdio::from(log.try_clone()?))
+            .stderr(Stdio::from(log));
+        self.workers.insert(key, Process::spawn(&name, command, Signal::TERM)?);
+        Ok(())
+    }
+
+    /// SIGKILL to one worker: what a crash looks like.
+    pub async fn kill_worker(&mut self, service: &str, replica: usize) -> Result<()> {
+        let process = self.worker(service, replica)?;
+        process.signal(Signal::KILL)?;
+        process.ended(STOP_WITHIN).await?;
+        Ok(())
+    }
+
+    /// SIGTERM to one worker, and its exit code.
+    pub async fn stop_worker(&mut self, service: &str, replica: usize) -> Result<Option<i32>> {
+        let process = self.worker(service, replica)?;
+        process.signal(Signal::TERM)?;
+        Ok(process.ended(STOP_WITHIN).await?.code())
+    }
+
+    /// One worker's process.
+    pub fn worker(&self, service: &str, replica: usize) -> Result<&Process> {
+        self.workers
+            .get(&(service.to_owned(), replica))
+            .with_context(|| format!("there is no worker {service}-{replica} in this fleet"))
+    }
+
+    /// Workers that have ended although nobody asked them to: name, replica, exit code.
+    pub fn ended_workers(&self) -> Vec<(String, usize, Option<i32>)> {
+        let ended = |process: &Process| process.exited().map(|status| status.code());
+        self.workers.iter().filter_map(|((name, replica), process)| Some((name.clone(), *replica, ended(process)?))).collect()
+    }
+
+    /// Stops workers first, then the servers.
+    pub async fn stop(mut self) -> Result<()> {
+        for process in self.workers.values() {
+            process.signal(Signal::TERM)?;
+        }
+        for ((service, replica), process) in &self.workers {
+            let status = process.ended(STOP_WITHIN).await?;
+            if !status.success() {
+                tracing::warn!(service, replica, %status, "a worker did not stop cleanly");
+            }
+        }
+        self.workers.clear();
+        self.nats.stop().await?;
+        self.postgres.stop().await
+    }
+}
+
+/// The worker's program, which lies beside this one.
+fn worker_binary(name: &str) -> Result<PathBuf> {
+    let this = env::current_exe().context("finding this program's own file")?;
+    // A test's program lies one directory below the workers.
+    let found = this.ancestors().skip(1).take(2).map(|dir| dir.join(name)).find(|path| path.is_file());
+    match found {
+        Some(path) => Ok(path),
+        None => bail!("there is no {name} beside {}; build it with `cargo build --workspace --bins`", this.display()),
+    }
+}

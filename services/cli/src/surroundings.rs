@@ -1,0 +1,54 @@
+//! What every subcommand is told about its surroundings: where the fleet is, and how to print.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use crate::fleet::Address;
+
+/// Options of every subcommand.
+#[derive(Debug, Clone, Args)]
+pub struct Surroundings {
+    /// Directory of the fleet that `holdfast up` runs: servers, data, logs.
+    #[arg(long, global = true, default_value = ".holdfast", value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Postgres of another fleet, as a role that may read everything.
+    #[arg(long, global = true, env = "HOLDFAST_ADMIN_DATABASE_URL", value_name = "URL")]
+    pub database_url: Option<String>,
+    /// NATS of another fleet.
+    #[arg(long, global = true, env = "HOLDFAST_BROKER_URL", value_name = "URL")]
+    pub broker_url: Option<String>,
+    /// One JSON object on standard output instead of text.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+impl Surroundings {
+    /// Where the fleet is: as told, or as the running `holdfast up` has noted.
+    pub fn address(&self) -> Result<Address> {
+        if let (Some(database_url), Some(broker_url)) = (&self.database_url, &self.broker_url) {
+            return Ok(Address { database_url: database_url.clone(), broker_url: broker_url.clone() });
+        }
+        let path = Self::note(&self.dir);
+        let text = fs::read_to_string(&path).with_context(|| {
+            format!(
+                "no fleet: {} is not there. Start one with `holdfast up`, or name another with --database-url and --broker-url",
+                path.display()
+            )
+        })?;
+        let noted: Address = serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
+        Ok(Address {
+            database_url: self.database_url.clone().unwrap_or(noted.database_url),
+            broker_url: self.broker_url.clone().unwrap_or(noted.broker_url),
+        })
+    }
+
+    /// The file in which a running `holdfast up` notes where its servers are.
+    pub fn note(dir: &Path) -> PathBuf {
+        dir.join("fleet.json")
+    }
+}

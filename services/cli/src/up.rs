@@ -1,0 +1,53 @@
+//! `holdfast up`: a private fleet in the foreground.
+
+use std::{collections::BTreeMap, fs, process::ExitCode, time::Duration};
+
+use anyhow::{Context, Result};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    fleet::{Fleet, Options},
+    surroundings::Surroundings,
+};
+
+/// Options of `holdfast up`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Replicas of each worker.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    replicas: u8,
+}
+
+/// How often to see whether a worker has died.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Runs a fleet until Ctrl-C or SIGTERM.
+pub async fn run(args: Args, surroundings: &Surroundings) -> Result<ExitCode> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let options = Options { replicas: args.replicas.into(), settings: BTreeMap::new() };
+    let mut fleet = Fleet::start(&surroundings.dir, options).await?;
+    let address = fleet.address();
+    let note = Surroundings::note(&surroundings.dir);
+    fs::write(&note, serde_json::to_string_pretty(&address)?).with_context(|| format!("writing {}", note.display()))?;
+    println!("Postgres  {}", address.database_url);
+    println!("NATS      {}", address.broker_url);
+    println!("Logs      {}", surroundings.dir.join("log").display());
+    println!("The fleet is up. Ctrl-C stops it; what is stored stays in {}.", surroundings.dir.display());
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            () = runtime::clock::sleep(LOOK_EVERY) => {
+                for (service, replica, code) in fleet.ended_workers() {
+                    eprintln!("holdfast: worker {service}-{replica} ended (exit code {code:?}); starting it again");
+                    fleet.start_worker(&service, replica)?;
+                }
+            }
+        }
+    }
+    println!("Stopping.");
+    fs::remove_file(&note).ok();
+    fleet.stop().await?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,106 @@
+//! The rules of the house that a compiler does not check.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot read its own repository fails")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use holdfast_tests::house;
+
+fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn sources(dir: &str) -> Vec<(PathBuf, String)> {
+    let mut files = Vec::new();
+    rust_files(&house().join(dir), &mut files);
+    files.sort();
+    files.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
+}
+
+/// Files of a service that may do IO; all others are pure.
+fn may_do_io(path: &Path) -> bool {
+    let text = path.to_string_lossy();
+    ["/store", "/main.rs", "/lib.rs", "/sandbox", "/provider", "/tests/"].iter().any(|part| text.contains(part))
+}
+
+#[test]
+fn pure_files_know_no_io_no_clock_no_chance() {
+    let forbidden = [
+        "sqlx", "tokio", "async_nats", "async fn", "std::fs", "std::net", "std::env", "std::io", "std::thread",
+        "SystemTime", "Instant::now", "now_utc", "new_v4", "now_v7", "rand::", "tracing", "clock::",
+    ];
+    let mut breaches = Vec::new();
+    for service in proto::SERVICES {
+        for (path, text) in sources(&format!("services/{service}/src")) {
+            if may_do_io(&path) {
+                continue;
+            }
+            let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+            for (number, line) in code.enumerate() {
+                for word in forbidden.iter().filter(|word| line.contains(**word)) {
+                    breaches.push(format!("{}: line {}: {word}", path.display(), number + 1));
+                }
+            }
+        }
+    }
+    assert!(breaches.is_empty(), "{breaches:#?}");
+}
+
+#[test]
+fn no_service_depends_on_another() {
+    for service in proto::SERVICES {
+        let manifest = fs::read_to_string(house().join("services").join(service).join("Cargo.toml")).unwrap();
+        for other in proto::SERVICES.iter().filter(|other| **other != service) {
+            assert!(!manifest.contains(&format!("\n{other}.workspace")), "{service} depends on {other}");
+        }
+    }
+}
+
+#[test]
+fn the_runtime_knows_no_business_word() {
+    let words = ["stock", "sku", "refund", "coupon", "checkout", "customer"];
+    let mut breaches = Vec::new();
+    for (path, text) in sources("services/runtime/src") {
+        for word in words.iter().filter(|word| text.to_lowercase().contains(**word)) {
+            breaches.push(format!("{}: {word}", path.display()));
+        }
+    }
+    assert!(breaches.is_empty(), "{breaches:#?}");
+}
+
+#[test]
+fn every_file_says_what_it_owns() {
+    let mut silent = Vec::new();
+    for dir in ["proto", "services", "tests"] {
+        for (path, text) in sources(dir) {
+            if !text.starts_with("//!") && !text.starts_with("#![") {
+                silent.push(path);
+            }
+        }
+    }
+    assert!(silent.is_empty(), "no //! at the top: {silent:#?}");
+}
+
+#[test]
+fn the_log_is_changed_by_no_statement() {
+    let mut breaches = Vec::new();
+    for (path, text) in sources("services") {
+        let text = text.to_lowercase();
+        for statement in ["update log.events", "delete from log.events", "truncate log.events"] {
+            if text.contains(statement) {
+                breaches.push(format!("{}: {statement}", path.display()));
+            }
+        }
+    }
+    assert!(breaches.is_empty(), "{breaches:#?}");
+}
