@@ -1,3 +1,7 @@
-//! placeholder
+//! The worker `holdfast-inventory`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    runtime::run(|_context| inventory::Inventory)
+}

@@ -1,0 +1,158 @@
+//! Inventory's rows in Postgres: the only SQL.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::{HoldKey, Lines, OrderId, RefundId, Rejection, Sku, hold::Status};
+use sqlx::{PgConnection, Row, postgres::PgRow, types::Json};
+use uuid::Uuid;
+
+use crate::{
+    command::Command,
+    hold::Hold,
+    stock::{Stock, World},
+};
+
+/// Pieces by product, as the table shows them.
+type Pieces<S> = BTreeMap<S, i64>;
+
+/// Locks and loads what these commands touch, each table in key order: their holds, then the products of both.
+pub(crate) async fn load(connection: &mut PgConnection, commands: &[&Command]) -> Result<World, sqlx::Error> {
+    let mut keys = BTreeSet::new();
+    let mut skus = BTreeSet::new();
+    for command in commands {
+        match command {
+            Command::RegisterProduct { sku, .. }
+            | Command::ReceiveStock { sku, .. }
+            | Command::AdjustStock { sku, .. } => {
+                skus.insert(sku);
+            }
+            Command::Hold { key, lines } => {
+                keys.insert(*key);
+                skus.extend(lines.keys());
+            }
+            Command::Commit { key } | Command::Release { key } | Command::Return { key, .. } => {
+                keys.insert(*key);
+            }
+        }
+    }
+    let (orders, attempts): (Vec<Uuid>, Vec<i32>) = keys.iter().map(|key| (key.order_id.0, key.attempt)).unzip();
+    let query = "select h.order_id, h.attempt, h.status, h.lines, h.returns, h.version from inventory.holds h
+        join unnest($1::uuid[], $2::int4[]) as k (order_id, attempt) using (order_id, attempt)
+        order by h.order_id, h.attempt for update of h";
+    let holds = sqlx::query(query).bind(orders).bind(attempts).try_map(hold).fetch_all(&mut *connection).await?;
+
+    skus.extend(holds.iter().flat_map(|(_, hold)| hold.lines.keys()));
+    let skus: Vec<&str> = skus.into_iter().map(Sku::as_str).collect();
+    let query = "select sku, name, received, adjusted, committed, returned, held, version from inventory.stock
+        where sku = any($1) order by sku for update";
+    let products = sqlx::query(query).bind(skus).try_map(stock).fetch_all(connection).await?;
+    Ok(world(products, holds))
+}
+
+/// Loads every row, without locks.
+pub(crate) async fn load_all(connection: &mut PgConnection) -> Result<World, sqlx::Error> {
+    let query = "select order_id, attempt, status, lines, returns, version from inventory.holds";
+    let holds = sqlx::query(query).try_map(hold).fetch_all(&mut *connection).await?;
+    let query = "select sku, name, received, adjusted, committed, returned, held, version from inventory.stock";
+    let products = sqlx::query(query).try_map(stock).fetch_all(connection).await?;
+    Ok(world(products, holds))
+}
+
+fn world(products: Vec<(Sku, Stock)>, holds: Vec<(HoldKey, Hold)>) -> World {
+    let mut world = World::default();
+    for (sku, stock) in products {
+        world.stock.load(sku, stock);
+    }
+    for (key, hold) in holds {
+        world.holds.load(key, hold);
+    }
+    world
+}
+
+fn stock(row: PgRow) -> Result<(Sku, Stock), sqlx::Error> {
+    let stock = Stock {
+        name: row.try_get("name")?,
+        received: row.try_get("received")?,
+        adjusted: row.try_get("adjusted")?,
+        committed: row.try_get("committed")?,
+        returned: row.try_get("returned")?,
+        held: row.try_get("held")?,
+        version: row.try_get("version")?,
+    };
+    Ok((Sku::parse(row.try_get("sku")?).map_err(malformed)?, stock))
+}
+
+fn hold(row: PgRow) -> Result<(HoldKey, Hold), sqlx::Error> {
+    let key = HoldKey { order_id: OrderId(row.try_get("order_id")?), attempt: row.try_get("attempt")? };
+    let word: &str = row.try_get("status")?;
+    let status = Status::parse(word)
+        .ok_or_else(|| malformed(Rejection::new("UNKNOWN_STATUS", format!("hold {key} is {word:?}"))))?;
+    let Json(pieces) = row.try_get("lines")?;
+    let Json(by_refund): Json<BTreeMap<Uuid, Pieces<String>>> = row.try_get("returns")?;
+    let mut returns = BTreeMap::new();
+    for (refund, pieces) in by_refund {
+        returns.insert(RefundId(refund), lines(pieces)?);
+    }
+    Ok((key, Hold { status, lines: lines(pieces)?, returns, version: row.try_get("version")? }))
+}
+
+fn lines(pieces: Pieces<String>) -> Result<Lines, sqlx::Error> {
+    pieces.into_iter().map(|(sku, quantity)| Ok((Sku::parse(&sku).map_err(malformed)?, quantity))).collect()
+}
+
+fn pieces(lines: &Lines) -> Pieces<&str> {
+    lines.iter().map(|(sku, quantity)| (sku.as_str(), *quantity)).collect()
+}
+
+fn by_refund(returns: &BTreeMap<RefundId, Lines>) -> BTreeMap<Uuid, Pieces<&str>> {
+    returns.iter().map(|(refund, lines)| (refund.0, pieces(lines))).collect()
+}
+
+fn malformed(rejection: Rejection) -> sqlx::Error {
+    sqlx::Error::Decode(Box::new(rejection))
+}
+
+/// Writes what changed, one statement a table. A product's name and a hold's lines are written once: they never change.
+pub(crate) async fn save(connection: &mut PgConnection, world: &World) -> Result<(), sqlx::Error> {
+    let rows: Vec<(&Sku, &Stock)> = world.stock.changed().collect();
+    let query = "insert into inventory.stock (sku, name, received, adjusted, committed, returned, held, version)
+        select * from unnest($1::text[], $2::text[], $3::int8[], $4::int8[], $5::int8[], $6::int8[], $7::int8[],
+        $8::int8[])
+        on conflict (sku) do update set received = excluded.received, adjusted = excluded.adjusted,
+        committed = excluded.committed, returned = excluded.returned, held = excluded.held, version = excluded.version";
+    if !rows.is_empty() {
+        sqlx::query(query)
+            .bind(column(&rows, |(sku, _)| sku.as_str()))
+            .bind(column(&rows, |(_, stock)| stock.name.as_str()))
+            .bind(column(&rows, |(_, stock)| stock.received))
+            .bind(column(&rows, |(_, stock)| stock.adjusted))
+            .bind(column(&rows, |(_, stock)| stock.committed))
+            .bind(column(&rows, |(_, stock)| stock.returned))
+            .bind(column(&rows, |(_, stock)| stock.held))
+            .bind(column(&rows, |(_, stock)| stock.version))
+            .execute(&mut *connection)
+            .await?;
+    }
+
+    let rows: Vec<(&HoldKey, &Hold)> = world.holds.changed().collect();
+    let query = "insert into inventory.holds (order_id, attempt, status, lines, returns, version)
+        select * from unnest($1::uuid[], $2::int4[], $3::text[], $4::jsonb[], $5::jsonb[], $6::int8[])
+        on conflict (order_id, attempt) do update set status = excluded.status, returns = excluded.returns,
+        version = excluded.version";
+    if !rows.is_empty() {
+        sqlx::query(query)
+            .bind(column(&rows, |(key, _)| key.order_id.0))
+            .bind(column(&rows, |(key, _)| key.attempt))
+            .bind(column(&rows, |(_, hold)| hold.status.as_str()))
+            .bind(column(&rows, |(_, hold)| Json(pieces(&hold.lines))))
+            .bind(column(&rows, |(_, hold)| Json(by_refund(&hold.returns))))
+            .bind(column(&rows, |(_, hold)| hold.version))
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
+}
+
+fn column<R: Copy, T>(rows: &[R], value: impl Fn(R) -> T) -> Vec<T> {
+    rows.iter().map(|row| value(*row)).collect()
+}
