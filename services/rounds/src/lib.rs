@@ -1,1 +1,109 @@
-//! placeholder
+//! Rounds owns rounds, each a fixed number of shares of one prize, and the shares that orders hold.
+//!
+//! In: `OrderPlaced` and `OrderReinstated` ask for a hold, `OrderPaid` commits it, `OrderExpired`, `OrderCancelled` and
+//! `OrderRejected` release it, `OrderRefunded` and `OrderPartiallyRefunded` return what it had bought. Out: `RoundOpened`,
+//! then `RoundSoldOut`, or `RoundClosed` or `RoundCancelled` and `RoundRefundsRequested` in batches, of a round;
+//! `SharesReserved` or `SharesRejected`, then `SharesSold` or `SharesReleased`, then `SharesReturned` of a hold. Always:
+//! `sold + held <= total_shares`; `held` is the sum of all open holds, `sold` of all that were committed and not returned;
+//! a hold closes once and returns once; every order that bought shares of a failed round is named once to be refunded.
+
+use std::collections::BTreeMap;
+
+use domain::{Refusal, Rejection, RoundId, Timestamp};
+use runtime::service::{Record, Service, Timer};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+pub mod command;
+pub mod event;
+pub mod hold;
+pub mod policy;
+pub mod round;
+pub mod store;
+pub mod wire;
+
+use command::Command;
+use event::{Event, Owner};
+use round::World;
+
+/// The service.
+#[derive(Debug, Clone, Copy)]
+pub struct Rounds;
+
+impl Service for Rounds {
+    const NAME: &'static str = "rounds";
+
+    const COMMANDS: &'static [&'static str] =
+        &["holdfast.rounds.v1.OpenRound", "holdfast.rounds.v1.CloseRound", "holdfast.rounds.v1.CancelRound"];
+
+    const REACTS_TO: &'static [&'static str] = &[
+        "holdfast.orders.v1.OrderPlaced",
+        "holdfast.orders.v1.OrderReinstated",
+        "holdfast.orders.v1.OrderPaid",
+        "holdfast.orders.v1.OrderExpired",
+        "holdfast.orders.v1.OrderCancelled",
+        "holdfast.orders.v1.OrderRejected",
+        "holdfast.orders.v1.OrderRefunded",
+        "holdfast.orders.v1.OrderPartiallyRefunded",
+    ];
+
+    type Command = Command;
+    type Event = Event;
+    type World = World;
+
+    fn command(message_type: &str, data: &[u8], _id: Uuid) -> Result<Command, Rejection> {
+        wire::command(message_type, data)
+    }
+
+    fn react(message_type: &str, data: &[u8]) -> Result<Vec<Command>, Rejection> {
+        policy::react(message_type, data)
+    }
+
+    fn on_timer(stream: &str) -> Option<Command> {
+        let round_id = RoundId::parse(stream.strip_prefix("round-")?).ok()?;
+        Some(Command::Advance { round_id })
+    }
+
+    fn decide(world: &World, command: &Command, at: Timestamp) -> Result<Vec<Event>, Refusal> {
+        round::decide(world, command, at)
+    }
+
+    fn evolve(world: &mut World, event: &Event) {
+        round::evolve(world, event);
+    }
+
+    fn record(world: &World, event: &Event) -> Record {
+        let (message_type, data) = wire::encode(event);
+        Record { stream: event.owner().to_string(), version: world.version(event.owner()), message_type, data }
+    }
+
+    fn event(message_type: &str, data: &[u8]) -> Result<Event, Rejection> {
+        wire::event(message_type, data)
+    }
+
+    fn timer(event: &Event) -> Option<Timer> {
+        event.timer()
+    }
+
+    async fn load(connection: &mut PgConnection, commands: &[&Command]) -> Result<World, sqlx::Error> {
+        store::load(connection, commands).await
+    }
+
+    async fn save(connection: &mut PgConnection, world: &World) -> Result<(), sqlx::Error> {
+        store::save(connection, world).await
+    }
+
+    async fn load_all(connection: &mut PgConnection) -> Result<World, sqlx::Error> {
+        store::load_all(connection).await
+    }
+
+    fn describe(world: &World) -> BTreeMap<String, String> {
+        let rounds = world.rounds.iter().map(|(id, round)| (Owner::Round(*id).to_string(), format!("{round:?}")));
+        let holds = world.holds.iter().map(|(key, hold)| (Owner::Hold(*key).to_string(), format!("{hold:?}")));
+        rounds.chain(holds).collect()
+    }
+
+    fn rows_of(event: &Event) -> Vec<String> {
+        event.touches().iter().map(Owner::to_string).collect()
+    }
+}

@@ -1,3 +1,7 @@
-//! placeholder
+//! The worker `holdfast-rounds`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    runtime::run(|_context| rounds::Rounds)
+}

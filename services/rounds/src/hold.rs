@@ -1,0 +1,155 @@
+//! What orders hold: shares of one round, closed once, returned once.
+
+use domain::{
+    HoldKey, RefundId, Refusal, Rejection, RoundId, Timestamp,
+    hold::{Request, Status, Step, step},
+};
+
+use crate::{
+    command::Purchase,
+    event::{Event, Owner, Shares},
+    round::{Round, RoundStatus, World, known, not_open},
+};
+
+/// What one attempt of an order holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hold {
+    /// Where it stands.
+    pub status: Status,
+    /// Of this round. None: it was released before it was asked for, so nobody has said which.
+    pub round_id: Option<RoundId>,
+    /// Shares that it holds or held. 0 if it never held any.
+    pub count: i64,
+    /// Whether its order was named to be refunded, for its round failed.
+    pub refund_requested: bool,
+    /// The refund that its shares came back with.
+    pub returned_by: Option<RefundId>,
+    /// Events of its stream.
+    pub version: i64,
+}
+
+impl Hold {
+    pub(crate) const fn new(status: Status, round_id: Option<RoundId>, count: i64) -> Self {
+        Self { status, round_id, count, refund_requested: false, returned_by: None, version: 1 }
+    }
+
+    /// Whether its order is to be refunded if its round fails, and was not named yet.
+    #[must_use]
+    pub fn is_refundable(&self) -> bool {
+        self.status == Status::Committed && !self.refund_requested && self.returned_by.is_none()
+    }
+}
+
+/// Holds shares if they are free, or refuses them.
+pub(crate) fn hold(world: &World, key: HoldKey, wanted: &Purchase, at: Timestamp) -> Result<Vec<Event>, Refusal> {
+    let Purchase { round_id, count, .. } = *wanted;
+    match step(status(world, key), Request::Hold) {
+        Step::Try => Ok(vec![match check(world, wanted, at) {
+            Ok(()) => Event::SharesReserved { key, shares: Shares { round_id, count } },
+            Err(rejection) => Event::SharesRejected { key, round_id, rejection },
+        }]),
+        Step::Nothing => Ok(vec![]),
+        Step::Become(_) | Step::Broken => Err(out_of_step(world, key, Request::Hold)),
+    }
+}
+
+/// The decisive check, on locked rows.
+fn check(world: &World, wanted: &Purchase, at: Timestamp) -> Result<(), Rejection> {
+    let Purchase { round_id, count, unit_price } = *wanted;
+    let Round { offer, status, sold, held, .. } = known(world, round_id)?;
+    if *status != RoundStatus::Open || at >= offer.closes_at {
+        return Err(not_open(round_id, *status, "buy shares of another one"));
+    }
+    let (price, total) = (offer.share_price, offer.total_shares);
+    if unit_price.currency != price.currency {
+        let reason = format!("a share of round {round_id} costs {price}, not {unit_price}: pay in {}", price.currency);
+        return Err(Rejection::new("WRONG_CURRENCY", reason));
+    }
+    if unit_price != price {
+        let reason = format!("a share of round {round_id} costs {price}, not {unit_price}: order at its price");
+        return Err(Rejection::new("WRONG_PRICE", reason));
+    }
+    if sold + held + count > total {
+        let reason = format!(
+            "{count} shares of round {round_id} were asked for and {} of {total} are left ({sold} sold, {held} held): order fewer",
+            total - sold - held
+        );
+        return Err(Rejection::new("OUT_OF_SHARES", reason));
+    }
+    Ok(())
+}
+
+/// Sells what is held. The last share of a round sells it out; a share of a failed round is refunded at once, because the
+/// batches of its refunds may be over.
+pub(crate) fn commit(world: &World, key: HoldKey) -> Result<Vec<Event>, Refusal> {
+    match step(status(world, key), Request::Commit) {
+        Step::Become(Status::Committed) => {}
+        Step::Nothing => return Ok(vec![]),
+        Step::Try | Step::Become(Status::Held | Status::Released | Status::Refused) | Step::Broken => {
+            return Err(out_of_step(world, key, Request::Commit));
+        }
+    }
+    let (_, shares, round) = held(world, key)?;
+    let (round_id, total_shares) = (shares.round_id, round.offer.total_shares);
+    let sold = Event::SharesSold { key, shares };
+    Ok(match round.status {
+        RoundStatus::Open if round.sold + shares.count >= total_shares => {
+            vec![sold, Event::RoundSoldOut { round_id, total_shares }]
+        }
+        RoundStatus::Open | RoundStatus::SoldOut => vec![sold],
+        RoundStatus::Failed(failure) => {
+            let participants = vec![key];
+            vec![sold, Event::RoundRefundsRequested { round_id, failure, participants, next_batch_at: None }]
+        }
+    })
+}
+
+/// Frees what is held.
+pub(crate) fn release(world: &World, key: HoldKey) -> Result<Vec<Event>, Refusal> {
+    match (step(status(world, key), Request::Release), status(world, key)) {
+        (Step::Become(Status::Released), None) => Ok(vec![Event::SharesReleased { key, shares: None }]),
+        (Step::Become(Status::Released), Some(_)) => {
+            Ok(vec![Event::SharesReleased { key, shares: Some(held(world, key)?.1) }])
+        }
+        (Step::Nothing, _) => Ok(vec![]),
+        (Step::Try | Step::Become(Status::Held | Status::Committed | Status::Refused) | Step::Broken, _) => {
+            Err(out_of_step(world, key, Request::Release))
+        }
+    }
+}
+
+/// Takes sold shares back. A refund proves that the order was paid: if it overtook that message, the commit comes first.
+pub(crate) fn give_back(world: &World, key: HoldKey, refund_id: RefundId) -> Result<Vec<Event>, Refusal> {
+    let mut events = commit(world, key)?;
+    let (hold, shares, _) = held(world, key)?;
+    match hold.returned_by {
+        None => events.push(Event::SharesReturned { key, shares, refund_id }),
+        Some(before) if before == refund_id => {}
+        Some(before) => return Err(broken(key, format!("refund {refund_id} returns what refund {before} returned"))),
+    }
+    Ok(events)
+}
+
+fn status(world: &World, key: HoldKey) -> Option<Status> {
+    world.holds.get(&key).map(|hold| hold.status)
+}
+
+fn held(world: &World, key: HoldKey) -> Result<(&Hold, Shares, &Round), Refusal> {
+    let found = world.holds.get(&key).and_then(|hold| {
+        let round_id = hold.round_id?;
+        Some((hold, Shares { round_id, count: hold.count }, world.rounds.get(&round_id)?))
+    });
+    found.ok_or_else(|| broken(key, "a hold without its round".to_owned()))
+}
+
+fn out_of_step(world: &World, key: HoldKey, request: Request) -> Refusal {
+    let status = status(world, key).map_or("unknown", Status::as_str);
+    broken(key, format!("{request:?} was asked of a hold that is {status}"))
+}
+
+fn broken(key: HoldKey, what: String) -> Refusal {
+    Refusal::Broken { stream: Owner::Hold(key).to_string(), what }
+}
+
+#[cfg(test)]
+mod tests;

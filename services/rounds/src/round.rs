@@ -1,0 +1,294 @@
+//! Rounds: the rules of opening, closing and refunding them, and what every event of this service makes of the rows.
+//!
+//! `sold` counts shares that are paid for and not returned, `held` those kept for orders that are not paid yet, and
+//! `refunding` those of the sold whose buyers were named to be refunded. So in a failed round `sold - refunding` is still
+//! to be named: one locked row says whether there is more to do, however many buyers there are.
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+pub(crate) mod spec;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use domain::{HoldKey, RefundId, Refusal, Rejection, RoundId, Timestamp, hold::Status};
+use runtime::rows::Rows;
+
+use crate::{
+    command::Command,
+    event::{BATCH_PAUSE, Event, Failure, Offer, Owner, Shares},
+    hold::{self, Hold},
+};
+
+/// The most participants named at once: bounds the event, and the work that it causes.
+pub const BATCH_MAX: usize = 100;
+
+/// The longest that a round may be open.
+pub const OPEN_DAYS_MAX: u64 = 366;
+
+/// The rows of a batch.
+#[derive(Debug, Clone, Default)]
+pub struct World {
+    /// Rounds.
+    pub rounds: Rows<RoundId, Round>,
+    /// What orders hold.
+    pub holds: Rows<HoldKey, Hold>,
+}
+
+/// A round.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Round {
+    /// What is for sale.
+    pub offer: Offer,
+    /// Where it stands.
+    pub status: RoundStatus,
+    /// Shares sold and not returned.
+    pub sold: i64,
+    /// Shares kept for orders that are not paid yet: the sum of all open holds.
+    pub held: i64,
+    /// Sold shares whose buyers were named to be refunded.
+    pub refunding: i64,
+    /// Events of its stream. Those of holds change the round too, but are counted with the hold.
+    pub version: i64,
+}
+
+/// Where a round stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RoundStatus {
+    /// For sale.
+    Open,
+    /// Every share was sold. It stays so when some are returned.
+    SoldOut,
+    /// Its participants get their money back.
+    Failed(Failure),
+}
+
+impl RoundStatus {
+    /// The word for it in tables.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::SoldOut => "sold_out",
+            Self::Failed(Failure::NotSoldOut) => "closed",
+            Self::Failed(Failure::Cancelled) => "cancelled",
+        }
+    }
+
+    /// Reads the word back.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Open, Self::SoldOut, Self::Failed(Failure::NotSoldOut), Self::Failed(Failure::Cancelled)]
+            .into_iter()
+            .find(|status| status.as_str() == word)
+    }
+}
+
+impl World {
+    /// How many events the owner's stream has. 0 without its row, which the log refuses.
+    #[must_use]
+    pub fn version(&self, owner: Owner) -> i64 {
+        match owner {
+            Owner::Round(round_id) => self.rounds.get(&round_id).map_or(0, |round| round.version),
+            Owner::Hold(key) => self.holds.get(&key).map_or(0, |hold| hold.version),
+        }
+    }
+}
+
+/// What a command causes at this time.
+///
+/// # Errors
+/// Business says no, or an invariant is broken.
+pub fn decide(world: &World, command: &Command, at: Timestamp) -> Result<Vec<Event>, Refusal> {
+    match command {
+        Command::OpenRound { round_id, offer } => open(world, *round_id, offer, at),
+        Command::CloseRound { round_id, actor, note } => {
+            let (actor, note) = (actor.clone(), note.clone());
+            close(world, *round_id, Event::RoundClosed { round_id: *round_id, actor, note, closed_at: at })
+        }
+        Command::CancelRound { round_id, actor, note } => {
+            let (actor, note) = (actor.clone(), note.clone());
+            cancel(world, *round_id, Event::RoundCancelled { round_id: *round_id, actor, note, cancelled_at: at })
+        }
+        Command::Advance { round_id } => advance(world, *round_id, at),
+        Command::Hold { key, purchase } => hold::hold(world, *key, purchase, at),
+        Command::Commit { key } => hold::commit(world, *key),
+        Command::Release { key } => hold::release(world, *key),
+        Command::Return { key, refund_id } => hold::give_back(world, *key, *refund_id),
+    }
+}
+
+fn open(world: &World, round_id: RoundId, offer: &Offer, at: Timestamp) -> Result<Vec<Event>, Refusal> {
+    match world.rounds.get(&round_id) {
+        None => {}
+        // Before the check of time: a repeated command is right even after the round has closed.
+        Some(round) if round.offer == *offer => return Ok(vec![]),
+        Some(round) => Err(Rejection::new(
+            "ROUND_EXISTS",
+            format!("round {round_id} offers {}, not {offer}: open this one under another round_id", round.offer),
+        ))?,
+    }
+    let closes_at = offer.closes_at;
+    if closes_at <= at || closes_at > at + Duration::from_hours(24 * OPEN_DAYS_MAX) {
+        Err(Rejection::new(
+            "INVALID_TIME",
+            format!(
+                "closes_at must be in the future and at most {OPEN_DAYS_MAX} days ahead: it is {closes_at}, and now is {at}"
+            ),
+        ))?;
+    }
+    Ok(vec![Event::RoundOpened { round_id, offer: offer.clone() }])
+}
+
+fn close(world: &World, round_id: RoundId, closed: Event) -> Result<Vec<Event>, Refusal> {
+    match known(world, round_id)?.status {
+        RoundStatus::Open => Ok(vec![closed]),
+        RoundStatus::Failed(Failure::NotSoldOut) => Ok(vec![]),
+        status @ (RoundStatus::SoldOut | RoundStatus::Failed(Failure::Cancelled)) => {
+            Err(not_open(round_id, status, "it cannot be closed any more"))?
+        }
+    }
+}
+
+fn cancel(world: &World, round_id: RoundId, cancelled: Event) -> Result<Vec<Event>, Refusal> {
+    match known(world, round_id)?.status {
+        RoundStatus::Open | RoundStatus::SoldOut => Ok(vec![cancelled]),
+        RoundStatus::Failed(Failure::Cancelled) => Ok(vec![]),
+        status @ RoundStatus::Failed(Failure::NotSoldOut) => {
+            Err(not_open(round_id, status, "its participants are refunded already, there is nothing to cancel"))?
+        }
+    }
+}
+
+pub(crate) fn known(world: &World, round_id: RoundId) -> Result<&Round, Rejection> {
+    let unknown = || format!("there is no round {round_id}: check the round_id, or open it first");
+    world.rounds.get(&round_id).ok_or_else(|| Rejection::new("UNKNOWN_ROUND", unknown()))
+}
+
+pub(crate) fn not_open(round_id: RoundId, status: RoundStatus, so: &str) -> Rejection {
+    let status = match status {
+        RoundStatus::Open => "past its closing time",
+        RoundStatus::SoldOut => "sold out",
+        RoundStatus::Failed(Failure::NotSoldOut) => "closed",
+        RoundStatus::Failed(Failure::Cancelled) => "cancelled",
+    };
+    Rejection::new("ROUND_NOT_OPEN", format!("round {round_id} is {status}: {so}"))
+}
+
+/// The timer of a round is due. An open round has only the timer of its closing time, so that time has come even if this
+/// replica's clock is a little behind the one that says so. To wait for it would be to lose the timer.
+fn advance(world: &World, round_id: RoundId, at: Timestamp) -> Result<Vec<Event>, Refusal> {
+    let Some(round) = world.rounds.get(&round_id) else {
+        let what = "its timer is due, but there is no such round".to_owned();
+        return Err(Refusal::Broken { stream: Owner::Round(round_id).to_string(), what });
+    };
+    match round.status {
+        RoundStatus::Open => {
+            let Offer { total_shares, closes_at, .. } = round.offer;
+            let note = format!("closing time {closes_at} came with {} of {total_shares} shares sold", round.sold);
+            Ok(vec![Event::RoundClosed { round_id, actor: "timer".to_owned(), note, closed_at: at.max(closes_at) }])
+        }
+        RoundStatus::SoldOut => Ok(vec![]),
+        RoundStatus::Failed(failure) => Ok(next_batch(world, round_id, failure, round.sold - round.refunding, at)),
+    }
+}
+
+/// Names the next buyers. Their rows are a sample that leaves out what other batches work on just now, so it may even be
+/// empty; `unnamed`, from the round's own row, says for sure whether another batch must follow.
+fn next_batch(world: &World, round_id: RoundId, failure: Failure, unnamed: i64, at: Timestamp) -> Vec<Event> {
+    if unnamed == 0 {
+        return vec![];
+    }
+    let buyers = world.holds.iter().filter(|(_, hold)| hold.round_id == Some(round_id) && hold.is_refundable());
+    let (participants, shares): (Vec<HoldKey>, Vec<i64>) =
+        buyers.take(BATCH_MAX).map(|(key, hold)| (*key, hold.count)).unzip();
+    let next_batch_at = (shares.iter().sum::<i64>() < unnamed).then_some(at + BATCH_PAUSE);
+    vec![Event::RoundRefundsRequested { round_id, failure, participants, next_batch_at }]
+}
+
+/// Makes an event true. An event whose row is not there changes nothing, and the fold then parts from the rows.
+pub fn evolve(world: &mut World, event: &Event) {
+    match event {
+        Event::RoundOpened { round_id, offer } => {
+            let (offer, status) = (offer.clone(), RoundStatus::Open);
+            world.rounds.create(*round_id, Round { offer, status, sold: 0, held: 0, refunding: 0, version: 1 });
+        }
+        Event::RoundSoldOut { round_id, .. } => become_status(world, *round_id, RoundStatus::SoldOut),
+        Event::RoundClosed { round_id, .. } => {
+            become_status(world, *round_id, RoundStatus::Failed(Failure::NotSoldOut))
+        }
+        Event::RoundCancelled { round_id, .. } => {
+            become_status(world, *round_id, RoundStatus::Failed(Failure::Cancelled));
+        }
+        Event::RoundRefundsRequested { round_id, participants, .. } => name_all(world, *round_id, participants),
+        Event::SharesReserved { key, shares } => {
+            world.holds.create(*key, Hold::new(Status::Held, Some(shares.round_id), shares.count));
+            change(world, shares.round_id, |round| round.held += shares.count);
+        }
+        Event::SharesRejected { key, round_id, .. } => {
+            world.holds.create(*key, Hold::new(Status::Refused, Some(*round_id), 0));
+        }
+        Event::SharesSold { key, shares } => {
+            become_closed(world, *key, Status::Committed);
+            change(world, shares.round_id, |round| {
+                round.held -= shares.count;
+                round.sold += shares.count;
+            });
+        }
+        Event::SharesReleased { key, shares: Some(shares) } => {
+            become_closed(world, *key, Status::Released);
+            change(world, shares.round_id, |round| round.held -= shares.count);
+        }
+        Event::SharesReleased { key, shares: None } => world.holds.create(*key, Hold::new(Status::Released, None, 0)),
+        Event::SharesReturned { key, shares, refund_id } => take_back(world, *key, *shares, *refund_id),
+    }
+}
+
+fn change(world: &mut World, round_id: RoundId, change: impl FnOnce(&mut Round)) {
+    if let Some(round) = world.rounds.change(&round_id) {
+        change(round);
+    }
+}
+
+fn become_status(world: &mut World, round_id: RoundId, status: RoundStatus) {
+    change(world, round_id, |round| {
+        round.status = status;
+        round.version += 1;
+    });
+}
+
+fn become_closed(world: &mut World, key: HoldKey, status: Status) {
+    if let Some(hold) = world.holds.change(&key) {
+        hold.status = status;
+        hold.version += 1;
+    }
+}
+
+fn name_all(world: &mut World, round_id: RoundId, participants: &[HoldKey]) {
+    let mut refunding = 0;
+    for key in participants {
+        if let Some(hold) = world.holds.change(key) {
+            hold.refund_requested = true;
+            refunding += hold.count;
+        }
+    }
+    change(world, round_id, |round| {
+        round.refunding += refunding;
+        round.version += 1;
+    });
+}
+
+fn take_back(world: &mut World, key: HoldKey, shares: Shares, refund_id: RefundId) {
+    let mut refunding = 0;
+    if let Some(hold) = world.holds.change(&key) {
+        hold.returned_by = Some(refund_id);
+        hold.version += 1;
+        refunding = if hold.refund_requested { shares.count } else { 0 };
+    }
+    change(world, shares.round_id, |round| {
+        round.sold -= shares.count;
+        round.refunding -= refunding;
+    });
+}

@@ -1,0 +1,105 @@
+//! Words for the specs of this crate: round 1 has ten shares, and is open for an hour from now.
+
+use std::time::Duration;
+
+use domain::{Currency, HoldKey, Money, OrderId, RefundId, Refusal, RoundId, Timestamp};
+use uuid::Uuid;
+
+use super::{World, decide, evolve};
+use crate::{
+    command::Command,
+    event::{Event, Failure, Offer, Shares},
+};
+
+pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
+pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
+
+pub(crate) fn given(events: &[Event]) -> World {
+    let mut world = World::default();
+    for event in events {
+        evolve(&mut world, event);
+    }
+    world
+}
+
+impl World {
+    pub(crate) fn when(&self, command: &Command) -> Result<Vec<Event>, Refusal> {
+        decide(self, command, NOW)
+    }
+
+    /// The code of the refusal, with the words that its reason must have.
+    pub(crate) fn refuses(&self, command: &Command, words: &[&str]) -> String {
+        match self.when(command) {
+            Err(Refusal::Rejected(rejection)) => {
+                for word in words {
+                    assert!(rejection.reason.contains(word), "{word:?} is not in {:?}", rejection.reason);
+                }
+                rejection.code.into_owned()
+            }
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+}
+
+pub(crate) fn round(id: u128) -> RoundId {
+    RoundId(Uuid::from_u128(id))
+}
+
+pub(crate) fn order(id: u128) -> HoldKey {
+    HoldKey { order_id: OrderId(Uuid::from_u128(id)), attempt: 1 }
+}
+
+pub(crate) fn refund(id: u128) -> RefundId {
+    RefundId(Uuid::from_u128(id))
+}
+
+pub(crate) fn money(minor_units: i64, currency: &str) -> Money {
+    Money { minor_units, currency: Currency::parse(currency).unwrap() }
+}
+
+pub(crate) fn offer() -> Offer {
+    Offer { prize: "car".to_owned(), total_shares: 10, share_price: money(500, "EUR"), closes_at: NOW + HOUR }
+}
+
+pub(crate) fn shares(count: i64) -> Shares {
+    Shares { round_id: round(1), count }
+}
+
+pub(crate) fn opened() -> Event {
+    Event::RoundOpened { round_id: round(1), offer: offer() }
+}
+
+pub(crate) fn sold_out() -> Event {
+    Event::RoundSoldOut { round_id: round(1), total_shares: 10 }
+}
+
+pub(crate) fn closed() -> Event {
+    Event::RoundClosed { round_id: round(1), actor: "ann".to_owned(), note: "slow".to_owned(), closed_at: NOW }
+}
+
+pub(crate) fn cancelled() -> Event {
+    let (actor, note) = ("ann".to_owned(), "no prize".to_owned());
+    Event::RoundCancelled { round_id: round(1), actor, note, cancelled_at: NOW }
+}
+
+pub(crate) fn refunds(failure: Failure, orders: &[u128], next_batch_at: Option<Timestamp>) -> Event {
+    let participants = orders.iter().copied().map(order).collect();
+    Event::RoundRefundsRequested { round_id: round(1), failure, participants, next_batch_at }
+}
+
+pub(crate) fn reserved(id: u128, count: i64) -> Event {
+    Event::SharesReserved { key: order(id), shares: shares(count) }
+}
+
+pub(crate) fn sold(id: u128, count: i64) -> Event {
+    Event::SharesSold { key: order(id), shares: shares(count) }
+}
+
+pub(crate) fn returned(id: u128, count: i64) -> Event {
+    Event::SharesReturned { key: order(id), shares: shares(count), refund_id: refund(id) }
+}
+
+/// An order that has paid for its shares.
+pub(crate) fn bought(id: u128, count: i64) -> [Event; 2] {
+    [reserved(id, count), sold(id, count)]
+}
