@@ -54,7 +54,13 @@ pub async fn connect(settings: &config::Broker, name: &str) -> Result<Broker, Er
         .reconnect_delay_callback(|attempts| ms(u64::try_from(attempts).unwrap_or(20).saturating_mul(50).min(1_000)))
         .event_callback(move |event| {
             match &event {
-                Event::Connected => counter.send_modify(|connections| *connections += 1),
+                // The first connection is no news to anybody.
+                Event::Connected => {
+                    counter.send_if_modified(|connections| {
+                        *connections += 1;
+                        *connections > 1
+                    });
+                }
                 Event::SlowConsumer(_) | Event::ServerError(_) | Event::ClientError(_) => {
                     tracing::warn!(%event, "broker connection");
                 }

@@ -97,6 +97,11 @@ pub trait Service: Send + Sync + 'static {
     /// Every row in words, by a name that sorts it: equal words mean equal rows.
     fn describe(world: &Self::World) -> BTreeMap<String, String>;
 
+    /// One of these rows, in the same words.
+    fn describe_row(world: &Self::World, name: &str) -> Option<String> {
+        Self::describe(world).remove(name)
+    }
+
     /// The row, in the words of [`Service::describe`], that an event changed: to name the event where row and fold part.
     fn rows_of(event: &Self::Event) -> Vec<String>;
 }
