@@ -37,7 +37,8 @@ pub(crate) struct Done {
 pub(crate) struct News {
     pub(crate) events: usize,
     pub(crate) effects: bool,
-    pub(crate) timers: bool,
+    /// The earliest timer that was set.
+    pub(crate) timer: Option<Timestamp>,
     pub(crate) timers_claimed: usize,
 }
 
@@ -45,7 +46,7 @@ impl News {
     fn add(&mut self, other: Self) {
         self.events += other.events;
         self.effects |= other.effects;
-        self.timers |= other.timers;
+        self.timer = self.timer.into_iter().chain(other.timer).min();
         self.timers_claimed += other.timers_claimed;
     }
 }
@@ -116,6 +117,12 @@ impl Batches {
         Some(done)
     }
 
+    /// When the next timer is due.
+    pub(crate) async fn next_timer(&self) -> Result<Option<Timestamp>, sqlx::Error> {
+        let mut connection = self.pool.acquire().await?;
+        timers::next_due(&mut connection).await
+    }
+
     /// Does what is due, at most `limit` timers in one transaction.
     pub(crate) async fn settle_timers<S: Service>(&self, limit: i64) -> Option<Done> {
         match self.patiently(|| self.commit_timers::<S>(limit)).await? {
@@ -149,6 +156,7 @@ impl Batches {
         F: Future<Output = Result<T, Failure>>,
     {
         let mut waits = retry::backoff(ms(50), ms(2_000));
+        let mut turns = retry::backoff(ms(2), ms(200));
         let mut conflicts = 0;
         loop {
             match attempt().await {
@@ -159,6 +167,7 @@ impl Batches {
                         let failure = Error::Permanent { what, source: source.into() };
                         return Some(Err(Failure::Error(failure)));
                     }
+                    clock::sleep(turns.next().unwrap_or(ms(200))).await;
                 }
                 Err(Failure::Error(error @ Error::Transient { .. })) => {
                     tracing::warn!(error = error.chain(), "trying again");
@@ -292,7 +301,7 @@ async fn write<S: Service>(
     Ok(News {
         events: draft.events.len(),
         effects: !draft.effects.is_empty(),
-        timers: !draft.timers.is_empty(),
+        timer: draft.timers.values().filter_map(|timer| timer.due_at()).min(),
         timers_claimed: 0,
     })
 }

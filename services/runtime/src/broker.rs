@@ -216,6 +216,11 @@ impl Broker {
     }
 }
 
+/// Durable consumer of a service for the events it reacts to.
+pub(crate) fn events_consumer(service: &str) -> String {
+    format!("{service}-events")
+}
+
 /// Whether a consumer is owed every event of the log.
 pub(crate) fn is_owed(metadata: &HashMap<String, String>) -> bool {
     metadata.get(OWED.0).is_some_and(|mark| mark == OWED.1)

@@ -11,7 +11,7 @@ use futures::{
 use tokio::sync::watch;
 
 use crate::{
-    broker::{Broker, COMMANDS, EVENTS, event_subject},
+    broker::{Broker, COMMANDS, EVENTS, event_subject, events_consumer},
     clock,
     config::{self, ms},
     error::Error,
@@ -44,7 +44,7 @@ impl Consumer {
         if !S::REACTS_TO.is_empty() {
             durables.push(Durable {
                 stream: EVENTS,
-                name: format!("{}-events", S::NAME),
+                name: events_consumer(S::NAME),
                 subjects: S::REACTS_TO
                     .iter()
                     .map(|message_type| event_subject(proto::owner(message_type).unwrap_or("unknown"), message_type))

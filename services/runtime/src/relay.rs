@@ -1,6 +1,6 @@
 //! The relay: publishes the log, in order, gap-aware. One per database is active; every worker stands by.
 
-use std::time::Instant;
+use std::{collections::BTreeSet, time::Instant};
 
 use async_nats::{HeaderMap, jetstream::message::PublishMessage};
 use futures::{StreamExt, future::try_join_all};
@@ -8,7 +8,7 @@ use sqlx::{Connection, PgConnection, Row};
 use time::OffsetDateTime;
 
 use crate::{
-    broker::{Broker, LOG_GREW, event_subject, is_owed},
+    broker::{Broker, LOG_GREW, event_subject, events_consumer, is_owed},
     clock,
     config::{self, ms},
     error::Error,
@@ -50,22 +50,30 @@ pub(crate) async fn run(database_url: String, broker: Broker, settings: config::
 
 /// Publishes while this session holds the lock. Every write to `log.relay` goes through the same session: whoever lost the
 /// lock has lost the session too, and can no longer move the checkpoint.
-async fn lead(database_url: &str, broker: &Broker, settings: &config::Relay, shutdown: Shutdown) -> Result<(), Error> {
+async fn lead(
+    database_url: &str,
+    broker: &Broker,
+    settings: &config::Relay,
+    mut shutdown: Shutdown,
+) -> Result<(), Error> {
     let database = |what| move |error| Error::database(what, error);
     let mut connection = PgConnection::connect(database_url).await.map_err(database("connecting the relay"))?;
-    let leads: bool = sqlx::query_scalar("select pg_try_advisory_lock($1)")
-        .bind(LOCK_KEY)
-        .fetch_one(&mut connection)
-        .await
-        .map_err(database("trying to become the relay"))?;
-    if leads {
-        tracing::info!("this process is the relay");
-        telemetry::relay_active(true);
-        let mut relay =
-            Relay { connection, broker: broker.clone(), settings: settings.clone(), gaps: GapTracker::default() };
-        return relay.publish_until(shutdown).await;
+    while !takes_over(&mut connection).await.map_err(database("standing by as the relay"))? {
+        tokio::select! {
+            () = clock::sleep(ms(settings.compare_ms)) => {}
+            () = shutdown.pulled() => return Ok(()),
+        }
     }
-    connection.close().await.map_err(database("standing by"))
+    tracing::info!("this process is the relay");
+    telemetry::relay_active(true);
+    let mut relay =
+        Relay { connection, broker: broker.clone(), settings: settings.clone(), gaps: GapTracker::default() };
+    relay.publish_until(shutdown).await
+}
+
+/// Whether this session holds the lock now.
+async fn takes_over(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("select pg_try_advisory_lock($1)").bind(LOCK_KEY).fetch_one(connection).await
 }
 
 struct Relay {
@@ -242,18 +250,18 @@ impl Relay {
         let nats = |error| Error::transient("asking for consumers", error);
         let last = stream.cached_info().state.last_sequence;
         let mut floor = last;
-        let mut owed = 0;
+        let mut missing: BTreeSet<String> = proto::SERVICES.iter().map(|service| events_consumer(service)).collect();
         let mut consumers = stream.consumers();
         while let Some(consumer) = consumers.next().await {
             let consumer = consumer.map_err(nats)?;
             if is_owed(&consumer.config.metadata) {
-                owed += 1;
+                missing.remove(&consumer.name);
                 let idle = consumer.num_pending == 0 && consumer.num_ack_pending == 0;
                 floor = floor.min(if idle { last } else { consumer.ack_floor.stream_sequence });
             }
         }
-        // Before every service has come up once, nobody knows who is owed what.
-        if owed < proto::SERVICES.len() || floor == 0 {
+        // A service that has not made its consumer yet is owed all that the stream has.
+        if !missing.is_empty() || floor == 0 {
             return Ok(());
         }
         let Ok(message) = stream.get_raw_message(floor).await else { return Ok(()) };

@@ -128,6 +128,17 @@ pub enum Timer {
     Clear,
 }
 
+impl Timer {
+    /// When it is due, if it is set.
+    #[must_use]
+    pub const fn due_at(self) -> Option<Timestamp> {
+        match self {
+            Self::Set(due_at) => Some(due_at),
+            Self::Clear => None,
+        }
+    }
+}
+
 /// An outside call to be made after the commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Effect {

@@ -54,13 +54,8 @@ pub(crate) async fn change(connection: &mut PgConnection, timers: &BTreeMap<Stri
     .bind(streams)
     .execute(&mut *connection)
     .await?;
-    let set = || {
-        timers.iter().filter_map(|(stream, timer)| match timer {
-            Timer::Set(due_at) => Some((stream.as_str(), OffsetDateTime::from(*due_at))),
-            Timer::Clear => None,
-        })
-    };
-    let (streams, due): (Vec<&str>, Vec<OffsetDateTime>) = set().unzip();
+    let set = timers.iter().filter_map(|(stream, timer)| Some((stream.as_str(), timer.due_at()?.into())));
+    let (streams, due): (Vec<&str>, Vec<OffsetDateTime>) = set.unzip();
     if !streams.is_empty() {
         sqlx::query(
             "insert into timers (stream, due_at)

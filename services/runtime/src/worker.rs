@@ -1,7 +1,12 @@
 //! A worker: everything one process of a service runs, from its settings to its exit code.
 
-use std::{process::ExitCode, sync::Arc, time::Instant};
+use std::{
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use domain::Timestamp;
 use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -22,8 +27,11 @@ use crate::{
     relay, retry,
     service::Service,
     shutdown::{self, Shutdown},
-    telemetry, timers,
+    telemetry,
 };
+
+/// Before looking again for timers when others hold all that is due.
+const OTHERS_CLAIM: Duration = Duration::from_millis(10);
 
 /// What a service may use of the process it runs in.
 #[derive(Debug, Clone)]
@@ -132,7 +140,7 @@ async fn work<S: Service>(config: Config, make: impl FnOnce(&Context) -> S) -> R
         context,
         health,
         effects_added,
-        next_timer: None,
+        next_look: Timestamp::default(),
     };
     worker.open().await;
     tracing::info!(service = S::NAME, "ready");
@@ -172,7 +180,8 @@ struct Worker {
     context: Context,
     health: Health,
     effects_added: Arc<Notify>,
-    next_timer: Option<domain::Timestamp>,
+    /// When to look for due timers.
+    next_look: Timestamp,
 }
 
 enum Turn<C> {
@@ -231,11 +240,8 @@ impl Worker {
     }
 
     /// How long until this process should look for due timers.
-    fn until_timers(&self) -> std::time::Duration {
-        match self.next_timer {
-            Some(next) => next.since(clock::now()).min(ms(self.context.config.timers.poll_ms)),
-            None => std::time::Duration::ZERO,
-        }
+    fn until_timers(&self) -> Duration {
+        self.next_look.since(clock::now())
     }
 
     async fn settle<S: Service>(&mut self, jobs: Vec<Job<S::Command>>) -> Option<()> {
@@ -248,36 +254,31 @@ impl Worker {
         Some(())
     }
 
+    /// Does what is due. Looks first, without a transaction, for most of the time nothing is.
     async fn settle_timers<S: Service>(&mut self) -> Option<()> {
-        let settings = &self.context.config.timers;
-        let begun = Instant::now();
-        let done = self.batches.settle_timers::<S>(settings.claim_max).await?;
-        if done.news.timers_claimed > 0 {
-            telemetry::batch(done.news.timers_claimed, done.news.events, begun.elapsed());
-        }
-        let full = done.news.timers_claimed >= usize::try_from(settings.claim_max).unwrap_or(1);
-        let poll = ms(settings.poll_ms);
-        self.announce(done.news).await;
-        self.next_timer = if full || done.news.timers { None } else { Some(self.look_ahead(poll).await) };
-        self.health.worked();
-        Some(())
-    }
-
-    /// When to look next: when the next timer is due, or after the poll, for others may set one.
-    async fn look_ahead(&self, poll: std::time::Duration) -> domain::Timestamp {
-        let latest = clock::now() + poll;
-        let next = async {
-            let mut connection = self.context.pool.acquire().await?;
-            timers::next_due(&mut connection).await
-        };
-        match next.await {
-            Ok(Some(due)) => due.min(latest),
-            Ok(None) => latest,
+        let settings = self.context.config.timers.clone();
+        let (now, begun) = (clock::now(), Instant::now());
+        let latest = now + ms(settings.poll_ms);
+        self.next_look = match self.batches.next_timer().await {
+            // Others may set an earlier one meanwhile.
+            Ok(next) => next.unwrap_or(latest).min(latest),
             Err(error) => {
                 tracing::warn!(%error, "cannot look for timers");
                 latest
             }
+        };
+        if self.next_look <= now {
+            let done = self.batches.settle_timers::<S>(settings.claim_max).await?;
+            if done.news.timers_claimed > 0 {
+                telemetry::batch(done.news.timers_claimed, done.news.events, begun.elapsed());
+            } else {
+                // Others have claimed what is due.
+                self.next_look = now + OTHERS_CLAIM;
+            }
+            self.announce(done.news).await;
         }
+        self.health.worked();
+        Some(())
     }
 
     async fn announce(&mut self, news: News) {
@@ -286,6 +287,9 @@ impl Worker {
             if let Err(error) = self.context.broker.client.publish(LOG_GREW, bytes::Bytes::new()).await {
                 tracing::debug!(%error, "could not tell the relay that the log has grown");
             }
+        }
+        if let Some(due_at) = news.timer {
+            self.next_look = self.next_look.min(due_at);
         }
         if news.effects {
             self.effects_added.notify_one();
