@@ -54,7 +54,8 @@ pub(crate) async fn change(connection: &mut PgConnection, timers: &BTreeMap<Stri
     .bind(streams)
     .execute(&mut *connection)
     .await?;
-    let set = timers.iter().filter_map(|(stream, timer)| Some((stream.as_str(), timer.due_at()?.into())));
+    let set =
+        timers.iter().filter_map(|(stream, timer)| Some((stream.as_str(), OffsetDateTime::from(timer.due_at()?))));
     let (streams, due): (Vec<&str>, Vec<OffsetDateTime>) = set.unzip();
     if !streams.is_empty() {
         sqlx::query(
