@@ -1,1 +1,136 @@
-//! placeholder
+//! Orders owns the life of every order, from placed to paid, expired, cancelled, rejected or refunded, and its attempts.
+//!
+//! In: `StockReserved`, `StockRejected` and `StockReleased` of inventory, the same of shares and `RoundRefundsRequested`
+//! of rounds, `PaymentSucceeded`, `PaymentFailed`, `PaymentRefunded` and `RefundRejected` of payments, and a timer.
+//! Out: `OrderPlaced`, `OrderHoldConfirmed`, `OrderReserved`, then one of `OrderPaid`, `OrderExpired`, `OrderCancelled`
+//! and `OrderRejected`; after the last three `OrderReleaseConfirmed`, `OrderReleased` and perhaps `OrderReinstated`;
+//! and of every refund `RefundRequested`, then `OrderRefunded`, `OrderPartiallyRefunded` or `RefundAbandoned`;
+//! `ShareRefundDeferred` if one has to wait for another. Always:
+//! an attempt is paid or closed once, and released once; what is refunded and on its way back is no more than what was
+//! paid, of every payment; late money is used or sent back, once; no piece and no share comes back twice.
+
+use std::collections::BTreeMap;
+
+use domain::{OrderId, Refusal, Rejection, Timestamp};
+use runtime::service::{Record, Service, Timer};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+pub mod command;
+pub mod event;
+pub mod order;
+pub mod policy;
+#[cfg(test)]
+mod properties;
+pub mod store;
+pub mod wire;
+
+use command::Command;
+use event::{Event, Reinstated};
+use order::World;
+
+/// The service.
+#[derive(Debug, Clone, Copy)]
+pub struct Orders;
+
+impl Service for Orders {
+    const NAME: &'static str = "orders";
+
+    const COMMANDS: &'static [&'static str] = &[
+        "holdfast.orders.v1.PlaceOrder",
+        "holdfast.orders.v1.CancelOrder",
+        "holdfast.orders.v1.RequestRefund",
+        "holdfast.orders.v1.ReinstateOrder",
+    ];
+
+    const REACTS_TO: &'static [&'static str] = &[
+        "holdfast.inventory.v1.StockReserved",
+        "holdfast.inventory.v1.StockRejected",
+        "holdfast.inventory.v1.StockReleased",
+        "holdfast.rounds.v1.SharesReserved",
+        "holdfast.rounds.v1.SharesRejected",
+        "holdfast.rounds.v1.SharesReleased",
+        "holdfast.rounds.v1.RoundRefundsRequested",
+        "holdfast.payments.v1.PaymentSucceeded",
+        "holdfast.payments.v1.PaymentFailed",
+        "holdfast.payments.v1.PaymentRefunded",
+        "holdfast.payments.v1.RefundRejected",
+    ];
+
+    type Command = Command;
+    type Event = Event;
+    type World = World;
+
+    fn command(message_type: &str, data: &[u8], id: Uuid) -> Result<Command, Rejection> {
+        wire::command(message_type, data, id)
+    }
+
+    fn react(message_type: &str, data: &[u8]) -> Result<Vec<Command>, Rejection> {
+        policy::react(message_type, data)
+    }
+
+    fn on_timer(stream: &str) -> Option<Command> {
+        let order_id = OrderId::parse(stream.strip_prefix("order-")?).ok()?;
+        Some(Command::Expire { order_id })
+    }
+
+    fn decide(world: &World, command: &Command, at: Timestamp) -> Result<Vec<Event>, Refusal> {
+        order::decide(world, command, at)
+    }
+
+    fn evolve(world: &mut World, event: &Event) {
+        order::evolve(world, event);
+    }
+
+    fn record(world: &World, event: &Event) -> Record {
+        let (message_type, data) = wire::encode(event);
+        // 0 without the row, which the log refuses.
+        let version = world.orders.get(&event.order_id()).map_or(0, |order| order.version);
+        Record { stream: event.stream(), version, message_type, data }
+    }
+
+    fn event(message_type: &str, data: &[u8]) -> Result<Event, Rejection> {
+        wire::event(message_type, data)
+    }
+
+    fn timer(event: &Event) -> Option<Timer> {
+        match event {
+            Event::OrderPlaced { terms, placed_at, .. } => Some(Timer::Set(*placed_at + terms.time_to_pay)),
+            Event::OrderReinstated(Reinstated { expires_at: Some(expires_at), .. }) => Some(Timer::Set(*expires_at)),
+            Event::OrderReinstated(Reinstated { expires_at: None, .. })
+            | Event::OrderPaid { .. }
+            | Event::OrderExpired { .. }
+            | Event::OrderCancelled { .. }
+            | Event::OrderRejected { .. } => Some(Timer::Clear),
+            Event::OrderHoldConfirmed { .. }
+            | Event::OrderReserved { .. }
+            | Event::OrderReleaseConfirmed { .. }
+            | Event::OrderReleased { .. }
+            | Event::RefundRequested { .. }
+            | Event::OrderRefunded { .. }
+            | Event::OrderPartiallyRefunded { .. }
+            | Event::ShareRefundDeferred { .. }
+            | Event::RefundAbandoned { .. } => None,
+        }
+    }
+
+    async fn load(connection: &mut PgConnection, commands: &[&Command]) -> Result<World, sqlx::Error> {
+        store::load(connection, commands).await
+    }
+
+    async fn save(connection: &mut PgConnection, world: &World) -> Result<(), sqlx::Error> {
+        store::save(connection, world).await
+    }
+
+    async fn load_all(connection: &mut PgConnection) -> Result<World, sqlx::Error> {
+        store::load_all(connection).await
+    }
+
+    fn describe(world: &World) -> BTreeMap<String, String> {
+        world.orders.iter().map(|(order_id, order)| (event::stream(*order_id), format!("{order:?}"))).collect()
+    }
+
+    fn rows_of(event: &Event) -> Vec<String> {
+        vec![event.stream()]
+    }
+}

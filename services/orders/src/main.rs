@@ -1,3 +1,7 @@
-//! placeholder
+//! The worker `holdfast-orders`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    runtime::run(|_context| orders::Orders)
+}

@@ -1,0 +1,155 @@
+//! What orders can be asked: from outside, by the policy, and by a timer.
+
+use std::time::Duration;
+
+use domain::{HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Rejection, RoundId};
+
+use crate::order::{Resource, Terms};
+
+/// An intent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Place an order and hold what it needs while the buyer pays.
+    PlaceOrder {
+        /// Named by the sender.
+        order_id: OrderId,
+        /// What was agreed.
+        terms: Terms,
+    },
+    /// Close an unpaid order, or refund a paid one in full.
+    CancelOrder {
+        /// The order.
+        order_id: OrderId,
+        /// Names the refund, should one be needed.
+        refund_id: RefundId,
+        /// Who asks.
+        actor: String,
+        /// Why.
+        note: String,
+    },
+    /// Give back money of a paid order, and what was bought with it.
+    RequestRefund(RefundRequest),
+    /// Open an expired or cancelled order again.
+    ReinstateOrder {
+        /// The order.
+        order_id: OrderId,
+        /// New time to pay.
+        time_to_pay: Duration,
+        /// Who asks.
+        actor: String,
+        /// Why.
+        note: String,
+    },
+    /// Timer: the time to pay may have run out.
+    Expire {
+        /// The order.
+        order_id: OrderId,
+    },
+    /// Policy: the owner of a resource holds it.
+    ConfirmHold {
+        /// For this attempt.
+        key: HoldKey,
+        /// What is held.
+        resource: Resource,
+    },
+    /// Policy: the owner of a resource cannot hold it.
+    RefuseHold {
+        /// For this attempt.
+        key: HoldKey,
+        /// What is not held.
+        resource: Resource,
+        /// Why.
+        rejection: Rejection,
+    },
+    /// Policy: the owner of a resource holds it no more.
+    ConfirmRelease {
+        /// The attempt that was closed.
+        key: HoldKey,
+        /// What is free again.
+        resource: Resource,
+    },
+    /// Policy: the buyer's money is there, in time or late.
+    RecordPayment {
+        /// The attempt it was asked for.
+        key: HoldKey,
+        /// The payment.
+        payment_id: PaymentId,
+        /// What was paid.
+        amount: Money,
+    },
+    /// Policy: the provider could not get the buyer's money.
+    RecordPaymentFailure {
+        /// The attempt it was asked for.
+        key: HoldKey,
+        /// The provider's words.
+        reason: String,
+    },
+    /// Policy: the provider has given a refund back.
+    RecordRefund {
+        /// The order.
+        order_id: OrderId,
+        /// The refund.
+        refund_id: RefundId,
+        /// What was given back.
+        amount: Money,
+    },
+    /// Policy: the provider gave nothing back, and will not.
+    AbandonRefund {
+        /// The order.
+        order_id: OrderId,
+        /// The refund.
+        refund_id: RefundId,
+        /// Why.
+        rejection: Rejection,
+    },
+    /// Policy: the round failed, so the shares are to be refunded.
+    RefundShares {
+        /// The attempt that bought them.
+        key: HoldKey,
+        /// The round.
+        round_id: RoundId,
+        /// How it failed, in words.
+        note: String,
+    },
+}
+
+/// What somebody wants back. Without lines, shares and an amount: everything that is left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefundRequest {
+    /// Of this order.
+    pub order_id: OrderId,
+    /// Names the refund for ever.
+    pub refund_id: RefundId,
+    /// Pieces to take back.
+    pub lines: Lines,
+    /// Whether to take back all of the order's shares.
+    pub return_shares: bool,
+    /// Money to give back. `None`: the price of what is taken back.
+    pub amount: Option<Money>,
+    /// Who asks.
+    pub actor: String,
+    /// Why.
+    pub note: String,
+}
+
+impl Command {
+    /// The order it is about.
+    #[must_use]
+    pub const fn order_id(&self) -> OrderId {
+        match self {
+            Self::PlaceOrder { order_id, .. }
+            | Self::CancelOrder { order_id, .. }
+            | Self::RequestRefund(RefundRequest { order_id, .. })
+            | Self::ReinstateOrder { order_id, .. }
+            | Self::Expire { order_id }
+            | Self::RecordRefund { order_id, .. }
+            | Self::AbandonRefund { order_id, .. } => *order_id,
+            Self::ConfirmHold { key, .. }
+            | Self::RefuseHold { key, .. }
+            | Self::ConfirmRelease { key, .. }
+            | Self::RecordPayment { key, .. }
+            | Self::RecordPaymentFailure { key, .. }
+            | Self::RefundShares { key, .. } => key.order_id,
+        }
+    }
+}

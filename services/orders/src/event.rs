@@ -1,0 +1,205 @@
+//! What happened to an order.
+
+use domain::{HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, Timestamp};
+
+use crate::order::{CancelReason, Claim, Line, ReinstateReason, Resource, Shares, Terms};
+
+/// A fact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The order exists and waits for its holds.
+    OrderPlaced {
+        /// The order.
+        order_id: OrderId,
+        /// What was agreed.
+        terms: Terms,
+        /// When. It expires its time to pay later.
+        placed_at: Timestamp,
+    },
+    /// One of several holds is there; others are still owed.
+    OrderHoldConfirmed {
+        /// For this attempt.
+        key: HoldKey,
+        /// What is held.
+        resource: Resource,
+    },
+    /// All holds are there: the buyer can pay.
+    OrderReserved {
+        /// This attempt.
+        key: HoldKey,
+        /// What there is to pay.
+        amount: Money,
+        /// Until when.
+        expires_at: Option<Timestamp>,
+        /// Passed on to the provider.
+        payment_method: String,
+    },
+    /// A hold was refused, so the order is closed.
+    OrderRejected {
+        /// This attempt.
+        key: HoldKey,
+        /// Which hold was refused.
+        resource: Resource,
+        /// Why.
+        rejection: Rejection,
+        /// What the attempt asked for.
+        holds: Vec<Resource>,
+    },
+    /// The order is paid; its holds are to be committed.
+    OrderPaid {
+        /// This attempt.
+        key: HoldKey,
+        /// By this payment, which may have been asked for an older attempt.
+        payment_id: PaymentId,
+        /// What was paid.
+        amount: Money,
+        /// What the attempt holds.
+        holds: Vec<Resource>,
+    },
+    /// The time to pay ran out.
+    OrderExpired {
+        /// This attempt.
+        key: HoldKey,
+        /// When it was due.
+        due_at: Timestamp,
+        /// When and by what it was expired.
+        note: String,
+        /// What the attempt asked for.
+        holds: Vec<Resource>,
+    },
+    /// The order was cancelled before it was paid.
+    OrderCancelled {
+        /// This attempt.
+        key: HoldKey,
+        /// What for.
+        reason: CancelReason,
+        /// Who asked.
+        actor: String,
+        /// Why.
+        note: String,
+        /// What the attempt asked for.
+        holds: Vec<Resource>,
+    },
+    /// One of several releases is done; others are still owed.
+    OrderReleaseConfirmed {
+        /// Of this attempt.
+        key: HoldKey,
+        /// What is free again.
+        resource: Resource,
+    },
+    /// The receipt: whatever the closed attempt held is given back.
+    OrderReleased {
+        /// This attempt.
+        key: HoldKey,
+    },
+    /// A closed order is open again and waits for its holds.
+    OrderReinstated(Reinstated),
+    /// Money is to be given back.
+    RefundRequested {
+        /// The order.
+        order_id: OrderId,
+        /// Names the refund for ever.
+        refund_id: RefundId,
+        /// What it is taken from.
+        payment_id: PaymentId,
+        /// What comes back.
+        claim: Claim,
+        /// Who asked.
+        actor: String,
+        /// Why.
+        note: String,
+    },
+    /// All of the payment is given back.
+    OrderRefunded {
+        /// The order.
+        order_id: OrderId,
+        /// The refund that gave the last of it back.
+        refund_id: RefundId,
+        /// What came back with this refund.
+        claim: Claim,
+    },
+    /// A part of the payment is given back.
+    OrderPartiallyRefunded {
+        /// The order.
+        order_id: OrderId,
+        /// The refund.
+        refund_id: RefundId,
+        /// What came back with this refund.
+        claim: Claim,
+    },
+    /// The round failed while another refund was under way: the refund of the shares waits for how that one ends.
+    ShareRefundDeferred {
+        /// The attempt that bought them.
+        key: HoldKey,
+        /// The round.
+        round_id: RoundId,
+        /// How it failed.
+        note: String,
+    },
+    /// The provider refused the refund: order and payment are as they were before it.
+    RefundAbandoned {
+        /// The attempt that the refund was of.
+        key: HoldKey,
+        /// The refund.
+        refund_id: RefundId,
+        /// Why.
+        rejection: Rejection,
+    },
+}
+
+/// How a closed order was opened again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reinstated {
+    /// The new attempt.
+    pub key: HoldKey,
+    /// What it needs, for those who hold it.
+    pub lines: Vec<Line>,
+    /// What it needs, for those who hold it.
+    pub shares: Option<Shares>,
+    /// Until when to pay. `None`: it is paid already.
+    pub expires_at: Option<Timestamp>,
+    /// What for.
+    pub reason: ReinstateReason,
+    /// Who asked.
+    pub actor: String,
+    /// Why.
+    pub note: String,
+    /// The late payment that pays for it, when that is the reason.
+    pub payment_id: Option<PaymentId>,
+}
+
+impl Event {
+    /// The order whose stream it belongs to.
+    #[must_use]
+    pub const fn order_id(&self) -> OrderId {
+        match self {
+            Self::OrderPlaced { order_id, .. }
+            | Self::RefundRequested { order_id, .. }
+            | Self::OrderRefunded { order_id, .. }
+            | Self::OrderPartiallyRefunded { order_id, .. } => *order_id,
+            Self::OrderHoldConfirmed { key, .. }
+            | Self::OrderReserved { key, .. }
+            | Self::OrderRejected { key, .. }
+            | Self::OrderPaid { key, .. }
+            | Self::OrderExpired { key, .. }
+            | Self::OrderCancelled { key, .. }
+            | Self::OrderReleaseConfirmed { key, .. }
+            | Self::OrderReleased { key }
+            | Self::OrderReinstated(Reinstated { key, .. })
+            | Self::ShareRefundDeferred { key, .. }
+            | Self::RefundAbandoned { key, .. } => key.order_id,
+        }
+    }
+
+    /// The name of its stream, which is also the name of its row.
+    #[must_use]
+    pub fn stream(&self) -> String {
+        stream(self.order_id())
+    }
+}
+
+/// The name of an order's stream, which is also the name of its row.
+#[must_use]
+pub fn stream(order_id: OrderId) -> String {
+    format!("order-{order_id}")
+}

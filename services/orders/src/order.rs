@@ -1,0 +1,32 @@
+//! An order: what was agreed, where it stands, and every decision about it.
+//!
+//! | event | status | payment | fulfilment |
+//! |---|---|---|---|
+//! | `OrderPlaced` | pending | pending | pending |
+//! | `OrderReserved` | reserved | | |
+//! | `OrderPaid` | paid | paid | ready |
+//! | `OrderRejected`, `OrderExpired` | rejected, expired | cancelled | cancelled |
+//! | `OrderCancelled` | cancelled | cancelled, or failed | cancelled |
+//! | `OrderReinstated` | pending | pending, or paid (late) | pending |
+//! | a refund event of a paid order | refunding, partially refunded, refunded, or paid again | the same | returned, once all is back |
+//! | a refund event of late money | | refunding, refunded, or paid (given up) | |
+
+mod decide;
+mod evolve;
+mod holds;
+mod payment;
+mod refund;
+#[cfg(test)]
+pub(crate) mod spec;
+mod state;
+mod status;
+
+pub use decide::{ATTEMPTS_MAX, decide};
+pub use evolve::evolve;
+pub use payment::late_refund_id;
+pub use refund::{REFUNDS_MAX, round_refund_id};
+pub use state::{Claim, Left, Line, Order, Refund, Shares, Terms, World};
+pub use status::{
+    CancelReason, FulfillmentStatus, Hold, LatePaymentPolicy, PaymentStatus, Phase, RefundReason, RefundStatus,
+    ReinstateReason, Resource, Status,
+};

@@ -1,0 +1,175 @@
+//! What a command causes: placing, cancelling, expiring and reinstating here, the rest in the files beside.
+
+use std::time::Duration;
+
+use domain::{Attempt, HoldKey, OrderId, RefundId, Refusal, Rejection, Timestamp};
+
+use super::{
+    holds, payment, refund,
+    state::{Order, Terms, World},
+    status::{CancelReason, Phase, ReinstateReason, Status},
+};
+use crate::{
+    command::Command,
+    event::{self, Event, Reinstated},
+};
+
+/// The most attempts of one order: no loop of closing and reinstating goes on for ever.
+pub const ATTEMPTS_MAX: Attempt = 100;
+
+/// What a command causes in this world, at this time. Nothing: it is as it should be already.
+///
+/// # Errors
+/// Business says no, or an invariant is broken. The policy's commands are never said no to.
+pub fn decide(world: &World, command: &Command, at: Timestamp) -> Result<Vec<Event>, Refusal> {
+    let order = world.orders.get(&command.order_id());
+    let known = || order.ok_or_else(|| unknown(command.order_id()));
+    // What others answer about an order, this service has asked for: the order must be there.
+    let ours = || order.ok_or_else(|| broken(command.order_id(), "others speak of it, and it was never placed"));
+    match command {
+        Command::PlaceOrder { order_id, terms } => Ok(place(order, *order_id, terms, at)?),
+        Command::CancelOrder { order_id: _, refund_id, actor, note } => Ok(cancel(known()?, *refund_id, actor, note)?),
+        Command::RequestRefund(request) => Ok(refund::request(known()?, request)?),
+        Command::ReinstateOrder { order_id: _, time_to_pay, actor, note } => {
+            Ok(reinstate(known()?, at, *time_to_pay, actor, note)?)
+        }
+        Command::Expire { order_id: _ } => Ok(expire(ours()?, at)),
+        Command::ConfirmHold { key, resource } => holds::confirm(ours()?, *key, *resource),
+        Command::RefuseHold { key, resource, rejection } => holds::refuse(ours()?, *key, *resource, rejection),
+        Command::ConfirmRelease { key, resource } => holds::confirm_release(ours()?, *key, *resource),
+        Command::RecordPayment { key, payment_id, amount } => payment::record(ours()?, *key, *payment_id, *amount),
+        Command::RecordPaymentFailure { key, reason } => payment::record_failure(ours()?, *key, reason),
+        Command::RecordRefund { order_id: _, refund_id, amount } => refund::record(ours()?, *refund_id, *amount),
+        Command::AbandonRefund { order_id: _, refund_id, rejection } => refund::abandon(ours()?, *refund_id, rejection),
+        Command::RefundShares { key, round_id, note } => refund::refund_shares(ours()?, *key, *round_id, note),
+    }
+}
+
+fn unknown(order_id: OrderId) -> Rejection {
+    Rejection::new("UNKNOWN_ORDER", format!("there is no order {order_id}: check the id, or place it first"))
+}
+
+/// The refusal of what cannot be.
+pub(super) fn broken(order_id: OrderId, what: impl Into<String>) -> Refusal {
+    Refusal::Broken { stream: event::stream(order_id), what: what.into() }
+}
+
+/// Whether a message is about an older attempt, and so about nothing any more.
+pub(super) fn is_stale(order: &Order, key: HoldKey) -> Result<bool, Refusal> {
+    if key.attempt > order.attempt {
+        let what = format!("attempt {} is spoken of, and the latest is {}", key.attempt, order.attempt);
+        return Err(broken(order.order_id, what));
+    }
+    Ok(key.attempt < order.attempt)
+}
+
+fn place(order: Option<&Order>, order_id: OrderId, terms: &Terms, at: Timestamp) -> Result<Vec<Event>, Rejection> {
+    match order {
+        None => Ok(vec![Event::OrderPlaced { order_id, terms: terms.clone(), placed_at: at }]),
+        Some(order) if order.terms == *terms => Ok(vec![]),
+        Some(order) => Err(Rejection::new(
+            "ORDER_EXISTS",
+            format!(
+                "order {order_id} was placed at {} with other content, for customer {:?} and {}: give the new order another id",
+                order.placed_at, order.terms.customer_id, order.terms.total,
+            ),
+        )),
+    }
+}
+
+fn cancel(order: &Order, refund_id: RefundId, actor: &str, note: &str) -> Result<Vec<Event>, Rejection> {
+    match (order.status.phase(), order.status) {
+        (Phase::Open, _) => {
+            let (actor, note) = (actor.to_owned(), note.to_owned());
+            Ok(close(order, cancelled(order, CancelReason::Requested, actor, note), None))
+        }
+        (Phase::Paid, _) => Ok(refund::everything(order, refund_id, actor, note)),
+        (Phase::Closed, Status::Cancelled) => Ok(vec![]),
+        (Phase::Closed, status) => Err(Rejection::new(
+            "WRONG_STATE",
+            format!("order {} is {} already: there is nothing to cancel", order.order_id, status.as_str()),
+        )),
+    }
+}
+
+pub(super) fn cancelled(order: &Order, reason: CancelReason, actor: String, note: String) -> Event {
+    Event::OrderCancelled { key: order.key(), reason, actor, note, holds: order.asked() }
+}
+
+/// Closes an open order with this event. The receipt comes with it if nothing but `settled` was asked for, and late
+/// money that waited for the holds goes back.
+pub(super) fn close(order: &Order, event: Event, settled: Option<super::Resource>) -> Vec<Event> {
+    let mut events = vec![event];
+    if !order.owes_beside(settled) {
+        events.push(Event::OrderReleased { key: order.key() });
+    }
+    if let Some(payment_id) = order.payment_id {
+        events.push(payment::late(order, order.key(), payment_id, order.terms.total));
+    }
+    events
+}
+
+/// The runtime takes a timer no sooner than it is due and asks with the time by which it took it, so an order that is
+/// not due has been reinstated meanwhile, and has a later timer of its own: nothing is lost by doing nothing.
+fn expire(order: &Order, at: Timestamp) -> Vec<Event> {
+    match (order.status.phase(), order.expires_at) {
+        (Phase::Open, Some(due_at)) if due_at <= at => {
+            let note = format!("expired by its timer at {at}, due at {due_at}");
+            close(order, Event::OrderExpired { key: order.key(), due_at, note, holds: order.asked() }, None)
+        }
+        (Phase::Open | Phase::Closed | Phase::Paid, _) => vec![],
+    }
+}
+
+fn reinstate(
+    order: &Order,
+    at: Timestamp,
+    time_to_pay: Duration,
+    actor: &str,
+    note: &str,
+) -> Result<Vec<Event>, Rejection> {
+    let (order_id, status) = (order.order_id, order.status);
+    if !matches!(status, Status::Expired | Status::Cancelled) {
+        return Err(Rejection::new(
+            "WRONG_STATE",
+            format!("order {order_id} is {}: only an expired or a cancelled one can be reinstated", status.as_str()),
+        ));
+    }
+    if !order.released {
+        let owed: Vec<_> =
+            order.holds.iter().filter(|(_, hold)| hold.is_owed()).map(|(held, _)| held.as_str()).collect();
+        return Err(Rejection::new(
+            "ORDER_NOT_RELEASED",
+            format!(
+                "order {order_id} is {}, but its {} is not released yet: try again in a moment",
+                status.as_str(),
+                owed.join(" and ")
+            ),
+        ));
+    }
+    if order.attempt >= ATTEMPTS_MAX {
+        return Err(Rejection::new(
+            "TOO_MANY_ATTEMPTS",
+            format!("order {order_id} was tried {} times: place a new one", order.attempt),
+        ));
+    }
+    let expires_at = Some(at + time_to_pay);
+    Ok(vec![Event::OrderReinstated(Reinstated { expires_at, ..next_attempt(order, actor, note) })])
+}
+
+/// Asks again for everything that the order needs.
+pub(super) fn next_attempt(order: &Order, actor: &str, note: &str) -> Reinstated {
+    Reinstated {
+        key: HoldKey { order_id: order.order_id, attempt: order.attempt + 1 },
+        lines: order.terms.lines.clone(),
+        shares: order.terms.shares,
+        expires_at: None,
+        reason: ReinstateReason::Requested,
+        actor: actor.to_owned(),
+        note: note.to_owned(),
+        payment_id: None,
+    }
+}
+
+#[cfg(test)]
+mod specs;

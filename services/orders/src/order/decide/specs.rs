@@ -1,0 +1,254 @@
+//! The rules of placing, cancelling, expiring and reinstating, one test each.
+
+use std::time::Duration;
+
+use domain::{Refusal, Timestamp};
+
+use crate::{
+    event::{Event, Reinstated},
+    order::{
+        ATTEMPTS_MAX, CancelReason, Claim, RefundReason, ReinstateReason,
+        Resource::{self, Shares, Stock},
+        Terms, World, decide, evolve,
+        spec::{
+            EXPIRE, NOW, ORDER, TIME_TO_PAY, all_back, both, bought_both, bought_goods, cancel, euros, given, goods,
+            has_not, holds, key, let_go, money_back, pay, payment_fails, pieces, pieces_back, place, refund,
+            refund_fails, refund_goes, reinstate, releases, round_fails, then,
+        },
+    },
+};
+
+fn due() -> Timestamp {
+    NOW + TIME_TO_PAY
+}
+
+#[test]
+fn places_an_order() {
+    let placed = Event::OrderPlaced { order_id: ORDER, terms: both(), placed_at: NOW };
+    assert_eq!(World::default().when(&place(both())), Ok(vec![placed]));
+    let world = given(&[place(both())]);
+    assert_eq!(world.stands(), ["pending", "pending", "pending"]);
+    assert_eq!((world.order().attempt, world.order().version), (1, 1));
+    assert_eq!(world.order().asked(), vec![Stock, Shares]);
+}
+
+#[test]
+fn placing_the_same_order_again_changes_nothing_wherever_it_stands() {
+    for commands in [vec![place(goods())], bought_goods(), let_go(goods()), then(let_go(goods()), [reinstate()])] {
+        assert_eq!(given(&commands).when(&place(goods())), Ok(vec![]));
+    }
+}
+
+#[test]
+fn refuses_other_content_under_the_name_of_an_order() {
+    let changes: [fn(&mut Terms); 5] = [
+        |terms| terms.lines[0].unit_price = euros(451),
+        |terms| terms.customer_id = "customer-2".to_owned(),
+        |terms| terms.time_to_pay += Duration::from_micros(1),
+        |terms| terms.lines.reverse(),
+        |terms| terms.payment_method = String::new(),
+    ];
+    for change in changes {
+        let mut terms = goods();
+        change(&mut terms);
+        let words = [&*ORDER.to_string(), "customer-1", "1000 EUR"];
+        assert_eq!(given(&[place(goods())]).refuses(&place(terms), &words), "ORDER_EXISTS");
+    }
+}
+
+#[test]
+fn refuses_to_do_anything_with_an_unknown_order() {
+    for command in [cancel(1), all_back(1), reinstate()] {
+        assert_eq!(World::default().refuses(&command, &[&ORDER.to_string()]), "UNKNOWN_ORDER");
+    }
+}
+
+#[test]
+fn others_cannot_speak_of_an_order_that_was_never_placed() {
+    let answers = [
+        EXPIRE,
+        holds(1, Stock),
+        has_not(1, Stock),
+        releases(1, Stock),
+        pay(1, 1_000),
+        payment_fails(1),
+        refund_goes(refund(1), 1),
+        refund_fails(refund(1)),
+        round_fails(),
+    ];
+    for command in answers {
+        assert!(World::default().breaks(&command).contains("never placed"));
+    }
+}
+
+fn cancelled(holds: &[Resource]) -> Event {
+    Event::OrderCancelled {
+        key: key(1),
+        reason: CancelReason::Requested,
+        actor: "ann".to_owned(),
+        note: "changed her mind".to_owned(),
+        holds: holds.to_vec(),
+    }
+}
+
+#[test]
+fn cancels_an_open_order_and_says_what_is_to_be_released() {
+    assert_eq!(given(&[place(goods())]).when(&cancel(1)), Ok(vec![cancelled(&[Stock])]));
+    assert_eq!(given(&[place(goods()), holds(1, Stock)]).when(&cancel(1)), Ok(vec![cancelled(&[Stock])]));
+    assert_eq!(given(&[place(both()), holds(1, Stock)]).when(&cancel(1)), Ok(vec![cancelled(&[Stock, Shares])]));
+    let world = given(&[place(goods()), cancel(1)]);
+    assert_eq!(world.stands(), ["cancelled", "cancelled", "cancelled"]);
+    assert_eq!(world.order().note, "changed her mind");
+}
+
+#[test]
+fn cancelling_a_cancelled_order_changes_nothing() {
+    assert_eq!(given(&[place(goods()), cancel(1)]).when(&cancel(2)), Ok(vec![]));
+    assert_eq!(given(&[place(goods()), holds(1, Stock), payment_fails(1)]).when(&cancel(2)), Ok(vec![]));
+}
+
+#[test]
+fn refuses_to_cancel_an_order_that_was_closed_otherwise() {
+    assert_eq!(given(&[place(goods()), EXPIRE]).refuses(&cancel(1), &["expired"]), "WRONG_STATE");
+    assert_eq!(given(&[place(goods()), has_not(1, Stock)]).refuses(&cancel(1), &["rejected"]), "WRONG_STATE");
+}
+
+fn refund_of(minor_units: i64, lines: &[(&str, i64)], return_shares: bool) -> Event {
+    Event::RefundRequested {
+        order_id: ORDER,
+        refund_id: refund(9),
+        payment_id: key(1).payment_id(),
+        claim: Claim {
+            attempt: 1,
+            amount: euros(minor_units),
+            reason: RefundReason::OrderCancelled,
+            lines: pieces(lines),
+            return_shares,
+        },
+        actor: "ann".to_owned(),
+        note: "changed her mind".to_owned(),
+    }
+}
+
+#[test]
+fn cancelling_a_paid_order_refunds_everything() {
+    let everything = refund_of(2_500, &[("mug", 2), ("cup", 1)], true);
+    assert_eq!(given(&bought_both()).when(&cancel(9)), Ok(vec![everything]));
+}
+
+#[test]
+fn cancelling_a_paid_order_refunds_what_is_left_of_it() {
+    let world = given(&then(bought_both(), [pieces_back(1, &[("mug", 1)])]));
+    let rest = refund_of(2_050, &[("mug", 1), ("cup", 1)], true);
+    assert_eq!(world.when(&cancel(9)), Ok(vec![rest]));
+}
+
+#[test]
+fn cancelling_a_paid_order_again_changes_nothing() {
+    let under_way = given(&then(bought_goods(), [cancel(1)]));
+    assert_eq!(under_way.when(&cancel(1)), Ok(vec![]));
+    assert_eq!(under_way.when(&cancel(2)), Ok(vec![]));
+    let given_back = given(&then(bought_goods(), [cancel(1), refund_goes(refund(1), 1_000)]));
+    assert_eq!(given_back.when(&cancel(2)), Ok(vec![]));
+}
+
+#[test]
+fn a_paid_order_can_be_cancelled_again_after_its_refund_was_given_up() {
+    let world = given(&then(bought_goods(), [cancel(1), refund_fails(refund(1))]));
+    assert_eq!(world.when(&cancel(1)), Ok(vec![]));
+    assert_eq!(world.when(&cancel(9)), Ok(vec![refund_of(1_000, &[("mug", 2), ("cup", 1)], false)]));
+}
+
+#[test]
+fn an_order_expires_when_its_time_to_pay_is_over() {
+    let note = format!("expired by its timer at {}, due at {}", due(), due());
+    for commands in [vec![place(goods())], vec![place(goods()), holds(1, Stock)]] {
+        let note = note.clone();
+        let expired = Event::OrderExpired { key: key(1), due_at: due(), note, holds: vec![Stock] };
+        assert_eq!(given(&commands).when(&EXPIRE), Ok(vec![expired]));
+    }
+    let world = given(&[place(goods()), EXPIRE]);
+    assert_eq!(world.stands(), ["expired", "cancelled", "cancelled"]);
+    assert_eq!(world.order().note, note);
+}
+
+#[test]
+fn an_order_does_not_expire_before_its_time_to_pay_is_over() {
+    let world = given(&[place(goods())]);
+    assert_eq!(decide(&world, &EXPIRE, Timestamp::from_micros(due().as_micros() - 1)), Ok(vec![]));
+}
+
+#[test]
+fn an_order_that_is_paid_or_closed_does_not_expire() {
+    for commands in
+        [bought_goods(), let_go(goods()), vec![place(goods()), cancel(1)], vec![place(goods()), has_not(1, Stock)]]
+    {
+        assert_eq!(decide(&given(&commands), &EXPIRE, due() + TIME_TO_PAY), Ok(vec![]));
+    }
+}
+
+#[test]
+fn the_timer_of_an_older_attempt_does_not_expire_the_latest() {
+    let world = given(&then(let_go(goods()), [reinstate()]));
+    assert_eq!(decide(&world, &EXPIRE, due()), Ok(vec![]));
+    assert!(matches!(decide(&world, &EXPIRE, NOW + 2 * TIME_TO_PAY).as_deref(), Ok([Event::OrderExpired { .. }])));
+}
+
+#[test]
+fn a_reinstated_order_asks_for_its_holds_again() {
+    let reinstated = Event::OrderReinstated(Reinstated {
+        key: key(2),
+        lines: both().lines,
+        shares: both().shares,
+        expires_at: Some(NOW + 2 * TIME_TO_PAY),
+        reason: ReinstateReason::Requested,
+        actor: "bob".to_owned(),
+        note: "she called".to_owned(),
+        payment_id: None,
+    });
+    let closed = [place(both()), cancel(1), releases(1, Stock), releases(1, Shares)];
+    assert_eq!(given(&closed).when(&reinstate()), Ok(vec![reinstated]));
+    let world = given(&then(closed.to_vec(), [reinstate()]));
+    assert_eq!(world.stands(), ["pending", "pending", "pending"]);
+    assert!(!world.order().released);
+    assert!(matches!(world.when(&holds(2, Shares)).as_deref(), Ok([Event::OrderHoldConfirmed { .. }])));
+}
+
+#[test]
+fn reinstates_only_what_was_released() {
+    let world = given(&[place(both()), EXPIRE, releases(1, Stock)]);
+    assert_eq!(world.refuses(&reinstate(), &["its shares is not released"]), "ORDER_NOT_RELEASED");
+    assert_eq!(given(&[place(both()), cancel(1)]).refuses(&reinstate(), &["stock and shares"]), "ORDER_NOT_RELEASED");
+}
+
+#[test]
+fn reinstates_only_what_expired_or_was_cancelled() {
+    let refunded = then(bought_goods(), [all_back(1), refund_goes(refund(1), 1_000)]);
+    for (commands, status) in [
+        (vec![place(goods())], "pending"),
+        (vec![place(goods()), holds(1, Stock)], "reserved"),
+        (bought_goods(), "paid"),
+        (vec![place(goods()), has_not(1, Stock)], "rejected"),
+        (then(bought_goods(), [money_back(1, 1)]), "refunding"),
+        (refunded, "refunded"),
+    ] {
+        assert_eq!(given(&commands).refuses(&reinstate(), &[status]), "WRONG_STATE");
+    }
+}
+
+#[test]
+fn refuses_to_try_for_ever() {
+    let mut commands = let_go(goods());
+    for attempt in 2..=ATTEMPTS_MAX {
+        commands.extend([reinstate(), EXPIRE, releases(attempt, Stock)]);
+    }
+    assert_eq!(given(&commands).refuses(&reinstate(), &["100 times"]), "TOO_MANY_ATTEMPTS");
+}
+
+#[test]
+fn an_event_of_an_order_that_is_not_there_makes_none() {
+    let mut world = World::default();
+    evolve(&mut world, &cancelled(&[Stock]));
+    assert!(world.orders.is_empty());
+    assert!(matches!(world.when(&cancel(1)), Err(Refusal::Rejected(_))));
+}

@@ -1,0 +1,103 @@
+//! What the owners of stock and shares answer: held, refused, released.
+
+use domain::{HoldKey, Refusal, Rejection};
+
+use super::{
+    decide::{broken, close, is_stale},
+    state::Order,
+    status::{Hold, Phase, Resource},
+};
+use crate::event::Event;
+
+/// The owner of a resource holds it.
+pub(super) fn confirm(order: &Order, key: HoldKey, resource: Resource) -> Result<Vec<Event>, Refusal> {
+    if is_stale(order, key)? {
+        return Ok(vec![]);
+    }
+    match (order.status.phase(), hold(order, resource)?) {
+        (Phase::Open, Hold::Asked) => Ok(vec![confirmed(order, resource)]),
+        // Closed meanwhile: its release is on the way. Or told twice.
+        (Phase::Closed, _) | (Phase::Open | Phase::Paid, Hold::Held) => Ok(vec![]),
+        (Phase::Open, Hold::Refused | Hold::Released) | (Phase::Paid, Hold::Asked | Hold::Refused | Hold::Released) => {
+            Err(contradiction(order, resource, "held"))
+        }
+    }
+}
+
+/// With the last hold the buyer can pay, or, if late money is there already, has paid.
+fn confirmed(order: &Order, resource: Resource) -> Event {
+    let key = order.key();
+    if order.holds.iter().any(|(other, hold)| *other != resource && *hold == Hold::Asked) {
+        return Event::OrderHoldConfirmed { key, resource };
+    }
+    let amount = order.terms.total;
+    match order.payment_id {
+        Some(payment_id) => Event::OrderPaid { key, payment_id, amount, holds: order.asked() },
+        None => Event::OrderReserved {
+            key,
+            amount,
+            expires_at: order.expires_at,
+            payment_method: order.terms.payment_method.clone(),
+        },
+    }
+}
+
+/// The owner of a resource cannot hold it. That closes the order, or, if it is closed, there is nothing to release.
+pub(super) fn refuse(
+    order: &Order,
+    key: HoldKey,
+    resource: Resource,
+    rejection: &Rejection,
+) -> Result<Vec<Event>, Refusal> {
+    if is_stale(order, key)? {
+        return Ok(vec![]);
+    }
+    match (order.status.phase(), hold(order, resource)?) {
+        (Phase::Open, Hold::Asked) => {
+            let (rejection, holds) = (rejection.clone(), order.asked());
+            Ok(close(order, Event::OrderRejected { key, resource, rejection, holds }, Some(resource)))
+        }
+        (Phase::Closed, Hold::Asked) => Ok(vec![settled(order, resource)]),
+        (Phase::Closed, Hold::Refused | Hold::Released) => Ok(vec![]),
+        (Phase::Open, Hold::Held | Hold::Refused | Hold::Released) | (Phase::Closed, Hold::Held) | (Phase::Paid, _) => {
+            Err(contradiction(order, resource, "refused"))
+        }
+    }
+}
+
+/// The owner of a resource holds it no more.
+pub(super) fn confirm_release(order: &Order, key: HoldKey, resource: Resource) -> Result<Vec<Event>, Refusal> {
+    if is_stale(order, key)? {
+        return Ok(vec![]);
+    }
+    match (order.status.phase(), hold(order, resource)?) {
+        (Phase::Closed, Hold::Asked | Hold::Held) => Ok(vec![settled(order, resource)]),
+        (Phase::Closed, Hold::Refused | Hold::Released) => Ok(vec![]),
+        // Only a closed order asks for a release.
+        (Phase::Open | Phase::Paid, _) => Err(contradiction(order, resource, "released")),
+    }
+}
+
+/// With the last release comes the receipt.
+fn settled(order: &Order, resource: Resource) -> Event {
+    let key = order.key();
+    if order.owes_beside(Some(resource)) {
+        Event::OrderReleaseConfirmed { key, resource }
+    } else {
+        Event::OrderReleased { key }
+    }
+}
+
+fn hold(order: &Order, resource: Resource) -> Result<Hold, Refusal> {
+    let never_asked = || broken(order.order_id, format!("{} was answered, and never asked for", resource.as_str()));
+    order.holds.get(&resource).copied().ok_or_else(never_asked)
+}
+
+fn contradiction(order: &Order, resource: Resource, told: &str) -> Refusal {
+    let known = order.holds.get(&resource).map_or("not asked for", |hold| hold.as_str());
+    let (resource, status) = (resource.as_str(), order.status.as_str());
+    broken(order.order_id, format!("{resource} is said to be {told}, but is {known} and the order {status}"))
+}
+
+#[cfg(test)]
+mod specs;

@@ -1,0 +1,146 @@
+//! The rules of what the owners of stock and shares answer, one test each.
+
+use crate::{
+    event::Event,
+    order::{
+        Hold,
+        Resource::{self, Shares, Stock},
+        spec::{
+            EXPIRE, NOW, TIME_TO_PAY, both, bought_both, bought_goods, cancel, euros, given, goods, has_not, holds,
+            key, let_go, none_left, place, reinstate, releases, then,
+        },
+    },
+};
+
+fn reserved(minor_units: i64) -> Event {
+    Event::OrderReserved {
+        key: key(1),
+        amount: euros(minor_units),
+        expires_at: Some(NOW + TIME_TO_PAY),
+        payment_method: "card".to_owned(),
+    }
+}
+
+fn rejected(resource: Resource, holds: &[Resource]) -> Event {
+    Event::OrderRejected { key: key(1), resource, rejection: none_left(), holds: holds.to_vec() }
+}
+
+#[test]
+fn an_order_with_its_only_hold_can_be_paid() {
+    assert_eq!(given(&[place(goods())]).when(&holds(1, Stock)), Ok(vec![reserved(1_000)]));
+    assert_eq!(given(&[place(goods()), holds(1, Stock)]).stands(), ["reserved", "pending", "pending"]);
+}
+
+#[test]
+fn an_order_of_goods_and_shares_waits_for_both_in_any_order() {
+    for (first, last) in [(Stock, Shares), (Shares, Stock)] {
+        let confirmed = Event::OrderHoldConfirmed { key: key(1), resource: first };
+        assert_eq!(given(&[place(both())]).when(&holds(1, first)), Ok(vec![confirmed]));
+        let world = given(&[place(both()), holds(1, first)]);
+        assert_eq!(world.stands(), ["pending", "pending", "pending"]);
+        assert_eq!(world.when(&holds(1, last)), Ok(vec![reserved(2_500)]));
+    }
+}
+
+#[test]
+fn a_hold_told_twice_changes_nothing() {
+    assert_eq!(given(&[place(both()), holds(1, Stock)]).when(&holds(1, Stock)), Ok(vec![]));
+    assert_eq!(given(&[place(goods()), holds(1, Stock)]).when(&holds(1, Stock)), Ok(vec![]));
+    assert_eq!(given(&bought_both()).when(&holds(1, Shares)), Ok(vec![]));
+}
+
+#[test]
+fn a_hold_of_a_closed_order_changes_nothing_for_its_release_is_on_the_way() {
+    for close in [EXPIRE, cancel(1), has_not(1, Shares)] {
+        assert_eq!(given(&[place(both()), close]).when(&holds(1, Stock)), Ok(vec![]));
+    }
+    assert_eq!(given(&let_go(goods())).when(&holds(1, Stock)), Ok(vec![]));
+}
+
+#[test]
+fn a_refused_hold_rejects_the_order_and_a_single_one_leaves_nothing_to_release() {
+    let receipt = Event::OrderReleased { key: key(1) };
+    assert_eq!(given(&[place(goods())]).when(&has_not(1, Stock)), Ok(vec![rejected(Stock, &[Stock]), receipt]));
+    let world = given(&[place(goods()), has_not(1, Stock)]);
+    assert_eq!(world.stands(), ["rejected", "cancelled", "cancelled"]);
+    assert_eq!(world.order().note, "no stock: OUT_OF_STOCK: none left");
+    assert_eq!(world.order().holds[&Stock], Hold::Refused);
+}
+
+#[test]
+fn the_first_of_two_refusals_rejects_the_order_and_the_second_settles_it() {
+    let world = given(&[place(both())]);
+    assert_eq!(world.when(&has_not(1, Shares)), Ok(vec![rejected(Shares, &[Stock, Shares])]));
+    let world = given(&[place(both()), has_not(1, Shares)]);
+    assert_eq!(world.when(&has_not(1, Shares)), Ok(vec![]));
+    assert_eq!(world.when(&has_not(1, Stock)), Ok(vec![Event::OrderReleased { key: key(1) }]));
+}
+
+#[test]
+fn a_rejected_order_is_settled_when_its_other_hold_is_released() {
+    for commands in [vec![place(both()), has_not(1, Shares)], vec![place(both()), holds(1, Stock), has_not(1, Shares)]]
+    {
+        assert_eq!(given(&commands).when(&releases(1, Stock)), Ok(vec![Event::OrderReleased { key: key(1) }]));
+    }
+}
+
+#[test]
+fn a_closed_order_is_settled_by_its_last_release_in_any_order() {
+    for (first, last) in [(Stock, Shares), (Shares, Stock)] {
+        for close in [EXPIRE, cancel(1)] {
+            let confirmed = Event::OrderReleaseConfirmed { key: key(1), resource: first };
+            let closed = vec![place(both()), holds(1, Stock), close];
+            assert_eq!(given(&closed).when(&releases(1, first)), Ok(vec![confirmed]));
+            let world = given(&then(closed, [releases(1, first)]));
+            assert!(!world.order().released);
+            assert_eq!(world.when(&releases(1, first)), Ok(vec![]));
+            assert_eq!(world.when(&releases(1, last)), Ok(vec![Event::OrderReleased { key: key(1) }]));
+        }
+    }
+}
+
+#[test]
+fn a_refusal_settles_a_closed_order_as_a_release_does() {
+    let world = given(&[place(both()), EXPIRE, releases(1, Shares)]);
+    assert_eq!(world.when(&has_not(1, Stock)), Ok(vec![Event::OrderReleased { key: key(1) }]));
+}
+
+#[test]
+fn what_is_released_is_released_once() {
+    let world = given(&let_go(goods()));
+    assert!(world.order().released);
+    assert_eq!(world.when(&releases(1, Stock)), Ok(vec![]));
+    assert_eq!(world.when(&has_not(1, Stock)), Ok(vec![]));
+}
+
+#[test]
+fn answers_to_an_older_attempt_change_nothing() {
+    let world = given(&then(let_go(goods()), [reinstate()]));
+    for answer in [holds(1, Stock), has_not(1, Stock), releases(1, Stock)] {
+        assert_eq!(world.when(&answer), Ok(vec![]));
+    }
+}
+
+#[test]
+fn an_answer_to_an_attempt_that_is_yet_to_come_is_broken() {
+    for answer in [holds(2, Stock), has_not(2, Stock), releases(2, Stock)] {
+        assert!(given(&[place(goods())]).breaks(&answer).contains("attempt 2"));
+    }
+}
+
+#[test]
+fn an_answer_that_was_never_asked_for_is_broken() {
+    for answer in [holds(1, Shares), has_not(1, Shares), releases(1, Shares)] {
+        assert!(given(&[place(goods())]).breaks(&answer).contains("never asked for"));
+    }
+}
+
+#[test]
+fn an_answer_that_contradicts_another_is_broken() {
+    let reserved = [place(goods()), holds(1, Stock)];
+    assert!(given(&reserved).breaks(&has_not(1, Stock)).contains("stock is said to be refused, but is held"));
+    assert!(given(&bought_goods()).breaks(&has_not(1, Stock)).contains("refused"));
+    assert!(given(&then(reserved.to_vec(), [EXPIRE])).breaks(&has_not(1, Stock)).contains("refused"));
+    assert!(given(&reserved).breaks(&releases(1, Stock)).contains("the order reserved"));
+    assert!(given(&bought_goods()).breaks(&releases(1, Stock)).contains("the order paid"));
+}

@@ -1,0 +1,105 @@
+//! Money that comes in: in time it pays the order, and late it goes back, or, if that is agreed, holds everything again.
+
+use std::collections::BTreeMap;
+
+use domain::{HoldKey, Money, PaymentId, RefundId, Refusal};
+use uuid::Uuid;
+
+use super::{
+    decide::{ATTEMPTS_MAX, broken, cancelled, close, is_stale, next_attempt},
+    state::{Claim, Order},
+    status::{CancelReason, LatePaymentPolicy, Phase, RefundReason, ReinstateReason, Status},
+};
+use crate::event::{Event, Reinstated};
+
+/// The refund of a late payment. Derived, so that the payment is given back once however often it is told of.
+#[must_use]
+pub fn late_refund_id(payment_id: PaymentId) -> RefundId {
+    RefundId(Uuid::new_v5(&payment_id.0, b"late"))
+}
+
+/// The buyer's money is there.
+pub(super) fn record(order: &Order, key: HoldKey, payment_id: PaymentId, amount: Money) -> Result<Vec<Event>, Refusal> {
+    let stale = is_stale(order, key)?;
+    if payment_id != key.payment_id() || amount.currency != order.terms.total.currency || amount.minor_units < 1 {
+        return Err(broken(order.order_id, format!("payment {payment_id} of {amount} is none that was asked for")));
+    }
+    if order.knows(payment_id) {
+        return Ok(vec![]);
+    }
+    match order.status {
+        _ if stale => Ok(vec![late(order, key, payment_id, amount)]),
+        Status::Reserved if amount == order.terms.total => {
+            Ok(vec![Event::OrderPaid { key, payment_id, amount, holds: order.asked() }])
+        }
+        Status::Pending | Status::Reserved => Err(broken(
+            order.order_id,
+            format!(
+                "payment {payment_id} of {amount} came, and the order is {} and costs {}",
+                order.status.as_str(),
+                order.terms.total
+            ),
+        )),
+        Status::Expired if holds_again(order, amount) => Ok(vec![hold_again(order, payment_id)]),
+        Status::Expired
+        | Status::Cancelled
+        | Status::Rejected
+        | Status::Paid
+        | Status::Refunding
+        | Status::PartiallyRefunded
+        | Status::Refunded => Ok(vec![late(order, key, payment_id, amount)]),
+    }
+}
+
+/// Whether late money holds again what the order held: only once all of it is released, so that no two attempts of an
+/// order ever hold at the same time.
+fn holds_again(order: &Order, amount: Money) -> bool {
+    order.terms.late_payment_policy == LatePaymentPolicy::Rehold
+        && order.released
+        && amount == order.terms.total
+        && order.attempt < ATTEMPTS_MAX
+}
+
+fn hold_again(order: &Order, payment_id: PaymentId) -> Event {
+    let note = format!("payment {payment_id} came after the order had expired");
+    Event::OrderReinstated(Reinstated {
+        reason: ReinstateReason::LatePayment,
+        payment_id: Some(payment_id),
+        ..next_attempt(order, "orders", &note)
+    })
+}
+
+/// Sends money back that came too late, or that waited for holds in vain.
+pub(super) fn late(order: &Order, key: HoldKey, payment_id: PaymentId, amount: Money) -> Event {
+    Event::RefundRequested {
+        order_id: order.order_id,
+        refund_id: late_refund_id(payment_id),
+        payment_id,
+        claim: Claim {
+            attempt: key.attempt,
+            amount,
+            reason: RefundReason::LatePayment,
+            lines: BTreeMap::new(),
+            return_shares: false,
+        },
+        actor: "orders".to_owned(),
+        note: "the money came when the order was closed".to_owned(),
+    }
+}
+
+/// The provider could not get the buyer's money. If it gets it after all, that money is late.
+pub(super) fn record_failure(order: &Order, key: HoldKey, reason: &str) -> Result<Vec<Event>, Refusal> {
+    if is_stale(order, key)? {
+        return Ok(vec![]);
+    }
+    match order.status.phase() {
+        Phase::Open => {
+            let event = cancelled(order, CancelReason::PaymentFailed, "payments".to_owned(), reason.to_owned());
+            Ok(close(order, event, None))
+        }
+        Phase::Closed | Phase::Paid => Ok(vec![]),
+    }
+}
+
+#[cfg(test)]
+mod specs;

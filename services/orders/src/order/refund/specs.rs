@@ -1,0 +1,375 @@
+//! The rules of money that goes back, one test each.
+
+use domain::{Currency, HoldKey, Money, Refusal, RoundId};
+use uuid::Uuid;
+
+use crate::{
+    command::{Command, RefundRequest},
+    event::Event,
+    order::{
+        ATTEMPTS_MAX, Claim, REFUNDS_MAX, RefundReason,
+        Resource::{Shares, Stock},
+        Terms, World, late_refund_id, round_refund_id,
+        spec::{
+            EXPIRE, ORDER, all_back, both, bought_both, bought_goods, euros, given, goods, has_not, holds, key, line,
+            money_back, pay, pieces, pieces_back, place, refund, refund_fails, refund_goes, refused_by_bank, reinstate,
+            releases, round, round_fails, shares_back, then, want_back,
+        },
+    },
+};
+
+fn claim(minor_units: i64, lines: &[(&str, i64)], return_shares: bool) -> Claim {
+    Claim {
+        attempt: 1,
+        amount: euros(minor_units),
+        reason: RefundReason::Requested,
+        lines: pieces(lines),
+        return_shares,
+    }
+}
+
+fn asked(id: u128, claim: Claim) -> Result<Vec<Event>, Refusal> {
+    Ok(vec![Event::RefundRequested {
+        order_id: ORDER,
+        refund_id: refund(id),
+        payment_id: key(1).payment_id(),
+        claim,
+        actor: "ann".to_owned(),
+        note: "broken".to_owned(),
+    }])
+}
+
+#[test]
+fn a_request_for_nothing_in_particular_gives_everything_back() {
+    let everything = claim(2_500, &[("mug", 2), ("cup", 1)], true);
+    assert_eq!(given(&bought_both()).when(&all_back(1)), asked(1, everything));
+}
+
+#[test]
+fn a_request_for_nothing_in_particular_gives_back_what_is_left() {
+    let world =
+        given(&then(bought_both(), [pieces_back(1, &[("mug", 2)]), money_back(2, 50), refund_goes(refund(2), 50)]));
+    assert_eq!(world.when(&all_back(3)), asked(3, claim(1_550, &[("cup", 1)], true)));
+}
+
+#[test]
+fn pieces_come_back_for_their_price() {
+    let world = given(&bought_both());
+    assert_eq!(
+        world.when(&pieces_back(1, &[("mug", 1), ("cup", 1)])),
+        asked(1, claim(550, &[("mug", 1), ("cup", 1)], false))
+    );
+    assert_eq!(world.when(&shares_back(1)), asked(1, claim(1_500, &[], true)));
+    let all = RefundRequest { lines: pieces(&[("mug", 2)]), return_shares: true, ..want_back(1) };
+    assert_eq!(world.when(&Command::RequestRefund(all)), asked(1, claim(2_400, &[("mug", 2)], true)));
+}
+
+#[test]
+fn pieces_come_back_for_another_amount_if_one_is_named() {
+    let request = RefundRequest { lines: pieces(&[("mug", 2)]), amount: Some(euros(800)), ..want_back(1) };
+    assert_eq!(
+        given(&bought_goods()).when(&Command::RequestRefund(request)),
+        asked(1, claim(800, &[("mug", 2)], false))
+    );
+    assert_eq!(given(&bought_goods()).when(&money_back(1, 30)), asked(1, claim(30, &[], false)));
+}
+
+/// Mugs at 450, 450 and 500, and a fourth for nothing.
+fn assorted() -> Vec<Command> {
+    let lines = vec![line("mug", 2, 450), line("mug", 1, 500), line("mug", 1, 0)];
+    vec![place(Terms { lines, total: euros(1_400), ..goods() }), holds(1, Stock), pay(1, 1_400)]
+}
+
+#[test]
+fn the_dearest_pieces_of_a_product_come_back_first() {
+    let price = |world: &World, id, count| match world.when(&pieces_back(id, &[("mug", count)])).as_deref() {
+        Ok([Event::RefundRequested { claim, .. }]) => claim.amount.minor_units,
+        other => panic!("{other:?}"),
+    };
+    let world = given(&assorted());
+    assert_eq!([price(&world, 1, 1), price(&world, 1, 2), price(&world, 1, 3)], [500, 950, 1_400]);
+    let world = given(&then(assorted(), [pieces_back(1, &[("mug", 1)])]));
+    assert_eq!([price(&world, 2, 1), price(&world, 2, 2)], [450, 900]);
+    let world = given(&then(assorted(), [pieces_back(1, &[("mug", 2)]), refund_goes(refund(1), 950)]));
+    assert_eq!([price(&world, 2, 1), price(&world, 2, 2)], [450, 450]);
+}
+
+#[test]
+fn a_refund_that_comes_to_nothing_is_refused() {
+    let gift = then(assorted(), [pieces_back(1, &[("mug", 3)])]);
+    assert_eq!(given(&gift).refuses(&pieces_back(2, &[("mug", 1)]), &["0 EUR"]), "NOTHING_TO_REFUND");
+    let all = then(bought_goods(), [all_back(1)]);
+    assert_eq!(given(&all).refuses(&all_back(2), &["nothing"]), "NOTHING_TO_REFUND");
+}
+
+#[test]
+fn refuses_to_refund_an_order_that_is_not_paid() {
+    let rejected = vec![place(both()), holds(1, Stock), has_not(1, Shares)];
+    for (commands, status) in [
+        (vec![place(goods())], "pending"),
+        (vec![place(goods()), holds(1, Stock)], "reserved"),
+        (vec![place(goods()), EXPIRE], "expired"),
+        (rejected, "rejected"),
+    ] {
+        assert_eq!(given(&commands).refuses(&all_back(1), &[status]), "ORDER_NOT_PAID");
+    }
+}
+
+#[test]
+fn refuses_another_currency_than_the_orders() {
+    let dollars = Money { minor_units: 1, currency: Currency::parse("USD").unwrap() };
+    let request = Command::RequestRefund(RefundRequest { amount: Some(dollars), ..want_back(1) });
+    assert_eq!(given(&bought_goods()).refuses(&request, &["EUR", "USD"]), "WRONG_CURRENCY");
+}
+
+#[test]
+fn refuses_more_than_is_left_of_the_payment_counting_what_is_on_its_way() {
+    assert_eq!(given(&bought_goods()).refuses(&money_back(1, 1_001), &["1001", "1000"]), "REFUND_EXCEEDS_PAYMENT");
+    let under_way = then(bought_goods(), [money_back(1, 600)]);
+    assert_eq!(given(&under_way).refuses(&money_back(2, 401), &["400 EUR"]), "REFUND_EXCEEDS_PAYMENT");
+    assert!(given(&under_way).when(&money_back(2, 400)).is_ok());
+    let gone = then(under_way.clone(), [refund_goes(refund(1), 600)]);
+    assert_eq!(given(&gone).refuses(&money_back(2, 401), &["400 EUR"]), "REFUND_EXCEEDS_PAYMENT");
+    let given_up = then(under_way, [refund_fails(refund(1))]);
+    assert!(given(&given_up).when(&money_back(2, 1_000)).is_ok());
+}
+
+#[test]
+fn refuses_more_pieces_than_are_left() {
+    let strange = pieces_back(1, &[("pot", 1)]);
+    assert_eq!(given(&bought_goods()).refuses(&strange, &["pot", "0 are left"]), "REFUND_EXCEEDS_LINES");
+    let world = given(&then(bought_goods(), [pieces_back(1, &[("mug", 1)])]));
+    assert_eq!(
+        world.refuses(&pieces_back(2, &[("mug", 2)]), &["2 of product mug", "1 are left"]),
+        "REFUND_EXCEEDS_LINES"
+    );
+}
+
+#[test]
+fn refuses_shares_that_are_not_left() {
+    let request = shares_back(2);
+    assert_eq!(given(&bought_goods()).refuses(&request, &["no shares"]), "REFUND_EXCEEDS_SHARES");
+    assert_eq!(
+        given(&then(bought_both(), [shares_back(1)])).refuses(&request, &["no shares"]),
+        "REFUND_EXCEEDS_SHARES"
+    );
+}
+
+#[test]
+fn the_same_refund_asked_again_changes_nothing() {
+    for request in [all_back(1), money_back(1, 300), pieces_back(1, &[("mug", 1)]), shares_back(1)] {
+        let under_way = then(bought_both(), [request.clone()]);
+        assert_eq!(given(&under_way).when(&request), Ok(vec![]));
+        let given_up = then(under_way, [refund_fails(refund(1))]);
+        assert_eq!(given(&given_up).when(&request), Ok(vec![]));
+    }
+    let gone = then(bought_goods(), [all_back(1), refund_goes(refund(1), 1_000)]);
+    assert_eq!(given(&gone).when(&all_back(1)), Ok(vec![]));
+}
+
+#[test]
+fn refuses_other_content_under_the_name_of_a_refund() {
+    let world = given(&then(bought_both(), [money_back(1, 300)]));
+    for request in [all_back(1), money_back(1, 301), pieces_back(1, &[("mug", 1)]), shares_back(1)] {
+        assert_eq!(world.refuses(&request, &["300 EUR", "requested"]), "REFUND_EXISTS");
+    }
+}
+
+#[test]
+fn refuses_an_id_by_which_late_money_or_a_failed_round_is_known() {
+    let late = |attempt| late_refund_id(key(attempt).payment_id());
+    for refund_id in [round_refund_id(ORDER), late(1), late(2), late(ATTEMPTS_MAX)] {
+        let request = Command::RequestRefund(RefundRequest { refund_id, ..want_back(1) });
+        assert_eq!(given(&bought_both()).refuses(&request, &[&refund_id.to_string()]), "RESERVED_REFUND_ID");
+    }
+}
+
+#[test]
+fn refuses_refunds_without_end() {
+    let mut commands = bought_goods();
+    for id in 1..=u128::try_from(REFUNDS_MAX).unwrap() {
+        commands.extend([money_back(id, 1), refund_fails(refund(id))]);
+    }
+    assert_eq!(given(&commands).refuses(&money_back(9_999, 1), &["1000 refunds"]), "TOO_MANY_REFUNDS");
+}
+
+#[test]
+fn all_money_given_back_refunds_the_order() {
+    let all = claim(1_000, &[("mug", 2), ("cup", 1)], false);
+    let world = given(&then(bought_goods(), [all_back(1)]));
+    assert_eq!(world.stands(), ["refunding", "refunding", "ready"]);
+    let refunded = Event::OrderRefunded { order_id: ORDER, refund_id: refund(1), claim: all };
+    assert_eq!(world.when(&refund_goes(refund(1), 1_000)), Ok(vec![refunded]));
+    let world = given(&then(bought_goods(), [all_back(1), refund_goes(refund(1), 1_000)]));
+    assert_eq!(world.stands(), ["refunded", "refunded", "returned"]);
+    assert_eq!(world.order().refunded_minor, 1_000);
+    assert_eq!(world.when(&refund_goes(refund(1), 1_000)), Ok(vec![]));
+}
+
+#[test]
+fn a_part_of_the_money_given_back_refunds_the_order_in_part() {
+    let part = claim(450, &[("mug", 1)], false);
+    let world = given(&then(bought_goods(), [pieces_back(1, &[("mug", 1)])]));
+    let refunded = Event::OrderPartiallyRefunded { order_id: ORDER, refund_id: refund(1), claim: part };
+    assert_eq!(world.when(&refund_goes(refund(1), 450)), Ok(vec![refunded]));
+    let world = given(&then(bought_goods(), [pieces_back(1, &[("mug", 1)]), refund_goes(refund(1), 450)]));
+    assert_eq!(world.stands(), ["partially_refunded", "partially_refunded", "ready"]);
+}
+
+#[test]
+fn the_last_of_several_refunds_refunds_the_order() {
+    let two = then(bought_goods(), [money_back(1, 400), money_back(2, 600), refund_goes(refund(1), 400)]);
+    assert_eq!(given(&two).stands(), ["refunding", "refunding", "ready"]);
+    assert!(matches!(given(&two).when(&refund_goes(refund(2), 600)).as_deref(), Ok([Event::OrderRefunded { .. }])));
+    // The goods stay with the customer.
+    assert_eq!(given(&then(two, [refund_goes(refund(2), 600)])).stands(), ["refunded", "refunded", "ready"]);
+}
+
+#[test]
+fn a_refund_given_up_leaves_everything_as_it_was() {
+    let key = HoldKey { order_id: ORDER, attempt: 1 };
+    let world = given(&then(bought_goods(), [all_back(1)]));
+    let abandoned = Event::RefundAbandoned { key, refund_id: refund(1), rejection: refused_by_bank() };
+    assert_eq!(world.when(&refund_fails(refund(1))), Ok(vec![abandoned]));
+    let world = given(&then(bought_goods(), [all_back(1), refund_fails(refund(1))]));
+    assert_eq!(world.stands(), ["paid", "paid", "ready"]);
+    assert_eq!(world.when(&refund_fails(refund(1))), Ok(vec![]));
+    let part =
+        then(bought_goods(), [money_back(1, 1), refund_goes(refund(1), 1), all_back(2), refund_fails(refund(2))]);
+    assert_eq!(given(&part).stands(), ["partially_refunded", "partially_refunded", "ready"]);
+}
+
+#[test]
+fn money_that_went_back_counts_even_if_the_refund_was_given_up() {
+    let given_up = then(bought_goods(), [all_back(1), refund_fails(refund(1))]);
+    assert!(matches!(
+        given(&given_up).when(&refund_goes(refund(1), 1_000)).as_deref(),
+        Ok([Event::OrderRefunded { .. }])
+    ));
+    let gone = given(&then(given_up, [refund_goes(refund(1), 1_000)]));
+    assert_eq!(gone.stands(), ["refunded", "refunded", "returned"]);
+    assert_eq!(gone.when(&refund_fails(refund(1))), Ok(vec![]));
+}
+
+#[test]
+fn money_that_went_back_twice_is_broken() {
+    let twice = then(bought_goods(), [all_back(1), refund_fails(refund(1)), money_back(2, 1)]);
+    assert!(given(&twice).breaks(&refund_goes(refund(1), 1_000)).contains("went back too"));
+}
+
+#[test]
+fn an_answer_to_a_refund_that_was_never_asked_for_is_broken() {
+    for answer in [refund_goes(refund(1), 1), refund_fails(refund(1))] {
+        assert!(given(&bought_goods()).breaks(&answer).contains("never asked for"));
+    }
+}
+
+#[test]
+fn another_amount_than_was_asked_for_is_broken() {
+    let world = given(&then(bought_goods(), [money_back(1, 300)]));
+    assert!(world.breaks(&refund_goes(refund(1), 299)).contains("was of 300 EUR"));
+}
+
+fn of_the_round(minor_units: i64) -> Result<Vec<Event>, Refusal> {
+    Ok(vec![Event::RefundRequested {
+        order_id: ORDER,
+        refund_id: round_refund_id(ORDER),
+        payment_id: key(1).payment_id(),
+        claim: Claim { reason: RefundReason::RoundFailed, ..claim(minor_units, &[], true) },
+        actor: "rounds".to_owned(),
+        note: "called off".to_owned(),
+    }])
+}
+
+#[test]
+fn a_failed_round_refunds_the_shares_and_nothing_else() {
+    assert_eq!(given(&bought_both()).when(&round_fails()), of_the_round(1_500));
+}
+
+#[test]
+fn a_failed_round_refunds_the_shares_once() {
+    let mut commands = then(bought_both(), [round_fails()]);
+    assert_eq!(given(&commands).when(&round_fails()), Ok(vec![]));
+    commands.push(refund_fails(round_refund_id(ORDER)));
+    assert_eq!(given(&commands).when(&round_fails()), Ok(vec![]));
+    commands.push(shares_back(2));
+    assert_eq!(given(&commands).when(&round_fails()), Ok(vec![]));
+}
+
+#[test]
+fn a_failed_round_refunds_no_shares_that_came_back() {
+    let shares = vec![shares_back(1), refund_goes(refund(1), 1_500)];
+    let everything = vec![all_back(1), refund_goes(refund(1), 2_500)];
+    for commands in [shares, everything] {
+        assert_eq!(given(&[bought_both(), commands].concat()).when(&round_fails()), Ok(vec![]));
+    }
+}
+
+#[test]
+fn a_failed_round_refunds_no_more_than_is_left() {
+    let given_back =
+        |minor_units| then(bought_both(), [money_back(1, minor_units), refund_goes(refund(1), minor_units)]);
+    assert_eq!(given(&given_back(1_600)).when(&round_fails()), of_the_round(900));
+    assert_eq!(given(&given_back(2_500)).when(&round_fails()), Ok(vec![]));
+}
+
+#[test]
+fn a_failed_round_waits_for_a_refund_that_leaves_too_little_or_returns_the_shares() {
+    let deferred = Event::ShareRefundDeferred { key: key(1), round_id: round(), note: "called off".to_owned() };
+    for under_way in [all_back(1), shares_back(1), money_back(1, 1_001)] {
+        let world = given(&then(bought_both(), [under_way.clone()]));
+        assert_eq!(world.when(&round_fails()), Ok(vec![deferred.clone()]));
+        assert_eq!(given(&then(bought_both(), [under_way, round_fails()])).when(&round_fails()), Ok(vec![]));
+    }
+    assert_eq!(given(&then(bought_both(), [money_back(1, 1_000)])).when(&round_fails()), of_the_round(1_500));
+}
+
+/// What follows the end of the refund that was waited for.
+fn next(world: &World, end: &Command) -> Option<Event> {
+    match &*world.when(end).unwrap() {
+        [_] => None,
+        [_, next] => Some(next.clone()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_failed_round_refunds_the_shares_when_the_refund_it_waited_for_is_given_up() {
+    for under_way in [all_back(1), shares_back(1), money_back(1, 1_001)] {
+        let waiting = given(&then(bought_both(), [under_way, round_fails()]));
+        assert_eq!(Ok(next(&waiting, &refund_fails(refund(1))).into_iter().collect()), of_the_round(1_500));
+    }
+    let settled = given(&then(bought_both(), [all_back(1), round_fails(), refund_fails(refund(1))]));
+    assert_eq!(settled.order().deferred_share_refund, None);
+}
+
+#[test]
+fn a_failed_round_refunds_what_is_left_when_the_refund_it_waited_for_is_given_back() {
+    let waiting = given(&then(bought_both(), [money_back(1, 2_000), round_fails()]));
+    assert_eq!(Ok(next(&waiting, &refund_goes(refund(1), 2_000)).into_iter().collect()), of_the_round(500));
+    let waiting = given(&then(bought_both(), [shares_back(1), round_fails()]));
+    assert_eq!(next(&waiting, &refund_goes(refund(1), 1_500)), None);
+}
+
+#[test]
+fn a_failed_round_waits_for_every_refund_under_way() {
+    let two = then(bought_both(), [money_back(1, 1_000), money_back(2, 1_000), round_fails()]);
+    assert_eq!(next(&given(&two), &refund_goes(refund(1), 1_000)), None);
+    let waiting = given(&then(two, [refund_goes(refund(1), 1_000)]));
+    assert_eq!(Ok(next(&waiting, &refund_fails(refund(2))).into_iter().collect()), of_the_round(1_500));
+}
+
+#[test]
+fn a_failed_round_names_only_those_who_bought() {
+    for commands in [bought_goods(), vec![place(both())], vec![place(both()), EXPIRE]] {
+        assert!(given(&commands).breaks(&round_fails()).contains("it is none"));
+    }
+    let other = Command::RefundShares { key: key(1), round_id: RoundId(Uuid::from_u128(21)), note: String::new() };
+    assert!(given(&bought_both()).breaks(&other).contains("it is none"));
+}
+
+#[test]
+fn a_failed_round_that_names_an_older_attempt_changes_nothing() {
+    let reopened = [place(both()), EXPIRE, releases(1, Stock), releases(1, Shares), reinstate()];
+    assert_eq!(given(&reopened).when(&round_fails()), Ok(vec![]));
+}

@@ -1,0 +1,243 @@
+//! Words for the specs of this crate: an order of two mugs and a cup, with or without three shares, and what befalls it.
+
+use std::time::Duration;
+
+use domain::{Currency, HoldKey, Lines, Money, OrderId, RefundId, Refusal, Rejection, RoundId, Sku, Timestamp};
+use uuid::Uuid;
+
+use super::{
+    LatePaymentPolicy, Line, Order, Resource,
+    Resource::{Shares as SHARES, Stock as STOCK},
+    Shares, Terms, World, decide, evolve,
+};
+use crate::{
+    command::{Command, RefundRequest},
+    event::Event,
+};
+
+pub(crate) const ORDER: OrderId = OrderId(Uuid::from_u128(7));
+
+/// When everything happens, but for what timers do.
+pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_000_000_000);
+
+pub(crate) const TIME_TO_PAY: Duration = Duration::from_mins(30);
+
+/// A world in which these commands were obeyed, and did something.
+pub(crate) fn given(commands: &[Command]) -> World {
+    let mut world = World::default();
+    for command in commands {
+        let events = world.when(command).unwrap();
+        assert_ne!(events, vec![], "{command:?} changes nothing");
+        events.iter().for_each(|event| evolve(&mut world, event));
+    }
+    world
+}
+
+impl World {
+    /// A timer comes when the latest attempt is due, everything else comes now.
+    pub(crate) fn when(&self, command: &Command) -> Result<Vec<Event>, Refusal> {
+        let due = self.orders.get(&ORDER).and_then(|order| order.expires_at).unwrap_or(NOW);
+        decide(self, command, if matches!(command, Command::Expire { .. }) { due } else { NOW })
+    }
+
+    /// The code of the refusal, with the words that its reason must have.
+    pub(crate) fn refuses(&self, command: &Command, words: &[&str]) -> String {
+        match self.when(command) {
+            Err(Refusal::Rejected(rejection)) => {
+                for word in words {
+                    assert!(rejection.reason.contains(word), "{word:?} is not in {:?}", rejection.reason);
+                }
+                rejection.code.into_owned()
+            }
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    /// The broken invariant, which names its stream.
+    pub(crate) fn breaks(&self, command: &Command) -> String {
+        match self.when(command) {
+            Err(Refusal::Broken { stream, what }) => {
+                assert_eq!(stream, format!("order-{ORDER}"));
+                what
+            }
+            other => panic!("not broken: {other:?}"),
+        }
+    }
+
+    pub(crate) fn order(&self) -> &Order {
+        self.orders.get(&ORDER).unwrap()
+    }
+
+    /// Status, payment status, fulfilment status.
+    pub(crate) fn stands(&self) -> [&'static str; 3] {
+        let order = self.order();
+        [order.status.as_str(), order.payment_status.as_str(), order.fulfillment_status.as_str()]
+    }
+}
+
+pub(crate) fn key(attempt: i32) -> HoldKey {
+    HoldKey { order_id: ORDER, attempt }
+}
+
+pub(crate) fn sku(text: &str) -> Sku {
+    Sku::parse(text).unwrap()
+}
+
+pub(crate) fn pieces(pieces: &[(&str, i64)]) -> Lines {
+    pieces.iter().map(|(text, quantity)| (sku(text), *quantity)).collect()
+}
+
+pub(crate) fn euros(minor_units: i64) -> Money {
+    Money { minor_units, currency: Currency::parse("EUR").unwrap() }
+}
+
+pub(crate) fn line(text: &str, quantity: i64, price: i64) -> Line {
+    Line { sku: sku(text), quantity, unit_price: euros(price) }
+}
+
+pub(crate) fn round() -> RoundId {
+    RoundId(Uuid::from_u128(20))
+}
+
+pub(crate) fn refund(id: u128) -> RefundId {
+    RefundId(Uuid::from_u128(id))
+}
+
+/// Two mugs at 450 and a cup at 100.
+pub(crate) fn goods() -> Terms {
+    Terms {
+        customer_id: "customer-1".to_owned(),
+        lines: vec![line("mug", 2, 450), line("cup", 1, 100)],
+        shares: None,
+        total: euros(1_000),
+        time_to_pay: TIME_TO_PAY,
+        late_payment_policy: LatePaymentPolicy::Refund,
+        payment_method: "card".to_owned(),
+    }
+}
+
+/// The goods, and three shares at 500.
+pub(crate) fn both() -> Terms {
+    let shares = Some(Shares { round_id: round(), count: 3, unit_price: euros(500) });
+    Terms { shares, total: euros(2_500), ..goods() }
+}
+
+/// The goods, to be held again if the money comes late.
+pub(crate) fn patient() -> Terms {
+    Terms { late_payment_policy: LatePaymentPolicy::Rehold, ..goods() }
+}
+
+pub(crate) fn place(terms: Terms) -> Command {
+    Command::PlaceOrder { order_id: ORDER, terms }
+}
+
+pub(crate) fn holds(attempt: i32, resource: Resource) -> Command {
+    Command::ConfirmHold { key: key(attempt), resource }
+}
+
+pub(crate) fn none_left() -> Rejection {
+    Rejection::new("OUT_OF_STOCK", "none left")
+}
+
+pub(crate) fn has_not(attempt: i32, resource: Resource) -> Command {
+    Command::RefuseHold { key: key(attempt), resource, rejection: none_left() }
+}
+
+pub(crate) fn releases(attempt: i32, resource: Resource) -> Command {
+    Command::ConfirmRelease { key: key(attempt), resource }
+}
+
+pub(crate) fn pay(attempt: i32, minor_units: i64) -> Command {
+    let key = key(attempt);
+    Command::RecordPayment { key, payment_id: key.payment_id(), amount: euros(minor_units) }
+}
+
+pub(crate) fn payment_fails(attempt: i32) -> Command {
+    Command::RecordPaymentFailure { key: key(attempt), reason: "card declined".to_owned() }
+}
+
+pub(crate) const EXPIRE: Command = Command::Expire { order_id: ORDER };
+
+pub(crate) fn cancel(id: u128) -> Command {
+    Command::CancelOrder {
+        order_id: ORDER,
+        refund_id: refund(id),
+        actor: "ann".to_owned(),
+        note: "changed her mind".to_owned(),
+    }
+}
+
+pub(crate) fn reinstate() -> Command {
+    Command::ReinstateOrder {
+        order_id: ORDER,
+        time_to_pay: 2 * TIME_TO_PAY,
+        actor: "bob".to_owned(),
+        note: "she called".to_owned(),
+    }
+}
+
+/// Asks for everything that is left.
+pub(crate) fn want_back(id: u128) -> RefundRequest {
+    RefundRequest {
+        order_id: ORDER,
+        refund_id: refund(id),
+        lines: Lines::new(),
+        return_shares: false,
+        amount: None,
+        actor: "ann".to_owned(),
+        note: "broken".to_owned(),
+    }
+}
+
+pub(crate) fn all_back(id: u128) -> Command {
+    Command::RequestRefund(want_back(id))
+}
+
+pub(crate) fn money_back(id: u128, minor_units: i64) -> Command {
+    Command::RequestRefund(RefundRequest { amount: Some(euros(minor_units)), ..want_back(id) })
+}
+
+pub(crate) fn pieces_back(id: u128, lines: &[(&str, i64)]) -> Command {
+    Command::RequestRefund(RefundRequest { lines: pieces(lines), ..want_back(id) })
+}
+
+pub(crate) fn shares_back(id: u128) -> Command {
+    Command::RequestRefund(RefundRequest { return_shares: true, ..want_back(id) })
+}
+
+pub(crate) fn refund_goes(refund_id: RefundId, minor_units: i64) -> Command {
+    Command::RecordRefund { order_id: ORDER, refund_id, amount: euros(minor_units) }
+}
+
+pub(crate) fn refused_by_bank() -> Rejection {
+    Rejection::new("CARD_CLOSED", "no such card")
+}
+
+pub(crate) fn refund_fails(refund_id: RefundId) -> Command {
+    Command::AbandonRefund { order_id: ORDER, refund_id, rejection: refused_by_bank() }
+}
+
+pub(crate) fn round_fails() -> Command {
+    Command::RefundShares { key: key(1), round_id: round(), note: "called off".to_owned() }
+}
+
+/// Placed, held and paid.
+pub(crate) fn bought_goods() -> Vec<Command> {
+    vec![place(goods()), holds(1, STOCK), pay(1, 1_000)]
+}
+
+/// Placed, held and paid, with shares.
+pub(crate) fn bought_both() -> Vec<Command> {
+    vec![place(both()), holds(1, STOCK), holds(1, SHARES), pay(1, 2_500)]
+}
+
+/// Placed, expired and released.
+pub(crate) fn let_go(terms: Terms) -> Vec<Command> {
+    vec![place(terms), EXPIRE, releases(1, STOCK)]
+}
+
+/// These commands, after those.
+pub(crate) fn then<const N: usize>(mut before: Vec<Command>, after: [Command; N]) -> Vec<Command> {
+    before.extend(after);
+    before
+}

@@ -1,0 +1,220 @@
+//! Where an order, its payment, its fulfilment, its holds and its refunds can stand, in the words of tables and reports.
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)+
+        }
+
+        impl $name {
+            /// Every one of them.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The word for it in tables and reports.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)+
+                }
+            }
+
+            /// Reads the word back.
+            #[must_use]
+            pub fn parse(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|known| known.as_str() == word)
+            }
+        }
+    };
+}
+
+words!(
+    /// Where an order stands.
+    Status {
+        /// Waits for its holds.
+        Pending = "pending",
+        /// Everything is held: the buyer can pay.
+        Reserved = "reserved",
+        /// Paid.
+        Paid = "paid",
+        /// The time to pay ran out.
+        Expired = "expired",
+        /// Cancelled before it was paid, or the payment failed.
+        Cancelled = "cancelled",
+        /// A hold was refused.
+        Rejected = "rejected",
+        /// Paid; a refund is under way.
+        Refunding = "refunding",
+        /// Paid; a part was given back.
+        PartiallyRefunded = "partially_refunded",
+        /// Paid; everything was given back.
+        Refunded = "refunded",
+    }
+);
+
+words!(
+    /// Where the latest attempt's payment stands.
+    PaymentStatus {
+        /// Nothing was paid.
+        Pending = "pending",
+        /// The money is there. On a closed order: it came late, and giving it back was refused.
+        Paid = "paid",
+        /// The provider could not get the money.
+        Failed = "failed",
+        /// Nobody waits for it any more.
+        Cancelled = "cancelled",
+        /// A refund is under way.
+        Refunding = "refunding",
+        /// A part was given back.
+        PartiallyRefunded = "partially_refunded",
+        /// Everything was given back.
+        Refunded = "refunded",
+    }
+);
+
+words!(
+    /// Where what was bought stands.
+    FulfillmentStatus {
+        /// Not paid yet.
+        Pending = "pending",
+        /// To be handed over.
+        Ready = "ready",
+        /// Will not be handed over.
+        Cancelled = "cancelled",
+        /// All of it came back.
+        Returned = "returned",
+    }
+);
+
+words!(
+    /// What an order holds for a while.
+    Resource {
+        /// Pieces of products, held by inventory.
+        Stock = "stock",
+        /// Shares of a round, held by rounds.
+        Shares = "shares",
+    }
+);
+
+words!(
+    /// What is known here of a hold. Its own state machine runs at its owner; what happens to it after the payment stays there.
+    Hold {
+        /// Asked for, unanswered.
+        Asked = "asked",
+        /// There.
+        Held = "held",
+        /// Could not be had: there is nothing to release.
+        Refused = "refused",
+        /// Given back.
+        Released = "released",
+    }
+);
+
+words!(
+    /// Where a refund stands.
+    RefundStatus {
+        /// Under way.
+        Requested = "requested",
+        /// The money went back.
+        Refunded = "refunded",
+        /// The provider gave nothing back.
+        Abandoned = "abandoned",
+    }
+);
+
+words!(
+    /// What to do with money that arrives after the order was closed.
+    LatePaymentPolicy {
+        /// Give it back.
+        Refund = "refund",
+        /// Hold again what an expired order held; if that is refused, give the money back.
+        Rehold = "rehold",
+    }
+);
+
+words!(
+    /// Why money is given back.
+    RefundReason {
+        /// Somebody asked for it.
+        Requested = "requested",
+        /// A paid order was cancelled.
+        OrderCancelled = "order_cancelled",
+        /// The money arrived when the order was closed.
+        LatePayment = "late_payment",
+        /// The round was called off, or closed without selling out.
+        RoundFailed = "round_failed",
+    }
+);
+
+/// Why an order was cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CancelReason {
+    /// Somebody asked for it.
+    Requested,
+    /// The provider could not get the money.
+    PaymentFailed,
+}
+
+/// Why a closed order is opened again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReinstateReason {
+    /// An operator asked for it.
+    Requested,
+    /// Its money arrived late, and its policy is to hold again.
+    LatePayment,
+}
+
+/// What an order's status comes to, for whoever decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// It can still be paid, or closed.
+    Open,
+    /// It was closed unpaid. What it asked for is owed back until it is released.
+    Closed,
+    /// It was paid, and never is open again.
+    Paid,
+}
+
+impl Status {
+    /// What it comes to.
+    #[must_use]
+    pub const fn phase(self) -> Phase {
+        match self {
+            Self::Pending | Self::Reserved => Phase::Open,
+            Self::Expired | Self::Cancelled | Self::Rejected => Phase::Closed,
+            Self::Paid | Self::Refunding | Self::PartiallyRefunded | Self::Refunded => Phase::Paid,
+        }
+    }
+}
+
+impl Hold {
+    /// Whether its owner still has to say, once the order is closed, that nothing is held.
+    #[must_use]
+    pub const fn is_owed(self) -> bool {
+        match self {
+            Self::Asked | Self::Held => true,
+            Self::Refused | Self::Released => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        FulfillmentStatus, Hold, LatePaymentPolicy, PaymentStatus, RefundReason, RefundStatus, Resource, Status,
+    };
+
+    #[test]
+    fn every_word_reads_back() {
+        assert!(Status::ALL.iter().all(|word| Status::parse(word.as_str()) == Some(*word)));
+        assert!(PaymentStatus::ALL.iter().all(|word| PaymentStatus::parse(word.as_str()) == Some(*word)));
+        assert!(Hold::ALL.iter().all(|word| Hold::parse(word.as_str()) == Some(*word)));
+        assert!(RefundStatus::ALL.iter().all(|word| RefundStatus::parse(word.as_str()) == Some(*word)));
+        assert!(RefundReason::ALL.iter().all(|word| RefundReason::parse(word.as_str()) == Some(*word)));
+        assert!(LatePaymentPolicy::ALL.iter().all(|word| LatePaymentPolicy::parse(word.as_str()) == Some(*word)));
+        assert!(FulfillmentStatus::ALL.iter().all(|word| FulfillmentStatus::parse(word.as_str()) == Some(*word)));
+        assert!(Resource::ALL.iter().all(|word| Resource::parse(word.as_str()) == Some(*word)));
+        assert_eq!(Status::parse("lost"), None);
+    }
+}

@@ -1,0 +1,128 @@
+//! What orders do about the answers of inventory, rounds and payments: their part of the saga.
+
+use domain::{HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, decode, unknown_type};
+use proto::{Name, common::v1 as common, inventory::v1 as inventory, payments::v1 as payments, rounds::v1 as rounds};
+
+use crate::{command::Command, order::Resource, wire::words};
+
+/// The commands that an event causes.
+///
+/// # Errors
+/// The event is of an unknown type or malformed.
+pub fn react(message_type: &str, data: &[u8]) -> Result<Vec<Command>, Rejection> {
+    if let Some(name) = message_type.strip_prefix("holdfast.inventory.v1.") {
+        of_inventory(name, data)?
+    } else if let Some(name) = message_type.strip_prefix("holdfast.rounds.v1.") {
+        of_rounds(name, data)?
+    } else if let Some(name) = message_type.strip_prefix("holdfast.payments.v1.") {
+        of_payments(name, data)?
+    } else {
+        None
+    }
+    .ok_or_else(|| unknown_type("orders", message_type))
+}
+
+fn of_inventory(name: &str, data: &[u8]) -> Result<Option<Vec<Command>>, Rejection> {
+    let resource = Resource::Stock;
+    Ok(Some(match name {
+        inventory::StockReserved::NAME => {
+            let inventory::StockReserved { order_id, attempt, .. } = decode(data)?;
+            vec![Command::ConfirmHold { key: HoldKey::parse(&order_id, attempt)?, resource }]
+        }
+        inventory::StockRejected::NAME => {
+            let inventory::StockRejected { order_id, attempt, rejection } = decode(data)?;
+            refuse(&order_id, attempt, resource, rejection)?
+        }
+        inventory::StockReleased::NAME => {
+            let inventory::StockReleased { order_id, attempt, .. } = decode(data)?;
+            vec![Command::ConfirmRelease { key: HoldKey::parse(&order_id, attempt)?, resource }]
+        }
+        _ => return Ok(None),
+    }))
+}
+
+fn of_rounds(name: &str, data: &[u8]) -> Result<Option<Vec<Command>>, Rejection> {
+    let resource = Resource::Shares;
+    Ok(Some(match name {
+        rounds::SharesReserved::NAME => {
+            let rounds::SharesReserved { order_id, attempt, .. } = decode(data)?;
+            vec![Command::ConfirmHold { key: HoldKey::parse(&order_id, attempt)?, resource }]
+        }
+        rounds::SharesRejected::NAME => {
+            let rounds::SharesRejected { order_id, attempt, rejection, .. } = decode(data)?;
+            refuse(&order_id, attempt, resource, rejection)?
+        }
+        rounds::SharesReleased::NAME => {
+            let rounds::SharesReleased { order_id, attempt, .. } = decode(data)?;
+            vec![Command::ConfirmRelease { key: HoldKey::parse(&order_id, attempt)?, resource }]
+        }
+        rounds::RoundRefundsRequested::NAME => refund_participants(&decode(data)?)?,
+        _ => return Ok(None),
+    }))
+}
+
+fn of_payments(name: &str, data: &[u8]) -> Result<Option<Vec<Command>>, Rejection> {
+    Ok(Some(vec![match name {
+        payments::PaymentSucceeded::NAME => {
+            let payments::PaymentSucceeded { payment_id, order_id, attempt, amount, .. } = decode(data)?;
+            Command::RecordPayment {
+                key: HoldKey::parse(&order_id, attempt)?,
+                payment_id: PaymentId::parse(&payment_id)?,
+                amount: Money::from_wire("amount", amount.as_ref())?,
+            }
+        }
+        payments::PaymentFailed::NAME => {
+            let payments::PaymentFailed { order_id, attempt, reason, .. } = decode(data)?;
+            Command::RecordPaymentFailure { key: HoldKey::parse(&order_id, attempt)?, reason: words(&reason) }
+        }
+        payments::PaymentRefunded::NAME => {
+            let payments::PaymentRefunded { order_id, refund_id, amount, .. } = decode(data)?;
+            Command::RecordRefund {
+                order_id: OrderId::parse(&order_id)?,
+                refund_id: RefundId::parse(&refund_id)?,
+                amount: Money::from_wire("amount", amount.as_ref())?,
+            }
+        }
+        payments::RefundRejected::NAME => {
+            let payments::RefundRejected { order_id, refund_id, rejection, .. } = decode(data)?;
+            Command::AbandonRefund {
+                order_id: OrderId::parse(&order_id)?,
+                refund_id: RefundId::parse(&refund_id)?,
+                rejection: told(rejection),
+            }
+        }
+        _ => return Ok(None),
+    }]))
+}
+
+fn refuse(
+    order_id: &str,
+    attempt: i32,
+    resource: Resource,
+    rejection: Option<common::Rejection>,
+) -> Result<Vec<Command>, Rejection> {
+    Ok(vec![Command::RefuseHold { key: HoldKey::parse(order_id, attempt)?, resource, rejection: told(rejection) }])
+}
+
+/// The other service's reason, fit for a table.
+fn told(rejection: Option<common::Rejection>) -> Rejection {
+    let Rejection { code, reason } = Rejection::from_wire(rejection);
+    Rejection { code: words(&code).into(), reason: words(&reason) }
+}
+
+fn refund_participants(event: &rounds::RoundRefundsRequested) -> Result<Vec<Command>, Rejection> {
+    let round_id = RoundId::parse(&event.round_id)?;
+    let note = match rounds::RoundFailure::try_from(event.failure) {
+        Ok(rounds::RoundFailure::Cancelled) => format!("round {round_id} was called off"),
+        Ok(rounds::RoundFailure::NotSoldOut) => format!("round {round_id} closed before it was sold out"),
+        Ok(rounds::RoundFailure::Unspecified) | Err(_) => format!("round {round_id} failed"),
+    };
+    let refund = |participant: &rounds::RoundParticipant| {
+        let key = HoldKey::parse(&participant.order_id, participant.attempt)?;
+        Ok(Command::RefundShares { key, round_id, note: note.clone() })
+    };
+    event.participants.iter().map(refund).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,410 @@
+//! The other services as small models, and a broker that loses nothing, but shuffles and repeats: everything settles.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::{
+    HoldKey, Money, OrderId, PaymentId, RefundId, RoundId,
+    hold::{self, Request, Step},
+};
+use proptest::prelude::*;
+use proto::{
+    Message, Name, common::v1 as common, inventory::v1 as inventory, payments::v1 as payments, rounds::v1 as rounds,
+};
+use runtime::service::Service;
+
+use super::{Fleet, any_request, any_terms, order_id};
+use crate::{
+    Orders,
+    command::{Command, RefundRequest},
+    event::Event,
+    order::{
+        FulfillmentStatus, Hold, Phase, RefundStatus, Resource, Status, Terms, late_refund_id, round_refund_id, spec,
+    },
+};
+
+/// Who hears of an event of orders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Neighbour {
+    Inventory,
+    Rounds,
+    Payments,
+}
+
+/// A message under way.
+#[derive(Debug, Clone)]
+enum Letter {
+    To(Neighbour, Event),
+    ToOrders(String, Vec<u8>),
+}
+
+/// A payment as payments knows it.
+#[derive(Debug, Default)]
+struct Payment {
+    key: Option<HoldKey>,
+    amount: Option<Money>,
+    cancelled: bool,
+    /// Money that came in, or the failure.
+    outcome: Option<bool>,
+    refunds: BTreeMap<RefundId, bool>,
+    refunded_minor: i64,
+}
+
+/// Four services and a broker.
+struct Town {
+    fleet: Fleet,
+    letters: Vec<Letter>,
+    holds: BTreeMap<(HoldKey, Resource), hold::Status>,
+    /// Refunds that brought pieces or shares back.
+    returns: BTreeSet<(OrderId, RefundId, Resource)>,
+    payments: BTreeMap<PaymentId, Payment>,
+    failed: bool,
+    named: BTreeSet<HoldKey>,
+    /// Luck, used up bit by bit.
+    luck: u64,
+}
+
+fn ids(key: HoldKey) -> (String, i32) {
+    (key.order_id.to_string(), key.attempt)
+}
+
+fn no() -> Option<common::Rejection> {
+    Some(spec::none_left().to_wire())
+}
+
+impl Town {
+    fn new(luck: u64) -> Self {
+        Self {
+            fleet: Fleet::new(),
+            letters: vec![],
+            holds: BTreeMap::new(),
+            returns: BTreeSet::new(),
+            payments: BTreeMap::new(),
+            failed: false,
+            named: BTreeSet::new(),
+            luck,
+        }
+    }
+
+    fn lucky(&mut self) -> bool {
+        self.luck = self.luck.rotate_left(1);
+        // Three times out of four.
+        self.luck & 3 != 0
+    }
+
+    fn tell<M: Message + Name>(&mut self, event: &M) {
+        self.letters.push(Letter::ToOrders(M::full_name(), event.encode_to_vec()));
+    }
+
+    fn publish(&mut self, events: Vec<Event>) {
+        for event in events {
+            for neighbour in [Neighbour::Inventory, Neighbour::Rounds, Neighbour::Payments] {
+                self.letters.push(Letter::To(neighbour, event.clone()));
+            }
+        }
+    }
+
+    /// From outside: what business refuses is refused, but nothing is broken.
+    fn command(&mut self, command: &Command) {
+        match self.fleet.handle(command) {
+            Ok(events) => self.publish(events),
+            Err(refusal) => assert!(matches!(refusal, domain::Refusal::Rejected(_)), "{refusal}"),
+        }
+    }
+
+    fn ring(&mut self, order_id: OrderId) {
+        let events = self.fleet.ring(order_id);
+        self.publish(events);
+    }
+
+    fn deliver(&mut self, index: usize, repeat: bool) {
+        if self.letters.is_empty() {
+            return;
+        }
+        let index = index % self.letters.len();
+        let letter = if repeat { self.letters[index].clone() } else { self.letters.swap_remove(index) };
+        match letter {
+            Letter::ToOrders(message_type, data) => {
+                for command in Orders::react(&message_type, &data).unwrap() {
+                    // Nothing that is true is ever refused.
+                    let events = self.fleet.handle(&command).unwrap_or_else(|refusal| panic!("{command:?}: {refusal}"));
+                    self.publish(events);
+                }
+            }
+            Letter::To(Neighbour::Payments, event) => self.payments_hear(&event),
+            Letter::To(Neighbour::Inventory, event) => self.holder_hears(&event, Resource::Stock),
+            Letter::To(Neighbour::Rounds, event) => self.holder_hears(&event, Resource::Shares),
+        }
+    }
+
+    fn holder_hears(&mut self, event: &Event, resource: Resource) {
+        match event {
+            Event::OrderPlaced { order_id, terms, .. } if terms.resources().any(|asked| asked == resource) => {
+                self.hold(HoldKey { order_id: *order_id, attempt: 1 }, resource, Request::Hold);
+            }
+            Event::OrderReinstated(fact) => {
+                let asked = if resource == Resource::Stock { !fact.lines.is_empty() } else { fact.shares.is_some() };
+                if asked {
+                    self.hold(fact.key, resource, Request::Hold);
+                }
+            }
+            Event::OrderPaid { key, holds, .. } if holds.contains(&resource) => {
+                self.hold(*key, resource, Request::Commit);
+            }
+            Event::OrderExpired { key, holds, .. }
+            | Event::OrderCancelled { key, holds, .. }
+            | Event::OrderRejected { key, holds, .. }
+                if holds.contains(&resource) =>
+            {
+                self.hold(*key, resource, Request::Release);
+            }
+            Event::OrderRefunded { order_id, refund_id, claim }
+            | Event::OrderPartiallyRefunded { order_id, refund_id, claim } => {
+                let back = if resource == Resource::Stock { !claim.lines.is_empty() } else { claim.return_shares };
+                if back {
+                    // The refund proves that the order is paid: if it overtook that message, the commit comes first.
+                    self.hold(HoldKey { order_id: *order_id, attempt: claim.attempt }, resource, Request::Commit);
+                    self.returns.insert((*order_id, *refund_id, resource));
+                }
+            }
+            Event::OrderPlaced { .. }
+            | Event::OrderHoldConfirmed { .. }
+            | Event::OrderReserved { .. }
+            | Event::OrderRejected { .. }
+            | Event::OrderPaid { .. }
+            | Event::OrderExpired { .. }
+            | Event::OrderCancelled { .. }
+            | Event::OrderReleaseConfirmed { .. }
+            | Event::OrderReleased { .. }
+            | Event::RefundRequested { .. }
+            | Event::ShareRefundDeferred { .. }
+            | Event::RefundAbandoned { .. } => {}
+        }
+    }
+
+    fn hold(&mut self, key: HoldKey, resource: Resource, request: Request) {
+        let next = match hold::step(self.holds.get(&(key, resource)).copied(), request) {
+            Step::Try if resource == Resource::Shares && self.failed => hold::Status::Refused,
+            Step::Try if self.lucky() => hold::Status::Held,
+            Step::Try => hold::Status::Refused,
+            Step::Become(status) => status,
+            Step::Nothing => return,
+            Step::Broken => panic!("{request:?} of {key} {resource:?}, {:?}", self.holds.get(&(key, resource))),
+        };
+        self.holds.insert((key, resource), next);
+        self.answer(key, resource, next);
+    }
+
+    fn answer(&mut self, key: HoldKey, resource: Resource, status: hold::Status) {
+        let (order_id, attempt) = ids(key);
+        match (resource, status) {
+            (Resource::Stock, hold::Status::Held) => {
+                self.tell(&inventory::StockReserved { order_id, attempt, lines: vec![] });
+            }
+            (Resource::Stock, hold::Status::Refused) => {
+                self.tell(&inventory::StockRejected { order_id, attempt, rejection: no() });
+            }
+            (Resource::Stock, hold::Status::Released) => {
+                self.tell(&inventory::StockReleased { order_id, attempt, lines: vec![] });
+            }
+            (Resource::Stock, hold::Status::Committed) => {}
+            (Resource::Shares, hold::Status::Held) => {
+                self.tell(&rounds::SharesReserved { order_id, attempt, ..Default::default() });
+            }
+            (Resource::Shares, hold::Status::Refused) => {
+                self.tell(&rounds::SharesRejected { order_id, attempt, rejection: no(), ..Default::default() });
+            }
+            (Resource::Shares, hold::Status::Released) => {
+                self.tell(&rounds::SharesReleased { order_id, attempt, ..Default::default() });
+            }
+            (Resource::Shares, hold::Status::Committed) if self.failed => self.name_participants(),
+            (Resource::Shares, hold::Status::Committed) => {}
+        }
+    }
+
+    /// The round failed, or somebody bought of it after it had.
+    fn name_participants(&mut self) {
+        self.failed = true;
+        let sold = |(key, status): (&(HoldKey, Resource), &hold::Status)| {
+            (key.1 == Resource::Shares && *status == hold::Status::Committed).then_some(key.0)
+        };
+        let keys: Vec<_> = self.holds.iter().filter_map(sold).filter(|key| !self.named.contains(key)).collect();
+        self.named.extend(&keys);
+        let RoundId(round_id) = spec::round();
+        let participants = keys.into_iter().map(|key| {
+            let (order_id, attempt) = ids(key);
+            rounds::RoundParticipant { order_id, attempt }
+        });
+        let participants = participants.collect();
+        self.tell(&rounds::RoundRefundsRequested {
+            round_id: round_id.to_string(),
+            participants,
+            ..Default::default()
+        });
+    }
+
+    fn payments_hear(&mut self, event: &Event) {
+        match event {
+            Event::OrderReserved { key, amount, .. } => {
+                let payment = self.payments.entry(key.payment_id()).or_default();
+                (payment.key, payment.amount) = (Some(*key), Some(*amount));
+            }
+            Event::OrderExpired { key, .. } | Event::OrderCancelled { key, .. } | Event::OrderRejected { key, .. } => {
+                self.payments.entry(key.payment_id()).or_default().cancelled = true;
+            }
+            Event::RefundRequested { order_id, refund_id, payment_id, claim, .. } => {
+                let lucky = self.lucky();
+                let payment = self.payments.entry(*payment_id).or_default();
+                assert_eq!(payment.outcome, Some(true), "a refund of a payment that nobody made");
+                let paid = payment.amount.map_or(0, |amount| amount.minor_units);
+                let outcome = *payment.refunds.entry(*refund_id).or_insert_with(|| {
+                    payment.refunded_minor += if lucky { claim.amount.minor_units } else { 0 };
+                    lucky
+                });
+                assert!(payment.refunded_minor <= paid, "more is given back than was paid");
+                let (payment_id, order_id) = (payment_id.to_string(), order_id.to_string());
+                let (refund_id, amount) = (refund_id.to_string(), Some(claim.amount.to_wire()));
+                if outcome {
+                    self.tell(&payments::PaymentRefunded {
+                        payment_id,
+                        order_id,
+                        refund_id,
+                        amount,
+                        ..Default::default()
+                    });
+                } else {
+                    self.tell(&payments::RefundRejected {
+                        payment_id,
+                        order_id,
+                        refund_id,
+                        rejection: no(),
+                        ..Default::default()
+                    });
+                }
+            }
+            Event::OrderPlaced { .. }
+            | Event::OrderHoldConfirmed { .. }
+            | Event::OrderPaid { .. }
+            | Event::OrderReleaseConfirmed { .. }
+            | Event::OrderReleased { .. }
+            | Event::OrderReinstated(_)
+            | Event::OrderRefunded { .. }
+            | Event::OrderPartiallyRefunded { .. }
+            | Event::ShareRefundDeferred { .. }
+            | Event::RefundAbandoned { .. } => {}
+        }
+    }
+
+    /// A buyer who was asked pays, perhaps when nobody waits for it any more; or the payment fails.
+    fn pay(&mut self, index: usize, succeeds: bool) {
+        let open =
+            self.payments.iter().filter(|(_, payment)| payment.amount.is_some() && payment.outcome != Some(true));
+        let open: Vec<PaymentId> = open.map(|(payment_id, _)| *payment_id).collect();
+        let Some(payment_id) = open.get(index % open.len().max(1)) else { return };
+        let Some(payment) = self.payments.get_mut(payment_id) else { return };
+        let (Some(key), Some(amount)) = (payment.key, payment.amount) else { return };
+        let (order_id, attempt) = ids(key);
+        let payment_id = payment_id.to_string();
+        if succeeds {
+            payment.outcome = Some(true);
+            let amount = Some(amount.to_wire());
+            self.tell(&payments::PaymentSucceeded { payment_id, order_id, attempt, amount, ..Default::default() });
+        } else if payment.outcome.is_none() && !payment.cancelled {
+            payment.outcome = Some(false);
+            self.tell(&payments::PaymentFailed { payment_id, order_id, attempt, ..Default::default() });
+        }
+    }
+
+    /// Everything is delivered and every timer rings, until nothing is left to do.
+    fn settle(&mut self) {
+        loop {
+            while !self.letters.is_empty() {
+                self.deliver(0, false);
+            }
+            let Some(order_id) = self.fleet.timers.keys().next().copied() else { break };
+            self.ring(order_id);
+        }
+    }
+
+    fn audit_end(&self) {
+        self.fleet.audit();
+        for (_, order) in self.fleet.world.orders.iter() {
+            let phase = order.status.phase();
+            assert_ne!(phase, Phase::Open, "nobody will ever close {order:?}");
+            assert!(phase != Phase::Closed || order.released, "{order:?}");
+            assert_ne!(order.status, Status::Refunding, "{order:?}");
+            assert!(order.refunds.values().all(|refund| refund.status != RefundStatus::Requested), "{order:?}");
+            for ((key, resource), status) in self.holds.iter().filter(|((key, _), _)| key.order_id == order.order_id) {
+                let sold = phase == Phase::Paid && key.attempt == order.attempt;
+                let closed = matches!(status, hold::Status::Released | hold::Status::Refused);
+                assert_eq!(sold, *status == hold::Status::Committed, "{key} {resource:?} {order:?}");
+                assert!(sold || closed, "{key} {resource:?} is {status:?} and the order {order:?}");
+            }
+            let known = |hold: &Hold| if phase == Phase::Paid { *hold == Hold::Held } else { !hold.is_owed() };
+            assert!(order.holds.values().all(known), "{order:?}");
+            for (refund_id, refund) in &order.refunds {
+                let back = refund.status == RefundStatus::Refunded;
+                let returned = |resource| self.returns.contains(&(order.order_id, *refund_id, resource));
+                assert_eq!(returned(Resource::Stock), back && !refund.claim.lines.is_empty());
+                assert_eq!(returned(Resource::Shares), back && refund.claim.return_shares);
+            }
+            let all_back = order.fulfillment_status == FulfillmentStatus::Returned;
+            assert_eq!(all_back, phase == Phase::Paid && order.is_all_back(), "{order:?}");
+        }
+        self.audit_payments();
+        for key in &self.named {
+            let order = self.fleet.world.orders.get(&key.order_id).unwrap();
+            let left = order.left(order.payment_id.unwrap(), None);
+            // Given up by the provider, it is in an operator's hands.
+            let tried = order.refunds.contains_key(&round_refund_id(key.order_id));
+            assert!(tried || !left.shares || left.minor == 0, "the round failed and nobody refunds {order:?}");
+        }
+    }
+
+    fn audit_payments(&self) {
+        for (payment_id, payment) in self.payments.iter().filter(|(_, payment)| payment.outcome == Some(true)) {
+            let order = self.fleet.world.orders.get(&payment.key.unwrap().order_id).unwrap();
+            let paid = payment.amount.unwrap().minor_units;
+            assert_eq!(order.received(*payment_id), paid, "money that orders know nothing of: {order:?}");
+            assert_eq!(order.refunded(*payment_id), payment.refunded_minor, "{order:?}");
+            assert_ne!(order.is_paid_by(*payment_id), order.refunds.contains_key(&late_refund_id(*payment_id)));
+        }
+    }
+}
+
+fn step(town: &mut Town, (what, which, how): (u8, usize, u8), request: &RefundRequest, terms: &[Terms]) {
+    let id = u8::try_from(which % terms.len()).unwrap_or(0);
+    let (order_id, actor, note) = (order_id(id), "ann".to_owned(), "why".to_owned());
+    match what {
+        0..=13 => town.deliver(which, how < 60),
+        14 | 15 => town.pay(which, how < 220),
+        16 => town.ring(order_id),
+        17 if how < 64 => {
+            let refund_id = spec::refund(100 + u128::from(how));
+            town.command(&Command::CancelOrder { order_id, refund_id, actor, note });
+        }
+        17..=19 => town.command(&Command::RequestRefund(RefundRequest { order_id, ..request.clone() })),
+        20 => town.command(&Command::ReinstateOrder { order_id, time_to_pay: spec::TIME_TO_PAY, actor, note }),
+        _ if how < 64 => town.name_participants(),
+        _ => town.command(&Command::PlaceOrder { order_id, terms: terms[usize::from(id)].clone() }),
+    }
+}
+
+proptest! {
+    /// However messages are shuffled and repeated, nothing true is refused, and in the end nothing is held or owed.
+    #[test]
+    fn whatever_is_shuffled_and_repeated_everything_settles(
+        luck in any::<u64>(),
+        terms in proptest::collection::vec(any_terms(), 1..4),
+        steps in proptest::collection::vec(((0..22_u8, any::<prop::sample::Index>(), any::<u8>()), any_request()), 0..300),
+    ) {
+        let mut town = Town::new(luck);
+        for (id, terms) in (0..).zip(&terms) {
+            town.command(&Command::PlaceOrder { order_id: order_id(id), terms: terms.clone() });
+        }
+        for ((what, which, how), request) in steps {
+            step(&mut town, (what, which.index(1 << 16), how), &request, &terms);
+        }
+        town.settle();
+        town.audit_end();
+    }
+}

@@ -1,0 +1,258 @@
+//! Orders' rows in Postgres: the only SQL.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use domain::{Currency, Lines, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, Sku};
+use serde::{Deserialize, Serialize};
+use sqlx::{
+    PgConnection, Row,
+    postgres::{PgRow, types::PgInterval},
+    types::Json,
+};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::{
+    command::Command,
+    order::{
+        Claim, FulfillmentStatus, Hold, LatePaymentPolicy, Line, Order, PaymentStatus, Refund, RefundReason,
+        RefundStatus, Resource, Shares, Status, Terms, World,
+    },
+};
+
+/// A line as the table shows it.
+#[derive(Debug, Serialize, Deserialize)]
+struct LineRow {
+    sku: String,
+    quantity: i64,
+    unit_price_minor: i64,
+}
+
+/// A refund as the table shows it.
+#[derive(Debug, Serialize, Deserialize)]
+struct RefundRow {
+    payment_id: Uuid,
+    attempt: i32,
+    amount_minor: i64,
+    reason: String,
+    status: String,
+    lines: BTreeMap<String, i64>,
+    return_shares: bool,
+}
+
+/// Locks and loads the orders that these commands touch, in key order.
+pub(crate) async fn load(connection: &mut PgConnection, commands: &[&Command]) -> Result<World, sqlx::Error> {
+    let mut ids: Vec<Uuid> = commands.iter().map(|command| command.order_id().0).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let query = "select * from orders.orders where order_id = any($1) order by order_id for update";
+    Ok(world(sqlx::query(query).bind(ids).try_map(order).fetch_all(connection).await?))
+}
+
+/// Loads every order, without locks.
+pub(crate) async fn load_all(connection: &mut PgConnection) -> Result<World, sqlx::Error> {
+    Ok(world(sqlx::query("select * from orders.orders").try_map(order).fetch_all(connection).await?))
+}
+
+fn world(orders: Vec<Order>) -> World {
+    let mut world = World::default();
+    for order in orders {
+        world.orders.load(order.order_id, order);
+    }
+    world
+}
+
+fn order(row: PgRow) -> Result<Order, sqlx::Error> {
+    let currency = Currency::parse(row.try_get("currency")?).map_err(malformed)?;
+    let expires_at: Option<OffsetDateTime> = row.try_get("expires_at")?;
+    Ok(Order {
+        order_id: OrderId(row.try_get("order_id")?),
+        terms: terms(&row, currency)?,
+        status: word(&row, "status", Status::parse)?,
+        payment_status: word(&row, "payment_status", PaymentStatus::parse)?,
+        fulfillment_status: word(&row, "fulfillment_status", FulfillmentStatus::parse)?,
+        attempt: row.try_get("attempt")?,
+        holds: holds(&row)?,
+        released: row.try_get("released")?,
+        payment_id: row.try_get::<Option<Uuid>, _>("payment_id")?.map(PaymentId),
+        captured_minor: row.try_get("captured_minor")?,
+        refunded_minor: row.try_get("refunded_minor")?,
+        refunds: refunds(&row, currency)?,
+        deferred_share_refund: row.try_get("deferred_share_refund")?,
+        placed_at: row.try_get::<OffsetDateTime, _>("placed_at")?.into(),
+        expires_at: expires_at.map(Into::into),
+        note: row.try_get("note")?,
+        version: row.try_get("version")?,
+    })
+}
+
+fn terms(row: &PgRow, currency: Currency) -> Result<Terms, sqlx::Error> {
+    let money = |minor_units| Money { minor_units, currency };
+    let Json(lines): Json<Vec<LineRow>> = row.try_get("lines")?;
+    let line = |line: LineRow| {
+        let sku = Sku::parse(&line.sku).map_err(malformed)?;
+        Ok(Line { sku, quantity: line.quantity, unit_price: money(line.unit_price_minor) })
+    };
+    let shares = match row.try_get::<Option<Uuid>, _>("round_id")? {
+        Some(round_id) => Some(Shares {
+            round_id: RoundId(round_id),
+            count: row.try_get("share_count")?,
+            unit_price: money(row.try_get("share_price_minor")?),
+        }),
+        None => None,
+    };
+    let time_to_pay: PgInterval = row.try_get("time_to_pay")?;
+    Ok(Terms {
+        customer_id: row.try_get("customer_id")?,
+        lines: lines.into_iter().map(line).collect::<Result<_, sqlx::Error>>()?,
+        shares,
+        total: money(row.try_get("total_minor")?),
+        time_to_pay: Duration::from_micros(u64::try_from(time_to_pay.microseconds).unwrap_or(0)),
+        late_payment_policy: word(row, "late_payment_policy", LatePaymentPolicy::parse)?,
+        payment_method: row.try_get("payment_method")?,
+    })
+}
+
+fn holds(row: &PgRow) -> Result<BTreeMap<Resource, Hold>, sqlx::Error> {
+    let mut holds = BTreeMap::new();
+    for resource in Resource::ALL {
+        let column = hold_column(*resource);
+        if row.try_get::<Option<&str>, _>(column)?.is_some() {
+            holds.insert(*resource, word(row, column, Hold::parse)?);
+        }
+    }
+    Ok(holds)
+}
+
+const fn hold_column(resource: Resource) -> &'static str {
+    match resource {
+        Resource::Stock => "stock_hold",
+        Resource::Shares => "shares_hold",
+    }
+}
+
+fn refunds(row: &PgRow, currency: Currency) -> Result<BTreeMap<RefundId, Refund>, sqlx::Error> {
+    let Json(rows): Json<BTreeMap<Uuid, RefundRow>> = row.try_get("refunds")?;
+    let piece = |(sku, quantity): (String, i64)| Ok((Sku::parse(&sku).map_err(malformed)?, quantity));
+    let refund = |(refund_id, row): (Uuid, RefundRow)| {
+        let claim = Claim {
+            attempt: row.attempt,
+            amount: Money { minor_units: row.amount_minor, currency },
+            reason: parse("refund's reason", &row.reason, RefundReason::parse)?,
+            lines: row.lines.into_iter().map(piece).collect::<Result<Lines, sqlx::Error>>()?,
+            return_shares: row.return_shares,
+        };
+        let status = parse("refund's status", &row.status, RefundStatus::parse)?;
+        Ok((RefundId(refund_id), Refund { payment_id: PaymentId(row.payment_id), claim, status }))
+    };
+    rows.into_iter().map(refund).collect()
+}
+
+fn word<T>(row: &PgRow, column: &str, reads: impl Fn(&str) -> Option<T>) -> Result<T, sqlx::Error> {
+    parse(column, row.try_get(column)?, reads)
+}
+
+fn parse<T>(what: &str, word: &str, reads: impl Fn(&str) -> Option<T>) -> Result<T, sqlx::Error> {
+    reads(word).ok_or_else(|| malformed(Rejection::new("UNKNOWN_WORD", format!("an order's {what} is {word:?}"))))
+}
+
+fn malformed(rejection: Rejection) -> sqlx::Error {
+    sqlx::Error::Decode(Box::new(rejection))
+}
+
+/// Writes what changed. What was agreed never changes, so it stays as it is.
+pub(crate) async fn save(connection: &mut PgConnection, world: &World) -> Result<(), sqlx::Error> {
+    let rows: Vec<&Order> = world.orders.changed().map(|(_, order)| order).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let shares = |order: &Order| order.terms.shares;
+    sqlx::query(SAVE)
+        .bind(column(&rows, |order| order.order_id.0))
+        .bind(column(&rows, |order| order.terms.customer_id.as_str()))
+        .bind(column(&rows, |order| order.status.as_str()))
+        .bind(column(&rows, |order| order.payment_status.as_str()))
+        .bind(column(&rows, |order| order.fulfillment_status.as_str()))
+        .bind(column(&rows, |order| order.attempt))
+        .bind(column(&rows, |order| hold_word(order, Resource::Stock)))
+        .bind(column(&rows, |order| hold_word(order, Resource::Shares)))
+        .bind(column(&rows, |order| order.released))
+        .bind(column(&rows, |order| order.terms.total.currency.as_str()))
+        .bind(column(&rows, |order| order.terms.total.minor_units))
+        .bind(column(&rows, |order| order.captured_minor))
+        .bind(column(&rows, refunding_minor))
+        .bind(column(&rows, |order| order.refunded_minor))
+        .bind(column(&rows, |order| Json(line_rows(order))))
+        .bind(column(&rows, |order| shares(order).map(|shares| shares.round_id.0)))
+        .bind(column(&rows, |order| shares(order).map(|shares| shares.count)))
+        .bind(column(&rows, |order| shares(order).map(|shares| shares.unit_price.minor_units)))
+        .bind(column(&rows, |order| order.payment_id.map(|payment_id| payment_id.0)))
+        .bind(column(&rows, |order| order.terms.payment_method.as_str()))
+        .bind(column(&rows, |order| order.terms.late_payment_policy.as_str()))
+        .bind(column(&rows, |order| OffsetDateTime::from(order.placed_at)))
+        .bind(column(&rows, |order| order.terms.time_to_pay))
+        .bind(column(&rows, |order| order.expires_at.map(OffsetDateTime::from)))
+        .bind(column(&rows, |order| Json(refund_rows(order))))
+        .bind(column(&rows, |order| order.deferred_share_refund.as_deref()))
+        .bind(column(&rows, |order| order.note.as_str()))
+        .bind(column(&rows, |order| order.version))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+const SAVE: &str = "insert into orders.orders (order_id, customer_id, status, payment_status, fulfillment_status, attempt,
+        stock_hold, shares_hold, released, currency, total_minor, captured_minor, refunding_minor, refunded_minor, lines,
+        round_id, share_count, share_price_minor, payment_id, payment_method, late_payment_policy, placed_at,
+        time_to_pay, expires_at, refunds, deferred_share_refund, note, version)
+    select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int4[], $7::text[], $8::text[],
+        $9::bool[], $10::text[], $11::int8[], $12::int8[], $13::int8[], $14::int8[], $15::jsonb[], $16::uuid[],
+        $17::int8[], $18::int8[], $19::uuid[], $20::text[], $21::text[], $22::timestamptz[], $23::interval[],
+        $24::timestamptz[], $25::jsonb[], $26::text[], $27::text[],
+        $28::int8[])
+    on conflict (order_id) do update set status = excluded.status, payment_status = excluded.payment_status,
+        fulfillment_status = excluded.fulfillment_status, attempt = excluded.attempt, stock_hold = excluded.stock_hold,
+        shares_hold = excluded.shares_hold, released = excluded.released, captured_minor = excluded.captured_minor,
+        refunding_minor = excluded.refunding_minor, refunded_minor = excluded.refunded_minor,
+        payment_id = excluded.payment_id, expires_at = excluded.expires_at, refunds = excluded.refunds,
+        deferred_share_refund = excluded.deferred_share_refund, note = excluded.note, version = excluded.version";
+
+fn column<'a, T>(rows: &[&'a Order], value: impl Fn(&'a Order) -> T) -> Vec<T> {
+    rows.iter().map(|order| value(order)).collect()
+}
+
+fn hold_word(order: &Order, resource: Resource) -> Option<&'static str> {
+    order.holds.get(&resource).map(|hold| hold.as_str())
+}
+
+/// Only written, for the table to check and for people: it follows from the refunds.
+fn refunding_minor(order: &Order) -> i64 {
+    let payment_id = order.payment_id.filter(|payment_id| order.is_paid_by(*payment_id));
+    payment_id.map_or(0, |payment_id| order.in_flight(payment_id))
+}
+
+fn line_rows(order: &Order) -> Vec<LineRow> {
+    let row = |line: &Line| LineRow {
+        sku: line.sku.as_str().to_owned(),
+        quantity: line.quantity,
+        unit_price_minor: line.unit_price.minor_units,
+    };
+    order.terms.lines.iter().map(row).collect()
+}
+
+fn refund_rows(order: &Order) -> BTreeMap<Uuid, RefundRow> {
+    let row = |(refund_id, refund): (&RefundId, &Refund)| {
+        let lines = refund.claim.lines.iter().map(|(sku, quantity)| (sku.as_str().to_owned(), *quantity));
+        let row = RefundRow {
+            payment_id: refund.payment_id.0,
+            attempt: refund.claim.attempt,
+            amount_minor: refund.claim.amount.minor_units,
+            reason: refund.claim.reason.as_str().to_owned(),
+            status: refund.status.as_str().to_owned(),
+            lines: lines.collect(),
+            return_shares: refund.claim.return_shares,
+        };
+        (refund_id.0, row)
+    };
+    order.refunds.iter().map(row).collect()
+}

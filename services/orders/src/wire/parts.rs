@@ -1,0 +1,141 @@
+//! The parts that messages are made of, in both directions.
+
+use domain::{Money, Rejection, RoundId, Sku};
+use proto::{common::v1 as common, orders::v1 as wire};
+
+use crate::order::{CancelReason, LatePaymentPolicy, Line, RefundReason, ReinstateReason, Resource, Shares};
+
+pub(super) fn lines_to_wire(lines: &[Line]) -> Vec<wire::OrderLine> {
+    let line = |line: &Line| wire::OrderLine {
+        sku: line.sku.as_str().to_owned(),
+        quantity: line.quantity,
+        unit_price: Some(line.unit_price.to_wire()),
+    };
+    lines.iter().map(line).collect()
+}
+
+pub(super) fn lines(lines: &[wire::OrderLine]) -> Result<Vec<Line>, Rejection> {
+    let line = |line: &wire::OrderLine| {
+        let price = || format!("unit_price of {}", line.sku.escape_debug().take(64).collect::<String>());
+        Ok(Line {
+            sku: Sku::parse(&line.sku)?,
+            quantity: line.quantity,
+            unit_price: Money::from_wire(&price(), line.unit_price.as_ref())?,
+        })
+    };
+    lines.iter().map(line).collect()
+}
+
+pub(super) fn shares_to_wire(shares: &Shares) -> wire::SharePurchase {
+    wire::SharePurchase {
+        round_id: shares.round_id.to_string(),
+        count: shares.count,
+        unit_price: Some(shares.unit_price.to_wire()),
+    }
+}
+
+pub(super) fn shares(shares: &wire::SharePurchase) -> Result<Shares, Rejection> {
+    Ok(Shares {
+        round_id: RoundId::parse(&shares.round_id)?,
+        count: shares.count,
+        unit_price: Money::from_wire("unit_price of a share", shares.unit_price.as_ref())?,
+    })
+}
+
+const fn resource_to_wire(resource: Resource) -> common::Resource {
+    match resource {
+        Resource::Stock => common::Resource::Stock,
+        Resource::Shares => common::Resource::Shares,
+    }
+}
+
+pub(super) fn resource_number(resource: Resource) -> i32 {
+    i32::from(resource_to_wire(resource))
+}
+
+pub(super) fn resource(number: i32) -> Result<Resource, Rejection> {
+    match common::Resource::try_from(number) {
+        Ok(common::Resource::Stock) => Ok(Resource::Stock),
+        Ok(common::Resource::Shares) => Ok(Resource::Shares),
+        Ok(common::Resource::Unspecified | common::Resource::Coupon) | Err(_) => {
+            Err(Rejection::new("UNKNOWN_RESOURCE", format!("orders hold no resource of number {number}")))
+        }
+    }
+}
+
+pub(super) fn resource_numbers(resources: &[Resource]) -> Vec<i32> {
+    resources.iter().copied().map(resource_number).collect()
+}
+
+pub(super) fn resources(numbers: &[i32]) -> Result<Vec<Resource>, Rejection> {
+    numbers.iter().copied().map(resource).collect()
+}
+
+pub(super) fn policy_number(policy: LatePaymentPolicy) -> i32 {
+    i32::from(match policy {
+        LatePaymentPolicy::Refund => wire::LatePaymentPolicy::Refund,
+        LatePaymentPolicy::Rehold => wire::LatePaymentPolicy::Rehold,
+    })
+}
+
+/// `None`: a number that this version does not know.
+pub(super) fn policy(number: i32) -> Option<LatePaymentPolicy> {
+    match wire::LatePaymentPolicy::try_from(number) {
+        Ok(wire::LatePaymentPolicy::Unspecified | wire::LatePaymentPolicy::Refund) => Some(LatePaymentPolicy::Refund),
+        Ok(wire::LatePaymentPolicy::Rehold) => Some(LatePaymentPolicy::Rehold),
+        Err(_) => None,
+    }
+}
+
+pub(super) fn cancel_reason_number(reason: CancelReason) -> i32 {
+    i32::from(match reason {
+        CancelReason::Requested => wire::CancelReason::Requested,
+        CancelReason::PaymentFailed => wire::CancelReason::PaymentFailed,
+    })
+}
+
+pub(super) fn cancel_reason(number: i32) -> CancelReason {
+    match wire::CancelReason::try_from(number) {
+        Ok(wire::CancelReason::PaymentFailed) => CancelReason::PaymentFailed,
+        Ok(wire::CancelReason::Unspecified | wire::CancelReason::Requested) | Err(_) => CancelReason::Requested,
+    }
+}
+
+pub(super) fn refund_reason_number(reason: RefundReason) -> i32 {
+    i32::from(match reason {
+        RefundReason::Requested => wire::RefundReason::Requested,
+        RefundReason::OrderCancelled => wire::RefundReason::OrderCancelled,
+        RefundReason::LatePayment => wire::RefundReason::LatePayment,
+        RefundReason::RoundFailed => wire::RefundReason::RoundFailed,
+    })
+}
+
+pub(super) fn refund_reason(number: i32) -> RefundReason {
+    match wire::RefundReason::try_from(number) {
+        Ok(wire::RefundReason::OrderCancelled) => RefundReason::OrderCancelled,
+        Ok(wire::RefundReason::LatePayment) => RefundReason::LatePayment,
+        Ok(wire::RefundReason::RoundFailed) => RefundReason::RoundFailed,
+        Ok(wire::RefundReason::Unspecified | wire::RefundReason::Requested) | Err(_) => RefundReason::Requested,
+    }
+}
+
+pub(super) fn reinstate_reason_number(reason: ReinstateReason) -> i32 {
+    i32::from(match reason {
+        ReinstateReason::Requested => wire::ReinstateReason::Requested,
+        ReinstateReason::LatePayment => wire::ReinstateReason::LatePayment,
+    })
+}
+
+pub(super) fn reinstate_reason(number: i32) -> ReinstateReason {
+    match wire::ReinstateReason::try_from(number) {
+        Ok(wire::ReinstateReason::LatePayment) => ReinstateReason::LatePayment,
+        Ok(wire::ReinstateReason::Unspecified | wire::ReinstateReason::Requested) | Err(_) => {
+            ReinstateReason::Requested
+        }
+    }
+}
+
+/// The words of another service, such as a provider's: kept short, and without the characters that a table refuses.
+pub(crate) fn words(text: &str) -> String {
+    text.chars().take(512).map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+}
