@@ -4,10 +4,12 @@
 use std::{sync::Arc, time::Duration};
 
 use domain::Timestamp;
-use futures::{StreamExt, stream::FuturesUnordered};
 use sqlx::{PgConnection, PgPool, Row};
 use time::OffsetDateTime;
-use tokio::sync::{Notify, mpsc};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::JoinSet,
+};
 use uuid::Uuid;
 
 use crate::{
@@ -121,7 +123,8 @@ pub(crate) async fn run<S: Service>(
     added: Arc<Notify>,
     mut shutdown: Shutdown,
 ) {
-    let mut running = FuturesUnordered::new();
+    // Tasks of their own: a call that nobody polls may hold the very connection that the next claim waits for.
+    let mut running = JoinSet::new();
     let mut due = true;
     while !shutdown.is_pulled() {
         let free = settings.concurrency_max.saturating_sub(running.len());
@@ -129,7 +132,9 @@ pub(crate) async fn run<S: Service>(
             match claim(&pool, free, ms(settings.lease_ms)).await {
                 Ok(leased) => {
                     due = leased.len() == free;
-                    running.extend(leased.into_iter().map(|leased| call(&*service, &pool, &settings, leased)));
+                    for leased in leased {
+                        running.spawn(call(Arc::clone(&service), pool.clone(), settings.clone(), leased));
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot look for outside calls to make");
@@ -138,8 +143,9 @@ pub(crate) async fn run<S: Service>(
             }
         }
         tokio::select! {
-            Some(ending) = running.next(), if !running.is_empty() => {
-                let Some(job) = ending else { continue };
+            Some(ending) = running.join_next(), if !running.is_empty() => {
+                // A call that panicked keeps its lease until that runs out.
+                let Ok(Some(job)) = ending else { continue };
                 if endings.send(job).await.is_err() {
                     return;
                 }
@@ -153,9 +159,9 @@ pub(crate) async fn run<S: Service>(
 }
 
 async fn call<S: Service>(
-    service: &S,
-    pool: &PgPool,
-    settings: &config::Effects,
+    service: Arc<S>,
+    pool: PgPool,
+    settings: config::Effects,
     leased: Leased,
 ) -> Option<Job<S::Command>> {
     let Leased { claimed, cause } = leased;
@@ -176,7 +182,7 @@ async fn call<S: Service>(
     };
     telemetry::effect("retry");
     tracing::info!(key, attempt, error, retry_after = ?after, "an outside call did not come to an end");
-    if let Err(error) = postpone(pool, &key, attempt, after, &error).await {
+    if let Err(error) = postpone(&pool, &key, attempt, after, &error).await {
         // Its lease runs out, so it will be tried again all the same.
         tracing::warn!(key, %error, "cannot note when to try an outside call again");
     }
