@@ -1,1 +1,128 @@
-//! placeholder
+//! Payments owns what buyers are asked to pay, what the provider says of it, and the refunds.
+//!
+//! In: `OrderReserved` asks the buyer to pay, `OrderExpired`, `OrderCancelled` and `OrderRejected` stop asking,
+//! `RefundRequested` gives money back; `RecordProviderEvent` is what the provider reports, `ResolveRefund` what an
+//! operator decides. Out: `PaymentRequested`, then `PaymentSucceeded`, `PaymentFailed` or `PaymentCancelled`;
+//! `PaymentRefunding`, which is sent to the provider after its commit, then `PaymentRefunded`, `RefundRejected` or
+//! `RefundOutcomeUnknown`; `RefundReversed` and `RefundResolved`. Always: late money is taken in and never lost;
+//! `refunded + refunding <= captured`; a refund's money moves once under a key, which is sent again only after
+//! looking up what became of it; what is not known stays unknown until somebody knows.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use domain::{Refusal, Rejection, Timestamp};
+use runtime::service::{Claimed, Effect, Record, Service, Verdict};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+pub mod command;
+pub mod event;
+pub mod payment;
+pub mod policy;
+pub mod provider;
+pub mod refund_step;
+pub mod sandbox;
+mod store;
+pub mod wire;
+
+use command::Command;
+use event::Event;
+use payment::World;
+use provider::{Provider, effect};
+use sandbox::Sandbox;
+
+/// The service, with the provider it uses.
+#[derive(Debug, Clone)]
+pub struct Payments<P = Sandbox> {
+    provider: P,
+    try_time_max: Duration,
+}
+
+impl<P> Payments<P> {
+    /// Payments through this provider. One try at a refund, look-up and sending together, takes no longer than
+    /// `try_time_max`: 30 seconds with a provider on the Internet, and always less than the lease of an effect.
+    pub const fn new(provider: P, try_time_max: Duration) -> Self {
+        Self { provider, try_time_max }
+    }
+}
+
+impl<P: Provider> Service for Payments<P> {
+    const NAME: &'static str = "payments";
+
+    const COMMANDS: &'static [&'static str] =
+        &["holdfast.payments.v1.RecordProviderEvent", "holdfast.payments.v1.ResolveRefund"];
+
+    const REACTS_TO: &'static [&'static str] = &[
+        "holdfast.orders.v1.OrderReserved",
+        "holdfast.orders.v1.OrderExpired",
+        "holdfast.orders.v1.OrderCancelled",
+        "holdfast.orders.v1.OrderRejected",
+        "holdfast.orders.v1.RefundRequested",
+    ];
+
+    type Command = Command;
+    type Event = Event;
+    type World = World;
+
+    fn command(message_type: &str, data: &[u8], _id: Uuid) -> Result<Command, Rejection> {
+        wire::command(message_type, data)
+    }
+
+    fn react(message_type: &str, data: &[u8]) -> Result<Vec<Command>, Rejection> {
+        policy::react(message_type, data, P::checkout)
+    }
+
+    fn on_timer(_stream: &str) -> Option<Command> {
+        None
+    }
+
+    fn decide(world: &World, command: &Command, at: Timestamp) -> Result<Vec<Event>, Refusal> {
+        payment::decide(world, command, at)
+    }
+
+    fn evolve(world: &mut World, event: &Event) {
+        payment::evolve(world, event);
+    }
+
+    fn record(world: &World, event: &Event) -> Record {
+        let (message_type, data) = wire::encode(event);
+        let payment_id = event.payment_id();
+        Record { stream: event::stream(payment_id), version: world.version(payment_id), message_type, data }
+    }
+
+    fn event(message_type: &str, data: &[u8]) -> Result<Event, Rejection> {
+        wire::event(message_type, data)
+    }
+
+    fn effect(event: &Event) -> Option<Effect> {
+        effect::of(event)
+    }
+
+    async fn perform(&self, effect: Claimed) -> Verdict<Command> {
+        effect::perform(&self.provider, self.try_time_max, effect).await
+    }
+
+    async fn companion(&self, context: runtime::Context) {
+        self.provider.companion(context).await;
+    }
+
+    async fn load(connection: &mut PgConnection, commands: &[&Command]) -> Result<World, sqlx::Error> {
+        store::load(connection, commands).await
+    }
+
+    async fn save(connection: &mut PgConnection, world: &World) -> Result<(), sqlx::Error> {
+        store::save(connection, world).await
+    }
+
+    async fn load_all(connection: &mut PgConnection) -> Result<World, sqlx::Error> {
+        store::load_all(connection).await
+    }
+
+    fn describe(world: &World) -> BTreeMap<String, String> {
+        world.payments.iter().map(|(id, payment)| (event::stream(*id), format!("{payment:?}"))).collect()
+    }
+
+    fn rows_of(event: &Event) -> Vec<String> {
+        vec![event::stream(event.payment_id())]
+    }
+}

@@ -1,3 +1,13 @@
-//! placeholder
+//! The worker `holdfast-payments`.
 
-fn main() {}
+use std::{process::ExitCode, time::Duration};
+
+use payments::{Payments, sandbox::Sandbox};
+
+fn main() -> ExitCode {
+    runtime::run(|context| {
+        // Less than the runtime allows, so that payments decides what a silence means.
+        let try_time_max = Duration::from_millis(context.config.effects.call_ms / 2);
+        Payments::new(Sandbox::new(&context.pool), try_time_max)
+    })
+}

@@ -1,0 +1,123 @@
+//! What payments can be asked: from outside, by the policy, and by the effect that talks to the provider.
+
+use domain::{HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, Timestamp};
+
+use crate::event::{Checkout, Resolution};
+
+/// An intent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Take in what the provider reports.
+    RecordProviderEvent {
+        /// The payment that it is about.
+        payment_id: PaymentId,
+        /// What it says.
+        report: Report,
+    },
+    /// Decide a refund that needs an operator.
+    ResolveRefund {
+        /// The payment.
+        payment_id: PaymentId,
+        /// Its refund.
+        refund_id: RefundId,
+        /// What is to become of it.
+        resolution: Resolution,
+        /// Who decides.
+        actor: String,
+        /// On what evidence.
+        note: String,
+    },
+    /// Policy: the order holds all it needs, so ask the buyer to pay.
+    RequestPayment {
+        /// The attempt that is to be paid.
+        key: HoldKey,
+        /// How much.
+        amount: Money,
+        /// Where, and with which provider.
+        checkout: Checkout,
+        /// How the buyer pays, passed on to the provider.
+        payment_method: String,
+        /// Until when.
+        expires_at: Timestamp,
+    },
+    /// Policy: the order is closed unpaid, so stop asking.
+    CancelPayment {
+        /// The attempt that was closed.
+        key: HoldKey,
+    },
+    /// Policy: give money back.
+    BeginRefund {
+        /// Of this payment.
+        payment_id: PaymentId,
+        /// For this order.
+        order_id: OrderId,
+        /// What makes it happen once.
+        refund_id: RefundId,
+        /// How much.
+        amount: Money,
+    },
+    /// Effect: how the call to the provider ended.
+    RecordRefundOutcome {
+        /// The payment.
+        payment_id: PaymentId,
+        /// Its refund.
+        refund_id: RefundId,
+        /// The key that it was sent under: an outcome of an older one is out of date.
+        key: String,
+        /// How it ended.
+        outcome: Outcome,
+    },
+}
+
+/// What the provider reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Report {
+    /// It has the buyer's money.
+    PaymentSucceeded {
+        /// How much.
+        amount: Money,
+        /// Its own id of this report.
+        provider_event_id: String,
+    },
+    /// It could not get the buyer's money.
+    PaymentFailed {
+        /// Why.
+        reason: String,
+        /// Its own id of this report.
+        provider_event_id: String,
+    },
+    /// The buyer has the money back.
+    RefundSucceeded(RefundReport),
+    /// The buyer does not have the money back, even if the provider said so before.
+    RefundFailed(RefundReport),
+}
+
+/// What the provider reports of a refund.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefundReport {
+    /// Which.
+    pub refund_id: RefundId,
+    /// How much.
+    pub amount: Money,
+    /// What the provider knows this refund by: each time that it is sent anew it gets another. May be empty.
+    pub provider_reference: String,
+    /// Why it failed.
+    pub reason: String,
+}
+
+/// How sending a refund ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The money went back.
+    Refunded {
+        /// What the provider knows the refund by.
+        provider_reference: String,
+    },
+    /// The money did not go back, for sure.
+    Rejected(Rejection),
+    /// Nobody knows.
+    Unknown {
+        /// What was tried and what was heard.
+        evidence: String,
+    },
+}

@@ -1,0 +1,76 @@
+//! The outside call of payments: sending a refund to the provider, and hearing how it ended.
+
+use std::{future::Future, time::Duration};
+
+use domain::{Rejection, unknown_type};
+use runtime::service::{Claimed, Effect, Verdict};
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    command::{Command, Outcome},
+    event::{Event, RefundOf},
+    provider::{Provider, ProviderError, RefundRequest},
+    refund_step::{Heard, Next, Try, refund_step},
+    wire,
+};
+
+/// The call that an event asks for: the event itself says all that is needed.
+pub(crate) fn of(event: &Event) -> Option<Effect> {
+    match event {
+        Event::PaymentRefunding { idempotency_key, deadline, .. } => {
+            let (message_type, data) = wire::encode(event);
+            Some(Effect { key: idempotency_key.clone(), message_type, data, deadline: *deadline })
+        }
+        Event::PaymentRequested { .. }
+        | Event::PaymentSucceeded { .. }
+        | Event::PaymentFailed { .. }
+        | Event::PaymentCancelled { .. }
+        | Event::PaymentRefunded { .. }
+        | Event::RefundRejected { .. }
+        | Event::RefundOutcomeUnknown { .. }
+        | Event::RefundReversed { .. }
+        | Event::RefundResolved { .. } => None,
+    }
+}
+
+/// Makes one try at a refund. All its calls together take no longer than `time_max`.
+pub(crate) async fn perform<P: Provider>(provider: &P, time_max: Duration, claimed: Claimed) -> Verdict<Command> {
+    let (of, request) = match read(&claimed) {
+        Ok(read) => read,
+        // It never will be readable; it stays where the operator sees it.
+        Err(rejection) => return Verdict::Retry { error: rejection.to_string() },
+    };
+    let until = Instant::now() + time_max;
+    let Claimed { attempt, now, deadline, last_error, .. } = claimed;
+    let this = Try { attempt, now, deadline, last_error };
+    let mut heard = Heard::Nothing;
+    loop {
+        match refund_step(&this, &heard) {
+            Next::LookUp => heard = Heard::Found(bounded(until, provider.find_refund(&request)).await),
+            Next::Send => heard = Heard::Answered(bounded(until, provider.refund(&request)).await),
+            Next::End(outcome) => return Verdict::Done(record(of, request.key, outcome)),
+            Next::Retry { error } => return Verdict::Retry { error },
+            Next::Wait { after, error } => return Verdict::Wait { after, error },
+        }
+    }
+}
+
+fn read(claimed: &Claimed) -> Result<(RefundOf, RefundRequest), Rejection> {
+    let event = wire::event(&claimed.message_type, &claimed.data)?;
+    let Event::PaymentRefunding { of, amount, idempotency_key: key, payment_reference, .. } = event else {
+        return Err(unknown_type("payments' provider", &claimed.message_type));
+    };
+    let RefundOf { payment_id, refund_id, .. } = of;
+    Ok((of, RefundRequest { key, payment_id, payment_reference, refund_id, amount }))
+}
+
+fn record(of: RefundOf, key: String, outcome: Outcome) -> Command {
+    Command::RecordRefundOutcome { payment_id: of.payment_id, refund_id: of.refund_id, key, outcome }
+}
+
+async fn bounded<T>(until: Instant, call: impl Future<Output = Result<T, ProviderError>>) -> Result<T, ProviderError> {
+    match timeout_at(until, call).await {
+        Ok(answer) => answer,
+        Err(_elapsed) => Err(ProviderError::OutcomeUnknown("the time for one try was over".to_owned())),
+    }
+}

@@ -1,0 +1,111 @@
+//! The sandbox: a provider inside the payments worker, for demonstrations and tests. No money moves. Never use it in a
+//! shop.
+//!
+//! How it behaves is written into each payment's method, see [`script`]. It stands for two outside systems: the one
+//! where buyers pay, which sends reports like a webhook ([`report`], [`delivery`]), and the one that pays refunds out,
+//! whose ledger survives the worker that called it ([`ledger`]).
+
+use domain::PaymentId;
+use runtime::clock;
+use sqlx::{PgPool, postgres::PgPoolOptions};
+
+use crate::{
+    event::Checkout,
+    provider::{Provider, ProviderError, RefundRequest, Standing},
+};
+
+pub mod delivery;
+pub mod ledger;
+pub mod report;
+pub mod script;
+
+use ledger::Reply;
+use script::{RefundPlan, Script};
+
+/// Its name in events.
+pub const NAME: &str = "sandbox";
+
+const CONNECTIONS_MAX: u32 = 4;
+
+/// The sandbox provider.
+#[derive(Debug, Clone)]
+pub struct Sandbox {
+    pool: PgPool,
+}
+
+impl Sandbox {
+    /// A sandbox that keeps its ledger in this database, table `payments.sandbox_refunds`, over connections of its own:
+    /// an outside system does not share those of the worker that calls it.
+    #[must_use]
+    pub fn new(database: &PgPool) -> Self {
+        let options = (*database.connect_options()).clone().application_name("holdfast-sandbox");
+        Self { pool: PgPoolOptions::new().max_connections(CONNECTIONS_MAX).connect_lazy_with(options) }
+    }
+}
+
+/// What the sandbox knows a payment by: its script and its id, so that it needs no memory of payments.
+#[must_use]
+pub fn payment_reference(payment_id: PaymentId, payment_method: &str) -> String {
+    format!("{payment_method}#{payment_id}")
+}
+
+/// The script in a payment's reference.
+fn script_of(payment_reference: &str) -> Result<Script, ProviderError> {
+    let payment_method = payment_reference.rsplit_once('#').map_or(payment_reference, |(script, _)| script);
+    Script::parse(payment_method).map_err(|rejection| ProviderError::Declined(rejection.reason))
+}
+
+/// What the sandbox knows a refund by. An operator's RETRY has another key and so another reference.
+fn refund_reference(key: &str) -> String {
+    format!("sandbox-{key}")
+}
+
+/// The key in a refund's reference. `None`: it is not the sandbox's.
+fn refund_key(refund_reference: &str) -> Option<&str> {
+    refund_reference.strip_prefix("sandbox-")
+}
+
+impl Provider for Sandbox {
+    fn checkout(payment_id: PaymentId, payment_method: &str) -> Checkout {
+        Checkout {
+            provider: NAME.to_owned(),
+            reference: payment_reference(payment_id, payment_method),
+            url: format!("https://sandbox.invalid/pay/{payment_id}"),
+        }
+    }
+
+    async fn refund(&self, request: &RefundRequest) -> Result<Standing, ProviderError> {
+        let script = script_of(&request.payment_reference)?;
+        let reply = ledger::call(&self.pool, request, &script)
+            .await
+            .map_err(|error| ProviderError::OutcomeUnknown(format!("its ledger failed: {error}")))?;
+        // After the ledger's commit: a worker that is killed in this pause leaves a refund that nobody heard of.
+        if script.refund != RefundPlan::FailLater {
+            clock::sleep(script.refund_after).await;
+        }
+        match reply {
+            Reply::Refunded => Ok(Standing::Refunded { reference: refund_reference(&request.key) }),
+            Reply::Failed => Ok(Standing::Failed { reason: report::FAILED_LATER.to_owned() }),
+            Reply::Declined(reason) => Err(ProviderError::Declined(reason)),
+            Reply::Unavailable => Err(ProviderError::Unavailable("its script says that it is busy".to_owned())),
+            Reply::Lost => Err(ProviderError::OutcomeUnknown("its script says that the answer is lost".to_owned())),
+            Reply::Silence => std::future::pending().await,
+        }
+    }
+
+    async fn find_refund(&self, request: &RefundRequest) -> Result<Option<Standing>, ProviderError> {
+        let found = ledger::find(&self.pool, &request.key)
+            .await
+            .map_err(|error| ProviderError::Unavailable(format!("its ledger failed: {error}")))?;
+        Ok(match found {
+            Some(ledger::Status::Refunded) => Some(Standing::Refunded { reference: refund_reference(&request.key) }),
+            Some(ledger::Status::Failed) => Some(Standing::Failed { reason: report::FAILED_LATER.to_owned() }),
+            // Neither moved money, and both may be sent again.
+            Some(ledger::Status::Open | ledger::Status::Declined) | None => None,
+        })
+    }
+
+    async fn companion(&self, context: runtime::Context) {
+        delivery::deliver(context, self.clone()).await;
+    }
+}

@@ -1,0 +1,193 @@
+//! The sandbox's ledger of refunds: durable, and written in transactions of its own, as an outside system's would be.
+//!
+//! A key has one row, and its money moves at most once; `calls` counts how often it was sent.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+
+use super::script::{RefundPlan, Script};
+use crate::{payment::refund::idempotency_key, provider::RefundRequest};
+
+/// What the ledger says of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Asked for, nothing moved.
+    Open,
+    /// Paid out.
+    Refunded,
+    /// Refused.
+    Declined,
+    /// Paid out, and then it came back.
+    Failed,
+}
+
+/// How a call is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// Paid out, now or by an earlier call.
+    Refunded,
+    /// It was paid out, and then it came back.
+    Failed,
+    /// No.
+    Declined(String),
+    /// Nothing was done.
+    Unavailable,
+    /// It was paid out, but nobody hears of it.
+    Lost,
+    /// Nothing was done, and nobody hears anything.
+    Silence,
+}
+
+const STATUSES: [(&str, Status); 4] = [
+    ("open", Status::Open),
+    ("refunded", Status::Refunded),
+    ("declined", Status::Declined),
+    ("failed", Status::Failed),
+];
+
+impl Status {
+    fn parse(word: &str) -> Result<Self, sqlx::Error> {
+        STATUSES.iter().find(|(known, _)| *known == word).map(|(_, status)| *status).ok_or_else(|| {
+            sqlx::Error::Decode(format!("payments.sandbox_refunds has a row with status {word:?}").into())
+        })
+    }
+
+    fn as_str(self) -> &'static str {
+        STATUSES.iter().find(|(_, status)| *status == self).map_or("open", |(word, _)| word)
+    }
+}
+
+/// What a call does and how it is answered: the `calls`-th under a key that stands so.
+#[must_use]
+pub fn answer(plan: RefundPlan, status: Status, calls: i32) -> (Status, Reply) {
+    let declined = || Reply::Declined("the sandbox's script says decline".to_owned());
+    match (status, plan) {
+        (Status::Refunded, _) => (Status::Refunded, Reply::Refunded),
+        (Status::Failed, _) => (Status::Failed, Reply::Failed),
+        (Status::Declined, _) | (Status::Open, RefundPlan::Decline) => (Status::Declined, declined()),
+        (Status::Open, RefundPlan::TimeOut) => (Status::Open, Reply::Silence),
+        (Status::Open, RefundPlan::FailThenSucceed) if calls <= 2 => (Status::Open, Reply::Unavailable),
+        (Status::Open, RefundPlan::LoseResponse) => (Status::Refunded, Reply::Lost),
+        (Status::Open, RefundPlan::Succeed | RefundPlan::FailThenSucceed | RefundPlan::FailLater) => {
+            (Status::Refunded, Reply::Refunded)
+        }
+    }
+}
+
+/// Notes a call, does what the script says, and commits.
+pub(super) async fn call(pool: &PgPool, request: &RefundRequest, script: &Script) -> Result<Reply, sqlx::Error> {
+    // Only the first sending of a refund fails later, so that an operator's RETRY can mend it.
+    let first_key = idempotency_key(request.payment_id, request.refund_id, 1);
+    let fails_later = script.refund == RefundPlan::FailLater && request.key == first_key;
+    let fails_after_ms = fails_later.then(|| i64::try_from(script.refund_after.as_millis()).unwrap_or(i64::MAX));
+    let mut transaction = pool.begin().await?;
+    let (amount_minor, currency, status, calls): (i64, String, String, i32) = sqlx::query_as(
+        "insert into payments.sandbox_refunds as known
+             (key, payment_id, refund_id, amount_minor, currency, status, calls, fails_after_ms)
+         values ($1, $2, $3, $4, $5, 'open', 1, $6)
+         on conflict (key) do update set calls = known.calls + 1
+         returning amount_minor, currency, status, calls",
+    )
+    .bind(&request.key)
+    .bind(request.payment_id.0)
+    .bind(request.refund_id.0)
+    .bind(request.amount.minor_units)
+    .bind(request.amount.currency.as_str())
+    .bind(fails_after_ms)
+    .fetch_one(&mut *transaction)
+    .await?;
+    let reply = if (amount_minor, currency.as_str()) == (request.amount.minor_units, request.amount.currency.as_str()) {
+        let (status, reply) = answer(script.refund, Status::parse(&status)?, calls);
+        sqlx::query("update payments.sandbox_refunds set status = $2 where key = $1")
+            .bind(&request.key)
+            .bind(status.as_str())
+            .execute(&mut *transaction)
+            .await?;
+        reply
+    } else {
+        Reply::Declined(format!(
+            "key {} was used for {amount_minor} {currency}, so it cannot be used for {}",
+            request.key, request.amount
+        ))
+    };
+    transaction.commit().await?;
+    Ok(reply)
+}
+
+/// What is known of a key.
+pub(super) async fn find(pool: &PgPool, key: &str) -> Result<Option<Status>, sqlx::Error> {
+    let found: Option<(String,)> = sqlx::query_as("select status from payments.sandbox_refunds where key = $1")
+        .bind(key)
+        .fetch_optional(pool)
+        .await?;
+    found.map(|(status,)| Status::parse(&status)).transpose()
+}
+
+/// How long after it was paid out this refund fails. `None`: it does not.
+pub(super) async fn fails_after(pool: &PgPool, key: &str) -> Result<Option<Duration>, sqlx::Error> {
+    let found: Option<(Option<i64>,)> =
+        sqlx::query_as("select fails_after_ms from payments.sandbox_refunds where key = $1")
+            .bind(key)
+            .fetch_optional(pool)
+            .await?;
+    Ok(found.and_then(|(after_ms,)| after_ms).map(|after_ms| Duration::from_millis(after_ms.unsigned_abs())))
+}
+
+/// The money came back.
+pub(super) async fn note_failed(pool: &PgPool, key: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("update payments.sandbox_refunds set status = 'failed' where key = $1 and fails_after_ms is not null")
+        .bind(key)
+        .execute(pool)
+        .await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Reply, Status, answer};
+    use crate::sandbox::script::RefundPlan;
+
+    /// Answers to three calls under one key, and where it stands then.
+    fn calls(plan: RefundPlan) -> (Vec<Reply>, Status) {
+        let mut status = Status::Open;
+        let mut replies = Vec::new();
+        for call in 1..=3 {
+            let (next, reply) = answer(plan, status, call);
+            status = next;
+            replies.push(reply);
+        }
+        (replies, status)
+    }
+
+    #[test]
+    fn money_moves_once_whatever_the_script_says() {
+        use Reply::{Lost, Refunded, Silence, Unavailable};
+        let refunded = vec![Refunded, Refunded, Refunded];
+        assert_eq!(calls(RefundPlan::Succeed), (refunded.clone(), Status::Refunded));
+        assert_eq!(calls(RefundPlan::FailLater), (refunded, Status::Refunded));
+        assert_eq!(calls(RefundPlan::LoseResponse), (vec![Lost, Refunded, Refunded], Status::Refunded));
+        assert_eq!(calls(RefundPlan::TimeOut), (vec![Silence, Silence, Silence], Status::Open));
+        let third_time_lucky = vec![Unavailable, Unavailable, Refunded];
+        assert_eq!(calls(RefundPlan::FailThenSucceed), (third_time_lucky, Status::Refunded));
+    }
+
+    #[test]
+    fn a_decline_stays_one() {
+        let (replies, status) = calls(RefundPlan::Decline);
+        assert!(replies.iter().all(|reply| matches!(reply, Reply::Declined(_))), "{replies:?}");
+        assert_eq!(status, Status::Declined);
+    }
+
+    #[test]
+    fn what_failed_later_is_not_paid_out_again_under_the_same_key() {
+        assert_eq!(answer(RefundPlan::FailLater, Status::Failed, 2), (Status::Failed, Reply::Failed));
+    }
+
+    #[test]
+    fn every_status_reads_back() {
+        for status in [Status::Open, Status::Refunded, Status::Declined, Status::Failed] {
+            assert_eq!(Status::parse(status.as_str()).unwrap(), status);
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! Properties of any sequence of messages, duplicated and shuffled: money is conserved, and the log folds to the rows.
+//! The auditor reads the bytes of the log on its own; it shares no arithmetic with what it checks.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use domain::{HoldKey, OrderId, PaymentId, RefundId, Refusal, Rejection, Timestamp};
+use payments::{
+    Payments,
+    command::{Command, Outcome},
+    event::{Event, Resolution},
+    payment::{World, refund::idempotency_key},
+};
+use proptest::{collection::vec, prelude::*, sample::select};
+use proto::{Message, Name, common::v1::Money, orders::v1 as orders, payments::v1 as wire};
+use runtime::service::{Record, Service};
+use uuid::Uuid;
+
+type Sut = Payments;
+
+/// What comes in: a message from outside, an event of orders, or the end of a call to the provider.
+#[derive(Clone)]
+enum Input {
+    Outside(String, Vec<u8>),
+    Foreign(String, Vec<u8>),
+    Ended(Command),
+}
+
+impl fmt::Debug for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Outside(message_type, data) | Self::Foreign(message_type, data) => {
+                write!(f, "{} {}", proto::short_name(message_type), proto::to_json(message_type, data).unwrap())
+            }
+            Self::Ended(command) => command.fmt(f),
+        }
+    }
+}
+
+fn outside<M: Message + Name>(message: &M) -> Input {
+    Input::Outside(M::full_name(), message.encode_to_vec())
+}
+
+fn foreign<M: Message + Name>(message: &M) -> Input {
+    Input::Foreign(M::full_name(), message.encode_to_vec())
+}
+
+/// The service without its shell.
+#[derive(Default)]
+struct Shell {
+    world: World,
+    log: Vec<Record>,
+}
+
+impl Shell {
+    /// Handles a message and says how many events it caused.
+    fn handle(&mut self, input: &Input) -> Result<usize, Refusal> {
+        let commands = match input {
+            Input::Outside(message_type, data) => vec![Sut::command(message_type, data, Uuid::nil())?],
+            Input::Foreign(message_type, data) => Sut::react(message_type, data)?,
+            Input::Ended(command) => vec![command.clone()],
+        };
+        let before = self.log.len();
+        for command in &commands {
+            for event in Sut::decide(&self.world, command, Timestamp::from_micros(1))? {
+                Sut::evolve(&mut self.world, &event);
+                self.log.push(Sut::record(&self.world, &event));
+            }
+        }
+        Ok(self.log.len() - before)
+    }
+}
+
+/// What must be true of one refund, from the log alone.
+#[derive(Default)]
+struct RefundAudit {
+    minor: i64,
+    key: String,
+    in_flight: bool,
+    paid_out: bool,
+    ever_paid_out: bool,
+    given_up: bool,
+    may_send: bool,
+}
+
+/// What must be true, from the log alone.
+#[derive(Default)]
+struct Auditor {
+    versions: BTreeMap<String, i64>,
+    asked: BTreeMap<PaymentId, i64>,
+    never_asked: BTreeSet<PaymentId>,
+    captured: BTreeMap<PaymentId, i64>,
+    refunds: BTreeMap<(PaymentId, RefundId), RefundAudit>,
+    keys: BTreeSet<String>,
+}
+
+impl Auditor {
+    fn hear(&mut self, record: &Record) {
+        let version = self.versions.entry(record.stream.clone()).or_default();
+        *version += 1;
+        assert_eq!(record.version, *version, "{} has a hole or a double", record.stream);
+        let event = Sut::event(record.message_type, &record.data).unwrap();
+        let payment_id = event.payment_id();
+        match event {
+            Event::PaymentRequested { amount, .. } => {
+                assert!(!self.never_asked.contains(&payment_id), "asked after the order was closed");
+                assert_eq!(self.asked.insert(payment_id, amount.minor_units), None, "asked twice");
+            }
+            Event::PaymentCancelled { .. } => {
+                assert!(!self.captured.contains_key(&payment_id), "cancelled after it was paid");
+                if !self.asked.contains_key(&payment_id) {
+                    self.never_asked.insert(payment_id);
+                }
+            }
+            Event::PaymentSucceeded { amount, .. } => {
+                assert_eq!(self.asked.get(&payment_id), Some(&amount.minor_units), "not what was asked for");
+                assert_eq!(self.captured.insert(payment_id, amount.minor_units), None, "captured twice");
+            }
+            Event::PaymentFailed { .. } => {
+                assert!(!self.captured.contains_key(&payment_id), "failed after it was paid")
+            }
+            Event::PaymentRefunding { of, amount, idempotency_key, .. } => {
+                assert!(self.keys.insert(idempotency_key.clone()), "a key is used twice");
+                let refund = self.refunds.entry((payment_id, of.refund_id)).or_insert(RefundAudit {
+                    minor: amount.minor_units,
+                    may_send: true,
+                    ..RefundAudit::default()
+                });
+                assert_eq!(refund.minor, amount.minor_units, "a refund changes its amount");
+                assert!(refund.may_send && !refund.paid_out && !refund.given_up, "sent without anybody's word");
+                (refund.in_flight, refund.may_send, refund.key) = (true, false, idempotency_key);
+            }
+            Event::PaymentRefunded { of, amount, .. } => {
+                let refund = self.refunds.entry((payment_id, of.refund_id)).or_default();
+                assert!(amount.minor_units == 0 || refund.minor == amount.minor_units, "a refund changes its amount");
+                assert!(!refund.paid_out && !refund.given_up, "paid out twice, or after it was given up");
+                (refund.paid_out, refund.ever_paid_out, refund.in_flight) = (true, true, false);
+            }
+            Event::RefundRejected { of, .. } => {
+                let refund = self.refunds.entry((payment_id, of.refund_id)).or_default();
+                assert!(!refund.ever_paid_out && !refund.given_up, "the order counts it as refunded, or as given up");
+                (refund.given_up, refund.in_flight) = (true, false);
+            }
+            Event::RefundOutcomeUnknown { of, .. } => {
+                let refund = self.refunds.get(&(payment_id, of.refund_id)).unwrap();
+                assert!(refund.in_flight, "what is over is not unknown");
+            }
+            Event::RefundReversed { of, .. } => {
+                let refund = self.refunds.get_mut(&(payment_id, of.refund_id)).unwrap();
+                assert!(refund.ever_paid_out && (refund.paid_out || refund.in_flight), "nothing to take back");
+                (refund.paid_out, refund.in_flight) = (false, true);
+            }
+            Event::RefundResolved { of, resolution, .. } => {
+                let refund = self.refunds.get_mut(&(payment_id, of.refund_id)).unwrap();
+                refund.may_send = resolution == Resolution::Retry;
+            }
+        }
+        self.audit_money(payment_id);
+    }
+
+    /// Whether this is the end of a call that nobody waits for any more.
+    fn is_outdated(&self, input: &Input) -> bool {
+        match input {
+            Input::Ended(Command::RecordRefundOutcome { payment_id, refund_id, key, .. }) => {
+                self.refunds.get(&(*payment_id, *refund_id)).is_none_or(|refund| refund.key != *key)
+            }
+            Input::Ended(_) | Input::Outside(..) | Input::Foreign(..) => false,
+        }
+    }
+
+    fn audit_money(&self, payment_id: PaymentId) {
+        let refunds = self.refunds.iter().filter(|((payment, _), _)| *payment == payment_id);
+        let away: i64 =
+            refunds.filter(|(_, refund)| refund.paid_out || refund.in_flight).map(|(_, refund)| refund.minor).sum();
+        let captured = self.captured.get(&payment_id).copied().unwrap_or(0);
+        assert!(away <= captured, "{away} went back or are promised of {captured}");
+    }
+}
+
+const ORDER: Uuid = Uuid::from_u128(7);
+
+fn key(attempt: i32) -> HoldKey {
+    HoldKey { order_id: OrderId(ORDER), attempt }
+}
+
+fn money(minor_units: i64) -> Option<Money> {
+    Some(Money { minor_units, currency: "EUR".to_owned() })
+}
+
+/// Few of each, so that sequences go deep: a refund that is reversed, sent again and then declined takes six messages.
+fn attempt() -> impl Strategy<Value = i32> {
+    select(vec![1, 1, 1, 2])
+}
+
+fn refund_id() -> impl Strategy<Value = RefundId> {
+    select(vec![1_u128, 1, 2]).prop_map(|id| RefundId(Uuid::from_u128(id)))
+}
+
+fn by_orders() -> impl Strategy<Value = Input> {
+    let order_id = || ORDER.to_string();
+    (attempt(), 0..5, refund_id(), select(vec![0_i64, 400, 400, 600, 1_001])).prop_map(
+        move |(attempt, kind, refund_id, minor)| match kind {
+            0 | 1 => foreign(&orders::OrderReserved {
+                order_id: order_id(),
+                attempt,
+                amount: money(1_000),
+                expires_at: Some(Timestamp::from_micros(9).to_wire()),
+                payment_method: String::new(),
+            }),
+            2 => foreign(&orders::OrderExpired { order_id: order_id(), attempt, ..Default::default() }),
+            _ => foreign(&orders::RefundRequested {
+                order_id: order_id(),
+                attempt,
+                refund_id: refund_id.to_string(),
+                payment_id: key(attempt).payment_id().to_string(),
+                amount: money(minor),
+                ..Default::default()
+            }),
+        },
+    )
+}
+
+fn by_provider() -> impl Strategy<Value = Input> {
+    let amounts = select(vec![1_000_i64, 1_000, 1_000, 999]);
+    let refunds = select(vec![400_i64, 400, 600]);
+    (attempt(), 1..5_i32, refund_id(), amounts, refunds, 0..3_u8).prop_map(
+        |(attempt, kind, refund_id, amount, refund, reference)| {
+            let is_refund = kind >= 3;
+            outside(&wire::RecordProviderEvent {
+                kind,
+                payment_id: key(attempt).payment_id().to_string(),
+                refund_id: if is_refund { refund_id.to_string() } else { String::new() },
+                amount: money(if is_refund { refund } else { amount }),
+                provider_event_id: "evt".to_owned(),
+                provider_reference: if reference == 0 { String::new() } else { format!("re_{reference}") },
+                reason: "because".to_owned(),
+                occurred_at: None,
+            })
+        },
+    )
+}
+
+fn by_operator() -> impl Strategy<Value = Input> {
+    (attempt(), refund_id(), 1..4_i32).prop_map(|(attempt, refund_id, resolution)| {
+        outside(&wire::ResolveRefund {
+            payment_id: key(attempt).payment_id().to_string(),
+            refund_id: refund_id.to_string(),
+            resolution,
+            actor: "ann".to_owned(),
+            note: "called them".to_owned(),
+        })
+    })
+}
+
+fn by_effect() -> impl Strategy<Value = Input> {
+    (attempt(), refund_id(), 1..4_i32, 0..3).prop_map(|(attempt, refund_id, send, outcome)| {
+        let payment_id = key(attempt).payment_id();
+        let outcome = match outcome {
+            0 => Outcome::Refunded { provider_reference: format!("re_{send}") },
+            1 => Outcome::Rejected(Rejection::new("DECLINED", "too old")),
+            _ => Outcome::Unknown { evidence: "no answer".to_owned() },
+        };
+        let key = idempotency_key(payment_id, refund_id, send);
+        Input::Ended(Command::RecordRefundOutcome { payment_id, refund_id, key, outcome })
+    })
+}
+
+fn inputs() -> impl Strategy<Value = Vec<Input>> {
+    vec(prop_oneof![3 => by_orders(), 3 => by_provider(), 2 => by_operator(), 3 => by_effect()], 0..200)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_sequence_conserves_money_and_folds_to_the_rows(inputs in inputs()) {
+        let (mut shell, mut auditor) = (Shell::default(), Auditor::default());
+        for input in &inputs {
+            let heard = shell.log.len();
+            // A refusal is an answer too; what counts is that it changes nothing.
+            if shell.handle(input).is_err() {
+                prop_assert_eq!(shell.log.len(), heard);
+            }
+            prop_assert!(!auditor.is_outdated(input) || shell.log.len() == heard, "{:?} is out of date", input);
+            prop_assert_eq!(shell.handle(input).unwrap_or(0), 0, "{:?} again caused more", input);
+            shell.log.iter().skip(heard).for_each(|record| auditor.hear(record));
+        }
+        let mut folded = World::default();
+        for record in &shell.log {
+            Sut::evolve(&mut folded, &Sut::event(record.message_type, &record.data).unwrap());
+        }
+        prop_assert_eq!(Sut::describe(&folded), Sut::describe(&shell.world));
+        prop_assert_eq!(folded, shell.world);
+    }
+}
+
+/// The sequences would prove nothing if they never came far.
+#[test]
+fn the_sequences_reach_every_kind_of_event() {
+    use proptest::{strategy::ValueTree, test_runner::TestRunner};
+    let (mut runner, mut seen) = (TestRunner::deterministic(), BTreeSet::new());
+    for _ in 0..400 {
+        let mut shell = Shell::default();
+        for input in inputs().new_tree(&mut runner).unwrap().current() {
+            let _refused = shell.handle(&input);
+        }
+        seen.extend(shell.log.iter().map(|record| record.message_type));
+    }
+    assert_eq!(seen.len(), 10, "{seen:?}");
+}
