@@ -78,6 +78,13 @@ impl HoldKey {
         Ok(Self { order_id: OrderId::parse(order_id)?, attempt })
     }
 
+    /// Reads the key back from its own text, as it stands in the names of streams.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        let (order_id, attempt) = text.rsplit_once('.')?;
+        Self::parse(order_id, attempt.parse().ok()?).ok()
+    }
+
     /// The payment of this attempt. Derived, so that every service names the same one without asking.
     #[must_use]
     pub fn payment_id(self) -> PaymentId {

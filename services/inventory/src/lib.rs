@@ -9,7 +9,7 @@
 
 use std::{collections::BTreeMap, iter::once};
 
-use domain::{Refusal, Rejection, Timestamp};
+use domain::{HoldKey, Refusal, Rejection, Sku, Timestamp};
 use runtime::service::{Record, Service};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -99,6 +99,13 @@ impl Service for Inventory {
         let products = world.stock.iter().map(|(sku, stock)| (Owner::Product(sku).to_string(), format!("{stock:?}")));
         let holds = world.holds.iter().map(|(key, hold)| (Owner::Hold(*key).to_string(), format!("{hold:?}")));
         products.chain(holds).collect()
+    }
+
+    fn describe_row(world: &World, name: &str) -> Option<String> {
+        if let Some(sku) = name.strip_prefix("product-") {
+            return world.stock.get(&Sku::parse(sku).ok()?).map(|stock| format!("{stock:?}"));
+        }
+        world.holds.get(&HoldKey::from_text(name.strip_prefix("stock-")?)?).map(|hold| format!("{hold:?}"))
     }
 
     fn rows_of(event: &Event) -> Vec<String> {

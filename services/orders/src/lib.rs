@@ -130,6 +130,11 @@ impl Service for Orders {
         world.orders.iter().map(|(order_id, order)| (event::stream(*order_id), format!("{order:?}"))).collect()
     }
 
+    fn describe_row(world: &World, name: &str) -> Option<String> {
+        let order_id = OrderId::parse(name.strip_prefix("order-")?).ok()?;
+        world.orders.get(&order_id).map(|order| format!("{order:?}"))
+    }
+
     fn rows_of(event: &Event) -> Vec<String> {
         vec![event.stream()]
     }

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Refusal, Rejection, RoundId, Timestamp};
+use domain::{HoldKey, Refusal, Rejection, RoundId, Timestamp};
 use runtime::service::{Record, Service, Timer};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -101,6 +101,13 @@ impl Service for Rounds {
         let rounds = world.rounds.iter().map(|(id, round)| (Owner::Round(*id).to_string(), format!("{round:?}")));
         let holds = world.holds.iter().map(|(key, hold)| (Owner::Hold(*key).to_string(), format!("{hold:?}")));
         rounds.chain(holds).collect()
+    }
+
+    fn describe_row(world: &World, name: &str) -> Option<String> {
+        if let Some(round_id) = name.strip_prefix("round-") {
+            return world.rounds.get(&RoundId::parse(round_id).ok()?).map(|round| format!("{round:?}"));
+        }
+        world.holds.get(&HoldKey::from_text(name.strip_prefix("shares-")?)?).map(|hold| format!("{hold:?}"))
     }
 
     fn rows_of(event: &Event) -> Vec<String> {
