@@ -10,6 +10,10 @@ pub mod publisher;
 
 pub mod surroundings;
 
+mod print;
+
+mod snapshot;
+
 pub mod up;
 
 pub mod load;

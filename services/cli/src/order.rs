@@ -1,16 +1,193 @@
-//! placeholder
+//! `holdfast order`: all that happened to one order, across all services, in causal order.
 
-use std::process::ExitCode;
+use std::{collections::BTreeMap, process::ExitCode};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result};
+use domain::{HoldKey, OrderId};
+use proto::{Name, orders::v1::OrderReinstated};
+use runtime::event_store::{Recorded, read_streams};
+use serde::Serialize;
+use serde_json::Value;
+use uuid::Uuid;
 
-use crate::surroundings::Surroundings;
+use crate::{
+    print::{self, Cell, Look, Paint, Table},
+    snapshot::Snapshot,
+    surroundings::Surroundings,
+};
 
 /// Options of `holdfast order`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The order's id.
+    #[arg(value_name = "UUID")]
+    order_id: Uuid,
+}
 
-/// Runs the command.
-pub async fn run(_args: Args, _surroundings: &Surroundings) -> Result<ExitCode> {
-    bail!("being written")
+/// What happened to an order.
+#[derive(Debug, Serialize)]
+struct Story {
+    order_id: Uuid,
+    events: Vec<Chapter>,
+}
+
+/// One event of it.
+#[derive(Debug, PartialEq, Serialize)]
+struct Chapter {
+    recorded_at: String,
+    /// Since the first event.
+    ms: u64,
+    service: String,
+    #[serde(rename = "type")]
+    message_type: String,
+    position: i64,
+    stream: String,
+    version: i64,
+    event_id: Uuid,
+    correlation_id: Uuid,
+    causation_id: Uuid,
+    /// How many events of this story led to it.
+    depth: usize,
+    data: Value,
+}
+
+/// Prints the order's events: exit code 0, or 1 if there is no such order.
+pub async fn run(args: Args, surroundings: &Surroundings) -> Result<ExitCode> {
+    let order_id = args.order_id;
+    let mut snapshot = Snapshot::take(&surroundings.database_url()?).await?;
+    let own =
+        read_streams(&mut snapshot.connection, &[format!("order-{order_id}")]).await.context("reading the log")?;
+    let attempts = 1 + own.iter().filter(|event| event.message_type == OrderReinstated::full_name()).count();
+    let events =
+        read_streams(&mut snapshot.connection, &streams(order_id, attempts)).await.context("reading the log")?;
+    snapshot.close().await?;
+
+    let story = Story { order_id, events: chapters(&events) };
+    if surroundings.json {
+        print::json(&story)?;
+    } else {
+        print::out(&story.text(Paint::for_stdout()))?;
+    }
+    if story.events.is_empty() {
+        eprintln!("holdfast: there is no order {order_id} in the log; was its PlaceOrder accepted?");
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Every stream that may tell of the order: its own, and its holds and payments, one of each an attempt.
+fn streams(order_id: Uuid, attempts: usize) -> Vec<String> {
+    let own = format!("order-{order_id}");
+    let of_attempts = (1..).take(attempts).flat_map(|attempt| {
+        let key = HoldKey { order_id: OrderId(order_id), attempt };
+        [format!("stock-{key}"), format!("shares-{key}"), format!("payment-{}", key.payment_id())]
+    });
+    std::iter::once(own).chain(of_attempts).collect()
+}
+
+/// Events in order of position, each knowing how deep below its first cause it stands.
+fn chapters(events: &[Recorded]) -> Vec<Chapter> {
+    let mut depths: BTreeMap<Uuid, usize> = BTreeMap::new();
+    let begun = events.first().map(|event| event.recorded_at).unwrap_or_default();
+    let chapter = |event: &Recorded| {
+        let depth = depths.get(&event.causation_id).map_or(0, |cause| cause + 1);
+        depths.insert(event.event_id, depth);
+        Chapter {
+            recorded_at: event.recorded_at.to_string(),
+            ms: u64::try_from(event.recorded_at.since(begun).as_millis()).unwrap_or(u64::MAX),
+            service: event.service.clone(),
+            message_type: event.message_type.clone(),
+            position: event.position,
+            stream: event.stream.clone(),
+            version: event.version,
+            event_id: event.event_id,
+            correlation_id: event.correlation_id,
+            causation_id: event.causation_id,
+            depth,
+            // What does not decode is still shown: somebody looks because something is wrong.
+            data: proto::to_json(&event.message_type, &event.data)
+                .unwrap_or_else(|error| Value::String(error.to_string())),
+        }
+    };
+    events.iter().map(chapter).collect()
+}
+
+impl Story {
+    fn text(&self, paint: Paint) -> String {
+        let mut table = Table::default();
+        for event in &self.events {
+            let name = format!("{}{}", "  ".repeat(event.depth), proto::short_name(&event.message_type));
+            table.row([
+                Cell::new(&event.recorded_at, Look::Dim),
+                Cell::new(format!("+{} ms", event.ms), Look::Dim),
+                Cell::new(&event.service, Look::Plain),
+                Cell::new(event.position, Look::Dim),
+                Cell::new(format!("v{}", event.version), Look::Dim),
+                Cell::new(name, Look::Bold),
+                Cell::new(&event.data, Look::Plain),
+            ]);
+        }
+        table.text(paint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::Timestamp;
+    use proto::{Message, Name, orders::v1::OrderReleased};
+    use runtime::event_store::Recorded;
+    use uuid::Uuid;
+
+    use super::{Paint, Story, chapters, streams};
+
+    fn event(position: i64, id: u128, cause: u128) -> Recorded {
+        Recorded {
+            position,
+            stream: "order-1".to_owned(),
+            version: position,
+            event_id: Uuid::from_u128(id),
+            service: "orders".to_owned(),
+            message_type: OrderReleased::full_name(),
+            data: OrderReleased { order_id: "x".to_owned(), attempt: 2 }.encode_to_vec(),
+            correlation_id: Uuid::from_u128(1),
+            causation_id: Uuid::from_u128(cause),
+            traceparent: None,
+            recorded_at: Timestamp::from_micros(position * 1_500_000),
+        }
+    }
+
+    #[test]
+    fn every_attempt_has_its_holds_and_its_payment() {
+        let order = Uuid::from_u128(7);
+        let names = streams(order, 2);
+        assert_eq!(names.len(), 7);
+        assert_eq!(names[0], format!("order-{order}"));
+        assert_eq!(names[1], format!("stock-{order}.1"));
+        assert_eq!(names[5], format!("shares-{order}.2"));
+        assert!(names[3].starts_with("payment-") && names[3] != names[6]);
+    }
+
+    #[test]
+    fn an_event_stands_below_its_cause() {
+        let told = chapters(&[event(1, 10, 1), event(2, 11, 10), event(3, 12, 11), event(4, 13, 10), event(5, 14, 99)]);
+        let depths: Vec<usize> = told.iter().map(|chapter| chapter.depth).collect();
+        assert_eq!(depths, [0, 1, 2, 1, 0]);
+        assert_eq!(told[2].ms, 3_000);
+    }
+
+    #[test]
+    fn the_text_has_a_line_an_event_with_its_data() {
+        let story = Story { order_id: Uuid::from_u128(7), events: chapters(&[event(1, 10, 1), event(2, 11, 10)]) };
+        let text = story.text(Paint::Off);
+        let last = text.lines().nth(1).unwrap();
+        for part in ["+1500 ms", "orders", "v2", "    OrderReleased", r#"{"attempt":2,"orderId":"x"}"#] {
+            assert!(last.contains(part), "{part:?} is not in {last:?}");
+        }
+    }
+
+    #[test]
+    fn data_that_does_not_decode_is_shown_with_the_reason() {
+        let broken = Recorded { data: vec![255], ..event(1, 10, 1) };
+        assert!(chapters(&[broken])[0].data.as_str().unwrap().contains("OrderReleased"));
+    }
 }

@@ -1,16 +1,177 @@
-//! placeholder
+//! `holdfast send`: any command, from JSON, and its answer.
 
-use std::process::ExitCode;
+use std::{
+    fs,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result};
+use proto::{Message, Name, common::v1::CommandReply, common::v1::command_reply::Outcome};
+use runtime::service::Service;
+use uuid::Uuid;
 
-use crate::surroundings::Surroundings;
+use crate::{print, publisher::Publisher, surroundings::Surroundings};
+
+/// The most that is read of a file or of standard input; more than any worker takes.
+const BYTES_MAX: u64 = 8_388_609;
 
 /// Options of `holdfast send`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The command: PlaceOrder, or holdfast.orders.v1.PlaceOrder.
+    #[arg(value_name = "TYPE")]
+    message_type: String,
+    /// Its content as proto3 JSON, {"sku": "mug", "name": "A mug"}; - reads it from standard input.
+    #[arg(value_name = "JSON")]
+    content: Option<String>,
+    /// Reads the content from a file.
+    #[arg(long, value_name = "FILE", conflicts_with = "content")]
+    file: Option<PathBuf>,
+    /// Names the command for ever: sent again under the same id, it is answered again and done once. A new one by default.
+    #[arg(long, value_name = "UUID")]
+    id: Option<Uuid>,
+    /// How long to wait for the answer.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    wait_seconds: u64,
+}
 
-/// Runs the command.
-pub async fn run(_args: Args, _surroundings: &Surroundings) -> Result<ExitCode> {
-    bail!("being written")
+/// Sends the command: exit code 0 if it was accepted, 1 if it was rejected, 2 if it is none, 3 if nobody answered.
+pub async fn run(args: Args, surroundings: &Surroundings) -> Result<ExitCode> {
+    let (message_type, data) = match read(&args)? {
+        Ok(command) => command,
+        Err(mistake) => {
+            eprintln!("holdfast: {mistake}");
+            return Ok(ExitCode::from(2));
+        }
+    };
+    let publisher = Publisher::connect(&surroundings.broker_url()?, Duration::from_secs(args.wait_seconds)).await?;
+    let id = args.id.unwrap_or_else(new_id);
+    let reply = publisher.send_bytes(id, message_type, data).await?;
+    let json = proto::to_json(&CommandReply::full_name(), &reply.encode_to_vec())?;
+    if surroundings.json {
+        print::json(&json)?;
+    } else {
+        print::out(&format!("{json:#}\n"))?;
+    }
+    Ok(match reply.outcome {
+        Some(Outcome::Accepted(_)) => ExitCode::SUCCESS,
+        Some(Outcome::Rejected(_)) | None => ExitCode::FAILURE,
+    })
+}
+
+/// The command as its type and bytes, or what the caller did wrong.
+fn read(args: &Args) -> Result<Result<(&'static str, Vec<u8>), String>> {
+    if args.id.is_some_and(|id| id.is_nil()) {
+        return Ok(Err("--id is the nil UUID; give every command its own".to_owned()));
+    }
+    let message_type = match resolve(&args.message_type, &commands()) {
+        Ok(message_type) => message_type,
+        Err(mistake) => return Ok(Err(mistake)),
+    };
+    let json = match (&args.file, args.content.as_deref()) {
+        (Some(path), _) => read_file(path)?,
+        (None, Some("-")) => read_all(io::stdin().lock()).context("reading standard input")?,
+        (None, Some(content)) => content.as_bytes().to_vec(),
+        (None, None) => {
+            let short = proto::short_name(message_type);
+            return Ok(Err(format!(
+                "what is in the {short}? Give it as JSON, as --file FILE, or as - for standard input"
+            )));
+        }
+    };
+    Ok(proto::from_json(message_type, &json).map(|data| (message_type, data)).map_err(|error| error.to_string()))
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>> {
+    let file = fs::File::open(path).with_context(|| format!("opening {}", path.display()))?;
+    read_all(file).with_context(|| format!("reading {}", path.display()))
+}
+
+fn read_all(from: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(BYTES_MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Every command that some service takes.
+fn commands() -> Vec<&'static str> {
+    [
+        orders::Orders::COMMANDS,
+        inventory::Inventory::COMMANDS,
+        rounds::Rounds::COMMANDS,
+        <payments::Payments as Service>::COMMANDS,
+    ]
+    .concat()
+}
+
+fn resolve(name: &str, known: &[&'static str]) -> Result<&'static str, String> {
+    let found = known.iter().find(|full| **full == name || proto::short_name(full) == name);
+    found.copied().ok_or_else(|| {
+        let names: String = known.iter().map(|full| format!("\n  {} ({full})", proto::short_name(full))).collect();
+        format!("there is no command {name:?}; there are{names}")
+    })
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a command from a person is an edge: its id names it, and derives from nothing"
+)]
+fn new_id() -> Uuid {
+    Uuid::now_v7()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::{Args, commands, read, resolve};
+
+    fn args(message_type: &str, content: Option<&str>) -> Args {
+        let (message_type, content) = (message_type.to_owned(), content.map(str::to_owned));
+        Args { message_type, content, file: None, id: None, wait_seconds: 1 }
+    }
+
+    #[test]
+    fn a_command_may_be_named_short_or_in_full() {
+        let known = commands();
+        for name in ["PlaceOrder", "holdfast.orders.v1.PlaceOrder"] {
+            assert_eq!(resolve(name, &known), Ok("holdfast.orders.v1.PlaceOrder"));
+        }
+        assert_eq!(resolve("RegisterProduct", &known), Ok("holdfast.inventory.v1.RegisterProduct"));
+        assert_eq!(resolve("OpenRound", &known), Ok("holdfast.rounds.v1.OpenRound"));
+        assert_eq!(resolve("ResolveRefund", &known), Ok("holdfast.payments.v1.ResolveRefund"));
+    }
+
+    #[test]
+    fn an_unknown_command_is_answered_with_all_there_are() {
+        let mistake = resolve("placeOrder", &commands()).unwrap_err();
+        for name in ["\"placeOrder\"", "PlaceOrder", "holdfast.payments.v1.RecordProviderEvent"] {
+            assert!(mistake.contains(name), "{name} is not in {mistake}");
+        }
+    }
+
+    #[test]
+    fn content_is_checked_before_it_is_sent() {
+        let (message_type, data) =
+            read(&args("ReceiveStock", Some(r#"{"sku": "mug", "quantity": "5"}"#))).unwrap().unwrap();
+        assert_eq!(message_type, "holdfast.inventory.v1.ReceiveStock");
+        assert!(!data.is_empty());
+        let mistake = read(&args("ReceiveStock", Some(r#"{"sku": "mug", "amount": 5}"#))).unwrap().unwrap_err();
+        assert!(mistake.contains("amount") && mistake.contains("ReceiveStock"), "{mistake}");
+        assert!(read(&args("ReceiveStock", Some("{"))).unwrap().is_err());
+    }
+
+    #[test]
+    fn a_command_without_content_says_how_to_give_it() {
+        assert!(read(&args("ReceiveStock", None)).unwrap().unwrap_err().contains("--file"));
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let missing = Args { file: Some(PathBuf::from("no/such.json")), ..args("ReceiveStock", None) };
+        assert!(format!("{:#}", read(&missing).unwrap_err()).contains("no/such.json"));
+    }
 }

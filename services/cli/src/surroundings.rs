@@ -47,6 +47,22 @@ impl Surroundings {
         })
     }
 
+    /// Postgres of the fleet, as a role that may read everything.
+    pub fn database_url(&self) -> Result<String> {
+        match &self.database_url {
+            Some(url) => Ok(url.clone()),
+            None => Ok(self.address()?.database_url),
+        }
+    }
+
+    /// NATS of the fleet.
+    pub fn broker_url(&self) -> Result<String> {
+        match &self.broker_url {
+            Some(url) => Ok(url.clone()),
+            None => Ok(self.address()?.broker_url),
+        }
+    }
+
     /// The file in which a running `holdfast up` notes where its servers are.
     pub fn note(dir: &Path) -> PathBuf {
         dir.join("fleet.json")
