@@ -1,16 +1,81 @@
-//! placeholder
+//! `holdfast status`: where orders, money, holds, due work and messages stand, once or as a live table.
 
-use std::process::ExitCode;
+use std::{
+    io::{self, IsTerminal},
+    process::ExitCode,
+    time::Duration,
+};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
+use runtime::clock;
+use serde::Serialize;
 
-use crate::surroundings::Surroundings;
+mod broker;
+mod database;
+mod text;
+
+use crate::{
+    print::{self, Paint},
+    surroundings::Surroundings,
+};
 
 /// Options of `holdfast status`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Paint it again every second until Ctrl-C. Only on a terminal.
+    #[arg(long)]
+    watch: bool,
+}
 
-/// Runs the command.
-pub async fn run(_args: Args, _surroundings: &Surroundings) -> Result<ExitCode> {
-    bail!("being written")
+const REPAINT_EVERY: Duration = Duration::from_secs(1);
+
+/// Clears the screen from its first line on: ANSI for "home" and "erase below".
+const REPAINT: &str = "\x1b[H\x1b[J";
+
+/// All that is shown.
+#[derive(Debug, Serialize)]
+pub(crate) struct Status {
+    #[serde(flatten)]
+    database: database::Database,
+    broker: broker::Broker,
+}
+
+/// Shows the fleet: exit code 0, or 3 if the database or the broker could not be asked.
+pub async fn run(args: Args, surroundings: &Surroundings) -> Result<ExitCode> {
+    if args.watch {
+        if surroundings.json || !io::stdout().is_terminal() {
+            eprintln!("holdfast: --watch repaints a terminal; leave it away to print once");
+            return Ok(ExitCode::from(2));
+        }
+        return watch(surroundings).await;
+    }
+    let status = look(surroundings).await?;
+    if surroundings.json {
+        print::json(&status)?;
+    } else {
+        print::out(&status.text(Paint::for_stdout()))?;
+    }
+    Ok(if status.broker.problem.is_some() { ExitCode::from(3) } else { ExitCode::SUCCESS })
+}
+
+async fn watch(surroundings: &Surroundings) -> Result<ExitCode> {
+    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+    loop {
+        let painted = match look(surroundings).await {
+            Ok(status) => status.text(Paint::for_stdout()),
+            // A fleet that is being started again comes back.
+            Err(error) => format!("{error:#}\n"),
+        };
+        print::out(&format!("{REPAINT}{painted}\nCtrl-C ends this.\n"))?;
+        tokio::select! {
+            _ = &mut interrupted => return Ok(ExitCode::SUCCESS),
+            () = clock::sleep(REPAINT_EVERY) => {}
+        }
+    }
+}
+
+async fn look(surroundings: &Surroundings) -> Result<Status> {
+    let database = database::look(&surroundings.database_url()?).await?;
+    let broker = broker::look(&surroundings.broker_url()?).await;
+    Ok(Status { database, broker })
 }
