@@ -1,16 +1,153 @@
-//! placeholder
+//! `holdfast verify`: the audit. In one moment of the database, every row is the fold of its events, nothing was invented or
+//! lost, and nothing that is over still holds anything.
+//!
+//! Read it in this order: [`audit_within`] is the whole of it; `log` looks at the log by itself, `fold` folds it by the
+//! services' own rules and compares the rows, `ledger` books it again by none of their rules, `tables` compares the ledger
+//! with the tables' figures. All folds and books are in memory, a few hundred bytes a row; the events are not.
 
-use std::process::ExitCode;
+use std::{
+    collections::BTreeMap,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result};
+use futures::StreamExt;
+use indicatif::{ProgressBar, ProgressStyle};
+use runtime::event_store::read_all;
 
-use crate::surroundings::Surroundings;
+mod fold;
+mod ledger;
+mod log;
+mod report;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod words;
+
+pub use report::{Check, CheckReport, EventName, Finding, Report};
+
+use crate::{
+    print::{self, Paint},
+    snapshot::Snapshot,
+    surroundings::Surroundings,
+};
+use fold::Folds;
+use ledger::{Ledger, promises::Grace};
+use log::Log;
+use report::Findings;
+
+/// How long after an event what must follow from it may take, unless the caller says otherwise.
+pub const GRACE: Duration = Duration::from_secs(30);
+
+/// How many events go by between two looks of the progress bar.
+const PROGRESS_EVERY: u64 = 4_096;
 
 /// Options of `holdfast verify`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// How long a closed order may take to give back what it held, an order to expire, and a refund to be counted.
+    #[arg(long, value_name = "SECONDS", default_value_t = GRACE.as_secs())]
+    grace_seconds: u64,
+}
 
-/// Runs the command.
-pub async fn run(_args: Args, _surroundings: &Surroundings) -> Result<ExitCode> {
-    bail!("being written")
+/// Audits the fleet: exit code 0 if all is well, 1 with findings.
+pub async fn run(args: Args, surroundings: &Surroundings) -> Result<ExitCode> {
+    let url = surroundings.database_url()?;
+    let progress = ProgressBar::new(0);
+    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:40} {human_pos} of {human_len} events") {
+        progress.set_style(style);
+    }
+    let report = audit_showing(&url, Duration::from_secs(args.grace_seconds), &progress).await;
+    progress.finish_and_clear();
+    let report = report?;
+    if surroundings.json {
+        print::json(&report)?;
+    } else {
+        print::out(&report.text(Paint::for_stdout()))?;
+    }
+    Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Audits a database. Traffic may run.
+///
+/// # Errors
+/// The database is away, or lacks Holdfast's tables. What is wrong in them is in the report.
+pub async fn audit(database_url: &str) -> Result<Report> {
+    audit_within(database_url, GRACE).await
+}
+
+/// Audits a database, with this grace for what must follow from an event.
+///
+/// # Errors
+/// The database is away, or lacks Holdfast's tables. What is wrong in them is in the report.
+pub async fn audit_within(database_url: &str, grace: Duration) -> Result<Report> {
+    audit_showing(database_url, grace, &ProgressBar::hidden()).await
+}
+
+async fn audit_showing(database_url: &str, grace: Duration, progress: &ProgressBar) -> Result<Report> {
+    let begun = Instant::now();
+    let mut snapshot = Snapshot::take(database_url).await?;
+    let grace = Grace { now: snapshot.now, grace };
+    let mut findings = Findings::default();
+    let connection = &mut snapshot.connection;
+
+    let (mut log, mut folds, mut ledger) = (Log::default(), Folds::new(), Ledger::default());
+    let head: i64 = sqlx::query_scalar("select count(*) from log.events")
+        .fetch_one(&mut *connection)
+        .await
+        .context("reading the log; are its migrations applied?")?;
+    progress.set_length(u64::try_from(head).unwrap_or(0));
+    progress.set_message("folding");
+    let mut events = read_all(connection);
+    while let Some(event) = events.next().await {
+        let event = event.context("reading the log")?;
+        log.take(&event, &mut findings);
+        folds.take(&event, &mut findings);
+        ledger.take(&event, &mut findings);
+        if log.events.is_multiple_of(PROGRESS_EVERY) {
+            progress.set_position(log.events);
+        }
+    }
+    drop(events);
+    findings.checked(Check::Log, usize::try_from(log.events).unwrap_or(usize::MAX));
+
+    progress.set_message("comparing");
+    let drift = folds.compare(connection).await?;
+    let rows = u64::try_from(drift.rows).unwrap_or(u64::MAX);
+    drift.tell(connection, &mut findings).await?;
+    ledger.check_promises(grace, &mut findings);
+    tables::check(connection, &ledger, &mut findings).await?;
+    tables::provider::check(connection, &ledger.refunds, grace, &mut findings).await?;
+    let dead_letters = tables::dead_letters(connection).await?;
+    let named = name_events(&mut findings, connection).await?;
+    snapshot.close().await?;
+
+    Ok(Report {
+        ok: findings.total() == 0,
+        at: grace.now.to_string(),
+        position: log.position,
+        events: log.events,
+        streams: log.streams(),
+        rows,
+        dead_letters: u64::try_from(dead_letters).unwrap_or(0),
+        duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        checks: findings.checks(),
+        findings_total: findings.total(),
+        findings: named,
+    })
+}
+
+/// The findings, each with the name of its event.
+async fn name_events(findings: &mut Findings, connection: &mut sqlx::PgConnection) -> Result<Vec<Finding>> {
+    let positions = findings.kept().iter().filter_map(|found| found.position).collect();
+    let events = tables::events_at(connection, positions).await?;
+    let events: BTreeMap<i64, EventName> = events.into_iter().map(|event| (event.position, event)).collect();
+    let named = findings.kept().iter().map(|found| Finding {
+        check: found.check,
+        subject: found.subject.clone(),
+        what: found.what.clone(),
+        event: found.position.and_then(|position| events.get(&position).cloned()),
+    });
+    Ok(named.collect())
 }

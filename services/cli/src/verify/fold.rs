@@ -1,0 +1,343 @@
+//! Rows against the fold of their events, by the services' own rules, and the first event where a row parts from them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result};
+use futures::StreamExt;
+use runtime::{
+    event_store::{Recorded, read_all},
+    service::Service,
+};
+use sqlx::PgConnection;
+
+use super::{
+    log::is_rejection,
+    report::{Check, Findings},
+    words::{difference, excerpt},
+};
+
+type Orders = orders::Orders;
+type Inventory = inventory::Inventory;
+type Rounds = rounds::Rounds;
+type Payments = payments::Payments;
+
+/// Rows whose diverging event is looked for.
+const TRACED_MAX: usize = 200;
+
+/// One service's events, folded.
+struct Fold<S: Service> {
+    world: S::World,
+}
+
+impl<S: Service> Fold<S> {
+    fn new() -> Self {
+        Self { world: S::World::default() }
+    }
+
+    /// Makes the event true, and answers what is wrong with it.
+    fn take(&mut self, event: &Recorded) -> Option<String> {
+        let read = match S::event(&event.message_type, &event.data) {
+            Ok(read) => read,
+            Err(rejection) => return Some(format!("it cannot be read: {rejection}")),
+        };
+        S::evolve(&mut self.world, &read);
+        let record = S::record(&self.world, &read);
+        (record.stream != event.stream || record.version != event.version).then(|| {
+            let (stream, version) = (record.stream, record.version);
+            format!("it stands as version {} of {}, and folds as {version} of {stream}", event.version, event.stream)
+        })
+    }
+
+    /// Compares the fold with the rows, and lets go of it.
+    async fn compare(self, connection: &mut PgConnection, drift: &mut Drift) -> Result<()> {
+        let by_events = S::describe(&self.world);
+        drop(self);
+        let rows = match S::load_all(connection).await {
+            Ok(world) => S::describe(&world),
+            // A row that somebody changed by hand may be beyond reading; the rest of the audit is not.
+            Err(error @ (sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. })) => {
+                let what = format!("its rows cannot be read: {error}");
+                drift.differences.push(Difference { service: S::NAME, name: S::NAME.to_owned(), row: None, what });
+                return Ok(());
+            }
+            Err(error) => return Err(error).with_context(|| format!("reading the rows of {}", S::NAME)),
+        };
+        let names: BTreeSet<&String> = by_events.keys().chain(rows.keys()).collect();
+        drift.rows += names.len();
+        for name in names {
+            let (row, events) = (rows.get(name), by_events.get(name));
+            let what = match (row, events) {
+                (Some(row), Some(events)) if row == events => continue,
+                (Some(row), Some(events)) => difference(row, events),
+                (Some(row), None) => format!("there is a row, and no event made it: {}", excerpt(row)),
+                (None, Some(events)) => format!("there is no row, and its events say {}", excerpt(events)),
+                (None, None) => continue,
+            };
+            drift.differences.push(Difference { service: S::NAME, name: name.clone(), row: row.cloned(), what });
+        }
+        Ok(())
+    }
+}
+
+/// Every service's events, folded.
+pub(super) struct Folds {
+    orders: Fold<Orders>,
+    inventory: Fold<Inventory>,
+    rounds: Fold<Rounds>,
+    payments: Fold<Payments>,
+}
+
+impl Folds {
+    pub(super) fn new() -> Self {
+        Self { orders: Fold::new(), inventory: Fold::new(), rounds: Fold::new(), payments: Fold::new() }
+    }
+
+    /// Gives an event to the service that wrote it.
+    pub(super) fn take(&mut self, event: &Recorded, findings: &mut Findings) {
+        let wrong = match event.service.as_str() {
+            _ if is_rejection(event) => None,
+            Orders::NAME => self.orders.take(event),
+            Inventory::NAME => self.inventory.take(event),
+            Rounds::NAME => self.rounds.take(event),
+            Payments::NAME => self.payments.take(event),
+            other => Some(format!("no service is called {other:?}")),
+        };
+        if let Some(what) = wrong {
+            findings.add(Check::Log, &event.stream, what, Some(event.position));
+        }
+    }
+
+    /// Compares all folds with the rows.
+    pub(super) async fn compare(self, connection: &mut PgConnection) -> Result<Drift> {
+        let mut drift = Drift::default();
+        self.orders.compare(connection, &mut drift).await?;
+        self.inventory.compare(connection, &mut drift).await?;
+        self.rounds.compare(connection, &mut drift).await?;
+        self.payments.compare(connection, &mut drift).await?;
+        Ok(drift)
+    }
+}
+
+/// Where rows and folds part.
+#[derive(Debug, Default)]
+pub(super) struct Drift {
+    /// Rows compared.
+    pub(super) rows: usize,
+    differences: Vec<Difference>,
+}
+
+#[derive(Debug)]
+struct Difference {
+    service: &'static str,
+    name: String,
+    row: Option<String>,
+    what: String,
+}
+
+impl Drift {
+    /// Tells each difference, with the event where it begins: for that, the log is folded a second time.
+    pub(super) async fn tell(self, connection: &mut PgConnection, findings: &mut Findings) -> Result<()> {
+        findings.checked(Check::Rows, self.rows);
+        if self.differences.is_empty() {
+            return Ok(());
+        }
+        let traced = self.trace(connection).await?;
+        for Difference { service, name, what, .. } in self.differences {
+            let (what, position) = match traced.get(&(service, name.clone())) {
+                Some(Parting::Missed(position)) => (format!("{what} (it misses this event)"), Some(*position)),
+                Some(Parting::Last(position)) => {
+                    (format!("{what} (it never was so; this event was its last)"), Some(*position))
+                }
+                None => (what, None),
+            };
+            findings.add(Check::Rows, name, what, position);
+        }
+        Ok(())
+    }
+
+    async fn trace(&self, connection: &mut PgConnection) -> Result<BTreeMap<(&'static str, String), Parting>> {
+        let mut orders = Trace::<Orders>::new(&self.differences);
+        let mut inventory = Trace::<Inventory>::new(&self.differences);
+        let mut rounds = Trace::<Rounds>::new(&self.differences);
+        let mut payments = Trace::<Payments>::new(&self.differences);
+        let mut events = read_all(connection);
+        while let Some(event) = events.next().await {
+            let event = event.context("reading the log again")?;
+            match event.service.as_str() {
+                _ if is_rejection(&event) => {}
+                Orders::NAME => orders.take(&event),
+                Inventory::NAME => inventory.take(&event),
+                Rounds::NAME => rounds.take(&event),
+                Payments::NAME => payments.take(&event),
+                _ => {}
+            }
+        }
+        Ok([orders.ends(), inventory.ends(), rounds.ends(), payments.ends()].concat().into_iter().collect())
+    }
+}
+
+/// The event where a row parts from its events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Parting {
+    /// The events before this one fold to exactly the row.
+    Missed(i64),
+    /// No events fold to the row; this one was the last to touch it.
+    Last(i64),
+}
+
+/// Looks for the events where rows of one service part from their folds.
+struct Trace<S: Service> {
+    fold: Fold<S>,
+    targets: BTreeMap<String, Target>,
+}
+
+/// A row that differs.
+struct Target {
+    row: Option<String>,
+    /// Whether the events up to some point folded to exactly the row.
+    matched: bool,
+    /// The event after that point.
+    missed: Option<i64>,
+    last: Option<i64>,
+}
+
+impl<S: Service> Trace<S> {
+    fn new(differences: &[Difference]) -> Self {
+        let own = differences.iter().filter(|difference| difference.service == S::NAME).take(TRACED_MAX);
+        // A row that is not there is what it was before its first event.
+        let target =
+            |row: &Option<String>| Target { row: row.clone(), matched: row.is_none(), missed: None, last: None };
+        let targets = own.map(|difference| (difference.name.clone(), target(&difference.row))).collect();
+        Self { fold: Fold::new(), targets }
+    }
+
+    fn take(&mut self, event: &Recorded) {
+        if self.targets.is_empty() {
+            return;
+        }
+        let Ok(read) = S::event(&event.message_type, &event.data) else { return };
+        S::evolve(&mut self.fold.world, &read);
+        for name in S::rows_of(&read) {
+            if let Some(target) = self.targets.get_mut(&name) {
+                target.take(S::describe_row(&self.fold.world, &name), event.position);
+            }
+        }
+    }
+
+    fn ends(self) -> Vec<((&'static str, String), Parting)> {
+        let end = |target: &Target| target.missed.map(Parting::Missed).or(target.last.map(Parting::Last));
+        self.targets.iter().filter_map(|(name, target)| Some(((S::NAME, name.clone()), end(target)?))).collect()
+    }
+}
+
+impl Target {
+    fn take(&mut self, folded: Option<String>, position: i64) {
+        self.last = Some(position);
+        if folded == self.row {
+            self.matched = true;
+            self.missed = None;
+        } else if self.matched && self.missed.is_none() {
+            self.missed = Some(position);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::Timestamp;
+    use proto::{
+        Message, Name,
+        inventory::v1::{ProductRegistered, StockReceived},
+    };
+    use runtime::{event_store::Recorded, service::Service};
+    use uuid::Uuid;
+
+    use super::{Difference, Findings, Folds, Inventory, Parting, Target, Trace};
+
+    fn event<M: Message + Name>(position: i64, version: i64, message: &M) -> Recorded {
+        Recorded {
+            position,
+            stream: "product-mug".to_owned(),
+            version,
+            event_id: Uuid::from_u128(1),
+            service: "inventory".to_owned(),
+            message_type: M::full_name(),
+            data: message.encode_to_vec(),
+            correlation_id: Uuid::from_u128(1),
+            causation_id: Uuid::from_u128(2),
+            traceparent: None,
+            recorded_at: Timestamp::default(),
+        }
+    }
+
+    /// Registered, then three deliveries of 10, 20 and 30.
+    fn log() -> Vec<Recorded> {
+        let registered = ProductRegistered { sku: "mug".to_owned(), name: "Mug".to_owned() };
+        let received = |quantity| StockReceived { sku: "mug".to_owned(), quantity, reference: String::new() };
+        vec![
+            event(3, 1, &registered),
+            event(5, 2, &received(10)),
+            event(8, 3, &received(20)),
+            event(9, 4, &received(30)),
+        ]
+    }
+
+    /// The row's words once the first `count` events are true.
+    fn row_after(count: usize) -> String {
+        let mut folds = Folds::new();
+        for event in &log()[..count] {
+            folds.take(event, &mut Findings::default());
+        }
+        Inventory::describe(&folds.inventory.world).remove("product-mug").unwrap()
+    }
+
+    fn diverges(row: Option<String>) -> Option<Parting> {
+        let difference = Difference { service: "inventory", name: "product-mug".to_owned(), row, what: String::new() };
+        let mut trace = Trace::<Inventory>::new(&[difference]);
+        for event in log() {
+            trace.take(&event);
+        }
+        trace.ends().first().map(|(_, parting)| *parting)
+    }
+
+    #[test]
+    fn a_stale_row_misses_the_event_after_its_prefix() {
+        assert_eq!(diverges(Some(row_after(1))), Some(Parting::Missed(5)));
+        assert_eq!(diverges(Some(row_after(3))), Some(Parting::Missed(9)));
+    }
+
+    #[test]
+    fn a_missing_row_misses_its_first_event() {
+        assert_eq!(diverges(None), Some(Parting::Missed(3)));
+    }
+
+    #[test]
+    fn a_row_like_no_prefix_is_told_with_the_last_event_that_touched_it() {
+        assert_eq!(diverges(Some(row_after(4).replace("received: 60", "received: 65"))), Some(Parting::Last(9)));
+    }
+
+    #[test]
+    fn a_row_that_was_once_as_it_is_misses_what_came_after_the_last_such_moment() {
+        let mut target = Target { row: Some("a".to_owned()), matched: false, missed: None, last: None };
+        for (words, position) in [("a", 1), ("b", 2), ("a", 3), ("c", 4), ("d", 5)] {
+            target.take(Some(words.to_owned()), position);
+        }
+        assert_eq!((target.missed, target.last), (Some(4), Some(5)));
+    }
+
+    #[test]
+    fn an_event_in_the_wrong_stream_or_of_no_known_type_is_found() {
+        let found = |event: &Recorded| {
+            let (mut folds, mut findings) = (Folds::new(), Findings::default());
+            folds.take(event, &mut findings);
+            findings.kept().first().map(|found| found.what.clone()).unwrap_or_default()
+        };
+        let good = log().remove(0);
+        assert_eq!(found(&good), "");
+        assert!(found(&Recorded { stream: "product-cup".to_owned(), ..good.clone() }).contains("product-mug"));
+        assert!(
+            found(&Recorded { message_type: "holdfast.inventory.v1.Gone".to_owned(), ..good.clone() }).contains("Gone")
+        );
+        assert!(found(&Recorded { service: "shipping".to_owned(), ..good }).contains("shipping"));
+    }
+}

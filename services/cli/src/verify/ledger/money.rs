@@ -1,0 +1,152 @@
+//! The book of money: what was asked, what came, what is promised to refunds, and what went back.
+
+use std::collections::BTreeMap;
+
+use domain::{HoldKey, PaymentId, Rejection, decode};
+use proto::{Name, common::v1::Money, payments::v1 as wire};
+
+use super::Moment;
+use crate::verify::report::{Check, Findings};
+
+/// The book.
+#[derive(Debug, Default)]
+pub(in crate::verify) struct Payments {
+    pub(in crate::verify) payments: BTreeMap<PaymentId, Payment>,
+}
+
+/// A payment. Sums are wide enough that no sum of wrong events overflows.
+#[derive(Debug, Clone)]
+pub(in crate::verify) struct Payment {
+    pub(in crate::verify) key: HoldKey,
+    asked: Option<Money>,
+    /// Whether the buyer can still pay.
+    pub(in crate::verify) is_asking: bool,
+    pub(in crate::verify) captured: Option<Money>,
+    /// Under way, unknown or reversed: not with the shop for long, one way or the other.
+    pub(in crate::verify) promised: i128,
+    /// With the buyer again.
+    pub(in crate::verify) refunded: i128,
+    /// What orders counts as given back.
+    pub(in crate::verify) given_back: i128,
+    /// When it was last asked, paid, failed or cancelled.
+    pub(in crate::verify) since: Moment,
+    /// Whether a breach was told already.
+    breached: bool,
+}
+
+impl Payment {
+    const fn new(key: HoldKey, since: Moment) -> Self {
+        Self {
+            key,
+            asked: None,
+            is_asking: false,
+            captured: None,
+            promised: 0,
+            refunded: 0,
+            given_back: 0,
+            since,
+            breached: false,
+        }
+    }
+
+    pub(in crate::verify) fn captured_minor(&self) -> i128 {
+        self.captured.as_ref().map_or(0, |captured| captured.minor_units.into())
+    }
+}
+
+/// Name of a payment's stream.
+pub(in crate::verify) fn payment_name(payment_id: PaymentId) -> String {
+    format!("payment-{payment_id}")
+}
+
+impl Payments {
+    /// What came in with a payment.
+    pub(super) fn captured(&self, payment_id: PaymentId) -> Option<&Money> {
+        self.payments.get(&payment_id)?.captured.as_ref()
+    }
+
+    pub(super) fn take(
+        &mut self,
+        name: &str,
+        data: &[u8],
+        at: Moment,
+        findings: &mut Findings,
+    ) -> Result<(), Rejection> {
+        match name {
+            wire::PaymentRequested::NAME => {
+                let wire::PaymentRequested { payment_id, order_id, attempt, amount, .. } = decode(data)?;
+                let payment_id = PaymentId::parse(&payment_id)?;
+                let key = HoldKey::parse(&order_id, attempt)?;
+                let asked = Payment { asked: amount, is_asking: true, ..Payment::new(key, at) };
+                if key.payment_id() != payment_id {
+                    wrong(payment_id, "it has the id of another attempt's payment", at, findings);
+                }
+                if self.payments.insert(payment_id, asked).is_some() {
+                    wrong(payment_id, "it was asked for although there was one already", at, findings);
+                }
+            }
+            wire::PaymentSucceeded::NAME => {
+                let wire::PaymentSucceeded { payment_id, amount, .. } = decode(data)?;
+                let payment_id = PaymentId::parse(&payment_id)?;
+                let Some(payment) = self.payments.get_mut(&payment_id).filter(|payment| payment.asked.is_some()) else {
+                    wrong(payment_id, "it was paid although nobody was asked", at, findings);
+                    return Ok(());
+                };
+                if payment.asked != amount {
+                    wrong(payment_id, "another amount came than was asked for", at, findings);
+                }
+                payment.is_asking = false;
+                payment.since = at;
+                if std::mem::replace(&mut payment.captured, amount).is_some() {
+                    wrong(payment_id, "its money came twice", at, findings);
+                }
+            }
+            wire::PaymentFailed::NAME => {
+                let wire::PaymentFailed { payment_id, .. } = decode(data)?;
+                let payment_id = PaymentId::parse(&payment_id)?;
+                match self.payments.get_mut(&payment_id).filter(|payment| payment.is_asking) {
+                    Some(payment) => (payment.is_asking, payment.since) = (false, at),
+                    None => wrong(payment_id, "it failed although nobody was being asked", at, findings),
+                }
+            }
+            wire::PaymentCancelled::NAME => {
+                let wire::PaymentCancelled { payment_id, order_id, attempt } = decode(data)?;
+                let (payment_id, key) = (PaymentId::parse(&payment_id)?, HoldKey::parse(&order_id, attempt)?);
+                match self.payments.get_mut(&payment_id) {
+                    Some(payment) if payment.is_asking => (payment.is_asking, payment.since) = (false, at),
+                    Some(_) => wrong(payment_id, "it was cancelled although nobody was being asked", at, findings),
+                    None => drop(self.payments.insert(payment_id, Payment::new(key, at))),
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Moves money of a refund between the shop, the promised and the buyer.
+    pub(super) fn change(
+        &mut self,
+        payment_id: PaymentId,
+        at: Moment,
+        findings: &mut Findings,
+        change: impl FnOnce(&mut Payment),
+    ) {
+        let Some(payment) = self.payments.get_mut(&payment_id) else {
+            return wrong(payment_id, "money goes back of a payment that there is not", at, findings);
+        };
+        change(payment);
+        let (back, captured) = (payment.refunded + payment.promised, payment.captured_minor());
+        if (back > captured || payment.given_back > captured) && !payment.breached {
+            payment.breached = true;
+            let what = format!(
+                "{} went back, {} more is promised and {} counts as given back, of {captured} that came",
+                payment.refunded, payment.promised, payment.given_back
+            );
+            wrong(payment_id, &what, at, findings);
+        }
+    }
+}
+
+fn wrong(payment_id: PaymentId, what: &str, at: Moment, findings: &mut Findings) {
+    findings.add(Check::Money, payment_name(payment_id), what.to_owned(), Some(at.position));
+}

@@ -1,0 +1,332 @@
+//! The book of refunds: each one as orders asked for it, as payments brought it to its end, and as stock and shares came back.
+
+use std::collections::BTreeMap;
+
+use domain::{HoldKey, Lines, OrderId, PaymentId, RefundId, Rejection, decode, lines_from_wire};
+use proto::{
+    Name, common::v1::Money, inventory::v1 as inventory, orders::v1 as orders, payments::v1 as payments,
+    rounds::v1 as rounds,
+};
+
+use super::{
+    Moment,
+    money::{Payment, Payments},
+};
+use crate::verify::report::{Check, Findings};
+
+/// The book.
+#[derive(Debug, Default)]
+pub(in crate::verify) struct Refunds {
+    pub(in crate::verify) refunds: BTreeMap<RefundId, Refund>,
+}
+
+/// A refund.
+#[derive(Debug, Clone)]
+pub(in crate::verify) struct Refund {
+    pub(in crate::verify) payment_id: PaymentId,
+    pub(in crate::verify) order_id: OrderId,
+    pub(in crate::verify) amount: Option<Money>,
+    pub(in crate::verify) lines: Lines,
+    pub(in crate::verify) return_shares: bool,
+    /// Where payments has it.
+    pub(in crate::verify) standing: Standing,
+    /// Where orders has it.
+    pub(in crate::verify) answer: Answer,
+    /// When one of the two last changed.
+    pub(in crate::verify) since: Moment,
+    /// Whether an operator said that the buyer has the money: the provider need not know.
+    pub(in crate::verify) by_hand: bool,
+    /// The provider that is to give the money back.
+    pub(in crate::verify) provider: String,
+    pub(in crate::verify) stock_returned: bool,
+    pub(in crate::verify) shares_returned: bool,
+}
+
+/// Where a refund stands in payments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::verify) enum Standing {
+    /// Payments has not said anything yet.
+    Asked,
+    /// Sent, or about to be.
+    UnderWay,
+    /// The buyer has the money.
+    Refunded,
+    /// Nothing went back.
+    Rejected,
+    /// Nobody knows.
+    Unknown,
+    /// It came back after it had gone.
+    Reversed,
+}
+
+/// Where a refund stands in orders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::verify) enum Answer {
+    /// Asked for.
+    Open,
+    /// Given back.
+    Refunded,
+    /// Given up.
+    Abandoned,
+}
+
+impl Standing {
+    /// Whether payments may go from here to there.
+    const fn leads_to(self, next: Self) -> bool {
+        match next {
+            Self::Asked => false,
+            Self::UnderWay => matches!(self, Self::Asked | Self::Unknown | Self::Reversed),
+            Self::Refunded => matches!(self, Self::UnderWay | Self::Unknown | Self::Reversed),
+            Self::Rejected => matches!(self, Self::Asked | Self::UnderWay | Self::Unknown),
+            Self::Unknown => matches!(self, Self::UnderWay),
+            Self::Reversed => matches!(self, Self::UnderWay | Self::Refunded | Self::Unknown),
+        }
+    }
+
+    /// Of a refund's money: what is with the buyer, and what is promised.
+    const fn money(self, amount: i128) -> (i128, i128) {
+        match self {
+            Self::Refunded => (amount, 0),
+            Self::UnderWay | Self::Unknown | Self::Reversed => (0, amount),
+            Self::Asked | Self::Rejected => (0, 0),
+        }
+    }
+}
+
+impl Refund {
+    pub(in crate::verify) fn minor(&self) -> i128 {
+        self.amount.as_ref().map_or(0, |amount| amount.minor_units.into())
+    }
+}
+
+/// What a refund's findings are about.
+pub(in crate::verify) fn refund_name(refund_id: RefundId) -> String {
+    format!("refund-{refund_id}")
+}
+
+fn wrong(refund_id: RefundId, what: String, at: Moment, findings: &mut Findings) {
+    findings.add(Check::Money, refund_name(refund_id), what, Some(at.position));
+}
+
+impl Refunds {
+    pub(super) fn take_order(
+        &mut self,
+        name: &str,
+        data: &[u8],
+        at: Moment,
+        payments: &mut Payments,
+        findings: &mut Findings,
+    ) -> Result<(), Rejection> {
+        match name {
+            orders::RefundRequested::NAME => self.ask(decode(data)?, at, findings)?,
+            orders::OrderRefunded::NAME => {
+                let orders::OrderRefunded { refund_id, amount, lines, return_shares, .. } = decode(data)?;
+                let said = Said { amount, lines: lines_from_wire(&lines)?, return_shares };
+                self.give_back(RefundId::parse(&refund_id)?, &said, Whole::Yes, at, payments, findings);
+            }
+            orders::OrderPartiallyRefunded::NAME => {
+                let orders::OrderPartiallyRefunded { refund_id, amount, lines, return_shares, .. } = decode(data)?;
+                let said = Said { amount, lines: lines_from_wire(&lines)?, return_shares };
+                self.give_back(RefundId::parse(&refund_id)?, &said, Whole::No, at, payments, findings);
+            }
+            orders::RefundAbandoned::NAME => {
+                let refund_id = RefundId::parse(&decode::<orders::RefundAbandoned>(data)?.refund_id)?;
+                match self.refunds.get_mut(&refund_id) {
+                    Some(refund) if refund.answer == Answer::Open && refund.standing == Standing::Rejected => {
+                        refund.answer = Answer::Abandoned;
+                        refund.since = at;
+                    }
+                    Some(_) | None => {
+                        wrong(refund_id, "it was given up although it was not refused".to_owned(), at, findings);
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, event: orders::RefundRequested, at: Moment, findings: &mut Findings) -> Result<(), Rejection> {
+        let refund_id = RefundId::parse(&event.refund_id)?;
+        let refund = Refund {
+            payment_id: PaymentId::parse(&event.payment_id)?,
+            order_id: HoldKey::parse(&event.order_id, event.attempt)?.order_id,
+            amount: event.amount,
+            lines: lines_from_wire(&event.lines)?,
+            return_shares: event.return_shares,
+            standing: Standing::Asked,
+            answer: Answer::Open,
+            since: at,
+            by_hand: false,
+            provider: String::new(),
+            stock_returned: false,
+            shares_returned: false,
+        };
+        if self.refunds.insert(refund_id, refund).is_some() {
+            wrong(refund_id, "it was asked for twice".to_owned(), at, findings);
+        }
+        Ok(())
+    }
+
+    fn give_back(
+        &mut self,
+        refund_id: RefundId,
+        said: &Said,
+        whole: Whole,
+        at: Moment,
+        payments: &mut Payments,
+        findings: &mut Findings,
+    ) {
+        let Some(refund) = self.refunds.get_mut(&refund_id) else {
+            return wrong(refund_id, "it was given back although nobody asked for it".to_owned(), at, findings);
+        };
+        if refund.answer == Answer::Refunded {
+            return wrong(refund_id, "its order counts it as given back twice".to_owned(), at, findings);
+        }
+        // A refund that was reversed went back once, and its order has only heard of that.
+        if !matches!(refund.standing, Standing::Refunded | Standing::Reversed) {
+            wrong(refund_id, "its order counts it as given back before it was".to_owned(), at, findings);
+        }
+        if refund.amount != said.amount || refund.lines != said.lines || refund.return_shares != said.return_shares {
+            wrong(refund_id, "something else was given back than was asked for".to_owned(), at, findings);
+        }
+        refund.answer = Answer::Refunded;
+        refund.since = at;
+        let (minor, payment_id) = (refund.minor(), refund.payment_id);
+        payments.change(payment_id, at, findings, |payment| payment.given_back += minor);
+        let left =
+            payments.payments.get(&payment_id).map_or(0, |payment| payment.captured_minor() - payment.given_back);
+        if (left == 0) != (whole == Whole::Yes) {
+            let what = format!("{left} of its payment is left, which its order tells otherwise");
+            wrong(refund_id, what, at, findings);
+        }
+    }
+
+    pub(super) fn take_payment(
+        &mut self,
+        name: &str,
+        data: &[u8],
+        at: Moment,
+        books: &mut Payments,
+        findings: &mut Findings,
+    ) -> Result<(), Rejection> {
+        match name {
+            payments::PaymentRefunding::NAME => {
+                let event: payments::PaymentRefunding = decode(data)?;
+                let refund_id = RefundId::parse(&event.refund_id)?;
+                self.step(refund_id, event.amount.as_ref(), Standing::UnderWay, at, books, findings);
+                if let Some(refund) = self.refunds.get_mut(&refund_id) {
+                    refund.provider = event.provider;
+                }
+            }
+            payments::PaymentRefunded::NAME => {
+                let payments::PaymentRefunded { refund_id, amount, .. } = decode(data)?;
+                let refund_id = RefundId::parse(&refund_id)?;
+                self.step(refund_id, amount.as_ref(), Standing::Refunded, at, books, findings);
+            }
+            payments::RefundRejected::NAME => {
+                let payments::RefundRejected { refund_id, amount, .. } = decode(data)?;
+                let refund_id = RefundId::parse(&refund_id)?;
+                self.step(refund_id, amount.as_ref(), Standing::Rejected, at, books, findings);
+            }
+            payments::RefundOutcomeUnknown::NAME => {
+                let payments::RefundOutcomeUnknown { refund_id, .. } = decode(data)?;
+                self.step(RefundId::parse(&refund_id)?, None, Standing::Unknown, at, books, findings);
+            }
+            payments::RefundReversed::NAME => {
+                let payments::RefundReversed { refund_id, amount, .. } = decode(data)?;
+                let refund_id = RefundId::parse(&refund_id)?;
+                self.step(refund_id, amount.as_ref(), Standing::Reversed, at, books, findings);
+            }
+            payments::RefundResolved::NAME => {
+                let event: payments::RefundResolved = decode(data)?;
+                let refunded = event.resolution() == payments::RefundResolution::Refunded;
+                if let Some(refund) = self.refunds.get_mut(&RefundId::parse(&event.refund_id)?) {
+                    refund.by_hand = refunded;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Brings a refund to another standing, and its money with it. `amount`: as the event says it, if it does.
+    fn step(
+        &mut self,
+        refund_id: RefundId,
+        amount: Option<&Money>,
+        next: Standing,
+        at: Moment,
+        books: &mut Payments,
+        findings: &mut Findings,
+    ) {
+        let Some(refund) = self.refunds.get_mut(&refund_id) else {
+            return wrong(refund_id, format!("it is {next:?} although no order asked for it"), at, findings);
+        };
+        if !refund.standing.leads_to(next) {
+            wrong(refund_id, format!("it is {next:?} although it is {:?}", refund.standing), at, findings);
+        }
+        if amount.is_some() && amount != refund.amount.as_ref() {
+            wrong(refund_id, "it is of another amount than was asked for".to_owned(), at, findings);
+        }
+        let (before, after) = (refund.standing.money(refund.minor()), next.money(refund.minor()));
+        refund.standing = next;
+        refund.since = at;
+        let change = |payment: &mut Payment| {
+            payment.refunded += after.0 - before.0;
+            payment.promised += after.1 - before.1;
+        };
+        // Of a payment that there is not, nothing can go back, and refusing that is right.
+        if before != after {
+            books.change(refund.payment_id, at, findings, change);
+        }
+    }
+
+    /// Stock or shares came back with a refund.
+    pub(super) fn take_return(
+        &mut self,
+        name: &str,
+        data: &[u8],
+        at: Moment,
+        findings: &mut Findings,
+    ) -> Result<(), Rejection> {
+        let (refund_id, lines) = match name {
+            inventory::StockReturned::NAME => {
+                let inventory::StockReturned { refund_id, lines, .. } = decode(data)?;
+                (refund_id, Some(lines_from_wire(&lines)?))
+            }
+            rounds::SharesReturned::NAME => (decode::<rounds::SharesReturned>(data)?.refund_id, None),
+            _ => return Ok(()),
+        };
+        let refund_id = RefundId::parse(&refund_id)?;
+        match self.refunds.get_mut(&refund_id) {
+            Some(refund) if refund.answer == Answer::Refunded => {
+                let is_right = match &lines {
+                    Some(lines) => *lines == refund.lines && !std::mem::replace(&mut refund.stock_returned, true),
+                    None => refund.return_shares && !std::mem::replace(&mut refund.shares_returned, true),
+                };
+                if !is_right {
+                    wrong(refund_id, "something else came back than was refunded, or twice".to_owned(), at, findings);
+                }
+            }
+            Some(_) | None => {
+                wrong(refund_id, "something came back with it although it was not given back".to_owned(), at, findings);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What its order says was given back.
+struct Said {
+    amount: Option<Money>,
+    lines: Lines,
+    return_shares: bool,
+}
+
+/// Whether all of the payment is given back with it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whole {
+    Yes,
+    No,
+}

@@ -1,0 +1,237 @@
+//! What the tables say, against the ledger and against each other: a fault in a service's own rules makes its fold and its
+//! rows agree on what is wrong, and shows here.
+
+use anyhow::{Context, Result};
+use domain::{HoldKey, OrderId, PaymentId, RoundId, Sku};
+use futures::{TryStreamExt, future};
+use sqlx::{PgConnection, Row, postgres::PgRow};
+use uuid::Uuid;
+
+use super::{
+    ledger::{Ledger, money::payment_name, orders::Phase, shares_name, stock_name},
+    report::{Check, Findings},
+};
+
+pub(super) mod provider;
+
+/// Compares every table whose figures the ledger knows.
+pub(super) async fn check(connection: &mut PgConnection, ledger: &Ledger, findings: &mut Findings) -> Result<()> {
+    stock(connection, ledger, findings).await.context("reading inventory.stock")?;
+    stock_holds(connection, ledger, findings).await.context("reading inventory.holds")?;
+    rounds(connection, ledger, findings).await.context("reading rounds.rounds")?;
+    share_holds(connection, ledger, findings).await.context("reading rounds.holds")?;
+    payments(connection, ledger, findings).await.context("reading payments.payments")?;
+    orders(connection, ledger, findings).await.context("reading orders.orders")?;
+    timers(connection, findings).await.context("reading the timers")
+}
+
+/// Figures by name: as a table has them, and as the ledger does.
+struct Figures {
+    check: Check,
+    subject: String,
+    told: Vec<(&'static str, i128, i128)>,
+}
+
+impl Figures {
+    const fn new(check: Check, subject: String) -> Self {
+        Self { check, subject, told: Vec::new() }
+    }
+
+    fn figure(mut self, name: &'static str, row: i64, ledger: i128) -> Self {
+        self.told.push((name, i128::from(row), ledger));
+        self
+    }
+
+    fn tell(self, findings: &mut Findings) {
+        for (name, row, ledger) in self.told {
+            if row != ledger {
+                let what = format!("{name} is {row} in the table and {ledger} by the events themselves");
+                findings.add(self.check, &self.subject, what, None);
+            }
+        }
+    }
+}
+
+/// Gives each row to `look`, one at a time: tables may be large.
+async fn each(
+    connection: &mut PgConnection,
+    query: &'static str,
+    mut look: impl FnMut(PgRow) -> Result<(), sqlx::Error>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(query).fetch(connection).try_for_each(|row| future::ready(look(row))).await
+}
+
+async fn stock(connection: &mut PgConnection, ledger: &Ledger, findings: &mut Findings) -> Result<(), sqlx::Error> {
+    let query = "select s.sku, s.received, s.adjusted, s.committed, s.returned, s.on_hand, s.held,
+            coalesce(h.held, 0)::int8 as held_by_holds
+        from inventory.stock s left join (
+            select line.key as sku, sum(line.value::int8) as held
+            from inventory.holds, jsonb_each_text(lines) as line where status = 'held' group by line.key
+        ) h on h.sku = s.sku";
+    each(connection, query, |row| {
+        let sku: String = row.try_get("sku")?;
+        // Without one, the fold has told of it already.
+        let book = Sku::parse(&sku).ok().and_then(|sku| ledger.stock.products.get(&sku)).copied().unwrap_or_default();
+        let held: i64 = row.try_get("held")?;
+        Figures::new(Check::Stock, format!("product-{sku}"))
+            .figure("received", row.try_get("received")?, book.received)
+            .figure("adjusted", row.try_get("adjusted")?, book.adjusted)
+            .figure("committed", row.try_get("committed")?, book.committed)
+            .figure("returned", row.try_get("returned")?, book.returned)
+            .figure("on hand", row.try_get("on_hand")?, book.on_hand())
+            .figure("held", held, book.held)
+            .figure("held by all open holds", row.try_get("held_by_holds")?, book.held)
+            .tell(findings);
+        Ok(())
+    })
+    .await
+}
+
+fn key(row: &PgRow) -> Result<HoldKey, sqlx::Error> {
+    Ok(HoldKey { order_id: OrderId(row.try_get("order_id")?), attempt: row.try_get("attempt")? })
+}
+
+/// A hold's status as its table has it, against the ledger's.
+fn hold_status(subject: String, row: &str, ledger: Option<domain::hold::Status>, findings: &mut Findings) {
+    let ledger = ledger.map_or("unknown", domain::hold::Status::as_str);
+    if row != ledger {
+        let what = format!("it is {row} in the table and {ledger} by the events themselves");
+        findings.add(Check::Holds, subject, what, None);
+    }
+}
+
+async fn stock_holds(
+    connection: &mut PgConnection,
+    ledger: &Ledger,
+    findings: &mut Findings,
+) -> Result<(), sqlx::Error> {
+    each(connection, "select order_id, attempt, status from inventory.holds", |row| {
+        let key = key(&row)?;
+        hold_status(stock_name(key), row.try_get("status")?, ledger.stock.standing(key), findings);
+        Ok(())
+    })
+    .await
+}
+
+async fn rounds(connection: &mut PgConnection, ledger: &Ledger, findings: &mut Findings) -> Result<(), sqlx::Error> {
+    let query = "select r.round_id, r.total_shares, r.sold, r.held,
+            coalesce(sum(h.count) filter (where h.status = 'held'), 0)::int8 as held_by_holds,
+            coalesce(sum(h.count) filter (where h.status = 'committed' and h.returned_by is null), 0)::int8 as sold_by_holds
+        from rounds.rounds r left join rounds.holds h using (round_id) group by r.round_id";
+    each(connection, query, |row| {
+        let round_id = RoundId(row.try_get("round_id")?);
+        let book = ledger.shares.rounds.get(&round_id).copied().unwrap_or_default();
+        Figures::new(Check::Shares, format!("round-{round_id}"))
+            .figure("the total", row.try_get("total_shares")?, book.total)
+            .figure("sold", row.try_get("sold")?, book.sold)
+            .figure("sold by all holds", row.try_get("sold_by_holds")?, book.sold)
+            .figure("held", row.try_get("held")?, book.held)
+            .figure("held by all open holds", row.try_get("held_by_holds")?, book.held)
+            .tell(findings);
+        Ok(())
+    })
+    .await
+}
+
+async fn share_holds(
+    connection: &mut PgConnection,
+    ledger: &Ledger,
+    findings: &mut Findings,
+) -> Result<(), sqlx::Error> {
+    each(connection, "select order_id, attempt, status from rounds.holds", |row| {
+        let key = key(&row)?;
+        hold_status(shares_name(key), row.try_get("status")?, ledger.shares.standing(key), findings);
+        Ok(())
+    })
+    .await
+}
+
+async fn payments(connection: &mut PgConnection, ledger: &Ledger, findings: &mut Findings) -> Result<(), sqlx::Error> {
+    let query = "select payment_id, captured_minor, refunding_minor, refunded_minor from payments.payments";
+    each(connection, query, |row| {
+        let payment_id = PaymentId(row.try_get("payment_id")?);
+        let book = ledger.payments.payments.get(&payment_id);
+        let figure = |of: Option<i128>| of.unwrap_or(0);
+        Figures::new(Check::Money, payment_name(payment_id))
+            .figure("captured", row.try_get("captured_minor")?, figure(book.map(|book| book.captured_minor())))
+            .figure("promised to refunds", row.try_get("refunding_minor")?, figure(book.map(|book| book.promised)))
+            .figure("refunded", row.try_get("refunded_minor")?, figure(book.map(|book| book.refunded)))
+            .tell(findings);
+        Ok(())
+    })
+    .await
+}
+
+async fn orders(connection: &mut PgConnection, ledger: &Ledger, findings: &mut Findings) -> Result<(), sqlx::Error> {
+    let query = "select order_id, attempt, status, released, captured_minor, refunded_minor from orders.orders";
+    each(connection, query, |row| {
+        let order_id = OrderId(row.try_get("order_id")?);
+        let Some(book) = ledger.orders.orders.get(&order_id) else { return Ok(()) };
+        let (subject, status) = (format!("order-{order_id}"), row.try_get::<String, _>("status")?);
+        let fits = match status.as_str() {
+            "pending" | "reserved" => book.phase == Phase::Open,
+            "expired" | "cancelled" | "rejected" => book.phase == Phase::Closed,
+            _ => book.phase == Phase::Paid,
+        };
+        if !fits || row.try_get::<bool, _>("released")? != (book.released && book.phase == Phase::Closed) {
+            let what = format!("it is {status} in the table, and {:?} by the events themselves", book.phase);
+            findings.add(Check::Orders, &subject, what, Some(book.since.position));
+        }
+        let payment = book.paid_by.and_then(|payment_id| ledger.payments.payments.get(&payment_id));
+        Figures::new(Check::Orders, subject)
+            .figure("the attempt", i64::from(row.try_get::<i32, _>("attempt")?), book.attempt.into())
+            .figure("captured", row.try_get("captured_minor")?, payment.map_or(0, |payment| payment.captured_minor()))
+            .figure("refunded", row.try_get("refunded_minor")?, payment.map_or(0, |payment| payment.given_back))
+            .tell(findings);
+        Ok(())
+    })
+    .await
+}
+
+/// Whatever must end by itself has a timer, or it would never end.
+async fn timers(connection: &mut PgConnection, findings: &mut Findings) -> Result<(), sqlx::Error> {
+    let query = "select 'order-' || o.order_id as stream, o.expires_at is not distinct from t.due_at as has_timer
+        from orders.orders o left join orders.timers t on t.stream = 'order-' || o.order_id and t.due_at = o.expires_at
+        where o.status in ('pending', 'reserved') and o.expires_at is not null
+        union all
+        select 'round-' || r.round_id, exists (select from rounds.timers t where t.stream = 'round-' || r.round_id)
+        from rounds.rounds r
+        where r.status = 'open' or r.status in ('closed', 'cancelled') and r.sold > r.refunding";
+    let mut checked = 0;
+    each(connection, query, |row| {
+        checked += 1;
+        if !row.try_get::<bool, _>("has_timer")? {
+            let what = "it has no timer, so it would never end by itself".to_owned();
+            findings.add(Check::Timers, row.try_get::<String, _>("stream")?, what, None);
+        }
+        Ok(())
+    })
+    .await?;
+    findings.checked(Check::Timers, checked);
+    Ok(())
+}
+
+/// How many messages lie aside because no service could handle them.
+pub(super) async fn dead_letters(connection: &mut PgConnection) -> Result<i64> {
+    let query = "select (select count(*) from orders.dead_letters) + (select count(*) from inventory.dead_letters)
+        + (select count(*) from rounds.dead_letters) + (select count(*) from payments.dead_letters)";
+    sqlx::query_scalar(query).fetch_one(connection).await.context("counting the dead letters")
+}
+
+/// Names the events at these positions.
+pub(super) async fn events_at(
+    connection: &mut PgConnection,
+    positions: Vec<i64>,
+) -> Result<Vec<super::report::EventName>> {
+    let query = "select position, stream, version, type, event_id from log.events where position = any($1)";
+    let rows: Vec<(i64, String, i64, String, Uuid)> =
+        sqlx::query_as(query).bind(positions).fetch_all(connection).await.context("naming events")?;
+    let name = |(position, stream, version, message_type, event_id)| super::report::EventName {
+        position,
+        stream,
+        version,
+        message_type,
+        event_id,
+    };
+    Ok(rows.into_iter().map(name).collect())
+}
