@@ -10,7 +10,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use domain::{Refusal, Rejection, Timestamp};
+use domain::{PaymentId, Refusal, Rejection, Timestamp};
 use runtime::service::{Claimed, Effect, Record, Service, Verdict};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -120,6 +120,11 @@ impl<P: Provider> Service for Payments<P> {
 
     fn describe(world: &World) -> BTreeMap<String, String> {
         world.payments.iter().map(|(id, payment)| (event::stream(*id), format!("{payment:?}"))).collect()
+    }
+
+    fn describe_row(world: &World, name: &str) -> Option<String> {
+        let payment_id = PaymentId::parse(name.strip_prefix("payment-")?).ok()?;
+        world.payments.get(&payment_id).map(|payment| format!("{payment:?}"))
     }
 
     fn rows_of(event: &Event) -> Vec<String> {
