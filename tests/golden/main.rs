@@ -13,15 +13,12 @@ use serde_json::{Map, Value, json};
 fn event_types() -> BTreeSet<String> {
     let commands: Vec<&str> = [orders::Orders::COMMANDS, inventory::Inventory::COMMANDS, rounds::Rounds::COMMANDS]
         .into_iter()
-        .chain([payments::Payments::COMMANDS])
+        .chain([<payments::Payments>::COMMANDS])
         .flatten()
         .copied()
         .collect();
-    let parts = [
-        "holdfast.orders.v1.OrderLine",
-        "holdfast.orders.v1.SharePurchase",
-        "holdfast.rounds.v1.RoundParticipant",
-    ];
+    let parts =
+        ["holdfast.orders.v1.OrderLine", "holdfast.orders.v1.SharePurchase", "holdfast.rounds.v1.RoundParticipant"];
     proto::message_types()
         .into_iter()
         .filter(|name| !name.starts_with("holdfast.common.") || name.ends_with(".CommandRejected"))
@@ -40,7 +37,7 @@ fn decodes(message_type: &str, data: &[u8]) -> Result<(), String> {
         Some("orders") => orders::Orders::event(message_type, data).map(drop).map_err(words),
         Some("inventory") => inventory::Inventory::event(message_type, data).map(drop).map_err(words),
         Some("rounds") => rounds::Rounds::event(message_type, data).map(drop).map_err(words),
-        Some("payments") => payments::Payments::event(message_type, data).map(drop).map_err(words),
+        Some("payments") => <payments::Payments>::event(message_type, data).map(drop).map_err(words),
         _ => proto::to_json(message_type, data).map(drop).map_err(|error| error.to_string()),
     }
 }
@@ -83,6 +80,10 @@ fn sample(message_type: &str) -> Value {
         ("expiresAt", json!("2026-01-02T03:34:05.678901Z")),
         ("dueAt", json!("2026-01-02T03:34:05.678901Z")),
         ("closesAt", json!("2026-02-02T03:34:05.678901Z")),
+        ("closedAt", json!("2026-01-02T03:34:05.678901Z")),
+        ("cancelledAt", json!("2026-01-02T03:34:05.678901Z")),
+        ("nextBatchAt", json!("2026-01-02T03:34:05.688901Z")),
+        ("paymentReference", json!("pi-1")),
         ("deadline", json!("2026-01-02T03:39:05.678901Z")),
         ("latePaymentPolicy", json!("LATE_PAYMENT_POLICY_REHOLD")),
         ("paymentMethod", json!("sandbox:succeed")),

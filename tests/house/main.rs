@@ -36,8 +36,23 @@ fn may_do_io(path: &Path) -> bool {
 #[test]
 fn pure_files_know_no_io_no_clock_no_chance() {
     let forbidden = [
-        "sqlx", "tokio", "async_nats", "async fn", "std::fs", "std::net", "std::env", "std::io", "std::thread",
-        "SystemTime", "Instant::now", "now_utc", "new_v4", "now_v7", "rand::", "tracing", "clock::",
+        "sqlx",
+        "tokio",
+        "async_nats",
+        "async fn",
+        "std::fs",
+        "std::net",
+        "std::env",
+        "std::io",
+        "std::thread",
+        "SystemTime",
+        "Instant::now",
+        "now_utc",
+        "new_v4",
+        "now_v7",
+        "rand::",
+        "tracing",
+        "clock::",
     ];
     let mut breaches = Vec::new();
     for service in proto::SERVICES {

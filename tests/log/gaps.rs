@@ -16,7 +16,7 @@ use cli::{
     servers::{Postgres, SUPERUSER, scratch_dir},
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use runtime::{event_store::read_page, gap::GapTracker};
+use runtime::event_store::{Follower, read_page};
 use sqlx::{Connection, PgConnection};
 
 const WRITERS: u64 = 4;
@@ -41,8 +41,9 @@ async fn a_reader_without_gap_detection_loses_events_and_ours_does_not() {
 
     let stop = Arc::new(AtomicBool::new(false));
     let writers: Vec<_> = (0..WRITERS).map(|seed| tokio::spawn(write(url.clone(), seed, Arc::clone(&stop)))).collect();
-    let naive = tokio::spawn(read(url.clone(), false, Arc::clone(&stop)));
-    let ours = tokio::spawn(read(url.clone(), true, Arc::clone(&stop)));
+    let written_all = Arc::new(AtomicBool::new(false));
+    let naive = tokio::spawn(read(url.clone(), false, Arc::clone(&written_all)));
+    let ours = tokio::spawn(read(url.clone(), true, Arc::clone(&written_all)));
     // Writes until the naive reader is bound to have met a gap: counted in events, not in time.
     let enough = cli::servers::wait_until(Duration::from_secs(60), || async {
         let mut connection = PgConnection::connect(&url).await?;
@@ -54,6 +55,7 @@ async fn a_reader_without_gap_detection_loses_events_and_ours_does_not() {
     for writer in writers {
         writer.await.unwrap();
     }
+    written_all.store(true, Ordering::SeqCst);
     let (naive, ours) = (naive.await.unwrap(), ours.await.unwrap());
 
     let written: i64 = sqlx::query_scalar("select count(*) from log.events").fetch_one(&mut admin).await.unwrap();
@@ -107,27 +109,29 @@ struct Seen {
     out_of_order: usize,
 }
 
-/// Follows the log until the writers have stopped and nothing is left.
-async fn read(url: String, detect: bool, stop: Arc<AtomicBool>) -> Seen {
+/// Follows the log until all is written and nothing is left.
+async fn read(url: String, detect: bool, written_all: Arc<AtomicBool>) -> Seen {
     let mut connection = PgConnection::connect(&url).await.unwrap();
-    let mut gaps = GapTracker::default();
+    let mut follower = Follower::after(0);
     let mut seen = Seen::default();
     let (mut checkpoint, mut deadline) = (0, None);
     loop {
-        let stopped = stop.load(Ordering::SeqCst);
-        let page = read_page(&mut connection, checkpoint, 1_000).await.unwrap();
-        let positions: Vec<i64> = page.events.iter().map(|event| event.position).collect();
-        let taken = if detect { gaps.admit(checkpoint, &positions, page.snapshot) } else { positions.len() };
-        for event in page.events.iter().take(taken) {
+        let written_all = written_all.load(Ordering::SeqCst);
+        let events = if detect {
+            follower.next(&mut connection, 1_000).await.unwrap().0
+        } else {
+            read_page(&mut connection, checkpoint, 1_000).await.unwrap().0
+        };
+        for event in &events {
             checkpoint = event.position;
             seen.positions.insert(event.position);
             let before = seen.versions.insert(event.stream.clone(), event.version).unwrap_or(0);
             seen.out_of_order += usize::from(event.version <= before);
         }
-        if stopped && page.events.is_empty() {
+        if written_all && events.is_empty() && !follower.is_waiting() {
             return seen;
         }
-        if stopped {
+        if written_all {
             let limit = *deadline.get_or_insert_with(|| Instant::now() + Duration::from_secs(20));
             assert!(Instant::now() < limit, "the reader hangs at position {checkpoint}");
         }

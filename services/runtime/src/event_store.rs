@@ -6,7 +6,7 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::{gap::Snapshot, service::Record};
+use crate::{gap::GapTracker, service::Record};
 
 /// An event that is about to be appended.
 #[derive(Debug, Clone)]
@@ -110,35 +110,72 @@ pub(crate) async fn append(
     Ok(())
 }
 
-/// A page of the log and what its snapshot knew.
+/// Follows the log from a position on, in order, losing nothing: stops at gaps until it is known what becomes of them.
 #[derive(Debug)]
-pub struct Page {
-    /// Events in order of position.
-    pub events: Vec<Recorded>,
-    /// The snapshot they were read in.
-    pub snapshot: Snapshot,
+pub struct Follower {
+    checkpoint: i64,
+    gaps: GapTracker,
 }
 
-/// Reads a page of the log after a position, not caring for gaps: pair it with [`crate::gap::GapTracker`].
+impl Follower {
+    /// Follows from after this position.
+    #[must_use]
+    pub fn after(checkpoint: i64) -> Self {
+        Self { checkpoint, gaps: GapTracker::default() }
+    }
+
+    /// The next events, at most `limit`, and whether there may be more right behind them.
+    ///
+    /// # Errors
+    /// Postgres failed.
+    pub async fn next(
+        &mut self,
+        connection: &mut PgConnection,
+        limit: i64,
+    ) -> Result<(Vec<Recorded>, bool), sqlx::Error> {
+        let (mut events, xmin) = read_page(connection, self.checkpoint, limit).await?;
+        let positions: Vec<i64> = events.iter().map(|event| event.position).collect();
+        let taken = self.gaps.admit(self.checkpoint, &positions, xmin);
+        if self.gaps.wants_bound() {
+            let xid = sqlx::query_scalar("select pg_current_xact_id()::text::bigint").fetch_one(connection).await?;
+            self.gaps.bind(xid);
+        }
+        let more = taken == events.len() && i64::try_from(taken).unwrap_or(i64::MAX) >= limit;
+        events.truncate(taken);
+        if let Some(last) = events.last() {
+            self.checkpoint = last.position;
+        }
+        Ok((events, more))
+    }
+
+    /// Whether it waits at a gap.
+    #[must_use]
+    pub const fn is_waiting(&self) -> bool {
+        self.gaps.is_waiting()
+    }
+}
+
+/// Reads events after a position, not caring for gaps, and the `xmin` of the snapshot they were read in.
 ///
 /// # Errors
 /// Postgres failed.
-pub async fn read_page(connection: &mut PgConnection, after: i64, limit: i64) -> Result<Page, sqlx::Error> {
+pub async fn read_page(
+    connection: &mut PgConnection,
+    after: i64,
+    limit: i64,
+) -> Result<(Vec<Recorded>, i64), sqlx::Error> {
     let rows = sqlx::query(concat!(
         "select ",
         columns!(),
-        ", pg_snapshot_xmin(pg_current_snapshot())::text::bigint, pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+        ", pg_snapshot_xmin(pg_current_snapshot())::text::bigint
          from log.events where position > $1 order by position limit $2"
     ))
     .bind(after)
     .bind(limit)
     .fetch_all(connection)
     .await?;
-    let snapshot = match rows.first() {
-        Some(row) => Snapshot { xmin: row.try_get(11)?, xmax: row.try_get(12)? },
-        None => Snapshot { xmin: 0, xmax: 0 },
-    };
-    Ok(Page { events: rows.iter().map(recorded).collect::<Result<_, _>>()?, snapshot })
+    let xmin = rows.first().map_or(Ok(0), |row| row.try_get(11))?;
+    Ok((rows.iter().map(recorded).collect::<Result<_, _>>()?, xmin))
 }
 
 /// Streams the whole log in order of position. For audits: read it in a repeatable-read snapshot.

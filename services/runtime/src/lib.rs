@@ -19,7 +19,7 @@ mod batch;
 
 pub mod event_store;
 
-pub mod gap;
+mod gap;
 
 mod relay;
 

@@ -12,8 +12,7 @@ use crate::{
     clock,
     config::{self, ms},
     error::Error,
-    event_store::{Recorded, read_page},
-    gap::GapTracker,
+    event_store::{Follower, Recorded},
     message::header,
     shutdown::Shutdown,
     telemetry,
@@ -67,7 +66,7 @@ async fn lead(
     tracing::info!("this process is the relay");
     telemetry::relay_active(true);
     let mut relay =
-        Relay { connection, broker: broker.clone(), settings: settings.clone(), gaps: GapTracker::default() };
+        Relay { connection, broker: broker.clone(), settings: settings.clone(), follower: Follower::after(0) };
     relay.publish_until(shutdown).await
 }
 
@@ -80,7 +79,7 @@ struct Relay {
     connection: PgConnection,
     broker: Broker,
     settings: config::Relay,
-    gaps: GapTracker,
+    follower: Follower,
 }
 
 impl Relay {
@@ -90,6 +89,7 @@ impl Relay {
         let mut connections = self.broker.connections();
         self.broker.ensure_streams().await?;
         let mut standing = self.compare().await?;
+        self.follower = Follower::after(standing.published);
         let mut compared = Instant::now();
         let mut gap_since = None;
         while !shutdown.is_pulled() {
@@ -103,7 +103,7 @@ impl Relay {
                 compared = Instant::now();
             }
             let more = self.publish_page(&mut standing).await?;
-            let waiting = self.gaps.is_waiting();
+            let waiting = self.follower.is_waiting();
             gap_since = if waiting { gap_since.or_else(|| Some(Instant::now())) } else { None };
             telemetry::relay_gap(gap_since.map(|since| since.elapsed()).unwrap_or_default());
             if more {
@@ -124,14 +124,13 @@ impl Relay {
     /// Publishes the next page; whether there is more to publish at once.
     async fn publish_page(&mut self, standing: &mut Standing) -> Result<bool, Error> {
         let database = |what| move |error| Error::database(what, error);
-        let page = read_page(&mut self.connection, standing.published, self.settings.page_max)
+        let (events, more) = self
+            .follower
+            .next(&mut self.connection, self.settings.page_max)
             .await
             .map_err(database("reading the log"))?;
-        let positions: Vec<i64> = page.events.iter().map(|event| event.position).collect();
-        let taken = self.gaps.admit(standing.published, &positions, page.snapshot);
-        let events = page.events.get(..taken).unwrap_or_default();
         let Some(last) = events.last() else { return Ok(false) };
-        let sequence = self.publish(events, standing.stream_sequence).await?;
+        let sequence = self.publish(&events, standing.stream_sequence).await?;
         standing.published = last.position;
         standing.stream_sequence = standing.stream_sequence.max(sequence);
         sqlx::query("update log.relay set published = $1, stream_sequence = $2")
@@ -141,7 +140,7 @@ impl Relay {
             .await
             .map_err(database("noting what is published"))?;
         telemetry::relay_published(events.len(), standing.published);
-        Ok(taken == positions.len() && page.events.len() >= usize::try_from(self.settings.page_max).unwrap_or(1))
+        Ok(more)
     }
 
     /// Publishes events and waits for every acknowledgement; the highest sequence number of them.
@@ -210,7 +209,7 @@ impl Relay {
         }
         standing.stream_created = Some(created);
         standing.stream_sequence = last;
-        self.gaps = GapTracker::default();
+        self.follower = Follower::after(standing.published);
         sqlx::query("update log.relay set published = $1, stream_created = $2, stream_sequence = $3")
             .bind(standing.published)
             .bind(created)

@@ -1,0 +1,218 @@
+//! A fleet of real processes on private servers, thrown away with the test.
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use cli::{
+    fleet::{Address, Fleet, Options},
+    load::until_settled,
+    publisher::Publisher,
+    servers::scratch_dir,
+    verify::audit,
+};
+use futures::{StreamExt, TryStreamExt};
+use proto::{
+    Message, Name,
+    common::v1::CommandReply,
+    inventory::v1::{ReceiveStock, RegisterProduct},
+    rounds::v1::OpenRound,
+    well_known,
+};
+use runtime::clock;
+use sqlx::{Connection, PgConnection};
+use tempfile::TempDir;
+use tokio::sync::{Mutex, MutexGuard};
+use uuid::Uuid;
+
+use crate::{Order, is_accepted, money};
+
+/// How long anything in a test may take before the test fails.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// How often `eventually` looks.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Commands that a test has under way at once.
+const IN_FLIGHT: usize = 256;
+
+/// A fleet for one test.
+#[derive(Debug)]
+pub struct TestFleet {
+    /// Sends commands to it.
+    pub publisher: Publisher,
+    /// Where its servers are.
+    pub address: Address,
+    fleet: Mutex<Fleet>,
+    dir: TempDir,
+}
+
+impl TestFleet {
+    /// One replica of each worker.
+    pub async fn start() -> Result<Self> {
+        Self::with(1, &[]).await
+    }
+
+    /// So many replicas of each worker, with these settings.
+    pub async fn with(replicas: usize, settings: &[(&str, &str)]) -> Result<Self> {
+        let dir = scratch_dir("holdfast-test-")?;
+        let settings: BTreeMap<String, String> =
+            settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let fleet = Fleet::start(dir.path(), Options { replicas, settings }).await?;
+        let address = fleet.address();
+        let publisher = Publisher::connect(&address.broker_url, LIMIT).await?;
+        Ok(Self { publisher, address, fleet: Mutex::new(fleet), dir })
+    }
+
+    /// Its processes, to do harm to.
+    pub async fn processes(&self) -> MutexGuard<'_, Fleet> {
+        self.fleet.lock().await
+    }
+
+    /// Sends a command and waits for its answer.
+    pub async fn send<M: Message + Name>(&self, name: &str, command: &M) -> Result<CommandReply> {
+        let id = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{} {name}", M::NAME).as_bytes());
+        self.publisher.send(id, command).await
+    }
+
+    /// A product with so many pieces.
+    pub async fn stock(&self, sku: &str, quantity: i64) -> Result<()> {
+        let register = RegisterProduct { sku: sku.to_owned(), name: format!("Product {sku}") };
+        let receive = ReceiveStock { sku: sku.to_owned(), quantity, reference: String::new() };
+        accepted(&self.send(sku, &register).await?)?;
+        accepted(&self.send(sku, &receive).await?)
+    }
+
+    /// An open round with so many shares at 5.00 EUR, closing in an hour.
+    pub async fn round(&self, name: &str, total_shares: i64) -> Result<Uuid> {
+        self.round_closing(name, total_shares, Duration::from_secs(3_600)).await
+    }
+
+    /// An open round that closes after this time.
+    pub async fn round_closing(&self, name: &str, total_shares: i64, after: Duration) -> Result<Uuid> {
+        let id = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("round {name}").as_bytes());
+        let closes_at: well_known::Timestamp = (clock::now() + after).to_wire();
+        let open = OpenRound {
+            round_id: id.to_string(),
+            prize: name.to_owned(),
+            total_shares,
+            share_price: Some(money(500)),
+            closes_at: Some(closes_at),
+        };
+        accepted(&self.send(name, &open).await?)?;
+        Ok(id)
+    }
+
+    /// Places an order and waits for the answer (not for its holds).
+    pub async fn place(&self, order: &Order) -> Result<CommandReply> {
+        self.publisher.send(order.id, &order.place).await
+    }
+
+    /// Places many orders at once.
+    pub async fn place_all(&self, orders: &[Order]) -> Result<()> {
+        futures::stream::iter(orders)
+            .map(|order| async move { accepted(&self.place(order).await?) })
+            .buffer_unordered(IN_FLIGHT)
+            .try_collect::<Vec<()>>()
+            .await?;
+        Ok(())
+    }
+
+    /// Waits until nothing is under way any more.
+    pub async fn settle(&self) -> Result<()> {
+        until_settled(&self.address.database_url, LIMIT).await?;
+        Ok(())
+    }
+
+    /// Settles, folds the log, and fails on any drift.
+    pub async fn settle_and_verify(&self) -> Result<()> {
+        self.settle().await?;
+        let report = audit(&self.address.database_url).await?;
+        if !report.ok {
+            bail!("the audit found: {:#?}", report.findings);
+        }
+        Ok(())
+    }
+
+    /// A connection that may read and change everything.
+    pub async fn database(&self) -> Result<PgConnection> {
+        PgConnection::connect(&self.address.database_url).await.context("connecting to the test's database")
+    }
+
+    /// One number that a query answers.
+    pub async fn number(&self, query: &'static str) -> Result<i64> {
+        let mut connection = self.database().await?;
+        let number: Option<i64> = sqlx::query_scalar(query).fetch_one(&mut connection).await?;
+        Ok(number.unwrap_or(0))
+    }
+
+    /// Waits until a query answers this number.
+    pub async fn until(&self, query: &'static str, wanted: i64) -> Result<()> {
+        eventually(query, || async { Ok(self.number(query).await? == wanted) }).await
+    }
+
+    /// Waits until a query answers this number or more.
+    pub async fn until_at_least(&self, query: &'static str, wanted: i64) -> Result<()> {
+        eventually(query, || async { Ok(self.number(query).await? >= wanted) }).await
+    }
+
+    /// An order's status.
+    pub async fn status(&self, order: &Order) -> Result<String> {
+        let mut connection = self.database().await?;
+        let status: Option<String> = sqlx::query_scalar("select status from orders.orders where order_id = $1")
+            .bind(order.id)
+            .fetch_optional(&mut connection)
+            .await?;
+        Ok(status.unwrap_or_else(|| "unknown".to_owned()))
+    }
+
+    /// Waits until an order has a status.
+    pub async fn until_status(&self, order: &Order, status: &str) -> Result<()> {
+        eventually(&format!("{} is {status}", order.id), || async { Ok(self.status(order).await? == status) }).await
+    }
+
+    /// Short names of the events of a stream, in order.
+    pub async fn stream(&self, stream: &str) -> Result<Vec<String>> {
+        let mut connection = self.database().await?;
+        let types: Vec<String> = sqlx::query_scalar("select type from log.events where stream = $1 order by version")
+            .bind(stream)
+            .fetch_all(&mut connection)
+            .await?;
+        Ok(types.iter().map(|name| proto::short_name(name).to_owned()).collect())
+    }
+
+    /// What the workers have logged, for a test that fails.
+    #[must_use]
+    pub fn dir(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+}
+
+fn accepted(reply: &CommandReply) -> Result<()> {
+    if !is_accepted(reply) {
+        bail!("refused: {reply:?}");
+    }
+    Ok(())
+}
+
+/// Waits until it is so; fails, saying what was waited for, when it takes too long.
+pub async fn eventually<F>(what: &str, mut look: impl FnMut() -> F) -> Result<()>
+where
+    F: Future<Output = Result<bool>>,
+{
+    // An error counts as "not yet": the database may be on its way up again.
+    let mut last = String::new();
+    let deadline = Instant::now() + LIMIT;
+    while Instant::now() < deadline {
+        match look().await {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(error) => last = format!(" (last error: {error:#})"),
+        }
+        clock::sleep(LOOK_EVERY).await;
+    }
+    bail!("waited {} s in vain: {what}{last}", LIMIT.as_secs())
+}

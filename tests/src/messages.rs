@@ -1,0 +1,101 @@
+//! Commands as tests send them, and answers as tests read them.
+
+use std::time::Duration;
+
+use proto::{
+    common::v1::{CommandReply, Money, command_reply::Outcome},
+    orders::v1::{LatePaymentPolicy, OrderLine, PlaceOrder, SharePurchase},
+    well_known,
+};
+use uuid::Uuid;
+
+/// So many euro cents.
+#[must_use]
+pub fn money(cents: i64) -> Money {
+    Money { minor_units: cents, currency: "EUR".to_owned() }
+}
+
+/// An order to be placed; 30 minutes to pay and a buyer who pays at once, unless told otherwise.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// Its id.
+    pub id: Uuid,
+    /// The command that places it.
+    pub place: PlaceOrder,
+}
+
+impl Order {
+    /// An order of nothing yet. `number` makes its id, so that a test's orders are the same every time.
+    #[must_use]
+    pub fn new(number: u64) -> Self {
+        let id = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("order {number}").as_bytes());
+        let place = PlaceOrder {
+            order_id: id.to_string(),
+            customer_id: format!("customer-{number}"),
+            payment_method: "sandbox:succeed".to_owned(),
+            ..PlaceOrder::default()
+        };
+        Self { id, place }
+    }
+
+    /// Pieces of a product at 10.00 EUR.
+    #[must_use]
+    pub fn line(mut self, sku: &str, quantity: i64) -> Self {
+        self.place.lines.push(OrderLine { sku: sku.to_owned(), quantity, unit_price: Some(money(1_000)) });
+        self
+    }
+
+    /// Shares of a round at 5.00 EUR.
+    #[must_use]
+    pub fn shares(mut self, round: Uuid, count: i64) -> Self {
+        self.place.shares = Some(SharePurchase { round_id: round.to_string(), count, unit_price: Some(money(500)) });
+        self
+    }
+
+    /// How the buyer and the provider behave: the sandbox's script.
+    #[must_use]
+    pub fn pays(mut self, script: &str) -> Self {
+        self.place.payment_method = script.to_owned();
+        self
+    }
+
+    /// Time to pay.
+    #[must_use]
+    pub fn expires_after(mut self, time: Duration) -> Self {
+        let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        self.place.time_to_pay = Some(well_known::Duration { seconds, nanos: 0 });
+        self
+    }
+
+    /// Hold again when the money comes late.
+    #[must_use]
+    pub fn reholds(mut self) -> Self {
+        self.place.late_payment_policy = LatePaymentPolicy::Rehold.into();
+        self
+    }
+}
+
+/// Whether a command was accepted.
+#[must_use]
+pub fn is_accepted(reply: &CommandReply) -> bool {
+    matches!(reply.outcome, Some(Outcome::Accepted(_)))
+}
+
+/// The code of a rejection; `ACCEPTED` if there is none.
+#[must_use]
+pub fn code(reply: &CommandReply) -> &str {
+    match &reply.outcome {
+        Some(Outcome::Rejected(rejection)) => &rejection.code,
+        Some(Outcome::Accepted(_)) => "ACCEPTED",
+        None => "NO_OUTCOME",
+    }
+}
+
+/// Short names of the events that a command caused.
+#[must_use]
+pub fn events(reply: &CommandReply) -> Vec<&str> {
+    match &reply.outcome {
+        Some(Outcome::Accepted(accepted)) => accepted.events.iter().map(|name| proto::short_name(name)).collect(),
+        Some(Outcome::Rejected(_)) | None => Vec::new(),
+    }
+}
