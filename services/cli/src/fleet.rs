@@ -2,7 +2,7 @@
 //! started again one by one.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     env,
     fs::{self, File},
     path::{Path, PathBuf},
@@ -11,11 +11,13 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use futures::StreamExt;
+use runtime::broker::{COMMANDS, EVENTS};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     migrations,
-    servers::{NatsServer, Postgres, Process, SUPERUSER, Signal},
+    servers::{NatsServer, Postgres, Process, SUPERUSER, Signal, wait_until},
 };
 
 /// The database that a private fleet keeps everything in.
@@ -23,6 +25,9 @@ pub const DATABASE: &str = "holdfast";
 
 /// How long a worker may take to stop when asked.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a fleet may take to come up.
+const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// Where a fleet's servers are.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -65,6 +70,7 @@ impl Fleet {
     pub async fn start(dir: &Path, options: Options) -> Result<Self> {
         let mut fleet = Self::start_servers(dir, options).await?;
         fleet.start_workers()?;
+        fleet.ready().await?;
         Ok(fleet)
     }
 
@@ -76,6 +82,37 @@ impl Fleet {
         let server = postgres.url(SUPERUSER, "postgres");
         migrations::migrate(&server, &postgres.url(SUPERUSER, DATABASE), DATABASE).await?;
         Ok(Self { dir: dir.to_owned(), options, workers: BTreeMap::new(), nats, postgres })
+    }
+
+    /// Waits until every service takes commands and events in.
+    pub async fn ready(&self) -> Result<()> {
+        let client =
+            async_nats::connect(self.nats.url()).await.context("connecting to see whether the fleet is ready")?;
+        let jetstream = async_nats::jetstream::new(client);
+        let ready = wait_until(READY_WITHIN, || async {
+            let mut missing: BTreeSet<String> = proto::SERVICES
+                .iter()
+                .flat_map(|name| [format!("{name}-commands"), format!("{name}-events")])
+                .collect();
+            for stream in [COMMANDS, EVENTS] {
+                let Ok(stream) = jetstream.get_stream_no_info(stream).await else { return Ok(None) };
+                let mut names = stream.consumer_names();
+                while let Some(Ok(name)) = names.next().await {
+                    missing.remove(&name);
+                }
+            }
+            if let Some((service, replica, code)) = self.ended_workers().first() {
+                bail!("worker {service}-{replica} ended at once (exit code {code:?}); see its log");
+            }
+            Ok(missing.is_empty().then_some(()))
+        });
+        ready.await?.with_context(|| {
+            format!(
+                "the fleet was not ready after {} s; see the logs in {}",
+                READY_WITHIN.as_secs(),
+                self.dir.display()
+            )
+        })
     }
 
     /// Where its servers are.
@@ -141,7 +178,10 @@ impl Fleet {
     /// Workers that have ended although nobody asked them to: name, replica, exit code.
     pub fn ended_workers(&self) -> Vec<(String, usize, Option<i32>)> {
         let ended = |process: &Process| process.exited().map(|status| status.code());
-        self.workers.iter().filter_map(|((name, replica), process)| Some((name.clone(), *replica, ended(process)?))).collect()
+        self.workers
+            .iter()
+            .filter_map(|((name, replica), process)| Some((name.clone(), *replica, ended(process)?)))
+            .collect()
     }
 
     /// Stops workers first, then the servers.
