@@ -46,7 +46,7 @@ create table orders.orders (
     constraint paid_states_are_paid check
         ((status in ('paid', 'refunding', 'partially_refunded', 'refunded')) = (captured_minor > 0)),
     constraint only_closed_is_released check (not released or status in ('expired', 'cancelled', 'rejected')),
-    constraint stock_for_lines check ((stock_hold is null) = (lines = '[]')),
+    constraint asks_for_something check (num_nonnulls(stock_hold, shares_hold) > 0),
     constraint shares_of_a_round check (num_nulls(shares_hold, round_id, share_count, share_price_minor) in (0, 4))
 )
 -- Room for updates in place. No index on what changes: the timers table knows what is due.

@@ -97,9 +97,23 @@ impl Town {
 
     fn publish(&mut self, events: Vec<Event>) {
         for event in events {
+            if let Event::OrderReleased { key } = event {
+                self.audit_receipt(key);
+            }
             for neighbour in [Neighbour::Inventory, Neighbour::Rounds, Neighbour::Payments] {
                 self.letters.push(Letter::To(neighbour, event.clone()));
             }
+        }
+    }
+
+    /// When the receipt is written, nothing is held, and nothing will be: every owner has its word, or its tombstone.
+    fn audit_receipt(&self, key: HoldKey) {
+        for resource in self.fleet.world.orders.get(&key.order_id).unwrap().asked() {
+            let hold = self.holds.get(&(key, resource));
+            assert!(
+                matches!(hold, Some(hold::Status::Released | hold::Status::Refused)),
+                "{key} {resource:?} {hold:?}"
+            );
         }
     }
 
