@@ -110,6 +110,10 @@ fn every_file_says_what_it_owns() {
 fn the_log_is_changed_by_no_statement() {
     let mut breaches = Vec::new();
     for (path, text) in sources("services") {
+        // Tests try it, to see it refused or found out.
+        if path.ends_with("tests.rs") {
+            continue;
+        }
         let text = text.to_lowercase();
         for statement in ["update log.events", "delete from log.events", "truncate log.events"] {
             if text.contains(statement) {
