@@ -206,16 +206,24 @@ impl Worker {
 
     async fn turn<S: Service>(&mut self, mut outcomes: mpsc::Receiver<Job<S::Command>>) {
         let mut shutdown = self.context.shutdown.clone();
+        // What is due goes first, and then whatever else there is: neither starves the other.
+        let mut timers_went = false;
         while !shutdown.is_pulled() {
             self.health.turned();
             let wait = self.until_timers();
-            let turn = tokio::select! {
-                biased;
-                () = shutdown.pulled() => Turn::Stop,
-                () = clock::sleep(wait) => Turn::Timers,
-                Some(outcome) = outcomes.recv() => Turn::Outcome(Box::new(outcome)),
-                messages = tokio::task::unconstrained(self.consumer.next_batch()) => Turn::Messages(messages),
+            // Not left to the sleep alone: it is never over at its first look, and with messages always there it has no second.
+            let turn = if wait.is_zero() && !timers_went {
+                Turn::Timers
+            } else {
+                tokio::select! {
+                    biased;
+                    () = shutdown.pulled() => Turn::Stop,
+                    () = clock::sleep(wait) => Turn::Timers,
+                    Some(outcome) = outcomes.recv() => Turn::Outcome(Box::new(outcome)),
+                    messages = tokio::task::unconstrained(self.consumer.next_batch()) => Turn::Messages(messages),
+                }
             };
+            timers_went = matches!(turn, Turn::Timers);
             let went_on = match turn {
                 Turn::Stop => break,
                 Turn::Timers => self.settle_timers::<S>().await,
