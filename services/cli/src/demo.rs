@@ -1,16 +1,243 @@
-//! placeholder
+//! `holdfast demo`: thousands of orders through a private fleet, a worker killed on the way, and the proof that nothing was lost.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use domain::Timestamp;
+use runtime::clock;
+use sqlx::PgPool;
+use time::OffsetDateTime;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    time::Instant,
+};
 
-use crate::surroundings::Surroundings;
+use crate::{
+    load::{
+        figures::{grouped, lasting},
+        mix::Mix,
+        synthetic::{self, Until},
+        venue::{Keep, Private, Venue},
+    },
+    surroundings::Surroundings,
+    verify,
+};
+
+mod report;
+
+use report::{Checks, Report, Verdict};
 
 /// Options of `holdfast demo`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(after_help = AFTER_HELP)]
+pub struct Args {
+    /// Orders to place, of 200 products and 20 rounds.
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    orders: u64,
+    /// What the orders are, and which worker is killed, follows from it.
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    seed: u64,
+    /// Orders a second. More than this machine can take shows what the fleet does with a backlog.
+    #[arg(long, value_name = "R", default_value_t = 400, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    rate: u64,
+    /// Keep the fleet's data and logs in this directory, which must be empty.
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+}
 
-/// Runs the command.
-pub async fn run(_args: Args, _surroundings: &Surroundings) -> Result<ExitCode> {
-    bail!("being written")
+const AFTER_HELP: &str = "\
+With --json one object is printed. Its counts of orders are by how they ended, so that
+paid + refunded + expired + cancelled + rejected = orders:
+  paid       paid, and nothing given back
+  refunded   paid, and all of the money (or some: refunded_in_part) given back
+  expired    not paid in time (late_payments_refunded: paid later, and given back)
+  cancelled  by the buyer, or because the payment was declined (declined)
+  rejected   there was not enough stock, or not enough shares
+settled_seconds runs from the first order until nothing is left to do. verify is \"ok\" or what is wrong.
+
+Exit code 0: every order ended as it should, nothing was set aside, no worker died but the one that was killed, and verify
+found nothing. Otherwise 1, and the fleet's data and logs stay where they are.";
+
+const PRODUCTS: u64 = 200;
+const ROUNDS: u64 = 20;
+
+/// How long the killed worker stays away.
+const AWAY: Duration = Duration::from_secs(1);
+
+/// What verify finds wrong, at most.
+const FINDINGS_SHOWN: usize = 20;
+
+/// How often to look whether it works again.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// What was done to a worker, and how it took it.
+#[derive(Debug, Clone)]
+pub struct Killed {
+    /// Which.
+    pub worker: &'static str,
+    /// How many orders were placed by then.
+    pub after_orders: u64,
+    /// From the kill to its start.
+    pub away: Duration,
+    /// From its start to its next event, if it had anything to do any more.
+    pub working_after: Option<Duration>,
+}
+
+/// Runs the demo.
+pub async fn run(args: Args, surroundings: &Surroundings) -> Result<ExitCode> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        shown = show(args, surroundings.json) => shown,
+        // Dropping what runs ends it and removes its directory.
+        _ = interrupt.recv() => bail!("interrupted"),
+        _ = terminate.recv() => bail!("terminated"),
+    }
+}
+
+async fn show(args: Args, json: bool) -> Result<ExitCode> {
+    let Args { orders, seed, rate, keep } = args;
+    let mix = Mix::new(seed, orders, PRODUCTS, ROUNDS);
+    let say = |text: String| {
+        if !json {
+            println!("{text}")
+        }
+    };
+    say(format!(
+        "Starting Postgres, nats-server and four workers of its own; {} orders, seed {seed}.",
+        grouped(orders)
+    ));
+    let begun = Instant::now();
+    let mut venue = Venue::private(keep).await?;
+    let private = venue.private.as_mut().context("the fleet is private")?;
+    say(format!("The fleet is up in {} after {}.", private.dir.display(), lasting(begun.elapsed())));
+    let options = synthetic::Options { rate: Some(rate), until: Until::AllIsSettled, json };
+    let report = experience(&mut venue, &mix, seed, &options).await;
+    let is_well = report.as_ref().is_ok_and(|report| report.checks.all_hold());
+    let left = venue.leave(if is_well { Keep::No } else { Keep::Yes }).await?;
+    if let Some(dir) = &left {
+        eprintln!("The fleet's data and logs are in {}.", dir.display());
+    }
+    let report = report?;
+    if json {
+        println!("{}", report.json());
+    } else {
+        println!("\n{}", report.text());
+    }
+    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The run, with a worker killed in the middle of it, and the checks.
+async fn experience(venue: &mut Venue, mix: &Mix, seed: u64, options: &synthetic::Options) -> Result<Report> {
+    let mut private = venue.private.take().context("the fleet is private")?;
+    let (tell, placed) = watch::channel(0);
+    let lived = async {
+        let run = synthetic::run(venue, mix, options, |count| {
+            tell.send_replace(count);
+        });
+        let run = run.await;
+        drop(tell);
+        run
+    };
+    let (run, killed) = tokio::join!(lived, kill(&mut private, &venue.pool, mix, seed, placed));
+    let ended = private.fleet.ended_workers();
+    venue.private = Some(private);
+    let (run, killed) = (run?, killed?);
+    let checks = Checks {
+        as_told: run.is_as_told(),
+        ended: ended
+            .into_iter()
+            .map(|(worker, replica, code)| format!("{worker}-{replica} (exit code {code:?})"))
+            .collect(),
+        dead_letters: dead_letters(&venue.pool).await?,
+        verdict: verify(&venue.address.database_url).await?,
+    };
+    let rounds = rounds(&venue.pool).await?;
+    Ok(Report { seed, run, killed, checks, rounds })
+}
+
+/// When half of the orders are placed, ends one worker without warning, and starts it again a moment later.
+async fn kill(
+    private: &mut Private,
+    pool: &PgPool,
+    mix: &Mix,
+    seed: u64,
+    mut placed: watch::Receiver<u64>,
+) -> Result<Option<Killed>> {
+    let services = proto::SERVICES;
+    let victim = usize::try_from(seed % u64::try_from(services.len())?)?;
+    let worker = services.get(victim).copied().context("there are services")?;
+    let Ok(after_orders) = placed.wait_for(|placed| *placed >= mix.orders.div_ceil(2)).await.map(|placed| *placed)
+    else {
+        return Ok(None);
+    };
+    let begun = Instant::now();
+    private.fleet.kill_worker(worker, 0).await?;
+    clock::sleep(AWAY).await;
+    let started_at = clock::now();
+    private.fleet.start_worker(worker, 0)?;
+    let (away, started) = (begun.elapsed(), Instant::now());
+    let mut killed = Killed { worker, after_orders, away, working_after: None };
+    // Until the run is over, which drops the other end.
+    while placed.has_changed().is_ok() {
+        if has_written(pool, worker, started_at).await? {
+            killed.working_after = Some(started.elapsed());
+            break;
+        }
+        clock::sleep(LOOK_EVERY).await;
+    }
+    Ok(Some(killed))
+}
+
+async fn has_written(pool: &PgPool, service: &str, since: Timestamp) -> Result<bool> {
+    // Only the log's end: this is asked often.
+    sqlx::query_scalar(
+        "select exists (
+             select from (select service, recorded_at from log.events order by position desc limit 2000) as latest
+             where service = $1 and recorded_at > $2)",
+    )
+    .bind(service)
+    .bind(OffsetDateTime::from(since))
+    .fetch_one(pool)
+    .await
+    .context("looking whether the killed worker works again")
+}
+
+/// Messages that were set aside, in words: how many of which kind.
+async fn dead_letters(pool: &PgPool) -> Result<Vec<String>> {
+    let rows: Vec<(String, String, String, i64)> = sqlx::query_as(
+        "select service, subject, code, count(*) from (
+             select 'orders' as service, subject, code from orders.dead_letters
+             union all select 'inventory', subject, code from inventory.dead_letters
+             union all select 'rounds', subject, code from rounds.dead_letters
+             union all select 'payments', subject, code from payments.dead_letters) as letters
+         group by service, subject, code order by service, subject, code",
+    )
+    .fetch_all(pool)
+    .await
+    .context("looking for dead letters")?;
+    Ok(rows
+        .into_iter()
+        .map(|(service, subject, code, count)| format!("{count} of {subject} at {service}: {code}"))
+        .collect())
+}
+
+/// How many rounds stand how.
+async fn rounds(pool: &PgPool) -> Result<Vec<(String, i64)>> {
+    sqlx::query_as("select status, count(*) from rounds.rounds group by status order by status")
+        .fetch_all(pool)
+        .await
+        .context("reading how the rounds stand")
+}
+
+/// What `holdfast verify` finds wrong, in words.
+async fn verify(database_url: &str) -> Result<Verdict> {
+    let report = verify::audit(database_url).await?;
+    let word = |finding: &verify::Finding| format!("{}: {}", finding.subject, finding.what);
+    let mut findings: Vec<String> = report.findings.iter().take(FINDINGS_SHOWN).map(word).collect();
+    if !report.ok && findings.is_empty() {
+        findings.push("not ok".to_owned());
+    }
+    Ok(Verdict { events: report.events, findings })
 }

@@ -1,16 +1,133 @@
-//! placeholder
+//! `holdfast load`: orders for a fleet, made up from a seed or read from a trace.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
+use runtime::clock;
+use serde_json::Value;
 
 use crate::surroundings::Surroundings;
 
-/// Options of `holdfast load`.
-#[derive(Debug, clap::Args)]
-pub struct Args {}
+mod bars;
+pub mod driver;
+pub mod figures;
+pub mod mix;
+pub mod outcomes;
+pub mod settled;
+pub mod story;
+pub mod synthetic;
+pub mod trace;
+pub mod venue;
 
-/// Runs the command.
-pub async fn run(_args: Args, _surroundings: &Surroundings) -> Result<ExitCode> {
-    bail!("being written")
+use figures::{grouped, lasting};
+use mix::Mix;
+pub use settled::{Unsettled, settled, until_settled};
+use synthetic::Until;
+use venue::{Keep, Venue};
+
+/// Options of `holdfast load`.
+///
+/// The fleet is the one that `holdfast up` runs, or that is named by --database-url and --broker-url. If there is none, a
+/// private one runs for as long as this takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Orders to place: about 60 % are paid, 15 % expire, 10 % are cancelled, 10 % declined, 5 % refunded.
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    orders: u64,
+    /// Everything about the orders follows from it; the same seed again changes nothing. Made up if not given.
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+    /// Products that are sold.
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    products: u64,
+    /// Rounds whose shares are sold.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(0..=100_000))]
+    rounds: u64,
+    /// Orders a second; as many as are answered if not given.
+    #[arg(long, value_name = "R", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    rate: Option<u64>,
+    /// Play the orders and cancellations of a CSV file instead, with the columns invoice_no, stock_code, description,
+    /// quantity, invoice_date, unit_price (GBP), customer_id, country. Rows that cannot be played are refused, with a reason
+    /// each.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["orders", "seed", "products", "rounds", "rate"])]
+    trace: Option<PathBuf>,
+    /// With --trace: pieces of each product that arrive before the first order.
+    #[arg(long, value_name = "PIECES", requires = "trace", default_value_t = trace::OPENING,
+        value_parser = clap::value_parser!(i64).range(1..=1_000_000_000))]
+    opening: i64,
+    /// With --trace: write the closing stock of each product as CSV.
+    #[arg(long, value_name = "FILE", requires = "trace")]
+    stock_out: Option<PathBuf>,
+    /// With --trace: write the line number of each refused row and the reason as CSV.
+    #[arg(long, value_name = "FILE", requires = "trace")]
+    refused_out: Option<PathBuf>,
+}
+
+/// Loads a fleet.
+pub async fn run(args: Args, surroundings: &Surroundings) -> Result<ExitCode> {
+    match args.trace.clone() {
+        Some(file) => play(file, args, surroundings).await,
+        None => synthetic(args, surroundings).await,
+    }
+}
+
+async fn synthetic(args: Args, surroundings: &Surroundings) -> Result<ExitCode> {
+    let json = surroundings.json;
+    let made_up = || clock::now().as_micros().unsigned_abs() % 1_000_000_000;
+    let seed = args.seed.unwrap_or_else(made_up);
+    let mix = Mix::new(seed, args.orders, args.products, args.rounds);
+    let venue = Venue::find(surroundings).await?;
+    eprintln!(
+        "Placing {} orders of {} products and {} rounds; seed {seed}.",
+        grouped(mix.orders),
+        grouped(mix.products),
+        grouped(mix.rounds)
+    );
+    let until = if venue.private.is_some() { Until::AllIsSettled } else { Until::OrdersEnd };
+    let run = synthetic::run(&venue, &mix, &synthetic::Options { rate: args.rate, until, json }, |_| ()).await;
+    let is_well = run.as_ref().is_ok_and(synthetic::Run::is_as_told);
+    leave(venue, is_well).await?;
+    let run = run?;
+    if json {
+        let mut report = run.json();
+        report.insert("seed".to_owned(), seed.into());
+        println!("{}", Value::Object(report));
+    } else {
+        println!("All orders are placed after {}, and settled after {}.", lasting(run.placing), lasting(run.settled));
+        println!("\n{}", run.text());
+        for example in &run.outcomes.examples {
+            println!("unexpected: {example}");
+        }
+    }
+    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn play(file: PathBuf, args: Args, surroundings: &Surroundings) -> Result<ExitCode> {
+    let book = trace::read(&file)?;
+    let venue = Venue::find(surroundings).await?;
+    let options = trace::Options { file, opening: args.opening, json: surroundings.json };
+    let report = trace::play(book, &options, &venue).await;
+    leave(venue, report.is_ok()).await?;
+    let report = report?;
+    if let Some(file) = &args.stock_out {
+        report.write_stock(file)?;
+    }
+    if let Some(file) = &args.refused_out {
+        report.write_refused(file)?;
+    }
+    if surroundings.json {
+        println!("{}", report.json());
+    } else {
+        println!("{}\n{}", options.file.display(), report.text());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Leaves the fleet. What went wrong in a private one can be read in its logs, which then stay.
+async fn leave(venue: Venue, is_well: bool) -> Result<()> {
+    let left = venue.leave(if is_well { Keep::No } else { Keep::Yes }).await?;
+    if let Some(dir) = left {
+        eprintln!("The logs are in {}.", dir.join("log").display());
+    }
+    Ok(())
 }

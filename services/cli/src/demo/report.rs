@@ -1,0 +1,130 @@
+//! What a demo has shown, for people and for programs.
+
+use serde_json::{Value, json};
+
+use super::Killed;
+use crate::load::{
+    figures::{grouped, lasting, seconds},
+    synthetic::Run,
+};
+
+/// All of it.
+#[derive(Debug, Clone)]
+pub(super) struct Report {
+    /// What everything followed from.
+    pub(super) seed: u64,
+    /// What became of the orders.
+    pub(super) run: Run,
+    /// The worker that was killed. `None`: it was over too soon.
+    pub(super) killed: Option<Killed>,
+    /// What was checked.
+    pub(super) checks: Checks,
+    /// Rounds by status.
+    pub(super) rounds: Vec<(String, i64)>,
+}
+
+/// What was checked.
+#[derive(Debug, Clone)]
+pub(super) struct Checks {
+    /// Every order ended as its buyer's story says.
+    pub(super) as_told: bool,
+    /// Workers that ended though nobody killed them.
+    pub(super) ended: Vec<String>,
+    /// Messages that were set aside.
+    pub(super) dead_letters: Vec<String>,
+    /// What `verify` says.
+    pub(super) verdict: Verdict,
+}
+
+/// What `verify` says.
+#[derive(Debug, Clone)]
+pub(super) struct Verdict {
+    /// Events that were folded again.
+    pub(super) events: u64,
+    /// What is wrong, in words.
+    pub(super) findings: Vec<String>,
+}
+
+impl Checks {
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub(super) const fn all_hold(&self) -> bool {
+        self.as_told && self.ended.is_empty() && self.dead_letters.is_empty() && self.verdict.findings.is_empty()
+    }
+}
+
+impl Report {
+    /// For people.
+    #[must_use]
+    pub(super) fn text(&self) -> String {
+        let run = &self.run;
+        let orders = grouped(run.outcomes.orders);
+        let mut lines = vec![format!(
+            "{orders} orders were placed in {}; after {} nothing was left to do.",
+            lasting(run.placing),
+            lasting(run.settled)
+        )];
+        if let Some(Killed { worker, after_orders, away, working_after }) = &self.killed {
+            let again = working_after.map_or_else(
+                || "nothing was left for it to do".to_owned(),
+                |after| format!("{} after that it was at work again", lasting(after)),
+            );
+            lines.push(format!(
+                "With {} orders placed, the worker {worker} was killed (SIGKILL). It was started again {} later; {again}.",
+                grouped(*after_orders),
+                lasting(*away)
+            ));
+        }
+        let count = |status: &str| self.rounds.iter().find(|(known, _)| known == status).map_or(0, |(_, count)| *count);
+        lines.push(format!(
+            "Of the rounds, {} sold out and {} was called off: whoever had bought its shares has the money back.",
+            grouped(count("sold_out")),
+            grouped(count("cancelled"))
+        ));
+        lines.push(format!("\n{}\n\nChecks", run.text()));
+        let checks = &self.checks;
+        lines.push(check("every order ended as its buyer's story says", &run.outcomes.examples));
+        lines.push(check("no message was set aside (dead letters)", &checks.dead_letters));
+        lines.push(check("no worker ended but the one that was killed", &checks.ended));
+        let folded = grouped(checks.verdict.events);
+        let verified = format!("verify: {folded} events folded again give every row; stock, shares and money add up");
+        lines.push(check(&verified, &checks.verdict.findings));
+        lines.join("\n")
+    }
+
+    /// For programs.
+    #[must_use]
+    pub(super) fn json(&self) -> Value {
+        let killed = self.killed.as_ref().map(|killed| {
+            json!({
+                "worker": killed.worker,
+                "after_orders": killed.after_orders,
+                "away_seconds": seconds(killed.away),
+                "working_after_seconds": killed.working_after.map(seconds),
+            })
+        });
+        let Checks { ended, dead_letters, verdict, as_told: _ } = &self.checks;
+        let findings = &verdict.findings;
+        let fields = [
+            ("seed", self.seed.into()),
+            ("killed", json!(killed)),
+            ("rounds", self.rounds.iter().map(|(status, count)| (status.clone(), json!(count))).collect()),
+            ("dead_letters", json!(dead_letters)),
+            ("ended_workers", json!(ended)),
+            ("unexpected_examples", json!(self.run.outcomes.examples)),
+            ("events", verdict.events.into()),
+            ("verify", if findings.is_empty() { "ok".into() } else { json!(findings) }),
+        ];
+        let mut report = self.run.json();
+        report.extend(fields.map(|(name, value)| (name.to_owned(), value)));
+        Value::Object(report)
+    }
+}
+
+fn check(what: &str, against: &[String]) -> String {
+    if against.is_empty() {
+        return format!("  ok      {what}");
+    }
+    let found: Vec<String> = against.iter().map(|found| format!("\n          {found}")).collect();
+    format!("  FAILED  {what}{}", found.concat())
+}

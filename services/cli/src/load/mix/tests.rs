@@ -1,0 +1,105 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::Timestamp;
+use proto::{Message, Name};
+use runtime::service::Service;
+
+use super::{Mix, Then};
+use crate::load::story::Story;
+
+const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
+
+#[test]
+fn the_same_seed_gives_the_same_and_another_seed_another() {
+    let (mix, again, other) = (Mix::new(7, 50, 20, 5), Mix::new(7, 50, 20, 5), Mix::new(8, 50, 20, 5));
+    for number in 0..50 {
+        assert_eq!(mix.order(number), again.order(number));
+        assert_ne!(mix.order(number).order_id, other.order(number).order_id);
+    }
+    assert_eq!(mix.product(3), again.product(3));
+    assert_eq!(mix.round(3, NOW), again.round(3, NOW));
+}
+
+#[test]
+fn every_command_has_an_id_of_its_own() {
+    let mix = Mix::new(1, 300, 40, 6);
+    let mut ids = BTreeSet::new();
+    let mut count = 0;
+    let mut see = |id| {
+        ids.insert(id);
+        count += 1;
+    };
+    for product in 0..mix.products {
+        let (register, receive) = mix.product(product);
+        see(register.id);
+        see(receive.id);
+    }
+    (0..mix.rounds).for_each(|round| see(mix.round(round, NOW).id));
+    see(mix.call_off(1).id);
+    for number in 0..mix.orders {
+        let plan = mix.order(number);
+        see(plan.place.id);
+        match plan.then {
+            Then::Nothing => {}
+            Then::Cancel(_, cancel) => see(cancel.id),
+            Then::Refund(refund) => see(refund.id),
+        }
+    }
+    assert_eq!(ids.len(), count);
+}
+
+#[test]
+fn services_can_read_every_command() {
+    fn readable<S: Service, M: Message + Name>(id: uuid::Uuid, command: &M) {
+        if let Err(rejection) = S::command(&M::full_name(), &command.encode_to_vec(), id) {
+            panic!("{rejection}");
+        }
+    }
+    for mix in [Mix::new(1, 2_000, 200, 20), Mix::new(2, 500, 1, 0), Mix::new(3, 1_000_000, 1, 1)] {
+        for product in 0..mix.products {
+            let (register, receive) = mix.product(product);
+            readable::<inventory::Inventory, _>(register.id, &register.body);
+            readable::<inventory::Inventory, _>(receive.id, &receive.body);
+        }
+        for round in 0..mix.rounds {
+            let open = mix.round(round, NOW);
+            readable::<rounds::Rounds, _>(open.id, &open.body);
+            let call_off = mix.call_off(round);
+            readable::<rounds::Rounds, _>(call_off.id, &call_off.body);
+        }
+        for number in 0..mix.orders.min(2_000) {
+            let plan = mix.order(number);
+            readable::<orders::Orders, _>(plan.place.id, &plan.place.body);
+            match plan.then {
+                Then::Nothing => {}
+                Then::Cancel(_, cancel) => readable::<orders::Orders, _>(cancel.id, &cancel.body),
+                Then::Refund(refund) => readable::<orders::Orders, _>(refund.id, &refund.body),
+            }
+        }
+    }
+}
+
+#[test]
+fn the_mix_is_the_one_that_is_promised() {
+    let mix = Mix::new(1, 20_000, 200, 20);
+    let mut stories: BTreeMap<Story, u64> = BTreeMap::new();
+    let (mut pieces, mut shares, mut both, mut most_lines) = (0, 0, 0, 0);
+    for number in 0..mix.orders {
+        let plan = mix.order(number);
+        *stories.entry(plan.story).or_insert(0) += 1;
+        let place = plan.place.body;
+        pieces += place.lines.iter().map(|line| line.quantity).sum::<i64>();
+        shares += place.shares.as_ref().map_or(0, |shares| shares.count);
+        both += u32::from(!place.lines.is_empty() && place.shares.is_some());
+        most_lines = most_lines.max(place.lines.len());
+    }
+    let percent = |story| stories.get(&story).copied().unwrap_or(0) * 100 / mix.orders;
+    assert!((60..=62).contains(&percent(Story::Buys)), "{stories:?}");
+    assert!((12..=14).contains(&percent(Story::WalksAway)), "{stories:?}");
+    assert_eq!(stories.len(), 10);
+    assert_eq!(most_lines, 5);
+    // What the stocks and rounds are made for: scarce ones hold about half of what is wanted.
+    assert!((3..=5).contains(&(pieces / 20_000)), "{pieces} pieces");
+    assert!((8_000..=16_000).contains(&shares), "{shares} shares");
+    assert!(both > 1_000, "{both} orders with lines and shares");
+}

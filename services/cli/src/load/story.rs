@@ -1,0 +1,140 @@
+//! The stories of buyers: how often each happens, what the sandbox provider is told to play, and how it may end.
+
+use rand::{Rng, rngs::StdRng};
+
+/// What a buyer does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Story {
+    /// Pays in time and keeps everything.
+    Buys,
+    /// Never pays.
+    WalksAway,
+    /// Pays when the time is over: the money goes back.
+    PaysLate,
+    /// Pays when the time is over, and the order allows for that: it is held again if it can be.
+    PaysLateAndIsHeldAgain,
+    /// Cancels before paying.
+    ChangesMind,
+    /// Is declined by the provider.
+    HasNoMoney,
+    /// Pays, and wants everything refunded.
+    ReturnsAll,
+    /// Pays, and wants a part refunded.
+    ReturnsSome,
+    /// Pays, wants everything refunded, and meets a provider that is busy at first.
+    ReturnsAllAtABadTime,
+    /// Pays, and the provider declines the refund.
+    IsRefusedARefund,
+}
+
+/// Of a thousand orders, so many.
+const PER_MILLE: [(u32, Story); 10] = [
+    (615, Story::Buys),
+    (135, Story::WalksAway),
+    (10, Story::PaysLate),
+    (5, Story::PaysLateAndIsHeldAgain),
+    (95, Story::ChangesMind),
+    (90, Story::HasNoMoney),
+    (20, Story::ReturnsAll),
+    (20, Story::ReturnsSome),
+    (5, Story::ReturnsAllAtABadTime),
+    (5, Story::IsRefusedARefund),
+];
+
+impl Story {
+    /// The story for a number from 0 to 999.
+    #[must_use]
+    pub fn of(number: u32) -> Self {
+        let mut rest = number;
+        for (weight, story) in PER_MILLE {
+            if rest < weight {
+                return story;
+            }
+            rest -= weight;
+        }
+        Self::Buys
+    }
+
+    /// Whether the time to pay will run out.
+    #[must_use]
+    pub const fn pays_too_late(self) -> bool {
+        matches!(self, Self::WalksAway | Self::PaysLate | Self::PaysLateAndIsHeldAgain)
+    }
+
+    /// Whether it must not depend on what becomes of a round.
+    #[must_use]
+    pub const fn only_lines(self) -> bool {
+        matches!(self, Self::IsRefusedARefund)
+    }
+
+    /// What the sandbox plays.
+    #[must_use]
+    pub fn script(self, chance: &mut StdRng) -> String {
+        let after = chance.random_range(20..800);
+        let refund_after = chance.random_range(0..300);
+        let refund = if chance.random_range(0..5) == 0 { "lose_response" } else { "succeed" };
+        match self {
+            Self::Buys => format!("sandbox:succeed,after={after}ms"),
+            Self::WalksAway | Self::ChangesMind => "sandbox:never".to_owned(),
+            Self::PaysLate | Self::PaysLateAndIsHeldAgain => format!("sandbox:late,after={after}ms"),
+            Self::HasNoMoney => format!("sandbox:decline,after={after}ms"),
+            Self::ReturnsAll | Self::ReturnsSome => {
+                format!("sandbox:succeed,after={after}ms,refund={refund},refund_after={refund_after}ms")
+            }
+            Self::ReturnsAllAtABadTime => format!("sandbox:succeed,after={after}ms,refund=fail_then_succeed"),
+            Self::IsRefusedARefund => format!("sandbox:succeed,after={after}ms,refund=decline"),
+        }
+    }
+
+    /// Whether an order with this story may end with this status. What was too much for the stock or a round is rejected.
+    #[must_use]
+    pub fn may_end(self, status: &str, in_called_off_round: bool) -> bool {
+        let told = match self {
+            Self::Buys | Self::IsRefusedARefund => status == "paid",
+            Self::WalksAway => status == "expired",
+            // Paid if the money came before the timer was done: late enough is late only for an idle fleet.
+            Self::PaysLate | Self::PaysLateAndIsHeldAgain => matches!(status, "paid" | "expired"),
+            Self::ChangesMind | Self::HasNoMoney => status == "cancelled",
+            Self::ReturnsAll => status == "refunded",
+            // A try that a killed worker took with it counts too, and then its tries may not be enough.
+            Self::ReturnsAllAtABadTime => matches!(status, "refunded" | "paid"),
+            Self::ReturnsSome => matches!(status, "partially_refunded" | "refunded"),
+        };
+        let bought = !matches!(self, Self::WalksAway | Self::ChangesMind | Self::HasNoMoney);
+        told || status == "rejected"
+            || (in_called_off_round && bought && matches!(status, "refunded" | "partially_refunded"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{SeedableRng, rngs::StdRng};
+
+    use super::{PER_MILLE, Story};
+
+    #[test]
+    fn a_thousand_orders_are_a_thousand_stories() {
+        assert_eq!(PER_MILLE.iter().map(|(weight, _)| weight).sum::<u32>(), 1_000);
+        assert_eq!((Story::of(0), Story::of(614), Story::of(615)), (Story::Buys, Story::Buys, Story::WalksAway));
+        assert_eq!(Story::of(999), Story::IsRefusedARefund);
+    }
+
+    #[test]
+    fn the_sandbox_can_read_every_script() {
+        let mut chance = StdRng::seed_from_u64(1);
+        for (_, story) in PER_MILLE {
+            for _ in 0..50 {
+                let script = story.script(&mut chance);
+                assert!(payments::sandbox::script::Script::parse(&script).is_ok(), "{script}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_order_ends_as_its_story_says_or_was_too_much() {
+        assert!(Story::Buys.may_end("paid", false) && Story::Buys.may_end("rejected", false));
+        assert!(!Story::Buys.may_end("refunded", false) && Story::Buys.may_end("refunded", true));
+        assert!(!Story::WalksAway.may_end("paid", true) && !Story::WalksAway.may_end("refunded", true));
+        assert!(!Story::HasNoMoney.may_end("expired", false));
+    }
+}
