@@ -1,6 +1,6 @@
 //! The `holdfast` command.
 
-use std::process::ExitCode;
+use std::{io::IsTerminal, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use cli::{demo, load, order, send, status, surroundings::Surroundings, up, verify};
@@ -41,7 +41,8 @@ enum Command {
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_env("HOLDFAST_LOG_FILTER").unwrap_or_else(|_unset| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
     let surroundings = &cli.surroundings;
     let ended = match cli.command {
         Command::Up(args) => up::run(args, surroundings).await,

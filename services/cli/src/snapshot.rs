@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use domain::Timestamp;
-use sqlx::{Connection, PgConnection};
+use sqlx::{ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
 use time::OffsetDateTime;
 
 /// A read-only transaction that sees one moment.
@@ -19,7 +19,9 @@ impl Snapshot {
     pub(crate) async fn take(database_url: &str) -> Result<Self> {
         // The address is not named: it may have a password in it.
         let hint = "connecting to Postgres; is the fleet up? (holdfast up, or --database-url for another one)";
-        let mut connection = PgConnection::connect(database_url).await.context(hint)?;
+        // Reading a whole log takes as long as it takes: that is not worth a warning.
+        let options: PgConnectOptions = database_url.parse().context("reading the address of Postgres")?;
+        let mut connection = options.disable_statement_logging().connect().await.context(hint)?;
         sqlx::raw_sql("begin isolation level repeatable read read only").execute(&mut connection).await?;
         let now: OffsetDateTime = sqlx::query_scalar("select clock_timestamp()").fetch_one(&mut connection).await?;
         Ok(Self { connection, now: now.into() })
