@@ -374,6 +374,18 @@ fn finds_a_buyer_of_a_failed_round_who_is_forgotten_or_named_twice() {
 }
 
 #[test]
+fn a_refund_under_way_may_keep_the_refund_of_the_shares_waiting() {
+    let named = rounds::RoundRefundsRequested {
+        round_id: round(),
+        participants: vec![rounds::RoundParticipant { order_id: order(), attempt: 1 }],
+        ..Default::default()
+    };
+    let closed = rounds::RoundClosed { round_id: round(), ..Default::default() };
+    let story = Story::placed().reserved().paid().refunding(350).then(&closed).then(&named);
+    assert_eq!(story.found_after(3_600), []);
+}
+
+#[test]
 fn finds_money_that_comes_twice_or_in_another_amount() {
     Story::placed().reserved().money_came().money_came().finds(Check::Money, "payment-", "came twice");
     let less = payments::PaymentSucceeded { payment_id: payment(1), amount: eur(300), ..Default::default() };
