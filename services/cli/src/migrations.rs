@@ -21,7 +21,8 @@ pub async fn migrate(server_url: &str, database_url: &str, database: &str) -> Re
         sqlx::raw_sql(create).execute(&mut server).await.with_context(|| format!("making the database {database}"))?;
     }
     server.close().await?;
-    let mut connection = PgConnection::connect(database_url).await.context("connecting to bring the layout up to date")?;
+    let mut connection =
+        PgConnection::connect(database_url).await.context("connecting to bring the layout up to date")?;
     MIGRATIONS.run(&mut connection).await.context("bringing the layout up to date (migrations/)")?;
     connection.close().await?;
     Ok(())
