@@ -1,12 +1,9 @@
 //! `holdfast demo`: thousands of orders through a private fleet, a worker killed on the way, and the proof that nothing was lost.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
-use domain::Timestamp;
-use runtime::clock;
 use sqlx::PgPool;
-use time::OffsetDateTime;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -15,17 +12,22 @@ use tokio::{
 
 use crate::{
     load::{
+        bars::Bars,
         figures::{grouped, lasting},
         mix::Mix,
         synthetic::{self, Until},
-        venue::{Keep, Private, Venue},
+        venue::{Keep, Venue},
     },
+    print,
     surroundings::Surroundings,
     verify,
 };
 
+mod killing;
 mod report;
+mod watching;
 
+use killing::{kill, victim};
 use report::{Checks, Report, Verdict};
 
 /// Options of `holdfast demo`.
@@ -62,27 +64,8 @@ found nothing. Otherwise 1, and the fleet's data and logs stay where they are.";
 const PRODUCTS: u64 = 200;
 const ROUNDS: u64 = 20;
 
-/// How long the killed worker stays away.
-const AWAY: Duration = Duration::from_secs(1);
-
 /// What verify finds wrong, at most.
 const FINDINGS_SHOWN: usize = 20;
-
-/// How often to look whether it works again.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
-
-/// What was done to a worker, and how it took it.
-#[derive(Debug, Clone)]
-pub struct Killed {
-    /// Which.
-    pub worker: &'static str,
-    /// How many orders were placed by then.
-    pub after_orders: u64,
-    /// From the kill to its start.
-    pub away: Duration,
-    /// From its start to its next event, if it had anything to do any more.
-    pub working_after: Option<Duration>,
-}
 
 /// Runs the demo.
 pub async fn run(args: Args, surroundings: &Surroundings) -> Result<ExitCode> {
@@ -99,20 +82,20 @@ pub async fn run(args: Args, surroundings: &Surroundings) -> Result<ExitCode> {
 async fn show(args: Args, json: bool) -> Result<ExitCode> {
     let Args { orders, seed, rate, keep } = args;
     let mix = Mix::new(seed, orders, PRODUCTS, ROUNDS);
-    let say = |text: String| {
-        if !json {
-            println!("{text}")
-        }
-    };
-    say(format!(
-        "Starting Postgres, nats-server and four workers of its own; {} orders, seed {seed}.",
+    let options = synthetic::Options { rate: Some(rate), until: Until::AllIsSettled, bars: Bars::new(json) };
+    let say = |text: &str| options.bars.say(text);
+    say(&format!(
+        "{} orders of {PRODUCTS} products and {ROUNDS} rounds, {rate} a second; seed {seed}.",
         grouped(orders)
     ));
     let begun = Instant::now();
     let mut venue = Venue::private(keep).await?;
     let private = venue.private.as_mut().context("the fleet is private")?;
-    say(format!("The fleet is up in {} after {}.", private.dir.display(), lasting(begun.elapsed())));
-    let options = synthetic::Options { rate: Some(rate), until: Until::AllIsSettled, json };
+    say(&format!(
+        "A Postgres, a nats-server and four workers of their own are up in {} after {}.",
+        private.dir.display(),
+        lasting(begun.elapsed())
+    ));
     let report = experience(&mut venue, &mix, seed, &options).await;
     let is_well = report.as_ref().is_ok_and(|report| report.checks.all_hold());
     let left = venue.leave(if is_well { Keep::No } else { Keep::Yes }).await?;
@@ -121,16 +104,17 @@ async fn show(args: Args, json: bool) -> Result<ExitCode> {
     }
     let report = report?;
     if json {
-        println!("{}", report.json());
+        print::json(&report.json())?;
     } else {
-        println!("\n{}", report.text());
+        print::out(&report.text())?;
     }
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The run, with a worker killed in the middle of it, and the checks.
+/// The run, with a worker killed when half of the orders are placed, and the checks.
 async fn experience(venue: &mut Venue, mix: &Mix, seed: u64, options: &synthetic::Options) -> Result<Report> {
     let mut private = venue.private.take().context("the fleet is private")?;
+    let worker = victim(seed)?;
     let (tell, placed) = watch::channel(0);
     let lived = async {
         let run = synthetic::run(venue, mix, options, |count| {
@@ -140,68 +124,24 @@ async fn experience(venue: &mut Venue, mix: &Mix, seed: u64, options: &synthetic
         drop(tell);
         run
     };
-    let (run, killed) = tokio::join!(lived, kill(&mut private, &venue.pool, mix, seed, placed));
+    let killed = kill(&mut private, &venue.pool, worker, mix.orders.div_ceil(2), placed, &options.bars);
+    let (run, killed) = tokio::select! {
+        both = async { tokio::join!(lived, killed) } => both,
+        never = watching::watch(&venue.pool, &options.bars) => match never {},
+    };
     let ended = private.fleet.ended_workers();
     venue.private = Some(private);
     let (run, killed) = (run?, killed?);
+    options.bars.say("Everything has settled; checking.");
+    let ended = ended.into_iter().map(|(worker, replica, code)| format!("{worker}-{replica} (exit code {code:?})"));
     let checks = Checks {
         as_told: run.is_as_told(),
-        ended: ended
-            .into_iter()
-            .map(|(worker, replica, code)| format!("{worker}-{replica} (exit code {code:?})"))
-            .collect(),
+        ended: ended.collect(),
         dead_letters: dead_letters(&venue.pool).await?,
         verdict: verify(&venue.address.database_url).await?,
     };
     let rounds = rounds(&venue.pool).await?;
     Ok(Report { seed, run, killed, checks, rounds })
-}
-
-/// When half of the orders are placed, ends one worker without warning, and starts it again a moment later.
-async fn kill(
-    private: &mut Private,
-    pool: &PgPool,
-    mix: &Mix,
-    seed: u64,
-    mut placed: watch::Receiver<u64>,
-) -> Result<Option<Killed>> {
-    let services = proto::SERVICES;
-    let victim = usize::try_from(seed % u64::try_from(services.len())?)?;
-    let worker = services.get(victim).copied().context("there are services")?;
-    let Ok(after_orders) = placed.wait_for(|placed| *placed >= mix.orders.div_ceil(2)).await.map(|placed| *placed)
-    else {
-        return Ok(None);
-    };
-    let begun = Instant::now();
-    private.fleet.kill_worker(worker, 0).await?;
-    clock::sleep(AWAY).await;
-    let started_at = clock::now();
-    private.fleet.start_worker(worker, 0)?;
-    let (away, started) = (begun.elapsed(), Instant::now());
-    let mut killed = Killed { worker, after_orders, away, working_after: None };
-    // Until the run is over, which drops the other end.
-    while placed.has_changed().is_ok() {
-        if has_written(pool, worker, started_at).await? {
-            killed.working_after = Some(started.elapsed());
-            break;
-        }
-        clock::sleep(LOOK_EVERY).await;
-    }
-    Ok(Some(killed))
-}
-
-async fn has_written(pool: &PgPool, service: &str, since: Timestamp) -> Result<bool> {
-    // Only the log's end: this is asked often.
-    sqlx::query_scalar(
-        "select exists (
-             select from (select service, recorded_at from log.events order by position desc limit 2000) as latest
-             where service = $1 and recorded_at > $2)",
-    )
-    .bind(service)
-    .bind(OffsetDateTime::from(since))
-    .fetch_one(pool)
-    .await
-    .context("looking whether the killed worker works again")
 }
 
 /// Messages that were set aside, in words: how many of which kind.

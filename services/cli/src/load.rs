@@ -4,11 +4,10 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use runtime::clock;
-use serde_json::Value;
 
-use crate::surroundings::Surroundings;
+use crate::{print, surroundings::Surroundings};
 
-mod bars;
+pub mod bars;
 pub mod driver;
 pub mod figures;
 pub mod mix;
@@ -19,6 +18,7 @@ pub mod synthetic;
 pub mod trace;
 pub mod venue;
 
+use bars::Bars;
 use figures::{grouped, lasting};
 use mix::Mix;
 pub use settled::{Unsettled, settled, until_settled};
@@ -84,19 +84,21 @@ async fn synthetic(args: Args, surroundings: &Surroundings) -> Result<ExitCode> 
         grouped(mix.rounds)
     );
     let until = if venue.private.is_some() { Until::AllIsSettled } else { Until::OrdersEnd };
-    let run = synthetic::run(&venue, &mix, &synthetic::Options { rate: args.rate, until, json }, |_| ()).await;
+    let run =
+        synthetic::run(&venue, &mix, &synthetic::Options { rate: args.rate, until, bars: Bars::new(json) }, |_| ())
+            .await;
     let is_well = run.as_ref().is_ok_and(synthetic::Run::is_as_told);
     leave(venue, is_well).await?;
     let run = run?;
     if json {
         let mut report = run.json();
         report.insert("seed".to_owned(), seed.into());
-        println!("{}", Value::Object(report));
+        print::json(&report)?;
     } else {
-        println!("All orders are placed after {}, and settled after {}.", lasting(run.placing), lasting(run.settled));
-        println!("\n{}", run.text());
+        let (placing, settled, text) = (lasting(run.placing), lasting(run.settled), run.text());
+        print::out(&format!("All orders were placed after {placing}, and settled after {settled}.\n\n{text}\n"))?;
         for example in &run.outcomes.examples {
-            println!("unexpected: {example}");
+            print::out(&format!("unexpected: {example}\n"))?;
         }
     }
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -105,7 +107,7 @@ async fn synthetic(args: Args, surroundings: &Surroundings) -> Result<ExitCode> 
 async fn play(file: PathBuf, args: Args, surroundings: &Surroundings) -> Result<ExitCode> {
     let book = trace::read(&file)?;
     let venue = Venue::find(surroundings).await?;
-    let options = trace::Options { file, opening: args.opening, json: surroundings.json };
+    let options = trace::Options { file, opening: args.opening, bars: Bars::new(surroundings.json) };
     let report = trace::play(book, &options, &venue).await;
     leave(venue, report.is_ok()).await?;
     let report = report?;
@@ -116,9 +118,9 @@ async fn play(file: PathBuf, args: Args, surroundings: &Surroundings) -> Result<
         report.write_refused(file)?;
     }
     if surroundings.json {
-        println!("{}", report.json());
+        print::json(&report.json())?;
     } else {
-        println!("{}\n{}", options.file.display(), report.text());
+        print::out(&format!("{}\n{}\n", options.file.display(), report.text()))?;
     }
     Ok(ExitCode::SUCCESS)
 }

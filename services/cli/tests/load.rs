@@ -10,6 +10,7 @@ use std::{
 
 use cli::{
     load::{
+        bars::Bars,
         mix::Mix,
         synthetic::{self, Until},
         trace::{self, Report},
@@ -23,7 +24,7 @@ fn dirty() -> PathBuf {
 }
 
 async fn play(file: &Path, venue: &Venue) -> Report {
-    let options = trace::Options { file: file.to_owned(), opening: 100_000, json: true };
+    let options = trace::Options { file: file.to_owned(), opening: 100_000, bars: Bars::new(true) };
     trace::play(trace::read(file).unwrap(), &options, venue).await.unwrap()
 }
 
@@ -74,7 +75,7 @@ async fn a_dirty_trace_is_accounted_for_row_by_row_and_playing_it_again_changes_
 async fn every_story_of_the_mix_ends_as_it_says() {
     let venue = Venue::private(None).await.unwrap();
     let mix = Mix::new(3, 300, 50, 5);
-    let options = synthetic::Options { rate: Some(200), until: Until::AllIsSettled, json: true };
+    let options = synthetic::Options { rate: Some(200), until: Until::AllIsSettled, bars: Bars::new(true) };
     let run = synthetic::run(&venue, &mix, &options, |_| ()).await.unwrap();
     let outcomes = &run.outcomes;
     assert!(run.is_as_told(), "{:?}", outcomes.examples);

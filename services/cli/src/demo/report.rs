@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::Killed;
+use super::killing::Killed;
 use crate::load::{
     figures::{grouped, lasting, seconds},
     synthetic::Run,
@@ -58,29 +58,19 @@ impl Report {
     #[must_use]
     pub(super) fn text(&self) -> String {
         let run = &self.run;
-        let orders = grouped(run.outcomes.orders);
         let mut lines = vec![format!(
-            "{orders} orders were placed in {}; after {} nothing was left to do.",
+            "\n{} orders were placed in {}; after {} nothing was left to do.",
+            grouped(run.outcomes.orders),
             lasting(run.placing),
             lasting(run.settled)
         )];
-        if let Some(Killed { worker, after_orders, away, working_after }) = &self.killed {
-            let again = working_after.map_or_else(
-                || "nothing was left for it to do".to_owned(),
-                |after| format!("{} after that it was at work again", lasting(after)),
-            );
+        let count = |status: &str| self.rounds.iter().find(|(known, _)| known == status).map_or(0, |(_, count)| *count);
+        let (sold_out, called_off) = (count("sold_out"), count("cancelled"));
+        if called_off > 0 {
             lines.push(format!(
-                "With {} orders placed, the worker {worker} was killed (SIGKILL). It was started again {} later; {again}.",
-                grouped(*after_orders),
-                lasting(*away)
+                "Of the rounds, {sold_out} sold out, and {called_off} was called off: who had bought its shares has the money back.",
             ));
         }
-        let count = |status: &str| self.rounds.iter().find(|(known, _)| known == status).map_or(0, |(_, count)| *count);
-        lines.push(format!(
-            "Of the rounds, {} sold out and {} was called off: whoever had bought its shares has the money back.",
-            grouped(count("sold_out")),
-            grouped(count("cancelled"))
-        ));
         lines.push(format!("\n{}\n\nChecks", run.text()));
         let checks = &self.checks;
         lines.push(check("every order ended as its buyer's story says", &run.outcomes.examples));
@@ -89,6 +79,7 @@ impl Report {
         let folded = grouped(checks.verdict.events);
         let verified = format!("verify: {folded} events folded again give every row; stock, shares and money add up");
         lines.push(check(&verified, &checks.verdict.findings));
+        lines.push(String::new());
         lines.join("\n")
     }
 

@@ -1,31 +1,57 @@
-//! Progress bars: on a terminal only, and never where JSON is asked for.
+//! Progress on standard error: bars and a line of figures on a terminal, and nothing where JSON is asked for.
 
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// A bar for so many things. It is drawn on standard error, and not at all if that is no terminal.
-#[must_use]
-pub(super) fn bar(what: &'static str, of: u64, json: bool) -> ProgressBar {
-    let target = if json { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-    let bar = ProgressBar::with_draw_target(Some(of), target);
-    let style = ProgressStyle::with_template("{msg:>28} [{bar:40}] {human_pos}/{human_len} {per_sec} {elapsed}");
-    if let Ok(style) = style {
-        bar.set_style(style.progress_chars("=> "));
-    }
-    bar.set_message(what);
-    bar
+/// All that is drawn at the same time.
+#[derive(Debug, Clone)]
+pub struct Bars {
+    all: MultiProgress,
+    json: bool,
 }
 
-/// A spinner for what has no end that is known.
-#[must_use]
-pub(super) fn spinner(what: &'static str, json: bool) -> ProgressBar {
-    let target = if json { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-    let spinner = ProgressBar::with_draw_target(None, target);
-    if let Ok(style) = ProgressStyle::with_template("{prefix:>28} {spinner} {msg} {elapsed}") {
-        spinner.set_style(style);
+impl Bars {
+    /// Draws on a terminal, unless `json` is asked for.
+    #[must_use]
+    pub fn new(json: bool) -> Self {
+        let target = if json { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        Self { all: MultiProgress::with_draw_target(target), json }
     }
-    spinner.set_prefix(what);
-    spinner.enable_steady_tick(Duration::from_millis(200));
-    spinner
+
+    /// A bar for so many things.
+    #[must_use]
+    pub fn bar(&self, what: &'static str, of: u64) -> ProgressBar {
+        let bar = self.all.add(ProgressBar::new(of));
+        if let Ok(style) = ProgressStyle::with_template("{msg:>16} [{bar:40}] {human_pos} of {human_len}, {elapsed}") {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.set_message(what);
+        bar
+    }
+
+    /// A line of words that change.
+    #[must_use]
+    pub fn line(&self, what: &'static str) -> ProgressBar {
+        let line = self.all.add(ProgressBar::new_spinner());
+        if let Ok(style) = ProgressStyle::with_template("{prefix}{wide_msg}") {
+            line.set_style(style);
+        }
+        line.set_prefix(what);
+        line.enable_steady_tick(Duration::from_millis(200));
+        line
+    }
+
+    /// Whether anybody sees them.
+    #[must_use]
+    pub fn are_drawn(&self) -> bool {
+        !self.all.is_hidden()
+    }
+
+    /// Prints a line to standard output, past the bars; nothing where JSON is asked for.
+    pub fn say(&self, text: &str) {
+        if !self.json {
+            self.all.suspend(|| println!("{text}"));
+        }
+    }
 }

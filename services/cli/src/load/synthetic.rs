@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::{
-    bars,
+    bars::Bars,
     driver::{Driver, Heard},
     figures::{Samples, Summary, grouped, lasting, seconds},
     mix::Mix,
@@ -30,14 +30,14 @@ pub enum Until {
 }
 
 /// How to run it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// Orders a second; `None`: as many as are answered.
     pub rate: Option<u64>,
     /// How long it goes on.
     pub until: Until,
-    /// No bars.
-    pub json: bool,
+    /// Where progress shows.
+    pub bars: Bars,
 }
 
 /// What came of a run.
@@ -55,11 +55,11 @@ pub struct Run {
 
 /// Runs the mix. `placed` hears how many orders are placed, after each.
 pub async fn run(venue: &Venue, mix: &Mix, options: &Options, placed: impl Fn(u64)) -> Result<Run> {
-    let json = options.json;
+    let bars = &options.bars;
     let driver = Driver::new(mix, &venue.publisher, &venue.pool, options.rate);
     driver.prepare().await.context("preparing products and rounds")?;
     let begun = Instant::now();
-    let bar = bars::bar("orders placed", mix.orders, json);
+    let bar = bars.bar("orders placed", mix.orders);
     let heard = driver
         .live(|count| {
             bar.set_position(count);
@@ -68,11 +68,11 @@ pub async fn run(venue: &Venue, mix: &Mix, options: &Options, placed: impl Fn(u6
         .await?;
     bar.finish_and_clear();
     let placing = begun.elapsed();
-    let bar = bars::bar("orders at their end", mix.orders, json);
+    let bar = bars.bar("at their end", mix.orders);
     outcomes::until_ended(&venue.pool, mix, PATIENCE, |ended| bar.set_position(ended)).await?;
     bar.finish_and_clear();
     if options.until == Until::AllIsSettled {
-        settle(&venue.address.database_url, json).await?;
+        settle(&venue.address.database_url, bars).await?;
     }
     let settled = begun.elapsed();
     let outcomes = outcomes::read(&venue.pool, mix).await?;
@@ -80,8 +80,8 @@ pub async fn run(venue: &Venue, mix: &Mix, options: &Options, placed: impl Fn(u6
 }
 
 /// Waits until the whole fleet has settled.
-async fn settle(database_url: &str, json: bool) -> Result<Duration> {
-    let spinner = bars::spinner("still to settle", json);
+async fn settle(database_url: &str, bars: &Bars) -> Result<Duration> {
+    let spinner = bars.line("still to settle: ");
     let settled = until_settled_watched(database_url, PATIENCE, |left| spinner.set_message(left.to_string())).await;
     spinner.finish_and_clear();
     settled

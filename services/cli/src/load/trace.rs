@@ -21,7 +21,7 @@ use sqlx::PgPool;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{bars, settled::is_passing, venue::Venue};
+use super::{bars::Bars, settled::is_passing, venue::Venue};
 
 pub mod book;
 mod lines;
@@ -57,8 +57,8 @@ pub struct Options {
     pub file: PathBuf,
     /// Pieces of each product that arrive before the first order.
     pub opening: i64,
-    /// No bars.
-    pub json: bool,
+    /// Where progress shows.
+    pub bars: Bars,
 }
 
 /// Reads a trace.
@@ -70,7 +70,7 @@ pub fn read(file: &Path) -> Result<Book> {
 /// Plays a trace. Playing it again on the same fleet changes nothing: every id derives from the trace's own numbers.
 pub async fn play(mut book: Book, options: &Options, venue: &Venue) -> Result<Report> {
     let begun = Instant::now();
-    let player = Player { venue, json: options.json };
+    let player = Player { venue, bars: &options.bars };
     player.stock_up(&book, options.opening).await?;
     let refused = player.place(&book).await?;
     let ends = player.orders_end(&book, &refused).await?;
@@ -129,13 +129,13 @@ fn place_order(invoice: &book::Invoice) -> wire::PlaceOrder {
 
 struct Player<'a> {
     venue: &'a Venue,
-    json: bool,
+    bars: &'a Bars,
 }
 
 impl Player<'_> {
     /// Registers every product that was sold, and receives its opening stock.
     async fn stock_up(&self, book: &Book, opening: i64) -> Result<()> {
-        let bar = bars::bar("products", u64::try_from(book.products.len())?, self.json);
+        let bar = self.bars.bar("products", u64::try_from(book.products.len())?);
         let products = stream::iter(&book.products).map(|(sku, name)| {
             let bar = bar.clone();
             async move {
@@ -164,7 +164,7 @@ impl Player<'_> {
 
     /// Places every order. Those that were refused at once, with the code.
     async fn place(&self, book: &Book) -> Result<BTreeMap<usize, String>> {
-        let bar = bars::bar("orders placed", u64::try_from(book.invoices.len())?, self.json);
+        let bar = self.bars.bar("orders placed", u64::try_from(book.invoices.len())?);
         let placed = stream::iter(book.invoices.iter().enumerate()).map(|(index, invoice)| {
             let bar = bar.clone();
             async move {
@@ -184,7 +184,7 @@ impl Player<'_> {
         let placed = book.invoices.iter().enumerate().filter(|(index, _)| !refused.contains_key(index));
         let mut waiting: BTreeMap<Uuid, usize> =
             placed.map(|(index, invoice)| (order_id(&invoice.number), index)).collect();
-        let bar = bars::bar("orders paid", u64::try_from(waiting.len())?, self.json);
+        let bar = self.bars.bar("orders paid", u64::try_from(waiting.len())?);
         let mut closed = BTreeMap::new();
         let mut patience = Patience::new("orders are not paid");
         while !waiting.is_empty() {
@@ -252,7 +252,7 @@ impl Player<'_> {
         book: &Book,
         mut waiting: BTreeMap<Uuid, (usize, &Return)>,
     ) -> Result<BTreeMap<usize, String>> {
-        let bar = bars::bar("refunds", u64::try_from(waiting.len())?, self.json);
+        let bar = self.bars.bar("refunds", u64::try_from(waiting.len())?);
         let mut failed = BTreeMap::new();
         let mut patience = Patience::new("refunds have not ended");
         while !waiting.is_empty() {
