@@ -5,9 +5,10 @@ create table log.relay (
     published bigint not null default 0,
     -- Every event up to here was also handled by every consumer: what a lost broker need not hear again.
     handled bigint not null default 0,
-    -- Which broker stream that was: when it was made, and its last sequence number then.
+    -- Which broker stream that was: when it was made, and one of its last messages, by sequence number and position.
     stream_created timestamptz,
     stream_sequence bigint not null default 0,
+    stream_position bigint not null default 0,
     check (handled <= published)
 );
 

@@ -118,9 +118,9 @@ async fn read(url: String, detect: bool, written_all: Arc<AtomicBool>) -> Seen {
     loop {
         let written_all = written_all.load(Ordering::SeqCst);
         let events = if detect {
-            follower.next(&mut connection, 1_000).await.unwrap().0
+            follower.next(&mut connection, i64::MAX, 1_000).await.unwrap().0
         } else {
-            read_page(&mut connection, checkpoint, 1_000).await.unwrap().0
+            read_page(&mut connection, checkpoint, i64::MAX, 1_000).await.unwrap().0
         };
         for event in &events {
             checkpoint = event.position;

@@ -15,7 +15,7 @@ use crate::{
     draft::{Answered, DeadLetter, Draft, Poison, draft, rejected},
     effects,
     error::Error,
-    event_store::{self, BEGIN},
+    event_store::{self, BEGIN, Recorded},
     job::{self, Job, Work},
     retry,
     service::Service,
@@ -28,6 +28,8 @@ use crate::{
 pub(crate) struct Done {
     /// One per job, in order: what its sender hears.
     pub(crate) replies: Vec<Option<Vec<u8>>>,
+    /// What is in the log now.
+    pub(crate) events: Vec<Recorded>,
     /// What others may want to be woken for.
     pub(crate) news: News,
 }
@@ -35,7 +37,6 @@ pub(crate) struct Done {
 /// What a commit changed that somebody may wait for.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct News {
-    pub(crate) events: usize,
     pub(crate) effects: bool,
     /// The earliest timer that was set.
     pub(crate) timer: Option<Timestamp>,
@@ -44,7 +45,6 @@ pub(crate) struct News {
 
 impl News {
     fn add(&mut self, other: Self) {
-        self.events += other.events;
         self.effects |= other.effects;
         self.timer = self.timer.into_iter().chain(other.timer).min();
         self.timers_claimed += other.timers_claimed;
@@ -77,7 +77,7 @@ impl Batches {
 
     /// Commits all jobs, each whole or as a dead letter. `None`: asked to stop before the database came back.
     pub(crate) async fn settle<S: Service>(&self, jobs: &[Job<S::Command>]) -> Option<Done> {
-        let mut done = Done { replies: vec![None; jobs.len()], news: News::default() };
+        let mut done = Done { replies: vec![None; jobs.len()], ..Done::default() };
         let mut ranges = VecDeque::from([(0, jobs.len())]);
         while let Some((start, end)) = ranges.pop_front() {
             let slice = jobs.get(start..end).unwrap_or_default();
@@ -87,6 +87,7 @@ impl Batches {
             match self.patiently(|| self.commit::<S>(slice)).await? {
                 Ok(part) => {
                     done.news.add(part.news);
+                    done.events.extend(part.events);
                     for (slot, reply) in done.replies.iter_mut().skip(start).zip(part.replies) {
                         *slot = reply;
                     }
@@ -144,6 +145,7 @@ impl Batches {
                         break;
                     }
                     done.news.add(one.news);
+                    done.events.extend(one.events);
                 }
                 Some(done)
             }
@@ -186,13 +188,13 @@ impl Batches {
         let database = |what| move |error| Error::database(what, error);
         let mut transaction = self.pool.begin_with(BEGIN).await.map_err(database("beginning a transaction"))?;
         let known = answered(&mut transaction, jobs).await.map_err(database("reading the inbox"))?;
-        let (draft, news) = self.decide_and_write::<S>(&mut transaction, jobs, &known, at).await?;
-        if draft.is_empty() && news.events == 0 {
+        let (is_empty, done) = self.decide_and_write::<S>(&mut transaction, jobs, &known, at).await?;
+        if is_empty {
             transaction.rollback().await.map_err(database("ending a transaction"))?;
         } else {
             transaction.commit().await.map_err(database("committing"))?;
         }
-        Ok(Done { replies: draft.replies, news })
+        Ok(done)
     }
 
     async fn commit_timers<S: Service>(&self, limit: i64) -> Result<Done, Failure> {
@@ -205,19 +207,20 @@ impl Batches {
         }
         telemetry::timers_claimed(S::NAME, &due, at);
         let jobs: Vec<_> = due.iter().map(|timer| job::timer::<S>(&timer.stream, timer.due_at)).collect();
-        let (_, mut news) = self.decide_and_write::<S>(&mut transaction, &jobs, &BTreeMap::new(), at).await?;
+        let (_, mut done) = self.decide_and_write::<S>(&mut transaction, &jobs, &BTreeMap::new(), at).await?;
         transaction.commit().await.map_err(database("committing"))?;
-        news.timers_claimed = due.len();
-        Ok(Done { replies: Vec::new(), news })
+        done.news.timers_claimed = due.len();
+        Ok(done)
     }
 
+    /// Decides and writes, and whether that was nothing at all. What is returned is true once the caller has committed.
     async fn decide_and_write<S: Service>(
         &self,
         connection: &mut PgConnection,
         jobs: &[Job<S::Command>],
         known: &BTreeMap<Uuid, Answered>,
         at: Timestamp,
-    ) -> Result<(Draft, News), Failure> {
+    ) -> Result<(bool, Done), Failure> {
         let commands: Vec<&S::Command> = jobs.iter().flat_map(Job::commands).collect();
         let mut world = if commands.is_empty() {
             S::World::default()
@@ -225,8 +228,11 @@ impl Batches {
             S::load(connection, &commands).await.map_err(|error| Error::database("loading rows", error))?
         };
         let draft = draft::<S>(&mut world, jobs, known, at).map_err(Failure::Poison)?;
-        let news = write::<S>(connection, &world, &draft, at).await?;
-        Ok((draft, news))
+        let (positions, news) = write::<S>(connection, &world, &draft, at).await?;
+        let is_empty = draft.is_empty();
+        let events = draft.events.into_iter().zip(positions);
+        let events = events.map(|(event, position)| event.recorded(S::NAME, position, at)).collect();
+        Ok((is_empty, Done { replies: draft.replies, events, news }))
     }
 
     async fn bury_at<S: Service>(
@@ -276,7 +282,8 @@ impl Batches {
                 .collect();
             dead_letter::keep(&mut transaction, S::NAME, &letters, at).await?;
             transaction.commit().await?;
-            Ok(Done { replies: Vec::new(), news: News { timers_claimed: due.len(), ..News::default() } })
+            let news = News { timers_claimed: due.len(), ..News::default() };
+            Ok(Done { news, ..Done::default() })
         };
         keep.await.map_err(|error: sqlx::Error| Error::database("keeping a dead letter", error).into())
     }
@@ -287,10 +294,11 @@ async fn write<S: Service>(
     world: &S::World,
     draft: &Draft,
     at: Timestamp,
-) -> Result<News, Error> {
+) -> Result<(Vec<i64>, News), Error> {
     let database = |what| move |error| Error::database(what, error);
-    if !draft.events.is_empty() {
+    let positions =
         event_store::append(connection, S::NAME, &draft.events, at).await.map_err(database("appending to the log"))?;
+    if !draft.events.is_empty() {
         S::save(connection, world).await.map_err(database("saving rows"))?;
     }
     remember(connection, draft, at).await.map_err(database("writing the inbox"))?;
@@ -298,12 +306,12 @@ async fn write<S: Service>(
     effects::add(connection, &draft.effects, at).await.map_err(database("adding outside calls"))?;
     effects::remove(connection, &draft.effects_done).await.map_err(database("removing outside calls"))?;
     dead_letter::keep(connection, S::NAME, &draft.dead_letters, at).await.map_err(database("keeping dead letters"))?;
-    Ok(News {
-        events: draft.events.len(),
+    let news = News {
         effects: !draft.effects.is_empty(),
         timer: draft.timers.values().filter_map(|timer| timer.due_at()).min(),
         timers_claimed: 0,
-    })
+    };
+    Ok((positions, news))
 }
 
 async fn answered<C>(connection: &mut PgConnection, jobs: &[Job<C>]) -> Result<BTreeMap<Uuid, Answered>, sqlx::Error> {

@@ -24,8 +24,8 @@ pub const COMMANDS: &str = "COMMANDS";
 /// JetStream stream of events: a window; the log in Postgres has them all.
 pub const EVENTS: &str = "EVENTS";
 
-/// Core NATS subject on which a worker says that the log has grown.
-pub(crate) const LOG_GREW: &str = "holdfast.log.grew";
+/// Core NATS subject on which a worker tells the relay what it has published.
+pub(crate) const PUBLISHED: &str = "holdfast.log.published";
 
 /// Consumers with this mark in their metadata are owed every event, even one that the broker lost.
 const OWED: (&str, &str) = ("holdfast", "owed-every-event");
@@ -205,6 +205,14 @@ impl Broker {
             ));
         }
         Ok(consumer)
+    }
+
+    /// The stream of events, without asking how it is.
+    pub(crate) async fn events_stream_unasked(&self) -> Result<Stream<()>, Error> {
+        self.jetstream
+            .get_stream_no_info(EVENTS)
+            .await
+            .map_err(|error| Error::transient("asking the broker for the stream of events", error))
     }
 
     /// The stream of events, as it is now.

@@ -74,7 +74,7 @@ sections! {
         conflict_tries_max: u32,
     }
     /// Publishing the log.
-    Relay { page_max: i64, poll_ms: u64, hole_poll_ms: u64, compare_ms: u64 }
+    Relay { page_max: i64, tick_ms: u64, sweep_after_ms: u64, compare_ms: u64 }
     /// Due work.
     Timers { claim_max: i64, poll_ms: u64 }
     /// Outside calls.

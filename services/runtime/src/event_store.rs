@@ -18,6 +18,25 @@ pub(crate) struct NewEvent {
     pub(crate) traceparent: Option<String>,
 }
 
+impl NewEvent {
+    /// The event as the log has it now.
+    pub(crate) fn recorded(self, service: &str, position: i64, at: Timestamp) -> Recorded {
+        Recorded {
+            position,
+            stream: self.record.stream,
+            version: self.record.version,
+            event_id: self.event_id,
+            service: service.to_owned(),
+            message_type: self.record.message_type.to_owned(),
+            data: self.record.data,
+            correlation_id: self.correlation_id,
+            causation_id: self.causation_id,
+            traceparent: self.traceparent,
+            recorded_at: at,
+        }
+    }
+}
+
 /// An event of the log.
 #[derive(Debug, Clone)]
 pub struct Recorded {
@@ -70,15 +89,15 @@ fn recorded(row: &PgRow) -> Result<Recorded, sqlx::Error> {
 /// Begins a transaction that owns a transaction id before it draws any position: what gap detection stands on.
 pub(crate) const BEGIN: &str = "begin; select pg_current_xact_id()";
 
-/// Appends events in order, in the caller's transaction, with one statement.
+/// Appends events in order, in the caller's transaction, with one statement; their positions.
 pub(crate) async fn append(
     connection: &mut PgConnection,
     service: &str,
     events: &[NewEvent],
     at: Timestamp,
-) -> Result<(), sqlx::Error> {
+) -> Result<Vec<i64>, sqlx::Error> {
     if events.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let streams: Vec<&str> = events.iter().map(|event| event.record.stream.as_str()).collect();
     let versions: Vec<i64> = events.iter().map(|event| event.record.version).collect();
@@ -88,12 +107,13 @@ pub(crate) async fn append(
     let correlations: Vec<Uuid> = events.iter().map(|event| event.correlation_id).collect();
     let causations: Vec<Uuid> = events.iter().map(|event| event.causation_id).collect();
     let traces: Vec<Option<&str>> = events.iter().map(|event| event.traceparent.as_deref()).collect();
-    sqlx::query(
+    sqlx::query_scalar(
         "insert into log.events
              (stream, version, event_id, service, type, data, correlation_id, causation_id, traceparent, recorded_at)
          select stream, version, event_id, $1, type, data, correlation_id, causation_id, traceparent, $2
          from unnest($3::text[], $4::bigint[], $5::uuid[], $6::text[], $7::bytea[], $8::uuid[], $9::uuid[], $10::text[])
-             as new (stream, version, event_id, type, data, correlation_id, causation_id, traceparent)",
+             as new (stream, version, event_id, type, data, correlation_id, causation_id, traceparent)
+         returning position",
     )
     .bind(service)
     .bind(OffsetDateTime::from(at))
@@ -105,9 +125,8 @@ pub(crate) async fn append(
     .bind(correlations)
     .bind(causations)
     .bind(traces)
-    .execute(connection)
-    .await?;
-    Ok(())
+    .fetch_all(connection)
+    .await
 }
 
 /// Follows the log from a position on, in order, losing nothing: stops at gaps until it is known what becomes of them.
@@ -124,16 +143,22 @@ impl Follower {
         Self { checkpoint, gaps: GapTracker::default() }
     }
 
-    /// The next events, at most `limit`, and whether there may be more right behind them.
+    /// Goes on after this position, which somebody else vouches for.
+    pub(crate) fn skip_to(&mut self, position: i64) {
+        self.checkpoint = self.checkpoint.max(position);
+    }
+
+    /// The next events up to a position, at most `limit`, and whether there may be more right behind them.
     ///
     /// # Errors
     /// Postgres failed.
     pub async fn next(
         &mut self,
         connection: &mut PgConnection,
+        up_to: i64,
         limit: i64,
     ) -> Result<(Vec<Recorded>, bool), sqlx::Error> {
-        let (mut events, xmin) = read_page(connection, self.checkpoint, limit).await?;
+        let (mut events, xmin) = read_page(connection, self.checkpoint, up_to, limit).await?;
         let positions: Vec<i64> = events.iter().map(|event| event.position).collect();
         let taken = self.gaps.admit(self.checkpoint, &positions, xmin);
         if self.gaps.wants_bound() {
@@ -155,22 +180,24 @@ impl Follower {
     }
 }
 
-/// Reads events after a position, not caring for gaps, and the `xmin` of the snapshot they were read in.
+/// Reads events after a position and up to another, not caring for gaps, and the `xmin` of the snapshot they were read in.
 ///
 /// # Errors
 /// Postgres failed.
 pub async fn read_page(
     connection: &mut PgConnection,
     after: i64,
+    up_to: i64,
     limit: i64,
 ) -> Result<(Vec<Recorded>, i64), sqlx::Error> {
     let rows = sqlx::query(concat!(
         "select ",
         columns!(),
         ", pg_snapshot_xmin(pg_current_snapshot())::text::bigint
-         from log.events where position > $1 order by position limit $2"
+         from log.events where position > $1 and position <= $2 order by position limit $3"
     ))
     .bind(after)
+    .bind(up_to)
     .bind(limit)
     .fetch_all(connection)
     .await?;

@@ -1,7 +1,8 @@
 //! The imperative shell of every worker: consume, load, decide, commit, relay. Knows no business word.
 //!
 //! Read it in this order: [`service`] is what a service implements; [`worker`] runs it; `consumer` takes messages in, `job`
-//! reads them, `batch` commits them; `relay` publishes what was committed.
+//! reads them, `batch` commits them; `publish` brings what was committed to the
+//! broker, and `relay` what nobody has brought there.
 
 pub mod service;
 
@@ -20,6 +21,10 @@ mod batch;
 pub mod event_store;
 
 mod gap;
+
+mod publish;
+
+mod ranges;
 
 mod relay;
 

@@ -1,19 +1,25 @@
-//! The relay: publishes the log, in order, gap-aware. One per database is active; every worker stands by.
+//! The relay: sees to it that every event of the log is published, gap-aware. Workers publish what they commit; the relay checks
+//! that it arrived, publishes what did not, and again what the broker lost. One per database is active; every worker stands by.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::{Duration, Instant},
+};
 
-use async_nats::{HeaderMap, jetstream::message::PublishMessage};
+use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
 use futures::{StreamExt, future::try_join_all};
 use sqlx::{Connection, PgConnection, Row};
 use time::OffsetDateTime;
 
 use crate::{
-    broker::{Broker, LOG_GREW, event_subject, events_consumer, is_owed},
+    broker::{Broker, PUBLISHED, events_consumer, is_owed},
     clock,
     config::{self, ms},
     error::Error,
     event_store::{Follower, Recorded},
     message::header,
+    publish::{Publication, Witness, publish},
+    ranges::Ranges,
     shutdown::Shutdown,
     telemetry,
 };
@@ -28,8 +34,8 @@ struct Standing {
     published: i64,
     /// The broker stream it was published to, by when it was made.
     stream_created: Option<OffsetDateTime>,
-    /// That stream's last sequence number then.
-    stream_sequence: i64,
+    /// One of that stream's last messages.
+    witness: Witness,
 }
 
 /// Stands by, and publishes while it is the one, until asked to stop.
@@ -65,8 +71,7 @@ async fn lead(
     }
     tracing::info!("this process is the relay");
     telemetry::relay_active(true);
-    let mut relay =
-        Relay { connection, broker: broker.clone(), settings: settings.clone(), follower: Follower::after(0) };
+    let mut relay = Relay::new(connection, broker.clone(), settings.clone()).await?;
     relay.publish_until(shutdown).await
 }
 
@@ -79,153 +84,250 @@ struct Relay {
     connection: PgConnection,
     broker: Broker,
     settings: config::Relay,
+    standing: Standing,
+    /// What workers say they have published, to be checked.
+    reported: Vec<Publication>,
+    /// What is published beyond the checkpoint.
+    confirmed: Ranges,
+    /// Messages that were seen in the stream since stores were compared last: if one is gone, the broker has lost it.
+    witnesses: Vec<Witness>,
+    /// Where the log ended, and when: what is older and still not published, nobody else will publish.
+    heads: VecDeque<(Instant, i64)>,
+    /// The checkpoint at some moment, and the stream's last sequence number after it.
+    marks: VecDeque<(i64, u64)>,
     follower: Follower,
+    gap_since: Option<Instant>,
 }
 
+/// Moments that are remembered until consumers have come as far.
+const MARKS_MAX: usize = 1_000;
+
 impl Relay {
+    async fn new(connection: PgConnection, broker: Broker, settings: config::Relay) -> Result<Self, Error> {
+        broker.ensure_streams().await?;
+        let standing = Standing { published: 0, stream_created: None, witness: Witness { sequence: 0, position: 0 } };
+        let mut relay = Self {
+            connection,
+            broker,
+            settings,
+            standing,
+            reported: Vec::new(),
+            confirmed: Ranges::default(),
+            witnesses: Vec::new(),
+            heads: VecDeque::new(),
+            marks: VecDeque::new(),
+            follower: Follower::after(0),
+            gap_since: None,
+        };
+        relay.begin().await?;
+        Ok(relay)
+    }
+
+    /// Takes up where the last relay stood.
+    async fn begin(&mut self) -> Result<(), Error> {
+        let row = sqlx::query("select published, stream_created, stream_sequence, stream_position from log.relay")
+            .fetch_one(&mut self.connection)
+            .await
+            .and_then(|row| {
+                let witness = Witness { sequence: row.try_get(2)?, position: row.try_get(3)? };
+                Ok(Standing { published: row.try_get(0)?, stream_created: row.try_get(1)?, witness })
+            });
+        self.standing = row.map_err(|error| Error::database("reading where the relay stands", error))?;
+        self.follower = Follower::after(self.standing.published);
+        self.compare().await
+    }
+
     async fn publish_until(&mut self, mut shutdown: Shutdown) -> Result<(), Error> {
-        let nats = |error| Error::transient("listening for news of the log", error);
-        let mut grew = self.broker.client.subscribe(LOG_GREW).await.map_err(nats)?;
+        let nats = |error| Error::transient("listening to what workers publish", error);
+        let mut reports = self.broker.client.subscribe(PUBLISHED).await.map_err(nats)?;
         let mut connections = self.broker.connections();
-        self.broker.ensure_streams().await?;
-        let mut standing = self.compare().await?;
-        self.follower = Follower::after(standing.published);
         let mut compared = Instant::now();
-        let mut gap_since = None;
+        let mut next_tick = Instant::now();
         while !shutdown.is_pulled() {
-            let reconnected = connections.has_changed().unwrap_or(false);
-            if reconnected || compared.elapsed() >= ms(self.settings.compare_ms) {
-                connections.mark_unchanged();
-                if reconnected {
+            if connections.has_changed().unwrap_or(false) || compared.elapsed() >= ms(self.settings.compare_ms) {
+                if connections.has_changed().unwrap_or(false) {
                     self.broker.ensure_streams().await?;
                 }
-                standing = self.compare().await?;
+                connections.mark_unchanged();
+                self.compare().await?;
                 compared = Instant::now();
             }
-            let more = self.publish_page(&mut standing).await?;
-            let waiting = self.follower.is_waiting();
-            gap_since = if waiting { gap_since.or_else(|| Some(Instant::now())) } else { None };
-            telemetry::relay_gap(gap_since.map(|since| since.elapsed()).unwrap_or_default());
-            if more {
-                continue;
-            }
-            let poll = if waiting { self.settings.hole_poll_ms } else { self.settings.poll_ms };
             tokio::select! {
-                news = grew.next() => if news.is_none() {
-                    return Err(Error::transient("listening for news of the log", "the subscription ended"));
+                report = reports.next() => match report {
+                    Some(report) => self.hear(&report.payload),
+                    None => return Err(Error::transient("listening to what workers publish", "the subscription ended")),
                 },
-                () = clock::sleep(ms(poll)) => {}
+                () = clock::sleep(next_tick.saturating_duration_since(Instant::now())) => {
+                    self.tick().await?;
+                    next_tick = Instant::now() + ms(self.settings.tick_ms);
+                }
                 () = shutdown.pulled() => {}
             }
         }
         Ok(())
     }
 
-    /// Publishes the next page; whether there is more to publish at once.
-    async fn publish_page(&mut self, standing: &mut Standing) -> Result<bool, Error> {
-        let database = |what| move |error| Error::database(what, error);
-        let (events, more) = self
-            .follower
-            .next(&mut self.connection, self.settings.page_max)
-            .await
-            .map_err(database("reading the log"))?;
-        let Some(last) = events.last() else { return Ok(false) };
-        let sequence = self.publish(&events, standing.stream_sequence).await?;
-        standing.published = last.position;
-        standing.stream_sequence = standing.stream_sequence.max(sequence);
-        sqlx::query("update log.relay set published = $1, stream_sequence = $2")
-            .bind(standing.published)
-            .bind(standing.stream_sequence)
-            .execute(&mut self.connection)
-            .await
-            .map_err(database("noting what is published"))?;
-        telemetry::relay_published(events.len(), standing.published);
-        Ok(more)
+    fn hear(&mut self, payload: &[u8]) {
+        match serde_json::from_slice(payload) {
+            Ok(publication) => self.reported.push(publication),
+            Err(error) => tracing::warn!(%error, "a report of what is published cannot be read"),
+        }
     }
 
-    /// Publishes events and waits for every acknowledgement; the highest sequence number of them.
-    async fn publish(&self, events: &[Recorded], sequence_before: i64) -> Result<i64, Error> {
-        let nats = |error| Error::transient("publishing the log", error);
-        let mut acknowledgements = Vec::with_capacity(events.len());
-        for event in events {
-            let subject = event_subject(&event.service, &event.message_type);
-            let message = PublishMessage::build()
-                .payload(event.data.clone().into())
-                .headers(headers(event))
-                .message_id(event.event_id.to_string());
-            acknowledgements.push(self.broker.jetstream.send_publish(subject, message).await.map_err(nats)?);
+    /// Notes what workers have published, and publishes what they have not.
+    async fn tick(&mut self) -> Result<(), Error> {
+        let before = self.standing;
+        self.check_reports().await?;
+        self.standing.published = self.confirmed.absorb(self.standing.published);
+        self.sweep().await?;
+        self.gap_since = self.follower.is_waiting().then(|| self.gap_since.unwrap_or_else(Instant::now));
+        telemetry::relay_gap(self.gap_since.map(|since| since.elapsed()).unwrap_or_default());
+        if self.standing != before {
+            self.save("noting what is published").await?;
+            telemetry::relay_published(self.standing.published);
         }
-        let mut highest = 0;
-        for acknowledged in
-            try_join_all(acknowledgements.into_iter().map(IntoFuture::into_future)).await.map_err(nats)?
-        {
-            let sequence = i64::try_from(acknowledged.sequence).unwrap_or(i64::MAX);
-            if sequence <= sequence_before && !acknowledged.duplicate {
-                let lost = format!("the broker counted {sequence} after {sequence_before}: it has lost messages");
-                return Err(Error::transient("publishing the log", lost));
+        Ok(())
+    }
+
+    /// Believes a report only if the last message of it is in the stream: it may be about one that is lost by now.
+    async fn check_reports(&mut self) -> Result<(), Error> {
+        let reported = std::mem::take(&mut self.reported);
+        let checks = reported.iter().map(|publication| self.is_there(publication.witness));
+        let checks: Vec<bool> = try_join_all(checks).await?;
+        let believed =
+            reported.iter().zip(checks).filter(|(_, is_there)| *is_there).map(|(publication, _)| publication);
+        let mut last = None;
+        for publication in believed {
+            for (first, end) in &publication.ranges {
+                self.confirmed.insert(*first, *end);
             }
-            highest = highest.max(sequence);
+            last = last.max(Some(publication.witness));
         }
-        Ok(highest)
+        self.witness(last);
+        Ok(())
+    }
+
+    fn witness(&mut self, witness: Option<Witness>) {
+        if let Some(witness) = witness {
+            self.witnesses.push(witness);
+            self.standing.witness = self.standing.witness.max(witness);
+        }
+    }
+
+    /// Whether a message is in the stream still.
+    async fn is_there(&self, witness: Witness) -> Result<bool, Error> {
+        let asking = |error| Error::transient("asking the broker for a message", error);
+        let stream = self.broker.events_stream_unasked().await?;
+        let sequence = u64::try_from(witness.sequence).unwrap_or(0);
+        match stream.get_raw_message(sequence).await {
+            Ok(message) => {
+                let position = message.headers.get(header::POSITION).and_then(|value| value.as_str().parse().ok());
+                Ok(position == Some(witness.position))
+            }
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(false),
+            Err(error) => Err(asking(error.to_string())),
+        }
+    }
+
+    /// Publishes what was committed a while ago and is not published: its worker crashed, or the broker was away.
+    async fn sweep(&mut self) -> Result<(), Error> {
+        let database = |what| move |error| Error::database(what, error);
+        let head: i64 = sqlx::query_scalar("select coalesce(max(position), 0) from log.events")
+            .fetch_one(&mut self.connection)
+            .await
+            .map_err(database("reading where the log ends"))?;
+        self.heads.push_back((Instant::now(), head));
+        let mut overdue = 0;
+        while let Some((seen, head)) = self.heads.front().filter(|(seen, _)| seen.elapsed() >= self.patience()) {
+            (overdue, _) = (*head, seen);
+            self.heads.pop_front();
+        }
+        while self.standing.published < overdue {
+            self.follower.skip_to(self.standing.published);
+            let page = self.follower.next(&mut self.connection, overdue, self.settings.page_max).await;
+            let (events, more) = page.map_err(database("reading the log"))?;
+            let Some(last) = events.last().map(|event| event.position) else { break };
+            let missing: Vec<Recorded> =
+                events.into_iter().filter(|event| !self.confirmed.contains(event.position)).collect();
+            let witness = publish(&self.broker, &missing).await?;
+            self.witness(witness);
+            telemetry::relay_swept(missing.len());
+            self.standing.published = self.confirmed.absorb(last);
+            if !more {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn patience(&self) -> Duration {
+        ms(self.settings.sweep_after_ms)
+    }
+
+    async fn save(&mut self, what: &'static str) -> Result<(), Error> {
+        sqlx::query(
+            "update log.relay
+             set published = $1, stream_created = $2, stream_sequence = $3, stream_position = $4, handled = least(handled, $1)",
+        )
+        .bind(self.standing.published)
+        .bind(self.standing.stream_created)
+        .bind(self.standing.witness.sequence)
+        .bind(self.standing.witness.position)
+        .execute(&mut self.connection)
+        .await
+        .map_err(|error| Error::database(what, error))?;
+        Ok(())
     }
 
     /// Compares store and stream. What the broker lost is published again, from the first event on that some consumer may not
     /// have handled; what all have handled is noted, so that this stays short.
-    async fn compare(&mut self) -> Result<Standing, Error> {
-        let database = |what| move |error| Error::database(what, error);
+    async fn compare(&mut self) -> Result<(), Error> {
         let stream = self.broker.events_stream().await?;
         let info = stream.cached_info();
-        let (created, last) = (to_micros(info.created), i64::try_from(info.state.last_sequence).unwrap_or(i64::MAX));
-        let row = sqlx::query("select published, handled, stream_created, stream_sequence from log.relay")
+        let created = to_micros(info.created);
+        let mut is_whole = self.standing.stream_created == Some(created);
+        let witnesses: Vec<Witness> =
+            std::mem::take(&mut self.witnesses).into_iter().chain([self.standing.witness]).collect();
+        for witness in witnesses.into_iter().filter(|witness| witness.sequence > 0) {
+            is_whole = is_whole && self.is_there(witness).await?;
+        }
+        if is_whole {
+            return self.note_handled(&stream).await;
+        }
+        if self.standing.stream_created.is_some() {
+            self.drop_consumers_ahead(&stream, info.state.last_sequence).await?;
+            self.rewind().await?;
+        }
+        self.standing.stream_created = Some(created);
+        self.standing.witness = Witness { sequence: 0, position: 0 };
+        self.save("noting which stream is published to").await
+    }
+
+    /// Back to the first event that some consumer may not have handled.
+    async fn rewind(&mut self) -> Result<(), Error> {
+        let handled: i64 = sqlx::query_scalar("select handled from log.relay")
             .fetch_one(&mut self.connection)
             .await
-            .map_err(database("reading where the relay stands"))?;
-        let read = || -> Result<(i64, Standing), sqlx::Error> {
-            let standing = Standing {
-                published: row.try_get(0)?,
-                stream_created: row.try_get(2)?,
-                stream_sequence: row.try_get(3)?,
-            };
-            Ok((row.try_get(1)?, standing))
-        };
-        let (handled, mut standing) = read().map_err(database("reading where the relay stands"))?;
-        let is_same = standing.stream_created == Some(created);
-        if is_same && last >= standing.stream_sequence {
-            self.note_handled(&stream, created).await?;
-            return Ok(standing);
+            .map_err(|error| Error::database("reading what is handled", error))?;
+        let published = self.standing.published;
+        tracing::warn!(published, handled, "the broker lost events; publishing again what may be missing");
+        telemetry::relay_loss();
+        self.standing.published = handled;
+        self.follower = Follower::after(handled);
+        self.reported.clear();
+        self.confirmed.clear();
+        self.witnesses.clear();
+        self.marks.clear();
+        // What is in the log by now is overdue at once.
+        if let Some((_, head)) = self.heads.back().copied() {
+            let long_ago = Instant::now().checked_sub(self.patience());
+            self.heads = long_ago.map(|seen| (seen, head)).into_iter().collect();
         }
-        if standing.stream_created.is_some() {
-            let (published, known) = (standing.published, standing.stream_sequence);
-            tracing::warn!(
-                published,
-                handled,
-                known,
-                last,
-                "the broker lost events; publishing again what may be missing"
-            );
-            telemetry::relay_loss();
-            self.drop_consumers_ahead(&stream, info.state.last_sequence).await?;
-            standing.published = handled;
-        }
-        standing.stream_created = Some(created);
-        standing.stream_sequence = last;
-        self.follower = Follower::after(standing.published);
-        sqlx::query("update log.relay set published = $1, stream_created = $2, stream_sequence = $3")
-            .bind(standing.published)
-            .bind(created)
-            .bind(last)
-            .execute(&mut self.connection)
-            .await
-            .map_err(database("noting that the broker lost events"))?;
-        Ok(standing)
+        Ok(())
     }
 
     /// A consumer that stands beyond the end of its stream would pass over what comes next. Its owner makes it again.
-    async fn drop_consumers_ahead(
-        &self,
-        stream: &async_nats::jetstream::stream::Stream,
-        last: u64,
-    ) -> Result<(), Error> {
+    async fn drop_consumers_ahead(&self, stream: &Stream, last: u64) -> Result<(), Error> {
         let mut consumers = stream.consumers();
         while let Some(consumer) = consumers.next().await {
             let consumer = consumer.map_err(|error| Error::transient("asking for consumers", error))?;
@@ -241,18 +343,21 @@ impl Relay {
     }
 
     /// Notes the position up to which every consumer that is owed events has handled them.
-    async fn note_handled(
-        &mut self,
-        stream: &async_nats::jetstream::stream::Stream,
-        created: OffsetDateTime,
-    ) -> Result<(), Error> {
-        let nats = |error| Error::transient("asking for consumers", error);
+    ///
+    /// When the stream's last sequence number is read, all events up to the checkpoint are in the stream, at or before it.
+    /// Once every consumer has come that far, it has handled them all.
+    async fn note_handled(&mut self, stream: &Stream) -> Result<(), Error> {
         let last = stream.cached_info().state.last_sequence;
+        if self.marks.len() < MARKS_MAX
+            && self.marks.back().is_none_or(|(position, _)| *position < self.standing.published)
+        {
+            self.marks.push_back((self.standing.published, last));
+        }
         let mut floor = last;
         let mut missing: BTreeSet<String> = proto::SERVICES.iter().map(|service| events_consumer(service)).collect();
         let mut consumers = stream.consumers();
         while let Some(consumer) = consumers.next().await {
-            let consumer = consumer.map_err(nats)?;
+            let consumer = consumer.map_err(|error| Error::transient("asking for consumers", error))?;
             if is_owed(&consumer.config.metadata) {
                 missing.remove(&consumer.name);
                 let idle = consumer.num_pending == 0 && consumer.num_ack_pending == 0;
@@ -260,16 +365,15 @@ impl Relay {
             }
         }
         // A service that has not made its consumer yet is owed all that the stream has.
-        if !missing.is_empty() || floor == 0 {
+        if !missing.is_empty() {
             return Ok(());
         }
-        let Ok(message) = stream.get_raw_message(floor).await else { return Ok(()) };
-        let position = message.headers.get(header::POSITION).and_then(|value| value.as_str().parse::<i64>().ok());
-        let after = self.broker.events_stream().await?;
-        if to_micros(after.cached_info().created) != created {
-            return Ok(());
+        let mut handled = None;
+        while let Some((position, _)) = self.marks.front().filter(|(_, sequence)| *sequence <= floor) {
+            handled = Some(*position);
+            self.marks.pop_front();
         }
-        if let Some(position) = position {
+        if let Some(position) = handled {
             sqlx::query("update log.relay set handled = $1 where handled < $1 and published >= $1")
                 .bind(position)
                 .execute(&mut self.connection)
@@ -283,23 +387,4 @@ impl Relay {
 /// Postgres keeps microseconds.
 fn to_micros(time: OffsetDateTime) -> OffsetDateTime {
     domain::Timestamp::from(time).into()
-}
-
-fn headers(event: &Recorded) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.insert(header::ID, event.event_id.to_string());
-    headers.insert(header::TYPE, event.message_type.as_str());
-    headers.insert(header::SOURCE, format!("/holdfast/{}", event.service));
-    headers.insert(header::TIME, event.recorded_at.to_string());
-    headers.insert(header::SPEC_VERSION, "1.0");
-    headers.insert(header::SUBJECT, event.stream.as_str());
-    headers.insert(header::STREAM_VERSION, event.version.to_string());
-    headers.insert(header::POSITION, event.position.to_string());
-    headers.insert(header::CORRELATION_ID, event.correlation_id.to_string());
-    headers.insert(header::CAUSATION_ID, event.causation_id.to_string());
-    headers.insert(header::CONTENT_TYPE, "application/protobuf");
-    if let Some(traceparent) = &event.traceparent {
-        headers.insert(header::TRACEPARENT, traceparent.as_str());
-    }
-    headers
 }

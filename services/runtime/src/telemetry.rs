@@ -21,11 +21,11 @@ pub const DEAD_LETTERS_TOTAL: &str = "holdfast_dead_letters_total";
 pub const TIMER_LATENESS_SECONDS: &str = "holdfast_timer_lateness_seconds";
 /// Outside calls, by how they ended.
 pub const EFFECTS_TOTAL: &str = "holdfast_effects_total";
-/// Events published.
-pub const RELAY_PUBLISHED_TOTAL: &str = "holdfast_relay_published_total";
+/// Events that the relay published because no worker had.
+pub const RELAY_SWEPT_TOTAL: &str = "holdfast_relay_swept_total";
 /// Whether this process is the relay: 1 or 0.
 pub const RELAY_ACTIVE: &str = "holdfast_relay_active";
-/// Last position published.
+/// Every position up to this is published.
 pub const RELAY_POSITION: &str = "holdfast_relay_position";
 /// How long the relay has been waiting at a gap, in seconds.
 pub const RELAY_GAP_SECONDS: &str = "holdfast_relay_gap_seconds";
@@ -88,13 +88,16 @@ pub(crate) fn relay_active(active: bool) {
 }
 
 #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "a gauge is a float; positions stay below 2^53")]
-pub(crate) fn relay_published(events: usize, position: i64) {
-    counter!(RELAY_PUBLISHED_TOTAL).increment(u64::try_from(events).unwrap_or(0));
+pub(crate) fn relay_published(position: i64) {
     gauge!(RELAY_POSITION).set(position as f64);
 }
 
 pub(crate) fn relay_gap(waiting: std::time::Duration) {
     gauge!(RELAY_GAP_SECONDS).set(waiting.as_secs_f64());
+}
+
+pub(crate) fn relay_swept(events: usize) {
+    counter!(RELAY_SWEPT_TOTAL).increment(u64::try_from(events).unwrap_or(0));
 }
 
 pub(crate) fn relay_loss() {

@@ -14,8 +14,8 @@ use sqlx::{
 use tokio::sync::{Notify, mpsc};
 
 use crate::{
-    batch::{Batches, Done, News},
-    broker::{self, Broker, LOG_GREW},
+    batch::{Batches, News},
+    broker::{self, Broker},
     clock,
     config::{Config, ms},
     consumer::Consumer,
@@ -24,6 +24,7 @@ use crate::{
     health::{self, Health},
     job::{self, Job, ReplyTo},
     message::header,
+    publish::Outbox,
     relay, retry,
     service::Service,
     shutdown::{self, Shutdown},
@@ -136,6 +137,7 @@ async fn work<S: Service>(config: Config, make: impl FnOnce(&Context) -> S) -> R
 
     let mut worker = Worker {
         consumer: Consumer::new::<S>(context.broker.clone(), context.config.consumer.clone()),
+        outbox: Outbox::new(context.broker.clone()),
         batches: Batches::new(context.pool.clone(), &context.config.consumer, shutdown.clone()),
         context,
         health,
@@ -146,7 +148,7 @@ async fn work<S: Service>(config: Config, make: impl FnOnce(&Context) -> S) -> R
     tracing::info!(service = S::NAME, "ready");
     worker.turn::<S>(outcomes).await;
 
-    let drain = async { tokio::join!(relay, calls, companion) };
+    let drain = async { tokio::join!(relay, calls, companion, worker.outbox.drain()) };
     if tokio::time::timeout(ms(worker.context.config.process.drain_ms), drain).await.is_err() {
         tracing::warn!(service = S::NAME, "some loops did not stop in time; what they had begun is safe in the log");
     }
@@ -180,6 +182,7 @@ struct Worker {
     context: Context,
     health: Health,
     effects_added: Arc<Notify>,
+    outbox: Outbox,
     /// When to look for due timers.
     next_look: Timestamp,
 }
@@ -255,9 +258,10 @@ impl Worker {
     async fn settle<S: Service>(&mut self, jobs: Vec<Job<S::Command>>) -> Option<()> {
         let begun = Instant::now();
         let done = self.batches.settle::<S>(&jobs).await?;
-        telemetry::batch(jobs.len(), done.news.events, begun.elapsed());
-        self.announce(done.news).await;
-        self.answer(&jobs, done).await;
+        telemetry::batch(jobs.len(), done.events.len(), begun.elapsed());
+        self.outbox.send(done.events).await;
+        self.announce(done.news);
+        self.answer(&jobs, done.replies).await;
         self.health.worked();
         Some(())
     }
@@ -278,24 +282,19 @@ impl Worker {
         if self.next_look <= now {
             let done = self.batches.settle_timers::<S>(settings.claim_max).await?;
             if done.news.timers_claimed > 0 {
-                telemetry::batch(done.news.timers_claimed, done.news.events, begun.elapsed());
+                telemetry::batch(done.news.timers_claimed, done.events.len(), begun.elapsed());
             } else {
                 // Others have claimed what is due.
                 self.next_look = now + OTHERS_CLAIM;
             }
-            self.announce(done.news).await;
+            self.outbox.send(done.events).await;
+            self.announce(done.news);
         }
         self.health.worked();
         Some(())
     }
 
-    async fn announce(&mut self, news: News) {
-        if news.events > 0 {
-            // Only to be quick: a relay that does not hear it polls.
-            if let Err(error) = self.context.broker.client.publish(LOG_GREW, bytes::Bytes::new()).await {
-                tracing::debug!(%error, "could not tell the relay that the log has grown");
-            }
-        }
+    fn announce(&mut self, news: News) {
         if let Some(due_at) = news.timer {
             self.next_look = self.next_look.min(due_at);
         }
@@ -305,8 +304,8 @@ impl Worker {
     }
 
     /// Answers whoever asked, and only then acknowledges: an answer that is lost is sent again with the message.
-    async fn answer<C>(&self, jobs: &[Job<C>], done: Done) {
-        for (job, reply) in jobs.iter().zip(done.replies) {
+    async fn answer<C>(&self, jobs: &[Job<C>], replies: Vec<Option<Vec<u8>>>) {
+        for (job, reply) in jobs.iter().zip(replies) {
             if let (Some(to), Some(reply)) = (&job.reply_to, reply) {
                 self.reply(to, reply).await;
             }
