@@ -27,7 +27,7 @@ mod killing;
 mod report;
 mod watching;
 
-use killing::{kill, victim};
+use killing::{attend, victim};
 use report::{Checks, Report, Verdict};
 
 /// Options of `holdfast demo`.
@@ -124,14 +124,14 @@ async fn experience(venue: &mut Venue, mix: &Mix, seed: u64, options: &synthetic
         drop(tell);
         run
     };
-    let killed = kill(&mut private, &venue.pool, worker, mix.orders.div_ceil(2), placed, &options.bars);
-    let (run, killed) = tokio::select! {
-        both = async { tokio::join!(lived, killed) } => both,
+    let attended = attend(&mut private, &venue.pool, worker, mix.orders.div_ceil(2), placed, &options.bars);
+    let both = tokio::select! {
+        both = async { tokio::try_join!(lived, attended) } => both,
         never = watching::watch(&venue.pool, &options.bars) => match never {},
     };
     let ended = private.fleet.ended_workers();
     venue.private = Some(private);
-    let (run, killed) = (run?, killed?);
+    let (run, killed) = both?;
     options.bars.say("Everything has settled; checking.");
     let ended = ended.into_iter().map(|(worker, replica, code)| format!("{worker}-{replica} (exit code {code:?})"));
     let checks = Checks {

@@ -1,8 +1,8 @@
-//! A worker is killed in the middle of the run, and started again a moment later.
+//! Looks after the workers while the run lasts: one is killed and started again a moment later, and no other may end.
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use domain::Timestamp;
 use runtime::clock;
 use sqlx::PgPool;
@@ -20,6 +20,9 @@ const AWAY: Duration = Duration::from_secs(1);
 
 /// How often to look whether it works again.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// How often to look whether a worker has ended.
+const LOOK_AFTER_EVERY: Duration = Duration::from_millis(200);
 
 /// What was done to a worker, and how it took it.
 #[derive(Debug, Clone)]
@@ -40,8 +43,11 @@ pub(super) fn victim(seed: u64) -> Result<&'static str> {
     proto::SERVICES.get(victim).copied().context("there are services")
 }
 
-/// When so many orders are placed, ends a worker without warning, and starts it again. `None`: the run was over before.
-pub(super) async fn kill(
+/// Looks after the workers until the run is over, which drops the other end of `placed`. When so many orders are placed, ends
+/// one of them without warning, and starts it again. `None`: the run was over before.
+///
+/// Fails as soon as a worker ends that nobody has killed.
+pub(super) async fn attend(
     private: &mut Private,
     pool: &PgPool,
     worker: &'static str,
@@ -49,19 +55,36 @@ pub(super) async fn kill(
     mut placed: watch::Receiver<u64>,
     bars: &Bars,
 ) -> Result<Option<Killed>> {
-    let Ok(after_orders) = placed.wait_for(|placed| *placed >= after).await.map(|placed| *placed) else {
-        return Ok(None);
-    };
+    let mut killed = None;
+    while placed.has_changed().is_ok() {
+        nobody_ended(private)?;
+        let after_orders = *placed.borrow_and_update();
+        if killed.is_none() && after_orders >= after {
+            bars.say(&format!("{} orders placed. SIGKILL to the worker {worker}.", grouped(after_orders)));
+            killed = Some(kill(private, pool, worker, after_orders, &placed, bars).await?);
+        }
+        clock::sleep(LOOK_AFTER_EVERY).await;
+    }
+    Ok(killed)
+}
+
+async fn kill(
+    private: &mut Private,
+    pool: &PgPool,
+    worker: &'static str,
+    after_orders: u64,
+    placed: &watch::Receiver<u64>,
+    bars: &Bars,
+) -> Result<Killed> {
     let begun = Instant::now();
     private.fleet.kill_worker(worker, 0).await?;
-    bars.say(&format!("{} orders placed. SIGKILL to the worker {worker}.", grouped(after_orders)));
     clock::sleep(AWAY).await;
     let started_at = clock::now();
     private.fleet.start_worker(worker, 0)?;
     let (away, started) = (begun.elapsed(), Instant::now());
     let mut killed = Killed { worker, after_orders, away, working_after: None };
-    // Until the run is over, which drops the other end.
     while placed.has_changed().is_ok() {
+        nobody_ended(private)?;
         if has_written(pool, worker, started_at).await? {
             let working_after = started.elapsed();
             let (away, after) = (lasting(away), lasting(working_after));
@@ -71,7 +94,17 @@ pub(super) async fn kill(
         }
         clock::sleep(LOOK_EVERY).await;
     }
-    Ok(Some(killed))
+    Ok(killed)
+}
+
+fn nobody_ended(private: &Private) -> Result<()> {
+    match private.fleet.ended_workers().first() {
+        None => Ok(()),
+        Some((worker, replica, code)) => bail!(
+            "the worker {worker}-{replica} ended ({}) though nobody had asked it to; its log says why",
+            code.map_or_else(|| "by a signal".to_owned(), |code| format!("exit code {code}"))
+        ),
+    }
 }
 
 async fn has_written(pool: &PgPool, service: &str, since: Timestamp) -> Result<bool> {

@@ -22,8 +22,10 @@ const CURRENCY: &str = "EUR";
 /// Time to pay of those who will not pay in time: the shortest there is.
 const SHORT_TIME_TO_PAY_S: i64 = 5;
 
-/// How long after opening rounds close: longer than any run.
-const ROUNDS_LAST: Duration = Duration::from_hours(30 * 24);
+/// Rounds close at the end of the day so many days ahead: longer than any run, and the same for all runs of a day.
+const ROUNDS_LAST_DAYS: i64 = 30;
+
+const DAY_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
 
 /// Every so manyth product is scarce: about half of those who want it get it.
 const SCARCE_EVERY: u64 = 50;
@@ -146,14 +148,16 @@ impl Mix {
         // Three orders of ten buy two shares, of any round.
         let demand = self.orders.saturating_mul(6) / 10 / self.rounds.max(1);
         let shares = if is_popular(round) { demand * 3 / 10 + 1 } else { demand * 20 + 1_000 };
+        let closes_on = now.as_micros() / DAY_MICROS + ROUNDS_LAST_DAYS;
         let open = OpenRound {
             round_id: self.round_id(round).to_string(),
             prize: format!("Prize {round} of load {}", self.seed),
             total_shares: i64::try_from(shares).unwrap_or(i64::MAX).min(1_000_000),
             share_price: Some(money(self.share_price(round))),
-            closes_at: Some((now + ROUNDS_LAST).to_wire()),
+            closes_at: Some(Timestamp::from_micros((closes_on + 1) * DAY_MICROS).to_wire()),
         };
-        Sent { id: self.id("open", round), body: open }
+        // Asked for again on another day, it is another command, and refused for what it is.
+        Sent { id: self.id(&format!("open until {closes_on}"), round), body: open }
     }
 
     /// How a round is called off.

@@ -135,23 +135,21 @@ struct Player<'a> {
 impl Player<'_> {
     /// Registers every product that was sold, and receives its opening stock.
     async fn stock_up(&self, book: &Book, opening: i64) -> Result<()> {
+        self.other_opening(book, opening).await?;
         let bar = self.bars.bar("products", u64::try_from(book.products.len())?);
         let products = stream::iter(&book.products).map(|(sku, name)| {
             let bar = bar.clone();
             async move {
                 let sku = sku.as_str().to_owned();
                 let register = RegisterProduct { sku: sku.clone(), name: name.clone() };
-                // With the name, for another trace may know it by another one; it is known then, and that is enough.
-                let refusal = self.send(id("register", &format!("{sku} {name}")), &register).await?;
+                // Another trace may know it by another name; it is known then, and that is enough.
+                let refusal = self.send(&register).await?;
                 if let Some(code) = refusal.filter(|code| code != "PRODUCT_EXISTS") {
                     bail!("product {sku} could not be registered: {code}");
                 }
                 let receive = ReceiveStock { sku: sku.clone(), quantity: opening, reference: "opening".to_owned() };
-                if let Some(code) = self.send(id("opening", &sku), &receive).await? {
-                    bail!(
-                        "product {sku} could not receive {opening} pieces: {code}. If this fleet has played a trace before, \
-                         give the same --opening again"
-                    );
+                if let Some(code) = self.send(&receive).await? {
+                    bail!("product {sku} could not receive {opening} pieces: {code}");
                 }
                 bar.inc(1);
                 Ok(())
@@ -162,13 +160,33 @@ impl Player<'_> {
         Ok(())
     }
 
+    /// Refuses to begin on a fleet where the products have received something else: the closing stock would say nothing.
+    async fn other_opening(&self, book: &Book, opening: i64) -> Result<()> {
+        let skus: Vec<&str> = book.products.keys().map(domain::Sku::as_str).collect();
+        let other: Option<(String, i64)> = sqlx::query_as(
+            "select sku, received from inventory.stock where sku = any($1) and received not in (0, $2) order by sku limit 1",
+        )
+        .bind(skus)
+        .bind(opening)
+        .fetch_optional(&self.venue.pool)
+        .await
+        .context("looking whether the products are known")?;
+        if let Some((sku, received)) = other {
+            bail!(
+                "product {sku} has received {received} pieces on this fleet already, not {opening}: give --opening {received} \
+                 to play the same trace again, or play this one on a fleet of its own"
+            );
+        }
+        Ok(())
+    }
+
     /// Places every order. Those that were refused at once, with the code.
     async fn place(&self, book: &Book) -> Result<BTreeMap<usize, String>> {
         let bar = self.bars.bar("orders placed", u64::try_from(book.invoices.len())?);
         let placed = stream::iter(book.invoices.iter().enumerate()).map(|(index, invoice)| {
             let bar = bar.clone();
             async move {
-                let refusal = self.send(id("place", &invoice.number), &place_order(invoice)).await?;
+                let refusal = self.send(&place_order(invoice)).await?;
                 bar.inc(1);
                 Ok::<_, anyhow::Error>(refusal.map(|code| (index, code)))
             }
@@ -234,7 +252,7 @@ impl Player<'_> {
                 note: format!("cancellation {}", back.cancellation),
                 ..Default::default()
             };
-            let refusal = self.send(refund_id, &request).await?;
+            let refusal = self.send(&request).await?;
             Ok::<_, anyhow::Error>(refusal.map(|code| (index, code)))
         });
         let mut failed: BTreeMap<usize, String> =
@@ -298,8 +316,10 @@ impl Player<'_> {
             .context("reading the closing stock")
     }
 
-    /// Sends a command; the code of its refusal.
-    async fn send<M: Message + Name>(&self, id: Uuid, command: &M) -> Result<Option<String>> {
+    /// Sends a command; the code of its refusal. Its id is derived from all that it says, so that the same one again changes
+    /// nothing, and another one is judged by what it says.
+    async fn send<M: Message + Name>(&self, command: &M) -> Result<Option<String>> {
+        let id = Uuid::new_v5(&id("command", M::NAME), &command.encode_to_vec());
         let CommandReply { outcome, .. } = self.venue.publisher.send(id, command).await?;
         match outcome {
             Some(Outcome::Accepted(_)) => Ok(None),
