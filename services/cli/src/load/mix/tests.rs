@@ -1,3 +1,5 @@
+//! What a mix promises: the same seed, the same orders, in the shares that it says.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::Timestamp;

@@ -1,3 +1,5 @@
+//! Which order a cancellation is matched with, and how much of it.
+
 use std::collections::BTreeSet;
 
 use super::{Book, LINES_MAX, Reason};
