@@ -15,6 +15,7 @@ use crate::{
     broker::{Broker, PUBLISHED, events_consumer, is_owed},
     clock,
     config::{self, ms},
+    database::session,
     error::Error,
     event_store::{Follower, Recorded},
     message::header,
@@ -62,7 +63,9 @@ async fn lead(
     mut shutdown: Shutdown,
 ) -> Result<(), Error> {
     let database = |what| move |error| Error::database(what, error);
-    let mut connection = PgConnection::connect(database_url).await.map_err(database("connecting the relay"))?;
+    // Never idle for long: a relay that stands still must not keep its place.
+    let session = session(database_url, "holdfast-relay")?.options([("idle_session_timeout", "15s")]);
+    let mut connection = PgConnection::connect_with(&session).await.map_err(database("connecting the relay"))?;
     while !takes_over(&mut connection).await.map_err(database("standing by as the relay"))? {
         tokio::select! {
             () = clock::sleep(ms(settings.compare_ms)) => {}

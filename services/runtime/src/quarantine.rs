@@ -1,0 +1,159 @@
+//! Quarantine: messages whose frame no client library reads. Whoever is handed one loses its connection over it, and so it would
+//! come again for ever. Here it is looked up where it waits, and kept as a dead letter instead.
+
+use std::time::Duration;
+
+use async_nats::jetstream::{
+    ErrorCode,
+    message::StreamMessage,
+    response::Response,
+    stream::{RawMessage, Stream},
+};
+use domain::Rejection;
+use serde::Deserialize;
+use sqlx::PgPool;
+
+use crate::{
+    broker::Broker, clock, consumer::Durable, dead_letter, draft::DeadLetter, error::Error, job::Letter,
+    shutdown::Shutdown,
+};
+
+/// How often to look. A message is handed out in vain a few times before.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Messages to look at each time, from the oldest that is not acknowledged: all others are handled, so it is one of these.
+const LOOK_AT_MAX: usize = 64;
+
+/// A message as the broker's API tells it: in JSON, which nothing in it can break.
+#[derive(Debug, Deserialize)]
+struct Stored {
+    message: RawMessage,
+}
+
+/// Looks after the messages of a service's consumers until asked to stop.
+pub(crate) async fn run(
+    service: &'static str,
+    durables: Vec<Durable>,
+    broker: Broker,
+    pool: PgPool,
+    mut shutdown: Shutdown,
+) {
+    while !shutdown.is_pulled() {
+        for durable in &durables {
+            if let Err(error) = look(service, durable, &broker, &pool).await {
+                tracing::debug!(error = error.chain(), "cannot look for unreadable messages");
+            }
+        }
+        tokio::select! {
+            () = clock::sleep(LOOK_EVERY) => {}
+            () = shutdown.pulled() => {}
+        }
+    }
+}
+
+async fn look(service: &'static str, durable: &Durable, broker: &Broker, pool: &PgPool) -> Result<(), Error> {
+    let asking = |error| Error::transient("asking for a stream", error);
+    let stream = broker.jetstream.get_stream_no_info(durable.stream).await.map_err(asking)?;
+    let info =
+        stream.consumer_info(&durable.name).await.map_err(|error| Error::transient("asking for a consumer", error))?;
+    if info.num_redelivered == 0 {
+        return Ok(());
+    }
+    let mut next = info.ack_floor.stream_sequence + 1;
+    for _ in 0..LOOK_AT_MAX {
+        if next > info.delivered.stream_sequence {
+            break;
+        }
+        let Some(message) = find(broker, durable, next).await? else { break };
+        next = message.sequence + 1;
+        if let Some(reason) = unreadable(&message).filter(|_| is_for(durable, &message.subject)) {
+            set_aside(service, &stream, pool, message, reason).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The first message of a consumer at or after a place in its stream.
+async fn find(broker: &Broker, durable: &Durable, sequence: u64) -> Result<Option<RawMessage>, Error> {
+    let failed = |error| Error::transient("asking for a message", error);
+    let subject = match durable.subjects.as_slice() {
+        [subject] => subject.as_str(),
+        _ => ">",
+    };
+    let request = serde_json::json!({ "seq": sequence, "next_by_subj": subject });
+    match broker.jetstream.request(format!("STREAM.MSG.GET.{}", durable.stream), &request).await.map_err(failed)? {
+        Response::Ok(Stored { message }) => Ok(Some(message)),
+        Response::Err { error } if error.error_code() == ErrorCode::NO_MESSAGE_FOUND => Ok(None),
+        Response::Err { error } => Err(Error::transient("asking for a message", error)),
+    }
+}
+
+fn is_for(durable: &Durable, subject: &str) -> bool {
+    durable.subjects.iter().any(|filter| match filter.strip_suffix('*') {
+        Some(prefix) => subject.starts_with(prefix),
+        None => subject == filter,
+    })
+}
+
+/// Why nobody reads a message, if so. The client library reads the frame of what it fetches by the same rules.
+fn unreadable(message: &RawMessage) -> Option<&'static str> {
+    if message.subject.chars().any(|letter| letter.is_whitespace() || letter == char::REPLACEMENT_CHARACTER) {
+        return Some("its subject is not plain text");
+    }
+    StreamMessage::try_from(message.clone()).err().map(|_malformed| "its headers are malformed")
+}
+
+/// Keeps a message as a dead letter, and only then takes it from the broker.
+async fn set_aside(
+    service: &'static str,
+    stream: &Stream<()>,
+    pool: &PgPool,
+    message: RawMessage,
+    reason: &'static str,
+) -> Result<(), Error> {
+    let sequence = message.sequence;
+    let headers = serde_json::json!({ "base64": message.headers });
+    let letter = RawMessage { headers: None, ..message };
+    let letter =
+        StreamMessage::try_from(letter).map_err(|error| Error::transient("reading a message's bytes", error))?;
+    let letter = DeadLetter {
+        letter: Letter { subject: letter.subject.to_string(), headers, payload: letter.payload },
+        rejection: Rejection::new("MALFORMED_FRAME", format!("no client can read this message: {reason}")),
+    };
+    let keep = async {
+        let mut transaction = pool.begin().await?;
+        dead_letter::keep(&mut transaction, service, &[letter], clock::now()).await?;
+        transaction.commit().await
+    };
+    keep.await.map_err(|error| Error::database("keeping a dead letter", error))?;
+    stream
+        .delete_message(sequence)
+        .await
+        .map_err(|error| Error::transient("taking an unreadable message from its stream", error))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Stored, unreadable};
+
+    fn reason(subject: &str, headers: Option<&str>) -> Option<&'static str> {
+        let message = serde_json::json!({
+            "message": { "subject": subject, "seq": 7, "data": "e30=", "hdrs": headers, "time": "2026-01-01T00:00:00Z" }
+        });
+        unreadable(&serde_json::from_value::<Stored>(message).unwrap().message)
+    }
+
+    #[test]
+    fn sees_what_breaks_a_client() {
+        assert_eq!(reason("cmd.orders.PlaceOrder", None), None);
+        assert!(reason("cmd.orders.\u{fffd}", None).is_some());
+        assert!(reason("cmd.orders.Place\u{2003}Order", None).is_some());
+        // NATS/1.0␍␊ce-id: x␍␊␍␊
+        assert_eq!(reason("cmd.orders.PlaceOrder", Some("TkFUUy8xLjANCmNlLWlkOiB4DQoNCg==")), None);
+        // NATS/1.0␍␊no colon␍␊␍␊
+        assert!(reason("cmd.orders.PlaceOrder", Some("TkFUUy8xLjANCm5vIGNvbG9uDQoNCg==")).is_some());
+        // NATS/1.0␍␊note: two␍lines␍␊␍␊
+        assert!(reason("cmd.orders.PlaceOrder", Some("TkFUUy8xLjANCm5vdGU6IHR3bw1saW5lcw0KDQo=")).is_some());
+    }
+}
