@@ -16,6 +16,9 @@ use proto::{
 };
 use uuid::Uuid;
 
+/// The code that is wanted, the subject, the headers, the payload.
+type Case = (&'static str, &'static str, Vec<(&'static str, String)>, Vec<u8>);
+
 /// Publishes a raw message and waits for the answer's bytes on a reply subject.
 async fn raw(fleet: &TestFleet, subject: &str, headers: &[(&str, &str)], payload: Vec<u8>) -> Vec<u8> {
     let client = fleet.publisher.client();
@@ -40,7 +43,7 @@ async fn what_cannot_be_read_gets_a_reason_and_is_kept() {
     let fleet = TestFleet::start().await.unwrap();
     let place = "cmd.orders.PlaceOrder";
     let named = |name: &str| id(name);
-    let cases: Vec<(&str, &str, Vec<(&str, String)>, Vec<u8>)> = vec![
+    let cases: Vec<Case> = vec![
         ("MISSING_ID", place, vec![], Order::new(1).place.encode_to_vec()),
         ("MISSING_ID", place, vec![("ce-id", "not-a-uuid".to_owned())], Order::new(1).place.encode_to_vec()),
         ("UNDECODABLE", place, vec![("ce-id", named("a"))], vec![0xff, 0xff, 0xff]),

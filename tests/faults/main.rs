@@ -27,7 +27,12 @@ fn mixed(count: u64, round: Uuid) -> Vec<Order> {
     (0..count)
         .zip(scripts.iter().cycle())
         .map(|(number, script)| {
-            let order = Order::new(number).line(["A", "B", "C"][usize::from(number % 3 == 0)], 1).pays(script);
+            let sku = match number % 3 {
+                0 => "A",
+                1 => "B",
+                _ => "C",
+            };
+            let order = Order::new(number).line(sku, 1).pays(script);
             let order = if number % 4 == 0 { order.shares(round, 1) } else { order };
             // Buyers who pay have time enough: else a crash that costs seconds would make their money late, and rightly so.
             if number % 5 < 3 { order } else { order.expires_after(Duration::from_secs(5)) }

@@ -1,6 +1,9 @@
 //! Surroundings that hang instead of failing: locks that nobody gives back, servers that are away, a worker that stands still.
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use cli::servers::Signal;
 use futures::FutureExt;
@@ -68,7 +71,12 @@ async fn workers_stop_in_time_while_the_database_is_away() {
     }
     // Not yet connected, they can be stopped as well.
     fleet.processes().await.start_workers().unwrap();
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    for service in proto::SERVICES {
+        let log = fleet.dir().join("log").join(format!("{service}-0.log"));
+        eventually("it tries to connect", || async { Ok(fs::read_to_string(&log)?.contains("not connected yet")) })
+            .await
+            .unwrap();
+    }
     for service in proto::SERVICES {
         stops_in_time(&fleet, service).await;
     }

@@ -1,7 +1,5 @@
 //! Messages whose very frame is malformed: they must not cost a service its connection, nor any other message its turn.
 
-use std::time::Duration;
-
 use futures::future::join_all;
 use holdfast_tests::{Order, TestFleet, eventually, is_accepted};
 use tokio::{
@@ -45,7 +43,6 @@ async fn are_set_aside(messages: &[(&[u8], Option<&[u8]>)]) {
         for reply in join_all(orders.iter().map(|order| fleet.place(order))).await {
             assert!(is_accepted(&reply.unwrap()));
         }
-        tokio::time::sleep(Duration::from_secs(1)).await;
     }
     let wanted = i64::try_from(messages.len()).unwrap();
     fleet.until_at_least("select count(*) from orders.dead_letters", wanted).await.unwrap();

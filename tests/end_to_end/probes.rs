@@ -1,0 +1,59 @@
+//! Probes and metrics: what a cluster asks of every worker.
+
+use std::fs;
+
+use holdfast_tests::{Order, TestFleet, eventually};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+/// Where the worker says that it serves its probes.
+fn address(fleet: &TestFleet, worker: &str) -> String {
+    let log = fs::read_to_string(fleet.dir().join("log").join(format!("{worker}.log"))).unwrap();
+    let line = log.lines().find(|line| line.contains("/livez")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    line.pointer("/fields/address").unwrap().as_str().unwrap().to_owned()
+}
+
+async fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: worker\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn a_worker_says_that_it_lives_is_ready_and_what_it_does() {
+    let fleet = TestFleet::start().await.unwrap();
+    fleet.stock("MUG", 10).await.unwrap();
+    let order = Order::new(1).line("MUG", 1);
+    fleet.place(&order).await.unwrap();
+    fleet.until_status(&order, "paid").await.unwrap();
+    let orders = address(&fleet, "orders-0");
+    assert!(get(&orders, "/livez").await.starts_with("HTTP/1.1 200"));
+    assert!(get(&orders, "/readyz").await.starts_with("HTTP/1.1 200"));
+    let metrics = get(&orders, "/metrics").await;
+    for name in ["holdfast_batch_jobs", "holdfast_batch_seconds", "holdfast_events_appended_total"] {
+        assert!(metrics.contains(name), "no {name} in {metrics}");
+    }
+}
+
+#[tokio::test]
+async fn a_worker_without_its_database_lives_and_is_not_ready() {
+    let fleet = TestFleet::start().await.unwrap();
+    let orders = address(&fleet, "orders-0");
+    fleet.processes().await.postgres.stop().await.unwrap();
+    eventually("the worker says that it is not ready", || async {
+        Ok(get(&orders, "/readyz").await.starts_with("HTTP/1.1 503"))
+    })
+    .await
+    .unwrap();
+    assert!(get(&orders, "/livez").await.starts_with("HTTP/1.1 200"));
+    fleet.processes().await.postgres.start_again().await.unwrap();
+    eventually("the worker is ready again", || async { Ok(get(&orders, "/readyz").await.starts_with("HTTP/1.1 200")) })
+        .await
+        .unwrap();
+}
