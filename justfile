@@ -36,6 +36,16 @@ test *args: binaries
     fi
     exec cargo test --workspace "$@"
 
+# Measure a private fleet, built for release, against the raw limits of this machine: just bench lifecycle (--help: all scenarios)
+[no-exit-message]
+bench *args: release
+    @exec '{{ target }}/release/holdfast' bench "$@"
+
+# For whoever changes the hot path: have the ratios to the raw limits fallen by more than a fifth? (--json prints what to record)
+[no-exit-message]
+bench-check *args: release
+    @exec '{{ target }}/release/holdfast' bench check "$@"
+
 # Check format, clippy, contract and docs, as CI does
 lint: format clippy contract docs
 
@@ -81,3 +91,8 @@ docs:
 [no-cd]
 binaries:
     @cargo build --manifest-path '{{ justfile_directory() }}/Cargo.toml' --workspace --bins {{ if path_exists(target / 'debug/holdfast') == 'true' { '--quiet' } else { '' } }}
+
+[private]
+[no-cd]
+release:
+    @cargo build --manifest-path '{{ justfile_directory() }}/Cargo.toml' --release --workspace --bins --quiet

@@ -27,3 +27,5 @@ pub mod verify;
 pub mod order;
 
 pub mod send;
+
+pub mod bench;

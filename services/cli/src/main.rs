@@ -3,7 +3,7 @@
 use std::{io::IsTerminal, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use cli::{demo, load, order, send, status, surroundings::Surroundings, up, verify};
+use cli::{bench, demo, load, order, send, status, surroundings::Surroundings, up, verify};
 use tracing_subscriber::EnvFilter;
 
 /// Runs, loads, watches and proves a Holdfast fleet.
@@ -35,6 +35,8 @@ enum Command {
     Order(order::Args),
     /// Send any command from JSON and print its answer.
     Send(send::Args),
+    /// Measure a private fleet, and in the same run the raw limits that it is compared with.
+    Bench(bench::Args),
 }
 
 #[tokio::main]
@@ -52,6 +54,7 @@ async fn main() -> ExitCode {
         Command::Verify(args) => verify::run(args, surroundings).await,
         Command::Order(args) => order::run(args, surroundings).await,
         Command::Send(args) => send::run(args, surroundings).await,
+        Command::Bench(args) => bench::run(args, surroundings).await,
     };
     match ended {
         Ok(code) => code,

@@ -1,0 +1,143 @@
+//! `holdfast bench`: measures a private fleet, and in the same run the raw limits of the same machine, so that the result is a
+//! ratio that means something elsewhere too.
+//!
+//! An order is one line out of 1,000 products and one share out of 100 rounds, from placing to stock committed and shares sold,
+//! unless the scenario says otherwise.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{print, surroundings::Surroundings};
+
+mod check;
+mod closed_loop;
+mod expiry;
+mod goods;
+mod growth;
+mod history;
+mod latency;
+mod lifecycle;
+mod limit;
+mod numbers;
+mod pump;
+mod recovery;
+mod refund;
+mod replay;
+mod report;
+mod stand;
+mod story;
+mod usage;
+
+pub use report::Report;
+
+/// Options of `holdfast bench`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// What is measured.
+    scenario: Scenario,
+    /// Seconds to measure, after the warm-up.
+    #[arg(long, value_name = "S", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    seconds: u64,
+    /// Replicas of each worker.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    replicas: u8,
+    /// Orders under way at once, where as many as possible are to be done a second.
+    #[arg(long, value_name = "N", default_value_t = 4_000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    in_flight: u64,
+    /// Orders of `expiry` (50,000 if not given) and `refund` (30,000).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1_000..=1_000_000))]
+    orders: Option<u64>,
+    /// Orders a second of `latency`.
+    #[arg(long, value_name = "R", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    rate: u64,
+    /// Events of the history that `growth` writes.
+    #[arg(long, value_name = "N", default_value_t = 2_000_000,
+        value_parser = clap::value_parser!(u64).range(10_000..=100_000_000))]
+    events: u64,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Scenario {
+    /// Orders a second, from placing to stock committed and shares sold.
+    Lifecycle,
+    /// The same with one product that everybody wants.
+    Hot,
+    /// Unpaid orders that fall due together, until all is released and has a receipt.
+    Expiry,
+    /// Refunds a second, until money, pieces and shares are back.
+    Refund,
+    /// From placing to paid at a steady rate, and for single orders on an idle fleet.
+    Latency,
+    /// Folding the whole log, against reading it.
+    Replay,
+    /// The longest extra wait of any order when workers are killed.
+    Recovery,
+    /// Lifecycles a second with a long history in the store.
+    Growth,
+    /// Short ones of these, compared with the ratios that were recorded; fails if one fell by more than a fifth.
+    Check,
+}
+
+impl Scenario {
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Lifecycle => "lifecycle",
+            Self::Hot => "hot",
+            Self::Expiry => "expiry",
+            Self::Refund => "refund",
+            Self::Latency => "latency",
+            Self::Replay => "replay",
+            Self::Recovery => "recovery",
+            Self::Growth => "growth",
+            Self::Check => "check",
+        }
+    }
+}
+
+/// Measures. Exit code 1 if the audit afterwards found something, or a check fell under what was recorded.
+pub async fn run(args: Args, surroundings: &Surroundings) -> Result<ExitCode> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        ended = measure(&args, surroundings) => ended,
+        // Dropping what runs ends it and removes its directory.
+        _ = interrupt.recv() => bail!("interrupted"),
+        _ = terminate.recv() => bail!("terminated"),
+    }
+}
+
+async fn measure(args: &Args, surroundings: &Surroundings) -> Result<ExitCode> {
+    if cfg!(debug_assertions) {
+        eprintln!(
+            "holdfast: built without optimisation, so these figures mean little; `just bench` builds for release"
+        );
+    }
+    if args.scenario == Scenario::Check {
+        return check::run(args, surroundings).await;
+    }
+    let report = measure_one(args).await?;
+    if surroundings.json {
+        print::json(&report)?;
+    } else {
+        print::out(&report.text())?;
+    }
+    Ok(if report.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn measure_one(args: &Args) -> Result<Report> {
+    match args.scenario {
+        Scenario::Lifecycle | Scenario::Hot => lifecycle::run(args).await,
+        Scenario::Expiry => expiry::run(args).await,
+        Scenario::Refund => refund::run(args).await,
+        Scenario::Latency => latency::run(args).await,
+        Scenario::Replay => replay::run(args).await,
+        Scenario::Recovery => recovery::run(args).await,
+        Scenario::Growth => growth::run(args).await,
+        Scenario::Check => bail!("a check measures other scenarios"),
+    }
+}

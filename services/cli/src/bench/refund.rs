@@ -1,0 +1,70 @@
+//! Refunds a second: paid orders, all asked to be refunded at full speed, with a provider that pays out at once.
+
+use anyhow::Result;
+use proto::orders::v1::RequestRefund;
+use uuid::Uuid;
+
+use super::{
+    Args, Report,
+    closed_loop::{self, Middle},
+    goods::{Buyers, Goods},
+    lifecycle::{completed, orders},
+    limit,
+    pump::Outgoing,
+    report::Limit,
+    stand::{Counts, Stand, published},
+    story,
+};
+
+const ORDERS: u64 = 30_000;
+
+/// The events that end a refund.
+const ENDS: [&str; 3] =
+    ["holdfast.orders.v1.OrderRefunded", "holdfast.inventory.v1.StockReturned", "holdfast.rounds.v1.SharesReturned"];
+
+/// Orders whose money, pieces and shares are back.
+fn refunded(counts: &Counts) -> u64 {
+    let money = published(counts, "evt.orders.OrderRefunded");
+    let pieces = published(counts, "evt.inventory.StockReturned");
+    money.min(pieces).min(published(counts, "evt.rounds.SharesReturned"))
+}
+
+/// Measures.
+pub(super) async fn run(args: &Args) -> Result<Report> {
+    let count = args.orders.unwrap_or(ORDERS);
+    let goods = Goods::MANY;
+    let mut stand = Stand::start(args.replicas, goods).await?;
+    let mut order = orders(Buyers::new(goods, 1, "sandbox:succeed"));
+    let next = (0..count).map(|_| order());
+    let mut next = next.flatten();
+    let (_, paid) = closed_loop::run(&stand, Middle::Of(count), args.in_flight, || next.next(), completed).await?;
+    let before = limit::events(&stand.pool).await?;
+
+    let mut paid = paid.iter().map(|sent| sent.id);
+    let next = || {
+        let order_id = paid.next()?;
+        let request = RequestRefund { order_id: order_id.to_string(), actor: "bench".to_owned(), ..Default::default() };
+        Some(Outgoing::new(Uuid::new_v5(&order_id, b"refund"), &request))
+    };
+    let (span, sent) = closed_loop::run(&stand, Middle::Of(count), args.in_flight, next, refunded).await?;
+    let report = Report::of(args.scenario, &stand, &span);
+    let verify = stand.audit().await?;
+    let times = story::times(&stand.pool, &sent, span.from..span.to, &ENDS).await?;
+    let events = limit::events(&stand.pool).await? - before;
+    stand.stop_workers().await?;
+    let url = &stand.address.database_url;
+    let procedure = limit::procedures::refunds_per_second(url, goods, count).await?;
+    let append = limit::append::per_second_of(url, events, count).await?;
+    stand.stop().await?;
+    let limits = vec![
+        Limit::new(limit::procedures::REFUND, procedure, span.per_second()),
+        Limit::new(limit::append::WORDS, append, span.per_second()),
+    ];
+    Ok(report
+        .with_times("refund requested to money, pieces and shares back, with so many in flight", &times)
+        .with_limits(limits)
+        .with_verify(verify)
+        .with("work", goods.words())
+        .with("in_flight", args.in_flight)
+        .with("events_per_order", limit::each(events, count)?))
+}

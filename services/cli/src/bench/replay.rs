@@ -1,0 +1,117 @@
+//! Replay: the whole log read and folded by the services' own rules, against a bare read of the same rows.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use futures::TryStreamExt;
+use proto::common::v1::CommandRejected;
+use runtime::{
+    event_store::{Recorded, read_all},
+    service::Service,
+};
+use sqlx::{Connection, PgConnection, Row};
+
+use super::{
+    Args, Report,
+    closed_loop::{self, Middle},
+    goods::{Buyers, Goods},
+    lifecycle::{completed, orders},
+    limit,
+    numbers::{Thousandths, median, per_second},
+    report::Limit,
+    stand::Stand,
+};
+
+/// Times each is measured; the middle one counts.
+const TRIES: usize = 3;
+
+/// Measures.
+pub(super) async fn run(args: &Args) -> Result<Report> {
+    let goods = Goods::MANY;
+    let mut stand = Stand::start(args.replicas, goods).await?;
+    let next = orders(Buyers::new(goods, 1, "sandbox:succeed"));
+    let middle = Middle::Time(Duration::from_secs(args.seconds));
+    let (span, _) = closed_loop::run(&stand, middle, args.in_flight, next, completed).await?;
+    let mut report = Report::of(args.scenario, &stand, &span);
+    let verify = stand.audit().await?;
+    stand.stop_workers().await?;
+    let events = limit::events(&stand.pool).await?;
+    let mut connection = PgConnection::connect(&stand.address.database_url).await?;
+    let (mut folds, mut reads) = (Vec::new(), Vec::new());
+    // In turns: what disturbs the one disturbs the other.
+    for _try in 0..TRIES {
+        reads.push(bare_read(&mut connection, events).await?);
+        folds.push(fold(&mut connection, events).await?);
+    }
+    connection.close().await?;
+    stand.stop().await?;
+    let (fold, read) = (median(folds).unwrap_or_default(), median(reads).unwrap_or_default());
+    report.orders = events;
+    report.seconds = Thousandths::seconds(fold);
+    report.per_second = per_second(events, fold);
+    let limits =
+        vec![Limit::new("a bare streaming read of the same rows", per_second(events, read), report.per_second)];
+    Ok(report
+        .with_limits(limits)
+        .with_verify(verify)
+        .with("unit", "events of the log, not orders; CPU and memory are of the orders that wrote it"))
+}
+
+/// Reads all columns of all rows, and does nothing with them.
+async fn bare_read(connection: &mut PgConnection, events: u64) -> Result<Duration> {
+    let begun = Instant::now();
+    let query =
+        "select position, stream, version, event_id, service, type, data, correlation_id, causation_id, traceparent,
+        recorded_at from log.events order by position";
+    let mut rows = sqlx::query(query).fetch(connection);
+    let (mut count, mut bytes) = (0, 0);
+    while let Some(row) = rows.try_next().await.context("reading the log")? {
+        count += 1;
+        bytes += row.try_get::<&str, _>(1)?.len() + row.try_get::<&[u8], _>(6)?.len();
+    }
+    ensure!(count == events && bytes > 0, "the log has {count} events, not {events}");
+    Ok(begun.elapsed())
+}
+
+#[derive(Default)]
+struct Worlds {
+    orders: <orders::Orders as Service>::World,
+    inventory: <inventory::Inventory as Service>::World,
+    rounds: <rounds::Rounds as Service>::World,
+    payments: <payments::Payments as Service>::World,
+}
+
+/// Reads the log and makes every event true, in memory.
+async fn fold(connection: &mut PgConnection, events: u64) -> Result<Duration> {
+    let begun = Instant::now();
+    let mut worlds = Worlds::default();
+    let mut log = std::pin::pin!(read_all(connection));
+    let mut count = 0;
+    while let Some(event) = log.try_next().await.context("reading the log")? {
+        count += 1;
+        worlds.take(&event)?;
+    }
+    let took = begun.elapsed();
+    ensure!(count == events, "the log has {count} events, not {events}");
+    ensure!(!worlds.orders.orders.is_empty(), "no order was folded");
+    Ok(took)
+}
+
+impl Worlds {
+    fn take(&mut self, event: &Recorded) -> Result<()> {
+        match event.service.as_str() {
+            _ if event.message_type == <CommandRejected as proto::Name>::full_name() => Ok(()),
+            orders::Orders::NAME => take::<orders::Orders>(&mut self.orders, event),
+            inventory::Inventory::NAME => take::<inventory::Inventory>(&mut self.inventory, event),
+            rounds::Rounds::NAME => take::<rounds::Rounds>(&mut self.rounds, event),
+            _ => take::<payments::Payments>(&mut self.payments, event),
+        }
+    }
+}
+
+fn take<S: Service>(world: &mut S::World, event: &Recorded) -> Result<()> {
+    let read = S::event(&event.message_type, &event.data);
+    let read = read.with_context(|| format!("reading the event at position {}", event.position))?;
+    S::evolve(world, &read);
+    Ok(())
+}
