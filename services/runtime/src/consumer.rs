@@ -122,7 +122,8 @@ impl Consumer {
     /// given the message's number to another one by now, which nobody may have handled.
     pub(crate) async fn acknowledge(&self, message: &Message) {
         let State::Open(open) = &self.state else { return };
-        if open.connections.has_changed().unwrap_or(true) {
+        // Without a connection it would wait for the next one.
+        if open.connections.has_changed().unwrap_or(true) || !open.broker.is_connected() {
             return;
         }
         if let Err(error) = message.ack().await {
@@ -186,14 +187,24 @@ impl Source {
         *known = Some(broker.clone());
         let mut connections = broker.connections();
         connections.mark_unchanged();
+        let mut lost = connections.clone();
+        let messages = tokio::select! {
+            messages = self.messages(&broker) => messages?,
+            // What it had asked the broker is answered by nobody any more.
+            _reconnected = lost.changed() => return Err(Error::transient("fetching messages", "the connection was lost")),
+        };
+        Ok(Open { broker, connections, messages: Some(messages) })
+    }
+
+    async fn messages(&self, broker: &Broker) -> Result<Messages, Error> {
         broker.ensure_streams().await?;
         let mut streams = Vec::new();
         for durable in &self.durables {
             let subjects = durable.subjects.clone();
             let consumer = broker.ensure_consumer(durable.stream, &durable.name, subjects, &self.settings).await?;
-            streams.push(self.fetch(&broker, &consumer).await?.boxed());
+            streams.push(self.fetch(broker, &consumer).await?.boxed());
         }
-        Ok(Open { broker, connections, messages: Some(select_all(streams).boxed()) })
+        Ok(select_all(streams).boxed())
     }
 
     async fn fetch(&self, broker: &Broker, consumer: &PullConsumer) -> Result<pull::Stream, Error> {
