@@ -59,7 +59,8 @@ paid + refunded + expired + cancelled + rejected = orders:
 settled_seconds runs from the first order until nothing is left to do. verify is \"ok\" or what is wrong.
 
 Exit code 0: every order ended as it should, nothing was set aside, no worker died but the one that was killed, and verify
-found nothing. Otherwise 1, and the fleet's data and logs stay where they are.";
+found nothing. 1: one of these does not hold. 3: it could not be brought to its end. Unless it is 0, the fleet's data and logs
+stay where they are.";
 
 const PRODUCTS: u64 = 200;
 const ROUNDS: u64 = 20;

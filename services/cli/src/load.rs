@@ -25,11 +25,28 @@ pub use settled::{Unsettled, settled, until_settled};
 use synthetic::Until;
 use venue::{Keep, Venue};
 
+const AFTER_HELP: &str = "\
+The fleet is the one that `holdfast up` runs, or that is named by --database-url and --broker-url. If there is none, a private
+one runs for as long as this takes.
+
+A trace: one line is one row. All accepted rows of an invoice are one order of one customer; it is paid. A row of an invoice
+whose number begins with C brings its pieces back, and their price with them: of the customer's most recent paid order, placed
+no later, that has so many pieces of the product left (of several at the same time, the last in the file). The rows of one
+cancellation that come back to the same order are one refund. Rows in = rows accepted + rows refused, with these reasons:
+  unreadable_row                         not eight columns, or no number, date or code where one must be
+  number_too_large                       above 1,000,000,000 pieces or 1,000,000,000,000 pence
+  fee_or_discount_is_not_a_product       the stock code does not begin with five digits: POST, DOT, M, D, C2, BANK CHARGES, ...
+  quantity_below_1, price_not_positive   given away, or a correction of the stock
+  price_in_fractions_of_a_penny          money is whole pence
+  customer_differs_within_invoice        the invoice's first accepted row names another customer
+  too_many_lines_on_invoice              an order has at most 1,000
+  quantity_not_negative_on_cancellation, no_customer_on_cancellation, no_matching_order
+  order_rejected:CODE, refund_rejected:CODE   Holdfast refused it
+Playing a trace again on the same fleet changes nothing.";
+
 /// Options of `holdfast load`.
-///
-/// The fleet is the one that `holdfast up` runs, or that is named by --database-url and --broker-url. If there is none, a
-/// private one runs for as long as this takes.
 #[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
 pub struct Args {
     /// Orders to place: about 60 % are paid, 15 % expire, 10 % are cancelled, 10 % declined, 5 % refunded.
     #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
