@@ -4,7 +4,6 @@ use std::{collections::HashMap, time::Duration};
 
 use async_nats::{
     Client, ConnectOptions, Event,
-    connection::State,
     jetstream::{
         self, Context,
         consumer::{AckPolicy, PullConsumer, pull},
@@ -27,9 +26,6 @@ pub const EVENTS: &str = "EVENTS";
 
 /// Core NATS subject on which a worker tells the relay what it has published.
 pub(crate) const PUBLISHED: &str = "holdfast.log.published";
-
-/// Events on their way to the broker at once. Whoever waits for acknowledgements of more at a time waits for ever.
-pub(crate) const IN_FLIGHT_MAX: usize = 4_096;
 
 /// Consumers with this mark in their metadata are owed every event, even one that the broker lost.
 const OWED: (&str, &str) = ("holdfast", "owed-every-event");
@@ -55,7 +51,6 @@ pub async fn connect(settings: &config::Broker, name: &str) -> Result<Broker, Er
         .name(format!("holdfast-{name}"))
         .client_capacity(65_536)
         .subscription_capacity(65_536)
-        .ping_interval(ms(10_000))
         .reconnect_delay_callback(|attempts| ms(u64::try_from(attempts).unwrap_or(20).saturating_mul(50).min(1_000)))
         .event_callback(move |event| {
             match &event {
@@ -88,7 +83,7 @@ pub async fn connect(settings: &config::Broker, name: &str) -> Result<Broker, Er
     check_version(&client.server_info().version)?;
     let jetstream = ContextBuilder::new()
         .timeout(ms(settings.publish_timeout_ms))
-        .max_ack_inflight(IN_FLIGHT_MAX)
+        .max_ack_inflight(4_096)
         .backpressure_on_inflight(true)
         .build(client.clone());
     Ok(Broker { client, jetstream, settings: settings.clone(), connections })
@@ -116,24 +111,6 @@ impl Broker {
     #[must_use]
     pub fn connections(&self) -> watch::Receiver<u64> {
         self.connections.clone()
-    }
-
-    /// Whether it is connected now.
-    #[must_use]
-    pub fn is_connected(&self) -> bool {
-        !self.is_lost() && self.client.connection_state() == State::Connected
-    }
-
-    /// Whether it will never be connected again: the task behind it has broken, which a malformed message can do.
-    #[must_use]
-    pub fn is_lost(&self) -> bool {
-        self.connections.has_changed().is_err()
-    }
-
-    /// Waits until it will never be connected again.
-    pub(crate) async fn lost(&self) {
-        let mut connections = self.connections();
-        while connections.changed().await.is_ok() {}
     }
 
     /// Makes both JetStream streams unless they are there.

@@ -12,8 +12,6 @@ pub mod worker;
 
 mod consumer;
 
-mod quarantine;
-
 mod job;
 
 mod draft;
@@ -41,8 +39,6 @@ pub mod broker;
 pub mod message;
 
 pub mod config;
-
-pub mod database;
 
 pub mod error;
 
