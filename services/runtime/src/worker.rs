@@ -276,7 +276,8 @@ impl Worker {
             Ok(next) => next.unwrap_or(latest).min(latest),
             Err(error) => {
                 tracing::warn!(%error, "cannot look for timers");
-                latest
+                self.next_look = latest;
+                return Some(());
             }
         };
         if self.next_look <= now {
