@@ -4,7 +4,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot do its harm fails")]
 
 mod hot;
+mod poison;
 mod servers;
+mod stuck;
+mod wire;
 mod workers;
 
 use std::time::Duration;

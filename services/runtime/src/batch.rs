@@ -1,10 +1,14 @@
 //! The batch: many jobs, one transaction, one fsync. Transient faults retry in place; a permanent one is bisected until the
 //! culprit stands alone, is kept as a dead letter, and the rest proceeds.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Mutex, PoisonError},
+};
 
 use domain::{Rejection, Timestamp};
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{PgConnection, PgPool, Postgres, Row, Transaction};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -16,11 +20,13 @@ use crate::{
     effects,
     error::Error,
     event_store::{self, BEGIN, Recorded},
+    health::Health,
     job::{self, Job, Work},
     retry,
     service::Service,
     shutdown::Shutdown,
-    telemetry, timers,
+    telemetry,
+    timers::{self, Due},
 };
 
 /// What became of a batch.
@@ -56,6 +62,7 @@ impl News {
 pub(crate) struct Batches {
     pool: PgPool,
     conflict_tries_max: u32,
+    health: Health,
     shutdown: Shutdown,
 }
 
@@ -71,8 +78,8 @@ impl From<Error> for Failure {
 }
 
 impl Batches {
-    pub(crate) fn new(pool: PgPool, settings: &config::Consumer, shutdown: Shutdown) -> Self {
-        Self { pool, conflict_tries_max: settings.conflict_tries_max, shutdown }
+    pub(crate) fn new(pool: PgPool, settings: &config::Consumer, health: Health, shutdown: Shutdown) -> Self {
+        Self { pool, conflict_tries_max: settings.conflict_tries_max, health, shutdown }
     }
 
     /// Commits all jobs, each whole or as a dead letter. `None`: asked to stop before the database came back.
@@ -126,30 +133,34 @@ impl Batches {
 
     /// Does what is due, at most `limit` timers in one transaction.
     pub(crate) async fn settle_timers<S: Service>(&self, limit: i64) -> Option<Done> {
-        match self.patiently(|| self.commit_timers::<S>(limit)).await? {
+        let tried = Mutex::new(Vec::new());
+        match self.patiently(|| self.commit_timers::<S>(limit, &tried)).await? {
             Ok(done) => Some(done),
-            Err(failure) if limit == 1 => {
-                let rejection = match failure {
-                    Failure::Poison(poison) => poison.rejection,
-                    Failure::Error(error) => Rejection::new("NOT_HANDLED", error.chain()),
-                };
-                self.patiently(|| self.bury_timer::<S>(rejection.clone())).await?.ok()
-            }
-            // One at a time, the culprit will stand alone.
             Err(_several) => {
                 tracing::warn!(service = S::NAME, "taking a batch of timers apart");
                 let mut done = Done::default();
-                for _ in 0..limit {
-                    let one = Box::pin(self.settle_timers::<S>(1)).await?;
-                    if one.news.timers_claimed == 0 {
-                        break;
-                    }
+                for due in tried.into_inner().unwrap_or_else(PoisonError::into_inner) {
+                    let one = self.settle_timer::<S>(&due).await?;
                     done.news.add(one.news);
                     done.events.extend(one.events);
                 }
                 Some(done)
             }
         }
+    }
+
+    /// Does one timer alone, or keeps it, and no other that may be due by now, as a dead letter.
+    async fn settle_timer<S: Service>(&self, due: &Due) -> Option<Done> {
+        let rejection = match self.patiently(|| self.commit_timer::<S>(due)).await? {
+            Ok(done) => return Some(done),
+            Err(Failure::Poison(poison)) => poison.rejection,
+            Err(Failure::Error(error)) => Rejection::new("NOT_HANDLED", error.chain()),
+        };
+        let buried = self.patiently(|| self.bury_timer::<S>(due, rejection.clone())).await?;
+        if let Err(Failure::Error(error)) = &buried {
+            tracing::error!(service = S::NAME, error = error.chain(), "cannot keep a dead letter");
+        }
+        Some(buried.unwrap_or_default())
     }
 
     /// Tries until it works or will never work. `None`: asked to stop while the surroundings fail.
@@ -161,13 +172,16 @@ impl Batches {
         let mut turns = retry::backoff(ms(2), ms(200));
         let mut conflicts = 0;
         loop {
+            self.health.turned();
             match attempt().await {
-                Err(Failure::Error(Error::Conflict { what, source })) => {
-                    conflicts += 1;
+                Err(Failure::Error(error @ Error::Conflict { .. })) => {
+                    conflicts += u32::from(error.is_duplicate());
                     telemetry::conflict();
                     if conflicts >= self.conflict_tries_max {
-                        let failure = Error::Permanent { what, source: source.into() };
-                        return Some(Err(Failure::Error(failure)));
+                        return Some(Err(Failure::Error(error)));
+                    }
+                    if self.shutdown.is_pulled() {
+                        return None;
                     }
                     clock::sleep(turns.next().unwrap_or(ms(200))).await;
                 }
@@ -197,18 +211,36 @@ impl Batches {
         Ok(done)
     }
 
-    async fn commit_timers<S: Service>(&self, limit: i64) -> Result<Done, Failure> {
+    async fn commit_timers<S: Service>(&self, limit: i64, tried: &Mutex<Vec<Due>>) -> Result<Done, Failure> {
         let at = clock::now();
         let database = |what| move |error| Error::database(what, error);
         let mut transaction = self.pool.begin_with(BEGIN).await.map_err(database("beginning a transaction"))?;
         let due = timers::claim(&mut transaction, at, limit).await.map_err(database("claiming timers"))?;
+        tried.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&due);
+        self.do_timers::<S>(transaction, &due, at).await
+    }
+
+    async fn commit_timer<S: Service>(&self, due: &Due) -> Result<Done, Failure> {
+        let at = clock::now();
+        let database = |what| move |error| Error::database(what, error);
+        let mut transaction = self.pool.begin_with(BEGIN).await.map_err(database("beginning a transaction"))?;
+        let due = timers::claim_one(&mut transaction, due).await.map_err(database("claiming a timer"))?;
+        self.do_timers::<S>(transaction, &due, at).await
+    }
+
+    async fn do_timers<S: Service>(
+        &self,
+        mut transaction: Transaction<'_, Postgres>,
+        due: &[Due],
+        at: Timestamp,
+    ) -> Result<Done, Failure> {
         if due.is_empty() {
             return Ok(Done::default());
         }
-        telemetry::timers_claimed(S::NAME, &due, at);
         let jobs: Vec<_> = due.iter().map(|timer| job::timer::<S>(&timer.stream, timer.due_at)).collect();
         let (_, mut done) = self.decide_and_write::<S>(&mut transaction, &jobs, &BTreeMap::new(), at).await?;
-        transaction.commit().await.map_err(database("committing"))?;
+        transaction.commit().await.map_err(|error| Error::database("committing", error))?;
+        telemetry::timers_claimed(S::NAME, due, at);
         done.news.timers_claimed = due.len();
         Ok(done)
     }
@@ -227,7 +259,9 @@ impl Batches {
         } else {
             S::load(connection, &commands).await.map_err(|error| Error::database("loading rows", error))?
         };
-        let draft = draft::<S>(&mut world, jobs, known, at).map_err(Failure::Poison)?;
+        // A decider that panics is a defect that one message has found; it must not take the process and all others with it.
+        let drafted = catch_unwind(AssertUnwindSafe(|| draft::<S>(&mut world, jobs, known, at)));
+        let draft = drafted.map_err(|_panic| broke("deciding"))?.map_err(Failure::Poison)?;
         let (positions, news) = write::<S>(connection, &world, &draft, at).await?;
         let is_empty = draft.is_empty();
         let events = draft.events.into_iter().zip(positions);
@@ -247,6 +281,9 @@ impl Batches {
         while let Err(failure) = self.patiently(|| self.bury::<S>(job, rejection.clone())).await? {
             if let Failure::Error(error) = failure {
                 tracing::error!(service = S::NAME, error = error.chain(), "cannot keep a dead letter");
+            }
+            if self.shutdown.is_pulled() {
+                return None;
             }
             clock::sleep(ms(1_000)).await;
         }
@@ -270,11 +307,11 @@ impl Batches {
         keep.await.map_err(|error| Error::database("keeping a dead letter", error).into())
     }
 
-    async fn bury_timer<S: Service>(&self, rejection: Rejection) -> Result<Done, Failure> {
+    async fn bury_timer<S: Service>(&self, due: &Due, rejection: Rejection) -> Result<Done, Failure> {
         let at = clock::now();
         let keep = async {
             let mut transaction = self.pool.begin().await?;
-            let due = timers::claim(&mut transaction, at, 1).await?;
+            let due = timers::claim_one(&mut transaction, due).await?;
             let letters: Vec<_> = due
                 .iter()
                 .map(|timer| job::timer::<S>(&timer.stream, timer.due_at).letter)
@@ -287,6 +324,10 @@ impl Batches {
         };
         keep.await.map_err(|error: sqlx::Error| Error::database("keeping a dead letter", error).into())
     }
+}
+
+fn broke(what: &'static str) -> Error {
+    Error::Permanent { what, source: "it panicked, which is a defect; this process's log says where".into() }
 }
 
 async fn write<S: Service>(

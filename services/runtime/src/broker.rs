@@ -4,6 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use async_nats::{
     Client, ConnectOptions, Event,
+    connection::State,
     jetstream::{
         self, Context,
         consumer::{AckPolicy, PullConsumer, pull},
@@ -27,6 +28,9 @@ pub const EVENTS: &str = "EVENTS";
 /// Core NATS subject on which a worker tells the relay what it has published.
 pub(crate) const PUBLISHED: &str = "holdfast.log.published";
 
+/// Events on their way to the broker at once. Whoever waits for acknowledgements of more at a time waits for ever.
+pub(crate) const IN_FLIGHT_MAX: usize = 4_096;
+
 /// Consumers with this mark in their metadata are owed every event, even one that the broker lost.
 const OWED: (&str, &str) = ("holdfast", "owed-every-event");
 
@@ -46,11 +50,38 @@ pub struct Broker {
 /// # Errors
 /// No server, no JetStream, or one that is too old.
 pub async fn connect(settings: &config::Broker, name: &str) -> Result<Broker, Error> {
+    begin(settings, name, ConnectOptions::new()).await
+}
+
+/// Connects, for taking messages in, until the connection is lost: it is never made again.
+///
+/// An acknowledgement names a message by its number in the stream. One that waits in the client while a broker comes back without
+/// its disk would acknowledge whatever has that number there, which nobody has handled.
+///
+/// # Errors
+/// As for [`connect`].
+pub async fn connect_once(settings: &config::Broker, name: &str) -> Result<Broker, Error> {
+    let servers = settings.url.split(',').count();
+    let options = ConnectOptions::new().ignore_discovered_servers().max_reconnects(servers);
+    let broker = begin(settings, name, options).await?;
+    broker
+        .client
+        .set_server_pool(NOWHERE)
+        .await
+        .map_err(|error| Error::transient("connecting to NATS, never to connect again", error))?;
+    Ok(broker)
+}
+
+/// Where no server can be. The client has no setting for connections that are not to be made again.
+const NOWHERE: &str = "nats://127.0.0.1:0";
+
+async fn begin(settings: &config::Broker, name: &str, options: ConnectOptions) -> Result<Broker, Error> {
     let (counter, connections) = watch::channel(0_u64);
-    let mut options = ConnectOptions::new()
+    let mut options = options
         .name(format!("holdfast-{name}"))
         .client_capacity(65_536)
         .subscription_capacity(65_536)
+        .ping_interval(ms(10_000))
         .reconnect_delay_callback(|attempts| ms(u64::try_from(attempts).unwrap_or(20).saturating_mul(50).min(1_000)))
         .event_callback(move |event| {
             match &event {
@@ -83,7 +114,7 @@ pub async fn connect(settings: &config::Broker, name: &str) -> Result<Broker, Er
     check_version(&client.server_info().version)?;
     let jetstream = ContextBuilder::new()
         .timeout(ms(settings.publish_timeout_ms))
-        .max_ack_inflight(4_096)
+        .max_ack_inflight(IN_FLIGHT_MAX)
         .backpressure_on_inflight(true)
         .build(client.clone());
     Ok(Broker { client, jetstream, settings: settings.clone(), connections })
@@ -111,6 +142,24 @@ impl Broker {
     #[must_use]
     pub fn connections(&self) -> watch::Receiver<u64> {
         self.connections.clone()
+    }
+
+    /// Whether it is connected now.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        !self.is_lost() && self.client.connection_state() == State::Connected
+    }
+
+    /// Whether it will never be connected again: it was to connect only once, or a malformed message has broken the task behind it.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.connections.has_changed().is_err()
+    }
+
+    /// Waits until it will never be connected again.
+    pub async fn lost(&self) {
+        let mut connections = self.connections();
+        while connections.changed().await.is_ok() {}
     }
 
     /// Makes both JetStream streams unless they are there.

@@ -1,9 +1,12 @@
 //! Settings: one documented file compiled in, an optional file over it, the environment over both; checked before use.
 
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{collections::BTreeMap, ffi::OsString, fs, time::Duration};
 
 use serde::Deserialize;
 use toml::{Table, Value};
+use tracing_subscriber::EnvFilter;
+
+use crate::broker::IN_FLIGHT_MAX;
 
 /// The documented defaults.
 pub const DEFAULTS: &str = include_str!("../holdfast.toml");
@@ -70,7 +73,7 @@ sections! {
     }
     /// Taking messages in.
     Consumer {
-        batch_max: usize, prefetch_max: usize, ack_wait_ms: u64, ack_pending_max: i64, message_bytes_max: usize,
+        batch_max: usize, prefetch_max: usize, prefetch_bytes_max: usize, ack_wait_ms: u64, ack_pending_max: i64, message_bytes_max: usize,
         conflict_tries_max: u32,
     }
     /// Publishing the log.
@@ -99,7 +102,12 @@ impl Config {
     /// # Errors
     /// A file or variable that does not fit, named with what to write instead.
     pub fn from_environment() -> Result<Self, ConfigError> {
-        let variables: BTreeMap<String, String> = std::env::vars().collect();
+        let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value));
+        // A variable of ours that is no text is refused below, when it does not fit; those of others do not matter.
+        let variables = std::env::vars_os()
+            .filter_map(text)
+            .map(|(name, value)| (name, value.to_string_lossy().into_owned()))
+            .collect();
         Self::read(&variables)
     }
 
@@ -133,14 +141,29 @@ impl Config {
         within("broker.replicas", size(self.broker.replicas), 1, 5)?;
         within("consumer.batch_max", size(self.consumer.batch_max), 1, 5_000)?;
         within("consumer.prefetch_max", size(self.consumer.prefetch_max), 1, 20_000)?;
+        within("consumer.prefetch_bytes_max", size(self.consumer.prefetch_bytes_max), 65_536, 1_073_741_824)?;
+        within("consumer.conflict_tries_max", self.consumer.conflict_tries_max.into(), 2, 1_000)?;
         within("consumer.ack_wait_ms", self.consumer.ack_wait_ms, 1_000, 600_000)?;
         within("consumer.ack_pending_max", count(self.consumer.ack_pending_max), 1, 1_000_000)?;
         within("consumer.message_bytes_max", size(self.consumer.message_bytes_max), 1_024, 8_388_608)?;
-        within("relay.page_max", count(self.relay.page_max), 1, 10_000)?;
+        within("relay.page_max", count(self.relay.page_max), 1, size(IN_FLIGHT_MAX))?;
+        within("relay.tick_ms", self.relay.tick_ms, 1, 60_000)?;
+        within("relay.sweep_after_ms", self.relay.sweep_after_ms, 1, 3_600_000)?;
+        within("relay.compare_ms", self.relay.compare_ms, 10, 10_000)?;
         within("timers.claim_max", count(self.timers.claim_max), 1, 5_000)?;
+        within("timers.poll_ms", self.timers.poll_ms, 1, 60_000)?;
         within("effects.concurrency_max", size(self.effects.concurrency_max), 1, 10_000)?;
         within("effects.call_ms", self.effects.call_ms, 10, self.effects.lease_ms.saturating_sub(1_000))?;
-        within("process.threads", size(self.process.threads), 1, 64)
+        within("effects.backoff_ms", self.effects.backoff_ms, 1, self.effects.backoff_max_ms)?;
+        within("effects.poll_ms", self.effects.poll_ms, 1, 60_000)?;
+        within("broker.publish_timeout_ms", self.broker.publish_timeout_ms, 10, 600_000)?;
+        within("process.threads", size(self.process.threads), 1, 64)?;
+        within("process.drain_ms", self.process.drain_ms, 1, 600_000)?;
+        if !["json", "text"].contains(&self.log.format.as_str()) {
+            return Err(ConfigError::Limit { setting: "log.format", reason: "must be json or text".to_owned() });
+        }
+        let filter = EnvFilter::try_new(&self.log.filter);
+        filter.map(drop).map_err(|error| ConfigError::Limit { setting: "log.filter", reason: error.to_string() })
     }
 }
 
@@ -221,5 +244,12 @@ mod tests {
     fn a_value_outside_its_limits_is_refused() {
         assert!(read("HOLDFAST_CONSUMER_BATCH_MAX", "0").unwrap_err().contains("1 to 5000"));
         assert!(read("HOLDFAST_CONSUMER_BATCH_MAX", "many").unwrap_err().contains("whole number"));
+        // More than the client has under way at once: the relay would wait for ever.
+        assert!(read("HOLDFAST_RELAY_PAGE_MAX", "5000").unwrap_err().contains("1 to 4096"));
+        // A batch that may not lose a single race would end as dead letters.
+        assert!(read("HOLDFAST_CONSUMER_CONFLICT_TRIES_MAX", "0").is_err());
+        // A loop that never rests.
+        assert!(read("HOLDFAST_TIMERS_POLL_MS", "0").is_err() && read("HOLDFAST_RELAY_TICK_MS", "0").is_err());
+        assert!(read("HOLDFAST_LOG_FORMAT", "xml").is_err() && read("HOLDFAST_LOG_FILTER", "a=b=c").is_err());
     }
 }

@@ -1,4 +1,9 @@
 //! Taking messages in: the service's two durable pull consumers, merged, and made again whenever the broker lost them.
+//!
+//! They have a connection of their own, which a malformed message can break without hurting any other traffic, and which is not
+//! made again once it is lost, so that no acknowledgement reaches a broker that has not handed out what it is for.
+
+use std::sync::Arc;
 
 use async_nats::jetstream::{
     AckKind, Message,
@@ -6,136 +11,234 @@ use async_nats::jetstream::{
 };
 use futures::{
     FutureExt, StreamExt,
+    future::BoxFuture,
     stream::{BoxStream, select_all},
 };
-use tokio::sync::watch;
+use tokio::task::unconstrained;
 
 use crate::{
-    broker::{Broker, COMMANDS, EVENTS, event_subject, events_consumer},
+    broker::{self, Broker, COMMANDS, EVENTS, event_subject, events_consumer},
     clock,
-    config::{self, ms},
+    config::{self, Config, ms},
     error::Error,
+    health::Health,
     retry,
     service::Service,
 };
 
 /// Messages for one service, in batches.
 pub(crate) struct Consumer {
-    broker: Broker,
-    settings: config::Consumer,
-    durables: Vec<Durable>,
-    messages: Option<BoxStream<'static, Result<Message, pull::MessagesError>>>,
-    connections: watch::Receiver<u64>,
+    source: Arc<Source>,
+    state: State,
 }
 
-struct Durable {
-    stream: &'static str,
-    name: String,
-    subjects: Vec<String>,
+enum State {
+    /// Goes on where it was when it is asked again: else timers that are due all the time would begin it anew for ever.
+    Opening(BoxFuture<'static, Open>),
+    Open(Box<Open>),
+    Closed,
+}
+
+struct Open {
+    broker: Broker,
+    /// `None` once one of them broke.
+    messages: Option<Messages>,
+}
+
+type Messages = BoxStream<'static, Result<Message, pull::MessagesError>>;
+
+/// Where messages come from.
+struct Source {
+    name: &'static str,
+    broker: config::Broker,
+    settings: config::Consumer,
+    durables: Vec<Durable>,
+    health: Health,
+}
+
+/// A durable consumer that the replicas of a service share.
+#[derive(Debug, Clone)]
+pub(crate) struct Durable {
+    pub(crate) stream: &'static str,
+    pub(crate) name: String,
+    pub(crate) subjects: Vec<String>,
+}
+
+/// The durable consumers of a service.
+pub(crate) fn durables<S: Service>() -> Vec<Durable> {
+    let mut durables = vec![Durable {
+        stream: COMMANDS,
+        name: format!("{}-commands", S::NAME),
+        subjects: vec![format!("cmd.{}.*", S::NAME)],
+    }];
+    if !S::REACTS_TO.is_empty() {
+        durables.push(Durable {
+            stream: EVENTS,
+            name: events_consumer(S::NAME),
+            subjects: S::REACTS_TO
+                .iter()
+                .map(|message_type| event_subject(proto::owner(message_type).unwrap_or("unknown"), message_type))
+                .collect(),
+        });
+    }
+    durables
 }
 
 impl Consumer {
-    pub(crate) fn new<S: Service>(broker: Broker, settings: config::Consumer) -> Self {
-        let mut durables = vec![Durable {
-            stream: COMMANDS,
-            name: format!("{}-commands", S::NAME),
-            subjects: vec![format!("cmd.{}.*", S::NAME)],
-        }];
-        if !S::REACTS_TO.is_empty() {
-            durables.push(Durable {
-                stream: EVENTS,
-                name: events_consumer(S::NAME),
-                subjects: S::REACTS_TO
-                    .iter()
-                    .map(|message_type| event_subject(proto::owner(message_type).unwrap_or("unknown"), message_type))
-                    .collect(),
-            });
+    pub(crate) fn new<S: Service>(config: &Config, health: Health) -> Self {
+        let source = Arc::new(Source {
+            name: S::NAME,
+            broker: config.broker.clone(),
+            settings: config.consumer.clone(),
+            durables: durables::<S>(),
+            health,
+        });
+        let state = State::Opening(Arc::clone(&source).open(None).boxed());
+        Self { source, state }
+    }
+
+    /// Waits until it can fetch. Safe to drop.
+    pub(crate) async fn opened(&mut self) {
+        if let State::Opening(opening) = &mut self.state {
+            self.state = State::Open(Box::new(opening.await));
         }
-        let connections = broker.connections();
-        Self { broker, settings, durables, messages: None, connections }
+    }
+
+    /// The next messages, at least one, at most a batch. Safe to drop while it waits.
+    pub(crate) async fn next_batch(&mut self) -> Vec<Message> {
+        loop {
+            self.opened().await;
+            let State::Open(open) = &mut self.state else { return std::future::pending().await };
+            let batch = open.next_batch(self.source.settings.batch_max).await;
+            if !batch.is_empty() {
+                return batch;
+            }
+            let broker = open.broker.clone();
+            self.state = State::Opening(Arc::clone(&self.source).open(Some(broker)).boxed());
+        }
+    }
+
+    /// Acknowledges a message of the last batch.
+    pub(crate) async fn acknowledge(&self, message: &Message) {
+        if let Err(error) = message.ack().await {
+            tracing::debug!(%error, "could not acknowledge; the message comes again and changes nothing");
+        }
+    }
+
+    /// The connection that messages come from, if there is one now.
+    pub(crate) fn broker(&self) -> Option<&Broker> {
+        match &self.state {
+            State::Open(open) => Some(&open.broker),
+            State::Opening(_) | State::Closed => None,
+        }
+    }
+
+    /// Gives back at once what was fetched and not begun, so that other replicas need not wait for it.
+    pub(crate) async fn give_back(&mut self) {
+        let State::Open(mut open) = std::mem::replace(&mut self.state, State::Closed) else { return };
+        let Some(mut messages) = open.messages.take() else { return };
+        // First all, and then no more: what is given back while it still asks for messages comes straight to it again.
+        let mut left = Vec::new();
+        while let Some(Some(Ok(message))) = unconstrained(messages.next()).now_or_never() {
+            left.push(message);
+        }
+        drop(messages);
+        for message in left {
+            if let Err(error) = message.ack_with(AckKind::Nak(None)).await {
+                tracing::debug!(%error, "could not give a message back");
+                return;
+            }
+        }
+        if let Err(error) = open.broker.client.flush().await {
+            tracing::debug!(%error, "could not flush the last acknowledgements");
+        }
+    }
+}
+
+impl Source {
+    /// Opens, however long it takes.
+    async fn open(self: Arc<Self>, known: Option<Broker>) -> Open {
+        let mut known = known;
+        let mut waits = retry::backoff(ms(50), ms(1_000));
+        loop {
+            self.health.turned();
+            match self.try_open(&mut known).await {
+                Ok(open) => return open,
+                Err(error) => {
+                    tracing::warn!(error = error.chain(), "cannot consume yet");
+                    clock::sleep(waits.next().unwrap_or(ms(1_000))).await;
+                }
+            }
+        }
     }
 
     /// Makes streams and consumers unless they are there, and begins to fetch.
-    ///
-    /// # Errors
-    /// The broker is away, or made something else than it was asked for.
-    pub(crate) async fn open(&mut self) -> Result<(), Error> {
-        self.messages = None;
-        self.connections.mark_unchanged();
-        self.broker.ensure_streams().await?;
-        let mut streams = Vec::new();
-        for durable in &self.durables {
-            let consumer = self
-                .broker
-                .ensure_consumer(durable.stream, &durable.name, durable.subjects.clone(), &self.settings)
-                .await?;
-            streams.push(self.fetch(&consumer).await?.boxed());
-        }
-        // Takes all that is there, up to a batch, without waiting for more. Unconstrained below, because tokio's budget per
-        // poll would cut a batch of 500 to about 66.
-        self.messages = Some(select_all(streams).boxed());
-        Ok(())
+    async fn try_open(&self, known: &mut Option<Broker>) -> Result<Open, Error> {
+        let broker = match known.take().filter(|broker| !broker.is_lost()) {
+            Some(broker) => broker,
+            None => broker::connect_once(&self.broker, &format!("{}-consumer", self.name)).await?,
+        };
+        *known = Some(broker.clone());
+        let messages = tokio::select! {
+            messages = self.messages(&broker) => messages?,
+            // What it had asked the broker is answered by nobody any more.
+            () = broker.lost() => return Err(Error::transient("fetching messages", "the connection was lost")),
+        };
+        Ok(Open { broker, messages: Some(messages) })
     }
 
-    async fn fetch(&self, consumer: &PullConsumer) -> Result<pull::Stream, Error> {
+    async fn messages(&self, broker: &Broker) -> Result<Messages, Error> {
+        broker.ensure_streams().await?;
+        let mut streams = Vec::new();
+        for durable in &self.durables {
+            let subjects = durable.subjects.clone();
+            let consumer = broker.ensure_consumer(durable.stream, &durable.name, subjects, &self.settings).await?;
+            streams.push(self.fetch(broker, &consumer).await?.boxed());
+        }
+        Ok(select_all(streams).boxed())
+    }
+
+    async fn fetch(&self, broker: &Broker, consumer: &PullConsumer) -> Result<pull::Stream, Error> {
+        // Room for two messages of any size at least, or the largest would never be handed out.
+        let bytes_max = self.settings.prefetch_bytes_max.max(broker.client.server_info().max_payload.saturating_mul(2));
         consumer
             .stream()
             .max_messages_per_batch(self.settings.prefetch_max)
+            .max_bytes_per_batch(bytes_max)
             .expires(ms(10_000))
             .heartbeat(ms(1_000))
             .messages()
             .await
             .map_err(|error| Error::transient("fetching messages", error))
     }
+}
 
-    /// The next messages, at least one, at most a batch. Safe to drop while it waits.
-    pub(crate) async fn next_batch(&mut self) -> Vec<Message> {
-        let mut waits = retry::backoff(ms(50), ms(1_000));
-        loop {
-            if self.connections.has_changed().unwrap_or(false) && self.messages.is_some() {
-                tracing::info!("connected to the broker again; checking streams and consumers");
+impl Open {
+    /// Takes all that is there, up to a batch, without waiting for more. Nothing when it has to be opened again.
+    async fn next_batch(&mut self, batch_max: usize) -> Vec<Message> {
+        let mut batch = Vec::new();
+        let Some(messages) = self.messages.as_mut() else { return batch };
+        let first = tokio::select! {
+            biased;
+            () = self.broker.lost() => {
+                tracing::info!("the connection to the broker was lost; fetching on another one");
                 self.messages = None;
-            }
-            let Some(messages) = self.messages.as_mut() else {
-                if let Err(error) = self.open().await {
-                    tracing::warn!(error = error.chain(), "cannot consume yet");
-                    clock::sleep(waits.next().unwrap_or(ms(1_000))).await;
-                }
-                continue;
-            };
-            let mut batch = Vec::new();
-            let first = tokio::select! {
-                first = messages.next() => first,
-                _reconnected = self.connections.changed() => {
-                    self.messages = None;
-                    continue;
-                }
-            };
-            let mut broken = !collect(&mut batch, first);
-            while !broken && batch.len() < self.settings.batch_max {
-                match messages.next().now_or_never() {
-                    Some(more) => broken = !collect(&mut batch, more),
-                    None => break,
-                }
-            }
-            if broken {
-                self.messages = None;
-            }
-            if !batch.is_empty() {
                 return batch;
             }
-        }
-    }
-
-    /// Gives back at once what was fetched and not begun, so that other replicas need not wait for it.
-    pub(crate) async fn give_back(&mut self) {
-        let Some(mut messages) = self.messages.take() else { return };
-        while let Some(Some(Ok(message))) = messages.next().now_or_never() {
-            if let Err(error) = message.ack_with(AckKind::Nak(None)).await {
-                tracing::debug!(%error, "could not give a message back");
-                return;
+            first = messages.next() => first,
+        };
+        let mut broken = !collect(&mut batch, first);
+        // Whoever calls this does so unconstrained: tokio's budget per poll would cut a batch of 500 to about 66.
+        while !broken && batch.len() < batch_max {
+            match messages.next().now_or_never() {
+                Some(more) => broken = !collect(&mut batch, more),
+                None => break,
             }
         }
+        if broken {
+            self.messages = None;
+        }
+        batch
     }
 }
 

@@ -4,7 +4,7 @@ use domain::Timestamp;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use crate::{draft::DeadLetter, telemetry};
+use crate::{draft::DeadLetter, message::storable, telemetry};
 
 /// Keeps letters, in the caller's transaction.
 pub(crate) async fn keep(
@@ -16,12 +16,12 @@ pub(crate) async fn keep(
     if letters.is_empty() {
         return Ok(());
     }
-    let subjects: Vec<&str> = letters.iter().map(|dead| dead.letter.subject.as_str()).collect();
+    let subjects: Vec<String> = letters.iter().map(|dead| storable(&dead.letter.subject)).collect();
     let headers: Vec<&serde_json::Value> = letters.iter().map(|dead| &dead.letter.headers).collect();
     let payloads: Vec<&[u8]> = letters.iter().map(|dead| dead.letter.payload.as_ref()).collect();
     let codes: Vec<&str> = letters.iter().map(|dead| dead.rejection.code.as_ref()).collect();
-    // Postgres keeps no NUL in a text, and a letter must be kept whatever it says.
-    let reasons: Vec<String> = letters.iter().map(|dead| dead.rejection.reason.replace('\0', "")).collect();
+    // A letter must be kept whatever it says.
+    let reasons: Vec<String> = letters.iter().map(|dead| storable(&dead.rejection.reason)).collect();
     sqlx::query(
         "insert into dead_letters (subject, headers, payload, code, reason, received_at)
          select subject, headers, payload, code, reason, $6

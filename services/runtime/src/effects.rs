@@ -16,6 +16,7 @@ use crate::{
     clock,
     config::{self, ms},
     job::{self, Cause, Job},
+    message::storable,
     retry,
     service::{Claimed, Effect, Service, Verdict},
     shutdown::Shutdown,
@@ -41,7 +42,7 @@ pub(crate) async fn add(
     sqlx::query(
         "insert into effects
              (key, type, data, deadline, due_at, created_at, correlation_id, causation_id, traceparent)
-         select key, type, data, deadline, $8, $8, correlation_id, causation_id, traceparent
+         select key, type, data, deadline, now(), $8, correlation_id, causation_id, traceparent
          from unnest($1::text[], $2::text[], $3::bytea[], $4::timestamptz[], $5::uuid[], $6::uuid[], $7::text[])
              as new (key, type, data, deadline, correlation_id, causation_id, traceparent)",
     )
@@ -73,17 +74,18 @@ struct Leased {
 }
 
 /// Takes calls that are due, each for as long as its lease. The count of tries is committed before the first byte goes out.
+///
+/// Leases run by the clock of Postgres: replicas' own clocks differ, and the one ahead would take what another holds.
 async fn claim(pool: &PgPool, limit: usize, lease: Duration) -> Result<Vec<Leased>, sqlx::Error> {
     let now = clock::now();
     let rows = sqlx::query(
-        "update effects set attempts = attempts + 1, due_at = $2
-         from (select key from effects where due_at <= $1 order by due_at limit $3 for update skip locked) as due
-         where effects.key = due.key
+        "with due as (select key from effects where due_at <= now() order by due_at limit $1 for update skip locked)
+         update effects set attempts = attempts + 1, due_at = now() + $2 * interval '1 millisecond'
+         from due where effects.key = due.key
          returning effects.key, type, data, attempts, deadline, last_error, correlation_id, causation_id, traceparent",
     )
-    .bind(OffsetDateTime::from(now))
-    .bind(OffsetDateTime::from(now + lease))
     .bind(i64::try_from(limit).unwrap_or(1))
+    .bind(milliseconds(lease))
     .fetch_all(pool)
     .await?;
     rows.iter()
@@ -103,14 +105,21 @@ async fn claim(pool: &PgPool, limit: usize, lease: Duration) -> Result<Vec<Lease
         .collect()
 }
 
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
 async fn postpone(pool: &PgPool, key: &str, attempt: u32, after: Duration, error: &str) -> Result<(), sqlx::Error> {
-    sqlx::query("update effects set due_at = $3, last_error = $4 where key = $1 and attempts = $2")
-        .bind(key)
-        .bind(i32::try_from(attempt).unwrap_or(i32::MAX))
-        .bind(OffsetDateTime::from(clock::now() + after))
-        .bind(error.replace('\0', ""))
-        .execute(pool)
-        .await?;
+    sqlx::query(
+        "update effects set due_at = now() + $3 * interval '1 millisecond', last_error = $4
+         where key = $1 and attempts = $2",
+    )
+    .bind(key)
+    .bind(i32::try_from(attempt).unwrap_or(i32::MAX))
+    .bind(milliseconds(after))
+    .bind(storable(error))
+    .execute(pool)
+    .await?;
     Ok(())
 }
 
@@ -144,8 +153,14 @@ pub(crate) async fn run<S: Service>(
         }
         tokio::select! {
             Some(ending) = running.join_next(), if !running.is_empty() => {
-                // A call that panicked keeps its lease until that runs out.
-                let Ok(Some(job)) = ending else { continue };
+                let job = match ending {
+                    Ok(Some(job)) => job,
+                    Ok(None) => continue,
+                    Err(panicked) => {
+                        tracing::error!(%panicked, "an outside call broke; it is tried again when its lease has run out");
+                        continue;
+                    }
+                };
                 if endings.send(job).await.is_err() {
                     return;
                 }

@@ -39,16 +39,31 @@ impl Error {
 
     /// Sorts a failure of Postgres by its SQLSTATE.
     ///
-    /// Class 22 (bad data) and 23 (a violated constraint) are the input's fault, all but 23505: a unique key that is
-    /// already there means that another replica was faster, as do 40001 and 40P01. All else, a missing table or a refused
+    /// Class 22 (bad data), 23 (a violated constraint) and 54 (more than a row or an index can hold) are the input's fault,
+    /// all but 23505: a unique key that is already there means that another replica was faster, as do 40001 and 40P01. A
+    /// value that cannot be read or written is the fault of its row or its message. All else, a missing table or a refused
     /// login among it, is the surroundings' fault, and no message may be given up for it.
     #[must_use]
     pub fn database(what: &'static str, error: sqlx::Error) -> Self {
+        use sqlx::Error::{ColumnDecode, Decode, Encode};
+        if matches!(error, ColumnDecode { .. } | Decode(_) | Encode(_)) {
+            return Self::Permanent { what, source: error.into() };
+        }
         let code = error.as_database_error().and_then(DatabaseError::code).unwrap_or_default().into_owned();
         match code.as_str() {
             "23505" | "40001" | "40P01" => Self::Conflict { what, source: error },
-            code if code.starts_with("22") || code.starts_with("23") => Self::Permanent { what, source: error.into() },
+            code if ["22", "23", "54"].iter().any(|class| code.starts_with(class)) => {
+                Self::Permanent { what, source: error.into() }
+            }
             _ => Self::Transient { what, source: error.into() },
+        }
+    }
+
+    /// Whether the race was about a unique key: that may be a defect, and last. A deadlock never does.
+    pub(crate) fn is_duplicate(&self) -> bool {
+        match self {
+            Self::Conflict { source, .. } => source.as_database_error().is_some_and(DatabaseError::is_unique_violation),
+            Self::Transient { .. } | Self::Permanent { .. } => false,
         }
     }
 
@@ -62,5 +77,17 @@ impl Error {
             cause = error.source();
         }
         line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Error;
+
+    #[test]
+    fn a_value_that_cannot_be_read_is_the_fault_of_its_row() {
+        let unread = Error::database("loading rows", sqlx::Error::Decode("not a status".into()));
+        assert!(matches!(unread, Error::Permanent { .. }));
+        assert!(matches!(Error::database("loading rows", sqlx::Error::PoolTimedOut), Error::Transient { .. }));
     }
 }

@@ -28,7 +28,7 @@ const ALIVE_SECONDS: u64 = 60;
 const READY_SECONDS: u64 = 10;
 
 impl Health {
-    /// The batch loop has turned, be it in vain.
+    /// The batch loop, or one that it waits for, has turned, be it in vain.
     pub(crate) fn turned(&self) {
         self.0.turned.store(clock::now().as_micros(), Ordering::Relaxed);
     }

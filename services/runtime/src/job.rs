@@ -1,12 +1,14 @@
 //! Jobs: one message, timer or outcome of an outside call each, read into what the service is to do about it.
 
+use std::{fmt::Debug, panic::catch_unwind};
+
 use async_nats::jetstream;
 use domain::{Rejection, Timestamp};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::{
-    message::{Attributes, headers_as_json, to_protobuf},
+    message::{Attributes, headers_as_json, storable, to_protobuf},
     service::Service,
 };
 
@@ -90,11 +92,15 @@ pub(crate) fn read<S: Service>(message: jetstream::Message, bytes_max: usize) ->
         correlation_id: attributes.correlation_id.unwrap_or(id),
         traceparent: attributes.traceparent.clone(),
     };
-    let work = if is_command {
-        command::<S>(&attributes, &subject, &message.payload, bytes_max)
-    } else {
-        reaction::<S>(&attributes, &subject, &message.payload)
-    };
+    let payload = &message.payload;
+    // What panics over one message must not take the process and all other messages with it.
+    let read = catch_unwind(|| match is_command {
+        true => command::<S>(&attributes, &subject, payload, bytes_max),
+        false => reaction::<S>(&attributes, &subject, payload),
+    });
+    let work = read.unwrap_or_else(|_panic| Work::Unreadable {
+        rejection: Rejection::new("NOT_HANDLED", "reading it panicked, which is a defect; the worker's log says where"),
+    });
     Job { cause, work, letter, reply_to, message: Some(message) }
 }
 
@@ -175,10 +181,11 @@ fn correlation_of(stream: &str) -> Option<Uuid> {
 }
 
 /// The job of an outside call that ended.
-pub(crate) fn outcome<C>(key: String, attempt: u32, cause: Cause, command: C) -> Job<C> {
+pub(crate) fn outcome<C: Debug>(key: String, attempt: u32, cause: Cause, command: C) -> Job<C> {
     let letter = Letter {
         subject: format!("effect.{key}"),
-        headers: serde_json::json!({ "attempt": attempt }),
+        // An outcome has no message: these words are all that would be left of it.
+        headers: serde_json::json!({ "attempt": attempt, "outcome": storable(&format!("{command:?}")) }),
         payload: bytes::Bytes::new(),
     };
     let id = derived(format!("{key} {attempt}").as_bytes(), "effect");

@@ -12,6 +12,8 @@ pub mod worker;
 
 mod consumer;
 
+mod quarantine;
+
 mod job;
 
 mod draft;
@@ -39,6 +41,8 @@ pub mod broker;
 pub mod message;
 
 pub mod config;
+
+pub mod database;
 
 pub mod error;
 

@@ -63,7 +63,7 @@ impl Attributes {
             id: id(header::ID),
             message_type: text(header::TYPE),
             correlation_id: id(header::CORRELATION_ID),
-            traceparent: text(header::TRACEPARENT).filter(|value| value.is_ascii()),
+            traceparent: text(header::TRACEPARENT).filter(|value| value.bytes().all(|byte| byte.is_ascii_graphic())),
             reply_to: text(header::REPLY_TO).filter(|subject| is_publishable(subject)),
             json: text(header::CONTENT_TYPE).is_some_and(|value| value.trim_start().starts_with("application/json")),
         }
@@ -79,11 +79,16 @@ fn is_publishable(subject: &str) -> bool {
         })
 }
 
+/// Text as Postgres can keep it: it knows no NUL.
+pub(crate) fn storable(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
 /// Name of the header's field in a table, every header as text.
 pub(crate) fn headers_as_json(headers: Option<&HeaderMap>) -> serde_json::Value {
     let fields = headers.into_iter().flat_map(HeaderMap::iter).map(|(name, values)| {
         let values: Vec<&str> = values.iter().map(async_nats::HeaderValue::as_str).collect();
-        (name.to_string(), values.join(", ").replace('\0', "").into())
+        (storable(name.as_ref()), storable(&values.join(", ")).into())
     });
     serde_json::Value::Object(fields.collect())
 }
@@ -117,7 +122,10 @@ mod tests {
         headers.insert(header::ID, "not a uuid");
         headers.insert(header::CORRELATION_ID, "00000000-0000-0000-0000-000000000000");
         headers.insert(header::TYPE, "x".repeat(600).as_str());
+        // Postgres would refuse it, and with it a command that is as good as any.
+        headers.insert(header::TRACEPARENT, "00-\0-01");
         let read = Attributes::read(Some(&headers));
         assert!(read.id.is_none() && read.correlation_id.is_none() && read.message_type.is_none());
+        assert!(read.traceparent.is_none());
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
-use futures::{StreamExt, future::try_join_all};
+use futures::{StreamExt, TryStreamExt, future::try_join_all};
 use sqlx::{Connection, PgConnection, Row};
 use time::OffsetDateTime;
 
@@ -15,6 +15,7 @@ use crate::{
     broker::{Broker, PUBLISHED, events_consumer, is_owed},
     clock,
     config::{self, ms},
+    database::session,
     error::Error,
     event_store::{Follower, Recorded},
     message::header,
@@ -62,7 +63,9 @@ async fn lead(
     mut shutdown: Shutdown,
 ) -> Result<(), Error> {
     let database = |what| move |error| Error::database(what, error);
-    let mut connection = PgConnection::connect(database_url).await.map_err(database("connecting the relay"))?;
+    // Never idle for long: a relay that stands still must not keep its place.
+    let session = session(database_url, "holdfast-relay")?.options([("idle_session_timeout", "15s")]);
+    let mut connection = PgConnection::connect_with(&session).await.map_err(database("connecting the relay"))?;
     while !takes_over(&mut connection).await.map_err(database("standing by as the relay"))? {
         tokio::select! {
             () = clock::sleep(ms(settings.compare_ms)) => {}
@@ -71,8 +74,17 @@ async fn lead(
     }
     tracing::info!("this process is the relay");
     telemetry::relay_active(true);
-    let mut relay = Relay::new(connection, broker.clone(), settings.clone()).await?;
-    relay.publish_until(shutdown).await
+    let mut connections = broker.connections();
+    connections.mark_unchanged();
+    let publishing =
+        async { Relay::new(connection, broker.clone(), settings.clone()).await?.publish_until(shutdown).await };
+    tokio::select! {
+        ended = publishing => ended,
+        // What it had asked the broker is answered by nobody any more, and much may be lost.
+        _reconnected = connections.changed() => {
+            Err(Error::transient("publishing the log", "the connection to the broker was lost"))
+        }
+    }
 }
 
 /// Whether this session holds the lock now.
@@ -134,21 +146,18 @@ impl Relay {
             });
         self.standing = row.map_err(|error| Error::database("reading where the relay stands", error))?;
         self.follower = Follower::after(self.standing.published);
-        self.compare().await
+        self.compare().await?;
+        // What was lost may be what no relay had noted yet; the consumers have seen it all the same.
+        self.drop_consumers_ahead(&self.broker.events_stream_unasked().await?).await
     }
 
     async fn publish_until(&mut self, mut shutdown: Shutdown) -> Result<(), Error> {
         let nats = |error| Error::transient("listening to what workers publish", error);
         let mut reports = self.broker.client.subscribe(PUBLISHED).await.map_err(nats)?;
-        let mut connections = self.broker.connections();
         let mut compared = Instant::now();
         let mut next_tick = Instant::now();
         while !shutdown.is_pulled() {
-            if connections.has_changed().unwrap_or(false) || compared.elapsed() >= ms(self.settings.compare_ms) {
-                if connections.has_changed().unwrap_or(false) {
-                    self.broker.ensure_streams().await?;
-                }
-                connections.mark_unchanged();
+            if compared.elapsed() >= ms(self.settings.compare_ms) {
                 self.compare().await?;
                 compared = Instant::now();
             }
@@ -295,7 +304,7 @@ impl Relay {
             return self.note_handled(&stream).await;
         }
         if self.standing.stream_created.is_some() {
-            self.drop_consumers_ahead(&stream, info.state.last_sequence).await?;
+            self.drop_consumers_ahead(&stream).await?;
             self.rewind().await?;
         }
         self.standing.stream_created = Some(created);
@@ -327,10 +336,12 @@ impl Relay {
     }
 
     /// A consumer that stands beyond the end of its stream would pass over what comes next. Its owner makes it again.
-    async fn drop_consumers_ahead(&self, stream: &Stream, last: u64) -> Result<(), Error> {
-        let mut consumers = stream.consumers();
-        while let Some(consumer) = consumers.next().await {
-            let consumer = consumer.map_err(|error| Error::transient("asking for consumers", error))?;
+    async fn drop_consumers_ahead<I>(&self, stream: &Stream<I>) -> Result<(), Error> {
+        let consumers: Vec<_> =
+            stream.consumers().try_collect().await.map_err(|error| Error::transient("asking for consumers", error))?;
+        // Asked for after the consumers: others publish meanwhile, and a healthy consumer follows at once.
+        let last = self.broker.events_stream().await?.cached_info().state.last_sequence;
+        for consumer in consumers {
             if consumer.delivered.stream_sequence > last {
                 tracing::warn!(consumer = consumer.name, "a consumer stands beyond what is left of its stream");
                 stream

@@ -17,10 +17,12 @@ pub(crate) struct Due {
 
 /// Takes timers that are due, the oldest first. Others skip them; a rollback puts them back.
 pub(crate) async fn claim(connection: &mut PgConnection, at: Timestamp, limit: i64) -> Result<Vec<Due>, sqlx::Error> {
+    // A CTE is read once; a planner may read a subquery once for every row that it joins, and so beyond its limit.
     let rows = sqlx::query(
-        "delete from timers using (
+        "with due as (
              select stream, due_at from timers where due_at <= $1 order by due_at limit $2 for update skip locked
-         ) as due
+         )
+         delete from timers using due
          where timers.stream = due.stream and timers.due_at = due.due_at
          returning timers.stream, timers.due_at",
     )
@@ -36,6 +38,21 @@ pub(crate) async fn claim(connection: &mut PgConnection, at: Timestamp, limit: i
     Ok(due)
 }
 
+/// Takes this one timer, unless another replica has it or it is gone.
+pub(crate) async fn claim_one(connection: &mut PgConnection, timer: &Due) -> Result<Vec<Due>, sqlx::Error> {
+    let claimed = sqlx::query(
+        "with due as (
+             select stream, due_at from timers where stream = $1 and due_at = $2 for update skip locked
+         )
+         delete from timers using due where timers.stream = due.stream and timers.due_at = due.due_at",
+    )
+    .bind(&timer.stream)
+    .bind(OffsetDateTime::from(timer.due_at))
+    .execute(connection)
+    .await?;
+    Ok(if claimed.rows_affected() > 0 { vec![timer.clone()] } else { Vec::new() })
+}
+
 /// Replaces or removes the timers of streams.
 ///
 /// A timer that another replica has claimed is skipped, not waited for: that replica waits for our rows, and would wait for
@@ -46,10 +63,10 @@ pub(crate) async fn change(connection: &mut PgConnection, timers: &BTreeMap<Stri
     }
     let streams: Vec<&str> = timers.keys().map(String::as_str).collect();
     sqlx::query(
-        "delete from timers using (
+        "with old as (
              select stream, due_at from timers where stream = any($1) for update skip locked
-         ) as old
-         where timers.stream = old.stream and timers.due_at = old.due_at",
+         )
+         delete from timers using old where timers.stream = old.stream and timers.due_at = old.due_at",
     )
     .bind(streams)
     .execute(&mut *connection)

@@ -7,25 +7,25 @@ use std::{
 };
 
 use domain::Timestamp;
-use sqlx::{
-    PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
+use sqlx::PgPool;
+use tokio::{
+    sync::{Notify, mpsc},
+    task::{JoinError, JoinSet},
 };
-use tokio::sync::{Notify, mpsc};
 
 use crate::{
     batch::{Batches, News},
     broker::{self, Broker},
     clock,
     config::{Config, ms},
-    consumer::Consumer,
-    effects,
+    consumer::{Consumer, durables},
+    database, effects,
     error::Error,
     health::{self, Health},
     job::{self, Job, ReplyTo},
     message::header,
     publish::Outbox,
-    relay, retry,
+    quarantine, relay, retry,
     service::Service,
     shutdown::{self, Shutdown},
     telemetry,
@@ -85,44 +85,48 @@ pub fn run<S: Service>(make: impl FnOnce(&Context) -> S) -> ExitCode {
     }
 }
 
-/// Connects to Postgres as a service: its own schema first, and plans made for the arrays at hand.
-///
-/// # Errors
-/// No database there, or it refuses the role.
-pub async fn connect_database(config: &Config, service: &str) -> Result<PgPool, Error> {
-    let failed = |error| Error::database("connecting to Postgres (setting database.url)", error);
-    let options: PgConnectOptions = config.database.url.parse().map_err(failed)?;
-    let options = options
-        .application_name(&format!("holdfast-{service}"))
-        .options([("search_path", service), ("plan_cache_mode", "force_custom_plan")]);
-    PgPoolOptions::new()
-        .max_connections(config.database.connections_max)
-        .acquire_timeout(ms(5_000))
-        .connect_with(options)
-        .await
-        .map_err(failed)
-}
-
 async fn work<S: Service>(config: Config, make: impl FnOnce(&Context) -> S) -> Result<(), Error> {
     let shutdown = shutdown::on_signals().map_err(|error| Error::transient("listening for signals", error))?;
     let health = Health::default();
     let metrics = telemetry::start_metrics();
     health.turned();
     health::serve(&config.http.address, health.clone(), metrics, shutdown.clone()).await?;
-    let pool = patiently(&shutdown, || connect_database(&config, S::NAME)).await?;
-    let broker = patiently(&shutdown, || broker::connect(&config.broker, S::NAME)).await?;
-    let context = Context { config, pool, broker, shutdown: shutdown.clone() };
+    let connect = async {
+        let pool = patiently(&health, || database::connect(&config.database, S::NAME)).await?;
+        let broker = patiently(&health, || broker::connect(&config.broker, S::NAME)).await?;
+        Ok::<_, Error>((pool, broker))
+    };
+    let mut stop = shutdown.clone();
+    let (pool, broker) = tokio::select! {
+        connected = connect => connected?,
+        () = stop.pulled() => return Ok(()),
+    };
+    let context = Context { config, pool, broker, shutdown };
+    let drain = ms(context.config.process.drain_ms);
+    tokio::select! {
+        ended = serve(context, health, make) => ended,
+        () = async { stop.pulled().await; clock::sleep(drain).await } => {
+            tracing::warn!(service = S::NAME, "not all came to an end in time; what was not committed comes again");
+            Ok(())
+        }
+    }
+}
+
+/// Does the service's work until asked to stop, and brings to an end what has begun.
+async fn serve<S: Service>(context: Context, health: Health, make: impl FnOnce(&Context) -> S) -> Result<(), Error> {
+    let shutdown = context.shutdown.clone();
     let service = Arc::new(make(&context));
 
     let (endings, outcomes) = mpsc::channel(context.config.effects.concurrency_max);
     let effects_added = Arc::new(Notify::new());
-    let relay = tokio::spawn(relay::run(
+    let mut loops = JoinSet::new();
+    loops.spawn(relay::run(
         context.config.database.url.clone(),
         context.broker.clone(),
         context.config.relay.clone(),
         shutdown.clone(),
     ));
-    let calls = tokio::spawn(effects::run(
+    loops.spawn(effects::run(
         Arc::clone(&service),
         context.pool.clone(),
         context.config.effects.clone(),
@@ -130,44 +134,65 @@ async fn work<S: Service>(config: Config, make: impl FnOnce(&Context) -> S) -> R
         Arc::clone(&effects_added),
         shutdown.clone(),
     ));
-    let companion = tokio::spawn({
+    loops.spawn({
         let (service, context) = (Arc::clone(&service), context.clone());
         async move { service.companion(context).await }
     });
 
+    loops.spawn(quarantine::run(
+        S::NAME,
+        durables::<S>(),
+        context.broker.clone(),
+        context.pool.clone(),
+        shutdown.clone(),
+    ));
+
     let mut worker = Worker {
-        consumer: Consumer::new::<S>(context.broker.clone(), context.config.consumer.clone()),
+        consumer: Consumer::new::<S>(&context.config, health.clone()),
         outbox: Outbox::new(context.broker.clone()),
-        batches: Batches::new(context.pool.clone(), &context.config.consumer, shutdown.clone()),
+        batches: Batches::new(context.pool.clone(), &context.config.consumer, health.clone(), shutdown.clone()),
         context,
         health,
         effects_added,
         next_look: Timestamp::default(),
     };
-    worker.open().await;
-    tracing::info!(service = S::NAME, "ready");
-    worker.turn::<S>(outcomes).await;
-
-    let drain = async { tokio::join!(relay, calls, companion, worker.outbox.drain()) };
-    if tokio::time::timeout(ms(worker.context.config.process.drain_ms), drain).await.is_err() {
-        tracing::warn!(service = S::NAME, "some loops did not stop in time; what they had begun is safe in the log");
+    let broker = worker.context.broker.clone();
+    tokio::select! {
+        () = worker.turn::<S>(outcomes) => {}
+        broken = first_broken(&mut loops) => return Err(Error::transient("keeping all loops of the worker going", broken)),
+        () = broker.lost() => return Err(Error::transient("keeping the connection to NATS", "its task has broken")),
     }
-    if let Err(error) = worker.context.broker.client.flush().await {
-        tracing::debug!(%error, "could not flush the last acknowledgements");
+    worker.consumer.give_back().await;
+    worker.outbox.drain().await;
+    while loops.join_next().await.is_some() {}
+    if let Err(error) = broker.client.flush().await {
+        tracing::debug!(%error, "could not flush the last answers");
     }
     worker.context.pool.close().await;
     Ok(())
 }
 
+/// Waits for a loop that panics. Whoever starts this process again starts it whole.
+async fn first_broken(loops: &mut JoinSet<()>) -> JoinError {
+    loop {
+        match loops.join_next().await {
+            Some(Ok(())) => {}
+            Some(Err(broken)) => return broken,
+            None => std::future::pending().await,
+        }
+    }
+}
+
 /// Connects, however long it takes: in a cluster, databases and brokers come up in any order.
-async fn patiently<T, F>(shutdown: &Shutdown, connect: impl Fn() -> F) -> Result<T, Error>
+async fn patiently<T, F>(health: &Health, connect: impl Fn() -> F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Error>>,
 {
     let mut waits = retry::backoff(ms(50), ms(2_000));
     loop {
+        health.turned();
         match connect().await {
-            Err(error @ Error::Transient { .. }) if !shutdown.is_pulled() => {
+            Err(error @ Error::Transient { .. }) => {
                 tracing::warn!(error = error.chain(), "not connected yet");
                 clock::sleep(waits.next().unwrap_or(ms(2_000))).await;
             }
@@ -195,20 +220,12 @@ enum Turn<C> {
 }
 
 impl Worker {
-    async fn open(&mut self) {
-        let mut shutdown = self.context.shutdown.clone();
-        let mut waits = retry::backoff(ms(50), ms(1_000));
-        while let Err(error) = self.consumer.open().await {
-            tracing::warn!(error = error.chain(), "cannot consume yet");
-            tokio::select! {
-                () = clock::sleep(waits.next().unwrap_or(ms(1_000))) => {}
-                () = shutdown.pulled() => return,
-            }
-        }
-    }
-
     async fn turn<S: Service>(&mut self, mut outcomes: mpsc::Receiver<Job<S::Command>>) {
         let mut shutdown = self.context.shutdown.clone();
+        tokio::select! {
+            () = self.consumer.opened() => tracing::info!(service = S::NAME, "ready"),
+            () = shutdown.pulled() => {}
+        }
         // What is due goes first, and then whatever else there is: neither starves the other.
         let mut timers_went = false;
         while !shutdown.is_pulled() {
@@ -247,12 +264,18 @@ impl Worker {
                 break;
             }
         }
-        self.consumer.give_back().await;
     }
 
-    /// How long until this process should look for due timers.
+    /// How long until this process should look for due timers. Never long: its clock may be set back.
     fn until_timers(&self) -> Duration {
-        self.next_look.since(clock::now())
+        self.next_look.since(clock::now()).min(ms(self.context.config.timers.poll_ms))
+    }
+
+    /// Tells the probes that this process does its work, unless the broker is away.
+    fn worked(&self) {
+        if self.context.broker.is_connected() {
+            self.health.worked();
+        }
     }
 
     async fn settle<S: Service>(&mut self, jobs: Vec<Job<S::Command>>) -> Option<()> {
@@ -262,7 +285,7 @@ impl Worker {
         self.outbox.send(done.events).await;
         self.announce(done.news);
         self.answer(&jobs, done.replies).await;
-        self.health.worked();
+        self.worked();
         Some(())
     }
 
@@ -273,7 +296,10 @@ impl Worker {
         let latest = now + ms(settings.poll_ms);
         self.next_look = match self.batches.next_timer().await {
             // Others may set an earlier one meanwhile.
-            Ok(next) => next.unwrap_or(latest).min(latest),
+            Ok(next) => {
+                self.worked();
+                next.unwrap_or(latest).min(latest)
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot look for timers");
                 self.next_look = latest;
@@ -291,7 +317,6 @@ impl Worker {
             self.outbox.send(done.events).await;
             self.announce(done.news);
         }
-        self.health.worked();
         Some(())
     }
 
@@ -310,26 +335,25 @@ impl Worker {
             if let (Some(to), Some(reply)) = (&job.reply_to, reply) {
                 self.reply(to, reply).await;
             }
-            if let Some(message) = &job.message
-                && let Err(error) = message.ack().await
-            {
-                tracing::debug!(%error, "could not acknowledge; the message comes again and changes nothing");
+            if let Some(message) = &job.message {
+                self.consumer.acknowledge(message).await;
             }
         }
     }
 
     async fn reply(&self, to: &ReplyTo, reply: Vec<u8>) {
         const REPLY: &str = "holdfast.common.v1.CommandReply";
-        let (content_type, payload) = match proto::to_json(REPLY, &reply) {
-            Ok(json) if to.json => ("application/json", json.to_string().into_bytes()),
-            Ok(_) | Err(_) => ("application/protobuf", reply),
+        // On the connection that is acknowledged on, so that the acknowledgement cannot overtake the answer.
+        let broker = self.consumer.broker().unwrap_or(&self.context.broker);
+        let json = to.json.then(|| proto::to_json(REPLY, &reply).ok()).flatten();
+        let (content_type, payload) = match json {
+            Some(json) => ("application/json", json.to_string().into_bytes()),
+            None => ("application/protobuf", reply),
         };
         let mut headers = async_nats::HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, content_type);
         headers.insert(header::TYPE, REPLY);
-        if let Err(error) =
-            self.context.broker.client.publish_with_headers(to.subject.clone(), headers, payload.into()).await
-        {
+        if let Err(error) = broker.client.publish_with_headers(to.subject.clone(), headers, payload.into()).await {
             tracing::debug!(%error, subject = to.subject, "could not answer");
         }
     }

@@ -23,7 +23,7 @@ use proto::{
 };
 use runtime::{
     Context,
-    broker::{EVENTS, command_subject, event_subject},
+    broker::{self, Broker, EVENTS, command_subject, event_subject},
     clock,
     error::Error,
     message::header,
@@ -60,19 +60,10 @@ const CONFIRM_EVERY: Duration = Duration::from_secs(4);
 /// Delivers reports until the shutdown is pulled.
 pub async fn deliver(context: Context, sandbox: Sandbox) {
     let mut shutdown = context.shutdown.clone();
-    let courier = Arc::new(Courier {
-        inbox: context.broker.client.new_inbox(),
-        client: context.broker.client.clone(),
-        pool: sandbox.pool,
-        under_way: Mutex::default(),
-    });
     let mut waits = retry::backoff(Duration::from_millis(50), Duration::from_secs(1));
-    // Dropped at the end, and with it all that is under way: the broker hands it out again.
-    let mut tasks = JoinSet::new();
-    tasks.spawn(Arc::clone(&courier).listen());
     while !shutdown.is_pulled() {
         let ended = tokio::select! {
-            ended = attend(&context, &courier, &mut tasks) => ended,
+            ended = attend(&context, &sandbox) => ended,
             () = shutdown.pulled() => return,
         };
         match ended {
@@ -89,17 +80,30 @@ pub async fn deliver(context: Context, sandbox: Sandbox) {
 }
 
 /// Hands out events to tasks until the consumer breaks, which it does when the broker has lost it.
-async fn attend(context: &Context, courier: &Arc<Courier>, tasks: &mut JoinSet<()>) -> Result<(), Error> {
-    let mut connections = context.broker.connections();
-    connections.mark_unchanged();
-    let mut messages = fetch(context).await?;
+///
+/// All that is under way ends with the connection it came on: the broker hands it out again, and an acknowledgement of what an
+/// earlier broker had handed out could be taken for another event's.
+async fn attend(context: &Context, sandbox: &Sandbox) -> Result<(), Error> {
+    let broker = broker::connect_once(&context.config.broker, "payments-sandbox").await?;
+    let courier = Arc::new(Courier {
+        inbox: broker.client.new_inbox(),
+        client: broker.client.clone(),
+        pool: sandbox.pool.clone(),
+        under_way: Mutex::default(),
+    });
+    let mut tasks = JoinSet::new();
+    tasks.spawn(Arc::clone(&courier).listen());
+    let mut messages = tokio::select! {
+        messages = fetch(context, &broker) => messages?,
+        () = broker.lost() => return Ok(()),
+    };
     loop {
         tokio::select! {
-            _reconnected = connections.changed() => return Ok(()),
+            () = broker.lost() => return Ok(()),
             Some(_ended) = tasks.join_next(), if !tasks.is_empty() => {}
             next = messages.next(), if tasks.len() < usize::from(UNDER_WAY_MAX) => match next {
                 Some(Ok(message)) => {
-                    tasks.spawn(Arc::clone(courier).handle(message));
+                    tasks.spawn(Arc::clone(&courier).handle(message));
                 }
                 Some(Err(error)) => {
                     tracing::info!(%error, "the sandbox's consumer broke; making it again");
@@ -112,15 +116,15 @@ async fn attend(context: &Context, courier: &Arc<Courier>, tasks: &mut JoinSet<(
 }
 
 /// Makes the consumer, and the stream of events that it is on, unless they are there.
-async fn fetch(context: &Context) -> Result<pull::Stream, Error> {
+async fn fetch(context: &Context, broker: &Broker) -> Result<pull::Stream, Error> {
     let subjects = ["PaymentRequested", "PaymentRefunded"].map(|event| event_subject("payments", event));
     let settings = runtime::config::Consumer {
         ack_wait_ms: ACK_WAIT_MS,
         ack_pending_max: UNDER_WAY_MAX.into(),
         ..context.config.consumer.clone()
     };
-    context.broker.ensure_streams().await?;
-    let consumer = context.broker.ensure_consumer(EVENTS, CONSUMER, subjects.to_vec(), &settings).await?;
+    broker.ensure_streams().await?;
+    let consumer = broker.ensure_consumer(EVENTS, CONSUMER, subjects.to_vec(), &settings).await?;
     consumer
         .stream()
         .max_messages_per_batch(PREFETCH_MAX)

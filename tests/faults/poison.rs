@@ -1,0 +1,27 @@
+//! Poison among timers and outcomes, with several replicas at it: the culprit alone is set aside.
+
+use std::time::Duration;
+
+use holdfast_tests::{Order, TestFleet};
+
+#[tokio::test]
+async fn a_poisonous_timer_takes_no_other_timer_with_it() {
+    let fleet = TestFleet::with(3, &[("HOLDFAST_TIMERS_CLAIM_MAX", "10")]).await.unwrap();
+    fleet.stock("MUG", 1_000).await.unwrap();
+    // What the deciders let through and the database does not: a defect, made on purpose.
+    let mut database = fleet.database().await.unwrap();
+    sqlx::query(
+        "alter table orders.orders add constraint planted
+         check (status <> 'expired' or customer_id not in ('customer-5', 'customer-105', 'customer-205'))",
+    )
+    .execute(&mut database)
+    .await
+    .unwrap();
+    let orders: Vec<Order> = (0..300)
+        .map(|number| Order::new(number).line("MUG", 1).pays("sandbox:never").expires_after(Duration::from_secs(5)))
+        .collect();
+    fleet.place_all(&orders).await.unwrap();
+    fleet.until("select count(*) from orders.timers", 0).await.unwrap();
+    assert_eq!(fleet.number("select count(*) from orders.dead_letters").await.unwrap(), 3);
+    assert_eq!(fleet.number("select count(*) from orders.orders where status = 'expired'").await.unwrap(), 297);
+}
