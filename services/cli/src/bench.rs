@@ -6,7 +6,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{print, surroundings::Surroundings};
@@ -40,6 +40,9 @@ pub struct Args {
     /// Seconds to measure, after the warm-up.
     #[arg(long, value_name = "S", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     seconds: u64,
+    /// Runs, each with servers of its own; the middle one is shown.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=99))]
+    runs: u8,
     /// Replicas of each worker.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
     replicas: u8,
@@ -120,7 +123,11 @@ async fn measure(args: &Args, surroundings: &Surroundings) -> Result<ExitCode> {
     if args.scenario == Scenario::Check {
         return check::run(args, surroundings).await;
     }
-    let report = measure_one(args).await?;
+    let mut runs = Vec::new();
+    for _run in 0..args.runs {
+        runs.push(measure_one(args).await?);
+    }
+    let report = Report::middle_of(runs).context("nothing was measured")?;
     if surroundings.json {
         print::json(&report)?;
     } else {

@@ -95,7 +95,8 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
     let beginning = Beginning::now(&stand, 0);
     let count = args.rate * args.seconds;
     let times = steadily(&stand, &ear, &mut buyers, args.rate, count).await?;
-    let report = Report::of(args.scenario, &stand, &beginning.end(&stand, count));
+    let mut report = Report::of(args.scenario, &stand, &beginning.end(&stand, count));
+    report.per_second = args.rate;
     let alone = one_by_one(&stand, &ear, &mut buyers).await?;
     let verify = stand.audit().await?;
     drop(ear);

@@ -32,8 +32,8 @@ const SETTLES_WITHIN: Duration = Duration::from_secs(600);
 /// How long nothing at all may come to its end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How often to look how many are done.
-pub(super) const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How often to look how many are done. More often would cost the broker more than a hundredth of its time.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Connections to Postgres: this process only looks.
 const CONNECTIONS: u32 = 2;
