@@ -1,8 +1,9 @@
 //! End to end: real worker processes on a real Postgres and a real nats-server. Each test has its own.
 
-#![expect(clippy::unwrap_used, reason = "a test that does not find what it looks for fails")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that does not find what it looks for fails")]
 
 mod bad_input;
+mod command;
 mod delivery;
 mod life;
 mod outside;

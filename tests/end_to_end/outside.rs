@@ -2,12 +2,8 @@
 
 use std::process::Stdio;
 
-use holdfast_tests::{TestFleet, house};
+use holdfast_tests::{TestFleet, house, python};
 use tokio::process::Command;
-
-fn python() -> String {
-    std::env::var("HOLDFAST_PYTHON").unwrap_or_else(|_unset| "python3".to_owned())
-}
 
 #[tokio::test]
 async fn a_plain_python_script_places_an_order_and_sees_it_paid() {

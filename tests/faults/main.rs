@@ -3,10 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot do its harm fails")]
 
+mod bounds;
 mod hot;
 mod poison;
 mod servers;
 mod stuck;
+mod window;
 mod wire;
 mod workers;
 

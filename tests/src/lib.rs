@@ -9,6 +9,24 @@ use std::path::PathBuf;
 pub use fleet::{TestFleet, eventually};
 pub use messages::{Order, code, events, is_accepted, money};
 
+/// The `holdfast` command that was built beside the tests.
+///
+/// # Panics
+/// This program does not know its own file.
+#[must_use]
+#[expect(clippy::expect_used, reason = "a test that does not know its own file fails")]
+pub fn holdfast() -> PathBuf {
+    let this = std::env::current_exe().expect("a program knows its own file");
+    // A test's program lies one directory below.
+    this.ancestors().nth(2).map(|dir| dir.join("holdfast")).unwrap_or_default()
+}
+
+/// The Python that tests run scripts of others with.
+#[must_use]
+pub fn python() -> String {
+    std::env::var("HOLDFAST_PYTHON").unwrap_or_else(|_unset| "python3".to_owned())
+}
+
 /// The root of the repository.
 #[must_use]
 pub fn house() -> PathBuf {

@@ -205,9 +205,9 @@ impl Broker {
             description: Some("Events, in the order of the log; the log itself is in Postgres".to_owned()),
             subjects: proto::SERVICES.map(|service| format!("evt.{service}.*")).to_vec(),
             retention: RetentionPolicy::Limits,
-            discard: DiscardPolicy::Old,
+            // The relay takes away what all have handled. What is full takes in nothing new, rather than lose what is owed.
+            discard: DiscardPolicy::New,
             max_bytes: self.settings.events_bytes_max,
-            max_age: Duration::from_secs(self.settings.events_age_max_hours.saturating_mul(3_600)),
             num_replicas: self.settings.replicas,
             allow_direct: true,
             ..Default::default()
@@ -254,6 +254,11 @@ impl Broker {
             ));
         }
         Ok(consumer)
+    }
+
+    /// How long the broker is to keep events that all have handled; zero for as long as there is room.
+    pub(crate) const fn events_age_max(&self) -> Duration {
+        Duration::from_secs(self.settings.events_age_max_hours.saturating_mul(3_600))
     }
 
     /// The stream of events, without asking how it is.

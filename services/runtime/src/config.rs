@@ -156,6 +156,8 @@ impl Config {
         within("effects.call_ms", self.effects.call_ms, 10, self.effects.lease_ms.saturating_sub(1_000))?;
         within("effects.backoff_ms", self.effects.backoff_ms, 1, self.effects.backoff_max_ms)?;
         within("effects.poll_ms", self.effects.poll_ms, 1, 60_000)?;
+        within("broker.events_bytes_max", count(self.broker.events_bytes_max), 1_048_576, u64::MAX)?;
+        within("broker.commands_bytes_max", count(self.broker.commands_bytes_max), 1_048_576, u64::MAX)?;
         within("broker.publish_timeout_ms", self.broker.publish_timeout_ms, 10, 600_000)?;
         within("process.threads", size(self.process.threads), 1, 64)?;
         within("process.drain_ms", self.process.drain_ms, 1, 600_000)?;

@@ -30,6 +30,8 @@ mod ranges;
 
 mod relay;
 
+mod window;
+
 mod timers;
 
 mod effects;

@@ -7,7 +7,7 @@ use async_nats::{
     HeaderMap,
     jetstream::{context::PublishAckFuture, message::PublishMessage},
 };
-use futures::future::try_join_all;
+use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
@@ -43,9 +43,22 @@ pub(crate) struct Publication {
     pub(crate) witness: Witness,
 }
 
-/// Publishes events, and waits until the broker has acknowledged each; the last message of it. `None` without events.
-pub(crate) async fn publish(broker: &Broker, events: &[Recorded]) -> Result<Option<Witness>, Error> {
-    let under_way = begin(broker, events).await?;
+/// What came of publishing events, one after the other.
+pub(crate) struct Published {
+    /// How many arrived, from the first on, before one did not.
+    pub(crate) count: usize,
+    /// The last message of those.
+    pub(crate) witness: Option<Witness>,
+    /// Why not all did.
+    pub(crate) result: Result<(), Error>,
+}
+
+/// Publishes events, and waits until the broker has acknowledged each, or has not.
+pub(crate) async fn publish(broker: &Broker, events: &[Recorded]) -> Published {
+    let under_way = match begin(broker, events).await {
+        Ok(under_way) => under_way,
+        Err(error) => return Published { count: 0, witness: None, result: Err(error) },
+    };
     acknowledged(events.iter().map(|event| event.position), under_way).await
 }
 
@@ -63,18 +76,23 @@ async fn begin(broker: &Broker, events: &[Recorded]) -> Result<Vec<PublishAckFut
     Ok(under_way)
 }
 
-async fn acknowledged(
-    positions: impl Iterator<Item = i64>,
-    under_way: Vec<PublishAckFuture>,
-) -> Result<Option<Witness>, Error> {
-    let acknowledgements = try_join_all(under_way.into_iter().map(IntoFuture::into_future))
-        .await
-        .map_err(|error| Error::transient("publishing events", error))?;
-    let witnesses = acknowledgements.iter().zip(positions).map(|(acknowledgement, position)| Witness {
-        sequence: i64::try_from(acknowledgement.sequence).unwrap_or(i64::MAX),
-        position,
-    });
-    Ok(witnesses.max())
+async fn acknowledged(positions: impl Iterator<Item = i64>, under_way: Vec<PublishAckFuture>) -> Published {
+    let mut published = Published { count: 0, witness: None, result: Ok(()) };
+    let acknowledgements = join_all(under_way.into_iter().map(IntoFuture::into_future)).await;
+    for (acknowledgement, position) in acknowledgements.into_iter().zip(positions) {
+        match acknowledgement {
+            Ok(acknowledgement) => {
+                let sequence = i64::try_from(acknowledgement.sequence).unwrap_or(i64::MAX);
+                published.count += 1;
+                published.witness = published.witness.max(Some(Witness { sequence, position }));
+            }
+            Err(error) => {
+                published.result = Err(Error::transient("publishing events", error));
+                break;
+            }
+        }
+    }
+    published
 }
 
 /// Publishes what a worker commits, a commit after the other, without waiting for acknowledgements in between.
@@ -127,7 +145,9 @@ async fn confirm(
     under_way: Vec<PublishAckFuture>,
 ) -> Result<(), Error> {
     let positions = || events.iter().map(|event| event.position);
-    let Some(witness) = acknowledged(positions(), under_way).await? else { return Ok(()) };
+    let published = acknowledged(positions(), under_way).await;
+    published.result?;
+    let Some(witness) = published.witness else { return Ok(()) };
     if *broker.connections().borrow() != connection {
         return Ok(());
     }

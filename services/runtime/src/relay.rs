@@ -2,7 +2,7 @@
 //! that it arrived, publishes what did not, and again what the broker lost. One per database is active; every worker stands by.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::VecDeque,
     time::{Duration, Instant},
 };
 
@@ -12,7 +12,7 @@ use sqlx::{Connection, PgConnection, Row};
 use time::OffsetDateTime;
 
 use crate::{
-    broker::{Broker, PUBLISHED, events_consumer, is_owed},
+    broker::{Broker, PUBLISHED},
     clock,
     config::{self, ms},
     database::session,
@@ -22,7 +22,7 @@ use crate::{
     publish::{Publication, Witness, publish},
     ranges::Ranges,
     shutdown::Shutdown,
-    telemetry,
+    telemetry, window,
 };
 
 /// Key of the advisory lock that makes one relay active: "holdfast" in ASCII.
@@ -188,14 +188,14 @@ impl Relay {
         let before = self.standing;
         self.check_reports().await?;
         self.standing.published = self.confirmed.absorb(self.standing.published);
-        self.sweep().await?;
+        let swept = self.sweep().await;
         self.gap_since = self.follower.is_waiting().then(|| self.gap_since.unwrap_or_else(Instant::now));
         telemetry::relay_gap(self.gap_since.map(|since| since.elapsed()).unwrap_or_default());
         if self.standing != before {
             self.save("noting what is published").await?;
             telemetry::relay_published(self.standing.published);
         }
-        Ok(())
+        swept
     }
 
     /// Believes a report only if the last message of it is in the stream: it may be about one that is lost by now.
@@ -225,16 +225,17 @@ impl Relay {
 
     /// Whether a message is in the stream still.
     async fn is_there(&self, witness: Witness) -> Result<bool, Error> {
-        let asking = |error| Error::transient("asking the broker for a message", error);
-        let stream = self.broker.events_stream_unasked().await?;
         let sequence = u64::try_from(witness.sequence).unwrap_or(0);
+        Ok(self.position_at(sequence).await? == Some(witness.position))
+    }
+
+    /// The position of the event at a place in the stream, if there is one.
+    async fn position_at(&self, sequence: u64) -> Result<Option<i64>, Error> {
+        let stream = self.broker.events_stream_unasked().await?;
         match stream.get_raw_message(sequence).await {
-            Ok(message) => {
-                let position = message.headers.get(header::POSITION).and_then(|value| value.as_str().parse().ok());
-                Ok(position == Some(witness.position))
-            }
-            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(false),
-            Err(error) => Err(asking(error.to_string())),
+            Ok(message) => Ok(message.headers.get(header::POSITION).and_then(|value| value.as_str().parse().ok())),
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(Error::transient("asking the broker for a message", error.to_string())),
         }
     }
 
@@ -258,10 +259,12 @@ impl Relay {
             let Some(last) = events.last().map(|event| event.position) else { break };
             let missing: Vec<Recorded> =
                 events.into_iter().filter(|event| !self.confirmed.contains(event.position)).collect();
-            let witness = publish(&self.broker, &missing).await?;
-            self.witness(witness);
-            telemetry::relay_swept(missing.len());
+            let published = publish(&self.broker, &missing).await;
+            self.witness(published.witness);
+            telemetry::relay_swept(published.count);
+            let last = missing.get(published.count).map_or(last, |unpublished| unpublished.position - 1);
             self.standing.published = self.confirmed.absorb(last);
+            published.result?;
             if !more {
                 break;
             }
@@ -364,21 +367,7 @@ impl Relay {
         {
             self.marks.push_back((self.standing.published, last));
         }
-        let mut floor = last;
-        let mut missing: BTreeSet<String> = proto::SERVICES.iter().map(|service| events_consumer(service)).collect();
-        let mut consumers = stream.consumers();
-        while let Some(consumer) = consumers.next().await {
-            let consumer = consumer.map_err(|error| Error::transient("asking for consumers", error))?;
-            if is_owed(&consumer.config.metadata) {
-                missing.remove(&consumer.name);
-                let idle = consumer.num_pending == 0 && consumer.num_ack_pending == 0;
-                floor = floor.min(if idle { last } else { consumer.ack_floor.stream_sequence });
-            }
-        }
-        // A service that has not made its consumer yet is owed all that the stream has.
-        if !missing.is_empty() {
-            return Ok(());
-        }
+        let Some(floor) = window::floor(stream).await? else { return Ok(()) };
         let mut handled = None;
         while let Some((position, _)) = self.marks.front().filter(|(_, sequence)| *sequence <= floor) {
             handled = Some(*position);
@@ -391,7 +380,23 @@ impl Relay {
                 .await
                 .map_err(|error| Error::database("noting what is handled", error))?;
         }
-        Ok(())
+        self.make_room(stream, floor).await
+    }
+
+    /// Lets the broker forget events that all have handled, if it is time. A witness stays: it proves that the stream is the one
+    /// that it was.
+    async fn make_room(&mut self, stream: &Stream, floor: u64) -> Result<(), Error> {
+        let Some(first_kept) = window::first_kept(stream, floor, self.broker.events_age_max()).await else {
+            return Ok(());
+        };
+        if self.standing.witness.sequence < i64::try_from(first_kept).unwrap_or(i64::MAX) {
+            // The stream has just been found whole, so its last message is as good a witness.
+            let sequence = stream.cached_info().state.last_sequence;
+            let Some(position) = self.position_at(sequence).await? else { return Ok(()) };
+            self.standing.witness = Witness { sequence: i64::try_from(sequence).unwrap_or(i64::MAX), position };
+            self.save("noting the last message of the stream").await?;
+        }
+        window::forget_before(stream, first_kept).await
     }
 }
 

@@ -1,0 +1,109 @@
+//! The window: which events the broker may forget. The log has them all for ever; the broker keeps the latest, and never loses one
+//! that a service is still owed: it is full then, and what comes next waits in the log.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use async_nats::jetstream::stream::Stream;
+use futures::StreamExt;
+
+use crate::{
+    broker::{events_consumer, is_owed},
+    clock,
+    error::Error,
+};
+
+/// The sequence number up to which every consumer that is owed events has handled them.
+pub(crate) async fn floor(stream: &Stream) -> Result<Option<u64>, Error> {
+    let last = stream.cached_info().state.last_sequence;
+    let mut floor = last;
+    let mut missing: BTreeSet<String> = proto::SERVICES.iter().map(|service| events_consumer(service)).collect();
+    let mut consumers = stream.consumers();
+    while let Some(consumer) = consumers.next().await {
+        let consumer = consumer.map_err(|error| Error::transient("asking for consumers", error))?;
+        if is_owed(&consumer.config.metadata) {
+            missing.remove(&consumer.name);
+            let idle = consumer.num_pending == 0 && consumer.num_ack_pending == 0;
+            floor = floor.min(if idle { last } else { consumer.ack_floor.stream_sequence });
+        }
+    }
+    // A service that has not made its consumer yet is owed all that the stream has.
+    Ok(missing.is_empty().then_some(floor))
+}
+
+/// The first event that the broker is to keep, if it is to forget some: because the stream is nearly full, or because they are older
+/// than `age_max` (zero: they may be of any age). Never one after `handled`.
+pub(crate) async fn first_kept(stream: &Stream, handled: u64, age_max: Duration) -> Option<u64> {
+    let info = stream.cached_info();
+    let first = info.state.first_sequence;
+    let dispensable = handled.saturating_sub(first);
+    let bytes_max = u64::try_from(info.config.max_bytes).unwrap_or(0);
+    let crowding = too_many(info.state.messages, info.state.bytes, bytes_max).min(dispensable);
+    let outdated = if age_max.is_zero() { 0 } else { outdated(stream, dispensable, age_max).await };
+    let forgotten = crowding.max(outdated);
+    if forgotten == 0 && is_crowded(info.state.bytes, bytes_max) {
+        tracing::warn!(
+            bytes = info.state.bytes,
+            bytes_max,
+            "the broker's stream of events is nearly full of events that some service has not handled; what does not fit waits \
+             in the log. See which consumer of EVENTS lags, or raise broker.events_bytes_max"
+        );
+    }
+    (forgotten > 0).then(|| first.saturating_add(forgotten))
+}
+
+/// Forgets the events before this one.
+pub(crate) async fn forget_before(stream: &Stream, sequence: u64) -> Result<(), Error> {
+    let purged = stream.purge().sequence(sequence).await;
+    let purged = purged.map_err(|error| Error::transient("making room in the stream of events", error))?;
+    tracing::debug!(forgotten = purged.purged, "the broker forgot events that all have handled");
+    Ok(())
+}
+
+/// More than three quarters full.
+const fn is_crowded(bytes: u64, bytes_max: u64) -> bool {
+    bytes_max > 0 && bytes > bytes_max - bytes_max / 4
+}
+
+/// How many messages are to go, that a crowded stream be half full.
+fn too_many(messages: u64, bytes: u64, bytes_max: u64) -> u64 {
+    if !is_crowded(bytes, bytes_max) {
+        return 0;
+    }
+    let excess = u128::from(bytes - bytes_max / 2) * u128::from(messages) / u128::from(bytes);
+    u64::try_from(excess).unwrap_or(messages)
+}
+
+/// How many of the oldest are too old, of at most `most`. Looks closer only when the first has been too old for a while.
+async fn outdated(stream: &Stream, most: u64, age_max: Duration) -> u64 {
+    let state = &stream.cached_info().state;
+    let is_older = |time, age| clock::now().since(time) > age;
+    if state.messages == 0 || !is_older(state.first_timestamp.into(), age_max + age_max / 64) {
+        return 0;
+    }
+    let mut count = most;
+    while count > 0 {
+        let newest = state.first_sequence.saturating_add(count - 1);
+        match stream.get_raw_message(newest).await {
+            Ok(message) if is_older(message.time.into(), age_max) => break,
+            // Younger, or not there.
+            Ok(_) | Err(_) => count /= 2,
+        }
+    }
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::too_many;
+
+    #[test]
+    fn a_crowded_stream_becomes_half_full() {
+        assert_eq!(too_many(1_000, 700, 1_000), 0);
+        assert_eq!(too_many(1_000, 750, 1_000), 0);
+        assert_eq!(too_many(1_000, 1_000, 1_000), 500);
+        assert_eq!(too_many(100, 800, 1_000), 37);
+        // No limit, nothing there.
+        assert_eq!(too_many(1_000, 1_000, 0), 0);
+        assert_eq!(too_many(0, 0, 1_000), 0);
+    }
+}

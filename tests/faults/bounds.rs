@@ -1,0 +1,52 @@
+//! Bounds: what comes in too large or too fast costs a worker little memory and nobody else anything.
+
+use std::fs;
+
+use async_nats::HeaderMap;
+use futures::{StreamExt, TryStreamExt, stream};
+use holdfast_tests::{Order, TestFleet};
+use uuid::Uuid;
+
+/// Together several times of what a worker may have in memory.
+const COMMANDS: u64 = 500;
+
+/// Nearly what a broker takes by default.
+const BYTES: usize = 1_000_000;
+
+#[tokio::test]
+async fn a_flood_of_the_largest_messages_fits_into_little_memory() {
+    let fleet = TestFleet::start().await.unwrap();
+    fleet.processes().await.stop_worker("orders", 0).await.unwrap();
+    let jetstream = async_nats::jetstream::new(fleet.publisher.client().clone());
+    let payload = bytes::Bytes::from(vec![0_u8; BYTES]);
+    stream::iter(0..COMMANDS)
+        .map(|number| {
+            let (jetstream, payload) = (&jetstream, payload.clone());
+            async move {
+                let mut headers = HeaderMap::new();
+                headers.insert("ce-id", Uuid::new_v5(&Uuid::NAMESPACE_OID, &number.to_be_bytes()).to_string());
+                jetstream.publish_with_headers("cmd.orders.PlaceOrder", headers, payload).await?.await
+            }
+        })
+        .buffer_unordered(32)
+        .try_collect::<Vec<_>>()
+        .await
+        .unwrap();
+    let pid = {
+        let mut processes = fleet.processes().await;
+        processes.start_workers().unwrap();
+        processes.worker("orders", 0).unwrap().pid()
+    };
+    let refused = "select count(*) from log.events where type like '%.CommandRejected'";
+    fleet.until(refused, i64::try_from(COMMANDS).unwrap()).await.unwrap();
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap().trim().trim_end_matches(" kB");
+    let peak_mb = peak.parse::<u64>().unwrap() / 1_000;
+    assert!(peak_mb < 250, "orders took {peak_mb} MB for {COMMANDS} messages of {BYTES} bytes");
+
+    fleet.stock("MUG", 1).await.unwrap();
+    let order = Order::new(1).line("MUG", 1);
+    fleet.place(&order).await.unwrap();
+    fleet.until_status(&order, "paid").await.unwrap();
+    fleet.settle_and_verify().await.unwrap();
+}

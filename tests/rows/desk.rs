@@ -1,0 +1,193 @@
+//! A desk: one service at its work, by its own `load`, `decide`, `evolve` and `save`, in transactions that may roll back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::{Refusal, Timestamp};
+use rand::{Rng, rngs::StdRng, seq::SliceRandom};
+use runtime::service::{Effect, Service, Timer};
+use sqlx::{Connection, PgConnection, types::time::OffsetDateTime};
+use uuid::Uuid;
+
+/// Messages in one transaction.
+const BATCH_MAX: usize = 12;
+
+/// What a desk has to do.
+#[derive(Debug, Clone)]
+pub(crate) enum Task<C> {
+    /// A command from outside, done once by its id.
+    Command { id: Uuid, message_type: String, data: Vec<u8> },
+    /// An event of another desk. May come again.
+    Event(Happened),
+    /// A due timer of a stream.
+    Timer(String),
+    /// How an outside call ended.
+    Outcome(C),
+}
+
+/// An event, as others see it.
+#[derive(Debug, Clone)]
+pub(crate) struct Happened {
+    pub(crate) message_type: String,
+    pub(crate) data: Vec<u8>,
+}
+
+/// One service at its work.
+pub(crate) struct Desk<S: Service> {
+    /// What its events, read back from their bytes, make of an empty world.
+    pub(crate) folded: S::World,
+    pub(crate) tasks: Vec<Task<S::Command>>,
+    pub(crate) timers: BTreeMap<String, Timestamp>,
+    pub(crate) effects: Vec<Effect>,
+    answered: BTreeSet<Uuid>,
+}
+
+impl<S: Service> Desk<S>
+where
+    S::Command: Clone,
+{
+    pub(crate) fn new() -> Self {
+        Self {
+            folded: S::World::default(),
+            tasks: Vec::new(),
+            timers: BTreeMap::new(),
+            effects: Vec::new(),
+            answered: BTreeSet::new(),
+        }
+    }
+
+    /// Takes an event of another desk in, if it cares.
+    pub(crate) fn hear(&mut self, event: &Happened) {
+        if S::REACTS_TO.contains(&event.message_type.as_str()) {
+            self.tasks.push(Task::Event(event.clone()));
+        }
+    }
+
+    /// Makes tasks of the timers that are due.
+    pub(crate) fn wake(&mut self, at: Timestamp) {
+        let due: Vec<String> =
+            self.timers.iter().filter(|(_, due_at)| **due_at <= at).map(|(stream, _)| stream.clone()).collect();
+        for stream in due {
+            self.timers.remove(&stream);
+            self.tasks.push(Task::Timer(stream));
+        }
+    }
+
+    /// Handles some of its tasks, in any order, in one transaction; what happened.
+    pub(crate) async fn work(
+        &mut self,
+        connection: &mut PgConnection,
+        rng: &mut StdRng,
+        at: Timestamp,
+    ) -> Vec<Happened> {
+        self.tasks.shuffle(rng);
+        let count = self.tasks.len().min(rng.random_range(1..=BATCH_MAX));
+        let batch: Vec<Task<S::Command>> = self.tasks.drain(..count).collect();
+        let jobs: Vec<Vec<S::Command>> = batch.iter().map(|task| self.read(task)).collect();
+
+        let mut transaction = connection.begin().await.unwrap();
+        let commands: Vec<&S::Command> = jobs.iter().flatten().collect();
+        let mut world = S::load(&mut transaction, &commands).await.unwrap();
+        let mut events = Vec::new();
+        for (task, commands) in batch.iter().zip(&jobs) {
+            for command in commands {
+                match S::decide(&world, command, at) {
+                    Ok(decided) => {
+                        for event in decided {
+                            S::evolve(&mut world, &event);
+                            let record = S::record(&world, &event);
+                            events.push((event, record));
+                        }
+                    }
+                    Err(Refusal::Rejected(_)) if matches!(task, Task::Command { .. }) => {}
+                    Err(refusal) => panic!("{}: {task:?} is refused: {refusal}", S::NAME),
+                }
+            }
+        }
+        S::save(&mut transaction, &world).await.unwrap();
+        for (_, record) in &events {
+            append(&mut transaction, S::NAME, record, rng, at).await;
+        }
+        if rng.random_ratio(1, 12) {
+            // A crash before the commit: all of it comes again.
+            transaction.rollback().await.unwrap();
+            self.tasks.extend(batch);
+            return Vec::new();
+        }
+        transaction.commit().await.unwrap();
+        self.settle(batch, rng);
+        events.into_iter().map(|(event, record)| self.publish(&event, record)).collect()
+    }
+
+    fn read(&self, task: &Task<S::Command>) -> Vec<S::Command> {
+        match task {
+            Task::Command { id, .. } if self.answered.contains(id) => Vec::new(),
+            Task::Command { id, message_type, data } => S::command(message_type, data, *id).into_iter().collect(),
+            Task::Event(event) => S::react(&event.message_type, &event.data).unwrap(),
+            Task::Timer(stream) => S::on_timer(stream).into_iter().collect(),
+            Task::Outcome(command) => vec![command.clone()],
+        }
+    }
+
+    /// After the commit: commands are answered for ever, and one event in four will be delivered again.
+    fn settle(&mut self, batch: Vec<Task<S::Command>>, rng: &mut StdRng) {
+        for task in batch {
+            if let Task::Command { id, .. } = &task {
+                self.answered.insert(*id);
+            }
+            if matches!(task, Task::Event(_) | Task::Command { .. }) && rng.random_ratio(1, 4) {
+                self.tasks.push(task);
+            }
+        }
+    }
+
+    fn publish(&mut self, event: &S::Event, record: runtime::service::Record) -> Happened {
+        match S::timer(event) {
+            Some(Timer::Set(due_at)) => {
+                self.timers.insert(record.stream, due_at);
+            }
+            Some(Timer::Clear) => {
+                self.timers.remove(&record.stream);
+            }
+            None => {}
+        }
+        self.effects.extend(S::effect(event));
+        let read = S::event(record.message_type, &record.data).unwrap();
+        S::evolve(&mut self.folded, &read);
+        Happened { message_type: record.message_type.to_owned(), data: record.data }
+    }
+
+    /// The rows against the fold.
+    pub(crate) async fn compare(&self, connection: &mut PgConnection) {
+        let rows = S::describe(&S::load_all(connection).await.unwrap());
+        let folded = S::describe(&self.folded);
+        let names: BTreeSet<&String> = rows.keys().chain(folded.keys()).collect();
+        for name in names {
+            assert_eq!(rows.get(name), folded.get(name), "{}: the row (left) and the fold of {name}", S::NAME);
+        }
+    }
+}
+
+async fn append(
+    connection: &mut PgConnection,
+    service: &str,
+    record: &runtime::service::Record,
+    rng: &mut StdRng,
+    at: Timestamp,
+) {
+    sqlx::query(
+        "insert into log.events
+             (stream, version, event_id, service, type, data, correlation_id, causation_id, recorded_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $7, $8)",
+    )
+    .bind(&record.stream)
+    .bind(record.version)
+    .bind(Uuid::from_u128(rng.random()))
+    .bind(service)
+    .bind(record.message_type)
+    .bind(&record.data)
+    .bind(Uuid::from_u128(rng.random()))
+    .bind(OffsetDateTime::from(at))
+    .execute(connection)
+    .await
+    .unwrap();
+}
