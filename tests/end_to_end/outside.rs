@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use holdfast_tests::{TestFleet, house, python};
+use holdfast_tests::{Order, TestFleet, house, python};
 use tokio::process::Command;
 
 #[tokio::test]
@@ -20,4 +20,21 @@ async fn a_plain_python_script_places_an_order_and_sees_it_paid() {
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("accepted") && said.contains("OrderPaid"), "{said}");
     fleet.settle_and_verify().await.unwrap();
+}
+
+#[tokio::test]
+async fn events_come_in_json_too_for_those_who_ask_for_it() {
+    let fleet = TestFleet::with(1, &[("HOLDFAST_BROKER_EVENTS_JSON", "true")]).await.unwrap();
+    fleet.stock("MUG", 2).await.unwrap();
+    let order = Order::new(1).line("MUG", 2);
+    fleet.place(&order).await.unwrap();
+    fleet.settle_and_verify().await.unwrap();
+
+    let stream = async_nats::jetstream::new(fleet.publisher.client().clone()).get_stream("EVENTS_JSON").await.unwrap();
+    let log = fleet.number("select count(*) from log.events").await.unwrap();
+    assert_eq!(i64::try_from(stream.cached_info().state.messages).unwrap(), log);
+    let paid = stream.get_last_raw_message_by_subject("json.orders.OrderPaid").await.unwrap();
+    assert_eq!(paid.headers.get("content-type").unwrap().as_str(), "application/json");
+    let paid: serde_json::Value = serde_json::from_slice(&paid.payload).unwrap();
+    assert_eq!(paid["orderId"], order.id.to_string());
 }

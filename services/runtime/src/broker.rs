@@ -25,6 +25,9 @@ pub const COMMANDS: &str = "COMMANDS";
 /// JetStream stream of events: a window; the log in Postgres has them all.
 pub const EVENTS: &str = "EVENTS";
 
+/// JetStream stream of the events once more, in proto3 JSON, for systems that read no protobuf.
+pub const EVENTS_JSON: &str = "EVENTS_JSON";
+
 /// Core NATS subject on which a worker tells the relay what it has published.
 pub(crate) const PUBLISHED: &str = "holdfast.log.published";
 
@@ -114,7 +117,8 @@ async fn begin(settings: &config::Broker, name: &str, options: ConnectOptions) -
     check_version(&client.server_info().version)?;
     let jetstream = ContextBuilder::new()
         .timeout(ms(settings.publish_timeout_ms))
-        .max_ack_inflight(IN_FLIGHT_MAX)
+        // An event, and its copy in JSON.
+        .max_ack_inflight(2 * IN_FLIGHT_MAX)
         .backpressure_on_inflight(true)
         .build(client.clone());
     Ok(Broker { client, jetstream, settings: settings.clone(), connections })
@@ -162,12 +166,13 @@ impl Broker {
         while connections.changed().await.is_ok() {}
     }
 
-    /// Makes both JetStream streams unless they are there.
+    /// Makes the JetStream streams unless they are there.
     ///
     /// # Errors
     /// The broker is away, or made something else than it was asked for.
     pub async fn ensure_streams(&self) -> Result<(), Error> {
-        for config in [self.commands(), self.events()] {
+        let json = self.settings.events_json.then(|| self.events_json());
+        for config in [self.commands(), self.events()].into_iter().chain(json) {
             let (name, subjects) = (config.name.clone(), config.subjects.clone());
             let made = self
                 .jetstream
@@ -212,6 +217,23 @@ impl Broker {
             allow_direct: true,
             ..Default::default()
         }
+    }
+
+    fn events_json(&self) -> jetstream::stream::Config {
+        jetstream::stream::Config {
+            name: EVENTS_JSON.to_owned(),
+            description: Some("Events in JSON, for other systems".to_owned()),
+            subjects: proto::SERVICES.map(|service| format!("json.{service}.*")).to_vec(),
+            // Whoever reads them is not known here, so nobody's slowness holds up the rest.
+            discard: DiscardPolicy::Old,
+            max_age: self.events_age_max(),
+            ..self.events()
+        }
+    }
+
+    /// Whether events are published in JSON as well.
+    pub(crate) const fn publishes_json(&self) -> bool {
+        self.settings.events_json
     }
 
     /// Makes a durable pull consumer unless it is there. All replicas of a service share it.
@@ -298,6 +320,12 @@ pub fn command_subject(message_type: &str) -> String {
 #[must_use]
 pub fn event_subject(service: &str, message_type: &str) -> String {
     format!("evt.{service}.{}", proto::short_name(message_type))
+}
+
+/// Subject of an event's copy in JSON: `json.orders.OrderPlaced`.
+#[must_use]
+pub fn json_subject(service: &str, message_type: &str) -> String {
+    format!("json.{service}.{}", proto::short_name(message_type))
 }
 
 #[cfg(test)]

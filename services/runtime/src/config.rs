@@ -69,7 +69,7 @@ sections! {
     /// NATS.
     Broker {
         url: String, credentials: String, replicas: usize, events_age_max_hours: u64, events_bytes_max: i64,
-        commands_bytes_max: i64, publish_timeout_ms: u64,
+        events_json: bool, commands_bytes_max: i64, publish_timeout_ms: u64,
     }
     /// Taking messages in.
     Consumer {
@@ -208,6 +208,9 @@ fn overlay_variables(settings: &mut Table, variables: &BTreeMap<String, String>)
                 let number: i64 =
                     text.parse().map_err(|_not_a_number| refuse(format!("must be a whole number, not {text:?}")))?;
                 Value::Integer(number)
+            } else if setting.is_bool() {
+                let reason = |_neither| refuse(format!("must be true or false, not {text:?}"));
+                Value::Boolean(text.parse().map_err(reason)?)
             } else {
                 Value::String(text.clone())
             };
@@ -234,6 +237,7 @@ mod tests {
     #[test]
     fn the_environment_overrides_a_default() {
         assert_eq!(read("HOLDFAST_CONSUMER_BATCH_MAX", "7").unwrap().consumer.batch_max, 7);
+        assert!(read("HOLDFAST_BROKER_EVENTS_JSON", "true").unwrap().broker.events_json);
     }
 
     #[test]
@@ -246,6 +250,7 @@ mod tests {
     fn a_value_outside_its_limits_is_refused() {
         assert!(read("HOLDFAST_CONSUMER_BATCH_MAX", "0").unwrap_err().contains("1 to 5000"));
         assert!(read("HOLDFAST_CONSUMER_BATCH_MAX", "many").unwrap_err().contains("whole number"));
+        assert!(read("HOLDFAST_BROKER_EVENTS_JSON", "1").unwrap_err().contains("true or false"));
         // More than the client has under way at once: the relay would wait for ever.
         assert!(read("HOLDFAST_RELAY_PAGE_MAX", "5000").unwrap_err().contains("1 to 4096"));
         // A batch that may not lose a single race would end as dead letters.

@@ -29,18 +29,47 @@ pub(crate) fn session(database_url: &str, name: &str) -> Result<PgConnectOptions
     ]))
 }
 
+/// The oldest Postgres that works.
+const VERSION_MIN: u32 = 15;
+
 /// Connects to Postgres as a service: its own schema first, and plans made for the arrays at hand.
 ///
 /// # Errors
-/// No database there, or it refuses the role.
+/// No database there, it refuses the role, or it is too old.
 pub async fn connect(settings: &config::Database, service: &str) -> Result<PgPool, Error> {
     let failed = |error| Error::database("connecting to Postgres (setting database.url)", error);
     let options = session(&settings.url, &format!("holdfast-{service}"))?
         .options([("search_path", service), ("plan_cache_mode", "force_custom_plan")]);
-    PgPoolOptions::new()
+    let pool = PgPoolOptions::new()
         .max_connections(settings.connections_max)
         .acquire_timeout(ms(5_000))
         .connect_with(options)
         .await
-        .map_err(failed)
+        .map_err(failed)?;
+    let version: String =
+        sqlx::query_scalar("select current_setting('server_version_num')").fetch_one(&pool).await.map_err(failed)?;
+    check_version(&version)?;
+    Ok(pool)
+}
+
+/// `160004` is 16.4.
+fn check_version(number: &str) -> Result<(), Error> {
+    let found = number.parse::<u32>().unwrap_or(0) / 10_000;
+    if found >= VERSION_MIN {
+        return Ok(());
+    }
+    let reason = format!("it is {found}; {VERSION_MIN} or newer is needed, 18 is the newest that is tested");
+    Err(Error::Permanent { what: "checking the version of Postgres", source: reason.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_version;
+
+    #[test]
+    fn refuses_a_postgres_that_is_too_old() {
+        assert!(check_version("140012").is_err());
+        assert!(check_version("150000").is_ok());
+        assert!(check_version("180001").is_ok());
+    }
 }

@@ -6,6 +6,12 @@ use async_nats::HeaderMap;
 use domain::Rejection;
 use uuid::Uuid;
 
+/// Content type of protobuf.
+pub const PROTOBUF: &str = "application/protobuf";
+
+/// Content type of proto3 JSON.
+pub const JSON: &str = "application/json";
+
 /// Names of the headers, as CloudEvents' NATS binding spells them.
 pub mod header {
     /// The message's id, a UUID.
@@ -65,7 +71,7 @@ impl Attributes {
             correlation_id: id(header::CORRELATION_ID),
             traceparent: text(header::TRACEPARENT).filter(|value| value.bytes().all(|byte| byte.is_ascii_graphic())),
             reply_to: text(header::REPLY_TO).filter(|subject| is_publishable(subject)),
-            json: text(header::CONTENT_TYPE).is_some_and(|value| value.trim_start().starts_with("application/json")),
+            json: text(header::CONTENT_TYPE).is_some_and(|value| value.trim_start().starts_with(JSON)),
         }
     }
 }

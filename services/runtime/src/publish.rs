@@ -1,21 +1,25 @@
 //! Publishing events: by the worker that committed them, right after the commit. The relay hears what was published and
 //! publishes the rest.
 
-use std::{future::IntoFuture, time::Duration};
+use std::time::Duration;
 
 use async_nats::{
     HeaderMap,
-    jetstream::{context::PublishAckFuture, message::PublishMessage},
+    jetstream::{
+        context::{PublishAckFuture, PublishError},
+        message::PublishMessage,
+    },
 };
+use bytes::Bytes;
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 use crate::{
-    broker::{Broker, PUBLISHED, event_subject},
+    broker::{Broker, PUBLISHED, event_subject, json_subject},
     error::Error,
     event_store::Recorded,
-    message::header,
+    message::{JSON, PROTOBUF, header},
     ranges::Ranges,
 };
 
@@ -53,36 +57,79 @@ pub(crate) struct Published {
     pub(crate) result: Result<(), Error>,
 }
 
+/// An event on its way to the broker, and its copy in JSON, if copies are wanted.
+type UnderWay = (PublishAckFuture, Option<PublishAckFuture>);
+
 /// Publishes events, and waits until the broker has acknowledged each, or has not.
 pub(crate) async fn publish(broker: &Broker, events: &[Recorded]) -> Published {
-    let under_way = match begin(broker, events).await {
-        Ok(under_way) => under_way,
-        Err(error) => return Published { count: 0, witness: None, result: Err(error) },
-    };
-    acknowledged(events.iter().map(|event| event.position), under_way).await
+    match begin(broker, events).await {
+        Ok(under_way) => acknowledged(events.iter().map(|event| event.position), under_way).await,
+        Err(error) => Published { count: 0, witness: None, result: Err(error) },
+    }
 }
 
-async fn begin(broker: &Broker, events: &[Recorded]) -> Result<Vec<PublishAckFuture>, Error> {
+async fn begin(broker: &Broker, events: &[Recorded]) -> Result<Vec<UnderWay>, Error> {
     let mut under_way = Vec::with_capacity(events.len());
     for event in events {
         let subject = event_subject(&event.service, &event.message_type);
-        let message = PublishMessage::build()
-            .payload(event.data.clone().into())
-            .headers(headers(event))
-            .message_id(event.event_id.to_string());
-        let sent = broker.jetstream.send_publish(subject, message).await;
-        under_way.push(sent.map_err(|error| Error::transient("publishing events", error))?);
+        let sent = send(broker, event, subject, PROTOBUF, event.data.clone().into()).await?;
+        let copy = match json(broker, event) {
+            Some(json) => {
+                let subject = json_subject(&event.service, &event.message_type);
+                Some(send(broker, event, subject, JSON, json).await?)
+            }
+            None => None,
+        };
+        under_way.push((sent, copy));
     }
     Ok(under_way)
 }
 
-async fn acknowledged(positions: impl Iterator<Item = i64>, under_way: Vec<PublishAckFuture>) -> Published {
+/// The copy in JSON, if copies are wanted.
+fn json(broker: &Broker, event: &Recorded) -> Option<Bytes> {
+    if !broker.publishes_json() {
+        return None;
+    }
+    match proto::to_json(&event.message_type, &event.data) {
+        Ok(json) => Some(json.to_string().into()),
+        Err(error) => {
+            // Written by a newer worker than this one. What the fleet itself needs must not wait for that.
+            tracing::error!(position = event.position, %error, "an event has no copy in JSON");
+            None
+        }
+    }
+}
+
+async fn send(
+    broker: &Broker,
+    event: &Recorded,
+    subject: String,
+    content_type: &str,
+    payload: Bytes,
+) -> Result<PublishAckFuture, Error> {
+    let message = PublishMessage::build()
+        .payload(payload)
+        .headers(headers(event, content_type))
+        .message_id(event.event_id.to_string());
+    broker.jetstream.send_publish(subject, message).await.map_err(|error| Error::transient("publishing events", error))
+}
+
+/// Waits for an event's acknowledgement, and then for its copy's: an event without its copy is not published.
+async fn sequence((sent, copy): UnderWay) -> Result<u64, PublishError> {
+    let acknowledgement = sent.await?;
+    if let Some(copy) = copy {
+        copy.await?;
+    }
+    Ok(acknowledgement.sequence)
+}
+
+async fn acknowledged(positions: impl Iterator<Item = i64>, under_way: Vec<UnderWay>) -> Published {
     let mut published = Published { count: 0, witness: None, result: Ok(()) };
-    let acknowledgements = join_all(under_way.into_iter().map(IntoFuture::into_future)).await;
-    for (acknowledgement, position) in acknowledgements.into_iter().zip(positions) {
-        match acknowledgement {
-            Ok(acknowledgement) => {
-                let sequence = i64::try_from(acknowledgement.sequence).unwrap_or(i64::MAX);
+    let sequences = join_all(under_way.into_iter().map(sequence)).await;
+    for (sequence, position) in sequences.into_iter().zip(positions) {
+        match sequence {
+            Ok(sequence) => {
+                let sequence = i64::try_from(sequence).unwrap_or(i64::MAX);
                 published.count += 1;
                 published.witness = published.witness.max(Some(Witness { sequence, position }));
             }
@@ -138,12 +185,7 @@ impl Outbox {
 }
 
 /// Tells the relay what has arrived. Not if the connection was lost in between: then the witness vouches for nothing.
-async fn confirm(
-    broker: &Broker,
-    connection: u64,
-    events: &[Recorded],
-    under_way: Vec<PublishAckFuture>,
-) -> Result<(), Error> {
+async fn confirm(broker: &Broker, connection: u64, events: &[Recorded], under_way: Vec<UnderWay>) -> Result<(), Error> {
     let positions = || events.iter().map(|event| event.position);
     let published = acknowledged(positions(), under_way).await;
     published.result?;
@@ -158,7 +200,7 @@ async fn confirm(
     broker.client.publish(PUBLISHED, payload.into()).await.map_err(failed)
 }
 
-fn headers(event: &Recorded) -> HeaderMap {
+fn headers(event: &Recorded, content_type: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(header::ID, event.event_id.to_string());
     headers.insert(header::TYPE, event.message_type.as_str());
@@ -170,7 +212,7 @@ fn headers(event: &Recorded) -> HeaderMap {
     headers.insert(header::POSITION, event.position.to_string());
     headers.insert(header::CORRELATION_ID, event.correlation_id.to_string());
     headers.insert(header::CAUSATION_ID, event.causation_id.to_string());
-    headers.insert(header::CONTENT_TYPE, "application/protobuf");
+    headers.insert(header::CONTENT_TYPE, content_type);
     if let Some(traceparent) = &event.traceparent {
         headers.insert(header::TRACEPARENT, traceparent.as_str());
     }

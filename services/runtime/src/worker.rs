@@ -23,7 +23,7 @@ use crate::{
     error::Error,
     health::{self, Health},
     job::{self, Job, ReplyTo},
-    message::header,
+    message::{JSON, PROTOBUF, header},
     publish::Outbox,
     quarantine, relay, retry,
     service::Service,
@@ -347,8 +347,8 @@ impl Worker {
         let broker = self.consumer.broker().unwrap_or(&self.context.broker);
         let json = to.json.then(|| proto::to_json(REPLY, &reply).ok()).flatten();
         let (content_type, payload) = match json {
-            Some(json) => ("application/json", json.to_string().into_bytes()),
-            None => ("application/protobuf", reply),
+            Some(json) => (JSON, json.to_string().into_bytes()),
+            None => (PROTOBUF, reply),
         };
         let mut headers = async_nats::HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, content_type);
