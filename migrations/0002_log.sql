@@ -1,7 +1,8 @@
 -- The log: every event of every service, append-only. Two guards: one event per place in a stream, one event per id.
 create table log.events (
     position bigint generated always as identity primary key,
-    stream text not null,
+    -- Sorted by bytes: the index compares faster, and the same whatever the database's locale.
+    stream text collate "C" not null,
     version bigint not null check (version > 0),
     event_id uuid not null unique,
     -- Who wrote it, and what it is: `orders`, `holdfast.orders.v1.OrderPlaced`.

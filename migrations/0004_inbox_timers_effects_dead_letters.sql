@@ -15,7 +15,7 @@ begin
 
         -- Due work. Claimed with SKIP LOCKED and deleted in the transaction that does it, never before.
         execute format('create table %I.timers (
-            stream text not null,
+            stream text collate "C" not null,
             due_at timestamptz not null,
             primary key (stream, due_at)
         )', service);

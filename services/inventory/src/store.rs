@@ -115,44 +115,91 @@ fn malformed(rejection: Rejection) -> sqlx::Error {
     sqlx::Error::Decode(Box::new(rejection))
 }
 
-/// Writes what changed, one statement a table. A product's name and a hold's lines are written once: they never change.
+/// Writes what is new and what changed. A product's name and a hold's lines never change, so they stay as they are.
 pub(crate) async fn save(connection: &mut PgConnection, world: &World) -> Result<(), sqlx::Error> {
-    let rows: Vec<(&Sku, &Stock)> = world.stock.changed().collect();
+    insert_stock(connection, &world.stock.created().collect::<Vec<_>>()).await?;
+    update_stock(connection, &world.stock.changed().collect::<Vec<_>>()).await?;
+    insert_holds(connection, &world.holds.created().collect::<Vec<_>>()).await?;
+    update_holds(connection, &world.holds.changed().collect::<Vec<_>>()).await
+}
+
+async fn insert_stock(connection: &mut PgConnection, rows: &[(&Sku, &Stock)]) -> Result<(), sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
     let query = "insert into inventory.stock (sku, name, received, adjusted, committed, returned, held, version)
         select * from unnest($1::text[], $2::text[], $3::int8[], $4::int8[], $5::int8[], $6::int8[], $7::int8[],
-        $8::int8[])
-        on conflict (sku) do update set received = excluded.received, adjusted = excluded.adjusted,
-        committed = excluded.committed, returned = excluded.returned, held = excluded.held, version = excluded.version";
-    if !rows.is_empty() {
-        sqlx::query(query)
-            .bind(column(&rows, |(sku, _)| sku.as_str()))
-            .bind(column(&rows, |(_, stock)| stock.name.as_str()))
-            .bind(column(&rows, |(_, stock)| stock.received))
-            .bind(column(&rows, |(_, stock)| stock.adjusted))
-            .bind(column(&rows, |(_, stock)| stock.committed))
-            .bind(column(&rows, |(_, stock)| stock.returned))
-            .bind(column(&rows, |(_, stock)| stock.held))
-            .bind(column(&rows, |(_, stock)| stock.version))
-            .execute(&mut *connection)
-            .await?;
-    }
+            $8::int8[])";
+    sqlx::query(query)
+        .bind(column(rows, |(sku, _)| sku.as_str()))
+        .bind(column(rows, |(_, stock)| stock.name.as_str()))
+        .bind(column(rows, |(_, stock)| stock.received))
+        .bind(column(rows, |(_, stock)| stock.adjusted))
+        .bind(column(rows, |(_, stock)| stock.committed))
+        .bind(column(rows, |(_, stock)| stock.returned))
+        .bind(column(rows, |(_, stock)| stock.held))
+        .bind(column(rows, |(_, stock)| stock.version))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
 
-    let rows: Vec<(&HoldKey, &Hold)> = world.holds.changed().collect();
-    let query = "insert into inventory.holds (order_id, attempt, status, lines, returns, version)
-        select * from unnest($1::uuid[], $2::int4[], $3::text[], $4::jsonb[], $5::jsonb[], $6::int8[])
-        on conflict (order_id, attempt) do update set status = excluded.status, returns = excluded.returns,
-        version = excluded.version";
-    if !rows.is_empty() {
-        sqlx::query(query)
-            .bind(column(&rows, |(key, _)| key.order_id.0))
-            .bind(column(&rows, |(key, _)| key.attempt))
-            .bind(column(&rows, |(_, hold)| hold.status.as_str()))
-            .bind(column(&rows, |(_, hold)| Json(pieces(&hold.lines))))
-            .bind(column(&rows, |(_, hold)| Json(by_refund(&hold.returns))))
-            .bind(column(&rows, |(_, hold)| hold.version))
-            .execute(connection)
-            .await?;
+async fn update_stock(connection: &mut PgConnection, rows: &[(&Sku, &Stock)]) -> Result<(), sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(());
     }
+    let query = "update inventory.stock set received = new.received, adjusted = new.adjusted,
+            committed = new.committed, returned = new.returned, held = new.held, version = new.version
+        from unnest($1::text[], $2::int8[], $3::int8[], $4::int8[], $5::int8[], $6::int8[], $7::int8[])
+            as new (sku, received, adjusted, committed, returned, held, version)
+        where stock.sku = new.sku";
+    sqlx::query(query)
+        .bind(column(rows, |(sku, _)| sku.as_str()))
+        .bind(column(rows, |(_, stock)| stock.received))
+        .bind(column(rows, |(_, stock)| stock.adjusted))
+        .bind(column(rows, |(_, stock)| stock.committed))
+        .bind(column(rows, |(_, stock)| stock.returned))
+        .bind(column(rows, |(_, stock)| stock.held))
+        .bind(column(rows, |(_, stock)| stock.version))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn insert_holds(connection: &mut PgConnection, rows: &[(&HoldKey, &Hold)]) -> Result<(), sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let query = "insert into inventory.holds (order_id, attempt, status, lines, returns, version)
+        select * from unnest($1::uuid[], $2::int4[], $3::text[], $4::jsonb[], $5::jsonb[], $6::int8[])";
+    sqlx::query(query)
+        .bind(column(rows, |(key, _)| key.order_id.0))
+        .bind(column(rows, |(key, _)| key.attempt))
+        .bind(column(rows, |(_, hold)| hold.status.as_str()))
+        .bind(column(rows, |(_, hold)| Json(pieces(&hold.lines))))
+        .bind(column(rows, |(_, hold)| Json(by_refund(&hold.returns))))
+        .bind(column(rows, |(_, hold)| hold.version))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn update_holds(connection: &mut PgConnection, rows: &[(&HoldKey, &Hold)]) -> Result<(), sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let query = "update inventory.holds set status = new.status, returns = new.returns, version = new.version
+        from unnest($1::uuid[], $2::int4[], $3::text[], $4::jsonb[], $5::int8[])
+            as new (order_id, attempt, status, returns, version)
+        where holds.order_id = new.order_id and holds.attempt = new.attempt";
+    sqlx::query(query)
+        .bind(column(rows, |(key, _)| key.order_id.0))
+        .bind(column(rows, |(key, _)| key.attempt))
+        .bind(column(rows, |(_, hold)| hold.status.as_str()))
+        .bind(column(rows, |(_, hold)| Json(by_refund(&hold.returns))))
+        .bind(column(rows, |(_, hold)| hold.version))
+        .execute(connection)
+        .await?;
     Ok(())
 }
 

@@ -160,62 +160,100 @@ fn malformed(rejection: Rejection) -> sqlx::Error {
     sqlx::Error::Decode(Box::new(rejection))
 }
 
-/// Writes what changed. What was agreed never changes, so it stays as it is.
+/// Writes what is new and what changed. What was agreed never changes, so it stays as it is.
 pub(crate) async fn save(connection: &mut PgConnection, world: &World) -> Result<(), sqlx::Error> {
-    let rows: Vec<&Order> = world.orders.changed().map(|(_, order)| order).collect();
+    insert(connection, &world.orders.created().map(|(_, order)| order).collect::<Vec<_>>()).await?;
+    update(connection, &world.orders.changed().map(|(_, order)| order).collect::<Vec<_>>()).await
+}
+
+async fn insert(connection: &mut PgConnection, rows: &[&Order]) -> Result<(), sqlx::Error> {
     if rows.is_empty() {
         return Ok(());
     }
     let shares = |order: &Order| order.terms.shares;
-    sqlx::query(SAVE)
-        .bind(column(&rows, |order| order.order_id.0))
-        .bind(column(&rows, |order| order.terms.customer_id.as_str()))
-        .bind(column(&rows, |order| order.status.as_str()))
-        .bind(column(&rows, |order| order.payment_status.as_str()))
-        .bind(column(&rows, |order| order.fulfillment_status.as_str()))
-        .bind(column(&rows, |order| order.attempt))
-        .bind(column(&rows, |order| hold_word(order, Resource::Stock)))
-        .bind(column(&rows, |order| hold_word(order, Resource::Shares)))
-        .bind(column(&rows, |order| order.released))
-        .bind(column(&rows, |order| order.terms.total.currency.as_str()))
-        .bind(column(&rows, |order| order.terms.total.minor_units))
-        .bind(column(&rows, |order| order.captured_minor))
-        .bind(column(&rows, refunding_minor))
-        .bind(column(&rows, |order| order.refunded_minor))
-        .bind(column(&rows, |order| Json(line_rows(order))))
-        .bind(column(&rows, |order| shares(order).map(|shares| shares.round_id.0)))
-        .bind(column(&rows, |order| shares(order).map(|shares| shares.count)))
-        .bind(column(&rows, |order| shares(order).map(|shares| shares.unit_price.minor_units)))
-        .bind(column(&rows, |order| order.payment_id.map(|payment_id| payment_id.0)))
-        .bind(column(&rows, |order| order.terms.payment_method.as_str()))
-        .bind(column(&rows, |order| order.terms.late_payment_policy.as_str()))
-        .bind(column(&rows, |order| OffsetDateTime::from(order.placed_at)))
-        .bind(column(&rows, |order| order.terms.time_to_pay))
-        .bind(column(&rows, |order| order.expires_at.map(OffsetDateTime::from)))
-        .bind(column(&rows, |order| Json(refund_rows(order))))
-        .bind(column(&rows, |order| order.deferred_share_refund.as_deref()))
-        .bind(column(&rows, |order| order.note.as_str()))
-        .bind(column(&rows, |order| order.version))
+    sqlx::query(INSERT)
+        .bind(column(rows, |order| order.order_id.0))
+        .bind(column(rows, |order| order.terms.customer_id.as_str()))
+        .bind(column(rows, |order| order.status.as_str()))
+        .bind(column(rows, |order| order.payment_status.as_str()))
+        .bind(column(rows, |order| order.fulfillment_status.as_str()))
+        .bind(column(rows, |order| order.attempt))
+        .bind(column(rows, |order| hold_word(order, Resource::Stock)))
+        .bind(column(rows, |order| hold_word(order, Resource::Shares)))
+        .bind(column(rows, |order| order.released))
+        .bind(column(rows, |order| order.terms.total.currency.as_str()))
+        .bind(column(rows, |order| order.terms.total.minor_units))
+        .bind(column(rows, |order| order.captured_minor))
+        .bind(column(rows, refunding_minor))
+        .bind(column(rows, |order| order.refunded_minor))
+        .bind(column(rows, |order| Json(line_rows(order))))
+        .bind(column(rows, |order| shares(order).map(|shares| shares.round_id.0)))
+        .bind(column(rows, |order| shares(order).map(|shares| shares.count)))
+        .bind(column(rows, |order| shares(order).map(|shares| shares.unit_price.minor_units)))
+        .bind(column(rows, |order| order.payment_id.map(|payment_id| payment_id.0)))
+        .bind(column(rows, |order| order.terms.payment_method.as_str()))
+        .bind(column(rows, |order| order.terms.late_payment_policy.as_str()))
+        .bind(column(rows, |order| OffsetDateTime::from(order.placed_at)))
+        .bind(column(rows, |order| order.terms.time_to_pay))
+        .bind(column(rows, |order| order.expires_at.map(OffsetDateTime::from)))
+        .bind(column(rows, |order| Json(refund_rows(order))))
+        .bind(column(rows, |order| order.deferred_share_refund.as_deref()))
+        .bind(column(rows, |order| order.note.as_str()))
+        .bind(column(rows, |order| order.version))
         .execute(connection)
         .await?;
     Ok(())
 }
 
-const SAVE: &str = "insert into orders.orders (order_id, customer_id, status, payment_status, fulfillment_status, attempt,
-        stock_hold, shares_hold, released, currency, total_minor, captured_minor, refunding_minor, refunded_minor, lines,
-        round_id, share_count, share_price_minor, payment_id, payment_method, late_payment_policy, placed_at,
-        time_to_pay, expires_at, refunds, deferred_share_refund, note, version)
+const INSERT: &str = "insert into orders.orders (order_id, customer_id, status, payment_status, fulfillment_status,
+        attempt, stock_hold, shares_hold, released, currency, total_minor, captured_minor, refunding_minor,
+        refunded_minor, lines, round_id, share_count, share_price_minor, payment_id, payment_method,
+        late_payment_policy, placed_at, time_to_pay, expires_at, refunds, deferred_share_refund, note, version)
     select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int4[], $7::text[], $8::text[],
         $9::bool[], $10::text[], $11::int8[], $12::int8[], $13::int8[], $14::int8[], $15::jsonb[], $16::uuid[],
         $17::int8[], $18::int8[], $19::uuid[], $20::text[], $21::text[], $22::timestamptz[], $23::interval[],
-        $24::timestamptz[], $25::jsonb[], $26::text[], $27::text[],
-        $28::int8[])
-    on conflict (order_id) do update set status = excluded.status, payment_status = excluded.payment_status,
-        fulfillment_status = excluded.fulfillment_status, attempt = excluded.attempt, stock_hold = excluded.stock_hold,
-        shares_hold = excluded.shares_hold, released = excluded.released, captured_minor = excluded.captured_minor,
-        refunding_minor = excluded.refunding_minor, refunded_minor = excluded.refunded_minor,
-        payment_id = excluded.payment_id, expires_at = excluded.expires_at, refunds = excluded.refunds,
-        deferred_share_refund = excluded.deferred_share_refund, note = excluded.note, version = excluded.version";
+        $24::timestamptz[], $25::jsonb[], $26::text[], $27::text[], $28::int8[])";
+
+async fn update(connection: &mut PgConnection, rows: &[&Order]) -> Result<(), sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(UPDATE)
+        .bind(column(rows, |order| order.order_id.0))
+        .bind(column(rows, |order| order.status.as_str()))
+        .bind(column(rows, |order| order.payment_status.as_str()))
+        .bind(column(rows, |order| order.fulfillment_status.as_str()))
+        .bind(column(rows, |order| order.attempt))
+        .bind(column(rows, |order| hold_word(order, Resource::Stock)))
+        .bind(column(rows, |order| hold_word(order, Resource::Shares)))
+        .bind(column(rows, |order| order.released))
+        .bind(column(rows, |order| order.captured_minor))
+        .bind(column(rows, refunding_minor))
+        .bind(column(rows, |order| order.refunded_minor))
+        .bind(column(rows, |order| order.payment_id.map(|payment_id| payment_id.0)))
+        .bind(column(rows, |order| order.expires_at.map(OffsetDateTime::from)))
+        .bind(column(rows, |order| Json(refund_rows(order))))
+        .bind(column(rows, |order| order.deferred_share_refund.as_deref()))
+        .bind(column(rows, |order| order.note.as_str()))
+        .bind(column(rows, |order| order.version))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+const UPDATE: &str = "update orders.orders set status = new.status, payment_status = new.payment_status,
+        fulfillment_status = new.fulfillment_status, attempt = new.attempt, stock_hold = new.stock_hold,
+        shares_hold = new.shares_hold, released = new.released, captured_minor = new.captured_minor,
+        refunding_minor = new.refunding_minor, refunded_minor = new.refunded_minor, payment_id = new.payment_id,
+        expires_at = new.expires_at, refunds = new.refunds, deferred_share_refund = new.deferred_share_refund,
+        note = new.note, version = new.version
+    from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::int4[], $6::text[], $7::text[], $8::bool[],
+        $9::int8[], $10::int8[], $11::int8[], $12::uuid[], $13::timestamptz[], $14::jsonb[], $15::text[], $16::text[],
+        $17::int8[])
+        as new (order_id, status, payment_status, fulfillment_status, attempt, stock_hold, shares_hold, released,
+            captured_minor, refunding_minor, refunded_minor, payment_id, expires_at, refunds, deferred_share_refund,
+            note, version)
+    where orders.order_id = new.order_id";
 
 fn column<'a, T>(rows: &[&'a Order], value: impl Fn(&'a Order) -> T) -> Vec<T> {
     rows.iter().map(|order| value(order)).collect()

@@ -132,32 +132,29 @@ fn malformed(rejection: Rejection) -> sqlx::Error {
     sqlx::Error::Decode(Box::new(rejection))
 }
 
-/// Writes what changed, one statement a table. What was asked of a buyer never changes, so it stays as it is.
+/// Writes what is new and what changed, and the refunds of both. What was asked never changes, so it stays as it is.
 pub(crate) async fn save(connection: &mut PgConnection, world: &World) -> Result<(), sqlx::Error> {
-    let payments: Vec<(&PaymentId, &Payment)> = world.payments.changed().collect();
-    if payments.is_empty() {
-        return Ok(());
-    }
-    save_payments(connection, &payments).await?;
-    let refunds: Vec<(PaymentId, RefundId, &Refund)> = payments
+    let created: Vec<(&PaymentId, &Payment)> = world.payments.created().collect();
+    let changed: Vec<(&PaymentId, &Payment)> = world.payments.changed().collect();
+    insert_payments(connection, &created).await?;
+    update_payments(connection, &changed).await?;
+    let refunds: Vec<(PaymentId, RefundId, &Refund)> = created
         .iter()
+        .chain(&changed)
         .flat_map(|(payment_id, payment)| payment.refunds.iter().map(|(id, refund)| (**payment_id, *id, refund)))
         .collect();
-    if refunds.is_empty() {
-        return Ok(());
-    }
     save_refunds(connection, &refunds).await
 }
 
-async fn save_payments(connection: &mut PgConnection, rows: &[(&PaymentId, &Payment)]) -> Result<(), sqlx::Error> {
+async fn insert_payments(connection: &mut PgConnection, rows: &[(&PaymentId, &Payment)]) -> Result<(), sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
     let query =
         "insert into payments.payments (payment_id, order_id, attempt, status, amount_minor, currency, provider,
             provider_reference, payment_method, expires_at, captured_minor, refunded_minor, refunding_minor, version)
         select * from unnest($1::uuid[], $2::uuid[], $3::int4[], $4::text[], $5::int8[], $6::text[], $7::text[],
-            $8::text[], $9::text[], $10::timestamptz[], $11::int8[], $12::int8[], $13::int8[], $14::int8[])
-        on conflict (payment_id) do update set status = excluded.status, captured_minor = excluded.captured_minor,
-            refunded_minor = excluded.refunded_minor, refunding_minor = excluded.refunding_minor,
-            version = excluded.version";
+            $8::text[], $9::text[], $10::timestamptz[], $11::int8[], $12::int8[], $13::int8[], $14::int8[])";
     let terms: Vec<Option<&Terms>> = column(rows, |(_, payment)| payment.terms.as_ref());
     sqlx::query(query)
         .bind(column(rows, |(payment_id, _)| payment_id.0))
@@ -179,10 +176,34 @@ async fn save_payments(connection: &mut PgConnection, rows: &[(&PaymentId, &Paym
     Ok(())
 }
 
+async fn update_payments(connection: &mut PgConnection, rows: &[(&PaymentId, &Payment)]) -> Result<(), sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let query = "update payments.payments set status = new.status, captured_minor = new.captured_minor,
+            refunded_minor = new.refunded_minor, refunding_minor = new.refunding_minor, version = new.version
+        from unnest($1::uuid[], $2::text[], $3::int8[], $4::int8[], $5::int8[], $6::int8[])
+            as new (payment_id, status, captured_minor, refunded_minor, refunding_minor, version)
+        where payments.payment_id = new.payment_id";
+    sqlx::query(query)
+        .bind(column(rows, |(payment_id, _)| payment_id.0))
+        .bind(column(rows, |(_, payment)| payment.status.as_str()))
+        .bind(column(rows, |(_, payment)| payment.captured_minor))
+        .bind(column(rows, |(_, payment)| payment.refunded_minor))
+        .bind(column(rows, |(_, payment)| payment.refunding_minor))
+        .bind(column(rows, |(_, payment)| payment.version))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 async fn save_refunds(
     connection: &mut PgConnection,
     rows: &[(PaymentId, RefundId, &Refund)],
 ) -> Result<(), sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
     let query = "insert into payments.refunds (payment_id, refund_id, status, amount_minor, currency, send, key,
             refunded_once, provider_reference, reason, deadline)
         select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::int8[], $5::text[], $6::int4[], $7::text[],

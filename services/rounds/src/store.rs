@@ -62,7 +62,7 @@ pub(crate) async fn load(connection: &mut PgConnection, commands: &[&Command]) -
     Ok(world(rounds, holds))
 }
 
-/// What the next batch of each of these rounds may name. The condition is that of the index `holds_to_refund`.
+/// What the next batch of each of these rounds may name. The index `holds_to_refund` has its order.
 async fn next_buyers(connection: &mut PgConnection, rounds: Vec<Uuid>) -> Result<Vec<(HoldKey, Hold)>, sqlx::Error> {
     let query =
         "select h.order_id, h.attempt, h.round_id, h.count, h.status, h.refund_requested, h.returned_by, h.version
@@ -134,27 +134,23 @@ fn malformed(rejection: Rejection) -> sqlx::Error {
     sqlx::Error::Decode(Box::new(rejection))
 }
 
-/// Writes what changed, one statement a table. A round's offer and a hold's shares never change, so they stay as they are.
+/// Writes what is new and what changed. A round's offer and a hold's shares never change, so they stay as they are.
 pub(crate) async fn save(connection: &mut PgConnection, world: &World) -> Result<(), sqlx::Error> {
-    let rows: Vec<(&RoundId, &Round)> = world.rounds.changed().collect();
-    if !rows.is_empty() {
-        save_rounds(connection, &rows).await?;
-    }
-    let rows: Vec<(&HoldKey, &Hold)> = world.holds.changed().collect();
-    if !rows.is_empty() {
-        save_holds(connection, &rows).await?;
-    }
-    Ok(())
+    insert_rounds(connection, &world.rounds.created().collect::<Vec<_>>()).await?;
+    update_rounds(connection, &world.rounds.changed().collect::<Vec<_>>()).await?;
+    insert_holds(connection, &world.holds.created().collect::<Vec<_>>()).await?;
+    update_holds(connection, &world.holds.changed().collect::<Vec<_>>()).await
 }
 
-async fn save_rounds(connection: &mut PgConnection, rows: &[(&RoundId, &Round)]) -> Result<(), sqlx::Error> {
+async fn insert_rounds(connection: &mut PgConnection, rows: &[(&RoundId, &Round)]) -> Result<(), sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
     let query =
         "insert into rounds.rounds (round_id, prize, total_shares, share_price_minor, currency, closes_at, status,
             sold, held, refunding, version)
         select * from unnest($1::uuid[], $2::text[], $3::int8[], $4::int8[], $5::text[], $6::timestamptz[], $7::text[],
-            $8::int8[], $9::int8[], $10::int8[], $11::int8[])
-        on conflict (round_id) do update set status = excluded.status, sold = excluded.sold, held = excluded.held,
-            refunding = excluded.refunding, version = excluded.version";
+            $8::int8[], $9::int8[], $10::int8[], $11::int8[])";
     sqlx::query(query)
         .bind(column(rows, |(round_id, _)| round_id.0))
         .bind(column(rows, |(_, round)| round.offer.prize.as_str()))
@@ -172,18 +168,61 @@ async fn save_rounds(connection: &mut PgConnection, rows: &[(&RoundId, &Round)])
     Ok(())
 }
 
-async fn save_holds(connection: &mut PgConnection, rows: &[(&HoldKey, &Hold)]) -> Result<(), sqlx::Error> {
+async fn update_rounds(connection: &mut PgConnection, rows: &[(&RoundId, &Round)]) -> Result<(), sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let query = "update rounds.rounds set status = new.status, sold = new.sold, held = new.held,
+            refunding = new.refunding, version = new.version
+        from unnest($1::uuid[], $2::text[], $3::int8[], $4::int8[], $5::int8[], $6::int8[])
+            as new (round_id, status, sold, held, refunding, version)
+        where rounds.round_id = new.round_id";
+    sqlx::query(query)
+        .bind(column(rows, |(round_id, _)| round_id.0))
+        .bind(column(rows, |(_, round)| round.status.as_str()))
+        .bind(column(rows, |(_, round)| round.sold))
+        .bind(column(rows, |(_, round)| round.held))
+        .bind(column(rows, |(_, round)| round.refunding))
+        .bind(column(rows, |(_, round)| round.version))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn insert_holds(connection: &mut PgConnection, rows: &[(&HoldKey, &Hold)]) -> Result<(), sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
     let query = "insert into rounds.holds (order_id, attempt, round_id, count, status, refund_requested, returned_by,
             version)
         select * from unnest($1::uuid[], $2::int4[], $3::uuid[], $4::int8[], $5::text[], $6::bool[], $7::uuid[],
-            $8::int8[])
-        on conflict (order_id, attempt) do update set status = excluded.status,
-            refund_requested = excluded.refund_requested, returned_by = excluded.returned_by, version = excluded.version";
+            $8::int8[])";
     sqlx::query(query)
         .bind(column(rows, |(key, _)| key.order_id.0))
         .bind(column(rows, |(key, _)| key.attempt))
         .bind(column(rows, |(_, hold)| hold.round_id.map(|round_id| round_id.0)))
         .bind(column(rows, |(_, hold)| hold.count))
+        .bind(column(rows, |(_, hold)| hold.status.as_str()))
+        .bind(column(rows, |(_, hold)| hold.refund_requested))
+        .bind(column(rows, |(_, hold)| hold.returned_by.map(|refund_id| refund_id.0)))
+        .bind(column(rows, |(_, hold)| hold.version))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn update_holds(connection: &mut PgConnection, rows: &[(&HoldKey, &Hold)]) -> Result<(), sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let query = "update rounds.holds set status = new.status, refund_requested = new.refund_requested,
+            returned_by = new.returned_by, version = new.version
+        from unnest($1::uuid[], $2::int4[], $3::text[], $4::bool[], $5::uuid[], $6::int8[])
+            as new (order_id, attempt, status, refund_requested, returned_by, version)
+        where holds.order_id = new.order_id and holds.attempt = new.attempt";
+    sqlx::query(query)
+        .bind(column(rows, |(key, _)| key.order_id.0))
+        .bind(column(rows, |(key, _)| key.attempt))
         .bind(column(rows, |(_, hold)| hold.status.as_str()))
         .bind(column(rows, |(_, hold)| hold.refund_requested))
         .bind(column(rows, |(_, hold)| hold.returned_by.map(|refund_id| refund_id.0)))

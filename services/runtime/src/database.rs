@@ -38,8 +38,16 @@ const VERSION_MIN: u32 = 15;
 /// No database there, it refuses the role, or it is too old.
 pub async fn connect(settings: &config::Database, service: &str) -> Result<PgPool, Error> {
     let failed = |error| Error::database("connecting to Postgres (setting database.url)", error);
-    let options = session(&settings.url, &format!("holdfast-{service}"))?
-        .options([("search_path", service), ("plan_cache_mode", "force_custom_plan")]);
+    let options = session(&settings.url, &format!("holdfast-{service}"))?.options([
+        ("search_path", service),
+        ("plan_cache_mode", "force_custom_plan"),
+        // A batch touches a few hundred rows by their keys. Left to itself, the planner would rather read a table of thousands
+        // through, and hash it, until it has grown.
+        ("enable_seqscan", "off"),
+        ("enable_hashjoin", "off"),
+        ("enable_mergejoin", "off"),
+        ("jit", "off"),
+    ]);
     let pool = PgPoolOptions::new()
         .max_connections(settings.connections_max)
         .acquire_timeout(ms(5_000))

@@ -4,6 +4,12 @@
 //! reads them, `batch` commits them; `publish` brings what was committed to the
 //! broker, and `relay` what nobody has brought there.
 
+use mimalloc::MiMalloc;
+
+/// Messages and rows are many small allocations; with this allocator a worker spends less time on them than with the system's.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
 pub mod service;
 
 pub mod rows;

@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Rows of one table by key, remembering which of them changed.
+/// Rows of one table by key, remembering which of them are new and which changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rows<K, S> {
     states: BTreeMap<K, S>,
+    created: BTreeSet<K>,
     changed: BTreeSet<K>,
 }
 
 impl<K, S> Default for Rows<K, S> {
     fn default() -> Self {
-        Self { states: BTreeMap::new(), changed: BTreeSet::new() }
+        Self { states: BTreeMap::new(), created: BTreeSet::new(), changed: BTreeSet::new() }
     }
 }
 
@@ -30,7 +31,7 @@ impl<K: Ord + Clone, S> Rows<K, S> {
     /// The row, to be changed by an event. `None` when there is no such row: only a stream's first event makes one.
     pub fn change(&mut self, key: &K) -> Option<&mut S> {
         let state = self.states.get_mut(key)?;
-        if !self.changed.contains(key) {
+        if !self.changed.contains(key) && !self.created.contains(key) {
             self.changed.insert(key.clone());
         }
         Some(state)
@@ -38,11 +39,20 @@ impl<K: Ord + Clone, S> Rows<K, S> {
 
     /// Puts in the row that a stream's first event makes.
     pub fn create(&mut self, key: K, state: S) {
-        self.changed.insert(key.clone());
-        self.states.insert(key, state);
+        let known = self.states.insert(key.clone(), state).is_some() && !self.created.contains(&key);
+        if known {
+            self.changed.insert(key)
+        } else {
+            self.created.insert(key)
+        };
     }
 
-    /// Rows that changed, in key order.
+    /// Rows that the database does not have yet, in key order.
+    pub fn created(&self) -> impl Iterator<Item = (&K, &S)> {
+        self.created.iter().filter_map(|key| self.states.get_key_value(key))
+    }
+
+    /// Rows that the database has otherwise, in key order.
     pub fn changed(&self) -> impl Iterator<Item = (&K, &S)> {
         self.changed.iter().filter_map(|key| self.states.get_key_value(key))
     }

@@ -63,10 +63,7 @@ pub(crate) async fn change(connection: &mut PgConnection, timers: &BTreeMap<Stri
     }
     let streams: Vec<&str> = timers.keys().map(String::as_str).collect();
     sqlx::query(
-        "with old as (
-             select stream, due_at from timers where stream = any($1) for update skip locked
-         )
-         delete from timers using old where timers.stream = old.stream and timers.due_at = old.due_at",
+        "delete from timers where ctid = any(array(select ctid from timers where stream = any($1) for update skip locked))",
     )
     .bind(streams)
     .execute(&mut *connection)
