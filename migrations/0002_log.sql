@@ -1,10 +1,11 @@
--- The log: every event of every service, append-only. Two guards: one event per place in a stream, one event per id.
+-- The log: every event of every service, append-only, one event per place in a stream.
 create table log.events (
     position bigint generated always as identity primary key,
     -- Sorted by bytes: the index compares faster, and the same whatever the database's locale.
     stream text collate "C" not null,
     version bigint not null check (version > 0),
-    event_id uuid not null unique,
+    -- Derived from its cause and its place, so unique as that place is, without an index of its own.
+    event_id uuid not null,
     -- Who wrote it, and what it is: `orders`, `holdfast.orders.v1.OrderPlaced`.
     service text not null,
     type text not null,

@@ -295,7 +295,7 @@ impl Batches {
 
     async fn bury<S: Service>(&self, job: &Job<S::Command>, rejection: Rejection) -> Result<(), Failure> {
         let at = clock::now();
-        let letter = DeadLetter { letter: job.letter.clone(), rejection };
+        let letter = DeadLetter { letter: job.letter(), rejection };
         let keep = async {
             let mut transaction = self.pool.begin().await?;
             dead_letter::keep(&mut transaction, S::NAME, std::slice::from_ref(&letter), at).await?;
@@ -314,7 +314,7 @@ impl Batches {
             let due = timers::claim_one(&mut transaction, due).await?;
             let letters: Vec<_> = due
                 .iter()
-                .map(|timer| job::timer::<S>(&timer.stream, timer.due_at).letter)
+                .map(|timer| job::timer::<S>(&timer.stream, timer.due_at).letter())
                 .map(|letter| DeadLetter { letter, rejection: rejection.clone() })
                 .collect();
             dead_letter::keep(&mut transaction, S::NAME, &letters, at).await?;

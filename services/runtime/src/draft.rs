@@ -94,7 +94,7 @@ impl Answered {
 impl Draft {
     fn bury<C>(&mut self, job: &Job<C>, rejection: Rejection) -> Vec<u8> {
         let reply = rejected(&job.cause.id.to_string(), &rejection);
-        self.dead_letters.push(DeadLetter { letter: job.letter.clone(), rejection });
+        self.dead_letters.push(DeadLetter { letter: job.letter(), rejection });
         reply
     }
 

@@ -25,11 +25,17 @@ pub(crate) struct Cause {
 pub(crate) struct Job<C> {
     pub(crate) cause: Cause,
     pub(crate) work: Work<C>,
-    /// Where it came from and goes to if it cannot be handled.
-    pub(crate) letter: Letter,
+    pub(crate) origin: Origin,
     pub(crate) reply_to: Option<ReplyTo>,
-    /// To be acknowledged once the job is committed.
-    pub(crate) message: Option<jetstream::Message>,
+}
+
+/// Where a job came from.
+#[derive(Debug)]
+pub(crate) enum Origin {
+    /// From the broker: to be acknowledged once the job is committed.
+    Message(Box<jetstream::Message>),
+    /// From this process: all that there is to keep.
+    Here(Letter),
 }
 
 /// What there is to do.
@@ -62,6 +68,18 @@ pub(crate) struct ReplyTo {
 }
 
 impl<C> Job<C> {
+    /// What is kept of it if it cannot be handled.
+    pub(crate) fn letter(&self) -> Letter {
+        match &self.origin {
+            Origin::Message(message) => Letter {
+                subject: message.subject.to_string(),
+                headers: headers_as_json(message.headers.as_ref()),
+                payload: message.payload.clone(),
+            },
+            Origin::Here(letter) => letter.clone(),
+        }
+    }
+
     pub(crate) fn commands(&self) -> &[C] {
         match &self.work {
             Work::Command { command: Ok(command), .. } | Work::Outcome { command, .. } => std::slice::from_ref(command),
@@ -74,19 +92,14 @@ impl<C> Job<C> {
 /// Reads a message from the broker.
 pub(crate) fn read<S: Service>(message: jetstream::Message, bytes_max: usize) -> Job<S::Command> {
     let attributes = Attributes::read(message.headers.as_ref());
-    let subject = message.subject.to_string();
-    let letter = Letter {
-        subject: subject.clone(),
-        headers: headers_as_json(message.headers.as_ref()),
-        payload: message.payload.clone(),
-    };
+    let subject = message.subject.as_str();
     let is_command = subject.starts_with("cmd.");
     let reply_to = attributes.reply_to.clone().filter(|_| is_command).map(|reply| ReplyTo {
         subject: reply,
         json: attributes.json,
         command_id: attributes.id.map(|id| id.to_string()).unwrap_or_default(),
     });
-    let id = attributes.id.unwrap_or_else(|| derived(&message.payload, &subject));
+    let id = attributes.id.unwrap_or_else(|| derived(&message.payload, subject));
     let cause = Cause {
         id,
         correlation_id: attributes.correlation_id.unwrap_or(id),
@@ -95,13 +108,13 @@ pub(crate) fn read<S: Service>(message: jetstream::Message, bytes_max: usize) ->
     let payload = &message.payload;
     // What panics over one message must not take the process and all other messages with it.
     let read = catch_unwind(|| match is_command {
-        true => command::<S>(&attributes, &subject, payload, bytes_max),
-        false => reaction::<S>(&attributes, &subject, payload),
+        true => command::<S>(&attributes, subject, payload, bytes_max),
+        false => reaction::<S>(&attributes, subject, payload),
     });
     let work = read.unwrap_or_else(|_panic| Work::Unreadable {
         rejection: Rejection::new("NOT_HANDLED", "reading it panicked, which is a defect; the worker's log says where"),
     });
-    Job { cause, work, letter, reply_to, message: Some(message) }
+    Job { cause, work, origin: Origin::Message(Box::new(message)), reply_to }
 }
 
 fn command<S: Service>(attributes: &Attributes, subject: &str, payload: &[u8], bytes_max: usize) -> Work<S::Command> {
@@ -171,7 +184,7 @@ pub(crate) fn timer<S: Service>(stream: &str, due_at: Timestamp) -> Job<S::Comma
         Work::Reaction { commands }
     };
     let cause = Cause { id, correlation_id: correlation_of(stream).unwrap_or(id), traceparent: None };
-    Job { cause, work, letter, reply_to: None, message: None }
+    Job { cause, work, origin: Origin::Here(letter), reply_to: None }
 }
 
 /// A timer has lost the story it belongs to, but for the id in the name of its stream.
@@ -190,7 +203,7 @@ pub(crate) fn outcome<C: Debug>(key: String, attempt: u32, cause: Cause, command
     };
     let id = derived(format!("{key} {attempt}").as_bytes(), "effect");
     let cause = Cause { id, ..cause };
-    Job { cause, work: Work::Outcome { key, command }, letter, reply_to: None, message: None }
+    Job { cause, work: Work::Outcome { key, command }, origin: Origin::Here(letter), reply_to: None }
 }
 
 /// An id that follows from what it names, so that doing it again gives the same.

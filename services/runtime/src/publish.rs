@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use async_nats::{
-    HeaderMap,
+    HeaderMap, HeaderName,
     jetstream::{
         context::{PublishAckFuture, PublishError},
         message::PublishMessage,
@@ -199,21 +199,26 @@ async fn confirm(broker: &Broker, connection: u64, events: &[Recorded], under_wa
     broker.client.publish(PUBLISHED, payload.into()).await.map_err(failed)
 }
 
+/// A header's name, which is known to be one.
+const fn name(text: &'static str) -> HeaderName {
+    HeaderName::from_static(text)
+}
+
 fn headers(event: &Recorded, content_type: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert(header::ID, event.event_id.to_string());
-    headers.insert(header::TYPE, event.message_type.as_str());
-    headers.insert(header::SOURCE, format!("/holdfast/{}", event.service));
-    headers.insert(header::TIME, event.recorded_at.to_string());
-    headers.insert(header::SPEC_VERSION, "1.0");
-    headers.insert(header::SUBJECT, event.stream.as_str());
-    headers.insert(header::STREAM_VERSION, event.version.to_string());
-    headers.insert(header::POSITION, event.position.to_string());
-    headers.insert(header::CORRELATION_ID, event.correlation_id.to_string());
-    headers.insert(header::CAUSATION_ID, event.causation_id.to_string());
-    headers.insert(header::CONTENT_TYPE, content_type);
+    headers.insert(name(header::ID), event.event_id.to_string());
+    headers.insert(name(header::TYPE), event.message_type.as_str());
+    headers.insert(name(header::SOURCE), format!("/holdfast/{}", event.service));
+    headers.insert(name(header::TIME), event.recorded_at.to_string());
+    headers.insert(name(header::SPEC_VERSION), "1.0");
+    headers.insert(name(header::SUBJECT), event.stream.as_str());
+    headers.insert(name(header::STREAM_VERSION), event.version.to_string());
+    headers.insert(name(header::POSITION), event.position.to_string());
+    headers.insert(name(header::CORRELATION_ID), event.correlation_id.to_string());
+    headers.insert(name(header::CAUSATION_ID), event.causation_id.to_string());
+    headers.insert(name(header::CONTENT_TYPE), content_type);
     if let Some(traceparent) = &event.traceparent {
-        headers.insert(header::TRACEPARENT, traceparent.as_str());
+        headers.insert(name(header::TRACEPARENT), traceparent.as_str());
     }
     headers
 }

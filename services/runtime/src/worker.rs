@@ -22,7 +22,7 @@ use crate::{
     database, effects,
     error::Error,
     health::{self, Health},
-    job::{self, Job, ReplyTo},
+    job::{self, Job, Origin, ReplyTo},
     message::{JSON, PROTOBUF, header},
     publish::Outbox,
     quarantine, relay, retry,
@@ -335,7 +335,7 @@ impl Worker {
             if let (Some(to), Some(reply)) = (&job.reply_to, reply) {
                 self.reply(to, reply).await;
             }
-            if let Some(message) = &job.message {
+            if let Origin::Message(message) = &job.origin {
                 self.consumer.acknowledge(message).await;
             }
         }
