@@ -32,7 +32,7 @@ pub(crate) fn session(database_url: &str, name: &str) -> Result<PgConnectOptions
 /// The oldest Postgres that works.
 const VERSION_MIN: u32 = 15;
 
-/// Connects to Postgres as a service: its own schema first, and plans made for the arrays at hand.
+/// Connects to Postgres as a service: its own schema first, and one plan for arrays of all lengths.
 ///
 /// # Errors
 /// No database there, it refuses the role, or it is too old.
@@ -40,9 +40,9 @@ pub async fn connect(settings: &config::Database, service: &str) -> Result<PgPoo
     let failed = |error| Error::database("connecting to Postgres (setting database.url)", error);
     let options = session(&settings.url, &format!("holdfast-{service}"))?.options([
         ("search_path", service),
-        ("plan_cache_mode", "force_custom_plan"),
-        // A batch touches a few hundred rows by their keys. Left to itself, the planner would rather read a table of thousands
-        // through, and hash it, until it has grown.
+        // A batch touches some rows by their keys, few or hundreds. Left to itself, the planner would rather read a table of
+        // thousands through, and hash it; held to the keys, its plan is good for all batches, so it is made once.
+        ("plan_cache_mode", "force_generic_plan"),
         ("enable_seqscan", "off"),
         ("enable_hashjoin", "off"),
         ("enable_mergejoin", "off"),
