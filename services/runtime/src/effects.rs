@@ -1,7 +1,10 @@
 //! Outside calls: added by events, leased, made outside any transaction, tried again with backoff, and removed together with
 //! the event that records how they ended.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use domain::Timestamp;
 use sqlx::{PgConnection, PgPool, Row};
@@ -67,6 +70,9 @@ pub(crate) async fn remove(connection: &mut PgConnection, keys: &[String]) -> Re
     sqlx::query("delete from effects where key = any($1)").bind(keys).execute(connection).await?;
     Ok(())
 }
+
+/// How long calls that are due wait for others, while some are under way.
+const GATHER: Duration = Duration::from_millis(5);
 
 struct Leased {
     claimed: Claimed,
@@ -135,9 +141,13 @@ pub(crate) async fn run<S: Service>(
     // Tasks of their own: a call that nobody polls may hold the very connection that the next claim waits for.
     let mut running = JoinSet::new();
     let mut due = true;
+    let mut claimed = Instant::now();
     while !shutdown.is_pulled() {
         let free = settings.concurrency_max.saturating_sub(running.len());
-        if due && free > 0 {
+        // Not one by one as calls end: many at a time are claimed, and their outcomes committed, for the price of one.
+        let is_worth_it = running.is_empty() || free >= settings.concurrency_max / 4 || claimed.elapsed() >= GATHER;
+        if due && free > 0 && is_worth_it {
+            claimed = Instant::now();
             match claim(&pool, free, ms(settings.lease_ms)).await {
                 Ok(leased) => {
                     due = leased.len() == free;
@@ -166,7 +176,7 @@ pub(crate) async fn run<S: Service>(
                 }
             }
             () = added.notified() => due = true,
-            () = clock::sleep(ms(settings.poll_ms)) => due = true,
+            () = clock::sleep(if due { GATHER } else { ms(settings.poll_ms) }) => due = true,
             () = shutdown.pulled() => {}
         }
     }

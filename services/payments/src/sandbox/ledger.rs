@@ -75,17 +75,17 @@ pub fn answer(plan: RefundPlan, status: Status, calls: i32) -> (Status, Reply) {
     }
 }
 
-/// Notes a call, does what the script says, and commits.
+/// Notes a call and does what the script says.
 pub(super) async fn call(pool: &PgPool, request: &RefundRequest, script: &Script) -> Result<Reply, sqlx::Error> {
     // Only the first sending of a refund fails later, so that an operator's RETRY can mend it.
     let first_key = idempotency_key(request.payment_id, request.refund_id, 1);
     let fails_later = script.refund == RefundPlan::FailLater && request.key == first_key;
     let fails_after_ms = fails_later.then(|| i64::try_from(script.refund_after.as_millis()).unwrap_or(i64::MAX));
-    let mut transaction = pool.begin().await?;
+    let (first, reply) = answer(script.refund, Status::Open, 1);
     let (amount_minor, currency, status, calls): (i64, String, String, i32) = sqlx::query_as(
         "insert into payments.sandbox_refunds as known
              (key, payment_id, refund_id, amount_minor, currency, status, calls, fails_after_ms)
-         values ($1, $2, $3, $4, $5, 'open', 1, $6)
+         values ($1, $2, $3, $4, $5, $6, 1, $7)
          on conflict (key) do update set calls = known.calls + 1
          returning amount_minor, currency, status, calls",
     )
@@ -94,24 +94,29 @@ pub(super) async fn call(pool: &PgPool, request: &RefundRequest, script: &Script
     .bind(request.refund_id.0)
     .bind(request.amount.minor_units)
     .bind(request.amount.currency.as_str())
+    .bind(first.as_str())
     .bind(fails_after_ms)
-    .fetch_one(&mut *transaction)
+    .fetch_one(pool)
     .await?;
-    let reply = if (amount_minor, currency.as_str()) == (request.amount.minor_units, request.amount.currency.as_str()) {
-        let (status, reply) = answer(script.refund, Status::parse(&status)?, calls);
-        sqlx::query("update payments.sandbox_refunds set status = $2 where key = $1")
-            .bind(&request.key)
-            .bind(status.as_str())
-            .execute(&mut *transaction)
-            .await?;
-        reply
-    } else {
-        Reply::Declined(format!(
+    if calls == 1 {
+        return Ok(reply);
+    }
+    if (amount_minor, currency.as_str()) != (request.amount.minor_units, request.amount.currency.as_str()) {
+        return Ok(Reply::Declined(format!(
             "key {} was used for {amount_minor} {currency}, so it cannot be used for {}",
             request.key, request.amount
-        ))
-    };
-    transaction.commit().await?;
+        )));
+    }
+    let before = Status::parse(&status)?;
+    let (status, reply) = answer(script.refund, before, calls);
+    if status != before {
+        sqlx::query("update payments.sandbox_refunds set status = $2 where key = $1 and status = $3")
+            .bind(&request.key)
+            .bind(status.as_str())
+            .bind(before.as_str())
+            .execute(pool)
+            .await?;
+    }
     Ok(reply)
 }
 
