@@ -41,6 +41,8 @@ pub(crate) struct Witness {
 /// What a worker has published, as it tells the relay.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Publication {
+    /// The connection that it went out on, by a name that no other has.
+    pub(crate) connection: String,
     /// Positions, from and to.
     pub(crate) ranges: Vec<(i64, i64)>,
     /// The last message of it.
@@ -145,12 +147,14 @@ async fn acknowledged(positions: impl Iterator<Item = i64>, under_way: Vec<Under
 #[derive(Debug)]
 pub(crate) struct Outbox {
     broker: Broker,
+    /// Tells its connections from those of others.
+    id: String,
     under_way: JoinSet<()>,
 }
 
 impl Outbox {
     pub(crate) fn new(broker: Broker) -> Self {
-        Self { broker, under_way: JoinSet::new() }
+        Self { id: broker.client.new_inbox(), broker, under_way: JoinSet::new() }
     }
 
     /// Hands events to the broker. Never fails: what does not arrive is left to the relay.
@@ -165,9 +169,9 @@ impl Outbox {
         let connection = *self.broker.connections().borrow();
         match tokio::time::timeout(HAND_OVER_WITHIN, begin(&self.broker, &events)).await {
             Ok(Ok(under_way)) => {
-                let broker = self.broker.clone();
+                let (broker, sender) = (self.broker.clone(), format!("{} {connection}", self.id));
                 self.under_way.spawn(async move {
-                    if let Err(error) = confirm(&broker, connection, &events, under_way).await {
+                    if let Err(error) = confirm(&broker, (sender, connection), &events, under_way).await {
                         tracing::debug!(error = error.chain(), "left to the relay");
                     }
                 });
@@ -184,7 +188,12 @@ impl Outbox {
 }
 
 /// Tells the relay what has arrived. Not if the connection was lost in between: then the witness vouches for nothing.
-async fn confirm(broker: &Broker, connection: u64, events: &[Recorded], under_way: Vec<UnderWay>) -> Result<(), Error> {
+async fn confirm(
+    broker: &Broker,
+    (sender, connection): (String, u64),
+    events: &[Recorded],
+    under_way: Vec<UnderWay>,
+) -> Result<(), Error> {
     let positions = || events.iter().map(|event| event.position);
     let published = acknowledged(positions(), under_way).await;
     published.result?;
@@ -192,7 +201,8 @@ async fn confirm(broker: &Broker, connection: u64, events: &[Recorded], under_wa
     if *broker.connections().borrow() != connection {
         return Ok(());
     }
-    let publication = Publication { ranges: Ranges::of(positions()).iter().collect(), witness };
+    let ranges = Ranges::of(positions()).iter().collect();
+    let publication = Publication { connection: sender, ranges, witness };
     let failed = |error| Error::transient("telling the relay what is published", error);
     let payload = serde_json::to_vec(&publication)
         .map_err(|error| Error::transient("telling the relay what is published", error))?;

@@ -2,7 +2,7 @@
 //! that it arrived, publishes what did not, and again what the broker lost. One per database is active; every worker stands by.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -198,21 +198,24 @@ impl Relay {
         swept
     }
 
-    /// Believes a report only if the last message of it is in the stream: it may be about one that is lost by now.
+    /// Believes what was published on a connection only if the last message of it is in the stream: it may be lost by now. What
+    /// came before on the same connection is there too.
     async fn check_reports(&mut self) -> Result<(), Error> {
         let reported = std::mem::take(&mut self.reported);
-        let checks = reported.iter().map(|publication| self.is_there(publication.witness));
-        let checks: Vec<bool> = try_join_all(checks).await?;
-        let believed =
-            reported.iter().zip(checks).filter(|(_, is_there)| *is_there).map(|(publication, _)| publication);
-        let mut last = None;
-        for publication in believed {
+        let mut last: BTreeMap<&str, Witness> = BTreeMap::new();
+        for publication in &reported {
+            let witness = last.entry(&publication.connection).or_insert(publication.witness);
+            *witness = publication.witness.max(*witness);
+        }
+        let checks = try_join_all(last.values().map(|witness| self.is_there(*witness))).await?;
+        let last: BTreeMap<_, _> =
+            last.into_iter().zip(checks).filter_map(|(last, is_there)| is_there.then_some(last)).collect();
+        for publication in reported.iter().filter(|publication| last.contains_key(publication.connection.as_str())) {
             for (first, end) in &publication.ranges {
                 self.confirmed.insert(*first, *end);
             }
-            last = last.max(Some(publication.witness));
         }
-        self.witness(last);
+        self.witness(last.values().max().copied());
         Ok(())
     }
 
