@@ -7,8 +7,8 @@ use futures::{StreamExt, TryStreamExt, stream};
 use holdfast_tests::{Order, TestFleet};
 use uuid::Uuid;
 
-/// Together several times of what a worker may have in memory.
-const COMMANDS: u64 = 500;
+/// Together far more than what a worker may have in memory.
+const COMMANDS: u64 = 350;
 
 /// Nearly what a broker takes by default.
 const BYTES: usize = 1_000_000;
