@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{HoldKey, Lines, OrderId, RefundId, Rejection, Sku, hold::Status};
+use runtime::rows::column;
 use sqlx::{PgConnection, Row, postgres::PgRow, types::Json};
 use uuid::Uuid;
 
@@ -201,8 +202,4 @@ async fn update_holds(connection: &mut PgConnection, rows: &[(&HoldKey, &Hold)])
         .execute(connection)
         .await?;
     Ok(())
-}
-
-fn column<R: Copy, T>(rows: &[R], value: impl Fn(R) -> T) -> Vec<T> {
-    rows.iter().map(|row| value(*row)).collect()
 }

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use domain::{Currency, Lines, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, Sku};
+use runtime::rows::column;
 use serde::{Deserialize, Serialize};
 use sqlx::{
     PgConnection, Row,
@@ -254,10 +255,6 @@ const UPDATE: &str = "update orders.orders set status = new.status, payment_stat
             captured_minor, refunding_minor, refunded_minor, payment_id, expires_at, refunds, deferred_share_refund,
             note, version)
     where orders.order_id = new.order_id";
-
-fn column<'a, T>(rows: &[&'a Order], value: impl Fn(&'a Order) -> T) -> Vec<T> {
-    rows.iter().map(|order| value(order)).collect()
-}
 
 fn hold_word(order: &Order, resource: Resource) -> Option<&'static str> {
     order.holds.get(&resource).map(|hold| hold.as_str())

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{Currency, HoldKey, Money, OrderId, PaymentId, RefundId, Rejection};
+use runtime::rows::column;
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -226,8 +227,4 @@ async fn save_refunds(
         .execute(connection)
         .await?;
     Ok(())
-}
-
-fn column<R: Copy, T>(rows: &[R], value: impl Fn(R) -> T) -> Vec<T> {
-    rows.iter().map(|row| value(*row)).collect()
 }

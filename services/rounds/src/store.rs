@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use domain::{Currency, HoldKey, Money, OrderId, RefundId, Rejection, RoundId, Timestamp, hold::Status};
+use runtime::rows::column;
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -230,8 +231,4 @@ async fn update_holds(connection: &mut PgConnection, rows: &[(&HoldKey, &Hold)])
         .execute(connection)
         .await?;
     Ok(())
-}
-
-fn column<R: Copy, T>(rows: &[R], value: impl Fn(R) -> T) -> Vec<T> {
-    rows.iter().map(|row| value(*row)).collect()
 }

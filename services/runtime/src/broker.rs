@@ -26,7 +26,7 @@ pub const COMMANDS: &str = "COMMANDS";
 pub const EVENTS: &str = "EVENTS";
 
 /// JetStream stream of the events once more, in proto3 JSON, for systems that read no protobuf.
-pub const EVENTS_JSON: &str = "EVENTS_JSON";
+const EVENTS_JSON: &str = "EVENTS_JSON";
 
 /// Core NATS subject on which a worker tells the relay what it has published.
 pub(crate) const PUBLISHED: &str = "holdfast.log.published";
@@ -323,8 +323,7 @@ pub fn event_subject(service: &str, message_type: &str) -> String {
 }
 
 /// Subject of an event's copy in JSON: `json.orders.OrderPlaced`.
-#[must_use]
-pub fn json_subject(service: &str, message_type: &str) -> String {
+pub(crate) fn json_subject(service: &str, message_type: &str) -> String {
     format!("json.{service}.{}", proto::short_name(message_type))
 }
 

@@ -39,6 +39,19 @@ struct Standing {
     witness: Witness,
 }
 
+impl Standing {
+    async fn read(connection: &mut PgConnection) -> Result<Self, Error> {
+        sqlx::query("select published, stream_created, stream_sequence, stream_position from log.relay")
+            .fetch_one(connection)
+            .await
+            .and_then(|row| {
+                let witness = Witness { sequence: row.try_get(2)?, position: row.try_get(3)? };
+                Ok(Self { published: row.try_get(0)?, stream_created: row.try_get(1)?, witness })
+            })
+            .map_err(|error| Error::database("reading where the relay stands", error))
+    }
+}
+
 /// Stands by, and publishes while it is the one, until asked to stop.
 pub(crate) async fn run(database_url: String, broker: Broker, settings: config::Relay, mut shutdown: Shutdown) {
     while !shutdown.is_pulled() {
@@ -115,40 +128,27 @@ struct Relay {
 const MARKS_MAX: usize = 1_000;
 
 impl Relay {
-    async fn new(connection: PgConnection, broker: Broker, settings: config::Relay) -> Result<Self, Error> {
+    /// Takes up where the last relay stood.
+    async fn new(mut connection: PgConnection, broker: Broker, settings: config::Relay) -> Result<Self, Error> {
         broker.ensure_streams().await?;
-        let standing = Standing { published: 0, stream_created: None, witness: Witness { sequence: 0, position: 0 } };
+        let standing = Standing::read(&mut connection).await?;
         let mut relay = Self {
             connection,
             broker,
             settings,
+            follower: Follower::after(standing.published),
             standing,
             reported: Vec::new(),
             confirmed: Ranges::default(),
             witnesses: Vec::new(),
             heads: VecDeque::new(),
             marks: VecDeque::new(),
-            follower: Follower::after(0),
             gap_since: None,
         };
-        relay.begin().await?;
-        Ok(relay)
-    }
-
-    /// Takes up where the last relay stood.
-    async fn begin(&mut self) -> Result<(), Error> {
-        let row = sqlx::query("select published, stream_created, stream_sequence, stream_position from log.relay")
-            .fetch_one(&mut self.connection)
-            .await
-            .and_then(|row| {
-                let witness = Witness { sequence: row.try_get(2)?, position: row.try_get(3)? };
-                Ok(Standing { published: row.try_get(0)?, stream_created: row.try_get(1)?, witness })
-            });
-        self.standing = row.map_err(|error| Error::database("reading where the relay stands", error))?;
-        self.follower = Follower::after(self.standing.published);
-        self.compare().await?;
+        relay.compare().await?;
         // What was lost may be what no relay had noted yet; the consumers have seen it all the same.
-        self.drop_consumers_ahead(&self.broker.events_stream_unasked().await?).await
+        relay.drop_consumers_ahead(&relay.broker.events_stream_unasked().await?).await?;
+        Ok(relay)
     }
 
     async fn publish_until(&mut self, mut shutdown: Shutdown) -> Result<(), Error> {

@@ -74,3 +74,8 @@ impl<K: Ord + Clone, S> Rows<K, S> {
         self.states.is_empty()
     }
 }
+
+/// One column of many rows, as a set-based statement takes it.
+pub fn column<R: Copy, T>(rows: &[R], value: impl Fn(R) -> T) -> Vec<T> {
+    rows.iter().map(|row| value(*row)).collect()
+}

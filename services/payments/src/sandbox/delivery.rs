@@ -84,7 +84,7 @@ pub async fn deliver(context: Context, sandbox: Sandbox) {
 /// All that is under way ends with the connection it came on: the broker hands it out again, and an acknowledgement of what an
 /// earlier broker had handed out could be taken for another event's.
 async fn attend(context: &Context, sandbox: &Sandbox) -> Result<(), Error> {
-    let broker = broker::connect_once(&context.config.broker, "payments-sandbox").await?;
+    let broker = broker::connect_once(&context.config.broker, CONSUMER).await?;
     let courier = Arc::new(Courier {
         inbox: broker.client.new_inbox(),
         client: broker.client.clone(),
