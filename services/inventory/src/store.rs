@@ -4,7 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{HoldKey, Lines, OrderId, RefundId, Rejection, Sku, hold::Status};
 use runtime::rows::column;
-use sqlx::{PgConnection, Row, postgres::PgRow, types::Json};
+use sqlx::{
+    PgConnection, Postgres, Row,
+    postgres::{PgArguments, PgRow},
+    types::Json,
+};
 use uuid::Uuid;
 
 use crate::{
@@ -116,12 +120,19 @@ fn malformed(rejection: Rejection) -> sqlx::Error {
     sqlx::Error::Decode(Box::new(rejection))
 }
 
-/// Writes what is new and what changed. A product's name and a hold's lines never change, so they stay as they are.
+/// Writes what is new and what changed: but for new products, in one statement. A product's name and a hold's lines never
+/// change, so they stay as they are.
 pub(crate) async fn save(connection: &mut PgConnection, world: &World) -> Result<(), sqlx::Error> {
-    insert_stock(connection, &world.stock.created().collect::<Vec<_>>()).await?;
-    update_stock(connection, &world.stock.changed().collect::<Vec<_>>()).await?;
-    insert_holds(connection, &world.holds.created().collect::<Vec<_>>()).await?;
-    update_holds(connection, &world.holds.changed().collect::<Vec<_>>()).await
+    insert_stock(&mut *connection, &world.stock.created().collect::<Vec<_>>()).await?;
+    let stock: Vec<(&Sku, &Stock)> = world.stock.changed().collect();
+    let created: Vec<(&HoldKey, &Hold)> = world.holds.created().collect();
+    let changed: Vec<(&HoldKey, &Hold)> = world.holds.changed().collect();
+    if stock.is_empty() && created.is_empty() && changed.is_empty() {
+        return Ok(());
+    }
+    let query = bind_stock(sqlx::query(SAVE), &stock);
+    bind_changed_holds(bind_new_holds(query, &created), &changed).execute(connection).await?;
+    Ok(())
 }
 
 async fn insert_stock(connection: &mut PgConnection, rows: &[(&Sku, &Stock)]) -> Result<(), sqlx::Error> {
@@ -145,16 +156,10 @@ async fn insert_stock(connection: &mut PgConnection, rows: &[(&Sku, &Stock)]) ->
     Ok(())
 }
 
-async fn update_stock(connection: &mut PgConnection, rows: &[(&Sku, &Stock)]) -> Result<(), sqlx::Error> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let query = "update inventory.stock set received = new.received, adjusted = new.adjusted,
-            committed = new.committed, returned = new.returned, held = new.held, version = new.version
-        from unnest($1::text[], $2::int8[], $3::int8[], $4::int8[], $5::int8[], $6::int8[], $7::int8[])
-            as new (sku, received, adjusted, committed, returned, held, version)
-        where stock.sku = new.sku";
-    sqlx::query(query)
+type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
+
+fn bind_stock<'q>(query: Query<'q>, rows: &[(&'q Sku, &'q Stock)]) -> Query<'q> {
+    query
         .bind(column(rows, |(sku, _)| sku.as_str()))
         .bind(column(rows, |(_, stock)| stock.received))
         .bind(column(rows, |(_, stock)| stock.adjusted))
@@ -162,44 +167,39 @@ async fn update_stock(connection: &mut PgConnection, rows: &[(&Sku, &Stock)]) ->
         .bind(column(rows, |(_, stock)| stock.returned))
         .bind(column(rows, |(_, stock)| stock.held))
         .bind(column(rows, |(_, stock)| stock.version))
-        .execute(connection)
-        .await?;
-    Ok(())
 }
 
-async fn insert_holds(connection: &mut PgConnection, rows: &[(&HoldKey, &Hold)]) -> Result<(), sqlx::Error> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let query = "insert into inventory.holds (order_id, attempt, status, lines, returns, version)
-        select * from unnest($1::uuid[], $2::int4[], $3::text[], $4::jsonb[], $5::jsonb[], $6::int8[])";
-    sqlx::query(query)
+fn bind_new_holds<'q>(query: Query<'q>, rows: &[(&'q HoldKey, &'q Hold)]) -> Query<'q> {
+    query
         .bind(column(rows, |(key, _)| key.order_id.0))
         .bind(column(rows, |(key, _)| key.attempt))
         .bind(column(rows, |(_, hold)| hold.status.as_str()))
         .bind(column(rows, |(_, hold)| Json(pieces(&hold.lines))))
         .bind(column(rows, |(_, hold)| Json(by_refund(&hold.returns))))
         .bind(column(rows, |(_, hold)| hold.version))
-        .execute(connection)
-        .await?;
-    Ok(())
 }
 
-async fn update_holds(connection: &mut PgConnection, rows: &[(&HoldKey, &Hold)]) -> Result<(), sqlx::Error> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let query = "update inventory.holds set status = new.status, returns = new.returns, version = new.version
-        from unnest($1::uuid[], $2::int4[], $3::text[], $4::jsonb[], $5::int8[])
-            as new (order_id, attempt, status, returns, version)
-        where holds.order_id = new.order_id and holds.attempt = new.attempt";
-    sqlx::query(query)
+fn bind_changed_holds<'q>(query: Query<'q>, rows: &[(&'q HoldKey, &'q Hold)]) -> Query<'q> {
+    query
         .bind(column(rows, |(key, _)| key.order_id.0))
         .bind(column(rows, |(key, _)| key.attempt))
         .bind(column(rows, |(_, hold)| hold.status.as_str()))
         .bind(column(rows, |(_, hold)| Json(by_refund(&hold.returns))))
         .bind(column(rows, |(_, hold)| hold.version))
-        .execute(connection)
-        .await?;
-    Ok(())
 }
+
+const SAVE: &str = "with stock_saved as (
+        update inventory.stock set received = new.received, adjusted = new.adjusted,
+                committed = new.committed, returned = new.returned, held = new.held, version = new.version
+            from unnest($1::text[], $2::int8[], $3::int8[], $4::int8[], $5::int8[], $6::int8[], $7::int8[])
+                as new (sku, received, adjusted, committed, returned, held, version)
+            where stock.sku = new.sku
+    ),
+    holds_added as (
+        insert into inventory.holds (order_id, attempt, status, lines, returns, version)
+            select * from unnest($8::uuid[], $9::int4[], $10::text[], $11::jsonb[], $12::jsonb[], $13::int8[])
+    )
+    update inventory.holds set status = new.status, returns = new.returns, version = new.version
+        from unnest($14::uuid[], $15::int4[], $16::text[], $17::jsonb[], $18::int8[])
+            as new (order_id, attempt, status, returns, version)
+        where holds.order_id = new.order_id and holds.attempt = new.attempt";

@@ -6,8 +6,8 @@ use domain::{Currency, Lines, Money, OrderId, PaymentId, RefundId, Rejection, Ro
 use runtime::rows::column;
 use serde::{Deserialize, Serialize};
 use sqlx::{
-    PgConnection, Row,
-    postgres::{PgRow, types::PgInterval},
+    PgConnection, Postgres, Row,
+    postgres::{PgArguments, PgRow, types::PgInterval},
     types::Json,
 };
 use time::OffsetDateTime;
@@ -161,18 +161,22 @@ fn malformed(rejection: Rejection) -> sqlx::Error {
     sqlx::Error::Decode(Box::new(rejection))
 }
 
-/// Writes what is new and what changed. What was agreed never changes, so it stays as it is.
+/// Writes what is new and what changed, in one statement. What was agreed never changes, so it stays as it is.
 pub(crate) async fn save(connection: &mut PgConnection, world: &World) -> Result<(), sqlx::Error> {
-    insert(connection, &world.orders.created().map(|(_, order)| order).collect::<Vec<_>>()).await?;
-    update(connection, &world.orders.changed().map(|(_, order)| order).collect::<Vec<_>>()).await
-}
-
-async fn insert(connection: &mut PgConnection, rows: &[&Order]) -> Result<(), sqlx::Error> {
-    if rows.is_empty() {
+    let created: Vec<&Order> = world.orders.created().map(|(_, order)| order).collect();
+    let changed: Vec<&Order> = world.orders.changed().map(|(_, order)| order).collect();
+    if created.is_empty() && changed.is_empty() {
         return Ok(());
     }
+    bind_changed(bind_created(sqlx::query(SAVE), &created), &changed).execute(connection).await?;
+    Ok(())
+}
+
+type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
+
+fn bind_created<'q>(query: Query<'q>, rows: &[&'q Order]) -> Query<'q> {
     let shares = |order: &Order| order.terms.shares;
-    sqlx::query(INSERT)
+    query
         .bind(column(rows, |order| order.order_id.0))
         .bind(column(rows, |order| order.terms.customer_id.as_str()))
         .bind(column(rows, |order| order.status.as_str()))
@@ -201,25 +205,10 @@ async fn insert(connection: &mut PgConnection, rows: &[&Order]) -> Result<(), sq
         .bind(column(rows, |order| order.deferred_share_refund.as_deref()))
         .bind(column(rows, |order| order.note.as_str()))
         .bind(column(rows, |order| order.version))
-        .execute(connection)
-        .await?;
-    Ok(())
 }
 
-const INSERT: &str = "insert into orders.orders (order_id, customer_id, status, payment_status, fulfillment_status,
-        attempt, stock_hold, shares_hold, released, currency, total_minor, captured_minor, refunding_minor,
-        refunded_minor, lines, round_id, share_count, share_price_minor, payment_id, payment_method,
-        late_payment_policy, placed_at, time_to_pay, expires_at, refunds, deferred_share_refund, note, version)
-    select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int4[], $7::text[], $8::text[],
-        $9::bool[], $10::text[], $11::int8[], $12::int8[], $13::int8[], $14::int8[], $15::jsonb[], $16::uuid[],
-        $17::int8[], $18::int8[], $19::uuid[], $20::text[], $21::text[], $22::timestamptz[], $23::interval[],
-        $24::timestamptz[], $25::jsonb[], $26::text[], $27::text[], $28::int8[])";
-
-async fn update(connection: &mut PgConnection, rows: &[&Order]) -> Result<(), sqlx::Error> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(UPDATE)
+fn bind_changed<'q>(query: Query<'q>, rows: &[&'q Order]) -> Query<'q> {
+    query
         .bind(column(rows, |order| order.order_id.0))
         .bind(column(rows, |order| order.status.as_str()))
         .bind(column(rows, |order| order.payment_status.as_str()))
@@ -237,20 +226,27 @@ async fn update(connection: &mut PgConnection, rows: &[&Order]) -> Result<(), sq
         .bind(column(rows, |order| order.deferred_share_refund.as_deref()))
         .bind(column(rows, |order| order.note.as_str()))
         .bind(column(rows, |order| order.version))
-        .execute(connection)
-        .await?;
-    Ok(())
 }
 
-const UPDATE: &str = "update orders.orders set status = new.status, payment_status = new.payment_status,
+const SAVE: &str = "with created as (
+    insert into orders.orders (order_id, customer_id, status, payment_status, fulfillment_status,
+        attempt, stock_hold, shares_hold, released, currency, total_minor, captured_minor, refunding_minor,
+        refunded_minor, lines, round_id, share_count, share_price_minor, payment_id, payment_method,
+        late_payment_policy, placed_at, time_to_pay, expires_at, refunds, deferred_share_refund, note, version)
+    select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int4[], $7::text[], $8::text[],
+        $9::bool[], $10::text[], $11::int8[], $12::int8[], $13::int8[], $14::int8[], $15::jsonb[], $16::uuid[],
+        $17::int8[], $18::int8[], $19::uuid[], $20::text[], $21::text[], $22::timestamptz[], $23::interval[],
+        $24::timestamptz[], $25::jsonb[], $26::text[], $27::text[], $28::int8[])
+    )
+    update orders.orders set status = new.status, payment_status = new.payment_status,
         fulfillment_status = new.fulfillment_status, attempt = new.attempt, stock_hold = new.stock_hold,
         shares_hold = new.shares_hold, released = new.released, captured_minor = new.captured_minor,
         refunding_minor = new.refunding_minor, refunded_minor = new.refunded_minor, payment_id = new.payment_id,
         expires_at = new.expires_at, refunds = new.refunds, deferred_share_refund = new.deferred_share_refund,
         note = new.note, version = new.version
-    from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::int4[], $6::text[], $7::text[], $8::bool[],
-        $9::int8[], $10::int8[], $11::int8[], $12::uuid[], $13::timestamptz[], $14::jsonb[], $15::text[], $16::text[],
-        $17::int8[])
+    from unnest($29::uuid[], $30::text[], $31::text[], $32::text[], $33::int4[], $34::text[], $35::text[], $36::bool[],
+        $37::int8[], $38::int8[], $39::int8[], $40::uuid[], $41::timestamptz[], $42::jsonb[], $43::text[], $44::text[],
+        $45::int8[])
         as new (order_id, status, payment_status, fulfillment_status, attempt, stock_hold, shares_hold, released,
             captured_minor, refunding_minor, refunded_minor, payment_id, expires_at, refunds, deferred_share_refund,
             note, version)

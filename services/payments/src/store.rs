@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{Currency, HoldKey, Money, OrderId, PaymentId, RefundId, Rejection};
 use runtime::rows::column;
-use sqlx::{PgConnection, Row, postgres::PgRow};
+use sqlx::{
+    PgConnection, Postgres, Row,
+    postgres::{PgArguments, PgRow},
+};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -137,8 +140,10 @@ fn malformed(rejection: Rejection) -> sqlx::Error {
 pub(crate) async fn save(connection: &mut PgConnection, world: &World) -> Result<(), sqlx::Error> {
     let created: Vec<(&PaymentId, &Payment)> = world.payments.created().collect();
     let changed: Vec<(&PaymentId, &Payment)> = world.payments.changed().collect();
-    insert_payments(connection, &created).await?;
-    update_payments(connection, &changed).await?;
+    if created.is_empty() && changed.is_empty() {
+        return Ok(());
+    }
+    bind_changed(bind_created(sqlx::query(SAVE), &created), &changed).execute(&mut *connection).await?;
     let refunds: Vec<(PaymentId, RefundId, &Refund)> = created
         .iter()
         .chain(&changed)
@@ -147,17 +152,11 @@ pub(crate) async fn save(connection: &mut PgConnection, world: &World) -> Result
     save_refunds(connection, &refunds).await
 }
 
-async fn insert_payments(connection: &mut PgConnection, rows: &[(&PaymentId, &Payment)]) -> Result<(), sqlx::Error> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let query =
-        "insert into payments.payments (payment_id, order_id, attempt, status, amount_minor, currency, provider,
-            provider_reference, payment_method, expires_at, captured_minor, refunded_minor, refunding_minor, version)
-        select * from unnest($1::uuid[], $2::uuid[], $3::int4[], $4::text[], $5::int8[], $6::text[], $7::text[],
-            $8::text[], $9::text[], $10::timestamptz[], $11::int8[], $12::int8[], $13::int8[], $14::int8[])";
+type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
+
+fn bind_created<'q>(query: Query<'q>, rows: &[(&'q PaymentId, &'q Payment)]) -> Query<'q> {
     let terms: Vec<Option<&Terms>> = column(rows, |(_, payment)| payment.terms.as_ref());
-    sqlx::query(query)
+    query
         .bind(column(rows, |(payment_id, _)| payment_id.0))
         .bind(column(rows, |(_, payment)| payment.key.order_id.0))
         .bind(column(rows, |(_, payment)| payment.key.attempt))
@@ -172,31 +171,29 @@ async fn insert_payments(connection: &mut PgConnection, rows: &[(&PaymentId, &Pa
         .bind(column(rows, |(_, payment)| payment.refunded_minor))
         .bind(column(rows, |(_, payment)| payment.refunding_minor))
         .bind(column(rows, |(_, payment)| payment.version))
-        .execute(connection)
-        .await?;
-    Ok(())
 }
 
-async fn update_payments(connection: &mut PgConnection, rows: &[(&PaymentId, &Payment)]) -> Result<(), sqlx::Error> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let query = "update payments.payments set status = new.status, captured_minor = new.captured_minor,
-            refunded_minor = new.refunded_minor, refunding_minor = new.refunding_minor, version = new.version
-        from unnest($1::uuid[], $2::text[], $3::int8[], $4::int8[], $5::int8[], $6::int8[])
-            as new (payment_id, status, captured_minor, refunded_minor, refunding_minor, version)
-        where payments.payment_id = new.payment_id";
-    sqlx::query(query)
+fn bind_changed<'q>(query: Query<'q>, rows: &[(&'q PaymentId, &'q Payment)]) -> Query<'q> {
+    query
         .bind(column(rows, |(payment_id, _)| payment_id.0))
         .bind(column(rows, |(_, payment)| payment.status.as_str()))
         .bind(column(rows, |(_, payment)| payment.captured_minor))
         .bind(column(rows, |(_, payment)| payment.refunded_minor))
         .bind(column(rows, |(_, payment)| payment.refunding_minor))
         .bind(column(rows, |(_, payment)| payment.version))
-        .execute(connection)
-        .await?;
-    Ok(())
 }
+
+const SAVE: &str = "with created as (
+        insert into payments.payments (payment_id, order_id, attempt, status, amount_minor, currency, provider,
+                provider_reference, payment_method, expires_at, captured_minor, refunded_minor, refunding_minor, version)
+            select * from unnest($1::uuid[], $2::uuid[], $3::int4[], $4::text[], $5::int8[], $6::text[], $7::text[],
+                $8::text[], $9::text[], $10::timestamptz[], $11::int8[], $12::int8[], $13::int8[], $14::int8[])
+    )
+    update payments.payments set status = new.status, captured_minor = new.captured_minor,
+            refunded_minor = new.refunded_minor, refunding_minor = new.refunding_minor, version = new.version
+        from unnest($15::uuid[], $16::text[], $17::int8[], $18::int8[], $19::int8[], $20::int8[])
+            as new (payment_id, status, captured_minor, refunded_minor, refunding_minor, version)
+        where payments.payment_id = new.payment_id";
 
 async fn save_refunds(
     connection: &mut PgConnection,

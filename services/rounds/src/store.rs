@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use domain::{Currency, HoldKey, Money, OrderId, RefundId, Rejection, RoundId, Timestamp, hold::Status};
 use runtime::rows::column;
-use sqlx::{PgConnection, Row, postgres::PgRow};
+use sqlx::{
+    PgConnection, Postgres, Row,
+    postgres::{PgArguments, PgRow},
+};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -135,12 +138,19 @@ fn malformed(rejection: Rejection) -> sqlx::Error {
     sqlx::Error::Decode(Box::new(rejection))
 }
 
-/// Writes what is new and what changed. A round's offer and a hold's shares never change, so they stay as they are.
+/// Writes what is new and what changed: but for new rounds, in one statement. A round's offer and a hold's shares never
+/// change, so they stay as they are.
 pub(crate) async fn save(connection: &mut PgConnection, world: &World) -> Result<(), sqlx::Error> {
-    insert_rounds(connection, &world.rounds.created().collect::<Vec<_>>()).await?;
-    update_rounds(connection, &world.rounds.changed().collect::<Vec<_>>()).await?;
-    insert_holds(connection, &world.holds.created().collect::<Vec<_>>()).await?;
-    update_holds(connection, &world.holds.changed().collect::<Vec<_>>()).await
+    insert_rounds(&mut *connection, &world.rounds.created().collect::<Vec<_>>()).await?;
+    let rounds: Vec<(&RoundId, &Round)> = world.rounds.changed().collect();
+    let created: Vec<(&HoldKey, &Hold)> = world.holds.created().collect();
+    let changed: Vec<(&HoldKey, &Hold)> = world.holds.changed().collect();
+    if rounds.is_empty() && created.is_empty() && changed.is_empty() {
+        return Ok(());
+    }
+    let query = bind_rounds(sqlx::query(SAVE), &rounds);
+    bind_changed_holds(bind_new_holds(query, &created), &changed).execute(connection).await?;
+    Ok(())
 }
 
 async fn insert_rounds(connection: &mut PgConnection, rows: &[(&RoundId, &Round)]) -> Result<(), sqlx::Error> {
@@ -169,36 +179,20 @@ async fn insert_rounds(connection: &mut PgConnection, rows: &[(&RoundId, &Round)
     Ok(())
 }
 
-async fn update_rounds(connection: &mut PgConnection, rows: &[(&RoundId, &Round)]) -> Result<(), sqlx::Error> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let query = "update rounds.rounds set status = new.status, sold = new.sold, held = new.held,
-            refunding = new.refunding, version = new.version
-        from unnest($1::uuid[], $2::text[], $3::int8[], $4::int8[], $5::int8[], $6::int8[])
-            as new (round_id, status, sold, held, refunding, version)
-        where rounds.round_id = new.round_id";
-    sqlx::query(query)
+type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
+
+fn bind_rounds<'q>(query: Query<'q>, rows: &[(&'q RoundId, &'q Round)]) -> Query<'q> {
+    query
         .bind(column(rows, |(round_id, _)| round_id.0))
         .bind(column(rows, |(_, round)| round.status.as_str()))
         .bind(column(rows, |(_, round)| round.sold))
         .bind(column(rows, |(_, round)| round.held))
         .bind(column(rows, |(_, round)| round.refunding))
         .bind(column(rows, |(_, round)| round.version))
-        .execute(connection)
-        .await?;
-    Ok(())
 }
 
-async fn insert_holds(connection: &mut PgConnection, rows: &[(&HoldKey, &Hold)]) -> Result<(), sqlx::Error> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let query = "insert into rounds.holds (order_id, attempt, round_id, count, status, refund_requested, returned_by,
-            version)
-        select * from unnest($1::uuid[], $2::int4[], $3::uuid[], $4::int8[], $5::text[], $6::bool[], $7::uuid[],
-            $8::int8[])";
-    sqlx::query(query)
+fn bind_new_holds<'q>(query: Query<'q>, rows: &[(&'q HoldKey, &'q Hold)]) -> Query<'q> {
+    query
         .bind(column(rows, |(key, _)| key.order_id.0))
         .bind(column(rows, |(key, _)| key.attempt))
         .bind(column(rows, |(_, hold)| hold.round_id.map(|round_id| round_id.0)))
@@ -207,28 +201,33 @@ async fn insert_holds(connection: &mut PgConnection, rows: &[(&HoldKey, &Hold)])
         .bind(column(rows, |(_, hold)| hold.refund_requested))
         .bind(column(rows, |(_, hold)| hold.returned_by.map(|refund_id| refund_id.0)))
         .bind(column(rows, |(_, hold)| hold.version))
-        .execute(connection)
-        .await?;
-    Ok(())
 }
 
-async fn update_holds(connection: &mut PgConnection, rows: &[(&HoldKey, &Hold)]) -> Result<(), sqlx::Error> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let query = "update rounds.holds set status = new.status, refund_requested = new.refund_requested,
-            returned_by = new.returned_by, version = new.version
-        from unnest($1::uuid[], $2::int4[], $3::text[], $4::bool[], $5::uuid[], $6::int8[])
-            as new (order_id, attempt, status, refund_requested, returned_by, version)
-        where holds.order_id = new.order_id and holds.attempt = new.attempt";
-    sqlx::query(query)
+fn bind_changed_holds<'q>(query: Query<'q>, rows: &[(&'q HoldKey, &'q Hold)]) -> Query<'q> {
+    query
         .bind(column(rows, |(key, _)| key.order_id.0))
         .bind(column(rows, |(key, _)| key.attempt))
         .bind(column(rows, |(_, hold)| hold.status.as_str()))
         .bind(column(rows, |(_, hold)| hold.refund_requested))
         .bind(column(rows, |(_, hold)| hold.returned_by.map(|refund_id| refund_id.0)))
         .bind(column(rows, |(_, hold)| hold.version))
-        .execute(connection)
-        .await?;
-    Ok(())
 }
+
+const SAVE: &str = "with rounds_saved as (
+        update rounds.rounds set status = new.status, sold = new.sold, held = new.held,
+                refunding = new.refunding, version = new.version
+            from unnest($1::uuid[], $2::text[], $3::int8[], $4::int8[], $5::int8[], $6::int8[])
+                as new (round_id, status, sold, held, refunding, version)
+            where rounds.round_id = new.round_id
+    ),
+    holds_added as (
+        insert into rounds.holds (order_id, attempt, round_id, count, status, refund_requested, returned_by,
+                version)
+            select * from unnest($7::uuid[], $8::int4[], $9::uuid[], $10::int8[], $11::text[], $12::bool[], $13::uuid[],
+                $14::int8[])
+    )
+    update rounds.holds set status = new.status, refund_requested = new.refund_requested,
+            returned_by = new.returned_by, version = new.version
+        from unnest($15::uuid[], $16::int4[], $17::text[], $18::bool[], $19::uuid[], $20::int8[])
+            as new (order_id, attempt, status, refund_requested, returned_by, version)
+        where holds.order_id = new.order_id and holds.attempt = new.attempt";

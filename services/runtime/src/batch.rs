@@ -9,7 +9,6 @@ use std::{
 
 use domain::{Rejection, Timestamp};
 use sqlx::{PgConnection, PgPool, Postgres, Row, Transaction};
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
@@ -17,12 +16,12 @@ use crate::{
     config::{self, ms},
     dead_letter,
     draft::{Answered, DeadLetter, Draft, Poison, draft, rejected},
-    effects,
+    effects::{self, Dispatcher, Leased},
     error::Error,
-    event_store::{self, BEGIN, Recorded},
+    event_store::Recorded,
     health::Health,
     job::{self, Job, Work},
-    retry,
+    record, retry,
     service::Service,
     shutdown::Shutdown,
     telemetry,
@@ -36,6 +35,8 @@ pub(crate) struct Done {
     pub(crate) replies: Vec<Option<Vec<u8>>>,
     /// What is in the log now.
     pub(crate) events: Vec<Recorded>,
+    /// Outside calls that this process is to make.
+    pub(crate) calls: Vec<Leased>,
     /// What others may want to be woken for.
     pub(crate) news: News,
 }
@@ -61,6 +62,7 @@ impl News {
 #[derive(Debug, Clone)]
 pub(crate) struct Batches {
     pool: PgPool,
+    dispatcher: Dispatcher,
     conflict_tries_max: u32,
     health: Health,
     shutdown: Shutdown,
@@ -78,8 +80,14 @@ impl From<Error> for Failure {
 }
 
 impl Batches {
-    pub(crate) fn new(pool: PgPool, settings: &config::Consumer, health: Health, shutdown: Shutdown) -> Self {
-        Self { pool, conflict_tries_max: settings.conflict_tries_max, health, shutdown }
+    pub(crate) fn new(
+        pool: PgPool,
+        dispatcher: Dispatcher,
+        settings: &config::Consumer,
+        health: Health,
+        shutdown: Shutdown,
+    ) -> Self {
+        Self { pool, dispatcher, conflict_tries_max: settings.conflict_tries_max, health, shutdown }
     }
 
     /// Commits all jobs, each whole or as a dead letter. `None`: asked to stop before the database came back.
@@ -95,6 +103,7 @@ impl Batches {
                 Ok(part) => {
                     done.news.add(part.news);
                     done.events.extend(part.events);
+                    done.calls.extend(part.calls);
                     for (slot, reply) in done.replies.iter_mut().skip(start).zip(part.replies) {
                         *slot = reply;
                     }
@@ -143,6 +152,7 @@ impl Batches {
                     let one = self.settle_timer::<S>(&due).await?;
                     done.news.add(one.news);
                     done.events.extend(one.events);
+                    done.calls.extend(one.calls);
                 }
                 Some(done)
             }
@@ -200,7 +210,7 @@ impl Batches {
     async fn commit<S: Service>(&self, jobs: &[Job<S::Command>]) -> Result<Done, Failure> {
         let at = clock::now();
         let database = |what| move |error| Error::database(what, error);
-        let mut transaction = self.pool.begin_with(BEGIN).await.map_err(database("beginning a transaction"))?;
+        let mut transaction = self.pool.begin().await.map_err(database("beginning a transaction"))?;
         let known = answered(&mut transaction, jobs).await.map_err(database("reading the inbox"))?;
         let (is_empty, done) = self.decide_and_write::<S>(&mut transaction, jobs, &known, at).await?;
         if is_empty {
@@ -214,7 +224,7 @@ impl Batches {
     async fn commit_timers<S: Service>(&self, limit: i64, tried: &Mutex<Vec<Due>>) -> Result<Done, Failure> {
         let at = clock::now();
         let database = |what| move |error| Error::database(what, error);
-        let mut transaction = self.pool.begin_with(BEGIN).await.map_err(database("beginning a transaction"))?;
+        let mut transaction = self.pool.begin().await.map_err(database("beginning a transaction"))?;
         let due = timers::claim(&mut transaction, at, limit).await.map_err(database("claiming timers"))?;
         tried.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&due);
         self.do_timers::<S>(transaction, &due, at).await
@@ -223,7 +233,7 @@ impl Batches {
     async fn commit_timer<S: Service>(&self, due: &Due) -> Result<Done, Failure> {
         let at = clock::now();
         let database = |what| move |error| Error::database(what, error);
-        let mut transaction = self.pool.begin_with(BEGIN).await.map_err(database("beginning a transaction"))?;
+        let mut transaction = self.pool.begin().await.map_err(database("beginning a transaction"))?;
         let due = timers::claim_one(&mut transaction, due).await.map_err(database("claiming a timer"))?;
         self.do_timers::<S>(transaction, &due, at).await
     }
@@ -262,11 +272,37 @@ impl Batches {
         // A decider that panics is a defect that one message has found; it must not take the process and all others with it.
         let drafted = catch_unwind(AssertUnwindSafe(|| draft::<S>(&mut world, jobs, known, at)));
         let draft = drafted.map_err(|_panic| broke("deciding"))?.map_err(Failure::Poison)?;
-        let (positions, news) = write::<S>(connection, &world, &draft, at).await?;
+        let (positions, calls) = self.write::<S>(connection, &world, &draft, at).await?;
+        let news = News {
+            effects: calls.len() < draft.effects.len(),
+            timer: draft.timers.values().filter_map(|timer| timer.due_at()).min(),
+            timers_claimed: 0,
+        };
         let is_empty = draft.is_empty();
         let events = draft.events.into_iter().zip(positions);
         let events = events.map(|(event, position)| event.recorded(S::NAME, position, at)).collect();
-        Ok((is_empty, Done { replies: draft.replies, events, news }))
+        Ok((is_empty, Done { replies: draft.replies, events, calls, news }))
+    }
+
+    async fn write<S: Service>(
+        &self,
+        connection: &mut PgConnection,
+        world: &S::World,
+        draft: &Draft,
+        at: Timestamp,
+    ) -> Result<(Vec<i64>, Vec<Leased>), Error> {
+        let database = |what| move |error| Error::database(what, error);
+        let positions =
+            record::write(connection, S::NAME, draft, at).await.map_err(database("appending to the log"))?;
+        if !draft.events.is_empty() {
+            S::save(connection, world).await.map_err(database("saving rows"))?;
+        }
+        let calls =
+            self.dispatcher.add(connection, &draft.effects, at).await.map_err(database("adding outside calls"))?;
+        effects::remove(connection, &draft.effects_done).await.map_err(database("removing outside calls"))?;
+        let kept = dead_letter::keep(connection, S::NAME, &draft.dead_letters, at).await;
+        kept.map_err(database("keeping dead letters"))?;
+        Ok((positions, calls))
     }
 
     async fn bury_at<S: Service>(
@@ -330,31 +366,6 @@ fn broke(what: &'static str) -> Error {
     Error::Permanent { what, source: "it panicked, which is a defect; this process's log says where".into() }
 }
 
-async fn write<S: Service>(
-    connection: &mut PgConnection,
-    world: &S::World,
-    draft: &Draft,
-    at: Timestamp,
-) -> Result<(Vec<i64>, News), Error> {
-    let database = |what| move |error| Error::database(what, error);
-    let positions =
-        event_store::append(connection, S::NAME, &draft.events, at).await.map_err(database("appending to the log"))?;
-    if !draft.events.is_empty() {
-        S::save(connection, world).await.map_err(database("saving rows"))?;
-    }
-    remember(connection, draft, at).await.map_err(database("writing the inbox"))?;
-    timers::change(connection, &draft.timers).await.map_err(database("changing timers"))?;
-    effects::add(connection, &draft.effects, at).await.map_err(database("adding outside calls"))?;
-    effects::remove(connection, &draft.effects_done).await.map_err(database("removing outside calls"))?;
-    dead_letter::keep(connection, S::NAME, &draft.dead_letters, at).await.map_err(database("keeping dead letters"))?;
-    let news = News {
-        effects: !draft.effects.is_empty(),
-        timer: draft.timers.values().filter_map(|timer| timer.due_at()).min(),
-        timers_claimed: 0,
-    };
-    Ok((positions, news))
-}
-
 async fn answered<C>(connection: &mut PgConnection, jobs: &[Job<C>]) -> Result<BTreeMap<Uuid, Answered>, sqlx::Error> {
     let ids: Vec<Uuid> =
         jobs.iter().filter(|job| matches!(job.work, Work::Command { .. })).map(|job| job.cause.id).collect();
@@ -368,25 +379,4 @@ async fn answered<C>(connection: &mut PgConnection, jobs: &[Job<C>]) -> Result<B
     rows.iter()
         .map(|row| Ok((row.try_get(0)?, Answered { body_hash: row.try_get(1)?, reply: row.try_get(2)? })))
         .collect()
-}
-
-async fn remember(connection: &mut PgConnection, draft: &Draft, at: Timestamp) -> Result<(), sqlx::Error> {
-    if draft.answered.is_empty() {
-        return Ok(());
-    }
-    let ids: Vec<Uuid> = draft.answered.keys().copied().collect();
-    let hashes: Vec<&[u8]> = draft.answered.values().map(|answered| answered.body_hash.as_slice()).collect();
-    let replies: Vec<&[u8]> = draft.answered.values().map(|answered| answered.reply.as_slice()).collect();
-    sqlx::query(
-        "insert into inbox (command_id, body_hash, reply, handled_at)
-         select command_id, body_hash, reply, $4 from unnest($1::uuid[], $2::bytea[], $3::bytea[])
-             as new (command_id, body_hash, reply)",
-    )
-    .bind(ids)
-    .bind(hashes)
-    .bind(replies)
-    .bind(OffsetDateTime::from(at))
-    .execute(connection)
-    .await?;
-    Ok(())
 }

@@ -10,10 +10,9 @@ use domain::Timestamp;
 use sqlx::{PgConnection, PgPool, Row};
 use time::OffsetDateTime;
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinSet,
 };
-use uuid::Uuid;
 
 use crate::{
     clock,
@@ -21,45 +20,107 @@ use crate::{
     job::{self, Cause, Job},
     message::storable,
     retry,
+    rows::column,
     service::{Claimed, Effect, Service, Verdict},
     shutdown::Shutdown,
     telemetry,
 };
 
-/// Adds calls, due at once.
-pub(crate) async fn add(
-    connection: &mut PgConnection,
-    effects: &[(Effect, Cause)],
-    at: Timestamp,
-) -> Result<(), sqlx::Error> {
-    if effects.is_empty() {
-        return Ok(());
+/// Room for outside calls in this process, and the way of new ones to where they are made.
+#[derive(Debug, Clone)]
+pub(crate) struct Dispatcher {
+    room: Arc<Semaphore>,
+    lease: Duration,
+    begun: mpsc::UnboundedSender<Leased>,
+}
+
+/// Where calls are made.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    room: Arc<Semaphore>,
+    begun: mpsc::UnboundedReceiver<Leased>,
+}
+
+/// A call that this process is to make, and its slot among those under way.
+#[derive(Debug)]
+pub(crate) struct Leased {
+    claimed: Claimed,
+    cause: Cause,
+    slot: OwnedSemaphorePermit,
+}
+
+/// Both ends, with room for as many calls as the settings allow.
+pub(crate) fn queue(settings: &config::Effects) -> (Dispatcher, Queue) {
+    let room = Arc::new(Semaphore::new(settings.concurrency_max));
+    let (sender, begun) = mpsc::unbounded_channel();
+    (Dispatcher { room: Arc::clone(&room), lease: ms(settings.lease_ms), begun: sender }, Queue { room, begun })
+}
+
+impl Dispatcher {
+    /// Adds calls: leased to this process, if it has room for them, so that they need not be claimed after the commit; the
+    /// others due at once, for whoever claims them. Returns the leased ones.
+    pub(crate) async fn add(
+        &self,
+        connection: &mut PgConnection,
+        effects: &[(Effect, Cause)],
+        at: Timestamp,
+    ) -> Result<Vec<Leased>, sqlx::Error> {
+        if effects.is_empty() {
+            return Ok(Vec::new());
+        }
+        let leased: Vec<Leased> = effects
+            .iter()
+            .map_while(|(effect, cause)| {
+                let slot = Arc::clone(&self.room).try_acquire_owned().ok()?;
+                Some(Leased { claimed: first_try(effect, at), cause: cause.clone(), slot })
+            })
+            .collect();
+        let rows: Vec<&(Effect, Cause)> = effects.iter().collect();
+        sqlx::query(
+            "insert into effects
+                 (key, type, data, deadline, attempts, due_at, created_at, correlation_id, causation_id, traceparent)
+             select key, type, data, deadline, attempts, now() + attempts * $9 * interval '1 millisecond', $10,
+                 correlation_id, causation_id, traceparent
+             from unnest($1::text[], $2::text[], $3::bytea[], $4::timestamptz[], $5::int4[], $6::uuid[], $7::uuid[],
+                 $8::text[])
+                 as new (key, type, data, deadline, attempts, correlation_id, causation_id, traceparent)",
+        )
+        .bind(column(&rows, |(effect, _)| effect.key.as_str()))
+        .bind(column(&rows, |(effect, _)| effect.message_type))
+        .bind(column(&rows, |(effect, _)| effect.data.as_slice()))
+        .bind(column(&rows, |(effect, _)| OffsetDateTime::from(effect.deadline)))
+        .bind((0..rows.len()).map(|index| i32::from(index < leased.len())).collect::<Vec<i32>>())
+        .bind(column(&rows, |(_, cause)| cause.correlation_id))
+        .bind(column(&rows, |(_, cause)| cause.id))
+        .bind(column(&rows, |(_, cause)| cause.traceparent.as_deref()))
+        .bind(milliseconds(self.lease))
+        .bind(OffsetDateTime::from(at))
+        .execute(connection)
+        .await?;
+        Ok(leased)
     }
-    let keys: Vec<&str> = effects.iter().map(|(effect, _)| effect.key.as_str()).collect();
-    let types: Vec<&str> = effects.iter().map(|(effect, _)| effect.message_type).collect();
-    let data: Vec<&[u8]> = effects.iter().map(|(effect, _)| effect.data.as_slice()).collect();
-    let deadlines: Vec<OffsetDateTime> = effects.iter().map(|(effect, _)| effect.deadline.into()).collect();
-    let correlations: Vec<Uuid> = effects.iter().map(|(_, cause)| cause.correlation_id).collect();
-    let causations: Vec<Uuid> = effects.iter().map(|(_, cause)| cause.id).collect();
-    let traces: Vec<Option<&str>> = effects.iter().map(|(_, cause)| cause.traceparent.as_deref()).collect();
-    sqlx::query(
-        "insert into effects
-             (key, type, data, deadline, due_at, created_at, correlation_id, causation_id, traceparent)
-         select key, type, data, deadline, now(), $8, correlation_id, causation_id, traceparent
-         from unnest($1::text[], $2::text[], $3::bytea[], $4::timestamptz[], $5::uuid[], $6::uuid[], $7::text[])
-             as new (key, type, data, deadline, correlation_id, causation_id, traceparent)",
-    )
-    .bind(keys)
-    .bind(types)
-    .bind(data)
-    .bind(deadlines)
-    .bind(correlations)
-    .bind(causations)
-    .bind(traces)
-    .bind(OffsetDateTime::from(at))
-    .execute(connection)
-    .await?;
-    Ok(())
+
+    /// Has calls made whose leases are committed.
+    pub(crate) fn begin(&self, leased: Vec<Leased>) {
+        for leased in leased {
+            if self.begun.send(leased).is_err() {
+                // It stops: whoever takes the calls over when their leases have run out makes them.
+                return;
+            }
+        }
+    }
+}
+
+fn first_try(effect: &Effect, at: Timestamp) -> Claimed {
+    Claimed {
+        key: effect.key.clone(),
+        message_type: effect.message_type.to_owned(),
+        data: effect.data.clone(),
+        attempt: 1,
+        deadline: effect.deadline,
+        now: at,
+        last_error: None,
+    }
 }
 
 /// Removes calls that are over.
@@ -74,15 +135,10 @@ pub(crate) async fn remove(connection: &mut PgConnection, keys: &[String]) -> Re
 /// How long calls that are due wait for others, while some are under way.
 const GATHER: Duration = Duration::from_millis(5);
 
-struct Leased {
-    claimed: Claimed,
-    cause: Cause,
-}
-
 /// Takes calls that are due, each for as long as its lease. The count of tries is committed before the first byte goes out.
 ///
 /// Leases run by the clock of Postgres: replicas' own clocks differ, and the one ahead would take what another holds.
-async fn claim(pool: &PgPool, limit: usize, lease: Duration) -> Result<Vec<Leased>, sqlx::Error> {
+async fn claim(pool: &PgPool, mut slots: OwnedSemaphorePermit, lease: Duration) -> Result<Vec<Leased>, sqlx::Error> {
     let now = clock::now();
     let rows = sqlx::query(
         "with due as (select key from effects where due_at <= now() order by due_at limit $1 for update skip locked)
@@ -90,12 +146,13 @@ async fn claim(pool: &PgPool, limit: usize, lease: Duration) -> Result<Vec<Lease
          from due where effects.key = due.key
          returning effects.key, type, data, attempts, deadline, last_error, correlation_id, causation_id, traceparent",
     )
-    .bind(i64::try_from(limit).unwrap_or(1))
+    .bind(i64::try_from(slots.num_permits()).unwrap_or(1))
     .bind(milliseconds(lease))
     .fetch_all(pool)
     .await?;
     rows.iter()
-        .map(|row| {
+        .map_while(|row| Some((row, slots.split(1)?)))
+        .map(|(row, slot)| {
             let claimed = Claimed {
                 key: row.try_get(0)?,
                 message_type: row.try_get(1)?,
@@ -106,7 +163,7 @@ async fn claim(pool: &PgPool, limit: usize, lease: Duration) -> Result<Vec<Lease
                 now,
             };
             let cause = Cause { correlation_id: row.try_get(6)?, id: row.try_get(7)?, traceparent: row.try_get(8)? };
-            Ok(Leased { claimed, cause })
+            Ok(Leased { claimed, cause, slot })
         })
         .collect()
 }
@@ -134,6 +191,7 @@ pub(crate) async fn run<S: Service>(
     service: Arc<S>,
     pool: PgPool,
     settings: config::Effects,
+    mut queue: Queue,
     endings: mpsc::Sender<Job<S::Command>>,
     added: Arc<Notify>,
     mut shutdown: Shutdown,
@@ -143,12 +201,15 @@ pub(crate) async fn run<S: Service>(
     let mut due = true;
     let mut claimed = Instant::now();
     while !shutdown.is_pulled() {
-        let free = settings.concurrency_max.saturating_sub(running.len());
+        let free = queue.room.available_permits();
         // Not one by one as calls end: many at a time are claimed, and their outcomes committed, for the price of one.
         let is_worth_it = running.is_empty() || free >= settings.concurrency_max / 4 || claimed.elapsed() >= GATHER;
-        if due && free > 0 && is_worth_it {
+        if due
+            && is_worth_it
+            && let Some(slots) = queue.slots(free)
+        {
             claimed = Instant::now();
-            match claim(&pool, free, ms(settings.lease_ms)).await {
+            match claim(&pool, slots, ms(settings.lease_ms)).await {
                 Ok(leased) => {
                     due = leased.len() == free;
                     for leased in leased {
@@ -162,6 +223,9 @@ pub(crate) async fn run<S: Service>(
             }
         }
         tokio::select! {
+            Some(leased) = queue.begun.recv() => {
+                running.spawn(call(Arc::clone(&service), pool.clone(), settings.clone(), leased));
+            }
             Some(ending) = running.join_next(), if !running.is_empty() => {
                 let job = match ending {
                     Ok(Some(job)) => job,
@@ -183,13 +247,20 @@ pub(crate) async fn run<S: Service>(
     // What is under way keeps its lease; whoever takes it over looks it up before sending again.
 }
 
+impl Queue {
+    fn slots(&self, count: usize) -> Option<OwnedSemaphorePermit> {
+        let count = u32::try_from(count).ok().filter(|count| *count > 0)?;
+        Arc::clone(&self.room).try_acquire_many_owned(count).ok()
+    }
+}
+
 async fn call<S: Service>(
     service: Arc<S>,
     pool: PgPool,
     settings: config::Effects,
     leased: Leased,
 ) -> Option<Job<S::Command>> {
-    let Leased { claimed, cause } = leased;
+    let Leased { claimed, cause, slot: _slot } = leased;
     let (key, attempt) = (claimed.key.clone(), claimed.attempt);
     let verdict = match tokio::time::timeout(ms(settings.call_ms), service.perform(claimed)).await {
         Ok(verdict) => verdict,

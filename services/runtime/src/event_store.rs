@@ -1,4 +1,4 @@
-//! The log in Postgres: appending a batch of events, and reading events back in order.
+//! The log in Postgres: what an event is there, and reading events back in order.
 
 use domain::Timestamp;
 use futures::{Stream, StreamExt};
@@ -84,49 +84,6 @@ fn recorded(row: &PgRow) -> Result<Recorded, sqlx::Error> {
         traceparent: row.try_get(9)?,
         recorded_at: row.try_get::<OffsetDateTime, _>(10)?.into(),
     })
-}
-
-/// Begins a transaction that owns a transaction id before it draws any position: what gap detection stands on.
-pub(crate) const BEGIN: &str = "begin; select pg_current_xact_id()";
-
-/// Appends events in order, in the caller's transaction, with one statement; their positions.
-pub(crate) async fn append(
-    connection: &mut PgConnection,
-    service: &str,
-    events: &[NewEvent],
-    at: Timestamp,
-) -> Result<Vec<i64>, sqlx::Error> {
-    if events.is_empty() {
-        return Ok(Vec::new());
-    }
-    let streams: Vec<&str> = events.iter().map(|event| event.record.stream.as_str()).collect();
-    let versions: Vec<i64> = events.iter().map(|event| event.record.version).collect();
-    let ids: Vec<Uuid> = events.iter().map(|event| event.event_id).collect();
-    let types: Vec<&str> = events.iter().map(|event| event.record.message_type).collect();
-    let data: Vec<&[u8]> = events.iter().map(|event| event.record.data.as_slice()).collect();
-    let correlations: Vec<Uuid> = events.iter().map(|event| event.correlation_id).collect();
-    let causations: Vec<Uuid> = events.iter().map(|event| event.causation_id).collect();
-    let traces: Vec<Option<&str>> = events.iter().map(|event| event.traceparent.as_deref()).collect();
-    sqlx::query_scalar(
-        "insert into log.events
-             (stream, version, event_id, service, type, data, correlation_id, causation_id, traceparent, recorded_at)
-         select stream, version, event_id, $1, type, data, correlation_id, causation_id, traceparent, $2
-         from unnest($3::text[], $4::bigint[], $5::uuid[], $6::text[], $7::bytea[], $8::uuid[], $9::uuid[], $10::text[])
-             as new (stream, version, event_id, type, data, correlation_id, causation_id, traceparent)
-         returning position",
-    )
-    .bind(service)
-    .bind(OffsetDateTime::from(at))
-    .bind(streams)
-    .bind(versions)
-    .bind(ids)
-    .bind(types)
-    .bind(data)
-    .bind(correlations)
-    .bind(causations)
-    .bind(traces)
-    .fetch_all(connection)
-    .await
 }
 
 /// Follows the log from a position on, in order, losing nothing: stops at gaps until it is known what becomes of them.

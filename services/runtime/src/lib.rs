@@ -26,6 +26,8 @@ mod draft;
 
 mod batch;
 
+mod record;
+
 pub mod event_store;
 
 mod gap;

@@ -1,12 +1,8 @@
 //! Due work: set by events, claimed with SKIP LOCKED, and gone in the transaction that does it.
 
-use std::collections::BTreeMap;
-
 use domain::Timestamp;
 use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
-
-use crate::service::Timer;
 
 /// A timer that is due.
 #[derive(Debug, Clone)]
@@ -51,38 +47,6 @@ pub(crate) async fn claim_one(connection: &mut PgConnection, timer: &Due) -> Res
     .execute(connection)
     .await?;
     Ok(if claimed.rows_affected() > 0 { vec![timer.clone()] } else { Vec::new() })
-}
-
-/// Replaces or removes the timers of streams.
-///
-/// A timer that another replica has claimed is skipped, not waited for: that replica waits for our rows, and would wait for
-/// ever. It finds nothing to do then, and the timer is gone with its transaction.
-pub(crate) async fn change(connection: &mut PgConnection, timers: &BTreeMap<String, Timer>) -> Result<(), sqlx::Error> {
-    if timers.is_empty() {
-        return Ok(());
-    }
-    let streams: Vec<&str> = timers.keys().map(String::as_str).collect();
-    sqlx::query(
-        "delete from timers where ctid = any(array(select ctid from timers where stream = any($1) for update skip locked))",
-    )
-    .bind(streams)
-    .execute(&mut *connection)
-    .await?;
-    let set =
-        timers.iter().filter_map(|(stream, timer)| Some((stream.as_str(), OffsetDateTime::from(timer.due_at()?))));
-    let (streams, due): (Vec<&str>, Vec<OffsetDateTime>) = set.unzip();
-    if !streams.is_empty() {
-        sqlx::query(
-            "insert into timers (stream, due_at)
-             select stream, due_at from unnest($1::text[], $2::timestamptz[]) as new (stream, due_at)
-             on conflict do nothing",
-        )
-        .bind(streams)
-        .bind(due)
-        .execute(connection)
-        .await?;
-    }
-    Ok(())
 }
 
 /// When the next timer is due.

@@ -19,7 +19,8 @@ use crate::{
     clock,
     config::{Config, ms},
     consumer::{Consumer, durables},
-    database, effects,
+    database,
+    effects::{self, Dispatcher},
     error::Error,
     health::{self, Health},
     job::{self, Job, Origin, ReplyTo},
@@ -117,6 +118,7 @@ async fn serve<S: Service>(context: Context, health: Health, make: impl FnOnce(&
     let shutdown = context.shutdown.clone();
     let service = Arc::new(make(&context));
 
+    let (dispatcher, queue) = effects::queue(&context.config.effects);
     let (endings, outcomes) = mpsc::channel(context.config.effects.concurrency_max);
     let effects_added = Arc::new(Notify::new());
     let mut loops = JoinSet::new();
@@ -130,6 +132,7 @@ async fn serve<S: Service>(context: Context, health: Health, make: impl FnOnce(&
         Arc::clone(&service),
         context.pool.clone(),
         context.config.effects.clone(),
+        queue,
         endings,
         Arc::clone(&effects_added),
         shutdown.clone(),
@@ -150,7 +153,14 @@ async fn serve<S: Service>(context: Context, health: Health, make: impl FnOnce(&
     let mut worker = Worker {
         consumer: Consumer::new::<S>(&context.config, health.clone()),
         outbox: Outbox::new(context.broker.clone()),
-        batches: Batches::new(context.pool.clone(), &context.config.consumer, health.clone(), shutdown.clone()),
+        batches: Batches::new(
+            context.pool.clone(),
+            dispatcher.clone(),
+            &context.config.consumer,
+            health.clone(),
+            shutdown.clone(),
+        ),
+        dispatcher,
         context,
         health,
         effects_added,
@@ -204,6 +214,7 @@ where
 struct Worker {
     consumer: Consumer,
     batches: Batches,
+    dispatcher: Dispatcher,
     context: Context,
     health: Health,
     effects_added: Arc<Notify>,
@@ -282,6 +293,7 @@ impl Worker {
         let begun = Instant::now();
         let done = self.batches.settle::<S>(&jobs).await?;
         telemetry::batch(jobs.len(), done.events.len(), begun.elapsed());
+        self.dispatcher.begin(done.calls);
         self.outbox.send(done.events).await;
         self.announce(done.news);
         self.answer(&jobs, done.replies).await;
@@ -314,6 +326,7 @@ impl Worker {
                 // Others have claimed what is due.
                 self.next_look = now + OTHERS_CLAIM;
             }
+            self.dispatcher.begin(done.calls);
             self.outbox.send(done.events).await;
             self.announce(done.news);
         }
