@@ -23,7 +23,7 @@ begin
 
         -- Outside calls to be made. A lease that ran out means that its holder crashed.
         execute format('create table %I.effects (
-            key text primary key,
+            key text collate "C" primary key,
             type text not null,
             data bytea not null,
             deadline timestamptz not null,

@@ -2,7 +2,7 @@
 -- never reads it, and it is no part of the service's state.
 create table payments.sandbox_refunds (
     -- The idempotency key: its money moves at most once, however often it is sent.
-    key text primary key,
+    key text collate "C" primary key,
     payment_id uuid not null,
     refund_id uuid not null,
     amount_minor bigint not null,

@@ -9,7 +9,7 @@ use async_nats::{
         self, Context,
         consumer::{AckPolicy, PullConsumer, pull},
         context::ContextBuilder,
-        stream::{DiscardPolicy, RetentionPolicy, Stream},
+        stream::{DiscardPolicy, PersistenceMode, RetentionPolicy, Stream},
     },
 };
 use tokio::sync::watch;
@@ -215,6 +215,8 @@ impl Broker {
             max_bytes: self.settings.events_bytes_max,
             num_replicas: self.settings.replicas,
             allow_direct: true,
+            // Written to disk a little later: what a broker that dies has not written the relay publishes again from the log.
+            persist_mode: (self.settings.replicas == 1).then_some(PersistenceMode::Async),
             ..Default::default()
         }
     }

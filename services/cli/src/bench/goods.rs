@@ -22,6 +22,10 @@ const SHARES: i64 = 1_000_000;
 /// How long after opening rounds close: longer than any run.
 const ROUNDS_LAST: Duration = Duration::from_hours(30 * 24);
 
+/// When the buyers of seed 0 come, in milliseconds since 1970, and how much later those of the next seed do.
+const FIRST_MILLIS: u64 = 1_700_000_000_000;
+const SEED_MILLIS: u64 = 30 * 24 * 60 * 60 * 1_000;
+
 const PIECE_PRICE: i64 = 1_250;
 
 const SHARE_PRICE: i64 = 500;
@@ -86,19 +90,23 @@ pub(super) fn round_id(number: u32) -> Uuid {
 pub(super) struct Buyers {
     goods: Goods,
     chance: StdRng,
+    /// When the first of them comes, in milliseconds since 1970.
+    millis: u64,
+    ids: u64,
     /// How they pay: the sandbox's script.
     payment_method: &'static str,
 }
 
 impl Buyers {
-    /// Buyers who pay so. Other seeds give other orders.
+    /// Buyers who pay so. Other seeds give other orders, of other months.
     pub(super) fn new(goods: Goods, seed: u64, payment_method: &'static str) -> Self {
-        Self { goods, chance: StdRng::seed_from_u64(seed), payment_method }
+        Self { goods, chance: StdRng::seed_from_u64(seed), millis: FIRST_MILLIS + seed * SEED_MILLIS, ids: 0, payment_method }
     }
 
-    /// An id as random as those that shops make.
+    /// A time-ordered id (version 7): three a millisecond.
     pub(super) fn id(&mut self) -> Uuid {
-        Builder::from_random_bytes(self.chance.random()).into_uuid()
+        self.ids += 1;
+        Builder::from_unix_timestamp_millis(self.millis + self.ids / 3, &self.chance.random()).into_uuid()
     }
 
     /// The next order, and what it is for: the numbers of a product and a round.

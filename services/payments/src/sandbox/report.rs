@@ -80,7 +80,7 @@ pub fn of_failing_refund(refund: &PaymentRefunded, refunded_at: Timestamp, after
 
 fn derived(payment_id: &str, kind: ProviderEventKind, refund: &str) -> Uuid {
     let payment_id = Uuid::try_parse(payment_id).unwrap_or_default();
-    Uuid::new_v5(&payment_id, format!("sandbox.{}.{refund}", kind.as_str_name()).as_bytes())
+    domain::derived(payment_id, &format!("sandbox.{}.{refund}", kind.as_str_name()))
 }
 
 #[cfg(test)]
