@@ -19,7 +19,7 @@ pub mod ledger;
 pub mod report;
 pub mod script;
 
-use ledger::Reply;
+use ledger::{Ledger, Reply, fails_later};
 use script::{RefundPlan, Script};
 
 /// Its name in events.
@@ -31,6 +31,7 @@ const CONNECTIONS_MAX: u32 = 4;
 #[derive(Debug, Clone)]
 pub struct Sandbox {
     pool: PgPool,
+    ledger: Ledger,
 }
 
 impl Sandbox {
@@ -39,7 +40,8 @@ impl Sandbox {
     #[must_use]
     pub fn new(database: &PgPool) -> Self {
         let options = (*database.connect_options()).clone().application_name("holdfast-sandbox");
-        Self { pool: PgPoolOptions::new().max_connections(CONNECTIONS_MAX).connect_lazy_with(options) }
+        let pool = PgPoolOptions::new().max_connections(CONNECTIONS_MAX).connect_lazy_with(options);
+        Self { ledger: Ledger::new(pool.clone()), pool }
     }
 }
 
@@ -55,14 +57,19 @@ fn script_of(payment_reference: &str) -> Result<Script, ProviderError> {
     Script::parse(payment_method).map_err(|rejection| ProviderError::Declined(rejection.reason))
 }
 
+const REFUND: &str = "sandbox-";
+
+const REFUND_THAT_FAILS_LATER: &str = "sandbox-fails-";
+
 /// What the sandbox knows a refund by. An operator's RETRY has another key and so another reference.
-fn refund_reference(key: &str) -> String {
-    format!("sandbox-{key}")
+fn refund_reference(request: &RefundRequest, script: &Script) -> String {
+    let kind = if fails_later(request, script) { REFUND_THAT_FAILS_LATER } else { REFUND };
+    format!("{kind}{}", request.key)
 }
 
-/// The key in a refund's reference. `None`: it is not the sandbox's.
-fn refund_key(refund_reference: &str) -> Option<&str> {
-    refund_reference.strip_prefix("sandbox-")
+/// The key in the reference of a refund that fails later. `None`: it does not, or it is not the sandbox's.
+fn failing_refund_key(refund_reference: &str) -> Option<&str> {
+    refund_reference.strip_prefix(REFUND_THAT_FAILS_LATER)
 }
 
 impl Provider for Sandbox {
@@ -76,7 +83,9 @@ impl Provider for Sandbox {
 
     async fn refund(&self, request: &RefundRequest) -> Result<Standing, ProviderError> {
         let script = script_of(&request.payment_reference)?;
-        let reply = ledger::call(&self.pool, request, &script)
+        let reply = self
+            .ledger
+            .call(request, &script)
             .await
             .map_err(|error| ProviderError::OutcomeUnknown(format!("its ledger failed: {error}")))?;
         // After the ledger's commit: a worker that is killed in this pause leaves a refund that nobody heard of.
@@ -84,7 +93,7 @@ impl Provider for Sandbox {
             clock::sleep(script.refund_after).await;
         }
         match reply {
-            Reply::Refunded => Ok(Standing::Refunded { reference: refund_reference(&request.key) }),
+            Reply::Refunded => Ok(Standing::Refunded { reference: refund_reference(request, &script) }),
             Reply::Failed => Ok(Standing::Failed { reason: report::FAILED_LATER.to_owned() }),
             Reply::Declined(reason) => Err(ProviderError::Declined(reason)),
             Reply::Unavailable => Err(ProviderError::Unavailable("its script says that it is busy".to_owned())),
@@ -97,8 +106,11 @@ impl Provider for Sandbox {
         let found = ledger::find(&self.pool, &request.key)
             .await
             .map_err(|error| ProviderError::Unavailable(format!("its ledger failed: {error}")))?;
+        let script = script_of(&request.payment_reference)?;
         Ok(match found {
-            Some(ledger::Status::Refunded) => Some(Standing::Refunded { reference: refund_reference(&request.key) }),
+            Some(ledger::Status::Refunded) => {
+                Some(Standing::Refunded { reference: refund_reference(request, &script) })
+            }
             Some(ledger::Status::Failed) => Some(Standing::Failed { reason: report::FAILED_LATER.to_owned() }),
             // Neither moved money, and both may be sent again.
             Some(ledger::Status::Open | ledger::Status::Declined) | None => None,

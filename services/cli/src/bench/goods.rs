@@ -100,7 +100,13 @@ pub(super) struct Buyers {
 impl Buyers {
     /// Buyers who pay so. Other seeds give other orders, of other months.
     pub(super) fn new(goods: Goods, seed: u64, payment_method: &'static str) -> Self {
-        Self { goods, chance: StdRng::seed_from_u64(seed), millis: FIRST_MILLIS + seed * SEED_MILLIS, ids: 0, payment_method }
+        Self {
+            goods,
+            chance: StdRng::seed_from_u64(seed),
+            millis: FIRST_MILLIS + seed * SEED_MILLIS,
+            ids: 0,
+            payment_method,
+        }
     }
 
     /// A time-ordered id (version 7): three a millisecond.

@@ -35,7 +35,7 @@ use tokio::{sync::oneshot, task::JoinSet};
 use uuid::Uuid;
 
 use super::{
-    Sandbox, ledger, refund_key,
+    Sandbox, failing_refund_key, ledger,
     report::{self, Report},
 };
 
@@ -210,14 +210,14 @@ impl Courier {
             return report::of_payment(&payment, at).ok_or(Unreported::Scripted);
         }
         let refund: PaymentRefunded = decode(&message.payload).map_err(Unreported::Malformed)?;
-        let key = refund_key(&refund.provider_reference).ok_or(Unreported::Scripted)?;
+        let key = failing_refund_key(&refund.provider_reference).ok_or(Unreported::Scripted)?;
         let after = ledger::fails_after(&self.pool, key).await.map_err(Unreported::Ledger)?;
         after.map(|after| report::of_failing_refund(&refund, at, after)).ok_or(Unreported::Scripted)
     }
 
     /// Repeats a report, less and less often, until it is answered; then the event is done with.
     async fn deliver(&self, message: &Message, report: &Report) -> Result<(), Unreported> {
-        if let Some(key) = refund_key(&report.command.provider_reference) {
+        if let Some(key) = failing_refund_key(&report.command.provider_reference) {
             ledger::note_failed(&self.pool, key).await.map_err(Unreported::Ledger)?;
         }
         let (sender, mut answer) = oneshot::channel();

@@ -2,9 +2,15 @@
 //!
 //! A key has one row, and its money moves at most once; `calls` counts how often it was sent.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
+use runtime::rows::column;
 use sqlx::PgPool;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use super::script::{RefundPlan, Script};
 use crate::{payment::refund::idempotency_key, provider::RefundRequest};
@@ -75,49 +81,145 @@ pub fn answer(plan: RefundPlan, status: Status, calls: i32) -> (Status, Reply) {
     }
 }
 
-/// Notes a call and does what the script says.
-pub(super) async fn call(pool: &PgPool, request: &RefundRequest, script: &Script) -> Result<Reply, sqlx::Error> {
-    // Only the first sending of a refund fails later, so that an operator's RETRY can mend it.
-    let first_key = idempotency_key(request.payment_id, request.refund_id, 1);
-    let fails_later = script.refund == RefundPlan::FailLater && request.key == first_key;
-    let fails_after_ms = fails_later.then(|| i64::try_from(script.refund_after.as_millis()).unwrap_or(i64::MAX));
-    let (first, reply) = answer(script.refund, Status::Open, 1);
-    let (amount_minor, currency, status, calls): (i64, String, String, i32) = sqlx::query_as(
-        "insert into payments.sandbox_refunds as known
-             (key, payment_id, refund_id, amount_minor, currency, status, calls, fails_after_ms)
-         values ($1, $2, $3, $4, $5, $6, 1, $7)
-         on conflict (key) do update set calls = known.calls + 1
-         returning amount_minor, currency, status, calls",
-    )
-    .bind(&request.key)
-    .bind(request.payment_id.0)
-    .bind(request.refund_id.0)
-    .bind(request.amount.minor_units)
-    .bind(request.amount.currency.as_str())
-    .bind(first.as_str())
-    .bind(fails_after_ms)
-    .fetch_one(pool)
-    .await?;
-    if calls == 1 {
-        return Ok(reply);
+/// The ledger. Calls that come while others are written are written together, one commit for all.
+#[derive(Debug, Clone)]
+pub(super) struct Ledger {
+    pool: PgPool,
+    waiting: Arc<Mutex<Vec<Waiting>>>,
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// A call that is not written yet.
+#[derive(Debug)]
+struct Waiting {
+    request: RefundRequest,
+    fails_after_ms: Option<i64>,
+    first: Status,
+    noted: oneshot::Sender<Result<Noted, Arc<sqlx::Error>>>,
+}
+
+/// A key's row with a call in it.
+#[derive(Debug)]
+struct Noted {
+    amount_minor: i64,
+    currency: String,
+    status: Status,
+    calls: i32,
+}
+
+/// Calls that are written together, at most.
+const TOGETHER_MAX: usize = 500;
+
+impl Ledger {
+    pub(super) fn new(pool: PgPool) -> Self {
+        Self { pool, waiting: Arc::default(), turn: Arc::default() }
     }
-    if (amount_minor, currency.as_str()) != (request.amount.minor_units, request.amount.currency.as_str()) {
-        return Ok(Reply::Declined(format!(
-            "key {} was used for {amount_minor} {currency}, so it cannot be used for {}",
-            request.key, request.amount
-        )));
+
+    /// Notes a call and does what the script says.
+    pub(super) async fn call(&self, request: &RefundRequest, script: &Script) -> Result<Reply, Arc<sqlx::Error>> {
+        let fails_after =
+            fails_later(request, script).then(|| i64::try_from(script.refund_after.as_millis()).unwrap_or(i64::MAX));
+        let (first, reply) = answer(script.refund, Status::Open, 1);
+        let noted = self.note(request, fails_after, first).await?;
+        if noted.calls == 1 {
+            return Ok(reply);
+        }
+        let (amount_minor, currency) = (noted.amount_minor, noted.currency.as_str());
+        if (amount_minor, currency) != (request.amount.minor_units, request.amount.currency.as_str()) {
+            return Ok(Reply::Declined(format!(
+                "key {} was used for {amount_minor} {currency}, so it cannot be used for {}",
+                request.key, request.amount
+            )));
+        }
+        let (status, reply) = answer(script.refund, noted.status, noted.calls);
+        if status != noted.status {
+            sqlx::query("update payments.sandbox_refunds set status = $2 where key = $1 and status = $3")
+                .bind(&request.key)
+                .bind(status.as_str())
+                .bind(noted.status.as_str())
+                .execute(&self.pool)
+                .await?;
+        }
+        Ok(reply)
     }
-    let before = Status::parse(&status)?;
-    let (status, reply) = answer(script.refund, before, calls);
-    if status != before {
-        sqlx::query("update payments.sandbox_refunds set status = $2 where key = $1 and status = $3")
-            .bind(&request.key)
-            .bind(status.as_str())
-            .bind(before.as_str())
-            .execute(pool)
-            .await?;
+
+    /// Waits for its turn to write all calls that wait by then, unless another has written this one meanwhile.
+    async fn note(
+        &self,
+        request: &RefundRequest,
+        fails_after_ms: Option<i64>,
+        first: Status,
+    ) -> Result<Noted, Arc<sqlx::Error>> {
+        let (noted, mut answer) = oneshot::channel();
+        self.lock().push(Waiting { request: request.clone(), fails_after_ms, first, noted });
+        loop {
+            let _turn = self.turn.lock().await;
+            match answer.try_recv() {
+                Ok(noted) => return noted,
+                Err(TryRecvError::Empty) => self.write(self.next()).await,
+                // Whoever wrote it was stopped in the middle of it.
+                Err(TryRecvError::Closed) => return Err(Arc::new(sqlx::Error::WorkerCrashed)),
+            }
+        }
     }
-    Ok(reply)
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The calls that are to be written next, of each key one.
+    fn next(&self) -> Vec<Waiting> {
+        let mut keys = BTreeSet::new();
+        let mut waiting = self.lock();
+        let (next, later) = std::mem::take(&mut *waiting)
+            .into_iter()
+            .partition(|call| keys.len() < TOGETHER_MAX && keys.insert(call.request.key.clone()));
+        *waiting = later;
+        next
+    }
+
+    async fn write(&self, calls: Vec<Waiting>) {
+        let rows: Vec<&Waiting> = calls.iter().collect();
+        let written: Result<Vec<(String, i64, String, String, i32)>, _> = sqlx::query_as(
+            "insert into payments.sandbox_refunds as known
+                 (key, payment_id, refund_id, amount_minor, currency, status, calls, fails_after_ms)
+             select key, payment_id, refund_id, amount_minor, currency, status, 1, fails_after_ms
+             from unnest($1::text[], $2::uuid[], $3::uuid[], $4::int8[], $5::text[], $6::text[], $7::int8[])
+                 as new (key, payment_id, refund_id, amount_minor, currency, status, fails_after_ms)
+             on conflict (key) do update set calls = known.calls + 1
+             returning key, amount_minor, currency, status, calls",
+        )
+        .bind(column(&rows, |call| call.request.key.as_str()))
+        .bind(column(&rows, |call| call.request.payment_id.0))
+        .bind(column(&rows, |call| call.request.refund_id.0))
+        .bind(column(&rows, |call| call.request.amount.minor_units))
+        .bind(column(&rows, |call| call.request.amount.currency.as_str()))
+        .bind(column(&rows, |call| call.first.as_str()))
+        .bind(column(&rows, |call| call.fails_after_ms))
+        .fetch_all(&self.pool)
+        .await;
+        let written = written.and_then(|rows| rows.into_iter().map(noted).collect::<Result<BTreeMap<_, _>, _>>());
+        let mut written = written.map_err(Arc::new);
+        for call in calls {
+            let noted = match &mut written {
+                Ok(written) => written.remove(&call.request.key).ok_or_else(|| Arc::new(sqlx::Error::RowNotFound)),
+                Err(error) => Err(Arc::clone(error)),
+            };
+            // An error means that the call was given up meanwhile.
+            let _given_up = call.noted.send(noted);
+        }
+    }
+}
+
+fn noted(
+    (key, amount_minor, currency, status, calls): (String, i64, String, String, i32),
+) -> Result<(String, Noted), sqlx::Error> {
+    Ok((key, Noted { amount_minor, currency, status: Status::parse(&status)?, calls }))
+}
+
+/// Whether a refund is paid out and fails later. Only its first sending does, so that an operator's RETRY can mend it.
+pub(super) fn fails_later(request: &RefundRequest, script: &Script) -> bool {
+    script.refund == RefundPlan::FailLater && request.key == idempotency_key(request.payment_id, request.refund_id, 1)
 }
 
 /// What is known of a key.
