@@ -12,9 +12,8 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use futures::StreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
-use runtime::event_store::read_all;
+use runtime::event_store::{Recorded, replay_whole};
 
 mod fold;
 mod ledger;
@@ -85,31 +84,43 @@ pub async fn audit_within(database_url: &str, grace: Duration) -> Result<Report>
     audit_showing(database_url, grace, &ProgressBar::hidden()).await
 }
 
+/// What the log is read into.
+struct Books {
+    log: Log,
+    folds: Folds,
+    ledger: Ledger,
+    findings: Findings,
+}
+
+impl Books {
+    fn take(&mut self, event: &Recorded, progress: &ProgressBar) {
+        self.log.take(event, &mut self.findings);
+        self.folds.take(event, &mut self.findings);
+        self.ledger.take(event, &mut self.findings);
+        if self.log.events.is_multiple_of(PROGRESS_EVERY) {
+            progress.set_position(self.log.events);
+        }
+    }
+}
+
 async fn audit_showing(database_url: &str, grace: Duration, progress: &ProgressBar) -> Result<Report> {
     let begun = Instant::now();
     let mut snapshot = Snapshot::take(database_url).await?;
     let grace = Grace { now: snapshot.now, grace };
-    let mut findings = Findings::default();
+    let findings = Findings::default();
     let connection = &mut snapshot.connection;
 
-    let (mut log, mut folds, mut ledger) = (Log::default(), Folds::new(), Ledger::default());
     let head: i64 = sqlx::query_scalar("select count(*) from log.events")
         .fetch_one(&mut *connection)
         .await
         .context("reading the log; are its migrations applied?")?;
     progress.set_length(u64::try_from(head).unwrap_or(0));
     progress.set_message("folding");
-    let mut events = read_all(connection);
-    while let Some(event) = events.next().await {
-        let event = event.context("reading the log")?;
-        log.take(&event, &mut findings);
-        folds.take(&event, &mut findings);
-        ledger.take(&event, &mut findings);
-        if log.events.is_multiple_of(PROGRESS_EVERY) {
-            progress.set_position(log.events);
-        }
-    }
-    drop(events);
+    let books = Books { log: Log::default(), folds: Folds::new(), ledger: Ledger::default(), findings };
+    let bar = progress.clone();
+    let take = move |books: &mut Books, event: &Recorded| books.take(event, &bar);
+    let books = replay_whole(connection, books, take).await.context("reading the log")?;
+    let Books { log, folds, ledger, mut findings } = books;
     findings.checked(Check::Log, usize::try_from(log.events).unwrap_or(usize::MAX));
 
     progress.set_message("comparing");

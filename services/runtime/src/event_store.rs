@@ -1,9 +1,12 @@
 //! The log in Postgres: what an event is there, and reading events back in order.
 
+use std::pin::pin;
+
 use domain::Timestamp;
-use futures::{Stream, StreamExt};
+use futures::{StreamExt, TryStreamExt};
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use time::OffsetDateTime;
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::{gap::GapTracker, service::Record};
@@ -62,6 +65,15 @@ pub struct Recorded {
     pub traceparent: Option<String>,
     /// When it was committed, by the writer's clock.
     pub recorded_at: Timestamp,
+}
+
+impl Recorded {
+    /// What folding needs of it.
+    #[must_use]
+    pub fn fact(&self) -> Fact<'_> {
+        let Self { position, service, message_type, data, .. } = self;
+        Fact { position: *position, service, message_type, data }
+    }
 }
 
 macro_rules! columns {
@@ -162,11 +174,85 @@ pub async fn read_page(
     Ok((rows.iter().map(recorded).collect::<Result<_, _>>()?, xmin))
 }
 
-/// Streams the whole log in order of position. For audits: read it in a repeatable-read snapshot.
-pub fn read_all(connection: &mut PgConnection) -> impl Stream<Item = Result<Recorded, sqlx::Error>> + '_ {
-    sqlx::query(concat!("select ", columns!(), " from log.events order by position"))
-        .fetch(connection)
-        .map(|row| recorded(&row?))
+/// What folding needs of an event.
+#[derive(Debug, Clone, Copy)]
+pub struct Fact<'row> {
+    /// Its place in the log.
+    pub position: i64,
+    /// The service that wrote it.
+    pub service: &'row str,
+    /// Full type name.
+    pub message_type: &'row str,
+    /// Protobuf bytes.
+    pub data: &'row [u8],
+}
+
+/// Replays the whole log: reads it in order of position while another thread takes each event in, and gives back what took
+/// them in. For audits: in a repeatable-read snapshot.
+///
+/// # Errors
+/// Postgres failed.
+pub async fn replay<T: Send + 'static>(
+    connection: &mut PgConnection,
+    into: T,
+    mut take: impl FnMut(&mut T, Fact<'_>) + Send + 'static,
+) -> Result<T, sqlx::Error> {
+    let query = "select position, service, type, data from log.events order by position";
+    fold_rows(connection, query, into, move |into, row| {
+        let (position, service) = (row.try_get(0)?, row.try_get(1)?);
+        take(into, Fact { position, service, message_type: row.try_get(2)?, data: row.try_get(3)? });
+        Ok(())
+    })
+    .await
+}
+
+/// As [`replay`] does, with all that is known of each event.
+///
+/// # Errors
+/// Postgres failed.
+pub async fn replay_whole<T: Send + 'static>(
+    connection: &mut PgConnection,
+    into: T,
+    mut take: impl FnMut(&mut T, &Recorded) + Send + 'static,
+) -> Result<T, sqlx::Error> {
+    let query = concat!("select ", columns!(), " from log.events order by position");
+    fold_rows(connection, query, into, move |into, row| {
+        take(into, &recorded(row)?);
+        Ok(())
+    })
+    .await
+}
+
+/// Rows that go from one thread to the other at once.
+const PAGE: usize = 1_000;
+
+/// Pages that are read ahead, at most.
+const PAGES_AHEAD: usize = 4;
+
+async fn fold_rows<T: Send + 'static>(
+    connection: &mut PgConnection,
+    query: &'static str,
+    mut into: T,
+    mut take: impl FnMut(&mut T, &PgRow) -> Result<(), sqlx::Error> + Send + 'static,
+) -> Result<T, sqlx::Error> {
+    let (pages, mut read) = mpsc::channel::<Vec<PgRow>>(PAGES_AHEAD);
+    let folding = tokio::task::spawn_blocking(move || {
+        while let Some(page) = read.blocking_recv() {
+            for row in &page {
+                take(&mut into, row)?;
+            }
+        }
+        Ok(into)
+    });
+    let mut rows = pin!(sqlx::query(query).fetch(connection).try_chunks(PAGE));
+    while let Some(page) = rows.next().await {
+        // Who no longer takes pages in has failed, which is heard below.
+        if pages.send(page.map_err(|error| error.1)?).await.is_err() {
+            break;
+        }
+    }
+    drop(pages);
+    folding.await.unwrap_or_else(|broken| Err(sqlx::Error::Io(std::io::Error::other(broken))))
 }
 
 /// Events of one story, in order of position.

@@ -1,77 +1,95 @@
 //! The rows a batch works on, in memory: loaded and locked once, changed by events, saved once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, btree_map::Entry};
 
 /// Rows of one table by key, remembering which of them are new and which changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rows<K, S> {
-    states: BTreeMap<K, S>,
-    created: BTreeSet<K>,
-    changed: BTreeSet<K>,
+pub struct Rows<K, S>(BTreeMap<K, Row<S>>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Row<S> {
+    state: S,
+    since: Since,
+}
+
+/// What became of a row since it was loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Since {
+    Nothing,
+    Changed,
+    /// The database does not have it yet.
+    Created,
 }
 
 impl<K, S> Default for Rows<K, S> {
     fn default() -> Self {
-        Self { states: BTreeMap::new(), created: BTreeSet::new(), changed: BTreeSet::new() }
+        Self(BTreeMap::new())
     }
 }
 
-impl<K: Ord + Clone, S> Rows<K, S> {
+impl<K: Ord, S> Rows<K, S> {
     /// Puts a row in as the database has it.
     pub fn load(&mut self, key: K, state: S) {
-        self.states.insert(key, state);
+        self.0.insert(key, Row { state, since: Since::Nothing });
     }
 
     /// The row as it is now.
     #[must_use]
     pub fn get(&self, key: &K) -> Option<&S> {
-        self.states.get(key)
+        self.0.get(key).map(|row| &row.state)
     }
 
     /// The row, to be changed by an event. `None` when there is no such row: only a stream's first event makes one.
     pub fn change(&mut self, key: &K) -> Option<&mut S> {
-        let state = self.states.get_mut(key)?;
-        if !self.changed.contains(key) && !self.created.contains(key) {
-            self.changed.insert(key.clone());
+        let row = self.0.get_mut(key)?;
+        if row.since == Since::Nothing {
+            row.since = Since::Changed;
         }
-        Some(state)
+        Some(&mut row.state)
     }
 
     /// Puts in the row that a stream's first event makes.
     pub fn create(&mut self, key: K, state: S) {
-        let known = self.states.insert(key.clone(), state).is_some() && !self.created.contains(&key);
-        if known {
-            self.changed.insert(key)
-        } else {
-            self.created.insert(key)
-        };
+        match self.0.entry(key) {
+            Entry::Vacant(free) => {
+                free.insert(Row { state, since: Since::Created });
+            }
+            Entry::Occupied(mut known) => {
+                let since = if known.get().since == Since::Created { Since::Created } else { Since::Changed };
+                known.insert(Row { state, since });
+            }
+        }
     }
 
     /// Rows that the database does not have yet, in key order.
     pub fn created(&self) -> impl Iterator<Item = (&K, &S)> {
-        self.created.iter().filter_map(|key| self.states.get_key_value(key))
+        self.that_are(Since::Created)
     }
 
     /// Rows that the database has otherwise, in key order.
     pub fn changed(&self) -> impl Iterator<Item = (&K, &S)> {
-        self.changed.iter().filter_map(|key| self.states.get_key_value(key))
+        self.that_are(Since::Changed)
+    }
+
+    fn that_are(&self, since: Since) -> impl Iterator<Item = (&K, &S)> {
+        self.0.iter().filter(move |(_, row)| row.since == since).map(|(key, row)| (key, &row.state))
     }
 
     /// All rows, in key order.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &S)> {
-        self.states.iter()
+        self.0.iter().map(|(key, row)| (key, &row.state))
     }
 
     /// How many rows there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.states.len()
+        self.0.len()
     }
 
     /// Whether there is no row.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.states.is_empty()
+        self.0.is_empty()
     }
 }
 

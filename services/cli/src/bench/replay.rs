@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use futures::TryStreamExt;
 use proto::common::v1::CommandRejected;
 use runtime::{
-    event_store::{Recorded, read_all},
+    event_store::{Fact, replay},
     service::Service,
 };
 use sqlx::{Connection, PgConnection, Row};
@@ -84,22 +84,33 @@ struct Worlds {
 /// Reads the log and makes every event true, in memory.
 async fn fold(connection: &mut PgConnection, events: u64) -> Result<Duration> {
     let begun = Instant::now();
-    let mut worlds = Worlds::default();
-    let mut log = std::pin::pin!(read_all(connection));
-    let mut count = 0;
-    while let Some(event) = log.try_next().await.context("reading the log")? {
-        count += 1;
-        worlds.take(&event)?;
-    }
+    let folded = replay(connection, Folded::default(), Folded::take).await.context("reading the log")?;
     let took = begun.elapsed();
-    ensure!(count == events, "the log has {count} events, not {events}");
-    ensure!(!worlds.orders.orders.is_empty(), "no order was folded");
+    folded.failed.map_or(Ok(()), Err)?;
+    ensure!(folded.count == events, "the log has {} events, not {events}", folded.count);
+    ensure!(!folded.worlds.orders.orders.is_empty(), "no order was folded");
     Ok(took)
 }
 
+#[derive(Default)]
+struct Folded {
+    worlds: Worlds,
+    count: u64,
+    failed: Option<anyhow::Error>,
+}
+
+impl Folded {
+    fn take(&mut self, event: Fact<'_>) {
+        self.count += 1;
+        if let Err(error) = self.worlds.take(event) {
+            self.failed.get_or_insert(error);
+        }
+    }
+}
+
 impl Worlds {
-    fn take(&mut self, event: &Recorded) -> Result<()> {
-        match event.service.as_str() {
+    fn take(&mut self, event: Fact<'_>) -> Result<()> {
+        match event.service {
             _ if event.message_type == <CommandRejected as proto::Name>::full_name() => Ok(()),
             orders::Orders::NAME => take::<orders::Orders>(&mut self.orders, event),
             inventory::Inventory::NAME => take::<inventory::Inventory>(&mut self.inventory, event),
@@ -109,8 +120,8 @@ impl Worlds {
     }
 }
 
-fn take<S: Service>(world: &mut S::World, event: &Recorded) -> Result<()> {
-    let read = S::event(&event.message_type, &event.data);
+fn take<S: Service>(world: &mut S::World, event: Fact<'_>) -> Result<()> {
+    let read = S::event(event.message_type, event.data);
     let read = read.with_context(|| format!("reading the event at position {}", event.position))?;
     S::evolve(world, &read);
     Ok(())

@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
-use futures::StreamExt;
 use runtime::{
-    event_store::{Recorded, read_all},
+    event_store::{Fact, Recorded, replay},
     service::Service,
 };
 use sqlx::PgConnection;
@@ -95,7 +94,7 @@ impl Folds {
     /// Gives an event to the service that wrote it.
     pub(super) fn take(&mut self, event: &Recorded, findings: &mut Findings) {
         let wrong = match event.service.as_str() {
-            _ if is_rejection(event) => None,
+            _ if is_rejection(&event.message_type) => None,
             Orders::NAME => self.orders.take(event),
             Inventory::NAME => self.inventory.take(event),
             Rounds::NAME => self.rounds.take(event),
@@ -156,23 +155,36 @@ impl Drift {
     }
 
     async fn trace(&self, connection: &mut PgConnection) -> Result<BTreeMap<(&'static str, String), Parting>> {
-        let mut orders = Trace::<Orders>::new(&self.differences);
-        let mut inventory = Trace::<Inventory>::new(&self.differences);
-        let mut rounds = Trace::<Rounds>::new(&self.differences);
-        let mut payments = Trace::<Payments>::new(&self.differences);
-        let mut events = read_all(connection);
-        while let Some(event) = events.next().await {
-            let event = event.context("reading the log again")?;
-            match event.service.as_str() {
-                _ if is_rejection(&event) => {}
-                Orders::NAME => orders.take(&event),
-                Inventory::NAME => inventory.take(&event),
-                Rounds::NAME => rounds.take(&event),
-                Payments::NAME => payments.take(&event),
-                _ => {}
-            }
-        }
+        let traces = Traces {
+            orders: Trace::new(&self.differences),
+            inventory: Trace::new(&self.differences),
+            rounds: Trace::new(&self.differences),
+            payments: Trace::new(&self.differences),
+        };
+        let traces = replay(connection, traces, Traces::take).await.context("reading the log again")?;
+        let Traces { orders, inventory, rounds, payments } = traces;
         Ok([orders.ends(), inventory.ends(), rounds.ends(), payments.ends()].concat().into_iter().collect())
+    }
+}
+
+/// Every service's events, folded again.
+struct Traces {
+    orders: Trace<Orders>,
+    inventory: Trace<Inventory>,
+    rounds: Trace<Rounds>,
+    payments: Trace<Payments>,
+}
+
+impl Traces {
+    fn take(&mut self, event: Fact<'_>) {
+        match event.service {
+            _ if is_rejection(event.message_type) => {}
+            Orders::NAME => self.orders.take(event),
+            Inventory::NAME => self.inventory.take(event),
+            Rounds::NAME => self.rounds.take(event),
+            Payments::NAME => self.payments.take(event),
+            _ => {}
+        }
     }
 }
 
@@ -211,11 +223,11 @@ impl<S: Service> Trace<S> {
         Self { fold: Fold::new(), targets }
     }
 
-    fn take(&mut self, event: &Recorded) {
+    fn take(&mut self, event: Fact<'_>) {
         if self.targets.is_empty() {
             return;
         }
-        let Ok(read) = S::event(&event.message_type, &event.data) else { return };
+        let Ok(read) = S::event(event.message_type, event.data) else { return };
         S::evolve(&mut self.fold.world, &read);
         for name in S::rows_of(&read) {
             if let Some(target) = self.targets.get_mut(&name) {
@@ -295,7 +307,7 @@ mod tests {
         let difference = Difference { service: "inventory", name: "product-mug".to_owned(), row, what: String::new() };
         let mut trace = Trace::<Inventory>::new(&[difference]);
         for event in log() {
-            trace.take(&event);
+            trace.take(event.fact());
         }
         trace.ends().first().map(|(_, parting)| *parting)
     }

@@ -20,8 +20,8 @@ pub(super) struct Log {
 }
 
 /// Whether an event is the shell's own: a command that was refused, which no service folds.
-pub(super) fn is_rejection(event: &Recorded) -> bool {
-    event.message_type == CommandRejected::full_name()
+pub(super) fn is_rejection(message_type: &str) -> bool {
+    message_type == CommandRejected::full_name()
 }
 
 impl Log {
@@ -53,7 +53,7 @@ impl Log {
         if event.causation_id == event.event_id {
             wrong("it is said to have caused itself".to_owned());
         }
-        if is_rejection(event) {
+        if is_rejection(&event.message_type) {
             match CommandRejected::decode(event.data.as_slice()) {
                 Ok(rejected) if event.stream == format!("command-{}", rejected.command_id) => {}
                 Ok(rejected) => wrong(format!("it refuses command {}, which has another stream", rejected.command_id)),
