@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use uuid::{Builder, Uuid};
+use uuid::{Builder, Uuid, Version};
 
 use crate::Rejection;
 
@@ -65,6 +65,12 @@ pub fn derived(from: Uuid, name: &str) -> Uuid {
     Builder::from_custom_bytes(bytes).into_uuid()
 }
 
+/// Whether an id looks as one derived from another does: a cheap look before one that is dear.
+#[must_use]
+pub fn may_derive(from: Uuid, id: Uuid) -> bool {
+    id.get_version() == Some(Version::Custom) && id.as_bytes().iter().zip(from.as_bytes()).take(6).all(|(a, b)| a == b)
+}
+
 /// Which try at holding this is: 1 when the order is placed, one more at each reinstatement.
 pub type Attempt = i32;
 
@@ -106,5 +112,27 @@ impl HoldKey {
 impl fmt::Display for HoldKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.order_id, self.attempt)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::{derived, may_derive};
+
+    #[test]
+    fn what_is_derived_begins_as_what_it_is_derived_from() {
+        let from = Uuid::from_u128(0x0199_0c3e_5b7a_7000_8000_0000_0000_0001);
+        let (one, other) = (derived(from, "one"), derived(from, "other"));
+        assert_eq!(one, derived(from, "one"));
+        assert_ne!(one, other);
+        for id in [one, other] {
+            assert_eq!(id.as_bytes()[..6], from.as_bytes()[..6]);
+            assert_eq!(id.get_version_num(), 8);
+            assert!(may_derive(from, id), "{id}");
+        }
+        assert!(!may_derive(from, from));
+        assert!(!may_derive(Uuid::from_u128(7), one));
     }
 }

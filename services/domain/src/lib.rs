@@ -9,7 +9,7 @@ mod rejection;
 mod text;
 mod timestamp;
 
-pub use id::{Attempt, HoldKey, OrderId, PaymentId, RefundId, RoundId, derived};
+pub use id::{Attempt, HoldKey, OrderId, PaymentId, RefundId, RoundId, derived, may_derive};
 pub use message::{decode, unknown_type};
 pub use money::{AMOUNT_MAX, Currency, Money};
 pub use product::{Lines, QUANTITY_MAX, Sku, lines_from_wire, lines_to_wire};

@@ -34,7 +34,7 @@ pub(crate) async fn load(connection: &mut PgConnection, commands: &[&Command]) -
             provider_reference, reason, deadline
         from payments.refunds where payment_id = any($1)";
     let refunds = sqlx::query(query).bind(&ids).try_map(refund).fetch_all(connection).await?;
-    Ok(world(payments, refunds))
+    world(payments, refunds)
 }
 
 fn touched(command: &Command) -> PaymentId {
@@ -57,21 +57,26 @@ pub(crate) async fn load_all(connection: &mut PgConnection) -> Result<World, sql
             provider_reference, reason, deadline
         from payments.refunds";
     let refunds = sqlx::query(query).try_map(refund).fetch_all(connection).await?;
-    Ok(world(payments, refunds))
+    world(payments, refunds)
 }
 
-fn world(payments: Vec<(PaymentId, Payment)>, refunds: Vec<(PaymentId, RefundId, Refund)>) -> World {
+fn world(
+    payments: Vec<(PaymentId, Payment)>,
+    refunds: Vec<(PaymentId, RefundId, Refund)>,
+) -> Result<World, sqlx::Error> {
     let mut payments: BTreeMap<_, _> = payments.into_iter().collect();
     for (payment_id, refund_id, refund) in refunds {
-        if let Some(payment) = payments.get_mut(&payment_id) {
-            payment.refunds.insert(refund_id, refund);
-        }
+        let payment = payments.get_mut(&payment_id).ok_or_else(|| {
+            let reason = format!("refund {refund_id} is of payment {payment_id}, and there is no such payment");
+            malformed(Rejection::new("UNKNOWN_PAYMENT", reason))
+        })?;
+        payment.refunds.insert(refund_id, refund);
     }
     let mut world = World::default();
     for (payment_id, payment) in payments {
         world.payments.load(payment_id, payment);
     }
-    world
+    Ok(world)
 }
 
 fn payment(row: PgRow) -> Result<(PaymentId, Payment), sqlx::Error> {

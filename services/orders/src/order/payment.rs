@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{HoldKey, Money, PaymentId, RefundId, Refusal};
-use uuid::Uuid;
+use domain::{HoldKey, Money, PaymentId, RefundId, Refusal, derived};
 
 use super::{
     decide::{ATTEMPTS_MAX, broken, cancelled, close, is_stale, next_attempt},
@@ -15,7 +14,7 @@ use crate::event::{Event, Reinstated};
 /// The refund of a late payment. Derived, so that the payment is given back once however often it is told of.
 #[must_use]
 pub fn late_refund_id(payment_id: PaymentId) -> RefundId {
-    RefundId(Uuid::new_v5(&payment_id.0, b"late"))
+    RefundId(derived(payment_id.0, "late"))
 }
 
 /// The buyer's money is there.

@@ -1,7 +1,6 @@
 //! Money that goes back: never more than came in, counting what is on its way, and never more pieces than were bought.
 
-use domain::{HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Refusal, Rejection, RoundId};
-use uuid::Uuid;
+use domain::{HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Refusal, Rejection, RoundId, derived, may_derive};
 
 use super::{
     decide::{ATTEMPTS_MAX, broken, is_stale},
@@ -17,7 +16,7 @@ pub const REFUNDS_MAX: usize = 1_000;
 /// The refund of an order whose round failed. Derived, so that it is given back once however often it is asked for.
 #[must_use]
 pub fn round_refund_id(order_id: OrderId) -> RefundId {
-    RefundId(Uuid::new_v5(&order_id.0, b"round"))
+    RefundId(derived(order_id.0, "round"))
 }
 
 /// Somebody wants money back.
@@ -50,7 +49,7 @@ pub(super) fn request(order: &Order, request: &RefundRequest) -> Result<Vec<Even
 /// Whether it is an id by which this service will know, or knows, that it has sent money back already.
 fn is_derived(order_id: OrderId, refund_id: RefundId) -> bool {
     let late = |attempt| late_refund_id(HoldKey { order_id, attempt }.payment_id());
-    refund_id.0.get_version_num() == 5
+    may_derive(order_id.0, refund_id.0)
         && (refund_id == round_refund_id(order_id) || (1..=ATTEMPTS_MAX).any(|attempt| refund_id == late(attempt)))
 }
 
