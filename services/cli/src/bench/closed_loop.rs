@@ -8,7 +8,7 @@ use runtime::clock;
 use tokio::sync::watch;
 
 use super::{
-    numbers::per_second,
+    numbers::{Thousandths, per_second},
     pump::{Outgoing, Progress, Sent},
     stand::{Counts, LOOK_EVERY, Stand, progress},
     usage::Usage,
@@ -30,6 +30,8 @@ pub(super) struct Span {
     pub(super) from: Timestamp,
     /// When it ended, by the clock.
     pub(super) to: Timestamp,
+    /// How many sessions of Postgres waited for another to let go of a row, on average, if anybody looked.
+    pub(super) waiting_for_locks: Option<Thousandths>,
 }
 
 impl Span {
@@ -61,6 +63,7 @@ impl Beginning {
             usage: stand.usage().since(&self.usage),
             from: self.from,
             to: clock::now(),
+            waiting_for_locks: None,
         }
     }
 }
@@ -124,13 +127,17 @@ async fn watch(
 ) -> Result<Span> {
     let begun = Instant::now();
     let mut beginning = None;
+    let (mut looks, mut waiting) = (0, 0);
     loop {
         let now = done(&stand.counter.counts().await?);
         if middle.has_ended(begun.elapsed(), now) {
             let beginning = beginning.unwrap_or_else(|| Beginning::now(stand, now));
             tell.send_replace(Progress { done: now, stop: matches!(middle, Middle::Time(_)) });
-            return Ok(beginning.end(stand, now));
+            let waiting_for_locks = Some(Thousandths::ratio(waiting, looks));
+            return Ok(Span { waiting_for_locks, ..beginning.end(stand, now) });
         }
+        looks += 1;
+        waiting += stand.waiting_for_locks().await?;
         if beginning.is_none() && middle.has_begun(begun.elapsed(), now) {
             beginning = Some(Beginning::now(stand, now));
         }

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use hdrhistogram::Histogram;
-use serde::{Serialize, Serializer, ser::Error};
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 /// A number in thousandths: `Thousandths(1_234)` is 1.234.
@@ -52,9 +52,15 @@ impl fmt::Display for Thousandths {
     }
 }
 
+impl From<Thousandths> for Value {
+    fn from(number: Thousandths) -> Self {
+        serde_json::from_str(&number.to_string()).unwrap_or_default()
+    }
+}
+
 impl Serialize for Thousandths {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serde_json::from_str::<Value>(&self.to_string()).map_err(S::Error::custom)?.serialize(serializer)
+        Value::from(*self).serialize(serializer)
     }
 }
 

@@ -147,7 +147,11 @@ impl Report {
                 others_percent: u64::try_from(others).unwrap_or(0),
                 load_average: usage::load_average(),
             },
-            more: Map::new(),
+            more: span
+                .waiting_for_locks
+                .map(|waiting| ("sessions_waiting_for_locks".to_owned(), waiting.into()))
+                .into_iter()
+                .collect(),
         }
     }
 

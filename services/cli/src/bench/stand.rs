@@ -91,22 +91,27 @@ impl Stand {
     }
 
     async fn prepare(&self, goods: Goods) -> Result<()> {
-        let mut commands = Vec::new();
         let id =
             |name: &str, number: &str| Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("bench {name} {number}").as_bytes());
-        for (register, receive) in goods.stock() {
-            commands.push(Outgoing::new(id("register", &register.sku), &register));
-            commands.push(Outgoing::new(id("receive", &receive.sku), &receive));
-        }
-        commands
-            .extend(goods.openings(runtime::clock::now()).map(|open| Outgoing::new(id("open", &open.round_id), &open)));
+        let (registers, receives): (Vec<_>, Vec<_>) = goods.stock().unzip();
+        let registers = registers.iter().map(|register| Outgoing::new(id("register", &register.sku), register));
+        let receives = receives.iter().map(|receive| Outgoing::new(id("receive", &receive.sku), receive));
+        let openings =
+            goods.openings(runtime::clock::now()).map(|open| Outgoing::new(id("open", &open.round_id), &open));
+        // One after the other: replicas may take what comes later first.
+        self.send_all(registers).await?;
+        self.counter.until_published("evt.inventory.ProductRegistered", goods.products.into()).await?;
+        self.send_all(receives.chain(openings)).await?;
+        self.counter.until_published("evt.inventory.StockReceived", goods.products.into()).await?;
+        self.counter.until_published("evt.rounds.RoundOpened", goods.rounds.into()).await
+    }
+
+    async fn send_all(&self, commands: impl Iterator<Item = Outgoing>) -> Result<()> {
         let mut pump = self.pump().await?;
         for command in commands {
             pump.send(command).await?;
         }
-        pump.flush().await?;
-        self.counter.until_published("evt.inventory.StockReceived", goods.products.into()).await?;
-        self.counter.until_published("evt.rounds.RoundOpened", goods.rounds.into()).await
+        pump.flush().await
     }
 
     /// Something to send commands with.
@@ -128,6 +133,18 @@ impl Stand {
             bench: usage::cpu_us(std::process::id()),
             machine: usage::machine_us(),
         }
+    }
+
+    /// How many sessions of workers wait for a row or a transaction of another now.
+    pub(super) async fn waiting_for_locks(&self) -> Result<u64> {
+        let waiting: i64 = sqlx::query_scalar(
+            "select count(*) from pg_stat_activity
+             where application_name like 'holdfast-%' and wait_event_type = 'Lock' and wait_event <> 'advisory'",
+        )
+        .fetch_one(&self.pool)
+        .await
+        .context("asking who waits for whom")?;
+        Ok(u64::try_from(waiting)?)
     }
 
     /// The most memory that any worker ever had resident, by service, in MiB.
