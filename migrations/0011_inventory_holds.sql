@@ -12,6 +12,6 @@ create table inventory.holds (
     primary key (order_id, attempt)
 )
 -- Room for the update in place that closes the hold.
-with (fillfactor = 70);
+with (fillfactor = 45);
 
 grant select, insert, update on inventory.holds to holdfast_inventory;

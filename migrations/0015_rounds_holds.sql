@@ -17,6 +17,6 @@ create table rounds.holds (
     constraint shares_are_of_a_round check (round_id is not null or status = 'released' and count = 0)
 )
 -- Room for the update in place that closes the hold.
-with (fillfactor = 80);
+with (fillfactor = 45);
 
 grant select, insert, update on rounds.holds to holdfast_rounds;

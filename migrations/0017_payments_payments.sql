@@ -24,6 +24,6 @@ create table payments.payments (
     constraint refunds_are_captured check (refunded_minor + refunding_minor <= captured_minor)
 )
 -- Room for updates in place.
-with (fillfactor = 80);
+with (fillfactor = 45);
 
 grant select, insert, update on payments.payments to holdfast_payments;

@@ -21,7 +21,7 @@ create table payments.refunds (
     -- Who asks for a refund may choose its id, so two payments may have refunds of the same.
     primary key (payment_id, refund_id)
 )
-with (fillfactor = 80);
+with (fillfactor = 45);
 
 -- No index on what changes, so that updates stay in place.
 grant select, insert, update on payments.refunds to holdfast_payments;

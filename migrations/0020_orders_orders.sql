@@ -50,6 +50,6 @@ create table orders.orders (
     constraint shares_of_a_round check (num_nulls(shares_hold, round_id, share_count, share_price_minor) in (0, 4))
 )
 -- Room for updates in place. No index on what changes: the timers table knows what is due.
-with (fillfactor = 70);
+with (fillfactor = 45);
 
 grant select, insert, update on orders.orders to holdfast_orders;
