@@ -46,6 +46,12 @@ bench *args: release
 bench-check *args: release
     @exec '{{ target }}/release/holdfast' bench check "$@"
 
+# Simulate days of a shop on all services, in memory, with everything going wrong that can: just simulate --seconds 60 --seed 7
+[no-exit-message]
+simulate *args:
+    @cargo build --manifest-path '{{ justfile_directory() }}/Cargo.toml' --release --package holdfast-tests --bin simulate --quiet
+    @exec '{{ target }}/release/simulate' "$@"
+
 # Check format, clippy, contract and docs, as CI does
 lint: format clippy contract docs
 

@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use domain::Timestamp;
 use indicatif::{ProgressBar, ProgressStyle};
 use runtime::event_store::{Recorded, replay_whole};
 
@@ -82,6 +83,36 @@ pub async fn audit(database_url: &str) -> Result<Report> {
 /// The database is away, or lacks Holdfast's tables. What is wrong in them is in the report.
 pub async fn audit_within(database_url: &str, grace: Duration) -> Result<Report> {
     audit_showing(database_url, grace, &ProgressBar::hidden()).await
+}
+
+/// The audit of a log alone, event by event as it grows.
+#[derive(Debug, Default)]
+pub struct Auditor {
+    log: Log,
+    ledger: Ledger,
+    findings: Findings,
+}
+
+impl Auditor {
+    /// Takes the next event in, in order of position.
+    pub fn take(&mut self, event: &Recorded) {
+        self.log.take(event, &mut self.findings);
+        self.ledger.take(event, &mut self.findings);
+    }
+
+    /// Looks for what should have followed by now.
+    pub fn promises(&mut self, now: Timestamp) {
+        self.ledger.check_promises(Grace { now, grace: Duration::ZERO }, &mut self.findings);
+    }
+
+    /// What is wrong so far.
+    pub fn findings(&mut self) -> Vec<String> {
+        let words = |found: &report::Found| match found.position {
+            Some(position) => format!("{}: {} (#{position})", found.subject, found.what),
+            None => format!("{}: {}", found.subject, found.what),
+        };
+        self.findings.kept().iter().map(words).collect()
+    }
 }
 
 /// What the log is read into.

@@ -31,14 +31,14 @@ use crate::{
 pub(crate) struct Dispatcher {
     room: Arc<Semaphore>,
     lease: Duration,
-    begun: mpsc::UnboundedSender<Leased>,
+    begun: mpsc::Sender<Leased>,
 }
 
 /// Where calls are made.
 #[derive(Debug)]
 pub(crate) struct Queue {
     room: Arc<Semaphore>,
-    begun: mpsc::UnboundedReceiver<Leased>,
+    begun: mpsc::Receiver<Leased>,
 }
 
 /// A call that this process is to make, and its slot among those under way.
@@ -52,7 +52,7 @@ pub(crate) struct Leased {
 /// Both ends, with room for as many calls as the settings allow.
 pub(crate) fn queue(settings: &config::Effects) -> (Dispatcher, Queue) {
     let room = Arc::new(Semaphore::new(settings.concurrency_max));
-    let (sender, begun) = mpsc::unbounded_channel();
+    let (sender, begun) = mpsc::channel(settings.concurrency_max);
     (Dispatcher { room: Arc::clone(&room), lease: ms(settings.lease_ms), begun: sender }, Queue { room, begun })
 }
 
@@ -103,8 +103,9 @@ impl Dispatcher {
     /// Has calls made whose leases are committed.
     pub(crate) fn begin(&self, leased: Vec<Leased>) {
         for leased in leased {
-            if self.begun.send(leased).is_err() {
-                // It stops: whoever takes the calls over when their leases have run out makes them.
+            // There is room for all that have a slot. An error means that it stops: whoever takes the calls over when their
+            // leases have run out makes them.
+            if self.begun.try_send(leased).is_err() {
                 return;
             }
         }

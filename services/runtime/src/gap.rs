@@ -10,7 +10,7 @@
 
 /// Decides how far a reader of the log may go.
 #[derive(Debug, Default)]
-pub(crate) struct GapTracker {
+pub struct GapTracker {
     gap: Option<Gap>,
 }
 
@@ -25,7 +25,7 @@ struct Gap {
 impl GapTracker {
     /// How many rows of this page, read after `checkpoint` in order of position, may be taken. `xmin` is of the snapshot that
     /// read the page: every older transaction has ended.
-    pub(crate) fn admit(&mut self, checkpoint: i64, positions: &[i64], xmin: i64) -> usize {
+    pub fn admit(&mut self, checkpoint: i64, positions: &[i64], xmin: i64) -> usize {
         let over = |gap: &Gap| gap.bound.is_some_and(|bound| xmin >= bound);
         let settled = self.gap.filter(over).map_or(checkpoint, |gap| gap.up_to);
         let mut expected = checkpoint + 1;
@@ -46,12 +46,12 @@ impl GapTracker {
 
     /// Whether the reader has just seen a gap and is to take a transaction id now, for [`GapTracker::bind`].
     #[must_use]
-    pub(crate) fn wants_bound(&self) -> bool {
+    pub fn wants_bound(&self) -> bool {
         self.gap.is_some_and(|gap| gap.bound.is_none())
     }
 
     /// Takes a transaction id that was given out after the page with the gap was read.
-    pub(crate) fn bind(&mut self, xid: i64) {
+    pub fn bind(&mut self, xid: i64) {
         if let Some(gap) = &mut self.gap {
             gap.bound = Some(xid);
         }
@@ -59,7 +59,7 @@ impl GapTracker {
 
     /// Whether the reader waits at a gap.
     #[must_use]
-    pub(crate) const fn is_waiting(&self) -> bool {
+    pub const fn is_waiting(&self) -> bool {
         self.gap.is_some()
     }
 }

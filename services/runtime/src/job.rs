@@ -144,11 +144,7 @@ fn command<S: Service>(attributes: &Attributes, subject: &str, payload: &[u8], b
         Ok((message_type.to_owned(), to_protobuf(message_type, attributes.json, payload)?))
     };
     match read() {
-        Ok((message_type, data)) => Work::Command {
-            command: S::command(&message_type, &data, id),
-            body_hash: hash(&message_type, &data),
-            message_type,
-        },
+        Ok((message_type, data)) => decoded::<S>(&message_type, &data, id),
         Err(rejection) => Work::Command {
             message_type: known.map_or_else(|| subject.to_owned(), |message_type| (*message_type).to_owned()),
             body_hash: hash(subject, payload),
@@ -162,7 +158,21 @@ fn reaction<S: Service>(attributes: &Attributes, subject: &str, payload: &[u8]) 
         let reason = format!("the event on {subject} has no header ce-type");
         return Work::Unreadable { rejection: Rejection::new("MISSING_TYPE", reason) };
     };
-    match S::react(message_type, payload) {
+    reacted::<S>(message_type, payload)
+}
+
+/// What a command that can be read asks for.
+pub(crate) fn decoded<S: Service>(message_type: &str, data: &[u8], id: Uuid) -> Work<S::Command> {
+    Work::Command {
+        command: S::command(message_type, data, id),
+        body_hash: hash(message_type, data),
+        message_type: message_type.to_owned(),
+    }
+}
+
+/// What the policy makes of an event.
+pub(crate) fn reacted<S: Service>(message_type: &str, data: &[u8]) -> Work<S::Command> {
+    match S::react(message_type, data) {
         Ok(commands) => Work::Reaction { commands },
         Err(rejection) => Work::Unreadable { rejection },
     }

@@ -32,6 +32,8 @@ pub mod event_store;
 
 mod gap;
 
+pub mod simulation;
+
 mod publish;
 
 mod ranges;

@@ -51,11 +51,14 @@ const UNDER_WAY_MAX: u16 = 50_000;
 const PREFETCH_MAX: usize = 1_000;
 
 /// An event that nobody confirms for so long goes to another replica.
-const ACK_WAIT_MS: u64 = 10_000;
+const ACK_WAIT_MS: u64 = 4_000;
 
 /// How often the broker is told that an event is still being worked on, and the longest wait for a report to become
 /// due. What is due later is handed back to the broker until then, for no process lives long enough to be relied on.
-const CONFIRM_EVERY: Duration = Duration::from_secs(4);
+const CONFIRM_EVERY: Duration = Duration::from_millis(1_500);
+
+/// A report without an answer is sent again after so many confirmations, then after twice as many, and so on.
+const REPEAT_AFTER: u32 = 3;
 
 /// Delivers reports until the shutdown is pulled.
 pub async fn deliver(context: Context, sandbox: Sandbox) {
@@ -226,12 +229,14 @@ impl Courier {
             // Handed out again while it is under way.
             Entry::Occupied(_) => return Ok(()),
         };
-        let mut waits: u32 = 0;
+        let mut confirmed: u32 = 0;
         let reply = loop {
-            waits = waits.saturating_add(1);
-            if waits.is_power_of_two() || waits.is_multiple_of(8) {
+            let turns = confirmed / REPEAT_AFTER;
+            let is_time = turns.is_power_of_two() || turns.is_multiple_of(8);
+            if confirmed.is_multiple_of(REPEAT_AFTER) && is_time {
                 self.publish(message, report).await;
             }
+            confirmed = confirmed.saturating_add(1);
             match tokio::time::timeout(CONFIRM_EVERY, &mut answer).await {
                 Ok(Ok(reply)) => break reply,
                 Ok(Err(_dropped)) => return Ok(()),

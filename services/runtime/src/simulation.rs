@@ -1,0 +1,116 @@
+//! A batch without its surroundings: what a worker decides and would write, for a simulation that brings its own store, broker
+//! and clock. The code that decides is the one that runs.
+
+use std::collections::BTreeMap;
+
+use domain::{Rejection, Timestamp};
+use uuid::Uuid;
+
+pub use crate::gap::GapTracker;
+use crate::{
+    draft::{Answered, draft},
+    event_store::Recorded,
+    job::{self, Cause, Job, Letter, Origin},
+    service::{Effect, Service, Timer},
+};
+
+/// Something for a service to do.
+#[derive(Debug)]
+pub enum Input<'a, C> {
+    /// A command from outside.
+    Command {
+        /// Its id.
+        id: Uuid,
+        /// Full type name.
+        message_type: &'a str,
+        /// Protobuf bytes.
+        data: &'a [u8],
+    },
+    /// Another service's event.
+    Event {
+        /// Its id.
+        id: Uuid,
+        /// What all events of the story share.
+        correlation_id: Uuid,
+        /// Full type name.
+        message_type: &'a str,
+        /// Protobuf bytes.
+        data: &'a [u8],
+    },
+    /// A due timer.
+    Timer {
+        /// Of this stream.
+        stream: &'a str,
+        /// Due since then.
+        due_at: Timestamp,
+    },
+    /// How an outside call ended.
+    Outcome {
+        /// Its key.
+        key: String,
+        /// Which try it was.
+        attempt: u32,
+        /// What all events of its story share.
+        correlation_id: Uuid,
+        /// What is to be recorded.
+        command: C,
+    },
+}
+
+/// Answers that a service has given, by command.
+#[derive(Debug, Default)]
+pub struct Inbox(BTreeMap<Uuid, Answered>);
+
+/// What one transaction writes.
+#[derive(Debug)]
+pub struct Batch {
+    /// Its events, in order. Their positions are drawn by whoever keeps the log.
+    pub events: Vec<Recorded>,
+    /// What becomes of timers, by stream.
+    pub timers: BTreeMap<String, Timer>,
+    /// Outside calls to be made, each with what all events of its story share.
+    pub effects: Vec<(Effect, Uuid)>,
+    /// Keys of outside calls that are over.
+    pub effects_done: Vec<String>,
+    /// Why messages could not be handled.
+    pub dead_letters: Vec<Rejection>,
+}
+
+/// Decides these, in order, in this world, and takes what they cause into world and inbox.
+///
+/// # Errors
+/// Which of them broke an invariant, and how. World and inbox are no longer good for anything then.
+pub fn batch<S: Service>(
+    world: &mut S::World,
+    inbox: &mut Inbox,
+    inputs: Vec<Input<'_, S::Command>>,
+    at: Timestamp,
+) -> Result<Batch, (usize, Rejection)> {
+    let jobs: Vec<_> = inputs.into_iter().map(read::<S>).collect();
+    let draft = draft::<S>(world, &jobs, &inbox.0, at).map_err(|poison| (poison.job, poison.rejection))?;
+    inbox.0.extend(draft.answered);
+    Ok(Batch {
+        events: draft.events.into_iter().map(|event| event.recorded(S::NAME, 0, at)).collect(),
+        timers: draft.timers,
+        effects: draft.effects.into_iter().map(|(effect, cause)| (effect, cause.correlation_id)).collect(),
+        effects_done: draft.effects_done,
+        dead_letters: draft.dead_letters.into_iter().map(|letter| letter.rejection).collect(),
+    })
+}
+
+fn read<S: Service>(input: Input<'_, S::Command>) -> Job<S::Command> {
+    let (id, correlation_id, work) = match input {
+        Input::Command { id, message_type, data } => (id, id, job::decoded::<S>(message_type, data, id)),
+        Input::Event { id, correlation_id, message_type, data } => {
+            (id, correlation_id, job::reacted::<S>(message_type, data))
+        }
+        Input::Timer { stream, due_at } => return job::timer::<S>(stream, due_at),
+        Input::Outcome { key, attempt, correlation_id, command } => {
+            let cause = Cause { id: correlation_id, correlation_id, traceparent: None };
+            return job::outcome(key, attempt, cause, command);
+        }
+    };
+    let letter = Letter { subject: String::new(), headers: serde_json::Value::Null, payload: bytes::Bytes::new() };
+    let cause = Cause { id, correlation_id, traceparent: None };
+    Job { cause, work, origin: Origin::Here(letter), reply_to: None }
+}

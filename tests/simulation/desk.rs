@@ -1,0 +1,292 @@
+//! A desk: one service in the simulation. Its decisions are the service's own, made by the code that a worker runs; its store is
+//! in memory, with the same transactions: all of a batch, or nothing.
+
+use std::{collections::BTreeMap, rc::Rc};
+
+use domain::{Rejection, Timestamp};
+use rand::{Rng, rngs::StdRng};
+use runtime::{
+    event_store::Recorded,
+    service::{Claimed, Effect, Service, Timer, Verdict},
+    simulation::{Batch, Inbox, Input, batch},
+};
+use uuid::Uuid;
+
+/// Messages of one batch, at most.
+const BATCH_MAX: usize = 20;
+
+/// A command or an event on its way.
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub(crate) id: Uuid,
+    pub(crate) correlation_id: Uuid,
+    pub(crate) message_type: String,
+    pub(crate) data: Vec<u8>,
+    /// The place of an event in the log; `None` of a command.
+    pub(crate) position: Option<i64>,
+}
+
+/// A message that was handed out, by the number of its delivery.
+pub(crate) type Delivery = (u64, Rc<Message>);
+
+/// What a commit lets others know.
+#[derive(Debug, Default)]
+pub(crate) struct Committed {
+    /// Deliveries that are handled.
+    pub(crate) handled: Vec<Delivery>,
+    /// Keys of outside calls to be made.
+    pub(crate) calls: Vec<String>,
+}
+
+/// How a try at an outside call ended, for whoever makes it again.
+pub(crate) enum Tried {
+    /// Its outcome waits to be recorded.
+    Over,
+    /// Again after so many milliseconds.
+    Again(u64),
+    /// The call is no longer there.
+    Gone,
+}
+
+/// What the engine needs of a service.
+pub(crate) trait Place {
+    fn name(&self) -> &'static str;
+    fn reacts_to(&self, message_type: &str) -> bool;
+    fn receive(&mut self, delivery: Delivery);
+    fn has_work(&self, at: Timestamp) -> bool;
+    fn is_open(&self) -> bool;
+    fn is_at_rest(&self) -> bool;
+    fn next_timer(&self) -> Option<Timestamp>;
+    /// Decides some of what there is to do; the events, which are to be appended, become true with [`Place::commit`].
+    fn begin(&mut self, rng: &mut StdRng, at: Timestamp) -> Result<Vec<Recorded>, String>;
+    /// The process dies in its transaction: whatever it had taken from others is forgotten.
+    fn crash(&mut self);
+    fn commit(&mut self) -> Result<Committed, String>;
+    fn call(&mut self, key: &str, at: Timestamp, dies: bool) -> Tried;
+    /// Where the service's rows and the fold of its events differ.
+    fn differs(&self, log: &BTreeMap<i64, Recorded>) -> Option<String>;
+}
+
+/// Something to do that came from nowhere but here.
+enum Own<C> {
+    Timer(String, Timestamp),
+    Outcome(Outcome<C>),
+}
+
+struct Outcome<C> {
+    key: String,
+    attempt: u32,
+    correlation_id: Uuid,
+    command: C,
+}
+
+struct Call {
+    effect: Effect,
+    correlation_id: Uuid,
+    attempt: u32,
+    last_error: Option<String>,
+}
+
+struct Open {
+    handled: Vec<Delivery>,
+    timers: Vec<String>,
+    batch: Batch,
+}
+
+/// One service.
+pub(crate) struct Desk<S: Service> {
+    service: S,
+    runtime: tokio::runtime::Runtime,
+    world: S::World,
+    inbox: Inbox,
+    timers: BTreeMap<String, Timestamp>,
+    calls: BTreeMap<String, Call>,
+    ready: Vec<Delivery>,
+    outcomes: Vec<Outcome<S::Command>>,
+    open: Option<Open>,
+}
+
+impl<S: Service> Desk<S> {
+    pub(crate) fn new(service: S) -> Self {
+        Self {
+            service,
+            runtime: tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap(),
+            world: S::World::default(),
+            inbox: Inbox::default(),
+            timers: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            ready: Vec::new(),
+            outcomes: Vec::new(),
+            open: None,
+        }
+    }
+
+    /// Due timers alone, or some messages and all outcomes: as a worker's batches are.
+    fn take(&mut self, rng: &mut StdRng, at: Timestamp) -> (Vec<Delivery>, Vec<Own<S::Command>>) {
+        let due: Vec<_> = self.timers.iter().filter(|(_, due_at)| **due_at <= at).collect();
+        if !due.is_empty() {
+            let due = due.into_iter().take(BATCH_MAX).map(|(stream, due_at)| Own::Timer(stream.clone(), *due_at));
+            return (Vec::new(), due.collect());
+        }
+        let count = self.ready.len().min(rng.random_range(1..=BATCH_MAX));
+        let deliveries = (0..count).map(|_| self.ready.swap_remove(rng.random_range(0..self.ready.len()))).collect();
+        let outcomes = std::mem::take(&mut self.outcomes);
+        (deliveries, outcomes.into_iter().map(Own::Outcome).collect())
+    }
+}
+
+fn input<'a, C>((_, message): &'a Delivery) -> Input<'a, C> {
+    let Message { id, correlation_id, message_type, data, position } = &**message;
+    match position {
+        None => Input::Command { id: *id, message_type, data },
+        Some(_) => Input::Event { id: *id, correlation_id: *correlation_id, message_type, data },
+    }
+}
+
+impl<S: Service> Place for Desk<S> {
+    fn name(&self) -> &'static str {
+        S::NAME
+    }
+
+    fn reacts_to(&self, message_type: &str) -> bool {
+        S::REACTS_TO.contains(&message_type)
+    }
+
+    fn receive(&mut self, delivery: Delivery) {
+        self.ready.push(delivery);
+    }
+
+    fn has_work(&self, at: Timestamp) -> bool {
+        !self.ready.is_empty() || !self.outcomes.is_empty() || self.next_timer().is_some_and(|due_at| due_at <= at)
+    }
+
+    fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.open.is_none() && self.ready.is_empty() && self.outcomes.is_empty() && self.calls.is_empty()
+    }
+
+    fn next_timer(&self) -> Option<Timestamp> {
+        self.timers.values().min().copied()
+    }
+
+    fn begin(&mut self, rng: &mut StdRng, at: Timestamp) -> Result<Vec<Recorded>, String> {
+        let (handled, own) = self.take(rng, at);
+        let mut inputs: Vec<Input<'_, S::Command>> = handled.iter().map(input).collect();
+        let (mut due, mut outcomes) = (Vec::new(), Vec::new());
+        for own in own {
+            match own {
+                Own::Timer(stream, due_at) => due.push((stream, due_at)),
+                Own::Outcome(outcome) => outcomes.push(outcome),
+            }
+        }
+        inputs.extend(due.iter().map(|(stream, due_at)| Input::Timer { stream, due_at: *due_at }));
+        inputs.extend(outcomes.into_iter().map(|Outcome { key, attempt, correlation_id, command }| Input::Outcome {
+            key,
+            attempt,
+            correlation_id,
+            command,
+        }));
+        let batch = batch::<S>(&mut self.world, &mut self.inbox, inputs, at).map_err(|(job, rejection)| {
+            let message = handled.get(job).map(|(_, message)| message.message_type.as_str()).unwrap_or("its own work");
+            format!("{} cannot handle {message}: {rejection}", S::NAME)
+        })?;
+        if let Some(rejection) = batch.dead_letters.iter().find(|letter| !is_expected(letter)) {
+            return Err(format!("{} has a dead letter: {rejection}", S::NAME));
+        }
+        let events = batch.events.clone();
+        let timers = due.into_iter().map(|(stream, _)| stream).collect();
+        self.open = Some(Open { handled, timers, batch });
+        Ok(events)
+    }
+
+    fn crash(&mut self) {
+        self.ready.clear();
+        self.outcomes.clear();
+    }
+
+    fn commit(&mut self) -> Result<Committed, String> {
+        let Some(Open { handled, timers, batch }) = self.open.take() else { return Ok(Committed::default()) };
+        for stream in timers {
+            self.timers.remove(&stream);
+        }
+        for (stream, timer) in batch.timers {
+            match timer {
+                Timer::Set(due_at) => {
+                    self.timers.insert(stream, due_at);
+                }
+                Timer::Clear => {
+                    self.timers.remove(&stream);
+                }
+            }
+        }
+        for key in &batch.effects_done {
+            self.calls.remove(key);
+        }
+        let mut calls = Vec::new();
+        for (effect, correlation_id) in batch.effects {
+            calls.push(effect.key.clone());
+            let key = effect.key.clone();
+            let call = Call { effect, correlation_id, attempt: 0, last_error: None };
+            if self.calls.insert(key, call).is_some() {
+                return Err(format!("{} asks twice for an outside call of one key", S::NAME));
+            }
+        }
+        Ok(Committed { handled, calls })
+    }
+
+    fn call(&mut self, key: &str, at: Timestamp, dies: bool) -> Tried {
+        let Some(call) = self.calls.get_mut(key) else { return Tried::Gone };
+        call.attempt += 1;
+        let claimed = Claimed {
+            key: key.to_owned(),
+            message_type: call.effect.message_type.to_owned(),
+            data: call.effect.data.clone(),
+            attempt: call.attempt,
+            deadline: call.effect.deadline,
+            now: at,
+            last_error: call.last_error.clone(),
+        };
+        let verdict = self.runtime.block_on(self.service.perform(claimed));
+        match verdict {
+            // The process dies after the call, before anybody notes how it ended: its lease runs out.
+            _ if dies => Tried::Again(30_000),
+            Verdict::Done(command) => {
+                let (attempt, correlation_id) = (call.attempt, call.correlation_id);
+                self.outcomes.push(Outcome { key: key.to_owned(), attempt, correlation_id, command });
+                Tried::Over
+            }
+            Verdict::Retry { error } => {
+                call.last_error = Some(error);
+                Tried::Again(1_000 << call.attempt.min(5))
+            }
+            Verdict::Wait { after, error } => {
+                call.last_error = Some(error);
+                Tried::Again(u64::try_from(after.as_millis()).unwrap_or(u64::MAX))
+            }
+        }
+    }
+
+    fn differs(&self, log: &BTreeMap<i64, Recorded>) -> Option<String> {
+        let mut folded = S::World::default();
+        for event in log.values().filter(|event| event.service == S::NAME && event.version > 0) {
+            if event.message_type == "holdfast.common.v1.CommandRejected" {
+                continue;
+            }
+            match S::event(&event.message_type, &event.data) {
+                Ok(event) => S::evolve(&mut folded, &event),
+                Err(rejection) => return Some(format!("{} cannot be read back: {rejection}", event.message_type)),
+            }
+        }
+        let (rows, folded) = (S::describe(&self.world), S::describe(&folded));
+        let name = rows.keys().chain(folded.keys()).find(|name| rows.get(*name) != folded.get(*name))?;
+        Some(format!("{name} is {:?}, and its events fold to {:?}", rows.get(name), folded.get(name)))
+    }
+}
+
+/// The workload sends other content under an id that was used: refused, and kept as a dead letter.
+fn is_expected(letter: &Rejection) -> bool {
+    letter.code == "COMMAND_ID_REUSED"
+}

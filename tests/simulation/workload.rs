@@ -1,0 +1,183 @@
+//! What people do: shops that sell, buyers who pay or do not, operators who intervene. All of it follows from the seed.
+
+use std::time::Duration;
+
+use domain::Timestamp;
+use proto::{
+    Name,
+    common::v1::{Money, ProductQuantity},
+    inventory::v1::{AdjustStock, ReceiveStock, RegisterProduct},
+    orders::v1::{CancelOrder, LatePaymentPolicy, OrderLine, PlaceOrder, ReinstateOrder, RequestRefund, SharePurchase},
+    payments::v1::{RefundOutcomeUnknown, RefundResolution, ResolveRefund},
+    rounds::v1::{CancelRound, CloseRound, OpenRound},
+    well_known,
+};
+use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
+use uuid::Uuid;
+
+/// How long people begin new things.
+pub(crate) const DAY: Duration = Duration::from_secs(240);
+
+/// A command that somebody sends until it is answered.
+#[derive(Debug)]
+pub(crate) struct Intent {
+    pub(crate) at: Timestamp,
+    pub(crate) id: Uuid,
+    pub(crate) message_type: String,
+    pub(crate) data: Vec<u8>,
+}
+
+impl Intent {
+    pub(crate) fn new<M: proto::Message + Name>(at: Timestamp, id: Uuid, command: &M) -> Self {
+        Self { at, id, message_type: M::full_name(), data: command.encode_to_vec() }
+    }
+
+    /// The service that takes it.
+    pub(crate) fn to(&self) -> Option<&str> {
+        proto::owner(&self.message_type)
+    }
+}
+
+fn euros(cents: i64) -> Option<Money> {
+    Some(Money { minor_units: cents, currency: "EUR".to_owned() })
+}
+
+fn seconds(seconds: i64) -> Option<well_known::Duration> {
+    Some(well_known::Duration { seconds, nanos: 0 })
+}
+
+pub(crate) fn uuid(rng: &mut StdRng) -> Uuid {
+    uuid::Builder::from_random_bytes(rng.random()).into_uuid()
+}
+
+fn moment(rng: &mut StdRng, from: Timestamp, within: Duration) -> Timestamp {
+    from + Duration::from_micros(rng.random_range(0..u64::try_from(within.as_micros()).unwrap_or(1)))
+}
+
+/// A day of a shop with so many orders.
+pub(crate) fn day(rng: &mut StdRng, begin: Timestamp, orders: usize) -> Vec<Intent> {
+    // The fewer products, the more everybody wants the same.
+    let products = rng.random_range(1..=6);
+    let rounds: Vec<Uuid> = (0..rng.random_range(1..=3)).map(|_| uuid(rng)).collect();
+    let mut intents = Vec::new();
+    for product in 0..products {
+        stock(rng, begin, product, orders, &mut intents);
+    }
+    for round in &rounds {
+        round_of(rng, begin, *round, orders, &mut intents);
+    }
+    for _ in 0..orders {
+        let order = order(rng, products, &rounds);
+        let placed = moment(rng, begin, DAY);
+        let order_id = order.order_id.clone();
+        intents.push(Intent::new(placed, uuid(rng), &order));
+        for _ in 0..rng.random_range(0..3) {
+            let at = moment(rng, placed, DAY);
+            intents.push(second_thought(rng, at, &order_id, &order));
+        }
+    }
+    intents
+}
+
+fn stock(rng: &mut StdRng, begin: Timestamp, product: usize, orders: usize, intents: &mut Vec<Intent>) {
+    let sku = format!("P-{product}");
+    let register = RegisterProduct { sku: sku.clone(), name: format!("Product {product}") };
+    intents.push(Intent::new(begin, uuid(rng), &register));
+    let most = i64::try_from(orders).unwrap_or(1).max(2);
+    for _ in 0..2 {
+        let receive = ReceiveStock { sku: sku.clone(), quantity: rng.random_range(1..=most), reference: String::new() };
+        intents.push(Intent::new(moment(rng, begin, DAY / 4), uuid(rng), &receive));
+    }
+    let delta = if rng.random_bool(0.5) { 3 } else { -2 };
+    let adjust = AdjustStock { sku, delta, actor: "ops".to_owned(), reason: "counted".to_owned() };
+    intents.push(Intent::new(moment(rng, begin, DAY), uuid(rng), &adjust));
+}
+
+fn round_of(rng: &mut StdRng, begin: Timestamp, round: Uuid, orders: usize, intents: &mut Vec<Intent>) {
+    let most = i64::try_from(orders).unwrap_or(1).max(2);
+    let open = OpenRound {
+        round_id: round.to_string(),
+        prize: "bicycle".to_owned(),
+        total_shares: if rng.random_bool(0.4) { rng.random_range(1..=most) / 2 + 1 } else { 500 },
+        share_price: euros(500),
+        closes_at: Some((begin + DAY + Duration::from_secs(rng.random_range(0..600))).to_wire()),
+    };
+    intents.push(Intent::new(begin, uuid(rng), &open));
+    let (round_id, actor, note) = (round.to_string(), "ops".to_owned(), "enough".to_owned());
+    let at = moment(rng, begin, DAY) + Duration::from_secs(30);
+    match rng.random_range(0..3) {
+        0 => intents.push(Intent::new(at, uuid(rng), &CancelRound { round_id, actor, note })),
+        1 => intents.push(Intent::new(at, uuid(rng), &CloseRound { round_id, actor, note })),
+        _ => {}
+    }
+}
+
+fn order(rng: &mut StdRng, products: usize, rounds: &[Uuid]) -> PlaceOrder {
+    let line = |rng: &mut StdRng| {
+        // One product in a while is not known to anybody.
+        let product = if rng.random_ratio(1, 40) { products } else { rng.random_range(0..products) };
+        let unit_price = euros(rng.random_range(1..2_000));
+        OrderLine { sku: format!("P-{product}"), quantity: rng.random_range(1..4), unit_price }
+    };
+    let lines: Vec<OrderLine> = (0..rng.random_range(0..4)).map(|_| line(rng)).collect();
+    let wants_shares = lines.is_empty() || rng.random_bool(0.5);
+    let shares = wants_shares.then(|| SharePurchase {
+        round_id: rounds.choose(rng).map(Uuid::to_string).unwrap_or_default(),
+        count: rng.random_range(1..3),
+        unit_price: euros(500),
+    });
+    let scripts = [
+        "sandbox:succeed",
+        "sandbox:succeed",
+        "sandbox:succeed",
+        "sandbox:succeed,after=4s",
+        "sandbox:succeed,after=30s",
+        "sandbox:decline,after=1s",
+        "sandbox:never",
+        "sandbox:late,after=2s",
+    ];
+    PlaceOrder {
+        order_id: uuid(rng).to_string(),
+        customer_id: "customer".to_owned(),
+        lines,
+        shares,
+        time_to_pay: seconds(rng.random_range(5..120)),
+        late_payment_policy: if rng.random_bool(0.5) { LatePaymentPolicy::Rehold.into() } else { 0 },
+        payment_method: scripts.choose(rng).copied().unwrap_or_default().to_owned(),
+    }
+}
+
+/// What a buyer or an operator does about an order later on.
+fn second_thought(rng: &mut StdRng, at: Timestamp, order_id: &str, order: &PlaceOrder) -> Intent {
+    let (order_id, actor, note) = (order_id.to_owned(), "buyer".to_owned(), "changed my mind".to_owned());
+    let refund =
+        RequestRefund { order_id: order_id.clone(), actor: actor.clone(), note: note.clone(), ..Default::default() };
+    let id = uuid(rng);
+    match rng.random_range(0..6) {
+        0 => Intent::new(at, id, &CancelOrder { order_id, actor, note }),
+        1 => {
+            let time_to_pay = seconds(rng.random_range(5..60));
+            Intent::new(at, id, &ReinstateOrder { order_id, actor, note, time_to_pay })
+        }
+        2 => Intent::new(at, id, &refund),
+        3 => Intent::new(at, id, &RequestRefund { amount: euros(rng.random_range(1..900)), ..refund }),
+        4 => Intent::new(at, id, &RequestRefund { return_shares: true, ..refund }),
+        _ => {
+            let lines = order.lines.first().map(|line| ProductQuantity { sku: line.sku.clone(), quantity: 1 });
+            Intent::new(at, id, &RequestRefund { lines: lines.into_iter().collect(), ..refund })
+        }
+    }
+}
+
+/// What an operator does about a refund that nobody knows the outcome of, after asking the provider.
+pub(crate) fn resolve(rng: &mut StdRng, at: Timestamp, refund: RefundOutcomeUnknown, has_moved: bool) -> Intent {
+    let resolution = if has_moved { RefundResolution::Refunded } else { RefundResolution::Retry };
+    let resolve = ResolveRefund {
+        payment_id: refund.payment_id,
+        refund_id: refund.refund_id,
+        resolution: resolution.into(),
+        actor: "operator".to_owned(),
+        note: "asked the provider".to_owned(),
+    };
+    Intent::new(at, uuid(rng), &resolve)
+}
