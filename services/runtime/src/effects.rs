@@ -142,10 +142,11 @@ const GATHER: Duration = Duration::from_millis(5);
 async fn claim(pool: &PgPool, mut slots: OwnedSemaphorePermit, lease: Duration) -> Result<Vec<Leased>, sqlx::Error> {
     let now = clock::now();
     let rows = sqlx::query(
-        "with due as (select key from effects where due_at <= now() order by due_at limit $1 for update skip locked)
-         update effects set attempts = attempts + 1, due_at = now() + $2 * interval '1 millisecond'
-         from due where effects.key = due.key
-         returning effects.key, type, data, attempts, deadline, last_error, correlation_id, causation_id, traceparent",
+        "update effects set attempts = attempts + 1, due_at = now() + $2 * interval '1 millisecond'
+         where ctid = any(array(
+             select ctid from effects where due_at <= now() order by due_at limit $1 for update skip locked
+         ))
+         returning key, type, data, attempts, deadline, last_error, correlation_id, causation_id, traceparent",
     )
     .bind(i64::try_from(slots.num_permits()).unwrap_or(1))
     .bind(milliseconds(lease))

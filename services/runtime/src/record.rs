@@ -28,7 +28,8 @@ const EVENTS: &str = concat!("with owner as materialized (select pg_current_xact
 /// A timer that another replica has claimed is skipped, not waited for: that replica waits for our rows, and would wait for
 /// ever. It finds nothing to do then, and the timer is gone with its transaction.
 ///
-/// All parts of a statement see the tables as they were before it, so a timer that is to stay is not taken away first.
+/// All parts of a statement see the tables as they were before it, so a timer that is to stay is not taken away first. Timers are
+/// looked up one by one: of its own accord, the planner would go through all of them when it believes that there are few.
 const EVENTS_ANSWERS_AND_TIMERS: &str = concat!(
     "with owner as materialized (select pg_current_xact_id()),
          answered as (
@@ -39,8 +40,11 @@ const EVENTS_ANSWERS_AND_TIMERS: &str = concat!(
          timer as materialized (select * from unnest($14::text[], $15::timestamptz[]) as new (stream, due_at)),
          cleared as (
              delete from timers where ctid = any(array(
-                 select timers.ctid from timer join timers using (stream)
-                 where timers.due_at is distinct from timer.due_at for update of timers skip locked
+                 select old.place from timer cross join lateral (
+                     select timers.ctid as place from timers
+                     where timers.stream = timer.stream and timers.due_at is distinct from timer.due_at
+                     for update skip locked
+                 ) as old
              ))
          ),
          set as (
