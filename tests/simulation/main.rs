@@ -62,7 +62,7 @@ fn main() -> ExitCode {
         let setup = Setup { seed: seed + days, orders: args.orders, tells: false };
         let ended = simulate(&setup);
         if ended.violation.is_some() {
-            report(&shrunk(setup));
+            report(&shrunk(setup), days + 1, steps + ended.steps);
             return ExitCode::FAILURE;
         }
         days += 1;
@@ -91,12 +91,12 @@ fn shrunk(setup: Setup) -> Setup {
     best
 }
 
-fn report(setup: &Setup) {
+fn report(setup: &Setup, days: u64, steps: u64) {
     let Ended { violation, story, .. } = simulate(&Setup { tells: true, ..setup.clone() });
     for line in story.iter().skip(story.len().saturating_sub(SHOWN_MAX)) {
         println!("{line}");
     }
-    println!("violation: {}", violation.unwrap_or_default());
+    println!("violation after {days} days, {steps} steps: {}", violation.unwrap_or_default());
     println!("again: just simulate --seed {} --orders {} --tell", setup.seed, setup.orders);
 }
 

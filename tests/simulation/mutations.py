@@ -1,0 +1,69 @@
+"""Does anything notice? Builds each bug of mutations.toml into a copy of the sources, and lets the simulation look for it;
+what the simulation does not find, the crate's own specs must.
+
+Usage: mutations.py [part of a name]...
+"""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+SECONDS = "30"
+
+
+def run(command, copy, target):
+    environment = dict(os.environ, CARGO_TARGET_DIR=str(target), CARGO_TERM_COLOR="never")
+    return subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+def caught_by(mutation, copy, target):
+    """Who catches it, and after how much."""
+    built = run(["cargo", "build", "--quiet", "--bin", "simulate"], copy, target)
+    if built.returncode != 0:
+        return None, "it does not compile:\n" + built.stderr[-2000:]
+    lived = run([str(target / "debug/simulate"), "--seconds", SECONDS, "--seed", "1"], copy, target)
+    if lived.returncode != 0:
+        found = re.search(r"^violation after (.*?): (.*)$", lived.stdout, re.MULTILINE)
+        return "simulation", f"{found[1]}: {found[2]}" if found else "it broke: " + lived.stderr.strip()[-200:]
+    crate = mutation["file"].split("/")[1]
+    specs = run(["cargo", "test", "--quiet", "--package", crate], copy, target)
+    if specs.returncode != 0:
+        failed = re.findall(r"^test (\S+) ... FAILED|^    (\S+)$", specs.stdout, re.MULTILINE)
+        names = [one or other for one, other in failed]
+        return "specs", ", ".join(sorted(set(names))[:3])
+    return None, "nobody notices"
+
+
+def main(wanted):
+    mutations = tomllib.loads((HERE / "mutations.toml").read_text())["mutation"]
+    mutations = [it for it in mutations if not wanted or any(part in it["name"] for part in wanted)]
+    target = ROOT / "target/mutations"
+    missed = 0
+    with tempfile.TemporaryDirectory(prefix="holdfast-mutations-") as scratch:
+        copy = pathlib.Path(scratch) / "copy"
+        ignored = shutil.ignore_patterns("target", ".git", ".tools", ".holdfast")
+        shutil.copytree(ROOT, copy, ignore=ignored, copy_function=shutil.copy2)
+        for mutation in mutations:
+            path = copy / mutation["file"]
+            text = path.read_text()
+            if text.count(mutation["before"]) != 1:
+                print(f"{mutation['name']}: its place in {mutation['file']} is gone; mend mutations.toml")
+                missed += 1
+                continue
+            path.write_text(text.replace(mutation["before"], mutation["after"]))
+            who, how = caught_by(mutation, copy, target)
+            path.write_text(text)
+            missed += who is None
+            print(f"{mutation['name']:<66} {who or 'NOBODY':<11} {how}", flush=True)
+    print(f"{len(mutations) - missed} of {len(mutations)} caught")
+    return 1 if missed else 0
+
+
+sys.exit(main(sys.argv[1:]))
