@@ -180,7 +180,7 @@ impl Ledger {
 
     async fn write(&self, calls: Vec<Waiting>) {
         let rows: Vec<&Waiting> = calls.iter().collect();
-        let written: Result<Vec<(String, i64, String, String, i32)>, _> = sqlx::query_as(
+        let written: Result<Vec<Row>, _> = sqlx::query_as(
             "insert into payments.sandbox_refunds as known
                  (key, payment_id, refund_id, amount_minor, currency, status, calls, fails_after_ms)
              select key, payment_id, refund_id, amount_minor, currency, status, 1, fails_after_ms
@@ -211,9 +211,10 @@ impl Ledger {
     }
 }
 
-fn noted(
-    (key, amount_minor, currency, status, calls): (String, i64, String, String, i32),
-) -> Result<(String, Noted), sqlx::Error> {
+/// A key, and its row: amount, currency, status, calls.
+type Row = (String, i64, String, String, i32);
+
+fn noted((key, amount_minor, currency, status, calls): Row) -> Result<(String, Noted), sqlx::Error> {
     Ok((key, Noted { amount_minor, currency, status: Status::parse(&status)?, calls }))
 }
 
