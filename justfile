@@ -52,6 +52,11 @@ simulate *args:
     @cargo build --manifest-path '{{ justfile_directory() }}/Cargo.toml' --release --package holdfast-tests --bin simulate --quiet
     @exec '{{ target }}/release/simulate' "$@"
 
+# Build realistic bugs into a copy of the sources, one at a time: does the simulation, or else a spec, catch every one?
+[no-exit-message]
+mutations *args:
+    @exec python3 '{{ justfile_directory() }}/tests/simulation/mutations.py' "$@"
+
 # Check format, clippy, contract and docs, as CI does
 lint: format clippy contract docs
 
