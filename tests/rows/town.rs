@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use domain::{PaymentId, Timestamp};
+use holdfast_tests::second_thought;
 use inventory::Inventory;
 use orders::Orders;
 use payments::{
@@ -11,9 +12,9 @@ use payments::{
 };
 use proto::{
     Message, Name,
-    common::v1::{Money, ProductQuantity},
+    common::v1::Money,
     inventory::v1::{AdjustStock, ReceiveStock, RegisterProduct},
-    orders::v1::{CancelOrder, LatePaymentPolicy, OrderLine, PlaceOrder, ReinstateOrder, RequestRefund, SharePurchase},
+    orders::v1::{LatePaymentPolicy, OrderLine, PlaceOrder, SharePurchase},
     payments::v1::{PaymentRequested, RefundOutcomeUnknown, RefundResolution, ResolveRefund},
     rounds::v1::{CancelRound, CloseRound, OpenRound},
     well_known,
@@ -70,9 +71,12 @@ struct Act {
 }
 
 fn act<M: Message + Name>(id: Uuid, command: &M) -> Act {
-    let message_type = M::full_name();
+    sent(id, M::full_name(), command.encode_to_vec())
+}
+
+fn sent(id: Uuid, message_type: String, data: Vec<u8>) -> Act {
     let to = proto::SERVICES.into_iter().find(|service| proto::owner(&message_type) == Some(service)).unwrap();
-    Act { to, id, message_type, data: command.encode_to_vec() }
+    Act { to, id, message_type, data }
 }
 
 fn euros(cents: i64) -> Option<Money> {
@@ -291,11 +295,12 @@ impl Town {
         for _ in 0..ORDERS {
             let order = order(rng, seed, &rounds);
             let placed = at(rng, 120);
-            let order_id = order.order_id.clone();
             agenda.push((placed, act(uuid(rng), &order)));
             for _ in 0..rng.random_range(0..3) {
                 let later = placed + Duration::from_secs(rng.random_range(0..150));
-                agenda.push((later, second_thought(rng, &order_id, &order)));
+                let id = uuid(rng);
+                let (message_type, data) = second_thought(rng, &order);
+                agenda.push((later, sent(id, message_type, data)));
             }
         }
         self.agenda.extend(agenda);
@@ -334,24 +339,5 @@ fn order(rng: &mut StdRng, seed: u64, rounds: &[Uuid]) -> PlaceOrder {
         time_to_pay: seconds(rng.random_range(5..120)),
         late_payment_policy: if rng.random_bool(0.5) { LatePaymentPolicy::Rehold.into() } else { 0 },
         payment_method: (*scripts.choose(rng).unwrap()).to_owned(),
-    }
-}
-
-/// What a buyer or an operator does about an order later on.
-fn second_thought(rng: &mut StdRng, order_id: &str, order: &PlaceOrder) -> Act {
-    let (order_id, actor, note) = (order_id.to_owned(), "buyer".to_owned(), "changed my mind".to_owned());
-    let refund =
-        RequestRefund { order_id: order_id.clone(), actor: actor.clone(), note: note.clone(), ..Default::default() };
-    let id = uuid(rng);
-    match rng.random_range(0..6) {
-        0 => act(id, &CancelOrder { order_id, actor, note }),
-        1 => act(id, &ReinstateOrder { order_id, actor, note, time_to_pay: seconds(rng.random_range(5..60)) }),
-        2 => act(id, &refund),
-        3 => act(id, &RequestRefund { amount: euros(rng.random_range(1..900)), ..refund }),
-        4 => act(id, &RequestRefund { return_shares: true, ..refund }),
-        _ => {
-            let lines = order.lines.first().map(|line| ProductQuantity { sku: line.sku.clone(), quantity: 1 });
-            act(id, &RequestRefund { lines: lines.into_iter().collect(), ..refund })
-        }
     }
 }

@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, rc::Rc};
 
 use domain::{Rejection, Timestamp};
+use proto::{Name, common::v1::CommandRejected};
 use rand::{Rng, rngs::StdRng};
 use runtime::{
     event_store::Recorded,
@@ -67,10 +68,11 @@ pub(crate) trait Place {
     fn differs(&self, log: &BTreeMap<i64, Recorded>) -> Option<String>;
 }
 
-/// Something to do that came from nowhere but here.
-enum Own<C> {
-    Timer(String, Timestamp),
-    Outcome(Outcome<C>),
+/// What a batch is made of.
+struct Taken<C> {
+    messages: Vec<Delivery>,
+    due: Vec<(String, Timestamp)>,
+    outcomes: Vec<Outcome<C>>,
 }
 
 struct Outcome<C> {
@@ -122,16 +124,15 @@ impl<S: Service> Desk<S> {
     }
 
     /// Due timers alone, or some messages and all outcomes: as a worker's batches are.
-    fn take(&mut self, rng: &mut StdRng, at: Timestamp) -> (Vec<Delivery>, Vec<Own<S::Command>>) {
-        let due: Vec<_> = self.timers.iter().filter(|(_, due_at)| **due_at <= at).collect();
+    fn take(&mut self, rng: &mut StdRng, at: Timestamp) -> Taken<S::Command> {
+        let due = self.timers.iter().filter(|(_, due_at)| **due_at <= at).take(BATCH_MAX);
+        let due: Vec<_> = due.map(|(stream, due_at)| (stream.clone(), *due_at)).collect();
         if !due.is_empty() {
-            let due = due.into_iter().take(BATCH_MAX).map(|(stream, due_at)| Own::Timer(stream.clone(), *due_at));
-            return (Vec::new(), due.collect());
+            return Taken { messages: Vec::new(), due, outcomes: Vec::new() };
         }
         let count = self.ready.len().min(rng.random_range(1..=BATCH_MAX));
-        let deliveries = (0..count).map(|_| self.ready.swap_remove(rng.random_range(0..self.ready.len()))).collect();
-        let outcomes = std::mem::take(&mut self.outcomes);
-        (deliveries, outcomes.into_iter().map(Own::Outcome).collect())
+        let messages = (0..count).map(|_| self.ready.swap_remove(rng.random_range(0..self.ready.len()))).collect();
+        Taken { messages, due, outcomes: std::mem::take(&mut self.outcomes) }
     }
 }
 
@@ -173,15 +174,8 @@ impl<S: Service> Place for Desk<S> {
     }
 
     fn begin(&mut self, rng: &mut StdRng, at: Timestamp) -> Result<Vec<Recorded>, String> {
-        let (handled, own) = self.take(rng, at);
+        let Taken { messages: handled, due, outcomes } = self.take(rng, at);
         let mut inputs: Vec<Input<'_, S::Command>> = handled.iter().map(input).collect();
-        let (mut due, mut outcomes) = (Vec::new(), Vec::new());
-        for own in own {
-            match own {
-                Own::Timer(stream, due_at) => due.push((stream, due_at)),
-                Own::Outcome(outcome) => outcomes.push(outcome),
-            }
-        }
         inputs.extend(due.iter().map(|(stream, due_at)| Input::Timer { stream, due_at: *due_at }));
         inputs.extend(outcomes.into_iter().map(|Outcome { key, attempt, correlation_id, command }| Input::Outcome {
             key,
@@ -271,8 +265,8 @@ impl<S: Service> Place for Desk<S> {
 
     fn differs(&self, log: &BTreeMap<i64, Recorded>) -> Option<String> {
         let mut folded = S::World::default();
-        for event in log.values().filter(|event| event.service == S::NAME && event.version > 0) {
-            if event.message_type == "holdfast.common.v1.CommandRejected" {
+        for event in log.values().filter(|event| event.service == S::NAME) {
+            if event.message_type == CommandRejected::full_name() {
                 continue;
             }
             match S::event(&event.message_type, &event.data) {

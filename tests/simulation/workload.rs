@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use domain::Timestamp;
+use holdfast_tests::second_thought;
 use proto::{
     Name,
-    common::v1::{Money, ProductQuantity},
+    common::v1::Money,
     inventory::v1::{AdjustStock, ReceiveStock, RegisterProduct},
-    orders::v1::{CancelOrder, LatePaymentPolicy, OrderLine, PlaceOrder, ReinstateOrder, RequestRefund, SharePurchase},
+    orders::v1::{LatePaymentPolicy, OrderLine, PlaceOrder, SharePurchase},
     payments::v1::{RefundOutcomeUnknown, RefundResolution, ResolveRefund},
     rounds::v1::{CancelRound, CloseRound, OpenRound},
     well_known,
@@ -69,11 +70,12 @@ pub(crate) fn day(rng: &mut StdRng, begin: Timestamp, orders: usize) -> Vec<Inte
     for _ in 0..orders {
         let order = order(rng, products, &rounds);
         let placed = moment(rng, begin, DAY);
-        let order_id = order.order_id.clone();
         intents.push(Intent::new(placed, uuid(rng), &order));
         for _ in 0..rng.random_range(0..3) {
             let at = moment(rng, placed, DAY);
-            intents.push(second_thought(rng, at, &order_id, &order));
+            let id = uuid(rng);
+            let (message_type, data) = second_thought(rng, &order);
+            intents.push(Intent { at, id, message_type, data });
         }
     }
     intents
@@ -144,28 +146,6 @@ fn order(rng: &mut StdRng, products: usize, rounds: &[Uuid]) -> PlaceOrder {
         time_to_pay: seconds(rng.random_range(5..120)),
         late_payment_policy: if rng.random_bool(0.5) { LatePaymentPolicy::Rehold.into() } else { 0 },
         payment_method: scripts.choose(rng).copied().unwrap_or_default().to_owned(),
-    }
-}
-
-/// What a buyer or an operator does about an order later on.
-fn second_thought(rng: &mut StdRng, at: Timestamp, order_id: &str, order: &PlaceOrder) -> Intent {
-    let (order_id, actor, note) = (order_id.to_owned(), "buyer".to_owned(), "changed my mind".to_owned());
-    let refund =
-        RequestRefund { order_id: order_id.clone(), actor: actor.clone(), note: note.clone(), ..Default::default() };
-    let id = uuid(rng);
-    match rng.random_range(0..6) {
-        0 => Intent::new(at, id, &CancelOrder { order_id, actor, note }),
-        1 => {
-            let time_to_pay = seconds(rng.random_range(5..60));
-            Intent::new(at, id, &ReinstateOrder { order_id, actor, note, time_to_pay })
-        }
-        2 => Intent::new(at, id, &refund),
-        3 => Intent::new(at, id, &RequestRefund { amount: euros(rng.random_range(1..900)), ..refund }),
-        4 => Intent::new(at, id, &RequestRefund { return_shares: true, ..refund }),
-        _ => {
-            let lines = order.lines.first().map(|line| ProductQuantity { sku: line.sku.clone(), quantity: 1 });
-            Intent::new(at, id, &RequestRefund { lines: lines.into_iter().collect(), ..refund })
-        }
     }
 }
 

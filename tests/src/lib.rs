@@ -4,10 +4,13 @@ mod fleet;
 
 mod messages;
 
+mod people;
+
 use std::path::PathBuf;
 
 pub use fleet::{TestFleet, eventually};
 pub use messages::{Order, code, events, is_accepted, money};
+pub use people::second_thought;
 
 /// The `holdfast` command that was built beside the tests.
 ///

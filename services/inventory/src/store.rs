@@ -3,12 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{HoldKey, Lines, OrderId, RefundId, Rejection, Sku, hold::Status};
-use runtime::rows::column;
-use sqlx::{
-    PgConnection, Postgres, Row,
-    postgres::{PgArguments, PgRow},
-    types::Json,
-};
+use runtime::rows::{Query, column};
+use sqlx::{PgConnection, Row, postgres::PgRow, types::Json};
 use uuid::Uuid;
 
 use crate::{
@@ -155,8 +151,6 @@ async fn insert_stock(connection: &mut PgConnection, rows: &[(&Sku, &Stock)]) ->
         .await?;
     Ok(())
 }
-
-type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
 
 fn bind_stock<'q>(query: Query<'q>, rows: &[(&'q Sku, &'q Stock)]) -> Query<'q> {
     query

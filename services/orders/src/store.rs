@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use domain::{Currency, Lines, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, Sku};
-use runtime::rows::column;
+use runtime::rows::{Query, column};
 use serde::{Deserialize, Serialize};
 use sqlx::{
-    PgConnection, Postgres, Row,
-    postgres::{PgArguments, PgRow, types::PgInterval},
+    PgConnection, Row,
+    postgres::{PgRow, types::PgInterval},
     types::Json,
 };
 use time::OffsetDateTime;
@@ -171,8 +171,6 @@ pub(crate) async fn save(connection: &mut PgConnection, world: &World) -> Result
     bind_changed(bind_created(sqlx::query(SAVE), &created), &changed).execute(connection).await?;
     Ok(())
 }
-
-type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
 
 fn bind_created<'q>(query: Query<'q>, rows: &[&'q Order]) -> Query<'q> {
     let shares = |order: &Order| order.terms.shares;

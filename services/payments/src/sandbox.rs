@@ -30,7 +30,6 @@ const CONNECTIONS_MAX: u32 = 4;
 /// The sandbox provider.
 #[derive(Debug, Clone)]
 pub struct Sandbox {
-    pool: PgPool,
     ledger: Ledger,
 }
 
@@ -41,7 +40,7 @@ impl Sandbox {
     pub fn new(database: &PgPool) -> Self {
         let options = (*database.connect_options()).clone().application_name("holdfast-sandbox");
         let pool = PgPoolOptions::new().max_connections(CONNECTIONS_MAX).connect_lazy_with(options);
-        Self { ledger: Ledger::new(pool.clone()), pool }
+        Self { ledger: Ledger::new(pool) }
     }
 }
 
@@ -103,7 +102,9 @@ impl Provider for Sandbox {
     }
 
     async fn find_refund(&self, request: &RefundRequest) -> Result<Option<Standing>, ProviderError> {
-        let found = ledger::find(&self.pool, &request.key)
+        let found = self
+            .ledger
+            .find(&request.key)
             .await
             .map_err(|error| ProviderError::Unavailable(format!("its ledger failed: {error}")))?;
         let script = script_of(&request.payment_reference)?;

@@ -3,11 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{Currency, HoldKey, Money, OrderId, PaymentId, RefundId, Rejection};
-use runtime::rows::column;
-use sqlx::{
-    PgConnection, Postgres, Row,
-    postgres::{PgArguments, PgRow},
-};
+use runtime::rows::{Query, column};
+use sqlx::{PgConnection, Row, postgres::PgRow};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -156,8 +153,6 @@ pub(crate) async fn save(connection: &mut PgConnection, world: &World) -> Result
         .collect();
     save_refunds(connection, &refunds).await
 }
-
-type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
 
 fn bind_created<'q>(query: Query<'q>, rows: &[(&'q PaymentId, &'q Payment)]) -> Query<'q> {
     let terms: Vec<Option<&Terms>> = column(rows, |(_, payment)| payment.terms.as_ref());

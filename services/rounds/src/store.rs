@@ -3,11 +3,8 @@
 use std::collections::BTreeSet;
 
 use domain::{Currency, HoldKey, Money, OrderId, RefundId, Rejection, RoundId, Timestamp, hold::Status};
-use runtime::rows::column;
-use sqlx::{
-    PgConnection, Postgres, Row,
-    postgres::{PgArguments, PgRow},
-};
+use runtime::rows::{Query, column};
+use sqlx::{PgConnection, Row, postgres::PgRow};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -178,8 +175,6 @@ async fn insert_rounds(connection: &mut PgConnection, rows: &[(&RoundId, &Round)
         .await?;
     Ok(())
 }
-
-type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
 
 fn bind_rounds<'q>(query: Query<'q>, rows: &[(&'q RoundId, &'q Round)]) -> Query<'q> {
     query

@@ -41,6 +41,15 @@ pub(crate) struct Done {
     pub(crate) news: News,
 }
 
+impl Done {
+    /// Takes in what another commit did, but for its replies: whose they are, the caller knows.
+    fn add(&mut self, other: Self) {
+        self.events.extend(other.events);
+        self.calls.extend(other.calls);
+        self.news.add(other.news);
+    }
+}
+
 /// What a commit changed that somebody may wait for.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct News {
@@ -100,13 +109,11 @@ impl Batches {
                 continue;
             }
             match self.patiently(|| self.commit::<S>(slice)).await? {
-                Ok(part) => {
-                    done.news.add(part.news);
-                    done.events.extend(part.events);
-                    done.calls.extend(part.calls);
-                    for (slot, reply) in done.replies.iter_mut().skip(start).zip(part.replies) {
+                Ok(mut part) => {
+                    for (slot, reply) in done.replies.iter_mut().skip(start).zip(part.replies.drain(..)) {
                         *slot = reply;
                     }
+                    done.add(part);
                 }
                 Err(Failure::Poison(poison)) => {
                     let culprit = start + poison.job;
@@ -150,9 +157,7 @@ impl Batches {
                 let mut done = Done::default();
                 for due in tried.into_inner().unwrap_or_else(PoisonError::into_inner) {
                     let one = self.settle_timer::<S>(&due).await?;
-                    done.news.add(one.news);
-                    done.events.extend(one.events);
-                    done.calls.extend(one.calls);
+                    done.add(one);
                 }
                 Some(done)
             }

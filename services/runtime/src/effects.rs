@@ -200,6 +200,7 @@ pub(crate) async fn run<S: Service>(
 ) {
     // Tasks of their own: a call that nobody polls may hold the very connection that the next claim waits for.
     let mut running = JoinSet::new();
+    let make = |leased| call(Arc::clone(&service), pool.clone(), settings.clone(), leased);
     let mut due = true;
     let mut claimed = Instant::now();
     while !shutdown.is_pulled() {
@@ -215,7 +216,7 @@ pub(crate) async fn run<S: Service>(
                 Ok(leased) => {
                     due = leased.len() == free;
                     for leased in leased {
-                        running.spawn(call(Arc::clone(&service), pool.clone(), settings.clone(), leased));
+                        running.spawn(make(leased));
                     }
                 }
                 Err(error) => {
@@ -226,7 +227,7 @@ pub(crate) async fn run<S: Service>(
         }
         tokio::select! {
             Some(leased) = queue.begun.recv() => {
-                running.spawn(call(Arc::clone(&service), pool.clone(), settings.clone(), leased));
+                running.spawn(make(leased));
             }
             Some(ending) = running.join_next(), if !running.is_empty() => {
                 let job = match ending {

@@ -93,6 +93,9 @@ impl<K: Ord, S> Rows<K, S> {
     }
 }
 
+/// A statement that takes columns of rows.
+pub type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
+
 /// One column of many rows, as a set-based statement takes it.
 pub fn column<R: Copy, T>(rows: &[R], value: impl Fn(R) -> T) -> Vec<T> {
     rows.iter().map(|row| value(*row)).collect()

@@ -29,13 +29,13 @@ use runtime::{
     message::header,
     retry,
 };
-use sqlx::PgPool;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::{sync::oneshot, task::JoinSet};
 use uuid::Uuid;
 
 use super::{
-    Sandbox, failing_refund_key, ledger,
+    Sandbox, failing_refund_key,
+    ledger::Ledger,
     report::{self, Report},
 };
 
@@ -91,7 +91,7 @@ async fn attend(context: &Context, sandbox: &Sandbox) -> Result<(), Error> {
     let courier = Arc::new(Courier {
         inbox: broker.client.new_inbox(),
         client: broker.client.clone(),
-        pool: sandbox.pool.clone(),
+        ledger: sandbox.ledger.clone(),
         under_way: Mutex::default(),
     });
     let mut tasks = JoinSet::new();
@@ -141,7 +141,7 @@ async fn fetch(context: &Context, broker: &Broker) -> Result<pull::Stream, Error
 /// Brings reports to payments and waits for the answers.
 struct Courier {
     client: Client,
-    pool: PgPool,
+    ledger: Ledger,
     /// Subject on which all answers arrive.
     inbox: String,
     /// Reports that are not answered yet, by id of the command.
@@ -214,14 +214,14 @@ impl Courier {
         }
         let refund: PaymentRefunded = decode(&message.payload).map_err(Unreported::Malformed)?;
         let key = failing_refund_key(&refund.provider_reference).ok_or(Unreported::Scripted)?;
-        let after = ledger::fails_after(&self.pool, key).await.map_err(Unreported::Ledger)?;
+        let after = self.ledger.fails_after(key).await.map_err(Unreported::Ledger)?;
         after.map(|after| report::of_failing_refund(&refund, at, after)).ok_or(Unreported::Scripted)
     }
 
     /// Repeats a report, less and less often, until it is answered; then the event is done with.
     async fn deliver(&self, message: &Message, report: &Report) -> Result<(), Unreported> {
         if let Some(key) = failing_refund_key(&report.command.provider_reference) {
-            ledger::note_failed(&self.pool, key).await.map_err(Unreported::Ledger)?;
+            self.ledger.note_failed(key).await.map_err(Unreported::Ledger)?;
         }
         let (sender, mut answer) = oneshot::channel();
         match self.lock().entry(report.id) {

@@ -163,6 +163,36 @@ impl Ledger {
         }
     }
 
+    /// What is known of a key.
+    pub(super) async fn find(&self, key: &str) -> Result<Option<Status>, sqlx::Error> {
+        let found: Option<(String,)> = sqlx::query_as("select status from payments.sandbox_refunds where key = $1")
+            .bind(key)
+            .fetch_optional(&self.pool)
+            .await?;
+        found.map(|(status,)| Status::parse(&status)).transpose()
+    }
+
+    /// How long after it was paid out this refund fails. `None`: it does not.
+    pub(super) async fn fails_after(&self, key: &str) -> Result<Option<Duration>, sqlx::Error> {
+        let found: Option<(Option<i64>,)> =
+            sqlx::query_as("select fails_after_ms from payments.sandbox_refunds where key = $1")
+                .bind(key)
+                .fetch_optional(&self.pool)
+                .await?;
+        Ok(found.and_then(|(after_ms,)| after_ms).map(|after_ms| Duration::from_millis(after_ms.unsigned_abs())))
+    }
+
+    /// The money came back.
+    pub(super) async fn note_failed(&self, key: &str) -> Result<(), sqlx::Error> {
+        sqlx::query(
+            "update payments.sandbox_refunds set status = 'failed' where key = $1 and fails_after_ms is not null",
+        )
+        .bind(key)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -221,34 +251,6 @@ fn noted((key, amount_minor, currency, status, calls): Row) -> Result<(String, N
 /// Whether a refund is paid out and fails later. Only its first sending does, so that an operator's RETRY can mend it.
 pub(super) fn fails_later(request: &RefundRequest, script: &Script) -> bool {
     script.refund == RefundPlan::FailLater && request.key == idempotency_key(request.payment_id, request.refund_id, 1)
-}
-
-/// What is known of a key.
-pub(super) async fn find(pool: &PgPool, key: &str) -> Result<Option<Status>, sqlx::Error> {
-    let found: Option<(String,)> = sqlx::query_as("select status from payments.sandbox_refunds where key = $1")
-        .bind(key)
-        .fetch_optional(pool)
-        .await?;
-    found.map(|(status,)| Status::parse(&status)).transpose()
-}
-
-/// How long after it was paid out this refund fails. `None`: it does not.
-pub(super) async fn fails_after(pool: &PgPool, key: &str) -> Result<Option<Duration>, sqlx::Error> {
-    let found: Option<(Option<i64>,)> =
-        sqlx::query_as("select fails_after_ms from payments.sandbox_refunds where key = $1")
-            .bind(key)
-            .fetch_optional(pool)
-            .await?;
-    Ok(found.and_then(|(after_ms,)| after_ms).map(|after_ms| Duration::from_millis(after_ms.unsigned_abs())))
-}
-
-/// The money came back.
-pub(super) async fn note_failed(pool: &PgPool, key: &str) -> Result<(), sqlx::Error> {
-    sqlx::query("update payments.sandbox_refunds set status = 'failed' where key = $1 and fails_after_ms is not null")
-        .bind(key)
-        .execute(pool)
-        .await?;
-    Ok(())
 }
 
 #[cfg(test)]
