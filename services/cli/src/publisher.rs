@@ -11,7 +11,11 @@ use anyhow::{Context as _, Result, bail};
 use async_nats::{Client, HeaderMap, jetstream};
 use futures::StreamExt;
 use proto::{Message, Name, common::v1::CommandReply};
-use runtime::{broker::command_subject, clock, message::header};
+use runtime::{
+    broker::{command_subject, servers},
+    clock,
+    message::header,
+};
 use tokio::{sync::oneshot, task::JoinHandle};
 use uuid::Uuid;
 
@@ -38,7 +42,7 @@ impl Publisher {
             .name("holdfast-cli")
             .subscription_capacity(65_536)
             .client_capacity(65_536)
-            .connect(broker_url)
+            .connect(servers(broker_url))
             .await
             .with_context(|| format!("connecting to NATS at {broker_url}"))?;
         let jetstream = jetstream::context::ContextBuilder::new()

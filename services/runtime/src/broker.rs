@@ -64,8 +64,7 @@ pub async fn connect(settings: &config::Broker, name: &str) -> Result<Broker, Er
 /// # Errors
 /// As for [`connect`].
 pub async fn connect_once(settings: &config::Broker, name: &str) -> Result<Broker, Error> {
-    let servers = settings.url.split(',').count();
-    let options = ConnectOptions::new().ignore_discovered_servers().max_reconnects(servers);
+    let options = ConnectOptions::new().ignore_discovered_servers().max_reconnects(servers(&settings.url).len());
     let broker = begin(settings, name, options).await?;
     broker
         .client
@@ -73,6 +72,12 @@ pub async fn connect_once(settings: &config::Broker, name: &str) -> Result<Broke
         .await
         .map_err(|error| Error::transient("connecting to NATS, never to connect again", error))?;
     Ok(broker)
+}
+
+/// The servers of a cluster, as a setting lists them.
+#[must_use]
+pub fn servers(urls: &str) -> Vec<&str> {
+    urls.split(',').map(str::trim).collect()
 }
 
 /// Where no server can be. The client has no setting for connections that are not to be made again.
@@ -111,7 +116,7 @@ async fn begin(settings: &config::Broker, name: &str, options: ConnectOptions) -
             .map_err(|error| Error::transient("reading the NATS credentials file", error))?;
     }
     let client = options
-        .connect(&settings.url)
+        .connect(servers(&settings.url))
         .await
         .map_err(|error| Error::transient("connecting to NATS (setting broker.url)", error))?;
     check_version(&client.server_info().version)?;
