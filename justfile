@@ -52,6 +52,17 @@ simulate *args:
     @cargo build --manifest-path '{{ justfile_directory() }}/Cargo.toml' --release --package holdfast-tests --bin simulate --quiet
     @exec '{{ target }}/release/simulate' "$@"
 
+# Do one harm after another to a real fleet with a cluster of three nats-servers, for as long as you like: just faults --minutes 20 --seed 1
+[no-exit-message]
+faults *args: release
+    @exec '{{ target }}/release/nemesis' "$@"
+
+# Feed every decoder that faces the outside with what nobody should send: just fuzz --seconds 60
+[no-exit-message]
+fuzz *args:
+    @cargo build --manifest-path '{{ justfile_directory() }}/Cargo.toml' --release --package holdfast-tests --bin fuzz --quiet
+    @exec '{{ target }}/release/fuzz' "$@"
+
 # Build realistic bugs into a copy of the sources, one at a time: does the simulation, or else a spec, catch every one?
 [no-exit-message]
 mutations *args:

@@ -142,7 +142,7 @@ impl Fleet {
         let path = logs.join(format!("{service}-{replica}.log"));
         let log = File::options().create(true).append(true).open(&path);
         let log = log.with_context(|| format!("opening the log {}", path.display()))?;
-        let mut command = Process::command(worker_binary(&name)?, Signal::TERM);
+        let mut command = Process::command(worker_binary(service)?, Signal::TERM);
         command
             .env("HOLDFAST_DATABASE_URL", self.postgres.url(&format!("holdfast_{service}"), DATABASE))
             .env("HOLDFAST_BROKER_URL", self.nats.url())
@@ -201,11 +201,15 @@ impl Fleet {
     }
 }
 
-/// The worker's program, which lies beside this one.
-fn worker_binary(name: &str) -> Result<PathBuf> {
+/// The program of a service's worker, which lies beside this one.
+///
+/// # Errors
+/// It is not there.
+pub fn worker_binary(service: &str) -> Result<PathBuf> {
+    let name = format!("holdfast-{service}");
     let this = env::current_exe().context("finding this program's own file")?;
     // A test's program lies one directory below the workers.
-    let found = this.ancestors().skip(1).take(2).map(|dir| dir.join(name)).find(|path| path.is_file());
+    let found = this.ancestors().skip(1).take(2).map(|dir| dir.join(&name)).find(|path| path.is_file());
     match found {
         Some(path) => Ok(path),
         None => bail!("there is no {name} beside {}; build it with `cargo build --workspace --bins`", this.display()),

@@ -11,8 +11,8 @@ mod postgres;
 mod process;
 
 pub use launch::wait_until;
-pub use nats::NatsServer;
-pub use place::scratch_dir;
+pub use nats::{Membership, NatsServer};
+pub use place::{free_port, scratch_dir};
 pub use postgres::{Postgres, SUPERUSER};
 pub use process::Process;
 pub use rustix::process::Signal;

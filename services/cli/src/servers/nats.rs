@@ -1,4 +1,4 @@
-//! A private nats-server with JetStream in a directory of its own.
+//! A private nats-server with JetStream in a directory of its own, alone or as a member of a cluster.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -29,7 +29,37 @@ pub struct NatsServer {
     program: PathBuf,
     dir: PathBuf,
     port: u16,
+    membership: Option<Membership>,
 }
+
+/// What makes a server a member of a cluster. Members know each other by their routes alone: clients hear of no member, and
+/// members of no other way to each other, so whoever stands between them is between them always.
+#[derive(Debug, Clone)]
+pub struct Membership {
+    /// The cluster's name.
+    pub cluster: String,
+    /// The port on 127.0.0.1 at which other members reach this one.
+    pub port: u16,
+    /// The ports on 127.0.0.1 at which this one reaches the others.
+    pub routes: Vec<u16>,
+}
+
+impl Membership {
+    fn arguments(&self) -> Vec<String> {
+        let routes: Vec<String> = self.routes.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
+        let pairs = [
+            ("--cluster_name", self.cluster.clone()),
+            ("--cluster", format!("nats://127.0.0.1:{}", self.port)),
+            ("--routes", routes.join(",")),
+            ("--cluster_advertise", NOWHERE.to_owned()),
+        ];
+        let arguments = pairs.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
+        arguments.chain(["--no_advertise".to_owned()]).collect()
+    }
+}
+
+/// Where nobody answers: what a member tells others when they ask where else it can be reached.
+const NOWHERE: &str = "127.0.0.1:1";
 
 /// What of a server's first line matters here.
 #[derive(Deserialize)]
@@ -45,9 +75,18 @@ impl NatsServer {
     ///
     /// Fails if no nats-server 2.12 or newer can be found, or if it does not start; the error has the end of its log.
     pub async fn start(dir: &Path) -> Result<NatsServer> {
+        Self::start_as(dir, None).await
+    }
+
+    /// Starts one member of a cluster, as [`NatsServer::start`] does. It answers before it has met the others.
+    pub async fn start_member(dir: &Path, membership: Membership) -> Result<NatsServer> {
+        Self::start_as(dir, Some(membership)).await
+    }
+
+    async fn start_as(dir: &Path, membership: Option<Membership>) -> Result<NatsServer> {
         let program = find_nats_server().await?;
         let dir = place::settle(dir, None)?;
-        let mut server = NatsServer { process: None, program, dir, port: 0 };
+        let mut server = NatsServer { process: None, program, dir, port: 0, membership };
         server.launch(None).await?;
         Ok(server)
     }
@@ -88,6 +127,16 @@ impl NatsServer {
         Ok(())
     }
 
+    /// SIGSTOP: it stands still, as on a machine that is paused. Does nothing if it is not running.
+    pub fn pause(&self) -> Result<()> {
+        self.process.as_ref().map_or(Ok(()), |process| process.signal(Signal::STOP))
+    }
+
+    /// SIGCONT: it goes on.
+    pub fn resume(&self) -> Result<()> {
+        self.process.as_ref().map_or(Ok(()), |process| process.signal(Signal::CONT))
+    }
+
     /// Starts it again after its end, whatever that was, at the same port and with what its directory still holds.
     pub async fn start_again(&mut self) -> Result<()> {
         if let Some(pid) = self.pid() {
@@ -115,6 +164,7 @@ impl NatsServer {
             command.args(["--addr", "127.0.0.1", "--port"]).arg(port.to_string());
             command.args(["--name", &server_name(port)]);
             command.arg("--jetstream").arg("--store_dir").arg(&self.dir);
+            command.args(self.membership.iter().flat_map(Membership::arguments));
             command
         };
         let answers = |port, _| async move { Ok(timeout(GREETS_WITHIN, greeted(port)).await.unwrap_or(false)) };

@@ -115,7 +115,7 @@ pub(super) fn settle(dir: &Path, user: Option<OtherUser>) -> Result<PathBuf> {
 ///
 /// It lies below the range that the kernel takes clients' ports from. From within that range, a client that reconnects to
 /// a server that is down can be given the very port it dials, be connected to itself, and keep the server from coming back.
-pub(super) fn free_port() -> Result<u16> {
+pub fn free_port() -> Result<u16> {
     static ASKED: AtomicU32 = AtomicU32::new(0);
     let first = 10_000;
     let end = clients_first_port().min(32_000);

@@ -101,6 +101,16 @@ impl Postgres {
         Ok(())
     }
 
+    /// SIGSTOP to it and its backends: they stand still, as on a machine that is paused. Does nothing if it is not running.
+    pub fn pause(&self) -> Result<()> {
+        self.process.as_ref().map_or(Ok(()), |process| process.signal_with_children(Signal::STOP))
+    }
+
+    /// SIGCONT to it and its backends: they go on.
+    pub fn resume(&self) -> Result<()> {
+        self.process.as_ref().map_or(Ok(()), |process| process.signal_with_children(Signal::CONT))
+    }
+
     /// Starts it again after its end, whatever that was, at the same port and with what was committed.
     pub async fn start_again(&mut self) -> Result<()> {
         if let Some(pid) = self.pid() {

@@ -89,6 +89,11 @@ impl Process {
 
     /// SIGKILL to the process and all its children at once, as when a machine dies.
     pub fn kill_with_children(&self) -> Result<()> {
+        self.signal_with_children(Signal::KILL)
+    }
+
+    /// Sends `signal` to the process and all its children; does nothing if the process has ended.
+    pub fn signal_with_children(&self, signal: Signal) -> Result<()> {
         let status = self.exit.status();
         if status.is_some() {
             return Ok(());
@@ -96,8 +101,8 @@ impl Process {
         // Stopped first, so that it has no child that is not on the list.
         self.send(self.pid, Signal::STOP)?;
         let children = children_of(self.pid);
-        self.send(self.pid, Signal::KILL)?;
-        children.into_iter().try_for_each(|child| self.send(child, Signal::KILL))
+        self.send(self.pid, signal)?;
+        children.into_iter().try_for_each(|child| self.send(child, signal))
     }
 
     fn send(&self, pid: Pid, signal: Signal) -> Result<()> {

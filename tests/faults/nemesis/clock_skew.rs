@@ -1,0 +1,39 @@
+//! Makes a worker's clock wrong, by a library that is loaded before its C library.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+
+const SOURCE: &str = include_str!("skewed_clock.rs");
+
+/// The library.
+#[derive(Debug)]
+pub(crate) struct SkewedClock {
+    library: PathBuf,
+}
+
+impl SkewedClock {
+    /// Builds it in a directory, with the Rust compiler.
+    pub(crate) fn build(dir: &Path) -> Result<Self> {
+        let (source, library) = (dir.join("skewed_clock.rs"), dir.join("libskewed_clock.so"));
+        fs::write(&source, SOURCE)?;
+        let compiler = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+        let mut command = Command::new(&compiler);
+        command.args(["--edition", "2024", "--crate-type", "cdylib", "-C", "opt-level=2", "-o"]);
+        let built = command.arg(&library).arg(&source).output();
+        let built = built.with_context(|| format!("running {} to build a wrong clock", compiler.display()))?;
+        if !built.status.success() {
+            bail!("building a wrong clock failed: {}", String::from_utf8_lossy(&built.stderr));
+        }
+        Ok(Self { library })
+    }
+
+    /// Makes the clock of the process that `command` will start wrong by so many seconds.
+    pub(crate) fn apply(&self, command: &mut Command, seconds: i64) {
+        command.env("LD_PRELOAD", &self.library).env("CLOCK_OFF_BY_SECONDS", seconds.to_string());
+    }
+}

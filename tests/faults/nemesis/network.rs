@@ -1,0 +1,177 @@
+//! The network between hosts: a proxy for each pair that talks, which can go silent, slow down, or lose packets.
+//!
+//! What a cut link holds up arrives when the cut is over, as TCP would have it; a lost packet arrives one retransmission later.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::Ipv4Addr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use rand::Rng;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+
+/// Who talks to whom: `("orders-0", "postgres")`.
+pub(crate) type Pair = (String, String);
+
+/// What happens to what passes a link.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Weather {
+    /// Nothing passes.
+    pub(crate) cut: bool,
+    /// How much later it arrives.
+    pub(crate) delay: Duration,
+    /// Of a hundred packets, so many are lost and sent again.
+    pub(crate) lost_percent: u32,
+}
+
+/// What Linux waits at least before it sends again what was not acknowledged.
+const RETRANSMISSION: Duration = Duration::from_millis(200);
+
+const PACKET_BYTES: usize = 16 * 1_024;
+
+/// Packets on their way in one direction of a connection; the sender waits when there are more.
+const ON_THE_WAY_MAX: usize = 64;
+
+#[derive(Debug)]
+struct Link {
+    port: u16,
+    weather: watch::Sender<Weather>,
+}
+
+/// Which pair the connection belongs to that comes from a port, for whoever asks who is connected.
+type Sources = Arc<Mutex<BTreeMap<u16, Pair>>>;
+
+/// All links.
+#[derive(Debug, Default)]
+pub(crate) struct Network {
+    links: BTreeMap<Pair, Link>,
+    sources: Sources,
+    tasks: JoinSet<()>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Network {
+    /// The port at which `from` reaches `to`, who listens at `target`.
+    pub(crate) async fn link(&mut self, from: &str, to: &str, target: u16) -> Result<u16> {
+        let pair = (from.to_owned(), to.to_owned());
+        if let Some(link) = self.links.get(&pair) {
+            return Ok(link.port);
+        }
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("opening a port for a link")?;
+        let port = listener.local_addr()?.port();
+        let (weather, seen) = watch::channel(Weather::default());
+        self.tasks.spawn(listen(listener, target, pair.clone(), seen, Arc::clone(&self.sources)));
+        self.links.insert(pair, Link { port, weather });
+        Ok(port)
+    }
+
+    /// Changes the weather on every link that `which` says yes to.
+    pub(crate) fn change(&self, weather: Weather, which: impl Fn(&Pair) -> bool) {
+        for (_, link) in self.links.iter().filter(|(pair, _)| which(pair)) {
+            link.weather.send_replace(weather);
+        }
+    }
+
+    /// Which pair the connection belongs to whose far end sees it come from this port.
+    pub(crate) fn pair_behind(&self, port: u16) -> Option<Pair> {
+        locked(&self.sources).get(&port).cloned()
+    }
+}
+
+async fn listen(listener: TcpListener, target: u16, pair: Pair, weather: watch::Receiver<Weather>, sources: Sources) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                if let Ok((near, _)) = accepted {
+                    connections.spawn(connect(near, target, pair.clone(), weather.clone(), Arc::clone(&sources)));
+                }
+            }
+            Some(_ended) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn connect(near: TcpStream, target: u16, pair: Pair, mut weather: watch::Receiver<Weather>, sources: Sources) {
+    open(&mut weather).await;
+    // Refused: the near end sees its connection closed.
+    let Ok(far) = TcpStream::connect((Ipv4Addr::LOCALHOST, target)).await else { return };
+    let Ok(source) = far.local_addr() else { return };
+    near.set_nodelay(true).ok();
+    far.set_nodelay(true).ok();
+    locked(&sources).insert(source.port(), pair);
+    let (near_read, near_write) = near.into_split();
+    let (far_read, far_write) = far.into_split();
+    tokio::join!(carry(near_read, far_write, weather.clone()), carry(far_read, near_write, weather));
+    locked(&sources).remove(&source.port());
+}
+
+/// Waits until something passes.
+async fn open(weather: &mut watch::Receiver<Weather>) {
+    // The network is gone when nobody can change its weather any more.
+    weather.wait_for(|now| !now.cut).await.ok();
+}
+
+/// Carries one direction until its sender is done or its receiver is gone.
+async fn carry(from: OwnedReadHalf, to: OwnedWriteHalf, weather: watch::Receiver<Weather>) {
+    let (send, on_the_way) = mpsc::channel(ON_THE_WAY_MAX);
+    let (taken, given) = tokio::join!(take(from, send, weather.clone()), give(to, on_the_way, weather));
+    // Broken off at one end, it is broken off at the other: both halves are dropped here.
+    drop((taken, given));
+}
+
+async fn take(
+    mut from: OwnedReadHalf,
+    send: mpsc::Sender<(Instant, Vec<u8>)>,
+    weather: watch::Receiver<Weather>,
+) -> io::Result<()> {
+    let mut packet = vec![0; PACKET_BYTES];
+    loop {
+        let read = tokio::select! {
+            read = from.read(&mut packet) => read?,
+            () = send.closed() => return Ok(()),
+        };
+        let Weather { delay, lost_percent, .. } = *weather.borrow();
+        let is_lost = lost_percent > 0 && rand::rng().random_range(0..100) < lost_percent;
+        let arrives = Instant::now() + delay + if is_lost { RETRANSMISSION } else { Duration::ZERO };
+        // An empty packet says that there are no more.
+        let sent = send.send((arrives, packet.get(..read).unwrap_or_default().to_vec())).await;
+        if read == 0 || sent.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+async fn give(
+    mut to: OwnedWriteHalf,
+    mut on_the_way: mpsc::Receiver<(Instant, Vec<u8>)>,
+    mut weather: watch::Receiver<Weather>,
+) -> io::Result<()> {
+    while let Some((arrives, packet)) = on_the_way.recv().await {
+        if arrives > Instant::now() {
+            sleep_until(arrives).await;
+        }
+        open(&mut weather).await;
+        if packet.is_empty() {
+            return to.shutdown().await;
+        }
+        to.write_all(&packet).await?;
+    }
+    Ok(())
+}
