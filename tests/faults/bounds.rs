@@ -13,6 +13,13 @@ const COMMANDS: u64 = 350;
 /// Nearly what a broker takes by default.
 const BYTES: usize = 1_000_000;
 
+/// The most that a process has ever had in memory.
+pub(crate) fn peak_mb(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1_000
+}
+
 #[tokio::test]
 async fn a_flood_of_the_largest_messages_fits_into_little_memory() {
     let fleet = TestFleet::start().await.unwrap();
@@ -39,9 +46,7 @@ async fn a_flood_of_the_largest_messages_fits_into_little_memory() {
     };
     let refused = "select count(*) from log.events where type like '%.CommandRejected'";
     fleet.until(refused, i64::try_from(COMMANDS).unwrap()).await.unwrap();
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap().trim().trim_end_matches(" kB");
-    let peak_mb = peak.parse::<u64>().unwrap() / 1_000;
+    let peak_mb = peak_mb(pid);
     assert!(peak_mb < 250, "orders took {peak_mb} MB for {COMMANDS} messages of {BYTES} bytes");
 
     fleet.stock("MUG", 1).await.unwrap();

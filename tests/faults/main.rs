@@ -5,6 +5,8 @@
 
 mod bounds;
 mod hot;
+mod limits;
+mod overload;
 mod poison;
 mod servers;
 mod stuck;

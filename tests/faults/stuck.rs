@@ -128,8 +128,8 @@ async fn a_worker_that_stands_still_holds_nobody_up_for_long() {
     fleet.settle_and_verify().await.unwrap();
 }
 
-/// Status of a probe of a worker, by the address that its log names.
-async fn probe(fleet: &TestFleet, service: &str, path: &str) -> anyhow::Result<u16> {
+/// What a worker answers over HTTP, at the address that its log names.
+pub(crate) async fn get(fleet: &TestFleet, service: &str, path: &str) -> anyhow::Result<String> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let log = std::fs::read_to_string(fleet.dir().join("log").join(format!("{service}-0.log")))?;
     let (_, rest) = log.rsplit_once("\"address\":\"").ok_or_else(|| anyhow::anyhow!("no address in the log"))?;
@@ -138,7 +138,12 @@ async fn probe(fleet: &TestFleet, service: &str, path: &str) -> anyhow::Result<u
     socket.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).await?;
     let mut answer = String::new();
     socket.read_to_string(&mut answer).await?;
-    Ok(answer.split(' ').nth(1).unwrap_or_default().parse()?)
+    Ok(answer)
+}
+
+/// Status of a probe of a worker.
+async fn probe(fleet: &TestFleet, service: &str, path: &str) -> anyhow::Result<u16> {
+    Ok(get(fleet, service, path).await?.split(' ').nth(1).unwrap_or_default().parse()?)
 }
 
 #[tokio::test]

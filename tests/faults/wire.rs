@@ -8,7 +8,7 @@ use tokio::{
 };
 
 /// Publishes bytes as they are, past every check of a client library.
-async fn publish(fleet: &TestFleet, subject: &[u8], headers: Option<&[u8]>, payload: &[u8]) {
+pub(crate) async fn publish(fleet: &TestFleet, subject: &[u8], headers: Option<&[u8]>, payload: &[u8]) {
     let address = fleet.address.broker_url.strip_prefix("nats://").unwrap();
     let mut socket = BufReader::new(TcpStream::connect(address).await.unwrap());
     let mut message = b"CONNECT {\"verbose\":false,\"headers\":true}\r\n".to_vec();

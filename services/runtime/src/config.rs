@@ -153,9 +153,13 @@ impl Config {
         within("timers.claim_max", count(self.timers.claim_max), 1, 5_000)?;
         within("timers.poll_ms", self.timers.poll_ms, 1, 60_000)?;
         within("effects.concurrency_max", size(self.effects.concurrency_max), 1, 10_000)?;
+        within("effects.lease_ms", self.effects.lease_ms, 1_010, 3_600_000)?;
         within("effects.call_ms", self.effects.call_ms, 10, self.effects.lease_ms.saturating_sub(1_000))?;
+        within("effects.backoff_max_ms", self.effects.backoff_max_ms, 1, 3_600_000)?;
         within("effects.backoff_ms", self.effects.backoff_ms, 1, self.effects.backoff_max_ms)?;
         within("effects.poll_ms", self.effects.poll_ms, 1, 60_000)?;
+        // A century.
+        within("broker.events_age_max_hours", self.broker.events_age_max_hours, 0, 876_600)?;
         within("broker.events_bytes_max", count(self.broker.events_bytes_max), 1_048_576, u64::MAX)?;
         within("broker.commands_bytes_max", count(self.broker.commands_bytes_max), 1_048_576, u64::MAX)?;
         within("broker.publish_timeout_ms", self.broker.publish_timeout_ms, 10, 600_000)?;
@@ -199,7 +203,7 @@ fn overlay_variables(settings: &mut Table, variables: &BTreeMap<String, String>)
         let Some(keys) = keys.as_table_mut() else { continue };
         for (name, text) in variables.range(prefix.clone()..).take_while(|(name, _)| name.starts_with(&prefix)) {
             let refuse = |reason: String| ConfigError::Variable { name: name.clone(), reason };
-            let key = name.trim_start_matches(&prefix).to_lowercase();
+            let key = name.strip_prefix(&prefix).unwrap_or(name).to_lowercase();
             let known = keys.keys().cloned().collect::<Vec<_>>().join(", ");
             let setting = keys
                 .get_mut(&key)
@@ -223,7 +227,9 @@ fn overlay_variables(settings: &mut Table, variables: &BTreeMap<String, String>)
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::Config;
+    use toml::{Table, Value};
+
+    use super::{Config, DEFAULTS};
 
     fn read(name: &str, value: &str) -> Result<Config, String> {
         Config::read(&BTreeMap::from([(name.to_owned(), value.to_owned())])).map_err(|error| error.to_string())
@@ -244,6 +250,9 @@ mod tests {
     fn a_misspelt_variable_is_refused_with_what_there_is() {
         let error = read("HOLDFAST_CONSUMER_BATCHMAX", "7").unwrap_err();
         assert!(error.contains("batch_max"), "{error}");
+        assert!(
+            read("HOLDFAST_LOG_HOLDFAST_LOG_FORMAT", "text").unwrap_err().contains("no setting holdfast_log_format")
+        );
     }
 
     #[test]
@@ -258,5 +267,21 @@ mod tests {
         // A loop that never rests.
         assert!(read("HOLDFAST_TIMERS_POLL_MS", "0").is_err() && read("HOLDFAST_RELAY_TICK_MS", "0").is_err());
         assert!(read("HOLDFAST_LOG_FORMAT", "xml").is_err() && read("HOLDFAST_LOG_FILTER", "a=b=c").is_err());
+    }
+
+    #[test]
+    fn every_number_has_limits() {
+        let settings: Table = DEFAULTS.parse().unwrap();
+        for (section, keys) in &settings {
+            for (key, _) in keys.as_table().unwrap().iter().filter(|(_, value)| matches!(value, Value::Integer(_))) {
+                let name = format!("HOLDFAST_{}_{}", section.to_uppercase(), key.to_uppercase());
+                assert!(read(&name, "-1").is_err(), "{name}");
+                // A broker may have a disk of any size.
+                let is_disk = ["broker.events_bytes_max", "broker.commands_bytes_max"];
+                if !is_disk.contains(&format!("{section}.{key}").as_str()) {
+                    assert!(read(&name, &i64::MAX.to_string()).is_err(), "{name}");
+                }
+            }
+        }
     }
 }

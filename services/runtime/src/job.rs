@@ -91,6 +91,15 @@ impl<C> Job<C> {
 
 /// Reads a message from the broker.
 pub(crate) fn read<S: Service>(message: jetstream::Message, bytes_max: usize) -> Job<S::Command> {
+    let (cause, work, reply_to) = understood::<S>(&message, bytes_max);
+    Job { cause, work, origin: Origin::Message(Box::new(message)), reply_to }
+}
+
+/// What a message asks for, on account of what, and who waits for the answer.
+pub(crate) fn understood<S: Service>(
+    message: &async_nats::Message,
+    bytes_max: usize,
+) -> (Cause, Work<S::Command>, Option<ReplyTo>) {
     let attributes = Attributes::read(message.headers.as_ref());
     let subject = message.subject.as_str();
     let is_command = subject.starts_with("cmd.");
@@ -114,7 +123,7 @@ pub(crate) fn read<S: Service>(message: jetstream::Message, bytes_max: usize) ->
     let work = read.unwrap_or_else(|_panic| Work::Unreadable {
         rejection: Rejection::new("NOT_HANDLED", "reading it panicked, which is a defect; the worker's log says where"),
     });
-    Job { cause, work, origin: Origin::Message(Box::new(message)), reply_to }
+    (cause, work, reply_to)
 }
 
 fn command<S: Service>(attributes: &Attributes, subject: &str, payload: &[u8], bytes_max: usize) -> Work<S::Command> {

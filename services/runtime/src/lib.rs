@@ -38,6 +38,8 @@ mod publish;
 
 mod ranges;
 
+mod marks;
+
 mod relay;
 
 mod window;

@@ -76,9 +76,9 @@ impl Attributes {
     }
 }
 
-/// Whether answers may be sent there: a plain subject, and none on which workers listen for something else.
+/// Whether answers may be sent there: a plain subject, and none on which somebody listens for something else.
 fn is_publishable(subject: &str) -> bool {
-    let reserved = ["$", "cmd.", "evt.", "holdfast."];
+    let reserved = ["$", "cmd.", "evt.", "json.", "holdfast."];
     !reserved.iter().any(|prefix| subject.starts_with(prefix))
         && subject.split('.').all(|token| {
             !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'*' && byte != b'>')
@@ -120,6 +120,8 @@ mod tests {
         for subject in ["", "a..b", "a.*", "a.>", "a b", "$JS.API.x", "cmd.orders.PlaceOrder", "evt.orders.OrderPaid"] {
             assert!(!is_publishable(subject), "{subject}");
         }
+        // An answer there would be taken for an event.
+        assert!(!is_publishable("json.orders.OrderPaid"));
     }
 
     #[test]

@@ -3,11 +3,14 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::{
-    ErrorCode,
-    message::StreamMessage,
-    response::Response,
-    stream::{RawMessage, Stream},
+use async_nats::{
+    HeaderName, StatusCode,
+    jetstream::{
+        ErrorCode,
+        message::StreamMessage,
+        response::Response,
+        stream::{RawMessage, Stream},
+    },
 };
 use domain::Rejection;
 use serde::Deserialize;
@@ -95,12 +98,42 @@ fn is_for(durable: &Durable, subject: &str) -> bool {
     })
 }
 
-/// Why nobody reads a message, if so. The client library reads the frame of what it fetches by the same rules.
+/// Why nobody reads a message, if so.
 fn unreadable(message: &RawMessage) -> Option<&'static str> {
     if message.subject.chars().any(|letter| letter.is_whitespace() || letter == char::REPLACEMENT_CHARACTER) {
         return Some("its subject is not plain text");
     }
-    StreamMessage::try_from(message.clone()).err().map(|_malformed| "its headers are malformed")
+    let headers = message.headers.clone()?;
+    // The client library decodes bodies; here the body is the headers.
+    let block = StreamMessage::try_from(RawMessage { headers: None, payload: headers, ..message.clone() });
+    let is_readable = block.is_ok_and(|block| is_readable(&block.payload));
+    (!is_readable).then_some("its headers are malformed")
+}
+
+/// Whether the client library reads such headers of a message that it fetches, by the rules of its connection. What it has for
+/// messages of the API has rules of its own: it passes over carriage returns over which a connection panics.
+pub(crate) fn is_readable(headers: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(headers) else { return false };
+    let mut lines = text.lines().peekable();
+    let version = lines.next().and_then(|line| line.strip_prefix("NATS/1.0"));
+    let status = version.map(|rest| rest.trim().split(' ').next().unwrap_or_default());
+    if !status.is_some_and(|status| status.is_empty() || status.trim().parse::<StatusCode>().is_ok()) {
+        return false;
+    }
+    while let Some(line) = lines.next() {
+        if line.is_empty() {
+            continue;
+        }
+        let Some((name, value)) = line.split_once(':') else { return false };
+        let mut value = value.trim_start().to_owned();
+        while let Some(more) = lines.next_if(|line| line.starts_with(char::is_whitespace)) {
+            value.push_str(more);
+        }
+        if name.parse::<HeaderName>().is_err() || value.trim_end().contains('\r') {
+            return false;
+        }
+    }
+    true
 }
 
 /// Keeps a message as a dead letter, and only then takes it from the broker.
@@ -135,7 +168,7 @@ async fn set_aside(
 
 #[cfg(test)]
 mod tests {
-    use super::{Stored, unreadable};
+    use super::{Stored, is_readable, unreadable};
 
     fn reason(subject: &str, headers: Option<&str>) -> Option<&'static str> {
         let message = serde_json::json!({
@@ -155,5 +188,21 @@ mod tests {
         assert!(reason("cmd.orders.PlaceOrder", Some("TkFUUy8xLjANCm5vIGNvbG9uDQoNCg==")).is_some());
         // NATS/1.0␍␊note: two␍lines␍␊␍␊
         assert!(reason("cmd.orders.PlaceOrder", Some("TkFUUy8xLjANCm5vdGU6IHR3bw1saW5lcw0KDQo=")).is_some());
+        // NATS/1.0␍␊note: two␍␊ ␍lines␍␊␍␊
+        assert!(reason("cmd.orders.PlaceOrder", Some("TkFUUy8xLjANCm5vdGU6IHR3bw0KIA1saW5lcw0KDQo=")).is_some());
+    }
+
+    #[test]
+    fn reads_headers_as_a_connection_does() {
+        for readable in ["", "a: b\r\n c\r\n", "a: \rb\r\r\n", "a:b\n\u{a0}c\n", "a:\r\n\r\nb:c\r\n"] {
+            assert!(is_readable(format!("NATS/1.0\r\n{readable}\r\n").as_bytes()), "{readable:?}");
+        }
+        for broken in ["a: b\rc\r\n", "a: b\r\r\n c\r\n", "a: b\r\n \rc\r\n", " a: b\r\n", "a\r\n", "\u{e4}: b\r\n"] {
+            assert!(!is_readable(format!("NATS/1.0\r\n{broken}\r\n").as_bytes()), "{broken:?}");
+        }
+        assert!(is_readable(b"NATS/1.0 100 Idle\r\n\r\n") && is_readable(b"NATS/1.0 100\t Idle\r\n\r\n"));
+        assert!(
+            !is_readable(b"NATS/1.0 1000\r\n\r\n") && !is_readable(b"") && !is_readable(b"NATS/1.0\r\na: \xff\r\n")
+        );
     }
 }

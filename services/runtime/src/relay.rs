@@ -18,6 +18,7 @@ use crate::{
     database::session,
     error::Error,
     event_store::{Follower, Recorded},
+    marks::Marks,
     message::header,
     publish::{Publication, Witness, publish},
     ranges::Ranges,
@@ -118,14 +119,11 @@ struct Relay {
     witnesses: Vec<Witness>,
     /// Where the log ended, and when: what is older and still not published, nobody else will publish.
     heads: VecDeque<(Instant, i64)>,
-    /// The checkpoint at some moment, and the stream's last sequence number after it.
-    marks: VecDeque<(i64, u64)>,
+    /// The checkpoint at some moments, and the stream's last sequence number after it.
+    marks: Marks,
     follower: Follower,
     gap_since: Option<Instant>,
 }
-
-/// Moments that are remembered until consumers have come as far.
-const MARKS_MAX: usize = 1_000;
 
 impl Relay {
     /// Takes up where the last relay stood.
@@ -142,7 +140,7 @@ impl Relay {
             confirmed: Ranges::default(),
             witnesses: Vec::new(),
             heads: VecDeque::new(),
-            marks: VecDeque::new(),
+            marks: Marks::default(),
             gap_since: None,
         };
         relay.compare().await?;
@@ -365,18 +363,9 @@ impl Relay {
     /// Once every consumer has come that far, it has handled them all.
     async fn note_handled(&mut self, stream: &Stream) -> Result<(), Error> {
         let last = stream.cached_info().state.last_sequence;
-        if self.marks.len() < MARKS_MAX
-            && self.marks.back().is_none_or(|(position, _)| *position < self.standing.published)
-        {
-            self.marks.push_back((self.standing.published, last));
-        }
+        self.marks.note(self.standing.published, last);
         let Some(floor) = window::floor(stream).await? else { return Ok(()) };
-        let mut handled = None;
-        while let Some((position, _)) = self.marks.front().filter(|(_, sequence)| *sequence <= floor) {
-            handled = Some(*position);
-            self.marks.pop_front();
-        }
-        if let Some(position) = handled {
+        if let Some(position) = self.marks.handled(floor) {
             sqlx::query("update log.relay set handled = $1 where handled < $1 and published >= $1")
                 .bind(position)
                 .execute(&mut self.connection)

@@ -1,5 +1,5 @@
-//! A batch without its surroundings: what a worker decides and would write, for a simulation that brings its own store, broker
-//! and clock. The code that decides is the one that runs.
+//! A batch without its surroundings: what a worker reads, decides and would write, for a simulation that brings its own store,
+//! broker and clock, and for whoever wants to know what bytes do to it. The code that reads and decides is the one that runs.
 
 use std::collections::BTreeMap;
 
@@ -10,9 +10,54 @@ pub use crate::gap::GapTracker;
 use crate::{
     draft::{Answered, draft},
     event_store::Recorded,
-    job::{self, Cause, Job, Letter, Origin},
+    job::{self, Cause, Job, Letter, Origin, Work},
+    message::headers_as_json,
+    quarantine,
     service::{Effect, Service, Timer},
 };
+
+/// A message from the broker as a worker understands it.
+#[derive(Debug)]
+pub struct Understood<C> {
+    /// Its id, or one that follows from what it says.
+    pub id: Uuid,
+    /// What all events of its story share.
+    pub correlation_id: Uuid,
+    /// Trace context that is carried along.
+    pub traceparent: Option<String>,
+    /// The subject on which its sender waits for an answer.
+    pub reply_to: Option<String>,
+    /// Its headers as a dead letter would keep them.
+    pub headers: serde_json::Value,
+    /// What is to be done about it, or why nothing can be.
+    pub commands: Result<Vec<C>, Rejection>,
+}
+
+/// Reads a message from the broker, whatever it is made of.
+#[must_use]
+pub fn understand<S: Service>(message: &async_nats::Message, bytes_max: usize) -> Understood<S::Command> {
+    let (cause, work, reply_to) = job::understood::<S>(message, bytes_max);
+    let commands = match work {
+        Work::Command { command, .. } => command.map(|command| vec![command]),
+        Work::Outcome { command, .. } => Ok(vec![command]),
+        Work::Reaction { commands } => Ok(commands),
+        Work::Unreadable { rejection } => Err(rejection),
+    };
+    Understood {
+        id: cause.id,
+        correlation_id: cause.correlation_id,
+        traceparent: cause.traceparent,
+        reply_to: reply_to.map(|to| to.subject),
+        headers: headers_as_json(message.headers.as_ref()),
+        commands,
+    }
+}
+
+/// Whether a client reads such headers. A message with others would cost every worker its connection, so it is set aside unread.
+#[must_use]
+pub fn has_readable_headers(headers: &[u8]) -> bool {
+    quarantine::is_readable(headers)
+}
 
 /// Something for a service to do.
 #[derive(Debug)]

@@ -80,21 +80,33 @@ async fn outdated(stream: &Stream, most: u64, age_max: Duration) -> u64 {
     if state.messages == 0 || !is_older(state.first_timestamp.into(), age_max + age_max / 64) {
         return 0;
     }
+    count_outdated(state.first_sequence, most, |sequence| async move {
+        // What is not there counts as younger.
+        let message = stream.get_raw_message(sequence).await;
+        message.is_ok_and(|message| is_older(message.time.into(), age_max))
+    })
+    .await
+}
+
+/// Halves the count until the newest of so many is too old: the rest follows the next time.
+async fn count_outdated<F>(first: u64, most: u64, is_outdated: impl Fn(u64) -> F) -> u64
+where
+    F: Future<Output = bool>,
+{
     let mut count = most;
-    while count > 0 {
-        let newest = state.first_sequence.saturating_add(count - 1);
-        match stream.get_raw_message(newest).await {
-            Ok(message) if is_older(message.time.into(), age_max) => break,
-            // Younger, or not there.
-            Ok(_) | Err(_) => count /= 2,
-        }
+    while count > 0 && !is_outdated(first.saturating_add(count - 1)).await {
+        count /= 2;
     }
     count
 }
 
 #[cfg(test)]
 mod tests {
-    use super::too_many;
+    use std::future::ready;
+
+    use futures::executor::block_on;
+
+    use super::{count_outdated, too_many};
 
     #[test]
     fn a_crowded_stream_becomes_half_full() {
@@ -105,5 +117,28 @@ mod tests {
         // No limit, nothing there.
         assert_eq!(too_many(1_000, 1_000, 0), 0);
         assert_eq!(too_many(0, 0, 1_000), 0);
+    }
+
+    #[test]
+    fn what_is_too_old_goes_and_nothing_that_is_not() {
+        // Messages 100 to 199, of which those up to `last` are too old.
+        let outdated = |last: u64| block_on(count_outdated(100, 100, |sequence| ready(sequence <= last)));
+        assert_eq!(outdated(99), 0);
+        assert_eq!(outdated(199), 100);
+        for last in 100..199 {
+            let count = outdated(last);
+            assert!(count > 0 && 99 + count <= last, "{count} of those up to {last}");
+        }
+        // Nothing may go, so nobody asks.
+        assert_eq!(block_on(count_outdated(100, 0, |_| ready(true))), 0);
+    }
+
+    #[test]
+    fn what_is_too_old_is_gone_after_a_few_looks() {
+        let (mut first, last) = (100, 187);
+        for _look in 0..8 {
+            first += block_on(count_outdated(first, 200 - first, |sequence| ready(sequence <= last)));
+        }
+        assert_eq!(first, last + 1);
     }
 }

@@ -255,8 +255,13 @@ pub(super) fn fails_later(request: &RefundRequest, script: &Script) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Reply, Status, answer};
-    use crate::sandbox::script::RefundPlan;
+    use domain::{Currency, Money, PaymentId, RefundId};
+    use sqlx::postgres::PgPoolOptions;
+    use tokio::sync::oneshot;
+    use uuid::Uuid;
+
+    use super::{Ledger, Reply, Status, TOGETHER_MAX, Waiting, answer};
+    use crate::{provider::RefundRequest, sandbox::script::RefundPlan};
 
     /// Answers to three calls under one key, and where it stands then.
     fn calls(plan: RefundPlan) -> (Vec<Reply>, Status) {
@@ -299,5 +304,26 @@ mod tests {
         for status in [Status::Open, Status::Refunded, Status::Declined, Status::Failed] {
             assert_eq!(Status::parse(status.as_str()).unwrap(), status);
         }
+    }
+
+    fn waiting(key: usize) -> Waiting {
+        let (payment_id, refund_id) = (PaymentId(Uuid::from_u128(1)), RefundId(Uuid::from_u128(1)));
+        let amount = Money { minor_units: 1, currency: Currency::parse("EUR").unwrap() };
+        let (key, payment_reference) = (key.to_string(), String::new());
+        let request = RefundRequest { key, payment_id, payment_reference, refund_id, amount };
+        Waiting { request, fails_after_ms: None, first: Status::Open, noted: oneshot::channel().0 }
+    }
+
+    #[tokio::test]
+    async fn calls_that_wait_are_written_so_many_at_a_time_and_of_each_key_one() {
+        let ledger = Ledger::new(PgPoolOptions::new().connect_lazy("postgres://nowhere.invalid").unwrap());
+        ledger.lock().extend((0..=TOGETHER_MAX).map(|number| waiting(number / 2)));
+        let mut sizes = Vec::new();
+        while sizes.iter().sum::<usize>() <= TOGETHER_MAX {
+            sizes.push(ledger.next().len());
+        }
+        assert_eq!(sizes, [TOGETHER_MAX / 2 + 1, TOGETHER_MAX / 2]);
+        ledger.lock().extend((0..=TOGETHER_MAX).map(waiting));
+        assert_eq!((ledger.next().len(), ledger.next().len(), ledger.next().len()), (TOGETHER_MAX, 1, 0));
     }
 }

@@ -1,0 +1,66 @@
+//! Marks: moments at which the relay saw how far it has published and where the stream ends. Once every consumer has come past that
+//! end, it has handled all that was published then.
+
+use std::collections::VecDeque;
+
+/// Moments that are remembered until consumers have come as far. Beyond that no newer one is: what is handled is noted later then,
+/// and a broker that loses its disk is told more again.
+const MARKS_MAX: usize = 1_000;
+
+/// Moments, from the earliest on.
+#[derive(Debug, Default)]
+pub(crate) struct Marks(VecDeque<(i64, u64)>);
+
+impl Marks {
+    /// All up to `position` was in the stream, at or before the sequence number `last`.
+    pub(crate) fn note(&mut self, position: i64, last: u64) {
+        if self.0.len() < MARKS_MAX && self.0.back().is_none_or(|(known, _)| *known < position) {
+            self.0.push_back((position, last));
+        }
+    }
+
+    /// The position up to which all is handled by consumers that have come to the sequence number `floor`, if that is news.
+    pub(crate) fn handled(&mut self, floor: u64) -> Option<i64> {
+        let mut handled = None;
+        while let Some((position, _)) = self.0.front().filter(|(_, last)| *last <= floor) {
+            handled = Some(*position);
+            self.0.pop_front();
+        }
+        handled
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MARKS_MAX, Marks};
+
+    #[test]
+    fn what_every_consumer_has_come_past_is_handled_once() {
+        let mut marks = Marks::default();
+        for (position, last) in [(10, 100), (10, 110), (20, 200)] {
+            marks.note(position, last);
+        }
+        assert_eq!(marks.handled(99), None);
+        assert_eq!(marks.handled(199), Some(10));
+        assert_eq!(marks.handled(199), None);
+        assert_eq!(marks.handled(u64::MAX), Some(20));
+    }
+
+    #[test]
+    fn at_its_limit_it_keeps_the_earliest_and_has_room_again_when_they_are_handled() {
+        let mut marks = Marks::default();
+        let most = i64::try_from(MARKS_MAX).unwrap();
+        for position in 1..=2 * most {
+            marks.note(position, position.unsigned_abs());
+        }
+        assert_eq!(marks.0.len(), MARKS_MAX);
+        // More is handled, but nobody knows which position that is.
+        assert_eq!(marks.handled(2 * most.unsigned_abs()), Some(most));
+        marks.note(2 * most, 2 * most.unsigned_abs());
+        assert_eq!(marks.handled(2 * most.unsigned_abs()), Some(2 * most));
+    }
+}
