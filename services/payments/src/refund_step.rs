@@ -6,18 +6,20 @@
 //! | what was heard                         | try 1 or 2          | try 3               | try 4 and later     |
 //! |----------------------------------------|---------------------|---------------------|---------------------|
 //! | nothing yet                            | 1: send, 2: look up | look up             | look up             |
-//! | look-up: nothing under this key        | send                | send                | wait, then unknown  |
+//! | look-up: nothing under this key        | send                | send                | send, then unknown  |
 //! | look-up: an error, or no answer        | retry, then unknown | retry, then unknown | retry, then unknown |
 //! | either: refunded                       | refunded            | refunded            | refunded            |
 //! | either: failed                         | rejected            | rejected            | rejected            |
 //! | either: pending                        | wait, then unknown  | wait, then unknown  | wait, then unknown  |
-//! | sending: declined                      | rejected            | rejected            | -                   |
-//! | sending: not available, surely nothing | retry               | rejected, or retry* | -                   |
-//! | sending: no answer                     | retry               | retry               | -                   |
+//! | sending: declined                      | rejected            | rejected            | rejected            |
+//! | sending: not available, surely nothing | retry               | rejected, or retry* | rejected, or retry* |
+//! | sending: no answer                     | retry               | retry               | retry               |
 //!
 //! `then unknown`: once the deadline has passed. The deadline ends only what is not known; a refund whose worker was
-//! away for an hour is still sent, for its key makes that safe. `*`: when an earlier try gave no answer, or was killed.
-//! What it sent may reach the provider yet, so the refund is not rejected until it is known.
+//! away for an hour is still sent, for its key makes that safe. For the same reason nobody counts how often it is sent while the
+//! provider knows nothing of it: workers that are killed take their tries with them, and are no reason to ask an operator. `*`:
+//! when an earlier try gave no answer, or was killed. What it sent may reach the provider yet, so the refund is not rejected until
+//! it is known.
 
 use std::time::Duration;
 
@@ -28,8 +30,8 @@ use crate::{
     provider::{ProviderError, Standing},
 };
 
-/// Tries that may send.
-pub const SENDS_MAX: u32 = 3;
+/// Tries that end in a failure for sure, and then the refund is rejected. As many are sent even after the deadline.
+pub const FAILURES_MAX: u32 = 3;
 
 /// How long to wait before looking up again what is under way at the provider.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -90,10 +92,10 @@ pub fn refund_step(this: &Try, heard: &Heard) -> Next {
     match heard {
         Heard::Nothing if this.attempt <= 1 => Next::Send,
         Heard::Nothing => Next::LookUp,
-        Heard::Found(Ok(None)) if this.attempt <= SENDS_MAX => Next::Send,
-        Heard::Found(Ok(None)) => {
-            this.wait(format!("{SENDS_MAX} tries gave {NO_ANSWER}, and the provider knows nothing under this key"))
+        Heard::Found(Ok(None)) if this.attempt > FAILURES_MAX && this.is_late() => {
+            this.unknown(&format!("tries gave {NO_ANSWER}, and the provider knows nothing under this key"))
         }
+        Heard::Found(Ok(None)) => Next::Send,
         Heard::Found(Ok(Some(standing))) | Heard::Answered(Ok(standing)) => this.stands(standing),
         Heard::Found(Err(error)) => {
             let error = format!("could not look up what became of the refund: {error}");
@@ -102,7 +104,7 @@ pub fn refund_step(this: &Try, heard: &Heard) -> Next {
         Heard::Answered(Err(ProviderError::Declined(reason))) => rejected("DECLINED", reason.clone()),
         Heard::Answered(Err(error @ ProviderError::Unavailable(_))) if this.is_the_last_of_failures() => rejected(
             "PROVIDER_UNAVAILABLE",
-            format!("gave up after {SENDS_MAX} tries, none of which moved money: {error}"),
+            format!("gave up after {FAILURES_MAX} tries, none of which moved money: {error}"),
         ),
         Heard::Answered(Err(error @ (ProviderError::Unavailable(_) | ProviderError::OutcomeUnknown(_)))) => {
             this.retry(error.to_string())
@@ -126,7 +128,7 @@ impl Try {
     }
 
     fn is_the_last_of_failures(&self) -> bool {
-        self.attempt >= SENDS_MAX && !self.has_gone_unanswered()
+        self.attempt >= FAILURES_MAX && !self.has_gone_unanswered()
     }
 
     fn retry(&self, error: String) -> Next {
@@ -162,7 +164,7 @@ impl Try {
 mod tests {
     use domain::Timestamp;
 
-    use super::{Heard, LOOK_AGAIN, Next, SENDS_MAX, Try, refund_step};
+    use super::{FAILURES_MAX, Heard, LOOK_AGAIN, Next, Try, refund_step};
     use crate::{
         command::Outcome,
         provider::{ProviderError, Standing},
@@ -208,16 +210,17 @@ mod tests {
     }
 
     #[test]
-    fn sends_again_only_what_the_provider_does_not_know_and_three_times_at_most() {
+    fn sends_again_what_the_provider_does_not_know_until_the_deadline() {
         let unknown_key = Heard::Found(Ok(None));
-        for attempt in 2..=SENDS_MAX {
+        for attempt in 2..=FAILURES_MAX {
             assert_eq!(refund_step(&on_try(attempt), &unknown_key), Next::Send);
             assert_eq!(refund_step(&late(attempt), &unknown_key), Next::Send);
         }
-        let waits = refund_step(&on_try(SENDS_MAX + 1), &unknown_key);
-        assert!(matches!(waits, Next::Wait { after: LOOK_AGAIN, .. }), "{waits:?}");
+        // Three workers were killed, and the fourth does what they did not come to.
+        let fourth = Try { last_error: None, ..on_try(FAILURES_MAX + 1) };
+        assert_eq!(refund_step(&fourth, &unknown_key), Next::Send);
         assert!(is_unknown(
-            &refund_step(&late(SENDS_MAX + 1), &unknown_key),
+            &refund_step(&late(FAILURES_MAX + 1), &unknown_key),
             &["4 tries", "knows nothing", "it broke"]
         ));
     }
@@ -269,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_lost_answer_is_never_a_failure() {
-        for attempt in 1..=SENDS_MAX {
+        for attempt in 1..=FAILURES_MAX {
             let heard = Heard::Answered(Err(no_answer()));
             assert!(matches!(refund_step(&on_try(attempt), &heard), Next::Retry { .. }));
             assert!(
