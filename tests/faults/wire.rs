@@ -71,7 +71,12 @@ async fn headers_that_no_client_can_read_are_set_aside() {
 
 #[tokio::test]
 async fn a_carriage_return_in_a_header_is_set_aside() {
-    are_set_aside(&[(b"cmd.orders.PlaceOrder", Some(b"NATS/1.0\r\nnote: two\rlines\r\n\r\n"))]).await;
+    let place: &[u8] = b"cmd.orders.PlaceOrder";
+    are_set_aside(&[
+        (place, Some(b"NATS/1.0\r\nnote: two\rlines\r\n\r\n")),
+        (place, Some(b"NATS/1.0\r\nnote: two\r\n \rlines\r\n\r\n")),
+    ])
+    .await;
 }
 
 #[tokio::test]

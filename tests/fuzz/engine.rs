@@ -113,7 +113,9 @@ impl<'a> Run<'a> {
             Until::Over(time) => self.begun.elapsed() >= time,
             Until::Inputs(inputs) => self.inputs >= inputs,
         };
-        is_enough || self.failures.len() >= FAILURES_MAX
+        // Where one input took long or took memory, the next ones do, too.
+        let is_costly = self.failures.iter().any(|failure| failure.what.starts_with("it takes"));
+        is_enough || is_costly || self.failures.len() >= FAILURES_MAX
     }
 
     /// The later ones got further.

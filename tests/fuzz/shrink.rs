@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// How long to go on.
-const TIME_MAX: Duration = Duration::from_secs(10);
+const TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Leaves away chunk after chunk, halving them, for as long as what is left fails alike.
 pub(crate) fn shrunk(target: &Target, input: &[u8], what: &str) -> Vec<u8> {

@@ -9,8 +9,10 @@ use crate::{
     targets::{Checked, Shape, TARGETS, Target},
 };
 
-/// Inputs of each target in a test.
-const INPUTS: u64 = 4_000;
+/// Inputs of each target in a test. Most frames cost a connection each.
+fn inputs(target: &Target) -> u64 {
+    if target.name == "frames" { 1_000 } else { 4_000 }
+}
 
 const fn planted(check: fn(&[u8]) -> Checked) -> Target {
     let seeds = || vec![b"a seed, and some words more: one, two, three".to_vec()];
@@ -54,8 +56,8 @@ fn every_target_holds_for_a_while_and_gets_further() {
     for target in TARGETS {
         let corpus = corpus::read(target.name);
         let begun = fuzz(target, &corpus, 7, Until::Inputs(1));
-        let tally = fuzz(target, &corpus, 7, Until::Inputs(INPUTS));
-        for failure in &tally.failures {
+        let tally = fuzz(target, &corpus, 7, Until::Inputs(inputs(target)));
+        if let Some(failure) = tally.failures.first() {
             panic!("{}: {}\n\"{}\"", target.name, failure.what, failure.input.escape_ascii());
         }
         assert!(tally.signatures > begun.signatures, "{}: nothing but {}", target.name, tally.signatures);
@@ -65,7 +67,7 @@ fn every_target_holds_for_a_while_and_gets_further() {
 #[test]
 fn the_same_seed_gives_the_same_inputs() {
     for target in TARGETS {
-        let run = |seed| fuzz(target, &corpus::read(target.name), seed, Until::Inputs(1_000)).digest;
+        let run = |seed| fuzz(target, &corpus::read(target.name), seed, Until::Inputs(300)).digest;
         assert_eq!(run(3), run(3), "{}", target.name);
         assert_ne!(run(3), run(4), "{}", target.name);
     }

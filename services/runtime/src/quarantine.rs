@@ -168,7 +168,7 @@ async fn set_aside(
 
 #[cfg(test)]
 mod tests {
-    use super::{Stored, is_readable, unreadable};
+    use super::{RawMessage, Stored, StreamMessage, is_readable, unreadable};
 
     fn reason(subject: &str, headers: Option<&str>) -> Option<&'static str> {
         let message = serde_json::json!({
@@ -190,6 +190,17 @@ mod tests {
         assert!(reason("cmd.orders.PlaceOrder", Some("TkFUUy8xLjANCm5vdGU6IHR3bw1saW5lcw0KDQo=")).is_some());
         // NATS/1.0␍␊note: two␍␊ ␍lines␍␊␍␊
         assert!(reason("cmd.orders.PlaceOrder", Some("TkFUUy8xLjANCm5vdGU6IHR3bw0KIA1saW5lcw0KDQo=")).is_some());
+    }
+
+    #[test]
+    fn what_breaks_a_connection_is_read_by_the_librarys_other_parser() {
+        let message = serde_json::json!({
+            "subject": "cmd.orders.PlaceOrder", "seq": 7, "data": "e30=",
+            "hdrs": "TkFUUy8xLjANCm5vdGU6IHR3bw0KIA1saW5lcw0KDQo=", "time": "2026-01-01T00:00:00Z"
+        });
+        let message: RawMessage = serde_json::from_value(message).unwrap();
+        // Once this fails, it can be asked instead of `is_readable`.
+        assert!(unreadable(&message).is_some() && StreamMessage::try_from(message).is_ok());
     }
 
     #[test]
