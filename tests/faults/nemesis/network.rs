@@ -175,3 +175,64 @@ async fn give(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{net::Ipv4Addr, time::Duration};
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+        time::{Instant, timeout},
+    };
+
+    use super::{Network, Weather};
+
+    /// Both ends of a connection over a link, and the network.
+    async fn connected() -> (Network, TcpStream, TcpStream) {
+        let far = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let mut network = Network::default();
+        let port = network.link("a", "b", far.local_addr().unwrap().port()).await.unwrap();
+        let near = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+        let (far, _) = far.accept().await.unwrap();
+        (network, near, far)
+    }
+
+    #[tokio::test]
+    async fn a_link_carries_both_ways_and_knows_whose_connection_it_is() {
+        let (network, mut near, mut far) = connected().await;
+        near.write_all(b"ping").await.unwrap();
+        let mut heard = [0; 4];
+        far.read_exact(&mut heard).await.unwrap();
+        far.write_all(b"pong").await.unwrap();
+        near.read_exact(&mut heard).await.unwrap();
+        assert_eq!(&heard, b"pong");
+        let pair = network.pair_behind(far.peer_addr().unwrap().port());
+        assert_eq!(pair, Some(("a".to_owned(), "b".to_owned())));
+        drop(near);
+        assert_eq!(far.read(&mut heard).await.unwrap(), 0, "whoever hangs up is heard to");
+    }
+
+    #[tokio::test]
+    async fn nothing_passes_a_cut_and_nothing_is_lost_by_it() {
+        let (network, mut near, mut far) = connected().await;
+        network.change(Weather { cut: true, ..Weather::default() }, |pair| pair.0 == "a");
+        near.write_all(b"ping").await.unwrap();
+        let mut heard = [0; 4];
+        assert!(timeout(Duration::from_millis(100), far.read_exact(&mut heard)).await.is_err());
+        network.change(Weather::default(), |_all| true);
+        far.read_exact(&mut heard).await.unwrap();
+        assert_eq!(&heard, b"ping");
+    }
+
+    #[tokio::test]
+    async fn bad_weather_makes_it_late() {
+        let (network, mut near, mut far) = connected().await;
+        let weather = Weather { cut: false, delay: Duration::from_millis(50), lost_percent: 100 };
+        network.change(weather, |_all| true);
+        let sent = Instant::now();
+        near.write_all(b"ping").await.unwrap();
+        far.read_exact(&mut [0; 4]).await.unwrap();
+        assert!(sent.elapsed() >= Duration::from_millis(250));
+    }
+}

@@ -228,3 +228,24 @@ text{font-size:12px;fill:#555}@media(prefers-color-scheme:dark){body{background:
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Fault, Kind, Recoveries};
+
+    fn fault(recovery: Option<u64>) -> Fault {
+        let recovery = recovery.map(Duration::from_secs);
+        let (begun, undone) = (Duration::ZERO, Duration::from_secs(1));
+        Fault { kind: Kind::KillWorker, what: String::new(), begun, undone, recovery }
+    }
+
+    #[test]
+    fn recoveries_are_told_by_their_half_their_ninth_tenth_and_their_longest() {
+        let faults: Vec<Fault> = (1..=10).rev().map(|seconds| fault(Some(seconds))).collect();
+        let told = Recoveries::of(faults.iter()).map(|recoveries| recoveries.cells());
+        assert_eq!(told, Some(["10", "6.0 s", "10.0 s", "10.0 s"].map(str::to_owned)));
+        assert!(Recoveries::of([fault(None)].iter()).is_none());
+    }
+}

@@ -267,6 +267,7 @@ impl Stage {
 
     /// Keeps logs and data after the end, and says where.
     pub(crate) fn keep(&mut self) -> PathBuf {
+        self.postgres_disk.iter_mut().chain(&mut self.node_disk).for_each(Disk::stay);
         self.dir.disable_cleanup(true);
         self.dir.path().to_owned()
     }

@@ -111,3 +111,51 @@ async fn told_otherwise(shop: &Shop, told: &[Told]) -> Result<Vec<String>> {
     found.truncate(SHOWN_MAX);
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proto::common::v1::{Accepted, CommandReply, Rejection, command_reply::Outcome};
+    use uuid::Uuid;
+
+    use super::{Told, untrue};
+
+    const PLACED: &str = "holdfast.orders.v1.OrderPlaced";
+    const REJECTED: &str = "holdfast.common.v1.CommandRejected";
+
+    fn told(outcome: Outcome) -> Told {
+        let reply = CommandReply { command_id: Uuid::nil().to_string(), outcome: Some(outcome) };
+        Told { id: Uuid::nil(), message_type: "holdfast.orders.v1.PlaceOrder".to_owned(), data: Vec::new(), reply }
+    }
+
+    fn accepted() -> Told {
+        told(Outcome::Accepted(Accepted { events: vec![PLACED.to_owned()], ..Accepted::default() }))
+    }
+
+    fn found(told: &Told, events: &[&str], on_record: Option<CommandReply>) -> usize {
+        let events = events.iter().map(|event| (*event).to_owned()).collect();
+        let answers = on_record.into_iter().map(|reply| (told.id, reply)).collect();
+        untrue(std::slice::from_ref(told), &BTreeMap::from([(told.id, events)]), &answers).len()
+    }
+
+    #[test]
+    fn what_was_told_and_is_so_is_no_violation() {
+        let accepted = accepted();
+        assert_eq!(found(&accepted, &[PLACED], Some(accepted.reply.clone())), 0);
+        let rejected = told(Outcome::Rejected(Rejection::default()));
+        assert_eq!(found(&rejected, &[REJECTED], Some(rejected.reply.clone())), 0);
+    }
+
+    #[test]
+    fn whatever_is_missing_doubled_or_otherwise_is_found() {
+        let accepted = accepted();
+        let on_record = Some(accepted.reply.clone());
+        assert_eq!(found(&accepted, &[], on_record.clone()), 1, "acknowledged, and missing");
+        assert_eq!(found(&accepted, &[PLACED, PLACED], on_record), 1, "done twice");
+        assert_eq!(found(&accepted, &[PLACED], None), 1, "nobody remembers the answer");
+        let rejected = told(Outcome::Rejected(Rejection::default()));
+        assert_eq!(found(&rejected, &[PLACED], Some(rejected.reply.clone())), 1, "refused, and done");
+        assert_eq!(found(&accepted, &[PLACED], Some(rejected.reply)), 1, "answered otherwise");
+    }
+}
