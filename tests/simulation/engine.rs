@@ -1,9 +1,11 @@
-//! The engine: a clock that jumps, a log with transactions under way, a broker that delivers late, twice, in any order or never,
-//! and a relay that makes up for it. One thread, and every choice from one seed.
+//! The engine: a clock that jumps, a log with transactions under way, and whoever works on it. One thread, and every choice from one
+//! seed.
+
+mod checks;
+mod transport;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    fmt::Display,
     rc::Rc,
     time::Duration,
 };
@@ -15,30 +17,20 @@ use orders::Orders;
 use payments::{Payments, sandbox::report};
 use proto::{
     Message as _, Name,
-    payments::v1::{PaymentRefunded, PaymentRequested, RefundOutcomeUnknown},
+    payments::v1::{PaymentRequested, RefundOutcomeUnknown},
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use rounds::Rounds;
-use runtime::{event_store::Recorded, simulation::GapTracker};
+use runtime::event_store::Recorded;
 use uuid::Uuid;
+
+use transport::Relay;
 
 use crate::{
     desk::{Desk, Message, Place, Tried},
     provider::Bank,
     workload::{DAY, Intent, day, resolve},
 };
-
-/// How often the relay looks, and how long it leaves an event to the worker that wrote it.
-const RELAY_EVERY: Duration = Duration::from_millis(500);
-
-/// How long the broker waits for an acknowledgement.
-const ACK_WAIT: Duration = Duration::from_secs(30);
-
-/// Once nothing goes wrong any more, everything must have come to its end within this.
-const SETTLES_WITHIN: Duration = Duration::from_secs(3_600);
-
-/// Events that the relay reads at once.
-const PAGE: usize = 50;
 
 /// The chance of each fault, in 1,000.
 #[derive(Debug, Clone, Default)]
@@ -117,17 +109,6 @@ enum Next {
 struct Open {
     xid: i64,
     events: Vec<Recorded>,
-}
-
-#[derive(Debug, Default)]
-struct Relay {
-    checkpoint: i64,
-    handled: i64,
-    gaps: GapTracker,
-    /// Positions that workers have published.
-    reported: BTreeSet<i64>,
-    /// Whether the broker lost all it had, and the relay has not gone back yet.
-    is_behind: bool,
 }
 
 pub(crate) struct Engine {
@@ -308,28 +289,6 @@ impl Engine {
         self.soon(again, Next::Send(number));
     }
 
-    /// Hands a message to the broker for a service.
-    fn post(&mut self, to: usize, message: &Rc<Message>) {
-        let times = if self.strikes(self.faults.twice) { 2 } else { 1 };
-        for _ in 0..times {
-            self.count += 1;
-            let delivery = self.count;
-            self.unacknowledged.insert(delivery, (to, Rc::clone(message)));
-            let late = self.strikes(self.faults.late);
-            let after = if late { self.between(1_000, 20_000_000) } else { self.between(100, 3_000) };
-            self.soon(after, Next::Arrive(delivery));
-        }
-    }
-
-    fn arrive(&mut self, delivery: u64) {
-        let Some((to, message)) = self.unacknowledged.get(&delivery) else { return };
-        let (to, message) = (*to, Rc::clone(message));
-        self.desks[to].receive((delivery, message));
-        self.soon(ACK_WAIT, Next::Arrive(delivery));
-        let after = self.between(0, 500);
-        self.soon(after, Next::Work(to));
-    }
-
     fn work(&mut self, desk: usize) -> Result<(), String> {
         if self.desks[desk].is_open() || !self.desks[desk].has_work(self.now) {
             return Ok(());
@@ -400,39 +359,6 @@ impl Engine {
         }
     }
 
-    /// The worker publishes what it has committed, unless it dies on the way, and tells the relay, unless that is lost.
-    fn publish_own(&mut self, events: &[Recorded]) {
-        let mut published = events;
-        if self.strikes(self.faults.unpublished) {
-            published = &events[..self.rng.random_range(0..=events.len())];
-        }
-        for event in published {
-            self.publish(event);
-        }
-        if !self.strikes(self.faults.report_lost) && !self.relay.is_behind {
-            self.relay.reported.extend(published.iter().map(|event| event.position));
-        }
-    }
-
-    fn publish(&mut self, event: &Recorded) {
-        let interested: Vec<usize> =
-            (0..self.desks.len()).filter(|desk| self.desks[*desk].reacts_to(&event.message_type)).collect();
-        if interested.is_empty() {
-            return;
-        }
-        let message = Rc::new(Message {
-            id: event.event_id,
-            correlation_id: event.correlation_id,
-            message_type: event.message_type.clone(),
-            data: event.data.clone(),
-            position: Some(event.position),
-        });
-        self.owed.entry(event.position).or_default().extend(&interested);
-        for to in interested {
-            self.post(to, &message);
-        }
-    }
-
     /// What the provider and the operators make of an event.
     fn hear(&mut self, event: &Recorded) {
         if event.message_type == PaymentRequested::full_name()
@@ -467,108 +393,4 @@ impl Engine {
             }
         }
     }
-
-    /// The broker loses all it has.
-    fn wipe(&mut self) {
-        self.tell(|| "the broker loses its disk".to_owned());
-        self.unacknowledged.clear();
-        self.owed.clear();
-        self.relay.is_behind = true;
-    }
-
-    /// The relay looks at the log. False: nothing is left to do for anybody.
-    fn look(&mut self) -> Result<bool, String> {
-        if self.relay.is_behind || self.strikes(self.faults.relay_dies) {
-            // Another one begins where the last one is known to have been; what it had heard is forgotten.
-            let Relay { checkpoint, handled, is_behind, .. } = std::mem::take(&mut self.relay);
-            let checkpoint = if is_behind { handled } else { checkpoint };
-            self.relay = Relay { checkpoint, handled, ..Relay::default() };
-        }
-        let page: Vec<Recorded> =
-            self.log.range(self.relay.checkpoint + 1..).take(PAGE).map(|(_, event)| event.clone()).collect();
-        let positions: Vec<i64> = page.iter().map(|event| event.position).collect();
-        let xmin = self.xids.first().copied().unwrap_or(self.xid + 1);
-        let taken = self.relay.gaps.admit(self.relay.checkpoint, &positions, xmin);
-        if self.relay.gaps.wants_bound() {
-            self.xid += 1;
-            self.relay.gaps.bind(self.xid);
-        }
-        for event in page.into_iter().take(taken) {
-            if !self.relay.reported.remove(&event.position) {
-                if self.now.since(event.recorded_at) < RELAY_EVERY {
-                    break;
-                }
-                self.tell(|| format!("the relay publishes #{}", event.position));
-                self.publish(&event);
-            }
-            self.relay.checkpoint = event.position;
-        }
-        let handled = self.owed.keys().next().map_or(self.relay.checkpoint, |first| first - 1);
-        self.relay.handled = self.relay.handled.max(handled.min(self.relay.checkpoint));
-        if self.is_healed && self.is_at_rest() {
-            return Ok(false);
-        }
-        if self.now.since(self.begin) > DAY + SETTLES_WITHIN {
-            return Err(format!("it never comes to rest: {}", self.unsettled()));
-        }
-        self.soon(RELAY_EVERY, Next::Relay);
-        Ok(true)
-    }
-
-    fn is_at_rest(&self) -> bool {
-        self.desks.iter().all(|desk| desk.is_at_rest() && desk.next_timer().is_none())
-            && self.unacknowledged.is_empty()
-            && self.drawn.is_empty()
-            && self.log.last_key_value().is_none_or(|(last, _)| *last <= self.relay.checkpoint)
-            && self.intents.iter().all(|intent| self.answered.contains(&intent.id))
-    }
-
-    fn unsettled(&self) -> String {
-        let desks = self.desks.iter().filter(|desk| !desk.is_at_rest() || desk.next_timer().is_some());
-        let desks: Vec<&str> = desks.map(|desk| desk.name()).collect();
-        let unanswered = self.intents.iter().filter(|intent| !self.answered.contains(&intent.id)).count();
-        format!(
-            "busy {desks:?}, {} messages unacknowledged, {unanswered} commands unanswered, relay at {} of {}",
-            self.unacknowledged.len(),
-            self.relay.checkpoint,
-            self.position
-        )
-    }
-
-    /// Gives the auditor what nothing can come before any more.
-    fn audit(&mut self) -> Result<(), String> {
-        let until = self.drawn.first().copied().unwrap_or(i64::MAX);
-        for (position, event) in self.log.range(self.audited + 1..until) {
-            self.auditor.take(event);
-            self.audited = *position;
-        }
-        first(self.auditor.findings())
-    }
-
-    fn final_check(&mut self) -> Result<(), String> {
-        self.audit()?;
-        self.auditor.promises(self.now + Duration::from_hours(48));
-        first(self.auditor.findings())?;
-        for desk in &self.desks {
-            desk.differs(&self.log).map_or(Ok(()), Err)?;
-        }
-        let (twice, moved) = self.bank.audit();
-        if let Some(refund_id) = twice.first() {
-            return Err(format!("the provider moved the money of refund {refund_id} more than once"));
-        }
-        let mut counted: BTreeMap<PaymentId, i64> = BTreeMap::new();
-        for event in self.log.values().filter(|event| event.message_type == PaymentRefunded::full_name()) {
-            let refunded = PaymentRefunded::decode(event.data.as_slice()).map_err(|error| error.to_string())?;
-            let payment_id = PaymentId::parse(&refunded.payment_id).map_err(|rejection| rejection.to_string())?;
-            *counted.entry(payment_id).or_insert(0) += refunded.amount.map_or(0, |amount| amount.minor_units);
-        }
-        if counted != moved {
-            return Err(format!("the provider moved {moved:?}, and the log counts {counted:?}"));
-        }
-        Ok(())
-    }
-}
-
-fn first(findings: Vec<impl Display>) -> Result<(), String> {
-    findings.first().map_or(Ok(()), |finding| Err(finding.to_string()))
 }

@@ -1,0 +1,67 @@
+//! What must hold: after every commit, and once everything has come to rest.
+
+use std::{collections::BTreeMap, fmt::Display, time::Duration};
+
+use domain::PaymentId;
+use proto::{Message as _, Name, payments::v1::PaymentRefunded};
+
+use super::Engine;
+
+impl Engine {
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.desks.iter().all(|desk| desk.is_at_rest() && desk.next_timer().is_none())
+            && self.unacknowledged.is_empty()
+            && self.drawn.is_empty()
+            && self.log.last_key_value().is_none_or(|(last, _)| *last <= self.relay.checkpoint)
+            && self.intents.iter().all(|intent| self.answered.contains(&intent.id))
+    }
+
+    pub(super) fn unsettled(&self) -> String {
+        let desks = self.desks.iter().filter(|desk| !desk.is_at_rest() || desk.next_timer().is_some());
+        let desks: Vec<&str> = desks.map(|desk| desk.name()).collect();
+        let unanswered = self.intents.iter().filter(|intent| !self.answered.contains(&intent.id)).count();
+        format!(
+            "busy {desks:?}, {} messages unacknowledged, {unanswered} commands unanswered, relay at {} of {}",
+            self.unacknowledged.len(),
+            self.relay.checkpoint,
+            self.position
+        )
+    }
+
+    /// Gives the auditor what nothing can come before any more.
+    pub(super) fn audit(&mut self) -> Result<(), String> {
+        let until = self.drawn.first().copied().unwrap_or(i64::MAX);
+        for (position, event) in self.log.range(self.audited + 1..until) {
+            self.auditor.take(event);
+            self.audited = *position;
+        }
+        first(self.auditor.findings())
+    }
+
+    pub(super) fn final_check(&mut self) -> Result<(), String> {
+        self.audit()?;
+        self.auditor.promises(self.now + Duration::from_hours(48));
+        first(self.auditor.findings())?;
+        for desk in &self.desks {
+            desk.differs(&self.log).map_or(Ok(()), Err)?;
+        }
+        let (twice, moved) = self.bank.audit();
+        if let Some(refund_id) = twice.first() {
+            return Err(format!("the provider moved the money of refund {refund_id} more than once"));
+        }
+        let mut counted: BTreeMap<PaymentId, i64> = BTreeMap::new();
+        for event in self.log.values().filter(|event| event.message_type == PaymentRefunded::full_name()) {
+            let refunded = PaymentRefunded::decode(event.data.as_slice()).map_err(|error| error.to_string())?;
+            let payment_id = PaymentId::parse(&refunded.payment_id).map_err(|rejection| rejection.to_string())?;
+            *counted.entry(payment_id).or_insert(0) += refunded.amount.map_or(0, |amount| amount.minor_units);
+        }
+        if counted != moved {
+            return Err(format!("the provider moved {moved:?}, and the log counts {counted:?}"));
+        }
+        Ok(())
+    }
+}
+
+fn first(findings: Vec<impl Display>) -> Result<(), String> {
+    findings.first().map_or(Ok(()), |finding| Err(finding.to_string()))
+}
