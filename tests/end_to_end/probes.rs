@@ -2,11 +2,7 @@
 
 use std::fs;
 
-use holdfast_tests::{Order, TestFleet, eventually};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use holdfast_tests::{Order, TestFleet, eventually, probes};
 
 /// Where the worker says that it serves its probes.
 fn address(fleet: &TestFleet, worker: &str) -> String {
@@ -17,12 +13,7 @@ fn address(fleet: &TestFleet, worker: &str) -> String {
 }
 
 async fn get(address: &str, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: worker\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer
+    probes::get(address, path).await.unwrap()
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::{
 
 use cli::servers::Signal;
 use futures::FutureExt;
-use holdfast_tests::{Order, TestFleet, eventually};
+use holdfast_tests::{Order, TestFleet, eventually, probes};
 use sqlx::Connection;
 
 use crate::{all_is_well, start};
@@ -130,15 +130,9 @@ async fn a_worker_that_stands_still_holds_nobody_up_for_long() {
 
 /// What a worker answers over HTTP, at the address that its log names.
 pub(crate) async fn get(fleet: &TestFleet, service: &str, path: &str) -> anyhow::Result<String> {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let log = std::fs::read_to_string(fleet.dir().join("log").join(format!("{service}-0.log")))?;
     let (_, rest) = log.rsplit_once("\"address\":\"").ok_or_else(|| anyhow::anyhow!("no address in the log"))?;
-    let address = rest.split('"').next().unwrap_or_default();
-    let mut socket = tokio::net::TcpStream::connect(address).await?;
-    socket.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).await?;
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).await?;
-    Ok(answer)
+    probes::get(rest.split('"').next().unwrap_or_default(), path).await
 }
 
 /// Status of a probe of a worker.

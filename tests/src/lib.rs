@@ -6,6 +6,8 @@ mod messages;
 
 mod people;
 
+pub mod probes;
+
 use std::path::PathBuf;
 
 pub use fleet::{TestFleet, eventually};

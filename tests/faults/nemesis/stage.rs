@@ -16,12 +16,9 @@ use cli::{
     migrations,
     servers::{Membership, NatsServer, Postgres, Process, SUPERUSER, Signal, free_port, scratch_dir, wait_until},
 };
+use holdfast_tests::probes::get;
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
 
 use crate::{
     clock_skew::SkewedClock,
@@ -201,7 +198,7 @@ impl Stage {
     pub(crate) async fn ready(&self, host: &str) -> Result<()> {
         let probes = self.workers.get(host).with_context(|| format!("there is no worker {host}"))?.probes;
         let ready = wait_until(READY_WITHIN, || async move {
-            Ok(asked(probes).await.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")).then_some(()))
+            Ok(get(probes, "/readyz").await.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")).then_some(()))
         });
         ready.await?.with_context(|| format!("{host} was not ready after {} s", READY_WITHIN.as_secs()))
     }
@@ -271,14 +268,6 @@ impl Stage {
         self.dir.disable_cleanup(true);
         self.dir.path().to_owned()
     }
-}
-
-async fn asked(probes: SocketAddr) -> Result<String> {
-    let mut socket = TcpStream::connect(probes).await?;
-    socket.write_all(b"GET /readyz HTTP/1.1\r\nhost: worker\r\nconnection: close\r\n\r\n").await?;
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).await?;
-    Ok(answer)
 }
 
 /// Starts all members, each with links to the others.
