@@ -129,28 +129,21 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let within = |setting: &'static str, value: u64, least: u64, most: u64| {
-            if (least..=most).contains(&value) {
-                return Ok(());
-            }
-            Err(ConfigError::Limit { setting, reason: format!("must be {least} to {most}, not {value}") })
-        };
-        let size = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
-        let count = |value: i64| u64::try_from(value).unwrap_or(0);
-        within("database.connections_max", self.database.connections_max.into(), 4, 100)?;
+        let size = |value: usize| i128::try_from(value).unwrap_or(i128::MAX);
+        within("database.connections_max", self.database.connections_max, 4, 100)?;
         within("broker.replicas", size(self.broker.replicas), 1, 5)?;
         within("consumer.batch_max", size(self.consumer.batch_max), 1, 5_000)?;
         within("consumer.prefetch_max", size(self.consumer.prefetch_max), 1, 20_000)?;
         within("consumer.prefetch_bytes_max", size(self.consumer.prefetch_bytes_max), 65_536, 1_073_741_824)?;
-        within("consumer.conflict_tries_max", self.consumer.conflict_tries_max.into(), 2, 1_000)?;
+        within("consumer.conflict_tries_max", self.consumer.conflict_tries_max, 2, 1_000)?;
         within("consumer.ack_wait_ms", self.consumer.ack_wait_ms, 1_000, 600_000)?;
-        within("consumer.ack_pending_max", count(self.consumer.ack_pending_max), 1, 1_000_000)?;
+        within("consumer.ack_pending_max", self.consumer.ack_pending_max, 1, 1_000_000)?;
         within("consumer.message_bytes_max", size(self.consumer.message_bytes_max), 1_024, 8_388_608)?;
-        within("relay.page_max", count(self.relay.page_max), 1, size(IN_FLIGHT_MAX))?;
+        within("relay.page_max", self.relay.page_max, 1, size(IN_FLIGHT_MAX))?;
         within("relay.tick_ms", self.relay.tick_ms, 1, 60_000)?;
         within("relay.sweep_after_ms", self.relay.sweep_after_ms, 1, 3_600_000)?;
         within("relay.compare_ms", self.relay.compare_ms, 10, 10_000)?;
-        within("timers.claim_max", count(self.timers.claim_max), 1, 5_000)?;
+        within("timers.claim_max", self.timers.claim_max, 1, 5_000)?;
         within("timers.poll_ms", self.timers.poll_ms, 1, 60_000)?;
         within("effects.concurrency_max", size(self.effects.concurrency_max), 1, 10_000)?;
         within("effects.lease_ms", self.effects.lease_ms, 1_010, 3_600_000)?;
@@ -160,8 +153,8 @@ impl Config {
         within("effects.poll_ms", self.effects.poll_ms, 1, 60_000)?;
         // A century.
         within("broker.events_age_max_hours", self.broker.events_age_max_hours, 0, 876_600)?;
-        within("broker.events_bytes_max", count(self.broker.events_bytes_max), 1_048_576, u64::MAX)?;
-        within("broker.commands_bytes_max", count(self.broker.commands_bytes_max), 1_048_576, u64::MAX)?;
+        within("broker.events_bytes_max", self.broker.events_bytes_max, 1_048_576, u64::MAX)?;
+        within("broker.commands_bytes_max", self.broker.commands_bytes_max, 1_048_576, u64::MAX)?;
         within("broker.publish_timeout_ms", self.broker.publish_timeout_ms, 10, 600_000)?;
         within("process.threads", size(self.process.threads), 1, 64)?;
         within("process.drain_ms", self.process.drain_ms, 1, 600_000)?;
@@ -171,6 +164,19 @@ impl Config {
         let filter = EnvFilter::try_new(&self.log.filter);
         filter.map(drop).map_err(|error| ConfigError::Limit { setting: "log.filter", reason: error.to_string() })
     }
+}
+
+fn within(
+    setting: &'static str,
+    value: impl Into<i128>,
+    least: i128,
+    most: impl Into<i128>,
+) -> Result<(), ConfigError> {
+    let (value, most) = (value.into(), most.into());
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(ConfigError::Limit { setting, reason: format!("must be {least} to {most}, not {value}") })
 }
 
 fn layout(origin: &str, reason: &str) -> ConfigError {
@@ -275,7 +281,8 @@ mod tests {
         for (section, keys) in &settings {
             for (key, _) in keys.as_table().unwrap().iter().filter(|(_, value)| matches!(value, Value::Integer(_))) {
                 let name = format!("HOLDFAST_{}_{}", section.to_uppercase(), key.to_uppercase());
-                assert!(read(&name, "-1").is_err(), "{name}");
+                let error = read(&name, "-1").unwrap_err();
+                assert!(error.contains("-1"), "{name}: {error}");
                 // A broker may have a disk of any size.
                 let is_disk = ["broker.events_bytes_max", "broker.commands_bytes_max"];
                 if !is_disk.contains(&format!("{section}.{key}").as_str()) {
