@@ -1,19 +1,9 @@
 //! Probes and metrics: what a cluster asks of every worker.
 
-use std::fs;
+use holdfast_tests::{Order, TestFleet, eventually};
 
-use holdfast_tests::{Order, TestFleet, eventually, probes};
-
-/// Where the worker says that it serves its probes.
-fn address(fleet: &TestFleet, worker: &str) -> String {
-    let log = fs::read_to_string(fleet.dir().join("log").join(format!("{worker}.log"))).unwrap();
-    let line = log.lines().find(|line| line.contains("/livez")).unwrap();
-    let line: serde_json::Value = serde_json::from_str(line).unwrap();
-    line.pointer("/fields/address").unwrap().as_str().unwrap().to_owned()
-}
-
-async fn get(address: &str, path: &str) -> String {
-    probes::get(address, path).await.unwrap()
+async fn get(fleet: &TestFleet, path: &str) -> String {
+    fleet.get("orders-0", path).await.unwrap()
 }
 
 #[tokio::test]
@@ -23,10 +13,9 @@ async fn a_worker_says_that_it_lives_is_ready_and_what_it_does() {
     let order = Order::new(1).line("MUG", 1);
     fleet.place(&order).await.unwrap();
     fleet.until_status(&order, "paid").await.unwrap();
-    let orders = address(&fleet, "orders-0");
-    assert!(get(&orders, "/livez").await.starts_with("HTTP/1.1 200"));
-    assert!(get(&orders, "/readyz").await.starts_with("HTTP/1.1 200"));
-    let metrics = get(&orders, "/metrics").await;
+    assert!(get(&fleet, "/livez").await.starts_with("HTTP/1.1 200"));
+    assert!(get(&fleet, "/readyz").await.starts_with("HTTP/1.1 200"));
+    let metrics = get(&fleet, "/metrics").await;
     for name in ["holdfast_batch_jobs", "holdfast_batch_seconds", "holdfast_events_appended_total"] {
         assert!(metrics.contains(name), "no {name} in {metrics}");
     }
@@ -35,16 +24,15 @@ async fn a_worker_says_that_it_lives_is_ready_and_what_it_does() {
 #[tokio::test]
 async fn a_worker_without_its_database_lives_and_is_not_ready() {
     let fleet = TestFleet::start().await.unwrap();
-    let orders = address(&fleet, "orders-0");
     fleet.processes().await.postgres.stop().await.unwrap();
     eventually("the worker says that it is not ready", || async {
-        Ok(get(&orders, "/readyz").await.starts_with("HTTP/1.1 503"))
+        Ok(get(&fleet, "/readyz").await.starts_with("HTTP/1.1 503"))
     })
     .await
     .unwrap();
-    assert!(get(&orders, "/livez").await.starts_with("HTTP/1.1 200"));
+    assert!(get(&fleet, "/livez").await.starts_with("HTTP/1.1 200"));
     fleet.processes().await.postgres.start_again().await.unwrap();
-    eventually("the worker is ready again", || async { Ok(get(&orders, "/readyz").await.starts_with("HTTP/1.1 200")) })
+    eventually("the worker is ready again", || async { Ok(get(&fleet, "/readyz").await.starts_with("HTTP/1.1 200")) })
         .await
         .unwrap();
 }

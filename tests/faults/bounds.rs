@@ -3,6 +3,7 @@
 use std::fs;
 
 use async_nats::HeaderMap;
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use holdfast_tests::{Order, TestFleet};
 use uuid::Uuid;
@@ -20,25 +21,27 @@ pub(crate) fn peak_mb(pid: u32) -> u64 {
     peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1_000
 }
 
-#[tokio::test]
-async fn a_flood_of_the_largest_messages_fits_into_little_memory() {
-    let fleet = TestFleet::start().await.unwrap();
-    fleet.processes().await.stop_worker("orders", 0).await.unwrap();
+/// Publishes so many commands of one content and different ids, and waits until the broker has them all.
+pub(crate) async fn flood(fleet: &TestFleet, subject: &'static str, payload: Bytes, commands: u64) {
     let jetstream = async_nats::jetstream::new(fleet.publisher.client().clone());
-    let payload = bytes::Bytes::from(vec![0_u8; BYTES]);
-    stream::iter(0..COMMANDS)
+    stream::iter(0..commands)
         .map(|number| {
             let (jetstream, payload) = (&jetstream, payload.clone());
-            async move {
-                let mut headers = HeaderMap::new();
-                headers.insert("ce-id", Uuid::new_v5(&Uuid::NAMESPACE_OID, &number.to_be_bytes()).to_string());
-                jetstream.publish_with_headers("cmd.orders.PlaceOrder", headers, payload).await?.await
-            }
+            let mut headers = HeaderMap::new();
+            headers.insert("ce-id", Uuid::new_v5(&Uuid::NAMESPACE_OID, &number.to_be_bytes()).to_string());
+            async move { jetstream.publish_with_headers(subject, headers, payload).await?.await }
         })
         .buffer_unordered(32)
         .try_collect::<Vec<_>>()
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_flood_of_the_largest_messages_fits_into_little_memory() {
+    let fleet = TestFleet::start().await.unwrap();
+    fleet.processes().await.stop_worker("orders", 0).await.unwrap();
+    flood(&fleet, "cmd.orders.PlaceOrder", Bytes::from(vec![0_u8; BYTES]), COMMANDS).await;
     let pid = {
         let mut processes = fleet.processes().await;
         processes.start_workers().unwrap();

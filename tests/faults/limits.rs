@@ -5,12 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_nats::{
-    HeaderMap,
-    jetstream::{self, consumer, stream},
-};
+use async_nats::jetstream::{self, consumer, stream};
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
 use holdfast_tests::{Order, TestFleet, code, eventually, is_accepted};
 use proto::{
     Message,
@@ -18,9 +14,8 @@ use proto::{
     orders::v1::RequestRefund,
 };
 use sqlx::{Executor, PgConnection};
-use uuid::Uuid;
 
-use crate::{stuck::get, wire};
+use crate::{bounds::flood, wire};
 
 fn jetstream(fleet: &TestFleet) -> jetstream::Context {
     jetstream::new(fleet.publisher.client().clone())
@@ -30,20 +25,8 @@ fn jetstream(fleet: &TestFleet) -> jetstream::Context {
 /// locked: whoever has the answer may let go of it.
 async fn waiting_at_a_lock(fleet: &TestFleet, commands: u64) -> PgConnection {
     fleet.processes().await.stop_worker("inventory", 0).await.unwrap();
-    let jetstream = jetstream(fleet);
     let one = ReceiveStock { sku: "MUG".to_owned(), quantity: 1, reference: String::new() };
-    let payload = Bytes::from(one.encode_to_vec());
-    futures::stream::iter(0..commands)
-        .map(|number| {
-            let (jetstream, payload) = (&jetstream, payload.clone());
-            let mut headers = HeaderMap::new();
-            headers.insert("ce-id", Uuid::new_v5(&Uuid::NAMESPACE_OID, &number.to_be_bytes()).to_string());
-            async move { jetstream.publish_with_headers("cmd.inventory.ReceiveStock", headers, payload).await?.await }
-        })
-        .buffer_unordered(64)
-        .try_collect::<Vec<_>>()
-        .await
-        .unwrap();
+    flood(fleet, "cmd.inventory.ReceiveStock", Bytes::from(one.encode_to_vec()), commands).await;
     let mut lock = fleet.database().await.unwrap();
     lock.execute("begin; select * from inventory.stock for update").await.unwrap();
     fleet.processes().await.start_workers().unwrap();
@@ -65,7 +48,7 @@ async fn handed_out(fleet: &TestFleet, least: usize) -> consumer::Info {
 
 /// A number that a worker's metrics tell.
 async fn metric(fleet: &TestFleet, service: &str, name: &str) -> u64 {
-    let metrics = get(fleet, service, "/metrics").await.unwrap();
+    let metrics = fleet.get(&format!("{service}-0"), "/metrics").await.unwrap();
     let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     assert!(value.is_some(), "no {name} in {metrics}");
     value.unwrap().parse().unwrap()

@@ -163,9 +163,7 @@ async fn flooded(flood: &mut Flood, rate: u128, database: &mut PgConnection) -> 
 
 #[tokio::test]
 async fn three_times_what_the_fleet_can_do_is_refused_at_the_door_and_what_is_in_goes_on() {
-    let settings = [("HOLDFAST_BROKER_COMMANDS_BYTES_MAX", QUEUE_BYTES.to_string())];
-    let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let fleet = TestFleet::with(1, &settings).await.unwrap();
+    let fleet = TestFleet::with(1, &[("HOLDFAST_BROKER_COMMANDS_BYTES_MAX", &QUEUE_BYTES.to_string())]).await.unwrap();
     fleet.stock("MUG", 1_000_000).await.unwrap();
     let mut database = fleet.database().await.unwrap();
 

@@ -7,7 +7,7 @@ use std::{
 
 use cli::servers::Signal;
 use futures::FutureExt;
-use holdfast_tests::{Order, TestFleet, eventually, probes};
+use holdfast_tests::{Order, TestFleet, eventually};
 use sqlx::Connection;
 
 use crate::{all_is_well, start};
@@ -128,16 +128,9 @@ async fn a_worker_that_stands_still_holds_nobody_up_for_long() {
     fleet.settle_and_verify().await.unwrap();
 }
 
-/// What a worker answers over HTTP, at the address that its log names.
-pub(crate) async fn get(fleet: &TestFleet, service: &str, path: &str) -> anyhow::Result<String> {
-    let log = std::fs::read_to_string(fleet.dir().join("log").join(format!("{service}-0.log")))?;
-    let (_, rest) = log.rsplit_once("\"address\":\"").ok_or_else(|| anyhow::anyhow!("no address in the log"))?;
-    probes::get(rest.split('"').next().unwrap_or_default(), path).await
-}
-
 /// Status of a probe of a worker.
 async fn probe(fleet: &TestFleet, service: &str, path: &str) -> anyhow::Result<u16> {
-    Ok(get(fleet, service, path).await?.split(' ').nth(1).unwrap_or_default().parse()?)
+    Ok(fleet.get(&format!("{service}-0"), path).await?.split(' ').nth(1).unwrap_or_default().parse()?)
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     future::Future,
     time::{Duration, Instant},
 };
@@ -28,7 +29,7 @@ use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
-use crate::{Order, is_accepted, money};
+use crate::{Order, is_accepted, money, probes};
 
 /// How long anything in a test may take before the test fails.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -182,6 +183,13 @@ impl TestFleet {
             .fetch_all(&mut connection)
             .await?;
         Ok(types.iter().map(|name| proto::short_name(name).to_owned()).collect())
+    }
+
+    /// What a worker, `orders-0`, answers over HTTP at the address that its log names last.
+    pub async fn get(&self, worker: &str, path: &str) -> Result<String> {
+        let log = fs::read_to_string(self.dir().join("log").join(format!("{worker}.log")))?;
+        let (_, rest) = log.rsplit_once("\"address\":\"").context("its log names no address")?;
+        probes::get(rest.split('"').next().unwrap_or_default(), path).await
     }
 
     /// What the workers have logged, for a test that fails.

@@ -23,9 +23,13 @@ use crate::{
 /// The database that a private fleet keeps everything in.
 pub const DATABASE: &str = "holdfast";
 
-/// A broker makes no stream that might outgrow its disk, and the defaults are for a machine of its own.
-const FITS_A_SMALL_DISK: [(&str, &str); 2] =
-    [("HOLDFAST_BROKER_EVENTS_BYTES_MAX", "2147483648"), ("HOLDFAST_BROKER_COMMANDS_BYTES_MAX", "536870912")];
+/// Settings of the streams' sizes, unless the environment has others. A broker makes no stream that might outgrow its disk, and the
+/// defaults are for a machine of its own.
+pub fn fits_a_small_disk() -> impl Iterator<Item = (&'static str, &'static str)> {
+    [("HOLDFAST_BROKER_EVENTS_BYTES_MAX", "2147483648"), ("HOLDFAST_BROKER_COMMANDS_BYTES_MAX", "536870912")]
+        .into_iter()
+        .filter(|(name, _)| env::var_os(name).is_none())
+}
 
 /// How long a worker may take to stop when asked.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
@@ -150,7 +154,7 @@ impl Fleet {
         command
             .env("HOLDFAST_DATABASE_URL", self.postgres.url(&format!("holdfast_{service}"), DATABASE))
             .env("HOLDFAST_BROKER_URL", self.nats.url())
-            .envs(FITS_A_SMALL_DISK.into_iter().filter(|(name, _)| env::var_os(name).is_none()))
+            .envs(fits_a_small_disk())
             .envs(&self.options.settings)
             .stdout(Stdio::from(log.try_clone()?))
             .stderr(Stdio::from(log));

@@ -9,7 +9,7 @@ use sqlx::{Connection, PgConnection};
 
 use crate::{
     network::{Pair, Weather},
-    stage::{NODES, POSTGRES, REPLICAS, SMALL_NODE, Stage, node},
+    stage::{NODES, POSTGRES, REPLICAS, SMALL_NODE, Stage, node, worker},
 };
 
 macro_rules! kinds {
@@ -128,7 +128,7 @@ impl Kind {
         let victims = match self {
             Self::KillService => {
                 let service = proto::SERVICES.choose(chance).copied().unwrap_or_default();
-                (0..REPLICAS).map(|replica| format!("{service}-{replica}")).collect()
+                (0..REPLICAS).map(|replica| worker(service, replica)).collect()
             }
             Self::KillRelay => stage.relay().await?.into_iter().collect(),
             _ => vec![some_worker(stage, chance)],
@@ -177,10 +177,10 @@ impl Kind {
 
     fn cut(self, stage: &Stage, chance: &mut StdRng) -> String {
         let cut = Weather { cut: true, ..Weather::default() };
-        let (worker, member) = (some_worker(stage, chance), node(chance.random_range(0..NODES)));
+        let (one, member) = (some_worker(stage, chance), node(chance.random_range(0..NODES)));
         let is_node = |host: &str| host.starts_with("nats-");
         let between = |pair: &Pair| is_node(&pair.0) && is_node(&pair.1);
-        let host = if matches!(self, Self::CutNode | Self::CutNodeFromAll) { member } else { worker };
+        let host = if matches!(self, Self::CutNode | Self::CutNodeFromAll) { member } else { one };
         stage.network.change(cut, |pair| {
             let (from, to) = pair;
             (*from == host || *to == host)

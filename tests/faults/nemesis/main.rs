@@ -14,7 +14,7 @@ use std::{
     fs,
     path::PathBuf,
     process::ExitCode,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -114,6 +114,11 @@ async fn run(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
+/// A lock, whatever became of whoever held it.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A run so far.
 struct Run {
     /// Kinds that come next, so that all have had their turn before one has another.
@@ -136,7 +141,7 @@ impl Run {
         for _ in 0..FAULTS_OF_A_ROUND {
             let until = Duration::from_millis(self.chance.random_range(200..2_000));
             clock::sleep(until).await;
-            let kind = self.next(stage, &args.only).context("no kind of harm has all of these words in its name")?;
+            let kind = self.next(stage, &args.only).context("no kind of harm has any of these words in its name")?;
             self.harm(stage, kind).await?;
             if !self.violations.is_empty() {
                 break;

@@ -6,7 +6,7 @@ use std::{
     collections::BTreeMap,
     io,
     net::Ipv4Addr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -22,6 +22,8 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep_until},
 };
+
+use crate::locked;
 
 /// Who talks to whom: `("orders-0", "postgres")`.
 pub(crate) type Pair = (String, String);
@@ -60,10 +62,6 @@ pub(crate) struct Network {
     links: BTreeMap<Pair, Link>,
     sources: Sources,
     tasks: JoinSet<()>,
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Network {

@@ -174,7 +174,7 @@ with what is on record.</p>
         )
     }
 
-    /// The curve, 3 pixels a second in height-limited lines of ten minutes.
+    /// The curve, in lines of five minutes.
     fn drawing(&self) -> String {
         let highest = self.curve.iter().map(|second| second.paid.max(second.answered)).max().unwrap_or(1).max(1);
         self.curve.chunks(LINE_SECONDS).enumerate().map(|(line, seconds)| self.line(line, seconds, highest)).collect()

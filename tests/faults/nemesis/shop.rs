@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -26,6 +26,8 @@ use runtime::clock;
 use sqlx::{Connection, PgConnection};
 use tokio::{task::JoinSet, time::MissedTickBehavior};
 use uuid::Uuid;
+
+use crate::locked;
 
 /// Whoever has no answer by then never gets one.
 const ANSWER_WITHIN: Duration = Duration::from_secs(240);
@@ -79,10 +81,6 @@ pub(crate) struct Shop {
     open: Mutex<BTreeMap<Uuid, Open>>,
     curve: Mutex<Vec<Second>>,
     unanswered: Mutex<Vec<String>>,
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shop {

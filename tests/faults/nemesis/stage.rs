@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use cli::{
-    fleet::{DATABASE, worker_binary},
+    fleet::{DATABASE, fits_a_small_disk, worker_binary},
     migrations,
     servers::{Membership, NatsServer, Postgres, Process, SUPERUSER, Signal, free_port, scratch_dir, wait_until},
 };
@@ -39,10 +39,6 @@ pub(crate) const SMALL_NODE: usize = 2;
 
 /// The host of those who send commands.
 const SHOP: &str = "shop";
-
-/// A member places no stream that might grow larger than its disk.
-const FITS_A_SMALL_DISK: [(&str, &str); 2] =
-    [("HOLDFAST_BROKER_EVENTS_BYTES_MAX", "1000000000"), ("HOLDFAST_BROKER_COMMANDS_BYTES_MAX", "500000000")];
 
 const ENDS_WITHIN: Duration = Duration::from_secs(20);
 
@@ -85,6 +81,10 @@ pub(crate) fn node(number: usize) -> String {
     format!("nats-{number}")
 }
 
+pub(crate) fn worker(service: &str, replica: usize) -> String {
+    format!("{service}-{replica}")
+}
+
 impl Stage {
     /// Starts servers, migrates the database and starts all workers. `other_build` has workers of another build.
     pub(crate) async fn set(other_build: Option<PathBuf>) -> Result<Self> {
@@ -114,8 +114,8 @@ impl Stage {
         for service in proto::SERVICES {
             for replica in 0..REPLICAS {
                 let probes = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
-                let worker = Worker { service, build: 0, process: None, is_skewed: false, probes };
-                stage.workers.insert(format!("{service}-{replica}"), worker);
+                let new = Worker { service, build: 0, process: None, is_skewed: false, probes };
+                stage.workers.insert(worker(service, replica), new);
             }
         }
         for host in stage.hosts() {
@@ -167,7 +167,7 @@ impl Stage {
             .env("HOLDFAST_BROKER_URL", broker_url)
             .env("HOLDFAST_BROKER_REPLICAS", NODES.to_string())
             .env("HOLDFAST_HTTP_ADDRESS", worker.probes.to_string())
-            .envs(FITS_A_SMALL_DISK)
+            .envs(fits_a_small_disk())
             .stdout(Stdio::from(log.try_clone()?))
             .stderr(Stdio::from(log));
         if off_by_seconds != 0 {
