@@ -31,9 +31,6 @@ const EVENTS_JSON: &str = "EVENTS_JSON";
 /// Core NATS subject on which a worker tells the relay what it has published.
 pub(crate) const PUBLISHED: &str = "holdfast.log.published";
 
-/// Events on their way to the broker at once. Whoever waits for acknowledgements of more at a time waits for ever.
-pub(crate) const IN_FLIGHT_MAX: usize = 4_096;
-
 /// Consumers with this mark in their metadata are owed every event, even one that the broker lost.
 const OWED: (&str, &str) = ("holdfast", "owed-every-event");
 
@@ -120,17 +117,12 @@ async fn begin(settings: &config::Broker, name: &str, options: ConnectOptions) -
         .await
         .map_err(|error| Error::transient("connecting to NATS (setting broker.url)", error))?;
     check_version(&client.server_info().version)?;
-    let jetstream = ContextBuilder::new()
-        .timeout(ms(settings.publish_timeout_ms))
-        // An event, and its copy in JSON.
-        .max_ack_inflight(2 * IN_FLIGHT_MAX)
-        .backpressure_on_inflight(true)
-        .build(client.clone());
+    let jetstream = ContextBuilder::new().timeout(ms(settings.publish_timeout_ms)).build(client.clone());
     Ok(Broker { client, jetstream, settings: settings.clone(), connections })
 }
 
 /// The oldest nats-server that works.
-const VERSION_MIN: (u32, u32) = (2, 12);
+const VERSION_MIN: (u32, u32) = (2, 14);
 
 fn check_version(version: &str) -> Result<(), Error> {
     let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
@@ -222,6 +214,8 @@ impl Broker {
             allow_direct: true,
             // Written to disk a little later: what a broker that dies has not written the relay publishes again from the log.
             persist_mode: (self.settings.replicas == 1).then_some(PersistenceMode::Async),
+            // One answer for all events of a commit.
+            allow_batch_publish: true,
             ..Default::default()
         }
     }
@@ -236,6 +230,11 @@ impl Broker {
             max_age: self.events_age_max(),
             ..self.events()
         }
+    }
+
+    /// How long to wait until the broker has stored what it was sent.
+    pub(crate) const fn publish_timeout(&self) -> Duration {
+        ms(self.settings.publish_timeout_ms)
     }
 
     /// Whether events are published in JSON as well.
@@ -341,8 +340,8 @@ mod tests {
     #[test]
     fn refuses_a_server_that_ignores_what_is_needed() {
         assert!(check_version("2.9.10").is_err());
-        assert!(check_version("2.11.99").is_err());
-        assert!(check_version("2.12.0").is_ok());
+        assert!(check_version("2.13.99").is_err());
+        assert!(check_version("2.14.0").is_ok());
         assert!(check_version("3.0.0-beta").is_ok());
     }
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 use tracing_subscriber::EnvFilter;
 
-use crate::broker::IN_FLIGHT_MAX;
+use crate::batches::IN_FLIGHT_MAX;
 
 /// The documented defaults.
 pub const DEFAULTS: &str = include_str!("../holdfast.toml");
@@ -139,7 +139,7 @@ impl Config {
         within("consumer.ack_wait_ms", self.consumer.ack_wait_ms, 1_000, 600_000)?;
         within("consumer.ack_pending_max", self.consumer.ack_pending_max, 1, 1_000_000)?;
         within("consumer.message_bytes_max", size(self.consumer.message_bytes_max), 1_024, 8_388_608)?;
-        within("relay.page_max", self.relay.page_max, 1, size(IN_FLIGHT_MAX))?;
+        within("relay.page_max", self.relay.page_max, 1, IN_FLIGHT_MAX)?;
         within("relay.tick_ms", self.relay.tick_ms, 1, 60_000)?;
         within("relay.sweep_after_ms", self.relay.sweep_after_ms, 1, 3_600_000)?;
         within("relay.compare_ms", self.relay.compare_ms, 10, 10_000)?;

@@ -25,6 +25,7 @@ mod job;
 mod draft;
 
 mod batch;
+mod batches;
 
 mod record;
 

@@ -1,21 +1,14 @@
 //! Publishing events: by the worker that committed them, right after the commit. The relay hears what was published and
 //! publishes the rest.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use async_nats::{
-    HeaderMap, HeaderName,
-    jetstream::{
-        context::{PublishAckFuture, PublishError},
-        message::PublishMessage,
-    },
-};
-use bytes::Bytes;
-use futures::future::join_all;
+use async_nats::{HeaderMap, HeaderName};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 use crate::{
+    batches::{self, Batches, Outgoing},
     broker::{Broker, PUBLISHED, event_subject, json_subject},
     error::Error,
     event_store::Recorded,
@@ -59,41 +52,74 @@ pub(crate) struct Published {
     pub(crate) result: Result<(), Error>,
 }
 
-/// An event on its way to the broker, and its copy in JSON, if copies are wanted.
-type UnderWay = (PublishAckFuture, Option<PublishAckFuture>);
+/// Publishes events.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    broker: Broker,
+    batches: Batches,
+}
 
-/// Publishes events, and waits until the broker has acknowledged each, or has not.
-pub(crate) async fn publish(broker: &Broker, events: &[Recorded]) -> Published {
-    match begin(broker, events).await {
-        Ok(under_way) => acknowledged(events.iter().map(|event| event.position), under_way).await,
-        Err(error) => Published { count: 0, witness: None, result: Err(error) },
+/// Events on their way to the broker, and their copies in JSON, if copies are wanted.
+struct UnderWay {
+    events: batches::UnderWay,
+    copies: Option<Copies>,
+}
+
+struct Copies {
+    under_way: batches::UnderWay,
+    /// Which of the events they are of.
+    of: Vec<usize>,
+}
+
+impl Publisher {
+    pub(crate) async fn open(broker: Broker) -> Result<Self, Error> {
+        let batches = Batches::open(broker.client.clone(), broker.publish_timeout()).await?;
+        Ok(Self { broker, batches })
+    }
+
+    /// Publishes events, and waits until the broker has stored them, or has not.
+    pub(crate) async fn publish(&self, events: &[Recorded]) -> Published {
+        if events.is_empty() {
+            return Published { count: 0, witness: None, result: Ok(()) };
+        }
+        match self.begin(events).await {
+            Ok(under_way) => under_way.published(events).await,
+            Err(error) => Published { count: 0, witness: None, result: Err(error) },
+        }
+    }
+
+    async fn begin(&self, events: &[Recorded]) -> Result<UnderWay, Error> {
+        let messages = events.iter().map(|event| Outgoing {
+            subject: event_subject(&event.service, &event.message_type),
+            // Without a `Nats-Msg-Id`: the broker's window of ids costs it a third of what it can take in, and every consumer
+            // knows by its own state what it has handled.
+            headers: headers(event, PROTOBUF),
+            payload: event.data.clone().into(),
+        });
+        let sent = self.batches.send(messages.collect()).await?;
+        let copies = if self.broker.publishes_json() { self.copy(events).await? } else { None };
+        Ok(UnderWay { events: sent, copies })
+    }
+
+    /// Sends copies in JSON.
+    async fn copy(&self, events: &[Recorded]) -> Result<Option<Copies>, Error> {
+        let (of, messages): (Vec<_>, Vec<_>) =
+            events.iter().enumerate().filter_map(|(index, event)| Some((index, json(event)?))).unzip();
+        if messages.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Copies { under_way: self.batches.send(messages).await?, of }))
     }
 }
 
-async fn begin(broker: &Broker, events: &[Recorded]) -> Result<Vec<UnderWay>, Error> {
-    let mut under_way = Vec::with_capacity(events.len());
-    for event in events {
-        let subject = event_subject(&event.service, &event.message_type);
-        let sent = send(broker, event, subject, PROTOBUF, event.data.clone().into()).await?;
-        let copy = match json(broker, event) {
-            Some(json) => {
-                let subject = json_subject(&event.service, &event.message_type);
-                Some(send(broker, event, subject, JSON, json).await?)
-            }
-            None => None,
-        };
-        under_way.push((sent, copy));
-    }
-    Ok(under_way)
-}
-
-/// The copy in JSON, if copies are wanted.
-fn json(broker: &Broker, event: &Recorded) -> Option<Bytes> {
-    if !broker.publishes_json() {
-        return None;
-    }
+/// The copy in JSON.
+fn json(event: &Recorded) -> Option<Outgoing> {
     match proto::to_json(&event.message_type, &event.data) {
-        Ok(json) => Some(json.to_string().into()),
+        Ok(json) => Some(Outgoing {
+            subject: json_subject(&event.service, &event.message_type),
+            headers: headers(event, JSON),
+            payload: json.to_string().into(),
+        }),
         Err(error) => {
             // Written by a newer worker than this one. What the fleet itself needs must not wait for that.
             tracing::error!(position = event.position, %error, "an event has no copy in JSON");
@@ -102,59 +128,38 @@ fn json(broker: &Broker, event: &Recorded) -> Option<Bytes> {
     }
 }
 
-async fn send(
-    broker: &Broker,
-    event: &Recorded,
-    subject: String,
-    content_type: &str,
-    payload: Bytes,
-) -> Result<PublishAckFuture, Error> {
-    // Without a `Nats-Msg-Id`: the broker's window of ids costs it a third of what it can take in, and every consumer knows by
-    // its own state what it has handled.
-    let message = PublishMessage::build().payload(payload).headers(headers(event, content_type));
-    broker.jetstream.send_publish(subject, message).await.map_err(|error| Error::transient("publishing events", error))
-}
-
-/// Waits for an event's acknowledgement, and then for its copy's: an event without its copy is not published.
-async fn sequence((sent, copy): UnderWay) -> Result<u64, PublishError> {
-    let acknowledgement = sent.await?;
-    if let Some(copy) = copy {
-        copy.await?;
-    }
-    Ok(acknowledgement.sequence)
-}
-
-async fn acknowledged(positions: impl Iterator<Item = i64>, under_way: Vec<UnderWay>) -> Published {
-    let mut published = Published { count: 0, witness: None, result: Ok(()) };
-    let sequences = join_all(under_way.into_iter().map(sequence)).await;
-    for (sequence, position) in sequences.into_iter().zip(positions) {
-        match sequence {
-            Ok(sequence) => {
-                let sequence = i64::try_from(sequence).unwrap_or(i64::MAX);
-                published.count += 1;
-                published.witness = published.witness.max(Some(Witness { sequence, position }));
-            }
-            Err(error) => {
-                published.result = Err(Error::transient("publishing events", error));
-                break;
-            }
+impl UnderWay {
+    /// Waits until the events and their copies are stored: an event without its copy is not published.
+    async fn published(self, events: &[Recorded]) -> Published {
+        let stored = self.events.stored().await;
+        let witness = stored.count.checked_sub(1).and_then(|last| events.get(last)).map(|event| Witness {
+            sequence: i64::try_from(stored.last).unwrap_or(i64::MAX),
+            position: event.position,
+        });
+        let mut published = Published { count: stored.count, witness, result: stored.result };
+        if let Some(Copies { under_way, of }) = self.copies {
+            let copied = under_way.stored().await;
+            let without = of.get(copied.count).copied().unwrap_or(events.len());
+            published.count = published.count.min(without);
+            published.result = published.result.and(copied.result);
         }
+        published
     }
-    published
 }
 
 /// Publishes what a worker commits, a commit after the other, without waiting for acknowledgements in between.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    broker: Broker,
+    publisher: Arc<Publisher>,
     /// Tells its connections from those of others.
     id: String,
     under_way: JoinSet<()>,
 }
 
 impl Outbox {
-    pub(crate) fn new(broker: Broker) -> Self {
-        Self { id: broker.client.new_inbox(), broker, under_way: JoinSet::new() }
+    pub(crate) async fn open(broker: Broker) -> Result<Self, Error> {
+        let id = broker.client.new_inbox();
+        Ok(Self { publisher: Arc::new(Publisher::open(broker).await?), id, under_way: JoinSet::new() })
     }
 
     /// Hands events to the broker. Never fails: what does not arrive is left to the relay.
@@ -166,12 +171,12 @@ impl Outbox {
         if self.under_way.len() >= PUBLICATIONS_MAX {
             self.under_way.join_next().await;
         }
-        let connection = *self.broker.connections().borrow();
-        match tokio::time::timeout(HAND_OVER_WITHIN, begin(&self.broker, &events)).await {
+        let connection = *self.publisher.broker.connections().borrow();
+        match tokio::time::timeout(HAND_OVER_WITHIN, self.publisher.begin(&events)).await {
             Ok(Ok(under_way)) => {
-                let (broker, sender) = (self.broker.clone(), format!("{} {connection}", self.id));
+                let (publisher, sender) = (Arc::clone(&self.publisher), format!("{} {connection}", self.id));
                 self.under_way.spawn(async move {
-                    if let Err(error) = confirm(&broker, (sender, connection), &events, under_way).await {
+                    if let Err(error) = confirm(&publisher.broker, (sender, connection), &events, under_way).await {
                         tracing::debug!(error = error.chain(), "left to the relay");
                     }
                 });
@@ -192,16 +197,15 @@ async fn confirm(
     broker: &Broker,
     (sender, connection): (String, u64),
     events: &[Recorded],
-    under_way: Vec<UnderWay>,
+    under_way: UnderWay,
 ) -> Result<(), Error> {
-    let positions = || events.iter().map(|event| event.position);
-    let published = acknowledged(positions(), under_way).await;
+    let published = under_way.published(events).await;
     published.result?;
     let Some(witness) = published.witness else { return Ok(()) };
     if *broker.connections().borrow() != connection {
         return Ok(());
     }
-    let ranges = Ranges::of(positions()).iter().collect();
+    let ranges = Ranges::of(events.iter().map(|event| event.position)).iter().collect();
     let publication = Publication { connection: sender, ranges, witness };
     let failed = |error| Error::transient("telling the relay what is published", error);
     let payload = serde_json::to_vec(&publication)

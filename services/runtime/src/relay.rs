@@ -20,7 +20,7 @@ use crate::{
     event_store::{Follower, Recorded},
     marks::Marks,
     message::header,
-    publish::{Publication, Witness, publish},
+    publish::{Publication, Publisher, Witness},
     ranges::Ranges,
     shutdown::Shutdown,
     telemetry, window,
@@ -109,6 +109,7 @@ async fn takes_over(connection: &mut PgConnection) -> Result<bool, sqlx::Error> 
 struct Relay {
     connection: PgConnection,
     broker: Broker,
+    publisher: Publisher,
     settings: config::Relay,
     standing: Standing,
     /// What workers say they have published, to be checked.
@@ -132,6 +133,7 @@ impl Relay {
         let standing = Standing::read(&mut connection).await?;
         let mut relay = Self {
             connection,
+            publisher: Publisher::open(broker.clone()).await?,
             broker,
             settings,
             follower: Follower::after(standing.published),
@@ -260,7 +262,7 @@ impl Relay {
             let Some(last) = events.last().map(|event| event.position) else { break };
             let missing: Vec<Recorded> =
                 events.into_iter().filter(|event| !self.confirmed.contains(event.position)).collect();
-            let published = publish(&self.broker, &missing).await;
+            let published = self.publisher.publish(&missing).await;
             self.witness(published.witness);
             telemetry::relay_swept(published.count);
             let last = missing.get(published.count).map_or(last, |unpublished| unpublished.position - 1);

@@ -152,7 +152,7 @@ async fn serve<S: Service>(context: Context, health: Health, make: impl FnOnce(&
 
     let mut worker = Worker {
         consumer: Consumer::new::<S>(&context.config, health.clone()),
-        outbox: Outbox::new(context.broker.clone()),
+        outbox: Outbox::open(context.broker.clone()).await?,
         batches: Batches::new(
             context.pool.clone(),
             dispatcher.clone(),

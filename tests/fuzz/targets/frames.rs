@@ -141,7 +141,7 @@ impl Link {
             socket.set_nodelay(true)?;
             // Thousands of connections a second end here: none is to linger.
             socket.set_zero_linger()?;
-            let info = "INFO {\"version\":\"2.12.0\",\"max_payload\":1048576,\"headers\":true,\"proto\":1}\r\n";
+            let info = "INFO {\"version\":\"2.14.0\",\"max_payload\":1048576,\"headers\":true,\"proto\":1}\r\n";
             socket.write_all(info.as_bytes()).await?;
             said(&mut socket, "PING\r\n").await?.context("the client hung up")?;
             socket.write_all(b"PONG\r\n").await?;

@@ -46,7 +46,7 @@ pub(super) async fn find_postgres(user: Option<OtherUser>) -> Result<(PathBuf, u
     }
 }
 
-/// A `nats-server` of version 2.12 or newer.
+/// A `nats-server` of version 2.14 or newer.
 pub(super) async fn find_nats_server() -> Result<PathBuf> {
     let named = env::var_os("HOLDFAST_NATS_SERVER").map(PathBuf::from);
     let path = env::var_os("PATH").unwrap_or_default();
@@ -60,14 +60,14 @@ pub(super) async fn find_nats_server() -> Result<PathBuf> {
     let mut refused = Vec::new();
     for program in candidates.into_iter().filter(|program| executable(program)) {
         match version(&program).await {
-            Ok((major, minor)) if (major, minor) >= (2, 12) => return Ok(program),
+            Ok((major, minor)) if (major, minor) >= (2, 14) => return Ok(program),
             Ok((major, minor)) => refused.push(format!("{} is version {major}.{minor}", program.display())),
             Err(error) => refused.push(format!("{error:#}")),
         }
     }
     let seen = if refused.is_empty() { "none was found".to_owned() } else { refused.join("; ") };
     bail!(
-        "no nats-server 2.12 or newer (older ones silently ignore stream settings that Holdfast needs): {seen}; run this \
+        "no nats-server 2.14 or newer (older ones silently ignore stream settings that Holdfast needs): {seen}; run this \
          through ./justw, which fetches one, or name one in HOLDFAST_NATS_SERVER"
     )
 }

@@ -73,7 +73,7 @@ impl NatsServer {
     /// Starts a nats-server at a free port of 127.0.0.1 that keeps its streams and its log in `dir`, which is made if it
     /// is not there, and waits until it answers.
     ///
-    /// Fails if no nats-server 2.12 or newer can be found, or if it does not start; the error has the end of its log.
+    /// Fails if no nats-server 2.14 or newer can be found, or if it does not start; the error has the end of its log.
     pub async fn start(dir: &Path) -> Result<NatsServer> {
         Self::start_as(dir, None).await
     }
