@@ -1,7 +1,10 @@
-//! A desk: one service in the simulation. Its decisions are the service's own, made by the code that a worker runs; its store is
-//! in memory, with the same transactions: all of a batch, or nothing.
+//! A desk: one service in the simulation, with its replicas. Its decisions are the service's own, made by the code that a worker
+//! runs; its store is in memory, with the same transactions: all of a batch, or nothing, and locked rows are waited for.
 
-use std::{collections::BTreeMap, rc::Rc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 use domain::{Rejection, Timestamp};
 use proto::{Name, common::v1::CommandRejected};
@@ -12,6 +15,8 @@ use runtime::{
     simulation::{Batch, Inbox, Input, batch},
 };
 use uuid::Uuid;
+
+use crate::locks::{Locks, Row};
 
 /// Messages of one batch, at most.
 const BATCH_MAX: usize = 20;
@@ -52,18 +57,21 @@ pub(crate) enum Tried {
 /// What the engine needs of a service.
 pub(crate) trait Place {
     fn name(&self) -> &'static str;
+    fn replicas(&self) -> usize;
     fn reacts_to(&self, message_type: &str) -> bool;
-    fn receive(&mut self, delivery: Delivery);
-    fn has_work(&self, at: Timestamp) -> bool;
-    fn is_open(&self) -> bool;
+    /// The broker hands a message to one of the replicas.
+    fn receive(&mut self, replica: usize, delivery: Delivery);
+    /// Whether this replica could begin something now.
+    fn has_work(&self, replica: usize, at: Timestamp) -> bool;
     fn is_at_rest(&self) -> bool;
     fn next_timer(&self) -> Option<Timestamp>;
-    /// Decides some of what there is to do; the events, which are to be appended, become true with [`Place::commit`].
-    fn begin(&mut self, rng: &mut StdRng, at: Timestamp) -> Result<Vec<Recorded>, String>;
+    /// Decides some of what there is to do; the events, which are to be appended, become true with [`Place::commit`]. None: it has
+    /// to wait for rows that another replica has locked.
+    fn begin(&mut self, replica: usize, rng: &mut StdRng, at: Timestamp) -> Result<Option<Vec<Recorded>>, String>;
     /// The process dies in its transaction: whatever it had taken from others is forgotten.
-    fn crash(&mut self);
-    fn commit(&mut self) -> Result<Committed, String>;
-    fn call(&mut self, key: &str, at: Timestamp, dies: bool) -> Tried;
+    fn crash(&mut self, replica: usize);
+    fn commit(&mut self, replica: usize) -> Result<Committed, String>;
+    fn call(&mut self, replica: usize, key: &str, at: Timestamp, dies: bool) -> Tried;
     /// Where the service's rows and the fold of its events differ.
     fn differs(&self, log: &BTreeMap<i64, Recorded>) -> Option<String>;
 }
@@ -91,25 +99,32 @@ struct Call {
 
 struct Open {
     handled: Vec<Delivery>,
-    timers: Vec<String>,
+    timers: Vec<(String, Timestamp)>,
+    locked: BTreeSet<Row>,
     batch: Batch,
+}
+
+/// A process: what it has been given, and what it is doing.
+struct Replica<C> {
+    ready: Vec<Delivery>,
+    outcomes: Vec<Outcome<C>>,
+    open: Option<Open>,
 }
 
 /// One service.
 pub(crate) struct Desk<S: Service> {
     service: S,
     runtime: tokio::runtime::Runtime,
+    /// As it will be once all that is open is committed: nobody touches what another has locked.
     world: S::World,
     inbox: Inbox,
     timers: BTreeMap<String, Timestamp>,
     calls: BTreeMap<String, Call>,
-    ready: Vec<Delivery>,
-    outcomes: Vec<Outcome<S::Command>>,
-    open: Option<Open>,
+    replicas: Vec<Replica<S::Command>>,
 }
 
-impl<S: Service> Desk<S> {
-    pub(crate) fn new(service: S) -> Self {
+impl<S: Locks> Desk<S> {
+    pub(crate) fn new(service: S, replicas: usize) -> Self {
         Self {
             service,
             runtime: tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap(),
@@ -117,22 +132,52 @@ impl<S: Service> Desk<S> {
             inbox: Inbox::default(),
             timers: BTreeMap::new(),
             calls: BTreeMap::new(),
-            ready: Vec::new(),
-            outcomes: Vec::new(),
-            open: None,
+            replicas: (0..replicas).map(|_| Replica { ready: Vec::new(), outcomes: Vec::new(), open: None }).collect(),
         }
     }
 
+    fn open(&self) -> impl Iterator<Item = &Open> {
+        self.replicas.iter().filter_map(|replica| replica.open.as_ref())
+    }
+
+    /// Timers that are due, and that no replica has claimed.
+    fn due(&self, at: Timestamp) -> impl Iterator<Item = (&String, &Timestamp)> {
+        let is_claimed =
+            |stream: &String| self.open().any(|open| open.timers.iter().any(|(claimed, _)| claimed == stream));
+        self.timers.iter().filter(move |(stream, due_at)| **due_at <= at && !is_claimed(stream))
+    }
+
     /// Due timers alone, or some messages and all outcomes: as a worker's batches are.
-    fn take(&mut self, rng: &mut StdRng, at: Timestamp) -> Taken<S::Command> {
-        let due = self.timers.iter().filter(|(_, due_at)| **due_at <= at).take(BATCH_MAX);
-        let due: Vec<_> = due.map(|(stream, due_at)| (stream.clone(), *due_at)).collect();
+    fn take(&mut self, replica: usize, rng: &mut StdRng, at: Timestamp) -> Taken<S::Command> {
+        let due: Vec<_> = self.due(at).take(BATCH_MAX).map(|(stream, due_at)| (stream.clone(), *due_at)).collect();
         if !due.is_empty() {
             return Taken { messages: Vec::new(), due, outcomes: Vec::new() };
         }
-        let count = self.ready.len().min(rng.random_range(1..=BATCH_MAX));
-        let messages = (0..count).map(|_| self.ready.swap_remove(rng.random_range(0..self.ready.len()))).collect();
-        Taken { messages, due, outcomes: std::mem::take(&mut self.outcomes) }
+        let Replica { ready, outcomes, .. } = &mut self.replicas[replica];
+        let count = ready.len().min(rng.random_range(1..=BATCH_MAX));
+        let messages = (0..count).map(|_| ready.swap_remove(rng.random_range(0..ready.len()))).collect();
+        Taken { messages, due, outcomes: std::mem::take(outcomes) }
+    }
+
+    /// The rows that a batch locks. Nobody asks if there is nobody else.
+    fn touched(&self, taken: &Taken<S::Command>) -> BTreeSet<Row> {
+        let mut rows = BTreeSet::new();
+        if self.replicas.len() == 1 {
+            return rows;
+        }
+        let mut touch = |command: &S::Command| rows.extend(S::touches(&self.world, command));
+        for (_, message) in &taken.messages {
+            let Message { id, message_type, data, position, .. } = &**message;
+            let commands = match position {
+                None => S::command(message_type, data, *id).map(|command| vec![command]),
+                Some(_) => S::react(message_type, data),
+            };
+            // What cannot be read touches nothing.
+            commands.unwrap_or_default().iter().for_each(&mut touch);
+        }
+        taken.due.iter().filter_map(|(stream, _)| S::on_timer(stream)).for_each(|command| touch(&command));
+        taken.outcomes.iter().for_each(|outcome| touch(&outcome.command));
+        rows
     }
 }
 
@@ -144,7 +189,7 @@ fn input<'a, C>((_, message): &'a Delivery) -> Input<'a, C> {
     }
 }
 
-impl<S: Service> Place for Desk<S> {
+impl<S: Locks> Place for Desk<S> {
     fn name(&self) -> &'static str {
         S::NAME
     }
@@ -153,30 +198,40 @@ impl<S: Service> Place for Desk<S> {
         S::REACTS_TO.contains(&message_type)
     }
 
-    fn receive(&mut self, delivery: Delivery) {
-        self.ready.push(delivery);
+    fn replicas(&self) -> usize {
+        self.replicas.len()
     }
 
-    fn has_work(&self, at: Timestamp) -> bool {
-        !self.ready.is_empty() || !self.outcomes.is_empty() || self.next_timer().is_some_and(|due_at| due_at <= at)
+    fn receive(&mut self, replica: usize, delivery: Delivery) {
+        self.replicas[replica].ready.push(delivery);
     }
 
-    fn is_open(&self) -> bool {
-        self.open.is_some()
+    fn has_work(&self, replica: usize, at: Timestamp) -> bool {
+        let Replica { ready, outcomes, open } = &self.replicas[replica];
+        open.is_none() && (!ready.is_empty() || !outcomes.is_empty() || self.due(at).next().is_some())
     }
 
     fn is_at_rest(&self) -> bool {
-        self.open.is_none() && self.ready.is_empty() && self.outcomes.is_empty() && self.calls.is_empty()
+        let is_idle =
+            |replica: &Replica<_>| replica.open.is_none() && replica.ready.is_empty() && replica.outcomes.is_empty();
+        self.replicas.iter().all(is_idle) && self.calls.is_empty()
     }
 
     fn next_timer(&self) -> Option<Timestamp> {
         self.timers.values().min().copied()
     }
 
-    fn begin(&mut self, rng: &mut StdRng, at: Timestamp) -> Result<Vec<Recorded>, String> {
-        let Taken { messages: handled, due, outcomes } = self.take(rng, at);
+    fn begin(&mut self, replica: usize, rng: &mut StdRng, at: Timestamp) -> Result<Option<Vec<Recorded>>, String> {
+        let taken = self.take(replica, rng, at);
+        let locked = self.touched(&taken);
+        if self.open().any(|open| !open.locked.is_disjoint(&locked)) {
+            self.replicas[replica].ready.extend(taken.messages);
+            self.replicas[replica].outcomes.extend(taken.outcomes);
+            return Ok(None);
+        }
+        let Taken { messages: handled, due: timers, outcomes } = taken;
         let mut inputs: Vec<Input<'_, S::Command>> = handled.iter().map(input).collect();
-        inputs.extend(due.iter().map(|(stream, due_at)| Input::Timer { stream, due_at: *due_at }));
+        inputs.extend(timers.iter().map(|(stream, due_at)| Input::Timer { stream, due_at: *due_at }));
         inputs.extend(outcomes.into_iter().map(|Outcome { key, attempt, correlation_id, command }| Input::Outcome {
             key,
             attempt,
@@ -191,20 +246,22 @@ impl<S: Service> Place for Desk<S> {
             return Err(format!("{} has a dead letter: {rejection}", S::NAME));
         }
         let events = batch.events.clone();
-        let timers = due.into_iter().map(|(stream, _)| stream).collect();
-        self.open = Some(Open { handled, timers, batch });
-        Ok(events)
+        self.replicas[replica].open = Some(Open { handled, timers, locked, batch });
+        Ok(Some(events))
     }
 
-    fn crash(&mut self) {
-        self.ready.clear();
-        self.outcomes.clear();
+    fn crash(&mut self, replica: usize) {
+        self.replicas[replica].ready.clear();
+        self.replicas[replica].outcomes.clear();
     }
 
-    fn commit(&mut self) -> Result<Committed, String> {
-        let Some(Open { handled, timers, batch }) = self.open.take() else { return Ok(Committed::default()) };
-        for stream in timers {
-            self.timers.remove(&stream);
+    fn commit(&mut self, replica: usize) -> Result<Committed, String> {
+        let open = self.replicas[replica].open.take();
+        let Some(Open { handled, timers, batch, .. }) = open else { return Ok(Committed::default()) };
+        for (stream, due_at) in timers {
+            if self.timers.get(&stream) == Some(&due_at) {
+                self.timers.remove(&stream);
+            }
         }
         for (stream, timer) in batch.timers {
             match timer {
@@ -231,7 +288,7 @@ impl<S: Service> Place for Desk<S> {
         Ok(Committed { handled, calls })
     }
 
-    fn call(&mut self, key: &str, at: Timestamp, dies: bool) -> Tried {
+    fn call(&mut self, replica: usize, key: &str, at: Timestamp, dies: bool) -> Tried {
         let Some(call) = self.calls.get_mut(key) else { return Tried::Gone };
         call.attempt += 1;
         let claimed = Claimed {
@@ -249,7 +306,7 @@ impl<S: Service> Place for Desk<S> {
             _ if dies => Tried::Again(30_000),
             Verdict::Done(command) => {
                 let (attempt, correlation_id) = (call.attempt, call.correlation_id);
-                self.outcomes.push(Outcome { key: key.to_owned(), attempt, correlation_id, command });
+                self.replicas[replica].outcomes.push(Outcome { key: key.to_owned(), attempt, correlation_id, command });
                 Tried::Over
             }
             Verdict::Retry { error } => {

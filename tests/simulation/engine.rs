@@ -51,6 +51,35 @@ pub(crate) struct Faults {
 }
 
 impl Faults {
+    /// Each by its name.
+    fn chances(&mut self) -> [(&'static str, &mut u32); 12] {
+        [
+            ("crash", &mut self.crash),
+            ("unpublished", &mut self.unpublished),
+            ("report_lost", &mut self.report_lost),
+            ("ack_lost", &mut self.ack_lost),
+            ("reply_lost", &mut self.reply_lost),
+            ("twice", &mut self.twice),
+            ("late", &mut self.late),
+            ("long_transaction", &mut self.long_transaction),
+            ("relay_dies", &mut self.relay_dies),
+            ("call_dies", &mut self.call_dies),
+            ("wrong_calls", &mut self.wrong_calls),
+            ("wipes", &mut self.wipes),
+        ]
+    }
+
+    pub(crate) fn names() -> [&'static str; 12] {
+        Self::default().chances().map(|(name, _)| name)
+    }
+
+    fn without(mut self, names: &[String]) -> Self {
+        for (_, chance) in self.chances().into_iter().filter(|(name, _)| names.iter().any(|other| other == name)) {
+            *chance = 0;
+        }
+        self
+    }
+
     /// Another mixture each time: some faults often, some never.
     pub(crate) fn any(rng: &mut StdRng) -> Self {
         let mut chance = |most: u32| if rng.random_bool(0.4) { 0 } else { rng.random_range(1..=most) };
@@ -72,10 +101,12 @@ impl Faults {
 }
 
 /// One simulation.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Setup {
     pub(crate) seed: u64,
     pub(crate) orders: usize,
+    /// Faults that never strike, by name.
+    pub(crate) without: Vec<String>,
     /// Whether to tell what happens.
     pub(crate) tells: bool,
 }
@@ -90,14 +121,17 @@ pub(crate) struct Ended {
     pub(crate) story: Vec<String>,
 }
 
+/// A replica of a service: which desk, and which of its processes.
+type Process = (usize, usize);
+
 /// Something that is going to happen.
 #[derive(Debug)]
 enum Next {
     Send(usize),
     Arrive(u64),
-    Work(usize),
+    Work(Process),
     Wake(usize),
-    Commit(usize),
+    Commit(Process),
     Call(usize, String),
     Relay,
     Wipe,
@@ -119,7 +153,7 @@ pub(crate) struct Engine {
     count: u64,
     agenda: BTreeMap<(Timestamp, u64), Next>,
     desks: [Box<dyn Place>; 4],
-    open: [Option<Open>; 4],
+    open: BTreeMap<Process, Open>,
     /// When each looks for timers next.
     wakes: [Option<Timestamp>; 4],
     bank: Bank,
@@ -163,7 +197,8 @@ pub(crate) fn simulate(setup: &Setup) -> Ended {
 impl Engine {
     fn new(setup: &Setup) -> Self {
         let mut rng = StdRng::seed_from_u64(setup.seed);
-        let faults = Faults::any(&mut rng);
+        let faults = Faults::any(&mut rng).without(&setup.without);
+        let replicas = rng.random_range(1..=3);
         let begin = Timestamp::from_micros(1_700_000_000_000_000);
         let bank = Bank::new(setup.seed, faults.wrong_calls);
         let intents = day(&mut rng, begin, setup.orders);
@@ -175,12 +210,12 @@ impl Engine {
             count: 0,
             agenda: BTreeMap::new(),
             desks: [
-                Box::new(Desk::new(Orders)),
-                Box::new(Desk::new(Inventory)),
-                Box::new(Desk::new(Rounds)),
-                Box::new(Desk::new(payments)),
+                Box::new(Desk::new(Orders, replicas)),
+                Box::new(Desk::new(Inventory, replicas)),
+                Box::new(Desk::new(Rounds, replicas)),
+                Box::new(Desk::new(payments, replicas)),
             ],
-            open: [const { None }; 4],
+            open: BTreeMap::new(),
             wakes: [None; 4],
             bank,
             log: BTreeMap::new(),
@@ -250,13 +285,14 @@ impl Engine {
         match next {
             Next::Send(intent) => self.send(intent),
             Next::Arrive(delivery) => self.arrive(delivery),
-            Next::Work(desk) => self.work(desk)?,
+            Next::Work(process) => self.work(process)?,
             Next::Wake(desk) => {
                 self.wakes[desk] = None;
-                self.work(desk)?;
+                let replica = self.replica(desk);
+                self.work((desk, replica))?;
                 self.set_alarm(desk);
             }
-            Next::Commit(desk) => self.commit(desk)?,
+            Next::Commit(process) => self.commit(process)?,
             Next::Call(desk, key) => self.call(desk, key),
             Next::Relay => return self.look(),
             Next::Wipe => self.wipe(),
@@ -289,37 +325,49 @@ impl Engine {
         self.soon(again, Next::Send(number));
     }
 
-    fn work(&mut self, desk: usize) -> Result<(), String> {
-        if self.desks[desk].is_open() || !self.desks[desk].has_work(self.now) {
+    /// One of a service's replicas.
+    fn replica(&mut self, desk: usize) -> usize {
+        match self.desks[desk].replicas() {
+            1 => 0,
+            replicas => self.rng.random_range(0..replicas),
+        }
+    }
+
+    fn work(&mut self, (desk, replica): Process) -> Result<(), String> {
+        if !self.desks[desk].has_work(replica, self.now) {
             return Ok(());
         }
         if self.strikes(self.faults.crash) {
             // Its positions are never filled.
             self.position += self.rng.random_range(0..4);
-            self.desks[desk].crash();
+            self.desks[desk].crash(replica);
             let name = self.desks[desk].name();
-            self.tell(|| format!("{name} dies in a transaction"));
-            self.soon(Duration::from_secs(1), Next::Work(desk));
+            self.tell(|| format!("{name}-{replica} dies in a transaction"));
+            self.soon(Duration::from_secs(1), Next::Work((desk, replica)));
             return Ok(());
         }
+        let Some(mut events) = self.desks[desk].begin(replica, &mut self.rng, self.now)? else {
+            let name = self.desks[desk].name();
+            self.tell(|| format!("{name}-{replica} waits for rows that another has locked"));
+            return Ok(());
+        };
         self.xid += 1;
         self.xids.insert(self.xid);
-        let mut events = self.desks[desk].begin(&mut self.rng, self.now)?;
         for event in &mut events {
             self.position += 1;
             event.position = self.position;
             self.drawn.insert(self.position);
         }
-        self.open[desk] = Some(Open { xid: self.xid, events });
+        self.open.insert((desk, replica), Open { xid: self.xid, events });
         let long = self.strikes(self.faults.long_transaction);
         let takes = if long { self.between(10_000, 3_000_000) } else { self.between(300, 3_000) };
-        self.soon(takes, Next::Commit(desk));
+        self.soon(takes, Next::Commit((desk, replica)));
         Ok(())
     }
 
-    fn commit(&mut self, desk: usize) -> Result<(), String> {
-        let Some(Open { xid, events }) = self.open[desk].take() else { return Ok(()) };
-        let committed = self.desks[desk].commit()?;
+    fn commit(&mut self, (desk, replica): Process) -> Result<(), String> {
+        let Some(Open { xid, events }) = self.open.remove(&(desk, replica)) else { return Ok(()) };
+        let committed = self.desks[desk].commit(replica)?;
         self.xids.remove(&xid);
         for event in &events {
             self.drawn.remove(&event.position);
@@ -347,7 +395,10 @@ impl Engine {
             self.soon(Duration::ZERO, Next::Call(desk, key));
         }
         self.set_alarm(desk);
-        self.soon(Duration::ZERO, Next::Work(desk));
+        // Others may have waited for what it had locked.
+        for replica in 0..self.desks[desk].replicas() {
+            self.soon(Duration::ZERO, Next::Work((desk, replica)));
+        }
         self.audit()
     }
 
@@ -380,10 +431,11 @@ impl Engine {
 
     fn call(&mut self, desk: usize, key: String) {
         let dies = self.strikes(self.faults.call_dies);
-        match self.desks[desk].call(&key, self.now, dies) {
+        let replica = self.replica(desk);
+        match self.desks[desk].call(replica, &key, self.now, dies) {
             Tried::Gone => {}
             Tried::Over => {
-                self.soon(Duration::ZERO, Next::Work(desk));
+                self.soon(Duration::ZERO, Next::Work((desk, replica)));
                 // Unless its outcome is recorded by then: whoever was to do it has died.
                 self.soon(Duration::from_secs(30), Next::Call(desk, key));
             }

@@ -21,6 +21,7 @@ mod latency;
 mod lifecycle;
 mod limit;
 mod numbers;
+mod overload;
 mod pump;
 mod recovery;
 mod refund;
@@ -80,6 +81,8 @@ pub enum Scenario {
     Recovery,
     /// Lifecycles a second with a long history in the store.
     Growth,
+    /// Three times what the fleet can do, for so long, with a queue that is soon full.
+    Overload,
     /// Short ones of these, compared with the ratios that were recorded; fails if one fell by more than a fifth.
     Check,
 }
@@ -97,6 +100,7 @@ impl Scenario {
             Self::Replay => "replay",
             Self::Recovery => "recovery",
             Self::Growth => "growth",
+            Self::Overload => "overload",
             Self::Check => "check",
         }
     }
@@ -145,6 +149,7 @@ async fn measure_one(args: &Args) -> Result<Report> {
         Scenario::Replay => replay::run(args).await,
         Scenario::Recovery => recovery::run(args).await,
         Scenario::Growth => growth::run(args).await,
+        Scenario::Overload => overload::run(args).await,
         Scenario::Check => bail!("a check measures other scenarios"),
     }
 }

@@ -48,10 +48,11 @@ impl Engine {
     pub(super) fn arrive(&mut self, delivery: u64) {
         let Some((to, message)) = self.unacknowledged.get(&delivery) else { return };
         let (to, message) = (*to, Rc::clone(message));
-        self.desks[to].receive((delivery, message));
+        let replica = self.replica(to);
+        self.desks[to].receive(replica, (delivery, message));
         self.soon(ACK_WAIT, Next::Arrive(delivery));
         let after = self.between(0, 500);
-        self.soon(after, Next::Work(to));
+        self.soon(after, Next::Work((to, replica)));
     }
 
     /// The worker publishes what it has committed, unless it dies on the way, and tells the relay, unless that is lost.

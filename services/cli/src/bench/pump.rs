@@ -28,8 +28,8 @@ const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(30);
 pub(super) struct Outgoing {
     /// The command's id, and the order it is about.
     pub(super) id: Uuid,
-    subject: String,
-    body: Vec<u8>,
+    pub(super) subject: String,
+    pub(super) body: Vec<u8>,
 }
 
 impl Outgoing {

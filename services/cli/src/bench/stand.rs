@@ -74,9 +74,14 @@ struct State {
 impl Stand {
     /// Starts servers and workers, and prepares what is sold.
     pub(super) async fn start(replicas: u8, goods: Goods) -> Result<Self> {
+        Self::with(replicas, goods, BTreeMap::new()).await
+    }
+
+    /// The same with other settings of the workers.
+    pub(super) async fn with(replicas: u8, goods: Goods, settings: BTreeMap<String, String>) -> Result<Self> {
         let scratch = scratch_dir("holdfast-bench-")?;
         let replicas = usize::from(replicas);
-        let options = Options { replicas, settings: BTreeMap::new() };
+        let options = Options { replicas, settings };
         let mut fleet = Fleet::start_servers(scratch.path(), options).await?;
         let begun = Instant::now();
         fleet.start_workers()?;

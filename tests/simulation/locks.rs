@@ -1,0 +1,77 @@
+//! The rows that commands touch, as each service locks them before it decides: whoever wants one of them too waits.
+
+use domain::{HoldKey, OrderId, PaymentId, RoundId, Sku};
+use inventory::Inventory;
+use orders::Orders;
+use payments::{Payments, provider::Provider};
+use rounds::Rounds;
+use runtime::service::Service;
+
+/// A row, by its key.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Row {
+    Order(OrderId),
+    Product(Sku),
+    Round(RoundId),
+    Hold(HoldKey),
+    Payment(PaymentId),
+}
+
+/// A service that locks rows.
+pub(crate) trait Locks: Service {
+    /// What a command touches in this world. A row may be one that is not there yet: two who make it meet at its key.
+    fn touches(world: &Self::World, command: &Self::Command) -> Vec<Row>;
+}
+
+impl Locks for Orders {
+    fn touches(_world: &Self::World, command: &Self::Command) -> Vec<Row> {
+        vec![Row::Order(command.order_id())]
+    }
+}
+
+impl Locks for Inventory {
+    fn touches(world: &Self::World, command: &Self::Command) -> Vec<Row> {
+        use inventory::command::Command;
+        let (key, lines) = match command {
+            Command::RegisterProduct { sku, .. }
+            | Command::ReceiveStock { sku, .. }
+            | Command::AdjustStock { sku, .. } => return vec![Row::Product(sku.clone())],
+            Command::Hold { key, lines } => (key, Some(lines)),
+            Command::Commit { key } | Command::Release { key } | Command::Return { key, .. } => (key, None),
+        };
+        let held = world.holds.get(key).map(|hold| &hold.lines);
+        let products = lines.into_iter().chain(held).flat_map(|lines| lines.keys().cloned().map(Row::Product));
+        products.chain([Row::Hold(*key)]).collect()
+    }
+}
+
+impl Locks for Rounds {
+    fn touches(world: &Self::World, command: &Self::Command) -> Vec<Row> {
+        use rounds::command::Command;
+        let (key, round_id) = match command {
+            // The buyers that are next are only taken where nobody has them: whoever has one has its round.
+            Command::OpenRound { round_id, .. }
+            | Command::CloseRound { round_id, .. }
+            | Command::CancelRound { round_id, .. }
+            | Command::Advance { round_id } => return vec![Row::Round(*round_id)],
+            Command::Hold { key, purchase } => (key, Some(purchase.round_id)),
+            Command::Commit { key } | Command::Release { key } | Command::Return { key, .. } => (key, None),
+        };
+        let held = world.holds.get(key).and_then(|hold| hold.round_id);
+        round_id.into_iter().chain(held).map(Row::Round).chain([Row::Hold(*key)]).collect()
+    }
+}
+
+impl<P: Provider> Locks for Payments<P> {
+    fn touches(_world: &Self::World, command: &Self::Command) -> Vec<Row> {
+        use payments::command::Command;
+        let payment_id = match command {
+            Command::RequestPayment { key, .. } | Command::CancelPayment { key } => key.payment_id(),
+            Command::RecordProviderEvent { payment_id, .. }
+            | Command::ResolveRefund { payment_id, .. }
+            | Command::BeginRefund { payment_id, .. }
+            | Command::RecordRefundOutcome { payment_id, .. } => *payment_id,
+        };
+        vec![Row::Payment(payment_id)]
+    }
+}
