@@ -29,7 +29,7 @@ async fn one_poisonous_message_in_a_batch_of_500_is_set_aside_and_the_rest_proce
         let publisher = &fleet;
         let sending = futures::future::join_all(commands.iter().map(|(name, command)| publisher.send(name, command)));
         let stored = holdfast_tests::eventually("all commands are stored", || async {
-            Ok(jetstream.get_stream("COMMANDS").await?.cached_info().state.messages >= 500)
+            Ok(jetstream.get_stream("COMMANDS_INVENTORY").await?.cached_info().state.messages >= 500)
         });
         tokio::pin!(sending, stored);
         tokio::select! {

@@ -39,7 +39,7 @@ pub(crate) async fn flood(fleet: &TestFleet, subject: &'static str, payload: Byt
 
 #[tokio::test]
 async fn a_flood_of_the_largest_messages_fits_into_little_memory() {
-    let fleet = TestFleet::start().await.unwrap();
+    let fleet = TestFleet::with(1, &[("HOLDFAST_BROKER_COMMANDS_BYTES_MAX", "536870912")]).await.unwrap();
     fleet.processes().await.stop_worker("orders", 0).await.unwrap();
     flood(&fleet, "cmd.orders.PlaceOrder", Bytes::from(vec![0_u8; BYTES]), COMMANDS).await;
     let pid = {

@@ -38,7 +38,7 @@ async fn waiting_at_a_lock(fleet: &TestFleet, commands: u64) -> PgConnection {
 async fn handed_out(fleet: &TestFleet, least: usize) -> consumer::Info {
     let jetstream = jetstream(fleet);
     let info = || async {
-        let stream = jetstream.get_stream("COMMANDS").await?;
+        let stream = jetstream.get_stream("COMMANDS_INVENTORY").await?;
         anyhow::Ok(stream.consumer_info("inventory-commands").await?)
     };
     let is_so = || async { Ok(info().await?.num_ack_pending >= least) };
@@ -281,27 +281,6 @@ async fn a_worker_commits_only_so_much_ahead_of_a_broker_that_stands_still() {
     fleet.processes().await.nats.resume().unwrap();
     fleet.settle_and_verify().await.unwrap();
     fleet.until("select received from inventory.stock", 1_150).await.unwrap();
-}
-
-/// Events on their way are 4,096 at most, but for one commit of more: see `batches.rs`.
-#[tokio::test]
-async fn a_commit_of_more_events_than_may_be_under_way_is_published_all_the_same() {
-    let settings = [
-        ("HOLDFAST_CONSUMER_BATCH_MAX", "5000"),
-        ("HOLDFAST_CONSUMER_PREFETCH_MAX", "6000"),
-        ("HOLDFAST_CONSUMER_ACK_WAIT_MS", "60000"),
-        // Nobody makes up for what the worker does not publish.
-        ("HOLDFAST_RELAY_SWEEP_AFTER_MS", "3600000"),
-    ];
-    let fleet = TestFleet::with(1, &settings).await.unwrap();
-    fleet.stock("MUG", 1_000).await.unwrap();
-    let lock = waiting_at_a_lock(&fleet, 6_000).await;
-    handed_out(&fleet, 6_000).await;
-    drop(lock);
-    fleet.until("select received from inventory.stock", 7_000).await.unwrap();
-    let largest = "select max(events) from (select count(*) as events from log.events group by xmin) commits";
-    assert!(fleet.number(largest).await.unwrap() > 4_096, "no commit had enough events");
-    fleet.settle_and_verify().await.unwrap();
 }
 
 /// The quarantine looks at 64 messages at a time: see `quarantine.rs`.

@@ -127,5 +127,5 @@ async fn a_broker_that_loses_its_last_events_is_told_them_again() {
 
 #[tokio::test]
 async fn a_broker_that_loses_its_last_commands_gets_them_again() {
-    a_broker_loses_its_last_messages("COMMANDS").await;
+    a_broker_loses_its_last_messages("COMMANDS_ORDERS").await;
 }

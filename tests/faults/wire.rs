@@ -48,7 +48,7 @@ async fn are_set_aside(messages: &[(&[u8], Option<&[u8]>)]) {
     fleet.until_at_least("select count(*) from orders.dead_letters", wanted).await.unwrap();
     let jetstream = async_nats::jetstream::new(fleet.publisher.client().clone());
     eventually("no command is left", || async {
-        Ok(jetstream.get_stream("COMMANDS").await?.cached_info().state.messages == 0)
+        Ok(jetstream.get_stream("COMMANDS_ORDERS").await?.cached_info().state.messages == 0)
     })
     .await
     .unwrap();

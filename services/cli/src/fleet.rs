@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use futures::StreamExt;
-use runtime::broker::{COMMANDS, EVENTS};
+use runtime::broker;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -26,7 +26,7 @@ pub const DATABASE: &str = "holdfast";
 /// Settings of the streams' sizes, unless the environment has others. A broker makes no stream that might outgrow its disk, and the
 /// defaults are for a machine of its own.
 pub fn fits_a_small_disk() -> impl Iterator<Item = (&'static str, &'static str)> {
-    [("HOLDFAST_BROKER_EVENTS_BYTES_MAX", "2147483648"), ("HOLDFAST_BROKER_COMMANDS_BYTES_MAX", "536870912")]
+    [("HOLDFAST_BROKER_EVENTS_BYTES_MAX", "2147483648"), ("HOLDFAST_BROKER_COMMANDS_BYTES_MAX", "134217728")]
         .into_iter()
         .filter(|(name, _)| env::var_os(name).is_none())
 }
@@ -102,7 +102,7 @@ impl Fleet {
                 .iter()
                 .flat_map(|name| [format!("{name}-commands"), format!("{name}-events")])
                 .collect();
-            for stream in [COMMANDS, EVENTS] {
+            for stream in broker::streams() {
                 let Ok(stream) = jetstream.get_stream_no_info(stream).await else { return Ok(None) };
                 let mut names = stream.consumer_names();
                 while let Some(Ok(name)) = names.next().await {

@@ -60,6 +60,9 @@ impl<P: Provider> Service for Payments<P> {
         "holdfast.orders.v1.RefundRequested",
     ];
 
+    /// The provider's reports end what was begun.
+    const EVENTS_FIRST: bool = false;
+
     type Command = Command;
     type Event = Event;
     type World = World;

@@ -19,9 +19,6 @@ use crate::{
     error::Error,
 };
 
-/// JetStream stream of commands: kept until one of the owner's replicas has handled them.
-pub const COMMANDS: &str = "COMMANDS";
-
 /// JetStream stream of events: a window; the log in Postgres has them all.
 pub const EVENTS: &str = "EVENTS";
 
@@ -169,7 +166,8 @@ impl Broker {
     /// The broker is away, or made something else than it was asked for.
     pub async fn ensure_streams(&self) -> Result<(), Error> {
         let json = self.settings.events_json.then(|| self.events_json());
-        for config in [self.commands(), self.events()].into_iter().chain(json) {
+        let commands = proto::SERVICES.map(|service| self.commands(service));
+        for config in commands.into_iter().chain([self.events()]).chain(json) {
             let (name, subjects) = (config.name.clone(), config.subjects.clone());
             let made = self
                 .jetstream
@@ -186,11 +184,11 @@ impl Broker {
         Ok(())
     }
 
-    fn commands(&self) -> jetstream::stream::Config {
+    fn commands(&self, service: &str) -> jetstream::stream::Config {
         jetstream::stream::Config {
-            name: COMMANDS.to_owned(),
-            description: Some("Commands, until their owner has handled them".to_owned()),
-            subjects: proto::SERVICES.map(|service| format!("cmd.{service}.*")).to_vec(),
+            name: commands_stream(service),
+            description: Some(format!("Commands for {service}, until they are handled")),
+            subjects: vec![format!("cmd.{service}.*")],
             retention: RetentionPolicy::WorkQueue,
             // A full queue refuses the publisher, who then knows; it never drops what another was promised.
             discard: DiscardPolicy::New,
@@ -304,6 +302,19 @@ impl Broker {
             .await
             .map_err(|error| Error::transient("asking the broker for the stream of events", error))
     }
+}
+
+/// JetStream stream of the commands for a service, kept until one of its replicas has handled them. Each has its own: a flood of
+/// orders must not keep payments from being reported.
+#[must_use]
+pub fn commands_stream(service: &str) -> String {
+    format!("COMMANDS_{}", service.to_uppercase())
+}
+
+/// All JetStream streams that the fleet needs.
+#[must_use]
+pub fn streams() -> Vec<String> {
+    proto::SERVICES.map(commands_stream).into_iter().chain([EVENTS.to_owned()]).collect()
 }
 
 /// Durable consumer of a service for the events it reacts to.

@@ -12,12 +12,12 @@ use async_nats::jetstream::{
 use futures::{
     FutureExt, StreamExt,
     future::BoxFuture,
-    stream::{BoxStream, select_all},
+    stream::{BoxStream, PollNext, select, select_with_strategy},
 };
 use tokio::task::unconstrained;
 
 use crate::{
-    broker::{self, Broker, COMMANDS, EVENTS, event_subject, events_consumer},
+    broker::{self, Broker, EVENTS, commands_stream, event_subject, events_consumer},
     clock,
     config::{self, Config, ms},
     error::Error,
@@ -53,13 +53,14 @@ struct Source {
     broker: config::Broker,
     settings: config::Consumer,
     durables: Vec<Durable>,
+    events_first: bool,
     health: Health,
 }
 
 /// A durable consumer that the replicas of a service share.
 #[derive(Debug, Clone)]
 pub(crate) struct Durable {
-    pub(crate) stream: &'static str,
+    pub(crate) stream: String,
     pub(crate) name: String,
     pub(crate) subjects: Vec<String>,
 }
@@ -67,13 +68,13 @@ pub(crate) struct Durable {
 /// The durable consumers of a service.
 pub(crate) fn durables<S: Service>() -> Vec<Durable> {
     let mut durables = vec![Durable {
-        stream: COMMANDS,
+        stream: commands_stream(S::NAME),
         name: format!("{}-commands", S::NAME),
         subjects: vec![format!("cmd.{}.*", S::NAME)],
     }];
     if !S::REACTS_TO.is_empty() {
         durables.push(Durable {
-            stream: EVENTS,
+            stream: EVENTS.to_owned(),
             name: events_consumer(S::NAME),
             subjects: S::REACTS_TO
                 .iter()
@@ -91,6 +92,7 @@ impl Consumer {
             broker: config.broker.clone(),
             settings: config.consumer.clone(),
             durables: durables::<S>(),
+            events_first: S::EVENTS_FIRST,
             health,
         });
         let state = State::Opening(Arc::clone(&source).open(None).boxed());
@@ -189,13 +191,21 @@ impl Source {
 
     async fn messages(&self, broker: &Broker) -> Result<Messages, Error> {
         broker.ensure_streams().await?;
-        let mut streams = Vec::new();
+        let mut merged: Option<Messages> = None;
         for durable in &self.durables {
             let subjects = durable.subjects.clone();
-            let consumer = broker.ensure_consumer(durable.stream, &durable.name, subjects, &self.settings).await?;
-            streams.push(self.fetch(broker, &consumer).await?.boxed());
+            let consumer = broker.ensure_consumer(&durable.stream, &durable.name, subjects, &self.settings).await?;
+            let messages = self.fetch(broker, &consumer).await?.boxed();
+            // Commands are the first of them.
+            merged = Some(match merged {
+                None => messages,
+                Some(before) if self.events_first => {
+                    select_with_strategy(messages, before, |(): &mut ()| PollNext::Left).boxed()
+                }
+                Some(before) => select(messages, before).boxed(),
+            });
         }
-        Ok(select_all(streams).boxed())
+        merged.ok_or_else(|| Error::transient("fetching messages", "there is nothing to fetch them from"))
     }
 
     async fn fetch(&self, broker: &Broker, consumer: &PullConsumer) -> Result<pull::Stream, Error> {

@@ -56,7 +56,7 @@ pub(crate) async fn run(
 
 async fn look(service: &'static str, durable: &Durable, broker: &Broker, pool: &PgPool) -> Result<(), Error> {
     let asking = |error| Error::transient("asking for a stream", error);
-    let stream = broker.jetstream.get_stream_no_info(durable.stream).await.map_err(asking)?;
+    let stream = broker.jetstream.get_stream_no_info(&durable.stream).await.map_err(asking)?;
     let info =
         stream.consumer_info(&durable.name).await.map_err(|error| Error::transient("asking for a consumer", error))?;
     if info.num_redelivered == 0 {

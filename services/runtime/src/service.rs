@@ -19,6 +19,10 @@ pub trait Service: Send + Sync + 'static {
     /// Full type names of the events of other services that it reacts to.
     const REACTS_TO: &'static [&'static str];
 
+    /// Whether others' events go before commands when there is more of both than can be done. Most commands begin something, and what
+    /// was begun is to be ended first.
+    const EVENTS_FIRST: bool = true;
+
     /// An intent, from outside, from a policy, from a timer or from an effect.
     type Command: Debug + Send + Sync;
 

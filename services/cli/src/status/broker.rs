@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use async_nats::jetstream::{self, ErrorCode, context::GetStreamErrorKind};
 use futures::TryStreamExt;
-use runtime::broker::{COMMANDS, EVENTS};
+use runtime::broker::streams;
 use serde::Serialize;
 
 /// How long the broker may take to answer.
@@ -32,7 +32,7 @@ pub(super) struct Stream {
 /// A durable consumer of it.
 #[derive(Debug, Serialize)]
 pub(super) struct Consumer {
-    pub(super) stream: &'static str,
+    pub(super) stream: String,
     pub(super) durable: String,
     /// Not delivered to anybody yet.
     pub(super) pending: u64,
@@ -61,19 +61,19 @@ async fn ask(broker_url: &str, broker: &mut Broker) -> Result<()> {
         .await
         .context("connecting to NATS; is the fleet up? (holdfast up, or --broker-url for another one)")?;
     let context = jetstream::new(client);
-    for name in [COMMANDS, EVENTS] {
-        let stream = match context.get_stream(name).await {
+    for name in streams() {
+        let stream = match context.get_stream(&name).await {
             Ok(stream) => stream,
             // No worker has been there yet.
             Err(error) if is_not_found(&error) => continue,
             Err(error) => return Err(error).with_context(|| format!("asking for the stream {name}")),
         };
         let state = &stream.cached_info().state;
-        broker.streams.push(Stream { name: name.to_owned(), messages: state.messages, bytes: state.bytes });
+        broker.streams.push(Stream { name: name.clone(), messages: state.messages, bytes: state.bytes });
         let consumers: Vec<_> =
             stream.consumers().try_collect().await.with_context(|| format!("asking for the consumers of {name}"))?;
         broker.consumers.extend(consumers.into_iter().map(|consumer| Consumer {
-            stream: name,
+            stream: name.clone(),
             durable: consumer.name,
             pending: consumer.num_pending,
             ack_pending: consumer.num_ack_pending,

@@ -119,7 +119,7 @@ fn messages(broker: &super::broker::Broker) -> Table {
     table.row(head(["", "", "pending", "unacked", "again"]));
     for of in &broker.consumers {
         table.row([
-            of.stream.into(),
+            of.stream.as_str().into(),
             of.durable.as_str().into(),
             of.pending.into(),
             of.ack_pending.into(),
@@ -190,7 +190,7 @@ mod tests {
             log: Log { head: 90, published: 80, handled: 70, lag: 9, lag_ms: 40, gap_at: Some(81) },
         };
         let consumer = Consumer {
-            stream: "EVENTS",
+            stream: "EVENTS".to_owned(),
             durable: "orders-events".to_owned(),
             pending: 4,
             ack_pending: 5,

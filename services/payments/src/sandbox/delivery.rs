@@ -44,8 +44,9 @@ const CONSUMER: &str = "payments-sandbox";
 
 const COMMAND: &str = "holdfast.payments.v1.RecordProviderEvent";
 
-/// Reports under way at once, in all replicas: what the broker may have handed out unacknowledged.
-const UNDER_WAY_MAX: u16 = 50_000;
+/// Reports under way at once, in all replicas: what the broker may have handed out unacknowledged. Each is confirmed again and
+/// again until it is answered, so more would keep the broker from its work just when answers are slow.
+const UNDER_WAY_MAX: u16 = 8_000;
 
 /// Events fetched ahead.
 const PREFETCH_MAX: usize = 1_000;
