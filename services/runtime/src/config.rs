@@ -6,7 +6,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 use tracing_subscriber::EnvFilter;
 
-use crate::batches::IN_FLIGHT_MAX;
+use crate::ingest::IN_FLIGHT_MAX;
 
 /// The documented defaults.
 pub const DEFAULTS: &str = include_str!("../holdfast.toml");

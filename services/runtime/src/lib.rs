@@ -20,12 +20,12 @@ mod consumer;
 
 mod quarantine;
 
+mod ingest;
 mod job;
 
 mod draft;
 
 mod batch;
-mod batches;
 
 mod record;
 

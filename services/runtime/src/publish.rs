@@ -5,13 +5,13 @@ use std::{sync::Arc, time::Duration};
 
 use async_nats::{HeaderMap, HeaderName};
 use serde::{Deserialize, Serialize};
-use tokio::task::JoinSet;
+use tokio::{sync::OwnedSemaphorePermit, task::JoinSet};
 
 use crate::{
-    batches::{self, Batches, Outgoing},
     broker::{Broker, PUBLISHED, event_subject, json_subject},
     error::Error,
     event_store::Recorded,
+    ingest::{self, Ingest, Outgoing},
     message::{JSON, PROTOBUF, header},
     ranges::Ranges,
 };
@@ -56,25 +56,26 @@ pub(crate) struct Published {
 #[derive(Debug)]
 pub(crate) struct Publisher {
     broker: Broker,
-    batches: Batches,
+    ingest: Ingest,
 }
 
 /// Events on their way to the broker, and their copies in JSON, if copies are wanted.
 struct UnderWay {
-    events: batches::UnderWay,
+    events: ingest::UnderWay,
     copies: Option<Copies>,
+    _room: OwnedSemaphorePermit,
 }
 
 struct Copies {
-    under_way: batches::UnderWay,
+    under_way: ingest::UnderWay,
     /// Which of the events they are of.
     of: Vec<usize>,
 }
 
 impl Publisher {
     pub(crate) async fn open(broker: Broker) -> Result<Self, Error> {
-        let batches = Batches::open(broker.client.clone(), broker.publish_timeout()).await?;
-        Ok(Self { broker, batches })
+        let ingest = Ingest::open(broker.client.clone(), broker.publish_timeout()).await?;
+        Ok(Self { broker, ingest })
     }
 
     /// Publishes events, and waits until the broker has stored them, or has not.
@@ -89,6 +90,9 @@ impl Publisher {
     }
 
     async fn begin(&self, events: &[Recorded]) -> Result<UnderWay, Error> {
+        let copies_each = usize::from(self.broker.publishes_json());
+        // For copies too, at once: events that wait for room for theirs would wait for themselves.
+        let room = self.ingest.room(events.len().saturating_mul(1 + copies_each)).await?;
         let messages = events.iter().map(|event| Outgoing {
             subject: event_subject(&event.service, &event.message_type),
             // Without a `Nats-Msg-Id`: the broker's window of ids costs it a third of what it can take in, and every consumer
@@ -96,9 +100,9 @@ impl Publisher {
             headers: headers(event, PROTOBUF),
             payload: event.data.clone().into(),
         });
-        let sent = self.batches.send(messages.collect()).await?;
-        let copies = if self.broker.publishes_json() { self.copy(events).await? } else { None };
-        Ok(UnderWay { events: sent, copies })
+        let sent = self.ingest.send(messages.collect()).await?;
+        let copies = if copies_each > 0 { self.copy(events).await? } else { None };
+        Ok(UnderWay { events: sent, copies, _room: room })
     }
 
     /// Sends copies in JSON.
@@ -108,7 +112,7 @@ impl Publisher {
         if messages.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Copies { under_way: self.batches.send(messages).await?, of }))
+        Ok(Some(Copies { under_way: self.ingest.send(messages).await?, of }))
     }
 }
 

@@ -52,7 +52,6 @@ pub(crate) struct UnderWay {
     waiting: Arc<Waiting>,
     number: u64,
     timeout: Duration,
-    _room: OwnedSemaphorePermit,
 }
 
 /// What the broker says about a batch: at its beginning, from time to time, and at its end.
@@ -86,7 +85,7 @@ struct Awaited {
 
 /// Sends batches.
 #[derive(Debug)]
-pub(crate) struct Batches {
+pub(crate) struct Ingest {
     client: Client,
     /// Where answers go; its last part is a name that no other has.
     inbox: String,
@@ -97,7 +96,7 @@ pub(crate) struct Batches {
     _listener: JoinSet<()>,
 }
 
-impl Batches {
+impl Ingest {
     /// Listens for answers.
     pub(crate) async fn open(client: Client, timeout: Duration) -> Result<Self, Error> {
         let inbox = client.new_inbox();
@@ -112,16 +111,19 @@ impl Batches {
         Ok(Self { client, inbox, numbers: AtomicU64::new(0), waiting, room, timeout, _listener: listener })
     }
 
-    /// Sends messages for one stream, once there is room for them.
+    /// Waits until there is room for so many messages, or for nothing but them; it is taken until this is dropped.
+    pub(crate) async fn room(&self, messages: usize) -> Result<OwnedSemaphorePermit, Error> {
+        let permits = u32::try_from(messages).unwrap_or(IN_FLIGHT_MAX).min(IN_FLIGHT_MAX);
+        let room = Arc::clone(&self.room).acquire_many_owned(permits).await;
+        room.map_err(|error| Error::transient(PUBLISHING, error))
+    }
+
+    /// Sends messages for one stream.
     pub(crate) async fn send(&self, messages: Vec<Outgoing>) -> Result<UnderWay, Error> {
         let size = messages.len();
-        let permits = u32::try_from(size).unwrap_or(IN_FLIGHT_MAX).min(IN_FLIGHT_MAX);
-        let room = Arc::clone(&self.room).acquire_many_owned(permits).await;
-        let room = room.map_err(|error| Error::transient(PUBLISHING, error))?;
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let answer = self.waiting.expect(number);
-        let under_way =
-            UnderWay { size, answer, waiting: Arc::clone(&self.waiting), number, timeout: self.timeout, _room: room };
+        let under_way = UnderWay { size, answer, waiting: Arc::clone(&self.waiting), number, timeout: self.timeout };
         let name = self.inbox.rsplit('.').next().unwrap_or_default();
         for (place, message) in (1_usize..).zip(messages) {
             // Begins, goes on, ends.
@@ -221,10 +223,8 @@ mod tests {
     /// What is stored of a batch of four, after the broker has said all this.
     async fn stored(answers: &[&str]) -> Stored {
         let waiting = Arc::new(Waiting::default());
-        let room = Arc::new(tokio::sync::Semaphore::new(1)).acquire_owned().await.unwrap();
         let answer = waiting.expect(7);
-        let under_way =
-            UnderWay { size: 4, answer, waiting: Arc::clone(&waiting), number: 7, timeout: ms(10), _room: room };
+        let under_way = UnderWay { size: 4, answer, waiting: Arc::clone(&waiting), number: 7, timeout: ms(10) };
         for answer in answers {
             waiting.hear(7, serde_json::from_str(answer).unwrap());
         }
