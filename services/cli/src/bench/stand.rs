@@ -67,6 +67,7 @@ struct Info {
 
 #[derive(Debug, Deserialize)]
 struct State {
+    first_seq: u64,
     #[serde(default)]
     subjects: Counts,
 }
@@ -203,6 +204,13 @@ impl Counter {
             .request(format!("STREAM.INFO.{EVENTS}"), &wanted)
             .await
             .context("asking the broker how many events were published")?;
+        // Of what it has forgotten there is no count.
+        if info.state.first_seq > 1 {
+            bail!(
+                "the broker's stream is full, so it has begun to forget events that all have handled, and they are what is counted; \
+                 measure for a shorter time, or make it larger (HOLDFAST_BROKER_EVENTS_BYTES_MAX)"
+            );
+        }
         Ok(info.state.subjects)
     }
 
