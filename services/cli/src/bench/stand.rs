@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    env,
     time::{Duration, Instant},
 };
 
@@ -34,6 +35,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often to look how many are done. More often would cost the broker more than a hundredth of its time.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Room for the events of a minute at full load: as long as the broker forgets none, it can count them.
+const EVENTS_BYTES_MAX: &str = "6442450944";
+
+const EVENTS_BYTES: &str = "HOLDFAST_BROKER_EVENTS_BYTES_MAX";
 
 /// Connections to Postgres: this process only looks.
 const CONNECTIONS: u32 = 2;
@@ -82,6 +88,10 @@ impl Stand {
     pub(super) async fn with(replicas: u8, goods: Goods, settings: BTreeMap<String, String>) -> Result<Self> {
         let scratch = scratch_dir("holdfast-bench-")?;
         let replicas = usize::from(replicas);
+        let mut settings = settings;
+        if env::var_os(EVENTS_BYTES).is_none() {
+            settings.insert(EVENTS_BYTES.to_owned(), EVENTS_BYTES_MAX.to_owned());
+        }
         let options = Options { replicas, settings };
         let mut fleet = Fleet::start_servers(scratch.path(), options).await?;
         let begun = Instant::now();
@@ -208,7 +218,7 @@ impl Counter {
         if info.state.first_seq > 1 {
             bail!(
                 "the broker's stream is full, so it has begun to forget events that all have handled, and they are what is counted; \
-                 measure for a shorter time, or make it larger (HOLDFAST_BROKER_EVENTS_BYTES_MAX)"
+                 measure for a shorter time, or make it larger ({EVENTS_BYTES})"
             );
         }
         Ok(info.state.subjects)
