@@ -183,20 +183,21 @@ fn signal_word(signal: Signal) -> Option<&'static str> {
 
 /// The children of `parent`, from /proc; none where there is no /proc.
 fn children_of(parent: Pid) -> Vec<Pid> {
-    let is_child = |stat: io::Result<String>| {
-        // "pid (name) state ppid ...", and the name may hold spaces and parentheses.
-        let stat = stat.ok()?;
-        let (_, fields) = stat.rsplit_once(')')?;
-        let ppid: i32 = fields.split_whitespace().nth(1)?.parse().ok()?;
-        (ppid == parent.as_raw_nonzero().get()).then_some(())
-    };
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     let child = |entry: io::Result<fs::DirEntry>| {
-        let entry = entry.ok()?;
-        let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
-        is_child(fs::read_to_string(entry.path().join("stat"))).map(|()| pid)
+        let pid = Pid::from_raw(entry.ok()?.file_name().to_str()?.parse().ok()?)?;
+        let [_, ppid] = state_and_parent(pid)?;
+        (ppid.parse() == Ok(parent.as_raw_nonzero().get())).then_some(pid)
     };
     processes.filter_map(child).collect()
+}
+
+/// A process's state, a letter, and the id of its parent, from /proc; none if there is no such process.
+fn state_and_parent(pid: Pid) -> Option<[String; 2]> {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    // "pid (name) state ppid ...", and the name may hold spaces and parentheses.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().map(str::to_owned);
+    Some([fields.next()?, fields.next()?])
 }
 
 #[cfg(test)]
@@ -264,11 +265,14 @@ mod tests {
             let parent = Process::spawn("parent", again, Signal::KILL).unwrap();
             let written = || async { Ok(fs::read_to_string(&file).ok().filter(|pid| !pid.is_empty())) };
             let shell = wait_until(Duration::from_secs(30), written).await.unwrap().unwrap();
-            let alive = || fs::read_to_string(format!("/proc/{shell}/cmdline")).is_ok_and(|line| !line.is_empty());
+            let shell = Pid::from_raw(shell.parse().unwrap()).unwrap();
+            // Where nobody reaps orphans, a dead one stays as a zombie. (An empty command line would not mean death: it
+            // is empty for a moment whenever a program takes the place of another, here twice.)
+            let alive = || state_and_parent(shell).is_some_and(|[state, _]| state != "Z" && state != "X");
             assert!(alive());
             parent.signal(Signal::KILL).unwrap();
             let gone = wait_until(Duration::from_secs(10), || async { Ok((!alive()).then_some(())) }).await.unwrap();
-            assert!(gone.is_some(), "the shell {shell} outlived its parent");
+            assert!(gone.is_some(), "the shell {shell:?} outlived its parent");
         }
     }
 }
