@@ -64,14 +64,6 @@ impl Locks for Rounds {
 
 impl<P: Provider> Locks for Payments<P> {
     fn touches(_world: &Self::World, command: &Self::Command) -> Vec<Row> {
-        use payments::command::Command;
-        let payment_id = match command {
-            Command::RequestPayment { key, .. } | Command::CancelPayment { key } => key.payment_id(),
-            Command::RecordProviderEvent { payment_id, .. }
-            | Command::ResolveRefund { payment_id, .. }
-            | Command::BeginRefund { payment_id, .. }
-            | Command::RecordRefundOutcome { payment_id, .. } => *payment_id,
-        };
-        vec![Row::Payment(payment_id)]
+        vec![Row::Payment(command.payment_id())]
     }
 }

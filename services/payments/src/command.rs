@@ -69,6 +69,20 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// The payment that it is about.
+    #[must_use]
+    pub fn payment_id(&self) -> PaymentId {
+        match self {
+            Self::RequestPayment { key, .. } | Self::CancelPayment { key } => key.payment_id(),
+            Self::RecordProviderEvent { payment_id, .. }
+            | Self::ResolveRefund { payment_id, .. }
+            | Self::BeginRefund { payment_id, .. }
+            | Self::RecordRefundOutcome { payment_id, .. } => *payment_id,
+        }
+    }
+}
+
 /// What the provider reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Report {

@@ -18,7 +18,7 @@ use crate::{
 
 /// Locks the payments that these commands touch, in key order, and loads them with their refunds.
 pub(crate) async fn load(connection: &mut PgConnection, commands: &[&Command]) -> Result<World, sqlx::Error> {
-    let ids: BTreeSet<PaymentId> = commands.iter().map(|command| touched(command)).collect();
+    let ids: BTreeSet<PaymentId> = commands.iter().map(|command| command.payment_id()).collect();
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     let query = "select payment_id, order_id, attempt, status, amount_minor, currency, provider, provider_reference,
             payment_method, expires_at, captured_minor, refunded_minor, refunding_minor, version
@@ -32,16 +32,6 @@ pub(crate) async fn load(connection: &mut PgConnection, commands: &[&Command]) -
         from payments.refunds where payment_id = any($1)";
     let refunds = sqlx::query(query).bind(&ids).try_map(refund).fetch_all(connection).await?;
     world(payments, refunds)
-}
-
-fn touched(command: &Command) -> PaymentId {
-    match command {
-        Command::RequestPayment { key, .. } | Command::CancelPayment { key } => key.payment_id(),
-        Command::RecordProviderEvent { payment_id, .. }
-        | Command::ResolveRefund { payment_id, .. }
-        | Command::BeginRefund { payment_id, .. }
-        | Command::RecordRefundOutcome { payment_id, .. } => *payment_id,
-    }
 }
 
 /// Loads every row, without locks.

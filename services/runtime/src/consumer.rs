@@ -12,7 +12,7 @@ use async_nats::jetstream::{
 use futures::{
     FutureExt, StreamExt,
     future::BoxFuture,
-    stream::{BoxStream, PollNext, select, select_with_strategy},
+    stream::{BoxStream, PollNext, select_with_strategy},
 };
 use tokio::task::unconstrained;
 
@@ -199,10 +199,11 @@ impl Source {
             // Commands are the first of them.
             merged = Some(match merged {
                 None => messages,
-                Some(before) if self.events_first => {
-                    select_with_strategy(messages, before, |(): &mut ()| PollNext::Left).boxed()
+                Some(before) => {
+                    let events_first = self.events_first;
+                    let next = move |last: &mut PollNext| if events_first { PollNext::Left } else { last.toggle() };
+                    select_with_strategy(messages, before, next).boxed()
                 }
-                Some(before) => select(messages, before).boxed(),
             });
         }
         merged.ok_or_else(|| Error::transient("fetching messages", "there is nothing to fetch them from"))

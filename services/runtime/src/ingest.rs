@@ -111,7 +111,7 @@ impl Ingest {
         Ok(Self { client, inbox, numbers: AtomicU64::new(0), waiting, room, timeout, _listener: listener })
     }
 
-    /// Waits until there is room for so many messages, or for nothing but them; it is taken until this is dropped.
+    /// Waits until there is room for so many messages: all the room there is, if they are more. It is taken until this is dropped.
     pub(crate) async fn room(&self, messages: usize) -> Result<OwnedSemaphorePermit, Error> {
         let permits = u32::try_from(messages).unwrap_or(IN_FLIGHT_MAX).min(IN_FLIGHT_MAX);
         let room = Arc::clone(&self.room).acquire_many_owned(permits).await;

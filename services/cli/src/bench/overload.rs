@@ -6,14 +6,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use async_nats::{
-    HeaderMap,
-    jetstream::{
-        context::{ContextBuilder, PublishAckFuture, PublishErrorKind},
-        message::PublishMessage,
-    },
-};
-use runtime::{clock, message::header};
+use async_nats::jetstream::context::{PublishAckFuture, PublishErrorKind};
+use runtime::clock;
 use tokio::sync::mpsc;
 
 use super::{
@@ -22,7 +16,7 @@ use super::{
     goods::{Buyers, Goods},
     lifecycle::{completed, orders},
     numbers::{Thousandths, per_second},
-    pump::Outgoing,
+    pump::{self, IN_FLIGHT_MAX, Outgoing},
     report::Limit,
     stand::Stand,
     usage,
@@ -36,9 +30,6 @@ const IN_PEACE: Duration = Duration::from_secs(10);
 
 /// Room for so many bytes of commands: full after seconds.
 const QUEUE_BYTES: u64 = 16 * 1_024 * 1_024;
-
-/// Orders whose fate the broker has not told yet. Who sends more waits.
-const UNTOLD_MAX: usize = 65_536;
 
 /// The broker may be as busy as the fleet.
 const TOLD_WITHIN: Duration = Duration::from_secs(60);
@@ -97,14 +88,8 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
 
 /// Sends at this rate, and hears what the broker says of it. How much was sent, and what was said.
 async fn flood(stand: &Stand, goods: Goods, rate: u64, lasts: Duration) -> Result<(u64, Told)> {
-    let client = async_nats::ConnectOptions::new()
-        .name("holdfast-bench")
-        .client_capacity(UNTOLD_MAX)
-        .connect(&stand.address.broker_url)
-        .await
-        .context("connecting to flood the broker")?;
-    let jetstream = ContextBuilder::new().timeout(TOLD_WITHIN).max_ack_inflight(UNTOLD_MAX).build(client);
-    let (untold, fates) = mpsc::channel(UNTOLD_MAX);
+    let jetstream = pump::connect(&stand.address.broker_url, TOLD_WITHIN).await?;
+    let (untold, fates) = mpsc::channel(IN_FLIGHT_MAX);
     let send = async move {
         let mut buyers = Buyers::new(goods, 2, "sandbox:succeed");
         let (begun, mut sent) = (Instant::now(), 0);
@@ -112,11 +97,7 @@ async fn flood(stand: &Stand, goods: Goods, rate: u64, lasts: Duration) -> Resul
             let due = u128::from(rate) * begun.elapsed().as_millis() / 1_000;
             while u128::from(sent) < due {
                 let (id, order) = buyers.order(None);
-                let Outgoing { subject, body, .. } = Outgoing::new(id, &order);
-                let mut headers = HeaderMap::new();
-                headers.insert(header::ID, id.to_string());
-                let message = PublishMessage::build().payload(body.into()).headers(headers);
-                untold.send(jetstream.send_publish(subject, message).await?).await?;
+                untold.send(Outgoing::new(id, &order).send(&jetstream).await?).await?;
                 sent += 1;
             }
             clock::sleep(Duration::from_millis(2)).await;
@@ -142,21 +123,20 @@ async fn hear(mut fates: mpsc::Receiver<PublishAckFuture>) -> Result<Told> {
 
 /// What is done meanwhile, once the flood has begun, and the lowest rate of any window.
 async fn watch(stand: &Stand, lasts: Duration) -> Result<(Span, u64)> {
-    let done = || sold(stand);
     let begun = Instant::now();
-    wait_until(begun + WARM_UP).await;
-    let beginning = Beginning::now(stand, done().await?);
+    clock::sleep(WARM_UP).await;
+    let (mut since, mut before) = (Instant::now(), sold(stand).await?);
+    let beginning = Beginning::now(stand, before);
     let mut slowest = u64::MAX;
-    let (mut since, mut before) = (Instant::now(), done().await?);
     while begun.elapsed() < lasts {
-        wait_until((since + WINDOW).min(begun + lasts)).await;
-        let now = done().await?;
+        clock::sleep(WINDOW.min(lasts.saturating_sub(begun.elapsed()))).await;
+        let now = sold(stand).await?;
         if since.elapsed() >= WINDOW {
             slowest = slowest.min(per_second(now.saturating_sub(before), since.elapsed()));
             (since, before) = (Instant::now(), now);
         }
     }
-    Ok((beginning.end(stand, done().await?), slowest))
+    Ok((beginning.end(stand, sold(stand).await?), slowest))
 }
 
 /// Pieces that were sold, one an order. (The broker, which counts more cheaply, may have forgotten some events by now.)
@@ -166,8 +146,4 @@ async fn sold(stand: &Stand) -> Result<u64> {
         .await
         .context("asking how many pieces were sold")?;
     Ok(u64::try_from(sold)?)
-}
-
-async fn wait_until(moment: Instant) {
-    clock::sleep(moment.saturating_duration_since(Instant::now())).await;
 }

@@ -20,6 +20,9 @@ use uuid::Uuid;
 /// Commands that JetStream has not acknowledged yet.
 const UNACKNOWLEDGED_MAX: usize = 2_048;
 
+/// Commands that may be on their way on one connection. Who sends more waits.
+pub(super) const IN_FLIGHT_MAX: usize = 65_536;
+
 /// A machine that is busy takes its time.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(30);
 
@@ -28,13 +31,21 @@ const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(30);
 pub(super) struct Outgoing {
     /// The command's id, and the order it is about.
     pub(super) id: Uuid,
-    pub(super) subject: String,
-    pub(super) body: Vec<u8>,
+    subject: String,
+    body: Vec<u8>,
 }
 
 impl Outgoing {
     pub(super) fn new<M: Message + Name>(id: Uuid, command: &M) -> Self {
         Self { id, subject: command_subject(&M::full_name()), body: command.encode_to_vec() }
+    }
+
+    /// Sends it, and does not wait until it is acknowledged.
+    pub(super) async fn send(self, jetstream: &jetstream::Context) -> Result<PublishAckFuture> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ID, self.id.to_string());
+        let message = PublishMessage::build().payload(self.body.into()).headers(headers);
+        Ok(jetstream.send_publish(self.subject, message).await?)
     }
 }
 
@@ -63,30 +74,31 @@ pub(super) struct Pump {
     unacknowledged: VecDeque<PublishAckFuture>,
 }
 
+/// Connects to the broker, with room for many commands that it has not acknowledged yet.
+pub(super) async fn connect(broker_url: &str, acknowledged_within: Duration) -> Result<jetstream::Context> {
+    let client = async_nats::ConnectOptions::new()
+        .name("holdfast-bench")
+        .client_capacity(IN_FLIGHT_MAX)
+        .connect(broker_url)
+        .await
+        .with_context(|| format!("connecting to NATS at {broker_url}"))?;
+    Ok(ContextBuilder::new().timeout(acknowledged_within).max_ack_inflight(IN_FLIGHT_MAX).build(client))
+}
+
 impl Pump {
     /// Connects to the broker.
     pub(super) async fn connect(broker_url: &str) -> Result<Self> {
-        let client = async_nats::ConnectOptions::new()
-            .name("holdfast-bench")
-            .client_capacity(65_536)
-            .connect(broker_url)
-            .await
-            .with_context(|| format!("connecting to NATS at {broker_url}"))?;
-        let jetstream = ContextBuilder::new().timeout(ACKNOWLEDGED_WITHIN).max_ack_inflight(65_536).build(client);
-        Ok(Self { jetstream, unacknowledged: VecDeque::new() })
+        Ok(Self { jetstream: connect(broker_url, ACKNOWLEDGED_WITHIN).await?, unacknowledged: VecDeque::new() })
     }
 
     /// Sends one command. Waits only if too many are not acknowledged.
     pub(super) async fn send(&mut self, command: Outgoing) -> Result<Sent> {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::ID, command.id.to_string());
-        let message = PublishMessage::build().payload(command.body.into()).headers(headers);
-        let at = clock::now();
-        self.unacknowledged.push_back(self.jetstream.send_publish(command.subject, message).await?);
+        let (id, at) = (command.id, clock::now());
+        self.unacknowledged.push_back(command.send(&self.jetstream).await?);
         while self.unacknowledged.len() > UNACKNOWLEDGED_MAX {
             self.acknowledge_oldest().await?;
         }
-        Ok(Sent { id: command.id, at })
+        Ok(Sent { id, at })
     }
 
     /// Waits until JetStream has all that was sent.

@@ -85,10 +85,9 @@ impl Stand {
     }
 
     /// The same with other settings of the workers.
-    pub(super) async fn with(replicas: u8, goods: Goods, settings: BTreeMap<String, String>) -> Result<Self> {
+    pub(super) async fn with(replicas: u8, goods: Goods, mut settings: BTreeMap<String, String>) -> Result<Self> {
         let scratch = scratch_dir("holdfast-bench-")?;
         let replicas = usize::from(replicas);
-        let mut settings = settings;
         if env::var_os(EVENTS_BYTES).is_none() {
             settings.insert(EVENTS_BYTES.to_owned(), EVENTS_BYTES_MAX.to_owned());
         }
