@@ -2,6 +2,7 @@
 //! seed.
 
 mod checks;
+mod relay;
 mod transport;
 
 use std::{
@@ -21,10 +22,11 @@ use proto::{
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use rounds::Rounds;
-use runtime::event_store::Recorded;
+use runtime::{event_store::Recorded, simulation::Publication};
 use uuid::Uuid;
 
-use transport::Relay;
+use relay::Relay;
+use transport::{Pending, Stream};
 
 use crate::{
     desk::{Desk, Message, Place, Tried},
@@ -48,11 +50,13 @@ pub(crate) struct Faults {
     pub(crate) wrong_calls: u32,
     /// How often a day the broker loses all it has.
     pub(crate) wipes: u32,
+    /// How often it loses its last events.
+    pub(crate) losses: u32,
 }
 
 impl Faults {
     /// Each by its name.
-    fn chances(&mut self) -> [(&'static str, &mut u32); 12] {
+    fn chances(&mut self) -> [(&'static str, &mut u32); 13] {
         [
             ("crash", &mut self.crash),
             ("unpublished", &mut self.unpublished),
@@ -66,10 +70,11 @@ impl Faults {
             ("call_dies", &mut self.call_dies),
             ("wrong_calls", &mut self.wrong_calls),
             ("wipes", &mut self.wipes),
+            ("losses", &mut self.losses),
         ]
     }
 
-    pub(crate) fn names() -> [&'static str; 12] {
+    pub(crate) fn names() -> [&'static str; 13] {
         Self::default().chances().map(|(name, _)| name)
     }
 
@@ -96,6 +101,7 @@ impl Faults {
             call_dies: chance(300),
             wrong_calls: chance(500),
             wipes: chance(5),
+            losses: chance(5),
         }
     }
 }
@@ -133,8 +139,10 @@ enum Next {
     Wake(usize),
     Commit(Process),
     Call(usize, String),
+    Report(Publication),
     Relay,
     Wipe,
+    Lose,
     Heal,
 }
 
@@ -163,9 +171,8 @@ pub(crate) struct Engine {
     position: i64,
     xid: i64,
     xids: BTreeSet<i64>,
-    unacknowledged: BTreeMap<u64, (usize, Rc<Message>)>,
-    /// Which services have not handled an event that was published, by its position.
-    owed: BTreeMap<i64, BTreeSet<usize>>,
+    unacknowledged: BTreeMap<u64, Pending>,
+    stream: Stream,
     relay: Relay,
     intents: Vec<Intent>,
     answered: BTreeSet<Uuid>,
@@ -224,7 +231,7 @@ impl Engine {
             xid: 100,
             xids: BTreeSet::new(),
             unacknowledged: BTreeMap::new(),
-            owed: BTreeMap::new(),
+            stream: Stream::made(begin),
             relay: Relay::default(),
             intents: Vec::new(),
             answered: BTreeSet::new(),
@@ -238,9 +245,10 @@ impl Engine {
         for intent in intents {
             engine.intend(intent);
         }
-        for _ in 0..engine.faults.wipes {
+        let wipes = (0..engine.faults.wipes).map(|_| Next::Wipe);
+        for fault in wipes.chain((0..engine.faults.losses).map(|_| Next::Lose)) {
             let at = begin + DAY.mul_f64(engine.rng.random_range(0.0..1.0));
-            engine.plan(at, Next::Wipe);
+            engine.plan(at, fault);
         }
         engine.plan(begin, Next::Relay);
         engine.plan(begin + DAY + Duration::from_secs(60), Next::Heal);
@@ -295,7 +303,9 @@ impl Engine {
             Next::Commit(process) => self.commit(process)?,
             Next::Call(desk, key) => self.call(desk, key),
             Next::Relay => return self.look(),
+            Next::Report(publication) => self.relay.progress.hear(publication),
             Next::Wipe => self.wipe(),
+            Next::Lose => self.lose(),
             Next::Heal => {
                 self.tell(|| "nothing goes wrong any more".to_owned());
                 self.is_healed = true;
@@ -319,7 +329,7 @@ impl Engine {
             position: None,
         });
         if let Some(to) = to {
-            self.post(to, &message);
+            self.post(to, &message, None);
         }
         let again = self.between(5_000_000, 10_000_000);
         self.soon(again, Next::Send(number));
@@ -381,12 +391,8 @@ impl Engine {
             }
             if !self.strikes(self.faults.ack_lost) {
                 self.unacknowledged.remove(&delivery);
-                if let Some(owed) = message.position.and_then(|position| self.owed.get_mut(&position)) {
-                    owed.remove(&desk);
-                }
             }
         }
-        self.owed.retain(|_, owed| !owed.is_empty());
         self.publish_own(&events);
         for event in &events {
             self.hear(event);

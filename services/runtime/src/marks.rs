@@ -28,10 +28,6 @@ impl Marks {
         }
         handled
     }
-
-    pub(crate) fn clear(&mut self) {
-        self.0.clear();
-    }
 }
 
 #[cfg(test)]

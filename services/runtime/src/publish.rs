@@ -1,7 +1,10 @@
 //! Publishing events: by the worker that committed them, right after the commit. The relay hears what was published and
 //! publishes the rest.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_nats::{HeaderMap, HeaderName};
 use serde::{Deserialize, Serialize};
@@ -22,24 +25,22 @@ const PUBLICATIONS_MAX: usize = 64;
 /// A broker that takes no events in for so long is left to the relay.
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(1);
 
-/// One message of the broker's stream: proof that what came before it on the same connection is there too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct Witness {
+/// One message of the broker's stream: proof that what was published with it, before it, is there too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub struct Witness {
     /// Its sequence number.
-    pub(crate) sequence: i64,
+    pub sequence: i64,
     /// The position of the event that it carries.
-    pub(crate) position: i64,
+    pub position: i64,
 }
 
 /// What a worker has published, as it tells the relay.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Publication {
-    /// The connection that it went out on, by a name that no other has.
-    pub(crate) connection: String,
+pub struct Publication {
     /// Positions, from and to.
-    pub(crate) ranges: Vec<(i64, i64)>,
+    pub ranges: Vec<(i64, i64)>,
     /// The last message of it.
-    pub(crate) witness: Witness,
+    pub witness: Witness,
 }
 
 /// What came of publishing events, one after the other.
@@ -155,15 +156,12 @@ impl UnderWay {
 #[derive(Debug)]
 pub(crate) struct Outbox {
     publisher: Arc<Publisher>,
-    /// Tells its connections from those of others.
-    id: String,
     under_way: JoinSet<()>,
 }
 
 impl Outbox {
     pub(crate) async fn open(broker: Broker) -> Result<Self, Error> {
-        let id = broker.client.new_inbox();
-        Ok(Self { publisher: Arc::new(Publisher::open(broker).await?), id, under_way: JoinSet::new() })
+        Ok(Self { publisher: Arc::new(Publisher::open(broker).await?), under_way: JoinSet::new() })
     }
 
     /// Hands events to the broker. Never fails: what does not arrive is left to the relay.
@@ -175,12 +173,12 @@ impl Outbox {
         if self.under_way.len() >= PUBLICATIONS_MAX {
             self.under_way.join_next().await;
         }
-        let connection = *self.publisher.broker.connections().borrow();
+        let (connection, begun) = (*self.publisher.broker.connections().borrow(), Instant::now());
         match tokio::time::timeout(HAND_OVER_WITHIN, self.publisher.begin(&events)).await {
             Ok(Ok(under_way)) => {
-                let (publisher, sender) = (Arc::clone(&self.publisher), format!("{} {connection}", self.id));
+                let publisher = Arc::clone(&self.publisher);
                 self.under_way.spawn(async move {
-                    if let Err(error) = confirm(&publisher.broker, (sender, connection), &events, under_way).await {
+                    if let Err(error) = confirm(&publisher.broker, (connection, begun), &events, under_way).await {
                         tracing::debug!(error = error.chain(), "left to the relay");
                     }
                 });
@@ -196,21 +194,22 @@ impl Outbox {
     }
 }
 
-/// Tells the relay what has arrived. Not if the connection was lost in between: then the witness vouches for nothing.
+/// Tells the relay what has arrived. Not if the connection was lost in between, for then the witness vouches for nothing, nor if
+/// it took longer than it may: for so long a relay that finds a loss believes nobody.
 async fn confirm(
     broker: &Broker,
-    (sender, connection): (String, u64),
+    (connection, begun): (u64, Instant),
     events: &[Recorded],
     under_way: UnderWay,
 ) -> Result<(), Error> {
     let published = under_way.published(events).await;
     published.result?;
     let Some(witness) = published.witness else { return Ok(()) };
-    if *broker.connections().borrow() != connection {
+    if *broker.connections().borrow() != connection || begun.elapsed() > broker.publish_timeout() {
         return Ok(());
     }
     let ranges = Ranges::of(events.iter().map(|event| event.position)).iter().collect();
-    let publication = Publication { connection: sender, ranges, witness };
+    let publication = Publication { ranges, witness };
     let failed = |error| Error::transient("telling the relay what is published", error);
     let payload = serde_json::to_vec(&publication)
         .map_err(|error| Error::transient("telling the relay what is published", error))?;

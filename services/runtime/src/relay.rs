@@ -1,15 +1,17 @@
 //! The relay: sees to it that every event of the log is published, gap-aware. Workers publish what they commit; the relay checks
 //! that it arrived, publishes what did not, and again what the broker lost. One per database is active; every worker stands by.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::{Duration, Instant},
-};
+mod progress;
+
+use std::time::Instant;
 
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
+use domain::Timestamp;
 use futures::{StreamExt, TryStreamExt, future::try_join_all};
 use sqlx::{Connection, PgConnection, Row};
 use time::OffsetDateTime;
+
+pub use progress::{Progress, Standing};
 
 use crate::{
     broker::{Broker, PUBLISHED},
@@ -17,41 +19,15 @@ use crate::{
     config::{self, ms},
     database::session,
     error::Error,
-    event_store::{Follower, Recorded},
-    marks::Marks,
+    event_store::Follower,
     message::header,
-    publish::{Publication, Publisher, Witness},
-    ranges::Ranges,
+    publish::{Publisher, Witness},
     shutdown::Shutdown,
     telemetry, window,
 };
 
 /// Key of the advisory lock that makes one relay active: "holdfast" in ASCII.
 const LOCK_KEY: i64 = 0x686f_6c64_6661_7374;
-
-/// Where the relay stands, as its row in `log.relay` says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Standing {
-    /// Every position up to here is published or will never come.
-    published: i64,
-    /// The broker stream it was published to, by when it was made.
-    stream_created: Option<OffsetDateTime>,
-    /// One of that stream's last messages.
-    witness: Witness,
-}
-
-impl Standing {
-    async fn read(connection: &mut PgConnection) -> Result<Self, Error> {
-        sqlx::query("select published, stream_created, stream_sequence, stream_position from log.relay")
-            .fetch_one(connection)
-            .await
-            .and_then(|row| {
-                let witness = Witness { sequence: row.try_get(2)?, position: row.try_get(3)? };
-                Ok(Self { published: row.try_get(0)?, stream_created: row.try_get(1)?, witness })
-            })
-            .map_err(|error| Error::database("reading where the relay stands", error))
-    }
-}
 
 /// Stands by, and publishes while it is the one, until asked to stop.
 pub(crate) async fn run(database_url: String, broker: Broker, settings: config::Relay, mut shutdown: Shutdown) {
@@ -106,22 +82,29 @@ async fn takes_over(connection: &mut PgConnection) -> Result<bool, sqlx::Error> 
     sqlx::query_scalar("select pg_try_advisory_lock($1)").bind(LOCK_KEY).fetch_one(connection).await
 }
 
+/// Where the last relay stood.
+async fn read(connection: &mut PgConnection) -> Result<Standing, Error> {
+    sqlx::query("select published, stream_created, stream_sequence, stream_position from log.relay")
+        .fetch_one(connection)
+        .await
+        .and_then(|row| {
+            let witness = Witness { sequence: row.try_get(2)?, position: row.try_get(3)? };
+            let stream_created: Option<OffsetDateTime> = row.try_get(1)?;
+            Ok(Standing { published: row.try_get(0)?, stream_created: stream_created.map(Timestamp::from), witness })
+        })
+        .map_err(|error| Error::database("reading where the relay stands", error))
+}
+
 struct Relay {
     connection: PgConnection,
     broker: Broker,
     publisher: Publisher,
     settings: config::Relay,
-    standing: Standing,
-    /// What workers say they have published, to be checked.
-    reported: Vec<Publication>,
-    /// What is published beyond the checkpoint.
-    confirmed: Ranges,
-    /// Messages that were seen in the stream since stores were compared last: if one is gone, the broker has lost it.
-    witnesses: Vec<Witness>,
-    /// Where the log ended, and when: what is older and still not published, nobody else will publish.
-    heads: VecDeque<(Instant, i64)>,
-    /// The checkpoint at some moments, and the stream's last sequence number after it.
-    marks: Marks,
+    progress: Progress,
+    saved: Standing,
+    begun: Instant,
+    /// What comes before this in the stream, the broker has been let forget.
+    first_kept: u64,
     follower: Follower,
     gap_since: Option<Instant>,
 }
@@ -130,19 +113,17 @@ impl Relay {
     /// Takes up where the last relay stood.
     async fn new(mut connection: PgConnection, broker: Broker, settings: config::Relay) -> Result<Self, Error> {
         broker.ensure_streams().await?;
-        let standing = Standing::read(&mut connection).await?;
+        let standing = read(&mut connection).await?;
         let mut relay = Self {
             connection,
             publisher: Publisher::open(broker.clone()).await?,
             broker,
             settings,
             follower: Follower::after(standing.published),
-            standing,
-            reported: Vec::new(),
-            confirmed: Ranges::default(),
-            witnesses: Vec::new(),
-            heads: VecDeque::new(),
-            marks: Marks::default(),
+            progress: Progress::from(standing),
+            saved: standing,
+            begun: Instant::now(),
+            first_kept: 0,
             gap_since: None,
         };
         relay.compare().await?;
@@ -178,58 +159,42 @@ impl Relay {
 
     fn hear(&mut self, payload: &[u8]) {
         match serde_json::from_slice(payload) {
-            Ok(publication) => self.reported.push(publication),
+            Ok(publication) => self.progress.hear(publication),
             Err(error) => tracing::warn!(%error, "a report of what is published cannot be read"),
         }
     }
 
     /// Notes what workers have published, and publishes what they have not.
     async fn tick(&mut self) -> Result<(), Error> {
-        let before = self.standing;
-        self.check_reports().await?;
-        self.standing.published = self.confirmed.absorb(self.standing.published);
+        self.check().await?;
         let swept = self.sweep().await;
         self.gap_since = self.follower.is_waiting().then(|| self.gap_since.unwrap_or_else(Instant::now));
         telemetry::relay_gap(self.gap_since.map(|since| since.elapsed()).unwrap_or_default());
-        if self.standing != before {
-            self.save("noting what is published").await?;
-            telemetry::relay_published(self.standing.published);
-        }
+        self.save().await?;
+        telemetry::relay_published(self.progress.published());
         swept
     }
 
-    /// Believes what was published on a connection only if the last message of it is in the stream: it may be lost by now. What
-    /// came before on the same connection is there too.
-    async fn check_reports(&mut self) -> Result<(), Error> {
-        let reported = std::mem::take(&mut self.reported);
-        let mut last: BTreeMap<&str, Witness> = BTreeMap::new();
-        for publication in &reported {
-            let witness = last.entry(&publication.connection).or_insert(publication.witness);
-            *witness = publication.witness.max(*witness);
-        }
-        let checks = try_join_all(last.values().map(|witness| self.is_there(*witness))).await?;
-        let last: BTreeMap<_, _> =
-            last.into_iter().zip(checks).filter_map(|(last, is_there)| is_there.then_some(last)).collect();
-        for publication in reported.iter().filter(|publication| last.contains_key(publication.connection.as_str())) {
-            for (first, end) in &publication.ranges {
-                self.confirmed.insert(*first, *end);
-            }
-        }
-        self.witness(last.values().max().copied());
+    /// Looks whether all that was there is there, and what workers have published.
+    async fn check(&mut self) -> Result<(), Error> {
+        self.check_witnesses().await?;
+        let reported = self.progress.take_reported();
+        let checks = try_join_all(reported.iter().map(|reported| self.is_there(reported.witness))).await?;
+        self.progress.check(self.begun.elapsed(), reported.into_iter().zip(checks));
+        if self.progress.has_lost() { self.compare().await } else { Ok(()) }
+    }
+
+    async fn check_witnesses(&mut self) -> Result<(), Error> {
+        let witnesses = self.progress.take_witnesses();
+        let checks = try_join_all(witnesses.into_iter().map(|witness| self.is_there(witness))).await?;
+        self.progress.check_witnesses(checks.into_iter().all(|is_there| is_there));
         Ok(())
     }
 
-    fn witness(&mut self, witness: Option<Witness>) {
-        if let Some(witness) = witness {
-            self.witnesses.push(witness);
-            self.standing.witness = self.standing.witness.max(witness);
-        }
-    }
-
-    /// Whether a message is in the stream still.
+    /// Whether a message is in the stream still, or was until all had handled it.
     async fn is_there(&self, witness: Witness) -> Result<bool, Error> {
         let sequence = u64::try_from(witness.sequence).unwrap_or(0);
-        Ok(self.position_at(sequence).await? == Some(witness.position))
+        Ok(sequence < self.first_kept || self.position_at(sequence).await? == Some(witness.position))
     }
 
     /// The position of the event at a place in the stream, if there is one.
@@ -249,24 +214,18 @@ impl Relay {
             .fetch_one(&mut self.connection)
             .await
             .map_err(database("reading where the log ends"))?;
-        self.heads.push_back((Instant::now(), head));
-        let mut overdue = 0;
-        while let Some((seen, head)) = self.heads.front().filter(|(seen, _)| seen.elapsed() >= self.patience()) {
-            (overdue, _) = (*head, seen);
-            self.heads.pop_front();
-        }
-        while self.standing.published < overdue {
-            self.follower.skip_to(self.standing.published);
+        let patience = ms(self.settings.sweep_after_ms);
+        let overdue = self.progress.overdue(self.begun.elapsed(), head, patience);
+        while self.progress.published() < overdue {
+            self.follower.skip_to(self.progress.published());
             let page = self.follower.next(&mut self.connection, overdue, self.settings.page_max).await;
             let (events, more) = page.map_err(database("reading the log"))?;
             let Some(last) = events.last().map(|event| event.position) else { break };
-            let missing: Vec<Recorded> =
-                events.into_iter().filter(|event| !self.confirmed.contains(event.position)).collect();
+            let missing = self.progress.missing(events);
             let published = self.publisher.publish(&missing).await;
-            self.witness(published.witness);
             telemetry::relay_swept(published.count);
             let last = missing.get(published.count).map_or(last, |unpublished| unpublished.position - 1);
-            self.standing.published = self.confirmed.absorb(last);
+            self.progress.swept(last, published.witness);
             published.result?;
             if !more {
                 break;
@@ -275,69 +234,66 @@ impl Relay {
         Ok(())
     }
 
-    fn patience(&self) -> Duration {
-        ms(self.settings.sweep_after_ms)
-    }
-
-    async fn save(&mut self, what: &'static str) -> Result<(), Error> {
+    /// Saves where it stands for the next relay, if that is news and may be told.
+    async fn save(&mut self) -> Result<(), Error> {
+        let standing = self.progress.standing();
+        if standing == self.saved || self.progress.is_deaf(self.begun.elapsed()) {
+            return Ok(());
+        }
         sqlx::query(
             "update log.relay
              set published = $1, stream_created = $2, stream_sequence = $3, stream_position = $4, handled = least(handled, $1)",
         )
-        .bind(self.standing.published)
-        .bind(self.standing.stream_created)
-        .bind(self.standing.witness.sequence)
-        .bind(self.standing.witness.position)
+        .bind(standing.published)
+        .bind(standing.stream_created.map(OffsetDateTime::from))
+        .bind(standing.witness.sequence)
+        .bind(standing.witness.position)
         .execute(&mut self.connection)
         .await
-        .map_err(|error| Error::database(what, error))?;
+        .map_err(|error| Error::database("noting what is published", error))?;
+        self.saved = standing;
         Ok(())
     }
 
     /// Compares store and stream. What the broker lost is published again, from the first event on that some consumer may not
     /// have handled; what all have handled is noted, so that this stays short.
     async fn compare(&mut self) -> Result<(), Error> {
+        let known = self.progress.standing().stream_created;
         let stream = self.broker.events_stream().await?;
         let info = stream.cached_info();
-        let created = to_micros(info.created);
-        let mut is_whole = self.standing.stream_created == Some(created);
-        let witnesses: Vec<Witness> =
-            std::mem::take(&mut self.witnesses).into_iter().chain([self.standing.witness]).collect();
-        for witness in witnesses.into_iter().filter(|witness| witness.sequence > 0) {
-            is_whole = is_whole && self.is_there(witness).await?;
-        }
-        if is_whole {
-            return self.note_handled(&stream).await;
-        }
-        if self.standing.stream_created.is_some() {
+        let (created, last) = (Timestamp::from(info.created), info.state.last_sequence);
+        // What is noted below must have been true of a stream that was whole, so the witnesses are looked for after these.
+        let last_message = self
+            .position_at(last)
+            .await?
+            .map(|position| Witness { sequence: i64::try_from(last).unwrap_or(i64::MAX), position });
+        let floor = window::floor(&stream).await?;
+        self.check_witnesses().await?;
+        let is_whole = known == Some(created) && !self.progress.has_lost();
+        if !is_whole && known.is_some() {
             self.drop_consumers_ahead(&stream).await?;
-            self.rewind().await?;
+            self.go_back().await?;
         }
-        self.standing.stream_created = Some(created);
-        self.standing.witness = Witness { sequence: 0, position: 0 };
-        self.save("noting which stream is published to").await
+        self.progress.go_on(created, last_message);
+        self.save().await?;
+        match floor.filter(|_| is_whole) {
+            Some(floor) => self.note_handled(&stream, floor).await,
+            None => Ok(()),
+        }
     }
 
     /// Back to the first event that some consumer may not have handled.
-    async fn rewind(&mut self) -> Result<(), Error> {
+    async fn go_back(&mut self) -> Result<(), Error> {
         let handled: i64 = sqlx::query_scalar("select handled from log.relay")
             .fetch_one(&mut self.connection)
             .await
             .map_err(|error| Error::database("reading what is handled", error))?;
-        let published = self.standing.published;
+        let published = self.progress.published();
         tracing::warn!(published, handled, "the broker lost events; publishing again what may be missing");
         telemetry::relay_loss();
-        self.standing.published = handled;
+        // No worker reports what it began to publish longer ago than the timeout; the rest is the way here.
+        self.progress.go_back(self.begun.elapsed(), handled, self.broker.publish_timeout() + ms(1_000));
         self.follower = Follower::after(handled);
-        self.reported.clear();
-        self.confirmed.clear();
-        self.witnesses.clear();
-        self.marks.clear();
-        // What is in the log by now is overdue at once.
-        if let Some((_, head)) = self.heads.back().copied() {
-            let long_ago = Instant::now().checked_sub(self.patience());
-            self.heads = long_ago.map(|seen| (seen, head)).into_iter().collect();
-        }
         Ok(())
     }
 
@@ -363,38 +319,19 @@ impl Relay {
     ///
     /// When the stream's last sequence number is read, all events up to the checkpoint are in the stream, at or before it.
     /// Once every consumer has come that far, it has handled them all.
-    async fn note_handled(&mut self, stream: &Stream) -> Result<(), Error> {
-        let last = stream.cached_info().state.last_sequence;
-        self.marks.note(self.standing.published, last);
-        let Some(floor) = window::floor(stream).await? else { return Ok(()) };
-        if let Some(position) = self.marks.handled(floor) {
+    async fn note_handled(&mut self, stream: &Stream, floor: u64) -> Result<(), Error> {
+        if let Some(position) = self.progress.handled(stream.cached_info().state.last_sequence, floor) {
             sqlx::query("update log.relay set handled = $1 where handled < $1 and published >= $1")
                 .bind(position)
                 .execute(&mut self.connection)
                 .await
                 .map_err(|error| Error::database("noting what is handled", error))?;
         }
-        self.make_room(stream, floor).await
-    }
-
-    /// Lets the broker forget events that all have handled, if it is time. A witness stays: it proves that the stream is the one
-    /// that it was.
-    async fn make_room(&mut self, stream: &Stream, floor: u64) -> Result<(), Error> {
-        let Some(first_kept) = window::first_kept(stream, floor, self.broker.events_age_max()).await else {
-            return Ok(());
-        };
-        if self.standing.witness.sequence < i64::try_from(first_kept).unwrap_or(i64::MAX) {
-            // The stream has just been found whole, so its last message is as good a witness.
-            let sequence = stream.cached_info().state.last_sequence;
-            let Some(position) = self.position_at(sequence).await? else { return Ok(()) };
-            self.standing.witness = Witness { sequence: i64::try_from(sequence).unwrap_or(i64::MAX), position };
-            self.save("noting the last message of the stream").await?;
+        // Never the last message, which proves that the stream is the one that it was.
+        if let Some(first_kept) = window::first_kept(stream, floor, self.broker.events_age_max()).await {
+            self.first_kept = first_kept;
+            window::forget_before(stream, first_kept).await?;
         }
-        window::forget_before(stream, first_kept).await
+        Ok(())
     }
-}
-
-/// Postgres keeps microseconds.
-fn to_micros(time: OffsetDateTime) -> OffsetDateTime {
-    domain::Timestamp::from(time).into()
 }

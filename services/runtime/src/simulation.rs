@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use domain::{Rejection, Timestamp};
 use uuid::Uuid;
 
-pub use crate::gap::GapTracker;
 use crate::{
     draft::{Answered, draft},
     event_store::Recorded,
@@ -14,6 +13,11 @@ use crate::{
     message::headers_as_json,
     quarantine,
     service::{Effect, Service, Timer},
+};
+pub use crate::{
+    gap::GapTracker,
+    publish::{Publication, Witness},
+    relay::{Progress, Standing},
 };
 
 /// A message from the broker as a worker understands it.

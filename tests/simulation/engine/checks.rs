@@ -12,7 +12,7 @@ impl Engine {
         self.desks.iter().all(|desk| desk.is_at_rest() && desk.next_timer().is_none())
             && self.unacknowledged.is_empty()
             && self.drawn.is_empty()
-            && self.log.last_key_value().is_none_or(|(last, _)| *last <= self.relay.checkpoint)
+            && self.log.last_key_value().is_none_or(|(last, _)| *last <= self.relay.progress.published())
             && self.intents.iter().all(|intent| self.answered.contains(&intent.id))
     }
 
@@ -23,7 +23,7 @@ impl Engine {
         format!(
             "busy {desks:?}, {} messages unacknowledged, {unanswered} commands unanswered, relay at {} of {}",
             self.unacknowledged.len(),
-            self.relay.checkpoint,
+            self.relay.progress.published(),
             self.position
         )
     }

@@ -1,44 +1,72 @@
-//! The broker, which delivers late, twice, in any order or never, and the relay that makes up for it.
+//! The broker, which delivers late, twice, in any order or never, and loses what it has: its last messages, or all.
 
-use std::{collections::BTreeSet, rc::Rc, time::Duration};
+use std::{rc::Rc, time::Duration};
 
+use domain::Timestamp;
 use rand::Rng;
-use runtime::{event_store::Recorded, simulation::GapTracker};
+use runtime::{
+    event_store::Recorded,
+    simulation::{Publication, Witness},
+};
 
 use super::{Engine, Next};
-use crate::{desk::Message, workload::DAY};
-
-/// How often the relay looks, and how long it leaves an event to the worker that wrote it.
-const RELAY_EVERY: Duration = Duration::from_millis(500);
+use crate::desk::Message;
 
 /// How long the broker waits for an acknowledgement.
 const ACK_WAIT: Duration = Duration::from_secs(30);
 
-/// Events that the relay reads at once.
-const PAGE: usize = 50;
+/// A message that a service has not acknowledged.
+#[derive(Debug)]
+pub(super) struct Pending {
+    to: usize,
+    pub(super) message: Rc<Message>,
+    /// An event's place in its stream.
+    sequence: Option<u64>,
+    /// Not that it comes a second time, which a consumer does not wait for.
+    counts: bool,
+    has_arrived: bool,
+}
 
-/// Once nothing goes wrong any more, everything must have come to its end within this.
-const SETTLES_WITHIN: Duration = Duration::from_secs(3_600);
-
+/// The stream of events, and how far the consumer of each service is.
 #[derive(Debug, Default)]
-pub(super) struct Relay {
-    pub(super) checkpoint: i64,
-    pub(super) handled: i64,
-    pub(super) gaps: GapTracker,
-    /// Positions that workers have published.
-    pub(super) reported: BTreeSet<i64>,
-    /// Whether the broker lost all it had, and the relay has not gone back yet.
-    pub(super) is_behind: bool,
+pub(super) struct Stream {
+    pub(super) created: Timestamp,
+    messages: Vec<Rc<Message>>,
+    delivered: [u64; 4],
+}
+
+impl Stream {
+    pub(super) fn made(created: Timestamp) -> Self {
+        Self { created, ..Self::default() }
+    }
+
+    pub(super) fn last_sequence(&self) -> u64 {
+        self.messages.len().try_into().unwrap()
+    }
+
+    pub(super) fn last(&self) -> Option<Witness> {
+        let position = self.messages.last()?.position?;
+        Some(Witness { sequence: self.last_sequence().try_into().unwrap(), position })
+    }
+
+    pub(super) fn is_there(&self, witness: Witness) -> bool {
+        u64::try_from(witness.sequence).ok().and_then(|sequence| self.at(sequence)?.position) == Some(witness.position)
+    }
+
+    fn at(&self, sequence: u64) -> Option<Rc<Message>> {
+        self.messages.get(usize::try_from(sequence).ok()?.checked_sub(1)?).cloned()
+    }
 }
 
 impl Engine {
     /// Hands a message to the broker for a service.
-    pub(super) fn post(&mut self, to: usize, message: &Rc<Message>) {
+    pub(super) fn post(&mut self, to: usize, message: &Rc<Message>, sequence: Option<u64>) {
         let times = if self.strikes(self.faults.twice) { 2 } else { 1 };
-        for _ in 0..times {
+        for time in 0..times {
             self.count += 1;
             let delivery = self.count;
-            self.unacknowledged.insert(delivery, (to, Rc::clone(message)));
+            let pending = Pending { to, message: Rc::clone(message), sequence, counts: time == 0, has_arrived: false };
+            self.unacknowledged.insert(delivery, pending);
             let late = self.strikes(self.faults.late);
             let after = if late { self.between(1_000, 20_000_000) } else { self.between(100, 3_000) };
             self.soon(after, Next::Arrive(delivery));
@@ -46,13 +74,82 @@ impl Engine {
     }
 
     pub(super) fn arrive(&mut self, delivery: u64) {
-        let Some((to, message)) = self.unacknowledged.get(&delivery) else { return };
-        let (to, message) = (*to, Rc::clone(message));
+        let Some(pending) = self.unacknowledged.get_mut(&delivery) else { return };
+        // What comes again is what is in its place by then.
+        if let Some(sequence) = pending.sequence.filter(|_| pending.has_arrived) {
+            match self.stream.at(sequence) {
+                Some(message) if self.desks[pending.to].reacts_to(&message.message_type) => pending.message = message,
+                _ => return drop(self.unacknowledged.remove(&delivery)),
+            }
+        }
+        pending.has_arrived = true;
+        let (to, message) = (pending.to, Rc::clone(&pending.message));
         let replica = self.replica(to);
         self.desks[to].receive(replica, (delivery, message));
         self.soon(ACK_WAIT, Next::Arrive(delivery));
         let after = self.between(0, 500);
         self.soon(after, Next::Work((to, replica)));
+    }
+
+    /// Stores an event, and hands it to those that wait for such: where in the stream it is.
+    pub(super) fn publish(&mut self, event: &Recorded) -> Witness {
+        let message = Rc::new(Message {
+            id: event.event_id,
+            correlation_id: event.correlation_id,
+            message_type: event.message_type.clone(),
+            data: event.data.clone(),
+            position: Some(event.position),
+        });
+        self.stream.messages.push(Rc::clone(&message));
+        let sequence = self.stream.last_sequence();
+        for to in 0..self.desks.len() {
+            self.hand_out(to, &message, sequence);
+        }
+        Witness { sequence: sequence.try_into().unwrap(), position: event.position }
+    }
+
+    /// A consumer that is beyond this place in the stream passes over it.
+    fn hand_out(&mut self, to: usize, message: &Rc<Message>, sequence: u64) {
+        if self.stream.delivered[to] < sequence {
+            self.stream.delivered[to] = sequence;
+            if self.desks[to].reacts_to(&message.message_type) {
+                self.post(to, message, Some(sequence));
+            }
+        }
+    }
+
+    /// The broker loses its last events: how many are left of so many. Their places in the stream are given to others.
+    pub(super) fn lose(&mut self) {
+        let last = self.stream.messages.len();
+        let kept = last - self.rng.random_range(0..=last.min(30));
+        self.tell(|| format!("the broker loses its events from {kept} on"));
+        self.stream.messages.truncate(kept);
+    }
+
+    /// The broker loses all it has, commands too. Whoever consumes begins anew.
+    pub(super) fn wipe(&mut self) {
+        self.tell(|| "the broker loses its disk".to_owned());
+        self.unacknowledged.clear();
+        self.stream = Stream::made(self.now);
+    }
+
+    /// Consumers that stand beyond the end of the stream are made again, and get all there is.
+    pub(super) fn remake_consumers_ahead(&mut self) {
+        for to in 0..self.desks.len() {
+            if self.stream.delivered[to] > self.stream.last_sequence() {
+                self.stream.delivered[to] = 0;
+                self.unacknowledged.retain(|_, pending| pending.to != to || pending.sequence.is_none());
+                for (sequence, message) in (1..).zip(self.stream.messages.clone()) {
+                    self.hand_out(to, &message, sequence);
+                }
+            }
+        }
+    }
+
+    /// The place in the stream up to which all services have handled all.
+    pub(super) fn floor(&self) -> u64 {
+        let open = self.unacknowledged.values().filter(|pending| pending.counts).filter_map(|pending| pending.sequence);
+        open.min().map_or(self.stream.last_sequence(), |first| first - 1)
     }
 
     /// The worker publishes what it has committed, unless it dies on the way, and tells the relay, unless that is lost.
@@ -61,77 +158,13 @@ impl Engine {
         if self.strikes(self.faults.unpublished) {
             published = &events[..self.rng.random_range(0..=events.len())];
         }
-        for event in published {
-            self.publish(event);
+        let witness = published.iter().map(|event| self.publish(event)).last();
+        if let Some(witness) = witness
+            && !self.strikes(self.faults.report_lost)
+        {
+            let ranges = published.iter().map(|event| (event.position, event.position)).collect();
+            let after = self.between(0, 200_000);
+            self.soon(after, Next::Report(Publication { ranges, witness }));
         }
-        if !self.strikes(self.faults.report_lost) && !self.relay.is_behind {
-            self.relay.reported.extend(published.iter().map(|event| event.position));
-        }
-    }
-
-    pub(super) fn publish(&mut self, event: &Recorded) {
-        let interested: Vec<usize> =
-            (0..self.desks.len()).filter(|desk| self.desks[*desk].reacts_to(&event.message_type)).collect();
-        if interested.is_empty() {
-            return;
-        }
-        let message = Rc::new(Message {
-            id: event.event_id,
-            correlation_id: event.correlation_id,
-            message_type: event.message_type.clone(),
-            data: event.data.clone(),
-            position: Some(event.position),
-        });
-        self.owed.entry(event.position).or_default().extend(&interested);
-        for to in interested {
-            self.post(to, &message);
-        }
-    }
-
-    /// The broker loses all it has.
-    pub(super) fn wipe(&mut self) {
-        self.tell(|| "the broker loses its disk".to_owned());
-        self.unacknowledged.clear();
-        self.owed.clear();
-        self.relay.is_behind = true;
-    }
-
-    /// The relay looks at the log. False: nothing is left to do for anybody.
-    pub(super) fn look(&mut self) -> Result<bool, String> {
-        if self.relay.is_behind || self.strikes(self.faults.relay_dies) {
-            // Another one begins where the last one is known to have been; what it had heard is forgotten.
-            let Relay { checkpoint, handled, is_behind, .. } = std::mem::take(&mut self.relay);
-            let checkpoint = if is_behind { handled } else { checkpoint };
-            self.relay = Relay { checkpoint, handled, ..Relay::default() };
-        }
-        let page: Vec<Recorded> =
-            self.log.range(self.relay.checkpoint + 1..).take(PAGE).map(|(_, event)| event.clone()).collect();
-        let positions: Vec<i64> = page.iter().map(|event| event.position).collect();
-        let xmin = self.xids.first().copied().unwrap_or(self.xid + 1);
-        let taken = self.relay.gaps.admit(self.relay.checkpoint, &positions, xmin);
-        if self.relay.gaps.wants_bound() {
-            self.xid += 1;
-            self.relay.gaps.bind(self.xid);
-        }
-        for event in page.into_iter().take(taken) {
-            if !self.relay.reported.remove(&event.position) {
-                if self.now.since(event.recorded_at) < RELAY_EVERY {
-                    break;
-                }
-                self.tell(|| format!("the relay publishes #{}", event.position));
-                self.publish(&event);
-            }
-            self.relay.checkpoint = event.position;
-        }
-        let handled = self.owed.keys().next().map_or(self.relay.checkpoint, |first| first - 1);
-        self.relay.handled = self.relay.handled.max(handled.min(self.relay.checkpoint));
-        if self.is_healed && self.is_at_rest() {
-            return Ok(false);
-        }
-        if self.now.since(self.begin) > DAY + SETTLES_WITHIN {
-            return Err(format!("it never comes to rest: {}", self.unsettled()));
-        }
-        self.soon(RELAY_EVERY, Next::Relay);
-        Ok(true)
     }
 }

@@ -1,0 +1,150 @@
+//! The relay, whose decisions are those of the real one: what it has heard, looks for, publishes again and takes back.
+
+use std::time::Duration;
+
+use domain::Timestamp;
+use rand::Rng;
+use runtime::{
+    event_store::Recorded,
+    simulation::{GapTracker, Progress, Publication, Standing},
+};
+
+use super::{Engine, Next};
+use crate::workload::DAY;
+
+/// How often the relay looks, and how long it leaves an event to the worker that wrote it.
+const TICK: Duration = Duration::from_millis(500);
+
+/// How often it compares log and stream.
+const COMPARES_EVERY: Duration = Duration::from_secs(2);
+
+/// How long it believes nobody once events were lost: longer than a report is on its way.
+const DEAF_FOR: Duration = Duration::from_millis(700);
+
+/// Events that the relay reads at once.
+const PAGE: usize = 50;
+
+/// Once nothing goes wrong any more, everything must have come to its end within this.
+const SETTLES_WITHIN: Duration = Duration::from_secs(3_600);
+
+#[derive(Debug, Default)]
+pub(super) struct Relay {
+    pub(super) progress: Progress,
+    gaps: GapTracker,
+    compared: Timestamp,
+    /// What the store knows of it.
+    saved: Standing,
+    handled: i64,
+}
+
+impl Engine {
+    /// The relay looks at log and stream. False: nothing is left to do for anybody.
+    pub(super) fn look(&mut self) -> Result<bool, String> {
+        if self.strikes(self.faults.relay_dies) {
+            self.another_relay();
+        }
+        if self.now.since(self.relay.compared) >= COMPARES_EVERY {
+            self.compare();
+        }
+        self.check();
+        let is_swept = self.sweep();
+        if self.strikes(self.faults.relay_dies) {
+            self.another_relay();
+        }
+        self.save();
+        if !is_swept {
+            self.another_relay();
+        }
+        if self.is_healed && self.is_at_rest() {
+            return Ok(false);
+        }
+        if self.now.since(self.begin) > DAY + SETTLES_WITHIN {
+            return Err(format!("it never comes to rest: {}", self.unsettled()));
+        }
+        self.soon(TICK, Next::Relay);
+        Ok(true)
+    }
+
+    fn check(&mut self) {
+        self.check_witnesses();
+        let with_check = |reported: Publication| (self.stream.is_there(reported.witness), reported);
+        let checked: Vec<_> = self.relay.progress.take_reported().into_iter().map(with_check).collect();
+        self.relay
+            .progress
+            .check(self.now.since(self.begin), checked.into_iter().map(|(is_there, reported)| (reported, is_there)));
+        if self.relay.progress.has_lost() {
+            self.compare();
+        }
+    }
+
+    fn check_witnesses(&mut self) {
+        let witnesses = self.relay.progress.take_witnesses();
+        self.relay.progress.check_witnesses(witnesses.iter().all(|witness| self.stream.is_there(*witness)));
+    }
+
+    /// Publishes what is overdue. False: the broker did not take all.
+    fn sweep(&mut self) -> bool {
+        let head = self.log.last_key_value().map_or(0, |(head, _)| *head);
+        let overdue = self.relay.progress.overdue(self.now.since(self.begin), head, TICK);
+        let published = self.relay.progress.published();
+        if overdue <= published {
+            return true;
+        }
+        let mut page: Vec<Recorded> =
+            self.log.range(published + 1..=overdue).take(PAGE).map(|(_, event)| event.clone()).collect();
+        let positions: Vec<i64> = page.iter().map(|event| event.position).collect();
+        let xmin = self.xids.first().copied().unwrap_or(self.xid + 1);
+        page.truncate(self.relay.gaps.admit(published, &positions, xmin));
+        if self.relay.gaps.wants_bound() {
+            self.xid += 1;
+            self.relay.gaps.bind(self.xid);
+        }
+        let Some(last) = page.last().map(|event| event.position) else { return true };
+        let missing = self.relay.progress.missing(page);
+        let dies = self.strikes(self.faults.unpublished);
+        let count = if dies { self.rng.random_range(0..=missing.len()) } else { missing.len() };
+        let mut witness = None;
+        for event in &missing[..count] {
+            self.tell(|| format!("the relay publishes #{}", event.position));
+            witness = Some(self.publish(event));
+        }
+        let last = missing.get(count).map_or(last, |unpublished| unpublished.position - 1);
+        self.relay.progress.swept(last, witness);
+        count == missing.len()
+    }
+
+    /// Another one begins with what the last one saved; what that one had heard is forgotten.
+    fn another_relay(&mut self) {
+        let Relay { saved, handled, .. } = std::mem::take(&mut self.relay);
+        self.relay = Relay { progress: Progress::from(saved), saved, handled, ..Relay::default() };
+        self.compare();
+        self.remake_consumers_ahead();
+    }
+
+    fn save(&mut self) {
+        if !self.relay.progress.is_deaf(self.now.since(self.begin)) {
+            self.relay.saved = self.relay.progress.standing();
+            self.relay.handled = self.relay.handled.min(self.relay.saved.published);
+        }
+    }
+
+    fn compare(&mut self) {
+        self.relay.compared = self.now;
+        let created = self.stream.created;
+        let known = self.relay.progress.standing().stream_created;
+        self.check_witnesses();
+        let is_whole = known == Some(created) && !self.relay.progress.has_lost();
+        if !is_whole && known.is_some() {
+            self.remake_consumers_ahead();
+            self.relay.progress.go_back(self.now.since(self.begin), self.relay.handled, DEAF_FOR);
+            self.relay.gaps = GapTracker::default();
+        }
+        self.relay.progress.go_on(created, self.stream.last());
+        self.save();
+        if is_whole {
+            let handled = self.relay.progress.handled(self.stream.last_sequence(), self.floor());
+            let handled = handled.filter(|handled| *handled <= self.relay.saved.published);
+            self.relay.handled = self.relay.handled.max(handled.unwrap_or(0));
+        }
+    }
+}
