@@ -34,15 +34,21 @@ async fn waiting_at_a_lock(fleet: &TestFleet, commands: u64) -> PgConnection {
     lock
 }
 
-/// The consumer of commands for inventory, once so many are handed out and not acknowledged.
-async fn handed_out(fleet: &TestFleet, least: usize) -> consumer::Info {
+/// The consumer of commands for inventory.
+const COMMANDS: (&str, &str) = ("COMMANDS_INVENTORY", "inventory-commands");
+
+/// A stream's consumer, once so many messages are handed out and not acknowledged, and so many wait.
+async fn handed_out(fleet: &TestFleet, (stream, name): (&str, &str), least: usize, waiting: u64) -> consumer::Info {
     let jetstream = jetstream(fleet);
     let info = || async {
-        let stream = jetstream.get_stream("COMMANDS_INVENTORY").await?;
-        anyhow::Ok(stream.consumer_info("inventory-commands").await?)
+        let stream = jetstream.get_stream(stream).await?;
+        anyhow::Ok(stream.consumer_info(name).await?)
     };
-    let is_so = || async { Ok(info().await?.num_ack_pending >= least) };
-    eventually("commands are handed out", is_so).await.unwrap();
+    let is_so = || async {
+        let info = info().await?;
+        Ok(info.num_ack_pending >= least && info.num_pending >= waiting)
+    };
+    eventually("messages are handed out", is_so).await.unwrap();
     info().await.unwrap()
 }
 
@@ -86,7 +92,7 @@ async fn a_backlog_is_taken_in_by_batches_and_pages_of_the_size_that_is_set() {
     fleet.stock("MUG", 1_000).await.unwrap();
 
     let lock = waiting_at_a_lock(&fleet, 200).await;
-    let info = handed_out(&fleet, 20).await;
+    let info = handed_out(&fleet, COMMANDS, 20, 0).await;
     // Asked for again when half of it is taken, and five are in the batch that waits.
     assert!(info.num_ack_pending <= 20 + 10 + 5, "{} fetched ahead of 200", info.num_ack_pending);
     assert!(info.num_pending >= 165, "{} left of 200", info.num_pending);
@@ -155,7 +161,7 @@ async fn no_more_is_under_way_at_once_than_is_set_and_no_race_is_run_for_ever() 
     fleet.stock("MUG", 1_000).await.unwrap();
 
     let lock = waiting_at_a_lock(&fleet, 100).await;
-    let info = handed_out(&fleet, 10).await;
+    let info = handed_out(&fleet, COMMANDS, 10, 0).await;
     assert_eq!((info.num_ack_pending, info.num_pending), (10, 90));
     drop(lock);
     fleet.until("select received from inventory.stock", 1_100).await.unwrap();
@@ -171,6 +177,14 @@ async fn no_more_is_under_way_at_once_than_is_set_and_no_race_is_run_for_ever() 
     assert_eq!(code(&fleet.send("twin", &receive).await.unwrap()), "NOT_HANDLED");
     assert_eq!(metric(&fleet, "inventory", "holdfast_conflicts_total").await, 3);
     fleet.stock("CUP", 1).await.unwrap();
+
+    // Money that comes later: no more of it is under way than may be unacknowledged.
+    let later: Vec<Order> =
+        (200..230).map(|number| Order::new(number).line("MUG", 1).pays("sandbox:succeed,after=3s")).collect();
+    fleet.place_all(&later).await.unwrap();
+    let info = handed_out(&fleet, ("EVENTS", "payments-sandbox"), 10, 20).await;
+    assert_eq!((info.num_ack_pending, info.num_pending), (10, 20));
+    fleet.until("select count(*) from orders.orders where status = 'paid'", 30).await.unwrap();
 
     // The provider answers nothing; what else there is to refund waits its turn, and everything else goes on.
     to_be_refunded(&fleet, 0..6, "sandbox:succeed,refund=time_out").await;
@@ -268,7 +282,7 @@ async fn a_worker_commits_only_so_much_ahead_of_a_broker_that_stands_still() {
     let fleet = TestFleet::with(1, &settings).await.unwrap();
     fleet.stock("MUG", 1_000).await.unwrap();
     let lock = waiting_at_a_lock(&fleet, 150).await;
-    handed_out(&fleet, 150).await;
+    handed_out(&fleet, COMMANDS, 150, 0).await;
     let meanwhile = Order::new(1).line("MUG", 1).pays("sandbox:never").expires_after(Duration::from_secs(5));
     fleet.place(&meanwhile).await.unwrap();
     fleet.processes().await.nats.pause().unwrap();

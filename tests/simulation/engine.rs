@@ -50,8 +50,8 @@ pub(crate) struct Faults {
     pub(crate) wrong_calls: u32,
     /// How often a day the broker loses all it has.
     pub(crate) wipes: u32,
-    /// How often it loses its last events.
-    pub(crate) losses: u32,
+    /// Of a commit, that the broker loses it soon, with all that came after it or somewhat more.
+    pub(crate) loses_last: u32,
 }
 
 impl Faults {
@@ -70,7 +70,7 @@ impl Faults {
             ("call_dies", &mut self.call_dies),
             ("wrong_calls", &mut self.wrong_calls),
             ("wipes", &mut self.wipes),
-            ("losses", &mut self.losses),
+            ("loses_last", &mut self.loses_last),
         ]
     }
 
@@ -101,7 +101,7 @@ impl Faults {
             call_dies: chance(300),
             wrong_calls: chance(500),
             wipes: chance(5),
-            losses: chance(5),
+            loses_last: chance(10),
         }
     }
 }
@@ -139,7 +139,8 @@ enum Next {
     Wake(usize),
     Commit(Process),
     Call(usize, String),
-    Report(Publication),
+    /// What was published on which connection.
+    Report(u32, Publication),
     Relay,
     Wipe,
     Lose,
@@ -173,6 +174,8 @@ pub(crate) struct Engine {
     xids: BTreeSet<i64>,
     unacknowledged: BTreeMap<u64, Pending>,
     stream: Stream,
+    /// How often everybody had to connect to the broker again.
+    connection: u32,
     relay: Relay,
     intents: Vec<Intent>,
     answered: BTreeSet<Uuid>,
@@ -232,6 +235,7 @@ impl Engine {
             xids: BTreeSet::new(),
             unacknowledged: BTreeMap::new(),
             stream: Stream::made(begin),
+            connection: 0,
             relay: Relay::default(),
             intents: Vec::new(),
             answered: BTreeSet::new(),
@@ -245,10 +249,9 @@ impl Engine {
         for intent in intents {
             engine.intend(intent);
         }
-        let wipes = (0..engine.faults.wipes).map(|_| Next::Wipe);
-        for fault in wipes.chain((0..engine.faults.losses).map(|_| Next::Lose)) {
+        for _ in 0..engine.faults.wipes {
             let at = begin + DAY.mul_f64(engine.rng.random_range(0.0..1.0));
-            engine.plan(at, fault);
+            engine.plan(at, Next::Wipe);
         }
         engine.plan(begin, Next::Relay);
         engine.plan(begin + DAY + Duration::from_secs(60), Next::Heal);
@@ -303,7 +306,11 @@ impl Engine {
             Next::Commit(process) => self.commit(process)?,
             Next::Call(desk, key) => self.call(desk, key),
             Next::Relay => return self.look(),
-            Next::Report(publication) => self.relay.progress.hear(publication),
+            // What waits to be sent on a connection is lost with it.
+            Next::Report(connection, publication) if connection == self.connection => {
+                self.relay.progress.hear(self.now.since(self.begin), publication);
+            }
+            Next::Report(..) => {}
             Next::Wipe => self.wipe(),
             Next::Lose => self.lose(),
             Next::Heal => {

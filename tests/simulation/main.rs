@@ -88,13 +88,13 @@ fn shrunk(setup: Setup) -> Setup {
         let mut nearby = (setup.seed..setup.seed + 200).map(|seed| Setup { seed, ..setup.clone() });
         nearby.find(|setup| simulate(setup).violation.is_some())
     };
-    let mut best = setup;
+    let mut best = setup.clone();
     while best.orders > 1
         && let Some(smaller) = failing(Setup { orders: best.orders / 2, ..best.clone() })
     {
         best = smaller;
     }
-    for name in Faults::names() {
+    for name in Faults::names().into_iter().filter(|name| !setup.without.iter().any(|other| other == name)) {
         let mut simpler = best.clone();
         simpler.without.push(name.to_owned());
         best = failing(simpler).unwrap_or(best);

@@ -19,7 +19,9 @@ SECONDS = "30"
 
 
 def run(command, copy, target):
-    environment = dict(os.environ, CARGO_TARGET_DIR=str(target), CARGO_TERM_COLOR="never")
+    # Three times as many days in the same time.
+    optimized = {"CARGO_PROFILE_DEV_OPT_LEVEL": "1"}
+    environment = dict(os.environ, CARGO_TARGET_DIR=str(target), CARGO_TERM_COLOR="never", **optimized)
     return subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
 

@@ -91,7 +91,7 @@ pub(crate) struct Ingest {
     inbox: String,
     numbers: AtomicU64,
     waiting: Arc<Waiting>,
-    room: Arc<Semaphore>,
+    room: Room,
     timeout: Duration,
     _listener: JoinSet<()>,
 }
@@ -107,15 +107,12 @@ impl Ingest {
         let waiting = Arc::new(Waiting::default());
         let mut listener = JoinSet::new();
         listener.spawn(listen(answers, inbox.len(), Arc::clone(&waiting)));
-        let room = Arc::new(Semaphore::new(usize::try_from(IN_FLIGHT_MAX).unwrap_or(usize::MAX)));
-        Ok(Self { client, inbox, numbers: AtomicU64::new(0), waiting, room, timeout, _listener: listener })
+        Ok(Self { client, inbox, numbers: AtomicU64::new(0), waiting, room: Room::new(), timeout, _listener: listener })
     }
 
     /// Waits until there is room for so many messages: all the room there is, if they are more. It is taken until this is dropped.
     pub(crate) async fn room(&self, messages: usize) -> Result<OwnedSemaphorePermit, Error> {
-        let permits = u32::try_from(messages).unwrap_or(IN_FLIGHT_MAX).min(IN_FLIGHT_MAX);
-        let room = Arc::clone(&self.room).acquire_many_owned(permits).await;
-        room.map_err(|error| Error::transient(PUBLISHING, error))
+        self.room.take(messages).await
     }
 
     /// Sends messages for one stream.
@@ -135,6 +132,22 @@ impl Ingest {
                 .map_err(|error| Error::transient(PUBLISHING, error))?;
         }
         Ok(under_way)
+    }
+}
+
+/// Room for messages on their way.
+#[derive(Debug)]
+struct Room(Arc<Semaphore>);
+
+impl Room {
+    fn new() -> Self {
+        Self(Arc::new(Semaphore::new(usize::try_from(IN_FLIGHT_MAX).unwrap_or(usize::MAX))))
+    }
+
+    async fn take(&self, messages: usize) -> Result<OwnedSemaphorePermit, Error> {
+        let permits = u32::try_from(messages).unwrap_or(IN_FLIGHT_MAX).min(IN_FLIGHT_MAX);
+        let room = Arc::clone(&self.0).acquire_many_owned(permits).await;
+        room.map_err(|error| Error::transient(PUBLISHING, error))
     }
 }
 
@@ -217,7 +230,9 @@ fn number(message: &Message, inbox: usize) -> Option<u64> {
 mod tests {
     use std::sync::Arc;
 
-    use super::{Stored, UnderWay, Waiting};
+    use futures::FutureExt as _;
+
+    use super::{IN_FLIGHT_MAX, Room, Stored, UnderWay, Waiting};
     use crate::config::ms;
 
     /// What is stored of a batch of four, after the broker has said all this.
@@ -271,5 +286,21 @@ mod tests {
         let unanswered = stored(&[BEGUN]).await;
         assert_eq!(unanswered.count, 0);
         assert!(unanswered.result.unwrap_err().chain().contains("does not answer"));
+    }
+
+    #[tokio::test]
+    async fn what_finds_no_room_waits_until_enough_has_arrived() {
+        let (room, most) = (Room::new(), usize::try_from(IN_FLIGHT_MAX).unwrap());
+        let (few, many) = (room.take(96).await.unwrap(), room.take(most - 96).await.unwrap());
+        assert!(room.take(1).now_or_never().is_none());
+        drop(few);
+        assert!(room.take(97).now_or_never().is_none());
+        drop(room.take(96).now_or_never().unwrap());
+        // More than there is room for: alone.
+        assert!(room.take(most + 1).now_or_never().is_none());
+        drop(many);
+        let all = room.take(most + 1).now_or_never().unwrap();
+        assert!(room.take(1).now_or_never().is_none());
+        drop(all);
     }
 }

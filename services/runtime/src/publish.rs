@@ -25,6 +25,9 @@ const PUBLICATIONS_MAX: usize = 64;
 /// A broker that takes no events in for so long is left to the relay.
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(1);
 
+/// What takes longer from its beginning to the report of it is not reported.
+pub(crate) const REPORTED_WITHIN: Duration = Duration::from_secs(1);
+
 /// One message of the broker's stream: proof that what was published with it, before it, is there too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct Witness {
@@ -195,7 +198,7 @@ impl Outbox {
 }
 
 /// Tells the relay what has arrived. Not if the connection was lost in between, for then the witness vouches for nothing, nor if
-/// it took longer than it may: for so long a relay that finds a loss believes nobody.
+/// it took long: a relay that finds a loss believes nobody only for so long.
 async fn confirm(
     broker: &Broker,
     (connection, begun): (u64, Instant),
@@ -205,7 +208,7 @@ async fn confirm(
     let published = under_way.published(events).await;
     published.result?;
     let Some(witness) = published.witness else { return Ok(()) };
-    if *broker.connections().borrow() != connection || begun.elapsed() > broker.publish_timeout() {
+    if *broker.connections().borrow() != connection || begun.elapsed() > REPORTED_WITHIN {
         return Ok(());
     }
     let ranges = Ranges::of(events.iter().map(|event| event.position)).iter().collect();

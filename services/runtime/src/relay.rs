@@ -3,13 +3,17 @@
 
 mod progress;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
+use async_nats::{
+    Subscriber,
+    jetstream::stream::{RawMessageErrorKind, Stream},
+};
 use domain::Timestamp;
-use futures::{StreamExt, TryStreamExt, future::try_join_all};
+use futures::{FutureExt, StreamExt, TryStreamExt, future::try_join_all};
 use sqlx::{Connection, PgConnection, Row};
 use time::OffsetDateTime;
+use tokio::task::unconstrained;
 
 pub use progress::{Progress, Standing};
 
@@ -21,13 +25,16 @@ use crate::{
     error::Error,
     event_store::Follower,
     message::header,
-    publish::{Publisher, Witness},
+    publish::{Publisher, REPORTED_WITHIN, Witness},
     shutdown::Shutdown,
     telemetry, window,
 };
 
 /// Key of the advisory lock that makes one relay active: "holdfast" in ASCII.
 const LOCK_KEY: i64 = 0x686f_6c64_6661_7374;
+
+/// How long no worker is believed once consumers that stood too far are gone. Some of it is for a report's way.
+const DEAF_FOR: Duration = REPORTED_WITHIN.saturating_mul(2);
 
 /// Stands by, and publishes while it is the one, until asked to stop.
 pub(crate) async fn run(database_url: String, broker: Broker, settings: config::Relay, mut shutdown: Shutdown) {
@@ -103,6 +110,8 @@ struct Relay {
     progress: Progress,
     saved: Standing,
     begun: Instant,
+    /// When it listened to workers last.
+    listened: Duration,
     /// What comes before this in the stream, the broker has been let forget.
     first_kept: u64,
     follower: Follower,
@@ -123,12 +132,14 @@ impl Relay {
             progress: Progress::from(standing),
             saved: standing,
             begun: Instant::now(),
+            listened: Duration::ZERO,
             first_kept: 0,
             gap_since: None,
         };
         relay.compare().await?;
         // What was lost may be what no relay had noted yet; the consumers have seen it all the same.
-        relay.drop_consumers_ahead(&relay.broker.events_stream_unasked().await?).await?;
+        let stream = relay.broker.events_stream_unasked().await?;
+        relay.drop_consumers_ahead(&stream).await?;
         Ok(relay)
     }
 
@@ -136,32 +147,32 @@ impl Relay {
         let nats = |error| Error::transient("listening to what workers publish", error);
         let mut reports = self.broker.client.subscribe(PUBLISHED).await.map_err(nats)?;
         let mut compared = Instant::now();
-        let mut next_tick = Instant::now();
         while !shutdown.is_pulled() {
             if compared.elapsed() >= ms(self.settings.compare_ms) {
                 self.compare().await?;
                 compared = Instant::now();
             }
+            self.listen(&mut reports)?;
+            self.tick().await?;
             tokio::select! {
-                report = reports.next() => match report {
-                    Some(report) => self.hear(&report.payload),
-                    None => return Err(Error::transient("listening to what workers publish", "the subscription ended")),
-                },
-                () = clock::sleep(next_tick.saturating_duration_since(Instant::now())) => {
-                    self.tick().await?;
-                    next_tick = Instant::now() + ms(self.settings.tick_ms);
-                }
+                () = clock::sleep(ms(self.settings.tick_ms)) => {}
                 () = shutdown.pulled() => {}
             }
         }
         Ok(())
     }
 
-    fn hear(&mut self, payload: &[u8]) {
-        match serde_json::from_slice(payload) {
-            Ok(publication) => self.progress.hear(publication),
-            Err(error) => tracing::warn!(%error, "a report of what is published cannot be read"),
+    /// Hears all that has come since it listened last.
+    fn listen(&mut self, reports: &mut Subscriber) -> Result<(), Error> {
+        let since = std::mem::replace(&mut self.listened, self.begun.elapsed());
+        while let Some(report) = unconstrained(reports.next()).now_or_never() {
+            let ended = || Error::transient("listening to what workers publish", "the subscription ended");
+            match serde_json::from_slice(&report.ok_or_else(ended)?.payload) {
+                Ok(publication) => self.progress.hear(since, publication),
+                Err(error) => tracing::warn!(%error, "a report of what is published cannot be read"),
+            }
         }
+        Ok(())
     }
 
     /// Notes what workers have published, and publishes what they have not.
@@ -180,7 +191,7 @@ impl Relay {
         self.check_witnesses().await?;
         let reported = self.progress.take_reported();
         let checks = try_join_all(reported.iter().map(|reported| self.is_there(reported.witness))).await?;
-        self.progress.check(self.begun.elapsed(), reported.into_iter().zip(checks));
+        self.progress.check(reported.into_iter().zip(checks));
         if self.progress.has_lost() { self.compare().await } else { Ok(()) }
     }
 
@@ -234,10 +245,10 @@ impl Relay {
         Ok(())
     }
 
-    /// Saves where it stands for the next relay, if that is news and may be told.
+    /// Saves where it stands for the next relay, if that is news.
     async fn save(&mut self) -> Result<(), Error> {
         let standing = self.progress.standing();
-        if standing == self.saved || self.progress.is_deaf(self.begun.elapsed()) {
+        if standing == self.saved {
             return Ok(());
         }
         sqlx::query(
@@ -271,8 +282,8 @@ impl Relay {
         self.check_witnesses().await?;
         let is_whole = known == Some(created) && !self.progress.has_lost();
         if !is_whole && known.is_some() {
-            self.drop_consumers_ahead(&stream).await?;
             self.go_back().await?;
+            self.drop_consumers_ahead(&stream).await?;
         }
         self.progress.go_on(created, last_message);
         self.save().await?;
@@ -291,14 +302,14 @@ impl Relay {
         let published = self.progress.published();
         tracing::warn!(published, handled, "the broker lost events; publishing again what may be missing");
         telemetry::relay_loss();
-        // No worker reports what it began to publish longer ago than the timeout; the rest is the way here.
-        self.progress.go_back(self.begun.elapsed(), handled, self.broker.publish_timeout() + ms(1_000));
+        self.progress.go_back(handled);
         self.follower = Follower::after(handled);
         Ok(())
     }
 
-    /// A consumer that stands beyond the end of its stream would pass over what comes next. Its owner makes it again.
-    async fn drop_consumers_ahead<I>(&self, stream: &Stream<I>) -> Result<(), Error> {
+    /// A consumer that stands beyond the end of its stream would pass over what comes next. Its owner makes it again. What came
+    /// just before this may have been passed over.
+    async fn drop_consumers_ahead<I>(&mut self, stream: &Stream<I>) -> Result<(), Error> {
         let consumers: Vec<_> =
             stream.consumers().try_collect().await.map_err(|error| Error::transient("asking for consumers", error))?;
         // Asked for after the consumers: others publish meanwhile, and a healthy consumer follows at once.
@@ -312,6 +323,7 @@ impl Relay {
                     .map_err(|error| Error::transient("removing a consumer that lost its stream", error))?;
             }
         }
+        self.progress.go_deaf(self.begun.elapsed(), DEAF_FOR);
         Ok(())
     }
 

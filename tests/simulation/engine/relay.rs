@@ -19,7 +19,7 @@ const TICK: Duration = Duration::from_millis(500);
 const COMPARES_EVERY: Duration = Duration::from_secs(2);
 
 /// How long it believes nobody once events were lost: longer than a report is on its way.
-const DEAF_FOR: Duration = Duration::from_millis(700);
+pub(super) const DEAF_FOR: Duration = Duration::from_millis(700);
 
 /// Events that the relay reads at once.
 const PAGE: usize = 50;
@@ -35,12 +35,14 @@ pub(super) struct Relay {
     /// What the store knows of it.
     saved: Standing,
     handled: i64,
+    /// Whether its connection to the broker was lost.
+    pub(super) is_cut_off: bool,
 }
 
 impl Engine {
     /// The relay looks at log and stream. False: nothing is left to do for anybody.
     pub(super) fn look(&mut self) -> Result<bool, String> {
-        if self.strikes(self.faults.relay_dies) {
+        if self.relay.is_cut_off || self.strikes(self.faults.relay_dies) {
             self.another_relay();
         }
         if self.now.since(self.relay.compared) >= COMPARES_EVERY {
@@ -67,11 +69,12 @@ impl Engine {
 
     fn check(&mut self) {
         self.check_witnesses();
-        let with_check = |reported: Publication| (self.stream.is_there(reported.witness), reported);
-        let checked: Vec<_> = self.relay.progress.take_reported().into_iter().map(with_check).collect();
-        self.relay
-            .progress
-            .check(self.now.since(self.begin), checked.into_iter().map(|(is_there, reported)| (reported, is_there)));
+        let with_check = |reported: Publication| {
+            let is_there = self.stream.is_there(reported.witness);
+            (reported, is_there)
+        };
+        let reported: Vec<_> = self.relay.progress.take_reported().into_iter().map(with_check).collect();
+        self.relay.progress.check(reported);
         if self.relay.progress.has_lost() {
             self.compare();
         }
@@ -122,10 +125,8 @@ impl Engine {
     }
 
     fn save(&mut self) {
-        if !self.relay.progress.is_deaf(self.now.since(self.begin)) {
-            self.relay.saved = self.relay.progress.standing();
-            self.relay.handled = self.relay.handled.min(self.relay.saved.published);
-        }
+        self.relay.saved = self.relay.progress.standing();
+        self.relay.handled = self.relay.handled.min(self.relay.saved.published);
     }
 
     fn compare(&mut self) {
@@ -135,16 +136,20 @@ impl Engine {
         self.check_witnesses();
         let is_whole = known == Some(created) && !self.relay.progress.has_lost();
         if !is_whole && known.is_some() {
-            self.remake_consumers_ahead();
-            self.relay.progress.go_back(self.now.since(self.begin), self.relay.handled, DEAF_FOR);
+            self.relay.progress.go_back(self.relay.handled);
             self.relay.gaps = GapTracker::default();
+            self.remake_consumers_ahead();
         }
         self.relay.progress.go_on(created, self.stream.last());
+        self.stream.unreported = 0;
         self.save();
         if is_whole {
             let handled = self.relay.progress.handled(self.stream.last_sequence(), self.floor());
             let handled = handled.filter(|handled| *handled <= self.relay.saved.published);
             self.relay.handled = self.relay.handled.max(handled.unwrap_or(0));
+            if self.rng.random_bool(0.1) {
+                self.stream.forget_before(self.floor());
+            }
         }
     }
 }

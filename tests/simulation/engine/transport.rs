@@ -1,6 +1,6 @@
 //! The broker, which delivers late, twice, in any order or never, and loses what it has: its last messages, or all.
 
-use std::{rc::Rc, time::Duration};
+use std::{collections::VecDeque, rc::Rc, time::Duration};
 
 use domain::Timestamp;
 use rand::Rng;
@@ -9,7 +9,7 @@ use runtime::{
     simulation::{Publication, Witness},
 };
 
-use super::{Engine, Next};
+use super::{Engine, Next, relay::DEAF_FOR};
 use crate::desk::Message;
 
 /// How long the broker waits for an acknowledgement.
@@ -31,7 +31,11 @@ pub(super) struct Pending {
 #[derive(Debug, Default)]
 pub(super) struct Stream {
     pub(super) created: Timestamp,
-    messages: Vec<Rc<Message>>,
+    /// How many messages, from the first on, it was let forget.
+    forgotten: u64,
+    messages: VecDeque<Rc<Message>>,
+    /// The last place of an event that nobody reports, and that the relay has not come across.
+    pub(super) unreported: u64,
     delivered: [u64; 4],
 }
 
@@ -41,20 +45,29 @@ impl Stream {
     }
 
     pub(super) fn last_sequence(&self) -> u64 {
-        self.messages.len().try_into().unwrap()
+        self.forgotten + u64::try_from(self.messages.len()).unwrap()
     }
 
     pub(super) fn last(&self) -> Option<Witness> {
-        let position = self.messages.last()?.position?;
+        let position = self.messages.back()?.position?;
         Some(Witness { sequence: self.last_sequence().try_into().unwrap(), position })
     }
 
     pub(super) fn is_there(&self, witness: Witness) -> bool {
-        u64::try_from(witness.sequence).ok().and_then(|sequence| self.at(sequence)?.position) == Some(witness.position)
+        let sequence = u64::try_from(witness.sequence).unwrap();
+        sequence <= self.forgotten || self.at(sequence).and_then(|message| message.position) == Some(witness.position)
     }
 
     fn at(&self, sequence: u64) -> Option<Rc<Message>> {
-        self.messages.get(usize::try_from(sequence).ok()?.checked_sub(1)?).cloned()
+        self.messages.get(usize::try_from(sequence.checked_sub(self.forgotten + 1)?).ok()?).cloned()
+    }
+
+    /// Forgets all before this one but the last.
+    pub(super) fn forget_before(&mut self, sequence: u64) {
+        while self.forgotten + 1 < sequence.min(self.last_sequence()) {
+            self.messages.pop_front();
+            self.forgotten += 1;
+        }
     }
 }
 
@@ -100,7 +113,7 @@ impl Engine {
             data: event.data.clone(),
             position: Some(event.position),
         });
-        self.stream.messages.push(Rc::clone(&message));
+        self.stream.messages.push_back(Rc::clone(&message));
         let sequence = self.stream.last_sequence();
         for to in 0..self.desks.len() {
             self.hand_out(to, &message, sequence);
@@ -118,12 +131,22 @@ impl Engine {
         }
     }
 
-    /// The broker loses its last events: how many are left of so many. Their places in the stream are given to others.
+    /// The broker loses its last events; their places in the stream are given to others. Everybody may have to connect again. If
+    /// not, it has what nobody reported and the relay has not come across yet: that would be two faults in one moment.
     pub(super) fn lose(&mut self) {
-        let last = self.stream.messages.len();
-        let kept = last - self.rng.random_range(0..=last.min(30));
-        self.tell(|| format!("the broker loses its events from {kept} on"));
-        self.stream.messages.truncate(kept);
+        let connects_again = self.rng.random_bool(0.5);
+        let least = if connects_again { 0 } else { self.stream.unreported };
+        let most = if self.rng.random_bool(0.5) { 3 } else { 30 };
+        let lost = self.rng.random_range(0..=most).min(self.stream.last_sequence().saturating_sub(least));
+        for _ in 0..lost {
+            self.stream.messages.pop_back();
+        }
+        self.tell(|| format!("the broker loses its last {lost} events"));
+        if connects_again {
+            self.tell(|| "everybody connects to the broker again".to_owned());
+            self.connection += 1;
+            self.relay.is_cut_off = true;
+        }
     }
 
     /// The broker loses all it has, commands too. Whoever consumes begins anew.
@@ -139,11 +162,12 @@ impl Engine {
             if self.stream.delivered[to] > self.stream.last_sequence() {
                 self.stream.delivered[to] = 0;
                 self.unacknowledged.retain(|_, pending| pending.to != to || pending.sequence.is_none());
-                for (sequence, message) in (1..).zip(self.stream.messages.clone()) {
+                for (sequence, message) in (self.stream.forgotten + 1..).zip(self.stream.messages.clone()) {
                     self.hand_out(to, &message, sequence);
                 }
             }
         }
+        self.relay.progress.go_deaf(self.now.since(self.begin), DEAF_FOR);
     }
 
     /// The place in the stream up to which all services have handled all.
@@ -158,13 +182,17 @@ impl Engine {
         if self.strikes(self.faults.unpublished) {
             published = &events[..self.rng.random_range(0..=events.len())];
         }
-        let witness = published.iter().map(|event| self.publish(event)).last();
-        if let Some(witness) = witness
-            && !self.strikes(self.faults.report_lost)
-        {
-            let ranges = published.iter().map(|event| (event.position, event.position)).collect();
-            let after = self.between(0, 200_000);
-            self.soon(after, Next::Report(Publication { ranges, witness }));
+        if !published.is_empty() && self.strikes(self.faults.loses_last) {
+            let after = self.between(0, 300_000);
+            self.soon(after, Next::Lose);
         }
+        let Some(witness) = published.iter().map(|event| self.publish(event)).last() else { return };
+        if self.strikes(self.faults.report_lost) {
+            self.stream.unreported = self.stream.last_sequence();
+            return;
+        }
+        let ranges = published.iter().map(|event| (event.position, event.position)).collect();
+        let after = self.between(0, 200_000);
+        self.soon(after, Next::Report(self.connection, Publication { ranges, witness }));
     }
 }

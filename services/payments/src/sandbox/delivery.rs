@@ -124,7 +124,7 @@ async fn fetch(context: &Context, broker: &Broker) -> Result<pull::Stream, Error
     let subjects = ["PaymentRequested", "PaymentRefunded"].map(|event| event_subject("payments", event));
     let settings = runtime::config::Consumer {
         ack_wait_ms: ACK_WAIT_MS,
-        ack_pending_max: UNDER_WAY_MAX.into(),
+        ack_pending_max: context.config.consumer.ack_pending_max.min(UNDER_WAY_MAX.into()),
         ..context.config.consumer.clone()
     };
     broker.ensure_streams().await?;

@@ -64,9 +64,10 @@ impl Progress {
         self.standing.published
     }
 
-    /// Hears what a worker has published.
-    pub fn hear(&mut self, publication: Publication) {
-        self.reported.push(publication);
+    /// Hears what a worker has published; the report came no earlier than `since`. While it is deaf it notes the witness only.
+    pub fn hear(&mut self, since: Duration, publication: Publication) {
+        let ranges = if since < self.deaf_until { Vec::new() } else { publication.ranges };
+        self.reported.push(Publication { ranges, ..publication });
     }
 
     /// What was heard since the last call. Each of them has to be looked for by a witness of its own: a later one on the same
@@ -88,10 +89,7 @@ impl Progress {
     }
 
     /// Believes what was published if its last message was found in the stream. If not, the broker has lost it, and perhaps more.
-    pub fn check(&mut self, now: Duration, reported: impl IntoIterator<Item = (Publication, bool)>) {
-        if self.is_deaf(now) {
-            return;
-        }
+    pub fn check(&mut self, reported: impl IntoIterator<Item = (Publication, bool)>) {
         let mut last = None;
         for (Publication { witness, ranges }, is_there) in reported {
             self.has_lost |= !is_there;
@@ -133,25 +131,24 @@ impl Progress {
     }
 
     /// Goes back to the position up to which all is handled, for the broker lost events. What is in the log by now is overdue.
-    ///
-    /// A consumer passes over what took the places of events that it had, so nothing is believed whose publication may have begun
-    /// before now: nothing that is heard within `deaf_for`.
-    pub fn go_back(&mut self, now: Duration, handled: i64, deaf_for: Duration) {
+    pub fn go_back(&mut self, handled: i64) {
         let overdue = self.heads.back().map_or(self.overdue, |(_, head)| *head);
         let standing = Standing { published: handled, witness: Witness::default(), ..self.standing };
-        *self = Self { overdue, deaf_until: now + deaf_for, ..Self::from(standing) };
+        *self = Self { overdue, ..Self::from(standing) };
     }
 
-    /// Whether no worker is believed now. Where it stands is not to be saved then: another relay must find the loss too.
-    #[must_use]
-    pub fn is_deaf(&self, now: Duration) -> bool {
-        now < self.deaf_until
+    /// Believes nobody for a while: longer than it takes from the beginning of a publication to the report of it.
+    ///
+    /// A consumer passes over what takes the places of lost events that it had. Whoever has just looked whether some consumer
+    /// stands too far knows that this is over; what was published before may have been passed over.
+    pub fn go_deaf(&mut self, now: Duration, deaf_for: Duration) {
+        self.deaf_until = now + deaf_for;
     }
 
     /// Goes on with this stream. Its last message, read before the witnesses were looked for, proves from now on that it is whole.
     pub fn go_on(&mut self, stream_created: Timestamp, last: Option<Witness>) {
         if let Some(last) = last {
-            self.witnesses.push(std::mem::replace(&mut self.standing.witness, last));
+            self.replace_witness(last);
         }
         self.standing.stream_created = Some(stream_created);
     }
@@ -169,8 +166,99 @@ impl Progress {
 
     fn witness(&mut self, witness: Option<Witness>) {
         if let Some(witness) = witness {
-            let last = self.standing.witness.max(witness);
-            self.witnesses.push(std::mem::replace(&mut self.standing.witness, last));
+            self.replace_witness(self.standing.witness.max(witness));
         }
+    }
+
+    /// The one before it is looked for once more.
+    fn replace_witness(&mut self, witness: Witness) {
+        self.witnesses.push(std::mem::replace(&mut self.standing.witness, witness));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::Timestamp;
+
+    use super::{Progress, Publication, Standing, Witness};
+    use crate::config::ms;
+
+    const STREAM: Timestamp = Timestamp::from_micros(1);
+
+    const fn at(sequence: i64, position: i64) -> Witness {
+        Witness { sequence, position }
+    }
+
+    fn published(first: i64, last: i64, witness: Witness) -> Publication {
+        Publication { ranges: vec![(first, last)], witness }
+    }
+
+    /// A relay that has published ten events to a stream with nothing else in it.
+    fn after_ten() -> Progress {
+        Progress::from(Standing { published: 10, stream_created: Some(STREAM), witness: at(10, 10) })
+    }
+
+    #[test]
+    fn what_is_reported_and_there_is_published_as_far_as_nothing_is_missing() {
+        let mut progress = after_ten();
+        progress.hear(ms(0), published(13, 14, at(12, 14)));
+        let reported = progress.take_reported();
+        progress.check(reported.into_iter().map(|publication| (publication, true)));
+        assert_eq!(progress.published(), 10);
+        progress.check([(published(11, 12, at(14, 12)), true)]);
+        assert_eq!((progress.published(), progress.standing().witness), (14, at(14, 12)));
+        assert!(!progress.has_lost() && progress.take_reported().is_empty());
+    }
+
+    #[test]
+    fn what_is_reported_and_not_there_is_lost() {
+        let mut progress = after_ten();
+        progress.check([(published(11, 12, at(12, 12)), false), (published(13, 13, at(13, 13)), true)]);
+        assert!(progress.has_lost());
+        assert_eq!(progress.published(), 10);
+    }
+
+    #[test]
+    fn a_witness_is_looked_for_until_a_newer_one_was_there_with_it() {
+        let mut progress = after_ten();
+        progress.check([(published(11, 12, at(12, 12)), true)]);
+        // The broker may have lost the first before the second took a place.
+        assert_eq!(progress.take_witnesses(), [at(10, 10), at(12, 12)]);
+        assert_eq!(progress.take_witnesses(), [at(12, 12)]);
+        progress.go_on(STREAM, Some(at(15, 17)));
+        assert_eq!(progress.take_witnesses(), [at(12, 12), at(15, 17)]);
+        progress.check_witnesses(true);
+        assert!(!progress.has_lost());
+        progress.check_witnesses(false);
+        assert!(progress.has_lost());
+    }
+
+    #[test]
+    fn a_relay_that_goes_back_publishes_all_from_there_on_itself() {
+        let mut progress = after_ten();
+        assert_eq!(progress.overdue(ms(100), 12, ms(500)), 0);
+        progress.check([(published(12, 12, at(12, 12)), true)]);
+        progress.go_back(7);
+        progress.go_deaf(ms(200), ms(6_000));
+        progress.go_on(STREAM, Some(at(9, 9)));
+        // Overdue at once; and published before it went back, so some consumer may have passed over it.
+        assert_eq!((progress.published(), progress.overdue(ms(201), 12, ms(500))), (7, 12));
+        let mut heard = |since, publication| {
+            progress.hear(ms(since), publication);
+            let reported = progress.take_reported();
+            progress.check(reported.into_iter().map(|publication| (publication, true)));
+            (progress.published(), progress.standing().witness)
+        };
+        assert_eq!(heard(6_199, published(8, 12, at(14, 12))), (7, at(14, 12)));
+        assert_eq!(heard(6_200, published(8, 13, at(20, 13))), (13, at(20, 13)));
+    }
+
+    #[test]
+    fn what_is_handled_is_what_was_published_when_the_stream_ended_where_all_have_come() {
+        let mut progress = after_ten();
+        assert_eq!(progress.handled(12, 9), None);
+        progress.swept(14, Some(at(16, 14)));
+        assert_eq!(progress.handled(18, 12), Some(10));
+        assert_eq!(progress.handled(18, 18), Some(14));
     }
 }
