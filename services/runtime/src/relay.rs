@@ -89,15 +89,16 @@ async fn takes_over(connection: &mut PgConnection) -> Result<bool, sqlx::Error> 
     sqlx::query_scalar("select pg_try_advisory_lock($1)").bind(LOCK_KEY).fetch_one(connection).await
 }
 
-/// Where the last relay stood.
-async fn read(connection: &mut PgConnection) -> Result<Standing, Error> {
-    sqlx::query("select published, stream_created, stream_sequence, stream_position from log.relay")
+/// Where the last relay stood, and with which broker.
+async fn read(connection: &mut PgConnection) -> Result<(Standing, Option<String>), Error> {
+    sqlx::query("select published, stream_created, stream_sequence, stream_position, broker from log.relay")
         .fetch_one(connection)
         .await
         .and_then(|row| {
             let witness = Witness { sequence: row.try_get(2)?, position: row.try_get(3)? };
             let stream_created: Option<OffsetDateTime> = row.try_get(1)?;
-            Ok(Standing { published: row.try_get(0)?, stream_created: stream_created.map(Timestamp::from), witness })
+            let stream_created = stream_created.map(Timestamp::from);
+            Ok((Standing { published: row.try_get(0)?, stream_created, witness }, row.try_get(4)?))
         })
         .map_err(|error| Error::database("reading where the relay stands", error))
 }
@@ -108,7 +109,8 @@ struct Relay {
     publisher: Publisher,
     settings: config::Relay,
     progress: Progress,
-    saved: Standing,
+    /// What its row says.
+    saved: (Standing, Option<String>),
     begun: Instant,
     /// When it listened to workers last.
     listened: Duration,
@@ -122,7 +124,7 @@ impl Relay {
     /// Takes up where the last relay stood.
     async fn new(mut connection: PgConnection, broker: Broker, settings: config::Relay) -> Result<Self, Error> {
         broker.ensure_streams().await?;
-        let standing = read(&mut connection).await?;
+        let (standing, last_broker) = read(&mut connection).await?;
         let mut relay = Self {
             connection,
             publisher: Publisher::open(broker.clone()).await?,
@@ -130,17 +132,31 @@ impl Relay {
             settings,
             follower: Follower::after(standing.published),
             progress: Progress::from(standing),
-            saved: standing,
+            saved: (standing, last_broker.clone()),
             begun: Instant::now(),
             listened: Duration::ZERO,
             first_kept: 0,
             gap_since: None,
         };
+        let is_another_broker = last_broker != Some(relay.broker_id());
+        if is_another_broker {
+            relay.go_deaf();
+        }
         relay.compare().await?;
         // What was lost may be what no relay had noted yet; the consumers have seen it all the same.
-        let stream = relay.broker.events_stream_unasked().await?;
-        relay.drop_consumers_ahead(&stream).await?;
+        relay.drop_consumers_ahead(&relay.broker.events_stream_unasked().await?).await?;
+        if is_another_broker {
+            relay.go_deaf();
+        }
         Ok(relay)
+    }
+
+    fn broker_id(&self) -> String {
+        self.broker.client.server_info().server_id
+    }
+
+    fn go_deaf(&mut self) {
+        self.progress.go_deaf(self.begun.elapsed(), DEAF_FOR);
     }
 
     async fn publish_until(&mut self, mut shutdown: Shutdown) -> Result<(), Error> {
@@ -248,21 +264,25 @@ impl Relay {
     /// Saves where it stands for the next relay, if that is news.
     async fn save(&mut self) -> Result<(), Error> {
         let standing = self.progress.standing();
-        if standing == self.saved {
+        // Another relay is to be deaf as well, until this one no longer is.
+        let broker = (!self.progress.is_deaf(self.listened)).then(|| self.broker_id());
+        if (standing, &broker) == (self.saved.0, &self.saved.1) {
             return Ok(());
         }
         sqlx::query(
             "update log.relay
-             set published = $1, stream_created = $2, stream_sequence = $3, stream_position = $4, handled = least(handled, $1)",
+             set published = $1, stream_created = $2, stream_sequence = $3, stream_position = $4, broker = $5,
+                 handled = least(handled, $1)",
         )
         .bind(standing.published)
         .bind(standing.stream_created.map(OffsetDateTime::from))
         .bind(standing.witness.sequence)
         .bind(standing.witness.position)
+        .bind(&broker)
         .execute(&mut self.connection)
         .await
         .map_err(|error| Error::database("noting what is published", error))?;
-        self.saved = standing;
+        self.saved = (standing, broker);
         Ok(())
     }
 
@@ -284,6 +304,8 @@ impl Relay {
         if !is_whole && known.is_some() {
             self.go_back().await?;
             self.drop_consumers_ahead(&stream).await?;
+            // It may have passed over what was published just now.
+            self.go_deaf();
         }
         self.progress.go_on(created, last_message);
         self.save().await?;
@@ -307,9 +329,8 @@ impl Relay {
         Ok(())
     }
 
-    /// A consumer that stands beyond the end of its stream would pass over what comes next. Its owner makes it again. What came
-    /// just before this may have been passed over.
-    async fn drop_consumers_ahead<I>(&mut self, stream: &Stream<I>) -> Result<(), Error> {
+    /// A consumer that stands beyond the end of its stream would pass over what comes next. Its owner makes it again.
+    async fn drop_consumers_ahead<I>(&self, stream: &Stream<I>) -> Result<(), Error> {
         let consumers: Vec<_> =
             stream.consumers().try_collect().await.map_err(|error| Error::transient("asking for consumers", error))?;
         // Asked for after the consumers: others publish meanwhile, and a healthy consumer follows at once.
@@ -323,7 +344,6 @@ impl Relay {
                     .map_err(|error| Error::transient("removing a consumer that lost its stream", error))?;
             }
         }
-        self.progress.go_deaf(self.begun.elapsed(), DEAF_FOR);
         Ok(())
     }
 

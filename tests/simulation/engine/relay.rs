@@ -19,7 +19,7 @@ const TICK: Duration = Duration::from_millis(500);
 const COMPARES_EVERY: Duration = Duration::from_secs(2);
 
 /// How long it believes nobody once events were lost: longer than a report is on its way.
-pub(super) const DEAF_FOR: Duration = Duration::from_millis(700);
+const DEAF_FOR: Duration = Duration::from_millis(700);
 
 /// Events that the relay reads at once.
 const PAGE: usize = 50;
@@ -35,16 +35,23 @@ pub(super) struct Relay {
     /// What the store knows of it.
     saved: Standing,
     handled: i64,
-    /// Whether its connection to the broker was lost.
-    pub(super) is_cut_off: bool,
+    /// The connection on which it was, or the relay before it, and no longer deaf.
+    knows: Option<u32>,
+    /// Its connection to the broker.
+    on: u32,
+    /// Whether events were lost since it looked, and nobody had to connect again.
+    pub(super) must_look: bool,
 }
 
 impl Engine {
     /// The relay looks at log and stream. False: nothing is left to do for anybody.
     pub(super) fn look(&mut self) -> Result<bool, String> {
-        if self.relay.is_cut_off || self.strikes(self.faults.relay_dies) {
+        // Not when the broker has just lost what it had heard of: that would be two faults in one moment.
+        let dies = !self.relay.must_look && self.strikes(self.faults.relay_dies);
+        if dies || self.relay.on != self.connection {
             self.another_relay();
         }
+        self.relay.must_look = false;
         if self.now.since(self.relay.compared) >= COMPARES_EVERY {
             self.compare();
         }
@@ -118,13 +125,22 @@ impl Engine {
 
     /// Another one begins with what the last one saved; what that one had heard is forgotten.
     fn another_relay(&mut self) {
-        let Relay { saved, handled, .. } = std::mem::take(&mut self.relay);
-        self.relay = Relay { progress: Progress::from(saved), saved, handled, ..Relay::default() };
+        let Relay { saved, handled, knows, .. } = std::mem::take(&mut self.relay);
+        let on = self.connection;
+        self.relay = Relay { progress: Progress::from(saved), saved, handled, knows, on, ..Relay::default() };
+        if knows != Some(on) {
+            self.go_deaf();
+        }
         self.compare();
         self.remake_consumers_ahead();
     }
 
+    fn go_deaf(&mut self) {
+        self.relay.progress.go_deaf(self.now.since(self.begin), DEAF_FOR);
+    }
+
     fn save(&mut self) {
+        self.relay.knows = (!self.relay.progress.is_deaf(self.now.since(self.begin))).then_some(self.relay.on);
         self.relay.saved = self.relay.progress.standing();
         self.relay.handled = self.relay.handled.min(self.relay.saved.published);
     }
@@ -139,6 +155,7 @@ impl Engine {
             self.relay.progress.go_back(self.relay.handled);
             self.relay.gaps = GapTracker::default();
             self.remake_consumers_ahead();
+            self.go_deaf();
         }
         self.relay.progress.go_on(created, self.stream.last());
         self.stream.unreported = 0;

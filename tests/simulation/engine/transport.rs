@@ -9,7 +9,7 @@ use runtime::{
     simulation::{Publication, Witness},
 };
 
-use super::{Engine, Next, relay::DEAF_FOR};
+use super::{Engine, Next};
 use crate::desk::Message;
 
 /// How long the broker waits for an acknowledgement.
@@ -145,8 +145,8 @@ impl Engine {
         if connects_again {
             self.tell(|| "everybody connects to the broker again".to_owned());
             self.connection += 1;
-            self.relay.is_cut_off = true;
         }
+        self.relay.must_look = !connects_again;
     }
 
     /// The broker loses all it has, commands too. Whoever consumes begins anew.
@@ -167,7 +167,6 @@ impl Engine {
                 }
             }
         }
-        self.relay.progress.go_deaf(self.now.since(self.begin), DEAF_FOR);
     }
 
     /// The place in the stream up to which all services have handled all.

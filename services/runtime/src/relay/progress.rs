@@ -66,7 +66,7 @@ impl Progress {
 
     /// Hears what a worker has published; the report came no earlier than `since`. While it is deaf it notes the witness only.
     pub fn hear(&mut self, since: Duration, publication: Publication) {
-        let ranges = if since < self.deaf_until { Vec::new() } else { publication.ranges };
+        let ranges = if self.is_deaf(since) { Vec::new() } else { publication.ranges };
         self.reported.push(Publication { ranges, ..publication });
     }
 
@@ -143,6 +143,12 @@ impl Progress {
     /// stands too far knows that this is over; what was published before may have been passed over.
     pub fn go_deaf(&mut self, now: Duration, deaf_for: Duration) {
         self.deaf_until = now + deaf_for;
+    }
+
+    /// Whether it believes nobody whose report came after this, but no earlier.
+    #[must_use]
+    pub fn is_deaf(&self, since: Duration) -> bool {
+        since < self.deaf_until
     }
 
     /// Goes on with this stream. Its last message, read before the witnesses were looked for, proves from now on that it is whole.
