@@ -139,6 +139,7 @@ impl Relay {
             gap_since: None,
         };
         let is_another_broker = last_broker != Some(relay.broker_id());
+        // Before anything is saved, so that nobody takes this broker for one that is known; and again once the consumers are gone.
         if is_another_broker {
             relay.go_deaf();
         }
