@@ -101,8 +101,22 @@ impl Stand {
         let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect(&address.database_url).await?;
         let counter = Counter(jetstream::new(async_nats::connect(&address.broker_url).await?));
         let stand = Self { fleet, _scratch: scratch, replicas, address, pool, counter, ready_after };
+        stand.relay_ready().await?;
         stand.prepare(goods).await.context("preparing products and rounds")?;
         Ok(stand)
+    }
+
+    /// Waits until the relay knows its broker: until then it publishes again what workers publish, and what is published is counted.
+    async fn relay_ready(&self) -> Result<()> {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            let query = sqlx::query_scalar("select broker is not null from log.relay");
+            if query.fetch_one(&self.pool).await.context("asking whether the relay knows its broker")? {
+                return Ok(());
+            }
+            runtime::clock::sleep(LOOK_EVERY).await;
+        }
+        bail!("no relay knew its broker within {} s", PATIENCE.as_secs())
     }
 
     async fn prepare(&self, goods: Goods) -> Result<()> {
