@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use holdfast_tests::TestFleet;
+
 use crate::{all_is_well, start};
 
 const ORDERS: u64 = 1_000;
@@ -58,6 +60,17 @@ async fn a_worker_that_is_asked_to_stop_stops_cleanly_within_five_seconds_under_
     let (placed, ()) = tokio::join!(fleet.place_all(&orders), stop);
     placed.unwrap();
     all_is_well(&fleet, ORDERS).await;
+}
+
+#[tokio::test]
+async fn the_relay_of_a_fleet_that_nobody_has_used_yet_begins_once_and_goes_on() {
+    let fleet = TestFleet::with(1, &[]).await.unwrap();
+    // It says so when it has gone on for two seconds.
+    fleet.until("select count(broker) from log.relay", 1).await.unwrap();
+    let logs = std::fs::read_dir(fleet.dir().join("log")).unwrap().map(|file| file.unwrap().path());
+    for log in logs {
+        assert!(!std::fs::read_to_string(&log).unwrap().contains("the relay begins again"), "{}", log.display());
+    }
 }
 
 #[tokio::test]

@@ -227,6 +227,10 @@ impl Relay {
 
     /// The position of the event at a place in the stream, if there is one.
     async fn position_at(&self, sequence: u64) -> Result<Option<i64>, Error> {
+        // The broker refuses to look there. It is the last place of a stream that nothing has been published to.
+        if sequence == 0 {
+            return Ok(None);
+        }
         let stream = self.broker.events_stream_unasked().await?;
         match stream.get_raw_message(sequence).await {
             Ok(message) => Ok(message.headers.get(header::POSITION).and_then(|value| value.as_str().parse().ok())),
