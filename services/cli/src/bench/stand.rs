@@ -23,7 +23,7 @@ use super::{
 use crate::{
     fleet::{Address, Fleet, Options},
     load::until_settled,
-    servers::scratch_dir,
+    servers::{scratch_dir, wait_until},
     verify,
 };
 
@@ -108,15 +108,13 @@ impl Stand {
 
     /// Waits until the relay knows its broker: until then it publishes again what workers publish, and what is published is counted.
     async fn relay_ready(&self) -> Result<()> {
-        let begun = Instant::now();
-        while begun.elapsed() < PATIENCE {
-            let query = sqlx::query_scalar("select broker is not null from log.relay");
-            if query.fetch_one(&self.pool).await.context("asking whether the relay knows its broker")? {
-                return Ok(());
-            }
-            runtime::clock::sleep(LOOK_EVERY).await;
-        }
-        bail!("no relay knew its broker within {} s", PATIENCE.as_secs())
+        let knows = || async {
+            let query = sqlx::query_scalar::<_, bool>("select broker is not null from log.relay");
+            let knows = query.fetch_one(&self.pool).await.context("asking whether the relay knows its broker")?;
+            Ok(knows.then_some(()))
+        };
+        let known = wait_until(PATIENCE, knows).await?;
+        known.with_context(|| format!("no relay knew its broker within {} s", PATIENCE.as_secs()))
     }
 
     async fn prepare(&self, goods: Goods) -> Result<()> {

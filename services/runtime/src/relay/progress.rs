@@ -31,7 +31,7 @@ pub struct Progress {
     reported: Vec<Publication>,
     /// What is published beyond the checkpoint.
     confirmed: Ranges,
-    /// Witnesses before that of the standing, each of which was there when the next one was not yet in the stream.
+    /// Witnesses before that of the standing, to be looked for once more.
     witnesses: Vec<Witness>,
     /// Whether something that was in the stream is no longer there.
     has_lost: bool,
@@ -139,13 +139,13 @@ impl Progress {
 
     /// Believes nobody for a while: longer than it takes from the beginning of a publication to the report of it.
     ///
-    /// A consumer passes over what takes the places of lost events that it had. Whoever has just looked whether some consumer
-    /// stands too far knows that this is over; what was published before may have been passed over.
+    /// A consumer passes over what takes the places of lost events that it had. Once those that stand beyond the end of the stream are
+    /// gone, none passes over what comes next; but it may have passed over what was published before.
     pub fn go_deaf(&mut self, now: Duration, deaf_for: Duration) {
         self.deaf_until = now + deaf_for;
     }
 
-    /// Whether it believes nobody whose report came after this, but no earlier.
+    /// Whether a report that came no earlier than `since` may have come while it believes nobody.
     #[must_use]
     pub fn is_deaf(&self, since: Duration) -> bool {
         since < self.deaf_until
