@@ -89,3 +89,10 @@ async fn one_story_carries_one_correlation_and_one_trace() {
         .unwrap();
     assert!(story >= 7, "only {story} events carry the order's correlation id");
 }
+
+#[tokio::test]
+async fn a_fleet_that_does_not_come_up_says_what_its_workers_said() {
+    let refused = TestFleet::with(1, &[("HOLDFAST_CONSUMER_BATCH_MAX", "many")]).await.unwrap_err().to_string();
+    assert!(refused.contains("ended at once"), "{refused}");
+    assert!(refused.contains("HOLDFAST_CONSUMER_BATCH_MAX"), "{refused}");
+}

@@ -1,5 +1,5 @@
 """Does anything notice? Builds each bug of mutations.toml into a copy of the sources, and lets the simulation look for it;
-what the simulation does not find, the crate's own specs must.
+what the simulation does not find, the crate's own specs must. A bug that names a test is looked for by that one alone.
 
 Usage: mutations.py [part of a name]...
 """
@@ -25,8 +25,21 @@ def run(command, copy, target):
     return subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
 
+def caught_by_test(test, copy, target):
+    """Whether a test on real servers catches it: it passes without the bug, as the whole suite shows."""
+    built = run(["cargo", "build", "--quiet", "--bins"], copy, target)
+    if built.returncode != 0:
+        return None, "it does not compile:\n" + built.stderr[-2000:]
+    ran = run(["cargo", "test", "--quiet", "--package", "holdfast-tests", "--test", "faults", "--", "--exact", test], copy, target)
+    if "1 failed" in ran.stdout:
+        return "test", test
+    return None, "nobody notices" if "1 passed" in ran.stdout else "its test did not run:\n" + ran.stdout[-2000:]
+
+
 def caught_by(mutation, copy, target):
     """Who catches it, and after how much."""
+    if "test" in mutation:
+        return caught_by_test(mutation["test"], copy, target)
     built = run(["cargo", "build", "--quiet", "--bin", "simulate"], copy, target)
     if built.returncode != 0:
         return None, "it does not compile:\n" + built.stderr[-2000:]

@@ -17,16 +17,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     migrations,
-    servers::{NatsServer, Postgres, Process, SUPERUSER, Signal, wait_until},
+    servers::{NatsServer, Postgres, Process, SUPERUSER, Signal, last_lines, wait_until},
 };
 
 /// The database that a private fleet keeps everything in.
 pub const DATABASE: &str = "holdfast";
 
-/// Settings of the streams' sizes, unless the environment has others. A broker makes no stream that might outgrow its disk, and the
-/// defaults are for a machine of its own.
+/// Settings of the streams' sizes, unless the environment has others. A broker makes no stream that might outgrow its disk, of which it
+/// takes three quarters, and the defaults are for a machine of its own; these fit in 1 GiB.
 pub fn fits_a_small_disk() -> impl Iterator<Item = (&'static str, &'static str)> {
-    [("HOLDFAST_BROKER_EVENTS_BYTES_MAX", "2147483648"), ("HOLDFAST_BROKER_COMMANDS_BYTES_MAX", "134217728")]
+    [("HOLDFAST_BROKER_EVENTS_BYTES_MAX", "536870912"), ("HOLDFAST_BROKER_COMMANDS_BYTES_MAX", "67108864")]
         .into_iter()
         .filter(|(name, _)| env::var_os(name).is_none())
 }
@@ -34,8 +34,11 @@ pub fn fits_a_small_disk() -> impl Iterator<Item = (&'static str, &'static str)>
 /// How long a worker may take to stop when asked.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 
-/// How long a fleet may take to come up.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+/// How long a fleet may take to come up: a machine that has just compiled may have gigabytes to write first.
+const READY_WITHIN: Duration = Duration::from_secs(120);
+
+/// Of each worker's log, when the fleet does not come up.
+const LOG_LINES_SHOWN: usize = 5;
 
 /// Where a fleet's servers are.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -110,17 +113,26 @@ impl Fleet {
                 }
             }
             if let Some((service, replica, code)) = self.ended_workers().first() {
-                bail!("worker {service}-{replica} ended at once (exit code {code:?}); see its log");
+                bail!("worker {service}-{replica} ended at once (exit code {code:?}).\n{}", self.last_words());
             }
             Ok(missing.is_empty().then_some(()))
         });
         ready.await?.with_context(|| {
-            format!(
-                "the fleet was not ready after {} s; see the logs in {}",
-                READY_WITHIN.as_secs(),
-                self.dir.display()
-            )
+            format!("the fleet was not ready after {} s.\n{}", READY_WITHIN.as_secs(), self.last_words())
         })
+    }
+
+    /// The end of each worker's log: the logs themselves may be gone with their directory before anybody reads of them.
+    fn last_words(&self) -> String {
+        let end = |(service, replica): &(String, usize)| {
+            let log = self.log(service, *replica);
+            format!("The end of {}:\n{}", log.display(), last_lines(&log, 0, LOG_LINES_SHOWN))
+        };
+        self.workers.keys().map(end).collect()
+    }
+
+    fn log(&self, service: &str, replica: usize) -> PathBuf {
+        self.dir.join("log").join(format!("{service}-{replica}.log"))
     }
 
     /// Where its servers are.
@@ -145,9 +157,8 @@ impl Fleet {
             return Ok(());
         }
         let name = format!("holdfast-{service}");
-        let logs = self.dir.join("log");
-        fs::create_dir_all(&logs)?;
-        let path = logs.join(format!("{service}-{replica}.log"));
+        let path = self.log(service, replica);
+        fs::create_dir_all(self.dir.join("log"))?;
         let log = File::options().create(true).append(true).open(&path);
         let log = log.with_context(|| format!("opening the log {}", path.display()))?;
         let mut command = Process::command(worker_binary(service)?, Signal::TERM);

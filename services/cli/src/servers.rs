@@ -10,6 +10,7 @@ mod place;
 mod postgres;
 mod process;
 
+pub(crate) use launch::last_lines;
 pub use launch::wait_until;
 pub use nats::{Membership, NatsServer};
 pub use place::{free_port, scratch_dir};

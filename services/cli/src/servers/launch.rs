@@ -75,7 +75,7 @@ impl Launch<'_> {
                 None => format!("does not answer after {} s", READY_WITHIN.as_secs()),
             };
             drop(process);
-            let said = self.said_since(begin);
+            let said = last_lines(self.log, begin, LOG_LINES_SHOWN);
             if !passing_trouble(&said) || Instant::now() >= deadline {
                 bail!("{} did not start: {outcome}. The end of its log {}:\n{said}", self.name, self.log.display());
             }
@@ -88,14 +88,15 @@ impl Launch<'_> {
         command.stdout(log.try_clone()?).stderr(Stdio::from(log));
         Process::spawn(self.name, command, self.ending)
     }
+}
 
-    fn said_since(&self, begin: u64) -> String {
-        let log = fs::read(self.log).unwrap_or_default();
-        let news = log.get(usize::try_from(begin).unwrap_or(0)..).unwrap_or_default();
-        let news = String::from_utf8_lossy(news);
-        let lines: Vec<&str> = news.lines().rev().take(LOG_LINES_SHOWN).collect();
-        lines.into_iter().rev().map(|line| format!("  {line}\n")).collect()
-    }
+/// The last lines, at most so many, that a log has from byte `begin` on.
+pub(crate) fn last_lines(log: &Path, begin: u64, most: usize) -> String {
+    let log = fs::read(log).unwrap_or_default();
+    let news = log.get(usize::try_from(begin).unwrap_or(0)..).unwrap_or_default();
+    let news = String::from_utf8_lossy(news);
+    let lines: Vec<&str> = news.lines().rev().take(most).collect();
+    lines.into_iter().rev().map(|line| format!("  {line}\n")).collect()
 }
 
 /// Will it go away by itself? The port may be somebody's for a moment, and backends of a killed Postgres take a moment to
