@@ -46,6 +46,7 @@ async fn a_worker_stops_in_time_while_its_batch_waits_for_a_lock() {
 async fn a_worker_killed_between_deciding_and_committing_loses_nothing() {
     let fleet = TestFleet::start().await.unwrap();
     fleet.stock("MUG", 10).await.unwrap();
+    fleet.until("select count(broker) from log.relay", 1).await.unwrap();
     let (mut first, mut second) = (fleet.database().await.unwrap(), fleet.database().await.unwrap());
     let mut rows = first.begin().await.unwrap();
     sqlx::query("select * from inventory.stock for update").execute(&mut *rows).await.unwrap();
@@ -54,6 +55,9 @@ async fn a_worker_killed_between_deciding_and_committing_loses_nothing() {
     let waiting =
         "select count(*) from pg_stat_activity where usename = 'holdfast_inventory' and wait_event_type = 'Lock'";
     fleet.until_at_least(waiting, 1).await.unwrap();
+    // Else the next relay, which knows only what is noted, would publish the order again, and hide a loss.
+    let noted = "select count(*) from log.relay where published >= (select max(position) from log.events)";
+    fleet.until(noted, 1).await.unwrap();
 
     // Now it may load and decide, and then waits with its first word to the log.
     let mut log = second.begin().await.unwrap();
