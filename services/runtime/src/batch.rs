@@ -8,7 +8,7 @@ use std::{
 };
 
 use domain::{Rejection, Timestamp};
-use sqlx::{PgConnection, PgPool, Postgres, Row, Transaction};
+use sqlx::{Acquire, PgConnection, PgPool, Postgres, Row, pool::PoolConnection};
 use uuid::Uuid;
 
 use crate::{
@@ -68,9 +68,12 @@ impl News {
 }
 
 /// Commits jobs of one service.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Batches {
     pool: PgPool,
+    /// The connection of the last batch that went well. The pool would ask it whether it is well as it comes back, and again as it
+    /// goes out: two round trips for each batch.
+    kept: Mutex<Option<PoolConnection<Postgres>>>,
     dispatcher: Dispatcher,
     conflict_tries_max: u32,
     health: Health,
@@ -96,7 +99,21 @@ impl Batches {
         health: Health,
         shutdown: Shutdown,
     ) -> Self {
-        Self { pool, dispatcher, conflict_tries_max: settings.conflict_tries_max, health, shutdown }
+        let conflict_tries_max = settings.conflict_tries_max;
+        Self { pool, kept: Mutex::default(), dispatcher, conflict_tries_max, health, shutdown }
+    }
+
+    /// A connection. Whoever is done with it, and has seen it do well, keeps it.
+    async fn connection(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match kept {
+            Some(connection) => Ok(connection),
+            None => self.pool.acquire().await,
+        }
+    }
+
+    fn keep(&self, connection: PoolConnection<Postgres>) {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
     }
 
     /// Commits all jobs, each whole or as a dead letter. `None`: asked to stop before the database came back.
@@ -143,8 +160,10 @@ impl Batches {
 
     /// When the next timer is due.
     pub(crate) async fn next_timer(&self) -> Result<Option<Timestamp>, sqlx::Error> {
-        let mut connection = self.pool.acquire().await?;
-        timers::next_due(&mut connection).await
+        let mut connection = self.connection().await?;
+        let next = timers::next_due(&mut connection).await?;
+        self.keep(connection);
+        Ok(next)
     }
 
     /// Does what is due, at most `limit` timers in one transaction.
@@ -215,7 +234,8 @@ impl Batches {
     async fn commit<S: Service>(&self, jobs: &[Job<S::Command>]) -> Result<Done, Failure> {
         let at = clock::now();
         let database = |what| move |error| Error::database(what, error);
-        let mut transaction = self.pool.begin().await.map_err(database("beginning a transaction"))?;
+        let mut connection = self.connection().await.map_err(database("connecting"))?;
+        let mut transaction = connection.begin().await.map_err(database("beginning a transaction"))?;
         let known = answered(&mut transaction, jobs).await.map_err(database("reading the inbox"))?;
         let (is_empty, done) = self.decide_and_write::<S>(&mut transaction, jobs, &known, at).await?;
         if is_empty {
@@ -223,40 +243,45 @@ impl Batches {
         } else {
             transaction.commit().await.map_err(database("committing"))?;
         }
+        self.keep(connection);
         Ok(done)
     }
 
     async fn commit_timers<S: Service>(&self, limit: i64, tried: &Mutex<Vec<Due>>) -> Result<Done, Failure> {
-        let at = clock::now();
-        let database = |what| move |error| Error::database(what, error);
-        let mut transaction = self.pool.begin().await.map_err(database("beginning a transaction"))?;
-        let due = timers::claim(&mut transaction, at, limit).await.map_err(database("claiming timers"))?;
-        tried.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&due);
-        self.do_timers::<S>(transaction, &due, at).await
+        self.do_timers::<S, _>(async |connection, at| {
+            let due = timers::claim(connection, at, limit).await?;
+            tried.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&due);
+            Ok(due)
+        })
+        .await
     }
 
     async fn commit_timer<S: Service>(&self, due: &Due) -> Result<Done, Failure> {
-        let at = clock::now();
-        let database = |what| move |error| Error::database(what, error);
-        let mut transaction = self.pool.begin().await.map_err(database("beginning a transaction"))?;
-        let due = timers::claim_one(&mut transaction, due).await.map_err(database("claiming a timer"))?;
-        self.do_timers::<S>(transaction, &due, at).await
+        self.do_timers::<S, _>(async |connection, _at| timers::claim_one(connection, due).await).await
     }
 
-    async fn do_timers<S: Service>(
-        &self,
-        mut transaction: Transaction<'_, Postgres>,
-        due: &[Due],
-        at: Timestamp,
-    ) -> Result<Done, Failure> {
-        if due.is_empty() {
-            return Ok(Done::default());
-        }
+    /// Does what can be claimed, in one transaction.
+    async fn do_timers<S: Service, C>(&self, claim: C) -> Result<Done, Failure>
+    where
+        C: AsyncFnOnce(&mut PgConnection, Timestamp) -> Result<Vec<Due>, sqlx::Error>,
+    {
+        let at = clock::now();
+        let database = |what| move |error| Error::database(what, error);
+        let mut connection = self.connection().await.map_err(database("connecting"))?;
+        let mut transaction = connection.begin().await.map_err(database("beginning a transaction"))?;
+        let due = claim(&mut transaction, at).await.map_err(database("claiming timers"))?;
         let jobs: Vec<_> = due.iter().map(|timer| job::timer::<S>(&timer.stream, timer.due_at)).collect();
-        let (_, mut done) = self.decide_and_write::<S>(&mut transaction, &jobs, &BTreeMap::new(), at).await?;
-        transaction.commit().await.map_err(|error| Error::database("committing", error))?;
-        telemetry::timers_claimed(S::NAME, due, at);
-        done.news.timers_claimed = due.len();
+        let done = if due.is_empty() {
+            transaction.rollback().await.map_err(database("ending a transaction"))?;
+            Done::default()
+        } else {
+            let (_, mut done) = self.decide_and_write::<S>(&mut transaction, &jobs, &BTreeMap::new(), at).await?;
+            transaction.commit().await.map_err(database("committing"))?;
+            telemetry::timers_claimed(S::NAME, &due, at);
+            done.news.timers_claimed = due.len();
+            done
+        };
+        self.keep(connection);
         Ok(done)
     }
 

@@ -178,7 +178,10 @@ async fn serve<S: Service>(context: Context, health: Health, make: impl FnOnce(&
     if let Err(error) = broker.client.flush().await {
         tracing::debug!(%error, "could not flush the last answers");
     }
-    worker.context.pool.close().await;
+    let pool = worker.context.pool.clone();
+    // It has a connection of the pool, which waits for all to come back.
+    drop(worker);
+    pool.close().await;
     Ok(())
 }
 
