@@ -27,9 +27,6 @@ def run(command, copy, target):
 
 def caught_by_test(test, copy, target):
     """Whether a test on real servers catches it: it passes without the bug, as the whole suite shows."""
-    built = run(["cargo", "build", "--quiet", "--bins"], copy, target)
-    if built.returncode != 0:
-        return None, "it does not compile:\n" + built.stderr[-2000:]
     ran = run(["cargo", "test", "--quiet", "--package", "holdfast-tests", "--test", "faults", "--", "--exact", test], copy, target)
     if "1 failed" in ran.stdout:
         return "test", test
@@ -38,11 +35,14 @@ def caught_by_test(test, copy, target):
 
 def caught_by(mutation, copy, target):
     """Who catches it, and after how much."""
-    if "test" in mutation:
-        return caught_by_test(mutation["test"], copy, target)
-    built = run(["cargo", "build", "--quiet", "--bin", "simulate"], copy, target)
+    test = mutation.get("test")
+    # A fleet of real processes needs all of them.
+    wanted = ["--bins"] if test else ["--bin", "simulate"]
+    built = run(["cargo", "build", "--quiet", *wanted], copy, target)
     if built.returncode != 0:
         return None, "it does not compile:\n" + built.stderr[-2000:]
+    if test:
+        return caught_by_test(test, copy, target)
     lived = run([str(target / "debug/simulate"), "--seconds", SECONDS, "--seed", "1"], copy, target)
     if lived.returncode != 0:
         found = re.search(r"^violation after (.*?): (.*)$", lived.stdout, re.MULTILINE)
