@@ -8,11 +8,12 @@ mod product;
 mod rejection;
 mod text;
 mod timestamp;
+mod words;
 
 pub use id::{Attempt, HoldKey, OrderId, PaymentId, RefundId, RoundId, derived, may_derive};
 pub use message::{decode, unknown_type};
 pub use money::{AMOUNT_MAX, Currency, Money};
 pub use product::{Lines, QUANTITY_MAX, Sku, lines_from_wire, lines_to_wire};
 pub use rejection::{Refusal, Rejection};
-pub use text::text;
+pub use text::{legible, text};
 pub use timestamp::Timestamp;

@@ -23,7 +23,50 @@ pub fn text(field: &str, value: &str, chars_min: usize, chars_max: usize) -> Res
     Ok(value.to_owned())
 }
 
+/// A text of others that must be kept whatever it says: what cannot be seen or turns the writing around is escaped, and what is beyond
+/// the limit is cut off, with a sign that it was.
+#[must_use]
+pub fn legible(value: &str, chars_max: usize) -> String {
+    let shown = value.trim().chars().map(|letter| match is_unseen(letter) {
+        true => letter.escape_unicode().to_string(),
+        false => letter.to_string(),
+    });
+    let legible: String = shown.collect();
+    if legible.chars().count() <= chars_max {
+        return legible;
+    }
+    legible.chars().take(chars_max.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// Control characters, line separators, marks of the direction of writing and joiners: nobody sees that they are there.
+fn is_unseen(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
 /// The first 64 characters: enough to recognise a value, too little to flood a log.
 pub(crate) fn excerpt(value: &str) -> String {
     value.chars().take(64).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::legible;
+
+    #[test]
+    fn what_others_say_is_kept_legibly() {
+        assert_eq!(legible(" card\tdeclined\r\n", 99), "card\\u{9}declined");
+        assert_eq!(legible("a\0b\u{202e}c", 99), "a\\u{0}b\\u{202e}c");
+        assert_eq!(legible("Zahlung zurück 👍", 99), "Zahlung zurück 👍");
+    }
+
+    #[test]
+    fn what_is_too_long_is_cut_and_says_so() {
+        assert_eq!(legible("abcdef", 4), "abc…");
+        assert_eq!(legible("abcd", 4), "abcd");
+        assert_eq!(legible(&"x".repeat(600), 512).chars().count(), 512);
+        // What is legible stays as it is, or a text that is kept twice would change.
+        let once = legible(&"\n".repeat(600), 100);
+        assert_eq!(legible(&once, 100), once);
+    }
 }

@@ -93,6 +93,19 @@ pub enum Command {
         /// What was given back.
         amount: Money,
     },
+    /// Policy: money went back that nobody asked for here.
+    RecordRefundElsewhere {
+        /// The attempt that the payment was asked for.
+        key: HoldKey,
+        /// What it was taken from.
+        payment_id: PaymentId,
+        /// The refund, as payments names it.
+        refund_id: RefundId,
+        /// What was given back.
+        amount: Money,
+        /// How it is known, in words.
+        note: String,
+    },
     /// Policy: the provider gave nothing back, and will not.
     AbandonRefund {
         /// The order.
@@ -149,6 +162,7 @@ impl Command {
             | Self::ConfirmRelease { key, .. }
             | Self::RecordPayment { key, .. }
             | Self::RecordPaymentFailure { key, .. }
+            | Self::RecordRefundElsewhere { key, .. }
             | Self::RefundShares { key, .. } => key.order_id,
         }
     }

@@ -2,7 +2,7 @@
 
 use domain::{HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, Timestamp};
 
-use crate::order::{CancelReason, Claim, Line, ReinstateReason, Resource, Shares, Terms};
+use crate::order::{CancelReason, Claim, Extent, Line, ReinstateReason, Resource, Shares, Terms};
 
 /// A fact.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +94,26 @@ pub enum Event {
     },
     /// A closed order is open again and waits for its holds.
     OrderReinstated(Reinstated),
+    /// A paid order was cancelled: it is not to be handed over, and what is left goes back.
+    PaidOrderCancelled {
+        /// This attempt.
+        key: HoldKey,
+        /// Names the refund of what is left.
+        refund_id: RefundId,
+        /// Who asked.
+        actor: String,
+        /// Why.
+        note: String,
+    },
+    /// Late money waits for the receipt of the expired attempt, and then holds everything again.
+    LatePaymentDeferred {
+        /// This attempt.
+        key: HoldKey,
+        /// The late payment.
+        payment_id: PaymentId,
+        /// What was paid.
+        amount: Money,
+    },
     /// Money is to be given back.
     RefundRequested {
         /// The order.
@@ -104,6 +124,8 @@ pub enum Event {
         payment_id: PaymentId,
         /// What comes back.
         claim: Claim,
+        /// How much was asked for. `None`: the event is too old to say.
+        extent: Option<Extent>,
         /// Who asked.
         actor: String,
         /// Why.
@@ -186,6 +208,8 @@ impl Event {
             | Self::OrderReleaseConfirmed { key, .. }
             | Self::OrderReleased { key }
             | Self::OrderReinstated(Reinstated { key, .. })
+            | Self::PaidOrderCancelled { key, .. }
+            | Self::LatePaymentDeferred { key, .. }
             | Self::ShareRefundDeferred { key, .. }
             | Self::RefundAbandoned { key, .. } => key.order_id,
         }

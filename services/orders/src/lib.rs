@@ -1,11 +1,13 @@
 //! Orders owns the life of every order, from placed to paid, expired, cancelled, rejected or refunded, and its attempts.
 //!
 //! In: `StockReserved`, `StockRejected` and `StockReleased` of inventory, the same of shares and `RoundRefundsRequested`
-//! of rounds, `PaymentSucceeded`, `PaymentFailed`, `PaymentRefunded` and `RefundRejected` of payments, and a timer.
+//! of rounds, `PaymentSucceeded`, `PaymentFailed`, `PaymentRefunded`, `PaymentRefundedElsewhere` and `RefundRejected` of payments,
+//! and a timer.
 //! Out: `OrderPlaced`, `OrderHoldConfirmed`, `OrderReserved`, then one of `OrderPaid`, `OrderExpired`, `OrderCancelled`
 //! and `OrderRejected`; after the last three `OrderReleaseConfirmed`, `OrderReleased` and perhaps `OrderReinstated`;
 //! and of every refund `RefundRequested`, then `OrderRefunded`, `OrderPartiallyRefunded` or `RefundAbandoned`;
-//! `ShareRefundDeferred` if one has to wait for another. Always:
+//! `ShareRefundDeferred` if one has to wait for another, `LatePaymentDeferred` if late money has to wait for the receipt, and
+//! `PaidOrderCancelled`, which is remembered until all is back. Always:
 //! an attempt is paid or closed once, and released once; what is refunded and on its way back is no more than what was
 //! paid, of every payment; late money is used or sent back, once; no piece and no share comes back twice.
 
@@ -54,6 +56,7 @@ impl Service for Orders {
         "holdfast.payments.v1.PaymentSucceeded",
         "holdfast.payments.v1.PaymentFailed",
         "holdfast.payments.v1.PaymentRefunded",
+        "holdfast.payments.v1.PaymentRefundedElsewhere",
         "holdfast.payments.v1.RefundRejected",
     ];
 
@@ -106,6 +109,8 @@ impl Service for Orders {
             | Event::OrderReserved { .. }
             | Event::OrderReleaseConfirmed { .. }
             | Event::OrderReleased { .. }
+            | Event::PaidOrderCancelled { .. }
+            | Event::LatePaymentDeferred { .. }
             | Event::RefundRequested { .. }
             | Event::OrderRefunded { .. }
             | Event::OrderPartiallyRefunded { .. }

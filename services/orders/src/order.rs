@@ -8,6 +8,8 @@
 //! | `OrderRejected`, `OrderExpired` | rejected, expired | cancelled | cancelled |
 //! | `OrderCancelled` | cancelled | cancelled, or failed | cancelled |
 //! | `OrderReinstated` | pending | pending, or paid (late) | pending |
+//! | `PaidOrderCancelled` | | | cancelled |
+//! | `LatePaymentDeferred` | | paid (late) | |
 //! | a refund event of a paid order | refunding, partially refunded, refunded, or paid again | the same | returned, once all is back |
 //! | a refund event of late money | | refunding, refunded, or paid (given up) | |
 
@@ -25,8 +27,8 @@ pub use decide::{ATTEMPTS_MAX, decide};
 pub use evolve::evolve;
 pub use payment::late_refund_id;
 pub use refund::{REFUNDS_MAX, round_refund_id};
-pub use state::{Claim, Left, Line, Order, Refund, Shares, Terms, World};
+pub use state::{Claim, Everything, Left, Line, Order, Pieces, Refund, Shares, Terms, World};
 pub use status::{
-    CancelReason, FulfillmentStatus, Hold, LatePaymentPolicy, PaymentStatus, Phase, RefundReason, RefundStatus,
+    CancelReason, Extent, FulfillmentStatus, Hold, LatePaymentPolicy, PaymentStatus, Phase, RefundReason, RefundStatus,
     ReinstateReason, Resource, Status,
 };

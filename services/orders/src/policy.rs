@@ -1,6 +1,6 @@
 //! What orders do about the answers of inventory, rounds and payments: their part of the saga.
 
-use domain::{HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, decode, unknown_type};
+use domain::{HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, decode, legible, unknown_type};
 use proto::{Name, common::v1 as common, inventory::v1 as inventory, payments::v1 as payments, rounds::v1 as rounds};
 
 use crate::{command::Command, order::Resource, wire::words};
@@ -81,6 +81,17 @@ fn of_payments(name: &str, data: &[u8]) -> Result<Option<Vec<Command>>, Rejectio
                 order_id: OrderId::parse(&order_id)?,
                 refund_id: RefundId::parse(&refund_id)?,
                 amount: Money::from_wire("amount", amount.as_ref())?,
+            }
+        }
+        payments::PaymentRefundedElsewhere::NAME => {
+            let event: payments::PaymentRefundedElsewhere = decode(data)?;
+            let reference = legible(&event.provider_reference, 128);
+            Command::RecordRefundElsewhere {
+                key: HoldKey::parse(&event.order_id, event.attempt)?,
+                payment_id: PaymentId::parse(&event.payment_id)?,
+                refund_id: RefundId::parse(&event.refund_id)?,
+                amount: Money::from_wire("amount", event.amount.as_ref())?,
+                note: format!("the provider reports it as {reference:?}, and nobody asked for it here"),
             }
         }
         payments::RefundRejected::NAME => {

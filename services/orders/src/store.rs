@@ -16,8 +16,8 @@ use uuid::Uuid;
 use crate::{
     command::Command,
     order::{
-        Claim, FulfillmentStatus, Hold, LatePaymentPolicy, Line, Order, PaymentStatus, Refund, RefundReason,
-        RefundStatus, Resource, Shares, Status, Terms, World,
+        Claim, Everything, Extent, FulfillmentStatus, Hold, LatePaymentPolicy, Line, Order, PaymentStatus, Pieces, Refund,
+        RefundReason, RefundStatus, Resource, Shares, Status, Terms, World,
     },
 };
 
@@ -39,6 +39,19 @@ struct RefundRow {
     status: String,
     lines: BTreeMap<String, i64>,
     return_shares: bool,
+    #[serde(default)]
+    extent: Option<String>,
+    #[serde(default)]
+    taken: Vec<LineRow>,
+}
+
+/// Everything that is left is to go back, as the table shows it.
+#[derive(Debug, Serialize, Deserialize)]
+struct EverythingRow {
+    refund_id: Uuid,
+    reason: String,
+    actor: String,
+    note: String,
 }
 
 /// Locks and loads the orders that these commands touch, in key order.
@@ -66,9 +79,10 @@ fn world(orders: Vec<Order>) -> World {
 fn order(row: PgRow) -> Result<Order, sqlx::Error> {
     let currency = Currency::parse(row.try_get("currency")?).map_err(malformed)?;
     let expires_at: Option<OffsetDateTime> = row.try_get("expires_at")?;
+    let terms = terms(&row, currency)?;
+    let waiting: Option<Uuid> = row.try_get("waiting_payment_id")?;
     Ok(Order {
         order_id: OrderId(row.try_get("order_id")?),
-        terms: terms(&row, currency)?,
         status: word(&row, "status", Status::parse)?,
         payment_status: word(&row, "payment_status", PaymentStatus::parse)?,
         fulfillment_status: word(&row, "fulfillment_status", FulfillmentStatus::parse)?,
@@ -80,10 +94,13 @@ fn order(row: PgRow) -> Result<Order, sqlx::Error> {
         refunded_minor: row.try_get("refunded_minor")?,
         refunds: refunds(&row, currency)?,
         deferred_share_refund: row.try_get("deferred_share_refund")?,
+        everything: everything(&row)?,
+        waiting_payment: waiting.map(|payment_id| (PaymentId(payment_id), terms.total)),
         placed_at: row.try_get::<OffsetDateTime, _>("placed_at")?.into(),
         expires_at: expires_at.map(Into::into),
         note: row.try_get("note")?,
         version: row.try_get("version")?,
+        terms,
     })
 }
 
@@ -144,9 +161,22 @@ fn refunds(row: &PgRow, currency: Currency) -> Result<BTreeMap<RefundId, Refund>
             return_shares: row.return_shares,
         };
         let status = parse("refund's status", &row.status, RefundStatus::parse)?;
-        Ok((RefundId(refund_id), Refund { payment_id: PaymentId(row.payment_id), claim, status }))
+        let extent = row.extent.map(|word| parse("refund's extent", &word, Extent::parse)).transpose()?;
+        let piece = |piece: LineRow| {
+            Ok(((Sku::parse(&piece.sku).map_err(malformed)?, piece.unit_price_minor), piece.quantity))
+        };
+        let taken = row.taken.into_iter().map(piece).collect::<Result<Pieces, sqlx::Error>>()?;
+        Ok((RefundId(refund_id), Refund { payment_id: PaymentId(row.payment_id), claim, extent, taken, status }))
     };
     rows.into_iter().map(refund).collect()
+}
+
+fn everything(row: &PgRow) -> Result<Option<Everything>, sqlx::Error> {
+    let Some(Json(EverythingRow { refund_id, reason, actor, note })) = row.try_get("everything")? else {
+        return Ok(None);
+    };
+    let reason = parse("reason for everything to go back", &reason, RefundReason::parse)?;
+    Ok(Some(Everything { refund_id: RefundId(refund_id), reason, actor, note }))
 }
 
 fn word<T>(row: &PgRow, column: &str, reads: impl Fn(&str) -> Option<T>) -> Result<T, sqlx::Error> {
@@ -201,6 +231,9 @@ fn bind_created<'q>(query: Query<'q>, rows: &[&'q Order]) -> Query<'q> {
         .bind(column(rows, |order| order.expires_at.map(OffsetDateTime::from)))
         .bind(column(rows, |order| Json(refund_rows(order))))
         .bind(column(rows, |order| order.deferred_share_refund.as_deref()))
+        .bind(column(rows, |order| order.everything.as_ref().map(everything_row)))
+        .bind(column(rows, |order| order.waiting_payment.map(|(payment_id, _)| payment_id.0)))
+        .bind(column(rows, |order| order.owed_minor()))
         .bind(column(rows, |order| order.note.as_str()))
         .bind(column(rows, |order| order.version))
 }
@@ -222,6 +255,9 @@ fn bind_changed<'q>(query: Query<'q>, rows: &[&'q Order]) -> Query<'q> {
         .bind(column(rows, |order| order.expires_at.map(OffsetDateTime::from)))
         .bind(column(rows, |order| Json(refund_rows(order))))
         .bind(column(rows, |order| order.deferred_share_refund.as_deref()))
+        .bind(column(rows, |order| order.everything.as_ref().map(everything_row)))
+        .bind(column(rows, |order| order.waiting_payment.map(|(payment_id, _)| payment_id.0)))
+        .bind(column(rows, |order| order.owed_minor()))
         .bind(column(rows, |order| order.note.as_str()))
         .bind(column(rows, |order| order.version))
 }
@@ -230,24 +266,26 @@ const SAVE: &str = "with created as (
     insert into orders.orders (order_id, customer_id, status, payment_status, fulfillment_status,
         attempt, stock_hold, shares_hold, released, currency, total_minor, captured_minor, refunding_minor,
         refunded_minor, lines, round_id, share_count, share_price_minor, payment_id, payment_method,
-        late_payment_policy, placed_at, time_to_pay, expires_at, refunds, deferred_share_refund, note, version)
+        late_payment_policy, placed_at, time_to_pay, expires_at, refunds, deferred_share_refund, everything,
+        waiting_payment_id, owed_minor, note, version)
     select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int4[], $7::text[], $8::text[],
         $9::bool[], $10::text[], $11::int8[], $12::int8[], $13::int8[], $14::int8[], $15::jsonb[], $16::uuid[],
         $17::int8[], $18::int8[], $19::uuid[], $20::text[], $21::text[], $22::timestamptz[], $23::interval[],
-        $24::timestamptz[], $25::jsonb[], $26::text[], $27::text[], $28::int8[])
+        $24::timestamptz[], $25::jsonb[], $26::text[], $27::jsonb[], $28::uuid[], $29::int8[], $30::text[], $31::int8[])
     )
     update orders.orders set status = new.status, payment_status = new.payment_status,
         fulfillment_status = new.fulfillment_status, attempt = new.attempt, stock_hold = new.stock_hold,
         shares_hold = new.shares_hold, released = new.released, captured_minor = new.captured_minor,
         refunding_minor = new.refunding_minor, refunded_minor = new.refunded_minor, payment_id = new.payment_id,
         expires_at = new.expires_at, refunds = new.refunds, deferred_share_refund = new.deferred_share_refund,
+        everything = new.everything, waiting_payment_id = new.waiting_payment_id, owed_minor = new.owed_minor,
         note = new.note, version = new.version
-    from unnest($29::uuid[], $30::text[], $31::text[], $32::text[], $33::int4[], $34::text[], $35::text[], $36::bool[],
-        $37::int8[], $38::int8[], $39::int8[], $40::uuid[], $41::timestamptz[], $42::jsonb[], $43::text[], $44::text[],
-        $45::int8[])
+    from unnest($32::uuid[], $33::text[], $34::text[], $35::text[], $36::int4[], $37::text[], $38::text[], $39::bool[],
+        $40::int8[], $41::int8[], $42::int8[], $43::uuid[], $44::timestamptz[], $45::jsonb[], $46::text[], $47::jsonb[],
+        $48::uuid[], $49::int8[], $50::text[], $51::int8[])
         as new (order_id, status, payment_status, fulfillment_status, attempt, stock_hold, shares_hold, released,
             captured_minor, refunding_minor, refunded_minor, payment_id, expires_at, refunds, deferred_share_refund,
-            note, version)
+            everything, waiting_payment_id, owed_minor, note, version)
     where orders.order_id = new.order_id";
 
 fn hold_word(order: &Order, resource: Resource) -> Option<&'static str> {
@@ -280,8 +318,28 @@ fn refund_rows(order: &Order) -> BTreeMap<Uuid, RefundRow> {
             status: refund.status.as_str().to_owned(),
             lines: lines.collect(),
             return_shares: refund.claim.return_shares,
+            extent: refund.extent.map(|extent| extent.as_str().to_owned()),
+            taken: piece_rows(&refund.taken),
         };
         (refund_id.0, row)
     };
     order.refunds.iter().map(row).collect()
+}
+
+fn piece_rows(pieces: &Pieces) -> Vec<LineRow> {
+    let row = |((sku, unit_price_minor), quantity): (&(Sku, i64), &i64)| LineRow {
+        sku: sku.as_str().to_owned(),
+        quantity: *quantity,
+        unit_price_minor: *unit_price_minor,
+    };
+    pieces.iter().map(row).collect()
+}
+
+fn everything_row(all: &Everything) -> Json<EverythingRow> {
+    Json(EverythingRow {
+        refund_id: all.refund_id.0,
+        reason: all.reason.as_str().to_owned(),
+        actor: all.actor.clone(),
+        note: all.note.clone(),
+    })
 }

@@ -2,7 +2,10 @@
 
 use domain::{HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, Timestamp};
 
-use crate::event::{Checkout, Resolution};
+use crate::{
+    event::{Checkout, ReportResolution, Resolution},
+    report::Report,
+};
 
 /// An intent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +16,19 @@ pub enum Command {
         payment_id: PaymentId,
         /// What it says.
         report: Report,
+    },
+    /// Decide about a report that fits nothing.
+    ResolveReport {
+        /// The payment that it names.
+        payment_id: PaymentId,
+        /// The provider's own id of the report.
+        provider_event_id: String,
+        /// What is decided.
+        resolution: ReportResolution,
+        /// Who decides.
+        actor: String,
+        /// On what evidence.
+        note: String,
     },
     /// Decide a refund that needs an operator.
     ResolveRefund {
@@ -76,47 +92,12 @@ impl Command {
         match self {
             Self::RequestPayment { key, .. } | Self::CancelPayment { key } => key.payment_id(),
             Self::RecordProviderEvent { payment_id, .. }
+            | Self::ResolveReport { payment_id, .. }
             | Self::ResolveRefund { payment_id, .. }
             | Self::BeginRefund { payment_id, .. }
             | Self::RecordRefundOutcome { payment_id, .. } => *payment_id,
         }
     }
-}
-
-/// What the provider reports.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Report {
-    /// It has the buyer's money.
-    PaymentSucceeded {
-        /// How much.
-        amount: Money,
-        /// Its own id of this report.
-        provider_event_id: String,
-    },
-    /// It could not get the buyer's money.
-    PaymentFailed {
-        /// Why.
-        reason: String,
-        /// Its own id of this report.
-        provider_event_id: String,
-    },
-    /// The buyer has the money back.
-    RefundSucceeded(RefundReport),
-    /// The buyer does not have the money back, even if the provider said so before.
-    RefundFailed(RefundReport),
-}
-
-/// What the provider reports of a refund.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RefundReport {
-    /// Which.
-    pub refund_id: RefundId,
-    /// How much.
-    pub amount: Money,
-    /// What the provider knows this refund by: each time that it is sent anew it gets another. May be empty.
-    pub provider_reference: String,
-    /// Why it failed.
-    pub reason: String,
 }
 
 /// How sending a refund ended.

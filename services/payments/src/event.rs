@@ -2,6 +2,8 @@
 
 use domain::{HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, Timestamp};
 
+use crate::report::{Mismatch, Report};
+
 /// A fact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -30,8 +32,21 @@ pub enum Event {
         amount: Money,
         /// The provider's own id of its report.
         provider_event_id: String,
+        /// What the provider knows the charge by; may be empty.
+        provider_reference: String,
+        /// When it happened, by the provider's clock, if it said so.
+        occurred_at: Option<Timestamp>,
     },
-    /// The provider could not get the money.
+    /// One try at paying failed. The buyer may try again.
+    PaymentDeclined {
+        /// The payment.
+        payment_id: PaymentId,
+        /// The attempt that it was to pay.
+        key: HoldKey,
+        /// What the provider reports.
+        report: Report,
+    },
+    /// The provider has closed the payment without getting the money.
     PaymentFailed {
         /// The payment.
         payment_id: PaymentId,
@@ -48,6 +63,41 @@ pub enum Event {
         payment_id: PaymentId,
         /// The attempt that is closed.
         key: HoldKey,
+    },
+    /// The provider reports what fits nothing that was asked for.
+    ProviderReportUnmatched {
+        /// The payment that it names.
+        payment_id: PaymentId,
+        /// The attempt that the payment is of, if anybody was asked for it.
+        key: Option<HoldKey>,
+        /// The report, whole.
+        report: Report,
+        /// What does not fit.
+        mismatch: Mismatch,
+    },
+    /// It is known what becomes of a report that fitted nothing.
+    ProviderReportResolved {
+        /// The payment.
+        payment_id: PaymentId,
+        /// The report.
+        provider_event_id: String,
+        /// What was decided.
+        resolution: ReportResolution,
+        /// By whom.
+        actor: String,
+        /// On what evidence.
+        note: String,
+        /// By which later report; empty if a person decided.
+        settled_by: String,
+    },
+    /// A refund waits before it is sent.
+    RefundDeferred {
+        /// The refund.
+        of: RefundOf,
+        /// How much.
+        amount: Money,
+        /// What it waits for.
+        reason: String,
     },
     /// A refund is to be sent to the provider.
     PaymentRefunding {
@@ -72,6 +122,32 @@ pub enum Event {
         amount: Money,
         /// What the provider knows the refund by; empty if nobody said.
         provider_reference: String,
+        /// The report that says so. `None`: the answer to our call, or an operator.
+        reported: Option<Reported>,
+    },
+    /// A refund that nobody asked for here: it is one of the payment's from now on.
+    PaymentRefundedElsewhere {
+        /// The attempt that the payment is of.
+        key: HoldKey,
+        /// The refund.
+        of: RefundOf,
+        /// How much.
+        amount: Money,
+        /// What the provider knows the refund by; may be empty.
+        provider_reference: String,
+        /// The report that says so.
+        reported: Reported,
+    },
+    /// Our call for a refund was answered after a report had settled the refund, and changes nothing.
+    RefundAnswered {
+        /// The refund.
+        of: RefundOf,
+        /// The key of the call.
+        idempotency_key: String,
+        /// The answer, in words.
+        answer: String,
+        /// What the provider knows the refund by; may be empty.
+        provider_reference: String,
     },
     /// The money was not given back and will not be.
     RefundRejected {
@@ -81,6 +157,10 @@ pub enum Event {
         amount: Money,
         /// Why.
         rejection: Rejection,
+        /// What the provider knows the refund by; may be empty.
+        provider_reference: String,
+        /// The report that says so. `None`: the answer to our call, our own decision, or an operator.
+        reported: Option<Reported>,
     },
     /// Nobody knows whether the money went back: an operator decides.
     RefundOutcomeUnknown {
@@ -97,6 +177,10 @@ pub enum Event {
         amount: Money,
         /// Why.
         reason: String,
+        /// What the provider knows the refund by; may be empty.
+        provider_reference: String,
+        /// The report that says so. `None`: the answer to our call.
+        reported: Option<Reported>,
     },
     /// An operator decided; the next event is what follows from it.
     RefundResolved {
@@ -133,6 +217,24 @@ pub struct RefundOf {
     pub refund_id: RefundId,
 }
 
+/// Which of the provider's reports says so, and when it happened by the provider's clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reported {
+    /// The provider's own id of the report.
+    pub provider_event_id: String,
+    /// `None`: it did not say.
+    pub occurred_at: Option<Timestamp>,
+}
+
+/// What an operator can decide about a report that fits nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReportResolution {
+    /// It is so, and stays so.
+    Accepted,
+    /// It is not so any more, or never was.
+    Undone,
+}
+
 /// What an operator can decide about a refund.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resolution {
@@ -163,10 +265,16 @@ impl Event {
         match self {
             Self::PaymentRequested { payment_id, .. }
             | Self::PaymentSucceeded { payment_id, .. }
+            | Self::PaymentDeclined { payment_id, .. }
+            | Self::ProviderReportUnmatched { payment_id, .. }
+            | Self::ProviderReportResolved { payment_id, .. }
             | Self::PaymentFailed { payment_id, .. }
             | Self::PaymentCancelled { payment_id, .. } => *payment_id,
-            Self::PaymentRefunding { of, .. }
+            Self::RefundDeferred { of, .. }
+            | Self::PaymentRefunding { of, .. }
             | Self::PaymentRefunded { of, .. }
+            | Self::PaymentRefundedElsewhere { of, .. }
+            | Self::RefundAnswered { of, .. }
             | Self::RefundRejected { of, .. }
             | Self::RefundOutcomeUnknown { of, .. }
             | Self::RefundReversed { of, .. }

@@ -1,12 +1,14 @@
 //! Payments owns what buyers are asked to pay, what the provider says of it, and the refunds.
 //!
 //! In: `OrderReserved` asks the buyer to pay, `OrderExpired`, `OrderCancelled` and `OrderRejected` stop asking,
-//! `RefundRequested` gives money back; `RecordProviderEvent` is what the provider reports, `ResolveRefund` what an
-//! operator decides. Out: `PaymentRequested`, then `PaymentSucceeded`, `PaymentFailed` or `PaymentCancelled`;
-//! `PaymentRefunding`, which is sent to the provider after its commit, then `PaymentRefunded`, `RefundRejected` or
-//! `RefundOutcomeUnknown`; `RefundReversed` and `RefundResolved`. Always: late money is taken in and never lost;
-//! `refunded + refunding <= captured`; a refund's money moves once under a key, which is sent again only after
-//! looking up what became of it; what is not known stays unknown until somebody knows.
+//! `RefundRequested` gives money back; `RecordProviderEvent` is what the provider reports, `ResolveRefund` and
+//! `ResolveProviderReport` what an operator decides. Out: `PaymentRequested`, then `PaymentDeclined` for each try that fails, and
+//! `PaymentSucceeded`, `PaymentFailed` or `PaymentCancelled`; `PaymentRefunding`, which is sent to the provider after its commit, or
+//! `RefundDeferred` before it, then `PaymentRefunded`, `RefundRejected` or `RefundOutcomeUnknown`; `RefundAnswered`, `RefundReversed`
+//! and `RefundResolved`; `PaymentRefundedElsewhere`; `ProviderReportUnmatched` and `ProviderReportResolved`. Always: a report is a
+//! fact, kept whole and never refused; late money is taken in and never lost; `refunded + refunding <= captured`; a refund's money
+//! moves once under a key, which is sent again only after looking up what became of it; while something is in doubt, no other refund
+//! of the payment is sent; what is not known stays unknown until somebody knows.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -21,6 +23,7 @@ pub mod payment;
 pub mod policy;
 pub mod provider;
 pub mod refund_step;
+pub mod report;
 pub mod sandbox;
 mod store;
 pub mod wire;
@@ -49,8 +52,11 @@ impl<P> Payments<P> {
 impl<P: Provider> Service for Payments<P> {
     const NAME: &'static str = "payments";
 
-    const COMMANDS: &'static [&'static str] =
-        &["holdfast.payments.v1.RecordProviderEvent", "holdfast.payments.v1.ResolveRefund"];
+    const COMMANDS: &'static [&'static str] = &[
+        "holdfast.payments.v1.RecordProviderEvent",
+        "holdfast.payments.v1.ResolveProviderReport",
+        "holdfast.payments.v1.ResolveRefund",
+    ];
 
     const REACTS_TO: &'static [&'static str] = &[
         "holdfast.orders.v1.OrderReserved",
@@ -67,8 +73,8 @@ impl<P: Provider> Service for Payments<P> {
     type Event = Event;
     type World = World;
 
-    fn command(message_type: &str, data: &[u8], _id: Uuid) -> Result<Command, Rejection> {
-        wire::command(message_type, data)
+    fn command(message_type: &str, data: &[u8], id: Uuid) -> Result<Command, Rejection> {
+        wire::command(message_type, data, id)
     }
 
     fn react(message_type: &str, data: &[u8]) -> Result<Vec<Command>, Rejection> {

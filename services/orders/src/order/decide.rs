@@ -40,6 +40,10 @@ pub fn decide(world: &World, command: &Command, at: Timestamp) -> Result<Vec<Eve
         Command::RecordPayment { key, payment_id, amount } => payment::record(ours()?, *key, *payment_id, *amount),
         Command::RecordPaymentFailure { key, reason } => payment::record_failure(ours()?, *key, reason),
         Command::RecordRefund { order_id: _, refund_id, amount } => refund::record(ours()?, *refund_id, *amount),
+        Command::RecordRefundElsewhere { key, payment_id, refund_id, amount, note } => {
+            let elsewhere = refund::Elsewhere { key: *key, payment_id: *payment_id, refund_id: *refund_id, amount: *amount };
+            Ok(refund::record_elsewhere(ours()?, &elsewhere, note))
+        }
         Command::AbandonRefund { order_id: _, refund_id, rejection } => refund::abandon(ours()?, *refund_id, rejection),
         Command::RefundShares { key, round_id, note } => refund::refund_shares(ours()?, *key, *round_id, note),
     }
@@ -83,7 +87,7 @@ fn cancel(order: &Order, refund_id: RefundId, actor: &str, note: &str) -> Result
             let (actor, note) = (actor.to_owned(), note.to_owned());
             Ok(close(order, cancelled(order, CancelReason::Requested, actor, note), None))
         }
-        (Phase::Paid, _) => Ok(refund::everything(order, refund_id, actor, note)),
+        (Phase::Paid, _) => Ok(refund::cancel(order, refund_id, actor, note)),
         (Phase::Closed, Status::Cancelled) => Ok(vec![]),
         (Phase::Closed, status) => Err(Rejection::new(
             "WRONG_STATE",

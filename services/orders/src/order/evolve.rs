@@ -1,11 +1,12 @@
 //! What each event makes of an order: total, and without a second thought.
 
-use domain::RefundId;
+use domain::{PaymentId, RefundId};
 
 use super::{
-    state::{Order, Refund, World},
+    state::{Claim, Everything, Order, Refund, World},
     status::{
-        CancelReason, FulfillmentStatus, Hold, PaymentStatus, Phase, RefundReason, RefundStatus, Resource, Status,
+        CancelReason, Extent, FulfillmentStatus, Hold, PaymentStatus, Phase, RefundReason, RefundStatus, Resource,
+        Status,
     },
 };
 use crate::event::{Event, Reinstated};
@@ -36,6 +37,9 @@ impl Order {
                 self.payment_id = Some(*payment_id);
                 self.captured_minor = amount.minor_units;
                 self.stand(Status::Paid, PaymentStatus::Paid, FulfillmentStatus::Ready);
+                // What was refunded elsewhere may be known before the payment is.
+                self.refunded_minor = self.refunded(*payment_id);
+                self.stand_by_refunds(*payment_id, self.attempt);
             }
             Event::OrderRejected { resource, rejection, .. } => {
                 self.set(*resource, Hold::Refused);
@@ -58,27 +62,41 @@ impl Order {
                 self.released = true;
             }
             Event::OrderReinstated(reinstated) => self.reopen(reinstated),
-            Event::RefundRequested { refund_id, payment_id, claim, note, .. } => {
-                let refund = Refund { payment_id: *payment_id, claim: claim.clone(), status: RefundStatus::Requested };
-                if claim.reason == RefundReason::RoundFailed {
-                    self.deferred_share_refund = None;
+            Event::PaidOrderCancelled { refund_id, actor, note, .. } => {
+                self.everything = Some(Everything {
+                    refund_id: *refund_id,
+                    reason: RefundReason::OrderCancelled,
+                    actor: actor.clone(),
+                    note: note.clone(),
+                });
+                if self.fulfillment_status != FulfillmentStatus::Returned {
+                    self.fulfillment_status = FulfillmentStatus::Cancelled;
                 }
-                self.refunds.insert(*refund_id, refund);
-                self.stand_by_refunds(*refund_id);
+                note.clone_into(&mut self.note);
+            }
+            Event::LatePaymentDeferred { payment_id, amount, .. } => {
+                self.waiting_payment = Some((*payment_id, *amount));
+                self.payment_status = PaymentStatus::Paid;
+            }
+            Event::RefundRequested { refund_id, payment_id, claim, extent, actor, note, .. } => {
+                self.request(*refund_id, *payment_id, claim, *extent);
+                if *extent == Some(Extent::Everything) {
+                    let (actor, note) = (actor.clone(), note.clone());
+                    // Of a cancelled order it stays the cancellation that asks.
+                    let reason = self.everything.as_ref().map_or(claim.reason, |all| all.reason);
+                    self.everything = Some(Everything { refund_id: *refund_id, reason, actor, note });
+                }
                 // On a closed order the note goes on saying why it was closed.
                 if self.status.phase() == Phase::Paid {
                     note.clone_into(&mut self.note);
                 }
             }
-            Event::OrderRefunded { refund_id, .. } | Event::OrderPartiallyRefunded { refund_id, .. } => {
-                self.give_back(*refund_id);
+            Event::OrderRefunded { refund_id, claim, .. } | Event::OrderPartiallyRefunded { refund_id, claim, .. } => {
+                self.give_back(*refund_id, claim);
             }
             Event::ShareRefundDeferred { note, .. } => self.deferred_share_refund = Some(note.clone()),
             Event::RefundAbandoned { refund_id, rejection, .. } => {
-                if let Some(refund) = self.refunds.get_mut(refund_id) {
-                    refund.status = RefundStatus::Abandoned;
-                }
-                self.stand_by_refunds(*refund_id);
+                self.give_up(*refund_id);
                 self.note = format!("refund {refund_id} was given up: {rejection}");
             }
         }
@@ -114,6 +132,7 @@ impl Order {
         self.attempt = reinstated.key.attempt;
         self.released = false;
         self.payment_id = reinstated.payment_id;
+        self.waiting_payment = None;
         self.expires_at = reinstated.expires_at;
         for hold in self.holds.values_mut() {
             *hold = Hold::Asked;
@@ -121,28 +140,57 @@ impl Order {
         self.note.clone_from(&reinstated.note);
     }
 
-    fn give_back(&mut self, refund_id: RefundId) {
+    fn request(&mut self, refund_id: RefundId, payment_id: PaymentId, claim: &Claim, extent: Option<Extent>) {
+        if claim.reason == RefundReason::RoundFailed {
+            self.deferred_share_refund = None;
+        }
+        if self.waiting_payment.is_some_and(|(waiting, _)| waiting == payment_id) {
+            self.waiting_payment = None;
+        }
+        let taken = self.left(payment_id, None).take(&claim.lines);
+        let refund = Refund { payment_id, claim: claim.clone(), extent, taken, status: RefundStatus::Requested };
+        self.refunds.insert(refund_id, refund);
+        self.stand_by_refunds(payment_id, claim.attempt);
+    }
+
+    /// `claim`: what comes back, which is less than was asked for if its pieces have come back otherwise since.
+    fn give_back(&mut self, refund_id: RefundId, claim: &Claim) {
         let Some(refund) = self.refunds.get_mut(&refund_id) else { return };
+        if refund.claim.lines != claim.lines {
+            // Which pieces these were is not known any more; those that came back otherwise are not among them.
+            refund.taken.clear();
+        }
+        refund.claim = claim.clone();
         refund.status = RefundStatus::Refunded;
-        let (payment_id, minor) = (refund.payment_id, refund.claim.amount.minor_units);
+        let payment_id = refund.payment_id;
         if self.is_paid_by(payment_id) {
-            self.refunded_minor += minor;
+            self.refunded_minor += claim.amount.minor_units;
             if self.is_all_back() {
                 self.fulfillment_status = FulfillmentStatus::Returned;
             }
         }
-        self.stand_by_refunds(refund_id);
+        self.stand_by_refunds(payment_id, claim.attempt);
     }
 
-    /// After a step of a refund: where payment and order stand. Late money moves the payment's status only, and that of
-    /// an older attempt moves nothing, for the latest one has a payment of its own.
-    fn stand_by_refunds(&mut self, refund_id: RefundId) {
-        let Some(refund) = self.refunds.get(&refund_id) else { return };
+    fn give_up(&mut self, refund_id: RefundId) {
+        let Some(refund) = self.refunds.get_mut(&refund_id) else { return };
+        refund.status = RefundStatus::Abandoned;
         let (payment_id, attempt) = (refund.payment_id, refund.claim.attempt);
+        // A refund that somebody asked for and that was refused leaves all as it was; a cancelled order stays cancelled.
+        let is_over = |all: &Everything| all.refund_id == refund_id && all.reason != RefundReason::OrderCancelled;
+        if self.everything.as_ref().is_some_and(is_over) {
+            self.everything = None;
+        }
+        self.stand_by_refunds(payment_id, attempt);
+    }
+
+    /// After a step of a refund of this payment, which was asked for in this attempt: where payment and order stand. Late money moves
+    /// the payment's status only, and that of an older attempt moves nothing, for the latest one has a payment of its own.
+    fn stand_by_refunds(&mut self, payment_id: PaymentId, attempt: domain::Attempt) {
         let refunded = self.refunded(payment_id);
         let (status, payment_status) = if self.in_flight(payment_id) > 0 {
             (Status::Refunding, PaymentStatus::Refunding)
-        } else if refunded == self.received(payment_id) {
+        } else if refunded > 0 && refunded == self.received(payment_id) {
             (Status::Refunded, PaymentStatus::Refunded)
         } else if refunded > 0 {
             (Status::PartiallyRefunded, PaymentStatus::PartiallyRefunded)

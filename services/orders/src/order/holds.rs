@@ -4,6 +4,7 @@ use domain::{HoldKey, Refusal, Rejection};
 
 use super::{
     decide::{broken, close, is_stale},
+    payment,
     state::Order,
     status::{Hold, Phase, Resource},
 };
@@ -57,7 +58,7 @@ pub(super) fn refuse(
             let (rejection, holds) = (rejection.clone(), order.asked());
             Ok(close(order, Event::OrderRejected { key, resource, rejection, holds }, Some(resource)))
         }
-        (Phase::Closed, Hold::Asked) => Ok(vec![settled(order, resource)]),
+        (Phase::Closed, Hold::Asked) => Ok(settled(order, resource)),
         (Phase::Closed, Hold::Refused | Hold::Released) => Ok(vec![]),
         (Phase::Open, Hold::Held | Hold::Refused | Hold::Released) | (Phase::Closed, Hold::Held) | (Phase::Paid, _) => {
             Err(contradiction(order, resource, "refused"))
@@ -71,21 +72,26 @@ pub(super) fn confirm_release(order: &Order, key: HoldKey, resource: Resource) -
         return Ok(vec![]);
     }
     match (order.status.phase(), hold(order, resource)?) {
-        (Phase::Closed, Hold::Asked | Hold::Held) => Ok(vec![settled(order, resource)]),
+        (Phase::Closed, Hold::Asked | Hold::Held) => Ok(settled(order, resource)),
         (Phase::Closed, Hold::Refused | Hold::Released) => Ok(vec![]),
         // Only a closed order asks for a release.
         (Phase::Open | Phase::Paid, _) => Err(contradiction(order, resource, "released")),
     }
 }
 
-/// With the last release comes the receipt.
-fn settled(order: &Order, resource: Resource) -> Event {
+/// With the last release comes the receipt, and with the receipt what has waited for it.
+fn settled(order: &Order, resource: Resource) -> Vec<Event> {
     let key = order.key();
     if order.owes_beside(Some(resource)) {
-        Event::OrderReleaseConfirmed { key, resource }
-    } else {
-        Event::OrderReleased { key }
+        return vec![Event::OrderReleaseConfirmed { key, resource }];
     }
+    let receipt = Event::OrderReleased { key };
+    let waiting = order.waiting_payment.map(|(payment_id, amount)| {
+        let mut after = order.clone();
+        after.take(&receipt);
+        payment::late_money(&after, key, payment_id, amount)
+    });
+    std::iter::once(receipt).chain(waiting).collect()
 }
 
 fn hold(order: &Order, resource: Resource) -> Result<Hold, Refusal> {

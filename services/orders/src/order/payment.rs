@@ -7,7 +7,7 @@ use domain::{HoldKey, Money, PaymentId, RefundId, Refusal, derived};
 use super::{
     decide::{ATTEMPTS_MAX, broken, cancelled, close, is_stale, next_attempt},
     state::{Claim, Order},
-    status::{CancelReason, LatePaymentPolicy, Phase, RefundReason, ReinstateReason, Status},
+    status::{CancelReason, Extent, LatePaymentPolicy, Phase, RefundReason, ReinstateReason, Status},
 };
 use crate::event::{Event, Reinstated};
 
@@ -39,9 +39,11 @@ pub(super) fn record(order: &Order, key: HoldKey, payment_id: PaymentId, amount:
                 order.terms.total
             ),
         )),
-        Status::Expired if holds_again(order, amount) => Ok(vec![hold_again(order, payment_id)]),
-        Status::Expired
-        | Status::Cancelled
+        Status::Expired if waits_for_receipt(order, amount) => {
+            Ok(vec![Event::LatePaymentDeferred { key, payment_id, amount }])
+        }
+        Status::Expired => Ok(vec![late_money(order, key, payment_id, amount)]),
+        Status::Cancelled
         | Status::Rejected
         | Status::Paid
         | Status::Refunding
@@ -50,13 +52,25 @@ pub(super) fn record(order: &Order, key: HoldKey, payment_id: PaymentId, amount:
     }
 }
 
-/// Whether late money holds again what the order held: only once all of it is released, so that no two attempts of an
-/// order ever hold at the same time.
+/// What becomes of money that comes when the order has expired: the policy decides.
+pub(super) fn late_money(order: &Order, key: HoldKey, payment_id: PaymentId, amount: Money) -> Event {
+    if holds_again(order, amount) && order.released {
+        hold_again(order, payment_id)
+    } else {
+        late(order, key, payment_id, amount)
+    }
+}
+
+/// Whether late money is to hold again what the order held.
 fn holds_again(order: &Order, amount: Money) -> bool {
     order.terms.late_payment_policy == LatePaymentPolicy::Rehold
-        && order.released
         && amount == order.terms.total
         && order.attempt < ATTEMPTS_MAX
+}
+
+/// No two attempts of an order ever hold at the same time: money that comes a moment too early for that waits.
+fn waits_for_receipt(order: &Order, amount: Money) -> bool {
+    holds_again(order, amount) && !order.released
 }
 
 fn hold_again(order: &Order, payment_id: PaymentId) -> Event {
@@ -81,6 +95,7 @@ pub(super) fn late(order: &Order, key: HoldKey, payment_id: PaymentId, amount: M
             lines: BTreeMap::new(),
             return_shares: false,
         },
+        extent: Some(Extent::Amount),
         actor: "orders".to_owned(),
         note: "the money came when the order was closed".to_owned(),
     }

@@ -5,8 +5,8 @@ use domain::{HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Refusal, Rejec
 use super::{
     decide::{ATTEMPTS_MAX, broken, is_stale},
     payment::late_refund_id,
-    state::{Claim, Left, Order, Refund, Shares},
-    status::{Phase, RefundReason, RefundStatus},
+    state::{Claim, Everything, Left, Order, Refund, Shares, price},
+    status::{Extent, Phase, RefundReason, RefundStatus},
 };
 use crate::{command::RefundRequest, event::Event};
 
@@ -27,23 +27,45 @@ pub(super) fn request(order: &Order, request: &RefundRequest) -> Result<Vec<Even
             format!("{refund_id} is the id of a refund that follows from others' events: give the new refund its own");
         return Err(Rejection::new("RESERVED_REFUND_ID", reason));
     }
-    let payment_id = refundable(order, refund_id).ok_or_else(|| not_paid(order))?;
-    let left = order.left(payment_id, Some(refund_id));
-    let claim = claim(order, request, payment_id, &left)?;
     if let Some(refund) = order.refunds.get(&refund_id) {
-        return if refund.payment_id == payment_id && refund.claim == claim {
-            Ok(vec![])
-        } else {
-            Err(exists(refund_id, refund))
-        };
+        return if refund.was_asked_by(request) { Ok(vec![]) } else { Err(exists(refund_id, refund)) };
     }
+    let payment_id = refundable(order).ok_or_else(|| not_paid(order))?;
+    let left = order.left(payment_id, None);
+    let (claim, extent) = claim(order, request, payment_id, &left)?;
     within(order, &claim, &left)?;
     if order.refunds.len() >= REFUNDS_MAX {
         let reason = format!("order {} has {REFUNDS_MAX} refunds already: give back the rest by hand", order.order_id);
         return Err(Rejection::new("TOO_MANY_REFUNDS", reason));
     }
+    let (order_id, extent) = (order.order_id, Some(extent));
     let (actor, note) = (request.actor.clone(), request.note.clone());
-    Ok(vec![Event::RefundRequested { order_id: order.order_id, refund_id, payment_id, claim, actor, note }])
+    Ok(vec![Event::RefundRequested { order_id, refund_id, payment_id, claim, extent, actor, note }])
+}
+
+impl RefundRequest {
+    /// Whether it names nothing, and so means everything that is left.
+    fn is_for_everything(&self) -> bool {
+        self.lines.is_empty() && !self.return_shares && self.amount.is_none()
+    }
+}
+
+impl Refund {
+    /// Whether this is what was asked for then, whatever it would come to now.
+    fn was_asked_by(&self, request: &RefundRequest) -> bool {
+        let same_goods = self.claim.lines == request.lines && self.claim.return_shares == request.return_shares;
+        let by_somebody = matches!(self.claim.reason, RefundReason::Requested | RefundReason::LatePayment);
+        by_somebody
+            && match self.extent {
+                Some(Extent::Everything) => request.is_for_everything(),
+                Some(Extent::Price) => same_goods && request.amount.is_none(),
+                Some(Extent::Amount) => same_goods && request.amount == Some(self.claim.amount),
+                None => {
+                    request.is_for_everything()
+                        || (same_goods && request.amount.is_none_or(|amount| amount == self.claim.amount))
+                }
+            }
+    }
 }
 
 /// Whether it is an id by which this service will know, or knows, that it has sent money back already.
@@ -55,18 +77,23 @@ fn is_derived(order_id: OrderId, refund_id: RefundId) -> bool {
 
 /// The payment to take a refund from: the one that paid the order. Of an unpaid order, late money that could not be
 /// given back: it must not stay here only because the provider refused it once.
-fn refundable(order: &Order, aside: RefundId) -> Option<PaymentId> {
+fn refundable(order: &Order) -> Option<PaymentId> {
     match order.status.phase() {
         Phase::Paid => order.payment_id,
         Phase::Open | Phase::Closed => {
             let mut payments = order.refunds.values().map(|refund| refund.payment_id);
-            payments.find(|payment_id| order.left(*payment_id, Some(aside)).minor > 0)
+            payments.find(|payment_id| order.left(*payment_id, None).minor > 0)
         }
     }
 }
 
-/// What a request comes to, if everything but this refund is `left`. Whether there is as much is another question.
-fn claim(order: &Order, request: &RefundRequest, payment_id: PaymentId, left: &Left) -> Result<Claim, Rejection> {
+/// What a request comes to, if so much is `left`. Whether there is as much is another question.
+fn claim(
+    order: &Order,
+    request: &RefundRequest,
+    payment_id: PaymentId,
+    left: &Left,
+) -> Result<(Claim, Extent), Rejection> {
     let currency = order.terms.total.currency;
     if let Some(amount) = request.amount.filter(|amount| amount.currency != currency) {
         return Err(Rejection::new(
@@ -77,17 +104,20 @@ fn claim(order: &Order, request: &RefundRequest, payment_id: PaymentId, left: &L
             ),
         ));
     }
-    if request.lines.is_empty() && !request.return_shares && request.amount.is_none() {
-        return Ok(all(order, payment_id, left, RefundReason::Requested));
+    let all = all(order, payment_id, left, RefundReason::Requested);
+    if request.is_for_everything() {
+        return Ok((all, Extent::Everything));
     }
     let of_shares = order.terms.shares.filter(|_| request.return_shares).map_or(0, |shares| shares.price());
-    let price = || Money { minor_units: order.terms.price(&request.lines, &left.pieces) + of_shares, currency };
-    Ok(Claim {
-        amount: request.amount.unwrap_or_else(price),
-        lines: request.lines.clone(),
-        return_shares: request.return_shares,
-        ..all(order, payment_id, left, RefundReason::Requested)
-    })
+    let price = price(&left.take(&request.lines)) + of_shares;
+    // What was given back before without goods is not given back again with them. What is still under way may fail, and is waited for.
+    let under_way = order.in_flight(payment_id) > 0;
+    let minor_units = if under_way { price } else { price.min(left.minor.max(0)) };
+    let (amount, extent) = match request.amount {
+        Some(amount) => (amount, Extent::Amount),
+        None => (Money { minor_units, currency }, Extent::Price),
+    };
+    Ok((Claim { amount, lines: request.lines.clone(), return_shares: request.return_shares, ..all }, extent))
 }
 
 /// Everything that is left.
@@ -96,9 +126,9 @@ fn all(order: &Order, payment_id: PaymentId, left: &Left, reason: RefundReason) 
     let late = order.refunds.get(&late_refund_id(payment_id));
     Claim {
         attempt: late.map_or(order.attempt, |refund| refund.claim.attempt),
-        amount: Money { minor_units: left.minor, currency: order.terms.total.currency },
+        amount: Money { minor_units: left.minor.max(0), currency: order.terms.total.currency },
         reason: late.map_or(reason, |refund| refund.claim.reason),
-        lines: left.pieces.clone(),
+        lines: left.lines(),
         return_shares: left.shares,
     }
 }
@@ -108,7 +138,7 @@ fn within(order: &Order, claim: &Claim, left: &Left) -> Result<(), Rejection> {
     let money_left = Money { minor_units: left.minor, currency: asked.currency };
     let beyond = |lines: &Lines| {
         lines.iter().find_map(|(sku, wanted)| {
-            let pieces = left.pieces.get(sku).copied().unwrap_or(0);
+            let pieces = left.count(sku);
             (*wanted > pieces)
                 .then(|| format!("{wanted} of product {sku} cannot come back from order {order_id}: {pieces} are left"))
         })
@@ -120,7 +150,7 @@ fn within(order: &Order, claim: &Claim, left: &Left) -> Result<(), Rejection> {
         let reason = format!("order {order_id} has no shares left to give back: ask without return_shares");
         return Err(Rejection::new("REFUND_EXCEEDS_SHARES", reason));
     }
-    if asked.minor_units < 1 {
+    if asked.minor_units < 1 && claim.lines.is_empty() && !claim.return_shares {
         return Err(Rejection::new(
             "NOTHING_TO_REFUND",
             format!(
@@ -128,7 +158,7 @@ fn within(order: &Order, claim: &Claim, left: &Left) -> Result<(), Rejection> {
             ),
         ));
     }
-    if asked.minor_units > left.minor {
+    if asked.minor_units > left.minor.max(0) {
         return Err(Rejection::new(
             "REFUND_EXCEEDS_PAYMENT",
             format!(
@@ -139,16 +169,45 @@ fn within(order: &Order, claim: &Claim, left: &Left) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// The refund that cancelling a paid order comes to. Nothing, once all its money is on its way back.
-pub(super) fn everything(order: &Order, refund_id: RefundId, actor: &str, note: &str) -> Vec<Event> {
-    let Some(payment_id) = order.payment_id else { return vec![] };
-    let left = order.left(payment_id, None);
-    if left.minor < 1 || order.refunds.contains_key(&refund_id) {
+/// A paid order is cancelled: that is remembered, and what is left goes back. Asked again, so does what did not go back before.
+pub(super) fn cancel(order: &Order, refund_id: RefundId, actor: &str, note: &str) -> Vec<Event> {
+    let is_asked = order.refunds.contains_key(&refund_id)
+        || order.everything.as_ref().is_some_and(|all| all.refund_id == refund_id);
+    if is_asked || order.is_all_gone_back() {
         return vec![];
     }
-    let claim = all(order, payment_id, &left, RefundReason::OrderCancelled);
-    let (actor, note) = (actor.to_owned(), note.to_owned());
-    vec![Event::RefundRequested { order_id: order.order_id, refund_id, payment_id, claim, actor, note }]
+    let by = Everything {
+        refund_id,
+        reason: RefundReason::OrderCancelled,
+        actor: actor.to_owned(),
+        note: note.to_owned(),
+    };
+    let is_cancelled = order.everything.as_ref().is_some_and(|all| all.reason == RefundReason::OrderCancelled);
+    let cancelled = (!is_cancelled).then(|| Event::PaidOrderCancelled {
+        key: order.key(),
+        refund_id,
+        actor: by.actor.clone(),
+        note: by.note.clone(),
+    });
+    cancelled.into_iter().chain(everything(order, &by)).collect()
+}
+
+/// The refund of everything that is left. `None`: nothing is, or all of it is on its way.
+fn everything(order: &Order, by: &Everything) -> Option<Event> {
+    let payment_id = order.payment_id.filter(|_| order.status.phase() == Phase::Paid)?;
+    let left = order.left(payment_id, None);
+    if left.is_nothing() || order.refunds.contains_key(&by.refund_id) || order.refunds.len() >= REFUNDS_MAX {
+        return None;
+    }
+    Some(Event::RefundRequested {
+        order_id: order.order_id,
+        refund_id: by.refund_id,
+        payment_id,
+        claim: all(order, payment_id, &left, by.reason),
+        extent: Some(Extent::Everything),
+        actor: by.actor.clone(),
+        note: by.note.clone(),
+    })
 }
 
 /// The round failed, so the shares are to be refunded.
@@ -189,16 +248,44 @@ fn share_refund(order: &Order, shares: &Shares, payment_id: PaymentId, note: &st
         return_shares: true,
     };
     let (actor, note) = ("rounds".to_owned(), note.to_owned());
-    Some(Event::RefundRequested { order_id, refund_id, payment_id, claim, actor, note })
+    Some(Event::RefundRequested { order_id, refund_id, payment_id, claim, extent: Some(Extent::Amount), actor, note })
 }
 
-/// A refund has ended like this. The refund of the shares may have waited for it.
+/// A refund has ended like this. The refund of the shares may have waited for it; and if it failed while everything was to go back, what
+/// it leaves is asked for.
 fn ended(order: &Order, end: Event) -> Vec<Event> {
     let mut after = order.clone();
-    after.take(&end);
-    let waiting = after.deferred_share_refund.as_deref().zip(after.terms.shares).zip(after.payment_id);
-    let next = waiting.and_then(|((note, shares), payment_id)| share_refund(&after, &shares, payment_id, note));
-    std::iter::once(end).chain(next).collect()
+    let mut events = vec![];
+    let mut follow = |after: &mut Order, event: Event| {
+        after.take(&event);
+        events.push(event);
+    };
+    let failed = match &end {
+        Event::RefundAbandoned { refund_id, .. } => Some(*refund_id),
+        _ => None,
+    };
+    follow(&mut after, end);
+    let waiting = after.deferred_share_refund.clone().zip(after.terms.shares).zip(after.payment_id);
+    if let Some(event) =
+        waiting.and_then(|((note, shares), payment_id)| share_refund(&after, &shares, payment_id, &note))
+    {
+        follow(&mut after, event);
+    }
+    if let Some(event) = failed.and_then(|refund_id| rest_of_everything(&after, refund_id)) {
+        follow(&mut after, event);
+    }
+    events
+}
+
+/// A refund that was under way when everything was asked for has failed: what it leaves is part of everything. Not if it was the refund
+/// of everything itself: it would be refused again.
+fn rest_of_everything(order: &Order, failed: RefundId) -> Option<Event> {
+    let all = order.everything.as_ref()?;
+    if order.refunds.get(&failed)?.extent == Some(Extent::Everything) {
+        return None;
+    }
+    let refund_id = RefundId(derived(all.refund_id.0, &format!("rest of {failed}")));
+    everything(order, &Everything { refund_id, ..all.clone() })
 }
 
 /// The provider has given a refund back. That is so even if the refund had been given up.
@@ -208,20 +295,71 @@ pub(super) fn record(order: &Order, refund_id: RefundId, amount: Money) -> Resul
         let what = format!("refund {refund_id} was of {}, and {amount} were given back", refund.claim.amount);
         return Err(broken(order.order_id, what));
     }
-    match refund.status {
+    let claim = match refund.status {
         RefundStatus::Refunded => return Ok(vec![]),
-        RefundStatus::Requested => {}
-        RefundStatus::Abandoned => within(order, &refund.claim, &order.left(refund.payment_id, Some(refund_id)))
-            .map_err(|left| {
-                broken(order.order_id, format!("refund {refund_id} was given up, and went back too: {left}"))
-            })?,
+        RefundStatus::Requested => refund.claim.clone(),
+        RefundStatus::Abandoned => still_to_come(order, refund),
+    };
+    Ok(ended(order, given_back(order, refund_id, refund.payment_id, claim)))
+}
+
+/// What comes back with a refund that had been given up: its money, and of its goods what has not come back with others since.
+fn still_to_come(order: &Order, refund: &Refund) -> Claim {
+    let left = order.left(refund.payment_id, None);
+    let mut claim = refund.claim.clone();
+    for (sku, quantity) in &mut claim.lines {
+        *quantity = (*quantity).min(left.count(sku));
     }
-    let (order_id, claim) = (order.order_id, refund.claim.clone());
-    let back = order.refunded(refund.payment_id) + amount.minor_units;
-    let is_all = back == order.received(refund.payment_id);
-    let whole = |claim| Event::OrderRefunded { order_id, refund_id, claim };
-    let part = |claim| Event::OrderPartiallyRefunded { order_id, refund_id, claim };
-    Ok(ended(order, if is_all { whole(claim) } else { part(claim) }))
+    claim.lines.retain(|_, quantity| *quantity > 0);
+    claim.return_shares &= left.shares;
+    claim
+}
+
+fn given_back(order: &Order, refund_id: RefundId, payment_id: PaymentId, claim: Claim) -> Event {
+    let order_id = order.order_id;
+    let back = order.refunded(payment_id) + claim.amount.minor_units;
+    if back == order.received(payment_id) {
+        Event::OrderRefunded { order_id, refund_id, claim }
+    } else {
+        Event::OrderPartiallyRefunded { order_id, refund_id, claim }
+    }
+}
+
+/// A refund that nobody asked for here.
+pub(super) struct Elsewhere {
+    pub(super) key: HoldKey,
+    pub(super) payment_id: PaymentId,
+    pub(super) refund_id: RefundId,
+    pub(super) amount: Money,
+}
+
+/// Money went back elsewhere. It is booked as if it had been asked for, even if the payment is not heard of yet.
+pub(super) fn record_elsewhere(order: &Order, elsewhere: &Elsewhere, note: &str) -> Vec<Event> {
+    let Elsewhere { key, payment_id, refund_id, amount } = *elsewhere;
+    if order.refunds.contains_key(&refund_id) {
+        return vec![];
+    }
+    let claim = Claim {
+        attempt: key.attempt,
+        amount,
+        reason: RefundReason::Elsewhere,
+        lines: Lines::new(),
+        return_shares: false,
+    };
+    let requested = Event::RefundRequested {
+        order_id: order.order_id,
+        refund_id,
+        payment_id,
+        claim: claim.clone(),
+        extent: Some(Extent::Amount),
+        actor: "payments".to_owned(),
+        note: note.to_owned(),
+    };
+    let mut after = order.clone();
+    after.take(&requested);
+    let mut events = vec![requested];
+    events.extend(ended(&after, given_back(&after, refund_id, payment_id, claim)));
+    events
 }
 
 /// The provider gave nothing back, and will not.
@@ -252,7 +390,7 @@ fn exists(refund_id: RefundId, refund: &Refund) -> Rejection {
     Rejection::new(
         "REFUND_EXISTS",
         format!(
-            "refund {refund_id} was asked for with other content, comes to {amount} and is {status}: give the new refund another id"
+            "refund {refund_id} was asked for otherwise, comes to {amount} and is {status}: give the new refund another id"
         ),
     )
 }

@@ -7,7 +7,10 @@ use runtime::rows::Rows;
 
 use super::{
     payment::late_refund_id,
-    status::{FulfillmentStatus, Hold, LatePaymentPolicy, PaymentStatus, RefundReason, RefundStatus, Resource, Status},
+    status::{
+        Extent, FulfillmentStatus, Hold, LatePaymentPolicy, PaymentStatus, Phase, RefundReason, RefundStatus, Resource,
+        Status,
+    },
 };
 
 /// The rows of a batch.
@@ -63,7 +66,7 @@ pub struct Terms {
 pub struct Claim {
     /// The attempt whose payment it is taken from, or, of a late payment, the attempt it was paid into.
     pub attempt: Attempt,
-    /// Money, at least 1.
+    /// Money; 0 when only goods come back.
     pub amount: Money,
     /// What for.
     pub reason: RefundReason,
@@ -80,8 +83,28 @@ pub struct Refund {
     pub payment_id: PaymentId,
     /// What comes back.
     pub claim: Claim,
+    /// How much was asked for. `None`: nobody knows any more.
+    pub extent: Option<Extent>,
+    /// The pieces that come back, by what was paid for one: others are left.
+    pub taken: Pieces,
     /// Where it stands.
     pub status: RefundStatus,
+}
+
+/// Pieces by product and by what was paid for one, in minor units.
+pub type Pieces = BTreeMap<(Sku, i64), i64>;
+
+/// Everything that is left is to go back, whatever becomes of other refunds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Everything {
+    /// The refund that asked for it.
+    pub refund_id: RefundId,
+    /// What for.
+    pub reason: RefundReason,
+    /// Who asked.
+    pub actor: String,
+    /// Why.
+    pub note: String,
 }
 
 /// An order.
@@ -113,6 +136,10 @@ pub struct Order {
     pub refunds: BTreeMap<RefundId, Refund>,
     /// How the round failed, if the refund of the shares waits until no other one is under way.
     pub deferred_share_refund: Option<String>,
+    /// Whether, and since which refund, all that is left is to go back.
+    pub everything: Option<Everything>,
+    /// Late money that waits for the receipt, and then holds everything again.
+    pub waiting_payment: Option<(PaymentId, Money)>,
     /// When it was placed.
     pub placed_at: Timestamp,
     /// When the attempt expires unless it is paid. `None`: it is paid with late money, and waits for its holds only.
@@ -129,9 +156,58 @@ pub struct Left {
     /// Money that is neither given back nor about to be.
     pub minor: i64,
     /// Pieces, likewise; those of which none is left are not named.
-    pub pieces: Lines,
+    pub pieces: Pieces,
     /// Whether the order's shares are left.
     pub shares: bool,
+}
+
+impl Left {
+    /// How many pieces of a product.
+    #[must_use]
+    pub fn count(&self, sku: &Sku) -> i64 {
+        self.pieces.iter().filter(|((of, _), _)| of == sku).map(|(_, count)| count).sum()
+    }
+
+    /// All pieces, by product.
+    #[must_use]
+    pub fn lines(&self) -> Lines {
+        let mut lines = Lines::new();
+        for ((sku, _), count) in &self.pieces {
+            *lines.entry(sku.clone()).or_insert(0) += count;
+        }
+        lines
+    }
+
+    /// These pieces, the dearest of each product first: so all of them together cost what was paid for them, in however many refunds
+    /// they come back, and whichever of those fail.
+    #[must_use]
+    pub fn take(&self, lines: &Lines) -> Pieces {
+        let mut taken = Pieces::new();
+        for (sku, wanted) in lines {
+            let mut rest = *wanted;
+            // Sorted by product and then by price.
+            for ((of, price), count) in self.pieces.iter().rev().filter(|((of, _), _)| of == sku) {
+                let now = rest.min(*count);
+                if now > 0 {
+                    taken.insert((of.clone(), *price), now);
+                    rest -= now;
+                }
+            }
+        }
+        taken
+    }
+
+    /// Whether there is nothing.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.minor < 1 && self.pieces.is_empty() && !self.shares
+    }
+}
+
+/// What was paid for these pieces, in minor units.
+#[must_use]
+pub(super) fn price(pieces: &Pieces) -> i64 {
+    pieces.iter().map(|((_, price), count)| price * count).sum()
 }
 
 impl Shares {
@@ -150,45 +226,15 @@ impl Terms {
         stock.into_iter().chain(shares)
     }
 
-    /// All pieces, by product.
+    /// All pieces, by product and price.
     #[must_use]
-    pub fn pieces(&self) -> Lines {
-        let mut pieces = Lines::new();
+    pub fn pieces(&self) -> Pieces {
+        let mut pieces = Pieces::new();
         for line in &self.lines {
-            *pieces.entry(line.sku.clone()).or_insert(0) += line.quantity;
+            *pieces.entry((line.sku.clone(), line.unit_price.minor_units)).or_insert(0) += line.quantity;
         }
         pieces
     }
-
-    /// What `lines` cost when `left` is what is still left of each product: the dearest pieces of a product come back
-    /// first, so that all its pieces together cost what was paid for them, in however many refunds they come.
-    #[must_use]
-    pub fn price(&self, lines: &Lines, left: &Lines) -> i64 {
-        let mut by_price: BTreeMap<&Sku, Vec<(i64, i64)>> = BTreeMap::new();
-        for line in &self.lines {
-            by_price.entry(&line.sku).or_default().push((line.unit_price.minor_units, line.quantity));
-        }
-        let mut price = 0;
-        for (sku, wanted) in lines {
-            let mut steps = by_price.remove(sku).unwrap_or_default();
-            // Cheapest first: what is left of a product are its cheapest pieces, and the dearest of those come back now.
-            steps.sort_unstable();
-            let left = left.get(sku).copied().unwrap_or(0);
-            price += cheapest(&steps, left) - cheapest(&steps, left.saturating_sub(*wanted));
-        }
-        price
-    }
-}
-
-/// What the `count` cheapest pieces cost; `steps` are (price of one, pieces), the cheapest first.
-fn cheapest(steps: &[(i64, i64)], count: i64) -> i64 {
-    let (mut rest, mut price) = (count.max(0), 0);
-    for (unit_price, quantity) in steps {
-        let taken = rest.min(*quantity);
-        price += unit_price * taken;
-        rest -= taken;
-    }
-    price
 }
 
 impl Refund {
@@ -218,6 +264,8 @@ impl Order {
             refunded_minor: 0,
             refunds: BTreeMap::new(),
             deferred_share_refund: None,
+            everything: None,
+            waiting_payment: None,
             placed_at,
             expires_at: Some(placed_at + terms.time_to_pay),
             note: String::new(),
@@ -253,7 +301,9 @@ impl Order {
     /// Whether money of this payment has been heard of before.
     #[must_use]
     pub fn knows(&self, payment_id: PaymentId) -> bool {
-        self.payment_id == Some(payment_id) || self.refunds.contains_key(&late_refund_id(payment_id))
+        self.payment_id == Some(payment_id)
+            || self.refunds.contains_key(&late_refund_id(payment_id))
+            || self.waiting_payment.is_some_and(|(waiting, _)| waiting == payment_id)
     }
 
     /// What came in with a payment: what paid the order, or what was too late and sent back whole.
@@ -288,7 +338,7 @@ impl Order {
         let bought = self.is_paid_by(payment_id);
         let mut left = Left {
             minor: self.received(payment_id),
-            pieces: if bought { self.terms.pieces() } else { Lines::new() },
+            pieces: if bought { self.terms.pieces() } else { Pieces::new() },
             shares: bought && self.terms.shares.is_some(),
         };
         for (refund_id, refund) in &self.refunds {
@@ -297,14 +347,32 @@ impl Order {
             }
             left.minor -= refund.claim.amount.minor_units;
             left.shares &= !refund.claim.return_shares;
-            for (sku, quantity) in &refund.claim.lines {
-                if let Some(pieces) = left.pieces.get_mut(sku) {
-                    *pieces -= quantity;
+            for (piece, count) in &refund.taken {
+                if let Some(pieces) = left.pieces.get_mut(piece) {
+                    *pieces -= count;
                 }
             }
         }
         left.pieces.retain(|_, pieces| *pieces != 0);
         left
+    }
+
+    /// Money that was to go back, does not, and is on no way: of a cancelled order, and of late payments. Somebody must see to it.
+    #[must_use]
+    pub fn owed_minor(&self) -> i64 {
+        let cancelled = self.everything.as_ref().filter(|all| all.reason == RefundReason::OrderCancelled);
+        let of_order = cancelled.and(self.payment_id).filter(|_| self.status.phase() == Phase::Paid);
+        let late = self.refunds.values().filter(|refund| refund.claim.reason == RefundReason::LatePayment);
+        let late: std::collections::BTreeSet<PaymentId> =
+            late.map(|refund| refund.payment_id).filter(|payment_id| !self.is_paid_by(*payment_id)).collect();
+        late.into_iter().chain(of_order).map(|payment_id| self.left(payment_id, None).minor.max(0)).sum()
+    }
+
+    /// Whether all that was bought came back, and all money went back.
+    #[must_use]
+    pub fn is_all_gone_back(&self) -> bool {
+        let all_money = self.payment_id.is_some_and(|payment_id| self.refunded(payment_id) >= self.received(payment_id));
+        all_money && self.is_all_back()
     }
 
     /// Whether all that was bought came back.

@@ -1,33 +1,6 @@
 //! Where an order, its payment, its fulfilment, its holds and its refunds can stand, in the words of tables and reports.
 
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum $name {
-            $($(#[$variant_doc])* $variant,)+
-        }
-
-        impl $name {
-            /// Every one of them.
-            pub const ALL: &[Self] = &[$(Self::$variant,)+];
-
-            /// The word for it in tables and reports.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $word,)+
-                }
-            }
-
-            /// Reads the word back.
-            #[must_use]
-            pub fn parse(word: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|known| known.as_str() == word)
-            }
-        }
-    };
-}
+use domain::words;
 
 words!(
     /// Where an order stands.
@@ -80,7 +53,7 @@ words!(
         Pending = "pending",
         /// To be handed over.
         Ready = "ready",
-        /// Will not be handed over.
+        /// Will not be handed over, or is to come back.
         Cancelled = "cancelled",
         /// All of it came back.
         Returned = "returned",
@@ -144,6 +117,20 @@ words!(
         LatePayment = "late_payment",
         /// The round was called off, or closed without selling out.
         RoundFailed = "round_failed",
+        /// It was made elsewhere, such as in the provider's dashboard.
+        Elsewhere = "elsewhere",
+    }
+);
+
+words!(
+    /// How much somebody asked to be given back: what a repetition is compared with.
+    Extent {
+        /// Everything that is left.
+        Everything = "everything",
+        /// The price of what comes back.
+        Price = "price",
+        /// So much.
+        Amount = "amount",
     }
 );
 
@@ -202,7 +189,7 @@ impl Hold {
 #[cfg(test)]
 mod tests {
     use super::{
-        FulfillmentStatus, Hold, LatePaymentPolicy, PaymentStatus, RefundReason, RefundStatus, Resource, Status,
+        Extent, FulfillmentStatus, Hold, LatePaymentPolicy, PaymentStatus, RefundReason, RefundStatus, Resource, Status,
     };
 
     #[test]
@@ -214,6 +201,7 @@ mod tests {
         assert!(RefundReason::ALL.iter().all(|word| RefundReason::parse(word.as_str()) == Some(*word)));
         assert!(LatePaymentPolicy::ALL.iter().all(|word| LatePaymentPolicy::parse(word.as_str()) == Some(*word)));
         assert!(FulfillmentStatus::ALL.iter().all(|word| FulfillmentStatus::parse(word.as_str()) == Some(*word)));
+        assert!(Extent::ALL.iter().all(|word| Extent::parse(word.as_str()) == Some(*word)));
         assert!(Resource::ALL.iter().all(|word| Resource::parse(word.as_str()) == Some(*word)));
         assert_eq!(Status::parse("lost"), None);
     }

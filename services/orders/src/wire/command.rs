@@ -143,8 +143,9 @@ fn time_to_pay(given: Option<well_known::Duration>) -> Result<Duration, Rejectio
 fn request_refund(message: &wire::RequestRefund, id: Uuid) -> Result<Command, Rejection> {
     within_lines_max(message.lines.len())?;
     let amount = message.amount.as_ref().map(|amount| Money::from_wire("amount", Some(amount))).transpose()?;
-    if amount.is_some_and(|amount| amount.minor_units < 1) {
-        let reason = "amount must be at least 1 minor unit: leave it out to give back the price of what comes back";
+    let is_of_goods = !message.lines.is_empty() || message.return_shares;
+    if !is_of_goods && amount.is_some_and(|amount| amount.minor_units < 1) {
+        let reason = "amount must be at least 1 minor unit, unless lines or shares come back: leave it out to give back their price";
         return Err(Rejection::new("INVALID_AMOUNT", reason));
     }
     Ok(Command::RequestRefund(RefundRequest {

@@ -43,8 +43,16 @@ pub fn encode(event: &Event) -> (&'static str, Vec<u8>) {
         }
         Event::OrderReleased { key } => ("holdfast.orders.v1.OrderReleased", released(*key).encode_to_vec()),
         Event::OrderReinstated(fact) => ("holdfast.orders.v1.OrderReinstated", reinstated(fact).encode_to_vec()),
-        Event::RefundRequested { order_id, refund_id, payment_id, claim, actor, note } => {
-            let message = refund_requested(*order_id, *refund_id, *payment_id, claim, actor, note);
+        Event::PaidOrderCancelled { key, refund_id, actor, note } => {
+            ("holdfast.orders.v1.PaidOrderCancelled", paid_cancelled(*key, *refund_id, actor, note).encode_to_vec())
+        }
+        Event::LatePaymentDeferred { key, payment_id, amount } => {
+            let message = late_payment_deferred(*key, *payment_id, *amount);
+            ("holdfast.orders.v1.LatePaymentDeferred", message.encode_to_vec())
+        }
+        Event::RefundRequested { order_id, refund_id, payment_id, claim, extent, actor, note } => {
+            let mut message = refund_requested(*order_id, *refund_id, *payment_id, claim, actor, note);
+            message.extent = parts::extent_number(*extent);
             ("holdfast.orders.v1.RefundRequested", message.encode_to_vec())
         }
         Event::OrderRefunded { order_id, refund_id, claim } => {
@@ -157,6 +165,25 @@ fn reinstated(fact: &Reinstated) -> wire::OrderReinstated {
     }
 }
 
+fn paid_cancelled(key: HoldKey, refund_id: RefundId, actor: &str, note: &str) -> wire::PaidOrderCancelled {
+    wire::PaidOrderCancelled {
+        order_id: key.order_id.to_string(),
+        attempt: key.attempt,
+        refund_id: refund_id.to_string(),
+        actor: actor.to_owned(),
+        note: note.to_owned(),
+    }
+}
+
+fn late_payment_deferred(key: HoldKey, payment_id: PaymentId, amount: Money) -> wire::LatePaymentDeferred {
+    wire::LatePaymentDeferred {
+        order_id: key.order_id.to_string(),
+        attempt: key.attempt,
+        payment_id: payment_id.to_string(),
+        amount: Some(amount.to_wire()),
+    }
+}
+
 fn refund_requested(
     order_id: OrderId,
     refund_id: RefundId,
@@ -176,6 +203,7 @@ fn refund_requested(
         return_shares: claim.return_shares,
         actor: actor.to_owned(),
         note: note.to_owned(),
+        extent: 0,
     }
 }
 
@@ -246,6 +274,16 @@ pub fn event(message_type: &str, data: &[u8]) -> Result<Event, Rejection> {
             Ok(Event::OrderReleased { key: HoldKey::parse(&order_id, attempt)? })
         }
         Some(wire::OrderReinstated::NAME) => read_reinstated(decode(data)?),
+        Some(wire::PaidOrderCancelled::NAME) => {
+            let wire::PaidOrderCancelled { order_id, attempt, refund_id, actor, note } = decode(data)?;
+            let (key, refund_id) = (HoldKey::parse(&order_id, attempt)?, RefundId::parse(&refund_id)?);
+            Ok(Event::PaidOrderCancelled { key, refund_id, actor, note })
+        }
+        Some(wire::LatePaymentDeferred::NAME) => {
+            let wire::LatePaymentDeferred { order_id, attempt, payment_id, amount } = decode(data)?;
+            let (key, payment_id) = (HoldKey::parse(&order_id, attempt)?, PaymentId::parse(&payment_id)?);
+            Ok(Event::LatePaymentDeferred { key, payment_id, amount: Money::from_wire("amount", amount.as_ref())? })
+        }
         Some(wire::RefundRequested::NAME) => read_refund_requested(decode(data)?),
         Some(wire::OrderRefunded::NAME) => {
             let (order_id, refund_id, claim) = read_refunded(decode(data)?)?;
@@ -359,6 +397,7 @@ fn read_refund_requested(message: wire::RefundRequested) -> Result<Event, Reject
             lines: read_pieces(message.lines)?,
             return_shares: message.return_shares,
         },
+        extent: parts::extent(message.extent),
         actor: message.actor,
         note: message.note,
     })

@@ -1,9 +1,9 @@
 //! The parts that messages are made of, in both directions.
 
-use domain::{Money, Rejection, RoundId, Sku};
+use domain::{Money, Rejection, RoundId, Sku, legible};
 use proto::{common::v1 as common, orders::v1 as wire};
 
-use crate::order::{CancelReason, LatePaymentPolicy, Line, RefundReason, ReinstateReason, Resource, Shares};
+use crate::order::{CancelReason, Extent, LatePaymentPolicy, Line, RefundReason, ReinstateReason, Resource, Shares};
 
 pub(super) fn lines_to_wire(lines: &[Line]) -> Vec<wire::OrderLine> {
     let line = |line: &Line| wire::OrderLine {
@@ -107,6 +107,7 @@ pub(super) fn refund_reason_number(reason: RefundReason) -> i32 {
         RefundReason::OrderCancelled => wire::RefundReason::OrderCancelled,
         RefundReason::LatePayment => wire::RefundReason::LatePayment,
         RefundReason::RoundFailed => wire::RefundReason::RoundFailed,
+        RefundReason::Elsewhere => wire::RefundReason::Elsewhere,
     })
 }
 
@@ -115,7 +116,26 @@ pub(super) fn refund_reason(number: i32) -> RefundReason {
         Ok(wire::RefundReason::OrderCancelled) => RefundReason::OrderCancelled,
         Ok(wire::RefundReason::LatePayment) => RefundReason::LatePayment,
         Ok(wire::RefundReason::RoundFailed) => RefundReason::RoundFailed,
+        Ok(wire::RefundReason::Elsewhere) => RefundReason::Elsewhere,
         Ok(wire::RefundReason::Unspecified | wire::RefundReason::Requested) | Err(_) => RefundReason::Requested,
+    }
+}
+
+pub(super) fn extent_number(extent: Option<Extent>) -> i32 {
+    i32::from(match extent {
+        None => wire::RefundExtent::Unspecified,
+        Some(Extent::Everything) => wire::RefundExtent::Everything,
+        Some(Extent::Price) => wire::RefundExtent::Price,
+        Some(Extent::Amount) => wire::RefundExtent::Amount,
+    })
+}
+
+pub(super) fn extent(number: i32) -> Option<Extent> {
+    match wire::RefundExtent::try_from(number) {
+        Ok(wire::RefundExtent::Everything) => Some(Extent::Everything),
+        Ok(wire::RefundExtent::Price) => Some(Extent::Price),
+        Ok(wire::RefundExtent::Amount) => Some(Extent::Amount),
+        Ok(wire::RefundExtent::Unspecified) | Err(_) => None,
     }
 }
 
@@ -135,7 +155,7 @@ pub(super) fn reinstate_reason(number: i32) -> ReinstateReason {
     }
 }
 
-/// The words of another service, such as a provider's: kept short, and without the characters that a table refuses.
+/// The words of another service, such as a provider's: legible, and not too long for a table.
 pub(crate) fn words(text: &str) -> String {
-    text.chars().take(512).map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+    legible(text, 512)
 }

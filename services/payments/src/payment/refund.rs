@@ -1,28 +1,34 @@
 //! A refund of a payment: sent once under a key, and over only when it is known how it ended.
 //!
-//! | heard or asked    | nothing yet          | refunding | unknown             | refunded | reversed  | rejected |
-//! |-------------------|----------------------|-----------|---------------------|----------|-----------|----------|
-//! | begin             | refunding / rejected | -         | -                   | -        | -         | -        |
-//! | outcome refunded  | broken               | refunded  | -                   | -        | -         | -        |
-//! | outcome rejected  | broken               | rejected* | -                   | -        | -         | -        |
-//! | outcome unknown   | broken               | unknown   | -                   | -        | -         | -        |
-//! | provider refunded | refused              | refunded  | refunded            | -        | -         | refused  |
-//! | provider failed   | refused              | rejected* | rejected*           | reversed | -         | -        |
-//! | operator RETRY    | refused              | refused   | refunding           | refused  | refunding | refused  |
-//! | operator REFUNDED | refused              | refused   | refunded            | -        | refunded  | refused  |
-//! | operator ABANDON  | refused              | refused   | rejected / refused* | refused  | refused   | -        |
+//! | heard or asked    | nothing yet                     | deferred  | refunding   | unknown             | refunded       | reversed    | rejected               |
+//! |-------------------|---------------------------------|-----------|-------------|---------------------|----------------|-------------|------------------------|
+//! | begin             | refunding / deferred / rejected | -         | -           | -                   | -              | -           | -                      |
+//! | outcome refunded  | broken                          | -         | refunded    | -                   | answered       | refunded °  | refunded ° / unmatched |
+//! | outcome rejected  | broken                          | -         | rejected *  | -                   | answered       | answered    | answered               |
+//! | outcome unknown   | broken                          | -         | unknown     | -                   | answered       | answered    | answered               |
+//! | provider refunded | elsewhere / unmatched           | refunded  | refunded    | refunded            | - / unmatched  | refunded °  | refunded ° / unmatched |
+//! | provider failed   | unmatched                       | rejected  | rejected *  | rejected *          | reversed °     | -           | -                      |
+//! | operator RETRY    | refused                         | refused   | refused     | refunding           | refused        | refunding   | refused                |
+//! | operator REFUNDED | refused                         | refused   | refused     | refunded            | -              | refunded    | refunded / refused     |
+//! | operator ABANDON  | refused                         | rejected  | refused     | rejected / refused* | refused        | refused     | -                      |
 //!
-//! `-`: it is as it should be already, or the news is of an earlier sending. `*`: once it was refunded, the order
-//! counts as refunded for good, so from then on a failure is `reversed` and giving up is refused.
+//! `-`: it is as it should be already, or the news is of an earlier sending. `*`: once it was refunded, the order counts as refunded for
+//! good, so from then on a failure is `reversed` and giving up is refused. `°`: unless the report is the older of the two by the
+//! provider's time, or, of one payout, both have the same or no time: a payout may fail after it succeeded, and never succeeds after it
+//! failed.
+//!
+//! A report may settle a refund while the call for it is still under way. Then the answer is heard too; and while a refund counts as
+//! failed and may yet succeed, no other of the payment is sent, or the money could go out twice for one wish.
 
 use std::time::Duration;
 
-use domain::{Money, PaymentId, RefundId, Refusal, Rejection, Timestamp};
+use domain::{Money, OrderId, PaymentId, RefundId, Refusal, Rejection, Timestamp, words};
 
-use super::{Payment, Terms, broken, same_money};
+use super::{Payment, Terms, broken, reported::unmatched};
 use crate::{
-    command::{Outcome, RefundReport},
-    event::{Event, RefundOf, Resolution},
+    command::Outcome,
+    event::{Event, RefundOf, Reported, Resolution},
+    report::{Kind, Mismatch, Report, ReportedMoney},
 };
 
 #[cfg(test)]
@@ -44,50 +50,37 @@ pub struct Refund {
     pub key: String,
     /// Whether it counted as refunded once: the order then stays refunded, so it may be reversed but not given up.
     pub refunded_once: bool,
+    /// Whether the call under the latest key was not answered yet: it may move money until then, whatever the status says.
+    pub call_open: bool,
     /// What the provider knows the latest one that it accepted by.
     pub provider_reference: String,
+    /// What it knew earlier sendings by.
+    pub old_references: Vec<String>,
+    /// When what counts now happened by the provider's clock. `None`: it did not say, or our call was answered.
+    pub said_at: Option<Timestamp>,
     /// Why it is where it is: a rejection, evidence, or an operator's note, whatever came last.
     pub reason: String,
     /// While it is under way: after this its outcome counts as unknown.
     pub deadline: Option<Timestamp>,
 }
 
-/// Where a refund stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
-    /// Under way to the provider.
-    Refunding,
-    /// The buyer has the money.
-    Refunded,
-    /// The money was not given back and will not be.
-    Rejected,
-    /// Nobody knows: an operator decides.
-    Unknown,
-    /// The provider took it back after it had been refunded: an operator decides.
-    Reversed,
-}
-
-impl Status {
-    /// The word for it in tables and reports.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Refunding => "refunding",
-            Self::Refunded => "refunded",
-            Self::Rejected => "rejected",
-            Self::Unknown => "unknown",
-            Self::Reversed => "reversed",
-        }
+words!(
+    /// Where a refund stands.
+    Status {
+        /// It waits before it is sent.
+        Deferred = "deferred",
+        /// Under way to the provider.
+        Refunding = "refunding",
+        /// The buyer has the money.
+        Refunded = "refunded",
+        /// The money was not given back and will not be.
+        Rejected = "rejected",
+        /// Nobody knows: an operator decides.
+        Unknown = "unknown",
+        /// The provider took it back after it had been refunded: an operator decides.
+        Reversed = "reversed",
     }
-
-    /// Reads the word back.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        [Self::Refunding, Self::Refunded, Self::Rejected, Self::Unknown, Self::Reversed]
-            .into_iter()
-            .find(|status| status.as_str() == word)
-    }
-}
+);
 
 impl Refund {
     /// A refund for which no money is promised yet.
@@ -99,7 +92,10 @@ impl Refund {
             send: 0,
             key: String::new(),
             refunded_once: false,
+            call_open: false,
             provider_reference: String::new(),
+            old_references: Vec::new(),
+            said_at: None,
             reason: String::new(),
             deadline: None,
         }
@@ -111,7 +107,7 @@ impl Refund {
         match self.status {
             Status::Refunded => (self.amount.minor_units, 0),
             // Money of a reversed refund stays promised: the order counts as refunded, so it can only go to the buyer.
-            Status::Refunding | Status::Unknown | Status::Reversed => (0, self.amount.minor_units),
+            Status::Deferred | Status::Refunding | Status::Unknown | Status::Reversed => (0, self.amount.minor_units),
             Status::Rejected => (0, 0),
         }
     }
@@ -120,23 +116,41 @@ impl Refund {
     #[must_use]
     pub const fn verbs(&self) -> &'static [Resolution] {
         match (self.status, self.refunded_once) {
+            (Status::Deferred, _) => &[Resolution::Abandon],
             (Status::Unknown, false) => &[Resolution::Retry, Resolution::Refunded, Resolution::Abandon],
+            // Two calls at once could both move money.
+            (Status::Reversed, _) if self.call_open => &[Resolution::Refunded],
             (Status::Unknown, true) | (Status::Reversed, _) => &[Resolution::Retry, Resolution::Refunded],
-            (Status::Refunding | Status::Refunded | Status::Rejected, _) => &[],
+            (Status::Rejected, _) => &[Resolution::Refunded],
+            (Status::Refunding | Status::Refunded, _) => &[],
         }
     }
 
-    /// Whether a report names an earlier sending than the one that counts now.
-    fn is_outdated(&self, report: &RefundReport) -> bool {
-        if report.provider_reference.is_empty() || self.provider_reference.is_empty() {
-            return false;
+    /// Whether it counts as failed, and its call may move the money all the same.
+    #[must_use]
+    pub fn may_yet_succeed(&self) -> bool {
+        self.call_open && self.status == Status::Rejected
+    }
+
+    /// The provider, or an operator, says where it stands.
+    pub(super) fn hear(&mut self, reference: &str, reported: Option<&Reported>) {
+        // Who is told by a report still waits for the answer.
+        self.call_open &= reported.is_some();
+        self.said_at = reported.and_then(|reported| reported.occurred_at);
+        if !reference.is_empty() {
+            self.know(reference);
         }
-        match self.status {
-            // The reference that is known belongs to the one that was reversed; the one under way has another.
-            Status::Refunding | Status::Unknown => report.provider_reference == self.provider_reference,
-            Status::Refunded | Status::Rejected | Status::Reversed => {
-                report.provider_reference != self.provider_reference
-            }
+    }
+
+    /// From now on the provider knows it by this reference; by none, until it says so.
+    pub(super) fn know(&mut self, reference: &str) {
+        if self.provider_reference == reference {
+            return;
+        }
+        let old = std::mem::replace(&mut self.provider_reference, reference.to_owned());
+        self.old_references.retain(|known| known != reference);
+        if !old.is_empty() {
+            self.old_references.push(old);
         }
     }
 }
@@ -152,6 +166,7 @@ pub fn idempotency_key(payment_id: PaymentId, refund_id: RefundId, send: i32) ->
 
 pub(super) fn begin(
     payment_id: PaymentId,
+    order_id: OrderId,
     payment: &Payment,
     refund_id: RefundId,
     amount: Money,
@@ -164,21 +179,65 @@ pub(super) fn begin(
         let what = format!("refund {refund_id} is over {} and is asked for again over {amount}", refund.amount);
         return Err(broken(payment_id, what));
     }
-    let of = RefundOf { payment_id, order_id: payment.key.order_id, refund_id };
-    Ok(vec![match payment.terms.as_ref().map(|terms| affordable(payment, terms, amount).map(|()| terms)) {
-        // Nothing to send. Free gifts come back this way.
-        Some(Ok(_)) if amount.minor_units == 0 => {
-            Event::PaymentRefunded { of, amount, provider_reference: String::new() }
+    let of = RefundOf { payment_id, order_id, refund_id };
+    let Some(terms) = &payment.terms else { return Ok(vec![refused(of, amount, not_paid(payment_id))]) };
+    Ok(vec![match (affordable(payment_id, payment, terms, amount, payment.left_minor()), payment.is_blocked()) {
+        (Err(rejection), _) => refused(of, amount, rejection),
+        // Nothing to send. Free gifts come back this way, and goods whose money went back before.
+        (Ok(()), _) if amount.minor_units == 0 => {
+            Event::PaymentRefunded { of, amount, provider_reference: String::new(), reported: None }
         }
-        Some(Ok(terms)) => send(of, terms, amount, 1, at),
-        Some(Err(rejection)) => Event::RefundRejected { of, amount, rejection },
-        None => Event::RefundRejected { of, amount, rejection: not_paid(payment_id) },
+        (Ok(()), Some(reason)) => Event::RefundDeferred { of, amount, reason },
+        (Ok(()), None) => send(of, terms, amount, 1, at),
     }])
 }
 
-fn affordable(payment: &Payment, terms: &Terms, amount: Money) -> Result<(), Rejection> {
+fn refused(of: RefundOf, amount: Money, rejection: Rejection) -> Event {
+    Event::RefundRejected { of, amount, rejection, provider_reference: String::new(), reported: None }
+}
+
+/// These events, and what they are what others have waited for: refunds that were deferred are sent as soon as nothing is in doubt, or
+/// refused if the money has gone otherwise.
+pub(super) fn send_deferred(
+    payment_id: PaymentId,
+    payment: Option<&Payment>,
+    mut events: Vec<Event>,
+    at: Timestamp,
+) -> Vec<Event> {
+    let Some(before) = payment else { return events };
+    let Some((terms, key)) = before.terms.as_ref().zip(before.key) else { return events };
+    let waits = |payment: &Payment| {
+        let deferred = payment.refunds.iter().find(|(_, refund)| refund.status == Status::Deferred);
+        deferred.map(|(refund_id, refund)| (*refund_id, refund.amount))
+    };
+    if events.is_empty() || waits(before).is_none() {
+        return events;
+    }
+    let mut after = before.clone();
+    events.iter().for_each(|event| after.take_in(event));
+    while let Some((refund_id, amount)) = waits(&after).filter(|_| after.is_blocked().is_none()) {
+        let of = RefundOf { payment_id, order_id: key.order_id, refund_id };
+        // What it is promised itself counts as left.
+        let left = after.left_minor() + amount.minor_units;
+        let next = match affordable(payment_id, &after, terms, amount, left) {
+            Ok(()) => send(of, terms, amount, 1, at),
+            Err(rejection) => refused(of, amount, rejection),
+        };
+        after.take_in(&next);
+        events.push(next);
+    }
+    events
+}
+
+fn affordable(
+    payment_id: PaymentId,
+    payment: &Payment,
+    terms: &Terms,
+    amount: Money,
+    left: i64,
+) -> Result<(), Rejection> {
     if payment.status != super::Status::Succeeded {
-        return Err(not_paid(payment.key.payment_id()));
+        return Err(not_paid(payment_id));
     }
     if amount.currency != terms.amount.currency {
         return Err(Rejection::new(
@@ -186,18 +245,27 @@ fn affordable(payment: &Payment, terms: &Terms, amount: Money) -> Result<(), Rej
             format!("the payment is in {}, so {amount} of it cannot be given back", terms.amount.currency),
         ));
     }
-    let left = payment.left_minor();
-    if amount.minor_units > left {
+    if amount.minor_units > left.max(0) {
         return Err(Rejection::new(
             "EXCEEDS_PAYMENT",
             format!(
-                "{amount} cannot be given back: of {} minor units {} are refunded and {} promised to other refunds, so \
-                 {left} are left",
-                payment.captured_minor, payment.refunded_minor, payment.refunding_minor
+                "{amount} cannot be given back: of {} minor units {} are refunded, {} promised to refunds and {} gone \
+                 otherwise, so {left} are left",
+                payment.captured_minor,
+                payment.refunded_minor,
+                payment.refunding_minor,
+                payment.gone_minor()
             ),
         ));
     }
     Ok(())
+}
+
+/// Whether a refund that promises nothing may still count as refunded: deferred ones give way to it.
+fn has_room(payment: &Payment, amount: Money) -> bool {
+    let deferred = payment.refunds.values().filter(|refund| refund.status == Status::Deferred);
+    let promised: i64 = deferred.map(|refund| refund.amount.minor_units).sum();
+    payment.status == super::Status::Succeeded && payment.left_minor() + promised >= amount.minor_units
 }
 
 fn not_paid(payment_id: PaymentId) -> Rejection {
@@ -215,14 +283,37 @@ fn send(of: RefundOf, terms: &Terms, amount: Money, send: i32, at: Timestamp) ->
     }
 }
 
-/// The refund failed for sure, and the order must be told according to what it believes.
-fn failed(of: RefundOf, refund: &Refund, rejection: &Rejection) -> Event {
+/// The refund failed, and the order must be told according to what it believes.
+fn failed(of: RefundOf, refund: &Refund, rejection: Rejection, reference: &str, reported: Option<Reported>) -> Event {
+    let (amount, provider_reference) = (refund.amount, reference.to_owned());
     if refund.refunded_once {
-        return Event::RefundReversed { of, amount: refund.amount, reason: rejection.to_string() };
+        return Event::RefundReversed { of, amount, reason: rejection.to_string(), provider_reference, reported };
     }
-    Event::RefundRejected { of, amount: refund.amount, rejection: rejection.clone() }
+    Event::RefundRejected { of, amount, rejection, provider_reference, reported }
 }
 
+/// A report says that the refund failed.
+pub(super) fn failed_by(of: RefundOf, refund: &Refund, report: &Report) -> Event {
+    let reported = Some(Reported::from(report));
+    if refund.status == Status::Refunded {
+        let (reason, provider_reference) = (report.reason.clone(), report.provider_reference.clone());
+        return Event::RefundReversed { of, amount: refund.amount, reason, provider_reference, reported };
+    }
+    let rejection = Rejection::new("REFUND_FAILED", report.reason.clone());
+    failed(of, refund, rejection, &report.provider_reference, reported)
+}
+
+/// A report says that the buyer has the money.
+pub(super) fn refunded_by(of: RefundOf, refund: &Refund, report: &Report) -> Event {
+    Event::PaymentRefunded {
+        of,
+        amount: refund.amount,
+        provider_reference: report.provider_reference.clone(),
+        reported: Some(report.into()),
+    }
+}
+
+/// Our call came to an end.
 pub(super) fn ended(
     payment_id: PaymentId,
     payment: &Payment,
@@ -230,80 +321,130 @@ pub(super) fn ended(
     key: &str,
     outcome: &Outcome,
 ) -> Result<Vec<Event>, Refusal> {
-    let Some(refund) = payment.refunds.get(&refund_id) else {
+    let Some((refund, order_id)) = payment.refunds.get(&refund_id).zip(payment.key.map(|key| key.order_id)) else {
         return Err(broken(payment_id, format!("refund {refund_id} of it was sent, but there is no such refund")));
     };
-    if refund.status != Status::Refunding || refund.key != key {
+    if !refund.call_open || refund.key != key {
         return Ok(vec![]);
     }
-    let of = RefundOf { payment_id, order_id: payment.key.order_id, refund_id };
+    let of = RefundOf { payment_id, order_id, refund_id };
+    if refund.status != Status::Refunding {
+        return Ok(answered(of, payment, refund, outcome));
+    }
     Ok(vec![match outcome {
-        Outcome::Refunded { provider_reference } => {
-            Event::PaymentRefunded { of, amount: refund.amount, provider_reference: provider_reference.clone() }
-        }
-        Outcome::Rejected(rejection) => failed(of, refund, rejection),
+        Outcome::Refunded { provider_reference } => went_back(of, refund, provider_reference),
+        Outcome::Rejected(rejection) => failed(of, refund, rejection.clone(), "", None),
         Outcome::Unknown { evidence } => Event::RefundOutcomeUnknown { of, evidence: evidence.clone() },
     }])
 }
 
-pub(super) fn reported_refunded(
-    payment_id: PaymentId,
-    payment: &Payment,
-    report: &RefundReport,
-) -> Result<Vec<Event>, Refusal> {
-    let refund = reported(payment_id, payment, report)?;
-    let of = RefundOf { payment_id, order_id: payment.key.order_id, refund_id: report.refund_id };
+fn went_back(of: RefundOf, refund: &Refund, reference: &str) -> Event {
+    let (amount, provider_reference) = (refund.amount, reference.to_owned());
+    Event::PaymentRefunded { of, amount, provider_reference, reported: None }
+}
+
+/// The answer comes after a report. Money that the answer says is paid out is, unless the same payout was reported as failed.
+fn answered(of: RefundOf, payment: &Payment, refund: &Refund, outcome: &Outcome) -> Vec<Event> {
+    let (answer, reference) = match outcome {
+        Outcome::Refunded { provider_reference } => ("refunded".to_owned(), provider_reference.as_str()),
+        Outcome::Rejected(rejection) => (rejection.to_string(), ""),
+        Outcome::Unknown { evidence } => (evidence.clone(), ""),
+    };
+    let heard = Event::RefundAnswered {
+        of,
+        idempotency_key: refund.key.clone(),
+        answer,
+        provider_reference: reference.to_owned(),
+    };
+    let is_paid_out = matches!(outcome, Outcome::Refunded { .. });
+    let is_same = !reference.is_empty() && reference == refund.provider_reference;
+    let contradicts = |mismatch| {
+        let report = answer_as_report(of, refund, reference);
+        vec![heard.clone(), unmatched(of.payment_id, payment.key, &report, mismatch)]
+    };
     match refund.status {
-        Status::Refunding | Status::Unknown if !refund.is_outdated(report) => Ok(vec![Event::PaymentRefunded {
-            of,
-            amount: refund.amount,
-            provider_reference: report.provider_reference.clone(),
-        }]),
-        // A reversed refund was reported as refunded before: that report has come again, or late.
-        Status::Refunding | Status::Unknown | Status::Refunded | Status::Reversed => Ok(vec![]),
-        Status::Rejected => Err(Rejection::new(
-            "REFUND_IS_OVER",
-            format!(
-                "the provider reports refund {} of payment {payment_id} as paid out, but it is over ({}): find out at \
-                 the provider whether the buyer has the money",
-                report.refund_id, refund.reason
-            ),
-        ))?,
+        Status::Reversed if is_paid_out && !is_same => vec![went_back(of, refund, reference)],
+        Status::Rejected if is_paid_out && !is_same && has_room(payment, refund.amount) => {
+            vec![went_back(of, refund, reference)]
+        }
+        Status::Rejected if is_paid_out && !is_same => contradicts(Mismatch::RefundContradicted),
+        Status::Refunded
+            if is_paid_out && !is_same && !reference.is_empty() && !refund.provider_reference.is_empty() =>
+        {
+            contradicts(Mismatch::RefundedTwice)
+        }
+        Status::Deferred
+        | Status::Refunding
+        | Status::Refunded
+        | Status::Rejected
+        | Status::Unknown
+        | Status::Reversed => vec![heard],
     }
 }
 
-pub(super) fn reported_failed(
-    payment_id: PaymentId,
-    payment: &Payment,
-    report: &RefundReport,
-) -> Result<Vec<Event>, Refusal> {
-    let refund = reported(payment_id, payment, report)?;
-    let of = RefundOf { payment_id, order_id: payment.key.order_id, refund_id: report.refund_id };
-    if refund.is_outdated(report) {
-        return Ok(vec![]);
+fn answer_as_report(of: RefundOf, refund: &Refund, reference: &str) -> Report {
+    let amount = refund.amount;
+    Report {
+        kind: Kind::RefundSucceeded,
+        provider_event_id: format!("answer {}", refund.key),
+        provider_reference: reference.to_owned(),
+        refund_id: of.refund_id.to_string(),
+        amount: Some(ReportedMoney { minor_units: amount.minor_units, currency: amount.currency.to_string() }),
+        reason: "the answer to our call".to_owned(),
+        occurred_at: None,
     }
-    Ok(match refund.status {
-        Status::Refunding | Status::Unknown => {
-            vec![failed(of, refund, &Rejection::new("REFUND_FAILED", report.reason.clone()))]
-        }
-        Status::Refunded => {
-            vec![Event::RefundReversed { of, amount: refund.amount, reason: report.reason.clone() }]
-        }
-        Status::Rejected | Status::Reversed => vec![],
-    })
 }
 
-fn reported<'a>(payment_id: PaymentId, payment: &'a Payment, report: &RefundReport) -> Result<&'a Refund, Rejection> {
-    let refund = known(payment_id, payment, report.refund_id)?;
-    same_money(&format!("refund {} of payment {payment_id}", report.refund_id), refund.amount, report.amount)?;
-    Ok(refund)
+/// What a report about a refund comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// It is known, or out of date.
+    Nothing,
+    /// The buyer has the money.
+    Refunded,
+    /// The buyer does not have it.
+    Failed,
+    /// It fits nothing.
+    Unmatched(Mismatch),
+}
+
+/// A report about this refund, of its amount.
+pub(super) fn heard(payment: &Payment, refund: &Refund, report: &Report) -> Heard {
+    if refund.old_references.contains(&report.provider_reference) {
+        return Heard::Nothing;
+    }
+    let reference = refund.provider_reference.as_str();
+    if report.kind == Kind::RefundFailed {
+        return match refund.status {
+            Status::Deferred | Status::Refunding | Status::Unknown => Heard::Failed,
+            Status::Refunded if !report.may_be_of(reference) => Heard::Unmatched(Mismatch::RefundUnknown),
+            Status::Refunded if report.is_earlier_than(refund.said_at) => Heard::Nothing,
+            Status::Refunded => Heard::Failed,
+            Status::Rejected | Status::Reversed => Heard::Nothing,
+        };
+    }
+    // A payout that failed has not succeeded since, unless the provider's time says so.
+    let is_past = report.is_of(reference) || (reference.is_empty() && report.provider_reference.is_empty());
+    let is_past = is_past && !report.is_later_than(refund.said_at);
+    match refund.status {
+        Status::Deferred | Status::Refunding | Status::Unknown => Heard::Refunded,
+        Status::Refunded if report.may_be_of(reference) => Heard::Nothing,
+        Status::Refunded => Heard::Unmatched(Mismatch::RefundedTwice),
+        Status::Reversed if is_past || report.provider_reference.is_empty() => Heard::Nothing,
+        Status::Reversed => Heard::Refunded,
+        // Of one that was refused, by a word that was no report, nothing had been paid out by then.
+        Status::Rejected if is_past && refund.said_at.is_some() => Heard::Nothing,
+        Status::Rejected if report.is_of(reference) && !report.is_later_than(refund.said_at) => Heard::Nothing,
+        Status::Rejected if has_room(payment, refund.amount) => Heard::Refunded,
+        Status::Rejected => Heard::Unmatched(Mismatch::RefundContradicted),
+    }
 }
 
 fn known(payment_id: PaymentId, payment: &Payment, refund_id: RefundId) -> Result<&Refund, Rejection> {
     payment.refunds.get(&refund_id).ok_or_else(|| {
         Rejection::new(
             "UNKNOWN_REFUND",
-            format!("payment {payment_id} has no refund {refund_id}: give the id from PaymentRefunding"),
+            format!("payment {payment_id} has no refund {refund_id}: give the id from RefundRequested"),
         )
     })
 }
@@ -327,21 +468,30 @@ pub(super) fn resolve(
     if !refund.verbs().contains(&resolution) {
         return match (refund.status, resolution) {
             (Status::Refunded, Resolution::Refunded) | (Status::Rejected, Resolution::Abandon) => Ok(vec![]),
-            (Status::Refunding | Status::Refunded | Status::Rejected | Status::Unknown | Status::Reversed, _) => {
+            (_, Resolution::Retry | Resolution::Refunded | Resolution::Abandon) => {
                 Err(wrong_state(payment_id, refund_id, refund, resolution))?
             }
         };
     }
-    let Some(terms) = &payment.terms else {
+    let Some((terms, key)) = payment.terms.as_ref().zip(payment.key) else {
         return Err(broken(payment_id, format!("it was never requested, but has refund {refund_id}")));
     };
-    let of = RefundOf { payment_id, order_id: payment.key.order_id, refund_id };
+    if refund.status == Status::Rejected && !has_room(payment, refund.amount) {
+        let left = payment.left_minor();
+        let reason = format!(
+            "refund {refund_id} of {} cannot count as paid out: {left} minor units are left of payment {payment_id}; decide \
+             about what else took its money",
+            refund.amount
+        );
+        return Err(Rejection::new("EXCEEDS_PAYMENT", reason))?;
+    }
+    let of = RefundOf { payment_id, order_id: key.order_id, refund_id };
     let follows = match resolution {
         Resolution::Retry => send(of, terms, refund.amount, refund.send + 1, at),
-        Resolution::Refunded => Event::PaymentRefunded { of, amount: refund.amount, provider_reference: String::new() },
+        Resolution::Refunded => went_back(of, refund, ""),
         Resolution::Abandon => {
             let rejection = Rejection::new("ABANDONED", format!("given up by {actor}: {note}"));
-            Event::RefundRejected { of, amount: refund.amount, rejection }
+            refused(of, refund.amount, rejection)
         }
     };
     Ok(vec![Event::RefundResolved { of, resolution, actor: actor.to_owned(), note: note.to_owned() }, follows])

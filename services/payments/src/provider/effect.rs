@@ -23,9 +23,15 @@ pub(crate) fn of(event: &Event) -> Option<Effect> {
         }
         Event::PaymentRequested { .. }
         | Event::PaymentSucceeded { .. }
+        | Event::PaymentDeclined { .. }
         | Event::PaymentFailed { .. }
         | Event::PaymentCancelled { .. }
+        | Event::ProviderReportUnmatched { .. }
+        | Event::ProviderReportResolved { .. }
+        | Event::RefundDeferred { .. }
         | Event::PaymentRefunded { .. }
+        | Event::PaymentRefundedElsewhere { .. }
+        | Event::RefundAnswered { .. }
         | Event::RefundRejected { .. }
         | Event::RefundOutcomeUnknown { .. }
         | Event::RefundReversed { .. }

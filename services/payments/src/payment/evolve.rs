@@ -1,0 +1,239 @@
+//! What each event makes of a payment: total, and without a second thought.
+
+use domain::{HoldKey, Money, RefundId};
+
+use super::{
+    Charge, Payment, Status, Terms, World,
+    refund::{self, Refund},
+};
+use crate::{
+    event::{Event, ReportResolution, Reported},
+    report::{Kept, Report, Standing},
+};
+
+/// Reports that change nothing are remembered up to so many a payment: beyond, one that comes again is noted again.
+pub const NOTES_MAX: usize = 100;
+
+/// Makes an event true. An event whose row is not there changes nothing, and the fold then parts from the rows.
+pub fn evolve(world: &mut World, event: &Event) {
+    let payment_id = event.payment_id();
+    if world.payments.get(&payment_id).is_none()
+        && let Some(payment) = opened(event)
+    {
+        world.payments.create(payment_id, payment);
+    }
+    if let Some(payment) = world.payments.change(&payment_id) {
+        payment.version += 1;
+        payment.take_in(event);
+    }
+}
+
+/// The payment, if this event can be the first of one.
+fn opened(event: &Event) -> Option<Payment> {
+    match event {
+        Event::PaymentRequested { key, .. } | Event::PaymentCancelled { key, .. } => Some(Payment::new(Some(*key))),
+        Event::ProviderReportUnmatched { key, .. } => Some(Payment::new(*key)),
+        Event::PaymentSucceeded { .. }
+        | Event::PaymentDeclined { .. }
+        | Event::PaymentFailed { .. }
+        | Event::ProviderReportResolved { .. }
+        | Event::RefundDeferred { .. }
+        | Event::PaymentRefunding { .. }
+        | Event::PaymentRefunded { .. }
+        | Event::PaymentRefundedElsewhere { .. }
+        | Event::RefundAnswered { .. }
+        | Event::RefundRejected { .. }
+        | Event::RefundOutcomeUnknown { .. }
+        | Event::RefundReversed { .. }
+        | Event::RefundResolved { .. } => None,
+    }
+}
+
+impl Payment {
+    pub(super) const fn new(key: Option<HoldKey>) -> Self {
+        Self {
+            key,
+            status: Status::Unasked,
+            terms: None,
+            charge: None,
+            captured_minor: 0,
+            refunded_minor: 0,
+            refunding_minor: 0,
+            refunds: std::collections::BTreeMap::new(),
+            reports: std::collections::BTreeMap::new(),
+            version: 0,
+        }
+    }
+
+    /// What an event changes, but for the count of events.
+    pub(super) fn take_in(&mut self, event: &Event) {
+        match event {
+            Event::PaymentRequested { key, amount, checkout, payment_method, expires_at, .. } => {
+                self.key = Some(*key);
+                self.status = Status::Requested;
+                self.terms = Some(Terms {
+                    amount: *amount,
+                    provider: checkout.provider.clone(),
+                    reference: checkout.reference.clone(),
+                    payment_method: payment_method.clone(),
+                    expires_at: *expires_at,
+                });
+            }
+            Event::PaymentSucceeded { amount, provider_event_id, provider_reference, occurred_at, .. } => {
+                self.status = Status::Succeeded;
+                self.captured_minor = amount.minor_units;
+                self.charge = Some(Charge {
+                    provider_event_id: provider_event_id.clone(),
+                    reference: provider_reference.clone(),
+                    occurred_at: *occurred_at,
+                });
+                self.note(provider_event_id);
+            }
+            Event::PaymentDeclined { report, .. } => self.keep_note(report),
+            Event::PaymentFailed { provider_event_id, .. } => {
+                self.status = Status::Failed;
+                self.note(provider_event_id);
+            }
+            Event::PaymentCancelled { key, .. } => {
+                self.key = Some(*key);
+                self.status = Status::Cancelled;
+            }
+            Event::ProviderReportUnmatched { report, mismatch, .. } => {
+                let kept = Kept {
+                    report: report.clone(),
+                    mismatch: Some(*mismatch),
+                    standing: Standing::Open,
+                    settled_by: String::new(),
+                };
+                self.reports.insert(report.provider_event_id.clone(), kept);
+            }
+            Event::ProviderReportResolved { provider_event_id, resolution, settled_by, .. } => {
+                if let Some(kept) = self.reports.get_mut(provider_event_id) {
+                    kept.standing = match resolution {
+                        ReportResolution::Accepted => Standing::Accepted,
+                        ReportResolution::Undone => Standing::Undone,
+                    };
+                    kept.settled_by.clone_from(settled_by);
+                }
+            }
+            Event::RefundDeferred { .. }
+            | Event::PaymentRefunding { .. }
+            | Event::PaymentRefunded { .. }
+            | Event::PaymentRefundedElsewhere { .. }
+            | Event::RefundAnswered { .. }
+            | Event::RefundRejected { .. }
+            | Event::RefundOutcomeUnknown { .. }
+            | Event::RefundReversed { .. }
+            | Event::RefundResolved { .. } => self.take_in_refund(event),
+        }
+    }
+
+    fn take_in_refund(&mut self, event: &Event) {
+        match event {
+            Event::RefundDeferred { of, amount, reason } => {
+                self.book(of.refund_id, *amount, refund::Status::Deferred).reason.clone_from(reason);
+            }
+            Event::PaymentRefunding { of, amount, idempotency_key, deadline, .. } => {
+                let refund = self.book(of.refund_id, *amount, refund::Status::Refunding);
+                refund.send += 1;
+                refund.key.clone_from(idempotency_key);
+                refund.deadline = Some(*deadline);
+                refund.call_open = true;
+                // What was known is of an earlier sending: this one gets a reference of its own.
+                refund.know("");
+            }
+            Event::PaymentRefunded { of, amount, provider_reference, reported } => {
+                let refund = self.book(of.refund_id, *amount, refund::Status::Refunded);
+                refund.refunded_once = true;
+                refund.hear(provider_reference, reported.as_ref());
+                self.note_reported(reported.as_ref());
+            }
+            Event::PaymentRefundedElsewhere { of, amount, provider_reference, reported, .. } => {
+                let refund = self.book(of.refund_id, *amount, refund::Status::Refunded);
+                refund.refunded_once = true;
+                refund.hear(provider_reference, Some(reported));
+                self.note_reported(Some(reported));
+            }
+            Event::RefundAnswered { of, provider_reference, .. } => {
+                if let Some(refund) = self.refunds.get_mut(&of.refund_id) {
+                    refund.call_open = false;
+                    if refund.provider_reference.is_empty() {
+                        refund.know(provider_reference);
+                    }
+                }
+            }
+            Event::RefundRejected { of, amount, rejection, provider_reference, reported } => {
+                let refund = self.book(of.refund_id, *amount, refund::Status::Rejected);
+                refund.reason = rejection.to_string();
+                refund.hear(provider_reference, reported.as_ref());
+                self.note_reported(reported.as_ref());
+            }
+            Event::RefundOutcomeUnknown { of, evidence } => {
+                if let Some(amount) = self.refunds.get(&of.refund_id).map(|refund| refund.amount) {
+                    let refund = self.book(of.refund_id, amount, refund::Status::Unknown);
+                    refund.reason.clone_from(evidence);
+                    refund.call_open = false;
+                }
+            }
+            Event::RefundReversed { of, amount, reason, provider_reference, reported } => {
+                let refund = self.book(of.refund_id, *amount, refund::Status::Reversed);
+                refund.reason.clone_from(reason);
+                refund.hear(provider_reference, reported.as_ref());
+                self.note_reported(reported.as_ref());
+            }
+            Event::RefundResolved { of, actor, note, .. } => {
+                if let Some(refund) = self.refunds.get_mut(&of.refund_id) {
+                    refund.reason = format!("{actor}: {note}");
+                }
+            }
+            Event::PaymentRequested { .. }
+            | Event::PaymentSucceeded { .. }
+            | Event::PaymentDeclined { .. }
+            | Event::PaymentFailed { .. }
+            | Event::PaymentCancelled { .. }
+            | Event::ProviderReportUnmatched { .. }
+            | Event::ProviderReportResolved { .. } => {}
+        }
+    }
+
+    fn note_reported(&mut self, reported: Option<&Reported>) {
+        if let Some(reported) = reported {
+            self.note(&reported.provider_event_id);
+        }
+    }
+
+    /// A report that had fitted nothing does fit, now that more is known.
+    fn note(&mut self, provider_event_id: &str) {
+        if let Some(kept) = self.reports.get_mut(provider_event_id) {
+            kept.standing = Standing::Noted;
+            kept.mismatch = None;
+        }
+    }
+
+    fn keep_note(&mut self, report: &Report) {
+        let id = &report.provider_event_id;
+        if self.reports.contains_key(id) || self.reports.len() < NOTES_MAX {
+            let kept = Kept {
+                report: report.clone(),
+                mismatch: None,
+                standing: Standing::Noted,
+                settled_by: String::new(),
+            };
+            self.reports.insert(id.clone(), kept);
+        }
+    }
+
+    /// Moves a refund, and its money, to another status.
+    fn book(&mut self, refund_id: RefundId, amount: Money, status: refund::Status) -> &mut Refund {
+        let refund = self.refunds.entry(refund_id).or_insert_with(|| Refund::new(amount));
+        let (refunded, refunding) = refund.money();
+        self.refunded_minor -= refunded;
+        self.refunding_minor -= refunding;
+        refund.status = status;
+        refund.deadline = None;
+        let (refunded, refunding) = refund.money();
+        self.refunded_minor += refunded;
+        self.refunding_minor += refunding;
+        refund
+    }
+}

@@ -1,0 +1,272 @@
+//! What a report of the provider does. Which of two that contradict each other holds follows from the provider's time and from what
+//! they are, not from which came first; what cannot be settled so is kept, and waits for an operator.
+
+use domain::{HoldKey, PaymentId, RefundId, Refusal, Rejection, derived};
+
+use super::{Payment, Status, Terms, refund};
+use crate::{
+    event::{Event, RefundOf, ReportResolution, Reported},
+    report::{Direction, Kept, Kind, Mismatch, Report, Standing},
+};
+
+/// A report comes in.
+pub(super) fn take(payment_id: PaymentId, payment: Option<&Payment>, report: &Report) -> Vec<Event> {
+    if payment.is_some_and(|payment| payment.has_heard(report)) {
+        return vec![];
+    }
+    judge(payment_id, payment, report)
+}
+
+/// What was reported before anybody was asked, once this event has said what it is about: in the provider's order.
+pub(super) fn judge_again(payment_id: PaymentId, payment: &Payment, requested: Event) -> Vec<Event> {
+    let mut after = payment.clone();
+    after.take_in(&requested);
+    let mut waiting: Vec<&Report> =
+        payment.reports.values().filter(|kept| kept.is_open()).map(|kept| &kept.report).collect();
+    waiting.sort_by_key(|report| report.occurred_at);
+    let mut events = vec![requested];
+    for report in waiting {
+        let mut follows = judge(payment_id, Some(&after), report);
+        if follows.is_empty() {
+            let note = "it says what is known already";
+            follows.push(settled(payment_id, &report.provider_event_id, &report.provider_event_id, note));
+        }
+        follows.iter().for_each(|event| after.take_in(event));
+        events.extend(follows);
+    }
+    events
+}
+
+fn judge(payment_id: PaymentId, payment: Option<&Payment>, report: &Report) -> Vec<Event> {
+    let Some(about) = About::of(payment_id, payment) else {
+        return match (report.kind, payment.and_then(|payment| payment.key)) {
+            (Kind::PaymentFailed | Kind::PaymentClosed, Some(key)) => vec![declined(payment_id, key, report)],
+            (_, key) => vec![unmatched(payment_id, key, report, Mismatch::NotAsked)],
+        };
+    };
+    match report.kind {
+        Kind::PaymentSucceeded => about.paid(report),
+        Kind::PaymentFailed => about.failed(report),
+        Kind::PaymentClosed => about.closed(report),
+        Kind::RefundSucceeded | Kind::RefundFailed => about.refund(report),
+    }
+}
+
+/// A payment for which somebody was asked.
+struct About<'a> {
+    payment_id: PaymentId,
+    payment: &'a Payment,
+    key: HoldKey,
+    terms: &'a Terms,
+}
+
+impl<'a> About<'a> {
+    fn of(payment_id: PaymentId, payment: Option<&'a Payment>) -> Option<Self> {
+        let payment = payment?;
+        Some(Self { payment_id, payment, key: payment.key?, terms: payment.terms.as_ref()? })
+    }
+
+    fn unmatched(&self, report: &Report, mismatch: Mismatch) -> Vec<Event> {
+        vec![unmatched(self.payment_id, Some(self.key), report, mismatch)]
+    }
+
+    fn settles(&self, report: &Report, kept: &Kept, note: &str) -> Vec<Event> {
+        vec![settled(self.payment_id, &kept.report.provider_event_id, &report.provider_event_id, note)]
+    }
+
+    fn open(&self, is_it: impl Fn(&Kept) -> bool) -> Option<&Kept> {
+        self.payment.reports.values().find(|kept| kept.is_open() && is_it(kept))
+    }
+
+    fn paid(&self, report: &Report) -> Vec<Event> {
+        if let Some(charge) = &self.payment.charge {
+            if !report.is_of(&charge.reference) {
+                return self.unmatched(report, Mismatch::SecondCharge);
+            }
+            let taken_back = self.open(|kept| {
+                kept.mismatch == Some(Mismatch::TakenBack) && report.is_later_than(kept.report.occurred_at)
+            });
+            return taken_back.map_or_else(Vec::new, |kept| self.settles(report, kept, "the money is there again"));
+        }
+        if report.money() != Some(self.terms.amount) {
+            return self.unmatched(report, Mismatch::OtherAmount);
+        }
+        vec![Event::PaymentSucceeded {
+            payment_id: self.payment_id,
+            key: self.key,
+            amount: self.terms.amount,
+            provider_event_id: report.provider_event_id.clone(),
+            provider_reference: report.provider_reference.clone(),
+            occurred_at: report.occurred_at,
+        }]
+    }
+
+    fn failed(&self, report: &Report) -> Vec<Event> {
+        if self.is_taken_back(report) {
+            return self.unmatched(report, Mismatch::TakenBack);
+        }
+        vec![declined(self.payment_id, self.key, report)]
+    }
+
+    fn closed(&self, report: &Report) -> Vec<Event> {
+        match self.payment.status {
+            Status::Requested => vec![Event::PaymentFailed {
+                payment_id: self.payment_id,
+                key: self.key,
+                reason: report.reason.clone(),
+                provider_event_id: report.provider_event_id.clone(),
+            }],
+            Status::Failed => vec![],
+            Status::Succeeded | Status::Cancelled | Status::Unasked => self.failed(report),
+        }
+    }
+
+    /// Whether a failure is of the charge that brought the money, and after it: of the same charge for sure and not earlier, or of
+    /// perhaps the same and surely later. All else is a try that failed before another succeeded.
+    fn is_taken_back(&self, report: &Report) -> bool {
+        self.payment.charge.as_ref().is_some_and(|charge| {
+            (report.is_of(&charge.reference) && !report.is_earlier_than(charge.occurred_at))
+                || (report.may_be_of(&charge.reference) && report.is_later_than(charge.occurred_at))
+        })
+    }
+
+    fn refund(&self, report: &Report) -> Vec<Event> {
+        let named = report.refund().and_then(|id| self.payment.refunds.get_key_value(&id));
+        let by_reference = || self.payment.refunds.iter().find(|(_, known)| report.is_of(&known.provider_reference));
+        match named.or_else(by_reference) {
+            Some((_, known)) if report.money() != Some(known.amount) => {
+                self.unmatched(report, Mismatch::OtherAmount)
+            }
+            Some((refund_id, known)) => match refund::heard(self.payment, known, report) {
+                refund::Heard::Nothing => vec![],
+                refund::Heard::Refunded => vec![refund::refunded_by(self.refund_of(*refund_id), known, report)],
+                refund::Heard::Failed => vec![refund::failed_by(self.refund_of(*refund_id), known, report)],
+                refund::Heard::Unmatched(mismatch) => self.unmatched_refund(report, mismatch),
+            },
+            None if report.kind == Kind::RefundFailed => self.unmatched_refund(report, Mismatch::RefundUnknown),
+            None => self.refunded_elsewhere(report),
+        }
+    }
+
+    const fn refund_of(&self, refund_id: RefundId) -> RefundOf {
+        RefundOf { payment_id: self.payment_id, order_id: self.key.order_id, refund_id }
+    }
+
+    /// A refund that nobody asked for here. It gives back money that fitted nothing, or what is left of the payment.
+    fn refunded_elsewhere(&self, report: &Report) -> Vec<Event> {
+        let Some(amount) = report.money().filter(|amount| amount.minor_units > 0) else {
+            return self.unmatched(report, Mismatch::OtherAmount);
+        };
+        let same = |kept: &Kept| kept.direction() == Direction::In && kept.report.amount == report.amount;
+        if let Some(kept) = self.open(same) {
+            return self.settles(report, kept, "the money went back at the provider");
+        }
+        if amount.currency != self.terms.amount.currency || amount.minor_units > self.payment.left_minor() {
+            return self.unmatched(report, Mismatch::RefundNotAsked);
+        }
+        let name = match report.provider_reference.as_str() {
+            "" => report.provider_event_id.as_str(),
+            reference => reference,
+        };
+        vec![Event::PaymentRefundedElsewhere {
+            key: self.key,
+            of: self.refund_of(RefundId(derived(self.payment_id.0, &format!("elsewhere {name}")))),
+            amount,
+            provider_reference: report.provider_reference.clone(),
+            reported: report.into(),
+        }]
+    }
+
+    /// A failure may be that of a payout that fitted nothing, and so settle it.
+    fn unmatched_refund(&self, report: &Report, mismatch: Mismatch) -> Vec<Event> {
+        let failed = |kept: &Kept| {
+            report.kind == Kind::RefundFailed
+                && kept.direction() == Direction::Out
+                && report.is_of(&kept.report.provider_reference)
+        };
+        match self.open(failed) {
+            Some(kept) => self.settles(report, kept, "that payout has failed"),
+            None => self.unmatched(report, mismatch),
+        }
+    }
+}
+
+impl Payment {
+    /// Whether this report was taken in before, under the provider's own id of it.
+    fn has_heard(&self, report: &Report) -> bool {
+        let id = &report.provider_event_id;
+        self.reports.contains_key(id)
+            || self.charge.as_ref().is_some_and(|charge| charge.provider_event_id == *id)
+            || self.reports.values().any(|kept| kept.settled_by == *id)
+    }
+}
+
+impl From<&Report> for Reported {
+    fn from(report: &Report) -> Self {
+        Self { provider_event_id: report.provider_event_id.clone(), occurred_at: report.occurred_at }
+    }
+}
+
+pub(super) fn unmatched(
+    payment_id: PaymentId,
+    key: Option<HoldKey>,
+    report: &Report,
+    mismatch: Mismatch,
+) -> Event {
+    Event::ProviderReportUnmatched { payment_id, key, report: report.clone(), mismatch }
+}
+
+fn declined(payment_id: PaymentId, key: HoldKey, report: &Report) -> Event {
+    Event::PaymentDeclined { payment_id, key, report: report.clone() }
+}
+
+/// A later report settles this one.
+fn settled(payment_id: PaymentId, provider_event_id: &str, settled_by: &str, note: &str) -> Event {
+    Event::ProviderReportResolved {
+        payment_id,
+        provider_event_id: provider_event_id.to_owned(),
+        resolution: ReportResolution::Undone,
+        actor: "payments".to_owned(),
+        note: note.to_owned(),
+        settled_by: settled_by.to_owned(),
+    }
+}
+
+/// What an operator decided, on what evidence.
+pub(super) struct Decided<'a> {
+    pub(super) resolution: ReportResolution,
+    pub(super) actor: &'a str,
+    pub(super) note: &'a str,
+}
+
+pub(super) fn resolve(
+    payment_id: PaymentId,
+    payment: &Payment,
+    provider_event_id: &str,
+    decided: &Decided<'_>,
+) -> Result<Vec<Event>, Refusal> {
+    let kept = payment.reports.get(provider_event_id).ok_or_else(|| {
+        let reason = format!(
+            "no report {provider_event_id:?} is kept of payment {payment_id}: give the id from ProviderReportUnmatched"
+        );
+        Rejection::new("UNKNOWN_REPORT", reason)
+    })?;
+    match (kept.standing, decided.resolution) {
+        (Standing::Open, _) => Ok(vec![Event::ProviderReportResolved {
+            payment_id,
+            provider_event_id: provider_event_id.to_owned(),
+            resolution: decided.resolution,
+            actor: decided.actor.to_owned(),
+            note: decided.note.to_owned(),
+            settled_by: String::new(),
+        }]),
+        (Standing::Accepted, ReportResolution::Accepted) | (Standing::Undone, ReportResolution::Undone) => Ok(vec![]),
+        (Standing::Noted | Standing::Accepted | Standing::Undone, _) => Err(Rejection::new(
+            "WRONG_STATE",
+            format!(
+                "report {provider_event_id:?} of payment {payment_id} is {}: there is nothing to decide",
+                kept.standing.as_str()
+            ),
+        ))?,
+    }
+}

@@ -1,0 +1,245 @@
+//! Events of refunds, in both directions.
+
+use domain::{OrderId, PaymentId, RefundId, Rejection, Timestamp, decode};
+use proto::{Message, Name, payments::v1 as wire, well_known};
+
+use super::{PAYMENT_REFUNDING, known_resolution, money, payment, payment_to_wire, reported};
+use crate::event::{Event, RefundOf, Reported, Resolution};
+
+/// An event of a refund; of nothing else.
+pub(super) fn encode(event: Event) -> (&'static str, Vec<u8>) {
+    match event {
+        Event::RefundDeferred { of, amount, reason } => {
+            let (payment_id, order_id, refund_id) = refund_to_wire(of);
+            let amount = Some(amount.to_wire());
+            let message = wire::RefundDeferred { payment_id, order_id, refund_id, amount, reason };
+            ("holdfast.payments.v1.RefundDeferred", message.encode_to_vec())
+        }
+        Event::PaymentRefunding { of, amount, idempotency_key, deadline, provider, payment_reference } => {
+            let (payment_id, order_id, refund_id) = refund_to_wire(of);
+            let message = wire::PaymentRefunding {
+                payment_id,
+                order_id,
+                refund_id,
+                amount: Some(amount.to_wire()),
+                idempotency_key,
+                deadline: Some(deadline.to_wire()),
+                provider,
+                payment_reference,
+            };
+            (PAYMENT_REFUNDING, message.encode_to_vec())
+        }
+        Event::RefundAnswered { of, idempotency_key, answer, provider_reference } => {
+            let (payment_id, order_id, refund_id) = refund_to_wire(of);
+            let message = wire::RefundAnswered {
+                payment_id,
+                order_id,
+                refund_id,
+                idempotency_key,
+                answer,
+                provider_reference,
+            };
+            ("holdfast.payments.v1.RefundAnswered", message.encode_to_vec())
+        }
+        Event::RefundOutcomeUnknown { of, evidence } => {
+            let (payment_id, order_id, refund_id) = refund_to_wire(of);
+            let message = wire::RefundOutcomeUnknown { payment_id, order_id, refund_id, evidence };
+            ("holdfast.payments.v1.RefundOutcomeUnknown", message.encode_to_vec())
+        }
+        Event::RefundResolved { of, resolution, actor, note } => {
+            let (payment_id, order_id, refund_id) = refund_to_wire(of);
+            let resolution = resolution_to_wire(resolution).into();
+            let message = wire::RefundResolved { payment_id, order_id, refund_id, resolution, actor, note };
+            ("holdfast.payments.v1.RefundResolved", message.encode_to_vec())
+        }
+        other => encode_ended(other),
+    }
+}
+
+/// How a refund ended, with the report that says so.
+fn encode_ended(event: Event) -> (&'static str, Vec<u8>) {
+    match event {
+        Event::PaymentRefundedElsewhere { key, of, amount, provider_reference, reported } => {
+            let (payment_id, order_id, attempt) = payment_to_wire(of.payment_id, key);
+            let (provider_event_id, occurred_at) = reported_to_wire(Some(reported));
+            let message = wire::PaymentRefundedElsewhere {
+                payment_id,
+                order_id,
+                attempt,
+                refund_id: of.refund_id.to_string(),
+                amount: Some(amount.to_wire()),
+                provider_reference,
+                provider_event_id,
+                occurred_at,
+            };
+            ("holdfast.payments.v1.PaymentRefundedElsewhere", message.encode_to_vec())
+        }
+        Event::PaymentRefunded { of, amount, provider_reference, reported } => {
+            let (payment_id, order_id, refund_id) = refund_to_wire(of);
+            let (provider_event_id, occurred_at) = reported_to_wire(reported);
+            let message = wire::PaymentRefunded {
+                payment_id,
+                order_id,
+                refund_id,
+                amount: Some(amount.to_wire()),
+                provider_reference,
+                provider_event_id,
+                occurred_at,
+            };
+            ("holdfast.payments.v1.PaymentRefunded", message.encode_to_vec())
+        }
+        Event::RefundRejected { of, amount, rejection, provider_reference, reported } => {
+            let (payment_id, order_id, refund_id) = refund_to_wire(of);
+            let (provider_event_id, occurred_at) = reported_to_wire(reported);
+            let message = wire::RefundRejected {
+                payment_id,
+                order_id,
+                refund_id,
+                rejection: Some(rejection.to_wire()),
+                amount: Some(amount.to_wire()),
+                provider_reference,
+                provider_event_id,
+                occurred_at,
+            };
+            ("holdfast.payments.v1.RefundRejected", message.encode_to_vec())
+        }
+        Event::RefundReversed { of, amount, reason, provider_reference, reported } => {
+            let (payment_id, order_id, refund_id) = refund_to_wire(of);
+            let (provider_event_id, occurred_at) = reported_to_wire(reported);
+            let message = wire::RefundReversed {
+                payment_id,
+                order_id,
+                refund_id,
+                amount: Some(amount.to_wire()),
+                reason,
+                provider_reference,
+                provider_event_id,
+                occurred_at,
+            };
+            ("holdfast.payments.v1.RefundReversed", message.encode_to_vec())
+        }
+        Event::PaymentRequested { .. }
+        | Event::PaymentSucceeded { .. }
+        | Event::PaymentDeclined { .. }
+        | Event::PaymentFailed { .. }
+        | Event::PaymentCancelled { .. }
+        | Event::ProviderReportUnmatched { .. }
+        | Event::ProviderReportResolved { .. }
+        | Event::RefundDeferred { .. }
+        | Event::PaymentRefunding { .. }
+        | Event::RefundAnswered { .. }
+        | Event::RefundOutcomeUnknown { .. }
+        | Event::RefundResolved { .. } => super::encode(&event),
+    }
+}
+
+fn refund_to_wire(of: RefundOf) -> (String, String, String) {
+    (of.payment_id.to_string(), of.order_id.to_string(), of.refund_id.to_string())
+}
+
+fn reported_to_wire(reported: Option<Reported>) -> (String, Option<well_known::Timestamp>) {
+    let Some(reported) = reported else { return (String::new(), None) };
+    (reported.provider_event_id, reported.occurred_at.map(Timestamp::to_wire))
+}
+
+const fn resolution_to_wire(resolution: Resolution) -> wire::RefundResolution {
+    match resolution {
+        Resolution::Retry => wire::RefundResolution::Retry,
+        Resolution::Refunded => wire::RefundResolution::Refunded,
+        Resolution::Abandon => wire::RefundResolution::Abandon,
+    }
+}
+
+/// Reads an event of a refund. `None`: it is of something else.
+pub(super) fn event(name: &str, data: &[u8]) -> Result<Option<Event>, Rejection> {
+    Ok(Some(match name {
+        wire::RefundDeferred::NAME => {
+            let wire::RefundDeferred { payment_id, order_id, refund_id, amount, reason } = decode(data)?;
+            let of = refund(&payment_id, &order_id, &refund_id)?;
+            Event::RefundDeferred { of, amount: money(amount)?, reason }
+        }
+        wire::PaymentRefunding::NAME => refunding(decode(data)?)?,
+        wire::RefundAnswered::NAME => {
+            let message: wire::RefundAnswered = decode(data)?;
+            Event::RefundAnswered {
+                of: refund(&message.payment_id, &message.order_id, &message.refund_id)?,
+                idempotency_key: message.idempotency_key,
+                answer: message.answer,
+                provider_reference: message.provider_reference,
+            }
+        }
+        wire::RefundOutcomeUnknown::NAME => {
+            let wire::RefundOutcomeUnknown { payment_id, order_id, refund_id, evidence } = decode(data)?;
+            Event::RefundOutcomeUnknown { of: refund(&payment_id, &order_id, &refund_id)?, evidence }
+        }
+        wire::RefundResolved::NAME => {
+            let wire::RefundResolved { payment_id, order_id, refund_id, resolution, actor, note } = decode(data)?;
+            let of = refund(&payment_id, &order_id, &refund_id)?;
+            Event::RefundResolved { of, resolution: known_resolution(resolution)?, actor, note }
+        }
+        wire::PaymentRefundedElsewhere::NAME => refunded_elsewhere(decode(data)?)?,
+        wire::PaymentRefunded::NAME => {
+            let message: wire::PaymentRefunded = decode(data)?;
+            Event::PaymentRefunded {
+                of: refund(&message.payment_id, &message.order_id, &message.refund_id)?,
+                amount: money(message.amount)?,
+                provider_reference: message.provider_reference,
+                reported: reported(message.provider_event_id, message.occurred_at)?,
+            }
+        }
+        wire::RefundRejected::NAME => {
+            let message: wire::RefundRejected = decode(data)?;
+            Event::RefundRejected {
+                of: refund(&message.payment_id, &message.order_id, &message.refund_id)?,
+                amount: money(message.amount)?,
+                rejection: Rejection::from_wire(message.rejection),
+                provider_reference: message.provider_reference,
+                reported: reported(message.provider_event_id, message.occurred_at)?,
+            }
+        }
+        wire::RefundReversed::NAME => {
+            let message: wire::RefundReversed = decode(data)?;
+            Event::RefundReversed {
+                of: refund(&message.payment_id, &message.order_id, &message.refund_id)?,
+                amount: money(message.amount)?,
+                reason: message.reason,
+                provider_reference: message.provider_reference,
+                reported: reported(message.provider_event_id, message.occurred_at)?,
+            }
+        }
+        _ => return Ok(None),
+    }))
+}
+
+fn refunding(message: wire::PaymentRefunding) -> Result<Event, Rejection> {
+    Ok(Event::PaymentRefunding {
+        of: refund(&message.payment_id, &message.order_id, &message.refund_id)?,
+        amount: money(message.amount)?,
+        idempotency_key: message.idempotency_key,
+        deadline: Timestamp::from_wire("deadline", message.deadline)?,
+        provider: message.provider,
+        payment_reference: message.payment_reference,
+    })
+}
+
+fn refunded_elsewhere(message: wire::PaymentRefundedElsewhere) -> Result<Event, Rejection> {
+    let (_, key) = payment(&message.payment_id, &message.order_id, message.attempt)?;
+    Ok(Event::PaymentRefundedElsewhere {
+        key,
+        of: refund(&message.payment_id, &message.order_id, &message.refund_id)?,
+        amount: money(message.amount)?,
+        provider_reference: message.provider_reference,
+        reported: Reported {
+            provider_event_id: message.provider_event_id,
+            occurred_at: super::time(message.occurred_at)?,
+        },
+    })
+}
+
+fn refund(payment_id: &str, order_id: &str, refund_id: &str) -> Result<RefundOf, Rejection> {
+    Ok(RefundOf {
+        payment_id: PaymentId::parse(payment_id)?,
+        order_id: OrderId::parse(order_id)?,
+        refund_id: RefundId::parse(refund_id)?,
+    })
+}
