@@ -143,6 +143,12 @@ impl Payment {
         }
     }
 
+    /// Refunds that wait before they are sent.
+    fn deferred(&self) -> Vec<(RefundId, Money)> {
+        let waiting = self.refunds.iter().filter(|(_, refund)| refund.status == refund::Status::Deferred);
+        waiting.map(|(refund_id, refund)| (*refund_id, refund.amount)).collect()
+    }
+
     /// Why no refund of it may be sent now, if so.
     fn is_blocked(&self) -> Option<String> {
         if let Some((id, kept)) = self.reports.iter().find(|(_, kept)| kept.is_open()) {

@@ -7,7 +7,7 @@ use super::{
     refund::{self, Refund},
 };
 use crate::{
-    event::{Event, ReportResolution, Reported},
+    event::{Event, ReportResolution, Reported, Resolution},
     report::{Kept, Report, Standing},
 };
 
@@ -181,9 +181,13 @@ impl Payment {
                 refund.hear(provider_reference, reported.as_ref());
                 self.note_reported(reported.as_ref());
             }
-            Event::RefundResolved { of, actor, note, .. } => {
+            Event::RefundResolved { of, resolution, actor, note } => {
                 if let Some(refund) = self.refunds.get_mut(&of.refund_id) {
                     refund.reason = format!("{actor}: {note}");
+                    if *resolution == Resolution::Refunded {
+                        // The buyer has the money whatever became of the payout that was known.
+                        refund.know("");
+                    }
                 }
             }
             Event::PaymentRequested { .. }

@@ -181,7 +181,7 @@ pub(super) fn begin(
     }
     let of = RefundOf { payment_id, order_id, refund_id };
     let Some(terms) = &payment.terms else { return Ok(vec![refused(of, amount, not_paid(payment_id))]) };
-    Ok(vec![match (affordable(payment_id, payment, terms, amount, payment.left_minor()), payment.is_blocked()) {
+    Ok(vec![match (affordable(payment_id, payment, terms, amount), payment.is_blocked()) {
         (Err(rejection), _) => refused(of, amount, rejection),
         // Nothing to send. Free gifts come back this way, and goods whose money went back before.
         (Ok(()), _) if amount.minor_units == 0 => {
@@ -196,37 +196,34 @@ fn refused(of: RefundOf, amount: Money, rejection: Rejection) -> Event {
     Event::RefundRejected { of, amount, rejection, provider_reference: String::new(), reported: None }
 }
 
-/// These events, and what they are what others have waited for: refunds that were deferred are sent as soon as nothing is in doubt, or
-/// refused if the money has gone otherwise.
+/// These events, and what deferred refunds have waited for: before them, those whose money goes otherwise are refused; after them, as
+/// soon as nothing is in doubt, the others are sent.
 pub(super) fn send_deferred(
     payment_id: PaymentId,
     payment: Option<&Payment>,
-    mut events: Vec<Event>,
+    events: Vec<Event>,
     at: Timestamp,
 ) -> Vec<Event> {
-    let Some(before) = payment else { return events };
+    let Some(before) = payment.filter(|payment| !payment.deferred().is_empty()) else { return events };
     let Some((terms, key)) = before.terms.as_ref().zip(before.key) else { return events };
-    let waits = |payment: &Payment| {
-        let deferred = payment.refunds.iter().find(|(_, refund)| refund.status == Status::Deferred);
-        deferred.map(|(refund_id, refund)| (*refund_id, refund.amount))
-    };
-    if events.is_empty() || waits(before).is_none() {
-        return events;
-    }
+    let of = |refund_id| RefundOf { payment_id, order_id: key.order_id, refund_id };
     let mut after = before.clone();
     events.iter().for_each(|event| after.take_in(event));
-    while let Some((refund_id, amount)) = waits(&after).filter(|_| after.is_blocked().is_none()) {
-        let of = RefundOf { payment_id, order_id: key.order_id, refund_id };
-        // What it is promised itself counts as left.
-        let left = after.left_minor() + amount.minor_units;
-        let next = match affordable(payment_id, &after, terms, amount, left) {
-            Ok(()) => send(of, terms, amount, 1, at),
-            Err(rejection) => refused(of, amount, rejection),
-        };
-        after.take_in(&next);
-        events.push(next);
+    let mut refusals = vec![];
+    while let Some((refund_id, amount)) = after.deferred().last().copied().filter(|_| after.left_minor() < 0) {
+        // What it is promised itself would be left without it.
+        let rejection = exceeds(&after, amount, after.left_minor() + amount.minor_units);
+        let event = refused(of(refund_id), amount, rejection);
+        after.take_in(&event);
+        refusals.push(event);
     }
-    events
+    let mut sent = vec![];
+    while let Some((refund_id, amount)) = after.deferred().first().copied().filter(|_| after.is_blocked().is_none()) {
+        let event = send(of(refund_id), terms, amount, 1, at);
+        after.take_in(&event);
+        sent.push(event);
+    }
+    refusals.into_iter().chain(events).chain(sent).collect()
 }
 
 fn affordable(
@@ -234,7 +231,6 @@ fn affordable(
     payment: &Payment,
     terms: &Terms,
     amount: Money,
-    left: i64,
 ) -> Result<(), Rejection> {
     if payment.status != super::Status::Succeeded {
         return Err(not_paid(payment_id));
@@ -245,26 +241,30 @@ fn affordable(
             format!("the payment is in {}, so {amount} of it cannot be given back", terms.amount.currency),
         ));
     }
+    let left = payment.left_minor();
     if amount.minor_units > left.max(0) {
-        return Err(Rejection::new(
-            "EXCEEDS_PAYMENT",
-            format!(
-                "{amount} cannot be given back: of {} minor units {} are refunded, {} promised to refunds and {} gone \
-                 otherwise, so {left} are left",
-                payment.captured_minor,
-                payment.refunded_minor,
-                payment.refunding_minor,
-                payment.gone_minor()
-            ),
-        ));
+        return Err(exceeds(payment, amount, left));
     }
     Ok(())
 }
 
+fn exceeds(payment: &Payment, amount: Money, left: i64) -> Rejection {
+    Rejection::new(
+        "EXCEEDS_PAYMENT",
+        format!(
+            "{amount} cannot be given back: of {} minor units {} are refunded, {} promised to refunds and {} gone otherwise, so \
+             {left} are left",
+            payment.captured_minor,
+            payment.refunded_minor,
+            payment.refunding_minor,
+            payment.gone_minor()
+        ),
+    )
+}
+
 /// Whether a refund that promises nothing may still count as refunded: deferred ones give way to it.
 fn has_room(payment: &Payment, amount: Money) -> bool {
-    let deferred = payment.refunds.values().filter(|refund| refund.status == Status::Deferred);
-    let promised: i64 = deferred.map(|refund| refund.amount.minor_units).sum();
+    let promised: i64 = payment.deferred().iter().map(|(_, amount)| amount.minor_units).sum();
     payment.status == super::Status::Succeeded && payment.left_minor() + promised >= amount.minor_units
 }
 
@@ -484,6 +484,10 @@ pub(super) fn resolve(
             refund.amount
         );
         return Err(Rejection::new("EXCEEDS_PAYMENT", reason))?;
+    }
+    if let Some(doubt) = payment.is_blocked().filter(|_| resolution == Resolution::Retry) {
+        let reason = format!("refund {refund_id} of payment {payment_id} cannot be sent again now: {doubt}; settle that first");
+        return Err(Rejection::new("PAYMENT_IN_DOUBT", reason))?;
     }
     let of = RefundOf { payment_id, order_id: key.order_id, refund_id };
     let follows = match resolution {

@@ -133,7 +133,8 @@ impl<'a> About<'a> {
     fn refund(&self, report: &Report) -> Vec<Event> {
         let named = report.refund().and_then(|id| self.payment.refunds.get_key_value(&id));
         let by_reference = || self.payment.refunds.iter().find(|(_, known)| report.is_of(&known.provider_reference));
-        match named.or_else(by_reference) {
+        let elsewhere = || self.payment.refunds.get_key_value(&self.elsewhere_id(report));
+        match named.or_else(by_reference).or_else(elsewhere) {
             Some((_, known)) if report.money() != Some(known.amount) => {
                 self.unmatched(report, Mismatch::OtherAmount)
             }
@@ -146,6 +147,15 @@ impl<'a> About<'a> {
             None if report.kind == Kind::RefundFailed => self.unmatched_refund(report, Mismatch::RefundUnknown),
             None => self.refunded_elsewhere(report),
         }
+    }
+
+    /// What a refund that was made elsewhere is known by here.
+    fn elsewhere_id(&self, report: &Report) -> RefundId {
+        let name = match report.provider_reference.as_str() {
+            "" => report.provider_event_id.as_str(),
+            reference => reference,
+        };
+        RefundId(derived(self.payment_id.0, &format!("elsewhere {name}")))
     }
 
     const fn refund_of(&self, refund_id: RefundId) -> RefundOf {
@@ -164,13 +174,9 @@ impl<'a> About<'a> {
         if amount.currency != self.terms.amount.currency || amount.minor_units > self.payment.left_minor() {
             return self.unmatched(report, Mismatch::RefundNotAsked);
         }
-        let name = match report.provider_reference.as_str() {
-            "" => report.provider_event_id.as_str(),
-            reference => reference,
-        };
         vec![Event::PaymentRefundedElsewhere {
             key: self.key,
-            of: self.refund_of(RefundId(derived(self.payment_id.0, &format!("elsewhere {name}")))),
+            of: self.refund_of(self.elsewhere_id(report)),
             amount,
             provider_reference: report.provider_reference.clone(),
             reported: report.into(),

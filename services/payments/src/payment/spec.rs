@@ -4,10 +4,11 @@
 use domain::{Currency, HoldKey, Money, OrderId, PaymentId, RefundId, Refusal, Timestamp};
 use uuid::Uuid;
 
-use super::{Payment, World, decide, evolve};
+use super::{Payment, Status, World, decide, evolve};
 use crate::{
-    command::{Command, Report},
-    event::{Checkout, Event, RefundOf},
+    command::Command,
+    event::{Checkout, Event, RefundOf, ReportResolution},
+    report::{Kind, Mismatch, Report, ReportedMoney},
 };
 
 pub(crate) const NOW: Timestamp = Timestamp::from_micros(60_000_000);
@@ -105,6 +106,8 @@ pub(crate) fn succeeded() -> Event {
         key: KEY,
         amount: eur(1_200),
         provider_event_id: "evt_1".to_owned(),
+        provider_reference: "ch_1".to_owned(),
+        occurred_at: Some(at(100)),
     }
 }
 
@@ -123,12 +126,43 @@ pub(crate) fn told(report: Report) -> Command {
     Command::RecordProviderEvent { payment_id: payment_id(), report }
 }
 
-fn paid(amount: Money) -> Command {
-    told(Report::PaymentSucceeded { amount, provider_event_id: "evt_1".to_owned() })
+/// This many seconds after 1970, by the provider's clock.
+pub(crate) const fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_micros(seconds * 1_000_000)
 }
 
-fn declined() -> Command {
-    told(Report::PaymentFailed { reason: "no money".to_owned(), provider_event_id: "evt_2".to_owned() })
+/// A report of 12.00 EUR for charge `ch_1`, at 100 s.
+pub(crate) fn report(kind: Kind, event_id: &str) -> Report {
+    Report {
+        kind,
+        provider_event_id: event_id.to_owned(),
+        provider_reference: "ch_1".to_owned(),
+        refund_id: String::new(),
+        amount: Some(named(1_200, "EUR")),
+        reason: "no money".to_owned(),
+        occurred_at: Some(at(100)),
+    }
+}
+
+pub(crate) fn named(minor_units: i64, currency: &str) -> ReportedMoney {
+    ReportedMoney { minor_units, currency: currency.to_owned() }
+}
+
+fn paid(amount: Money) -> Command {
+    let amount = Some(named(amount.minor_units, amount.currency.as_str()));
+    told(Report { amount, reason: String::new(), ..report(Kind::PaymentSucceeded, "evt_1") })
+}
+
+fn declined_report() -> Report {
+    Report { provider_reference: "ch_0".to_owned(), ..report(Kind::PaymentFailed, "evt_2") }
+}
+
+fn noted(report: Report) -> Event {
+    Event::PaymentDeclined { payment_id: payment_id(), key: KEY, report }
+}
+
+pub(crate) fn unmatched(report: Report, mismatch: Mismatch) -> Event {
+    Event::ProviderReportUnmatched { payment_id: payment_id(), key: Some(KEY), report, mismatch }
 }
 
 #[test]
@@ -172,42 +206,161 @@ fn late_money_is_never_lost() {
 }
 
 #[test]
-fn refuses_another_amount_than_was_asked_for() {
-    let world = given(&[requested()]);
-    assert_eq!(world.refuses(&paid(eur(1_199)), &["1200", "1199"]), "AMOUNT_MISMATCH");
-    let late = given(&[requested(), succeeded()]);
-    assert_eq!(late.refuses(&paid(eur(2_400)), &["1200", "2400"]), "AMOUNT_MISMATCH");
-}
-
-#[test]
-fn refuses_another_currency_than_was_asked_for() {
-    assert_eq!(given(&[requested()]).refuses(&paid(usd(1_200)), &["EUR", "USD"]), "WRONG_CURRENCY");
-}
-
-#[test]
-fn says_when_the_provider_could_not_get_the_money() {
-    assert_eq!(given(&[requested()]).when(&declined()), Ok(vec![failed()]));
-}
-
-#[test]
-fn a_failure_changes_nothing_once_the_payment_is_over() {
-    for end in [succeeded(), failed(), cancelled()] {
-        assert_eq!(given(&[requested(), end]).when(&declined()), Ok(vec![]));
+fn another_amount_than_was_asked_for_is_known_until_somebody_decides() {
+    for amount in [eur(1_199), eur(1_201), eur(0), usd(1_200)] {
+        for past in [&[requested()][..], &[requested(), cancelled()]] {
+            let events = given(past).when(&paid(amount)).unwrap();
+            assert!(
+                matches!(&events[..], [Event::ProviderReportUnmatched { mismatch: Mismatch::OtherAmount, report, .. }]
+                    if report.amount == Some(named(amount.minor_units, amount.currency.as_str()))),
+                "{events:?}"
+            );
+            let again = given(&[past, &events].concat());
+            assert_eq!(again.when(&paid(amount)), Ok(vec![]), "once");
+            assert_eq!(again.payment().captured_minor, 0);
+        }
     }
 }
 
 #[test]
-fn refuses_reports_about_a_payment_that_it_does_not_know() {
-    let id = payment_id().to_string();
-    assert_eq!(given(&[]).refuses(&paid(eur(1_200)), &[&id]), "UNKNOWN_PAYMENT");
-    assert_eq!(given(&[]).refuses(&declined(), &[&id]), "UNKNOWN_PAYMENT");
+fn money_that_cannot_be_read_is_known_too() {
+    for amount in [None, Some(named(-1, "EUR")), Some(named(1_200, "")), Some(named(i64::MAX, "EUR"))] {
+        let report = Report { amount, ..report(Kind::PaymentSucceeded, "evt_1") };
+        let world = given(&[requested()]);
+        assert_eq!(world.when(&told(report.clone())), Ok(vec![unmatched(report, Mismatch::OtherAmount)]));
+    }
 }
 
 #[test]
-fn refuses_reports_about_a_payment_that_nobody_was_asked_for() {
+fn a_declined_card_is_a_note_and_no_end() {
+    let world = given(&[requested()]);
+    assert_eq!(world.when(&told(declined_report())), Ok(vec![noted(declined_report())]));
+    let world = given(&[requested(), noted(declined_report())]);
+    assert_eq!(world.payment().status, Status::Requested);
+    assert_eq!(world.when(&told(declined_report())), Ok(vec![]), "once");
+    assert_eq!(world.when(&paid(eur(1_200))), Ok(vec![succeeded()]), "the second card");
+}
+
+#[test]
+fn the_order_in_which_a_failure_and_a_success_arrive_makes_no_difference() {
+    let failure = Report { occurred_at: Some(at(95)), ..declined_report() };
+    let first = given(&[requested(), noted(failure.clone()), succeeded()]);
+    let second = given(&[requested(), succeeded(), noted(failure.clone())]);
+    assert_eq!(given(&[requested(), succeeded()]).when(&told(failure.clone())), Ok(vec![noted(failure)]));
+    assert_eq!(first, second);
+}
+
+#[test]
+fn a_payment_that_the_provider_closed_is_over() {
+    let closed = told(report(Kind::PaymentClosed, "evt_2"));
+    assert_eq!(given(&[requested()]).when(&closed), Ok(vec![failed()]));
+    assert_eq!(given(&[requested(), failed()]).when(&closed), Ok(vec![]));
+    let earlier = Report { occurred_at: Some(at(99)), ..report(Kind::PaymentClosed, "evt_2") };
+    assert_eq!(given(&[requested(), succeeded()]).when(&told(earlier.clone())), Ok(vec![noted(earlier)]));
+}
+
+#[test]
+fn a_second_charge_is_news() {
+    let world = given(&[requested(), succeeded()]);
+    let second = Report { provider_reference: "ch_2".to_owned(), ..report(Kind::PaymentSucceeded, "evt_2") };
+    let found = unmatched(second.clone(), Mismatch::SecondCharge);
+    assert_eq!(world.when(&told(second.clone())), Ok(vec![found.clone()]));
+    let world = given(&[requested(), succeeded(), found]);
+    assert_eq!(world.when(&told(second.clone())), Ok(vec![]), "once");
+    assert_eq!((world.payment().captured_minor, world.payment().left_minor()), (1_200, 1_200));
+    // Without references, another event of the provider is news as well.
+    let unnamed = Report { provider_reference: String::new(), ..second };
+    let world = given(&[requested(), succeeded()]);
+    assert_eq!(world.when(&told(unnamed.clone())), Ok(vec![unmatched(unnamed, Mismatch::SecondCharge)]));
+    // The same charge, told by another event of the provider, is not.
+    assert_eq!(world.when(&told(report(Kind::PaymentSucceeded, "evt_9"))), Ok(vec![]));
+}
+
+#[test]
+fn money_that_is_taken_back_after_it_came_waits_for_an_operator() {
+    let returned = Report { occurred_at: Some(at(105)), ..report(Kind::PaymentFailed, "evt_2") };
+    let found = unmatched(returned.clone(), Mismatch::TakenBack);
+    assert_eq!(given(&[requested(), succeeded()]).when(&told(returned.clone())), Ok(vec![found.clone()]));
+    // Whoever does not name the charge means it, if it is later.
+    let unnamed = Report { provider_reference: String::new(), ..returned.clone() };
+    assert_eq!(
+        given(&[requested(), succeeded()]).when(&told(unnamed.clone())),
+        Ok(vec![unmatched(unnamed, Mismatch::TakenBack)])
+    );
+    // Another card's failure is a note, however late.
+    let other = Report { provider_reference: "ch_2".to_owned(), ..returned };
+    assert_eq!(given(&[requested(), succeeded()]).when(&told(other.clone())), Ok(vec![noted(other)]));
+    // And what was taken back may come again.
+    let again = Report { occurred_at: Some(at(200)), ..report(Kind::PaymentSucceeded, "evt_3") };
+    let events = given(&[requested(), succeeded(), found]).when(&told(again)).unwrap();
+    assert!(matches!(&events[..], [Event::ProviderReportResolved { provider_event_id, settled_by, .. }]
+        if provider_event_id == "evt_2" && settled_by == "evt_3"));
+}
+
+#[test]
+fn a_report_about_a_payment_that_is_not_known_yet_pays_it_once_it_is() {
+    let early = report(Kind::PaymentSucceeded, "evt_1");
+    let found = Event::ProviderReportUnmatched {
+        payment_id: payment_id(),
+        key: None,
+        report: early.clone(),
+        mismatch: Mismatch::NotAsked,
+    };
+    assert_eq!(given(&[]).when(&told(early.clone())), Ok(vec![found.clone()]));
+    let world = given(&[found.clone()]);
+    assert_eq!(world.when(&told(early)), Ok(vec![]), "once");
+    assert_eq!(world.when(&request(eur(1_200))), Ok(vec![requested(), succeeded()]));
+    let paid = given(&[found.clone(), requested(), succeeded()]);
+    assert!(paid.payment().is_blocked().is_none(), "the report fits now");
+    // Over another amount it fits as little as before, and says why.
+    let events = world.when(&request(eur(1_300))).unwrap();
+    assert!(matches!(&events[..], [_, Event::ProviderReportUnmatched { mismatch: Mismatch::OtherAmount, .. }]));
+    // If its order is closed before anybody is asked, the money waits for an operator.
+    assert_eq!(world.when(&CANCEL), Ok(vec![cancelled()]));
+    assert!(given(&[found, cancelled()]).payment().is_blocked().is_some());
+}
+
+#[test]
+fn a_report_about_a_payment_that_nobody_was_asked_for_is_kept() {
     let world = given(&[cancelled()]);
-    assert_eq!(world.refuses(&paid(eur(1_200)), &["cancelled before"]), "NEVER_REQUESTED");
-    assert_eq!(world.refuses(&declined(), &["cancelled before"]), "NEVER_REQUESTED");
+    let report = report(Kind::PaymentSucceeded, "evt_1");
+    assert_eq!(world.when(&told(report.clone())), Ok(vec![unmatched(report, Mismatch::NotAsked)]));
+    assert_eq!(world.when(&told(declined_report())), Ok(vec![noted(declined_report())]));
+}
+
+#[test]
+fn an_operator_settles_what_fits_nothing() {
+    let second = Report { provider_reference: "ch_2".to_owned(), ..report(Kind::PaymentSucceeded, "evt_2") };
+    let world = given(&[requested(), succeeded(), unmatched(second.clone(), Mismatch::SecondCharge)]);
+    let decide = |resolution| Command::ResolveReport {
+        payment_id: payment_id(),
+        provider_event_id: "evt_2".to_owned(),
+        resolution,
+        actor: "ann".to_owned(),
+        note: "given back by hand".to_owned(),
+    };
+    let events = world.when(&decide(ReportResolution::Undone)).unwrap();
+    let past = [vec![requested(), succeeded(), unmatched(second, Mismatch::SecondCharge)], events].concat();
+    let settled = given(&past);
+    assert!(settled.payment().is_blocked().is_none());
+    assert_eq!(settled.when(&decide(ReportResolution::Undone)), Ok(vec![]), "once");
+    assert_eq!(settled.refuses(&decide(ReportResolution::Accepted), &["evt_2", "undone"]), "WRONG_STATE");
+    assert_eq!(given(&[requested()]).refuses(&decide(ReportResolution::Undone), &["evt_2"]), "UNKNOWN_REPORT");
+}
+
+#[test]
+fn money_that_is_gone_for_good_is_not_left() {
+    let returned = Report { occurred_at: Some(at(105)), amount: None, ..report(Kind::PaymentFailed, "evt_2") };
+    let accepted = Event::ProviderReportResolved {
+        payment_id: payment_id(),
+        provider_event_id: "evt_2".to_owned(),
+        resolution: ReportResolution::Accepted,
+        actor: "ann".to_owned(),
+        note: "the bank is right".to_owned(),
+        settled_by: String::new(),
+    };
+    let world = given(&[requested(), succeeded(), unmatched(returned, Mismatch::TakenBack), accepted]);
+    assert_eq!((world.payment().gone_minor(), world.payment().left_minor()), (1_200, 0));
 }
 
 #[test]

@@ -29,7 +29,7 @@ pub struct Report {
 /// What is reported of a payment that was requested at this time. `None`: nothing ever, or it is another provider's.
 #[must_use]
 pub fn of_payment(payment: &PaymentRequested, requested_at: Timestamp) -> Option<Report> {
-    use ProviderEventKind::{PaymentFailed, PaymentSucceeded};
+    use ProviderEventKind::{PaymentClosed, PaymentSucceeded};
     if payment.provider != NAME {
         return None;
     }
@@ -40,10 +40,10 @@ pub fn of_payment(payment: &PaymentRequested, requested_at: Timestamp) -> Option
             (PaymentSucceeded, expires_at + after, String::new())
         }
         Ok(Script { pay: Pay::Decline, after, .. }) => {
-            (PaymentFailed, requested_at + after, "the sandbox's script says decline".to_owned())
+            (PaymentClosed, requested_at + after, "the sandbox's script says decline".to_owned())
         }
         Ok(Script { pay: Pay::Never, .. }) => return None,
-        Err(rejection) => (PaymentFailed, requested_at, rejection.reason),
+        Err(rejection) => (PaymentClosed, requested_at, rejection.reason),
     };
     let id = derived(&payment.payment_id, kind, "");
     let command = RecordProviderEvent {
@@ -114,7 +114,7 @@ mod tests {
     fn told(payment_method: &str) -> Option<(ProviderEventKind, Duration, String)> {
         let report = of_payment(&asked(payment_method), REQUESTED_AT)?;
         let data = report.command.encode_to_vec();
-        assert!(wire::command(&RecordProviderEvent::full_name(), &data).is_ok(), "what it reports is well formed");
+        assert!(wire::command(&RecordProviderEvent::full_name(), &data, report.id).is_ok(), "what it reports is well formed");
         Some((report.command.kind(), report.due.since(REQUESTED_AT), report.command.reason))
     }
 
@@ -126,13 +126,13 @@ mod tests {
         assert_eq!(told("sandbox:late,after=3s"), paid(seconds(8 + 3)));
         assert_eq!(told("sandbox:never"), None);
         let (kind, after, _) = told("sandbox:decline,after=2s").unwrap();
-        assert_eq!((kind, after), (ProviderEventKind::PaymentFailed, seconds(2)));
+        assert_eq!((kind, after), (ProviderEventKind::PaymentClosed, seconds(2)));
     }
 
     #[test]
     fn a_script_that_cannot_be_read_declines_the_payment_and_says_why() {
         let (kind, after, reason) = told("sandbox:suceed,after=3s").unwrap();
-        assert_eq!((kind, after), (ProviderEventKind::PaymentFailed, Duration::ZERO));
+        assert_eq!((kind, after), (ProviderEventKind::PaymentClosed, Duration::ZERO));
         assert!(reason.contains("suceed"), "{reason}");
     }
 
@@ -160,7 +160,7 @@ mod tests {
         let report = of_failing_refund(&refund, REQUESTED_AT, Duration::from_secs(2));
         assert_eq!(report.command.kind(), ProviderEventKind::RefundFailed);
         assert_eq!(report.due.since(REQUESTED_AT), Duration::from_secs(2));
-        assert!(wire::command(&RecordProviderEvent::full_name(), &report.command.encode_to_vec()).is_ok());
+        assert!(wire::command(&RecordProviderEvent::full_name(), &report.command.encode_to_vec(), report.id).is_ok());
         let other = PaymentRefunded { provider_reference: "sandbox-1.2".to_owned(), ..refund };
         assert_ne!(of_failing_refund(&other, REQUESTED_AT, Duration::from_secs(2)).id, report.id);
     }

@@ -8,17 +8,20 @@ use uuid::Uuid;
 use super::{command, encode, event};
 use crate::{
     Payments,
-    command::{Command, RefundReport, Report},
-    event::{Checkout, Event, Resolution},
-    payment::spec::{KEY, cancelled, eur, of, requested, succeeded},
+    command::Command,
+    event::{Checkout, Event, ReportResolution, Reported, Resolution},
+    payment::spec::{KEY, at, cancelled, eur, named, of, report, requested, succeeded, unmatched},
+    report::{Kind, Mismatch, Report},
 };
 
 const PAYMENT: PaymentId = PaymentId(Uuid::from_u128(5));
 const REFUND: RefundId = RefundId(Uuid::from_u128(6));
 
 fn read<M: Message + Name>(message: &M) -> Result<Command, String> {
-    command(&M::full_name(), &message.encode_to_vec()).map_err(|rejection| rejection.code.into_owned())
+    command(&M::full_name(), &message.encode_to_vec(), COMMAND).map_err(|rejection| rejection.code.into_owned())
 }
+
+const COMMAND: Uuid = Uuid::from_u128(77);
 
 fn money() -> Option<Money> {
     Some(Money { minor_units: 500, currency: "EUR".to_owned() })
@@ -59,23 +62,93 @@ fn code(code: &str) -> Result<Command, String> {
     Err(code.to_owned())
 }
 
+/// What is recorded of a report.
+fn recorded(message: &wire::RecordProviderEvent) -> Report {
+    match read(message) {
+        Ok(Command::RecordProviderEvent { payment_id: PAYMENT, report }) => report,
+        other => panic!("not recorded: {other:?}"),
+    }
+}
+
 #[test]
 fn reads_every_kind_of_report() {
-    use wire::ProviderEventKind as Kind;
-    let recorded = |report| Ok(Command::RecordProviderEvent { payment_id: PAYMENT, report });
-    let provider_event_id = || "evt_1".to_owned();
-    let succeeded = Report::PaymentSucceeded { amount: eur(500), provider_event_id: provider_event_id() };
-    assert_eq!(read(&about_payment(Kind::PaymentSucceeded)), recorded(succeeded));
-    let failed = Report::PaymentFailed { reason: "because".to_owned(), provider_event_id: provider_event_id() };
-    assert_eq!(read(&about_payment(Kind::PaymentFailed)), recorded(failed));
-    let refund = RefundReport {
-        refund_id: REFUND,
-        amount: eur(500),
-        provider_reference: "re_1".to_owned(),
-        reason: "because".to_owned(),
+    use wire::ProviderEventKind as Wire;
+    let kinds = [
+        (Wire::PaymentSucceeded, Kind::PaymentSucceeded),
+        (Wire::PaymentFailed, Kind::PaymentFailed),
+        (Wire::PaymentClosed, Kind::PaymentClosed),
+        (Wire::RefundSucceeded, Kind::RefundSucceeded),
+        (Wire::RefundFailed, Kind::RefundFailed),
+    ];
+    assert_eq!(kinds.len(), Kind::ALL.len());
+    for (wire, kind) in kinds {
+        let whole = Report {
+            kind,
+            provider_event_id: "evt_1".to_owned(),
+            provider_reference: "re_1".to_owned(),
+            refund_id: REFUND.to_string(),
+            amount: Some(named(500, "EUR")),
+            reason: "because".to_owned(),
+            occurred_at: Some(Timestamp::from_micros(7)),
+        };
+        assert_eq!(recorded(&about_refund(wire)), whole);
+    }
+}
+
+#[test]
+fn what_only_decorates_a_report_is_no_reason_to_refuse_it() {
+    let message = || about_refund(wire::ProviderEventKind::RefundFailed);
+    let with_reason = |reason: &str| recorded(&wire::RecordProviderEvent { reason: reason.to_owned(), ..message() });
+    assert_eq!(with_reason(&"x".repeat(600)).reason.chars().count(), 512);
+    assert_eq!(with_reason("no\nmoney\tleft\r\n").reason, "no\\u{a}money\\u{9}left");
+    assert_eq!(with_reason("a\0b\u{7f}\u{202e}").reason, "a\\u{0}b\\u{7f}\\u{202e}");
+    for refund_id in ["", "R-unknown", "not a uuid\0"] {
+        let report = recorded(&wire::RecordProviderEvent { refund_id: refund_id.to_owned(), ..message() });
+        assert_eq!(report.refund(), None);
+    }
+    let lost = recorded(&wire::RecordProviderEvent {
+        occurred_at: Some(well_known::Timestamp { seconds: -1, nanos: 0 }),
+        ..message()
+    });
+    assert_eq!(lost.occurred_at, None);
+}
+
+#[test]
+fn ids_of_the_provider_that_differ_stay_different_however_long_they_are() {
+    let named = |id: String| {
+        let message = about_payment(wire::ProviderEventKind::PaymentFailed);
+        recorded(&wire::RecordProviderEvent {
+            provider_event_id: id.clone(),
+            provider_reference: id,
+            ..message
+        })
     };
-    assert_eq!(read(&about_refund(Kind::RefundSucceeded)), recorded(Report::RefundSucceeded(refund.clone())));
-    assert_eq!(read(&about_refund(Kind::RefundFailed)), recorded(Report::RefundFailed(refund)));
+    let (one, other) = (named("x".repeat(300)), named(format!("{}y", "x".repeat(299))));
+    assert_ne!(one.provider_event_id, other.provider_event_id);
+    assert_ne!(one.provider_reference, other.provider_reference);
+    assert!(one.provider_event_id.chars().count() <= 256);
+    assert_eq!(named("a\nb".to_owned()).provider_event_id, "a\\u{a}b");
+    assert_eq!(named(String::new()).provider_event_id, format!("command {COMMAND}"));
+}
+
+#[test]
+fn money_of_a_report_is_kept_whatever_it_is() {
+    use wire::ProviderEventKind::PaymentSucceeded;
+    let of = |minor_units, currency: &str| Some(Money { minor_units, currency: currency.to_owned() });
+    for (given, money) in [
+        (of(500, "eur"), Some(eur(500))),
+        (of(500, " EUR"), Some(eur(500))),
+        (of(-1, "EUR"), None),
+        (of(AMOUNT_MAX + 1, "EUR"), None),
+        (of(i64::MIN, "EUR"), None),
+        (of(1, ""), None),
+        (None, None),
+    ] {
+        let message = wire::RecordProviderEvent { amount: given.clone(), ..about_payment(PaymentSucceeded) };
+        let report = recorded(&message);
+        assert_eq!(report.money(), money, "{given:?}");
+        assert_eq!(report.amount.map(|amount| amount.minor_units), given.map(|given| given.minor_units));
+    }
 }
 
 #[test]
@@ -102,18 +175,8 @@ fn refuses_a_malformed_id() {
         let bad = || bad.to_owned();
         let report = about_payment(Kind::PaymentSucceeded);
         assert_eq!(read(&wire::RecordProviderEvent { payment_id: bad(), ..report }), code("INVALID_ID"));
-        let report = about_refund(Kind::RefundFailed);
-        assert_eq!(read(&wire::RecordProviderEvent { refund_id: bad(), ..report }), code("INVALID_ID"));
         assert_eq!(read(&wire::ResolveRefund { payment_id: bad(), ..resolution() }), code("INVALID_ID"));
         assert_eq!(read(&wire::ResolveRefund { refund_id: bad(), ..resolution() }), code("INVALID_ID"));
-    }
-}
-
-#[test]
-fn refuses_a_refund_in_a_report_about_a_payment() {
-    use wire::ProviderEventKind as Kind;
-    for kind in [Kind::PaymentSucceeded, Kind::PaymentFailed] {
-        assert_eq!(read(&about_refund(kind)), code("INVALID_ID"));
     }
 }
 
@@ -123,75 +186,51 @@ fn refuses_a_kind_or_resolution_that_names_nothing() {
         let report = about_refund(wire::ProviderEventKind::RefundFailed);
         assert_eq!(read(&wire::RecordProviderEvent { kind: bad, ..report }), code("INVALID_KIND"));
         assert_eq!(read(&wire::ResolveRefund { resolution: bad, ..resolution() }), code("INVALID_RESOLUTION"));
+        assert_eq!(read(&wire::ResolveProviderReport { resolution: bad, ..decision() }), code("INVALID_RESOLUTION"));
+    }
+}
+
+fn decision() -> wire::ResolveProviderReport {
+    wire::ResolveProviderReport {
+        payment_id: PAYMENT.to_string(),
+        provider_event_id: "evt_1".to_owned(),
+        resolution: wire::ReportResolution::Undone.into(),
+        actor: "ann".to_owned(),
+        note: "called them".to_owned(),
     }
 }
 
 #[test]
-fn refuses_money_that_is_missing_or_outside_its_limits() {
-    use wire::ProviderEventKind as Kind;
-    let of = |minor_units, currency: &str| Some(Money { minor_units, currency: currency.to_owned() });
-    for (bad, refusal) in [
-        (None, "INVALID_AMOUNT"),
-        (of(-1, "EUR"), "INVALID_AMOUNT"),
-        (of(AMOUNT_MAX + 1, "EUR"), "INVALID_AMOUNT"),
-        (of(i64::MIN, "EUR"), "INVALID_AMOUNT"),
-        (of(1, "eur"), "INVALID_CURRENCY"),
-        (of(1, ""), "INVALID_CURRENCY"),
-    ] {
-        for report in [
-            about_payment(Kind::PaymentSucceeded),
-            about_refund(Kind::RefundSucceeded),
-            about_refund(Kind::RefundFailed),
-        ] {
-            assert_eq!(read(&wire::RecordProviderEvent { amount: bad.clone(), ..report }), code(refusal));
-        }
-    }
-}
-
-#[test]
-fn refuses_a_text_that_is_missing_too_long_or_has_control_characters() {
-    let report = || about_payment(wire::ProviderEventKind::PaymentFailed);
-    for bad in ["", "a\nb", &"x".repeat(257)] {
-        let provider_event_id = bad.to_owned();
-        assert_eq!(read(&wire::RecordProviderEvent { provider_event_id, ..report() }), code("INVALID_TEXT"));
-        let actor = bad.to_owned();
-        assert_eq!(read(&wire::ResolveRefund { actor, ..resolution() }), code("INVALID_TEXT"));
-    }
-    for bad in ["a\0b", &"x".repeat(513)] {
+fn refuses_a_decision_without_a_name_or_a_reason() {
+    for bad in ["", "a\nb", &"x".repeat(513)] {
         let bad = || bad.to_owned();
-        assert_eq!(read(&wire::RecordProviderEvent { reason: bad(), ..report() }), code("INVALID_TEXT"));
-        assert_eq!(read(&wire::RecordProviderEvent { provider_reference: bad(), ..report() }), code("INVALID_TEXT"));
+        assert_eq!(read(&wire::ResolveRefund { actor: bad(), ..resolution() }), code("INVALID_TEXT"));
         assert_eq!(read(&wire::ResolveRefund { note: bad(), ..resolution() }), code("INVALID_TEXT"));
+        assert_eq!(read(&wire::ResolveProviderReport { actor: bad(), ..decision() }), code("INVALID_TEXT"));
+        assert_eq!(read(&wire::ResolveProviderReport { note: bad(), ..decision() }), code("INVALID_TEXT"));
     }
-    assert_eq!(read(&wire::ResolveRefund { note: String::new(), ..resolution() }), code("INVALID_TEXT"));
-}
-
-#[test]
-fn refuses_a_time_outside_the_calendar() {
-    let report = about_payment(wire::ProviderEventKind::PaymentFailed);
-    let occurred_at = Some(well_known::Timestamp { seconds: -1, nanos: 0 });
-    assert_eq!(read(&wire::RecordProviderEvent { occurred_at, ..report.clone() }), code("INVALID_TIME"));
-    assert!(read(&wire::RecordProviderEvent { occurred_at: None, ..report }).is_ok());
+    assert!(read(&decision()).is_ok());
 }
 
 #[test]
 fn refuses_bytes_that_are_no_message() {
     for message_type in <Payments>::COMMANDS {
-        assert_eq!(command(message_type, b"\x12\xffmug").unwrap_err().code, "UNDECODABLE", "{message_type}");
+        assert_eq!(command(message_type, b"\x12\xffmug", COMMAND).unwrap_err().code, "UNDECODABLE", "{message_type}");
     }
 }
 
 #[test]
 fn refuses_a_type_that_it_does_not_know() {
     for other in ["", "ResolveRefund", "holdfast.orders.v1.PlaceOrder", "holdfast.payments.v1.PaymentFailed"] {
-        assert_eq!(command(other, b"").unwrap_err().code, "UNKNOWN_TYPE", "{other}");
+        assert_eq!(command(other, b"", COMMAND).unwrap_err().code, "UNKNOWN_TYPE", "{other}");
     }
     assert_eq!(event("holdfast.payments.v1.ResolveRefund", b"").unwrap_err().code, "UNKNOWN_TYPE");
 }
 
 fn events() -> Vec<Event> {
     let key = HoldKey { attempt: 3, ..KEY };
-    let (reference, reason) = ("re_1".to_owned(), "because".to_owned());
+    let (reference, reason) = (|| "re_1".to_owned(), "because".to_owned());
+    let reported = |occurred_at| Some(Reported { provider_event_id: "evt".to_owned(), occurred_at });
     let checkout = Checkout { provider: "p".to_owned(), reference: "r".to_owned(), url: "u".to_owned() };
     let (amount, payment_method, expires_at) = (eur(AMOUNT_MAX), "card".to_owned(), Timestamp::from_micros(1_234_567));
     vec![
@@ -208,11 +247,54 @@ fn events() -> Vec<Event> {
             provider: "p".to_owned(),
             payment_reference: "r".to_owned(),
         },
-        Event::PaymentRefunded { of: of(), amount: eur(0), provider_reference: reference },
-        Event::RefundRejected { of: of(), amount, rejection: Rejection::new("DECLINED", "too old") },
+        Event::PaymentRefunded { of: of(), amount: eur(0), provider_reference: reference(), reported: reported(None) },
+        Event::PaymentRefunded { of: of(), amount, provider_reference: reference(), reported: None },
+        Event::PaymentRefundedElsewhere {
+            key,
+            of: of(),
+            amount,
+            provider_reference: reference(),
+            reported: Reported { provider_event_id: "evt".to_owned(), occurred_at: Some(at(5)) },
+        },
+        Event::RefundDeferred { of: of(), amount, reason: reason.clone() },
+        Event::RefundAnswered {
+            of: of(),
+            idempotency_key: "key".to_owned(),
+            answer: reason.clone(),
+            provider_reference: reference(),
+        },
+        Event::RefundRejected {
+            of: of(),
+            amount,
+            rejection: Rejection::new("DECLINED", "too old"),
+            provider_reference: reference(),
+            reported: reported(Some(at(5))),
+        },
         Event::RefundOutcomeUnknown { of: of(), evidence: reason.clone() },
-        Event::RefundReversed { of: of(), amount, reason: reason.clone() },
-        Event::RefundResolved { of: of(), resolution: Resolution::Abandon, actor: "ann".to_owned(), note: reason },
+        Event::RefundReversed {
+            of: of(),
+            amount,
+            reason: reason.clone(),
+            provider_reference: String::new(),
+            reported: None,
+        },
+        Event::RefundResolved { of: of(), resolution: Resolution::Abandon, actor: "ann".to_owned(), note: reason.clone() },
+        Event::PaymentDeclined { payment_id: PAYMENT, key, report: report(Kind::PaymentFailed, "evt_1") },
+        unmatched(report(Kind::PaymentSucceeded, "evt_1"), Mismatch::SecondCharge),
+        Event::ProviderReportUnmatched {
+            payment_id: PAYMENT,
+            key: None,
+            report: Report { amount: None, occurred_at: None, ..report(Kind::PaymentClosed, "evt_1") },
+            mismatch: Mismatch::NotAsked,
+        },
+        Event::ProviderReportResolved {
+            payment_id: PAYMENT,
+            provider_event_id: "evt_1".to_owned(),
+            resolution: ReportResolution::Accepted,
+            actor: "ann".to_owned(),
+            note: reason,
+            settled_by: "evt_2".to_owned(),
+        },
     ]
 }
 
@@ -221,6 +303,15 @@ fn every_event_reads_back_as_it_was_written() {
     for fact in events() {
         let (message_type, data) = encode(&fact);
         assert!(proto::message_types().iter().any(|known| known == message_type), "{message_type}");
+        assert_eq!(event(message_type, &data), Ok(fact));
+    }
+}
+
+#[test]
+fn every_way_to_fit_nothing_reads_back() {
+    for mismatch in Mismatch::ALL {
+        let fact = unmatched(report(Kind::RefundSucceeded, "evt_1"), *mismatch);
+        let (message_type, data) = encode(&fact);
         assert_eq!(event(message_type, &data), Ok(fact));
     }
 }
