@@ -3,6 +3,7 @@
 use domain::{PaymentId, RefundId};
 
 use super::{
+    payment::late_refund_id,
     state::{Claim, Everything, Order, Refund, World},
     status::{
         CancelReason, Extent, FulfillmentStatus, Hold, PaymentStatus, Phase, RefundReason, RefundStatus, Resource,
@@ -144,8 +145,8 @@ impl Order {
         if claim.reason == RefundReason::RoundFailed {
             self.deferred_share_refund = None;
         }
-        if self.waiting_payment.is_some_and(|(waiting, _)| waiting == payment_id) {
-            self.waiting_payment = None;
+        if refund_id == late_refund_id(payment_id) {
+            self.waiting_payment = self.waiting_payment.filter(|(waiting, _)| *waiting != payment_id);
         }
         let taken = self.left(payment_id, None).take(&claim.lines);
         let refund = Refund { payment_id, claim: claim.clone(), extent, taken, status: RefundStatus::Requested };
@@ -155,10 +156,13 @@ impl Order {
 
     /// `claim`: what comes back, which is less than was asked for if its pieces have come back otherwise since.
     fn give_back(&mut self, refund_id: RefundId, claim: &Claim) {
+        let Some(before) = self.refunds.get(&refund_id) else { return };
+        // Of one that was given up, others may have taken the pieces since.
+        let given_up = !before.is_live();
+        let taken = given_up.then(|| self.left(before.payment_id, None).take(&claim.lines));
         let Some(refund) = self.refunds.get_mut(&refund_id) else { return };
-        if refund.claim.lines != claim.lines {
-            // Which pieces these were is not known any more; those that came back otherwise are not among them.
-            refund.taken.clear();
+        if let Some(taken) = taken {
+            refund.taken = taken;
         }
         refund.claim = claim.clone();
         refund.status = RefundStatus::Refunded;

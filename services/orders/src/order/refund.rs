@@ -277,11 +277,12 @@ fn ended(order: &Order, end: Event) -> Vec<Event> {
     events
 }
 
-/// A refund that was under way when everything was asked for has failed: what it leaves is part of everything. Not if it was the refund
-/// of everything itself: it would be refused again.
+/// A refund that was under way when everything was asked for has failed: what it leaves is part of everything. Not if it was asked for as
+/// everything itself, and for the same reason: it would be refused again.
 fn rest_of_everything(order: &Order, failed: RefundId) -> Option<Event> {
     let all = order.everything.as_ref()?;
-    if order.refunds.get(&failed)?.extent == Some(Extent::Everything) {
+    let refund = order.refunds.get(&failed)?;
+    if refund.extent == Some(Extent::Everything) && refund.claim.reason == all.reason {
         return None;
     }
     let refund_id = RefundId(derived(all.refund_id.0, &format!("rest of {failed}")));
@@ -293,6 +294,11 @@ pub(super) fn record(order: &Order, refund_id: RefundId, amount: Money) -> Resul
     let refund = known(order, refund_id)?;
     if refund.claim.amount != amount {
         let what = format!("refund {refund_id} was of {}, and {amount} were given back", refund.claim.amount);
+        return Err(broken(order.order_id, what));
+    }
+    let back = order.refunded(refund.payment_id) + amount.minor_units;
+    if refund.status != RefundStatus::Refunded && back > order.received(refund.payment_id) {
+        let what = format!("with refund {refund_id}, {back} of payment {} went back, which is more than came", refund.payment_id);
         return Err(broken(order.order_id, what));
     }
     let claim = match refund.status {

@@ -18,7 +18,7 @@ use crate::{
     command::{Command, RefundRequest},
     event::Event,
     order::{
-        FulfillmentStatus, Hold, Phase, RefundStatus, Resource, Status, Terms, late_refund_id, round_refund_id, spec,
+        Extent, FulfillmentStatus, Hold, Phase, RefundReason, RefundStatus, Resource, Status, Terms, late_refund_id, round_refund_id, spec,
     },
 };
 
@@ -189,6 +189,8 @@ impl Town {
             | Event::OrderCancelled { .. }
             | Event::OrderReleaseConfirmed { .. }
             | Event::OrderReleased { .. }
+            | Event::PaidOrderCancelled { .. }
+            | Event::LatePaymentDeferred { .. }
             | Event::RefundRequested { .. }
             | Event::ShareRefundDeferred { .. }
             | Event::RefundAbandoned { .. } => {}
@@ -270,9 +272,12 @@ impl Town {
                 let payment = self.payments.entry(*payment_id).or_default();
                 assert_eq!(payment.outcome, Some(true), "a refund of a payment that nobody made");
                 let paid = payment.amount.map_or(0, |amount| amount.minor_units);
+                let minor_units = claim.amount.minor_units;
+                // What went back elsewhere meanwhile is not there any more.
+                let goes = minor_units == 0 || (lucky && payment.refunded_minor + minor_units <= paid);
                 let outcome = *payment.refunds.entry(*refund_id).or_insert_with(|| {
-                    payment.refunded_minor += if lucky { claim.amount.minor_units } else { 0 };
-                    lucky
+                    payment.refunded_minor += if goes { minor_units } else { 0 };
+                    goes
                 });
                 assert!(payment.refunded_minor <= paid, "more is given back than was paid");
                 let (payment_id, order_id) = (payment_id.to_string(), order_id.to_string());
@@ -301,6 +306,8 @@ impl Town {
             | Event::OrderReleaseConfirmed { .. }
             | Event::OrderReleased { .. }
             | Event::OrderReinstated(_)
+            | Event::PaidOrderCancelled { .. }
+            | Event::LatePaymentDeferred { .. }
             | Event::OrderRefunded { .. }
             | Event::OrderPartiallyRefunded { .. }
             | Event::ShareRefundDeferred { .. }
@@ -326,6 +333,29 @@ impl Town {
             payment.outcome = Some(false);
             self.tell(&payments::PaymentFailed { payment_id, order_id, attempt, ..Default::default() });
         }
+    }
+
+    /// Somebody gives money back in the provider's dashboard.
+    fn refund_elsewhere(&mut self, index: usize) {
+        let paid = self.payments.iter().filter(|(_, payment)| payment.outcome == Some(true));
+        let paid: Vec<PaymentId> = paid.map(|(payment_id, _)| *payment_id).collect();
+        let Some(payment_id) = paid.get(index % paid.len().max(1)) else { return };
+        let Some(payment) = self.payments.get_mut(payment_id) else { return };
+        let (Some(key), Some(amount)) = (payment.key, payment.amount) else { return };
+        let refund_id = spec::refund(500 + u128::try_from(payment.refunds.len()).unwrap_or(0));
+        if payment.refunded_minor + 100 > amount.minor_units || payment.refunds.insert(refund_id, true).is_some() {
+            return;
+        }
+        payment.refunded_minor += 100;
+        let (order_id, attempt) = ids(key);
+        self.tell(&payments::PaymentRefundedElsewhere {
+            payment_id: payment_id.to_string(),
+            order_id,
+            attempt,
+            refund_id: refund_id.to_string(),
+            amount: Some(spec::euros(100).to_wire()),
+            ..Default::default()
+        });
     }
 
     /// Everything is delivered and every timer rings, until nothing is left to do.
@@ -361,6 +391,16 @@ impl Town {
                 assert_eq!(returned(Resource::Stock), back && !refund.claim.lines.is_empty());
                 assert_eq!(returned(Resource::Shares), back && refund.claim.return_shares);
             }
+            assert_eq!(order.waiting_payment, None, "late money waits for ever: {order:?}");
+            let cancelled = order.everything.as_ref().filter(|all| all.reason == RefundReason::OrderCancelled);
+            if let (Some(_), Some(payment_id)) = (cancelled, order.payment_id) {
+                let left = order.left(payment_id, None);
+                let declined = order.refunds.values().any(|refund| {
+                    refund.extent == Some(Extent::Everything) && refund.status == RefundStatus::Abandoned
+                });
+                assert!(declined || left.is_nothing(), "it was cancelled, and keeps {left:?}: {order:?}");
+                assert_eq!(order.owed_minor(), left.minor.max(0), "{order:?}");
+            }
             let all_back = order.fulfillment_status == FulfillmentStatus::Returned;
             assert_eq!(all_back, phase == Phase::Paid && order.is_all_back(), "{order:?}");
         }
@@ -391,6 +431,7 @@ fn step(town: &mut Town, (what, which, how): (u8, usize, u8), request: &RefundRe
     match what {
         0..=13 => town.deliver(which, how < 60),
         14 | 15 => town.pay(which, how < 220),
+        16 if how < 40 => town.refund_elsewhere(which),
         16 => town.ring(order_id),
         17 if how < 64 => {
             let refund_id = spec::refund(100 + u128::from(how));

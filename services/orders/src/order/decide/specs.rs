@@ -7,7 +7,7 @@ use domain::{Refusal, Timestamp};
 use crate::{
     event::{Event, Reinstated},
     order::{
-        ATTEMPTS_MAX, CancelReason, Claim, RefundReason, ReinstateReason,
+        ATTEMPTS_MAX, CancelReason, Claim, Extent, RefundReason, ReinstateReason,
         Resource::{self, Shares, Stock},
         Terms, World, decide, evolve,
         spec::{
@@ -125,22 +125,28 @@ fn refund_of(minor_units: i64, lines: &[(&str, i64)], return_shares: bool) -> Ev
             lines: pieces(lines),
             return_shares,
         },
+        extent: Some(Extent::Everything),
         actor: "ann".to_owned(),
         note: "changed her mind".to_owned(),
     }
 }
 
+fn paid_cancelled() -> Event {
+    let (actor, note) = ("ann".to_owned(), "changed her mind".to_owned());
+    Event::PaidOrderCancelled { key: key(1), refund_id: refund(9), actor, note }
+}
+
 #[test]
 fn cancelling_a_paid_order_refunds_everything() {
     let everything = refund_of(2_500, &[("mug", 2), ("cup", 1)], true);
-    assert_eq!(given(&bought_both()).when(&cancel(9)), Ok(vec![everything]));
+    assert_eq!(given(&bought_both()).when(&cancel(9)), Ok(vec![paid_cancelled(), everything]));
 }
 
 #[test]
 fn cancelling_a_paid_order_refunds_what_is_left_of_it() {
     let world = given(&then(bought_both(), [pieces_back(1, &[("mug", 1)])]));
     let rest = refund_of(2_050, &[("mug", 1), ("cup", 1)], true);
-    assert_eq!(world.when(&cancel(9)), Ok(vec![rest]));
+    assert_eq!(world.when(&cancel(9)), Ok(vec![paid_cancelled(), rest]));
 }
 
 #[test]
@@ -157,6 +163,56 @@ fn a_paid_order_can_be_cancelled_again_after_its_refund_was_given_up() {
     let world = given(&then(bought_goods(), [cancel(1), refund_fails(refund(1))]));
     assert_eq!(world.when(&cancel(1)), Ok(vec![]));
     assert_eq!(world.when(&cancel(9)), Ok(vec![refund_of(1_000, &[("mug", 2), ("cup", 1)], false)]));
+}
+
+#[test]
+fn a_cancelled_order_stays_cancelled_whatever_becomes_of_its_refund() {
+    let world = given(&then(bought_goods(), [cancel(1)]));
+    assert_eq!(world.stands(), ["refunding", "refunding", "cancelled"]);
+    let world = given(&then(bought_goods(), [cancel(1), refund_fails(refund(1))]));
+    assert_eq!((world.stands(), world.order().owed_minor()), (["paid", "paid", "cancelled"], 1_000));
+    let world = given(&then(bought_goods(), [cancel(1), refund_goes(refund(1), 1_000)]));
+    assert_eq!((world.stands(), world.order().owed_minor()), (["refunded", "refunded", "returned"], 0));
+}
+
+#[test]
+fn a_cancellation_asks_for_what_an_earlier_refund_leaves_when_it_fails() {
+    // 300 are under way, and the cancellation asks for the other 700.
+    let past = then(bought_goods(), [money_back(2, 300), cancel(9), refund_goes(refund(9), 700)]);
+    let events = given(&past).when(&refund_fails(refund(2))).unwrap();
+    let [Event::RefundAbandoned { .. }, Event::RefundRequested { refund_id, claim, .. }] = &*events else {
+        panic!("{events:?}")
+    };
+    assert_eq!((claim.amount, claim.reason), (euros(300), RefundReason::OrderCancelled));
+    let rest = then(past, [refund_fails(refund(2))]);
+    let done = given(&then(rest.clone(), [refund_goes(*refund_id, 300)]));
+    assert_eq!((done.stands(), done.order().owed_minor()), (["refunded", "refunded", "returned"], 0));
+    // If that fails too, it waits for somebody; and whoever cancels again asks for it again.
+    let kept = given(&then(rest, [refund_fails(*refund_id)]));
+    assert_eq!(kept.order().owed_minor(), 300);
+    assert!(matches!(kept.when(&cancel(10)).as_deref(), Ok([Event::RefundRequested { .. }])));
+}
+
+#[test]
+fn a_cancellation_that_finds_all_money_under_way_is_remembered() {
+    let past = then(bought_goods(), [all_back(2), cancel(9)]);
+    assert_eq!(given(&then(bought_goods(), [all_back(2)])).when(&cancel(9)), Ok(vec![paid_cancelled()]));
+    // The refund of everything failed, so the cancellation asks for everything: it has not asked yet.
+    let money = then(bought_goods(), [money_back(2, 1_000), cancel(9)]);
+    let events = given(&money).when(&refund_fails(refund(2))).unwrap();
+    assert!(matches!(&*events, [_, Event::RefundRequested { claim, .. }] if claim.amount == euros(1_000)), "{events:?}");
+    let events = given(&past).when(&refund_fails(refund(2))).unwrap();
+    assert!(matches!(&*events, [_, Event::RefundRequested { claim, .. }] if claim.amount == euros(1_000)), "{events:?}");
+}
+
+#[test]
+fn cancelling_after_the_money_went_back_brings_the_goods_back() {
+    let past = then(bought_goods(), [money_back(2, 1_000), refund_goes(refund(2), 1_000)]);
+    let goods = refund_of(0, &[("mug", 2), ("cup", 1)], false);
+    assert_eq!(given(&past).when(&cancel(9)), Ok(vec![paid_cancelled(), goods]));
+    let world = given(&then(past, [cancel(9), refund_goes(refund(9), 0)]));
+    assert_eq!(world.stands(), ["refunded", "refunded", "returned"]);
+    assert_eq!(world.when(&cancel(10)), Ok(vec![]));
 }
 
 #[test]

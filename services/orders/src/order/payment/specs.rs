@@ -7,7 +7,7 @@ use crate::{
     command::Command,
     event::{Event, Reinstated},
     order::{
-        ATTEMPTS_MAX, CancelReason, Claim, RefundReason, ReinstateReason,
+        ATTEMPTS_MAX, CancelReason, Claim, Extent, RefundReason, ReinstateReason,
         Resource::{Shares, Stock},
         Terms, late_refund_id,
         spec::{
@@ -38,6 +38,7 @@ fn sent_back(key: HoldKey, minor_units: i64) -> Event {
             lines: pieces(&[]),
             return_shares: false,
         },
+        extent: Some(Extent::Amount),
         actor: "orders".to_owned(),
         note: "the money came when the order was closed".to_owned(),
     }
@@ -120,6 +121,7 @@ fn the_refund_of_a_late_payment_moves_the_payment_and_not_the_order() {
     assert_eq!((back.order().captured_minor, back.order().refunded_minor), (0, 0));
     let kept = given(&then(late, [refund_fails(late_refund_id(first()))]));
     assert_eq!(kept.stands(), ["expired", "paid", "cancelled"]);
+    assert_eq!(kept.order().owed_minor(), 1_000, "somebody must see to it");
     assert!(kept.order().note.contains("CARD_CLOSED"));
 }
 
@@ -203,10 +205,22 @@ fn late_money_goes_back_when_the_order_is_cancelled_while_it_is_held_again() {
 }
 
 #[test]
-fn late_money_holds_nothing_again_before_all_is_released() {
+fn late_money_waits_until_all_is_released_and_then_holds_it_again() {
     let terms = Terms { late_payment_policy: patient().late_payment_policy, ..both() };
     let closed = [place(terms), holds(1, Stock), holds(1, Shares), EXPIRE, releases(1, Stock)];
-    assert_eq!(given(&closed).when(&pay(1, 2_500)), Ok(vec![sent_back(key(1), 2_500)]));
+    let waits = Event::LatePaymentDeferred { key: key(1), payment_id: first(), amount: euros(2_500) };
+    assert_eq!(given(&closed).when(&pay(1, 2_500)), Ok(vec![waits]));
+    let waiting = then(closed.to_vec(), [pay(1, 2_500)]);
+    assert_eq!(given(&waiting).stands(), ["expired", "paid", "cancelled"]);
+    assert_eq!(given(&waiting).when(&pay(1, 2_500)), Ok(vec![]), "once");
+    assert_eq!(given(&waiting).refuses(&reinstate(), &["not released"]), "ORDER_NOT_RELEASED");
+    let events = given(&waiting).when(&releases(1, Shares)).unwrap();
+    assert!(
+        matches!(&*events, [Event::OrderReleased { .. }, Event::OrderReinstated(again)] if again.payment_id == Some(first())),
+        "{events:?}"
+    );
+    let again = given(&then(waiting, [releases(1, Shares)]));
+    assert_eq!((again.stands(), again.order().waiting_payment), (["pending", "paid", "pending"], None));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::{
     command::{Command, RefundRequest},
     event::Event,
     order::{
-        ATTEMPTS_MAX, Claim, REFUNDS_MAX, RefundReason,
+        ATTEMPTS_MAX, Claim, Extent, REFUNDS_MAX, RefundReason,
         Resource::{Shares, Stock},
         Terms, World, late_refund_id, round_refund_id,
         spec::{
@@ -28,12 +28,13 @@ fn claim(minor_units: i64, lines: &[(&str, i64)], return_shares: bool) -> Claim 
     }
 }
 
-fn asked(id: u128, claim: Claim) -> Result<Vec<Event>, Refusal> {
+fn asked(id: u128, extent: Extent, claim: Claim) -> Result<Vec<Event>, Refusal> {
     Ok(vec![Event::RefundRequested {
         order_id: ORDER,
         refund_id: refund(id),
         payment_id: key(1).payment_id(),
         claim,
+        extent: Some(extent),
         actor: "ann".to_owned(),
         note: "broken".to_owned(),
     }])
@@ -42,14 +43,14 @@ fn asked(id: u128, claim: Claim) -> Result<Vec<Event>, Refusal> {
 #[test]
 fn a_request_for_nothing_in_particular_gives_everything_back() {
     let everything = claim(2_500, &[("mug", 2), ("cup", 1)], true);
-    assert_eq!(given(&bought_both()).when(&all_back(1)), asked(1, everything));
+    assert_eq!(given(&bought_both()).when(&all_back(1)), asked(1, Extent::Everything, everything));
 }
 
 #[test]
 fn a_request_for_nothing_in_particular_gives_back_what_is_left() {
     let world =
         given(&then(bought_both(), [pieces_back(1, &[("mug", 2)]), money_back(2, 50), refund_goes(refund(2), 50)]));
-    assert_eq!(world.when(&all_back(3)), asked(3, claim(1_550, &[("cup", 1)], true)));
+    assert_eq!(world.when(&all_back(3)), asked(3, Extent::Everything, claim(1_550, &[("cup", 1)], true)));
 }
 
 #[test]
@@ -57,11 +58,11 @@ fn pieces_come_back_for_their_price() {
     let world = given(&bought_both());
     assert_eq!(
         world.when(&pieces_back(1, &[("mug", 1), ("cup", 1)])),
-        asked(1, claim(550, &[("mug", 1), ("cup", 1)], false))
+        asked(1, Extent::Price, claim(550, &[("mug", 1), ("cup", 1)], false))
     );
-    assert_eq!(world.when(&shares_back(1)), asked(1, claim(1_500, &[], true)));
+    assert_eq!(world.when(&shares_back(1)), asked(1, Extent::Price, claim(1_500, &[], true)));
     let all = RefundRequest { lines: pieces(&[("mug", 2)]), return_shares: true, ..want_back(1) };
-    assert_eq!(world.when(&Command::RequestRefund(all)), asked(1, claim(2_400, &[("mug", 2)], true)));
+    assert_eq!(world.when(&Command::RequestRefund(all)), asked(1, Extent::Price, claim(2_400, &[("mug", 2)], true)));
 }
 
 #[test]
@@ -69,9 +70,9 @@ fn pieces_come_back_for_another_amount_if_one_is_named() {
     let request = RefundRequest { lines: pieces(&[("mug", 2)]), amount: Some(euros(800)), ..want_back(1) };
     assert_eq!(
         given(&bought_goods()).when(&Command::RequestRefund(request)),
-        asked(1, claim(800, &[("mug", 2)], false))
+        asked(1, Extent::Amount, claim(800, &[("mug", 2)], false))
     );
-    assert_eq!(given(&bought_goods()).when(&money_back(1, 30)), asked(1, claim(30, &[], false)));
+    assert_eq!(given(&bought_goods()).when(&money_back(1, 30)), asked(1, Extent::Amount, claim(30, &[], false)));
 }
 
 /// Mugs at 450, 450 and 500, and a fourth for nothing.
@@ -95,9 +96,60 @@ fn the_dearest_pieces_of_a_product_come_back_first() {
 }
 
 #[test]
+fn a_piece_whose_refund_failed_comes_back_for_what_was_paid_for_it() {
+    // Two mugs, at 1,000 and at 500: the refund of the dear one fails, that of the cheap one does not.
+    let terms = Terms { lines: vec![line("mug", 1, 1_000), line("mug", 1, 500)], total: euros(1_500), ..goods() };
+    let one = |id| pieces_back(id, &[("mug", 1)]);
+    let bought = vec![place(terms), holds(1, Stock), pay(1, 1_500)];
+    let past = then(bought, [one(1), one(2), refund_fails(refund(1)), refund_goes(refund(2), 500)]);
+    assert_eq!(given(&past).when(&one(3)), asked(3, Extent::Price, claim(1_000, &[("mug", 1)], false)));
+    let all = given(&then(past, [one(3), refund_goes(refund(3), 1_000)]));
+    assert_eq!(all.stands(), ["refunded", "refunded", "returned"]);
+}
+
+#[test]
+fn a_refund_is_repeated_by_what_was_asked_for_whatever_it_would_come_to_now() {
+    let one = |id| pieces_back(id, &[("mug", 1)]);
+    // The first one ended meanwhile, one way or the other.
+    for end in [refund_fails(refund(1)), refund_goes(refund(1), 500)] {
+        let past = then(assorted(), [one(1), one(2), end]);
+        assert_eq!(given(&past).when(&one(1)), Ok(vec![]));
+        assert_eq!(given(&past).when(&one(2)), Ok(vec![]));
+    }
+    let past = then(bought_both(), [money_back(1, 300), all_back(2), refund_fails(refund(1))]);
+    assert_eq!(given(&past).when(&all_back(2)), Ok(vec![]));
+    assert_eq!(given(&past).refuses(&money_back(2, 2_200), &["2200 EUR"]), "REFUND_EXISTS");
+}
+
+#[test]
+fn goods_come_back_without_money_once() {
+    // A gift, and goods whose money went back before.
+    let gift = then(assorted(), [pieces_back(1, &[("mug", 3)]), refund_goes(refund(1), 1_400)]);
+    let no_money = || asked(2, Extent::Price, claim(0, &[("mug", 1)], false));
+    assert_eq!(given(&gift).when(&pieces_back(2, &[("mug", 1)])), no_money());
+    let first = then(bought_goods(), [money_back(1, 1_000), refund_goes(refund(1), 1_000)]);
+    assert_eq!(given(&first).stands(), ["refunded", "refunded", "ready"]);
+    let later = pieces_back(2, &[("mug", 2), ("cup", 1)]);
+    assert_eq!(given(&first).when(&later), asked(2, Extent::Price, claim(0, &[("mug", 2), ("cup", 1)], false)));
+    let nothing = RefundRequest { lines: pieces(&[("cup", 1)]), amount: Some(euros(0)), ..want_back(2) };
+    assert_eq!(
+        given(&first).when(&Command::RequestRefund(nothing)),
+        asked(2, Extent::Amount, claim(0, &[("cup", 1)], false))
+    );
+    let done = then(first, [later, refund_goes(refund(2), 0)]);
+    assert_eq!(given(&done).stands(), ["refunded", "refunded", "returned"]);
+    assert_eq!(given(&done).refuses(&pieces_back(3, &[("mug", 1)]), &["0 are left"]), "REFUND_EXCEEDS_LINES");
+    // A part of the money went first: the goods bring the rest.
+    let part = then(bought_goods(), [money_back(1, 300), refund_goes(refund(1), 300)]);
+    let all = pieces_back(2, &[("mug", 2), ("cup", 1)]);
+    assert_eq!(given(&part).when(&all), asked(2, Extent::Price, claim(700, &[("mug", 2), ("cup", 1)], false)));
+    // While it is under way it may still fail, and is waited for.
+    let under_way = then(bought_goods(), [money_back(1, 300)]);
+    assert_eq!(given(&under_way).refuses(&all, &["700 EUR"]), "REFUND_EXCEEDS_PAYMENT");
+}
+
+#[test]
 fn a_refund_that_comes_to_nothing_is_refused() {
-    let gift = then(assorted(), [pieces_back(1, &[("mug", 3)])]);
-    assert_eq!(given(&gift).refuses(&pieces_back(2, &[("mug", 1)]), &["0 EUR"]), "NOTHING_TO_REFUND");
     let all = then(bought_goods(), [all_back(1)]);
     assert_eq!(given(&all).refuses(&all_back(2), &["nothing"]), "NOTHING_TO_REFUND");
 }
@@ -252,9 +304,68 @@ fn money_that_went_back_counts_even_if_the_refund_was_given_up() {
 }
 
 #[test]
-fn money_that_went_back_twice_is_broken() {
-    let twice = then(bought_goods(), [all_back(1), refund_fails(refund(1)), money_back(2, 1)]);
-    assert!(given(&twice).breaks(&refund_goes(refund(1), 1_000)).contains("went back too"));
+fn more_money_back_than_came_is_broken() {
+    let twice = then(bought_goods(), [all_back(1), refund_fails(refund(1)), money_back(2, 1), refund_goes(refund(2), 1)]);
+    assert!(given(&twice).breaks(&refund_goes(refund(1), 1_000)).contains("more than came"));
+}
+
+#[test]
+fn goods_of_a_refund_that_was_given_up_come_back_if_no_other_brought_them_since() {
+    let one = |id| pieces_back(id, &[("cup", 1)]);
+    let past = then(bought_goods(), [one(1), refund_fails(refund(1)), one(2), refund_goes(refund(2), 100)]);
+    let bare = Event::OrderPartiallyRefunded { order_id: ORDER, refund_id: refund(1), claim: claim(100, &[], false) };
+    assert_eq!(given(&past).when(&refund_goes(refund(1), 100)), Ok(vec![bare]));
+    let world = given(&then(past, [refund_goes(refund(1), 100)]));
+    assert_eq!(world.order().left(key(1).payment_id(), None).lines(), pieces(&[("mug", 2)]));
+}
+
+/// Of the payment of the first attempt, 300 went back at the provider.
+fn elsewhere() -> Command {
+    Command::RecordRefundElsewhere {
+        key: key(1),
+        payment_id: key(1).payment_id(),
+        refund_id: refund(77),
+        amount: euros(300),
+        note: "made in the dashboard".to_owned(),
+    }
+}
+
+#[test]
+fn a_refund_made_elsewhere_is_one_of_the_orders() {
+    let events = given(&bought_goods()).when(&elsewhere()).unwrap();
+    let [Event::RefundRequested { claim: wanted, .. }, Event::OrderPartiallyRefunded { claim: back, .. }] = &*events else {
+        panic!("{events:?}")
+    };
+    assert_eq!((wanted, wanted.reason, wanted.amount), (back, RefundReason::Elsewhere, euros(300)));
+    let world = given(&then(bought_goods(), [elsewhere()]));
+    assert_eq!(world.stands(), ["partially_refunded", "partially_refunded", "ready"]);
+    assert_eq!(world.when(&elsewhere()), Ok(vec![]), "once");
+    assert_eq!(world.when(&all_back(1)), asked(1, Extent::Everything, claim(700, &[("mug", 2), ("cup", 1)], false)));
+}
+
+#[test]
+fn a_refund_made_elsewhere_may_be_heard_of_before_the_payment() {
+    let held = vec![place(goods()), holds(1, Stock)];
+    let first = given(&then(held.clone(), [elsewhere(), pay(1, 1_000)]));
+    let second = given(&then(held, [pay(1, 1_000), elsewhere()]));
+    assert_eq!(first.stands(), second.stands());
+    assert_eq!(first.order().refunded_minor, 300);
+    assert_eq!(first.order().left(key(1).payment_id(), None), second.order().left(key(1).payment_id(), None));
+}
+
+#[test]
+fn everything_is_also_what_a_refund_leaves_that_fails_later() {
+    let past = then(bought_goods(), [money_back(1, 300), all_back(2)]);
+    let events = given(&past).when(&refund_fails(refund(1))).unwrap();
+    let [Event::RefundAbandoned { .. }, Event::RefundRequested { claim: rest, extent, .. }] = &*events else {
+        panic!("{events:?}")
+    };
+    assert_eq!((rest, *extent), (&claim(300, &[], false), Some(Extent::Everything)));
+    // The refund of everything itself is not asked for again: it would be refused again.
+    let alone = then(past, [refund_fails(refund(2))]);
+    assert_eq!(given(&alone).order().everything, None);
+    let events = given(&alone).when(&refund_fails(refund(1))).unwrap();
+    assert!(matches!(&*events, [Event::RefundAbandoned { .. }]));
 }
 
 #[test]
@@ -276,6 +387,7 @@ fn of_the_round(minor_units: i64) -> Result<Vec<Event>, Refusal> {
         refund_id: round_refund_id(ORDER),
         payment_id: key(1).payment_id(),
         claim: Claim { reason: RefundReason::RoundFailed, ..claim(minor_units, &[], true) },
+        extent: Some(Extent::Amount),
         actor: "rounds".to_owned(),
         note: "called off".to_owned(),
     }])

@@ -7,7 +7,7 @@ use super::{encode, event};
 use crate::{
     event::{Event, Reinstated},
     order::{
-        CancelReason, Claim, RefundReason, ReinstateReason,
+        CancelReason, Claim, Extent, RefundReason, ReinstateReason,
         Resource::{Shares, Stock},
         spec::{NOW, ORDER, both, euros, goods, key, none_left, patient, pieces, refund, round},
     },
@@ -73,18 +73,19 @@ fn closing() -> Vec<Event> {
 
 fn refunds() -> Vec<Event> {
     let (order_id, refund_id, payment_id) = (ORDER, refund(9), key(1).payment_id());
-    let mut events: Vec<_> = RefundReason::ALL
-        .iter()
-        .map(|reason| {
-            let (actor, note) = ("ann".to_owned(), String::new());
-            Event::RefundRequested { order_id, refund_id, payment_id, claim: claim(*reason), actor, note }
-        })
-        .collect();
+    let requested = |reason, extent| {
+        let (actor, note) = ("ann".to_owned(), String::new());
+        Event::RefundRequested { order_id, refund_id, payment_id, claim: claim(reason), extent, actor, note }
+    };
+    let mut events: Vec<_> = RefundReason::ALL.iter().map(|reason| requested(*reason, None)).collect();
+    events.extend(Extent::ALL.iter().map(|extent| requested(RefundReason::Requested, Some(*extent))));
     let nothing_but_money = Claim { lines: pieces(&[]), return_shares: false, ..claim(RefundReason::LatePayment) };
     events.extend([
         Event::OrderRefunded { order_id, refund_id, claim: claim(RefundReason::Requested) },
         Event::OrderRefunded { order_id, refund_id, claim: nothing_but_money.clone() },
         Event::OrderPartiallyRefunded { order_id, refund_id, claim: nothing_but_money },
+        Event::PaidOrderCancelled { key: key(1), refund_id, actor: "ann".to_owned(), note: "why".to_owned() },
+        Event::LatePaymentDeferred { key: key(1), payment_id, amount: euros(1_000) },
         Event::ShareRefundDeferred { key: key(1), round_id: round(), note: "called off".to_owned() },
         Event::RefundAbandoned { key: key(1), refund_id, rejection: none_left() },
     ]);
