@@ -8,6 +8,7 @@ use std::{
 };
 
 use holdfast_tests::house;
+use runtime::service::{Service, refusal_stream};
 
 fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).unwrap() {
@@ -69,6 +70,27 @@ fn pure_files_know_no_io_no_clock_no_chance() {
         }
     }
     assert!(breaches.is_empty(), "{breaches:#?}");
+}
+
+/// What two services can both write, they fight for: neither knows of the other, and none of them can win by trying again.
+#[test]
+fn no_two_services_write_the_same_stream() {
+    let mut categories: Vec<&str> = [
+        orders::Orders::STREAMS,
+        inventory::Inventory::STREAMS,
+        rounds::Rounds::STREAMS,
+        <payments::Payments>::STREAMS,
+    ]
+    .concat();
+    // What a service refuses has a stream by its name, so the category is the service's.
+    let refusals = proto::SERVICES.map(|service| refusal_stream(service, "7"));
+    categories.extend(refusals.iter().map(|stream| stream.split('-').next().unwrap()));
+    let number = categories.len();
+    categories.sort_unstable();
+    categories.dedup();
+    assert_eq!(categories.len(), number, "{categories:?}");
+    // A category ends where the first dash is.
+    assert!(categories.iter().all(|category| !category.is_empty() && !category.contains('-')), "{categories:?}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::{
     event_store::NewEvent,
     job::{Cause, Job, Letter, Work},
-    service::{Effect, Record, Service, Timer},
+    service::{Effect, Record, Service, Timer, refusal_stream},
 };
 
 /// A command that was answered before.
@@ -82,6 +82,11 @@ pub(crate) fn draft<S: Service>(
 }
 
 impl Answered {
+    /// The same answer again, or a refusal if the id names another command.
+    pub(crate) fn repeated(self, id: Uuid, body_hash: &[u8]) -> Vec<u8> {
+        self.repeat(id, body_hash).unwrap_or_else(|rejection| rejected(&id.to_string(), &rejection))
+    }
+
     fn repeat(&self, id: Uuid, body_hash: &[u8]) -> Result<Vec<u8>, Rejection> {
         if self.body_hash == body_hash {
             return Ok(self.reply.clone());
@@ -110,12 +115,19 @@ impl Draft {
         let first = self.events.len();
         let refusal = match command {
             Ok(command) => self.decide::<S>(world, job, command, at).err(),
+            Err(rejection) if rejection.code == NOT_HANDLED => {
+                let answer = kept_for_operators(NOT_HANDLED);
+                let reply = rejected(&id.to_string(), &answer);
+                self.dead_letters.push(DeadLetter { letter: job.letter(), rejection: rejection.clone() });
+                self.answered.insert(id, Answered { body_hash: body_hash.to_vec(), reply: reply.clone() });
+                return Ok(reply);
+            }
             Err(rejection) => Some(Refusal::Rejected(rejection.clone())),
         };
         let reply = match refusal {
             None => accepted(id, self.events.get(first..).unwrap_or_default()),
             Some(Refusal::Rejected(rejection)) => {
-                self.reject(job, message_type, &rejection);
+                self.reject::<S>(job, message_type, &rejection);
                 rejected(&id.to_string(), &rejection)
             }
             Some(broken @ Refusal::Broken { .. }) => {
@@ -156,6 +168,7 @@ impl Draft {
         for event in S::decide(world, command, at)? {
             S::evolve(world, &event);
             let record = S::record(world, &event);
+            check_owner(S::NAME, S::STREAMS, &record.stream)?;
             if let Some(timer) = S::timer(&event) {
                 self.timers.insert(record.stream.clone(), timer);
             }
@@ -167,14 +180,14 @@ impl Draft {
         Ok(())
     }
 
-    fn reject<C>(&mut self, job: &Job<C>, message_type: &str, rejection: &Rejection) {
+    fn reject<S: Service>(&mut self, job: &Job<S::Command>, message_type: &str, rejection: &Rejection) {
         let event = wire::CommandRejected {
             command_id: job.cause.id.to_string(),
             command_type: message_type.to_owned(),
             rejection: Some(rejection.to_wire()),
         };
         let record = Record {
-            stream: format!("command-{}", job.cause.id),
+            stream: refusal_stream(S::NAME, &job.cause.id.to_string()),
             version: 1,
             message_type: "holdfast.common.v1.CommandRejected",
             data: event.encode_to_vec(),
@@ -203,6 +216,26 @@ impl Draft {
     }
 }
 
+/// A stream has one writer. Two would take each other's places in it for ever.
+fn check_owner(service: &str, categories: &[&str], stream: &str) -> Result<(), Refusal> {
+    let category = stream.split('-').next().unwrap_or_default();
+    if categories.contains(&category) {
+        return Ok(());
+    }
+    let what = format!("{service} writes streams of {} only", categories.join(", "));
+    Err(Refusal::Broken { stream: stream.to_owned(), what })
+}
+
+/// The code of what fails for reasons that are not its sender's.
+pub(crate) const NOT_HANDLED: &str = "NOT_HANDLED";
+
+/// What a sender hears of a command that operators have to look at. The cause is theirs: it is in the dead letter and in the log.
+pub(crate) fn kept_for_operators(code: &str) -> Rejection {
+    let reason = "this command met a defect on our side and changed nothing; it is kept for the operators and stays refused \
+                  under this ce-id. Ask them, and once they have mended it, send it under a new ce-id";
+    Rejection { code: code.to_owned().into(), reason: reason.to_owned() }
+}
+
 fn accepted(id: Uuid, events: &[NewEvent]) -> Vec<u8> {
     let last = events.first().map(|first| {
         // The stream that the command is about, as its last event of this command left it.
@@ -224,4 +257,16 @@ pub(crate) fn rejected(command_id: &str, rejection: &Rejection) -> Vec<u8> {
 
 fn reply(command_id: &str, outcome: wire::command_reply::Outcome) -> Vec<u8> {
     wire::CommandReply { command_id: command_id.to_owned(), outcome: Some(outcome) }.encode_to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_owner;
+
+    #[test]
+    fn a_service_writes_its_own_streams_only() {
+        let is_own = |stream| check_owner("inventory", &["product", "stock"], stream).is_ok();
+        assert!(is_own("product-a-b") && is_own("stock-7.1"));
+        assert!(!is_own("order-7") && !is_own("products-7") && !is_own("inventory-command-7") && !is_own(""));
+    }
 }

@@ -15,6 +15,8 @@ pub const BATCH_SECONDS: &str = "holdfast_batch_seconds";
 pub const EVENTS_APPENDED_TOTAL: &str = "holdfast_events_appended_total";
 /// Batches that lost a race against another replica and were tried again.
 pub const CONFLICTS_TOTAL: &str = "holdfast_conflicts_total";
+/// Times that the broker was told of a message that it is still being worked on.
+pub const PROGRESS_TOLD_TOTAL: &str = "holdfast_progress_told_total";
 /// Messages kept as dead letters.
 pub const DEAD_LETTERS_TOTAL: &str = "holdfast_dead_letters_total";
 /// From a timer's due time to its claim, in seconds.
@@ -67,6 +69,10 @@ pub(crate) fn batch(jobs: usize, events: usize, took: std::time::Duration) {
 
 pub(crate) fn conflict() {
     counter!(CONFLICTS_TOTAL).increment(1);
+}
+
+pub(crate) fn progress_told(messages: u64) {
+    counter!(PROGRESS_TOLD_TOTAL).increment(messages);
 }
 
 pub(crate) fn dead_letter(service: &'static str) {
