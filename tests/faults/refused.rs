@@ -1,11 +1,8 @@
 //! Refusals that meet, in the log or in a batch: each is its own, is final, and holds nobody up.
 
 use futures::future::join_all;
-use holdfast_tests::{Order, TestFleet, code, is_accepted};
-use proto::{
-    common::v1::{CommandReply, command_reply::Outcome},
-    inventory::v1::ReceiveStock,
-};
+use holdfast_tests::{Order, TestFleet, code, is_accepted, reason, remedy};
+use proto::{common::v1::Remedy, inventory::v1::ReceiveStock};
 use sqlx::Executor;
 use uuid::Uuid;
 
@@ -17,13 +14,6 @@ fn receive(sku: &str) -> ReceiveStock {
 
 fn id(name: &str) -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes())
-}
-
-fn reason(reply: &CommandReply) -> &str {
-    match &reply.outcome {
-        Some(Outcome::Rejected(rejection)) => &rejection.reason,
-        Some(Outcome::Accepted(_)) | None => "",
-    }
 }
 
 /// All that any service has kept as dead letters.
@@ -116,8 +106,8 @@ async fn a_place_in_the_log_that_is_taken_for_good_costs_its_own_command_only() 
 
     // The database's words are for operators.
     let reply = replies[77].as_ref().unwrap();
-    assert_eq!(code(reply), "NOT_HANDLED");
-    assert!(!reason(reply).contains("constraint") && reason(reply).contains("new ce-id"), "{reply:?}");
+    assert_eq!((code(reply), remedy(reply)), ("NOT_HANDLED", Remedy::NewId));
+    assert!(!reason(reply).contains("constraint") && reason(reply).contains("needs a new one"), "{reply:?}");
     let told = "select count(*) from inventory.dead_letters where reason like '%events_stream_version_key%'";
     assert_eq!(fleet.number(told).await.unwrap(), 1);
 

@@ -250,7 +250,9 @@ fn known(world: &World, payment_id: PaymentId) -> Result<&Payment, Rejection> {
     world.payments.get(&payment_id).ok_or_else(|| {
         Rejection::new(
             "UNKNOWN_PAYMENT",
-            format!("there is no payment {payment_id}: give the id from PaymentRequested"),
+            format!(
+                "no payment {payment_id} is known here: give the id from PaymentRequested, once that event has come"
+            ),
         )
     })
 }

@@ -15,7 +15,7 @@ use crate::{
     clock,
     config::{self, ms},
     dead_letter,
-    draft::{Answered, DeadLetter, Draft, Poison, draft, kept_for_operators, rejected},
+    draft::{Answered, DeadLetter, Draft, Poison, draft, kept_for_operators, refused_once, rejected},
     effects::{self, Dispatcher, Leased},
     error::{Contested, Error},
     event_store::Recorded,
@@ -370,6 +370,7 @@ impl Batches {
         effects::remove(connection, &draft.effects_done).await.map_err(database("removing outside calls"))?;
         let kept = dead_letter::keep(connection, S::NAME, &draft.dead_letters, at).await;
         kept.map_err(database("keeping dead letters"))?;
+        draft.slips.iter().for_each(|slip| telemetry::slip(S::NAME, slip));
         Ok((positions, calls))
     }
 
@@ -407,7 +408,7 @@ impl Batches {
     async fn bury<S: Service>(&self, job: &Job<S::Command>, rejection: &Rejection) -> Result<Option<Vec<u8>>, Failure> {
         let at = clock::now();
         let answer = kept_for_operators(&rejection.code);
-        let mut reply = job.reply_to.as_ref().map(|to| rejected(&to.command_id, &answer));
+        let mut reply = job.reply_to.as_ref().map(|to| refused_once(&to.command_id, &answer));
         let letter = DeadLetter { letter: job.letter(), rejection: rejection.clone() };
         let keep = async {
             let mut transaction = self.pool.begin().await?;

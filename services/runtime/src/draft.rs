@@ -35,6 +35,8 @@ pub(crate) struct Draft {
     pub(crate) effects: Vec<(Effect, Cause)>,
     pub(crate) effects_done: Vec<String>,
     pub(crate) dead_letters: Vec<DeadLetter>,
+    /// Slips of senders who were told, and for whom nothing is kept.
+    pub(crate) slips: Vec<Rejection>,
     /// One per job: what its sender hears.
     pub(crate) replies: Vec<Option<Vec<u8>>>,
 }
@@ -61,7 +63,7 @@ pub(crate) fn draft<S: Service>(
                 let before = draft.answered.get(&id).or_else(|| known.get(&id));
                 match before.map(|answered| answered.repeat(id, body_hash)) {
                     Some(Ok(reply)) => Some(reply),
-                    Some(Err(rejection)) => Some(draft.bury(job, rejection)),
+                    Some(Err(rejection)) => Some(draft.slip(&id.to_string(), rejection)),
                     None => Some(draft.command::<S>(world, index, job, (message_type, body_hash, command), at)?),
                 }
             }
@@ -74,7 +76,7 @@ pub(crate) fn draft<S: Service>(
                 draft.reaction::<S>(world, index, job, std::slice::from_ref(command), at)?;
                 None
             }
-            Work::Unreadable { rejection } => Some(draft.bury(job, rejection.clone())),
+            Work::Unreadable { rejection } => draft.unreadable(job, rejection),
         };
         draft.replies.push(reply);
     }
@@ -84,7 +86,7 @@ pub(crate) fn draft<S: Service>(
 impl Answered {
     /// The same answer again, or a refusal if the id names another command.
     pub(crate) fn repeated(self, id: Uuid, body_hash: &[u8]) -> Vec<u8> {
-        self.repeat(id, body_hash).unwrap_or_else(|rejection| rejected(&id.to_string(), &rejection))
+        self.repeat(id, body_hash).unwrap_or_else(|rejection| refused_once(&id.to_string(), &rejection))
     }
 
     fn repeat(&self, id: Uuid, body_hash: &[u8]) -> Result<Vec<u8>, Rejection> {
@@ -97,10 +99,21 @@ impl Answered {
 }
 
 impl Draft {
-    fn bury<C>(&mut self, job: &Job<C>, rejection: Rejection) -> Vec<u8> {
-        let reply = rejected(&job.cause.id.to_string(), &rejection);
-        self.dead_letters.push(DeadLetter { letter: job.letter(), rejection });
+    /// Refuses without keeping anything: the sender hears of it, and nobody else can do anything about it.
+    fn slip(&mut self, command_id: &str, rejection: Rejection) -> Vec<u8> {
+        let reply = refused_once(command_id, &rejection);
+        self.slips.push(rejection);
         reply
+    }
+
+    /// What nobody can be told of is kept for operators, and what is our own defect.
+    fn unreadable<C>(&mut self, job: &Job<C>, rejection: &Rejection) -> Option<Vec<u8>> {
+        let told = job.reply_to.as_ref().filter(|_| rejection.code != NOT_HANDLED);
+        if let Some(to) = told {
+            return Some(self.slip(&to.command_id, rejection.clone()));
+        }
+        self.dead_letters.push(DeadLetter { letter: job.letter(), rejection: rejection.clone() });
+        job.reply_to.as_ref().map(|to| refused_once(&to.command_id, &kept_for_operators(NOT_HANDLED)))
     }
 
     fn command<S: Service>(
@@ -184,7 +197,7 @@ impl Draft {
         let event = wire::CommandRejected {
             command_id: job.cause.id.to_string(),
             command_type: message_type.to_owned(),
-            rejection: Some(rejection.to_wire()),
+            rejection: Some(rejection.final_answer()),
         };
         let record = Record {
             stream: refusal_stream(S::NAME, &job.cause.id.to_string()),
@@ -231,8 +244,8 @@ pub(crate) const NOT_HANDLED: &str = "NOT_HANDLED";
 
 /// What a sender hears of a command that operators have to look at. The cause is theirs: it is in the dead letter and in the log.
 pub(crate) fn kept_for_operators(code: &str) -> Rejection {
-    let reason = "this command met a defect on our side and changed nothing; it is kept for the operators and stays refused \
-                  under this ce-id. Ask them, and once they have mended it, send it under a new ce-id";
+    let reason = "this command met a defect on our side and changed nothing; it is kept for the operators: ask them, and wait \
+                  until it is mended";
     Rejection { code: code.to_owned().into(), reason: reason.to_owned() }
 }
 
@@ -251,8 +264,14 @@ fn accepted(id: Uuid, events: &[NewEvent]) -> Vec<u8> {
     reply(&id.to_string(), wire::command_reply::Outcome::Accepted(accepted))
 }
 
+/// A refusal that is kept, and so is the answer to this command for ever.
 pub(crate) fn rejected(command_id: &str, rejection: &Rejection) -> Vec<u8> {
-    reply(command_id, wire::command_reply::Outcome::Rejected(rejection.to_wire()))
+    reply(command_id, wire::command_reply::Outcome::Rejected(rejection.final_answer()))
+}
+
+/// A refusal of this message. A `command_id` that is empty was not sent.
+pub(crate) fn refused_once(command_id: &str, rejection: &Rejection) -> Vec<u8> {
+    reply(command_id, wire::command_reply::Outcome::Rejected(rejection.answer()))
 }
 
 fn reply(command_id: &str, outcome: wire::command_reply::Outcome) -> Vec<u8> {
@@ -265,8 +284,8 @@ mod tests {
 
     #[test]
     fn a_service_writes_its_own_streams_only() {
-        let is_own = |stream| check_owner("inventory", &["product", "stock"], stream).is_ok();
-        assert!(is_own("product-a-b") && is_own("stock-7.1"));
-        assert!(!is_own("order-7") && !is_own("products-7") && !is_own("inventory-command-7") && !is_own(""));
+        let is_own = |stream| check_owner("library", &["book", "loan"], stream).is_ok();
+        assert!(is_own("book-a-b") && is_own("loan-7.1"));
+        assert!(!is_own("reader-7") && !is_own("books-7") && !is_own("library-command-7") && !is_own(""));
     }
 }
