@@ -26,6 +26,7 @@ use crate::{
     config::{self, Config, ms},
     error::Error,
     health::Health,
+    pace::Pace,
     retry,
     service::Service,
     telemetry,
@@ -51,6 +52,8 @@ struct Open {
     /// What was fetched before that, and when the broker was told the last time that it is in good hands.
     ahead: VecDeque<Message>,
     told_at: Instant,
+    /// How long what was fetched may have waited by now.
+    pace: Pace,
 }
 
 type Messages = BoxStream<'static, Result<Message, pull::MessagesError>>;
@@ -139,6 +142,13 @@ impl Consumer {
         }
     }
 
+    /// How long until the broker has to be told of what is in hand now.
+    pub(crate) fn until_tell(&self) -> Duration {
+        let State::Open(open) = &self.state else { return self.tell_every() };
+        let since = open.pace.oldest().unwrap_or(open.told_at).max(open.told_at);
+        (since + self.tell_every()).saturating_duration_since(Instant::now())
+    }
+
     /// How often to tell the broker of what takes long: before it takes it for lost, be one of these late.
     pub(crate) fn tell_every(&self) -> Duration {
         ms(self.source.settings.ack_wait_ms / 3)
@@ -214,7 +224,12 @@ impl Source {
             // What it had asked the broker is answered by nobody any more.
             () = broker.lost() => return Err(Error::transient("fetching messages", "the connection was lost")),
         };
-        Ok(Open { broker, messages: Some(messages), ahead: VecDeque::new(), told_at: Instant::now() })
+        let now = Instant::now();
+        // Each durable asks for more when half of what it asked for has come.
+        let waiting_max =
+            self.durables.len().saturating_mul(self.settings.prefetch_max + self.settings.prefetch_max / 2);
+        let pace = Pace::new(now, waiting_max);
+        Ok(Open { broker, messages: Some(messages), ahead: VecDeque::new(), told_at: now, pace })
     }
 
     async fn messages(&self, broker: &Broker) -> Result<Messages, Error> {
@@ -256,6 +271,7 @@ impl Open {
     /// Takes all that was fetched, and lets go of the streams that would fetch more.
     fn hold(&mut self) {
         let Some(mut messages) = self.messages.take() else { return };
+        self.told_at = Instant::now();
         while let Some(Some(Ok(message))) = unconstrained(messages.next()).now_or_never() {
             self.ahead.push_back(message);
         }
@@ -274,14 +290,21 @@ impl Open {
     async fn next_batch(&mut self, batch_max: usize) -> Vec<Message> {
         let mut batch = Vec::new();
         let Some(messages) = self.messages.as_mut() else { return batch };
-        let first = tokio::select! {
-            biased;
-            () = self.broker.lost() => {
-                tracing::info!("the connection to the broker was lost; fetching on another one");
-                self.messages = None;
-                return batch;
-            }
-            first = messages.next() => first,
+        let ready = if self.broker.is_lost() { None } else { messages.next().now_or_never() };
+        let first = match ready {
+            Some(first) => first,
+            None => tokio::select! {
+                biased;
+                () = self.broker.lost() => {
+                    tracing::info!("the connection to the broker was lost; fetching on another one");
+                    self.messages = None;
+                    return batch;
+                }
+                first = messages.next() => {
+                    self.pace.took_all(Instant::now());
+                    first
+                }
+            },
         };
         let mut broken = !collect(&mut batch, first);
         // Whoever calls this does so unconstrained: tokio's budget per poll would cut a batch of 500 to about 66.
@@ -293,6 +316,10 @@ impl Open {
         }
         if broken {
             self.messages = None;
+        }
+        match batch.len() < batch_max {
+            true => self.pace.took_all(Instant::now()),
+            false => self.pace.took(Instant::now(), batch.len()),
         }
         batch
     }

@@ -19,6 +19,8 @@ pub mod worker;
 
 mod consumer;
 
+mod pace;
+
 mod quarantine;
 
 mod ingest;

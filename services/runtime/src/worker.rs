@@ -397,8 +397,11 @@ async fn while_telling<C, T>(
 }
 
 async fn tell<C>(consumer: &mut Consumer, health: &Health, jobs: &[Job<C>]) -> Infallible {
+    // What was fetched behind earlier batches may have waited for a while.
+    let mut wait = consumer.until_tell();
     loop {
-        clock::sleep(consumer.tell_every()).await;
+        clock::sleep(wait).await;
+        wait = consumer.tell_every();
         // Not while the database does not answer: another replica may have a better way to it.
         if health.is_answered() {
             let messages = jobs.iter().filter_map(|job| match &job.origin {
