@@ -45,6 +45,9 @@ async fn one_id_refused_by_two_services_is_judged_by_each_of_them() {
             }
         };
         assert_eq!((code(&stock), code(&order)), ("UNKNOWN_PRODUCT", "INVALID_QUANTITY"), "{name}");
+        // Within one service an id has one body. Its sender hears so; operators need not.
+        let other = fleet.publisher.send(id(name), &receive("OTHER")).await.unwrap();
+        assert_eq!(code(&other), "COMMAND_ID_REUSED", "{name}");
     }
     let refused = "select count(distinct stream) from log.events where type like '%.CommandRejected'";
     assert_eq!(fleet.number(refused).await.unwrap(), 4);
