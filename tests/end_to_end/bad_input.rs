@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use futures::StreamExt;
-use holdfast_tests::{Order, TestFleet, code, money};
+use holdfast_tests::{Order, TestFleet, code, money, remedy};
 use proto::{
     Message,
-    common::v1::CommandReply,
+    common::v1::{CommandReply, Remedy},
     inventory::v1::{AdjustStock, ReceiveStock, RegisterProduct},
     orders::v1::{PlaceOrder, RequestRefund, SharePurchase},
     payments::v1::RecordProviderEvent,
@@ -55,9 +55,15 @@ async fn what_cannot_be_read_gets_a_reason_and_is_kept() {
         let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let reply = CommandReply::decode(raw(&fleet, subject, &headers, payload).await.as_slice()).unwrap();
         assert_eq!(code(&reply), wanted, "{reply:?}");
+        // Nobody is told an id that nobody sent.
+        let sent = headers.iter().find(|(name, value)| *name == "ce-id" && *value != "not-a-uuid");
+        assert_eq!(reply.command_id, sent.map(|(_, value)| *value).unwrap_or_default());
     }
-    // Without an id there is no one to answer for ever: kept whole as dead letters. The others are events.
-    assert_eq!(fleet.number("select count(*) from orders.dead_letters where code = 'MISSING_ID'").await.unwrap(), 2);
+    // Each sender was told, so there is nothing for operators. Without an id there is none to answer for ever; the others are events.
+    assert_eq!(fleet.number("select count(*) from orders.dead_letters").await.unwrap(), 0);
+    let metrics = fleet.get("orders-0", "/metrics").await.unwrap();
+    let slips = "holdfast_slips_total{service=\"orders\",code=\"MISSING_ID\"} 2";
+    assert!(metrics.contains(slips), "{metrics}");
     let rejected = "select count(*) from log.events where type = 'holdfast.common.v1.CommandRejected'";
     assert_eq!(fleet.number(rejected).await.unwrap(), 4);
     fleet.settle_and_verify().await.unwrap();
@@ -193,17 +199,42 @@ async fn commands_about_what_is_not_there_or_not_possible_are_refused() {
     fleet.settle_and_verify().await.unwrap();
 }
 
+/// An id names its command for ever: what was refused under it is refused, also when its body was corrected, or its cause is gone.
 #[tokio::test]
-async fn a_command_id_used_for_another_body_is_refused_and_kept() {
+async fn a_command_id_used_for_another_body_is_refused_and_is_no_dead_letter() {
     let fleet = TestFleet::start().await.unwrap();
     fleet.stock("MUG", 5).await.unwrap();
     let (first, mut other) = (Order::new(1).line("MUG", 1), Order::new(2).line("MUG", 1));
     fleet.place(&first).await.unwrap();
     other.id = first.id;
-    assert_eq!(code(&fleet.place(&other).await.unwrap()), "COMMAND_ID_REUSED");
+    let reply = fleet.place(&other).await.unwrap();
+    assert_eq!((code(&reply), remedy(&reply)), ("COMMAND_ID_REUSED", Remedy::NewId));
     assert_eq!(fleet.number("select count(*) from orders.orders").await.unwrap(), 1);
-    assert_eq!(
-        fleet.number("select count(*) from orders.dead_letters where code = 'COMMAND_ID_REUSED'").await.unwrap(),
-        1
-    );
+
+    // Broken JSON, a field that is none, an empty customer: then the corrected body, under the id of the broken one.
+    let good = "{\"orderId\": \"ORDER\", \"customerId\": \"c\", \"paymentMethod\": \"sandbox:succeed\", \"lines\":
+        [{\"sku\": \"MUG\", \"quantity\": 1, \"unitPrice\": {\"minorUnits\": 1, \"currency\": \"EUR\"}}]}";
+    let slips = [("{", "INVALID_JSON"), ("{\"orderIdd\": \"x\"}", "INVALID_JSON"), ("EMPTY", "INVALID_TEXT")];
+    for (number, (body, wanted)) in slips.iter().enumerate() {
+        let (slip_id, new_id, order_id) = (id(&format!("slip {number}")), id(&format!("new {number}")), id(wanted));
+        let good = good.replace("ORDER", &format!("{}{number}", &order_id[..order_id.len() - 1]));
+        let slip = if *body == "EMPTY" { good.replace("\"c\"", "\"\"") } else { (*body).to_owned() };
+        for (command_id, body, wanted) in
+            [(&slip_id, &slip, *wanted), (&slip_id, &good, "COMMAND_ID_REUSED"), (&slip_id, &slip, *wanted)]
+        {
+            let answer = answer_in_json(&fleet, command_id, body).await;
+            assert_eq!(answer["rejected"]["code"], wanted, "{answer}");
+            assert_eq!(answer["rejected"]["remedy"], "REMEDY_NEW_ID", "{answer}");
+        }
+        let answer = answer_in_json(&fleet, &new_id, &good).await;
+        assert!(answer["accepted"].is_object(), "{answer}");
+    }
+    assert_eq!(fleet.number("select count(*) from orders.dead_letters").await.unwrap(), 0);
+    fleet.settle_and_verify().await.unwrap();
+}
+
+async fn answer_in_json(fleet: &TestFleet, command_id: &str, body: &str) -> serde_json::Value {
+    let headers = [("ce-id", command_id), ("content-type", "application/json")];
+    let answer = raw(fleet, "cmd.orders.PlaceOrder", &headers, body.as_bytes().to_vec()).await;
+    serde_json::from_slice(&answer).unwrap()
 }

@@ -45,6 +45,7 @@ async fn one_poisonous_message_in_a_batch_of_500_is_set_aside_and_the_rest_proce
     assert_eq!(fleet.number("select received from inventory.stock where sku = 'MUG'").await.unwrap(), 499);
     assert_eq!(fleet.number("select received from inventory.stock where sku = 'POISON'").await.unwrap(), 0);
     let dead = fleet.number("select count(*) from inventory.dead_letters where code = 'NOT_HANDLED'").await.unwrap();
-    assert!((1..=2).contains(&dead), "{dead} dead letters");
+    // Sent again, it gets the same answer.
+    assert_eq!(dead, 1);
     fleet.settle_and_verify().await.unwrap();
 }

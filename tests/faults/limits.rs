@@ -23,7 +23,7 @@ fn jetstream(fleet: &TestFleet) -> jetstream::Context {
 
 /// Commands that each put one mug into stock and wait for inventory, which was not there and then meets a row that somebody has
 /// locked: whoever has the answer may let go of it.
-async fn waiting_at_a_lock(fleet: &TestFleet, commands: u64) -> PgConnection {
+pub(crate) async fn waiting_at_a_lock(fleet: &TestFleet, commands: u64) -> PgConnection {
     fleet.processes().await.stop_worker("inventory", 0).await.unwrap();
     let one = ReceiveStock { sku: "MUG".to_owned(), quantity: 1, reference: String::new() };
     flood(fleet, "cmd.inventory.ReceiveStock", Bytes::from(one.encode_to_vec()), commands).await;
@@ -35,10 +35,15 @@ async fn waiting_at_a_lock(fleet: &TestFleet, commands: u64) -> PgConnection {
 }
 
 /// The consumer of commands for inventory.
-const COMMANDS: (&str, &str) = ("COMMANDS_INVENTORY", "inventory-commands");
+pub(crate) const COMMANDS: (&str, &str) = ("COMMANDS_INVENTORY", "inventory-commands");
 
 /// A stream's consumer, once so many messages are handed out and not acknowledged, and so many wait.
-async fn handed_out(fleet: &TestFleet, (stream, name): (&str, &str), least: usize, waiting: u64) -> consumer::Info {
+pub(crate) async fn handed_out(
+    fleet: &TestFleet,
+    (stream, name): (&str, &str),
+    least: usize,
+    waiting: u64,
+) -> consumer::Info {
     let jetstream = jetstream(fleet);
     let info = || async {
         let stream = jetstream.get_stream(stream).await?;
@@ -54,10 +59,16 @@ async fn handed_out(fleet: &TestFleet, (stream, name): (&str, &str), least: usiz
 
 /// A number that a worker's metrics tell.
 async fn metric(fleet: &TestFleet, service: &str, name: &str) -> u64 {
+    let value = counted(fleet, service, name).await;
+    assert!(value.is_some(), "{service} tells no {name}");
+    value.unwrap()
+}
+
+/// A number that a worker's metrics tell, if there was anything to count.
+pub(crate) async fn counted(fleet: &TestFleet, service: &str, name: &str) -> Option<u64> {
     let metrics = fleet.get(&format!("{service}-0"), "/metrics").await.unwrap();
     let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    assert!(value.is_some(), "no {name} in {metrics}");
-    value.unwrap().parse().unwrap()
+    value.map(|value| value.parse().unwrap())
 }
 
 /// Lines of all workers' logs that say something.

@@ -11,7 +11,7 @@ pub mod probes;
 use std::path::PathBuf;
 
 pub use fleet::{TestFleet, eventually};
-pub use messages::{Order, code, events, is_accepted, money};
+pub use messages::{Order, code, events, is_accepted, money, reason, remedy};
 pub use people::second_thought;
 
 /// The `holdfast` command that was built beside the tests.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proto::{
-    common::v1::{CommandReply, Money, command_reply::Outcome},
+    common::v1::{CommandReply, Money, Remedy, command_reply::Outcome},
     orders::v1::{LatePaymentPolicy, OrderLine, PlaceOrder, SharePurchase},
     well_known,
 };
@@ -97,5 +97,23 @@ pub fn events(reply: &CommandReply) -> Vec<&str> {
     match &reply.outcome {
         Some(Outcome::Accepted(accepted)) => accepted.events.iter().map(|name| proto::short_name(name)).collect(),
         Some(Outcome::Rejected(_)) | None => Vec::new(),
+    }
+}
+
+/// What the sender of a refused command can do.
+#[must_use]
+pub fn remedy(reply: &CommandReply) -> Remedy {
+    match &reply.outcome {
+        Some(Outcome::Rejected(rejection)) => rejection.remedy(),
+        Some(Outcome::Accepted(_)) | None => Remedy::Unspecified,
+    }
+}
+
+/// The reason of a rejection; empty if there is none.
+#[must_use]
+pub fn reason(reply: &CommandReply) -> &str {
+    match &reply.outcome {
+        Some(Outcome::Rejected(rejection)) => &rejection.reason,
+        Some(Outcome::Accepted(_)) | None => "",
     }
 }

@@ -33,6 +33,8 @@ pub struct Inventory;
 impl Service for Inventory {
     const NAME: &'static str = "inventory";
 
+    const STREAMS: &'static [&'static str] = &["product", "stock"];
+
     const COMMANDS: &'static [&'static str] = &[
         "holdfast.inventory.v1.RegisterProduct",
         "holdfast.inventory.v1.ReceiveStock",

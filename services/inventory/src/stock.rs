@@ -117,7 +117,7 @@ fn adjust(sku: &Sku, stock: &Stock, delta: i64) -> Result<(), Rejection> {
 
 pub(crate) fn known<'a>(world: &'a World, sku: &Sku) -> Result<&'a Stock, Rejection> {
     world.stock.get(sku).ok_or_else(|| {
-        Rejection::new("UNKNOWN_PRODUCT", format!("there is no product {sku}: check the sku, or register it first"))
+        Rejection::new("UNKNOWN_PRODUCT", format!("no product {sku} is known here: check the sku; if it was registered a moment ago, wait for the answer to that"))
     })
 }
 

@@ -38,6 +38,8 @@ pub struct Orders;
 impl Service for Orders {
     const NAME: &'static str = "orders";
 
+    const STREAMS: &'static [&'static str] = &["order"];
+
     const COMMANDS: &'static [&'static str] = &[
         "holdfast.orders.v1.PlaceOrder",
         "holdfast.orders.v1.CancelOrder",

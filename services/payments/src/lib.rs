@@ -52,6 +52,8 @@ impl<P> Payments<P> {
 impl<P: Provider> Service for Payments<P> {
     const NAME: &'static str = "payments";
 
+    const STREAMS: &'static [&'static str] = &["payment"];
+
     const COMMANDS: &'static [&'static str] = &[
         "holdfast.payments.v1.RecordProviderEvent",
         "holdfast.payments.v1.ResolveProviderReport",

@@ -248,7 +248,9 @@ fn known(payment: Option<&Payment>, payment_id: PaymentId) -> Result<&Payment, R
     payment.ok_or_else(|| {
         Rejection::new(
             "UNKNOWN_PAYMENT",
-            format!("no payment {payment_id} is known: give the id from PaymentRequested"),
+            format!(
+                "no payment {payment_id} is known here: give the id from PaymentRequested, once that event has come"
+            ),
         )
     })
 }

@@ -33,6 +33,8 @@ pub struct Rounds;
 impl Service for Rounds {
     const NAME: &'static str = "rounds";
 
+    const STREAMS: &'static [&'static str] = &["round", "shares"];
+
     const COMMANDS: &'static [&'static str] =
         &["holdfast.rounds.v1.OpenRound", "holdfast.rounds.v1.CloseRound", "holdfast.rounds.v1.CancelRound"];
 

@@ -163,7 +163,11 @@ fn cancel(world: &World, round_id: RoundId, cancelled: Event) -> Result<Vec<Even
 }
 
 pub(crate) fn known(world: &World, round_id: RoundId) -> Result<&Round, Rejection> {
-    let unknown = || format!("there is no round {round_id}: check the round_id, or open it first");
+    let unknown = || {
+        format!(
+            "no round {round_id} is known here: check the id; if it was opened a moment ago, wait for the answer to that"
+        )
+    };
     world.rounds.get(&round_id).ok_or_else(|| Rejection::new("UNKNOWN_ROUND", unknown()))
 }
 

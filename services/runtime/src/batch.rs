@@ -1,5 +1,5 @@
-//! The batch: many jobs, one transaction, one fsync. Transient faults retry in place; a permanent one is bisected until the
-//! culprit stands alone, is kept as a dead letter, and the rest proceeds.
+//! The batch: many jobs, one transaction, one fsync. Transient faults retry in place. Of a permanent one the culprit is told by
+//! what Postgres says, or found by bisecting; once it stands alone it is kept as a dead letter, and the rest proceeds.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -8,19 +8,21 @@ use std::{
 };
 
 use domain::{Rejection, Timestamp};
-use sqlx::{Acquire, PgConnection, PgPool, Postgres, Row, pool::PoolConnection};
+use sqlx::{Acquire, PgConnection, PgPool, Postgres, pool::PoolConnection};
 use uuid::Uuid;
 
 use crate::{
     clock,
     config::{self, ms},
     dead_letter,
-    draft::{Answered, DeadLetter, Draft, Poison, draft, rejected},
+    draft::{Answered, DeadLetter, Draft, Poison, draft, kept_for_operators, refused_once, rejected},
     effects::{self, Dispatcher, Leased},
-    error::Error,
+    error::{Contested, Error},
     event_store::Recorded,
     health::Health,
+    inbox,
     job::{self, Job, Work},
+    races::Races,
     record, retry,
     service::Service,
     shutdown::Shutdown,
@@ -82,12 +84,45 @@ pub(crate) struct Batches {
 
 enum Failure {
     Poison(Poison),
+    /// A unique key was taken already, and the job that wanted it, if it is known.
+    Race {
+        job: Option<usize>,
+        error: Error,
+        contested: Contested,
+    },
     Error(Error),
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self::Error(error)
+        match error.contested() {
+            Some(contested) => Self::Race { job: None, error, contested },
+            None => Self::Error(error),
+        }
+    }
+}
+
+impl Failure {
+    /// Names the job of a race: whose event, or whose answer, wanted the place that was taken.
+    fn by<C>(self, jobs: &[Job<C>], draft: &Draft) -> Self {
+        let Self::Race { error, contested, .. } = self else { return self };
+        let cause = match &contested {
+            Contested::Stream(stream) => {
+                draft.events.iter().find(|event| event.record.stream == *stream).map(|event| event.causation_id)
+            }
+            Contested::Answer(id) => Some(*id),
+            Contested::Key(_) => None,
+        };
+        let job = cause.and_then(|id| jobs.iter().position(|job| job.cause.id == id));
+        Self::Race { job, error, contested }
+    }
+
+    /// Why it failed, for the operator.
+    fn rejection(self) -> Rejection {
+        match self {
+            Self::Poison(poison) => poison.rejection,
+            Self::Race { error, .. } | Self::Error(error) => Rejection::new("NOT_HANDLED", error.chain()),
+        }
     }
 }
 
@@ -119,13 +154,14 @@ impl Batches {
     /// Commits all jobs, each whole or as a dead letter. `None`: asked to stop before the database came back.
     pub(crate) async fn settle<S: Service>(&self, jobs: &[Job<S::Command>]) -> Option<Done> {
         let mut done = Done { replies: vec![None; jobs.len()], ..Done::default() };
+        let mut races = Races::new(self.conflict_tries_max);
         let mut ranges = VecDeque::from([(0, jobs.len())]);
         while let Some((start, end)) = ranges.pop_front() {
             let slice = jobs.get(start..end).unwrap_or_default();
             if slice.is_empty() {
                 continue;
             }
-            match self.patiently(|| self.commit::<S>(slice)).await? {
+            match self.patiently(&mut races, || self.commit::<S>(slice)).await? {
                 Ok(mut part) => {
                     for (slot, reply) in done.replies.iter_mut().skip(start).zip(part.replies.drain(..)) {
                         *slot = reply;
@@ -138,20 +174,13 @@ impl Batches {
                     ranges.push_front((start, culprit));
                     self.bury_at::<S>(jobs, culprit, poison.rejection, &mut done).await?;
                 }
-                Err(Failure::Error(error)) if slice.len() == 1 => {
-                    let rejection = Rejection::new("NOT_HANDLED", error.chain());
-                    self.bury_at::<S>(jobs, start, rejection, &mut done).await?;
+                Err(failure) if slice.len() == 1 => {
+                    self.bury_at::<S>(jobs, start, failure.rejection(), &mut done).await?;
                 }
-                Err(Failure::Error(error)) => {
-                    tracing::warn!(
-                        service = S::NAME,
-                        jobs = slice.len(),
-                        error = error.chain(),
-                        "taking a batch apart"
-                    );
-                    let middle = start + slice.len() / 2;
-                    ranges.push_front((middle, end));
-                    ranges.push_front((start, middle));
+                Err(failure) => {
+                    for part in apart::<S>(&failure, start, end).into_iter().rev() {
+                        ranges.push_front(part);
+                    }
                 }
             }
         }
@@ -169,13 +198,14 @@ impl Batches {
     /// Does what is due, at most `limit` timers in one transaction.
     pub(crate) async fn settle_timers<S: Service>(&self, limit: i64) -> Option<Done> {
         let tried = Mutex::new(Vec::new());
-        match self.patiently(|| self.commit_timers::<S>(limit, &tried)).await? {
+        let mut races = Races::new(self.conflict_tries_max);
+        match self.patiently(&mut races, || self.commit_timers::<S>(limit, &tried)).await? {
             Ok(done) => Some(done),
             Err(_several) => {
                 tracing::warn!(service = S::NAME, "taking a batch of timers apart");
                 let mut done = Done::default();
                 for due in tried.into_inner().unwrap_or_else(PoisonError::into_inner) {
-                    let one = self.settle_timer::<S>(&due).await?;
+                    let one = self.settle_timer::<S>(&mut races, &due).await?;
                     done.add(one);
                 }
                 Some(done)
@@ -184,50 +214,57 @@ impl Batches {
     }
 
     /// Does one timer alone, or keeps it, and no other that may be due by now, as a dead letter.
-    async fn settle_timer<S: Service>(&self, due: &Due) -> Option<Done> {
-        let rejection = match self.patiently(|| self.commit_timer::<S>(due)).await? {
+    async fn settle_timer<S: Service>(&self, races: &mut Races, due: &Due) -> Option<Done> {
+        let rejection = match self.patiently(races, || self.commit_timer::<S>(due)).await? {
             Ok(done) => return Some(done),
-            Err(Failure::Poison(poison)) => poison.rejection,
-            Err(Failure::Error(error)) => Rejection::new("NOT_HANDLED", error.chain()),
+            Err(failure) => failure.rejection(),
         };
-        let buried = self.patiently(|| self.bury_timer::<S>(due, rejection.clone())).await?;
-        if let Err(Failure::Error(error)) = &buried {
-            tracing::error!(service = S::NAME, error = error.chain(), "cannot keep a dead letter");
+        let buried = self.patiently(races, || self.bury_timer::<S>(due, rejection.clone())).await?;
+        if let Err(failure) = buried {
+            tracing::error!(service = S::NAME, error = failure.rejection().reason, "cannot keep a dead letter");
+            return Some(Done::default());
         }
-        Some(buried.unwrap_or_default())
+        buried.ok()
     }
 
     /// Tries until it works or will never work. `None`: asked to stop while the surroundings fail.
-    async fn patiently<T, F>(&self, attempt: impl Fn() -> F) -> Option<Result<T, Failure>>
+    async fn patiently<T, F>(&self, races: &mut Races, attempt: impl Fn() -> F) -> Option<Result<T, Failure>>
     where
         F: Future<Output = Result<T, Failure>>,
     {
         let mut waits = retry::backoff(ms(50), ms(2_000));
         let mut turns = retry::backoff(ms(2), ms(200));
-        let mut conflicts = 0;
+        races.begin();
         loop {
             self.health.turned();
             match attempt().await {
-                Err(Failure::Error(error @ Error::Conflict { .. })) => {
-                    conflicts += u32::from(error.is_duplicate());
-                    telemetry::conflict();
-                    if conflicts >= self.conflict_tries_max {
-                        return Some(Err(Failure::Error(error)));
-                    }
-                    if self.shutdown.is_pulled() {
-                        return None;
-                    }
-                    clock::sleep(turns.next().unwrap_or(ms(200))).await;
-                }
                 Err(Failure::Error(error @ Error::Transient { .. })) => {
                     tracing::warn!(error = error.chain(), "trying again");
+                    self.health.unanswered();
                     if self.shutdown.is_pulled() {
                         return None;
                     }
                     clock::sleep(waits.next().unwrap_or(ms(2_000))).await;
+                    continue;
                 }
-                settled => return Some(settled),
+                Err(Failure::Race { job, error, contested }) => {
+                    telemetry::conflict();
+                    if !races.lose(contested.clone()) {
+                        self.health.answered();
+                        return Some(Err(Failure::Race { job, error, contested }));
+                    }
+                }
+                Err(Failure::Error(Error::Conflict { .. })) => telemetry::conflict(),
+                settled => {
+                    self.health.answered();
+                    return Some(settled);
+                }
             }
+            self.health.answered();
+            if self.shutdown.is_pulled() {
+                return None;
+            }
+            clock::sleep(turns.next().unwrap_or(ms(200))).await;
         }
     }
 
@@ -236,7 +273,7 @@ impl Batches {
         let database = |what| move |error| Error::database(what, error);
         let mut connection = self.connection().await.map_err(database("connecting"))?;
         let mut transaction = connection.begin().await.map_err(database("beginning a transaction"))?;
-        let known = answered(&mut transaction, jobs).await.map_err(database("reading the inbox"))?;
+        let known = inbox::answered(&mut transaction, jobs).await.map_err(database("reading the inbox"))?;
         let (is_empty, done) = self.decide_and_write::<S>(&mut transaction, jobs, &known, at).await?;
         if is_empty {
             transaction.rollback().await.map_err(database("ending a transaction"))?;
@@ -302,7 +339,8 @@ impl Batches {
         // A decider that panics is a defect that one message has found; it must not take the process and all others with it.
         let drafted = catch_unwind(AssertUnwindSafe(|| draft::<S>(&mut world, jobs, known, at)));
         let draft = drafted.map_err(|_panic| broke("deciding"))?.map_err(Failure::Poison)?;
-        let (positions, calls) = self.write::<S>(connection, &world, &draft, at).await?;
+        let written = self.write::<S>(connection, &world, &draft, at).await;
+        let (positions, calls) = written.map_err(|error| Failure::from(error).by(jobs, &draft))?;
         let news = News {
             effects: calls.len() < draft.effects.len(),
             timer: draft.timers.values().filter_map(|timer| timer.due_at()).min(),
@@ -332,9 +370,11 @@ impl Batches {
         effects::remove(connection, &draft.effects_done).await.map_err(database("removing outside calls"))?;
         let kept = dead_letter::keep(connection, S::NAME, &draft.dead_letters, at).await;
         kept.map_err(database("keeping dead letters"))?;
+        draft.slips.iter().for_each(|slip| telemetry::slip(S::NAME, slip));
         Ok((positions, calls))
     }
 
+    /// Keeps one job as a dead letter, with the reason for operators, and what its sender hears of it.
     async fn bury_at<S: Service>(
         &self,
         jobs: &[Job<S::Command>],
@@ -343,32 +383,49 @@ impl Batches {
         done: &mut Done,
     ) -> Option<()> {
         let Some(job) = jobs.get(culprit) else { return Some(()) };
-        // A failure to keep the letter is one of the surroundings, and patience outlasts it.
-        while let Err(failure) = self.patiently(|| self.bury::<S>(job, rejection.clone())).await? {
-            if let Failure::Error(error) = failure {
-                tracing::error!(service = S::NAME, error = error.chain(), "cannot keep a dead letter");
+        let reply = loop {
+            let mut races = Races::new(self.conflict_tries_max);
+            // A failure to keep the letter is one of the surroundings, and patience outlasts it.
+            match self.patiently(&mut races, || self.bury::<S>(job, &rejection)).await? {
+                Ok(reply) => break reply,
+                Err(failure) => {
+                    let error = failure.rejection().reason;
+                    tracing::error!(service = S::NAME, error, "cannot keep a dead letter");
+                }
             }
             if self.shutdown.is_pulled() {
                 return None;
             }
             clock::sleep(ms(1_000)).await;
-        }
+        };
         if let Some(slot) = done.replies.get_mut(culprit) {
-            *slot = job.reply_to.as_ref().map(|to| rejected(&to.command_id, &rejection));
+            *slot = reply;
         }
         Some(())
     }
 
-    async fn bury<S: Service>(&self, job: &Job<S::Command>, rejection: Rejection) -> Result<(), Failure> {
+    /// A command's refusal is final: it is kept together with the letter, or what was answered meanwhile stays.
+    async fn bury<S: Service>(&self, job: &Job<S::Command>, rejection: &Rejection) -> Result<Option<Vec<u8>>, Failure> {
         let at = clock::now();
-        let letter = DeadLetter { letter: job.letter(), rejection };
+        let answer = kept_for_operators(&rejection.code);
+        let mut reply = job.reply_to.as_ref().map(|to| refused_once(&to.command_id, &answer));
+        let letter = DeadLetter { letter: job.letter(), rejection: rejection.clone() };
         let keep = async {
             let mut transaction = self.pool.begin().await?;
+            if let Work::Command { body_hash, .. } = &job.work {
+                let id = job.cause.id;
+                let refused = Answered { body_hash: body_hash.clone(), reply: rejected(&id.to_string(), &answer) };
+                if let Some(before) = inbox::keep(&mut transaction, id, &refused, at).await? {
+                    return Ok(Some(before.repeated(id, body_hash)));
+                }
+                reply = Some(refused.reply);
+            }
             dead_letter::keep(&mut transaction, S::NAME, std::slice::from_ref(&letter), at).await?;
             if let Work::Outcome { key, .. } = &job.work {
                 effects::remove(&mut transaction, std::slice::from_ref(key)).await?;
             }
-            transaction.commit().await
+            transaction.commit().await?;
+            Ok(reply)
         };
         keep.await.map_err(|error| Error::database("keeping a dead letter", error).into())
     }
@@ -396,17 +453,19 @@ fn broke(what: &'static str) -> Error {
     Error::Permanent { what, source: "it panicked, which is a defect; this process's log says where".into() }
 }
 
-async fn answered<C>(connection: &mut PgConnection, jobs: &[Job<C>]) -> Result<BTreeMap<Uuid, Answered>, sqlx::Error> {
-    let ids: Vec<Uuid> =
-        jobs.iter().filter(|job| matches!(job.work, Work::Command { .. })).map(|job| job.cause.id).collect();
-    if ids.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let rows = sqlx::query("select command_id, body_hash, reply from inbox where command_id = any($1)")
-        .bind(ids)
-        .fetch_all(connection)
-        .await?;
-    rows.iter()
-        .map(|row| Ok((row.try_get(0)?, Answered { body_hash: row.try_get(1)?, reply: row.try_get(2)? })))
-        .collect()
+/// The parts of a batch that failed as a whole: around the job that is known to be the cause, or else halves.
+fn apart<S: Service>(failure: &Failure, start: usize, end: usize) -> Vec<(usize, usize)> {
+    let (parts, error) = match failure {
+        Failure::Race { job: Some(job), error, .. } => {
+            let culprit = start + job;
+            (vec![(start, culprit), (culprit, culprit + 1), (culprit + 1, end)], error.chain())
+        }
+        Failure::Race { job: None, error, .. } | Failure::Error(error) => {
+            let middle = start + (end - start) / 2;
+            (vec![(start, middle), (middle, end)], error.chain())
+        }
+        Failure::Poison(poison) => (vec![(start, end)], poison.rejection.to_string()),
+    };
+    tracing::warn!(service = S::NAME, jobs = end - start, error, "taking a batch apart");
+    parts
 }

@@ -3,7 +3,11 @@
 //! They have a connection of their own, which a malformed message can break without hurting any other traffic, and which is not
 //! made again once it is lost, so that no acknowledgement reaches a broker that has not handed out what it is for.
 
-use std::sync::Arc;
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_nats::jetstream::{
     AckKind, Message,
@@ -22,8 +26,10 @@ use crate::{
     config::{self, Config, ms},
     error::Error,
     health::Health,
+    pace::Pace,
     retry,
     service::Service,
+    telemetry,
 };
 
 /// Messages for one service, in batches.
@@ -41,8 +47,13 @@ enum State {
 
 struct Open {
     broker: Broker,
-    /// `None` once one of them broke.
+    /// `None` once one of them broke, or was let go of while a batch took long.
     messages: Option<Messages>,
+    /// What was fetched before that, and when the broker was told the last time that it is in good hands.
+    ahead: VecDeque<Message>,
+    told_at: Instant,
+    /// How long what was fetched may have waited by now.
+    pace: Pace,
 }
 
 type Messages = BoxStream<'static, Result<Message, pull::MessagesError>>;
@@ -111,7 +122,11 @@ impl Consumer {
         loop {
             self.opened().await;
             let State::Open(open) = &mut self.state else { return std::future::pending().await };
-            let batch = open.next_batch(self.source.settings.batch_max).await;
+            let settings = &self.source.settings;
+            if let Some(batch) = open.next_held(settings.batch_max, ms(settings.ack_wait_ms)) {
+                return batch;
+            }
+            let batch = open.next_batch(settings.batch_max).await;
             if !batch.is_empty() {
                 return batch;
             }
@@ -127,6 +142,34 @@ impl Consumer {
         }
     }
 
+    /// How long until the broker has to be told of what is in hand now.
+    pub(crate) fn until_tell(&self) -> Duration {
+        let State::Open(open) = &self.state else { return self.tell_every() };
+        let since = open.pace.oldest().unwrap_or(open.told_at).max(open.told_at);
+        (since + self.tell_every()).saturating_duration_since(Instant::now())
+    }
+
+    /// How often to tell the broker of what takes long: before it takes it for lost, be one of these late.
+    pub(crate) fn tell_every(&self) -> Duration {
+        ms(self.source.settings.ack_wait_ms / 3)
+    }
+
+    /// Tells the broker that these messages are being worked on, and that those behind them will be. It would hand them out again
+    /// otherwise, and each copy would take as long. Nothing more is fetched until what was fetched is done.
+    pub(crate) async fn tell(&mut self, begun: impl Iterator<Item = &Message>) {
+        let State::Open(open) = &mut self.state else { return };
+        open.hold();
+        let mut told = 0;
+        for message in begun {
+            told += tell(message).await;
+        }
+        for message in &open.ahead {
+            told += tell(message).await;
+        }
+        open.told_at = Instant::now();
+        telemetry::progress_told(told);
+    }
+
     /// The connection that messages come from, if there is one now.
     pub(crate) fn broker(&self) -> Option<&Broker> {
         match &self.state {
@@ -138,14 +181,9 @@ impl Consumer {
     /// Gives back at once what was fetched and not begun, so that other replicas need not wait for it.
     pub(crate) async fn give_back(&mut self) {
         let State::Open(mut open) = std::mem::replace(&mut self.state, State::Closed) else { return };
-        let Some(mut messages) = open.messages.take() else { return };
         // First all, and then no more: what is given back while it still asks for messages comes straight to it again.
-        let mut left = Vec::new();
-        while let Some(Some(Ok(message))) = unconstrained(messages.next()).now_or_never() {
-            left.push(message);
-        }
-        drop(messages);
-        for message in left {
+        open.hold();
+        for message in open.ahead {
             if let Err(error) = message.ack_with(AckKind::Nak(None)).await {
                 tracing::debug!(%error, "could not give a message back");
                 return;
@@ -186,7 +224,12 @@ impl Source {
             // What it had asked the broker is answered by nobody any more.
             () = broker.lost() => return Err(Error::transient("fetching messages", "the connection was lost")),
         };
-        Ok(Open { broker, messages: Some(messages) })
+        let now = Instant::now();
+        // Each durable asks for more when half of what it asked for has come.
+        let waiting_max =
+            self.durables.len().saturating_mul(self.settings.prefetch_max + self.settings.prefetch_max / 2);
+        let pace = Pace::new(now, waiting_max);
+        Ok(Open { broker, messages: Some(messages), ahead: VecDeque::new(), told_at: now, pace })
     }
 
     async fn messages(&self, broker: &Broker) -> Result<Messages, Error> {
@@ -225,18 +268,43 @@ impl Source {
 }
 
 impl Open {
+    /// Takes all that was fetched, and lets go of the streams that would fetch more.
+    fn hold(&mut self) {
+        let Some(mut messages) = self.messages.take() else { return };
+        self.told_at = Instant::now();
+        while let Some(Some(Ok(message))) = unconstrained(messages.next()).now_or_never() {
+            self.ahead.push_back(message);
+        }
+    }
+
+    /// The next of what was held. What the broker has not heard of for too long it hands out again, maybe to others.
+    fn next_held(&mut self, batch_max: usize, ack_wait: Duration) -> Option<Vec<Message>> {
+        if self.broker.is_lost() || self.told_at.elapsed() >= ack_wait {
+            self.ahead.clear();
+        }
+        let count = self.ahead.len().min(batch_max);
+        (count > 0).then(|| self.ahead.drain(..count).collect())
+    }
+
     /// Takes all that is there, up to a batch, without waiting for more. Nothing when it has to be opened again.
     async fn next_batch(&mut self, batch_max: usize) -> Vec<Message> {
         let mut batch = Vec::new();
         let Some(messages) = self.messages.as_mut() else { return batch };
-        let first = tokio::select! {
-            biased;
-            () = self.broker.lost() => {
-                tracing::info!("the connection to the broker was lost; fetching on another one");
-                self.messages = None;
-                return batch;
-            }
-            first = messages.next() => first,
+        let ready = if self.broker.is_lost() { None } else { messages.next().now_or_never() };
+        let first = match ready {
+            Some(first) => first,
+            None => tokio::select! {
+                biased;
+                () = self.broker.lost() => {
+                    tracing::info!("the connection to the broker was lost; fetching on another one");
+                    self.messages = None;
+                    return batch;
+                }
+                first = messages.next() => {
+                    self.pace.took_all(Instant::now());
+                    first
+                }
+            },
         };
         let mut broken = !collect(&mut batch, first);
         // Whoever calls this does so unconstrained: tokio's budget per poll would cut a batch of 500 to about 66.
@@ -249,8 +317,21 @@ impl Open {
         if broken {
             self.messages = None;
         }
+        match batch.len() < batch_max {
+            true => self.pace.took_all(Instant::now()),
+            false => self.pace.took(Instant::now(), batch.len()),
+        }
         batch
     }
+}
+
+/// Tells the broker that a message is being worked on: 1, or 0 if it cannot be told.
+async fn tell(message: &Message) -> u64 {
+    let told = message.ack_with(AckKind::Progress).await;
+    if let Err(error) = &told {
+        tracing::debug!(%error, "could not tell the broker that a message is being worked on");
+    }
+    u64::from(told.is_ok())
 }
 
 /// Whether the stream of messages is still good.

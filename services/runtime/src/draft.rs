@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::{
     event_store::NewEvent,
     job::{Cause, Job, Letter, Work},
-    service::{Effect, Record, Service, Timer},
+    service::{Effect, Record, Service, Timer, refusal_stream},
 };
 
 /// A command that was answered before.
@@ -35,6 +35,8 @@ pub(crate) struct Draft {
     pub(crate) effects: Vec<(Effect, Cause)>,
     pub(crate) effects_done: Vec<String>,
     pub(crate) dead_letters: Vec<DeadLetter>,
+    /// Slips of senders who were told, and for whom nothing is kept.
+    pub(crate) slips: Vec<Rejection>,
     /// One per job: what its sender hears.
     pub(crate) replies: Vec<Option<Vec<u8>>>,
 }
@@ -61,7 +63,7 @@ pub(crate) fn draft<S: Service>(
                 let before = draft.answered.get(&id).or_else(|| known.get(&id));
                 match before.map(|answered| answered.repeat(id, body_hash)) {
                     Some(Ok(reply)) => Some(reply),
-                    Some(Err(rejection)) => Some(draft.bury(job, rejection)),
+                    Some(Err(rejection)) => Some(draft.slip(&id.to_string(), rejection)),
                     None => Some(draft.command::<S>(world, index, job, (message_type, body_hash, command), at)?),
                 }
             }
@@ -74,7 +76,7 @@ pub(crate) fn draft<S: Service>(
                 draft.reaction::<S>(world, index, job, std::slice::from_ref(command), at)?;
                 None
             }
-            Work::Unreadable { rejection } => Some(draft.bury(job, rejection.clone())),
+            Work::Unreadable { rejection } => draft.unreadable(job, rejection),
         };
         draft.replies.push(reply);
     }
@@ -82,6 +84,11 @@ pub(crate) fn draft<S: Service>(
 }
 
 impl Answered {
+    /// The same answer again, or a refusal if the id names another command.
+    pub(crate) fn repeated(self, id: Uuid, body_hash: &[u8]) -> Vec<u8> {
+        self.repeat(id, body_hash).unwrap_or_else(|rejection| refused_once(&id.to_string(), &rejection))
+    }
+
     fn repeat(&self, id: Uuid, body_hash: &[u8]) -> Result<Vec<u8>, Rejection> {
         if self.body_hash == body_hash {
             return Ok(self.reply.clone());
@@ -92,10 +99,21 @@ impl Answered {
 }
 
 impl Draft {
-    fn bury<C>(&mut self, job: &Job<C>, rejection: Rejection) -> Vec<u8> {
-        let reply = rejected(&job.cause.id.to_string(), &rejection);
-        self.dead_letters.push(DeadLetter { letter: job.letter(), rejection });
+    /// Refuses without keeping anything: the sender hears of it, and nobody else can do anything about it.
+    fn slip(&mut self, command_id: &str, rejection: Rejection) -> Vec<u8> {
+        let reply = refused_once(command_id, &rejection);
+        self.slips.push(rejection);
         reply
+    }
+
+    /// What nobody can be told of is kept for operators, and what is our own defect.
+    fn unreadable<C>(&mut self, job: &Job<C>, rejection: &Rejection) -> Option<Vec<u8>> {
+        let told = job.reply_to.as_ref().filter(|_| rejection.code != NOT_HANDLED);
+        if let Some(to) = told {
+            return Some(self.slip(&to.command_id, rejection.clone()));
+        }
+        self.dead_letters.push(DeadLetter { letter: job.letter(), rejection: rejection.clone() });
+        job.reply_to.as_ref().map(|to| refused_once(&to.command_id, &kept_for_operators(NOT_HANDLED)))
     }
 
     fn command<S: Service>(
@@ -110,12 +128,19 @@ impl Draft {
         let first = self.events.len();
         let refusal = match command {
             Ok(command) => self.decide::<S>(world, job, command, at).err(),
+            Err(rejection) if rejection.code == NOT_HANDLED => {
+                let answer = kept_for_operators(NOT_HANDLED);
+                let reply = rejected(&id.to_string(), &answer);
+                self.dead_letters.push(DeadLetter { letter: job.letter(), rejection: rejection.clone() });
+                self.answered.insert(id, Answered { body_hash: body_hash.to_vec(), reply: reply.clone() });
+                return Ok(reply);
+            }
             Err(rejection) => Some(Refusal::Rejected(rejection.clone())),
         };
         let reply = match refusal {
             None => accepted(id, self.events.get(first..).unwrap_or_default()),
             Some(Refusal::Rejected(rejection)) => {
-                self.reject(job, message_type, &rejection);
+                self.reject::<S>(job, message_type, &rejection);
                 rejected(&id.to_string(), &rejection)
             }
             Some(broken @ Refusal::Broken { .. }) => {
@@ -156,6 +181,7 @@ impl Draft {
         for event in S::decide(world, command, at)? {
             S::evolve(world, &event);
             let record = S::record(world, &event);
+            check_owner(S::NAME, S::STREAMS, &record.stream)?;
             if let Some(timer) = S::timer(&event) {
                 self.timers.insert(record.stream.clone(), timer);
             }
@@ -167,14 +193,14 @@ impl Draft {
         Ok(())
     }
 
-    fn reject<C>(&mut self, job: &Job<C>, message_type: &str, rejection: &Rejection) {
+    fn reject<S: Service>(&mut self, job: &Job<S::Command>, message_type: &str, rejection: &Rejection) {
         let event = wire::CommandRejected {
             command_id: job.cause.id.to_string(),
             command_type: message_type.to_owned(),
-            rejection: Some(rejection.to_wire()),
+            rejection: Some(rejection.final_answer()),
         };
         let record = Record {
-            stream: format!("command-{}", job.cause.id),
+            stream: refusal_stream(S::NAME, &job.cause.id.to_string()),
             version: 1,
             message_type: "holdfast.common.v1.CommandRejected",
             data: event.encode_to_vec(),
@@ -203,6 +229,26 @@ impl Draft {
     }
 }
 
+/// A stream has one writer. Two would take each other's places in it for ever.
+fn check_owner(service: &str, categories: &[&str], stream: &str) -> Result<(), Refusal> {
+    let category = stream.split('-').next().unwrap_or_default();
+    if categories.contains(&category) {
+        return Ok(());
+    }
+    let what = format!("{service} writes streams of {} only", categories.join(", "));
+    Err(Refusal::Broken { stream: stream.to_owned(), what })
+}
+
+/// The code of what fails for reasons that are not its sender's.
+pub(crate) const NOT_HANDLED: &str = "NOT_HANDLED";
+
+/// What a sender hears of a command that operators have to look at. The cause is theirs: it is in the dead letter and in the log.
+pub(crate) fn kept_for_operators(code: &str) -> Rejection {
+    let reason = "this command met a defect on our side and changed nothing; it is kept for the operators: ask them, and wait \
+                  until it is mended";
+    Rejection { code: code.to_owned().into(), reason: reason.to_owned() }
+}
+
 fn accepted(id: Uuid, events: &[NewEvent]) -> Vec<u8> {
     let last = events.first().map(|first| {
         // The stream that the command is about, as its last event of this command left it.
@@ -218,10 +264,28 @@ fn accepted(id: Uuid, events: &[NewEvent]) -> Vec<u8> {
     reply(&id.to_string(), wire::command_reply::Outcome::Accepted(accepted))
 }
 
+/// A refusal that is kept, and so is the answer to this command for ever.
 pub(crate) fn rejected(command_id: &str, rejection: &Rejection) -> Vec<u8> {
-    reply(command_id, wire::command_reply::Outcome::Rejected(rejection.to_wire()))
+    reply(command_id, wire::command_reply::Outcome::Rejected(rejection.final_answer()))
+}
+
+/// A refusal of this message. A `command_id` that is empty was not sent.
+pub(crate) fn refused_once(command_id: &str, rejection: &Rejection) -> Vec<u8> {
+    reply(command_id, wire::command_reply::Outcome::Rejected(rejection.answer()))
 }
 
 fn reply(command_id: &str, outcome: wire::command_reply::Outcome) -> Vec<u8> {
     wire::CommandReply { command_id: command_id.to_owned(), outcome: Some(outcome) }.encode_to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_owner;
+
+    #[test]
+    fn a_service_writes_its_own_streams_only() {
+        let is_own = |stream| check_owner("library", &["book", "loan"], stream).is_ok();
+        assert!(is_own("book-a-b") && is_own("loan-7.1"));
+        assert!(!is_own("reader-7") && !is_own("books-7") && !is_own("library-command-7") && !is_own(""));
+    }
 }

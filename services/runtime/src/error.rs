@@ -1,6 +1,41 @@
 //! Errors, by what they mean for the message that met them: each chooses its acknowledgement.
 
-use sqlx::error::DatabaseError;
+use sqlx::{error::DatabaseError, postgres::PgDatabaseError};
+use uuid::Uuid;
+
+/// The places for which two replicas may race: one in the log, and the one answer to a command.
+const LOG_PLACE: &str = "events_stream_version_key";
+const ANSWER: &str = "inbox_pkey";
+
+/// What the runtime itself writes to. A key of these that is taken and is no race, a position of the log among them, is taken
+/// whatever the message: the sequence behind it was set back, or an operator has added a key.
+const TABLES: [&str; 5] = ["events", "inbox", "timers", "effects", "dead_letters"];
+
+/// What two wanted to write at once.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Contested {
+    /// The next event of a stream.
+    Stream(String),
+    /// The answer to a command.
+    Answer(Uuid),
+    /// Another unique key, by its name.
+    Key(String),
+}
+
+impl Contested {
+    /// Postgres names the key in its detail, `Key (stream, version)=(order-1, 7) already exists.`, in the language that it is set to.
+    fn read(constraint: &str, detail: &str) -> Self {
+        let values = detail.split_once(")=(").and_then(|(_, rest)| rest.rsplit_once(')')).map(|(values, _)| values);
+        let read = match (constraint, values) {
+            (LOG_PLACE, Some(values)) => {
+                values.rsplit_once(", ").map(|(stream, _version)| Self::Stream(stream.to_owned()))
+            }
+            (ANSWER, Some(id)) => Uuid::try_parse(id).ok().map(Self::Answer),
+            _ => None,
+        };
+        read.unwrap_or_else(|| Self::Key(constraint.to_owned()))
+    }
+}
 
 /// Why something of the shell failed.
 #[derive(Debug, thiserror::Error)]
@@ -39,10 +74,10 @@ impl Error {
 
     /// Sorts a failure of Postgres by its SQLSTATE.
     ///
-    /// Class 22 (bad data), 23 (a violated constraint) and 54 (more than a row or an index can hold) are the input's fault,
-    /// all but 23505: a unique key that is already there means that another replica was faster, as do 40001 and 40P01. A
-    /// value that cannot be read or written is the fault of its row or its message. All else, a missing table or a refused
-    /// login among it, is the surroundings' fault, and no message may be given up for it.
+    /// 40001, 40P01 and a unique key that is there already (23505) mean that another replica was faster; but not where no two
+    /// replicas meet. Classes 22 (bad data), 23 (a violated constraint) and 54 (more than a row or an index can hold) are the
+    /// input's fault. A value that cannot be read or written is the fault of its row or its message. All else, a missing table
+    /// or a refused login among it, is the surroundings' fault, and no message may be given up for it.
     #[must_use]
     pub fn database(what: &'static str, error: sqlx::Error) -> Self {
         use sqlx::Error::{ColumnDecode, Decode, Encode};
@@ -51,6 +86,7 @@ impl Error {
         }
         let code = error.as_database_error().and_then(DatabaseError::code).unwrap_or_default().into_owned();
         match code.as_str() {
+            "23505" if !is_race(&error) => Self::Transient { what, source: error.into() },
             "23505" | "40001" | "40P01" => Self::Conflict { what, source: error },
             code if ["22", "23", "54"].iter().any(|class| code.starts_with(class)) => {
                 Self::Permanent { what, source: error.into() }
@@ -59,12 +95,12 @@ impl Error {
         }
     }
 
-    /// Whether the race was about a unique key: that may be a defect, and last. A deadlock never does.
-    pub(crate) fn is_duplicate(&self) -> bool {
-        match self {
-            Self::Conflict { source, .. } => source.as_database_error().is_some_and(DatabaseError::is_unique_violation),
-            Self::Transient { .. } | Self::Permanent { .. } => false,
-        }
+    /// What the race was about, if it was about a unique key: that may be a defect, and last. A deadlock never does.
+    pub(crate) fn contested(&self) -> Option<Contested> {
+        let Self::Conflict { source, .. } = self else { return None };
+        let error = source.as_database_error().filter(|error| error.is_unique_violation())?;
+        let detail = postgres(source).and_then(PgDatabaseError::detail).unwrap_or_default();
+        Some(Contested::read(error.constraint().unwrap_or_default(), detail))
     }
 
     /// The error and all that caused it, on one line.
@@ -80,9 +116,36 @@ impl Error {
     }
 }
 
+fn postgres(error: &sqlx::Error) -> Option<&PgDatabaseError> {
+    error.as_database_error()?.try_downcast_ref()
+}
+
+/// Whether two replicas may meet at the key that is taken. Rows are written after their events, so at theirs they hardly can.
+fn is_race(error: &sqlx::Error) -> bool {
+    let error = postgres(error);
+    let constraint = error.and_then(PgDatabaseError::constraint).unwrap_or_default();
+    let is_ours = error.and_then(PgDatabaseError::table).is_some_and(|table| TABLES.contains(&table));
+    [LOG_PLACE, ANSWER].contains(&constraint) || !is_ours
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Error;
+    use uuid::Uuid;
+
+    use super::{Contested, Error};
+
+    #[test]
+    fn what_was_contested_is_read_from_the_words_of_postgres_in_any_language() {
+        let stream = Contested::Stream("product-a.b-c".to_owned());
+        let said = |detail| Contested::read("events_stream_version_key", detail);
+        assert_eq!(said("Key (stream, version)=(product-a.b-c, 7) already exists."), stream);
+        assert_eq!(said("Schl\u{fc}ssel \u{bb}(stream, version)=(product-a.b-c, 7)\u{ab} existiert bereits."), stream);
+        assert_eq!(said(""), Contested::Key("events_stream_version_key".to_owned()));
+        let id = Uuid::from_u128(7);
+        let detail = format!("Key (command_id)=({id}) already exists.");
+        assert_eq!(Contested::read("inbox_pkey", &detail), Contested::Answer(id));
+        assert_eq!(Contested::read("planted", "Key (a)=(1) already exists."), Contested::Key("planted".to_owned()));
+    }
 
     #[test]
     fn a_value_that_cannot_be_read_is_the_fault_of_its_row() {

@@ -20,12 +20,15 @@ pub struct Health(Arc<Beats>);
 struct Beats {
     turned: AtomicI64,
     worked: AtomicI64,
+    answered: AtomicI64,
 }
 
 /// A loop that has not turned for so long hangs.
 const ALIVE_SECONDS: u64 = 60;
 /// A loop that has not got through to the database and the broker for so long should get no traffic.
 const READY_SECONDS: u64 = 10;
+/// Work over which the database has said nothing for so long is better given to another replica.
+const ANSWERED_SECONDS: u64 = 10;
 
 impl Health {
     /// The batch loop, or one that it waits for, has turned, be it in vain.
@@ -37,6 +40,21 @@ impl Health {
     pub(crate) fn worked(&self) {
         self.turned();
         self.0.worked.store(clock::now().as_micros(), Ordering::Relaxed);
+    }
+
+    /// The database has answered, be it with a no, or is about to be asked.
+    pub(crate) fn answered(&self) {
+        self.0.answered.store(clock::now().as_micros(), Ordering::Relaxed);
+    }
+
+    /// The database was asked in vain.
+    pub(crate) fn unanswered(&self) {
+        self.0.answered.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether the work in hand goes on, as far as one can tell.
+    pub(crate) fn is_answered(&self) -> bool {
+        Self::is_within(&self.0.answered, ANSWERED_SECONDS)
     }
 
     fn is_within(beat: &AtomicI64, seconds: u64) -> bool {

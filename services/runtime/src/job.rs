@@ -120,10 +120,22 @@ pub(crate) fn understood<S: Service>(
         true => command::<S>(&attributes, subject, payload, bytes_max),
         false => reaction::<S>(&attributes, subject, payload),
     });
-    let work = read.unwrap_or_else(|_panic| Work::Unreadable {
-        rejection: Rejection::new("NOT_HANDLED", "reading it panicked, which is a defect; the worker's log says where"),
-    });
+    let work = read.unwrap_or_else(|_panic| unread(is_command && attributes.id.is_some(), subject, payload));
     (cause, work, reply_to)
+}
+
+/// What is left of a message over which reading panicked. A command that has an id is refused for ever all the same.
+fn unread<C>(is_named: bool, subject: &str, payload: &[u8]) -> Work<C> {
+    let reason = "reading it panicked, which is a defect; the worker's log says where";
+    let rejection = Rejection::new("NOT_HANDLED", reason);
+    match is_named {
+        true => Work::Command {
+            message_type: subject.to_owned(),
+            body_hash: hash(subject, payload),
+            command: Err(rejection),
+        },
+        false => Work::Unreadable { rejection },
+    }
 }
 
 fn command<S: Service>(attributes: &Attributes, subject: &str, payload: &[u8], bytes_max: usize) -> Work<S::Command> {

@@ -1,8 +1,9 @@
 //! The imperative shell of every worker: consume, load, decide, commit, relay. Knows no business word.
 //!
 //! Read it in this order: [`service`] is what a service implements; [`worker`] runs it; `consumer` takes messages in, `job`
-//! reads them, `draft` decides, `batch` commits, with `record` for what every service writes; `publish` brings what was committed
-//! to the broker, and `relay` what nobody has brought there. [`simulation`] runs the same decisions without the surroundings.
+//! reads them, `draft` decides, `batch` commits, with `record` and `inbox` for what every service writes, and `races` for what
+//! it loses; `publish` brings what was committed to the broker, and `relay` what nobody has brought there. [`simulation`] runs the
+//! same decisions without the surroundings.
 
 use mimalloc::MiMalloc;
 
@@ -18,6 +19,8 @@ pub mod worker;
 
 mod consumer;
 
+mod pace;
+
 mod quarantine;
 
 mod ingest;
@@ -26,6 +29,10 @@ mod job;
 mod draft;
 
 mod batch;
+
+mod inbox;
+
+mod races;
 
 mod record;
 

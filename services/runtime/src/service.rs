@@ -19,6 +19,10 @@ pub trait Service: Send + Sync + 'static {
     /// Full type names of the events of other services that it reacts to.
     const REACTS_TO: &'static [&'static str];
 
+    /// Categories of the streams it writes, `order` for `order-<uuid>`. A category has one writer; one of the service's own name is
+    /// its [`refusal_stream`]s.
+    const STREAMS: &'static [&'static str];
+
     /// Whether others' events go before commands when there is more of both than can be done. Most commands begin something, and what
     /// was begun is to be ended first.
     const EVENTS_FIRST: bool = true;
@@ -108,6 +112,12 @@ pub trait Service: Send + Sync + 'static {
 
     /// The row, in the words of [`Service::describe`], that an event changed: to name the event where row and fold part.
     fn rows_of(event: &Self::Event) -> Vec<String>;
+}
+
+/// The stream of a command that this service has refused: `orders-command-<uuid>`. Two services may refuse commands of one id.
+#[must_use]
+pub fn refusal_stream(service: &str, command_id: &str) -> String {
+    format!("{service}-command-{command_id}")
 }
 
 /// An event's place and its bytes.

@@ -1,11 +1,13 @@
 //! Telemetry: structured logs, and the names of all metrics.
 
-use domain::Timestamp;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use domain::{Rejection, Timestamp};
 use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
-use crate::{config, timers::Due};
+use crate::{clock, config, timers::Due};
 
 /// Jobs in one transaction.
 pub const BATCH_JOBS: &str = "holdfast_batch_jobs";
@@ -15,6 +17,10 @@ pub const BATCH_SECONDS: &str = "holdfast_batch_seconds";
 pub const EVENTS_APPENDED_TOTAL: &str = "holdfast_events_appended_total";
 /// Batches that lost a race against another replica and were tried again.
 pub const CONFLICTS_TOTAL: &str = "holdfast_conflicts_total";
+/// Times that the broker was told of a message that it is still being worked on.
+pub const PROGRESS_TOLD_TOTAL: &str = "holdfast_progress_told_total";
+/// Messages that were refused and not kept, by code: slips of senders who were told.
+pub const SLIPS_TOTAL: &str = "holdfast_slips_total";
 /// Messages kept as dead letters.
 pub const DEAD_LETTERS_TOTAL: &str = "holdfast_dead_letters_total";
 /// From a timer's due time to its claim, in seconds.
@@ -67,6 +73,20 @@ pub(crate) fn batch(jobs: usize, events: usize, took: std::time::Duration) {
 
 pub(crate) fn conflict() {
     counter!(CONFLICTS_TOTAL).increment(1);
+}
+
+pub(crate) fn progress_told(messages: u64) {
+    counter!(PROGRESS_TOLD_TOTAL).increment(messages);
+}
+
+/// Counts a slip, and logs one a second: a sender that errs does so all the time.
+pub(crate) fn slip(service: &'static str, rejection: &Rejection) {
+    static LOGGED_AT: AtomicI64 = AtomicI64::new(i64::MIN);
+    counter!(SLIPS_TOTAL, "service" => service, "code" => rejection.code.clone().into_owned()).increment(1);
+    let second = clock::now().as_micros() / 1_000_000;
+    if LOGGED_AT.swap(second, Ordering::Relaxed) != second {
+        tracing::info!(service, %rejection, "refused a message and kept nothing of it; its sender was told");
+    }
 }
 
 pub(crate) fn dead_letter(service: &'static str) {

@@ -1,6 +1,7 @@
 //! A worker: everything one process of a service runs, from its settings to its exit code.
 
 use std::{
+    convert::Infallible,
     process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
@@ -294,12 +295,16 @@ impl Worker {
 
     async fn settle<S: Service>(&mut self, jobs: Vec<Job<S::Command>>) -> Option<()> {
         let begun = Instant::now();
-        let done = self.batches.settle::<S>(&jobs).await?;
-        telemetry::batch(jobs.len(), done.events.len(), begun.elapsed());
-        self.dispatcher.begin(done.calls);
-        self.outbox.send(done.events).await;
-        self.announce(done.news);
-        self.answer(&jobs, done.replies).await;
+        let settled = async {
+            let done = self.batches.settle::<S>(&jobs).await?;
+            telemetry::batch(jobs.len(), done.events.len(), begun.elapsed());
+            self.dispatcher.begin(done.calls);
+            self.outbox.send(done.events).await;
+            Some((done.replies, done.news))
+        };
+        let (replies, news) = while_telling(settled, &mut self.consumer, &self.health, &jobs).await?;
+        self.announce(news);
+        self.answer(&jobs, replies).await;
         self.worked();
         Some(())
     }
@@ -322,7 +327,8 @@ impl Worker {
             }
         };
         if self.next_look <= now {
-            let done = self.batches.settle_timers::<S>(settings.claim_max).await?;
+            let settled = self.batches.settle_timers::<S>(settings.claim_max);
+            let done = while_telling::<S::Command, _>(settled, &mut self.consumer, &self.health, &[]).await?;
             if done.news.timers_claimed > 0 {
                 telemetry::batch(done.news.timers_claimed, done.events.len(), begun.elapsed());
             } else {
@@ -371,6 +377,38 @@ impl Worker {
         headers.insert(header::TYPE, REPLY);
         if let Err(error) = broker.client.publish_with_headers(to.subject.clone(), headers, payload.into()).await {
             tracing::debug!(%error, subject = to.subject, "could not answer");
+        }
+    }
+}
+
+/// Does a piece of work, and as long as it takes sees to it that the broker hands out nothing again that this process has.
+async fn while_telling<C, T>(
+    work: impl Future<Output = T>,
+    consumer: &mut Consumer,
+    health: &Health,
+    jobs: &[Job<C>],
+) -> T {
+    health.answered();
+    tokio::select! {
+        biased;
+        done = work => done,
+        never = tell(consumer, health, jobs) => match never {},
+    }
+}
+
+async fn tell<C>(consumer: &mut Consumer, health: &Health, jobs: &[Job<C>]) -> Infallible {
+    // What was fetched behind earlier batches may have waited for a while.
+    let mut wait = consumer.until_tell();
+    loop {
+        clock::sleep(wait).await;
+        wait = consumer.tell_every();
+        // Not while the database does not answer: another replica may have a better way to it.
+        if health.is_answered() {
+            let messages = jobs.iter().filter_map(|job| match &job.origin {
+                Origin::Message(message) => Some(message.as_ref()),
+                Origin::Here(_) => None,
+            });
+            consumer.tell(messages).await;
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proto::{Message, Name, common::v1::CommandRejected};
-use runtime::event_store::Recorded;
+use runtime::{event_store::Recorded, service::refusal_stream};
 use uuid::Uuid;
 
 use super::report::{Check, Findings};
@@ -22,6 +22,11 @@ pub(super) struct Log {
 /// Whether an event is the shell's own: a command that was refused, which no service folds.
 pub(super) fn is_rejection(message_type: &str) -> bool {
     message_type == CommandRejected::full_name()
+}
+
+/// Whether an event stands where its service refuses this command. Before refusals had streams by service, all shared one.
+fn is_refusal_stream(event: &Recorded, command_id: &str) -> bool {
+    event.stream == refusal_stream(&event.service, command_id) || event.stream == format!("command-{command_id}")
 }
 
 impl Log {
@@ -55,7 +60,7 @@ impl Log {
         }
         if is_rejection(&event.message_type) {
             match CommandRejected::decode(event.data.as_slice()) {
-                Ok(rejected) if event.stream == format!("command-{}", rejected.command_id) => {}
+                Ok(rejected) if is_refusal_stream(event, &rejected.command_id) => {}
                 Ok(rejected) => wrong(format!("it refuses command {}, which has another stream", rejected.command_id)),
                 Err(error) => wrong(format!("it cannot be read: {error}")),
             }
@@ -124,8 +129,17 @@ mod tests {
             data: CommandRejected { command_id: "7".to_owned(), ..Default::default() }.encode_to_vec(),
             ..event(1, stream, 1)
         };
-        assert_eq!(found(&[rejected("command-7")]), []);
-        assert!(found(&[rejected("command-8")])[0].1.contains("command 7"));
-        assert!(found(&[Recorded { data: vec![255], ..rejected("command-7") }])[0].1.contains("cannot be read"));
+        assert_eq!(
+            found(&[
+                rejected("orders-command-7"),
+                Recorded { event_id: Uuid::from_u128(9), position: 2, ..rejected("command-7") }
+            ]),
+            []
+        );
+        for other in ["orders-command-8", "inventory-command-7", "command-8"] {
+            assert!(found(&[rejected(other)])[0].1.contains("command 7"), "{other}");
+        }
+        let broken = Recorded { data: vec![255], ..rejected("orders-command-7") };
+        assert!(found(&[broken])[0].1.contains("cannot be read"));
     }
 }

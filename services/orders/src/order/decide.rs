@@ -50,7 +50,12 @@ pub fn decide(world: &World, command: &Command, at: Timestamp) -> Result<Vec<Eve
 }
 
 fn unknown(order_id: OrderId) -> Rejection {
-    Rejection::new("UNKNOWN_ORDER", format!("there is no order {order_id}: check the id, or place it first"))
+    Rejection::new(
+        "UNKNOWN_ORDER",
+        format!(
+            "no order {order_id} is known here: check the id; if it was placed a moment ago, wait for the answer to that"
+        ),
+    )
 }
 
 /// The refusal of what cannot be.
@@ -145,7 +150,7 @@ fn reinstate(
         return Err(Rejection::new(
             "ORDER_NOT_RELEASED",
             format!(
-                "order {order_id} is {}, but its {} is not released yet: try again in a moment",
+                "order {order_id} is {}, but its {} is not released yet: wait for OrderReleased",
                 status.as_str(),
                 owed.join(" and ")
             ),

@@ -388,7 +388,12 @@ fn known(order: &Order, refund_id: RefundId) -> Result<&Refund, Refusal> {
 
 fn not_paid(order: &Order) -> Rejection {
     let (order_id, status) = (order.order_id, order.status.as_str());
-    Rejection::new("ORDER_NOT_PAID", format!("order {order_id} is {status}, so there is no money to give back"))
+    Rejection::new(
+        "ORDER_NOT_PAID",
+        format!(
+            "order {order_id} is {status}, so there is no money to give back: if it was paid just now, wait for OrderPaid"
+        ),
+    )
 }
 
 fn exists(refund_id: RefundId, refund: &Refund) -> Rejection {

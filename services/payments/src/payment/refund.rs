@@ -444,7 +444,7 @@ fn known(payment_id: PaymentId, payment: &Payment, refund_id: RefundId) -> Resul
     payment.refunds.get(&refund_id).ok_or_else(|| {
         Rejection::new(
             "UNKNOWN_REFUND",
-            format!("payment {payment_id} has no refund {refund_id}: give the id from RefundRequested"),
+            format!("payment {payment_id} has no refund {refund_id}: give the id from RefundRequested, once that event has come"),
         )
     })
 }
