@@ -50,6 +50,7 @@ async fn rows_are_the_fold_of_their_events_whatever_comes_twice_late_or_out_of_o
         "SharesRejected",
         "SharesReturned",
         "RoundSoldOut",
+        "RoundReopened",
         "RoundCancelled",
         "RoundRefundsRequested",
         "OrderPaid",

@@ -2,6 +2,7 @@
 //! seed.
 
 mod checks;
+mod people;
 mod relay;
 mod transport;
 
@@ -12,14 +13,10 @@ use std::{
 };
 
 use cli::verify::Auditor;
-use domain::{PaymentId, RefundId, Timestamp};
+use domain::Timestamp;
 use inventory::Inventory;
 use orders::Orders;
-use payments::{Payments, sandbox::report};
-use proto::{
-    Message as _, Name,
-    payments::v1::{PaymentRequested, RefundOutcomeUnknown},
-};
+use payments::Payments;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use rounds::Rounds;
 use runtime::{event_store::Recorded, simulation::Publication};
@@ -31,7 +28,7 @@ use transport::{Pending, Stream};
 use crate::{
     desk::{Desk, Message, Place, Tried},
     provider::Bank,
-    workload::{DAY, Intent, day, resolve},
+    workload::{DAY, Intent, day},
 };
 
 /// The chance of each fault, in 1,000.
@@ -420,25 +417,6 @@ impl Engine {
         if self.wakes[desk].is_none_or(|wake| due_at < wake) {
             self.wakes[desk] = Some(due_at);
             self.plan(due_at, Next::Wake(desk));
-        }
-    }
-
-    /// What the provider and the operators make of an event.
-    fn hear(&mut self, event: &Recorded) {
-        if event.message_type == PaymentRequested::full_name()
-            && let Ok(payment) = PaymentRequested::decode(event.data.as_slice())
-            && let Some(report) = report::of_payment(&payment, self.now)
-        {
-            self.intend(Intent::new(report.due, report.id, &report.command));
-        }
-        if event.message_type == RefundOutcomeUnknown::full_name()
-            && let Ok(refund) = RefundOutcomeUnknown::decode(event.data.as_slice())
-            && let (Ok(payment_id), Ok(refund_id)) =
-                (PaymentId::parse(&refund.payment_id), RefundId::parse(&refund.refund_id))
-        {
-            let has_moved = self.bank.has_moved(payment_id, refund_id);
-            let intent = resolve(&mut self.rng, self.now + Duration::from_secs(60), refund, has_moved);
-            self.intend(intent);
         }
     }
 

@@ -8,7 +8,7 @@ use proto::{
     Name,
     common::v1::Money,
     inventory::v1::{AdjustStock, ReceiveStock, RegisterProduct},
-    orders::v1::{LatePaymentPolicy, OrderLine, PlaceOrder, SharePurchase},
+    orders::v1::{LatePaymentPolicy, OrderLine, PlaceOrder, RequestRefund, SharePurchase},
     payments::v1::{RefundOutcomeUnknown, RefundResolution, ResolveRefund},
     rounds::v1::{CancelRound, CloseRound, OpenRound},
     well_known,
@@ -100,7 +100,12 @@ fn round_of(rng: &mut StdRng, begin: Timestamp, round: Uuid, orders: usize, inte
     let open = OpenRound {
         round_id: round.to_string(),
         prize: "bicycle".to_owned(),
-        total_shares: if rng.random_bool(0.4) { rng.random_range(1..=most) / 2 + 1 } else { 500 },
+        // Some are soon sold out, some perhaps, some never.
+        total_shares: match rng.random_range(0..10) {
+            0..3 => rng.random_range(1..=4),
+            3..6 => rng.random_range(1..=most) / 2 + 1,
+            _ => 500,
+        },
         share_price: euros(500),
         closes_at: Some((begin + DAY + Duration::from_secs(rng.random_range(0..600))).to_wire()),
     };
@@ -112,6 +117,41 @@ fn round_of(rng: &mut StdRng, begin: Timestamp, round: Uuid, orders: usize, inte
         1 => intents.push(Intent::new(at, uuid(rng), &CloseRound { round_id, actor, note })),
         _ => {}
     }
+}
+
+/// A round is sold out: some of its buyers give their shares back, before or after its closing time.
+pub(crate) fn gives_back(rng: &mut StdRng, at: Timestamp, buyers: Vec<String>) -> Vec<Intent> {
+    let some = rng.random_range(0..=2);
+    let back = buyers.into_iter().filter(|_| rng.random_bool(0.5)).take(some).collect::<Vec<_>>();
+    let mut intents = Vec::new();
+    for order_id in back {
+        let (actor, note) = ("buyer".to_owned(), "changed my mind".to_owned());
+        let refund = RequestRefund { order_id, return_shares: true, actor, note, ..Default::default() };
+        // Soon, or in the days after.
+        let within = if rng.random_bool(0.7) { DAY / 4 } else { 4 * DAY };
+        let at = moment(rng, at, within);
+        // Two people may ask for the same.
+        for _ in 0..rng.random_range(1..=2) {
+            intents.push(Intent::new(at, uuid(rng), &refund));
+        }
+    }
+    intents
+}
+
+/// A round is no longer sold out: others want what came back, and now and then an operator has had enough of it.
+pub(crate) fn buys_again(rng: &mut StdRng, at: Timestamp, round_id: &str) -> Vec<Intent> {
+    let mut intents = Vec::new();
+    for _ in 0..rng.random_range(0..3) {
+        let place = PlaceOrder { lines: vec![], ..order(rng, 1, &[]) };
+        let shares =
+            SharePurchase { round_id: round_id.to_owned(), count: rng.random_range(1..3), unit_price: euros(500) };
+        intents.push(Intent::new(moment(rng, at, DAY / 4), uuid(rng), &PlaceOrder { shares: Some(shares), ..place }));
+    }
+    if rng.random_ratio(1, 4) {
+        let (round_id, actor, note) = (round_id.to_owned(), "ops".to_owned(), "enough".to_owned());
+        intents.push(Intent::new(moment(rng, at, DAY / 4), uuid(rng), &CloseRound { round_id, actor, note }));
+    }
+    intents
 }
 
 fn order(rng: &mut StdRng, products: usize, rounds: &[Uuid]) -> PlaceOrder {

@@ -125,7 +125,7 @@ fn refund_participants(event: &rounds::RoundRefundsRequested) -> Result<Vec<Comm
     let round_id = RoundId::parse(&event.round_id)?;
     let note = match rounds::RoundFailure::try_from(event.failure) {
         Ok(rounds::RoundFailure::Cancelled) => format!("round {round_id} was called off"),
-        Ok(rounds::RoundFailure::NotSoldOut) => format!("round {round_id} closed before it was sold out"),
+        Ok(rounds::RoundFailure::NotSoldOut) => format!("round {round_id} closed with shares unsold"),
         Ok(rounds::RoundFailure::Unspecified) | Err(_) => format!("round {round_id} failed"),
     };
     let refund = |participant: &rounds::RoundParticipant| {

@@ -18,14 +18,21 @@ pub enum Event {
         /// What is for sale.
         offer: Offer,
     },
-    /// The last share is sold.
+    /// Every share is sold.
     RoundSoldOut {
         /// The round.
         round_id: RoundId,
         /// All of its shares.
         total_shares: i64,
     },
-    /// The round closed before it was sold out.
+    /// A share came back to a round that was sold out, before its closing time: it is for sale again.
+    RoundReopened {
+        /// The round.
+        round_id: RoundId,
+        /// When it closes unless it is sold out then.
+        closes_at: Timestamp,
+    },
+    /// The round closed with shares unsold.
     RoundClosed {
         /// The round.
         round_id: RoundId,
@@ -108,7 +115,7 @@ pub struct Offer {
     pub total_shares: i64,
     /// What one costs.
     pub share_price: Money,
-    /// When it closes unless it is sold out.
+    /// When it closes unless it is sold out then.
     pub closes_at: Timestamp,
 }
 
@@ -133,7 +140,7 @@ pub struct Shares {
 pub enum Failure {
     /// It was called off.
     Cancelled,
-    /// It was closed before it was sold out.
+    /// It was closed with shares unsold.
     NotSoldOut,
 }
 
@@ -162,6 +169,7 @@ impl Event {
         match self {
             Self::RoundOpened { round_id, .. }
             | Self::RoundSoldOut { round_id, .. }
+            | Self::RoundReopened { round_id, .. }
             | Self::RoundClosed { round_id, .. }
             | Self::RoundCancelled { round_id, .. }
             | Self::RoundRefundsRequested { round_id, .. } => Owner::Round(*round_id),
@@ -187,6 +195,7 @@ impl Event {
             }
             Self::RoundOpened { .. }
             | Self::RoundSoldOut { .. }
+            | Self::RoundReopened { .. }
             | Self::RoundClosed { .. }
             | Self::RoundCancelled { .. }
             | Self::SharesRejected { .. }
@@ -195,12 +204,14 @@ impl Event {
         touched
     }
 
-    /// What it does to the timer of its round: closing time first, then one batch of refunds after the other.
+    /// What it does to the timer of its round: closing time while shares are unsold, then one batch of refunds after the
+    /// other.
     #[must_use]
     pub fn timer(&self) -> Option<Timer> {
         match self {
             Self::RoundOpened { offer, .. } => Some(Timer::Set(offer.closes_at)),
             Self::RoundSoldOut { .. } => Some(Timer::Clear),
+            Self::RoundReopened { closes_at, .. } => Some(Timer::Set(*closes_at)),
             Self::RoundClosed { closed_at: at, .. } | Self::RoundCancelled { cancelled_at: at, .. } => {
                 Some(Timer::Set(*at + BATCH_PAUSE))
             }

@@ -44,21 +44,25 @@ impl Hold {
 pub(crate) fn hold(world: &World, key: HoldKey, wanted: &Purchase, at: Timestamp) -> Result<Vec<Event>, Refusal> {
     let Purchase { round_id, count, .. } = *wanted;
     match step(status(world, key), Request::Hold) {
-        Step::Try => Ok(vec![match check(world, wanted, at) {
-            Ok(()) => Event::SharesReserved { key, shares: Shares { round_id, count } },
-            Err(rejection) => Event::SharesRejected { key, round_id, rejection },
-        }]),
+        Step::Try => Ok(match check(world, wanted, at) {
+            Ok(round) => {
+                let reserved = Event::SharesReserved { key, shares: Shares { round_id, count } };
+                round.reopening(round_id, at).into_iter().chain([reserved]).collect()
+            }
+            Err(rejection) => vec![Event::SharesRejected { key, round_id, rejection }],
+        }),
         Step::Nothing => Ok(vec![]),
         Step::Become(_) | Step::Broken => Err(out_of_step(world, key, Request::Hold)),
     }
 }
 
 /// The decisive check, on locked rows.
-fn check(world: &World, wanted: &Purchase, at: Timestamp) -> Result<(), Rejection> {
+fn check<'a>(world: &'a World, wanted: &Purchase, at: Timestamp) -> Result<&'a Round, Rejection> {
     let Purchase { round_id, count, unit_price } = *wanted;
-    let Round { offer, status, sold, held, .. } = known(world, round_id)?;
-    if *status != RoundStatus::Open || at >= offer.closes_at {
-        return Err(not_open(round_id, *status, "buy shares of another one"));
+    let round = known(world, round_id)?;
+    let Round { offer, sold, held, .. } = round;
+    if round.standing(at) != RoundStatus::Open || at >= offer.closes_at {
+        return Err(not_open(round_id, round, "buy shares of another one"));
     }
     let (price, total) = (offer.share_price, offer.total_shares);
     if unit_price.currency != price.currency {
@@ -76,7 +80,7 @@ fn check(world: &World, wanted: &Purchase, at: Timestamp) -> Result<(), Rejectio
         );
         return Err(Rejection::new("OUT_OF_SHARES", reason));
     }
-    Ok(())
+    Ok(round)
 }
 
 /// Sells what is held. The last share of a round sells it out; a share of a failed round is refunded at once, because the
@@ -118,14 +122,29 @@ pub(crate) fn release(world: &World, key: HoldKey) -> Result<Vec<Event>, Refusal
     }
 }
 
-/// Takes sold shares back. A refund proves that the order was paid: if it overtook that message, the commit comes first.
-pub(crate) fn give_back(world: &World, key: HoldKey, refund_id: RefundId) -> Result<Vec<Event>, Refusal> {
+/// Takes sold shares back. A refund proves that the order was paid: if it overtook that message, the commit comes first. A
+/// round that was sold out is so no longer, unless its closing time has found it so.
+pub(crate) fn give_back(
+    world: &World,
+    key: HoldKey,
+    refund_id: RefundId,
+    at: Timestamp,
+) -> Result<Vec<Event>, Refusal> {
     let mut events = commit(world, key)?;
-    let (hold, shares, _) = held(world, key)?;
+    let (hold, shares, Round { offer, status, .. }) = held(world, key)?;
+    let is_sold_out = match status {
+        RoundStatus::SoldOut => at < offer.closes_at,
+        // Even late: what is sold and given back at once was never all sold.
+        RoundStatus::Open => events.iter().any(|event| matches!(event, Event::RoundSoldOut { .. })),
+        RoundStatus::Failed(_) => false,
+    };
     match hold.returned_by {
         None => events.push(Event::SharesReturned { key, shares, refund_id }),
-        Some(before) if before == refund_id => {}
+        Some(before) if before == refund_id => return Ok(events),
         Some(before) => return Err(broken(key, format!("refund {refund_id} returns what refund {before} returned"))),
+    }
+    if is_sold_out {
+        events.push(Event::RoundReopened { round_id: shares.round_id, closes_at: offer.closes_at });
     }
     Ok(events)
 }

@@ -1,11 +1,13 @@
 //! Rounds owns rounds, each a fixed number of shares of one prize, and the shares that orders hold.
 //!
 //! In: `OrderPlaced` and `OrderReinstated` ask for a hold, `OrderPaid` commits it, `OrderExpired`, `OrderCancelled` and
-//! `OrderRejected` release it, `OrderRefunded` and `OrderPartiallyRefunded` return what it had bought. Out: `RoundOpened`,
-//! then `RoundSoldOut`, or `RoundClosed` or `RoundCancelled` and `RoundRefundsRequested` in batches, of a round;
-//! `SharesReserved` or `SharesRejected`, then `SharesSold` or `SharesReleased`, then `SharesReturned` of a hold. Always:
-//! `sold + held <= total_shares`; `held` is the sum of all open holds, `sold` of all that were committed and not returned;
-//! a hold closes once and returns once; every order that bought shares of a failed round is named once to be refunded.
+//! `OrderRejected` release it, `OrderRefunded` and `OrderPartiallyRefunded` return what it had bought. Out:
+//! `RoundOpened`, then `RoundSoldOut`, which `RoundReopened` withdraws when a share comes back before the closing time,
+//! or `RoundClosed` or `RoundCancelled` and `RoundRefundsRequested` in batches, of a round; `SharesReserved` or
+//! `SharesRejected`, then `SharesSold` or `SharesReleased`, then `SharesReturned` of a hold. Always:
+//! `sold + held <= total_shares`; `held` is the sum of all open holds, `sold` of all that were committed and not
+//! returned; a hold closes once and returns once; a round is sold out while every share is sold, and stays so only if
+//! its closing time finds it so; every order that bought shares of a failed round is named once to be refunded.
 
 use std::collections::BTreeMap;
 

@@ -3,6 +3,15 @@
 //! `sold` counts shares that are paid for and not returned, `held` those kept for orders that are not paid yet, and
 //! `refunding` those of the sold whose buyers were named to be refunded. So in a failed round `sold - refunding` is still
 //! to be named: one locked row says whether there is more to do, however many buyers there are.
+//!
+//! | a round that is | sells its last share | gets a share back | has its timer due | is to be closed | is to be called off |
+//! |---|---|---|---|---|---|
+//! | open | is sold out | stays open | is closed | is closed | is cancelled |
+//! | sold out | cannot | is open again; after its closing time, stays sold out | stays | refuses | is cancelled |
+//! | closed | names its buyer | stays closed | names the next buyers | stays closed | refuses |
+//! | cancelled | names its buyer | stays cancelled | names the next buyers | refuses | stays cancelled |
+//!
+//! So before its closing time a round is sold out if and only if every share is sold; from then on, if every share was.
 
 #[cfg(test)]
 mod properties;
@@ -59,7 +68,7 @@ pub struct Round {
 pub enum RoundStatus {
     /// For sale.
     Open,
-    /// Every share was sold. It stays so when some are returned.
+    /// Every share is sold, or was at its closing time.
     SoldOut,
     /// Its participants get their money back.
     Failed(Failure),
@@ -86,6 +95,25 @@ impl RoundStatus {
     }
 }
 
+impl Round {
+    /// Where it stands by its counts, which its status follows: but a worker of before [`Event::RoundReopened`] has left rounds
+    /// sold out that got a share back.
+    pub(crate) fn standing(&self, at: Timestamp) -> RoundStatus {
+        match self.status {
+            RoundStatus::SoldOut if self.sold < self.offer.total_shares && at < self.offer.closes_at => {
+                RoundStatus::Open
+            }
+            status @ (RoundStatus::Open | RoundStatus::SoldOut | RoundStatus::Failed(_)) => status,
+        }
+    }
+
+    /// What makes its status follow its counts, if it does not.
+    pub(crate) fn reopening(&self, round_id: RoundId, at: Timestamp) -> Option<Event> {
+        let closes_at = self.offer.closes_at;
+        (self.standing(at) != self.status).then_some(Event::RoundReopened { round_id, closes_at })
+    }
+}
+
 impl World {
     /// How many events the owner's stream has. 0 without its row, which the log refuses.
     #[must_use]
@@ -106,7 +134,7 @@ pub fn decide(world: &World, command: &Command, at: Timestamp) -> Result<Vec<Eve
         Command::OpenRound { round_id, offer } => open(world, *round_id, offer, at),
         Command::CloseRound { round_id, actor, note } => {
             let (actor, note) = (actor.clone(), note.clone());
-            close(world, *round_id, Event::RoundClosed { round_id: *round_id, actor, note, closed_at: at })
+            close(world, *round_id, Event::RoundClosed { round_id: *round_id, actor, note, closed_at: at }, at)
         }
         Command::CancelRound { round_id, actor, note } => {
             let (actor, note) = (actor.clone(), note.clone());
@@ -116,7 +144,7 @@ pub fn decide(world: &World, command: &Command, at: Timestamp) -> Result<Vec<Eve
         Command::Hold { key, purchase } => hold::hold(world, *key, purchase, at),
         Command::Commit { key } => hold::commit(world, *key),
         Command::Release { key } => hold::release(world, *key),
-        Command::Return { key, refund_id } => hold::give_back(world, *key, *refund_id),
+        Command::Return { key, refund_id } => hold::give_back(world, *key, *refund_id, at),
     }
 }
 
@@ -142,22 +170,27 @@ fn open(world: &World, round_id: RoundId, offer: &Offer, at: Timestamp) -> Resul
     Ok(vec![Event::RoundOpened { round_id, offer: offer.clone() }])
 }
 
-fn close(world: &World, round_id: RoundId, closed: Event) -> Result<Vec<Event>, Refusal> {
-    match known(world, round_id)?.status {
-        RoundStatus::Open => Ok(vec![closed]),
+fn close(world: &World, round_id: RoundId, closed: Event, at: Timestamp) -> Result<Vec<Event>, Refusal> {
+    let round = known(world, round_id)?;
+    match round.standing(at) {
+        RoundStatus::Open => Ok(round.reopening(round_id, at).into_iter().chain([closed]).collect()),
         RoundStatus::Failed(Failure::NotSoldOut) => Ok(vec![]),
-        status @ (RoundStatus::SoldOut | RoundStatus::Failed(Failure::Cancelled)) => {
-            Err(not_open(round_id, status, "it cannot be closed any more"))?
+        RoundStatus::SoldOut => {
+            Err(not_open(round_id, round, "it cannot be closed; cancel it if its participants are to be refunded"))?
+        }
+        RoundStatus::Failed(Failure::Cancelled) => {
+            Err(not_open(round_id, round, "its participants are refunded already, there is nothing to close"))?
         }
     }
 }
 
 fn cancel(world: &World, round_id: RoundId, cancelled: Event) -> Result<Vec<Event>, Refusal> {
-    match known(world, round_id)?.status {
+    let round = known(world, round_id)?;
+    match round.status {
         RoundStatus::Open | RoundStatus::SoldOut => Ok(vec![cancelled]),
         RoundStatus::Failed(Failure::Cancelled) => Ok(vec![]),
-        status @ RoundStatus::Failed(Failure::NotSoldOut) => {
-            Err(not_open(round_id, status, "its participants are refunded already, there is nothing to cancel"))?
+        RoundStatus::Failed(Failure::NotSoldOut) => {
+            Err(not_open(round_id, round, "its participants are refunded already, there is nothing to cancel"))?
         }
     }
 }
@@ -171,14 +204,17 @@ pub(crate) fn known(world: &World, round_id: RoundId) -> Result<&Round, Rejectio
     world.rounds.get(&round_id).ok_or_else(|| Rejection::new("UNKNOWN_ROUND", unknown()))
 }
 
-pub(crate) fn not_open(round_id: RoundId, status: RoundStatus, so: &str) -> Rejection {
-    let status = match status {
-        RoundStatus::Open => "past its closing time",
-        RoundStatus::SoldOut => "sold out",
-        RoundStatus::Failed(Failure::NotSoldOut) => "closed",
-        RoundStatus::Failed(Failure::Cancelled) => "cancelled",
+pub(crate) fn not_open(round_id: RoundId, round: &Round, so: &str) -> Rejection {
+    let status = match round.status {
+        RoundStatus::Open => "is past its closing time",
+        RoundStatus::SoldOut if round.sold < round.offer.total_shares => {
+            "was sold out at its closing time, and what came back since is not for sale"
+        }
+        RoundStatus::SoldOut => "is sold out",
+        RoundStatus::Failed(Failure::NotSoldOut) => "is closed",
+        RoundStatus::Failed(Failure::Cancelled) => "is cancelled",
     };
-    Rejection::new("ROUND_NOT_OPEN", format!("round {round_id} is {status}: {so}"))
+    Rejection::new("ROUND_NOT_OPEN", format!("round {round_id} {status}: {so}"))
 }
 
 /// The timer of a round is due. An open round has only the timer of its closing time, so that time has come even if this
@@ -220,6 +256,7 @@ pub fn evolve(world: &mut World, event: &Event) {
             world.rounds.create(*round_id, Round { offer, status, sold: 0, held: 0, refunding: 0, version: 1 });
         }
         Event::RoundSoldOut { round_id, .. } => become_status(world, *round_id, RoundStatus::SoldOut),
+        Event::RoundReopened { round_id, .. } => become_status(world, *round_id, RoundStatus::Open),
         Event::RoundClosed { round_id, .. } => {
             become_status(world, *round_id, RoundStatus::Failed(Failure::NotSoldOut))
         }

@@ -72,6 +72,7 @@ const fn message_type(event: &Event) -> &'static str {
     match event {
         Event::RoundOpened { .. } => "holdfast.rounds.v1.RoundOpened",
         Event::RoundSoldOut { .. } => "holdfast.rounds.v1.RoundSoldOut",
+        Event::RoundReopened { .. } => "holdfast.rounds.v1.RoundReopened",
         Event::RoundClosed { .. } => "holdfast.rounds.v1.RoundClosed",
         Event::RoundCancelled { .. } => "holdfast.rounds.v1.RoundCancelled",
         Event::RoundRefundsRequested { .. } => "holdfast.rounds.v1.RoundRefundsRequested",
@@ -92,6 +93,10 @@ fn bytes(event: Event) -> Vec<u8> {
         }
         Event::RoundSoldOut { round_id, total_shares } => {
             wire::RoundSoldOut { round_id: round_id.to_string(), total_shares }.encode_to_vec()
+        }
+        Event::RoundReopened { round_id, closes_at } => {
+            let (round_id, closes_at) = (round_id.to_string(), Some(closes_at.to_wire()));
+            wire::RoundReopened { round_id, closes_at }.encode_to_vec()
         }
         Event::RoundClosed { round_id, actor, note, closed_at } => {
             let (round_id, closed_at) = (round_id.to_string(), Some(closed_at.to_wire()));
@@ -167,6 +172,11 @@ pub fn event(message_type: &str, data: &[u8]) -> Result<Event, Rejection> {
         Some(wire::RoundSoldOut::NAME) => {
             let wire::RoundSoldOut { round_id, total_shares } = decode(data)?;
             Ok(Event::RoundSoldOut { round_id: RoundId::parse(&round_id)?, total_shares })
+        }
+        Some(wire::RoundReopened::NAME) => {
+            let wire::RoundReopened { round_id, closes_at } = decode(data)?;
+            let (round_id, closes_at) = (RoundId::parse(&round_id)?, Timestamp::from_wire("closes_at", closes_at)?);
+            Ok(Event::RoundReopened { round_id, closes_at })
         }
         Some(wire::RoundClosed::NAME) => {
             let wire::RoundClosed { round_id, actor, note, closed_at } = decode(data)?;

@@ -57,7 +57,10 @@ impl Check {
             Self::Log => ("log", "events: versions without gaps, ids once, causes named, all readable"),
             Self::Rows => ("rows", "rows: each is the fold of its events"),
             Self::Stock => ("stock", "products: on hand = received + adjusted - committed + returned, held fits"),
-            Self::Shares => ("shares", "rounds: sold + held fit the total, all buyers of a failed one are named once"),
+            Self::Shares => (
+                "shares",
+                "rounds: sold + held fit the total, sold out is all sold, buyers of a failed one are named once",
+            ),
             Self::Money => ("money", "payments: captured once, refunded at most that, refunds agree on both sides"),
             Self::Holds => ("holds", "holds: none open without a live order, all of a paid order committed"),
             Self::Orders => ("orders", "orders: none overdue, each closed one with its receipt"),

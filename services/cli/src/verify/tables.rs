@@ -114,14 +114,20 @@ async fn stock_holds(
 }
 
 async fn rounds(connection: &mut PgConnection, ledger: &Ledger, findings: &mut Findings) -> Result<(), sqlx::Error> {
-    let query = "select r.round_id, r.total_shares, r.sold, r.held,
+    let query = "select r.round_id, r.status, r.total_shares, r.sold, r.held,
             coalesce(sum(h.count) filter (where h.status = 'held'), 0)::int8 as held_by_holds,
             coalesce(sum(h.count) filter (where h.status = 'committed' and h.returned_by is null), 0)::int8 as sold_by_holds
         from rounds.rounds r left join rounds.holds h using (round_id) group by r.round_id";
     each(connection, query, |row| {
         let round_id = RoundId(row.try_get("round_id")?);
         let book = ledger.shares.rounds.get(&round_id).copied().unwrap_or_default();
-        Figures::new(Check::Shares, format!("round-{round_id}"))
+        let (subject, status, told) =
+            (format!("round-{round_id}"), row.try_get::<String, _>("status")?, book.standing.as_str());
+        if status != told {
+            let what = format!("it is {status} in the table and {told} by the events themselves");
+            findings.add(Check::Shares, &subject, what, None);
+        }
+        Figures::new(Check::Shares, subject)
             .figure("the total", row.try_get("total_shares")?, book.total)
             .figure("sold", row.try_get("sold")?, book.sold)
             .figure("sold by all holds", row.try_get("sold_by_holds")?, book.sold)

@@ -57,7 +57,7 @@ fn a_failed_round_refunds_each_of_its_participants() {
         |key: HoldKey| rounds::RoundParticipant { order_id: key.order_id.to_string(), attempt: key.attempt };
     for (failure, words) in [
         (rounds::RoundFailure::Cancelled, "was called off"),
-        (rounds::RoundFailure::NotSoldOut, "closed before it was sold out"),
+        (rounds::RoundFailure::NotSoldOut, "closed with shares unsold"),
         (rounds::RoundFailure::Unspecified, "failed"),
     ] {
         let event = rounds::RoundRefundsRequested {

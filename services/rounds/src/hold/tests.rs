@@ -8,8 +8,8 @@ use crate::{
     round::{
         World, decide,
         spec::{
-            HOUR, NOW, bought, cancelled, closed, given, money, opened, order, refund, refunds, reserved, returned,
-            round, shares, sold, sold_out,
+            HOUR, NOW, bought, cancelled, closed, given, money, opened, order, refund, refunds, reopened, reserved,
+            returned, round, shares, sold, sold_out,
         },
     },
 };
@@ -223,15 +223,55 @@ fn a_refund_that_overtakes_the_payment_ends_the_same() {
 }
 
 #[test]
-fn a_sold_out_round_stays_so_when_shares_come_back() {
-    let world = sale(&[&bought(1, 10)[..], &[sold_out(), returned(1, 10)]].concat());
-    assert_eq!(figures(&world), (0, 0));
-    let again = Command::Hold {
-        key: order(2),
-        purchase: Purchase { round_id: round(1), count: 1, unit_price: money(500, "EUR") },
-    };
-    let events = world.when(&again).unwrap();
-    assert!(matches!(&*events, [Event::SharesRejected { rejection, .. }] if rejection.code == "ROUND_NOT_OPEN"));
+fn a_share_that_comes_back_to_a_sold_out_round_reopens_it_once() {
+    let all = [&bought(1, 3)[..], &bought(2, 3), &bought(3, 4), &[sold_out()]].concat();
+    assert_eq!(sale(&all).when(&give_back(1)), Ok(vec![returned(1, 3), reopened()]));
+    let open = [&all[..], &[returned(1, 3), reopened()]].concat();
+    assert_eq!(sale(&open).when(&give_back(1)), Ok(vec![]));
+    let second = Command::Return { key: order(2), refund_id: refund(2) };
+    assert_eq!(sale(&open).when(&second), Ok(vec![returned(2, 3)]));
+}
+
+#[test]
+fn a_share_that_came_back_to_a_sold_out_round_is_bought_by_the_next_and_sells_it_out_again() {
+    let open = [&bought(2, 7)[..], &bought(3, 3), &[sold_out(), returned(3, 3), reopened()]].concat();
+    assert_eq!(sale(&open).when(&hold(3)), Ok(vec![reserved(1, 3)]));
+    assert_eq!(refused(&sale(&open), &hold(4), &["3 of 10 are left"]), "OUT_OF_SHARES");
+    assert_eq!(sale(&[&open[..], &[reserved(1, 3)]].concat()).when(&commit()), Ok(vec![sold(1, 3), sold_out()]));
+}
+
+#[test]
+fn a_refund_that_overtakes_the_payment_of_the_last_share_leaves_the_round_open() {
+    let world = sale(&[&bought(2, 7)[..], &[reserved(1, 3)]].concat());
+    let events = vec![sold(1, 3), sold_out(), returned(1, 3), reopened()];
+    assert_eq!(world.when(&give_back(1)), Ok(events.clone()));
+    // Also when the timer of the closing time is late: it closes the round then.
+    assert_eq!(decide(&world, &give_back(1), NOW + HOUR), Ok(events));
+}
+
+#[test]
+fn a_share_that_comes_back_to_a_sold_out_round_after_its_closing_time_is_not_sold_again() {
+    let all = [&bought(2, 7)[..], &bought(1, 3), &[sold_out()]].concat();
+    assert_eq!(decide(&sale(&all), &give_back(1), NOW + HOUR), Ok(vec![returned(1, 3)]));
+    let world = sale(&[&all[..], &[returned(1, 3)]].concat());
+    let purchase = Purchase { round_id: round(1), count: 1, unit_price: money(500, "EUR") };
+    let events = decide(&world, &Command::Hold { key: order(4), purchase }, NOW + HOUR).unwrap();
+    let [Event::SharesRejected { rejection, .. }] = &*events else { panic!("not refused: {events:?}") };
+    assert_eq!(rejection.code, "ROUND_NOT_OPEN");
+    assert!(rejection.reason.contains("was sold out at its closing time"), "{rejection}");
+}
+
+#[test]
+fn a_share_that_comes_back_to_a_failed_round_reopens_nothing() {
+    let all = [&bought(1, 3)[..], &bought(2, 7), &[sold_out(), cancelled()]].concat();
+    assert_eq!(sale(&all).when(&give_back(1)), Ok(vec![returned(1, 3)]));
+}
+
+#[test]
+fn a_round_that_an_older_worker_left_sold_out_without_all_shares_sold_is_reopened_by_the_next_buyer() {
+    let left = sale(&[&bought(2, 7)[..], &bought(3, 3), &[sold_out(), returned(3, 3)]].concat());
+    assert_eq!(left.when(&hold(3)), Ok(vec![reopened(), reserved(1, 3)]));
+    assert_eq!(refused(&left, &hold(4), &["3 of 10 are left"]), "OUT_OF_SHARES");
 }
 
 #[test]

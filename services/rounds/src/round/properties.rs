@@ -1,7 +1,7 @@
 //! What holds whatever comes, in whatever order, how often so ever: invariants after every step, and a fold that is equal.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     time::Duration,
 };
 
@@ -78,7 +78,14 @@ impl Fleet {
                 round.held >= 0 && round.sold >= 0 && round.sold + round.held <= round.offer.total_shares,
                 "{round:?}"
             );
-            assert!(round.status != RoundStatus::Open || round.sold < round.offer.total_shares, "{round:?}");
+            let is_all_sold = round.sold == round.offer.total_shares;
+            match round.status {
+                RoundStatus::Open => assert!(!is_all_sold, "{round:?}"),
+                RoundStatus::SoldOut => assert!(is_all_sold || self.at >= round.offer.closes_at, "{round:?}"),
+                RoundStatus::Failed(_) => {}
+            }
+            let has_timer = self.timers.contains_key(&Owner::Round(*round_id).to_string());
+            assert!(has_timer || round.status != RoundStatus::Open, "{round:?} would never close");
             assert_eq!(round.held, sum(&|hold| hold.status == Status::Held), "{round:?}");
             assert_eq!(round.sold, sum(&is_sold), "{round:?}");
             assert_eq!(round.refunding, sum(&|hold| is_sold(hold) && hold.refund_requested), "{round:?}");
@@ -90,14 +97,17 @@ impl Fleet {
         assert_eq!(Rounds::describe(&given(&self.log)), Rounds::describe(&self.world));
         let (mut closings, mut returns) = (BTreeMap::<HoldKey, u32>::new(), BTreeMap::<HoldKey, u32>::new());
         let mut named = BTreeMap::<HoldKey, u32>::new();
-        let mut sold_out = BTreeMap::<RoundId, u32>::new();
+        let mut sold_out = BTreeSet::<RoundId>::new();
         for event in &self.log {
             match event {
                 Event::SharesSold { key, .. } | Event::SharesReleased { key, .. } => {
                     *closings.entry(*key).or_default() += 1
                 }
                 Event::SharesReturned { key, .. } => *returns.entry(*key).or_default() += 1,
-                Event::RoundSoldOut { round_id, .. } => *sold_out.entry(*round_id).or_default() += 1,
+                Event::RoundSoldOut { round_id, .. } => assert!(sold_out.insert(*round_id), "{round_id} twice"),
+                Event::RoundReopened { round_id, .. } => {
+                    assert!(sold_out.remove(round_id), "{round_id} was not sold out")
+                }
                 Event::RoundRefundsRequested { participants, .. } => {
                     assert!(participants.len() <= BATCH_MAX);
                     participants.iter().for_each(|key| *named.entry(*key).or_default() += 1);
@@ -112,7 +122,9 @@ impl Fleet {
         for counts in [&closings, &returns, &named] {
             assert!(counts.values().all(|count| *count == 1), "{counts:?}");
         }
-        assert!(sold_out.values().all(|count| *count == 1), "{sold_out:?}");
+        for (round_id, round) in self.world.rounds.iter() {
+            assert!(sold_out.contains(round_id) || round.status != RoundStatus::SoldOut, "{round:?}");
+        }
         for (key, hold) in self.world.holds.iter() {
             assert_eq!(named.contains_key(key), hold.refund_requested, "{key}");
         }
@@ -297,6 +309,7 @@ impl Orders {
                 }
                 Event::RoundOpened { .. }
                 | Event::RoundSoldOut { .. }
+                | Event::RoundReopened { .. }
                 | Event::RoundClosed { .. }
                 | Event::RoundCancelled { .. }
                 | Event::SharesSold { .. }
@@ -397,6 +410,9 @@ proptest! {
             let hold = fleet.world.holds.get(key).unwrap();
             let is_closed = matches!(hold.status, Status::Released | Status::Refused);
             prop_assert_eq!((is_closed, hold.returned_by.is_some()), (*stage == Stage::Closed, *stage == Stage::Refunded));
+            // Whoever paid ends with a share of a round that was sold out, or with the money.
+            let status = hold.round_id.and_then(|round_id| fleet.world.rounds.get(&round_id)).map(|round| round.status);
+            prop_assert!(*stage != Stage::Paid || status == Some(RoundStatus::SoldOut), "{} {:?}", key, status);
         }
     }
 }

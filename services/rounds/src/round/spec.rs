@@ -73,6 +73,10 @@ pub(crate) fn sold_out() -> Event {
     Event::RoundSoldOut { round_id: round(1), total_shares: 10 }
 }
 
+pub(crate) fn reopened() -> Event {
+    Event::RoundReopened { round_id: round(1), closes_at: NOW + HOUR }
+}
+
 pub(crate) fn closed() -> Event {
     Event::RoundClosed { round_id: round(1), actor: "ann".to_owned(), note: "slow".to_owned(), closed_at: NOW }
 }

@@ -8,8 +8,8 @@ use runtime::service::{Service, Timer};
 use super::{
     BATCH_MAX, OPEN_DAYS_MAX, Round, RoundStatus, World, decide, evolve,
     spec::{
-        HOUR, NOW, bought, cancelled, closed, given, money, offer, opened, order, refunds, reserved, returned, round,
-        sold, sold_out,
+        HOUR, NOW, bought, cancelled, closed, given, money, offer, opened, order, refunds, reopened, reserved,
+        returned, round, sold, sold_out,
     },
 };
 use crate::{
@@ -89,8 +89,46 @@ fn closes_an_open_round_once() {
 #[test]
 fn refuses_to_close_a_round_that_is_sold_out_or_cancelled() {
     let all = bought(1, 10);
-    assert_eq!(after(&[&[opened()], &all, &[sold_out()]]).refuses(&close(), &["sold out"]), "ROUND_NOT_OPEN");
+    assert_eq!(
+        after(&[&[opened()], &all, &[sold_out()]]).refuses(&close(), &["is sold out", "cancel it"]),
+        "ROUND_NOT_OPEN"
+    );
     assert_eq!(given(&[opened(), cancelled()]).refuses(&close(), &["is cancelled"]), "ROUND_NOT_OPEN");
+}
+
+#[test]
+fn closes_a_round_that_was_sold_out_until_a_share_came_back() {
+    let sales = [&[opened()], &bought(1, 4)[..], &bought(2, 6), &[sold_out(), returned(2, 6), reopened()]].concat();
+    assert_eq!(given(&sales).when(&close()), Ok(vec![closed()]));
+    let closed = [&sales[..], &[closed()]].concat();
+    assert_eq!(given(&closed).when(&advance()), Ok(vec![refunds(Failure::NotSoldOut, &[1], None)]));
+}
+
+#[test]
+fn a_round_that_was_sold_out_until_a_share_came_back_closes_when_the_closing_time_comes() {
+    let sales = [&[opened()], &bought(1, 4)[..], &bought(2, 6), &[sold_out(), returned(2, 6), reopened()]].concat();
+    let events = decide(&given(&sales), &advance(), NOW + HOUR).unwrap();
+    assert!(matches!(&*events, [Event::RoundClosed { note, .. }] if note.contains("4 of 10")), "{events:?}");
+}
+
+#[test]
+fn a_sold_out_round_whose_closing_time_is_past_refuses_to_close_and_says_what_holds() {
+    let late = after(&[&[opened()], &bought(1, 4), &bought(2, 6), &[sold_out(), returned(2, 6)]]);
+    match decide(&late, &close(), NOW + HOUR) {
+        Err(Refusal::Rejected(rejection)) => {
+            assert_eq!(rejection.code, "ROUND_NOT_OPEN");
+            assert!(rejection.reason.contains("was sold out at its closing time"), "{rejection}");
+            assert!(rejection.reason.contains("cancel it"), "{rejection}");
+        }
+        other => panic!("not refused: {other:?}"),
+    }
+    assert_eq!(late.when(&cancel()), Ok(vec![cancelled()]));
+}
+
+#[test]
+fn a_round_that_an_older_worker_left_sold_out_without_all_shares_sold_can_be_closed() {
+    let left = after(&[&[opened()], &bought(1, 4), &bought(2, 6), &[sold_out(), returned(2, 6)]]);
+    assert_eq!(left.when(&close()), Ok(vec![reopened(), closed()]));
 }
 
 #[test]
@@ -204,6 +242,7 @@ fn an_event_sets_or_clears_the_timer_of_its_round() {
     let cases = [
         (opened(), Some(Timer::Set(NOW + HOUR))),
         (sold_out(), Some(Timer::Clear)),
+        (reopened(), Some(Timer::Set(NOW + HOUR))),
         (closed(), Some(Timer::Set(NOW + BATCH_PAUSE))),
         (cancelled(), Some(Timer::Set(NOW + BATCH_PAUSE))),
         (refunds(Failure::Cancelled, &[1], Some(next)), Some(Timer::Set(next))),

@@ -10,7 +10,8 @@ use crate::{
     command::Command,
     event::{Event, Failure, Offer},
     round::spec::{
-        NOW, cancelled, closed, money, offer, opened, order, refunds, reserved, returned, round, sold, sold_out,
+        NOW, cancelled, closed, money, offer, opened, order, refunds, reopened, reserved, returned, round, sold,
+        sold_out,
     },
 };
 
@@ -131,6 +132,7 @@ fn events() -> Vec<Event> {
         opened(),
         Event::RoundOpened { round_id: round(2), offer: Offer { closes_at: precise, ..offer() } },
         sold_out(),
+        reopened(),
         closed(),
         cancelled(),
         refunds(Failure::NotSoldOut, &[1, 2, 3], Some(precise)),

@@ -9,6 +9,7 @@ use super::{
     money::payment_name,
     orders::{Order, Phase},
     refunds::{Answer, Refund, Standing, refund_name},
+    shares::{Round, Standing as RoundStanding},
     shares_name, stock_name,
 };
 use crate::verify::report::{Check, Findings};
@@ -64,11 +65,39 @@ impl Ledger {
         findings.checked(Check::Stock, self.stock.products.len());
         findings.checked(Check::Shares, self.shares.rounds.len());
         findings.checked(Check::Money, self.payments.payments.len());
+        self.check_rounds(grace, findings);
         self.check_buyers(grace, findings);
         self.check_payments(grace, findings);
         for (refund_id, refund) in &self.refunds.refunds {
             for what in refund.late(grace) {
                 findings.add(Check::Money, refund_name(*refund_id), what.to_owned(), Some(refund.since.position));
+            }
+        }
+    }
+
+    /// A round is sold out while every share is sold, and closes unless its closing time finds it so.
+    fn check_rounds(&self, grace: Grace, findings: &mut Findings) {
+        for (round_id, round) in &self.shares.rounds {
+            let Round { total, sold, closes_at, standing, changed, to_reopen, .. } = *round;
+            let mut late = |what: String, at| findings.add(Check::Shares, format!("round-{round_id}"), what, Some(at));
+            if let Some(came_back) = to_reopen.filter(|came_back| grace.is_over(*came_back)) {
+                let what = format!(
+                    "shares came back before its closing time, and it counts as sold out: {sold} of {total} are sold"
+                );
+                late(what, came_back.position);
+            }
+            match (standing, closes_at) {
+                (RoundStanding::Open, _) if sold == total && grace.is_over(changed) => {
+                    late("every share is sold, and it does not count as sold out".to_owned(), changed.position);
+                }
+                (RoundStanding::Open, Some(due)) if grace.is_past(due) => {
+                    let what = format!("it is still open, and was to close {} ago, at {due}", grace.ago(due));
+                    late(what, round.since.position);
+                }
+                (
+                    RoundStanding::Open | RoundStanding::SoldOut | RoundStanding::Closed | RoundStanding::Cancelled,
+                    _,
+                ) => {}
             }
         }
     }
@@ -80,7 +109,7 @@ impl Ledger {
             refunds.entry(refund.order_id).or_default().push(refund);
         }
         for (key, hold) in self.shares.holds.iter().filter(|(_, hold)| hold.status == Status::Committed) {
-            let failed = hold.round_id.and_then(|round_id| self.shares.rounds.get(&round_id)?.failed);
+            let failed = hold.round_id.and_then(|round_id| self.shares.rounds.get(&round_id)?.failed());
             let Some(failed) = failed.filter(|failed| grace.is_over(*failed) && grace.is_over(hold.since)) else {
                 continue;
             };

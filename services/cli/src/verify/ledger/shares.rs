@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{HoldKey, RefundId, Rejection, RoundId, decode, hold::Status};
+use domain::{HoldKey, RefundId, Rejection, RoundId, Timestamp, decode, hold::Status};
 use proto::{Name, rounds::v1 as wire};
 
 use super::{Moment, orders::Orders, shares_name};
@@ -21,10 +21,37 @@ pub(in crate::verify) struct Round {
     pub(in crate::verify) total: i128,
     pub(in crate::verify) sold: i128,
     pub(in crate::verify) held: i128,
-    /// When it was closed or called off.
-    pub(in crate::verify) failed: Option<Moment>,
+    pub(in crate::verify) closes_at: Option<Timestamp>,
+    pub(in crate::verify) standing: Standing,
+    /// When it came to stand so.
+    pub(in crate::verify) since: Moment,
+    /// When its shares changed last.
+    pub(in crate::verify) changed: Moment,
+    /// When a share came back that withdraws "sold out", until it is withdrawn.
+    pub(in crate::verify) to_reopen: Option<Moment>,
     /// Whether a breach was told already.
     breached: bool,
+}
+
+/// Where a round stands, as its own events say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::verify) enum Standing {
+    #[default]
+    Open,
+    SoldOut,
+    Closed,
+    Cancelled,
+}
+
+impl Standing {
+    pub(in crate::verify) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::SoldOut => "sold_out",
+            Self::Closed => "closed",
+            Self::Cancelled => "cancelled",
+        }
+    }
 }
 
 /// What one attempt holds.
@@ -42,6 +69,31 @@ pub(in crate::verify) struct Hold {
 }
 
 impl Round {
+    /// When it was closed or called off.
+    pub(in crate::verify) fn failed(&self) -> Option<Moment> {
+        matches!(self.standing, Standing::Closed | Standing::Cancelled).then_some(self.since)
+    }
+
+    /// What is wrong with it becoming this.
+    fn contradicts(&self, next: Standing, at: Moment) -> Option<String> {
+        let Self { total, sold, standing, since, closes_at, .. } = self;
+        let fits = match next {
+            Standing::Open => *standing == Standing::SoldOut,
+            Standing::SoldOut | Standing::Closed => *standing == Standing::Open,
+            Standing::Cancelled => matches!(standing, Standing::Open | Standing::SoldOut),
+        };
+        let is_over = closes_at.is_some_and(|closes_at| since.at < closes_at && closes_at <= at.at);
+        match next {
+            _ if !fits => Some(format!("it is {} although it is {}", next.as_str(), standing.as_str())),
+            Standing::SoldOut if sold != total => {
+                Some(format!("it is said to be sold out with {sold} sold of {total}"))
+            }
+            Standing::Open if sold == total => Some("it is open again with every share sold".to_owned()),
+            Standing::Open if is_over => Some("it is open again, and was sold out at its closing time".to_owned()),
+            Standing::Open | Standing::SoldOut | Standing::Closed | Standing::Cancelled => None,
+        }
+    }
+
     /// What is out of balance.
     fn breach(&self) -> Option<String> {
         let Self { total, sold, held, .. } = self;
@@ -65,8 +117,10 @@ impl Shares {
     ) -> Result<(), Rejection> {
         match name {
             wire::RoundOpened::NAME => {
-                let wire::RoundOpened { round_id, total_shares, .. } = decode(data)?;
-                let round = Round { total: total_shares.into(), ..Round::default() };
+                let wire::RoundOpened { round_id, total_shares, closes_at, .. } = decode(data)?;
+                // Without a time, the fold has told of it already.
+                let closes_at = Timestamp::from_wire("closes_at", closes_at).ok();
+                let round = Round { total: total_shares.into(), closes_at, since: at, changed: at, ..Round::default() };
                 if self.rounds.insert(RoundId::parse(&round_id)?, round).is_some() {
                     let (subject, what) = (format!("round-{round_id}"), "it was opened twice".to_owned());
                     findings.add(Check::Shares, subject, what, Some(at.position));
@@ -74,17 +128,16 @@ impl Shares {
                 Ok(())
             }
             wire::RoundSoldOut::NAME => {
-                let round_id = RoundId::parse(&decode::<wire::RoundSoldOut>(data)?.round_id)?;
-                self.sold_out(round_id, at, findings);
-                Ok(())
+                self.become_standing(&decode::<wire::RoundSoldOut>(data)?.round_id, Standing::SoldOut, at, findings)
+            }
+            wire::RoundReopened::NAME => {
+                self.become_standing(&decode::<wire::RoundReopened>(data)?.round_id, Standing::Open, at, findings)
             }
             wire::RoundClosed::NAME => {
-                self.fail(RoundId::parse(&decode::<wire::RoundClosed>(data)?.round_id)?, at, findings);
-                Ok(())
+                self.become_standing(&decode::<wire::RoundClosed>(data)?.round_id, Standing::Closed, at, findings)
             }
             wire::RoundCancelled::NAME => {
-                self.fail(RoundId::parse(&decode::<wire::RoundCancelled>(data)?.round_id)?, at, findings);
-                Ok(())
+                self.become_standing(&decode::<wire::RoundCancelled>(data)?.round_id, Standing::Cancelled, at, findings)
             }
             wire::RoundRefundsRequested::NAME => self.name_all(&decode(data)?, at, findings),
             _ => self.take_hold(name, data, at, orders, findings),
@@ -143,27 +196,27 @@ impl Shares {
             return findings.add(Check::Shares, format!("round-{round_id}"), what, Some(at.position));
         };
         change(known);
+        known.changed = at;
         if let Some(what) = known.breach().filter(|_| !known.breached) {
             known.breached = true;
             findings.add(Check::Shares, format!("round-{round_id}"), what, Some(at.position));
         }
     }
 
-    fn sold_out(&mut self, round_id: RoundId, at: Moment, findings: &mut Findings) {
-        let Some(Round { total, sold, .. }) = self.rounds.get(&round_id) else { return };
-        if sold != total {
-            let what = format!("it is said to be sold out with {sold} sold of {total}");
+    fn become_standing(
+        &mut self,
+        round_id: &str,
+        next: Standing,
+        at: Moment,
+        findings: &mut Findings,
+    ) -> Result<(), Rejection> {
+        let round_id = RoundId::parse(round_id)?;
+        let Some(round) = self.rounds.get_mut(&round_id) else { return Ok(()) };
+        if let Some(what) = round.contradicts(next, at) {
             findings.add(Check::Shares, format!("round-{round_id}"), what, Some(at.position));
         }
-    }
-
-    fn fail(&mut self, round_id: RoundId, at: Moment, findings: &mut Findings) {
-        if let Some(round) = self.rounds.get_mut(&round_id)
-            && round.failed.replace(at).is_some()
-        {
-            let what = "it failed twice".to_owned();
-            findings.add(Check::Shares, format!("round-{round_id}"), what, Some(at.position));
-        }
+        *round = Round { standing: next, since: at, to_reopen: None, ..*round };
+        Ok(())
     }
 
     fn name_all(
@@ -193,6 +246,11 @@ impl Shares {
         if let Some(known) = self.holds.get(&key) {
             let what = format!("it is {} although it is {} already", hold.status.as_str(), known.status.as_str());
             return findings.add(Check::Shares, shares_name(key), what, Some(at.position));
+        }
+        let standing = hold.round_id.and_then(|round_id| self.rounds.get(&round_id)).map(|round| round.standing);
+        if let Some(standing @ (Standing::SoldOut | Standing::Closed | Standing::Cancelled)) = standing {
+            let what = format!("it is {} of a round that is {}", hold.status.as_str(), standing.as_str());
+            findings.add(Check::Shares, shares_name(key), what, Some(at.position));
         }
         let count = i128::from(hold.count);
         self.change(hold.round_id, at, findings, |round| round.held += count);
@@ -238,7 +296,12 @@ impl Shares {
             wrong("its shares came back twice".to_owned());
         }
         let round_id = hold.round_id;
-        self.change(round_id, at, findings, |round| round.sold -= i128::from(count));
+        self.change(round_id, at, findings, |round| {
+            round.sold -= i128::from(count);
+            if round.standing == Standing::SoldOut && round.closes_at.is_some_and(|closes_at| at.at < closes_at) {
+                round.to_reopen = Some(at);
+            }
+        });
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the ledger finds, and that it finds nothing in stories that are right.
 
+mod shares;
+
 use std::time::Duration;
 
 use domain::{HoldKey, OrderId, Timestamp};
