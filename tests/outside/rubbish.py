@@ -178,7 +178,8 @@ class Good:
         asked = await self.send("orders", "PlaceOrder", order("sandbox:never"))
         self.asked[asked] = True
         await self.send("inventory", "ReceiveStock", {"sku": "MUG-01", "quantity": 1, "reference": asked})
-        opened = {"roundId": str(uuid.uuid4()), "prize": "good", "totalShares": 10, "sharePrice": price, "closesAt": closes.isoformat()}
+        opened = {"roundId": str(uuid.uuid4()), "prize": "good", "totalShares": 10, "sharePrice": price}
+        opened["closesAt"] = closes.isoformat()
         await self.send("rounds", "OpenRound", opened)
 
 
