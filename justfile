@@ -57,6 +57,11 @@ simulate *args:
 faults *args: release
     @exec '{{ target }}/release/nemesis' "$@"
 
+# Throw rubbish of every kind at a real fleet and see how long good commands wait beside it: just rubbish --seconds 60
+[no-exit-message]
+rubbish *args: release
+    @exec '{{ target }}/release/rubbish' "$@"
+
 # Feed every decoder that faces the outside with what nobody should send: just fuzz --seconds 60
 [no-exit-message]
 fuzz *args:

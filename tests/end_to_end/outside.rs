@@ -1,8 +1,11 @@
 //! Other systems: a plain nats-py script, and the trace against an independent recomputation.
 
-use std::process::Stdio;
+use std::{process::Stdio, time::Duration};
 
-use holdfast_tests::{Order, TestFleet, house, python};
+use holdfast_tests::{
+    Order, TestFleet, house, python,
+    rubbish::{self, Options},
+};
 use tokio::process::Command;
 
 #[tokio::test]
@@ -37,4 +40,24 @@ async fn events_come_in_json_too_for_those_who_ask_for_it() {
     assert_eq!(paid.headers.get("content-type").unwrap().as_str(), "application/json");
     let paid: serde_json::Value = serde_json::from_slice(&paid.payload).unwrap();
     assert_eq!(paid["orderId"], order.id.to_string());
+}
+
+/// A few seconds of what `just rubbish` does for a minute.
+#[tokio::test]
+async fn good_commands_are_answered_beside_rubbish_of_every_kind() {
+    let fleet = TestFleet::start().await.unwrap();
+    let options = Options {
+        seconds: 4,
+        rate: 200,
+        good_rate: 5,
+        // An id that two services refuse makes one of them try again and again; how long, `just rubbish` tells.
+        without: ["one_id_at_two_services", "used_ids_with_other_bodies"].map(str::to_owned).to_vec(),
+        seed: 1,
+        patience: Duration::from_secs(90),
+    };
+    let report = rubbish::run(&fleet, &options).await.unwrap();
+    println!("{}", report.text());
+    assert!(report.faults().is_empty(), "{:#?}", report.faults());
+    assert!(report.sent >= 500 && report.answered > 0, "{report:?}");
+    assert!(report.dead_letters > 0, "{report:?}");
 }

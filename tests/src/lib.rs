@@ -8,6 +8,8 @@ mod people;
 
 pub mod probes;
 
+pub mod rubbish;
+
 use std::path::PathBuf;
 
 pub use fleet::{TestFleet, eventually};

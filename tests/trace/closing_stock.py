@@ -5,8 +5,12 @@
 
 It shares no code with Holdfast, only the rules:
 
-* One line is one row. A row that cannot be read, or that holds a number beyond what Holdfast counts, does nothing.
-* A stock code that does not begin with five digits is a fee or a discount, no product.
+* One record is one row, as RFC 4180 has it: fields in quotes may hold commas, doubled quotes and line breaks. A row that cannot be
+  read, or that holds a number beyond what Holdfast counts, does nothing. Where a quotation mark is out of place, the rest of
+  the file does nothing.
+* A stock code that does not begin with five digits is a fee or a discount, or was mangled, and no product. Neither is one that
+  is a number with a point, or with more than five digits of which the first is 0.
+* Invoices and customers are numbers without a zero in front. An invoice may have a C before it.
 * A row of an invoice that does not begin with C sells its pieces, if they and the price are above 0 and the price is in
   whole pence. All accepted rows of an invoice are one order of one customer; it was placed at the earliest of their times.
 * A row of an invoice that begins with C brings its pieces back, if a customer is named who has an earlier order with so
@@ -25,41 +29,53 @@ COLUMNS = "invoice_no,stock_code,description,quantity,invoice_date,unit_price,cu
 QUANTITY_MAX = 10**9
 PENCE_MAX = 10**12
 LINES_MAX = 1000
-LINE_BYTES_MAX = 65536
+RECORD_BYTES_MAX = 65536
 
 
 def rows(path):
     with open(path, "rb") as file:
-        for number, line in enumerate(file):
-            row = fields(line) if len(line) <= LINE_BYTES_MAX else []
-            if number == 0:
-                if [name.lstrip("\ufeff").lower() for name in row] != COLUMNS:
-                    sys.exit(f"{path}: its first line does not name the columns")
-            elif (parsed := parse(row)) is not None:
-                yield parsed
+        records = list(split(file.read()))
+    if [name.removeprefix("\ufeff").lower() for name in records[:1] and records[0]] != COLUMNS:
+        sys.exit(f"{path}: its first line does not name the columns")
+    return [parsed for record in records[1:] if (parsed := parse(record)) is not None]
 
 
-def fields(line):
-    try:
-        read = list(csv.reader([line.decode("utf-8", "replace").removesuffix("\n").removesuffix("\r")]))
-    except csv.Error:
-        return []
-    return [field.strip() for field in read[0]] if len(read) == 1 else []
+def split(data):
+    """The records of a file, until a quotation mark is out of place."""
+    field = re.compile(rb'(?:"((?:[^"]|"")*)"|([^,\n]*?))(,|\r?\n|\r?\Z)')
+    at = begin = 0
+    record, has_inches = [], False
+    while at < len(data) or record:
+        match = field.match(data, at)
+        if match is None or match[2] is not None and match[2].removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b'"'):
+            return
+        quoted, plain, end = match.groups()
+        has_inches |= plain is not None and b'"' in plain
+        record.append((quoted.replace(b'""', b'"') if plain is None else plain).decode("utf-8", "replace").strip())
+        # A carriage return outside quotes spoils the record.
+        if plain is not None and b"\r" in plain:
+            record.append("")
+        at = match.end()
+        if end != b",":
+            raw = data[begin : match.start(3)]
+            if has_inches and b"\n" in raw:
+                return
+            yield record if len(raw) <= RECORD_BYTES_MAX else []
+            record, has_inches, begin = [], False, at
 
 
 def parse(row):
     if len(row) != len(COLUMNS):
         return None
     invoice, code, _, quantity, date, price, customer, _ = row
-    plain = re.compile(r"[!-~]{0,64}")
     readable = (
-        invoice
-        and plain.fullmatch(invoice)
-        and plain.fullmatch(customer)
+        re.fullmatch(r"C?[1-9][0-9]{0,62}", invoice)
+        and re.fullmatch(r"([1-9][0-9]{0,62})?", customer)
         and re.fullmatch(r"[0-9]{5}[A-Za-z0-9._-]{0,59}", code)
+        and not re.fullmatch(r"[0-9]{5}[0-9.]*\.[0-9.]*|0[0-9]{5,}", code)
         and re.fullmatch(r"-?[0-9]+", quantity)
         and (money := re.fullmatch(r"(-?)([0-9]+)(?:\.([0-9]+))?", price))
-        and len(date) == 19
+        and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}", date)
     )
     if not readable:
         return None

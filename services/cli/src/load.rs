@@ -29,19 +29,30 @@ const AFTER_HELP: &str = "\
 The fleet is the one that `holdfast up` runs, or that is named by --database-url and --broker-url. If there is none, a private
 one runs for as long as this takes.
 
-A trace: one line is one row. All accepted rows of an invoice are one order of one customer; it is paid. A row of an invoice
+A trace: one record is one row, as RFC 4180 has it: what is in quotes may hold commas, doubled quotes and line breaks, and a record
+may have 65,536 bytes. All accepted rows of an invoice are one order of one customer; it is paid. A row of an invoice
 whose number begins with C brings its pieces back, and their price with them: of the customer's most recent paid order, placed
 no later, that has so many pieces of the product left (of several at the same time, the last in the file). The rows of one
-cancellation that come back to the same order are one refund. Rows in = rows accepted + rows refused, with these reasons:
-  unreadable_row                         not eight columns, or no number, date or code where one must be
+cancellation that come back to the same order are one refund. Rows in = rows accepted + rows refused, with these reasons, each with
+the number of the record's first line, column, value and what was expected:
+  empty_line, unreadable_row             not eight columns, or a CR without LF
+  record_too_long                        above 65,536 bytes
+  broken_quotation                       a quotation mark never closes, or stands where RFC 4180 has none: from here on nobody can
+                                         tell what is inside quotes, so all the rest of the file is this one row
+  unreadable_COLUMN                      not what the shop writes there: 17850.0, nan, c536379, 2010-12-01 08:26:00, 2,55 ...
+  mangled_stock_code                     what a spreadsheet makes of one: 2213, 8.5123E+4, '85123A, 85123.0, 00085123
   number_too_large                       above 1,000,000,000 pieces or 1,000,000,000,000 pence
-  fee_or_discount_is_not_a_product       the stock code does not begin with five digits: POST, DOT, M, D, C2, BANK CHARGES, ...
+  adjustment_is_not_a_sale               an invoice whose number begins with A adjusts a debt
+  fee_or_discount_is_not_a_product       the stock code is a name: POST, DOT, M, D, C2, BANK CHARGES, ...
   quantity_below_1, price_not_positive   given away, or a correction of the stock
   price_in_fractions_of_a_penny          money is whole pence
   customer_differs_within_invoice        the invoice's first accepted row names another customer
   too_many_lines_on_invoice              an order has at most 1,000
   quantity_not_negative_on_cancellation, no_customer_on_cancellation, no_matching_order
   order_rejected:CODE, refund_rejected:CODE   Holdfast refused it
+Exit code 1 says that nothing was accepted of a trace that has rows; or that more than --refused-max percent of them were refused,
+those not counted that tell of nothing to be sold or brought back (adjustments, fees, quantity_..., price_not_positive,
+no_customer_..., no_matching_order); or that there is a broken quotation.
 Playing a trace again on the same fleet changes nothing.";
 
 /// Options of `holdfast load`.
@@ -75,9 +86,13 @@ pub struct Args {
     /// With --trace: write the closing stock of each product as CSV.
     #[arg(long, value_name = "FILE", requires = "trace")]
     stock_out: Option<PathBuf>,
-    /// With --trace: write the line number of each refused row and the reason as CSV.
+    /// With --trace: write the first line's number of each refused row and the reason, column, value and what was expected as CSV.
     #[arg(long, value_name = "FILE", requires = "trace")]
     refused_out: Option<PathBuf>,
+    /// With --trace: end with exit code 1 if more of the rows are refused that might be sales or cancellations.
+    #[arg(long, value_name = "PERCENT", requires = "trace", default_value_t = 33,
+        value_parser = clap::value_parser!(u8).range(0..=100))]
+    refused_max: u8,
 }
 
 /// Loads a fleet.
@@ -128,6 +143,7 @@ async fn play(file: PathBuf, args: Args, surroundings: &Surroundings) -> Result<
     let report = trace::play(book, &options, &venue).await;
     leave(venue, report.is_ok()).await?;
     let report = report?;
+    let problems = report.problems(args.refused_max);
     if let Some(file) = &args.stock_out {
         report.write_stock(file)?;
     }
@@ -135,11 +151,14 @@ async fn play(file: PathBuf, args: Args, surroundings: &Surroundings) -> Result<
         report.write_refused(file)?;
     }
     if surroundings.json {
-        print::json(&report.json())?;
+        print::json(&report.json(args.refused_max))?;
     } else {
         print::out(&format!("{}\n{}\n", options.file.display(), report.text()))?;
+        for problem in &problems {
+            print::out(&format!("not well: {problem}\n"))?;
+        }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Leaves the fleet. What went wrong in a private one can be read in its logs, which then stay.

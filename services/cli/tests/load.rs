@@ -13,7 +13,7 @@ use cli::{
         bars::Bars,
         mix::Mix,
         synthetic::{self, Until},
-        trace::{self, Report},
+        trace::{self, Report, refusal::Reason},
         venue::{Keep, Venue},
     },
     verify,
@@ -61,9 +61,13 @@ async fn a_dirty_trace_is_accounted_for_row_by_row_and_playing_it_again_changes_
     text.extend(b"\nC536401,71053,X,-1,2010-12-02T09:59:00,1,17850,UK\n");
     fs::write(&more, text).unwrap();
     let report = play(&more, &venue).await;
-    let rejected: Vec<u64> =
-        report.refused.iter().filter(|(_, why)| why.starts_with("order_rejected:")).map(|(row, _)| *row).collect();
-    assert_eq!(rejected, [29, 30], "{:?}", report.refused);
+    let rejected: Vec<u64> = report
+        .refused
+        .iter()
+        .filter(|(_, why)| matches!(why.reason, Reason::OrderRejected(_)))
+        .map(|(row, _)| *row)
+        .collect();
+    assert_eq!(rejected, [31, 32], "{:?}", report.refused);
     assert_eq!((report.rows_in, report.returned, report.refunds), (30, 3, 2));
 
     let verdict = verify::audit(&venue.address.database_url).await.unwrap();

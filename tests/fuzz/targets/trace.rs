@@ -19,12 +19,23 @@ pub(super) const TARGET: Target = Target {
         ",",
         "\"",
         "\"\"",
+        ",\"",
+        "\",",
+        "\"\n",
+        " \"",
         "\u{feff}",
         "C536379",
         "536365,85123A,MUG,6,2010-12-01T08:26:00,2.55,17850,United Kingdom\n",
         "C536379,85123A,MUG,-1,2010-12-01T09:41:00,2.55,17850,United Kingdom\n",
         "22222",
         "POST",
+        "2213",
+        "8.5123E+4",
+        "85123.0",
+        "'85123A",
+        "17850.0",
+        "A563185",
+        "nan",
         "2010-12-01T08:26:00",
         "2010-W48-3T08:26:00",
         "20101201T082600.123",
@@ -52,7 +63,8 @@ fn seeds() -> Vec<Vec<u8>> {
                 536365,71053,\"LANTERN, \"\"OLD\"\"\",6,2010-12-01T08:26:00,3.39,17850,United Kingdom\n\
                 536366,22633,,1,2010-12-01T08:28:00,1,,France\n\
                 536370,POST,POSTAGE,3,2010-12-01T08:45:00,18.00,12583,France\n\
-                C536379,85123A,WHITE HEART,-1,2010-12-01T09:41:00,2.55,17850,United Kingdom\n";
+                C536379,85123A,WHITE HEART,-1,2010-12-01T09:41:00,2.55,17850,United Kingdom\n\
+                536380,22633,\"OLD\n536381,22633,X,1,2010-12-01T08:28:00,1,,UK\nHAT\",1,2010-12-01T08:28:00,1,,\"UK\n\"\n";
     vec![format!("{HEADER}{rows}").into_bytes(), HEADER.as_bytes().to_vec(), rows.as_bytes().to_vec()]
 }
 
@@ -71,21 +83,28 @@ fn check(input: &[u8]) -> Checked {
     same("cancellations", &format!("{:?}", again.cancellations), &format!("{:?}", book.cancellations))?;
     same("products", &format!("{:?}", again.products), &format!("{:?}", book.products))?;
     same("refused rows", &format!("{:?}", again.refused.keys()), &format!("{:?}", book.refused.keys()))?;
+    for refusal in book.refused.values() {
+        because(&refusal.expected)?;
+        ensure(!refusal.to_string().contains(char::is_control), || format!("told as it is: {refusal}"))?;
+    }
     let returns = returned(&mut book)?;
-    let reasons: Vec<String> = book.refusals().into_iter().map(|(reason, _)| reason).collect();
+    let reasons: Vec<String> = book.refusals().into_iter().map(|by| by.refusal.reason.to_string()).collect();
     let (invoices, back) = (about(book.invoices.len()), about(book.cancellations.len()));
     Ok(format!("{invoices} invoices {back} cancellations {returns} returns {}", reasons.join(" ")))
 }
 
-/// Rows in = rows accepted + rows refused, each of them once.
+/// Rows in = rows accepted + rows refused, each of them once, by a line that there is.
 fn accounted(book: &Book, input: &[u8]) -> Result<(), String> {
     let lines = input.split(|byte| *byte == b'\n').count() - usize::from(input.ends_with(b"\n"));
-    ensure(book.rows + 1 == u64::try_from(lines).unwrap(), || format!("{} rows in {lines} lines", book.rows))?;
     let sold = book.invoices.iter().flat_map(|invoice| &invoice.lines).map(|line| line.row);
     let mut rows: Vec<u64> = sold.chain(book.cancellations.iter().map(|(row, _)| *row)).collect();
     rows.extend(book.refused.keys());
     rows.sort_unstable();
-    ensure(rows.iter().copied().eq(2..book.rows + 2), || format!("of {} rows there are {}", book.rows, rows.len()))
+    ensure(usize::try_from(book.rows) == Ok(rows.len()), || format!("of {} rows there are {}", book.rows, rows.len()))?;
+    let first = if book.rows == 0 { 2 } else { rows[0] };
+    let is_there = first == 2 && rows.iter().all(|row| *row <= u64::try_from(lines).unwrap());
+    ensure(is_there && rows.is_sorted_by(|one, next| one < next), || format!("rows {rows:?} in {lines} lines"))?;
+    ensure(input.contains(&b'"') || rows.len() + 1 == lines, || format!("{} rows in {lines} lines", rows.len()))
 }
 
 /// What is taken is what a command takes.
@@ -104,9 +123,9 @@ fn fit(book: &Book) -> Result<(), String> {
     Ok(())
 }
 
-/// The same trace as it would have been written by someone who knows only what was taken.
+/// The same trace as it would have been written by someone who knows only what was taken. A row takes as many lines as it took.
 fn written(book: &Book) -> String {
-    let mut lines: BTreeMap<u64, String> = book.refused.keys().map(|row| (*row, "refused".to_owned())).collect();
+    let mut lines: BTreeMap<u64, String> = book.refused.keys().map(|row| (*row, "refused,".to_owned())).collect();
     for invoice in &book.invoices {
         let (number, customer, at) = (&invoice.number, invoice.customer.as_deref().unwrap_or(""), iso(invoice.at));
         for line in &invoice.lines {
@@ -123,8 +142,13 @@ fn written(book: &Book) -> String {
         let text = format!("{number},{},,-{},{},0,{customer},", back.sku, back.quantity, iso(back.at));
         lines.insert(*row, text);
     }
-    let lines: Vec<String> = lines.into_values().collect();
-    format!("{HEADER}{}", lines.iter().map(|line| format!("{line}\n")).collect::<String>())
+    let mut written = HEADER.to_owned();
+    let next = lines.keys().copied().skip(1).chain([0]).collect::<Vec<_>>();
+    for ((line, text), next) in lines.into_iter().zip(next) {
+        let breaks = usize::try_from(next.saturating_sub(line + 1)).unwrap();
+        written.push_str(&format!("{text}{}\n", quoted(&"\n".repeat(breaks))));
+    }
+    written
 }
 
 fn quoted(text: &str) -> String {

@@ -24,13 +24,15 @@ use uuid::Uuid;
 use super::{bars::Bars, settled::is_passing, venue::Venue};
 
 pub mod book;
-mod lines;
+mod cell;
+mod header;
+mod records;
+pub mod refusal;
 mod report;
 pub mod row;
 
 use book::{Book, Return};
 pub use report::Report;
-use row::Reason;
 
 /// The currency of the prices.
 const CURRENCY: &str = "GBP";
@@ -77,7 +79,7 @@ pub async fn play(mut book: Book, options: &Options, venue: &Venue) -> Result<Re
     let mut paid = BTreeSet::new();
     for index in 0..book.invoices.len() {
         match refused.get(&index).or_else(|| ends.get(&index)) {
-            Some(code) => book.refuse_order(index, &Reason::OrderRejected(code.clone())),
+            Some(code) => book.refuse_order(index, code),
             None => {
                 paid.insert(index);
             }
@@ -87,7 +89,7 @@ pub async fn play(mut book: Book, options: &Options, venue: &Venue) -> Result<Re
     let failed = player.refund(&book, &returns).await?;
     for (index, code) in &failed {
         if let Some(back) = returns.get(*index) {
-            book.refuse_return(back, &Reason::RefundRejected(code.clone()));
+            book.refuse_return(back, code);
         }
     }
     let closing = player.closing_stock(&book).await?;

@@ -5,6 +5,7 @@
 //! product left as come back; of orders placed at the same time, to the one that comes last in the file.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet, HashMap},
     io::{self, BufRead},
 };
@@ -13,14 +14,16 @@ use domain::{Lines, Sku};
 use time::PrimitiveDateTime;
 
 use super::{
-    lines::{self, Line},
-    row::{self, Cancellation, Reason, Row, Sale},
+    header,
+    records::Records,
+    refusal::{Reason, Refusal, told},
+    row::{self, Cancellation, Row, Sale},
 };
 
 /// The most lines of one order.
 pub const LINES_MAX: usize = 1_000;
 
-/// A row's number: the header is line 1, so the first row is 2.
+/// A row's number: that of its first line. The header is line 1, so the first row is 2.
 pub type RowNumber = u64;
 
 /// An order.
@@ -62,6 +65,17 @@ pub struct Return {
     pub lines: Lines,
 }
 
+/// All rows that are refused for one reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// How many.
+    pub rows: u64,
+    /// The first of them.
+    pub first: RowNumber,
+    /// Why it is.
+    pub refusal: Refusal,
+}
+
 /// A whole trace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Book {
@@ -74,7 +88,7 @@ pub struct Book {
     /// Every product that was sold, by its name when it was first sold.
     pub products: BTreeMap<Sku, String>,
     /// Rows that were refused.
-    pub refused: BTreeMap<RowNumber, Reason>,
+    pub refused: BTreeMap<RowNumber, Refusal>,
     by_number: HashMap<String, usize>,
 }
 
@@ -83,47 +97,43 @@ impl Book {
     ///
     /// # Errors
     /// The file cannot be read, or its first line does not name the columns.
-    pub fn read(mut input: impl BufRead) -> io::Result<Self> {
-        match lines::next(&mut input)? {
-            Some(Line::Whole(header)) if row::is_header(&header) => {}
-            Some(Line::Whole(_) | Line::TooLong) | None => {
-                let columns = row::COLUMNS.join(",");
-                return Err(io::Error::new(io::ErrorKind::InvalidData, format!("its first line must be {columns}")));
-            }
-        }
+    pub fn read(input: impl BufRead) -> io::Result<Self> {
+        let mut records = Records::new(input);
+        header::check(records.next()?.as_ref())
+            .map_err(|problem| io::Error::new(io::ErrorKind::InvalidData, problem))?;
         let mut book = Self::default();
-        while let Some(line) = lines::next(&mut input)? {
+        while let Some(record) = records.next()? {
             book.rows += 1;
-            let number = book.rows + 1;
-            let read = match line {
-                Line::Whole(line) => row::read(&line),
-                Line::TooLong => Err(Reason::UnreadableRow),
-            };
-            let taken = match read {
-                Ok(Row::Sale(sale)) => book.sell(number, sale),
+            let line = record.line;
+            let taken = match row::read(record) {
+                Ok(Row::Sale(sale)) => book.sell(line, sale),
                 Ok(Row::Cancellation(cancellation)) => {
-                    book.cancellations.push((number, cancellation));
+                    book.cancellations.push((line, cancellation));
                     Ok(())
                 }
-                Err(reason) => Err(reason),
+                Err(refusal) => Err(refusal),
             };
-            if let Err(reason) = taken {
-                book.refused.insert(number, reason);
+            if let Err(refusal) = taken {
+                book.refused.insert(line, refusal);
             }
         }
         Ok(book)
     }
 
-    fn sell(&mut self, row: RowNumber, sale: Sale) -> Result<(), Reason> {
+    fn sell(&mut self, row: RowNumber, sale: Sale) -> Result<(), Refusal> {
         let Sale { invoice: number, sku, name, quantity, at, price_minor, customer } = sale;
         let line = InvoiceLine { row, sku: sku.clone(), quantity, price_minor };
         let known = self.by_number.get(&number).and_then(|index| self.invoices.get_mut(*index));
         if let Some(invoice) = known {
             if invoice.customer != customer {
-                return Err(Reason::CustomerDiffersWithinInvoice);
+                let first = told(invoice.customer.as_deref().unwrap_or_default().as_bytes());
+                let expected = format!("{first}, as in the invoice's first accepted row");
+                let customer = customer.unwrap_or_default();
+                return Err(Refusal::of(Reason::CustomerDiffersWithinInvoice, "customer_id", customer, expected));
             }
             if invoice.lines.len() >= LINES_MAX {
-                return Err(Reason::TooManyLinesOnInvoice);
+                let expected = format!("an invoice of at most {LINES_MAX} lines");
+                return Err(Refusal::of(Reason::TooManyLinesOnInvoice, "invoice_no", number, expected));
             }
             invoice.at = invoice.at.min(at);
             invoice.lines.push(line);
@@ -135,16 +145,19 @@ impl Book {
         Ok(())
     }
 
-    /// Refuses all rows of an order.
-    pub fn refuse_order(&mut self, invoice: usize, reason: &Reason) {
-        for line in self.invoices.get(invoice).map(|invoice| invoice.lines.as_slice()).unwrap_or_default() {
-            self.refused.insert(line.row, reason.clone());
-        }
+    /// Refuses all rows of an order that Holdfast refused with this code.
+    pub fn refuse_order(&mut self, invoice: usize, code: &str) {
+        let Some(Invoice { number, lines, .. }) = self.invoices.get(invoice) else { return };
+        let reason = Reason::OrderRejected(code.to_owned());
+        let refusal = Refusal::of(reason, "invoice_no", number, "an order that is accepted and paid");
+        self.refused.extend(lines.iter().map(|line| (line.row, refusal.clone())));
     }
 
-    /// Refuses all rows of a return.
-    pub fn refuse_return(&mut self, back: &Return, reason: &Reason) {
-        self.refused.extend(back.rows.iter().map(|row| (*row, reason.clone())));
+    /// Refuses all rows of a return that Holdfast refused with this code.
+    pub fn refuse_return(&mut self, back: &Return, code: &str) {
+        let reason = Reason::RefundRejected(code.to_owned());
+        let refusal = Refusal::of(reason, "invoice_no", &back.cancellation, "a refund that is accepted");
+        self.refused.extend(back.rows.iter().map(|row| (*row, refusal.clone())));
     }
 
     /// Matches the cancellations to the orders that were paid; what matches none is refused. The rows of one cancellation
@@ -170,7 +183,8 @@ impl Book {
                 is_match.then_some((invoice.at, *index))
             };
             let Some((_, order)) = candidates.iter().filter_map(&mut enough).max() else {
-                self.refused.insert(*row, Reason::NoMatchingOrder);
+                let expected = format!("an earlier paid order of {customer} that has {quantity} pieces of it left");
+                self.refused.insert(*row, Refusal::of(Reason::NoMatchingOrder, "stock_code", sku.as_str(), expected));
                 continue;
             };
             if let Some(pieces) = left.get_mut(&order).and_then(|pieces| pieces.get_mut(sku)) {
@@ -191,14 +205,15 @@ impl Book {
 
     /// Refused rows by reason, the most frequent first.
     #[must_use]
-    pub fn refusals(&self) -> Vec<(String, u64)> {
-        let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-        for reason in self.refused.values() {
-            *counts.entry(reason.to_string()).or_insert(0) += 1;
+    pub fn refusals(&self) -> Vec<Refused> {
+        let mut by_reason: BTreeMap<&Reason, Refused> = BTreeMap::new();
+        for (row, refusal) in &self.refused {
+            let first = || Refused { rows: 0, first: *row, refusal: refusal.clone() };
+            by_reason.entry(&refusal.reason).or_insert_with(first).rows += 1;
         }
-        let mut counts: Vec<(String, u64)> = counts.into_iter().collect();
-        counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-        counts
+        let mut refusals: Vec<Refused> = by_reason.into_values().collect();
+        refusals.sort_by_cached_key(|refused| (Reverse(refused.rows), refused.refusal.reason.to_string()));
+        refusals
     }
 }
 
