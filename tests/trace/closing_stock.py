@@ -19,6 +19,7 @@ Exits 0 if all products agree, 1 at the first that does not, 2 if there is nothi
 import csv
 import re
 import sys
+import unicodedata
 from datetime import datetime
 
 COLUMNS = "invoice_no,stock_code,description,quantity,invoice_date,unit_price,customer_id,country".split(",")
@@ -44,7 +45,7 @@ def fields(line):
         read = list(csv.reader([line.decode("utf-8", "replace").removesuffix("\n").removesuffix("\r")]))
     except csv.Error:
         return []
-    return [field.strip() for field in read[0]] if len(read) == 1 else []
+    return [field.strip(" \t\n\x0c\r") for field in read[0]] if len(read) == 1 else []
 
 
 def parse(row):
@@ -56,7 +57,10 @@ def parse(row):
         invoice
         and plain.fullmatch(invoice)
         and plain.fullmatch(customer)
-        and re.fullmatch(r"[0-9]{5}[A-Za-z0-9._-]{0,59}", code)
+        and re.match(r"[0-9]{5}", code)
+        and len(code) <= 128
+        and all(letter == " " or not unicodedata.category(letter).startswith(("C", "Z")) for letter in code)
+        and "\ufffd" not in code
         and re.fullmatch(r"-?[0-9]+", quantity)
         and (money := re.fullmatch(r"(-?)([0-9]+)(?:\.([0-9]+))?", price))
         and len(date) == 19

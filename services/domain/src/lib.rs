@@ -1,5 +1,6 @@
 //! The words all services share: ids, money, time, rejections, and the one state machine of a hold. Knows no IO.
 
+mod currency;
 pub mod hold;
 mod id;
 mod message;
