@@ -9,6 +9,7 @@ mod life;
 mod outside;
 mod poison;
 mod probes;
+mod reading;
 mod refunds;
 mod rounds;
 mod saga;

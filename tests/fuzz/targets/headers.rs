@@ -145,7 +145,7 @@ fn read<S: Service>(message: &Message) -> Checked {
 /// All values of a header that are not blank, whatever the spelling of its name.
 fn values<'a>(message: &'a Message, name: &str) -> BTreeSet<&'a str> {
     let named = message.headers.iter().flat_map(HeaderMap::iter);
-    let named = named.filter(|(spelling, _)| spelling.as_str().to_ascii_lowercase() == name);
+    let named = named.filter(|(spelling, _)| AsRef::<str>::as_ref(*spelling).to_ascii_lowercase() == name);
     named.flat_map(|(_, values)| values).map(|value| value.as_str().trim()).filter(|value| !value.is_empty()).collect()
 }
 
