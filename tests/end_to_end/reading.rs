@@ -209,7 +209,11 @@ async fn json_is_read_exactly_and_a_refusal_names_the_field_and_quotes_the_value
         (quantity("999999999.9999999999999999999"), "lines[0].quantity: ", "999999999.9999999999999999999"),
         (quantity("1.5"), "lines[0].quantity: ", "1.5"),
         (quantity(r#"1, "quantity": 2"#), "lines[0].quantity: it is there twice", ""),
-        (place("\"quantity\": 1", r#", "timeToPay": "5.0000000001s""#), "timeToPay: expected seconds", "\"5.0000000001s\""),
+        (
+            place("\"quantity\": 1", r#", "timeToPay": "5.0000000001s""#),
+            "timeToPay: expected seconds",
+            "\"5.0000000001s\"",
+        ),
         (place("\"quantity\": 1", r#", "couponCode": "SUMMER""#), "PlaceOrder has no field 'couponCode'", ""),
     ];
     for (body, field, value) in &cases {

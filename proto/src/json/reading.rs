@@ -14,8 +14,8 @@ const EXCERPT_CHARS_MAX: usize = 64;
 /// Reads a message.
 pub(super) fn read(descriptor: &MessageDescriptor, text: &str) -> Result<DynamicMessage, String> {
     // Finds whatever is no JSON at all, with its line and column; the rest fails by what it says.
-    let entries: Entries<'_> = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    message(descriptor, entries, &Path::Root)
+    let json: &RawValue = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    part(descriptor, json, &Path::Root)
 }
 
 /// The entries of an object, in order, each value as it was written.
@@ -62,11 +62,20 @@ impl fmt::Display for Path<'_> {
 }
 
 impl Path<'_> {
+    /// What a sentence about it begins with.
+    fn before(&self) -> String {
+        match self {
+            Self::Root => String::new(),
+            Self::Field(..) | Self::Item(..) => format!("{self}: "),
+        }
+    }
+
     fn expected(&self, what: impl fmt::Display, json: &RawValue) -> String {
         let text = json.get();
         let shown: String = text.chars().take(EXCERPT_CHARS_MAX).collect();
         let more = if shown.len() < text.len() { " ..." } else { "" };
-        format!("{self}: expected {what}, not {shown}{more}")
+        let at = self.before();
+        format!("{at}expected {what}, not {shown}{more}")
     }
 }
 
@@ -77,8 +86,7 @@ fn message(descriptor: &MessageDescriptor, entries: Entries<'_>, path: &Path<'_>
         let by_name = || descriptor.get_field_by_name(&name);
         let Some(field) = descriptor.get_field_by_json_name(&name).or_else(by_name) else {
             let short: String = name.chars().take(EXCERPT_CHARS_MAX).collect();
-            let at = if matches!(path, Path::Root) { String::new() } else { format!("{path}: ") };
-            return Err(format!("{at}{} has no field '{}'", descriptor.name(), short.escape_debug()));
+            return Err(format!("{}{} has no field '{}'", path.before(), descriptor.name(), short.escape_debug()));
         };
         let path = Path::Field(path, field.json_name());
         if seen.contains(&field.number()) {
@@ -122,32 +130,39 @@ fn value(kind: &Kind, json: &RawValue, path: &Path<'_>) -> Result<Value, String>
         Kind::Uint32 | Kind::Fixed32 => whole(json, path, u32::MIN, u32::MAX).map(Value::U32),
         Kind::Uint64 | Kind::Fixed64 => whole(json, path, u64::MIN, u64::MAX).map(Value::U64),
         Kind::Enum(values) => enumerated(values, json, path).map(Value::EnumNumber),
-        Kind::Message(part) => match part.full_name() {
-            "google.protobuf.Timestamp" => {
-                let read = text(json).and_then(|text| time::timestamp(&text));
-                read.map(|time| Value::Message(transcoded(part, &time))).ok_or_else(|| path.expected(time::TIME, json))
-            }
-            "google.protobuf.Duration" => {
-                let read = text(json).and_then(|text| time::duration(&text));
-                let whole = read.map(|duration| Value::Message(transcoded(part, &duration)));
-                whole.ok_or_else(|| path.expected(time::DURATION, json))
-            }
-            _ => {
-                let entries = serde_json::from_str(json.get()).map_err(|_other| path.expected("an object", json))?;
-                message(part, entries, path).map(Value::Message)
-            }
-        },
+        Kind::Message(descriptor) => part(descriptor, json, path).map(Value::Message),
         // The contract has none: money is no float, and a specification below says so.
         Kind::Float | Kind::Double | Kind::Bytes => Err(format!("{path}: it cannot be given as JSON")),
     }
 }
 
+/// A message, or one of those that JSON writes as text.
+fn part(descriptor: &MessageDescriptor, json: &RawValue, path: &Path<'_>) -> Result<DynamicMessage, String> {
+    match descriptor.full_name() {
+        "google.protobuf.Timestamp" => {
+            let read = text(json).and_then(|text| time::timestamp(&text));
+            read.map(|time| transcoded(descriptor, &time)).ok_or_else(|| path.expected(time::TIME, json))
+        }
+        "google.protobuf.Duration" => {
+            let read = text(json).and_then(|text| time::duration(&text));
+            read.map(|duration| transcoded(descriptor, &duration)).ok_or_else(|| path.expected(time::DURATION, json))
+        }
+        _ => {
+            let entries = serde_json::from_str(json.get()).map_err(|_other| path.expected("an object", json))?;
+            message(descriptor, entries, path)
+        }
+    }
+}
+
 fn text(json: &RawValue) -> Option<String> {
+    if !json.get().starts_with('"') {
+        return None;
+    }
     serde_json::from_str(json.get()).ok()
 }
 
-fn transcoded(part: &MessageDescriptor, known: &impl prost::Message) -> DynamicMessage {
-    let mut message = DynamicMessage::new(part.clone());
+fn transcoded(descriptor: &MessageDescriptor, known: &impl prost::Message) -> DynamicMessage {
+    let mut message = DynamicMessage::new(descriptor.clone());
     // They are the same type, so nothing can be lost.
     match message.transcode_from(known) {
         Ok(()) | Err(_) => message,

@@ -124,11 +124,11 @@ fn every_kind_says_what_it_expects() {
 
 #[test]
 fn what_is_no_json_is_told_with_its_place() {
-    for bad in ["", "{", "[]", "{} {}", "{\"orderId\": \"a\",}", "{\"lines\": [{]}", "{\"lines\": [01]}", "\u{feff}{}"]
-    {
+    for bad in ["", "{", "{} {}", "{\"orderId\": \"a\",}", "{\"lines\": [{]}", "{\"lines\": [01]}", "\u{feff}{}"] {
         let said = refusal(PLACE, bad);
         assert!(said.contains(" at line 1 column "), "{bad}: {said}");
     }
+    assert_eq!(refusal(PLACE, "[]"), "expected an object, not []");
     assert!(from_json(PLACE, b"{\"orderId\": \"\xff\"}").unwrap_err().to_string().contains("it is not UTF-8"));
 }
 
