@@ -289,3 +289,6 @@ fn hash(message_type: &str, data: &[u8]) -> Vec<u8> {
 fn short_names(message_types: &[&str]) -> String {
     message_types.iter().map(|name| proto::short_name(name)).collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests;
