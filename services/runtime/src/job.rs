@@ -154,12 +154,11 @@ fn command<S: Service>(attributes: &Attributes, subject: &str, payload: &[u8], b
         Ok((message_type, to_protobuf(message_type, content, payload)?))
     };
     match read() {
-        Ok((message_type, data)) => match decoded::<S>(message_type, &data, id) {
-            Work::Command { message_type, body_hash, command: Err(rejection) } => {
-                Work::Command { message_type, body_hash, command: Err(about_json(rejection, attributes, payload)) }
-            }
-            work => work,
-        },
+        Ok((message_type, data)) => {
+            let command = asked::<S>(message_type, &data, id);
+            let command = command.map_err(|rejection| about_json(rejection, attributes, payload));
+            Work::Command { command, body_hash: hash(message_type, &data), message_type: message_type.to_owned() }
+        }
         Err(rejection) => Work::Command {
             message_type: known.map_or_else(|| subject.to_owned(), |message_type| (*message_type).to_owned()),
             body_hash: hash(subject, payload),
@@ -208,15 +207,16 @@ fn reaction<S: Service>(attributes: &Attributes, subject: &str, payload: &[u8]) 
 /// What a command that can be read asks for.
 pub(crate) fn decoded<S: Service>(message_type: &str, data: &[u8], id: Uuid) -> Work<S::Command> {
     Work::Command {
-        command: without_unknown_fields(message_type, data, S::command(message_type, data, id)),
+        command: asked::<S>(message_type, data, id),
         body_hash: hash(message_type, data),
         message_type: message_type.to_owned(),
     }
 }
 
-/// A field that is passed over is a wish that is not heard: a price without its discount. Events are another matter, for a worker must
-/// go on beside newer ones.
-fn without_unknown_fields<C>(message_type: &str, data: &[u8], command: Result<C, Rejection>) -> Result<C, Rejection> {
+/// What a command asks for. A field that is passed over is a wish that is not heard: a price without its discount. Events are another
+/// matter, for a worker must go on beside newer ones.
+fn asked<S: Service>(message_type: &str, data: &[u8], id: Uuid) -> Result<S::Command, Rejection> {
+    let command = S::command(message_type, data, id);
     if command.as_ref().is_err_and(|rejection| rejection.code == UNDECODABLE) {
         return command;
     }

@@ -94,7 +94,7 @@ fn read(headers: &[(&str, &str)], payload: &[u8]) -> (Work<CloseRound>, Option<R
 fn asked(headers: &[(&str, &str)], payload: &[u8]) -> Result<CloseRound, (String, String)> {
     match read(&[&[("ce-id", ID)], headers].concat(), payload).0 {
         Work::Command { command, .. } => command.map_err(|Rejection { code, reason }| (code.into_owned(), reason)),
-        other => panic!("{other:?}"),
+        other @ (Work::Reaction { .. } | Work::Outcome { .. } | Work::Unreadable { .. }) => panic!("{other:?}"),
     }
 }
 
