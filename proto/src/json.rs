@@ -1,13 +1,17 @@
 //! Proto3 JSON by type name, from the descriptors: the one place where JSON becomes protobuf and back.
 
+mod number;
+mod reading;
+mod time;
+
 use std::sync::LazyLock;
 
 use prost::Message;
-use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, SerializeOptions};
+use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 
 static DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
-static POOL: LazyLock<Option<DescriptorPool>> = LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS).ok());
+pub(crate) static POOL: LazyLock<Option<DescriptorPool>> = LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS).ok());
 
 /// Why JSON could not be turned into a message, or a message into JSON.
 #[derive(Debug, thiserror::Error)]
@@ -39,18 +43,16 @@ fn descriptor(message_type: &str) -> Result<prost_reflect::MessageDescriptor, Js
         .ok_or_else(|| JsonError::UnknownType(message_type.to_owned()))
 }
 
-/// Encodes proto3 JSON as protobuf bytes of the named type. Unknown fields are refused.
+/// Encodes proto3 JSON as protobuf bytes of the named type. What is not exactly understood is refused: unknown fields, a field that
+/// comes twice, numbers that are not whole, times without an offset.
 ///
 /// # Errors
-/// The type is not in the contract, or the JSON does not fit it.
+/// The type is not in the contract, or the JSON does not fit it: the reason names the field.
 pub fn from_json(message_type: &str, json: &[u8]) -> Result<Vec<u8>, JsonError> {
+    let descriptor = descriptor(message_type)?;
     let refused = |reason: String| JsonError::Json { message_type: message_type.to_owned(), reason };
-    let mut reader = serde_json::Deserializer::from_slice(json);
-    let options = DeserializeOptions::new().deny_unknown_fields(true);
-    let message = DynamicMessage::deserialize_with_options(descriptor(message_type)?, &mut reader, &options)
-        .map_err(|error| refused(error.to_string()))?;
-    reader.end().map_err(|error| refused(error.to_string()))?;
-    Ok(message.encode_to_vec())
+    let text = std::str::from_utf8(json).map_err(|error| refused(format!("it is not UTF-8: {error}")))?;
+    Ok(reading::read(&descriptor, text).map_err(refused)?.encode_to_vec())
 }
 
 /// Decodes protobuf bytes of the named type as proto3 JSON, fields at their default left out.

@@ -1,5 +1,6 @@
 //! The contract: every command and event as a protobuf type, and proto3 JSON for people and other systems.
 
+mod fields;
 mod json;
 
 #[expect(missing_docs, unreachable_pub, reason = "generated; the .proto files carry the documentation")]
@@ -8,6 +9,7 @@ mod contract {
 }
 
 pub use contract::holdfast::{common, inventory, orders, payments, rounds};
+pub use fields::{UnknownField, unknown_field};
 pub use json::{JsonError, from_json, message_types, to_json};
 /// Google's well-known types that the contract uses.
 pub mod well_known {

@@ -10,6 +10,7 @@ mod order_of_commands;
 mod outside;
 mod poison;
 mod probes;
+mod reading;
 mod refunds;
 mod rounds;
 mod saga;

@@ -70,7 +70,8 @@ fn refused(rejection: &Rejection) -> Checked {
     because(reason)?;
     let chars = reason.chars().count();
     ensure(chars <= REASON_CHARS_MAX, || format!("a reason has {chars} characters"))?;
-    let outline = outline(reason);
+    // The last words of a reason may repeat what was sent.
+    let outline = outline(reason.split(", not ").next().unwrap_or_default());
     // What cannot be decoded cannot in many ways; of other reasons the first words tell which field they are about.
     let is_told = code == "UNDECODABLE" || code == "INVALID_JSON";
     let words = outline.split(' ').take(if is_told { usize::MAX } else { 2 });

@@ -47,7 +47,8 @@ def caught_by(mutation, copy, target):
     if lived.returncode != 0:
         found = re.search(r"^violation after (.*?): (.*)$", lived.stdout, re.MULTILINE)
         return "simulation", f"{found[1]}: {found[2]}" if found else "it broke: " + lived.stderr.strip()[-200:]
-    crate = mutation["file"].split("/")[1]
+    parts = mutation["file"].split("/")
+    crate = parts[1] if parts[0] == "services" else parts[0]
     specs = run(["cargo", "test", "--quiet", "--package", crate], copy, target)
     if specs.returncode != 0:
         failed = re.findall(r"^test (\S+) ... FAILED|^    (\S+)$", specs.stdout, re.MULTILINE)

@@ -1,6 +1,7 @@
 //! The words all services share: ids, money, time, rejections, and the one state machine of a hold. Knows no IO.
 
 pub mod code;
+mod currency;
 pub mod hold;
 mod id;
 mod message;

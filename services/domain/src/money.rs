@@ -4,7 +4,7 @@ use std::fmt;
 
 use proto::common::v1 as wire;
 
-use crate::Rejection;
+use crate::{Rejection, currency};
 
 /// The largest amount accepted, in minor units. Sums of a thousand such amounts still fit an `i64`.
 pub const AMOUNT_MAX: i64 = 1_000_000_000_000;
@@ -14,7 +14,7 @@ pub const AMOUNT_MAX: i64 = 1_000_000_000_000;
 pub struct Currency([u8; 3]);
 
 impl Currency {
-    /// Reads the code.
+    /// Reads a code that is on record. It need not be in use any more: what was once a fact stays one.
     ///
     /// # Errors
     /// Not three upper-case letters.
@@ -26,6 +26,19 @@ impl Currency {
                 format!("currency must be an ISO 4217 code such as EUR, not {:?}", crate::text::excerpt(code)),
             )),
         }
+    }
+
+    /// Reads a code that a sender names for what is to be paid from now on.
+    ///
+    /// # Errors
+    /// Not three upper-case letters, or no currency in use of ISO 4217.
+    pub fn in_use(code: &str) -> Result<Self, Rejection> {
+        let known = Self::parse(code)?;
+        if currency::is_in_use(known.as_str()) {
+            return Ok(known);
+        }
+        let reason = format!("{known} is no currency in use that ISO 4217 knows minor units of; give one such as EUR");
+        Err(Rejection::new("INVALID_CURRENCY", reason))
     }
 
     /// The code.
@@ -51,11 +64,27 @@ pub struct Money {
 }
 
 impl Money {
-    /// Reads an amount from a message field.
+    /// Reads an amount that is on record, from a message field.
     ///
     /// # Errors
     /// Absent, negative, above [`AMOUNT_MAX`], or without a currency.
     pub fn from_wire(field: &str, value: Option<&wire::Money>) -> Result<Self, Rejection> {
+        Self::read(field, value, Currency::parse)
+    }
+
+    /// Reads an amount that a sender asks for, from a field of a command.
+    ///
+    /// # Errors
+    /// Absent, negative, above [`AMOUNT_MAX`], or without a currency that is in use.
+    pub fn asked(field: &str, value: Option<&wire::Money>) -> Result<Self, Rejection> {
+        Self::read(field, value, Currency::in_use)
+    }
+
+    fn read(
+        field: &str,
+        value: Option<&wire::Money>,
+        currency: impl FnOnce(&str) -> Result<Currency, Rejection>,
+    ) -> Result<Self, Rejection> {
         let value = value.ok_or_else(|| Rejection::new("INVALID_AMOUNT", format!("{field} is missing")))?;
         if !(0..=AMOUNT_MAX).contains(&value.minor_units) {
             return Err(Rejection::new(
@@ -63,7 +92,9 @@ impl Money {
                 format!("{field} must be 0 to {AMOUNT_MAX} minor units, not {}", value.minor_units),
             ));
         }
-        Ok(Self { minor_units: value.minor_units, currency: Currency::parse(&value.currency)? })
+        let currency = currency(&value.currency)
+            .map_err(|Rejection { code, reason }| Rejection { code, reason: format!("{field}: {reason}") })?;
+        Ok(Self { minor_units: value.minor_units, currency })
     }
 
     /// As a message field.
@@ -76,5 +107,30 @@ impl Money {
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} (minor units)", self.minor_units, self.currency)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::common::v1 as wire;
+
+    use super::{Currency, Money};
+
+    #[test]
+    fn a_currency_that_nobody_uses_can_be_read_but_not_asked_for() {
+        for code in ["ABC", "ZZZ", "HRK", "BGN", "XXX", "XTS", "XAU"] {
+            assert!(Currency::parse(code).is_ok(), "{code}");
+            assert_eq!(Currency::in_use(code).unwrap_err().code, "INVALID_CURRENCY", "{code}");
+            let amount = wire::Money { minor_units: 1, currency: code.to_owned() };
+            assert!(Money::from_wire("amount", Some(&amount)).is_ok(), "{code}");
+            let refusal = Money::asked("amount", Some(&amount)).unwrap_err();
+            assert!(refusal.reason.starts_with(&format!("amount: {code}")), "{refusal}");
+        }
+        for code in ["EUR", "USD", "JPY", "KWD", "CLF", "XCG", "ZWG"] {
+            assert!(Currency::in_use(code).is_ok(), "{code}");
+        }
+        for code in ["", "eur", "EURO", "€"] {
+            assert_eq!(Currency::in_use(code).unwrap_err().code, "INVALID_CURRENCY", "{code}");
+        }
     }
 }

@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn refuses_a_malformed_sku() {
-        for bad in ["", "a b", "ä", "a/b", "a\0", &"x".repeat(65)] {
+        for bad in ["", "a ", "a\u{200b}b", "a\0", &"x".repeat(129)] {
             assert_eq!(register(bad, "Mug"), code("INVALID_SKU"), "{bad:?}");
             assert_eq!(receive(bad, 1, ""), code("INVALID_SKU"), "{bad:?}");
             assert_eq!(adjust(bad, 1, "ann", "count"), code("INVALID_SKU"), "{bad:?}");

@@ -8,9 +8,15 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::{
-    message::{Attributes, headers_as_json, storable, to_protobuf},
+    message::{Attributes, Content, headers_as_json, storable, to_protobuf},
     service::Service,
 };
+
+/// The code of bytes that are no message.
+const UNDECODABLE: &str = "UNDECODABLE";
+
+/// The code of a command with a field that the contract does not have.
+const UNKNOWN_FIELD: &str = "UNKNOWN_FIELD";
 
 /// What caused the events of a job, carried along into them.
 #[derive(Debug, Clone)]
@@ -103,16 +109,16 @@ pub(crate) fn understood<S: Service>(
     let attributes = Attributes::read(message.headers.as_ref());
     let subject = message.subject.as_str();
     let is_command = subject.starts_with("cmd.");
-    let reply_to = attributes.reply_to.clone().filter(|_| is_command).map(|reply| ReplyTo {
+    let reply_to = attributes.reply_to.clone().ok().flatten().filter(|_| is_command).map(|reply| ReplyTo {
         subject: reply,
-        json: attributes.json,
-        command_id: attributes.id.map(|id| id.to_string()).unwrap_or_default(),
+        json: attributes.is_answered_in_json(&message.payload),
+        command_id: attributes.id.as_ref().map(Uuid::to_string).unwrap_or_default(),
     });
-    let id = attributes.id.unwrap_or_else(|| derived(&message.payload, subject));
+    let id = attributes.id.as_ref().map_or_else(|_none| derived(&message.payload, subject), |id| *id);
     let cause = Cause {
         id,
-        correlation_id: attributes.correlation_id.unwrap_or(id),
-        traceparent: attributes.traceparent.clone(),
+        correlation_id: attributes.correlation_id.as_ref().ok().copied().flatten().unwrap_or(id),
+        traceparent: attributes.traceparent.clone().ok().flatten(),
     };
     let payload = &message.payload;
     // What panics over one message must not take the process and all other messages with it.
@@ -139,33 +145,32 @@ fn unread<C>(is_named: bool, subject: &str, payload: &[u8]) -> Work<C> {
 }
 
 fn command<S: Service>(attributes: &Attributes, subject: &str, payload: &[u8], bytes_max: usize) -> Work<S::Command> {
-    let Some(id) = attributes.id else {
-        return Work::Unreadable {
-            rejection: Rejection::new("MISSING_ID", "the header ce-id must be a UUID that names this command for ever"),
-        };
+    let id = match (&attributes.reply_to, &attributes.id) {
+        (Ok(_), Ok(id)) => *id,
+        (Err(rejection), _) | (_, Err(rejection)) => return Work::Unreadable { rejection: rejection.clone() },
     };
     let name = subject.rsplit('.').next().unwrap_or_default();
     let known = S::COMMANDS.iter().find(|message_type| proto::short_name(message_type) == name);
-    let read = || -> Result<(String, Vec<u8>), Rejection> {
+    let read = || -> Result<(&'static str, Vec<u8>), Rejection> {
         let message_type = *known.ok_or_else(|| {
             Rejection::new(
                 "UNKNOWN_COMMAND",
                 format!("{} takes no command {name:.64}; it takes {}", S::NAME, short_names(S::COMMANDS)),
             )
         })?;
-        if let Some(claimed) = attributes.message_type.as_deref().filter(|claimed| *claimed != message_type) {
-            let reason =
-                format!("the header ce-type says {claimed:.128} but the subject {subject} is for {message_type}");
-            return Err(Rejection::new("TYPE_MISMATCH", reason));
-        }
+        let content = headers_fit(attributes, subject, message_type)?;
         if payload.len() > bytes_max {
             let reason = format!("the message has {} bytes; {bytes_max} is the most", payload.len());
             return Err(Rejection::new("MESSAGE_TOO_LARGE", reason));
         }
-        Ok((message_type.to_owned(), to_protobuf(message_type, attributes.json, payload)?))
+        Ok((message_type, to_protobuf(message_type, content, payload)?))
     };
     match read() {
-        Ok((message_type, data)) => decoded::<S>(&message_type, &data, id),
+        Ok((message_type, data)) => {
+            let command = asked::<S>(message_type, &data, id);
+            let command = command.map_err(|rejection| about_json(rejection, attributes, payload));
+            Work::Command { command, body_hash: hash(message_type, &data), message_type: message_type.to_owned() }
+        }
         Err(rejection) => Work::Command {
             message_type: known.map_or_else(|| subject.to_owned(), |message_type| (*message_type).to_owned()),
             body_hash: hash(subject, payload),
@@ -174,20 +179,67 @@ fn command<S: Service>(attributes: &Attributes, subject: &str, payload: &[u8], b
     }
 }
 
+/// What the payload is made of, if every other header can be used and speaks of this type.
+fn headers_fit(attributes: &Attributes, subject: &str, message_type: &str) -> Result<Content, Rejection> {
+    let content = attributes.content.clone()?;
+    attributes.correlation_id.clone()?;
+    attributes.traceparent.clone()?;
+    match attributes.message_type.clone()?.filter(|claimed| claimed != message_type) {
+        None => Ok(content),
+        Some(claimed) => {
+            let reason =
+                format!("the header ce-type says {claimed:.128} but the subject {subject} is for {message_type}");
+            Err(Rejection::new("TYPE_MISMATCH", reason))
+        }
+    }
+}
+
+/// Whoever sends JSON and does not say so would be told that it is no protobuf, and wonder.
+fn about_json(rejection: Rejection, attributes: &Attributes, payload: &[u8]) -> Rejection {
+    let is_unread = rejection.code == UNDECODABLE || rejection.code == UNKNOWN_FIELD;
+    if !is_unread || !payload.starts_with(b"{") || attributes.content == Ok(Content::Json) {
+        return rejection;
+    }
+    let reason =
+        format!("{}; they begin like JSON: send content-type: application/json, and a new ce-id", rejection.reason);
+    Rejection::new(UNDECODABLE, reason)
+}
+
 fn reaction<S: Service>(attributes: &Attributes, subject: &str, payload: &[u8]) -> Work<S::Command> {
-    let Some(message_type) = attributes.message_type.as_deref() else {
-        let reason = format!("the event on {subject} has no header ce-type");
-        return Work::Unreadable { rejection: Rejection::new("MISSING_TYPE", reason) };
-    };
-    reacted::<S>(message_type, payload)
+    match &attributes.message_type {
+        Ok(Some(message_type)) => reacted::<S>(message_type, payload),
+        Ok(None) => {
+            let reason = format!("the event on {subject} has no header ce-type");
+            Work::Unreadable { rejection: Rejection::new("MISSING_TYPE", reason) }
+        }
+        Err(rejection) => Work::Unreadable { rejection: rejection.clone() },
+    }
 }
 
 /// What a command that can be read asks for.
 pub(crate) fn decoded<S: Service>(message_type: &str, data: &[u8], id: Uuid) -> Work<S::Command> {
     Work::Command {
-        command: S::command(message_type, data, id),
+        command: asked::<S>(message_type, data, id),
         body_hash: hash(message_type, data),
         message_type: message_type.to_owned(),
+    }
+}
+
+/// What a command asks for. A field that is passed over is a wish that is not heard: a price without its discount. Events are another
+/// matter, for a worker must go on beside newer ones.
+fn asked<S: Service>(message_type: &str, data: &[u8], id: Uuid) -> Result<S::Command, Rejection> {
+    let command = S::command(message_type, data, id);
+    if command.as_ref().is_err_and(|rejection| rejection.code == UNDECODABLE) {
+        return command;
+    }
+    match proto::unknown_field(message_type, data) {
+        None => command,
+        Some(proto::UnknownField { message_type, number }) => {
+            let reason = format!(
+                "{message_type} has no field {number} here: leave it out, or wait until this service knows it; nothing was done"
+            );
+            Err(Rejection::new(UNKNOWN_FIELD, reason))
+        }
     }
 }
 
@@ -249,3 +301,6 @@ fn hash(message_type: &str, data: &[u8]) -> Vec<u8> {
 fn short_names(message_types: &[&str]) -> String {
     message_types.iter().map(|name| proto::short_name(name)).collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,13 @@
 //! Messages on the broker: CloudEvents attributes as headers, protobuf or proto3 JSON as payload.
 
-use std::str::FromStr;
+use std::{borrow::Cow, fmt::Write};
 
 use async_nats::HeaderMap;
 use domain::Rejection;
-use uuid::Uuid;
+
+mod attributes;
+
+pub(crate) use attributes::{Attributes, Content};
 
 /// Content type of protobuf.
 pub const PROTOBUF: &str = "application/protobuf";
@@ -12,7 +15,7 @@ pub const PROTOBUF: &str = "application/protobuf";
 /// Content type of proto3 JSON.
 pub const JSON: &str = "application/json";
 
-/// Names of the headers, as CloudEvents' NATS binding spells them.
+/// Names of the headers, as CloudEvents' NATS binding spells them. Of messages from outside they are read without regard to case.
 pub mod header {
     /// The message's id, a UUID.
     pub const ID: &str = "ce-id";
@@ -24,7 +27,7 @@ pub mod header {
     pub const TIME: &str = "ce-time";
     /// Version of CloudEvents.
     pub const SPEC_VERSION: &str = "ce-specversion";
-    /// The event stream: `order-<uuid>`.
+    /// The event stream: `order-<uuid>`, percent-encoded like every text of CloudEvents in a header.
     pub const SUBJECT: &str = "ce-subject";
     /// The stream's version with this event.
     pub const STREAM_VERSION: &str = "ce-streamversion";
@@ -36,53 +39,10 @@ pub mod header {
     pub const CAUSATION_ID: &str = "ce-causationid";
     /// W3C trace context.
     pub const TRACEPARENT: &str = "traceparent";
-    /// `application/json` for proto3 JSON, otherwise protobuf.
+    /// `application/json` for proto3 JSON, or `application/protobuf`, which is also what a message without it is.
     pub const CONTENT_TYPE: &str = "content-type";
     /// Where the answer to a command goes: JetStream uses NATS's own reply field for its acknowledgements.
     pub const REPLY_TO: &str = "reply-to";
-}
-
-/// What the headers of a message say, as far as they can be read.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Attributes {
-    pub(crate) id: Option<Uuid>,
-    pub(crate) message_type: Option<String>,
-    pub(crate) correlation_id: Option<Uuid>,
-    pub(crate) traceparent: Option<String>,
-    pub(crate) reply_to: Option<String>,
-    pub(crate) json: bool,
-}
-
-/// Longest text header that is taken over.
-const HEADER_CHARS_MAX: usize = 512;
-
-impl Attributes {
-    pub(crate) fn read(headers: Option<&HeaderMap>) -> Self {
-        let text = |name: &str| {
-            headers
-                .and_then(|headers| headers.get(name))
-                .map(|value| value.as_str().to_owned())
-                .filter(|value| !value.is_empty() && value.len() <= HEADER_CHARS_MAX)
-        };
-        let id = |name: &str| text(name).and_then(|value| Uuid::from_str(&value).ok()).filter(|id| !id.is_nil());
-        Self {
-            id: id(header::ID),
-            message_type: text(header::TYPE),
-            correlation_id: id(header::CORRELATION_ID),
-            traceparent: text(header::TRACEPARENT).filter(|value| value.bytes().all(|byte| byte.is_ascii_graphic())),
-            reply_to: text(header::REPLY_TO).filter(|subject| is_publishable(subject)),
-            json: text(header::CONTENT_TYPE).is_some_and(|value| value.trim_start().starts_with(JSON)),
-        }
-    }
-}
-
-/// Whether answers may be sent there: a plain subject, and none on which somebody listens for something else.
-fn is_publishable(subject: &str) -> bool {
-    let reserved = ["$", "cmd.", "evt.", "json.", "holdfast."];
-    !reserved.iter().any(|prefix| subject.starts_with(prefix))
-        && subject.split('.').all(|token| {
-            !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'*' && byte != b'>')
-        })
 }
 
 /// Text as Postgres can keep it: it knows no NUL.
@@ -100,40 +60,44 @@ pub(crate) fn headers_as_json(headers: Option<&HeaderMap>) -> serde_json::Value 
 }
 
 /// Payload of a message as protobuf, whatever it came as.
-pub(crate) fn to_protobuf(message_type: &str, json: bool, payload: &[u8]) -> Result<Vec<u8>, Rejection> {
-    if !json {
-        return Ok(payload.to_vec());
+pub(crate) fn to_protobuf(message_type: &str, content: Content, payload: &[u8]) -> Result<Vec<u8>, Rejection> {
+    match content {
+        Content::Protobuf | Content::Unsaid => return Ok(payload.to_vec()),
+        Content::Json => {}
     }
     proto::from_json(message_type, payload)
         .map_err(|error| Rejection::new("INVALID_JSON", error.to_string().chars().take(1_000).collect::<String>()))
 }
 
+/// A text as the value of a header, which is ASCII on all ways: all but what can be seen, `"` and `%` are percent-encoded, as CloudEvents'
+/// bindings have it. Most texts stay as they are.
+pub(crate) fn header_value(text: &str) -> Cow<'_, str> {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'%';
+    if text.bytes().all(is_plain) {
+        return Cow::Borrowed(text);
+    }
+    let mut encoded = String::with_capacity(text.len() * 2);
+    for byte in text.bytes() {
+        if is_plain(byte) {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            write!(encoded, "%{byte:02X}").unwrap_or_default();
+        }
+    }
+    Cow::Owned(encoded)
+}
+
 #[cfg(test)]
 mod tests {
-    use async_nats::HeaderMap;
-
-    use super::{Attributes, header, is_publishable};
+    use super::header_value;
 
     #[test]
-    fn answers_go_to_plain_subjects_only() {
-        assert!(is_publishable("_INBOX.abc.1"));
-        for subject in ["", "a..b", "a.*", "a.>", "a b", "$JS.API.x", "cmd.orders.PlaceOrder", "evt.orders.OrderPaid"] {
-            assert!(!is_publishable(subject), "{subject}");
-        }
-        // An answer there would be taken for an event.
-        assert!(!is_publishable("json.orders.OrderPaid"));
-    }
-
-    #[test]
-    fn malformed_headers_read_as_absent() {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::ID, "not a uuid");
-        headers.insert(header::CORRELATION_ID, "00000000-0000-0000-0000-000000000000");
-        headers.insert(header::TYPE, "x".repeat(600).as_str());
-        // Postgres would refuse it, and with it a command that is as good as any.
-        headers.insert(header::TRACEPARENT, "00-\0-01");
-        let read = Attributes::read(Some(&headers));
-        assert!(read.id.is_none() && read.correlation_id.is_none() && read.message_type.is_none());
-        assert!(read.traceparent.is_none());
+    fn a_text_in_a_header_is_ascii_and_can_be_told_from_every_other() {
+        assert_eq!(header_value("order-6f1d0c2e.1"), "order-6f1d0c2e.1");
+        assert_eq!(header_value("M6x20 / galv. #4"), "M6x20%20/%20galv.%20#4");
+        assert_eq!(header_value("a%20b"), "a%2520b");
+        assert_eq!(header_value("\"Größe\""), "%22Gr%C3%B6%C3%9Fe%22");
+        assert_eq!(header_value("a\r\nb"), "a%0D%0Ab");
     }
 }

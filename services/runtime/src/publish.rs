@@ -15,7 +15,7 @@ use crate::{
     error::Error,
     event_store::Recorded,
     ingest::{self, Ingest, Outgoing},
-    message::{JSON, PROTOBUF, header},
+    message::{JSON, PROTOBUF, header, header_value},
     ranges::Ranges,
 };
 
@@ -231,7 +231,7 @@ fn headers(event: &Recorded, content_type: &str) -> HeaderMap {
     headers.insert(name(header::SOURCE), format!("/holdfast/{}", event.service));
     headers.insert(name(header::TIME), event.recorded_at.to_string());
     headers.insert(name(header::SPEC_VERSION), "1.0");
-    headers.insert(name(header::SUBJECT), event.stream.as_str());
+    headers.insert(name(header::SUBJECT), header_value(&event.stream).as_ref());
     headers.insert(name(header::STREAM_VERSION), event.version.to_string());
     headers.insert(name(header::POSITION), event.position.to_string());
     headers.insert(name(header::CORRELATION_ID), event.correlation_id.to_string());

@@ -1,12 +1,14 @@
 //! Messages from the broker, headers and all: who it is from, who is answered and what is kept is what the headers say, or nothing.
 
+use std::collections::BTreeSet;
+
 use async_nats::{HeaderMap, HeaderName, HeaderValue, Message};
 use inventory::Inventory;
 use orders::Orders;
 use payments::Payments;
 use rounds::Rounds;
 use runtime::{
-    message::{JSON, header},
+    message::{JSON, PROTOBUF, header},
     service::Service,
     simulation::{Understood, understand},
 };
@@ -35,6 +37,11 @@ pub(super) const TARGET: Target = Target {
         "ce-type: holdfast.orders.v1.PlaceOrder\n",
         "ce-type: holdfast.orders.v1.OrderExpired\n",
         "CE-ID: x\n",
+        "Ce-Id: 6f1d0c2e-8a51-4b7e-9d3a-2f4c5b6a7d81\n",
+        "Reply-To: _INBOX.a.b\n",
+        "Content-Type: Application/JSON; charset=UTF-8\n",
+        "content-type: application/json-seq\n",
+        "content-type: text/plain\n",
         "ce-correlationid: 0b9e7a34-5c1d-4f2b-8e6a-9d7c3b2a1f05\n",
         "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\n",
         "content-type: application/json\n",
@@ -135,9 +142,18 @@ fn read<S: Service>(message: &Message) -> Checked {
     Ok(format!("{} of {} headers, trace {trace}, reply {reply}: {ending}", S::NAME, about(count)))
 }
 
+/// All values of a header that are not blank, whatever the spelling of its name.
+fn values<'a>(message: &'a Message, name: &str) -> BTreeSet<&'a str> {
+    let named = message.headers.iter().flat_map(HeaderMap::iter);
+    let named = named.filter(|(spelling, _)| AsRef::<str>::as_ref(*spelling).to_ascii_lowercase() == name);
+    named.flat_map(|(_, values)| values).map(|value| value.as_str().trim()).filter(|value| !value.is_empty()).collect()
+}
+
+/// The one value of a header, if it has one and no other, of a length that counts.
 fn value<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
-    let value = message.headers.as_ref()?.get(name)?.as_str();
-    Some(value).filter(|value| !value.is_empty() && value.len() <= HEADER_BYTES_MAX)
+    let values = values(message, name);
+    let first = values.first().copied()?;
+    (values.len() == 1 && first.len() <= HEADER_BYTES_MAX).then_some(first)
 }
 
 fn id(message: &Message, name: &str) -> Option<Uuid> {
@@ -156,15 +172,22 @@ fn attributed<C>(message: &Message, read: &Understood<C>) -> Result<(), String> 
         let is_plain = trace.bytes().all(|byte| byte.is_ascii_graphic());
         ensure(is_plain && Some(trace.as_str()) == value(message, header::TRACEPARENT), || format!("trace {trace:?}"))?;
     }
-    if let Some(reply) = &read.reply_to {
-        ensure(message.subject.starts_with("cmd."), || "an event gets an answer".to_owned())?;
-        let is_own = ["$", "cmd.", "evt.", "json.", "holdfast."].iter().any(|prefix| reply.starts_with(prefix));
-        let is_plain = !reply.contains(|letter: char| !letter.is_ascii_graphic() || "*>".contains(letter));
-        let is_subject = reply.split('.').all(|token| !token.is_empty());
-        ensure(!is_own && is_plain && is_subject, || format!("answers go to {reply:?}"))?;
-        ensure(Some(reply.as_str()) == value(message, header::REPLY_TO), || format!("nobody waits on {reply:?}"))?;
+    match &read.reply_to {
+        Some(reply) => {
+            ensure(message.subject.starts_with("cmd."), || "an event gets an answer".to_owned())?;
+            let is_own = ["$", "cmd.", "evt.", "json.", "holdfast."].iter().any(|prefix| reply.starts_with(prefix));
+            let is_plain = !reply.contains(|letter: char| !letter.is_ascii_graphic() || "*>".contains(letter));
+            let is_subject = reply.split('.').all(|token| !token.is_empty());
+            ensure(!is_own && is_plain && is_subject, || format!("answers go to {reply:?}"))?;
+            ensure(Some(reply.as_str()) == value(message, header::REPLY_TO), || format!("nobody waits on {reply:?}"))
+        }
+        // Nobody takes silence for an answer: a command that names a place for it, and gets none there, is not done.
+        None if message.subject.starts_with("cmd.") && !values(message, header::REPLY_TO).is_empty() => {
+            let is_refused = read.commands.as_ref().is_err_and(|rejection| rejection.code == "INVALID_REPLY_TO");
+            ensure(is_refused, || "it is done, and nobody hears of it".to_owned())
+        }
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Every header is kept, in JSON that Postgres takes.
@@ -184,15 +207,24 @@ fn asked<S: Service>(message: &Message, read: &Understood<S::Command>) -> Result
     let message_type = S::COMMANDS.iter().find(|known| proto::short_name(known) == name);
     let message_type = *message_type.ok_or_else(|| format!("nobody knows a command {name:?}"))?;
     ensure(id(message, header::ID).is_some(), || "a command without an id is taken".to_owned())?;
+    for name in [header::ID, header::TYPE, header::CORRELATION_ID, header::REPLY_TO, header::CONTENT_TYPE] {
+        let values = values(message, name);
+        let is_one = values.len() < 2 && values.iter().all(|value| value.len() <= HEADER_BYTES_MAX);
+        ensure(is_one, || format!("it is taken with {name} of {values:?}"))?;
+    }
     let claimed = value(message, header::TYPE).unwrap_or(message_type);
     ensure(claimed == message_type, || format!("{claimed:?} is taken for {message_type}"))?;
     let size = message.payload.len();
     ensure(size <= BODY_BYTES_MAX, || format!("{size} bytes are taken"))?;
-    let is_json = value(message, header::CONTENT_TYPE).is_some_and(|value| value.starts_with(JSON));
-    let bytes = match is_json {
-        true => proto::from_json(message_type, &message.payload).map_err(|error| format!("taken, but: {error}"))?,
-        false => message.payload.to_vec(),
+    let content = value(message, header::CONTENT_TYPE).unwrap_or(PROTOBUF).to_ascii_lowercase();
+    let bytes = match content.split(';').next().map(str::trim) {
+        Some(JSON) => {
+            proto::from_json(message_type, &message.payload).map_err(|error| format!("taken, but: {error}"))?
+        }
+        Some(PROTOBUF | "application/x-protobuf") => message.payload.to_vec(),
+        other => return Err(format!("{other:?} is taken")),
     };
+    ensure(proto::unknown_field(message_type, &bytes).is_none(), || "a field is passed over".to_owned())?;
     let command = S::command(message_type, &bytes, read.id).map(|command| vec![command]);
     same("in protobuf", &format!("{command:?}"), &format!("{:?}", read.commands))
 }

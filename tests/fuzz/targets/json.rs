@@ -39,6 +39,13 @@ pub(super) const TARGET: Target = Target {
         "\"1972-06-30T23:59:60+23:59\"",
         "\"latePaymentPolicy\":77",
         "1e2",
+        "1.0",
+        "999.99999999999999999",
+        "-9223372036854775809",
+        "\"quantity\":1,\"quantity\":2",
+        "\"5.0000000001s\"",
+        "\"2027-10-31T02:30:00+02:00\"",
+        "\"couponCode\":\"SUMMER\"",
         "9.223372036854775807e18",
         "-0.0",
         "\\u0000",
@@ -68,11 +75,13 @@ fn check(input: &[u8]) -> Checked {
             let error = error.to_string();
             because(&error)?;
             let name = if TYPES.contains(&message_type) { proto::short_name(&message_type) } else { "no type" };
-            // From the first apostrophe on, it is about a name that may have apostrophes itself.
-            return Ok(format!("{name} {}", outline(error.split('\'').next().unwrap_or_default())));
+            // From the first apostrophe on, and after the last words, it repeats what was sent.
+            let told = error.split('\'').next().unwrap_or_default();
+            return Ok(format!("{name} {}", outline(told.split(", not ").next().unwrap_or_default())));
         }
     };
     ensure(TYPES.contains(&message_type), || format!("nobody knows a type {message_type}"))?;
+    ensure(proto::unknown_field(&message_type, &bytes).is_none(), || "a field that nobody knows".to_owned())?;
     let told = proto::to_json(&message_type, &bytes).map_err(|error| format!("read, but not told again: {error}"))?;
     let again = proto::from_json(&message_type, told.to_string().as_bytes())
         .map_err(|error| format!("told, but not read again: {error}"))?;

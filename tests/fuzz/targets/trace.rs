@@ -131,7 +131,7 @@ fn written(book: &Book) -> String {
         for line in &invoice.lines {
             let name = book.products[&line.sku].replace('"', "\"\"");
             let (sku, pieces, pounds, pence) =
-                (&line.sku, line.quantity, line.price_minor / 100, line.price_minor % 100);
+                (quoted(line.sku.as_str()), line.quantity, line.price_minor / 100, line.price_minor % 100);
             let row =
                 format!("{},{sku},\"{name}\",{pieces},{at},{pounds}.{pence:02},{},", quoted(number), quoted(customer));
             lines.insert(line.row, row);
@@ -139,7 +139,7 @@ fn written(book: &Book) -> String {
     }
     for (row, back) in &book.cancellations {
         let (number, customer) = (quoted(&back.invoice), quoted(&back.customer));
-        let text = format!("{number},{},,-{},{},0,{customer},", back.sku, back.quantity, iso(back.at));
+        let text = format!("{number},{},,-{},{},0,{customer},", quoted(back.sku.as_str()), back.quantity, iso(back.at));
         lines.insert(*row, text);
     }
     let mut written = HEADER.to_owned();

@@ -72,7 +72,7 @@ fn place_order(message: wire::PlaceOrder) -> Result<Command, Rejection> {
     let pieces = |line: &wire::OrderLine| ProductQuantity { sku: line.sku.clone(), quantity: line.quantity };
     // Each quantity is checked, and the sum of those of the same product.
     lines_from_wire(&message.lines.iter().map(pieces).collect::<Vec<_>>())?;
-    let lines = parts::lines(&message.lines)?;
+    let lines = parts::lines(&message.lines, Money::asked)?;
     let shares = message.shares.as_ref().map(share_purchase).transpose()?;
     let total = total(&lines, shares.as_ref())?;
     let terms = Terms { customer_id, lines, shares, total, time_to_pay, late_payment_policy, payment_method };
@@ -87,7 +87,7 @@ fn within_lines_max(count: usize) -> Result<(), Rejection> {
 }
 
 fn share_purchase(message: &wire::SharePurchase) -> Result<Shares, Rejection> {
-    let shares = parts::shares(message)?;
+    let shares = parts::shares(message, Money::asked)?;
     if !(1..=SHARES_MAX).contains(&shares.count) {
         let reason = format!("count of shares must be 1 to {SHARES_MAX}, not {}", shares.count);
         return Err(Rejection::new("INVALID_QUANTITY", reason));
@@ -142,6 +142,7 @@ fn time_to_pay(given: Option<well_known::Duration>) -> Result<Duration, Rejectio
 
 fn request_refund(message: &wire::RequestRefund, id: Uuid) -> Result<Command, Rejection> {
     within_lines_max(message.lines.len())?;
+    // It may be of a currency that was in use when the order was placed.
     let amount = message.amount.as_ref().map(|amount| Money::from_wire("amount", Some(amount))).transpose()?;
     let is_of_goods = !message.lines.is_empty() || message.return_shares;
     if !is_of_goods && amount.is_some_and(|amount| amount.minor_units < 1) {

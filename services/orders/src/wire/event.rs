@@ -311,8 +311,8 @@ fn read_placed(message: &wire::OrderPlaced) -> Result<Event, Rejection> {
     let placed_at = Timestamp::from_wire("placed_at", message.placed_at)?;
     let terms = Terms {
         customer_id: message.customer_id.clone(),
-        lines: parts::lines(&message.lines)?,
-        shares: message.shares.as_ref().map(parts::shares).transpose()?,
+        lines: parts::lines(&message.lines, Money::from_wire)?,
+        shares: message.shares.as_ref().map(|shares| parts::shares(shares, Money::from_wire)).transpose()?,
         total: Money::from_wire("total", message.total.as_ref())?,
         time_to_pay: Timestamp::from_wire("expires_at", message.expires_at)?.since(placed_at),
         late_payment_policy: parts::policy(message.late_payment_policy).unwrap_or(LatePaymentPolicy::Refund),
@@ -375,8 +375,8 @@ fn read_reinstated(message: wire::OrderReinstated) -> Result<Event, Rejection> {
     let paid = !message.payment_id.is_empty();
     Ok(Event::OrderReinstated(Reinstated {
         key: HoldKey::parse(&message.order_id, message.attempt)?,
-        lines: parts::lines(&message.lines)?,
-        shares: message.shares.as_ref().map(parts::shares).transpose()?,
+        lines: parts::lines(&message.lines, Money::from_wire)?,
+        shares: message.shares.as_ref().map(|shares| parts::shares(shares, Money::from_wire)).transpose()?,
         expires_at: read_time("expires_at", message.expires_at)?,
         reason: parts::reinstate_reason(message.reason),
         actor: message.actor,

@@ -5,6 +5,9 @@ use proto::{common::v1 as common, orders::v1 as wire};
 
 use crate::order::{CancelReason, Extent, LatePaymentPolicy, Line, RefundReason, ReinstateReason, Resource, Shares};
 
+/// How a price is read: as asked for, or as on record.
+type ReadMoney = fn(&str, Option<&common::Money>) -> Result<Money, Rejection>;
+
 pub(super) fn lines_to_wire(lines: &[Line]) -> Vec<wire::OrderLine> {
     let line = |line: &Line| wire::OrderLine {
         sku: line.sku.as_str().to_owned(),
@@ -14,13 +17,13 @@ pub(super) fn lines_to_wire(lines: &[Line]) -> Vec<wire::OrderLine> {
     lines.iter().map(line).collect()
 }
 
-pub(super) fn lines(lines: &[wire::OrderLine]) -> Result<Vec<Line>, Rejection> {
+pub(super) fn lines(lines: &[wire::OrderLine], money: ReadMoney) -> Result<Vec<Line>, Rejection> {
     let line = |line: &wire::OrderLine| {
         let price = || format!("unit_price of {}", line.sku.escape_debug().take(64).collect::<String>());
         Ok(Line {
             sku: Sku::parse(&line.sku)?,
             quantity: line.quantity,
-            unit_price: Money::from_wire(&price(), line.unit_price.as_ref())?,
+            unit_price: money(&price(), line.unit_price.as_ref())?,
         })
     };
     lines.iter().map(line).collect()
@@ -34,11 +37,11 @@ pub(super) fn shares_to_wire(shares: &Shares) -> wire::SharePurchase {
     }
 }
 
-pub(super) fn shares(shares: &wire::SharePurchase) -> Result<Shares, Rejection> {
+pub(super) fn shares(shares: &wire::SharePurchase, money: ReadMoney) -> Result<Shares, Rejection> {
     Ok(Shares {
         round_id: RoundId::parse(&shares.round_id)?,
         count: shares.count,
-        unit_price: Money::from_wire("unit_price of a share", shares.unit_price.as_ref())?,
+        unit_price: money("unit_price of a share", shares.unit_price.as_ref())?,
     })
 }
 

@@ -96,7 +96,7 @@ fn refuses_a_price_that_is_missing_free_or_outside_its_limits() {
     for bad in [None, priced(0), priced(-1), priced(AMOUNT_MAX + 1), priced(i64::MAX)] {
         assert_eq!(read(&wire::OpenRound { share_price: bad.clone(), ..open() }), code("INVALID_AMOUNT"), "{bad:?}");
     }
-    for bad in ["", "eur", "EURO", "E1R"] {
+    for bad in ["", "eur", "EURO", "E1R", "ABC"] {
         let share_price = Some(Money { minor_units: 1, currency: bad.to_owned() });
         assert_eq!(read(&wire::OpenRound { share_price, ..open() }), code("INVALID_CURRENCY"), "{bad:?}");
     }

@@ -51,6 +51,9 @@ pub(super) fn customer(field: &[u8]) -> Result<Option<String>, Refusal> {
     if is_number(text) { Ok(Some(text.to_owned())) } else { Err(refused()) }
 }
 
+/// The longest stock code.
+const CODE_BYTES_MAX: usize = 64;
+
 /// The product of a stock code; `None` if it is none: a fee, a discount, postage or a correction, in this shop `POST`, `DOT`, `M`,
 /// `D`, `C2`, `BANK CHARGES`, `AMAZONFEE`, `CRUK`, gift vouchers (`gift_0001_20`), … Codes are told apart by case, as the shop's
 /// own do.
@@ -66,6 +69,11 @@ pub(super) fn product(field: &[u8]) -> Result<Option<Sku>, Refusal> {
     let has_zeros_in_front = is_number && code.len() > PRODUCT_DIGITS && code.starts_with('0');
     if digits < PRODUCT_DIGITS || is_number && code.contains('.') || has_zeros_in_front {
         return Err(refused(Reason::MangledStockCode));
+    }
+    // Stricter than a SKU may be: in this shop, what has anything else in it was written by no till.
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if code.len() > CODE_BYTES_MAX || !code.bytes().all(is_plain) {
+        return Err(refused(Reason::Unreadable("stock_code")));
     }
     Sku::parse(code).map(Some).map_err(|_malformed| refused(Reason::Unreadable("stock_code")))
 }
