@@ -126,7 +126,7 @@ pub(crate) fn understood<S: Service>(
         true => command::<S>(&attributes, subject, payload, bytes_max),
         false => reaction::<S>(&attributes, subject, payload),
     });
-    let work = read.unwrap_or_else(|_panic| unread(is_command && attributes.id.is_some(), subject, payload));
+    let work = read.unwrap_or_else(|_panic| unread(is_command && attributes.id.is_ok(), subject, payload));
     (cause, work, reply_to)
 }
 

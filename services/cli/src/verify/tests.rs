@@ -136,6 +136,7 @@ async fn tell(connection: &mut PgConnection) -> Result<()> {
             attempt: 1,
             amount,
             provider_event_id,
+            ..Default::default()
         };
         payments.write(connection, &came).await?;
         let holds = vec![Resource::Stock.into()];

@@ -18,6 +18,7 @@ struct Clerk;
 
 impl Service for Clerk {
     const NAME: &'static str = "clerk";
+    const STREAMS: &'static [&'static str] = &[];
     const COMMANDS: &'static [&'static str] = &["holdfast.rounds.v1.CloseRound"];
     const REACTS_TO: &'static [&'static str] = &[];
 

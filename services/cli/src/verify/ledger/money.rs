@@ -12,6 +12,8 @@ use crate::verify::report::{Check, Findings};
 #[derive(Debug, Default)]
 pub(in crate::verify) struct Payments {
     pub(in crate::verify) payments: BTreeMap<PaymentId, Payment>,
+    /// Reports that fit nothing and wait for a person, by payment and by the provider's own id.
+    pub(in crate::verify) open_reports: BTreeMap<(PaymentId, String), Moment>,
 }
 
 /// A payment. Sums are wide enough that no sum of wrong events overflows.
@@ -86,8 +88,9 @@ impl Payments {
                 }
             }
             wire::PaymentSucceeded::NAME => {
-                let wire::PaymentSucceeded { payment_id, amount, .. } = decode(data)?;
+                let wire::PaymentSucceeded { payment_id, amount, provider_event_id, .. } = decode(data)?;
                 let payment_id = PaymentId::parse(&payment_id)?;
+                self.fits(payment_id, &provider_event_id);
                 let Some(payment) = self.payments.get_mut(&payment_id).filter(|payment| payment.asked.is_some()) else {
                     wrong(payment_id, "it was paid although nobody was asked", at, findings);
                     return Ok(());
@@ -102,8 +105,9 @@ impl Payments {
                 }
             }
             wire::PaymentFailed::NAME => {
-                let wire::PaymentFailed { payment_id, .. } = decode(data)?;
+                let wire::PaymentFailed { payment_id, provider_event_id, .. } = decode(data)?;
                 let payment_id = PaymentId::parse(&payment_id)?;
+                self.fits(payment_id, &provider_event_id);
                 match self.payments.get_mut(&payment_id).filter(|payment| payment.is_asking) {
                     Some(payment) => (payment.is_asking, payment.since) = (false, at),
                     None => wrong(payment_id, "it failed although nobody was being asked", at, findings),
@@ -118,9 +122,35 @@ impl Payments {
                     None => drop(self.payments.insert(payment_id, Payment::new(key, at))),
                 }
             }
+            wire::PaymentDeclined::NAME => {
+                let wire::PaymentDeclined { payment_id, report, .. } = decode(data)?;
+                self.fits(PaymentId::parse(&payment_id)?, &report.unwrap_or_default().provider_event_id);
+            }
+            wire::ProviderReportUnmatched::NAME => {
+                let wire::ProviderReportUnmatched { payment_id, report, .. } = decode(data)?;
+                let id = report.unwrap_or_default().provider_event_id;
+                self.open_reports.insert((PaymentId::parse(&payment_id)?, id), at);
+            }
+            wire::ProviderReportResolved::NAME => {
+                let wire::ProviderReportResolved { payment_id, provider_event_id, .. } = decode(data)?;
+                let payment_id = PaymentId::parse(&payment_id)?;
+                if !self.fits(payment_id, &provider_event_id) {
+                    wrong(payment_id, "a report was settled that waited for nobody", at, findings);
+                }
+            }
             _ => {}
         }
         Ok(())
+    }
+
+    /// A report that may have fitted nothing does fit, or is settled. Whether it had waited.
+    pub(super) fn fits(&mut self, payment_id: PaymentId, provider_event_id: &str) -> bool {
+        self.open_reports.remove(&(payment_id, provider_event_id.to_owned())).is_some()
+    }
+
+    /// Whether some report about this payment waits for a person.
+    pub(super) fn is_in_doubt(&self, payment_id: PaymentId) -> bool {
+        self.open_reports.keys().any(|(of, _)| *of == payment_id)
     }
 
     /// Moves money of a refund between the shop, the promised and the buyer.

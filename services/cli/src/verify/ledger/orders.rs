@@ -31,6 +31,10 @@ pub(in crate::verify) struct Order {
     /// Whether the closed attempt has its receipt.
     pub(in crate::verify) released: bool,
     pub(in crate::verify) paid_by: Option<PaymentId>,
+    /// When it was cancelled after it had been paid.
+    pub(in crate::verify) cancelled: Option<Moment>,
+    /// Since when late money waits for the receipt.
+    pub(in crate::verify) waiting: Option<Moment>,
 }
 
 /// What an order's status comes to.
@@ -150,8 +154,31 @@ impl Orders {
                     step.wrong("it has its receipt, and not all of it is released", findings);
                 }
             }
+            wire::PaidOrderCancelled::NAME => {
+                let wire::PaidOrderCancelled { order_id, attempt, .. } = decode(data)?;
+                let step = Step { key: key(&order_id, attempt)?, at, name };
+                if let Some(order) = self.step(&step, &[Phase::Paid], findings) {
+                    order.cancelled = Some(at);
+                }
+            }
+            wire::LatePaymentDeferred::NAME => {
+                let wire::LatePaymentDeferred { order_id, attempt, payment_id, .. } = decode(data)?;
+                let step = Step { key: key(&order_id, attempt)?, at, name };
+                self.heard.insert(PaymentId::parse(&payment_id)?);
+                let Some(order) = self.step(&step, &[Phase::Closed], findings) else { return Ok(()) };
+                order.waiting = Some(at);
+                if order.released {
+                    step.wrong("late money waits for a receipt that is there", findings);
+                }
+            }
             wire::RefundRequested::NAME => {
-                self.heard.insert(PaymentId::parse(&decode::<wire::RefundRequested>(data)?.payment_id)?);
+                let event: wire::RefundRequested = decode(data)?;
+                self.heard.insert(PaymentId::parse(&event.payment_id)?);
+                if event.reason() == wire::RefundReason::LatePayment
+                    && let Some(order) = self.orders.get_mut(&HoldKey::parse(&event.order_id, event.attempt)?.order_id)
+                {
+                    order.waiting = None;
+                }
             }
             _ => {}
         }
@@ -185,6 +212,8 @@ impl Orders {
             expires_at: Some(Timestamp::from_wire("expires_at", event.expires_at)?),
             released: false,
             paid_by: None,
+            cancelled: None,
+            waiting: None,
         };
         if event.total.as_ref().map(|total| i128::from(total.minor_units)) != Some(price(event)) {
             step.wrong("its total is not the price of its lines and shares", findings);
@@ -212,6 +241,7 @@ impl Orders {
             before.wrong("it is opened again before everything was released", findings);
         }
         order.attempt = key.attempt;
+        order.waiting = None;
         order.phase = Phase::Open;
         order.since = at;
         order.expires_at = expires_at;

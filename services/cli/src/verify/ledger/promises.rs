@@ -67,6 +67,7 @@ impl Ledger {
         findings.checked(Check::Money, self.payments.payments.len());
         self.check_rounds(grace, findings);
         self.check_buyers(grace, findings);
+        self.check_cancelled(grace, findings);
         self.check_payments(grace, findings);
         for (refund_id, refund) in &self.refunds.refunds {
             for what in refund.late(grace) {
@@ -131,6 +132,24 @@ impl Ledger {
         }
     }
 
+    /// A paid order that was cancelled keeps no money that nobody asked for: what is not back is under way, or was refused since.
+    fn check_cancelled(&self, grace: Grace, findings: &mut Findings) {
+        for (order_id, order) in &self.orders.orders {
+            let Some((cancelled, payment_id)) = order.cancelled.zip(order.paid_by) else { continue };
+            let of_it = || self.refunds.refunds.values().filter(|refund| refund.payment_id == payment_id);
+            let waits = of_it().any(|refund| refund.answer == Answer::Open || !grace.is_over(refund.since));
+            let refused = of_it().any(|refund| {
+                refund.answer == Answer::Abandoned && refund.since.position > cancelled.position
+            });
+            let left =
+                self.payments.payments.get(&payment_id).map_or(0, |payment| payment.captured_minor() - payment.given_back);
+            if grace.is_over(cancelled) && left > 0 && !waits && !refused {
+                let what = format!("it was cancelled when it was paid, and {left} minor units were never asked for");
+                findings.add(Check::Orders, format!("order-{order_id}"), what, Some(cancelled.position));
+            }
+        }
+    }
+
     /// Whether this refund is why nothing more is owed for an order's shares: it returns them, also if it was refused since;
     /// it is still under way, and the refund of the shares waits for it; or it is part of all the money going back.
     fn settles_shares(&self, refund: &Refund, named: Moment) -> bool {
@@ -172,6 +191,9 @@ impl Order {
             (Phase::Open, Some(due)) if grace.is_past(due) => {
                 late(format!("it is still open, and was to expire {} ago, at {due}", grace.ago(due)));
             }
+            (Phase::Closed, _) if self.released && self.waiting.is_some_and(|waiting| grace.is_over(waiting)) => {
+                late("late money waits for its receipt, which it has".to_owned());
+            }
             (Phase::Closed, _) if !self.released && grace.is_over(self.since) => {
                 late(format!("it was closed {} ago, and not all that it held is given back", grace.ago(self.since.at)));
             }
@@ -212,9 +234,12 @@ impl Refund {
                 late.push("its money went back, and its order does not count it");
             }
             (Standing::Rejected, Answer::Open) => late.push("it was refused, and its order still waits for it"),
-            (Standing::UnderWay | Standing::Unknown, Answer::Open)
+            (Standing::Deferred | Standing::UnderWay | Standing::Unknown, Answer::Open)
             | (_, Answer::Refunded)
-            | (Standing::Asked | Standing::Rejected | Standing::UnderWay | Standing::Unknown, Answer::Abandoned) => {}
+            | (
+                Standing::Asked | Standing::Deferred | Standing::Rejected | Standing::UnderWay | Standing::Unknown,
+                Answer::Abandoned,
+            ) => {}
         }
         if self.answer == Answer::Refunded && !self.lines.is_empty() && !self.stock_returned {
             late.push("its pieces were given back, and did not come back to stock");

@@ -34,8 +34,15 @@ pub(in crate::verify) struct Refund {
     pub(in crate::verify) answer: Answer,
     /// When one of the two last changed.
     pub(in crate::verify) since: Moment,
-    /// Whether an operator said that the buyer has the money: the provider need not know.
+    /// Whether an operator or a report said that the buyer has the money: the sandbox need not know.
     pub(in crate::verify) by_hand: bool,
+    /// Whether payments refused it once, and orders may so have heard.
+    pub(in crate::verify) was_refused: bool,
+    /// Whether its order has asked for it: one that was made elsewhere is booked by payments first.
+    pub(in crate::verify) is_asked: bool,
+    pub(in crate::verify) reason: orders::RefundReason,
+    /// Whether the call for it was not answered yet.
+    pub(in crate::verify) call_open: bool,
     /// The provider that is to give the money back.
     pub(in crate::verify) provider: String,
     pub(in crate::verify) stock_returned: bool,
@@ -47,6 +54,8 @@ pub(in crate::verify) struct Refund {
 pub(in crate::verify) enum Standing {
     /// Payments has not said anything yet.
     Asked,
+    /// It waits before it is sent.
+    Deferred,
     /// Sent, or about to be.
     UnderWay,
     /// The buyer has the money.
@@ -75,9 +84,11 @@ impl Standing {
     const fn leads_to(self, next: Self) -> bool {
         match next {
             Self::Asked => false,
-            Self::UnderWay => matches!(self, Self::Asked | Self::Unknown | Self::Reversed),
-            Self::Refunded => matches!(self, Self::UnderWay | Self::Unknown | Self::Reversed),
-            Self::Rejected => matches!(self, Self::Asked | Self::UnderWay | Self::Unknown),
+            Self::Deferred => matches!(self, Self::Asked),
+            Self::UnderWay => matches!(self, Self::Asked | Self::Deferred | Self::Unknown | Self::Reversed),
+            // One that was given up may have gone back all the same.
+            Self::Refunded => !matches!(self, Self::Asked | Self::Refunded),
+            Self::Rejected => matches!(self, Self::Asked | Self::Deferred | Self::UnderWay | Self::Unknown),
             Self::Unknown => matches!(self, Self::UnderWay),
             Self::Reversed => matches!(self, Self::UnderWay | Self::Refunded | Self::Unknown),
         }
@@ -87,13 +98,34 @@ impl Standing {
     const fn money(self, amount: i128) -> (i128, i128) {
         match self {
             Self::Refunded => (amount, 0),
-            Self::UnderWay | Self::Unknown | Self::Reversed => (0, amount),
+            Self::Deferred | Self::UnderWay | Self::Unknown | Self::Reversed => (0, amount),
             Self::Asked | Self::Rejected => (0, 0),
         }
     }
 }
 
 impl Refund {
+    pub(in crate::verify) fn new(payment_id: PaymentId, order_id: OrderId, at: Moment) -> Self {
+        Self {
+            payment_id,
+            order_id,
+            amount: None,
+            lines: Lines::new(),
+            return_shares: false,
+            standing: Standing::Asked,
+            answer: Answer::Open,
+            since: at,
+            by_hand: false,
+            was_refused: false,
+            is_asked: false,
+            reason: orders::RefundReason::Unspecified,
+            call_open: false,
+            provider: String::new(),
+            stock_returned: false,
+            shares_returned: false,
+        }
+    }
+
     pub(in crate::verify) fn minor(&self) -> i128 {
         self.amount.as_ref().map_or(0, |amount| amount.minor_units.into())
     }
@@ -132,7 +164,7 @@ impl Refunds {
             orders::RefundAbandoned::NAME => {
                 let refund_id = RefundId::parse(&decode::<orders::RefundAbandoned>(data)?.refund_id)?;
                 match self.refunds.get_mut(&refund_id) {
-                    Some(refund) if refund.answer == Answer::Open && refund.standing == Standing::Rejected => {
+                    Some(refund) if refund.answer == Answer::Open && refund.was_refused => {
                         refund.answer = Answer::Abandoned;
                         refund.since = at;
                     }
@@ -148,22 +180,26 @@ impl Refunds {
 
     fn ask(&mut self, event: orders::RefundRequested, at: Moment, findings: &mut Findings) -> Result<(), Rejection> {
         let refund_id = RefundId::parse(&event.refund_id)?;
-        let refund = Refund {
-            payment_id: PaymentId::parse(&event.payment_id)?,
-            order_id: HoldKey::parse(&event.order_id, event.attempt)?.order_id,
+        let order_id = HoldKey::parse(&event.order_id, event.attempt)?.order_id;
+        let payment_id = PaymentId::parse(&event.payment_id)?;
+        let reason = event.reason();
+        let asked = Refund {
             amount: event.amount,
             lines: lines_from_wire(&event.lines)?,
             return_shares: event.return_shares,
-            standing: Standing::Asked,
-            answer: Answer::Open,
-            since: at,
-            by_hand: false,
-            provider: String::new(),
-            stock_returned: false,
-            shares_returned: false,
+            reason,
+            is_asked: true,
+            ..Refund::new(payment_id, order_id, at)
         };
-        if self.refunds.insert(refund_id, refund).is_some() {
-            wrong(refund_id, "it was asked for twice".to_owned(), at, findings);
+        match self.refunds.get_mut(&refund_id) {
+            None if reason == orders::RefundReason::Elsewhere => {
+                wrong(refund_id, "it is said to be made elsewhere, and payments knows nothing of it".to_owned(), at, findings);
+            }
+            None => drop(self.refunds.insert(refund_id, asked)),
+            Some(made) if !made.is_asked && made.payment_id == payment_id && made.amount == asked.amount => {
+                *made = Refund { standing: made.standing, by_hand: true, ..asked };
+            }
+            Some(_) => wrong(refund_id, "it was asked for twice".to_owned(), at, findings),
         }
         Ok(())
     }
@@ -187,16 +223,28 @@ impl Refunds {
         if !matches!(refund.standing, Standing::Refunded | Standing::Reversed) {
             wrong(refund_id, "its order counts it as given back before it was".to_owned(), at, findings);
         }
-        if refund.amount != said.amount || refund.lines != said.lines || refund.return_shares != said.return_shares {
+        // Goods of one that was given up may have come back with another since.
+        let is_less = |said: &Said| said.lines.iter().all(|(sku, count)| refund.lines.get(sku) >= Some(count));
+        let is_right = match refund.answer {
+            Answer::Abandoned => is_less(said) && refund.return_shares >= said.return_shares,
+            Answer::Open | Answer::Refunded => {
+                refund.lines == said.lines && refund.return_shares == said.return_shares
+            }
+        };
+        if refund.amount != said.amount || !is_right {
             wrong(refund_id, "something else was given back than was asked for".to_owned(), at, findings);
         }
+        refund.lines.clone_from(&said.lines);
+        refund.return_shares = said.return_shares;
+        // What was made elsewhere may be heard of before the payment is.
+        let is_heard_first = refund.reason == orders::RefundReason::Elsewhere;
         refund.answer = Answer::Refunded;
         refund.since = at;
         let (minor, payment_id) = (refund.minor(), refund.payment_id);
         payments.change(payment_id, at, findings, |payment| payment.given_back += minor);
         let left =
             payments.payments.get(&payment_id).map_or(0, |payment| payment.captured_minor() - payment.given_back);
-        if (left == 0) != (whole == Whole::Yes) {
+        if (left == 0) != (whole == Whole::Yes) && !is_heard_first {
             let what = format!("{left} of its payment is left, which its order tells otherwise");
             wrong(refund_id, what, at, findings);
         }
@@ -211,32 +259,55 @@ impl Refunds {
         findings: &mut Findings,
     ) -> Result<(), Rejection> {
         match name {
+            payments::RefundDeferred::NAME => {
+                let payments::RefundDeferred { refund_id, amount, .. } = decode(data)?;
+                self.step(RefundId::parse(&refund_id)?, amount.as_ref(), Standing::Deferred, at, books, findings);
+            }
+            payments::PaymentRefundedElsewhere::NAME => self.made_elsewhere(decode(data)?, at, books, findings)?,
+            payments::RefundAnswered::NAME => {
+                let payments::RefundAnswered { refund_id, .. } = decode(data)?;
+                match self.refunds.get_mut(&RefundId::parse(&refund_id)?) {
+                    Some(refund) if refund.call_open => refund.call_open = false,
+                    Some(_) | None => {
+                        wrong(RefundId::parse(&refund_id)?, "an answer came to no call".to_owned(), at, findings);
+                    }
+                }
+            }
             payments::PaymentRefunding::NAME => {
                 let event: payments::PaymentRefunding = decode(data)?;
                 let refund_id = RefundId::parse(&event.refund_id)?;
+                self.check_doubt(refund_id, PaymentId::parse(&event.payment_id)?, at, books, findings);
                 self.step(refund_id, event.amount.as_ref(), Standing::UnderWay, at, books, findings);
                 if let Some(refund) = self.refunds.get_mut(&refund_id) {
-                    refund.provider = event.provider;
+                    (refund.provider, refund.call_open) = (event.provider, true);
                 }
             }
             payments::PaymentRefunded::NAME => {
-                let payments::PaymentRefunded { refund_id, amount, .. } = decode(data)?;
+                let payments::PaymentRefunded { payment_id, refund_id, amount, provider_event_id, .. } = decode(data)?;
                 let refund_id = RefundId::parse(&refund_id)?;
                 self.step(refund_id, amount.as_ref(), Standing::Refunded, at, books, findings);
+                self.hear(refund_id, PaymentId::parse(&payment_id)?, &provider_event_id, books);
             }
             payments::RefundRejected::NAME => {
-                let payments::RefundRejected { refund_id, amount, .. } = decode(data)?;
+                let payments::RefundRejected { payment_id, refund_id, amount, provider_event_id, .. } = decode(data)?;
                 let refund_id = RefundId::parse(&refund_id)?;
                 self.step(refund_id, amount.as_ref(), Standing::Rejected, at, books, findings);
+                self.hear(refund_id, PaymentId::parse(&payment_id)?, &provider_event_id, books);
+                if let Some(refund) = self.refunds.get_mut(&refund_id) {
+                    (refund.was_refused, refund.by_hand) = (true, false);
+                }
             }
             payments::RefundOutcomeUnknown::NAME => {
-                let payments::RefundOutcomeUnknown { refund_id, .. } = decode(data)?;
-                self.step(RefundId::parse(&refund_id)?, None, Standing::Unknown, at, books, findings);
+                let payments::RefundOutcomeUnknown { payment_id, refund_id, .. } = decode(data)?;
+                let refund_id = RefundId::parse(&refund_id)?;
+                self.step(refund_id, None, Standing::Unknown, at, books, findings);
+                self.hear(refund_id, PaymentId::parse(&payment_id)?, "", books);
             }
             payments::RefundReversed::NAME => {
-                let payments::RefundReversed { refund_id, amount, .. } = decode(data)?;
+                let payments::RefundReversed { payment_id, refund_id, amount, provider_event_id, .. } = decode(data)?;
                 let refund_id = RefundId::parse(&refund_id)?;
                 self.step(refund_id, amount.as_ref(), Standing::Reversed, at, books, findings);
+                self.hear(refund_id, PaymentId::parse(&payment_id)?, &provider_event_id, books);
             }
             payments::RefundResolved::NAME => {
                 let event: payments::RefundResolved = decode(data)?;
@@ -247,6 +318,54 @@ impl Refunds {
             }
             _ => {}
         }
+        Ok(())
+    }
+
+    /// Somebody says where a refund stands: a report, or, without one, whoever answered the call or decided.
+    fn hear(&mut self, refund_id: RefundId, payment_id: PaymentId, provider_event_id: &str, books: &mut Payments) {
+        books.fits(payment_id, provider_event_id);
+        if let Some(refund) = self.refunds.get_mut(&refund_id) {
+            refund.call_open &= !provider_event_id.is_empty();
+            refund.by_hand |= !provider_event_id.is_empty();
+        }
+    }
+
+    /// No refund is sent while a report waits for somebody, or another that counts as failed may yet succeed.
+    fn check_doubt(
+        &self,
+        refund_id: RefundId,
+        payment_id: PaymentId,
+        at: Moment,
+        books: &Payments,
+        findings: &mut Findings,
+    ) {
+        let may_yet_succeed = |refund: &Refund| {
+            refund.payment_id == payment_id && refund.call_open && refund.standing == Standing::Rejected
+        };
+        if books.is_in_doubt(payment_id) || self.refunds.values().any(may_yet_succeed) {
+            wrong(refund_id, "it was sent while something of its payment was in doubt".to_owned(), at, findings);
+        }
+    }
+
+    /// A refund that nobody asked for here: payments knows it first, and then its order.
+    fn made_elsewhere(
+        &mut self,
+        event: payments::PaymentRefundedElsewhere,
+        at: Moment,
+        books: &mut Payments,
+        findings: &mut Findings,
+    ) -> Result<(), Rejection> {
+        let (refund_id, payment_id) = (RefundId::parse(&event.refund_id)?, PaymentId::parse(&event.payment_id)?);
+        books.fits(payment_id, &event.provider_event_id);
+        let made = Refund {
+            amount: event.amount,
+            by_hand: true,
+            ..Refund::new(payment_id, OrderId::parse(&event.order_id)?, at)
+        };
+        if self.refunds.insert(refund_id, Refund { standing: Standing::Deferred, ..made }).is_some() {
+            wrong(refund_id, "it was made elsewhere, and was there already".to_owned(), at, findings);
+        }
+        self.step(refund_id, None, Standing::Refunded, at, books, findings);
         Ok(())
     }
 
@@ -263,7 +382,9 @@ impl Refunds {
         let Some(refund) = self.refunds.get_mut(&refund_id) else {
             return wrong(refund_id, format!("it is {next:?} although no order asked for it"), at, findings);
         };
-        if !refund.standing.leads_to(next) {
+        // Where no money moves, nothing is sent.
+        let is_nothing = refund.minor() == 0 && (refund.standing, next) == (Standing::Asked, Standing::Refunded);
+        if !refund.standing.leads_to(next) && !is_nothing {
             wrong(refund_id, format!("it is {next:?} although it is {:?}", refund.standing), at, findings);
         }
         if amount.is_some() && amount != refund.amount.as_ref() {

@@ -106,6 +106,7 @@ fn wrong(known: &Known, refund: Option<&Refund>, grace: Grace) -> Option<String>
             Some("it counts as taken back, and at the provider the buyer has the money".to_owned())
         }
         Standing::Asked
+        | Standing::Deferred
         | Standing::UnderWay
         | Standing::Refunded
         | Standing::Rejected
@@ -123,24 +124,17 @@ mod tests {
     use uuid::Uuid;
 
     use super::{Grace, Known, Refund, SANDBOX, Standing, wrong};
-    use crate::verify::ledger::{Moment, refunds::Answer};
+    use crate::verify::ledger::Moment;
 
     const GRACE: Grace = Grace { now: Timestamp::from_micros(100_000_000), grace: Duration::from_secs(30) };
 
     fn refund(standing: Standing) -> Refund {
+        let since = Moment { position: 1, at: Timestamp::from_micros(50_000_000) };
         Refund {
-            payment_id: PaymentId(Uuid::from_u128(1)),
-            order_id: OrderId(Uuid::from_u128(2)),
             amount: Some(Money { minor_units: 500, currency: "EUR".to_owned() }),
-            lines: Default::default(),
-            return_shares: false,
             standing,
-            answer: Answer::Open,
-            since: Moment { position: 1, at: Timestamp::from_micros(50_000_000) },
-            by_hand: false,
             provider: SANDBOX.to_owned(),
-            stock_returned: false,
-            shares_returned: false,
+            ..Refund::new(PaymentId(Uuid::from_u128(1)), OrderId(Uuid::from_u128(2)), since)
         }
     }
 
