@@ -69,7 +69,10 @@ impl<'a> Outsider<'a> {
 }
 
 fn refused(answer: &Value) -> (String, String) {
-    let text = |name: &str| answer["rejected"][name].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
+    let text = |name: &str| {
+        let said = answer.pointer(&format!("/rejected/{name}")).and_then(Value::as_str);
+        said.unwrap_or_else(|| panic!("no {name} in {answer}")).to_owned()
+    };
     (text("code"), text("reason"))
 }
 

@@ -153,10 +153,10 @@ fn json_that_is_not_said_to_be_json_is_told_how_to_say_it() {
 
 #[test]
 fn a_field_that_nobody_knows_is_refused_in_protobuf_as_in_json() {
-    let coupon = [close().encode_to_vec(), b"\x7a\x06SUMMER".to_vec()].concat();
-    let (code, reason) = asked(&[], &coupon).unwrap_err();
+    let wish = [close().encode_to_vec(), b"\x7a\x06SUMMER".to_vec()].concat();
+    let (code, reason) = asked(&[], &wish).unwrap_err();
     assert_eq!(code, "UNKNOWN_FIELD");
     assert!(reason.starts_with("holdfast.rounds.v1.CloseRound has no field 15"), "{reason}");
     let json = ("content-type", "application/json");
-    assert_eq!(asked(&[json], br#"{"couponCode": "SUMMER"}"#).unwrap_err().0, "INVALID_JSON");
+    assert_eq!(asked(&[json], br#"{"wish": "SUMMER"}"#).unwrap_err().0, "INVALID_JSON");
 }
