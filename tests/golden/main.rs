@@ -17,8 +17,12 @@ fn event_types() -> BTreeSet<String> {
         .flatten()
         .copied()
         .collect();
-    let parts =
-        ["holdfast.orders.v1.OrderLine", "holdfast.orders.v1.SharePurchase", "holdfast.rounds.v1.RoundParticipant"];
+    let parts = [
+        "holdfast.orders.v1.OrderLine",
+        "holdfast.orders.v1.SharePurchase",
+        "holdfast.payments.v1.ProviderReport",
+        "holdfast.rounds.v1.RoundParticipant",
+    ];
     proto::message_types()
         .into_iter()
         .filter(|name| !name.starts_with("holdfast.common.") || name.ends_with(".CommandRejected"))
@@ -51,6 +55,15 @@ fn sample(message_type: &str) -> Value {
     let order = "6f1d0c2e-8a51-4b7e-9d3a-2f4c5b6a7d81";
     let money = json!({ "minorUnits": "1999", "currency": "EUR" });
     let line = json!({ "sku": "MUG-01", "quantity": "2" });
+    let report = json!({
+        "kind": "PROVIDER_EVENT_KIND_PAYMENT_SUCCEEDED",
+        "providerEventId": "evt-1",
+        "providerReference": "ch-2",
+        "refundId": "r-1",
+        "amount": money,
+        "reason": "second card",
+        "occurredAt": "2026-01-02T03:04:05.678901Z",
+    });
     let fields = [
         ("orderId", json!(order)),
         ("customerId", json!("customer-7")),
@@ -95,6 +108,13 @@ fn sample(message_type: &str) -> Value {
         ("evidence", json!("no answer; not found")),
         ("couponCode", json!("SPRING")),
         ("resolution", json!("REFUND_RESOLUTION_RETRY")),
+        ("resolution", json!("REPORT_RESOLUTION_UNDONE")),
+        ("mismatch", json!("REPORT_MISMATCH_SECOND_CHARGE")),
+        ("report", report),
+        ("occurredAt", json!("2026-01-02T03:04:05.678901Z")),
+        ("settledBy", json!("evt-2")),
+        ("answer", json!("refunded")),
+        ("extent", json!("REFUND_EXTENT_EVERYTHING")),
         ("failure", json!("ROUND_FAILURE_CANCELLED")),
         ("participants", json!([{ "orderId": order, "attempt": 1 }])),
         ("reference", json!("delivery 12")),

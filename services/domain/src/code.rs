@@ -22,6 +22,9 @@ macro_rules! codes {
 }
 
 codes! {
+    SameId {
+        "INVALID_REPLY_TO": "answers cannot be sent where the header reply-to says",
+    }
     NewId {
         "AMOUNT_TOO_LARGE": "the order's total is above the largest amount",
         "BROKEN_INVARIANT": "it would break what must always hold, a defect on our side; kept for the operators",
@@ -29,6 +32,7 @@ codes! {
         "EMPTY_ORDER": "an order of no line and no share",
         "INVALID_AMOUNT": "an amount is missing or out of its limits",
         "INVALID_CURRENCY": "no ISO 4217 code in upper case",
+        "INVALID_HEADER": "a header that cannot be read, is too long, or has two values",
         "INVALID_ID": "an id is no UUID, or nil",
         "INVALID_JSON": "the body is not the proto3 JSON of this command",
         "INVALID_KIND": "a report of no known kind",
@@ -49,6 +53,7 @@ codes! {
         "ORDER_EXISTS": "the order id names an order with other content",
         "ORDER_NOT_PAID": "there is no money of this order to give back",
         "ORDER_NOT_RELEASED": "what the closed order held is not given back yet",
+        "PAYMENT_IN_DOUBT": "something of the payment must be settled before a refund of it is sent again",
         "PRODUCT_EXISTS": "the sku names a product with another name",
         "REFUND_EXCEEDS_LINES": "more pieces than are left to come back",
         "REFUND_EXCEEDS_PAYMENT": "more money than is left, counting refunds under way",
@@ -61,30 +66,32 @@ codes! {
         "TYPE_MISMATCH": "the header ce-type and the subject name different commands",
         "UNDECODABLE": "the body is not the protobuf of this command",
         "UNKNOWN_COMMAND": "the service takes no such command",
+        "UNKNOWN_FIELD": "a field that this version does not know, which it would have to pass over",
         "UNKNOWN_ORDER": "no such order is known, or not yet",
         "UNKNOWN_PAYMENT": "no such payment is known, or not yet",
         "UNKNOWN_PRODUCT": "no such product is known, or not yet",
         "UNKNOWN_REFUND": "the payment has no such refund, or not yet",
+        "UNKNOWN_REPORT": "no such report is kept of the payment, or not yet",
         "UNKNOWN_ROUND": "no such round is known, or not yet",
+        "UNSUPPORTED_CONTENT_TYPE": "the body is said to be neither protobuf nor JSON",
         "WOULD_BREAK_HOLDS": "fewer pieces would be on hand than orders hold",
         "WRONG_CURRENCY": "an amount in another currency than what it is about",
         "WRONG_STATE": "what it is about is in a state that does not allow this",
     }
     None {
         "ABANDONED": "an operator gave the refund up",
-        "AMOUNT_MISMATCH": "the provider reports another amount than was asked for",
         "DECLINED": "the provider refused the refund",
         "EXCEEDS_PAYMENT": "more is to be refunded than the payment has left",
         "INVALID_ATTEMPT": "an event counts attempts in a way that cannot be",
+        "INVALID_MISMATCH": "an event names a mismatch that is not known",
+        "INVALID_REPORT": "an event has no report",
         "MALFORMED_FRAME": "no client reads this message's headers or subject",
         "MISSING_TYPE": "an event has no ce-type",
-        "NEVER_REQUESTED": "money came for a payment that was cancelled before it was asked for",
         "NOT_PAID": "the payment has brought no money",
         "OUT_OF_SHARES": "the round has fewer shares free than were asked for",
         "OUT_OF_STOCK": "fewer pieces are free than were asked for",
         "PROVIDER_UNAVAILABLE": "the provider could not be reached, and no money has moved",
         "REFUND_FAILED": "the provider reports that the refund failed",
-        "REFUND_IS_OVER": "the provider reports a refund as paid out that was given up",
         "ROUND_NOT_OPEN": "the round has closed, or is sold out",
         "TOO_MANY_ATTEMPTS": "the order was tried too often",
         "TOO_MANY_REFUNDS": "the order has too many refunds already",

@@ -76,7 +76,9 @@ impl Fleet {
             assert_eq!(order.released, phase == Phase::Closed && !order.owes_beside(None), "{order:?}");
             let timed = phase == Phase::Open && order.expires_at.is_some();
             assert_eq!(self.timers.get(&order.order_id), order.expires_at.filter(|_| timed).as_ref(), "{order:?}");
-            let Some(payment_id) = order.payment_id.filter(|payment_id| order.is_paid_by(*payment_id)) else { continue };
+            let Some(payment_id) = order.payment_id.filter(|payment_id| order.is_paid_by(*payment_id)) else {
+                continue;
+            };
             assert_eq!(order.captured_minor, order.received(payment_id));
             assert_eq!(order.refunded_minor, order.refunded(payment_id));
             assert!(order.refunded_minor <= order.captured_minor, "{order:?}");
@@ -315,9 +317,10 @@ fn to_the_point(world: &World, command: Command) -> Command {
 /// Payments never says that more went back elsewhere than came.
 fn is_true(world: &World, command: &Command) -> bool {
     let Command::RecordRefundElsewhere { payment_id, amount, .. } = command else { return true };
-    world.orders.get(&command.order_id()).is_none_or(|order| {
-        order.refunded(*payment_id) + amount.minor_units <= order.received(*payment_id)
-    })
+    world
+        .orders
+        .get(&command.order_id())
+        .is_none_or(|order| order.refunded(*payment_id) + amount.minor_units <= order.received(*payment_id))
 }
 
 proptest! {

@@ -16,8 +16,8 @@ use uuid::Uuid;
 use crate::{
     command::Command,
     order::{
-        Claim, Everything, Extent, FulfillmentStatus, Hold, LatePaymentPolicy, Line, Order, PaymentStatus, Pieces, Refund,
-        RefundReason, RefundStatus, Resource, Shares, Status, Terms, World,
+        Claim, Everything, Extent, FulfillmentStatus, Hold, LatePaymentPolicy, Line, Order, PaymentStatus, Pieces,
+        Refund, RefundReason, RefundStatus, Resource, Shares, Status, Terms, World,
     },
 };
 
@@ -162,9 +162,8 @@ fn refunds(row: &PgRow, currency: Currency) -> Result<BTreeMap<RefundId, Refund>
         };
         let status = parse("refund's status", &row.status, RefundStatus::parse)?;
         let extent = row.extent.map(|word| parse("refund's extent", &word, Extent::parse)).transpose()?;
-        let piece = |piece: LineRow| {
-            Ok(((Sku::parse(&piece.sku).map_err(malformed)?, piece.unit_price_minor), piece.quantity))
-        };
+        let piece =
+            |piece: LineRow| Ok(((Sku::parse(&piece.sku).map_err(malformed)?, piece.unit_price_minor), piece.quantity));
         let taken = row.taken.into_iter().map(piece).collect::<Result<Pieces, sqlx::Error>>()?;
         Ok((RefundId(refund_id), Refund { payment_id: PaymentId(row.payment_id), claim, extent, taken, status }))
     };

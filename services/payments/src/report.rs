@@ -113,9 +113,7 @@ impl Report {
     pub fn money(&self) -> Option<Money> {
         let amount = self.amount.as_ref()?;
         let currency = Currency::parse(&amount.currency).ok()?;
-        (0..=AMOUNT_MAX)
-            .contains(&amount.minor_units)
-            .then_some(Money { minor_units: amount.minor_units, currency })
+        (0..=AMOUNT_MAX).contains(&amount.minor_units).then_some(Money { minor_units: amount.minor_units, currency })
     }
 
     /// The refund that it is about, if it names one of ours.
@@ -156,9 +154,8 @@ impl Kept {
         match (self.report.kind, self.mismatch) {
             (_, None) | (Kind::RefundFailed, _) => Direction::None,
             (Kind::PaymentSucceeded, Some(_)) => Direction::In,
-            (Kind::PaymentFailed | Kind::PaymentClosed, Some(Mismatch::TakenBack)) | (Kind::RefundSucceeded, Some(_)) => {
-                Direction::Out
-            }
+            (Kind::PaymentFailed | Kind::PaymentClosed, Some(Mismatch::TakenBack))
+            | (Kind::RefundSucceeded, Some(_)) => Direction::Out,
             (Kind::PaymentFailed | Kind::PaymentClosed, Some(_)) => Direction::None,
         }
     }

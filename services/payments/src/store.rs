@@ -120,7 +120,11 @@ fn payment(row: PgRow) -> Result<PaymentRow, sqlx::Error> {
 
 fn charge(row: &PgRow) -> Result<Option<Charge>, sqlx::Error> {
     let Some(provider_event_id) = row.try_get::<Option<String>, _>("charge_event_id")? else { return Ok(None) };
-    Ok(Some(Charge { provider_event_id, reference: row.try_get("charge_reference")?, occurred_at: time(row, "charged_at")? }))
+    Ok(Some(Charge {
+        provider_event_id,
+        reference: row.try_get("charge_reference")?,
+        occurred_at: time(row, "charged_at")?,
+    }))
 }
 
 fn time(row: &PgRow, column: &str) -> Result<Option<Timestamp>, sqlx::Error> {

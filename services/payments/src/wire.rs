@@ -192,7 +192,10 @@ fn time(time: Option<proto::well_known::Timestamp>) -> Result<Option<Timestamp>,
     time.map(|time| Timestamp::from_wire("occurred_at", Some(time))).transpose()
 }
 
-fn reported(provider_event_id: String, occurred_at: Option<proto::well_known::Timestamp>) -> Result<Option<Reported>, Rejection> {
+fn reported(
+    provider_event_id: String,
+    occurred_at: Option<proto::well_known::Timestamp>,
+) -> Result<Option<Reported>, Rejection> {
     let occurred_at = time(occurred_at)?;
     Ok((!provider_event_id.is_empty()).then_some(Reported { provider_event_id, occurred_at }))
 }
@@ -202,10 +205,9 @@ fn known_report_resolution(value: i32) -> Result<ReportResolution, Rejection> {
     match Wire::try_from(value).unwrap_or(Wire::Unspecified) {
         Wire::Accepted => Ok(ReportResolution::Accepted),
         Wire::Undone => Ok(ReportResolution::Undone),
-        Wire::Unspecified => Err(Rejection::new(
-            "INVALID_RESOLUTION",
-            format!("resolution must be ACCEPTED or UNDONE, not {value}"),
-        )),
+        Wire::Unspecified => {
+            Err(Rejection::new("INVALID_RESOLUTION", format!("resolution must be ACCEPTED or UNDONE, not {value}")))
+        }
     }
 }
 

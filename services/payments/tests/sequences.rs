@@ -341,7 +341,10 @@ fn by_effect() -> impl Strategy<Value = Input> {
 }
 
 fn inputs() -> impl Strategy<Value = Vec<Input>> {
-    vec(prop_oneof![3 => by_orders(), 3 => by_provider(), 2 => by_operator(), 1 => by_whoever_settles(), 3 => by_effect()], 0..200)
+    vec(
+        prop_oneof![3 => by_orders(), 3 => by_provider(), 2 => by_operator(), 1 => by_whoever_settles(), 3 => by_effect()],
+        0..200,
+    )
 }
 
 proptest! {

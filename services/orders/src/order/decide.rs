@@ -41,7 +41,8 @@ pub fn decide(world: &World, command: &Command, at: Timestamp) -> Result<Vec<Eve
         Command::RecordPaymentFailure { key, reason } => payment::record_failure(ours()?, *key, reason),
         Command::RecordRefund { order_id: _, refund_id, amount } => refund::record(ours()?, *refund_id, *amount),
         Command::RecordRefundElsewhere { key, payment_id, refund_id, amount, note } => {
-            let elsewhere = refund::Elsewhere { key: *key, payment_id: *payment_id, refund_id: *refund_id, amount: *amount };
+            let elsewhere =
+                refund::Elsewhere { key: *key, payment_id: *payment_id, refund_id: *refund_id, amount: *amount };
             Ok(refund::record_elsewhere(ours()?, &elsewhere, note))
         }
         Command::AbandonRefund { order_id: _, refund_id, rejection } => refund::abandon(ours()?, *refund_id, rejection),

@@ -176,12 +176,8 @@ pub(super) fn cancel(order: &Order, refund_id: RefundId, actor: &str, note: &str
     if is_asked || order.is_all_gone_back() {
         return vec![];
     }
-    let by = Everything {
-        refund_id,
-        reason: RefundReason::OrderCancelled,
-        actor: actor.to_owned(),
-        note: note.to_owned(),
-    };
+    let by =
+        Everything { refund_id, reason: RefundReason::OrderCancelled, actor: actor.to_owned(), note: note.to_owned() };
     let is_cancelled = order.everything.as_ref().is_some_and(|all| all.reason == RefundReason::OrderCancelled);
     let cancelled = (!is_cancelled).then(|| Event::PaidOrderCancelled {
         key: order.key(),
@@ -298,7 +294,10 @@ pub(super) fn record(order: &Order, refund_id: RefundId, amount: Money) -> Resul
     }
     let back = order.refunded(refund.payment_id) + amount.minor_units;
     if refund.status != RefundStatus::Refunded && back > order.received(refund.payment_id) {
-        let what = format!("with refund {refund_id}, {back} of payment {} went back, which is more than came", refund.payment_id);
+        let what = format!(
+            "with refund {refund_id}, {back} of payment {} went back, which is more than came",
+            refund.payment_id
+        );
         return Err(broken(order.order_id, what));
     }
     let claim = match refund.status {

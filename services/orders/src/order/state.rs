@@ -371,7 +371,8 @@ impl Order {
     /// Whether all that was bought came back, and all money went back.
     #[must_use]
     pub fn is_all_gone_back(&self) -> bool {
-        let all_money = self.payment_id.is_some_and(|payment_id| self.refunded(payment_id) >= self.received(payment_id));
+        let all_money =
+            self.payment_id.is_some_and(|payment_id| self.refunded(payment_id) >= self.received(payment_id));
         all_money && self.is_all_back()
     }
 

@@ -18,7 +18,8 @@ use crate::{
     command::{Command, RefundRequest},
     event::Event,
     order::{
-        Extent, FulfillmentStatus, Hold, Phase, RefundReason, RefundStatus, Resource, Status, Terms, late_refund_id, round_refund_id, spec,
+        Extent, FulfillmentStatus, Hold, Phase, RefundReason, RefundStatus, Resource, Status, Terms, late_refund_id,
+        round_refund_id, spec,
     },
 };
 

@@ -217,12 +217,8 @@ impl Payment {
     fn keep_note(&mut self, report: &Report) {
         let id = &report.provider_event_id;
         if self.reports.contains_key(id) || self.reports.len() < NOTES_MAX {
-            let kept = Kept {
-                report: report.clone(),
-                mismatch: None,
-                standing: Standing::Noted,
-                settled_by: String::new(),
-            };
+            let kept =
+                Kept { report: report.clone(), mismatch: None, standing: Standing::Noted, settled_by: String::new() };
             self.reports.insert(id.clone(), kept);
         }
     }

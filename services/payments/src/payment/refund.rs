@@ -226,12 +226,7 @@ pub(super) fn send_deferred(
     refusals.into_iter().chain(events).chain(sent).collect()
 }
 
-fn affordable(
-    payment_id: PaymentId,
-    payment: &Payment,
-    terms: &Terms,
-    amount: Money,
-) -> Result<(), Rejection> {
+fn affordable(payment_id: PaymentId, payment: &Payment, terms: &Terms, amount: Money) -> Result<(), Rejection> {
     if payment.status != super::Status::Succeeded {
         return Err(not_paid(payment_id));
     }
@@ -486,7 +481,8 @@ pub(super) fn resolve(
         return Err(Rejection::new("EXCEEDS_PAYMENT", reason))?;
     }
     if let Some(doubt) = payment.is_blocked().filter(|_| resolution == Resolution::Retry) {
-        let reason = format!("refund {refund_id} of payment {payment_id} cannot be sent again now: {doubt}; settle that first");
+        let reason =
+            format!("refund {refund_id} of payment {payment_id} cannot be sent again now: {doubt}; settle that first");
         return Err(Rejection::new("PAYMENT_IN_DOUBT", reason))?;
     }
     let of = RefundOf { payment_id, order_id: key.order_id, refund_id };

@@ -135,9 +135,7 @@ impl<'a> About<'a> {
         let by_reference = || self.payment.refunds.iter().find(|(_, known)| report.is_of(&known.provider_reference));
         let elsewhere = || self.payment.refunds.get_key_value(&self.elsewhere_id(report));
         match named.or_else(by_reference).or_else(elsewhere) {
-            Some((_, known)) if report.money() != Some(known.amount) => {
-                self.unmatched(report, Mismatch::OtherAmount)
-            }
+            Some((_, known)) if report.money() != Some(known.amount) => self.unmatched(report, Mismatch::OtherAmount),
             Some((refund_id, known)) => match refund::heard(self.payment, known, report) {
                 refund::Heard::Nothing => vec![],
                 refund::Heard::Refunded => vec![refund::refunded_by(self.refund_of(*refund_id), known, report)],
@@ -213,12 +211,7 @@ impl From<&Report> for Reported {
     }
 }
 
-pub(super) fn unmatched(
-    payment_id: PaymentId,
-    key: Option<HoldKey>,
-    report: &Report,
-    mismatch: Mismatch,
-) -> Event {
+pub(super) fn unmatched(payment_id: PaymentId, key: Option<HoldKey>, report: &Report, mismatch: Mismatch) -> Event {
     Event::ProviderReportUnmatched { payment_id, key, report: report.clone(), mismatch }
 }
 

@@ -114,7 +114,10 @@ mod tests {
     fn told(payment_method: &str) -> Option<(ProviderEventKind, Duration, String)> {
         let report = of_payment(&asked(payment_method), REQUESTED_AT)?;
         let data = report.command.encode_to_vec();
-        assert!(wire::command(&RecordProviderEvent::full_name(), &data, report.id).is_ok(), "what it reports is well formed");
+        assert!(
+            wire::command(&RecordProviderEvent::full_name(), &data, report.id).is_ok(),
+            "what it reports is well formed"
+        );
         Some((report.command.kind(), report.due.since(REQUESTED_AT), report.command.reason))
     }
 

@@ -31,14 +31,8 @@ pub(super) fn encode(event: Event) -> (&'static str, Vec<u8>) {
         }
         Event::RefundAnswered { of, idempotency_key, answer, provider_reference } => {
             let (payment_id, order_id, refund_id) = refund_to_wire(of);
-            let message = wire::RefundAnswered {
-                payment_id,
-                order_id,
-                refund_id,
-                idempotency_key,
-                answer,
-                provider_reference,
-            };
+            let message =
+                wire::RefundAnswered { payment_id, order_id, refund_id, idempotency_key, answer, provider_reference };
             ("holdfast.payments.v1.RefundAnswered", message.encode_to_vec())
         }
         Event::RefundOutcomeUnknown { of, evidence } => {

@@ -137,8 +137,7 @@ pub(super) fn event(event: &str, data: &[u8]) -> Result<Option<Event>, Rejection
 
 fn report_to_wire(report: Report) -> wire::ProviderReport {
     let Report { kind, provider_event_id, provider_reference, refund_id, amount, reason, occurred_at } = report;
-    let amount =
-        amount.map(|amount| common::Money { minor_units: amount.minor_units, currency: amount.currency });
+    let amount = amount.map(|amount| common::Money { minor_units: amount.minor_units, currency: amount.currency });
     wire::ProviderReport {
         kind: kind_to_wire(kind).into(),
         provider_event_id,

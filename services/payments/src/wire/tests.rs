@@ -117,11 +117,7 @@ fn what_only_decorates_a_report_is_no_reason_to_refuse_it() {
 fn ids_of_the_provider_that_differ_stay_different_however_long_they_are() {
     let named = |id: String| {
         let message = about_payment(wire::ProviderEventKind::PaymentFailed);
-        recorded(&wire::RecordProviderEvent {
-            provider_event_id: id.clone(),
-            provider_reference: id,
-            ..message
-        })
+        recorded(&wire::RecordProviderEvent { provider_event_id: id.clone(), provider_reference: id, ..message })
     };
     let (one, other) = (named("x".repeat(300)), named(format!("{}y", "x".repeat(299))));
     assert_ne!(one.provider_event_id, other.provider_event_id);
@@ -278,7 +274,12 @@ fn events() -> Vec<Event> {
             provider_reference: String::new(),
             reported: None,
         },
-        Event::RefundResolved { of: of(), resolution: Resolution::Abandon, actor: "ann".to_owned(), note: reason.clone() },
+        Event::RefundResolved {
+            of: of(),
+            resolution: Resolution::Abandon,
+            actor: "ann".to_owned(),
+            note: reason.clone(),
+        },
         Event::PaymentDeclined { payment_id: PAYMENT, key, report: report(Kind::PaymentFailed, "evt_1") },
         unmatched(report(Kind::PaymentSucceeded, "evt_1"), Mismatch::SecondCharge),
         Event::ProviderReportUnmatched {

@@ -138,11 +138,13 @@ impl Ledger {
             let Some((cancelled, payment_id)) = order.cancelled.zip(order.paid_by) else { continue };
             let of_it = || self.refunds.refunds.values().filter(|refund| refund.payment_id == payment_id);
             let waits = of_it().any(|refund| refund.answer == Answer::Open || !grace.is_over(refund.since));
-            let refused = of_it().any(|refund| {
-                refund.answer == Answer::Abandoned && refund.since.position > cancelled.position
-            });
-            let left =
-                self.payments.payments.get(&payment_id).map_or(0, |payment| payment.captured_minor() - payment.given_back);
+            let refused =
+                of_it().any(|refund| refund.answer == Answer::Abandoned && refund.since.position > cancelled.position);
+            let left = self
+                .payments
+                .payments
+                .get(&payment_id)
+                .map_or(0, |payment| payment.captured_minor() - payment.given_back);
             if grace.is_over(cancelled) && left > 0 && !waits && !refused {
                 let what = format!("it was cancelled when it was paid, and {left} minor units were never asked for");
                 findings.add(Check::Orders, format!("order-{order_id}"), what, Some(cancelled.position));

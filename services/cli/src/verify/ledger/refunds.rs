@@ -193,7 +193,12 @@ impl Refunds {
         };
         match self.refunds.get_mut(&refund_id) {
             None if reason == orders::RefundReason::Elsewhere => {
-                wrong(refund_id, "it is said to be made elsewhere, and payments knows nothing of it".to_owned(), at, findings);
+                wrong(
+                    refund_id,
+                    "it is said to be made elsewhere, and payments knows nothing of it".to_owned(),
+                    at,
+                    findings,
+                );
             }
             None => drop(self.refunds.insert(refund_id, asked)),
             Some(made) if !made.is_asked && made.payment_id == payment_id && made.amount == asked.amount => {
@@ -227,9 +232,7 @@ impl Refunds {
         let is_less = |said: &Said| said.lines.iter().all(|(sku, count)| refund.lines.get(sku) >= Some(count));
         let is_right = match refund.answer {
             Answer::Abandoned => is_less(said) && refund.return_shares >= said.return_shares,
-            Answer::Open | Answer::Refunded => {
-                refund.lines == said.lines && refund.return_shares == said.return_shares
-            }
+            Answer::Open | Answer::Refunded => refund.lines == said.lines && refund.return_shares == said.return_shares,
         };
         if refund.amount != said.amount || !is_right {
             wrong(refund_id, "something else was given back than was asked for".to_owned(), at, findings);

@@ -200,9 +200,15 @@ fn a_cancellation_that_finds_all_money_under_way_is_remembered() {
     // The refund of everything failed, so the cancellation asks for everything: it has not asked yet.
     let money = then(bought_goods(), [money_back(2, 1_000), cancel(9)]);
     let events = given(&money).when(&refund_fails(refund(2))).unwrap();
-    assert!(matches!(&*events, [_, Event::RefundRequested { claim, .. }] if claim.amount == euros(1_000)), "{events:?}");
+    assert!(
+        matches!(&*events, [_, Event::RefundRequested { claim, .. }] if claim.amount == euros(1_000)),
+        "{events:?}"
+    );
     let events = given(&past).when(&refund_fails(refund(2))).unwrap();
-    assert!(matches!(&*events, [_, Event::RefundRequested { claim, .. }] if claim.amount == euros(1_000)), "{events:?}");
+    assert!(
+        matches!(&*events, [_, Event::RefundRequested { claim, .. }] if claim.amount == euros(1_000)),
+        "{events:?}"
+    );
 }
 
 #[test]

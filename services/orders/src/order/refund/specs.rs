@@ -305,7 +305,8 @@ fn money_that_went_back_counts_even_if_the_refund_was_given_up() {
 
 #[test]
 fn more_money_back_than_came_is_broken() {
-    let twice = then(bought_goods(), [all_back(1), refund_fails(refund(1)), money_back(2, 1), refund_goes(refund(2), 1)]);
+    let twice =
+        then(bought_goods(), [all_back(1), refund_fails(refund(1)), money_back(2, 1), refund_goes(refund(2), 1)]);
     assert!(given(&twice).breaks(&refund_goes(refund(1), 1_000)).contains("more than came"));
 }
 
@@ -333,7 +334,8 @@ fn elsewhere() -> Command {
 #[test]
 fn a_refund_made_elsewhere_is_one_of_the_orders() {
     let events = given(&bought_goods()).when(&elsewhere()).unwrap();
-    let [Event::RefundRequested { claim: wanted, .. }, Event::OrderPartiallyRefunded { claim: back, .. }] = &*events else {
+    let [Event::RefundRequested { claim: wanted, .. }, Event::OrderPartiallyRefunded { claim: back, .. }] = &*events
+    else {
         panic!("{events:?}")
     };
     assert_eq!((wanted, wanted.reason, wanted.amount), (back, RefundReason::Elsewhere, euros(300)));

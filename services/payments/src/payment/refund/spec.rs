@@ -10,8 +10,8 @@ use crate::{
     payment::{
         World,
         spec::{
-            KEY, NOW, at, cancelled, eur, given, named, of, payment_id, refund_id, report as charge, requested, succeeded,
-            told, unmatched, usd,
+            KEY, NOW, at, cancelled, eur, given, named, of, payment_id, refund_id, report as charge, requested,
+            succeeded, told, unmatched, usd,
         },
     },
     report::{Kind, Mismatch, Report},
@@ -355,7 +355,8 @@ fn a_refund_made_elsewhere_is_one_of_the_payments() {
 
 #[test]
 fn a_refund_made_elsewhere_of_more_than_is_left_waits_for_an_operator() {
-    let made = Report { refund_id: String::new(), amount: Some(named(800, "EUR")), ..report(Kind::RefundSucceeded, "re_1") };
+    let made =
+        Report { refund_id: String::new(), amount: Some(named(800, "EUR")), ..report(Kind::RefundSucceeded, "re_1") };
     let world = paid_and(&[refunding(1)]);
     assert_eq!(world.when(&told(made.clone())), Ok(vec![unmatched(made, Mismatch::RefundNotAsked)]));
 }
@@ -364,9 +365,12 @@ fn a_refund_made_elsewhere_of_more_than_is_left_waits_for_an_operator() {
 fn a_refund_made_elsewhere_gives_back_the_second_charge() {
     let second = Report { provider_reference: "ch_2".to_owned(), ..charge(Kind::PaymentSucceeded, "evt_2") };
     let past = [unmatched(second, Mismatch::SecondCharge)];
-    let back = Report { refund_id: String::new(), amount: Some(named(1_200, "EUR")), ..report(Kind::RefundSucceeded, "re_1") };
+    let back =
+        Report { refund_id: String::new(), amount: Some(named(1_200, "EUR")), ..report(Kind::RefundSucceeded, "re_1") };
     let events = paid_and(&past).when(&told(back.clone())).unwrap();
-    assert!(matches!(&events[..], [Event::ProviderReportResolved { provider_event_id, .. }] if provider_event_id == "evt_2"));
+    assert!(
+        matches!(&events[..], [Event::ProviderReportResolved { provider_event_id, .. }] if provider_event_id == "evt_2")
+    );
     let world = paid_and(&[&past[..], &events].concat());
     assert_eq!((world.when(&told(back)), world.money()), (Ok(vec![]), (0, 0)));
 }
@@ -402,10 +406,17 @@ fn a_second_payout_of_a_refund_is_news() {
 #[test]
 fn of_two_reports_about_one_payout_the_later_holds_and_of_two_at_once_the_failure() {
     let said = |kind, seconds| {
-        told(Report { occurred_at: Some(at(seconds)), provider_event_id: format!("evt_{seconds}"), ..report(kind, "re_1") })
+        told(Report {
+            occurred_at: Some(at(seconds)),
+            provider_event_id: format!("evt_{seconds}"),
+            ..report(kind, "re_1")
+        })
     };
     for (success, failure, is_back) in [(10, 20, false), (20, 10, true), (10, 10, false)] {
-        for order in [[(Kind::RefundSucceeded, success), (Kind::RefundFailed, failure)], [(Kind::RefundFailed, failure), (Kind::RefundSucceeded, success)]] {
+        for order in [
+            [(Kind::RefundSucceeded, success), (Kind::RefundFailed, failure)],
+            [(Kind::RefundFailed, failure), (Kind::RefundSucceeded, success)],
+        ] {
             let mut past = vec![refunding(1)];
             for (kind, seconds) in order {
                 let events = paid_and(&past).when(&said(kind, seconds)).unwrap();
@@ -446,7 +457,9 @@ fn no_other_refund_is_sent_while_one_that_failed_may_yet_succeed() {
     assert_eq!(paid_and(&past).money(), (0, 1_200));
     // Its money has gone with the first one.
     let went = paid_and(&past).when(&ended(1, went_back())).unwrap();
-    assert!(matches!(&went[..], [Event::RefundRejected { rejection, .. }, Event::PaymentRefunded { .. }] if rejection.code == "EXCEEDS_PAYMENT"));
+    assert!(
+        matches!(&went[..], [Event::RefundRejected { rejection, .. }, Event::PaymentRefunded { .. }] if rejection.code == "EXCEEDS_PAYMENT")
+    );
     assert_eq!(paid_and(&[past.clone(), went].concat()).money(), (500, 0));
     // Or it has not: now it is sent.
     for outcome in [no(), not_known()] {
@@ -476,7 +489,10 @@ fn no_refund_is_sent_of_a_payment_with_a_report_that_fits_nothing() {
     let reversed = [past[0].clone(), refunding(1), refunded("re_1"), reversed("closed account")];
     assert_eq!(paid_and(&reversed).refuses(&resolve(Resolution::Retry), &["evt_2", "settle"]), "PAYMENT_IN_DOUBT");
     // Or an operator gives the refund up.
-    assert!(matches!(&paid_and(&past).when(&resolve(Resolution::Abandon)).unwrap()[..], [_, Event::RefundRejected { .. }]));
+    assert!(matches!(
+        &paid_and(&past).when(&resolve(Resolution::Abandon)).unwrap()[..],
+        [_, Event::RefundRejected { .. }]
+    ));
     assert_eq!(paid_and(&past).refuses(&resolve(Resolution::Retry), &["is deferred", "ABANDON"]), "WRONG_STATE");
 }
 
