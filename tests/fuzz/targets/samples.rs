@@ -6,7 +6,7 @@ use holdfast_tests::house;
 use serde_json::Value;
 
 /// A command of every type, as proto3 JSON.
-pub(super) const COMMANDS: [(&str, &str); 12] = [
+pub(super) const COMMANDS: [(&str, &str); 13] = [
     (
         "holdfast.orders.v1.PlaceOrder",
         r#"{"orderId":"6f1d0c2e-8a51-4b7e-9d3a-2f4c5b6a7d81","customerId":"customer-7","lines":[{"sku":"MUG-01","quantity":"2",
