@@ -55,15 +55,6 @@ fn sample(message_type: &str) -> Value {
     let order = "6f1d0c2e-8a51-4b7e-9d3a-2f4c5b6a7d81";
     let money = json!({ "minorUnits": "1999", "currency": "EUR" });
     let line = json!({ "sku": "MUG-01", "quantity": "2" });
-    let report = json!({
-        "kind": "PROVIDER_EVENT_KIND_PAYMENT_SUCCEEDED",
-        "providerEventId": "evt-1",
-        "providerReference": "ch-2",
-        "refundId": "r-1",
-        "amount": money,
-        "reason": "second card",
-        "occurredAt": "2026-01-02T03:04:05.678901Z",
-    });
     let fields = [
         ("orderId", json!(order)),
         ("customerId", json!("customer-7")),
@@ -110,7 +101,7 @@ fn sample(message_type: &str) -> Value {
         ("resolution", json!("REFUND_RESOLUTION_RETRY")),
         ("resolution", json!("REPORT_RESOLUTION_UNDONE")),
         ("mismatch", json!("REPORT_MISMATCH_SECOND_CHARGE")),
-        ("report", report),
+        ("report", report_sample()),
         ("occurredAt", json!("2026-01-02T03:04:05.678901Z")),
         ("settledBy", json!("evt-2")),
         ("answer", json!("refunded")),
@@ -131,6 +122,18 @@ fn sample(message_type: &str) -> Value {
         .chain(lines.map(|lines| ("lines", lines)))
         .chain(reasons.map(|reason| ("reason", json!(reason))));
     fitting(message_type, choices)
+}
+
+fn report_sample() -> Value {
+    json!({
+        "kind": "PROVIDER_EVENT_KIND_PAYMENT_SUCCEEDED",
+        "providerEventId": "evt-1",
+        "providerReference": "ch-2",
+        "refundId": "r-1",
+        "amount": { "minorUnits": "1999", "currency": "EUR" },
+        "reason": "second card",
+        "occurredAt": "2026-01-02T03:04:05.678901Z",
+    })
 }
 
 /// What the contract takes of these fields, one after the other.

@@ -22,6 +22,8 @@ pub mod demo;
 
 pub mod status;
 
+pub mod waiting;
+
 pub mod verify;
 
 pub mod order;

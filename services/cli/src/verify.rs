@@ -31,6 +31,7 @@ use crate::{
     print::{self, Paint},
     snapshot::Snapshot,
     surroundings::Surroundings,
+    waiting,
 };
 use fold::Folds;
 use ledger::{Ledger, promises::Grace};
@@ -162,6 +163,7 @@ async fn audit_showing(database_url: &str, grace: Duration, progress: &ProgressB
     tables::check(connection, &ledger, &mut findings).await?;
     tables::provider::check(connection, &ledger.refunds, grace, &mut findings).await?;
     let dead_letters = tables::dead_letters(connection).await?;
+    let waiting = waiting::look(connection).await.context("reading what waits for a person")?;
     let named = name_events(&mut findings, connection).await?;
     snapshot.close().await?;
 
@@ -173,6 +175,7 @@ async fn audit_showing(database_url: &str, grace: Duration, progress: &ProgressB
         streams: log.streams(),
         rows,
         dead_letters: u64::try_from(dead_letters).unwrap_or(0),
+        waiting,
         duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
         checks: findings.checks(),
         findings_total: findings.total(),

@@ -121,6 +121,10 @@ impl Service for Orders {
         }
     }
 
+    async fn waiting(connection: &mut PgConnection) -> Result<Vec<(&'static str, i64)>, sqlx::Error> {
+        Ok(vec![("orders_owing_money", store::owing(connection).await?)])
+    }
+
     async fn load(connection: &mut PgConnection, commands: &[&Command]) -> Result<World, sqlx::Error> {
         store::load(connection, commands).await
     }

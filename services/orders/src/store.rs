@@ -63,6 +63,11 @@ pub(crate) async fn load(connection: &mut PgConnection, commands: &[&Command]) -
     Ok(world(sqlx::query(query).bind(ids).try_map(order).fetch_all(connection).await?))
 }
 
+/// How many orders keep money that was to go back and is on no way.
+pub(crate) async fn owing(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("select count(*) from orders.orders where owed_minor > 0").fetch_one(connection).await
+}
+
 /// Loads every order, without locks.
 pub(crate) async fn load_all(connection: &mut PgConnection) -> Result<World, sqlx::Error> {
     Ok(world(sqlx::query("select * from orders.orders").try_map(order).fetch_all(connection).await?))

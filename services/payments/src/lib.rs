@@ -117,6 +117,10 @@ impl<P: Provider> Service for Payments<P> {
         self.provider.companion(context).await;
     }
 
+    async fn waiting(connection: &mut PgConnection) -> Result<Vec<(&'static str, i64)>, sqlx::Error> {
+        Ok(vec![("unmatched_reports", store::open_reports(connection).await?)])
+    }
+
     async fn load(connection: &mut PgConnection, commands: &[&Command]) -> Result<World, sqlx::Error> {
         store::load(connection, commands).await
     }

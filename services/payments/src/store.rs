@@ -52,6 +52,11 @@ pub(crate) async fn load(connection: &mut PgConnection, commands: &[&Command]) -
     world(payments, refunds, reports)
 }
 
+/// How many reports fit nothing and wait for a person.
+pub(crate) async fn open_reports(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("select count(*) from payments.reports where standing = 'open'").fetch_one(connection).await
+}
+
 /// Loads every row, without locks.
 pub(crate) async fn load_all(connection: &mut PgConnection) -> Result<World, sqlx::Error> {
     let query = "select payment_id, order_id, attempt, status, amount_minor, currency, provider, provider_reference,

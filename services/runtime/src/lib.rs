@@ -42,6 +42,7 @@ mod gap;
 
 pub mod simulation;
 
+mod people;
 mod publish;
 
 mod ranges;

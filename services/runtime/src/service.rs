@@ -89,6 +89,13 @@ pub trait Service: Send + Sync + 'static {
         async {}
     }
 
+    /// What waits for a person, by name: counted now and then for the metrics, so it must be found by an index.
+    fn waiting(
+        _connection: &mut PgConnection,
+    ) -> impl Future<Output = Result<Vec<(&'static str, i64)>, sqlx::Error>> + Send {
+        async { Ok(Vec::new()) }
+    }
+
     /// Locks and loads every row that these commands touch, in key order.
     fn load(
         connection: &mut PgConnection,

@@ -21,6 +21,8 @@ pub const CONFLICTS_TOTAL: &str = "holdfast_conflicts_total";
 pub const PROGRESS_TOLD_TOTAL: &str = "holdfast_progress_told_total";
 /// Messages that were refused and not kept, by code: slips of senders who were told.
 pub const SLIPS_TOTAL: &str = "holdfast_slips_total";
+/// What waits for a person, by service and kind.
+pub const WAITING: &str = "holdfast_waiting_for_people";
 /// Messages kept as dead letters.
 pub const DEAD_LETTERS_TOTAL: &str = "holdfast_dead_letters_total";
 /// From a timer's due time to its claim, in seconds.
@@ -40,6 +42,11 @@ pub const RELAY_LOSSES_TOTAL: &str = "holdfast_relay_losses_total";
 
 const SECONDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 const JOBS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0];
+
+#[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "a gauge is a float; counts stay below 2^53")]
+pub(crate) fn waiting(service: &'static str, what: &'static str, count: i64) {
+    gauge!(WAITING, "service" => service, "what" => what).set(count as f64);
+}
 
 /// Starts logging to standard error.
 pub(crate) fn start_logging(settings: &config::Log) {

@@ -26,6 +26,7 @@ use crate::{
     health::{self, Health},
     job::{self, Job, Origin, ReplyTo},
     message::{JSON, PROTOBUF, header},
+    people,
     publish::Outbox,
     quarantine, relay, retry,
     service::Service,
@@ -143,6 +144,7 @@ async fn serve<S: Service>(context: Context, health: Health, make: impl FnOnce(&
         async move { service.companion(context).await }
     });
 
+    loops.spawn(people::run::<S>(context.pool.clone(), shutdown.clone()));
     loops.spawn(quarantine::run(
         S::NAME,
         durables::<S>(),

@@ -9,7 +9,10 @@ use serde::Serialize;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 use time::OffsetDateTime;
 
-use crate::snapshot::Snapshot;
+use crate::{
+    snapshot::Snapshot,
+    waiting::{self, Waiting},
+};
 
 /// Beyond this, unpublished events are not counted one by one.
 const LAG_COUNTED_MAX: i64 = 100_000;
@@ -31,6 +34,7 @@ pub(super) struct Database {
     pub(super) effects: BTreeMap<&'static str, Due>,
     pub(super) dead_letters: BTreeMap<&'static str, Letters>,
     pub(super) log: Log,
+    pub(super) waiting: Waiting,
 }
 
 /// Payments of one status and one currency, in minor units.
@@ -114,6 +118,7 @@ async fn ask(snapshot: &mut Snapshot) -> Result<Database, sqlx::Error> {
         effects: BTreeMap::new(),
         dead_letters: BTreeMap::new(),
         log: log(connection, now).await?,
+        waiting: waiting::look(connection).await?,
     };
     for service in SERVICES {
         database.timers.insert(service, due(connection, &format!("{service}.timers"), now).await?);

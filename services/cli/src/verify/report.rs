@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::print::{Cell, Look, Paint, Table, short};
+use crate::{
+    print::{Cell, Look, Paint, Table, short},
+    waiting::Waiting,
+};
 
 /// Findings that are kept with all their words; beyond, they are only counted.
 const KEPT_MAX: usize = 1_000;
@@ -128,6 +131,8 @@ pub struct Report {
     pub rows: u64,
     /// Messages that the services could not handle. Not a finding by itself: what they leave undone is.
     pub dead_letters: u64,
+    /// What waits for a person. No finding either: the books know of it.
+    pub waiting: Waiting,
     /// How long it took.
     pub duration_ms: u64,
     /// Each check.
@@ -218,6 +223,10 @@ impl Report {
             };
             text.push_str(&paint.text(&letters, Look::Bad));
         }
+        if self.waiting.total > 0 {
+            text.push_str(&paint.text("waiting for a person\n", Look::Bad));
+            text.push_str(&self.waiting.text(paint));
+        }
         let verdict = match self.findings_total {
             0 => paint.text("verify: ok", Look::Good),
             1 => paint.text("verify: 1 finding", Look::Bad),
@@ -257,6 +266,7 @@ mod tests {
             streams: 2,
             rows: 3,
             dead_letters: 0,
+            waiting: crate::waiting::Waiting::default(),
             duration_ms: 12,
             checks: Findings::default().checks(),
             findings_total: u64::try_from(findings.len()).unwrap(),

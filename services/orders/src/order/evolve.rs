@@ -63,18 +63,7 @@ impl Order {
                 self.released = true;
             }
             Event::OrderReinstated(reinstated) => self.reopen(reinstated),
-            Event::PaidOrderCancelled { refund_id, actor, note, .. } => {
-                self.everything = Some(Everything {
-                    refund_id: *refund_id,
-                    reason: RefundReason::OrderCancelled,
-                    actor: actor.clone(),
-                    note: note.clone(),
-                });
-                if self.fulfillment_status != FulfillmentStatus::Returned {
-                    self.fulfillment_status = FulfillmentStatus::Cancelled;
-                }
-                note.clone_into(&mut self.note);
-            }
+            Event::PaidOrderCancelled { refund_id, actor, note, .. } => self.cancel(*refund_id, actor, note),
             Event::LatePaymentDeferred { payment_id, amount, .. } => {
                 self.waiting_payment = Some((*payment_id, *amount));
                 self.payment_status = PaymentStatus::Paid;
@@ -139,6 +128,16 @@ impl Order {
             *hold = Hold::Asked;
         }
         self.note.clone_from(&reinstated.note);
+    }
+
+    /// It was paid, and stays so until its money is back; what was bought is not handed over.
+    fn cancel(&mut self, refund_id: RefundId, actor: &str, note: &str) {
+        let reason = RefundReason::OrderCancelled;
+        self.everything = Some(Everything { refund_id, reason, actor: actor.to_owned(), note: note.to_owned() });
+        if self.fulfillment_status != FulfillmentStatus::Returned {
+            self.fulfillment_status = FulfillmentStatus::Cancelled;
+        }
+        note.clone_into(&mut self.note);
     }
 
     fn request(&mut self, refund_id: RefundId, payment_id: PaymentId, claim: &Claim, extent: Option<Extent>) {

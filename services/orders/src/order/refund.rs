@@ -256,10 +256,7 @@ fn ended(order: &Order, end: Event) -> Vec<Event> {
         after.take(&event);
         events.push(event);
     };
-    let failed = match &end {
-        Event::RefundAbandoned { refund_id, .. } => Some(*refund_id),
-        _ => None,
-    };
+    let failed = if let Event::RefundAbandoned { refund_id, .. } = &end { Some(*refund_id) } else { None };
     follow(&mut after, end);
     let waiting = after.deferred_share_refund.clone().zip(after.terms.shares).zip(after.payment_id);
     if let Some(event) =

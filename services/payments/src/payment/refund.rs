@@ -478,12 +478,12 @@ pub(super) fn resolve(
              about what else took its money",
             refund.amount
         );
-        return Err(Rejection::new("EXCEEDS_PAYMENT", reason))?;
+        Err(Rejection::new("EXCEEDS_PAYMENT", reason))?;
     }
     if let Some(doubt) = payment.is_blocked().filter(|_| resolution == Resolution::Retry) {
         let reason =
             format!("refund {refund_id} of payment {payment_id} cannot be sent again now: {doubt}; settle that first");
-        return Err(Rejection::new("PAYMENT_IN_DOUBT", reason))?;
+        Err(Rejection::new("PAYMENT_IN_DOUBT", reason))?;
     }
     let of = RefundOf { payment_id, order_id: key.order_id, refund_id };
     let follows = match resolution {

@@ -307,7 +307,7 @@ fn a_report_about_a_payment_that_is_not_known_yet_pays_it_once_it_is() {
         mismatch: Mismatch::NotAsked,
     };
     assert_eq!(given(&[]).when(&told(early.clone())), Ok(vec![found.clone()]));
-    let world = given(&[found.clone()]);
+    let world = given(std::slice::from_ref(&found));
     assert_eq!(world.when(&told(early)), Ok(vec![]), "once");
     assert_eq!(world.when(&request(eur(1_200))), Ok(vec![requested(), succeeded()]));
     let paid = given(&[found.clone(), requested(), succeeded()]);

@@ -1,6 +1,6 @@
 //! Events of refunds, in both directions.
 
-use domain::{OrderId, PaymentId, RefundId, Rejection, Timestamp, decode};
+use domain::{HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, Timestamp, decode};
 use proto::{Message, Name, payments::v1 as wire, well_known};
 
 use super::{PAYMENT_REFUNDING, known_resolution, money, payment, payment_to_wire, reported};
@@ -46,7 +46,17 @@ pub(super) fn encode(event: Event) -> (&'static str, Vec<u8>) {
             let message = wire::RefundResolved { payment_id, order_id, refund_id, resolution, actor, note };
             ("holdfast.payments.v1.RefundResolved", message.encode_to_vec())
         }
-        other => encode_ended(other),
+        ended @ (Event::PaymentRefunded { .. }
+        | Event::PaymentRefundedElsewhere { .. }
+        | Event::RefundRejected { .. }
+        | Event::RefundReversed { .. }) => encode_ended(ended),
+        other @ (Event::PaymentRequested { .. }
+        | Event::PaymentSucceeded { .. }
+        | Event::PaymentDeclined { .. }
+        | Event::PaymentFailed { .. }
+        | Event::PaymentCancelled { .. }
+        | Event::ProviderReportUnmatched { .. }
+        | Event::ProviderReportResolved { .. }) => super::encode(&other),
     }
 }
 
@@ -54,18 +64,7 @@ pub(super) fn encode(event: Event) -> (&'static str, Vec<u8>) {
 fn encode_ended(event: Event) -> (&'static str, Vec<u8>) {
     match event {
         Event::PaymentRefundedElsewhere { key, of, amount, provider_reference, reported } => {
-            let (payment_id, order_id, attempt) = payment_to_wire(of.payment_id, key);
-            let (provider_event_id, occurred_at) = reported_to_wire(Some(reported));
-            let message = wire::PaymentRefundedElsewhere {
-                payment_id,
-                order_id,
-                attempt,
-                refund_id: of.refund_id.to_string(),
-                amount: Some(amount.to_wire()),
-                provider_reference,
-                provider_event_id,
-                occurred_at,
-            };
+            let message = elsewhere_to_wire(key, of, amount, provider_reference, reported);
             ("holdfast.payments.v1.PaymentRefundedElsewhere", message.encode_to_vec())
         }
         Event::PaymentRefunded { of, amount, provider_reference, reported } => {
@@ -124,6 +123,27 @@ fn encode_ended(event: Event) -> (&'static str, Vec<u8>) {
         | Event::RefundAnswered { .. }
         | Event::RefundOutcomeUnknown { .. }
         | Event::RefundResolved { .. } => super::encode(&event),
+    }
+}
+
+fn elsewhere_to_wire(
+    key: HoldKey,
+    of: RefundOf,
+    amount: Money,
+    provider_reference: String,
+    reported: Reported,
+) -> wire::PaymentRefundedElsewhere {
+    let (payment_id, order_id, attempt) = payment_to_wire(of.payment_id, key);
+    let (provider_event_id, occurred_at) = reported_to_wire(Some(reported));
+    wire::PaymentRefundedElsewhere {
+        payment_id,
+        order_id,
+        attempt,
+        refund_id: of.refund_id.to_string(),
+        amount: Some(amount.to_wire()),
+        provider_reference,
+        provider_event_id,
+        occurred_at,
     }
 }
 

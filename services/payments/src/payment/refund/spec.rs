@@ -63,20 +63,15 @@ fn reversed(reason: &str) -> Event {
 }
 
 /// The same, because the provider reported it.
-fn by_report(event: Event, reference: &str) -> Event {
-    let said = Some(Reported { provider_event_id: EVENT.to_owned(), occurred_at: None });
-    match event {
-        Event::PaymentRefunded { of, amount, .. } => {
-            Event::PaymentRefunded { of, amount, provider_reference: reference.to_owned(), reported: said }
-        }
-        Event::RefundRejected { of, amount, rejection, .. } => {
-            Event::RefundRejected { of, amount, rejection, provider_reference: reference.to_owned(), reported: said }
-        }
-        Event::RefundReversed { of, amount, reason, .. } => {
-            Event::RefundReversed { of, amount, reason, provider_reference: reference.to_owned(), reported: said }
-        }
-        other => panic!("{other:?} is no word of the provider"),
+fn by_report(mut event: Event, reference: &str) -> Event {
+    if let Event::PaymentRefunded { provider_reference, reported, .. }
+    | Event::RefundRejected { provider_reference, reported, .. }
+    | Event::RefundReversed { provider_reference, reported, .. } = &mut event
+    {
+        reference.clone_into(provider_reference);
+        *reported = Some(Reported { provider_event_id: EVENT.to_owned(), occurred_at: None });
     }
+    event
 }
 
 const EVENT: &str = "evt_r";
