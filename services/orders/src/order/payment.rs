@@ -52,9 +52,10 @@ pub(super) fn record(order: &Order, key: HoldKey, payment_id: PaymentId, amount:
     }
 }
 
-/// What becomes of money that comes when the order has expired: the policy decides.
+/// What becomes of money that comes when the order has expired and has its receipt: the policy decides. Without a policy to hold again,
+/// nothing is waited for.
 pub(super) fn late_money(order: &Order, key: HoldKey, payment_id: PaymentId, amount: Money) -> Event {
-    if holds_again(order, amount) && order.released {
+    if holds_again(order, amount) {
         hold_again(order, payment_id)
     } else {
         late(order, key, payment_id, amount)
