@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use futures::StreamExt;
-use holdfast_tests::{Order, TestFleet, code, money, remedy};
+use holdfast_tests::{Order, TestFleet, code, money, remedy, report_resolution};
 use proto::{
     Message,
     common::v1::{CommandReply, Remedy},
     inventory::v1::{AdjustStock, ReceiveStock, RegisterProduct},
     orders::v1::{PlaceOrder, RequestRefund, SharePurchase},
-    payments::v1::RecordProviderEvent,
+    payments::v1::ReportResolution,
     rounds::v1::OpenRound,
     well_known,
 };
@@ -175,22 +175,7 @@ async fn commands_about_what_is_not_there_or_not_possible_are_refused() {
         ),
         ("INVALID_TIME", fleet.send("past", &round(closes_at(1_000_000))).await),
         ("INVALID_TIME", fleet.send("never", &round(None)).await),
-        (
-            "UNKNOWN_PAYMENT",
-            fleet
-                .send(
-                    "p",
-                    &RecordProviderEvent {
-                        kind: 1,
-                        payment_id: id("none"),
-                        amount: Some(money(1)),
-                        provider_event_id: "e".to_owned(),
-                        occurred_at: closes_at(1_000_000),
-                        ..Default::default()
-                    },
-                )
-                .await,
-        ),
+        ("UNKNOWN_PAYMENT", fleet.send("p", &report_resolution(&Order::new(1), "e", ReportResolution::Undone)).await),
     ];
     for (wanted, reply) in answers {
         let reply = reply.unwrap();

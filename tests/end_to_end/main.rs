@@ -12,5 +12,7 @@ mod poison;
 mod probes;
 mod reading;
 mod refunds;
+mod reports;
 mod rounds;
 mod saga;
+mod wishes;

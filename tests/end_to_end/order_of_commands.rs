@@ -3,20 +3,16 @@
 use std::time::Duration;
 
 use cli::servers::Signal;
-use holdfast_tests::{Order, TestFleet, code, events, reason, remedy};
+use holdfast_tests::{Order, TestFleet, code, events, reason, remedy, report_resolution};
 use proto::{
     common::v1::{CommandReply, Remedy},
     inventory::v1::ReceiveStock,
-    orders::v1::{CancelOrder, ReinstateOrder, RequestRefund},
-    payments::v1::{RecordProviderEvent, ResolveRefund},
+    orders::v1::{ReinstateOrder, RequestRefund},
+    payments::v1::{ReportResolution, ResolveRefund},
     rounds::v1::CancelRound,
     well_known,
 };
 use uuid::Uuid;
-
-fn cancel(order: &Order) -> CancelOrder {
-    CancelOrder { order_id: order.id.to_string(), actor: "ops".to_owned(), note: "x".to_owned() }
-}
 
 /// Refused, with a reason that sends nobody back under the same id.
 fn is_final(reply: &CommandReply, wanted: &str) {
@@ -33,12 +29,12 @@ async fn a_cancellation_that_came_before_its_order_is_told_to_take_a_new_id_and_
     let fleet = TestFleet::start().await.unwrap();
     fleet.stock("MUG", 5).await.unwrap();
     let order = Order::new(1).line("MUG", 1).pays("sandbox:never");
-    let early = fleet.send("early", &cancel(&order)).await.unwrap();
+    let early = fleet.send("early", &order.cancel()).await.unwrap();
     is_final(&early, "UNKNOWN_ORDER");
     assert!(reason(&early).contains("wait for the answer"), "{early:?}");
     fleet.place(&order).await.unwrap();
-    assert_eq!(fleet.send("early", &cancel(&order)).await.unwrap(), early);
-    let later = fleet.send("later", &cancel(&order)).await.unwrap();
+    assert_eq!(fleet.send("early", &order.cancel()).await.unwrap(), early);
+    let later = fleet.send("later", &order.cancel()).await.unwrap();
     assert_eq!(events(&later), ["OrderCancelled"]);
     fleet.settle_and_verify().await.unwrap();
 }
@@ -52,7 +48,7 @@ async fn a_reinstatement_before_the_release_is_told_what_to_wait_for_and_to_take
     fleet.place(&order).await.unwrap();
     fleet.until_status(&order, "reserved").await.unwrap();
     fleet.processes().await.worker("inventory", 0).unwrap().signal(Signal::STOP).unwrap();
-    fleet.send("cancel", &cancel(&order)).await.unwrap();
+    fleet.send("cancel", &order.cancel()).await.unwrap();
     let time_to_pay = Some(well_known::Duration { seconds: 600, nanos: 0 });
     let (order_id, actor, note) = (order.id.to_string(), "ops".to_owned(), "x".to_owned());
     let reinstate = ReinstateOrder { order_id, actor, note, time_to_pay };
@@ -63,7 +59,7 @@ async fn a_reinstatement_before_the_release_is_told_what_to_wait_for_and_to_take
     fleet.until("select count(*) from orders.orders where released", 1).await.unwrap();
     assert_eq!(fleet.send("early", &reinstate).await.unwrap(), early);
     assert_eq!(events(&fleet.send("later", &reinstate).await.unwrap()), ["OrderReinstated"]);
-    fleet.send("end", &cancel(&order)).await.unwrap();
+    fleet.send("end", &order.cancel()).await.unwrap();
     fleet.settle_and_verify().await.unwrap();
 }
 
@@ -72,22 +68,13 @@ async fn no_refusal_over_what_is_not_known_yet_asks_for_the_same_id_again() {
     let fleet = TestFleet::start().await.unwrap();
     let none = || Uuid::from_u128(7).to_string();
     let (actor, note) = (|| "ops".to_owned(), || "x".to_owned());
-    let money = Some(holdfast_tests::money(1));
-    let occurred_at = Some(well_known::Timestamp { seconds: 1_800_000_000, nanos: 0 });
     let receive = ReceiveStock { sku: "NOPE".to_owned(), quantity: 1, reference: String::new() };
     is_final(&fleet.send("a", &receive).await.unwrap(), "UNKNOWN_PRODUCT");
     let cancel = CancelRound { round_id: none(), actor: actor(), note: note() };
     is_final(&fleet.send("b", &cancel).await.unwrap(), "UNKNOWN_ROUND");
     let refund = RequestRefund { order_id: none(), actor: actor(), note: note(), ..Default::default() };
     is_final(&fleet.send("c", &refund).await.unwrap(), "UNKNOWN_ORDER");
-    let report = RecordProviderEvent {
-        kind: 1,
-        payment_id: none(),
-        amount: money,
-        provider_event_id: "e".to_owned(),
-        occurred_at,
-        ..Default::default()
-    };
+    let report = report_resolution(&Order::new(1), "e", ReportResolution::Undone);
     is_final(&fleet.send("d", &report).await.unwrap(), "UNKNOWN_PAYMENT");
     let resolve = ResolveRefund { payment_id: none(), refund_id: none(), resolution: 1, actor: actor(), note: note() };
     is_final(&fleet.send("e", &resolve).await.unwrap(), "UNKNOWN_PAYMENT");
@@ -103,7 +90,7 @@ async fn a_cancellation_sent_after_the_answer_to_its_order_is_accepted_by_any_re
         .collect();
     let pairs = orders.iter().map(|order| async {
         let placed = fleet.place(order).await.unwrap();
-        let cancelled = fleet.send(&order.id.to_string(), &cancel(order)).await.unwrap();
+        let cancelled = fleet.send(&order.id.to_string(), &order.cancel()).await.unwrap();
         (code(&placed).to_owned(), code(&cancelled).to_owned())
     });
     for pair in futures::future::join_all(pairs).await {

@@ -3,13 +3,9 @@
 use std::time::Duration;
 
 use holdfast_tests::{Order, TestFleet, code, events, is_accepted};
-use proto::orders::v1::{CancelOrder, ReinstateOrder};
+use proto::orders::v1::ReinstateOrder;
 
 const SHORT: Duration = Duration::from_secs(5);
-
-fn cancel(order: &Order) -> CancelOrder {
-    CancelOrder { order_id: order.id.to_string(), actor: "test".to_owned(), note: "changed my mind".to_owned() }
-}
 
 fn reinstate(order: &Order) -> ReinstateOrder {
     ReinstateOrder {
@@ -62,7 +58,7 @@ async fn a_cancelled_order_gives_everything_back_and_can_be_reinstated() {
     let order = Order::new(1).line("MUG", 3).pays("sandbox:never");
     fleet.place(&order).await.unwrap();
     fleet.until_status(&order, "reserved").await.unwrap();
-    let reply = fleet.send("first", &cancel(&order)).await.unwrap();
+    let reply = fleet.send("first", &order.cancel()).await.unwrap();
     assert_eq!(events(&reply)[0], "OrderCancelled");
     fleet.settle_and_verify().await.unwrap();
     assert_eq!(fleet.number("select held from inventory.stock").await.unwrap(), 0);
@@ -70,7 +66,7 @@ async fn a_cancelled_order_gives_everything_back_and_can_be_reinstated() {
     assert!(is_accepted(&fleet.send("back", &reinstate(&order)).await.unwrap()));
     fleet.until_status(&order, "reserved").await.unwrap();
     assert_eq!(fleet.number("select held from inventory.stock").await.unwrap(), 3);
-    assert!(is_accepted(&fleet.send("second", &cancel(&order)).await.unwrap()));
+    assert!(is_accepted(&fleet.send("second", &order.cancel()).await.unwrap()));
     fleet.settle_and_verify().await.unwrap();
     assert_eq!(fleet.number("select held from inventory.stock").await.unwrap(), 0);
 }
@@ -82,7 +78,7 @@ async fn a_reinstated_order_whose_stock_is_gone_is_rejected_and_takes_nothing() 
     let first = Order::new(1).line("MUG", 2).pays("sandbox:never");
     fleet.place(&first).await.unwrap();
     fleet.until_status(&first, "reserved").await.unwrap();
-    fleet.send("first", &cancel(&first)).await.unwrap();
+    fleet.send("first", &first.cancel()).await.unwrap();
     fleet.settle().await.unwrap();
     let second = Order::new(2).line("MUG", 2);
     fleet.place(&second).await.unwrap();
@@ -151,10 +147,10 @@ async fn a_closed_order_cannot_be_cancelled_and_an_unknown_one_is_said_to_be_unk
     let fleet = TestFleet::start().await.unwrap();
     fleet.stock("MUG", 1).await.unwrap();
     let order = Order::new(1).line("MUG", 2);
-    assert_eq!(code(&fleet.send("unknown", &cancel(&order)).await.unwrap()), "UNKNOWN_ORDER");
+    assert_eq!(code(&fleet.send("unknown", &order.cancel()).await.unwrap()), "UNKNOWN_ORDER");
     fleet.place(&order).await.unwrap();
     fleet.until_status(&order, "rejected").await.unwrap();
-    let reply = fleet.send("rejected", &cancel(&order)).await.unwrap();
+    let reply = fleet.send("rejected", &order.cancel()).await.unwrap();
     assert!(!is_accepted(&reply), "{reply:?}");
     fleet.settle_and_verify().await.unwrap();
 }

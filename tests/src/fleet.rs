@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     future::Future,
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -49,6 +50,7 @@ pub struct TestFleet {
     pub address: Address,
     fleet: Mutex<Fleet>,
     dir: TempDir,
+    sent: AtomicU64,
 }
 
 impl TestFleet {
@@ -65,7 +67,7 @@ impl TestFleet {
         let fleet = Fleet::start(dir.path(), Options { replicas, settings }).await?;
         let address = fleet.address();
         let publisher = Publisher::connect(&address.broker_url, LIMIT).await?;
-        Ok(Self { publisher, address, fleet: Mutex::new(fleet), dir })
+        Ok(Self { publisher, address, fleet: Mutex::new(fleet), dir, sent: AtomicU64::new(0) })
     }
 
     /// Its processes, to do harm to.
@@ -77,6 +79,12 @@ impl TestFleet {
     pub async fn send<M: Message + Name>(&self, name: &str, command: &M) -> Result<CommandReply> {
         let id = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{} {name}", M::NAME).as_bytes());
         self.publisher.send(id, command).await
+    }
+
+    /// Sends a command under an id that was not used before.
+    pub async fn send_new<M: Message + Name>(&self, command: &M) -> Result<CommandReply> {
+        let number = self.sent.fetch_add(1, Ordering::Relaxed);
+        self.send(&format!("new {number}"), command).await
     }
 
     /// A product with so many pieces.

@@ -8,13 +8,18 @@ mod people;
 
 pub mod probes;
 
+mod provider;
+
+mod standing;
+
 pub mod rubbish;
 
 use std::path::PathBuf;
 
 pub use fleet::{TestFleet, eventually};
-pub use messages::{Order, code, events, is_accepted, money, reason, remedy};
+pub use messages::{Order, code, events, is_accepted, money, pieces, reason, remedy};
 pub use people::second_thought;
+pub use provider::{QUICK_CALLS, at, report, report_resolution, resolution};
 
 /// The `holdfast` command that was built beside the tests.
 ///

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use domain::{HoldKey, OrderId};
 use proto::{
-    common::v1::{CommandReply, Money, Remedy, command_reply::Outcome},
-    orders::v1::{LatePaymentPolicy, OrderLine, PlaceOrder, SharePurchase},
+    common::v1::{CommandReply, Money, ProductQuantity, Remedy, command_reply::Outcome},
+    orders::v1::{CancelOrder, LatePaymentPolicy, OrderLine, PlaceOrder, RequestRefund, SharePurchase},
     well_known,
 };
 use uuid::Uuid;
@@ -40,8 +41,14 @@ impl Order {
 
     /// Pieces of a product at 10.00 EUR.
     #[must_use]
-    pub fn line(mut self, sku: &str, quantity: i64) -> Self {
-        self.place.lines.push(OrderLine { sku: sku.to_owned(), quantity, unit_price: Some(money(1_000)) });
+    pub fn line(self, sku: &str, quantity: i64) -> Self {
+        self.line_at(sku, quantity, 1_000)
+    }
+
+    /// Pieces of a product at so many euro cents.
+    #[must_use]
+    pub fn line_at(mut self, sku: &str, quantity: i64, cents: i64) -> Self {
+        self.place.lines.push(OrderLine { sku: sku.to_owned(), quantity, unit_price: Some(money(cents)) });
         self
     }
 
@@ -73,6 +80,47 @@ impl Order {
         self.place.late_payment_policy = LatePaymentPolicy::Rehold.into();
         self
     }
+
+    /// The payment of its first attempt.
+    #[must_use]
+    pub fn payment_id(&self) -> Uuid {
+        HoldKey { order_id: OrderId(self.id), attempt: 1 }.payment_id().0
+    }
+
+    /// The id of one of its refunds, by a name that the test gives it.
+    #[must_use]
+    pub fn refund_id(&self, name: &str) -> Uuid {
+        Uuid::new_v5(&self.id, name.as_bytes())
+    }
+
+    /// The command that cancels it.
+    #[must_use]
+    pub fn cancel(&self) -> CancelOrder {
+        CancelOrder { order_id: self.id.to_string(), actor: "ops".to_owned(), note: "changed my mind".to_owned() }
+    }
+
+    /// The command that asks for everything back. Its refund is named by the command's id.
+    #[must_use]
+    pub fn refund(&self) -> RequestRefund {
+        RequestRefund {
+            order_id: self.id.to_string(),
+            actor: "ops".to_owned(),
+            note: "broken".to_owned(),
+            ..RequestRefund::default()
+        }
+    }
+
+    /// The same, as a refund of this name.
+    #[must_use]
+    pub fn refund_as(&self, name: &str) -> RequestRefund {
+        RequestRefund { refund_id: self.refund_id(name).to_string(), ..self.refund() }
+    }
+}
+
+/// So many pieces of a product, to come back.
+#[must_use]
+pub fn pieces(sku: &str, quantity: i64) -> Vec<ProductQuantity> {
+    vec![ProductQuantity { sku: sku.to_owned(), quantity }]
 }
 
 /// Whether a command was accepted.

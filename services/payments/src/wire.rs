@@ -37,7 +37,8 @@ fn resolve_report(message: wire::ResolveProviderReport) -> Result<Command, Rejec
     Ok(Command::ResolveReport {
         payment_id: PaymentId::parse(&message.payment_id)?,
         resolution: known_report_resolution(message.resolution)?,
-        provider_event_id: message.provider_event_id,
+        // Also as the provider writes it, should that have been too long for us.
+        provider_event_id: report::name(&message.provider_event_id),
         actor: text("actor", &message.actor, 1, 128)?,
         note: text("note", &message.note, 1, 512)?,
     })

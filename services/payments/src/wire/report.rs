@@ -49,8 +49,8 @@ pub(super) fn record(message: wire::RecordProviderEvent, id: Uuid) -> Result<Com
     Ok(Command::RecordProviderEvent { payment_id, report })
 }
 
-/// An id or a reference: two that differ stay different however long they are.
-fn name(given: &str) -> String {
+/// An id or a reference: two that differ stay different however long they are. What it makes of one, it leaves as it is.
+pub(super) fn name(given: &str) -> String {
     let whole = legible(given, usize::MAX);
     if whole.chars().count() <= NAME_CHARS_MAX {
         return whole;

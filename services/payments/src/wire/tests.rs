@@ -128,6 +128,33 @@ fn ids_of_the_provider_that_differ_stay_different_however_long_they_are() {
 }
 
 #[test]
+fn a_report_is_decided_about_by_its_id_as_the_provider_writes_it_or_as_it_is_kept() {
+    let message = about_payment(wire::ProviderEventKind::PaymentSucceeded);
+    for id in ["x".repeat(300), "a\nb".to_owned(), " evt_1".to_owned()] {
+        let kept = recorded(&wire::RecordProviderEvent { provider_event_id: id.clone(), ..message.clone() });
+        for given in [&id, &kept.provider_event_id] {
+            let decided = read(&wire::ResolveProviderReport {
+                payment_id: PAYMENT.to_string(),
+                provider_event_id: given.clone(),
+                resolution: wire::ReportResolution::Undone.into(),
+                actor: "ops".to_owned(),
+                note: "the bank says so".to_owned(),
+            });
+            assert_eq!(
+                decided,
+                Ok(Command::ResolveReport {
+                    payment_id: PAYMENT,
+                    provider_event_id: kept.provider_event_id.clone(),
+                    resolution: ReportResolution::Undone,
+                    actor: "ops".to_owned(),
+                    note: "the bank says so".to_owned(),
+                })
+            );
+        }
+    }
+}
+
+#[test]
 fn money_of_a_report_is_kept_whatever_it_is() {
     use wire::ProviderEventKind::PaymentSucceeded;
     let of = |minor_units, currency: &str| Some(Money { minor_units, currency: currency.to_owned() });

@@ -365,7 +365,7 @@ impl Refunds {
             by_hand: true,
             ..Refund::new(payment_id, OrderId::parse(&event.order_id)?, at)
         };
-        if self.refunds.insert(refund_id, Refund { standing: Standing::Deferred, ..made }).is_some() {
+        if self.refunds.insert(refund_id, made).is_some() {
             wrong(refund_id, "it was made elsewhere, and was there already".to_owned(), at, findings);
         }
         self.step(refund_id, None, Standing::Refunded, at, books, findings);
@@ -385,9 +385,10 @@ impl Refunds {
         let Some(refund) = self.refunds.get_mut(&refund_id) else {
             return wrong(refund_id, format!("it is {next:?} although no order asked for it"), at, findings);
         };
-        // Where no money moves, nothing is sent.
-        let is_nothing = refund.minor() == 0 && (refund.standing, next) == (Standing::Asked, Standing::Refunded);
-        if !refund.standing.leads_to(next) && !is_nothing {
+        // Where no money moves, nothing is sent; and what was made elsewhere was never to be sent.
+        let is_at_once = (refund.minor() == 0 || !refund.is_asked)
+            && (refund.standing, next) == (Standing::Asked, Standing::Refunded);
+        if !refund.standing.leads_to(next) && !is_at_once {
             wrong(refund_id, format!("it is {next:?} although it is {:?}", refund.standing), at, findings);
         }
         if amount.is_some() && amount != refund.amount.as_ref() {

@@ -1,5 +1,6 @@
 //! What the ledger finds, and that it finds nothing in stories that are right.
 
+mod elsewhere;
 mod shares;
 
 use std::time::Duration;
