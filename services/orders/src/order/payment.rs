@@ -55,11 +55,7 @@ pub(super) fn record(order: &Order, key: HoldKey, payment_id: PaymentId, amount:
 /// What becomes of money that comes when the order has expired and has its receipt: the policy decides. Without a policy to hold again,
 /// nothing is waited for.
 pub(super) fn late_money(order: &Order, key: HoldKey, payment_id: PaymentId, amount: Money) -> Event {
-    if holds_again(order, amount) {
-        hold_again(order, payment_id)
-    } else {
-        late(order, key, payment_id, amount)
-    }
+    if holds_again(order, amount) { hold_again(order, payment_id) } else { late(order, key, payment_id, amount) }
 }
 
 /// Whether late money is to hold again what the order held.
