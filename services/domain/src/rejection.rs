@@ -78,7 +78,7 @@ mod tests {
         let unknown = Rejection::new("UNKNOWN_ORDER", "no order 7 is known here").final_answer();
         assert_eq!(unknown.remedy(), Remedy::NewId);
         assert!(unknown.reason.contains("no order 7") && unknown.reason.contains("needs a new one"), "{unknown:?}");
-        let over = Rejection::new("REFUND_IS_OVER", "it is over").final_answer();
+        let over = Rejection::new("NOT_PAID", "it is over").final_answer();
         assert_eq!(
             (over.remedy(), over.reason.as_str()),
             (Remedy::None, "it is over; sending it again changes nothing")
