@@ -147,6 +147,7 @@ impl Bank {
     /// Whether what it reported is so: what an operator finds who asks.
     pub(crate) fn is_so(&self, payment_id: PaymentId, report: &ProviderReport) -> bool {
         let is_out = report.kind() != ProviderEventKind::PaymentSucceeded;
+        let has_failed = report.kind() == ProviderEventKind::RefundFailed;
         let of_charge = matches!(report.kind(), ProviderEventKind::PaymentFailed | ProviderEventKind::PaymentClosed);
         let reference =
             if of_charge { opinions::back_of(&report.provider_reference) } else { report.provider_reference.clone() };
@@ -157,7 +158,7 @@ impl Bank {
             (reference, _) => move_.reference == reference,
         };
         let moves = books.moves.get(&payment_id).map(Vec::as_slice).unwrap_or_default();
-        moves.iter().any(|move_| move_.stands && (move_.minor < 0) == is_out && is_it(move_))
+        moves.iter().any(|move_| move_.stands != has_failed && (move_.minor < 0) == is_out && is_it(move_))
     }
 
     /// Refunds whose money moved more than once, and of each payment what came and what went.

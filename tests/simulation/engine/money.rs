@@ -63,6 +63,8 @@ pub(super) struct Kept {
 pub(super) enum Way {
     In,
     Out,
+    /// To the shop again, which it had left.
+    Back,
     Nowhere,
 }
 
@@ -338,6 +340,7 @@ impl Payment {
         let way = match (report.kind(), mismatch) {
             (ProviderEventKind::PaymentSucceeded, _) => Way::In,
             (ProviderEventKind::RefundSucceeded, _) | (_, ReportMismatch::TakenBack) => Way::Out,
+            (ProviderEventKind::RefundFailed, _) => Way::Back,
             _ => Way::Nowhere,
         };
         let id = report.provider_event_id.clone();
@@ -354,7 +357,9 @@ impl Payment {
         let refunded: i64 = refunded.map(|refund| refund.minor).sum();
         let counts = [Fate::Open, Fate::Accepted];
         let balanced = sum(Way::In, &[Fate::Balanced]);
-        (self.captured + sum(Way::In, &counts) + balanced, refunded + sum(Way::Out, &counts) + balanced)
+        // What had settled another report has failed since.
+        let back = sum(Way::Back, &[Fate::Accepted]).min(balanced);
+        (self.captured + sum(Way::In, &counts) + balanced, refunded + sum(Way::Out, &counts) + balanced - back)
     }
 }
 

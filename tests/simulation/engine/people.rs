@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{HoldKey, PaymentId, RefundId};
+use domain::{HoldKey, PaymentId, RefundId, Timestamp};
 use payments::provider::Provider;
 use proto::{
     Message as _, Name,
@@ -82,6 +82,22 @@ impl Engine {
     pub(super) fn hear_bank(&mut self) {
         for (due, report) in self.bank.take_reports() {
             let id = uuid(&mut self.rng);
+            let begin = self.begin;
+            self.tell(|| {
+                let report = report.clone();
+                let occurred_at = report.occurred_at.and_then(|at| Timestamp::from_wire("at", Some(at)).ok());
+                format!(
+                    "at {:.3} s the provider will report {}: {} {} {:?} of payment {} refund {:?}, as of {:.3} s",
+                    due.since(begin).as_secs_f64(),
+                    report.provider_event_id,
+                    report.kind().as_str_name(),
+                    report.amount.unwrap_or_default().minor_units,
+                    report.provider_reference,
+                    report.payment_id,
+                    report.refund_id,
+                    occurred_at.map_or(0.0, |at| at.since(begin).as_secs_f64())
+                )
+            });
             self.intend(Intent::new(due, id, &report));
         }
     }
