@@ -7,7 +7,7 @@
 //! | outcome rejected  | broken                          | -         | rejected *  | -                   | answered       | answered    | answered               |
 //! | outcome unknown   | broken                          | -         | unknown     | -                   | answered       | answered    | answered               |
 //! | provider refunded | elsewhere / unmatched           | refunded  | refunded    | refunded            | - / unmatched  | refunded °  | refunded ° / unmatched |
-//! | provider failed   | unmatched                       | rejected  | rejected *  | rejected *          | reversed °     | -           | -                      |
+//! | provider failed   | unmatched                       | rejected  | rejected *  | rejected *          | reversed °     | -           | - / rejected, dated    |
 //! | operator RETRY    | refused                         | refused   | refused     | refunding           | refused        | refunding   | refused                |
 //! | operator REFUNDED | refused                         | refused   | refused     | refunded            | -              | refunded    | refunded / refused     |
 //! | operator ABANDON  | refused                         | rejected  | refused     | rejected / refused* | refused        | refused     | -                      |
@@ -415,6 +415,8 @@ pub(super) fn heard(payment: &Payment, refund: &Refund, report: &Report) -> Hear
             Status::Refunded if !report.may_be_of(reference) => Heard::Unmatched(Mismatch::RefundUnknown),
             Status::Refunded if report.is_earlier_than(refund.said_at) => Heard::Nothing,
             Status::Refunded => Heard::Failed,
+            // From now on it is known when it failed, and a success from before that does not count.
+            Status::Rejected if refund.said_at.is_none() && report.occurred_at.is_some() => Heard::Failed,
             Status::Rejected | Status::Reversed => Heard::Nothing,
         };
     }

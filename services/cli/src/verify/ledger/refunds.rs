@@ -88,7 +88,10 @@ impl Standing {
             Self::UnderWay => matches!(self, Self::Asked | Self::Deferred | Self::Unknown | Self::Reversed),
             // One that was given up may have gone back all the same.
             Self::Refunded => !matches!(self, Self::Asked | Self::Refunded),
-            Self::Rejected => matches!(self, Self::Asked | Self::Deferred | Self::UnderWay | Self::Unknown),
+            // Once more if a report says when.
+            Self::Rejected => {
+                matches!(self, Self::Asked | Self::Deferred | Self::UnderWay | Self::Unknown | Self::Rejected)
+            }
             Self::Unknown => matches!(self, Self::UnderWay),
             Self::Reversed => matches!(self, Self::UnderWay | Self::Refunded | Self::Unknown),
         }
