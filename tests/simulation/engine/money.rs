@@ -16,6 +16,8 @@ use runtime::event_store::Recorded;
 pub(super) struct Money {
     pub(super) payments: BTreeMap<PaymentId, Payment>,
     orders: BTreeMap<String, Order>,
+    /// References of all that the provider reported, by its own id of the report.
+    pub(super) references: BTreeMap<String, String>,
     /// Late money that waits for a receipt, by payment.
     waiting: BTreeMap<String, String>,
     count: u64,
@@ -53,6 +55,7 @@ pub(super) struct Kept {
     pub(super) report: ProviderReport,
     pub(super) way: Way,
     pub(super) fate: Fate,
+    settled_by: String,
     pub(super) since: Timestamp,
     /// Whether an operator gave its money back and waits for the report of that.
     pub(super) is_given_back: bool,
@@ -92,6 +95,7 @@ struct Wish {
     minor: i64,
     asked: u64,
     is_everything: bool,
+    was_given_up: bool,
     answer: Answer,
 }
 
@@ -225,6 +229,7 @@ impl Money {
         let resolution = resolved.resolution();
         let payments::ProviderReportResolved { payment_id, provider_event_id, settled_by, .. } = resolved;
         if let Some(kept) = self.of(&payment_id)?.kept.get_mut(&provider_event_id) {
+            kept.settled_by.clone_from(&settled_by);
             let is_other = !settled_by.is_empty() && settled_by != provider_event_id;
             kept.fate = match resolution {
                 ReportResolution::Accepted => Fate::Accepted,
@@ -261,6 +266,7 @@ impl Money {
                     minor: minor(asked.amount.as_ref()),
                     asked: self.count,
                     is_everything: asked.extent() == orders::RefundExtent::Everything,
+                    was_given_up: false,
                     answer: Answer::None,
                     payment_id: asked.payment_id,
                 };
@@ -286,6 +292,7 @@ impl Money {
     fn answer(&mut self, order_id: &str, refund_id: &str, answer: Answer) {
         let order = self.orders.get_mut(order_id);
         if let Some(wish) = order.and_then(|order| order.wishes.get_mut(refund_id)) {
+            wish.was_given_up |= answer == Answer::GivenUp;
             wish.answer = answer;
         }
     }
@@ -302,12 +309,14 @@ impl Money {
     pub(super) fn check(&self, moved: &BTreeMap<PaymentId, (i64, i64)>) -> Result<(), String> {
         for (payment_id, (came, went)) in moved {
             if !self.payments.contains_key(payment_id) && (*came, *went) != (0, 0) {
-                return Err(format!("{came} came with payment {payment_id} and {went} went, and the log knows nothing"));
+                return Err(format!(
+                    "{came} came with payment {payment_id} and {went} went, and the log knows nothing"
+                ));
             }
         }
         for (payment_id, payment) in &self.payments {
             let (came, went) = moved.get(payment_id).copied().unwrap_or_default();
-            let counted = payment.counted();
+            let counted = payment.counted(&self.references);
             if counted != (came, went) {
                 return Err(format!(
                     "of payment {payment_id} {came} came and {went} went at the provider, and the log counts {counted:?}"
@@ -344,11 +353,12 @@ impl Payment {
             _ => Way::Nowhere,
         };
         let id = report.provider_event_id.clone();
-        self.kept.insert(id, Kept { report, way, fate: Fate::Open, since, is_given_back: false });
+        self.kept
+            .insert(id, Kept { report, way, fate: Fate::Open, settled_by: String::new(), since, is_given_back: false });
     }
 
     /// What came and what went, as the log has it.
-    fn counted(&self) -> (i64, i64) {
+    fn counted(&self, references: &BTreeMap<String, String>) -> (i64, i64) {
         let sum = |way, fates: &[Fate]| -> i64 {
             let kept = self.kept.values().filter(|kept| kept.way == way && fates.contains(&kept.fate));
             kept.map(|kept| minor(kept.report.amount.as_ref())).sum()
@@ -358,7 +368,18 @@ impl Payment {
         let counts = [Fate::Open, Fate::Accepted];
         let balanced = sum(Way::In, &[Fate::Balanced]);
         // What had settled another report has failed since.
-        let back = sum(Way::Back, &[Fate::Accepted]).min(balanced);
+        let settled: Vec<&str> = self
+            .kept
+            .values()
+            .filter(|kept| kept.fate == Fate::Balanced)
+            .map(|kept| references.get(&kept.settled_by).map_or("", String::as_str))
+            .collect();
+        let back = self.kept.values().filter(|kept| {
+            kept.way == Way::Back
+                && kept.fate == Fate::Accepted
+                && settled.contains(&kept.report.provider_reference.as_str())
+        });
+        let back: i64 = back.map(|kept| minor(kept.report.amount.as_ref())).sum();
         (self.captured + sum(Way::In, &counts) + balanced, refunded + sum(Way::Out, &counts) + balanced - back)
     }
 }
@@ -375,16 +396,18 @@ impl Order {
     /// was given up is known to whoever asked.
     fn forgotten(&self, order_id: &str) -> Option<String> {
         let wishes = || self.wishes.values().filter(|wish| wish.payment_id == self.paid_by);
-        let since = wishes().filter(|wish| wish.is_everything && wish.answer == Answer::Back).map(|wish| wish.asked);
-        let since = since.chain(self.cancelled).min()?;
+        let all = wishes().filter(|wish| wish.is_everything && wish.answer == Answer::Back && !wish.was_given_up);
+        let since = all.map(|wish| wish.asked).chain(self.cancelled).min()?;
         let sum = |answer, since| -> i64 {
-            let of_it = wishes().filter(|wish| wish.answer == answer && wish.asked >= since);
+            let of_it = wishes().filter(|wish| wish.answer == answer && (wish.asked >= since || wish.is_everything));
             of_it.map(|wish| wish.minor).sum()
         };
         let left = self.captured - sum(Answer::Back, 0);
         let given_up = sum(Answer::GivenUp, since);
         (left > given_up).then(|| {
-            format!("order {order_id} was to give all back, keeps {left}, and only {given_up} was asked for and given up")
+            format!(
+                "order {order_id} was to give all back, keeps {left}, and only {given_up} was asked for and given up"
+            )
         })
     }
 }

@@ -83,6 +83,8 @@ impl Engine {
         for (due, report) in self.bank.take_reports() {
             let id = uuid(&mut self.rng);
             let begin = self.begin;
+            let references = &mut self.money.references;
+            references.insert(report.provider_event_id.clone(), report.provider_reference.clone());
             self.tell(|| {
                 let report = report.clone();
                 let occurred_at = report.occurred_at.and_then(|at| Timestamp::from_wire("at", Some(at)).ok());

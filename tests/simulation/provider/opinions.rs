@@ -184,12 +184,8 @@ impl Books {
         let (payment_id, refund_id) = (request.payment_id, request.refund_id.to_string());
         let (minor, at) = (request.amount.minor_units, self.now);
         let unnamed = self.rng.random_ratio(1, 4);
-        let succeeded = Told {
-            kind: RefundSucceeded,
-            reference: if unnamed { "" } else { reference },
-            minor,
-            at: Some(at),
-        };
+        let succeeded =
+            Told { kind: RefundSucceeded, reference: if unnamed { "" } else { reference }, minor, at: Some(at) };
         let failed = |reference, at| Told { kind: RefundFailed, reference, minor, at: Some(at) };
         match self.rng.random_range(0..5) {
             0 => self.tell(payment_id, &refund_id, &succeeded),

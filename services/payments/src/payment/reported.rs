@@ -27,11 +27,17 @@ pub(super) fn judge_again(payment_id: PaymentId, payment: &Payment, requested: E
     let mut events = vec![requested];
     for report in waiting {
         let mut follows = judge(payment_id, Some(&after), report);
-        if follows.is_empty() {
-            let note = "it says what is known already";
-            follows.push(settled(payment_id, &report.provider_event_id, &report.provider_event_id, note));
-        }
+        let is_kept_on = follows
+            .iter()
+            .any(|event| matches!(event, Event::ProviderReportUnmatched { report: kept, .. } if kept == report));
         follows.iter().for_each(|event| after.take_in(event));
+        // It said what is known, or settled another.
+        if !is_kept_on && after.reports.get(&report.provider_event_id).is_some_and(Kept::is_open) {
+            let note = "it says what is known already";
+            let settled = settled(payment_id, &report.provider_event_id, &report.provider_event_id, note);
+            after.take_in(&settled);
+            follows.push(settled);
+        }
         events.extend(follows);
     }
     events

@@ -93,7 +93,7 @@ impl Standing {
                 matches!(self, Self::Asked | Self::Deferred | Self::UnderWay | Self::Unknown | Self::Rejected)
             }
             Self::Unknown => matches!(self, Self::UnderWay),
-            Self::Reversed => matches!(self, Self::UnderWay | Self::Refunded | Self::Unknown),
+            Self::Reversed => matches!(self, Self::UnderWay | Self::Refunded | Self::Unknown | Self::Reversed),
         }
     }
 
