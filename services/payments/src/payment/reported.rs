@@ -300,3 +300,6 @@ pub(super) fn resolve(
         ))?,
     }
 }
+
+#[cfg(test)]
+mod spec;
