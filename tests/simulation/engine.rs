@@ -181,7 +181,8 @@ pub(crate) struct Engine {
     /// How often everybody had to connect to the broker again.
     connection: u32,
     relay: Relay,
-    intents: Vec<Intent>,
+    /// With whom they are sent to.
+    intents: Vec<(Intent, Option<usize>)>,
     /// By command and service.
     answered: BTreeSet<(Uuid, usize)>,
     is_healed: bool,
@@ -268,7 +269,8 @@ impl Engine {
 
     fn intend(&mut self, intent: Intent) {
         let at = intent.at;
-        self.intents.push(intent);
+        let to = self.desks.iter().position(|desk| Some(desk.name()) == intent.to());
+        self.intents.push((intent, to));
         self.plan(at, Next::Send(self.intents.len() - 1));
     }
 
@@ -332,11 +334,10 @@ impl Engine {
     }
 
     fn send(&mut self, number: usize) {
-        let intent = &self.intents[number];
-        if self.is_answered(intent) {
+        let (intent, to) = &self.intents[number];
+        if self.is_answered(intent.id, *to) {
             return;
         }
-        let to = self.to(intent);
         let message = Rc::new(Message {
             id: intent.id,
             correlation_id: intent.id,
@@ -344,7 +345,7 @@ impl Engine {
             data: intent.data.clone(),
             position: None,
         });
-        if let Some(to) = to {
+        if let Some(to) = *to {
             self.post(to, &message, None);
         }
         let again = self.between(5_000_000, 10_000_000);

@@ -2,8 +2,9 @@
 
 use std::{fmt::Display, time::Duration};
 
+use uuid::Uuid;
+
 use super::Engine;
-use crate::workload::Intent;
 
 impl Engine {
     pub(super) fn is_at_rest(&self) -> bool {
@@ -12,22 +13,18 @@ impl Engine {
             && self.drawn.is_empty()
             && self.log.last_key_value().is_none_or(|(last, _)| *last <= self.relay.progress.published())
             && self.money.is_decided()
-            && self.intents.iter().all(|intent| self.is_answered(intent))
+            && self.intents.iter().all(|(intent, to)| self.is_answered(intent.id, *to))
     }
 
     /// Of one id, every service answers by itself.
-    pub(super) fn is_answered(&self, intent: &Intent) -> bool {
-        self.to(intent).is_some_and(|to| self.answered.contains(&(intent.id, to)))
-    }
-
-    pub(super) fn to(&self, intent: &Intent) -> Option<usize> {
-        self.desks.iter().position(|desk| Some(desk.name()) == intent.to())
+    pub(super) fn is_answered(&self, id: Uuid, to: Option<usize>) -> bool {
+        to.is_some_and(|to| self.answered.contains(&(id, to)))
     }
 
     pub(super) fn unsettled(&self) -> String {
         let desks = self.desks.iter().filter(|desk| !desk.is_at_rest() || desk.next_timer().is_some());
         let desks: Vec<&str> = desks.map(|desk| desk.name()).collect();
-        let unanswered = self.intents.iter().filter(|intent| !self.is_answered(intent)).count();
+        let unanswered = self.intents.iter().filter(|(intent, to)| !self.is_answered(intent.id, *to)).count();
         format!(
             "busy {desks:?}, {} messages unacknowledged, {unanswered} commands unanswered, relay at {} of {}",
             self.unacknowledged.len(),
