@@ -158,6 +158,9 @@ impl Bank {
             (reference, _) => move_.reference == reference,
         };
         let moves = books.moves.get(&payment_id).map(Vec::as_slice).unwrap_or_default();
+        if !is_out && books.stands(payment_id, &opinions::back_of(&report.provider_reference)) {
+            return false;
+        }
         moves.iter().any(|move_| move_.stands != has_failed && (move_.minor < 0) == is_out && is_it(move_))
     }
 
@@ -167,8 +170,13 @@ impl Bank {
         for (payment_id, moves) in &self.books().moves {
             let sum = sums.entry(*payment_id).or_insert((0, 0));
             for move_ in moves.iter().filter(|move_| move_.stands) {
-                sum.0 += move_.minor.max(0);
-                sum.1 += (-move_.minor).max(0);
+                // What was taken back has not come.
+                let is_charge = move_.minor > 0 || opinions::is_back(&move_.reference);
+                if is_charge {
+                    sum.0 += move_.minor;
+                } else {
+                    sum.1 -= move_.minor;
+                }
                 if let Some(refund_id) = move_.refund_id {
                     *times.entry((*payment_id, refund_id)).or_insert(0_u32) += 1;
                 }

@@ -36,6 +36,7 @@ pub(super) struct Refund {
     pub(super) minor: i64,
     pub(super) standing: Standing,
     pub(super) call_open: bool,
+    pub(super) is_elsewhere: bool,
     pub(super) since: Timestamp,
 }
 
@@ -66,6 +67,8 @@ pub(super) struct Kept {
 pub(super) enum Way {
     In,
     Out,
+    /// It came, and does not count any more.
+    TakenBack,
     /// To the shop again, which it had left.
     Back,
     Nowhere,
@@ -177,7 +180,8 @@ impl Money {
                 let refunded: payments::PaymentRefundedElsewhere = read(event)?;
                 let of = (refunded.payment_id.as_str(), refunded.refund_id.as_str());
                 let minor = Some(minor(refunded.amount.as_ref()));
-                self.stand(of, minor, Standing::Refunded, &refunded.provider_event_id, event)?;
+                let made = self.stand(of, minor, Standing::Refunded, &refunded.provider_event_id, event)?;
+                made.is_elsewhere = true;
             }
             payments::RefundRejected::NAME => {
                 let payments::RefundRejected { payment_id, refund_id, amount, provider_event_id, .. } = read(event)?;
@@ -217,7 +221,7 @@ impl Money {
         let payment = self.of(payment_id)?;
         payment.fits(reported);
         let since = event.recorded_at;
-        let new = Refund { minor: 0, standing, call_open: false, since };
+        let new = Refund { minor: 0, standing, call_open: false, is_elsewhere: false, since };
         let refund = payment.refunds.entry(refund(refund_id)?).or_insert(new);
         refund.call_open &= !reported.is_empty();
         (refund.standing, refund.since) = (standing, since);
@@ -348,7 +352,8 @@ impl Payment {
         let Some(report) = unmatched.report else { return };
         let way = match (report.kind(), mismatch) {
             (ProviderEventKind::PaymentSucceeded, _) => Way::In,
-            (ProviderEventKind::RefundSucceeded, _) | (_, ReportMismatch::TakenBack) => Way::Out,
+            (ProviderEventKind::RefundSucceeded, _) => Way::Out,
+            (_, ReportMismatch::TakenBack) => Way::TakenBack,
             (ProviderEventKind::RefundFailed, _) => Way::Back,
             _ => Way::Nowhere,
         };
@@ -380,7 +385,10 @@ impl Payment {
                 && settled.contains(&kept.report.provider_reference.as_str())
         });
         let back: i64 = back.map(|kept| minor(kept.report.amount.as_ref())).sum();
-        (self.captured + sum(Way::In, &counts) + balanced, refunded + sum(Way::Out, &counts) + balanced - back)
+        (
+            self.captured + sum(Way::In, &counts) + balanced - sum(Way::TakenBack, &counts),
+            refunded + sum(Way::Out, &counts) + balanced - back,
+        )
     }
 }
 

@@ -30,6 +30,10 @@ const LOOKS_EVERY: Duration = Duration::from_secs(30);
 /// How long they let it wait, at least.
 const WAITS: Duration = Duration::from_secs(20);
 
+/// So long they wait until the order has heard of a refund that was made elsewhere: decided before that, it could hear of the decision
+/// first.
+const HEARS_WITHIN: Duration = Duration::from_secs(180);
+
 impl Engine {
     pub(super) fn hear(&mut self, event: &Recorded) {
         self.bank.set_clock(self.now);
@@ -146,7 +150,8 @@ impl Engine {
             }
             for (refund_id, refund) in payment.refunds.iter().filter(|(_, refund)| refund.is_undecided()) {
                 // Two ways at once could both move money.
-                if refund.call_open || due.since(refund.since) < WAITS {
+                let waits = if refund.is_elsewhere { HEARS_WITHIN } else { WAITS };
+                if refund.call_open || due.since(refund.since) < waits {
                     continue;
                 }
                 let has_moved = self.bank.has_moved(*payment_id, *refund_id);

@@ -16,9 +16,15 @@ use ProviderEventKind::{PaymentClosed, PaymentFailed, PaymentSucceeded, RefundFa
 
 const SECOND: Duration = Duration::from_secs(1);
 
+const BACK: &str = "back of ";
+
 /// What money is known by that was taken back of this charge.
 pub(super) fn back_of(charge: &str) -> String {
-    format!("back of {charge}")
+    format!("{BACK}{charge}")
+}
+
+pub(super) fn is_back(reference: &str) -> bool {
+    reference.starts_with(BACK)
 }
 
 fn euros(minor_units: i64) -> Option<Money> {
