@@ -161,16 +161,7 @@ impl Orders {
                     order.cancelled = Some(at);
                 }
             }
-            wire::LatePaymentDeferred::NAME => {
-                let wire::LatePaymentDeferred { order_id, attempt, payment_id, .. } = decode(data)?;
-                let step = Step { key: key(&order_id, attempt)?, at, name };
-                self.heard.insert(PaymentId::parse(&payment_id)?);
-                let Some(order) = self.step(&step, &[Phase::Closed], findings) else { return Ok(()) };
-                order.waiting = Some(at);
-                if order.released {
-                    step.wrong("late money waits for a receipt that is there", findings);
-                }
-            }
+            wire::LatePaymentDeferred::NAME => return self.wait(&decode(data)?, at, findings),
             wire::RefundRequested::NAME => {
                 let event: wire::RefundRequested = decode(data)?;
                 self.heard.insert(PaymentId::parse(&event.payment_id)?);
@@ -272,6 +263,23 @@ impl Orders {
             || order.total != event.amount
         {
             step.wrong("it is paid with another amount than its total or than its payment", findings);
+        }
+        Ok(())
+    }
+
+    fn wait(
+        &mut self,
+        event: &wire::LatePaymentDeferred,
+        at: Moment,
+        findings: &mut Findings,
+    ) -> Result<(), Rejection> {
+        let key = HoldKey::parse(&event.order_id, event.attempt)?;
+        let step = Step { key, at, name: wire::LatePaymentDeferred::NAME };
+        self.heard.insert(PaymentId::parse(&event.payment_id)?);
+        let Some(order) = self.step(&step, &[Phase::Closed], findings) else { return Ok(()) };
+        order.waiting = Some(at);
+        if order.released {
+            step.wrong("late money waits for a receipt that is there", findings);
         }
         Ok(())
     }
