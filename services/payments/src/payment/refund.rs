@@ -7,12 +7,13 @@
 //! | outcome rejected  | broken                          | -         | rejected *  | -                   | answered       | answered    | answered               |
 //! | outcome unknown   | broken                          | -         | unknown     | -                   | answered       | answered    | answered               |
 //! | provider refunded | elsewhere / unmatched           | refunded  | refunded    | refunded            | - / unmatched  | refunded °  | refunded ° / unmatched |
-//! | provider failed   | unmatched                       | rejected  | rejected *  | rejected *          | reversed °     | -           | -                      |
+//! | provider failed   | unmatched                       | rejected  | rejected *  | rejected *          | reversed °     | - / dated   | - / dated              |
 //! | operator RETRY    | refused                         | refused   | refused     | refunding           | refused        | refunding   | refused                |
 //! | operator REFUNDED | refused                         | refused   | refused     | refunded            | -              | refunded    | refunded / refused     |
 //! | operator ABANDON  | refused                         | rejected  | refused     | rejected / refused* | refused        | refused     | -                      |
 //!
-//! `-`: it is as it should be already, or the news is of an earlier sending. `*`: once it was refunded, the order counts as refunded for
+//! `-`: it is as it should be already, or the news is of an earlier sending. Dated: nobody had said when it failed, and this report does,
+//! so it is told once more. `*`: once it was refunded, the order counts as refunded for
 //! good, so from then on a failure is `reversed` and giving up is refused. `°`: unless the report is the older of the two by the
 //! provider's time, or, of one payout, both have the same or no time: a payout may fail after it succeeded, and never succeeds after it
 //! failed.
@@ -415,6 +416,10 @@ pub(super) fn heard(payment: &Payment, refund: &Refund, report: &Report) -> Hear
             Status::Refunded if !report.may_be_of(reference) => Heard::Unmatched(Mismatch::RefundUnknown),
             Status::Refunded if report.is_earlier_than(refund.said_at) => Heard::Nothing,
             Status::Refunded => Heard::Failed,
+            // From now on it is known when it failed, and a success from before that does not count.
+            Status::Rejected | Status::Reversed if refund.said_at.is_none() && report.occurred_at.is_some() => {
+                Heard::Failed
+            }
             Status::Rejected | Status::Reversed => Heard::Nothing,
         };
     }
@@ -429,6 +434,7 @@ pub(super) fn heard(payment: &Payment, refund: &Refund, report: &Report) -> Hear
         Status::Reversed => Heard::Refunded,
         // Of one that was refused, by a word that was no report, nothing had been paid out by then.
         Status::Rejected if is_past && refund.said_at.is_some() => Heard::Nothing,
+        Status::Rejected if report.may_be_of(reference) && report.is_earlier_than(refund.said_at) => Heard::Nothing,
         Status::Rejected if report.is_of(reference) && !report.is_later_than(refund.said_at) => Heard::Nothing,
         Status::Rejected if has_room(payment, refund.amount) => Heard::Refunded,
         Status::Rejected => Heard::Unmatched(Mismatch::RefundContradicted),

@@ -27,11 +27,17 @@ pub(super) fn judge_again(payment_id: PaymentId, payment: &Payment, requested: E
     let mut events = vec![requested];
     for report in waiting {
         let mut follows = judge(payment_id, Some(&after), report);
-        if follows.is_empty() {
-            let note = "it says what is known already";
-            follows.push(settled(payment_id, &report.provider_event_id, &report.provider_event_id, note));
-        }
+        let is_kept_on = follows
+            .iter()
+            .any(|event| matches!(event, Event::ProviderReportUnmatched { report: kept, .. } if kept == report));
         follows.iter().for_each(|event| after.take_in(event));
+        // It said what is known, or settled another.
+        if !is_kept_on && after.reports.get(&report.provider_event_id).is_some_and(Kept::is_open) {
+            let note = "it says what is known already";
+            let settled = settled(payment_id, &report.provider_event_id, &report.provider_event_id, note);
+            after.take_in(&settled);
+            follows.push(settled);
+        }
         events.extend(follows);
     }
     events
@@ -91,14 +97,28 @@ impl<'a> About<'a> {
         if report.money() != Some(self.terms.amount) {
             return self.unmatched(report, Mismatch::OtherAmount);
         }
-        vec![Event::PaymentSucceeded {
+        let succeeded = Event::PaymentSucceeded {
             payment_id: self.payment_id,
             key: self.key,
             amount: self.terms.amount,
             provider_event_id: report.provider_event_id.clone(),
             provider_reference: report.provider_reference.clone(),
             occurred_at: report.occurred_at,
-        }]
+        };
+        let mut events = vec![succeeded];
+        events.extend(events.first().map_or_else(Vec::new, |succeeded| self.taken_back_before(succeeded)));
+        events
+    }
+
+    /// Failures that came before the success that they are of: the money was taken back after all.
+    fn taken_back_before(&self, succeeded: &Event) -> Vec<Event> {
+        let mut after = self.payment.clone();
+        after.take_in(succeeded);
+        let about = About { payment: &after, ..*self };
+        let is_failure = |kept: &&Kept| matches!(kept.report.kind, Kind::PaymentFailed | Kind::PaymentClosed);
+        let noted = after.reports.values().filter(|kept| kept.standing == Standing::Noted).filter(is_failure);
+        let taken_back = noted.filter(|kept| about.is_taken_back(&kept.report));
+        taken_back.flat_map(|kept| self.unmatched(&kept.report, Mismatch::TakenBack)).collect()
     }
 
     fn failed(&self, report: &Report) -> Vec<Event> {
@@ -165,6 +185,17 @@ impl<'a> About<'a> {
         let Some(amount) = report.money().filter(|amount| amount.minor_units > 0) else {
             return self.unmatched(report, Mismatch::OtherAmount);
         };
+        let failed = |kept: &&Kept| {
+            kept.mismatch == Some(Mismatch::RefundUnknown)
+                && report.is_of(&kept.report.provider_reference)
+                && !report.is_later_than(kept.report.occurred_at)
+        };
+        // Its failure came first.
+        match self.payment.reports.values().find(failed).map(|kept| (kept, kept.standing)) {
+            Some((kept, Standing::Open)) => return self.settles(report, kept, "it is the payout that failed"),
+            Some((_, Standing::Accepted)) => return vec![],
+            Some((_, Standing::Noted | Standing::Undone)) | None => {}
+        }
         let same = |kept: &Kept| kept.direction() == Direction::In && kept.report.amount == report.amount;
         if let Some(kept) = self.open(same) {
             return self.settles(report, kept, "the money went back at the provider");
@@ -269,3 +300,6 @@ pub(super) fn resolve(
         ))?,
     }
 }
+
+#[cfg(test)]
+mod spec;

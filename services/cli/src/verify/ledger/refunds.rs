@@ -36,6 +36,8 @@ pub(in crate::verify) struct Refund {
     pub(in crate::verify) since: Moment,
     /// Whether an operator or a report said that the buyer has the money: the sandbox need not know.
     pub(in crate::verify) by_hand: bool,
+    /// Whether it went back once, and orders may so have heard, whatever became of it since.
+    pub(in crate::verify) has_gone: bool,
     /// Whether payments refused it once, and orders may so have heard.
     pub(in crate::verify) was_refused: bool,
     /// Whether its order has asked for it: one that was made elsewhere is booked by payments first.
@@ -88,9 +90,12 @@ impl Standing {
             Self::UnderWay => matches!(self, Self::Asked | Self::Deferred | Self::Unknown | Self::Reversed),
             // One that was given up may have gone back all the same.
             Self::Refunded => !matches!(self, Self::Asked | Self::Refunded),
-            Self::Rejected => matches!(self, Self::Asked | Self::Deferred | Self::UnderWay | Self::Unknown),
+            // Once more if a report says when.
+            Self::Rejected => {
+                matches!(self, Self::Asked | Self::Deferred | Self::UnderWay | Self::Unknown | Self::Rejected)
+            }
             Self::Unknown => matches!(self, Self::UnderWay),
-            Self::Reversed => matches!(self, Self::UnderWay | Self::Refunded | Self::Unknown),
+            Self::Reversed => matches!(self, Self::UnderWay | Self::Refunded | Self::Unknown | Self::Reversed),
         }
     }
 
@@ -116,6 +121,7 @@ impl Refund {
             answer: Answer::Open,
             since: at,
             by_hand: false,
+            has_gone: false,
             was_refused: false,
             is_asked: false,
             reason: orders::RefundReason::Unspecified,
@@ -202,7 +208,15 @@ impl Refunds {
             }
             None => drop(self.refunds.insert(refund_id, asked)),
             Some(made) if !made.is_asked && made.payment_id == payment_id && made.amount == asked.amount => {
-                *made = Refund { standing: made.standing, by_hand: true, ..asked };
+                *made = Refund {
+                    standing: made.standing,
+                    by_hand: true,
+                    has_gone: made.has_gone,
+                    was_refused: made.was_refused,
+                    call_open: made.call_open,
+                    provider: std::mem::take(&mut made.provider),
+                    ..asked
+                };
             }
             Some(_) => wrong(refund_id, "it was asked for twice".to_owned(), at, findings),
         }
@@ -224,8 +238,7 @@ impl Refunds {
         if refund.answer == Answer::Refunded {
             return wrong(refund_id, "its order counts it as given back twice".to_owned(), at, findings);
         }
-        // A refund that was reversed went back once, and its order has only heard of that.
-        if !matches!(refund.standing, Standing::Refunded | Standing::Reversed) {
+        if !refund.has_gone {
             wrong(refund_id, "its order counts it as given back before it was".to_owned(), at, findings);
         }
         // Goods of one that was given up may have come back with another since.
@@ -396,6 +409,7 @@ impl Refunds {
         }
         let (before, after) = (refund.standing.money(refund.minor()), next.money(refund.minor()));
         refund.standing = next;
+        refund.has_gone |= next == Standing::Refunded;
         refund.since = at;
         let change = |payment: &mut Payment| {
             payment.refunded += after.0 - before.0;

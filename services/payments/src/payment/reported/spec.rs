@@ -1,0 +1,125 @@
+//! Specs of reports that overtake each other: which holds does not follow from which came first.
+
+use domain::Rejection;
+
+use crate::{
+    command::{Command, Outcome},
+    event::{Event, Resolution},
+    payment::{
+        World,
+        refund::{Status, idempotency_key},
+        spec::{NOW, at, eur, given, named, of, payment_id, refund_id, report, requested, succeeded, told, unmatched},
+    },
+    report::{Kind, Mismatch, Report, Standing},
+};
+
+/// These commands, one after the other.
+fn after(mut past: Vec<Event>, commands: &[Command]) -> World {
+    for command in commands {
+        let events = given(&past).when(command).unwrap();
+        past.extend(events);
+    }
+    given(&past)
+}
+
+fn charged(kind: Kind, seconds: i64) -> Command {
+    let provider_event_id = format!("evt_{seconds}");
+    told(Report { occurred_at: Some(at(seconds)), ..report(kind, &provider_event_id) })
+}
+
+/// A report of a refund of 5.00 EUR.
+fn refund(kind: Kind, refund_id: &str, reference: &str, seconds: i64) -> Command {
+    told(Report {
+        refund_id: refund_id.to_owned(),
+        provider_reference: reference.to_owned(),
+        amount: Some(named(500, "EUR")),
+        occurred_at: Some(at(seconds)),
+        ..report(kind, &format!("evt_{seconds}"))
+    })
+}
+
+#[test]
+fn money_is_taken_back_also_if_that_is_reported_before_the_charge_that_it_is_of() {
+    let mut world = after(vec![requested()], &[charged(Kind::PaymentFailed, 105)]);
+    assert!(world.payment().is_blocked().is_none(), "a try that failed, for all that is known");
+    world = after(vec![requested()], &[charged(Kind::PaymentFailed, 105), charged(Kind::PaymentSucceeded, 100)]);
+    let kept = &world.payment().reports["evt_105"];
+    assert_eq!((kept.mismatch, kept.standing), (Some(Mismatch::TakenBack), Standing::Open));
+    let earlier = after(vec![requested()], &[charged(Kind::PaymentFailed, 95), charged(Kind::PaymentSucceeded, 100)]);
+    assert!(earlier.payment().is_blocked().is_none());
+}
+
+#[test]
+fn a_refund_made_elsewhere_has_failed_also_if_that_is_reported_first() {
+    let (failed, made) = (refund(Kind::RefundFailed, "", "re_1", 20), refund(Kind::RefundSucceeded, "", "re_1", 10));
+    let world = after(vec![requested(), succeeded()], &[failed.clone(), made.clone()]);
+    assert_eq!((world.payment().refunded_minor, world.payment().is_blocked()), (0, None));
+    assert_eq!(world.when(&made), Ok(vec![]), "once");
+    // Also if an operator has looked at it meanwhile.
+    let accept = Command::ResolveReport {
+        payment_id: payment_id(),
+        provider_event_id: "evt_20".to_owned(),
+        resolution: crate::event::ReportResolution::Accepted,
+        actor: "ann".to_owned(),
+        note: "called them".to_owned(),
+    };
+    assert_eq!(after(vec![requested(), succeeded()], &[failed.clone(), accept, made]).payment().refunded_minor, 0);
+    // A payout after the failure is another.
+    let later = refund(Kind::RefundSucceeded, "", "re_1", 30);
+    assert_eq!(after(vec![requested(), succeeded()], &[failed, later]).payment().refunded_minor, 500);
+}
+
+#[test]
+fn a_success_from_before_the_failure_does_not_count_if_the_call_was_answered_that_it_failed() {
+    let named = refund_id().to_string();
+    let begin = Command::BeginRefund {
+        payment_id: payment_id(),
+        order_id: of().order_id,
+        refund_id: refund_id(),
+        amount: eur(500),
+    };
+    let ended = |send| Command::RecordRefundOutcome {
+        payment_id: payment_id(),
+        refund_id: refund_id(),
+        key: idempotency_key(payment_id(), refund_id(), send),
+        outcome: Outcome::Rejected(Rejection::new("REFUND_FAILED", "closed account")),
+    };
+    let failed = refund(Kind::RefundFailed, &named, "re_1", 20);
+    for reference in ["re_1", ""] {
+        let earlier = refund(Kind::RefundSucceeded, &named, reference, 10);
+        let world = after(vec![requested(), succeeded()], &[begin.clone(), ended(1), failed.clone(), earlier]);
+        assert_eq!(world.payment().refunds[&refund_id()].status, Status::Rejected, "{reference:?}");
+        let later = refund(Kind::RefundSucceeded, &named, reference, 30);
+        let world = after(vec![requested(), succeeded()], &[begin.clone(), ended(1), failed.clone(), later]);
+        assert_eq!(world.payment().refunds[&refund_id()].status, Status::Refunded, "{reference:?}");
+    }
+    // Nor one of what the order counts as refunded.
+    let retry = Command::ResolveRefund {
+        payment_id: payment_id(),
+        refund_id: refund_id(),
+        resolution: Resolution::Retry,
+        actor: "ann".to_owned(),
+        note: "called them".to_owned(),
+    };
+    let once =
+        [refund(Kind::RefundSucceeded, &named, "re_0", 3), ended(1), refund(Kind::RefundFailed, &named, "re_0", 4)];
+    let again = [retry, ended(2), failed, refund(Kind::RefundSucceeded, &named, "re_1", 10)];
+    let world = after(vec![requested(), succeeded()], &[&[begin][..], &once, &again].concat());
+    assert_eq!(world.payment().refunds[&refund_id()].status, Status::Reversed);
+}
+
+#[test]
+fn a_report_from_before_anybody_was_asked_that_settles_another_is_settled_too() {
+    let reports =
+        [charged(Kind::PaymentSucceeded, 100), charged(Kind::PaymentFailed, 105), charged(Kind::PaymentSucceeded, 110)];
+    let early = after(vec![], &reports);
+    let Event::PaymentRequested { key, amount, checkout, payment_method, expires_at, .. } = requested() else {
+        panic!("it is asked for")
+    };
+    let events = early.when(&Command::RequestPayment { key, amount, checkout, payment_method, expires_at }).unwrap();
+    let mut world = early;
+    events.iter().for_each(|event| crate::payment::evolve(&mut world, event));
+    assert_eq!(world.payment().is_blocked(), None, "at {NOW}: {events:?}");
+    let other = Report { provider_reference: "ch_2".to_owned(), ..report(Kind::PaymentSucceeded, "evt_2") };
+    assert_eq!(world.when(&told(other.clone())), Ok(vec![unmatched(other, Mismatch::SecondCharge)]));
+}
