@@ -2,7 +2,6 @@
 //! seed.
 
 mod checks;
-mod money;
 mod people;
 mod relay;
 mod transport;
@@ -23,7 +22,6 @@ use rounds::Rounds;
 use runtime::{event_store::Recorded, simulation::Publication};
 use uuid::Uuid;
 
-use money::Money;
 use relay::Relay;
 use transport::{Pending, Stream};
 
@@ -51,13 +49,11 @@ pub(crate) struct Faults {
     pub(crate) wipes: u32,
     /// Of a commit, that the broker loses it soon, with all that came after it or somewhat more.
     pub(crate) loses_last: u32,
-    /// Of payments and refunds, that the provider has an opinion of its own.
-    pub(crate) opinions: u32,
 }
 
 impl Faults {
     /// Each by its name.
-    fn chances(&mut self) -> [(&'static str, &mut u32); 14] {
+    fn chances(&mut self) -> [(&'static str, &mut u32); 13] {
         [
             ("crash", &mut self.crash),
             ("unpublished", &mut self.unpublished),
@@ -72,11 +68,10 @@ impl Faults {
             ("wrong_calls", &mut self.wrong_calls),
             ("wipes", &mut self.wipes),
             ("loses_last", &mut self.loses_last),
-            ("opinions", &mut self.opinions),
         ]
     }
 
-    pub(crate) fn names() -> [&'static str; 14] {
+    pub(crate) fn names() -> [&'static str; 13] {
         Self::default().chances().map(|(name, _)| name)
     }
 
@@ -104,7 +99,6 @@ impl Faults {
             wrong_calls: chance(500),
             wipes: chance(5),
             loses_last: chance(10),
-            opinions: chance(400),
         }
     }
 }
@@ -145,7 +139,6 @@ enum Next {
     /// What was published on which connection.
     Report(u32, Publication),
     Relay,
-    Operate,
     Wipe,
     Lose,
     Heal,
@@ -181,14 +174,11 @@ pub(crate) struct Engine {
     /// How often everybody had to connect to the broker again.
     connection: u32,
     relay: Relay,
-    /// With whom they are sent to.
-    intents: Vec<(Intent, Option<usize>)>,
-    /// By command and service.
-    answered: BTreeSet<(Uuid, usize)>,
+    intents: Vec<Intent>,
+    answered: BTreeSet<Uuid>,
     is_healed: bool,
     audited: i64,
     auditor: Auditor,
-    money: Money,
     tells: bool,
     story: VecDeque<String>,
 }
@@ -217,7 +207,7 @@ impl Engine {
         let faults = Faults::any(&mut rng).without(&setup.without);
         let replicas = rng.random_range(1..=3);
         let begin = Timestamp::from_micros(1_700_000_000_000_000);
-        let bank = Bank::new(setup.seed, faults.wrong_calls, faults.opinions);
+        let bank = Bank::new(setup.seed, faults.wrong_calls);
         let intents = day(&mut rng, begin, setup.orders);
         let payments = Payments::new(bank.clone(), Duration::from_secs(5));
         let mut engine = Self {
@@ -249,7 +239,6 @@ impl Engine {
             is_healed: false,
             audited: 0,
             auditor: Auditor::default(),
-            money: Money::default(),
             tells: setup.tells,
             story: VecDeque::new(),
             faults,
@@ -262,15 +251,13 @@ impl Engine {
             engine.plan(at, Next::Wipe);
         }
         engine.plan(begin, Next::Relay);
-        engine.plan(begin, Next::Operate);
         engine.plan(begin + DAY + Duration::from_secs(60), Next::Heal);
         engine
     }
 
     fn intend(&mut self, intent: Intent) {
         let at = intent.at;
-        let to = self.desks.iter().position(|desk| Some(desk.name()) == intent.to());
-        self.intents.push((intent, to));
+        self.intents.push(intent);
         self.plan(at, Next::Send(self.intents.len() - 1));
     }
 
@@ -316,7 +303,6 @@ impl Engine {
             Next::Commit(process) => self.commit(process)?,
             Next::Call(desk, key) => self.call(desk, key),
             Next::Relay => return self.look(),
-            Next::Operate => self.operate(),
             // What waits to be sent on a connection is lost with it.
             Next::Report(connection, publication) if connection == self.connection => {
                 self.relay.progress.hear(self.now.since(self.begin), publication);
@@ -334,10 +320,11 @@ impl Engine {
     }
 
     fn send(&mut self, number: usize) {
-        let (intent, to) = &self.intents[number];
-        if self.is_answered(intent.id, *to) {
+        let intent = &self.intents[number];
+        if self.answered.contains(&intent.id) {
             return;
         }
+        let to = self.desks.iter().position(|desk| Some(desk.name()) == intent.to());
         let message = Rc::new(Message {
             id: intent.id,
             correlation_id: intent.id,
@@ -345,7 +332,7 @@ impl Engine {
             data: intent.data.clone(),
             position: None,
         });
-        if let Some(to) = *to {
+        if let Some(to) = to {
             self.post(to, &message, None);
         }
         let again = self.between(5_000_000, 10_000_000);
@@ -404,7 +391,7 @@ impl Engine {
         }
         for (delivery, message) in committed.handled {
             if message.position.is_none() && !self.strikes(self.faults.reply_lost) {
-                self.answered.insert((message.id, desk));
+                self.answered.insert(message.id);
             }
             if !self.strikes(self.faults.ack_lost) {
                 self.unacknowledged.remove(&delivery);
@@ -412,7 +399,6 @@ impl Engine {
         }
         self.publish_own(&events);
         for event in &events {
-            self.money.take(event)?;
             self.hear(event);
         }
         for key in committed.calls {
@@ -437,10 +423,7 @@ impl Engine {
     fn call(&mut self, desk: usize, key: String) {
         let dies = self.strikes(self.faults.call_dies);
         let replica = self.replica(desk);
-        self.bank.set_clock(self.now);
-        let tried = self.desks[desk].call(replica, &key, self.now, dies);
-        self.hear_bank();
-        match tried {
+        match self.desks[desk].call(replica, &key, self.now, dies) {
             Tried::Gone => {}
             Tried::Over => {
                 self.soon(Duration::ZERO, Next::Work((desk, replica)));

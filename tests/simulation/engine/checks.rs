@@ -1,8 +1,9 @@
 //! What must hold: after every commit, and once everything has come to rest.
 
-use std::{fmt::Display, time::Duration};
+use std::{collections::BTreeMap, fmt::Display, time::Duration};
 
-use uuid::Uuid;
+use domain::PaymentId;
+use proto::{Message as _, Name, payments::v1::PaymentRefunded};
 
 use super::Engine;
 
@@ -12,19 +13,13 @@ impl Engine {
             && self.unacknowledged.is_empty()
             && self.drawn.is_empty()
             && self.log.last_key_value().is_none_or(|(last, _)| *last <= self.relay.progress.published())
-            && self.money.is_decided()
-            && self.intents.iter().all(|(intent, to)| self.is_answered(intent.id, *to))
-    }
-
-    /// Of one id, every service answers by itself.
-    pub(super) fn is_answered(&self, id: Uuid, to: Option<usize>) -> bool {
-        to.is_some_and(|to| self.answered.contains(&(id, to)))
+            && self.intents.iter().all(|intent| self.answered.contains(&intent.id))
     }
 
     pub(super) fn unsettled(&self) -> String {
         let desks = self.desks.iter().filter(|desk| !desk.is_at_rest() || desk.next_timer().is_some());
         let desks: Vec<&str> = desks.map(|desk| desk.name()).collect();
-        let unanswered = self.intents.iter().filter(|(intent, to)| !self.is_answered(intent.id, *to)).count();
+        let unanswered = self.intents.iter().filter(|intent| !self.answered.contains(&intent.id)).count();
         format!(
             "busy {desks:?}, {} messages unacknowledged, {unanswered} commands unanswered, relay at {} of {}",
             self.unacknowledged.len(),
@@ -52,9 +47,18 @@ impl Engine {
         }
         let (twice, moved) = self.bank.audit();
         if let Some(refund_id) = twice.first() {
-            return Err(format!("the money of refund {refund_id} went out more than once"));
+            return Err(format!("the provider moved the money of refund {refund_id} more than once"));
         }
-        self.money.check(&moved)
+        let mut counted: BTreeMap<PaymentId, i64> = BTreeMap::new();
+        for event in self.log.values().filter(|event| event.message_type == PaymentRefunded::full_name()) {
+            let refunded = PaymentRefunded::decode(event.data.as_slice()).map_err(|error| error.to_string())?;
+            let payment_id = PaymentId::parse(&refunded.payment_id).map_err(|rejection| rejection.to_string())?;
+            *counted.entry(payment_id).or_insert(0) += refunded.amount.map_or(0, |amount| amount.minor_units);
+        }
+        if counted != moved {
+            return Err(format!("the provider moved {moved:?}, and the log counts {counted:?}"));
+        }
+        Ok(())
     }
 }
 

@@ -39,9 +39,6 @@ pub(super) struct Relay {
     knows: Option<u32>,
     /// Its connection to the broker.
     on: u32,
-    /// Up to where all had been handled when it last compared. Only what is so old is forgotten: a report of what was published meanwhile may
-    /// be on its way, and of a place that is forgotten nobody can tell what stood there.
-    floor_before: u64,
     /// Whether events were lost since it looked, and nobody had to connect again.
     pub(super) must_look: bool,
 }
@@ -168,9 +165,8 @@ impl Engine {
             let handled = handled.filter(|handled| *handled <= self.relay.saved.published);
             self.relay.handled = self.relay.handled.max(handled.unwrap_or(0));
             if self.rng.random_bool(0.1) {
-                self.stream.forget_before(self.relay.floor_before);
+                self.stream.forget_before(self.floor());
             }
-            self.relay.floor_before = self.floor();
         }
     }
 }
