@@ -156,6 +156,12 @@ impl Auditor {
         self.audit_money(payment_id);
     }
 
+    fn hear_unknown(&mut self, payment_id: PaymentId, refund_id: RefundId) {
+        let refund = self.refunds.get_mut(&(payment_id, refund_id)).unwrap();
+        assert!(refund.in_flight, "what is over is not unknown");
+        refund.call_open = false;
+    }
+
     fn hear_refund(&mut self, event: Event) {
         let payment_id = event.payment_id();
         match event {
@@ -206,11 +212,7 @@ impl Auditor {
                 (refund.given_up, refund.in_flight, refund.minor) = (true, false, amount.minor_units);
                 refund.call_open &= reported.is_some();
             }
-            Event::RefundOutcomeUnknown { of, .. } => {
-                let refund = self.refunds.get_mut(&(payment_id, of.refund_id)).unwrap();
-                assert!(refund.in_flight, "what is over is not unknown");
-                refund.call_open = false;
-            }
+            Event::RefundOutcomeUnknown { of, .. } => self.hear_unknown(payment_id, of.refund_id),
             Event::RefundReversed { of, ref reported, .. } => {
                 self.said(payment_id, reported.as_ref());
                 let refund = self.refunds.get_mut(&(payment_id, of.refund_id)).unwrap();
