@@ -2,6 +2,7 @@
 //! seed.
 
 mod checks;
+mod money;
 mod people;
 mod relay;
 mod transport;
@@ -22,6 +23,7 @@ use rounds::Rounds;
 use runtime::{event_store::Recorded, simulation::Publication};
 use uuid::Uuid;
 
+use money::Money;
 use relay::Relay;
 use transport::{Pending, Stream};
 
@@ -49,11 +51,13 @@ pub(crate) struct Faults {
     pub(crate) wipes: u32,
     /// Of a commit, that the broker loses it soon, with all that came after it or somewhat more.
     pub(crate) loses_last: u32,
+    /// Of payments and refunds, that the provider has an opinion of its own.
+    pub(crate) opinions: u32,
 }
 
 impl Faults {
     /// Each by its name.
-    fn chances(&mut self) -> [(&'static str, &mut u32); 13] {
+    fn chances(&mut self) -> [(&'static str, &mut u32); 14] {
         [
             ("crash", &mut self.crash),
             ("unpublished", &mut self.unpublished),
@@ -68,10 +72,11 @@ impl Faults {
             ("wrong_calls", &mut self.wrong_calls),
             ("wipes", &mut self.wipes),
             ("loses_last", &mut self.loses_last),
+            ("opinions", &mut self.opinions),
         ]
     }
 
-    pub(crate) fn names() -> [&'static str; 13] {
+    pub(crate) fn names() -> [&'static str; 14] {
         Self::default().chances().map(|(name, _)| name)
     }
 
@@ -99,6 +104,7 @@ impl Faults {
             wrong_calls: chance(500),
             wipes: chance(5),
             loses_last: chance(10),
+            opinions: chance(400),
         }
     }
 }
@@ -139,6 +145,7 @@ enum Next {
     /// What was published on which connection.
     Report(u32, Publication),
     Relay,
+    Operate,
     Wipe,
     Lose,
     Heal,
@@ -174,11 +181,14 @@ pub(crate) struct Engine {
     /// How often everybody had to connect to the broker again.
     connection: u32,
     relay: Relay,
-    intents: Vec<Intent>,
-    answered: BTreeSet<Uuid>,
+    /// With whom they are sent to.
+    intents: Vec<(Intent, Option<usize>)>,
+    /// By command and service.
+    answered: BTreeSet<(Uuid, usize)>,
     is_healed: bool,
     audited: i64,
     auditor: Auditor,
+    money: Money,
     tells: bool,
     story: VecDeque<String>,
 }
@@ -207,7 +217,7 @@ impl Engine {
         let faults = Faults::any(&mut rng).without(&setup.without);
         let replicas = rng.random_range(1..=3);
         let begin = Timestamp::from_micros(1_700_000_000_000_000);
-        let bank = Bank::new(setup.seed, faults.wrong_calls);
+        let bank = Bank::new(setup.seed, faults.wrong_calls, faults.opinions);
         let intents = day(&mut rng, begin, setup.orders);
         let payments = Payments::new(bank.clone(), Duration::from_secs(5));
         let mut engine = Self {
@@ -239,6 +249,7 @@ impl Engine {
             is_healed: false,
             audited: 0,
             auditor: Auditor::default(),
+            money: Money::default(),
             tells: setup.tells,
             story: VecDeque::new(),
             faults,
@@ -251,13 +262,15 @@ impl Engine {
             engine.plan(at, Next::Wipe);
         }
         engine.plan(begin, Next::Relay);
+        engine.plan(begin, Next::Operate);
         engine.plan(begin + DAY + Duration::from_secs(60), Next::Heal);
         engine
     }
 
     fn intend(&mut self, intent: Intent) {
         let at = intent.at;
-        self.intents.push(intent);
+        let to = self.desks.iter().position(|desk| Some(desk.name()) == intent.to());
+        self.intents.push((intent, to));
         self.plan(at, Next::Send(self.intents.len() - 1));
     }
 
@@ -303,6 +316,7 @@ impl Engine {
             Next::Commit(process) => self.commit(process)?,
             Next::Call(desk, key) => self.call(desk, key),
             Next::Relay => return self.look(),
+            Next::Operate => self.operate(),
             // What waits to be sent on a connection is lost with it.
             Next::Report(connection, publication) if connection == self.connection => {
                 self.relay.progress.hear(self.now.since(self.begin), publication);
@@ -320,11 +334,10 @@ impl Engine {
     }
 
     fn send(&mut self, number: usize) {
-        let intent = &self.intents[number];
-        if self.answered.contains(&intent.id) {
+        let (intent, to) = &self.intents[number];
+        if self.is_answered(intent.id, *to) {
             return;
         }
-        let to = self.desks.iter().position(|desk| Some(desk.name()) == intent.to());
         let message = Rc::new(Message {
             id: intent.id,
             correlation_id: intent.id,
@@ -332,7 +345,7 @@ impl Engine {
             data: intent.data.clone(),
             position: None,
         });
-        if let Some(to) = to {
+        if let Some(to) = *to {
             self.post(to, &message, None);
         }
         let again = self.between(5_000_000, 10_000_000);
@@ -391,7 +404,7 @@ impl Engine {
         }
         for (delivery, message) in committed.handled {
             if message.position.is_none() && !self.strikes(self.faults.reply_lost) {
-                self.answered.insert(message.id);
+                self.answered.insert((message.id, desk));
             }
             if !self.strikes(self.faults.ack_lost) {
                 self.unacknowledged.remove(&delivery);
@@ -399,6 +412,7 @@ impl Engine {
         }
         self.publish_own(&events);
         for event in &events {
+            self.money.take(event)?;
             self.hear(event);
         }
         for key in committed.calls {
@@ -423,7 +437,10 @@ impl Engine {
     fn call(&mut self, desk: usize, key: String) {
         let dies = self.strikes(self.faults.call_dies);
         let replica = self.replica(desk);
-        match self.desks[desk].call(replica, &key, self.now, dies) {
+        self.bank.set_clock(self.now);
+        let tried = self.desks[desk].call(replica, &key, self.now, dies);
+        self.hear_bank();
+        match tried {
             Tried::Gone => {}
             Tried::Over => {
                 self.soon(Duration::ZERO, Next::Work((desk, replica)));

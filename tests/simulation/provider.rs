@@ -1,16 +1,20 @@
 //! A payment provider in memory that does whatever the contract of adapters allows, and remembers what it did.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use domain::{PaymentId, RefundId};
+use domain::{PaymentId, RefundId, Timestamp};
 use payments::{
     event::Checkout,
     provider::{Provider, ProviderError, RefundRequest, Standing},
+    sandbox::report,
 };
+use proto::payments::v1::{PaymentRequested, ProviderEventKind, ProviderReport, RecordProviderEvent};
 use rand::{Rng, SeedableRng, rngs::StdRng};
+
+mod opinions;
 
 /// The provider, shared with whoever audits it.
 #[derive(Debug, Clone)]
@@ -21,20 +25,55 @@ struct Books {
     rng: StdRng,
     /// Of 1,000 calls, how many go wrong.
     wrong: u32,
+    /// Of 1,000 payments and refunds, about how many it has an opinion of its own.
+    opinions: u32,
+    /// Whether it gives back no more than came.
+    is_strict: bool,
+    now: Timestamp,
     keys: BTreeMap<String, Key>,
+    /// Payments that it was asked for.
+    asked: BTreeSet<String>,
+    moves: BTreeMap<PaymentId, Vec<Move>>,
+    /// What it is going to report, and when.
+    reports: Vec<(Timestamp, RecordProviderEvent)>,
+    count: u64,
 }
 
 #[derive(Debug)]
 struct Key {
-    payment_id: PaymentId,
-    refund_id: RefundId,
     amount_minor: i64,
-    is_moved: bool,
+    is_accepted: bool,
+    /// Whether the answer to the call is lost.
+    is_lost: bool,
+}
+
+/// Money that moved.
+#[derive(Debug, Clone)]
+struct Move {
+    /// What it is known by, also where its reports do not say so.
+    reference: String,
+    refund_id: Option<RefundId>,
+    /// To the shop; negative: from it.
+    minor: i64,
+    /// Not if it has come back since.
+    stands: bool,
 }
 
 impl Bank {
-    pub(crate) fn new(seed: u64, wrong: u32) -> Self {
-        let books = Books { rng: StdRng::seed_from_u64(seed), wrong, keys: BTreeMap::new() };
+    pub(crate) fn new(seed: u64, wrong: u32, opinions: u32) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let books = Books {
+            is_strict: rng.random_bool(0.5),
+            rng,
+            wrong,
+            opinions,
+            now: Timestamp::default(),
+            keys: BTreeMap::new(),
+            asked: BTreeSet::new(),
+            moves: BTreeMap::new(),
+            reports: Vec::new(),
+            count: 0,
+        };
         Self(Arc::new(Mutex::new(books)))
     }
 
@@ -42,29 +81,136 @@ impl Bank {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on nothing goes wrong.
+    /// Its clock.
+    pub(crate) fn set_clock(&self, now: Timestamp) {
+        self.books().now = now;
+    }
+
+    /// From now on nothing goes wrong, and it has no opinions.
     pub(crate) fn heal(&self) {
-        self.books().wrong = 0;
+        let mut books = self.books();
+        (books.wrong, books.opinions) = (0, 0);
+    }
+
+    /// A buyer is asked for a payment, and perhaps pays it.
+    pub(crate) fn asked(&self, payment: &PaymentRequested) {
+        let mut books = self.books();
+        if books.asked.insert(payment.payment_id.clone())
+            && let Some(report) = report::of_payment(payment, books.now)
+        {
+            books.charge(report);
+        }
+    }
+
+    /// Whether it charges this one before it is asked.
+    pub(crate) fn is_early(&self) -> bool {
+        self.books().thinks()
+    }
+
+    /// Somebody gives money back by hand, now and then, in its dashboard.
+    pub(crate) fn visit_dashboard(&self, payment_id: PaymentId) {
+        let mut books = self.books();
+        if books.thinks() {
+            books.refund_elsewhere(payment_id);
+        }
+    }
+
+    /// An operator gives so much back in its dashboard. False: there is not as much.
+    pub(crate) fn give_back(&self, payment_id: PaymentId, minor: i64) -> bool {
+        let mut books = self.books();
+        let is_there = books.balance(payment_id) >= minor;
+        if is_there {
+            books.send_elsewhere(payment_id, minor);
+        }
+        is_there
+    }
+
+    /// The buyer gets the money of a refund from the shop's own hands, unless the provider has moved it.
+    pub(crate) fn pay_by_hand(&self, payment_id: PaymentId, refund_id: RefundId, minor: i64) {
+        let mut books = self.books();
+        if !books.has_moved(payment_id, refund_id) {
+            let reference = format!("hand-{refund_id}");
+            books.note(payment_id, Move { reference, refund_id: Some(refund_id), minor: -minor, stands: true });
+        }
+    }
+
+    /// What it is going to report from now on.
+    pub(crate) fn take_reports(&self) -> Vec<(Timestamp, RecordProviderEvent)> {
+        std::mem::take(&mut self.books().reports)
     }
 
     /// Whether any money of this refund has moved: what an operator finds who asks.
     pub(crate) fn has_moved(&self, payment_id: PaymentId, refund_id: RefundId) -> bool {
-        self.books().keys.values().any(|key| key.payment_id == payment_id && key.refund_id == refund_id && key.is_moved)
+        self.books().has_moved(payment_id, refund_id)
     }
 
-    /// Refunds whose money moved under more than one key, and how much moved of each payment.
-    pub(crate) fn audit(&self) -> (Vec<RefundId>, BTreeMap<PaymentId, i64>) {
-        let (mut moves, mut sums) = (BTreeMap::new(), BTreeMap::new());
-        for key in self.books().keys.values().filter(|key| key.is_moved) {
-            *moves.entry((key.payment_id, key.refund_id)).or_insert(0_u32) += 1;
-            *sums.entry(key.payment_id).or_insert(0) += key.amount_minor;
+    /// Whether what it reported is so: what an operator finds who asks.
+    pub(crate) fn is_so(&self, payment_id: PaymentId, report: &ProviderReport) -> bool {
+        let is_out = report.kind() != ProviderEventKind::PaymentSucceeded;
+        let has_failed = report.kind() == ProviderEventKind::RefundFailed;
+        let of_charge = matches!(report.kind(), ProviderEventKind::PaymentFailed | ProviderEventKind::PaymentClosed);
+        let reference =
+            if of_charge { opinions::back_of(&report.provider_reference) } else { report.provider_reference.clone() };
+        let books = self.books();
+        let refund_id = RefundId::parse(&report.refund_id).ok();
+        let is_it = |move_: &Move| match (reference.as_str(), refund_id) {
+            ("", Some(_)) => move_.refund_id == refund_id,
+            (reference, _) => move_.reference == reference,
+        };
+        let moves = books.moves.get(&payment_id).map(Vec::as_slice).unwrap_or_default();
+        if !is_out && books.stands(payment_id, &opinions::back_of(&report.provider_reference)) {
+            return false;
         }
-        (moves.into_iter().filter(|(_, moves)| *moves > 1).map(|((_, refund_id), _)| refund_id).collect(), sums)
+        moves.iter().any(|move_| move_.stands != has_failed && (move_.minor < 0) == is_out && is_it(move_))
+    }
+
+    /// Refunds whose money moved more than once, and of each payment what came and what went.
+    pub(crate) fn audit(&self) -> (Vec<RefundId>, BTreeMap<PaymentId, (i64, i64)>) {
+        let (mut times, mut sums) = (BTreeMap::new(), BTreeMap::new());
+        for (payment_id, moves) in &self.books().moves {
+            let sum = sums.entry(*payment_id).or_insert((0, 0));
+            for move_ in moves.iter().filter(|move_| move_.stands) {
+                // What was taken back has not come.
+                let is_charge = move_.minor > 0 || opinions::is_back(&move_.reference);
+                if is_charge {
+                    sum.0 += move_.minor;
+                } else {
+                    sum.1 -= move_.minor;
+                }
+                if let Some(refund_id) = move_.refund_id {
+                    *times.entry((*payment_id, refund_id)).or_insert(0_u32) += 1;
+                }
+            }
+        }
+        (times.into_iter().filter(|(_, times)| *times > 1).map(|((_, refund_id), _)| refund_id).collect(), sums)
     }
 }
 
-fn refunded(key: &str) -> Standing {
-    Standing::Refunded { reference: format!("moved-{key}") }
+impl Books {
+    fn note(&mut self, payment_id: PaymentId, move_: Move) {
+        self.moves.entry(payment_id).or_default().push(move_);
+    }
+
+    fn has_moved(&self, payment_id: PaymentId, refund_id: RefundId) -> bool {
+        let moves = self.moves.get(&payment_id).map(Vec::as_slice).unwrap_or_default();
+        moves.iter().any(|move_| move_.stands && move_.refund_id == Some(refund_id))
+    }
+
+    /// What it has of a payment.
+    fn balance(&self, payment_id: PaymentId) -> i64 {
+        let moves = self.moves.get(&payment_id).map(Vec::as_slice).unwrap_or_default();
+        moves.iter().filter(|move_| move_.stands).map(|move_| move_.minor).sum()
+    }
+
+    fn stands(&self, payment_id: PaymentId, reference: &str) -> bool {
+        let moves = self.moves.get(&payment_id).map(Vec::as_slice).unwrap_or_default();
+        moves.iter().any(|move_| move_.stands && move_.reference == reference)
+    }
+}
+
+/// What it knows a refund by that it was asked for under this key.
+fn moved(key: &str) -> String {
+    format!("moved-{key}")
 }
 
 impl Provider for Bank {
@@ -82,22 +228,22 @@ impl Provider for Bank {
         if fate == 1 {
             return Err(ProviderError::OutcomeUnknown("it never arrived".to_owned()));
         }
-        let declines = fate == 2;
-        let RefundRequest { payment_id, refund_id, amount, .. } = *request;
-        let key = books.keys.entry(request.key.clone()).or_insert(Key {
-            payment_id,
-            refund_id,
-            amount_minor: amount.minor_units,
-            is_moved: !declines,
-        });
+        if !books.keys.contains_key(&request.key) {
+            books.consider(request, fate == 2);
+        }
+        let reference = moved(&request.key);
+        let stands = books.stands(request.payment_id, &reference);
+        let Some(key) = books.keys.get_mut(&request.key) else { return Err(ProviderError::Declined("no".to_owned())) };
         if key.amount_minor != request.amount.minor_units {
             return Err(ProviderError::Declined("the key was used for another amount".to_owned()));
         }
-        match (key.is_moved, fate) {
-            (false, _) => Err(ProviderError::Declined("no".to_owned())),
-            (true, 3) => Err(ProviderError::OutcomeUnknown("the answer was lost".to_owned())),
-            (true, _) => Ok(refunded(&request.key)),
+        if !key.is_accepted {
+            return Err(ProviderError::Declined("no".to_owned()));
         }
+        if std::mem::take(&mut key.is_lost) || fate == 3 {
+            return Err(ProviderError::OutcomeUnknown("the answer was lost".to_owned()));
+        }
+        Ok(if stands { Standing::Refunded { reference } } else { failed_since() })
     }
 
     async fn find_refund(&self, request: &RefundRequest) -> Result<Option<Standing>, ProviderError> {
@@ -106,6 +252,13 @@ impl Provider for Bank {
         if books.rng.random_ratio(wrong, 1_000) {
             return Err(ProviderError::Unavailable("busy".to_owned()));
         }
-        Ok(books.keys.get(&request.key).filter(|key| key.is_moved).map(|_moved| refunded(&request.key)))
+        let reference = moved(&request.key);
+        let stands = books.stands(request.payment_id, &reference);
+        let found = books.keys.get(&request.key).filter(|key| key.is_accepted);
+        Ok(found.map(|_key| if stands { Standing::Refunded { reference } } else { failed_since() }))
     }
+}
+
+fn failed_since() -> Standing {
+    Standing::Failed { reason: "the account is closed".to_owned() }
 }

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use domain::Timestamp;
+use domain::{PaymentId, RefundId, Timestamp};
 use holdfast_tests::second_thought;
 use proto::{
     Name,
-    common::v1::Money,
+    common::v1::{Money, ProductQuantity},
     inventory::v1::{AdjustStock, ReceiveStock, RegisterProduct},
-    orders::v1::{LatePaymentPolicy, OrderLine, PlaceOrder, RequestRefund, SharePurchase},
-    payments::v1::{RefundOutcomeUnknown, RefundResolution, ResolveRefund},
+    orders::v1::{CancelOrder, LatePaymentPolicy, OrderLine, PlaceOrder, RequestRefund, SharePurchase},
+    payments::v1::{RefundResolution, ReportResolution, ResolveProviderReport, ResolveRefund},
     rounds::v1::{CancelRound, CloseRound, OpenRound},
     well_known,
 };
@@ -77,8 +77,45 @@ pub(crate) fn day(rng: &mut StdRng, begin: Timestamp, orders: usize) -> Vec<Inte
             let (message_type, data) = second_thought(rng, &order);
             intents.push(Intent { at, id, message_type, data });
         }
+        if rng.random_ratio(1, 30) {
+            let (actor, note) = ("buyer".to_owned(), "in a hurry".to_owned());
+            let cancel = CancelOrder { order_id: order.order_id, actor, note };
+            intents.push(Intent::new(moment(rng, begin, placed.since(begin) + DAY / 240), uuid(rng), &cancel));
+        }
+    }
+    for _ in 0..orders / 20 {
+        let id = intents.choose(rng).map_or_else(Uuid::nil, |intent| intent.id);
+        same_id(rng, begin, id, &mut intents);
     }
     intents
+}
+
+/// Somebody has used this id before, for something else, perhaps with another service: both refuse what they cannot do.
+fn same_id(rng: &mut StdRng, begin: Timestamp, id: Uuid, intents: &mut Vec<Intent>) {
+    let nobody = |rng: &mut StdRng| uuid(rng).to_string();
+    let (actor, note) = ("buyer".to_owned(), "changed my mind".to_owned());
+    for _ in 0..rng.random_range(1..=3) {
+        let at = moment(rng, begin, DAY);
+        intents.push(match rng.random_range(0..4) {
+            0 => {
+                let order_id = nobody(rng);
+                Intent::new(at, id, &CancelOrder { order_id, actor: actor.clone(), note: note.clone() })
+            }
+            1 => {
+                let sku = "P-unknown".to_owned();
+                Intent::new(at, id, &ReceiveStock { sku, quantity: 1, reference: String::new() })
+            }
+            2 => {
+                let round_id = nobody(rng);
+                Intent::new(at, id, &CloseRound { round_id, actor: actor.clone(), note: note.clone() })
+            }
+            _ => {
+                let (payment_id, provider_event_id) = (PaymentId::parse(&nobody(rng)), nobody(rng));
+                let Ok(payment_id) = payment_id else { continue };
+                resolve_report(at, id, payment_id, &provider_event_id, ReportResolution::Undone)
+            }
+        });
+    }
 }
 
 fn stock(rng: &mut StdRng, begin: Timestamp, product: usize, orders: usize, intents: &mut Vec<Intent>) {
@@ -177,6 +214,8 @@ fn order(rng: &mut StdRng, products: usize, rounds: &[Uuid]) -> PlaceOrder {
         "sandbox:decline,after=1s",
         "sandbox:never",
         "sandbox:late,after=2s",
+        // At the very moment of expiry.
+        "sandbox:late",
     ];
     PlaceOrder {
         order_id: uuid(rng).to_string(),
@@ -189,15 +228,71 @@ fn order(rng: &mut StdRng, products: usize, rounds: &[Uuid]) -> PlaceOrder {
     }
 }
 
-/// What an operator does about a refund that nobody knows the outcome of, after asking the provider.
-pub(crate) fn resolve(rng: &mut StdRng, at: Timestamp, refund: RefundOutcomeUnknown, has_moved: bool) -> Intent {
-    let resolution = if has_moved { RefundResolution::Refunded } else { RefundResolution::Retry };
+/// What somebody wants who has just paid, or whose refund is under way: other things too.
+pub(crate) fn has_second_thoughts(rng: &mut StdRng, at: Timestamp, order_id: &str) -> Vec<Intent> {
+    if !rng.random_ratio(1, 8) {
+        return vec![];
+    }
+    let order_id = order_id.to_owned();
+    let (actor, note) = ("buyer".to_owned(), "changed my mind".to_owned());
+    let ask = |amount| RequestRefund {
+        order_id: order_id.clone(),
+        amount,
+        actor: actor.clone(),
+        note: note.clone(),
+        ..Default::default()
+    };
+    let line = ProductQuantity { sku: format!("P-{}", rng.random_range(0..3)), quantity: 1 };
+    let goods = |amount| RequestRefund { lines: vec![line.clone()], ..ask(amount) };
+    let cancel = CancelOrder { order_id: order_id.clone(), actor: actor.clone(), note: note.clone() };
+    let within = Duration::from_millis(if rng.random_bool(0.5) { 20 } else { 8_000 });
+    let times = [moment(rng, at, within), moment(rng, at, within)];
+    let ids = [uuid(rng), uuid(rng)];
+    let first = |command: &RequestRefund| Intent::new(times[0], ids[0], command);
+    match rng.random_range(0..6) {
+        // Money first, and the goods after it.
+        0 => vec![first(&ask(euros(200))), Intent::new(times[1], ids[1], &goods(None))],
+        // Goods for nothing, and then for something.
+        1 => vec![first(&goods(euros(0))), Intent::new(times[1], ids[1], &goods(None))],
+        // A part, and everything beside it.
+        2 => vec![first(&ask(euros(100))), Intent::new(times[1], ids[1], &ask(None))],
+        3 => vec![first(&ask(None)), Intent::new(times[1], ids[1], &cancel)],
+        _ => vec![first(&ask(euros(100))), Intent::new(times[1], ids[1], &cancel)],
+    }
+}
+
+/// What an operator decides about a refund, after asking the provider.
+pub(crate) fn resolve_refund(
+    at: Timestamp,
+    id: Uuid,
+    payment_id: PaymentId,
+    refund_id: RefundId,
+    resolution: RefundResolution,
+) -> Intent {
     let resolve = ResolveRefund {
-        payment_id: refund.payment_id,
-        refund_id: refund.refund_id,
+        payment_id: payment_id.to_string(),
+        refund_id: refund_id.to_string(),
         resolution: resolution.into(),
         actor: "operator".to_owned(),
         note: "asked the provider".to_owned(),
     };
-    Intent::new(at, uuid(rng), &resolve)
+    Intent::new(at, id, &resolve)
+}
+
+/// What an operator decides about a report that fits nothing, after asking the provider.
+pub(crate) fn resolve_report(
+    at: Timestamp,
+    id: Uuid,
+    payment_id: PaymentId,
+    provider_event_id: &str,
+    resolution: ReportResolution,
+) -> Intent {
+    let resolve = ResolveProviderReport {
+        payment_id: payment_id.to_string(),
+        provider_event_id: provider_event_id.to_owned(),
+        resolution: resolution.into(),
+        actor: "operator".to_owned(),
+        note: "asked the provider".to_owned(),
+    };
+    Intent::new(at, id, &resolve)
 }

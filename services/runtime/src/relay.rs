@@ -114,8 +114,6 @@ struct Relay {
     begun: Instant,
     /// When it listened to workers last.
     listened: Duration,
-    /// What comes before this in the stream, the broker has been let forget.
-    first_kept: u64,
     follower: Follower,
     gap_since: Option<Instant>,
 }
@@ -135,7 +133,6 @@ impl Relay {
             saved: (standing, last_broker.clone()),
             begun: Instant::now(),
             listened: Duration::ZERO,
-            first_kept: 0,
             gap_since: None,
         };
         let is_another_broker = last_broker != Some(relay.broker_id());
@@ -222,7 +219,7 @@ impl Relay {
     /// Whether a message is in the stream still, or was until all had handled it.
     async fn is_there(&self, witness: Witness) -> Result<bool, Error> {
         let sequence = u64::try_from(witness.sequence).unwrap_or(0);
-        Ok(sequence < self.first_kept || self.position_at(sequence).await? == Some(witness.position))
+        Ok(self.progress.is_forgotten(witness) || self.position_at(sequence).await? == Some(witness.position))
     }
 
     /// The position of the event at a place in the stream, if there is one.
@@ -366,7 +363,7 @@ impl Relay {
         }
         // Never the last message, which proves that the stream is the one that it was.
         if let Some(first_kept) = window::first_kept(stream, floor, self.broker.events_age_max()).await {
-            self.first_kept = first_kept;
+            self.progress.let_forget(first_kept);
             window::forget_before(stream, first_kept).await?;
         }
         Ok(())

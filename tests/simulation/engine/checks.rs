@@ -1,9 +1,8 @@
 //! What must hold: after every commit, and once everything has come to rest.
 
-use std::{collections::BTreeMap, fmt::Display, time::Duration};
+use std::{fmt::Display, time::Duration};
 
-use domain::PaymentId;
-use proto::{Message as _, Name, payments::v1::PaymentRefunded};
+use uuid::Uuid;
 
 use super::Engine;
 
@@ -13,13 +12,19 @@ impl Engine {
             && self.unacknowledged.is_empty()
             && self.drawn.is_empty()
             && self.log.last_key_value().is_none_or(|(last, _)| *last <= self.relay.progress.published())
-            && self.intents.iter().all(|intent| self.answered.contains(&intent.id))
+            && self.money.is_decided()
+            && self.intents.iter().all(|(intent, to)| self.is_answered(intent.id, *to))
+    }
+
+    /// Of one id, every service answers by itself.
+    pub(super) fn is_answered(&self, id: Uuid, to: Option<usize>) -> bool {
+        to.is_some_and(|to| self.answered.contains(&(id, to)))
     }
 
     pub(super) fn unsettled(&self) -> String {
         let desks = self.desks.iter().filter(|desk| !desk.is_at_rest() || desk.next_timer().is_some());
         let desks: Vec<&str> = desks.map(|desk| desk.name()).collect();
-        let unanswered = self.intents.iter().filter(|intent| !self.answered.contains(&intent.id)).count();
+        let unanswered = self.intents.iter().filter(|(intent, to)| !self.is_answered(intent.id, *to)).count();
         format!(
             "busy {desks:?}, {} messages unacknowledged, {unanswered} commands unanswered, relay at {} of {}",
             self.unacknowledged.len(),
@@ -47,18 +52,9 @@ impl Engine {
         }
         let (twice, moved) = self.bank.audit();
         if let Some(refund_id) = twice.first() {
-            return Err(format!("the provider moved the money of refund {refund_id} more than once"));
+            return Err(format!("the money of refund {refund_id} went out more than once"));
         }
-        let mut counted: BTreeMap<PaymentId, i64> = BTreeMap::new();
-        for event in self.log.values().filter(|event| event.message_type == PaymentRefunded::full_name()) {
-            let refunded = PaymentRefunded::decode(event.data.as_slice()).map_err(|error| error.to_string())?;
-            let payment_id = PaymentId::parse(&refunded.payment_id).map_err(|rejection| rejection.to_string())?;
-            *counted.entry(payment_id).or_insert(0) += refunded.amount.map_or(0, |amount| amount.minor_units);
-        }
-        if counted != moved {
-            return Err(format!("the provider moved {moved:?}, and the log counts {counted:?}"));
-        }
-        Ok(())
+        self.money.check(&moved)
     }
 }
 

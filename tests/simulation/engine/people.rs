@@ -2,45 +2,121 @@
 
 use std::time::Duration;
 
-use domain::{PaymentId, RefundId};
-use payments::sandbox::report;
+use domain::{HoldKey, PaymentId, RefundId, Timestamp};
+use payments::provider::Provider;
 use proto::{
     Message as _, Name,
-    payments::v1::{PaymentRequested, RefundOutcomeUnknown},
+    orders::v1::{OrderPaid, OrderReserved},
+    payments::v1::{
+        PaymentRefunding, PaymentRequested, PaymentSucceeded, RefundResolution, RefundResolved, ReportResolution,
+    },
     rounds::v1::{RoundReopened, RoundSoldOut, SharesSold},
 };
+use rand::Rng;
 use runtime::event_store::Recorded;
 
-use super::Engine;
-use crate::workload::{Intent, buys_again, gives_back, resolve};
+use super::{
+    Engine, Next,
+    money::{Fate, Kept, Standing, Way},
+};
+use crate::{
+    provider::Bank,
+    workload::{Intent, buys_again, gives_back, has_second_thoughts, resolve_refund, resolve_report, uuid},
+};
+
+/// How often operators look for what waits for them.
+const LOOKS_EVERY: Duration = Duration::from_secs(30);
+
+/// How long they let it wait, at least.
+const WAITS: Duration = Duration::from_secs(20);
+
+/// So long they wait until the order has heard of a refund that was made elsewhere: decided before that, it could hear of the decision
+/// first.
+const HEARS_WITHIN: Duration = Duration::from_secs(180);
 
 impl Engine {
     pub(super) fn hear(&mut self, event: &Recorded) {
-        if event.message_type == PaymentRequested::full_name()
-            && let Ok(payment) = PaymentRequested::decode(event.data.as_slice())
-            && let Some(report) = report::of_payment(&payment, self.now)
-        {
-            self.intend(Intent::new(report.due, report.id, &report.command));
+        self.bank.set_clock(self.now);
+        let data = event.data.as_slice();
+        match proto::short_name(&event.message_type) {
+            OrderReserved::NAME => {
+                if let Ok(reserved) = OrderReserved::decode(data)
+                    && self.bank.is_early()
+                    && let Some(payment) = before_it_is_asked(reserved)
+                {
+                    self.bank.asked(&payment);
+                }
+            }
+            PaymentRequested::NAME => {
+                if let Ok(payment) = PaymentRequested::decode(data) {
+                    self.bank.asked(&payment);
+                }
+            }
+            PaymentSucceeded::NAME => {
+                let payment = PaymentSucceeded::decode(data).map(|payment| PaymentId::parse(&payment.payment_id));
+                if let Ok(Ok(payment_id)) = payment {
+                    self.bank.visit_dashboard(payment_id);
+                }
+            }
+            PaymentRefunding::NAME => {
+                let refund = PaymentRefunding::decode(data).unwrap_or_default();
+                let thoughts = has_second_thoughts(&mut self.rng, self.now, &refund.order_id);
+                thoughts.into_iter().for_each(|intent| self.intend(intent));
+            }
+            OrderPaid::NAME => {
+                let paid = OrderPaid::decode(data).unwrap_or_default();
+                let thoughts = has_second_thoughts(&mut self.rng, self.now, &paid.order_id);
+                thoughts.into_iter().for_each(|intent| self.intend(intent));
+            }
+            RefundResolved::NAME => self.pay_by_hand(&RefundResolved::decode(data).unwrap_or_default()),
+            RoundSoldOut::NAME => {
+                let buyers = self.buyers(&RoundSoldOut::decode(data).unwrap_or_default().round_id);
+                gives_back(&mut self.rng, self.now, buyers).into_iter().for_each(|intent| self.intend(intent));
+            }
+            RoundReopened::NAME => {
+                let round = RoundReopened::decode(data).unwrap_or_default();
+                buys_again(&mut self.rng, self.now, &round.round_id).into_iter().for_each(|intent| self.intend(intent));
+            }
+            _ => {}
         }
-        if event.message_type == RefundOutcomeUnknown::full_name()
-            && let Ok(refund) = RefundOutcomeUnknown::decode(event.data.as_slice())
-            && let (Ok(payment_id), Ok(refund_id)) =
-                (PaymentId::parse(&refund.payment_id), RefundId::parse(&refund.refund_id))
-        {
-            let has_moved = self.bank.has_moved(payment_id, refund_id);
-            let intent = resolve(&mut self.rng, self.now + Duration::from_secs(60), refund, has_moved);
-            self.intend(intent);
+        self.hear_bank();
+    }
+
+    /// What the provider reports is sent like any command.
+    pub(super) fn hear_bank(&mut self) {
+        for (due, report) in self.bank.take_reports() {
+            let id = uuid(&mut self.rng);
+            let begin = self.begin;
+            let references = &mut self.money.references;
+            references.insert(report.provider_event_id.clone(), report.provider_reference.clone());
+            self.tell(|| {
+                let report = report.clone();
+                let occurred_at = report.occurred_at.and_then(|at| Timestamp::from_wire("at", Some(at)).ok());
+                format!(
+                    "at {:.3} s the provider will report {}: {} {} {:?} of payment {} refund {:?}, as of {:.3} s",
+                    due.since(begin).as_secs_f64(),
+                    report.provider_event_id,
+                    report.kind().as_str_name(),
+                    report.amount.unwrap_or_default().minor_units,
+                    report.provider_reference,
+                    report.payment_id,
+                    report.refund_id,
+                    occurred_at.map_or(0.0, |at| at.since(begin).as_secs_f64())
+                )
+            });
+            self.intend(Intent::new(due, id, &report));
         }
-        if event.message_type == RoundSoldOut::full_name()
-            && let Ok(round) = RoundSoldOut::decode(event.data.as_slice())
-        {
-            let buyers = self.buyers(&round.round_id);
-            gives_back(&mut self.rng, self.now, buyers).into_iter().for_each(|intent| self.intend(intent));
-        }
-        if event.message_type == RoundReopened::full_name()
-            && let Ok(round) = RoundReopened::decode(event.data.as_slice())
-        {
-            buys_again(&mut self.rng, self.now, &round.round_id).into_iter().for_each(|intent| self.intend(intent));
+    }
+
+    /// An operator who says that the buyer has the money sees to it.
+    fn pay_by_hand(&mut self, resolved: &RefundResolved) {
+        let ids = PaymentId::parse(&resolved.payment_id).ok().zip(RefundId::parse(&resolved.refund_id).ok());
+        let Some((payment_id, refund_id)) = ids.filter(|_| resolved.resolution() == RefundResolution::Refunded) else {
+            return;
+        };
+        let refund = self.money.payments.get(&payment_id).and_then(|payment| payment.refunds.get(&refund_id));
+        if let Some(refund) = refund {
+            self.bank.pay_by_hand(payment_id, refund_id, refund.minor);
         }
     }
 
@@ -50,4 +126,76 @@ impl Engine {
         let sales = sales.filter_map(|event| SharesSold::decode(event.data.as_slice()).ok());
         sales.filter(|sold| sold.round_id == round_id).map(|sold| sold.order_id).collect()
     }
+
+    /// Operators decide what has waited for them for a while, after asking the provider.
+    pub(super) fn operate(&mut self) {
+        self.bank.set_clock(self.now);
+        let mut intents = Vec::new();
+        let due = self.now;
+        for (payment_id, payment) in &mut self.money.payments {
+            let mut accepted: Vec<String> = payment.kept.values().filter_map(Kept::accepted).collect();
+            let open = |kept: &&mut Kept| kept.fate == Fate::Open && due.since(kept.since) >= WAITS;
+            for kept in payment.kept.values_mut().filter(open) {
+                if !kept.is_given_back && kept.way == Way::In && self.rng.random_bool(0.5) {
+                    kept.is_given_back = self.bank.give_back(*payment_id, kept.minor());
+                    continue;
+                }
+                let reference = kept.name();
+                // The same money, reported twice, counts once.
+                let is_so = self.bank.is_so(*payment_id, &kept.report) && !accepted.contains(&reference);
+                let resolution = if is_so { ReportResolution::Accepted } else { ReportResolution::Undone };
+                accepted.extend(is_so.then_some(reference));
+                let id = uuid(&mut self.rng);
+                intents.push(resolve_report(due, id, *payment_id, &kept.report.provider_event_id, resolution));
+            }
+            for (refund_id, refund) in payment.refunds.iter().filter(|(_, refund)| refund.is_undecided()) {
+                // Two ways at once could both move money.
+                let waits = if refund.is_elsewhere { HEARS_WITHIN } else { WAITS };
+                if refund.call_open || due.since(refund.since) < waits {
+                    continue;
+                }
+                let has_moved = self.bank.has_moved(*payment_id, *refund_id);
+                let by_hand = refund.standing == Standing::Reversed && self.rng.random_bool(0.5);
+                let resolution =
+                    if has_moved || by_hand { RefundResolution::Refunded } else { RefundResolution::Retry };
+                let id = uuid(&mut self.rng);
+                intents.push(resolve_refund(due, id, *payment_id, *refund_id, resolution));
+            }
+        }
+        intents.into_iter().for_each(|intent| self.intend(intent));
+        self.hear_bank();
+        self.soon(LOOKS_EVERY, Next::Operate);
+    }
+}
+
+impl Kept {
+    /// What its money is known by at the provider.
+    fn name(&self) -> String {
+        format!("{} {} {}", self.report.kind, self.report.provider_reference, self.report.refund_id)
+    }
+
+    fn accepted(&self) -> Option<String> {
+        (self.fate == Fate::Accepted).then(|| self.name())
+    }
+
+    fn minor(&self) -> i64 {
+        self.report.amount.as_ref().map_or(0, |amount| amount.minor_units)
+    }
+}
+
+/// The payment that is going to be asked for, as a provider sees it who is quicker than the word of it.
+fn before_it_is_asked(reserved: OrderReserved) -> Option<PaymentRequested> {
+    let payment_id = HoldKey::parse(&reserved.order_id, reserved.attempt).ok()?.payment_id();
+    let checkout = Bank::checkout(payment_id, &reserved.payment_method);
+    Some(PaymentRequested {
+        payment_id: payment_id.to_string(),
+        order_id: reserved.order_id,
+        attempt: reserved.attempt,
+        amount: reserved.amount,
+        provider: checkout.provider,
+        provider_reference: checkout.reference,
+        checkout_url: checkout.url,
+        payment_method: reserved.payment_method,
+        expires_at: reserved.expires_at,
+    })
 }

@@ -6,7 +6,7 @@ use domain::Timestamp;
 use rand::Rng;
 use runtime::{
     event_store::Recorded,
-    simulation::{GapTracker, Progress, Publication, Standing},
+    simulation::{GapTracker, Progress, Publication, Standing, Witness},
 };
 
 use super::{Engine, Next};
@@ -39,25 +39,30 @@ pub(super) struct Relay {
     knows: Option<u32>,
     /// Its connection to the broker.
     on: u32,
-    /// Whether events were lost since it looked, and nobody had to connect again.
-    pub(super) must_look: bool,
+    /// Up to where all had been handled when it last compared. Only what is so old is forgotten: a report of what was published meanwhile may
+    /// be on its way, and of a place that is forgotten nobody can tell what stood there.
+    floor_before: u64,
+    /// When all is heard of events that were lost since it looked, if they were and nobody had to connect again.
+    pub(super) hears_of_loss: Option<Timestamp>,
 }
 
 impl Engine {
     /// The relay looks at log and stream. False: nothing is left to do for anybody.
     pub(super) fn look(&mut self) -> Result<bool, String> {
         // Not when the broker has just lost what it had heard of: that would be two faults in one moment.
-        let dies = !self.relay.must_look && self.strikes(self.faults.relay_dies);
+        let hears_of_loss = self.relay.hears_of_loss;
+        let dies = hears_of_loss.is_none() && self.strikes(self.faults.relay_dies);
         if dies || self.relay.on != self.connection {
             self.another_relay();
         }
-        self.relay.must_look = false;
+        // What is on its way by now comes after this look, and is looked for at the next.
+        self.relay.hears_of_loss = self.relay.hears_of_loss.filter(|heard| self.now < *heard);
         if self.now.since(self.relay.compared) >= COMPARES_EVERY {
             self.compare();
         }
         self.check();
         let is_swept = self.sweep();
-        if self.strikes(self.faults.relay_dies) {
+        if self.relay.hears_of_loss.is_none() && self.strikes(self.faults.relay_dies) {
             self.another_relay();
         }
         self.save();
@@ -76,11 +81,12 @@ impl Engine {
 
     fn check(&mut self) {
         self.check_witnesses();
+        let reported = self.relay.progress.take_reported().into_iter();
         let with_check = |reported: Publication| {
-            let is_there = self.stream.is_there(reported.witness);
+            let is_there = self.is_there(reported.witness);
             (reported, is_there)
         };
-        let reported: Vec<_> = self.relay.progress.take_reported().into_iter().map(with_check).collect();
+        let reported: Vec<_> = reported.map(with_check).collect();
         self.relay.progress.check(reported);
         if self.relay.progress.has_lost() {
             self.compare();
@@ -89,7 +95,11 @@ impl Engine {
 
     fn check_witnesses(&mut self) {
         let witnesses = self.relay.progress.take_witnesses();
-        self.relay.progress.check_witnesses(witnesses.iter().all(|witness| self.stream.is_there(*witness)));
+        self.relay.progress.check_witnesses(witnesses.iter().all(|witness| self.is_there(*witness)));
+    }
+
+    fn is_there(&self, witness: Witness) -> bool {
+        self.relay.progress.is_forgotten(witness) || self.stream.is_there(witness)
     }
 
     /// Publishes what is overdue. False: the broker did not take all.
@@ -111,7 +121,7 @@ impl Engine {
         }
         let Some(last) = page.last().map(|event| event.position) else { return true };
         let missing = self.relay.progress.missing(page);
-        let dies = self.strikes(self.faults.unpublished);
+        let dies = self.relay.hears_of_loss.is_none() && self.strikes(self.faults.unpublished);
         let count = if dies { self.rng.random_range(0..=missing.len()) } else { missing.len() };
         let mut witness = None;
         for event in &missing[..count] {
@@ -125,9 +135,10 @@ impl Engine {
 
     /// Another one begins with what the last one saved; what that one had heard is forgotten.
     fn another_relay(&mut self) {
-        let Relay { saved, handled, knows, .. } = std::mem::take(&mut self.relay);
+        let Relay { saved, handled, knows, hears_of_loss, .. } = std::mem::take(&mut self.relay);
         let on = self.connection;
-        self.relay = Relay { progress: Progress::from(saved), saved, handled, knows, on, ..Relay::default() };
+        let progress = Progress::from(saved);
+        self.relay = Relay { progress, saved, handled, knows, on, hears_of_loss, ..Relay::default() };
         if knows != Some(on) {
             self.go_deaf();
         }
@@ -165,8 +176,10 @@ impl Engine {
             let handled = handled.filter(|handled| *handled <= self.relay.saved.published);
             self.relay.handled = self.relay.handled.max(handled.unwrap_or(0));
             if self.rng.random_bool(0.1) {
-                self.stream.forget_before(self.floor());
+                let first_kept = self.stream.forget_before(self.relay.floor_before);
+                self.relay.progress.let_forget(first_kept);
             }
         }
+        self.relay.floor_before = if is_whole { self.floor() } else { 0 };
     }
 }

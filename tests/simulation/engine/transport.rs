@@ -12,6 +12,9 @@ use runtime::{
 use super::{Engine, Next};
 use crate::desk::Message;
 
+/// A report of what was published reaches the relay within this.
+const REPORTED_WITHIN: Duration = Duration::from_millis(200);
+
 /// How long the broker waits for an acknowledgement.
 const ACK_WAIT: Duration = Duration::from_secs(30);
 
@@ -55,19 +58,20 @@ impl Stream {
 
     pub(super) fn is_there(&self, witness: Witness) -> bool {
         let sequence = u64::try_from(witness.sequence).unwrap();
-        sequence <= self.forgotten || self.at(sequence).and_then(|message| message.position) == Some(witness.position)
+        self.at(sequence).and_then(|message| message.position) == Some(witness.position)
     }
 
     fn at(&self, sequence: u64) -> Option<Rc<Message>> {
         self.messages.get(usize::try_from(sequence.checked_sub(self.forgotten + 1)?).ok()?).cloned()
     }
 
-    /// Forgets all before this one but the last.
-    pub(super) fn forget_before(&mut self, sequence: u64) {
+    /// Forgets all before this one but the last: the first that it keeps.
+    pub(super) fn forget_before(&mut self, sequence: u64) -> u64 {
         while self.forgotten + 1 < sequence.min(self.last_sequence()) {
             self.messages.pop_front();
             self.forgotten += 1;
         }
+        self.forgotten + 1
     }
 }
 
@@ -146,7 +150,7 @@ impl Engine {
             self.tell(|| "everybody connects to the broker again".to_owned());
             self.connection += 1;
         }
-        self.relay.must_look = !connects_again;
+        self.relay.hears_of_loss = (!connects_again).then(|| self.now + REPORTED_WITHIN);
     }
 
     /// The broker loses all it has, commands too. Whoever consumes begins anew.

@@ -33,6 +33,8 @@ pub struct Progress {
     confirmed: Ranges,
     /// Witnesses before that of the standing, to be looked for once more.
     witnesses: Vec<Witness>,
+    /// What comes before this in the stream, the broker has been let forget.
+    first_kept: u64,
     /// Whether something that was in the stream is no longer there.
     has_lost: bool,
     /// Until when no worker is believed.
@@ -81,6 +83,17 @@ impl Progress {
     pub fn take_witnesses(&mut self) -> Vec<Witness> {
         let witnesses = std::mem::take(&mut self.witnesses).into_iter().chain([self.standing.witness]);
         witnesses.filter(|witness| witness.sequence > 0).collect()
+    }
+
+    /// The broker has been let forget what comes before this in the stream.
+    pub fn let_forget(&mut self, first_kept: u64) {
+        self.first_kept = first_kept;
+    }
+
+    /// Whether a message is no longer there because the broker has been let forget it.
+    #[must_use]
+    pub fn is_forgotten(&self, witness: Witness) -> bool {
+        u64::try_from(witness.sequence).is_ok_and(|sequence| sequence < self.first_kept)
     }
 
     /// Hears whether the witnesses are there.
@@ -237,6 +250,15 @@ mod tests {
         assert!(!progress.has_lost());
         progress.check_witnesses(false);
         assert!(progress.has_lost());
+    }
+
+    #[test]
+    fn what_the_broker_was_let_forget_is_not_lost_and_a_stream_begun_anew_has_forgotten_nothing() {
+        let mut progress = after_ten();
+        progress.let_forget(8);
+        assert!(progress.is_forgotten(at(7, 7)) && !progress.is_forgotten(at(8, 8)));
+        progress.go_back(5);
+        assert!(!progress.is_forgotten(at(7, 7)));
     }
 
     #[test]

@@ -1,0 +1,421 @@
+//! What the log says of money, counted once more and by none of the rules of services and ledger: what came, what went back and by
+//! whom, what fits nothing, and what somebody still waits for.
+
+use std::collections::BTreeMap;
+
+use domain::{PaymentId, RefundId, Timestamp};
+use proto::{
+    Message, Name,
+    orders::v1 as orders,
+    payments::v1::{self as payments, ProviderEventKind, ProviderReport, ReportMismatch, ReportResolution},
+};
+use runtime::event_store::Recorded;
+
+/// All of it.
+#[derive(Debug, Default)]
+pub(super) struct Money {
+    pub(super) payments: BTreeMap<PaymentId, Payment>,
+    orders: BTreeMap<String, Order>,
+    /// References of all that the provider reported, by its own id of the report.
+    pub(super) references: BTreeMap<String, String>,
+    /// Late money that waits for a receipt, by payment.
+    waiting: BTreeMap<String, String>,
+    count: u64,
+}
+
+/// A payment.
+#[derive(Debug, Default)]
+pub(super) struct Payment {
+    captured: i64,
+    pub(super) refunds: BTreeMap<RefundId, Refund>,
+    pub(super) kept: BTreeMap<String, Kept>,
+}
+
+#[derive(Debug)]
+pub(super) struct Refund {
+    pub(super) minor: i64,
+    pub(super) standing: Standing,
+    pub(super) call_open: bool,
+    pub(super) is_elsewhere: bool,
+    pub(super) since: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    Waits,
+    UnderWay,
+    Refunded,
+    Rejected,
+    Unknown,
+    Reversed,
+}
+
+/// A report that fits nothing.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) report: ProviderReport,
+    pub(super) way: Way,
+    pub(super) fate: Fate,
+    settled_by: String,
+    pub(super) since: Timestamp,
+    /// Whether an operator gave its money back and waits for the report of that.
+    pub(super) is_given_back: bool,
+}
+
+/// Which way its money went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    In,
+    Out,
+    /// It came, and does not count any more.
+    TakenBack,
+    /// To the shop again, which it had left.
+    Back,
+    Nowhere,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Open,
+    Accepted,
+    Undone,
+    /// A report of another movement settled it: both happened, and neither counts.
+    Balanced,
+}
+
+#[derive(Debug, Default)]
+struct Order {
+    paid_by: String,
+    captured: i64,
+    wishes: BTreeMap<String, Wish>,
+    /// When it was cancelled after it had been paid.
+    cancelled: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Wish {
+    payment_id: String,
+    minor: i64,
+    asked: u64,
+    is_everything: bool,
+    was_given_up: bool,
+    answer: Answer,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Answer {
+    None,
+    Back,
+    GivenUp,
+}
+
+fn read<M: Message + Name + Default>(event: &Recorded) -> Result<M, String> {
+    M::decode(event.data.as_slice()).map_err(|error| error.to_string())
+}
+
+fn payment(id: &str) -> Result<PaymentId, String> {
+    PaymentId::parse(id).map_err(|rejection| rejection.to_string())
+}
+
+fn refund(id: &str) -> Result<RefundId, String> {
+    RefundId::parse(id).map_err(|rejection| rejection.to_string())
+}
+
+fn minor(amount: Option<&proto::common::v1::Money>) -> i64 {
+    amount.map_or(0, |amount| amount.minor_units)
+}
+
+impl Money {
+    pub(super) fn take(&mut self, event: &Recorded) -> Result<(), String> {
+        self.count += 1;
+        let name = proto::short_name(&event.message_type);
+        match event.service.as_str() {
+            "orders" => self.take_order(name, event),
+            "payments" => self.take_payment(name, event),
+            _ => Ok(()),
+        }
+    }
+
+    fn of(&mut self, id: &str) -> Result<&mut Payment, String> {
+        Ok(self.payments.entry(payment(id)?).or_default())
+    }
+
+    fn take_payment(&mut self, name: &str, event: &Recorded) -> Result<(), String> {
+        match name {
+            payments::PaymentSucceeded::NAME => {
+                let succeeded: payments::PaymentSucceeded = read(event)?;
+                let payment = self.of(&succeeded.payment_id)?;
+                payment.captured += minor(succeeded.amount.as_ref());
+                payment.fits(&succeeded.provider_event_id);
+            }
+            payments::PaymentDeclined::NAME => {
+                let declined: payments::PaymentDeclined = read(event)?;
+                self.of(&declined.payment_id)?.fits(&declined.report.unwrap_or_default().provider_event_id);
+            }
+            payments::PaymentFailed::NAME => {
+                let failed: payments::PaymentFailed = read(event)?;
+                self.of(&failed.payment_id)?.fits(&failed.provider_event_id);
+            }
+            payments::ProviderReportUnmatched::NAME => {
+                let unmatched: payments::ProviderReportUnmatched = read(event)?;
+                self.of(&unmatched.payment_id)?.keep(unmatched, event.recorded_at);
+            }
+            payments::ProviderReportResolved::NAME => self.resolve(read(event)?)?,
+            payments::RefundDeferred::NAME => {
+                let payments::RefundDeferred { payment_id, refund_id, amount, .. } = read(event)?;
+                let of = (payment_id.as_str(), refund_id.as_str());
+                self.stand(of, Some(minor(amount.as_ref())), Standing::Waits, "", event)?;
+            }
+            payments::PaymentRefunding::NAME => {
+                let payments::PaymentRefunding { payment_id, refund_id, amount, .. } = read(event)?;
+                let of = (payment_id.as_str(), refund_id.as_str());
+                self.stand(of, Some(minor(amount.as_ref())), Standing::UnderWay, "call", event)?.call_open = true;
+            }
+            payments::PaymentRefunded::NAME => {
+                let payments::PaymentRefunded { payment_id, refund_id, amount, provider_event_id, .. } = read(event)?;
+                let of = (payment_id.as_str(), refund_id.as_str());
+                self.stand(of, Some(minor(amount.as_ref())), Standing::Refunded, &provider_event_id, event)?;
+            }
+            payments::PaymentRefundedElsewhere::NAME => {
+                let refunded: payments::PaymentRefundedElsewhere = read(event)?;
+                let of = (refunded.payment_id.as_str(), refunded.refund_id.as_str());
+                let minor = Some(minor(refunded.amount.as_ref()));
+                let made = self.stand(of, minor, Standing::Refunded, &refunded.provider_event_id, event)?;
+                made.is_elsewhere = true;
+            }
+            payments::RefundRejected::NAME => {
+                let payments::RefundRejected { payment_id, refund_id, amount, provider_event_id, .. } = read(event)?;
+                let of = (payment_id.as_str(), refund_id.as_str());
+                self.stand(of, Some(minor(amount.as_ref())), Standing::Rejected, &provider_event_id, event)?;
+            }
+            payments::RefundOutcomeUnknown::NAME => {
+                let payments::RefundOutcomeUnknown { payment_id, refund_id, .. } = read(event)?;
+                self.stand((&payment_id, &refund_id), None, Standing::Unknown, "", event)?;
+            }
+            payments::RefundReversed::NAME => {
+                let payments::RefundReversed { payment_id, refund_id, amount, provider_event_id, .. } = read(event)?;
+                let of = (payment_id.as_str(), refund_id.as_str());
+                self.stand(of, Some(minor(amount.as_ref())), Standing::Reversed, &provider_event_id, event)?;
+            }
+            payments::RefundAnswered::NAME => {
+                let answered: payments::RefundAnswered = read(event)?;
+                let refunds = &mut self.of(&answered.payment_id)?.refunds;
+                if let Some(refund) = refunds.get_mut(&refund(&answered.refund_id)?) {
+                    refund.call_open = false;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Somebody says where a refund stands: a report, or, without one, whoever answered the call or decided.
+    fn stand(
+        &mut self,
+        (payment_id, refund_id): (&str, &str),
+        minor: Option<i64>,
+        standing: Standing,
+        reported: &str,
+        event: &Recorded,
+    ) -> Result<&mut Refund, String> {
+        let payment = self.of(payment_id)?;
+        payment.fits(reported);
+        let since = event.recorded_at;
+        let new = Refund { minor: 0, standing, call_open: false, is_elsewhere: false, since };
+        let refund = payment.refunds.entry(refund(refund_id)?).or_insert(new);
+        refund.call_open &= !reported.is_empty();
+        (refund.standing, refund.since) = (standing, since);
+        refund.minor = minor.unwrap_or(refund.minor);
+        Ok(refund)
+    }
+
+    fn resolve(&mut self, resolved: payments::ProviderReportResolved) -> Result<(), String> {
+        let resolution = resolved.resolution();
+        let payments::ProviderReportResolved { payment_id, provider_event_id, settled_by, .. } = resolved;
+        if let Some(kept) = self.of(&payment_id)?.kept.get_mut(&provider_event_id) {
+            kept.settled_by.clone_from(&settled_by);
+            let is_other = !settled_by.is_empty() && settled_by != provider_event_id;
+            kept.fate = match resolution {
+                ReportResolution::Accepted => Fate::Accepted,
+                _ if is_other && kept.way == Way::In => Fate::Balanced,
+                ReportResolution::Unspecified | ReportResolution::Undone => Fate::Undone,
+            };
+        }
+        Ok(())
+    }
+
+    fn take_order(&mut self, name: &str, event: &Recorded) -> Result<(), String> {
+        match name {
+            orders::OrderPaid::NAME => {
+                let orders::OrderPaid { order_id, payment_id, amount, .. } = read(event)?;
+                let order = self.orders.entry(order_id).or_default();
+                (order.paid_by, order.captured) = (payment_id, minor(amount.as_ref()));
+            }
+            orders::PaidOrderCancelled::NAME => {
+                let cancelled: orders::PaidOrderCancelled = read(event)?;
+                self.orders.entry(cancelled.order_id).or_default().cancelled = Some(self.count);
+            }
+            orders::LatePaymentDeferred::NAME => {
+                let late: orders::LatePaymentDeferred = read(event)?;
+                self.waiting.insert(late.payment_id, late.order_id);
+            }
+            orders::OrderReinstated::NAME => {
+                let reinstated: orders::OrderReinstated = read(event)?;
+                self.waiting.remove(&reinstated.payment_id);
+            }
+            orders::RefundRequested::NAME => {
+                let asked: orders::RefundRequested = read(event)?;
+                self.waiting.remove(&asked.payment_id);
+                let wish = Wish {
+                    minor: minor(asked.amount.as_ref()),
+                    asked: self.count,
+                    is_everything: asked.extent() == orders::RefundExtent::Everything,
+                    was_given_up: false,
+                    answer: Answer::None,
+                    payment_id: asked.payment_id,
+                };
+                self.orders.entry(asked.order_id).or_default().wishes.insert(asked.refund_id, wish);
+            }
+            orders::OrderRefunded::NAME => {
+                let orders::OrderRefunded { order_id, refund_id, .. } = read(event)?;
+                self.answer(&order_id, &refund_id, Answer::Back);
+            }
+            orders::OrderPartiallyRefunded::NAME => {
+                let orders::OrderPartiallyRefunded { order_id, refund_id, .. } = read(event)?;
+                self.answer(&order_id, &refund_id, Answer::Back);
+            }
+            orders::RefundAbandoned::NAME => {
+                let orders::RefundAbandoned { order_id, refund_id, .. } = read(event)?;
+                self.answer(&order_id, &refund_id, Answer::GivenUp);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, order_id: &str, refund_id: &str, answer: Answer) {
+        let order = self.orders.get_mut(order_id);
+        if let Some(wish) = order.and_then(|order| order.wishes.get_mut(refund_id)) {
+            wish.was_given_up |= answer == Answer::GivenUp;
+            wish.answer = answer;
+        }
+    }
+
+    /// Whether nobody has to decide anything.
+    pub(super) fn is_decided(&self) -> bool {
+        self.payments.values().all(|payment| {
+            payment.kept.values().all(|kept| kept.fate != Fate::Open)
+                && payment.refunds.values().all(|refund| !refund.is_undecided())
+        })
+    }
+
+    /// What is wrong, once everything has come to rest, if so much came in and went out at the provider.
+    pub(super) fn check(&self, moved: &BTreeMap<PaymentId, (i64, i64)>) -> Result<(), String> {
+        for (payment_id, (came, went)) in moved {
+            if !self.payments.contains_key(payment_id) && (*came, *went) != (0, 0) {
+                return Err(format!(
+                    "{came} came with payment {payment_id} and {went} went, and the log knows nothing"
+                ));
+            }
+        }
+        for (payment_id, payment) in &self.payments {
+            let (came, went) = moved.get(payment_id).copied().unwrap_or_default();
+            let counted = payment.counted(&self.references);
+            if counted != (came, went) {
+                return Err(format!(
+                    "of payment {payment_id} {came} came and {went} went at the provider, and the log counts {counted:?}"
+                ));
+            }
+            let waits = |refund: &&Refund| !matches!(refund.standing, Standing::Refunded | Standing::Rejected);
+            if let Some((refund_id, refund)) = payment.refunds.iter().find(|(_, refund)| waits(refund)) {
+                return Err(format!(
+                    "refund {refund_id} of payment {payment_id} waits for ever, as {:?}",
+                    refund.standing
+                ));
+            }
+        }
+        if let Some((payment_id, order_id)) = self.waiting.first_key_value() {
+            return Err(format!("late payment {payment_id} of order {order_id} waits for ever"));
+        }
+        self.orders.iter().find_map(|(order_id, order)| order.forgotten(order_id)).map_or(Ok(()), Err)
+    }
+}
+
+impl Payment {
+    /// A report that had fitted nothing does fit.
+    fn fits(&mut self, provider_event_id: &str) {
+        self.kept.remove(provider_event_id);
+    }
+
+    fn keep(&mut self, unmatched: payments::ProviderReportUnmatched, since: Timestamp) {
+        let mismatch = unmatched.mismatch();
+        let Some(report) = unmatched.report else { return };
+        let way = match (report.kind(), mismatch) {
+            (ProviderEventKind::PaymentSucceeded, _) => Way::In,
+            (ProviderEventKind::RefundSucceeded, _) => Way::Out,
+            (_, ReportMismatch::TakenBack) => Way::TakenBack,
+            (ProviderEventKind::RefundFailed, _) => Way::Back,
+            _ => Way::Nowhere,
+        };
+        let id = report.provider_event_id.clone();
+        self.kept
+            .insert(id, Kept { report, way, fate: Fate::Open, settled_by: String::new(), since, is_given_back: false });
+    }
+
+    /// What came and what went, as the log has it.
+    fn counted(&self, references: &BTreeMap<String, String>) -> (i64, i64) {
+        let sum = |way, fates: &[Fate]| -> i64 {
+            let kept = self.kept.values().filter(|kept| kept.way == way && fates.contains(&kept.fate));
+            kept.map(|kept| minor(kept.report.amount.as_ref())).sum()
+        };
+        let refunded = self.refunds.values().filter(|refund| refund.standing == Standing::Refunded);
+        let refunded: i64 = refunded.map(|refund| refund.minor).sum();
+        let counts = [Fate::Open, Fate::Accepted];
+        let balanced = sum(Way::In, &[Fate::Balanced]);
+        // What had settled another report has failed since.
+        let settled: Vec<&str> = self
+            .kept
+            .values()
+            .filter(|kept| kept.fate == Fate::Balanced)
+            .map(|kept| references.get(&kept.settled_by).map_or("", String::as_str))
+            .collect();
+        let back = self.kept.values().filter(|kept| {
+            kept.way == Way::Back
+                && kept.fate == Fate::Accepted
+                && settled.contains(&kept.report.provider_reference.as_str())
+        });
+        let back: i64 = back.map(|kept| minor(kept.report.amount.as_ref())).sum();
+        (
+            self.captured + sum(Way::In, &counts) + balanced - sum(Way::TakenBack, &counts),
+            refunded + sum(Way::Out, &counts) + balanced - back,
+        )
+    }
+}
+
+impl Refund {
+    /// Whether an operator has to decide.
+    pub(super) fn is_undecided(&self) -> bool {
+        matches!(self.standing, Standing::Unknown | Standing::Reversed)
+    }
+}
+
+impl Order {
+    /// Money that was to go back with all the rest, does not, and that nobody has asked for since. What was asked for after that and
+    /// was given up is known to whoever asked.
+    fn forgotten(&self, order_id: &str) -> Option<String> {
+        let wishes = || self.wishes.values().filter(|wish| wish.payment_id == self.paid_by);
+        let all = wishes().filter(|wish| wish.is_everything && wish.answer == Answer::Back && !wish.was_given_up);
+        let since = all.map(|wish| wish.asked).chain(self.cancelled).min()?;
+        let sum = |answer, since| -> i64 {
+            let of_it = wishes().filter(|wish| wish.answer == answer && (wish.asked >= since || wish.is_everything));
+            of_it.map(|wish| wish.minor).sum()
+        };
+        let left = self.captured - sum(Answer::Back, 0);
+        let given_up = sum(Answer::GivenUp, since);
+        (left > given_up).then(|| {
+            format!(
+                "order {order_id} was to give all back, keeps {left}, and only {given_up} was asked for and given up"
+            )
+        })
+    }
+}
