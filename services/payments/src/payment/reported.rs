@@ -17,12 +17,13 @@ pub(super) fn take(payment_id: PaymentId, payment: Option<&Payment>, report: &Re
     judge(payment_id, payment, report)
 }
 
-/// What was reported before anybody was asked, once this event has said what it is about: in the provider's order.
+/// What was reported before anybody was asked, once this event has said what it is about: in the provider's order. What an operator
+/// said is so is no less a fact than what nobody has looked at.
 pub(super) fn judge_again(payment_id: PaymentId, payment: &Payment, requested: Event) -> Vec<Event> {
     let mut after = payment.clone();
     after.take_in(&requested);
-    let mut waiting: Vec<&Report> =
-        payment.reports.values().filter(|kept| kept.is_open()).map(|kept| &kept.report).collect();
+    let may_be_so = |kept: &&Kept| matches!(kept.standing, Standing::Open | Standing::Accepted);
+    let mut waiting: Vec<&Report> = payment.reports.values().filter(may_be_so).map(|kept| &kept.report).collect();
     waiting.sort_by_key(|report| report.occurred_at);
     let mut events = vec![requested];
     for report in waiting {
@@ -32,7 +33,7 @@ pub(super) fn judge_again(payment_id: PaymentId, payment: &Payment, requested: E
             .any(|event| matches!(event, Event::ProviderReportUnmatched { report: kept, .. } if kept == report));
         follows.iter().for_each(|event| after.take_in(event));
         // It said what is known, or settled another.
-        if !is_kept_on && after.reports.get(&report.provider_event_id).is_some_and(Kept::is_open) {
+        if !is_kept_on && after.reports.get(&report.provider_event_id).as_ref().is_some_and(may_be_so) {
             let note = "it says what is known already";
             let settled = settled(payment_id, &report.provider_event_id, &report.provider_event_id, note);
             after.take_in(&settled);

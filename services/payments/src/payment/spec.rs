@@ -82,7 +82,7 @@ fn checkout() -> Checkout {
     Checkout { provider: "test".to_owned(), reference: "pay_1".to_owned(), url: "https://pay.test/1".to_owned() }
 }
 
-fn request(amount: Money) -> Command {
+pub(crate) fn request(amount: Money) -> Command {
     let (checkout, payment_method, expires_at) = (checkout(), "card".to_owned(), Timestamp::from_micros(99));
     Command::RequestPayment { key: KEY, amount, checkout, payment_method, expires_at }
 }

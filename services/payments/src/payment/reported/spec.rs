@@ -4,11 +4,14 @@ use domain::Rejection;
 
 use crate::{
     command::{Command, Outcome},
-    event::{Event, Resolution},
+    event::{Event, ReportResolution, Resolution},
     payment::{
         World,
         refund::{Status, idempotency_key},
-        spec::{NOW, at, eur, given, named, of, payment_id, refund_id, report, requested, succeeded, told, unmatched},
+        spec::{
+            NOW, at, eur, given, named, of, payment_id, refund_id, report, request, requested, succeeded, told,
+            unmatched,
+        },
     },
     report::{Kind, Mismatch, Report, Standing},
 };
@@ -25,6 +28,17 @@ fn after(mut past: Vec<Event>, commands: &[Command]) -> World {
 fn charged(kind: Kind, seconds: i64) -> Command {
     let provider_event_id = format!("evt_{seconds}");
     told(Report { occurred_at: Some(at(seconds)), ..report(kind, &provider_event_id) })
+}
+
+/// An operator's decision about a report.
+fn decided(provider_event_id: &str, resolution: ReportResolution) -> Command {
+    Command::ResolveReport {
+        payment_id: payment_id(),
+        provider_event_id: provider_event_id.to_owned(),
+        resolution,
+        actor: "ann".to_owned(),
+        note: "called them".to_owned(),
+    }
 }
 
 /// A report of a refund of 5.00 EUR.
@@ -50,19 +64,33 @@ fn money_is_taken_back_also_if_that_is_reported_before_the_charge_that_it_is_of(
 }
 
 #[test]
+fn what_an_operator_said_is_so_before_the_payment_was_asked_for_is_judged_like_the_rest() {
+    let (paid, taken_back) = (charged(Kind::PaymentSucceeded, 100), charged(Kind::PaymentFailed, 105));
+    let told_again =
+        told(Report { occurred_at: Some(at(100)), ..report(Kind::PaymentSucceeded, "evt_the_same_charge") });
+    let (money, loss) =
+        (decided("evt_100", ReportResolution::Accepted), decided("evt_105", ReportResolution::Accepted));
+    let asked = request(eur(1_200));
+    let world = after(vec![], &[paid.clone(), money.clone(), told_again, asked.clone()]);
+    let payment = world.payment();
+    assert_eq!((payment.captured_minor, payment.is_blocked()), (1_200, None), "it came once");
+    let all_but_one = payment.reports.values().filter(|kept| kept.mismatch.is_some());
+    assert!(all_but_one.into_iter().all(|kept| kept.standing == Standing::Undone));
+    let world = after(vec![], &[paid.clone(), taken_back, loss, asked.clone()]);
+    assert_eq!(world.payment().reports["evt_105"].mismatch, Some(Mismatch::TakenBack));
+    // What he said is not so does not count.
+    let undone = decided("evt_100", ReportResolution::Undone);
+    assert_eq!(after(vec![], &[paid, undone, asked]).payment().captured_minor, 0);
+}
+
+#[test]
 fn a_refund_made_elsewhere_has_failed_also_if_that_is_reported_first() {
     let (failed, made) = (refund(Kind::RefundFailed, "", "re_1", 20), refund(Kind::RefundSucceeded, "", "re_1", 10));
     let world = after(vec![requested(), succeeded()], &[failed.clone(), made.clone()]);
     assert_eq!((world.payment().refunded_minor, world.payment().is_blocked()), (0, None));
     assert_eq!(world.when(&made), Ok(vec![]), "once");
     // Also if an operator has looked at it meanwhile.
-    let accept = Command::ResolveReport {
-        payment_id: payment_id(),
-        provider_event_id: "evt_20".to_owned(),
-        resolution: crate::event::ReportResolution::Accepted,
-        actor: "ann".to_owned(),
-        note: "called them".to_owned(),
-    };
+    let accept = decided("evt_20", ReportResolution::Accepted);
     assert_eq!(after(vec![requested(), succeeded()], &[failed.clone(), accept, made]).payment().refunded_minor, 0);
     // A payout after the failure is another.
     let later = refund(Kind::RefundSucceeded, "", "re_1", 30);
