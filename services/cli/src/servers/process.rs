@@ -269,6 +269,10 @@ mod tests {
             // Where nobody reaps orphans, a dead one stays as a zombie. (An empty command line would not mean death: it
             // is empty for a moment whenever a program takes the place of another, here twice.)
             let alive = || state_and_parent(shell).is_some_and(|[state, _]| state != "Z" && state != "X");
+            // A parent that dies before `setpriv` has done its work leaves the child alone.
+            let name = format!("/proc/{}/comm", shell.as_raw_nonzero());
+            let sleeps = || async { Ok(fs::read_to_string(&name).is_ok_and(|name| name == "sleep\n").then_some(())) };
+            wait_until(Duration::from_secs(30), sleeps).await.unwrap().unwrap();
             assert!(alive());
             parent.signal(Signal::KILL).unwrap();
             let gone = wait_until(Duration::from_secs(10), || async { Ok((!alive()).then_some(())) }).await.unwrap();
