@@ -115,14 +115,15 @@ impl Bank {
         }
     }
 
-    /// An operator gives so much back in its dashboard. False: there is not as much.
-    pub(crate) fn give_back(&self, payment_id: PaymentId, minor: i64) -> bool {
+    /// An operator gives so much back in its dashboard: what that is known by. None: there is not as much.
+    pub(crate) fn give_back(&self, payment_id: PaymentId, minor: i64) -> Option<String> {
         let mut books = self.books();
-        let is_there = books.balance(payment_id) >= minor;
-        if is_there {
-            books.send_elsewhere(payment_id, minor);
-        }
-        is_there
+        (books.balance(payment_id) >= minor).then(|| books.send_elsewhere(payment_id, minor))
+    }
+
+    /// Whether money that is known by this reference has moved, and not come back.
+    pub(crate) fn stands(&self, payment_id: PaymentId, reference: &str) -> bool {
+        self.books().stands(payment_id, reference)
     }
 
     /// The buyer gets the money of a refund from the shop's own hands, unless the provider has moved it.

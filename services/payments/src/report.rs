@@ -58,7 +58,7 @@ words!(
         OtherAmount = "other_amount",
         /// Money that had come was taken back.
         TakenBack = "taken_back",
-        /// A refund that is not ours, and of more than is left.
+        /// A refund that is not ours, and of more than is left, or of as much as an operator gave back who settled another report.
         RefundNotAsked = "refund_not_asked",
         /// A refund that was paid out already is reported under another reference.
         RefundedTwice = "refunded_twice",
@@ -158,6 +158,18 @@ impl Kept {
             | (Kind::RefundSucceeded, Some(_)) => Direction::Out,
             (Kind::PaymentFailed | Kind::PaymentClosed, Some(_)) => Direction::None,
         }
+    }
+
+    /// Whether it says that a charge failed.
+    #[must_use]
+    pub const fn is_failure(&self) -> bool {
+        matches!(self.report.kind, Kind::PaymentFailed | Kind::PaymentClosed)
+    }
+
+    /// Whether nothing says that it is not so.
+    #[must_use]
+    pub const fn may_be_so(&self) -> bool {
+        matches!(self.standing, Standing::Open | Standing::Accepted)
     }
 
     /// Whether it waits for somebody to decide.

@@ -104,6 +104,8 @@ struct Auditor {
     keys: BTreeSet<String>,
     /// Reports that fit nothing and wait for somebody.
     open: BTreeSet<(PaymentId, String)>,
+    /// Those of which an operator has said that they are so.
+    accepted: BTreeSet<(PaymentId, String)>,
 }
 
 impl Auditor {
@@ -121,11 +123,19 @@ impl Auditor {
             // It moves nothing.
             Event::PaymentDeclined { ref report, .. } => self.fits(payment_id, &report.provider_event_id),
             Event::ProviderReportUnmatched { ref report, .. } => {
-                self.open.insert((payment_id, report.provider_event_id.clone()));
+                let key = (payment_id, report.provider_event_id.clone());
+                self.accepted.remove(&key);
+                self.open.insert(key);
             }
             Event::ProviderReportResolved { ref provider_event_id, resolution, ref settled_by, .. } => {
-                let was_open = self.open.remove(&(payment_id, provider_event_id.clone()));
-                assert!(was_open, "what was not open is settled");
+                let key = (payment_id, provider_event_id.clone());
+                let was_open = self.open.remove(&key);
+                // A later report settles also what an operator had accepted.
+                let was_accepted = self.accepted.remove(&key) && !settled_by.is_empty();
+                assert!(was_open || was_accepted, "what was not open is settled");
+                if resolution == ReportResolution::Accepted {
+                    self.accepted.insert(key);
+                }
                 assert!(settled_by.is_empty() || resolution == ReportResolution::Undone);
             }
             Event::PaymentCancelled { .. } => {
@@ -235,7 +245,9 @@ impl Auditor {
 
     /// A report that may have fitted nothing does fit.
     fn fits(&mut self, payment_id: PaymentId, provider_event_id: &str) {
-        self.open.remove(&(payment_id, provider_event_id.to_owned()));
+        let key = (payment_id, provider_event_id.to_owned());
+        self.open.remove(&key);
+        self.accepted.remove(&key);
     }
 
     fn said(&mut self, payment_id: PaymentId, reported: Option<&Reported>) {

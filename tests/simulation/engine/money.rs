@@ -16,8 +16,8 @@ use runtime::event_store::Recorded;
 pub(super) struct Money {
     pub(super) payments: BTreeMap<PaymentId, Payment>,
     orders: BTreeMap<String, Order>,
-    /// References of all that the provider reported, by its own id of the report.
-    pub(super) references: BTreeMap<String, String>,
+    /// References of all that the provider reported, and whether it is a charge that failed, by its own id of the report.
+    pub(super) references: BTreeMap<String, (String, bool)>,
     /// Late money that waits for a receipt, by payment.
     waiting: BTreeMap<String, String>,
     count: u64,
@@ -58,8 +58,8 @@ pub(super) struct Kept {
     pub(super) fate: Fate,
     settled_by: String,
     pub(super) since: Timestamp,
-    /// Whether an operator gave its money back and waits for the report of that.
-    pub(super) is_given_back: bool,
+    /// What the payout is known by with which an operator gave its money back.
+    pub(super) given_back: Option<String>,
 }
 
 /// Which way its money went.
@@ -232,9 +232,13 @@ impl Money {
     fn resolve(&mut self, resolved: payments::ProviderReportResolved) -> Result<(), String> {
         let resolution = resolved.resolution();
         let payments::ProviderReportResolved { payment_id, provider_event_id, settled_by, .. } = resolved;
+        // What was taken back has not come.
+        let is_taken_back = self.references.get(&settled_by).is_some_and(|(_, has_failed)| *has_failed);
         if let Some(kept) = self.of(&payment_id)?.kept.get_mut(&provider_event_id) {
             kept.settled_by.clone_from(&settled_by);
-            let is_other = !settled_by.is_empty() && settled_by != provider_event_id;
+            let by_other = !settled_by.is_empty() && settled_by != provider_event_id && !is_taken_back;
+            let by_hand = settled_by.is_empty() && kept.given_back.is_some();
+            let is_other = by_other || by_hand;
             kept.fate = match resolution {
                 ReportResolution::Accepted => Fate::Accepted,
                 _ if is_other && kept.way == Way::In => Fate::Balanced,
@@ -359,11 +363,11 @@ impl Payment {
         };
         let id = report.provider_event_id.clone();
         self.kept
-            .insert(id, Kept { report, way, fate: Fate::Open, settled_by: String::new(), since, is_given_back: false });
+            .insert(id, Kept { report, way, fate: Fate::Open, settled_by: String::new(), since, given_back: None });
     }
 
     /// What came and what went, as the log has it.
-    fn counted(&self, references: &BTreeMap<String, String>) -> (i64, i64) {
+    fn counted(&self, references: &BTreeMap<String, (String, bool)>) -> (i64, i64) {
         let sum = |way, fates: &[Fate]| -> i64 {
             let kept = self.kept.values().filter(|kept| kept.way == way && fates.contains(&kept.fate));
             kept.map(|kept| minor(kept.report.amount.as_ref())).sum()
@@ -371,23 +375,27 @@ impl Payment {
         let refunded = self.refunds.values().filter(|refund| refund.standing == Standing::Refunded);
         let refunded: i64 = refunded.map(|refund| refund.minor).sum();
         let counts = [Fate::Open, Fate::Accepted];
-        let balanced = sum(Way::In, &[Fate::Balanced]);
+        // One charge may be reported more than once, and one payout be the way back of each report.
+        let (mut came, mut gone) = (BTreeMap::new(), BTreeMap::new());
+        for (id, kept) in self.kept.iter().filter(|(_, kept)| kept.way == Way::In && kept.fate != Fate::Undone) {
+            let minor = minor(kept.report.amount.as_ref());
+            let charge = kept.report.provider_reference.as_str();
+            came.insert(if charge.is_empty() { id } else { charge }, minor);
+            if kept.fate == Fate::Balanced {
+                let by_report = references.get(&kept.settled_by).map(|(reference, _)| reference.as_str());
+                gone.insert(by_report.or(kept.given_back.as_deref()).unwrap_or_default(), minor);
+            }
+        }
         // What had settled another report has failed since.
-        let settled: Vec<&str> = self
-            .kept
-            .values()
-            .filter(|kept| kept.fate == Fate::Balanced)
-            .map(|kept| references.get(&kept.settled_by).map_or("", String::as_str))
-            .collect();
         let back = self.kept.values().filter(|kept| {
             kept.way == Way::Back
                 && kept.fate == Fate::Accepted
-                && settled.contains(&kept.report.provider_reference.as_str())
+                && gone.contains_key(kept.report.provider_reference.as_str())
         });
         let back: i64 = back.map(|kept| minor(kept.report.amount.as_ref())).sum();
         (
-            self.captured + sum(Way::In, &counts) + balanced - sum(Way::TakenBack, &counts),
-            refunded + sum(Way::Out, &counts) + balanced - back,
+            self.captured + came.values().sum::<i64>() - sum(Way::TakenBack, &counts),
+            refunded + sum(Way::Out, &counts) + gone.values().sum::<i64>() - back,
         )
     }
 }

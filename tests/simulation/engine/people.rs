@@ -8,16 +8,17 @@ use proto::{
     Message as _, Name,
     orders::v1::{OrderPaid, OrderReserved},
     payments::v1::{
-        PaymentRefunding, PaymentRequested, PaymentSucceeded, RefundResolution, RefundResolved, ReportResolution,
+        PaymentRefunding, PaymentRequested, PaymentSucceeded, ProviderEventKind, RefundResolution, RefundResolved,
+        ReportResolution,
     },
     rounds::v1::{RoundReopened, RoundSoldOut, SharesSold},
 };
-use rand::Rng;
+use rand::{Rng, rngs::StdRng};
 use runtime::event_store::Recorded;
 
 use super::{
     Engine, Next,
-    money::{Fate, Kept, Standing, Way},
+    money::{Fate, Kept, Payment, Standing, Way},
 };
 use crate::{
     provider::Bank,
@@ -88,7 +89,9 @@ impl Engine {
             let id = uuid(&mut self.rng);
             let begin = self.begin;
             let references = &mut self.money.references;
-            references.insert(report.provider_event_id.clone(), report.provider_reference.clone());
+            let has_failed =
+                matches!(report.kind(), ProviderEventKind::PaymentFailed | ProviderEventKind::PaymentClosed);
+            references.insert(report.provider_event_id.clone(), (report.provider_reference.clone(), has_failed));
             self.tell(|| {
                 let report = report.clone();
                 let occurred_at = report.occurred_at.and_then(|at| Timestamp::from_wire("at", Some(at)).ok());
@@ -133,21 +136,7 @@ impl Engine {
         let mut intents = Vec::new();
         let due = self.now;
         for (payment_id, payment) in &mut self.money.payments {
-            let mut accepted: Vec<String> = payment.kept.values().filter_map(Kept::accepted).collect();
-            let open = |kept: &&mut Kept| kept.fate == Fate::Open && due.since(kept.since) >= WAITS;
-            for kept in payment.kept.values_mut().filter(open) {
-                if !kept.is_given_back && kept.way == Way::In && self.rng.random_bool(0.5) {
-                    kept.is_given_back = self.bank.give_back(*payment_id, kept.minor());
-                    continue;
-                }
-                let reference = kept.name();
-                // The same money, reported twice, counts once.
-                let is_so = self.bank.is_so(*payment_id, &kept.report) && !accepted.contains(&reference);
-                let resolution = if is_so { ReportResolution::Accepted } else { ReportResolution::Undone };
-                accepted.extend(is_so.then_some(reference));
-                let id = uuid(&mut self.rng);
-                intents.push(resolve_report(due, id, *payment_id, &kept.report.provider_event_id, resolution));
-            }
+            intents.extend(decide_reports(&mut self.rng, &self.bank, due, *payment_id, payment));
             for (refund_id, refund) in payment.refunds.iter().filter(|(_, refund)| refund.is_undecided()) {
                 // Two ways at once could both move money.
                 let waits = if refund.is_elsewhere { HEARS_WITHIN } else { WAITS };
@@ -168,14 +157,51 @@ impl Engine {
     }
 }
 
+/// What operators do about the reports that have waited for them for a while.
+fn decide_reports(
+    rng: &mut StdRng,
+    bank: &Bank,
+    now: Timestamp,
+    payment_id: PaymentId,
+    payment: &mut Payment,
+) -> Vec<Intent> {
+    let mut intents = Vec::new();
+    let mut counted: Vec<String> = payment.kept.values().filter_map(Kept::counted).collect();
+    // What they did themselves.
+    let by_hand: Vec<String> = payment.kept.values().filter_map(|kept| kept.given_back.clone()).collect();
+    let open = |kept: &&mut Kept| kept.fate == Fate::Open && now.since(kept.since) >= WAITS;
+    for kept in payment.kept.values_mut().filter(open) {
+        let name = kept.name();
+        // The same money, reported twice, counts once.
+        let is_so = bank.is_so(payment_id, &kept.report)
+            && !counted.contains(&name)
+            && !(kept.way == Way::Out && by_hand.contains(&kept.report.provider_reference));
+        if is_so && kept.given_back.is_none() && kept.way == Way::In && rng.random_bool(0.5) {
+            kept.given_back = bank.give_back(payment_id, kept.minor());
+            // Either they say so at once, or they wait for the report of it.
+            if kept.given_back.is_none() || rng.random_bool(0.5) {
+                continue;
+            }
+        }
+        let has_gone = kept.given_back.as_ref().is_some_and(|reference| bank.stands(payment_id, reference));
+        let resolution = if is_so && !has_gone { ReportResolution::Accepted } else { ReportResolution::Undone };
+        if is_so {
+            counted.push(name);
+        }
+        intents.push(resolve_report(now, uuid(rng), payment_id, &kept.report.provider_event_id, resolution));
+    }
+    intents
+}
+
 impl Kept {
     /// What its money is known by at the provider.
     fn name(&self) -> String {
         format!("{} {} {}", self.report.kind, self.report.provider_reference, self.report.refund_id)
     }
 
-    fn accepted(&self) -> Option<String> {
-        (self.fate == Fate::Accepted).then(|| self.name())
+    /// The name of money that is accounted for.
+    fn counted(&self) -> Option<String> {
+        matches!(self.fate, Fate::Accepted | Fate::Balanced).then(|| self.name())
     }
 
     fn minor(&self) -> i64 {

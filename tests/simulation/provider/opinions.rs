@@ -119,7 +119,11 @@ impl Books {
 
     fn charge_again(&mut self, payment_id: PaymentId, minor: i64, due: Timestamp) {
         let other = if self.rng.random_bool(0.5) { minor } else { minor + 100 };
-        self.come(payment_id, &format!("charge-2-{payment_id}"), other, due + SECOND);
+        let reference = format!("charge-2-{payment_id}");
+        self.come(payment_id, &reference, other, due + SECOND);
+        if self.rng.random_ratio(1, 4) {
+            self.take_back(payment_id, &reference, other, due + SECOND);
+        }
     }
 
     /// Money that came is taken back, and perhaps comes again.
@@ -143,7 +147,8 @@ impl Books {
         }
     }
 
-    pub(super) fn send_elsewhere(&mut self, payment_id: PaymentId, minor: i64) {
+    /// What it is known by.
+    pub(super) fn send_elsewhere(&mut self, payment_id: PaymentId, minor: i64) -> String {
         self.count += 1;
         let reference = format!("elsewhere-{}", self.count);
         let fails = self.thinks() && self.rng.random_ratio(1, 5);
@@ -156,6 +161,7 @@ impl Books {
         if fails {
             self.tell(payment_id, refund_id, &Told { kind: RefundFailed, at: Some(at + SECOND), ..told });
         }
+        reference
     }
 
     /// A refund is asked for under a new key.

@@ -22,18 +22,22 @@ pub(super) fn take(payment_id: PaymentId, payment: Option<&Payment>, report: &Re
 pub(super) fn judge_again(payment_id: PaymentId, payment: &Payment, requested: Event) -> Vec<Event> {
     let mut after = payment.clone();
     after.take_in(&requested);
-    let may_be_so = |kept: &&Kept| matches!(kept.standing, Standing::Open | Standing::Accepted);
-    let mut waiting: Vec<&Report> = payment.reports.values().filter(may_be_so).map(|kept| &kept.report).collect();
+    let mut waiting: Vec<&Report> =
+        payment.reports.values().filter(|kept| kept.may_be_so()).map(|kept| &kept.report).collect();
     waiting.sort_by_key(|report| report.occurred_at);
     let mut events = vec![requested];
     for report in waiting {
+        let is_settled = |kept: &Kept| !kept.may_be_so();
+        if after.reports.get(&report.provider_event_id).is_some_and(is_settled) {
+            continue;
+        }
         let mut follows = judge(payment_id, Some(&after), report);
         let is_kept_on = follows
             .iter()
             .any(|event| matches!(event, Event::ProviderReportUnmatched { report: kept, .. } if kept == report));
         follows.iter().for_each(|event| after.take_in(event));
         // It said what is known, or settled another.
-        if !is_kept_on && after.reports.get(&report.provider_event_id).as_ref().is_some_and(may_be_so) {
+        if !is_kept_on && after.reports.get(&report.provider_event_id).is_some_and(Kept::may_be_so) {
             let note = "it says what is known already";
             let settled = settled(payment_id, &report.provider_event_id, &report.provider_event_id, note);
             after.take_in(&settled);
@@ -47,7 +51,7 @@ pub(super) fn judge_again(payment_id: PaymentId, payment: &Payment, requested: E
 fn judge(payment_id: PaymentId, payment: Option<&Payment>, report: &Report) -> Vec<Event> {
     let Some(about) = About::of(payment_id, payment) else {
         return match (report.kind, payment.and_then(|payment| payment.key)) {
-            (Kind::PaymentFailed | Kind::PaymentClosed, Some(key)) => vec![declined(payment_id, key, report)],
+            (Kind::PaymentFailed | Kind::PaymentClosed, Some(key)) => declined(payment_id, payment, key, report),
             (_, key) => vec![unmatched(payment_id, key, report, Mismatch::NotAsked)],
         };
     };
@@ -77,6 +81,19 @@ impl<'a> About<'a> {
         vec![unmatched(self.payment_id, Some(self.key), report, mismatch)]
     }
 
+    /// Money that fits nothing. Its failure may have come first, and was noted, or taken for one of the charge that counts.
+    fn unmatched_charge(&self, report: &Report, mismatch: Mismatch) -> Vec<Event> {
+        let mut events = self.unmatched(report, mismatch);
+        let is_failure = |kept: &&Kept| kept.is_failure() && is_failure_of(&kept.report, report);
+        if let Some(failure) = self.payment.reports.values().find(is_failure) {
+            events.push(taken_back(self.payment_id, report, &failure.report));
+            if failure.may_be_so() {
+                events.extend(self.settles(report, failure, "it is of another charge"));
+            }
+        }
+        events
+    }
+
     fn settles(&self, report: &Report, kept: &Kept, note: &str) -> Vec<Event> {
         vec![settled(self.payment_id, &kept.report.provider_event_id, &report.provider_event_id, note)]
     }
@@ -88,7 +105,7 @@ impl<'a> About<'a> {
     fn paid(&self, report: &Report) -> Vec<Event> {
         if let Some(charge) = &self.payment.charge {
             if !report.is_of(&charge.reference) {
-                return self.unmatched(report, Mismatch::SecondCharge);
+                return self.unmatched_charge(report, Mismatch::SecondCharge);
             }
             let taken_back = self.open(|kept| {
                 kept.mismatch == Some(Mismatch::TakenBack) && report.is_later_than(kept.report.occurred_at)
@@ -96,7 +113,7 @@ impl<'a> About<'a> {
             return taken_back.map_or_else(Vec::new, |kept| self.settles(report, kept, "the money is there again"));
         }
         if report.money() != Some(self.terms.amount) {
-            return self.unmatched(report, Mismatch::OtherAmount);
+            return self.unmatched_charge(report, Mismatch::OtherAmount);
         }
         let succeeded = Event::PaymentSucceeded {
             payment_id: self.payment_id,
@@ -116,17 +133,16 @@ impl<'a> About<'a> {
         let mut after = self.payment.clone();
         after.take_in(succeeded);
         let about = About { payment: &after, ..*self };
-        let is_failure = |kept: &&Kept| matches!(kept.report.kind, Kind::PaymentFailed | Kind::PaymentClosed);
-        let noted = after.reports.values().filter(|kept| kept.standing == Standing::Noted).filter(is_failure);
+        let noted = after.reports.values().filter(|kept| kept.is_failure() && kept.standing == Standing::Noted);
         let taken_back = noted.filter(|kept| about.is_taken_back(&kept.report));
         taken_back.flat_map(|kept| self.unmatched(&kept.report, Mismatch::TakenBack)).collect()
     }
 
     fn failed(&self, report: &Report) -> Vec<Event> {
-        if self.is_taken_back(report) {
+        if self.is_taken_back(report) || self.is_gone_twice(report) {
             return self.unmatched(report, Mismatch::TakenBack);
         }
-        vec![declined(self.payment_id, self.key, report)]
+        declined(self.payment_id, Some(self.payment), self.key, report)
     }
 
     fn closed(&self, report: &Report) -> Vec<Event> {
@@ -143,12 +159,24 @@ impl<'a> About<'a> {
     }
 
     /// Whether a failure is of the charge that brought the money, and after it: of the same charge for sure and not earlier, or of
-    /// perhaps the same and surely later. All else is a try that failed before another succeeded.
+    /// perhaps the same, of no other that is known, and surely later. All else is a try that failed before another succeeded.
     fn is_taken_back(&self, report: &Report) -> bool {
         self.payment.charge.as_ref().is_some_and(|charge| {
             (report.is_of(&charge.reference) && !report.is_earlier_than(charge.occurred_at))
-                || (report.may_be_of(&charge.reference) && report.is_later_than(charge.occurred_at))
+                || (report.may_be_of(&charge.reference)
+                    && report.is_later_than(charge.occurred_at)
+                    && unmatched_charges(Some(self.payment), report).next().is_none())
         })
+    }
+
+    /// Whether a payout was taken for the way back of money that was taken back by the provider itself: then it was of the payment's own.
+    fn is_gone_twice(&self, report: &Report) -> bool {
+        let by_payout = |kept: &Kept| {
+            kept.standing == Standing::Undone
+                && !kept.settled_by.is_empty()
+                && !self.payment.reports.contains_key(&kept.settled_by)
+        };
+        lost(Some(self.payment), report).into_iter().any(by_payout)
     }
 
     fn refund(&self, report: &Report) -> Vec<Event> {
@@ -193,6 +221,9 @@ impl<'a> About<'a> {
         };
         // Its failure came first.
         match self.payment.reports.values().find(failed).map(|kept| (kept, kept.standing)) {
+            Some((_, Standing::Open)) if self.may_be_by_hand(report) => {
+                return self.unmatched(report, Mismatch::RefundNotAsked);
+            }
             Some((kept, Standing::Open)) => return self.settles(report, kept, "it is the payout that failed"),
             Some((_, Standing::Accepted)) => return vec![],
             Some((_, Standing::Noted | Standing::Undone)) | None => {}
@@ -200,6 +231,9 @@ impl<'a> About<'a> {
         let same = |kept: &Kept| kept.direction() == Direction::In && kept.report.amount == report.amount;
         if let Some(kept) = self.open(same) {
             return self.settles(report, kept, "the money went back at the provider");
+        }
+        if self.may_be_by_hand(report) {
+            return self.unmatched(report, Mismatch::RefundNotAsked);
         }
         if amount.currency != self.terms.amount.currency || amount.minor_units > self.payment.left_minor() {
             return self.unmatched(report, Mismatch::RefundNotAsked);
@@ -213,6 +247,15 @@ impl<'a> About<'a> {
         }]
     }
 
+    /// Whether an operator said of as much money that it went back: he was quicker than the report of what he did, or it is of another
+    /// payout. Only a person can tell.
+    fn may_be_by_hand(&self, report: &Report) -> bool {
+        self.payment.reports.values().any(|kept| {
+            let by_hand = kept.standing == Standing::Undone && kept.settled_by.is_empty();
+            by_hand && kept.direction() == Direction::In && kept.report.amount == report.amount
+        })
+    }
+
     /// A failure may be that of a payout that fitted nothing, and so settle it.
     fn unmatched_refund(&self, report: &Report, mismatch: Mismatch) -> Vec<Event> {
         let failed = |kept: &Kept| {
@@ -221,6 +264,8 @@ impl<'a> About<'a> {
                 && report.is_of(&kept.report.provider_reference)
         };
         match self.open(failed) {
+            // What an operator gave back by hand has come back.
+            Some(_) if self.may_be_by_hand(report) => self.unmatched(report, mismatch),
             Some(kept) => self.settles(report, kept, "that payout has failed"),
             None => self.unmatched(report, mismatch),
         }
@@ -247,8 +292,33 @@ pub(super) fn unmatched(payment_id: PaymentId, key: Option<HoldKey>, report: &Re
     Event::ProviderReportUnmatched { payment_id, key, report: report.clone(), mismatch }
 }
 
-fn declined(payment_id: PaymentId, key: HoldKey, report: &Report) -> Event {
-    Event::PaymentDeclined { payment_id, key, report: report.clone() }
+/// A failure that changes nothing but this: money of the same charge that fitted nothing was taken back, whatever an operator said of it.
+fn declined(payment_id: PaymentId, payment: Option<&Payment>, key: HoldKey, report: &Report) -> Vec<Event> {
+    let lost = lost(payment, report).into_iter().filter(|kept| kept.may_be_so());
+    let settled = lost.map(|kept| taken_back(payment_id, &kept.report, report));
+    [Event::PaymentDeclined { payment_id, key, report: report.clone() }].into_iter().chain(settled).collect()
+}
+
+/// Money that fitted nothing, of the same charge as this failure for sure.
+fn unmatched_charges<'a>(payment: Option<&'a Payment>, failure: &'a Report) -> impl Iterator<Item = &'a Kept> {
+    let reports = payment.into_iter().flat_map(|payment| payment.reports.values());
+    let charges = reports.filter(|kept| kept.direction() == Direction::In);
+    charges.filter(|kept| failure.is_of(&kept.report.provider_reference))
+}
+
+/// Money that fitted nothing and was taken back by this failure. Not if it has come again since.
+fn lost<'a>(payment: Option<&'a Payment>, failure: &'a Report) -> Vec<&'a Kept> {
+    let charges: Vec<&Kept> = unmatched_charges(payment, failure).collect();
+    if charges.iter().all(|kept| is_failure_of(failure, &kept.report)) { charges } else { vec![] }
+}
+
+/// Whether the failure is of this charge for sure, and not from before it.
+fn is_failure_of(failure: &Report, charge: &Report) -> bool {
+    failure.is_of(&charge.provider_reference) && !failure.is_earlier_than(charge.occurred_at)
+}
+
+fn taken_back(payment_id: PaymentId, charge: &Report, failure: &Report) -> Event {
+    settled(payment_id, &charge.provider_event_id, &failure.provider_event_id, "the money was taken back")
 }
 
 /// A later report settles this one.

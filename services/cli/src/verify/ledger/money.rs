@@ -1,6 +1,6 @@
 //! The book of money: what was asked, what came, what is promised to refunds, and what went back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{HoldKey, PaymentId, Rejection, decode};
 use proto::{Name, common::v1::Money, payments::v1 as wire};
@@ -14,6 +14,8 @@ pub(in crate::verify) struct Payments {
     pub(in crate::verify) payments: BTreeMap<PaymentId, Payment>,
     /// Reports that fit nothing and wait for a person, by payment and by the provider's own id.
     pub(in crate::verify) open_reports: BTreeMap<(PaymentId, String), Moment>,
+    /// Those of which an operator has said that they are so.
+    accepted_reports: BTreeSet<(PaymentId, String)>,
 }
 
 /// A payment. Sums are wide enough that no sum of wrong events overflows.
@@ -129,12 +131,14 @@ impl Payments {
             wire::ProviderReportUnmatched::NAME => {
                 let wire::ProviderReportUnmatched { payment_id, report, .. } = decode(data)?;
                 let id = report.unwrap_or_default().provider_event_id;
-                self.open_reports.insert((PaymentId::parse(&payment_id)?, id), at);
+                let key = (PaymentId::parse(&payment_id)?, id);
+                self.accepted_reports.remove(&key);
+                self.open_reports.insert(key, at);
             }
             wire::ProviderReportResolved::NAME => {
-                let wire::ProviderReportResolved { payment_id, provider_event_id, .. } = decode(data)?;
-                let payment_id = PaymentId::parse(&payment_id)?;
-                if !self.fits(payment_id, &provider_event_id) {
+                let resolved: wire::ProviderReportResolved = decode(data)?;
+                let payment_id = PaymentId::parse(&resolved.payment_id)?;
+                if !self.settles(payment_id, &resolved) {
                     wrong(payment_id, "a report was settled that waited for nobody", at, findings);
                 }
             }
@@ -143,9 +147,22 @@ impl Payments {
         Ok(())
     }
 
-    /// A report that may have fitted nothing does fit, or is settled. Whether it had waited.
-    pub(super) fn fits(&mut self, payment_id: PaymentId, provider_event_id: &str) -> bool {
-        self.open_reports.remove(&(payment_id, provider_event_id.to_owned())).is_some()
+    /// A report that may have fitted nothing does fit.
+    pub(super) fn fits(&mut self, payment_id: PaymentId, provider_event_id: &str) {
+        let key = (payment_id, provider_event_id.to_owned());
+        self.open_reports.remove(&key);
+        self.accepted_reports.remove(&key);
+    }
+
+    /// A report is settled. Whether it had waited; a later report settles also what an operator had accepted.
+    fn settles(&mut self, payment_id: PaymentId, resolved: &wire::ProviderReportResolved) -> bool {
+        let key = (payment_id, resolved.provider_event_id.clone());
+        let was_open = self.open_reports.remove(&key).is_some();
+        let was_accepted = self.accepted_reports.remove(&key);
+        if resolved.resolution() == wire::ReportResolution::Accepted {
+            self.accepted_reports.insert(key);
+        }
+        was_open || (was_accepted && !resolved.settled_by.is_empty())
     }
 
     /// Whether some report about this payment waits for a person.

@@ -9,8 +9,8 @@ use crate::{
         World,
         refund::{Status, idempotency_key},
         spec::{
-            NOW, at, eur, given, named, of, payment_id, refund_id, report, request, requested, succeeded, told,
-            unmatched,
+            NOW, at, cancelled, eur, given, named, of, payment_id, refund_id, report, request, requested, succeeded,
+            told, unmatched,
         },
     },
     report::{Kind, Mismatch, Report, Standing},
@@ -61,6 +61,110 @@ fn money_is_taken_back_also_if_that_is_reported_before_the_charge_that_it_is_of(
     assert_eq!((kept.mismatch, kept.standing), (Some(Mismatch::TakenBack), Standing::Open));
     let earlier = after(vec![requested()], &[charged(Kind::PaymentFailed, 95), charged(Kind::PaymentSucceeded, 100)]);
     assert!(earlier.payment().is_blocked().is_none());
+}
+
+/// A second charge of the payment.
+fn second(kind: Kind, seconds: i64) -> Command {
+    told(Report {
+        provider_reference: "ch_2".to_owned(),
+        occurred_at: Some(at(seconds)),
+        ..report(kind, &format!("evt_{seconds}"))
+    })
+}
+
+fn standing(world: &World, seconds: i64) -> Standing {
+    world.payment().reports[&format!("evt_{seconds}")].standing
+}
+
+#[test]
+fn a_second_charge_that_is_taken_back_waits_for_nobody() {
+    let (charge, failure) = (second(Kind::PaymentSucceeded, 110), second(Kind::PaymentFailed, 115));
+    let accept = decided("evt_110", ReportResolution::Accepted);
+    let paid = || vec![requested(), succeeded()];
+    for commands in [
+        vec![charge.clone(), failure.clone()],
+        vec![failure.clone(), charge.clone()],
+        vec![charge.clone(), accept, failure],
+    ] {
+        let world = after(paid(), &commands);
+        assert_eq!((standing(&world, 110), world.payment().is_blocked()), (Standing::Undone, None), "{commands:?}");
+        assert_eq!((standing(&world, 115), world.payment().captured_minor), (Standing::Noted, 1_200));
+        // The money comes again.
+        let again = after(paid(), &[&commands[..], &[second(Kind::PaymentSucceeded, 120)]].concat());
+        assert_eq!(standing(&again, 120), Standing::Open);
+    }
+    let tried = after(paid(), &[charge, second(Kind::PaymentFailed, 105)]);
+    assert_eq!(standing(&tried, 110), Standing::Open, "a try that failed before");
+    // Of a payment that is never asked for, all the same.
+    let world = after(vec![cancelled()], &[charged(Kind::PaymentSucceeded, 100), charged(Kind::PaymentFailed, 105)]);
+    assert_eq!((standing(&world, 100), standing(&world, 105)), (Standing::Undone, Standing::Noted));
+}
+
+#[test]
+fn a_late_failure_of_a_second_charge_is_not_of_what_came_since_nor_of_the_charge_that_counts() {
+    let mut paid = vec![requested(), succeeded()];
+    if let Some(Event::PaymentSucceeded { provider_reference, .. }) = paid.last_mut() {
+        provider_reference.clear();
+    }
+    let [first, failure, again] =
+        [second(Kind::PaymentSucceeded, 110), second(Kind::PaymentFailed, 115), second(Kind::PaymentSucceeded, 120)];
+    let world = after(paid.clone(), &[first.clone(), again.clone(), failure.clone()]);
+    assert_eq!([standing(&world, 110), standing(&world, 120)], [Standing::Open, Standing::Open], "one of them is so");
+    let world = after(paid.clone(), &[again, failure.clone()]);
+    assert_eq!(standing(&world, 115), Standing::Noted);
+    // As long as no other charge is known, it may be of the one that counts; then it is known better.
+    let mut world = after(paid.clone(), std::slice::from_ref(&failure));
+    assert_eq!(world.payment().reports["evt_115"].mismatch, Some(Mismatch::TakenBack));
+    world = after(paid, &[failure, first]);
+    assert_eq!(
+        ([standing(&world, 110), standing(&world, 115)], world.payment().is_blocked()),
+        ([Standing::Undone; 2], None)
+    );
+}
+
+#[test]
+fn a_payout_that_seemed_to_be_of_money_that_was_taken_back_waits_for_a_person() {
+    let payout = told(Report {
+        occurred_at: Some(at(112)),
+        provider_reference: "re_1".to_owned(),
+        ..report(Kind::RefundSucceeded, "evt_112")
+    });
+    let (charge, failure) = (second(Kind::PaymentSucceeded, 110), second(Kind::PaymentFailed, 115));
+    let world = after(vec![requested(), succeeded()], &[charge.clone(), payout.clone(), failure.clone()]);
+    assert_eq!(world.payment().reports["evt_115"].mismatch, Some(Mismatch::TakenBack), "1,200 are gone, and once");
+    let world = after(vec![requested(), succeeded()], &[failure, charge, payout]);
+    assert_eq!((world.payment().refunded_minor, world.payment().is_blocked()), (1_200, None));
+}
+
+#[test]
+fn a_payout_of_as_much_as_an_operator_gave_back_waits_for_him() {
+    let undone = |seconds| decided(&format!("evt_{seconds}"), ReportResolution::Undone);
+    let amount = Some(named(500, "EUR"));
+    let charge = report(Kind::PaymentSucceeded, "evt_110");
+    let charge = told(Report { provider_reference: "ch_2".to_owned(), amount, ..charge });
+    let world =
+        after(vec![requested(), succeeded()], &[charge, undone(110), refund(Kind::RefundSucceeded, "", "re_1", 120)]);
+    assert_eq!(world.payment().refunded_minor, 0, "it may be that money");
+    assert_eq!(world.payment().reports["evt_120"].mismatch, Some(Mismatch::RefundNotAsked));
+    // If it fails, he has to know that too, whichever is told first.
+    let charge = second(Kind::PaymentSucceeded, 110);
+    let all = |kind, seconds| {
+        told(Report {
+            provider_reference: "re_1".to_owned(),
+            occurred_at: Some(at(seconds)),
+            ..report(kind, &format!("evt_{seconds}"))
+        })
+    };
+    let (gone, failed) = (all(Kind::RefundSucceeded, 120), all(Kind::RefundFailed, 121));
+    for reports in [[gone.clone(), failed.clone()], [failed, gone]] {
+        let world = after(vec![requested(), succeeded()], &[&[charge.clone(), undone(110)][..], &reports].concat());
+        assert_eq!([standing(&world, 120), standing(&world, 121)], [Standing::Open, Standing::Open]);
+    }
+    // The provider took that one back itself.
+    let taken_back = [second(Kind::PaymentSucceeded, 110), second(Kind::PaymentFailed, 115)];
+    let all = told(Report { occurred_at: Some(at(120)), ..report(Kind::RefundSucceeded, "evt_120") });
+    let world = after(vec![requested(), succeeded()], &[&taken_back[..], &[all]].concat());
+    assert_eq!(world.payment().refunded_minor, 1_200);
 }
 
 #[test]
