@@ -1,5 +1,6 @@
 """Does anything notice? Builds each bug of mutations.toml into a copy of the sources, and lets the simulation look for it;
-what the simulation does not find, the crate's own specs must. A bug that names a test is looked for by that one alone.
+what the simulation does not find, the crate's own specs must, and alone where it is of nothing that the simulation has (`specs`). A bug
+that names a test is looked for by that one alone.
 
 Usage: mutations.py [part of a name]...
 """
@@ -36,6 +37,8 @@ def caught_by_test(test, copy, target):
 def caught_by(mutation, copy, target):
     """Who catches it, and after how much."""
     test = mutation.get("test")
+    if mutation.get("specs"):
+        return caught_by_specs(mutation, copy, target)
     # A fleet of real processes needs all of them.
     wanted = ["--bins"] if test else ["--bin", "simulate"]
     built = run(["cargo", "build", "--quiet", *wanted], copy, target)
@@ -47,14 +50,19 @@ def caught_by(mutation, copy, target):
     if lived.returncode != 0:
         found = re.search(r"^violation after (.*?): (.*)$", lived.stdout, re.MULTILINE)
         return "simulation", f"{found[1]}: {found[2]}" if found else "it broke: " + lived.stderr.strip()[-200:]
+    return caught_by_specs(mutation, copy, target)
+
+
+def caught_by_specs(mutation, copy, target):
     parts = mutation["file"].split("/")
     crate = parts[1] if parts[0] == "services" else parts[0]
     specs = run(["cargo", "test", "--quiet", "--package", crate], copy, target)
-    if specs.returncode != 0:
-        failed = re.findall(r"^test (\S+) ... FAILED|^    (\S+)$", specs.stdout, re.MULTILINE)
-        names = [one or other for one, other in failed]
-        return "specs", ", ".join(sorted(set(names))[:3])
-    return None, "nobody notices"
+    if specs.returncode == 0:
+        return None, "nobody notices"
+    failed = re.findall(r"^test (\S+) ... FAILED|^    (\S+)$", specs.stdout, re.MULTILINE)
+    names = [one or other for one, other in failed]
+    # Without a test that failed, it was not even built.
+    return ("specs", ", ".join(sorted(set(names))[:3])) if names else (None, "no spec ran:\n" + specs.stderr[-2000:])
 
 
 def main(wanted):

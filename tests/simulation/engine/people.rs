@@ -170,6 +170,7 @@ fn decide_reports(
     // What they did themselves.
     let by_hand: Vec<String> = payment.kept.values().filter_map(|kept| kept.given_back.clone()).collect();
     let open = |kept: &&mut Kept| kept.fate == Fate::Open && now.since(kept.since) >= WAITS;
+    let has_gone = |kept: &Kept| kept.given_back.as_ref().is_some_and(|reference| bank.stands(payment_id, reference));
     for kept in payment.kept.values_mut().filter(open) {
         let name = kept.name();
         // The same money, reported twice, counts once.
@@ -178,13 +179,12 @@ fn decide_reports(
             && !(kept.way == Way::Out && by_hand.contains(&kept.report.provider_reference));
         if is_so && kept.given_back.is_none() && kept.way == Way::In && rng.random_bool(0.5) {
             kept.given_back = bank.give_back(payment_id, kept.minor());
-            // Either they say so at once, or they wait for the report of it.
-            if kept.given_back.is_none() || rng.random_bool(0.5) {
+            // Either they say so at once, if nothing went wrong, or they wait for the report of it.
+            if !has_gone(kept) || rng.random_bool(0.5) {
                 continue;
             }
         }
-        let has_gone = kept.given_back.as_ref().is_some_and(|reference| bank.stands(payment_id, reference));
-        let resolution = if is_so && !has_gone { ReportResolution::Accepted } else { ReportResolution::Undone };
+        let resolution = if is_so && !has_gone(kept) { ReportResolution::Accepted } else { ReportResolution::Undone };
         if is_so {
             counted.push(name);
         }

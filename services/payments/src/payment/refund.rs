@@ -1,4 +1,4 @@
-//! A refund of a payment: sent once under a key, and over only when it is known how it ended.
+//! A refund of a payment: sent once under a key, and over only when it is known how it ended. What is heard of it is in `heard`.
 //!
 //! | heard or asked    | nothing yet                     | deferred  | refunding   | unknown             | refunded       | reversed    | rejected               |
 //! |-------------------|---------------------------------|-----------|-------------|---------------------|----------------|-------------|------------------------|
@@ -25,15 +25,15 @@ use std::time::Duration;
 
 use domain::{Money, OrderId, PaymentId, RefundId, Refusal, Rejection, Timestamp, words};
 
-use super::{Payment, Terms, broken, reported::unmatched};
-use crate::{
-    command::Outcome,
-    event::{Event, RefundOf, Reported, Resolution},
-    report::{Kind, Mismatch, Report, ReportedMoney},
-};
+use super::{Payment, Terms, broken};
+use crate::event::{Event, RefundOf, Reported, Resolution};
+
+mod heard;
 
 #[cfg(test)]
 mod spec;
+
+pub(super) use heard::{Heard, ended, failed_by, heard, refunded_by};
 
 /// How long after sending begins the outcome counts as unknown.
 pub const DEADLINE: Duration = Duration::from_mins(5);
@@ -279,166 +279,9 @@ fn send(of: RefundOf, terms: &Terms, amount: Money, send: i32, at: Timestamp) ->
     }
 }
 
-/// The refund failed, and the order must be told according to what it believes.
-fn failed(of: RefundOf, refund: &Refund, rejection: Rejection, reference: &str, reported: Option<Reported>) -> Event {
-    let (amount, provider_reference) = (refund.amount, reference.to_owned());
-    if refund.refunded_once {
-        return Event::RefundReversed { of, amount, reason: rejection.to_string(), provider_reference, reported };
-    }
-    Event::RefundRejected { of, amount, rejection, provider_reference, reported }
-}
-
-/// A report says that the refund failed.
-pub(super) fn failed_by(of: RefundOf, refund: &Refund, report: &Report) -> Event {
-    let reported = Some(Reported::from(report));
-    if refund.status == Status::Refunded {
-        let (reason, provider_reference) = (report.reason.clone(), report.provider_reference.clone());
-        return Event::RefundReversed { of, amount: refund.amount, reason, provider_reference, reported };
-    }
-    let rejection = Rejection::new("REFUND_FAILED", report.reason.clone());
-    failed(of, refund, rejection, &report.provider_reference, reported)
-}
-
-/// A report says that the buyer has the money.
-pub(super) fn refunded_by(of: RefundOf, refund: &Refund, report: &Report) -> Event {
-    Event::PaymentRefunded {
-        of,
-        amount: refund.amount,
-        provider_reference: report.provider_reference.clone(),
-        reported: Some(report.into()),
-    }
-}
-
-/// Our call came to an end.
-pub(super) fn ended(
-    payment_id: PaymentId,
-    payment: &Payment,
-    refund_id: RefundId,
-    key: &str,
-    outcome: &Outcome,
-) -> Result<Vec<Event>, Refusal> {
-    let Some((refund, order_id)) = payment.refunds.get(&refund_id).zip(payment.key.map(|key| key.order_id)) else {
-        return Err(broken(payment_id, format!("refund {refund_id} of it was sent, but there is no such refund")));
-    };
-    if !refund.call_open || refund.key != key {
-        return Ok(vec![]);
-    }
-    let of = RefundOf { payment_id, order_id, refund_id };
-    if refund.status != Status::Refunding {
-        return Ok(answered(of, payment, refund, outcome));
-    }
-    Ok(vec![match outcome {
-        Outcome::Refunded { provider_reference } => went_back(of, refund, provider_reference),
-        Outcome::Rejected(rejection) => failed(of, refund, rejection.clone(), "", None),
-        Outcome::Unknown { evidence } => Event::RefundOutcomeUnknown { of, evidence: evidence.clone() },
-    }])
-}
-
 fn went_back(of: RefundOf, refund: &Refund, reference: &str) -> Event {
     let (amount, provider_reference) = (refund.amount, reference.to_owned());
     Event::PaymentRefunded { of, amount, provider_reference, reported: None }
-}
-
-/// The answer comes after a report. Money that the answer says is paid out is, unless the same payout was reported as failed.
-fn answered(of: RefundOf, payment: &Payment, refund: &Refund, outcome: &Outcome) -> Vec<Event> {
-    let (answer, reference) = match outcome {
-        Outcome::Refunded { provider_reference } => ("refunded".to_owned(), provider_reference.as_str()),
-        Outcome::Rejected(rejection) => (rejection.to_string(), ""),
-        Outcome::Unknown { evidence } => (evidence.clone(), ""),
-    };
-    let heard = Event::RefundAnswered {
-        of,
-        idempotency_key: refund.key.clone(),
-        answer,
-        provider_reference: reference.to_owned(),
-    };
-    let is_paid_out = matches!(outcome, Outcome::Refunded { .. });
-    let is_same = !reference.is_empty() && reference == refund.provider_reference;
-    let contradicts = |mismatch| {
-        let report = answer_as_report(of, refund, reference);
-        vec![heard.clone(), unmatched(of.payment_id, payment.key, &report, mismatch)]
-    };
-    match refund.status {
-        Status::Reversed if is_paid_out && !is_same => vec![went_back(of, refund, reference)],
-        Status::Rejected if is_paid_out && !is_same && has_room(payment, refund.amount) => {
-            vec![went_back(of, refund, reference)]
-        }
-        Status::Rejected if is_paid_out && !is_same => contradicts(Mismatch::RefundContradicted),
-        Status::Refunded
-            if is_paid_out && !is_same && !reference.is_empty() && !refund.provider_reference.is_empty() =>
-        {
-            contradicts(Mismatch::RefundedTwice)
-        }
-        Status::Deferred
-        | Status::Refunding
-        | Status::Refunded
-        | Status::Rejected
-        | Status::Unknown
-        | Status::Reversed => vec![heard],
-    }
-}
-
-fn answer_as_report(of: RefundOf, refund: &Refund, reference: &str) -> Report {
-    let amount = refund.amount;
-    Report {
-        kind: Kind::RefundSucceeded,
-        provider_event_id: format!("answer {}", refund.key),
-        provider_reference: reference.to_owned(),
-        refund_id: of.refund_id.to_string(),
-        amount: Some(ReportedMoney { minor_units: amount.minor_units, currency: amount.currency.to_string() }),
-        reason: "the answer to our call".to_owned(),
-        occurred_at: None,
-    }
-}
-
-/// What a report about a refund comes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Heard {
-    /// It is known, or out of date.
-    Nothing,
-    /// The buyer has the money.
-    Refunded,
-    /// The buyer does not have it.
-    Failed,
-    /// It fits nothing.
-    Unmatched(Mismatch),
-}
-
-/// A report about this refund, of its amount.
-pub(super) fn heard(payment: &Payment, refund: &Refund, report: &Report) -> Heard {
-    if refund.old_references.contains(&report.provider_reference) {
-        return Heard::Nothing;
-    }
-    let reference = refund.provider_reference.as_str();
-    if report.kind == Kind::RefundFailed {
-        return match refund.status {
-            Status::Deferred | Status::Refunding | Status::Unknown => Heard::Failed,
-            Status::Refunded if !report.may_be_of(reference) => Heard::Unmatched(Mismatch::RefundUnknown),
-            Status::Refunded if report.is_earlier_than(refund.said_at) => Heard::Nothing,
-            Status::Refunded => Heard::Failed,
-            // From now on it is known when it failed, and a success from before that does not count.
-            Status::Rejected | Status::Reversed if refund.said_at.is_none() && report.occurred_at.is_some() => {
-                Heard::Failed
-            }
-            Status::Rejected | Status::Reversed => Heard::Nothing,
-        };
-    }
-    // A payout that failed has not succeeded since, unless the provider's time says so.
-    let is_past = report.is_of(reference) || (reference.is_empty() && report.provider_reference.is_empty());
-    let is_past = is_past && !report.is_later_than(refund.said_at);
-    match refund.status {
-        Status::Deferred | Status::Refunding | Status::Unknown => Heard::Refunded,
-        Status::Refunded if report.may_be_of(reference) => Heard::Nothing,
-        Status::Refunded => Heard::Unmatched(Mismatch::RefundedTwice),
-        Status::Reversed if is_past || report.provider_reference.is_empty() => Heard::Nothing,
-        Status::Reversed => Heard::Refunded,
-        // Of one that was refused, by a word that was no report, nothing had been paid out by then.
-        Status::Rejected if is_past && refund.said_at.is_some() => Heard::Nothing,
-        Status::Rejected if report.may_be_of(reference) && report.is_earlier_than(refund.said_at) => Heard::Nothing,
-        Status::Rejected if report.is_of(reference) && !report.is_later_than(refund.said_at) => Heard::Nothing,
-        Status::Rejected if has_room(payment, refund.amount) => Heard::Refunded,
-        Status::Rejected => Heard::Unmatched(Mismatch::RefundContradicted),
-    }
 }
 
 fn known(payment_id: PaymentId, payment: &Payment, refund_id: RefundId) -> Result<&Refund, Rejection> {
