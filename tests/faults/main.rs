@@ -8,6 +8,7 @@ mod hot;
 mod limits;
 mod overload;
 mod patience;
+mod place;
 mod poison;
 mod refused;
 mod servers;

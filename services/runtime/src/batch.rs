@@ -2,12 +2,13 @@
 //! what Postgres says, or found by bisecting; once it stands alone it is kept as a dead letter, and the rest proceeds.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Mutex, PoisonError},
 };
 
 use domain::{Rejection, Timestamp};
+use proto::{Name, common::v1::CommandRejected};
 use sqlx::{Acquire, PgConnection, PgPool, Postgres, pool::PoolConnection};
 use uuid::Uuid;
 
@@ -15,13 +16,14 @@ use crate::{
     clock,
     config::{self, ms},
     dead_letter,
-    draft::{Answered, DeadLetter, Draft, Poison, draft, kept_for_operators, refused_once, rejected},
+    doubt::Doubt,
+    draft::{Answered, Draft, Poison, draft},
     effects::{self, Dispatcher, Leased},
     error::{Contested, Error},
     event_store::Recorded,
     health::Health,
     inbox,
-    job::{self, Job, Work},
+    job::{self, Job},
     races::Races,
     record, retry,
     service::Service,
@@ -29,6 +31,8 @@ use crate::{
     telemetry,
     timers::{self, Due},
 };
+
+mod bury;
 
 /// What became of a batch.
 #[derive(Debug, Default)]
@@ -41,6 +45,8 @@ pub(crate) struct Done {
     pub(crate) calls: Vec<Leased>,
     /// What others may want to be woken for.
     pub(crate) news: News,
+    /// Jobs that failed, maybe for the place's fault and not their own: to be tried again in a while.
+    pub(crate) put_off: BTreeSet<usize>,
 }
 
 impl Done {
@@ -78,9 +84,14 @@ pub(crate) struct Batches {
     kept: Mutex<Option<PoolConnection<Postgres>>>,
     dispatcher: Dispatcher,
     conflict_tries_max: u32,
+    doubt: Doubt,
     health: Health,
     shutdown: Shutdown,
 }
+
+/// What the probes call these parts of the worker.
+const BATCH: &str = "the batch";
+const MESSAGES: &str = "what failed alone";
 
 enum Failure {
     Poison(Poison),
@@ -135,7 +146,7 @@ impl Batches {
         shutdown: Shutdown,
     ) -> Self {
         let conflict_tries_max = settings.conflict_tries_max;
-        Self { pool, kept: Mutex::default(), dispatcher, conflict_tries_max, health, shutdown }
+        Self { pool, kept: Mutex::default(), dispatcher, conflict_tries_max, doubt: Doubt::default(), health, shutdown }
     }
 
     /// A connection. Whoever is done with it, and has seen it do well, keeps it.
@@ -151,11 +162,12 @@ impl Batches {
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
     }
 
-    /// Commits all jobs, each whole or as a dead letter. `None`: asked to stop before the database came back.
+    /// Commits all jobs, each whole, or as a dead letter, or puts it off. `None`: asked to stop before the database came back.
     pub(crate) async fn settle<S: Service>(&self, jobs: &[Job<S::Command>]) -> Option<Done> {
         let mut done = Done { replies: vec![None; jobs.len()], ..Done::default() };
         let mut races = Races::new(self.conflict_tries_max);
         let mut ranges = VecDeque::from([(0, jobs.len())]);
+        let mut put_off = Vec::new();
         while let Some((start, end)) = ranges.pop_front() {
             let slice = jobs.get(start..end).unwrap_or_default();
             if slice.is_empty() {
@@ -174,9 +186,10 @@ impl Batches {
                     ranges.push_front((start, culprit));
                     self.bury_at::<S>(jobs, culprit, poison.rejection, &mut done).await?;
                 }
-                Err(failure) if slice.len() == 1 => {
-                    self.bury_at::<S>(jobs, start, failure.rejection(), &mut done).await?;
-                }
+                Err(failure) if slice.len() == 1 => match self.is_its_own(&failure) {
+                    true => self.bury_at::<S>(jobs, start, failure.rejection(), &mut done).await?,
+                    false => put_off.push((start, failure.rejection())),
+                },
                 Err(failure) => {
                     for part in apart::<S>(&failure, start, end).into_iter().rev() {
                         ranges.push_front(part);
@@ -184,7 +197,30 @@ impl Batches {
                 }
             }
         }
+        for (job, rejection) in put_off {
+            if self.doubt.is_dispelled() {
+                self.bury_at::<S>(jobs, job, rejection, &mut done).await?;
+            } else {
+                done.put_off.insert(job);
+            }
+        }
         Some(done)
+    }
+
+    /// Whether what failed alone failed for a fault of its own, as far as one can tell.
+    fn is_its_own(&self, failure: &Failure) -> bool {
+        let Failure::Error(error) = failure else { return true };
+        let words = error.chain();
+        let is_its_own = self.doubt.condemns(&words);
+        if !is_its_own {
+            self.health.stuck(
+                MESSAGES,
+                format!(
+                    "{words}; others failed in the same way, and nothing is given up before something gets through"
+                ),
+            );
+        }
+        is_its_own
     }
 
     /// When the next timer is due.
@@ -213,15 +249,17 @@ impl Batches {
         }
     }
 
-    /// Does one timer alone, or keeps it, and no other that may be due by now, as a dead letter.
+    /// Does one timer alone, or puts it, and no other that may be due by now, off; with a dead letter if the fault is its own.
     async fn settle_timer<S: Service>(&self, races: &mut Races, due: &Due) -> Option<Done> {
-        let rejection = match self.patiently(races, || self.commit_timer::<S>(due)).await? {
+        let failure = match self.patiently(races, || self.commit_timer::<S>(due)).await? {
             Ok(done) => return Some(done),
-            Err(failure) => failure.rejection(),
+            Err(failure) => failure,
         };
-        let buried = self.patiently(races, || self.bury_timer::<S>(due, rejection.clone())).await?;
+        let is_its_own = self.is_its_own(&failure);
+        let rejection = failure.rejection();
+        let buried = self.patiently(races, || self.bury_timer::<S>(due, &rejection, is_its_own)).await?;
         if let Err(failure) = buried {
-            tracing::error!(service = S::NAME, error = failure.rejection().reason, "cannot keep a dead letter");
+            tracing::error!(service = S::NAME, error = failure.rejection().reason, "cannot put a timer off");
             return Some(Done::default());
         }
         buried.ok()
@@ -239,8 +277,10 @@ impl Batches {
             self.health.turned();
             match attempt().await {
                 Err(Failure::Error(error @ Error::Transient { .. })) => {
-                    tracing::warn!(error = error.chain(), "trying again");
+                    let words = error.chain();
+                    tracing::warn!(error = words, "trying again");
                     self.health.unanswered();
+                    self.health.stuck(BATCH, words);
                     if self.shutdown.is_pulled() {
                         return None;
                     }
@@ -251,12 +291,14 @@ impl Batches {
                     telemetry::conflict();
                     if !races.lose(contested.clone()) {
                         self.health.answered();
+                        self.health.goes_on(BATCH);
                         return Some(Err(Failure::Race { job, error, contested }));
                     }
                 }
                 Err(Failure::Error(Error::Conflict { .. })) => telemetry::conflict(),
                 settled => {
                     self.health.answered();
+                    self.health.goes_on(BATCH);
                     return Some(settled);
                 }
             }
@@ -279,9 +321,18 @@ impl Batches {
             transaction.rollback().await.map_err(database("ending a transaction"))?;
         } else {
             transaction.commit().await.map_err(database("committing"))?;
+            self.got_through(&done);
         }
         self.keep(connection);
         Ok(done)
+    }
+
+    /// Something is committed. A refusal writes to no row of the service, and so says nothing of them.
+    fn got_through(&self, done: &Done) {
+        if done.events.iter().any(|event| event.message_type != CommandRejected::full_name()) {
+            self.doubt.got_through();
+            self.health.goes_on(MESSAGES);
+        }
     }
 
     async fn commit_timers<S: Service>(&self, limit: i64, tried: &Mutex<Vec<Due>>) -> Result<Done, Failure> {
@@ -314,6 +365,7 @@ impl Batches {
         } else {
             let (_, mut done) = self.decide_and_write::<S>(&mut transaction, &jobs, &BTreeMap::new(), at).await?;
             transaction.commit().await.map_err(database("committing"))?;
+            self.got_through(&done);
             telemetry::timers_claimed(S::NAME, &due, at);
             done.news.timers_claimed = due.len();
             done
@@ -349,7 +401,7 @@ impl Batches {
         let is_empty = draft.is_empty();
         let events = draft.events.into_iter().zip(positions);
         let events = events.map(|(event, position)| event.recorded(S::NAME, position, at)).collect();
-        Ok((is_empty, Done { replies: draft.replies, events, calls, news }))
+        Ok((is_empty, Done { replies: draft.replies, events, calls, news, put_off: BTreeSet::new() }))
     }
 
     async fn write<S: Service>(
@@ -372,80 +424,6 @@ impl Batches {
         kept.map_err(database("keeping dead letters"))?;
         draft.slips.iter().for_each(|slip| telemetry::slip(S::NAME, slip));
         Ok((positions, calls))
-    }
-
-    /// Keeps one job as a dead letter, with the reason for operators, and what its sender hears of it.
-    async fn bury_at<S: Service>(
-        &self,
-        jobs: &[Job<S::Command>],
-        culprit: usize,
-        rejection: Rejection,
-        done: &mut Done,
-    ) -> Option<()> {
-        let Some(job) = jobs.get(culprit) else { return Some(()) };
-        let reply = loop {
-            let mut races = Races::new(self.conflict_tries_max);
-            // A failure to keep the letter is one of the surroundings, and patience outlasts it.
-            match self.patiently(&mut races, || self.bury::<S>(job, &rejection)).await? {
-                Ok(reply) => break reply,
-                Err(failure) => {
-                    let error = failure.rejection().reason;
-                    tracing::error!(service = S::NAME, error, "cannot keep a dead letter");
-                }
-            }
-            if self.shutdown.is_pulled() {
-                return None;
-            }
-            clock::sleep(ms(1_000)).await;
-        };
-        if let Some(slot) = done.replies.get_mut(culprit) {
-            *slot = reply;
-        }
-        Some(())
-    }
-
-    /// A command's refusal is final: it is kept together with the letter, or what was answered meanwhile stays.
-    async fn bury<S: Service>(&self, job: &Job<S::Command>, rejection: &Rejection) -> Result<Option<Vec<u8>>, Failure> {
-        let at = clock::now();
-        let answer = kept_for_operators(&rejection.code);
-        let mut reply = job.reply_to.as_ref().map(|to| refused_once(&to.command_id, &answer));
-        let letter = DeadLetter { letter: job.letter(), rejection: rejection.clone() };
-        let keep = async {
-            let mut transaction = self.pool.begin().await?;
-            if let Work::Command { body_hash, .. } = &job.work {
-                let id = job.cause.id;
-                let refused = Answered { body_hash: body_hash.clone(), reply: rejected(&id.to_string(), &answer) };
-                if let Some(before) = inbox::keep(&mut transaction, id, &refused, at).await? {
-                    return Ok(Some(before.repeated(id, body_hash)));
-                }
-                reply = Some(refused.reply);
-            }
-            dead_letter::keep(&mut transaction, S::NAME, std::slice::from_ref(&letter), at).await?;
-            if let Work::Outcome { key, .. } = &job.work {
-                effects::remove(&mut transaction, std::slice::from_ref(key)).await?;
-            }
-            transaction.commit().await?;
-            Ok(reply)
-        };
-        keep.await.map_err(|error| Error::database("keeping a dead letter", error).into())
-    }
-
-    async fn bury_timer<S: Service>(&self, due: &Due, rejection: Rejection) -> Result<Done, Failure> {
-        let at = clock::now();
-        let keep = async {
-            let mut transaction = self.pool.begin().await?;
-            let due = timers::claim_one(&mut transaction, due).await?;
-            let letters: Vec<_> = due
-                .iter()
-                .map(|timer| job::timer::<S>(&timer.stream, timer.due_at).letter())
-                .map(|letter| DeadLetter { letter, rejection: rejection.clone() })
-                .collect();
-            dead_letter::keep(&mut transaction, S::NAME, &letters, at).await?;
-            transaction.commit().await?;
-            let news = News { timers_claimed: due.len(), ..News::default() };
-            Ok(Done { news, ..Done::default() })
-        };
-        keep.await.map_err(|error: sqlx::Error| Error::database("keeping a dead letter", error).into())
     }
 }
 

@@ -142,6 +142,15 @@ impl Consumer {
         }
     }
 
+    /// Has a message of the last batch handed out again later, and later each time.
+    pub(crate) async fn put_off(&self, message: &Message) {
+        let times = message.info().map_or(1, |info| u32::try_from(info.delivered).unwrap_or(1));
+        let after = retry::delay(ms(1_000), ms(30_000), times);
+        if let Err(error) = message.ack_with(AckKind::Nak(Some(after))).await {
+            tracing::debug!(%error, "could not put a message off; it comes again all the same");
+        }
+    }
+
     /// How long until the broker has to be told of what is in hand now.
     pub(crate) fn until_tell(&self) -> Duration {
         let State::Open(open) = &self.state else { return self.tell_every() };

@@ -6,6 +6,25 @@ use time::OffsetDateTime;
 
 use crate::{draft::DeadLetter, message::storable, telemetry};
 
+/// Keeps a letter, in the caller's transaction, unless the same was kept before.
+pub(crate) async fn keep_once(
+    connection: &mut PgConnection,
+    service: &'static str,
+    letter: &DeadLetter,
+    at: Timestamp,
+) -> Result<(), sqlx::Error> {
+    let is_kept: bool =
+        sqlx::query_scalar("select exists (select from dead_letters where subject = $1 and reason = $2)")
+            .bind(storable(&letter.letter.subject))
+            .bind(storable(&letter.rejection.reason))
+            .fetch_one(&mut *connection)
+            .await?;
+    if is_kept {
+        return Ok(());
+    }
+    keep(connection, service, std::slice::from_ref(letter), at).await
+}
+
 /// Keeps letters, in the caller's transaction.
 pub(crate) async fn keep(
     connection: &mut PgConnection,

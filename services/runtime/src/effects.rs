@@ -17,6 +17,7 @@ use tokio::{
 use crate::{
     clock,
     config::{self, ms},
+    health::Health,
     job::{self, Cause, Job},
     message::storable,
     retry,
@@ -32,6 +33,7 @@ pub(crate) struct Dispatcher {
     room: Arc<Semaphore>,
     lease: Duration,
     begun: mpsc::Sender<Leased>,
+    added: Arc<Notify>,
 }
 
 /// Where calls are made.
@@ -39,6 +41,7 @@ pub(crate) struct Dispatcher {
 pub(crate) struct Queue {
     room: Arc<Semaphore>,
     begun: mpsc::Receiver<Leased>,
+    added: Arc<Notify>,
 }
 
 /// A call that this process is to make, and its slot among those under way.
@@ -53,7 +56,10 @@ pub(crate) struct Leased {
 pub(crate) fn queue(settings: &config::Effects) -> (Dispatcher, Queue) {
     let room = Arc::new(Semaphore::new(settings.concurrency_max));
     let (sender, begun) = mpsc::channel(settings.concurrency_max);
-    (Dispatcher { room: Arc::clone(&room), lease: ms(settings.lease_ms), begun: sender }, Queue { room, begun })
+    let added = Arc::new(Notify::new());
+    let dispatcher =
+        Dispatcher { room: Arc::clone(&room), lease: ms(settings.lease_ms), begun: sender, added: Arc::clone(&added) };
+    (dispatcher, Queue { room, begun, added })
 }
 
 impl Dispatcher {
@@ -110,6 +116,11 @@ impl Dispatcher {
             }
         }
     }
+
+    /// Calls were added that this process had no room for, but may have soon.
+    pub(crate) fn announce(&self) {
+        self.added.notify_one();
+    }
 }
 
 fn first_try(effect: &Effect, at: Timestamp) -> Claimed {
@@ -132,6 +143,25 @@ pub(crate) async fn remove(connection: &mut PgConnection, keys: &[String]) -> Re
     sqlx::query("delete from effects where key = any($1)").bind(keys).execute(connection).await?;
     Ok(())
 }
+
+/// Puts a call off whose outcome could not be recorded. It is made again then, by its key, and so ends in the same way.
+pub(crate) async fn put_off(
+    connection: &mut PgConnection,
+    key: &str,
+    after: Duration,
+    error: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("update effects set due_at = now() + $2 * interval '1 millisecond', last_error = $3 where key = $1")
+        .bind(key)
+        .bind(milliseconds(after))
+        .bind(storable(error))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// What the probes call this part of the worker.
+const PART: &str = "outside calls";
 
 /// How long calls that are due wait for others, while some are under way.
 const GATHER: Duration = Duration::from_millis(5);
@@ -195,7 +225,7 @@ pub(crate) async fn run<S: Service>(
     settings: config::Effects,
     mut queue: Queue,
     endings: mpsc::Sender<Job<S::Command>>,
-    added: Arc<Notify>,
+    health: Health,
     mut shutdown: Shutdown,
 ) {
     // Tasks of their own: a call that nobody polls may hold the very connection that the next claim waits for.
@@ -214,6 +244,7 @@ pub(crate) async fn run<S: Service>(
             claimed = Instant::now();
             match claim(&pool, slots, ms(settings.lease_ms)).await {
                 Ok(leased) => {
+                    health.goes_on(PART);
                     due = leased.len() == free;
                     for leased in leased {
                         running.spawn(make(leased));
@@ -221,6 +252,7 @@ pub(crate) async fn run<S: Service>(
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot look for outside calls to make");
+                    health.stuck(PART, format!("looking for calls to make: {error}"));
                     due = false;
                 }
             }
@@ -242,7 +274,7 @@ pub(crate) async fn run<S: Service>(
                     return;
                 }
             }
-            () = added.notified() => due = true,
+            () = queue.added.notified() => due = true,
             () = clock::sleep(if due { GATHER } else { ms(settings.poll_ms) }) => due = true,
             () = shutdown.pulled() => {}
         }

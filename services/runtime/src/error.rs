@@ -7,8 +7,8 @@ use uuid::Uuid;
 const LOG_PLACE: &str = "events_stream_version_key";
 const ANSWER: &str = "inbox_pkey";
 
-/// What the runtime itself writes to. A key of these that is taken and is no race, a position of the log among them, is taken
-/// whatever the message: the sequence behind it was set back, or an operator has added a key.
+/// What the runtime itself writes to. A constraint of these that is violated, and is no race, is violated whatever the message: the
+/// sequence behind a position was set back, the partition of the log is missing, or an operator has added a constraint.
 const TABLES: [&str; 5] = ["events", "inbox", "timers", "effects", "dead_letters"];
 
 /// What two wanted to write at once.
@@ -75,9 +75,10 @@ impl Error {
     /// Sorts a failure of Postgres by its SQLSTATE.
     ///
     /// 40001, 40P01 and a unique key that is there already (23505) mean that another replica was faster; but not where no two
-    /// replicas meet. Classes 22 (bad data), 23 (a violated constraint) and 54 (more than a row or an index can hold) are the
-    /// input's fault. A value that cannot be read or written is the fault of its row or its message. All else, a missing table
-    /// or a refused login among it, is the surroundings' fault, and no message may be given up for it.
+    /// replicas meet. Classes 22 (bad data), 23 (a violated constraint of a service's rows) and 54000 (more than an index can hold) are
+    /// the input's fault. A value that cannot be read or written is the fault of its row or its message. All else, a missing table, a
+    /// refused login, a sequence at its end or whatever the runtime's own tables do not take in among it, is the surroundings' fault, and no
+    /// message may be given up for it.
     #[must_use]
     pub fn database(what: &'static str, error: sqlx::Error) -> Self {
         use sqlx::Error::{ColumnDecode, Decode, Encode};
@@ -86,9 +87,11 @@ impl Error {
         }
         let code = error.as_database_error().and_then(DatabaseError::code).unwrap_or_default().into_owned();
         match code.as_str() {
-            "23505" if !is_race(&error) => Self::Transient { what, source: error.into() },
-            "23505" | "40001" | "40P01" => Self::Conflict { what, source: error },
-            code if ["22", "23", "54"].iter().any(|class| code.starts_with(class)) => {
+            "23505" if !is_ours(&error) || is_race(&error) => Self::Conflict { what, source: error },
+            "40001" | "40P01" => Self::Conflict { what, source: error },
+            "2200H" => Self::Transient { what, source: error.into() },
+            code if code.starts_with("23") && is_ours(&error) => Self::Transient { what, source: error.into() },
+            code if ["22", "23", "54000"].iter().any(|class| code.starts_with(class)) => {
                 Self::Permanent { what, source: error.into() }
             }
             _ => Self::Transient { what, source: error.into() },
@@ -122,10 +125,14 @@ fn postgres(error: &sqlx::Error) -> Option<&PgDatabaseError> {
 
 /// Whether two replicas may meet at the key that is taken. Rows are written after their events, so at theirs they hardly can.
 fn is_race(error: &sqlx::Error) -> bool {
-    let error = postgres(error);
-    let constraint = error.and_then(PgDatabaseError::constraint).unwrap_or_default();
-    let is_ours = error.and_then(PgDatabaseError::table).is_some_and(|table| TABLES.contains(&table));
-    [LOG_PLACE, ANSWER].contains(&constraint) || !is_ours
+    let constraint = postgres(error).and_then(PgDatabaseError::constraint).unwrap_or_default();
+    [LOG_PLACE, ANSWER].contains(&constraint)
+}
+
+/// Whether it is about a table of the runtime, or a partition of one.
+fn is_ours(error: &sqlx::Error) -> bool {
+    let table = postgres(error).and_then(PgDatabaseError::table).unwrap_or_default();
+    TABLES.iter().any(|ours| table.strip_prefix(ours).is_some_and(|rest| rest.is_empty() || rest.starts_with('_')))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The imperative shell of every worker: consume, load, decide, commit, relay. Knows no business word.
 //!
 //! Read it in this order: [`service`] is what a service implements; [`worker`] runs it; `consumer` takes messages in, `job`
-//! reads them, `draft` decides, `batch` commits, with `record` and `inbox` for what every service writes, and `races` for what
-//! it loses; `publish` brings what was committed to the broker, and `relay` what nobody has brought there. [`simulation`] runs the
+//! reads them, `draft` decides, `batch` commits, with `record` and `inbox` for what every service writes, `races` for what it
+//! loses, and `doubt` for whose fault a failure is; `publish` brings what was committed to the broker, and `relay` what nobody has brought there. [`simulation`] runs the
 //! same decisions without the surroundings.
 
 use mimalloc::MiMalloc;
@@ -26,6 +26,7 @@ mod quarantine;
 mod ingest;
 mod job;
 
+mod doubt;
 mod draft;
 
 mod batch;

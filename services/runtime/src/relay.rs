@@ -24,6 +24,7 @@ use crate::{
     database::session,
     error::Error,
     event_store::Follower,
+    health::Health,
     message::header,
     publish::{Publisher, REPORTED_WITHIN, Witness},
     shutdown::Shutdown,
@@ -36,13 +37,24 @@ const LOCK_KEY: i64 = 0x686f_6c64_6661_7374;
 /// How long no worker is believed once consumers that stood too far are gone. Some of it is for a report's way.
 const DEAF_FOR: Duration = REPORTED_WITHIN.saturating_mul(2);
 
+/// What the probes call this part of the worker.
+const PART: &str = "the relay";
+
 /// Stands by, and publishes while it is the one, until asked to stop.
-pub(crate) async fn run(database_url: String, broker: Broker, settings: config::Relay, mut shutdown: Shutdown) {
+pub(crate) async fn run(
+    database_url: String,
+    broker: Broker,
+    settings: config::Relay,
+    health: Health,
+    mut shutdown: Shutdown,
+) {
     while !shutdown.is_pulled() {
-        let lead = lead(&database_url, &broker, &settings, shutdown.clone()).await;
+        let lead = lead(&database_url, &broker, &settings, &health, shutdown.clone()).await;
         telemetry::relay_active(false);
         if let Err(error) = lead {
-            tracing::warn!(error = error.chain(), "the relay begins again");
+            let error = error.chain();
+            tracing::warn!(error, "the relay begins again");
+            health.stuck(PART, error);
         }
         tokio::select! {
             () = clock::sleep(ms(settings.compare_ms)) => {}
@@ -57,6 +69,7 @@ async fn lead(
     database_url: &str,
     broker: &Broker,
     settings: &config::Relay,
+    health: &Health,
     mut shutdown: Shutdown,
 ) -> Result<(), Error> {
     let database = |what| move |error| Error::database(what, error);
@@ -64,6 +77,7 @@ async fn lead(
     let session = session(database_url, "holdfast-relay")?.options([("idle_session_timeout", "15s")]);
     let mut connection = PgConnection::connect_with(&session).await.map_err(database("connecting the relay"))?;
     while !takes_over(&mut connection).await.map_err(database("standing by as the relay"))? {
+        health.goes_on(PART);
         tokio::select! {
             () = clock::sleep(ms(settings.compare_ms)) => {}
             () = shutdown.pulled() => return Ok(()),
@@ -74,7 +88,7 @@ async fn lead(
     let mut connections = broker.connections();
     connections.mark_unchanged();
     let publishing =
-        async { Relay::new(connection, broker.clone(), settings.clone()).await?.publish_until(shutdown).await };
+        async { Relay::new(connection, broker.clone(), settings.clone()).await?.publish_until(health, shutdown).await };
     tokio::select! {
         ended = publishing => ended,
         // What it had asked the broker is answered by nobody any more, and much may be lost.
@@ -157,7 +171,7 @@ impl Relay {
         self.progress.go_deaf(self.begun.elapsed(), DEAF_FOR);
     }
 
-    async fn publish_until(&mut self, mut shutdown: Shutdown) -> Result<(), Error> {
+    async fn publish_until(&mut self, health: &Health, mut shutdown: Shutdown) -> Result<(), Error> {
         let nats = |error| Error::transient("listening to what workers publish", error);
         let mut reports = self.broker.client.subscribe(PUBLISHED).await.map_err(nats)?;
         let mut compared = Instant::now();
@@ -168,6 +182,7 @@ impl Relay {
             }
             self.listen(&mut reports)?;
             self.tick().await?;
+            health.goes_on(PART);
             tokio::select! {
                 () = clock::sleep(ms(self.settings.tick_ms)) => {}
                 () = shutdown.pulled() => {}

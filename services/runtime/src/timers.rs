@@ -46,6 +46,22 @@ pub(crate) async fn claim_one(connection: &mut PgConnection, timer: &Due) -> Res
     Ok(if claimed.rows_affected() > 0 { vec![timer.clone()] } else { Vec::new() })
 }
 
+/// Puts this one timer off, unless another replica has it or it is gone: whatever is wrong, what has to end by itself keeps its timer.
+/// Whether it was there.
+pub(crate) async fn put_off(connection: &mut PgConnection, timer: &Due, until: Timestamp) -> Result<bool, sqlx::Error> {
+    let put_off = sqlx::query(
+        "update timers set due_at = $3 where ctid = any(array(
+             select ctid from timers where stream = $1 and due_at = $2 for update skip locked
+         ))",
+    )
+    .bind(&timer.stream)
+    .bind(OffsetDateTime::from(timer.due_at))
+    .bind(OffsetDateTime::from(until))
+    .execute(connection)
+    .await?;
+    Ok(put_off.rows_affected() > 0)
+}
+
 /// When the next timer is due.
 pub(crate) async fn next_due(connection: &mut PgConnection) -> Result<Option<Timestamp>, sqlx::Error> {
     let next: Option<OffsetDateTime> =

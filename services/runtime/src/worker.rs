@@ -1,6 +1,7 @@
 //! A worker: everything one process of a service runs, from its settings to its exit code.
 
 use std::{
+    collections::BTreeSet,
     convert::Infallible,
     process::ExitCode,
     sync::Arc,
@@ -10,7 +11,7 @@ use std::{
 use domain::Timestamp;
 use sqlx::PgPool;
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::mpsc,
     task::{JoinError, JoinSet},
 };
 
@@ -122,12 +123,12 @@ async fn serve<S: Service>(context: Context, health: Health, make: impl FnOnce(&
 
     let (dispatcher, queue) = effects::queue(&context.config.effects);
     let (endings, outcomes) = mpsc::channel(context.config.effects.concurrency_max);
-    let effects_added = Arc::new(Notify::new());
     let mut loops = JoinSet::new();
     loops.spawn(relay::run(
         context.config.database.url.clone(),
         context.broker.clone(),
         context.config.relay.clone(),
+        health.clone(),
         shutdown.clone(),
     ));
     loops.spawn(effects::run(
@@ -136,7 +137,7 @@ async fn serve<S: Service>(context: Context, health: Health, make: impl FnOnce(&
         context.config.effects.clone(),
         queue,
         endings,
-        Arc::clone(&effects_added),
+        health.clone(),
         shutdown.clone(),
     ));
     loops.spawn({
@@ -166,7 +167,6 @@ async fn serve<S: Service>(context: Context, health: Health, make: impl FnOnce(&
         dispatcher,
         context,
         health,
-        effects_added,
         next_look: Timestamp::default(),
     };
     let broker = worker.context.broker.clone();
@@ -223,7 +223,6 @@ struct Worker {
     dispatcher: Dispatcher,
     context: Context,
     health: Health,
-    effects_added: Arc<Notify>,
     outbox: Outbox,
     /// When to look for due timers.
     next_look: Timestamp,
@@ -302,11 +301,11 @@ impl Worker {
             telemetry::batch(jobs.len(), done.events.len(), begun.elapsed());
             self.dispatcher.begin(done.calls);
             self.outbox.send(done.events).await;
-            Some((done.replies, done.news))
+            Some((done.replies, done.news, done.put_off))
         };
-        let (replies, news) = while_telling(settled, &mut self.consumer, &self.health, &jobs).await?;
+        let (replies, news, put_off) = while_telling(settled, &mut self.consumer, &self.health, &jobs).await?;
         self.announce(news);
-        self.answer(&jobs, replies).await;
+        self.answer(&jobs, replies, &put_off).await;
         self.worked();
         Some(())
     }
@@ -349,13 +348,20 @@ impl Worker {
             self.next_look = self.next_look.min(due_at);
         }
         if news.effects {
-            self.effects_added.notify_one();
+            self.dispatcher.announce();
         }
     }
 
     /// Answers whoever asked, and only then acknowledges: an answer that is lost is sent again with the message.
-    async fn answer<C>(&self, jobs: &[Job<C>], replies: Vec<Option<Vec<u8>>>) {
-        for (job, reply) in jobs.iter().zip(replies) {
+    async fn answer<C>(&self, jobs: &[Job<C>], replies: Vec<Option<Vec<u8>>>, put_off: &BTreeSet<usize>) {
+        for (number, (job, reply)) in jobs.iter().zip(replies).enumerate() {
+            if put_off.contains(&number) {
+                // Whatever came from here comes again by itself.
+                if let Origin::Message(message) = &job.origin {
+                    self.consumer.put_off(message).await;
+                }
+                continue;
+            }
             if let (Some(to), Some(reply)) = (&job.reply_to, reply) {
                 self.reply(to, reply).await;
             }

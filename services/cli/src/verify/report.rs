@@ -34,7 +34,7 @@ pub enum Check {
     Holds,
     /// Orders against what had to follow.
     Orders,
-    /// Timers against what they are to end.
+    /// Timers and outside calls against what they are to end.
     Timers,
     /// The sandbox provider's own ledger against ours.
     Provider,
@@ -67,7 +67,7 @@ impl Check {
             Self::Money => ("money", "payments: captured once, refunded at most that, refunds agree on both sides"),
             Self::Holds => ("holds", "holds: none open without a live order, all of a paid order committed"),
             Self::Orders => ("orders", "orders: none overdue, each closed one with its receipt"),
-            Self::Timers => ("timers", "timers: one for all that must end by itself"),
+            Self::Timers => ("timers", "timers and outside calls: one for all that must end by itself"),
             Self::Provider => ("provider", "sandbox refunds: money moved once a key, as we believe"),
         }
     }

@@ -194,20 +194,26 @@ async fn orders(connection: &mut PgConnection, ledger: &Ledger, findings: &mut F
     .await
 }
 
-/// Whatever must end by itself has a timer, or it would never end.
+/// Of whatever is not over it is known what ends it: an order or a round has a timer, a refund that was sent has its call.
 async fn timers(connection: &mut PgConnection, findings: &mut Findings) -> Result<(), sqlx::Error> {
-    let query = "select 'order-' || o.order_id as stream, o.expires_at is not distinct from t.due_at as has_timer
-        from orders.orders o left join orders.timers t on t.stream = 'order-' || o.order_id and t.due_at = o.expires_at
+    // A timer that failed is put off.
+    let query = "select 'order-' || o.order_id as stream, 'timer' as wants,
+            exists (select from orders.timers t where t.stream = 'order-' || o.order_id and t.due_at >= o.expires_at) as has
+        from orders.orders o
         where o.status in ('pending', 'reserved') and o.expires_at is not null
         union all
-        select 'round-' || r.round_id, exists (select from rounds.timers t where t.stream = 'round-' || r.round_id)
+        select 'round-' || r.round_id, 'timer', exists (select from rounds.timers t where t.stream = 'round-' || r.round_id)
         from rounds.rounds r
-        where r.status = 'open' or r.status in ('closed', 'cancelled') and r.sold > r.refunding";
+        where r.status = 'open' or r.status in ('closed', 'cancelled') and r.sold > r.refunding
+        union all
+        select 'refund-' || r.refund_id, 'outside call', exists (select from payments.effects e where e.key = r.key)
+        from payments.refunds r
+        where r.status = 'refunding'";
     let mut checked = 0;
     each(connection, query, |row| {
         checked += 1;
-        if !row.try_get::<bool, _>("has_timer")? {
-            let what = "it has no timer, so it would never end by itself".to_owned();
+        if !row.try_get::<bool, _>("has")? {
+            let what = format!("it has no {}, so it would never end by itself", row.try_get::<String, _>("wants")?);
             findings.add(Check::Timers, row.try_get::<String, _>("stream")?, what, None);
         }
         Ok(())

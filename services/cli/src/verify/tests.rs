@@ -215,6 +215,17 @@ const FAULTS: &[Fault] = &[
         event: None,
     },
     Fault {
+        plant: "insert into payments.refunds
+                (payment_id, refund_id, status, amount_minor, currency, send, key, refunded_once, provider_reference, reason)
+            select payment_id, '33333333-3333-4333-8333-333333333333', 'refunding', 1, 'EUR', 1, 'k', false, '', ''
+            from payments.payments where status = 'succeeded'",
+        mend: "delete from payments.refunds",
+        check: Check::Timers,
+        subject: "refund-33333333-3333-4333-8333-333333333333",
+        words: "no outside call",
+        event: None,
+    },
+    Fault {
         plant: "alter table inventory.holds drop constraint holds_status_check;
             update inventory.holds set status = 'lost' where status = 'held'",
         mend: "update inventory.holds set status = 'held' where status = 'lost'",

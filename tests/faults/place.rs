@@ -1,0 +1,169 @@
+//! A defect of the place that is written to is none of the messages that meet it: whoever works there waits and says why, nothing is given up
+//! that is not its own fault, and whatever somebody is owed comes again.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use holdfast_tests::{Order, TestFleet, eventually, is_accepted};
+use sqlx::Executor;
+
+/// All that any service has kept as dead letters.
+const DEAD_LETTERS: &str =
+    "select (select count(*) from orders.dead_letters) + (select count(*) from inventory.dead_letters)
+    + (select count(*) from rounds.dead_letters) + (select count(*) from payments.dead_letters)";
+
+async fn does(fleet: &TestFleet, statement: &'static str) {
+    fleet.database().await.unwrap().execute(statement).await.unwrap();
+}
+
+/// Waits until a worker says that it is not ready, and why.
+async fn until_unready(fleet: &TestFleet, worker: &str, why: &str) {
+    eventually(&format!("{worker} says {why:?}"), || async {
+        let answer = fleet.get(worker, "/readyz").await?;
+        Ok(answer.starts_with("HTTP/1.1 503") && answer.contains(why))
+    })
+    .await
+    .unwrap();
+}
+
+async fn until_ready(fleet: &TestFleet, worker: &str) {
+    eventually(&format!("{worker} is ready"), || async {
+        Ok(fleet.get(worker, "/readyz").await?.starts_with("HTTP/1.1 200"))
+    })
+    .await
+    .unwrap();
+}
+
+/// Orders of every kind whose fate is decided while the log takes nothing in: to be placed, to be paid, to expire, to be refunded.
+struct Town {
+    placed: Vec<Order>,
+    paid: Vec<Order>,
+    expired: Vec<Order>,
+    refunded: Order,
+}
+
+impl Town {
+    async fn open(fleet: &TestFleet) -> Self {
+        fleet.stock("MUG", 1_000).await.unwrap();
+        let many = |first: u64, pays: &str, time: Duration| -> Vec<Order> {
+            (first..first + 10).map(|number| Order::new(number).line("MUG", 1).pays(pays).expires_after(time)).collect()
+        };
+        let placed = many(100, "sandbox:succeed", Duration::from_secs(600));
+        let paid = many(200, "sandbox:succeed,after=5s", Duration::from_secs(600));
+        let expired = many(300, "sandbox:never", Duration::from_secs(6));
+        let refunded = Order::new(400).line("MUG", 1).pays("sandbox:succeed,refund=succeed,refund_after=4s");
+        let refunded = fleet.paid(refunded).await.unwrap();
+        fleet.place_all(&paid).await.unwrap();
+        fleet.place_all(&expired).await.unwrap();
+        fleet.until("select count(*) from orders.orders where status = 'reserved'", 20).await.unwrap();
+        assert!(is_accepted(&fleet.send_new(&refunded.refund()).await.unwrap()));
+        fleet.until("select count(*) from payments.refunds where status = 'refunding'", 1).await.unwrap();
+        Self { placed, paid, expired, refunded }
+    }
+
+    /// Once the place is mended, everything is as it would have been.
+    async fn is_well(&self, fleet: &TestFleet) {
+        for (orders, status) in [(&self.placed, "paid"), (&self.paid, "paid"), (&self.expired, "expired")] {
+            for order in orders {
+                fleet.until_status(order, status).await.unwrap();
+            }
+        }
+        fleet.until_status(&self.refunded, "refunded").await.unwrap();
+        fleet.settle_and_verify().await.unwrap();
+        assert_eq!(fleet.number(DEAD_LETTERS).await.unwrap(), 0);
+    }
+}
+
+/// The log takes nothing in, for everybody, from now on until it is mended; and meanwhile more orders are placed.
+async fn a_log_that_takes_nothing_in(plant: &'static str, why: &str, mend: &'static str) {
+    let fleet = TestFleet::start().await.unwrap();
+    let town = Town::open(&fleet).await;
+    does(&fleet, plant).await;
+    let mending = async {
+        for worker in ["orders-0", "payments-0"] {
+            until_unready(&fleet, worker, why).await;
+        }
+        does(&fleet, mend).await;
+    };
+    let placing = join_all(town.placed.iter().map(|order| fleet.place(order)));
+    let (placed, ()) = tokio::join!(placing, mending);
+    // A refusal is final, and nobody was refused.
+    assert!(placed.into_iter().all(|reply| is_accepted(&reply.unwrap())));
+    for worker in ["orders-0", "inventory-0", "rounds-0", "payments-0"] {
+        until_ready(&fleet, worker).await;
+    }
+    town.is_well(&fleet).await;
+}
+
+#[tokio::test]
+async fn a_sequence_behind_its_table_costs_nothing_but_time() {
+    // So that no try gets past what is there.
+    a_log_that_takes_nothing_in(
+        "alter sequence log.events_position_seq maxvalue 20 cycle restart with 1",
+        "events_pkey",
+        "alter sequence log.events_position_seq no maxvalue no cycle restart with 100000",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_log_without_a_partition_for_what_comes_costs_nothing_but_time() {
+    a_log_that_takes_nothing_in(
+        "alter table log.events add constraint planted check (position < 0) not valid",
+        "planted",
+        "alter table log.events drop constraint planted",
+    )
+    .await;
+}
+
+/// The money has moved, and nobody would have known: the outcome was buried, and the call with it.
+#[tokio::test]
+async fn a_refund_whose_outcome_cannot_be_recorded_keeps_its_call() {
+    let fleet = TestFleet::start().await.unwrap();
+    fleet.stock("MUG", 10).await.unwrap();
+    let order = Order::new(1).line("MUG", 1).pays("sandbox:succeed,refund=succeed");
+    let order = fleet.paid(order).await.unwrap();
+    // What the deciders let through and the database does not.
+    does(&fleet, "alter table payments.refunds add constraint planted check (status <> 'refunded') not valid").await;
+    assert!(is_accepted(&fleet.send_new(&order.refund()).await.unwrap()));
+    fleet.until("select count(*) from payments.dead_letters where subject like 'effect.%'", 1).await.unwrap();
+    assert_eq!(fleet.number("select count(*) from payments.effects where due_at > now()").await.unwrap(), 1);
+    does(&fleet, "alter table payments.refunds drop constraint planted").await;
+    does(&fleet, "update payments.effects set due_at = now()").await;
+    fleet.until_status(&order, "refunded").await.unwrap();
+    fleet.settle_and_verify().await.unwrap();
+}
+
+/// Rows that take nothing in at all: the first to meet it may be given up, and nobody after it; and no timer is lost.
+#[tokio::test]
+async fn of_rows_that_take_nothing_in_one_message_pays_at_most() {
+    let fleet = TestFleet::start().await.unwrap();
+    fleet.stock("MUG", 100).await.unwrap();
+    let expiring: Vec<Order> = (0..10)
+        .map(|number| Order::new(number).line("MUG", 1).pays("sandbox:never").expires_after(Duration::from_secs(5)))
+        .collect();
+    fleet.place_all(&expiring).await.unwrap();
+    fleet.until("select count(*) from orders.orders where status = 'reserved'", 10).await.unwrap();
+    does(&fleet, "alter table orders.orders add constraint planted check (version < 0) not valid").await;
+    let placed: Vec<Order> = (100..120).map(|number| Order::new(number).line("MUG", 1)).collect();
+    let mending = async {
+        until_unready(&fleet, "orders-0", "planted").await;
+        does(&fleet, "alter table orders.orders drop constraint planted").await;
+    };
+    let placing = join_all(placed.iter().map(|order| fleet.place(order)));
+    let (replies, ()) = tokio::join!(placing, mending);
+    let refused = replies.iter().filter(|reply| !is_accepted(reply.as_ref().unwrap())).count();
+    assert!(refused <= 1, "{replies:?}");
+    until_ready(&fleet, "orders-0").await;
+    does(
+        &fleet,
+        "update orders.timers set due_at = now() where stream in (select 'order-' || order_id from orders.orders
+        where status = 'reserved' and expires_at < now())",
+    )
+    .await;
+    for order in &expiring {
+        fleet.until_status(order, "expired").await.unwrap();
+    }
+    fleet.settle_and_verify().await.unwrap();
+    assert!(fleet.number(DEAD_LETTERS).await.unwrap() <= 1);
+}
