@@ -1,7 +1,7 @@
 //! A defect of the place that is written to is none of the messages that meet it: whoever works there waits and says why, nothing is given up
 //! that is not its own fault, and whatever somebody is owed comes again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use holdfast_tests::{Order, TestFleet, eventually, is_accepted};
@@ -166,4 +166,32 @@ async fn of_rows_that_take_nothing_in_one_message_pays_at_most() {
     }
     fleet.settle_and_verify().await.unwrap();
     assert!(fleet.number(DEAD_LETTERS).await.unwrap() <= 1);
+}
+
+/// Sessions that were told to read only, by a setting that is gone since: they went on reading for half an hour.
+#[tokio::test]
+async fn a_database_that_was_made_read_only_for_a_while_is_written_to_soon_after() {
+    let fleet = TestFleet::start().await.unwrap();
+    let town = Town::open(&fleet).await;
+    does(&fleet, "alter database holdfast set default_transaction_read_only = on").await;
+    does(&fleet, "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and datname = current_database()").await;
+    let mending = async {
+        // Also those that have nothing to do.
+        for worker in ["orders-0", "inventory-0", "rounds-0", "payments-0"] {
+            until_unready(&fleet, worker, "read").await;
+        }
+        let mut operator = fleet.database().await.unwrap();
+        operator.execute("set default_transaction_read_only = off").await.unwrap();
+        operator.execute("alter database holdfast reset default_transaction_read_only").await.unwrap();
+        let since = Instant::now();
+        for worker in ["orders-0", "inventory-0", "rounds-0", "payments-0"] {
+            until_ready(&fleet, worker).await;
+        }
+        since.elapsed()
+    };
+    let placing = join_all(town.placed.iter().map(|order| fleet.place(order)));
+    let (placed, took) = tokio::join!(placing, mending);
+    assert!(placed.into_iter().all(|reply| is_accepted(&reply.unwrap())));
+    assert!(took < Duration::from_secs(30), "{took:?}");
+    town.is_well(&fleet).await;
 }

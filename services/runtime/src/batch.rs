@@ -149,13 +149,15 @@ impl Batches {
         Self { pool, kept: Mutex::default(), dispatcher, conflict_tries_max, doubt: Doubt::default(), health, shutdown }
     }
 
-    /// A connection. Whoever is done with it, and has seen it do well, keeps it.
+    /// A connection. Whoever is done with it, and has seen it do well, keeps it; all others are closed, for what is wrong may be the session.
     async fn connection(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match kept {
-            Some(connection) => Ok(connection),
-            None => self.pool.acquire().await,
+        if let Some(connection) = kept {
+            return Ok(connection);
         }
+        let mut connection = self.pool.acquire().await?;
+        connection.close_on_drop();
+        Ok(connection)
     }
 
     fn keep(&self, connection: PoolConnection<Postgres>) {
@@ -224,8 +226,8 @@ impl Batches {
     }
 
     /// When the next timer is due.
-    pub(crate) async fn next_timer(&self) -> Result<Option<Timestamp>, sqlx::Error> {
-        let mut connection = self.connection().await?;
+    pub(crate) async fn next_timer(&self) -> Result<Option<Timestamp>, Error> {
+        let mut connection = self.connection().await.map_err(|error| Error::database("connecting", error))?;
         let next = timers::next_due(&mut connection).await?;
         self.keep(connection);
         Ok(next)
@@ -314,17 +316,28 @@ impl Batches {
         let at = clock::now();
         let database = |what| move |error| Error::database(what, error);
         let mut connection = self.connection().await.map_err(database("connecting"))?;
-        let mut transaction = connection.begin().await.map_err(database("beginning a transaction"))?;
-        let known = inbox::answered(&mut transaction, jobs).await.map_err(database("reading the inbox"))?;
-        let (is_empty, done) = self.decide_and_write::<S>(&mut transaction, jobs, &known, at).await?;
-        if is_empty {
-            transaction.rollback().await.map_err(database("ending a transaction"))?;
-        } else {
-            transaction.commit().await.map_err(database("committing"))?;
-            self.got_through(&done);
+        let done = async {
+            let mut transaction = connection.begin().await.map_err(database("beginning a transaction"))?;
+            let known = inbox::answered(&mut transaction, jobs).await.map_err(database("reading the inbox"))?;
+            let (is_empty, done) = self.decide_and_write::<S>(&mut transaction, jobs, &known, at).await?;
+            if is_empty {
+                transaction.rollback().await.map_err(database("ending a transaction"))?;
+            } else {
+                transaction.commit().await.map_err(database("committing"))?;
+                self.got_through(&done);
+            }
+            Ok(done)
+        };
+        let done = done.await;
+        self.keep_if_well(connection, &done);
+        done
+    }
+
+    /// Lost a race, or met a message that cannot be handled, a session is as good as before.
+    fn keep_if_well(&self, connection: PoolConnection<Postgres>, done: &Result<Done, Failure>) {
+        if !matches!(done, Err(Failure::Error(Error::Transient { .. }))) {
+            self.keep(connection);
         }
-        self.keep(connection);
-        Ok(done)
     }
 
     /// Something is committed. A refusal writes to no row of the service, and so says nothing of them.
@@ -356,22 +369,24 @@ impl Batches {
         let at = clock::now();
         let database = |what| move |error| Error::database(what, error);
         let mut connection = self.connection().await.map_err(database("connecting"))?;
-        let mut transaction = connection.begin().await.map_err(database("beginning a transaction"))?;
-        let due = claim(&mut transaction, at).await.map_err(database("claiming timers"))?;
-        let jobs: Vec<_> = due.iter().map(|timer| job::timer::<S>(&timer.stream, timer.due_at)).collect();
-        let done = if due.is_empty() {
-            transaction.rollback().await.map_err(database("ending a transaction"))?;
-            Done::default()
-        } else {
+        let done = async {
+            let mut transaction = connection.begin().await.map_err(database("beginning a transaction"))?;
+            let due = claim(&mut transaction, at).await.map_err(database("claiming timers"))?;
+            if due.is_empty() {
+                transaction.rollback().await.map_err(database("ending a transaction"))?;
+                return Ok(Done::default());
+            }
+            let jobs: Vec<_> = due.iter().map(|timer| job::timer::<S>(&timer.stream, timer.due_at)).collect();
             let (_, mut done) = self.decide_and_write::<S>(&mut transaction, &jobs, &BTreeMap::new(), at).await?;
             transaction.commit().await.map_err(database("committing"))?;
             self.got_through(&done);
             telemetry::timers_claimed(S::NAME, &due, at);
             done.news.timers_claimed = due.len();
-            done
+            Ok(done)
         };
-        self.keep(connection);
-        Ok(done)
+        let done = done.await;
+        self.keep_if_well(connection, &done);
+        done
     }
 
     /// Decides and writes, and whether that was nothing at all. What is returned is true once the caller has committed.

@@ -1,11 +1,15 @@
 //! Connections to Postgres, and what Postgres is to do with them when their worker is gone.
 
+use std::time::Instant;
+
 use sqlx::{
-    PgPool,
+    PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+use time::OffsetDateTime;
 
 use crate::{
+    clock,
     config::{self, ms},
     error::Error,
 };
@@ -51,13 +55,31 @@ pub async fn connect(settings: &config::Database, service: &str) -> Result<PgPoo
     let pool = PgPoolOptions::new()
         .max_connections(settings.connections_max)
         .acquire_timeout(ms(5_000))
+        // In place of the pool's own test: a session must not outlive what made it one that only reads.
+        .test_before_acquire(false)
+        .before_acquire(|connection, _| Box::pin(async move { Ok(!is_read_only(connection).await.unwrap_or(true)) }))
         .connect_with(options)
         .await
         .map_err(failed)?;
-    let version: String =
-        sqlx::query_scalar("select current_setting('server_version_num')").fetch_one(&pool).await.map_err(failed)?;
+    let asked = Instant::now();
+    let (version, now): (String, OffsetDateTime) =
+        sqlx::query_as("select current_setting('server_version_num'), clock_timestamp()")
+            .fetch_one(&pool)
+            .await
+            .map_err(failed)?;
     check_version(&version)?;
+    clock::set(asked, now.into());
     Ok(pool)
+}
+
+async fn is_read_only(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("select current_setting('transaction_read_only') = 'on'").fetch_one(connection).await
+}
+
+/// What to say of a session that only reads.
+pub(crate) fn read_only(what: &'static str) -> Error {
+    let why = "the database takes nothing in: this session only reads, for Postgres there is a standby, or default_transaction_read_only is on";
+    Error::transient(what, why)
 }
 
 /// `160004` is 16.4.

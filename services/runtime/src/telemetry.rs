@@ -1,6 +1,12 @@
 //! Telemetry: structured logs, and the names of all metrics.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use domain::{Rejection, Timestamp};
 use metrics::{counter, gauge, histogram};
@@ -37,6 +43,8 @@ pub const RELAY_ACTIVE: &str = "holdfast_relay_active";
 pub const RELAY_POSITION: &str = "holdfast_relay_position";
 /// How long the relay has been waiting at a gap, in seconds.
 pub const RELAY_GAP_SECONDS: &str = "holdfast_relay_gap_seconds";
+/// How far this machine's clock is ahead of Postgres's; negative: behind.
+pub const CLOCK_SKEW_SECONDS: &str = "holdfast_clock_skew_seconds";
 /// Times that the broker was found to have lost events.
 pub const RELAY_LOSSES_TOTAL: &str = "holdfast_relay_losses_total";
 
@@ -72,7 +80,7 @@ pub(crate) fn start_metrics() -> Option<PrometheusHandle> {
     builder.install_recorder().ok()
 }
 
-pub(crate) fn batch(jobs: usize, events: usize, took: std::time::Duration) {
+pub(crate) fn batch(jobs: usize, events: usize, took: Duration) {
     histogram!(BATCH_JOBS).record(u32::try_from(jobs).unwrap_or(u32::MAX));
     histogram!(BATCH_SECONDS).record(took);
     counter!(EVENTS_APPENDED_TOTAL).increment(u64::try_from(events).unwrap_or(0));
@@ -119,7 +127,29 @@ pub(crate) fn relay_published(position: i64) {
     gauge!(RELAY_POSITION).set(position as f64);
 }
 
-pub(crate) fn relay_gap(waiting: std::time::Duration) {
+/// A clock may be wrong by so much before that is said.
+const SKEW_MAX: Duration = Duration::from_secs(1);
+
+/// Notes how far this machine's clock is ahead of Postgres's, and says so now and then if that is far.
+pub(crate) fn clock_skew(micros: i64) {
+    static SAID: Mutex<Option<Instant>> = Mutex::new(None);
+    let skew = Duration::from_micros(micros.unsigned_abs());
+    let seconds = skew.as_secs_f64().copysign(if micros < 0 { -1.0 } else { 1.0 });
+    gauge!(CLOCK_SKEW_SECONDS).set(seconds);
+    if skew < SKEW_MAX {
+        return;
+    }
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    if said.is_none_or(|said| said.elapsed() >= Duration::from_mins(1)) {
+        *said = Some(Instant::now());
+        tracing::warn!(
+            seconds,
+            "this machine's clock is ahead of Postgres's, or behind if negative; all due times go by Postgres's. Set it right"
+        );
+    }
+}
+
+pub(crate) fn relay_gap(waiting: Duration) {
     gauge!(RELAY_GAP_SECONDS).set(waiting.as_secs_f64());
 }
 

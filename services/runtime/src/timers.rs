@@ -1,8 +1,12 @@
 //! Due work: set by events, claimed with SKIP LOCKED, and gone in the transaction that does it.
 
+use std::time::Instant;
+
 use domain::Timestamp;
 use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
+
+use crate::{clock, database, error::Error};
 
 /// A timer that is due.
 #[derive(Debug, Clone)]
@@ -62,9 +66,23 @@ pub(crate) async fn put_off(connection: &mut PgConnection, timer: &Due, until: T
     Ok(put_off.rows_affected() > 0)
 }
 
-/// When the next timer is due.
-pub(crate) async fn next_due(connection: &mut PgConnection) -> Result<Option<Timestamp>, sqlx::Error> {
-    let next: Option<OffsetDateTime> =
-        sqlx::query_scalar("select min(due_at) from timers").fetch_one(connection).await?;
+/// When the next timer is due. Sets this process's clock by the way.
+///
+/// # Errors
+/// Also where it cannot be done: in a session that only reads.
+pub(crate) async fn next_due(connection: &mut PgConnection) -> Result<Option<Timestamp>, Error> {
+    let failed = |error| Error::database("looking for timers", error);
+    let asked = Instant::now();
+    let row = sqlx::query(
+        "select clock_timestamp(), current_setting('transaction_read_only') = 'on', (select min(due_at) from timers)",
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(failed)?;
+    clock::set(asked, row.try_get::<OffsetDateTime, _>(0).map_err(failed)?.into());
+    if row.try_get(1).map_err(failed)? {
+        return Err(database::read_only("looking for timers"));
+    }
+    let next: Option<OffsetDateTime> = row.try_get(2).map_err(failed)?;
     Ok(next.map(Timestamp::from))
 }

@@ -35,6 +35,9 @@ use crate::{
     telemetry,
 };
 
+/// What the probes call the part of a worker that looks for due timers.
+const TIMERS: &str = "the timers";
+
 /// Before looking again for timers when others hold all that is due.
 const OTHERS_CLAIM: Duration = Duration::from_millis(10);
 
@@ -318,11 +321,15 @@ impl Worker {
         self.next_look = match self.batches.next_timer().await {
             // Others may set an earlier one meanwhile.
             Ok(next) => {
+                telemetry::clock_skew(clock::skew());
+                self.health.goes_on(TIMERS);
                 self.worked();
                 next.unwrap_or(latest).min(latest)
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot look for timers");
+                let error = error.chain();
+                tracing::warn!(error, "cannot look for timers");
+                self.health.stuck(TIMERS, error);
                 self.next_look = latest;
                 return Some(());
             }
