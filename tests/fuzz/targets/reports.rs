@@ -352,11 +352,10 @@ impl Books {
         Ok(caused)
     }
 
-    /// Every report of a charge or of a try that did something says nothing new when it comes again.
+    /// Every report that did something says nothing new when it comes again.
     fn heard_again(&self) -> Result<(), String> {
-        let is_of_charge = |report: &Report| matches!(report.kind, Kind::PaymentSucceeded | Kind::PaymentFailed);
         for ((payment_id, _), (report, caused)) in &self.reports {
-            if *caused == Caused::Nothing || !is_of_charge(report) {
+            if *caused == Caused::Nothing {
                 continue;
             }
             let command = Command::RecordProviderEvent { payment_id: *payment_id, report: report.clone() };

@@ -276,3 +276,30 @@ fn money_that_is_gone_in_amounts_that_no_sum_can_hold_leaves_nothing() {
     assert_eq!(world.payment().gone_minor(), i64::MAX);
     assert!(world.payment().left_minor() < 0);
 }
+
+#[test]
+fn a_failure_that_was_heard_is_no_news_after_the_answer_that_the_money_went_back() {
+    let begin = Command::BeginRefund {
+        payment_id: payment_id(),
+        order_id: of().order_id,
+        refund_id: refund_id(),
+        amount: eur(500),
+    };
+    let went_back = Command::RecordRefundOutcome {
+        payment_id: payment_id(),
+        refund_id: refund_id(),
+        key: idempotency_key(payment_id(), refund_id(), 1),
+        outcome: Outcome::Refunded { provider_reference: "re_1".to_owned() },
+    };
+    let failed = refund(Kind::RefundFailed, &refund_id().to_string(), "", 110);
+    let world = after(vec![requested(), succeeded()], &[begin, failed.clone(), went_back]);
+    assert_eq!(world.payment().refunds[&refund_id()].status, Status::Refunded);
+    assert_eq!(world.when(&failed), Ok(vec![]));
+}
+
+#[test]
+fn a_closed_payment_that_is_paid_all_the_same_was_not_closed_afterwards() {
+    let closed = charged(Kind::PaymentClosed, 105);
+    let world = after(vec![requested()], &[closed.clone(), charged(Kind::PaymentSucceeded, 100)]);
+    assert_eq!(world.when(&closed), Ok(vec![]));
+}
