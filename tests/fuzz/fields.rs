@@ -3,7 +3,7 @@
 use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
 
 /// Numbers at which something ends.
-const VARINTS: [u64; 16] = [
+const VARINTS: [u64; 17] = [
     0,
     1,
     2,
@@ -19,6 +19,8 @@ const VARINTS: [u64; 16] = [
     253_402_300_800,
     0x7fff_ffff_ffff_ffff,
     0x8000_0000_0000_0000,
+    // The year 0, in seconds.
+    (-62_135_596_801_i64).cast_unsigned(),
     u64::MAX,
 ];
 
@@ -43,6 +45,52 @@ enum Value {
 /// Changes one thing about a message.
 pub(crate) fn mutated(rng: &mut StdRng, message: &[u8], tokens: &[&str]) -> Vec<u8> {
     changed(rng, message, tokens, DEPTH_MAX)
+}
+
+#[cfg(test)]
+/// Texts that nobody should send.
+fn texts() -> [String; 8] {
+    [
+        String::new(),
+        " \u{3000} ".to_owned(),
+        "\0\u{1b}[2J\r\n\u{202e}".to_owned(),
+        "not a uuid".to_owned(),
+        "eur".to_owned(),
+        "XXX".to_owned(),
+        "\u{7}\u{85}a".repeat(25_600),
+        "\u{1f980}".repeat(1_000),
+    ]
+}
+
+#[cfg(test)]
+/// This message with one value after another in place of each that it has, and without it.
+pub(crate) fn hostile(message: &[u8]) -> Vec<Vec<u8>> {
+    let (fields, rest) = read(message);
+    let mut messages = Vec::new();
+    for at in 0..fields.len() {
+        let mut others = fields.clone();
+        others.remove(at);
+        messages.push(written(&others, &rest));
+        for value in instead_of(&fields[at].value) {
+            let mut others = fields.clone();
+            others[at].value = value;
+            messages.push(written(&others, &rest));
+        }
+    }
+    messages
+}
+
+#[cfg(test)]
+fn instead_of(value: &Value) -> Vec<Value> {
+    match value {
+        Value::Varint(_) => VARINTS.map(Value::Varint).to_vec(),
+        Value::Bytes(bytes) => {
+            // A text may look like a message, and is then changed in both ways.
+            let parts = if read(bytes).1.is_empty() { hostile(bytes) } else { Vec::new() };
+            texts().map(String::into_bytes).into_iter().chain(parts).map(Value::Bytes).collect()
+        }
+        Value::Raw(_) => Vec::new(),
+    }
 }
 
 fn changed(rng: &mut StdRng, message: &[u8], tokens: &[&str], depth: usize) -> Vec<u8> {

@@ -9,6 +9,7 @@ mod frames;
 mod headers;
 mod json;
 mod messages;
+mod reports;
 mod samples;
 mod script;
 mod trace;
@@ -39,11 +40,12 @@ pub(crate) enum Shape {
     Fields,
 }
 
-pub(crate) const TARGETS: [&Target; 7] = [
+pub(crate) const TARGETS: [&Target; 8] = [
     &frames::TARGET,
     &headers::TARGET,
     &messages::TARGET,
     &json::TARGET,
+    &reports::TARGET,
     &trace::TARGET,
     &config::TARGET,
     &script::TARGET,

@@ -124,11 +124,12 @@ impl Payment {
         self.captured_minor - self.refunded_minor - self.refunding_minor - self.gone_minor()
     }
 
-    /// Money that left by another way than our refunds, and is so for good, in minor units.
+    /// Money that left by another way than our refunds, and is so for good, in minor units. A provider may name any amount, so a sum
+    /// that cannot be counted is the largest that can.
     #[must_use]
     pub fn gone_minor(&self) -> i64 {
         let gone = |kept: &&Kept| kept.direction() == Direction::Out && kept.standing == Standing::Accepted;
-        self.reports.values().filter(gone).map(|kept| self.moved_minor(kept)).sum()
+        self.reports.values().filter(gone).map(|kept| self.moved_minor(kept)).fold(0, i64::saturating_add)
     }
 
     /// What a report moved of this payment's money. Money taken back without a word of how much is all of it.

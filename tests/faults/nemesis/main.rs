@@ -34,6 +34,7 @@ mod report;
 mod shop;
 mod stage;
 mod truth;
+mod world;
 
 use harm::Kind;
 use report::{Fault, Report};
@@ -93,15 +94,18 @@ async fn run(args: Args) -> Result<ExitCode> {
         faults: Vec::new(),
         violations: Vec::new(),
         compared: 0,
+        payments_compared: 0,
         shop: Arc::clone(&shop),
     };
     let watching = tokio::spawn(Arc::clone(&shop).watch());
+    let operating = tokio::spawn(world::operate(Arc::clone(&shop)));
     let mut rounds = 0;
     while shop.begun().elapsed().as_secs_f64() < args.minutes * 60.0 && run.violations.is_empty() {
         run.round(&mut stage, rounds, &args).await?;
         rounds += 1;
     }
     watching.abort();
+    operating.abort();
     let report = run.report(&stage, &args, seed, rounds).await?;
     println!("\n{}", report.text());
     if let Some(file) = &args.report {
@@ -127,6 +131,7 @@ struct Run {
     faults: Vec<Fault>,
     violations: Vec<String>,
     compared: u64,
+    payments_compared: u64,
     shop: Arc<Shop>,
 }
 
@@ -150,8 +155,9 @@ impl Run {
         shop.close();
         selling.await?;
         let begun = Instant::now();
-        let (compared, violations) = truth::violations(&shop, &stage.database_url()).await?;
+        let (compared, payments, violations) = truth::violations(&shop).await?;
         self.compared += compared;
+        self.payments_compared += payments;
         self.violations.extend(violations);
         println!(
             "{:>6.1} s  round {} settled and compared in {:.1} s: {} violations",
@@ -222,6 +228,7 @@ impl Run {
             orders: self.shop.orders(),
             turned_away: self.shop.turned_away(),
             commands_compared: self.compared,
+            payments_compared: self.payments_compared,
             events,
             impossible: Kind::ALL.iter().copied().filter(|kind| !kind.is_possible(stage)).collect(),
             faults: self.faults,

@@ -28,6 +28,7 @@ pub(crate) struct Report {
     pub(crate) orders: u64,
     pub(crate) turned_away: u64,
     pub(crate) commands_compared: u64,
+    pub(crate) payments_compared: u64,
     pub(crate) events: i64,
     pub(crate) faults: Vec<Fault>,
     pub(crate) impossible: Vec<Kind>,
@@ -84,7 +85,8 @@ impl Report {
 
     fn summary(&self) -> String {
         let mut text = format!(
-            "{} faults of {} kinds in {} rounds and {:.0} s; {} orders, {} events; {} answers compared with the truth; {} violations.",
+            "{} faults of {} kinds in {} rounds and {:.0} s; {} orders, {} events; {} answers, and the money of {} payments, \
+             compared with the truth; {} violations.",
             self.faults.len(),
             self.kinds(),
             self.rounds,
@@ -92,6 +94,7 @@ impl Report {
             self.orders,
             self.events,
             self.commands_compared,
+            self.payments_compared,
             self.violations.len(),
         );
         if self.turned_away > 0 {

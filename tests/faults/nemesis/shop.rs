@@ -1,10 +1,10 @@
 //! The shop: buyers who place orders at a steady rate whatever happens, each command sent until it is answered, and a note of every
-//! answer.
+//! answer. Some of them are left to the [`world`].
 
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -27,7 +27,10 @@ use sqlx::{Connection, PgConnection};
 use tokio::{task::JoinSet, time::MissedTickBehavior};
 use uuid::Uuid;
 
-use crate::locked;
+use crate::{
+    locked,
+    world::{self, Note},
+};
 
 /// Whoever has no answer by then never gets one.
 const ANSWER_WITHIN: Duration = Duration::from_secs(240);
@@ -71,6 +74,8 @@ pub(crate) struct Second {
 #[derive(Debug)]
 pub(crate) struct Shop {
     publisher: Publisher,
+    /// Answers come by a command's id, and one id may be used at two services: payments' come to another address.
+    to_payments: Publisher,
     database_url: String,
     seed: u64,
     begun: Instant,
@@ -80,7 +85,9 @@ pub(crate) struct Shop {
     told: Mutex<Vec<Told>>,
     open: Mutex<BTreeMap<Uuid, Open>>,
     curve: Mutex<Vec<Second>>,
-    unanswered: Mutex<Vec<String>>,
+    complaints: Mutex<Vec<String>>,
+    notes: Mutex<BTreeMap<Uuid, Note>>,
+    desk: tokio::sync::Mutex<()>,
 }
 
 impl Shop {
@@ -89,6 +96,7 @@ impl Shop {
         try_join_all((0..PRODUCTS).map(|product| stock(&publisher, product))).await?;
         Ok(Arc::new(Self {
             publisher,
+            to_payments: Publisher::connect(broker_url, ANSWER_WITHIN).await?,
             database_url,
             seed,
             begun: Instant::now(),
@@ -98,7 +106,9 @@ impl Shop {
             told: Mutex::default(),
             open: Mutex::default(),
             curve: Mutex::default(),
-            unanswered: Mutex::default(),
+            complaints: Mutex::default(),
+            notes: Mutex::default(),
+            desk: tokio::sync::Mutex::default(),
         }))
     }
 
@@ -119,9 +129,31 @@ impl Shop {
         std::mem::take(&mut *locked(&self.told))
     }
 
-    /// Commands that were never answered, since this was last asked.
-    pub(crate) fn take_unanswered(&self) -> Vec<String> {
-        std::mem::take(&mut *locked(&self.unanswered))
+    /// Commands that were never answered, and answers that cannot be right, since this was last asked.
+    pub(crate) fn take_complaints(&self) -> Vec<String> {
+        std::mem::take(&mut *locked(&self.complaints))
+    }
+
+    pub(crate) fn complain(&self, what: String) {
+        locked(&self.complaints).push(what);
+    }
+
+    /// What was reported and decided of payments' money, by payment.
+    pub(crate) fn notes(&self) -> MutexGuard<'_, BTreeMap<Uuid, Note>> {
+        locked(&self.notes)
+    }
+
+    /// Whoever has it decides; who waits for it knows that all decisions are answered and noted.
+    pub(crate) const fn desk(&self) -> &tokio::sync::Mutex<()> {
+        &self.desk
+    }
+
+    pub(crate) fn database_url(&self) -> &str {
+        &self.database_url
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 
     pub(crate) fn curve(&self) -> Vec<Second> {
@@ -140,7 +172,11 @@ impl Shop {
 
     /// Sends a command that nobody will be held to.
     pub(crate) async fn send(&self, id: Uuid, message_type: &str, data: Vec<u8>) -> Result<CommandReply> {
-        self.publisher.send_bytes(id, message_type, data).await
+        self.publisher_to(message_type).send_bytes(id, message_type, data).await
+    }
+
+    fn publisher_to(&self, message_type: &str) -> &Publisher {
+        if proto::owner(message_type) == Some("payments") { &self.to_payments } else { &self.publisher }
     }
 
     /// Lets people in at this rate until the shop is closed, and ends when all of them have their answers.
@@ -181,24 +217,48 @@ impl Shop {
     /// One buyer: what comes of it follows from the seed and the number.
     async fn visit(&self, number: u64, raffle: Uuid) {
         let mut chance = StdRng::seed_from_u64(self.seed.wrapping_mul(1_000_003).wrapping_add(number));
+        if world::takes_part(&mut chance) {
+            return world::visit(self, &mut chance, name(self.seed, number)).await;
+        }
         let (order, story) = order(&mut chance, self.seed, number, raffle);
         if story == Story::Buys {
-            let open = Open { sent: Instant::now(), is_answered: false, is_ended: false };
-            locked(&self.open).insert(order.id, open);
+            self.expect(order.id);
         }
         let answered = self.send_as(order.id, &PlaceOrder::full_name(), order.place.encode_to_vec()).await;
-        let is_accepted = answered.as_ref().is_some_and(is_accepted);
-        self.note(order.id, |open| {
-            open.is_answered = true;
-            // Nothing will become of a refused order.
-            open.is_ended |= !is_accepted;
-        });
-        if story == Story::ThinksAgain && is_accepted {
+        self.answered(order.id, answered.as_ref());
+        if story == Story::ThinksAgain && answered.as_ref().is_some_and(is_accepted) {
             clock::sleep(Duration::from_millis(chance.random_range(0..4_000))).await;
             let (message_type, data) = second_thought(&mut chance, &order.place);
             let id = Uuid::new_v5(&order.id, message_type.as_bytes());
             self.send_as(id, &message_type, data).await;
         }
+    }
+
+    /// An order is placed that is to come to its end soon.
+    pub(crate) fn expect(&self, order: Uuid) {
+        let open = Open { sent: Instant::now(), is_answered: false, is_ended: false };
+        locked(&self.open).insert(order, open);
+    }
+
+    /// Its answer has come, or never will.
+    pub(crate) fn answered(&self, order: Uuid, reply: Option<&CommandReply>) {
+        self.note(order, |open| {
+            open.is_answered = true;
+            // Nothing will become of a refused order.
+            open.is_ended |= !reply.is_some_and(is_accepted);
+        });
+    }
+
+    /// Waits until an order that was expected has come to its end: whether it has.
+    pub(crate) async fn until_ended(&self, order: Uuid) -> bool {
+        let begun = Instant::now();
+        while begun.elapsed() < ANSWER_WITHIN {
+            if !locked(&self.open).contains_key(&order) {
+                return true;
+            }
+            clock::sleep(LOOK_EVERY).await;
+        }
+        false
     }
 
     fn note(&self, order: Uuid, change: impl FnOnce(&mut Open)) {
@@ -221,15 +281,15 @@ impl Shop {
     }
 
     /// Sends a command until it is answered, and notes the answer.
-    async fn send_as(&self, id: Uuid, message_type: &str, data: Vec<u8>) -> Option<CommandReply> {
-        match self.publisher.send_bytes(id, message_type, data.clone()).await {
+    pub(crate) async fn send_as(&self, id: Uuid, message_type: &str, data: Vec<u8>) -> Option<CommandReply> {
+        match self.send(id, message_type, data.clone()).await {
             Ok(reply) => {
                 self.count(|second| second.answered += 1);
                 locked(&self.told).push(Told { id, message_type: message_type.to_owned(), data, reply: reply.clone() });
                 Some(reply)
             }
             Err(error) => {
-                locked(&self.unanswered).push(format!("{error:#}"));
+                self.complain(format!("{error:#}"));
                 None
             }
         }
@@ -285,8 +345,13 @@ async fn stock(publisher: &Publisher, product: u64) -> Result<()> {
     Ok(())
 }
 
-fn sku(product: u64) -> String {
+pub(crate) fn sku(product: u64) -> String {
     format!("P-{product:02}")
+}
+
+/// What an order's id is made of.
+const fn name(seed: u64, number: u64) -> u64 {
+    seed.wrapping_mul(1_000_000_000).wrapping_add(number)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -302,7 +367,7 @@ enum Story {
 fn order(chance: &mut StdRng, seed: u64, number: u64, raffle: Uuid) -> (Order, Story) {
     // Half of all want one of three things.
     let product = if chance.random() { chance.random_range(0..3) } else { chance.random_range(0..PRODUCTS) };
-    let mut order = Order::new(seed.wrapping_mul(1_000_000_000).wrapping_add(number)).line(&sku(product), 1);
+    let mut order = Order::new(name(seed, number)).line(&sku(product), 1);
     if chance.random_range(0..5) == 0 {
         order = order.line(&sku((product + 1) % PRODUCTS), chance.random_range(1..4));
     }

@@ -1,18 +1,23 @@
-//! Compares what callers were told with what is true: nothing acknowledged is missing, nothing is done twice.
+//! Compares what callers were told with what is true: nothing acknowledged is missing, nothing is done twice, nothing waits for a person
+//! who has decided, and the money that was reported is in the books.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use anyhow::Result;
-use cli::{load::until_settled, verify::audit};
+use anyhow::{Result, bail};
+use cli::{load::until_settled, servers::wait_until, verify::audit};
 use holdfast_tests::code;
 use proto::{
     Message,
     common::v1::{CommandReply, command_reply::Outcome},
+    payments::v1::ReportResolution,
 };
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
-use crate::shop::{Shop, Told};
+use crate::{
+    shop::{Shop, Told},
+    world::Note,
+};
 
 /// How long the fleet may take to come to rest once nothing goes wrong any more and nobody orders.
 const SETTLES_WITHIN: Duration = Duration::from_secs(120);
@@ -26,62 +31,109 @@ const UNKNOWN_FIELD: [u8; 3] = [0xf8, 0x7f, 0x01];
 /// Violations that are told of one kind.
 const SHOWN_MAX: usize = 5;
 
-/// How many answers were compared, and what is wrong, once the fleet has come to rest.
-pub(crate) async fn violations(shop: &Shop, database_url: &str) -> Result<(u64, Vec<String>)> {
-    let mut found = shop.take_unanswered();
-    if let Err(error) = until_settled(database_url, SETTLES_WITHIN).await {
+/// A command as one service knows it: another may have been sent one with the same id.
+type Known = (String, Uuid);
+
+/// How many answers were compared, and of how many payments the money, and what is wrong, once the fleet has come to rest.
+pub(crate) async fn violations(shop: &Shop) -> Result<(u64, u64, Vec<String>)> {
+    let database_url = shop.database_url();
+    let settled = until_decided(shop).await;
+    let mut found = shop.take_complaints();
+    if let Err(error) = settled {
         found.push(format!("{error:#}"));
     }
     let report = audit(database_url).await?;
     found.extend(report.findings.iter().map(|finding| format!("the audit found: {finding:?}")));
     let told = shop.take_told();
+    let notes = std::mem::take(&mut *shop.notes());
     let mut connection = PgConnection::connect(database_url).await?;
     found.extend(untrue(&told, &events_of(&mut connection, &told).await?, &answers_of(&mut connection, &told).await?));
+    found.extend(wrong_money(&notes, &books_of(&mut connection, &notes).await?));
     found.extend(told_otherwise(shop, &told).await?);
-    Ok((u64::try_from(told.len())?, found))
+    Ok((u64::try_from(told.len())?, u64::try_from(notes.len())?, found))
+}
+
+/// Waits until the fleet has settled and nothing is left for the operator to decide.
+async fn until_decided(shop: &Shop) -> Result<()> {
+    loop {
+        let decided = wait_until(SETTLES_WITHIN, || async {
+            let mut connection = PgConnection::connect(shop.database_url()).await?;
+            Ok((undecided(&mut connection).await? == 0).then_some(()))
+        });
+        if decided.await?.is_none() {
+            let mut connection = PgConnection::connect(shop.database_url()).await?;
+            bail!("{} reports and refunds wait for a person who has decided", undecided(&mut connection).await?);
+        }
+        until_settled(shop.database_url(), SETTLES_WITHIN).await?;
+        // What has been decided has been answered and noted.
+        let _idle = shop.desk().lock().await;
+        let mut connection = PgConnection::connect(shop.database_url()).await?;
+        if undecided(&mut connection).await? == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// What waits for a person, and payouts that the sandbox has yet to take back, or has and not reported.
+async fn undecided(connection: &mut PgConnection) -> Result<i64> {
+    let query = "select (select count(*) from payments.reports where standing = 'open')
+        + (select count(*) from payments.refunds where status in ('deferred', 'unknown', 'reversed'))
+        + greatest(0,
+            (select count(*) from payments.sandbox_refunds
+             where status = 'failed' or status = 'refunded' and fails_after_ms is not null)
+            - (select count(*) from log.events where type = 'holdfast.payments.v1.RefundReversed'))";
+    Ok(sqlx::query_scalar(query).fetch_one(connection).await?)
 }
 
 /// By command, the types of the events that it caused, in order.
-async fn events_of(connection: &mut PgConnection, told: &[Told]) -> Result<BTreeMap<Uuid, Vec<String>>> {
+async fn events_of(connection: &mut PgConnection, told: &[Told]) -> Result<BTreeMap<Known, Vec<String>>> {
     let ids: Vec<Uuid> = told.iter().map(|told| told.id).collect();
-    let rows: Vec<(Uuid, String)> =
-        sqlx::query_as("select causation_id, type from log.events where causation_id = any($1) order by position")
-            .bind(ids)
-            .fetch_all(connection)
-            .await?;
-    let mut events = BTreeMap::<Uuid, Vec<String>>::new();
-    for (command, event) in rows {
-        events.entry(command).or_default().push(event);
+    let rows: Vec<(String, Uuid, String)> = sqlx::query_as(
+        "select service, causation_id, type from log.events where causation_id = any($1) order by position",
+    )
+    .bind(ids)
+    .fetch_all(connection)
+    .await?;
+    let mut events = BTreeMap::<Known, Vec<String>>::new();
+    for (service, command, event) in rows {
+        events.entry((service, command)).or_default().push(event);
     }
     Ok(events)
 }
 
 /// By command, the answer that is on record.
-async fn answers_of(connection: &mut PgConnection, told: &[Told]) -> Result<BTreeMap<Uuid, CommandReply>> {
+async fn answers_of(connection: &mut PgConnection, told: &[Told]) -> Result<BTreeMap<Known, CommandReply>> {
     let ids: Vec<Uuid> = told.iter().map(|told| told.id).collect();
-    let rows: Vec<(Uuid, Vec<u8>)> = sqlx::query_as(
-        "select command_id, reply from orders.inbox where command_id = any($1)
-         union all select command_id, reply from inventory.inbox where command_id = any($1)
-         union all select command_id, reply from rounds.inbox where command_id = any($1)
-         union all select command_id, reply from payments.inbox where command_id = any($1)",
+    let rows: Vec<(String, Uuid, Vec<u8>)> = sqlx::query_as(
+        "select 'orders', command_id, reply from orders.inbox where command_id = any($1)
+         union all select 'inventory', command_id, reply from inventory.inbox where command_id = any($1)
+         union all select 'rounds', command_id, reply from rounds.inbox where command_id = any($1)
+         union all select 'payments', command_id, reply from payments.inbox where command_id = any($1)",
     )
     .bind(ids)
     .fetch_all(connection)
     .await?;
-    rows.into_iter().map(|(id, reply)| Ok((id, CommandReply::decode(reply.as_slice())?))).collect()
+    rows.into_iter().map(|(service, id, reply)| Ok(((service, id), CommandReply::decode(reply.as_slice())?))).collect()
 }
 
-fn untrue(told: &[Told], events: &BTreeMap<Uuid, Vec<String>>, answers: &BTreeMap<Uuid, CommandReply>) -> Vec<String> {
+fn untrue(
+    told: &[Told],
+    events: &BTreeMap<Known, Vec<String>>,
+    answers: &BTreeMap<Known, CommandReply>,
+) -> Vec<String> {
     let mut found = Vec::new();
     for told in told {
         let Told { id, message_type, reply, .. } = told;
-        if answers.get(id) != Some(reply) {
-            found.push(format!("{message_type} {id} was answered {reply:?}; on record is {:?}", answers.get(id)));
+        let known = (proto::owner(message_type).unwrap_or_default().to_owned(), *id);
+        let on_record = answers.get(&known);
+        if on_record != Some(reply) {
+            found.push(format!("{message_type} {id} was answered {reply:?}; on record is {on_record:?}"));
         }
-        let true_events = events.get(id).map_or(&[][..], Vec::as_slice);
+        let true_events = events.get(&known).map_or(&[][..], Vec::as_slice);
         let is_true = match &reply.outcome {
             Some(Outcome::Accepted(accepted)) => accepted.events == true_events,
-            Some(Outcome::Rejected(_)) => true_events.iter().all(|event| event.ends_with(".CommandRejected")),
+            // A refusal is kept, once.
+            Some(Outcome::Rejected(_)) => matches!(true_events, [event] if event.ends_with(".CommandRejected")),
             None => false,
         };
         if !is_true {
@@ -90,6 +142,66 @@ fn untrue(told: &[Told], events: &BTreeMap<Uuid, Vec<String>>, answers: &BTreeMa
     }
     found.truncate(SHOWN_MAX);
     found
+}
+
+/// A payment's money as the rows have it, and as the sandbox has it, in minor units.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Books {
+    captured: i64,
+    refunded: i64,
+    refunding: i64,
+    /// Charges beside the payment's own that an operator accepted.
+    kept: i64,
+    /// Money that left otherwise, and that an operator accepted.
+    gone: i64,
+    /// What the sandbox has paid out, and not taken back.
+    paid_out: i64,
+}
+
+/// The books of all payments that there are notes of.
+async fn books_of(connection: &mut PgConnection, notes: &BTreeMap<Uuid, Note>) -> Result<BTreeMap<Uuid, Books>> {
+    let ids: Vec<Uuid> = notes.keys().copied().collect();
+    let query = "select payment_id, captured_minor, refunded_minor, refunding_minor,
+            coalesce((select sum(amount_minor) from payments.reports where payment_id = payment.payment_id
+                and standing = 'accepted' and kind = 'payment_succeeded'), 0)::bigint,
+            coalesce((select sum(amount_minor) from payments.reports where payment_id = payment.payment_id
+                and standing = 'accepted' and kind in ('payment_failed', 'refund_succeeded')), 0)::bigint,
+            coalesce((select sum(amount_minor) from payments.sandbox_refunds where payment_id = payment.payment_id
+                and status = 'refunded'), 0)::bigint
+        from payments.payments as payment where payment_id = any($1)";
+    let rows: Vec<(Uuid, i64, i64, i64, i64, i64, i64)> = sqlx::query_as(query).bind(ids).fetch_all(connection).await?;
+    let books = rows.into_iter().map(|(id, captured, refunded, refunding, kept, gone, paid_out)| {
+        (id, Books { captured, refunded, refunding, kept, gone, paid_out })
+    });
+    Ok(books.collect())
+}
+
+fn wrong_money(notes: &BTreeMap<Uuid, Note>, books: &BTreeMap<Uuid, Books>) -> Vec<String> {
+    let mut found = Vec::new();
+    for (payment, note) in notes {
+        match books.get(payment) {
+            Some(books) if is_right(note, books) => {}
+            books => found.push(format!("payment {payment}: of {note:?} the books have {books:?}")),
+        }
+    }
+    found.truncate(SHOWN_MAX);
+    found
+}
+
+/// What came, went and is gone by the notes is what the books say.
+fn is_right(note: &Note, books: &Books) -> bool {
+    let sum = |money: &BTreeMap<String, i64>, counts: fn(Option<&ReportResolution>) -> bool| -> i64 {
+        money.iter().filter(|(id, _)| counts(note.decided.get(*id))).map(|(_, cents)| cents).sum()
+    };
+    // A charge that was undone was given back at the provider; money that was taken back and undone has come again.
+    let came = sum(&note.came, |decided| decided != Some(&ReportResolution::Undone));
+    let gone = sum(&note.taken_back, |decided| decided == Some(&ReportResolution::Accepted));
+    let went = sum(&note.elsewhere, |_any| true) + note.by_hand + books.paid_out;
+    came == books.captured + books.kept
+        && gone == books.gone
+        && went == books.refunded
+        && books.refunding == 0
+        && (!note.is_all_to_go_back || books.refunded == books.captured)
 }
 
 /// Asks some of the commands again, and others with the same id but another body.
@@ -119,7 +231,7 @@ mod tests {
     use proto::common::v1::{Accepted, CommandReply, Rejection, command_reply::Outcome};
     use uuid::Uuid;
 
-    use super::{Told, untrue};
+    use super::{Books, Note, ReportResolution, Told, is_right, untrue};
 
     const PLACED: &str = "holdfast.orders.v1.OrderPlaced";
     const REJECTED: &str = "holdfast.common.v1.CommandRejected";
@@ -135,8 +247,9 @@ mod tests {
 
     fn found(told: &Told, events: &[&str], on_record: Option<CommandReply>) -> usize {
         let events = events.iter().map(|event| (*event).to_owned()).collect();
-        let answers = on_record.into_iter().map(|reply| (told.id, reply)).collect();
-        untrue(std::slice::from_ref(told), &BTreeMap::from([(told.id, events)]), &answers).len()
+        let known = ("orders".to_owned(), told.id);
+        let answers = on_record.into_iter().map(|reply| (known.clone(), reply)).collect();
+        untrue(std::slice::from_ref(told), &BTreeMap::from([(known.clone(), events)]), &answers).len()
     }
 
     #[test]
@@ -156,6 +269,33 @@ mod tests {
         assert_eq!(found(&accepted, &[PLACED], None), 1, "nobody remembers the answer");
         let rejected = told(Outcome::Rejected(Rejection::default()));
         assert_eq!(found(&rejected, &[PLACED], Some(rejected.reply.clone())), 1, "refused, and done");
+        assert_eq!(found(&rejected, &[], Some(rejected.reply.clone())), 1, "refused, and forgotten");
+        assert_eq!(found(&rejected, &[REJECTED, REJECTED], Some(rejected.reply.clone())), 1, "refused twice");
         assert_eq!(found(&accepted, &[PLACED], Some(rejected.reply)), 1, "answered otherwise");
+    }
+
+    #[test]
+    fn money_is_right_if_all_that_was_reported_is_counted_once() {
+        let money = |id: &str, cents| BTreeMap::from([(id.to_owned(), cents)]);
+        let note = Note {
+            came: BTreeMap::from([("a".to_owned(), 1_000), ("b".to_owned(), 700)]),
+            taken_back: money("c", 1_000),
+            elsewhere: money("d", 300),
+            decided: BTreeMap::from([
+                ("b".to_owned(), ReportResolution::Accepted),
+                ("c".to_owned(), ReportResolution::Undone),
+            ]),
+            is_all_to_go_back: true,
+            ..Note::default()
+        };
+        let books = Books { captured: 1_000, refunded: 1_000, kept: 700, paid_out: 700, ..Books::default() };
+        assert!(is_right(&note, &books));
+        assert!(!is_right(&note, &Books { kept: 0, ..books.clone() }), "a charge is lost");
+        assert!(!is_right(&note, &Books { refunded: 700, ..books.clone() }), "a refund is lost");
+        assert!(!is_right(&note, &Books { gone: 1_000, ..books.clone() }), "gone, and it was undone");
+        assert!(!is_right(&note, &Books { refunding: 1, ..books.clone() }), "a refund waits for ever");
+        let less = Books { refunded: 900, paid_out: 600, ..books };
+        assert!(!is_right(&note, &less), "not all has gone back");
+        assert!(is_right(&Note { is_all_to_go_back: false, ..note }, &less));
     }
 }

@@ -3,10 +3,14 @@
 
 use std::fmt::Debug;
 
-use domain::Timestamp;
+use domain::{PaymentId, Timestamp};
 use inventory::Inventory;
 use orders::Orders;
 use payments::Payments;
+use proto::{
+    Message, Name,
+    payments::v1::{ProviderEventKind, RecordProviderEvent},
+};
 use rounds::Rounds;
 use runtime::{
     service::Service,
@@ -40,6 +44,9 @@ fn seeds() -> Vec<Vec<u8>> {
 
 fn check(input: &[u8]) -> Checked {
     let (message_type, data) = headed(input);
+    if message_type == RecordProviderEvent::full_name() {
+        reported(data)?;
+    }
     let heard = [
         heard::<Orders>(&message_type, data)?,
         heard::<Inventory>(&message_type, data)?,
@@ -47,6 +54,20 @@ fn check(input: &[u8]) -> Checked {
         heard::<Payments>(&message_type, data)?,
     ];
     Ok(format!("{} {}", proto::short_name(&message_type), heard.join("; ")))
+}
+
+/// A report is a fact: if it can be read, it is refused only for a payment that is no id, or for a kind that is none.
+fn reported(data: &[u8]) -> Result<(), String> {
+    let Ok(report) = RecordProviderEvent::decode(data) else { return Ok(()) };
+    let is_kind = ProviderEventKind::try_from(report.kind).is_ok_and(|kind| kind != ProviderEventKind::Unspecified);
+    let wanted = match PaymentId::parse(&report.payment_id) {
+        Err(_none) => Some("INVALID_ID"),
+        Ok(_) if !is_kind => Some("INVALID_KIND"),
+        Ok(_) => None,
+    };
+    let refused =
+        <Payments>::command(&RecordProviderEvent::full_name(), data, ID).err().map(|rejection| rejection.code);
+    ensure(refused.as_deref() == wanted, || format!("a report is refused: {refused:?}, not {wanted:?}"))
 }
 
 /// All that a service can be told by such a message.
@@ -86,10 +107,16 @@ fn known(is_known: bool, words: String) -> String {
 fn taken<S: Service>(message_type: &str, data: &[u8], command: &S::Command) -> Checked {
     let words = format!("{command:?}");
     ensure(is_plain(&words), || format!("{} took control characters: «{words:.500}»", S::NAME))?;
-    let json = proto::to_json(message_type, data).map_err(|error| format!("taken, but not in JSON: {error}"))?;
-    let bytes = proto::from_json(message_type, json.to_string().as_bytes())
-        .map_err(|error| format!("taken, but not from its own JSON: {error}"))?;
-    same("through JSON", &debug(&S::command(message_type, &bytes, ID)), &format!("Ok({words})"))?;
+    match proto::to_json(message_type, data) {
+        Ok(json) => {
+            let bytes = proto::from_json(message_type, json.to_string().as_bytes())
+                .map_err(|error| format!("taken, but not from its own JSON: {error}"))?;
+            same("through JSON", &debug(&S::command(message_type, &bytes, ID)), &format!("Ok({words})"))?;
+        }
+        // A report is a fact also at a time that is none.
+        Err(_) if message_type == RecordProviderEvent::full_name() => {}
+        Err(error) => return Err(format!("taken, but not in JSON: {error}")),
+    }
     let (mut world, mut inbox) = (S::World::default(), Inbox::default());
     let mut decide = || {
         let inputs = vec![Input::Command { id: ID, message_type, data }];
@@ -174,7 +201,20 @@ fn is_plain(words: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_plain;
+    use super::{check, is_plain};
+    use crate::targets::samples::hostile;
+
+    #[test]
+    fn no_value_of_any_field_does_harm_however_long_it_is() {
+        let mut long = 0;
+        for (message_type, bytes) in hostile() {
+            long += usize::from(bytes.len() > 100_000);
+            if let Err(what) = check(&[message_type.as_bytes(), b"\n", &bytes].concat()) {
+                panic!("{message_type}: {what:.1000}\n\"{}\"", bytes[..bytes.len().min(400)].escape_ascii());
+            }
+        }
+        assert!(long > 20, "{long} are long");
+    }
 
     #[test]
     fn control_characters_are_seen_in_escaped_words() {

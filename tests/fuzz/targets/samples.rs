@@ -76,6 +76,16 @@ pub(super) fn events() -> Vec<(String, Vec<u8>)> {
     events
 }
 
+/// Commands and events of payments and refunds, in each of which one value is as nobody should send it.
+#[cfg(test)]
+pub(super) fn hostile() -> impl Iterator<Item = (String, Vec<u8>)> {
+    let commands = COMMANDS.map(|(name, json)| (name.to_owned(), proto::from_json(name, json.as_bytes()).unwrap()));
+    let all = commands.into_iter().chain(events());
+    let of_money = all.filter(|(name, _)| name.contains(".payments.") || name.contains("Refund"));
+    of_money
+        .flat_map(|(name, bytes)| crate::fields::hostile(&bytes).into_iter().map(move |bytes| (name.clone(), bytes)))
+}
+
 /// Every type of the contract, and some that are none.
 pub(super) fn types() -> &'static [String] {
     static TYPES: LazyLock<Vec<String>> = LazyLock::new(|| {
@@ -96,11 +106,13 @@ pub(super) const TOKENS: &[&str] = &[
     "EUR",
     "USD",
     "eur",
+    "XXX",
     "€",
     "MUG-01",
     "CUP",
     "sandbox:succeed",
     "\0",
+    "\u{1b}[2J\r\n",
     "\u{feff}",
     "\u{202e}",
     "\u{1f980}",

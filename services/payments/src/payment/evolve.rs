@@ -7,8 +7,8 @@ use super::{
     refund::{self, Refund},
 };
 use crate::{
-    event::{Event, ReportResolution, Reported, Resolution},
-    report::{Kept, Report, Standing},
+    event::{Event, RefundOf, ReportResolution, Reported, Resolution},
+    report::{Kept, Kind, Report, ReportedMoney, Standing},
 };
 
 /// Reports that change nothing are remembered up to so many a payment: beyond, one that comes again is noted again.
@@ -90,9 +90,17 @@ impl Payment {
                 self.note(provider_event_id);
             }
             Event::PaymentDeclined { report, .. } => self.keep_note(report),
-            Event::PaymentFailed { provider_event_id, .. } => {
+            Event::PaymentFailed { reason, provider_event_id, .. } => {
                 self.status = Status::Failed;
-                self.note(provider_event_id);
+                self.note_or_keep(Report {
+                    kind: Kind::PaymentClosed,
+                    provider_event_id: provider_event_id.clone(),
+                    provider_reference: String::new(),
+                    refund_id: String::new(),
+                    amount: None,
+                    reason: reason.clone(),
+                    occurred_at: None,
+                });
             }
             Event::PaymentCancelled { key, .. } => {
                 self.key = Some(*key);
@@ -146,13 +154,13 @@ impl Payment {
                 let refund = self.book(of.refund_id, *amount, refund::Status::Refunded);
                 refund.refunded_once = true;
                 refund.hear(provider_reference, reported.as_ref());
-                self.note_reported(reported.as_ref());
+                self.note_reported(Kind::RefundSucceeded, of, *amount, provider_reference, reported.as_ref());
             }
             Event::PaymentRefundedElsewhere { of, amount, provider_reference, reported, .. } => {
                 let refund = self.book(of.refund_id, *amount, refund::Status::Refunded);
                 refund.refunded_once = true;
                 refund.hear(provider_reference, Some(reported));
-                self.note_reported(Some(reported));
+                self.note_reported(Kind::RefundSucceeded, of, *amount, provider_reference, Some(reported));
             }
             Event::RefundAnswered { of, provider_reference, .. } => {
                 if let Some(refund) = self.refunds.get_mut(&of.refund_id) {
@@ -166,7 +174,7 @@ impl Payment {
                 let refund = self.book(of.refund_id, *amount, refund::Status::Rejected);
                 refund.reason = rejection.to_string();
                 refund.hear(provider_reference, reported.as_ref());
-                self.note_reported(reported.as_ref());
+                self.note_reported(Kind::RefundFailed, of, *amount, provider_reference, reported.as_ref());
             }
             Event::RefundOutcomeUnknown { of, evidence } => {
                 if let Some(amount) = self.refunds.get(&of.refund_id).map(|refund| refund.amount) {
@@ -179,7 +187,7 @@ impl Payment {
                 let refund = self.book(of.refund_id, *amount, refund::Status::Reversed);
                 refund.reason.clone_from(reason);
                 refund.hear(provider_reference, reported.as_ref());
-                self.note_reported(reported.as_ref());
+                self.note_reported(Kind::RefundFailed, of, *amount, provider_reference, reported.as_ref());
             }
             Event::RefundResolved { of, resolution, actor, note } => {
                 if let Some(refund) = self.refunds.get_mut(&of.refund_id) {
@@ -200,9 +208,32 @@ impl Payment {
         }
     }
 
-    fn note_reported(&mut self, reported: Option<&Reported>) {
-        if let Some(reported) = reported {
-            self.note(&reported.provider_event_id);
+    /// A report said so of a refund. It is remembered, or the same one would be news when it comes again after the refund went on.
+    fn note_reported(
+        &mut self,
+        kind: Kind,
+        of: &RefundOf,
+        amount: Money,
+        provider_reference: &str,
+        reported: Option<&Reported>,
+    ) {
+        let Some(Reported { provider_event_id, occurred_at }) = reported else { return };
+        self.note_or_keep(Report {
+            kind,
+            provider_event_id: provider_event_id.clone(),
+            provider_reference: provider_reference.to_owned(),
+            refund_id: of.refund_id.to_string(),
+            amount: Some(ReportedMoney { minor_units: amount.minor_units, currency: amount.currency.to_string() }),
+            reason: String::new(),
+            occurred_at: *occurred_at,
+        });
+    }
+
+    fn note_or_keep(&mut self, report: Report) {
+        if self.reports.contains_key(&report.provider_event_id) {
+            self.note(&report.provider_event_id);
+        } else {
+            self.keep_note(&report);
         }
     }
 

@@ -400,10 +400,10 @@ fn a_second_payout_of_a_refund_is_news() {
 
 #[test]
 fn of_two_reports_about_one_payout_the_later_holds_and_of_two_at_once_the_failure() {
-    let said = |kind, seconds| {
+    let said = |kind: Kind, seconds| {
         told(Report {
             occurred_at: Some(at(seconds)),
-            provider_event_id: format!("evt_{seconds}"),
+            provider_event_id: format!("evt_{}_{seconds}", kind.as_str()),
             ..report(kind, "re_1")
         })
     };

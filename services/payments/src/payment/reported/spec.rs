@@ -13,7 +13,7 @@ use crate::{
             told, unmatched,
         },
     },
-    report::{Kind, Mismatch, Report, Standing},
+    report::{Kind, Mismatch, Report, ReportedMoney, Standing},
 };
 
 /// These commands, one after the other.
@@ -254,4 +254,52 @@ fn a_report_from_before_anybody_was_asked_that_settles_another_is_settled_too() 
     assert_eq!(world.payment().is_blocked(), None, "at {NOW}: {events:?}");
     let other = Report { provider_reference: "ch_2".to_owned(), ..report(Kind::PaymentSucceeded, "evt_2") };
     assert_eq!(world.when(&told(other.clone())), Ok(vec![unmatched(other, Mismatch::SecondCharge)]));
+}
+
+#[test]
+fn money_that_is_gone_in_amounts_that_no_sum_can_hold_leaves_nothing() {
+    let amount = || Some(ReportedMoney { minor_units: i64::MAX, currency: "EUR".to_owned() });
+    let taken_back = |seconds| {
+        let provider_event_id = format!("evt_{seconds}");
+        let report = report(Kind::PaymentFailed, &provider_event_id);
+        told(Report { amount: amount(), occurred_at: Some(at(seconds)), ..report })
+    };
+    let accepted = |id| decided(id, ReportResolution::Accepted);
+    let commands = [
+        charged(Kind::PaymentSucceeded, 100),
+        taken_back(105),
+        taken_back(110),
+        accepted("evt_105"),
+        accepted("evt_110"),
+    ];
+    let world = after(vec![requested()], &commands);
+    assert_eq!(world.payment().gone_minor(), i64::MAX);
+    assert!(world.payment().left_minor() < 0);
+}
+
+#[test]
+fn a_failure_that_was_heard_is_no_news_after_the_answer_that_the_money_went_back() {
+    let begin = Command::BeginRefund {
+        payment_id: payment_id(),
+        order_id: of().order_id,
+        refund_id: refund_id(),
+        amount: eur(500),
+    };
+    let went_back = Command::RecordRefundOutcome {
+        payment_id: payment_id(),
+        refund_id: refund_id(),
+        key: idempotency_key(payment_id(), refund_id(), 1),
+        outcome: Outcome::Refunded { provider_reference: "re_1".to_owned() },
+    };
+    let failed = refund(Kind::RefundFailed, &refund_id().to_string(), "", 110);
+    let world = after(vec![requested(), succeeded()], &[begin, failed.clone(), went_back]);
+    assert_eq!(world.payment().refunds[&refund_id()].status, Status::Refunded);
+    assert_eq!(world.when(&failed), Ok(vec![]));
+}
+
+#[test]
+fn a_closed_payment_that_is_paid_all_the_same_was_not_closed_afterwards() {
+    let closed = charged(Kind::PaymentClosed, 105);
+    let world = after(vec![requested()], &[closed.clone(), charged(Kind::PaymentSucceeded, 100)]);
+    assert_eq!(world.when(&closed), Ok(vec![]));
 }
