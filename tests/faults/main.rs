@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot do its harm fails")]
 
 mod bounds;
+mod clocks;
 mod hot;
 mod limits;
 mod overload;

@@ -1,5 +1,7 @@
 //! The harness: what tests of the whole house share.
 
+mod clock;
+
 mod fleet;
 
 mod messages;
@@ -16,6 +18,7 @@ pub mod rubbish;
 
 use std::path::PathBuf;
 
+pub use clock::SkewedClock;
 pub use fleet::{TestFleet, eventually};
 pub use messages::{Order, code, events, is_accepted, money, pieces, reason, remedy};
 pub use people::second_thought;

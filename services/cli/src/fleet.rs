@@ -152,6 +152,16 @@ impl Fleet {
 
     /// Starts one worker unless it is running. Its log is `<dir>/log/<service>-<replica>.log`.
     pub fn start_worker(&mut self, service: &str, replica: usize) -> Result<()> {
+        self.start_worker_with(service, replica, &BTreeMap::new())
+    }
+
+    /// Starts one worker unless it is running, with settings of its own.
+    pub fn start_worker_with(
+        &mut self,
+        service: &str,
+        replica: usize,
+        settings: &BTreeMap<String, String>,
+    ) -> Result<()> {
         let key = (service.to_owned(), replica);
         if self.workers.get(&key).is_some_and(|process| process.exited().is_none()) {
             return Ok(());
@@ -167,6 +177,7 @@ impl Fleet {
             .env("HOLDFAST_BROKER_URL", self.nats.url())
             .envs(fits_a_small_disk())
             .envs(&self.options.settings)
+            .envs(settings)
             .stdout(Stdio::from(log.try_clone()?))
             .stderr(Stdio::from(log));
         self.workers.insert(key, Process::spawn(&name, command, Signal::TERM)?);

@@ -26,7 +26,6 @@ use runtime::clock;
 use sqlx::{Connection, PgConnection};
 use tokio::signal::unix::{SignalKind, signal};
 
-mod clock_skew;
 mod disk;
 mod harm;
 mod network;

@@ -16,12 +16,11 @@ use cli::{
     migrations,
     servers::{Membership, NatsServer, Postgres, Process, SUPERUSER, Signal, free_port, scratch_dir, wait_until},
 };
-use holdfast_tests::probes::get;
+use holdfast_tests::{SkewedClock, probes::get};
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 
 use crate::{
-    clock_skew::SkewedClock,
     disk::Disk,
     network::{Network, Weather},
 };
@@ -171,7 +170,7 @@ impl Stage {
             .stdout(Stdio::from(log.try_clone()?))
             .stderr(Stdio::from(log));
         if off_by_seconds != 0 {
-            self.clock.apply(&mut command, off_by_seconds);
+            command.envs(self.clock.settings(off_by_seconds));
         }
         worker.is_skewed = off_by_seconds != 0;
         worker.process = Some(Process::spawn(host, command, Signal::TERM)?);

@@ -1,4 +1,4 @@
-//! A clock that is wrong: loaded before the C library, it answers the time of day some seconds off. Built by itself, by `clock_skew.rs`.
+//! A clock that is wrong: loaded before the C library, it answers the time of day some seconds off. Built by itself, by `clock.rs`.
 
 #![allow(unsafe_code, reason = "it takes the place of a function of the C library")]
 

@@ -1,6 +1,7 @@
 //! Makes a worker's clock wrong, by a library that is loaded before its C library.
 
 use std::{
+    collections::BTreeMap,
     env, fs,
     path::{Path, PathBuf},
     process::Command,
@@ -8,17 +9,17 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-const SOURCE: &str = include_str!("skewed_clock.rs");
+const SOURCE: &str = include_str!("clock/skewed.rs");
 
 /// The library.
 #[derive(Debug)]
-pub(crate) struct SkewedClock {
+pub struct SkewedClock {
     library: PathBuf,
 }
 
 impl SkewedClock {
     /// Builds it in a directory, with the Rust compiler.
-    pub(crate) fn build(dir: &Path) -> Result<Self> {
+    pub fn build(dir: &Path) -> Result<Self> {
         let (source, library) = (dir.join("skewed_clock.rs"), dir.join("libskewed_clock.so"));
         fs::write(&source, SOURCE)?;
         let compiler = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
@@ -32,8 +33,11 @@ impl SkewedClock {
         Ok(Self { library })
     }
 
-    /// Makes the clock of the process that `command` will start wrong by so many seconds.
-    pub(crate) fn apply(&self, command: &mut Command, seconds: i64) {
-        command.env("LD_PRELOAD", &self.library).env("CLOCK_OFF_BY_SECONDS", seconds.to_string());
+    /// Settings that make the clock of a process which starts with them wrong by so many seconds.
+    #[must_use]
+    pub fn settings(&self, seconds: i64) -> BTreeMap<String, String> {
+        let library = self.library.to_string_lossy().into_owned();
+        let settings = [("LD_PRELOAD", library), ("CLOCK_OFF_BY_SECONDS", seconds.to_string())];
+        settings.map(|(name, value)| (name.to_owned(), value)).into()
     }
 }

@@ -1,0 +1,51 @@
+//! Machines' clocks differ; the fleet has one.
+
+use std::time::Duration;
+
+use holdfast_tests::{Order, SkewedClock, TestFleet, eventually};
+
+/// By how many whole seconds the clock of a worker's machine is ahead, as the worker sees it.
+async fn skew(fleet: &TestFleet, worker: &str) -> Option<i64> {
+    let metrics = fleet.get(worker, "/metrics").await.ok()?;
+    let line = metrics.lines().find(|line| line.starts_with("holdfast_clock_skew_seconds"))?;
+    line.rsplit_once(' ')?.1.split('.').next()?.parse().ok()
+}
+
+/// One of two replicas is 90 s ahead, and then 90 s behind: it closed orders whose buyers had a minute left, and placed others that were
+/// overdue at birth.
+#[tokio::test]
+async fn an_order_lives_as_long_as_its_buyer_was_told_whatever_the_clock_of_a_replica_says() {
+    let fleet = TestFleet::with(2, &[]).await.unwrap();
+    let clock = SkewedClock::build(fleet.dir()).unwrap();
+    fleet.stock("MUG", 1_000).await.unwrap();
+    for (first, seconds) in [(0, 90), (100, -90)] {
+        {
+            let mut processes = fleet.processes().await;
+            processes.stop_worker("orders", 1).await.unwrap();
+            processes.start_worker_with("orders", 1, &clock.settings(seconds)).unwrap();
+            processes.ready().await.unwrap();
+        }
+        let is_known = |skew: Option<i64>| skew.is_some_and(|skew| (skew - seconds).abs() <= 2);
+        eventually("its clock is known to be wrong", || async { Ok(is_known(skew(&fleet, "orders-1").await)) })
+            .await
+            .unwrap();
+        let orders: Vec<Order> = (first..first + 40)
+            .map(|number| {
+                let pays = if number % 4 == 0 { "sandbox:never" } else { "sandbox:succeed,after=3s" };
+                Order::new(number).line("MUG", 1).pays(pays).expires_after(Duration::from_secs(10))
+            })
+            .collect();
+        fleet.place_all(&orders).await.unwrap();
+        // Whoever placed it.
+        let amiss = "select count(*) from orders.orders where status in ('pending', 'reserved')
+            and (abs(extract(epoch from placed_at - now())) > 15 or abs(extract(epoch from expires_at - placed_at) - 10) > 1)";
+        assert_eq!(fleet.number(amiss).await.unwrap(), 0, "{seconds}");
+        for (number, order) in orders.iter().enumerate() {
+            fleet.until_status(order, if number % 4 == 0 { "expired" } else { "paid" }).await.unwrap();
+        }
+    }
+    fleet.settle_and_verify().await.unwrap();
+    let early = "select count(*) from log.events e join orders.orders o on e.stream = 'order-' || o.order_id
+        where e.type like '%.OrderExpired' and e.recorded_at < o.expires_at";
+    assert_eq!(fleet.number(early).await.unwrap(), 0);
+}
