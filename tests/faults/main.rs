@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot do its harm fails")]
 
+mod allowances;
 mod bounds;
 mod clocks;
 mod hot;

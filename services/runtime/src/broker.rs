@@ -6,9 +6,9 @@ use async_nats::{
     Client, ConnectOptions, Event,
     connection::State,
     jetstream::{
-        self, Context,
+        self, Context, ErrorCode,
         consumer::{AckPolicy, PullConsumer, pull},
-        context::ContextBuilder,
+        context::{ContextBuilder, CreateStreamError, CreateStreamErrorKind},
         stream::{DiscardPolicy, PersistenceMode, RetentionPolicy, Stream},
     },
 };
@@ -135,7 +135,49 @@ fn check_version(version: &str) -> Result<(), Error> {
     Err(Error::Permanent { what: "checking the version of nats-server", source: reason.into() })
 }
 
+/// What an operator can do about a stream that cannot be made or changed.
+fn way_out(stream: &str, copies: usize, error: &CreateStreamError) -> String {
+    let CreateStreamErrorKind::JetStream(said) = error.kind() else { return String::new() };
+    let is_of_events = stream == EVENTS || stream == EVENTS_JSON;
+    match said.error_code() {
+        ErrorCode::STORAGE_RESOURCES_EXCEEDED => format!(
+            "; nats-server sets room aside for all that a stream may take: lower {}, or raise its max_file_store",
+            if is_of_events { "broker.events_bytes_max" } else { "broker.commands_bytes_max" }
+        ),
+        ErrorCode::CLUSTER_NO_PEERS => {
+            format!("; broker.replicas is {copies}, and that needs as many nats-servers in the cluster")
+        }
+        ErrorCode::STREAM_INVALID_CONFIG if is_of_events => format!(
+            "; some settings count only when a stream is made, and broker.replicas changes one of them. Delete the stream {stream} while the \
+             workers run: they make it again, and the relay publishes again what some service has not handled"
+        ),
+        _ => String::new(),
+    }
+}
+
+/// What an event may have beside what its command had: times, sums, headers.
+const EVENT_BESIDE: usize = 65_536;
+
 impl Broker {
+    /// Whether every event of a command that is taken in can be published. One that never can would hold up all behind it.
+    ///
+    /// # Errors
+    /// nats-server lets no message through that is as large.
+    pub(crate) fn check_payload(&self, message_bytes_max: usize) -> Result<(), Error> {
+        // In JSON each text is as long, or twice if all of it has to be escaped, and each of up to 1,000 lines has names.
+        let times = if self.publishes_json() { 2 } else { 1 };
+        let needed = message_bytes_max.saturating_mul(times).saturating_add(EVENT_BESIDE.saturating_mul(times));
+        let allowed = self.client.server_info().max_payload;
+        if allowed >= needed {
+            return Ok(());
+        }
+        let why = format!(
+            "nats-server's max_payload is {allowed} bytes, and an event may need {needed}: raise max_payload, or lower \
+             consumer.message_bytes_max, which is {message_bytes_max}"
+        );
+        Err(Error::transient("comparing how large messages may be", why))
+    }
+
     /// Counts connections: it changes after each reconnect.
     #[must_use]
     pub fn connections(&self) -> watch::Receiver<u64> {
@@ -168,12 +210,11 @@ impl Broker {
         let json = self.settings.events_json.then(|| self.events_json());
         let commands = proto::SERVICES.map(|service| self.commands(service));
         for config in commands.into_iter().chain([self.events()]).chain(json) {
-            let (name, subjects) = (config.name.clone(), config.subjects.clone());
-            let made = self
-                .jetstream
-                .create_or_update_stream(config)
-                .await
-                .map_err(|error| Error::transient("making a JetStream stream", error))?;
+            let (name, subjects, copies) = (config.name.clone(), config.subjects.clone(), config.num_replicas);
+            let made = self.jetstream.create_or_update_stream(config).await.map_err(|error| {
+                let why = format!("{name}: {error}{}", way_out(&name, copies, &error));
+                Error::transient("making a JetStream stream", why)
+            })?;
             if made.config.subjects != subjects {
                 return Err(Error::transient(
                     "making a JetStream stream",

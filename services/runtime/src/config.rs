@@ -132,6 +132,10 @@ impl Config {
         let size = |value: usize| i128::try_from(value).unwrap_or(i128::MAX);
         within("database.connections_max", self.database.connections_max, 4, 100)?;
         within("broker.replicas", size(self.broker.replicas), 1, 5)?;
+        if self.broker.replicas.is_multiple_of(2) {
+            let reason = format!("must be 1, 3 or 5, not {}", self.broker.replicas);
+            return Err(ConfigError::Limit { setting: "broker.replicas", reason });
+        }
         within("consumer.batch_max", size(self.consumer.batch_max), 1, 5_000)?;
         within("consumer.prefetch_max", size(self.consumer.prefetch_max), 1, 20_000)?;
         within("consumer.prefetch_bytes_max", size(self.consumer.prefetch_bytes_max), 65_536, 1_073_741_824)?;

@@ -35,7 +35,8 @@ use crate::{
     telemetry,
 };
 
-/// What the probes call the part of a worker that looks for due timers.
+/// What the probes call the parts of a worker that connect and that look for due timers.
+const CONNECTING: &str = "connecting";
 const TIMERS: &str = "the timers";
 
 /// Before looking again for timers when others hold all that is due.
@@ -100,7 +101,12 @@ async fn work<S: Service>(config: Config, make: impl FnOnce(&Context) -> S) -> R
     health::serve(&config.http.address, health.clone(), metrics, shutdown.clone()).await?;
     let connect = async {
         let pool = patiently(&health, || database::connect(&config.database, S::NAME)).await?;
-        let broker = patiently(&health, || broker::connect(&config.broker, S::NAME)).await?;
+        let broker = patiently(&health, || async {
+            let broker = broker::connect(&config.broker, S::NAME).await?;
+            broker.check_payload(config.consumer.message_bytes_max)?;
+            Ok(broker)
+        })
+        .await?;
         Ok::<_, Error>((pool, broker))
     };
     let mut stop = shutdown.clone();
@@ -212,10 +218,15 @@ where
         health.turned();
         match connect().await {
             Err(error @ Error::Transient { .. }) => {
-                tracing::warn!(error = error.chain(), "not connected yet");
+                let error = error.chain();
+                tracing::warn!(error, "not connected yet");
+                health.stuck(CONNECTING, error);
                 clock::sleep(waits.next().unwrap_or(ms(2_000))).await;
             }
-            ended => return ended,
+            ended => {
+                health.goes_on(CONNECTING);
+                return ended;
+            }
         }
     }
 }

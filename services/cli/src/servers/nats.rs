@@ -106,6 +106,11 @@ impl NatsServer {
         self.process.as_ref().filter(|process| process.exited().is_none()).map(Process::pid)
     }
 
+    /// The file with settings of its own, if somebody writes one: from its next start on.
+    pub fn settings(&self) -> PathBuf {
+        self.dir.join("nats-server.conf")
+    }
+
     /// Where its streams and its log are.
     pub fn dir(&self) -> &Path {
         &self.dir
@@ -165,6 +170,10 @@ impl NatsServer {
             command.args(["--name", &server_name(port)]);
             command.arg("--jetstream").arg("--store_dir").arg(&self.dir);
             command.args(self.membership.iter().flat_map(Membership::arguments));
+            let settings = self.settings();
+            if settings.exists() {
+                command.arg("--config").arg(settings);
+            }
             command
         };
         let answers = |port, _| async move { Ok(timeout(GREETS_WITHIN, greeted(port)).await.unwrap_or(false)) };

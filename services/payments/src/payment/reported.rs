@@ -107,6 +107,9 @@ impl<'a> About<'a> {
             if !report.is_of(&charge.reference) {
                 return self.unmatched_charge(report, Mismatch::SecondCharge);
             }
+            if report.money() != Some(self.terms.amount) {
+                return self.unmatched_charge(report, Mismatch::OtherAmount);
+            }
             let taken_back = self.open(|kept| {
                 kept.mismatch == Some(Mismatch::TakenBack) && report.is_later_than(kept.report.occurred_at)
             });

@@ -303,3 +303,10 @@ fn a_closed_payment_that_is_paid_all_the_same_was_not_closed_afterwards() {
     let world = after(vec![requested()], &[closed.clone(), charged(Kind::PaymentSucceeded, 100)]);
     assert_eq!(world.when(&closed), Ok(vec![]));
 }
+
+#[test]
+fn the_charge_that_is_known_over_another_amount_is_kept() {
+    let other = Report { amount: Some(named(2_000, "EUR")), ..report(Kind::PaymentSucceeded, "evt_2") };
+    let paid = given(&[requested(), succeeded()]);
+    assert_eq!(paid.when(&told(other.clone())), Ok(vec![unmatched(other, Mismatch::OtherAmount)]));
+}
