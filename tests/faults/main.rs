@@ -6,6 +6,7 @@
 mod allowances;
 mod bounds;
 mod clocks;
+mod consumers;
 mod hot;
 mod limits;
 mod overload;

@@ -195,3 +195,25 @@ async fn a_database_that_was_made_read_only_for_a_while_is_written_to_soon_after
     assert!(took < Duration::from_secs(30), "{took:?}");
     town.is_well(&fleet).await;
 }
+
+/// A statement may take so long and no longer. The same batch was tried again and again, and always took too long.
+#[tokio::test]
+async fn what_takes_longer_than_a_statement_may_is_done_in_smaller_parts() {
+    let fleet = TestFleet::start().await.unwrap();
+    fleet.stock("MUG", 1_000).await.unwrap();
+    // Each row costs 10 ms, and a batch has hundreds.
+    let slow = "create function orders.slow() returns trigger language plpgsql as 'begin perform pg_sleep(0.01); return new; end';
+        create trigger slow before insert on orders.orders for each row execute function orders.slow();
+        alter role holdfast_orders set statement_timeout = '300ms'";
+    sqlx::raw_sql(slow).execute(&mut fleet.database().await.unwrap()).await.unwrap();
+    {
+        let mut processes = fleet.processes().await;
+        processes.stop_worker("orders", 0).await.unwrap();
+        processes.start_worker("orders", 0).unwrap();
+    }
+    let orders: Vec<Order> = (0..300).map(|number| Order::new(number).line("MUG", 1)).collect();
+    fleet.place_all(&orders).await.unwrap();
+    fleet.settle_and_verify().await.unwrap();
+    assert_eq!(fleet.number("select count(*) from orders.orders where status = 'paid'").await.unwrap(), 300);
+    assert_eq!(fleet.number(DEAD_LETTERS).await.unwrap(), 0);
+}

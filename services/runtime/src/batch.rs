@@ -175,7 +175,7 @@ impl Batches {
             if slice.is_empty() {
                 continue;
             }
-            match self.patiently(&mut races, || self.commit::<S>(slice)).await? {
+            match self.patiently_or_less(&mut races, slice.len(), || self.commit::<S>(slice)).await? {
                 Ok(mut part) => {
                     for (slot, reply) in done.replies.iter_mut().skip(start).zip(part.replies.drain(..)) {
                         *slot = reply;
@@ -237,7 +237,8 @@ impl Batches {
     pub(crate) async fn settle_timers<S: Service>(&self, limit: i64) -> Option<Done> {
         let tried = Mutex::new(Vec::new());
         let mut races = Races::new(self.conflict_tries_max);
-        match self.patiently(&mut races, || self.commit_timers::<S>(limit, &tried)).await? {
+        let many = usize::try_from(limit).unwrap_or(usize::MAX);
+        match self.patiently_or_less(&mut races, many, || self.commit_timers::<S>(limit, &tried)).await? {
             Ok(done) => Some(done),
             Err(_several) => {
                 tracing::warn!(service = S::NAME, "taking a batch of timers apart");
@@ -272,12 +273,29 @@ impl Batches {
     where
         F: Future<Output = Result<T, Failure>>,
     {
+        self.patiently_or_less(races, 1, attempt).await
+    }
+
+    /// Tries so many jobs at once until it works or will never work, or takes longer than it may: then less at once may do.
+    async fn patiently_or_less<T, F>(
+        &self,
+        races: &mut Races,
+        jobs: usize,
+        attempt: impl Fn() -> F,
+    ) -> Option<Result<T, Failure>>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
         let mut waits = retry::backoff(ms(50), ms(2_000));
         let mut turns = retry::backoff(ms(2), ms(200));
         races.begin();
         loop {
             self.health.turned();
             match attempt().await {
+                Err(Failure::Error(error)) if jobs > 1 && error.is_timeout() => {
+                    self.health.answered();
+                    return Some(Err(Failure::Error(error)));
+                }
                 Err(Failure::Error(error @ Error::Transient { .. })) => {
                     let words = error.chain();
                     tracing::warn!(error = words, "trying again");

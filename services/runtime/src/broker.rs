@@ -7,7 +7,7 @@ use async_nats::{
     connection::State,
     jetstream::{
         self, Context, ErrorCode,
-        consumer::{AckPolicy, PullConsumer, pull},
+        consumer::{self, AckPolicy, PullConsumer, pull},
         context::{ContextBuilder, CreateStreamError, CreateStreamErrorKind},
         stream::{DiscardPolicy, PersistenceMode, RetentionPolicy, Stream},
     },
@@ -133,6 +133,40 @@ fn check_version(version: &str) -> Result<(), Error> {
         VERSION_MIN.0, VERSION_MIN.1
     );
     Err(Error::Permanent { what: "checking the version of nats-server", source: reason.into() })
+}
+
+fn filters(config: &consumer::Config) -> Vec<String> {
+    if config.filter_subjects.is_empty() { vec![config.filter_subject.clone()] } else { config.filter_subjects.clone() }
+}
+
+/// Why a consumer passes over messages of these subjects, if so: somebody has changed it, or an older worker of a deployment under way has,
+/// which reacts to less.
+fn passes_over(config: &consumer::Config, subjects: &[String]) -> Option<String> {
+    let filters = filters(config);
+    let is_all = filters.iter().any(|filter| filter.is_empty() || filter == ">");
+    let missing: Vec<&str> =
+        subjects.iter().filter(|subject| !is_all && !filters.contains(subject)).map(String::as_str).collect();
+    if !missing.is_empty() {
+        return Some(format!("its filter has no {}", missing.join(", ")));
+    }
+    if config.max_deliver > 0 {
+        return Some(format!("it gives up after {} deliveries", config.max_deliver));
+    }
+    (config.ack_policy != AckPolicy::Explicit)
+        .then(|| "it does not wait for each message to be acknowledged".to_owned())
+}
+
+/// Deletes a consumer that passes over messages of these subjects. Its owner makes it again.
+pub(crate) async fn remake_if_it_passes_over<I>(
+    stream: &Stream<I>,
+    info: &consumer::Info,
+    subjects: &[String],
+) -> Result<(), Error> {
+    let Some(reason) = passes_over(&info.config, subjects) else { return Ok(()) };
+    tracing::warn!(consumer = info.name, reason, "a consumer was changed, and passes over messages; it is made anew");
+    let deleted = stream.delete_consumer(&info.name).await;
+    deleted.map_err(|error| Error::transient("removing a consumer that passes over messages", error))?;
+    Ok(())
 }
 
 /// What an operator can do about a stream that cannot be made or changed.
@@ -281,7 +315,8 @@ impl Broker {
         self.settings.events_json
     }
 
-    /// Makes a durable pull consumer unless it is there. All replicas of a service share it.
+    /// Makes a durable pull consumer unless it is there. All replicas of a service share it. One that passed over messages is made anew: what
+    /// it passed over comes then, with all that its stream has.
     ///
     /// # Errors
     /// The broker is away, or made something else than it was asked for.
@@ -303,17 +338,17 @@ impl Broker {
             metadata: HashMap::from([(OWED.0.to_owned(), OWED.1.to_owned())]),
             ..Default::default()
         };
+        let there = self.jetstream.get_stream_no_info(stream).await;
+        let there = there.map_err(|error| Error::transient("asking the broker for a stream", error))?;
+        if let Ok(info) = there.consumer_info(durable).await {
+            remake_if_it_passes_over(&there, &info, &subjects).await?;
+        }
         let consumer = self
             .jetstream
             .create_consumer_on_stream(config, stream)
             .await
             .map_err(|error| Error::transient("making a JetStream consumer", error))?;
-        let made = &consumer.cached_info().config;
-        let filters = if made.filter_subjects.is_empty() {
-            vec![made.filter_subject.clone()]
-        } else {
-            made.filter_subjects.clone()
-        };
+        let filters = filters(&consumer.cached_info().config);
         if filters != subjects {
             return Err(Error::transient(
                 "making a JetStream consumer",
@@ -387,7 +422,9 @@ pub(crate) fn json_subject(service: &str, message_type: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{check_version, command_subject, event_subject};
+    use async_nats::jetstream::consumer::{AckPolicy, Config};
+
+    use super::{check_version, command_subject, event_subject, passes_over};
 
     #[test]
     fn refuses_a_server_that_ignores_what_is_needed() {
@@ -401,5 +438,19 @@ mod tests {
     fn subjects_name_the_service_and_the_message() {
         assert_eq!(command_subject("holdfast.orders.v1.PlaceOrder"), "cmd.orders.PlaceOrder");
         assert_eq!(event_subject("rounds", "holdfast.common.v1.CommandRejected"), "evt.rounds.CommandRejected");
+    }
+
+    #[test]
+    fn a_consumer_passes_over_what_its_filter_lacks_and_what_it_gives_up() {
+        let explicit = Config { ack_policy: AckPolicy::Explicit, max_deliver: -1, ..Config::default() };
+        let both = ["evt.a.B".to_owned(), "evt.a.C".to_owned()];
+        let with =
+            |filter_subjects: &[String]| Config { filter_subjects: filter_subjects.to_vec(), ..explicit.clone() };
+        assert_eq!(passes_over(&with(&both), &both), None);
+        assert_eq!(passes_over(&with(&both), &both[..1]), None, "a newer worker reacts to more");
+        assert_eq!(passes_over(&explicit, &both), None, "no filter");
+        assert!(passes_over(&with(&both[..1]), &both).is_some_and(|why| why.contains("evt.a.C")));
+        assert!(passes_over(&Config { max_deliver: 3, ..with(&both) }, &both).is_some());
+        assert!(passes_over(&Config { ack_policy: AckPolicy::All, ..with(&both) }, &both).is_some());
     }
 }

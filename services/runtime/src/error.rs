@@ -98,6 +98,14 @@ impl Error {
         }
     }
 
+    /// Whether Postgres gave up because it took too long: less at once may do.
+    pub(crate) fn is_timeout(&self) -> bool {
+        const QUERY_CANCELED: &str = "57014";
+        let Self::Transient { source, .. } = self else { return false };
+        let error = source.downcast_ref::<sqlx::Error>().and_then(sqlx::Error::as_database_error);
+        error.and_then(DatabaseError::code).is_some_and(|code| code == QUERY_CANCELED)
+    }
+
     /// What the race was about, if it was about a unique key: that may be a defect, and last. A deadlock never does.
     pub(crate) fn contested(&self) -> Option<Contested> {
         let Self::Conflict { source, .. } = self else { return None };

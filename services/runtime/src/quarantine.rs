@@ -1,12 +1,13 @@
 //! Quarantine: messages whose frame no client library reads. Whoever is handed one loses its connection over it, and so it would
-//! come again for ever. Here it is looked up where it waits, and kept as a dead letter instead.
+//! come again for ever. Here it is looked up where it waits, and kept as a dead letter instead; and the consumers themselves are looked
+//! after by the way.
 
 use std::time::Duration;
 
 use async_nats::{
     HeaderName, StatusCode,
     jetstream::{
-        ErrorCode,
+        ErrorCode, consumer,
         message::StreamMessage,
         response::Response,
         stream::{RawMessage, Stream},
@@ -17,7 +18,13 @@ use serde::Deserialize;
 use sqlx::PgPool;
 
 use crate::{
-    broker::Broker, clock, consumer::Durable, dead_letter, draft::DeadLetter, error::Error, job::Letter,
+    broker::{Broker, remake_if_it_passes_over},
+    clock,
+    consumer::Durable,
+    dead_letter,
+    draft::DeadLetter,
+    error::Error,
+    job::Letter,
     shutdown::Shutdown,
 };
 
@@ -59,6 +66,7 @@ async fn look(service: &'static str, durable: &Durable, broker: &Broker, pool: &
     let stream = broker.jetstream.get_stream_no_info(&durable.stream).await.map_err(asking)?;
     let info =
         stream.consumer_info(&durable.name).await.map_err(|error| Error::transient("asking for a consumer", error))?;
+    put_right(durable, &stream, &info).await?;
     if info.num_redelivered == 0 {
         return Ok(());
     }
@@ -74,6 +82,19 @@ async fn look(service: &'static str, durable: &Durable, broker: &Broker, pool: &
         }
     }
     Ok(())
+}
+
+/// A consumer stays as its service made it: one that somebody paused goes on, and one that somebody changed is made anew.
+async fn put_right(durable: &Durable, stream: &Stream<()>, info: &consumer::Info) -> Result<(), Error> {
+    if info.paused {
+        tracing::warn!(
+            consumer = durable.name,
+            "a consumer was paused; it goes on. To stop a service, stop its workers"
+        );
+        let resumed = stream.resume_consumer(&durable.name).await;
+        resumed.map_err(|error| Error::transient("having a paused consumer go on", error))?;
+    }
+    remake_if_it_passes_over(stream, info, &durable.subjects).await
 }
 
 /// The first message of a consumer at or after a place in its stream.

@@ -1,0 +1,99 @@
+//! Consumers that somebody pauses, narrows or limits: each is put right, and what it passed over is handled.
+
+use std::time::Duration;
+
+use async_nats::jetstream::{self, consumer::pull, stream::Stream};
+use futures::StreamExt;
+use holdfast_tests::{Order, TestFleet, eventually};
+use runtime::broker::EVENTS;
+use time::OffsetDateTime;
+
+async fn events(fleet: &TestFleet) -> Stream {
+    jetstream::new(fleet.publisher.client().clone()).get_stream(EVENTS).await.unwrap()
+}
+
+/// Orders whose buyers pay, and others whose stock has to be given back.
+fn orders(first: u64) -> Vec<Order> {
+    let pays = |number| if number % 2 == 0 { "sandbox:succeed" } else { "sandbox:decline" };
+    (first..first + 20).map(|number| Order::new(number).line("MUG", 1).pays(pays(number))).collect()
+}
+
+async fn all_are_done(fleet: &TestFleet, orders: &[Order]) {
+    for (number, order) in orders.iter().enumerate() {
+        fleet.until_status(order, if number % 2 == 0 { "paid" } else { "cancelled" }).await.unwrap();
+    }
+    fleet.settle_and_verify().await.unwrap();
+    assert_eq!(fleet.number("select sum(held)::bigint from inventory.stock").await.unwrap(), 0);
+}
+
+/// Changes a consumer as an administrator does.
+async fn change(fleet: &TestFleet, consumer: &str, change: impl Fn(&mut pull::Config)) {
+    let stream = events(fleet).await;
+    let mut config: pull::Config = {
+        let there: jetstream::consumer::PullConsumer = stream.get_consumer(consumer).await.unwrap();
+        let there = there.cached_info().config.clone();
+        jetstream::consumer::FromConsumer::try_from_consumer_config(there).unwrap()
+    };
+    change(&mut config);
+    stream.update_consumer(config).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_paused_consumer_goes_on() {
+    let fleet = TestFleet::start().await.unwrap();
+    fleet.stock("MUG", 1_000).await.unwrap();
+    let until = OffsetDateTime::now_utc() + Duration::from_secs(3_600);
+    let stream = events(&fleet).await;
+    assert!(stream.pause_consumer("inventory-events", until).await.unwrap().paused);
+    let orders = orders(0);
+    fleet.place_all(&orders).await.unwrap();
+    all_are_done(&fleet, &orders).await;
+}
+
+#[tokio::test]
+async fn what_a_narrowed_consumer_passed_over_is_handled() {
+    let fleet = TestFleet::start().await.unwrap();
+    fleet.stock("MUG", 1_000).await.unwrap();
+    change(&fleet, "inventory-events", |config| {
+        config.filter_subjects = vec!["evt.orders.OrderPlaced".to_owned()];
+    })
+    .await;
+    let orders = orders(0);
+    fleet.place_all(&orders).await.unwrap();
+    all_are_done(&fleet, &orders).await;
+    // An older worker, which reacts to less, starts beside the others.
+    change(&fleet, "inventory-events", |config| {
+        config.filter_subjects.retain(|subject| subject != "evt.orders.OrderPaid");
+    })
+    .await;
+    let wanted = "evt.orders.OrderPaid".to_owned();
+    eventually("the filter is as it was", || async {
+        let info = events(&fleet).await.consumer_info("inventory-events").await;
+        Ok(info.is_ok_and(|info| info.config.filter_subjects.contains(&wanted)))
+    })
+    .await
+    .unwrap();
+    fleet.settle_and_verify().await.unwrap();
+}
+
+/// Handed out once to somebody who never acknowledged them, and never again.
+#[tokio::test]
+async fn what_a_consumer_has_given_up_is_handled() {
+    let fleet = TestFleet::start().await.unwrap();
+    fleet.stock("MUG", 1_000).await.unwrap();
+    fleet.processes().await.stop_worker("inventory", 0).await.unwrap();
+    change(&fleet, "inventory-events", |config| {
+        config.max_deliver = 1;
+        config.ack_wait = Duration::from_secs(1);
+    })
+    .await;
+    let orders = orders(0);
+    fleet.place_all(&orders).await.unwrap();
+    fleet.until("select count(*) from log.events where type like '%OrderPlaced'", 20).await.unwrap();
+    let stream = events(&fleet).await;
+    let taken: jetstream::consumer::PullConsumer = stream.get_consumer("inventory-events").await.unwrap();
+    let taken = taken.fetch().max_messages(20).expires(Duration::from_secs(10)).messages().await.unwrap();
+    assert_eq!(taken.count().await, 20);
+    fleet.processes().await.start_worker("inventory", 0).unwrap();
+    all_are_done(&fleet, &orders).await;
+}
