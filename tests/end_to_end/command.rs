@@ -55,6 +55,30 @@ async fn verify_finds_a_row_changed_by_hand_and_names_the_product() {
 }
 
 #[tokio::test]
+async fn status_says_what_does_not_go_on() {
+    let fleet = TestFleet::start().await.unwrap();
+    fleet.stock("MUG", 10).await.unwrap();
+    let (code, status) = json(&fleet, &["status"]).await;
+    assert_eq!((code, status["stands"].to_string().as_str()), (Some(0), "[]"), "{status}");
+    // Nobody does what is due, and a stream is gone.
+    {
+        let mut processes = fleet.processes().await;
+        for service in proto::SERVICES {
+            processes.stop_worker(service, 0).await.unwrap();
+        }
+    }
+    let mut database = fleet.database().await.unwrap();
+    let overdue = "insert into orders.timers values ('order-1', now() - interval '1 minute')";
+    sqlx::query(overdue).execute(&mut database).await.unwrap();
+    let jetstream = async_nats::jetstream::new(fleet.publisher.client().clone());
+    jetstream.delete_stream("EVENTS").await.unwrap();
+    let (code, status) = json(&fleet, &["status"]).await;
+    assert_eq!(code, Some(1), "{status}");
+    let said = status["stands"].to_string();
+    assert!(said.contains("the stream EVENTS is missing") && said.contains("orders: 1 timers are overdue"), "{said}");
+}
+
+#[tokio::test]
 async fn a_dirty_trace_is_loaded_row_by_row_and_its_closing_stock_can_be_computed_by_others() {
     let fleet = TestFleet::start().await.unwrap();
     let trace = house().join("tests/trace/dirty.csv");

@@ -15,7 +15,7 @@ mod database;
 mod text;
 
 use crate::{
-    print::{self, Paint},
+    print::{self, Paint, short},
     surroundings::Surroundings,
 };
 
@@ -38,9 +38,14 @@ pub(crate) struct Status {
     #[serde(flatten)]
     database: database::Database,
     broker: broker::Broker,
+    /// What does not go on, and where to look.
+    stands: Vec<String>,
 }
 
-/// Shows the fleet: exit code 0, or 3 if the database or the broker could not be asked.
+/// What is late by so much does not go on by itself.
+const LATE: Duration = Duration::from_secs(30);
+
+/// Shows the fleet: exit code 0; 1 if something does not go on; 3 if the database or the broker could not be asked.
 pub async fn run(args: Args, surroundings: &Surroundings) -> Result<ExitCode> {
     if args.watch {
         if surroundings.json || !io::stdout().is_terminal() {
@@ -55,7 +60,11 @@ pub async fn run(args: Args, surroundings: &Surroundings) -> Result<ExitCode> {
     } else {
         print::out(&status.text(Paint::for_stdout()))?;
     }
-    Ok(if status.broker.problem.is_some() { ExitCode::from(3) } else { ExitCode::SUCCESS })
+    Ok(match (&status.broker.problem, status.stands.is_empty()) {
+        (Some(_), _) => ExitCode::from(3),
+        (None, false) => ExitCode::FAILURE,
+        (None, true) => ExitCode::SUCCESS,
+    })
 }
 
 async fn watch(surroundings: &Surroundings) -> Result<ExitCode> {
@@ -77,5 +86,38 @@ async fn watch(surroundings: &Surroundings) -> Result<ExitCode> {
 async fn look(surroundings: &Surroundings) -> Result<Status> {
     let database = database::look(&surroundings.database_url()?).await?;
     let broker = broker::look(&surroundings.broker_url()?).await;
-    Ok(Status { database, broker })
+    let stands = stands(&database, &broker);
+    Ok(Status { database, broker, stands })
+}
+
+/// What does not go on.
+fn stands(database: &database::Database, broker: &broker::Broker) -> Vec<String> {
+    const ASK: &str = "/readyz of each worker says why";
+    let is_late = |ms: u64| Duration::from_millis(ms) > LATE;
+    let late = |ms: u64| short(Duration::from_millis(ms));
+    let mut stands = Vec::new();
+    // Before a fleet's first start nothing is missing.
+    if database.log.head > 0 {
+        let missing = broker.missing.iter();
+        stands.extend(
+            missing.map(|name| format!("the stream {name} is missing, and the workers could not make it: {ASK}")),
+        );
+    }
+    for consumer in broker.consumers.iter().filter(|consumer| consumer.paused) {
+        stands.push(format!("the consumer {} of {} is paused", consumer.durable, consumer.stream));
+    }
+    let timers = database.timers.iter().map(|(service, due)| (service, "timers", due));
+    let calls = database.effects.iter().map(|(service, due)| (service, "outside calls", due));
+    for (service, what, due) in timers.chain(calls).filter(|(_, _, due)| due.overdue > 0 && is_late(due.oldest_ms)) {
+        stands.push(format!(
+            "{service}: {} {what} are overdue, the first for {}: {ASK}",
+            due.overdue,
+            late(due.oldest_ms)
+        ));
+    }
+    if database.log.lag > 0 && is_late(database.log.lag_ms) {
+        let (lag, since) = (database.log.lag, late(database.log.lag_ms));
+        stands.push(format!("{lag} events are not published, the first for {since}: {ASK}"));
+    }
+    stands
 }

@@ -15,6 +15,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Broker {
     pub(super) streams: Vec<Stream>,
+    /// Streams that a fleet needs and that are not there.
+    pub(super) missing: Vec<String>,
     pub(super) consumers: Vec<Consumer>,
     /// Why it could not be asked.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,6 +42,8 @@ pub(super) struct Consumer {
     pub(super) ack_pending: usize,
     /// Of those, delivered more than once.
     pub(super) redelivered: usize,
+    /// Whether somebody has paused it.
+    pub(super) paused: bool,
 }
 
 /// Asks the broker. What goes wrong is part of the answer, for the rest of the status is worth seeing without it.
@@ -64,8 +68,10 @@ async fn ask(broker_url: &str, broker: &mut Broker) -> Result<()> {
     for name in streams() {
         let stream = match context.get_stream(&name).await {
             Ok(stream) => stream,
-            // No worker has been there yet.
-            Err(error) if is_not_found(&error) => continue,
+            Err(error) if is_not_found(&error) => {
+                broker.missing.push(name);
+                continue;
+            }
             Err(error) => return Err(error).with_context(|| format!("asking for the stream {name}")),
         };
         let state = &stream.cached_info().state;
@@ -78,6 +84,7 @@ async fn ask(broker_url: &str, broker: &mut Broker) -> Result<()> {
             pending: consumer.num_pending,
             ack_pending: consumer.num_ack_pending,
             redelivered: consumer.num_redelivered,
+            paused: consumer.paused,
         }));
     }
     Ok(())

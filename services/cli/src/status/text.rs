@@ -13,8 +13,11 @@ const REASON_CHARS_MAX: usize = 100;
 
 impl Status {
     pub(super) fn text(&self, paint: Paint) -> String {
-        let Self { database, broker } = self;
+        let Self { database, broker, stands } = self;
         let mut text = format!("{}\n", paint.text(&format!("Holdfast at {}", database.at), Look::Dim));
+        for what in stands {
+            text.push_str(&format!("{}\n", paint.text(&format!("Does not go on: {what}"), Look::Bad)));
+        }
         let mut section = |title: &str, body: &Table| {
             text.push_str(&format!("{}\n{}", paint.text(title, Look::Bold), body.text(paint)));
         };
