@@ -97,3 +97,33 @@ async fn what_a_consumer_has_given_up_is_handled() {
     fleet.processes().await.start_worker("inventory", 0).unwrap();
     all_are_done(&fleet, &orders).await;
 }
+
+/// An administrator takes a message from the middle of the stream before its consumer has come there.
+#[tokio::test]
+async fn a_message_that_is_gone_from_the_middle_of_the_stream_is_published_again() {
+    let fleet = TestFleet::start().await.unwrap();
+    fleet.stock("MUG", 1_000).await.unwrap();
+    fleet.processes().await.stop_worker("inventory", 0).await.unwrap();
+    let orders = orders(0);
+    fleet.place_all(&orders).await.unwrap();
+    let mut stream = events(&fleet).await;
+    eventually("all are published", || async { Ok(placed(&events(&fleet).await).await.len() == 20) }).await.unwrap();
+    let places = placed(&stream).await;
+    for middle in [places[3], places[9]] {
+        assert!(stream.delete_message(middle).await.unwrap());
+    }
+    let last = stream.info().await.unwrap().state.last_sequence;
+    assert!(places[9] < last, "it is not the last that is gone");
+    fleet.processes().await.start_worker("inventory", 0).unwrap();
+    all_are_done(&fleet, &orders).await;
+}
+
+/// Where in the stream orders were placed.
+async fn placed(stream: &Stream) -> Vec<u64> {
+    let (mut places, mut next) = (Vec::new(), 1);
+    while let Ok(message) = stream.get_first_raw_message_by_subject("evt.orders.OrderPlaced", next).await {
+        places.push(message.sequence);
+        next = message.sequence + 1;
+    }
+    places
+}

@@ -217,3 +217,16 @@ async fn what_takes_longer_than_a_statement_may_is_done_in_smaller_parts() {
     assert_eq!(fleet.number("select count(*) from orders.orders where status = 'paid'").await.unwrap(), 300);
     assert_eq!(fleet.number(DEAD_LETTERS).await.unwrap(), 0);
 }
+
+/// Connections that suffice for the batch and for nothing else: orders were paid, no refund ever went out, and every probe said "ready".
+#[tokio::test]
+async fn a_worker_without_connections_enough_says_so() {
+    let fleet = TestFleet::start().await.unwrap();
+    until_ready(&fleet, "payments-0").await;
+    does(&fleet, "alter role holdfast_payments connection limit 1").await;
+    does(&fleet, "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'holdfast_payments'").await;
+    until_unready(&fleet, "payments-0", "too many connections").await;
+    does(&fleet, "alter role holdfast_payments connection limit -1").await;
+    until_ready(&fleet, "payments-0").await;
+    fleet.settle_and_verify().await.unwrap();
+}

@@ -53,11 +53,13 @@ pub(crate) struct Faults {
     pub(crate) loses_last: u32,
     /// Of payments and refunds, that the provider has an opinion of its own.
     pub(crate) opinions: u32,
+    /// Of a commit, that an administrator takes a message away soon.
+    pub(crate) holes: u32,
 }
 
 impl Faults {
     /// Each by its name.
-    fn chances(&mut self) -> [(&'static str, &mut u32); 14] {
+    fn chances(&mut self) -> [(&'static str, &mut u32); 15] {
         [
             ("crash", &mut self.crash),
             ("unpublished", &mut self.unpublished),
@@ -73,10 +75,11 @@ impl Faults {
             ("wipes", &mut self.wipes),
             ("loses_last", &mut self.loses_last),
             ("opinions", &mut self.opinions),
+            ("holes", &mut self.holes),
         ]
     }
 
-    pub(crate) fn names() -> [&'static str; 14] {
+    pub(crate) fn names() -> [&'static str; 15] {
         Self::default().chances().map(|(name, _)| name)
     }
 
@@ -105,6 +108,7 @@ impl Faults {
             wipes: chance(5),
             loses_last: chance(10),
             opinions: chance(400),
+            holes: chance(10),
         }
     }
 }
@@ -148,6 +152,7 @@ enum Next {
     Operate,
     Wipe,
     Lose,
+    TakeAway,
     Heal,
 }
 
@@ -324,6 +329,7 @@ impl Engine {
             Next::Report(..) => {}
             Next::Wipe => self.wipe(),
             Next::Lose => self.lose(),
+            Next::TakeAway => self.take_away(),
             Next::Heal => {
                 self.tell(|| "nothing goes wrong any more".to_owned());
                 self.is_healed = true;

@@ -46,7 +46,7 @@ pub async fn connect(settings: &config::Database, service: &str) -> Result<PgPoo
         ("search_path", service),
         // A batch touches some rows by their keys, few or hundreds. Left to itself, the planner would rather read a table of
         // thousands through, and hash it; held to the keys, its plan is good for all batches, so it is made once.
-        ("plan_cache_mode", "force_generic_plan"),
+        ("plan_cache_mode", PLANS),
         ("enable_seqscan", "off"),
         ("enable_hashjoin", "off"),
         ("enable_mergejoin", "off"),
@@ -68,9 +68,32 @@ pub async fn connect(settings: &config::Database, service: &str) -> Result<PgPoo
             .await
             .map_err(failed)?;
     check_version(&version)?;
+    check_session(&pool, service).await?;
     clock::set(asked, now.into());
     Ok(pool)
 }
+
+/// Whether the session is one's own, with the settings that were asked for. Behind a pooler it may be anybody's, statement by statement: then
+/// what one worker has prepared, another runs, and the relay's lock is nobody's.
+async fn check_session(pool: &PgPool, service: &str) -> Result<(), Error> {
+    let asked = "select current_setting('search_path'), current_setting('plan_cache_mode')";
+    let found: (String, String) = sqlx::query_as(asked)
+        .fetch_one(pool)
+        .await
+        .map_err(|error| Error::database("asking the session for its settings", error))?;
+    if found.0 == service && found.1 == PLANS {
+        return Ok(());
+    }
+    let why = format!(
+        "its search_path is {:?} and its plan_cache_mode {:?}, where {service:?} and {PLANS:?} were asked for. A pooler between \
+         must pool sessions, not transactions, and hand on the options that a session starts with; or connect without it",
+        found.0, found.1
+    );
+    Err(Error::transient("checking that the session to Postgres is one's own", why))
+}
+
+/// One plan for arrays of all lengths.
+const PLANS: &str = "force_generic_plan";
 
 async fn is_read_only(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar("select current_setting('transaction_read_only') = 'on'").fetch_one(connection).await

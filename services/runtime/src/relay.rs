@@ -128,6 +128,8 @@ struct Relay {
     begun: Instant,
     /// When it listened to workers last.
     listened: Duration,
+    /// Messages that are gone from the middle of the stream, and what they carried is published again.
+    holes: u64,
     follower: Follower,
     gap_since: Option<Instant>,
 }
@@ -147,6 +149,7 @@ impl Relay {
             saved: (standing, last_broker.clone()),
             begun: Instant::now(),
             listened: Duration::ZERO,
+            holes: 0,
             gap_since: None,
         };
         let is_another_broker = last_broker != Some(relay.broker_id());
@@ -317,7 +320,9 @@ impl Relay {
             .map(|position| Witness { sequence: i64::try_from(last).unwrap_or(i64::MAX), position });
         let floor = window::floor(&stream).await?;
         self.check_witnesses().await?;
-        let is_whole = known == Some(created) && !self.progress.has_lost();
+        let holes = self.holes().await?;
+        let is_whole = known == Some(created) && !self.progress.has_lost() && holes <= self.holes;
+        self.holes = holes;
         if !is_whole && known.is_some() {
             self.go_back().await?;
             self.drop_consumers_ahead(&stream).await?;
@@ -330,6 +335,12 @@ impl Relay {
             Some(floor) => self.note_handled(&stream, floor).await,
             None => Ok(()),
         }
+    }
+
+    /// Messages that are gone from the middle of the stream: only an administrator takes them away there. Counted after all that a
+    /// consumer may have passed over.
+    async fn holes(&self) -> Result<u64, Error> {
+        Ok(self.broker.events_stream().await?.cached_info().state.deleted_count.unwrap_or(0))
     }
 
     /// Back to the first event that some consumer may not have handled.
@@ -380,6 +391,8 @@ impl Relay {
         if let Some(first_kept) = window::first_kept(stream, floor, self.broker.events_age_max()).await {
             self.progress.let_forget(first_kept);
             window::forget_before(stream, first_kept).await?;
+            // Some are before it.
+            self.holes = self.holes().await?;
         }
         Ok(())
     }

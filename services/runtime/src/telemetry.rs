@@ -1,6 +1,7 @@
 //! Telemetry: structured logs, and the names of all metrics.
 
 use std::{
+    io::IsTerminal,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicI64, Ordering},
@@ -59,7 +60,9 @@ pub(crate) fn waiting(service: &'static str, what: &'static str, count: i64) {
 /// Starts logging to standard error.
 pub(crate) fn start_logging(settings: &config::Log) {
     let filter = EnvFilter::try_new(&settings.filter).unwrap_or_else(|_malformed| EnvFilter::new("info"));
-    let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Colours are for people at a terminal, not for files.
+    let colours = std::io::stderr().is_terminal();
+    let logging = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
     let started = if settings.format == "text" { logging.try_init() } else { logging.json().try_init() };
     if let Err(error) = started {
         tracing::debug!(%error, "logging was started before");

@@ -42,6 +42,8 @@ pub(super) struct Relay {
     /// Up to where all had been handled when it last compared. Only what is so old is forgotten: a report of what was published meanwhile may
     /// be on its way, and of a place that is forgotten nobody can tell what stood there.
     floor_before: u64,
+    /// Messages that are gone from the middle of the stream, and what they carried is published again.
+    holes: u64,
     /// When all is heard of events that were lost since it looked, if they were and nobody had to connect again.
     pub(super) hears_of_loss: Option<Timestamp>,
 }
@@ -161,7 +163,9 @@ impl Engine {
         let created = self.stream.created;
         let known = self.relay.progress.standing().stream_created;
         self.check_witnesses();
-        let is_whole = known == Some(created) && !self.relay.progress.has_lost();
+        let is_whole =
+            known == Some(created) && !self.relay.progress.has_lost() && self.stream.holes <= self.relay.holes;
+        self.relay.holes = self.stream.holes;
         if !is_whole && known.is_some() {
             self.relay.progress.go_back(self.relay.handled);
             self.relay.gaps = GapTracker::default();
@@ -178,6 +182,7 @@ impl Engine {
             if self.rng.random_bool(0.1) {
                 let first_kept = self.stream.forget_before(self.relay.floor_before);
                 self.relay.progress.let_forget(first_kept);
+                self.relay.holes = self.stream.holes;
             }
         }
         self.relay.floor_before = if is_whole { self.floor() } else { 0 };

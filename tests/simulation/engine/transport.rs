@@ -36,7 +36,9 @@ pub(super) struct Stream {
     pub(super) created: Timestamp,
     /// How many messages, from the first on, it was let forget.
     forgotten: u64,
-    messages: VecDeque<Rc<Message>>,
+    /// None: an administrator has taken it away.
+    messages: VecDeque<Option<Rc<Message>>>,
+    pub(super) holes: u64,
     /// The last place of an event that nobody reports, and that the relay has not come across.
     pub(super) unreported: u64,
     delivered: [u64; 4],
@@ -52,7 +54,7 @@ impl Stream {
     }
 
     pub(super) fn last(&self) -> Option<Witness> {
-        let position = self.messages.back()?.position?;
+        let position = self.messages.back()?.as_ref()?.position?;
         Some(Witness { sequence: self.last_sequence().try_into().unwrap(), position })
     }
 
@@ -62,13 +64,13 @@ impl Stream {
     }
 
     fn at(&self, sequence: u64) -> Option<Rc<Message>> {
-        self.messages.get(usize::try_from(sequence.checked_sub(self.forgotten + 1)?).ok()?).cloned()
+        self.messages.get(usize::try_from(sequence.checked_sub(self.forgotten + 1)?).ok()?)?.clone()
     }
 
     /// Forgets all before this one but the last: the first that it keeps.
     pub(super) fn forget_before(&mut self, sequence: u64) -> u64 {
         while self.forgotten + 1 < sequence.min(self.last_sequence()) {
-            self.messages.pop_front();
+            self.holes -= u64::from(matches!(self.messages.pop_front(), Some(None)));
             self.forgotten += 1;
         }
         self.forgotten + 1
@@ -117,7 +119,7 @@ impl Engine {
             data: event.data.clone(),
             position: Some(event.position),
         });
-        self.stream.messages.push_back(Rc::clone(&message));
+        self.stream.messages.push_back(Some(Rc::clone(&message)));
         let sequence = self.stream.last_sequence();
         for to in 0..self.desks.len() {
             self.hand_out(to, &message, sequence);
@@ -143,7 +145,7 @@ impl Engine {
         let most = if self.rng.random_bool(0.5) { 3 } else { 30 };
         let lost = self.rng.random_range(0..=most).min(self.stream.last_sequence().saturating_sub(least));
         for _ in 0..lost {
-            self.stream.messages.pop_back();
+            self.stream.holes -= u64::from(matches!(self.stream.messages.pop_back(), Some(None)));
         }
         self.tell(|| format!("the broker loses its last {lost} events"));
         if connects_again {
@@ -151,6 +153,23 @@ impl Engine {
             self.connection += 1;
         }
         self.relay.hears_of_loss = (!connects_again).then(|| self.now + REPORTED_WITHIN);
+    }
+
+    /// An administrator takes a message away, from anywhere but the end.
+    pub(super) fn take_away(&mut self) {
+        let count = self.stream.messages.len().saturating_sub(1);
+        if count == 0 {
+            return;
+        }
+        let index = self.rng.random_range(0..count);
+        let sequence = self.stream.forgotten + u64::try_from(index).unwrap() + 1;
+        self.tell(|| format!("an administrator takes away message {sequence}"));
+        if self.stream.messages[index].take().is_some() {
+            self.stream.holes += 1;
+        }
+        // Whoever has it in hand goes on; to the others it never comes.
+        let waits = |pending: &Pending| pending.sequence == Some(sequence) && !pending.has_arrived;
+        self.unacknowledged.retain(|_, pending| !waits(pending));
     }
 
     /// The broker loses all it has, commands too. Whoever consumes begins anew.
@@ -167,7 +186,9 @@ impl Engine {
                 self.stream.delivered[to] = 0;
                 self.unacknowledged.retain(|_, pending| pending.to != to || pending.sequence.is_none());
                 for (sequence, message) in (self.stream.forgotten + 1..).zip(self.stream.messages.clone()) {
-                    self.hand_out(to, &message, sequence);
+                    if let Some(message) = message {
+                        self.hand_out(to, &message, sequence);
+                    }
                 }
             }
         }
@@ -188,6 +209,10 @@ impl Engine {
         if !published.is_empty() && self.strikes(self.faults.loses_last) {
             let after = self.between(0, 300_000);
             self.soon(after, Next::Lose);
+        }
+        if !published.is_empty() && self.strikes(self.faults.holes) {
+            let after = self.between(0, 300_000);
+            self.soon(after, Next::TakeAway);
         }
         let Some(witness) = published.iter().map(|event| self.publish(event)).last() else { return };
         if self.strikes(self.faults.report_lost) {
