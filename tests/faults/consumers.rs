@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_nats::jetstream::{self, consumer::pull, stream::Stream};
 use futures::StreamExt;
 use holdfast_tests::{Order, TestFleet, eventually};
-use runtime::broker::EVENTS;
+use runtime::{broker::EVENTS, clock};
 use time::OffsetDateTime;
 
 async fn events(fleet: &TestFleet) -> Stream {
@@ -42,7 +42,7 @@ async fn change(fleet: &TestFleet, consumer: &str, change: impl Fn(&mut pull::Co
 async fn a_paused_consumer_goes_on() {
     let fleet = TestFleet::start().await.unwrap();
     fleet.stock("MUG", 1_000).await.unwrap();
-    let until = OffsetDateTime::now_utc() + Duration::from_secs(3_600);
+    let until = OffsetDateTime::from(clock::now()) + Duration::from_secs(3_600);
     let stream = events(&fleet).await;
     assert!(stream.pause_consumer("inventory-events", until).await.unwrap().paused);
     let orders = orders(0);

@@ -7,6 +7,7 @@ mod allowances;
 mod bounds;
 mod clocks;
 mod consumers;
+mod gone_back;
 mod hot;
 mod limits;
 mod overload;

@@ -230,3 +230,23 @@ async fn a_worker_without_connections_enough_says_so() {
     until_ready(&fleet, "payments-0").await;
     fleet.settle_and_verify().await.unwrap();
 }
+
+/// Positions of the log that were never used, as after a rollback, are given out again: nobody would publish what stands there.
+#[tokio::test]
+async fn a_log_that_has_gone_back_is_not_written_to() {
+    let fleet = TestFleet::start().await.unwrap();
+    does(&fleet, "select setval('log.events_position_seq', 1000)").await;
+    fleet.stock("MUG", 100).await.unwrap();
+    fleet.paid(Order::new(0).line("MUG", 1)).await.unwrap();
+    fleet.settle().await.unwrap();
+    does(&fleet, "alter sequence log.events_position_seq maxvalue 900 cycle restart with 500").await;
+    let order = Order::new(1).line("MUG", 1);
+    let mending = async {
+        until_unready(&fleet, "orders-0", "the log has gone back").await;
+        does(&fleet, "alter sequence log.events_position_seq no maxvalue no cycle restart with 2000").await;
+    };
+    let (placed, ()) = tokio::join!(fleet.place(&order), mending);
+    assert!(is_accepted(&placed.unwrap()));
+    fleet.settle_and_verify().await.unwrap();
+    assert_eq!(fleet.number("select count(*) from log.events where position between 500 and 900").await.unwrap(), 0);
+}

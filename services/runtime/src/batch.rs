@@ -24,12 +24,13 @@ use crate::{
     health::Health,
     inbox,
     job::{self, Job},
+    positions::Positions,
     races::Races,
     record, retry,
     service::Service,
     shutdown::Shutdown,
     telemetry,
-    timers::{self, Due},
+    timers::{self, Due, Look},
 };
 
 mod bury;
@@ -50,6 +51,14 @@ pub(crate) struct Done {
 }
 
 impl Done {
+    /// Takes in what the jobs from this one on came to.
+    fn add_part(&mut self, start: usize, mut part: Self) {
+        for (slot, reply) in self.replies.iter_mut().skip(start).zip(part.replies.drain(..)) {
+            *slot = reply;
+        }
+        self.add(part);
+    }
+
     /// Takes in what another commit did, but for its replies: whose they are, the caller knows.
     fn add(&mut self, other: Self) {
         self.events.extend(other.events);
@@ -85,6 +94,7 @@ pub(crate) struct Batches {
     dispatcher: Dispatcher,
     conflict_tries_max: u32,
     doubt: Doubt,
+    positions: Positions,
     health: Health,
     shutdown: Shutdown,
 }
@@ -142,11 +152,21 @@ impl Batches {
         pool: PgPool,
         dispatcher: Dispatcher,
         settings: &config::Consumer,
+        head: i64,
         health: Health,
         shutdown: Shutdown,
     ) -> Self {
         let conflict_tries_max = settings.conflict_tries_max;
-        Self { pool, kept: Mutex::default(), dispatcher, conflict_tries_max, doubt: Doubt::default(), health, shutdown }
+        Self {
+            pool,
+            kept: Mutex::default(),
+            dispatcher,
+            conflict_tries_max,
+            doubt: Doubt::default(),
+            positions: Positions::after(head),
+            health,
+            shutdown,
+        }
     }
 
     /// A connection. Whoever is done with it, and has seen it do well, keeps it; all others are closed, for what is wrong may be the session.
@@ -176,12 +196,7 @@ impl Batches {
                 continue;
             }
             match self.patiently_or_less(&mut races, slice.len(), || self.commit::<S>(slice)).await? {
-                Ok(mut part) => {
-                    for (slot, reply) in done.replies.iter_mut().skip(start).zip(part.replies.drain(..)) {
-                        *slot = reply;
-                    }
-                    done.add(part);
-                }
+                Ok(part) => done.add_part(start, part),
                 Err(Failure::Poison(poison)) => {
                     let culprit = start + poison.job;
                     ranges.push_front((culprit + 1, end));
@@ -190,7 +205,7 @@ impl Batches {
                 }
                 Err(failure) if slice.len() == 1 => match self.is_its_own(&failure) {
                     true => self.bury_at::<S>(jobs, start, failure.rejection(), &mut done).await?,
-                    false => put_off.push((start, failure.rejection())),
+                    false => put_off.push(start),
                 },
                 Err(failure) => {
                     for part in apart::<S>(&failure, start, end).into_iter().rev() {
@@ -199,11 +214,17 @@ impl Batches {
                 }
             }
         }
-        for (job, rejection) in put_off {
-            if self.doubt.is_dispelled() {
-                self.bury_at::<S>(jobs, job, rejection, &mut done).await?;
-            } else {
+        let has_got_through = self.doubt.is_dispelled();
+        for job in put_off {
+            if !has_got_through {
                 done.put_off.insert(job);
+                continue;
+            }
+            // It failed before something got through. What fails after that too has a fault of its own.
+            let alone = jobs.get(job..=job).unwrap_or_default();
+            match self.patiently(&mut races, || self.commit::<S>(alone)).await? {
+                Ok(part) => done.add_part(job, part),
+                Err(failure) => self.bury_at::<S>(jobs, job, failure.rejection(), &mut done).await?,
             }
         }
         Some(done)
@@ -228,9 +249,10 @@ impl Batches {
     /// When the next timer is due.
     pub(crate) async fn next_timer(&self) -> Result<Option<Timestamp>, Error> {
         let mut connection = self.connection().await.map_err(|error| Error::database("connecting", error))?;
-        let next = timers::next_due(&mut connection).await?;
+        let Look { next_due, head } = timers::look(&mut connection).await?;
+        self.positions.end_at(head)?;
         self.keep(connection);
-        Ok(next)
+        Ok(next_due)
     }
 
     /// Does what is due, at most `limit` timers in one transaction.
@@ -447,6 +469,7 @@ impl Batches {
         let database = |what| move |error| Error::database(what, error);
         let positions =
             record::write(connection, S::NAME, draft, at).await.map_err(database("appending to the log"))?;
+        self.positions.drawn(&positions)?;
         if !draft.events.is_empty() {
             S::save(connection, world).await.map_err(database("saving rows"))?;
         }

@@ -4,12 +4,20 @@ use std::pin::pin;
 
 use domain::Timestamp;
 use futures::{StreamExt, TryStreamExt};
-use sqlx::{PgConnection, Row, postgres::PgRow};
+use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::{gap::GapTracker, service::Record};
+use crate::{error::Error, gap::GapTracker, service::Record};
+
+/// The last position of the log.
+pub(crate) async fn head(pool: &PgPool) -> Result<i64, Error> {
+    sqlx::query_scalar("select coalesce(max(position), 0) from log.events")
+        .fetch_one(pool)
+        .await
+        .map_err(|error| Error::database("reading where the log ends", error))
+}
 
 /// An event that is about to be appended.
 #[derive(Debug, Clone)]

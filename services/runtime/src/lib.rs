@@ -28,6 +28,7 @@ mod job;
 
 mod doubt;
 mod draft;
+mod positions;
 
 mod batch;
 

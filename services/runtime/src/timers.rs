@@ -66,15 +66,25 @@ pub(crate) async fn put_off(connection: &mut PgConnection, timer: &Due, until: T
     Ok(put_off.rows_affected() > 0)
 }
 
-/// When the next timer is due. Sets this process's clock by the way.
+/// What a look at the database shows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Look {
+    /// When the next timer is due.
+    pub(crate) next_due: Option<Timestamp>,
+    /// The last position of the log.
+    pub(crate) head: i64,
+}
+
+/// Looks when the next timer is due and where the log ends, and sets this process's clock by the way.
 ///
 /// # Errors
 /// Also where it cannot be done: in a session that only reads.
-pub(crate) async fn next_due(connection: &mut PgConnection) -> Result<Option<Timestamp>, Error> {
+pub(crate) async fn look(connection: &mut PgConnection) -> Result<Look, Error> {
     let failed = |error| Error::database("looking for timers", error);
     let asked = Instant::now();
     let row = sqlx::query(
-        "select clock_timestamp(), current_setting('transaction_read_only') = 'on', (select min(due_at) from timers)",
+        "select clock_timestamp(), current_setting('transaction_read_only') = 'on', (select min(due_at) from timers),
+             coalesce((select max(position) from log.events), 0)",
     )
     .fetch_one(connection)
     .await
@@ -83,6 +93,6 @@ pub(crate) async fn next_due(connection: &mut PgConnection) -> Result<Option<Tim
     if row.try_get(1).map_err(failed)? {
         return Err(database::read_only("looking for timers"));
     }
-    let next: Option<OffsetDateTime> = row.try_get(2).map_err(failed)?;
-    Ok(next.map(Timestamp::from))
+    let next_due: Option<OffsetDateTime> = row.try_get(2).map_err(failed)?;
+    Ok(Look { next_due: next_due.map(Timestamp::from), head: row.try_get(3).map_err(failed)? })
 }

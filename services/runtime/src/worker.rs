@@ -24,6 +24,7 @@ use crate::{
     database,
     effects::{self, Dispatcher},
     error::Error,
+    event_store,
     health::{self, Health},
     job::{self, Job, Origin, ReplyTo},
     message::{JSON, PROTOBUF, header},
@@ -107,17 +108,18 @@ async fn work<S: Service>(config: Config, make: impl FnOnce(&Context) -> S) -> R
             Ok(broker)
         })
         .await?;
-        Ok::<_, Error>((pool, broker))
+        let head = patiently(&health, || event_store::head(&pool)).await?;
+        Ok::<_, Error>((pool, broker, head))
     };
     let mut stop = shutdown.clone();
-    let (pool, broker) = tokio::select! {
+    let (pool, broker, head) = tokio::select! {
         connected = connect => connected?,
         () = stop.pulled() => return Ok(()),
     };
     let context = Context { config, pool, broker, shutdown };
     let drain = ms(context.config.process.drain_ms);
     tokio::select! {
-        ended = serve(context, health, make) => ended,
+        ended = serve(context, health, head, make) => ended,
         () = async { stop.pulled().await; clock::sleep(drain).await } => {
             tracing::warn!(service = S::NAME, "not all came to an end in time; what was not committed comes again");
             Ok(())
@@ -126,7 +128,12 @@ async fn work<S: Service>(config: Config, make: impl FnOnce(&Context) -> S) -> R
 }
 
 /// Does the service's work until asked to stop, and brings to an end what has begun.
-async fn serve<S: Service>(context: Context, health: Health, make: impl FnOnce(&Context) -> S) -> Result<(), Error> {
+async fn serve<S: Service>(
+    context: Context,
+    health: Health,
+    head: i64,
+    make: impl FnOnce(&Context) -> S,
+) -> Result<(), Error> {
     let shutdown = context.shutdown.clone();
     let service = Arc::new(make(&context));
 
@@ -170,6 +177,7 @@ async fn serve<S: Service>(context: Context, health: Health, make: impl FnOnce(&
             context.pool.clone(),
             dispatcher.clone(),
             &context.config.consumer,
+            head,
             health.clone(),
             shutdown.clone(),
         ),

@@ -2,10 +2,17 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
-use cli::servers::Signal;
+use anyhow::{Result, anyhow};
+use async_nats::jetstream::{
+    self,
+    consumer::{FromConsumer, PullConsumer, pull},
+    stream,
+};
+use cli::servers::{NatsServer, Signal};
 use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
+use runtime::{broker::EVENTS, clock};
 use sqlx::{Connection, PgConnection};
+use time::OffsetDateTime;
 
 use crate::{
     network::{Pair, Weather},
@@ -58,6 +65,12 @@ kinds! {
     LockRows "somebody locks hot rows",
     IdleTransaction "somebody forgets a transaction",
     RollingRestart "the fleet is restarted, one by one",
+    ReadOnly "the database takes nothing in",
+    SetBackSequence "the log's sequence is set back",
+    TakeAwayMessage "a message is taken from the middle of the stream",
+    PauseConsumer "a consumer is paused",
+    NarrowConsumer "a consumer is narrowed",
+    LimitConsumer "a consumer gives up after one delivery",
 }
 
 /// What was done, and how long it lasts.
@@ -108,6 +121,11 @@ impl Kind {
             Self::EndSessions => end_sessions(stage).await?,
             Self::LockRows | Self::IdleTransaction => self.forget_a_transaction(stage).await?,
             Self::RollingRestart => restart_one_by_one(stage).await?,
+            Self::ReadOnly | Self::SetBackSequence => self.break_database(stage).await?,
+            Self::TakeAwayMessage => take_away_message(stage, chance).await?,
+            Self::PauseConsumer | Self::NarrowConsumer | Self::LimitConsumer => {
+                self.change_consumer(stage, chance).await?
+            }
         };
         Ok(Harm { what, lasts: self.lasts(chance) })
     }
@@ -115,7 +133,12 @@ impl Kind {
     fn lasts(self, chance: &mut StdRng) -> Duration {
         let most = match self {
             // Over once it is done.
-            Self::EndSessions | Self::RollingRestart => return Duration::ZERO,
+            Self::EndSessions
+            | Self::RollingRestart
+            | Self::TakeAwayMessage
+            | Self::PauseConsumer
+            | Self::NarrowConsumer
+            | Self::LimitConsumer => return Duration::ZERO,
             Self::KillWorker | Self::KillRelay | Self::KillService | Self::KillPostgres | Self::KillNode => 3_000,
             Self::KillCluster | Self::KillAll | Self::WipeNode | Self::WipeCluster => 2_000,
             Self::PausePostgres | Self::FillPostgres | Self::FillNode | Self::LockRows => 5_000,
@@ -221,6 +244,44 @@ impl Kind {
         Ok(String::new())
     }
 
+    async fn break_database(self, stage: &mut Stage) -> Result<String> {
+        let (harm, repair) = if self == Self::ReadOnly {
+            (
+                "alter database holdfast set default_transaction_read_only = on",
+                "alter database holdfast reset default_transaction_read_only",
+            )
+        } else {
+            (
+                "alter sequence log.events_position_seq maxvalue 100 cycle restart with 1",
+                "alter sequence log.events_position_seq no maxvalue no cycle;
+                 select setval('log.events_position_seq', (select max(position) + 100 from log.events))",
+            )
+        };
+        let mut connection = PgConnection::connect(&stage.database_url()).await?;
+        sqlx::raw_sql(harm).execute(&mut connection).await?;
+        stage.repairs.push(repair);
+        if self == Self::ReadOnly { end_sessions(stage).await } else { Ok(String::new()) }
+    }
+
+    async fn change_consumer(self, stage: &Stage, chance: &mut StdRng) -> Result<String> {
+        let stream = events(stage).await?;
+        let name = format!("{}-events", proto::SERVICES.choose(chance).copied().unwrap_or_default());
+        if self == Self::PauseConsumer {
+            stream.pause_consumer(&name, OffsetDateTime::from(clock::now()) + Duration::from_hours(1)).await?;
+            return Ok(name);
+        }
+        let consumer: PullConsumer = stream.get_consumer(&name).await.map_err(|error| anyhow!("{error}"))?;
+        let mut config = pull::Config::try_from_consumer_config(consumer.cached_info().config.clone())
+            .map_err(|error| anyhow!("{error}"))?;
+        if self == Self::LimitConsumer {
+            config.max_deliver = 1;
+        } else {
+            config.filter_subjects.truncate(1);
+        }
+        stream.update_consumer(config).await?;
+        Ok(name)
+    }
+
     async fn forget_a_transaction(self, stage: &mut Stage) -> Result<String> {
         let mut connection = PgConnection::connect(&stage.database_url()).await?;
         let (statements, what) = if self == Self::LockRows {
@@ -241,10 +302,25 @@ fn some_worker(stage: &Stage, chance: &mut StdRng) -> String {
 
 async fn skew_clock(stage: &mut Stage, chance: &mut StdRng) -> Result<String> {
     let host = some_worker(stage, chance);
-    let seconds = chance.random_range(2..30) * if chance.random() { 1 } else { -1 };
+    let seconds = chance.random_range(2..120) * if chance.random() { 1 } else { -1 };
     stage.end_worker(&host, Signal::TERM).await?;
     stage.start_worker(&host, seconds).await?;
     Ok(format!("{host}, by {seconds} s"))
+}
+
+async fn events(stage: &Stage) -> Result<stream::Stream> {
+    let port = stage.nats.first().map(NatsServer::port).unwrap_or_default();
+    let client = async_nats::connect(format!("nats://127.0.0.1:{port}")).await?;
+    Ok(jetstream::new(client).get_stream(EVENTS).await?)
+}
+
+/// One that may be on its way still, but not the last.
+async fn take_away_message(stage: &Stage, chance: &mut StdRng) -> Result<String> {
+    let stream = events(stage).await?;
+    let last = stream.cached_info().state.last_sequence;
+    let sequence = last.saturating_sub(chance.random_range(1..50)).max(1);
+    let is_gone = stream.delete_message(sequence).await.unwrap_or(false);
+    Ok(format!("{sequence} of {last}{}", if is_gone { "" } else { ", which was gone already" }))
 }
 
 async fn end_sessions(stage: &Stage) -> Result<String> {

@@ -72,6 +72,8 @@ pub(crate) struct Stage {
     /// Members that do not come back by themselves although they run.
     pub(crate) disabled: BTreeSet<usize>,
     clock: SkewedClock,
+    /// What mends the database, in SQL.
+    pub(crate) repairs: Vec<&'static str>,
     builds: Vec<PathBuf>,
     dir: TempDir,
 }
@@ -107,6 +109,7 @@ impl Stage {
             node_disk,
             disabled: BTreeSet::new(),
             clock,
+            repairs: Vec::new(),
             builds,
             dir,
         };
@@ -238,6 +241,12 @@ impl Stage {
         self.postgres.resume()?;
         if self.postgres.pid().is_none() {
             self.postgres.start_again().await?;
+        }
+        for repair in std::mem::take(&mut self.repairs) {
+            let mut connection = PgConnection::connect(&self.database_url()).await?;
+            // The harm may be that sessions only read.
+            sqlx::raw_sql("set default_transaction_read_only = off").execute(&mut connection).await?;
+            sqlx::raw_sql(repair).execute(&mut connection).await?;
         }
         for number in std::mem::take(&mut self.disabled) {
             self.nats[number].kill().await?;

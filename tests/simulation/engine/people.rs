@@ -166,19 +166,21 @@ fn decide_reports(
     payment: &mut Payment,
 ) -> Vec<Intent> {
     let mut intents = Vec::new();
-    let mut counted: Vec<String> = payment.kept.values().filter_map(Kept::counted).collect();
+    let mut counted: Vec<(String, String)> =
+        payment.kept.iter().filter_map(|(id, kept)| Some((id.clone(), kept.counted()?))).collect();
     // What they did themselves.
     let by_hand: Vec<String> = payment.kept.values().filter_map(|kept| kept.given_back.clone()).collect();
-    let open = |kept: &&mut Kept| kept.fate == Fate::Open && now.since(kept.since) >= WAITS;
+    let open = |kept: &Kept| kept.fate == Fate::Open && now.since(kept.since) >= WAITS;
     let has_gone = |kept: &Kept| kept.given_back.as_ref().is_some_and(|reference| bank.stands(payment_id, reference));
-    for kept in payment.kept.values_mut().filter(open) {
+    for (id, kept) in payment.kept.iter_mut().filter(|(_, kept)| open(kept)) {
         let name = kept.name();
         // The same money, reported twice, counts once.
         let is_so = bank.is_so(payment_id, &kept.report)
-            && !counted.contains(&name)
+            && !counted.iter().any(|(other, counted)| other != id && *counted == name)
             && !(kept.way == Way::Out && by_hand.contains(&kept.report.provider_reference));
         if is_so && kept.given_back.is_none() && kept.way == Way::In && rng.random_bool(0.5) {
             kept.given_back = bank.give_back(payment_id, kept.minor());
+            counted.extend(kept.counted().map(|name| (id.clone(), name)));
             // Either they say so at once, if nothing went wrong, or they wait for the report of it.
             if !has_gone(kept) || rng.random_bool(0.5) {
                 continue;
@@ -186,7 +188,7 @@ fn decide_reports(
         }
         let resolution = if is_so && !has_gone(kept) { ReportResolution::Accepted } else { ReportResolution::Undone };
         if is_so {
-            counted.push(name);
+            counted.push((id.clone(), name));
         }
         intents.push(resolve_report(now, uuid(rng), payment_id, &kept.report.provider_event_id, resolution));
     }
@@ -201,7 +203,7 @@ impl Kept {
 
     /// The name of money that is accounted for.
     fn counted(&self) -> Option<String> {
-        matches!(self.fate, Fate::Accepted | Fate::Balanced).then(|| self.name())
+        (matches!(self.fate, Fate::Accepted | Fate::Balanced) || self.given_back.is_some()).then(|| self.name())
     }
 
     fn minor(&self) -> i64 {

@@ -200,14 +200,17 @@ mod tests {
             pending: 4,
             ack_pending: 5,
             redelivered: 0,
+            paused: false,
         };
-        Status { database, broker: Broker { streams: vec![], consumers: vec![consumer], problem: None } }
+        let broker = Broker { streams: vec![], missing: vec![], consumers: vec![consumer], problem: None };
+        Status { database, broker, stands: vec!["nobody is there".to_owned()] }
     }
 
     #[test]
     fn says_what_there_is_and_what_is_late() {
         let text = status().text(Paint::Off);
         for part in [
+            "Does not go on: nobody is there",
             "12 paid · 3 pending",
             "orders timers        3        2  12.0 s",
             "9 behind, the first for 40 ms",
