@@ -24,13 +24,13 @@ use crate::{
     health::Health,
     inbox,
     job::{self, Job},
-    positions::Positions,
+    positions::{Place, Positions},
     races::Races,
     record, retry,
     service::Service,
     shutdown::Shutdown,
     telemetry,
-    timers::{self, Due, Look},
+    timers::{self, Due},
 };
 
 mod bury;
@@ -152,7 +152,7 @@ impl Batches {
         pool: PgPool,
         dispatcher: Dispatcher,
         settings: &config::Consumer,
-        head: i64,
+        head: Option<Place>,
         health: Health,
         shutdown: Shutdown,
     ) -> Self {
@@ -170,13 +170,15 @@ impl Batches {
     }
 
     /// A connection. Whoever is done with it, and has seen it do well, keeps it; all others are closed, for what is wrong may be the session.
-    async fn connection(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+    /// A new one may lead to another database, so it is looked at first.
+    async fn connection(&self) -> Result<PoolConnection<Postgres>, Error> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(connection) = kept {
             return Ok(connection);
         }
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.pool.acquire().await.map_err(|error| Error::database("connecting", error))?;
         connection.close_on_drop();
+        timers::look(&mut connection, &self.positions).await?;
         Ok(connection)
     }
 
@@ -248,9 +250,8 @@ impl Batches {
 
     /// When the next timer is due.
     pub(crate) async fn next_timer(&self) -> Result<Option<Timestamp>, Error> {
-        let mut connection = self.connection().await.map_err(|error| Error::database("connecting", error))?;
-        let Look { next_due, head } = timers::look(&mut connection).await?;
-        self.positions.end_at(head)?;
+        let mut connection = self.connection().await?;
+        let next_due = timers::look(&mut connection, &self.positions).await?;
         self.keep(connection);
         Ok(next_due)
     }
@@ -355,7 +356,7 @@ impl Batches {
     async fn commit<S: Service>(&self, jobs: &[Job<S::Command>]) -> Result<Done, Failure> {
         let at = clock::now();
         let database = |what| move |error| Error::database(what, error);
-        let mut connection = self.connection().await.map_err(database("connecting"))?;
+        let mut connection = self.connection().await?;
         let done = async {
             let mut transaction = connection.begin().await.map_err(database("beginning a transaction"))?;
             let known = inbox::answered(&mut transaction, jobs).await.map_err(database("reading the inbox"))?;
@@ -408,7 +409,7 @@ impl Batches {
     {
         let at = clock::now();
         let database = |what| move |error| Error::database(what, error);
-        let mut connection = self.connection().await.map_err(database("connecting"))?;
+        let mut connection = self.connection().await?;
         let done = async {
             let mut transaction = connection.begin().await.map_err(database("beginning a transaction"))?;
             let due = claim(&mut transaction, at).await.map_err(database("claiming timers"))?;

@@ -9,14 +9,16 @@ use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::{error::Error, gap::GapTracker, service::Record};
+use crate::{error::Error, gap::GapTracker, positions::Place, service::Record};
 
-/// The last position of the log.
-pub(crate) async fn head(pool: &PgPool) -> Result<i64, Error> {
-    sqlx::query_scalar("select coalesce(max(position), 0) from log.events")
-        .fetch_one(pool)
+/// The last event of the log.
+pub(crate) async fn head(pool: &PgPool) -> Result<Option<Place>, Error> {
+    let query = "select position, event_id from log.events order by position desc limit 1";
+    let head: Option<(i64, Uuid)> = sqlx::query_as(query)
+        .fetch_optional(pool)
         .await
-        .map_err(|error| Error::database("reading where the log ends", error))
+        .map_err(|error| Error::database("reading where the log ends", error))?;
+    Ok(head.map(|(position, event_id)| Place { position, event_id }))
 }
 
 /// An event that is about to be appended.

@@ -1,23 +1,41 @@
 //! Positions of the log only grow. What is behind the relay's would be published by nobody, and a log that has gone back is another one
 //! than that which messages under way speak of.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicI64, Ordering},
+};
+
+use uuid::Uuid;
 
 use crate::error::Error;
+
+/// An event's place in the log, and its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) position: i64,
+    pub(crate) event_id: Uuid,
+}
 
 /// What this process knows of the log's positions.
 #[derive(Debug)]
 pub(crate) struct Positions {
     /// The last that was drawn, be it in vain.
     drawn: AtomicI64,
-    /// The last that the log was seen to have.
-    head: AtomicI64,
+    /// The last event that the log was seen to have.
+    head: Mutex<Option<Place>>,
 }
 
 impl Positions {
     /// The log ends there.
-    pub(crate) fn after(head: i64) -> Self {
-        Self { drawn: AtomicI64::new(head), head: AtomicI64::new(head) }
+    pub(crate) fn after(head: Option<Place>) -> Self {
+        let drawn = head.map_or(0, |head| head.position);
+        Self { drawn: AtomicI64::new(drawn), head: Mutex::new(head) }
+    }
+
+    /// The last event that the log was seen to have: it has it for ever.
+    pub(crate) fn head(&self) -> Option<Place> {
+        *self.head.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// These were drawn for new events, in this order.
@@ -30,17 +48,21 @@ impl Positions {
         if *first > before { Ok(()) } else { Err(gone_back(&format!("it gave out position {first} after {before}"))) }
     }
 
-    /// The log was seen to end there.
+    /// The log was seen to end there, and to have this event where it was seen to end before.
     ///
     /// # Errors
-    /// It ended later before.
-    pub(crate) fn end_at(&self, head: i64) -> Result<(), Error> {
-        self.drawn.fetch_max(head, Ordering::Relaxed);
-        let before = self.head.fetch_max(head, Ordering::Relaxed);
-        if head >= before {
-            return Ok(());
+    /// It is another log.
+    pub(crate) fn seen(&self, head: Option<Place>, before: Option<Place>, there: Option<Uuid>) -> Result<(), Error> {
+        if let Some(before) = before.filter(|before| there != Some(before.event_id)) {
+            let ends = head.map_or(0, |head| head.position);
+            return Err(gone_back(&format!(
+                "it ends at position {ends}, and the event {} that was at {} is not there any more",
+                before.event_id, before.position
+            )));
         }
-        Err(gone_back(&format!("it ends at position {head}, and has ended at {before}")))
+        self.drawn.fetch_max(head.map_or(0, |head| head.position), Ordering::Relaxed);
+        *self.head.lock().unwrap_or_else(PoisonError::into_inner) = head;
+        Ok(())
     }
 }
 
@@ -54,17 +76,39 @@ fn gone_back(how: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::Positions;
+    use uuid::Uuid;
+
+    use super::{Place, Positions};
+
+    fn place(position: i64, id: u128) -> Option<Place> {
+        Some(Place { position, event_id: Uuid::from_u128(id) })
+    }
 
     #[test]
-    fn positions_only_grow() {
-        let positions = Positions::after(10);
+    fn positions_are_drawn_once() {
+        let positions = Positions::after(place(10, 1));
         assert!(positions.drawn(&[11, 12]).is_ok() && positions.drawn(&[]).is_ok());
+        let said = positions.drawn(&[12]).unwrap_err().chain();
+        assert!(said.contains("gave out position 12 after 12"), "{said}");
         // What was drawn in vain is no end of the log.
-        assert!(positions.end_at(10).is_ok() && positions.end_at(20).is_ok());
-        let said = positions.drawn(&[15]).unwrap_err().chain();
-        assert!(said.contains("gave out position 15 after 20"), "{said}");
-        assert!(positions.drawn(&[21]).is_ok());
-        assert!(positions.end_at(19).unwrap_err().chain().contains("ends at position 19, and has ended at 20"));
+        assert!(positions.seen(place(10, 1), place(10, 1), Some(Uuid::from_u128(1))).is_ok());
+        assert!(positions.seen(place(20, 2), place(10, 1), Some(Uuid::from_u128(1))).is_ok());
+        assert!(positions.drawn(&[20]).is_err() && positions.drawn(&[21]).is_ok());
+    }
+
+    #[test]
+    fn a_log_that_has_lost_an_event_is_another_however_far_it_goes() {
+        let positions = Positions::after(None);
+        assert!(positions.seen(place(20, 2), None, None).is_ok());
+        for (head, there) in
+            [(place(10, 1), None), (place(30, 3), None), (place(20, 9), Some(Uuid::from_u128(9))), (None, None)]
+        {
+            let said = positions.seen(head, positions.head(), there).unwrap_err().chain();
+            assert!(said.contains("that was at 20 is not there"), "{said}");
+        }
+        assert!(
+            positions.seen(place(21, 3), positions.head(), Some(Uuid::from_u128(2))).is_ok(),
+            "the right one is back"
+        );
     }
 }

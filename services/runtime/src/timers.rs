@@ -5,8 +5,13 @@ use std::time::Instant;
 use domain::Timestamp;
 use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
+use uuid::Uuid;
 
-use crate::{clock, database, error::Error};
+use crate::{
+    clock, database,
+    error::Error,
+    positions::{Place, Positions},
+};
 
 /// A timer that is due.
 #[derive(Debug, Clone)]
@@ -66,33 +71,31 @@ pub(crate) async fn put_off(connection: &mut PgConnection, timer: &Due, until: T
     Ok(put_off.rows_affected() > 0)
 }
 
-/// What a look at the database shows.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Look {
-    /// When the next timer is due.
-    pub(crate) next_due: Option<Timestamp>,
-    /// The last position of the log.
-    pub(crate) head: i64,
-}
-
-/// Looks when the next timer is due and where the log ends, and sets this process's clock by the way.
+/// Looks when the next timer is due, whether the log is the one that it was, and what time it is.
 ///
 /// # Errors
-/// Also where it cannot be done: in a session that only reads.
-pub(crate) async fn look(connection: &mut PgConnection) -> Result<Look, Error> {
+/// Also where nothing can be done: in a session that only reads, or with another log.
+pub(crate) async fn look(connection: &mut PgConnection, positions: &Positions) -> Result<Option<Timestamp>, Error> {
     let failed = |error| Error::database("looking for timers", error);
-    let asked = Instant::now();
+    let (asked, before) = (Instant::now(), positions.head());
     let row = sqlx::query(
         "select clock_timestamp(), current_setting('transaction_read_only') = 'on', (select min(due_at) from timers),
-             coalesce((select max(position) from log.events), 0)",
+             head.position, head.event_id, (select event_id from log.events where position = $1)
+         from (select) as one left join
+             (select position, event_id from log.events order by position desc limit 1) as head on true",
     )
+    .bind(before.map(|before| before.position))
     .fetch_one(connection)
     .await
     .map_err(failed)?;
+    let column = |index| row.try_get::<Option<Uuid>, _>(index).map_err(failed);
     clock::set(asked, row.try_get::<OffsetDateTime, _>(0).map_err(failed)?.into());
     if row.try_get(1).map_err(failed)? {
         return Err(database::read_only("looking for timers"));
     }
+    let position: Option<i64> = row.try_get(3).map_err(failed)?;
+    let head = position.zip(column(4)?).map(|(position, event_id)| Place { position, event_id });
+    positions.seen(head, before, column(5)?)?;
     let next_due: Option<OffsetDateTime> = row.try_get(2).map_err(failed)?;
-    Ok(Look { next_due: next_due.map(Timestamp::from), head: row.try_get(3).map_err(failed)? })
+    Ok(next_due.map(Timestamp::from))
 }

@@ -29,6 +29,7 @@ use crate::{
     job::{self, Job, Origin, ReplyTo},
     message::{JSON, PROTOBUF, header},
     people,
+    positions::Place,
     publish::Outbox,
     quarantine, relay, retry,
     service::Service,
@@ -131,7 +132,7 @@ async fn work<S: Service>(config: Config, make: impl FnOnce(&Context) -> S) -> R
 async fn serve<S: Service>(
     context: Context,
     health: Health,
-    head: i64,
+    head: Option<Place>,
     make: impl FnOnce(&Context) -> S,
 ) -> Result<(), Error> {
     let shutdown = context.shutdown.clone();

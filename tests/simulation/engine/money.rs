@@ -16,7 +16,7 @@ use runtime::event_store::Recorded;
 pub(super) struct Money {
     pub(super) payments: BTreeMap<PaymentId, Payment>,
     orders: BTreeMap<String, Order>,
-    /// References of all that the provider reported, and whether it is a charge that failed, by its own id of the report.
+    /// References of all that the provider reported, and whether it is a payout, by its own id of the report.
     pub(super) references: BTreeMap<String, (String, bool)>,
     /// Late money that waits for a receipt, by payment.
     waiting: BTreeMap<String, String>,
@@ -232,11 +232,11 @@ impl Money {
     fn resolve(&mut self, resolved: payments::ProviderReportResolved) -> Result<(), String> {
         let resolution = resolved.resolution();
         let payments::ProviderReportResolved { payment_id, provider_event_id, settled_by, .. } = resolved;
-        // What was taken back has not come.
-        let is_taken_back = self.references.get(&settled_by).is_some_and(|(_, has_failed)| *has_failed);
+        // Settled by another report of the same charge, it counts there or has not come; by a payout, it came and went.
+        let by_payout = self.references.get(&settled_by).is_some_and(|(_, is_payout)| *is_payout);
         if let Some(kept) = self.of(&payment_id)?.kept.get_mut(&provider_event_id) {
             kept.settled_by.clone_from(&settled_by);
-            let by_other = !settled_by.is_empty() && settled_by != provider_event_id && !is_taken_back;
+            let by_other = by_payout && settled_by != provider_event_id;
             let by_hand = settled_by.is_empty() && kept.given_back.is_some();
             let is_other = by_other || by_hand;
             kept.fate = match resolution {

@@ -1,6 +1,6 @@
 //! What the provider, the buyers and the operators make of what happens.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use domain::{HoldKey, PaymentId, RefundId, Timestamp};
 use payments::provider::Provider;
@@ -89,9 +89,8 @@ impl Engine {
             let id = uuid(&mut self.rng);
             let begin = self.begin;
             let references = &mut self.money.references;
-            let has_failed =
-                matches!(report.kind(), ProviderEventKind::PaymentFailed | ProviderEventKind::PaymentClosed);
-            references.insert(report.provider_event_id.clone(), (report.provider_reference.clone(), has_failed));
+            let is_payout = report.kind() == ProviderEventKind::RefundSucceeded;
+            references.insert(report.provider_event_id.clone(), (report.provider_reference.clone(), is_payout));
             self.tell(|| {
                 let report = report.clone();
                 let occurred_at = report.occurred_at.and_then(|at| Timestamp::from_wire("at", Some(at)).ok());
@@ -168,12 +167,17 @@ fn decide_reports(
     let mut intents = Vec::new();
     let mut counted: Vec<(String, String)> =
         payment.kept.iter().filter_map(|(id, kept)| Some((id.clone(), kept.counted()?))).collect();
+    let mut looked_at = BTreeSet::new();
     // What they did themselves.
     let by_hand: Vec<String> = payment.kept.values().filter_map(|kept| kept.given_back.clone()).collect();
     let open = |kept: &Kept| kept.fate == Fate::Open && now.since(kept.since) >= WAITS;
     let has_gone = |kept: &Kept| kept.given_back.as_ref().is_some_and(|reference| bank.stands(payment_id, reference));
     for (id, kept) in payment.kept.iter_mut().filter(|(_, kept)| open(kept)) {
         let name = kept.name();
+        // What they say of a charge they say of all reports of it.
+        if kept.way == Way::In && !kept.report.provider_reference.is_empty() && !looked_at.insert(name.clone()) {
+            continue;
+        }
         // The same money, reported twice, counts once.
         let is_so = bank.is_so(payment_id, &kept.report)
             && !counted.iter().any(|(other, counted)| other != id && *counted == name)

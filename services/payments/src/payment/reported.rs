@@ -356,14 +356,28 @@ pub(super) fn resolve(
         Rejection::new("UNKNOWN_REPORT", reason)
     })?;
     match (kept.standing, decided.resolution) {
-        (Standing::Open, _) => Ok(vec![Event::ProviderReportResolved {
-            payment_id,
-            provider_event_id: provider_event_id.to_owned(),
-            resolution: decided.resolution,
-            actor: decided.actor.to_owned(),
-            note: decided.note.to_owned(),
-            settled_by: String::new(),
-        }]),
+        (Standing::Open, _) => {
+            let resolved = Event::ProviderReportResolved {
+                payment_id,
+                provider_event_id: provider_event_id.to_owned(),
+                resolution: decided.resolution,
+                actor: decided.actor.to_owned(),
+                note: decided.note.to_owned(),
+                settled_by: String::new(),
+            };
+            // What was said of a charge was said of all reports of it.
+            let is_same = |other: &&Kept| {
+                let is_other = other.report.provider_event_id != provider_event_id && other.is_open();
+                is_other
+                    && (kept.direction(), other.direction()) == (Direction::In, Direction::In)
+                    && other.report.is_of(&kept.report.provider_reference)
+            };
+            let same = payment.reports.values().filter(is_same);
+            let settled = same.map(|other| {
+                settled(payment_id, &other.report.provider_event_id, provider_event_id, "it is of the same charge")
+            });
+            Ok(std::iter::once(resolved).chain(settled).collect())
+        }
         (Standing::Accepted, ReportResolution::Accepted) | (Standing::Undone, ReportResolution::Undone) => Ok(vec![]),
         (Standing::Noted | Standing::Accepted | Standing::Undone, _) => Err(Rejection::new(
             "WRONG_STATE",

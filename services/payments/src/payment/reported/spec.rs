@@ -310,3 +310,16 @@ fn the_charge_that_is_known_over_another_amount_is_kept() {
     let paid = given(&[requested(), succeeded()]);
     assert_eq!(paid.when(&told(other.clone())), Ok(vec![unmatched(other, Mismatch::OtherAmount)]));
 }
+
+#[test]
+fn what_an_operator_said_of_a_charge_he_said_of_all_reports_of_it() {
+    let [first, failure, again] =
+        [charged(Kind::PaymentSucceeded, 100), charged(Kind::PaymentFailed, 105), charged(Kind::PaymentSucceeded, 110)];
+    let early = [first, failure, again];
+    for (resolution, captured) in [(ReportResolution::Undone, 0), (ReportResolution::Accepted, 1_200)] {
+        let world = after(vec![], &[&early[..], &[decided("evt_110", resolution)]].concat());
+        assert_eq!(standing(&world, 100), Standing::Undone, "{resolution:?}");
+        let asked = after(vec![], &[&early[..], &[decided("evt_110", resolution), request(eur(1_200))]].concat());
+        assert_eq!((asked.payment().captured_minor, asked.payment().is_blocked()), (captured, None), "{resolution:?}");
+    }
+}
