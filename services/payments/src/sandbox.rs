@@ -7,7 +7,8 @@
 
 use domain::PaymentId;
 use runtime::clock;
-use sqlx::{PgPool, postgres::PgPoolOptions};
+use runtime::database::sessions_that_write;
+use sqlx::PgPool;
 
 use crate::{
     event::Checkout,
@@ -39,7 +40,7 @@ impl Sandbox {
     #[must_use]
     pub fn new(database: &PgPool) -> Self {
         let options = (*database.connect_options()).clone().application_name("holdfast-sandbox");
-        let pool = PgPoolOptions::new().max_connections(CONNECTIONS_MAX).connect_lazy_with(options);
+        let pool = sessions_that_write(CONNECTIONS_MAX).connect_lazy_with(options);
         Self { ledger: Ledger::new(pool) }
     }
 }

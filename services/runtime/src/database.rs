@@ -52,12 +52,8 @@ pub async fn connect(settings: &config::Database, service: &str) -> Result<PgPoo
         ("enable_mergejoin", "off"),
         ("jit", "off"),
     ]);
-    let pool = PgPoolOptions::new()
-        .max_connections(settings.connections_max)
+    let pool = sessions_that_write(settings.connections_max)
         .acquire_timeout(ms(5_000))
-        // In place of the pool's own test: a session must not outlive what made it one that only reads.
-        .test_before_acquire(false)
-        .before_acquire(|connection, _| Box::pin(async move { Ok(!is_read_only(connection).await.unwrap_or(true)) }))
         .connect_with(options)
         .await
         .map_err(failed)?;
@@ -94,6 +90,16 @@ async fn check_session(pool: &PgPool, service: &str) -> Result<(), Error> {
 
 /// One plan for arrays of all lengths.
 const PLANS: &str = "force_generic_plan";
+
+/// A pool of so many sessions, none of which outlives what made it one that only reads.
+#[must_use]
+pub fn sessions_that_write(connections_max: u32) -> PgPoolOptions {
+    // In place of the pool's own test, which costs as much.
+    PgPoolOptions::new()
+        .max_connections(connections_max)
+        .test_before_acquire(false)
+        .before_acquire(|connection, _| Box::pin(async move { Ok(!is_read_only(connection).await.unwrap_or(true)) }))
+}
 
 async fn is_read_only(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar("select current_setting('transaction_read_only') = 'on'").fetch_one(connection).await

@@ -234,8 +234,11 @@ impl Money {
         let payments::ProviderReportResolved { payment_id, provider_event_id, settled_by, .. } = resolved;
         // Settled by another report of the same charge, it counts there or has not come; by a payout, it came and went.
         let by_payout = self.references.get(&settled_by).is_some_and(|(_, is_payout)| *is_payout);
-        if let Some(kept) = self.of(&payment_id)?.kept.get_mut(&provider_event_id) {
+        let of = self.of(&payment_id)?;
+        let given_back = of.given_back(&provider_event_id);
+        if let Some(kept) = of.kept.get_mut(&provider_event_id) {
             kept.settled_by.clone_from(&settled_by);
+            kept.given_back = kept.given_back.take().or(given_back);
             let by_other = by_payout && settled_by != provider_event_id;
             let by_hand = settled_by.is_empty() && kept.given_back.is_some();
             let is_other = by_other || by_hand;
@@ -364,6 +367,13 @@ impl Payment {
         let id = report.provider_event_id.clone();
         self.kept
             .insert(id, Kept { report, way, fate: Fate::Open, settled_by: String::new(), since, given_back: None });
+    }
+
+    /// What the payout is known by that gave this charge back, whichever report of it was at hand.
+    fn given_back(&self, provider_event_id: &str) -> Option<String> {
+        let charge = &self.kept.get(provider_event_id)?.report.provider_reference;
+        let same = self.kept.values().filter(|kept| !charge.is_empty() && kept.report.provider_reference == *charge);
+        same.filter(|kept| kept.way == Way::In).find_map(|kept| kept.given_back.clone())
     }
 
     /// What came and what went, as the log has it.
