@@ -112,9 +112,9 @@ async fn a_message_that_is_gone_from_the_middle_of_the_stream_is_published_again
     let last = i64::try_from(stream.info().await.unwrap().state.last_sequence).unwrap();
     fleet.until_at_least("select stream_sequence from log.relay", last).await.unwrap();
     fleet.until("select max(position) - (select published from log.relay) from log.events", 0).await.unwrap();
-    let places = placed(&stream).await;
-    for middle in [places[3], places[9]] {
-        assert!(stream.delete_message(middle).await.unwrap());
+    // All of them, for a relay that had just begun has published some twice.
+    for place in placed(&stream).await {
+        assert!(stream.delete_message(place).await.unwrap());
     }
     fleet.processes().await.start_worker("inventory", 0).unwrap();
     all_are_done(&fleet, &orders).await;
