@@ -7,10 +7,7 @@ use futures::future::join_all;
 use holdfast_tests::{Order, TestFleet, eventually, is_accepted};
 use sqlx::Executor;
 
-/// All that any service has kept as dead letters.
-const DEAD_LETTERS: &str =
-    "select (select count(*) from orders.dead_letters) + (select count(*) from inventory.dead_letters)
-    + (select count(*) from rounds.dead_letters) + (select count(*) from payments.dead_letters)";
+use crate::refused::DEAD_LETTERS;
 
 async fn does(fleet: &TestFleet, statement: &'static str) {
     fleet.database().await.unwrap().execute(statement).await.unwrap();

@@ -17,7 +17,7 @@ fn id(name: &str) -> Uuid {
 }
 
 /// All that any service has kept as dead letters.
-const DEAD_LETTERS: &str =
+pub(crate) const DEAD_LETTERS: &str =
     "select (select count(*) from orders.dead_letters) + (select count(*) from inventory.dead_letters)
     + (select count(*) from rounds.dead_letters) + (select count(*) from payments.dead_letters)";
 

@@ -126,9 +126,8 @@ impl<'a> About<'a> {
             provider_reference: report.provider_reference.clone(),
             occurred_at: report.occurred_at,
         };
-        let mut events = vec![succeeded];
-        events.extend(events.first().map_or_else(Vec::new, |succeeded| self.taken_back_before(succeeded)));
-        events
+        let taken_back = self.taken_back_before(&succeeded);
+        std::iter::once(succeeded).chain(taken_back).collect()
     }
 
     /// Failures that came before the success that they are of: the money was taken back after all.
