@@ -14,21 +14,6 @@ async fn run(program: impl AsRef<OsStr>, args: &[&str]) -> Output {
     Command::new(program).args(args).stdin(Stdio::null()).output().await.unwrap()
 }
 
-/// Runs `holdfast` against this fleet; its exit code, and the object that it prints.
-async fn json(fleet: &TestFleet, args: &[&str]) -> (Option<i32>, serde_json::Value) {
-    let surroundings = [
-        "--json",
-        "--database-url",
-        fleet.address.database_url.as_str(),
-        "--broker-url",
-        fleet.address.broker_url.as_str(),
-    ];
-    let output = run(holdfast(), &[args, surroundings.as_slice()].concat()).await;
-    let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    let value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{args:?}: {error}: {said}{complained}"));
-    (output.status.code(), value)
-}
-
 #[tokio::test]
 async fn verify_finds_a_row_changed_by_hand_and_names_the_product() {
     let fleet = TestFleet::start().await.unwrap();
@@ -38,11 +23,11 @@ async fn verify_finds_a_row_changed_by_hand_and_names_the_product() {
     fleet.place_all(&orders).await.unwrap();
     fleet.settle().await.unwrap();
     let mut database = fleet.database().await.unwrap();
-    assert_eq!(json(&fleet, &["verify"]).await.0, Some(0));
+    assert_eq!(fleet.command(&["verify"]).await.unwrap().0, Some(0));
 
     let change = "update inventory.stock set received = received + 1 where sku = 'MUG'";
     sqlx::query(change).execute(&mut database).await.unwrap();
-    let (code, report) = json(&fleet, &["verify"]).await;
+    let (code, report) = fleet.command(&["verify"]).await.unwrap();
     assert_eq!(code, Some(1), "{report}");
     assert_eq!(report["ok"], false);
     let findings = report["findings"].to_string();
@@ -50,7 +35,7 @@ async fn verify_finds_a_row_changed_by_hand_and_names_the_product() {
 
     let restore = "update inventory.stock set received = received - 1 where sku = 'MUG'";
     sqlx::query(restore).execute(&mut database).await.unwrap();
-    let (code, report) = json(&fleet, &["verify"]).await;
+    let (code, report) = fleet.command(&["verify"]).await.unwrap();
     assert_eq!(code, Some(0), "{report}");
 }
 
@@ -58,7 +43,7 @@ async fn verify_finds_a_row_changed_by_hand_and_names_the_product() {
 async fn status_says_what_does_not_go_on() {
     let fleet = TestFleet::start().await.unwrap();
     fleet.stock("MUG", 10).await.unwrap();
-    let (code, status) = json(&fleet, &["status"]).await;
+    let (code, status) = fleet.command(&["status"]).await.unwrap();
     assert_eq!((code, status["stands"].to_string().as_str()), (Some(0), "[]"), "{status}");
     // Nobody does what is due, and a stream is gone.
     {
@@ -72,7 +57,7 @@ async fn status_says_what_does_not_go_on() {
     sqlx::query(overdue).execute(&mut database).await.unwrap();
     let jetstream = async_nats::jetstream::new(fleet.publisher.client().clone());
     jetstream.delete_stream("EVENTS").await.unwrap();
-    let (code, status) = json(&fleet, &["status"]).await;
+    let (code, status) = fleet.command(&["status"]).await.unwrap();
     assert_eq!(code, Some(1), "{status}");
     let said = status["stands"].to_string();
     assert!(said.contains("the stream EVENTS is missing") && said.contains("orders: 1 timers are overdue"), "{said}");
@@ -86,7 +71,7 @@ async fn a_dirty_trace_is_loaded_row_by_row_and_its_closing_stock_can_be_compute
     let text = |path: &Path| path.to_str().unwrap().to_owned();
     let (trace, stock, refused) = (text(&trace), text(&stock), text(&refused));
     let (code, report) =
-        json(&fleet, &["load", "--trace", &trace, "--stock-out", &stock, "--refused-out", &refused]).await;
+        fleet.command(&["load", "--trace", &trace, "--stock-out", &stock, "--refused-out", &refused]).await.unwrap();
     assert_eq!(code, Some(0), "{report}");
 
     // Rows in = rows accepted + rows refused, and each refused one is named with its reason.
@@ -115,7 +100,7 @@ async fn a_trace_of_which_nothing_or_too_little_is_accepted_ends_with_exit_code_
         std::fs::write(&trace, format!("{HEADER}\n{}\n", rows.join("\n"))).unwrap();
         let (trace, refused) = (trace.to_str().unwrap(), refused.to_str().unwrap());
         let (code, report) =
-            json(&fleet, &[&["load", "--trace", trace, "--refused-out", refused], more].concat()).await;
+            fleet.command(&[&["load", "--trace", trace, "--refused-out", refused], more].concat()).await.unwrap();
         (code, report)
     };
     let good = "536365,85123A,MUG,6,2010-12-01T08:26:00,2.55,17850,UK";

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use holdfast_tests::{Order, TestFleet, eventually, is_accepted};
+use holdfast_tests::{Order, TestFleet, is_accepted};
 
 /// nats-server is started again with these settings, all workers too.
 async fn restart(fleet: &TestFleet, settings: &str) {
@@ -16,22 +16,16 @@ async fn restart(fleet: &TestFleet, settings: &str) {
     processes.start_workers().unwrap();
 }
 
-async fn until_unready(fleet: &TestFleet, words: &[&str]) {
-    eventually(&format!("orders says {words:?}"), || async {
-        let Ok(answer) = fleet.get("orders-0", "/readyz").await else { return Ok(false) };
-        Ok(answer.starts_with("HTTP/1.1 503") && words.iter().all(|word| answer.contains(word)))
-    })
-    .await
-    .unwrap();
-}
-
 /// One event that was too large for the broker stood in front of all others for ever, and those were published again and again.
 #[tokio::test]
 async fn workers_wait_where_the_broker_lets_no_message_through_that_an_event_may_need() {
     let fleet = TestFleet::start().await.unwrap();
     fleet.stock("MUG", 10).await.unwrap();
     restart(&fleet, "max_payload: 65536").await;
-    until_unready(&fleet, &["max_payload is 65536 bytes", "consumer.message_bytes_max, which is 262144"]).await;
+    fleet
+        .until_unready("orders-0", &["max_payload is 65536 bytes", "consumer.message_bytes_max, which is 262144"])
+        .await
+        .unwrap();
     restart(&fleet, "max_payload: 1048576").await;
     fleet.processes().await.ready().await.unwrap();
     assert!(is_accepted(&fleet.place(&Order::new(1).line("MUG", 1)).await.unwrap()));
@@ -48,7 +42,10 @@ async fn a_broker_without_room_for_a_stream_is_named_with_the_stream_and_the_set
         processes.nats.wipe().unwrap();
     }
     restart(&fleet, "jetstream { max_file_store: 200MB }").await;
-    until_unready(&fleet, &["insufficient storage", "broker.commands_bytes_max", "max_file_store"]).await;
+    fleet
+        .until_unready("orders-0", &["insufficient storage", "broker.commands_bytes_max", "max_file_store"])
+        .await
+        .unwrap();
     restart(&fleet, "").await;
     fleet.processes().await.ready().await.unwrap();
     assert!(is_accepted(&fleet.place(&Order::new(1).line("MUG", 1)).await.unwrap()));

@@ -1,9 +1,16 @@
-//! A database that goes back in time under its workers: a copy of a minute ago in the place of the right one.
+//! A database that goes back in time: a copy of a minute ago in the place of the right one, as after a restore or the promotion of a standby
+//! that did not have all. Two databases on one broker, and a copy of another installation's.
 
-use std::{path::Path, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    process::Command,
+};
 
-use futures::future::join_all;
+use async_nats::jetstream;
+use futures::{StreamExt, future::join_all};
 use holdfast_tests::{Order, TestFleet, eventually, is_accepted};
+use runtime::broker::EVENTS;
 
 /// `cp` or `mv`, also to another file system.
 fn run(command: &str, from: &Path, to: &Path) {
@@ -19,7 +26,93 @@ async fn meanwhile(fleet: &TestFleet, harm: impl FnOnce(&Path)) {
     processes.postgres.start_again().await.unwrap();
 }
 
+async fn stop_workers(fleet: &TestFleet) {
+    let mut processes = fleet.processes().await;
+    for service in proto::SERVICES {
+        processes.stop_worker(service, 0).await.unwrap();
+    }
+}
+
 const WORKERS: [&str; 4] = ["orders-0", "inventory-0", "rounds-0", "payments-0"];
+
+async fn all_refuse(fleet: &TestFleet, words: &[&str]) {
+    for worker in WORKERS {
+        fleet.until_unready(worker, words).await.unwrap();
+    }
+}
+
+async fn all_are_ready(fleet: &TestFleet) {
+    for worker in WORKERS {
+        fleet.until_ready(worker).await.unwrap();
+    }
+}
+
+async fn have_status(fleet: &TestFleet, orders: &[Order], status: &str) {
+    let statuses = join_all(orders.iter().map(|order| fleet.status(order))).await;
+    assert!(statuses.iter().all(|found| found.as_ref().unwrap() == status), "{statuses:?}");
+}
+
+/// A fleet whose database has lost what happened since a backup, and what its callers know of.
+struct Restored {
+    fleet: TestFleet,
+    /// In the backup they wait to be paid. Then they were.
+    paid_since: Vec<Order>,
+    /// Of these one was refunded since.
+    refunded_since: Order,
+    /// The backup does not have them. They were paid.
+    placed_since: Vec<Order>,
+    /// The same, and nobody pays them.
+    unpaid: Vec<Order>,
+    /// Refused since, and why.
+    refused: Order,
+    events: i64,
+}
+
+impl Restored {
+    /// Happens before a worker is started again.
+    async fn new() -> Self {
+        let fleet = TestFleet::start().await.unwrap();
+        fleet.stock("MUG", 1_000).await.unwrap();
+        let refunded_since = fleet.paid(Order::new(999).line("MUG", 1)).await.unwrap();
+        let orders = |first: u64, pays: &str| -> Vec<Order> {
+            (first..first + 10).map(|number| Order::new(number).line("MUG", 1).pays(pays)).collect()
+        };
+        let paid_since = orders(0, "sandbox:succeed,after=4s");
+        fleet.place_all(&paid_since).await.unwrap();
+        fleet.until("select count(*) from payments.payments where status = 'requested'", 10).await.unwrap();
+        let backup = fleet.dir().join("backup");
+        meanwhile(&fleet, |dir| run("cp", dir, &backup)).await;
+        for order in &paid_since {
+            fleet.until_status(order, "paid").await.unwrap();
+        }
+        let placed_since = orders(100, "sandbox:succeed");
+        let unpaid = orders(200, "sandbox:never");
+        fleet.place_all(&[placed_since.clone(), unpaid.clone()].concat()).await.unwrap();
+        let refused = Order::new(300).line("CUP", 1);
+        fleet.place(&refused).await.unwrap();
+        assert!(is_accepted(&fleet.send("refund", &refunded_since.refund()).await.unwrap()));
+        fleet.until_status(&refunded_since, "refunded").await.unwrap();
+        for order in &placed_since {
+            fleet.until_status(order, "paid").await.unwrap();
+        }
+        fleet.until("select count(*) from payments.payments where status = 'requested'", 10).await.unwrap();
+        fleet.until_status(&refused, "rejected").await.unwrap();
+        fleet.until("select max(position) - (select published from log.relay) from log.events", 0).await.unwrap();
+        let events = fleet.number("select count(*) from log.events").await.unwrap();
+        meanwhile(&fleet, |dir| {
+            std::fs::remove_dir_all(dir).unwrap();
+            run("mv", &backup, dir);
+        })
+        .await;
+        Self { fleet, paid_since, refunded_since, placed_since, unpaid, refused, events }
+    }
+
+    async fn is_untouched(&self) {
+        let count = self.fleet.number("select count(*) from log.events").await.unwrap();
+        assert!(count < self.events, "{count} of {}", self.events);
+        have_status(&self.fleet, &self.placed_since, "unknown").await;
+    }
+}
 
 /// Orders were paid, then the database of before came up: they were open again, expired, their stock was given back, and the audit was
 /// content. Now nobody touches it, and with the right one all goes on.
@@ -42,19 +135,12 @@ async fn workers_do_not_write_to_a_database_that_has_gone_back() {
         run("cp", &aside, dir);
     })
     .await;
-    for worker in WORKERS {
-        eventually(&format!("{worker} sees it"), || async {
-            let answer = fleet.get(worker, "/readyz").await?;
-            Ok(answer.starts_with("HTTP/1.1 503") && answer.contains("the log has gone back"))
-        })
-        .await
-        .unwrap();
-    }
+    all_refuse(&fleet, &["DATABASE_BEHIND_BROKER", "the log has gone back"]).await;
     let before = fleet.number("select max(position) from log.events").await.unwrap();
     let late = Order::new(100).line("MUG", 1);
     let mending = async {
         eventually("a command waits", || async {
-            let jetstream = async_nats::jetstream::new(fleet.publisher.client().clone());
+            let jetstream = jetstream::new(fleet.publisher.client().clone());
             Ok(jetstream.get_stream("COMMANDS_ORDERS").await?.cached_info().state.messages > 0)
         })
         .await
@@ -68,7 +154,125 @@ async fn workers_do_not_write_to_a_database_that_has_gone_back() {
     };
     let (placed, ()) = tokio::join!(fleet.place(&late), mending);
     assert!(is_accepted(&placed.unwrap()));
-    let statuses = join_all(orders.iter().map(|order| fleet.status(order))).await;
-    assert!(statuses.iter().all(|status| status.as_ref().unwrap() == "paid"), "{statuses:?}");
+    have_status(&fleet, &orders, "paid").await;
     fleet.settle_and_verify().await.unwrap();
+}
+
+/// Workers that start after the restore know nothing of what was, and consumed it: stock was held for orders that were not there, and paid
+/// orders were gone without a word.
+#[tokio::test]
+async fn what_a_restored_database_has_lost_is_taken_back() {
+    let restored = Restored::new().await;
+    let fleet = &restored.fleet;
+    stop_workers(fleet).await;
+    fleet.processes().await.start_workers().unwrap();
+    all_refuse(fleet, &["DATABASE_BEHIND_BROKER", "holdfast recover --dry-run"]).await;
+    restored.is_untouched().await;
+    let (exit, status) = fleet.command(&["status"]).await.unwrap();
+    assert!(exit == Some(1) && status["stands"].to_string().contains("DATABASE_BEHIND_BROKER"), "{status}");
+
+    let (exit, report) = fleet.command(&["recover", "--dry-run"]).await.unwrap();
+    assert_eq!((exit, &report["done"]), (Some(1), &"nothing".into()), "{report}");
+    assert_eq!(report["adoptable"], report["lost"], "{report}");
+    assert_eq!((&report["money"][0]["payments"], &report["money"][0]["refunds"]), (&20.into(), &1.into()), "{report}");
+    restored.is_untouched().await;
+
+    let (exit, report) = fleet.command(&["recover", "--adopt"]).await.unwrap();
+    assert_eq!((exit, &report["done"], &report["epoch"]), (Some(0), &"adopted".into(), &1.into()), "{report}");
+    assert!(fleet.number("select count(*) from log.events").await.unwrap() >= restored.events);
+    all_are_ready(fleet).await;
+    have_status(fleet, &restored.paid_since, "paid").await;
+    have_status(fleet, &restored.placed_since, "paid").await;
+    have_status(fleet, std::slice::from_ref(&restored.refunded_since), "refunded").await;
+    // Whoever sends a command again hears what was answered, and nothing happens twice.
+    let repeated = fleet.place(&restored.placed_since[0]).await.unwrap();
+    assert!(is_accepted(&repeated), "{repeated:?}");
+    have_status(fleet, &restored.unpaid, "reserved").await;
+    for order in &restored.unpaid {
+        fleet.send_new(&order.cancel()).await.unwrap();
+    }
+    fleet.settle_and_verify().await.unwrap();
+    assert_eq!(fleet.number("select held from inventory.stock").await.unwrap(), 0);
+    assert_eq!(fleet.paid_out(&restored.refunded_since).await.unwrap(), 1_000);
+    let (exit, report) = fleet.command(&["recover", "--dry-run"]).await.unwrap();
+    assert_eq!((exit, &report["lost"]), (Some(0), &0.into()), "{report}");
+}
+
+/// What is given up is kept in a file, its orders can be placed again, and no message of it has any effect; workers that run find it out as
+/// well as those that start.
+#[tokio::test]
+async fn what_a_restored_database_has_lost_is_given_up() {
+    let restored = Restored::new().await;
+    let fleet = &restored.fleet;
+    all_refuse(fleet, &["DATABASE_BEHIND_BROKER"]).await;
+    restored.is_untouched().await;
+    let lost = ["recover", "--give-up", "--reason", "of a drill", "--file", "lost.ndjson"];
+    let (exit, report) = fleet.command(&lost).await.unwrap();
+    assert_eq!((exit, &report["done"], &report["epoch"]), (Some(0), &"given_up".into(), &2.into()), "{report}");
+    let kept = std::fs::read_to_string(fleet.dir().join("lost.ndjson")).unwrap();
+    assert_eq!(Some(u64::try_from(kept.lines().count()).unwrap()), report["lost"].as_u64());
+    all_are_ready(fleet).await;
+    have_status(fleet, &restored.placed_since, "unknown").await;
+    have_status(fleet, std::slice::from_ref(&restored.refused), "unknown").await;
+    // The provider reports once more what it is asked for once more.
+    for order in &restored.paid_since {
+        fleet.until_status(order, "paid").await.unwrap();
+    }
+    fleet.place_all(&restored.placed_since).await.unwrap();
+    for order in &restored.placed_since {
+        fleet.until_status(order, "paid").await.unwrap();
+    }
+    fleet.settle_and_verify().await.unwrap();
+    assert_eq!(fleet.number("select held from inventory.stock").await.unwrap(), 0);
+    assert_eq!(fleet.number("select count(*) from orders.dead_letters").await.unwrap(), 0);
+    assert_eq!(
+        fleet.number("select given_up from log.recoveries where reason = 'of a drill'").await.unwrap(),
+        i64::try_from(kept.lines().count()).unwrap()
+    );
+    // Epoch and position name one event each, although all of them are in the stream.
+    let mut stream = jetstream::new(fleet.publisher.client().clone()).get_stream(EVENTS).await.unwrap();
+    let last = stream.info().await.unwrap().state.last_sequence;
+    let mut names = BTreeSet::new();
+    let mut messages = futures::stream::iter(1..=last).map(|sequence| stream.get_raw_message(sequence)).buffered(64);
+    while let Some(message) = messages.next().await {
+        let headers = message.unwrap().headers;
+        let [epoch, position, id] =
+            ["ce-epoch", "ce-position", "ce-id"].map(|name| headers.get(name).unwrap().to_string());
+        names.insert((epoch, position, id));
+    }
+    let places: BTreeSet<_> = names.iter().map(|(epoch, position, _)| (epoch, position)).collect();
+    assert_eq!(names.len(), places.len());
+    assert!(places.iter().any(|(epoch, _)| *epoch == "2"));
+}
+
+/// Half of the events of each went to the other, and nobody noticed.
+#[tokio::test]
+async fn a_broker_of_another_database_is_not_used() {
+    let fleet = TestFleet::start().await.unwrap();
+    fleet.stock("MUG", 100).await.unwrap();
+    stop_workers(&fleet).await;
+    let mut database = fleet.database().await.unwrap();
+    sqlx::query("update log.installation set id = gen_random_uuid()").execute(&mut database).await.unwrap();
+    fleet.processes().await.start_workers().unwrap();
+    all_refuse(&fleet, &["WRONG_BROKER", "broker.url"]).await;
+}
+
+/// A copy of production is not taken for staging before somebody says so; and where no outside calls are made, they wait.
+#[tokio::test]
+async fn a_copy_of_another_installation_is_not_used() {
+    let name = "HOLDFAST_DATABASE_INSTALLATION";
+    let fleet = TestFleet::with(1, &[(name, "production"), ("HOLDFAST_EFFECTS_CALLS", "false")]).await.unwrap();
+    fleet.stock("MUG", 100).await.unwrap();
+    let order = fleet.paid(Order::new(1).line("MUG", 1)).await.unwrap();
+    assert!(is_accepted(&fleet.send("refund", &order.refund()).await.unwrap()));
+    fleet.until("select count(*) from payments.effects where due_at < now()", 1).await.unwrap();
+    {
+        let mut processes = fleet.processes().await;
+        processes.stop_worker("payments", 0).await.unwrap();
+        let settings = BTreeMap::from([(name.to_owned(), "staging".to_owned())]);
+        processes.start_worker_with("payments", 0, &settings).unwrap();
+    }
+    fleet.until_unready("payments-0", &["WRONG_INSTALLATION", "\"production\"", "--rename staging"]).await.unwrap();
+    assert_eq!(fleet.number("select count(*) from payments.effects").await.unwrap(), 1);
+    assert_eq!(fleet.status(&order).await.unwrap(), "refunding");
 }

@@ -4,31 +4,13 @@
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use holdfast_tests::{Order, TestFleet, eventually, is_accepted};
+use holdfast_tests::{Order, TestFleet, is_accepted};
 use sqlx::Executor;
 
 use crate::refused::DEAD_LETTERS;
 
 async fn does(fleet: &TestFleet, statement: &'static str) {
     fleet.database().await.unwrap().execute(statement).await.unwrap();
-}
-
-/// Waits until a worker says that it is not ready, and why.
-async fn until_unready(fleet: &TestFleet, worker: &str, why: &str) {
-    eventually(&format!("{worker} says {why:?}"), || async {
-        let answer = fleet.get(worker, "/readyz").await?;
-        Ok(answer.starts_with("HTTP/1.1 503") && answer.contains(why))
-    })
-    .await
-    .unwrap();
-}
-
-async fn until_ready(fleet: &TestFleet, worker: &str) {
-    eventually(&format!("{worker} is ready"), || async {
-        Ok(fleet.get(worker, "/readyz").await?.starts_with("HTTP/1.1 200"))
-    })
-    .await
-    .unwrap();
 }
 
 /// Orders of every kind whose fate is decided while the log takes nothing in: to be placed, to be paid, to expire, to be refunded.
@@ -78,7 +60,7 @@ async fn a_log_that_takes_nothing_in(plant: &'static str, why: &str, mend: &'sta
     does(&fleet, plant).await;
     let mending = async {
         for worker in ["orders-0", "payments-0"] {
-            until_unready(&fleet, worker, why).await;
+            fleet.until_unready(worker, &[why]).await.unwrap();
         }
         does(&fleet, mend).await;
     };
@@ -87,7 +69,7 @@ async fn a_log_that_takes_nothing_in(plant: &'static str, why: &str, mend: &'sta
     // A refusal is final, and nobody was refused.
     assert!(placed.into_iter().all(|reply| is_accepted(&reply.unwrap())));
     for worker in ["orders-0", "inventory-0", "rounds-0", "payments-0"] {
-        until_ready(&fleet, worker).await;
+        fleet.until_ready(worker).await.unwrap();
     }
     town.is_well(&fleet).await;
 }
@@ -144,14 +126,14 @@ async fn of_rows_that_take_nothing_in_one_message_pays_at_most() {
     does(&fleet, "alter table orders.orders add constraint planted check (version < 0) not valid").await;
     let placed: Vec<Order> = (100..120).map(|number| Order::new(number).line("MUG", 1)).collect();
     let mending = async {
-        until_unready(&fleet, "orders-0", "planted").await;
+        fleet.until_unready("orders-0", &["planted"]).await.unwrap();
         does(&fleet, "alter table orders.orders drop constraint planted").await;
     };
     let placing = join_all(placed.iter().map(|order| fleet.place(order)));
     let (replies, ()) = tokio::join!(placing, mending);
     let refused = replies.iter().filter(|reply| !is_accepted(reply.as_ref().unwrap())).count();
     assert!(refused <= 1, "{replies:?}");
-    until_ready(&fleet, "orders-0").await;
+    fleet.until_ready("orders-0").await.unwrap();
     does(
         &fleet,
         "update orders.timers set due_at = now() where stream in (select 'order-' || order_id from orders.orders
@@ -175,14 +157,14 @@ async fn a_database_that_was_made_read_only_for_a_while_is_written_to_soon_after
     let mending = async {
         // Also those that have nothing to do.
         for worker in ["orders-0", "inventory-0", "rounds-0", "payments-0"] {
-            until_unready(&fleet, worker, "read").await;
+            fleet.until_unready(worker, &["read"]).await.unwrap();
         }
         let mut operator = fleet.database().await.unwrap();
         operator.execute("set default_transaction_read_only = off").await.unwrap();
         operator.execute("alter database holdfast reset default_transaction_read_only").await.unwrap();
         let since = Instant::now();
         for worker in ["orders-0", "inventory-0", "rounds-0", "payments-0"] {
-            until_ready(&fleet, worker).await;
+            fleet.until_ready(worker).await.unwrap();
         }
         since.elapsed()
     };
@@ -219,12 +201,12 @@ async fn what_takes_longer_than_a_statement_may_is_done_in_smaller_parts() {
 #[tokio::test]
 async fn a_worker_without_connections_enough_says_so() {
     let fleet = TestFleet::start().await.unwrap();
-    until_ready(&fleet, "payments-0").await;
+    fleet.until_ready("payments-0").await.unwrap();
     does(&fleet, "alter role holdfast_payments connection limit 1").await;
     does(&fleet, "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'holdfast_payments'").await;
-    until_unready(&fleet, "payments-0", "too many connections").await;
+    fleet.until_unready("payments-0", &["too many connections"]).await.unwrap();
     does(&fleet, "alter role holdfast_payments connection limit -1").await;
-    until_ready(&fleet, "payments-0").await;
+    fleet.until_ready("payments-0").await.unwrap();
     fleet.settle_and_verify().await.unwrap();
 }
 
@@ -239,7 +221,7 @@ async fn a_log_that_has_gone_back_is_not_written_to() {
     does(&fleet, "alter sequence log.events_position_seq maxvalue 900 cycle restart with 500").await;
     let order = Order::new(1).line("MUG", 1);
     let mending = async {
-        until_unready(&fleet, "orders-0", "the log has gone back").await;
+        fleet.until_unready("orders-0", &["the log has gone back"]).await.unwrap();
         does(&fleet, "alter sequence log.events_position_seq no maxvalue no cycle restart with 2000").await;
     };
     let (placed, ()) = tokio::join!(fleet.place(&order), mending);

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     future::Future,
+    process::Stdio,
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
@@ -30,7 +31,7 @@ use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
-use crate::{Order, is_accepted, money, probes};
+use crate::{Order, holdfast, is_accepted, money, probes};
 
 /// How long anything in a test may take before the test fails.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -198,6 +199,38 @@ impl TestFleet {
         let log = fs::read_to_string(self.dir().join("log").join(format!("{worker}.log")))?;
         let (_, rest) = log.rsplit_once("\"address\":\"").context("its log names no address")?;
         probes::get(rest.split('"').next().unwrap_or_default(), path).await
+    }
+
+    /// Waits until a worker says that it is not ready, and why: in all of these words.
+    pub async fn until_unready(&self, worker: &str, words: &[&str]) -> Result<()> {
+        eventually(&format!("{worker} says {words:?}"), || async {
+            let answer = self.get(worker, "/readyz").await?;
+            Ok(answer.starts_with("HTTP/1.1 503") && words.iter().all(|word| answer.contains(word)))
+        })
+        .await
+    }
+
+    /// Waits until a worker is ready.
+    pub async fn until_ready(&self, worker: &str) -> Result<()> {
+        eventually(&format!("{worker} is ready"), || async {
+            Ok(self.get(worker, "/readyz").await?.starts_with("HTTP/1.1 200"))
+        })
+        .await
+    }
+
+    /// Runs the `holdfast` command on this fleet: its exit code, and the object that it prints.
+    pub async fn command(&self, args: &[&str]) -> Result<(Option<i32>, serde_json::Value)> {
+        let Address { database_url, broker_url } = &self.address;
+        let output = tokio::process::Command::new(holdfast())
+            .args(args)
+            .args(["--json", "--database-url", database_url, "--broker-url", broker_url])
+            .current_dir(self.dir())
+            .stdin(Stdio::null())
+            .output()
+            .await?;
+        let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let value = serde_json::from_str(&said).with_context(|| format!("{args:?}: {said}{complained}"))?;
+        Ok((output.status.code(), value))
     }
 
     /// What the workers have logged, for a test that fails.

@@ -28,6 +28,8 @@ pub mod verify;
 
 pub mod order;
 
+pub mod recover;
+
 pub mod send;
 
 pub mod bench;

@@ -3,7 +3,7 @@
 use std::{io::IsTerminal, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use cli::{bench, demo, load, order, send, status, surroundings::Surroundings, up, verify};
+use cli::{bench, demo, load, order, recover, send, status, surroundings::Surroundings, up, verify};
 use tracing_subscriber::EnvFilter;
 
 /// Runs, loads, watches and proves a Holdfast fleet.
@@ -33,6 +33,8 @@ enum Command {
     Verify(verify::Args),
     /// Show an order's events across all services, in causal order.
     Order(order::Args),
+    /// After the database has gone back: take back what the broker still has, or give it up.
+    Recover(recover::Args),
     /// Send any command from JSON and print its answer.
     Send(send::Args),
     /// Measure a private fleet, and in the same run the raw limits that it is compared with.
@@ -53,6 +55,7 @@ async fn main() -> ExitCode {
         Command::Status(args) => status::run(args, surroundings).await,
         Command::Verify(args) => verify::run(args, surroundings).await,
         Command::Order(args) => order::run(args, surroundings).await,
+        Command::Recover(args) => recover::run(args, surroundings).await,
         Command::Send(args) => send::run(args, surroundings).await,
         Command::Bench(args) => bench::run(args, surroundings).await,
     };

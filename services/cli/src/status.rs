@@ -16,6 +16,7 @@ mod text;
 
 use crate::{
     print::{self, Paint, short},
+    recover,
     surroundings::Surroundings,
 };
 
@@ -86,7 +87,11 @@ async fn watch(surroundings: &Surroundings) -> Result<ExitCode> {
 async fn look(surroundings: &Surroundings) -> Result<Status> {
     let database = database::look(&surroundings.database_url()?).await?;
     let broker = broker::look(&surroundings.broker_url()?).await;
-    let stands = stands(&database, &broker);
+    let mut stands = stands(&database, &broker);
+    // Without one of them there is nothing to compare, and that is said already.
+    if let Ok(Some(another)) = recover::another_log(surroundings).await {
+        stands.insert(0, another);
+    }
     Ok(Status { database, broker, stands })
 }
 

@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use domain::{Rejection, Timestamp};
@@ -24,7 +24,7 @@ use crate::{
     health::Health,
     inbox,
     job::{self, Job},
-    positions::{Place, Positions},
+    positions::Positions,
     races::Races,
     record, retry,
     service::Service,
@@ -94,7 +94,7 @@ pub(crate) struct Batches {
     dispatcher: Dispatcher,
     conflict_tries_max: u32,
     doubt: Doubt,
-    positions: Positions,
+    positions: Arc<Positions>,
     health: Health,
     shutdown: Shutdown,
 }
@@ -152,7 +152,7 @@ impl Batches {
         pool: PgPool,
         dispatcher: Dispatcher,
         settings: &config::Consumer,
-        head: Option<Place>,
+        positions: Arc<Positions>,
         health: Health,
         shutdown: Shutdown,
     ) -> Self {
@@ -163,7 +163,7 @@ impl Batches {
             dispatcher,
             conflict_tries_max,
             doubt: Doubt::default(),
-            positions: Positions::after(head),
+            positions,
             health,
             shutdown,
         }

@@ -13,6 +13,7 @@ use async_nats::{
     },
 };
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use crate::{
     config::{self, ms},
@@ -30,6 +31,9 @@ pub(crate) const PUBLISHED: &str = "holdfast.log.published";
 
 /// Consumers with this mark in their metadata are owed every event, even one that the broker lost.
 const OWED: (&str, &str) = ("holdfast", "owed-every-event");
+
+/// The field of a stream's metadata that names the installation whose it is.
+const INSTALLATION: &str = "holdfast-installation";
 
 /// A connection to the broker.
 #[derive(Debug, Clone)]
@@ -169,6 +173,22 @@ pub(crate) async fn remake_if_it_passes_over<I>(
     Ok(())
 }
 
+/// Whether a stream is this installation's, or nobody's yet.
+///
+/// # Errors
+/// It is another's.
+pub(crate) fn check_installation(stream: &jetstream::stream::Config, installation: Uuid) -> Result<(), Error> {
+    let ours = installation.to_string();
+    let Some(theirs) = stream.metadata.get(INSTALLATION).filter(|theirs| **theirs != ours) else { return Ok(()) };
+    let name = &stream.name;
+    let why = format!(
+        "WRONG_BROKER: its stream {name} is of the installation {theirs}, and this database is of {ours}. Two databases on one broker would each \
+         take half of what is the other's: give this one a broker of its own (setting broker.url), or, if the other is gone for good, delete \
+         the streams"
+    );
+    Err(Error::transient("comparing the broker's installation with the database's", why))
+}
+
 /// What an operator can do about a stream that cannot be made or changed.
 fn way_out(stream: &str, copies: usize, error: &CreateStreamError) -> String {
     let CreateStreamErrorKind::JetStream(said) = error.kind() else { return String::new() };
@@ -236,15 +256,20 @@ impl Broker {
         while connections.changed().await.is_ok() {}
     }
 
-    /// Makes the JetStream streams unless they are there.
+    /// Makes the JetStream streams of this installation unless they are there.
     ///
     /// # Errors
-    /// The broker is away, or made something else than it was asked for.
-    pub async fn ensure_streams(&self) -> Result<(), Error> {
+    /// The broker is away, has those of another installation, or made something else than it was asked for.
+    pub async fn ensure_streams(&self, installation: Uuid) -> Result<(), Error> {
         let json = self.settings.events_json.then(|| self.events_json());
         let commands = proto::SERVICES.map(|service| self.commands(service));
         for config in commands.into_iter().chain([self.events()]).chain(json) {
             let (name, subjects, copies) = (config.name.clone(), config.subjects.clone(), config.num_replicas);
+            if let Ok(there) = self.jetstream.get_stream(&name).await {
+                check_installation(&there.cached_info().config, installation)?;
+            }
+            let metadata = HashMap::from([(INSTALLATION.to_owned(), installation.to_string())]);
+            let config = jetstream::stream::Config { metadata, ..config };
             let made = self.jetstream.create_or_update_stream(config).await.map_err(|error| {
                 let why = format!("{name}: {error}{}", way_out(&name, copies, &error));
                 Error::transient("making a JetStream stream", why)

@@ -65,7 +65,7 @@ sections! {
         http: Http, log: Log, process: Process,
     }
     /// Postgres.
-    Database { url: String, connections_max: u32 }
+    Database { url: String, connections_max: u32, installation: String }
     /// NATS.
     Broker {
         url: String, credentials: String, replicas: usize, events_age_max_hours: u64, events_bytes_max: i64,
@@ -81,7 +81,7 @@ sections! {
     /// Due work.
     Timers { claim_max: i64, poll_ms: u64 }
     /// Outside calls.
-    Effects { concurrency_max: usize, lease_ms: u64, call_ms: u64, backoff_ms: u64, backoff_max_ms: u64, poll_ms: u64 }
+    Effects { calls: bool, concurrency_max: usize, lease_ms: u64, call_ms: u64, backoff_ms: u64, backoff_max_ms: u64, poll_ms: u64 }
     /// Probes and metrics.
     Http { address: String }
     /// Logging.

@@ -26,6 +26,7 @@ use crate::{
     config::{self, Config, ms},
     error::Error,
     health::Health,
+    lineage::Lineage,
     pace::Pace,
     retry,
     service::Service,
@@ -65,6 +66,7 @@ struct Source {
     settings: config::Consumer,
     durables: Vec<Durable>,
     events_first: bool,
+    lineage: Arc<Lineage>,
     health: Health,
 }
 
@@ -97,13 +99,14 @@ pub(crate) fn durables<S: Service>() -> Vec<Durable> {
 }
 
 impl Consumer {
-    pub(crate) fn new<S: Service>(config: &Config, health: Health) -> Self {
+    pub(crate) fn new<S: Service>(config: &Config, lineage: Arc<Lineage>, health: Health) -> Self {
         let source = Arc::new(Source {
             name: S::NAME,
             broker: config.broker.clone(),
             settings: config.consumer.clone(),
             durables: durables::<S>(),
             events_first: S::EVENTS_FIRST,
+            lineage,
             health,
         });
         let state = State::Opening(Arc::clone(&source).open(None).boxed());
@@ -242,7 +245,7 @@ impl Source {
     }
 
     async fn messages(&self, broker: &Broker) -> Result<Messages, Error> {
-        broker.ensure_streams().await?;
+        broker.ensure_streams(self.lineage.installation).await?;
         let mut merged: Option<Messages> = None;
         for durable in &self.durables {
             let subjects = durable.subjects.clone();

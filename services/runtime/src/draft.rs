@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use domain::{Refusal, Rejection, Timestamp};
-use proto::{Message, common::v1 as wire};
+use proto::{Message, Name, common::v1 as wire};
 use uuid::Uuid;
 
 use crate::{
-    event_store::NewEvent,
+    event_store::{NewEvent, Recorded},
     job::{Cause, Job, Letter, Work},
     service::{Effect, Record, Service, Timer, refusal_stream},
 };
@@ -90,7 +90,8 @@ impl Answered {
     }
 
     fn repeat(&self, id: Uuid, body_hash: &[u8]) -> Result<Vec<u8>, Rejection> {
-        if self.body_hash == body_hash {
+        // Without one it was taken back from events: all that is known is its id.
+        if self.body_hash.is_empty() || self.body_hash == body_hash {
             return Ok(self.reply.clone());
         }
         let reason = format!("command {id} was answered already, with another body; give every command its own ce-id");
@@ -138,7 +139,7 @@ impl Draft {
             Err(rejection) => Some(Refusal::Rejected(rejection.clone())),
         };
         let reply = match refusal {
-            None => accepted(id, self.events.get(first..).unwrap_or_default()),
+            None => accepted(id, self.events.get(first..).unwrap_or_default().iter().map(NewEvent::place)),
             Some(Refusal::Rejected(rejection)) => {
                 self.reject::<S>(job, message_type, &rejection);
                 rejected(&id.to_string(), &rejection)
@@ -209,10 +210,8 @@ impl Draft {
     }
 
     fn write(&mut self, cause: &Cause, record: Record) {
-        // The id follows from the cause and the event's place in its stream, so a redo gives the same.
-        let name = format!("{} {}", record.stream, record.version);
         self.events.push(NewEvent {
-            event_id: Uuid::new_v5(&cause.id, name.as_bytes()),
+            event_id: event_id(cause.id, &record.stream, record.version),
             correlation_id: cause.correlation_id,
             causation_id: cause.id,
             traceparent: cause.traceparent.clone(),
@@ -227,6 +226,11 @@ impl Draft {
             && self.effects_done.is_empty()
             && self.dead_letters.is_empty()
     }
+}
+
+/// The id of an event. It follows from the cause and the event's place in its stream, so a redo gives the same.
+pub(crate) fn event_id(cause: Uuid, stream: &str, version: i64) -> Uuid {
+    Uuid::new_v5(&cause, format!("{stream} {version}").as_bytes())
 }
 
 /// A stream has one writer. Two would take each other's places in it for ever.
@@ -249,19 +253,34 @@ pub(crate) fn kept_for_operators(code: &str) -> Rejection {
     Rejection { code: code.to_owned().into(), reason: reason.to_owned() }
 }
 
-fn accepted(id: Uuid, events: &[NewEvent]) -> Vec<u8> {
-    let last = events.first().map(|first| {
+/// What the sender of a command hears that caused these events: stream, version, type.
+pub(crate) fn accepted<'a>(
+    id: Uuid,
+    events: impl DoubleEndedIterator<Item = (&'a str, i64, &'a str)> + Clone,
+) -> Vec<u8> {
+    let last = events.clone().next().map(|(about, first, _)| {
         // The stream that the command is about, as its last event of this command left it.
-        let of_stream = events.iter().rev().find(|event| event.record.stream == first.record.stream);
-        (first.record.stream.clone(), of_stream.map_or(first.record.version, |event| event.record.version))
+        let of_stream = events.clone().rev().find(|(stream, _, _)| *stream == about);
+        (about.to_owned(), of_stream.map_or(first, |(_, version, _)| version))
     });
     let (stream, version) = last.unwrap_or_default();
     let accepted = wire::Accepted {
-        events: events.iter().map(|event| event.record.message_type.to_owned()).collect(),
+        events: events.map(|(_, _, message_type)| message_type.to_owned()).collect(),
         stream,
         version,
     };
     reply(&id.to_string(), wire::command_reply::Outcome::Accepted(accepted))
+}
+
+/// Whether an event is the shell's own: a command that was refused.
+pub(crate) fn is_rejection(event: &Recorded) -> bool {
+    event.message_type == wire::CommandRejected::full_name()
+}
+
+/// What the sender of a command heard that this event says was refused.
+pub(crate) fn rejected_before(data: &[u8]) -> Option<Vec<u8>> {
+    let wire::CommandRejected { command_id, rejection, .. } = wire::CommandRejected::decode(data).ok()?;
+    Some(reply(&command_id, wire::command_reply::Outcome::Rejected(rejection?)))
 }
 
 /// A refusal that is kept, and so is the answer to this command for ever.

@@ -20,6 +20,7 @@ use crate::{
     health::Health,
     job::{self, Cause, Job},
     message::storable,
+    positions::Positions,
     retry,
     rows::column,
     service::{Claimed, Effect, Service, Verdict},
@@ -54,7 +55,7 @@ pub(crate) struct Leased {
 
 /// Both ends, with room for as many calls as the settings allow.
 pub(crate) fn queue(settings: &config::Effects) -> (Dispatcher, Queue) {
-    let room = Arc::new(Semaphore::new(settings.concurrency_max));
+    let room = Arc::new(Semaphore::new(if settings.calls { settings.concurrency_max } else { 0 }));
     let (sender, begun) = mpsc::channel(settings.concurrency_max);
     let added = Arc::new(Notify::new());
     let dispatcher =
@@ -169,17 +170,26 @@ const GATHER: Duration = Duration::from_millis(5);
 /// Takes calls that are due, each for as long as its lease. The count of tries is committed before the first byte goes out.
 ///
 /// Leases run by the clock of Postgres: replicas' own clocks differ, and the one ahead would take what another holds.
-async fn claim(pool: &PgPool, mut slots: OwnedSemaphorePermit, lease: Duration) -> Result<Vec<Leased>, sqlx::Error> {
-    let now = clock::now();
+///
+/// Not in a log that lacks the event that it was seen to end with: there, what has been done for long is due again.
+async fn claim(
+    pool: &PgPool,
+    positions: &Positions,
+    mut slots: OwnedSemaphorePermit,
+    lease: Duration,
+) -> Result<Vec<Leased>, sqlx::Error> {
+    let (now, head) = (clock::now(), positions.head());
     let rows = sqlx::query(
         "update effects set attempts = attempts + 1, due_at = now() + $2 * interval '1 millisecond'
          where ctid = any(array(
              select ctid from effects where due_at <= now() order by due_at limit $1 for update skip locked
-         ))
+         )) and ($3::bigint is null or exists (select from log.events where position = $3 and event_id = $4))
          returning key, type, data, attempts, deadline, last_error, correlation_id, causation_id, traceparent",
     )
     .bind(i64::try_from(slots.num_permits()).unwrap_or(1))
     .bind(milliseconds(lease))
+    .bind(head.map(|head| head.position))
+    .bind(head.map(|head| head.event_id))
     .fetch_all(pool)
     .await?;
     rows.iter()
@@ -221,7 +231,7 @@ async fn postpone(pool: &PgPool, key: &str, attempt: u32, after: Duration, error
 /// Makes outside calls until asked to stop; how they ended goes to the batch loop.
 pub(crate) async fn run<S: Service>(
     service: Arc<S>,
-    pool: PgPool,
+    (pool, positions): (PgPool, Arc<Positions>),
     settings: config::Effects,
     mut queue: Queue,
     endings: mpsc::Sender<Job<S::Command>>,
@@ -242,7 +252,7 @@ pub(crate) async fn run<S: Service>(
             && let Some(slots) = queue.slots(free)
         {
             claimed = Instant::now();
-            match claim(&pool, slots, ms(settings.lease_ms)).await {
+            match claim(&pool, &positions, slots, ms(settings.lease_ms)).await {
                 Ok(leased) => {
                     health.goes_on(PART);
                     due = leased.len() == free;

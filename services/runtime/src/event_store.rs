@@ -4,21 +4,26 @@ use std::pin::pin;
 
 use domain::Timestamp;
 use futures::{StreamExt, TryStreamExt};
-use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
+use sqlx::{PgConnection, Row, postgres::PgRow};
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::{error::Error, gap::GapTracker, positions::Place, service::Record};
 
-/// The last event of the log.
-pub(crate) async fn head(pool: &PgPool) -> Result<Option<Place>, Error> {
-    let query = "select position, event_id from log.events order by position desc limit 1";
-    let head: Option<(i64, Uuid)> = sqlx::query_as(query)
-        .fetch_optional(pool)
+/// The last event of the log, and the id of the one that is where it was seen to end before.
+pub(crate) async fn head_and(
+    connection: &mut PgConnection,
+    before: Option<Place>,
+) -> Result<(Option<Place>, Option<Uuid>), Error> {
+    let query = "select position, event_id, (select event_id from log.events where position = $1)
+        from log.events order by position desc limit 1";
+    let head: Option<(i64, Uuid, Option<Uuid>)> = sqlx::query_as(query)
+        .bind(before.map(|before| before.position))
+        .fetch_optional(connection)
         .await
         .map_err(|error| Error::database("reading where the log ends", error))?;
-    Ok(head.map(|(position, event_id)| Place { position, event_id }))
+    Ok(head.map_or((None, None), |(position, event_id, there)| (Some(Place { position, event_id }), there)))
 }
 
 /// An event that is about to be appended.
@@ -32,6 +37,11 @@ pub(crate) struct NewEvent {
 }
 
 impl NewEvent {
+    /// Its stream, its version and its type.
+    pub(crate) fn place(&self) -> (&str, i64, &str) {
+        (&self.record.stream, self.record.version, self.record.message_type)
+    }
+
     /// The event as the log has it now.
     pub(crate) fn recorded(self, service: &str, position: i64, at: Timestamp) -> Recorded {
         Recorded {

@@ -100,6 +100,11 @@ impl Health {
         self.0.stuck.lock().unwrap_or_else(PoisonError::into_inner).remove(part);
     }
 
+    /// All parts of the worker begin anew.
+    pub(crate) fn begin_anew(&self) {
+        self.0.stuck.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Why the worker is not ready, if so.
     fn unready(&self) -> Option<String> {
         let mut words = String::new();

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::{
+    lineage::Lineage,
     message::{Attributes, Content, headers_as_json, storable, to_protobuf},
     service::Service,
 };
@@ -96,8 +97,11 @@ impl<C> Job<C> {
 }
 
 /// Reads a message from the broker.
-pub(crate) fn read<S: Service>(message: jetstream::Message, bytes_max: usize) -> Job<S::Command> {
+pub(crate) fn read<S: Service>(message: jetstream::Message, bytes_max: usize, lineage: &Lineage) -> Job<S::Command> {
     let (cause, work, reply_to) = understood::<S>(&message, bytes_max);
+    // Of what the log has given up nothing follows any more.
+    let is_given_up = message.headers.as_ref().is_some_and(|headers| lineage.has_given_up(headers));
+    let work = if is_given_up { Work::Reaction { commands: Vec::new() } } else { work };
     Job { cause, work, origin: Origin::Message(Box::new(message)), reply_to }
 }
 

@@ -55,6 +55,12 @@ mod relay;
 
 mod window;
 
+pub mod divergence;
+
+pub mod lineage;
+
+pub mod recovery;
+
 mod timers;
 
 mod effects;

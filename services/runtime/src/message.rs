@@ -31,8 +31,10 @@ pub mod header {
     pub const SUBJECT: &str = "ce-subject";
     /// The stream's version with this event.
     pub const STREAM_VERSION: &str = "ce-streamversion";
-    /// The event's position in the log.
+    /// The event's position in the log: one event in an epoch.
     pub const POSITION: &str = "ce-position";
+    /// The epoch of the log: a later one does not have all events of an earlier one.
+    pub const EPOCH: &str = "ce-epoch";
     /// What all messages of one story share.
     pub const CORRELATION_ID: &str = "ce-correlationid";
     /// The message that caused this one.
@@ -88,9 +90,35 @@ pub(crate) fn header_value(text: &str) -> Cow<'_, str> {
     Cow::Owned(encoded)
 }
 
+/// The text that [`header_value`] has encoded.
+pub(crate) fn plain_text(encoded: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(encoded.len());
+    let mut rest = encoded.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let mut digit =
+            || rest.next().and_then(|byte| char::from(byte).to_digit(16)).and_then(|digit| u8::try_from(digit).ok());
+        bytes.push(digit()? * 16 + digit()?);
+    }
+    String::from_utf8(bytes).ok()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::header_value;
+    use super::{header_value, plain_text};
+
+    #[test]
+    fn a_text_comes_back_from_a_header_as_it_was() {
+        for text in ["order-6f1d0c2e.1", "M6x20 / galv. #4", "a%20b", "\"Größe\"", "a\r\nb", ""] {
+            assert_eq!(plain_text(&header_value(text)).as_deref(), Some(text));
+        }
+        for broken in ["%", "%2", "%zz", "%ff"] {
+            assert_eq!(plain_text(broken), None, "{broken}");
+        }
+    }
 
     #[test]
     fn a_text_in_a_header_is_ascii_and_can_be_told_from_every_other() {

@@ -15,6 +15,7 @@ use crate::{
     error::Error,
     event_store::Recorded,
     ingest::{self, Ingest, Outgoing},
+    lineage::Lineage,
     message::{JSON, PROTOBUF, header, header_value},
     ranges::Ranges,
 };
@@ -61,6 +62,7 @@ pub(crate) struct Published {
 pub(crate) struct Publisher {
     broker: Broker,
     ingest: Ingest,
+    lineage: Arc<Lineage>,
 }
 
 /// Events on their way to the broker, and their copies in JSON, if copies are wanted.
@@ -77,9 +79,9 @@ struct Copies {
 }
 
 impl Publisher {
-    pub(crate) async fn open(broker: Broker) -> Result<Self, Error> {
+    pub(crate) async fn open(broker: Broker, lineage: Arc<Lineage>) -> Result<Self, Error> {
         let ingest = Ingest::open(broker.client.clone(), broker.publish_timeout()).await?;
-        Ok(Self { broker, ingest })
+        Ok(Self { broker, ingest, lineage })
     }
 
     /// Publishes events, and waits until the broker has stored them, or has not.
@@ -101,7 +103,7 @@ impl Publisher {
             subject: event_subject(&event.service, &event.message_type),
             // Without a `Nats-Msg-Id`: the broker's window of ids costs it a third of what it can take in, and every consumer
             // knows by its own state what it has handled.
-            headers: headers(event, PROTOBUF),
+            headers: headers(event, &self.lineage, PROTOBUF),
             payload: event.data.clone().into(),
         });
         let sent = self.ingest.send(messages.collect()).await?;
@@ -112,7 +114,7 @@ impl Publisher {
     /// Sends copies in JSON.
     async fn copy(&self, events: &[Recorded]) -> Result<Option<Copies>, Error> {
         let (of, messages): (Vec<_>, Vec<_>) =
-            events.iter().enumerate().filter_map(|(index, event)| Some((index, json(event)?))).unzip();
+            events.iter().enumerate().filter_map(|(index, event)| Some((index, json(event, &self.lineage)?))).unzip();
         if messages.is_empty() {
             return Ok(None);
         }
@@ -121,11 +123,11 @@ impl Publisher {
 }
 
 /// The copy in JSON.
-fn json(event: &Recorded) -> Option<Outgoing> {
+fn json(event: &Recorded, lineage: &Lineage) -> Option<Outgoing> {
     match proto::to_json(&event.message_type, &event.data) {
         Ok(json) => Some(Outgoing {
             subject: json_subject(&event.service, &event.message_type),
-            headers: headers(event, JSON),
+            headers: headers(event, lineage, JSON),
             payload: json.to_string().into(),
         }),
         Err(error) => {
@@ -163,8 +165,8 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    pub(crate) async fn open(broker: Broker) -> Result<Self, Error> {
-        Ok(Self { publisher: Arc::new(Publisher::open(broker).await?), under_way: JoinSet::new() })
+    pub(crate) async fn open(broker: Broker, lineage: Arc<Lineage>) -> Result<Self, Error> {
+        Ok(Self { publisher: Arc::new(Publisher::open(broker, lineage).await?), under_way: JoinSet::new() })
     }
 
     /// Hands events to the broker. Never fails: what does not arrive is left to the relay.
@@ -224,7 +226,7 @@ const fn name(text: &'static str) -> HeaderName {
     HeaderName::from_static(text)
 }
 
-fn headers(event: &Recorded, content_type: &str) -> HeaderMap {
+fn headers(event: &Recorded, lineage: &Lineage, content_type: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(name(header::ID), event.event_id.to_string());
     headers.insert(name(header::TYPE), event.message_type.as_str());
@@ -234,6 +236,7 @@ fn headers(event: &Recorded, content_type: &str) -> HeaderMap {
     headers.insert(name(header::SUBJECT), header_value(&event.stream).as_ref());
     headers.insert(name(header::STREAM_VERSION), event.version.to_string());
     headers.insert(name(header::POSITION), event.position.to_string());
+    headers.insert(name(header::EPOCH), lineage.epoch_of(event.position).to_string());
     headers.insert(name(header::CORRELATION_ID), event.correlation_id.to_string());
     headers.insert(name(header::CAUSATION_ID), event.causation_id.to_string());
     headers.insert(name(header::CONTENT_TYPE), content_type);

@@ -3,7 +3,10 @@
 
 mod progress;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_nats::{
     Subscriber,
@@ -22,6 +25,7 @@ use crate::{
     clock,
     config::{self, ms},
     database::session,
+    divergence,
     error::Error,
     event_store::Follower,
     health::Health,
@@ -29,6 +33,7 @@ use crate::{
     publish::{Publisher, REPORTED_WITHIN, Witness},
     shutdown::Shutdown,
     telemetry, window,
+    worker::Context,
 };
 
 /// Key of the advisory lock that makes one relay active: "holdfast" in ASCII.
@@ -41,15 +46,10 @@ const DEAF_FOR: Duration = REPORTED_WITHIN.saturating_mul(2);
 const PART: &str = "the relay";
 
 /// Stands by, and publishes while it is the one, until asked to stop.
-pub(crate) async fn run(
-    database_url: String,
-    broker: Broker,
-    settings: config::Relay,
-    health: Health,
-    mut shutdown: Shutdown,
-) {
+pub(crate) async fn run(context: Context, health: Health) {
+    let (settings, mut shutdown) = (&context.config.relay, context.shutdown.clone());
     while !shutdown.is_pulled() {
-        let lead = lead(&database_url, &broker, &settings, &health, shutdown.clone()).await;
+        let lead = lead(&context, &health).await;
         telemetry::relay_active(false);
         if let Err(error) = lead {
             let error = error.chain();
@@ -65,16 +65,11 @@ pub(crate) async fn run(
 
 /// Publishes while this session holds the lock. Every write to `log.relay` goes through the same session: whoever lost the
 /// lock has lost the session too, and can no longer move the checkpoint.
-async fn lead(
-    database_url: &str,
-    broker: &Broker,
-    settings: &config::Relay,
-    health: &Health,
-    mut shutdown: Shutdown,
-) -> Result<(), Error> {
+async fn lead(context: &Context, health: &Health) -> Result<(), Error> {
+    let (settings, broker, mut shutdown) = (&context.config.relay, &context.broker, context.shutdown.clone());
     let database = |what| move |error| Error::database(what, error);
     // Never idle for long: a relay that stands still must not keep its place.
-    let session = session(database_url, "holdfast-relay")?.options([("idle_session_timeout", "15s")]);
+    let session = session(&context.config.database.url, "holdfast-relay")?.options([("idle_session_timeout", "15s")]);
     let mut connection = PgConnection::connect_with(&session).await.map_err(database("connecting the relay"))?;
     while !takes_over(&mut connection).await.map_err(database("standing by as the relay"))? {
         health.goes_on(PART);
@@ -87,8 +82,7 @@ async fn lead(
     telemetry::relay_active(true);
     let mut connections = broker.connections();
     connections.mark_unchanged();
-    let publishing =
-        async { Relay::new(connection, broker.clone(), settings.clone()).await?.publish_until(health, shutdown).await };
+    let publishing = async { Relay::new(connection, context).await?.publish_until(health, shutdown).await };
     tokio::select! {
         ended = publishing => ended,
         // What it had asked the broker is answered by nobody any more, and much may be lost.
@@ -103,18 +97,33 @@ async fn takes_over(connection: &mut PgConnection) -> Result<bool, sqlx::Error> 
     sqlx::query_scalar("select pg_try_advisory_lock($1)").bind(LOCK_KEY).fetch_one(connection).await
 }
 
-/// Where the last relay stood, and with which broker.
-async fn read(connection: &mut PgConnection) -> Result<(Standing, Option<String>), Error> {
-    sqlx::query("select published, stream_created, stream_sequence, stream_position, broker from log.relay")
-        .fetch_one(connection)
-        .await
-        .and_then(|row| {
-            let witness = Witness { sequence: row.try_get(2)?, position: row.try_get(3)? };
-            let stream_created: Option<OffsetDateTime> = row.try_get(1)?;
-            let stream_created = stream_created.map(Timestamp::from);
-            Ok((Standing { published: row.try_get(0)?, stream_created, witness }, row.try_get(4)?))
-        })
-        .map_err(|error| Error::database("reading where the relay stands", error))
+/// What a relay leaves to the next one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Note {
+    standing: Standing,
+    /// The broker whose losses it would have seen.
+    broker: Option<String>,
+    /// The cluster and the timeline of Postgres.
+    timeline: Option<String>,
+}
+
+/// What the last relay has left, and on which timeline this session is.
+async fn read(connection: &mut PgConnection) -> Result<(Note, String), Error> {
+    sqlx::query(
+        "select published, stream_created, stream_sequence, stream_position, broker, timeline,
+             system_identifier || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8)
+         from log.relay, pg_control_system()",
+    )
+    .fetch_one(connection)
+    .await
+    .and_then(|row| {
+        let witness = Witness { sequence: row.try_get(2)?, position: row.try_get(3)? };
+        let stream_created: Option<OffsetDateTime> = row.try_get(1)?;
+        let stream_created = stream_created.map(Timestamp::from);
+        let standing = Standing { published: row.try_get(0)?, stream_created, witness };
+        Ok((Note { standing, broker: row.try_get(4)?, timeline: row.try_get(5)? }, row.try_get(6)?))
+    })
+    .map_err(|error| Error::database("reading where the relay stands", error))
 }
 
 struct Relay {
@@ -124,7 +133,8 @@ struct Relay {
     settings: config::Relay,
     progress: Progress,
     /// What its row says.
-    saved: (Standing, Option<String>),
+    saved: Note,
+    timeline: String,
     begun: Instant,
     /// When it listened to workers last.
     listened: Duration,
@@ -136,23 +146,37 @@ struct Relay {
 
 impl Relay {
     /// Takes up where the last relay stood.
-    async fn new(mut connection: PgConnection, broker: Broker, settings: config::Relay) -> Result<Self, Error> {
-        broker.ensure_streams().await?;
-        let (standing, last_broker) = read(&mut connection).await?;
+    async fn new(mut connection: PgConnection, context: &Context) -> Result<Self, Error> {
+        let (broker, settings, lineage) =
+            (context.broker.clone(), context.config.relay.clone(), Arc::clone(&context.lineage));
+        // What it would note of another past would be lost for good.
+        if let Some(another) = divergence::look(&broker, &mut connection, &lineage).await? {
+            return Err(another);
+        }
+        broker.ensure_streams(lineage.installation).await?;
+        let (note, timeline) = read(&mut connection).await?;
+        let (standing, is_another_timeline) =
+            (note.standing, note.timeline.as_ref().is_some_and(|last| *last != timeline));
         let mut relay = Self {
             connection,
-            publisher: Publisher::open(broker.clone()).await?,
+            publisher: Publisher::open(broker.clone(), lineage).await?,
             broker,
             settings,
             follower: Follower::after(standing.published),
             progress: Progress::from(standing),
-            saved: (standing, last_broker.clone()),
+            saved: note,
+            timeline,
             begun: Instant::now(),
             listened: Duration::ZERO,
             holes: 0,
             gap_since: None,
         };
-        let is_another_broker = last_broker != Some(relay.broker_id());
+        if is_another_timeline {
+            // What was committed, handled and acknowledged, and not published yet, may be gone, and nobody else knows of it.
+            tracing::warn!(timeline = relay.timeline, last = relay.saved.timeline, "Postgres was promoted or restored");
+            relay.progress.distrust();
+        }
+        let is_another_broker = relay.saved.broker != Some(relay.broker_id());
         // Before anything is saved, so that nobody takes this broker for one that is known; and again once the consumers are gone.
         if is_another_broker {
             relay.go_deaf();
@@ -283,26 +307,28 @@ impl Relay {
 
     /// Saves where it stands for the next relay, if that is news.
     async fn save(&mut self) -> Result<(), Error> {
-        let standing = self.progress.standing();
         // Another relay is to be deaf as well, until this one no longer is.
         let broker = (!self.progress.is_deaf(self.listened)).then(|| self.broker_id());
-        if (standing, &broker) == (self.saved.0, &self.saved.1) {
+        let note = Note { standing: self.progress.standing(), broker, timeline: Some(self.timeline.clone()) };
+        if note == self.saved {
             return Ok(());
         }
+        let standing = note.standing;
         sqlx::query(
             "update log.relay
-             set published = $1, stream_created = $2, stream_sequence = $3, stream_position = $4, broker = $5,
+             set published = $1, stream_created = $2, stream_sequence = $3, stream_position = $4, broker = $5, timeline = $6,
                  handled = least(handled, $1)",
         )
         .bind(standing.published)
         .bind(standing.stream_created.map(OffsetDateTime::from))
         .bind(standing.witness.sequence)
         .bind(standing.witness.position)
-        .bind(&broker)
+        .bind(&note.broker)
+        .bind(&note.timeline)
         .execute(&mut self.connection)
         .await
         .map_err(|error| Error::database("noting what is published", error))?;
-        self.saved = (standing, broker);
+        self.saved = note;
         Ok(())
     }
 

@@ -21,19 +21,20 @@ use crate::{
     clock,
     config::{Config, ms},
     consumer::{Consumer, durables},
-    database,
+    database, divergence,
     effects::{self, Dispatcher},
     error::Error,
     event_store,
     health::{self, Health},
     job::{self, Job, Origin, ReplyTo},
+    lineage::Lineage,
     message::{JSON, PROTOBUF, header},
     people,
-    positions::Place,
+    positions::{Place, Positions},
     publish::Outbox,
     quarantine, relay, retry,
     service::Service,
-    shutdown::{self, Shutdown},
+    shutdown::{self, Shutdown, Trigger},
     telemetry,
 };
 
@@ -53,13 +54,15 @@ pub struct Context {
     pub pool: PgPool,
     /// The broker.
     pub broker: Broker,
+    /// Which log the database has.
+    pub lineage: Arc<Lineage>,
     /// When to stop.
     pub shutdown: Shutdown,
 }
 
 /// Runs a service until SIGTERM: the whole of a worker's `main`. Exit code 0 after a graceful stop, 1 if it cannot start,
 /// 2 if its settings are wrong.
-pub fn run<S: Service>(make: impl FnOnce(&Context) -> S) -> ExitCode {
+pub fn run<S: Service>(make: impl Fn(&Context) -> S) -> ExitCode {
     let config = match Config::from_environment() {
         Ok(config) => config,
         Err(error) => {
@@ -95,35 +98,88 @@ pub fn run<S: Service>(make: impl FnOnce(&Context) -> S) -> ExitCode {
     }
 }
 
-async fn work<S: Service>(config: Config, make: impl FnOnce(&Context) -> S) -> Result<(), Error> {
+async fn work<S: Service>(config: Config, make: impl Fn(&Context) -> S) -> Result<(), Error> {
     let shutdown = shutdown::on_signals().map_err(|error| Error::transient("listening for signals", error))?;
     let health = Health::default();
     let metrics = telemetry::start_metrics();
     health.turned();
     health::serve(&config.http.address, health.clone(), metrics, shutdown.clone()).await?;
-    let connect = async {
-        let pool = patiently(&health, || database::connect(&config.database, S::NAME)).await?;
-        let broker = patiently(&health, || async {
-            let broker = broker::connect(&config.broker, S::NAME).await?;
-            broker.check_payload(config.consumer.message_bytes_max)?;
-            Ok(broker)
-        })
-        .await?;
-        let head = patiently(&health, || event_store::head(&pool)).await?;
-        Ok::<_, Error>((pool, broker, head))
-    };
-    let mut stop = shutdown.clone();
-    let (pool, broker, head) = tokio::select! {
-        connected = connect => connected?,
-        () = stop.pulled() => return Ok(()),
-    };
-    let context = Context { config, pool, broker, shutdown };
-    let drain = ms(context.config.process.drain_ms);
-    tokio::select! {
-        ended = serve(context, health, head, make) => ended,
-        () = async { stop.pulled().await; clock::sleep(drain).await } => {
-            tracing::warn!(service = S::NAME, "not all came to an end in time; what was not committed comes again");
-            Ok(())
+    loop {
+        let mut stop = shutdown.clone();
+        let (context, trigger, head) = tokio::select! {
+            connected = connect::<S>(&config, &health) => connected?,
+            () = stop.pulled() => return Ok(()),
+        };
+        let drain = ms(config.process.drain_ms);
+        let stopped = async {
+            stop.pulled().await;
+            trigger.pull();
+            clock::sleep(drain).await;
+        };
+        tokio::select! {
+            ended = serve(context, health.clone(), head, &make) => match ended? {
+                Ended::Stopped => return Ok(()),
+                // What this process knew of the log is no longer so.
+                Ended::AnotherLog => health.begin_anew(),
+            },
+            () = stopped => {
+                tracing::warn!(service = S::NAME, "not all came to an end in time; what was not committed comes again");
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Connects to database and broker, and waits until they belong together.
+async fn connect<S: Service>(config: &Config, health: &Health) -> Result<(Context, Trigger, Option<Place>), Error> {
+    let pool = patiently(health, || database::connect(&config.database, S::NAME)).await?;
+    let broker = patiently(health, || async {
+        let broker = broker::connect(&config.broker, S::NAME).await?;
+        broker.check_payload(config.consumer.message_bytes_max)?;
+        Ok(broker)
+    })
+    .await?;
+    let (lineage, head) = patiently(health, || async {
+        let mut connection = pool.acquire().await.map_err(|error| Error::database("connecting", error))?;
+        let lineage = Lineage::read(&mut connection).await?;
+        lineage.check_name(&mut connection, &config.database.installation).await?;
+        // Before anything is taken in or written, for that would be about another past.
+        match divergence::look(&broker, &mut connection, &lineage).await? {
+            Some(another) => Err(another),
+            None => Ok((Arc::new(lineage), event_store::head_and(&mut connection, None).await?.0)),
+        }
+    })
+    .await?;
+    let (trigger, shutdown) = shutdown::channel();
+    Ok((Context { config: config.clone(), pool, broker, lineage, shutdown }, trigger, head))
+}
+
+/// Why a worker no longer serves.
+enum Ended {
+    /// It was asked to stop.
+    Stopped,
+    /// The log is not the one any more that it began with, or not the one that the broker has.
+    AnotherLog,
+}
+
+/// Waits until the log is another one than that which this process began with, or lacks what the broker has.
+async fn another_log(context: &Context, positions: &Positions) -> Error {
+    loop {
+        clock::sleep(ms(context.config.relay.compare_ms)).await;
+        let looked = async {
+            let before = positions.head();
+            let mut connection = context.pool.acquire().await.map_err(|error| Error::database("connecting", error))?;
+            let (head, there) = event_store::head_and(&mut connection, before).await?;
+            if let Err(gone_back) = positions.seen(head, before, there) {
+                return Ok(Some(gone_back));
+            }
+            divergence::look_at_last(&context.broker, &mut connection, &context.lineage).await
+        };
+        match looked.await {
+            Ok(Some(another)) => return another,
+            Ok(None) => {}
+            // Whoever needs database and broker says so.
+            Err(error) => tracing::debug!(error = error.chain(), "cannot compare the log with the broker"),
         }
     }
 }
@@ -133,63 +189,62 @@ async fn serve<S: Service>(
     context: Context,
     health: Health,
     head: Option<Place>,
-    make: impl FnOnce(&Context) -> S,
-) -> Result<(), Error> {
-    let shutdown = context.shutdown.clone();
+    make: impl Fn(&Context) -> S,
+) -> Result<Ended, Error> {
     let service = Arc::new(make(&context));
+    let positions = Arc::new(Positions::after(head));
 
     let (dispatcher, queue) = effects::queue(&context.config.effects);
     let (endings, outcomes) = mpsc::channel(context.config.effects.concurrency_max);
     let mut loops = JoinSet::new();
-    loops.spawn(relay::run(
-        context.config.database.url.clone(),
-        context.broker.clone(),
-        context.config.relay.clone(),
-        health.clone(),
-        shutdown.clone(),
-    ));
+    loops.spawn(relay::run(context.clone(), health.clone()));
     loops.spawn(effects::run(
         Arc::clone(&service),
-        context.pool.clone(),
+        (context.pool.clone(), Arc::clone(&positions)),
         context.config.effects.clone(),
         queue,
         endings,
         health.clone(),
-        shutdown.clone(),
+        context.shutdown.clone(),
     ));
     loops.spawn({
         let (service, context) = (Arc::clone(&service), context.clone());
         async move { service.companion(context).await }
     });
 
-    loops.spawn(people::run::<S>(context.pool.clone(), shutdown.clone()));
+    loops.spawn(people::run::<S>(context.pool.clone(), context.shutdown.clone()));
     loops.spawn(quarantine::run(
         S::NAME,
         durables::<S>(),
         context.broker.clone(),
         context.pool.clone(),
-        shutdown.clone(),
+        context.shutdown.clone(),
     ));
 
     let mut worker = Worker {
-        consumer: Consumer::new::<S>(&context.config, health.clone()),
-        outbox: Outbox::open(context.broker.clone()).await?,
+        consumer: Consumer::new::<S>(&context.config, Arc::clone(&context.lineage), health.clone()),
+        outbox: Outbox::open(context.broker.clone(), Arc::clone(&context.lineage)).await?,
         batches: Batches::new(
             context.pool.clone(),
             dispatcher.clone(),
             &context.config.consumer,
-            head,
+            Arc::clone(&positions),
             health.clone(),
-            shutdown.clone(),
+            context.shutdown.clone(),
         ),
         dispatcher,
         context,
         health,
         next_look: Timestamp::default(),
     };
-    let broker = worker.context.broker.clone();
+    let (context, broker) = (worker.context.clone(), worker.context.broker.clone());
     tokio::select! {
         () = worker.turn::<S>(outcomes) => {}
+        another = another_log(&context, &positions) => {
+            // All loops end where they are, as in a crash.
+            tracing::error!(service = S::NAME, error = another.chain(), "the log is not the one that it was");
+            return Ok(Ended::AnotherLog);
+        }
         broken = first_broken(&mut loops) => return Err(Error::transient("keeping all loops of the worker going", broken)),
         () = broker.lost() => return Err(Error::transient("keeping the connection to NATS", "its task has broken")),
     }
@@ -203,7 +258,7 @@ async fn serve<S: Service>(
     // It has a connection of the pool, which waits for all to come back.
     drop(worker);
     pool.close().await;
-    Ok(())
+    Ok(Ended::Stopped)
 }
 
 /// Waits for a loop that panics. Whoever starts this process again starts it whole.
@@ -293,8 +348,10 @@ impl Worker {
                 }
                 Turn::Messages(messages) => {
                     let bytes_max = self.context.config.consumer.message_bytes_max;
-                    let mut jobs: Vec<_> =
-                        messages.into_iter().map(|message| job::read::<S>(message, bytes_max)).collect();
+                    let mut jobs: Vec<_> = messages
+                        .into_iter()
+                        .map(|message| job::read::<S>(message, bytes_max, &self.context.lineage))
+                        .collect();
                     drain(&mut outcomes, &mut jobs, self.context.config.consumer.batch_max);
                     self.settle::<S>(jobs).await
                 }

@@ -127,7 +127,7 @@ async fn fetch(context: &Context, broker: &Broker) -> Result<pull::Stream, Error
         ack_pending_max: context.config.consumer.ack_pending_max.min(UNDER_WAY_MAX.into()),
         ..context.config.consumer.clone()
     };
-    broker.ensure_streams().await?;
+    broker.ensure_streams(context.lineage.installation).await?;
     let consumer = broker.ensure_consumer(EVENTS, CONSUMER, subjects.to_vec(), &settings).await?;
     consumer
         .stream()

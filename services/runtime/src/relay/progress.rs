@@ -101,6 +101,11 @@ impl Progress {
         self.has_lost |= !are_there;
     }
 
+    /// Takes what was published for lost, for whoever handled it may have forgotten that.
+    pub fn distrust(&mut self) {
+        self.has_lost = true;
+    }
+
     /// Believes what was published if its last message was found in the stream. If not, the broker has lost it, and perhaps more.
     pub fn check(&mut self, reported: impl IntoIterator<Item = (Publication, bool)>) {
         let mut last = None;

@@ -1,0 +1,132 @@
+//! Which log this is: its installation, and its epochs.
+//!
+//! A position names one event of an epoch. A database that was restored, or a standby that was promoted too early, gives out positions
+//! again that others know for events that it has lost. If those are given up, a new epoch begins.
+
+use async_nats::HeaderMap;
+use sqlx::{PgConnection, Row};
+use uuid::Uuid;
+
+use crate::{error::Error, message::header};
+
+/// Which log this is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lineage {
+    /// Its installation, the same in the database and at the broker.
+    pub installation: Uuid,
+    /// The name that its workers are given, if they are given one.
+    pub name: Option<String>,
+    /// Its epochs, the first first.
+    epochs: Vec<Epoch>,
+}
+
+/// A time in the log's life in which no published event was given up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Epoch {
+    number: i32,
+    /// Events of the epoch before it count up to this position,
+    after: i64,
+    /// but for these.
+    given_up: Vec<i64>,
+}
+
+impl Lineage {
+    /// Reads it from the database.
+    ///
+    /// # Errors
+    /// Postgres failed, or lacks the tables.
+    pub async fn read(connection: &mut PgConnection) -> Result<Self, Error> {
+        let failed = |error| Error::database("reading which log this is", error);
+        let installation =
+            sqlx::query("select id, name from log.installation").fetch_one(&mut *connection).await.map_err(failed)?;
+        let epochs = sqlx::query("select epoch, after, given_up from log.epochs order by epoch")
+            .try_map(|row: sqlx::postgres::PgRow| {
+                Ok(Epoch { number: row.try_get(0)?, after: row.try_get(1)?, given_up: row.try_get(2)? })
+            })
+            .fetch_all(connection)
+            .await
+            .map_err(failed)?;
+        let id = installation.try_get(0).map_err(failed)?;
+        Ok(Self { installation: id, name: installation.try_get(1).map_err(failed)?, epochs })
+    }
+
+    /// The epoch of what is written now.
+    #[must_use]
+    pub fn epoch(&self) -> i32 {
+        self.epochs.last().map_or(1, |epoch| epoch.number)
+    }
+
+    /// The epoch of the event at this position of the log.
+    #[must_use]
+    pub fn epoch_of(&self, position: i64) -> i32 {
+        self.epochs.iter().rev().find(|epoch| epoch.after < position).map_or(1, |epoch| epoch.number)
+    }
+
+    /// Whether an event was published and then given up.
+    #[must_use]
+    pub fn is_given_up(&self, epoch: i32, position: i64) -> bool {
+        let next = self.epochs.iter().find(|later| later.number > epoch);
+        next.is_some_and(|next| position > next.after || next.given_up.contains(&position))
+    }
+
+    /// Whether a message carries an event that was given up.
+    pub(crate) fn has_given_up(&self, headers: &HeaderMap) -> bool {
+        let number = |name: &str| headers.get(name).and_then(|value| value.as_str().parse().ok());
+        // Who published before there were epochs did so in the first.
+        let epoch = || number(header::EPOCH).map_or(1, |epoch| i32::try_from(epoch).unwrap_or(1));
+        self.epochs.len() > 1 && number(header::POSITION).is_some_and(|position| self.is_given_up(epoch(), position))
+    }
+
+    /// Checks that the installation has the name that this worker was given, and gives it that name if it has none.
+    ///
+    /// # Errors
+    /// It has another name.
+    pub(crate) async fn check_name(&self, connection: &mut PgConnection, name: &str) -> Result<(), Error> {
+        match self.name.as_deref() {
+            _ if name.is_empty() => Ok(()),
+            Some(known) if known == name => Ok(()),
+            Some(known) => {
+                let why = format!(
+                    "WRONG_INSTALLATION: this database is the one of {known:?}, and the setting database.installation says {name:?}. Is it a \
+                     copy of another's? `holdfast recover --rename {name}` makes it one of its own; or mend the setting"
+                );
+                Err(Error::transient("comparing the database's installation with the settings", why))
+            }
+            None => {
+                sqlx::query("update log.installation set name = $1 where name is null")
+                    .bind(name)
+                    .execute(connection)
+                    .await
+                    .map_err(|error| Error::database("naming the installation", error))?;
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+impl Lineage {
+    /// A log that has given up what was published after these positions, one epoch each.
+    pub(crate) fn of(after: &[(i64, &[i64])]) -> Self {
+        let epochs = (1..).zip(after).map(|(number, (after, given_up))| Epoch {
+            number,
+            after: *after,
+            given_up: given_up.to_vec(),
+        });
+        Self { installation: Uuid::from_u128(1), name: None, epochs: epochs.collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Lineage;
+
+    #[test]
+    fn what_an_epoch_does_not_take_over_is_given_up() {
+        let lineage = Lineage::of(&[(0, &[]), (77, &[75]), (90, &[])]);
+        assert_eq!([1, 77, 78, 90, 91].map(|position| lineage.epoch_of(position)), [1, 1, 2, 2, 3]);
+        assert!(!lineage.is_given_up(1, 77) && lineage.is_given_up(1, 78) && lineage.is_given_up(1, 75));
+        assert!(!lineage.is_given_up(2, 90) && lineage.is_given_up(2, 91));
+        assert!(!lineage.is_given_up(3, 1_000) && !lineage.is_given_up(4, 1_000));
+    }
+}

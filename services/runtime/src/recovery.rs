@@ -1,0 +1,335 @@
+//! Taking back into the log what it has lost and the broker still has. An event is what it was: at its old position, with its old id. Rows
+//! are made from events by the service's own rules, and so are due timers and outside calls; answers are kept for commands that come again.
+//!
+//! Calls that were under way may have been made: each is made again by its key, after looking what became of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_nats::jetstream::{
+    consumer::{DeliverPolicy, pull},
+    stream::Stream,
+};
+use domain::Timestamp;
+use futures::StreamExt;
+use sqlx::{AssertSqlSafe, PgConnection};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::{
+    broker::Broker,
+    divergence::{Published, lacks, log_ends},
+    draft::{accepted, is_rejection, rejected_before},
+    error::Error,
+    event_store::Recorded,
+    lineage::Lineage,
+    rows::column,
+    service::{Effect, Service, Timer},
+};
+
+/// How long before the last event of the log the broker's stream is read from: what is missing was published after that, by whatever
+/// clock.
+const BEFORE: time::Duration = time::Duration::minutes(15);
+
+/// Messages that are compared with the log at once.
+const PAGE: usize = 1_000;
+
+/// What the log has lost.
+#[derive(Debug, Default)]
+pub struct Lost {
+    /// The last position of the log.
+    pub log_ends: i64,
+    /// What can be taken back, in order of position.
+    pub adoptable: Vec<Published>,
+    /// What cannot, and why.
+    pub left_out: Vec<(Published, String)>,
+}
+
+impl Lost {
+    /// All of it.
+    pub fn all(&self) -> impl Iterator<Item = &Published> {
+        self.adoptable.iter().chain(self.left_out.iter().map(|(published, _)| published))
+    }
+
+    /// Whether the log has lost nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.adoptable.is_empty() && self.left_out.is_empty()
+    }
+}
+
+/// Compares the broker's stream of events with the log, as far back as anything can be missing.
+///
+/// # Errors
+/// One of both could not be read.
+pub async fn find(broker: &Broker, connection: &mut PgConnection, lineage: &Lineage) -> Result<Lost, Error> {
+    let failed = |error| Error::database("reading the log", error);
+    let last: Option<OffsetDateTime> =
+        sqlx::query_scalar("select recorded_at from log.events order by position desc limit 1")
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(failed)?;
+    let stream = broker.events_stream().await?;
+    let mut lost = Vec::new();
+    let mut messages = Messages::open(&stream, last.map(|last| last - BEFORE)).await?;
+    loop {
+        let page = messages.page().await?;
+        if page.is_empty() {
+            break;
+        }
+        lost.extend(lacks(connection, lineage, &page).await?.into_iter().cloned());
+    }
+    let streams: Vec<&str> = lost.iter().map(|published| published.event.stream.as_str()).collect();
+    let versions: Vec<(String, i64)> =
+        sqlx::query_as("select stream, max(version) from log.events where stream = any($1) group by stream")
+            .bind(streams)
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(failed)?;
+    let positions: Vec<i64> = lost.iter().map(|published| published.event.position).collect();
+    let taken: Vec<i64> = sqlx::query_scalar("select position from log.events where position = any($1)")
+        .bind(positions)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let (adoptable, left_out) =
+        sort_out(lost, lineage.epoch(), versions.into_iter().collect(), &taken.into_iter().collect());
+    Ok(Lost { log_ends: log_ends(connection).await?, adoptable, left_out })
+}
+
+/// The messages of a stream, from some time on, up to where it ends now.
+struct Messages {
+    fetched: Option<pull::Ordered>,
+    last: u64,
+}
+
+impl Messages {
+    async fn open(stream: &Stream, from: Option<OffsetDateTime>) -> Result<Self, Error> {
+        let failed = |error: String| Error::transient("reading the broker's stream of events", error);
+        let deliver_policy = match from {
+            Some(start_time) => DeliverPolicy::ByStartTime { start_time },
+            None => DeliverPolicy::All,
+        };
+        let config = pull::OrderedConfig { deliver_policy, ..Default::default() };
+        let consumer = stream.create_consumer(config).await.map_err(|error| failed(error.to_string()))?;
+        let is_empty = consumer.cached_info().num_pending == 0;
+        let fetched =
+            if is_empty { None } else { Some(consumer.messages().await.map_err(|error| failed(error.to_string()))?) };
+        Ok(Self { fetched, last: stream.cached_info().state.last_sequence })
+    }
+
+    /// The next events. None: that was all.
+    async fn page(&mut self) -> Result<Vec<Published>, Error> {
+        let failed = |error: String| Error::transient("reading the broker's stream of events", error);
+        let mut page = Vec::new();
+        while page.len() < PAGE
+            && let Some(fetched) = &mut self.fetched
+        {
+            let Some(message) = fetched.next().await else { break };
+            let message = message.map_err(|error| failed(error.to_string()))?;
+            let info = message.info().map_err(|error| failed(error.to_string()))?;
+            let (sequence, is_last) = (info.stream_sequence, info.pending == 0 || info.stream_sequence >= self.last);
+            let headers = message.headers.as_ref();
+            page.extend(headers.and_then(|headers| Published::read(sequence, headers, &message.payload)));
+            if is_last {
+                self.fetched = None;
+            }
+        }
+        Ok(page)
+    }
+}
+
+/// What continues its stream as the log has it, and what does not.
+fn sort_out(
+    mut lost: Vec<Published>,
+    epoch: i32,
+    mut versions: BTreeMap<String, i64>,
+    taken: &BTreeSet<i64>,
+) -> (Vec<Published>, Vec<(Published, String)>) {
+    lost.sort_by_key(|published| published.event.position);
+    // Some are published twice.
+    lost.dedup_by(|one, other| {
+        one.event.position == other.event.position && one.event.event_id == other.event.event_id
+    });
+    let (mut adoptable, mut left_out): (Vec<Published>, Vec<(Published, String)>) = (Vec::new(), Vec::new());
+    for published in lost {
+        let event = &published.event;
+        let version = versions.entry(event.stream.clone()).or_default();
+        let is_taken = taken.contains(&event.position)
+            || adoptable.last().is_some_and(|before| before.event.position == event.position);
+        let why = if published.epoch != epoch {
+            Some(format!("it is of epoch {}, and the log is in epoch {epoch}", published.epoch))
+        } else if is_taken {
+            Some(format!("the log has another event at position {}", event.position))
+        } else if event.version != *version + 1 {
+            Some(format!("it is version {}, and {} of the stream is not there", event.version, *version + 1))
+        } else {
+            None
+        };
+        match why {
+            Some(why) => left_out.push((published, why)),
+            None => {
+                *version += 1;
+                adoptable.push(published);
+            }
+        }
+    }
+    (adoptable, left_out)
+}
+
+/// Writes events to the log at the positions that they had, and lets no position be given out again.
+///
+/// # Errors
+/// Postgres failed.
+pub async fn append(connection: &mut PgConnection, events: &[&Recorded]) -> Result<(), Error> {
+    let failed = |error| Error::database("taking events back into the log", error);
+    for page in events.chunks(PAGE) {
+        sqlx::query(
+            "insert into log.events (position, stream, version, event_id, service, type, data, correlation_id, causation_id, traceparent,
+                 recorded_at)
+             overriding system value
+             select * from unnest($1::bigint[], $2::text[], $3::bigint[], $4::uuid[], $5::text[], $6::text[], $7::bytea[], $8::uuid[],
+                 $9::uuid[], $10::text[], $11::timestamptz[])",
+        )
+        .bind(column(page, |event| event.position))
+        .bind(column(page, |event| event.stream.as_str()))
+        .bind(column(page, |event| event.version))
+        .bind(column(page, |event| event.event_id))
+        .bind(column(page, |event| event.service.as_str()))
+        .bind(column(page, |event| event.message_type.as_str()))
+        .bind(column(page, |event| event.data.as_slice()))
+        .bind(column(page, |event| event.correlation_id))
+        .bind(column(page, |event| event.causation_id))
+        .bind(column(page, |event| event.traceparent.as_deref()))
+        .bind(column(page, |event| OffsetDateTime::from(event.recorded_at)))
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Lets no position up to this one be given out again.
+///
+/// # Errors
+/// Postgres failed.
+pub async fn pass_over(connection: &mut PgConnection, position: i64) -> Result<(), Error> {
+    sqlx::query(
+        "select setval('log.events_position_seq', greatest($1, (select last_value from log.events_position_seq)))",
+    )
+    .bind(position)
+    .execute(connection)
+    .await
+    .map_err(|error| Error::database("setting the sequence of positions", error))?;
+    Ok(())
+}
+
+/// Makes these events of one service true in its tables: its rows, what is due, what is to be called, and what was answered.
+///
+/// # Errors
+/// An event cannot be read or does not fit its stream, or Postgres failed.
+pub async fn make_true<S: Service>(connection: &mut PgConnection, events: &[&Recorded]) -> Result<(), Error> {
+    let failed = |error| Error::database("making events true", error);
+    let own: Vec<&Recorded> = events.iter().copied().filter(|event| event.service == S::NAME).collect();
+    // A call that is due may have been made in the time that is lost: whoever makes it looks first.
+    let path = format!("set local search_path to {}; update effects set attempts = greatest(attempts, 1)", S::NAME);
+    sqlx::raw_sql(AssertSqlSafe(path)).execute(&mut *connection).await.map_err(failed)?;
+    if own.is_empty() {
+        return Ok(());
+    }
+    let mut world = S::load_all(connection).await.map_err(failed)?;
+    let (mut timers, mut effects) = (BTreeMap::new(), Vec::new());
+    for event in own.iter().filter(|event| !is_rejection(event)) {
+        let read = S::event(&event.message_type, &event.data).map_err(|rejection| unfit(event, &rejection.reason))?;
+        S::evolve(&mut world, &read);
+        let record = S::record(&world, &read);
+        if (record.stream.as_str(), record.version) != (event.stream.as_str(), event.version) {
+            return Err(unfit(event, &format!("it folds as version {} of {}", record.version, record.stream)));
+        }
+        if let Some(timer) = S::timer(&read) {
+            timers.insert(event.stream.as_str(), timer);
+        }
+        effects.extend(S::effect(&read).map(|effect| (effect, *event)));
+    }
+    S::save(connection, &world).await.map_err(failed)?;
+    set(connection, &timers).await.map_err(failed)?;
+    add(connection, &effects).await.map_err(failed)?;
+    answer(connection, &own).await.map_err(failed)
+}
+
+fn unfit(event: &Recorded, why: &str) -> Error {
+    let why = format!("{} at position {} of {}: {why}", event.message_type, event.position, event.stream);
+    Error::Permanent { what: "taking an event back into the log", source: why.into() }
+}
+
+async fn set(connection: &mut PgConnection, timers: &BTreeMap<&str, Timer>) -> Result<(), sqlx::Error> {
+    let timers: Vec<(&&str, &Timer)> = timers.iter().collect();
+    let streams: Vec<&str> = timers.iter().map(|(stream, _)| **stream).collect();
+    sqlx::query("delete from timers where stream = any($1)").bind(&streams).execute(&mut *connection).await?;
+    sqlx::query(
+        "insert into timers (stream, due_at)
+         select * from unnest($1::text[], $2::timestamptz[]) as new (stream, due_at) where due_at is not null",
+    )
+    .bind(&streams)
+    .bind(column(&timers, |(_, timer)| timer.due_at().map(OffsetDateTime::from)))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn add(connection: &mut PgConnection, effects: &[(Effect, &Recorded)]) -> Result<(), sqlx::Error> {
+    let effects: Vec<&(Effect, &Recorded)> = effects.iter().collect();
+    sqlx::query(
+        "insert into effects (key, type, data, deadline, attempts, due_at, created_at, correlation_id, causation_id, traceparent)
+         select key, type, data, deadline, 1, now(), created_at, correlation_id, causation_id, traceparent
+         from unnest($1::text[], $2::text[], $3::bytea[], $4::timestamptz[], $5::timestamptz[], $6::uuid[], $7::uuid[], $8::text[])
+             as new (key, type, data, deadline, created_at, correlation_id, causation_id, traceparent)
+         on conflict do nothing",
+    )
+    .bind(column(&effects, |(effect, _)| effect.key.as_str()))
+    .bind(column(&effects, |(effect, _)| effect.message_type))
+    .bind(column(&effects, |(effect, _)| effect.data.as_slice()))
+    .bind(column(&effects, |(effect, _)| OffsetDateTime::from(effect.deadline)))
+    .bind(column(&effects, |(_, event)| OffsetDateTime::from(event.recorded_at)))
+    .bind(column(&effects, |(_, event)| event.correlation_id))
+    .bind(column(&effects, |(_, event)| event.causation_id))
+    .bind(column(&effects, |(_, event)| event.traceparent.as_deref()))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Keeps what was answered to whoever caused these events, should that have been a command: the body of a command is not known any more, so
+/// its id is enough.
+async fn answer(connection: &mut PgConnection, events: &[&Recorded]) -> Result<(), sqlx::Error> {
+    let mut caused: BTreeMap<Uuid, Vec<&Recorded>> = BTreeMap::new();
+    for event in events {
+        caused.entry(event.causation_id).or_default().push(event);
+    }
+    let answers: Vec<(Uuid, Vec<u8>, Timestamp)> = caused
+        .into_iter()
+        .filter_map(|(cause, events)| {
+            let last = events.last()?;
+            let reply = match events.iter().find(|event| is_rejection(event)) {
+                Some(refusal) => rejected_before(&refusal.data)?,
+                None => accepted(
+                    cause,
+                    events.iter().map(|event| (event.stream.as_str(), event.version, event.message_type.as_str())),
+                ),
+            };
+            Some((cause, reply, last.recorded_at))
+        })
+        .collect();
+    let answers: Vec<&(Uuid, Vec<u8>, Timestamp)> = answers.iter().collect();
+    sqlx::query(
+        "insert into inbox (command_id, body_hash, reply, handled_at)
+         select command_id, '', reply, handled_at from unnest($1::uuid[], $2::bytea[], $3::timestamptz[])
+             as new (command_id, reply, handled_at)
+         on conflict do nothing",
+    )
+    .bind(column(&answers, |(command_id, _, _)| *command_id))
+    .bind(column(&answers, |(_, reply, _)| reply.as_slice()))
+    .bind(column(&answers, |(_, _, at)| OffsetDateTime::from(*at)))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
