@@ -71,6 +71,8 @@ kinds! {
     PauseConsumer "a consumer is paused",
     NarrowConsumer "a consumer is narrowed",
     LimitConsumer "a consumer gives up after one delivery",
+    RestoreDatabase "the database is restored from a backup",
+    PromoteStandby "a standby that lags is promoted",
 }
 
 /// What was done, and how long it lasts.
@@ -123,6 +125,10 @@ impl Kind {
             Self::RollingRestart => restart_one_by_one(stage).await?,
             Self::ReadOnly | Self::SetBackSequence => self.break_database(stage).await?,
             Self::TakeAwayMessage => take_away_message(stage, chance).await?,
+            Self::RestoreDatabase | Self::PromoteStandby => {
+                let lag = Duration::from_millis(chance.random_range(500..8_000));
+                stage.go_back(self == Self::PromoteStandby, lag).await?
+            }
             Self::PauseConsumer | Self::NarrowConsumer | Self::LimitConsumer => {
                 self.change_consumer(stage, chance).await?
             }
@@ -140,6 +146,10 @@ impl Kind {
             | Self::NarrowConsumer
             | Self::LimitConsumer => return Duration::ZERO,
             Self::KillWorker | Self::KillRelay | Self::KillService | Self::KillPostgres | Self::KillNode => 3_000,
+            // What was committed before is on its way to the broker still.
+            Self::RestoreDatabase | Self::PromoteStandby => {
+                return Duration::from_millis(chance.random_range(1_000..4_000));
+            }
             Self::KillCluster | Self::KillAll | Self::WipeNode | Self::WipeCluster => 2_000,
             Self::PausePostgres | Self::FillPostgres | Self::FillNode | Self::LockRows => 5_000,
             _ => 12_000,

@@ -10,13 +10,14 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use cli::{
     fleet::{DATABASE, fits_a_small_disk, worker_binary},
     migrations,
     servers::{Membership, NatsServer, Postgres, Process, SUPERUSER, Signal, free_port, scratch_dir, wait_until},
 };
 use holdfast_tests::{SkewedClock, probes::get};
+use runtime::clock;
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 
@@ -72,6 +73,10 @@ pub(crate) struct Stage {
     /// Members that do not come back by themselves although they run.
     pub(crate) disabled: BTreeSet<usize>,
     clock: SkewedClock,
+    /// How often the database has gone back.
+    pub(crate) gone_back: u32,
+    /// Whether nothing goes on before an operator has said so.
+    waits_for_recovery: bool,
     /// What mends the database, in SQL.
     pub(crate) repairs: Vec<&'static str>,
     builds: Vec<PathBuf>,
@@ -109,6 +114,8 @@ impl Stage {
             node_disk,
             disabled: BTreeSet::new(),
             clock,
+            gone_back: 0,
+            waits_for_recovery: false,
             repairs: Vec::new(),
             builds,
             dir,
@@ -231,6 +238,46 @@ impl Stage {
         Ok(port.and_then(|port| self.network.pair_behind(port)).map(|(host, _)| host))
     }
 
+    /// Puts a copy of the database in its place that is so much older: a backup, or a standby that was promoted.
+    pub(crate) async fn go_back(&mut self, is_standby: bool, lag: Duration) -> Result<String> {
+        self.gone_back += 1;
+        let mut copy = self.dir.path().join(format!("copy-{}", self.gone_back));
+        self.postgres.backup(&copy).await?;
+        let standby = if is_standby { Some(self.postgres.standby(&copy).await?) } else { None };
+        if let Some(standby) = &standby {
+            standby.falls_behind().await?;
+        }
+        clock::sleep(lag).await;
+        let mut connection = PgConnection::connect(&self.database_url()).await?;
+        // The provider is another's, and forgets nothing.
+        let (head, provider): (i64, serde_json::Value) = sqlx::query_as(
+            "select (select max(position) from log.events),
+                 (select coalesce(json_agg(refund), '[]') from payments.sandbox_refunds as refund)",
+        )
+        .fetch_one(&mut connection)
+        .await?;
+        self.postgres.kill().await?;
+        if let Some(standby) = standby {
+            copy = standby.promote().await?;
+        }
+        self.postgres.restore(&copy).await?;
+        fs::remove_dir_all(&copy)?;
+        self.postgres.start_again().await?;
+        self.waits_for_recovery = true;
+        let mut connection = PgConnection::connect(&self.database_url()).await?;
+        sqlx::query(
+            "insert into payments.sandbox_refunds
+             select * from jsonb_populate_recordset(null::payments.sandbox_refunds, $1)
+             on conflict (key) do update set status = excluded.status, calls = excluded.calls,
+                 fails_after_ms = excluded.fails_after_ms, first_call_at = excluded.first_call_at",
+        )
+        .bind(sqlx::types::Json(provider))
+        .execute(&mut connection)
+        .await?;
+        let now: i64 = sqlx::query_scalar("select max(position) from log.events").fetch_one(&mut connection).await?;
+        Ok(format!("by {:.1} s, from position {head} to {now}", lag.as_secs_f64()))
+    }
+
     /// Undoes whatever was done to any host: all that stands still goes on, all that has ended runs again.
     pub(crate) async fn mend(&mut self) -> Result<()> {
         self.network.change(Weather::default(), |_all| true);
@@ -267,6 +314,27 @@ impl Stage {
                 self.start_worker(&host, 0).await?;
             }
         }
+        if std::mem::take(&mut self.waits_for_recovery) {
+            self.recover().await?;
+        }
+        Ok(())
+    }
+
+    /// What an operator does once the database has gone back.
+    async fn recover(&self) -> Result<()> {
+        let broker_url = format!("nats://127.0.0.1:{}", self.nats[0].port());
+        let ended = tokio::process::Command::new(self.builds[0].join("holdfast"))
+            .args(["recover", "--adopt", "--json", "--database-url", &self.database_url(), "--broker-url", &broker_url])
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null())
+            .output()
+            .await?;
+        let (said, complained) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+        if !ended.status.success() {
+            bail!("holdfast recover ended with {}: {said}{complained}", ended.status);
+        }
+        let report: serde_json::Value = serde_json::from_str(&said)?;
+        println!("          {} of {} lost events were taken back", report["adoptable"], report["lost"]);
         Ok(())
     }
 

@@ -18,6 +18,8 @@ use super::launch::Launch;
 use super::place::OtherUser;
 use super::{Process, place, scratch_dir};
 
+mod backup;
+
 /// The cluster's superuser. Nobody needs a password: only 127.0.0.1 and a unix socket are listened on.
 pub const SUPERUSER: &str = "holdfast";
 
@@ -298,6 +300,37 @@ mod tests {
             "select count(*) from pg_stat_activity where query like '%generate_series%' and pid <> pg_backend_pid()";
         let count: i64 = sqlx::query_scalar(busy).fetch_one(&mut connect(server).await).await?;
         Ok((count > 0).then_some(count))
+    }
+
+    #[tokio::test]
+    async fn a_backup_is_as_it_was_and_a_standby_that_falls_behind_lacks_what_came_since() {
+        let (mut server, dir) = server().await;
+        write(&server, "before").await;
+        let (backup, standby) = (dir.path().join("backup"), dir.path().join("standby"));
+        for to in [&backup, &standby] {
+            server.backup(to).await.unwrap();
+        }
+        let follower = server.standby(&standby).await.unwrap();
+        write(&server, "between").await;
+        let followed =
+            wait_until(Duration::from_secs(30), || async { Ok((read(&follower).await.len() == 2).then_some(())) });
+        assert!(followed.await.unwrap().is_some());
+        follower.falls_behind().await.unwrap();
+        let gone = wait_until(Duration::from_secs(30), || async {
+            let query = "select count(*) from pg_stat_replication";
+            let count: i64 = sqlx::query_scalar(query).fetch_one(&mut connect(&server).await).await?;
+            Ok((count == 0).then_some(()))
+        });
+        assert!(gone.await.unwrap().is_some());
+        write(&server, "after").await;
+        server.kill().await.unwrap();
+        let promoted = follower.promote().await.unwrap();
+        for (from, kept) in [(promoted, vec!["before", "between"]), (backup, vec!["before"])] {
+            server.restore(&from).await.unwrap();
+            server.start_again().await.unwrap();
+            assert_eq!(read(&server).await, kept);
+            server.stop().await.unwrap();
+        }
     }
 
     #[tokio::test]
