@@ -12,7 +12,7 @@ use rand::{Rng, rngs::StdRng};
 use runtime::{
     event_store::Recorded,
     service::{Claimed, Effect, Service, Timer, Verdict},
-    simulation::{Batch, Inbox, Input, batch},
+    simulation::{Batch, Inbox, Input, batch, take_back},
 };
 use uuid::Uuid;
 
@@ -72,6 +72,10 @@ pub(crate) trait Place {
     fn crash(&mut self, replica: usize);
     fn commit(&mut self, replica: usize) -> Result<Committed, String>;
     fn call(&mut self, replica: usize, key: &str, at: Timestamp, dies: bool) -> Tried;
+    /// The store makes a backup, while nothing is open.
+    fn back_up(&mut self);
+    /// The backup takes the place of the store, and what it lacks is taken back into it. All processes die. Which calls are to be made.
+    fn restore(&mut self, kept: &[&Recorded], lost: &[&Recorded]) -> Result<Vec<String>, String>;
     /// Where the service's rows and the fold of its events differ.
     fn differs(&self, log: &BTreeMap<i64, Recorded>) -> Option<String>;
 }
@@ -90,11 +94,20 @@ struct Outcome<C> {
     command: C,
 }
 
+#[derive(Clone)]
 struct Call {
     effect: Effect,
     correlation_id: Uuid,
     attempt: u32,
     last_error: Option<String>,
+}
+
+/// What a backup has beside the rows, which follow from its events.
+#[derive(Clone)]
+struct Backup {
+    inbox: Inbox,
+    timers: BTreeMap<String, Timestamp>,
+    calls: BTreeMap<String, Call>,
 }
 
 struct Open {
@@ -121,6 +134,7 @@ pub(crate) struct Desk<S: Service> {
     timers: BTreeMap<String, Timestamp>,
     calls: BTreeMap<String, Call>,
     replicas: Vec<Replica<S::Command>>,
+    backup: Option<Backup>,
 }
 
 impl<S: Locks> Desk<S> {
@@ -133,6 +147,20 @@ impl<S: Locks> Desk<S> {
             timers: BTreeMap::new(),
             calls: BTreeMap::new(),
             replicas: (0..replicas).map(|_| Replica { ready: Vec::new(), outcomes: Vec::new(), open: None }).collect(),
+            backup: None,
+        }
+    }
+
+    fn set(&mut self, timers: BTreeMap<String, Timer>) {
+        for (stream, timer) in timers {
+            match timer {
+                Timer::Set(due_at) => {
+                    self.timers.insert(stream, due_at);
+                }
+                Timer::Clear => {
+                    self.timers.remove(&stream);
+                }
+            }
         }
     }
 
@@ -263,16 +291,7 @@ impl<S: Locks> Place for Desk<S> {
                 self.timers.remove(&stream);
             }
         }
-        for (stream, timer) in batch.timers {
-            match timer {
-                Timer::Set(due_at) => {
-                    self.timers.insert(stream, due_at);
-                }
-                Timer::Clear => {
-                    self.timers.remove(&stream);
-                }
-            }
-        }
+        self.set(batch.timers);
         for key in &batch.effects_done {
             self.calls.remove(key);
         }
@@ -320,19 +339,54 @@ impl<S: Locks> Place for Desk<S> {
         }
     }
 
-    fn differs(&self, log: &BTreeMap<i64, Recorded>) -> Option<String> {
-        let mut folded = S::World::default();
-        for event in log.values().filter(|event| event.service == S::NAME) {
-            if event.message_type == CommandRejected::full_name() {
-                continue;
-            }
-            match S::event(&event.message_type, &event.data) {
-                Ok(event) => S::evolve(&mut folded, &event),
-                Err(rejection) => return Some(format!("{} cannot be read back: {rejection}", event.message_type)),
-            }
+    fn back_up(&mut self) {
+        let (inbox, timers, calls) = (self.inbox.clone(), self.timers.clone(), self.calls.clone());
+        self.backup = Some(Backup { inbox, timers, calls });
+    }
+
+    fn restore(&mut self, kept: &[&Recorded], lost: &[&Recorded]) -> Result<Vec<String>, String> {
+        let Backup { inbox, timers, calls } = self.backup.take().ok_or("there is no backup")?;
+        (self.inbox, self.timers, self.calls) = (inbox, timers, calls);
+        for replica in &mut self.replicas {
+            *replica = Replica { ready: Vec::new(), outcomes: Vec::new(), open: None };
         }
+        let own = |events: &[&Recorded]| -> Vec<Recorded> {
+            events.iter().filter(|event| event.service == S::NAME).map(|event| (*event).clone()).collect()
+        };
+        self.world = fold::<S>(own(kept).iter())?;
+        let lost = own(lost);
+        let lost: Vec<&Recorded> = lost.iter().collect();
+        let back = take_back::<S>(&mut self.world, &mut self.inbox, &lost).map_err(|error| error.chain())?;
+        self.set(back.timers);
+        for (effect, correlation_id) in back.effects {
+            let call = Call { effect, correlation_id, attempt: 0, last_error: None };
+            self.calls.entry(call.effect.key.clone()).or_insert(call);
+        }
+        self.calls.retain(|key, _| S::is_call_open(&self.world, key));
+        // Each may have been made in the time that is lost.
+        self.calls.values_mut().for_each(|call| call.attempt = call.attempt.max(1));
+        Ok(self.calls.keys().cloned().collect())
+    }
+
+    fn differs(&self, log: &BTreeMap<i64, Recorded>) -> Option<String> {
+        let folded = match fold::<S>(log.values().filter(|event| event.service == S::NAME)) {
+            Ok(folded) => folded,
+            Err(unread) => return Some(unread),
+        };
         let (rows, folded) = (S::describe(&self.world), S::describe(&folded));
         let name = rows.keys().chain(folded.keys()).find(|name| rows.get(*name) != folded.get(*name))?;
         Some(format!("{name} is {:?}, and its events fold to {:?}", rows.get(name), folded.get(name)))
     }
+}
+
+/// The rows that follow from a service's events.
+fn fold<'a, S: Service>(events: impl Iterator<Item = &'a Recorded>) -> Result<S::World, String> {
+    let mut folded = S::World::default();
+    for event in events.filter(|event| event.message_type != CommandRejected::full_name()) {
+        match S::event(&event.message_type, &event.data) {
+            Ok(event) => S::evolve(&mut folded, &event),
+            Err(rejection) => return Err(format!("{} cannot be read back: {rejection}", event.message_type)),
+        }
+    }
+    Ok(folded)
 }

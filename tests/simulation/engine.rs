@@ -3,6 +3,7 @@
 
 mod checks;
 mod money;
+mod past;
 mod people;
 mod relay;
 mod transport;
@@ -33,6 +34,9 @@ use crate::{
     workload::{DAY, Intent, day},
 };
 
+/// How often a process looks for timers that are due.
+const POLL: Duration = Duration::from_millis(100);
+
 /// The chance of each fault, in 1,000.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Faults {
@@ -55,11 +59,15 @@ pub(crate) struct Faults {
     pub(crate) opinions: u32,
     /// Of a commit, that an administrator takes a message away soon.
     pub(crate) holes: u32,
+    /// How often a day the store is restored from a backup.
+    pub(crate) goes_back: u32,
+    /// By how many milliseconds the clocks of processes are off, at most.
+    pub(crate) clocks_differ: u32,
 }
 
 impl Faults {
     /// Each by its name.
-    fn chances(&mut self) -> [(&'static str, &mut u32); 15] {
+    fn chances(&mut self) -> [(&'static str, &mut u32); 17] {
         [
             ("crash", &mut self.crash),
             ("unpublished", &mut self.unpublished),
@@ -76,10 +84,12 @@ impl Faults {
             ("loses_last", &mut self.loses_last),
             ("opinions", &mut self.opinions),
             ("holes", &mut self.holes),
+            ("goes_back", &mut self.goes_back),
+            ("clocks_differ", &mut self.clocks_differ),
         ]
     }
 
-    pub(crate) fn names() -> [&'static str; 15] {
+    pub(crate) fn names() -> [&'static str; 17] {
         Self::default().chances().map(|(name, _)| name)
     }
 
@@ -109,6 +119,8 @@ impl Faults {
             loses_last: chance(10),
             opinions: chance(400),
             holes: chance(10),
+            goes_back: chance(4),
+            clocks_differ: chance(40),
         }
     }
 }
@@ -153,6 +165,9 @@ enum Next {
     Wipe,
     Lose,
     TakeAway,
+    BackUp,
+    /// How often it has been tried in vain.
+    GoBack(u32),
     Heal,
 }
 
@@ -176,6 +191,9 @@ pub(crate) struct Engine {
     wakes: [Option<Timestamp>; 4],
     bank: Bank,
     log: BTreeMap<i64, Recorded>,
+    backup: Option<past::Backup>,
+    /// By how many microseconds the clock of each process is off.
+    clocks: BTreeMap<Process, i64>,
     /// Positions that were drawn by transactions under way.
     drawn: BTreeSet<i64>,
     position: i64,
@@ -241,6 +259,8 @@ impl Engine {
             wakes: [None; 4],
             bank,
             log: BTreeMap::new(),
+            backup: None,
+            clocks: BTreeMap::new(),
             drawn: BTreeSet::new(),
             position: 0,
             xid: 100,
@@ -265,6 +285,10 @@ impl Engine {
         for _ in 0..engine.faults.wipes {
             let at = begin + DAY.mul_f64(engine.rng.random_range(0.0..1.0));
             engine.plan(at, Next::Wipe);
+        }
+        for _ in 0..engine.faults.goes_back {
+            let at = begin + DAY.mul_f64(engine.rng.random_range(0.0..1.0));
+            engine.plan(at, Next::BackUp);
         }
         engine.plan(begin, Next::Relay);
         engine.plan(begin, Next::Operate);
@@ -330,6 +354,8 @@ impl Engine {
             Next::Wipe => self.wipe(),
             Next::Lose => self.lose(),
             Next::TakeAway => self.take_away(),
+            Next::BackUp => self.back_up(),
+            Next::GoBack(tries) => self.go_back(tries)?,
             Next::Heal => {
                 self.tell(|| "nothing goes wrong any more".to_owned());
                 self.is_healed = true;
@@ -366,8 +392,18 @@ impl Engine {
         }
     }
 
+    /// What time it is for a process.
+    fn clock(&mut self, process: Process) -> Timestamp {
+        let most = i64::from(self.faults.clocks_differ) * 1_000;
+        let rng = &mut self.rng;
+        let off_by =
+            *self.clocks.entry(process).or_insert_with(|| if most == 0 { 0 } else { rng.random_range(-most..=most) });
+        Timestamp::from_micros(self.now.as_micros() + off_by)
+    }
+
     fn work(&mut self, (desk, replica): Process) -> Result<(), String> {
-        if !self.desks[desk].has_work(replica, self.now) {
+        let at = self.clock((desk, replica));
+        if !self.desks[desk].has_work(replica, at) {
             return Ok(());
         }
         if self.strikes(self.faults.crash) {
@@ -379,7 +415,7 @@ impl Engine {
             self.soon(Duration::from_secs(1), Next::Work((desk, replica)));
             return Ok(());
         }
-        let Some(mut events) = self.desks[desk].begin(replica, &mut self.rng, self.now)? else {
+        let Some(mut events) = self.desks[desk].begin(replica, &mut self.rng, at)? else {
             let name = self.desks[desk].name();
             self.tell(|| format!("{name}-{replica} waits for rows that another has locked"));
             return Ok(());
@@ -405,8 +441,11 @@ impl Engine {
         for event in &events {
             self.drawn.remove(&event.position);
             self.log.insert(event.position, event.clone());
-            let told = (event.position, event.message_type.clone(), event.stream.clone());
-            self.tell(|| format!("#{} {} of {}", told.0, proto::short_name(&told.1), told.2));
+            self.tell(|| {
+                let Recorded { position, message_type, stream, data, .. } = event;
+                let says = proto::to_json(message_type, data).unwrap_or_default();
+                format!("#{position} {} of {stream}: {says}", proto::short_name(message_type))
+            });
         }
         for (delivery, message) in committed.handled {
             if message.position.is_none() && !self.strikes(self.faults.reply_lost) {
@@ -433,7 +472,9 @@ impl Engine {
     }
 
     fn set_alarm(&mut self, desk: usize) {
-        let Some(due_at) = self.desks[desk].next_timer().filter(|due_at| *due_at > self.now) else { return };
+        let Some(due_at) = self.desks[desk].next_timer() else { return };
+        // One that is due is left to whoever is at work, or by whose clock it is not due yet.
+        let due_at = if due_at > self.now { due_at } else { self.now + POLL };
         if self.wakes[desk].is_none_or(|wake| due_at < wake) {
             self.wakes[desk] = Some(due_at);
             self.plan(due_at, Next::Wake(desk));

@@ -196,6 +196,7 @@ async fn adopt(connection: &mut PgConnection, lost: &Lost) -> Result<()> {
     recovery::make_true::<inventory::Inventory>(connection, &events).await?;
     recovery::make_true::<rounds::Rounds>(connection, &events).await?;
     recovery::make_true::<payments::Payments>(connection, &events).await?;
+    payments::sandbox::memory::remember(connection, &events).await?;
     Ok(())
 }
 

@@ -109,6 +109,10 @@ impl<P: Provider> Service for Payments<P> {
         effect::of(event)
     }
 
+    fn is_call_open(world: &World, key: &str) -> bool {
+        effect::is_open(world, key)
+    }
+
     async fn perform(&self, effect: Claimed) -> Verdict<Command> {
         effect::perform(&self.provider, self.try_time_max, effect).await
     }

@@ -17,6 +17,7 @@ use crate::{
 
 pub mod delivery;
 pub mod ledger;
+pub mod memory;
 pub mod report;
 pub mod script;
 

@@ -1,7 +1,8 @@
 //! Taking back into the log what it has lost and the broker still has. An event is what it was: at its old position, with its old id. Rows
 //! are made from events by the service's own rules, and so are due timers and outside calls; answers are kept for commands that come again.
 //!
-//! Calls that were under way may have been made: each is made again by its key, after looking what became of it.
+//! A call of which nobody knows how it ended may have been made: it is made again by its key, after looking what became of it. One whose
+//! end is known is not: a refund that was declined, and followed by another, would be asked for once more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +19,8 @@ use uuid::Uuid;
 use crate::{
     broker::Broker,
     divergence::{Published, lacks, log_ends},
-    draft::{accepted, is_rejection, rejected_before},
+    draft::{Answered, accepted, is_rejection, rejected_before},
+    effects,
     error::Error,
     event_store::Recorded,
     lineage::Lineage,
@@ -237,23 +239,56 @@ pub async fn make_true<S: Service>(connection: &mut PgConnection, events: &[&Rec
         return Ok(());
     }
     let mut world = S::load_all(connection).await.map_err(failed)?;
-    let (mut timers, mut effects) = (BTreeMap::new(), Vec::new());
-    for event in own.iter().filter(|event| !is_rejection(event)) {
+    let TakenBack { timers, effects } = take_back::<S>(&mut world, &own)?;
+    S::save(connection, &world).await.map_err(failed)?;
+    set(connection, &timers).await.map_err(failed)?;
+    add(connection, &effects).await.map_err(failed)?;
+    end::<S>(connection, &world).await.map_err(failed)?;
+    keep(connection, &answers(&own)).await.map_err(failed)
+}
+
+/// What follows from events beside the rows.
+#[derive(Debug, Default)]
+pub(crate) struct TakenBack<'a> {
+    /// By stream.
+    pub(crate) timers: BTreeMap<&'a str, Timer>,
+    pub(crate) effects: Vec<(Effect, &'a Recorded)>,
+}
+
+/// Makes events true in this world: by the service's own rules, and each where it stood.
+pub(crate) fn take_back<'a, S: Service>(world: &mut S::World, events: &[&'a Recorded]) -> Result<TakenBack<'a>, Error> {
+    let mut back = TakenBack::default();
+    for event in events.iter().copied().filter(|event| !is_rejection(event)) {
         let read = S::event(&event.message_type, &event.data).map_err(|rejection| unfit(event, &rejection.reason))?;
-        S::evolve(&mut world, &read);
-        let record = S::record(&world, &read);
+        S::evolve(world, &read);
+        let record = S::record(world, &read);
         if (record.stream.as_str(), record.version) != (event.stream.as_str(), event.version) {
             return Err(unfit(event, &format!("it folds as version {} of {}", record.version, record.stream)));
         }
         if let Some(timer) = S::timer(&read) {
-            timers.insert(event.stream.as_str(), timer);
+            back.timers.insert(event.stream.as_str(), timer);
         }
-        effects.extend(S::effect(&read).map(|effect| (effect, *event)));
+        back.effects.extend(S::effect(&read).map(|effect| (effect, event)));
     }
-    S::save(connection, &world).await.map_err(failed)?;
-    set(connection, &timers).await.map_err(failed)?;
-    add(connection, &effects).await.map_err(failed)?;
-    answer(connection, &own).await.map_err(failed)
+    Ok(back)
+}
+
+/// What was answered to whoever caused these events, should that have been a command: the body of a command is not known any more, so its id
+/// is enough.
+pub(crate) fn answers(events: &[&Recorded]) -> Vec<(Uuid, Answered, Timestamp)> {
+    let mut caused: BTreeMap<Uuid, Vec<&Recorded>> = BTreeMap::new();
+    for event in events {
+        caused.entry(event.causation_id).or_default().push(event);
+    }
+    let answer = |(cause, events): (Uuid, Vec<&Recorded>)| {
+        let places = events.iter().map(|event| (event.stream.as_str(), event.version, event.message_type.as_str()));
+        let reply = match events.iter().find(|event| is_rejection(event)) {
+            Some(refusal) => rejected_before(&refusal.data)?,
+            None => accepted(cause, places),
+        };
+        Some((cause, Answered { body_hash: Vec::new(), reply }, events.last()?.recorded_at))
+    };
+    caused.into_iter().filter_map(answer).collect()
 }
 
 fn unfit(event: &Recorded, why: &str) -> Error {
@@ -298,36 +333,23 @@ async fn add(connection: &mut PgConnection, effects: &[(Effect, &Recorded)]) -> 
     Ok(())
 }
 
-/// Keeps what was answered to whoever caused these events, should that have been a command: the body of a command is not known any more, so
-/// its id is enough.
-async fn answer(connection: &mut PgConnection, events: &[&Recorded]) -> Result<(), sqlx::Error> {
-    let mut caused: BTreeMap<Uuid, Vec<&Recorded>> = BTreeMap::new();
-    for event in events {
-        caused.entry(event.causation_id).or_default().push(event);
-    }
-    let answers: Vec<(Uuid, Vec<u8>, Timestamp)> = caused
-        .into_iter()
-        .filter_map(|(cause, events)| {
-            let last = events.last()?;
-            let reply = match events.iter().find(|event| is_rejection(event)) {
-                Some(refusal) => rejected_before(&refusal.data)?,
-                None => accepted(
-                    cause,
-                    events.iter().map(|event| (event.stream.as_str(), event.version, event.message_type.as_str())),
-                ),
-            };
-            Some((cause, reply, last.recorded_at))
-        })
-        .collect();
-    let answers: Vec<&(Uuid, Vec<u8>, Timestamp)> = answers.iter().collect();
+/// No call is made again whose end is known.
+async fn end<S: Service>(connection: &mut PgConnection, world: &S::World) -> Result<(), sqlx::Error> {
+    let mut keys: Vec<String> = sqlx::query_scalar("select key from effects").fetch_all(&mut *connection).await?;
+    keys.retain(|key| !S::is_call_open(world, key));
+    effects::remove(connection, &keys).await
+}
+
+async fn keep(connection: &mut PgConnection, answers: &[(Uuid, Answered, Timestamp)]) -> Result<(), sqlx::Error> {
+    let answers: Vec<&(Uuid, Answered, Timestamp)> = answers.iter().collect();
     sqlx::query(
         "insert into inbox (command_id, body_hash, reply, handled_at)
-         select command_id, '', reply, handled_at from unnest($1::uuid[], $2::bytea[], $3::timestamptz[])
-             as new (command_id, reply, handled_at)
+         select * from unnest($1::uuid[], $2::bytea[], $3::bytea[], $4::timestamptz[])
          on conflict do nothing",
     )
     .bind(column(&answers, |(command_id, _, _)| *command_id))
-    .bind(column(&answers, |(_, reply, _)| reply.as_slice()))
+    .bind(column(&answers, |(_, answered, _)| answered.body_hash.as_slice()))
+    .bind(column(&answers, |(_, answered, _)| answered.reply.as_slice()))
     .bind(column(&answers, |(_, _, at)| OffsetDateTime::from(*at)))
     .execute(connection)
     .await?;

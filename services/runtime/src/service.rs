@@ -79,6 +79,11 @@ pub trait Service: Send + Sync + 'static {
         None
     }
 
+    /// Whether the outside call with this key may still have to be made, in this world.
+    fn is_call_open(_world: &Self::World, _key: &str) -> bool {
+        true
+    }
+
     /// Makes an outside call. Called with a lease, never inside a database transaction.
     fn perform(&self, _effect: Claimed) -> impl Future<Output = Verdict<Self::Command>> + Send {
         async { Verdict::Retry { error: "this service makes no outside calls".to_owned() } }

@@ -8,10 +8,11 @@ use uuid::Uuid;
 
 use crate::{
     draft::{Answered, draft},
+    error::Error,
     event_store::Recorded,
     job::{self, Cause, Job, Letter, Origin, Work},
     message::headers_as_json,
-    quarantine,
+    quarantine, recovery,
     service::{Effect, Service, Timer},
 };
 pub use crate::{
@@ -107,7 +108,7 @@ pub enum Input<'a, C> {
 }
 
 /// Answers that a service has given, by command.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Inbox(BTreeMap<Uuid, Answered>);
 
 /// What one transaction writes.
@@ -144,6 +145,34 @@ pub fn batch<S: Service>(
         effects: draft.effects.into_iter().map(|(effect, cause)| (effect, cause.correlation_id)).collect(),
         effects_done: draft.effects_done,
         dead_letters: draft.dead_letters.into_iter().map(|letter| letter.rejection).collect(),
+    })
+}
+
+/// What follows from events that a store had lost and took back.
+#[derive(Debug)]
+pub struct TakenBack {
+    /// What becomes of timers, by stream.
+    pub timers: BTreeMap<String, Timer>,
+    /// Outside calls that may not have been made, each with what all events of its story share.
+    pub effects: Vec<(Effect, Uuid)>,
+}
+
+/// Takes events back into world and inbox, in order of position.
+///
+/// # Errors
+/// One of them does not fit its stream.
+pub fn take_back<S: Service>(
+    world: &mut S::World,
+    inbox: &mut Inbox,
+    events: &[&Recorded],
+) -> Result<TakenBack, Error> {
+    let back = recovery::take_back::<S>(world, events)?;
+    for (command_id, answered, _) in recovery::answers(events) {
+        inbox.0.entry(command_id).or_insert(answered);
+    }
+    Ok(TakenBack {
+        timers: back.timers.into_iter().map(|(stream, timer)| (stream.to_owned(), timer)).collect(),
+        effects: back.effects.into_iter().map(|(effect, event)| (effect, event.correlation_id)).collect(),
     })
 }
 

@@ -48,6 +48,13 @@ pub(super) struct Relay {
     pub(super) hears_of_loss: Option<Timestamp>,
 }
 
+impl Relay {
+    /// What the store knows of it.
+    pub(super) const fn saved(&self) -> (Standing, i64) {
+        (self.saved, self.handled)
+    }
+}
+
 impl Engine {
     /// The relay looks at log and stream. False: nothing is left to do for anybody.
     pub(super) fn look(&mut self) -> Result<bool, String> {
@@ -146,6 +153,13 @@ impl Engine {
         }
         self.compare();
         self.remake_consumers_ahead();
+    }
+
+    /// One that begins with what a backup of the store knew.
+    pub(super) fn relay_after_restore(&mut self, saved: Standing, handled: i64) {
+        self.relay.saved = saved;
+        self.relay.handled = handled;
+        self.another_relay();
     }
 
     fn go_deaf(&mut self) {

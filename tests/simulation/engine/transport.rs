@@ -53,6 +53,11 @@ impl Stream {
         self.forgotten + u64::try_from(self.messages.len()).unwrap()
     }
 
+    /// Whether it has the event at this position of the log.
+    pub(super) fn has(&self, position: i64) -> bool {
+        self.messages.iter().flatten().any(|message| message.position == Some(position))
+    }
+
     pub(super) fn last(&self) -> Option<Witness> {
         let position = self.messages.back()?.as_ref()?.position?;
         Some(Witness { sequence: self.last_sequence().try_into().unwrap(), position })

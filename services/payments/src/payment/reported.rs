@@ -84,7 +84,9 @@ impl<'a> About<'a> {
     /// Money that fits nothing. Its failure may have come first, and was noted, or taken for one of the charge that counts.
     fn unmatched_charge(&self, report: &Report, mismatch: Mismatch) -> Vec<Event> {
         let mut events = self.unmatched(report, mismatch);
-        let is_failure = |kept: &&Kept| kept.is_failure() && is_failure_of(&kept.report, report);
+        let is_failure = |kept: &&Kept| {
+            kept.is_failure() && is_failure_of(&kept.report, report) && is_last_word(self.payment, &kept.report)
+        };
         if let Some(failure) = self.payment.reports.values().find(is_failure) {
             events.push(taken_back(self.payment_id, report, &failure.report));
             if failure.may_be_so() {
@@ -311,7 +313,12 @@ fn unmatched_charges<'a>(payment: Option<&'a Payment>, failure: &'a Report) -> i
 /// Money that fitted nothing and was taken back by this failure. Not if it has come again since.
 fn lost<'a>(payment: Option<&'a Payment>, failure: &'a Report) -> Vec<&'a Kept> {
     let charges: Vec<&Kept> = unmatched_charges(payment, failure).collect();
-    if charges.iter().all(|kept| is_failure_of(failure, &kept.report)) { charges } else { vec![] }
+    if payment.is_some_and(|payment| is_last_word(payment, failure)) { charges } else { vec![] }
+}
+
+/// Whether no report says that the charge of this failure came again after it.
+fn is_last_word(payment: &Payment, failure: &Report) -> bool {
+    unmatched_charges(Some(payment), failure).all(|kept| is_failure_of(failure, &kept.report))
 }
 
 /// Whether the failure is of this charge for sure, and not from before it.

@@ -2,13 +2,14 @@
 
 use std::{future::Future, time::Duration};
 
-use domain::{Rejection, unknown_type};
+use domain::{PaymentId, RefundId, Rejection, unknown_type};
 use runtime::service::{Claimed, Effect, Verdict};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
     command::{Command, Outcome},
     event::{Event, RefundOf},
+    payment::World,
     provider::{Provider, ProviderError, RefundRequest},
     refund_step::{Heard, Next, Try, refund_step},
     wire,
@@ -37,6 +38,16 @@ pub(crate) fn of(event: &Event) -> Option<Effect> {
         | Event::RefundReversed { .. }
         | Event::RefundResolved { .. } => None,
     }
+}
+
+/// Whether nobody knows yet how the call with this key ended.
+pub(crate) fn is_open(world: &World, key: &str) -> bool {
+    let ids = key.split_once('.').map(|(payment, rest)| (payment, rest.split('.').next().unwrap_or_default()));
+    let refund = ids.and_then(|(payment_id, refund_id)| {
+        let payment = world.payments.get(&PaymentId::parse(payment_id).ok()?)?;
+        payment.refunds.get(&RefundId::parse(refund_id).ok()?)
+    });
+    refund.is_some_and(|refund| refund.call_open && refund.key == key)
 }
 
 /// Makes one try at a refund. All its calls together take no longer than `time_max`.

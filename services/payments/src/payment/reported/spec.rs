@@ -188,6 +188,23 @@ fn what_an_operator_said_is_so_before_the_payment_was_asked_for_is_judged_like_t
 }
 
 #[test]
+fn a_second_charge_that_came_again_after_it_was_taken_back_is_there() {
+    // Found by the simulation: of the last report of it was only left that it is of the same charge.
+    let second_charge = [
+        second(Kind::PaymentSucceeded, 100),
+        second(Kind::PaymentFailed, 105),
+        second(Kind::PaymentSucceeded, 110),
+        decided("evt_100", ReportResolution::Accepted),
+    ];
+    let world =
+        after(vec![], &[&second_charge[..], &[charged(Kind::PaymentSucceeded, 90), request(eur(1_200))]].concat());
+    assert_eq!(world.payment().captured_minor, 1_200);
+    assert!(world.payment().reports["evt_100"].may_be_so(), "{:?}", world.payment().reports);
+    let gone = [&second_charge[..2], &[charged(Kind::PaymentSucceeded, 90), request(eur(1_200))]].concat();
+    assert_eq!(standing(&after(vec![], &gone), 100), Standing::Undone);
+}
+
+#[test]
 fn a_refund_made_elsewhere_has_failed_also_if_that_is_reported_first() {
     let (failed, made) = (refund(Kind::RefundFailed, "", "re_1", 20), refund(Kind::RefundSucceeded, "", "re_1", 10));
     let world = after(vec![requested(), succeeded()], &[failed.clone(), made.clone()]);
