@@ -165,13 +165,15 @@ fn decide_reports(
     payment: &mut Payment,
 ) -> Vec<Intent> {
     let mut intents = Vec::new();
-    let mut counted: Vec<(String, String)> =
-        payment.kept.iter().filter_map(|(id, kept)| Some((id.clone(), kept.counted()?))).collect();
+    // A payout by hand that has failed leaves the money where it was.
+    let has_gone = |kept: &Kept| kept.given_back.as_ref().is_some_and(|reference| bank.stands(payment_id, reference));
+    let counts = |kept: &Kept| matches!(kept.fate, Fate::Accepted | Fate::Balanced) || has_gone(kept);
+    let counted = |(id, kept): (&String, &Kept)| counts(kept).then(|| (id.clone(), kept.name()));
+    let mut counted: Vec<(String, String)> = payment.kept.iter().filter_map(counted).collect();
     let mut looked_at = BTreeSet::new();
     // What they did themselves.
     let by_hand: Vec<String> = payment.kept.values().filter_map(|kept| kept.given_back.clone()).collect();
     let open = |kept: &Kept| kept.fate == Fate::Open && now.since(kept.since) >= WAITS;
-    let has_gone = |kept: &Kept| kept.given_back.as_ref().is_some_and(|reference| bank.stands(payment_id, reference));
     for (id, kept) in payment.kept.iter_mut().filter(|(_, kept)| open(kept)) {
         let name = kept.name();
         // What they say of a charge they say of all reports of it.
@@ -184,7 +186,9 @@ fn decide_reports(
             && !(kept.way == Way::Out && by_hand.contains(&kept.report.provider_reference));
         if is_so && kept.given_back.is_none() && kept.way == Way::In && rng.random_bool(0.5) {
             kept.given_back = bank.give_back(payment_id, kept.minor());
-            counted.extend(kept.counted().map(|name| (id.clone(), name)));
+            if counts(kept) {
+                counted.push((id.clone(), name.clone()));
+            }
             // Either they say so at once, if nothing went wrong, or they wait for the report of it.
             if !has_gone(kept) || rng.random_bool(0.5) {
                 continue;
@@ -203,11 +207,6 @@ impl Kept {
     /// What its money is known by at the provider.
     fn name(&self) -> String {
         format!("{} {} {}", self.report.kind, self.report.provider_reference, self.report.refund_id)
-    }
-
-    /// The name of money that is accounted for.
-    fn counted(&self) -> Option<String> {
-        (matches!(self.fate, Fate::Accepted | Fate::Balanced) || self.given_back.is_some()).then(|| self.name())
     }
 
     fn minor(&self) -> i64 {
