@@ -11,6 +11,7 @@ use async_nats::jetstream;
 use futures::{StreamExt, future::join_all};
 use holdfast_tests::{Order, TestFleet, eventually, is_accepted};
 use runtime::broker::EVENTS;
+use sqlx::Executor;
 
 /// `cp` or `mv`, also to another file system.
 fn run(command: &str, from: &Path, to: &Path) {
@@ -69,7 +70,7 @@ struct Restored {
 }
 
 impl Restored {
-    /// Happens before a worker is started again.
+    /// A backup, and what happened since; then the backup. Inventory does not run.
     async fn new() -> Self {
         let fleet = TestFleet::start().await.unwrap();
         fleet.stock("MUG", 1_000).await.unwrap();
@@ -87,7 +88,7 @@ impl Restored {
         }
         let placed_since = orders(100, "sandbox:succeed");
         let unpaid = orders(200, "sandbox:never");
-        fleet.place_all(&[placed_since.clone(), unpaid.clone()].concat()).await.unwrap();
+        fleet.place_all(&placed_since).await.unwrap();
         let refused = Order::new(300).line("CUP", 1);
         fleet.place(&refused).await.unwrap();
         assert!(is_accepted(&fleet.send("refund", &refunded_since.refund()).await.unwrap()));
@@ -95,8 +96,12 @@ impl Restored {
         for order in &placed_since {
             fleet.until_status(order, "paid").await.unwrap();
         }
-        fleet.until("select count(*) from payments.payments where status = 'requested'", 10).await.unwrap();
         fleet.until_status(&refused, "rejected").await.unwrap();
+        // Of some, not all have heard by then.
+        fleet.place_all(&unpaid[..5]).await.unwrap();
+        fleet.until("select count(*) from payments.payments where status = 'requested'", 5).await.unwrap();
+        fleet.processes().await.stop_worker("inventory", 0).await.unwrap();
+        fleet.place_all(&unpaid[5..]).await.unwrap();
         fleet.until("select max(position) - (select published from log.relay) from log.events", 0).await.unwrap();
         let events = fleet.number("select count(*) from log.events").await.unwrap();
         meanwhile(&fleet, |dir| {
@@ -187,8 +192,8 @@ async fn what_a_restored_database_has_lost_is_taken_back() {
     // Whoever sends a command again hears what was answered, and nothing happens twice.
     let repeated = fleet.place(&restored.placed_since[0]).await.unwrap();
     assert!(is_accepted(&repeated), "{repeated:?}");
-    have_status(fleet, &restored.unpaid, "reserved").await;
     for order in &restored.unpaid {
+        fleet.until_status(order, "reserved").await.unwrap();
         fleet.send_new(&order.cancel()).await.unwrap();
     }
     fleet.settle_and_verify().await.unwrap();
@@ -204,6 +209,7 @@ async fn what_a_restored_database_has_lost_is_taken_back() {
 async fn what_a_restored_database_has_lost_is_given_up() {
     let restored = Restored::new().await;
     let fleet = &restored.fleet;
+    fleet.processes().await.start_workers().unwrap();
     all_refuse(fleet, &["DATABASE_BEHIND_BROKER"]).await;
     restored.is_untouched().await;
     let lost = ["recover", "--give-up", "--reason", "of a drill", "--file", "lost.ndjson"];
@@ -211,6 +217,8 @@ async fn what_a_restored_database_has_lost_is_given_up() {
     assert_eq!((exit, &report["done"], &report["epoch"]), (Some(0), &"given_up".into(), &2.into()), "{report}");
     let kept = std::fs::read_to_string(fleet.dir().join("lost.ndjson")).unwrap();
     assert_eq!(Some(u64::try_from(kept.lines().count()).unwrap()), report["lost"].as_u64());
+    let drawn = fleet.number("select last_value from log.events_position_seq").await.unwrap();
+    assert!(Some(drawn) >= report["span"]["last_position"].as_i64(), "{drawn} {report}");
     all_are_ready(fleet).await;
     have_status(fleet, &restored.placed_since, "unknown").await;
     have_status(fleet, std::slice::from_ref(&restored.refused), "unknown").await;
@@ -243,6 +251,64 @@ async fn what_a_restored_database_has_lost_is_given_up() {
     let places: BTreeSet<_> = names.iter().map(|(epoch, position, _)| (epoch, position)).collect();
     assert_eq!(names.len(), places.len());
     assert!(places.iter().any(|(epoch, _)| *epoch == "2"));
+}
+
+/// A worker had handled an event, and what it made of that was in the database only: after the promotion of a standby that did not have it
+/// nobody was to hear of the event again.
+#[tokio::test]
+async fn what_was_handled_and_not_published_is_handled_again_after_a_promotion() {
+    // Time for the harm before the relay notices anything.
+    let fleet = TestFleet::with(1, &[("HOLDFAST_RELAY_SWEEP_AFTER_MS", "15000")]).await.unwrap();
+    fleet.stock("MUG", 1_000).await.unwrap();
+    fleet.paid(Order::new(999).line("MUG", 1)).await.unwrap();
+    fleet.settle().await.unwrap();
+    // The relay has noted by then that all was handled.
+    fleet.until("select max(position) - (select handled from log.relay) from log.events", 0).await.unwrap();
+    fleet.processes().await.stop_worker("inventory", 0).await.unwrap();
+    let orders: Vec<Order> = (0..10).map(|number| Order::new(number).line("MUG", 1).pays("sandbox:never")).collect();
+    fleet.place_all(&orders).await.unwrap();
+    fleet.until("select max(position) - (select published from log.relay) from log.events", 0).await.unwrap();
+    let copy = fleet.dir().join("standby");
+    let standby = {
+        let processes = fleet.processes().await;
+        processes.postgres.backup(&copy).await.unwrap();
+        let standby = processes.postgres.standby(&copy).await.unwrap();
+        standby.falls_behind().await.unwrap();
+        standby
+    };
+    let mut operator = fleet.database().await.unwrap();
+    operator.execute("begin; lock table inventory.holds in exclusive mode").await.unwrap();
+    fleet.processes().await.start_worker("inventory", 0).unwrap();
+    let waiting = "select count(*) from pg_stat_activity where application_name = 'holdfast-inventory' and wait_event_type = 'Lock'";
+    fleet.until_at_least(waiting, 1).await.unwrap();
+    // The broker takes in no events from now on, as when its disk is full, and has handed out what it has.
+    let jetstream = jetstream::new(fleet.publisher.client().clone());
+    let stream = jetstream.get_stream(EVENTS).await.unwrap();
+    let mut config = stream.cached_info().config.clone();
+    config.max_messages = i64::try_from(stream.cached_info().state.messages).unwrap();
+    jetstream.update_stream(&config).await.unwrap();
+    operator.execute("commit").await.unwrap();
+    eventually("inventory has held and acknowledged", || async {
+        let held = fleet.number("select count(*) from inventory.holds where status = 'held'").await?;
+        let info = stream.consumer_info("inventory-events").await?;
+        Ok(held == 10 && info.num_ack_pending == 0 && info.num_pending == 0)
+    })
+    .await
+    .unwrap();
+    {
+        let mut processes = fleet.processes().await;
+        processes.postgres.kill().await.unwrap();
+        let promoted = standby.promote().await.unwrap();
+        processes.postgres.restore(&promoted).await.unwrap();
+        processes.postgres.start_again().await.unwrap();
+    }
+    config.max_messages = -1;
+    jetstream.update_stream(&config).await.unwrap();
+    for order in &orders {
+        fleet.until_status(order, "reserved").await.unwrap();
+        fleet.send_new(&order.cancel()).await.unwrap();
+    }
+    fleet.settle_and_verify().await.unwrap();
 }
 
 /// Half of the events of each went to the other, and nobody noticed.

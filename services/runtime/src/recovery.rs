@@ -355,3 +355,70 @@ async fn keep(connection: &mut PgConnection, answers: &[(Uuid, Answered, Timesta
     .await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use domain::Timestamp;
+    use uuid::Uuid;
+
+    use super::sort_out;
+    use crate::{divergence::Published, draft::event_id, event_store::Recorded};
+
+    fn published(position: i64, stream: &str, version: i64) -> Published {
+        let cause = Uuid::from_u128(7);
+        let event = Recorded {
+            position,
+            stream: stream.to_owned(),
+            version,
+            event_id: event_id(cause, stream, version),
+            service: "library".to_owned(),
+            message_type: "library.v1.Lent".to_owned(),
+            data: Vec::new(),
+            correlation_id: cause,
+            causation_id: cause,
+            traceparent: None,
+            recorded_at: Timestamp::default(),
+        };
+        Published { sequence: 1, epoch: 1, event }
+    }
+
+    /// The positions that can be taken back into a log that has `book-1` up to version 3 and something at position 11, and why others
+    /// cannot.
+    fn sorted(lost: Vec<Published>) -> (Vec<i64>, Vec<String>) {
+        let versions = BTreeMap::from([("book-1".to_owned(), 3)]);
+        let (adoptable, left_out) = sort_out(lost, 1, versions, &BTreeSet::from([11]));
+        let adoptable = adoptable.iter().map(|published| published.event.position).collect();
+        (adoptable, left_out.into_iter().map(|(_, why)| why).collect())
+    }
+
+    #[test]
+    fn what_continues_its_stream_is_taken_back_once_in_order_of_position() {
+        let lost = vec![published(14, "book-1", 5), published(12, "book-1", 4), published(13, "book-2", 1)];
+        let twice = [lost.clone(), lost].concat();
+        assert_eq!(sorted(twice), (vec![12, 13, 14], vec![]));
+    }
+
+    #[test]
+    fn what_is_behind_a_version_that_nobody_has_is_left_out_and_so_is_all_that_follows_it() {
+        let lost = vec![published(12, "book-1", 5), published(13, "book-1", 6), published(14, "book-2", 1)];
+        let (adoptable, left_out) = sorted(lost);
+        assert_eq!(adoptable, [14]);
+        assert!(
+            left_out.len() == 2 && left_out.iter().all(|why| why.contains("4 of the stream is not there")),
+            "{left_out:?}"
+        );
+    }
+
+    #[test]
+    fn what_has_lost_its_place_or_is_of_another_epoch_is_left_out() {
+        let other = Published { epoch: 2, ..published(15, "book-2", 1) };
+        let (adoptable, left_out) = sorted(vec![published(11, "book-1", 4), other]);
+        assert!(adoptable.is_empty());
+        assert!(
+            left_out[0].contains("another event at position 11") && left_out[1].contains("of epoch 2"),
+            "{left_out:?}"
+        );
+    }
+}

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use domain::Rejection;
+use sqlx::Acquire;
 
 use super::{Batches, Done, Failure};
 use crate::{
@@ -63,8 +64,9 @@ impl Batches {
         let answer = kept_for_operators(&rejection.code);
         let mut reply = job.reply_to.as_ref().map(|to| refused_once(&to.command_id, &answer));
         let letter = DeadLetter { letter: job.letter(), rejection: rejection.clone() };
+        let mut connection = self.connection().await?;
         let keep = async {
-            let mut transaction = self.pool.begin().await?;
+            let mut transaction = connection.begin().await?;
             if let Work::Command { body_hash, .. } = &job.work {
                 let id = job.cause.id;
                 let refused = Answered { body_hash: body_hash.clone(), reply: rejected(&id.to_string(), &answer) };
@@ -83,7 +85,9 @@ impl Batches {
             transaction.commit().await?;
             Ok(reply)
         };
-        keep.await.map_err(|error| Error::database("keeping a dead letter", error).into())
+        let kept = keep.await.map_err(|error| Error::database("keeping a dead letter", error))?;
+        self.keep(connection);
+        Ok(kept)
     }
 
     /// Puts a timer off, and if it is given up, keeps a dead letter of it.
@@ -94,8 +98,9 @@ impl Batches {
         is_given_up: bool,
     ) -> Result<Done, Failure> {
         let at = clock::now();
+        let mut connection = self.connection().await?;
         let keep = async {
-            let mut transaction = self.pool.begin().await?;
+            let mut transaction = connection.begin().await?;
             let until = at + if is_given_up { TIMER_AGAIN_AFTER } else { TIMER_PUT_OFF_FOR };
             if timers::put_off(&mut transaction, due, until).await? && is_given_up {
                 let letter = job::timer::<S>(&due.stream, due.due_at).letter();
@@ -105,6 +110,8 @@ impl Batches {
             transaction.commit().await?;
             Ok(Done::default())
         };
-        keep.await.map_err(|error: sqlx::Error| Error::database("putting a timer off", error).into())
+        let kept = keep.await.map_err(|error: sqlx::Error| Error::database("putting a timer off", error))?;
+        self.keep(connection);
+        Ok(kept)
     }
 }

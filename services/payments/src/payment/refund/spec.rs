@@ -14,6 +14,7 @@ use crate::{
             succeeded, told, unmatched, usd,
         },
     },
+    provider::effect,
     report::{Kind, Mismatch, Report},
 };
 
@@ -567,4 +568,23 @@ fn a_resolved_refund_remembers_who_said_so() {
     let world = paid_and(&[refunding(1), unknown(), resolved(Resolution::Refunded), refunded("")]);
     assert_eq!((world.refund().status, &*world.refund().reason), (Status::Refunded, "ann: called them"));
     assert_eq!(world.payment().version, 6);
+}
+
+#[test]
+fn a_call_may_have_to_be_made_as_long_as_nobody_knows_how_it_ended() {
+    let is_open = |events: &[Event], send: i32| {
+        effect::is_open(&given(&[&[requested(), succeeded()], events].concat()), &key(send))
+    };
+    assert!(is_open(&[refunding(1)], 1));
+    assert!(is_open(&[refunding(1), by_report(refunded("re_1"), "re_1")], 1), "its answer is still to come");
+    for ended in [refunded("re_1"), rejected("DECLINED", "no"), unknown()] {
+        assert!(!is_open(&[refunding(1), ended.clone()], 1), "{ended:?}");
+        assert!(
+            is_open(&[refunding(1), ended.clone(), refunding(2)], 2)
+                && !is_open(&[refunding(1), ended, refunding(2)], 1)
+        );
+    }
+    assert!(
+        !is_open(&[], 1) && !effect::is_open(&given(&[]), "what was no key") && !effect::is_open(&given(&[]), "a.b")
+    );
 }
