@@ -98,10 +98,11 @@ impl Restored {
         }
         fleet.until_status(&refused, "rejected").await.unwrap();
         // Of some, not all have heard by then.
-        fleet.place_all(&unpaid[..5]).await.unwrap();
+        let (heard_of, unheard_of) = unpaid.split_at(5);
+        fleet.place_all(heard_of).await.unwrap();
         fleet.until("select count(*) from payments.payments where status = 'requested'", 5).await.unwrap();
         fleet.processes().await.stop_worker("inventory", 0).await.unwrap();
-        fleet.place_all(&unpaid[5..]).await.unwrap();
+        fleet.place_all(unheard_of).await.unwrap();
         fleet.until("select max(position) - (select published from log.relay) from log.events", 0).await.unwrap();
         let events = fleet.number("select count(*) from log.events").await.unwrap();
         meanwhile(&fleet, |dir| {

@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use cli::verify::Check;
 use domain::code::{CODES, Remedy};
 use holdfast_tests::house;
 use runtime::service::{Service, refusal_stream};
@@ -34,6 +35,27 @@ fn sources(dir: &str) -> Vec<(PathBuf, String)> {
 fn may_do_io(path: &Path) -> bool {
     let text = path.to_string_lossy();
     ["/store", "/main.rs", "/lib.rs", "/sandbox", "/provider", "/tests/"].iter().any(|part| text.contains(part))
+}
+
+/// A mutation whose place is gone proves nothing any more, and is noticed only by who runs them all.
+#[test]
+fn every_mutation_has_its_place() {
+    let mutations: toml::Table =
+        fs::read_to_string(house().join("tests/simulation/mutations.toml")).unwrap().parse().unwrap();
+    for mutation in mutations["mutation"].as_array().unwrap() {
+        let [name, file, before] = ["name", "file", "before"].map(|key| mutation[key].as_str().unwrap());
+        let source = fs::read_to_string(house().join(file)).unwrap();
+        assert_eq!(source.matches(before).count(), 1, "{name}: its place in {file}");
+    }
+}
+
+#[test]
+fn operators_are_told_of_every_check() {
+    let page = fs::read_to_string(house().join("deploy/README.md")).unwrap();
+    for check in Check::ALL {
+        let name = serde_json::to_value(check).unwrap();
+        assert!(page.contains(&format!("\n| {} |", name.as_str().unwrap())), "{check:?}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! are made from events by the service's own rules, and so are due timers and outside calls; answers are kept for commands that come again.
 //!
 //! A call of which nobody knows how it ended may have been made: it is made again by its key, after looking what became of it. One whose
-//! end is known is not: a refund that was declined, and followed by another, would be asked for once more.
+//! end is known is not: one that was declined, and followed by another, would be made once more.
 
 use std::collections::{BTreeMap, BTreeSet};
 

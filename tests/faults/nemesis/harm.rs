@@ -312,7 +312,7 @@ fn some_worker(stage: &Stage, chance: &mut StdRng) -> String {
 
 async fn skew_clock(stage: &mut Stage, chance: &mut StdRng) -> Result<String> {
     let host = some_worker(stage, chance);
-    let seconds = chance.random_range(2..120) * if chance.random() { 1 } else { -1 };
+    let seconds = chance.random_range(2..180) * if chance.random() { 1 } else { -1 };
     stage.end_worker(&host, Signal::TERM).await?;
     stage.start_worker(&host, seconds).await?;
     Ok(format!("{host}, by {seconds} s"))

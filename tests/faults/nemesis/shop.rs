@@ -43,6 +43,9 @@ const PRODUCTS: u64 = 50;
 /// Shares of a round: sold out within a round of faults or two.
 const SHARES: i64 = 400;
 
+/// More than any fault and the recovery from it take; less than the clock of a worker may be ahead.
+const TIME_TO_PAY: Duration = Duration::from_mins(2);
+
 /// How often to look which orders have come to their end.
 const LOOK_EVERY: Duration = Duration::from_millis(150);
 
@@ -87,6 +90,8 @@ pub(crate) struct Shop {
     curve: Mutex<Vec<Second>>,
     complaints: Mutex<Vec<String>>,
     notes: Mutex<BTreeMap<Uuid, Note>>,
+    /// Orders whose buyers take their time, and have it.
+    patient: Mutex<Vec<Uuid>>,
     desk: tokio::sync::Mutex<()>,
 }
 
@@ -108,6 +113,7 @@ impl Shop {
             curve: Mutex::default(),
             complaints: Mutex::default(),
             notes: Mutex::default(),
+            patient: Mutex::default(),
             desk: tokio::sync::Mutex::default(),
         }))
     }
@@ -136,6 +142,11 @@ impl Shop {
 
     pub(crate) fn complain(&self, what: String) {
         locked(&self.complaints).push(what);
+    }
+
+    /// Orders that are paid in time if no worker goes by a clock that is ahead, since this was last asked.
+    pub(crate) fn take_patient(&self) -> Vec<Uuid> {
+        std::mem::take(&mut *locked(&self.patient))
     }
 
     /// What was reported and decided of payments' money, by payment.
@@ -221,8 +232,10 @@ impl Shop {
             return world::visit(self, &mut chance, name(self.seed, number)).await;
         }
         let (order, story) = order(&mut chance, self.seed, number, raffle);
-        if story == Story::Buys {
-            self.expect(order.id);
+        match story {
+            Story::Buys => self.expect(order.id),
+            Story::TakesItsTime => locked(&self.patient).push(order.id),
+            Story::ThinksAgain | Story::DoesNotBuy => {}
         }
         let answered = self.send_as(order.id, &PlaceOrder::full_name(), order.place.encode_to_vec()).await;
         self.answered(order.id, answered.as_ref());
@@ -358,6 +371,8 @@ const fn name(seed: u64, number: u64) -> u64 {
 enum Story {
     /// Pays at once and keeps it.
     Buys,
+    /// Pays after a while, long before its time to pay is over, and keeps it.
+    TakesItsTime,
     /// Cancels, wants money back, or an operator does something.
     ThinksAgain,
     /// Never pays, pays late, or has no money.
@@ -386,6 +401,7 @@ fn order(chance: &mut StdRng, seed: u64, number: u64, raffle: Uuid) -> (Order, S
         86..90 => (order.pays("sandbox:succeed,refund=lose_response"), Story::ThinksAgain),
         90..92 => (order.pays("sandbox:succeed,refund=fail_then_succeed"), Story::ThinksAgain),
         92..94 => (order.pays("sandbox:succeed,refund=decline"), Story::ThinksAgain),
+        94..97 => (order.pays("sandbox:succeed,after=10s").expires_after(TIME_TO_PAY), Story::TakesItsTime),
         _ => (order.pays("sandbox:succeed"), Story::ThinksAgain),
     }
 }

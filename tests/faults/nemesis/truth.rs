@@ -55,6 +55,7 @@ pub(crate) async fn violations(shop: &Shop, was_recovered: bool) -> Result<(u64,
     let notes = std::mem::take(&mut *shop.notes());
     let mut connection = PgConnection::connect(database_url).await?;
     found.extend(untrue(&told, &events_of(&mut connection, &told).await?, &answers_of(&mut connection, &told).await?));
+    found.extend(closed_early(&mut connection, shop.take_patient()).await?);
     found.extend(wrong_money(&notes, &books_of(&mut connection, &notes).await?));
     found.extend(told_otherwise(shop, &told, was_recovered).await?);
     Ok((u64::try_from(told.len())?, u64::try_from(notes.len())?, found))
@@ -149,6 +150,17 @@ fn untrue(
     }
     found.truncate(SHOWN_MAX);
     found
+}
+
+/// Orders that were paid in time, and were expired by then.
+async fn closed_early(connection: &mut PgConnection, patient: Vec<Uuid>) -> Result<Vec<String>> {
+    let query = "select order_id::text, status from orders.orders
+        where order_id = any($1) and status <> 'rejected' and (captured_minor = 0 or refunded_minor > 0) order by 1";
+    let closed: Vec<(String, String)> = sqlx::query_as(query).bind(patient).fetch_all(connection).await?;
+    let wrong = |(order, status)| {
+        format!("order {order} is {status}, although its buyer had two minutes and paid within seconds")
+    };
+    Ok(closed.into_iter().map(wrong).take(SHOWN_MAX).collect())
 }
 
 /// A payment's money as the rows have it, and as the sandbox has it, in minor units.
