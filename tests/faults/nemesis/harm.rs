@@ -126,7 +126,8 @@ impl Kind {
             Self::ReadOnly | Self::SetBackSequence => self.break_database(stage).await?,
             Self::TakeAwayMessage => take_away_message(stage, chance).await?,
             Self::RestoreDatabase | Self::PromoteStandby => {
-                let lag = Duration::from_millis(chance.random_range(500..8_000));
+                let by_chance = Duration::from_millis(chance.random_range(500..8_000));
+                let lag = stage.lag.unwrap_or(by_chance);
                 stage.go_back(self == Self::PromoteStandby, lag).await?
             }
             Self::PauseConsumer | Self::NarrowConsumer | Self::LimitConsumer => {

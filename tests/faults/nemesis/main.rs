@@ -40,9 +40,6 @@ use report::{Fault, Report};
 use shop::Shop;
 use stage::Stage;
 
-/// Faults between two looks at the whole truth.
-const FAULTS_OF_A_ROUND: usize = 8;
-
 /// After a fault is undone, orders that were sent before may take so long to their end; more is a violation.
 const RECOVERS_WITHIN: Duration = Duration::from_secs(60);
 
@@ -58,6 +55,12 @@ struct Args {
     /// Orders a second.
     #[arg(long, default_value_t = 60)]
     rate: u64,
+    /// Faults between two looks at the whole truth.
+    #[arg(long, default_value_t = 8)]
+    faults: usize,
+    /// By how much a restored database is older, in seconds. By chance if not given.
+    #[arg(long)]
+    lag: Option<f64>,
     /// A directory with workers of another build, for rolling restarts between the two.
     #[arg(long, value_name = "DIR")]
     other_build: Option<PathBuf>,
@@ -84,7 +87,7 @@ async fn main() -> Result<ExitCode> {
 async fn run(args: Args) -> Result<ExitCode> {
     let seed = args.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
     println!("seed {seed}");
-    let mut stage = Stage::set(args.other_build.clone()).await?;
+    let mut stage = Stage::set(args.other_build.clone(), args.lag.map(Duration::from_secs_f64)).await?;
     let shop_url = stage.shop_url().await?;
     let shop = Shop::open(&shop_url, stage.database_url(), seed).await?;
     let mut run = Run {
@@ -142,7 +145,7 @@ impl Run {
             let (shop, rate) = (Arc::clone(&shop), args.rate);
             async move { shop.sell(round, rate).await }
         });
-        for _ in 0..FAULTS_OF_A_ROUND {
+        for _ in 0..args.faults {
             let until = Duration::from_millis(self.chance.random_range(200..2_000));
             clock::sleep(until).await;
             let kind = self.next(stage, &args.only).context("no kind of harm has any of these words in its name")?;

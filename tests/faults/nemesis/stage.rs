@@ -73,6 +73,8 @@ pub(crate) struct Stage {
     /// Members that do not come back by themselves although they run.
     pub(crate) disabled: BTreeSet<usize>,
     clock: SkewedClock,
+    /// By how much a restored database is older, if that is not left to chance.
+    pub(crate) lag: Option<Duration>,
     /// How often the database has gone back.
     pub(crate) gone_back: u32,
     /// Whether nothing goes on before an operator has said so.
@@ -93,7 +95,7 @@ pub(crate) fn worker(service: &str, replica: usize) -> String {
 
 impl Stage {
     /// Starts servers, migrates the database and starts all workers. `other_build` has workers of another build.
-    pub(crate) async fn set(other_build: Option<PathBuf>) -> Result<Self> {
+    pub(crate) async fn set(other_build: Option<PathBuf>, lag: Option<Duration>) -> Result<Self> {
         let dir = scratch_dir("holdfast-faults-")?;
         let postgres_disk = Disk::mount(&dir.path().join(POSTGRES))?;
         let node_disk = Disk::mount(&dir.path().join(node(SMALL_NODE)))?;
@@ -114,6 +116,7 @@ impl Stage {
             node_disk,
             disabled: BTreeSet::new(),
             clock,
+            lag,
             gone_back: 0,
             waits_for_recovery: false,
             repairs: Vec::new(),
