@@ -47,6 +47,8 @@ pub mod simulation;
 mod people;
 mod publish;
 
+mod notices;
+
 mod ranges;
 
 mod marks;

@@ -2,6 +2,7 @@
 //! that it arrived, publishes what did not, and again what the broker lost. One per database is active; every worker stands by.
 
 mod progress;
+mod stand_by;
 
 use std::{
     sync::Arc,
@@ -19,6 +20,7 @@ use time::OffsetDateTime;
 use tokio::task::unconstrained;
 
 pub use progress::{Progress, Standing};
+use stand_by::{Differences, StandBy};
 
 use crate::{
     broker::{Broker, PUBLISHED},
@@ -36,9 +38,6 @@ use crate::{
     worker::Context,
 };
 
-/// Key of the advisory lock that makes one relay active: "holdfast" in ASCII.
-const LOCK_KEY: i64 = 0x686f_6c64_6661_7374;
-
 /// How long no worker is believed once consumers that stood too far are gone. Some of it is for a report's way.
 const DEAF_FOR: Duration = REPORTED_WITHIN.saturating_mul(2);
 
@@ -46,10 +45,11 @@ const DEAF_FOR: Duration = REPORTED_WITHIN.saturating_mul(2);
 const PART: &str = "the relay";
 
 /// Stands by, and publishes while it is the one, until asked to stop.
-pub(crate) async fn run(context: Context, health: Health) {
+pub(crate) async fn run(service: &'static str, context: Context, health: Health) {
     let (settings, mut shutdown) = (&context.config.relay, context.shutdown.clone());
+    let mut differences = Differences::new(service, context.broker.clone());
     while !shutdown.is_pulled() {
-        let lead = lead(&context, &health).await;
+        let lead = lead(&context, &mut differences, &health).await;
         telemetry::relay_active(false);
         if let Err(error) = lead {
             let error = error.chain();
@@ -65,13 +65,14 @@ pub(crate) async fn run(context: Context, health: Health) {
 
 /// Publishes while this session holds the lock. Every write to `log.relay` goes through the same session: whoever lost the
 /// lock has lost the session too, and can no longer move the checkpoint.
-async fn lead(context: &Context, health: &Health) -> Result<(), Error> {
+async fn lead(context: &Context, differences: &mut Differences, health: &Health) -> Result<(), Error> {
     let (settings, broker, mut shutdown) = (&context.config.relay, &context.broker, context.shutdown.clone());
     let database = |what| move |error| Error::database(what, error);
     // Never idle for long: a relay that stands still must not keep its place.
     let session = session(&context.config.database.url, "holdfast-relay")?.options([("idle_session_timeout", "15s")]);
     let mut connection = PgConnection::connect_with(&session).await.map_err(database("connecting the relay"))?;
-    while !takes_over(&mut connection).await.map_err(database("standing by as the relay"))? {
+    let mut stand_by = StandBy::new(context, differences);
+    while !stand_by.takes_over(&mut connection, differences).await? {
         health.goes_on(PART);
         tokio::select! {
             () = clock::sleep(ms(settings.compare_ms)) => {}
@@ -82,7 +83,10 @@ async fn lead(context: &Context, health: &Health) -> Result<(), Error> {
     telemetry::relay_active(true);
     let mut connections = broker.connections();
     connections.mark_unchanged();
-    let publishing = async { Relay::new(connection, context).await?.publish_until(health, shutdown).await };
+    let publishing = async {
+        let mut relay = Relay::new(connection, context, differences).await?;
+        relay.publish_until(differences, health, shutdown).await
+    };
     tokio::select! {
         ended = publishing => ended,
         // What it had asked the broker is answered by nobody any more, and much may be lost.
@@ -90,11 +94,6 @@ async fn lead(context: &Context, health: &Health) -> Result<(), Error> {
             Err(Error::transient("publishing the log", "the connection to the broker was lost"))
         }
     }
-}
-
-/// Whether this session holds the lock now.
-async fn takes_over(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar("select pg_try_advisory_lock($1)").bind(LOCK_KEY).fetch_one(connection).await
 }
 
 /// What a relay leaves to the next one.
@@ -146,14 +145,19 @@ struct Relay {
 
 impl Relay {
     /// Takes up where the last relay stood.
-    async fn new(mut connection: PgConnection, context: &Context) -> Result<Self, Error> {
+    async fn new(
+        mut connection: PgConnection,
+        context: &Context,
+        differences: &mut Differences,
+    ) -> Result<Self, Error> {
         let (broker, settings, lineage) =
             (context.broker.clone(), context.config.relay.clone(), Arc::clone(&context.lineage));
         // What it would note of another past would be lost for good.
         if let Some(another) = divergence::look(&broker, &mut connection, &lineage).await? {
             return Err(another);
         }
-        broker.ensure_streams(lineage.installation).await?;
+        let refused = broker.settle_streams(lineage.installation).await?;
+        differences.refused(refused, &mut connection).await?;
         let (note, timeline) = read(&mut connection).await?;
         let (standing, is_another_timeline) =
             (note.standing, note.timeline.as_ref().is_some_and(|last| *last != timeline));
@@ -198,13 +202,19 @@ impl Relay {
         self.progress.go_deaf(self.begun.elapsed(), DEAF_FOR);
     }
 
-    async fn publish_until(&mut self, health: &Health, mut shutdown: Shutdown) -> Result<(), Error> {
+    async fn publish_until(
+        &mut self,
+        differences: &mut Differences,
+        health: &Health,
+        mut shutdown: Shutdown,
+    ) -> Result<(), Error> {
         let nats = |error| Error::transient("listening to what workers publish", error);
         let mut reports = self.broker.client.subscribe(PUBLISHED).await.map_err(nats)?;
         let mut compared = Instant::now();
         while !shutdown.is_pulled() {
             if compared.elapsed() >= ms(self.settings.compare_ms) {
                 self.compare().await?;
+                differences.compare_seldom(&mut self.connection).await?;
                 compared = Instant::now();
             }
             self.listen(&mut reports)?;

@@ -197,7 +197,7 @@ async fn serve<S: Service>(
     let (dispatcher, queue) = effects::queue(&context.config.effects);
     let (endings, outcomes) = mpsc::channel(context.config.effects.concurrency_max);
     let mut loops = JoinSet::new();
-    loops.spawn(relay::run(context.clone(), health.clone()));
+    loops.spawn(relay::run(S::NAME, context.clone(), health.clone()));
     loops.spawn(effects::run(
         Arc::clone(&service),
         (context.pool.clone(), Arc::clone(&positions)),
