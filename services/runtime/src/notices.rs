@@ -9,6 +9,10 @@ use crate::error::Error;
 /// What a notice is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Topic {
+    /// The broker takes no events in.
+    Refused,
+    /// Copies in JSON are behind.
+    Copies,
     /// Settings of a worker, and the streams that are there, differ.
     Settings,
 }
@@ -16,10 +20,15 @@ pub(crate) enum Topic {
 impl Topic {
     pub(crate) const fn name(self) -> &'static str {
         match self {
+            Self::Refused => "refused",
+            Self::Copies => "copies",
             Self::Settings => "settings",
         }
     }
 }
+
+/// Who says what the relay has to say, whichever worker is the relay.
+pub(crate) const RELAY: &str = "relay";
 
 /// What somebody says about a topic, instead of what the same one said before.
 #[derive(Debug, Clone, Copy)]

@@ -129,8 +129,11 @@ impl Broker {
         for wanted in self.needed() {
             self.ensure_stream(wanted, installation).await?;
         }
-        if self.publishes_json() {
-            self.ensure_stream(self.events_json(), installation).await?;
+        // Nobody of the fleet reads it, so nobody waits for it: the relay sees to it, and says why it is not there.
+        if self.publishes_json()
+            && let Err(error) = self.ensure_stream(self.events_json(), installation).await
+        {
+            tracing::debug!(error = error.chain(), "no stream for copies in JSON yet");
         }
         Ok(())
     }
@@ -176,9 +179,6 @@ impl Broker {
             };
             refused.extend(settled.err().map(|error| error.chain()));
         }
-        if self.publishes_json() {
-            self.settle_copies(installation).await?;
-        }
         refused.extend(self.copies_that_stay().await?);
         Ok(refused)
     }
@@ -187,7 +187,7 @@ impl Broker {
     ///
     /// # Errors
     /// It cannot be made or changed.
-    async fn settle_copies(&self, installation: Uuid) -> Result<(), Error> {
+    pub(crate) async fn settle_copies(&self, installation: Uuid) -> Result<(), Error> {
         let wanted = self.events_json();
         let Some(stream) = self.there(EVENTS_JSON).await? else { return self.make(wanted, installation).await };
         let there = &stream.cached_info().config;
