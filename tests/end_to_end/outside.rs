@@ -3,7 +3,7 @@
 use std::{process::Stdio, time::Duration};
 
 use holdfast_tests::{
-    Order, TestFleet, house, python,
+    Order, TestFleet, eventually, house, python,
     rubbish::{self, Options},
 };
 use tokio::process::Command;
@@ -33,9 +33,14 @@ async fn events_come_in_json_too_for_those_who_ask_for_it() {
     fleet.place(&order).await.unwrap();
     fleet.settle_and_verify().await.unwrap();
 
-    let stream = async_nats::jetstream::new(fleet.publisher.client().clone()).get_stream("EVENTS_JSON").await.unwrap();
-    let log = fleet.number("select count(*) from log.events").await.unwrap();
-    assert!(i64::try_from(stream.cached_info().state.messages).unwrap() >= log);
+    let jetstream = async_nats::jetstream::new(fleet.publisher.client().clone());
+    eventually("every event has its copy", || async {
+        let copies = jetstream.get_stream("EVENTS_JSON").await?.cached_info().state.messages;
+        Ok(i64::try_from(copies)? >= fleet.number("select count(*) from log.events").await?)
+    })
+    .await
+    .unwrap();
+    let stream = jetstream.get_stream("EVENTS_JSON").await.unwrap();
     let paid = stream.get_last_raw_message_by_subject("json.orders.OrderPaid").await.unwrap();
     assert_eq!(paid.headers.get("content-type").unwrap().as_str(), "application/json");
     let paid: serde_json::Value = serde_json::from_slice(&paid.payload).unwrap();

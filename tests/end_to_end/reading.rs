@@ -328,7 +328,8 @@ async fn products_named_as_real_shops_name_them_are_sold_refunded_and_found_in_e
     assert_eq!(fleet.number(left).await.unwrap(), i64::try_from(skus.len()).unwrap());
     assert_eq!(fleet.number("select count(*) from orders.dead_letters").await.unwrap(), 0);
 
-    // The stream of the product is named in a header, which is ASCII, in both streams.
+    // The stream of the product is named in a header, which is ASCII, in both streams. Copies may come a little later.
+    fleet.until("select published - copied from log.relay", 0).await.unwrap();
     for (stream, prefix) in [("EVENTS", "evt"), ("EVENTS_JSON", "json")] {
         let stream = async_nats::jetstream::new(fleet.publisher.client().clone()).get_stream(stream).await.unwrap();
         let last = stream.get_last_raw_message_by_subject(&format!("{prefix}.inventory.StockReceived")).await.unwrap();

@@ -232,6 +232,7 @@ async fn the_broker_keeps_a_window_of_events_and_their_copies_and_the_largest_or
     fleet.place(&largest).await.unwrap();
     fleet.until_status(&largest, "paid").await.unwrap();
     fleet.settle().await.unwrap();
+    fleet.until("select published - copied from log.relay", 0).await.unwrap();
     let copies = jetstream(&fleet).get_stream("EVENTS_JSON").await.unwrap();
     let copy = copies.get_last_raw_message_by_subject("json.orders.OrderPlaced").await.unwrap();
     let copy: serde_json::Value = serde_json::from_slice(&copy.payload).unwrap();

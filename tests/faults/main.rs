@@ -7,6 +7,7 @@ mod allowances;
 mod bounds;
 mod clocks;
 mod consumers;
+mod copies;
 mod gone_back;
 mod hot;
 mod limits;

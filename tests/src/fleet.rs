@@ -1,7 +1,6 @@
 //! A fleet of real processes on private servers, thrown away with the test.
 
 use std::{
-    collections::BTreeMap,
     fs,
     future::Future,
     process::Stdio,
@@ -62,10 +61,18 @@ impl TestFleet {
 
     /// So many replicas of each worker, with these settings.
     pub async fn with(replicas: usize, settings: &[(&str, &str)]) -> Result<Self> {
+        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Self::of(Options { replicas, settings, ..Options::default() }).await
+    }
+
+    /// One replica of each worker, on a cluster of three nats-servers.
+    pub async fn clustered() -> Result<Self> {
+        Self::of(Options { brokers: 3, ..Options::default() }).await
+    }
+
+    async fn of(options: Options) -> Result<Self> {
         let dir = scratch_dir("holdfast-test-")?;
-        let settings: BTreeMap<String, String> =
-            settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let fleet = Fleet::start(dir.path(), Options { replicas, settings }).await?;
+        let fleet = Fleet::start(dir.path(), options).await?;
         let address = fleet.address();
         let publisher = Publisher::connect(&address.broker_url, LIMIT).await?;
         Ok(Self { publisher, address, fleet: Mutex::new(fleet), dir, sent: AtomicU64::new(0) })

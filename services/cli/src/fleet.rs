@@ -54,13 +54,15 @@ pub struct Address {
 pub struct Options {
     /// Replicas of each worker.
     pub replicas: usize,
+    /// nats-servers: one, or a cluster.
+    pub brokers: usize,
     /// Settings of the workers, as environment variables.
     pub settings: BTreeMap<String, String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { replicas: 1, settings: BTreeMap::new() }
+        Self { replicas: 1, brokers: 1, settings: BTreeMap::new() }
     }
 }
 
@@ -70,8 +72,10 @@ pub struct Fleet {
     dir: PathBuf,
     options: Options,
     workers: BTreeMap<(String, usize), Process>,
-    /// Its broker.
+    /// Its broker, or the first member of it.
     pub nats: NatsServer,
+    /// The other members.
+    pub others: Vec<NatsServer>,
     /// Its database server.
     pub postgres: Postgres,
 }
@@ -89,10 +93,11 @@ impl Fleet {
     pub async fn start_servers(dir: &Path, options: Options) -> Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("making the directory {}", dir.display()))?;
         let postgres = Postgres::start(&dir.join("postgres")).await?;
-        let nats = NatsServer::start(&dir.join("nats")).await?;
+        let mut others = NatsServer::start_all(dir, options.brokers).await?;
+        let nats = others.drain(..1).next().context("a fleet has a broker")?;
         let server = postgres.url(SUPERUSER, "postgres");
         migrations::migrate(&server, &postgres.url(SUPERUSER, DATABASE), DATABASE).await?;
-        Ok(Self { dir: dir.to_owned(), options, workers: BTreeMap::new(), nats, postgres })
+        Ok(Self { dir: dir.to_owned(), options, workers: BTreeMap::new(), nats, others, postgres })
     }
 
     /// Waits until every service takes commands and events in.
@@ -140,6 +145,12 @@ impl Fleet {
         Address { database_url: self.postgres.url(SUPERUSER, DATABASE), broker_url: self.nats.url() }
     }
 
+    /// Where workers reach the broker.
+    fn broker_urls(&self) -> String {
+        let members = [&self.nats].into_iter().chain(&self.others);
+        members.map(NatsServer::url).collect::<Vec<_>>().join(",")
+    }
+
     /// Starts every worker that is not running.
     pub fn start_workers(&mut self) -> Result<()> {
         for service in proto::SERVICES {
@@ -174,7 +185,7 @@ impl Fleet {
         let mut command = Process::command(worker_binary(service)?, Signal::TERM);
         command
             .env("HOLDFAST_DATABASE_URL", self.postgres.url(&format!("holdfast_{service}"), DATABASE))
-            .env("HOLDFAST_BROKER_URL", self.nats.url())
+            .env("HOLDFAST_BROKER_URL", self.broker_urls())
             .envs(fits_a_small_disk())
             .envs(&self.options.settings)
             .envs(settings)
@@ -227,6 +238,9 @@ impl Fleet {
             }
         }
         self.workers.clear();
+        for member in &mut self.others {
+            member.stop().await?;
+        }
         self.nats.stop().await?;
         self.postgres.stop().await
     }

@@ -111,6 +111,10 @@ fn stands(database: &database::Database, broker: &broker::Broker) -> Vec<String>
     for consumer in broker.consumers.iter().filter(|consumer| consumer.paused) {
         stands.push(format!("the consumer {} of {} is paused", consumer.durable, consumer.stream));
     }
+    for notice in &database.notices {
+        let (said_by, says) = (&notice.said_by, &notice.says);
+        stands.push(format!("{says} (said by {said_by}, for {})", late(notice.for_ms)));
+    }
     let timers = database.timers.iter().map(|(service, due)| (service, "timers", due));
     let calls = database.effects.iter().map(|(service, due)| (service, "outside calls", due));
     for (service, what, due) in timers.chain(calls).filter(|(_, _, due)| due.overdue > 0 && is_late(due.oldest_ms)) {

@@ -1,6 +1,6 @@
 //! `holdfast up`: a private fleet in the foreground.
 
-use std::{collections::BTreeMap, fs, process::ExitCode, time::Duration};
+use std::{fs, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,7 +25,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub async fn run(args: Args, surroundings: &Surroundings) -> Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let options = Options { replicas: args.replicas.into(), settings: BTreeMap::new() };
+    let options = Options { replicas: args.replicas.into(), ..Options::default() };
     let mut fleet = Fleet::start(&surroundings.dir, options).await?;
     let address = fleet.address();
     let note = Surroundings::note(&surroundings.dir);

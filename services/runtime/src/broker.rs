@@ -1,4 +1,6 @@
-//! The broker: connecting, checking its version, and the one description of our JetStream streams and consumers.
+//! The broker: connecting, checking its version, and the one description of our consumers; `streams` has that of our streams.
+
+mod streams;
 
 use std::{collections::HashMap, time::Duration};
 
@@ -6,19 +8,20 @@ use async_nats::{
     Client, ConnectOptions, Event,
     connection::State,
     jetstream::{
-        self, Context, ErrorCode,
+        Context,
         consumer::{self, AckPolicy, PullConsumer, pull},
-        context::{ContextBuilder, CreateStreamError, CreateStreamErrorKind},
-        stream::{DiscardPolicy, PersistenceMode, RetentionPolicy, Stream},
+        context::ContextBuilder,
+        stream::Stream,
     },
 };
 use tokio::sync::watch;
-use uuid::Uuid;
 
 use crate::{
     config::{self, ms},
     error::Error,
 };
+
+pub(crate) use streams::{check_installation, is_not_there};
 
 /// JetStream stream of events: a window; the log in Postgres has them all.
 pub const EVENTS: &str = "EVENTS";
@@ -31,9 +34,6 @@ pub(crate) const PUBLISHED: &str = "holdfast.log.published";
 
 /// Consumers with this mark in their metadata are owed every event, even one that the broker lost.
 const OWED: (&str, &str) = ("holdfast", "owed-every-event");
-
-/// The field of a stream's metadata that names the installation whose it is.
-const INSTALLATION: &str = "holdfast-installation";
 
 /// A connection to the broker.
 #[derive(Debug, Clone)]
@@ -173,42 +173,6 @@ pub(crate) async fn remake_if_it_passes_over<I>(
     Ok(())
 }
 
-/// Whether a stream is this installation's, or nobody's yet.
-///
-/// # Errors
-/// It is another's.
-pub(crate) fn check_installation(stream: &jetstream::stream::Config, installation: Uuid) -> Result<(), Error> {
-    let ours = installation.to_string();
-    let Some(theirs) = stream.metadata.get(INSTALLATION).filter(|theirs| **theirs != ours) else { return Ok(()) };
-    let name = &stream.name;
-    let why = format!(
-        "WRONG_BROKER: its stream {name} is of the installation {theirs}, and this database is of {ours}. Two databases on one broker would each \
-         take half of what is the other's: give this one a broker of its own (setting broker.url), or, if the other is gone for good, delete \
-         the streams"
-    );
-    Err(Error::transient("comparing the broker's installation with the database's", why))
-}
-
-/// What an operator can do about a stream that cannot be made or changed.
-fn way_out(stream: &str, copies: usize, error: &CreateStreamError) -> String {
-    let CreateStreamErrorKind::JetStream(said) = error.kind() else { return String::new() };
-    let is_of_events = stream == EVENTS || stream == EVENTS_JSON;
-    match said.error_code() {
-        ErrorCode::STORAGE_RESOURCES_EXCEEDED => format!(
-            "; nats-server sets room aside for all that a stream may take: lower {}, or raise its max_file_store",
-            if is_of_events { "broker.events_bytes_max" } else { "broker.commands_bytes_max" }
-        ),
-        ErrorCode::CLUSTER_NO_PEERS => {
-            format!("; broker.replicas is {copies}, and that needs as many nats-servers in the cluster")
-        }
-        ErrorCode::STREAM_INVALID_CONFIG if is_of_events => format!(
-            "; some settings count only when a stream is made, and broker.replicas changes one of them. Delete the stream {stream} while the \
-             workers run: they make it again, and the relay publishes again what some service has not handled"
-        ),
-        _ => String::new(),
-    }
-}
-
 /// What an event may have beside what its command had: times, sums, headers.
 const EVENT_BESIDE: usize = 65_536;
 
@@ -256,80 +220,6 @@ impl Broker {
         while connections.changed().await.is_ok() {}
     }
 
-    /// Makes the JetStream streams of this installation unless they are there.
-    ///
-    /// # Errors
-    /// The broker is away, has those of another installation, or made something else than it was asked for.
-    pub async fn ensure_streams(&self, installation: Uuid) -> Result<(), Error> {
-        let json = self.settings.events_json.then(|| self.events_json());
-        let commands = proto::SERVICES.map(|service| self.commands(service));
-        for config in commands.into_iter().chain([self.events()]).chain(json) {
-            let (name, subjects, copies) = (config.name.clone(), config.subjects.clone(), config.num_replicas);
-            if let Ok(there) = self.jetstream.get_stream(&name).await {
-                check_installation(&there.cached_info().config, installation)?;
-            }
-            let metadata = HashMap::from([(INSTALLATION.to_owned(), installation.to_string())]);
-            let config = jetstream::stream::Config { metadata, ..config };
-            let made = self.jetstream.create_or_update_stream(config).await.map_err(|error| {
-                let why = format!("{name}: {error}{}", way_out(&name, copies, &error));
-                Error::transient("making a JetStream stream", why)
-            })?;
-            if made.config.subjects != subjects {
-                return Err(Error::transient(
-                    "making a JetStream stream",
-                    format!("{name} takes {:?} although {subjects:?} was asked for", made.config.subjects),
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    fn commands(&self, service: &str) -> jetstream::stream::Config {
-        jetstream::stream::Config {
-            name: commands_stream(service),
-            description: Some(format!("Commands for {service}, until they are handled")),
-            subjects: vec![format!("cmd.{service}.*")],
-            retention: RetentionPolicy::WorkQueue,
-            // A full queue refuses the publisher, who then knows; it never drops what another was promised.
-            discard: DiscardPolicy::New,
-            max_bytes: self.settings.commands_bytes_max,
-            num_replicas: self.settings.replicas,
-            allow_direct: true,
-            ..Default::default()
-        }
-    }
-
-    fn events(&self) -> jetstream::stream::Config {
-        jetstream::stream::Config {
-            name: EVENTS.to_owned(),
-            description: Some("Events, in the order of the log; the log itself is in Postgres".to_owned()),
-            subjects: proto::SERVICES.map(|service| format!("evt.{service}.*")).to_vec(),
-            retention: RetentionPolicy::Limits,
-            // The relay takes away what all have handled. What is full takes in nothing new, rather than lose what is owed.
-            discard: DiscardPolicy::New,
-            max_bytes: self.settings.events_bytes_max,
-            num_replicas: self.settings.replicas,
-            allow_direct: true,
-            // Written to disk a little later: what a broker that dies has not written the relay publishes again from the log.
-            persist_mode: (self.settings.replicas == 1).then_some(PersistenceMode::Async),
-            // One answer for all events of a commit.
-            allow_batch_publish: true,
-            ..Default::default()
-        }
-    }
-
-    fn events_json(&self) -> jetstream::stream::Config {
-        jetstream::stream::Config {
-            name: EVENTS_JSON.to_owned(),
-            description: Some("Events in JSON, for other systems".to_owned()),
-            subjects: proto::SERVICES.map(|service| format!("json.{service}.*")).to_vec(),
-            // Whoever reads them is not known here, so nobody's slowness holds up the rest.
-            discard: DiscardPolicy::Old,
-            max_age: self.events_age_max(),
-            ..self.events()
-        }
-    }
-
     /// How long to wait until the broker has stored what it was sent.
     pub(crate) const fn publish_timeout(&self) -> Duration {
         ms(self.settings.publish_timeout_ms)
@@ -359,7 +249,8 @@ impl Broker {
             ack_wait: ms(settings.ack_wait_ms),
             max_ack_pending: settings.ack_pending_max,
             max_waiting: 512,
-            num_replicas: self.settings.replicas,
+            // As many copies as its stream has.
+            num_replicas: 0,
             metadata: HashMap::from([(OWED.0.to_owned(), OWED.1.to_owned())]),
             ..Default::default()
         };

@@ -5,11 +5,7 @@ use std::collections::BTreeMap;
 
 use async_nats::{
     HeaderMap,
-    jetstream::{
-        ErrorCode,
-        context::GetStreamErrorKind,
-        stream::{RawMessageErrorKind, Stream},
-    },
+    jetstream::stream::{RawMessageErrorKind, Stream},
 };
 use domain::Timestamp;
 use futures::{StreamExt, TryStreamExt};
@@ -18,7 +14,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use uuid::Uuid;
 
 use crate::{
-    broker::{Broker, EVENTS, check_installation},
+    broker::{Broker, EVENTS, check_installation, is_not_there},
     draft::event_id,
     error::Error,
     event_store::Recorded,
@@ -184,10 +180,6 @@ async fn end_of(stream: &Stream, count: u64) -> Result<Vec<Published>, Error> {
         .try_collect()
         .await?;
     Ok(messages.into_iter().flatten().collect())
-}
-
-fn is_not_there(kind: &GetStreamErrorKind) -> bool {
-    matches!(kind, GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
 async fn published_at(stream: &Stream, sequence: u64) -> Result<Option<Published>, Error> {

@@ -91,8 +91,13 @@ impl Health {
 
     /// A part of the worker cannot go on, and why. Once that has lasted for a while, the worker is not ready.
     pub(crate) fn stuck(&self, part: &'static str, why: String) {
+        self.stuck_since(part, Instant::now(), why);
+    }
+
+    /// The same of what began earlier than it was noticed.
+    pub(crate) fn stuck_since(&self, part: &'static str, since: Instant, why: String) {
         let mut stuck = self.0.stuck.lock().unwrap_or_else(PoisonError::into_inner);
-        stuck.entry(part).or_insert_with(|| (Instant::now(), String::new())).1 = why;
+        stuck.entry(part).or_insert_with(|| (since, String::new())).1 = why;
     }
 
     /// It goes on.

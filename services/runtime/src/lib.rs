@@ -2,7 +2,8 @@
 //!
 //! Read it in this order: [`service`] is what a service implements; [`worker`] runs it; `consumer` takes messages in, `job`
 //! reads them, `draft` decides, `batch` commits, with `record` and `inbox` for what every service writes, `races` for what it
-//! loses, and `doubt` for whose fault a failure is; `publish` brings what was committed to the broker, and `relay` what nobody has brought there. [`simulation`] runs the
+//! loses, and `doubt` for whose fault a failure is; `publish` brings what was committed to the broker, and `relay` what nobody has brought there;
+//! `refusals` and `notices` say what does not get there. [`simulation`] runs the
 //! same decisions without the surroundings.
 
 use mimalloc::MiMalloc;
@@ -46,6 +47,10 @@ pub mod simulation;
 
 mod people;
 mod publish;
+
+mod refusals;
+
+mod notices;
 
 mod ranges;
 

@@ -1,8 +1,10 @@
 //! Publishing events: by the worker that committed them, right after the commit. The relay hears what was published and
 //! publishes the rest.
+//!
+//! Their copies in JSON go with them, and hold up nobody: what does not get in is left to the relay too.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -18,6 +20,7 @@ use crate::{
     lineage::Lineage,
     message::{JSON, PROTOBUF, header, header_value},
     ranges::Ranges,
+    refusals::Refusals,
 };
 
 /// Commits whose events are under way to the broker at once.
@@ -28,6 +31,15 @@ const HAND_OVER_WITHIN: Duration = Duration::from_secs(1);
 
 /// What takes longer from its beginning to the report of it is not reported.
 pub(crate) const REPORTED_WITHIN: Duration = Duration::from_secs(1);
+
+/// Once events are stored, their copies may take this much longer. Then the relay hears of the events alone.
+const COPIES_WITHIN: Duration = Duration::from_millis(300);
+
+/// After copies were refused, this worker sends none for so long.
+const COPIES_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// How often to say that copies are refused.
+const WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// One message of the broker's stream: proof that what was published with it, before it, is there too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
@@ -47,6 +59,16 @@ pub struct Publication {
     pub witness: Witness,
 }
 
+/// The same, as it goes over the wire.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Report {
+    #[serde(flatten)]
+    pub(crate) publication: Publication,
+    /// Positions of events whose copies in JSON are stored, from and to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) copied: Vec<(i64, i64)>,
+}
+
 /// What came of publishing events, one after the other.
 pub(crate) struct Published {
     /// How many arrived, from the first on, before one did not.
@@ -54,6 +76,14 @@ pub(crate) struct Published {
     /// The last message of those.
     pub(crate) witness: Option<Witness>,
     /// Why not all did.
+    pub(crate) result: Result<(), Error>,
+}
+
+/// What came of publishing copies.
+pub(crate) struct Copied {
+    /// Of how many events they arrived, from the first on, before one did not.
+    pub(crate) count: usize,
+    /// Why not of all.
     pub(crate) result: Result<(), Error>,
 }
 
@@ -65,17 +95,19 @@ pub(crate) struct Publisher {
     lineage: Arc<Lineage>,
 }
 
-/// Events on their way to the broker, and their copies in JSON, if copies are wanted.
+/// Events on their way to the broker.
 struct UnderWay {
-    events: ingest::UnderWay,
-    copies: Option<Copies>,
+    stored: ingest::UnderWay,
     _room: OwnedSemaphorePermit,
 }
 
-struct Copies {
-    under_way: ingest::UnderWay,
+/// Copies in JSON on their way to the broker.
+struct CopiesUnderWay {
+    /// `None` if none of the events has one.
+    stored: Option<ingest::UnderWay>,
     /// Which of the events they are of.
     of: Vec<usize>,
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 impl Publisher {
@@ -84,7 +116,7 @@ impl Publisher {
         Ok(Self { broker, ingest, lineage })
     }
 
-    /// Publishes events, and waits until the broker has stored them, or has not.
+    /// Publishes events, and waits until the broker has stored them, or has not. Not their copies.
     pub(crate) async fn publish(&self, events: &[Recorded]) -> Published {
         if events.is_empty() {
             return Published { count: 0, witness: None, result: Ok(()) };
@@ -95,10 +127,25 @@ impl Publisher {
         }
     }
 
+    /// Publishes the copies of events in JSON, and waits until the broker has stored them, or has not.
+    pub(crate) async fn publish_copies(&self, events: &[Recorded]) -> Copied {
+        match self.begin_copies(events).await {
+            Ok(under_way) => under_way.copied(events).await,
+            Err(error) => Copied { count: 0, result: Err(error) },
+        }
+    }
+
     async fn begin(&self, events: &[Recorded]) -> Result<UnderWay, Error> {
-        let copies_each = usize::from(self.broker.publishes_json());
-        // For copies too, at once: events that wait for room for theirs would wait for themselves.
-        let room = self.ingest.room(events.len().saturating_mul(1 + copies_each)).await?;
+        let room = self.ingest.room(events.len()).await?;
+        self.send(events, room).await
+    }
+
+    async fn begin_copies(&self, events: &[Recorded]) -> Result<CopiesUnderWay, Error> {
+        let room = self.ingest.room(events.len()).await?;
+        self.send_copies(events, Some(room)).await
+    }
+
+    async fn send(&self, events: &[Recorded], room: OwnedSemaphorePermit) -> Result<UnderWay, Error> {
         let messages = events.iter().map(|event| Outgoing {
             subject: event_subject(&event.service, &event.message_type),
             // Without a `Nats-Msg-Id`: the broker's window of ids costs it a third of what it can take in, and every consumer
@@ -106,67 +153,100 @@ impl Publisher {
             headers: headers(event, &self.lineage, PROTOBUF),
             payload: event.data.clone().into(),
         });
-        let sent = self.ingest.send(messages.collect()).await?;
-        let copies = if copies_each > 0 { self.copy(events).await? } else { None };
-        Ok(UnderWay { events: sent, copies, _room: room })
+        Ok(UnderWay { stored: self.ingest.send(messages.collect()).await?, _room: room })
     }
 
-    /// Sends copies in JSON.
-    async fn copy(&self, events: &[Recorded]) -> Result<Option<Copies>, Error> {
+    async fn send_copies(
+        &self,
+        events: &[Recorded],
+        room: Option<OwnedSemaphorePermit>,
+    ) -> Result<CopiesUnderWay, Error> {
+        let bytes_max = self.broker.client.server_info().max_payload;
+        let copies = events.iter().enumerate();
         let (of, messages): (Vec<_>, Vec<_>) =
-            events.iter().enumerate().filter_map(|(index, event)| Some((index, json(event, &self.lineage)?))).unzip();
-        if messages.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(Copies { under_way: self.ingest.send(messages).await?, of }))
+            copies.filter_map(|(index, event)| Some((index, json(event, &self.lineage, bytes_max)?))).unzip();
+        let stored = if messages.is_empty() { None } else { Some(self.ingest.send(messages).await?) };
+        Ok(CopiesUnderWay { stored, of, _room: room })
     }
 }
 
-/// The copy in JSON.
-fn json(event: &Recorded, lineage: &Lineage) -> Option<Outgoing> {
-    match proto::to_json(&event.message_type, &event.data) {
-        Ok(json) => Some(Outgoing {
-            subject: json_subject(&event.service, &event.message_type),
-            headers: headers(event, lineage, JSON),
-            payload: json.to_string().into(),
-        }),
+/// What a header may add to a message, all of them together.
+const HEADERS_BYTES: usize = 4_096;
+
+/// The copy in JSON, if it has one. What the fleet itself needs, and the copies of other events, must not wait for one that cannot be made.
+fn json(event: &Recorded, lineage: &Lineage, bytes_max: usize) -> Option<Outgoing> {
+    let position = event.position;
+    let payload = match proto::to_json(&event.message_type, &event.data) {
+        Ok(json) => json.to_string(),
         Err(error) => {
-            // Written by a newer worker than this one. What the fleet itself needs must not wait for that.
-            tracing::error!(position = event.position, %error, "an event has no copy in JSON");
-            None
+            // Written by a newer worker than this one.
+            tracing::error!(position, %error, "an event has no copy in JSON");
+            return None;
         }
+    };
+    if payload.len().saturating_add(HEADERS_BYTES) > bytes_max {
+        // Somebody has lowered the limit while workers run: they begin only where all copies get through.
+        tracing::error!(
+            position,
+            bytes = payload.len(),
+            bytes_max,
+            "an event has no copy in JSON: nats-server's max_payload is too low"
+        );
+        return None;
     }
+    let subject = json_subject(&event.service, &event.message_type);
+    Some(Outgoing { subject, headers: headers(event, lineage, JSON), payload: payload.into() })
 }
 
 impl UnderWay {
-    /// Waits until the events and their copies are stored: an event without its copy is not published.
+    /// Waits until the events are stored, or are not.
     async fn published(self, events: &[Recorded]) -> Published {
-        let stored = self.events.stored().await;
+        let stored = self.stored.stored().await;
         let witness = stored.count.checked_sub(1).and_then(|last| events.get(last)).map(|event| Witness {
             sequence: i64::try_from(stored.last).unwrap_or(i64::MAX),
             position: event.position,
         });
-        let mut published = Published { count: stored.count, witness, result: stored.result };
-        if let Some(Copies { under_way, of }) = self.copies {
-            let copied = under_way.stored().await;
-            let without = of.get(copied.count).copied().unwrap_or(events.len());
-            published.count = published.count.min(without);
-            published.result = published.result.and(copied.result);
-        }
-        published
+        Published { count: stored.count, witness, result: stored.result }
+    }
+}
+
+impl CopiesUnderWay {
+    /// Waits until the copies are stored, or are not.
+    async fn copied(self, events: &[Recorded]) -> Copied {
+        let Some(stored) = self.stored else { return Copied { count: events.len(), result: Ok(()) } };
+        let stored = stored.stored().await;
+        // What has no copy counts as copied.
+        let count = self.of.get(stored.count).copied().unwrap_or(events.len());
+        Copied { count, result: stored.result }
     }
 }
 
 /// Publishes what a worker commits, a commit after the other, without waiting for acknowledgements in between.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    publisher: Arc<Publisher>,
+    sender: Arc<Sender>,
     under_way: JoinSet<()>,
 }
 
+#[derive(Debug)]
+struct Sender {
+    publisher: Publisher,
+    refusals: Arc<Refusals>,
+    copies: Mutex<Refused>,
+}
+
+/// When copies were refused, and when that was said the last time.
+#[derive(Debug, Default)]
+struct Refused {
+    at: Option<Instant>,
+    said: Option<Instant>,
+}
+
 impl Outbox {
-    pub(crate) async fn open(broker: Broker, lineage: Arc<Lineage>) -> Result<Self, Error> {
-        Ok(Self { publisher: Arc::new(Publisher::open(broker, lineage).await?), under_way: JoinSet::new() })
+    pub(crate) async fn open(broker: Broker, lineage: Arc<Lineage>, refusals: Arc<Refusals>) -> Result<Self, Error> {
+        let publisher = Publisher::open(broker, lineage).await?;
+        let sender = Arc::new(Sender { publisher, refusals, copies: Mutex::default() });
+        Ok(Self { sender, under_way: JoinSet::new() })
     }
 
     /// Hands events to the broker. Never fails: what does not arrive is left to the relay.
@@ -178,18 +258,20 @@ impl Outbox {
         if self.under_way.len() >= PUBLICATIONS_MAX {
             self.under_way.join_next().await;
         }
-        let (connection, begun) = (*self.publisher.broker.connections().borrow(), Instant::now());
-        match tokio::time::timeout(HAND_OVER_WITHIN, self.publisher.begin(&events)).await {
-            Ok(Ok(under_way)) => {
-                let publisher = Arc::clone(&self.publisher);
+        let sender = Arc::clone(&self.sender);
+        let (connection, begun) = (*sender.publisher.broker.connections().borrow(), Instant::now());
+        match tokio::time::timeout(HAND_OVER_WITHIN, sender.begin(&events)).await {
+            Ok(Ok((published, copies))) => {
                 self.under_way.spawn(async move {
-                    if let Err(error) = confirm(&publisher.broker, (connection, begun), &events, under_way).await {
-                        tracing::debug!(error = error.chain(), "left to the relay");
-                    }
+                    let confirmed = sender.confirm((connection, begun), &events, published, copies).await;
+                    sender.left_to_the_relay(&events, begun, confirmed);
                 });
             }
-            Ok(Err(error)) => tracing::debug!(error = error.chain(), "left to the relay"),
-            Err(_elapsed) => tracing::debug!("the broker takes nothing in; left to the relay"),
+            Ok(Err(error)) => sender.left_to_the_relay(&events, begun, Err(error)),
+            Err(_elapsed) => {
+                let why = Error::transient("publishing events", "the broker takes nothing in");
+                sender.left_to_the_relay(&events, begun, Err(why));
+            }
         }
     }
 
@@ -199,26 +281,87 @@ impl Outbox {
     }
 }
 
-/// Tells the relay what has arrived. Not if the connection was lost in between, for then the witness vouches for nothing, nor if
-/// it took long: a relay that finds a loss believes nobody only for so long.
-async fn confirm(
-    broker: &Broker,
-    (connection, begun): (u64, Instant),
-    events: &[Recorded],
-    under_way: UnderWay,
-) -> Result<(), Error> {
-    let published = under_way.published(events).await;
-    published.result?;
-    let Some(witness) = published.witness else { return Ok(()) };
-    if *broker.connections().borrow() != connection || begun.elapsed() > REPORTED_WITHIN {
-        return Ok(());
+impl Sender {
+    async fn begin(&self, events: &[Recorded]) -> Result<(UnderWay, Option<CopiesUnderWay>), Error> {
+        if !self.sends_copies() {
+            return Ok((self.publisher.begin(events).await?, None));
+        }
+        // For copies too, at once: events that wait for room for theirs would wait for themselves.
+        let mut room = self.publisher.ingest.room(events.len().saturating_mul(2)).await?;
+        let room_for_copies = room.split(room.num_permits() / 2);
+        let published = self.publisher.send(events, room).await?;
+        match self.publisher.send_copies(events, room_for_copies).await {
+            Ok(copies) => Ok((published, Some(copies))),
+            Err(error) => {
+                self.copies_refused(&error);
+                Ok((published, None))
+            }
+        }
     }
-    let ranges = Ranges::of(events.iter().map(|event| event.position)).iter().collect();
-    let publication = Publication { ranges, witness };
-    let failed = |error| Error::transient("telling the relay what is published", error);
-    let payload = serde_json::to_vec(&publication)
-        .map_err(|error| Error::transient("telling the relay what is published", error))?;
-    broker.client.publish(PUBLISHED, payload.into()).await.map_err(failed)
+
+    /// Tells the relay what has arrived. Not if the connection was lost in between, for then the witness vouches for nothing, nor if
+    /// it took long: a relay that finds a loss believes nobody only for so long.
+    async fn confirm(
+        &self,
+        (connection, begun): (u64, Instant),
+        events: &[Recorded],
+        published: UnderWay,
+        copies: Option<CopiesUnderWay>,
+    ) -> Result<(), Error> {
+        let published = published.published(events).await;
+        published.result?;
+        let copied = match copies {
+            Some(copies) => self.copied(events, copies).await,
+            None => Vec::new(),
+        };
+        let Some(witness) = published.witness else { return Ok(()) };
+        let broker = &self.publisher.broker;
+        if *broker.connections().borrow() != connection || begun.elapsed() > REPORTED_WITHIN {
+            return Ok(());
+        }
+        let report = Report { publication: Publication { ranges: ranges(events), witness }, copied };
+        let failed = |error| Error::transient("telling the relay what is published", error);
+        let payload = serde_json::to_vec(&report)
+            .map_err(|error| Error::transient("telling the relay what is published", error))?;
+        broker.client.publish(PUBLISHED, payload.into()).await.map_err(failed)
+    }
+
+    /// Those whose copies are stored soon.
+    async fn copied(&self, events: &[Recorded], copies: CopiesUnderWay) -> Vec<(i64, i64)> {
+        let copied = tokio::time::timeout(COPIES_WITHIN, copies.copied(events)).await;
+        let why = Error::transient("publishing copies in JSON", "the broker does not answer");
+        let Copied { count, result } = copied.unwrap_or(Copied { count: 0, result: Err(why) });
+        if let Err(error) = result {
+            self.copies_refused(&error);
+        }
+        ranges(events.get(..count).unwrap_or(events))
+    }
+
+    fn sends_copies(&self) -> bool {
+        let refused = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+        self.publisher.broker.publishes_json() && refused.at.is_none_or(|at| at.elapsed() >= COPIES_AGAIN_AFTER)
+    }
+
+    fn copies_refused(&self, error: &Error) {
+        let mut refused = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.at = Some(Instant::now());
+        if refused.said.is_none_or(|said| said.elapsed() >= WARN_EVERY) {
+            refused.said = refused.at;
+            tracing::warn!(error = error.chain(), "copies in JSON do not get in; the relay publishes them once it can");
+        }
+    }
+
+    /// What came of events that were committed: what was not confirmed the relay publishes.
+    fn left_to_the_relay(&self, events: &[Recorded], begun: Instant, confirmed: Result<(), Error>) {
+        if let Err(error) = confirmed {
+            tracing::debug!(error = error.chain(), "left to the relay");
+            self.refusals.note(events, begun, &error);
+        }
+    }
+}
+
+fn ranges(events: &[Recorded]) -> Vec<(i64, i64)> {
+    Ranges::of(events.iter().map(|event| event.position)).iter().collect()
 }
 
 /// A header's name, which is known to be one.

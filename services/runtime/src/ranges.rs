@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Disjoint ranges of positions, first to last, both included.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Ranges(BTreeMap<i64, i64>);
 
 impl Ranges {

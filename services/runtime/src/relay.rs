@@ -1,7 +1,9 @@
 //! The relay: sees to it that every event of the log is published, gap-aware. Workers publish what they commit; the relay checks
 //! that it arrived, publishes what did not, and again what the broker lost. One per database is active; every worker stands by.
 
+mod copies;
 mod progress;
+mod stand_by;
 
 use std::{
     sync::Arc,
@@ -18,7 +20,9 @@ use sqlx::{Connection, PgConnection, Row};
 use time::OffsetDateTime;
 use tokio::task::unconstrained;
 
+use copies::Copies;
 pub use progress::{Progress, Standing};
+use stand_by::{Differences, StandBy};
 
 use crate::{
     broker::{Broker, PUBLISHED},
@@ -30,14 +34,13 @@ use crate::{
     event_store::Follower,
     health::Health,
     message::header,
-    publish::{Publisher, REPORTED_WITHIN, Witness},
+    notices::{self, Notice, RELAY, Topic},
+    publish::{Published, Publisher, REPORTED_WITHIN, Report, Witness},
+    refusals,
     shutdown::Shutdown,
     telemetry, window,
     worker::Context,
 };
-
-/// Key of the advisory lock that makes one relay active: "holdfast" in ASCII.
-const LOCK_KEY: i64 = 0x686f_6c64_6661_7374;
 
 /// How long no worker is believed once consumers that stood too far are gone. Some of it is for a report's way.
 const DEAF_FOR: Duration = REPORTED_WITHIN.saturating_mul(2);
@@ -46,10 +49,11 @@ const DEAF_FOR: Duration = REPORTED_WITHIN.saturating_mul(2);
 const PART: &str = "the relay";
 
 /// Stands by, and publishes while it is the one, until asked to stop.
-pub(crate) async fn run(context: Context, health: Health) {
+pub(crate) async fn run(service: &'static str, context: Context, health: Health) {
     let (settings, mut shutdown) = (&context.config.relay, context.shutdown.clone());
+    let mut differences = Differences::new(service, context.broker.clone());
     while !shutdown.is_pulled() {
-        let lead = lead(&context, &health).await;
+        let lead = lead(&context, &mut differences, &health).await;
         telemetry::relay_active(false);
         if let Err(error) = lead {
             let error = error.chain();
@@ -65,13 +69,14 @@ pub(crate) async fn run(context: Context, health: Health) {
 
 /// Publishes while this session holds the lock. Every write to `log.relay` goes through the same session: whoever lost the
 /// lock has lost the session too, and can no longer move the checkpoint.
-async fn lead(context: &Context, health: &Health) -> Result<(), Error> {
+async fn lead(context: &Context, differences: &mut Differences, health: &Health) -> Result<(), Error> {
     let (settings, broker, mut shutdown) = (&context.config.relay, &context.broker, context.shutdown.clone());
     let database = |what| move |error| Error::database(what, error);
     // Never idle for long: a relay that stands still must not keep its place.
     let session = session(&context.config.database.url, "holdfast-relay")?.options([("idle_session_timeout", "15s")]);
     let mut connection = PgConnection::connect_with(&session).await.map_err(database("connecting the relay"))?;
-    while !takes_over(&mut connection).await.map_err(database("standing by as the relay"))? {
+    let mut stand_by = StandBy::new(context, differences);
+    while !stand_by.takes_over(&mut connection, differences).await? {
         health.goes_on(PART);
         tokio::select! {
             () = clock::sleep(ms(settings.compare_ms)) => {}
@@ -82,7 +87,10 @@ async fn lead(context: &Context, health: &Health) -> Result<(), Error> {
     telemetry::relay_active(true);
     let mut connections = broker.connections();
     connections.mark_unchanged();
-    let publishing = async { Relay::new(connection, context).await?.publish_until(health, shutdown).await };
+    let publishing = async {
+        let mut relay = Relay::new(connection, context, differences).await?;
+        relay.publish_until(differences, health, shutdown).await
+    };
     tokio::select! {
         ended = publishing => ended,
         // What it had asked the broker is answered by nobody any more, and much may be lost.
@@ -90,11 +98,6 @@ async fn lead(context: &Context, health: &Health) -> Result<(), Error> {
             Err(Error::transient("publishing the log", "the connection to the broker was lost"))
         }
     }
-}
-
-/// Whether this session holds the lock now.
-async fn takes_over(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar("select pg_try_advisory_lock($1)").bind(LOCK_KEY).fetch_one(connection).await
 }
 
 /// What a relay leaves to the next one.
@@ -105,12 +108,14 @@ struct Note {
     broker: Option<String>,
     /// The cluster and the timeline of Postgres.
     timeline: Option<String>,
+    /// Every event up to here has its copy in JSON, if copies are published.
+    copied: Option<i64>,
 }
 
 /// What the last relay has left, and on which timeline this session is.
 async fn read(connection: &mut PgConnection) -> Result<(Note, String), Error> {
     sqlx::query(
-        "select published, stream_created, stream_sequence, stream_position, broker, timeline,
+        "select published, stream_created, stream_sequence, stream_position, broker, timeline, copied,
              system_identifier || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8)
          from log.relay, pg_control_system()",
     )
@@ -121,7 +126,8 @@ async fn read(connection: &mut PgConnection) -> Result<(Note, String), Error> {
         let stream_created: Option<OffsetDateTime> = row.try_get(1)?;
         let stream_created = stream_created.map(Timestamp::from);
         let standing = Standing { published: row.try_get(0)?, stream_created, witness };
-        Ok((Note { standing, broker: row.try_get(4)?, timeline: row.try_get(5)? }, row.try_get(6)?))
+        let (broker, timeline, copied) = (row.try_get(4)?, row.try_get(5)?, row.try_get(6)?);
+        Ok((Note { standing, broker, timeline, copied }, row.try_get(7)?))
     })
     .map_err(|error| Error::database("reading where the relay stands", error))
 }
@@ -142,24 +148,34 @@ struct Relay {
     holes: u64,
     follower: Follower,
     gap_since: Option<Instant>,
+    /// `None` where nobody wants them.
+    copies: Option<Copies>,
+    /// Where `published` stood when a refusal was noted, if one may be.
+    refused_at: Option<i64>,
 }
 
 impl Relay {
     /// Takes up where the last relay stood.
-    async fn new(mut connection: PgConnection, context: &Context) -> Result<Self, Error> {
+    async fn new(
+        mut connection: PgConnection,
+        context: &Context,
+        differences: &mut Differences,
+    ) -> Result<Self, Error> {
         let (broker, settings, lineage) =
             (context.broker.clone(), context.config.relay.clone(), Arc::clone(&context.lineage));
         // What it would note of another past would be lost for good.
         if let Some(another) = divergence::look(&broker, &mut connection, &lineage).await? {
             return Err(another);
         }
-        broker.ensure_streams(lineage.installation).await?;
+        let refused = broker.settle_streams(lineage.installation).await?;
+        differences.refused(refused, &mut connection).await?;
         let (note, timeline) = read(&mut connection).await?;
         let (standing, is_another_timeline) =
             (note.standing, note.timeline.as_ref().is_some_and(|last| *last != timeline));
         let mut relay = Self {
             connection,
             publisher: Publisher::open(broker.clone(), lineage).await?,
+            copies: Copies::open(context, note.copied, standing.published).await?,
             broker,
             settings,
             follower: Follower::after(standing.published),
@@ -170,6 +186,7 @@ impl Relay {
             listened: Duration::ZERO,
             holes: 0,
             gap_since: None,
+            refused_at: Some(standing.published),
         };
         if is_another_timeline {
             // What was committed, handled and acknowledged, and not published yet, may be gone, and nobody else knows of it.
@@ -198,13 +215,19 @@ impl Relay {
         self.progress.go_deaf(self.begun.elapsed(), DEAF_FOR);
     }
 
-    async fn publish_until(&mut self, health: &Health, mut shutdown: Shutdown) -> Result<(), Error> {
+    async fn publish_until(
+        &mut self,
+        differences: &mut Differences,
+        health: &Health,
+        mut shutdown: Shutdown,
+    ) -> Result<(), Error> {
         let nats = |error| Error::transient("listening to what workers publish", error);
         let mut reports = self.broker.client.subscribe(PUBLISHED).await.map_err(nats)?;
         let mut compared = Instant::now();
         while !shutdown.is_pulled() {
             if compared.elapsed() >= ms(self.settings.compare_ms) {
                 self.compare().await?;
+                differences.compare_seldom(&mut self.connection).await?;
                 compared = Instant::now();
             }
             self.listen(&mut reports)?;
@@ -224,7 +247,12 @@ impl Relay {
         while let Some(report) = unconstrained(reports.next()).now_or_never() {
             let ended = || Error::transient("listening to what workers publish", "the subscription ended");
             match serde_json::from_slice(&report.ok_or_else(ended)?.payload) {
-                Ok(publication) => self.progress.hear(since, publication),
+                Ok(Report { publication, copied }) => {
+                    if let Some(copies) = self.copies.as_mut().filter(|_| !self.progress.is_deaf(since)) {
+                        copies.hear(copied);
+                    }
+                    self.progress.hear(since, publication);
+                }
                 Err(error) => tracing::warn!(%error, "a report of what is published cannot be read"),
             }
         }
@@ -237,6 +265,13 @@ impl Relay {
         let swept = self.sweep().await;
         self.gap_since = self.follower.is_waiting().then(|| self.gap_since.unwrap_or_else(Instant::now));
         telemetry::relay_gap(self.gap_since.map(|since| since.elapsed()).unwrap_or_default());
+        if let Some(copies) = &mut self.copies {
+            copies.tick(self.progress.published(), &mut self.connection).await?;
+        }
+        if self.refused_at.is_some_and(|refused_at| refused_at < self.progress.published()) {
+            self.refused_at = None;
+            notices::is_over(&mut self.connection, Topic::Refused, RELAY).await?;
+        }
         self.save().await?;
         telemetry::relay_published(self.progress.published());
         swept
@@ -293,10 +328,12 @@ impl Relay {
             let (events, more) = page.map_err(database("reading the log"))?;
             let Some(last) = events.last().map(|event| event.position) else { break };
             let missing = self.progress.missing(events);
+            let begun = Instant::now();
             let published = self.publisher.publish(&missing).await;
             telemetry::relay_swept(published.count);
             let last = missing.get(published.count).map_or(last, |unpublished| unpublished.position - 1);
             self.progress.swept(last, published.witness);
+            self.note_refusal(begun, &published).await?;
             published.result?;
             if !more {
                 break;
@@ -305,11 +342,30 @@ impl Relay {
         Ok(())
     }
 
+    /// Tells all workers that the broker takes no events in, if so.
+    async fn note_refusal(&mut self, begun: Instant, published: &Published) -> Result<(), Error> {
+        let Err(error) = &published.result else { return Ok(()) };
+        if published.count > 0 {
+            // It took some, so what was is over.
+            notices::is_over(&mut self.connection, Topic::Refused, RELAY).await?;
+        }
+        if !self.broker.is_connected() {
+            return Ok(());
+        }
+        self.refused_at = Some(self.progress.published());
+        // Until the next relay has tried in vain too.
+        let counts_for = self.broker.publish_timeout() + ms(self.settings.compare_ms) * 10;
+        let (lasted, says) = (begun.elapsed(), refusals::explained(error));
+        let notice = Notice { topic: Topic::Refused, said_by: RELAY, says: &says, lasted, counts_for };
+        notice.note(&mut self.connection).await
+    }
+
     /// Saves where it stands for the next relay, if that is news.
     async fn save(&mut self) -> Result<(), Error> {
         // Another relay is to be deaf as well, until this one no longer is.
         let broker = (!self.progress.is_deaf(self.listened)).then(|| self.broker_id());
-        let note = Note { standing: self.progress.standing(), broker, timeline: Some(self.timeline.clone()) };
+        let copied = self.copies.as_ref().map(Copies::copied);
+        let note = Note { standing: self.progress.standing(), broker, timeline: Some(self.timeline.clone()), copied };
         if note == self.saved {
             return Ok(());
         }
@@ -317,7 +373,7 @@ impl Relay {
         sqlx::query(
             "update log.relay
              set published = $1, stream_created = $2, stream_sequence = $3, stream_position = $4, broker = $5, timeline = $6,
-                 handled = least(handled, $1)",
+                 copied = $7, handled = least(handled, $1)",
         )
         .bind(standing.published)
         .bind(standing.stream_created.map(OffsetDateTime::from))
@@ -325,6 +381,7 @@ impl Relay {
         .bind(standing.witness.position)
         .bind(&note.broker)
         .bind(&note.timeline)
+        .bind(note.copied)
         .execute(&mut self.connection)
         .await
         .map_err(|error| Error::database("noting what is published", error))?;
@@ -379,6 +436,9 @@ impl Relay {
         tracing::warn!(published, handled, "the broker lost events; publishing again what may be missing");
         telemetry::relay_loss();
         self.progress.go_back(handled);
+        if let Some(copies) = &mut self.copies {
+            copies.go_back(handled);
+        }
         self.follower = Follower::after(handled);
         Ok(())
     }

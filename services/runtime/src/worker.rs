@@ -32,7 +32,9 @@ use crate::{
     people,
     positions::{Place, Positions},
     publish::Outbox,
-    quarantine, relay, retry,
+    quarantine,
+    refusals::{self, Refusals},
+    relay, retry,
     service::Service,
     shutdown::{self, Shutdown, Trigger},
     telemetry,
@@ -197,7 +199,9 @@ async fn serve<S: Service>(
     let (dispatcher, queue) = effects::queue(&context.config.effects);
     let (endings, outcomes) = mpsc::channel(context.config.effects.concurrency_max);
     let mut loops = JoinSet::new();
-    loops.spawn(relay::run(context.clone(), health.clone()));
+    let refusals = Refusals::new(context.broker.clone(), health.clone());
+    loops.spawn(relay::run(S::NAME, context.clone(), health.clone()));
+    loops.spawn(refusals::run(context.clone(), Arc::clone(&refusals)));
     loops.spawn(effects::run(
         Arc::clone(&service),
         (context.pool.clone(), Arc::clone(&positions)),
@@ -223,7 +227,7 @@ async fn serve<S: Service>(
 
     let mut worker = Worker {
         consumer: Consumer::new::<S>(&context.config, Arc::clone(&context.lineage), health.clone()),
-        outbox: Outbox::open(context.broker.clone(), Arc::clone(&context.lineage)).await?,
+        outbox: Outbox::open(context.broker.clone(), Arc::clone(&context.lineage), refusals).await?,
         batches: Batches::new(
             context.pool.clone(),
             dispatcher.clone(),

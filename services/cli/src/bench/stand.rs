@@ -91,7 +91,7 @@ impl Stand {
         if env::var_os(EVENTS_BYTES).is_none() {
             settings.insert(EVENTS_BYTES.to_owned(), EVENTS_BYTES_MAX.to_owned());
         }
-        let options = Options { replicas, settings };
+        let options = Options { replicas, settings, ..Options::default() };
         let mut fleet = Fleet::start_servers(scratch.path(), options).await?;
         let begun = Instant::now();
         fleet.start_workers()?;

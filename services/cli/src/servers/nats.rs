@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::binaries::find_nats_server;
 use super::launch::Launch;
-use super::{Process, place};
+use super::{Process, free_port, place};
 
 const NAME: &str = "nats-server";
 const STOPS_WITHIN: Duration = Duration::from_secs(30);
@@ -81,6 +81,22 @@ impl NatsServer {
     /// Starts one member of a cluster, as [`NatsServer::start`] does. It answers before it has met the others.
     pub async fn start_member(dir: &Path, membership: Membership) -> Result<NatsServer> {
         Self::start_as(dir, Some(membership)).await
+    }
+
+    /// Starts so many servers, each in a directory of its own in `dir`: one alone, or the members of a cluster, straight beside each
+    /// other.
+    pub async fn start_all(dir: &Path, count: usize) -> Result<Vec<NatsServer>> {
+        if count == 1 {
+            return Ok(vec![Self::start(&dir.join("nats")).await?]);
+        }
+        let ports: Vec<u16> = (0..count).map(|_| free_port()).collect::<Result<_>>()?;
+        let mut servers = Vec::new();
+        for (number, port) in ports.iter().enumerate() {
+            let routes = ports.iter().copied().filter(|other| other != port).collect();
+            let membership = Membership { cluster: "holdfast".to_owned(), port: *port, routes };
+            servers.push(Self::start_member(&dir.join(format!("nats-{number}")), membership).await?);
+        }
+        Ok(servers)
     }
 
     async fn start_as(dir: &Path, membership: Option<Membership>) -> Result<NatsServer> {

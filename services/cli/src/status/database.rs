@@ -34,6 +34,7 @@ pub(super) struct Database {
     pub(super) effects: BTreeMap<&'static str, Due>,
     pub(super) dead_letters: BTreeMap<&'static str, Letters>,
     pub(super) log: Log,
+    pub(super) notices: Vec<Notice>,
     pub(super) waiting: Waiting,
 }
 
@@ -95,6 +96,16 @@ pub(super) struct Log {
     pub(super) gap_at: Option<i64>,
 }
 
+/// What a worker has to say although it goes on.
+#[derive(Debug, Serialize)]
+pub(super) struct Notice {
+    /// The service whose worker says it, or `relay`.
+    pub(super) said_by: String,
+    pub(super) says: String,
+    /// How long it has been so.
+    pub(super) for_ms: u64,
+}
+
 /// Asks the database.
 pub(super) async fn look(database_url: &str) -> Result<Database> {
     let mut snapshot = Snapshot::take(database_url).await?;
@@ -118,6 +129,7 @@ async fn ask(snapshot: &mut Snapshot) -> Result<Database, sqlx::Error> {
         effects: BTreeMap::new(),
         dead_letters: BTreeMap::new(),
         log: log(connection, now).await?,
+        notices: notices(connection).await?,
         waiting: waiting::look(connection).await?,
     };
     for service in SERVICES {
@@ -126,6 +138,15 @@ async fn ask(snapshot: &mut Snapshot) -> Result<Database, sqlx::Error> {
         database.dead_letters.insert(service, letters(connection, service).await?);
     }
     Ok(database)
+}
+
+/// Those that count still, by the clock that they were noted by.
+async fn notices(connection: &mut PgConnection) -> Result<Vec<Notice>, sqlx::Error> {
+    let query = "select said_by, says, greatest(0, extract(epoch from clock_timestamp() - since) * 1000)::bigint
+        from log.notices where valid_until > clock_timestamp() order by topic, said_by";
+    let rows: Vec<(String, String, i64)> = sqlx::query_as(query).fetch_all(connection).await?;
+    let notice = |(said_by, says, for_ms)| Notice { said_by, says, for_ms: u64::try_from(for_ms).unwrap_or(0) };
+    Ok(rows.into_iter().map(notice).collect())
 }
 
 async fn counts(connection: &mut PgConnection, query: &'static str) -> Result<Counts, sqlx::Error> {

@@ -191,6 +191,7 @@ mod tests {
             timers: BTreeMap::from([("orders", Due { waiting: 3, overdue: 2, oldest_ms: 12_000 })]),
             effects: BTreeMap::from([("payments", Due { waiting: 0, overdue: 0, oldest_ms: 0 })]),
             waiting: crate::waiting::Waiting::default(),
+            notices: vec![],
             dead_letters: BTreeMap::from([("inventory", Letters { count: 1, latest: Some(latest) })]),
             log: Log { head: 90, published: 80, handled: 70, lag: 9, lag_ms: 40, gap_at: Some(81) },
         };
