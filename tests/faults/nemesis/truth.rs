@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::{
     shop::{Shop, Told},
-    world::Note,
+    world::{Note, OWED},
 };
 
 /// How long the fleet may take to come to rest once nothing goes wrong any more and nobody orders.
@@ -66,31 +66,34 @@ async fn until_decided(shop: &Shop) -> Result<()> {
     loop {
         let decided = wait_until(SETTLES_WITHIN, || async {
             let mut connection = PgConnection::connect(shop.database_url()).await?;
-            Ok((undecided(&mut connection).await? == 0).then_some(()))
+            Ok((undecided(shop, &mut connection).await? == 0).then_some(()))
         });
         if decided.await?.is_none() {
             let mut connection = PgConnection::connect(shop.database_url()).await?;
-            bail!("{} reports and refunds wait for a person who has decided", undecided(&mut connection).await?);
+            bail!("{} reports and refunds wait for a person who has decided", undecided(shop, &mut connection).await?);
         }
         until_settled(shop.database_url(), SETTLES_WITHIN).await?;
         // What has been decided has been answered and noted.
         let _idle = shop.desk().lock().await;
         let mut connection = PgConnection::connect(shop.database_url()).await?;
-        if undecided(&mut connection).await? == 0 {
+        if undecided(shop, &mut connection).await? == 0 {
             return Ok(());
         }
     }
 }
 
 /// What waits for a person, and payouts that the sandbox has yet to take back, or has and not reported.
-async fn undecided(connection: &mut PgConnection) -> Result<i64> {
+async fn undecided(shop: &Shop, connection: &mut PgConnection) -> Result<i64> {
+    let payments: Vec<Uuid> = shop.notes().keys().copied().collect();
+    let owed: Vec<Uuid> = sqlx::query_scalar(OWED).bind(payments).fetch_all(&mut *connection).await?;
     let query = "select (select count(*) from payments.reports where standing = 'open')
         + (select count(*) from payments.refunds where status in ('deferred', 'unknown', 'reversed'))
         + greatest(0,
             (select count(*) from payments.sandbox_refunds
              where status = 'failed' or status = 'refunded' and fails_after_ms is not null)
             - (select count(*) from log.events where type = 'holdfast.payments.v1.RefundReversed'))";
-    Ok(sqlx::query_scalar(query).fetch_one(connection).await?)
+    let others: i64 = sqlx::query_scalar(query).fetch_one(connection).await?;
+    Ok(others + i64::try_from(owed.len())?)
 }
 
 /// By command, the types of the events that it caused, in order.

@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
+use futures::future::join_all;
 use holdfast_tests::{Order, at, code, events, is_accepted, money, report, report_resolution};
 use proto::{
     Message, Name,
@@ -295,8 +296,27 @@ async fn decide(shop: &Shop, connection: &mut Option<PgConnection>, turn: u64) -
     let refunds = refunds
         .into_iter()
         .map(|(payment, refund, cents, status)| decide_refund(shop, turn, payment, refund, cents, status));
-    tokio::join!(futures::future::join_all(reports), futures::future::join_all(refunds));
+    let payments: Vec<Uuid> = shop.notes().keys().copied().collect();
+    let owed: Vec<Uuid> = sqlx::query_scalar(OWED).bind(payments).fetch_all(&mut *connection).await?;
+    let owed = owed.into_iter().map(|order| give_back(shop, turn, order));
+    tokio::join!(join_all(reports), join_all(refunds), join_all(owed));
     Ok(())
+}
+
+/// Orders of the world's that were to give all back, and whose refunds were given up.
+pub(crate) const OWED: &str =
+    "select order_id from orders.orders where owed_minor > 0 and refunding_minor = 0 and payment_id = any($1)";
+
+/// An operator asks once more for what is owed.
+async fn give_back(shop: &Shop, turn: u64, order: Uuid) {
+    let command = RequestRefund {
+        order_id: order.to_string(),
+        actor: "ops".to_owned(),
+        note: "the provider is there again".to_owned(),
+        ..RequestRefund::default()
+    };
+    let id = Uuid::new_v5(&order, format!("owed {turn}").as_bytes());
+    shop.send_as(id, &RequestRefund::full_name(), command.encode_to_vec()).await;
 }
 
 fn is_even(payment: Uuid) -> bool {
