@@ -216,26 +216,58 @@ async fn a_fleet_that_is_restarted_with_another_number_of_copies_has_them_and_on
         }
         fleet.settle_and_verify().await.unwrap();
     }
+    one_worker_changes_none(&fleet).await;
+}
 
-    // One that was forgotten. All others are started again, so each might become the relay.
-    let restart = async |service: &'static str, copies| {
+/// One that was forgotten has another number, and nobody else is the relay for a moment.
+async fn one_worker_changes_none(fleet: &TestFleet) {
+    let mut forgotten = with_copies(1);
+    forgotten.insert("HOLDFAST_RELAY_COMPARE_MS".to_owned(), "2000".to_owned());
+    {
         let mut processes = fleet.processes().await;
-        processes.stop_worker(service, 0).await.unwrap();
-        processes.start_worker_with(service, 0, &with_copies(copies)).unwrap();
-    };
-    restart("orders", 1).await;
-    until_stands(&fleet, &["broker.replicas is 1, and the stream EVENTS has 3", "said by orders"]).await;
-    for service in proto::SERVICES.into_iter().filter(|service| *service != "orders") {
-        restart(service, 3).await;
-        fleet.until_ready(&format!("{service}-0")).await.unwrap();
+        processes.stop_worker("orders", 0).await.unwrap();
+        processes.start_worker_with("orders", 0, &forgotten).unwrap();
     }
+    until_stands(fleet, &["broker.replicas is 1, and the stream EVENTS has 3", "said by orders"]).await;
+    for service in proto::SERVICES.into_iter().filter(|service| *service != "orders") {
+        fleet.processes().await.stop_worker(service, 0).await.unwrap();
+    }
+    orders_sees_no_relay(fleet).await;
+    for service in proto::SERVICES.into_iter().filter(|service| *service != "orders") {
+        fleet.processes().await.start_worker_with(service, 0, &with_copies(3)).unwrap();
+    }
+    let is_led = "select count(*) from pg_locks join pg_stat_activity using (pid)
+        where locktype = 'advisory' and granted and application_name = 'holdfast-relay' and usename <> 'holdfast_orders'";
+    fleet.until(is_led, 1).await.unwrap();
     let some = orders(3_000, 10);
     fleet.place_all(&some).await.unwrap();
-    are_paid(&fleet, &some).await;
-    assert!(have(&fleet, 3).await.unwrap());
-    restart("orders", 3).await;
-    until_nothing_stands(&fleet).await;
+    are_paid(fleet, &some).await;
+    assert!(have(fleet, 3).await.unwrap());
+    {
+        let mut processes = fleet.processes().await;
+        processes.stop_worker("orders", 0).await.unwrap();
+        processes.start_worker_with("orders", 0, &with_copies(3)).unwrap();
+    }
+    until_nothing_stands(fleet).await;
     fleet.settle_and_verify().await.unwrap();
+}
+
+/// Waits until the session by which the worker of orders would be the relay has looked, and found that nobody is.
+async fn orders_sees_no_relay(fleet: &TestFleet) {
+    let mut database = fleet.database().await.unwrap();
+    let now: f64 = sqlx::query_scalar("select extract(epoch from clock_timestamp())::float8")
+        .fetch_one(&mut database)
+        .await
+        .unwrap();
+    let database = tokio::sync::Mutex::new(database);
+    let query = "select count(*) from pg_stat_activity where application_name = 'holdfast-relay'
+        and usename = 'holdfast_orders' and state = 'idle' and extract(epoch from query_start)::float8 > $1";
+    eventually("orders sees that nobody is the relay", || async {
+        let looked: i64 = sqlx::query_scalar(query).bind(now).fetch_one(&mut *database.lock().await).await?;
+        Ok(looked == 1)
+    })
+    .await
+    .unwrap();
 }
 
 /// Others than the fleet may have read nothing of it yet.
