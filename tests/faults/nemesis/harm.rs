@@ -71,6 +71,8 @@ kinds! {
     PauseConsumer "a consumer is paused",
     NarrowConsumer "a consumer is narrowed",
     LimitConsumer "a consumer gives up after one delivery",
+    TimeOut "statements may take milliseconds only",
+    FewConnections "a service has too few connections",
     RestoreDatabase "the database is restored from a backup",
     PromoteStandby "a standby that lags is promoted",
 }
@@ -123,7 +125,9 @@ impl Kind {
             Self::EndSessions => end_sessions(stage).await?,
             Self::LockRows | Self::IdleTransaction => self.forget_a_transaction(stage).await?,
             Self::RollingRestart => restart_one_by_one(stage).await?,
-            Self::ReadOnly | Self::SetBackSequence => self.break_database(stage).await?,
+            Self::ReadOnly | Self::SetBackSequence | Self::TimeOut | Self::FewConnections => {
+                self.break_database(stage).await?
+            }
             Self::TakeAwayMessage => take_away_message(stage, chance).await?,
             Self::RestoreDatabase | Self::PromoteStandby => {
                 let by_chance = Duration::from_millis(chance.random_range(500..8_000));
@@ -256,22 +260,29 @@ impl Kind {
     }
 
     async fn break_database(self, stage: &mut Stage) -> Result<String> {
-        let (harm, repair) = if self == Self::ReadOnly {
-            (
+        let (harm, repair) = match self {
+            Self::ReadOnly => (
                 "alter database holdfast set default_transaction_read_only = on",
                 "alter database holdfast reset default_transaction_read_only",
-            )
-        } else {
-            (
+            ),
+            Self::TimeOut => (
+                "alter database holdfast set statement_timeout = '20ms'",
+                "alter database holdfast reset statement_timeout;
+                 select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'holdfast-%'",
+            ),
+            Self::FewConnections => {
+                ("alter role holdfast_payments connection limit 3", "alter role holdfast_payments connection limit -1")
+            }
+            _ => (
                 "alter sequence log.events_position_seq maxvalue 100 cycle restart with 1",
                 "alter sequence log.events_position_seq no maxvalue no cycle;
                  select setval('log.events_position_seq', (select max(position) + 100 from log.events))",
-            )
+            ),
         };
         let mut connection = PgConnection::connect(&stage.database_url()).await?;
         sqlx::raw_sql(harm).execute(&mut connection).await?;
         stage.repairs.push(repair);
-        if self == Self::ReadOnly { end_sessions(stage).await } else { Ok(String::new()) }
+        if self == Self::SetBackSequence { Ok(String::new()) } else { end_sessions(stage).await }
     }
 
     async fn change_consumer(self, stage: &Stage, chance: &mut StdRng) -> Result<String> {
