@@ -363,8 +363,10 @@ impl<S: Locks> Place for Desk<S> {
             self.calls.entry(call.effect.key.clone()).or_insert(call);
         }
         self.calls.retain(|key, _| S::is_call_open(&self.world, key));
-        // Each may have been made in the time that is lost.
-        self.calls.values_mut().for_each(|call| call.attempt = call.attempt.max(1));
+        // Each may have been made in the time that is lost, or be under way still.
+        for call in self.calls.values_mut() {
+            (call.attempt, call.last_error) = (call.attempt.max(1), None);
+        }
         Ok(self.calls.keys().cloned().collect())
     }
 

@@ -181,6 +181,9 @@ async fn recover(args: &Args, broker: &Broker, mut connection: PgConnection) -> 
         adopt(&mut transaction, &lost).await?;
     }
     if done != Done::Nothing {
+        for service in proto::SERVICES {
+            recovery::doubt_calls(&mut transaction, service).await?;
+        }
         let reason = args.reason.as_deref().unwrap_or("what the log had lost was taken back");
         note(&mut transaction, &report, &given_up, reason).await?;
         transaction.commit().await.context("committing")?;

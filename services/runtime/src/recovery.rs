@@ -225,6 +225,20 @@ pub async fn pass_over(connection: &mut PgConnection, position: i64) -> Result<(
     Ok(())
 }
 
+/// Any call that is to be made may have been made in the time that is lost, or be under way still: whoever makes it looks first what became
+/// of it, and takes no failure for sure before that is known.
+///
+/// # Errors
+/// Postgres failed.
+pub async fn doubt_calls(connection: &mut PgConnection, service: &str) -> Result<(), Error> {
+    let doubt = format!("update {service}.effects set attempts = greatest(attempts, 1), last_error = null");
+    sqlx::raw_sql(AssertSqlSafe(doubt))
+        .execute(connection)
+        .await
+        .map_err(|error| Error::database("doubting outside calls", error))?;
+    Ok(())
+}
+
 /// Makes these events of one service true in its tables: its rows, what is due, what is to be called, and what was answered.
 ///
 /// # Errors
@@ -232,12 +246,11 @@ pub async fn pass_over(connection: &mut PgConnection, position: i64) -> Result<(
 pub async fn make_true<S: Service>(connection: &mut PgConnection, events: &[&Recorded]) -> Result<(), Error> {
     let failed = |error| Error::database("making events true", error);
     let own: Vec<&Recorded> = events.iter().copied().filter(|event| event.service == S::NAME).collect();
-    // A call that is due may have been made in the time that is lost: whoever makes it looks first.
-    let path = format!("set local search_path to {}; update effects set attempts = greatest(attempts, 1)", S::NAME);
-    sqlx::raw_sql(AssertSqlSafe(path)).execute(&mut *connection).await.map_err(failed)?;
     if own.is_empty() {
         return Ok(());
     }
+    let path = format!("set local search_path to {}", S::NAME);
+    sqlx::raw_sql(AssertSqlSafe(path)).execute(&mut *connection).await.map_err(failed)?;
     let mut world = S::load_all(connection).await.map_err(failed)?;
     let TakenBack { timers, effects } = take_back::<S>(&mut world, &own)?;
     S::save(connection, &world).await.map_err(failed)?;
