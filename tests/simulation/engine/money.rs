@@ -365,8 +365,10 @@ impl Payment {
             _ => Way::Nowhere,
         };
         let id = report.provider_event_id.clone();
-        self.kept
-            .insert(id, Kept { report, way, fate: Fate::Open, settled_by: String::new(), since, given_back: None });
+        // What an operator has done about it is done, whatever else it fits by now.
+        let given_back = self.kept.get(&id).and_then(|kept| kept.given_back.clone());
+        let (fate, settled_by) = (Fate::Open, String::new());
+        self.kept.insert(id, Kept { report, way, fate, settled_by, since, given_back });
     }
 
     /// What the payout is known by that gave this charge back, whichever report of it was at hand.

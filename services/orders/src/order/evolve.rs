@@ -70,11 +70,10 @@ impl Order {
             }
             Event::RefundRequested { refund_id, payment_id, claim, extent, actor, note, .. } => {
                 self.request(*refund_id, *payment_id, claim, *extent);
-                if *extent == Some(Extent::Everything) {
-                    let (actor, note) = (actor.clone(), note.clone());
-                    // Of a cancelled order it stays the cancellation that asks.
-                    let reason = self.everything.as_ref().map_or(claim.reason, |all| all.reason);
-                    self.everything = Some(Everything { refund_id: *refund_id, reason, actor, note });
+                // Who asks first has asked for all that follows from it: what of it fails ends no wish.
+                if *extent == Some(Extent::Everything) && self.everything.is_none() {
+                    let (refund_id, reason) = (*refund_id, claim.reason);
+                    self.everything = Some(Everything { refund_id, reason, actor: actor.clone(), note: note.clone() });
                 }
                 // On a closed order the note goes on saying why it was closed.
                 if self.status.phase() == Phase::Paid {
