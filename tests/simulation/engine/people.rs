@@ -165,7 +165,10 @@ fn decide_reports(
     payment: &mut Payment,
 ) -> Vec<Intent> {
     let mut intents = Vec::new();
-    // A payout by hand that has failed leaves the money where it was.
+    // A payout by hand that has failed leaves the money where it was, and is forgotten for the next one.
+    for kept in payment.kept.values_mut().filter(|kept| kept.fate == Fate::Open) {
+        kept.given_back = kept.given_back.take().filter(|reference| bank.stands(payment_id, reference));
+    }
     let has_gone = |kept: &Kept| kept.given_back.as_ref().is_some_and(|reference| bank.stands(payment_id, reference));
     let counts = |kept: &Kept| matches!(kept.fate, Fate::Accepted | Fate::Balanced) || has_gone(kept);
     let counted = |(id, kept): (&String, &Kept)| counts(kept).then(|| (id.clone(), kept.name()));
