@@ -178,9 +178,10 @@ impl Order {
         let Some(refund) = self.refunds.get_mut(&refund_id) else { return };
         refund.status = RefundStatus::Abandoned;
         let (payment_id, attempt) = (refund.payment_id, refund.claim.attempt);
-        // A refund that somebody asked for and that was refused leaves all as it was; a cancelled order stays cancelled.
-        let is_over = |all: &Everything| all.refund_id == refund_id && all.reason != RefundReason::OrderCancelled;
-        if self.everything.as_ref().is_some_and(is_over) {
+        // What somebody asked for and was refused leaves all as it was, unless some of it goes back; a cancelled order stays cancelled.
+        let goes_on = |refund: &Refund| refund.extent == Some(Extent::Everything) && refund.is_live();
+        let is_cancelled = |all: &Everything| all.reason == RefundReason::OrderCancelled;
+        if !self.everything.as_ref().is_some_and(is_cancelled) && !self.refunds.values().any(goes_on) {
             self.everything = None;
         }
         self.stand_by_refunds(payment_id, attempt);
