@@ -8,7 +8,6 @@ use std::{
 };
 
 use domain::{Rejection, Timestamp};
-use proto::{Name, common::v1::CommandRejected};
 use sqlx::{Acquire, PgConnection, PgPool, Postgres, pool::PoolConnection};
 use uuid::Uuid;
 
@@ -27,7 +26,7 @@ use crate::{
     positions::Positions,
     races::Races,
     record, retry,
-    service::Service,
+    service::{Service, is_rejection},
     shutdown::Shutdown,
     telemetry,
     timers::{self, Due},
@@ -383,7 +382,7 @@ impl Batches {
 
     /// Something is committed. A refusal writes to no row of the service, and so says nothing of them.
     fn got_through(&self, done: &Done) {
-        if done.events.iter().any(|event| event.message_type != CommandRejected::full_name()) {
+        if !done.events.iter().all(|event| is_rejection(&event.message_type)) {
             self.doubt.got_through();
             self.health.goes_on(MESSAGES);
         }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use domain::{Refusal, Rejection, Timestamp};
-use proto::{Message, Name, common::v1 as wire};
+use proto::{Message, common::v1 as wire};
 use uuid::Uuid;
 
 use crate::{
-    event_store::{NewEvent, Recorded},
+    event_store::NewEvent,
     job::{Cause, Job, Letter, Work},
     service::{Effect, Record, Service, Timer, refusal_stream},
 };
@@ -270,11 +270,6 @@ pub(crate) fn accepted<'a>(
         version,
     };
     reply(&id.to_string(), wire::command_reply::Outcome::Accepted(accepted))
-}
-
-/// Whether an event is the shell's own: a command that was refused.
-pub(crate) fn is_rejection(event: &Recorded) -> bool {
-    event.message_type == wire::CommandRejected::full_name()
 }
 
 /// What the sender of a command heard that this event says was refused.

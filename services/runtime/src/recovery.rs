@@ -19,13 +19,13 @@ use uuid::Uuid;
 use crate::{
     broker::Broker,
     divergence::{Published, lacks, log_ends},
-    draft::{Answered, accepted, is_rejection, rejected_before},
+    draft::{Answered, accepted, rejected_before},
     effects,
     error::Error,
     event_store::Recorded,
     lineage::Lineage,
     rows::column,
-    service::{Effect, Service, Timer},
+    service::{Effect, Service, Timer, is_rejection},
 };
 
 /// How long before the last event of the log the broker's stream is read from: what is missing was published after that, by whatever
@@ -271,7 +271,7 @@ pub(crate) struct TakenBack<'a> {
 /// Makes events true in this world: by the service's own rules, and each where it stood.
 pub(crate) fn take_back<'a, S: Service>(world: &mut S::World, events: &[&'a Recorded]) -> Result<TakenBack<'a>, Error> {
     let mut back = TakenBack::default();
-    for event in events.iter().copied().filter(|event| !is_rejection(event)) {
+    for event in events.iter().copied().filter(|event| !is_rejection(&event.message_type)) {
         let read = S::event(&event.message_type, &event.data).map_err(|rejection| unfit(event, &rejection.reason))?;
         S::evolve(world, &read);
         let record = S::record(world, &read);
@@ -295,7 +295,7 @@ pub(crate) fn answers(events: &[&Recorded]) -> Vec<(Uuid, Answered, Timestamp)> 
     }
     let answer = |(cause, events): (Uuid, Vec<&Recorded>)| {
         let places = events.iter().map(|event| (event.stream.as_str(), event.version, event.message_type.as_str()));
-        let reply = match events.iter().find(|event| is_rejection(event)) {
+        let reply = match events.iter().find(|event| is_rejection(&event.message_type)) {
             Some(refusal) => rejected_before(&refusal.data)?,
             None => accepted(cause, places),
         };

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt::Debug, future::Future, time::Duration};
 
 use domain::{Refusal, Rejection, Timestamp};
+use proto::{Name, common::v1::CommandRejected};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -130,6 +131,12 @@ pub trait Service: Send + Sync + 'static {
 #[must_use]
 pub fn refusal_stream(service: &str, command_id: &str) -> String {
     format!("{service}-command-{command_id}")
+}
+
+/// Whether an event of this type is the shell's own: a command that was refused, which no service folds.
+#[must_use]
+pub fn is_rejection(message_type: &str) -> bool {
+    message_type == CommandRejected::full_name()
 }
 
 /// An event's place and its bytes.

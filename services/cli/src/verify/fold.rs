@@ -5,12 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result};
 use runtime::{
     event_store::{Fact, Recorded, replay},
-    service::Service,
+    service::{Service, is_rejection},
 };
 use sqlx::PgConnection;
 
 use super::{
-    log::is_rejection,
     report::{Check, Findings},
     words::{difference, excerpt},
 };

@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use proto::{Message, Name, common::v1::CommandRejected};
-use runtime::{event_store::Recorded, service::refusal_stream};
+use proto::{Message, common::v1::CommandRejected};
+use runtime::{
+    event_store::Recorded,
+    service::{is_rejection, refusal_stream},
+};
 use uuid::Uuid;
 
 use super::report::{Check, Findings};
@@ -17,11 +20,6 @@ pub(super) struct Log {
     pub(super) position: i64,
     /// How many events.
     pub(super) events: u64,
-}
-
-/// Whether an event is the shell's own: a command that was refused, which no service folds.
-pub(super) fn is_rejection(message_type: &str) -> bool {
-    message_type == CommandRejected::full_name()
 }
 
 /// Whether an event stands where its service refuses this command. Before refusals had streams by service, all shared one.

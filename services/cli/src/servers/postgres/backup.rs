@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{Connection, PgConnection};
 
 use super::{Postgres, SUPERUSER, output};
 use crate::servers::wait_until;
@@ -90,7 +90,7 @@ impl Postgres {
     pub async fn falls_behind(&self) -> Result<()> {
         let mut connection = PgConnection::connect(&self.url(SUPERUSER, "postgres")).await?;
         for statement in ["alter system set primary_conninfo = ''", "select pg_reload_conf()"] {
-            sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(&mut connection).await?;
+            sqlx::raw_sql(statement).execute(&mut connection).await?;
         }
         Ok(())
     }
