@@ -39,17 +39,17 @@ test *args: binaries
 # Measure a private fleet, built for release, against the raw limits of this machine: just bench lifecycle (--help: all scenarios)
 [no-exit-message]
 bench *args: release
-    @exec '{{ target }}/release/holdfast' bench "$@"
+    @exec '{{ target }}/release/bench' "$@"
 
 # For whoever changes the hot path: have the ratios to the raw limits fallen by more than a fifth? (--json prints what to record)
 [no-exit-message]
 bench-check *args: release
-    @exec '{{ target }}/release/holdfast' bench check "$@"
+    @exec '{{ target }}/release/bench' check "$@"
 
 # Simulate days of a shop on all services, in memory, with everything going wrong that can: just simulate --seconds 60 --seed 7
 [no-exit-message]
 simulate *args:
-    @cargo build --manifest-path '{{ justfile_directory() }}/Cargo.toml' --release --package holdfast-tests --bin simulate --quiet
+    @cargo build --manifest-path '{{ justfile_directory() }}/Cargo.toml' --release --package simulation --quiet
     @exec '{{ target }}/release/simulate' "$@"
 
 # Do one harm after another to a real fleet with a cluster of three nats-servers, for as long as you like: just faults --minutes 20 --seed 1
@@ -65,7 +65,7 @@ rubbish *args: release
 # Feed every decoder that faces the outside with what nobody should send: just fuzz --seconds 60
 [no-exit-message]
 fuzz *args:
-    @cargo build --manifest-path '{{ justfile_directory() }}/Cargo.toml' --release --package holdfast-tests --bin fuzz --quiet
+    @cargo build --manifest-path '{{ justfile_directory() }}/Cargo.toml' --release --package fuzz --quiet
     @exec '{{ target }}/release/fuzz' "$@"
 
 # Build realistic bugs into a copy of the sources, one at a time: does the simulation, or else a spec, catch every one?

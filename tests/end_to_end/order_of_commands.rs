@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use cli::servers::Signal;
 use holdfast_tests::{Order, TestFleet, code, events, reason, remedy, report_resolution};
 use proto::{
     common::v1::{CommandReply, Remedy},
@@ -12,6 +11,7 @@ use proto::{
     rounds::v1::CancelRound,
     well_known,
 };
+use testbed::servers::Signal;
 use uuid::Uuid;
 
 /// Refused, with a reason that sends nobody back under the same id.

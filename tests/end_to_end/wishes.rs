@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use cli::servers::Signal;
 use holdfast_tests::{Order, QUICK_CALLS, TestFleet, at, events, money, pieces, report};
 use proto::{
     orders::v1::RequestRefund,
     payments::v1::{ProviderEventKind as Kind, RecordProviderEvent},
 };
+use testbed::servers::Signal;
 
 const TIME_OUT: &str = "sandbox:succeed,refund=time_out";
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_nats::jetstream::{self, consumer::pull, stream::Stream};
 use futures::StreamExt;
 use holdfast_tests::{Order, TestFleet, eventually};
-use runtime::{broker::EVENTS, clock};
+use platform::{broker::EVENTS, clock};
 use time::OffsetDateTime;
 
 async fn events(fleet: &TestFleet) -> Stream {

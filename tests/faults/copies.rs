@@ -11,7 +11,7 @@ use async_nats::jetstream::{
 };
 use futures::TryStreamExt;
 use holdfast_tests::{Order, TestFleet, eventually, is_accepted};
-use runtime::broker::{EVENTS, streams};
+use platform::broker::{EVENTS, streams};
 
 const JSON: &str = "EVENTS_JSON";
 
@@ -120,7 +120,7 @@ async fn copies_that_are_refused_hold_up_nobody_and_are_published_once_they_can_
 }
 
 /// nats-server is started again with these settings, all workers too.
-async fn restart(fleet: &TestFleet, settings: &str, wipes: fn(&mut cli::servers::NatsServer)) {
+async fn restart(fleet: &TestFleet, settings: &str, wipes: fn(&mut testbed::servers::NatsServer)) {
     let mut processes = fleet.processes().await;
     for service in proto::SERVICES {
         processes.stop_worker(service, 0).await.unwrap();

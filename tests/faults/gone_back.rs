@@ -10,7 +10,7 @@ use std::{
 use async_nats::jetstream;
 use futures::{StreamExt, future::join_all};
 use holdfast_tests::{Order, TestFleet, eventually, is_accepted};
-use runtime::broker::EVENTS;
+use platform::broker::EVENTS;
 use sqlx::Executor;
 
 /// `cp` or `mv`, also to another file system.

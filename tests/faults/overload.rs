@@ -12,8 +12,8 @@ use async_nats::{
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt};
 use holdfast_tests::{Order, TestFleet};
+use platform::clock;
 use proto::{Message, common::v1::CommandReply};
-use runtime::clock;
 use sqlx::PgConnection;
 use tokio::task::JoinSet;
 use uuid::Uuid;

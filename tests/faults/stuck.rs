@@ -5,10 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cli::servers::Signal;
 use futures::FutureExt;
 use holdfast_tests::{Order, TestFleet, eventually};
 use sqlx::Connection;
+use testbed::servers::Signal;
 
 use crate::{all_is_well, start};
 

@@ -10,7 +10,7 @@
 use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, builder::PossibleValuesParser};
-use cli::load::figures::grouped;
+use testbed::load::figures::grouped;
 
 mod attempt;
 mod corpus;
@@ -43,6 +43,10 @@ struct Args {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["seconds", "seed", "inputs"])]
     input: Option<PathBuf>,
 }
+
+/// The workers' allocator. It gives nothing back at once, so what an input has taken shows right after it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let args = Args::parse();

@@ -1,6 +1,11 @@
 //! The corpus holds, every target holds for a while, and the engine finds what has been hidden from it.
 
-use std::{collections::BTreeSet, fs, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use crate::{
     attempt::{attempt, outline},
@@ -51,8 +56,12 @@ fn every_folder_of_the_corpus_is_of_a_target() {
     assert_eq!(folders, names);
 }
 
+/// Memory is the process's: where tests are threads of one, who takes much of it and who looks at it take turns.
+static MEMORY: Mutex<()> = Mutex::new(());
+
 #[test]
 fn every_target_holds_for_a_while_and_gets_further() {
+    let _alone = MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
     for target in TARGETS {
         let corpus = corpus::read(target.name);
         let begun = fuzz(target, &corpus, 7, Until::Inputs(1));
@@ -124,6 +133,7 @@ fn what_takes_long_is_found() {
 
 #[test]
 fn what_takes_memory_is_found() {
+    let _alone = MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
     let tally = found(|input| {
         let bytes = if has(input, "needle") { 300 << 20 } else { 0 };
         // Touched, or it is not there.

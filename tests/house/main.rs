@@ -3,12 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot read its own repository fails")]
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
 
-use cli::verify::Check;
+use audit::Check;
 use domain::code::{CODES, Remedy};
 use holdfast_tests::house;
 use runtime::service::{Service, refusal_stream};
@@ -117,21 +117,148 @@ fn no_two_services_write_the_same_stream() {
     assert!(categories.iter().all(|category| !category.is_empty() && !category.contains('-')), "{categories:?}");
 }
 
+/// Who may import whom: each room with all that it may name, whether its own tests only or not. Arrows go one way, from the words to
+/// the commands; no service knows another, and nothing that decides or keeps the books hangs on what starts servers.
+const IMPORTS: [(&str, &[&str]); 16] = [
+    ("proto", &[]),
+    ("domain", &["proto"]),
+    ("platform", &["domain", "proto"]),
+    ("runtime", &["domain", "platform", "proto"]),
+    ("orders", &["domain", "proto", "runtime"]),
+    ("inventory", &["domain", "proto", "runtime"]),
+    ("rounds", &["domain", "proto", "runtime"]),
+    ("payments", &["domain", "platform", "proto", "runtime"]),
+    ("audit", &["domain", "inventory", "orders", "payments", "platform", "proto", "rounds", "runtime"]),
+    ("testbed", &["audit", "domain", "platform", "proto", "runtime"]),
+    ("bench", ALL),
+    ("cli", ALL),
+    ("holdfast-tests", ALL),
+    (
+        "fuzz",
+        &[
+            "domain",
+            "holdfast-tests",
+            "inventory",
+            "orders",
+            "payments",
+            "platform",
+            "proto",
+            "rounds",
+            "runtime",
+            "testbed",
+        ],
+    ),
+    ("nemesis", &["audit", "holdfast-tests", "platform", "proto", "testbed"]),
+    (
+        "simulation",
+        &["audit", "domain", "holdfast-tests", "inventory", "orders", "payments", "proto", "rounds", "runtime"],
+    ),
+];
+
+/// Every library of the product.
+const ALL: &[&str] =
+    &["audit", "domain", "inventory", "orders", "payments", "platform", "proto", "rounds", "runtime", "testbed"];
+
+/// What the tests of a room may name besides.
+const IMPORTS_OF_TESTS: [(&str, &[&str]); 2] =
+    [("audit", &["testbed"]), ("testbed", &["inventory", "orders", "payments", "rounds"])];
+
 #[test]
-fn no_service_depends_on_another() {
-    for service in proto::SERVICES {
-        let manifest = fs::read_to_string(house().join("services").join(service).join("Cargo.toml")).unwrap();
-        for other in proto::SERVICES.iter().filter(|other| **other != service) {
-            assert!(!manifest.contains(&format!("\n{other}.workspace")), "{service} depends on {other}");
+fn every_arrow_between_rooms_is_in_the_table() {
+    let cargo = std::process::Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(house())
+        .output()
+        .unwrap();
+    let metadata: serde_json::Value = serde_json::from_slice(&cargo.stdout).unwrap();
+    let (imports, of_tests) = (BTreeMap::from(IMPORTS), BTreeMap::from(IMPORTS_OF_TESTS));
+    let mut arrows = BTreeSet::new();
+    for package in metadata["packages"].as_array().unwrap() {
+        let room = package["name"].as_str().unwrap();
+        for dependency in package["dependencies"].as_array().unwrap() {
+            let to = dependency["name"].as_str().unwrap();
+            if dependency["path"].is_null() {
+                continue;
+            }
+            let table = if dependency["kind"] == "dev" { &of_tests } else { &imports };
+            let may = table.get(room).unwrap_or(&[].as_slice()).contains(&to);
+            assert!(may, "{room} imports {to}, which the table of rooms does not have");
+            arrows.insert((room, to));
+        }
+    }
+    let table = imports.iter().chain(&of_tests).flat_map(|(room, all)| all.iter().map(move |to| (*room, *to)));
+    let unused: Vec<_> = table.filter(|arrow| !arrows.contains(arrow)).collect();
+    assert!(unused.is_empty(), "arrows in the table that nobody uses: {unused:?}");
+}
+
+fn markdown_files(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && !name.starts_with('.') && name != "target" {
+            markdown_files(&path, found);
+        } else if name.ends_with(".md") {
+            found.push(path);
         }
     }
 }
 
+/// A document that points at what has moved sends its reader nowhere.
 #[test]
-fn the_runtime_knows_no_business_word() {
+fn every_relative_link_is_alive() {
+    let mut pages = Vec::new();
+    markdown_files(&house(), &mut pages);
+    let (mut links, mut dead) = (0, Vec::new());
+    for page in pages {
+        let text = fs::read_to_string(&page).unwrap();
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
+        for target in targets.filter(|target| !target.contains("://")) {
+            links += 1;
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let file = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
+            let is_alive = file.exists() && (heading.is_empty() || headings(&file).contains(heading));
+            if !is_alive {
+                dead.push(format!("{}: {target}", page.display()));
+            }
+        }
+    }
+    assert!(links > 0 && dead.is_empty(), "{dead:#?}");
+}
+
+/// The anchors of a page's headings, as GitHub makes them.
+fn headings(page: &Path) -> BTreeSet<String> {
+    let text = fs::read_to_string(page).unwrap();
+    let anchor = |heading: &str| {
+        let kept = heading.trim_start_matches('#').trim().to_lowercase();
+        kept.chars()
+            .filter(|letter| letter.is_alphanumeric() || [' ', '-', '_'].contains(letter))
+            .map(|letter| if letter == ' ' { '-' } else { letter })
+            .collect()
+    };
+    text.lines().filter(|line| line.starts_with('#')).map(anchor).collect()
+}
+
+/// A room that holds more of the house than this is several.
+#[test]
+fn no_room_is_above_a_quarter_of_the_code() {
+    let mut rooms: BTreeMap<PathBuf, usize> = BTreeMap::new();
+    for dir in ["proto", "services", "tests"] {
+        for (path, text) in sources(dir) {
+            let room = path.ancestors().find(|dir| dir.join("Cargo.toml").exists()).unwrap();
+            *rooms.entry(room.to_owned()).or_default() += text.lines().count();
+        }
+    }
+    let all: usize = rooms.values().sum();
+    let large: Vec<_> = rooms.iter().filter(|(_, lines)| *lines * 4 > all).collect();
+    assert!(large.is_empty(), "{large:?} of {all} lines");
+}
+
+#[test]
+fn runtime_and_platform_know_no_business_word() {
     let words = ["stock", "sku", "refund", "coupon", "checkout", "customer"];
     let mut breaches = Vec::new();
-    for (path, text) in sources("services/runtime/src") {
+    let shell = [sources("services/runtime/src"), sources("services/platform/src")].concat();
+    for (path, text) in shell {
         for word in words.iter().filter(|word| text.to_lowercase().contains(**word)) {
             breaches.push(format!("{}: {word}", path.display()));
         }
@@ -157,7 +284,7 @@ fn the_log_is_changed_by_no_statement() {
     let mut breaches = Vec::new();
     for (path, text) in sources("services") {
         // Tests try it, to see it refused or found out.
-        if path.ends_with("tests.rs") {
+        if path.ends_with("tests.rs") || path.ends_with("tests/planted.rs") {
             continue;
         }
         let text = text.to_lowercase();
@@ -195,7 +322,7 @@ fn quoted_words(text: &str) -> Vec<(&str, &str)> {
 #[test]
 fn every_code_of_a_rejection_is_in_the_catalogue_and_every_code_there_is_used() {
     let mut used = BTreeSet::new();
-    for dir in ["domain", "runtime", "orders", "inventory", "rounds", "payments"] {
+    for dir in ["domain", "platform", "runtime", "orders", "inventory", "rounds", "payments"] {
         for (path, text) in sources(&format!("services/{dir}/src")) {
             if path.ends_with("domain/src/code.rs") {
                 continue;
@@ -203,8 +330,8 @@ fn every_code_of_a_rejection_is_in_the_catalogue_and_every_code_there_is_used() 
             for (before, word) in quoted_words(&without_tests(&path, &text)) {
                 let is_said = before.ends_with("Rejection::new(") || before.ends_with("rejected(");
                 let is_named = path.ends_with("runtime/src/job.rs") && before.ends_with(": &str =");
-                // Only the runtime has other words of this kind: names of settings and of JetStream streams.
-                if is_said || is_named || (dir != "runtime" && word.contains('_')) {
+                // Only the shell has other words of this kind: names of settings and of JetStream streams.
+                if is_said || is_named || (!["platform", "runtime"].contains(&dir) && word.contains('_')) {
                     used.insert(word.to_owned());
                 }
             }

@@ -1,11 +1,11 @@
 //! Who may do what to the log.
 
-use cli::{
+use platform::migrations::migrate;
+use sqlx::{Connection, PgConnection};
+use testbed::{
     fleet::DATABASE,
-    migrations::migrate,
     servers::{Postgres, SUPERUSER, scratch_dir},
 };
-use sqlx::{Connection, PgConnection};
 
 #[tokio::test]
 async fn a_service_reaches_its_own_schema_and_can_only_append_to_the_log() {

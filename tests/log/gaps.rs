@@ -10,14 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cli::{
-    fleet::DATABASE,
-    migrations::migrate,
-    servers::{Postgres, SUPERUSER, scratch_dir},
-};
+use platform::migrations::migrate;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use runtime::event_store::{Follower, read_page};
 use sqlx::{Connection, PgConnection};
+use testbed::{
+    fleet::DATABASE,
+    servers::{Postgres, SUPERUSER, scratch_dir},
+};
 
 const WRITERS: u64 = 4;
 const STREAMS: usize = 50;
@@ -45,7 +45,7 @@ async fn a_reader_without_gap_detection_loses_events_and_ours_does_not() {
     let naive = tokio::spawn(read(url.clone(), false, Arc::clone(&written_all)));
     let ours = tokio::spawn(read(url.clone(), true, Arc::clone(&written_all)));
     // Writes until the naive reader is bound to have met a gap: counted in events, not in time.
-    let enough = cli::servers::wait_until(Duration::from_secs(60), || async {
+    let enough = testbed::servers::wait_until(Duration::from_secs(60), || async {
         let mut connection = PgConnection::connect(&url).await?;
         let events: i64 = sqlx::query_scalar("select count(*) from log.events").fetch_one(&mut connection).await?;
         Ok((events > 30_000).then_some(()))

@@ -7,13 +7,14 @@ mod desk;
 mod provider;
 mod town;
 
-use cli::{
-    fleet::DATABASE,
-    migrations::migrate,
-    servers::{Postgres, SUPERUSER, scratch_dir},
-    verify::audit,
-};
+use audit::audit;
+use platform::migrations::migrate;
 use tempfile::TempDir;
+use testbed::{
+    fleet::DATABASE,
+    servers::{Postgres, SUPERUSER, scratch_dir},
+};
+
 use town::Town;
 
 /// Towns to simulate, each another sequence of chances.

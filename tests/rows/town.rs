@@ -10,6 +10,7 @@ use payments::{
     Payments,
     sandbox::{Sandbox, report},
 };
+use platform::clock;
 use proto::{
     Message, Name,
     common::v1::Money,
@@ -21,10 +22,7 @@ use proto::{
 };
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use rounds::Rounds;
-use runtime::{
-    clock,
-    service::{Claimed, Effect, Service, Verdict},
-};
+use runtime::service::{Claimed, Effect, Service, Verdict};
 use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
 

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use cli::verify::Auditor;
+use audit::Auditor;
 use domain::Timestamp;
 use inventory::Inventory;
 use orders::Orders;
@@ -24,15 +24,14 @@ use rounds::Rounds;
 use runtime::{event_store::Recorded, simulation::Publication};
 use uuid::Uuid;
 
-use money::Money;
-use relay::Relay;
-use transport::{Pending, Stream};
-
 use crate::{
     desk::{Desk, Message, Place, Tried},
     provider::Bank,
     workload::{DAY, Intent, day},
 };
+use money::Money;
+use relay::Relay;
+use transport::{Pending, Stream};
 
 /// How often a process looks for timers that are due.
 const POLL: Duration = Duration::from_millis(100);

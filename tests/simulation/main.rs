@@ -50,6 +50,10 @@ struct Args {
     tell: bool,
 }
 
+/// Messages and rows are many small allocations; with this allocator they cost less time than with the system's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let args = Args::parse();
     let seed = args.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));

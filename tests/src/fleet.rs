@@ -9,14 +9,9 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use cli::{
-    fleet::{Address, Fleet, Options},
-    load::until_settled,
-    publisher::Publisher,
-    servers::scratch_dir,
-    verify::audit,
-};
+use audit::{audit, quiescence::until_settled};
 use futures::{StreamExt, TryStreamExt};
+use platform::{client::Publisher, clock};
 use proto::{
     Message, Name,
     common::v1::CommandReply,
@@ -24,9 +19,12 @@ use proto::{
     rounds::v1::OpenRound,
     well_known,
 };
-use runtime::clock;
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
+use testbed::{
+    fleet::{Address, Fleet, Options},
+    servers::scratch_dir,
+};
 use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 

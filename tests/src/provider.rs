@@ -1,5 +1,6 @@
 //! What the provider reports, and what operators decide about it, as tests send it.
 
+use platform::clock;
 use proto::{
     payments::v1::{
         ProviderEventKind, RecordProviderEvent, RefundResolution, ReportResolution, ResolveProviderReport,
@@ -7,7 +8,6 @@ use proto::{
     },
     well_known,
 };
-use runtime::clock;
 
 use crate::{Order, money};
 

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, fs, process::Stdio, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use cli::{load::until_settled, verify::audit};
-use runtime::clock;
+use audit::{audit, quiescence::until_settled};
+use platform::clock;
 use serde_json::Value;
 use tokio::process::{Child, Command};
 

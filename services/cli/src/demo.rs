@@ -3,25 +3,22 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
+use platform::print;
 use sqlx::PgPool;
+use testbed::load::{
+    bars::Bars,
+    figures::{grouped, lasting},
+    mix::Mix,
+    synthetic::{self, Until},
+    venue::{Keep, Venue},
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
     time::Instant,
 };
 
-use crate::{
-    load::{
-        bars::Bars,
-        figures::{grouped, lasting},
-        mix::Mix,
-        synthetic::{self, Until},
-        venue::{Keep, Venue},
-    },
-    print,
-    surroundings::Surroundings,
-    verify,
-};
+use crate::surroundings::Surroundings;
 
 mod killing;
 mod report;
@@ -174,8 +171,8 @@ async fn rounds(pool: &PgPool) -> Result<Vec<(String, i64)>> {
 
 /// What `holdfast verify` finds wrong, in words.
 async fn verify(database_url: &str) -> Result<Verdict> {
-    let report = verify::audit(database_url).await?;
-    let word = |finding: &verify::Finding| format!("{}: {}", finding.subject, finding.what);
+    let report = audit::audit(database_url).await?;
+    let word = |finding: &audit::Finding| format!("{}: {}", finding.subject, finding.what);
     let mut findings: Vec<String> = report.findings.iter().take(FINDINGS_SHOWN).map(word).collect();
     if !report.ok && findings.is_empty() {
         findings.push("not ok".to_owned());

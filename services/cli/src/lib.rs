@@ -1,35 +1,12 @@
-//! The `holdfast` command: the fleet on one machine, its load, its proofs, and its operators' verbs.
-
-pub mod servers;
-
-pub mod migrations;
-
-pub mod fleet;
-
-pub mod publisher;
-
-pub mod surroundings;
-
-mod print;
-
-mod snapshot;
-
-pub mod up;
-
-pub mod load;
+//! The `holdfast` command: the fleet on one machine, orders for it, its proofs, and its operators' verbs.
 
 pub mod demo;
-
-pub mod status;
-
-pub mod waiting;
-
-pub mod verify;
-
+pub mod load;
 pub mod order;
-
 pub mod recover;
-
 pub mod send;
-
-pub mod bench;
+pub mod status;
+pub mod surroundings;
+pub mod up;
+pub mod verify;
+mod waiting;

@@ -3,27 +3,17 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
-use runtime::clock;
+use platform::{clock, print};
+use testbed::load::{
+    bars::Bars,
+    figures::{grouped, lasting},
+    mix::Mix,
+    synthetic::{self, Until},
+    trace,
+    venue::{Keep, Venue},
+};
 
-use crate::{print, surroundings::Surroundings};
-
-pub mod bars;
-pub mod driver;
-pub mod figures;
-pub mod mix;
-pub mod outcomes;
-pub mod settled;
-pub mod story;
-pub mod synthetic;
-pub mod trace;
-pub mod venue;
-
-use bars::Bars;
-use figures::{grouped, lasting};
-use mix::Mix;
-pub use settled::{Unsettled, settled, until_settled};
-use synthetic::Until;
-use venue::{Keep, Venue};
+use crate::surroundings::Surroundings;
 
 const AFTER_HELP: &str = "\
 The fleet is the one that `holdfast up` runs, or that is named by --database-url and --broker-url. If there is none, a private
@@ -108,7 +98,7 @@ async fn synthetic(args: Args, surroundings: &Surroundings) -> Result<ExitCode> 
     let made_up = || clock::now().as_micros().unsigned_abs() % 1_000_000_000;
     let seed = args.seed.unwrap_or_else(made_up);
     let mix = Mix::new(seed, args.orders, args.products, args.rounds);
-    let venue = Venue::find(surroundings).await?;
+    let venue = find(surroundings).await?;
     eprintln!(
         "Placing {} orders of {} products and {} rounds; seed {seed}.",
         grouped(mix.orders),
@@ -138,7 +128,7 @@ async fn synthetic(args: Args, surroundings: &Surroundings) -> Result<ExitCode> 
 
 async fn play(file: PathBuf, args: Args, surroundings: &Surroundings) -> Result<ExitCode> {
     let book = trace::read(&file)?;
-    let venue = Venue::find(surroundings).await?;
+    let venue = find(surroundings).await?;
     let options = trace::Options { file, opening: args.opening, bars: Bars::new(surroundings.json) };
     let report = trace::play(book, &options, &venue).await;
     leave(venue, report.is_ok()).await?;
@@ -159,6 +149,18 @@ async fn play(file: PathBuf, args: Args, surroundings: &Surroundings) -> Result<
         }
     }
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The fleet that is up, or, if none was named and none is noted, a private one. Says which.
+async fn find(surroundings: &Surroundings) -> Result<Venue> {
+    let named = surroundings.database_url.is_some() || surroundings.broker_url.is_some();
+    if named || Surroundings::note(&surroundings.dir).exists() {
+        let address = surroundings.address()?;
+        eprintln!("Using the fleet at {}.", address.database_url);
+        return Venue::of(address).await;
+    }
+    eprintln!("No fleet is up in {}: starting a private one for as long as this takes.", surroundings.dir.display());
+    Venue::private(None).await
 }
 
 /// Leaves the fleet. What went wrong in a private one can be read in its logs, which then stay.

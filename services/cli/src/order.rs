@@ -3,18 +3,16 @@
 use std::{collections::BTreeMap, process::ExitCode};
 
 use anyhow::{Context, Result};
+use audit::snapshot::Snapshot;
 use domain::{HoldKey, OrderId};
+use platform::print::{self, Cell, Look, Paint, Table};
 use proto::{Name, orders::v1::OrderReinstated};
 use runtime::event_store::{Recorded, read_streams};
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::{
-    print::{self, Cell, Look, Paint, Table},
-    snapshot::Snapshot,
-    surroundings::Surroundings,
-};
+use crate::surroundings::Surroundings;
 
 /// Options of `holdfast order`.
 #[derive(Debug, clap::Args)]

@@ -10,14 +10,17 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use platform::{
+    broker::{self, Broker},
+    config::Config,
+    print::{self, Paint},
+};
 use proto::{
     Message, Name,
     common::v1::Money,
     payments::v1::{PaymentRefunded, PaymentSucceeded},
 };
 use runtime::{
-    broker::{self, Broker},
-    config::Config,
     divergence::{self, Published},
     event_store::Recorded,
     lineage::Lineage,
@@ -26,10 +29,7 @@ use runtime::{
 use serde::Serialize;
 use sqlx::{Connection, PgConnection};
 
-use crate::{
-    print::{self, Paint},
-    surroundings::Surroundings,
-};
+use crate::surroundings::Surroundings;
 
 mod text;
 
@@ -141,16 +141,6 @@ async fn connect(surroundings: &Surroundings) -> Result<Broker> {
     let mut settings = Config::from_environment()?.broker;
     settings.url = surroundings.broker_url()?;
     Ok(broker::connect(&settings, "recover").await?)
-}
-
-/// Why the database and the broker do not belong together, if they do not.
-pub(crate) async fn another_log(surroundings: &Surroundings) -> Result<Option<String>> {
-    let mut connection = PgConnection::connect(&surroundings.database_url()?).await?;
-    let broker = connect(surroundings).await?;
-    let lineage = Lineage::read(&mut connection).await?;
-    let another = divergence::look(&broker, &mut connection, &lineage).await?;
-    connection.close().await?;
-    Ok(another.map(|another| another.chain()))
 }
 
 /// In one transaction, while nobody else writes to the log. Should it fail, nothing has happened.

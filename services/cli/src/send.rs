@@ -9,11 +9,15 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use proto::{Message, Name, common::v1::CommandReply, common::v1::command_reply::Outcome};
+use platform::{client::Publisher, print};
+use proto::{
+    Message, Name,
+    common::v1::{CommandReply, command_reply::Outcome},
+};
 use runtime::service::Service;
 use uuid::Uuid;
 
-use crate::{print, publisher::Publisher, surroundings::Surroundings};
+use crate::surroundings::Surroundings;
 
 /// The most that is read of a file or of standard input; more than any worker takes.
 const BYTES_MAX: u64 = 8_388_609;

@@ -7,8 +7,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use clap::Args;
-
-use crate::fleet::Address;
+use testbed::fleet::Address;
 
 /// Options of every subcommand.
 #[derive(Debug, Clone, Args)]

@@ -3,12 +3,10 @@
 use std::{fs, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result};
+use testbed::fleet::{Fleet, Options};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{
-    fleet::{Fleet, Options},
-    surroundings::Surroundings,
-};
+use crate::surroundings::Surroundings;
 
 /// Options of `holdfast up`.
 #[derive(Debug, clap::Args)]
@@ -38,7 +36,7 @@ pub async fn run(args: Args, surroundings: &Surroundings) -> Result<ExitCode> {
         tokio::select! {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
-            () = runtime::clock::sleep(LOOK_EVERY) => {
+            () = platform::clock::sleep(LOOK_EVERY) => {
                 for (service, replica, code) in fleet.ended_workers() {
                     eprintln!("holdfast: worker {service}-{replica} ended (exit code {code:?}); starting it again");
                     fleet.start_worker(&service, replica)?;

@@ -2,9 +2,8 @@
 
 use std::{fmt, ops::Add, time::Duration};
 
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-
 use proto::well_known as wire;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::Rejection;
 

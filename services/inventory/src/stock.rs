@@ -1,6 +1,9 @@
 //! The stock of products: what changes it, and what every event of inventory makes of it.
 
-use domain::{Lines, QUANTITY_MAX, Refusal, Rejection, Sku, hold::Request, hold::Status};
+use domain::{
+    Lines, QUANTITY_MAX, Refusal, Rejection, Sku,
+    hold::{Request, Status},
+};
 use runtime::rows::Rows;
 
 use crate::{

@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// Messages and rows are many small allocations; with this allocator they cost less time than with the system's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     runtime::run(|_context| orders::Orders)
 }

@@ -6,8 +6,7 @@
 //! whose ledger survives the worker that called it ([`ledger`]).
 
 use domain::PaymentId;
-use runtime::clock;
-use runtime::database::sessions_that_write;
+use platform::{clock, database::sessions_that_write};
 use sqlx::PgPool;
 
 use crate::{

@@ -2,7 +2,6 @@
 
 use domain::{HoldKey, Money, PaymentId, RefundId, Rejection, Timestamp, decode, text, unknown_type};
 use proto::{Message, Name, common::v1 as common, payments::v1 as wire};
-
 use uuid::Uuid;
 
 use crate::{

@@ -8,26 +8,29 @@ use std::{
 };
 
 use domain::{Rejection, Timestamp};
+use platform::{
+    clock,
+    config::{self, ms},
+    error::{Contested, Error},
+    health::Health,
+    retry,
+    shutdown::Shutdown,
+};
 use sqlx::{Acquire, PgConnection, PgPool, Postgres, pool::PoolConnection};
 use uuid::Uuid;
 
 use crate::{
-    clock,
-    config::{self, ms},
     dead_letter,
     doubt::Doubt,
     draft::{Answered, Draft, Poison, draft},
     effects::{self, Dispatcher, Leased},
-    error::{Contested, Error},
     event_store::Recorded,
-    health::Health,
     inbox,
     job::{self, Job},
     positions::Positions,
     races::Races,
-    record, retry,
+    record,
     service::{Service, is_rejection},
-    shutdown::Shutdown,
     telemetry,
     timers::{self, Due},
 };

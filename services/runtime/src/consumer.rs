@@ -18,20 +18,17 @@ use futures::{
     future::BoxFuture,
     stream::{BoxStream, PollNext, select_with_strategy},
 };
-use tokio::task::unconstrained;
-
-use crate::{
+use platform::{
     broker::{self, Broker, EVENTS, commands_stream, event_subject, events_consumer},
     clock,
     config::{self, Config, ms},
     error::Error,
     health::Health,
-    lineage::Lineage,
-    pace::Pace,
     retry,
-    service::Service,
-    telemetry,
 };
+use tokio::task::unconstrained;
+
+use crate::{lineage::Lineage, pace::Pace, service::Service, telemetry};
 
 /// Messages for one service, in batches.
 pub(crate) struct Consumer {

@@ -9,18 +9,16 @@ use async_nats::{
 };
 use domain::Timestamp;
 use futures::{StreamExt, TryStreamExt};
+use platform::{
+    broker::{Broker, EVENTS, check_installation, is_not_there},
+    error::Error,
+    message::{header, plain_text},
+};
 use sqlx::PgConnection;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use uuid::Uuid;
 
-use crate::{
-    broker::{Broker, EVENTS, check_installation, is_not_there},
-    draft::event_id,
-    error::Error,
-    event_store::Recorded,
-    lineage::Lineage,
-    message::{header, plain_text},
-};
+use crate::{draft::event_id, event_store::Recorded, lineage::Lineage};
 
 /// How many of the stream's last messages are looked at before anything is taken from it. Only what was published again after a loss
 /// may lie behind what was lost.

@@ -7,6 +7,13 @@ use std::{
 };
 
 use domain::Timestamp;
+use platform::{
+    clock,
+    config::{self, ms},
+    health::Health,
+    retry,
+    shutdown::Shutdown,
+};
 use sqlx::{PgConnection, PgPool, Row};
 use time::OffsetDateTime;
 use tokio::{
@@ -15,16 +22,11 @@ use tokio::{
 };
 
 use crate::{
-    clock,
-    config::{self, ms},
-    health::Health,
     job::{self, Cause, Job},
     message::storable,
     positions::Positions,
-    retry,
     rows::column,
     service::{Claimed, Effect, Service, Verdict},
-    shutdown::Shutdown,
     telemetry,
 };
 

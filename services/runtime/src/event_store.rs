@@ -4,12 +4,13 @@ use std::pin::pin;
 
 use domain::Timestamp;
 use futures::{StreamExt, TryStreamExt};
+use platform::error::Error;
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::{error::Error, gap::GapTracker, positions::Place, service::Record};
+use crate::{gap::GapTracker, positions::Place, service::Record};
 
 /// The last event of the log, and the id of the one that is where it was seen to end before.
 pub(crate) async fn head_and(

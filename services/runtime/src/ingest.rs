@@ -13,16 +13,12 @@ use std::{
 use async_nats::{Client, HeaderMap, Message, Subscriber};
 use bytes::Bytes;
 use futures::StreamExt as _;
+use platform::{broker::IN_FLIGHT_MAX, error::Error};
 use serde::Deserialize;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     task::JoinSet,
 };
-
-use crate::error::Error;
-
-/// Messages on their way to the broker at once, over all batches of a worker. A stream that has 10,000 waiting drops more.
-pub(crate) const IN_FLIGHT_MAX: u32 = 4_096;
 
 const PUBLISHING: &str = "publishing events";
 
@@ -233,7 +229,7 @@ mod tests {
     use futures::FutureExt as _;
 
     use super::{IN_FLIGHT_MAX, Room, Stored, UnderWay, Waiting};
-    use crate::config::ms;
+    use platform::config::ms;
 
     /// What is stored of a batch of four, after the broker has said all this.
     async fn stored(answers: &[&str]) -> Stored {

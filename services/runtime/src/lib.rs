@@ -6,12 +6,6 @@
 //! `refusals` and `notices` say what does not get there. [`simulation`] runs the
 //! same decisions without the surroundings.
 
-use mimalloc::MiMalloc;
-
-/// Messages and rows are many small allocations; with this allocator a worker spends less time on them than with the system's.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
-
 pub mod service;
 
 pub mod rows;
@@ -26,6 +20,8 @@ mod quarantine;
 
 mod ingest;
 mod job;
+
+mod message;
 
 mod doubt;
 mod draft;
@@ -66,30 +62,12 @@ pub mod lineage;
 
 pub mod recovery;
 
+mod telemetry;
+
 mod timers;
 
 mod effects;
 
 mod dead_letter;
-
-pub mod broker;
-
-pub mod message;
-
-pub mod config;
-
-pub mod database;
-
-pub mod error;
-
-pub mod retry;
-
-pub mod clock;
-
-pub mod shutdown;
-
-pub mod health;
-
-pub mod telemetry;
 
 pub use worker::{Context, run};

@@ -4,10 +4,9 @@
 //! again that others know for events that it has lost. If those are given up, a new epoch begins.
 
 use async_nats::HeaderMap;
+use platform::{error::Error, message::header};
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
-
-use crate::{error::Error, message::header};
 
 /// Which log this is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
+use platform::error::Error;
 use sqlx::PgConnection;
-
-use crate::error::Error;
 
 /// What a notice is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use platform::{clock, shutdown::Shutdown};
 use sqlx::PgPool;
 
-use crate::{clock, service::Service, shutdown::Shutdown, telemetry};
+use crate::{service::Service, telemetry};
 
 /// A person is not quicker.
 const ASK_EVERY: Duration = Duration::from_secs(10);

@@ -6,9 +6,8 @@ use std::sync::{
     atomic::{AtomicI64, Ordering},
 };
 
+use platform::error::Error;
 use uuid::Uuid;
-
-use crate::error::Error;
 
 /// An event's place in the log, and its id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,16 +9,18 @@ use std::{
 };
 
 use async_nats::{HeaderMap, HeaderName};
+use platform::{
+    broker::{Broker, PUBLISHED, event_subject, json_subject},
+    error::Error,
+    message::{JSON, PROTOBUF, header, header_value},
+};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::OwnedSemaphorePermit, task::JoinSet};
 
 use crate::{
-    broker::{Broker, PUBLISHED, event_subject, json_subject},
-    error::Error,
     event_store::Recorded,
     ingest::{self, Ingest, Outgoing},
     lineage::Lineage,
-    message::{JSON, PROTOBUF, header, header_value},
     ranges::Ranges,
     refusals::Refusals,
 };

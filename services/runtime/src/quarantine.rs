@@ -14,19 +14,16 @@ use async_nats::{
     },
 };
 use domain::Rejection;
+use platform::{
+    broker::{Broker, remake_if_it_passes_over},
+    clock,
+    error::Error,
+    shutdown::Shutdown,
+};
 use serde::Deserialize;
 use sqlx::PgPool;
 
-use crate::{
-    broker::{Broker, remake_if_it_passes_over},
-    clock,
-    consumer::Durable,
-    dead_letter,
-    draft::DeadLetter,
-    error::Error,
-    job::Letter,
-    shutdown::Shutdown,
-};
+use crate::{consumer::Durable, dead_letter, draft::DeadLetter, job::Letter};
 
 /// How often to look. A message is handed out in vain a few times before.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

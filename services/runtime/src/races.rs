@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::error::Contested;
+use platform::error::Contested;
 
 /// How often the same thing may be lost. Whoever was faster has committed by then, so what is loaded anew stands beside it.
 const SAME_MAX: u32 = 3;

@@ -12,16 +12,15 @@ use async_nats::jetstream::{
 };
 use domain::Timestamp;
 use futures::StreamExt;
+use platform::{broker::Broker, error::Error};
 use sqlx::{AssertSqlSafe, PgConnection};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
-    broker::Broker,
     divergence::{Published, lacks, log_ends},
     draft::{Answered, accepted, rejected_before},
     effects,
-    error::Error,
     event_store::Recorded,
     lineage::Lineage,
     rows::column,

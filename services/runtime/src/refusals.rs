@@ -5,10 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
-    broker::Broker, clock, config::ms, error::Error, event_store::Recorded, health::Health, notices::Topic,
-    worker::Context,
-};
+use platform::{broker::Broker, clock, config::ms, error::Error, health::Health};
+
+use crate::{event_store::Recorded, notices::Topic, worker::Context};
 
 /// What the probes call what this worker publishes itself, and what the relay does for all.
 const PUBLISHING: &str = "publishing";
@@ -103,7 +102,7 @@ async fn look(context: &Context) -> Result<(i64, Option<(Instant, String)>), sql
 #[cfg(test)]
 mod tests {
     use super::explained;
-    use crate::error::Error;
+    use platform::error::Error;
 
     #[test]
     fn a_refusal_says_what_to_do() {

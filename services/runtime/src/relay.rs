@@ -16,31 +16,32 @@ use async_nats::{
 };
 use domain::Timestamp;
 use futures::{FutureExt, StreamExt, TryStreamExt, future::try_join_all};
+use platform::{
+    broker::{Broker, PUBLISHED},
+    clock,
+    config::{self, ms},
+    database::session,
+    error::Error,
+    health::Health,
+    message::header,
+    shutdown::Shutdown,
+};
 use sqlx::{Connection, PgConnection, Row};
 use time::OffsetDateTime;
 use tokio::task::unconstrained;
 
 use copies::Copies;
 pub use progress::{Progress, Standing};
-use stand_by::{Differences, StandBy};
 
 use crate::{
-    broker::{Broker, PUBLISHED},
-    clock,
-    config::{self, ms},
-    database::session,
     divergence,
-    error::Error,
     event_store::Follower,
-    health::Health,
-    message::header,
     notices::{self, Notice, RELAY, Topic},
     publish::{Published, Publisher, REPORTED_WITHIN, Report, Witness},
-    refusals,
-    shutdown::Shutdown,
-    telemetry, window,
+    refusals, telemetry, window,
     worker::Context,
 };
+use stand_by::{Differences, StandBy};
 
 /// How long no worker is believed once consumers that stood too far are gone. Some of it is for a report's way.
 const DEAF_FOR: Duration = REPORTED_WITHIN.saturating_mul(2);

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 use domain::{Rejection, Timestamp};
+use platform::error::Error;
 use uuid::Uuid;
 
 use crate::{
     draft::{Answered, draft},
-    error::Error,
     event_store::Recorded,
     job::{self, Cause, Job, Letter, Origin, Work},
     message::headers_as_json,

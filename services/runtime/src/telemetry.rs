@@ -1,53 +1,47 @@
-//! Telemetry: structured logs, and the names of all metrics.
+//! The metrics of a worker: their names, and where each is counted.
 
 use std::{
-    io::IsTerminal,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::{Duration, Instant},
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
 };
 
 use domain::{Rejection, Timestamp};
 use metrics::{counter, gauge, histogram};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
+use metrics_exporter_prometheus::PrometheusHandle;
+use platform::clock;
 
-use crate::{clock, config, timers::Due};
+use crate::timers::Due;
 
 /// Jobs in one transaction.
-pub const BATCH_JOBS: &str = "holdfast_batch_jobs";
+pub(crate) const BATCH_JOBS: &str = "holdfast_batch_jobs";
 /// From taking a batch up to its commit, in seconds.
-pub const BATCH_SECONDS: &str = "holdfast_batch_seconds";
+pub(crate) const BATCH_SECONDS: &str = "holdfast_batch_seconds";
 /// Events appended to the log.
-pub const EVENTS_APPENDED_TOTAL: &str = "holdfast_events_appended_total";
+pub(crate) const EVENTS_APPENDED_TOTAL: &str = "holdfast_events_appended_total";
 /// Batches that lost a race against another replica and were tried again.
-pub const CONFLICTS_TOTAL: &str = "holdfast_conflicts_total";
+pub(crate) const CONFLICTS_TOTAL: &str = "holdfast_conflicts_total";
 /// Times that the broker was told of a message that it is still being worked on.
-pub const PROGRESS_TOLD_TOTAL: &str = "holdfast_progress_told_total";
+pub(crate) const PROGRESS_TOLD_TOTAL: &str = "holdfast_progress_told_total";
 /// Messages that were refused and not kept, by code: slips of senders who were told.
-pub const SLIPS_TOTAL: &str = "holdfast_slips_total";
+pub(crate) const SLIPS_TOTAL: &str = "holdfast_slips_total";
 /// What waits for a person, by service and kind.
-pub const WAITING: &str = "holdfast_waiting_for_people";
+pub(crate) const WAITING: &str = "holdfast_waiting_for_people";
 /// Messages kept as dead letters.
-pub const DEAD_LETTERS_TOTAL: &str = "holdfast_dead_letters_total";
+pub(crate) const DEAD_LETTERS_TOTAL: &str = "holdfast_dead_letters_total";
 /// From a timer's due time to its claim, in seconds.
-pub const TIMER_LATENESS_SECONDS: &str = "holdfast_timer_lateness_seconds";
+pub(crate) const TIMER_LATENESS_SECONDS: &str = "holdfast_timer_lateness_seconds";
 /// Outside calls, by how they ended.
-pub const EFFECTS_TOTAL: &str = "holdfast_effects_total";
+pub(crate) const EFFECTS_TOTAL: &str = "holdfast_effects_total";
 /// Events that the relay published because no worker had.
-pub const RELAY_SWEPT_TOTAL: &str = "holdfast_relay_swept_total";
+pub(crate) const RELAY_SWEPT_TOTAL: &str = "holdfast_relay_swept_total";
 /// Whether this process is the relay: 1 or 0.
-pub const RELAY_ACTIVE: &str = "holdfast_relay_active";
+pub(crate) const RELAY_ACTIVE: &str = "holdfast_relay_active";
 /// Every position up to this is published.
-pub const RELAY_POSITION: &str = "holdfast_relay_position";
+pub(crate) const RELAY_POSITION: &str = "holdfast_relay_position";
 /// How long the relay has been waiting at a gap, in seconds.
-pub const RELAY_GAP_SECONDS: &str = "holdfast_relay_gap_seconds";
-/// How far this machine's clock is ahead of Postgres's; negative: behind.
-pub const CLOCK_SKEW_SECONDS: &str = "holdfast_clock_skew_seconds";
+pub(crate) const RELAY_GAP_SECONDS: &str = "holdfast_relay_gap_seconds";
 /// Times that the broker was found to have lost events.
-pub const RELAY_LOSSES_TOTAL: &str = "holdfast_relay_losses_total";
+pub(crate) const RELAY_LOSSES_TOTAL: &str = "holdfast_relay_losses_total";
 
 const SECONDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 const JOBS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0];
@@ -57,30 +51,13 @@ pub(crate) fn waiting(service: &'static str, what: &'static str, count: i64) {
     gauge!(WAITING, "service" => service, "what" => what).set(count as f64);
 }
 
-/// Starts logging to standard error.
-pub(crate) fn start_logging(settings: &config::Log) {
-    let filter = EnvFilter::try_new(&settings.filter).unwrap_or_else(|_malformed| EnvFilter::new("info"));
-    // Colours are for people at a terminal, not for files.
-    let colours = std::io::stderr().is_terminal();
-    let logging = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
-    let started = if settings.format == "text" { logging.try_init() } else { logging.json().try_init() };
-    if let Err(error) = started {
-        tracing::debug!(%error, "logging was started before");
-    }
-}
-
 /// Starts collecting metrics. `None` when this process collects them already.
 pub(crate) fn start_metrics() -> Option<PrometheusHandle> {
-    let buckets = [
-        (BATCH_SECONDS, SECONDS.as_slice()),
-        (TIMER_LATENESS_SECONDS, SECONDS.as_slice()),
-        (BATCH_JOBS, JOBS.as_slice()),
-    ];
-    let mut builder = PrometheusBuilder::new();
-    for (name, limits) in buckets {
-        builder = builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), limits).ok()?;
-    }
-    builder.install_recorder().ok()
+    platform::telemetry::start_metrics(&[
+        (BATCH_SECONDS, &SECONDS),
+        (TIMER_LATENESS_SECONDS, &SECONDS),
+        (BATCH_JOBS, &JOBS),
+    ])
 }
 
 pub(crate) fn batch(jobs: usize, events: usize, took: Duration) {
@@ -128,28 +105,6 @@ pub(crate) fn relay_active(active: bool) {
 #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "a gauge is a float; positions stay below 2^53")]
 pub(crate) fn relay_published(position: i64) {
     gauge!(RELAY_POSITION).set(position as f64);
-}
-
-/// A clock may be wrong by so much before that is said.
-const SKEW_MAX: Duration = Duration::from_secs(1);
-
-/// Notes how far this machine's clock is ahead of Postgres's, and says so now and then if that is far.
-pub(crate) fn clock_skew(micros: i64) {
-    static SAID: Mutex<Option<Instant>> = Mutex::new(None);
-    let skew = Duration::from_micros(micros.unsigned_abs());
-    let seconds = skew.as_secs_f64().copysign(if micros < 0 { -1.0 } else { 1.0 });
-    gauge!(CLOCK_SKEW_SECONDS).set(seconds);
-    if skew < SKEW_MAX {
-        return;
-    }
-    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
-    if said.is_none_or(|said| said.elapsed() >= Duration::from_mins(1)) {
-        *said = Some(Instant::now());
-        tracing::warn!(
-            seconds,
-            "this machine's clock is ahead of Postgres's, or behind if negative; all due times go by Postgres's. Set it right"
-        );
-    }
 }
 
 pub(crate) fn relay_gap(waiting: Duration) {

@@ -3,15 +3,12 @@
 use std::time::Instant;
 
 use domain::Timestamp;
+use platform::{clock, database, error::Error};
 use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::{
-    clock, database,
-    error::Error,
-    positions::{Place, Positions},
-};
+use crate::positions::{Place, Positions};
 
 /// A timer that is due.
 #[derive(Debug, Clone)]

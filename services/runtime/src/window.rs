@@ -5,8 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use async_nats::jetstream::stream::Stream;
 use futures::StreamExt;
-
-use crate::{
+use platform::{
     broker::{events_consumer, is_owed},
     clock,
     error::Error,

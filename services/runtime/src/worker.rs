@@ -9,6 +9,17 @@ use std::{
 };
 
 use domain::Timestamp;
+use platform::{
+    broker::{self, Broker},
+    clock,
+    config::{Config, ms},
+    database,
+    error::Error,
+    health::{self, Health},
+    message::{JSON, PROTOBUF, header},
+    retry,
+    shutdown::{self, Shutdown, Trigger},
+};
 use sqlx::PgPool;
 use tokio::{
     sync::mpsc,
@@ -17,26 +28,19 @@ use tokio::{
 
 use crate::{
     batch::{Batches, News},
-    broker::{self, Broker},
-    clock,
-    config::{Config, ms},
     consumer::{Consumer, durables},
-    database, divergence,
+    divergence,
     effects::{self, Dispatcher},
-    error::Error,
     event_store,
-    health::{self, Health},
     job::{self, Job, Origin, ReplyTo},
     lineage::Lineage,
-    message::{JSON, PROTOBUF, header},
     people,
     positions::{Place, Positions},
     publish::Outbox,
     quarantine,
     refusals::{self, Refusals},
-    relay, retry,
+    relay,
     service::Service,
-    shutdown::{self, Shutdown, Trigger},
     telemetry,
 };
 
@@ -73,7 +77,7 @@ pub fn run<S: Service>(make: impl Fn(&Context) -> S) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    telemetry::start_logging(&config.log);
+    platform::telemetry::start_logging(&config.log);
     let runtime = if config.process.threads == 1 {
         tokio::runtime::Builder::new_current_thread().enable_all().build()
     } else {
@@ -402,7 +406,7 @@ impl Worker {
         self.next_look = match self.batches.next_timer().await {
             // Others may set an earlier one meanwhile.
             Ok(next) => {
-                telemetry::clock_skew(clock::skew());
+                platform::telemetry::clock_skew(clock::skew());
                 self.health.goes_on(TIMERS);
                 self.worked();
                 next.unwrap_or(latest).min(latest)

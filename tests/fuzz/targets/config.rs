@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf, sync::LazyLock};
 
-use runtime::config::{Config, DEFAULTS};
+use platform::config::{Config, DEFAULTS};
 use tempfile::TempDir;
 use toml::{Table, Value};
 

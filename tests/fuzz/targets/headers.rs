@@ -6,9 +6,9 @@ use async_nats::{HeaderMap, HeaderName, HeaderValue, Message};
 use inventory::Inventory;
 use orders::Orders;
 use payments::Payments;
+use platform::message::{JSON, PROTOBUF, header};
 use rounds::Rounds;
 use runtime::{
-    message::{JSON, PROTOBUF, header},
     service::Service,
     simulation::{Understood, understand},
 };

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cli::load::trace::book::{Book, LINES_MAX};
 use domain::{AMOUNT_MAX, QUANTITY_MAX, text};
+use testbed::load::trace::book::{Book, LINES_MAX};
 
 use super::{Checked, Shape, Target, because, ensure, headless, same};
 use crate::attempt::{about, outline};

@@ -4,16 +4,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use domain::Timestamp;
-use runtime::clock;
+use platform::clock;
 use sqlx::PgPool;
-use time::OffsetDateTime;
-use tokio::{sync::watch, time::Instant};
-
-use crate::load::{
+use testbed::load::{
     bars::Bars,
     figures::{grouped, lasting},
     venue::Private,
 };
+use time::OffsetDateTime;
+use tokio::{sync::watch, time::Instant};
 
 /// How long the killed worker stays away.
 const AWAY: Duration = Duration::from_secs(1);

@@ -1,12 +1,12 @@
 //! What a demo has shown, for people and for programs.
 
 use serde_json::{Value, json};
-
-use super::killing::Killed;
-use crate::load::{
+use testbed::load::{
     figures::{grouped, lasting, seconds},
     synthetic::Run,
 };
+
+use super::killing::Killed;
 
 /// All of it.
 #[derive(Debug, Clone)]

@@ -2,14 +2,13 @@
 
 use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
-use runtime::clock;
+use platform::clock;
 use sqlx::PgPool;
-use tokio::time::Instant;
-
-use crate::load::{
+use testbed::load::{
     bars::Bars,
     figures::{grouped, lasting},
 };
+use tokio::time::Instant;
 
 /// How often to look, with a terminal and without.
 const DRAW_EVERY: Duration = Duration::from_millis(500);

@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
+use platform::print::{Look, Paint};
+
 use super::{Done, Report};
-use crate::print::{Look, Paint};
 
 /// How many of those that cannot be taken back are named.
 const NAMED: usize = 10;

@@ -2,34 +2,36 @@
 
 use std::time::Duration;
 
-use super::{
+use audit::status::{
     Status,
+    broker::Broker,
     database::{Counts, Database, Due, Log},
 };
-use crate::print::{Cell, Look, Paint, Table, short};
+use platform::print::{Cell, Look, Paint, Table, short};
+
+use crate::waiting;
 
 /// Words of a dead letter's reason that fit on a line.
 const REASON_CHARS_MAX: usize = 100;
 
-impl Status {
-    pub(super) fn text(&self, paint: Paint) -> String {
-        let Self { database, broker, stands } = self;
-        let mut text = format!("{}\n", paint.text(&format!("Holdfast at {}", database.at), Look::Dim));
-        for what in stands {
-            text.push_str(&format!("{}\n", paint.text(&format!("Does not go on: {what}"), Look::Bad)));
-        }
-        let mut section = |title: &str, body: &Table| {
-            text.push_str(&format!("{}\n{}", paint.text(title, Look::Bold), body.text(paint)));
-        };
-        section("Orders and holds", &orders(database));
-        section("Money (minor units)", &money(database));
-        section("Due work", &due_work(database));
-        section("Log", &log(&database.log));
-        section("Broker", &messages(broker));
-        section("Dead letters", &dead_letters(database));
-        let title = paint.text("Waiting for a person", Look::Bold);
-        text + &title + "\n" + &database.waiting.text(paint)
+/// All of it.
+pub(super) fn text(status: &Status, paint: Paint) -> String {
+    let Status { database, broker, stands } = status;
+    let mut text = format!("{}\n", paint.text(&format!("Holdfast at {}", database.at), Look::Dim));
+    for what in stands {
+        text.push_str(&format!("{}\n", paint.text(&format!("Does not go on: {what}"), Look::Bad)));
     }
+    let mut section = |title: &str, body: &Table| {
+        text.push_str(&format!("{}\n{}", paint.text(title, Look::Bold), body.text(paint)));
+    };
+    section("Orders and holds", &orders(database));
+    section("Money (minor units)", &money(database));
+    section("Due work", &due_work(database));
+    section("Log", &log(&database.log));
+    section("Broker", &messages(broker));
+    section("Dead letters", &dead_letters(database));
+    let title = paint.text("Waiting for a person", Look::Bold);
+    text + &title + "\n" + &waiting::text(&database.waiting, paint)
 }
 
 fn orders(database: &Database) -> Table {
@@ -114,7 +116,7 @@ fn log(log: &Log) -> Table {
     table
 }
 
-fn messages(broker: &super::broker::Broker) -> Table {
+fn messages(broker: &Broker) -> Table {
     let mut table = Table::default();
     if let Some(problem) = &broker.problem {
         table.row([Cell::new(problem, Look::Bad)]);
@@ -157,12 +159,14 @@ fn dead_letters(database: &Database) -> Table {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::{
+    use audit::status::{
         Status,
         broker::{Broker, Consumer},
         database::{Database, Due, Latest, Letters, Log, Money},
     };
-    use crate::print::Paint;
+    use platform::print::Paint;
+
+    use super::text;
 
     fn status() -> Status {
         let one = |status: &str, count| BTreeMap::from([(status.to_owned(), count)]);
@@ -190,7 +194,7 @@ mod tests {
             refunds: one("unknown", 1),
             timers: BTreeMap::from([("orders", Due { waiting: 3, overdue: 2, oldest_ms: 12_000 })]),
             effects: BTreeMap::from([("payments", Due { waiting: 0, overdue: 0, oldest_ms: 0 })]),
-            waiting: crate::waiting::Waiting::default(),
+            waiting: audit::waiting::Waiting::default(),
             notices: vec![],
             dead_letters: BTreeMap::from([("inventory", Letters { count: 1, latest: Some(latest) })]),
             log: Log { head: 90, published: 80, handled: 70, lag: 9, lag_ms: 40, gap_at: Some(81) },
@@ -209,7 +213,7 @@ mod tests {
 
     #[test]
     fn says_what_there_is_and_what_is_late() {
-        let text = status().text(Paint::Off);
+        let text = text(&status(), Paint::Off);
         for part in [
             "Does not go on: nobody is there",
             "12 paid · 3 pending",
@@ -228,7 +232,7 @@ mod tests {
     fn a_broker_that_is_away_does_not_hide_the_rest() {
         let mut status = status();
         status.broker = Broker { problem: Some("no broker".to_owned()), ..Broker::default() };
-        let text = status.text(Paint::Off);
+        let text = text(&status, Paint::Off);
         assert!(text.contains("no broker") && text.contains("12 paid"), "{text}");
     }
 

@@ -6,8 +6,8 @@ use domain::{Currency, HoldKey, Lines, Money, OrderId, RefundId, Refusal, Reject
 use uuid::Uuid;
 
 use super::{
-    LatePaymentPolicy, Line, Order, Resource,
-    Resource::{Shares as SHARES, Stock as STOCK},
+    LatePaymentPolicy, Line, Order,
+    Resource::{self, Shares as SHARES, Stock as STOCK},
     Shares, Terms, World, decide, evolve,
 };
 use crate::{

@@ -16,19 +16,19 @@ use async_nats::{
 };
 use domain::{Rejection, Timestamp, decode};
 use futures::StreamExt;
-use proto::{
-    Message as _,
-    common::v1::{CommandReply, command_reply::Outcome},
-    payments::v1::{PaymentRefunded, PaymentRequested},
-};
-use runtime::{
-    Context,
+use platform::{
     broker::{self, Broker, EVENTS, command_subject, event_subject},
     clock,
     error::Error,
     message::header,
     retry,
 };
+use proto::{
+    Message as _,
+    common::v1::{CommandReply, command_reply::Outcome},
+    payments::v1::{PaymentRefunded, PaymentRequested},
+};
+use runtime::Context;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::{sync::oneshot, task::JoinSet};
 use uuid::Uuid;
@@ -122,7 +122,7 @@ async fn attend(context: &Context, sandbox: &Sandbox) -> Result<(), Error> {
 /// Makes the consumer, and the stream of events that it is on, unless they are there.
 async fn fetch(context: &Context, broker: &Broker) -> Result<pull::Stream, Error> {
     let subjects = ["PaymentRequested", "PaymentRefunded"].map(|event| event_subject("payments", event));
-    let settings = runtime::config::Consumer {
+    let settings = platform::config::Consumer {
         ack_wait_ms: ACK_WAIT_MS,
         ack_pending_max: context.config.consumer.ack_pending_max.min(UNDER_WAY_MAX.into()),
         ..context.config.consumer.clone()

@@ -3,17 +3,14 @@
 use std::time::Duration;
 
 use domain::Rejection;
+use platform::{clock, config::ms, error::Error};
 use sqlx::Acquire;
 
 use super::{Batches, Done, Failure};
 use crate::{
-    clock,
-    config::ms,
     dead_letter,
     draft::{Answered, DeadLetter, kept_for_operators, refused_once, rejected},
-    effects,
-    error::Error,
-    inbox,
+    effects, inbox,
     job::{self, Job, Work},
     races::Races,
     service::Service,

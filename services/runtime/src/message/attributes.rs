@@ -4,9 +4,8 @@ use std::str::FromStr;
 
 use async_nats::{HeaderMap, HeaderValue};
 use domain::Rejection;
+use platform::message::{JSON, PROTOBUF, header};
 use uuid::Uuid;
-
-use super::{JSON, PROTOBUF, header};
 
 /// The longest header that is taken, in bytes.
 const HEADER_BYTES_MAX: usize = 512;

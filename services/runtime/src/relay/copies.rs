@@ -5,11 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use platform::error::Error;
 use sqlx::{PgConnection, PgPool};
 use tokio::task::JoinSet;
 
 use crate::{
-    error::Error,
     event_store::{Recorded, read_page},
     notices::{self, Notice, RELAY, Topic},
     publish::Publisher,

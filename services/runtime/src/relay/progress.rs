@@ -205,7 +205,7 @@ mod tests {
     use domain::Timestamp;
 
     use super::{Progress, Publication, Standing, Witness};
-    use crate::config::ms;
+    use platform::config::ms;
 
     const STREAM: Timestamp = Timestamp::from_micros(1);
 

@@ -3,12 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+use platform::{broker::Broker, config::ms, error::Error};
 use sqlx::PgConnection;
 
 use crate::{
-    broker::Broker,
-    config::ms,
-    error::Error,
     notices::{self, Notice, Topic},
     worker::Context,
 };

@@ -1,0 +1,199 @@
+//! The book of money: what was asked, what came, what is promised to refunds, and what went back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::{HoldKey, PaymentId, Rejection, decode};
+use proto::{Name, common::v1::Money, payments::v1 as wire};
+
+use super::Moment;
+use crate::report::{Check, Findings};
+
+/// The book.
+#[derive(Debug, Default)]
+pub(crate) struct Payments {
+    pub(crate) payments: BTreeMap<PaymentId, Payment>,
+    /// Reports that fit nothing and wait for a person, by payment and by the provider's own id.
+    pub(crate) open_reports: BTreeMap<(PaymentId, String), Moment>,
+    /// Those of which an operator has said that they are so.
+    accepted_reports: BTreeSet<(PaymentId, String)>,
+}
+
+/// A payment. Sums are wide enough that no sum of wrong events overflows.
+#[derive(Debug, Clone)]
+pub(crate) struct Payment {
+    pub(crate) key: HoldKey,
+    asked: Option<Money>,
+    /// Whether the buyer can still pay.
+    pub(crate) is_asking: bool,
+    pub(crate) captured: Option<Money>,
+    /// Under way, unknown or reversed: not with the shop for long, one way or the other.
+    pub(crate) promised: i128,
+    /// With the buyer again.
+    pub(crate) refunded: i128,
+    /// What orders counts as given back.
+    pub(crate) given_back: i128,
+    /// When it was last asked, paid, failed or cancelled.
+    pub(crate) since: Moment,
+    /// Whether a breach was told already.
+    breached: bool,
+}
+
+impl Payment {
+    const fn new(key: HoldKey, since: Moment) -> Self {
+        Self {
+            key,
+            asked: None,
+            is_asking: false,
+            captured: None,
+            promised: 0,
+            refunded: 0,
+            given_back: 0,
+            since,
+            breached: false,
+        }
+    }
+
+    pub(crate) fn captured_minor(&self) -> i128 {
+        self.captured.as_ref().map_or(0, |captured| captured.minor_units.into())
+    }
+}
+
+/// Name of a payment's stream.
+pub(crate) fn payment_name(payment_id: PaymentId) -> String {
+    format!("payment-{payment_id}")
+}
+
+impl Payments {
+    /// What came in with a payment.
+    pub(super) fn captured(&self, payment_id: PaymentId) -> Option<&Money> {
+        self.payments.get(&payment_id)?.captured.as_ref()
+    }
+
+    pub(super) fn take(
+        &mut self,
+        name: &str,
+        data: &[u8],
+        at: Moment,
+        findings: &mut Findings,
+    ) -> Result<(), Rejection> {
+        match name {
+            wire::PaymentRequested::NAME => {
+                let wire::PaymentRequested { payment_id, order_id, attempt, amount, .. } = decode(data)?;
+                let payment_id = PaymentId::parse(&payment_id)?;
+                let key = HoldKey::parse(&order_id, attempt)?;
+                let asked = Payment { asked: amount, is_asking: true, ..Payment::new(key, at) };
+                if key.payment_id() != payment_id {
+                    wrong(payment_id, "it has the id of another attempt's payment", at, findings);
+                }
+                if self.payments.insert(payment_id, asked).is_some() {
+                    wrong(payment_id, "it was asked for although there was one already", at, findings);
+                }
+            }
+            wire::PaymentSucceeded::NAME => {
+                let wire::PaymentSucceeded { payment_id, amount, provider_event_id, .. } = decode(data)?;
+                let payment_id = PaymentId::parse(&payment_id)?;
+                self.fits(payment_id, &provider_event_id);
+                let Some(payment) = self.payments.get_mut(&payment_id).filter(|payment| payment.asked.is_some()) else {
+                    wrong(payment_id, "it was paid although nobody was asked", at, findings);
+                    return Ok(());
+                };
+                if payment.asked != amount {
+                    wrong(payment_id, "another amount came than was asked for", at, findings);
+                }
+                payment.is_asking = false;
+                payment.since = at;
+                if std::mem::replace(&mut payment.captured, amount).is_some() {
+                    wrong(payment_id, "its money came twice", at, findings);
+                }
+            }
+            wire::PaymentFailed::NAME => {
+                let wire::PaymentFailed { payment_id, provider_event_id, .. } = decode(data)?;
+                let payment_id = PaymentId::parse(&payment_id)?;
+                self.fits(payment_id, &provider_event_id);
+                match self.payments.get_mut(&payment_id).filter(|payment| payment.is_asking) {
+                    Some(payment) => (payment.is_asking, payment.since) = (false, at),
+                    None => wrong(payment_id, "it failed although nobody was being asked", at, findings),
+                }
+            }
+            wire::PaymentCancelled::NAME => {
+                let wire::PaymentCancelled { payment_id, order_id, attempt } = decode(data)?;
+                let (payment_id, key) = (PaymentId::parse(&payment_id)?, HoldKey::parse(&order_id, attempt)?);
+                match self.payments.get_mut(&payment_id) {
+                    Some(payment) if payment.is_asking => (payment.is_asking, payment.since) = (false, at),
+                    Some(_) => wrong(payment_id, "it was cancelled although nobody was being asked", at, findings),
+                    None => drop(self.payments.insert(payment_id, Payment::new(key, at))),
+                }
+            }
+            wire::PaymentDeclined::NAME => {
+                let wire::PaymentDeclined { payment_id, report, .. } = decode(data)?;
+                self.fits(PaymentId::parse(&payment_id)?, &report.unwrap_or_default().provider_event_id);
+            }
+            wire::ProviderReportUnmatched::NAME => {
+                let wire::ProviderReportUnmatched { payment_id, report, .. } = decode(data)?;
+                let id = report.unwrap_or_default().provider_event_id;
+                let key = (PaymentId::parse(&payment_id)?, id);
+                self.accepted_reports.remove(&key);
+                self.open_reports.insert(key, at);
+            }
+            wire::ProviderReportResolved::NAME => {
+                let resolved: wire::ProviderReportResolved = decode(data)?;
+                let payment_id = PaymentId::parse(&resolved.payment_id)?;
+                if !self.settles(payment_id, &resolved) {
+                    wrong(payment_id, "a report was settled that waited for nobody", at, findings);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A report that may have fitted nothing does fit.
+    pub(super) fn fits(&mut self, payment_id: PaymentId, provider_event_id: &str) {
+        let key = (payment_id, provider_event_id.to_owned());
+        self.open_reports.remove(&key);
+        self.accepted_reports.remove(&key);
+    }
+
+    /// A report is settled. Whether it had waited; a later report settles also what an operator had accepted.
+    fn settles(&mut self, payment_id: PaymentId, resolved: &wire::ProviderReportResolved) -> bool {
+        let key = (payment_id, resolved.provider_event_id.clone());
+        let was_open = self.open_reports.remove(&key).is_some();
+        let was_accepted = self.accepted_reports.remove(&key);
+        if resolved.resolution() == wire::ReportResolution::Accepted {
+            self.accepted_reports.insert(key);
+        }
+        was_open || (was_accepted && !resolved.settled_by.is_empty())
+    }
+
+    /// Whether some report about this payment waits for a person.
+    pub(super) fn is_in_doubt(&self, payment_id: PaymentId) -> bool {
+        self.open_reports.keys().any(|(of, _)| *of == payment_id)
+    }
+
+    /// Moves money of a refund between the shop, the promised and the buyer.
+    pub(super) fn change(
+        &mut self,
+        payment_id: PaymentId,
+        at: Moment,
+        findings: &mut Findings,
+        change: impl FnOnce(&mut Payment),
+    ) {
+        let Some(payment) = self.payments.get_mut(&payment_id) else {
+            return wrong(payment_id, "money goes back of a payment that there is not", at, findings);
+        };
+        change(payment);
+        let (back, captured) = (payment.refunded + payment.promised, payment.captured_minor());
+        if (back > captured || payment.given_back > captured) && !payment.breached {
+            payment.breached = true;
+            let what = format!(
+                "{} went back, {} more is promised and {} counts as given back, of {captured} that came",
+                payment.refunded, payment.promised, payment.given_back
+            );
+            wrong(payment_id, &what, at, findings);
+        }
+    }
+}
+
+fn wrong(payment_id: PaymentId, what: &str, at: Moment, findings: &mut Findings) {
+    findings.add(Check::Money, payment_name(payment_id), what.to_owned(), Some(at.position));
+}

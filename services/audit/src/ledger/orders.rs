@@ -1,0 +1,323 @@
+//! The book of orders: what each asked for, whether it is open, closed or paid, and whether it may be.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::{Attempt, HoldKey, Lines, OrderId, PaymentId, Rejection, RoundId, Sku, Timestamp, decode, hold::Status};
+use proto::{Name, common::v1::Money, orders::v1 as wire};
+
+use super::{Held, Moment, money::Payments};
+use crate::report::{Check, Findings};
+
+/// The book.
+#[derive(Debug, Default)]
+pub(crate) struct Orders {
+    pub(crate) orders: BTreeMap<OrderId, Order>,
+    /// Payments whose money orders has heard of: it paid an order, or is going back.
+    pub(crate) heard: BTreeSet<PaymentId>,
+}
+
+/// An order.
+#[derive(Debug, Clone)]
+pub(crate) struct Order {
+    pub(crate) attempt: Attempt,
+    pub(crate) phase: Phase,
+    /// When it came into this phase.
+    pub(crate) since: Moment,
+    pub(crate) lines: Lines,
+    pub(crate) shares: Option<(RoundId, i64)>,
+    total: Option<Money>,
+    /// None: it waits for holds only, paid with late money.
+    pub(crate) expires_at: Option<Timestamp>,
+    /// Whether the closed attempt has its receipt.
+    pub(crate) released: bool,
+    pub(crate) paid_by: Option<PaymentId>,
+    /// When it was cancelled after it had been paid.
+    pub(crate) cancelled: Option<Moment>,
+    /// Since when late money waits for the receipt.
+    pub(crate) waiting: Option<Moment>,
+}
+
+/// What an order's status comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// It can still be paid.
+    Open,
+    /// It was closed unpaid.
+    Closed,
+    /// It was paid.
+    Paid,
+}
+
+impl Phase {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+            Self::Paid => "paid",
+        }
+    }
+}
+
+impl Order {
+    /// Whether all that it asked for is held.
+    fn is_held(&self, held: Held) -> bool {
+        (self.lines.is_empty() || held.stock == Some(Status::Held))
+            && (self.shares.is_none() || held.shares == Some(Status::Held))
+    }
+
+    /// Whether nothing that it asked for is held or can come to be held.
+    fn is_let_go(&self, held: Held) -> bool {
+        let over = |status| matches!(status, Some(Status::Released | Status::Refused));
+        (self.lines.is_empty() || over(held.stock)) && (self.shares.is_none() || over(held.shares))
+    }
+}
+
+/// What a message says of an order's attempt.
+struct Step<'a> {
+    key: HoldKey,
+    at: Moment,
+    name: &'a str,
+}
+
+impl Orders {
+    /// What is wrong with this hold of stock.
+    pub(super) fn contradicts_stock(&self, key: HoldKey, lines: &Lines) -> Option<String> {
+        self.contradicts(key, |order| order.lines == *lines)
+    }
+
+    /// What is wrong with this hold of shares.
+    pub(super) fn contradicts_shares(&self, key: HoldKey, round_id: RoundId, count: i64) -> Option<String> {
+        self.contradicts(key, |order| order.shares == Some((round_id, count)))
+    }
+
+    fn contradicts(&self, key: HoldKey, is_as_ordered: impl FnOnce(&Order) -> bool) -> Option<String> {
+        match self.orders.get(&key.order_id) {
+            Some(order) if key.attempt > order.attempt => {
+                Some(format!("its order has only {} attempts", order.attempt))
+            }
+            Some(order) if key.attempt < order.attempt || is_as_ordered(order) => None,
+            Some(_) => Some("it holds something else than was ordered".to_owned()),
+            None => Some("nobody placed its order".to_owned()),
+        }
+    }
+
+    pub(super) fn take(
+        &mut self,
+        name: &str,
+        data: &[u8],
+        at: Moment,
+        held: &dyn Fn(HoldKey) -> Held,
+        payments: &Payments,
+        findings: &mut Findings,
+    ) -> Result<(), Rejection> {
+        let key = |order_id: &str, attempt| HoldKey::parse(order_id, attempt);
+        match name {
+            wire::OrderPlaced::NAME => return self.place(&decode(data)?, at, findings),
+            wire::OrderReinstated::NAME => return self.reinstate(&decode(data)?, at, findings),
+            wire::OrderReserved::NAME => {
+                let wire::OrderReserved { order_id, attempt, amount, .. } = decode(data)?;
+                let step = Step { key: key(&order_id, attempt)?, at, name };
+                let Some(order) = self.step(&step, &[Phase::Open], findings) else { return Ok(()) };
+                if !order.is_held(held(step.key)) {
+                    step.wrong("it is reserved, and not all of it is held", findings);
+                }
+                if order.total != amount {
+                    step.wrong("it is reserved for another amount than its total", findings);
+                }
+            }
+            wire::OrderPaid::NAME => return self.pay(&decode(data)?, at, held, payments, findings),
+            wire::OrderRejected::NAME => {
+                let wire::OrderRejected { order_id, attempt, .. } = decode(data)?;
+                self.close(&Step { key: key(&order_id, attempt)?, at, name }, findings);
+            }
+            wire::OrderCancelled::NAME => {
+                let wire::OrderCancelled { order_id, attempt, .. } = decode(data)?;
+                self.close(&Step { key: key(&order_id, attempt)?, at, name }, findings);
+            }
+            wire::OrderExpired::NAME => {
+                let wire::OrderExpired { order_id, attempt, .. } = decode(data)?;
+                let step = Step { key: key(&order_id, attempt)?, at, name };
+                let due = self.orders.get(&step.key.order_id).map(|order| order.expires_at);
+                if due.is_some_and(|due| due.is_none_or(|due| due > at.at)) {
+                    step.wrong("it expired before its time", findings);
+                }
+                self.close(&step, findings);
+            }
+            wire::OrderReleased::NAME => {
+                let wire::OrderReleased { order_id, attempt } = decode(data)?;
+                let step = Step { key: key(&order_id, attempt)?, at, name };
+                let Some(order) = self.step(&step, &[Phase::Closed], findings) else { return Ok(()) };
+                if std::mem::replace(&mut order.released, true) {
+                    step.wrong("it has its receipt twice", findings);
+                }
+                if !order.is_let_go(held(step.key)) {
+                    step.wrong("it has its receipt, and not all of it is released", findings);
+                }
+            }
+            wire::PaidOrderCancelled::NAME => {
+                let wire::PaidOrderCancelled { order_id, attempt, .. } = decode(data)?;
+                let step = Step { key: key(&order_id, attempt)?, at, name };
+                if let Some(order) = self.step(&step, &[Phase::Paid], findings) {
+                    order.cancelled = Some(at);
+                }
+            }
+            wire::LatePaymentDeferred::NAME => self.defer(&decode(data)?, at, findings)?,
+            wire::RefundRequested::NAME => {
+                let event: wire::RefundRequested = decode(data)?;
+                self.heard.insert(PaymentId::parse(&event.payment_id)?);
+                if event.reason() == wire::RefundReason::LatePayment
+                    && let Some(order) = self.orders.get_mut(&HoldKey::parse(&event.order_id, event.attempt)?.order_id)
+                {
+                    order.waiting = None;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The order, if it is in this attempt and one of these phases.
+    fn step(&mut self, step: &Step<'_>, phases: &[Phase], findings: &mut Findings) -> Option<&mut Order> {
+        let Some(order) = self.orders.get_mut(&step.key.order_id) else {
+            step.wrong("it was never placed", findings);
+            return None;
+        };
+        if order.attempt == step.key.attempt && phases.contains(&order.phase) {
+            return Some(order);
+        }
+        let (attempt, phase) = (order.attempt, order.phase.as_str());
+        step.wrong(&format!("attempt {} steps on, and it is {phase} in attempt {attempt}", step.key.attempt), findings);
+        None
+    }
+
+    fn place(&mut self, event: &wire::OrderPlaced, at: Moment, findings: &mut Findings) -> Result<(), Rejection> {
+        let key = HoldKey::parse(&event.order_id, event.attempt)?;
+        let step = Step { key, at, name: wire::OrderPlaced::NAME };
+        let order = Order {
+            attempt: key.attempt,
+            phase: Phase::Open,
+            since: at,
+            lines: lines(&event.lines)?,
+            shares: shares(event.shares.as_ref())?,
+            total: event.total.clone(),
+            expires_at: Some(Timestamp::from_wire("expires_at", event.expires_at)?),
+            released: false,
+            paid_by: None,
+            cancelled: None,
+            waiting: None,
+        };
+        if event.total.as_ref().map(|total| i128::from(total.minor_units)) != Some(price(event)) {
+            step.wrong("its total is not the price of its lines and shares", findings);
+        }
+        if self.orders.insert(key.order_id, order).is_some() {
+            step.wrong("it was placed twice", findings);
+        }
+        Ok(())
+    }
+
+    fn reinstate(
+        &mut self,
+        event: &wire::OrderReinstated,
+        at: Moment,
+        findings: &mut Findings,
+    ) -> Result<(), Rejection> {
+        let key = HoldKey::parse(&event.order_id, event.attempt)?;
+        let before = Step { key: HoldKey { attempt: key.attempt - 1, ..key }, at, name: wire::OrderReinstated::NAME };
+        if !event.payment_id.is_empty() {
+            self.heard.insert(PaymentId::parse(&event.payment_id)?);
+        }
+        let expires_at = event.expires_at.map(|time| Timestamp::from_wire("expires_at", Some(time))).transpose()?;
+        let Some(order) = self.step(&before, &[Phase::Closed], findings) else { return Ok(()) };
+        if !order.released {
+            before.wrong("it is opened again before everything was released", findings);
+        }
+        order.attempt = key.attempt;
+        order.waiting = None;
+        order.phase = Phase::Open;
+        order.since = at;
+        order.expires_at = expires_at;
+        order.released = false;
+        Ok(())
+    }
+
+    fn pay(
+        &mut self,
+        event: &wire::OrderPaid,
+        at: Moment,
+        held: &dyn Fn(HoldKey) -> Held,
+        payments: &Payments,
+        findings: &mut Findings,
+    ) -> Result<(), Rejection> {
+        let (key, payment_id) = (HoldKey::parse(&event.order_id, event.attempt)?, PaymentId::parse(&event.payment_id)?);
+        let step = Step { key, at, name: wire::OrderPaid::NAME };
+        self.heard.insert(payment_id);
+        let Some(order) = self.step(&step, &[Phase::Open], findings) else { return Ok(()) };
+        order.phase = Phase::Paid;
+        order.since = at;
+        order.paid_by = Some(payment_id);
+        if !order.is_held(held(key)) {
+            step.wrong("it is paid, and not all of it is held", findings);
+        }
+        if event.amount.is_none()
+            || payments.captured(payment_id) != event.amount.as_ref()
+            || order.total != event.amount
+        {
+            step.wrong("it is paid with another amount than its total or than its payment", findings);
+        }
+        Ok(())
+    }
+
+    /// Late money waits for the receipt.
+    fn defer(
+        &mut self,
+        event: &wire::LatePaymentDeferred,
+        at: Moment,
+        findings: &mut Findings,
+    ) -> Result<(), Rejection> {
+        let key = HoldKey::parse(&event.order_id, event.attempt)?;
+        let step = Step { key, at, name: wire::LatePaymentDeferred::NAME };
+        self.heard.insert(PaymentId::parse(&event.payment_id)?);
+        if let Some(order) = self.step(&step, &[Phase::Closed], findings) {
+            order.waiting = Some(at);
+            if order.released {
+                step.wrong("late money waits for a receipt that is there", findings);
+            }
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, step: &Step<'_>, findings: &mut Findings) {
+        if let Some(order) = self.step(step, &[Phase::Open], findings) {
+            order.phase = Phase::Closed;
+            order.since = step.at;
+        }
+    }
+}
+
+impl Step<'_> {
+    fn wrong(&self, what: &str, findings: &mut Findings) {
+        let what = format!("{}: {what}", self.name);
+        findings.add(Check::Orders, format!("order-{}", self.key.order_id), what, Some(self.at.position));
+    }
+}
+
+/// Pieces by product, the same product summed.
+fn lines(lines: &[wire::OrderLine]) -> Result<Lines, Rejection> {
+    let mut sums = Lines::new();
+    for line in lines {
+        let sum = sums.entry(Sku::parse(&line.sku)?).or_insert(0);
+        *sum = sum.saturating_add(line.quantity);
+    }
+    Ok(sums)
+}
+
+fn shares(shares: Option<&wire::SharePurchase>) -> Result<Option<(RoundId, i64)>, Rejection> {
+    shares.map(|shares| Ok((RoundId::parse(&shares.round_id)?, shares.count))).transpose()
+}
+
+fn price(event: &wire::OrderPlaced) -> i128 {
+    let of =
+        |price: Option<&Money>, count: i64| i128::from(price.map_or(0, |price| price.minor_units)) * i128::from(count);
+    let lines: i128 = event.lines.iter().map(|line| of(line.unit_price.as_ref(), line.quantity)).sum();
+    lines + event.shares.as_ref().map_or(0, |shares| of(shares.unit_price.as_ref(), shares.count))
+}

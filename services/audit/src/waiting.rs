@@ -1,0 +1,76 @@
+//! What waits for a person: reports that fit nothing, refunds that need a decision, and money that was to go back and did not.
+
+use serde::Serialize;
+use sqlx::{PgConnection, Row, postgres::PgRow};
+
+/// Of each kind, so many are named; the others are only counted.
+const NAMED_MAX: i64 = 20;
+
+/// What waits for a person.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Waiting {
+    /// All of it.
+    pub total: i64,
+    /// The first of each kind.
+    pub items: Vec<Item>,
+}
+
+/// One thing that waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Item {
+    /// `report second_charge`, `refund unknown`, `money of a closed order`.
+    pub what: String,
+    /// `payment-<uuid>` or `order-<uuid>`.
+    pub subject: String,
+    /// The report or refund by which it is decided; empty for an order.
+    pub id: String,
+    /// The money, in minor units, if it is known.
+    pub amount_minor: Option<i64>,
+    /// Its currency, as it was said.
+    pub currency: String,
+    /// What was said about it.
+    pub reason: String,
+}
+
+/// `count` in every row is that of all.
+const REPORTS: &str = "select count(*) over () as count, 'report ' || coalesce(mismatch, '') as what,
+        'payment-' || payment_id as subject, provider_event_id as id, amount_minor, coalesce(currency, '') as currency, reason
+    from payments.reports where standing = 'open' order by payment_id, provider_event_id limit $1";
+
+const REFUNDS: &str =
+    "select count(*) over () as count, 'refund ' || status as what, 'payment-' || payment_id as subject,
+        refund_id::text as id, amount_minor, currency, reason
+    from payments.refunds where status in ('deferred', 'unknown', 'reversed') order by payment_id, refund_id limit $1";
+
+const ORDERS: &str = "select count(*) over () as count, 'money of an order that is ' || fulfillment_status as what,
+        'order-' || order_id as subject, '' as id, owed_minor as amount_minor, currency, note as reason
+    from orders.orders where owed_minor > 0 order by order_id limit $1";
+
+/// Asks the database, in the caller's transaction.
+///
+/// # Errors
+/// The database is away.
+pub async fn look(connection: &mut PgConnection) -> Result<Waiting, sqlx::Error> {
+    let mut waiting = Waiting::default();
+    for query in [REPORTS, REFUNDS, ORDERS] {
+        let rows = sqlx::query(query).bind(NAMED_MAX).fetch_all(&mut *connection).await?;
+        if let Some(first) = rows.first() {
+            waiting.total += first.try_get::<i64, _>("count")?;
+        }
+        for row in &rows {
+            waiting.items.push(item(row)?);
+        }
+    }
+    Ok(waiting)
+}
+
+fn item(row: &PgRow) -> Result<Item, sqlx::Error> {
+    Ok(Item {
+        what: row.try_get("what")?,
+        subject: row.try_get("subject")?,
+        id: row.try_get("id")?,
+        amount_minor: row.try_get("amount_minor")?,
+        currency: row.try_get("currency")?,
+        reason: row.try_get("reason")?,
+    })
+}

@@ -1,0 +1,301 @@
+//! The whole audit on a real Postgres: what was planted is found, what was mended is not.
+
+use anyhow::Result;
+use audit::{Check, Finding, audit};
+use domain::{HoldKey, OrderId};
+use platform::{clock, migrations};
+use proto::{
+    Message, Name,
+    common::v1::{Money, ProductQuantity, Resource},
+    inventory::v1 as inventory_wire,
+    orders::v1 as orders_wire,
+    payments::v1 as payments_wire,
+    well_known,
+};
+use runtime::service::Service;
+use sqlx::{Connection, PgConnection};
+use testbed::servers::{Postgres, SUPERUSER, scratch_dir};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+const DATABASE: &str = "holdfast";
+
+/// What one service's batch would do: fold, append, save.
+struct Writer<S: Service> {
+    world: S::World,
+}
+
+impl<S: Service> Writer<S> {
+    fn new() -> Self {
+        Self { world: S::World::default() }
+    }
+
+    async fn write<M: Message + Name>(&mut self, connection: &mut PgConnection, message: &M) -> Result<()> {
+        let data = message.encode_to_vec();
+        let event = S::event(&M::full_name(), &data)?;
+        S::evolve(&mut self.world, &event);
+        let record = S::record(&self.world, &event);
+        let id = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{} {}", record.stream, record.version).as_bytes());
+        sqlx::query(
+            "insert into log.events
+                 (stream, version, event_id, service, type, data, correlation_id, causation_id, recorded_at)
+             values ($1, $2, $3, $4, $5, $6, $7, $7, $8)",
+        )
+        .bind(record.stream)
+        .bind(record.version)
+        .bind(id)
+        .bind(S::NAME)
+        .bind(M::full_name())
+        .bind(data)
+        .bind(Uuid::NAMESPACE_URL)
+        .bind(OffsetDateTime::from(clock::now()))
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
+
+    /// Saves the rows. Each of them is told by name as it is among all.
+    async fn save(self, connection: &mut PgConnection) -> Result<()> {
+        for (name, words) in S::describe(&self.world) {
+            assert_eq!(S::describe_row(&self.world, &name), Some(words), "{name}");
+        }
+        S::save(connection, &self.world).await?;
+        Ok(())
+    }
+}
+
+fn eur(minor_units: i64) -> Option<Money> {
+    Some(Money { minor_units, currency: "EUR".to_owned() })
+}
+
+fn mugs(quantity: i64) -> Vec<ProductQuantity> {
+    vec![ProductQuantity { sku: "mug".to_owned(), quantity }]
+}
+
+/// An hour from now.
+fn later() -> Option<well_known::Timestamp> {
+    Some((clock::now() + std::time::Duration::from_secs(3_600)).to_wire())
+}
+
+const PAID: Uuid = Uuid::from_u128(0x1111_1111_1111_4111_8111_1111_1111_1111);
+const OPEN: Uuid = Uuid::from_u128(0x2222_2222_2222_4222_8222_2222_2222_2222);
+
+/// Ten mugs; one order has paid for two, another one holds three.
+async fn tell(connection: &mut PgConnection) -> Result<()> {
+    let mut orders = Writer::<orders::Orders>::new();
+    let mut inventory = Writer::<inventory::Inventory>::new();
+    let mut payments = Writer::<payments::Payments>::new();
+    let (sku, name) = ("mug".to_owned(), "Mug, blue".to_owned());
+    inventory.write(connection, &inventory_wire::ProductRegistered { sku: sku.clone(), name }).await?;
+    let received = inventory_wire::StockReceived { sku, quantity: 10, reference: "first".to_owned() };
+    inventory.write(connection, &received).await?;
+    for (id, quantity) in [(PAID, 2), (OPEN, 3)] {
+        let (order_id, total) = (id.to_string(), eur(100 * quantity));
+        let placed = orders_wire::OrderPlaced {
+            order_id: order_id.clone(),
+            customer_id: "ann".to_owned(),
+            lines: vec![orders_wire::OrderLine { sku: "mug".to_owned(), quantity, unit_price: eur(100) }],
+            total: total.clone(),
+            placed_at: Some(clock::now().to_wire()),
+            expires_at: later(),
+            attempt: 1,
+            ..Default::default()
+        };
+        orders.write(connection, &placed).await?;
+        let held = inventory_wire::StockReserved { order_id: order_id.clone(), attempt: 1, lines: mugs(quantity) };
+        inventory.write(connection, &held).await?;
+        let reserved = orders_wire::OrderReserved {
+            order_id: order_id.clone(),
+            attempt: 1,
+            amount: total.clone(),
+            expires_at: placed.expires_at,
+            payment_method: String::new(),
+        };
+        orders.write(connection, &reserved).await?;
+        let payment_id = HoldKey { order_id: OrderId(id), attempt: 1 }.payment_id().to_string();
+        let asked = payments_wire::PaymentRequested {
+            payment_id: payment_id.clone(),
+            order_id: order_id.clone(),
+            attempt: 1,
+            amount: total.clone(),
+            provider: "sandbox".to_owned(),
+            expires_at: placed.expires_at,
+            ..Default::default()
+        };
+        payments.write(connection, &asked).await?;
+        if id == OPEN {
+            continue;
+        }
+        let (amount, provider_event_id) = (total.clone(), "e".to_owned());
+        let came = payments_wire::PaymentSucceeded {
+            payment_id: payment_id.clone(),
+            order_id: order_id.clone(),
+            attempt: 1,
+            amount,
+            provider_event_id,
+            ..Default::default()
+        };
+        payments.write(connection, &came).await?;
+        let holds = vec![Resource::Stock.into()];
+        let paid = orders_wire::OrderPaid { order_id: order_id.clone(), attempt: 1, payment_id, amount: total, holds };
+        orders.write(connection, &paid).await?;
+        let sold = inventory_wire::StockCommitted { order_id, attempt: 1, lines: mugs(quantity) };
+        inventory.write(connection, &sold).await?;
+    }
+    orders.save(connection).await?;
+    inventory.save(connection).await?;
+    payments.save(connection).await?;
+    let timer = "insert into orders.timers select 'order-' || order_id, expires_at from orders.orders where status = 'reserved'";
+    sqlx::query(timer).execute(connection).await?;
+    Ok(())
+}
+
+/// A fault: how it is planted, how it is mended, and what is said of it.
+struct Fault {
+    plant: &'static str,
+    mend: &'static str,
+    check: Check,
+    subject: &'static str,
+    words: &'static str,
+    /// Short name of the event that the finding names.
+    event: Option<&'static str>,
+}
+
+const FAULTS: &[Fault] = &[
+    Fault {
+        plant: "update inventory.stock set received = received + 5 where sku = 'mug'",
+        mend: "update inventory.stock set received = received - 5 where sku = 'mug'",
+        check: Check::Rows,
+        subject: "product-mug",
+        words: "received: the row says 15, its events say 10",
+        event: Some("StockReserved"),
+    },
+    Fault {
+        plant: "update inventory.stock set received = received + 5 where sku = 'mug'",
+        mend: "update inventory.stock set received = received - 5 where sku = 'mug'",
+        check: Check::Stock,
+        subject: "product-mug",
+        words: "on hand is 13 in the table and 8 by the events themselves",
+        event: None,
+    },
+    Fault {
+        plant: "update inventory.holds set status = 'held', version = 1 where status = 'committed'",
+        mend: "update inventory.holds set status = 'committed', version = 2 where version = 1 and order_id::text like '1%'",
+        check: Check::Rows,
+        subject: "stock-11111111-1111-4111-8111-111111111111.1",
+        words: "status: the row says Held, its events say Committed; version: the row says 1, its events say 2 (it misses",
+        event: Some("StockCommitted"),
+    },
+    Fault {
+        plant: "create table keep as select * from payments.payments where status = 'requested';
+            delete from payments.payments where status = 'requested'",
+        mend: "insert into payments.payments select * from keep; drop table keep",
+        check: Check::Rows,
+        subject: "payment-",
+        words: "there is no row",
+        event: Some("PaymentRequested"),
+    },
+    Fault {
+        plant: "insert into inventory.holds values (gen_random_uuid(), 1, 'released', '{}', '{}', 1)",
+        mend: "delete from inventory.holds where lines = '{}'",
+        check: Check::Rows,
+        subject: "stock-",
+        words: "no event made it",
+        event: None,
+    },
+    Fault {
+        plant: "create table keep as select * from orders.timers; delete from orders.timers",
+        mend: "insert into orders.timers select * from keep; drop table keep",
+        check: Check::Timers,
+        subject: "order-22222222-2222-4222-8222-222222222222",
+        words: "no timer",
+        event: None,
+    },
+    Fault {
+        plant: "insert into payments.refunds
+                (payment_id, refund_id, status, amount_minor, currency, send, key, refunded_once, provider_reference, reason)
+            select payment_id, '33333333-3333-4333-8333-333333333333', 'refunding', 1, 'EUR', 1, 'k', false, '', ''
+            from payments.payments where status = 'succeeded'",
+        mend: "delete from payments.refunds",
+        check: Check::Timers,
+        subject: "refund-33333333-3333-4333-8333-333333333333",
+        words: "no outside call",
+        event: None,
+    },
+    Fault {
+        plant: "alter table inventory.holds drop constraint holds_status_check;
+            update inventory.holds set status = 'lost' where status = 'held'",
+        mend: "update inventory.holds set status = 'held' where status = 'lost'",
+        check: Check::Rows,
+        subject: "inventory",
+        words: "cannot be read",
+        event: None,
+    },
+    Fault {
+        plant: "alter table log.events disable trigger append_only;
+            update log.events set version = 9 where type like '%OrderPaid'",
+        mend: "update log.events set version = 3 where type like '%OrderPaid'",
+        check: Check::Log,
+        subject: "order-11111111-1111-4111-8111-111111111111",
+        words: "version 9 comes after 2",
+        event: Some("OrderPaid"),
+    },
+    Fault {
+        plant: "create table keep as select * from log.events where type like '%OrderPaid';
+            delete from log.events where type like '%OrderPaid'",
+        mend: "insert into log.events overriding system value select * from keep; drop table keep",
+        check: Check::Rows,
+        subject: "order-11111111-1111-4111-8111-111111111111",
+        words: "status: the row says Paid, its events say Reserved",
+        event: Some("OrderReserved"),
+    },
+    Fault {
+        plant: "insert into payments.sandbox_refunds values ('k', gen_random_uuid(), gen_random_uuid(), 5, 'EUR', 'refunded', 1)",
+        mend: "delete from payments.sandbox_refunds",
+        check: Check::Provider,
+        subject: "refund-",
+        words: "no order asked for it",
+        event: None,
+    },
+];
+
+impl Fault {
+    fn is_told_by(&self, finding: &Finding) -> bool {
+        let event = finding.event.as_ref().map(|event| proto::short_name(&event.message_type));
+        finding.check == self.check
+            && finding.subject.starts_with(self.subject)
+            && finding.what.contains(self.words)
+            && event == self.event
+    }
+}
+
+#[tokio::test]
+async fn finds_what_was_planted_and_nothing_else() -> Result<()> {
+    let dir = scratch_dir("holdfast-verify-")?;
+    let postgres = Postgres::start(dir.path()).await?;
+    let url = postgres.url(SUPERUSER, DATABASE);
+    migrations::migrate(&postgres.url(SUPERUSER, "postgres"), &url, DATABASE).await?;
+    let mut connection = PgConnection::connect(&url).await?;
+    assert!(audit(&url).await?.ok, "an empty log is in order");
+    tell(&mut connection).await?;
+
+    let report = audit(&url).await?;
+    assert_eq!(report.findings, []);
+    assert_eq!((report.events, report.streams, report.rows), (13, 7, 7));
+    assert!(report.ok);
+
+    for fault in FAULTS {
+        sqlx::raw_sql(fault.plant).execute(&mut connection).await?;
+        let report = audit(&url).await?;
+        assert!(!report.ok);
+        let told = report.findings.iter().any(|finding| fault.is_told_by(finding));
+        assert!(
+            told,
+            "after {}\nnot {:?} {:?} {:?} {:?} but {:#?}",
+            fault.plant, fault.check, fault.subject, fault.words, fault.event, report.findings
+        );
+        sqlx::raw_sql(fault.mend).execute(&mut connection).await?;
+        assert_eq!(audit(&url).await?.findings, [], "after {}", fault.mend);
+    }
+    Ok(())
+}

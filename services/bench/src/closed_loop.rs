@@ -1,0 +1,147 @@
+//! A closed loop: so many orders under way at once, measured between two moments in the middle.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use domain::Timestamp;
+use platform::clock;
+use tokio::sync::watch;
+
+use super::{
+    numbers::{Thousandths, per_second},
+    pump::{Outgoing, Progress, Sent},
+    stand::{Counts, LOOK_EVERY, Stand, progress},
+    usage::Usage,
+};
+
+/// How long the fleet runs before it is measured: connections, plans, caches and queues are then as they will be.
+pub(super) const WARM_UP: Duration = Duration::from_secs(6);
+
+/// What happened between two moments.
+#[derive(Debug, Clone)]
+pub(super) struct Span {
+    /// How many came to their end.
+    pub(super) done: u64,
+    /// How long it took.
+    pub(super) time: Duration,
+    /// What it cost.
+    pub(super) usage: Usage,
+    /// When it began, by the clock.
+    pub(super) from: Timestamp,
+    /// When it ended, by the clock.
+    pub(super) to: Timestamp,
+    /// How many sessions of Postgres waited for another to let go of a row, on average, if anybody looked.
+    pub(super) waiting_for_locks: Option<Thousandths>,
+}
+
+impl Span {
+    /// How many came to their end each second.
+    pub(super) fn per_second(&self) -> u64 {
+        per_second(self.done, self.time)
+    }
+}
+
+/// The beginning of a span.
+pub(super) struct Beginning {
+    at: Instant,
+    from: Timestamp,
+    done: u64,
+    usage: Usage,
+}
+
+impl Beginning {
+    /// Begins with so many done before.
+    pub(super) fn now(stand: &Stand, done: u64) -> Self {
+        Self { at: Instant::now(), from: clock::now(), done, usage: stand.usage() }
+    }
+
+    /// Ends with so many done in all.
+    pub(super) fn end(self, stand: &Stand, done: u64) -> Span {
+        Span {
+            done: done.saturating_sub(self.done),
+            time: self.at.elapsed(),
+            usage: stand.usage().since(&self.usage),
+            from: self.from,
+            to: clock::now(),
+            waiting_for_locks: None,
+        }
+    }
+}
+
+/// Which part is measured.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Middle {
+    /// So long, after a warm-up; then no more is sent.
+    Time(Duration),
+    /// Of so many commands all but the first and the last tenth.
+    Of(u64),
+}
+
+impl Middle {
+    fn has_begun(self, time: Duration, done: u64) -> bool {
+        match self {
+            Self::Time(_) => time >= WARM_UP,
+            Self::Of(all) => done >= all / 10,
+        }
+    }
+
+    fn has_ended(self, time: Duration, done: u64) -> bool {
+        match self {
+            Self::Time(measured) => time >= WARM_UP + measured,
+            Self::Of(all) => done >= all - all / 10,
+        }
+    }
+}
+
+/// Sends what `next` makes, `in_flight` at once, and measures how fast it is done. Returns once all that was sent is done.
+pub(super) async fn run(
+    stand: &Stand,
+    middle: Middle,
+    in_flight: u64,
+    next: impl FnMut() -> Option<Outgoing>,
+    done: impl Fn(&Counts) -> u64,
+) -> Result<(Span, Vec<Sent>)> {
+    let before = done(&stand.counter.counts().await?);
+    let done = |counts: &Counts| done(counts).saturating_sub(before);
+    let (tell, told) = progress();
+    let pump = stand.pump().await?;
+    let watch = async {
+        let span = watch(stand, middle, &done, &tell).await?;
+        if matches!(middle, Middle::Of(_)) {
+            // The last ones may go out at once.
+            tell.send_replace(Progress { done: u64::MAX / 2, stop: false });
+        }
+        Ok(span)
+    };
+    let (sent, span) = tokio::try_join!(pump.run(next, in_flight, told), watch)?;
+    stand.counter.until(u64::try_from(sent.len())?, done).await?;
+    Ok((span, sent))
+}
+
+/// Tells the sender how far the fleet is, and stops it after the measured time.
+async fn watch(
+    stand: &Stand,
+    middle: Middle,
+    done: &impl Fn(&Counts) -> u64,
+    tell: &watch::Sender<Progress>,
+) -> Result<Span> {
+    let begun = Instant::now();
+    let mut beginning = None;
+    let (mut looks, mut waiting) = (0, 0);
+    loop {
+        let now = done(&stand.counter.counts().await?);
+        if middle.has_ended(begun.elapsed(), now) {
+            let beginning = beginning.unwrap_or_else(|| Beginning::now(stand, now));
+            tell.send_replace(Progress { done: now, stop: matches!(middle, Middle::Time(_)) });
+            let waiting_for_locks = Some(Thousandths::ratio(waiting, looks));
+            return Ok(Span { waiting_for_locks, ..beginning.end(stand, now) });
+        }
+        looks += 1;
+        waiting += stand.waiting_for_locks().await?;
+        if beginning.is_none() && middle.has_begun(begun.elapsed(), now) {
+            beginning = Some(Beginning::now(stand, now));
+        }
+        tell.send_replace(Progress { done: now, stop: false });
+        clock::sleep(LOOK_EVERY).await;
+    }
+}

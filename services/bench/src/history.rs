@@ -1,0 +1,165 @@
+//! A long history: lifecycles decided by the services' own rules and written to the log and to their rows, without workers or
+//! a broker, 500 orders a transaction.
+
+use anyhow::{Context, Result};
+use domain::{Refusal, Timestamp};
+use payments::sandbox::report::of_payment;
+use platform::clock;
+use proto::{
+    Message, Name,
+    orders::v1::PlaceOrder,
+    payments::v1::{PaymentRequested, RecordProviderEvent},
+};
+use runtime::{event_store::Recorded, service::Service};
+use sqlx::{Connection, PgConnection};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{
+    goods::{Buyers, Goods},
+    limit::append::append_to_log,
+};
+
+/// Orders of one transaction.
+const BATCH: u64 = 500;
+
+/// How long the body's hash and the answer of a command are: what the inbox keeps of each.
+const HASH_BYTES: usize = 32;
+const REPLY_BYTES: usize = 130;
+
+/// A command, and the event or order that it is because of.
+struct Job<C> {
+    command: C,
+    cause: Uuid,
+    story: Uuid,
+}
+
+/// Writes lifecycles until the log has so many events, all of them published and handled as far as anyone knows.
+pub(super) async fn write(database_url: &str, goods: Goods, events: u64) -> Result<()> {
+    let mut connection = PgConnection::connect(database_url).await?;
+    let mut count: i64 = sqlx::query_scalar("select count(*) from log.events").fetch_one(&mut connection).await?;
+    // Before all others.
+    let mut buyers = Buyers::new(goods, 0, "sandbox:succeed");
+    while count < i64::try_from(events)? {
+        let mut transaction = connection.begin().await?;
+        let written = lifecycles(&mut transaction, &mut buyers).await?;
+        transaction.commit().await?;
+        count += i64::try_from(written)?;
+    }
+    for statement in [
+        "update log.relay set (published, handled) = (select max(position), max(position) from log.events)",
+        "vacuum analyze",
+        "checkpoint",
+    ] {
+        sqlx::query(statement).execute(&mut connection).await.context("ending a history")?;
+    }
+    Ok(connection.close().await?)
+}
+
+/// One batch of orders through all services, hop by hop. How many events that made.
+async fn lifecycles(connection: &mut PgConnection, buyers: &mut Buyers) -> Result<usize> {
+    let at = clock::now();
+    let mut jobs = Vec::new();
+    for _order in 0..BATCH {
+        let (id, order) = buyers.order(None);
+        let command = orders::Orders::command(&PlaceOrder::full_name(), &order.encode_to_vec(), id)?;
+        jobs.push(Job { command, cause: id, story: id });
+    }
+    remember(connection, "orders", jobs.iter().map(|job| job.cause).collect(), at).await?;
+    let mut news = hop::<orders::Orders>(connection, jobs, at).await?;
+    let mut count = news.len();
+    while !news.is_empty() {
+        let reports = reports(&news, at)?;
+        remember(connection, "payments", reports.iter().map(|job| job.cause).collect(), at).await?;
+        let mut next = hop::<payments::Payments>(connection, reports, at).await?;
+        next.extend(hop::<orders::Orders>(connection, reactions::<orders::Orders>(&news)?, at).await?);
+        next.extend(hop::<inventory::Inventory>(connection, reactions::<inventory::Inventory>(&news)?, at).await?);
+        next.extend(hop::<rounds::Rounds>(connection, reactions::<rounds::Rounds>(&news)?, at).await?);
+        next.extend(hop::<payments::Payments>(connection, reactions::<payments::Payments>(&news)?, at).await?);
+        count += next.len();
+        news = next;
+    }
+    Ok(count)
+}
+
+/// What a service does about events of others.
+fn reactions<S: Service>(news: &[Recorded]) -> Result<Vec<Job<S::Command>>> {
+    let mut jobs = Vec::new();
+    for event in news.iter().filter(|event| S::REACTS_TO.contains(&event.message_type.as_str())) {
+        let commands = S::react(&event.message_type, &event.data)?;
+        jobs.extend(commands.into_iter().map(|command| Job {
+            command,
+            cause: event.event_id,
+            story: event.correlation_id,
+        }));
+    }
+    Ok(jobs)
+}
+
+/// What the sandbox reports of payments.
+fn reports(news: &[Recorded], at: Timestamp) -> Result<Vec<Job<payments::command::Command>>> {
+    let mut jobs = Vec::new();
+    for event in news.iter().filter(|event| event.message_type == PaymentRequested::full_name()) {
+        let requested = PaymentRequested::decode(event.data.as_slice())?;
+        let Some(report) = of_payment(&requested, at) else { continue };
+        let data = report.command.encode_to_vec();
+        let command = <payments::Payments as Service>::command(&RecordProviderEvent::full_name(), &data, report.id)?;
+        jobs.push(Job { command, cause: report.id, story: event.correlation_id });
+    }
+    Ok(jobs)
+}
+
+/// One batch of one service, as a worker would: load, decide, save, append.
+async fn hop<S: Service>(
+    connection: &mut PgConnection,
+    jobs: Vec<Job<S::Command>>,
+    at: Timestamp,
+) -> Result<Vec<Recorded>> {
+    if jobs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let commands: Vec<&S::Command> = jobs.iter().map(|job| &job.command).collect();
+    let mut world = S::load(connection, &commands).await?;
+    let mut events = Vec::new();
+    for job in &jobs {
+        let decided = S::decide(&world, &job.command, at).map_err(|refusal: Refusal| anyhow::anyhow!("{refusal:?}"))?;
+        for event in decided {
+            S::evolve(&mut world, &event);
+            let record = S::record(&world, &event);
+            let name = format!("{} {}", record.stream, record.version);
+            events.push(Recorded {
+                position: 0,
+                event_id: Uuid::new_v5(&job.cause, name.as_bytes()),
+                stream: record.stream,
+                version: record.version,
+                service: S::NAME.to_owned(),
+                message_type: record.message_type.to_owned(),
+                data: record.data,
+                correlation_id: job.story,
+                causation_id: job.cause,
+                traceparent: None,
+                recorded_at: at,
+            });
+        }
+    }
+    S::save(connection, &world).await?;
+    append_to_log(connection, &events).await?;
+    Ok(events)
+}
+
+/// What the inbox keeps of commands that were answered.
+async fn remember(connection: &mut PgConnection, service: &str, ids: Vec<Uuid>, at: Timestamp) -> Result<()> {
+    let statement = format!(
+        "insert into {service}.inbox (command_id, body_hash, reply, handled_at)
+         select command_id, $2, $3, $4 from unnest($1::uuid[]) as new (command_id)"
+    );
+    sqlx::query(sqlx::AssertSqlSafe(statement))
+        .bind(ids)
+        .bind(vec![1_u8; HASH_BYTES])
+        .bind(vec![1_u8; REPLY_BYTES])
+        .bind(OffsetDateTime::from(at))
+        .execute(connection)
+        .await
+        .context("filling an inbox")?;
+    Ok(())
+}

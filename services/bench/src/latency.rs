@@ -1,0 +1,174 @@
+//! Latency: orders at a steady rate, whether or not the fleet keeps up, each timed from the moment it was to be sent; and one
+//! order at a time on an idle fleet.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use futures::StreamExt;
+use platform::{clock, message::header};
+use tokio::{sync::Notify, task::JoinHandle};
+use uuid::Uuid;
+
+use super::{
+    Args, Report,
+    closed_loop::{Beginning, WARM_UP},
+    goods::{Buyers, Goods},
+    limit,
+    numbers::{Thousandths, Times},
+    pump::Outgoing,
+    report::Limit,
+    stand::{Stand, published},
+};
+
+/// Orders that are placed one after the other on an idle fleet.
+const ALONE: u32 = 200;
+
+/// How long a paid order may take, at most.
+const PAID_WITHIN: Duration = Duration::from_secs(30);
+
+/// Hears when orders are paid, as any subscriber would.
+struct Ear {
+    heard: Arc<Mutex<HashMap<Uuid, Instant>>>,
+    news: Arc<Notify>,
+    listener: JoinHandle<()>,
+}
+
+impl Ear {
+    async fn open(broker_url: &str) -> Result<Self> {
+        let client = async_nats::ConnectOptions::new().subscription_capacity(262_144).connect(broker_url).await?;
+        let mut events = client.subscribe("evt.orders.OrderPaid").await?;
+        client.flush().await?;
+        let (heard, news) = (Arc::new(Mutex::new(HashMap::new())), Arc::new(Notify::new()));
+        let (told, tell) = (Arc::clone(&heard), Arc::clone(&news));
+        let listener = tokio::spawn(async move {
+            while let Some(event) = events.next().await {
+                let at = Instant::now();
+                let stream = event.headers.as_ref().and_then(|headers| headers.get(header::SUBJECT));
+                let id = stream.and_then(|stream| Uuid::try_parse(stream.as_str().strip_prefix("order-")?).ok());
+                if let Some(id) = id {
+                    told.lock().unwrap_or_else(PoisonError::into_inner).entry(id).or_insert(at);
+                    tell.notify_one();
+                }
+            }
+        });
+        Ok(Self { heard, news, listener })
+    }
+
+    /// When an order was heard to be paid.
+    fn heard(&self, id: Uuid) -> Option<Instant> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied()
+    }
+
+    async fn until_heard(&self, id: Uuid) -> Result<Instant> {
+        let deadline = Instant::now() + PAID_WITHIN;
+        loop {
+            if let Some(at) = self.heard(id) {
+                return Ok(at);
+            }
+            if Instant::now() > deadline {
+                bail!("order {id} was not heard to be paid within {} s", PAID_WITHIN.as_secs());
+            }
+            // The timeout is for a notice that went to the look before.
+            drop(tokio::time::timeout(Duration::from_millis(100), self.news.notified()).await);
+        }
+    }
+}
+
+impl Drop for Ear {
+    fn drop(&mut self) {
+        self.listener.abort();
+    }
+}
+
+/// Measures.
+pub(super) async fn run(args: &Args) -> Result<Report> {
+    let goods = Goods::MANY;
+    let mut stand = Stand::start(args.replicas, goods).await?;
+    let ear = Ear::open(&stand.address.broker_url).await?;
+    let mut buyers = Buyers::new(goods, 1, "sandbox:succeed");
+    warm_up(&stand, &ear, &mut buyers, args.rate).await?;
+
+    let beginning = Beginning::now(&stand, 0);
+    let count = args.rate * args.seconds;
+    let times = steadily(&stand, &ear, &mut buyers, args.rate, count).await?;
+    let mut report = Report::of(args.scenario, &stand, &beginning.end(&stand, count));
+    report.per_second = args.rate;
+    let alone = one_by_one(&stand, &ear, &mut buyers).await?;
+    let verify = stand.audit().await?;
+    drop(ear);
+    stand.stop_workers().await?;
+    let plain = limit::procedures::times(&stand.address.database_url, goods, args.rate, args.seconds.min(10)).await?;
+    stand.stop().await?;
+    let (Some(p50), Some(limit)) = (times.p50(), plain.p50()) else { bail!("nothing was measured") };
+    // The shorter the better, so that here too a larger ratio is better.
+    let limits = vec![Limit {
+        limit: format!(
+            "half within {limit} ms, 99 % {} ms: {}",
+            plain.p99().unwrap_or_default(),
+            limit::procedures::LIFECYCLE
+        ),
+        per_second: args.rate,
+        ratio: Thousandths::ratio(limit.0, p50.0),
+    }];
+    Ok(report
+        .with_times("due to be sent to heard to be paid", &times)
+        .with_limits(limits)
+        .with_verify(verify)
+        .with("work", goods.words())
+        .with("rate", args.rate)
+        .with("longest_ms", serde_json::to_value(times.longest())?)
+        .with("idle_p50_ms", serde_json::to_value(alone.p50())?)
+        .with("idle_p99_ms", serde_json::to_value(alone.p99())?))
+}
+
+async fn warm_up(stand: &Stand, ear: &Ear, buyers: &mut Buyers, rate: u64) -> Result<()> {
+    steadily(stand, ear, buyers, rate, rate * WARM_UP.as_secs()).await?;
+    stand.counter.until_published("evt.rounds.SharesSold", rate * WARM_UP.as_secs()).await
+}
+
+/// Sends each order when it is due, whatever became of those before it.
+async fn steadily(stand: &Stand, ear: &Ear, buyers: &mut Buyers, rate: u64, count: u64) -> Result<Times> {
+    let mut pump = stand.pump().await?;
+    let before = published(&stand.counter.counts().await?, "evt.orders.OrderPaid");
+    let mut due_at = Vec::new();
+    let begun = Instant::now();
+    for number in 0..count {
+        let due = begun + Duration::from_micros(number * 1_000_000 / rate);
+        let wait = due.saturating_duration_since(Instant::now());
+        if !wait.is_zero() {
+            clock::sleep(wait).await;
+        }
+        let (id, order) = buyers.order(None);
+        pump.send(Outgoing::new(id, &order)).await?;
+        due_at.push((id, due));
+    }
+    pump.flush().await?;
+    stand.counter.until_published("evt.orders.OrderPaid", before + count).await?;
+    let mut times = Times::new()?;
+    for (id, due) in due_at {
+        let heard = ear.until_heard(id).await?;
+        times.add(heard.saturating_duration_since(due));
+    }
+    Ok(times)
+}
+
+/// One order after the other, each on an idle fleet.
+async fn one_by_one(stand: &Stand, ear: &Ear, buyers: &mut Buyers) -> Result<Times> {
+    let mut pump = stand.pump().await?;
+    let mut times = Times::new()?;
+    for _order in 0..ALONE {
+        let (id, order) = buyers.order(None);
+        let command = Outgoing::new(id, &order);
+        let sent = Instant::now();
+        pump.send(command).await?;
+        let heard = ear.until_heard(id).await.context("placing one order at a time")?;
+        times.add(heard.saturating_duration_since(sent));
+        // Until its stock is committed and its shares are sold, too.
+        clock::sleep(Duration::from_millis(30)).await;
+    }
+    Ok(times)
+}

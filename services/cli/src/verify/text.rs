@@ -1,0 +1,135 @@
+//! What an audit found, for a person.
+
+use std::time::Duration;
+
+use audit::{CheckReport, EventName, Finding, Report};
+use platform::print::{Cell, Look, Paint, Table, short};
+
+use crate::waiting;
+
+/// Findings that the text shows.
+const SHOWN_MAX: usize = 20;
+
+/// The report for a person: a line a check, the first findings, and the verdict as the last line.
+pub(super) fn text(report: &Report, paint: Paint) -> String {
+    let took = short(Duration::from_millis(report.duration_ms));
+    let mut text = format!(
+        "{} events in {} streams up to position {}, as of {}, read in {took}\n",
+        report.events, report.streams, report.position, report.at
+    );
+    let mut table = Table::default();
+    for CheckReport { check, checked, findings } in &report.checks {
+        let (name, what) = check.words();
+        let verdict = match findings {
+            0 => Cell::new("ok", Look::Good),
+            1 => Cell::new("1 finding", Look::Bad),
+            many => Cell::new(format!("{many} findings"), Look::Bad),
+        };
+        table.row([name.into(), verdict, (*checked).into(), Cell::new(what, Look::Dim)]);
+    }
+    text.push_str(&table.text(paint));
+    for finding in report.findings.iter().take(SHOWN_MAX) {
+        text.push_str(&finding_text(finding, paint));
+    }
+    if report.findings_total > u64::try_from(SHOWN_MAX).unwrap_or(0) {
+        text.push_str(&format!("... the first {SHOWN_MAX} of {}; --json has more\n", report.findings_total));
+    }
+    if report.dead_letters > 0 {
+        let letters = match report.dead_letters {
+            1 => "1 dead letter waits for an operator (holdfast status)\n".to_owned(),
+            many => format!("{many} dead letters wait for an operator (holdfast status)\n"),
+        };
+        text.push_str(&paint.text(&letters, Look::Bad));
+    }
+    if report.waiting.total > 0 {
+        text.push_str(&paint.text("waiting for a person\n", Look::Bad));
+        text.push_str(&waiting::text(&report.waiting, paint));
+    }
+    let verdict = match report.findings_total {
+        0 => paint.text("verify: ok", Look::Good),
+        1 => paint.text("verify: 1 finding", Look::Bad),
+        many => paint.text(&format!("verify: {many} findings"), Look::Bad),
+    };
+    text + &verdict + "\n"
+}
+
+fn finding_text(finding: &Finding, paint: Paint) -> String {
+    let Finding { check, subject, what, event } = finding;
+    let mut text = format!("{} {}: {what}\n", paint.text(check.words().0, Look::Bad), paint.text(subject, Look::Bold));
+    if let Some(EventName { position, stream, version, message_type, event_id }) = event {
+        let short_name = proto::short_name(message_type);
+        text.push_str(&format!("    at position {position}: {short_name} {event_id}, version {version} of {stream}\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use audit::{Check, CheckReport, EventName, Finding, Report, waiting::Waiting};
+    use platform::print::Paint;
+
+    use super::text;
+
+    fn report(findings: Vec<Finding>) -> Report {
+        Report {
+            ok: findings.is_empty(),
+            at: "now".to_owned(),
+            position: 9,
+            events: 8,
+            streams: 2,
+            rows: 3,
+            dead_letters: 0,
+            waiting: Waiting::default(),
+            duration_ms: 12,
+            checks: Check::ALL.map(|check| CheckReport { check, checked: 0, findings: 0 }).into(),
+            findings_total: u64::try_from(findings.len()).unwrap(),
+            findings,
+        }
+    }
+
+    fn finding(sku: &str) -> Finding {
+        let event = EventName {
+            position: 7,
+            stream: format!("product-{sku}"),
+            version: 2,
+            message_type: "holdfast.inventory.v1.StockReceived".to_owned(),
+            event_id: Uuid::from_u128(1),
+        };
+        let what = "received: the row says 5, its events say 0".to_owned();
+        Finding { check: Check::Rows, subject: format!("product-{sku}"), what, event: Some(event) }
+    }
+
+    #[test]
+    fn ends_with_the_verdict() {
+        assert_eq!(text(&report(vec![]), Paint::Off).lines().last(), Some("verify: ok"));
+        assert_eq!(text(&report(vec![finding("a")]), Paint::Off).lines().last(), Some("verify: 1 finding"));
+        assert_eq!(
+            text(&report(vec![finding("a"), finding("b")]), Paint::Off).lines().last(),
+            Some("verify: 2 findings")
+        );
+    }
+
+    #[test]
+    fn a_finding_names_its_subject_and_its_event() {
+        let text = text(&report(vec![finding("mug")]), Paint::Off);
+        assert!(text.contains("rows product-mug: received: the row says 5, its events say 0"), "{text}");
+        assert!(text.contains("at position 7: StockReceived"), "{text}");
+    }
+
+    #[test]
+    fn shows_some_and_counts_all() {
+        let text = text(&report(vec![finding("mug"); 30]), Paint::Off);
+        assert_eq!(text.matches("rows product-mug").count(), 20);
+        assert!(text.contains("the first 20 of 30"), "{text}");
+    }
+
+    #[test]
+    fn the_json_says_ok_and_names_the_event() {
+        let json = serde_json::to_value(report(vec![finding("mug")])).unwrap();
+        assert_eq!(json["ok"], false);
+        assert_eq!(json["findings"][0]["check"], "rows");
+        assert_eq!(json["findings"][0]["event"]["type"], "holdfast.inventory.v1.StockReceived");
+    }
+}

@@ -1,0 +1,375 @@
+//! The broker: connecting, checking its version, and the one description of our consumers; `streams` has that of our streams.
+
+mod streams;
+
+use std::{collections::HashMap, time::Duration};
+
+use async_nats::{
+    Client, ConnectOptions, Event,
+    connection::State,
+    jetstream::{
+        Context,
+        consumer::{self, AckPolicy, PullConsumer, pull},
+        context::ContextBuilder,
+        stream::Stream,
+    },
+};
+use tokio::sync::watch;
+
+use crate::{
+    config::{self, ms},
+    error::Error,
+};
+
+/// Messages on their way to the broker at once, over all batches of a worker. A stream that has 10,000 waiting drops more.
+pub const IN_FLIGHT_MAX: u32 = 4_096;
+
+pub use streams::{check_installation, is_not_there};
+
+/// JetStream stream of events: a window; the log in Postgres has them all.
+pub const EVENTS: &str = "EVENTS";
+
+/// JetStream stream of the events once more, in proto3 JSON, for systems that read no protobuf.
+const EVENTS_JSON: &str = "EVENTS_JSON";
+
+/// Core NATS subject on which a worker tells the relay what it has published.
+pub const PUBLISHED: &str = "holdfast.log.published";
+
+/// Consumers with this mark in their metadata are owed every event, even one that the broker lost.
+const OWED: (&str, &str) = ("holdfast", "owed-every-event");
+
+/// A connection to the broker.
+#[derive(Debug, Clone)]
+pub struct Broker {
+    /// Core NATS.
+    pub client: Client,
+    /// JetStream.
+    pub jetstream: Context,
+    settings: config::Broker,
+    connections: watch::Receiver<u64>,
+}
+
+/// Connects, and refuses a server that would silently ignore what Holdfast needs.
+///
+/// # Errors
+/// No server, no JetStream, or one that is too old.
+pub async fn connect(settings: &config::Broker, name: &str) -> Result<Broker, Error> {
+    begin(settings, name, ConnectOptions::new()).await
+}
+
+/// Connects, for taking messages in, until the connection is lost: it is never made again.
+///
+/// An acknowledgement names a message by its number in the stream. One that waits in the client while a broker comes back without
+/// its disk would acknowledge whatever has that number there, which nobody has handled.
+///
+/// # Errors
+/// As for [`connect`].
+pub async fn connect_once(settings: &config::Broker, name: &str) -> Result<Broker, Error> {
+    let options = ConnectOptions::new().ignore_discovered_servers().max_reconnects(servers(&settings.url).len());
+    let broker = begin(settings, name, options).await?;
+    broker
+        .client
+        .set_server_pool(NOWHERE)
+        .await
+        .map_err(|error| Error::transient("connecting to NATS, never to connect again", error))?;
+    Ok(broker)
+}
+
+/// The servers of a cluster, as a setting lists them.
+#[must_use]
+pub fn servers(urls: &str) -> Vec<&str> {
+    urls.split(',').map(str::trim).collect()
+}
+
+/// Where no server can be. The client has no setting for connections that are not to be made again.
+const NOWHERE: &str = "nats://127.0.0.1:0";
+
+async fn begin(settings: &config::Broker, name: &str, options: ConnectOptions) -> Result<Broker, Error> {
+    let (counter, connections) = watch::channel(0_u64);
+    let mut options = options
+        .name(format!("holdfast-{name}"))
+        .client_capacity(65_536)
+        .subscription_capacity(65_536)
+        .ping_interval(ms(10_000))
+        .reconnect_delay_callback(|attempts| ms(u64::try_from(attempts).unwrap_or(20).saturating_mul(50).min(1_000)))
+        .event_callback(move |event| {
+            match &event {
+                // The first connection is no news to anybody.
+                Event::Connected => {
+                    counter.send_if_modified(|connections| {
+                        *connections += 1;
+                        *connections > 1
+                    });
+                }
+                Event::SlowConsumer(_) | Event::ServerError(_) | Event::ClientError(_) => {
+                    tracing::warn!(%event, "broker connection");
+                }
+                Event::Disconnected | Event::LameDuckMode | Event::Draining | Event::Closed => {
+                    tracing::info!(%event, "broker connection");
+                }
+            }
+            async {}
+        });
+    if !settings.credentials.is_empty() {
+        options = options
+            .credentials_file(&settings.credentials)
+            .await
+            .map_err(|error| Error::transient("reading the NATS credentials file", error))?;
+    }
+    let client = options
+        .connect(servers(&settings.url))
+        .await
+        .map_err(|error| Error::transient("connecting to NATS (setting broker.url)", error))?;
+    check_version(&client.server_info().version)?;
+    let jetstream = ContextBuilder::new().timeout(ms(settings.publish_timeout_ms)).build(client.clone());
+    Ok(Broker { client, jetstream, settings: settings.clone(), connections })
+}
+
+/// The oldest nats-server that works.
+const VERSION_MIN: (u32, u32) = (2, 14);
+
+fn check_version(version: &str) -> Result<(), Error> {
+    let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
+    let found = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if found >= VERSION_MIN {
+        return Ok(());
+    }
+    let reason = format!(
+        "it is {version}; {}.{} or newer is needed, because older ones silently ignore filters and limits that Holdfast \
+         relies on",
+        VERSION_MIN.0, VERSION_MIN.1
+    );
+    Err(Error::Permanent { what: "checking the version of nats-server", source: reason.into() })
+}
+
+fn filters(config: &consumer::Config) -> Vec<String> {
+    if config.filter_subjects.is_empty() { vec![config.filter_subject.clone()] } else { config.filter_subjects.clone() }
+}
+
+/// Why a consumer passes over messages of these subjects, if so: somebody has changed it, or an older worker of a deployment under way has,
+/// which reacts to less.
+fn passes_over(config: &consumer::Config, subjects: &[String]) -> Option<String> {
+    let filters = filters(config);
+    let is_all = filters.iter().any(|filter| filter.is_empty() || filter == ">");
+    let missing: Vec<&str> =
+        subjects.iter().filter(|subject| !is_all && !filters.contains(subject)).map(String::as_str).collect();
+    if !missing.is_empty() {
+        return Some(format!("its filter has no {}", missing.join(", ")));
+    }
+    if config.max_deliver > 0 {
+        return Some(format!("it gives up after {} deliveries", config.max_deliver));
+    }
+    (config.ack_policy != AckPolicy::Explicit)
+        .then(|| "it does not wait for each message to be acknowledged".to_owned())
+}
+
+/// Deletes a consumer that passes over messages of these subjects. Its owner makes it again.
+pub async fn remake_if_it_passes_over<I>(
+    stream: &Stream<I>,
+    info: &consumer::Info,
+    subjects: &[String],
+) -> Result<(), Error> {
+    let Some(reason) = passes_over(&info.config, subjects) else { return Ok(()) };
+    tracing::warn!(consumer = info.name, reason, "a consumer was changed, and passes over messages; it is made anew");
+    let deleted = stream.delete_consumer(&info.name).await;
+    deleted.map_err(|error| Error::transient("removing a consumer that passes over messages", error))?;
+    Ok(())
+}
+
+/// What an event may have beside what its command had: times, sums, headers.
+const EVENT_BESIDE: usize = 65_536;
+
+impl Broker {
+    /// Whether every event of a command that is taken in can be published. One that never can would hold up all behind it.
+    ///
+    /// # Errors
+    /// nats-server lets no message through that is as large.
+    pub fn check_payload(&self, message_bytes_max: usize) -> Result<(), Error> {
+        // In JSON each text is as long, or twice if all of it has to be escaped, and each of up to 1,000 lines has names.
+        let times = if self.publishes_json() { 2 } else { 1 };
+        let needed = message_bytes_max.saturating_mul(times).saturating_add(EVENT_BESIDE.saturating_mul(times));
+        let allowed = self.client.server_info().max_payload;
+        if allowed >= needed {
+            return Ok(());
+        }
+        let why = format!(
+            "nats-server's max_payload is {allowed} bytes, and an event may need {needed}: raise max_payload, or lower \
+             consumer.message_bytes_max, which is {message_bytes_max}"
+        );
+        Err(Error::transient("comparing how large messages may be", why))
+    }
+
+    /// Counts connections: it changes after each reconnect.
+    #[must_use]
+    pub fn connections(&self) -> watch::Receiver<u64> {
+        self.connections.clone()
+    }
+
+    /// Whether it is connected now.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        !self.is_lost() && self.client.connection_state() == State::Connected
+    }
+
+    /// Whether it will never be connected again: it was to connect only once, or a malformed message has broken the task behind it.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.connections.has_changed().is_err()
+    }
+
+    /// Waits until it will never be connected again.
+    pub async fn lost(&self) {
+        let mut connections = self.connections();
+        while connections.changed().await.is_ok() {}
+    }
+
+    /// How long to wait until the broker has stored what it was sent.
+    pub const fn publish_timeout(&self) -> Duration {
+        ms(self.settings.publish_timeout_ms)
+    }
+
+    /// Whether events are published in JSON as well.
+    pub const fn publishes_json(&self) -> bool {
+        self.settings.events_json
+    }
+
+    /// Makes a durable pull consumer unless it is there. All replicas of a service share it. One that passed over messages is made anew: what
+    /// it passed over comes then, with all that its stream has.
+    ///
+    /// # Errors
+    /// The broker is away, or made something else than it was asked for.
+    pub async fn ensure_consumer(
+        &self,
+        stream: &str,
+        durable: &str,
+        subjects: Vec<String>,
+        settings: &config::Consumer,
+    ) -> Result<PullConsumer, Error> {
+        let config = pull::Config {
+            durable_name: Some(durable.to_owned()),
+            filter_subjects: subjects.clone(),
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: ms(settings.ack_wait_ms),
+            max_ack_pending: settings.ack_pending_max,
+            max_waiting: 512,
+            // As many copies as its stream has.
+            num_replicas: 0,
+            metadata: HashMap::from([(OWED.0.to_owned(), OWED.1.to_owned())]),
+            ..Default::default()
+        };
+        let there = self.jetstream.get_stream_no_info(stream).await;
+        let there = there.map_err(|error| Error::transient("asking the broker for a stream", error))?;
+        if let Ok(info) = there.consumer_info(durable).await {
+            remake_if_it_passes_over(&there, &info, &subjects).await?;
+        }
+        let consumer = self
+            .jetstream
+            .create_consumer_on_stream(config, stream)
+            .await
+            .map_err(|error| Error::transient("making a JetStream consumer", error))?;
+        let filters = filters(&consumer.cached_info().config);
+        if filters != subjects {
+            return Err(Error::transient(
+                "making a JetStream consumer",
+                format!("{durable} filters {filters:?} although {subjects:?} was asked for"),
+            ));
+        }
+        Ok(consumer)
+    }
+
+    /// How long the broker is to keep events that all have handled; zero for as long as there is room.
+    pub const fn events_age_max(&self) -> Duration {
+        Duration::from_secs(self.settings.events_age_max_hours.saturating_mul(3_600))
+    }
+
+    /// The stream of events, without asking how it is.
+    pub async fn events_stream_unasked(&self) -> Result<Stream<()>, Error> {
+        self.jetstream
+            .get_stream_no_info(EVENTS)
+            .await
+            .map_err(|error| Error::transient("asking the broker for the stream of events", error))
+    }
+
+    /// The stream of events, as it is now.
+    pub async fn events_stream(&self) -> Result<Stream, Error> {
+        self.jetstream
+            .get_stream(EVENTS)
+            .await
+            .map_err(|error| Error::transient("asking the broker for the stream of events", error))
+    }
+}
+
+/// JetStream stream of the commands for a service, kept until one of its replicas has handled them. Each has its own: a flood of
+/// orders must not keep payments from being reported.
+#[must_use]
+pub fn commands_stream(service: &str) -> String {
+    format!("COMMANDS_{}", service.to_uppercase())
+}
+
+/// All JetStream streams that the fleet needs.
+#[must_use]
+pub fn streams() -> Vec<String> {
+    proto::SERVICES.map(commands_stream).into_iter().chain([EVENTS.to_owned()]).collect()
+}
+
+/// Durable consumer of a service for the events it reacts to.
+pub fn events_consumer(service: &str) -> String {
+    format!("{service}-events")
+}
+
+/// Whether a consumer is owed every event of the log.
+pub fn is_owed(metadata: &HashMap<String, String>) -> bool {
+    metadata.get(OWED.0).is_some_and(|mark| mark == OWED.1)
+}
+
+/// Subject of a command: `cmd.orders.PlaceOrder` for `holdfast.orders.v1.PlaceOrder`.
+#[must_use]
+pub fn command_subject(message_type: &str) -> String {
+    format!("cmd.{}.{}", proto::owner(message_type).unwrap_or("unknown"), proto::short_name(message_type))
+}
+
+/// Subject of an event that a service wrote: `evt.orders.OrderPlaced`.
+#[must_use]
+pub fn event_subject(service: &str, message_type: &str) -> String {
+    format!("evt.{service}.{}", proto::short_name(message_type))
+}
+
+/// Subject of an event's copy in JSON: `json.orders.OrderPlaced`.
+pub fn json_subject(service: &str, message_type: &str) -> String {
+    format!("json.{service}.{}", proto::short_name(message_type))
+}
+
+#[cfg(test)]
+mod tests {
+    use async_nats::jetstream::consumer::{AckPolicy, Config};
+
+    use super::{check_version, command_subject, event_subject, passes_over};
+
+    #[test]
+    fn refuses_a_server_that_ignores_what_is_needed() {
+        assert!(check_version("2.9.10").is_err());
+        assert!(check_version("2.13.99").is_err());
+        assert!(check_version("2.14.0").is_ok());
+        assert!(check_version("3.0.0-beta").is_ok());
+    }
+
+    #[test]
+    fn subjects_name_the_service_and_the_message() {
+        assert_eq!(command_subject("holdfast.orders.v1.PlaceOrder"), "cmd.orders.PlaceOrder");
+        assert_eq!(event_subject("rounds", "holdfast.common.v1.CommandRejected"), "evt.rounds.CommandRejected");
+    }
+
+    #[test]
+    fn a_consumer_passes_over_what_its_filter_lacks_and_what_it_gives_up() {
+        let explicit = Config { ack_policy: AckPolicy::Explicit, max_deliver: -1, ..Config::default() };
+        let both = ["evt.a.B".to_owned(), "evt.a.C".to_owned()];
+        let with =
+            |filter_subjects: &[String]| Config { filter_subjects: filter_subjects.to_vec(), ..explicit.clone() };
+        assert_eq!(passes_over(&with(&both), &both), None);
+        assert_eq!(passes_over(&with(&both), &both[..1]), None, "a newer worker reacts to more");
+        assert_eq!(passes_over(&explicit, &both), None, "no filter");
+        assert!(passes_over(&with(&both[..1]), &both).is_some_and(|why| why.contains("evt.a.C")));
+        assert!(passes_over(&Config { max_deliver: 3, ..with(&both) }, &both).is_some());
+        assert!(passes_over(&Config { ack_policy: AckPolicy::All, ..with(&both) }, &both).is_some());
+    }
+}

@@ -1,0 +1,134 @@
+//! Connections to Postgres, and what Postgres is to do with them when their worker is gone.
+
+use std::time::Instant;
+
+use sqlx::{
+    PgConnection, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use time::OffsetDateTime;
+
+use crate::{
+    clock,
+    config::{self, ms},
+    error::Error,
+};
+
+/// A session that Postgres ends soon after its worker has gone without a word or stands still: what it has locked, rows or its
+/// place as the relay, would else hold up all others for as long.
+///
+/// # Errors
+/// The URL cannot be read.
+pub fn session(database_url: &str, name: &str) -> Result<PgConnectOptions, Error> {
+    let options: PgConnectOptions = database_url.parse().map_err(|error: sqlx::Error| Error::Permanent {
+        what: "reading the setting database.url",
+        source: error.into(),
+    })?;
+    Ok(options.application_name(name).options([
+        ("idle_in_transaction_session_timeout", "10s"),
+        ("tcp_keepalives_idle", "5s"),
+        ("tcp_keepalives_interval", "2s"),
+        ("tcp_keepalives_count", "3"),
+        ("tcp_user_timeout", "10s"),
+    ]))
+}
+
+/// The oldest Postgres that works.
+const VERSION_MIN: u32 = 15;
+
+/// Connects to Postgres as a service: its own schema first, and one plan for arrays of all lengths.
+///
+/// # Errors
+/// No database there, it refuses the role, or it is too old.
+pub async fn connect(settings: &config::Database, service: &str) -> Result<PgPool, Error> {
+    let failed = |error| Error::database("connecting to Postgres (setting database.url)", error);
+    let options = session(&settings.url, &format!("holdfast-{service}"))?.options([
+        ("search_path", service),
+        // A batch touches some rows by their keys, few or hundreds. Left to itself, the planner would rather read a table of
+        // thousands through, and hash it; held to the keys, its plan is good for all batches, so it is made once.
+        ("plan_cache_mode", PLANS),
+        ("enable_seqscan", "off"),
+        ("enable_hashjoin", "off"),
+        ("enable_mergejoin", "off"),
+        ("jit", "off"),
+    ]);
+    let pool = sessions_that_write(settings.connections_max)
+        .acquire_timeout(ms(5_000))
+        .connect_with(options)
+        .await
+        .map_err(failed)?;
+    let asked = Instant::now();
+    let (version, now): (String, OffsetDateTime) =
+        sqlx::query_as("select current_setting('server_version_num'), clock_timestamp()")
+            .fetch_one(&pool)
+            .await
+            .map_err(failed)?;
+    check_version(&version)?;
+    check_session(&pool, service).await?;
+    clock::set(asked, now.into());
+    Ok(pool)
+}
+
+/// Whether the session is one's own, with the settings that were asked for. Behind a pooler it may be anybody's, statement by statement: then
+/// what one worker has prepared, another runs, and the relay's lock is nobody's.
+async fn check_session(pool: &PgPool, service: &str) -> Result<(), Error> {
+    let asked = "select current_setting('search_path'), current_setting('plan_cache_mode')";
+    let found: (String, String) = sqlx::query_as(asked)
+        .fetch_one(pool)
+        .await
+        .map_err(|error| Error::database("asking the session for its settings", error))?;
+    if found.0 == service && found.1 == PLANS {
+        return Ok(());
+    }
+    let why = format!(
+        "its search_path is {:?} and its plan_cache_mode {:?}, where {service:?} and {PLANS:?} were asked for. A pooler between \
+         must pool sessions, not transactions, and hand on the options that a session starts with; or connect without it",
+        found.0, found.1
+    );
+    Err(Error::transient("checking that the session to Postgres is one's own", why))
+}
+
+/// One plan for arrays of all lengths.
+const PLANS: &str = "force_generic_plan";
+
+/// A pool of so many sessions, none of which outlives what made it one that only reads.
+#[must_use]
+pub fn sessions_that_write(connections_max: u32) -> PgPoolOptions {
+    // In place of the pool's own test, which costs as much.
+    PgPoolOptions::new()
+        .max_connections(connections_max)
+        .test_before_acquire(false)
+        .before_acquire(|connection, _| Box::pin(async move { Ok(!is_read_only(connection).await.unwrap_or(true)) }))
+}
+
+async fn is_read_only(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("select current_setting('transaction_read_only') = 'on'").fetch_one(connection).await
+}
+
+/// What to say of a session that only reads.
+pub fn read_only(what: &'static str) -> Error {
+    let why = "the database takes nothing in: this session only reads, for Postgres there is a standby, or default_transaction_read_only is on";
+    Error::transient(what, why)
+}
+
+/// `160004` is 16.4.
+fn check_version(number: &str) -> Result<(), Error> {
+    let found = number.parse::<u32>().unwrap_or(0) / 10_000;
+    if found >= VERSION_MIN {
+        return Ok(());
+    }
+    let reason = format!("it is {found}; {VERSION_MIN} or newer is needed, 18 is the newest that is tested");
+    Err(Error::Permanent { what: "checking the version of Postgres", source: reason.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_version;
+
+    #[test]
+    fn refuses_a_postgres_that_is_too_old() {
+        assert!(check_version("140012").is_err());
+        assert!(check_version("150000").is_ok());
+        assert!(check_version("180001").is_ok());
+    }
+}

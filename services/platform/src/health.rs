@@ -1,0 +1,188 @@
+//! Probes and metrics over HTTP: `/livez`, `/readyz`, `/metrics`.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use axum::{Router, extract::State, http::StatusCode, routing::get};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+
+use crate::{error::Error, shutdown::Shutdown};
+
+/// When the loops of this process last got through. Cheap to clone.
+///
+/// By a clock that only goes on: by the wall's, a process whose clock is set back would count as well for as long.
+#[derive(Debug, Clone)]
+pub struct Health(Arc<Beats>);
+
+#[derive(Debug)]
+struct Beats {
+    begun: Instant,
+    turned: Beat,
+    worked: Beat,
+    answered: Beat,
+    /// What does not go on, by the part of the worker: since when, and why.
+    stuck: Mutex<BTreeMap<&'static str, (Instant, String)>>,
+}
+
+/// Milliseconds since the process began, and one; 0: never.
+#[derive(Debug, Default)]
+struct Beat(AtomicU64);
+
+/// A loop that has not turned for so long hangs.
+const ALIVE: Duration = Duration::from_secs(60);
+/// A loop that has not got through to the database and the broker for so long should get no traffic.
+const READY: Duration = Duration::from_secs(10);
+/// Work over which the database has said nothing for so long is better given to another replica.
+const ANSWERED: Duration = Duration::from_secs(10);
+
+impl Default for Health {
+    fn default() -> Self {
+        let (turned, worked, answered) = (Beat::default(), Beat::default(), Beat::default());
+        Self(Arc::new(Beats { begun: Instant::now(), turned, worked, answered, stuck: Mutex::default() }))
+    }
+}
+
+impl Health {
+    fn beat(&self, beat: &Beat) {
+        let since = self.0.begun.elapsed().as_millis();
+        beat.0.store(u64::try_from(since).unwrap_or(u64::MAX).saturating_add(1), Ordering::Relaxed);
+    }
+
+    fn is_within(&self, beat: &Beat, limit: Duration) -> bool {
+        match beat.0.load(Ordering::Relaxed) {
+            0 => false,
+            beaten => self.0.begun.elapsed().saturating_sub(Duration::from_millis(beaten - 1)) < limit,
+        }
+    }
+
+    /// The batch loop, or one that it waits for, has turned, be it in vain.
+    pub fn turned(&self) {
+        self.beat(&self.0.turned);
+    }
+
+    /// The batch loop has got through to the database and the broker.
+    pub fn worked(&self) {
+        self.turned();
+        self.beat(&self.0.worked);
+    }
+
+    /// The database has answered, be it with a no, or is about to be asked.
+    pub fn answered(&self) {
+        self.beat(&self.0.answered);
+    }
+
+    /// The database was asked in vain.
+    pub fn unanswered(&self) {
+        self.0.answered.0.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether the work in hand goes on, as far as one can tell.
+    pub fn is_answered(&self) -> bool {
+        self.is_within(&self.0.answered, ANSWERED)
+    }
+
+    /// A part of the worker cannot go on, and why. Once that has lasted for a while, the worker is not ready.
+    pub fn stuck(&self, part: &'static str, why: String) {
+        self.stuck_since(part, Instant::now(), why);
+    }
+
+    /// The same of what began earlier than it was noticed.
+    pub fn stuck_since(&self, part: &'static str, since: Instant, why: String) {
+        let mut stuck = self.0.stuck.lock().unwrap_or_else(PoisonError::into_inner);
+        stuck.entry(part).or_insert_with(|| (since, String::new())).1 = why;
+    }
+
+    /// It goes on.
+    pub fn goes_on(&self, part: &'static str) {
+        self.0.stuck.lock().unwrap_or_else(PoisonError::into_inner).remove(part);
+    }
+
+    /// All parts of the worker begin anew.
+    pub fn begin_anew(&self) {
+        self.0.stuck.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Why the worker is not ready, if so.
+    fn unready(&self) -> Option<String> {
+        let mut words = String::new();
+        for (part, (since, why)) in &*self.0.stuck.lock().unwrap_or_else(PoisonError::into_inner) {
+            let seconds = since.elapsed().as_secs();
+            if since.elapsed() >= READY {
+                // Writing to a string never fails.
+                writeln!(words, "{part} cannot go on, for {seconds} s: {why}").unwrap_or_default();
+            }
+        }
+        if words.is_empty() && !self.is_within(&self.0.worked, READY) {
+            words.push_str("no way through to the database or the broker\n");
+        }
+        (!words.is_empty()).then_some(words)
+    }
+}
+
+#[derive(Clone)]
+struct Surface {
+    health: Health,
+    metrics: Option<PrometheusHandle>,
+    shutdown: Shutdown,
+}
+
+/// Serves probes and metrics until asked to stop.
+///
+/// # Errors
+/// The address is taken.
+pub async fn serve(
+    address: &str,
+    health: Health,
+    metrics: Option<PrometheusHandle>,
+    mut shutdown: Shutdown,
+) -> Result<(), Error> {
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|error| Error::transient("listening for probes (setting http.address)", error))?;
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(%address, "serving /livez, /readyz and /metrics");
+    }
+    let surface = Surface { health, metrics, shutdown: shutdown.clone() };
+    let app = Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(render))
+        .with_state(surface);
+    tokio::spawn(async move {
+        let stopped = axum::serve(listener, app).with_graceful_shutdown(async move { shutdown.pulled().await }).await;
+        if let Err(error) = stopped {
+            tracing::error!(%error, "stopped serving probes");
+        }
+    });
+    Ok(())
+}
+
+async fn livez(State(surface): State<Surface>) -> (StatusCode, &'static str) {
+    if surface.health.is_within(&surface.health.0.turned, ALIVE) {
+        (StatusCode::OK, "alive\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "the batch loop has not turned for a minute\n")
+    }
+}
+
+async fn readyz(State(surface): State<Surface>) -> (StatusCode, String) {
+    if surface.shutdown.is_pulled() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned());
+    }
+    match surface.health.unready() {
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, why),
+        None => (StatusCode::OK, "ready\n".to_owned()),
+    }
+}
+
+async fn render(State(surface): State<Surface>) -> String {
+    surface.metrics.map(|metrics| metrics.render()).unwrap_or_default()
+}

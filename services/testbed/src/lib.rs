@@ -1,0 +1,5 @@
+//! A fleet on this machine: private servers, workers as child processes, and orders to send them.
+
+pub mod fleet;
+pub mod load;
+pub mod servers;

@@ -1,0 +1,119 @@
+//! The fleet that is loaded: one that is up, or a private one for the duration, in a scratch directory.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use platform::client::Publisher;
+use sqlx::{PgPool, postgres::PgPoolOptions};
+use tempfile::TempDir;
+
+use crate::{
+    fleet::{Address, Fleet, Options},
+    servers::scratch_dir,
+};
+
+/// How long a command may stay without an answer. A killed worker's work is taken over well before.
+const ANSWER_WITHIN: Duration = Duration::from_secs(120);
+
+/// Connections to Postgres: this process only looks.
+const CONNECTIONS: u32 = 3;
+
+/// A fleet, and how this process talks to it.
+#[derive(Debug)]
+pub struct Venue {
+    /// Where it is.
+    pub address: Address,
+    /// Commands.
+    pub publisher: Publisher,
+    /// Postgres, to look.
+    pub pool: PgPool,
+    /// `None`: somebody else's.
+    pub private: Option<Private>,
+}
+
+/// A fleet of our own. Dropping it ends everything and removes its directory.
+#[derive(Debug)]
+pub struct Private {
+    /// Declared, and so dropped, before the directory that it lives in.
+    pub fleet: Fleet,
+    /// Where it lives.
+    pub dir: PathBuf,
+    scratch: Option<TempDir>,
+}
+
+impl Private {
+    /// Starts a fleet in a scratch directory, or in `keep`, which must be empty and stays.
+    pub async fn start(keep: Option<PathBuf>) -> Result<Self> {
+        let (dir, scratch) = match keep {
+            Some(dir) => {
+                fs::create_dir_all(&dir).with_context(|| format!("making the directory {}", dir.display()))?;
+                if fs::read_dir(&dir)?.next().is_some() {
+                    bail!("{} is not empty; name a directory for this run alone", dir.display());
+                }
+                (dir, None)
+            }
+            None => {
+                let scratch = scratch_dir("holdfast-")?;
+                (scratch.path().to_owned(), Some(scratch))
+            }
+        };
+        let fleet = Fleet::start(&dir, Options::default()).await?;
+        Ok(Self { fleet, dir, scratch })
+    }
+
+    /// Stops the fleet. Its directory stays if it was to be kept, if `keep` says so, or if something did not stop as it
+    /// should; then its path is returned.
+    async fn stop(self, keep: Keep) -> Result<Option<PathBuf>> {
+        let stopped = self.fleet.stop().await;
+        if let Err(error) = &stopped {
+            tracing::warn!("the fleet did not stop cleanly: {error:#}");
+        }
+        Ok(match (self.scratch, keep) {
+            (None, _) => Some(self.dir),
+            (Some(scratch), Keep::No) if stopped.is_ok() => {
+                scratch.close().context("removing the scratch directory")?;
+                None
+            }
+            (Some(scratch), _) => Some(scratch.keep()),
+        })
+    }
+}
+
+/// Whether a private fleet's directory stays: something went wrong, and its logs say what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// It stays.
+    Yes,
+    /// It is removed if it was a scratch directory.
+    No,
+}
+
+impl Venue {
+    /// A private fleet.
+    pub async fn private(keep: Option<PathBuf>) -> Result<Self> {
+        let private = Private::start(keep).await?;
+        Self::connect(private.fleet.address(), Some(private)).await
+    }
+
+    /// Somebody else's.
+    pub async fn of(address: Address) -> Result<Self> {
+        Self::connect(address, None).await
+    }
+
+    async fn connect(address: Address, private: Option<Private>) -> Result<Self> {
+        let publisher = Publisher::connect(&address.broker_url, ANSWER_WITHIN).await?;
+        let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect(&address.database_url).await;
+        let pool = pool.with_context(|| format!("connecting to Postgres at {}", address.database_url))?;
+        Ok(Self { address, publisher, pool, private })
+    }
+
+    /// Lets go of the fleet, and stops it if it is ours. The path of what is left of it.
+    pub async fn leave(self, keep: Keep) -> Result<Option<PathBuf>> {
+        self.pool.close().await;
+        drop(self.publisher);
+        match self.private {
+            Some(private) => private.stop(keep).await,
+            None => Ok(None),
+        }
+    }
+}
