@@ -38,10 +38,10 @@ fn is_promised_only(message_type: &str) -> bool {
 fn decodes(message_type: &str, data: &[u8]) -> Result<(), String> {
     let words = |rejection: domain::Rejection| rejection.to_string();
     match proto::owner(message_type) {
-        Some("orders") => orders::Orders::event(message_type, data).map(drop).map_err(words),
-        Some("inventory") => inventory::Inventory::event(message_type, data).map(drop).map_err(words),
-        Some("rounds") => rounds::Rounds::event(message_type, data).map(drop).map_err(words),
-        Some("payments") => <payments::Payments>::event(message_type, data).map(drop).map_err(words),
+        Some("orders") => orders::Orders::decode_event(message_type, data).map(drop).map_err(words),
+        Some("inventory") => inventory::Inventory::decode_event(message_type, data).map(drop).map_err(words),
+        Some("rounds") => rounds::Rounds::decode_event(message_type, data).map(drop).map_err(words),
+        Some("payments") => <payments::Payments>::decode_event(message_type, data).map(drop).map_err(words),
         _ => proto::to_json(message_type, data).map(drop).map_err(|error| error.to_string()),
     }
 }

@@ -34,7 +34,7 @@ pub(crate) struct Happened {
 /// One service at its work.
 pub(crate) struct Desk<S: Service> {
     /// What its events, read back from their bytes, make of an empty world.
-    pub(crate) folded: S::World,
+    pub(crate) folded: S::State,
     pub(crate) tasks: Vec<Task<S::Command>>,
     pub(crate) timers: BTreeMap<String, Timestamp>,
     pub(crate) effects: Vec<Effect>,
@@ -47,7 +47,7 @@ where
 {
     pub(crate) fn new() -> Self {
         Self {
-            folded: S::World::default(),
+            folded: S::State::default(),
             tasks: Vec::new(),
             timers: BTreeMap::new(),
             effects: Vec::new(),
@@ -86,15 +86,15 @@ where
 
         let mut transaction = connection.begin().await.unwrap();
         let commands: Vec<&S::Command> = jobs.iter().flatten().collect();
-        let mut world = S::load(&mut transaction, &commands).await.unwrap();
+        let mut state = S::load(&mut transaction, &commands).await.unwrap();
         let mut events = Vec::new();
         for (task, commands) in batch.iter().zip(&jobs) {
             for command in commands {
-                match S::decide(&world, command, at) {
+                match S::decide(&state, command, at) {
                     Ok(decided) => {
                         for event in decided {
-                            S::evolve(&mut world, &event);
-                            let record = S::record(&world, &event);
+                            S::evolve(&mut state, &event);
+                            let record = S::encode(&state, &event);
                             events.push((event, record));
                         }
                     }
@@ -103,7 +103,7 @@ where
                 }
             }
         }
-        S::save(&mut transaction, &world).await.unwrap();
+        S::save(&mut transaction, &state).await.unwrap();
         for (_, record) in &events {
             append(&mut transaction, S::NAME, record, rng, at).await;
         }
@@ -121,7 +121,9 @@ where
     fn read(&self, task: &Task<S::Command>) -> Vec<S::Command> {
         match task {
             Task::Command { id, .. } if self.answered.contains(id) => Vec::new(),
-            Task::Command { id, message_type, data } => S::command(message_type, data, *id).into_iter().collect(),
+            Task::Command { id, message_type, data } => {
+                S::decode_command(message_type, data, *id).into_iter().collect()
+            }
             Task::Event(event) => S::react(&event.message_type, &event.data).unwrap(),
             Task::Timer(stream) => S::on_timer(stream).into_iter().collect(),
             Task::Outcome(command) => vec![command.clone()],
@@ -140,7 +142,7 @@ where
         }
     }
 
-    fn publish(&mut self, event: &S::Event, record: runtime::service::Record) -> Happened {
+    fn publish(&mut self, event: &S::Event, record: runtime::service::EncodedEvent) -> Happened {
         match S::timer(event) {
             Some(Timer::Set(due_at)) => {
                 self.timers.insert(record.stream, due_at);
@@ -151,7 +153,7 @@ where
             None => {}
         }
         self.effects.extend(S::effect(event));
-        let read = S::event(record.message_type, &record.data).unwrap();
+        let read = S::decode_event(record.message_type, &record.data).unwrap();
         S::evolve(&mut self.folded, &read);
         Happened { message_type: record.message_type.to_owned(), data: record.data }
     }
@@ -170,7 +172,7 @@ where
 async fn append(
     connection: &mut PgConnection,
     service: &str,
-    record: &runtime::service::Record,
+    record: &runtime::service::EncodedEvent,
     rng: &mut StdRng,
     at: Timestamp,
 ) {

@@ -10,7 +10,7 @@ use domain::Timestamp;
 use proto::{Name, common::v1::CommandRejected};
 use rand::{Rng, rngs::StdRng};
 use runtime::{
-    event_store::Recorded,
+    event_store::StoredEvent,
     service::{Claimed, Effect, Service, Timer, Verdict},
     simulation::{Batch, Inbox, Input, batch, take_back},
 };
@@ -67,7 +67,7 @@ pub(crate) trait Place {
     fn next_timer(&self) -> Option<Timestamp>;
     /// Decides some of what there is to do; the events, which are to be appended, become true with [`Place::commit`]. None: it has
     /// to wait for rows that another replica has locked.
-    fn begin(&mut self, replica: usize, rng: &mut StdRng, at: Timestamp) -> Result<Option<Vec<Recorded>>, String>;
+    fn begin(&mut self, replica: usize, rng: &mut StdRng, at: Timestamp) -> Result<Option<Vec<StoredEvent>>, String>;
     /// The process dies in its transaction: whatever it had taken from others is forgotten.
     fn crash(&mut self, replica: usize);
     fn commit(&mut self, replica: usize) -> Result<Committed, String>;
@@ -75,9 +75,9 @@ pub(crate) trait Place {
     /// The store makes a backup, while nothing is open.
     fn back_up(&mut self);
     /// The backup takes the place of the store, and what it lacks is taken back into it. All processes die. Which calls are to be made.
-    fn restore(&mut self, kept: &[&Recorded], lost: &[&Recorded]) -> Result<Vec<String>, String>;
+    fn restore(&mut self, kept: &[&StoredEvent], lost: &[&StoredEvent]) -> Result<Vec<String>, String>;
     /// Where the service's rows and the fold of its events differ.
-    fn differs(&self, log: &BTreeMap<i64, Recorded>) -> Option<String>;
+    fn differs(&self, log: &BTreeMap<i64, StoredEvent>) -> Option<String>;
 }
 
 /// What a batch is made of.
@@ -129,7 +129,7 @@ pub(crate) struct Desk<S: Service> {
     service: S,
     runtime: tokio::runtime::Runtime,
     /// As it will be once all that is open is committed: nobody touches what another has locked.
-    world: S::World,
+    state: S::State,
     inbox: Inbox,
     timers: BTreeMap<String, Timestamp>,
     calls: BTreeMap<String, Call>,
@@ -142,7 +142,7 @@ impl<S: Locks> Desk<S> {
         Self {
             service,
             runtime: tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap(),
-            world: S::World::default(),
+            state: S::State::default(),
             inbox: Inbox::default(),
             timers: BTreeMap::new(),
             calls: BTreeMap::new(),
@@ -193,11 +193,11 @@ impl<S: Locks> Desk<S> {
         if self.replicas.len() == 1 {
             return rows;
         }
-        let mut touch = |command: &S::Command| rows.extend(S::touches(&self.world, command));
+        let mut touch = |command: &S::Command| rows.extend(S::touches(&self.state, command));
         for (_, message) in &taken.messages {
             let Message { id, message_type, data, position, .. } = &**message;
             let commands = match position {
-                None => S::command(message_type, data, *id).map(|command| vec![command]),
+                None => S::decode_command(message_type, data, *id).map(|command| vec![command]),
                 Some(_) => S::react(message_type, data),
             };
             // What cannot be read touches nothing.
@@ -249,7 +249,7 @@ impl<S: Locks> Place for Desk<S> {
         self.timers.values().min().copied()
     }
 
-    fn begin(&mut self, replica: usize, rng: &mut StdRng, at: Timestamp) -> Result<Option<Vec<Recorded>>, String> {
+    fn begin(&mut self, replica: usize, rng: &mut StdRng, at: Timestamp) -> Result<Option<Vec<StoredEvent>>, String> {
         let taken = self.take(replica, rng, at);
         let locked = self.touched(&taken);
         if self.open().any(|open| !open.locked.is_disjoint(&locked)) {
@@ -266,7 +266,7 @@ impl<S: Locks> Place for Desk<S> {
             correlation_id,
             command,
         }));
-        let batch = batch::<S>(&mut self.world, &mut self.inbox, inputs, at).map_err(|(job, rejection)| {
+        let batch = batch::<S>(&mut self.state, &mut self.inbox, inputs, at).map_err(|(job, rejection)| {
             let message = handled.get(job).map(|(_, message)| message.message_type.as_str()).unwrap_or("its own work");
             format!("{} cannot handle {message}: {rejection}", S::NAME)
         })?;
@@ -344,25 +344,25 @@ impl<S: Locks> Place for Desk<S> {
         self.backup = Some(Backup { inbox, timers, calls });
     }
 
-    fn restore(&mut self, kept: &[&Recorded], lost: &[&Recorded]) -> Result<Vec<String>, String> {
+    fn restore(&mut self, kept: &[&StoredEvent], lost: &[&StoredEvent]) -> Result<Vec<String>, String> {
         let Backup { inbox, timers, calls } = self.backup.take().ok_or("there is no backup")?;
         (self.inbox, self.timers, self.calls) = (inbox, timers, calls);
         for replica in &mut self.replicas {
             *replica = Replica { ready: Vec::new(), outcomes: Vec::new(), open: None };
         }
-        let own = |events: &[&Recorded]| -> Vec<Recorded> {
+        let own = |events: &[&StoredEvent]| -> Vec<StoredEvent> {
             events.iter().filter(|event| event.service == S::NAME).map(|event| (*event).clone()).collect()
         };
-        self.world = fold::<S>(own(kept).iter())?;
+        self.state = fold::<S>(own(kept).iter())?;
         let lost = own(lost);
-        let lost: Vec<&Recorded> = lost.iter().collect();
-        let back = take_back::<S>(&mut self.world, &mut self.inbox, &lost).map_err(|error| error.chain())?;
+        let lost: Vec<&StoredEvent> = lost.iter().collect();
+        let back = take_back::<S>(&mut self.state, &mut self.inbox, &lost).map_err(|error| error.chain())?;
         self.set(back.timers);
         for (effect, correlation_id) in back.effects {
             let call = Call { effect, correlation_id, attempt: 0, last_error: None };
             self.calls.entry(call.effect.key.clone()).or_insert(call);
         }
-        self.calls.retain(|key, _| S::is_call_open(&self.world, key));
+        self.calls.retain(|key, _| S::is_call_open(&self.state, key));
         // Each may have been made in the time that is lost, or be under way still.
         for call in self.calls.values_mut() {
             (call.attempt, call.last_error) = (call.attempt.max(1), None);
@@ -370,22 +370,22 @@ impl<S: Locks> Place for Desk<S> {
         Ok(self.calls.keys().cloned().collect())
     }
 
-    fn differs(&self, log: &BTreeMap<i64, Recorded>) -> Option<String> {
+    fn differs(&self, log: &BTreeMap<i64, StoredEvent>) -> Option<String> {
         let folded = match fold::<S>(log.values().filter(|event| event.service == S::NAME)) {
             Ok(folded) => folded,
             Err(unread) => return Some(unread),
         };
-        let (rows, folded) = (S::describe(&self.world), S::describe(&folded));
+        let (rows, folded) = (S::describe(&self.state), S::describe(&folded));
         let name = rows.keys().chain(folded.keys()).find(|name| rows.get(*name) != folded.get(*name))?;
         Some(format!("{name} is {:?}, and its events fold to {:?}", rows.get(name), folded.get(name)))
     }
 }
 
 /// The rows that follow from a service's events.
-fn fold<'a, S: Service>(events: impl Iterator<Item = &'a Recorded>) -> Result<S::World, String> {
-    let mut folded = S::World::default();
+fn fold<'a, S: Service>(events: impl Iterator<Item = &'a StoredEvent>) -> Result<S::State, String> {
+    let mut folded = S::State::default();
     for event in events.filter(|event| event.message_type != CommandRejected::full_name()) {
-        match S::event(&event.message_type, &event.data) {
+        match S::decode_event(&event.message_type, &event.data) {
             Ok(event) => S::evolve(&mut folded, &event),
             Err(rejection) => return Err(format!("{} cannot be read back: {rejection}", event.message_type)),
         }

@@ -21,7 +21,7 @@ use orders::Orders;
 use payments::Payments;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use rounds::Rounds;
-use runtime::{event_store::Recorded, simulation::Publication};
+use runtime::{event_store::StoredEvent, simulation::Publication};
 use uuid::Uuid;
 
 use crate::{
@@ -174,7 +174,7 @@ enum Next {
 #[derive(Debug)]
 struct Open {
     xid: i64,
-    events: Vec<Recorded>,
+    events: Vec<StoredEvent>,
 }
 
 pub(crate) struct Engine {
@@ -189,7 +189,7 @@ pub(crate) struct Engine {
     /// When each looks for timers next.
     wakes: [Option<Timestamp>; 4],
     bank: Bank,
-    log: BTreeMap<i64, Recorded>,
+    log: BTreeMap<i64, StoredEvent>,
     backup: Option<past::Backup>,
     /// By how many microseconds the clock of each process is off.
     clocks: BTreeMap<Process, i64>,
@@ -441,7 +441,7 @@ impl Engine {
             self.drawn.remove(&event.position);
             self.log.insert(event.position, event.clone());
             self.tell(|| {
-                let Recorded { position, message_type, stream, data, .. } = event;
+                let StoredEvent { position, message_type, stream, data, .. } = event;
                 let says = proto::to_json(message_type, data).unwrap_or_default();
                 format!("#{position} {} of {stream}: {says}", proto::short_name(message_type))
             });

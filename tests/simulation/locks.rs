@@ -20,17 +20,17 @@ pub(crate) enum Row {
 /// A service that locks rows.
 pub(crate) trait Locks: Service {
     /// What a command touches in this world. A row may be one that is not there yet: two who make it meet at its key.
-    fn touches(world: &Self::World, command: &Self::Command) -> Vec<Row>;
+    fn touches(state: &Self::State, command: &Self::Command) -> Vec<Row>;
 }
 
 impl Locks for Orders {
-    fn touches(_world: &Self::World, command: &Self::Command) -> Vec<Row> {
+    fn touches(_state: &Self::State, command: &Self::Command) -> Vec<Row> {
         vec![Row::Order(command.order_id())]
     }
 }
 
 impl Locks for Inventory {
-    fn touches(world: &Self::World, command: &Self::Command) -> Vec<Row> {
+    fn touches(state: &Self::State, command: &Self::Command) -> Vec<Row> {
         use inventory::command::Command;
         let (key, lines) = match command {
             Command::RegisterProduct { sku, .. }
@@ -39,14 +39,14 @@ impl Locks for Inventory {
             Command::Hold { key, lines } => (key, Some(lines)),
             Command::Commit { key } | Command::Release { key } | Command::Return { key, .. } => (key, None),
         };
-        let held = world.holds.get(key).map(|hold| &hold.lines);
+        let held = state.holds.get(key).map(|hold| &hold.lines);
         let products = lines.into_iter().chain(held).flat_map(|lines| lines.keys().cloned().map(Row::Product));
         products.chain([Row::Hold(*key)]).collect()
     }
 }
 
 impl Locks for Rounds {
-    fn touches(world: &Self::World, command: &Self::Command) -> Vec<Row> {
+    fn touches(state: &Self::State, command: &Self::Command) -> Vec<Row> {
         use rounds::command::Command;
         let (key, round_id) = match command {
             // The buyers that are next are only taken where nobody has them: whoever has one has its round.
@@ -57,13 +57,13 @@ impl Locks for Rounds {
             Command::Hold { key, purchase } => (key, Some(purchase.round_id)),
             Command::Commit { key } | Command::Release { key } | Command::Return { key, .. } => (key, None),
         };
-        let held = world.holds.get(key).and_then(|hold| hold.round_id);
+        let held = state.holds.get(key).and_then(|hold| hold.round_id);
         round_id.into_iter().chain(held).map(Row::Round).chain([Row::Hold(*key)]).collect()
     }
 }
 
 impl<P: Provider> Locks for Payments<P> {
-    fn touches(_world: &Self::World, command: &Self::Command) -> Vec<Row> {
+    fn touches(_state: &Self::State, command: &Self::Command) -> Vec<Row> {
         vec![Row::Payment(command.payment_id())]
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 use runtime::{
-    event_store::{Fact, Recorded, replay},
+    event_store::{StoredEvent, StoredEventRef, replay},
     service::{Service, is_rejection},
 };
 use sqlx::PgConnection;
@@ -24,22 +24,22 @@ const TRACED_MAX: usize = 200;
 
 /// One service's events, folded.
 struct Fold<S: Service> {
-    world: S::World,
+    state: S::State,
 }
 
 impl<S: Service> Fold<S> {
     fn new() -> Self {
-        Self { world: S::World::default() }
+        Self { state: S::State::default() }
     }
 
     /// Makes the event true, and answers what is wrong with it.
-    fn take(&mut self, event: &Recorded) -> Option<String> {
-        let read = match S::event(&event.message_type, &event.data) {
+    fn take(&mut self, event: &StoredEvent) -> Option<String> {
+        let read = match S::decode_event(&event.message_type, &event.data) {
             Ok(read) => read,
             Err(rejection) => return Some(format!("it cannot be read: {rejection}")),
         };
-        S::evolve(&mut self.world, &read);
-        let record = S::record(&self.world, &read);
+        S::evolve(&mut self.state, &read);
+        let record = S::encode(&self.state, &read);
         (record.stream != event.stream || record.version != event.version).then(|| {
             let (stream, version) = (record.stream, record.version);
             format!("it stands as version {} of {}, and folds as {version} of {stream}", event.version, event.stream)
@@ -48,10 +48,10 @@ impl<S: Service> Fold<S> {
 
     /// Compares the fold with the rows, and lets go of it.
     async fn compare(self, connection: &mut PgConnection, drift: &mut Drift) -> Result<()> {
-        let by_events = S::describe(&self.world);
+        let by_events = S::describe(&self.state);
         drop(self);
         let rows = match S::load_all(connection).await {
-            Ok(world) => S::describe(&world),
+            Ok(state) => S::describe(&state),
             // A row that somebody changed by hand may be beyond reading; the rest of the audit is not.
             Err(error @ (sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. })) => {
                 let what = format!("its rows cannot be read: {error}");
@@ -91,7 +91,7 @@ impl Folds {
     }
 
     /// Gives an event to the service that wrote it.
-    pub(super) fn take(&mut self, event: &Recorded, findings: &mut Findings) {
+    pub(super) fn take(&mut self, event: &StoredEvent, findings: &mut Findings) {
         let wrong = match event.service.as_str() {
             _ if is_rejection(&event.message_type) => None,
             Orders::NAME => self.orders.take(event),
@@ -175,7 +175,7 @@ struct Traces {
 }
 
 impl Traces {
-    fn take(&mut self, event: Fact<'_>) {
+    fn take(&mut self, event: StoredEventRef<'_>) {
         match event.service {
             _ if is_rejection(event.message_type) => {}
             Orders::NAME => self.orders.take(event),
@@ -222,15 +222,15 @@ impl<S: Service> Trace<S> {
         Self { fold: Fold::new(), targets }
     }
 
-    fn take(&mut self, event: Fact<'_>) {
+    fn take(&mut self, event: StoredEventRef<'_>) {
         if self.targets.is_empty() {
             return;
         }
-        let Ok(read) = S::event(event.message_type, event.data) else { return };
-        S::evolve(&mut self.fold.world, &read);
+        let Ok(read) = S::decode_event(event.message_type, event.data) else { return };
+        S::evolve(&mut self.fold.state, &read);
         for name in S::rows_of(&read) {
             if let Some(target) = self.targets.get_mut(&name) {
-                target.take(S::describe_row(&self.fold.world, &name), event.position);
+                target.take(S::describe_row(&self.fold.state, &name), event.position);
             }
         }
     }
@@ -260,13 +260,13 @@ mod tests {
         Message, Name,
         inventory::v1::{ProductRegistered, StockReceived},
     };
-    use runtime::{event_store::Recorded, service::Service};
+    use runtime::{event_store::StoredEvent, service::Service};
     use uuid::Uuid;
 
     use super::{Difference, Findings, Folds, Inventory, Parting, Target, Trace};
 
-    fn event<M: Message + Name>(position: i64, version: i64, message: &M) -> Recorded {
-        Recorded {
+    fn event<M: Message + Name>(position: i64, version: i64, message: &M) -> StoredEvent {
+        StoredEvent {
             position,
             stream: "product-mug".to_owned(),
             version,
@@ -282,7 +282,7 @@ mod tests {
     }
 
     /// Registered, then three deliveries of 10, 20 and 30.
-    fn log() -> Vec<Recorded> {
+    fn log() -> Vec<StoredEvent> {
         let registered = ProductRegistered { sku: "mug".to_owned(), name: "Mug".to_owned() };
         let received = |quantity| StockReceived { sku: "mug".to_owned(), quantity, reference: String::new() };
         vec![
@@ -299,7 +299,7 @@ mod tests {
         for event in &log()[..count] {
             folds.take(event, &mut Findings::default());
         }
-        Inventory::describe(&folds.inventory.world).remove("product-mug").unwrap()
+        Inventory::describe(&folds.inventory.state).remove("product-mug").unwrap()
     }
 
     fn diverges(row: Option<String>) -> Option<Parting> {
@@ -338,17 +338,18 @@ mod tests {
 
     #[test]
     fn an_event_in_the_wrong_stream_or_of_no_known_type_is_found() {
-        let found = |event: &Recorded| {
+        let found = |event: &StoredEvent| {
             let (mut folds, mut findings) = (Folds::new(), Findings::default());
             folds.take(event, &mut findings);
             findings.kept().first().map(|found| found.what.clone()).unwrap_or_default()
         };
         let good = log().remove(0);
         assert_eq!(found(&good), "");
-        assert!(found(&Recorded { stream: "product-cup".to_owned(), ..good.clone() }).contains("product-mug"));
+        assert!(found(&StoredEvent { stream: "product-cup".to_owned(), ..good.clone() }).contains("product-mug"));
         assert!(
-            found(&Recorded { message_type: "holdfast.inventory.v1.Gone".to_owned(), ..good.clone() }).contains("Gone")
+            found(&StoredEvent { message_type: "holdfast.inventory.v1.Gone".to_owned(), ..good.clone() })
+                .contains("Gone")
         );
-        assert!(found(&Recorded { service: "shipping".to_owned(), ..good }).contains("shipping"));
+        assert!(found(&StoredEvent { service: "shipping".to_owned(), ..good }).contains("shipping"));
     }
 }

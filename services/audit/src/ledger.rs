@@ -5,7 +5,7 @@
 //! is in [`promises`], and whether the tables agree in [`super::tables`].
 
 use domain::{HoldKey, Rejection, Timestamp};
-use runtime::event_store::Recorded;
+use runtime::event_store::StoredEvent;
 
 use super::report::Findings;
 
@@ -44,11 +44,11 @@ pub(super) struct Ledger {
 
 impl Ledger {
     /// Books an event. What does not decode is left to the fold, which says so.
-    pub(super) fn take(&mut self, event: &Recorded, findings: &mut Findings) {
+    pub(super) fn take(&mut self, event: &StoredEvent, findings: &mut Findings) {
         let _left_to_the_fold = self.book(event, findings);
     }
 
-    fn book(&mut self, event: &Recorded, findings: &mut Findings) -> Result<(), Rejection> {
+    fn book(&mut self, event: &StoredEvent, findings: &mut Findings) -> Result<(), Rejection> {
         let at = Moment { position: event.position, at: event.recorded_at };
         let mut parts = event.message_type.rsplitn(3, '.');
         let (name, _version, package) = (parts.next(), parts.next(), parts.next());

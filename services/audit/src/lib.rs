@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use domain::Timestamp;
-use runtime::event_store::{Recorded, replay_whole};
+use runtime::event_store::{StoredEvent, replay_whole};
 
 mod fold;
 mod ledger;
@@ -74,7 +74,7 @@ pub struct Auditor {
 
 impl Auditor {
     /// Takes the next event in, in order of position.
-    pub fn take(&mut self, event: &Recorded) {
+    pub fn take(&mut self, event: &StoredEvent) {
         self.log.take(event, &mut self.findings);
         self.ledger.take(event, &mut self.findings);
     }
@@ -103,7 +103,7 @@ struct Books {
 }
 
 impl Books {
-    fn take(&mut self, event: &Recorded) {
+    fn take(&mut self, event: &StoredEvent) {
         self.log.take(event, &mut self.findings);
         self.folds.take(event, &mut self.findings);
         self.ledger.take(event, &mut self.findings);
@@ -131,7 +131,7 @@ where
     let head = u64::try_from(head).unwrap_or(0);
     let books = Books { log: Log::default(), folds: Folds::new(), ledger: Ledger::default(), findings };
     let folding = progress.clone();
-    let take = move |books: &mut Books, event: &Recorded| {
+    let take = move |books: &mut Books, event: &StoredEvent| {
         books.take(event);
         if books.log.events.is_multiple_of(PROGRESS_EVERY) {
             folding(Progress::Folding(books.log.events, head));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proto::{Message, common::v1::CommandRejected};
 use runtime::{
-    event_store::Recorded,
+    event_store::StoredEvent,
     service::{is_rejection, refusal_stream},
 };
 use uuid::Uuid;
@@ -23,7 +23,7 @@ pub(super) struct Log {
 }
 
 /// Whether an event stands where its service refuses this command. Before refusals had streams by service, all shared one.
-fn is_refusal_stream(event: &Recorded, command_id: &str) -> bool {
+fn is_refusal_stream(event: &StoredEvent, command_id: &str) -> bool {
     event.stream == refusal_stream(&event.service, command_id) || event.stream == format!("command-{command_id}")
 }
 
@@ -33,7 +33,7 @@ impl Log {
     }
 
     /// Looks at the next event.
-    pub(super) fn take(&mut self, event: &Recorded, findings: &mut Findings) {
+    pub(super) fn take(&mut self, event: &StoredEvent, findings: &mut Findings) {
         let mut wrong = |what: String| findings.add(Check::Log, &event.stream, what, Some(event.position));
         self.events += 1;
         if event.position <= self.position {
@@ -70,13 +70,13 @@ impl Log {
 mod tests {
     use domain::Timestamp;
     use proto::{Message, Name, common::v1::CommandRejected};
-    use runtime::event_store::Recorded;
+    use runtime::event_store::StoredEvent;
     use uuid::Uuid;
 
     use super::{Findings, Log};
 
-    fn event(position: i64, stream: &str, version: i64) -> Recorded {
-        Recorded {
+    fn event(position: i64, stream: &str, version: i64) -> StoredEvent {
+        StoredEvent {
             position,
             stream: stream.to_owned(),
             version,
@@ -91,7 +91,7 @@ mod tests {
         }
     }
 
-    fn found(events: &[Recorded]) -> Vec<(Option<i64>, String)> {
+    fn found(events: &[StoredEvent]) -> Vec<(Option<i64>, String)> {
         let (mut log, mut findings) = (Log::default(), Findings::default());
         for event in events {
             log.take(event, &mut findings);
@@ -113,16 +113,16 @@ mod tests {
 
     #[test]
     fn finds_an_id_that_is_doubled_nil_or_its_own_cause() {
-        let same = Recorded { event_id: event(1, "a", 1).event_id, ..event(2, "b", 1) };
+        let same = StoredEvent { event_id: event(1, "a", 1).event_id, ..event(2, "b", 1) };
         assert!(found(&[event(1, "a", 1), same])[0].1.contains("two events"));
-        assert!(found(&[Recorded { causation_id: Uuid::nil(), ..event(1, "a", 1) }])[0].1.contains("nil"));
-        let own = Recorded { causation_id: event(1, "a", 1).event_id, ..event(1, "a", 1) };
+        assert!(found(&[StoredEvent { causation_id: Uuid::nil(), ..event(1, "a", 1) }])[0].1.contains("nil"));
+        let own = StoredEvent { causation_id: event(1, "a", 1).event_id, ..event(1, "a", 1) };
         assert!(found(&[own])[0].1.contains("caused itself"));
     }
 
     #[test]
     fn a_rejection_belongs_to_the_stream_of_its_command() {
-        let rejected = |stream: &str| Recorded {
+        let rejected = |stream: &str| StoredEvent {
             message_type: CommandRejected::full_name(),
             data: CommandRejected { command_id: "7".to_owned(), ..Default::default() }.encode_to_vec(),
             ..event(1, stream, 1)
@@ -130,14 +130,14 @@ mod tests {
         assert_eq!(
             found(&[
                 rejected("orders-command-7"),
-                Recorded { event_id: Uuid::from_u128(9), position: 2, ..rejected("command-7") }
+                StoredEvent { event_id: Uuid::from_u128(9), position: 2, ..rejected("command-7") }
             ]),
             []
         );
         for other in ["orders-command-8", "inventory-command-7", "command-8"] {
             assert!(found(&[rejected(other)])[0].1.contains("command 7"), "{other}");
         }
-        let broken = Recorded { data: vec![255], ..rejected("orders-command-7") };
+        let broken = StoredEvent { data: vec![255], ..rejected("orders-command-7") };
         assert!(found(&[broken])[0].1.contains("cannot be read"));
     }
 }

@@ -22,19 +22,19 @@ const DATABASE: &str = "holdfast";
 
 /// What one service's batch would do: fold, append, save.
 struct Writer<S: Service> {
-    world: S::World,
+    state: S::State,
 }
 
 impl<S: Service> Writer<S> {
     fn new() -> Self {
-        Self { world: S::World::default() }
+        Self { state: S::State::default() }
     }
 
     async fn write<M: Message + Name>(&mut self, connection: &mut PgConnection, message: &M) -> Result<()> {
         let data = message.encode_to_vec();
-        let event = S::event(&M::full_name(), &data)?;
-        S::evolve(&mut self.world, &event);
-        let record = S::record(&self.world, &event);
+        let event = S::decode_event(&M::full_name(), &data)?;
+        S::evolve(&mut self.state, &event);
+        let record = S::encode(&self.state, &event);
         let id = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{} {}", record.stream, record.version).as_bytes());
         sqlx::query(
             "insert into log.events
@@ -56,10 +56,10 @@ impl<S: Service> Writer<S> {
 
     /// Saves the rows. Each of them is told by name as it is among all.
     async fn save(self, connection: &mut PgConnection) -> Result<()> {
-        for (name, words) in S::describe(&self.world) {
-            assert_eq!(S::describe_row(&self.world, &name), Some(words), "{name}");
+        for (name, words) in S::describe(&self.state) {
+            assert_eq!(S::describe_row(&self.state, &name), Some(words), "{name}");
         }
-        S::save(connection, &self.world).await?;
+        S::save(connection, &self.state).await?;
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use proto::{
     orders::v1::PlaceOrder,
     payments::v1::{PaymentRequested, RecordProviderEvent},
 };
-use runtime::{event_store::Recorded, service::Service};
+use runtime::{event_store::StoredEvent, service::Service};
 use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -62,7 +62,7 @@ async fn lifecycles(connection: &mut PgConnection, buyers: &mut Buyers) -> Resul
     let mut jobs = Vec::new();
     for _order in 0..BATCH {
         let (id, order) = buyers.order(None);
-        let command = orders::Orders::command(&PlaceOrder::full_name(), &order.encode_to_vec(), id)?;
+        let command = orders::Orders::decode_command(&PlaceOrder::full_name(), &order.encode_to_vec(), id)?;
         jobs.push(Job { command, cause: id, story: id });
     }
     remember(connection, "orders", jobs.iter().map(|job| job.cause).collect(), at).await?;
@@ -83,7 +83,7 @@ async fn lifecycles(connection: &mut PgConnection, buyers: &mut Buyers) -> Resul
 }
 
 /// What a service does about events of others.
-fn reactions<S: Service>(news: &[Recorded]) -> Result<Vec<Job<S::Command>>> {
+fn reactions<S: Service>(news: &[StoredEvent]) -> Result<Vec<Job<S::Command>>> {
     let mut jobs = Vec::new();
     for event in news.iter().filter(|event| S::REACTS_TO.contains(&event.message_type.as_str())) {
         let commands = S::react(&event.message_type, &event.data)?;
@@ -97,13 +97,14 @@ fn reactions<S: Service>(news: &[Recorded]) -> Result<Vec<Job<S::Command>>> {
 }
 
 /// What the sandbox reports of payments.
-fn reports(news: &[Recorded], at: Timestamp) -> Result<Vec<Job<payments::command::Command>>> {
+fn reports(news: &[StoredEvent], at: Timestamp) -> Result<Vec<Job<payments::command::Command>>> {
     let mut jobs = Vec::new();
     for event in news.iter().filter(|event| event.message_type == PaymentRequested::full_name()) {
         let requested = PaymentRequested::decode(event.data.as_slice())?;
         let Some(report) = of_payment(&requested, at) else { continue };
         let data = report.command.encode_to_vec();
-        let command = <payments::Payments as Service>::command(&RecordProviderEvent::full_name(), &data, report.id)?;
+        let command =
+            <payments::Payments as Service>::decode_command(&RecordProviderEvent::full_name(), &data, report.id)?;
         jobs.push(Job { command, cause: report.id, story: event.correlation_id });
     }
     Ok(jobs)
@@ -114,20 +115,20 @@ async fn hop<S: Service>(
     connection: &mut PgConnection,
     jobs: Vec<Job<S::Command>>,
     at: Timestamp,
-) -> Result<Vec<Recorded>> {
+) -> Result<Vec<StoredEvent>> {
     if jobs.is_empty() {
         return Ok(Vec::new());
     }
     let commands: Vec<&S::Command> = jobs.iter().map(|job| &job.command).collect();
-    let mut world = S::load(connection, &commands).await?;
+    let mut state = S::load(connection, &commands).await?;
     let mut events = Vec::new();
     for job in &jobs {
-        let decided = S::decide(&world, &job.command, at).map_err(|refusal: Refusal| anyhow::anyhow!("{refusal:?}"))?;
+        let decided = S::decide(&state, &job.command, at).map_err(|refusal: Refusal| anyhow::anyhow!("{refusal:?}"))?;
         for event in decided {
-            S::evolve(&mut world, &event);
-            let record = S::record(&world, &event);
+            S::evolve(&mut state, &event);
+            let record = S::encode(&state, &event);
             let name = format!("{} {}", record.stream, record.version);
-            events.push(Recorded {
+            events.push(StoredEvent {
                 position: 0,
                 event_id: Uuid::new_v5(&job.cause, name.as_bytes()),
                 stream: record.stream,
@@ -142,7 +143,7 @@ async fn hop<S: Service>(
             });
         }
     }
-    S::save(connection, &world).await?;
+    S::save(connection, &state).await?;
     append_to_log(connection, &events).await?;
     Ok(events)
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use futures::TryStreamExt;
 use proto::common::v1::CommandRejected;
 use runtime::{
-    event_store::{Fact, replay},
+    event_store::{StoredEventRef, replay},
     service::Service,
 };
 use sqlx::{Connection, PgConnection, Row};
@@ -75,10 +75,10 @@ async fn bare_read(connection: &mut PgConnection, events: u64) -> Result<Duratio
 
 #[derive(Default)]
 struct Worlds {
-    orders: <orders::Orders as Service>::World,
-    inventory: <inventory::Inventory as Service>::World,
-    rounds: <rounds::Rounds as Service>::World,
-    payments: <payments::Payments as Service>::World,
+    orders: <orders::Orders as Service>::State,
+    inventory: <inventory::Inventory as Service>::State,
+    rounds: <rounds::Rounds as Service>::State,
+    payments: <payments::Payments as Service>::State,
 }
 
 /// Reads the log and makes every event true, in memory.
@@ -100,7 +100,7 @@ struct Folded {
 }
 
 impl Folded {
-    fn take(&mut self, event: Fact<'_>) {
+    fn take(&mut self, event: StoredEventRef<'_>) {
         self.count += 1;
         if let Err(error) = self.worlds.take(event) {
             self.failed.get_or_insert(error);
@@ -109,7 +109,7 @@ impl Folded {
 }
 
 impl Worlds {
-    fn take(&mut self, event: Fact<'_>) -> Result<()> {
+    fn take(&mut self, event: StoredEventRef<'_>) -> Result<()> {
         match event.service {
             _ if event.message_type == <CommandRejected as proto::Name>::full_name() => Ok(()),
             orders::Orders::NAME => take::<orders::Orders>(&mut self.orders, event),
@@ -120,9 +120,9 @@ impl Worlds {
     }
 }
 
-fn take<S: Service>(world: &mut S::World, event: Fact<'_>) -> Result<()> {
-    let read = S::event(event.message_type, event.data);
+fn take<S: Service>(state: &mut S::State, event: StoredEventRef<'_>) -> Result<()> {
+    let read = S::decode_event(event.message_type, event.data);
     let read = read.with_context(|| format!("reading the event at position {}", event.position))?;
-    S::evolve(world, &read);
+    S::evolve(state, &read);
     Ok(())
 }

@@ -7,7 +7,7 @@ use audit::snapshot::Snapshot;
 use domain::{HoldKey, OrderId};
 use platform::print::{self, Cell, Look, Paint, Table};
 use proto::{Name, orders::v1::OrderReinstated};
-use runtime::event_store::{Recorded, read_streams};
+use runtime::event_store::{StoredEvent, read_streams};
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -84,10 +84,10 @@ fn streams(order_id: Uuid, attempts: usize) -> Vec<String> {
 }
 
 /// Events in order of position, each knowing how deep below its first cause it stands.
-fn chapters(events: &[Recorded]) -> Vec<Chapter> {
+fn chapters(events: &[StoredEvent]) -> Vec<Chapter> {
     let mut depths: BTreeMap<Uuid, usize> = BTreeMap::new();
     let begun = events.first().map(|event| event.recorded_at).unwrap_or_default();
-    let chapter = |event: &Recorded| {
+    let chapter = |event: &StoredEvent| {
         let depth = depths.get(&event.causation_id).map_or(0, |cause| cause + 1);
         depths.insert(event.event_id, depth);
         Chapter {
@@ -133,13 +133,13 @@ impl Story {
 mod tests {
     use domain::Timestamp;
     use proto::{Message, Name, orders::v1::OrderReleased};
-    use runtime::event_store::Recorded;
+    use runtime::event_store::StoredEvent;
     use uuid::Uuid;
 
     use super::{Paint, Story, chapters, streams};
 
-    fn event(position: i64, id: u128, cause: u128) -> Recorded {
-        Recorded {
+    fn event(position: i64, id: u128, cause: u128) -> StoredEvent {
+        StoredEvent {
             position,
             stream: "order-1".to_owned(),
             version: position,
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn data_that_does_not_decode_is_shown_with_the_reason() {
-        let broken = Recorded { data: vec![255], ..event(1, 10, 1) };
+        let broken = StoredEvent { data: vec![255], ..event(1, 10, 1) };
         assert!(chapters(&[broken])[0].data.as_str().unwrap().contains("OrderReleased"));
     }
 }

@@ -22,7 +22,7 @@ use proto::{
 };
 use runtime::{
     divergence::{self, Published},
-    event_store::Recorded,
+    event_store::StoredEvent,
     lineage::Lineage,
     recovery::{self, Lost},
 };
@@ -183,7 +183,7 @@ async fn recover(args: &Args, broker: &Broker, mut connection: PgConnection) -> 
 
 /// Takes back into log and rows what continues them.
 async fn adopt(connection: &mut PgConnection, lost: &Lost) -> Result<()> {
-    let events: Vec<&Recorded> = lost.adoptable.iter().map(|published| &published.event).collect();
+    let events: Vec<&StoredEvent> = lost.adoptable.iter().map(|published| &published.event).collect();
     recovery::append(connection, &events).await?;
     recovery::make_true::<orders::Orders>(connection, &events).await?;
     recovery::make_true::<inventory::Inventory>(connection, &events).await?;
@@ -313,7 +313,7 @@ fn count_of(count: usize) -> u64 {
 }
 
 /// Adds the money that an event says has moved.
-fn count(money: &mut BTreeMap<String, Moved>, event: &Recorded) {
+fn count(money: &mut BTreeMap<String, Moved>, event: &StoredEvent) {
     let is = |name: String| event.message_type == name;
     if is(PaymentSucceeded::full_name())
         && let Ok(PaymentSucceeded { amount: Some(amount), .. }) = PaymentSucceeded::decode(event.data.as_slice())

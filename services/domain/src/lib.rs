@@ -8,6 +8,8 @@ mod message;
 mod money;
 mod product;
 mod rejection;
+
+mod table;
 mod text;
 mod timestamp;
 mod words;
@@ -17,5 +19,7 @@ pub use message::{decode, unknown_type};
 pub use money::{AMOUNT_MAX, Currency, Money};
 pub use product::{Lines, QUANTITY_MAX, Sku, lines_from_wire, lines_to_wire};
 pub use rejection::{Refusal, Rejection};
+pub use table::Table;
+
 pub use text::{legible, text};
 pub use timestamp::Timestamp;

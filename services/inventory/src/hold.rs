@@ -9,7 +9,7 @@ use domain::{
 
 use crate::{
     event::{Event, Owner},
-    stock::{World, known, within_total},
+    stock::{State, known, within_total},
 };
 
 /// What one attempt of an order holds.
@@ -38,11 +38,11 @@ impl Hold {
 }
 
 /// Moves a hold. `lines` are what is to be held; a commit and a release are about what is held already.
-pub(crate) fn decide(world: &World, key: HoldKey, request: Request, lines: &Lines) -> Result<Vec<Event>, Refusal> {
-    let hold = world.holds.get(&key);
+pub(crate) fn decide(state: &State, key: HoldKey, request: Request, lines: &Lines) -> Result<Vec<Event>, Refusal> {
+    let hold = state.holds.get(&key);
     let held = || hold.map(|hold| hold.lines.clone()).unwrap_or_default();
     match step(hold.map(|hold| hold.status), request) {
-        Step::Try => Ok(vec![match lines.iter().try_for_each(|(sku, asked)| check(world, sku, *asked)) {
+        Step::Try => Ok(vec![match lines.iter().try_for_each(|(sku, asked)| check(state, sku, *asked)) {
             Ok(()) => Event::StockReserved { key, lines: lines.clone() },
             Err(rejection) => Event::StockRejected { key, rejection },
         }]),
@@ -57,8 +57,8 @@ pub(crate) fn decide(world: &World, key: HoldKey, request: Request, lines: &Line
 }
 
 /// The decisive check, on locked rows.
-fn check(world: &World, sku: &Sku, asked: i64) -> Result<(), Rejection> {
-    let stock = known(world, sku)?;
+fn check(state: &State, sku: &Sku, asked: i64) -> Result<(), Rejection> {
+    let stock = known(state, sku)?;
     let available = stock.available();
     if asked > available {
         return Err(Rejection::new(
@@ -74,9 +74,9 @@ fn check(world: &World, sku: &Sku, asked: i64) -> Result<(), Rejection> {
 }
 
 /// Takes sold pieces back. A refund proves that the order was paid: if it overtook that message, it commits first.
-pub(crate) fn give_back(world: &World, key: HoldKey, refund: RefundId, lines: &Lines) -> Result<Vec<Event>, Refusal> {
-    let mut events = decide(world, key, Request::Commit, lines)?;
-    let hold = world.holds.get(&key).ok_or_else(|| broken(key, "a hold without a row".to_owned()))?;
+pub(crate) fn give_back(state: &State, key: HoldKey, refund: RefundId, lines: &Lines) -> Result<Vec<Event>, Refusal> {
+    let mut events = decide(state, key, Request::Commit, lines)?;
+    let hold = state.holds.get(&key).ok_or_else(|| broken(key, "a hold without a row".to_owned()))?;
     match hold.returns.get(&refund) {
         Some(returned) if returned == lines => return Ok(events),
         Some(_) => return Err(broken(key, format!("refund {refund} has returned other pieces already"))),
@@ -107,7 +107,7 @@ mod tests {
         command::Command,
         event::Event,
         stock::{
-            TOTAL_MAX, World,
+            State, TOTAL_MAX,
             spec::{given, lines, order, received, refund, registered, reserved, sku},
         },
     };
@@ -141,13 +141,13 @@ mod tests {
     }
 
     /// Ten mugs and ten cups, and then this.
-    fn shop(events: &[Event]) -> World {
+    fn shop(events: &[Event]) -> State {
         let stocked = [registered("mug"), registered("cup"), received("mug", 10), received("cup", 10)];
         given(&[&stocked, events].concat())
     }
 
-    fn refused(world: &World, command: &Command, words: &[&str]) -> String {
-        match world.when(command).as_deref() {
+    fn refused(state: &State, command: &Command, words: &[&str]) -> String {
+        match state.when(command).as_deref() {
             Ok([Event::StockRejected { key, rejection }]) if *key == order(1) => {
                 for word in words {
                     assert!(rejection.reason.contains(word), "{word:?} is not in {:?}", rejection.reason);
@@ -158,8 +158,8 @@ mod tests {
         }
     }
 
-    fn breaks(world: &World, command: &Command, word: &str) {
-        match world.when(command) {
+    fn breaks(state: &State, command: &Command, word: &str) {
+        match state.when(command) {
             Err(Refusal::Broken { stream, what }) => {
                 assert_eq!(stream, format!("stock-{}", order(1)));
                 assert!(what.contains(word), "{word:?} is not in {what:?}");
@@ -169,8 +169,8 @@ mod tests {
     }
 
     /// On hand, held.
-    fn mugs(world: &World) -> (i64, i64) {
-        let stock = world.stock.get(&sku("mug")).unwrap();
+    fn mugs(state: &State) -> (i64, i64) {
+        let stock = state.stock.get(&sku("mug")).unwrap();
         (stock.on_hand(), stock.held)
     }
 
@@ -183,9 +183,9 @@ mod tests {
 
     #[test]
     fn refuses_all_lines_when_one_is_short() {
-        let world = shop(&[]);
+        let state = shop(&[]);
         let command = hold(&[("cup", 1), ("mug", 11)]);
-        assert_eq!(refused(&world, &command, &["mug", "MUG", "11 of", "10 are available"]), "OUT_OF_STOCK");
+        assert_eq!(refused(&state, &command, &["mug", "MUG", "11 of", "10 are available"]), "OUT_OF_STOCK");
     }
 
     #[test]
@@ -201,21 +201,21 @@ mod tests {
 
     #[test]
     fn refuses_a_hold_that_could_be_sold_beyond_the_largest_total() {
-        let mut world = shop(&[]);
-        let stock = world.stock.change(&sku("mug")).unwrap();
+        let mut state = shop(&[]);
+        let stock = state.stock.change(&sku("mug")).unwrap();
         (stock.committed, stock.returned) = (TOTAL_MAX - 2 * QUANTITY_MAX, TOTAL_MAX - 2 * QUANTITY_MAX);
         (stock.received, stock.held) = (3 * QUANTITY_MAX, QUANTITY_MAX);
-        assert_eq!(refused(&world, &hold(&[("mug", QUANTITY_MAX + 1)]), &["mug", "sold"]), "TOTAL_TOO_LARGE");
-        assert_eq!(world.when(&hold(&[("mug", QUANTITY_MAX)])), Ok(vec![reserved(&[("mug", QUANTITY_MAX)])]));
+        assert_eq!(refused(&state, &hold(&[("mug", QUANTITY_MAX + 1)]), &["mug", "sold"]), "TOTAL_TOO_LARGE");
+        assert_eq!(state.when(&hold(&[("mug", QUANTITY_MAX)])), Ok(vec![reserved(&[("mug", QUANTITY_MAX)])]));
     }
 
     #[test]
     fn a_refused_hold_stays_refused_when_stock_arrives() {
         let rejection = domain::Rejection::new("OUT_OF_STOCK", "none");
-        let world = shop(&[Event::StockRejected { key: order(1), rejection }, received("mug", 90)]);
-        assert_eq!(world.when(&hold(&[("mug", 50)])), Ok(vec![]));
-        assert_eq!(world.when(&release()), Ok(vec![]));
-        breaks(&world, &commit(), "refused");
+        let state = shop(&[Event::StockRejected { key: order(1), rejection }, received("mug", 90)]);
+        assert_eq!(state.when(&hold(&[("mug", 50)])), Ok(vec![]));
+        assert_eq!(state.when(&release()), Ok(vec![]));
+        breaks(&state, &commit(), "refused");
     }
 
     #[test]
@@ -225,36 +225,36 @@ mod tests {
 
     #[test]
     fn each_attempt_has_its_own_hold() {
-        let world = shop(&[reserved(&[("mug", 3)]), released(&[("mug", 3)])]);
+        let state = shop(&[reserved(&[("mug", 3)]), released(&[("mug", 3)])]);
         let again = Command::Hold { key: order(2), lines: lines(&[("mug", 3)]) };
         let reserved_again = Event::StockReserved { key: order(2), lines: lines(&[("mug", 3)]) };
-        assert_eq!(world.when(&again), Ok(vec![reserved_again]));
+        assert_eq!(state.when(&again), Ok(vec![reserved_again]));
     }
 
     #[test]
     fn a_paid_order_takes_what_it_held() {
         let all = [("cup", 1), ("mug", 3)];
         assert_eq!(shop(&[reserved(&all)]).when(&commit()), Ok(vec![committed(&all)]));
-        let world = shop(&[reserved(&all), committed(&all)]);
-        assert_eq!(mugs(&world), (7, 0));
-        assert_eq!(world.when(&commit()), Ok(vec![]));
+        let state = shop(&[reserved(&all), committed(&all)]);
+        assert_eq!(mugs(&state), (7, 0));
+        assert_eq!(state.when(&commit()), Ok(vec![]));
     }
 
     #[test]
     fn a_closed_order_frees_what_it_held() {
         let all = [("cup", 1), ("mug", 3)];
         assert_eq!(shop(&[reserved(&all)]).when(&release()), Ok(vec![released(&all)]));
-        let world = shop(&[reserved(&all), released(&all)]);
-        assert_eq!(mugs(&world), (10, 0));
-        assert_eq!(world.when(&release()), Ok(vec![]));
+        let state = shop(&[reserved(&all), released(&all)]);
+        assert_eq!(mugs(&state), (10, 0));
+        assert_eq!(state.when(&release()), Ok(vec![]));
     }
 
     #[test]
     fn a_release_before_the_hold_makes_the_late_hold_do_nothing() {
         assert_eq!(shop(&[]).when(&release()), Ok(vec![released(&[])]));
-        let world = shop(&[released(&[])]);
-        assert_eq!(world.holds.get(&order(1)).unwrap().status, Status::Released);
-        assert_eq!(world.when(&hold(&[("mug", 3)])), Ok(vec![]));
+        let state = shop(&[released(&[])]);
+        assert_eq!(state.holds.get(&order(1)).unwrap().status, Status::Released);
+        assert_eq!(state.when(&hold(&[("mug", 3)])), Ok(vec![]));
     }
 
     #[test]
@@ -270,35 +270,35 @@ mod tests {
 
     #[test]
     fn a_refund_returns_sold_pieces_once() {
-        let world = shop(&[reserved(&[("mug", 3)]), committed(&[("mug", 3)])]);
-        assert_eq!(world.when(&give_back(1, &[("mug", 2)])), Ok(vec![returned(1, &[("mug", 2)])]));
-        let world = shop(&[reserved(&[("mug", 3)]), committed(&[("mug", 3)]), returned(1, &[("mug", 2)])]);
-        assert_eq!(mugs(&world), (9, 0));
-        assert_eq!(world.when(&give_back(1, &[("mug", 2)])), Ok(vec![]));
-        assert_eq!(world.when(&give_back(2, &[("mug", 1)])), Ok(vec![returned(2, &[("mug", 1)])]));
+        let state = shop(&[reserved(&[("mug", 3)]), committed(&[("mug", 3)])]);
+        assert_eq!(state.when(&give_back(1, &[("mug", 2)])), Ok(vec![returned(1, &[("mug", 2)])]));
+        let state = shop(&[reserved(&[("mug", 3)]), committed(&[("mug", 3)]), returned(1, &[("mug", 2)])]);
+        assert_eq!(mugs(&state), (9, 0));
+        assert_eq!(state.when(&give_back(1, &[("mug", 2)])), Ok(vec![]));
+        assert_eq!(state.when(&give_back(2, &[("mug", 1)])), Ok(vec![returned(2, &[("mug", 1)])]));
     }
 
     #[test]
     fn a_refund_that_overtakes_the_payment_commits_first() {
-        let world = shop(&[reserved(&[("mug", 3)])]);
+        let state = shop(&[reserved(&[("mug", 3)])]);
         let events = [committed(&[("mug", 3)]), returned(1, &[("mug", 3)])];
-        assert_eq!(world.when(&give_back(1, &[("mug", 3)])), Ok(events.to_vec()));
-        let world = shop(&[reserved(&[("mug", 3)]), events[0].clone(), events[1].clone()]);
-        assert_eq!(mugs(&world), (10, 0));
-        assert_eq!(world.when(&commit()), Ok(vec![]));
+        assert_eq!(state.when(&give_back(1, &[("mug", 3)])), Ok(events.to_vec()));
+        let state = shop(&[reserved(&[("mug", 3)]), events[0].clone(), events[1].clone()]);
+        assert_eq!(mugs(&state), (10, 0));
+        assert_eq!(state.when(&commit()), Ok(vec![]));
     }
 
     #[test]
     fn refunds_never_return_more_than_was_sold() {
-        let world = shop(&[reserved(&[("mug", 3)]), committed(&[("mug", 3)]), returned(1, &[("mug", 2)])]);
-        breaks(&world, &give_back(2, &[("mug", 2)]), "returns 2 of product mug, of which 1 are sold");
-        breaks(&world, &give_back(2, &[("cup", 1)]), "returns 1 of product cup, of which 0 are sold");
+        let state = shop(&[reserved(&[("mug", 3)]), committed(&[("mug", 3)]), returned(1, &[("mug", 2)])]);
+        breaks(&state, &give_back(2, &[("mug", 2)]), "returns 2 of product mug, of which 1 are sold");
+        breaks(&state, &give_back(2, &[("cup", 1)]), "returns 1 of product cup, of which 0 are sold");
     }
 
     #[test]
     fn a_refund_returns_the_same_pieces_for_ever() {
-        let world = shop(&[reserved(&[("mug", 3)]), committed(&[("mug", 3)]), returned(1, &[("mug", 1)])]);
-        breaks(&world, &give_back(1, &[("mug", 2)]), "other pieces");
+        let state = shop(&[reserved(&[("mug", 3)]), committed(&[("mug", 3)]), returned(1, &[("mug", 1)])]);
+        breaks(&state, &give_back(1, &[("mug", 2)]), "other pieces");
     }
 
     #[test]

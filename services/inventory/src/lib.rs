@@ -10,7 +10,7 @@
 use std::{collections::BTreeMap, iter::once};
 
 use domain::{HoldKey, Refusal, Rejection, Sku, Timestamp};
-use runtime::service::{Record, Service};
+use runtime::service::{EncodedEvent, Service};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -24,7 +24,7 @@ pub mod wire;
 
 use command::Command;
 use event::{Event, Owner};
-use stock::World;
+use stock::State;
 
 /// The service.
 #[derive(Debug, Clone, Copy)]
@@ -54,10 +54,10 @@ impl Service for Inventory {
 
     type Command = Command;
     type Event = Event;
-    type World = World;
+    type State = State;
 
-    fn command(message_type: &str, data: &[u8], _id: Uuid) -> Result<Command, Rejection> {
-        wire::command(message_type, data)
+    fn decode_command(message_type: &str, data: &[u8], _id: Uuid) -> Result<Command, Rejection> {
+        wire::decode_command(message_type, data)
     }
 
     fn react(message_type: &str, data: &[u8]) -> Result<Vec<Command>, Rejection> {
@@ -68,46 +68,46 @@ impl Service for Inventory {
         None
     }
 
-    fn decide(world: &World, command: &Command, _at: Timestamp) -> Result<Vec<Event>, Refusal> {
-        stock::decide(world, command)
+    fn decide(state: &State, command: &Command, _at: Timestamp) -> Result<Vec<Event>, Refusal> {
+        stock::decide(state, command)
     }
 
-    fn evolve(world: &mut World, event: &Event) {
-        stock::evolve(world, event);
+    fn evolve(state: &mut State, event: &Event) {
+        stock::evolve(state, event);
     }
 
-    fn record(world: &World, event: &Event) -> Record {
+    fn encode(state: &State, event: &Event) -> EncodedEvent {
         let (message_type, data) = wire::encode(event);
-        Record { stream: event.owner().to_string(), version: world.version(event.owner()), message_type, data }
+        EncodedEvent { stream: event.owner().to_string(), version: state.version(event.owner()), message_type, data }
     }
 
-    fn event(message_type: &str, data: &[u8]) -> Result<Event, Rejection> {
-        wire::event(message_type, data)
+    fn decode_event(message_type: &str, data: &[u8]) -> Result<Event, Rejection> {
+        wire::decode_event(message_type, data)
     }
 
-    async fn load(connection: &mut PgConnection, commands: &[&Command]) -> Result<World, sqlx::Error> {
+    async fn load(connection: &mut PgConnection, commands: &[&Command]) -> Result<State, sqlx::Error> {
         store::load(connection, commands).await
     }
 
-    async fn save(connection: &mut PgConnection, world: &World) -> Result<(), sqlx::Error> {
-        store::save(connection, world).await
+    async fn save(connection: &mut PgConnection, state: &State) -> Result<(), sqlx::Error> {
+        store::save(connection, state).await
     }
 
-    async fn load_all(connection: &mut PgConnection) -> Result<World, sqlx::Error> {
+    async fn load_all(connection: &mut PgConnection) -> Result<State, sqlx::Error> {
         store::load_all(connection).await
     }
 
-    fn describe(world: &World) -> BTreeMap<String, String> {
-        let products = world.stock.iter().map(|(sku, stock)| (Owner::Product(sku).to_string(), format!("{stock:?}")));
-        let holds = world.holds.iter().map(|(key, hold)| (Owner::Hold(*key).to_string(), format!("{hold:?}")));
+    fn describe(state: &State) -> BTreeMap<String, String> {
+        let products = state.stock.iter().map(|(sku, stock)| (Owner::Product(sku).to_string(), format!("{stock:?}")));
+        let holds = state.holds.iter().map(|(key, hold)| (Owner::Hold(*key).to_string(), format!("{hold:?}")));
         products.chain(holds).collect()
     }
 
-    fn describe_row(world: &World, name: &str) -> Option<String> {
+    fn describe_row(state: &State, name: &str) -> Option<String> {
         if let Some(sku) = name.strip_prefix("product-") {
-            return world.stock.get(&Sku::parse(sku).ok()?).map(|stock| format!("{stock:?}"));
+            return state.stock.get(&Sku::parse(sku).ok()?).map(|stock| format!("{stock:?}"));
         }
-        world.holds.get(&HoldKey::from_text(name.strip_prefix("stock-")?)?).map(|hold| format!("{hold:?}"))
+        state.holds.get(&HoldKey::from_text(name.strip_prefix("stock-")?)?).map(|hold| format!("{hold:?}"))
     }
 
     fn rows_of(event: &Event) -> Vec<String> {

@@ -1,10 +1,9 @@
 //! The stock of products: what changes it, and what every event of inventory makes of it.
 
 use domain::{
-    Lines, QUANTITY_MAX, Refusal, Rejection, Sku,
+    Lines, QUANTITY_MAX, Refusal, Rejection, Sku, Table,
     hold::{Request, Status},
 };
-use runtime::rows::Rows;
 
 use crate::{
     command::Command,
@@ -17,11 +16,11 @@ pub const TOTAL_MAX: i64 = 1_000 * QUANTITY_MAX;
 
 /// The rows of a batch.
 #[derive(Debug, Clone, Default)]
-pub struct World {
+pub struct State {
     /// Products and their stock.
-    pub stock: Rows<Sku, Stock>,
+    pub stock: Table<Sku, Stock>,
     /// What orders hold.
-    pub holds: Rows<domain::HoldKey, Hold>,
+    pub holds: Table<domain::HoldKey, Hold>,
 }
 
 /// A product and its stock: totals over its life, in pieces.
@@ -57,7 +56,7 @@ impl Stock {
     }
 }
 
-impl World {
+impl State {
     /// How many events the owner's stream has. 0 without its row, which the log refuses.
     #[must_use]
     pub fn version(&self, owner: Owner<'_>) -> i64 {
@@ -72,28 +71,28 @@ impl World {
 ///
 /// # Errors
 /// Business says no, or an invariant is broken.
-pub fn decide(world: &World, command: &Command) -> Result<Vec<Event>, Refusal> {
+pub fn decide(state: &State, command: &Command) -> Result<Vec<Event>, Refusal> {
     match command {
-        Command::RegisterProduct { sku, name } => register(world, sku, name),
+        Command::RegisterProduct { sku, name } => register(state, sku, name),
         Command::ReceiveStock { sku, quantity, reference } => {
-            let stock = known(world, sku)?;
+            let stock = known(state, sku)?;
             within_total(sku, "received", stock.received + quantity)?;
             Ok(vec![Event::StockReceived { sku: sku.clone(), quantity: *quantity, reference: reference.clone() }])
         }
         Command::AdjustStock { sku, delta, actor, reason } => {
-            adjust(sku, known(world, sku)?, *delta)?;
+            adjust(sku, known(state, sku)?, *delta)?;
             let (actor, reason) = (actor.clone(), reason.clone());
             Ok(vec![Event::StockAdjusted { sku: sku.clone(), delta: *delta, actor, reason }])
         }
-        Command::Hold { key, lines } => hold::decide(world, *key, Request::Hold, lines),
-        Command::Commit { key } => hold::decide(world, *key, Request::Commit, &Lines::new()),
-        Command::Release { key } => hold::decide(world, *key, Request::Release, &Lines::new()),
-        Command::Return { key, refund_id, lines } => hold::give_back(world, *key, *refund_id, lines),
+        Command::Hold { key, lines } => hold::decide(state, *key, Request::Hold, lines),
+        Command::Commit { key } => hold::decide(state, *key, Request::Commit, &Lines::new()),
+        Command::Release { key } => hold::decide(state, *key, Request::Release, &Lines::new()),
+        Command::Return { key, refund_id, lines } => hold::give_back(state, *key, *refund_id, lines),
     }
 }
 
-fn register(world: &World, sku: &Sku, name: &str) -> Result<Vec<Event>, Refusal> {
-    match world.stock.get(sku) {
+fn register(state: &State, sku: &Sku, name: &str) -> Result<Vec<Event>, Refusal> {
+    match state.stock.get(sku) {
         None => Ok(vec![Event::ProductRegistered { sku: sku.clone(), name: name.to_owned() }]),
         Some(stock) if stock.name == name => Ok(vec![]),
         Some(stock) => Err(Rejection::new(
@@ -118,8 +117,8 @@ fn adjust(sku: &Sku, stock: &Stock, delta: i64) -> Result<(), Rejection> {
     within_total(sku, "adjusted", stock.adjusted + delta)
 }
 
-pub(crate) fn known<'a>(world: &'a World, sku: &Sku) -> Result<&'a Stock, Rejection> {
-    world.stock.get(sku).ok_or_else(|| {
+pub(crate) fn known<'a>(state: &'a State, sku: &Sku) -> Result<&'a Stock, Rejection> {
+    state.stock.get(sku).ok_or_else(|| {
         Rejection::new("UNKNOWN_PRODUCT", format!("no product {sku} is known here: check the sku; if it was registered a moment ago, wait for the answer to that"))
     })
 }
@@ -138,53 +137,53 @@ pub(crate) fn within_total(sku: &Sku, what: &str, total: i64) -> Result<(), Reje
 }
 
 /// Makes an event true. An event whose row is not there changes nothing, and the fold then parts from the rows.
-pub fn evolve(world: &mut World, event: &Event) {
+pub fn evolve(state: &mut State, event: &Event) {
     match event {
         Event::ProductRegistered { sku, name } => {
             let nothing =
                 Stock { name: name.clone(), received: 0, adjusted: 0, committed: 0, returned: 0, held: 0, version: 1 };
-            world.stock.create(sku.clone(), nothing);
+            state.stock.create(sku.clone(), nothing);
         }
         Event::StockReceived { sku, quantity, .. } => {
-            if let Some(stock) = world.stock.change(sku) {
+            if let Some(stock) = state.stock.change(sku) {
                 stock.received += quantity;
                 stock.version += 1;
             }
         }
         Event::StockAdjusted { sku, delta, .. } => {
-            if let Some(stock) = world.stock.change(sku) {
+            if let Some(stock) = state.stock.change(sku) {
                 stock.adjusted += delta;
                 stock.version += 1;
             }
         }
         Event::StockReserved { key, lines } => {
-            each(world, lines, |stock, quantity| stock.held += quantity);
-            world.holds.create(*key, Hold::new(Status::Held, lines.clone()));
+            each(state, lines, |stock, quantity| stock.held += quantity);
+            state.holds.create(*key, Hold::new(Status::Held, lines.clone()));
         }
-        Event::StockRejected { key, .. } => world.holds.create(*key, Hold::new(Status::Refused, Lines::new())),
+        Event::StockRejected { key, .. } => state.holds.create(*key, Hold::new(Status::Refused, Lines::new())),
         Event::StockCommitted { key, lines } => {
-            each(world, lines, |stock, quantity| {
+            each(state, lines, |stock, quantity| {
                 stock.held -= quantity;
                 stock.committed += quantity;
             });
-            if let Some(hold) = world.holds.change(key) {
+            if let Some(hold) = state.holds.change(key) {
                 hold.status = Status::Committed;
                 hold.version += 1;
             }
         }
         Event::StockReleased { key, lines } => {
-            each(world, lines, |stock, quantity| stock.held -= quantity);
-            match world.holds.change(key) {
+            each(state, lines, |stock, quantity| stock.held -= quantity);
+            match state.holds.change(key) {
                 Some(hold) => {
                     hold.status = Status::Released;
                     hold.version += 1;
                 }
-                None => world.holds.create(*key, Hold::new(Status::Released, Lines::new())),
+                None => state.holds.create(*key, Hold::new(Status::Released, Lines::new())),
             }
         }
         Event::StockReturned { key, refund_id, lines } => {
-            each(world, lines, |stock, quantity| stock.returned += quantity);
-            if let Some(hold) = world.holds.change(key) {
+            each(state, lines, |stock, quantity| stock.returned += quantity);
+            if let Some(hold) = state.holds.change(key) {
                 hold.returns.insert(*refund_id, lines.clone());
                 hold.version += 1;
             }
@@ -192,9 +191,9 @@ pub fn evolve(world: &mut World, event: &Event) {
     }
 }
 
-fn each(world: &mut World, lines: &Lines, change: impl Fn(&mut Stock, i64)) {
+fn each(state: &mut State, lines: &Lines, change: impl Fn(&mut Stock, i64)) {
     for (sku, quantity) in lines {
-        if let Some(stock) = world.stock.change(sku) {
+        if let Some(stock) = state.stock.change(sku) {
             change(stock, *quantity);
         }
     }
@@ -206,18 +205,18 @@ pub(crate) mod spec {
     use domain::{HoldKey, Lines, OrderId, RefundId, Refusal, Sku};
     use uuid::Uuid;
 
-    use super::{World, decide, evolve};
+    use super::{State, decide, evolve};
     use crate::{command::Command, event::Event};
 
-    pub(crate) fn given(events: &[Event]) -> World {
-        let mut world = World::default();
+    pub(crate) fn given(events: &[Event]) -> State {
+        let mut state = State::default();
         for event in events {
-            evolve(&mut world, event);
+            evolve(&mut state, event);
         }
-        world
+        state
     }
 
-    impl World {
+    impl State {
         pub(crate) fn when(&self, command: &Command) -> Result<Vec<Event>, Refusal> {
             decide(self, command)
         }
@@ -308,9 +307,9 @@ mod tests {
 
     #[test]
     fn adds_what_arrives() {
-        let world = given(&[registered("mug"), received("mug", 2), received("mug", 3)]);
-        assert_eq!(world.stock.get(&sku("mug")).unwrap().on_hand(), 5);
-        assert_eq!(world.when(&receive(4)), Ok(vec![received("mug", 4)]));
+        let state = given(&[registered("mug"), received("mug", 2), received("mug", 3)]);
+        assert_eq!(state.stock.get(&sku("mug")).unwrap().on_hand(), 5);
+        assert_eq!(state.when(&receive(4)), Ok(vec![received("mug", 4)]));
     }
 
     #[test]
@@ -327,17 +326,17 @@ mod tests {
 
     #[test]
     fn corrects_up_and_down_to_what_is_held() {
-        let world = given(&[registered("mug"), received("mug", 10), reserved(&[("mug", 4)])]);
-        assert_eq!(world.when(&adjust(5)), Ok(vec![adjusted(5)]));
-        assert_eq!(world.when(&adjust(-6)), Ok(vec![adjusted(-6)]));
+        let state = given(&[registered("mug"), received("mug", 10), reserved(&[("mug", 4)])]);
+        assert_eq!(state.when(&adjust(5)), Ok(vec![adjusted(5)]));
+        assert_eq!(state.when(&adjust(-6)), Ok(vec![adjusted(-6)]));
         let after = given(&[registered("mug"), received("mug", 10), reserved(&[("mug", 4)]), adjusted(-6)]);
         assert_eq!(after.stock.get(&sku("mug")).unwrap().available(), 0);
     }
 
     #[test]
     fn refuses_to_take_away_what_orders_hold() {
-        let world = given(&[registered("mug"), received("mug", 10), reserved(&[("mug", 4)])]);
-        assert_eq!(world.refuses(&adjust(-7), &["mug", "-7", "4 pieces", "10 on hand", "-6"]), "WOULD_BREAK_HOLDS");
+        let state = given(&[registered("mug"), received("mug", 10), reserved(&[("mug", 4)])]);
+        assert_eq!(state.refuses(&adjust(-7), &["mug", "-7", "4 pieces", "10 on hand", "-6"]), "WOULD_BREAK_HOLDS");
     }
 
     #[test]
@@ -359,7 +358,7 @@ mod tests {
 
     #[test]
     fn an_adjustment_counts_in_the_stream_of_its_product_and_a_hold_does_not() {
-        let world = given(&[registered("mug"), received("mug", 10), reserved(&[("mug", 4)]), adjusted(1)]);
-        assert_eq!(world.stock.get(&sku("mug")).unwrap().version, 3);
+        let state = given(&[registered("mug"), received("mug", 10), reserved(&[("mug", 4)]), adjusted(1)]);
+        assert_eq!(state.stock.get(&sku("mug")).unwrap().version, 3);
     }
 }

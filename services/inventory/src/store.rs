@@ -3,21 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{HoldKey, Lines, OrderId, RefundId, Rejection, Sku, hold::Status};
-use runtime::rows::{Query, column};
+use platform::database::{Query, column};
 use sqlx::{PgConnection, Row, postgres::PgRow, types::Json};
 use uuid::Uuid;
 
 use crate::{
     command::Command,
     hold::Hold,
-    stock::{Stock, World},
+    stock::{State, Stock},
 };
 
 /// Pieces by product, as the table shows them.
 type Pieces<S> = BTreeMap<S, i64>;
 
 /// Locks and loads what these commands touch, each table in key order: their holds, then the products of both.
-pub(crate) async fn load(connection: &mut PgConnection, commands: &[&Command]) -> Result<World, sqlx::Error> {
+pub(crate) async fn load(connection: &mut PgConnection, commands: &[&Command]) -> Result<State, sqlx::Error> {
     let mut keys = BTreeSet::new();
     let mut skus = BTreeSet::new();
     for command in commands {
@@ -50,27 +50,27 @@ pub(crate) async fn load(connection: &mut PgConnection, commands: &[&Command]) -
     let query = "select sku, name, received, adjusted, committed, returned, held, version from inventory.stock
         where sku = any($1) order by sku for update";
     let products = sqlx::query(query).bind(skus).try_map(stock).fetch_all(connection).await?;
-    Ok(world(products, holds))
+    Ok(state(products, holds))
 }
 
 /// Loads every row, without locks.
-pub(crate) async fn load_all(connection: &mut PgConnection) -> Result<World, sqlx::Error> {
+pub(crate) async fn load_all(connection: &mut PgConnection) -> Result<State, sqlx::Error> {
     let query = "select order_id, attempt, status, lines, returns, version from inventory.holds";
     let holds = sqlx::query(query).try_map(hold).fetch_all(&mut *connection).await?;
     let query = "select sku, name, received, adjusted, committed, returned, held, version from inventory.stock";
     let products = sqlx::query(query).try_map(stock).fetch_all(connection).await?;
-    Ok(world(products, holds))
+    Ok(state(products, holds))
 }
 
-fn world(products: Vec<(Sku, Stock)>, holds: Vec<(HoldKey, Hold)>) -> World {
-    let mut world = World::default();
+fn state(products: Vec<(Sku, Stock)>, holds: Vec<(HoldKey, Hold)>) -> State {
+    let mut state = State::default();
     for (sku, stock) in products {
-        world.stock.load(sku, stock);
+        state.stock.load(sku, stock);
     }
     for (key, hold) in holds {
-        world.holds.load(key, hold);
+        state.holds.load(key, hold);
     }
-    world
+    state
 }
 
 fn stock(row: PgRow) -> Result<(Sku, Stock), sqlx::Error> {
@@ -118,11 +118,11 @@ fn malformed(rejection: Rejection) -> sqlx::Error {
 
 /// Writes what is new and what changed: but for new products, in one statement. A product's name and a hold's lines never
 /// change, so they stay as they are.
-pub(crate) async fn save(connection: &mut PgConnection, world: &World) -> Result<(), sqlx::Error> {
-    insert_stock(&mut *connection, &world.stock.created().collect::<Vec<_>>()).await?;
-    let stock: Vec<(&Sku, &Stock)> = world.stock.changed().collect();
-    let created: Vec<(&HoldKey, &Hold)> = world.holds.created().collect();
-    let changed: Vec<(&HoldKey, &Hold)> = world.holds.changed().collect();
+pub(crate) async fn save(connection: &mut PgConnection, state: &State) -> Result<(), sqlx::Error> {
+    insert_stock(&mut *connection, &state.stock.created().collect::<Vec<_>>()).await?;
+    let stock: Vec<(&Sku, &Stock)> = state.stock.changed().collect();
+    let created: Vec<(&HoldKey, &Hold)> = state.holds.created().collect();
+    let changed: Vec<(&HoldKey, &Hold)> = state.holds.changed().collect();
     if stock.is_empty() && created.is_empty() && changed.is_empty() {
         return Ok(());
     }

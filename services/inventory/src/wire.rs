@@ -13,7 +13,7 @@ const PACKAGE: &str = "holdfast.inventory.v1.";
 ///
 /// # Errors
 /// What the sender did wrong.
-pub fn command(message_type: &str, data: &[u8]) -> Result<Command, Rejection> {
+pub fn decode_command(message_type: &str, data: &[u8]) -> Result<Command, Rejection> {
     match message_type.strip_prefix(PACKAGE) {
         Some(wire::RegisterProduct::NAME) => {
             let wire::RegisterProduct { sku, name } = decode(data)?;
@@ -102,7 +102,7 @@ pub fn encode(event: &Event) -> (&'static str, Vec<u8>) {
 ///
 /// # Errors
 /// An unknown type, bytes that do not decode, or a malformed id.
-pub fn event(message_type: &str, data: &[u8]) -> Result<Event, Rejection> {
+pub fn decode_event(message_type: &str, data: &[u8]) -> Result<Event, Rejection> {
     match message_type.strip_prefix(PACKAGE) {
         Some(wire::ProductRegistered::NAME) => {
             let wire::ProductRegistered { sku, name } = decode(data)?;
@@ -153,7 +153,7 @@ mod tests {
     use proto::{Message, Name, inventory::v1 as wire};
     use runtime::service::Service;
 
-    use super::{command, encode, event};
+    use super::{decode_command, decode_event, encode};
     use crate::{
         Inventory,
         command::Command,
@@ -162,7 +162,7 @@ mod tests {
     };
 
     fn read<M: Message + Name>(message: &M) -> Result<Command, String> {
-        command(&M::full_name(), &message.encode_to_vec()).map_err(|rejection| rejection.code.into_owned())
+        decode_command(&M::full_name(), &message.encode_to_vec()).map_err(|rejection| rejection.code.into_owned())
     }
 
     fn register(sku: &str, name: &str) -> Result<Command, String> {
@@ -234,16 +234,16 @@ mod tests {
     #[test]
     fn refuses_bytes_that_are_no_message() {
         for message_type in Inventory::COMMANDS {
-            assert_eq!(command(message_type, b"\x0a\xffmug").unwrap_err().code, "UNDECODABLE", "{message_type}");
+            assert_eq!(decode_command(message_type, b"\x0a\xffmug").unwrap_err().code, "UNDECODABLE", "{message_type}");
         }
     }
 
     #[test]
     fn refuses_a_type_that_it_does_not_know() {
         for other in ["", "RegisterProduct", "holdfast.orders.v1.PlaceOrder", "holdfast.inventory.v1.StockReserved"] {
-            assert_eq!(command(other, b"").unwrap_err().code, "UNKNOWN_TYPE", "{other}");
+            assert_eq!(decode_command(other, b"").unwrap_err().code, "UNKNOWN_TYPE", "{other}");
         }
-        assert_eq!(event("holdfast.inventory.v1.AdjustStock", b"").unwrap_err().code, "UNKNOWN_TYPE");
+        assert_eq!(decode_event("holdfast.inventory.v1.AdjustStock", b"").unwrap_err().code, "UNKNOWN_TYPE");
     }
 
     fn events() -> Vec<Event> {
@@ -265,20 +265,20 @@ mod tests {
         for fact in events() {
             let (message_type, data) = encode(&fact);
             assert!(proto::message_types().iter().any(|known| known == message_type), "{message_type}");
-            assert_eq!(event(message_type, &data), Ok(fact));
+            assert_eq!(decode_event(message_type, &data), Ok(fact));
         }
     }
 
     #[test]
     fn an_event_of_looser_times_still_reads() {
         let old = wire::StockReceived { sku: "mug".to_owned(), quantity: 5 * QUANTITY_MAX, reference: "\n".to_owned() };
-        assert!(event(&wire::StockReceived::full_name(), &old.encode_to_vec()).is_ok());
+        assert!(decode_event(&wire::StockReceived::full_name(), &old.encode_to_vec()).is_ok());
     }
 
     #[test]
     fn an_event_without_its_id_is_refused() {
         for fact in events() {
-            let refusal = event(encode(&fact).0, b"").unwrap_err().code;
+            let refusal = decode_event(encode(&fact).0, b"").unwrap_err().code;
             assert!(matches!(&*refusal, "INVALID_SKU" | "INVALID_ATTEMPT" | "INVALID_ID"), "{refusal}");
         }
     }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use domain::{HoldKey, Lines, OrderId, RefundId, Refusal, Sku, Timestamp, hold::Status, lines_from_wire};
-use inventory::{Inventory, command::Command, event::Event, stock::World};
+use inventory::{Inventory, command::Command, event::Event, stock::State};
 use proptest::{collection::vec, prelude::*, sample::subsequence};
 use proto::{
     Message, Name,
@@ -16,7 +16,7 @@ use proto::{
     inventory::v1 as wire,
     orders::v1 as orders,
 };
-use runtime::service::{Record, Service};
+use runtime::service::{EncodedEvent, Service};
 use uuid::Uuid;
 
 /// A message: its type, its bytes, and whether it is a command from outside.
@@ -45,15 +45,15 @@ fn foreign<M: Message + Name>(message: &M) -> Input {
 /// The service without its shell.
 #[derive(Default)]
 struct Shell {
-    world: World,
-    log: Vec<Record>,
+    state: State,
+    log: Vec<EncodedEvent>,
 }
 
 impl Shell {
     /// Handles a message and says how many events it caused.
     fn handle(&mut self, input: &Input) -> Result<usize, Refusal> {
         let commands = if input.outside {
-            vec![Inventory::command(&input.message_type, &input.data, Uuid::nil())?]
+            vec![Inventory::decode_command(&input.message_type, &input.data, Uuid::nil())?]
         } else {
             Inventory::react(&input.message_type, &input.data)?
         };
@@ -65,15 +65,15 @@ impl Shell {
     }
 
     fn decide(&mut self, command: &Command) -> Result<(), Refusal> {
-        for event in Inventory::decide(&self.world, command, Timestamp::default())? {
-            Inventory::evolve(&mut self.world, &event);
-            self.log.push(Inventory::record(&self.world, &event));
+        for event in Inventory::decide(&self.state, command, Timestamp::default())? {
+            Inventory::evolve(&mut self.state, &event);
+            self.log.push(Inventory::encode(&self.state, &event));
         }
         Ok(())
     }
 
     fn rows(&self) -> BTreeMap<String, String> {
-        Inventory::describe(&self.world)
+        Inventory::describe(&self.state)
     }
 }
 
@@ -90,11 +90,11 @@ struct Auditor {
 }
 
 impl Auditor {
-    fn hear(&mut self, record: &Record) {
+    fn hear(&mut self, record: &EncodedEvent) {
         let version = self.versions.entry(record.stream.clone()).or_default();
         *version += 1;
         assert_eq!(record.version, *version, "{} has a hole or a double", record.stream);
-        match Inventory::event(record.message_type, &record.data).unwrap() {
+        match Inventory::decode_event(record.message_type, &record.data).unwrap() {
             Event::ProductRegistered { sku, .. } => assert_eq!(self.on_hand.insert(sku, 0), None),
             Event::StockReceived { sku, quantity, .. } => *self.on_hand.get_mut(&sku).unwrap() += quantity,
             Event::StockAdjusted { sku, delta, .. } => *self.on_hand.get_mut(&sku).unwrap() += delta,
@@ -134,15 +134,15 @@ impl Auditor {
         }
     }
 
-    fn check(&self, world: &World) {
+    fn check(&self, state: &State) {
         let mut held_by_orders: BTreeMap<&Sku, i64> = BTreeMap::new();
-        for (_, hold) in world.holds.iter().filter(|(_, hold)| hold.status == Status::Held) {
+        for (_, hold) in state.holds.iter().filter(|(_, hold)| hold.status == Status::Held) {
             for (sku, quantity) in &hold.lines {
                 *held_by_orders.entry(sku).or_default() += quantity;
             }
         }
-        assert_eq!(world.stock.len(), self.on_hand.len());
-        for (sku, stock) in world.stock.iter() {
+        assert_eq!(state.stock.len(), self.on_hand.len());
+        for (sku, stock) in state.stock.iter() {
             assert_eq!(stock.on_hand(), stock.received + stock.adjusted - stock.committed + stock.returned);
             assert_eq!(Some(&stock.on_hand()), self.on_hand.get(sku), "{sku}");
             assert_eq!(stock.held, self.held.get(sku).copied().unwrap_or(0), "{sku}");
@@ -272,20 +272,20 @@ proptest! {
                 auditor.hear(record);
             }
             heard = shell.log.len();
-            auditor.check(&shell.world);
+            auditor.check(&shell.state);
             match outcome {
                 Err(_) => prop_assert_eq!(before, shell.rows()),
                 Ok(_) if input.outside => {}
                 Ok(_) => prop_assert_eq!(shell.handle(input), Ok(0)),
             }
         }
-        let mut fold = World::default();
+        let mut fold = State::default();
         for record in &shell.log {
-            let event = Inventory::event(record.message_type, &record.data).unwrap();
+            let event = Inventory::decode_event(record.message_type, &record.data).unwrap();
             Inventory::evolve(&mut fold, &event);
             let rows = Inventory::describe(&fold);
             prop_assert!(Inventory::rows_of(&event).iter().all(|row| rows.contains_key(row)));
-            prop_assert_eq!(Inventory::record(&fold, &event), record.clone());
+            prop_assert_eq!(Inventory::encode(&fold, &event), record.clone());
         }
         prop_assert_eq!(Inventory::describe(&fold), shell.rows());
     }
@@ -303,9 +303,9 @@ proptest! {
         for input in &late {
             shell.handle(input).unwrap();
         }
-        prop_assert!(shell.world.stock.iter().all(|(_, stock)| (stock.on_hand(), stock.held) == (30, 0)));
+        prop_assert!(shell.state.stock.iter().all(|(_, stock)| (stock.on_hand(), stock.held) == (30, 0)));
         for (sku, quantity) in lines_from_wire(&lines).unwrap() {
-            let stock = shell.world.stock.get(&sku).unwrap();
+            let stock = shell.state.stock.get(&sku).unwrap();
             prop_assert_eq!((stock.committed, stock.returned), (quantity, quantity));
         }
     }
@@ -319,8 +319,8 @@ proptest! {
         for input in &inputs {
             shell.handle(input).unwrap();
         }
-        prop_assert!(shell.world.stock.iter().all(|(_, stock)| (stock.on_hand(), stock.held) == (30, 0)));
-        let (_, hold) = shell.world.holds.iter().next().unwrap();
+        prop_assert!(shell.state.stock.iter().all(|(_, stock)| (stock.on_hand(), stock.held) == (30, 0)));
+        let (_, hold) = shell.state.holds.iter().next().unwrap();
         prop_assert_eq!(hold.status, Status::Released);
     }
 }

@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 
 use domain::{OrderId, Refusal, Rejection, Timestamp};
-use runtime::service::{Record, Service, Timer};
+use runtime::service::{EncodedEvent, Service, Timer};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -29,7 +29,7 @@ pub mod wire;
 
 use command::Command;
 use event::{Event, Reinstated};
-use order::World;
+use order::State;
 
 /// The service.
 #[derive(Debug, Clone, Copy)]
@@ -64,10 +64,10 @@ impl Service for Orders {
 
     type Command = Command;
     type Event = Event;
-    type World = World;
+    type State = State;
 
-    fn command(message_type: &str, data: &[u8], id: Uuid) -> Result<Command, Rejection> {
-        wire::command(message_type, data, id)
+    fn decode_command(message_type: &str, data: &[u8], id: Uuid) -> Result<Command, Rejection> {
+        wire::decode_command(message_type, data, id)
     }
 
     fn react(message_type: &str, data: &[u8]) -> Result<Vec<Command>, Rejection> {
@@ -79,23 +79,23 @@ impl Service for Orders {
         Some(Command::Expire { order_id })
     }
 
-    fn decide(world: &World, command: &Command, at: Timestamp) -> Result<Vec<Event>, Refusal> {
-        order::decide(world, command, at)
+    fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Event>, Refusal> {
+        order::decide(state, command, at)
     }
 
-    fn evolve(world: &mut World, event: &Event) {
-        order::evolve(world, event);
+    fn evolve(state: &mut State, event: &Event) {
+        order::evolve(state, event);
     }
 
-    fn record(world: &World, event: &Event) -> Record {
+    fn encode(state: &State, event: &Event) -> EncodedEvent {
         let (message_type, data) = wire::encode(event);
         // 0 without the row, which the log refuses.
-        let version = world.orders.get(&event.order_id()).map_or(0, |order| order.version);
-        Record { stream: event.stream(), version, message_type, data }
+        let version = state.orders.get(&event.order_id()).map_or(0, |order| order.version);
+        EncodedEvent { stream: event.stream(), version, message_type, data }
     }
 
-    fn event(message_type: &str, data: &[u8]) -> Result<Event, Rejection> {
-        wire::event(message_type, data)
+    fn decode_event(message_type: &str, data: &[u8]) -> Result<Event, Rejection> {
+        wire::decode_event(message_type, data)
     }
 
     fn timer(event: &Event) -> Option<Timer> {
@@ -125,25 +125,25 @@ impl Service for Orders {
         Ok(vec![("orders_owing_money", store::owing(connection).await?)])
     }
 
-    async fn load(connection: &mut PgConnection, commands: &[&Command]) -> Result<World, sqlx::Error> {
+    async fn load(connection: &mut PgConnection, commands: &[&Command]) -> Result<State, sqlx::Error> {
         store::load(connection, commands).await
     }
 
-    async fn save(connection: &mut PgConnection, world: &World) -> Result<(), sqlx::Error> {
-        store::save(connection, world).await
+    async fn save(connection: &mut PgConnection, state: &State) -> Result<(), sqlx::Error> {
+        store::save(connection, state).await
     }
 
-    async fn load_all(connection: &mut PgConnection) -> Result<World, sqlx::Error> {
+    async fn load_all(connection: &mut PgConnection) -> Result<State, sqlx::Error> {
         store::load_all(connection).await
     }
 
-    fn describe(world: &World) -> BTreeMap<String, String> {
-        world.orders.iter().map(|(order_id, order)| (event::stream(*order_id), format!("{order:?}"))).collect()
+    fn describe(state: &State) -> BTreeMap<String, String> {
+        state.orders.iter().map(|(order_id, order)| (event::stream(*order_id), format!("{order:?}"))).collect()
     }
 
-    fn describe_row(world: &World, name: &str) -> Option<String> {
+    fn describe_row(state: &State, name: &str) -> Option<String> {
         let order_id = OrderId::parse(name.strip_prefix("order-")?).ok()?;
-        world.orders.get(&order_id).map(|order| format!("{order:?}"))
+        state.orders.get(&order_id).map(|order| format!("{order:?}"))
     }
 
     fn rows_of(event: &Event) -> Vec<String> {

@@ -14,7 +14,7 @@ use crate::{
     command::{Command, RefundRequest},
     event::Event,
     order::{
-        Claim, LatePaymentPolicy, Phase, RefundReason, Resource, Terms, World, evolve, late_refund_id, round_refund_id,
+        Claim, LatePaymentPolicy, Phase, RefundReason, Resource, State, Terms, evolve, late_refund_id, round_refund_id,
         spec::{NOW, TIME_TO_PAY, both, euros, goods, none_left, pieces, refund, round},
     },
 };
@@ -22,7 +22,7 @@ use crate::{
 /// The service as the runtime drives it, but in memory: it numbers events, keeps timers, and checks after every command.
 #[derive(Default)]
 struct Fleet {
-    world: World,
+    state: State,
     /// Every event, as it reads back from its bytes.
     log: Vec<Event>,
     timers: BTreeMap<OrderId, Timestamp>,
@@ -37,13 +37,13 @@ impl Fleet {
     }
 
     fn handle(&mut self, command: &Command) -> Result<Vec<Event>, Refusal> {
-        let events = Orders::decide(&self.world, command, self.at)?;
+        let events = Orders::decide(&self.state, command, self.at)?;
         for event in &events {
-            let before = self.world.orders.get(&event.order_id()).map_or(0, |order| order.version);
-            Orders::evolve(&mut self.world, event);
-            let record = Orders::record(&self.world, event);
+            let before = self.state.orders.get(&event.order_id()).map_or(0, |order| order.version);
+            Orders::evolve(&mut self.state, event);
+            let record = Orders::encode(&self.state, event);
             assert_eq!((record.version, record.stream), (before + 1, event.stream()), "{event:?}");
-            assert_eq!(Orders::event(record.message_type, &record.data).as_ref(), Ok(event));
+            assert_eq!(Orders::decode_event(record.message_type, &record.data).as_ref(), Ok(event));
             match Orders::timer(event) {
                 Some(Timer::Set(at)) => drop(self.timers.insert(event.order_id(), at)),
                 Some(Timer::Clear) => drop(self.timers.remove(&event.order_id())),
@@ -69,7 +69,7 @@ impl Fleet {
     }
 
     fn check(&self) {
-        for (_, order) in self.world.orders.iter() {
+        for (_, order) in self.state.orders.iter() {
             let phase = order.status.phase();
             assert_eq!(phase == Phase::Paid, order.captured_minor > 0, "{order:?}");
             assert!(!order.released || phase == Phase::Closed, "{order:?}");
@@ -87,15 +87,15 @@ impl Fleet {
 
     /// What the log alone says: it folds to the same rows, and nothing in it happens twice.
     fn audit(&self) {
-        let mut fold = World::default();
+        let mut fold = State::default();
         self.log.iter().for_each(|event| evolve(&mut fold, event));
-        assert_eq!(Orders::describe(&fold), Orders::describe(&self.world));
+        assert_eq!(Orders::describe(&fold), Orders::describe(&self.state));
         let mut ledgers: BTreeMap<OrderId, Ledger> = BTreeMap::new();
         for event in &self.log {
             ledgers.entry(event.order_id()).or_default().enter(event, &self.came_in);
         }
         for (payment_id, (order_id, minor_units)) in &self.came_in {
-            let (ledger, order) = (&ledgers[order_id], self.world.orders.get(order_id).unwrap());
+            let (ledger, order) = (&ledgers[order_id], self.state.orders.get(order_id).unwrap());
             let paid = ledger.paid_by == Some(*payment_id);
             let late = ledger.refunds.contains_key(&late_refund_id(*payment_id));
             let waiting = order.status.phase() == Phase::Open && order.payment_id == Some(*payment_id);
@@ -296,8 +296,8 @@ fn any_command() -> impl Strategy<Value = Command> {
 
 /// A command that fits where the order stands more often than chance does: it speaks of the latest attempt, of the price,
 /// and of the amounts of its refunds.
-fn to_the_point(world: &World, command: Command) -> Command {
-    let order = world.orders.get(&command.order_id());
+fn to_the_point(state: &State, command: Command) -> Command {
+    let order = state.orders.get(&command.order_id());
     match (command, order) {
         (Command::ConfirmHold { resource, .. }, Some(order)) => Command::ConfirmHold { key: order.key(), resource },
         (Command::ConfirmRelease { resource, .. }, Some(order)) => {
@@ -315,9 +315,9 @@ fn to_the_point(world: &World, command: Command) -> Command {
 }
 
 /// Payments never says that more went back elsewhere than came.
-fn is_true(world: &World, command: &Command) -> bool {
+fn is_true(state: &State, command: &Command) -> bool {
     let Command::RecordRefundElsewhere { payment_id, amount, .. } = command else { return true };
-    world
+    state
         .orders
         .get(&command.order_id())
         .is_none_or(|order| order.refunded(*payment_id) + amount.minor_units <= order.received(*payment_id))
@@ -332,8 +332,8 @@ proptest! {
         let mut fleet = Fleet::new();
         for (command, how) in commands {
             // Every fourth time it is far from the point; every fourth time a timer rings first.
-            let command = if how == 0 { command } else { to_the_point(&fleet.world, command) };
-            if !is_true(&fleet.world, &command) {
+            let command = if how == 0 { command } else { to_the_point(&fleet.state, command) };
+            if !is_true(&fleet.state, &command) {
                 continue;
             }
             if how == 1 {

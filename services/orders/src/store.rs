@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use domain::{Currency, Lines, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, Sku};
-use runtime::rows::{Query, column};
+use platform::database::{Query, column};
 use serde::{Deserialize, Serialize};
 use sqlx::{
     PgConnection, Row,
@@ -17,7 +17,7 @@ use crate::{
     command::Command,
     order::{
         Claim, Everything, Extent, FulfillmentStatus, Hold, LatePaymentPolicy, Line, Order, PaymentStatus, Pieces,
-        Refund, RefundReason, RefundStatus, Resource, Shares, Status, Terms, World,
+        Refund, RefundReason, RefundStatus, Resource, Shares, State, Status, Terms,
     },
 };
 
@@ -55,12 +55,12 @@ struct EverythingRow {
 }
 
 /// Locks and loads the orders that these commands touch, in key order.
-pub(crate) async fn load(connection: &mut PgConnection, commands: &[&Command]) -> Result<World, sqlx::Error> {
+pub(crate) async fn load(connection: &mut PgConnection, commands: &[&Command]) -> Result<State, sqlx::Error> {
     let mut ids: Vec<Uuid> = commands.iter().map(|command| command.order_id().0).collect();
     ids.sort_unstable();
     ids.dedup();
     let query = "select * from orders.orders where order_id = any($1) order by order_id for update";
-    Ok(world(sqlx::query(query).bind(ids).try_map(order).fetch_all(connection).await?))
+    Ok(state(sqlx::query(query).bind(ids).try_map(order).fetch_all(connection).await?))
 }
 
 /// How many orders keep money that was to go back and is on no way.
@@ -69,16 +69,16 @@ pub(crate) async fn owing(connection: &mut PgConnection) -> Result<i64, sqlx::Er
 }
 
 /// Loads every order, without locks.
-pub(crate) async fn load_all(connection: &mut PgConnection) -> Result<World, sqlx::Error> {
-    Ok(world(sqlx::query("select * from orders.orders").try_map(order).fetch_all(connection).await?))
+pub(crate) async fn load_all(connection: &mut PgConnection) -> Result<State, sqlx::Error> {
+    Ok(state(sqlx::query("select * from orders.orders").try_map(order).fetch_all(connection).await?))
 }
 
-fn world(orders: Vec<Order>) -> World {
-    let mut world = World::default();
+fn state(orders: Vec<Order>) -> State {
+    let mut state = State::default();
     for order in orders {
-        world.orders.load(order.order_id, order);
+        state.orders.load(order.order_id, order);
     }
-    world
+    state
 }
 
 fn order(row: PgRow) -> Result<Order, sqlx::Error> {
@@ -196,9 +196,9 @@ fn malformed(rejection: Rejection) -> sqlx::Error {
 }
 
 /// Writes what is new and what changed, in one statement. What was agreed never changes, so it stays as it is.
-pub(crate) async fn save(connection: &mut PgConnection, world: &World) -> Result<(), sqlx::Error> {
-    let created: Vec<&Order> = world.orders.created().map(|(_, order)| order).collect();
-    let changed: Vec<&Order> = world.orders.changed().map(|(_, order)| order).collect();
+pub(crate) async fn save(connection: &mut PgConnection, state: &State) -> Result<(), sqlx::Error> {
+    let created: Vec<&Order> = state.orders.created().map(|(_, order)| order).collect();
+    let changed: Vec<&Order> = state.orders.changed().map(|(_, order)| order).collect();
     if created.is_empty() && changed.is_empty() {
         return Ok(());
     }

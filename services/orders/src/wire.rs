@@ -4,8 +4,8 @@ mod command;
 mod event;
 mod parts;
 
-pub use command::command;
-pub use event::{encode, event};
+pub use command::decode_command;
+pub use event::{decode_event, encode};
 pub(crate) use parts::words;
 
 const PACKAGE: &str = "holdfast.orders.v1.";

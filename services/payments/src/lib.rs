@@ -13,7 +13,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use domain::{PaymentId, Refusal, Rejection, Timestamp};
-use runtime::service::{Claimed, Effect, Record, Service, Verdict};
+use runtime::service::{Claimed, Effect, EncodedEvent, Service, Verdict};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -30,7 +30,7 @@ pub mod wire;
 
 use command::Command;
 use event::Event;
-use payment::World;
+use payment::State;
 use provider::{Provider, effect};
 use sandbox::Sandbox;
 
@@ -73,10 +73,10 @@ impl<P: Provider> Service for Payments<P> {
 
     type Command = Command;
     type Event = Event;
-    type World = World;
+    type State = State;
 
-    fn command(message_type: &str, data: &[u8], id: Uuid) -> Result<Command, Rejection> {
-        wire::command(message_type, data, id)
+    fn decode_command(message_type: &str, data: &[u8], id: Uuid) -> Result<Command, Rejection> {
+        wire::decode_command(message_type, data, id)
     }
 
     fn react(message_type: &str, data: &[u8]) -> Result<Vec<Command>, Rejection> {
@@ -87,30 +87,30 @@ impl<P: Provider> Service for Payments<P> {
         None
     }
 
-    fn decide(world: &World, command: &Command, at: Timestamp) -> Result<Vec<Event>, Refusal> {
-        payment::decide(world, command, at)
+    fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Event>, Refusal> {
+        payment::decide(state, command, at)
     }
 
-    fn evolve(world: &mut World, event: &Event) {
-        payment::evolve(world, event);
+    fn evolve(state: &mut State, event: &Event) {
+        payment::evolve(state, event);
     }
 
-    fn record(world: &World, event: &Event) -> Record {
+    fn encode(state: &State, event: &Event) -> EncodedEvent {
         let (message_type, data) = wire::encode(event);
         let payment_id = event.payment_id();
-        Record { stream: event::stream(payment_id), version: world.version(payment_id), message_type, data }
+        EncodedEvent { stream: event::stream(payment_id), version: state.version(payment_id), message_type, data }
     }
 
-    fn event(message_type: &str, data: &[u8]) -> Result<Event, Rejection> {
-        wire::event(message_type, data)
+    fn decode_event(message_type: &str, data: &[u8]) -> Result<Event, Rejection> {
+        wire::decode_event(message_type, data)
     }
 
     fn effect(event: &Event) -> Option<Effect> {
         effect::of(event)
     }
 
-    fn is_call_open(world: &World, key: &str) -> bool {
-        effect::is_open(world, key)
+    fn is_call_open(state: &State, key: &str) -> bool {
+        effect::is_open(state, key)
     }
 
     async fn perform(&self, effect: Claimed) -> Verdict<Command> {
@@ -125,25 +125,25 @@ impl<P: Provider> Service for Payments<P> {
         Ok(vec![("unmatched_reports", store::open_reports(connection).await?)])
     }
 
-    async fn load(connection: &mut PgConnection, commands: &[&Command]) -> Result<World, sqlx::Error> {
+    async fn load(connection: &mut PgConnection, commands: &[&Command]) -> Result<State, sqlx::Error> {
         store::load(connection, commands).await
     }
 
-    async fn save(connection: &mut PgConnection, world: &World) -> Result<(), sqlx::Error> {
-        store::save(connection, world).await
+    async fn save(connection: &mut PgConnection, state: &State) -> Result<(), sqlx::Error> {
+        store::save(connection, state).await
     }
 
-    async fn load_all(connection: &mut PgConnection) -> Result<World, sqlx::Error> {
+    async fn load_all(connection: &mut PgConnection) -> Result<State, sqlx::Error> {
         store::load_all(connection).await
     }
 
-    fn describe(world: &World) -> BTreeMap<String, String> {
-        world.payments.iter().map(|(id, payment)| (event::stream(*id), format!("{payment:?}"))).collect()
+    fn describe(state: &State) -> BTreeMap<String, String> {
+        state.payments.iter().map(|(id, payment)| (event::stream(*id), format!("{payment:?}"))).collect()
     }
 
-    fn describe_row(world: &World, name: &str) -> Option<String> {
+    fn describe_row(state: &State, name: &str) -> Option<String> {
         let payment_id = PaymentId::parse(name.strip_prefix("payment-")?).ok()?;
-        world.payments.get(&payment_id).map(|payment| format!("{payment:?}"))
+        state.payments.get(&payment_id).map(|payment| format!("{payment:?}"))
     }
 
     fn rows_of(event: &Event) -> Vec<String> {

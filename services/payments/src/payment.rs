@@ -15,8 +15,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{HoldKey, Money, PaymentId, RefundId, Refusal, Rejection, Timestamp, words};
-use runtime::rows::Rows;
+use domain::{HoldKey, Money, PaymentId, RefundId, Refusal, Rejection, Table, Timestamp, words};
 
 use crate::{
     command::Command,
@@ -37,9 +36,9 @@ use refund::Refund;
 
 /// The rows of a batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct World {
+pub struct State {
     /// Payments, each with its refunds and reports: who locks the payment has locked them.
-    pub payments: Rows<PaymentId, Payment>,
+    pub payments: Table<PaymentId, Payment>,
 }
 
 /// A payment, its refunds, and the reports about it that are kept.
@@ -109,7 +108,7 @@ words!(
     }
 );
 
-impl World {
+impl State {
     /// How many events the payment's stream has. 0 without its row, which the log refuses.
     #[must_use]
     pub fn version(&self, payment_id: PaymentId) -> i64 {
@@ -165,9 +164,9 @@ impl Payment {
 ///
 /// # Errors
 /// Business says no, or an invariant is broken.
-pub fn decide(world: &World, command: &Command, at: Timestamp) -> Result<Vec<Event>, Refusal> {
+pub fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Event>, Refusal> {
     let payment_id = command.payment_id();
-    let payment = world.payments.get(&payment_id);
+    let payment = state.payments.get(&payment_id);
     let events = match command {
         Command::RequestPayment { key, amount, checkout, payment_method, expires_at } => {
             let asked = Asked { amount: *amount, checkout, payment_method, expires_at: *expires_at };

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{Currency, HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, Timestamp};
-use runtime::rows::{Query, column};
+use platform::database::{Query, column};
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::{
     command::Command,
     payment::{
-        Charge, Payment, Status, Terms, World,
+        Charge, Payment, State, Status, Terms,
         refund::{self, Refund},
     },
     report::{Kept, Kind, Mismatch, Report, ReportedMoney, Standing},
@@ -25,7 +25,7 @@ macro_rules! reports {
 }
 
 /// Locks the payments that these commands touch, in key order, and loads them with their refunds.
-pub(crate) async fn load(connection: &mut PgConnection, commands: &[&Command]) -> Result<World, sqlx::Error> {
+pub(crate) async fn load(connection: &mut PgConnection, commands: &[&Command]) -> Result<State, sqlx::Error> {
     let ids: BTreeSet<PaymentId> = commands.iter().map(|command| command.payment_id()).collect();
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     let query = "select payment_id, order_id, attempt, status, amount_minor, currency, provider, provider_reference,
@@ -34,7 +34,7 @@ pub(crate) async fn load(connection: &mut PgConnection, commands: &[&Command]) -
         from payments.payments where payment_id = any($1) order by payment_id for update";
     let payments = sqlx::query(query).bind(&ids).try_map(payment).fetch_all(&mut *connection).await?;
     if payments.is_empty() {
-        return Ok(World::default());
+        return Ok(State::default());
     }
     let query = "select payment_id, refund_id, status, amount_minor, currency, send, key, refunded_once,
             call_open, provider_reference, old_references, said_at, reason, deadline
@@ -49,7 +49,7 @@ pub(crate) async fn load(connection: &mut PgConnection, commands: &[&Command]) -
             sqlx::query(query).bind(&reported).try_map(report).fetch_all(connection).await?
         }
     };
-    world(payments, refunds, reports)
+    state(payments, refunds, reports)
 }
 
 /// How many reports fit nothing and wait for a person.
@@ -58,7 +58,7 @@ pub(crate) async fn open_reports(connection: &mut PgConnection) -> Result<i64, s
 }
 
 /// Loads every row, without locks.
-pub(crate) async fn load_all(connection: &mut PgConnection) -> Result<World, sqlx::Error> {
+pub(crate) async fn load_all(connection: &mut PgConnection) -> Result<State, sqlx::Error> {
     let query = "select payment_id, order_id, attempt, status, amount_minor, currency, provider, provider_reference,
             payment_method, expires_at, charge_event_id, charge_reference, charged_at, captured_minor, refunded_minor,
             refunding_minor, reports, version
@@ -70,17 +70,17 @@ pub(crate) async fn load_all(connection: &mut PgConnection) -> Result<World, sql
     let refunds = sqlx::query(query).try_map(refund).fetch_all(&mut *connection).await?;
     let query = concat!("select ", reports!(), " from payments.reports");
     let reports = sqlx::query(query).try_map(report).fetch_all(connection).await?;
-    world(payments, refunds, reports)
+    state(payments, refunds, reports)
 }
 
 /// A payment without what is in other tables, and how many reports are kept of it.
 type PaymentRow = (PaymentId, (Payment, i32));
 
-fn world(
+fn state(
     payments: Vec<PaymentRow>,
     refunds: Vec<(PaymentId, RefundId, Refund)>,
     reports: Vec<(PaymentId, Kept)>,
-) -> Result<World, sqlx::Error> {
+) -> Result<State, sqlx::Error> {
     let mut payments: BTreeMap<_, _> =
         payments.into_iter().map(|(payment_id, (payment, _))| (payment_id, payment)).collect();
     for (payment_id, kept) in reports {
@@ -95,11 +95,11 @@ fn world(
         })?;
         payment.refunds.insert(refund_id, refund);
     }
-    let mut world = World::default();
+    let mut state = State::default();
     for (payment_id, payment) in payments {
-        world.payments.load(payment_id, payment);
+        state.payments.load(payment_id, payment);
     }
-    Ok(world)
+    Ok(state)
 }
 
 fn payment(row: PgRow) -> Result<PaymentRow, sqlx::Error> {
@@ -205,9 +205,9 @@ fn malformed(rejection: Rejection) -> sqlx::Error {
 }
 
 /// Writes what is new and what changed, with the refunds and reports of both. What was asked stays as it is, once it was asked.
-pub(crate) async fn save(connection: &mut PgConnection, world: &World) -> Result<(), sqlx::Error> {
-    let created: Vec<(&PaymentId, &Payment)> = world.payments.created().collect();
-    let changed: Vec<(&PaymentId, &Payment)> = world.payments.changed().collect();
+pub(crate) async fn save(connection: &mut PgConnection, state: &State) -> Result<(), sqlx::Error> {
+    let created: Vec<(&PaymentId, &Payment)> = state.payments.created().collect();
+    let changed: Vec<(&PaymentId, &Payment)> = state.payments.changed().collect();
     if created.is_empty() && changed.is_empty() {
         return Ok(());
     }

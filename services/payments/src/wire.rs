@@ -23,7 +23,7 @@ const PACKAGE: &str = "holdfast.payments.v1.";
 ///
 /// # Errors
 /// What the sender did wrong.
-pub fn command(message_type: &str, data: &[u8], id: Uuid) -> Result<Command, Rejection> {
+pub fn decode_command(message_type: &str, data: &[u8], id: Uuid) -> Result<Command, Rejection> {
     match message_type.strip_prefix(PACKAGE) {
         Some(wire::RecordProviderEvent::NAME) => report::record(decode(data)?, id),
         Some(wire::ResolveProviderReport::NAME) => resolve_report(decode(data)?),
@@ -130,7 +130,7 @@ fn payment_to_wire(payment_id: PaymentId, key: HoldKey) -> (String, String, i32)
 ///
 /// # Errors
 /// An unknown type, bytes that do not decode, or a malformed id, amount or time.
-pub fn event(message_type: &str, data: &[u8]) -> Result<Event, Rejection> {
+pub fn decode_event(message_type: &str, data: &[u8]) -> Result<Event, Rejection> {
     let Some(name) = message_type.strip_prefix(PACKAGE) else { return Err(unknown_type("payments", message_type)) };
     match name {
         wire::PaymentRequested::NAME => requested(decode(data)?),
@@ -145,9 +145,9 @@ pub fn event(message_type: &str, data: &[u8]) -> Result<Event, Rejection> {
             let (payment_id, key) = payment(&payment_id, &order_id, attempt)?;
             Ok(Event::PaymentCancelled { payment_id, key })
         }
-        _ => match report::event(name, data)? {
+        _ => match report::decode_event(name, data)? {
             Some(event) => Ok(event),
-            None => refund::event(name, data)?.ok_or_else(|| unknown_type("payments", message_type)),
+            None => refund::decode_event(name, data)?.ok_or_else(|| unknown_type("payments", message_type)),
         },
     }
 }

@@ -12,11 +12,11 @@ use payments::{
     Payments,
     command::{Command, Outcome},
     event::{Event, ReportResolution, Reported, Resolution},
-    payment::{World, refund::idempotency_key},
+    payment::{State, refund::idempotency_key},
 };
 use proptest::{collection::vec, prelude::*, sample::select};
 use proto::{Message, Name, common::v1::Money, orders::v1 as orders, payments::v1 as wire};
-use runtime::service::{Record, Service};
+use runtime::service::{EncodedEvent, Service};
 use uuid::Uuid;
 
 type Sut = Payments;
@@ -51,23 +51,23 @@ fn foreign<M: Message + Name>(message: &M) -> Input {
 /// The service without its shell.
 #[derive(Default)]
 struct Shell {
-    world: World,
-    log: Vec<Record>,
+    state: State,
+    log: Vec<EncodedEvent>,
 }
 
 impl Shell {
     /// Handles a message and says how many events it caused.
     fn handle(&mut self, input: &Input) -> Result<usize, Refusal> {
         let commands = match input {
-            Input::Outside(message_type, data) => vec![Sut::command(message_type, data, Uuid::nil())?],
+            Input::Outside(message_type, data) => vec![Sut::decode_command(message_type, data, Uuid::nil())?],
             Input::Foreign(message_type, data) => Sut::react(message_type, data)?,
             Input::Ended(command) => vec![command.clone()],
         };
         let before = self.log.len();
         for command in &commands {
-            for event in Sut::decide(&self.world, command, Timestamp::from_micros(1))? {
-                Sut::evolve(&mut self.world, &event);
-                self.log.push(Sut::record(&self.world, &event));
+            for event in Sut::decide(&self.state, command, Timestamp::from_micros(1))? {
+                Sut::evolve(&mut self.state, &event);
+                self.log.push(Sut::encode(&self.state, &event));
             }
         }
         Ok(self.log.len() - before)
@@ -109,11 +109,11 @@ struct Auditor {
 }
 
 impl Auditor {
-    fn hear(&mut self, record: &Record) {
+    fn hear(&mut self, record: &EncodedEvent) {
         let version = self.versions.entry(record.stream.clone()).or_default();
         *version += 1;
         assert_eq!(record.version, *version, "{} has a hole or a double", record.stream);
-        let event = Sut::event(record.message_type, &record.data).unwrap();
+        let event = Sut::decode_event(record.message_type, &record.data).unwrap();
         let payment_id = event.payment_id();
         match event {
             Event::PaymentRequested { amount, .. } => {
@@ -402,12 +402,12 @@ proptest! {
             prop_assert_eq!(shell.handle(input).unwrap_or(0), 0, "{:?} again caused more", input);
             shell.log.iter().skip(heard).for_each(|record| auditor.hear(record));
         }
-        let mut folded = World::default();
+        let mut folded = State::default();
         for record in &shell.log {
-            Sut::evolve(&mut folded, &Sut::event(record.message_type, &record.data).unwrap());
+            Sut::evolve(&mut folded, &Sut::decode_event(record.message_type, &record.data).unwrap());
         }
-        prop_assert_eq!(Sut::describe(&folded), Sut::describe(&shell.world));
-        prop_assert_eq!(folded, shell.world);
+        prop_assert_eq!(Sut::describe(&folded), Sut::describe(&shell.state));
+        prop_assert_eq!(folded, shell.state);
     }
 }
 

@@ -7,17 +7,18 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    broker::{command_subject, servers},
-    clock,
-    message::header,
-};
 use anyhow::{Context as _, Result, bail};
 use async_nats::{Client, HeaderMap, jetstream};
 use futures::StreamExt;
 use proto::{Message, Name, common::v1::CommandReply};
 use tokio::{sync::oneshot, task::JoinHandle};
 use uuid::Uuid;
+
+use crate::{
+    broker::{command_subject, servers},
+    clock,
+    message::header,
+};
 
 /// How long to wait for an answer before the same command is sent again.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);

@@ -121,6 +121,14 @@ fn check_version(number: &str) -> Result<(), Error> {
     Err(Error::Permanent { what: "checking the version of Postgres", source: reason.into() })
 }
 
+/// A statement that takes columns of rows.
+pub type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
+
+/// One column of many rows, as a set-based statement takes it.
+pub fn column<R: Copy, T>(rows: &[R], value: impl Fn(R) -> T) -> Vec<T> {
+    rows.iter().map(|row| value(*row)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::check_version;

@@ -8,7 +8,7 @@ use domain::{
 use crate::{
     command::Purchase,
     event::{Event, Owner, Shares},
-    round::{Round, RoundStatus, World, known, not_open},
+    round::{Round, RoundStatus, State, known, not_open},
 };
 
 /// What one attempt of an order holds.
@@ -41,10 +41,10 @@ impl Hold {
 }
 
 /// Holds shares if they are free, or refuses them.
-pub(crate) fn hold(world: &World, key: HoldKey, wanted: &Purchase, at: Timestamp) -> Result<Vec<Event>, Refusal> {
+pub(crate) fn hold(state: &State, key: HoldKey, wanted: &Purchase, at: Timestamp) -> Result<Vec<Event>, Refusal> {
     let Purchase { round_id, count, .. } = *wanted;
-    match step(status(world, key), Request::Hold) {
-        Step::Try => Ok(match check(world, wanted, at) {
+    match step(status(state, key), Request::Hold) {
+        Step::Try => Ok(match check(state, wanted, at) {
             Ok(round) => {
                 let reserved = Event::SharesReserved { key, shares: Shares { round_id, count } };
                 round.reopening(round_id, at).into_iter().chain([reserved]).collect()
@@ -52,14 +52,14 @@ pub(crate) fn hold(world: &World, key: HoldKey, wanted: &Purchase, at: Timestamp
             Err(rejection) => vec![Event::SharesRejected { key, round_id, rejection }],
         }),
         Step::Nothing => Ok(vec![]),
-        Step::Become(_) | Step::Broken => Err(out_of_step(world, key, Request::Hold)),
+        Step::Become(_) | Step::Broken => Err(out_of_step(state, key, Request::Hold)),
     }
 }
 
 /// The decisive check, on locked rows.
-fn check<'a>(world: &'a World, wanted: &Purchase, at: Timestamp) -> Result<&'a Round, Rejection> {
+fn check<'a>(state: &'a State, wanted: &Purchase, at: Timestamp) -> Result<&'a Round, Rejection> {
     let Purchase { round_id, count, unit_price } = *wanted;
-    let round = known(world, round_id)?;
+    let round = known(state, round_id)?;
     let Round { offer, sold, held, .. } = round;
     if round.standing(at) != RoundStatus::Open || at >= offer.closes_at {
         return Err(not_open(round_id, round, "buy shares of another one"));
@@ -85,15 +85,15 @@ fn check<'a>(world: &'a World, wanted: &Purchase, at: Timestamp) -> Result<&'a R
 
 /// Sells what is held. The last share of a round sells it out; a share of a failed round is refunded at once, because the
 /// batches of its refunds may be over.
-pub(crate) fn commit(world: &World, key: HoldKey) -> Result<Vec<Event>, Refusal> {
-    match step(status(world, key), Request::Commit) {
+pub(crate) fn commit(state: &State, key: HoldKey) -> Result<Vec<Event>, Refusal> {
+    match step(status(state, key), Request::Commit) {
         Step::Become(Status::Committed) => {}
         Step::Nothing => return Ok(vec![]),
         Step::Try | Step::Become(Status::Held | Status::Released | Status::Refused) | Step::Broken => {
-            return Err(out_of_step(world, key, Request::Commit));
+            return Err(out_of_step(state, key, Request::Commit));
         }
     }
-    let (_, shares, round) = held(world, key)?;
+    let (_, shares, round) = held(state, key)?;
     let (round_id, total_shares) = (shares.round_id, round.offer.total_shares);
     let sold = Event::SharesSold { key, shares };
     Ok(match round.status {
@@ -109,15 +109,15 @@ pub(crate) fn commit(world: &World, key: HoldKey) -> Result<Vec<Event>, Refusal>
 }
 
 /// Frees what is held.
-pub(crate) fn release(world: &World, key: HoldKey) -> Result<Vec<Event>, Refusal> {
-    match (step(status(world, key), Request::Release), status(world, key)) {
+pub(crate) fn release(state: &State, key: HoldKey) -> Result<Vec<Event>, Refusal> {
+    match (step(status(state, key), Request::Release), status(state, key)) {
         (Step::Become(Status::Released), None) => Ok(vec![Event::SharesReleased { key, shares: None }]),
         (Step::Become(Status::Released), Some(_)) => {
-            Ok(vec![Event::SharesReleased { key, shares: Some(held(world, key)?.1) }])
+            Ok(vec![Event::SharesReleased { key, shares: Some(held(state, key)?.1) }])
         }
         (Step::Nothing, _) => Ok(vec![]),
         (Step::Try | Step::Become(Status::Held | Status::Committed | Status::Refused) | Step::Broken, _) => {
-            Err(out_of_step(world, key, Request::Release))
+            Err(out_of_step(state, key, Request::Release))
         }
     }
 }
@@ -125,13 +125,13 @@ pub(crate) fn release(world: &World, key: HoldKey) -> Result<Vec<Event>, Refusal
 /// Takes sold shares back. A refund proves that the order was paid: if it overtook that message, the commit comes first. A
 /// round that was sold out is so no longer, unless its closing time has found it so.
 pub(crate) fn give_back(
-    world: &World,
+    state: &State,
     key: HoldKey,
     refund_id: RefundId,
     at: Timestamp,
 ) -> Result<Vec<Event>, Refusal> {
-    let mut events = commit(world, key)?;
-    let (hold, shares, Round { offer, status, .. }) = held(world, key)?;
+    let mut events = commit(state, key)?;
+    let (hold, shares, Round { offer, status, .. }) = held(state, key)?;
     let is_sold_out = match status {
         RoundStatus::SoldOut => at < offer.closes_at,
         // Even late: what is sold and given back at once was never all sold.
@@ -149,20 +149,20 @@ pub(crate) fn give_back(
     Ok(events)
 }
 
-fn status(world: &World, key: HoldKey) -> Option<Status> {
-    world.holds.get(&key).map(|hold| hold.status)
+fn status(state: &State, key: HoldKey) -> Option<Status> {
+    state.holds.get(&key).map(|hold| hold.status)
 }
 
-fn held(world: &World, key: HoldKey) -> Result<(&Hold, Shares, &Round), Refusal> {
-    let found = world.holds.get(&key).and_then(|hold| {
+fn held(state: &State, key: HoldKey) -> Result<(&Hold, Shares, &Round), Refusal> {
+    let found = state.holds.get(&key).and_then(|hold| {
         let round_id = hold.round_id?;
-        Some((hold, Shares { round_id, count: hold.count }, world.rounds.get(&round_id)?))
+        Some((hold, Shares { round_id, count: hold.count }, state.rounds.get(&round_id)?))
     });
     found.ok_or_else(|| broken(key, "a hold without its round".to_owned()))
 }
 
-fn out_of_step(world: &World, key: HoldKey, request: Request) -> Refusal {
-    let status = status(world, key).map_or("unknown", Status::as_str);
+fn out_of_step(state: &State, key: HoldKey, request: Request) -> Refusal {
+    let status = status(state, key).map_or("unknown", Status::as_str);
     broken(key, format!("{request:?} was asked of a hold that is {status}"))
 }
 

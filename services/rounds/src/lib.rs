@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 
 use domain::{HoldKey, Refusal, Rejection, RoundId, Timestamp};
-use runtime::service::{Record, Service, Timer};
+use runtime::service::{EncodedEvent, Service, Timer};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -26,7 +26,7 @@ pub mod wire;
 
 use command::Command;
 use event::{Event, Owner};
-use round::World;
+use round::State;
 
 /// The service.
 #[derive(Debug, Clone, Copy)]
@@ -53,10 +53,10 @@ impl Service for Rounds {
 
     type Command = Command;
     type Event = Event;
-    type World = World;
+    type State = State;
 
-    fn command(message_type: &str, data: &[u8], _id: Uuid) -> Result<Command, Rejection> {
-        wire::command(message_type, data)
+    fn decode_command(message_type: &str, data: &[u8], _id: Uuid) -> Result<Command, Rejection> {
+        wire::decode_command(message_type, data)
     }
 
     fn react(message_type: &str, data: &[u8]) -> Result<Vec<Command>, Rejection> {
@@ -68,50 +68,50 @@ impl Service for Rounds {
         Some(Command::Advance { round_id })
     }
 
-    fn decide(world: &World, command: &Command, at: Timestamp) -> Result<Vec<Event>, Refusal> {
-        round::decide(world, command, at)
+    fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Event>, Refusal> {
+        round::decide(state, command, at)
     }
 
-    fn evolve(world: &mut World, event: &Event) {
-        round::evolve(world, event);
+    fn evolve(state: &mut State, event: &Event) {
+        round::evolve(state, event);
     }
 
-    fn record(world: &World, event: &Event) -> Record {
+    fn encode(state: &State, event: &Event) -> EncodedEvent {
         let (message_type, data) = wire::encode(event);
-        Record { stream: event.owner().to_string(), version: world.version(event.owner()), message_type, data }
+        EncodedEvent { stream: event.owner().to_string(), version: state.version(event.owner()), message_type, data }
     }
 
-    fn event(message_type: &str, data: &[u8]) -> Result<Event, Rejection> {
-        wire::event(message_type, data)
+    fn decode_event(message_type: &str, data: &[u8]) -> Result<Event, Rejection> {
+        wire::decode_event(message_type, data)
     }
 
     fn timer(event: &Event) -> Option<Timer> {
         event.timer()
     }
 
-    async fn load(connection: &mut PgConnection, commands: &[&Command]) -> Result<World, sqlx::Error> {
+    async fn load(connection: &mut PgConnection, commands: &[&Command]) -> Result<State, sqlx::Error> {
         store::load(connection, commands).await
     }
 
-    async fn save(connection: &mut PgConnection, world: &World) -> Result<(), sqlx::Error> {
-        store::save(connection, world).await
+    async fn save(connection: &mut PgConnection, state: &State) -> Result<(), sqlx::Error> {
+        store::save(connection, state).await
     }
 
-    async fn load_all(connection: &mut PgConnection) -> Result<World, sqlx::Error> {
+    async fn load_all(connection: &mut PgConnection) -> Result<State, sqlx::Error> {
         store::load_all(connection).await
     }
 
-    fn describe(world: &World) -> BTreeMap<String, String> {
-        let rounds = world.rounds.iter().map(|(id, round)| (Owner::Round(*id).to_string(), format!("{round:?}")));
-        let holds = world.holds.iter().map(|(key, hold)| (Owner::Hold(*key).to_string(), format!("{hold:?}")));
+    fn describe(state: &State) -> BTreeMap<String, String> {
+        let rounds = state.rounds.iter().map(|(id, round)| (Owner::Round(*id).to_string(), format!("{round:?}")));
+        let holds = state.holds.iter().map(|(key, hold)| (Owner::Hold(*key).to_string(), format!("{hold:?}")));
         rounds.chain(holds).collect()
     }
 
-    fn describe_row(world: &World, name: &str) -> Option<String> {
+    fn describe_row(state: &State, name: &str) -> Option<String> {
         if let Some(round_id) = name.strip_prefix("round-") {
-            return world.rounds.get(&RoundId::parse(round_id).ok()?).map(|round| format!("{round:?}"));
+            return state.rounds.get(&RoundId::parse(round_id).ok()?).map(|round| format!("{round:?}"));
         }
-        world.holds.get(&HoldKey::from_text(name.strip_prefix("shares-")?)?).map(|hold| format!("{hold:?}"))
+        state.holds.get(&HoldKey::from_text(name.strip_prefix("shares-")?)?).map(|hold| format!("{hold:?}"))
     }
 
     fn rows_of(event: &Event) -> Vec<String> {

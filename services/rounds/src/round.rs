@@ -22,8 +22,7 @@ mod tests;
 
 use std::time::Duration;
 
-use domain::{HoldKey, RefundId, Refusal, Rejection, RoundId, Timestamp, hold::Status};
-use runtime::rows::Rows;
+use domain::{HoldKey, RefundId, Refusal, Rejection, RoundId, Table, Timestamp, hold::Status};
 
 use crate::{
     command::Command,
@@ -39,11 +38,11 @@ pub const OPEN_DAYS_MAX: u64 = 366;
 
 /// The rows of a batch.
 #[derive(Debug, Clone, Default)]
-pub struct World {
+pub struct State {
     /// Rounds.
-    pub rounds: Rows<RoundId, Round>,
+    pub rounds: Table<RoundId, Round>,
     /// What orders hold.
-    pub holds: Rows<HoldKey, Hold>,
+    pub holds: Table<HoldKey, Hold>,
 }
 
 /// A round.
@@ -114,7 +113,7 @@ impl Round {
     }
 }
 
-impl World {
+impl State {
     /// How many events the owner's stream has. 0 without its row, which the log refuses.
     #[must_use]
     pub fn version(&self, owner: Owner) -> i64 {
@@ -129,27 +128,27 @@ impl World {
 ///
 /// # Errors
 /// Business says no, or an invariant is broken.
-pub fn decide(world: &World, command: &Command, at: Timestamp) -> Result<Vec<Event>, Refusal> {
+pub fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Event>, Refusal> {
     match command {
-        Command::OpenRound { round_id, offer } => open(world, *round_id, offer, at),
+        Command::OpenRound { round_id, offer } => open(state, *round_id, offer, at),
         Command::CloseRound { round_id, actor, note } => {
             let (actor, note) = (actor.clone(), note.clone());
-            close(world, *round_id, Event::RoundClosed { round_id: *round_id, actor, note, closed_at: at }, at)
+            close(state, *round_id, Event::RoundClosed { round_id: *round_id, actor, note, closed_at: at }, at)
         }
         Command::CancelRound { round_id, actor, note } => {
             let (actor, note) = (actor.clone(), note.clone());
-            cancel(world, *round_id, Event::RoundCancelled { round_id: *round_id, actor, note, cancelled_at: at })
+            cancel(state, *round_id, Event::RoundCancelled { round_id: *round_id, actor, note, cancelled_at: at })
         }
-        Command::Advance { round_id } => advance(world, *round_id, at),
-        Command::Hold { key, purchase } => hold::hold(world, *key, purchase, at),
-        Command::Commit { key } => hold::commit(world, *key),
-        Command::Release { key } => hold::release(world, *key),
-        Command::Return { key, refund_id } => hold::give_back(world, *key, *refund_id, at),
+        Command::Advance { round_id } => advance(state, *round_id, at),
+        Command::Hold { key, purchase } => hold::hold(state, *key, purchase, at),
+        Command::Commit { key } => hold::commit(state, *key),
+        Command::Release { key } => hold::release(state, *key),
+        Command::Return { key, refund_id } => hold::give_back(state, *key, *refund_id, at),
     }
 }
 
-fn open(world: &World, round_id: RoundId, offer: &Offer, at: Timestamp) -> Result<Vec<Event>, Refusal> {
-    match world.rounds.get(&round_id) {
+fn open(state: &State, round_id: RoundId, offer: &Offer, at: Timestamp) -> Result<Vec<Event>, Refusal> {
+    match state.rounds.get(&round_id) {
         None => {}
         // Before the check of time: a repeated command is right even after the round has closed.
         Some(round) if round.offer == *offer => return Ok(vec![]),
@@ -170,8 +169,8 @@ fn open(world: &World, round_id: RoundId, offer: &Offer, at: Timestamp) -> Resul
     Ok(vec![Event::RoundOpened { round_id, offer: offer.clone() }])
 }
 
-fn close(world: &World, round_id: RoundId, closed: Event, at: Timestamp) -> Result<Vec<Event>, Refusal> {
-    let round = known(world, round_id)?;
+fn close(state: &State, round_id: RoundId, closed: Event, at: Timestamp) -> Result<Vec<Event>, Refusal> {
+    let round = known(state, round_id)?;
     match round.standing(at) {
         RoundStatus::Open => Ok(round.reopening(round_id, at).into_iter().chain([closed]).collect()),
         RoundStatus::Failed(Failure::NotSoldOut) => Ok(vec![]),
@@ -184,8 +183,8 @@ fn close(world: &World, round_id: RoundId, closed: Event, at: Timestamp) -> Resu
     }
 }
 
-fn cancel(world: &World, round_id: RoundId, cancelled: Event) -> Result<Vec<Event>, Refusal> {
-    let round = known(world, round_id)?;
+fn cancel(state: &State, round_id: RoundId, cancelled: Event) -> Result<Vec<Event>, Refusal> {
+    let round = known(state, round_id)?;
     match round.status {
         RoundStatus::Open | RoundStatus::SoldOut => Ok(vec![cancelled]),
         RoundStatus::Failed(Failure::Cancelled) => Ok(vec![]),
@@ -195,13 +194,13 @@ fn cancel(world: &World, round_id: RoundId, cancelled: Event) -> Result<Vec<Even
     }
 }
 
-pub(crate) fn known(world: &World, round_id: RoundId) -> Result<&Round, Rejection> {
+pub(crate) fn known(state: &State, round_id: RoundId) -> Result<&Round, Rejection> {
     let unknown = || {
         format!(
             "no round {round_id} is known here: check the id; if it was opened a moment ago, wait for the answer to that"
         )
     };
-    world.rounds.get(&round_id).ok_or_else(|| Rejection::new("UNKNOWN_ROUND", unknown()))
+    state.rounds.get(&round_id).ok_or_else(|| Rejection::new("UNKNOWN_ROUND", unknown()))
 }
 
 pub(crate) fn not_open(round_id: RoundId, round: &Round, so: &str) -> Rejection {
@@ -219,8 +218,8 @@ pub(crate) fn not_open(round_id: RoundId, round: &Round, so: &str) -> Rejection 
 
 /// The timer of a round is due. An open round has only the timer of its closing time, so that time has come even if this
 /// replica's clock is a little behind the one that says so. To wait for it would be to lose the timer.
-fn advance(world: &World, round_id: RoundId, at: Timestamp) -> Result<Vec<Event>, Refusal> {
-    let Some(round) = world.rounds.get(&round_id) else {
+fn advance(state: &State, round_id: RoundId, at: Timestamp) -> Result<Vec<Event>, Refusal> {
+    let Some(round) = state.rounds.get(&round_id) else {
         let what = "its timer is due, but there is no such round".to_owned();
         return Err(Refusal::Broken { stream: Owner::Round(round_id).to_string(), what });
     };
@@ -231,17 +230,17 @@ fn advance(world: &World, round_id: RoundId, at: Timestamp) -> Result<Vec<Event>
             Ok(vec![Event::RoundClosed { round_id, actor: "timer".to_owned(), note, closed_at: at.max(closes_at) }])
         }
         RoundStatus::SoldOut => Ok(vec![]),
-        RoundStatus::Failed(failure) => Ok(next_batch(world, round_id, failure, round.sold - round.refunding, at)),
+        RoundStatus::Failed(failure) => Ok(next_batch(state, round_id, failure, round.sold - round.refunding, at)),
     }
 }
 
 /// Names the next buyers. Their rows are a sample that leaves out what other batches work on just now, so it may even be
 /// empty; `unnamed`, from the round's own row, says for sure whether another batch must follow.
-fn next_batch(world: &World, round_id: RoundId, failure: Failure, unnamed: i64, at: Timestamp) -> Vec<Event> {
+fn next_batch(state: &State, round_id: RoundId, failure: Failure, unnamed: i64, at: Timestamp) -> Vec<Event> {
     if unnamed == 0 {
         return vec![];
     }
-    let buyers = world.holds.iter().filter(|(_, hold)| hold.round_id == Some(round_id) && hold.is_refundable());
+    let buyers = state.holds.iter().filter(|(_, hold)| hold.round_id == Some(round_id) && hold.is_refundable());
     let (participants, shares): (Vec<HoldKey>, Vec<i64>) =
         buyers.take(BATCH_MAX).map(|(key, hold)| (*key, hold.count)).unzip();
     let next_batch_at = (shares.iter().sum::<i64>() < unnamed).then_some(at + BATCH_PAUSE);
@@ -249,86 +248,86 @@ fn next_batch(world: &World, round_id: RoundId, failure: Failure, unnamed: i64, 
 }
 
 /// Makes an event true. An event whose row is not there changes nothing, and the fold then parts from the rows.
-pub fn evolve(world: &mut World, event: &Event) {
+pub fn evolve(state: &mut State, event: &Event) {
     match event {
         Event::RoundOpened { round_id, offer } => {
             let (offer, status) = (offer.clone(), RoundStatus::Open);
-            world.rounds.create(*round_id, Round { offer, status, sold: 0, held: 0, refunding: 0, version: 1 });
+            state.rounds.create(*round_id, Round { offer, status, sold: 0, held: 0, refunding: 0, version: 1 });
         }
-        Event::RoundSoldOut { round_id, .. } => become_status(world, *round_id, RoundStatus::SoldOut),
-        Event::RoundReopened { round_id, .. } => become_status(world, *round_id, RoundStatus::Open),
+        Event::RoundSoldOut { round_id, .. } => become_status(state, *round_id, RoundStatus::SoldOut),
+        Event::RoundReopened { round_id, .. } => become_status(state, *round_id, RoundStatus::Open),
         Event::RoundClosed { round_id, .. } => {
-            become_status(world, *round_id, RoundStatus::Failed(Failure::NotSoldOut))
+            become_status(state, *round_id, RoundStatus::Failed(Failure::NotSoldOut))
         }
         Event::RoundCancelled { round_id, .. } => {
-            become_status(world, *round_id, RoundStatus::Failed(Failure::Cancelled));
+            become_status(state, *round_id, RoundStatus::Failed(Failure::Cancelled));
         }
-        Event::RoundRefundsRequested { round_id, participants, .. } => name_all(world, *round_id, participants),
+        Event::RoundRefundsRequested { round_id, participants, .. } => name_all(state, *round_id, participants),
         Event::SharesReserved { key, shares } => {
-            world.holds.create(*key, Hold::new(Status::Held, Some(shares.round_id), shares.count));
-            change(world, shares.round_id, |round| round.held += shares.count);
+            state.holds.create(*key, Hold::new(Status::Held, Some(shares.round_id), shares.count));
+            change(state, shares.round_id, |round| round.held += shares.count);
         }
         Event::SharesRejected { key, round_id, .. } => {
-            world.holds.create(*key, Hold::new(Status::Refused, Some(*round_id), 0));
+            state.holds.create(*key, Hold::new(Status::Refused, Some(*round_id), 0));
         }
         Event::SharesSold { key, shares } => {
-            become_closed(world, *key, Status::Committed);
-            change(world, shares.round_id, |round| {
+            become_closed(state, *key, Status::Committed);
+            change(state, shares.round_id, |round| {
                 round.held -= shares.count;
                 round.sold += shares.count;
             });
         }
         Event::SharesReleased { key, shares: Some(shares) } => {
-            become_closed(world, *key, Status::Released);
-            change(world, shares.round_id, |round| round.held -= shares.count);
+            become_closed(state, *key, Status::Released);
+            change(state, shares.round_id, |round| round.held -= shares.count);
         }
-        Event::SharesReleased { key, shares: None } => world.holds.create(*key, Hold::new(Status::Released, None, 0)),
-        Event::SharesReturned { key, shares, refund_id } => take_back(world, *key, *shares, *refund_id),
+        Event::SharesReleased { key, shares: None } => state.holds.create(*key, Hold::new(Status::Released, None, 0)),
+        Event::SharesReturned { key, shares, refund_id } => take_back(state, *key, *shares, *refund_id),
     }
 }
 
-fn change(world: &mut World, round_id: RoundId, change: impl FnOnce(&mut Round)) {
-    if let Some(round) = world.rounds.change(&round_id) {
+fn change(state: &mut State, round_id: RoundId, change: impl FnOnce(&mut Round)) {
+    if let Some(round) = state.rounds.change(&round_id) {
         change(round);
     }
 }
 
-fn become_status(world: &mut World, round_id: RoundId, status: RoundStatus) {
-    change(world, round_id, |round| {
+fn become_status(state: &mut State, round_id: RoundId, status: RoundStatus) {
+    change(state, round_id, |round| {
         round.status = status;
         round.version += 1;
     });
 }
 
-fn become_closed(world: &mut World, key: HoldKey, status: Status) {
-    if let Some(hold) = world.holds.change(&key) {
+fn become_closed(state: &mut State, key: HoldKey, status: Status) {
+    if let Some(hold) = state.holds.change(&key) {
         hold.status = status;
         hold.version += 1;
     }
 }
 
-fn name_all(world: &mut World, round_id: RoundId, participants: &[HoldKey]) {
+fn name_all(state: &mut State, round_id: RoundId, participants: &[HoldKey]) {
     let mut refunding = 0;
     for key in participants {
-        if let Some(hold) = world.holds.change(key) {
+        if let Some(hold) = state.holds.change(key) {
             hold.refund_requested = true;
             refunding += hold.count;
         }
     }
-    change(world, round_id, |round| {
+    change(state, round_id, |round| {
         round.refunding += refunding;
         round.version += 1;
     });
 }
 
-fn take_back(world: &mut World, key: HoldKey, shares: Shares, refund_id: RefundId) {
+fn take_back(state: &mut State, key: HoldKey, shares: Shares, refund_id: RefundId) {
     let mut refunding = 0;
-    if let Some(hold) = world.holds.change(&key) {
+    if let Some(hold) = state.holds.change(&key) {
         hold.returned_by = Some(refund_id);
         hold.version += 1;
         refunding = if hold.refund_requested { shares.count } else { 0 };
     }
-    change(world, shares.round_id, |round| {
+    change(state, shares.round_id, |round| {
         round.sold -= shares.count;
         round.refunding -= refunding;
     });

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use domain::{Currency, HoldKey, Money, OrderId, RefundId, Rejection, RoundId, Timestamp, hold::Status};
-use runtime::rows::{Query, column};
+use platform::database::{Query, column};
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -12,7 +12,7 @@ use crate::{
     command::Command,
     event::Offer,
     hold::Hold,
-    round::{BATCH_MAX, Round, RoundStatus, World},
+    round::{BATCH_MAX, Round, RoundStatus, State},
 };
 
 /// Locks and loads what these commands touch, each table in key order: their holds, then the next buyers to be refunded,
@@ -20,7 +20,7 @@ use crate::{
 ///
 /// The buyers' rows come out of order, so they are never waited for, only taken where nobody has them: no deadlock. A row
 /// left out is in a batch that locks the round too, and the round's figures say afterwards whether it is still to be named.
-pub(crate) async fn load(connection: &mut PgConnection, commands: &[&Command]) -> Result<World, sqlx::Error> {
+pub(crate) async fn load(connection: &mut PgConnection, commands: &[&Command]) -> Result<State, sqlx::Error> {
     let (mut keys, mut rounds, mut advancing) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for command in commands {
         match command {
@@ -60,7 +60,7 @@ pub(crate) async fn load(connection: &mut PgConnection, commands: &[&Command]) -
         refunding, version from rounds.rounds where round_id = any($1) order by round_id for update";
     let rounds: Vec<Uuid> = rounds.into_iter().collect();
     let rounds = sqlx::query(query).bind(rounds).try_map(round).fetch_all(connection).await?;
-    Ok(world(rounds, holds))
+    Ok(state(rounds, holds))
 }
 
 /// What the next batch of each of these rounds may name. The index `holds_to_refund` has its order.
@@ -77,25 +77,25 @@ async fn next_buyers(connection: &mut PgConnection, rounds: Vec<Uuid>) -> Result
 }
 
 /// Loads every row, without locks.
-pub(crate) async fn load_all(connection: &mut PgConnection) -> Result<World, sqlx::Error> {
+pub(crate) async fn load_all(connection: &mut PgConnection) -> Result<State, sqlx::Error> {
     let query = "select order_id, attempt, round_id, count, status, refund_requested, returned_by, version
         from rounds.holds";
     let holds = sqlx::query(query).try_map(hold).fetch_all(&mut *connection).await?;
     let query = "select round_id, prize, total_shares, share_price_minor, currency, closes_at, status, sold, held,
         refunding, version from rounds.rounds";
     let rounds = sqlx::query(query).try_map(round).fetch_all(connection).await?;
-    Ok(world(rounds, holds))
+    Ok(state(rounds, holds))
 }
 
-fn world(rounds: Vec<(RoundId, Round)>, holds: Vec<(HoldKey, Hold)>) -> World {
-    let mut world = World::default();
+fn state(rounds: Vec<(RoundId, Round)>, holds: Vec<(HoldKey, Hold)>) -> State {
+    let mut state = State::default();
     for (round_id, round) in rounds {
-        world.rounds.load(round_id, round);
+        state.rounds.load(round_id, round);
     }
     for (key, hold) in holds {
-        world.holds.load(key, hold);
+        state.holds.load(key, hold);
     }
-    world
+    state
 }
 
 fn round(row: PgRow) -> Result<(RoundId, Round), sqlx::Error> {
@@ -137,11 +137,11 @@ fn malformed(rejection: Rejection) -> sqlx::Error {
 
 /// Writes what is new and what changed: but for new rounds, in one statement. A round's offer and a hold's shares never
 /// change, so they stay as they are.
-pub(crate) async fn save(connection: &mut PgConnection, world: &World) -> Result<(), sqlx::Error> {
-    insert_rounds(&mut *connection, &world.rounds.created().collect::<Vec<_>>()).await?;
-    let rounds: Vec<(&RoundId, &Round)> = world.rounds.changed().collect();
-    let created: Vec<(&HoldKey, &Hold)> = world.holds.created().collect();
-    let changed: Vec<(&HoldKey, &Hold)> = world.holds.changed().collect();
+pub(crate) async fn save(connection: &mut PgConnection, state: &State) -> Result<(), sqlx::Error> {
+    insert_rounds(&mut *connection, &state.rounds.created().collect::<Vec<_>>()).await?;
+    let rounds: Vec<(&RoundId, &Round)> = state.rounds.changed().collect();
+    let created: Vec<(&HoldKey, &Hold)> = state.holds.created().collect();
+    let changed: Vec<(&HoldKey, &Hold)> = state.holds.changed().collect();
     if rounds.is_empty() && created.is_empty() && changed.is_empty() {
         return Ok(());
     }

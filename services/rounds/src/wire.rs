@@ -17,7 +17,7 @@ const PACKAGE: &str = "holdfast.rounds.v1.";
 ///
 /// # Errors
 /// What the sender did wrong.
-pub fn command(message_type: &str, data: &[u8]) -> Result<Command, Rejection> {
+pub fn decode_command(message_type: &str, data: &[u8]) -> Result<Command, Rejection> {
     match message_type.strip_prefix(PACKAGE) {
         Some(wire::OpenRound::NAME) => open_round(decode(data)?),
         Some(wire::CloseRound::NAME) => {
@@ -160,7 +160,7 @@ const fn failure_to_wire(failure: Failure) -> wire::RoundFailure {
 ///
 /// # Errors
 /// An unknown type, bytes that do not decode, or a malformed id, price or time.
-pub fn event(message_type: &str, data: &[u8]) -> Result<Event, Rejection> {
+pub fn decode_event(message_type: &str, data: &[u8]) -> Result<Event, Rejection> {
     match message_type.strip_prefix(PACKAGE) {
         Some(wire::RoundOpened::NAME) => {
             let wire::RoundOpened { round_id, prize, total_shares, share_price, closes_at } = decode(data)?;

@@ -20,16 +20,15 @@ use sqlx::{Acquire, PgConnection, PgPool, Postgres, pool::PoolConnection};
 use uuid::Uuid;
 
 use crate::{
-    dead_letter,
+    append, dead_letter,
     doubt::Doubt,
     draft::{Answered, Draft, Poison, draft},
     effects::{self, Dispatcher, Leased},
-    event_store::Recorded,
+    event_store::StoredEvent,
     inbox,
     job::{self, Job},
     positions::Positions,
     races::Races,
-    record,
     service::{Service, is_rejection},
     telemetry,
     timers::{self, Due},
@@ -43,7 +42,7 @@ pub(crate) struct Done {
     /// One per job, in order: what its sender hears.
     pub(crate) replies: Vec<Option<Vec<u8>>>,
     /// What is in the log now.
-    pub(crate) events: Vec<Recorded>,
+    pub(crate) events: Vec<StoredEvent>,
     /// Outside calls that this process is to make.
     pub(crate) calls: Vec<Leased>,
     /// What others may want to be woken for.
@@ -441,15 +440,15 @@ impl Batches {
         at: Timestamp,
     ) -> Result<(bool, Done), Failure> {
         let commands: Vec<&S::Command> = jobs.iter().flat_map(Job::commands).collect();
-        let mut world = if commands.is_empty() {
-            S::World::default()
+        let mut state = if commands.is_empty() {
+            S::State::default()
         } else {
             S::load(connection, &commands).await.map_err(|error| Error::database("loading rows", error))?
         };
         // A decider that panics is a defect that one message has found; it must not take the process and all others with it.
-        let drafted = catch_unwind(AssertUnwindSafe(|| draft::<S>(&mut world, jobs, known, at)));
+        let drafted = catch_unwind(AssertUnwindSafe(|| draft::<S>(&mut state, jobs, known, at)));
         let draft = drafted.map_err(|_panic| broke("deciding"))?.map_err(Failure::Poison)?;
-        let written = self.write::<S>(connection, &world, &draft, at).await;
+        let written = self.write::<S>(connection, &state, &draft, at).await;
         let (positions, calls) = written.map_err(|error| Failure::from(error).by(jobs, &draft))?;
         let news = News {
             effects: calls.len() < draft.effects.len(),
@@ -465,16 +464,16 @@ impl Batches {
     async fn write<S: Service>(
         &self,
         connection: &mut PgConnection,
-        world: &S::World,
+        state: &S::State,
         draft: &Draft,
         at: Timestamp,
     ) -> Result<(Vec<i64>, Vec<Leased>), Error> {
         let database = |what| move |error| Error::database(what, error);
         let positions =
-            record::write(connection, S::NAME, draft, at).await.map_err(database("appending to the log"))?;
+            append::write(connection, S::NAME, draft, at).await.map_err(database("appending to the log"))?;
         self.positions.drawn(&positions)?;
         if !draft.events.is_empty() {
-            S::save(connection, world).await.map_err(database("saving rows"))?;
+            S::save(connection, state).await.map_err(database("saving rows"))?;
         }
         let calls =
             self.dispatcher.add(connection, &draft.effects, at).await.map_err(database("adding outside calls"))?;

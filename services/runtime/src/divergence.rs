@@ -18,7 +18,7 @@ use sqlx::PgConnection;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use uuid::Uuid;
 
-use crate::{draft::event_id, event_store::Recorded, lineage::Lineage};
+use crate::{draft::event_id, event_store::StoredEvent, lineage::Lineage};
 
 /// How many of the stream's last messages are looked at before anything is taken from it. Only what was published again after a loss
 /// may lie behind what was lost.
@@ -38,7 +38,7 @@ pub struct Published {
     /// The epoch in which it was published.
     pub epoch: i32,
     /// As the log has it, or had.
-    pub event: Recorded,
+    pub event: StoredEvent,
 }
 
 impl Published {
@@ -47,7 +47,7 @@ impl Published {
     pub fn read(sequence: u64, headers: &HeaderMap, data: &[u8]) -> Option<Self> {
         let text = |name: &str| headers.get(name).map(|value| value.as_str());
         let uuid = |name: &str| text(name).and_then(|value| Uuid::try_parse(value).ok());
-        let event = Recorded {
+        let event = StoredEvent {
             position: text(header::POSITION)?.parse().ok()?,
             stream: plain_text(text(header::SUBJECT)?)?,
             version: text(header::STREAM_VERSION)?.parse().ok()?,

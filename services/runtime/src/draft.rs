@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::{
     event_store::NewEvent,
     job::{Cause, Job, Letter, Work},
-    service::{Effect, Record, Service, Timer, refusal_stream},
+    service::{Effect, EncodedEvent, Service, Timer, refusal_stream},
 };
 
 /// A command that was answered before.
@@ -50,7 +50,7 @@ pub(crate) struct Poison {
 
 /// Decides every job, in order, in this world.
 pub(crate) fn draft<S: Service>(
-    world: &mut S::World,
+    state: &mut S::State,
     jobs: &[Job<S::Command>],
     known: &BTreeMap<Uuid, Answered>,
     at: Timestamp,
@@ -64,16 +64,16 @@ pub(crate) fn draft<S: Service>(
                 match before.map(|answered| answered.repeat(id, body_hash)) {
                     Some(Ok(reply)) => Some(reply),
                     Some(Err(rejection)) => Some(draft.slip(&id.to_string(), rejection)),
-                    None => Some(draft.command::<S>(world, index, job, (message_type, body_hash, command), at)?),
+                    None => Some(draft.command::<S>(state, index, job, (message_type, body_hash, command), at)?),
                 }
             }
             Work::Reaction { commands } => {
-                draft.reaction::<S>(world, index, job, commands, at)?;
+                draft.reaction::<S>(state, index, job, commands, at)?;
                 None
             }
             Work::Outcome { key, command } => {
                 draft.effects_done.push(key.clone());
-                draft.reaction::<S>(world, index, job, std::slice::from_ref(command), at)?;
+                draft.reaction::<S>(state, index, job, std::slice::from_ref(command), at)?;
                 None
             }
             Work::Unreadable { rejection } => draft.unreadable(job, rejection),
@@ -119,7 +119,7 @@ impl Draft {
 
     fn command<S: Service>(
         &mut self,
-        world: &mut S::World,
+        state: &mut S::State,
         index: usize,
         job: &Job<S::Command>,
         (message_type, body_hash, command): (&str, &[u8], &Result<S::Command, Rejection>),
@@ -128,7 +128,7 @@ impl Draft {
         let id = job.cause.id;
         let first = self.events.len();
         let refusal = match command {
-            Ok(command) => self.decide::<S>(world, job, command, at).err(),
+            Ok(command) => self.decide::<S>(state, job, command, at).err(),
             Err(rejection) if rejection.code == NOT_HANDLED => {
                 let answer = kept_for_operators(NOT_HANDLED);
                 let reply = rejected(&id.to_string(), &answer);
@@ -154,14 +154,14 @@ impl Draft {
 
     fn reaction<S: Service>(
         &mut self,
-        world: &mut S::World,
+        state: &mut S::State,
         index: usize,
         job: &Job<S::Command>,
         commands: &[S::Command],
         at: Timestamp,
     ) -> Result<(), Poison> {
         for command in commands {
-            if let Err(refusal) = self.decide::<S>(world, job, command, at) {
+            if let Err(refusal) = self.decide::<S>(state, job, command, at) {
                 let rejection = match refusal {
                     Refusal::Rejected(rejection) => rejection,
                     broken @ Refusal::Broken { .. } => Rejection::new("BROKEN_INVARIANT", broken.to_string()),
@@ -174,14 +174,14 @@ impl Draft {
 
     fn decide<S: Service>(
         &mut self,
-        world: &mut S::World,
+        state: &mut S::State,
         job: &Job<S::Command>,
         command: &S::Command,
         at: Timestamp,
     ) -> Result<(), Refusal> {
-        for event in S::decide(world, command, at)? {
-            S::evolve(world, &event);
-            let record = S::record(world, &event);
+        for event in S::decide(state, command, at)? {
+            S::evolve(state, &event);
+            let record = S::encode(state, &event);
             check_owner(S::NAME, S::STREAMS, &record.stream)?;
             if let Some(timer) = S::timer(&event) {
                 self.timers.insert(record.stream.clone(), timer);
@@ -200,7 +200,7 @@ impl Draft {
             command_type: message_type.to_owned(),
             rejection: Some(rejection.final_answer()),
         };
-        let record = Record {
+        let record = EncodedEvent {
             stream: refusal_stream(S::NAME, &job.cause.id.to_string()),
             version: 1,
             message_type: "holdfast.common.v1.CommandRejected",
@@ -209,7 +209,7 @@ impl Draft {
         self.write(&job.cause, record);
     }
 
-    fn write(&mut self, cause: &Cause, record: Record) {
+    fn write(&mut self, cause: &Cause, record: EncodedEvent) {
         self.events.push(NewEvent {
             event_id: event_id(cause.id, &record.stream, record.version),
             correlation_id: cause.correlation_id,

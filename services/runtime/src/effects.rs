@@ -10,6 +10,7 @@ use domain::Timestamp;
 use platform::{
     clock,
     config::{self, ms},
+    database::column,
     health::Health,
     retry,
     shutdown::Shutdown,
@@ -25,7 +26,6 @@ use crate::{
     job::{self, Cause, Job},
     message::storable,
     positions::Positions,
-    rows::column,
     service::{Claimed, Effect, Service, Verdict},
     telemetry,
 };

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::{gap::GapTracker, positions::Place, service::Record};
+use crate::{gap::GapTracker, positions::Place, service::EncodedEvent};
 
 /// The last event of the log, and the id of the one that is where it was seen to end before.
 pub(crate) async fn head_and(
@@ -30,7 +30,7 @@ pub(crate) async fn head_and(
 /// An event that is about to be appended.
 #[derive(Debug, Clone)]
 pub(crate) struct NewEvent {
-    pub(crate) record: Record,
+    pub(crate) record: EncodedEvent,
     pub(crate) event_id: Uuid,
     pub(crate) correlation_id: Uuid,
     pub(crate) causation_id: Uuid,
@@ -44,8 +44,8 @@ impl NewEvent {
     }
 
     /// The event as the log has it now.
-    pub(crate) fn recorded(self, service: &str, position: i64, at: Timestamp) -> Recorded {
-        Recorded {
+    pub(crate) fn recorded(self, service: &str, position: i64, at: Timestamp) -> StoredEvent {
+        StoredEvent {
             position,
             stream: self.record.stream,
             version: self.record.version,
@@ -63,7 +63,7 @@ impl NewEvent {
 
 /// An event of the log.
 #[derive(Debug, Clone)]
-pub struct Recorded {
+pub struct StoredEvent {
     /// Its place in the log: unique and rising, with gaps.
     pub position: i64,
     /// Its stream.
@@ -88,12 +88,12 @@ pub struct Recorded {
     pub recorded_at: Timestamp,
 }
 
-impl Recorded {
+impl StoredEvent {
     /// What folding needs of it.
     #[must_use]
-    pub fn fact(&self) -> Fact<'_> {
+    pub fn fact(&self) -> StoredEventRef<'_> {
         let Self { position, service, message_type, data, .. } = self;
-        Fact { position: *position, service, message_type, data }
+        StoredEventRef { position: *position, service, message_type, data }
     }
 }
 
@@ -103,8 +103,8 @@ macro_rules! columns {
     };
 }
 
-fn recorded(row: &PgRow) -> Result<Recorded, sqlx::Error> {
-    Ok(Recorded {
+fn recorded(row: &PgRow) -> Result<StoredEvent, sqlx::Error> {
+    Ok(StoredEvent {
         position: row.try_get(0)?,
         stream: row.try_get(1)?,
         version: row.try_get(2)?,
@@ -147,7 +147,7 @@ impl Follower {
         connection: &mut PgConnection,
         up_to: i64,
         limit: i64,
-    ) -> Result<(Vec<Recorded>, bool), sqlx::Error> {
+    ) -> Result<(Vec<StoredEvent>, bool), sqlx::Error> {
         let (mut events, xmin) = read_page(connection, self.checkpoint, up_to, limit).await?;
         let positions: Vec<i64> = events.iter().map(|event| event.position).collect();
         let taken = self.gaps.admit(self.checkpoint, &positions, xmin);
@@ -179,7 +179,7 @@ pub async fn read_page(
     after: i64,
     up_to: i64,
     limit: i64,
-) -> Result<(Vec<Recorded>, i64), sqlx::Error> {
+) -> Result<(Vec<StoredEvent>, i64), sqlx::Error> {
     let rows = sqlx::query(concat!(
         "select ",
         columns!(),
@@ -197,7 +197,7 @@ pub async fn read_page(
 
 /// What folding needs of an event.
 #[derive(Debug, Clone, Copy)]
-pub struct Fact<'row> {
+pub struct StoredEventRef<'row> {
     /// Its place in the log.
     pub position: i64,
     /// The service that wrote it.
@@ -216,12 +216,12 @@ pub struct Fact<'row> {
 pub async fn replay<T: Send + 'static>(
     connection: &mut PgConnection,
     into: T,
-    mut take: impl FnMut(&mut T, Fact<'_>) + Send + 'static,
+    mut take: impl FnMut(&mut T, StoredEventRef<'_>) + Send + 'static,
 ) -> Result<T, sqlx::Error> {
     let query = "select position, service, type, data from log.events order by position";
     fold_rows(connection, query, into, move |into, row| {
         let (position, service) = (row.try_get(0)?, row.try_get(1)?);
-        take(into, Fact { position, service, message_type: row.try_get(2)?, data: row.try_get(3)? });
+        take(into, StoredEventRef { position, service, message_type: row.try_get(2)?, data: row.try_get(3)? });
         Ok(())
     })
     .await
@@ -234,7 +234,7 @@ pub async fn replay<T: Send + 'static>(
 pub async fn replay_whole<T: Send + 'static>(
     connection: &mut PgConnection,
     into: T,
-    mut take: impl FnMut(&mut T, &Recorded) + Send + 'static,
+    mut take: impl FnMut(&mut T, &StoredEvent) + Send + 'static,
 ) -> Result<T, sqlx::Error> {
     let query = concat!("select ", columns!(), " from log.events order by position");
     fold_rows(connection, query, into, move |into, row| {
@@ -280,7 +280,7 @@ async fn fold_rows<T: Send + 'static>(
 ///
 /// # Errors
 /// Postgres failed.
-pub async fn read_streams(connection: &mut PgConnection, streams: &[String]) -> Result<Vec<Recorded>, sqlx::Error> {
+pub async fn read_streams(connection: &mut PgConnection, streams: &[String]) -> Result<Vec<StoredEvent>, sqlx::Error> {
     let rows = sqlx::query(concat!("select ", columns!(), " from log.events where stream = any($1) order by position"))
         .bind(streams)
         .fetch_all(connection)

@@ -232,7 +232,7 @@ pub(crate) fn decoded<S: Service>(message_type: &str, data: &[u8], id: Uuid) -> 
 /// What a command asks for. A field that is passed over is a wish that is not heard: a price without its discount. Events are another
 /// matter, for a worker must go on beside newer ones.
 fn asked<S: Service>(message_type: &str, data: &[u8], id: Uuid) -> Result<S::Command, Rejection> {
-    let command = S::command(message_type, data, id);
+    let command = S::decode_command(message_type, data, id);
     if command.as_ref().is_err_and(|rejection| rejection.code == UNDECODABLE) {
         return command;
     }

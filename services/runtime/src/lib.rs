@@ -1,14 +1,12 @@
 //! The imperative shell of every worker: consume, load, decide, commit, relay. Knows no business word.
 //!
 //! Read it in this order: [`service`] is what a service implements; [`worker`] runs it; `consumer` takes messages in, `job`
-//! reads them, `draft` decides, `batch` commits, with `record` and `inbox` for what every service writes, `races` for what it
+//! reads them, `draft` decides, `batch` commits, with `append` and `inbox` for what every service writes, `races` for what it
 //! loses, and `doubt` for whose fault a failure is; `publish` brings what was committed to the broker, and `relay` what nobody has brought there;
 //! `refusals` and `notices` say what does not get there. [`simulation`] runs the
 //! same decisions without the surroundings.
 
 pub mod service;
-
-pub mod rows;
 
 pub mod worker;
 
@@ -33,7 +31,7 @@ mod inbox;
 
 mod races;
 
-mod record;
+mod append;
 
 pub mod event_store;
 

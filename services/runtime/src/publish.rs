@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{sync::OwnedSemaphorePermit, task::JoinSet};
 
 use crate::{
-    event_store::Recorded,
+    event_store::StoredEvent,
     ingest::{self, Ingest, Outgoing},
     lineage::Lineage,
     ranges::Ranges,
@@ -119,7 +119,7 @@ impl Publisher {
     }
 
     /// Publishes events, and waits until the broker has stored them, or has not. Not their copies.
-    pub(crate) async fn publish(&self, events: &[Recorded]) -> Published {
+    pub(crate) async fn publish(&self, events: &[StoredEvent]) -> Published {
         if events.is_empty() {
             return Published { count: 0, witness: None, result: Ok(()) };
         }
@@ -130,24 +130,24 @@ impl Publisher {
     }
 
     /// Publishes the copies of events in JSON, and waits until the broker has stored them, or has not.
-    pub(crate) async fn publish_copies(&self, events: &[Recorded]) -> Copied {
+    pub(crate) async fn publish_copies(&self, events: &[StoredEvent]) -> Copied {
         match self.begin_copies(events).await {
             Ok(under_way) => under_way.copied(events).await,
             Err(error) => Copied { count: 0, result: Err(error) },
         }
     }
 
-    async fn begin(&self, events: &[Recorded]) -> Result<UnderWay, Error> {
+    async fn begin(&self, events: &[StoredEvent]) -> Result<UnderWay, Error> {
         let room = self.ingest.room(events.len()).await?;
         self.send(events, room).await
     }
 
-    async fn begin_copies(&self, events: &[Recorded]) -> Result<CopiesUnderWay, Error> {
+    async fn begin_copies(&self, events: &[StoredEvent]) -> Result<CopiesUnderWay, Error> {
         let room = self.ingest.room(events.len()).await?;
         self.send_copies(events, Some(room)).await
     }
 
-    async fn send(&self, events: &[Recorded], room: OwnedSemaphorePermit) -> Result<UnderWay, Error> {
+    async fn send(&self, events: &[StoredEvent], room: OwnedSemaphorePermit) -> Result<UnderWay, Error> {
         let messages = events.iter().map(|event| Outgoing {
             subject: event_subject(&event.service, &event.message_type),
             // Without a `Nats-Msg-Id`: the broker's window of ids costs it a third of what it can take in, and every consumer
@@ -160,7 +160,7 @@ impl Publisher {
 
     async fn send_copies(
         &self,
-        events: &[Recorded],
+        events: &[StoredEvent],
         room: Option<OwnedSemaphorePermit>,
     ) -> Result<CopiesUnderWay, Error> {
         let bytes_max = self.broker.client.server_info().max_payload;
@@ -176,7 +176,7 @@ impl Publisher {
 const HEADERS_BYTES: usize = 4_096;
 
 /// The copy in JSON, if it has one. What the fleet itself needs, and the copies of other events, must not wait for one that cannot be made.
-fn json(event: &Recorded, lineage: &Lineage, bytes_max: usize) -> Option<Outgoing> {
+fn json(event: &StoredEvent, lineage: &Lineage, bytes_max: usize) -> Option<Outgoing> {
     let position = event.position;
     let payload = match proto::to_json(&event.message_type, &event.data) {
         Ok(json) => json.to_string(),
@@ -202,7 +202,7 @@ fn json(event: &Recorded, lineage: &Lineage, bytes_max: usize) -> Option<Outgoin
 
 impl UnderWay {
     /// Waits until the events are stored, or are not.
-    async fn published(self, events: &[Recorded]) -> Published {
+    async fn published(self, events: &[StoredEvent]) -> Published {
         let stored = self.stored.stored().await;
         let witness = stored.count.checked_sub(1).and_then(|last| events.get(last)).map(|event| Witness {
             sequence: i64::try_from(stored.last).unwrap_or(i64::MAX),
@@ -214,7 +214,7 @@ impl UnderWay {
 
 impl CopiesUnderWay {
     /// Waits until the copies are stored, or are not.
-    async fn copied(self, events: &[Recorded]) -> Copied {
+    async fn copied(self, events: &[StoredEvent]) -> Copied {
         let Some(stored) = self.stored else { return Copied { count: events.len(), result: Ok(()) } };
         let stored = stored.stored().await;
         // What has no copy counts as copied.
@@ -252,7 +252,7 @@ impl Outbox {
     }
 
     /// Hands events to the broker. Never fails: what does not arrive is left to the relay.
-    pub(crate) async fn send(&mut self, events: Vec<Recorded>) {
+    pub(crate) async fn send(&mut self, events: Vec<StoredEvent>) {
         if events.is_empty() {
             return;
         }
@@ -284,7 +284,7 @@ impl Outbox {
 }
 
 impl Sender {
-    async fn begin(&self, events: &[Recorded]) -> Result<(UnderWay, Option<CopiesUnderWay>), Error> {
+    async fn begin(&self, events: &[StoredEvent]) -> Result<(UnderWay, Option<CopiesUnderWay>), Error> {
         if !self.sends_copies() {
             return Ok((self.publisher.begin(events).await?, None));
         }
@@ -306,7 +306,7 @@ impl Sender {
     async fn confirm(
         &self,
         (connection, begun): (u64, Instant),
-        events: &[Recorded],
+        events: &[StoredEvent],
         published: UnderWay,
         copies: Option<CopiesUnderWay>,
     ) -> Result<(), Error> {
@@ -329,7 +329,7 @@ impl Sender {
     }
 
     /// Those whose copies are stored soon.
-    async fn copied(&self, events: &[Recorded], copies: CopiesUnderWay) -> Vec<(i64, i64)> {
+    async fn copied(&self, events: &[StoredEvent], copies: CopiesUnderWay) -> Vec<(i64, i64)> {
         let copied = tokio::time::timeout(COPIES_WITHIN, copies.copied(events)).await;
         let why = Error::transient("publishing copies in JSON", "the broker does not answer");
         let Copied { count, result } = copied.unwrap_or(Copied { count: 0, result: Err(why) });
@@ -354,7 +354,7 @@ impl Sender {
     }
 
     /// What came of events that were committed: what was not confirmed the relay publishes.
-    fn left_to_the_relay(&self, events: &[Recorded], begun: Instant, confirmed: Result<(), Error>) {
+    fn left_to_the_relay(&self, events: &[StoredEvent], begun: Instant, confirmed: Result<(), Error>) {
         if let Err(error) = confirmed {
             tracing::debug!(error = error.chain(), "left to the relay");
             self.refusals.note(events, begun, &error);
@@ -362,7 +362,7 @@ impl Sender {
     }
 }
 
-fn ranges(events: &[Recorded]) -> Vec<(i64, i64)> {
+fn ranges(events: &[StoredEvent]) -> Vec<(i64, i64)> {
     Ranges::of(events.iter().map(|event| event.position)).iter().collect()
 }
 
@@ -371,7 +371,7 @@ const fn name(text: &'static str) -> HeaderName {
     HeaderName::from_static(text)
 }
 
-fn headers(event: &Recorded, lineage: &Lineage, content_type: &str) -> HeaderMap {
+fn headers(event: &StoredEvent, lineage: &Lineage, content_type: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(name(header::ID), event.event_id.to_string());
     headers.insert(name(header::TYPE), event.message_type.as_str());

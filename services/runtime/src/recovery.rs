@@ -12,7 +12,7 @@ use async_nats::jetstream::{
 };
 use domain::Timestamp;
 use futures::StreamExt;
-use platform::{broker::Broker, error::Error};
+use platform::{broker::Broker, database::column, error::Error};
 use sqlx::{AssertSqlSafe, PgConnection};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -21,9 +21,8 @@ use crate::{
     divergence::{Published, lacks, log_ends},
     draft::{Answered, accepted, rejected_before},
     effects,
-    event_store::Recorded,
+    event_store::StoredEvent,
     lineage::Lineage,
-    rows::column,
     service::{Effect, Service, Timer, is_rejection},
 };
 
@@ -181,7 +180,7 @@ fn sort_out(
 ///
 /// # Errors
 /// Postgres failed.
-pub async fn append(connection: &mut PgConnection, events: &[&Recorded]) -> Result<(), Error> {
+pub async fn append(connection: &mut PgConnection, events: &[&StoredEvent]) -> Result<(), Error> {
     let failed = |error| Error::database("taking events back into the log", error);
     for page in events.chunks(PAGE) {
         sqlx::query(
@@ -242,20 +241,20 @@ pub async fn doubt_calls(connection: &mut PgConnection, service: &str) -> Result
 ///
 /// # Errors
 /// An event cannot be read or does not fit its stream, or Postgres failed.
-pub async fn make_true<S: Service>(connection: &mut PgConnection, events: &[&Recorded]) -> Result<(), Error> {
+pub async fn make_true<S: Service>(connection: &mut PgConnection, events: &[&StoredEvent]) -> Result<(), Error> {
     let failed = |error| Error::database("making events true", error);
-    let own: Vec<&Recorded> = events.iter().copied().filter(|event| event.service == S::NAME).collect();
+    let own: Vec<&StoredEvent> = events.iter().copied().filter(|event| event.service == S::NAME).collect();
     if own.is_empty() {
         return Ok(());
     }
     let path = format!("set local search_path to {}", S::NAME);
     sqlx::raw_sql(AssertSqlSafe(path)).execute(&mut *connection).await.map_err(failed)?;
-    let mut world = S::load_all(connection).await.map_err(failed)?;
-    let TakenBack { timers, effects } = take_back::<S>(&mut world, &own)?;
-    S::save(connection, &world).await.map_err(failed)?;
+    let mut state = S::load_all(connection).await.map_err(failed)?;
+    let TakenBack { timers, effects } = take_back::<S>(&mut state, &own)?;
+    S::save(connection, &state).await.map_err(failed)?;
     set(connection, &timers).await.map_err(failed)?;
     add(connection, &effects).await.map_err(failed)?;
-    end::<S>(connection, &world).await.map_err(failed)?;
+    end::<S>(connection, &state).await.map_err(failed)?;
     keep(connection, &answers(&own)).await.map_err(failed)
 }
 
@@ -264,16 +263,20 @@ pub async fn make_true<S: Service>(connection: &mut PgConnection, events: &[&Rec
 pub(crate) struct TakenBack<'a> {
     /// By stream.
     pub(crate) timers: BTreeMap<&'a str, Timer>,
-    pub(crate) effects: Vec<(Effect, &'a Recorded)>,
+    pub(crate) effects: Vec<(Effect, &'a StoredEvent)>,
 }
 
 /// Makes events true in this world: by the service's own rules, and each where it stood.
-pub(crate) fn take_back<'a, S: Service>(world: &mut S::World, events: &[&'a Recorded]) -> Result<TakenBack<'a>, Error> {
+pub(crate) fn take_back<'a, S: Service>(
+    state: &mut S::State,
+    events: &[&'a StoredEvent],
+) -> Result<TakenBack<'a>, Error> {
     let mut back = TakenBack::default();
     for event in events.iter().copied().filter(|event| !is_rejection(&event.message_type)) {
-        let read = S::event(&event.message_type, &event.data).map_err(|rejection| unfit(event, &rejection.reason))?;
-        S::evolve(world, &read);
-        let record = S::record(world, &read);
+        let read =
+            S::decode_event(&event.message_type, &event.data).map_err(|rejection| unfit(event, &rejection.reason))?;
+        S::evolve(state, &read);
+        let record = S::encode(state, &read);
         if (record.stream.as_str(), record.version) != (event.stream.as_str(), event.version) {
             return Err(unfit(event, &format!("it folds as version {} of {}", record.version, record.stream)));
         }
@@ -287,12 +290,12 @@ pub(crate) fn take_back<'a, S: Service>(world: &mut S::World, events: &[&'a Reco
 
 /// What was answered to whoever caused these events, should that have been a command: the body of a command is not known any more, so its id
 /// is enough.
-pub(crate) fn answers(events: &[&Recorded]) -> Vec<(Uuid, Answered, Timestamp)> {
-    let mut caused: BTreeMap<Uuid, Vec<&Recorded>> = BTreeMap::new();
+pub(crate) fn answers(events: &[&StoredEvent]) -> Vec<(Uuid, Answered, Timestamp)> {
+    let mut caused: BTreeMap<Uuid, Vec<&StoredEvent>> = BTreeMap::new();
     for event in events {
         caused.entry(event.causation_id).or_default().push(event);
     }
-    let answer = |(cause, events): (Uuid, Vec<&Recorded>)| {
+    let answer = |(cause, events): (Uuid, Vec<&StoredEvent>)| {
         let places = events.iter().map(|event| (event.stream.as_str(), event.version, event.message_type.as_str()));
         let reply = match events.iter().find(|event| is_rejection(&event.message_type)) {
             Some(refusal) => rejected_before(&refusal.data)?,
@@ -303,7 +306,7 @@ pub(crate) fn answers(events: &[&Recorded]) -> Vec<(Uuid, Answered, Timestamp)> 
     caused.into_iter().filter_map(answer).collect()
 }
 
-fn unfit(event: &Recorded, why: &str) -> Error {
+fn unfit(event: &StoredEvent, why: &str) -> Error {
     let why = format!("{} at position {} of {}: {why}", event.message_type, event.position, event.stream);
     Error::Permanent { what: "taking an event back into the log", source: why.into() }
 }
@@ -323,8 +326,8 @@ async fn set(connection: &mut PgConnection, timers: &BTreeMap<&str, Timer>) -> R
     Ok(())
 }
 
-async fn add(connection: &mut PgConnection, effects: &[(Effect, &Recorded)]) -> Result<(), sqlx::Error> {
-    let effects: Vec<&(Effect, &Recorded)> = effects.iter().collect();
+async fn add(connection: &mut PgConnection, effects: &[(Effect, &StoredEvent)]) -> Result<(), sqlx::Error> {
+    let effects: Vec<&(Effect, &StoredEvent)> = effects.iter().collect();
     sqlx::query(
         "insert into effects (key, type, data, deadline, attempts, due_at, created_at, correlation_id, causation_id, traceparent)
          select key, type, data, deadline, 1, now(), created_at, correlation_id, causation_id, traceparent
@@ -346,9 +349,9 @@ async fn add(connection: &mut PgConnection, effects: &[(Effect, &Recorded)]) -> 
 }
 
 /// No call is made again whose end is known.
-async fn end<S: Service>(connection: &mut PgConnection, world: &S::World) -> Result<(), sqlx::Error> {
+async fn end<S: Service>(connection: &mut PgConnection, state: &S::State) -> Result<(), sqlx::Error> {
     let mut keys: Vec<String> = sqlx::query_scalar("select key from effects").fetch_all(&mut *connection).await?;
-    keys.retain(|key| !S::is_call_open(world, key));
+    keys.retain(|key| !S::is_call_open(state, key));
     effects::remove(connection, &keys).await
 }
 
@@ -376,11 +379,11 @@ mod tests {
     use uuid::Uuid;
 
     use super::sort_out;
-    use crate::{divergence::Published, draft::event_id, event_store::Recorded};
+    use crate::{divergence::Published, draft::event_id, event_store::StoredEvent};
 
     fn published(position: i64, stream: &str, version: i64) -> Published {
         let cause = Uuid::from_u128(7);
-        let event = Recorded {
+        let event = StoredEvent {
             position,
             stream: stream.to_owned(),
             version,

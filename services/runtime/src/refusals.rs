@@ -7,7 +7,7 @@ use std::{
 
 use platform::{broker::Broker, clock, config::ms, error::Error, health::Health};
 
-use crate::{event_store::Recorded, notices::Topic, worker::Context};
+use crate::{event_store::StoredEvent, notices::Topic, worker::Context};
 
 /// What the probes call what this worker publishes itself, and what the relay does for all.
 const PUBLISHING: &str = "publishing";
@@ -31,7 +31,7 @@ impl Refusals {
     }
 
     /// Events did not get in: publishing them began then.
-    pub(crate) fn note(&self, events: &[Recorded], begun: Instant, error: &Error) {
+    pub(crate) fn note(&self, events: &[StoredEvent], begun: Instant, error: &Error) {
         // One that is away is missed already.
         if !self.broker.is_connected() {
             return;

@@ -35,13 +35,13 @@ pub trait Service: Send + Sync + 'static {
     type Event: Debug + Send + Sync;
 
     /// The rows of this service that a batch touches; in an audit, all of them.
-    type World: Default + Send + Sync;
+    type State: Default + Send + Sync;
 
     /// Reads a command from outside. `id` is the id of the command. Checks all that can be checked without state.
     ///
     /// # Errors
     /// What the sender did wrong.
-    fn command(message_type: &str, data: &[u8], id: Uuid) -> Result<Self::Command, Rejection>;
+    fn decode_command(message_type: &str, data: &[u8], id: Uuid) -> Result<Self::Command, Rejection>;
 
     /// The policy: what this service does about an event of another.
     ///
@@ -56,19 +56,19 @@ pub trait Service: Send + Sync + 'static {
     ///
     /// # Errors
     /// Business says no, or an invariant is broken.
-    fn decide(world: &Self::World, command: &Self::Command, at: Timestamp) -> Result<Vec<Self::Event>, Refusal>;
+    fn decide(state: &Self::State, command: &Self::Command, at: Timestamp) -> Result<Vec<Self::Event>, Refusal>;
 
     /// Makes an event true in this world. Total: it cannot fail, and it hides nothing.
-    fn evolve(world: &mut Self::World, event: &Self::Event);
+    fn evolve(state: &mut Self::State, event: &Self::Event);
 
     /// The event's place in its stream (after `evolve` took it in) and its bytes.
-    fn record(world: &Self::World, event: &Self::Event) -> Record;
+    fn encode(state: &Self::State, event: &Self::Event) -> EncodedEvent;
 
     /// Reads an event of this service back from the log.
     ///
     /// # Errors
     /// The event does not decode.
-    fn event(message_type: &str, data: &[u8]) -> Result<Self::Event, Rejection>;
+    fn decode_event(message_type: &str, data: &[u8]) -> Result<Self::Event, Rejection>;
 
     /// What an event does to the timer of its stream.
     fn timer(_event: &Self::Event) -> Option<Timer> {
@@ -81,7 +81,7 @@ pub trait Service: Send + Sync + 'static {
     }
 
     /// Whether the outside call with this key may still have to be made, in this world.
-    fn is_call_open(_world: &Self::World, _key: &str) -> bool {
+    fn is_call_open(_state: &Self::State, _key: &str) -> bool {
         true
     }
 
@@ -106,21 +106,21 @@ pub trait Service: Send + Sync + 'static {
     fn load(
         connection: &mut PgConnection,
         commands: &[&Self::Command],
-    ) -> impl Future<Output = Result<Self::World, sqlx::Error>> + Send;
+    ) -> impl Future<Output = Result<Self::State, sqlx::Error>> + Send;
 
     /// Writes the rows that changed, one statement a table.
-    fn save(connection: &mut PgConnection, world: &Self::World)
+    fn save(connection: &mut PgConnection, state: &Self::State)
     -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
     /// Loads every row, without locks: for audits, in a snapshot.
-    fn load_all(connection: &mut PgConnection) -> impl Future<Output = Result<Self::World, sqlx::Error>> + Send;
+    fn load_all(connection: &mut PgConnection) -> impl Future<Output = Result<Self::State, sqlx::Error>> + Send;
 
     /// Every row in words, by a name that sorts it: equal words mean equal rows.
-    fn describe(world: &Self::World) -> BTreeMap<String, String>;
+    fn describe(state: &Self::State) -> BTreeMap<String, String>;
 
     /// One of these rows, in the same words.
-    fn describe_row(world: &Self::World, name: &str) -> Option<String> {
-        Self::describe(world).remove(name)
+    fn describe_row(state: &Self::State, name: &str) -> Option<String> {
+        Self::describe(state).remove(name)
     }
 
     /// The row, in the words of [`Service::describe`], that an event changed: to name the event where row and fold part.
@@ -141,7 +141,7 @@ pub fn is_rejection(message_type: &str) -> bool {
 
 /// An event's place and its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
+pub struct EncodedEvent {
     /// The stream it belongs to: `order-<uuid>`.
     pub stream: String,
     /// The stream's version with it: 1 for the first event.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::{
     draft::{Answered, draft},
-    event_store::Recorded,
+    event_store::StoredEvent,
     job::{self, Cause, Job, Letter, Origin, Work},
     message::headers_as_json,
     quarantine, recovery,
@@ -115,7 +115,7 @@ pub struct Inbox(BTreeMap<Uuid, Answered>);
 #[derive(Debug)]
 pub struct Batch {
     /// Its events, in order. Their positions are drawn by whoever keeps the log.
-    pub events: Vec<Recorded>,
+    pub events: Vec<StoredEvent>,
     /// What becomes of timers, by stream.
     pub timers: BTreeMap<String, Timer>,
     /// Outside calls to be made, each with what all events of its story share.
@@ -131,13 +131,13 @@ pub struct Batch {
 /// # Errors
 /// Which of them broke an invariant, and how. World and inbox are no longer good for anything then.
 pub fn batch<S: Service>(
-    world: &mut S::World,
+    state: &mut S::State,
     inbox: &mut Inbox,
     inputs: Vec<Input<'_, S::Command>>,
     at: Timestamp,
 ) -> Result<Batch, (usize, Rejection)> {
     let jobs: Vec<_> = inputs.into_iter().map(read::<S>).collect();
-    let draft = draft::<S>(world, &jobs, &inbox.0, at).map_err(|poison| (poison.job, poison.rejection))?;
+    let draft = draft::<S>(state, &jobs, &inbox.0, at).map_err(|poison| (poison.job, poison.rejection))?;
     inbox.0.extend(draft.answered);
     Ok(Batch {
         events: draft.events.into_iter().map(|event| event.recorded(S::NAME, 0, at)).collect(),
@@ -162,11 +162,11 @@ pub struct TakenBack {
 /// # Errors
 /// One of them does not fit its stream.
 pub fn take_back<S: Service>(
-    world: &mut S::World,
+    state: &mut S::State,
     inbox: &mut Inbox,
-    events: &[&Recorded],
+    events: &[&StoredEvent],
 ) -> Result<TakenBack, Error> {
-    let back = recovery::take_back::<S>(world, events)?;
+    let back = recovery::take_back::<S>(state, events)?;
     for (command_id, answered, _) in recovery::answers(events) {
         inbox.0.entry(command_id).or_insert(answered);
     }

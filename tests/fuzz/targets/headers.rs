@@ -225,6 +225,6 @@ fn asked<S: Service>(message: &Message, read: &Understood<S::Command>) -> Result
         other => return Err(format!("{other:?} is taken")),
     };
     ensure(proto::unknown_field(message_type, &bytes).is_none(), || "a field is passed over".to_owned())?;
-    let command = S::command(message_type, &bytes, read.id).map(|command| vec![command]);
+    let command = S::decode_command(message_type, &bytes, read.id).map(|command| vec![command]);
     same("in protobuf", &format!("{command:?}"), &format!("{:?}", read.commands))
 }

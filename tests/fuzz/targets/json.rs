@@ -98,7 +98,7 @@ fn check(input: &[u8]) -> Checked {
 
 /// What fits the contract decodes, whatever the service thinks of what it says.
 fn asked<S: Service>(message_type: &str, bytes: &[u8]) -> Checked {
-    match S::command(message_type, bytes, Uuid::from_u128(7)) {
+    match S::decode_command(message_type, bytes, Uuid::from_u128(7)) {
         Ok(_command) => Ok("taken".to_owned()),
         Err(rejection) => {
             ensure(rejection.code != "UNDECODABLE", || format!("fits the contract, and yet: {rejection}"))?;

@@ -66,13 +66,13 @@ fn reported(data: &[u8]) -> Result<(), String> {
         Ok(_) => None,
     };
     let refused =
-        <Payments>::command(&RecordProviderEvent::full_name(), data, ID).err().map(|rejection| rejection.code);
+        <Payments>::decode_command(&RecordProviderEvent::full_name(), data, ID).err().map(|rejection| rejection.code);
     ensure(refused.as_deref() == wanted, || format!("a report is refused: {refused:?}, not {wanted:?}"))
 }
 
 /// All that a service can be told by such a message.
 fn heard<S: Service>(message_type: &str, data: &[u8]) -> Checked {
-    let asked = match S::command(message_type, data, ID) {
+    let asked = match S::decode_command(message_type, data, ID) {
         Ok(command) => taken::<S>(message_type, data, &command)?,
         Err(rejection) => {
             let is_known = S::COMMANDS.contains(&message_type);
@@ -80,7 +80,7 @@ fn heard<S: Service>(message_type: &str, data: &[u8]) -> Checked {
             known(is_known, refused(&rejection)?)
         }
     };
-    let recorded = match S::event(message_type, data) {
+    let recorded = match S::decode_event(message_type, data) {
         Ok(event) => read_back::<S>(message_type, &event)?,
         Err(rejection) => known(rejection.code != "UNKNOWN_TYPE", refused(&rejection)?),
     };
@@ -111,16 +111,16 @@ fn taken<S: Service>(message_type: &str, data: &[u8], command: &S::Command) -> C
         Ok(json) => {
             let bytes = proto::from_json(message_type, json.to_string().as_bytes())
                 .map_err(|error| format!("taken, but not from its own JSON: {error}"))?;
-            same("through JSON", &debug(&S::command(message_type, &bytes, ID)), &format!("Ok({words})"))?;
+            same("through JSON", &debug(&S::decode_command(message_type, &bytes, ID)), &format!("Ok({words})"))?;
         }
         // A report is a fact also at a time that is none.
         Err(_) if message_type == RecordProviderEvent::full_name() => {}
         Err(error) => return Err(format!("taken, but not in JSON: {error}")),
     }
-    let (mut world, mut inbox) = (S::World::default(), Inbox::default());
+    let (mut state, mut inbox) = (S::State::default(), Inbox::default());
     let mut decide = || {
         let inputs = vec![Input::Command { id: ID, message_type, data }];
-        batch::<S>(&mut world, &mut inbox, inputs, NOW).map_err(|(_, rejection)| format!("decided: {rejection}"))
+        batch::<S>(&mut state, &mut inbox, inputs, NOW).map_err(|(_, rejection)| format!("decided: {rejection}"))
     };
     let done = decide()?;
     ensure(!done.events.is_empty(), || "a command caused nothing, not even a refusal".to_owned())?;
@@ -144,19 +144,19 @@ fn taken<S: Service>(message_type: &str, data: &[u8], command: &S::Command) -> C
 /// What one service writes, all who react to it can read.
 fn understood<S: Service>(message_type: &str, data: &[u8]) -> Result<(), String> {
     let is_own = proto::owner(message_type) == Some(S::NAME);
-    let read_back = if is_own { S::event(message_type, data).map(drop) } else { Ok(()) };
+    let read_back = if is_own { S::decode_event(message_type, data).map(drop) } else { Ok(()) };
     let reacted = if S::REACTS_TO.contains(&message_type) { S::react(message_type, data).map(drop) } else { Ok(()) };
     read_back.and(reacted).map_err(|rejection| format!("{} cannot read what was decided: {rejection}", S::NAME))
 }
 
 /// An event that is read is written as the same, also in JSON, and what it leads to does not break.
 fn read_back<S: Service>(message_type: &str, event: &S::Event) -> Checked {
-    let mut world = S::World::default();
-    let record = S::record(&world, event);
+    let mut state = S::State::default();
+    let record = S::encode(&state, event);
     same("its type", record.message_type, message_type)?;
-    let again = S::event(message_type, &record.data);
+    let again = S::decode_event(message_type, &record.data);
     same("read back", &debug(&again), &format!("Ok({event:?})"))?;
-    let twice = again.map(|again| S::record(&world, &again).data).map_err(|rejection| rejection.to_string())?;
+    let twice = again.map(|again| S::encode(&state, &again).data).map_err(|rejection| rejection.to_string())?;
     ensure(twice == record.data, || "written twice, the bytes differ".to_owned())?;
     let json = proto::to_json(message_type, &record.data).map_err(|error| format!("not in JSON: {error}"))?;
     let bytes = proto::from_json(message_type, json.to_string().as_bytes())
@@ -164,11 +164,15 @@ fn read_back<S: Service>(message_type: &str, event: &S::Event) -> Checked {
     same("bytes through JSON", &debug(&bytes), &debug(&record.data))?;
     ensure(!record.stream.is_empty() && !S::rows_of(event).is_empty(), || "an event of nothing".to_owned())?;
     if let Some(effect) = S::effect(event) {
-        same("its outside call", &debug(&S::event(effect.message_type, &effect.data)), &format!("Ok({event:?})"))?;
+        same(
+            "its outside call",
+            &debug(&S::decode_event(effect.message_type, &effect.data)),
+            &format!("Ok({event:?})"),
+        )?;
     }
     let timer = S::timer(event).is_some();
-    S::evolve(&mut world, event);
-    let rows = S::describe(&world).len();
+    S::evolve(&mut state, event);
+    let rows = S::describe(&state).len();
     let words = outline(&format!("{event:?}"));
     Ok(format!("recorded: {rows} rows, timer {timer}, {} bytes, {words:.60}", about(record.data.len())))
 }

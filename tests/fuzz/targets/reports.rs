@@ -11,7 +11,7 @@ use payments::{
     Payments,
     command::{Command, Outcome},
     event::Event,
-    payment::{Charge, Payment, World, decide, evolve},
+    payment::{Charge, Payment, State, decide, evolve},
     report::{Kind, Report},
 };
 use proto::{
@@ -128,8 +128,8 @@ fn check(input: &[u8]) -> Checked {
 /// A service in memory, the fold of what it recorded, and what was reported.
 #[derive(Default)]
 struct Books {
-    world: World,
-    folded: World,
+    state: State,
+    folded: State,
     inbox: Inbox,
     /// The first under each id, and whether it caused anything.
     reports: BTreeMap<(PaymentId, String), (Report, Caused)>,
@@ -268,10 +268,10 @@ impl Books {
         };
         let payment_id = key.payment_id();
         let message_type = wire::RecordProviderEvent::full_name();
-        let command = <Payments>::command(&message_type, &report.encode_to_vec(), self.id())
+        let command = <Payments>::decode_command(&message_type, &report.encode_to_vec(), self.id())
             .map_err(|rejection| format!("a report is refused: {rejection}"))?;
         let caused = self.command(key, &report)?;
-        let again = decide(&self.world, &command, NOW);
+        let again = decide(&self.state, &command, NOW);
         ensure(again == Ok(vec![]), || format!("a report that comes twice does this the second time: {again:?}"))?;
         if let Command::RecordProviderEvent { report, .. } = command {
             self.reports.entry((payment_id, report.provider_event_id.clone())).or_insert((report, caused));
@@ -314,13 +314,13 @@ impl Books {
     }
 
     fn payment(&self, key: HoldKey) -> Option<&Payment> {
-        self.world.payments.get(&key.payment_id())
+        self.state.payments.get(&key.payment_id())
     }
 
     fn take(&mut self, key: HoldKey, input: Input<'_, Command>) -> Result<Caused, String> {
         let is_report =
             matches!(&input, Input::Command { message_type, .. } if message_type.ends_with(".RecordProviderEvent"));
-        let done = batch::<Payments>(&mut self.world, &mut self.inbox, vec![input], NOW)
+        let done = batch::<Payments>(&mut self.state, &mut self.inbox, vec![input], NOW)
             .map_err(|(_, rejection)| format!("it breaks: {rejection}"))?;
         ensure(done.dead_letters.is_empty(), || format!("nobody can read it: {:?}", done.dead_letters))?;
         let caused = if done.events.is_empty() { Caused::Nothing } else { Caused::Something };
@@ -331,7 +331,7 @@ impl Books {
                 ensure(!is_report, || "a report is refused".to_owned())?;
                 continue;
             }
-            let event = <Payments>::event(&event.message_type, &event.data)
+            let event = <Payments>::decode_event(&event.message_type, &event.data)
                 .map_err(|rejection| format!("recorded, and not read back: {rejection}"))?;
             is_sent |= matches!(event, Event::PaymentRefunding { .. });
             evolve(&mut self.folded, &event);
@@ -359,7 +359,7 @@ impl Books {
                 continue;
             }
             let command = Command::RecordProviderEvent { payment_id: *payment_id, report: report.clone() };
-            let again = decide(&self.world, &command, NOW);
+            let again = decide(&self.state, &command, NOW);
             ensure(again == Ok(vec![]), || {
                 format!("a report that comes again later, {report:?}, does this: {again:?}")
             })?;
@@ -369,7 +369,7 @@ impl Books {
 
     /// Every charge that was reported is the payment's own, or kept beside it.
     fn no_charge_is_lost(&self, payment_id: PaymentId) -> Result<(), String> {
-        let payment = self.world.payments.get(&payment_id);
+        let payment = self.state.payments.get(&payment_id);
         let is_known = |report: &Report| {
             payment.is_some_and(|payment| {
                 let id = &report.provider_event_id;

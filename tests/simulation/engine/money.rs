@@ -9,7 +9,7 @@ use proto::{
     orders::v1 as orders,
     payments::v1::{self as payments, ProviderEventKind, ProviderReport, ReportMismatch, ReportResolution},
 };
-use runtime::event_store::Recorded;
+use runtime::event_store::StoredEvent;
 
 /// All of it.
 #[derive(Debug, Default)]
@@ -109,7 +109,7 @@ enum Answer {
     GivenUp,
 }
 
-fn read<M: Message + Name + Default>(event: &Recorded) -> Result<M, String> {
+fn read<M: Message + Name + Default>(event: &StoredEvent) -> Result<M, String> {
     M::decode(event.data.as_slice()).map_err(|error| error.to_string())
 }
 
@@ -126,7 +126,7 @@ fn minor(amount: Option<&proto::common::v1::Money>) -> i64 {
 }
 
 impl Money {
-    pub(super) fn take(&mut self, event: &Recorded) -> Result<(), String> {
+    pub(super) fn take(&mut self, event: &StoredEvent) -> Result<(), String> {
         self.count += 1;
         let name = proto::short_name(&event.message_type);
         match event.service.as_str() {
@@ -140,7 +140,7 @@ impl Money {
         Ok(self.payments.entry(payment(id)?).or_default())
     }
 
-    fn take_payment(&mut self, name: &str, event: &Recorded) -> Result<(), String> {
+    fn take_payment(&mut self, name: &str, event: &StoredEvent) -> Result<(), String> {
         match name {
             payments::PaymentSucceeded::NAME => {
                 let succeeded: payments::PaymentSucceeded = read(event)?;
@@ -216,7 +216,7 @@ impl Money {
         minor: Option<i64>,
         standing: Standing,
         reported: &str,
-        event: &Recorded,
+        event: &StoredEvent,
     ) -> Result<&mut Refund, String> {
         let payment = self.of(payment_id)?;
         payment.fits(reported);
@@ -251,7 +251,7 @@ impl Money {
         Ok(())
     }
 
-    fn take_order(&mut self, name: &str, event: &Recorded) -> Result<(), String> {
+    fn take_order(&mut self, name: &str, event: &StoredEvent) -> Result<(), String> {
         match name {
             orders::OrderPaid::NAME => {
                 let orders::OrderPaid { order_id, payment_id, amount, .. } = read(event)?;

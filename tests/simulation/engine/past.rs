@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use domain::Timestamp;
-use runtime::{event_store::Recorded, simulation::Standing};
+use runtime::{event_store::StoredEvent, simulation::Standing};
 
 use super::{Engine, Next};
 
@@ -46,7 +46,7 @@ impl Engine {
             }
             return Ok(());
         }
-        let (kept, lost): (Vec<&Recorded>, Vec<&Recorded>) =
+        let (kept, lost): (Vec<&StoredEvent>, Vec<&StoredEvent>) =
             self.log.values().partition(|event| positions.contains(&event.position));
         let count = lost.len();
         let mut calls = Vec::new();

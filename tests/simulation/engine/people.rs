@@ -14,7 +14,7 @@ use proto::{
     rounds::v1::{RoundReopened, RoundSoldOut, SharesSold},
 };
 use rand::{Rng, rngs::StdRng};
-use runtime::event_store::Recorded;
+use runtime::event_store::StoredEvent;
 
 use super::{
     Engine, Next,
@@ -36,7 +36,7 @@ const WAITS: Duration = Duration::from_secs(20);
 const HEARS_WITHIN: Duration = Duration::from_secs(180);
 
 impl Engine {
-    pub(super) fn hear(&mut self, event: &Recorded) {
+    pub(super) fn hear(&mut self, event: &StoredEvent) {
         self.bank.set_clock(self.now);
         let data = event.data.as_slice();
         match proto::short_name(&event.message_type) {

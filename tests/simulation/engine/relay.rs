@@ -5,7 +5,7 @@ use std::time::Duration;
 use domain::Timestamp;
 use rand::Rng;
 use runtime::{
-    event_store::Recorded,
+    event_store::StoredEvent,
     simulation::{GapTracker, Progress, Publication, Standing, Witness},
 };
 
@@ -119,7 +119,7 @@ impl Engine {
         if overdue <= published {
             return true;
         }
-        let mut page: Vec<Recorded> =
+        let mut page: Vec<StoredEvent> =
             self.log.range(published + 1..=overdue).take(PAGE).map(|(_, event)| event.clone()).collect();
         let positions: Vec<i64> = page.iter().map(|event| event.position).collect();
         let xmin = self.xids.first().copied().unwrap_or(self.xid + 1);

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, rc::Rc, time::Duration};
 use domain::Timestamp;
 use rand::Rng;
 use runtime::{
-    event_store::Recorded,
+    event_store::StoredEvent,
     simulation::{Publication, Witness},
 };
 
@@ -116,7 +116,7 @@ impl Engine {
     }
 
     /// Stores an event, and hands it to those that wait for such: where in the stream it is.
-    pub(super) fn publish(&mut self, event: &Recorded) -> Witness {
+    pub(super) fn publish(&mut self, event: &StoredEvent) -> Witness {
         let message = Rc::new(Message {
             id: event.event_id,
             correlation_id: event.correlation_id,
@@ -206,7 +206,7 @@ impl Engine {
     }
 
     /// The worker publishes what it has committed, unless it dies on the way, and tells the relay, unless that is lost.
-    pub(super) fn publish_own(&mut self, events: &[Recorded]) {
+    pub(super) fn publish_own(&mut self, events: &[StoredEvent]) {
         let mut published = events;
         if self.strikes(self.faults.unpublished) {
             published = &events[..self.rng.random_range(0..=events.len())];

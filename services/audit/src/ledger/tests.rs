@@ -15,7 +15,7 @@ use proto::{
     rounds::v1 as rounds,
     well_known,
 };
-use runtime::event_store::Recorded;
+use runtime::event_store::StoredEvent;
 use uuid::Uuid;
 
 use super::{Ledger, promises::Grace};
@@ -27,7 +27,7 @@ const SECOND: i64 = 1_000_000;
 /// A story: events in order, one a second.
 #[derive(Default)]
 struct Story {
-    events: Vec<Recorded>,
+    events: Vec<StoredEvent>,
 }
 
 fn order() -> String {
@@ -61,7 +61,7 @@ fn time(second: i64) -> Option<well_known::Timestamp> {
 impl Story {
     fn then<M: Message + Name>(mut self, message: &M) -> Self {
         let position = i64::try_from(self.events.len()).unwrap() + 1;
-        self.events.push(Recorded {
+        self.events.push(StoredEvent {
             position,
             stream: String::new(),
             version: 1,

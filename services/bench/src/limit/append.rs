@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use runtime::event_store::{Recorded, read_page};
+use runtime::event_store::{StoredEvent, read_page};
 use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -51,7 +51,7 @@ pub(crate) async fn per_second_of(database_url: &str, count: u64, orders: u64) -
     Ok(u64::try_from(speed / u128::from(count.max(1)))?)
 }
 
-async fn read(connection: &mut PgConnection, mut after: i64) -> Result<Vec<Recorded>> {
+async fn read(connection: &mut PgConnection, mut after: i64) -> Result<Vec<StoredEvent>> {
     let mut events = Vec::new();
     loop {
         let (page, _) = read_page(connection, after, i64::MAX, PAGE).await.context("reading events to append")?;
@@ -62,7 +62,7 @@ async fn read(connection: &mut PgConnection, mut after: i64) -> Result<Vec<Recor
 }
 
 /// Appends events to the log itself.
-pub(crate) async fn append_to_log(connection: &mut PgConnection, events: &[Recorded]) -> Result<()> {
+pub(crate) async fn append_to_log(connection: &mut PgConnection, events: &[StoredEvent]) -> Result<()> {
     append(connection, INTO_LOG, events).await
 }
 
@@ -83,7 +83,7 @@ const INTO_OWN: &str = insert_into!("bench.events");
 const INTO_LOG: &str = insert_into!("log.events");
 
 /// Appends events with one statement, as the workers do.
-async fn append(connection: &mut PgConnection, statement: &'static str, events: &[Recorded]) -> Result<()> {
+async fn append(connection: &mut PgConnection, statement: &'static str, events: &[StoredEvent]) -> Result<()> {
     sqlx::query(statement)
         .bind(events.iter().map(|event| event.stream.as_str()).collect::<Vec<&str>>())
         .bind(events.iter().map(|event| event.version).collect::<Vec<i64>>())

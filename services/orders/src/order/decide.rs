@@ -6,7 +6,7 @@ use domain::{Attempt, HoldKey, OrderId, RefundId, Refusal, Rejection, Timestamp}
 
 use super::{
     holds, payment, refund,
-    state::{Order, Terms, World},
+    state::{Order, State, Terms},
     status::{CancelReason, Phase, ReinstateReason, Status},
 };
 use crate::{
@@ -21,8 +21,8 @@ pub const ATTEMPTS_MAX: Attempt = 100;
 ///
 /// # Errors
 /// Business says no, or an invariant is broken. The policy's commands are never said no to.
-pub fn decide(world: &World, command: &Command, at: Timestamp) -> Result<Vec<Event>, Refusal> {
-    let order = world.orders.get(&command.order_id());
+pub fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Event>, Refusal> {
+    let order = state.orders.get(&command.order_id());
     let known = || order.ok_or_else(|| unknown(command.order_id()));
     // What others answer about an order, this service has asked for: the order must be there.
     let ours = || order.ok_or_else(|| broken(command.order_id(), "others speak of it, and it was never placed"));

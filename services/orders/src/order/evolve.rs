@@ -4,7 +4,7 @@ use domain::{PaymentId, RefundId};
 
 use super::{
     payment::late_refund_id,
-    state::{Claim, Everything, Order, Refund, World},
+    state::{Claim, Everything, Order, Refund, State},
     status::{
         CancelReason, Extent, FulfillmentStatus, Hold, PaymentStatus, Phase, RefundReason, RefundStatus, Resource,
         Status,
@@ -13,10 +13,10 @@ use super::{
 use crate::event::{Event, Reinstated};
 
 /// Makes an event true. An event whose row is not there changes nothing, and the fold then parts from the rows.
-pub fn evolve(world: &mut World, event: &Event) {
+pub fn evolve(state: &mut State, event: &Event) {
     if let Event::OrderPlaced { order_id, terms, placed_at } = event {
-        world.orders.create(*order_id, Order::placed(*order_id, terms.clone(), *placed_at));
-    } else if let Some(order) = world.orders.change(&event.order_id()) {
+        state.orders.create(*order_id, Order::placed(*order_id, terms.clone(), *placed_at));
+    } else if let Some(order) = state.orders.change(&event.order_id()) {
         order.version += 1;
         order.take(event);
     }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{
     LatePaymentPolicy, Line, Order,
     Resource::{self, Shares as SHARES, Stock as STOCK},
-    Shares, Terms, World, decide, evolve,
+    Shares, State, Terms, decide, evolve,
 };
 use crate::{
     command::{Command, RefundRequest},
@@ -23,17 +23,17 @@ pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_000_000_000);
 pub(crate) const TIME_TO_PAY: Duration = Duration::from_mins(30);
 
 /// A world in which these commands were obeyed, and did something.
-pub(crate) fn given(commands: &[Command]) -> World {
-    let mut world = World::default();
+pub(crate) fn given(commands: &[Command]) -> State {
+    let mut state = State::default();
     for command in commands {
-        let events = world.when(command).unwrap();
+        let events = state.when(command).unwrap();
         assert_ne!(events, vec![], "{command:?} changes nothing");
-        events.iter().for_each(|event| evolve(&mut world, event));
+        events.iter().for_each(|event| evolve(&mut state, event));
     }
-    world
+    state
 }
 
-impl World {
+impl State {
     /// A timer comes when the latest attempt is due, everything else comes now.
     pub(crate) fn when(&self, command: &Command) -> Result<Vec<Event>, Refusal> {
         let due = self.orders.get(&ORDER).and_then(|order| order.expires_at).unwrap_or(NOW);

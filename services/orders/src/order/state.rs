@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use domain::Table;
 use domain::{Attempt, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, RoundId, Sku, Timestamp};
-use runtime::rows::Rows;
 
 use super::{
     payment::late_refund_id,
@@ -15,9 +15,9 @@ use super::{
 
 /// The rows of a batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct World {
+pub struct State {
     /// Orders.
-    pub orders: Rows<OrderId, Order>,
+    pub orders: Table<OrderId, Order>,
 }
 
 /// One line of an order.

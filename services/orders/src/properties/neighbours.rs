@@ -109,7 +109,7 @@ impl Town {
 
     /// When the receipt is written, nothing is held, and nothing will be: every owner has its word, or its tombstone.
     fn audit_receipt(&self, key: HoldKey) {
-        for resource in self.fleet.world.orders.get(&key.order_id).unwrap().asked() {
+        for resource in self.fleet.state.orders.get(&key.order_id).unwrap().asked() {
             let hold = self.holds.get(&(key, resource));
             assert!(
                 matches!(hold, Some(hold::Status::Released | hold::Status::Refused)),
@@ -372,7 +372,7 @@ impl Town {
 
     fn audit_end(&self) {
         self.fleet.audit();
-        for (_, order) in self.fleet.world.orders.iter() {
+        for (_, order) in self.fleet.state.orders.iter() {
             let phase = order.status.phase();
             assert_ne!(phase, Phase::Open, "nobody will ever close {order:?}");
             assert!(phase != Phase::Closed || order.released, "{order:?}");
@@ -408,7 +408,7 @@ impl Town {
         }
         self.audit_payments();
         for key in &self.named {
-            let order = self.fleet.world.orders.get(&key.order_id).unwrap();
+            let order = self.fleet.state.orders.get(&key.order_id).unwrap();
             let left = order.left(order.payment_id.unwrap(), None);
             // Given up by the provider, it is in an operator's hands.
             let tried = order.refunds.contains_key(&round_refund_id(key.order_id));
@@ -418,7 +418,7 @@ impl Town {
 
     fn audit_payments(&self) {
         for (payment_id, payment) in self.payments.iter().filter(|(_, payment)| payment.outcome == Some(true)) {
-            let order = self.fleet.world.orders.get(&payment.key.unwrap().order_id).unwrap();
+            let order = self.fleet.state.orders.get(&payment.key.unwrap().order_id).unwrap();
             let paid = payment.amount.unwrap().minor_units;
             assert_eq!(order.received(*payment_id), paid, "money that orders know nothing of: {order:?}");
             assert_eq!(order.refunded(*payment_id), payment.refunded_minor, "{order:?}");

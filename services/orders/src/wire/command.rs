@@ -28,7 +28,7 @@ const TIME_TO_PAY_MAX: Duration = Duration::from_hours(7 * 24);
 ///
 /// # Errors
 /// What the sender did wrong.
-pub fn command(message_type: &str, data: &[u8], id: Uuid) -> Result<Command, Rejection> {
+pub fn decode_command(message_type: &str, data: &[u8], id: Uuid) -> Result<Command, Rejection> {
     match message_type.strip_prefix(PACKAGE) {
         Some(wire::PlaceOrder::NAME) => place_order(decode(data)?),
         Some(wire::CancelOrder::NAME) => {

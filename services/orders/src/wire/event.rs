@@ -251,7 +251,7 @@ fn refund_abandoned(key: HoldKey, refund_id: RefundId, rejection: &Rejection) ->
 ///
 /// # Errors
 /// An unknown type, bytes that do not decode, or a part without which it means nothing.
-pub fn event(message_type: &str, data: &[u8]) -> Result<Event, Rejection> {
+pub fn decode_event(message_type: &str, data: &[u8]) -> Result<Event, Rejection> {
     match message_type.strip_prefix(PACKAGE) {
         Some(wire::OrderPlaced::NAME) => read_placed(&decode(data)?),
         Some(wire::OrderHoldConfirmed::NAME) => {

@@ -3,7 +3,7 @@
 use domain::{HoldKey, Money, RefundId};
 
 use super::{
-    Charge, Payment, Status, Terms, World,
+    Charge, Payment, State, Status, Terms,
     refund::{self, Refund},
 };
 use crate::{
@@ -15,14 +15,14 @@ use crate::{
 pub const NOTES_MAX: usize = 100;
 
 /// Makes an event true. An event whose row is not there changes nothing, and the fold then parts from the rows.
-pub fn evolve(world: &mut World, event: &Event) {
+pub fn evolve(state: &mut State, event: &Event) {
     let payment_id = event.payment_id();
-    if world.payments.get(&payment_id).is_none()
+    if state.payments.get(&payment_id).is_none()
         && let Some(payment) = opened(event)
     {
-        world.payments.create(payment_id, payment);
+        state.payments.create(payment_id, payment);
     }
-    if let Some(payment) = world.payments.change(&payment_id) {
+    if let Some(payment) = state.payments.change(&payment_id) {
         payment.version += 1;
         payment.take_in(event);
     }

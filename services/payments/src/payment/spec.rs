@@ -4,7 +4,7 @@
 use domain::{Currency, HoldKey, Money, OrderId, PaymentId, RefundId, Refusal, Timestamp};
 use uuid::Uuid;
 
-use super::{Payment, Status, World, decide, evolve};
+use super::{Payment, State, Status, decide, evolve};
 use crate::{
     command::Command,
     event::{Checkout, Event, RefundOf, ReportResolution},
@@ -14,15 +14,15 @@ use crate::{
 pub(crate) const NOW: Timestamp = Timestamp::from_micros(60_000_000);
 pub(crate) const KEY: HoldKey = HoldKey { order_id: OrderId(Uuid::from_u128(7)), attempt: 1 };
 
-pub(crate) fn given(events: &[Event]) -> World {
-    let mut world = World::default();
+pub(crate) fn given(events: &[Event]) -> State {
+    let mut state = State::default();
     for event in events {
-        evolve(&mut world, event);
+        evolve(&mut state, event);
     }
-    world
+    state
 }
 
-impl World {
+impl State {
     pub(crate) fn when(&self, command: &Command) -> Result<Vec<Event>, Refusal> {
         decide(self, command, NOW)
     }
@@ -167,8 +167,8 @@ pub(crate) fn unmatched(report: Report, mismatch: Mismatch) -> Event {
 
 #[test]
 fn asks_the_buyer_of_a_reserved_order_to_pay() {
-    let world = given(&[]);
-    assert_eq!(world.when(&request(eur(1_200))), Ok(vec![requested()]));
+    let state = given(&[]);
+    assert_eq!(state.when(&request(eur(1_200))), Ok(vec![requested()]));
 }
 
 #[test]
@@ -193,9 +193,9 @@ fn asking_for_two_amounts_is_broken() {
 #[test]
 fn takes_in_the_money_that_was_asked_for() {
     assert_eq!(given(&[requested()]).when(&paid(eur(1_200))), Ok(vec![succeeded()]));
-    let world = given(&[requested(), succeeded()]);
-    assert_eq!((world.payment().captured_minor, world.payment().version), (1_200, 2));
-    assert_eq!(world.when(&paid(eur(1_200))), Ok(vec![]), "once");
+    let state = given(&[requested(), succeeded()]);
+    assert_eq!((state.payment().captured_minor, state.payment().version), (1_200, 2));
+    assert_eq!(state.when(&paid(eur(1_200))), Ok(vec![]), "once");
 }
 
 #[test]
@@ -226,19 +226,19 @@ fn another_amount_than_was_asked_for_is_known_until_somebody_decides() {
 fn money_that_cannot_be_read_is_known_too() {
     for amount in [None, Some(named(-1, "EUR")), Some(named(1_200, "")), Some(named(i64::MAX, "EUR"))] {
         let report = Report { amount, ..report(Kind::PaymentSucceeded, "evt_1") };
-        let world = given(&[requested()]);
-        assert_eq!(world.when(&told(report.clone())), Ok(vec![unmatched(report, Mismatch::OtherAmount)]));
+        let state = given(&[requested()]);
+        assert_eq!(state.when(&told(report.clone())), Ok(vec![unmatched(report, Mismatch::OtherAmount)]));
     }
 }
 
 #[test]
 fn a_declined_card_is_a_note_and_no_end() {
-    let world = given(&[requested()]);
-    assert_eq!(world.when(&told(declined_report())), Ok(vec![noted(declined_report())]));
-    let world = given(&[requested(), noted(declined_report())]);
-    assert_eq!(world.payment().status, Status::Requested);
-    assert_eq!(world.when(&told(declined_report())), Ok(vec![]), "once");
-    assert_eq!(world.when(&paid(eur(1_200))), Ok(vec![succeeded()]), "the second card");
+    let state = given(&[requested()]);
+    assert_eq!(state.when(&told(declined_report())), Ok(vec![noted(declined_report())]));
+    let state = given(&[requested(), noted(declined_report())]);
+    assert_eq!(state.payment().status, Status::Requested);
+    assert_eq!(state.when(&told(declined_report())), Ok(vec![]), "once");
+    assert_eq!(state.when(&paid(eur(1_200))), Ok(vec![succeeded()]), "the second card");
 }
 
 #[test]
@@ -261,19 +261,19 @@ fn a_payment_that_the_provider_closed_is_over() {
 
 #[test]
 fn a_second_charge_is_news() {
-    let world = given(&[requested(), succeeded()]);
+    let state = given(&[requested(), succeeded()]);
     let second = Report { provider_reference: "ch_2".to_owned(), ..report(Kind::PaymentSucceeded, "evt_2") };
     let found = unmatched(second.clone(), Mismatch::SecondCharge);
-    assert_eq!(world.when(&told(second.clone())), Ok(vec![found.clone()]));
-    let world = given(&[requested(), succeeded(), found]);
-    assert_eq!(world.when(&told(second.clone())), Ok(vec![]), "once");
-    assert_eq!((world.payment().captured_minor, world.payment().left_minor()), (1_200, 1_200));
+    assert_eq!(state.when(&told(second.clone())), Ok(vec![found.clone()]));
+    let state = given(&[requested(), succeeded(), found]);
+    assert_eq!(state.when(&told(second.clone())), Ok(vec![]), "once");
+    assert_eq!((state.payment().captured_minor, state.payment().left_minor()), (1_200, 1_200));
     // Without references, another event of the provider is news as well.
     let unnamed = Report { provider_reference: String::new(), ..second };
-    let world = given(&[requested(), succeeded()]);
-    assert_eq!(world.when(&told(unnamed.clone())), Ok(vec![unmatched(unnamed, Mismatch::SecondCharge)]));
+    let state = given(&[requested(), succeeded()]);
+    assert_eq!(state.when(&told(unnamed.clone())), Ok(vec![unmatched(unnamed, Mismatch::SecondCharge)]));
     // The same charge, told by another event of the provider, is not.
-    assert_eq!(world.when(&told(report(Kind::PaymentSucceeded, "evt_9"))), Ok(vec![]));
+    assert_eq!(state.when(&told(report(Kind::PaymentSucceeded, "evt_9"))), Ok(vec![]));
 }
 
 #[test]
@@ -307,31 +307,31 @@ fn a_report_about_a_payment_that_is_not_known_yet_pays_it_once_it_is() {
         mismatch: Mismatch::NotAsked,
     };
     assert_eq!(given(&[]).when(&told(early.clone())), Ok(vec![found.clone()]));
-    let world = given(std::slice::from_ref(&found));
-    assert_eq!(world.when(&told(early)), Ok(vec![]), "once");
-    assert_eq!(world.when(&request(eur(1_200))), Ok(vec![requested(), succeeded()]));
+    let state = given(std::slice::from_ref(&found));
+    assert_eq!(state.when(&told(early)), Ok(vec![]), "once");
+    assert_eq!(state.when(&request(eur(1_200))), Ok(vec![requested(), succeeded()]));
     let paid = given(&[found.clone(), requested(), succeeded()]);
     assert!(paid.payment().is_blocked().is_none(), "the report fits now");
     // Over another amount it fits as little as before, and says why.
-    let events = world.when(&request(eur(1_300))).unwrap();
+    let events = state.when(&request(eur(1_300))).unwrap();
     assert!(matches!(&events[..], [_, Event::ProviderReportUnmatched { mismatch: Mismatch::OtherAmount, .. }]));
     // If its order is closed before anybody is asked, the money waits for an operator.
-    assert_eq!(world.when(&CANCEL), Ok(vec![cancelled()]));
+    assert_eq!(state.when(&CANCEL), Ok(vec![cancelled()]));
     assert!(given(&[found, cancelled()]).payment().is_blocked().is_some());
 }
 
 #[test]
 fn a_report_about_a_payment_that_nobody_was_asked_for_is_kept() {
-    let world = given(&[cancelled()]);
+    let state = given(&[cancelled()]);
     let report = report(Kind::PaymentSucceeded, "evt_1");
-    assert_eq!(world.when(&told(report.clone())), Ok(vec![unmatched(report, Mismatch::NotAsked)]));
-    assert_eq!(world.when(&told(declined_report())), Ok(vec![noted(declined_report())]));
+    assert_eq!(state.when(&told(report.clone())), Ok(vec![unmatched(report, Mismatch::NotAsked)]));
+    assert_eq!(state.when(&told(declined_report())), Ok(vec![noted(declined_report())]));
 }
 
 #[test]
 fn an_operator_settles_what_fits_nothing() {
     let second = Report { provider_reference: "ch_2".to_owned(), ..report(Kind::PaymentSucceeded, "evt_2") };
-    let world = given(&[requested(), succeeded(), unmatched(second.clone(), Mismatch::SecondCharge)]);
+    let state = given(&[requested(), succeeded(), unmatched(second.clone(), Mismatch::SecondCharge)]);
     let decide = |resolution| Command::ResolveReport {
         payment_id: payment_id(),
         provider_event_id: "evt_2".to_owned(),
@@ -339,7 +339,7 @@ fn an_operator_settles_what_fits_nothing() {
         actor: "ann".to_owned(),
         note: "given back by hand".to_owned(),
     };
-    let events = world.when(&decide(ReportResolution::Undone)).unwrap();
+    let events = state.when(&decide(ReportResolution::Undone)).unwrap();
     let past = [vec![requested(), succeeded(), unmatched(second, Mismatch::SecondCharge)], events].concat();
     let settled = given(&past);
     assert!(settled.payment().is_blocked().is_none());
@@ -359,8 +359,8 @@ fn money_that_is_gone_for_good_is_not_left() {
         note: "the bank is right".to_owned(),
         settled_by: String::new(),
     };
-    let world = given(&[requested(), succeeded(), unmatched(returned, Mismatch::TakenBack), accepted]);
-    assert_eq!((world.payment().gone_minor(), world.payment().left_minor()), (1_200, 0));
+    let state = given(&[requested(), succeeded(), unmatched(returned, Mismatch::TakenBack), accepted]);
+    assert_eq!((state.payment().gone_minor(), state.payment().left_minor()), (1_200, 0));
 }
 
 #[test]
@@ -371,8 +371,8 @@ fn stops_asking_when_the_order_is_closed() {
 #[test]
 fn a_close_that_overtakes_the_request_leaves_a_tombstone() {
     assert_eq!(given(&[]).when(&CANCEL), Ok(vec![cancelled()]));
-    let world = given(&[cancelled()]);
-    assert_eq!((&world.payment().terms, world.payment().version), (&None, 1));
+    let state = given(&[cancelled()]);
+    assert_eq!((&state.payment().terms, state.payment().version), (&None, 1));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     command::{Command, Outcome},
     event::{Event, RefundOf},
-    payment::World,
+    payment::State,
     provider::{Provider, ProviderError, RefundRequest},
     refund_step::{Heard, Next, Try, refund_step},
     wire,
@@ -41,10 +41,10 @@ pub(crate) fn of(event: &Event) -> Option<Effect> {
 }
 
 /// Whether nobody knows yet how the call with this key ended.
-pub(crate) fn is_open(world: &World, key: &str) -> bool {
+pub(crate) fn is_open(state: &State, key: &str) -> bool {
     let ids = key.split_once('.').map(|(payment, rest)| (payment, rest.split('.').next().unwrap_or_default()));
     let refund = ids.and_then(|(payment_id, refund_id)| {
-        let payment = world.payments.get(&PaymentId::parse(payment_id).ok()?)?;
+        let payment = state.payments.get(&PaymentId::parse(payment_id).ok()?)?;
         payment.refunds.get(&RefundId::parse(refund_id).ok()?)
     });
     refund.is_some_and(|refund| refund.call_open && refund.key == key)
@@ -73,7 +73,7 @@ pub(crate) async fn perform<P: Provider>(provider: &P, time_max: Duration, claim
 }
 
 fn read(claimed: &Claimed) -> Result<(RefundOf, RefundRequest), Rejection> {
-    let event = wire::event(&claimed.message_type, &claimed.data)?;
+    let event = wire::decode_event(&claimed.message_type, &claimed.data)?;
     let Event::PaymentRefunding { of, amount, idempotency_key: key, payment_reference, .. } = event else {
         return Err(unknown_type("payments' provider", &claimed.message_type));
     };

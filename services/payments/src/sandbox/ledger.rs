@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use runtime::rows::column;
+use platform::database::column;
 use sqlx::PgPool;
 use tokio::sync::oneshot::{self, error::TryRecvError};
 

@@ -2,7 +2,7 @@
 //! is told again what it did.
 
 use domain::Money;
-use runtime::event_store::Recorded;
+use runtime::event_store::StoredEvent;
 use sqlx::PgConnection;
 
 use super::{REFUND, REFUND_THAT_FAILS_LATER};
@@ -15,8 +15,8 @@ use crate::{
 ///
 /// # Errors
 /// Postgres failed.
-pub async fn remember(connection: &mut PgConnection, events: &[&Recorded]) -> Result<(), sqlx::Error> {
-    for event in events.iter().filter_map(|event| wire::event(&event.message_type, &event.data).ok()) {
+pub async fn remember(connection: &mut PgConnection, events: &[&StoredEvent]) -> Result<(), sqlx::Error> {
+    for event in events.iter().filter_map(|event| wire::decode_event(&event.message_type, &event.data).ok()) {
         let Some((of, amount, key, status)) = paid_out(&event) else { continue };
         sqlx::query(
             "insert into payments.sandbox_refunds (key, payment_id, refund_id, amount_minor, currency, status, calls)

@@ -115,7 +115,7 @@ mod tests {
         let report = of_payment(&asked(payment_method), REQUESTED_AT)?;
         let data = report.command.encode_to_vec();
         assert!(
-            wire::command(&RecordProviderEvent::full_name(), &data, report.id).is_ok(),
+            wire::decode_command(&RecordProviderEvent::full_name(), &data, report.id).is_ok(),
             "what it reports is well formed"
         );
         Some((report.command.kind(), report.due.since(REQUESTED_AT), report.command.reason))
@@ -163,7 +163,9 @@ mod tests {
         let report = of_failing_refund(&refund, REQUESTED_AT, Duration::from_secs(2));
         assert_eq!(report.command.kind(), ProviderEventKind::RefundFailed);
         assert_eq!(report.due.since(REQUESTED_AT), Duration::from_secs(2));
-        assert!(wire::command(&RecordProviderEvent::full_name(), &report.command.encode_to_vec(), report.id).is_ok());
+        assert!(
+            wire::decode_command(&RecordProviderEvent::full_name(), &report.command.encode_to_vec(), report.id).is_ok()
+        );
         let other = PaymentRefunded { provider_reference: "sandbox-1.2".to_owned(), ..refund };
         assert_ne!(of_failing_refund(&other, REQUESTED_AT, Duration::from_secs(2)).id, report.id);
     }

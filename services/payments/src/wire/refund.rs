@@ -165,7 +165,7 @@ const fn resolution_to_wire(resolution: Resolution) -> wire::RefundResolution {
 }
 
 /// Reads an event of a refund. `None`: it is of something else.
-pub(super) fn event(name: &str, data: &[u8]) -> Result<Option<Event>, Rejection> {
+pub(super) fn decode_event(name: &str, data: &[u8]) -> Result<Option<Event>, Rejection> {
     Ok(Some(match name {
         wire::RefundDeferred::NAME => {
             let wire::RefundDeferred { payment_id, order_id, refund_id, amount, reason } = decode(data)?;

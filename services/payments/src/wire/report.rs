@@ -104,7 +104,7 @@ pub(super) fn encode(event: Event) -> (&'static str, Vec<u8>) {
 }
 
 /// Reads an event about a report. `None`: it is about something else.
-pub(super) fn event(event: &str, data: &[u8]) -> Result<Option<Event>, Rejection> {
+pub(super) fn decode_event(event: &str, data: &[u8]) -> Result<Option<Event>, Rejection> {
     Ok(Some(match event {
         wire::PaymentDeclined::NAME => {
             let wire::PaymentDeclined { payment_id, order_id, attempt, report } = decode(data)?;

@@ -5,7 +5,7 @@ use proto::{Message, Name, common::v1::Money, payments::v1 as wire, well_known};
 use runtime::service::Service;
 use uuid::Uuid;
 
-use super::{command, encode, event};
+use super::{decode_command, decode_event, encode};
 use crate::{
     Payments,
     command::Command,
@@ -18,7 +18,7 @@ const PAYMENT: PaymentId = PaymentId(Uuid::from_u128(5));
 const REFUND: RefundId = RefundId(Uuid::from_u128(6));
 
 fn read<M: Message + Name>(message: &M) -> Result<Command, String> {
-    command(&M::full_name(), &message.encode_to_vec(), COMMAND).map_err(|rejection| rejection.code.into_owned())
+    decode_command(&M::full_name(), &message.encode_to_vec(), COMMAND).map_err(|rejection| rejection.code.into_owned())
 }
 
 const COMMAND: Uuid = Uuid::from_u128(77);
@@ -238,16 +238,20 @@ fn refuses_a_decision_without_a_name_or_a_reason() {
 #[test]
 fn refuses_bytes_that_are_no_message() {
     for message_type in <Payments>::COMMANDS {
-        assert_eq!(command(message_type, b"\x12\xffmug", COMMAND).unwrap_err().code, "UNDECODABLE", "{message_type}");
+        assert_eq!(
+            decode_command(message_type, b"\x12\xffmug", COMMAND).unwrap_err().code,
+            "UNDECODABLE",
+            "{message_type}"
+        );
     }
 }
 
 #[test]
 fn refuses_a_type_that_it_does_not_know() {
     for other in ["", "ResolveRefund", "holdfast.orders.v1.PlaceOrder", "holdfast.payments.v1.PaymentFailed"] {
-        assert_eq!(command(other, b"", COMMAND).unwrap_err().code, "UNKNOWN_TYPE", "{other}");
+        assert_eq!(decode_command(other, b"", COMMAND).unwrap_err().code, "UNKNOWN_TYPE", "{other}");
     }
-    assert_eq!(event("holdfast.payments.v1.ResolveRefund", b"").unwrap_err().code, "UNKNOWN_TYPE");
+    assert_eq!(decode_event("holdfast.payments.v1.ResolveRefund", b"").unwrap_err().code, "UNKNOWN_TYPE");
 }
 
 fn events() -> Vec<Event> {
@@ -333,7 +337,7 @@ fn every_event_reads_back_as_it_was_written() {
     for fact in events().into_iter().chain(reports()) {
         let (message_type, data) = encode(&fact);
         assert!(proto::message_types().iter().any(|known| known == message_type), "{message_type}");
-        assert_eq!(event(message_type, &data), Ok(fact));
+        assert_eq!(decode_event(message_type, &data), Ok(fact));
     }
 }
 
@@ -342,7 +346,7 @@ fn every_way_to_fit_nothing_reads_back() {
     for mismatch in Mismatch::ALL {
         let fact = unmatched(report(Kind::RefundSucceeded, "evt_1"), *mismatch);
         let (message_type, data) = encode(&fact);
-        assert_eq!(event(message_type, &data), Ok(fact));
+        assert_eq!(decode_event(message_type, &data), Ok(fact));
     }
 }
 
@@ -355,12 +359,12 @@ fn an_event_of_looser_times_still_reads() {
         reason: "\n".repeat(1_000),
         provider_event_id: String::new(),
     };
-    assert!(event(&wire::PaymentFailed::full_name(), &old.encode_to_vec()).is_ok());
+    assert!(decode_event(&wire::PaymentFailed::full_name(), &old.encode_to_vec()).is_ok());
 }
 
 #[test]
 fn an_event_without_its_id_is_refused() {
     for fact in events().into_iter().chain(reports()) {
-        assert_eq!(event(encode(&fact).0, b"").unwrap_err().code, "INVALID_ID");
+        assert_eq!(decode_event(encode(&fact).0, b"").unwrap_err().code, "INVALID_ID");
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     command::{Command, Purchase},
     event::{Event, Failure},
     round::{
-        World, decide,
+        State, decide,
         spec::{
             HOUR, NOW, bought, cancelled, closed, given, money, opened, order, refund, refunds, reopened, reserved,
             returned, round, shares, sold, sold_out,
@@ -43,12 +43,12 @@ fn tombstone() -> Event {
 }
 
 /// Round 1 is open, and then this.
-fn sale(events: &[Event]) -> World {
+fn sale(events: &[Event]) -> State {
     given(&[&[opened()], events].concat())
 }
 
-fn refused(world: &World, command: &Command, words: &[&str]) -> String {
-    match world.when(command).as_deref() {
+fn refused(state: &State, command: &Command, words: &[&str]) -> String {
+    match state.when(command).as_deref() {
         Ok([Event::SharesRejected { key, round_id, rejection }]) if (*key, *round_id) == (order(1), round(1)) => {
             for word in words {
                 assert!(rejection.reason.contains(word), "{word:?} is not in {:?}", rejection.reason);
@@ -59,8 +59,8 @@ fn refused(world: &World, command: &Command, words: &[&str]) -> String {
     }
 }
 
-fn breaks(world: &World, command: &Command, word: &str) {
-    match world.when(command) {
+fn breaks(state: &State, command: &Command, word: &str) {
+    match state.when(command) {
         Err(Refusal::Broken { stream, what }) => {
             assert_eq!(stream, format!("shares-{}", order(1)));
             assert!(what.contains(word), "{word:?} is not in {what:?}");
@@ -70,8 +70,8 @@ fn breaks(world: &World, command: &Command, word: &str) {
 }
 
 /// Sold, held.
-fn figures(world: &World) -> (i64, i64) {
-    let round = world.rounds.get(&round(1)).unwrap();
+fn figures(state: &State) -> (i64, i64) {
+    let round = state.rounds.get(&round(1)).unwrap();
     (round.sold, round.held)
 }
 
@@ -94,8 +94,8 @@ fn refuses_shares_of_a_round_that_is_not_open() {
         (sale(&[closed()]), "is closed"),
         (sale(&[cancelled()]), "is cancelled"),
     ];
-    for (world, words) in not_open {
-        assert_eq!(refused(&world, &hold(1), &[words]), "ROUND_NOT_OPEN");
+    for (state, words) in not_open {
+        assert_eq!(refused(&state, &hold(1), &[words]), "ROUND_NOT_OPEN");
     }
 }
 
@@ -122,20 +122,20 @@ fn refuses_another_price_than_the_rounds() {
 
 #[test]
 fn refuses_more_shares_than_are_left() {
-    let world = sale(&[&bought(2, 3)[..], &[reserved(3, 4)]].concat());
+    let state = sale(&[&bought(2, 3)[..], &[reserved(3, 4)]].concat());
     let words = ["4 shares", "3 of 10 are left", "3 sold", "4 held"];
-    assert_eq!(refused(&world, &hold(4), &words), "OUT_OF_SHARES");
-    assert_eq!(world.when(&hold(3)), Ok(vec![reserved(1, 3)]));
+    assert_eq!(refused(&state, &hold(4), &words), "OUT_OF_SHARES");
+    assert_eq!(state.when(&hold(3)), Ok(vec![reserved(1, 3)]));
 }
 
 #[test]
 fn a_refused_hold_stays_refused_when_shares_are_free_again() {
     let rejection = domain::Rejection::new("OUT_OF_SHARES", "none");
-    let world = sale(&[Event::SharesRejected { key: order(1), round_id: round(1), rejection }]);
-    assert_eq!(world.when(&hold(1)), Ok(vec![]));
-    assert_eq!(world.when(&release()), Ok(vec![]));
-    breaks(&world, &commit(), "refused");
-    breaks(&world, &give_back(1), "refused");
+    let state = sale(&[Event::SharesRejected { key: order(1), round_id: round(1), rejection }]);
+    assert_eq!(state.when(&hold(1)), Ok(vec![]));
+    assert_eq!(state.when(&release()), Ok(vec![]));
+    breaks(&state, &commit(), "refused");
+    breaks(&state, &give_back(1), "refused");
 }
 
 #[test]
@@ -147,9 +147,9 @@ fn a_hold_asked_again_changes_nothing() {
 fn each_attempt_has_its_own_hold() {
     let key = HoldKey { attempt: 2, ..order(1) };
     let purchase = Purchase { round_id: round(1), count: 3, unit_price: money(500, "EUR") };
-    let world = sale(&[reserved(1, 3), released(3)]);
+    let state = sale(&[reserved(1, 3), released(3)]);
     assert_eq!(
-        world.when(&Command::Hold { key, purchase }),
+        state.when(&Command::Hold { key, purchase }),
         Ok(vec![Event::SharesReserved { key, shares: shares(3) }])
     );
 }
@@ -157,21 +157,21 @@ fn each_attempt_has_its_own_hold() {
 #[test]
 fn a_paid_order_buys_what_it_held() {
     assert_eq!(sale(&[reserved(1, 3)]).when(&commit()), Ok(vec![sold(1, 3)]));
-    let world = sale(&bought(1, 3));
-    assert_eq!(figures(&world), (3, 0));
-    assert_eq!(world.when(&commit()), Ok(vec![]));
+    let state = sale(&bought(1, 3));
+    assert_eq!(figures(&state), (3, 0));
+    assert_eq!(state.when(&commit()), Ok(vec![]));
 }
 
 #[test]
 fn the_last_share_sells_the_round_out() {
-    let world = sale(&[&bought(2, 7)[..], &[reserved(1, 3)]].concat());
-    assert_eq!(world.when(&commit()), Ok(vec![sold(1, 3), sold_out()]));
+    let state = sale(&[&bought(2, 7)[..], &[reserved(1, 3)]].concat());
+    assert_eq!(state.when(&commit()), Ok(vec![sold(1, 3), sold_out()]));
 }
 
 #[test]
 fn a_share_that_came_back_must_be_sold_again_before_the_round_is_sold_out() {
-    let world = sale(&[&bought(2, 7)[..], &[returned(2, 7), reserved(1, 3)]].concat());
-    assert_eq!(world.when(&commit()), Ok(vec![sold(1, 3)]));
+    let state = sale(&[&bought(2, 7)[..], &[returned(2, 7), reserved(1, 3)]].concat());
+    assert_eq!(state.when(&commit()), Ok(vec![sold(1, 3)]));
 }
 
 #[test]
@@ -185,10 +185,10 @@ fn a_share_of_a_failed_round_is_refunded_as_soon_as_it_is_sold() {
 #[test]
 fn an_order_closed_unpaid_frees_what_it_held() {
     assert_eq!(sale(&[reserved(1, 3)]).when(&release()), Ok(vec![released(3)]));
-    let world = sale(&[reserved(1, 3), released(3)]);
-    assert_eq!(figures(&world), (0, 0));
-    assert_eq!(world.when(&release()), Ok(vec![]));
-    assert_eq!(world.when(&hold(3)), Ok(vec![]));
+    let state = sale(&[reserved(1, 3), released(3)]);
+    assert_eq!(figures(&state), (0, 0));
+    assert_eq!(state.when(&release()), Ok(vec![]));
+    assert_eq!(state.when(&hold(3)), Ok(vec![]));
 }
 
 #[test]
@@ -199,27 +199,27 @@ fn a_release_is_possible_when_the_round_has_failed() {
 #[test]
 fn a_release_that_comes_before_its_hold_leaves_a_tombstone() {
     assert_eq!(given(&[]).when(&release()), Ok(vec![tombstone()]));
-    let world = sale(&[tombstone()]);
-    assert_eq!(world.when(&release()), Ok(vec![]));
-    assert_eq!(world.when(&hold(3)), Ok(vec![]));
+    let state = sale(&[tombstone()]);
+    assert_eq!(state.when(&release()), Ok(vec![]));
+    assert_eq!(state.when(&hold(3)), Ok(vec![]));
 }
 
 #[test]
 fn a_refunded_order_gives_its_shares_back_once() {
     assert_eq!(sale(&bought(1, 3)).when(&give_back(1)), Ok(vec![returned(1, 3)]));
-    let world = sale(&[&bought(1, 3)[..], &[returned(1, 3)]].concat());
-    assert_eq!(figures(&world), (0, 0));
-    assert_eq!(world.when(&give_back(1)), Ok(vec![]));
-    breaks(&world, &give_back(2), "returned");
+    let state = sale(&[&bought(1, 3)[..], &[returned(1, 3)]].concat());
+    assert_eq!(figures(&state), (0, 0));
+    assert_eq!(state.when(&give_back(1)), Ok(vec![]));
+    breaks(&state, &give_back(2), "returned");
 }
 
 #[test]
 fn a_refund_that_overtakes_the_payment_ends_the_same() {
     let events = sale(&[reserved(1, 3)]).when(&give_back(1)).unwrap();
     assert_eq!(events, [sold(1, 3), returned(1, 3)]);
-    let world = sale(&[&[reserved(1, 3)], &*events].concat());
-    assert_eq!(world.when(&commit()), Ok(vec![]));
-    assert_eq!(figures(&world), (0, 0));
+    let state = sale(&[&[reserved(1, 3)], &*events].concat());
+    assert_eq!(state.when(&commit()), Ok(vec![]));
+    assert_eq!(figures(&state), (0, 0));
 }
 
 #[test]
@@ -242,20 +242,20 @@ fn a_share_that_came_back_to_a_sold_out_round_is_bought_by_the_next_and_sells_it
 
 #[test]
 fn a_refund_that_overtakes_the_payment_of_the_last_share_leaves_the_round_open() {
-    let world = sale(&[&bought(2, 7)[..], &[reserved(1, 3)]].concat());
+    let state = sale(&[&bought(2, 7)[..], &[reserved(1, 3)]].concat());
     let events = vec![sold(1, 3), sold_out(), returned(1, 3), reopened()];
-    assert_eq!(world.when(&give_back(1)), Ok(events.clone()));
+    assert_eq!(state.when(&give_back(1)), Ok(events.clone()));
     // Also when the timer of the closing time is late: it closes the round then.
-    assert_eq!(decide(&world, &give_back(1), NOW + HOUR), Ok(events));
+    assert_eq!(decide(&state, &give_back(1), NOW + HOUR), Ok(events));
 }
 
 #[test]
 fn a_share_that_comes_back_to_a_sold_out_round_after_its_closing_time_is_not_sold_again() {
     let all = [&bought(2, 7)[..], &bought(1, 3), &[sold_out()]].concat();
     assert_eq!(decide(&sale(&all), &give_back(1), NOW + HOUR), Ok(vec![returned(1, 3)]));
-    let world = sale(&[&all[..], &[returned(1, 3)]].concat());
+    let state = sale(&[&all[..], &[returned(1, 3)]].concat());
     let purchase = Purchase { round_id: round(1), count: 1, unit_price: money(500, "EUR") };
-    let events = decide(&world, &Command::Hold { key: order(4), purchase }, NOW + HOUR).unwrap();
+    let events = decide(&state, &Command::Hold { key: order(4), purchase }, NOW + HOUR).unwrap();
     let [Event::SharesRejected { rejection, .. }] = &*events else { panic!("not refused: {events:?}") };
     assert_eq!(rejection.code, "ROUND_NOT_OPEN");
     assert!(rejection.reason.contains("was sold out at its closing time"), "{rejection}");

@@ -14,7 +14,7 @@ use crate::{
     command::{Command, Purchase},
     event::{Event, Offer, Owner},
     round::{
-        BATCH_MAX, RoundStatus, World,
+        BATCH_MAX, RoundStatus, State,
         spec::{NOW, given, money, offer, order, refund, round},
     },
 };
@@ -22,7 +22,7 @@ use crate::{
 /// The service as the runtime drives it, but in memory: it numbers events, keeps timers, and checks after every command.
 #[derive(Default)]
 struct Fleet {
-    world: World,
+    state: State,
     log: Vec<Event>,
     versions: BTreeMap<String, i64>,
     timers: BTreeMap<String, Timestamp>,
@@ -35,10 +35,10 @@ impl Fleet {
     }
 
     fn handle(&mut self, command: &Command) -> Result<Vec<Event>, Refusal> {
-        let events = Rounds::decide(&self.world, command, self.at)?;
+        let events = Rounds::decide(&self.state, command, self.at)?;
         for event in &events {
-            Rounds::evolve(&mut self.world, event);
-            let record = Rounds::record(&self.world, event);
+            Rounds::evolve(&mut self.state, event);
+            let record = Rounds::encode(&self.state, event);
             let version = self.versions.entry(record.stream).or_insert(0);
             *version += 1;
             assert_eq!(record.version, *version, "{event:?}");
@@ -47,7 +47,7 @@ impl Fleet {
                 (Some(Timer::Clear), stream) => drop(self.timers.remove(&stream)),
                 (None, _) => {}
             }
-            self.log.push(Rounds::event(record.message_type, &record.data).unwrap());
+            self.log.push(Rounds::decode_event(record.message_type, &record.data).unwrap());
         }
         self.check();
         Ok(events)
@@ -68,9 +68,9 @@ impl Fleet {
     }
 
     fn check(&self) {
-        for (round_id, round) in self.world.rounds.iter() {
+        for (round_id, round) in self.state.rounds.iter() {
             let sum = |counts: &dyn Fn(&crate::hold::Hold) -> bool| -> i64 {
-                let holds = self.world.holds.iter().map(|(_, hold)| hold);
+                let holds = self.state.holds.iter().map(|(_, hold)| hold);
                 holds.filter(|hold| hold.round_id == Some(*round_id) && counts(hold)).map(|hold| hold.count).sum()
             };
             let is_sold = |hold: &crate::hold::Hold| hold.status == Status::Committed && hold.returned_by.is_none();
@@ -94,7 +94,7 @@ impl Fleet {
 
     /// What the log alone says: it folds to the same rows, and nothing in it happens twice.
     fn audit(&self) {
-        assert_eq!(Rounds::describe(&given(&self.log)), Rounds::describe(&self.world));
+        assert_eq!(Rounds::describe(&given(&self.log)), Rounds::describe(&self.state));
         let (mut closings, mut returns) = (BTreeMap::<HoldKey, u32>::new(), BTreeMap::<HoldKey, u32>::new());
         let mut named = BTreeMap::<HoldKey, u32>::new();
         let mut sold_out = BTreeSet::<RoundId>::new();
@@ -122,10 +122,10 @@ impl Fleet {
         for counts in [&closings, &returns, &named] {
             assert!(counts.values().all(|count| *count == 1), "{counts:?}");
         }
-        for (round_id, round) in self.world.rounds.iter() {
+        for (round_id, round) in self.state.rounds.iter() {
             assert!(sold_out.contains(round_id) || round.status != RoundStatus::SoldOut, "{round:?}");
         }
-        for (key, hold) in self.world.holds.iter() {
+        for (key, hold) in self.state.holds.iter() {
             assert_eq!(named.contains_key(key), hold.refund_requested, "{key}");
         }
     }
@@ -133,8 +133,8 @@ impl Fleet {
     /// Time is over: no round is open, and of a failed one no buyer is left out.
     fn audit_end(&self) {
         self.audit();
-        for (key, hold) in self.world.holds.iter() {
-            let round = hold.round_id.and_then(|round_id| self.world.rounds.get(&round_id));
+        for (key, hold) in self.state.holds.iter() {
+            let round = hold.round_id.and_then(|round_id| self.state.rounds.get(&round_id));
             match round.map(|round| round.status) {
                 Some(RoundStatus::Open) => panic!("{key} is of a round that never closed"),
                 Some(RoundStatus::Failed(_)) => assert!(!hold.is_refundable(), "{key} was left out: {hold:?}"),
@@ -242,7 +242,7 @@ proptest! {
         }
         fleet.settle();
         fleet.audit_end();
-        let swept = fleet.world.rounds.get(&round(1)).unwrap();
+        let swept = fleet.state.rounds.get(&round(1)).unwrap();
         prop_assert_eq!(swept.sold, swept.refunding);
         prop_assert_eq!(swept.held, 0);
     }
@@ -400,18 +400,18 @@ proptest! {
             }
         }
         fleet.audit_end();
-        for (round_id, round) in fleet.world.rounds.iter() {
+        for (round_id, round) in fleet.state.rounds.iter() {
             prop_assert_eq!(round.held, 0, "{} {:?}", Owner::Round(*round_id), round);
             if matches!(round.status, RoundStatus::Failed(_)) {
                 prop_assert_eq!(round.sold, 0, "{} {:?}", Owner::Round(*round_id), round);
             }
         }
         for (key, stage) in &orders.stages {
-            let hold = fleet.world.holds.get(key).unwrap();
+            let hold = fleet.state.holds.get(key).unwrap();
             let is_closed = matches!(hold.status, Status::Released | Status::Refused);
             prop_assert_eq!((is_closed, hold.returned_by.is_some()), (*stage == Stage::Closed, *stage == Stage::Refunded));
             // Whoever paid ends with a share of a round that was sold out, or with the money.
-            let status = hold.round_id.and_then(|round_id| fleet.world.rounds.get(&round_id)).map(|round| round.status);
+            let status = hold.round_id.and_then(|round_id| fleet.state.rounds.get(&round_id)).map(|round| round.status);
             prop_assert!(*stage != Stage::Paid || status == Some(RoundStatus::SoldOut), "{} {:?}", key, status);
         }
     }

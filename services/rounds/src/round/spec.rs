@@ -5,7 +5,7 @@ use std::time::Duration;
 use domain::{Currency, HoldKey, Money, OrderId, RefundId, Refusal, RoundId, Timestamp};
 use uuid::Uuid;
 
-use super::{World, decide, evolve};
+use super::{State, decide, evolve};
 use crate::{
     command::Command,
     event::{Event, Failure, Offer, Shares},
@@ -14,15 +14,15 @@ use crate::{
 pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
 
-pub(crate) fn given(events: &[Event]) -> World {
-    let mut world = World::default();
+pub(crate) fn given(events: &[Event]) -> State {
+    let mut state = State::default();
     for event in events {
-        evolve(&mut world, event);
+        evolve(&mut state, event);
     }
-    world
+    state
 }
 
-impl World {
+impl State {
     pub(crate) fn when(&self, command: &Command) -> Result<Vec<Event>, Refusal> {
         decide(self, command, NOW)
     }

@@ -6,7 +6,7 @@ use domain::Refusal;
 use runtime::service::{Service, Timer};
 
 use super::{
-    BATCH_MAX, OPEN_DAYS_MAX, Round, RoundStatus, World, decide, evolve,
+    BATCH_MAX, OPEN_DAYS_MAX, Round, RoundStatus, State, decide, evolve,
     spec::{
         HOUR, NOW, bought, cancelled, closed, given, money, offer, opened, order, refunds, reopened, reserved,
         returned, round, sold, sold_out,
@@ -34,12 +34,12 @@ fn advance() -> Command {
     Command::Advance { round_id: round(1) }
 }
 
-fn after(events: &[&[Event]]) -> World {
+fn after(events: &[&[Event]]) -> State {
     given(&events.concat())
 }
 
-fn first(world: &World) -> &Round {
-    world.rounds.get(&round(1)).unwrap()
+fn first(state: &State) -> &Round {
+    state.rounds.get(&round(1)).unwrap()
 }
 
 #[test]
@@ -72,8 +72,8 @@ fn refuses_a_closing_time_that_is_past_or_too_far_ahead() {
     let latest = NOW + Duration::from_hours(24 * OPEN_DAYS_MAX);
     for closes_at in [NOW, latest + Duration::from_micros(1)] {
         let asked = closes_at.to_string();
-        let world = given(&[]);
-        assert_eq!(world.refuses(&open(Offer { closes_at, ..offer() }), &["366 days", &asked]), "INVALID_TIME");
+        let state = given(&[]);
+        assert_eq!(state.refuses(&open(Offer { closes_at, ..offer() }), &["366 days", &asked]), "INVALID_TIME");
     }
     for closes_at in [NOW + Duration::from_micros(1), latest] {
         assert!(given(&[]).when(&open(Offer { closes_at, ..offer() })).is_ok());
@@ -152,11 +152,11 @@ fn refuses_to_close_or_cancel_an_unknown_round() {
 
 #[test]
 fn closes_when_the_closing_time_comes() {
-    let world = after(&[&[opened()], &bought(1, 3), &[reserved(2, 4)]]);
+    let state = after(&[&[opened()], &bought(1, 3), &[reserved(2, 4)]]);
     let at = NOW + HOUR + Duration::from_millis(7);
     let note = format!("closing time {} came with 3 of 10 shares sold", NOW + HOUR);
     let closed = Event::RoundClosed { round_id: round(1), actor: "timer".to_owned(), note, closed_at: at };
-    assert_eq!(decide(&world, &advance(), at), Ok(vec![closed]));
+    assert_eq!(decide(&state, &advance(), at), Ok(vec![closed]));
 }
 
 #[test]
@@ -188,8 +188,8 @@ fn a_failed_round_has_all_refunded_who_bought_and_nobody_else() {
 
 #[test]
 fn a_cancelled_round_that_was_sold_out_has_its_buyers_refunded() {
-    let world = after(&[&[opened()], &bought(1, 10), &[sold_out(), cancelled()]]);
-    assert_eq!(world.when(&advance()), Ok(vec![refunds(Failure::Cancelled, &[1], None)]));
+    let state = after(&[&[opened()], &bought(1, 10), &[sold_out(), cancelled()]]);
+    assert_eq!(state.when(&advance()), Ok(vec![refunds(Failure::Cancelled, &[1], None)]));
 }
 
 #[test]
@@ -210,27 +210,27 @@ fn a_round_without_buyers_has_nobody_refunded() {
 fn refunds_go_in_batches_that_follow_each_other() {
     let buyers = 2 * BATCH_MAX + 1;
     let offer = Offer { total_shares: 1_000, ..offer() };
-    let mut world = given(&[Event::RoundOpened { round_id: round(1), offer }]);
-    (1..=buyers).flat_map(|id| bought(u128::try_from(id).unwrap(), 1)).for_each(|event| evolve(&mut world, &event));
-    evolve(&mut world, &cancelled());
+    let mut state = given(&[Event::RoundOpened { round_id: round(1), offer }]);
+    (1..=buyers).flat_map(|id| bought(u128::try_from(id).unwrap(), 1)).for_each(|event| evolve(&mut state, &event));
+    evolve(&mut state, &cancelled());
     let mut sizes = vec![];
     for batch in 1..=3 {
-        let events = world.when(&advance()).unwrap();
+        let events = state.when(&advance()).unwrap();
         let [event @ Event::RoundRefundsRequested { participants, next_batch_at, .. }] = &*events else {
             panic!("no batch: {events:?}");
         };
         assert_eq!(next_batch_at.is_some(), batch < 3);
         sizes.push(participants.len());
-        evolve(&mut world, event);
+        evolve(&mut state, event);
     }
     assert_eq!(sizes, [BATCH_MAX, BATCH_MAX, 1]);
-    assert_eq!(world.when(&advance()), Ok(vec![]));
+    assert_eq!(state.when(&advance()), Ok(vec![]));
 }
 
 #[test]
 fn a_batch_whose_buyers_are_all_in_use_elsewhere_is_followed_by_another() {
     let whole = after(&[&[opened()], &bought(1, 2), &[closed()]]);
-    let mut without_holds = World::default();
+    let mut without_holds = State::default();
     without_holds.rounds.load(round(1), first(&whole).clone());
     let nobody_yet = refunds(Failure::NotSoldOut, &[], Some(NOW + BATCH_PAUSE));
     assert_eq!(without_holds.when(&advance()), Ok(vec![nobody_yet]));
@@ -264,7 +264,7 @@ fn a_timer_is_read_by_the_name_of_its_stream() {
 
 #[test]
 fn an_event_is_numbered_in_its_own_stream() {
-    let mut world = World::default();
+    let mut state = State::default();
     let name = |id: u128| format!("shares-{}", order(id));
     let round = format!("round-{}", round(1));
     let history = [
@@ -276,11 +276,11 @@ fn an_event_is_numbered_in_its_own_stream() {
         (returned(1, 4), &name(1), 3),
     ];
     for (event, stream, version) in history {
-        evolve(&mut world, &event);
-        let record = Rounds::record(&world, &event);
+        evolve(&mut state, &event);
+        let record = Rounds::encode(&state, &event);
         assert_eq!((&record.stream, record.version), (stream, version), "{event:?}");
         assert!(Rounds::rows_of(&event).contains(&record.stream));
     }
-    assert_eq!(first(&world).sold, 0);
-    assert_eq!(first(&world).refunding, 0);
+    assert_eq!(first(&state).sold, 0);
+    assert_eq!(first(&state).refunding, 0);
 }

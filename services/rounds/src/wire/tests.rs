@@ -4,7 +4,7 @@ use domain::{AMOUNT_MAX, Rejection, Timestamp};
 use proto::{Message, Name, common::v1::Money, rounds::v1 as wire};
 use runtime::service::Service;
 
-use super::{SHARES_MAX, command, encode, event};
+use super::{SHARES_MAX, decode_command, decode_event, encode};
 use crate::{
     Rounds,
     command::Command,
@@ -16,7 +16,7 @@ use crate::{
 };
 
 fn read<M: Message + Name>(message: &M) -> Result<Command, String> {
-    command(&M::full_name(), &message.encode_to_vec()).map_err(|rejection| rejection.code.into_owned())
+    decode_command(&M::full_name(), &message.encode_to_vec()).map_err(|rejection| rejection.code.into_owned())
 }
 
 fn code(code: &str) -> Result<Command, String> {
@@ -113,16 +113,16 @@ fn refuses_a_closing_time_that_is_missing_or_no_time() {
 #[test]
 fn refuses_bytes_that_are_no_message() {
     for message_type in Rounds::COMMANDS {
-        assert_eq!(command(message_type, b"\x0a\xffcar").unwrap_err().code, "UNDECODABLE", "{message_type}");
+        assert_eq!(decode_command(message_type, b"\x0a\xffcar").unwrap_err().code, "UNDECODABLE", "{message_type}");
     }
 }
 
 #[test]
 fn refuses_a_type_that_it_does_not_know() {
     for other in ["", "OpenRound", "holdfast.orders.v1.PlaceOrder", "holdfast.rounds.v1.RoundOpened"] {
-        assert_eq!(command(other, b"").unwrap_err().code, "UNKNOWN_TYPE", "{other}");
+        assert_eq!(decode_command(other, b"").unwrap_err().code, "UNKNOWN_TYPE", "{other}");
     }
-    assert_eq!(event("holdfast.rounds.v1.OpenRound", b"").unwrap_err().code, "UNKNOWN_TYPE");
+    assert_eq!(decode_event("holdfast.rounds.v1.OpenRound", b"").unwrap_err().code, "UNKNOWN_TYPE");
 }
 
 fn events() -> Vec<Event> {
@@ -151,7 +151,7 @@ fn every_event_reads_back_as_it_was_written() {
     for fact in events() {
         let (message_type, data) = encode(&fact);
         assert!(proto::message_types().iter().any(|known| known == message_type), "{message_type}");
-        assert_eq!(event(message_type, &data), Ok(fact));
+        assert_eq!(decode_event(message_type, &data), Ok(fact));
     }
 }
 
@@ -164,13 +164,13 @@ fn an_event_of_looser_times_still_reads() {
         share_price: Some(money(0, "EUR").to_wire()),
         closes_at: Some(NOW.to_wire()),
     };
-    assert!(event(&wire::RoundOpened::full_name(), &old.encode_to_vec()).is_ok());
+    assert!(decode_event(&wire::RoundOpened::full_name(), &old.encode_to_vec()).is_ok());
 }
 
 #[test]
 fn an_event_without_its_id_is_refused() {
     for fact in events() {
-        let refusal = event(encode(&fact).0, b"").unwrap_err().code;
+        let refusal = decode_event(encode(&fact).0, b"").unwrap_err().code;
         assert!(matches!(&*refusal, "INVALID_ATTEMPT" | "INVALID_ID"), "{refusal}");
     }
 }

@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{ReplyTo, Work, understood};
-use crate::service::{Record, Service};
+use crate::service::{EncodedEvent, Service};
 
 const ID: &str = "6f1d0c2e-8a51-4b7e-9d3a-2f4c5b6a7d81";
 const SUBJECT: &str = "cmd.clerk.CloseRound";
@@ -24,9 +24,9 @@ impl Service for Clerk {
 
     type Command = CloseRound;
     type Event = ();
-    type World = ();
+    type State = ();
 
-    fn command(_message_type: &str, data: &[u8], _id: Uuid) -> Result<CloseRound, Rejection> {
+    fn decode_command(_message_type: &str, data: &[u8], _id: Uuid) -> Result<CloseRound, Rejection> {
         decode(data)
     }
 
@@ -38,17 +38,17 @@ impl Service for Clerk {
         None
     }
 
-    fn decide(_world: &(), _command: &CloseRound, _at: Timestamp) -> Result<Vec<()>, Refusal> {
+    fn decide(_state: &(), _command: &CloseRound, _at: Timestamp) -> Result<Vec<()>, Refusal> {
         Ok(Vec::new())
     }
 
-    fn evolve(_world: &mut (), _event: &()) {}
+    fn evolve(_state: &mut (), _event: &()) {}
 
-    fn record(_world: &(), _event: &()) -> Record {
-        Record { stream: String::new(), version: 1, message_type: "", data: Vec::new() }
+    fn encode(_state: &(), _event: &()) -> EncodedEvent {
+        EncodedEvent { stream: String::new(), version: 1, message_type: "", data: Vec::new() }
     }
 
-    fn event(_message_type: &str, _data: &[u8]) -> Result<(), Rejection> {
+    fn decode_event(_message_type: &str, _data: &[u8]) -> Result<(), Rejection> {
         Ok(())
     }
 
@@ -56,7 +56,7 @@ impl Service for Clerk {
         Ok(())
     }
 
-    async fn save(_connection: &mut PgConnection, _world: &()) -> Result<(), sqlx::Error> {
+    async fn save(_connection: &mut PgConnection, _state: &()) -> Result<(), sqlx::Error> {
         Ok(())
     }
 
@@ -64,7 +64,7 @@ impl Service for Clerk {
         Ok(())
     }
 
-    fn describe(_world: &()) -> BTreeMap<String, String> {
+    fn describe(_state: &()) -> BTreeMap<String, String> {
         BTreeMap::new()
     }
 

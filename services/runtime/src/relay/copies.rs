@@ -10,7 +10,7 @@ use sqlx::{PgConnection, PgPool};
 use tokio::task::JoinSet;
 
 use crate::{
-    event_store::{Recorded, read_page},
+    event_store::{StoredEvent, read_page},
     notices::{self, Notice, RELAY, Topic},
     publish::Publisher,
     ranges::Ranges,
@@ -173,7 +173,7 @@ impl Copier {
 }
 
 /// Everything up to the end is published, so nothing comes into gaps any more.
-async fn read(pool: &PgPool, after: i64, up_to: i64, limit: i64) -> Result<Vec<Recorded>, Error> {
+async fn read(pool: &PgPool, after: i64, up_to: i64, limit: i64) -> Result<Vec<StoredEvent>, Error> {
     let mut connection = pool.acquire().await.map_err(|error| Error::database("connecting", error))?;
     let page = read_page(&mut connection, after, up_to, limit).await;
     Ok(page.map_err(|error| Error::database("reading the log", error))?.0)

@@ -6,7 +6,7 @@ use std::{collections::VecDeque, time::Duration};
 use domain::Timestamp;
 
 use crate::{
-    event_store::Recorded,
+    event_store::StoredEvent,
     marks::Marks,
     publish::{Publication, Witness},
     ranges::Ranges,
@@ -138,7 +138,7 @@ impl Progress {
 
     /// Those of a page of the log, read from the checkpoint on, that are not known to be published.
     #[must_use]
-    pub fn missing(&self, page: Vec<Recorded>) -> Vec<Recorded> {
+    pub fn missing(&self, page: Vec<StoredEvent>) -> Vec<StoredEvent> {
         page.into_iter().filter(|event| !self.confirmed.contains(event.position)).collect()
     }
 

@@ -2,7 +2,7 @@
 
 use domain::Timestamp;
 use proto::{Message, rounds::v1 as rounds};
-use runtime::event_store::Recorded;
+use runtime::event_store::StoredEvent;
 use uuid::Uuid;
 
 use super::{SECOND, Story, round, time};
@@ -11,7 +11,7 @@ use crate::report::Check;
 /// A round of three shares that closes in the hundredth second, all of them sold to the order.
 fn sold_out() -> Story {
     let mut story = Story::placed();
-    let other = |event: &Recorded| event.message_type.ends_with(".RoundOpened");
+    let other = |event: &StoredEvent| event.message_type.ends_with(".RoundOpened");
     let opened = rounds::RoundOpened { round_id: round(), total_shares: 3, closes_at: time(100), ..Default::default() };
     story.events.iter_mut().filter(|event| other(event)).for_each(|event| event.data = opened.encode_to_vec());
     story.reserved().paid().then(&rounds::RoundSoldOut { round_id: round(), total_shares: 3 })

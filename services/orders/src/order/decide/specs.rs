@@ -9,7 +9,7 @@ use crate::{
     order::{
         ATTEMPTS_MAX, CancelReason, Claim, Extent, RefundReason, ReinstateReason,
         Resource::{self, Shares, Stock},
-        Terms, World, decide, evolve,
+        State, Terms, decide, evolve,
         spec::{
             EXPIRE, NOW, ORDER, TIME_TO_PAY, all_back, both, bought_both, bought_goods, cancel, euros, given, goods,
             has_not, holds, key, let_go, money_back, pay, payment_fails, pieces, pieces_back, place, refund,
@@ -25,11 +25,11 @@ fn due() -> Timestamp {
 #[test]
 fn places_an_order() {
     let placed = Event::OrderPlaced { order_id: ORDER, terms: both(), placed_at: NOW };
-    assert_eq!(World::default().when(&place(both())), Ok(vec![placed]));
-    let world = given(&[place(both())]);
-    assert_eq!(world.stands(), ["pending", "pending", "pending"]);
-    assert_eq!((world.order().attempt, world.order().version), (1, 1));
-    assert_eq!(world.order().asked(), vec![Stock, Shares]);
+    assert_eq!(State::default().when(&place(both())), Ok(vec![placed]));
+    let state = given(&[place(both())]);
+    assert_eq!(state.stands(), ["pending", "pending", "pending"]);
+    assert_eq!((state.order().attempt, state.order().version), (1, 1));
+    assert_eq!(state.order().asked(), vec![Stock, Shares]);
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn refuses_other_content_under_the_name_of_an_order() {
 #[test]
 fn refuses_to_do_anything_with_an_unknown_order() {
     for command in [cancel(1), all_back(1), reinstate()] {
-        assert_eq!(World::default().refuses(&command, &[&ORDER.to_string()]), "UNKNOWN_ORDER");
+        assert_eq!(State::default().refuses(&command, &[&ORDER.to_string()]), "UNKNOWN_ORDER");
     }
 }
 
@@ -77,7 +77,7 @@ fn others_cannot_speak_of_an_order_that_was_never_placed() {
         round_fails(),
     ];
     for command in answers {
-        assert!(World::default().breaks(&command).contains("never placed"));
+        assert!(State::default().breaks(&command).contains("never placed"));
     }
 }
 
@@ -96,9 +96,9 @@ fn cancels_an_open_order_and_says_what_is_to_be_released() {
     assert_eq!(given(&[place(goods())]).when(&cancel(1)), Ok(vec![cancelled(&[Stock])]));
     assert_eq!(given(&[place(goods()), holds(1, Stock)]).when(&cancel(1)), Ok(vec![cancelled(&[Stock])]));
     assert_eq!(given(&[place(both()), holds(1, Stock)]).when(&cancel(1)), Ok(vec![cancelled(&[Stock, Shares])]));
-    let world = given(&[place(goods()), cancel(1)]);
-    assert_eq!(world.stands(), ["cancelled", "cancelled", "cancelled"]);
-    assert_eq!(world.order().note, "changed her mind");
+    let state = given(&[place(goods()), cancel(1)]);
+    assert_eq!(state.stands(), ["cancelled", "cancelled", "cancelled"]);
+    assert_eq!(state.order().note, "changed her mind");
 }
 
 #[test]
@@ -144,9 +144,9 @@ fn cancelling_a_paid_order_refunds_everything() {
 
 #[test]
 fn cancelling_a_paid_order_refunds_what_is_left_of_it() {
-    let world = given(&then(bought_both(), [pieces_back(1, &[("mug", 1)])]));
+    let state = given(&then(bought_both(), [pieces_back(1, &[("mug", 1)])]));
     let rest = refund_of(2_050, &[("mug", 1), ("cup", 1)], true);
-    assert_eq!(world.when(&cancel(9)), Ok(vec![paid_cancelled(), rest]));
+    assert_eq!(state.when(&cancel(9)), Ok(vec![paid_cancelled(), rest]));
 }
 
 #[test]
@@ -160,19 +160,19 @@ fn cancelling_a_paid_order_again_changes_nothing() {
 
 #[test]
 fn a_paid_order_can_be_cancelled_again_after_its_refund_was_given_up() {
-    let world = given(&then(bought_goods(), [cancel(1), refund_fails(refund(1))]));
-    assert_eq!(world.when(&cancel(1)), Ok(vec![]));
-    assert_eq!(world.when(&cancel(9)), Ok(vec![refund_of(1_000, &[("mug", 2), ("cup", 1)], false)]));
+    let state = given(&then(bought_goods(), [cancel(1), refund_fails(refund(1))]));
+    assert_eq!(state.when(&cancel(1)), Ok(vec![]));
+    assert_eq!(state.when(&cancel(9)), Ok(vec![refund_of(1_000, &[("mug", 2), ("cup", 1)], false)]));
 }
 
 #[test]
 fn a_cancelled_order_stays_cancelled_whatever_becomes_of_its_refund() {
-    let world = given(&then(bought_goods(), [cancel(1)]));
-    assert_eq!(world.stands(), ["refunding", "refunding", "cancelled"]);
-    let world = given(&then(bought_goods(), [cancel(1), refund_fails(refund(1))]));
-    assert_eq!((world.stands(), world.order().owed_minor()), (["paid", "paid", "cancelled"], 1_000));
-    let world = given(&then(bought_goods(), [cancel(1), refund_goes(refund(1), 1_000)]));
-    assert_eq!((world.stands(), world.order().owed_minor()), (["refunded", "refunded", "returned"], 0));
+    let state = given(&then(bought_goods(), [cancel(1)]));
+    assert_eq!(state.stands(), ["refunding", "refunding", "cancelled"]);
+    let state = given(&then(bought_goods(), [cancel(1), refund_fails(refund(1))]));
+    assert_eq!((state.stands(), state.order().owed_minor()), (["paid", "paid", "cancelled"], 1_000));
+    let state = given(&then(bought_goods(), [cancel(1), refund_goes(refund(1), 1_000)]));
+    assert_eq!((state.stands(), state.order().owed_minor()), (["refunded", "refunded", "returned"], 0));
 }
 
 #[test]
@@ -216,9 +216,9 @@ fn cancelling_after_the_money_went_back_brings_the_goods_back() {
     let past = then(bought_goods(), [money_back(2, 1_000), refund_goes(refund(2), 1_000)]);
     let goods = refund_of(0, &[("mug", 2), ("cup", 1)], false);
     assert_eq!(given(&past).when(&cancel(9)), Ok(vec![paid_cancelled(), goods]));
-    let world = given(&then(past, [cancel(9), refund_goes(refund(9), 0)]));
-    assert_eq!(world.stands(), ["refunded", "refunded", "returned"]);
-    assert_eq!(world.when(&cancel(10)), Ok(vec![]));
+    let state = given(&then(past, [cancel(9), refund_goes(refund(9), 0)]));
+    assert_eq!(state.stands(), ["refunded", "refunded", "returned"]);
+    assert_eq!(state.when(&cancel(10)), Ok(vec![]));
 }
 
 #[test]
@@ -229,15 +229,15 @@ fn an_order_expires_when_its_time_to_pay_is_over() {
         let expired = Event::OrderExpired { key: key(1), due_at: due(), note, holds: vec![Stock] };
         assert_eq!(given(&commands).when(&EXPIRE), Ok(vec![expired]));
     }
-    let world = given(&[place(goods()), EXPIRE]);
-    assert_eq!(world.stands(), ["expired", "cancelled", "cancelled"]);
-    assert_eq!(world.order().note, note);
+    let state = given(&[place(goods()), EXPIRE]);
+    assert_eq!(state.stands(), ["expired", "cancelled", "cancelled"]);
+    assert_eq!(state.order().note, note);
 }
 
 #[test]
 fn an_order_does_not_expire_before_its_time_to_pay_is_over() {
-    let world = given(&[place(goods())]);
-    assert_eq!(decide(&world, &EXPIRE, Timestamp::from_micros(due().as_micros() - 1)), Ok(vec![]));
+    let state = given(&[place(goods())]);
+    assert_eq!(decide(&state, &EXPIRE, Timestamp::from_micros(due().as_micros() - 1)), Ok(vec![]));
 }
 
 #[test]
@@ -251,9 +251,9 @@ fn an_order_that_is_paid_or_closed_does_not_expire() {
 
 #[test]
 fn the_timer_of_an_older_attempt_does_not_expire_the_latest() {
-    let world = given(&then(let_go(goods()), [reinstate()]));
-    assert_eq!(decide(&world, &EXPIRE, due()), Ok(vec![]));
-    assert!(matches!(decide(&world, &EXPIRE, NOW + 2 * TIME_TO_PAY).as_deref(), Ok([Event::OrderExpired { .. }])));
+    let state = given(&then(let_go(goods()), [reinstate()]));
+    assert_eq!(decide(&state, &EXPIRE, due()), Ok(vec![]));
+    assert!(matches!(decide(&state, &EXPIRE, NOW + 2 * TIME_TO_PAY).as_deref(), Ok([Event::OrderExpired { .. }])));
 }
 
 #[test]
@@ -270,16 +270,16 @@ fn a_reinstated_order_asks_for_its_holds_again() {
     });
     let closed = [place(both()), cancel(1), releases(1, Stock), releases(1, Shares)];
     assert_eq!(given(&closed).when(&reinstate()), Ok(vec![reinstated]));
-    let world = given(&then(closed.to_vec(), [reinstate()]));
-    assert_eq!(world.stands(), ["pending", "pending", "pending"]);
-    assert!(!world.order().released);
-    assert!(matches!(world.when(&holds(2, Shares)).as_deref(), Ok([Event::OrderHoldConfirmed { .. }])));
+    let state = given(&then(closed.to_vec(), [reinstate()]));
+    assert_eq!(state.stands(), ["pending", "pending", "pending"]);
+    assert!(!state.order().released);
+    assert!(matches!(state.when(&holds(2, Shares)).as_deref(), Ok([Event::OrderHoldConfirmed { .. }])));
 }
 
 #[test]
 fn reinstates_only_what_was_released() {
-    let world = given(&[place(both()), EXPIRE, releases(1, Stock)]);
-    assert_eq!(world.refuses(&reinstate(), &["its shares is not released"]), "ORDER_NOT_RELEASED");
+    let state = given(&[place(both()), EXPIRE, releases(1, Stock)]);
+    assert_eq!(state.refuses(&reinstate(), &["its shares is not released"]), "ORDER_NOT_RELEASED");
     assert_eq!(given(&[place(both()), cancel(1)]).refuses(&reinstate(), &["stock and shares"]), "ORDER_NOT_RELEASED");
 }
 
@@ -309,8 +309,8 @@ fn refuses_to_try_for_ever() {
 
 #[test]
 fn an_event_of_an_order_that_is_not_there_makes_none() {
-    let mut world = World::default();
-    evolve(&mut world, &cancelled(&[Stock]));
-    assert!(world.orders.is_empty());
-    assert!(matches!(world.when(&cancel(1)), Err(Refusal::Rejected(_))));
+    let mut state = State::default();
+    evolve(&mut state, &cancelled(&[Stock]));
+    assert!(state.orders.is_empty());
+    assert!(matches!(state.when(&cancel(1)), Err(Refusal::Rejected(_))));
 }

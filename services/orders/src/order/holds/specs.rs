@@ -36,9 +36,9 @@ fn an_order_of_goods_and_shares_waits_for_both_in_any_order() {
     for (first, last) in [(Stock, Shares), (Shares, Stock)] {
         let confirmed = Event::OrderHoldConfirmed { key: key(1), resource: first };
         assert_eq!(given(&[place(both())]).when(&holds(1, first)), Ok(vec![confirmed]));
-        let world = given(&[place(both()), holds(1, first)]);
-        assert_eq!(world.stands(), ["pending", "pending", "pending"]);
-        assert_eq!(world.when(&holds(1, last)), Ok(vec![reserved(2_500)]));
+        let state = given(&[place(both()), holds(1, first)]);
+        assert_eq!(state.stands(), ["pending", "pending", "pending"]);
+        assert_eq!(state.when(&holds(1, last)), Ok(vec![reserved(2_500)]));
     }
 }
 
@@ -61,19 +61,19 @@ fn a_hold_of_a_closed_order_changes_nothing_for_its_release_is_on_the_way() {
 fn a_refused_hold_rejects_the_order_and_a_single_one_leaves_nothing_to_release() {
     let receipt = Event::OrderReleased { key: key(1) };
     assert_eq!(given(&[place(goods())]).when(&has_not(1, Stock)), Ok(vec![rejected(Stock, &[Stock]), receipt]));
-    let world = given(&[place(goods()), has_not(1, Stock)]);
-    assert_eq!(world.stands(), ["rejected", "cancelled", "cancelled"]);
-    assert_eq!(world.order().note, "no stock: OUT_OF_STOCK: none left");
-    assert_eq!(world.order().holds[&Stock], Hold::Refused);
+    let state = given(&[place(goods()), has_not(1, Stock)]);
+    assert_eq!(state.stands(), ["rejected", "cancelled", "cancelled"]);
+    assert_eq!(state.order().note, "no stock: OUT_OF_STOCK: none left");
+    assert_eq!(state.order().holds[&Stock], Hold::Refused);
 }
 
 #[test]
 fn the_first_of_two_refusals_rejects_the_order_and_the_second_settles_it() {
-    let world = given(&[place(both())]);
-    assert_eq!(world.when(&has_not(1, Shares)), Ok(vec![rejected(Shares, &[Stock, Shares])]));
-    let world = given(&[place(both()), has_not(1, Shares)]);
-    assert_eq!(world.when(&has_not(1, Shares)), Ok(vec![]));
-    assert_eq!(world.when(&has_not(1, Stock)), Ok(vec![Event::OrderReleased { key: key(1) }]));
+    let state = given(&[place(both())]);
+    assert_eq!(state.when(&has_not(1, Shares)), Ok(vec![rejected(Shares, &[Stock, Shares])]));
+    let state = given(&[place(both()), has_not(1, Shares)]);
+    assert_eq!(state.when(&has_not(1, Shares)), Ok(vec![]));
+    assert_eq!(state.when(&has_not(1, Stock)), Ok(vec![Event::OrderReleased { key: key(1) }]));
 }
 
 #[test]
@@ -91,33 +91,33 @@ fn a_closed_order_is_settled_by_its_last_release_in_any_order() {
             let confirmed = Event::OrderReleaseConfirmed { key: key(1), resource: first };
             let closed = vec![place(both()), holds(1, Stock), close];
             assert_eq!(given(&closed).when(&releases(1, first)), Ok(vec![confirmed]));
-            let world = given(&then(closed, [releases(1, first)]));
-            assert!(!world.order().released);
-            assert_eq!(world.when(&releases(1, first)), Ok(vec![]));
-            assert_eq!(world.when(&releases(1, last)), Ok(vec![Event::OrderReleased { key: key(1) }]));
+            let state = given(&then(closed, [releases(1, first)]));
+            assert!(!state.order().released);
+            assert_eq!(state.when(&releases(1, first)), Ok(vec![]));
+            assert_eq!(state.when(&releases(1, last)), Ok(vec![Event::OrderReleased { key: key(1) }]));
         }
     }
 }
 
 #[test]
 fn a_refusal_settles_a_closed_order_as_a_release_does() {
-    let world = given(&[place(both()), EXPIRE, releases(1, Shares)]);
-    assert_eq!(world.when(&has_not(1, Stock)), Ok(vec![Event::OrderReleased { key: key(1) }]));
+    let state = given(&[place(both()), EXPIRE, releases(1, Shares)]);
+    assert_eq!(state.when(&has_not(1, Stock)), Ok(vec![Event::OrderReleased { key: key(1) }]));
 }
 
 #[test]
 fn what_is_released_is_released_once() {
-    let world = given(&let_go(goods()));
-    assert!(world.order().released);
-    assert_eq!(world.when(&releases(1, Stock)), Ok(vec![]));
-    assert_eq!(world.when(&has_not(1, Stock)), Ok(vec![]));
+    let state = given(&let_go(goods()));
+    assert!(state.order().released);
+    assert_eq!(state.when(&releases(1, Stock)), Ok(vec![]));
+    assert_eq!(state.when(&has_not(1, Stock)), Ok(vec![]));
 }
 
 #[test]
 fn answers_to_an_older_attempt_change_nothing() {
-    let world = given(&then(let_go(goods()), [reinstate()]));
+    let state = given(&then(let_go(goods()), [reinstate()]));
     for answer in [holds(1, Stock), has_not(1, Stock), releases(1, Stock)] {
-        assert_eq!(world.when(&answer), Ok(vec![]));
+        assert_eq!(state.when(&answer), Ok(vec![]));
     }
 }
 

@@ -72,14 +72,14 @@ fn money_that_is_not_the_price_is_broken() {
 
 #[test]
 fn money_that_was_never_asked_for_is_broken() {
-    let world = given(&[place(goods()), holds(1, Stock)]);
+    let state = given(&[place(goods()), holds(1, Stock)]);
     let other = Command::RecordPayment { key: key(1), payment_id: key(2).payment_id(), amount: euros(1_000) };
-    assert!(world.breaks(&other).contains("none that was asked for"));
+    assert!(state.breaks(&other).contains("none that was asked for"));
     let currency = domain::Currency::parse("USD").unwrap();
     let dollars = Money { minor_units: 1_000, currency };
     let other = Command::RecordPayment { key: key(1), payment_id: first(), amount: dollars };
-    assert!(world.breaks(&other).contains("none that was asked for"));
-    assert!(world.breaks(&pay(2, 1_000)).contains("attempt 2"));
+    assert!(state.breaks(&other).contains("none that was asked for"));
+    assert!(state.breaks(&pay(2, 1_000)).contains("attempt 2"));
     let other = PaymentId(Uuid::from_u128(1));
     let stray = Command::RecordPayment { key: key(1), payment_id: other, amount: euros(1_000) };
     assert!(given(&let_go(goods())).breaks(&stray).contains("none that was asked for"));
@@ -89,11 +89,11 @@ fn money_that_was_never_asked_for_is_broken() {
 fn a_late_payment_is_refunded() {
     let held = vec![place(goods()), holds(1, Stock)];
     for close in [EXPIRE, cancel(1), payment_fails(1)] {
-        let world = given(&then(held.clone(), [close]));
-        assert_eq!(world.when(&pay(1, 1_000)), Ok(vec![sent_back(key(1), 1_000)]));
+        let state = given(&then(held.clone(), [close]));
+        assert_eq!(state.when(&pay(1, 1_000)), Ok(vec![sent_back(key(1), 1_000)]));
     }
-    let world = given(&[place(goods()), has_not(1, Stock)]);
-    assert_eq!(world.when(&pay(1, 1_000)), Ok(vec![sent_back(key(1), 1_000)]));
+    let state = given(&[place(goods()), has_not(1, Stock)]);
+    assert_eq!(state.when(&pay(1, 1_000)), Ok(vec![sent_back(key(1), 1_000)]));
 }
 
 #[test]
@@ -166,21 +166,21 @@ fn late_money_holds_again_what_an_expired_order_held_if_that_was_agreed() {
         payment_id: Some(first()),
     });
     assert_eq!(given(&let_go(patient())).when(&pay(1, 1_000)), Ok(vec![reinstated]));
-    let world = given(&then(let_go(patient()), [pay(1, 1_000)]));
-    assert_eq!(world.stands(), ["pending", "paid", "pending"]);
-    assert_eq!(world.when(&pay(1, 1_000)), Ok(vec![]));
-    assert_eq!(world.when(&EXPIRE), Ok(vec![]));
-    assert_eq!(world.refuses(&all_back(1), &["pending"]), "ORDER_NOT_PAID");
+    let state = given(&then(let_go(patient()), [pay(1, 1_000)]));
+    assert_eq!(state.stands(), ["pending", "paid", "pending"]);
+    assert_eq!(state.when(&pay(1, 1_000)), Ok(vec![]));
+    assert_eq!(state.when(&EXPIRE), Ok(vec![]));
+    assert_eq!(state.refuses(&all_back(1), &["pending"]), "ORDER_NOT_PAID");
 }
 
 #[test]
 fn an_order_held_again_is_paid_with_the_late_money_at_once() {
     let again = then(let_go(patient()), [pay(1, 1_000)]);
     assert_eq!(given(&again).when(&holds(2, Stock)), Ok(vec![paid(2, first())]));
-    let world = given(&then(again, [holds(2, Stock)]));
-    assert_eq!(world.stands(), ["paid", "paid", "ready"]);
-    assert_eq!(world.when(&pay(1, 1_000)), Ok(vec![]));
-    assert_eq!(world.order().left(first(), None).minor, 1_000);
+    let state = given(&then(again, [holds(2, Stock)]));
+    assert_eq!(state.stands(), ["paid", "paid", "ready"]);
+    assert_eq!(state.when(&pay(1, 1_000)), Ok(vec![]));
+    assert_eq!(state.order().left(first(), None).minor, 1_000);
 }
 
 #[test]
@@ -191,10 +191,10 @@ fn late_money_that_holds_nothing_again_goes_back() {
         panic!("{events:?}")
     };
     assert_eq!((*closed, back), (key(2), &sent_back(key(2), 1_000)));
-    let world = given(&then(again, [has_not(2, Stock)]));
-    assert_eq!(world.stands(), ["rejected", "refunding", "cancelled"]);
-    assert_eq!(world.order().payment_id, None);
-    assert_eq!(world.when(&pay(1, 1_000)), Ok(vec![]));
+    let state = given(&then(again, [has_not(2, Stock)]));
+    assert_eq!(state.stands(), ["rejected", "refunding", "cancelled"]);
+    assert_eq!(state.order().payment_id, None);
+    assert_eq!(state.when(&pay(1, 1_000)), Ok(vec![]));
 }
 
 #[test]

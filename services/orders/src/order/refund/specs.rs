@@ -9,7 +9,7 @@ use crate::{
     order::{
         ATTEMPTS_MAX, Claim, Extent, REFUNDS_MAX, RefundReason,
         Resource::{Shares, Stock},
-        Terms, World, late_refund_id, round_refund_id,
+        State, Terms, late_refund_id, round_refund_id,
         spec::{
             EXPIRE, ORDER, all_back, both, bought_both, bought_goods, euros, given, goods, has_not, holds, key, line,
             money_back, pay, pieces, pieces_back, place, refund, refund_fails, refund_goes, refused_by_bank, reinstate,
@@ -48,21 +48,21 @@ fn a_request_for_nothing_in_particular_gives_everything_back() {
 
 #[test]
 fn a_request_for_nothing_in_particular_gives_back_what_is_left() {
-    let world =
+    let state =
         given(&then(bought_both(), [pieces_back(1, &[("mug", 2)]), money_back(2, 50), refund_goes(refund(2), 50)]));
-    assert_eq!(world.when(&all_back(3)), asked(3, Extent::Everything, claim(1_550, &[("cup", 1)], true)));
+    assert_eq!(state.when(&all_back(3)), asked(3, Extent::Everything, claim(1_550, &[("cup", 1)], true)));
 }
 
 #[test]
 fn pieces_come_back_for_their_price() {
-    let world = given(&bought_both());
+    let state = given(&bought_both());
     assert_eq!(
-        world.when(&pieces_back(1, &[("mug", 1), ("cup", 1)])),
+        state.when(&pieces_back(1, &[("mug", 1), ("cup", 1)])),
         asked(1, Extent::Price, claim(550, &[("mug", 1), ("cup", 1)], false))
     );
-    assert_eq!(world.when(&shares_back(1)), asked(1, Extent::Price, claim(1_500, &[], true)));
+    assert_eq!(state.when(&shares_back(1)), asked(1, Extent::Price, claim(1_500, &[], true)));
     let all = RefundRequest { lines: pieces(&[("mug", 2)]), return_shares: true, ..want_back(1) };
-    assert_eq!(world.when(&Command::RequestRefund(all)), asked(1, Extent::Price, claim(2_400, &[("mug", 2)], true)));
+    assert_eq!(state.when(&Command::RequestRefund(all)), asked(1, Extent::Price, claim(2_400, &[("mug", 2)], true)));
 }
 
 #[test]
@@ -83,16 +83,16 @@ fn assorted() -> Vec<Command> {
 
 #[test]
 fn the_dearest_pieces_of_a_product_come_back_first() {
-    let price = |world: &World, id, count| match world.when(&pieces_back(id, &[("mug", count)])).as_deref() {
+    let price = |state: &State, id, count| match state.when(&pieces_back(id, &[("mug", count)])).as_deref() {
         Ok([Event::RefundRequested { claim, .. }]) => claim.amount.minor_units,
         other => panic!("{other:?}"),
     };
-    let world = given(&assorted());
-    assert_eq!([price(&world, 1, 1), price(&world, 1, 2), price(&world, 1, 3)], [500, 950, 1_400]);
-    let world = given(&then(assorted(), [pieces_back(1, &[("mug", 1)])]));
-    assert_eq!([price(&world, 2, 1), price(&world, 2, 2)], [450, 900]);
-    let world = given(&then(assorted(), [pieces_back(1, &[("mug", 2)]), refund_goes(refund(1), 950)]));
-    assert_eq!([price(&world, 2, 1), price(&world, 2, 2)], [450, 450]);
+    let state = given(&assorted());
+    assert_eq!([price(&state, 1, 1), price(&state, 1, 2), price(&state, 1, 3)], [500, 950, 1_400]);
+    let state = given(&then(assorted(), [pieces_back(1, &[("mug", 1)])]));
+    assert_eq!([price(&state, 2, 1), price(&state, 2, 2)], [450, 900]);
+    let state = given(&then(assorted(), [pieces_back(1, &[("mug", 2)]), refund_goes(refund(1), 950)]));
+    assert_eq!([price(&state, 2, 1), price(&state, 2, 2)], [450, 450]);
 }
 
 #[test]
@@ -190,9 +190,9 @@ fn refuses_more_than_is_left_of_the_payment_counting_what_is_on_its_way() {
 fn refuses_more_pieces_than_are_left() {
     let strange = pieces_back(1, &[("pot", 1)]);
     assert_eq!(given(&bought_goods()).refuses(&strange, &["pot", "0 are left"]), "REFUND_EXCEEDS_LINES");
-    let world = given(&then(bought_goods(), [pieces_back(1, &[("mug", 1)])]));
+    let state = given(&then(bought_goods(), [pieces_back(1, &[("mug", 1)])]));
     assert_eq!(
-        world.refuses(&pieces_back(2, &[("mug", 2)]), &["2 of product mug", "1 are left"]),
+        state.refuses(&pieces_back(2, &[("mug", 2)]), &["2 of product mug", "1 are left"]),
         "REFUND_EXCEEDS_LINES"
     );
 }
@@ -221,9 +221,9 @@ fn the_same_refund_asked_again_changes_nothing() {
 
 #[test]
 fn refuses_other_content_under_the_name_of_a_refund() {
-    let world = given(&then(bought_both(), [money_back(1, 300)]));
+    let state = given(&then(bought_both(), [money_back(1, 300)]));
     for request in [all_back(1), money_back(1, 301), pieces_back(1, &[("mug", 1)]), shares_back(1)] {
-        assert_eq!(world.refuses(&request, &["300 EUR", "requested"]), "REFUND_EXISTS");
+        assert_eq!(state.refuses(&request, &["300 EUR", "requested"]), "REFUND_EXISTS");
     }
 }
 
@@ -248,24 +248,24 @@ fn refuses_refunds_without_end() {
 #[test]
 fn all_money_given_back_refunds_the_order() {
     let all = claim(1_000, &[("mug", 2), ("cup", 1)], false);
-    let world = given(&then(bought_goods(), [all_back(1)]));
-    assert_eq!(world.stands(), ["refunding", "refunding", "ready"]);
+    let state = given(&then(bought_goods(), [all_back(1)]));
+    assert_eq!(state.stands(), ["refunding", "refunding", "ready"]);
     let refunded = Event::OrderRefunded { order_id: ORDER, refund_id: refund(1), claim: all };
-    assert_eq!(world.when(&refund_goes(refund(1), 1_000)), Ok(vec![refunded]));
-    let world = given(&then(bought_goods(), [all_back(1), refund_goes(refund(1), 1_000)]));
-    assert_eq!(world.stands(), ["refunded", "refunded", "returned"]);
-    assert_eq!(world.order().refunded_minor, 1_000);
-    assert_eq!(world.when(&refund_goes(refund(1), 1_000)), Ok(vec![]));
+    assert_eq!(state.when(&refund_goes(refund(1), 1_000)), Ok(vec![refunded]));
+    let state = given(&then(bought_goods(), [all_back(1), refund_goes(refund(1), 1_000)]));
+    assert_eq!(state.stands(), ["refunded", "refunded", "returned"]);
+    assert_eq!(state.order().refunded_minor, 1_000);
+    assert_eq!(state.when(&refund_goes(refund(1), 1_000)), Ok(vec![]));
 }
 
 #[test]
 fn a_part_of_the_money_given_back_refunds_the_order_in_part() {
     let part = claim(450, &[("mug", 1)], false);
-    let world = given(&then(bought_goods(), [pieces_back(1, &[("mug", 1)])]));
+    let state = given(&then(bought_goods(), [pieces_back(1, &[("mug", 1)])]));
     let refunded = Event::OrderPartiallyRefunded { order_id: ORDER, refund_id: refund(1), claim: part };
-    assert_eq!(world.when(&refund_goes(refund(1), 450)), Ok(vec![refunded]));
-    let world = given(&then(bought_goods(), [pieces_back(1, &[("mug", 1)]), refund_goes(refund(1), 450)]));
-    assert_eq!(world.stands(), ["partially_refunded", "partially_refunded", "ready"]);
+    assert_eq!(state.when(&refund_goes(refund(1), 450)), Ok(vec![refunded]));
+    let state = given(&then(bought_goods(), [pieces_back(1, &[("mug", 1)]), refund_goes(refund(1), 450)]));
+    assert_eq!(state.stands(), ["partially_refunded", "partially_refunded", "ready"]);
 }
 
 #[test]
@@ -280,12 +280,12 @@ fn the_last_of_several_refunds_refunds_the_order() {
 #[test]
 fn a_refund_given_up_leaves_everything_as_it_was() {
     let key = HoldKey { order_id: ORDER, attempt: 1 };
-    let world = given(&then(bought_goods(), [all_back(1)]));
+    let state = given(&then(bought_goods(), [all_back(1)]));
     let abandoned = Event::RefundAbandoned { key, refund_id: refund(1), rejection: refused_by_bank() };
-    assert_eq!(world.when(&refund_fails(refund(1))), Ok(vec![abandoned]));
-    let world = given(&then(bought_goods(), [all_back(1), refund_fails(refund(1))]));
-    assert_eq!(world.stands(), ["paid", "paid", "ready"]);
-    assert_eq!(world.when(&refund_fails(refund(1))), Ok(vec![]));
+    assert_eq!(state.when(&refund_fails(refund(1))), Ok(vec![abandoned]));
+    let state = given(&then(bought_goods(), [all_back(1), refund_fails(refund(1))]));
+    assert_eq!(state.stands(), ["paid", "paid", "ready"]);
+    assert_eq!(state.when(&refund_fails(refund(1))), Ok(vec![]));
     let part =
         then(bought_goods(), [money_back(1, 1), refund_goes(refund(1), 1), all_back(2), refund_fails(refund(2))]);
     assert_eq!(given(&part).stands(), ["partially_refunded", "partially_refunded", "ready"]);
@@ -316,8 +316,8 @@ fn goods_of_a_refund_that_was_given_up_come_back_if_no_other_brought_them_since(
     let past = then(bought_goods(), [one(1), refund_fails(refund(1)), one(2), refund_goes(refund(2), 100)]);
     let bare = Event::OrderPartiallyRefunded { order_id: ORDER, refund_id: refund(1), claim: claim(100, &[], false) };
     assert_eq!(given(&past).when(&refund_goes(refund(1), 100)), Ok(vec![bare]));
-    let world = given(&then(past, [refund_goes(refund(1), 100)]));
-    assert_eq!(world.order().left(key(1).payment_id(), None).lines(), pieces(&[("mug", 2)]));
+    let state = given(&then(past, [refund_goes(refund(1), 100)]));
+    assert_eq!(state.order().left(key(1).payment_id(), None).lines(), pieces(&[("mug", 2)]));
 }
 
 /// Of the payment of the first attempt, 300 went back at the provider.
@@ -339,10 +339,10 @@ fn a_refund_made_elsewhere_is_one_of_the_orders() {
         panic!("{events:?}")
     };
     assert_eq!((wanted, wanted.reason, wanted.amount), (back, RefundReason::Elsewhere, euros(300)));
-    let world = given(&then(bought_goods(), [elsewhere()]));
-    assert_eq!(world.stands(), ["partially_refunded", "partially_refunded", "ready"]);
-    assert_eq!(world.when(&elsewhere()), Ok(vec![]), "once");
-    assert_eq!(world.when(&all_back(1)), asked(1, Extent::Everything, claim(700, &[("mug", 2), ("cup", 1)], false)));
+    let state = given(&then(bought_goods(), [elsewhere()]));
+    assert_eq!(state.stands(), ["partially_refunded", "partially_refunded", "ready"]);
+    assert_eq!(state.when(&elsewhere()), Ok(vec![]), "once");
+    assert_eq!(state.when(&all_back(1)), asked(1, Extent::Everything, claim(700, &[("mug", 2), ("cup", 1)], false)));
 }
 
 #[test]
@@ -399,8 +399,8 @@ fn an_answer_to_a_refund_that_was_never_asked_for_is_broken() {
 
 #[test]
 fn another_amount_than_was_asked_for_is_broken() {
-    let world = given(&then(bought_goods(), [money_back(1, 300)]));
-    assert!(world.breaks(&refund_goes(refund(1), 299)).contains("was of 300 EUR"));
+    let state = given(&then(bought_goods(), [money_back(1, 300)]));
+    assert!(state.breaks(&refund_goes(refund(1), 299)).contains("was of 300 EUR"));
 }
 
 fn of_the_round(minor_units: i64) -> Result<Vec<Event>, Refusal> {
@@ -451,16 +451,16 @@ fn a_failed_round_refunds_no_more_than_is_left() {
 fn a_failed_round_waits_for_a_refund_that_leaves_too_little_or_returns_the_shares() {
     let deferred = Event::ShareRefundDeferred { key: key(1), round_id: round(), note: "called off".to_owned() };
     for under_way in [all_back(1), shares_back(1), money_back(1, 1_001)] {
-        let world = given(&then(bought_both(), [under_way.clone()]));
-        assert_eq!(world.when(&round_fails()), Ok(vec![deferred.clone()]));
+        let state = given(&then(bought_both(), [under_way.clone()]));
+        assert_eq!(state.when(&round_fails()), Ok(vec![deferred.clone()]));
         assert_eq!(given(&then(bought_both(), [under_way, round_fails()])).when(&round_fails()), Ok(vec![]));
     }
     assert_eq!(given(&then(bought_both(), [money_back(1, 1_000)])).when(&round_fails()), of_the_round(1_500));
 }
 
 /// What follows the end of the refund that was waited for.
-fn next(world: &World, end: &Command) -> Option<Event> {
-    match &*world.when(end).unwrap() {
+fn next(state: &State, end: &Command) -> Option<Event> {
+    match &*state.when(end).unwrap() {
         [_] => None,
         [_, next] => Some(next.clone()),
         other => panic!("{other:?}"),

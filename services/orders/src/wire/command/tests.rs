@@ -7,7 +7,7 @@ use proto::{Message, Name, common::v1 as common, orders::v1 as wire, well_known}
 use runtime::service::Service;
 use uuid::Uuid;
 
-use super::{LINES_MAX, SHARES_MAX, command};
+use super::{LINES_MAX, SHARES_MAX, decode_command};
 use crate::{
     Orders,
     command::{Command, RefundRequest},
@@ -20,7 +20,7 @@ use crate::{
 const ID: Uuid = Uuid::from_u128(77);
 
 fn read<M: Message + Name>(message: &M) -> Result<Command, String> {
-    command(&M::full_name(), &message.encode_to_vec(), ID).map_err(|rejection| rejection.code.into_owned())
+    decode_command(&M::full_name(), &message.encode_to_vec(), ID).map_err(|rejection| rejection.code.into_owned())
 }
 
 fn code(code: &str) -> Result<Command, String> {
@@ -250,7 +250,7 @@ fn refuses_to_act_for_nobody_or_with_too_many_words() {
 
 #[test]
 fn a_cancellation_names_its_refund_after_the_command() {
-    let refund_id = |id| match command(&wire::CancelOrder::full_name(), &cancel().encode_to_vec(), id) {
+    let refund_id = |id| match decode_command(&wire::CancelOrder::full_name(), &cancel().encode_to_vec(), id) {
         Ok(Command::CancelOrder { refund_id, .. }) => refund_id,
         other => panic!("{other:?}"),
     };
@@ -311,21 +311,22 @@ fn refuses_a_malformed_request_for_a_refund() {
 #[test]
 fn refuses_bytes_that_are_no_message() {
     for message_type in Orders::COMMANDS {
-        assert_eq!(command(message_type, b"\x0a\xffmug", ID).unwrap_err().code, "UNDECODABLE", "{message_type}");
+        assert_eq!(decode_command(message_type, b"\x0a\xffmug", ID).unwrap_err().code, "UNDECODABLE", "{message_type}");
     }
 }
 
 #[test]
 fn refuses_a_type_that_it_does_not_know() {
     for other in ["", "PlaceOrder", "holdfast.inventory.v1.ReceiveStock", "holdfast.orders.v1.OrderPlaced"] {
-        assert_eq!(command(other, b"", ID).unwrap_err().code, "UNKNOWN_TYPE", "{other}");
+        assert_eq!(decode_command(other, b"", ID).unwrap_err().code, "UNKNOWN_TYPE", "{other}");
     }
 }
 
 #[test]
 fn takes_exactly_the_commands_that_it_names() {
     for message_type in proto::message_types() {
-        let taken = command(&message_type, b"", ID).err().is_none_or(|rejection| rejection.code != "UNKNOWN_TYPE");
+        let taken =
+            decode_command(&message_type, b"", ID).err().is_none_or(|rejection| rejection.code != "UNKNOWN_TYPE");
         assert_eq!(taken, Orders::COMMANDS.contains(&&*message_type), "{message_type}");
     }
 }

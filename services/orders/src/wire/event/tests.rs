@@ -3,7 +3,7 @@
 use domain::{Money, Timestamp};
 use proto::{Message, Name, common::v1 as common, orders::v1 as wire};
 
-use super::{encode, event};
+use super::{decode_event, encode};
 use crate::{
     event::{Event, Reinstated},
     order::{
@@ -101,7 +101,7 @@ fn every_event_reads_back_as_it_was_written() {
     for fact in events() {
         let (message_type, data) = encode(&fact);
         assert!(proto::message_types().iter().any(|known| known == message_type), "{message_type}");
-        assert_eq!(event(message_type, &data), Ok(fact));
+        assert_eq!(decode_event(message_type, &data), Ok(fact));
     }
 }
 
@@ -122,7 +122,7 @@ fn every_event_of_the_contract_is_written_by_somebody() {
 #[test]
 fn an_event_without_its_ids_is_refused() {
     for fact in events() {
-        let refusal = event(encode(&fact).0, b"").unwrap_err().code;
+        let refusal = decode_event(encode(&fact).0, b"").unwrap_err().code;
         assert!(matches!(&*refusal, "INVALID_ATTEMPT" | "INVALID_ID" | "INVALID_TIME"), "{fact:?}: {refusal}");
     }
 }
@@ -140,17 +140,17 @@ fn an_event_of_looser_times_still_reads() {
         customer_id: "a\nb".to_owned(),
         ..Default::default()
     };
-    assert!(event(&wire::OrderPlaced::full_name(), &old.encode_to_vec()).is_ok());
+    assert!(decode_event(&wire::OrderPlaced::full_name(), &old.encode_to_vec()).is_ok());
     let unknown_reason =
         wire::OrderCancelled { order_id: ORDER.to_string(), attempt: 1, reason: 99, ..Default::default() };
-    assert!(event(&wire::OrderCancelled::full_name(), &unknown_reason.encode_to_vec()).is_ok());
+    assert!(decode_event(&wire::OrderCancelled::full_name(), &unknown_reason.encode_to_vec()).is_ok());
 }
 
 #[test]
 fn an_event_of_a_resource_that_orders_do_not_hold_is_refused() {
     for resource in [0, i32::from(common::Resource::Coupon), 99] {
         let strange = wire::OrderHoldConfirmed { order_id: ORDER.to_string(), attempt: 1, resource };
-        let refusal = event(&wire::OrderHoldConfirmed::full_name(), &strange.encode_to_vec()).unwrap_err();
+        let refusal = decode_event(&wire::OrderHoldConfirmed::full_name(), &strange.encode_to_vec()).unwrap_err();
         assert_eq!(refusal.code, "UNKNOWN_RESOURCE");
     }
 }
@@ -158,9 +158,9 @@ fn an_event_of_a_resource_that_orders_do_not_hold_is_refused() {
 #[test]
 fn refuses_a_type_that_is_no_event_of_orders() {
     for other in ["", "OrderPlaced", "holdfast.inventory.v1.StockReserved", "holdfast.orders.v1.PlaceOrder"] {
-        assert_eq!(event(other, b"").unwrap_err().code, "UNKNOWN_TYPE", "{other}");
+        assert_eq!(decode_event(other, b"").unwrap_err().code, "UNKNOWN_TYPE", "{other}");
     }
-    assert_eq!(event("holdfast.orders.v1.OrderPlaced", b"\x0a\xff").unwrap_err().code, "UNDECODABLE");
+    assert_eq!(decode_event("holdfast.orders.v1.OrderPlaced", b"\x0a\xff").unwrap_err().code, "UNDECODABLE");
 }
 
 #[test]
@@ -170,5 +170,5 @@ fn the_largest_order_reads_back() {
     let terms = crate::order::Terms { lines: (0..1_000).map(line).collect(), total, ..goods() };
     let placed = Event::OrderPlaced { order_id: ORDER, terms, placed_at: NOW };
     let (message_type, data) = encode(&placed);
-    assert_eq!(event(message_type, &data), Ok(placed));
+    assert_eq!(decode_event(message_type, &data), Ok(placed));
 }

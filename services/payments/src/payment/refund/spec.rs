@@ -8,7 +8,7 @@ use crate::{
     command::{Command, Outcome},
     event::{Event, RefundOf, ReportResolution, Reported, Resolution},
     payment::{
-        World,
+        State,
         spec::{
             KEY, NOW, at, cancelled, eur, given, named, of, payment_id, refund_id, report as charge, requested,
             succeeded, told, unmatched, usd,
@@ -127,13 +127,13 @@ fn provider_failed(reference: &str) -> Command {
 }
 
 /// A paid payment with this in its past.
-fn paid_and(events: &[Event]) -> World {
+fn paid_and(events: &[Event]) -> State {
     let mut past = vec![requested(), succeeded()];
     past.extend_from_slice(events);
     given(&past)
 }
 
-impl World {
+impl State {
     fn refund(&self) -> &Refund {
         self.payment().refunds.get(&refund_id()).unwrap()
     }
@@ -187,8 +187,8 @@ fn rejects_more_than_is_left_of_the_payment() {
 #[test]
 fn rejects_a_refund_of_money_that_never_came() {
     for events in [&[requested()][..], &[requested(), cancelled()], &[cancelled()]] {
-        let world = given(events);
-        let events = world.when(&begin(eur(500))).unwrap();
+        let state = given(events);
+        let events = state.when(&begin(eur(500))).unwrap();
         assert!(matches!(&events[..], [Event::RefundRejected { rejection, .. }] if rejection.code == "NOT_PAID"));
     }
 }
@@ -221,10 +221,10 @@ fn a_refund_of_an_unknown_payment_is_broken() {
 
 #[test]
 fn records_how_sending_ended() {
-    let world = paid_and(&[refunding(1)]);
-    assert_eq!(world.when(&ended(1, went_back())), Ok(vec![refunded("re_1")]));
-    assert_eq!(world.when(&ended(1, no())), Ok(vec![rejected("DECLINED", "too old")]));
-    assert_eq!(world.when(&ended(1, not_known())), Ok(vec![unknown()]));
+    let state = paid_and(&[refunding(1)]);
+    assert_eq!(state.when(&ended(1, went_back())), Ok(vec![refunded("re_1")]));
+    assert_eq!(state.when(&ended(1, no())), Ok(vec![rejected("DECLINED", "too old")]));
+    assert_eq!(state.when(&ended(1, not_known())), Ok(vec![unknown()]));
 }
 
 #[test]
@@ -271,10 +271,10 @@ fn believes_the_provider_that_a_refund_is_paid_out() {
 
 #[test]
 fn a_refund_is_refunded_once() {
-    let world = paid_and(&[refunding(1), refunded("re_1")]);
-    assert_eq!(world.when(&provider_refunded("re_1")), Ok(vec![]));
-    let world = paid_and(&[refunding(1), refunded("re_1"), reversed("closed account")]);
-    assert_eq!(world.when(&provider_refunded("re_1")), Ok(vec![]), "the older report came late");
+    let state = paid_and(&[refunding(1), refunded("re_1")]);
+    assert_eq!(state.when(&provider_refunded("re_1")), Ok(vec![]));
+    let state = paid_and(&[refunding(1), refunded("re_1"), reversed("closed account")]);
+    assert_eq!(state.when(&provider_refunded("re_1")), Ok(vec![]), "the older report came late");
 }
 
 #[test]
@@ -290,33 +290,33 @@ fn what_was_given_up_and_went_back_after_all_is_refunded() {
         reported: None,
     };
     let [first, second] = past;
-    let world = paid_and(&[first, second, other]);
+    let state = paid_and(&[first, second, other]);
     let contradicted = unmatched(report(Kind::RefundSucceeded, "re_1"), Mismatch::RefundContradicted);
-    assert_eq!(world.when(&provider_refunded("re_1")), Ok(vec![contradicted]));
-    assert_eq!(world.refuses(&resolve(Resolution::Refunded), &["500", "200"]), "EXCEEDS_PAYMENT");
+    assert_eq!(state.when(&provider_refunded("re_1")), Ok(vec![contradicted]));
+    assert_eq!(state.refuses(&resolve(Resolution::Refunded), &["500", "200"]), "EXCEEDS_PAYMENT");
 }
 
 #[test]
 fn a_refund_that_fails_before_it_was_paid_out_is_rejected() {
     for events in [&[refunding(1)][..], &[refunding(1), unknown()]] {
-        let world = paid_and(events);
+        let state = paid_and(events);
         let told = by_report(rejected("REFUND_FAILED", "closed account"), "re_1");
-        assert_eq!(world.when(&provider_failed("re_1")), Ok(vec![told]));
+        assert_eq!(state.when(&provider_failed("re_1")), Ok(vec![told]));
     }
 }
 
 #[test]
 fn a_refund_that_fails_after_it_was_paid_out_is_reversed() {
-    let world = paid_and(&[refunding(1), refunded("re_1")]);
-    assert_eq!(world.when(&provider_failed("re_1")), Ok(vec![by_report(reversed("closed account"), "re_1")]));
+    let state = paid_and(&[refunding(1), refunded("re_1")]);
+    assert_eq!(state.when(&provider_failed("re_1")), Ok(vec![by_report(reversed("closed account"), "re_1")]));
 }
 
 #[test]
 fn a_failure_that_is_known_changes_nothing() {
     let over = paid_and(&[refunding(1), rejected("REFUND_FAILED", "closed account")]);
     assert_eq!(over.when(&provider_failed("re_1")), Ok(vec![]));
-    let world = paid_and(&[refunding(1), refunded("re_1"), reversed("closed account")]);
-    assert_eq!(world.when(&provider_failed("re_1")), Ok(vec![]));
+    let state = paid_and(&[refunding(1), refunded("re_1"), reversed("closed account")]);
+    assert_eq!(state.when(&provider_failed("re_1")), Ok(vec![]));
 }
 
 #[test]
@@ -337,24 +337,24 @@ fn a_refund_made_elsewhere_is_one_of_the_payments() {
     let events = paid_and(&[]).when(&told(made.clone())).unwrap();
     let [Event::PaymentRefundedElsewhere { of, amount, .. }] = &events[..] else { panic!("{events:?}") };
     assert_eq!((of.order_id, *amount), (KEY.order_id, eur(500)));
-    let world = paid_and(&events);
-    assert_eq!(world.money(), (500, 0));
-    assert_eq!(world.when(&told(made.clone())), Ok(vec![]), "once");
+    let state = paid_and(&events);
+    assert_eq!(state.money(), (500, 0));
+    assert_eq!(state.when(&told(made.clone())), Ok(vec![]), "once");
     // Everything that is asked for here afterwards is what is left.
-    assert!(matches!(&world.when(&begin(eur(701))).unwrap()[..], [Event::RefundRejected { .. }]));
-    assert!(matches!(&world.when(&begin(eur(700))).unwrap()[..], [Event::PaymentRefunding { .. }]));
+    assert!(matches!(&state.when(&begin(eur(701))).unwrap()[..], [Event::RefundRejected { .. }]));
+    assert!(matches!(&state.when(&begin(eur(700))).unwrap()[..], [Event::PaymentRefunding { .. }]));
     // And it may fail, as any other.
     let failed = Report { provider_event_id: "evt_f".to_owned(), ..report(Kind::RefundFailed, "re_1") };
     let failed = Report { refund_id: String::new(), ..failed };
-    assert!(matches!(&world.when(&told(failed)).unwrap()[..], [Event::RefundReversed { .. }]));
+    assert!(matches!(&state.when(&told(failed)).unwrap()[..], [Event::RefundReversed { .. }]));
 }
 
 #[test]
 fn a_refund_made_elsewhere_of_more_than_is_left_waits_for_an_operator() {
     let made =
         Report { refund_id: String::new(), amount: Some(named(800, "EUR")), ..report(Kind::RefundSucceeded, "re_1") };
-    let world = paid_and(&[refunding(1)]);
-    assert_eq!(world.when(&told(made.clone())), Ok(vec![unmatched(made, Mismatch::RefundNotAsked)]));
+    let state = paid_and(&[refunding(1)]);
+    assert_eq!(state.when(&told(made.clone())), Ok(vec![unmatched(made, Mismatch::RefundNotAsked)]));
 }
 
 #[test]
@@ -367,8 +367,8 @@ fn a_refund_made_elsewhere_gives_back_the_second_charge() {
     assert!(
         matches!(&events[..], [Event::ProviderReportResolved { provider_event_id, .. }] if provider_event_id == "evt_2")
     );
-    let world = paid_and(&[&past[..], &events].concat());
-    assert_eq!((world.when(&told(back)), world.money()), (Ok(vec![]), (0, 0)));
+    let state = paid_and(&[&past[..], &events].concat());
+    assert_eq!((state.when(&told(back)), state.money()), (Ok(vec![]), (0, 0)));
 }
 
 #[test]
@@ -379,24 +379,24 @@ fn a_failure_of_an_unknown_refund_is_kept() {
 
 #[test]
 fn a_report_over_another_amount_is_kept() {
-    let world = paid_and(&[refunding(1)]);
+    let state = paid_and(&[refunding(1)]);
     for amount in [named(501, "EUR"), named(500, "USD")] {
         for kind in [Kind::RefundSucceeded, Kind::RefundFailed] {
             let other = Report { amount: Some(amount.clone()), ..report(kind, "re_1") };
-            assert_eq!(world.when(&told(other.clone())), Ok(vec![unmatched(other, Mismatch::OtherAmount)]));
+            assert_eq!(state.when(&told(other.clone())), Ok(vec![unmatched(other, Mismatch::OtherAmount)]));
         }
     }
 }
 
 #[test]
 fn a_second_payout_of_a_refund_is_news() {
-    let world = paid_and(&[refunding(1), refunded("re_1")]);
+    let state = paid_and(&[refunding(1), refunded("re_1")]);
     let twice = unmatched(report(Kind::RefundSucceeded, "re_2"), Mismatch::RefundedTwice);
-    assert_eq!(world.when(&provider_refunded("re_2")), Ok(vec![twice.clone()]));
+    assert_eq!(state.when(&provider_refunded("re_2")), Ok(vec![twice.clone()]));
     // Which may fail in turn, and then all is well again.
-    let world = paid_and(&[refunding(1), refunded("re_1"), twice]);
+    let state = paid_and(&[refunding(1), refunded("re_1"), twice]);
     let failed = Report { provider_event_id: "evt_f".to_owned(), ..report(Kind::RefundFailed, "re_2") };
-    assert!(matches!(&world.when(&told(failed)).unwrap()[..], [Event::ProviderReportResolved { .. }]));
+    assert!(matches!(&state.when(&told(failed)).unwrap()[..], [Event::ProviderReportResolved { .. }]));
 }
 
 #[test]
@@ -418,9 +418,9 @@ fn of_two_reports_about_one_payout_the_later_holds_and_of_two_at_once_the_failur
                 let events = paid_and(&past).when(&said(kind, seconds)).unwrap();
                 past.extend(events);
             }
-            let world = paid_and(&past);
-            assert_eq!(world.refund().status == Status::Refunded, is_back, "{order:?}");
-            assert_eq!(world.money().0, if is_back { 500 } else { 0 }, "{order:?}");
+            let state = paid_and(&past);
+            assert_eq!(state.refund().status == Status::Refunded, is_back, "{order:?}");
+            assert_eq!(state.money().0, if is_back { 500 } else { 0 }, "{order:?}");
         }
     }
 }
@@ -437,11 +437,11 @@ fn second_refund(amount: Money) -> Command {
 
 #[test]
 fn an_answer_that_money_went_back_after_a_report_that_it_failed_holds() {
-    let world = paid_and(&failed_in_flight());
-    assert_eq!(world.when(&ended(1, went_back())), Ok(vec![refunded("re_1")]));
+    let state = paid_and(&failed_in_flight());
+    assert_eq!(state.when(&ended(1, went_back())), Ok(vec![refunded("re_1")]));
     // Of the same payout, the failure came after the success that the answer tells of.
-    let world = paid_and(&[refunding(1), by_report(rejected("REFUND_FAILED", "closed account"), "re_1")]);
-    assert!(matches!(&world.when(&ended(1, went_back())).unwrap()[..], [Event::RefundAnswered { .. }]));
+    let state = paid_and(&[refunding(1), by_report(rejected("REFUND_FAILED", "closed account"), "re_1")]);
+    assert!(matches!(&state.when(&ended(1, went_back())).unwrap()[..], [Event::RefundAnswered { .. }]));
 }
 
 #[test]
@@ -496,8 +496,8 @@ fn no_refund_is_sent_of_a_payment_with_a_report_that_fits_nothing() {
 fn an_operator_retries_what_is_unknown_or_reversed_under_a_new_key() {
     let retried = Ok(vec![resolved(Resolution::Retry), refunding(2)]);
     assert_eq!(paid_and(&[refunding(1), unknown()]).when(&resolve(Resolution::Retry)), retried);
-    let world = paid_and(&[refunding(1), refunded("re_1"), reversed("closed account")]);
-    assert_eq!(world.when(&resolve(Resolution::Retry)), retried);
+    let state = paid_and(&[refunding(1), refunded("re_1"), reversed("closed account")]);
+    assert_eq!(state.when(&resolve(Resolution::Retry)), retried);
     assert_ne!(key(1), key(2));
 }
 
@@ -505,8 +505,8 @@ fn an_operator_retries_what_is_unknown_or_reversed_under_a_new_key() {
 fn an_operator_says_that_the_buyer_has_the_money() {
     let done = Ok(vec![resolved(Resolution::Refunded), refunded("")]);
     assert_eq!(paid_and(&[refunding(1), unknown()]).when(&resolve(Resolution::Refunded)), done);
-    let world = paid_and(&[refunding(1), refunded("re_1"), reversed("closed account")]);
-    assert_eq!(world.when(&resolve(Resolution::Refunded)), done);
+    let state = paid_and(&[refunding(1), refunded("re_1"), reversed("closed account")]);
+    assert_eq!(state.when(&resolve(Resolution::Refunded)), done);
 }
 
 #[test]
@@ -519,21 +519,21 @@ fn an_operator_gives_up_what_is_unknown() {
 
 #[test]
 fn refuses_to_decide_what_needs_no_decision() {
-    let world = paid_and(&[refunding(1)]);
+    let state = paid_and(&[refunding(1)]);
     for resolution in [Resolution::Retry, Resolution::Refunded, Resolution::Abandon] {
-        assert_eq!(world.refuses(&resolve(resolution), &["is refunding", "nothing to decide"]), "WRONG_STATE");
+        assert_eq!(state.refuses(&resolve(resolution), &["is refunding", "nothing to decide"]), "WRONG_STATE");
     }
-    let world = paid_and(&[refunding(1), refunded("re_1")]);
-    assert_eq!(world.refuses(&resolve(Resolution::Retry), &["is refunded", "nothing to decide"]), "WRONG_STATE");
-    assert_eq!(world.refuses(&resolve(Resolution::Abandon), &["is refunded", "nothing to decide"]), "WRONG_STATE");
-    let world = paid_and(&[refunding(1), rejected("DECLINED", "no")]);
-    assert_eq!(world.refuses(&resolve(Resolution::Retry), &["is rejected", "REFUNDED"]), "WRONG_STATE");
+    let state = paid_and(&[refunding(1), refunded("re_1")]);
+    assert_eq!(state.refuses(&resolve(Resolution::Retry), &["is refunded", "nothing to decide"]), "WRONG_STATE");
+    assert_eq!(state.refuses(&resolve(Resolution::Abandon), &["is refunded", "nothing to decide"]), "WRONG_STATE");
+    let state = paid_and(&[refunding(1), rejected("DECLINED", "no")]);
+    assert_eq!(state.refuses(&resolve(Resolution::Retry), &["is rejected", "REFUNDED"]), "WRONG_STATE");
 }
 
 #[test]
 fn refuses_to_give_up_what_the_order_counts_as_refunded() {
-    let world = paid_and(&[refunding(1), refunded("re_1"), reversed("closed account")]);
-    assert_eq!(world.refuses(&resolve(Resolution::Abandon), &["is reversed", "RETRY, REFUNDED"]), "WRONG_STATE");
+    let state = paid_and(&[refunding(1), refunded("re_1"), reversed("closed account")]);
+    assert_eq!(state.refuses(&resolve(Resolution::Abandon), &["is reversed", "RETRY, REFUNDED"]), "WRONG_STATE");
     let again = [resolved(Resolution::Retry), refunding(2), unknown()];
     let past = [&[refunding(1), refunded("re_1"), reversed("closed account")][..], &again].concat();
     assert_eq!(
@@ -565,9 +565,9 @@ fn what_the_order_counts_as_refunded_fails_to_reversed_and_never_to_rejected() {
 
 #[test]
 fn a_resolved_refund_remembers_who_said_so() {
-    let world = paid_and(&[refunding(1), unknown(), resolved(Resolution::Refunded), refunded("")]);
-    assert_eq!((world.refund().status, &*world.refund().reason), (Status::Refunded, "ann: called them"));
-    assert_eq!(world.payment().version, 6);
+    let state = paid_and(&[refunding(1), unknown(), resolved(Resolution::Refunded), refunded("")]);
+    assert_eq!((state.refund().status, &*state.refund().reason), (Status::Refunded, "ann: called them"));
+    assert_eq!(state.payment().version, 6);
 }
 
 #[test]

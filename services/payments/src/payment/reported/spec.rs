@@ -6,7 +6,7 @@ use crate::{
     command::{Command, Outcome},
     event::{Event, ReportResolution, Resolution},
     payment::{
-        World,
+        State,
         refund::{Status, idempotency_key},
         spec::{
             NOW, at, cancelled, eur, given, named, of, payment_id, refund_id, report, request, requested, succeeded,
@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// These commands, one after the other.
-fn after(mut past: Vec<Event>, commands: &[Command]) -> World {
+fn after(mut past: Vec<Event>, commands: &[Command]) -> State {
     for command in commands {
         let events = given(&past).when(command).unwrap();
         past.extend(events);
@@ -54,10 +54,10 @@ fn refund(kind: Kind, refund_id: &str, reference: &str, seconds: i64) -> Command
 
 #[test]
 fn money_is_taken_back_also_if_that_is_reported_before_the_charge_that_it_is_of() {
-    let mut world = after(vec![requested()], &[charged(Kind::PaymentFailed, 105)]);
-    assert!(world.payment().is_blocked().is_none(), "a try that failed, for all that is known");
-    world = after(vec![requested()], &[charged(Kind::PaymentFailed, 105), charged(Kind::PaymentSucceeded, 100)]);
-    let kept = &world.payment().reports["evt_105"];
+    let mut state = after(vec![requested()], &[charged(Kind::PaymentFailed, 105)]);
+    assert!(state.payment().is_blocked().is_none(), "a try that failed, for all that is known");
+    state = after(vec![requested()], &[charged(Kind::PaymentFailed, 105), charged(Kind::PaymentSucceeded, 100)]);
+    let kept = &state.payment().reports["evt_105"];
     assert_eq!((kept.mismatch, kept.standing), (Some(Mismatch::TakenBack), Standing::Open));
     let earlier = after(vec![requested()], &[charged(Kind::PaymentFailed, 95), charged(Kind::PaymentSucceeded, 100)]);
     assert!(earlier.payment().is_blocked().is_none());
@@ -72,8 +72,8 @@ fn second(kind: Kind, seconds: i64) -> Command {
     })
 }
 
-fn standing(world: &World, seconds: i64) -> Standing {
-    world.payment().reports[&format!("evt_{seconds}")].standing
+fn standing(state: &State, seconds: i64) -> Standing {
+    state.payment().reports[&format!("evt_{seconds}")].standing
 }
 
 #[test]
@@ -86,9 +86,9 @@ fn a_second_charge_that_is_taken_back_waits_for_nobody() {
         vec![failure.clone(), charge.clone()],
         vec![charge.clone(), accept, failure],
     ] {
-        let world = after(paid(), &commands);
-        assert_eq!((standing(&world, 110), world.payment().is_blocked()), (Standing::Undone, None), "{commands:?}");
-        assert_eq!((standing(&world, 115), world.payment().captured_minor), (Standing::Noted, 1_200));
+        let state = after(paid(), &commands);
+        assert_eq!((standing(&state, 110), state.payment().is_blocked()), (Standing::Undone, None), "{commands:?}");
+        assert_eq!((standing(&state, 115), state.payment().captured_minor), (Standing::Noted, 1_200));
         // The money comes again.
         let again = after(paid(), &[&commands[..], &[second(Kind::PaymentSucceeded, 120)]].concat());
         assert_eq!(standing(&again, 120), Standing::Open);
@@ -96,8 +96,8 @@ fn a_second_charge_that_is_taken_back_waits_for_nobody() {
     let tried = after(paid(), &[charge, second(Kind::PaymentFailed, 105)]);
     assert_eq!(standing(&tried, 110), Standing::Open, "a try that failed before");
     // Of a payment that is never asked for, all the same.
-    let world = after(vec![cancelled()], &[charged(Kind::PaymentSucceeded, 100), charged(Kind::PaymentFailed, 105)]);
-    assert_eq!((standing(&world, 100), standing(&world, 105)), (Standing::Undone, Standing::Noted));
+    let state = after(vec![cancelled()], &[charged(Kind::PaymentSucceeded, 100), charged(Kind::PaymentFailed, 105)]);
+    assert_eq!((standing(&state, 100), standing(&state, 105)), (Standing::Undone, Standing::Noted));
 }
 
 #[test]
@@ -108,16 +108,16 @@ fn a_late_failure_of_a_second_charge_is_not_of_what_came_since_nor_of_the_charge
     }
     let [first, failure, again] =
         [second(Kind::PaymentSucceeded, 110), second(Kind::PaymentFailed, 115), second(Kind::PaymentSucceeded, 120)];
-    let world = after(paid.clone(), &[first.clone(), again.clone(), failure.clone()]);
-    assert_eq!([standing(&world, 110), standing(&world, 120)], [Standing::Open, Standing::Open], "one of them is so");
-    let world = after(paid.clone(), &[again, failure.clone()]);
-    assert_eq!(standing(&world, 115), Standing::Noted);
+    let state = after(paid.clone(), &[first.clone(), again.clone(), failure.clone()]);
+    assert_eq!([standing(&state, 110), standing(&state, 120)], [Standing::Open, Standing::Open], "one of them is so");
+    let state = after(paid.clone(), &[again, failure.clone()]);
+    assert_eq!(standing(&state, 115), Standing::Noted);
     // As long as no other charge is known, it may be of the one that counts; then it is known better.
-    let mut world = after(paid.clone(), std::slice::from_ref(&failure));
-    assert_eq!(world.payment().reports["evt_115"].mismatch, Some(Mismatch::TakenBack));
-    world = after(paid, &[failure, first]);
+    let mut state = after(paid.clone(), std::slice::from_ref(&failure));
+    assert_eq!(state.payment().reports["evt_115"].mismatch, Some(Mismatch::TakenBack));
+    state = after(paid, &[failure, first]);
     assert_eq!(
-        ([standing(&world, 110), standing(&world, 115)], world.payment().is_blocked()),
+        ([standing(&state, 110), standing(&state, 115)], state.payment().is_blocked()),
         ([Standing::Undone; 2], None)
     );
 }
@@ -130,10 +130,10 @@ fn a_payout_that_seemed_to_be_of_money_that_was_taken_back_waits_for_a_person() 
         ..report(Kind::RefundSucceeded, "evt_112")
     });
     let (charge, failure) = (second(Kind::PaymentSucceeded, 110), second(Kind::PaymentFailed, 115));
-    let world = after(vec![requested(), succeeded()], &[charge.clone(), payout.clone(), failure.clone()]);
-    assert_eq!(world.payment().reports["evt_115"].mismatch, Some(Mismatch::TakenBack), "1,200 are gone, and once");
-    let world = after(vec![requested(), succeeded()], &[failure, charge, payout]);
-    assert_eq!((world.payment().refunded_minor, world.payment().is_blocked()), (1_200, None));
+    let state = after(vec![requested(), succeeded()], &[charge.clone(), payout.clone(), failure.clone()]);
+    assert_eq!(state.payment().reports["evt_115"].mismatch, Some(Mismatch::TakenBack), "1,200 are gone, and once");
+    let state = after(vec![requested(), succeeded()], &[failure, charge, payout]);
+    assert_eq!((state.payment().refunded_minor, state.payment().is_blocked()), (1_200, None));
 }
 
 #[test]
@@ -142,10 +142,10 @@ fn a_payout_of_as_much_as_an_operator_gave_back_waits_for_him() {
     let amount = Some(named(500, "EUR"));
     let charge = report(Kind::PaymentSucceeded, "evt_110");
     let charge = told(Report { provider_reference: "ch_2".to_owned(), amount, ..charge });
-    let world =
+    let state =
         after(vec![requested(), succeeded()], &[charge, undone(110), refund(Kind::RefundSucceeded, "", "re_1", 120)]);
-    assert_eq!(world.payment().refunded_minor, 0, "it may be that money");
-    assert_eq!(world.payment().reports["evt_120"].mismatch, Some(Mismatch::RefundNotAsked));
+    assert_eq!(state.payment().refunded_minor, 0, "it may be that money");
+    assert_eq!(state.payment().reports["evt_120"].mismatch, Some(Mismatch::RefundNotAsked));
     // If it fails, he has to know that too, whichever is told first.
     let charge = second(Kind::PaymentSucceeded, 110);
     let all = |kind, seconds| {
@@ -157,14 +157,14 @@ fn a_payout_of_as_much_as_an_operator_gave_back_waits_for_him() {
     };
     let (gone, failed) = (all(Kind::RefundSucceeded, 120), all(Kind::RefundFailed, 121));
     for reports in [[gone.clone(), failed.clone()], [failed, gone]] {
-        let world = after(vec![requested(), succeeded()], &[&[charge.clone(), undone(110)][..], &reports].concat());
-        assert_eq!([standing(&world, 120), standing(&world, 121)], [Standing::Open, Standing::Open]);
+        let state = after(vec![requested(), succeeded()], &[&[charge.clone(), undone(110)][..], &reports].concat());
+        assert_eq!([standing(&state, 120), standing(&state, 121)], [Standing::Open, Standing::Open]);
     }
     // The provider took that one back itself.
     let taken_back = [second(Kind::PaymentSucceeded, 110), second(Kind::PaymentFailed, 115)];
     let all = told(Report { occurred_at: Some(at(120)), ..report(Kind::RefundSucceeded, "evt_120") });
-    let world = after(vec![requested(), succeeded()], &[&taken_back[..], &[all]].concat());
-    assert_eq!(world.payment().refunded_minor, 1_200);
+    let state = after(vec![requested(), succeeded()], &[&taken_back[..], &[all]].concat());
+    assert_eq!(state.payment().refunded_minor, 1_200);
 }
 
 #[test]
@@ -175,13 +175,13 @@ fn what_an_operator_said_is_so_before_the_payment_was_asked_for_is_judged_like_t
     let (money, loss) =
         (decided("evt_100", ReportResolution::Accepted), decided("evt_105", ReportResolution::Accepted));
     let asked = request(eur(1_200));
-    let world = after(vec![], &[paid.clone(), money.clone(), told_again, asked.clone()]);
-    let payment = world.payment();
+    let state = after(vec![], &[paid.clone(), money.clone(), told_again, asked.clone()]);
+    let payment = state.payment();
     assert_eq!((payment.captured_minor, payment.is_blocked()), (1_200, None), "it came once");
     let all_but_one = payment.reports.values().filter(|kept| kept.mismatch.is_some());
     assert!(all_but_one.into_iter().all(|kept| kept.standing == Standing::Undone));
-    let world = after(vec![], &[paid.clone(), taken_back, loss, asked.clone()]);
-    assert_eq!(world.payment().reports["evt_105"].mismatch, Some(Mismatch::TakenBack));
+    let state = after(vec![], &[paid.clone(), taken_back, loss, asked.clone()]);
+    assert_eq!(state.payment().reports["evt_105"].mismatch, Some(Mismatch::TakenBack));
     // What he said is not so does not count.
     let undone = decided("evt_100", ReportResolution::Undone);
     assert_eq!(after(vec![], &[paid, undone, asked]).payment().captured_minor, 0);
@@ -196,10 +196,10 @@ fn a_second_charge_that_came_again_after_it_was_taken_back_is_there() {
         second(Kind::PaymentSucceeded, 110),
         decided("evt_100", ReportResolution::Accepted),
     ];
-    let world =
+    let state =
         after(vec![], &[&second_charge[..], &[charged(Kind::PaymentSucceeded, 90), request(eur(1_200))]].concat());
-    assert_eq!(world.payment().captured_minor, 1_200);
-    assert!(world.payment().reports["evt_100"].may_be_so(), "{:?}", world.payment().reports);
+    assert_eq!(state.payment().captured_minor, 1_200);
+    assert!(state.payment().reports["evt_100"].may_be_so(), "{:?}", state.payment().reports);
     let gone = [&second_charge[..2], &[charged(Kind::PaymentSucceeded, 90), request(eur(1_200))]].concat();
     assert_eq!(standing(&after(vec![], &gone), 100), Standing::Undone);
 }
@@ -207,9 +207,9 @@ fn a_second_charge_that_came_again_after_it_was_taken_back_is_there() {
 #[test]
 fn a_refund_made_elsewhere_has_failed_also_if_that_is_reported_first() {
     let (failed, made) = (refund(Kind::RefundFailed, "", "re_1", 20), refund(Kind::RefundSucceeded, "", "re_1", 10));
-    let world = after(vec![requested(), succeeded()], &[failed.clone(), made.clone()]);
-    assert_eq!((world.payment().refunded_minor, world.payment().is_blocked()), (0, None));
-    assert_eq!(world.when(&made), Ok(vec![]), "once");
+    let state = after(vec![requested(), succeeded()], &[failed.clone(), made.clone()]);
+    assert_eq!((state.payment().refunded_minor, state.payment().is_blocked()), (0, None));
+    assert_eq!(state.when(&made), Ok(vec![]), "once");
     // Also if an operator has looked at it meanwhile.
     let accept = decided("evt_20", ReportResolution::Accepted);
     assert_eq!(after(vec![requested(), succeeded()], &[failed.clone(), accept, made]).payment().refunded_minor, 0);
@@ -236,11 +236,11 @@ fn a_success_from_before_the_failure_does_not_count_if_the_call_was_answered_tha
     let failed = refund(Kind::RefundFailed, &named, "re_1", 20);
     for reference in ["re_1", ""] {
         let earlier = refund(Kind::RefundSucceeded, &named, reference, 10);
-        let world = after(vec![requested(), succeeded()], &[begin.clone(), ended(1), failed.clone(), earlier]);
-        assert_eq!(world.payment().refunds[&refund_id()].status, Status::Rejected, "{reference:?}");
+        let state = after(vec![requested(), succeeded()], &[begin.clone(), ended(1), failed.clone(), earlier]);
+        assert_eq!(state.payment().refunds[&refund_id()].status, Status::Rejected, "{reference:?}");
         let later = refund(Kind::RefundSucceeded, &named, reference, 30);
-        let world = after(vec![requested(), succeeded()], &[begin.clone(), ended(1), failed.clone(), later]);
-        assert_eq!(world.payment().refunds[&refund_id()].status, Status::Refunded, "{reference:?}");
+        let state = after(vec![requested(), succeeded()], &[begin.clone(), ended(1), failed.clone(), later]);
+        assert_eq!(state.payment().refunds[&refund_id()].status, Status::Refunded, "{reference:?}");
     }
     // Nor one of what the order counts as refunded.
     let retry = Command::ResolveRefund {
@@ -253,8 +253,8 @@ fn a_success_from_before_the_failure_does_not_count_if_the_call_was_answered_tha
     let once =
         [refund(Kind::RefundSucceeded, &named, "re_0", 3), ended(1), refund(Kind::RefundFailed, &named, "re_0", 4)];
     let again = [retry, ended(2), failed, refund(Kind::RefundSucceeded, &named, "re_1", 10)];
-    let world = after(vec![requested(), succeeded()], &[&[begin][..], &once, &again].concat());
-    assert_eq!(world.payment().refunds[&refund_id()].status, Status::Reversed);
+    let state = after(vec![requested(), succeeded()], &[&[begin][..], &once, &again].concat());
+    assert_eq!(state.payment().refunds[&refund_id()].status, Status::Reversed);
 }
 
 #[test]
@@ -266,11 +266,11 @@ fn a_report_from_before_anybody_was_asked_that_settles_another_is_settled_too() 
         panic!("it is asked for")
     };
     let events = early.when(&Command::RequestPayment { key, amount, checkout, payment_method, expires_at }).unwrap();
-    let mut world = early;
-    events.iter().for_each(|event| crate::payment::evolve(&mut world, event));
-    assert_eq!(world.payment().is_blocked(), None, "at {NOW}: {events:?}");
+    let mut state = early;
+    events.iter().for_each(|event| crate::payment::evolve(&mut state, event));
+    assert_eq!(state.payment().is_blocked(), None, "at {NOW}: {events:?}");
     let other = Report { provider_reference: "ch_2".to_owned(), ..report(Kind::PaymentSucceeded, "evt_2") };
-    assert_eq!(world.when(&told(other.clone())), Ok(vec![unmatched(other, Mismatch::SecondCharge)]));
+    assert_eq!(state.when(&told(other.clone())), Ok(vec![unmatched(other, Mismatch::SecondCharge)]));
 }
 
 #[test]
@@ -289,9 +289,9 @@ fn money_that_is_gone_in_amounts_that_no_sum_can_hold_leaves_nothing() {
         accepted("evt_105"),
         accepted("evt_110"),
     ];
-    let world = after(vec![requested()], &commands);
-    assert_eq!(world.payment().gone_minor(), i64::MAX);
-    assert!(world.payment().left_minor() < 0);
+    let state = after(vec![requested()], &commands);
+    assert_eq!(state.payment().gone_minor(), i64::MAX);
+    assert!(state.payment().left_minor() < 0);
 }
 
 #[test]
@@ -309,16 +309,16 @@ fn a_failure_that_was_heard_is_no_news_after_the_answer_that_the_money_went_back
         outcome: Outcome::Refunded { provider_reference: "re_1".to_owned() },
     };
     let failed = refund(Kind::RefundFailed, &refund_id().to_string(), "", 110);
-    let world = after(vec![requested(), succeeded()], &[begin, failed.clone(), went_back]);
-    assert_eq!(world.payment().refunds[&refund_id()].status, Status::Refunded);
-    assert_eq!(world.when(&failed), Ok(vec![]));
+    let state = after(vec![requested(), succeeded()], &[begin, failed.clone(), went_back]);
+    assert_eq!(state.payment().refunds[&refund_id()].status, Status::Refunded);
+    assert_eq!(state.when(&failed), Ok(vec![]));
 }
 
 #[test]
 fn a_closed_payment_that_is_paid_all_the_same_was_not_closed_afterwards() {
     let closed = charged(Kind::PaymentClosed, 105);
-    let world = after(vec![requested()], &[closed.clone(), charged(Kind::PaymentSucceeded, 100)]);
-    assert_eq!(world.when(&closed), Ok(vec![]));
+    let state = after(vec![requested()], &[closed.clone(), charged(Kind::PaymentSucceeded, 100)]);
+    assert_eq!(state.when(&closed), Ok(vec![]));
 }
 
 #[test]
@@ -334,8 +334,8 @@ fn what_an_operator_said_of_a_charge_he_said_of_all_reports_of_it() {
         [charged(Kind::PaymentSucceeded, 100), charged(Kind::PaymentFailed, 105), charged(Kind::PaymentSucceeded, 110)];
     let early = [first, failure, again];
     for (resolution, captured) in [(ReportResolution::Undone, 0), (ReportResolution::Accepted, 1_200)] {
-        let world = after(vec![], &[&early[..], &[decided("evt_110", resolution)]].concat());
-        assert_eq!(standing(&world, 100), Standing::Undone, "{resolution:?}");
+        let state = after(vec![], &[&early[..], &[decided("evt_110", resolution)]].concat());
+        assert_eq!(standing(&state, 100), Standing::Undone, "{resolution:?}");
         let asked = after(vec![], &[&early[..], &[decided("evt_110", resolution), request(eur(1_200))]].concat());
         assert_eq!((asked.payment().captured_minor, asked.payment().is_blocked()), (captured, None), "{resolution:?}");
     }

@@ -53,7 +53,7 @@ fn every_command_has_an_id_of_its_own() {
 #[test]
 fn services_can_read_every_command() {
     fn readable<S: Service, M: Message + Name>(id: uuid::Uuid, command: &M) {
-        if let Err(rejection) = S::command(&M::full_name(), &command.encode_to_vec(), id) {
+        if let Err(rejection) = S::decode_command(&M::full_name(), &command.encode_to_vec(), id) {
             panic!("{rejection}");
         }
     }

@@ -1,10 +1,10 @@
-//! The rows a batch works on, in memory: loaded and locked once, changed by events, saved once.
+//! The rows of a table that a batch works on, in memory: loaded and locked once, changed by events, saved once.
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
 /// Rows of one table by key, remembering which of them are new and which changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rows<K, S>(BTreeMap<K, Row<S>>);
+pub struct Table<K, S>(BTreeMap<K, Row<S>>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Row<S> {
@@ -21,13 +21,13 @@ enum Since {
     Created,
 }
 
-impl<K, S> Default for Rows<K, S> {
+impl<K, S> Default for Table<K, S> {
     fn default() -> Self {
         Self(BTreeMap::new())
     }
 }
 
-impl<K: Ord, S> Rows<K, S> {
+impl<K: Ord, S> Table<K, S> {
     /// Puts a row in as the database has it.
     pub fn load(&mut self, key: K, state: S) {
         self.0.insert(key, Row { state, since: Since::Nothing });
@@ -61,12 +61,12 @@ impl<K: Ord, S> Rows<K, S> {
         }
     }
 
-    /// Rows that the database does not have yet, in key order.
+    /// Table that the database does not have yet, in key order.
     pub fn created(&self) -> impl Iterator<Item = (&K, &S)> {
         self.that_are(Since::Created)
     }
 
-    /// Rows that the database has otherwise, in key order.
+    /// Table that the database has otherwise, in key order.
     pub fn changed(&self) -> impl Iterator<Item = (&K, &S)> {
         self.that_are(Since::Changed)
     }
@@ -91,12 +91,4 @@ impl<K: Ord, S> Rows<K, S> {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
-}
-
-/// A statement that takes columns of rows.
-pub type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
-
-/// One column of many rows, as a set-based statement takes it.
-pub fn column<R: Copy, T>(rows: &[R], value: impl Fn(R) -> T) -> Vec<T> {
-    rows.iter().map(|row| value(*row)).collect()
 }

@@ -1,13 +1,13 @@
 //! What every transaction writes, whatever the service: its events, its answers and its timers, in one statement.
 
 use domain::Timestamp;
+use platform::database::column;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use crate::{
     draft::{Answered, Draft},
     event_store::NewEvent,
-    rows::column,
     service::Timer,
 };
 
