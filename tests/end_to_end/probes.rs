@@ -16,7 +16,7 @@ async fn a_worker_says_that_it_lives_is_ready_and_what_it_does() {
     assert!(get(&fleet, "/livez").await.starts_with("HTTP/1.1 200"));
     assert!(get(&fleet, "/readyz").await.starts_with("HTTP/1.1 200"));
     let metrics = get(&fleet, "/metrics").await;
-    for name in ["holdfast_batch_jobs", "holdfast_batch_seconds", "holdfast_events_appended_total"] {
+    for name in ["holdfast_batch_inputs", "holdfast_batch_seconds", "holdfast_events_appended_total"] {
         assert!(metrics.contains(name), "no {name} in {metrics}");
     }
 }

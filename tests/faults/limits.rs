@@ -109,8 +109,9 @@ async fn a_backlog_is_taken_in_by_batches_and_pages_of_the_size_that_is_set() {
     assert!(info.num_pending >= 165, "{} left of 200", info.num_pending);
     drop(lock);
     fleet.until("select received from inventory.stock", 1_200).await.unwrap();
-    let batches =
-        async |bound: &str| metric(&fleet, "inventory", &format!("holdfast_batch_jobs_bucket{{le=\"{bound}\"}}")).await;
+    let batches = async |bound: &str| {
+        metric(&fleet, "inventory", &format!("holdfast_batch_inputs_bucket{{le=\"{bound}\"}}")).await
+    };
     assert_eq!(batches("5").await, batches("+Inf").await);
     assert!(batches("2").await < batches("5").await, "no batch was of more than two");
 

@@ -25,7 +25,7 @@ async fn what_takes_longer_than_the_broker_waits_does_not_come_again() {
     let order = Order::new(1).line("MUG", 1);
     fleet.place(&order).await.unwrap();
     fleet.until_status(&order, "paid").await.unwrap();
-    let jobs = counted(&fleet, "inventory", "holdfast_batch_jobs_sum").await.unwrap();
+    let jobs = counted(&fleet, "inventory", "holdfast_batch_inputs_sum").await.unwrap();
     assert!((101..=105).contains(&jobs), "{jobs} jobs for 100 commands and the events of one order");
     fleet.settle_and_verify().await.unwrap();
 }

@@ -12,7 +12,7 @@ use std::{
 
 use platform::migrations::migrate;
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use runtime::event_store::{Follower, read_page};
+use runtime::log::event_store::{Follower, read_page};
 use sqlx::{Connection, PgConnection};
 use testbed::{
     fleet::DATABASE,

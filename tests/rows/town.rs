@@ -22,7 +22,7 @@ use proto::{
 };
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use rounds::Rounds;
-use runtime::service::{Claimed, Effect, Service, Verdict};
+use runtime::service::{Effect, EffectOutcome, LeasedEffect, Service};
 use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
 
@@ -199,7 +199,7 @@ impl Town {
         let due: Vec<(Timestamp, Call)> = due;
         for (_, mut call) in due {
             call.attempt += 1;
-            let claimed = Claimed {
+            let claimed = LeasedEffect {
                 key: call.effect.key.clone(),
                 message_type: call.effect.message_type.to_owned(),
                 data: call.effect.data.clone(),
@@ -213,12 +213,12 @@ impl Town {
             let dies = rng.random_ratio(1, 8);
             match verdict {
                 _ if dies => self.calls.push((now + Duration::from_secs(20), call)),
-                Verdict::Done(command) => self.payments.tasks.push(Task::Outcome(command)),
-                Verdict::Retry { error } => {
+                EffectOutcome::Done(command) => self.payments.tasks.push(Task::Outcome(command)),
+                EffectOutcome::Retry { error } => {
                     call.last_error = Some(error);
                     self.calls.push((now + Duration::from_secs(1), call));
                 }
-                Verdict::Wait { after, error } => {
+                EffectOutcome::Wait { after, error } => {
                     call.last_error = Some(error);
                     self.calls.push((now + after, call));
                 }

@@ -10,9 +10,9 @@ use domain::Timestamp;
 use proto::{Name, common::v1::CommandRejected};
 use rand::{Rng, rngs::StdRng};
 use runtime::{
-    event_store::StoredEvent,
-    service::{Claimed, Effect, Service, Timer, Verdict},
-    simulation::{Batch, Inbox, Input, batch, take_back},
+    log::event_store::StoredEvent,
+    service::{Effect, EffectOutcome, LeasedEffect, Service, Timer},
+    simulation::{Batch, Inbox, TestInput, batch, take_back},
 };
 use uuid::Uuid;
 
@@ -209,11 +209,11 @@ impl<S: Locks> Desk<S> {
     }
 }
 
-fn input<'a, C>((_, message): &'a Delivery) -> Input<'a, C> {
+fn input<'a, C>((_, message): &'a Delivery) -> TestInput<'a, C> {
     let Message { id, correlation_id, message_type, data, position } = &**message;
     match position {
-        None => Input::Command { id: *id, message_type, data },
-        Some(_) => Input::Event { id: *id, correlation_id: *correlation_id, message_type, data },
+        None => TestInput::Command { id: *id, message_type, data },
+        Some(_) => TestInput::Event { id: *id, correlation_id: *correlation_id, message_type, data },
     }
 }
 
@@ -258,13 +258,10 @@ impl<S: Locks> Place for Desk<S> {
             return Ok(None);
         }
         let Taken { messages: handled, due: timers, outcomes } = taken;
-        let mut inputs: Vec<Input<'_, S::Command>> = handled.iter().map(input).collect();
-        inputs.extend(timers.iter().map(|(stream, due_at)| Input::Timer { stream, due_at: *due_at }));
-        inputs.extend(outcomes.into_iter().map(|Outcome { key, attempt, correlation_id, command }| Input::Outcome {
-            key,
-            attempt,
-            correlation_id,
-            command,
+        let mut inputs: Vec<TestInput<'_, S::Command>> = handled.iter().map(input).collect();
+        inputs.extend(timers.iter().map(|(stream, due_at)| TestInput::Timer { stream, due_at: *due_at }));
+        inputs.extend(outcomes.into_iter().map(|Outcome { key, attempt, correlation_id, command }| {
+            TestInput::Outcome { key, attempt, correlation_id, command }
         }));
         let batch = batch::<S>(&mut self.state, &mut self.inbox, inputs, at).map_err(|(job, rejection)| {
             let message = handled.get(job).map(|(_, message)| message.message_type.as_str()).unwrap_or("its own work");
@@ -310,7 +307,7 @@ impl<S: Locks> Place for Desk<S> {
     fn call(&mut self, replica: usize, key: &str, at: Timestamp, dies: bool) -> Tried {
         let Some(call) = self.calls.get_mut(key) else { return Tried::Gone };
         call.attempt += 1;
-        let claimed = Claimed {
+        let claimed = LeasedEffect {
             key: key.to_owned(),
             message_type: call.effect.message_type.to_owned(),
             data: call.effect.data.clone(),
@@ -323,16 +320,16 @@ impl<S: Locks> Place for Desk<S> {
         match verdict {
             // The process dies after the call, before anybody notes how it ended: its lease runs out.
             _ if dies => Tried::Again(30_000),
-            Verdict::Done(command) => {
+            EffectOutcome::Done(command) => {
                 let (attempt, correlation_id) = (call.attempt, call.correlation_id);
                 self.replicas[replica].outcomes.push(Outcome { key: key.to_owned(), attempt, correlation_id, command });
                 Tried::Over
             }
-            Verdict::Retry { error } => {
+            EffectOutcome::Retry { error } => {
                 call.last_error = Some(error);
                 Tried::Again(1_000 << call.attempt.min(5))
             }
-            Verdict::Wait { after, error } => {
+            EffectOutcome::Wait { after, error } => {
                 call.last_error = Some(error);
                 Tried::Again(u64::try_from(after.as_millis()).unwrap_or(u64::MAX))
             }

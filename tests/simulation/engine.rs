@@ -21,7 +21,7 @@ use orders::Orders;
 use payments::Payments;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use rounds::Rounds;
-use runtime::{event_store::StoredEvent, simulation::Publication};
+use runtime::{log::event_store::StoredEvent, simulation::PublishReport};
 use uuid::Uuid;
 
 use crate::{
@@ -158,7 +158,7 @@ enum Next {
     Commit(Process),
     Call(usize, String),
     /// What was published on which connection.
-    Report(u32, Publication),
+    Report(u32, PublishReport),
     Relay,
     Operate,
     Wipe,
@@ -347,7 +347,7 @@ impl Engine {
             Next::Operate => self.operate(),
             // What waits to be sent on a connection is lost with it.
             Next::Report(connection, publication) if connection == self.connection => {
-                self.relay.progress.hear(self.now.since(self.begin), publication);
+                self.relay.progress.on_report(self.now.since(self.begin), publication);
             }
             Next::Report(..) => {}
             Next::Wipe => self.wipe(),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 use runtime::{
-    event_store::{StoredEvent, StoredEventRef, replay},
+    log::event_store::{StoredEvent, StoredEventRef, replay},
     service::{Service, is_rejection},
 };
 use sqlx::PgConnection;
@@ -260,7 +260,7 @@ mod tests {
         Message, Name,
         inventory::v1::{ProductRegistered, StockReceived},
     };
-    use runtime::{event_store::StoredEvent, service::Service};
+    use runtime::{log::event_store::StoredEvent, service::Service};
     use uuid::Uuid;
 
     use super::{Difference, Findings, Folds, Inventory, Parting, Target, Trace};

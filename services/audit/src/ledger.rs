@@ -5,7 +5,7 @@
 //! is in [`promises`], and whether the tables agree in [`super::tables`].
 
 use domain::{HoldKey, Rejection, Timestamp};
-use runtime::event_store::StoredEvent;
+use runtime::log::event_store::StoredEvent;
 
 use super::report::Findings;
 

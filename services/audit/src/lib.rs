@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use domain::Timestamp;
-use runtime::event_store::{StoredEvent, replay_whole};
+use runtime::log::event_store::{StoredEvent, replay_whole};
 
 mod fold;
 mod ledger;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proto::{Message, common::v1::CommandRejected};
 use runtime::{
-    event_store::StoredEvent,
+    log::event_store::StoredEvent,
     service::{is_rejection, refusal_stream},
 };
 use uuid::Uuid;
@@ -70,7 +70,7 @@ impl Log {
 mod tests {
     use domain::Timestamp;
     use proto::{Message, Name, common::v1::CommandRejected};
-    use runtime::event_store::StoredEvent;
+    use runtime::log::event_store::StoredEvent;
     use uuid::Uuid;
 
     use super::{Findings, Log};

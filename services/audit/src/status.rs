@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use platform::{broker as jetstream, config, print::short};
-use runtime::{divergence, lineage::Lineage};
+use runtime::log::{divergence, lineage::Lineage};
 use serde::Serialize;
 use sqlx::{Connection, PgConnection};
 

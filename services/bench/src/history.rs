@@ -10,7 +10,7 @@ use proto::{
     orders::v1::PlaceOrder,
     payments::v1::{PaymentRequested, RecordProviderEvent},
 };
-use runtime::{event_store::StoredEvent, service::Service};
+use runtime::{log::event_store::StoredEvent, service::Service};
 use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
 use uuid::Uuid;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use futures::TryStreamExt;
 use proto::common::v1::CommandRejected;
 use runtime::{
-    event_store::{StoredEventRef, replay},
+    log::event_store::{StoredEventRef, replay},
     service::Service,
 };
 use sqlx::{Connection, PgConnection, Row};

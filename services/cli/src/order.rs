@@ -7,7 +7,7 @@ use audit::snapshot::Snapshot;
 use domain::{HoldKey, OrderId};
 use platform::print::{self, Cell, Look, Paint, Table};
 use proto::{Name, orders::v1::OrderReinstated};
-use runtime::event_store::{StoredEvent, read_streams};
+use runtime::log::event_store::{StoredEvent, read_streams};
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -133,7 +133,7 @@ impl Story {
 mod tests {
     use domain::Timestamp;
     use proto::{Message, Name, orders::v1::OrderReleased};
-    use runtime::event_store::StoredEvent;
+    use runtime::log::event_store::StoredEvent;
     use uuid::Uuid;
 
     use super::{Paint, Story, chapters, streams};

@@ -20,8 +20,8 @@ use proto::{
     common::v1::Money,
     payments::v1::{PaymentRefunded, PaymentSucceeded},
 };
-use runtime::{
-    divergence::{self, Published},
+use runtime::log::{
+    divergence::{self, PublishedEvent},
     event_store::StoredEvent,
     lineage::Lineage,
     recovery::{self, Lost},
@@ -156,7 +156,7 @@ async fn recover(args: &Args, broker: &Broker, mut connection: PgConnection) -> 
         Args { adopt: true, .. } => Done::Adopted,
         _ => Done::GivenUp,
     };
-    let given_up: Vec<&Published> = match done {
+    let given_up: Vec<&PublishedEvent> = match done {
         Done::Nothing => Vec::new(),
         Done::Adopted => lost.left_out.iter().map(|(published, _)| published).collect(),
         Done::GivenUp => lost.all().collect(),
@@ -195,7 +195,12 @@ async fn adopt(connection: &mut PgConnection, lost: &Lost) -> Result<()> {
 
 /// Notes what was done, begins a new epoch if something was given up, and has the relay publish again what may not have been handled: those
 /// who had handled it have forgotten that with the database.
-async fn note(connection: &mut PgConnection, report: &Report, given_up: &[&Published], reason: &str) -> Result<()> {
+async fn note(
+    connection: &mut PgConnection,
+    report: &Report,
+    given_up: &[&PublishedEvent],
+    reason: &str,
+) -> Result<()> {
     let head = divergence::log_ends(connection).await?;
     if !given_up.is_empty() {
         let before: Vec<i64> =
@@ -224,12 +229,12 @@ async fn note(connection: &mut PgConnection, report: &Report, given_up: &[&Publi
 }
 
 /// Keeps events in a file, before they are gone.
-fn keep(path: &Path, events: &[&Published]) -> Result<()> {
+fn keep(path: &Path, events: &[&PublishedEvent]) -> Result<()> {
     let file = OpenOptions::new().write(true).create_new(true).open(path).with_context(|| {
         format!("making {} for what is given up; nothing was changed. Name another with --file", path.display())
     })?;
     let mut file = BufWriter::new(file);
-    for Published { sequence, epoch, event } in events {
+    for PublishedEvent { sequence, epoch, event } in events {
         let line = serde_json::json!({
             "epoch": epoch,
             "position": event.position,
@@ -273,14 +278,14 @@ impl Report {
     fn of(lost: &Lost, done: Done, epoch: i32) -> Self {
         let mut types = BTreeMap::new();
         let (mut orders, mut money) = (BTreeSet::new(), BTreeMap::new());
-        for Published { event, .. } in lost.all() {
+        for PublishedEvent { event, .. } in lost.all() {
             *types.entry(proto::short_name(&event.message_type).to_owned()).or_default() += 1;
             orders.extend(event.stream.strip_prefix("order-"));
             count(&mut money, event);
         }
         let events = || lost.all().map(|published| &published.event);
         let span = events().min_by_key(|event| event.position).zip(events().max_by_key(|event| event.position));
-        let left_out = lost.left_out.iter().map(|(Published { event, .. }, why)| LeftOut {
+        let left_out = lost.left_out.iter().map(|(PublishedEvent { event, .. }, why)| LeftOut {
             position: event.position,
             stream: event.stream.clone(),
             version: event.version,

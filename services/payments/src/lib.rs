@@ -13,7 +13,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use domain::{PaymentId, Refusal, Rejection, Timestamp};
-use runtime::service::{Claimed, Effect, EncodedEvent, Service, Verdict};
+use runtime::service::{Effect, EffectOutcome, EncodedEvent, LeasedEffect, Service};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -113,12 +113,12 @@ impl<P: Provider> Service for Payments<P> {
         effect::is_open(state, key)
     }
 
-    async fn perform(&self, effect: Claimed) -> Verdict<Command> {
+    async fn perform(&self, effect: LeasedEffect) -> EffectOutcome<Command> {
         effect::perform(&self.provider, self.try_time_max, effect).await
     }
 
-    async fn companion(&self, context: runtime::Context) {
-        self.provider.companion(context).await;
+    async fn background(&self, context: runtime::Context) {
+        self.provider.background(context).await;
     }
 
     async fn waiting(connection: &mut PgConnection) -> Result<Vec<(&'static str, i64)>, sqlx::Error> {

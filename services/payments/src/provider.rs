@@ -34,7 +34,7 @@ pub trait Provider: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<Standing>, ProviderError>> + Send;
 
     /// Whatever must run beside the worker for this provider, until the context's shutdown is pulled.
-    fn companion(&self, _context: runtime::Context) -> impl Future<Output = ()> + Send {
+    fn background(&self, _context: runtime::Context) -> impl Future<Output = ()> + Send {
         async {}
     }
 }

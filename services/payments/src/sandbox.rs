@@ -119,7 +119,7 @@ impl Provider for Sandbox {
         })
     }
 
-    async fn companion(&self, context: runtime::Context) {
+    async fn background(&self, context: runtime::Context) {
         delivery::deliver(context, self.clone()).await;
     }
 }

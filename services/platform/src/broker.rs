@@ -36,7 +36,7 @@ const EVENTS_JSON: &str = "EVENTS_JSON";
 pub const PUBLISHED: &str = "holdfast.log.published";
 
 /// Consumers with this mark in their metadata are owed every event, even one that the broker lost.
-const OWED: (&str, &str) = ("holdfast", "owed-every-event");
+const REQUIRED: (&str, &str) = ("holdfast", "owed-every-event");
 
 /// A connection to the broker.
 #[derive(Debug, Clone)]
@@ -64,12 +64,12 @@ pub async fn connect(settings: &config::Broker, name: &str) -> Result<Broker, Er
 ///
 /// # Errors
 /// As for [`connect`].
-pub async fn connect_once(settings: &config::Broker, name: &str) -> Result<Broker, Error> {
+pub async fn connect_without_reconnect(settings: &config::Broker, name: &str) -> Result<Broker, Error> {
     let options = ConnectOptions::new().ignore_discovered_servers().max_reconnects(servers(&settings.url).len());
     let broker = begin(settings, name, options).await?;
     broker
         .client
-        .set_server_pool(NOWHERE)
+        .set_server_pool(UNREACHABLE)
         .await
         .map_err(|error| Error::transient("connecting to NATS, never to connect again", error))?;
     Ok(broker)
@@ -82,7 +82,7 @@ pub fn servers(urls: &str) -> Vec<&str> {
 }
 
 /// Where no server can be. The client has no setting for connections that are not to be made again.
-const NOWHERE: &str = "nats://127.0.0.1:0";
+const UNREACHABLE: &str = "nats://127.0.0.1:0";
 
 async fn begin(settings: &config::Broker, name: &str, options: ConnectOptions) -> Result<Broker, Error> {
     let (counter, connections) = watch::channel(0_u64);
@@ -254,7 +254,7 @@ impl Broker {
             max_waiting: 512,
             // As many copies as its stream has.
             num_replicas: 0,
-            metadata: HashMap::from([(OWED.0.to_owned(), OWED.1.to_owned())]),
+            metadata: HashMap::from([(REQUIRED.0.to_owned(), REQUIRED.1.to_owned())]),
             ..Default::default()
         };
         let there = self.jetstream.get_stream_no_info(stream).await;
@@ -318,8 +318,8 @@ pub fn events_consumer(service: &str) -> String {
 }
 
 /// Whether a consumer is owed every event of the log.
-pub fn is_owed(metadata: &HashMap<String, String>) -> bool {
-    metadata.get(OWED.0).is_some_and(|mark| mark == OWED.1)
+pub fn is_required(metadata: &HashMap<String, String>) -> bool {
+    metadata.get(REQUIRED.0).is_some_and(|mark| mark == REQUIRED.1)
 }
 
 /// Subject of a command: `cmd.orders.PlaceOrder` for `holdfast.orders.v1.PlaceOrder`.

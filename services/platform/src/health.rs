@@ -20,13 +20,13 @@ use crate::{error::Error, shutdown::Shutdown};
 ///
 /// By a clock that only goes on: by the wall's, a process whose clock is set back would count as well for as long.
 #[derive(Debug, Clone)]
-pub struct Health(Arc<Beats>);
+pub struct Health(Arc<Heartbeats>);
 
 #[derive(Debug)]
-struct Beats {
+struct Heartbeats {
     begun: Instant,
-    turned: Beat,
-    worked: Beat,
+    beat_alive: Beat,
+    beat_progress: Beat,
     answered: Beat,
     /// What does not go on, by the part of the worker: since when, and why.
     stuck: Mutex<BTreeMap<&'static str, (Instant, String)>>,
@@ -45,8 +45,14 @@ const ANSWERED: Duration = Duration::from_secs(10);
 
 impl Default for Health {
     fn default() -> Self {
-        let (turned, worked, answered) = (Beat::default(), Beat::default(), Beat::default());
-        Self(Arc::new(Beats { begun: Instant::now(), turned, worked, answered, stuck: Mutex::default() }))
+        let (beat_alive, beat_progress, answered) = (Beat::default(), Beat::default(), Beat::default());
+        Self(Arc::new(Heartbeats {
+            begun: Instant::now(),
+            beat_alive,
+            beat_progress,
+            answered,
+            stuck: Mutex::default(),
+        }))
     }
 }
 
@@ -64,14 +70,14 @@ impl Health {
     }
 
     /// The batch loop, or one that it waits for, has turned, be it in vain.
-    pub fn turned(&self) {
-        self.beat(&self.0.turned);
+    pub fn beat_alive(&self) {
+        self.beat(&self.0.beat_alive);
     }
 
     /// The batch loop has got through to the database and the broker.
-    pub fn worked(&self) {
-        self.turned();
-        self.beat(&self.0.worked);
+    pub fn beat_progress(&self) {
+        self.beat_alive();
+        self.beat(&self.0.beat_progress);
     }
 
     /// The database has answered, be it with a no, or is about to be asked.
@@ -120,7 +126,7 @@ impl Health {
                 writeln!(words, "{part} cannot go on, for {seconds} s: {why}").unwrap_or_default();
             }
         }
-        if words.is_empty() && !self.is_within(&self.0.worked, READY) {
+        if words.is_empty() && !self.is_within(&self.0.beat_progress, READY) {
             words.push_str("no way through to the database or the broker\n");
         }
         (!words.is_empty()).then_some(words)
@@ -128,7 +134,7 @@ impl Health {
 }
 
 #[derive(Clone)]
-struct Surface {
+struct ProbeState {
     health: Health,
     metrics: Option<PrometheusHandle>,
     shutdown: Shutdown,
@@ -150,14 +156,15 @@ pub async fn serve(
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "serving /livez, /readyz and /metrics");
     }
-    let surface = Surface { health, metrics, shutdown: shutdown.clone() };
+    let probe_state = ProbeState { health, metrics, shutdown: shutdown.clone() };
     let app = Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(render))
-        .with_state(surface);
+        .with_state(probe_state);
     tokio::spawn(async move {
-        let stopped = axum::serve(listener, app).with_graceful_shutdown(async move { shutdown.pulled().await }).await;
+        let stopped =
+            axum::serve(listener, app).with_graceful_shutdown(async move { shutdown.requested().await }).await;
         if let Err(error) = stopped {
             tracing::error!(%error, "stopped serving probes");
         }
@@ -165,24 +172,24 @@ pub async fn serve(
     Ok(())
 }
 
-async fn livez(State(surface): State<Surface>) -> (StatusCode, &'static str) {
-    if surface.health.is_within(&surface.health.0.turned, ALIVE) {
+async fn livez(State(probe_state): State<ProbeState>) -> (StatusCode, &'static str) {
+    if probe_state.health.is_within(&probe_state.health.0.beat_alive, ALIVE) {
         (StatusCode::OK, "alive\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "the batch loop has not turned for a minute\n")
     }
 }
 
-async fn readyz(State(surface): State<Surface>) -> (StatusCode, String) {
-    if surface.shutdown.is_pulled() {
+async fn readyz(State(probe_state): State<ProbeState>) -> (StatusCode, String) {
+    if probe_state.shutdown.is_requested() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned());
     }
-    match surface.health.unready() {
+    match probe_state.health.unready() {
         Some(why) => (StatusCode::SERVICE_UNAVAILABLE, why),
         None => (StatusCode::OK, "ready\n".to_owned()),
     }
 }
 
-async fn render(State(surface): State<Surface>) -> String {
-    surface.metrics.map(|metrics| metrics.render()).unwrap_or_default()
+async fn render(State(probe_state): State<ProbeState>) -> String {
+    probe_state.metrics.map(|metrics| metrics.render()).unwrap_or_default()
 }

@@ -15,7 +15,7 @@ pub struct Trigger(watch::Sender<bool>);
 
 impl Trigger {
     /// Tells every loop to stop.
-    pub fn pull(&self) {
+    pub fn request(&self) {
         self.0.send_replace(true);
     }
 }
@@ -41,7 +41,7 @@ pub fn on_signals() -> std::io::Result<Shutdown> {
             _ = interrupt.recv() => {}
         }
         tracing::info!("asked to stop; finishing what has begun");
-        trigger.pull();
+        trigger.request();
     });
     Ok(shutdown)
 }
@@ -49,12 +49,12 @@ pub fn on_signals() -> std::io::Result<Shutdown> {
 impl Shutdown {
     /// Whether it is time to stop.
     #[must_use]
-    pub fn is_pulled(&self) -> bool {
+    pub fn is_requested(&self) -> bool {
         *self.0.borrow()
     }
 
     /// Waits until it is time to stop.
-    pub async fn pulled(&mut self) {
+    pub async fn requested(&mut self) {
         // An error means that the trigger is gone, which is a stop as well.
         let _gone = self.0.wait_for(|pulled| *pulled).await;
     }

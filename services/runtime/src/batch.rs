@@ -1,4 +1,4 @@
-//! The batch: many jobs, one transaction, one fsync. Transient faults retry in place. Of a permanent one the culprit is told by
+//! The batch: many inputs, one transaction, one fsync. Transient faults retry in place. Of a permanent one the culprit is told by
 //! what Postgres says, or found by bisecting; once it stands alone it is kept as a dead letter, and the rest proceeds.
 
 use std::{
@@ -20,39 +20,44 @@ use sqlx::{Acquire, PgConnection, PgPool, Postgres, pool::PoolConnection};
 use uuid::Uuid;
 
 use crate::{
-    append, dead_letter,
-    doubt::Doubt,
-    draft::{Answered, Draft, Poison, draft},
-    effects::{self, Dispatcher, Leased},
-    event_store::StoredEvent,
-    inbox,
-    job::{self, Job},
-    positions::Positions,
-    races::Races,
+    batch::{
+        doubt::Doubt,
+        draft::{Answered, Draft, Poison, draft},
+        races::Races,
+        timers::Due,
+    },
+    effects::{self, Dispatcher, Lease},
+    inbound::input::{self, Input},
+    log::{append, event_store::StoredEvent, positions::Positions},
     service::{Service, is_rejection},
     telemetry,
-    timers::{self, Due},
 };
 
-mod bury;
+pub(crate) mod dead_letter;
+pub(crate) mod doubt;
+pub(crate) mod draft;
+mod give_up;
+pub(crate) mod inbox;
+mod races;
+pub(crate) mod timers;
 
 /// What became of a batch.
 #[derive(Debug, Default)]
-pub(crate) struct Done {
-    /// One per job, in order: what its sender hears.
+pub(crate) struct CommitResult {
+    /// One per input, in order: what its sender hears.
     pub(crate) replies: Vec<Option<Vec<u8>>>,
     /// What is in the log now.
     pub(crate) events: Vec<StoredEvent>,
     /// Outside calls that this process is to make.
-    pub(crate) calls: Vec<Leased>,
+    pub(crate) calls: Vec<Lease>,
     /// What others may want to be woken for.
-    pub(crate) news: News,
-    /// Jobs that failed, maybe for the place's fault and not their own: to be tried again in a while.
+    pub(crate) wakeups: Wakeups,
+    /// Inputs that failed, maybe for the place's fault and not their own: to be tried again in a while.
     pub(crate) put_off: BTreeSet<usize>,
 }
 
-impl Done {
-    /// Takes in what the jobs from this one on came to.
+impl CommitResult {
+    /// Takes in what the inputs from this one on came to.
     fn add_part(&mut self, start: usize, mut part: Self) {
         for (slot, reply) in self.replies.iter_mut().skip(start).zip(part.replies.drain(..)) {
             *slot = reply;
@@ -64,20 +69,20 @@ impl Done {
     fn add(&mut self, other: Self) {
         self.events.extend(other.events);
         self.calls.extend(other.calls);
-        self.news.add(other.news);
+        self.wakeups.add(other.wakeups);
     }
 }
 
 /// What a commit changed that somebody may wait for.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct News {
+pub(crate) struct Wakeups {
     pub(crate) effects: bool,
     /// The earliest timer that was set.
     pub(crate) timer: Option<Timestamp>,
     pub(crate) timers_claimed: usize,
 }
 
-impl News {
+impl Wakeups {
     fn add(&mut self, other: Self) {
         self.effects |= other.effects;
         self.timer = self.timer.into_iter().chain(other.timer).min();
@@ -85,9 +90,9 @@ impl News {
     }
 }
 
-/// Commits jobs of one service.
+/// Commits inputs of one service.
 #[derive(Debug)]
-pub(crate) struct Batches {
+pub(crate) struct Committer {
     pool: PgPool,
     /// The connection of the last batch that went well. The pool would ask it whether it is well as it comes back, and again as it
     /// goes out: two round trips for each batch.
@@ -106,9 +111,9 @@ const MESSAGES: &str = "what failed alone";
 
 enum Failure {
     Poison(Poison),
-    /// A unique key was taken already, and the job that wanted it, if it is known.
+    /// A unique key was taken already, and the input that wanted it, if it is known.
     Race {
-        job: Option<usize>,
+        input: Option<usize>,
         error: Error,
         contested: Contested,
     },
@@ -118,15 +123,15 @@ enum Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error.contested() {
-            Some(contested) => Self::Race { job: None, error, contested },
+            Some(contested) => Self::Race { input: None, error, contested },
             None => Self::Error(error),
         }
     }
 }
 
 impl Failure {
-    /// Names the job of a race: whose event, or whose answer, wanted the place that was taken.
-    fn by<C>(self, jobs: &[Job<C>], draft: &Draft) -> Self {
+    /// Names the input of a race: whose event, or whose answer, wanted the place that was taken.
+    fn by<C>(self, inputs: &[Input<C>], draft: &Draft) -> Self {
         let Self::Race { error, contested, .. } = self else { return self };
         let cause = match &contested {
             Contested::Stream(stream) => {
@@ -135,8 +140,8 @@ impl Failure {
             Contested::Answer(id) => Some(*id),
             Contested::Key(_) => None,
         };
-        let job = cause.and_then(|id| jobs.iter().position(|job| job.cause.id == id));
-        Self::Race { job, error, contested }
+        let input = cause.and_then(|id| inputs.iter().position(|input| input.cause.id == id));
+        Self::Race { input, error, contested }
     }
 
     /// Why it failed, for the operator.
@@ -148,7 +153,7 @@ impl Failure {
     }
 }
 
-impl Batches {
+impl Committer {
     pub(crate) fn new(
         pool: PgPool,
         dispatcher: Dispatcher,
@@ -187,27 +192,27 @@ impl Batches {
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
     }
 
-    /// Commits all jobs, each whole, or as a dead letter, or puts it off. `None`: asked to stop before the database came back.
-    pub(crate) async fn settle<S: Service>(&self, jobs: &[Job<S::Command>]) -> Option<Done> {
-        let mut done = Done { replies: vec![None; jobs.len()], ..Done::default() };
+    /// Commits all inputs, each whole, or as a dead letter, or puts it off. `None`: asked to stop before the database came back.
+    pub(crate) async fn commit_all<S: Service>(&self, inputs: &[Input<S::Command>]) -> Option<CommitResult> {
+        let mut done = CommitResult { replies: vec![None; inputs.len()], ..CommitResult::default() };
         let mut races = Races::new(self.conflict_tries_max);
-        let mut ranges = VecDeque::from([(0, jobs.len())]);
+        let mut ranges = VecDeque::from([(0, inputs.len())]);
         let mut put_off = Vec::new();
         while let Some((start, end)) = ranges.pop_front() {
-            let slice = jobs.get(start..end).unwrap_or_default();
+            let slice = inputs.get(start..end).unwrap_or_default();
             if slice.is_empty() {
                 continue;
             }
-            match self.patiently_or_less(&mut races, slice.len(), || self.commit::<S>(slice)).await? {
+            match self.retry_until_final_or_less(&mut races, slice.len(), || self.commit::<S>(slice)).await? {
                 Ok(part) => done.add_part(start, part),
                 Err(Failure::Poison(poison)) => {
-                    let culprit = start + poison.job;
+                    let culprit = start + poison.input;
                     ranges.push_front((culprit + 1, end));
                     ranges.push_front((start, culprit));
-                    self.bury_at::<S>(jobs, culprit, poison.rejection, &mut done).await?;
+                    self.give_up_at::<S>(inputs, culprit, poison.rejection, &mut done).await?;
                 }
                 Err(failure) if slice.len() == 1 => match self.is_its_own(&failure) {
-                    true => self.bury_at::<S>(jobs, start, failure.rejection(), &mut done).await?,
+                    true => self.give_up_at::<S>(inputs, start, failure.rejection(), &mut done).await?,
                     false => put_off.push(start),
                 },
                 Err(failure) => {
@@ -218,16 +223,16 @@ impl Batches {
             }
         }
         let has_got_through = self.doubt.is_dispelled();
-        for job in put_off {
+        for input in put_off {
             if !has_got_through {
-                done.put_off.insert(job);
+                done.put_off.insert(input);
                 continue;
             }
             // It failed before something got through. What fails after that too has a fault of its own.
-            let alone = jobs.get(job..=job).unwrap_or_default();
-            match self.patiently(&mut races, || self.commit::<S>(alone)).await? {
-                Ok(part) => done.add_part(job, part),
-                Err(failure) => self.bury_at::<S>(jobs, job, failure.rejection(), &mut done).await?,
+            let alone = inputs.get(input..=input).unwrap_or_default();
+            match self.retry_until_final(&mut races, || self.commit::<S>(alone)).await? {
+                Ok(part) => done.add_part(input, part),
+                Err(failure) => self.give_up_at::<S>(inputs, input, failure.rejection(), &mut done).await?,
             }
         }
         Some(done)
@@ -258,17 +263,17 @@ impl Batches {
     }
 
     /// Does what is due, at most `limit` timers in one transaction.
-    pub(crate) async fn settle_timers<S: Service>(&self, limit: i64) -> Option<Done> {
+    pub(crate) async fn commit_all_timers<S: Service>(&self, limit: i64) -> Option<CommitResult> {
         let tried = Mutex::new(Vec::new());
         let mut races = Races::new(self.conflict_tries_max);
         let many = usize::try_from(limit).unwrap_or(usize::MAX);
-        match self.patiently_or_less(&mut races, many, || self.commit_timers::<S>(limit, &tried)).await? {
+        match self.retry_until_final_or_less(&mut races, many, || self.commit_timers::<S>(limit, &tried)).await? {
             Ok(done) => Some(done),
             Err(_several) => {
                 tracing::warn!(service = S::NAME, "taking a batch of timers apart");
-                let mut done = Done::default();
+                let mut done = CommitResult::default();
                 for due in tried.into_inner().unwrap_or_else(PoisonError::into_inner) {
-                    let one = self.settle_timer::<S>(&mut races, &due).await?;
+                    let one = self.commit_alone::<S>(&mut races, &due).await?;
                     done.add(one);
                 }
                 Some(done)
@@ -277,34 +282,34 @@ impl Batches {
     }
 
     /// Does one timer alone, or puts it, and no other that may be due by now, off; with a dead letter if the fault is its own.
-    async fn settle_timer<S: Service>(&self, races: &mut Races, due: &Due) -> Option<Done> {
-        let failure = match self.patiently(races, || self.commit_timer::<S>(due)).await? {
+    async fn commit_alone<S: Service>(&self, races: &mut Races, due: &Due) -> Option<CommitResult> {
+        let failure = match self.retry_until_final(races, || self.commit_timer::<S>(due)).await? {
             Ok(done) => return Some(done),
             Err(failure) => failure,
         };
         let is_its_own = self.is_its_own(&failure);
         let rejection = failure.rejection();
-        let buried = self.patiently(races, || self.bury_timer::<S>(due, &rejection, is_its_own)).await?;
+        let buried = self.retry_until_final(races, || self.give_up_timer::<S>(due, &rejection, is_its_own)).await?;
         if let Err(failure) = buried {
             tracing::error!(service = S::NAME, error = failure.rejection().reason, "cannot put a timer off");
-            return Some(Done::default());
+            return Some(CommitResult::default());
         }
         buried.ok()
     }
 
     /// Tries until it works or will never work. `None`: asked to stop while the surroundings fail.
-    async fn patiently<T, F>(&self, races: &mut Races, attempt: impl Fn() -> F) -> Option<Result<T, Failure>>
+    async fn retry_until_final<T, F>(&self, races: &mut Races, attempt: impl Fn() -> F) -> Option<Result<T, Failure>>
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        self.patiently_or_less(races, 1, attempt).await
+        self.retry_until_final_or_less(races, 1, attempt).await
     }
 
-    /// Tries so many jobs at once until it works or will never work, or takes longer than it may: then less at once may do.
-    async fn patiently_or_less<T, F>(
+    /// Tries so many inputs at once until it works or will never work, or takes longer than it may: then less at once may do.
+    async fn retry_until_final_or_less<T, F>(
         &self,
         races: &mut Races,
-        jobs: usize,
+        inputs: usize,
         attempt: impl Fn() -> F,
     ) -> Option<Result<T, Failure>>
     where
@@ -314,9 +319,9 @@ impl Batches {
         let mut turns = retry::backoff(ms(2), ms(200));
         races.begin();
         loop {
-            self.health.turned();
+            self.health.beat_alive();
             match attempt().await {
-                Err(Failure::Error(error)) if jobs > 1 && error.is_timeout() => {
+                Err(Failure::Error(error)) if inputs > 1 && error.is_timeout() => {
                     self.health.answered();
                     return Some(Err(Failure::Error(error)));
                 }
@@ -325,18 +330,18 @@ impl Batches {
                     tracing::warn!(error = words, "trying again");
                     self.health.unanswered();
                     self.health.stuck(BATCH, words);
-                    if self.shutdown.is_pulled() {
+                    if self.shutdown.is_requested() {
                         return None;
                     }
                     clock::sleep(waits.next().unwrap_or(ms(2_000))).await;
                     continue;
                 }
-                Err(Failure::Race { job, error, contested }) => {
+                Err(Failure::Race { input, error, contested }) => {
                     telemetry::conflict();
                     if !races.lose(contested.clone()) {
                         self.health.answered();
                         self.health.goes_on(BATCH);
-                        return Some(Err(Failure::Race { job, error, contested }));
+                        return Some(Err(Failure::Race { input, error, contested }));
                     }
                 }
                 Err(Failure::Error(Error::Conflict { .. })) => telemetry::conflict(),
@@ -347,21 +352,21 @@ impl Batches {
                 }
             }
             self.health.answered();
-            if self.shutdown.is_pulled() {
+            if self.shutdown.is_requested() {
                 return None;
             }
             clock::sleep(turns.next().unwrap_or(ms(200))).await;
         }
     }
 
-    async fn commit<S: Service>(&self, jobs: &[Job<S::Command>]) -> Result<Done, Failure> {
+    async fn commit<S: Service>(&self, inputs: &[Input<S::Command>]) -> Result<CommitResult, Failure> {
         let at = clock::now();
         let database = |what| move |error| Error::database(what, error);
         let mut connection = self.connection().await?;
         let done = async {
             let mut transaction = connection.begin().await.map_err(database("beginning a transaction"))?;
-            let known = inbox::answered(&mut transaction, jobs).await.map_err(database("reading the inbox"))?;
-            let (is_empty, done) = self.decide_and_write::<S>(&mut transaction, jobs, &known, at).await?;
+            let known = inbox::answered(&mut transaction, inputs).await.map_err(database("reading the inbox"))?;
+            let (is_empty, done) = self.decide_and_write::<S>(&mut transaction, inputs, &known, at).await?;
             if is_empty {
                 transaction.rollback().await.map_err(database("ending a transaction"))?;
             } else {
@@ -376,21 +381,21 @@ impl Batches {
     }
 
     /// Lost a race, or met a message that cannot be handled, a session is as good as before.
-    fn keep_if_well(&self, connection: PoolConnection<Postgres>, done: &Result<Done, Failure>) {
+    fn keep_if_well(&self, connection: PoolConnection<Postgres>, done: &Result<CommitResult, Failure>) {
         if !matches!(done, Err(Failure::Error(Error::Transient { .. }))) {
             self.keep(connection);
         }
     }
 
     /// Something is committed. A refusal writes to no row of the service, and so says nothing of them.
-    fn got_through(&self, done: &Done) {
+    fn got_through(&self, done: &CommitResult) {
         if !done.events.iter().all(|event| is_rejection(&event.message_type)) {
             self.doubt.got_through();
             self.health.goes_on(MESSAGES);
         }
     }
 
-    async fn commit_timers<S: Service>(&self, limit: i64, tried: &Mutex<Vec<Due>>) -> Result<Done, Failure> {
+    async fn commit_timers<S: Service>(&self, limit: i64, tried: &Mutex<Vec<Due>>) -> Result<CommitResult, Failure> {
         self.do_timers::<S, _>(async |connection, at| {
             let due = timers::claim(connection, at, limit).await?;
             tried.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&due);
@@ -399,12 +404,12 @@ impl Batches {
         .await
     }
 
-    async fn commit_timer<S: Service>(&self, due: &Due) -> Result<Done, Failure> {
+    async fn commit_timer<S: Service>(&self, due: &Due) -> Result<CommitResult, Failure> {
         self.do_timers::<S, _>(async |connection, _at| timers::claim_one(connection, due).await).await
     }
 
     /// Does what can be claimed, in one transaction.
-    async fn do_timers<S: Service, C>(&self, claim: C) -> Result<Done, Failure>
+    async fn do_timers<S: Service, C>(&self, claim: C) -> Result<CommitResult, Failure>
     where
         C: AsyncFnOnce(&mut PgConnection, Timestamp) -> Result<Vec<Due>, sqlx::Error>,
     {
@@ -416,14 +421,14 @@ impl Batches {
             let due = claim(&mut transaction, at).await.map_err(database("claiming timers"))?;
             if due.is_empty() {
                 transaction.rollback().await.map_err(database("ending a transaction"))?;
-                return Ok(Done::default());
+                return Ok(CommitResult::default());
             }
-            let jobs: Vec<_> = due.iter().map(|timer| job::timer::<S>(&timer.stream, timer.due_at)).collect();
-            let (_, mut done) = self.decide_and_write::<S>(&mut transaction, &jobs, &BTreeMap::new(), at).await?;
+            let inputs: Vec<_> = due.iter().map(|timer| input::timer::<S>(&timer.stream, timer.due_at)).collect();
+            let (_, mut done) = self.decide_and_write::<S>(&mut transaction, &inputs, &BTreeMap::new(), at).await?;
             transaction.commit().await.map_err(database("committing"))?;
             self.got_through(&done);
             telemetry::timers_claimed(S::NAME, &due, at);
-            done.news.timers_claimed = due.len();
+            done.wakeups.timers_claimed = due.len();
             Ok(done)
         };
         let done = done.await;
@@ -435,22 +440,22 @@ impl Batches {
     async fn decide_and_write<S: Service>(
         &self,
         connection: &mut PgConnection,
-        jobs: &[Job<S::Command>],
+        inputs: &[Input<S::Command>],
         known: &BTreeMap<Uuid, Answered>,
         at: Timestamp,
-    ) -> Result<(bool, Done), Failure> {
-        let commands: Vec<&S::Command> = jobs.iter().flat_map(Job::commands).collect();
+    ) -> Result<(bool, CommitResult), Failure> {
+        let commands: Vec<&S::Command> = inputs.iter().flat_map(Input::commands).collect();
         let mut state = if commands.is_empty() {
             S::State::default()
         } else {
             S::load(connection, &commands).await.map_err(|error| Error::database("loading rows", error))?
         };
         // A decider that panics is a defect that one message has found; it must not take the process and all others with it.
-        let drafted = catch_unwind(AssertUnwindSafe(|| draft::<S>(&mut state, jobs, known, at)));
+        let drafted = catch_unwind(AssertUnwindSafe(|| draft::<S>(&mut state, inputs, known, at)));
         let draft = drafted.map_err(|_panic| broke("deciding"))?.map_err(Failure::Poison)?;
         let written = self.write::<S>(connection, &state, &draft, at).await;
-        let (positions, calls) = written.map_err(|error| Failure::from(error).by(jobs, &draft))?;
-        let news = News {
+        let (positions, calls) = written.map_err(|error| Failure::from(error).by(inputs, &draft))?;
+        let wakeups = Wakeups {
             effects: calls.len() < draft.effects.len(),
             timer: draft.timers.values().filter_map(|timer| timer.due_at()).min(),
             timers_claimed: 0,
@@ -458,7 +463,7 @@ impl Batches {
         let is_empty = draft.is_empty();
         let events = draft.events.into_iter().zip(positions);
         let events = events.map(|(event, position)| event.recorded(S::NAME, position, at)).collect();
-        Ok((is_empty, Done { replies: draft.replies, events, calls, news, put_off: BTreeSet::new() }))
+        Ok((is_empty, CommitResult { replies: draft.replies, events, calls, wakeups, put_off: BTreeSet::new() }))
     }
 
     async fn write<S: Service>(
@@ -467,7 +472,7 @@ impl Batches {
         state: &S::State,
         draft: &Draft,
         at: Timestamp,
-    ) -> Result<(Vec<i64>, Vec<Leased>), Error> {
+    ) -> Result<(Vec<i64>, Vec<Lease>), Error> {
         let database = |what| move |error| Error::database(what, error);
         let positions =
             append::write(connection, S::NAME, draft, at).await.map_err(database("appending to the log"))?;
@@ -489,19 +494,19 @@ fn broke(what: &'static str) -> Error {
     Error::Permanent { what, source: "it panicked, which is a defect; this process's log says where".into() }
 }
 
-/// The parts of a batch that failed as a whole: around the job that is known to be the cause, or else halves.
+/// The parts of a batch that failed as a whole: around the input that is known to be the cause, or else halves.
 fn apart<S: Service>(failure: &Failure, start: usize, end: usize) -> Vec<(usize, usize)> {
     let (parts, error) = match failure {
-        Failure::Race { job: Some(job), error, .. } => {
-            let culprit = start + job;
+        Failure::Race { input: Some(input), error, .. } => {
+            let culprit = start + input;
             (vec![(start, culprit), (culprit, culprit + 1), (culprit + 1, end)], error.chain())
         }
-        Failure::Race { job: None, error, .. } | Failure::Error(error) => {
+        Failure::Race { input: None, error, .. } | Failure::Error(error) => {
             let middle = start + (end - start) / 2;
             (vec![(start, middle), (middle, end)], error.chain())
         }
         Failure::Poison(poison) => (vec![(start, end)], poison.rejection.to_string()),
     };
-    tracing::warn!(service = S::NAME, jobs = end - start, error, "taking a batch apart");
+    tracing::warn!(service = S::NAME, inputs = end - start, error, "taking a batch apart");
     parts
 }

@@ -23,10 +23,12 @@ use tokio::{
 };
 
 use crate::{
-    job::{self, Cause, Job},
-    message::storable,
-    positions::Positions,
-    service::{Claimed, Effect, Service, Verdict},
+    inbound::{
+        input::{self, Cause, Input},
+        message::without_nul,
+    },
+    log::positions::Positions,
+    service::{Effect, EffectOutcome, LeasedEffect, Service},
     telemetry,
 };
 
@@ -35,7 +37,7 @@ use crate::{
 pub(crate) struct Dispatcher {
     room: Arc<Semaphore>,
     lease: Duration,
-    begun: mpsc::Sender<Leased>,
+    begun: mpsc::Sender<Lease>,
     added: Arc<Notify>,
 }
 
@@ -43,14 +45,14 @@ pub(crate) struct Dispatcher {
 #[derive(Debug)]
 pub(crate) struct Queue {
     room: Arc<Semaphore>,
-    begun: mpsc::Receiver<Leased>,
+    begun: mpsc::Receiver<Lease>,
     added: Arc<Notify>,
 }
 
 /// A call that this process is to make, and its slot among those under way.
 #[derive(Debug)]
-pub(crate) struct Leased {
-    claimed: Claimed,
+pub(crate) struct Lease {
+    claimed: LeasedEffect,
     cause: Cause,
     slot: OwnedSemaphorePermit,
 }
@@ -73,15 +75,15 @@ impl Dispatcher {
         connection: &mut PgConnection,
         effects: &[(Effect, Cause)],
         at: Timestamp,
-    ) -> Result<Vec<Leased>, sqlx::Error> {
+    ) -> Result<Vec<Lease>, sqlx::Error> {
         if effects.is_empty() {
             return Ok(Vec::new());
         }
-        let leased: Vec<Leased> = effects
+        let leased: Vec<Lease> = effects
             .iter()
             .map_while(|(effect, cause)| {
                 let slot = Arc::clone(&self.room).try_acquire_owned().ok()?;
-                Some(Leased { claimed: first_try(effect, at), cause: cause.clone(), slot })
+                Some(Lease { claimed: first_try(effect, at), cause: cause.clone(), slot })
             })
             .collect();
         let rows: Vec<&(Effect, Cause)> = effects.iter().collect();
@@ -110,7 +112,7 @@ impl Dispatcher {
     }
 
     /// Has calls made whose leases are committed.
-    pub(crate) fn begin(&self, leased: Vec<Leased>) {
+    pub(crate) fn begin(&self, leased: Vec<Lease>) {
         for leased in leased {
             // There is room for all that have a slot. An error means that it stops: whoever takes the calls over when their
             // leases have run out makes them.
@@ -121,13 +123,13 @@ impl Dispatcher {
     }
 
     /// Calls were added that this process had no room for, but may have soon.
-    pub(crate) fn announce(&self) {
+    pub(crate) fn wake(&self) {
         self.added.notify_one();
     }
 }
 
-fn first_try(effect: &Effect, at: Timestamp) -> Claimed {
-    Claimed {
+fn first_try(effect: &Effect, at: Timestamp) -> LeasedEffect {
+    LeasedEffect {
         key: effect.key.clone(),
         message_type: effect.message_type.to_owned(),
         data: effect.data.clone(),
@@ -157,7 +159,7 @@ pub(crate) async fn put_off(
     sqlx::query("update effects set due_at = now() + $2 * interval '1 millisecond', last_error = $3 where key = $1")
         .bind(key)
         .bind(milliseconds(after))
-        .bind(storable(error))
+        .bind(without_nul(error))
         .execute(connection)
         .await?;
     Ok(())
@@ -179,7 +181,7 @@ async fn claim(
     positions: &Positions,
     mut slots: OwnedSemaphorePermit,
     lease: Duration,
-) -> Result<Vec<Leased>, sqlx::Error> {
+) -> Result<Vec<Lease>, sqlx::Error> {
     let (now, head) = (clock::now(), positions.head());
     let rows = sqlx::query(
         "update effects set attempts = attempts + 1, due_at = now() + $2 * interval '1 millisecond'
@@ -197,7 +199,7 @@ async fn claim(
     rows.iter()
         .map_while(|row| Some((row, slots.split(1)?)))
         .map(|(row, slot)| {
-            let claimed = Claimed {
+            let claimed = LeasedEffect {
                 key: row.try_get(0)?,
                 message_type: row.try_get(1)?,
                 data: row.try_get(2)?,
@@ -207,7 +209,7 @@ async fn claim(
                 now,
             };
             let cause = Cause { correlation_id: row.try_get(6)?, id: row.try_get(7)?, traceparent: row.try_get(8)? };
-            Ok(Leased { claimed, cause, slot })
+            Ok(Lease { claimed, cause, slot })
         })
         .collect()
 }
@@ -224,7 +226,7 @@ async fn postpone(pool: &PgPool, key: &str, attempt: u32, after: Duration, error
     .bind(key)
     .bind(i32::try_from(attempt).unwrap_or(i32::MAX))
     .bind(milliseconds(after))
-    .bind(storable(error))
+    .bind(without_nul(error))
     .execute(pool)
     .await?;
     Ok(())
@@ -236,7 +238,7 @@ pub(crate) async fn run<S: Service>(
     (pool, positions): (PgPool, Arc<Positions>),
     settings: config::Effects,
     mut queue: Queue,
-    endings: mpsc::Sender<Job<S::Command>>,
+    endings: mpsc::Sender<Input<S::Command>>,
     health: Health,
     mut shutdown: Shutdown,
 ) {
@@ -245,7 +247,7 @@ pub(crate) async fn run<S: Service>(
     let make = |leased| call(Arc::clone(&service), pool.clone(), settings.clone(), leased);
     let mut due = true;
     let mut claimed = Instant::now();
-    while !shutdown.is_pulled() {
+    while !shutdown.is_requested() {
         let free = queue.room.available_permits();
         // Not one by one as calls end: many at a time are claimed, and their outcomes committed, for the price of one.
         let is_worth_it = running.is_empty() || free >= settings.concurrency_max / 4 || claimed.elapsed() >= GATHER;
@@ -274,21 +276,21 @@ pub(crate) async fn run<S: Service>(
                 running.spawn(make(leased));
             }
             Some(ending) = running.join_next(), if !running.is_empty() => {
-                let job = match ending {
-                    Ok(Some(job)) => job,
+                let input = match ending {
+                    Ok(Some(input)) => input,
                     Ok(None) => continue,
                     Err(panicked) => {
                         tracing::error!(%panicked, "an outside call broke; it is tried again when its lease has run out");
                         continue;
                     }
                 };
-                if endings.send(job).await.is_err() {
+                if endings.send(input).await.is_err() {
                     return;
                 }
             }
             () = queue.added.notified() => due = true,
             () = clock::sleep(if due { GATHER } else { ms(settings.poll_ms) }) => due = true,
-            () = shutdown.pulled() => {}
+            () = shutdown.requested() => {}
         }
     }
     // What is under way keeps its lease; whoever takes it over looks it up before sending again.
@@ -305,23 +307,23 @@ async fn call<S: Service>(
     service: Arc<S>,
     pool: PgPool,
     settings: config::Effects,
-    leased: Leased,
-) -> Option<Job<S::Command>> {
-    let Leased { claimed, cause, slot: _slot } = leased;
+    leased: Lease,
+) -> Option<Input<S::Command>> {
+    let Lease { claimed, cause, slot: _slot } = leased;
     let (key, attempt) = (claimed.key.clone(), claimed.attempt);
     let verdict = match tokio::time::timeout(ms(settings.call_ms), service.perform(claimed)).await {
         Ok(verdict) => verdict,
-        Err(_elapsed) => Verdict::Retry { error: format!("no answer within {} ms", settings.call_ms) },
+        Err(_elapsed) => EffectOutcome::Retry { error: format!("no answer within {} ms", settings.call_ms) },
     };
     let (after, error) = match verdict {
-        Verdict::Done(command) => {
+        EffectOutcome::Done(command) => {
             telemetry::effect("done");
-            return Some(job::outcome(key, attempt, cause, command));
+            return Some(input::outcome(key, attempt, cause, command));
         }
-        Verdict::Retry { error } => {
+        EffectOutcome::Retry { error } => {
             (retry::delay(ms(settings.backoff_ms), ms(settings.backoff_max_ms), attempt), error)
         }
-        Verdict::Wait { after, error } => (after, error),
+        EffectOutcome::Wait { after, error } => (after, error),
     };
     telemetry::effect("retry");
     tracing::info!(key, attempt, error, retry_after = ?after, "an outside call did not come to an end");

@@ -2,8 +2,11 @@
 //! that it arrived, publishes what did not, and again what the broker lost. One per database is active; every worker stands by.
 
 mod copies;
-mod progress;
+pub(crate) mod position_set;
+mod retention;
 mod stand_by;
+mod state;
+mod watermarks;
 
 use std::{
     sync::Arc,
@@ -31,20 +34,22 @@ use time::OffsetDateTime;
 use tokio::task::unconstrained;
 
 use copies::Copies;
-pub use progress::{Progress, Standing};
+pub use state::{Checkpoint, RelayState};
 
 use crate::{
-    divergence,
-    event_store::Follower,
-    notices::{self, Notice, RELAY, Topic},
-    publish::{Published, Publisher, REPORTED_WITHIN, Report, Witness},
-    refusals, telemetry, window,
-    worker::Context,
+    context::Context,
+    log::{divergence, event_store::Follower},
+    outbound::{
+        notices::{self, Notice, RELAY, Topic},
+        publish::{PublishResult, Publisher, REPORTED_WITHIN, Report, StreamMarker},
+        refusals,
+    },
+    telemetry,
 };
 use stand_by::{Differences, StandBy};
 
 /// How long no worker is believed once consumers that stood too far are gone. Some of it is for a report's way.
-const DEAF_FOR: Duration = REPORTED_WITHIN.saturating_mul(2);
+const DISTRUST_FOR: Duration = REPORTED_WITHIN.saturating_mul(2);
 
 /// What the probes call this part of the worker.
 const PART: &str = "the relay";
@@ -53,7 +58,7 @@ const PART: &str = "the relay";
 pub(crate) async fn run(service: &'static str, context: Context, health: Health) {
     let (settings, mut shutdown) = (&context.config.relay, context.shutdown.clone());
     let mut differences = Differences::new(service, context.broker.clone());
-    while !shutdown.is_pulled() {
+    while !shutdown.is_requested() {
         let lead = lead(&context, &mut differences, &health).await;
         telemetry::relay_active(false);
         if let Err(error) = lead {
@@ -63,7 +68,7 @@ pub(crate) async fn run(service: &'static str, context: Context, health: Health)
         }
         tokio::select! {
             () = clock::sleep(ms(settings.compare_ms)) => {}
-            () = shutdown.pulled() => {}
+            () = shutdown.requested() => {}
         }
     }
 }
@@ -81,7 +86,7 @@ async fn lead(context: &Context, differences: &mut Differences, health: &Health)
         health.goes_on(PART);
         tokio::select! {
             () = clock::sleep(ms(settings.compare_ms)) => {}
-            () = shutdown.pulled() => return Ok(()),
+            () = shutdown.requested() => return Ok(()),
         }
     }
     tracing::info!("this process is the relay");
@@ -104,7 +109,7 @@ async fn lead(context: &Context, differences: &mut Differences, health: &Health)
 /// What a relay leaves to the next one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Note {
-    standing: Standing,
+    checkpoint: Checkpoint,
     /// The broker whose losses it would have seen.
     broker: Option<String>,
     /// The cluster and the timeline of Postgres.
@@ -123,12 +128,12 @@ async fn read(connection: &mut PgConnection) -> Result<(Note, String), Error> {
     .fetch_one(connection)
     .await
     .and_then(|row| {
-        let witness = Witness { sequence: row.try_get(2)?, position: row.try_get(3)? };
+        let marker = StreamMarker { sequence: row.try_get(2)?, position: row.try_get(3)? };
         let stream_created: Option<OffsetDateTime> = row.try_get(1)?;
         let stream_created = stream_created.map(Timestamp::from);
-        let standing = Standing { published: row.try_get(0)?, stream_created, witness };
+        let checkpoint = Checkpoint { published: row.try_get(0)?, stream_created, marker };
         let (broker, timeline, copied) = (row.try_get(4)?, row.try_get(5)?, row.try_get(6)?);
-        Ok((Note { standing, broker, timeline, copied }, row.try_get(7)?))
+        Ok((Note { checkpoint, broker, timeline, copied }, row.try_get(7)?))
     })
     .map_err(|error| Error::database("reading where the relay stands", error))
 }
@@ -138,7 +143,7 @@ struct Relay {
     broker: Broker,
     publisher: Publisher,
     settings: config::Relay,
-    progress: Progress,
+    progress: RelayState,
     /// What its row says.
     saved: Note,
     timeline: String,
@@ -171,23 +176,23 @@ impl Relay {
         let refused = broker.settle_streams(lineage.installation).await?;
         differences.refused(refused, &mut connection).await?;
         let (note, timeline) = read(&mut connection).await?;
-        let (standing, is_another_timeline) =
-            (note.standing, note.timeline.as_ref().is_some_and(|last| *last != timeline));
+        let (checkpoint, is_another_timeline) =
+            (note.checkpoint, note.timeline.as_ref().is_some_and(|last| *last != timeline));
         let mut relay = Self {
             connection,
             publisher: Publisher::open(broker.clone(), lineage).await?,
-            copies: Copies::open(context, note.copied, standing.published).await?,
+            copies: Copies::open(context, note.copied, checkpoint.published).await?,
             broker,
             settings,
-            follower: Follower::after(standing.published),
-            progress: Progress::from(standing),
+            follower: Follower::after(checkpoint.published),
+            progress: RelayState::from(checkpoint),
             saved: note,
             timeline,
             begun: Instant::now(),
             listened: Duration::ZERO,
             holes: 0,
             gap_since: None,
-            refused_at: Some(standing.published),
+            refused_at: Some(checkpoint.published),
         };
         if is_another_timeline {
             // What was committed, handled and acknowledged, and not published yet, may be gone, and nobody else knows of it.
@@ -197,13 +202,13 @@ impl Relay {
         let is_another_broker = relay.saved.broker != Some(relay.broker_id());
         // Before anything is saved, so that nobody takes this broker for one that is known; and again once the consumers are gone.
         if is_another_broker {
-            relay.go_deaf();
+            relay.distrust_reports();
         }
         relay.compare().await?;
         // What was lost may be what no relay had noted yet; the consumers have seen it all the same.
         relay.drop_consumers_ahead(&relay.broker.events_stream_unasked().await?).await?;
         if is_another_broker {
-            relay.go_deaf();
+            relay.distrust_reports();
         }
         Ok(relay)
     }
@@ -212,8 +217,8 @@ impl Relay {
         self.broker.client.server_info().server_id
     }
 
-    fn go_deaf(&mut self) {
-        self.progress.go_deaf(self.begun.elapsed(), DEAF_FOR);
+    fn distrust_reports(&mut self) {
+        self.progress.distrust_reports(self.begun.elapsed(), DISTRUST_FOR);
     }
 
     async fn publish_until(
@@ -225,7 +230,7 @@ impl Relay {
         let nats = |error| Error::transient("listening to what workers publish", error);
         let mut reports = self.broker.client.subscribe(PUBLISHED).await.map_err(nats)?;
         let mut compared = Instant::now();
-        while !shutdown.is_pulled() {
+        while !shutdown.is_requested() {
             if compared.elapsed() >= ms(self.settings.compare_ms) {
                 self.compare().await?;
                 differences.compare_seldom(&mut self.connection).await?;
@@ -236,7 +241,7 @@ impl Relay {
             health.goes_on(PART);
             tokio::select! {
                 () = clock::sleep(ms(self.settings.tick_ms)) => {}
-                () = shutdown.pulled() => {}
+                () = shutdown.requested() => {}
             }
         }
         Ok(())
@@ -249,10 +254,10 @@ impl Relay {
             let ended = || Error::transient("listening to what workers publish", "the subscription ended");
             match serde_json::from_slice(&report.ok_or_else(ended)?.payload) {
                 Ok(Report { publication, copied }) => {
-                    if let Some(copies) = self.copies.as_mut().filter(|_| !self.progress.is_deaf(since)) {
-                        copies.hear(copied);
+                    if let Some(copies) = self.copies.as_mut().filter(|_| !self.progress.distrusts(since)) {
+                        copies.on_report(copied);
                     }
-                    self.progress.hear(since, publication);
+                    self.progress.on_report(since, publication);
                 }
                 Err(error) => tracing::warn!(%error, "a report of what is published cannot be read"),
             }
@@ -263,7 +268,7 @@ impl Relay {
     /// Notes what workers have published, and publishes what they have not.
     async fn tick(&mut self) -> Result<(), Error> {
         self.check().await?;
-        let swept = self.sweep().await;
+        let on_republished = self.sweep().await;
         self.gap_since = self.follower.is_waiting().then(|| self.gap_since.unwrap_or_else(Instant::now));
         telemetry::relay_gap(self.gap_since.map(|since| since.elapsed()).unwrap_or_default());
         if let Some(copies) = &mut self.copies {
@@ -275,29 +280,29 @@ impl Relay {
         }
         self.save().await?;
         telemetry::relay_published(self.progress.published());
-        swept
+        on_republished
     }
 
     /// Looks whether all that was there is there, and what workers have published.
     async fn check(&mut self) -> Result<(), Error> {
-        self.check_witnesses().await?;
+        self.check_markers().await?;
         let reported = self.progress.take_reported();
-        let checks = try_join_all(reported.iter().map(|reported| self.is_there(reported.witness))).await?;
+        let checks = try_join_all(reported.iter().map(|reported| self.is_there(reported.marker))).await?;
         self.progress.check(reported.into_iter().zip(checks));
         if self.progress.has_lost() { self.compare().await } else { Ok(()) }
     }
 
-    async fn check_witnesses(&mut self) -> Result<(), Error> {
-        let witnesses = self.progress.take_witnesses();
-        let checks = try_join_all(witnesses.into_iter().map(|witness| self.is_there(witness))).await?;
-        self.progress.check_witnesses(checks.into_iter().all(|is_there| is_there));
+    async fn check_markers(&mut self) -> Result<(), Error> {
+        let markers = self.progress.take_markers();
+        let checks = try_join_all(markers.into_iter().map(|marker| self.is_there(marker))).await?;
+        self.progress.check_markers(checks.into_iter().all(|is_there| is_there));
         Ok(())
     }
 
     /// Whether a message is in the stream still, or was until all had handled it.
-    async fn is_there(&self, witness: Witness) -> Result<bool, Error> {
-        let sequence = u64::try_from(witness.sequence).unwrap_or(0);
-        Ok(self.progress.is_forgotten(witness) || self.position_at(sequence).await? == Some(witness.position))
+    async fn is_there(&self, marker: StreamMarker) -> Result<bool, Error> {
+        let sequence = u64::try_from(marker.sequence).unwrap_or(0);
+        Ok(self.progress.is_forgotten(marker) || self.position_at(sequence).await? == Some(marker.position))
     }
 
     /// The position of the event at a place in the stream, if there is one.
@@ -333,7 +338,7 @@ impl Relay {
             let published = self.publisher.publish(&missing).await;
             telemetry::relay_swept(published.count);
             let last = missing.get(published.count).map_or(last, |unpublished| unpublished.position - 1);
-            self.progress.swept(last, published.witness);
+            self.progress.on_republished(last, published.marker);
             self.note_refusal(begun, &published).await?;
             published.result?;
             if !more {
@@ -344,7 +349,7 @@ impl Relay {
     }
 
     /// Tells all workers that the broker takes no events in, if so.
-    async fn note_refusal(&mut self, begun: Instant, published: &Published) -> Result<(), Error> {
+    async fn note_refusal(&mut self, begun: Instant, published: &PublishResult) -> Result<(), Error> {
         let Err(error) = &published.result else { return Ok(()) };
         if published.count > 0 {
             // It took some, so what was is over.
@@ -364,22 +369,23 @@ impl Relay {
     /// Saves where it stands for the next relay, if that is news.
     async fn save(&mut self) -> Result<(), Error> {
         // Another relay is to be deaf as well, until this one no longer is.
-        let broker = (!self.progress.is_deaf(self.listened)).then(|| self.broker_id());
+        let broker = (!self.progress.distrusts(self.listened)).then(|| self.broker_id());
         let copied = self.copies.as_ref().map(Copies::copied);
-        let note = Note { standing: self.progress.standing(), broker, timeline: Some(self.timeline.clone()), copied };
+        let note =
+            Note { checkpoint: self.progress.checkpoint(), broker, timeline: Some(self.timeline.clone()), copied };
         if note == self.saved {
             return Ok(());
         }
-        let standing = note.standing;
+        let checkpoint = note.checkpoint;
         sqlx::query(
             "update log.relay
              set published = $1, stream_created = $2, stream_sequence = $3, stream_position = $4, broker = $5, timeline = $6,
                  copied = $7, handled = least(handled, $1)",
         )
-        .bind(standing.published)
-        .bind(standing.stream_created.map(OffsetDateTime::from))
-        .bind(standing.witness.sequence)
-        .bind(standing.witness.position)
+        .bind(checkpoint.published)
+        .bind(checkpoint.stream_created.map(OffsetDateTime::from))
+        .bind(checkpoint.marker.sequence)
+        .bind(checkpoint.marker.position)
         .bind(&note.broker)
         .bind(&note.timeline)
         .bind(note.copied)
@@ -393,7 +399,7 @@ impl Relay {
     /// Compares store and stream. What the broker lost is published again, from the first event on that some consumer may not
     /// have handled; what all have handled is noted, so that this stays short.
     async fn compare(&mut self) -> Result<(), Error> {
-        let known = self.progress.standing().stream_created;
+        let known = self.progress.checkpoint().stream_created;
         let stream = self.broker.events_stream().await?;
         let info = stream.cached_info();
         let (created, last) = (Timestamp::from(info.created), info.state.last_sequence);
@@ -401,22 +407,22 @@ impl Relay {
         let last_message = self
             .position_at(last)
             .await?
-            .map(|position| Witness { sequence: i64::try_from(last).unwrap_or(i64::MAX), position });
-        let floor = window::floor(&stream).await?;
-        self.check_witnesses().await?;
+            .map(|position| StreamMarker { sequence: i64::try_from(last).unwrap_or(i64::MAX), position });
+        let ack_floor = retention::ack_floor(&stream).await?;
+        self.check_markers().await?;
         let holes = self.holes().await?;
         let is_whole = known == Some(created) && !self.progress.has_lost() && holes <= self.holes;
         self.holes = holes;
         if !is_whole && known.is_some() {
-            self.go_back().await?;
+            self.rewind().await?;
             self.drop_consumers_ahead(&stream).await?;
             // It may have passed over what was published just now.
-            self.go_deaf();
+            self.distrust_reports();
         }
-        self.progress.go_on(created, last_message);
+        self.progress.resume(created, last_message);
         self.save().await?;
-        match floor.filter(|_| is_whole) {
-            Some(floor) => self.note_handled(&stream, floor).await,
+        match ack_floor.filter(|_| is_whole) {
+            Some(ack_floor) => self.note_handled(&stream, ack_floor).await,
             None => Ok(()),
         }
     }
@@ -428,7 +434,7 @@ impl Relay {
     }
 
     /// Back to the first event that some consumer may not have handled.
-    async fn go_back(&mut self) -> Result<(), Error> {
+    async fn rewind(&mut self) -> Result<(), Error> {
         let handled: i64 = sqlx::query_scalar("select handled from log.relay")
             .fetch_one(&mut self.connection)
             .await
@@ -436,9 +442,9 @@ impl Relay {
         let published = self.progress.published();
         tracing::warn!(published, handled, "the broker lost events; publishing again what may be missing");
         telemetry::relay_loss();
-        self.progress.go_back(handled);
+        self.progress.rewind(handled);
         if let Some(copies) = &mut self.copies {
-            copies.go_back(handled);
+            copies.rewind(handled);
         }
         self.follower = Follower::after(handled);
         Ok(())
@@ -466,8 +472,8 @@ impl Relay {
     ///
     /// When the stream's last sequence number is read, all events up to the checkpoint are in the stream, at or before it.
     /// Once every consumer has come that far, it has handled them all.
-    async fn note_handled(&mut self, stream: &Stream, floor: u64) -> Result<(), Error> {
-        if let Some(position) = self.progress.handled(stream.cached_info().state.last_sequence, floor) {
+    async fn note_handled(&mut self, stream: &Stream, ack_floor: u64) -> Result<(), Error> {
+        if let Some(position) = self.progress.handled(stream.cached_info().state.last_sequence, ack_floor) {
             sqlx::query("update log.relay set handled = $1 where handled < $1 and published >= $1")
                 .bind(position)
                 .execute(&mut self.connection)
@@ -475,9 +481,9 @@ impl Relay {
                 .map_err(|error| Error::database("noting what is handled", error))?;
         }
         // Never the last message, which proves that the stream is the one that it was.
-        if let Some(first_kept) = window::first_kept(stream, floor, self.broker.events_age_max()).await {
+        if let Some(first_kept) = retention::first_kept(stream, ack_floor, self.broker.events_age_max()).await {
             self.progress.let_forget(first_kept);
-            window::forget_before(stream, first_kept).await?;
+            retention::purge_before(stream, first_kept).await?;
             // Some are before it.
             self.holes = self.holes().await?;
         }

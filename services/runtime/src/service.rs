@@ -7,7 +7,7 @@ use proto::{Name, common::v1::CommandRejected};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::worker::Context;
+use crate::context::Context;
 
 /// A service: what it decides, and how its rows are loaded and saved. The runtime does the rest.
 pub trait Service: Send + Sync + 'static {
@@ -52,13 +52,13 @@ pub trait Service: Send + Sync + 'static {
     /// What this service does when the timer of one of its streams is due.
     fn on_timer(stream: &str) -> Option<Self::Command>;
 
-    /// What a command causes in this world, at this time. An empty list: it is as it should be already.
+    /// What a command causes in this state, at this time. An empty list: it is as it should be already.
     ///
     /// # Errors
     /// Business says no, or an invariant is broken.
     fn decide(state: &Self::State, command: &Self::Command, at: Timestamp) -> Result<Vec<Self::Event>, Refusal>;
 
-    /// Makes an event true in this world. Total: it cannot fail, and it hides nothing.
+    /// Makes an event true in this state. Total: it cannot fail, and it hides nothing.
     fn evolve(state: &mut Self::State, event: &Self::Event);
 
     /// The event's place in its stream (after `evolve` took it in) and its bytes.
@@ -80,18 +80,18 @@ pub trait Service: Send + Sync + 'static {
         None
     }
 
-    /// Whether the outside call with this key may still have to be made, in this world.
+    /// Whether the outside call with this key may still have to be made, in this state.
     fn is_call_open(_state: &Self::State, _key: &str) -> bool {
         true
     }
 
     /// Makes an outside call. Called with a lease, never inside a database transaction.
-    fn perform(&self, _effect: Claimed) -> impl Future<Output = Verdict<Self::Command>> + Send {
-        async { Verdict::Retry { error: "this service makes no outside calls".to_owned() } }
+    fn perform(&self, _effect: LeasedEffect) -> impl Future<Output = EffectOutcome<Self::Command>> + Send {
+        async { EffectOutcome::Retry { error: "this service makes no outside calls".to_owned() } }
     }
 
     /// Whatever else this service runs beside its worker, until the context's shutdown is pulled.
-    fn companion(&self, _context: Context) -> impl Future<Output = ()> + Send {
+    fn background(&self, _context: Context) -> impl Future<Output = ()> + Send {
         async {}
     }
 
@@ -187,7 +187,7 @@ pub struct Effect {
 
 /// An effect whose lease this process holds.
 #[derive(Debug, Clone)]
-pub struct Claimed {
+pub struct LeasedEffect {
     /// The idempotency key.
     pub key: String,
     /// Full type name of what `data` is.
@@ -206,7 +206,7 @@ pub struct Claimed {
 
 /// How an outside call ended.
 #[derive(Debug)]
-pub enum Verdict<C> {
+pub enum EffectOutcome<C> {
     /// It is over: this command records how.
     Done(C),
     /// It may succeed later: try again after a backoff.

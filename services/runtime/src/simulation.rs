@@ -8,17 +8,19 @@ use platform::error::Error;
 use uuid::Uuid;
 
 use crate::{
-    draft::{Answered, draft},
-    event_store::StoredEvent,
-    job::{self, Cause, Job, Letter, Origin, Work},
-    message::headers_as_json,
-    quarantine, recovery,
+    batch::draft::{Answered, draft},
+    inbound::{
+        input::{self, Cause, Input, InputKind, Origin, RawInput},
+        message::headers_as_json,
+        quarantine,
+    },
+    log::{event_store::StoredEvent, recovery},
     service::{Effect, Service, Timer},
 };
 pub use crate::{
-    gap::GapTracker,
-    publish::{Publication, Witness},
-    relay::{Progress, Standing},
+    log::gap::GapTracker,
+    outbound::publish::{PublishReport, StreamMarker},
+    relay::{Checkpoint, RelayState},
 };
 
 /// A message from the broker as a worker understands it.
@@ -41,12 +43,12 @@ pub struct Understood<C> {
 /// Reads a message from the broker, whatever it is made of.
 #[must_use]
 pub fn understand<S: Service>(message: &async_nats::Message, bytes_max: usize) -> Understood<S::Command> {
-    let (cause, work, reply_to) = job::understood::<S>(message, bytes_max);
+    let (cause, work, reply_to) = input::parse_message::<S>(message, bytes_max);
     let commands = match work {
-        Work::Command { command, .. } => command.map(|command| vec![command]),
-        Work::Outcome { command, .. } => Ok(vec![command]),
-        Work::Reaction { commands } => Ok(commands),
-        Work::Unreadable { rejection } => Err(rejection),
+        InputKind::Command { command, .. } => command.map(|command| vec![command]),
+        InputKind::Outcome { command, .. } => Ok(vec![command]),
+        InputKind::Reaction { commands } => Ok(commands),
+        InputKind::Unreadable { rejection } => Err(rejection),
     };
     Understood {
         id: cause.id,
@@ -66,7 +68,7 @@ pub fn has_readable_headers(headers: &[u8]) -> bool {
 
 /// Something for a service to do.
 #[derive(Debug)]
-pub enum Input<'a, C> {
+pub enum TestInput<'a, C> {
     /// A command from outside.
     Command {
         /// Its id.
@@ -126,18 +128,18 @@ pub struct Batch {
     pub dead_letters: Vec<Rejection>,
 }
 
-/// Decides these, in order, in this world, and takes what they cause into world and inbox.
+/// Decides these, in order, in this state, and takes what they cause into state and inbox.
 ///
 /// # Errors
 /// Which of them broke an invariant, and how. World and inbox are no longer good for anything then.
 pub fn batch<S: Service>(
     state: &mut S::State,
     inbox: &mut Inbox,
-    inputs: Vec<Input<'_, S::Command>>,
+    inputs: Vec<TestInput<'_, S::Command>>,
     at: Timestamp,
 ) -> Result<Batch, (usize, Rejection)> {
-    let jobs: Vec<_> = inputs.into_iter().map(read::<S>).collect();
-    let draft = draft::<S>(state, &jobs, &inbox.0, at).map_err(|poison| (poison.job, poison.rejection))?;
+    let inputs: Vec<_> = inputs.into_iter().map(read::<S>).collect();
+    let draft = draft::<S>(state, &inputs, &inbox.0, at).map_err(|poison| (poison.input, poison.rejection))?;
     inbox.0.extend(draft.answered);
     Ok(Batch {
         events: draft.events.into_iter().map(|event| event.recorded(S::NAME, 0, at)).collect(),
@@ -157,7 +159,7 @@ pub struct TakenBack {
     pub effects: Vec<(Effect, Uuid)>,
 }
 
-/// Takes events back into world and inbox, in order of position.
+/// Takes events back into state and inbox, in order of position.
 ///
 /// # Errors
 /// One of them does not fit its stream.
@@ -176,19 +178,21 @@ pub fn take_back<S: Service>(
     })
 }
 
-fn read<S: Service>(input: Input<'_, S::Command>) -> Job<S::Command> {
+fn read<S: Service>(input: TestInput<'_, S::Command>) -> Input<S::Command> {
     let (id, correlation_id, work) = match input {
-        Input::Command { id, message_type, data } => (id, id, job::decoded::<S>(message_type, data, id)),
-        Input::Event { id, correlation_id, message_type, data } => {
-            (id, correlation_id, job::reacted::<S>(message_type, data))
+        TestInput::Command { id, message_type, data } => {
+            (id, id, input::decode_command_input::<S>(message_type, data, id))
         }
-        Input::Timer { stream, due_at } => return job::timer::<S>(stream, due_at),
-        Input::Outcome { key, attempt, correlation_id, command } => {
+        TestInput::Event { id, correlation_id, message_type, data } => {
+            (id, correlation_id, input::react_input::<S>(message_type, data))
+        }
+        TestInput::Timer { stream, due_at } => return input::timer::<S>(stream, due_at),
+        TestInput::Outcome { key, attempt, correlation_id, command } => {
             let cause = Cause { id: correlation_id, correlation_id, traceparent: None };
-            return job::outcome(key, attempt, cause, command);
+            return input::outcome(key, attempt, cause, command);
         }
     };
-    let letter = Letter { subject: String::new(), headers: serde_json::Value::Null, payload: bytes::Bytes::new() };
+    let letter = RawInput { subject: String::new(), headers: serde_json::Value::Null, payload: bytes::Bytes::new() };
     let cause = Cause { id, correlation_id, traceparent: None };
-    Job { cause, work, origin: Origin::Here(letter), reply_to: None }
+    Input { cause, work, origin: Origin::Local(letter), reply_to: None }
 }

@@ -10,10 +10,10 @@ use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::PrometheusHandle;
 use platform::clock;
 
-use crate::timers::Due;
+use crate::batch::timers::Due;
 
-/// Jobs in one transaction.
-pub(crate) const BATCH_JOBS: &str = "holdfast_batch_jobs";
+/// Inputs in one transaction.
+pub(crate) const BATCH_INPUTS: &str = "holdfast_batch_inputs";
 /// From taking a batch up to its commit, in seconds.
 pub(crate) const BATCH_SECONDS: &str = "holdfast_batch_seconds";
 /// Events appended to the log.
@@ -44,7 +44,7 @@ pub(crate) const RELAY_GAP_SECONDS: &str = "holdfast_relay_gap_seconds";
 pub(crate) const RELAY_LOSSES_TOTAL: &str = "holdfast_relay_losses_total";
 
 const SECONDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-const JOBS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0];
+const INPUTS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0];
 
 #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "a gauge is a float; counts stay below 2^53")]
 pub(crate) fn waiting(service: &'static str, what: &'static str, count: i64) {
@@ -56,12 +56,12 @@ pub(crate) fn start_metrics() -> Option<PrometheusHandle> {
     platform::telemetry::start_metrics(&[
         (BATCH_SECONDS, &SECONDS),
         (TIMER_LATENESS_SECONDS, &SECONDS),
-        (BATCH_JOBS, &JOBS),
+        (BATCH_INPUTS, &INPUTS),
     ])
 }
 
-pub(crate) fn batch(jobs: usize, events: usize, took: Duration) {
-    histogram!(BATCH_JOBS).record(u32::try_from(jobs).unwrap_or(u32::MAX));
+pub(crate) fn batch(inputs: usize, events: usize, took: Duration) {
+    histogram!(BATCH_INPUTS).record(u32::try_from(inputs).unwrap_or(u32::MAX));
     histogram!(BATCH_SECONDS).record(took);
     counter!(EVENTS_APPENDED_TOTAL).increment(u64::try_from(events).unwrap_or(0));
 }

@@ -10,38 +10,41 @@ use std::{
 
 use domain::Timestamp;
 use platform::{
-    broker::{self, Broker},
-    clock,
+    broker, clock,
     config::{Config, ms},
     database,
     error::Error,
     health::{self, Health},
     message::{JSON, PROTOBUF, header},
     retry,
-    shutdown::{self, Shutdown, Trigger},
+    shutdown::{self, Trigger},
 };
-use sqlx::PgPool;
 use tokio::{
     sync::mpsc,
     task::{JoinError, JoinSet},
 };
 
 use crate::{
-    batch::{Batches, News},
-    consumer::{Consumer, durables},
-    divergence,
+    batch::{Committer, Wakeups},
+    context::Context,
     effects::{self, Dispatcher},
-    event_store,
-    job::{self, Job, Origin, ReplyTo},
-    lineage::Lineage,
-    people,
-    positions::{Place, Positions},
-    publish::Outbox,
-    quarantine,
-    refusals::{self, Refusals},
+    inbound::{
+        consumer::{Consumer, durables},
+        input::{self, Input, Origin, ReplyTo},
+        quarantine,
+    },
+    log::{
+        divergence, event_store,
+        lineage::Lineage,
+        positions::{Place, Positions},
+    },
+    outbound::{
+        publish::CommitPublisher,
+        refusals::{self, Refusals},
+    },
     relay,
     service::Service,
-    telemetry,
+    telemetry, waiting,
 };
 
 /// What the probes call the parts of a worker that connect and that look for due timers.
@@ -50,21 +53,6 @@ const TIMERS: &str = "the timers";
 
 /// Before looking again for timers when others hold all that is due.
 const OTHERS_CLAIM: Duration = Duration::from_millis(10);
-
-/// What a service may use of the process it runs in.
-#[derive(Debug, Clone)]
-pub struct Context {
-    /// Its settings.
-    pub config: Config,
-    /// Connections to Postgres, in the service's role, its own schema first.
-    pub pool: PgPool,
-    /// The broker.
-    pub broker: Broker,
-    /// Which log the database has.
-    pub lineage: Arc<Lineage>,
-    /// When to stop.
-    pub shutdown: Shutdown,
-}
 
 /// Runs a service until SIGTERM: the whole of a worker's `main`. Exit code 0 after a graceful stop, 1 if it cannot start,
 /// 2 if its settings are wrong.
@@ -108,18 +96,18 @@ async fn work<S: Service>(config: Config, make: impl Fn(&Context) -> S) -> Resul
     let shutdown = shutdown::on_signals().map_err(|error| Error::transient("listening for signals", error))?;
     let health = Health::default();
     let metrics = telemetry::start_metrics();
-    health.turned();
+    health.beat_alive();
     health::serve(&config.http.address, health.clone(), metrics, shutdown.clone()).await?;
     loop {
         let mut stop = shutdown.clone();
         let (context, trigger, head) = tokio::select! {
             connected = connect::<S>(&config, &health) => connected?,
-            () = stop.pulled() => return Ok(()),
+            () = stop.requested() => return Ok(()),
         };
         let drain = ms(config.process.drain_ms);
         let stopped = async {
-            stop.pulled().await;
-            trigger.pull();
+            stop.requested().await;
+            trigger.request();
             clock::sleep(drain).await;
         };
         tokio::select! {
@@ -138,14 +126,14 @@ async fn work<S: Service>(config: Config, make: impl Fn(&Context) -> S) -> Resul
 
 /// Connects to database and broker, and waits until they belong together.
 async fn connect<S: Service>(config: &Config, health: &Health) -> Result<(Context, Trigger, Option<Place>), Error> {
-    let pool = patiently(health, || database::connect(&config.database, S::NAME)).await?;
-    let broker = patiently(health, || async {
+    let pool = connect_with_retry(health, || database::connect(&config.database, S::NAME)).await?;
+    let broker = connect_with_retry(health, || async {
         let broker = broker::connect(&config.broker, S::NAME).await?;
         broker.check_payload(config.consumer.message_bytes_max)?;
         Ok(broker)
     })
     .await?;
-    let (lineage, head) = patiently(health, || async {
+    let (lineage, head) = connect_with_retry(health, || async {
         let mut connection = pool.acquire().await.map_err(|error| Error::database("connecting", error))?;
         let lineage = Lineage::read(&mut connection).await?;
         lineage.check_name(&mut connection, &config.database.installation).await?;
@@ -217,10 +205,10 @@ async fn serve<S: Service>(
     ));
     loops.spawn({
         let (service, context) = (Arc::clone(&service), context.clone());
-        async move { service.companion(context).await }
+        async move { service.background(context).await }
     });
 
-    loops.spawn(people::run::<S>(context.pool.clone(), context.shutdown.clone()));
+    loops.spawn(waiting::run::<S>(context.pool.clone(), context.shutdown.clone()));
     loops.spawn(quarantine::run(
         S::NAME,
         durables::<S>(),
@@ -231,8 +219,8 @@ async fn serve<S: Service>(
 
     let mut worker = Worker {
         consumer: Consumer::new::<S>(&context.config, Arc::clone(&context.lineage), health.clone()),
-        outbox: Outbox::open(context.broker.clone(), Arc::clone(&context.lineage), refusals).await?,
-        batches: Batches::new(
+        commit_publisher: CommitPublisher::open(context.broker.clone(), Arc::clone(&context.lineage), refusals).await?,
+        committer: Committer::new(
             context.pool.clone(),
             dispatcher.clone(),
             &context.config.consumer,
@@ -256,8 +244,8 @@ async fn serve<S: Service>(
         broken = first_broken(&mut loops) => return Err(Error::transient("keeping all loops of the worker going", broken)),
         () = broker.lost() => return Err(Error::transient("keeping the connection to NATS", "its task has broken")),
     }
-    worker.consumer.give_back().await;
-    worker.outbox.drain().await;
+    worker.consumer.nak_unstarted().await;
+    worker.commit_publisher.drain().await;
     while loops.join_next().await.is_some() {}
     if let Err(error) = broker.client.flush().await {
         tracing::debug!(%error, "could not flush the last answers");
@@ -281,13 +269,13 @@ async fn first_broken(loops: &mut JoinSet<()>) -> JoinError {
 }
 
 /// Connects, however long it takes: in a cluster, databases and brokers come up in any order.
-async fn patiently<T, F>(health: &Health, connect: impl Fn() -> F) -> Result<T, Error>
+async fn connect_with_retry<T, F>(health: &Health, connect: impl Fn() -> F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Error>>,
 {
     let mut waits = retry::backoff(ms(50), ms(2_000));
     loop {
-        health.turned();
+        health.beat_alive();
         match connect().await {
             Err(error @ Error::Transient { .. }) => {
                 let error = error.chain();
@@ -305,33 +293,33 @@ where
 
 struct Worker {
     consumer: Consumer,
-    batches: Batches,
+    committer: Committer,
     dispatcher: Dispatcher,
     context: Context,
     health: Health,
-    outbox: Outbox,
+    commit_publisher: CommitPublisher,
     /// When to look for due timers.
     next_look: Timestamp,
 }
 
 enum Turn<C> {
     Messages(Vec<async_nats::jetstream::Message>),
-    Outcome(Box<Job<C>>),
+    Outcome(Box<Input<C>>),
     Timers,
     Stop,
 }
 
 impl Worker {
-    async fn turn<S: Service>(&mut self, mut outcomes: mpsc::Receiver<Job<S::Command>>) {
+    async fn turn<S: Service>(&mut self, mut outcomes: mpsc::Receiver<Input<S::Command>>) {
         let mut shutdown = self.context.shutdown.clone();
         tokio::select! {
             () = self.consumer.opened() => tracing::info!(service = S::NAME, "ready"),
-            () = shutdown.pulled() => {}
+            () = shutdown.requested() => {}
         }
         // What is due goes first, and then whatever else there is: neither starves the other.
         let mut timers_went = false;
-        while !shutdown.is_pulled() {
-            self.health.turned();
+        while !shutdown.is_requested() {
+            self.health.beat_alive();
             let wait = self.until_timers();
             // Not left to the sleep alone: it is never over at its first look, and with messages always there it has no second.
             let turn = if wait.is_zero() && !timers_went {
@@ -339,7 +327,7 @@ impl Worker {
             } else {
                 tokio::select! {
                     biased;
-                    () = shutdown.pulled() => Turn::Stop,
+                    () = shutdown.requested() => Turn::Stop,
                     () = clock::sleep(wait) => Turn::Timers,
                     Some(outcome) = outcomes.recv() => Turn::Outcome(Box::new(outcome)),
                     messages = tokio::task::unconstrained(self.consumer.next_batch()) => Turn::Messages(messages),
@@ -348,20 +336,20 @@ impl Worker {
             timers_went = matches!(turn, Turn::Timers);
             let went_on = match turn {
                 Turn::Stop => break,
-                Turn::Timers => self.settle_timers::<S>().await,
+                Turn::Timers => self.handle_timers::<S>().await,
                 Turn::Outcome(first) => {
-                    let mut jobs = vec![*first];
-                    drain(&mut outcomes, &mut jobs, self.context.config.consumer.batch_max);
-                    self.settle::<S>(jobs).await
+                    let mut inputs = vec![*first];
+                    drain(&mut outcomes, &mut inputs, self.context.config.consumer.batch_max);
+                    self.handle::<S>(inputs).await
                 }
                 Turn::Messages(messages) => {
                     let bytes_max = self.context.config.consumer.message_bytes_max;
-                    let mut jobs: Vec<_> = messages
+                    let mut inputs: Vec<_> = messages
                         .into_iter()
-                        .map(|message| job::read::<S>(message, bytes_max, &self.context.lineage))
+                        .map(|message| input::read::<S>(message, bytes_max, &self.context.lineage))
                         .collect();
-                    drain(&mut outcomes, &mut jobs, self.context.config.consumer.batch_max);
-                    self.settle::<S>(jobs).await
+                    drain(&mut outcomes, &mut inputs, self.context.config.consumer.batch_max);
+                    self.handle::<S>(inputs).await
                 }
             };
             if went_on.is_none() {
@@ -376,39 +364,39 @@ impl Worker {
     }
 
     /// Tells the probes that this process does its work, unless the broker is away.
-    fn worked(&self) {
+    fn beat_progress(&self) {
         if self.context.broker.is_connected() {
-            self.health.worked();
+            self.health.beat_progress();
         }
     }
 
-    async fn settle<S: Service>(&mut self, jobs: Vec<Job<S::Command>>) -> Option<()> {
+    async fn handle<S: Service>(&mut self, inputs: Vec<Input<S::Command>>) -> Option<()> {
         let begun = Instant::now();
         let settled = async {
-            let done = self.batches.settle::<S>(&jobs).await?;
-            telemetry::batch(jobs.len(), done.events.len(), begun.elapsed());
+            let done = self.committer.commit_all::<S>(&inputs).await?;
+            telemetry::batch(inputs.len(), done.events.len(), begun.elapsed());
             self.dispatcher.begin(done.calls);
-            self.outbox.send(done.events).await;
-            Some((done.replies, done.news, done.put_off))
+            self.commit_publisher.send(done.events).await;
+            Some((done.replies, done.wakeups, done.put_off))
         };
-        let (replies, news, put_off) = while_telling(settled, &mut self.consumer, &self.health, &jobs).await?;
-        self.announce(news);
-        self.answer(&jobs, replies, &put_off).await;
-        self.worked();
+        let (replies, wakeups, put_off) = while_telling(settled, &mut self.consumer, &self.health, &inputs).await?;
+        self.wake(wakeups);
+        self.answer(&inputs, replies, &put_off).await;
+        self.beat_progress();
         Some(())
     }
 
     /// Does what is due. Looks first, without a transaction, for most of the time nothing is.
-    async fn settle_timers<S: Service>(&mut self) -> Option<()> {
+    async fn handle_timers<S: Service>(&mut self) -> Option<()> {
         let settings = self.context.config.timers.clone();
         let (now, begun) = (clock::now(), Instant::now());
         let latest = now + ms(settings.poll_ms);
-        self.next_look = match self.batches.next_timer().await {
+        self.next_look = match self.committer.next_timer().await {
             // Others may set an earlier one meanwhile.
             Ok(next) => {
                 platform::telemetry::clock_skew(clock::skew());
                 self.health.goes_on(TIMERS);
-                self.worked();
+                self.beat_progress();
                 next.unwrap_or(latest).min(latest)
             }
             Err(error) => {
@@ -420,44 +408,44 @@ impl Worker {
             }
         };
         if self.next_look <= now {
-            let settled = self.batches.settle_timers::<S>(settings.claim_max);
+            let settled = self.committer.commit_all_timers::<S>(settings.claim_max);
             let done = while_telling::<S::Command, _>(settled, &mut self.consumer, &self.health, &[]).await?;
-            if done.news.timers_claimed > 0 {
-                telemetry::batch(done.news.timers_claimed, done.events.len(), begun.elapsed());
+            if done.wakeups.timers_claimed > 0 {
+                telemetry::batch(done.wakeups.timers_claimed, done.events.len(), begun.elapsed());
             } else {
                 // Others have claimed what is due.
                 self.next_look = now + OTHERS_CLAIM;
             }
             self.dispatcher.begin(done.calls);
-            self.outbox.send(done.events).await;
-            self.announce(done.news);
+            self.commit_publisher.send(done.events).await;
+            self.wake(done.wakeups);
         }
         Some(())
     }
 
-    fn announce(&mut self, news: News) {
-        if let Some(due_at) = news.timer {
+    fn wake(&mut self, wakeups: Wakeups) {
+        if let Some(due_at) = wakeups.timer {
             self.next_look = self.next_look.min(due_at);
         }
-        if news.effects {
-            self.dispatcher.announce();
+        if wakeups.effects {
+            self.dispatcher.wake();
         }
     }
 
     /// Answers whoever asked, and only then acknowledges: an answer that is lost is sent again with the message.
-    async fn answer<C>(&self, jobs: &[Job<C>], replies: Vec<Option<Vec<u8>>>, put_off: &BTreeSet<usize>) {
-        for (number, (job, reply)) in jobs.iter().zip(replies).enumerate() {
+    async fn answer<C>(&self, inputs: &[Input<C>], replies: Vec<Option<Vec<u8>>>, put_off: &BTreeSet<usize>) {
+        for (number, (input, reply)) in inputs.iter().zip(replies).enumerate() {
             if put_off.contains(&number) {
                 // Whatever came from here comes again by itself.
-                if let Origin::Message(message) = &job.origin {
+                if let Origin::Message(message) = &input.origin {
                     self.consumer.put_off(message).await;
                 }
                 continue;
             }
-            if let (Some(to), Some(reply)) = (&job.reply_to, reply) {
+            if let (Some(to), Some(reply)) = (&input.reply_to, reply) {
                 self.reply(to, reply).await;
             }
-            if let Origin::Message(message) = &job.origin {
+            if let Origin::Message(message) = &input.origin {
                 self.consumer.acknowledge(message).await;
             }
         }
@@ -486,17 +474,17 @@ async fn while_telling<C, T>(
     work: impl Future<Output = T>,
     consumer: &mut Consumer,
     health: &Health,
-    jobs: &[Job<C>],
+    inputs: &[Input<C>],
 ) -> T {
     health.answered();
     tokio::select! {
         biased;
         done = work => done,
-        never = tell(consumer, health, jobs) => match never {},
+        never = tell(consumer, health, inputs) => match never {},
     }
 }
 
-async fn tell<C>(consumer: &mut Consumer, health: &Health, jobs: &[Job<C>]) -> Infallible {
+async fn tell<C>(consumer: &mut Consumer, health: &Health, inputs: &[Input<C>]) -> Infallible {
     // What was fetched behind earlier batches may have waited for a while.
     let mut wait = consumer.until_tell();
     loop {
@@ -504,19 +492,19 @@ async fn tell<C>(consumer: &mut Consumer, health: &Health, jobs: &[Job<C>]) -> I
         wait = consumer.tell_every();
         // Not while the database does not answer: another replica may have a better way to it.
         if health.is_answered() {
-            let messages = jobs.iter().filter_map(|job| match &job.origin {
+            let messages = inputs.iter().filter_map(|input| match &input.origin {
                 Origin::Message(message) => Some(message.as_ref()),
-                Origin::Here(_) => None,
+                Origin::Local(_) => None,
             });
             consumer.tell(messages).await;
         }
     }
 }
 
-fn drain<C>(outcomes: &mut mpsc::Receiver<Job<C>>, jobs: &mut Vec<Job<C>>, most: usize) {
-    while jobs.len() < most
-        && let Ok(job) = outcomes.try_recv()
+fn drain<C>(outcomes: &mut mpsc::Receiver<Input<C>>, inputs: &mut Vec<Input<C>>, most: usize) {
+    while inputs.len() < most
+        && let Ok(input) = outcomes.try_recv()
     {
-        jobs.push(job);
+        inputs.push(input);
     }
 }

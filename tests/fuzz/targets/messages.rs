@@ -14,7 +14,7 @@ use proto::{
 use rounds::Rounds;
 use runtime::{
     service::Service,
-    simulation::{Inbox, Input, batch},
+    simulation::{Inbox, TestInput, batch},
 };
 use uuid::Uuid;
 
@@ -119,7 +119,7 @@ fn taken<S: Service>(message_type: &str, data: &[u8], command: &S::Command) -> C
     }
     let (mut state, mut inbox) = (S::State::default(), Inbox::default());
     let mut decide = || {
-        let inputs = vec![Input::Command { id: ID, message_type, data }];
+        let inputs = vec![TestInput::Command { id: ID, message_type, data }];
         batch::<S>(&mut state, &mut inbox, inputs, NOW).map_err(|(_, rejection)| format!("decided: {rejection}"))
     };
     let done = decide()?;

@@ -23,7 +23,7 @@ use proto::{
 };
 use runtime::{
     service::Service,
-    simulation::{Inbox, Input, batch},
+    simulation::{Inbox, TestInput, batch},
 };
 use uuid::Uuid;
 
@@ -294,7 +294,7 @@ impl Books {
         };
         let effect = refund.key.clone();
         let command = Command::RecordRefundOutcome { payment_id, refund_id, key: effect.clone(), outcome };
-        let input = Input::Outcome { key: effect, attempt: 1, correlation_id: self.id(), command };
+        let input = TestInput::Outcome { key: effect, attempt: 1, correlation_id: self.id(), command };
         self.take(key, input).map(drop)
     }
 
@@ -304,22 +304,22 @@ impl Books {
 
     fn command<M: Message + Name>(&mut self, key: HoldKey, command: &M) -> Result<Caused, String> {
         let (message_type, data) = (M::full_name(), command.encode_to_vec());
-        self.take(key, Input::Command { id: self.id(), message_type: &message_type, data: &data })
+        self.take(key, TestInput::Command { id: self.id(), message_type: &message_type, data: &data })
     }
 
     fn event<M: Message + Name>(&mut self, key: HoldKey, event: &M) -> Result<Caused, String> {
         let (message_type, data) = (M::full_name(), event.encode_to_vec());
         let id = self.id();
-        self.take(key, Input::Event { id, correlation_id: id, message_type: &message_type, data: &data })
+        self.take(key, TestInput::Event { id, correlation_id: id, message_type: &message_type, data: &data })
     }
 
     fn payment(&self, key: HoldKey) -> Option<&Payment> {
         self.state.payments.get(&key.payment_id())
     }
 
-    fn take(&mut self, key: HoldKey, input: Input<'_, Command>) -> Result<Caused, String> {
+    fn take(&mut self, key: HoldKey, input: TestInput<'_, Command>) -> Result<Caused, String> {
         let is_report =
-            matches!(&input, Input::Command { message_type, .. } if message_type.ends_with(".RecordProviderEvent"));
+            matches!(&input, TestInput::Command { message_type, .. } if message_type.ends_with(".RecordProviderEvent"));
         let done = batch::<Payments>(&mut self.state, &mut self.inbox, vec![input], NOW)
             .map_err(|(_, rejection)| format!("it breaks: {rejection}"))?;
         ensure(done.dead_letters.is_empty(), || format!("nobody can read it: {:?}", done.dead_letters))?;

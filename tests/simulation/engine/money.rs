@@ -9,7 +9,7 @@ use proto::{
     orders::v1 as orders,
     payments::v1::{self as payments, ProviderEventKind, ProviderReport, ReportMismatch, ReportResolution},
 };
-use runtime::event_store::StoredEvent;
+use runtime::log::event_store::StoredEvent;
 
 /// All of it.
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use domain::Timestamp;
-use runtime::{event_store::StoredEvent, simulation::Standing};
+use runtime::{log::event_store::StoredEvent, simulation::Checkpoint};
 
 use super::{Engine, Next};
 
@@ -17,7 +17,7 @@ const TRIES: u32 = 20;
 #[derive(Debug)]
 pub(super) struct Backup {
     positions: BTreeSet<i64>,
-    relay: (Standing, i64),
+    relay: (Checkpoint, i64),
 }
 
 impl Engine {
@@ -59,7 +59,7 @@ impl Engine {
         self.xids.clear();
         // As if the stream were another one: what was handled may be forgotten.
         let (saved, handled) = relay;
-        self.relay_after_restore(Standing { stream_created: Some(Timestamp::default()), ..saved }, handled);
+        self.relay_after_restore(Checkpoint { stream_created: Some(Timestamp::default()), ..saved }, handled);
         for (desk, key) in calls {
             let after = self.between(0, 2_000_000);
             self.soon(after, Next::Call(desk, key));

@@ -14,7 +14,7 @@ use proto::{
     rounds::v1::{RoundReopened, RoundSoldOut, SharesSold},
 };
 use rand::{Rng, rngs::StdRng};
-use runtime::event_store::StoredEvent;
+use runtime::log::event_store::StoredEvent;
 
 use super::{
     Engine, Next,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use domain::Timestamp;
 use rand::Rng;
 use runtime::{
-    event_store::StoredEvent,
-    simulation::{GapTracker, Progress, Publication, Standing, Witness},
+    log::event_store::StoredEvent,
+    simulation::{Checkpoint, GapTracker, PublishReport, RelayState, StreamMarker},
 };
 
 use super::{Engine, Next};
@@ -19,7 +19,7 @@ const TICK: Duration = Duration::from_millis(500);
 const COMPARES_EVERY: Duration = Duration::from_secs(2);
 
 /// How long it believes nobody once events were lost: longer than a report is on its way.
-const DEAF_FOR: Duration = Duration::from_millis(700);
+const DISTRUST_FOR: Duration = Duration::from_millis(700);
 
 /// Events that the relay reads at once.
 const PAGE: usize = 50;
@@ -29,11 +29,11 @@ const SETTLES_WITHIN: Duration = Duration::from_secs(3_600);
 
 #[derive(Debug, Default)]
 pub(super) struct Relay {
-    pub(super) progress: Progress,
+    pub(super) progress: RelayState,
     gaps: GapTracker,
     compared: Timestamp,
     /// What the store knows of it.
-    saved: Standing,
+    saved: Checkpoint,
     handled: i64,
     /// The connection on which it was, or the relay before it, and no longer deaf.
     knows: Option<u32>,
@@ -50,7 +50,7 @@ pub(super) struct Relay {
 
 impl Relay {
     /// What the store knows of it.
-    pub(super) const fn saved(&self) -> (Standing, i64) {
+    pub(super) const fn saved(&self) -> (Checkpoint, i64) {
         (self.saved, self.handled)
     }
 }
@@ -89,10 +89,10 @@ impl Engine {
     }
 
     fn check(&mut self) {
-        self.check_witnesses();
+        self.check_markers();
         let reported = self.relay.progress.take_reported().into_iter();
-        let with_check = |reported: Publication| {
-            let is_there = self.is_there(reported.witness);
+        let with_check = |reported: PublishReport| {
+            let is_there = self.is_there(reported.marker);
             (reported, is_there)
         };
         let reported: Vec<_> = reported.map(with_check).collect();
@@ -102,13 +102,13 @@ impl Engine {
         }
     }
 
-    fn check_witnesses(&mut self) {
-        let witnesses = self.relay.progress.take_witnesses();
-        self.relay.progress.check_witnesses(witnesses.iter().all(|witness| self.is_there(*witness)));
+    fn check_markers(&mut self) {
+        let markers = self.relay.progress.take_markers();
+        self.relay.progress.check_markers(markers.iter().all(|marker| self.is_there(*marker)));
     }
 
-    fn is_there(&self, witness: Witness) -> bool {
-        self.relay.progress.is_forgotten(witness) || self.stream.is_there(witness)
+    fn is_there(&self, marker: StreamMarker) -> bool {
+        self.relay.progress.is_forgotten(marker) || self.stream.is_there(marker)
     }
 
     /// Publishes what is overdue. False: the broker did not take all.
@@ -132,13 +132,13 @@ impl Engine {
         let missing = self.relay.progress.missing(page);
         let dies = self.relay.hears_of_loss.is_none() && self.strikes(self.faults.unpublished);
         let count = if dies { self.rng.random_range(0..=missing.len()) } else { missing.len() };
-        let mut witness = None;
+        let mut marker = None;
         for event in &missing[..count] {
             self.tell(|| format!("the relay publishes #{}", event.position));
-            witness = Some(self.publish(event));
+            marker = Some(self.publish(event));
         }
         let last = missing.get(count).map_or(last, |unpublished| unpublished.position - 1);
-        self.relay.progress.swept(last, witness);
+        self.relay.progress.on_republished(last, marker);
         count == missing.len()
     }
 
@@ -146,47 +146,47 @@ impl Engine {
     fn another_relay(&mut self) {
         let Relay { saved, handled, knows, hears_of_loss, .. } = std::mem::take(&mut self.relay);
         let on = self.connection;
-        let progress = Progress::from(saved);
+        let progress = RelayState::from(saved);
         self.relay = Relay { progress, saved, handled, knows, on, hears_of_loss, ..Relay::default() };
         if knows != Some(on) {
-            self.go_deaf();
+            self.distrust_reports();
         }
         self.compare();
         self.remake_consumers_ahead();
     }
 
     /// One that begins with what a backup of the store knew.
-    pub(super) fn relay_after_restore(&mut self, saved: Standing, handled: i64) {
+    pub(super) fn relay_after_restore(&mut self, saved: Checkpoint, handled: i64) {
         self.relay.saved = saved;
         self.relay.handled = handled;
         self.another_relay();
     }
 
-    fn go_deaf(&mut self) {
-        self.relay.progress.go_deaf(self.now.since(self.begin), DEAF_FOR);
+    fn distrust_reports(&mut self) {
+        self.relay.progress.distrust_reports(self.now.since(self.begin), DISTRUST_FOR);
     }
 
     fn save(&mut self) {
-        self.relay.knows = (!self.relay.progress.is_deaf(self.now.since(self.begin))).then_some(self.relay.on);
-        self.relay.saved = self.relay.progress.standing();
+        self.relay.knows = (!self.relay.progress.distrusts(self.now.since(self.begin))).then_some(self.relay.on);
+        self.relay.saved = self.relay.progress.checkpoint();
         self.relay.handled = self.relay.handled.min(self.relay.saved.published);
     }
 
     fn compare(&mut self) {
         self.relay.compared = self.now;
         let created = self.stream.created;
-        let known = self.relay.progress.standing().stream_created;
-        self.check_witnesses();
+        let known = self.relay.progress.checkpoint().stream_created;
+        self.check_markers();
         let is_whole =
             known == Some(created) && !self.relay.progress.has_lost() && self.stream.holes <= self.relay.holes;
         self.relay.holes = self.stream.holes;
         if !is_whole && known.is_some() {
-            self.relay.progress.go_back(self.relay.handled);
+            self.relay.progress.rewind(self.relay.handled);
             self.relay.gaps = GapTracker::default();
             self.remake_consumers_ahead();
-            self.go_deaf();
+            self.distrust_reports();
         }
-        self.relay.progress.go_on(created, self.stream.last());
+        self.relay.progress.resume(created, self.stream.last());
         self.stream.unreported = 0;
         self.save();
         if is_whole {

@@ -5,8 +5,8 @@ use std::{collections::VecDeque, rc::Rc, time::Duration};
 use domain::Timestamp;
 use rand::Rng;
 use runtime::{
-    event_store::StoredEvent,
-    simulation::{Publication, Witness},
+    log::event_store::StoredEvent,
+    simulation::{PublishReport, StreamMarker},
 };
 
 use super::{Engine, Next};
@@ -58,14 +58,14 @@ impl Stream {
         self.messages.iter().flatten().any(|message| message.position == Some(position))
     }
 
-    pub(super) fn last(&self) -> Option<Witness> {
+    pub(super) fn last(&self) -> Option<StreamMarker> {
         let position = self.messages.back()?.as_ref()?.position?;
-        Some(Witness { sequence: self.last_sequence().try_into().unwrap(), position })
+        Some(StreamMarker { sequence: self.last_sequence().try_into().unwrap(), position })
     }
 
-    pub(super) fn is_there(&self, witness: Witness) -> bool {
-        let sequence = u64::try_from(witness.sequence).unwrap();
-        self.at(sequence).and_then(|message| message.position) == Some(witness.position)
+    pub(super) fn is_there(&self, marker: StreamMarker) -> bool {
+        let sequence = u64::try_from(marker.sequence).unwrap();
+        self.at(sequence).and_then(|message| message.position) == Some(marker.position)
     }
 
     fn at(&self, sequence: u64) -> Option<Rc<Message>> {
@@ -116,7 +116,7 @@ impl Engine {
     }
 
     /// Stores an event, and hands it to those that wait for such: where in the stream it is.
-    pub(super) fn publish(&mut self, event: &StoredEvent) -> Witness {
+    pub(super) fn publish(&mut self, event: &StoredEvent) -> StreamMarker {
         let message = Rc::new(Message {
             id: event.event_id,
             correlation_id: event.correlation_id,
@@ -129,7 +129,7 @@ impl Engine {
         for to in 0..self.desks.len() {
             self.hand_out(to, &message, sequence);
         }
-        Witness { sequence: sequence.try_into().unwrap(), position: event.position }
+        StreamMarker { sequence: sequence.try_into().unwrap(), position: event.position }
     }
 
     /// A consumer that is beyond this place in the stream passes over it.
@@ -219,13 +219,13 @@ impl Engine {
             let after = self.between(0, 300_000);
             self.soon(after, Next::TakeAway);
         }
-        let Some(witness) = published.iter().map(|event| self.publish(event)).last() else { return };
+        let Some(marker) = published.iter().map(|event| self.publish(event)).last() else { return };
         if self.strikes(self.faults.report_lost) {
             self.stream.unreported = self.stream.last_sequence();
             return;
         }
         let ranges = published.iter().map(|event| (event.position, event.position)).collect();
         let after = self.between(0, 200_000);
-        self.soon(after, Next::Report(self.connection, Publication { ranges, witness }));
+        self.soon(after, Next::Report(self.connection, PublishReport { ranges, marker }));
     }
 }

@@ -15,7 +15,7 @@ use proto::{
     rounds::v1 as rounds,
     well_known,
 };
-use runtime::event_store::StoredEvent;
+use runtime::log::event_store::StoredEvent;
 use uuid::Uuid;
 
 use super::{Ledger, promises::Grace};

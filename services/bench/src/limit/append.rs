@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use runtime::event_store::{StoredEvent, read_page};
+use runtime::log::event_store::{StoredEvent, read_page};
 use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
 use uuid::Uuid;

@@ -17,7 +17,7 @@ use crate::{
 /// The most attempts of one order: no loop of closing and reinstating goes on for ever.
 pub const ATTEMPTS_MAX: Attempt = 100;
 
-/// What a command causes in this world, at this time. Nothing: it is as it should be already.
+/// What a command causes in this state, at this time. Nothing: it is as it should be already.
 ///
 /// # Errors
 /// Business says no, or an invariant is broken. The policy's commands are never said no to.

@@ -22,7 +22,7 @@ pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_000_000_000);
 
 pub(crate) const TIME_TO_PAY: Duration = Duration::from_mins(30);
 
-/// A world in which these commands were obeyed, and did something.
+/// A state in which these commands were obeyed, and did something.
 pub(crate) fn given(commands: &[Command]) -> State {
     let mut state = State::default();
     for command in commands {

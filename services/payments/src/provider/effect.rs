@@ -3,7 +3,7 @@
 use std::{future::Future, time::Duration};
 
 use domain::{PaymentId, RefundId, Rejection, unknown_type};
-use runtime::service::{Claimed, Effect, Verdict};
+use runtime::service::{Effect, EffectOutcome, LeasedEffect};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
@@ -51,28 +51,32 @@ pub(crate) fn is_open(state: &State, key: &str) -> bool {
 }
 
 /// Makes one try at a refund. All its calls together take no longer than `time_max`.
-pub(crate) async fn perform<P: Provider>(provider: &P, time_max: Duration, claimed: Claimed) -> Verdict<Command> {
+pub(crate) async fn perform<P: Provider>(
+    provider: &P,
+    time_max: Duration,
+    claimed: LeasedEffect,
+) -> EffectOutcome<Command> {
     let (of, request) = match read(&claimed) {
         Ok(read) => read,
         // It never will be readable; it stays where the operator sees it.
-        Err(rejection) => return Verdict::Retry { error: rejection.to_string() },
+        Err(rejection) => return EffectOutcome::Retry { error: rejection.to_string() },
     };
     let until = Instant::now() + time_max;
-    let Claimed { attempt, now, deadline, last_error, .. } = claimed;
+    let LeasedEffect { attempt, now, deadline, last_error, .. } = claimed;
     let this = Try { attempt, now, deadline, last_error };
     let mut heard = Heard::Nothing;
     loop {
         match refund_step(&this, &heard) {
             Next::LookUp => heard = Heard::Found(bounded(until, provider.find_refund(&request)).await),
             Next::Send => heard = Heard::Answered(bounded(until, provider.refund(&request)).await),
-            Next::End(outcome) => return Verdict::Done(record(of, request.key, outcome)),
-            Next::Retry { error } => return Verdict::Retry { error },
-            Next::Wait { after, error } => return Verdict::Wait { after, error },
+            Next::End(outcome) => return EffectOutcome::Done(record(of, request.key, outcome)),
+            Next::Retry { error } => return EffectOutcome::Retry { error },
+            Next::Wait { after, error } => return EffectOutcome::Wait { after, error },
         }
     }
 }
 
-fn read(claimed: &Claimed) -> Result<(RefundOf, RefundRequest), Rejection> {
+fn read(claimed: &LeasedEffect) -> Result<(RefundOf, RefundRequest), Rejection> {
     let event = wire::decode_event(&claimed.message_type, &claimed.data)?;
     let Event::PaymentRefunding { of, amount, idempotency_key: key, payment_reference, .. } = event else {
         return Err(unknown_type("payments' provider", &claimed.message_type));

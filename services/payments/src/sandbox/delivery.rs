@@ -65,10 +65,10 @@ const REPEAT_AFTER: u32 = 3;
 pub async fn deliver(context: Context, sandbox: Sandbox) {
     let mut shutdown = context.shutdown.clone();
     let mut waits = retry::backoff(Duration::from_millis(50), Duration::from_secs(1));
-    while !shutdown.is_pulled() {
+    while !shutdown.is_requested() {
         let ended = tokio::select! {
             ended = attend(&context, &sandbox) => ended,
-            () = shutdown.pulled() => return,
+            () = shutdown.requested() => return,
         };
         match ended {
             Ok(()) => waits = retry::backoff(Duration::from_millis(50), Duration::from_secs(1)),
@@ -76,7 +76,7 @@ pub async fn deliver(context: Context, sandbox: Sandbox) {
                 tracing::warn!(error = error.chain(), "the sandbox cannot listen for payments yet");
                 tokio::select! {
                     () = clock::sleep(waits.next().unwrap_or(Duration::from_secs(1))) => {}
-                    () = shutdown.pulled() => {}
+                    () = shutdown.requested() => {}
                 }
             }
         }
@@ -88,7 +88,7 @@ pub async fn deliver(context: Context, sandbox: Sandbox) {
 /// All that is under way ends with the connection it came on: the broker hands it out again, and an acknowledgement of what an
 /// earlier broker had handed out could be taken for another event's.
 async fn attend(context: &Context, sandbox: &Sandbox) -> Result<(), Error> {
-    let broker = broker::connect_once(&context.config.broker, CONSUMER).await?;
+    let broker = broker::connect_without_reconnect(&context.config.broker, CONSUMER).await?;
     let courier = Arc::new(Courier {
         inbox: broker.client.new_inbox(),
         client: broker.client.clone(),

@@ -2,7 +2,7 @@
 //! is told again what it did.
 
 use domain::Money;
-use runtime::event_store::StoredEvent;
+use runtime::log::event_store::StoredEvent;
 use sqlx::PgConnection;
 
 use super::{REFUND, REFUND_THAT_FAILS_LATER};

@@ -13,7 +13,7 @@ use async_nats::jetstream::{
 use futures::TryStreamExt;
 use uuid::Uuid;
 
-use super::{Broker, EVENTS, EVENTS_JSON, commands_stream, is_owed};
+use super::{Broker, EVENTS, EVENTS_JSON, commands_stream, is_required};
 use crate::error::Error;
 
 /// The field of a stream's metadata that names the installation whose it is.
@@ -254,7 +254,7 @@ impl Broker {
         let (name, there) = (&wanted.name, &stream.cached_info().config);
         let consumers: Vec<_> =
             stream.consumers().try_collect().await.map_err(|error| Error::transient(ASKING, error))?;
-        let of_others = consumers.into_iter().filter(|consumer| !is_owed(&consumer.config.metadata));
+        let of_others = consumers.into_iter().filter(|consumer| !is_required(&consumer.config.metadata));
         let of_others: Vec<String> = of_others.map(|consumer| consumer.name).collect();
         if !of_others.is_empty() {
             let why = format!(

@@ -10,11 +10,13 @@ use sqlx::{PgConnection, PgPool};
 use tokio::task::JoinSet;
 
 use crate::{
-    event_store::{StoredEvent, read_page},
-    notices::{self, Notice, RELAY, Topic},
-    publish::Publisher,
-    ranges::Ranges,
-    worker::Context,
+    context::Context,
+    log::event_store::{StoredEvent, read_page},
+    outbound::{
+        notices::{self, Notice, RELAY, Topic},
+        publish::Publisher,
+    },
+    relay::position_set::PositionSet,
 };
 
 /// How long to wait before what was refused is tried again.
@@ -32,7 +34,7 @@ pub(super) struct Copies {
     /// Every event up to here has its copy.
     copied: i64,
     /// What has one beyond that.
-    confirmed: Ranges,
+    confirmed: PositionSet,
     /// The one that is being made, and up to where.
     running: JoinSet<Ended>,
     /// When what was refused was tried last.
@@ -68,7 +70,7 @@ impl Copies {
         Ok(Some(Self {
             copier: Arc::new(Copier { context: context.clone(), publisher }),
             copied: copied.unwrap_or(published),
-            confirmed: Ranges::default(),
+            confirmed: PositionSet::default(),
             running: JoinSet::new(),
             refused: None,
             warned: None,
@@ -82,15 +84,15 @@ impl Copies {
     }
 
     /// A worker says that these events have their copies.
-    pub(super) fn hear(&mut self, ranges: impl IntoIterator<Item = (i64, i64)>) {
+    pub(super) fn on_report(&mut self, ranges: impl IntoIterator<Item = (i64, i64)>) {
         ranges.into_iter().for_each(|(first, last)| self.confirmed.insert(first, last));
         self.copied = self.confirmed.absorb(self.copied);
     }
 
     /// Copies may be lost as their events are, after this position.
-    pub(super) fn go_back(&mut self, position: i64) {
+    pub(super) fn rewind(&mut self, position: i64) {
         self.running = JoinSet::new();
-        self.confirmed = Ranges::default();
+        self.confirmed = PositionSet::default();
         self.copied = self.copied.min(position);
     }
 
@@ -98,7 +100,7 @@ impl Copies {
     pub(super) async fn tick(&mut self, published: i64, connection: &mut PgConnection) -> Result<(), Error> {
         while let Some(ended) = self.running.try_join_next() {
             let ended = ended.map_err(|error| Error::transient("publishing copies in JSON", error))?;
-            self.hear([(self.copied.saturating_add(1), ended.copied)]);
+            self.on_report([(self.copied.saturating_add(1), ended.copied)]);
             self.note(ended, published, connection).await?;
         }
         let is_behind = self.copied < published || !self.is_settled;
@@ -136,7 +138,7 @@ impl Copies {
 struct Missing {
     after: i64,
     up_to: i64,
-    confirmed: Ranges,
+    confirmed: PositionSet,
 }
 
 impl Copier {

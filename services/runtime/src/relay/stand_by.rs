@@ -7,8 +7,8 @@ use platform::{broker::Broker, config::ms, error::Error};
 use sqlx::PgConnection;
 
 use crate::{
-    notices::{self, Notice, Topic},
-    worker::Context,
+    context::Context,
+    outbound::notices::{self, Notice, Topic},
 };
 
 /// Key of the advisory lock that makes one relay active: "holdfast" in ASCII.

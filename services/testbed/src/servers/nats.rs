@@ -51,7 +51,7 @@ impl Membership {
             ("--cluster_name", self.cluster.clone()),
             ("--cluster", format!("nats://127.0.0.1:{}", self.port)),
             ("--routes", routes.join(",")),
-            ("--cluster_advertise", NOWHERE.to_owned()),
+            ("--cluster_advertise", UNREACHABLE.to_owned()),
         ];
         let arguments = pairs.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
         arguments.chain(["--no_advertise".to_owned()]).collect()
@@ -59,7 +59,7 @@ impl Membership {
 }
 
 /// Where nobody answers: what a member tells others when they ask where else it can be reached.
-const NOWHERE: &str = "127.0.0.1:1";
+const UNREACHABLE: &str = "127.0.0.1:1";
 
 /// What of a server's first line matters here.
 #[derive(Deserialize)]

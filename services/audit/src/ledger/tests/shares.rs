@@ -2,7 +2,7 @@
 
 use domain::Timestamp;
 use proto::{Message, rounds::v1 as rounds};
-use runtime::event_store::StoredEvent;
+use runtime::log::event_store::StoredEvent;
 use uuid::Uuid;
 
 use super::{SECOND, Story, round, time};

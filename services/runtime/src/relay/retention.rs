@@ -6,27 +6,27 @@ use std::{collections::BTreeSet, time::Duration};
 use async_nats::jetstream::stream::Stream;
 use futures::StreamExt;
 use platform::{
-    broker::{events_consumer, is_owed},
+    broker::{events_consumer, is_required},
     clock,
     error::Error,
 };
 
 /// The sequence number up to which every consumer that is owed events has handled them.
-pub(crate) async fn floor(stream: &Stream) -> Result<Option<u64>, Error> {
+pub(crate) async fn ack_floor(stream: &Stream) -> Result<Option<u64>, Error> {
     let last = stream.cached_info().state.last_sequence;
-    let mut floor = last;
+    let mut ack_floor = last;
     let mut missing: BTreeSet<String> = proto::SERVICES.iter().map(|service| events_consumer(service)).collect();
     let mut consumers = stream.consumers();
     while let Some(consumer) = consumers.next().await {
         let consumer = consumer.map_err(|error| Error::transient("asking for consumers", error))?;
-        if is_owed(&consumer.config.metadata) {
+        if is_required(&consumer.config.metadata) {
             missing.remove(&consumer.name);
             let idle = consumer.num_pending == 0 && consumer.num_ack_pending == 0;
-            floor = floor.min(if idle { last } else { consumer.ack_floor.stream_sequence });
+            ack_floor = ack_floor.min(if idle { last } else { consumer.ack_floor.stream_sequence });
         }
     }
     // A service that has not made its consumer yet is owed all that the stream has.
-    Ok(missing.is_empty().then_some(floor))
+    Ok(missing.is_empty().then_some(ack_floor))
 }
 
 /// The first event that the broker is to keep, if it is to forget some: because the stream is nearly full, or because they are older
@@ -51,7 +51,7 @@ pub(crate) async fn first_kept(stream: &Stream, handled: u64, age_max: Duration)
 }
 
 /// Forgets the events before this one.
-pub(crate) async fn forget_before(stream: &Stream, sequence: u64) -> Result<(), Error> {
+pub(crate) async fn purge_before(stream: &Stream, sequence: u64) -> Result<(), Error> {
     let purged = stream.purge().sequence(sequence).await;
     let purged = purged.map_err(|error| Error::transient("making room in the stream of events", error))?;
     tracing::debug!(forgotten = purged.purged, "the broker forgot events that all have handled");

@@ -8,17 +8,20 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
-    draft::Answered,
-    job::{Job, Work},
+    batch::draft::Answered,
+    inbound::input::{Input, InputKind},
 };
 
 /// What was answered to these commands before.
 pub(crate) async fn answered<C>(
     connection: &mut PgConnection,
-    jobs: &[Job<C>],
+    inputs: &[Input<C>],
 ) -> Result<BTreeMap<Uuid, Answered>, sqlx::Error> {
-    let ids: Vec<Uuid> =
-        jobs.iter().filter(|job| matches!(job.work, Work::Command { .. })).map(|job| job.cause.id).collect();
+    let ids: Vec<Uuid> = inputs
+        .iter()
+        .filter(|input| matches!(input.work, InputKind::Command { .. }))
+        .map(|input| input.cause.id)
+        .collect();
     if ids.is_empty() {
         return Ok(BTreeMap::new());
     }

@@ -28,7 +28,7 @@ use platform::{
 };
 use tokio::task::unconstrained;
 
-use crate::{lineage::Lineage, pace::Pace, service::Service, telemetry};
+use crate::{inbound::pace::Pace, log::lineage::Lineage, service::Service, telemetry};
 
 /// Messages for one service, in batches.
 pub(crate) struct Consumer {
@@ -188,7 +188,7 @@ impl Consumer {
     }
 
     /// Gives back at once what was fetched and not begun, so that other replicas need not wait for it.
-    pub(crate) async fn give_back(&mut self) {
+    pub(crate) async fn nak_unstarted(&mut self) {
         let State::Open(mut open) = std::mem::replace(&mut self.state, State::Closed) else { return };
         // First all, and then no more: what is given back while it still asks for messages comes straight to it again.
         open.hold();
@@ -210,7 +210,7 @@ impl Source {
         let mut known = known;
         let mut waits = retry::backoff(ms(50), ms(1_000));
         loop {
-            self.health.turned();
+            self.health.beat_alive();
             match self.try_open(&mut known).await {
                 Ok(open) => return open,
                 Err(error) => {
@@ -225,7 +225,7 @@ impl Source {
     async fn try_open(&self, known: &mut Option<Broker>) -> Result<Open, Error> {
         let broker = match known.take().filter(|broker| !broker.is_lost()) {
             Some(broker) => broker,
-            None => broker::connect_once(&self.broker, &format!("{}-consumer", self.name)).await?,
+            None => broker::connect_without_reconnect(&self.broker, &format!("{}-consumer", self.name)).await?,
         };
         *known = Some(broker.clone());
         let messages = tokio::select! {

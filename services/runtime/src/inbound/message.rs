@@ -8,7 +8,7 @@ mod attributes;
 pub(crate) use attributes::{Attributes, Content};
 
 /// Text as Postgres can keep it: it knows no NUL.
-pub(crate) fn storable(text: &str) -> String {
+pub(crate) fn without_nul(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
@@ -16,7 +16,7 @@ pub(crate) fn storable(text: &str) -> String {
 pub(crate) fn headers_as_json(headers: Option<&HeaderMap>) -> serde_json::Value {
     let fields = headers.into_iter().flat_map(HeaderMap::iter).map(|(name, values)| {
         let values: Vec<&str> = values.iter().map(async_nats::HeaderValue::as_str).collect();
-        (storable(name.as_ref()), storable(&values.join(", ")).into())
+        (without_nul(name.as_ref()), without_nul(&values.join(", ")).into())
     });
     serde_json::Value::Object(fields.collect())
 }

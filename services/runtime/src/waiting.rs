@@ -12,7 +12,7 @@ const ASK_EVERY: Duration = Duration::from_secs(10);
 
 /// Asks until the shutdown is pulled.
 pub(crate) async fn run<S: Service>(pool: PgPool, mut shutdown: Shutdown) {
-    while !shutdown.is_pulled() {
+    while !shutdown.is_requested() {
         let asked = async { S::waiting(&mut *pool.acquire().await?).await };
         match asked.await {
             Ok(counts) => counts.into_iter().for_each(|(what, count)| telemetry::waiting(S::NAME, what, count)),
@@ -20,7 +20,7 @@ pub(crate) async fn run<S: Service>(pool: PgPool, mut shutdown: Shutdown) {
         }
         tokio::select! {
             () = clock::sleep(ASK_EVERY) => {}
-            () = shutdown.pulled() => {}
+            () = shutdown.requested() => {}
         }
     }
 }

@@ -18,7 +18,10 @@ use sqlx::PgConnection;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use uuid::Uuid;
 
-use crate::{draft::event_id, event_store::StoredEvent, lineage::Lineage};
+use crate::{
+    batch::draft::event_id,
+    log::{event_store::StoredEvent, lineage::Lineage},
+};
 
 /// How many of the stream's last messages are looked at before anything is taken from it. Only what was published again after a loss
 /// may lie behind what was lost.
@@ -32,7 +35,7 @@ pub const DATABASE_BEHIND_BROKER: &str = "DATABASE_BEHIND_BROKER";
 
 /// An event as the broker has it.
 #[derive(Debug, Clone)]
-pub struct Published {
+pub struct PublishedEvent {
     /// Its place in the stream.
     pub sequence: u64,
     /// The epoch in which it was published.
@@ -41,7 +44,7 @@ pub struct Published {
     pub event: StoredEvent,
 }
 
-impl Published {
+impl PublishedEvent {
     /// Reads a message of the stream of events. `None`: no worker has sent it, for the id of an event follows from what else it says.
     #[must_use]
     pub fn read(sequence: u64, headers: &HeaderMap, data: &[u8]) -> Option<Self> {
@@ -150,10 +153,10 @@ pub async fn log_ends(connection: &mut PgConnection) -> Result<i64, Error> {
 pub async fn lacks<'a>(
     connection: &mut PgConnection,
     lineage: &Lineage,
-    published: &'a [Published],
-) -> Result<Vec<&'a Published>, Error> {
-    let counts = |one: &&Published| !lineage.is_given_up(one.epoch, one.event.position);
-    let published: Vec<&Published> = published.iter().filter(counts).collect();
+    published: &'a [PublishedEvent],
+) -> Result<Vec<&'a PublishedEvent>, Error> {
+    let counts = |one: &&PublishedEvent| !lineage.is_given_up(one.epoch, one.event.position);
+    let published: Vec<&PublishedEvent> = published.iter().filter(counts).collect();
     if published.is_empty() {
         return Ok(Vec::new());
     }
@@ -164,15 +167,15 @@ pub async fn lacks<'a>(
         .await
         .map_err(|error| Error::database("looking for what is published", error))?;
     let found: BTreeMap<i64, Uuid> = found.into_iter().collect();
-    let is_there = |one: &&Published| found.get(&one.event.position) == Some(&one.event.event_id);
+    let is_there = |one: &&PublishedEvent| found.get(&one.event.position) == Some(&one.event.event_id);
     Ok(published.into_iter().filter(|one| !is_there(one)).collect())
 }
 
 /// The last events of the stream.
-async fn end_of(stream: &Stream, count: u64) -> Result<Vec<Published>, Error> {
+async fn end_of(stream: &Stream, count: u64) -> Result<Vec<PublishedEvent>, Error> {
     let state = &stream.cached_info().state;
     let first = state.first_sequence.max(state.last_sequence.saturating_sub(count - 1)).max(1);
-    let messages: Vec<Option<Published>> = futures::stream::iter(first..=state.last_sequence)
+    let messages: Vec<Option<PublishedEvent>> = futures::stream::iter(first..=state.last_sequence)
         .map(|sequence| published_at(stream, sequence))
         .buffered(ASKED_AT_ONCE)
         .try_collect()
@@ -180,9 +183,9 @@ async fn end_of(stream: &Stream, count: u64) -> Result<Vec<Published>, Error> {
     Ok(messages.into_iter().flatten().collect())
 }
 
-async fn published_at(stream: &Stream, sequence: u64) -> Result<Option<Published>, Error> {
+async fn published_at(stream: &Stream, sequence: u64) -> Result<Option<PublishedEvent>, Error> {
     match stream.get_raw_message(sequence).await {
-        Ok(message) => Ok(Published::read(sequence, &message.headers, &message.payload)),
+        Ok(message) => Ok(PublishedEvent::read(sequence, &message.headers, &message.payload)),
         Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
         Err(error) => Err(Error::transient("asking the broker for its last events", error.to_string())),
     }

@@ -8,7 +8,7 @@ use proto::{Message as _, rounds::v1::CloseRound};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{ReplyTo, Work, understood};
+use super::{InputKind, ReplyTo, parse_message};
 use crate::service::{EncodedEvent, Service};
 
 const ID: &str = "6f1d0c2e-8a51-4b7e-9d3a-2f4c5b6a7d81";
@@ -73,7 +73,7 @@ impl Service for Clerk {
     }
 }
 
-fn read(headers: &[(&str, &str)], payload: &[u8]) -> (Work<CloseRound>, Option<ReplyTo>) {
+fn read(headers: &[(&str, &str)], payload: &[u8]) -> (InputKind<CloseRound>, Option<ReplyTo>) {
     let mut all = HeaderMap::new();
     for (name, value) in headers {
         all.append(name.parse::<HeaderName>().unwrap(), *value);
@@ -87,15 +87,17 @@ fn read(headers: &[(&str, &str)], payload: &[u8]) -> (Work<CloseRound>, Option<R
         description: None,
         length: 0,
     };
-    let (_, work, reply_to) = understood::<Clerk>(&message, 1_000);
+    let (_, work, reply_to) = parse_message::<Clerk>(&message, 1_000);
     (work, reply_to)
 }
 
 /// The command, or the code and the reason of its refusal: one that its sender is to hear for ever.
 fn asked(headers: &[(&str, &str)], payload: &[u8]) -> Result<CloseRound, (String, String)> {
     match read(&[&[("ce-id", ID)], headers].concat(), payload).0 {
-        Work::Command { command, .. } => command.map_err(|Rejection { code, reason }| (code.into_owned(), reason)),
-        other @ (Work::Reaction { .. } | Work::Outcome { .. } | Work::Unreadable { .. }) => panic!("{other:?}"),
+        InputKind::Command { command, .. } => command.map_err(|Rejection { code, reason }| (code.into_owned(), reason)),
+        other @ (InputKind::Reaction { .. } | InputKind::Outcome { .. } | InputKind::Unreadable { .. }) => {
+            panic!("{other:?}")
+        }
     }
 }
 
@@ -108,7 +110,7 @@ fn a_command_whose_sender_cannot_be_answered_is_not_done_and_kept() {
     let bytes = close().encode_to_vec();
     for reply_to in [SUBJECT, "evt.x", "$JS.x", ">", "a b", "_INBOX..x"] {
         let (work, answer) = read(&[("ce-id", ID), ("Reply-To", reply_to)], &bytes);
-        let Work::Unreadable { rejection } = work else { panic!("{work:?}") };
+        let InputKind::Unreadable { rejection } = work else { panic!("{work:?}") };
         assert_eq!(rejection.code, "INVALID_REPLY_TO");
         assert!(answer.is_none());
     }

@@ -23,7 +23,10 @@ use platform::{
 use serde::Deserialize;
 use sqlx::PgPool;
 
-use crate::{consumer::Durable, dead_letter, draft::DeadLetter, job::Letter};
+use crate::{
+    batch::{dead_letter, draft::DeadLetter},
+    inbound::{consumer::Durable, input::RawInput},
+};
 
 /// How often to look. A message is handed out in vain a few times before.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -33,7 +36,7 @@ const LOOK_AT_MAX: usize = 64;
 
 /// A message as the broker's API tells it: in JSON, which nothing in it can break.
 #[derive(Debug, Deserialize)]
-struct Stored {
+struct StoredMessage {
     message: RawMessage,
 }
 
@@ -45,7 +48,7 @@ pub(crate) async fn run(
     pool: PgPool,
     mut shutdown: Shutdown,
 ) {
-    while !shutdown.is_pulled() {
+    while !shutdown.is_requested() {
         for durable in &durables {
             if let Err(error) = look(service, durable, &broker, &pool).await {
                 tracing::debug!(error = error.chain(), "cannot look for unreadable messages");
@@ -53,7 +56,7 @@ pub(crate) async fn run(
         }
         tokio::select! {
             () = clock::sleep(LOOK_EVERY) => {}
-            () = shutdown.pulled() => {}
+            () = shutdown.requested() => {}
         }
     }
 }
@@ -75,7 +78,7 @@ async fn look(service: &'static str, durable: &Durable, broker: &Broker, pool: &
         let Some(message) = find(broker, durable, next).await? else { break };
         next = message.sequence + 1;
         if let Some(reason) = unreadable(&message).filter(|_| is_for(durable, &message.subject)) {
-            set_aside(service, &stream, pool, message, reason).await?;
+            give_up_message(service, &stream, pool, message, reason).await?;
         }
     }
     Ok(())
@@ -103,7 +106,7 @@ async fn find(broker: &Broker, durable: &Durable, sequence: u64) -> Result<Optio
     };
     let request = serde_json::json!({ "seq": sequence, "next_by_subj": subject });
     match broker.jetstream.request(format!("STREAM.MSG.GET.{}", durable.stream), &request).await.map_err(failed)? {
-        Response::Ok(Stored { message }) => Ok(Some(message)),
+        Response::Ok(StoredMessage { message }) => Ok(Some(message)),
         Response::Err { error } if error.error_code() == ErrorCode::NO_MESSAGE_FOUND => Ok(None),
         Response::Err { error } => Err(Error::transient("asking for a message", error)),
     }
@@ -155,7 +158,7 @@ pub(crate) fn is_readable(headers: &[u8]) -> bool {
 }
 
 /// Keeps a message as a dead letter, and only then takes it from the broker.
-async fn set_aside(
+async fn give_up_message(
     service: &'static str,
     stream: &Stream<()>,
     pool: &PgPool,
@@ -168,7 +171,7 @@ async fn set_aside(
     let letter =
         StreamMessage::try_from(letter).map_err(|error| Error::transient("reading a message's bytes", error))?;
     let letter = DeadLetter {
-        letter: Letter { subject: letter.subject.to_string(), headers, payload: letter.payload },
+        letter: RawInput { subject: letter.subject.to_string(), headers, payload: letter.payload },
         rejection: Rejection::new("MALFORMED_FRAME", format!("no client can read this message: {reason}")),
     };
     let keep = async {
@@ -186,13 +189,13 @@ async fn set_aside(
 
 #[cfg(test)]
 mod tests {
-    use super::{RawMessage, Stored, StreamMessage, is_readable, unreadable};
+    use super::{RawMessage, StoredMessage, StreamMessage, is_readable, unreadable};
 
     fn reason(subject: &str, headers: Option<&str>) -> Option<&'static str> {
         let message = serde_json::json!({
             "message": { "subject": subject, "seq": 7, "data": "e30=", "hdrs": headers, "time": "2026-01-01T00:00:00Z" }
         });
-        unreadable(&serde_json::from_value::<Stored>(message).unwrap().message)
+        unreadable(&serde_json::from_value::<StoredMessage>(message).unwrap().message)
     }
 
     #[test]

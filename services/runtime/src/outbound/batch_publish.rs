@@ -31,7 +31,7 @@ pub(crate) struct Outgoing {
 
 /// What the broker stored of a batch.
 #[derive(Debug)]
-pub(crate) struct Stored {
+pub(crate) struct BatchAck {
     /// How many messages, from the first on.
     pub(crate) count: usize,
     /// The sequence number of the last of those.
@@ -42,7 +42,7 @@ pub(crate) struct Stored {
 
 /// A batch that was sent.
 #[derive(Debug)]
-pub(crate) struct UnderWay {
+pub(crate) struct PendingBatch {
     size: usize,
     answer: oneshot::Receiver<Answer>,
     waiting: Arc<Waiting>,
@@ -70,10 +70,10 @@ struct Refusal {
 
 /// Batches whose end is awaited, by number.
 #[derive(Debug, Default)]
-struct Waiting(Mutex<HashMap<u64, Awaited>>);
+struct Waiting(Mutex<HashMap<u64, PendingAck>>);
 
 #[derive(Debug)]
-struct Awaited {
+struct PendingAck {
     end: oneshot::Sender<Answer>,
     /// Why the broker takes in no more, as it says before the end.
     refusal: Option<Refusal>,
@@ -81,18 +81,18 @@ struct Awaited {
 
 /// Sends batches.
 #[derive(Debug)]
-pub(crate) struct Ingest {
+pub(crate) struct BatchPublisher {
     client: Client,
     /// Where answers go; its last part is a name that no other has.
     inbox: String,
     numbers: AtomicU64,
     waiting: Arc<Waiting>,
-    room: Room,
+    room: Permits,
     timeout: Duration,
     _listener: JoinSet<()>,
 }
 
-impl Ingest {
+impl BatchPublisher {
     /// Listens for answers.
     pub(crate) async fn open(client: Client, timeout: Duration) -> Result<Self, Error> {
         let inbox = client.new_inbox();
@@ -103,7 +103,15 @@ impl Ingest {
         let waiting = Arc::new(Waiting::default());
         let mut listener = JoinSet::new();
         listener.spawn(listen(answers, inbox.len(), Arc::clone(&waiting)));
-        Ok(Self { client, inbox, numbers: AtomicU64::new(0), waiting, room: Room::new(), timeout, _listener: listener })
+        Ok(Self {
+            client,
+            inbox,
+            numbers: AtomicU64::new(0),
+            waiting,
+            room: Permits::new(),
+            timeout,
+            _listener: listener,
+        })
     }
 
     /// Waits until there is room for so many messages: all the room there is, if they are more. It is taken until this is dropped.
@@ -112,11 +120,12 @@ impl Ingest {
     }
 
     /// Sends messages for one stream.
-    pub(crate) async fn send(&self, messages: Vec<Outgoing>) -> Result<UnderWay, Error> {
+    pub(crate) async fn send(&self, messages: Vec<Outgoing>) -> Result<PendingBatch, Error> {
         let size = messages.len();
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let answer = self.waiting.expect(number);
-        let under_way = UnderWay { size, answer, waiting: Arc::clone(&self.waiting), number, timeout: self.timeout };
+        let under_way =
+            PendingBatch { size, answer, waiting: Arc::clone(&self.waiting), number, timeout: self.timeout };
         let name = self.inbox.rsplit('.').next().unwrap_or_default();
         for (place, message) in (1_usize..).zip(messages) {
             // Begins, goes on, ends.
@@ -133,9 +142,9 @@ impl Ingest {
 
 /// Room for messages on their way.
 #[derive(Debug)]
-struct Room(Arc<Semaphore>);
+struct Permits(Arc<Semaphore>);
 
-impl Room {
+impl Permits {
     fn new() -> Self {
         Self(Arc::new(Semaphore::new(usize::try_from(IN_FLIGHT_MAX).unwrap_or(usize::MAX))))
     }
@@ -147,11 +156,11 @@ impl Room {
     }
 }
 
-impl UnderWay {
+impl PendingBatch {
     /// Waits until the broker has stored all, or says that it will not, or says nothing for too long.
-    pub(crate) async fn stored(mut self) -> Stored {
+    pub(crate) async fn stored(mut self) -> BatchAck {
         let answer = tokio::time::timeout(self.timeout, &mut self.answer).await;
-        let nothing = |reason: &str| Stored { count: 0, last: 0, result: Err(Error::transient(PUBLISHING, reason)) };
+        let nothing = |reason: &str| BatchAck { count: 0, last: 0, result: Err(Error::transient(PUBLISHING, reason)) };
         match answer {
             Ok(Ok(answer)) => {
                 let (count, size) = (answer.count.min(self.size), self.size);
@@ -162,7 +171,7 @@ impl UnderWay {
                         Err(Error::transient(PUBLISHING, format!("the broker took in {count} of {size}: {reason}")))
                     }
                 };
-                Stored { count, last: answer.seq, result }
+                BatchAck { count, last: answer.seq, result }
             }
             Ok(Err(_gone)) => nothing("the connection was lost"),
             Err(_elapsed) => nothing("the broker does not answer"),
@@ -170,27 +179,27 @@ impl UnderWay {
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for PendingBatch {
     fn drop(&mut self) {
         self.waiting.lock().remove(&self.number);
     }
 }
 
 impl Waiting {
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Awaited>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, PendingAck>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn expect(&self, number: u64) -> oneshot::Receiver<Answer> {
         let (end, receiver) = oneshot::channel();
-        self.lock().insert(number, Awaited { end, refusal: None });
+        self.lock().insert(number, PendingAck { end, refusal: None });
         receiver
     }
 
-    fn hear(&self, number: u64, answer: Answer) {
+    fn on_answer(&self, number: u64, answer: Answer) {
         let mut waiting = self.lock();
         if answer.kind.is_none() {
-            let Some(Awaited { end, refusal }) = waiting.remove(&number) else { return };
+            let Some(PendingAck { end, refusal }) = waiting.remove(&number) else { return };
             if end.send(Answer { error: answer.error.or(refusal), ..answer }).is_err() {
                 tracing::debug!(number, "nobody waits for a batch any more");
             }
@@ -205,11 +214,11 @@ async fn listen(mut answers: Subscriber, inbox: usize, waiting: Arc<Waiting>) {
     while let Some(message) = answers.next().await {
         let Some(number) = number(&message, inbox) else { continue };
         match serde_json::from_slice(&message.payload) {
-            Ok(answer) => waiting.hear(number, answer),
+            Ok(answer) => waiting.on_answer(number, answer),
             // Nobody listens on the subject: there is no such stream just now.
             Err(_no_answer) if message.payload.is_empty() => {
                 let error = Some(Refusal { description: "there is no stream of events".to_owned() });
-                waiting.hear(number, Answer { kind: None, seq: 0, count: 0, error });
+                waiting.on_answer(number, Answer { kind: None, seq: 0, count: 0, error });
             }
             Err(error) => tracing::warn!(%error, "the broker's answer to a batch cannot be read"),
         }
@@ -228,16 +237,16 @@ mod tests {
 
     use futures::FutureExt as _;
 
-    use super::{IN_FLIGHT_MAX, Room, Stored, UnderWay, Waiting};
+    use super::{BatchAck, IN_FLIGHT_MAX, PendingBatch, Permits, Waiting};
     use platform::config::ms;
 
     /// What is stored of a batch of four, after the broker has said all this.
-    async fn stored(answers: &[&str]) -> Stored {
+    async fn stored(answers: &[&str]) -> BatchAck {
         let waiting = Arc::new(Waiting::default());
         let answer = waiting.expect(7);
-        let under_way = UnderWay { size: 4, answer, waiting: Arc::clone(&waiting), number: 7, timeout: ms(10) };
+        let under_way = PendingBatch { size: 4, answer, waiting: Arc::clone(&waiting), number: 7, timeout: ms(10) };
         for answer in answers {
-            waiting.hear(7, serde_json::from_str(answer).unwrap());
+            waiting.on_answer(7, serde_json::from_str(answer).unwrap());
         }
         let stored = under_way.stored().await;
         assert!(waiting.lock().is_empty(), "somebody still waits for the answer");
@@ -286,7 +295,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_finds_no_room_waits_until_enough_has_arrived() {
-        let (room, most) = (Room::new(), usize::try_from(IN_FLIGHT_MAX).unwrap());
+        let (room, most) = (Permits::new(), usize::try_from(IN_FLIGHT_MAX).unwrap());
         let (few, many) = (room.take(96).await.unwrap(), room.take(most - 96).await.unwrap());
         assert!(room.take(1).now_or_never().is_none());
         drop(few);

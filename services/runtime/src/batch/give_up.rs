@@ -6,15 +6,18 @@ use domain::Rejection;
 use platform::{clock, config::ms, error::Error};
 use sqlx::Acquire;
 
-use super::{Batches, Done, Failure};
+use super::{CommitResult, Committer, Failure};
 use crate::{
-    dead_letter,
-    draft::{Answered, DeadLetter, kept_for_operators, refused_once, rejected},
-    effects, inbox,
-    job::{self, Job, Work},
-    races::Races,
+    batch::{
+        dead_letter,
+        draft::{Answered, DeadLetter, kept_for_operators, refused_once, rejected},
+        inbox,
+        races::Races,
+        timers::{self, Due},
+    },
+    effects,
+    inbound::input::{self, Input, InputKind},
     service::Service,
-    timers::{self, Due},
 };
 
 /// What was given up, and is owed all the same, is tried again after so long: an outside call costs others something.
@@ -24,27 +27,27 @@ const TIMER_AGAIN_AFTER: Duration = Duration::from_mins(1);
 /// How long a timer waits that failed, maybe for the place's fault.
 const TIMER_PUT_OFF_FOR: Duration = Duration::from_secs(5);
 
-impl Batches {
-    /// Keeps one job as a dead letter, with the reason for operators, and what its sender hears of it.
-    pub(super) async fn bury_at<S: Service>(
+impl Committer {
+    /// Keeps one input as a dead letter, with the reason for operators, and what its sender hears of it.
+    pub(super) async fn give_up_at<S: Service>(
         &self,
-        jobs: &[Job<S::Command>],
+        inputs: &[Input<S::Command>],
         culprit: usize,
         rejection: Rejection,
-        done: &mut Done,
+        done: &mut CommitResult,
     ) -> Option<()> {
-        let Some(job) = jobs.get(culprit) else { return Some(()) };
+        let Some(input) = inputs.get(culprit) else { return Some(()) };
         let reply = loop {
             let mut races = Races::new(self.conflict_tries_max);
             // A failure to keep the letter is one of the surroundings, and patience outlasts it.
-            match self.patiently(&mut races, || self.bury::<S>(job, &rejection)).await? {
+            match self.retry_until_final(&mut races, || self.give_up::<S>(input, &rejection)).await? {
                 Ok(reply) => break reply,
                 Err(failure) => {
                     let error = failure.rejection().reason;
                     tracing::error!(service = S::NAME, error, "cannot keep a dead letter");
                 }
             }
-            if self.shutdown.is_pulled() {
+            if self.shutdown.is_requested() {
                 return None;
             }
             clock::sleep(ms(1_000)).await;
@@ -56,23 +59,27 @@ impl Batches {
     }
 
     /// A command's refusal is final: it is kept together with the letter, or what was answered meanwhile stays.
-    async fn bury<S: Service>(&self, job: &Job<S::Command>, rejection: &Rejection) -> Result<Option<Vec<u8>>, Failure> {
+    async fn give_up<S: Service>(
+        &self,
+        input: &Input<S::Command>,
+        rejection: &Rejection,
+    ) -> Result<Option<Vec<u8>>, Failure> {
         let at = clock::now();
         let answer = kept_for_operators(&rejection.code);
-        let mut reply = job.reply_to.as_ref().map(|to| refused_once(&to.command_id, &answer));
-        let letter = DeadLetter { letter: job.letter(), rejection: rejection.clone() };
+        let mut reply = input.reply_to.as_ref().map(|to| refused_once(&to.command_id, &answer));
+        let letter = DeadLetter { letter: input.raw(), rejection: rejection.clone() };
         let mut connection = self.connection().await?;
         let keep = async {
             let mut transaction = connection.begin().await?;
-            if let Work::Command { body_hash, .. } = &job.work {
-                let id = job.cause.id;
+            if let InputKind::Command { body_hash, .. } = &input.work {
+                let id = input.cause.id;
                 let refused = Answered { body_hash: body_hash.clone(), reply: rejected(&id.to_string(), &answer) };
                 if let Some(before) = inbox::keep(&mut transaction, id, &refused, at).await? {
                     return Ok(Some(before.repeated(id, body_hash)));
                 }
                 reply = Some(refused.reply);
             }
-            if let Work::Outcome { key, .. } = &job.work {
+            if let InputKind::Outcome { key, .. } = &input.work {
                 // It is owed all the same.
                 effects::put_off(&mut transaction, key, CALL_AGAIN_AFTER, &rejection.reason).await?;
                 dead_letter::keep_once(&mut transaction, S::NAME, &letter, at).await?;
@@ -88,24 +95,24 @@ impl Batches {
     }
 
     /// Puts a timer off, and if it is given up, keeps a dead letter of it.
-    pub(super) async fn bury_timer<S: Service>(
+    pub(super) async fn give_up_timer<S: Service>(
         &self,
         due: &Due,
         rejection: &Rejection,
         is_given_up: bool,
-    ) -> Result<Done, Failure> {
+    ) -> Result<CommitResult, Failure> {
         let at = clock::now();
         let mut connection = self.connection().await?;
         let keep = async {
             let mut transaction = connection.begin().await?;
             let until = at + if is_given_up { TIMER_AGAIN_AFTER } else { TIMER_PUT_OFF_FOR };
             if timers::put_off(&mut transaction, due, until).await? && is_given_up {
-                let letter = job::timer::<S>(&due.stream, due.due_at).letter();
+                let letter = input::timer::<S>(&due.stream, due.due_at).raw();
                 let letter = DeadLetter { letter, rejection: rejection.clone() };
                 dead_letter::keep_once(&mut transaction, S::NAME, &letter, at).await?;
             }
             transaction.commit().await?;
-            Ok(Done::default())
+            Ok(CommitResult::default())
         };
         let kept = keep.await.map_err(|error: sqlx::Error| Error::database("putting a timer off", error))?;
         self.keep(connection);

@@ -18,11 +18,13 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
-    divergence::{Published, lacks, log_ends},
-    draft::{Answered, accepted, rejected_before},
+    batch::draft::{Answered, accepted, rejected_before},
     effects,
-    event_store::StoredEvent,
-    lineage::Lineage,
+    log::{
+        divergence::{PublishedEvent, lacks, log_ends},
+        event_store::StoredEvent,
+        lineage::Lineage,
+    },
     service::{Effect, Service, Timer, is_rejection},
 };
 
@@ -39,14 +41,14 @@ pub struct Lost {
     /// The last position of the log.
     pub log_ends: i64,
     /// What can be taken back, in order of position.
-    pub adoptable: Vec<Published>,
+    pub adoptable: Vec<PublishedEvent>,
     /// What cannot, and why.
-    pub left_out: Vec<(Published, String)>,
+    pub left_out: Vec<(PublishedEvent, String)>,
 }
 
 impl Lost {
     /// All of it.
-    pub fn all(&self) -> impl Iterator<Item = &Published> {
+    pub fn all(&self) -> impl Iterator<Item = &PublishedEvent> {
         self.adoptable.iter().chain(self.left_out.iter().map(|(published, _)| published))
     }
 
@@ -118,7 +120,7 @@ impl Messages {
     }
 
     /// The next events. None: that was all.
-    async fn page(&mut self) -> Result<Vec<Published>, Error> {
+    async fn page(&mut self) -> Result<Vec<PublishedEvent>, Error> {
         let failed = |error: String| Error::transient("reading the broker's stream of events", error);
         let mut page = Vec::new();
         while page.len() < PAGE
@@ -129,7 +131,7 @@ impl Messages {
             let info = message.info().map_err(|error| failed(error.to_string()))?;
             let (sequence, is_last) = (info.stream_sequence, info.pending == 0 || info.stream_sequence >= self.last);
             let headers = message.headers.as_ref();
-            page.extend(headers.and_then(|headers| Published::read(sequence, headers, &message.payload)));
+            page.extend(headers.and_then(|headers| PublishedEvent::read(sequence, headers, &message.payload)));
             if is_last {
                 self.fetched = None;
             }
@@ -140,17 +142,17 @@ impl Messages {
 
 /// What continues its stream as the log has it, and what does not.
 fn sort_out(
-    mut lost: Vec<Published>,
+    mut lost: Vec<PublishedEvent>,
     epoch: i32,
     mut versions: BTreeMap<String, i64>,
     taken: &BTreeSet<i64>,
-) -> (Vec<Published>, Vec<(Published, String)>) {
+) -> (Vec<PublishedEvent>, Vec<(PublishedEvent, String)>) {
     lost.sort_by_key(|published| published.event.position);
     // Some are published twice.
     lost.dedup_by(|one, other| {
         one.event.position == other.event.position && one.event.event_id == other.event.event_id
     });
-    let (mut adoptable, mut left_out): (Vec<Published>, Vec<(Published, String)>) = (Vec::new(), Vec::new());
+    let (mut adoptable, mut left_out): (Vec<PublishedEvent>, Vec<(PublishedEvent, String)>) = (Vec::new(), Vec::new());
     for published in lost {
         let event = &published.event;
         let version = versions.entry(event.stream.clone()).or_default();
@@ -266,7 +268,7 @@ pub(crate) struct TakenBack<'a> {
     pub(crate) effects: Vec<(Effect, &'a StoredEvent)>,
 }
 
-/// Makes events true in this world: by the service's own rules, and each where it stood.
+/// Makes events true in this state: by the service's own rules, and each where it stood.
 pub(crate) fn take_back<'a, S: Service>(
     state: &mut S::State,
     events: &[&'a StoredEvent],
@@ -379,9 +381,12 @@ mod tests {
     use uuid::Uuid;
 
     use super::sort_out;
-    use crate::{divergence::Published, draft::event_id, event_store::StoredEvent};
+    use crate::{
+        batch::draft::event_id,
+        log::{divergence::PublishedEvent, event_store::StoredEvent},
+    };
 
-    fn published(position: i64, stream: &str, version: i64) -> Published {
+    fn published(position: i64, stream: &str, version: i64) -> PublishedEvent {
         let cause = Uuid::from_u128(7);
         let event = StoredEvent {
             position,
@@ -396,12 +401,12 @@ mod tests {
             traceparent: None,
             recorded_at: Timestamp::default(),
         };
-        Published { sequence: 1, epoch: 1, event }
+        PublishedEvent { sequence: 1, epoch: 1, event }
     }
 
     /// The positions that can be taken back into a log that has `book-1` up to version 3 and something at position 11, and why others
     /// cannot.
-    fn sorted(lost: Vec<Published>) -> (Vec<i64>, Vec<String>) {
+    fn sorted(lost: Vec<PublishedEvent>) -> (Vec<i64>, Vec<String>) {
         let versions = BTreeMap::from([("book-1".to_owned(), 3)]);
         let (adoptable, left_out) = sort_out(lost, 1, versions, &BTreeSet::from([11]));
         let adoptable = adoptable.iter().map(|published| published.event.position).collect();
@@ -428,7 +433,7 @@ mod tests {
 
     #[test]
     fn what_has_lost_its_place_or_is_of_another_epoch_is_left_out() {
-        let other = Published { epoch: 2, ..published(15, "book-2", 1) };
+        let other = PublishedEvent { epoch: 2, ..published(15, "book-2", 1) };
         let (adoptable, left_out) = sorted(vec![published(11, "book-1", 4), other]);
         assert!(adoptable.is_empty());
         assert!(

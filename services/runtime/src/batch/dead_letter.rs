@@ -4,7 +4,7 @@ use domain::Timestamp;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use crate::{draft::DeadLetter, message::storable, telemetry};
+use crate::{batch::draft::DeadLetter, inbound::message::without_nul, telemetry};
 
 /// Keeps a letter, in the caller's transaction, unless the same was kept before.
 pub(crate) async fn keep_once(
@@ -15,8 +15,8 @@ pub(crate) async fn keep_once(
 ) -> Result<(), sqlx::Error> {
     let is_kept: bool =
         sqlx::query_scalar("select exists (select from dead_letters where subject = $1 and reason = $2)")
-            .bind(storable(&letter.letter.subject))
-            .bind(storable(&letter.rejection.reason))
+            .bind(without_nul(&letter.letter.subject))
+            .bind(without_nul(&letter.rejection.reason))
             .fetch_one(&mut *connection)
             .await?;
     if is_kept {
@@ -35,12 +35,12 @@ pub(crate) async fn keep(
     if letters.is_empty() {
         return Ok(());
     }
-    let subjects: Vec<String> = letters.iter().map(|dead| storable(&dead.letter.subject)).collect();
+    let subjects: Vec<String> = letters.iter().map(|dead| without_nul(&dead.letter.subject)).collect();
     let headers: Vec<&serde_json::Value> = letters.iter().map(|dead| &dead.letter.headers).collect();
     let payloads: Vec<&[u8]> = letters.iter().map(|dead| dead.letter.payload.as_ref()).collect();
     let codes: Vec<&str> = letters.iter().map(|dead| dead.rejection.code.as_ref()).collect();
     // A letter must be kept whatever it says.
-    let reasons: Vec<String> = letters.iter().map(|dead| storable(&dead.rejection.reason)).collect();
+    let reasons: Vec<String> = letters.iter().map(|dead| without_nul(&dead.rejection.reason)).collect();
     sqlx::query(
         "insert into dead_letters (subject, headers, payload, code, reason, received_at)
          select subject, headers, payload, code, reason, $6

@@ -1,4 +1,4 @@
-//! The draft of a transaction: what a batch of jobs decides, in memory, before anything is written.
+//! The draft of a transaction: what a batch of inputs decides, in memory, before anything is written.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,8 @@ use proto::{Message, common::v1 as wire};
 use uuid::Uuid;
 
 use crate::{
-    event_store::NewEvent,
-    job::{Cause, Job, Letter, Work},
+    inbound::input::{Cause, Input, InputKind, RawInput},
+    log::event_store::NewEvent,
     service::{Effect, EncodedEvent, Service, Timer, refusal_stream},
 };
 
@@ -22,7 +22,7 @@ pub(crate) struct Answered {
 /// A message that cannot be handled, with the reason.
 #[derive(Debug)]
 pub(crate) struct DeadLetter {
-    pub(crate) letter: Letter,
+    pub(crate) letter: RawInput,
     pub(crate) rejection: Rejection,
 }
 
@@ -37,46 +37,46 @@ pub(crate) struct Draft {
     pub(crate) dead_letters: Vec<DeadLetter>,
     /// Slips of senders who were told, and for whom nothing is kept.
     pub(crate) slips: Vec<Rejection>,
-    /// One per job: what its sender hears.
+    /// One per input: what its sender hears.
     pub(crate) replies: Vec<Option<Vec<u8>>>,
 }
 
-/// A job that broke after some of its events were already taken in: the rest must be decided anew without it.
+/// A input that broke after some of its events were already taken in: the rest must be decided anew without it.
 #[derive(Debug)]
 pub(crate) struct Poison {
-    pub(crate) job: usize,
+    pub(crate) input: usize,
     pub(crate) rejection: Rejection,
 }
 
-/// Decides every job, in order, in this world.
+/// Decides every input, in order, in this state.
 pub(crate) fn draft<S: Service>(
     state: &mut S::State,
-    jobs: &[Job<S::Command>],
+    inputs: &[Input<S::Command>],
     known: &BTreeMap<Uuid, Answered>,
     at: Timestamp,
 ) -> Result<Draft, Poison> {
     let mut draft = Draft::default();
-    for (index, job) in jobs.iter().enumerate() {
-        let reply = match &job.work {
-            Work::Command { message_type, body_hash, command } => {
-                let id = job.cause.id;
+    for (index, input) in inputs.iter().enumerate() {
+        let reply = match &input.work {
+            InputKind::Command { message_type, body_hash, command } => {
+                let id = input.cause.id;
                 let before = draft.answered.get(&id).or_else(|| known.get(&id));
                 match before.map(|answered| answered.repeat(id, body_hash)) {
                     Some(Ok(reply)) => Some(reply),
                     Some(Err(rejection)) => Some(draft.slip(&id.to_string(), rejection)),
-                    None => Some(draft.command::<S>(state, index, job, (message_type, body_hash, command), at)?),
+                    None => Some(draft.command::<S>(state, index, input, (message_type, body_hash, command), at)?),
                 }
             }
-            Work::Reaction { commands } => {
-                draft.reaction::<S>(state, index, job, commands, at)?;
+            InputKind::Reaction { commands } => {
+                draft.reaction::<S>(state, index, input, commands, at)?;
                 None
             }
-            Work::Outcome { key, command } => {
+            InputKind::Outcome { key, command } => {
                 draft.effects_done.push(key.clone());
-                draft.reaction::<S>(state, index, job, std::slice::from_ref(command), at)?;
+                draft.reaction::<S>(state, index, input, std::slice::from_ref(command), at)?;
                 None
             }
-            Work::Unreadable { rejection } => draft.unreadable(job, rejection),
+            InputKind::Unreadable { rejection } => draft.unreadable(input, rejection),
         };
         draft.replies.push(reply);
     }
@@ -108,31 +108,31 @@ impl Draft {
     }
 
     /// What nobody can be told of is kept for operators, and what is our own defect.
-    fn unreadable<C>(&mut self, job: &Job<C>, rejection: &Rejection) -> Option<Vec<u8>> {
-        let told = job.reply_to.as_ref().filter(|_| rejection.code != NOT_HANDLED);
+    fn unreadable<C>(&mut self, input: &Input<C>, rejection: &Rejection) -> Option<Vec<u8>> {
+        let told = input.reply_to.as_ref().filter(|_| rejection.code != NOT_HANDLED);
         if let Some(to) = told {
             return Some(self.slip(&to.command_id, rejection.clone()));
         }
-        self.dead_letters.push(DeadLetter { letter: job.letter(), rejection: rejection.clone() });
-        job.reply_to.as_ref().map(|to| refused_once(&to.command_id, &kept_for_operators(NOT_HANDLED)))
+        self.dead_letters.push(DeadLetter { letter: input.raw(), rejection: rejection.clone() });
+        input.reply_to.as_ref().map(|to| refused_once(&to.command_id, &kept_for_operators(NOT_HANDLED)))
     }
 
     fn command<S: Service>(
         &mut self,
         state: &mut S::State,
         index: usize,
-        job: &Job<S::Command>,
+        input: &Input<S::Command>,
         (message_type, body_hash, command): (&str, &[u8], &Result<S::Command, Rejection>),
         at: Timestamp,
     ) -> Result<Vec<u8>, Poison> {
-        let id = job.cause.id;
+        let id = input.cause.id;
         let first = self.events.len();
         let refusal = match command {
-            Ok(command) => self.decide::<S>(state, job, command, at).err(),
+            Ok(command) => self.decide::<S>(state, input, command, at).err(),
             Err(rejection) if rejection.code == NOT_HANDLED => {
                 let answer = kept_for_operators(NOT_HANDLED);
                 let reply = rejected(&id.to_string(), &answer);
-                self.dead_letters.push(DeadLetter { letter: job.letter(), rejection: rejection.clone() });
+                self.dead_letters.push(DeadLetter { letter: input.raw(), rejection: rejection.clone() });
                 self.answered.insert(id, Answered { body_hash: body_hash.to_vec(), reply: reply.clone() });
                 return Ok(reply);
             }
@@ -141,11 +141,11 @@ impl Draft {
         let reply = match refusal {
             None => accepted(id, self.events.get(first..).unwrap_or_default().iter().map(NewEvent::place)),
             Some(Refusal::Rejected(rejection)) => {
-                self.reject::<S>(job, message_type, &rejection);
+                self.reject::<S>(input, message_type, &rejection);
                 rejected(&id.to_string(), &rejection)
             }
             Some(broken @ Refusal::Broken { .. }) => {
-                return Err(Poison { job: index, rejection: Rejection::new("BROKEN_INVARIANT", broken.to_string()) });
+                return Err(Poison { input: index, rejection: Rejection::new("BROKEN_INVARIANT", broken.to_string()) });
             }
         };
         self.answered.insert(id, Answered { body_hash: body_hash.to_vec(), reply: reply.clone() });
@@ -156,17 +156,17 @@ impl Draft {
         &mut self,
         state: &mut S::State,
         index: usize,
-        job: &Job<S::Command>,
+        input: &Input<S::Command>,
         commands: &[S::Command],
         at: Timestamp,
     ) -> Result<(), Poison> {
         for command in commands {
-            if let Err(refusal) = self.decide::<S>(state, job, command, at) {
+            if let Err(refusal) = self.decide::<S>(state, input, command, at) {
                 let rejection = match refusal {
                     Refusal::Rejected(rejection) => rejection,
                     broken @ Refusal::Broken { .. } => Rejection::new("BROKEN_INVARIANT", broken.to_string()),
                 };
-                return Err(Poison { job: index, rejection });
+                return Err(Poison { input: index, rejection });
             }
         }
         Ok(())
@@ -175,7 +175,7 @@ impl Draft {
     fn decide<S: Service>(
         &mut self,
         state: &mut S::State,
-        job: &Job<S::Command>,
+        input: &Input<S::Command>,
         command: &S::Command,
         at: Timestamp,
     ) -> Result<(), Refusal> {
@@ -187,26 +187,26 @@ impl Draft {
                 self.timers.insert(record.stream.clone(), timer);
             }
             if let Some(effect) = S::effect(&event) {
-                self.effects.push((effect, job.cause.clone()));
+                self.effects.push((effect, input.cause.clone()));
             }
-            self.write(&job.cause, record);
+            self.write(&input.cause, record);
         }
         Ok(())
     }
 
-    fn reject<S: Service>(&mut self, job: &Job<S::Command>, message_type: &str, rejection: &Rejection) {
+    fn reject<S: Service>(&mut self, input: &Input<S::Command>, message_type: &str, rejection: &Rejection) {
         let event = wire::CommandRejected {
-            command_id: job.cause.id.to_string(),
+            command_id: input.cause.id.to_string(),
             command_type: message_type.to_owned(),
             rejection: Some(rejection.final_answer()),
         };
         let record = EncodedEvent {
-            stream: refusal_stream(S::NAME, &job.cause.id.to_string()),
+            stream: refusal_stream(S::NAME, &input.cause.id.to_string()),
             version: 1,
             message_type: "holdfast.common.v1.CommandRejected",
             data: event.encode_to_vec(),
         };
-        self.write(&job.cause, record);
+        self.write(&input.cause, record);
     }
 
     fn write(&mut self, cause: &Cause, record: EncodedEvent) {

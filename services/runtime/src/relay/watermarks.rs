@@ -9,9 +9,9 @@ const MARKS_MAX: usize = 1_000;
 
 /// Moments, from the earliest on.
 #[derive(Debug, Default)]
-pub(crate) struct Marks(VecDeque<(i64, u64)>);
+pub(crate) struct Watermarks(VecDeque<(i64, u64)>);
 
-impl Marks {
+impl Watermarks {
     /// All up to `position` was in the stream, at or before the sequence number `last`.
     pub(crate) fn note(&mut self, position: i64, last: u64) {
         if self.0.len() < MARKS_MAX && self.0.back().is_none_or(|(known, _)| *known < position) {
@@ -32,31 +32,31 @@ impl Marks {
 
 #[cfg(test)]
 mod tests {
-    use super::{MARKS_MAX, Marks};
+    use super::{MARKS_MAX, Watermarks};
 
     #[test]
     fn what_every_consumer_has_come_past_is_handled_once() {
-        let mut marks = Marks::default();
+        let mut watermarks = Watermarks::default();
         for (position, last) in [(10, 100), (10, 110), (20, 200)] {
-            marks.note(position, last);
+            watermarks.note(position, last);
         }
-        assert_eq!(marks.handled(99), None);
-        assert_eq!(marks.handled(199), Some(10));
-        assert_eq!(marks.handled(199), None);
-        assert_eq!(marks.handled(u64::MAX), Some(20));
+        assert_eq!(watermarks.handled(99), None);
+        assert_eq!(watermarks.handled(199), Some(10));
+        assert_eq!(watermarks.handled(199), None);
+        assert_eq!(watermarks.handled(u64::MAX), Some(20));
     }
 
     #[test]
     fn at_its_limit_it_keeps_the_earliest_and_has_room_again_when_they_are_handled() {
-        let mut marks = Marks::default();
+        let mut watermarks = Watermarks::default();
         let most = i64::try_from(MARKS_MAX).unwrap();
         for position in 1..=2 * most {
-            marks.note(position, position.unsigned_abs());
+            watermarks.note(position, position.unsigned_abs());
         }
-        assert_eq!(marks.0.len(), MARKS_MAX);
+        assert_eq!(watermarks.0.len(), MARKS_MAX);
         // More is handled, but nobody knows which position that is.
-        assert_eq!(marks.handled(2 * most.unsigned_abs()), Some(most));
-        marks.note(2 * most, 2 * most.unsigned_abs());
-        assert_eq!(marks.handled(2 * most.unsigned_abs()), Some(2 * most));
+        assert_eq!(watermarks.handled(2 * most.unsigned_abs()), Some(most));
+        watermarks.note(2 * most, 2 * most.unsigned_abs());
+        assert_eq!(watermarks.handled(2 * most.unsigned_abs()), Some(2 * most));
     }
 }

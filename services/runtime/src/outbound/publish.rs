@@ -18,11 +18,12 @@ use serde::{Deserialize, Serialize};
 use tokio::{sync::OwnedSemaphorePermit, task::JoinSet};
 
 use crate::{
-    event_store::StoredEvent,
-    ingest::{self, Ingest, Outgoing},
-    lineage::Lineage,
-    ranges::Ranges,
-    refusals::Refusals,
+    log::{event_store::StoredEvent, lineage::Lineage},
+    outbound::{
+        batch_publish::{self, BatchPublisher, Outgoing},
+        refusals::Refusals,
+    },
+    relay::position_set::PositionSet,
 };
 
 /// Commits whose events are under way to the broker at once.
@@ -45,7 +46,7 @@ const WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// One message of the broker's stream: proof that what was published with it, before it, is there too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
-pub struct Witness {
+pub struct StreamMarker {
     /// Its sequence number.
     pub sequence: i64,
     /// The position of the event that it carries.
@@ -54,29 +55,29 @@ pub struct Witness {
 
 /// What a worker has published, as it tells the relay.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Publication {
+pub struct PublishReport {
     /// Positions, from and to.
     pub ranges: Vec<(i64, i64)>,
     /// The last message of it.
-    pub witness: Witness,
+    pub marker: StreamMarker,
 }
 
 /// The same, as it goes over the wire.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
     #[serde(flatten)]
-    pub(crate) publication: Publication,
+    pub(crate) publication: PublishReport,
     /// Positions of events whose copies in JSON are stored, from and to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) copied: Vec<(i64, i64)>,
 }
 
 /// What came of publishing events, one after the other.
-pub(crate) struct Published {
+pub(crate) struct PublishResult {
     /// How many arrived, from the first on, before one did not.
     pub(crate) count: usize,
     /// The last message of those.
-    pub(crate) witness: Option<Witness>,
+    pub(crate) marker: Option<StreamMarker>,
     /// Why not all did.
     pub(crate) result: Result<(), Error>,
 }
@@ -93,20 +94,20 @@ pub(crate) struct Copied {
 #[derive(Debug)]
 pub(crate) struct Publisher {
     broker: Broker,
-    ingest: Ingest,
+    batch_publish: BatchPublisher,
     lineage: Arc<Lineage>,
 }
 
 /// Events on their way to the broker.
-struct UnderWay {
-    stored: ingest::UnderWay,
+struct PendingPublish {
+    stored: batch_publish::PendingBatch,
     _room: OwnedSemaphorePermit,
 }
 
 /// Copies in JSON on their way to the broker.
-struct CopiesUnderWay {
+struct PendingCopies {
     /// `None` if none of the events has one.
-    stored: Option<ingest::UnderWay>,
+    stored: Option<batch_publish::PendingBatch>,
     /// Which of the events they are of.
     of: Vec<usize>,
     _room: Option<OwnedSemaphorePermit>,
@@ -114,18 +115,18 @@ struct CopiesUnderWay {
 
 impl Publisher {
     pub(crate) async fn open(broker: Broker, lineage: Arc<Lineage>) -> Result<Self, Error> {
-        let ingest = Ingest::open(broker.client.clone(), broker.publish_timeout()).await?;
-        Ok(Self { broker, ingest, lineage })
+        let batch_publish = BatchPublisher::open(broker.client.clone(), broker.publish_timeout()).await?;
+        Ok(Self { broker, batch_publish, lineage })
     }
 
     /// Publishes events, and waits until the broker has stored them, or has not. Not their copies.
-    pub(crate) async fn publish(&self, events: &[StoredEvent]) -> Published {
+    pub(crate) async fn publish(&self, events: &[StoredEvent]) -> PublishResult {
         if events.is_empty() {
-            return Published { count: 0, witness: None, result: Ok(()) };
+            return PublishResult { count: 0, marker: None, result: Ok(()) };
         }
         match self.begin(events).await {
             Ok(under_way) => under_way.published(events).await,
-            Err(error) => Published { count: 0, witness: None, result: Err(error) },
+            Err(error) => PublishResult { count: 0, marker: None, result: Err(error) },
         }
     }
 
@@ -137,17 +138,17 @@ impl Publisher {
         }
     }
 
-    async fn begin(&self, events: &[StoredEvent]) -> Result<UnderWay, Error> {
-        let room = self.ingest.room(events.len()).await?;
+    async fn begin(&self, events: &[StoredEvent]) -> Result<PendingPublish, Error> {
+        let room = self.batch_publish.room(events.len()).await?;
         self.send(events, room).await
     }
 
-    async fn begin_copies(&self, events: &[StoredEvent]) -> Result<CopiesUnderWay, Error> {
-        let room = self.ingest.room(events.len()).await?;
+    async fn begin_copies(&self, events: &[StoredEvent]) -> Result<PendingCopies, Error> {
+        let room = self.batch_publish.room(events.len()).await?;
         self.send_copies(events, Some(room)).await
     }
 
-    async fn send(&self, events: &[StoredEvent], room: OwnedSemaphorePermit) -> Result<UnderWay, Error> {
+    async fn send(&self, events: &[StoredEvent], room: OwnedSemaphorePermit) -> Result<PendingPublish, Error> {
         let messages = events.iter().map(|event| Outgoing {
             subject: event_subject(&event.service, &event.message_type),
             // Without a `Nats-Msg-Id`: the broker's window of ids costs it a third of what it can take in, and every consumer
@@ -155,20 +156,20 @@ impl Publisher {
             headers: headers(event, &self.lineage, PROTOBUF),
             payload: event.data.clone().into(),
         });
-        Ok(UnderWay { stored: self.ingest.send(messages.collect()).await?, _room: room })
+        Ok(PendingPublish { stored: self.batch_publish.send(messages.collect()).await?, _room: room })
     }
 
     async fn send_copies(
         &self,
         events: &[StoredEvent],
         room: Option<OwnedSemaphorePermit>,
-    ) -> Result<CopiesUnderWay, Error> {
+    ) -> Result<PendingCopies, Error> {
         let bytes_max = self.broker.client.server_info().max_payload;
         let copies = events.iter().enumerate();
         let (of, messages): (Vec<_>, Vec<_>) =
             copies.filter_map(|(index, event)| Some((index, json(event, &self.lineage, bytes_max)?))).unzip();
-        let stored = if messages.is_empty() { None } else { Some(self.ingest.send(messages).await?) };
-        Ok(CopiesUnderWay { stored, of, _room: room })
+        let stored = if messages.is_empty() { None } else { Some(self.batch_publish.send(messages).await?) };
+        Ok(PendingCopies { stored, of, _room: room })
     }
 }
 
@@ -200,19 +201,19 @@ fn json(event: &StoredEvent, lineage: &Lineage, bytes_max: usize) -> Option<Outg
     Some(Outgoing { subject, headers: headers(event, lineage, JSON), payload: payload.into() })
 }
 
-impl UnderWay {
+impl PendingPublish {
     /// Waits until the events are stored, or are not.
-    async fn published(self, events: &[StoredEvent]) -> Published {
+    async fn published(self, events: &[StoredEvent]) -> PublishResult {
         let stored = self.stored.stored().await;
-        let witness = stored.count.checked_sub(1).and_then(|last| events.get(last)).map(|event| Witness {
+        let marker = stored.count.checked_sub(1).and_then(|last| events.get(last)).map(|event| StreamMarker {
             sequence: i64::try_from(stored.last).unwrap_or(i64::MAX),
             position: event.position,
         });
-        Published { count: stored.count, witness, result: stored.result }
+        PublishResult { count: stored.count, marker, result: stored.result }
     }
 }
 
-impl CopiesUnderWay {
+impl PendingCopies {
     /// Waits until the copies are stored, or are not.
     async fn copied(self, events: &[StoredEvent]) -> Copied {
         let Some(stored) = self.stored else { return Copied { count: events.len(), result: Ok(()) } };
@@ -225,7 +226,7 @@ impl CopiesUnderWay {
 
 /// Publishes what a worker commits, a commit after the other, without waiting for acknowledgements in between.
 #[derive(Debug)]
-pub(crate) struct Outbox {
+pub(crate) struct CommitPublisher {
     sender: Arc<Sender>,
     under_way: JoinSet<()>,
 }
@@ -244,7 +245,7 @@ struct Refused {
     said: Option<Instant>,
 }
 
-impl Outbox {
+impl CommitPublisher {
     pub(crate) async fn open(broker: Broker, lineage: Arc<Lineage>, refusals: Arc<Refusals>) -> Result<Self, Error> {
         let publisher = Publisher::open(broker, lineage).await?;
         let sender = Arc::new(Sender { publisher, refusals, copies: Mutex::default() });
@@ -284,12 +285,12 @@ impl Outbox {
 }
 
 impl Sender {
-    async fn begin(&self, events: &[StoredEvent]) -> Result<(UnderWay, Option<CopiesUnderWay>), Error> {
+    async fn begin(&self, events: &[StoredEvent]) -> Result<(PendingPublish, Option<PendingCopies>), Error> {
         if !self.sends_copies() {
             return Ok((self.publisher.begin(events).await?, None));
         }
         // For copies too, at once: events that wait for room for theirs would wait for themselves.
-        let mut room = self.publisher.ingest.room(events.len().saturating_mul(2)).await?;
+        let mut room = self.publisher.batch_publish.room(events.len().saturating_mul(2)).await?;
         let room_for_copies = room.split(room.num_permits() / 2);
         let published = self.publisher.send(events, room).await?;
         match self.publisher.send_copies(events, room_for_copies).await {
@@ -307,8 +308,8 @@ impl Sender {
         &self,
         (connection, begun): (u64, Instant),
         events: &[StoredEvent],
-        published: UnderWay,
-        copies: Option<CopiesUnderWay>,
+        published: PendingPublish,
+        copies: Option<PendingCopies>,
     ) -> Result<(), Error> {
         let published = published.published(events).await;
         published.result?;
@@ -316,12 +317,12 @@ impl Sender {
             Some(copies) => self.copied(events, copies).await,
             None => Vec::new(),
         };
-        let Some(witness) = published.witness else { return Ok(()) };
+        let Some(marker) = published.marker else { return Ok(()) };
         let broker = &self.publisher.broker;
         if *broker.connections().borrow() != connection || begun.elapsed() > REPORTED_WITHIN {
             return Ok(());
         }
-        let report = Report { publication: Publication { ranges: ranges(events), witness }, copied };
+        let report = Report { publication: PublishReport { ranges: ranges(events), marker }, copied };
         let failed = |error| Error::transient("telling the relay what is published", error);
         let payload = serde_json::to_vec(&report)
             .map_err(|error| Error::transient("telling the relay what is published", error))?;
@@ -329,7 +330,7 @@ impl Sender {
     }
 
     /// Those whose copies are stored soon.
-    async fn copied(&self, events: &[StoredEvent], copies: CopiesUnderWay) -> Vec<(i64, i64)> {
+    async fn copied(&self, events: &[StoredEvent], copies: PendingCopies) -> Vec<(i64, i64)> {
         let copied = tokio::time::timeout(COPIES_WITHIN, copies.copied(events)).await;
         let why = Error::transient("publishing copies in JSON", "the broker does not answer");
         let Copied { count, result } = copied.unwrap_or(Copied { count: 0, result: Err(why) });
@@ -363,7 +364,7 @@ impl Sender {
 }
 
 fn ranges(events: &[StoredEvent]) -> Vec<(i64, i64)> {
-    Ranges::of(events.iter().map(|event| event.position)).iter().collect()
+    PositionSet::of(events.iter().map(|event| event.position)).iter().collect()
 }
 
 /// A header's name, which is known to be one.

@@ -7,7 +7,7 @@ use std::{
 
 use platform::{broker::Broker, clock, config::ms, error::Error, health::Health};
 
-use crate::{event_store::StoredEvent, notices::Topic, worker::Context};
+use crate::{context::Context, log::event_store::StoredEvent, outbound::notices::Topic};
 
 /// What the probes call what this worker publishes itself, and what the relay does for all.
 const PUBLISHING: &str = "publishing";
@@ -67,7 +67,7 @@ pub(crate) fn explained(error: &Error) -> String {
 /// Tells the probes of this worker, until asked to stop, what the relay says, and when its own events are published.
 pub(crate) async fn run(context: Context, refusals: Arc<Refusals>) {
     let mut shutdown = context.shutdown.clone();
-    while !shutdown.is_pulled() {
+    while !shutdown.is_requested() {
         match look(&context).await {
             Ok((published, refusal)) => {
                 refusals.published(published);
@@ -81,7 +81,7 @@ pub(crate) async fn run(context: Context, refusals: Arc<Refusals>) {
         }
         tokio::select! {
             () = clock::sleep(LOOK_EVERY) => {}
-            () = shutdown.pulled() => {}
+            () = shutdown.requested() => {}
         }
     }
 }

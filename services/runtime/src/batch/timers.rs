@@ -8,7 +8,7 @@ use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::positions::{Place, Positions};
+use crate::log::positions::{Place, Positions};
 
 /// A timer that is due.
 #[derive(Debug, Clone)]

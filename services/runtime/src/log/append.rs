@@ -6,8 +6,8 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use crate::{
-    draft::{Answered, Draft},
-    event_store::NewEvent,
+    batch::draft::{Answered, Draft},
+    log::event_store::NewEvent,
     service::Timer,
 };
 

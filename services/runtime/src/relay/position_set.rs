@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 /// Disjoint ranges of positions, first to last, both included.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Ranges(BTreeMap<i64, i64>);
+pub(crate) struct PositionSet(BTreeMap<i64, i64>);
 
-impl Ranges {
+impl PositionSet {
     /// Ranges of positions that come in any order.
     pub(crate) fn of(positions: impl IntoIterator<Item = i64>) -> Self {
         let mut ranges = Self::default();
@@ -55,18 +55,18 @@ impl Ranges {
 
 #[cfg(test)]
 mod tests {
-    use super::Ranges;
+    use super::PositionSet;
 
     #[test]
     fn ranges_that_touch_become_one() {
-        let ranges = Ranges::of([5, 3, 9, 4, 8, 10, 1]);
+        let ranges = PositionSet::of([5, 3, 9, 4, 8, 10, 1]);
         assert_eq!(ranges.iter().collect::<Vec<_>>(), [(1, 1), (3, 5), (8, 10)]);
         assert!(ranges.contains(4) && ranges.contains(8) && !ranges.contains(2) && !ranges.contains(11));
     }
 
     #[test]
     fn a_range_swallows_those_it_covers() {
-        let mut ranges = Ranges::of([2, 4, 6, 20]);
+        let mut ranges = PositionSet::of([2, 4, 6, 20]);
         ranges.insert(1, 10);
         assert_eq!(ranges.iter().collect::<Vec<_>>(), [(1, 10), (20, 20)]);
         ranges.insert(11, 19);
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn the_checkpoint_goes_as_far_as_nothing_is_missing() {
-        let mut ranges = Ranges::of([3, 4, 5, 7]);
+        let mut ranges = PositionSet::of([3, 4, 5, 7]);
         assert_eq!(ranges.absorb(1), 1);
         assert_eq!(ranges.absorb(2), 5);
         assert_eq!(ranges.absorb(6), 7);
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn what_lies_behind_the_checkpoint_is_forgotten() {
-        let mut ranges = Ranges::of([3, 4, 9]);
+        let mut ranges = PositionSet::of([3, 4, 9]);
         assert_eq!(ranges.absorb(6), 6);
         assert_eq!(ranges.iter().collect::<Vec<_>>(), [(9, 9)]);
     }

@@ -6,83 +6,82 @@ use std::{collections::VecDeque, time::Duration};
 use domain::Timestamp;
 
 use crate::{
-    event_store::StoredEvent,
-    marks::Marks,
-    publish::{Publication, Witness},
-    ranges::Ranges,
+    log::event_store::StoredEvent,
+    outbound::publish::{PublishReport, StreamMarker},
+    relay::{position_set::PositionSet, watermarks::Watermarks},
 };
 
 /// Where the relay stands, as its row in `log.relay` says: what the next relay begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Standing {
+pub struct Checkpoint {
     /// Every position up to here is published or will never come.
     pub published: i64,
     /// The broker stream it was published to, by when it was made.
     pub stream_created: Option<Timestamp>,
     /// One of that stream's last messages; sequence number 0: none.
-    pub witness: Witness,
+    pub marker: StreamMarker,
 }
 
 /// How far the log is published.
 #[derive(Debug, Default)]
-pub struct Progress {
-    standing: Standing,
+pub struct RelayState {
+    checkpoint: Checkpoint,
     /// What workers say they have published, to be checked.
-    reported: Vec<Publication>,
+    reported: Vec<PublishReport>,
     /// What is published beyond the checkpoint.
-    confirmed: Ranges,
+    confirmed: PositionSet,
     /// Witnesses before that of the standing, to be looked for once more.
-    witnesses: Vec<Witness>,
+    markers: Vec<StreamMarker>,
     /// What comes before this in the stream, the broker has been let forget.
     first_kept: u64,
     /// Whether something that was in the stream is no longer there.
     has_lost: bool,
     /// Until when no worker is believed.
-    deaf_until: Duration,
+    distrusts_until: Duration,
     /// Where the log ended, and when.
     heads: VecDeque<(Duration, i64)>,
     /// What is not published up to here, nobody else will publish.
     overdue: i64,
     /// The checkpoint at some moments, and the stream's last sequence number after it.
-    marks: Marks,
+    watermarks: Watermarks,
 }
 
-impl Progress {
+impl RelayState {
     /// Goes on from where the last relay stood.
     #[must_use]
-    pub fn from(standing: Standing) -> Self {
-        Self { standing, ..Self::default() }
+    pub fn from(checkpoint: Checkpoint) -> Self {
+        Self { checkpoint, ..Self::default() }
     }
 
     /// What the next relay has to know.
     #[must_use]
-    pub const fn standing(&self) -> Standing {
-        self.standing
+    pub const fn checkpoint(&self) -> Checkpoint {
+        self.checkpoint
     }
 
     /// Every position up to here is published or will never come.
     #[must_use]
     pub const fn published(&self) -> i64 {
-        self.standing.published
+        self.checkpoint.published
     }
 
     /// Hears what a worker has published; the report came no earlier than `since`. While it is deaf it notes the witness only.
-    pub fn hear(&mut self, since: Duration, publication: Publication) {
-        let ranges = if self.is_deaf(since) { Vec::new() } else { publication.ranges };
-        self.reported.push(Publication { ranges, ..publication });
+    pub fn on_report(&mut self, since: Duration, publication: PublishReport) {
+        let ranges = if self.distrusts(since) { Vec::new() } else { publication.ranges };
+        self.reported.push(PublishReport { ranges, ..publication });
     }
 
     /// What was heard since the last call. Each of them has to be looked for by a witness of its own: a later one on the same
     /// connection vouches for nothing, for the broker may have lost the earlier one and gone on.
-    pub fn take_reported(&mut self) -> Vec<Publication> {
+    pub fn take_reported(&mut self) -> Vec<PublishReport> {
         std::mem::take(&mut self.reported)
     }
 
     /// What has to be in the stream still: to be looked for before anything is believed that came after it, or its place may
     /// have been given to another by then, and the loss goes unseen.
-    pub fn take_witnesses(&mut self) -> Vec<Witness> {
-        let witnesses = std::mem::take(&mut self.witnesses).into_iter().chain([self.standing.witness]);
-        witnesses.filter(|witness| witness.sequence > 0).collect()
+    pub fn take_markers(&mut self) -> Vec<StreamMarker> {
+        let markers = std::mem::take(&mut self.markers).into_iter().chain([self.checkpoint.marker]);
+        markers.filter(|marker| marker.sequence > 0).collect()
     }
 
     /// The broker has been let forget what comes before this in the stream.
@@ -92,12 +91,12 @@ impl Progress {
 
     /// Whether a message is no longer there because the broker has been let forget it.
     #[must_use]
-    pub fn is_forgotten(&self, witness: Witness) -> bool {
-        u64::try_from(witness.sequence).is_ok_and(|sequence| sequence < self.first_kept)
+    pub fn is_forgotten(&self, marker: StreamMarker) -> bool {
+        u64::try_from(marker.sequence).is_ok_and(|sequence| sequence < self.first_kept)
     }
 
     /// Hears whether the witnesses are there.
-    pub fn check_witnesses(&mut self, are_there: bool) {
+    pub fn check_markers(&mut self, are_there: bool) {
         self.has_lost |= !are_there;
     }
 
@@ -107,17 +106,17 @@ impl Progress {
     }
 
     /// Believes what was published if its last message was found in the stream. If not, the broker has lost it, and perhaps more.
-    pub fn check(&mut self, reported: impl IntoIterator<Item = (Publication, bool)>) {
+    pub fn check(&mut self, reported: impl IntoIterator<Item = (PublishReport, bool)>) {
         let mut last = None;
-        for (Publication { witness, ranges }, is_there) in reported {
+        for (PublishReport { marker, ranges }, is_there) in reported {
             self.has_lost |= !is_there;
             if is_there {
-                last = last.max(Some(witness));
+                last = last.max(Some(marker));
                 ranges.into_iter().for_each(|(first, end)| self.confirmed.insert(first, end));
             }
         }
-        self.witness(last);
-        self.advance(self.standing.published);
+        self.marker(last);
+        self.advance(self.checkpoint.published);
     }
 
     /// Whether the broker is known to have lost events: then it is time to go back, before anything else is noted.
@@ -143,60 +142,60 @@ impl Progress {
     }
 
     /// Notes that all up to a position is published now, and the last message of it.
-    pub fn swept(&mut self, position: i64, witness: Option<Witness>) {
-        self.witness(witness);
+    pub fn on_republished(&mut self, position: i64, marker: Option<StreamMarker>) {
+        self.marker(marker);
         self.advance(position);
     }
 
     /// Goes back to the position up to which all is handled, for the broker lost events. What is in the log by now is overdue.
-    pub fn go_back(&mut self, handled: i64) {
+    pub fn rewind(&mut self, handled: i64) {
         let overdue = self.heads.back().map_or(self.overdue, |(_, head)| *head);
-        let standing = Standing { published: handled, witness: Witness::default(), ..self.standing };
-        *self = Self { overdue, ..Self::from(standing) };
+        let checkpoint = Checkpoint { published: handled, marker: StreamMarker::default(), ..self.checkpoint };
+        *self = Self { overdue, ..Self::from(checkpoint) };
     }
 
     /// Believes nobody for a while: longer than it takes from the beginning of a publication to the report of it.
     ///
     /// A consumer passes over what takes the places of lost events that it had. Once those that stand beyond the end of the stream are
     /// gone, none passes over what comes next; but it may have passed over what was published before.
-    pub fn go_deaf(&mut self, now: Duration, deaf_for: Duration) {
-        self.deaf_until = now + deaf_for;
+    pub fn distrust_reports(&mut self, now: Duration, distrust_for: Duration) {
+        self.distrusts_until = now + distrust_for;
     }
 
     /// Whether a report that came no earlier than `since` may have come while it believes nobody.
     #[must_use]
-    pub fn is_deaf(&self, since: Duration) -> bool {
-        since < self.deaf_until
+    pub fn distrusts(&self, since: Duration) -> bool {
+        since < self.distrusts_until
     }
 
     /// Goes on with this stream. Its last message, read before the witnesses were looked for, proves from now on that it is whole.
-    pub fn go_on(&mut self, stream_created: Timestamp, last: Option<Witness>) {
+    pub fn resume(&mut self, stream_created: Timestamp, last: Option<StreamMarker>) {
         if let Some(last) = last {
-            self.replace_witness(last);
+            self.replace_marker(last);
         }
-        self.standing.stream_created = Some(stream_created);
+        self.checkpoint.stream_created = Some(stream_created);
     }
 
     /// The position up to which all is handled, if that is news. The stream's last sequence number was read after all up to the
-    /// checkpoint was in the stream; every consumer that is owed events has come to `floor`.
-    pub fn handled(&mut self, last_sequence: u64, floor: u64) -> Option<i64> {
-        self.marks.note(self.standing.published, last_sequence);
-        self.marks.handled(floor)
+    /// checkpoint was in the stream; every consumer that is owed events has come to `ack_floor`.
+    pub fn handled(&mut self, last_sequence: u64, ack_floor: u64) -> Option<i64> {
+        self.watermarks.note(self.checkpoint.published, last_sequence);
+        self.watermarks.handled(ack_floor)
     }
 
     fn advance(&mut self, position: i64) {
-        self.standing.published = self.confirmed.absorb(position);
+        self.checkpoint.published = self.confirmed.absorb(position);
     }
 
-    fn witness(&mut self, witness: Option<Witness>) {
-        if let Some(witness) = witness {
-            self.replace_witness(self.standing.witness.max(witness));
+    fn marker(&mut self, marker: Option<StreamMarker>) {
+        if let Some(marker) = marker {
+            self.replace_marker(self.checkpoint.marker.max(marker));
         }
     }
 
     /// The one before it is looked for once more.
-    fn replace_witness(&mut self, witness: Witness) {
-        self.witnesses.push(std::mem::replace(&mut self.standing.witness, witness));
+    fn replace_marker(&mut self, marker: StreamMarker) {
+        self.markers.push(std::mem::replace(&mut self.checkpoint.marker, marker));
     }
 }
 
@@ -204,33 +203,33 @@ impl Progress {
 mod tests {
     use domain::Timestamp;
 
-    use super::{Progress, Publication, Standing, Witness};
+    use super::{Checkpoint, PublishReport, RelayState, StreamMarker};
     use platform::config::ms;
 
     const STREAM: Timestamp = Timestamp::from_micros(1);
 
-    const fn at(sequence: i64, position: i64) -> Witness {
-        Witness { sequence, position }
+    const fn at(sequence: i64, position: i64) -> StreamMarker {
+        StreamMarker { sequence, position }
     }
 
-    fn published(first: i64, last: i64, witness: Witness) -> Publication {
-        Publication { ranges: vec![(first, last)], witness }
+    fn published(first: i64, last: i64, marker: StreamMarker) -> PublishReport {
+        PublishReport { ranges: vec![(first, last)], marker }
     }
 
     /// A relay that has published ten events to a stream with nothing else in it.
-    fn after_ten() -> Progress {
-        Progress::from(Standing { published: 10, stream_created: Some(STREAM), witness: at(10, 10) })
+    fn after_ten() -> RelayState {
+        RelayState::from(Checkpoint { published: 10, stream_created: Some(STREAM), marker: at(10, 10) })
     }
 
     #[test]
     fn what_is_reported_and_there_is_published_as_far_as_nothing_is_missing() {
         let mut progress = after_ten();
-        progress.hear(ms(0), published(13, 14, at(12, 14)));
+        progress.on_report(ms(0), published(13, 14, at(12, 14)));
         let reported = progress.take_reported();
         progress.check(reported.into_iter().map(|publication| (publication, true)));
         assert_eq!(progress.published(), 10);
         progress.check([(published(11, 12, at(14, 12)), true)]);
-        assert_eq!((progress.published(), progress.standing().witness), (14, at(14, 12)));
+        assert_eq!((progress.published(), progress.checkpoint().marker), (14, at(14, 12)));
         assert!(!progress.has_lost() && progress.take_reported().is_empty());
     }
 
@@ -247,13 +246,13 @@ mod tests {
         let mut progress = after_ten();
         progress.check([(published(11, 12, at(12, 12)), true)]);
         // The broker may have lost the first before the second took a place.
-        assert_eq!(progress.take_witnesses(), [at(10, 10), at(12, 12)]);
-        assert_eq!(progress.take_witnesses(), [at(12, 12)]);
-        progress.go_on(STREAM, Some(at(15, 17)));
-        assert_eq!(progress.take_witnesses(), [at(12, 12), at(15, 17)]);
-        progress.check_witnesses(true);
+        assert_eq!(progress.take_markers(), [at(10, 10), at(12, 12)]);
+        assert_eq!(progress.take_markers(), [at(12, 12)]);
+        progress.resume(STREAM, Some(at(15, 17)));
+        assert_eq!(progress.take_markers(), [at(12, 12), at(15, 17)]);
+        progress.check_markers(true);
         assert!(!progress.has_lost());
-        progress.check_witnesses(false);
+        progress.check_markers(false);
         assert!(progress.has_lost());
     }
 
@@ -262,7 +261,7 @@ mod tests {
         let mut progress = after_ten();
         progress.let_forget(8);
         assert!(progress.is_forgotten(at(7, 7)) && !progress.is_forgotten(at(8, 8)));
-        progress.go_back(5);
+        progress.rewind(5);
         assert!(!progress.is_forgotten(at(7, 7)));
     }
 
@@ -271,16 +270,16 @@ mod tests {
         let mut progress = after_ten();
         assert_eq!(progress.overdue(ms(100), 12, ms(500)), 0);
         progress.check([(published(12, 12, at(12, 12)), true)]);
-        progress.go_back(7);
-        progress.go_deaf(ms(200), ms(6_000));
-        progress.go_on(STREAM, Some(at(9, 9)));
+        progress.rewind(7);
+        progress.distrust_reports(ms(200), ms(6_000));
+        progress.resume(STREAM, Some(at(9, 9)));
         // Overdue at once; and published before it went back, so some consumer may have passed over it.
         assert_eq!((progress.published(), progress.overdue(ms(201), 12, ms(500))), (7, 12));
         let mut heard = |since, publication| {
-            progress.hear(ms(since), publication);
+            progress.on_report(ms(since), publication);
             let reported = progress.take_reported();
             progress.check(reported.into_iter().map(|publication| (publication, true)));
-            (progress.published(), progress.standing().witness)
+            (progress.published(), progress.checkpoint().marker)
         };
         assert_eq!(heard(6_199, published(8, 12, at(14, 12))), (7, at(14, 12)));
         assert_eq!(heard(6_200, published(8, 13, at(20, 13))), (13, at(20, 13)));
@@ -290,7 +289,7 @@ mod tests {
     fn what_is_handled_is_what_was_published_when_the_stream_ended_where_all_have_come() {
         let mut progress = after_ten();
         assert_eq!(progress.handled(12, 9), None);
-        progress.swept(14, Some(at(16, 14)));
+        progress.on_republished(14, Some(at(16, 14)));
         assert_eq!(progress.handled(18, 12), Some(10));
         assert_eq!(progress.handled(18, 18), Some(14));
     }

@@ -1,4 +1,4 @@
-//! Jobs: one message, timer or outcome of an outside call each, read into what the service is to do about it.
+//! Inputs: one message, timer or outcome of an outside call each, read into what the service is to do about it.
 
 use std::{fmt::Debug, panic::catch_unwind};
 
@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::{
-    lineage::Lineage,
-    message::{Attributes, Content, headers_as_json, storable, to_protobuf},
+    inbound::message::{Attributes, Content, headers_as_json, to_protobuf, without_nul},
+    log::lineage::Lineage,
     service::Service,
 };
 
@@ -19,7 +19,7 @@ const UNDECODABLE: &str = "UNDECODABLE";
 /// The code of a command with a field that the contract does not have.
 const UNKNOWN_FIELD: &str = "UNKNOWN_FIELD";
 
-/// What caused the events of a job, carried along into them.
+/// What caused the events of an input, carried along into them.
 #[derive(Debug, Clone)]
 pub(crate) struct Cause {
     pub(crate) id: Uuid,
@@ -29,25 +29,25 @@ pub(crate) struct Cause {
 
 /// One thing to do, whole or not at all.
 #[derive(Debug)]
-pub(crate) struct Job<C> {
+pub(crate) struct Input<C> {
     pub(crate) cause: Cause,
-    pub(crate) work: Work<C>,
+    pub(crate) work: InputKind<C>,
     pub(crate) origin: Origin,
     pub(crate) reply_to: Option<ReplyTo>,
 }
 
-/// Where a job came from.
+/// Where an input came from.
 #[derive(Debug)]
 pub(crate) enum Origin {
-    /// From the broker: to be acknowledged once the job is committed.
+    /// From the broker: to be acknowledged once the input is committed.
     Message(Box<jetstream::Message>),
     /// From this process: all that there is to keep.
-    Here(Letter),
+    Local(RawInput),
 }
 
 /// What there is to do.
 #[derive(Debug)]
-pub(crate) enum Work<C> {
+pub(crate) enum InputKind<C> {
     /// A command from outside, answered for ever by its id.
     Command { message_type: String, body_hash: Vec<u8>, command: Result<C, Rejection> },
     /// What the policy makes of another service's event, or what a due timer asks for.
@@ -60,7 +60,7 @@ pub(crate) enum Work<C> {
 
 /// A message as it came, to be kept if it cannot be handled.
 #[derive(Debug, Clone)]
-pub(crate) struct Letter {
+pub(crate) struct RawInput {
     pub(crate) subject: String,
     pub(crate) headers: serde_json::Value,
     pub(crate) payload: bytes::Bytes,
@@ -74,42 +74,44 @@ pub(crate) struct ReplyTo {
     pub(crate) command_id: String,
 }
 
-impl<C> Job<C> {
+impl<C> Input<C> {
     /// What is kept of it if it cannot be handled.
-    pub(crate) fn letter(&self) -> Letter {
+    pub(crate) fn raw(&self) -> RawInput {
         match &self.origin {
-            Origin::Message(message) => Letter {
+            Origin::Message(message) => RawInput {
                 subject: message.subject.to_string(),
                 headers: headers_as_json(message.headers.as_ref()),
                 payload: message.payload.clone(),
             },
-            Origin::Here(letter) => letter.clone(),
+            Origin::Local(letter) => letter.clone(),
         }
     }
 
     pub(crate) fn commands(&self) -> &[C] {
         match &self.work {
-            Work::Command { command: Ok(command), .. } | Work::Outcome { command, .. } => std::slice::from_ref(command),
-            Work::Reaction { commands } => commands,
-            Work::Command { command: Err(_), .. } | Work::Unreadable { .. } => &[],
+            InputKind::Command { command: Ok(command), .. } | InputKind::Outcome { command, .. } => {
+                std::slice::from_ref(command)
+            }
+            InputKind::Reaction { commands } => commands,
+            InputKind::Command { command: Err(_), .. } | InputKind::Unreadable { .. } => &[],
         }
     }
 }
 
 /// Reads a message from the broker.
-pub(crate) fn read<S: Service>(message: jetstream::Message, bytes_max: usize, lineage: &Lineage) -> Job<S::Command> {
-    let (cause, work, reply_to) = understood::<S>(&message, bytes_max);
+pub(crate) fn read<S: Service>(message: jetstream::Message, bytes_max: usize, lineage: &Lineage) -> Input<S::Command> {
+    let (cause, work, reply_to) = parse_message::<S>(&message, bytes_max);
     // Of what the log has given up nothing follows any more.
     let is_given_up = message.headers.as_ref().is_some_and(|headers| lineage.has_given_up(headers));
-    let work = if is_given_up { Work::Reaction { commands: Vec::new() } } else { work };
-    Job { cause, work, origin: Origin::Message(Box::new(message)), reply_to }
+    let work = if is_given_up { InputKind::Reaction { commands: Vec::new() } } else { work };
+    Input { cause, work, origin: Origin::Message(Box::new(message)), reply_to }
 }
 
 /// What a message asks for, on account of what, and who waits for the answer.
-pub(crate) fn understood<S: Service>(
+pub(crate) fn parse_message<S: Service>(
     message: &async_nats::Message,
     bytes_max: usize,
-) -> (Cause, Work<S::Command>, Option<ReplyTo>) {
+) -> (Cause, InputKind<S::Command>, Option<ReplyTo>) {
     let attributes = Attributes::read(message.headers.as_ref());
     let subject = message.subject.as_str();
     let is_command = subject.starts_with("cmd.");
@@ -135,23 +137,28 @@ pub(crate) fn understood<S: Service>(
 }
 
 /// What is left of a message over which reading panicked. A command that has an id is refused for ever all the same.
-fn unread<C>(is_named: bool, subject: &str, payload: &[u8]) -> Work<C> {
+fn unread<C>(is_named: bool, subject: &str, payload: &[u8]) -> InputKind<C> {
     let reason = "reading it panicked, which is a defect; the worker's log says where";
     let rejection = Rejection::new("NOT_HANDLED", reason);
     match is_named {
-        true => Work::Command {
+        true => InputKind::Command {
             message_type: subject.to_owned(),
             body_hash: hash(subject, payload),
             command: Err(rejection),
         },
-        false => Work::Unreadable { rejection },
+        false => InputKind::Unreadable { rejection },
     }
 }
 
-fn command<S: Service>(attributes: &Attributes, subject: &str, payload: &[u8], bytes_max: usize) -> Work<S::Command> {
+fn command<S: Service>(
+    attributes: &Attributes,
+    subject: &str,
+    payload: &[u8],
+    bytes_max: usize,
+) -> InputKind<S::Command> {
     let id = match (&attributes.reply_to, &attributes.id) {
         (Ok(_), Ok(id)) => *id,
-        (Err(rejection), _) | (_, Err(rejection)) => return Work::Unreadable { rejection: rejection.clone() },
+        (Err(rejection), _) | (_, Err(rejection)) => return InputKind::Unreadable { rejection: rejection.clone() },
     };
     let name = subject.rsplit('.').next().unwrap_or_default();
     let known = S::COMMANDS.iter().find(|message_type| proto::short_name(message_type) == name);
@@ -173,9 +180,9 @@ fn command<S: Service>(attributes: &Attributes, subject: &str, payload: &[u8], b
         Ok((message_type, data)) => {
             let command = asked::<S>(message_type, &data, id);
             let command = command.map_err(|rejection| about_json(rejection, attributes, payload));
-            Work::Command { command, body_hash: hash(message_type, &data), message_type: message_type.to_owned() }
+            InputKind::Command { command, body_hash: hash(message_type, &data), message_type: message_type.to_owned() }
         }
-        Err(rejection) => Work::Command {
+        Err(rejection) => InputKind::Command {
             message_type: known.map_or_else(|| subject.to_owned(), |message_type| (*message_type).to_owned()),
             body_hash: hash(subject, payload),
             command: Err(rejection),
@@ -209,20 +216,20 @@ fn about_json(rejection: Rejection, attributes: &Attributes, payload: &[u8]) -> 
     Rejection::new(UNDECODABLE, reason)
 }
 
-fn reaction<S: Service>(attributes: &Attributes, subject: &str, payload: &[u8]) -> Work<S::Command> {
+fn reaction<S: Service>(attributes: &Attributes, subject: &str, payload: &[u8]) -> InputKind<S::Command> {
     match &attributes.message_type {
-        Ok(Some(message_type)) => reacted::<S>(message_type, payload),
+        Ok(Some(message_type)) => react_input::<S>(message_type, payload),
         Ok(None) => {
             let reason = format!("the event on {subject} has no header ce-type");
-            Work::Unreadable { rejection: Rejection::new("MISSING_TYPE", reason) }
+            InputKind::Unreadable { rejection: Rejection::new("MISSING_TYPE", reason) }
         }
-        Err(rejection) => Work::Unreadable { rejection: rejection.clone() },
+        Err(rejection) => InputKind::Unreadable { rejection: rejection.clone() },
     }
 }
 
 /// What a command that can be read asks for.
-pub(crate) fn decoded<S: Service>(message_type: &str, data: &[u8], id: Uuid) -> Work<S::Command> {
-    Work::Command {
+pub(crate) fn decode_command_input<S: Service>(message_type: &str, data: &[u8], id: Uuid) -> InputKind<S::Command> {
+    InputKind::Command {
         command: asked::<S>(message_type, data, id),
         body_hash: hash(message_type, data),
         message_type: message_type.to_owned(),
@@ -248,30 +255,30 @@ fn asked<S: Service>(message_type: &str, data: &[u8], id: Uuid) -> Result<S::Com
 }
 
 /// What the policy makes of an event.
-pub(crate) fn reacted<S: Service>(message_type: &str, data: &[u8]) -> Work<S::Command> {
+pub(crate) fn react_input<S: Service>(message_type: &str, data: &[u8]) -> InputKind<S::Command> {
     match S::react(message_type, data) {
-        Ok(commands) => Work::Reaction { commands },
-        Err(rejection) => Work::Unreadable { rejection },
+        Ok(commands) => InputKind::Reaction { commands },
+        Err(rejection) => InputKind::Unreadable { rejection },
     }
 }
 
-/// The job of a due timer.
-pub(crate) fn timer<S: Service>(stream: &str, due_at: Timestamp) -> Job<S::Command> {
+/// The input of a due timer.
+pub(crate) fn timer<S: Service>(stream: &str, due_at: Timestamp) -> Input<S::Command> {
     let id = derived(format!("{stream} {}", due_at.as_micros()).as_bytes(), S::NAME);
     let commands: Vec<S::Command> = S::on_timer(stream).into_iter().collect();
-    let letter = Letter {
+    let letter = RawInput {
         subject: format!("timer.{}.{stream}", S::NAME),
         headers: serde_json::json!({ "due_at": due_at.to_string() }),
         payload: bytes::Bytes::new(),
     };
     let work = if commands.is_empty() {
         let reason = format!("{} has no use for a timer of {stream}", S::NAME);
-        Work::Unreadable { rejection: Rejection::new("UNKNOWN_TIMER", reason) }
+        InputKind::Unreadable { rejection: Rejection::new("UNKNOWN_TIMER", reason) }
     } else {
-        Work::Reaction { commands }
+        InputKind::Reaction { commands }
     };
     let cause = Cause { id, correlation_id: correlation_of(stream).unwrap_or(id), traceparent: None };
-    Job { cause, work, origin: Origin::Here(letter), reply_to: None }
+    Input { cause, work, origin: Origin::Local(letter), reply_to: None }
 }
 
 /// A timer has lost the story it belongs to, but for the id in the name of its stream.
@@ -280,17 +287,17 @@ fn correlation_of(stream: &str) -> Option<Uuid> {
     Uuid::try_parse(id).ok()
 }
 
-/// The job of an outside call that ended.
-pub(crate) fn outcome<C: Debug>(key: String, attempt: u32, cause: Cause, command: C) -> Job<C> {
-    let letter = Letter {
+/// The input of an outside call that ended.
+pub(crate) fn outcome<C: Debug>(key: String, attempt: u32, cause: Cause, command: C) -> Input<C> {
+    let letter = RawInput {
         subject: format!("effect.{key}"),
         // An outcome has no message: these words are all that would be left of it.
-        headers: serde_json::json!({ "attempt": attempt, "outcome": storable(&format!("{command:?}")) }),
+        headers: serde_json::json!({ "attempt": attempt, "outcome": without_nul(&format!("{command:?}")) }),
         payload: bytes::Bytes::new(),
     };
     let id = derived(format!("{key} {attempt}").as_bytes(), "effect");
     let cause = Cause { id, ..cause };
-    Job { cause, work: Work::Outcome { key, command }, origin: Origin::Here(letter), reply_to: None }
+    Input { cause, work: InputKind::Outcome { key, command }, origin: Origin::Local(letter), reply_to: None }
 }
 
 /// An id that follows from what it names, so that doing it again gives the same.

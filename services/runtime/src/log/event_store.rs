@@ -10,7 +10,10 @@ use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::{gap::GapTracker, positions::Place, service::EncodedEvent};
+use crate::{
+    log::{gap::GapTracker, positions::Place},
+    service::EncodedEvent,
+};
 
 /// The last event of the log, and the id of the one that is where it was seen to end before.
 pub(crate) async fn head_and(
