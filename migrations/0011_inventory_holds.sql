@@ -2,7 +2,7 @@
 create table inventory.holds (
     order_id uuid not null,
     attempt integer not null check (attempt > 0),
-    status text not null check (status in ('held', 'committed', 'released', 'refused')),
+    status text not null check (status in ('held', 'committed', 'released', 'rejected')),
     -- Pieces by product, {"<sku>": 2}; written once. Empty if nothing was ever held.
     lines jsonb not null,
     -- Pieces that came back, by refund and product, {"<refund_id>": {"<sku>": 1}}: each refund returns once.

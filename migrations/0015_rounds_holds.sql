@@ -6,7 +6,7 @@ create table rounds.holds (
     round_id uuid,
     -- Shares; written once. 0 if none were ever held.
     count bigint not null check (count >= 0),
-    status text not null check (status in ('held', 'committed', 'released', 'refused')),
+    status text not null check (status in ('held', 'committed', 'released', 'rejected')),
     -- Whether its order was named to be refunded, because the round failed.
     refund_requested boolean not null check (not refund_requested or status = 'committed'),
     -- The refund that its shares came back with.

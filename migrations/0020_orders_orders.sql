@@ -3,15 +3,15 @@ create table orders.orders (
     order_id uuid primary key,
     customer_id text not null,
     status text not null check (status in
-        ('pending', 'reserved', 'paid', 'expired', 'cancelled', 'rejected', 'refunding', 'partially_refunded', 'refunded')),
+        ('pending', 'held', 'paid', 'expired', 'cancelled', 'rejected', 'refunding', 'partially_refunded', 'refunded')),
     payment_status text not null check (payment_status in
         ('pending', 'paid', 'failed', 'cancelled', 'refunding', 'partially_refunded', 'refunded')),
     fulfillment_status text not null check (fulfillment_status in ('pending', 'ready', 'cancelled', 'returned')),
     -- 1, and one more at each reinstatement. Holds and payments of an older attempt mean nothing to the latest.
     attempt integer not null check (attempt > 0),
     -- What the attempt asked for, as far as it was answered. Null: the order needs none.
-    stock_hold text check (stock_hold in ('asked', 'held', 'refused', 'released')),
-    shares_hold text check (shares_hold in ('asked', 'held', 'refused', 'released')),
+    stock_hold text check (stock_hold in ('asked', 'held', 'rejected', 'released')),
+    shares_hold text check (shares_hold in ('asked', 'held', 'rejected', 'released')),
     -- Whether the closed attempt has its receipt: nothing is held any more.
     released boolean not null,
     currency text not null check (length(currency) = 3),

@@ -55,7 +55,7 @@ async fn a_second_charge_of_one_order_waits_for_somebody_and_so_do_refunds() {
     fleet.until_refund(&order, "all", "deferred").await.unwrap();
     assert_eq!(fleet.paid_out(&order).await.unwrap(), 0);
     let elsewhere = named("re_2", report(Kind::RefundSucceeded, &order, "evt_3", 1_000));
-    let settled = ["ProviderReportResolved", "PaymentRefunding"];
+    let settled = ["ProviderReportResolved", "RefundSubmitted"];
     assert_eq!(fleet.accepts(&elsewhere).await.unwrap(), settled);
     fleet.until_stands(&order, "refunded, returned, 1000 back").await.unwrap();
     assert_eq!(fleet.paid_out(&order).await.unwrap(), 1_000);
@@ -92,7 +92,7 @@ async fn a_refund_that_is_reported_under_a_second_reference_waits_for_somebody_a
     fleet.until_refund(&order, "rest", "deferred").await.unwrap();
 
     let failed = named("re_other", of_refund(Kind::RefundFailed, &order, "part", "evt_3", 300));
-    let settled = ["ProviderReportResolved", "PaymentRefunding"];
+    let settled = ["ProviderReportResolved", "RefundSubmitted"];
     assert_eq!(fleet.accepts(&failed).await.unwrap(), settled);
     fleet.until_stands(&order, "refunded, returned, 1000 back").await.unwrap();
     fleet.ends_well().await.unwrap();
@@ -203,7 +203,7 @@ async fn money_that_the_bank_took_back_is_not_refunded_until_somebody_decides() 
     assert_eq!(fleet.accepts(&accepted).await.unwrap(), ["RefundRejected", "ProviderReportResolved"]);
     for order in [&back, &strange] {
         let undone = report_resolution(order, "evt_back", ReportResolution::Undone);
-        assert_eq!(fleet.accepts(&undone).await.unwrap(), ["ProviderReportResolved", "PaymentRefunding"]);
+        assert_eq!(fleet.accepts(&undone).await.unwrap(), ["ProviderReportResolved", "RefundSubmitted"]);
         fleet.until_stands(order, "refunded, returned, 1000 back").await.unwrap();
         assert_eq!(fleet.paid_out(order).await.unwrap(), 1_000);
     }
@@ -249,7 +249,7 @@ async fn a_refund_that_was_reported_failed_and_is_paid_out_after_all_goes_out_on
     fleet.ends_well().await.unwrap();
     for order in [&whole, &parts] {
         assert_eq!(fleet.paid_out(order).await.unwrap(), 1_000);
-        assert_eq!(fleet.payment_events(order, "PaymentRefunding").await.unwrap(), 1);
+        assert_eq!(fleet.payment_events(order, "RefundSubmitted").await.unwrap(), 1);
     }
     assert_eq!(on_hand(&fleet).await, 100);
 }
@@ -403,7 +403,7 @@ async fn a_payment_that_is_reported_before_it_is_asked_for_pays_its_order_once()
     assert_eq!(fleet.send("webhook", &webhook).await.unwrap(), first);
     assert_eq!(fleet.accepts(&webhook).await.unwrap(), [""; 0]);
     assert_eq!(fleet.open_reports(&early).await.unwrap(), [""; 0]);
-    fleet.until_status(&other, "reserved").await.unwrap();
+    fleet.until_status(&other, "held").await.unwrap();
     fleet
         .until_of(
             "select count(*) from payments.reports where payment_id = $1 and mismatch = 'other_amount'",
@@ -416,7 +416,7 @@ async fn a_payment_that_is_reported_before_it_is_asked_for_pays_its_order_once()
     // While payments is stopped, and before its request is committed.
     fleet.processes().await.stop_worker("payments", 0).await.unwrap();
     fleet.place(&meanwhile).await.unwrap();
-    fleet.until_status(&meanwhile, "reserved").await.unwrap();
+    fleet.until_status(&meanwhile, "held").await.unwrap();
     let report = paid(&meanwhile, 1_000);
     let restart = async { fleet.processes().await.start_worker("payments", 0) };
     let (said, restarted) = tokio::join!(fleet.accepts(&report), restart);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{Refusal, Timestamp};
+use domain::{DecideError, Timestamp};
 use rand::{Rng, rngs::StdRng, seq::SliceRandom};
 use runtime::service::{Effect, Service, Timer};
 use sqlx::{Connection, PgConnection, types::time::OffsetDateTime};
@@ -98,7 +98,7 @@ where
                             events.push((event, record));
                         }
                     }
-                    Err(Refusal::Rejected(_)) if matches!(task, Task::Command { .. }) => {}
+                    Err(DecideError::Rejected(_)) if matches!(task, Task::Command { .. }) => {}
                     Err(refusal) => panic!("{}: {task:?} is refused: {refusal}", S::NAME),
                 }
             }

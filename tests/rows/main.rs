@@ -43,11 +43,11 @@ async fn rows_are_the_fold_of_their_events_whatever_comes_twice_late_or_out_of_o
     let seen = town.seen();
     // A town in which none of these happens proves too little.
     for kind in [
-        "StockReserved",
+        "StockHeld",
         "StockRejected",
         "StockReleased",
         "StockReturned",
-        "SharesReserved",
+        "SharesHeld",
         "SharesRejected",
         "SharesReturned",
         "RoundSoldOut",

@@ -102,16 +102,16 @@ async fn tell(connection: &mut PgConnection) -> Result<()> {
             ..Default::default()
         };
         orders.write(connection, &placed).await?;
-        let held = inventory_wire::StockReserved { order_id: order_id.clone(), attempt: 1, lines: mugs(quantity) };
+        let held = inventory_wire::StockHeld { order_id: order_id.clone(), attempt: 1, lines: mugs(quantity) };
         inventory.write(connection, &held).await?;
-        let reserved = orders_wire::OrderReserved {
+        let held = orders_wire::OrderHeld {
             order_id: order_id.clone(),
             attempt: 1,
             amount: total.clone(),
             expires_at: placed.expires_at,
             payment_method: String::new(),
         };
-        orders.write(connection, &reserved).await?;
+        orders.write(connection, &held).await?;
         let payment_id = HoldKey { order_id: OrderId(id), attempt: 1 }.payment_id().to_string();
         let asked = payments_wire::PaymentRequested {
             payment_id: payment_id.clone(),
@@ -145,7 +145,8 @@ async fn tell(connection: &mut PgConnection) -> Result<()> {
     orders.save(connection).await?;
     inventory.save(connection).await?;
     payments.save(connection).await?;
-    let timer = "insert into orders.timers select 'order-' || order_id, expires_at from orders.orders where status = 'reserved'";
+    let timer =
+        "insert into orders.timers select 'order-' || order_id, expires_at from orders.orders where status = 'held'";
     sqlx::query(timer).execute(connection).await?;
     Ok(())
 }
@@ -168,7 +169,7 @@ const FAULTS: &[Fault] = &[
         check: Check::Rows,
         subject: "product-mug",
         words: "received: the row says 15, its events say 10",
-        event: Some("StockReserved"),
+        event: Some("StockHeld"),
     },
     Fault {
         plant: "update inventory.stock set received = received + 5 where sku = 'mug'",
@@ -246,8 +247,8 @@ const FAULTS: &[Fault] = &[
         mend: "insert into log.events overriding system value select * from keep; drop table keep",
         check: Check::Rows,
         subject: "order-11111111-1111-4111-8111-111111111111",
-        words: "status: the row says Paid, its events say Reserved",
-        event: Some("OrderReserved"),
+        words: "status: the row says Paid, its events say Held",
+        event: Some("OrderHeld"),
     },
     Fault {
         plant: "insert into payments.sandbox_refunds values ('k', gen_random_uuid(), gen_random_uuid(), 5, 'EUR', 'refunded', 1)",

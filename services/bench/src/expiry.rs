@@ -31,8 +31,8 @@ const TIME_TO_PAY_MIN: Duration = Duration::from_millis(5_500);
 /// Warms up with orders that are paid.
 const PAID: u64 = 10_000;
 
-fn reserved(counts: &Counts) -> u64 {
-    published(counts, "evt.orders.OrderReserved")
+fn held(counts: &Counts) -> u64 {
+    published(counts, "evt.orders.OrderHeld")
 }
 
 fn released(counts: &Counts) -> u64 {
@@ -95,11 +95,11 @@ async fn place(stand: &Stand, goods: Goods, count: u64, warm_up: Duration) -> Re
         let (id, order) = buyers.order(Some(time_to_pay.max(TIME_TO_PAY_MIN)));
         Some(Outgoing::new(id, &order))
     };
-    let before = reserved(&stand.counter.counts().await?);
+    let before = held(&stand.counter.counts().await?);
     let (tell, told) = progress();
     let watch = async {
         loop {
-            let done = reserved(&stand.counter.counts().await?).saturating_sub(before);
+            let done = held(&stand.counter.counts().await?).saturating_sub(before);
             if tell.send(Progress { done, stop: false }).is_err() {
                 return Ok::<_, anyhow::Error>(());
             }
@@ -111,7 +111,7 @@ async fn place(stand: &Stand, goods: Goods, count: u64, warm_up: Duration) -> Re
         late == 0,
         "placing took so long that {late} orders would fall due later than the others; place fewer (--orders)"
     );
-    stand.counter.until(before + count, reserved).await
+    stand.counter.until(before + count, held).await
 }
 
 /// When the first and the last order falls due.

@@ -2,7 +2,7 @@
 //! a broker, 500 orders a transaction.
 
 use anyhow::{Context, Result};
-use domain::{Refusal, Timestamp};
+use domain::{DecideError, Timestamp};
 use payments::sandbox::report::of_payment;
 use platform::clock;
 use proto::{
@@ -123,7 +123,8 @@ async fn hop<S: Service>(
     let mut state = S::load(connection, &commands).await?;
     let mut events = Vec::new();
     for job in &jobs {
-        let decided = S::decide(&state, &job.command, at).map_err(|refusal: Refusal| anyhow::anyhow!("{refusal:?}"))?;
+        let decided =
+            S::decide(&state, &job.command, at).map_err(|refusal: DecideError| anyhow::anyhow!("{refusal:?}"))?;
         for event in decided {
             S::evolve(&mut state, &event);
             let record = S::encode(&state, &event);

@@ -13,7 +13,7 @@ pub enum Status {
     /// Given back, or given up before it came.
     Released,
     /// Never held: there was not enough.
-    Refused,
+    Rejected,
 }
 
 /// What is asked of a hold.
@@ -49,8 +49,8 @@ pub const fn step(status: Option<Status>, request: Request) -> Step {
         (Some(Status::Held), Request::Commit) => Step::Become(Status::Committed),
         (Some(_), Request::Hold)
         | (Some(Status::Committed), Request::Commit)
-        | (Some(Status::Released | Status::Refused), Request::Release) => Step::Nothing,
-        (None | Some(Status::Released | Status::Refused), Request::Commit)
+        | (Some(Status::Released | Status::Rejected), Request::Release) => Step::Nothing,
+        (None | Some(Status::Released | Status::Rejected), Request::Commit)
         | (Some(Status::Committed), Request::Release) => Step::Broken,
     }
 }
@@ -63,14 +63,14 @@ impl Status {
             Self::Held => "held",
             Self::Committed => "committed",
             Self::Released => "released",
-            Self::Refused => "refused",
+            Self::Rejected => "rejected",
         }
     }
 
     /// Reads the word back.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Held, Self::Committed, Self::Released, Self::Refused].into_iter().find(|status| status.as_str() == word)
+        [Self::Held, Self::Committed, Self::Released, Self::Rejected].into_iter().find(|status| status.as_str() == word)
     }
 }
 
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_refused_hold_has_nothing_to_release() {
-        assert_eq!(step(Some(Status::Refused), Request::Release), Step::Nothing);
-        assert_eq!(step(Some(Status::Refused), Request::Hold), Step::Nothing);
+        assert_eq!(step(Some(Status::Rejected), Request::Release), Step::Nothing);
+        assert_eq!(step(Some(Status::Rejected), Request::Hold), Step::Nothing);
     }
 }

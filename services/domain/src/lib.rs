@@ -18,7 +18,7 @@ pub use id::{Attempt, HoldKey, OrderId, PaymentId, RefundId, RoundId, derived, m
 pub use message::{decode, unknown_type};
 pub use money::{AMOUNT_MAX, Currency, Money};
 pub use product::{Lines, QUANTITY_MAX, Sku, lines_from_wire, lines_to_wire};
-pub use rejection::{Refusal, Rejection};
+pub use rejection::{DecideError, Rejection};
 pub use table::Table;
 
 pub use text::{legible, text};

@@ -55,7 +55,7 @@ impl Rejection {
 
 /// Why a decision gave no events.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum DecideError {
     /// The sender can do something about it.
     #[error(transparent)]
     Rejected(#[from] Rejection),

@@ -35,7 +35,7 @@ pub enum Event {
         reason: String,
     },
     /// All lines of an order are held.
-    StockReserved {
+    StockHeld {
         /// For this attempt of the order.
         key: HoldKey,
         /// What is held.
@@ -99,7 +99,7 @@ impl Event {
             Self::ProductRegistered { sku, .. } | Self::StockReceived { sku, .. } | Self::StockAdjusted { sku, .. } => {
                 Owner::Product(sku)
             }
-            Self::StockReserved { key, .. }
+            Self::StockHeld { key, .. }
             | Self::StockRejected { key, .. }
             | Self::StockCommitted { key, .. }
             | Self::StockReleased { key, .. }
@@ -111,7 +111,7 @@ impl Event {
     #[must_use]
     pub const fn lines(&self) -> Option<&Lines> {
         match self {
-            Self::StockReserved { lines, .. }
+            Self::StockHeld { lines, .. }
             | Self::StockCommitted { lines, .. }
             | Self::StockReleased { lines, .. }
             | Self::StockReturned { lines, .. } => Some(lines),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    HoldKey, Lines, RefundId, Refusal, Rejection, Sku,
+    DecideError, HoldKey, Lines, RefundId, Rejection, Sku,
     hold::{Request, Status, Step, step},
 };
 
@@ -38,18 +38,18 @@ impl Hold {
 }
 
 /// Moves a hold. `lines` are what is to be held; a commit and a release are about what is held already.
-pub(crate) fn decide(state: &State, key: HoldKey, request: Request, lines: &Lines) -> Result<Vec<Event>, Refusal> {
+pub(crate) fn decide(state: &State, key: HoldKey, request: Request, lines: &Lines) -> Result<Vec<Event>, DecideError> {
     let hold = state.holds.get(&key);
     let held = || hold.map(|hold| hold.lines.clone()).unwrap_or_default();
     match step(hold.map(|hold| hold.status), request) {
         Step::Try => Ok(vec![match lines.iter().try_for_each(|(sku, asked)| check(state, sku, *asked)) {
-            Ok(()) => Event::StockReserved { key, lines: lines.clone() },
+            Ok(()) => Event::StockHeld { key, lines: lines.clone() },
             Err(rejection) => Event::StockRejected { key, rejection },
         }]),
         Step::Become(Status::Committed) => Ok(vec![Event::StockCommitted { key, lines: held() }]),
         Step::Become(Status::Released) => Ok(vec![Event::StockReleased { key, lines: held() }]),
         Step::Nothing => Ok(vec![]),
-        Step::Become(Status::Held | Status::Refused) | Step::Broken => {
+        Step::Become(Status::Held | Status::Rejected) | Step::Broken => {
             let status = hold.map_or("unknown", |hold| hold.status.as_str());
             Err(broken(key, format!("{request:?} was asked of a hold that is {status}")))
         }
@@ -74,7 +74,12 @@ fn check(state: &State, sku: &Sku, asked: i64) -> Result<(), Rejection> {
 }
 
 /// Takes sold pieces back. A refund proves that the order was paid: if it overtook that message, it commits first.
-pub(crate) fn give_back(state: &State, key: HoldKey, refund: RefundId, lines: &Lines) -> Result<Vec<Event>, Refusal> {
+pub(crate) fn give_back(
+    state: &State,
+    key: HoldKey,
+    refund: RefundId,
+    lines: &Lines,
+) -> Result<Vec<Event>, DecideError> {
     let mut events = decide(state, key, Request::Commit, lines)?;
     let hold = state.holds.get(&key).ok_or_else(|| broken(key, "a hold without a row".to_owned()))?;
     match hold.returns.get(&refund) {
@@ -95,20 +100,20 @@ pub(crate) fn give_back(state: &State, key: HoldKey, refund: RefundId, lines: &L
     Ok(events)
 }
 
-fn broken(key: HoldKey, what: String) -> Refusal {
-    Refusal::Broken { stream: Owner::Hold(key).to_string(), what }
+fn broken(key: HoldKey, what: String) -> DecideError {
+    DecideError::Broken { stream: Owner::Hold(key).to_string(), what }
 }
 
 #[cfg(test)]
 mod tests {
-    use domain::{QUANTITY_MAX, Refusal, hold::Status};
+    use domain::{DecideError, QUANTITY_MAX, hold::Status};
 
     use crate::{
         command::Command,
         event::Event,
         stock::{
             State, TOTAL_MAX,
-            spec::{given, lines, order, received, refund, registered, reserved, sku},
+            spec::{given, held, lines, order, received, refund, registered, sku},
         },
     };
 
@@ -160,7 +165,7 @@ mod tests {
 
     fn breaks(state: &State, command: &Command, word: &str) {
         match state.when(command) {
-            Err(Refusal::Broken { stream, what }) => {
+            Err(DecideError::Broken { stream, what }) => {
                 assert_eq!(stream, format!("stock-{}", order(1)));
                 assert!(what.contains(word), "{word:?} is not in {what:?}");
             }
@@ -177,8 +182,8 @@ mod tests {
     #[test]
     fn holds_all_lines_when_all_are_available() {
         let all = [("cup", 10), ("mug", 3)];
-        assert_eq!(shop(&[]).when(&hold(&all)), Ok(vec![reserved(&all)]));
-        assert_eq!(mugs(&shop(&[reserved(&all)])), (10, 3));
+        assert_eq!(shop(&[]).when(&hold(&all)), Ok(vec![held(&all)]));
+        assert_eq!(mugs(&shop(&[held(&all)])), (10, 3));
     }
 
     #[test]
@@ -190,7 +195,7 @@ mod tests {
 
     #[test]
     fn refuses_what_others_hold() {
-        let others = Event::StockReserved { key: order(2), lines: lines(&[("mug", 8)]) };
+        let others = Event::StockHeld { key: order(2), lines: lines(&[("mug", 8)]) };
         assert_eq!(refused(&shop(&[others]), &hold(&[("mug", 3)]), &["3 of", "2 are available"]), "OUT_OF_STOCK");
     }
 
@@ -206,7 +211,7 @@ mod tests {
         (stock.committed, stock.returned) = (TOTAL_MAX - 2 * QUANTITY_MAX, TOTAL_MAX - 2 * QUANTITY_MAX);
         (stock.received, stock.held) = (3 * QUANTITY_MAX, QUANTITY_MAX);
         assert_eq!(refused(&state, &hold(&[("mug", QUANTITY_MAX + 1)]), &["mug", "sold"]), "TOTAL_TOO_LARGE");
-        assert_eq!(state.when(&hold(&[("mug", QUANTITY_MAX)])), Ok(vec![reserved(&[("mug", QUANTITY_MAX)])]));
+        assert_eq!(state.when(&hold(&[("mug", QUANTITY_MAX)])), Ok(vec![held(&[("mug", QUANTITY_MAX)])]));
     }
 
     #[test]
@@ -215,27 +220,27 @@ mod tests {
         let state = shop(&[Event::StockRejected { key: order(1), rejection }, received("mug", 90)]);
         assert_eq!(state.when(&hold(&[("mug", 50)])), Ok(vec![]));
         assert_eq!(state.when(&release()), Ok(vec![]));
-        breaks(&state, &commit(), "refused");
+        breaks(&state, &commit(), "rejected");
     }
 
     #[test]
     fn a_hold_asked_again_changes_nothing() {
-        assert_eq!(shop(&[reserved(&[("mug", 3)])]).when(&hold(&[("mug", 3)])), Ok(vec![]));
+        assert_eq!(shop(&[held(&[("mug", 3)])]).when(&hold(&[("mug", 3)])), Ok(vec![]));
     }
 
     #[test]
     fn each_attempt_has_its_own_hold() {
-        let state = shop(&[reserved(&[("mug", 3)]), released(&[("mug", 3)])]);
+        let state = shop(&[held(&[("mug", 3)]), released(&[("mug", 3)])]);
         let again = Command::Hold { key: order(2), lines: lines(&[("mug", 3)]) };
-        let reserved_again = Event::StockReserved { key: order(2), lines: lines(&[("mug", 3)]) };
-        assert_eq!(state.when(&again), Ok(vec![reserved_again]));
+        let held_again = Event::StockHeld { key: order(2), lines: lines(&[("mug", 3)]) };
+        assert_eq!(state.when(&again), Ok(vec![held_again]));
     }
 
     #[test]
     fn a_paid_order_takes_what_it_held() {
         let all = [("cup", 1), ("mug", 3)];
-        assert_eq!(shop(&[reserved(&all)]).when(&commit()), Ok(vec![committed(&all)]));
-        let state = shop(&[reserved(&all), committed(&all)]);
+        assert_eq!(shop(&[held(&all)]).when(&commit()), Ok(vec![committed(&all)]));
+        let state = shop(&[held(&all), committed(&all)]);
         assert_eq!(mugs(&state), (7, 0));
         assert_eq!(state.when(&commit()), Ok(vec![]));
     }
@@ -243,8 +248,8 @@ mod tests {
     #[test]
     fn a_closed_order_frees_what_it_held() {
         let all = [("cup", 1), ("mug", 3)];
-        assert_eq!(shop(&[reserved(&all)]).when(&release()), Ok(vec![released(&all)]));
-        let state = shop(&[reserved(&all), released(&all)]);
+        assert_eq!(shop(&[held(&all)]).when(&release()), Ok(vec![released(&all)]));
+        let state = shop(&[held(&all), released(&all)]);
         assert_eq!(mugs(&state), (10, 0));
         assert_eq!(state.when(&release()), Ok(vec![]));
     }
@@ -259,8 +264,8 @@ mod tests {
 
     #[test]
     fn a_hold_that_is_closed_is_not_closed_the_other_way() {
-        breaks(&shop(&[reserved(&[("mug", 3)]), committed(&[("mug", 3)])]), &release(), "committed");
-        breaks(&shop(&[reserved(&[("mug", 3)]), released(&[("mug", 3)])]), &commit(), "released");
+        breaks(&shop(&[held(&[("mug", 3)]), committed(&[("mug", 3)])]), &release(), "committed");
+        breaks(&shop(&[held(&[("mug", 3)]), released(&[("mug", 3)])]), &commit(), "released");
     }
 
     #[test]
@@ -270,9 +275,9 @@ mod tests {
 
     #[test]
     fn a_refund_returns_sold_pieces_once() {
-        let state = shop(&[reserved(&[("mug", 3)]), committed(&[("mug", 3)])]);
+        let state = shop(&[held(&[("mug", 3)]), committed(&[("mug", 3)])]);
         assert_eq!(state.when(&give_back(1, &[("mug", 2)])), Ok(vec![returned(1, &[("mug", 2)])]));
-        let state = shop(&[reserved(&[("mug", 3)]), committed(&[("mug", 3)]), returned(1, &[("mug", 2)])]);
+        let state = shop(&[held(&[("mug", 3)]), committed(&[("mug", 3)]), returned(1, &[("mug", 2)])]);
         assert_eq!(mugs(&state), (9, 0));
         assert_eq!(state.when(&give_back(1, &[("mug", 2)])), Ok(vec![]));
         assert_eq!(state.when(&give_back(2, &[("mug", 1)])), Ok(vec![returned(2, &[("mug", 1)])]));
@@ -280,30 +285,30 @@ mod tests {
 
     #[test]
     fn a_refund_that_overtakes_the_payment_commits_first() {
-        let state = shop(&[reserved(&[("mug", 3)])]);
+        let state = shop(&[held(&[("mug", 3)])]);
         let events = [committed(&[("mug", 3)]), returned(1, &[("mug", 3)])];
         assert_eq!(state.when(&give_back(1, &[("mug", 3)])), Ok(events.to_vec()));
-        let state = shop(&[reserved(&[("mug", 3)]), events[0].clone(), events[1].clone()]);
+        let state = shop(&[held(&[("mug", 3)]), events[0].clone(), events[1].clone()]);
         assert_eq!(mugs(&state), (10, 0));
         assert_eq!(state.when(&commit()), Ok(vec![]));
     }
 
     #[test]
     fn refunds_never_return_more_than_was_sold() {
-        let state = shop(&[reserved(&[("mug", 3)]), committed(&[("mug", 3)]), returned(1, &[("mug", 2)])]);
+        let state = shop(&[held(&[("mug", 3)]), committed(&[("mug", 3)]), returned(1, &[("mug", 2)])]);
         breaks(&state, &give_back(2, &[("mug", 2)]), "returns 2 of product mug, of which 1 are sold");
         breaks(&state, &give_back(2, &[("cup", 1)]), "returns 1 of product cup, of which 0 are sold");
     }
 
     #[test]
     fn a_refund_returns_the_same_pieces_for_ever() {
-        let state = shop(&[reserved(&[("mug", 3)]), committed(&[("mug", 3)]), returned(1, &[("mug", 1)])]);
+        let state = shop(&[held(&[("mug", 3)]), committed(&[("mug", 3)]), returned(1, &[("mug", 1)])]);
         breaks(&state, &give_back(1, &[("mug", 2)]), "other pieces");
     }
 
     #[test]
     fn a_refund_of_what_was_not_sold_is_broken() {
-        breaks(&shop(&[reserved(&[("mug", 3)]), released(&[("mug", 3)])]), &give_back(1, &[("mug", 1)]), "released");
+        breaks(&shop(&[held(&[("mug", 3)]), released(&[("mug", 3)])]), &give_back(1, &[("mug", 1)]), "released");
         breaks(&shop(&[]), &give_back(1, &[("mug", 1)]), "unknown");
     }
 }

@@ -2,14 +2,14 @@
 //!
 //! In: `OrderPlaced` and `OrderReinstated` ask for a hold, `OrderPaid` commits it, `OrderExpired`, `OrderCancelled` and
 //! `OrderRejected` release it, `OrderRefunded` and `OrderPartiallyRefunded` return what it had sold. Out:
-//! `ProductRegistered`, `StockReceived` and `StockAdjusted` of a product; `StockReserved` or `StockRejected`, then
+//! `ProductRegistered`, `StockReceived` and `StockAdjusted` of a product; `StockHeld` or `StockRejected`, then
 //! `StockCommitted` or `StockReleased`, then `StockReturned` of a hold. Always: `on_hand = received + adjusted -
 //! committed + returned`; `0 <= held <= on_hand`; `held` is the sum of all open holds; a hold closes once; a refund
 //! returns once, and never more than was committed.
 
 use std::{collections::BTreeMap, iter::once};
 
-use domain::{HoldKey, Refusal, Rejection, Sku, Timestamp};
+use domain::{DecideError, HoldKey, Rejection, Sku, Timestamp};
 use runtime::service::{EncodedEvent, Service};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -68,7 +68,7 @@ impl Service for Inventory {
         None
     }
 
-    fn decide(state: &State, command: &Command, _at: Timestamp) -> Result<Vec<Event>, Refusal> {
+    fn decide(state: &State, command: &Command, _at: Timestamp) -> Result<Vec<Event>, DecideError> {
         stock::decide(state, command)
     }
 

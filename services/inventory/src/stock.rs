@@ -1,7 +1,7 @@
 //! The stock of products: what changes it, and what every event of inventory makes of it.
 
 use domain::{
-    Lines, QUANTITY_MAX, Refusal, Rejection, Sku, Table,
+    DecideError, Lines, QUANTITY_MAX, Rejection, Sku, Table,
     hold::{Request, Status},
 };
 
@@ -71,7 +71,7 @@ impl State {
 ///
 /// # Errors
 /// Business says no, or an invariant is broken.
-pub fn decide(state: &State, command: &Command) -> Result<Vec<Event>, Refusal> {
+pub fn decide(state: &State, command: &Command) -> Result<Vec<Event>, DecideError> {
     match command {
         Command::RegisterProduct { sku, name } => register(state, sku, name),
         Command::ReceiveStock { sku, quantity, reference } => {
@@ -91,7 +91,7 @@ pub fn decide(state: &State, command: &Command) -> Result<Vec<Event>, Refusal> {
     }
 }
 
-fn register(state: &State, sku: &Sku, name: &str) -> Result<Vec<Event>, Refusal> {
+fn register(state: &State, sku: &Sku, name: &str) -> Result<Vec<Event>, DecideError> {
     match state.stock.get(sku) {
         None => Ok(vec![Event::ProductRegistered { sku: sku.clone(), name: name.to_owned() }]),
         Some(stock) if stock.name == name => Ok(vec![]),
@@ -156,11 +156,11 @@ pub fn evolve(state: &mut State, event: &Event) {
                 stock.version += 1;
             }
         }
-        Event::StockReserved { key, lines } => {
+        Event::StockHeld { key, lines } => {
             each(state, lines, |stock, quantity| stock.held += quantity);
             state.holds.create(*key, Hold::new(Status::Held, lines.clone()));
         }
-        Event::StockRejected { key, .. } => state.holds.create(*key, Hold::new(Status::Refused, Lines::new())),
+        Event::StockRejected { key, .. } => state.holds.create(*key, Hold::new(Status::Rejected, Lines::new())),
         Event::StockCommitted { key, lines } => {
             each(state, lines, |stock, quantity| {
                 stock.held -= quantity;
@@ -202,7 +202,7 @@ fn each(state: &mut State, lines: &Lines, change: impl Fn(&mut Stock, i64)) {
 /// Words for the specs of this crate.
 #[cfg(test)]
 pub(crate) mod spec {
-    use domain::{HoldKey, Lines, OrderId, RefundId, Refusal, Sku};
+    use domain::{DecideError, HoldKey, Lines, OrderId, RefundId, Sku};
     use uuid::Uuid;
 
     use super::{State, decide, evolve};
@@ -217,14 +217,14 @@ pub(crate) mod spec {
     }
 
     impl State {
-        pub(crate) fn when(&self, command: &Command) -> Result<Vec<Event>, Refusal> {
+        pub(crate) fn when(&self, command: &Command) -> Result<Vec<Event>, DecideError> {
             decide(self, command)
         }
 
         /// The code of the refusal, with the words that its reason must have.
         pub(crate) fn refuses(&self, command: &Command, words: &[&str]) -> String {
             match decide(self, command) {
-                Err(Refusal::Rejected(rejection)) => {
+                Err(DecideError::Rejected(rejection)) => {
                     for word in words {
                         assert!(rejection.reason.contains(word), "{word:?} is not in {:?}", rejection.reason);
                     }
@@ -259,8 +259,8 @@ pub(crate) mod spec {
         Event::StockReceived { sku: sku(text), quantity, reference: "note 1".to_owned() }
     }
 
-    pub(crate) fn reserved(pieces: &[(&str, i64)]) -> Event {
-        Event::StockReserved { key: order(1), lines: lines(pieces) }
+    pub(crate) fn held(pieces: &[(&str, i64)]) -> Event {
+        Event::StockHeld { key: order(1), lines: lines(pieces) }
     }
 }
 
@@ -270,7 +270,7 @@ mod tests {
 
     use super::{
         TOTAL_MAX,
-        spec::{given, received, registered, reserved, sku},
+        spec::{given, held, received, registered, sku},
     };
     use crate::{command::Command, event::Event};
 
@@ -326,16 +326,16 @@ mod tests {
 
     #[test]
     fn corrects_up_and_down_to_what_is_held() {
-        let state = given(&[registered("mug"), received("mug", 10), reserved(&[("mug", 4)])]);
+        let state = given(&[registered("mug"), received("mug", 10), held(&[("mug", 4)])]);
         assert_eq!(state.when(&adjust(5)), Ok(vec![adjusted(5)]));
         assert_eq!(state.when(&adjust(-6)), Ok(vec![adjusted(-6)]));
-        let after = given(&[registered("mug"), received("mug", 10), reserved(&[("mug", 4)]), adjusted(-6)]);
+        let after = given(&[registered("mug"), received("mug", 10), held(&[("mug", 4)]), adjusted(-6)]);
         assert_eq!(after.stock.get(&sku("mug")).unwrap().available(), 0);
     }
 
     #[test]
     fn refuses_to_take_away_what_orders_hold() {
-        let state = given(&[registered("mug"), received("mug", 10), reserved(&[("mug", 4)])]);
+        let state = given(&[registered("mug"), received("mug", 10), held(&[("mug", 4)])]);
         assert_eq!(state.refuses(&adjust(-7), &["mug", "-7", "4 pieces", "10 on hand", "-6"]), "WOULD_BREAK_HOLDS");
     }
 
@@ -358,7 +358,7 @@ mod tests {
 
     #[test]
     fn an_adjustment_counts_in_the_stream_of_its_product_and_a_hold_does_not() {
-        let state = given(&[registered("mug"), received("mug", 10), reserved(&[("mug", 4)]), adjusted(1)]);
+        let state = given(&[registered("mug"), received("mug", 10), held(&[("mug", 4)]), adjusted(1)]);
         assert_eq!(state.stock.get(&sku("mug")).unwrap().version, 3);
     }
 }

@@ -65,10 +65,9 @@ pub fn encode(event: &Event) -> (&'static str, Vec<u8>) {
             "holdfast.inventory.v1.StockAdjusted",
             wire::StockAdjusted { sku: sku.to_string(), delta, actor, reason }.encode_to_vec(),
         ),
-        Event::StockReserved { key: HoldKey { order_id, attempt }, lines } => (
-            "holdfast.inventory.v1.StockReserved",
-            wire::StockReserved { order_id: order_id.to_string(), attempt, lines: lines_to_wire(&lines) }
-                .encode_to_vec(),
+        Event::StockHeld { key: HoldKey { order_id, attempt }, lines } => (
+            "holdfast.inventory.v1.StockHeld",
+            wire::StockHeld { order_id: order_id.to_string(), attempt, lines: lines_to_wire(&lines) }.encode_to_vec(),
         ),
         Event::StockRejected { key: HoldKey { order_id, attempt }, rejection } => (
             "holdfast.inventory.v1.StockRejected",
@@ -116,9 +115,9 @@ pub fn decode_event(message_type: &str, data: &[u8]) -> Result<Event, Rejection>
             let wire::StockAdjusted { sku, delta, actor, reason } = decode(data)?;
             Ok(Event::StockAdjusted { sku: Sku::parse(&sku)?, delta, actor, reason })
         }
-        Some(wire::StockReserved::NAME) => {
-            let wire::StockReserved { order_id, attempt, lines } = decode(data)?;
-            Ok(Event::StockReserved { key: HoldKey::parse(&order_id, attempt)?, lines: known_lines(lines)? })
+        Some(wire::StockHeld::NAME) => {
+            let wire::StockHeld { order_id, attempt, lines } = decode(data)?;
+            Ok(Event::StockHeld { key: HoldKey::parse(&order_id, attempt)?, lines: known_lines(lines)? })
         }
         Some(wire::StockRejected::NAME) => {
             let wire::StockRejected { order_id, attempt, rejection } = decode(data)?;
@@ -158,7 +157,7 @@ mod tests {
         Inventory,
         command::Command,
         event::Event,
-        stock::spec::{lines, order, received, refund, registered, reserved, sku},
+        stock::spec::{held, lines, order, received, refund, registered, sku},
     };
 
     fn read<M: Message + Name>(message: &M) -> Result<Command, String> {
@@ -240,7 +239,7 @@ mod tests {
 
     #[test]
     fn refuses_a_type_that_it_does_not_know() {
-        for other in ["", "RegisterProduct", "holdfast.orders.v1.PlaceOrder", "holdfast.inventory.v1.StockReserved"] {
+        for other in ["", "RegisterProduct", "holdfast.orders.v1.PlaceOrder", "holdfast.inventory.v1.StockHeld"] {
             assert_eq!(decode_command(other, b"").unwrap_err().code, "UNKNOWN_TYPE", "{other}");
         }
         assert_eq!(decode_event("holdfast.inventory.v1.AdjustStock", b"").unwrap_err().code, "UNKNOWN_TYPE");
@@ -252,7 +251,7 @@ mod tests {
             registered("mug"),
             received("mug", 5),
             Event::StockAdjusted { sku: sku("mug"), delta: -5, actor: "ann".to_owned(), reason: "count".to_owned() },
-            reserved(&[("mug", 5)]),
+            held(&[("mug", 5)]),
             Event::StockRejected { key, rejection: Rejection::new("OUT_OF_STOCK", "none left") },
             Event::StockCommitted { key, lines: pieces.clone() },
             Event::StockReleased { key, lines: lines(&[]) },

@@ -7,7 +7,7 @@ use std::{
     fmt,
 };
 
-use domain::{HoldKey, Lines, OrderId, RefundId, Refusal, Sku, Timestamp, hold::Status, lines_from_wire};
+use domain::{DecideError, HoldKey, Lines, OrderId, RefundId, Sku, Timestamp, hold::Status, lines_from_wire};
 use inventory::{Inventory, command::Command, event::Event, stock::State};
 use proptest::{collection::vec, prelude::*, sample::subsequence};
 use proto::{
@@ -51,7 +51,7 @@ struct Shell {
 
 impl Shell {
     /// Handles a message and says how many events it caused.
-    fn handle(&mut self, input: &Input) -> Result<usize, Refusal> {
+    fn handle(&mut self, input: &Input) -> Result<usize, DecideError> {
         let commands = if input.outside {
             vec![Inventory::decode_command(&input.message_type, &input.data, Uuid::nil())?]
         } else {
@@ -64,7 +64,7 @@ impl Shell {
         Ok(self.log.len() - before)
     }
 
-    fn decide(&mut self, command: &Command) -> Result<(), Refusal> {
+    fn decide(&mut self, command: &Command) -> Result<(), DecideError> {
         for event in Inventory::decide(&self.state, command, Timestamp::default())? {
             Inventory::evolve(&mut self.state, &event);
             self.log.push(Inventory::encode(&self.state, &event));
@@ -98,7 +98,7 @@ impl Auditor {
             Event::ProductRegistered { sku, .. } => assert_eq!(self.on_hand.insert(sku, 0), None),
             Event::StockReceived { sku, quantity, .. } => *self.on_hand.get_mut(&sku).unwrap() += quantity,
             Event::StockAdjusted { sku, delta, .. } => *self.on_hand.get_mut(&sku).unwrap() += delta,
-            Event::StockReserved { key, lines } => {
+            Event::StockHeld { key, lines } => {
                 for (sku, quantity) in &lines {
                     *self.held.entry(sku.clone()).or_default() += quantity;
                 }

@@ -1,9 +1,9 @@
 //! Orders owns the life of every order, from placed to paid, expired, cancelled, rejected or refunded, and its attempts.
 //!
-//! In: `StockReserved`, `StockRejected` and `StockReleased` of inventory, the same of shares and `RoundRefundsRequested`
+//! In: `StockHeld`, `StockRejected` and `StockReleased` of inventory, the same of shares and `RoundRefundsRequested`
 //! of rounds, `PaymentSucceeded`, `PaymentFailed`, `PaymentRefunded`, `PaymentRefundedElsewhere` and `RefundRejected` of payments,
 //! and a timer.
-//! Out: `OrderPlaced`, `OrderHoldConfirmed`, `OrderReserved`, then one of `OrderPaid`, `OrderExpired`, `OrderCancelled`
+//! Out: `OrderPlaced`, `OrderHoldConfirmed`, `OrderHeld`, then one of `OrderPaid`, `OrderExpired`, `OrderCancelled`
 //! and `OrderRejected`; after the last three `OrderReleaseConfirmed`, `OrderReleased` and perhaps `OrderReinstated`;
 //! and of every refund `RefundRequested`, then `OrderRefunded`, `OrderPartiallyRefunded` or `RefundAbandoned`;
 //! `ShareRefundDeferred` if one has to wait for another, `LatePaymentDeferred` if late money has to wait for the receipt, and
@@ -13,7 +13,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{OrderId, Refusal, Rejection, Timestamp};
+use domain::{DecideError, OrderId, Rejection, Timestamp};
 use runtime::service::{EncodedEvent, Service, Timer};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -48,10 +48,10 @@ impl Service for Orders {
     ];
 
     const REACTS_TO: &'static [&'static str] = &[
-        "holdfast.inventory.v1.StockReserved",
+        "holdfast.inventory.v1.StockHeld",
         "holdfast.inventory.v1.StockRejected",
         "holdfast.inventory.v1.StockReleased",
-        "holdfast.rounds.v1.SharesReserved",
+        "holdfast.rounds.v1.SharesHeld",
         "holdfast.rounds.v1.SharesRejected",
         "holdfast.rounds.v1.SharesReleased",
         "holdfast.rounds.v1.RoundRefundsRequested",
@@ -79,7 +79,7 @@ impl Service for Orders {
         Some(Command::Expire { order_id })
     }
 
-    fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Event>, Refusal> {
+    fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Event>, DecideError> {
         order::decide(state, command, at)
     }
 
@@ -108,7 +108,7 @@ impl Service for Orders {
             | Event::OrderCancelled { .. }
             | Event::OrderRejected { .. } => Some(Timer::Clear),
             Event::OrderHoldConfirmed { .. }
-            | Event::OrderReserved { .. }
+            | Event::OrderHeld { .. }
             | Event::OrderReleaseConfirmed { .. }
             | Event::OrderReleased { .. }
             | Event::PaidOrderCancelled { .. }

@@ -25,8 +25,8 @@ pub fn react(message_type: &str, data: &[u8]) -> Result<Vec<Command>, Rejection>
 fn of_inventory(name: &str, data: &[u8]) -> Result<Option<Vec<Command>>, Rejection> {
     let resource = Resource::Stock;
     Ok(Some(match name {
-        inventory::StockReserved::NAME => {
-            let inventory::StockReserved { order_id, attempt, .. } = decode(data)?;
+        inventory::StockHeld::NAME => {
+            let inventory::StockHeld { order_id, attempt, .. } = decode(data)?;
             vec![Command::ConfirmHold { key: HoldKey::parse(&order_id, attempt)?, resource }]
         }
         inventory::StockRejected::NAME => {
@@ -44,8 +44,8 @@ fn of_inventory(name: &str, data: &[u8]) -> Result<Option<Vec<Command>>, Rejecti
 fn of_rounds(name: &str, data: &[u8]) -> Result<Option<Vec<Command>>, Rejection> {
     let resource = Resource::Shares;
     Ok(Some(match name {
-        rounds::SharesReserved::NAME => {
-            let rounds::SharesReserved { order_id, attempt, .. } = decode(data)?;
+        rounds::SharesHeld::NAME => {
+            let rounds::SharesHeld { order_id, attempt, .. } = decode(data)?;
             vec![Command::ConfirmHold { key: HoldKey::parse(&order_id, attempt)?, resource }]
         }
         rounds::SharesRejected::NAME => {

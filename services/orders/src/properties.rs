@@ -4,7 +4,7 @@ mod neighbours;
 
 use std::collections::BTreeMap;
 
-use domain::{HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Refusal, Timestamp};
+use domain::{DecideError, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Timestamp};
 use proptest::prelude::*;
 use runtime::service::{Service, Timer};
 use uuid::Uuid;
@@ -36,7 +36,7 @@ impl Fleet {
         Self { at: NOW, ..Self::default() }
     }
 
-    fn handle(&mut self, command: &Command) -> Result<Vec<Event>, Refusal> {
+    fn handle(&mut self, command: &Command) -> Result<Vec<Event>, DecideError> {
         let events = Orders::decide(&self.state, command, self.at)?;
         for event in &events {
             let before = self.state.orders.get(&event.order_id()).map_or(0, |order| order.version);
@@ -176,7 +176,7 @@ impl Ledger {
                 assert!(std::mem::replace(&mut self.refunds.get_mut(refund_id).unwrap().is_live, false));
             }
             Event::OrderHoldConfirmed { .. }
-            | Event::OrderReserved { .. }
+            | Event::OrderHeld { .. }
             | Event::OrderReleaseConfirmed { .. }
             | Event::PaidOrderCancelled { .. }
             | Event::LatePaymentDeferred { .. }

@@ -100,7 +100,7 @@ pub enum Event {
         reason: String,
     },
     /// A refund is to be sent to the provider.
-    PaymentRefunding {
+    RefundSubmitted {
         /// The refund.
         of: RefundOf,
         /// How much.
@@ -271,7 +271,7 @@ impl Event {
             | Self::PaymentFailed { payment_id, .. }
             | Self::PaymentCancelled { payment_id, .. } => *payment_id,
             Self::RefundDeferred { of, .. }
-            | Self::PaymentRefunding { of, .. }
+            | Self::RefundSubmitted { of, .. }
             | Self::PaymentRefunded { of, .. }
             | Self::PaymentRefundedElsewhere { of, .. }
             | Self::RefundAnswered { of, .. }

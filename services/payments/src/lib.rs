@@ -1,9 +1,9 @@
 //! Payments owns what buyers are asked to pay, what the provider says of it, and the refunds.
 //!
-//! In: `OrderReserved` asks the buyer to pay, `OrderExpired`, `OrderCancelled` and `OrderRejected` stop asking,
+//! In: `OrderHeld` asks the buyer to pay, `OrderExpired`, `OrderCancelled` and `OrderRejected` stop asking,
 //! `RefundRequested` gives money back; `RecordProviderEvent` is what the provider reports, `ResolveRefund` and
 //! `ResolveProviderReport` what an operator decides. Out: `PaymentRequested`, then `PaymentDeclined` for each try that fails, and
-//! `PaymentSucceeded`, `PaymentFailed` or `PaymentCancelled`; `PaymentRefunding`, which is sent to the provider after its commit, or
+//! `PaymentSucceeded`, `PaymentFailed` or `PaymentCancelled`; `RefundSubmitted`, which is sent to the provider after its commit, or
 //! `RefundDeferred` before it, then `PaymentRefunded`, `RefundRejected` or `RefundOutcomeUnknown`; `RefundAnswered`, `RefundReversed`
 //! and `RefundResolved`; `PaymentRefundedElsewhere`; `ProviderReportUnmatched` and `ProviderReportResolved`. Always: a report is a
 //! fact, kept whole and never refused; late money is taken in and never lost; `refunded + refunding <= captured`; a refund's money
@@ -12,7 +12,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use domain::{PaymentId, Refusal, Rejection, Timestamp};
+use domain::{DecideError, PaymentId, Rejection, Timestamp};
 use runtime::service::{Effect, EffectOutcome, EncodedEvent, LeasedEffect, Service};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -61,7 +61,7 @@ impl<P: Provider> Service for Payments<P> {
     ];
 
     const REACTS_TO: &'static [&'static str] = &[
-        "holdfast.orders.v1.OrderReserved",
+        "holdfast.orders.v1.OrderHeld",
         "holdfast.orders.v1.OrderExpired",
         "holdfast.orders.v1.OrderCancelled",
         "holdfast.orders.v1.OrderRejected",
@@ -87,7 +87,7 @@ impl<P: Provider> Service for Payments<P> {
         None
     }
 
-    fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Event>, Refusal> {
+    fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Event>, DecideError> {
         payment::decide(state, command, at)
     }
 

@@ -15,7 +15,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{HoldKey, Money, PaymentId, RefundId, Refusal, Rejection, Table, Timestamp, words};
+use domain::{DecideError, HoldKey, Money, PaymentId, RefundId, Rejection, Table, Timestamp, words};
 
 use crate::{
     command::Command,
@@ -164,7 +164,7 @@ impl Payment {
 ///
 /// # Errors
 /// Business says no, or an invariant is broken.
-pub fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Event>, Refusal> {
+pub fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Event>, DecideError> {
     let payment_id = command.payment_id();
     let payment = state.payments.get(&payment_id);
     let events = match command {
@@ -209,7 +209,7 @@ struct Asked<'a> {
     expires_at: Timestamp,
 }
 
-fn request(payment: Option<&Payment>, key: HoldKey, asked: &Asked<'_>) -> Result<Vec<Event>, Refusal> {
+fn request(payment: Option<&Payment>, key: HoldKey, asked: &Asked<'_>) -> Result<Vec<Event>, DecideError> {
     let payment_id = key.payment_id();
     let requested = || Event::PaymentRequested {
         payment_id,
@@ -255,6 +255,6 @@ fn known(payment: Option<&Payment>, payment_id: PaymentId) -> Result<&Payment, R
     })
 }
 
-fn broken(payment_id: PaymentId, what: String) -> Refusal {
-    Refusal::Broken { stream: stream(payment_id), what }
+fn broken(payment_id: PaymentId, what: String) -> DecideError {
+    DecideError::Broken { stream: stream(payment_id), what }
 }

@@ -15,7 +15,7 @@ mod report;
 mod tests;
 
 /// The effect: what to send to the provider.
-pub const PAYMENT_REFUNDING: &str = "holdfast.payments.v1.PaymentRefunding";
+pub const PAYMENT_REFUNDING: &str = "holdfast.payments.v1.RefundSubmitted";
 
 const PACKAGE: &str = "holdfast.payments.v1.";
 
@@ -89,7 +89,7 @@ pub fn encode(event: &Event) -> (&'static str, Vec<u8>) {
         | Event::ProviderReportUnmatched { .. }
         | Event::ProviderReportResolved { .. }) => report::encode(event),
         event @ (Event::RefundDeferred { .. }
-        | Event::PaymentRefunding { .. }
+        | Event::RefundSubmitted { .. }
         | Event::PaymentRefunded { .. }
         | Event::PaymentRefundedElsewhere { .. }
         | Event::RefundAnswered { .. }

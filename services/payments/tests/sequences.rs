@@ -7,7 +7,7 @@ use std::{
     fmt,
 };
 
-use domain::{HoldKey, OrderId, PaymentId, RefundId, Refusal, Rejection, Timestamp};
+use domain::{DecideError, HoldKey, OrderId, PaymentId, RefundId, Rejection, Timestamp};
 use payments::{
     Payments,
     command::{Command, Outcome},
@@ -57,7 +57,7 @@ struct Shell {
 
 impl Shell {
     /// Handles a message and says how many events it caused.
-    fn handle(&mut self, input: &Input) -> Result<usize, Refusal> {
+    fn handle(&mut self, input: &Input) -> Result<usize, DecideError> {
         let commands = match input {
             Input::Outside(message_type, data) => vec![Sut::decode_command(message_type, data, Uuid::nil())?],
             Input::Foreign(message_type, data) => Sut::react(message_type, data)?,
@@ -154,7 +154,7 @@ impl Auditor {
                 self.fits(payment_id, provider_event_id);
             }
             event @ (Event::RefundDeferred { .. }
-            | Event::PaymentRefunding { .. }
+            | Event::RefundSubmitted { .. }
             | Event::PaymentRefunded { .. }
             | Event::PaymentRefundedElsewhere { .. }
             | Event::RefundAnswered { .. }
@@ -189,7 +189,7 @@ impl Auditor {
                 assert!(!refund.ever_paid_out, "booked twice");
                 (refund.minor, refund.paid_out, refund.ever_paid_out) = (amount.minor_units, true, true);
             }
-            Event::PaymentRefunding { of, amount, idempotency_key, .. } => {
+            Event::RefundSubmitted { of, amount, idempotency_key, .. } => {
                 let doubt = self.open.iter().any(|(open, _)| *open == payment_id)
                     || self.refunds.iter().any(|((of, _), refund)| *of == payment_id && refund.may_yet_succeed());
                 assert!(!doubt, "sent while something is in doubt");
@@ -298,7 +298,7 @@ fn by_orders() -> impl Strategy<Value = Input> {
     let order_id = || ORDER.to_string();
     (attempt(), 0..5, refund_id(), select(vec![0_i64, 400, 400, 600, 1_001])).prop_map(
         move |(attempt, kind, refund_id, minor)| match kind {
-            0 | 1 => foreign(&orders::OrderReserved {
+            0 | 1 => foreign(&orders::OrderHeld {
                 order_id: order_id(),
                 attempt,
                 amount: money(1_000),

@@ -66,7 +66,7 @@ pub enum Event {
         next_batch_at: Option<Timestamp>,
     },
     /// An order's shares are held.
-    SharesReserved {
+    SharesHeld {
         /// The order and its attempt.
         key: HoldKey,
         /// The shares.
@@ -173,7 +173,7 @@ impl Event {
             | Self::RoundClosed { round_id, .. }
             | Self::RoundCancelled { round_id, .. }
             | Self::RoundRefundsRequested { round_id, .. } => Owner::Round(*round_id),
-            Self::SharesReserved { key, .. }
+            Self::SharesHeld { key, .. }
             | Self::SharesRejected { key, .. }
             | Self::SharesSold { key, .. }
             | Self::SharesReleased { key, .. }
@@ -186,7 +186,7 @@ impl Event {
     pub fn touches(&self) -> Vec<Owner> {
         let mut touched = vec![self.owner()];
         match self {
-            Self::SharesReserved { shares, .. }
+            Self::SharesHeld { shares, .. }
             | Self::SharesSold { shares, .. }
             | Self::SharesReleased { shares: Some(shares), .. }
             | Self::SharesReturned { shares, .. } => touched.push(Owner::Round(shares.round_id)),
@@ -217,7 +217,7 @@ impl Event {
             }
             // None after the last batch, and after one for a late buyer, which must not touch a timer that is set.
             Self::RoundRefundsRequested { next_batch_at, .. } => next_batch_at.map(Timer::Set),
-            Self::SharesReserved { .. }
+            Self::SharesHeld { .. }
             | Self::SharesRejected { .. }
             | Self::SharesSold { .. }
             | Self::SharesReleased { .. }

@@ -1,7 +1,7 @@
 //! What orders hold: shares of one round, closed once, returned once.
 
 use domain::{
-    HoldKey, RefundId, Refusal, Rejection, RoundId, Timestamp,
+    DecideError, HoldKey, RefundId, Rejection, RoundId, Timestamp,
     hold::{Request, Status, Step, step},
 };
 
@@ -41,13 +41,13 @@ impl Hold {
 }
 
 /// Holds shares if they are free, or refuses them.
-pub(crate) fn hold(state: &State, key: HoldKey, wanted: &Purchase, at: Timestamp) -> Result<Vec<Event>, Refusal> {
+pub(crate) fn hold(state: &State, key: HoldKey, wanted: &Purchase, at: Timestamp) -> Result<Vec<Event>, DecideError> {
     let Purchase { round_id, count, .. } = *wanted;
     match step(status(state, key), Request::Hold) {
         Step::Try => Ok(match check(state, wanted, at) {
             Ok(round) => {
-                let reserved = Event::SharesReserved { key, shares: Shares { round_id, count } };
-                round.reopening(round_id, at).into_iter().chain([reserved]).collect()
+                let held = Event::SharesHeld { key, shares: Shares { round_id, count } };
+                round.reopening(round_id, at).into_iter().chain([held]).collect()
             }
             Err(rejection) => vec![Event::SharesRejected { key, round_id, rejection }],
         }),
@@ -85,11 +85,11 @@ fn check<'a>(state: &'a State, wanted: &Purchase, at: Timestamp) -> Result<&'a R
 
 /// Sells what is held. The last share of a round sells it out; a share of a failed round is refunded at once, because the
 /// batches of its refunds may be over.
-pub(crate) fn commit(state: &State, key: HoldKey) -> Result<Vec<Event>, Refusal> {
+pub(crate) fn commit(state: &State, key: HoldKey) -> Result<Vec<Event>, DecideError> {
     match step(status(state, key), Request::Commit) {
         Step::Become(Status::Committed) => {}
         Step::Nothing => return Ok(vec![]),
-        Step::Try | Step::Become(Status::Held | Status::Released | Status::Refused) | Step::Broken => {
+        Step::Try | Step::Become(Status::Held | Status::Released | Status::Rejected) | Step::Broken => {
             return Err(out_of_step(state, key, Request::Commit));
         }
     }
@@ -109,14 +109,14 @@ pub(crate) fn commit(state: &State, key: HoldKey) -> Result<Vec<Event>, Refusal>
 }
 
 /// Frees what is held.
-pub(crate) fn release(state: &State, key: HoldKey) -> Result<Vec<Event>, Refusal> {
+pub(crate) fn release(state: &State, key: HoldKey) -> Result<Vec<Event>, DecideError> {
     match (step(status(state, key), Request::Release), status(state, key)) {
         (Step::Become(Status::Released), None) => Ok(vec![Event::SharesReleased { key, shares: None }]),
         (Step::Become(Status::Released), Some(_)) => {
             Ok(vec![Event::SharesReleased { key, shares: Some(held(state, key)?.1) }])
         }
         (Step::Nothing, _) => Ok(vec![]),
-        (Step::Try | Step::Become(Status::Held | Status::Committed | Status::Refused) | Step::Broken, _) => {
+        (Step::Try | Step::Become(Status::Held | Status::Committed | Status::Rejected) | Step::Broken, _) => {
             Err(out_of_step(state, key, Request::Release))
         }
     }
@@ -129,7 +129,7 @@ pub(crate) fn give_back(
     key: HoldKey,
     refund_id: RefundId,
     at: Timestamp,
-) -> Result<Vec<Event>, Refusal> {
+) -> Result<Vec<Event>, DecideError> {
     let mut events = commit(state, key)?;
     let (hold, shares, Round { offer, status, .. }) = held(state, key)?;
     let is_sold_out = match status {
@@ -153,7 +153,7 @@ fn status(state: &State, key: HoldKey) -> Option<Status> {
     state.holds.get(&key).map(|hold| hold.status)
 }
 
-fn held(state: &State, key: HoldKey) -> Result<(&Hold, Shares, &Round), Refusal> {
+fn held(state: &State, key: HoldKey) -> Result<(&Hold, Shares, &Round), DecideError> {
     let found = state.holds.get(&key).and_then(|hold| {
         let round_id = hold.round_id?;
         Some((hold, Shares { round_id, count: hold.count }, state.rounds.get(&round_id)?))
@@ -161,13 +161,13 @@ fn held(state: &State, key: HoldKey) -> Result<(&Hold, Shares, &Round), Refusal>
     found.ok_or_else(|| broken(key, "a hold without its round".to_owned()))
 }
 
-fn out_of_step(state: &State, key: HoldKey, request: Request) -> Refusal {
+fn out_of_step(state: &State, key: HoldKey, request: Request) -> DecideError {
     let status = status(state, key).map_or("unknown", Status::as_str);
     broken(key, format!("{request:?} was asked of a hold that is {status}"))
 }
 
-fn broken(key: HoldKey, what: String) -> Refusal {
-    Refusal::Broken { stream: Owner::Hold(key).to_string(), what }
+fn broken(key: HoldKey, what: String) -> DecideError {
+    DecideError::Broken { stream: Owner::Hold(key).to_string(), what }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! In: `OrderPlaced` and `OrderReinstated` ask for a hold, `OrderPaid` commits it, `OrderExpired`, `OrderCancelled` and
 //! `OrderRejected` release it, `OrderRefunded` and `OrderPartiallyRefunded` return what it had bought. Out:
 //! `RoundOpened`, then `RoundSoldOut`, which `RoundReopened` withdraws when a share comes back before the closing time,
-//! or `RoundClosed` or `RoundCancelled` and `RoundRefundsRequested` in batches, of a round; `SharesReserved` or
+//! or `RoundClosed` or `RoundCancelled` and `RoundRefundsRequested` in batches, of a round; `SharesHeld` or
 //! `SharesRejected`, then `SharesSold` or `SharesReleased`, then `SharesReturned` of a hold. Always:
 //! `sold + held <= total_shares`; `held` is the sum of all open holds, `sold` of all that were committed and not
 //! returned; a hold closes once and returns once; a round is sold out while every share is sold, and stays so only if
@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{HoldKey, Refusal, Rejection, RoundId, Timestamp};
+use domain::{DecideError, HoldKey, Rejection, RoundId, Timestamp};
 use runtime::service::{EncodedEvent, Service, Timer};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -68,7 +68,7 @@ impl Service for Rounds {
         Some(Command::Advance { round_id })
     }
 
-    fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Event>, Refusal> {
+    fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Event>, DecideError> {
         round::decide(state, command, at)
     }
 

@@ -22,7 +22,7 @@ mod tests;
 
 use std::time::Duration;
 
-use domain::{HoldKey, RefundId, Refusal, Rejection, RoundId, Table, Timestamp, hold::Status};
+use domain::{DecideError, HoldKey, RefundId, Rejection, RoundId, Table, Timestamp, hold::Status};
 
 use crate::{
     command::Command,
@@ -128,7 +128,7 @@ impl State {
 ///
 /// # Errors
 /// Business says no, or an invariant is broken.
-pub fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Event>, Refusal> {
+pub fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Event>, DecideError> {
     match command {
         Command::OpenRound { round_id, offer } => open(state, *round_id, offer, at),
         Command::CloseRound { round_id, actor, note } => {
@@ -147,7 +147,7 @@ pub fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Eve
     }
 }
 
-fn open(state: &State, round_id: RoundId, offer: &Offer, at: Timestamp) -> Result<Vec<Event>, Refusal> {
+fn open(state: &State, round_id: RoundId, offer: &Offer, at: Timestamp) -> Result<Vec<Event>, DecideError> {
     match state.rounds.get(&round_id) {
         None => {}
         // Before the check of time: a repeated command is right even after the round has closed.
@@ -169,7 +169,7 @@ fn open(state: &State, round_id: RoundId, offer: &Offer, at: Timestamp) -> Resul
     Ok(vec![Event::RoundOpened { round_id, offer: offer.clone() }])
 }
 
-fn close(state: &State, round_id: RoundId, closed: Event, at: Timestamp) -> Result<Vec<Event>, Refusal> {
+fn close(state: &State, round_id: RoundId, closed: Event, at: Timestamp) -> Result<Vec<Event>, DecideError> {
     let round = known(state, round_id)?;
     match round.standing(at) {
         RoundStatus::Open => Ok(round.reopening(round_id, at).into_iter().chain([closed]).collect()),
@@ -183,7 +183,7 @@ fn close(state: &State, round_id: RoundId, closed: Event, at: Timestamp) -> Resu
     }
 }
 
-fn cancel(state: &State, round_id: RoundId, cancelled: Event) -> Result<Vec<Event>, Refusal> {
+fn cancel(state: &State, round_id: RoundId, cancelled: Event) -> Result<Vec<Event>, DecideError> {
     let round = known(state, round_id)?;
     match round.status {
         RoundStatus::Open | RoundStatus::SoldOut => Ok(vec![cancelled]),
@@ -218,10 +218,10 @@ pub(crate) fn not_open(round_id: RoundId, round: &Round, so: &str) -> Rejection 
 
 /// The timer of a round is due. An open round has only the timer of its closing time, so that time has come even if this
 /// replica's clock is a little behind the one that says so. To wait for it would be to lose the timer.
-fn advance(state: &State, round_id: RoundId, at: Timestamp) -> Result<Vec<Event>, Refusal> {
+fn advance(state: &State, round_id: RoundId, at: Timestamp) -> Result<Vec<Event>, DecideError> {
     let Some(round) = state.rounds.get(&round_id) else {
         let what = "its timer is due, but there is no such round".to_owned();
-        return Err(Refusal::Broken { stream: Owner::Round(round_id).to_string(), what });
+        return Err(DecideError::Broken { stream: Owner::Round(round_id).to_string(), what });
     };
     match round.status {
         RoundStatus::Open => {
@@ -263,12 +263,12 @@ pub fn evolve(state: &mut State, event: &Event) {
             become_status(state, *round_id, RoundStatus::Failed(Failure::Cancelled));
         }
         Event::RoundRefundsRequested { round_id, participants, .. } => name_all(state, *round_id, participants),
-        Event::SharesReserved { key, shares } => {
+        Event::SharesHeld { key, shares } => {
             state.holds.create(*key, Hold::new(Status::Held, Some(shares.round_id), shares.count));
             change(state, shares.round_id, |round| round.held += shares.count);
         }
         Event::SharesRejected { key, round_id, .. } => {
-            state.holds.create(*key, Hold::new(Status::Refused, Some(*round_id), 0));
+            state.holds.create(*key, Hold::new(Status::Rejected, Some(*round_id), 0));
         }
         Event::SharesSold { key, shares } => {
             become_closed(state, *key, Status::Committed);

@@ -76,7 +76,7 @@ const fn message_type(event: &Event) -> &'static str {
         Event::RoundClosed { .. } => "holdfast.rounds.v1.RoundClosed",
         Event::RoundCancelled { .. } => "holdfast.rounds.v1.RoundCancelled",
         Event::RoundRefundsRequested { .. } => "holdfast.rounds.v1.RoundRefundsRequested",
-        Event::SharesReserved { .. } => "holdfast.rounds.v1.SharesReserved",
+        Event::SharesHeld { .. } => "holdfast.rounds.v1.SharesHeld",
         Event::SharesRejected { .. } => "holdfast.rounds.v1.SharesRejected",
         Event::SharesSold { .. } => "holdfast.rounds.v1.SharesSold",
         Event::SharesReleased { .. } => "holdfast.rounds.v1.SharesReleased",
@@ -112,9 +112,9 @@ fn bytes(event: Event) -> Vec<u8> {
             let next_batch_at = next_batch_at.map(Timestamp::to_wire);
             wire::RoundRefundsRequested { round_id, failure, participants, next_batch_at }.encode_to_vec()
         }
-        Event::SharesReserved { key, shares } => {
+        Event::SharesHeld { key, shares } => {
             let (order_id, attempt, round_id, count) = to_wire(key, shares);
-            wire::SharesReserved { order_id, attempt, round_id, count }.encode_to_vec()
+            wire::SharesHeld { order_id, attempt, round_id, count }.encode_to_vec()
         }
         Event::SharesRejected { key: HoldKey { order_id, attempt }, round_id, rejection } => {
             let (order_id, round_id) = (order_id.to_string(), round_id.to_string());
@@ -190,10 +190,10 @@ pub fn decode_event(message_type: &str, data: &[u8]) -> Result<Event, Rejection>
             Ok(Event::RoundCancelled { round_id, actor, note, cancelled_at })
         }
         Some(wire::RoundRefundsRequested::NAME) => refunds_requested(decode(data)?),
-        Some(wire::SharesReserved::NAME) => {
-            let wire::SharesReserved { order_id, attempt, round_id, count } = decode(data)?;
+        Some(wire::SharesHeld::NAME) => {
+            let wire::SharesHeld { order_id, attempt, round_id, count } = decode(data)?;
             let (key, round_id) = (HoldKey::parse(&order_id, attempt)?, RoundId::parse(&round_id)?);
-            Ok(Event::SharesReserved { key, shares: Shares { round_id, count } })
+            Ok(Event::SharesHeld { key, shares: Shares { round_id, count } })
         }
         Some(wire::SharesRejected::NAME) => {
             let wire::SharesRejected { order_id, attempt, round_id, rejection } = decode(data)?;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Debug, future::Future, time::Duration};
 
-use domain::{Refusal, Rejection, Timestamp};
+use domain::{DecideError, Rejection, Timestamp};
 use proto::{Name, common::v1::CommandRejected};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -56,7 +56,7 @@ pub trait Service: Send + Sync + 'static {
     ///
     /// # Errors
     /// Business says no, or an invariant is broken.
-    fn decide(state: &Self::State, command: &Self::Command, at: Timestamp) -> Result<Vec<Self::Event>, Refusal>;
+    fn decide(state: &Self::State, command: &Self::Command, at: Timestamp) -> Result<Vec<Self::Event>, DecideError>;
 
     /// Makes an event true in this state. Total: it cannot fail, and it hides nothing.
     fn evolve(state: &mut Self::State, event: &Self::Event);

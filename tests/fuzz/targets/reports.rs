@@ -17,7 +17,7 @@ use payments::{
 use proto::{
     Message, Name,
     common::v1::{CommandRejected, Money},
-    orders::v1::{OrderExpired, OrderReserved, RefundRequested},
+    orders::v1::{OrderExpired, OrderHeld, RefundRequested},
     payments::v1 as wire,
     well_known,
 };
@@ -233,7 +233,7 @@ impl Books {
         match word {
             "ask" => {
                 let expires_at = Some(NOW.to_wire());
-                self.event(key, &OrderReserved { order_id, attempt, amount, expires_at, payment_method })
+                self.event(key, &OrderHeld { order_id, attempt, amount, expires_at, payment_method })
             }
             "stop" => self.event(key, &OrderExpired { order_id, attempt, ..OrderExpired::default() }),
             _ => {
@@ -333,7 +333,7 @@ impl Books {
             }
             let event = <Payments>::decode_event(&event.message_type, &event.data)
                 .map_err(|rejection| format!("recorded, and not read back: {rejection}"))?;
-            is_sent |= matches!(event, Event::PaymentRefunding { .. });
+            is_sent |= matches!(event, Event::RefundSubmitted { .. });
             evolve(&mut self.folded, &event);
         }
         let (rows, folded) = (self.payment(key), self.folded.payments.get(&key.payment_id()));

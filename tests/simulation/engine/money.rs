@@ -166,8 +166,8 @@ impl Money {
                 let of = (payment_id.as_str(), refund_id.as_str());
                 self.stand(of, Some(minor(amount.as_ref())), Standing::Waits, "", event)?;
             }
-            payments::PaymentRefunding::NAME => {
-                let payments::PaymentRefunding { payment_id, refund_id, amount, .. } = read(event)?;
+            payments::RefundSubmitted::NAME => {
+                let payments::RefundSubmitted { payment_id, refund_id, amount, .. } = read(event)?;
                 let of = (payment_id.as_str(), refund_id.as_str());
                 self.stand(of, Some(minor(amount.as_ref())), Standing::UnderWay, "call", event)?.call_open = true;
             }

@@ -6,9 +6,9 @@ use domain::{HoldKey, PaymentId, RefundId, Timestamp};
 use payments::provider::Provider;
 use proto::{
     Message as _, Name,
-    orders::v1::{OrderPaid, OrderReserved},
+    orders::v1::{OrderHeld, OrderPaid},
     payments::v1::{
-        PaymentRefunding, PaymentRequested, PaymentSucceeded, ProviderEventKind, RefundResolution, RefundResolved,
+        PaymentRequested, PaymentSucceeded, ProviderEventKind, RefundResolution, RefundResolved, RefundSubmitted,
         ReportResolution,
     },
     rounds::v1::{RoundReopened, RoundSoldOut, SharesSold},
@@ -40,10 +40,10 @@ impl Engine {
         self.bank.set_clock(self.now);
         let data = event.data.as_slice();
         match proto::short_name(&event.message_type) {
-            OrderReserved::NAME => {
-                if let Ok(reserved) = OrderReserved::decode(data)
+            OrderHeld::NAME => {
+                if let Ok(held) = OrderHeld::decode(data)
                     && self.bank.is_early()
-                    && let Some(payment) = before_it_is_asked(reserved)
+                    && let Some(payment) = before_it_is_asked(held)
                 {
                     self.bank.asked(&payment);
                 }
@@ -59,8 +59,8 @@ impl Engine {
                     self.bank.visit_dashboard(payment_id);
                 }
             }
-            PaymentRefunding::NAME => {
-                let refund = PaymentRefunding::decode(data).unwrap_or_default();
+            RefundSubmitted::NAME => {
+                let refund = RefundSubmitted::decode(data).unwrap_or_default();
                 let thoughts = has_second_thoughts(&mut self.rng, self.now, &refund.order_id);
                 thoughts.into_iter().for_each(|intent| self.intend(intent));
             }
@@ -218,18 +218,18 @@ impl Kept {
 }
 
 /// The payment that is going to be asked for, as a provider sees it who is quicker than the word of it.
-fn before_it_is_asked(reserved: OrderReserved) -> Option<PaymentRequested> {
-    let payment_id = HoldKey::parse(&reserved.order_id, reserved.attempt).ok()?.payment_id();
-    let checkout = Bank::checkout(payment_id, &reserved.payment_method);
+fn before_it_is_asked(held: OrderHeld) -> Option<PaymentRequested> {
+    let payment_id = HoldKey::parse(&held.order_id, held.attempt).ok()?.payment_id();
+    let checkout = Bank::checkout(payment_id, &held.payment_method);
     Some(PaymentRequested {
         payment_id: payment_id.to_string(),
-        order_id: reserved.order_id,
-        attempt: reserved.attempt,
-        amount: reserved.amount,
+        order_id: held.order_id,
+        attempt: held.attempt,
+        amount: held.amount,
         provider: checkout.provider,
         provider_reference: checkout.reference,
         checkout_url: checkout.url,
-        payment_method: reserved.payment_method,
-        expires_at: reserved.expires_at,
+        payment_method: held.payment_method,
+        expires_at: held.expires_at,
     })
 }

@@ -67,7 +67,7 @@ impl Order {
 
     /// Whether nothing that it asked for is held or can come to be held.
     fn is_let_go(&self, held: Held) -> bool {
-        let over = |status| matches!(status, Some(Status::Released | Status::Refused));
+        let over = |status| matches!(status, Some(Status::Released | Status::Rejected));
         (self.lines.is_empty() || over(held.stock)) && (self.shares.is_none() || over(held.shares))
     }
 }
@@ -114,15 +114,15 @@ impl Orders {
         match name {
             wire::OrderPlaced::NAME => return self.place(&decode(data)?, at, findings),
             wire::OrderReinstated::NAME => return self.reinstate(&decode(data)?, at, findings),
-            wire::OrderReserved::NAME => {
-                let wire::OrderReserved { order_id, attempt, amount, .. } = decode(data)?;
+            wire::OrderHeld::NAME => {
+                let wire::OrderHeld { order_id, attempt, amount, .. } = decode(data)?;
                 let step = Step { key: key(&order_id, attempt)?, at, name };
                 let Some(order) = self.step(&step, &[Phase::Open], findings) else { return Ok(()) };
                 if !order.is_held(held(step.key)) {
-                    step.wrong("it is reserved, and not all of it is held", findings);
+                    step.wrong("it is said to be held, and not all of it is", findings);
                 }
                 if order.total != amount {
-                    step.wrong("it is reserved for another amount than its total", findings);
+                    step.wrong("it is held for another amount than its total", findings);
                 }
             }
             wire::OrderPaid::NAME => return self.pay(&decode(data)?, at, held, payments, findings),

@@ -214,7 +214,7 @@ impl Order {
                 format!("it is still only held, and its order was paid {} ago", grace.ago(self.since.at))
             }
             (Phase::Closed, Some((Status::Committed, _))) => "it is sold, and its order was closed unpaid".to_owned(),
-            (Phase::Paid, None | Some((Status::Released | Status::Refused, _))) => {
+            (Phase::Paid, None | Some((Status::Released | Status::Rejected, _))) => {
                 "it is not held, and its order is paid".to_owned()
             }
             (Phase::Open | Phase::Closed | Phase::Paid, _) => return,

@@ -289,8 +289,8 @@ impl Refunds {
                     }
                 }
             }
-            payments::PaymentRefunding::NAME => {
-                let event: payments::PaymentRefunding = decode(data)?;
+            payments::RefundSubmitted::NAME => {
+                let event: payments::RefundSubmitted = decode(data)?;
                 let refund_id = RefundId::parse(&event.refund_id)?;
                 self.check_doubt(refund_id, PaymentId::parse(&event.payment_id)?, at, books, findings);
                 self.step(refund_id, event.amount.as_ref(), Standing::UnderWay, at, books, findings);

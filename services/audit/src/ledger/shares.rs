@@ -153,8 +153,8 @@ impl Shares {
         findings: &mut Findings,
     ) -> Result<(), Rejection> {
         match name {
-            wire::SharesReserved::NAME => {
-                let wire::SharesReserved { order_id, attempt, round_id, count } = decode(data)?;
+            wire::SharesHeld::NAME => {
+                let wire::SharesHeld { order_id, attempt, round_id, count } = decode(data)?;
                 let (key, round_id) = (HoldKey::parse(&order_id, attempt)?, RoundId::parse(&round_id)?);
                 if let Some(what) = orders.contradicts_shares(key, round_id, count) {
                     findings.add(Check::Shares, shares_name(key), what, Some(at.position));
@@ -163,7 +163,7 @@ impl Shares {
             }
             wire::SharesRejected::NAME => {
                 let wire::SharesRejected { order_id, attempt, .. } = decode(data)?;
-                self.begin(HoldKey::parse(&order_id, attempt)?, Hold::new(Status::Refused, None, 0, at), findings);
+                self.begin(HoldKey::parse(&order_id, attempt)?, Hold::new(Status::Rejected, None, 0, at), findings);
             }
             wire::SharesSold::NAME => {
                 let wire::SharesSold { order_id, attempt, count, .. } = decode(data)?;

@@ -84,8 +84,8 @@ impl Stock {
                 self.change(&Sku::parse(&sku)?, at, findings, |product| product.adjusted += i128::from(delta));
                 Ok(())
             }
-            wire::StockReserved::NAME => {
-                let wire::StockReserved { order_id, attempt, lines } = decode(data)?;
+            wire::StockHeld::NAME => {
+                let wire::StockHeld { order_id, attempt, lines } = decode(data)?;
                 let (key, lines) = (HoldKey::parse(&order_id, attempt)?, lines_from_wire(&lines)?);
                 if let Some(what) = orders.contradicts_stock(key, &lines) {
                     findings.add(Check::Stock, stock_name(key), what, Some(at.position));
@@ -95,7 +95,7 @@ impl Stock {
             }
             wire::StockRejected::NAME => {
                 let wire::StockRejected { order_id, attempt, .. } = decode(data)?;
-                self.begin(HoldKey::parse(&order_id, attempt)?, Status::Refused, Lines::new(), at, findings);
+                self.begin(HoldKey::parse(&order_id, attempt)?, Status::Rejected, Lines::new(), at, findings);
                 Ok(())
             }
             wire::StockCommitted::NAME => {

@@ -100,13 +100,17 @@ impl Story {
     }
 
     fn held(self, attempt: i32) -> Self {
-        self.then(&inventory::StockReserved { order_id: order(), attempt, lines: mugs(2) })
-            .then(&rounds::SharesReserved { order_id: order(), attempt, round_id: round(), count: 3 })
+        self.then(&inventory::StockHeld { order_id: order(), attempt, lines: mugs(2) }).then(&rounds::SharesHeld {
+            order_id: order(),
+            attempt,
+            round_id: round(),
+            count: 3,
+        })
     }
 
-    fn reserved(self) -> Self {
+    fn all_held(self) -> Self {
         self.held(1)
-            .then(&orders::OrderReserved { order_id: order(), attempt: 1, amount: eur(350), ..Default::default() })
+            .then(&orders::OrderHeld { order_id: order(), attempt: 1, amount: eur(350), ..Default::default() })
             .then(&payments::PaymentRequested {
                 payment_id: payment(1),
                 order_id: order(),
@@ -150,7 +154,7 @@ impl Story {
             return_shares: true,
             ..Default::default()
         })
-        .then(&payments::PaymentRefunding {
+        .then(&payments::RefundSubmitted {
             payment_id: payment(1),
             order_id: order(),
             refund_id: refund(),
@@ -243,10 +247,10 @@ impl Story {
 #[test]
 fn nothing_is_wrong_with_an_order_on_its_way_or_at_its_end() {
     assert_eq!(Story::placed().found(), []);
-    assert_eq!(Story::placed().reserved().found(), []);
-    assert_eq!(Story::placed().reserved().paid().found_after(3_600), []);
-    assert_eq!(Story::placed().reserved().paid().refunded().found_after(3_600), []);
-    assert_eq!(Story::placed().reserved().cancelled().released().found_after(3_600), []);
+    assert_eq!(Story::placed().all_held().found(), []);
+    assert_eq!(Story::placed().all_held().paid().found_after(3_600), []);
+    assert_eq!(Story::placed().all_held().paid().refunded().found_after(3_600), []);
+    assert_eq!(Story::placed().all_held().cancelled().released().found_after(3_600), []);
 }
 
 #[test]
@@ -270,25 +274,25 @@ fn nothing_is_wrong_with_late_money_that_holds_again() {
         amount: eur(350),
         ..Default::default()
     };
-    let story = Story::placed().reserved().cancelled().released().money_came().then(&again).held(2).then(&paid);
+    let story = Story::placed().all_held().cancelled().released().money_came().then(&again).held(2).then(&paid);
     assert_eq!(story.found(), []);
 }
 
 #[test]
 fn what_is_late_is_late_only_after_the_grace() {
-    assert_eq!(Story::placed().reserved().cancelled().found_after(9), []);
-    let closed = || Story::placed().reserved().cancelled();
+    assert_eq!(Story::placed().all_held().cancelled().found_after(9), []);
+    let closed = || Story::placed().all_held().cancelled();
     closed().finds_after(11, Check::Holds, "stock-", "still held");
     closed().finds_after(11, Check::Holds, "shares-", "still held");
     closed().finds_after(11, Check::Orders, "order-", "not all that it held is given back");
     closed().finds_after(11, Check::Money, "payment-", "still asked to pay");
-    assert_eq!(Story::placed().reserved().found_after(40), []);
-    Story::placed().reserved().finds_after(90, Check::Orders, "order-", "was to expire");
+    assert_eq!(Story::placed().all_held().found_after(40), []);
+    Story::placed().all_held().finds_after(90, Check::Orders, "order-", "was to expire");
 }
 
 #[test]
 fn finds_a_paid_order_whose_goods_stay_behind() {
-    let paid = Story::placed().reserved().money_came().then(&orders::OrderPaid {
+    let paid = Story::placed().all_held().money_came().then(&orders::OrderPaid {
         order_id: order(),
         attempt: 1,
         payment_id: payment(1),
@@ -300,7 +304,7 @@ fn finds_a_paid_order_whose_goods_stay_behind() {
 
 #[test]
 fn finds_money_that_is_forgotten() {
-    let late = || Story::placed().reserved().cancelled().released().money_came();
+    let late = || Story::placed().all_held().cancelled().released().money_came();
     assert_eq!(late().found_after(9), []);
     late().finds_after(11, Check::Money, "payment-", "neither paid an order nor is going back");
 }
@@ -319,7 +323,7 @@ fn finds_pieces_out_of_thin_air() {
 
 #[test]
 fn finds_a_hold_that_ends_twice_or_with_something_else() {
-    let paid = || Story::placed().reserved().paid();
+    let paid = || Story::placed().all_held().paid();
     paid().stock_released().finds(Check::Stock, "stock-", "it is released although it is committed");
     paid().then(&inventory::StockCommitted { order_id: order(), attempt: 1, lines: mugs(2) }).finds(
         Check::Stock,
@@ -340,12 +344,12 @@ fn finds_a_hold_that_ends_twice_or_with_something_else() {
 
 #[test]
 fn finds_a_hold_of_something_that_nobody_ordered() {
-    Story::placed().then(&inventory::StockReserved { order_id: order(), attempt: 1, lines: mugs(3) }).finds(
+    Story::placed().then(&inventory::StockHeld { order_id: order(), attempt: 1, lines: mugs(3) }).finds(
         Check::Stock,
         "stock-",
         "something else than was ordered",
     );
-    let other = Story::shop().then(&inventory::StockReserved { order_id: order(), attempt: 1, lines: mugs(3) });
+    let other = Story::shop().then(&inventory::StockHeld { order_id: order(), attempt: 1, lines: mugs(3) });
     other.finds(Check::Stock, "stock-", "nobody placed");
     Story::placed().held(2).finds(Check::Shares, "shares-", "only 1 attempts");
 }
@@ -355,7 +359,7 @@ fn finds_more_shares_than_there_are() {
     let mut story = Story::placed().held(1);
     for key in 20..23 {
         let order_id = Uuid::from_u128(key).to_string();
-        story = story.then(&rounds::SharesReserved { order_id, attempt: 1, round_id: round(), count: 3 });
+        story = story.then(&rounds::SharesHeld { order_id, attempt: 1, round_id: round(), count: 3 });
     }
     story.finds(Check::Shares, "round-", "0 are sold and 12 held of 10");
 }
@@ -363,7 +367,7 @@ fn finds_more_shares_than_there_are() {
 #[test]
 fn finds_a_buyer_of_a_failed_round_who_is_forgotten_or_named_twice() {
     let closed = rounds::RoundClosed { round_id: round(), ..Default::default() };
-    let failed = || Story::placed().reserved().paid().then(&closed);
+    let failed = || Story::placed().all_held().paid().then(&closed);
     let named = rounds::RoundRefundsRequested {
         round_id: round(),
         participants: vec![rounds::RoundParticipant { order_id: order(), attempt: 1 }],
@@ -384,22 +388,22 @@ fn a_refund_under_way_may_keep_the_refund_of_the_shares_waiting() {
         ..Default::default()
     };
     let closed = rounds::RoundClosed { round_id: round(), ..Default::default() };
-    let story = Story::placed().reserved().paid().refunding(350).then(&closed).then(&named);
+    let story = Story::placed().all_held().paid().refunding(350).then(&closed).then(&named);
     assert_eq!(story.found_after(3_600), []);
 }
 
 #[test]
 fn finds_money_that_comes_twice_or_in_another_amount() {
-    Story::placed().reserved().money_came().money_came().finds(Check::Money, "payment-", "came twice");
+    Story::placed().all_held().money_came().money_came().finds(Check::Money, "payment-", "came twice");
     let less = payments::PaymentSucceeded { payment_id: payment(1), amount: eur(300), ..Default::default() };
-    Story::placed().reserved().then(&less).finds(Check::Money, "payment-", "another amount");
+    Story::placed().all_held().then(&less).finds(Check::Money, "payment-", "another amount");
     Story::placed().money_came().finds(Check::Money, "payment-", "nobody was asked");
 }
 
 #[test]
 fn finds_more_money_back_than_came() {
-    Story::placed().reserved().paid().refunding(351).finds(Check::Money, "payment-", "351 more is promised");
-    let paid = || Story::placed().reserved().paid();
+    Story::placed().all_held().paid().refunding(351).finds(Check::Money, "payment-", "351 more is promised");
+    let paid = || Story::placed().all_held().paid();
     paid().refunding(350).went_back(350).went_back(350).finds(
         Check::Money,
         "refund-",
@@ -410,7 +414,7 @@ fn finds_more_money_back_than_came() {
 
 #[test]
 fn finds_a_refund_that_orders_and_payments_tell_differently() {
-    let paid = || Story::placed().reserved().paid();
+    let paid = || Story::placed().all_held().paid();
     paid().refunding(350).given_back().finds(Check::Money, "refund-", "before it was");
     paid().went_back(350).finds(Check::Money, "refund-", "no order asked");
     paid().refunded().given_back().finds(Check::Money, "refund-", "twice");
@@ -432,19 +436,19 @@ fn finds_a_refund_that_orders_and_payments_tell_differently() {
 #[test]
 fn finds_what_comes_back_without_a_refund_or_twice() {
     let returned = inventory::StockReturned { order_id: order(), attempt: 1, refund_id: refund(), lines: mugs(2) };
-    Story::placed().reserved().paid().then(&returned).finds(Check::Money, "refund-", "was not given back");
-    let twice = || Story::placed().reserved().paid().refunded().then(&returned);
+    Story::placed().all_held().paid().then(&returned).finds(Check::Money, "refund-", "was not given back");
+    let twice = || Story::placed().all_held().paid().refunded().then(&returned);
     twice().finds(Check::Stock, "stock-", "twice");
     twice().finds(Check::Stock, "stock-", "4 of product mug came back of 2 sold");
 }
 
 #[test]
 fn finds_an_order_that_goes_on_without_its_holds() {
-    let reserved = orders::OrderReserved { order_id: order(), attempt: 1, amount: eur(350), ..Default::default() };
-    Story::placed().then(&reserved).finds(Check::Orders, "order-", "not all of it is held");
+    let held = orders::OrderHeld { order_id: order(), attempt: 1, amount: eur(350), ..Default::default() };
+    Story::placed().then(&held).finds(Check::Orders, "order-", "not all of it is");
     let receipt = orders::OrderReleased { order_id: order(), attempt: 1 };
     Story::placed().held(1).cancelled().then(&receipt).finds(Check::Orders, "order-", "not all of it is released");
-    Story::placed().reserved().paid().cancelled().finds(Check::Orders, "order-", "it is paid in attempt 1");
+    Story::placed().all_held().paid().cancelled().finds(Check::Orders, "order-", "it is paid in attempt 1");
     let expired = orders::OrderExpired { order_id: order(), attempt: 1, ..Default::default() };
     Story::placed().then(&expired).finds(Check::Orders, "order-", "before its time");
     let again = orders::OrderReinstated { order_id: order(), attempt: 2, ..Default::default() };

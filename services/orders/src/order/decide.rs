@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{Attempt, HoldKey, OrderId, RefundId, Refusal, Rejection, Timestamp};
+use domain::{Attempt, DecideError, HoldKey, OrderId, RefundId, Rejection, Timestamp};
 
 use super::{
     holds, payment, refund,
@@ -21,7 +21,7 @@ pub const ATTEMPTS_MAX: Attempt = 100;
 ///
 /// # Errors
 /// Business says no, or an invariant is broken. The policy's commands are never said no to.
-pub fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Event>, Refusal> {
+pub fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Event>, DecideError> {
     let order = state.orders.get(&command.order_id());
     let known = || order.ok_or_else(|| unknown(command.order_id()));
     // What others answer about an order, this service has asked for: the order must be there.
@@ -60,12 +60,12 @@ fn unknown(order_id: OrderId) -> Rejection {
 }
 
 /// The refusal of what cannot be.
-pub(super) fn broken(order_id: OrderId, what: impl Into<String>) -> Refusal {
-    Refusal::Broken { stream: event::stream(order_id), what: what.into() }
+pub(super) fn broken(order_id: OrderId, what: impl Into<String>) -> DecideError {
+    DecideError::Broken { stream: event::stream(order_id), what: what.into() }
 }
 
 /// Whether a message is about an older attempt, and so about nothing any more.
-pub(super) fn is_stale(order: &Order, key: HoldKey) -> Result<bool, Refusal> {
+pub(super) fn is_stale(order: &Order, key: HoldKey) -> Result<bool, DecideError> {
     if key.attempt > order.attempt {
         let what = format!("attempt {} is spoken of, and the latest is {}", key.attempt, order.attempt);
         return Err(broken(order.order_id, what));

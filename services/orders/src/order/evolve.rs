@@ -29,9 +29,9 @@ impl Order {
             // It made the row.
             Event::OrderPlaced { .. } => {}
             Event::OrderHoldConfirmed { resource, .. } => self.set(*resource, Hold::Held),
-            Event::OrderReserved { .. } => {
+            Event::OrderHeld { .. } => {
                 self.set_all(Hold::Held);
-                self.status = Status::Reserved;
+                self.status = Status::Held;
             }
             Event::OrderPaid { payment_id, amount, .. } => {
                 self.set_all(Hold::Held);
@@ -43,7 +43,7 @@ impl Order {
                 self.stand_by_refunds(*payment_id, self.attempt);
             }
             Event::OrderRejected { resource, rejection, .. } => {
-                self.set(*resource, Hold::Refused);
+                self.set(*resource, Hold::Rejected);
                 self.close(
                     Status::Rejected,
                     PaymentStatus::Cancelled,
@@ -101,7 +101,7 @@ impl Order {
         self.holds.insert(resource, hold);
     }
 
-    /// The last of several holds needs no word of its own. A refused one stays refused.
+    /// The last of several holds needs no word of its own. A rejected one stays rejected.
     fn set_all(&mut self, next: Hold) {
         for hold in self.holds.values_mut().filter(|hold| hold.is_owed()) {
             *hold = next;

@@ -1,6 +1,6 @@
-//! What the owners of stock and shares answer: held, refused, released.
+//! What the owners of stock and shares answer: held, rejected, released.
 
-use domain::{HoldKey, Refusal, Rejection};
+use domain::{DecideError, HoldKey, Rejection};
 
 use super::{
     decide::{broken, close, is_stale},
@@ -11,7 +11,7 @@ use super::{
 use crate::event::Event;
 
 /// The owner of a resource holds it.
-pub(super) fn confirm(order: &Order, key: HoldKey, resource: Resource) -> Result<Vec<Event>, Refusal> {
+pub(super) fn confirm(order: &Order, key: HoldKey, resource: Resource) -> Result<Vec<Event>, DecideError> {
     if is_stale(order, key)? {
         return Ok(vec![]);
     }
@@ -19,9 +19,8 @@ pub(super) fn confirm(order: &Order, key: HoldKey, resource: Resource) -> Result
         (Phase::Open, Hold::Asked) => Ok(vec![confirmed(order, resource)]),
         // Closed meanwhile: its release is on the way. Or told twice.
         (Phase::Closed, _) | (Phase::Open | Phase::Paid, Hold::Held) => Ok(vec![]),
-        (Phase::Open, Hold::Refused | Hold::Released) | (Phase::Paid, Hold::Asked | Hold::Refused | Hold::Released) => {
-            Err(contradiction(order, resource, "held"))
-        }
+        (Phase::Open, Hold::Rejected | Hold::Released)
+        | (Phase::Paid, Hold::Asked | Hold::Rejected | Hold::Released) => Err(contradiction(order, resource, "held")),
     }
 }
 
@@ -34,7 +33,7 @@ fn confirmed(order: &Order, resource: Resource) -> Event {
     let amount = order.terms.total;
     match order.payment_id {
         Some(payment_id) => Event::OrderPaid { key, payment_id, amount, holds: order.asked() },
-        None => Event::OrderReserved {
+        None => Event::OrderHeld {
             key,
             amount,
             expires_at: order.expires_at,
@@ -49,7 +48,7 @@ pub(super) fn refuse(
     key: HoldKey,
     resource: Resource,
     rejection: &Rejection,
-) -> Result<Vec<Event>, Refusal> {
+) -> Result<Vec<Event>, DecideError> {
     if is_stale(order, key)? {
         return Ok(vec![]);
     }
@@ -59,21 +58,21 @@ pub(super) fn refuse(
             Ok(close(order, Event::OrderRejected { key, resource, rejection, holds }, Some(resource)))
         }
         (Phase::Closed, Hold::Asked) => Ok(settled(order, resource)),
-        (Phase::Closed, Hold::Refused | Hold::Released) => Ok(vec![]),
-        (Phase::Open, Hold::Held | Hold::Refused | Hold::Released) | (Phase::Closed, Hold::Held) | (Phase::Paid, _) => {
-            Err(contradiction(order, resource, "refused"))
-        }
+        (Phase::Closed, Hold::Rejected | Hold::Released) => Ok(vec![]),
+        (Phase::Open, Hold::Held | Hold::Rejected | Hold::Released)
+        | (Phase::Closed, Hold::Held)
+        | (Phase::Paid, _) => Err(contradiction(order, resource, "rejected")),
     }
 }
 
 /// The owner of a resource holds it no more.
-pub(super) fn confirm_release(order: &Order, key: HoldKey, resource: Resource) -> Result<Vec<Event>, Refusal> {
+pub(super) fn confirm_release(order: &Order, key: HoldKey, resource: Resource) -> Result<Vec<Event>, DecideError> {
     if is_stale(order, key)? {
         return Ok(vec![]);
     }
     match (order.status.phase(), hold(order, resource)?) {
         (Phase::Closed, Hold::Asked | Hold::Held) => Ok(settled(order, resource)),
-        (Phase::Closed, Hold::Refused | Hold::Released) => Ok(vec![]),
+        (Phase::Closed, Hold::Rejected | Hold::Released) => Ok(vec![]),
         // Only a closed order asks for a release.
         (Phase::Open | Phase::Paid, _) => Err(contradiction(order, resource, "released")),
     }
@@ -94,12 +93,12 @@ fn settled(order: &Order, resource: Resource) -> Vec<Event> {
     std::iter::once(receipt).chain(waiting).collect()
 }
 
-fn hold(order: &Order, resource: Resource) -> Result<Hold, Refusal> {
+fn hold(order: &Order, resource: Resource) -> Result<Hold, DecideError> {
     let never_asked = || broken(order.order_id, format!("{} was answered, and never asked for", resource.as_str()));
     order.holds.get(&resource).copied().ok_or_else(never_asked)
 }
 
-fn contradiction(order: &Order, resource: Resource, told: &str) -> Refusal {
+fn contradiction(order: &Order, resource: Resource, told: &str) -> DecideError {
     let known = order.holds.get(&resource).map_or("not asked for", |hold| hold.as_str());
     let (resource, status) = (resource.as_str(), order.status.as_str());
     broken(order.order_id, format!("{resource} is said to be {told}, but is {known} and the order {status}"))

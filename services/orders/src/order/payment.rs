@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{HoldKey, Money, PaymentId, RefundId, Refusal, derived};
+use domain::{DecideError, HoldKey, Money, PaymentId, RefundId, derived};
 
 use super::{
     decide::{ATTEMPTS_MAX, broken, cancelled, close, is_stale, next_attempt},
@@ -18,7 +18,12 @@ pub fn late_refund_id(payment_id: PaymentId) -> RefundId {
 }
 
 /// The buyer's money is there.
-pub(super) fn record(order: &Order, key: HoldKey, payment_id: PaymentId, amount: Money) -> Result<Vec<Event>, Refusal> {
+pub(super) fn record(
+    order: &Order,
+    key: HoldKey,
+    payment_id: PaymentId,
+    amount: Money,
+) -> Result<Vec<Event>, DecideError> {
     let stale = is_stale(order, key)?;
     if payment_id != key.payment_id() || amount.currency != order.terms.total.currency || amount.minor_units < 1 {
         return Err(broken(order.order_id, format!("payment {payment_id} of {amount} is none that was asked for")));
@@ -28,10 +33,10 @@ pub(super) fn record(order: &Order, key: HoldKey, payment_id: PaymentId, amount:
     }
     match order.status {
         _ if stale => Ok(vec![late(order, key, payment_id, amount)]),
-        Status::Reserved if amount == order.terms.total => {
+        Status::Held if amount == order.terms.total => {
             Ok(vec![Event::OrderPaid { key, payment_id, amount, holds: order.asked() }])
         }
-        Status::Pending | Status::Reserved => Err(broken(
+        Status::Pending | Status::Held => Err(broken(
             order.order_id,
             format!(
                 "payment {payment_id} of {amount} came, and the order is {} and costs {}",
@@ -99,7 +104,7 @@ pub(super) fn late(order: &Order, key: HoldKey, payment_id: PaymentId, amount: M
 }
 
 /// The provider could not get the buyer's money. If it gets it after all, that money is late.
-pub(super) fn record_failure(order: &Order, key: HoldKey, reason: &str) -> Result<Vec<Event>, Refusal> {
+pub(super) fn record_failure(order: &Order, key: HoldKey, reason: &str) -> Result<Vec<Event>, DecideError> {
     if is_stale(order, key)? {
         return Ok(vec![]);
     }

@@ -1,6 +1,8 @@
 //! Money that goes back: never more than came in, counting what is on its way, and never more pieces than were bought.
 
-use domain::{HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Refusal, Rejection, RoundId, derived, may_derive};
+use domain::{
+    DecideError, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, derived, may_derive,
+};
 
 use super::{
     decide::{ATTEMPTS_MAX, broken, is_stale},
@@ -207,7 +209,12 @@ fn everything(order: &Order, by: &Everything) -> Option<Event> {
 }
 
 /// The round failed, so the shares are to be refunded.
-pub(super) fn refund_shares(order: &Order, key: HoldKey, round_id: RoundId, note: &str) -> Result<Vec<Event>, Refusal> {
+pub(super) fn refund_shares(
+    order: &Order,
+    key: HoldKey,
+    round_id: RoundId,
+    note: &str,
+) -> Result<Vec<Event>, DecideError> {
     if is_stale(order, key)? {
         return Ok(vec![]);
     }
@@ -283,7 +290,7 @@ fn rest_of_everything(order: &Order, failed: RefundId) -> Option<Event> {
 }
 
 /// The provider has given a refund back. That is so even if the refund had been given up.
-pub(super) fn record(order: &Order, refund_id: RefundId, amount: Money) -> Result<Vec<Event>, Refusal> {
+pub(super) fn record(order: &Order, refund_id: RefundId, amount: Money) -> Result<Vec<Event>, DecideError> {
     let refund = known(order, refund_id)?;
     if refund.claim.amount != amount {
         let what = format!("refund {refund_id} was of {}, and {amount} were given back", refund.claim.amount);
@@ -365,7 +372,7 @@ pub(super) fn record_elsewhere(order: &Order, elsewhere: &Elsewhere, note: &str)
 }
 
 /// The provider gave nothing back, and will not.
-pub(super) fn abandon(order: &Order, refund_id: RefundId, rejection: &Rejection) -> Result<Vec<Event>, Refusal> {
+pub(super) fn abandon(order: &Order, refund_id: RefundId, rejection: &Rejection) -> Result<Vec<Event>, DecideError> {
     let refund = known(order, refund_id)?;
     match refund.status {
         RefundStatus::Requested => {
@@ -377,7 +384,7 @@ pub(super) fn abandon(order: &Order, refund_id: RefundId, rejection: &Rejection)
     }
 }
 
-fn known(order: &Order, refund_id: RefundId) -> Result<&Refund, Refusal> {
+fn known(order: &Order, refund_id: RefundId) -> Result<&Refund, DecideError> {
     let never_asked = || broken(order.order_id, format!("refund {refund_id} was answered, and never asked for"));
     order.refunds.get(&refund_id).ok_or_else(never_asked)
 }

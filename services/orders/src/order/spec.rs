@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{Currency, HoldKey, Lines, Money, OrderId, RefundId, Refusal, Rejection, RoundId, Sku, Timestamp};
+use domain::{Currency, DecideError, HoldKey, Lines, Money, OrderId, RefundId, Rejection, RoundId, Sku, Timestamp};
 use uuid::Uuid;
 
 use super::{
@@ -35,7 +35,7 @@ pub(crate) fn given(commands: &[Command]) -> State {
 
 impl State {
     /// A timer comes when the latest attempt is due, everything else comes now.
-    pub(crate) fn when(&self, command: &Command) -> Result<Vec<Event>, Refusal> {
+    pub(crate) fn when(&self, command: &Command) -> Result<Vec<Event>, DecideError> {
         let due = self.orders.get(&ORDER).and_then(|order| order.expires_at).unwrap_or(NOW);
         decide(self, command, if matches!(command, Command::Expire { .. }) { due } else { NOW })
     }
@@ -43,7 +43,7 @@ impl State {
     /// The code of the refusal, with the words that its reason must have.
     pub(crate) fn refuses(&self, command: &Command, words: &[&str]) -> String {
         match self.when(command) {
-            Err(Refusal::Rejected(rejection)) => {
+            Err(DecideError::Rejected(rejection)) => {
                 for word in words {
                     assert!(rejection.reason.contains(word), "{word:?} is not in {:?}", rejection.reason);
                 }
@@ -56,7 +56,7 @@ impl State {
     /// The broken invariant, which names its stream.
     pub(crate) fn breaks(&self, command: &Command) -> String {
         match self.when(command) {
-            Err(Refusal::Broken { stream, what }) => {
+            Err(DecideError::Broken { stream, what }) => {
                 assert_eq!(stream, format!("order-{ORDER}"));
                 what
             }

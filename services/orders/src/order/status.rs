@@ -8,14 +8,14 @@ words!(
         /// Waits for its holds.
         Pending = "pending",
         /// Everything is held: the buyer can pay.
-        Reserved = "reserved",
+        Held = "held",
         /// Paid.
         Paid = "paid",
         /// The time to pay ran out.
         Expired = "expired",
         /// Cancelled before it was paid, or the payment failed.
         Cancelled = "cancelled",
-        /// A hold was refused.
+        /// A hold was rejected.
         Rejected = "rejected",
         /// Paid; a refund is under way.
         Refunding = "refunding",
@@ -78,7 +78,7 @@ words!(
         /// There.
         Held = "held",
         /// Could not be had: there is nothing to release.
-        Refused = "refused",
+        Rejected = "rejected",
         /// Given back.
         Released = "released",
     }
@@ -168,7 +168,7 @@ impl Status {
     #[must_use]
     pub const fn phase(self) -> Phase {
         match self {
-            Self::Pending | Self::Reserved => Phase::Open,
+            Self::Pending | Self::Held => Phase::Open,
             Self::Expired | Self::Cancelled | Self::Rejected => Phase::Closed,
             Self::Paid | Self::Refunding | Self::PartiallyRefunded | Self::Refunded => Phase::Paid,
         }
@@ -181,7 +181,7 @@ impl Hold {
     pub const fn is_owed(self) -> bool {
         match self {
             Self::Asked | Self::Held => true,
-            Self::Refused | Self::Released => false,
+            Self::Rejected | Self::Released => false,
         }
     }
 }

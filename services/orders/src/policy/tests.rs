@@ -31,7 +31,7 @@ fn no() -> Option<common::Rejection> {
 #[test]
 fn what_inventory_answers_is_about_stock() {
     let (key, resource) = (key(2), Stock);
-    let held = inventory::StockReserved { order_id: order_id(), attempt: 2, lines: vec![] };
+    let held = inventory::StockHeld { order_id: order_id(), attempt: 2, lines: vec![] };
     assert_eq!(on(&held), Ok(vec![Command::ConfirmHold { key, resource }]));
     let refused = inventory::StockRejected { order_id: order_id(), attempt: 2, rejection: no() };
     assert_eq!(on(&refused), Ok(vec![Command::RefuseHold { key, resource, rejection: none_left() }]));
@@ -42,7 +42,7 @@ fn what_inventory_answers_is_about_stock() {
 #[test]
 fn what_rounds_answers_is_about_shares() {
     let (key, resource) = (key(2), Shares);
-    let held = rounds::SharesReserved { order_id: order_id(), attempt: 2, ..Default::default() };
+    let held = rounds::SharesHeld { order_id: order_id(), attempt: 2, ..Default::default() };
     assert_eq!(on(&held), Ok(vec![Command::ConfirmHold { key, resource }]));
     let refused = rounds::SharesRejected { order_id: order_id(), attempt: 2, rejection: no(), ..Default::default() };
     assert_eq!(on(&refused), Ok(vec![Command::RefuseHold { key, resource, rejection: none_left() }]));

@@ -112,7 +112,7 @@ impl Town {
         for resource in self.fleet.state.orders.get(&key.order_id).unwrap().asked() {
             let hold = self.holds.get(&(key, resource));
             assert!(
-                matches!(hold, Some(hold::Status::Released | hold::Status::Refused)),
+                matches!(hold, Some(hold::Status::Released | hold::Status::Rejected)),
                 "{key} {resource:?} {hold:?}"
             );
         }
@@ -122,7 +122,7 @@ impl Town {
     fn command(&mut self, command: &Command) {
         match self.fleet.handle(command) {
             Ok(events) => self.publish(events),
-            Err(refusal) => assert!(matches!(refusal, domain::Refusal::Rejected(_)), "{refusal}"),
+            Err(refusal) => assert!(matches!(refusal, domain::DecideError::Rejected(_)), "{refusal}"),
         }
     }
 
@@ -183,7 +183,7 @@ impl Town {
             }
             Event::OrderPlaced { .. }
             | Event::OrderHoldConfirmed { .. }
-            | Event::OrderReserved { .. }
+            | Event::OrderHeld { .. }
             | Event::OrderRejected { .. }
             | Event::OrderPaid { .. }
             | Event::OrderExpired { .. }
@@ -200,9 +200,9 @@ impl Town {
 
     fn hold(&mut self, key: HoldKey, resource: Resource, request: Request) {
         let next = match hold::step(self.holds.get(&(key, resource)).copied(), request) {
-            Step::Try if resource == Resource::Shares && self.failed => hold::Status::Refused,
+            Step::Try if resource == Resource::Shares && self.failed => hold::Status::Rejected,
             Step::Try if self.lucky() => hold::Status::Held,
-            Step::Try => hold::Status::Refused,
+            Step::Try => hold::Status::Rejected,
             Step::Become(status) => status,
             Step::Nothing => return,
             Step::Broken => panic!("{request:?} of {key} {resource:?}, {:?}", self.holds.get(&(key, resource))),
@@ -215,9 +215,9 @@ impl Town {
         let (order_id, attempt) = ids(key);
         match (resource, status) {
             (Resource::Stock, hold::Status::Held) => {
-                self.tell(&inventory::StockReserved { order_id, attempt, lines: vec![] });
+                self.tell(&inventory::StockHeld { order_id, attempt, lines: vec![] });
             }
-            (Resource::Stock, hold::Status::Refused) => {
+            (Resource::Stock, hold::Status::Rejected) => {
                 self.tell(&inventory::StockRejected { order_id, attempt, rejection: no() });
             }
             (Resource::Stock, hold::Status::Released) => {
@@ -225,9 +225,9 @@ impl Town {
             }
             (Resource::Stock, hold::Status::Committed) => {}
             (Resource::Shares, hold::Status::Held) => {
-                self.tell(&rounds::SharesReserved { order_id, attempt, ..Default::default() });
+                self.tell(&rounds::SharesHeld { order_id, attempt, ..Default::default() });
             }
-            (Resource::Shares, hold::Status::Refused) => {
+            (Resource::Shares, hold::Status::Rejected) => {
                 self.tell(&rounds::SharesRejected { order_id, attempt, rejection: no(), ..Default::default() });
             }
             (Resource::Shares, hold::Status::Released) => {
@@ -261,7 +261,7 @@ impl Town {
 
     fn payments_hear(&mut self, event: &Event) {
         match event {
-            Event::OrderReserved { key, amount, .. } => {
+            Event::OrderHeld { key, amount, .. } => {
                 let payment = self.payments.entry(key.payment_id()).or_default();
                 (payment.key, payment.amount) = (Some(*key), Some(*amount));
             }
@@ -380,7 +380,7 @@ impl Town {
             assert!(order.refunds.values().all(|refund| refund.status != RefundStatus::Requested), "{order:?}");
             for ((key, resource), status) in self.holds.iter().filter(|((key, _), _)| key.order_id == order.order_id) {
                 let sold = phase == Phase::Paid && key.attempt == order.attempt;
-                let closed = matches!(status, hold::Status::Released | hold::Status::Refused);
+                let closed = matches!(status, hold::Status::Released | hold::Status::Rejected);
                 assert_eq!(sold, *status == hold::Status::Committed, "{key} {resource:?} {order:?}");
                 assert!(sold || closed, "{key} {resource:?} is {status:?} and the order {order:?}");
             }

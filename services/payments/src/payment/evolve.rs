@@ -38,7 +38,7 @@ fn opened(event: &Event) -> Option<Payment> {
         | Event::PaymentFailed { .. }
         | Event::ProviderReportResolved { .. }
         | Event::RefundDeferred { .. }
-        | Event::PaymentRefunding { .. }
+        | Event::RefundSubmitted { .. }
         | Event::PaymentRefunded { .. }
         | Event::PaymentRefundedElsewhere { .. }
         | Event::RefundAnswered { .. }
@@ -125,7 +125,7 @@ impl Payment {
                 }
             }
             Event::RefundDeferred { .. }
-            | Event::PaymentRefunding { .. }
+            | Event::RefundSubmitted { .. }
             | Event::PaymentRefunded { .. }
             | Event::PaymentRefundedElsewhere { .. }
             | Event::RefundAnswered { .. }
@@ -141,7 +141,7 @@ impl Payment {
             Event::RefundDeferred { of, amount, reason } => {
                 self.book(of.refund_id, *amount, refund::Status::Deferred).reason.clone_from(reason);
             }
-            Event::PaymentRefunding { of, amount, idempotency_key, deadline, .. } => {
+            Event::RefundSubmitted { of, amount, idempotency_key, deadline, .. } => {
                 let refund = self.book(of.refund_id, *amount, refund::Status::Refunding);
                 refund.send += 1;
                 refund.key.clone_from(idempotency_key);

@@ -23,7 +23,7 @@
 
 use std::time::Duration;
 
-use domain::{Money, OrderId, PaymentId, RefundId, Refusal, Rejection, Timestamp, words};
+use domain::{DecideError, Money, OrderId, PaymentId, RefundId, Rejection, Timestamp, words};
 
 use super::{Payment, Terms, broken};
 use crate::event::{Event, RefundOf, Reported, Resolution};
@@ -172,7 +172,7 @@ pub(super) fn begin(
     refund_id: RefundId,
     amount: Money,
     at: Timestamp,
-) -> Result<Vec<Event>, Refusal> {
+) -> Result<Vec<Event>, DecideError> {
     if let Some(refund) = payment.refunds.get(&refund_id) {
         if refund.amount == amount {
             return Ok(vec![]);
@@ -269,7 +269,7 @@ fn not_paid(payment_id: PaymentId) -> Rejection {
 }
 
 fn send(of: RefundOf, terms: &Terms, amount: Money, send: i32, at: Timestamp) -> Event {
-    Event::PaymentRefunding {
+    Event::RefundSubmitted {
         of,
         amount,
         idempotency_key: idempotency_key(of.payment_id, of.refund_id, send),
@@ -306,7 +306,7 @@ pub(super) fn resolve(
     refund_id: RefundId,
     decided: &Decided<'_>,
     at: Timestamp,
-) -> Result<Vec<Event>, Refusal> {
+) -> Result<Vec<Event>, DecideError> {
     let refund = known(payment_id, payment, refund_id)?;
     let Decided { resolution, actor, note } = *decided;
     if !refund.verbs().contains(&resolution) {

@@ -1,7 +1,7 @@
 //! What a report of the provider does. Which of two that contradict each other holds follows from the provider's time and from what
 //! they are, not from which came first; what cannot be settled so is kept, and waits for an operator.
 
-use domain::{HoldKey, PaymentId, RefundId, Refusal, Rejection, derived};
+use domain::{DecideError, HoldKey, PaymentId, RefundId, Rejection, derived};
 
 use super::{Payment, Status, Terms, refund};
 use crate::{
@@ -354,7 +354,7 @@ pub(super) fn resolve(
     payment: &Payment,
     provider_event_id: &str,
     decided: &Decided<'_>,
-) -> Result<Vec<Event>, Refusal> {
+) -> Result<Vec<Event>, DecideError> {
     let kept = payment.reports.get(provider_event_id).ok_or_else(|| {
         let reason = format!(
             "no report {provider_event_id:?} is kept of payment {payment_id}: give the id from ProviderReportUnmatched"

@@ -1,7 +1,7 @@
 //! Specs of payments, and words for the specs of this crate: given these events, when this command comes, then these
 //! events.
 
-use domain::{Currency, HoldKey, Money, OrderId, PaymentId, RefundId, Refusal, Timestamp};
+use domain::{Currency, DecideError, HoldKey, Money, OrderId, PaymentId, RefundId, Timestamp};
 use uuid::Uuid;
 
 use super::{Payment, State, Status, decide, evolve};
@@ -23,14 +23,14 @@ pub(crate) fn given(events: &[Event]) -> State {
 }
 
 impl State {
-    pub(crate) fn when(&self, command: &Command) -> Result<Vec<Event>, Refusal> {
+    pub(crate) fn when(&self, command: &Command) -> Result<Vec<Event>, DecideError> {
         decide(self, command, NOW)
     }
 
     /// The code of the rejection, with the words that its reason must have.
     pub(crate) fn refuses(&self, command: &Command, words: &[&str]) -> String {
         match decide(self, command, NOW) {
-            Err(Refusal::Rejected(rejection)) => {
+            Err(DecideError::Rejected(rejection)) => {
                 for word in words {
                     assert!(rejection.reason.contains(word), "{word:?} is not in {:?}", rejection.reason);
                 }
@@ -43,7 +43,7 @@ impl State {
     /// What cannot be, with the stream where it shows.
     pub(crate) fn breaks(&self, command: &Command, words: &[&str]) {
         match decide(self, command, NOW) {
-            Err(Refusal::Broken { stream, what }) => {
+            Err(DecideError::Broken { stream, what }) => {
                 assert_eq!(stream, format!("payment-{}", KEY.payment_id()));
                 for word in words {
                     assert!(what.contains(word), "{word:?} is not in {what:?}");
@@ -166,7 +166,7 @@ pub(crate) fn unmatched(report: Report, mismatch: Mismatch) -> Event {
 }
 
 #[test]
-fn asks_the_buyer_of_a_reserved_order_to_pay() {
+fn asks_the_buyer_of_a_held_order_to_pay() {
     let state = given(&[]);
     assert_eq!(state.when(&request(eur(1_200))), Ok(vec![requested()]));
 }

@@ -18,7 +18,7 @@ use crate::{
 /// The call that an event asks for: the event itself says all that is needed.
 pub(crate) fn of(event: &Event) -> Option<Effect> {
     match event {
-        Event::PaymentRefunding { idempotency_key, deadline, .. } => {
+        Event::RefundSubmitted { idempotency_key, deadline, .. } => {
             let (message_type, data) = wire::encode(event);
             Some(Effect { key: idempotency_key.clone(), message_type, data, deadline: *deadline })
         }
@@ -78,7 +78,7 @@ pub(crate) async fn perform<P: Provider>(
 
 fn read(claimed: &LeasedEffect) -> Result<(RefundOf, RefundRequest), Rejection> {
     let event = wire::decode_event(&claimed.message_type, &claimed.data)?;
-    let Event::PaymentRefunding { of, amount, idempotency_key: key, payment_reference, .. } = event else {
+    let Event::RefundSubmitted { of, amount, idempotency_key: key, payment_reference, .. } = event else {
         return Err(unknown_type("payments' provider", &claimed.message_type));
     };
     let RefundOf { payment_id, refund_id, .. } = of;

@@ -48,7 +48,7 @@ fn paid_out(event: &Event) -> Option<(RefundOf, Money, &str, &'static str)> {
         | Event::ProviderReportUnmatched { .. }
         | Event::ProviderReportResolved { .. }
         | Event::RefundDeferred { .. }
-        | Event::PaymentRefunding { .. }
+        | Event::RefundSubmitted { .. }
         | Event::PaymentRefundedElsewhere { .. }
         | Event::RefundAnswered { .. }
         | Event::RefundRejected { .. }

@@ -15,9 +15,9 @@ pub(super) fn encode(event: Event) -> (&'static str, Vec<u8>) {
             let message = wire::RefundDeferred { payment_id, order_id, refund_id, amount, reason };
             ("holdfast.payments.v1.RefundDeferred", message.encode_to_vec())
         }
-        Event::PaymentRefunding { of, amount, idempotency_key, deadline, provider, payment_reference } => {
+        Event::RefundSubmitted { of, amount, idempotency_key, deadline, provider, payment_reference } => {
             let (payment_id, order_id, refund_id) = refund_to_wire(of);
-            let message = wire::PaymentRefunding {
+            let message = wire::RefundSubmitted {
                 payment_id,
                 order_id,
                 refund_id,
@@ -119,7 +119,7 @@ fn encode_ended(event: Event) -> (&'static str, Vec<u8>) {
         | Event::ProviderReportUnmatched { .. }
         | Event::ProviderReportResolved { .. }
         | Event::RefundDeferred { .. }
-        | Event::PaymentRefunding { .. }
+        | Event::RefundSubmitted { .. }
         | Event::RefundAnswered { .. }
         | Event::RefundOutcomeUnknown { .. }
         | Event::RefundResolved { .. } => super::encode(&event),
@@ -172,7 +172,7 @@ pub(super) fn decode_event(name: &str, data: &[u8]) -> Result<Option<Event>, Rej
             let of = refund(&payment_id, &order_id, &refund_id)?;
             Event::RefundDeferred { of, amount: money(amount)?, reason }
         }
-        wire::PaymentRefunding::NAME => refunding(decode(data)?)?,
+        wire::RefundSubmitted::NAME => refunding(decode(data)?)?,
         wire::RefundAnswered::NAME => {
             let message: wire::RefundAnswered = decode(data)?;
             Event::RefundAnswered {
@@ -225,8 +225,8 @@ pub(super) fn decode_event(name: &str, data: &[u8]) -> Result<Option<Event>, Rej
     }))
 }
 
-fn refunding(message: wire::PaymentRefunding) -> Result<Event, Rejection> {
-    Ok(Event::PaymentRefunding {
+fn refunding(message: wire::RefundSubmitted) -> Result<Event, Rejection> {
+    Ok(Event::RefundSubmitted {
         of: refund(&message.payment_id, &message.order_id, &message.refund_id)?,
         amount: money(message.amount)?,
         idempotency_key: message.idempotency_key,

@@ -92,7 +92,7 @@ pub(super) fn encode(event: Event) -> (&'static str, Vec<u8>) {
         | Event::PaymentFailed { .. }
         | Event::PaymentCancelled { .. }
         | Event::RefundDeferred { .. }
-        | Event::PaymentRefunding { .. }
+        | Event::RefundSubmitted { .. }
         | Event::PaymentRefunded { .. }
         | Event::PaymentRefundedElsewhere { .. }
         | Event::RefundAnswered { .. }

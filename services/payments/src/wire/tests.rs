@@ -266,7 +266,7 @@ fn events() -> Vec<Event> {
         succeeded(),
         Event::PaymentFailed { payment_id: PAYMENT, key, reason: reason.clone(), provider_event_id: String::new() },
         cancelled(),
-        Event::PaymentRefunding {
+        Event::RefundSubmitted {
             of: of(),
             amount,
             idempotency_key: "key".to_owned(),

@@ -1,6 +1,6 @@
 //! The rules of holds, one test each.
 
-use domain::{HoldKey, Money, Refusal};
+use domain::{DecideError, HoldKey, Money};
 
 use crate::{
     command::{Command, Purchase},
@@ -8,7 +8,7 @@ use crate::{
     round::{
         State, decide,
         spec::{
-            HOUR, NOW, bought, cancelled, closed, given, money, opened, order, refund, refunds, reopened, reserved,
+            HOUR, NOW, bought, cancelled, closed, given, held, money, opened, order, refund, refunds, reopened,
             returned, round, shares, sold, sold_out,
         },
     },
@@ -61,7 +61,7 @@ fn refused(state: &State, command: &Command, words: &[&str]) -> String {
 
 fn breaks(state: &State, command: &Command, word: &str) {
     match state.when(command) {
-        Err(Refusal::Broken { stream, what }) => {
+        Err(DecideError::Broken { stream, what }) => {
             assert_eq!(stream, format!("shares-{}", order(1)));
             assert!(what.contains(word), "{word:?} is not in {what:?}");
         }
@@ -77,8 +77,8 @@ fn figures(state: &State) -> (i64, i64) {
 
 #[test]
 fn holds_shares_that_are_left() {
-    assert_eq!(sale(&[]).when(&hold(10)), Ok(vec![reserved(1, 10)]));
-    assert_eq!(figures(&sale(&[reserved(1, 10)])), (0, 10));
+    assert_eq!(sale(&[]).when(&hold(10)), Ok(vec![held(1, 10)]));
+    assert_eq!(figures(&sale(&[held(1, 10)])), (0, 10));
 }
 
 #[test]
@@ -122,10 +122,10 @@ fn refuses_another_price_than_the_rounds() {
 
 #[test]
 fn refuses_more_shares_than_are_left() {
-    let state = sale(&[&bought(2, 3)[..], &[reserved(3, 4)]].concat());
+    let state = sale(&[&bought(2, 3)[..], &[held(3, 4)]].concat());
     let words = ["4 shares", "3 of 10 are left", "3 sold", "4 held"];
     assert_eq!(refused(&state, &hold(4), &words), "OUT_OF_SHARES");
-    assert_eq!(state.when(&hold(3)), Ok(vec![reserved(1, 3)]));
+    assert_eq!(state.when(&hold(3)), Ok(vec![held(1, 3)]));
 }
 
 #[test]
@@ -134,29 +134,26 @@ fn a_refused_hold_stays_refused_when_shares_are_free_again() {
     let state = sale(&[Event::SharesRejected { key: order(1), round_id: round(1), rejection }]);
     assert_eq!(state.when(&hold(1)), Ok(vec![]));
     assert_eq!(state.when(&release()), Ok(vec![]));
-    breaks(&state, &commit(), "refused");
-    breaks(&state, &give_back(1), "refused");
+    breaks(&state, &commit(), "rejected");
+    breaks(&state, &give_back(1), "rejected");
 }
 
 #[test]
 fn a_hold_asked_again_changes_nothing() {
-    assert_eq!(sale(&[reserved(1, 3)]).when(&hold(3)), Ok(vec![]));
+    assert_eq!(sale(&[held(1, 3)]).when(&hold(3)), Ok(vec![]));
 }
 
 #[test]
 fn each_attempt_has_its_own_hold() {
     let key = HoldKey { attempt: 2, ..order(1) };
     let purchase = Purchase { round_id: round(1), count: 3, unit_price: money(500, "EUR") };
-    let state = sale(&[reserved(1, 3), released(3)]);
-    assert_eq!(
-        state.when(&Command::Hold { key, purchase }),
-        Ok(vec![Event::SharesReserved { key, shares: shares(3) }])
-    );
+    let state = sale(&[held(1, 3), released(3)]);
+    assert_eq!(state.when(&Command::Hold { key, purchase }), Ok(vec![Event::SharesHeld { key, shares: shares(3) }]));
 }
 
 #[test]
 fn a_paid_order_buys_what_it_held() {
-    assert_eq!(sale(&[reserved(1, 3)]).when(&commit()), Ok(vec![sold(1, 3)]));
+    assert_eq!(sale(&[held(1, 3)]).when(&commit()), Ok(vec![sold(1, 3)]));
     let state = sale(&bought(1, 3));
     assert_eq!(figures(&state), (3, 0));
     assert_eq!(state.when(&commit()), Ok(vec![]));
@@ -164,28 +161,28 @@ fn a_paid_order_buys_what_it_held() {
 
 #[test]
 fn the_last_share_sells_the_round_out() {
-    let state = sale(&[&bought(2, 7)[..], &[reserved(1, 3)]].concat());
+    let state = sale(&[&bought(2, 7)[..], &[held(1, 3)]].concat());
     assert_eq!(state.when(&commit()), Ok(vec![sold(1, 3), sold_out()]));
 }
 
 #[test]
 fn a_share_that_came_back_must_be_sold_again_before_the_round_is_sold_out() {
-    let state = sale(&[&bought(2, 7)[..], &[returned(2, 7), reserved(1, 3)]].concat());
+    let state = sale(&[&bought(2, 7)[..], &[returned(2, 7), held(1, 3)]].concat());
     assert_eq!(state.when(&commit()), Ok(vec![sold(1, 3)]));
 }
 
 #[test]
 fn a_share_of_a_failed_round_is_refunded_as_soon_as_it_is_sold() {
-    let closed = sale(&[reserved(1, 3), closed()]);
+    let closed = sale(&[held(1, 3), closed()]);
     assert_eq!(closed.when(&commit()), Ok(vec![sold(1, 3), refunds(Failure::NotSoldOut, &[1], None)]));
-    let cancelled = sale(&[reserved(1, 3), cancelled()]);
+    let cancelled = sale(&[held(1, 3), cancelled()]);
     assert_eq!(cancelled.when(&commit()), Ok(vec![sold(1, 3), refunds(Failure::Cancelled, &[1], None)]));
 }
 
 #[test]
 fn an_order_closed_unpaid_frees_what_it_held() {
-    assert_eq!(sale(&[reserved(1, 3)]).when(&release()), Ok(vec![released(3)]));
-    let state = sale(&[reserved(1, 3), released(3)]);
+    assert_eq!(sale(&[held(1, 3)]).when(&release()), Ok(vec![released(3)]));
+    let state = sale(&[held(1, 3), released(3)]);
     assert_eq!(figures(&state), (0, 0));
     assert_eq!(state.when(&release()), Ok(vec![]));
     assert_eq!(state.when(&hold(3)), Ok(vec![]));
@@ -193,7 +190,7 @@ fn an_order_closed_unpaid_frees_what_it_held() {
 
 #[test]
 fn a_release_is_possible_when_the_round_has_failed() {
-    assert_eq!(sale(&[reserved(1, 3), cancelled()]).when(&release()), Ok(vec![released(3)]));
+    assert_eq!(sale(&[held(1, 3), cancelled()]).when(&release()), Ok(vec![released(3)]));
 }
 
 #[test]
@@ -215,9 +212,9 @@ fn a_refunded_order_gives_its_shares_back_once() {
 
 #[test]
 fn a_refund_that_overtakes_the_payment_ends_the_same() {
-    let events = sale(&[reserved(1, 3)]).when(&give_back(1)).unwrap();
+    let events = sale(&[held(1, 3)]).when(&give_back(1)).unwrap();
     assert_eq!(events, [sold(1, 3), returned(1, 3)]);
-    let state = sale(&[&[reserved(1, 3)], &*events].concat());
+    let state = sale(&[&[held(1, 3)], &*events].concat());
     assert_eq!(state.when(&commit()), Ok(vec![]));
     assert_eq!(figures(&state), (0, 0));
 }
@@ -235,14 +232,14 @@ fn a_share_that_comes_back_to_a_sold_out_round_reopens_it_once() {
 #[test]
 fn a_share_that_came_back_to_a_sold_out_round_is_bought_by_the_next_and_sells_it_out_again() {
     let open = [&bought(2, 7)[..], &bought(3, 3), &[sold_out(), returned(3, 3), reopened()]].concat();
-    assert_eq!(sale(&open).when(&hold(3)), Ok(vec![reserved(1, 3)]));
+    assert_eq!(sale(&open).when(&hold(3)), Ok(vec![held(1, 3)]));
     assert_eq!(refused(&sale(&open), &hold(4), &["3 of 10 are left"]), "OUT_OF_SHARES");
-    assert_eq!(sale(&[&open[..], &[reserved(1, 3)]].concat()).when(&commit()), Ok(vec![sold(1, 3), sold_out()]));
+    assert_eq!(sale(&[&open[..], &[held(1, 3)]].concat()).when(&commit()), Ok(vec![sold(1, 3), sold_out()]));
 }
 
 #[test]
 fn a_refund_that_overtakes_the_payment_of_the_last_share_leaves_the_round_open() {
-    let state = sale(&[&bought(2, 7)[..], &[reserved(1, 3)]].concat());
+    let state = sale(&[&bought(2, 7)[..], &[held(1, 3)]].concat());
     let events = vec![sold(1, 3), sold_out(), returned(1, 3), reopened()];
     assert_eq!(state.when(&give_back(1)), Ok(events.clone()));
     // Also when the timer of the closing time is late: it closes the round then.
@@ -270,7 +267,7 @@ fn a_share_that_comes_back_to_a_failed_round_reopens_nothing() {
 #[test]
 fn a_round_that_an_older_worker_left_sold_out_without_all_shares_sold_is_reopened_by_the_next_buyer() {
     let left = sale(&[&bought(2, 7)[..], &bought(3, 3), &[sold_out(), returned(3, 3)]].concat());
-    assert_eq!(left.when(&hold(3)), Ok(vec![reopened(), reserved(1, 3)]));
+    assert_eq!(left.when(&hold(3)), Ok(vec![reopened(), held(1, 3)]));
     assert_eq!(refused(&left, &hold(4), &["3 of 10 are left"]), "OUT_OF_SHARES");
 }
 

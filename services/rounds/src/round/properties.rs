@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use domain::{Attempt, HoldKey, Refusal, RoundId, Timestamp, hold::Status};
+use domain::{Attempt, DecideError, HoldKey, RoundId, Timestamp, hold::Status};
 use proptest::prelude::*;
 use runtime::service::{Service, Timer};
 
@@ -34,7 +34,7 @@ impl Fleet {
         Self { at: NOW, ..Self::default() }
     }
 
-    fn handle(&mut self, command: &Command) -> Result<Vec<Event>, Refusal> {
+    fn handle(&mut self, command: &Command) -> Result<Vec<Event>, DecideError> {
         let events = Rounds::decide(&self.state, command, self.at)?;
         for event in &events {
             Rounds::evolve(&mut self.state, event);
@@ -115,7 +115,7 @@ impl Fleet {
                 Event::RoundOpened { .. }
                 | Event::RoundClosed { .. }
                 | Event::RoundCancelled { .. }
-                | Event::SharesReserved { .. }
+                | Event::SharesHeld { .. }
                 | Event::SharesRejected { .. } => {}
             }
         }
@@ -298,7 +298,7 @@ impl Orders {
     fn hear(&mut self, events: &[Event]) {
         for event in events {
             match event {
-                Event::SharesReserved { key, .. } => {
+                Event::SharesHeld { key, .. } => {
                     if let Some(stage @ Stage::Pending) = self.stages.get_mut(key) {
                         *stage = Stage::Reserved;
                     }
@@ -408,7 +408,7 @@ proptest! {
         }
         for (key, stage) in &orders.stages {
             let hold = fleet.state.holds.get(key).unwrap();
-            let is_closed = matches!(hold.status, Status::Released | Status::Refused);
+            let is_closed = matches!(hold.status, Status::Released | Status::Rejected);
             prop_assert_eq!((is_closed, hold.returned_by.is_some()), (*stage == Stage::Closed, *stage == Stage::Refunded));
             // Whoever paid ends with a share of a round that was sold out, or with the money.
             let status = hold.round_id.and_then(|round_id| fleet.state.rounds.get(&round_id)).map(|round| round.status);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{Currency, HoldKey, Money, OrderId, RefundId, Refusal, RoundId, Timestamp};
+use domain::{Currency, DecideError, HoldKey, Money, OrderId, RefundId, RoundId, Timestamp};
 use uuid::Uuid;
 
 use super::{State, decide, evolve};
@@ -23,14 +23,14 @@ pub(crate) fn given(events: &[Event]) -> State {
 }
 
 impl State {
-    pub(crate) fn when(&self, command: &Command) -> Result<Vec<Event>, Refusal> {
+    pub(crate) fn when(&self, command: &Command) -> Result<Vec<Event>, DecideError> {
         decide(self, command, NOW)
     }
 
     /// The code of the refusal, with the words that its reason must have.
     pub(crate) fn refuses(&self, command: &Command, words: &[&str]) -> String {
         match self.when(command) {
-            Err(Refusal::Rejected(rejection)) => {
+            Err(DecideError::Rejected(rejection)) => {
                 for word in words {
                     assert!(rejection.reason.contains(word), "{word:?} is not in {:?}", rejection.reason);
                 }
@@ -91,8 +91,8 @@ pub(crate) fn refunds(failure: Failure, orders: &[u128], next_batch_at: Option<T
     Event::RoundRefundsRequested { round_id: round(1), failure, participants, next_batch_at }
 }
 
-pub(crate) fn reserved(id: u128, count: i64) -> Event {
-    Event::SharesReserved { key: order(id), shares: shares(count) }
+pub(crate) fn held(id: u128, count: i64) -> Event {
+    Event::SharesHeld { key: order(id), shares: shares(count) }
 }
 
 pub(crate) fn sold(id: u128, count: i64) -> Event {
@@ -105,5 +105,5 @@ pub(crate) fn returned(id: u128, count: i64) -> Event {
 
 /// An order that has paid for its shares.
 pub(crate) fn bought(id: u128, count: i64) -> [Event; 2] {
-    [reserved(id, count), sold(id, count)]
+    [held(id, count), sold(id, count)]
 }

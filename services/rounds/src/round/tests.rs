@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use domain::Refusal;
+use domain::DecideError;
 use runtime::service::{Service, Timer};
 
 use super::{
     BATCH_MAX, OPEN_DAYS_MAX, Round, RoundStatus, State, decide, evolve,
     spec::{
-        HOUR, NOW, bought, cancelled, closed, given, money, offer, opened, order, refunds, reopened, reserved,
-        returned, round, sold, sold_out,
+        HOUR, NOW, bought, cancelled, closed, given, held, money, offer, opened, order, refunds, reopened, returned,
+        round, sold, sold_out,
     },
 };
 use crate::{
@@ -115,7 +115,7 @@ fn a_round_that_was_sold_out_until_a_share_came_back_closes_when_the_closing_tim
 fn a_sold_out_round_whose_closing_time_is_past_refuses_to_close_and_says_what_holds() {
     let late = after(&[&[opened()], &bought(1, 4), &bought(2, 6), &[sold_out(), returned(2, 6)]]);
     match decide(&late, &close(), NOW + HOUR) {
-        Err(Refusal::Rejected(rejection)) => {
+        Err(DecideError::Rejected(rejection)) => {
             assert_eq!(rejection.code, "ROUND_NOT_OPEN");
             assert!(rejection.reason.contains("was sold out at its closing time"), "{rejection}");
             assert!(rejection.reason.contains("cancel it"), "{rejection}");
@@ -152,7 +152,7 @@ fn refuses_to_close_or_cancel_an_unknown_round() {
 
 #[test]
 fn closes_when_the_closing_time_comes() {
-    let state = after(&[&[opened()], &bought(1, 3), &[reserved(2, 4)]]);
+    let state = after(&[&[opened()], &bought(1, 3), &[held(2, 4)]]);
     let at = NOW + HOUR + Duration::from_millis(7);
     let note = format!("closing time {} came with 3 of 10 shares sold", NOW + HOUR);
     let closed = Event::RoundClosed { round_id: round(1), actor: "timer".to_owned(), note, closed_at: at };
@@ -173,12 +173,12 @@ fn a_timer_of_a_sold_out_round_changes_nothing() {
 #[test]
 fn a_timer_of_no_round_is_broken() {
     let refusal = given(&[]).when(&advance());
-    assert!(matches!(&refusal, Err(Refusal::Broken { stream, .. }) if *stream == format!("round-{}", round(1))));
+    assert!(matches!(&refusal, Err(DecideError::Broken { stream, .. }) if *stream == format!("round-{}", round(1))));
 }
 
 #[test]
 fn a_failed_round_has_all_refunded_who_bought_and_nobody_else() {
-    let others = [reserved(3, 1), Event::SharesReleased { key: order(4), shares: None }];
+    let others = [held(3, 1), Event::SharesReleased { key: order(4), shares: None }];
     let sales = [&[opened()], &bought(1, 2)[..], &bought(2, 3), &others].concat();
     let by_closing = after(&[&sales, &[closed()]]).when(&advance());
     assert_eq!(by_closing, Ok(vec![refunds(Failure::NotSoldOut, &[1, 2], None)]));
@@ -203,7 +203,7 @@ fn nobody_is_named_who_was_named_or_refunded_before() {
 
 #[test]
 fn a_round_without_buyers_has_nobody_refunded() {
-    assert_eq!(given(&[opened(), reserved(1, 2), cancelled()]).when(&advance()), Ok(vec![]));
+    assert_eq!(given(&[opened(), held(1, 2), cancelled()]).when(&advance()), Ok(vec![]));
 }
 
 #[test]
@@ -269,7 +269,7 @@ fn an_event_is_numbered_in_its_own_stream() {
     let round = format!("round-{}", round(1));
     let history = [
         (opened(), &round, 1),
-        (reserved(1, 4), &name(1), 1),
+        (held(1, 4), &name(1), 1),
         (sold(1, 4), &name(1), 2),
         (cancelled(), &round, 2),
         (refunds(Failure::Cancelled, &[1], None), &round, 3),

@@ -10,8 +10,7 @@ use crate::{
     command::Command,
     event::{Event, Failure, Offer},
     round::spec::{
-        NOW, cancelled, closed, money, offer, opened, order, refunds, reopened, reserved, returned, round, sold,
-        sold_out,
+        NOW, cancelled, closed, held, money, offer, opened, order, refunds, reopened, returned, round, sold, sold_out,
     },
 };
 
@@ -137,7 +136,7 @@ fn events() -> Vec<Event> {
         cancelled(),
         refunds(Failure::NotSoldOut, &[1, 2, 3], Some(precise)),
         refunds(Failure::Cancelled, &[], None),
-        reserved(2, 3),
+        held(2, 3),
         Event::SharesRejected { key, round_id: round(7), rejection: Rejection::new("OUT_OF_SHARES", "none left") },
         sold(2, 3),
         Event::SharesReleased { key, shares: Some(crate::round::spec::shares(3)) },

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Refusal, Rejection, Timestamp};
+use domain::{DecideError, Rejection, Timestamp};
 use proto::{Message, common::v1 as wire};
 use uuid::Uuid;
 
@@ -136,15 +136,15 @@ impl Draft {
                 self.answered.insert(id, Answered { body_hash: body_hash.to_vec(), reply: reply.clone() });
                 return Ok(reply);
             }
-            Err(rejection) => Some(Refusal::Rejected(rejection.clone())),
+            Err(rejection) => Some(DecideError::Rejected(rejection.clone())),
         };
         let reply = match refusal {
             None => accepted(id, self.events.get(first..).unwrap_or_default().iter().map(NewEvent::place)),
-            Some(Refusal::Rejected(rejection)) => {
+            Some(DecideError::Rejected(rejection)) => {
                 self.reject::<S>(input, message_type, &rejection);
                 rejected(&id.to_string(), &rejection)
             }
-            Some(broken @ Refusal::Broken { .. }) => {
+            Some(broken @ DecideError::Broken { .. }) => {
                 return Err(Poison { input: index, rejection: Rejection::new("BROKEN_INVARIANT", broken.to_string()) });
             }
         };
@@ -163,8 +163,8 @@ impl Draft {
         for command in commands {
             if let Err(refusal) = self.decide::<S>(state, input, command, at) {
                 let rejection = match refusal {
-                    Refusal::Rejected(rejection) => rejection,
-                    broken @ Refusal::Broken { .. } => Rejection::new("BROKEN_INVARIANT", broken.to_string()),
+                    DecideError::Rejected(rejection) => rejection,
+                    broken @ DecideError::Broken { .. } => Rejection::new("BROKEN_INVARIANT", broken.to_string()),
                 };
                 return Err(Poison { input: index, rejection });
             }
@@ -178,7 +178,7 @@ impl Draft {
         input: &Input<S::Command>,
         command: &S::Command,
         at: Timestamp,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), DecideError> {
         for event in S::decide(state, command, at)? {
             S::evolve(state, &event);
             let record = S::encode(state, &event);
@@ -234,13 +234,13 @@ pub(crate) fn event_id(cause: Uuid, stream: &str, version: i64) -> Uuid {
 }
 
 /// A stream has one writer. Two would take each other's places in it for ever.
-fn check_owner(service: &str, categories: &[&str], stream: &str) -> Result<(), Refusal> {
+fn check_owner(service: &str, categories: &[&str], stream: &str) -> Result<(), DecideError> {
     let category = stream.split('-').next().unwrap_or_default();
     if categories.contains(&category) {
         return Ok(());
     }
     let what = format!("{service} writes streams of {} only", categories.join(", "));
-    Err(Refusal::Broken { stream: stream.to_owned(), what })
+    Err(DecideError::Broken { stream: stream.to_owned(), what })
 }
 
 /// The code of what fails for reasons that are not its sender's.

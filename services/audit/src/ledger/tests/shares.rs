@@ -14,7 +14,7 @@ fn sold_out() -> Story {
     let other = |event: &StoredEvent| event.message_type.ends_with(".RoundOpened");
     let opened = rounds::RoundOpened { round_id: round(), total_shares: 3, closes_at: time(100), ..Default::default() };
     story.events.iter_mut().filter(|event| other(event)).for_each(|event| event.data = opened.encode_to_vec());
-    story.reserved().paid().then(&rounds::RoundSoldOut { round_id: round(), total_shares: 3 })
+    story.all_held().paid().then(&rounds::RoundSoldOut { round_id: round(), total_shares: 3 })
 }
 
 fn reopened() -> rounds::RoundReopened {
@@ -43,7 +43,7 @@ fn finds_a_round_that_counts_as_sold_out_although_a_share_came_back() {
 
 #[test]
 fn finds_a_round_that_stands_otherwise_than_its_shares_say() {
-    let soon = || Story::placed().reserved().paid();
+    let soon = || Story::placed().all_held().paid();
     let is_sold_out = rounds::RoundSoldOut { round_id: round(), total_shares: 10 };
     soon().then(&is_sold_out).finds(Check::Shares, "round-", "sold out with 3 sold of 10");
     sold_out().then(&is_sold_out).finds(Check::Shares, "round-", "sold_out although it is sold_out");
@@ -63,7 +63,7 @@ fn finds_a_round_that_stands_otherwise_than_its_shares_say() {
 #[test]
 fn finds_shares_held_of_a_round_that_is_not_open() {
     let order_id = Uuid::from_u128(20).to_string();
-    let held = rounds::SharesReserved { order_id, attempt: 1, round_id: round(), count: 1 };
+    let held = rounds::SharesHeld { order_id, attempt: 1, round_id: round(), count: 1 };
     let closed = rounds::RoundClosed { round_id: round(), ..Default::default() };
     Story::placed().then(&closed).then(&held).finds(Check::Shares, "shares-", "held of a round that is closed");
     let back = sold_out().refunded();

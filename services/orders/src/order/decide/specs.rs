@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{Refusal, Timestamp};
+use domain::{DecideError, Timestamp};
 
 use crate::{
     event::{Event, Reinstated},
@@ -288,7 +288,7 @@ fn reinstates_only_what_expired_or_was_cancelled() {
     let refunded = then(bought_goods(), [all_back(1), refund_goes(refund(1), 1_000)]);
     for (commands, status) in [
         (vec![place(goods())], "pending"),
-        (vec![place(goods()), holds(1, Stock)], "reserved"),
+        (vec![place(goods()), holds(1, Stock)], "held"),
         (bought_goods(), "paid"),
         (vec![place(goods()), has_not(1, Stock)], "rejected"),
         (then(bought_goods(), [money_back(1, 1)]), "refunding"),
@@ -312,5 +312,5 @@ fn an_event_of_an_order_that_is_not_there_makes_none() {
     let mut state = State::default();
     evolve(&mut state, &cancelled(&[Stock]));
     assert!(state.orders.is_empty());
-    assert!(matches!(state.when(&cancel(1)), Err(Refusal::Rejected(_))));
+    assert!(matches!(state.when(&cancel(1)), Err(DecideError::Rejected(_))));
 }

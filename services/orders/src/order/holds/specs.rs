@@ -12,8 +12,8 @@ use crate::{
     },
 };
 
-fn reserved(minor_units: i64) -> Event {
-    Event::OrderReserved {
+fn held(minor_units: i64) -> Event {
+    Event::OrderHeld {
         key: key(1),
         amount: euros(minor_units),
         expires_at: Some(NOW + TIME_TO_PAY),
@@ -27,8 +27,8 @@ fn rejected(resource: Resource, holds: &[Resource]) -> Event {
 
 #[test]
 fn an_order_with_its_only_hold_can_be_paid() {
-    assert_eq!(given(&[place(goods())]).when(&holds(1, Stock)), Ok(vec![reserved(1_000)]));
-    assert_eq!(given(&[place(goods()), holds(1, Stock)]).stands(), ["reserved", "pending", "pending"]);
+    assert_eq!(given(&[place(goods())]).when(&holds(1, Stock)), Ok(vec![held(1_000)]));
+    assert_eq!(given(&[place(goods()), holds(1, Stock)]).stands(), ["held", "pending", "pending"]);
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn an_order_of_goods_and_shares_waits_for_both_in_any_order() {
         assert_eq!(given(&[place(both())]).when(&holds(1, first)), Ok(vec![confirmed]));
         let state = given(&[place(both()), holds(1, first)]);
         assert_eq!(state.stands(), ["pending", "pending", "pending"]);
-        assert_eq!(state.when(&holds(1, last)), Ok(vec![reserved(2_500)]));
+        assert_eq!(state.when(&holds(1, last)), Ok(vec![held(2_500)]));
     }
 }
 
@@ -64,7 +64,7 @@ fn a_refused_hold_rejects_the_order_and_a_single_one_leaves_nothing_to_release()
     let state = given(&[place(goods()), has_not(1, Stock)]);
     assert_eq!(state.stands(), ["rejected", "cancelled", "cancelled"]);
     assert_eq!(state.order().note, "no stock: OUT_OF_STOCK: none left");
-    assert_eq!(state.order().holds[&Stock], Hold::Refused);
+    assert_eq!(state.order().holds[&Stock], Hold::Rejected);
 }
 
 #[test]
@@ -137,10 +137,10 @@ fn an_answer_that_was_never_asked_for_is_broken() {
 
 #[test]
 fn an_answer_that_contradicts_another_is_broken() {
-    let reserved = [place(goods()), holds(1, Stock)];
-    assert!(given(&reserved).breaks(&has_not(1, Stock)).contains("stock is said to be refused, but is held"));
-    assert!(given(&bought_goods()).breaks(&has_not(1, Stock)).contains("refused"));
-    assert!(given(&then(reserved.to_vec(), [EXPIRE])).breaks(&has_not(1, Stock)).contains("refused"));
-    assert!(given(&reserved).breaks(&releases(1, Stock)).contains("the order reserved"));
+    let held = [place(goods()), holds(1, Stock)];
+    assert!(given(&held).breaks(&has_not(1, Stock)).contains("stock is said to be rejected, but is held"));
+    assert!(given(&bought_goods()).breaks(&has_not(1, Stock)).contains("rejected"));
+    assert!(given(&then(held.to_vec(), [EXPIRE])).breaks(&has_not(1, Stock)).contains("rejected"));
+    assert!(given(&held).breaks(&releases(1, Stock)).contains("the order held"));
     assert!(given(&bought_goods()).breaks(&releases(1, Stock)).contains("the order paid"));
 }

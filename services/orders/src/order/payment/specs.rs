@@ -144,7 +144,7 @@ fn money_of_an_older_attempt_is_refunded_and_moves_nothing_else() {
     let reopened = then(let_go(goods()), [reinstate(), holds(2, Stock)]);
     assert_eq!(given(&reopened).when(&pay(1, 1_000)), Ok(vec![sent_back(key(1), 1_000)]));
     let mut commands = then(reopened, [pay(1, 1_000)]);
-    assert_eq!(given(&commands).stands(), ["reserved", "pending", "pending"]);
+    assert_eq!(given(&commands).stands(), ["held", "pending", "pending"]);
     commands.push(pay(2, 1_000));
     assert_eq!(given(&commands).stands(), ["paid", "paid", "ready"]);
     commands.push(refund_goes(late_refund_id(first()), 1_000));

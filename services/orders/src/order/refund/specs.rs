@@ -1,6 +1,6 @@
 //! The rules of money that goes back, one test each.
 
-use domain::{Currency, HoldKey, Money, Refusal, RoundId};
+use domain::{Currency, DecideError, HoldKey, Money, RoundId};
 use uuid::Uuid;
 
 use crate::{
@@ -28,7 +28,7 @@ fn claim(minor_units: i64, lines: &[(&str, i64)], return_shares: bool) -> Claim 
     }
 }
 
-fn asked(id: u128, extent: Extent, claim: Claim) -> Result<Vec<Event>, Refusal> {
+fn asked(id: u128, extent: Extent, claim: Claim) -> Result<Vec<Event>, DecideError> {
     Ok(vec![Event::RefundRequested {
         order_id: ORDER,
         refund_id: refund(id),
@@ -159,7 +159,7 @@ fn refuses_to_refund_an_order_that_is_not_paid() {
     let rejected = vec![place(both()), holds(1, Stock), has_not(1, Shares)];
     for (commands, status) in [
         (vec![place(goods())], "pending"),
-        (vec![place(goods()), holds(1, Stock)], "reserved"),
+        (vec![place(goods()), holds(1, Stock)], "held"),
         (vec![place(goods()), EXPIRE], "expired"),
         (rejected, "rejected"),
     ] {
@@ -403,7 +403,7 @@ fn another_amount_than_was_asked_for_is_broken() {
     assert!(state.breaks(&refund_goes(refund(1), 299)).contains("was of 300 EUR"));
 }
 
-fn of_the_round(minor_units: i64) -> Result<Vec<Event>, Refusal> {
+fn of_the_round(minor_units: i64) -> Result<Vec<Event>, DecideError> {
     Ok(vec![Event::RefundRequested {
         order_id: ORDER,
         refund_id: round_refund_id(ORDER),

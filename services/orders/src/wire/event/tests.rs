@@ -44,13 +44,8 @@ fn opening() -> Vec<Event> {
     let mut events = placed.to_vec();
     events.extend([
         Event::OrderHoldConfirmed { key: key(1), resource: Stock },
-        Event::OrderReserved {
-            key: key(1),
-            amount: euros(1),
-            expires_at: Some(NOW),
-            payment_method: "card".to_owned(),
-        },
-        Event::OrderReserved { key: key(1), amount: euros(1), expires_at: None, payment_method: String::new() },
+        Event::OrderHeld { key: key(1), amount: euros(1), expires_at: Some(NOW), payment_method: "card".to_owned() },
+        Event::OrderHeld { key: key(1), amount: euros(1), expires_at: None, payment_method: String::new() },
         Event::OrderPaid { key: key(2), payment_id, amount: euros(1_000), holds: vec![Stock, Shares] },
         Event::OrderReinstated(by_request),
         Event::OrderReinstated(by_late_money),
@@ -157,7 +152,7 @@ fn an_event_of_a_resource_that_orders_do_not_hold_is_refused() {
 
 #[test]
 fn refuses_a_type_that_is_no_event_of_orders() {
-    for other in ["", "OrderPlaced", "holdfast.inventory.v1.StockReserved", "holdfast.orders.v1.PlaceOrder"] {
+    for other in ["", "OrderPlaced", "holdfast.inventory.v1.StockHeld", "holdfast.orders.v1.PlaceOrder"] {
         assert_eq!(decode_event(other, b"").unwrap_err().code, "UNKNOWN_TYPE", "{other}");
     }
     assert_eq!(decode_event("holdfast.orders.v1.OrderPlaced", b"\x0a\xff").unwrap_err().code, "UNDECODABLE");

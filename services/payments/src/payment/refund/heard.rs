@@ -1,6 +1,6 @@
 //! What is heard of refunds: the answer to our call, and what the provider reports, which may contradict it.
 
-use domain::{PaymentId, RefundId, Refusal, Rejection};
+use domain::{DecideError, PaymentId, RefundId, Rejection};
 
 use super::{Refund, Status, has_room, went_back};
 use crate::{
@@ -38,7 +38,7 @@ pub(in crate::payment) fn ended(
     refund_id: RefundId,
     key: &str,
     outcome: &Outcome,
-) -> Result<Vec<Event>, Refusal> {
+) -> Result<Vec<Event>, DecideError> {
     let Some((refund, order_id)) = payment.refunds.get(&refund_id).zip(payment.key.map(|key| key.order_id)) else {
         return Err(broken(payment_id, format!("refund {refund_id} of it was sent, but there is no such refund")));
     };

@@ -28,7 +28,7 @@ fn key(send: i32) -> String {
 
 /// 5.00 EUR are sent under the key of this sending.
 fn refunding(send: i32) -> Event {
-    Event::PaymentRefunding {
+    Event::RefundSubmitted {
         of: of(),
         amount: eur(500),
         idempotency_key: key(send),
@@ -181,7 +181,7 @@ fn rejects_more_than_is_left_of_the_payment() {
         }
         events => panic!("not rejected: {events:?}"),
     }
-    assert!(matches!(past.when(&more(eur(700))).unwrap()[..], [Event::PaymentRefunding { .. }]));
+    assert!(matches!(past.when(&more(eur(700))).unwrap()[..], [Event::RefundSubmitted { .. }]));
 }
 
 #[test]
@@ -342,7 +342,7 @@ fn a_refund_made_elsewhere_is_one_of_the_payments() {
     assert_eq!(state.when(&told(made.clone())), Ok(vec![]), "once");
     // Everything that is asked for here afterwards is what is left.
     assert!(matches!(&state.when(&begin(eur(701))).unwrap()[..], [Event::RefundRejected { .. }]));
-    assert!(matches!(&state.when(&begin(eur(700))).unwrap()[..], [Event::PaymentRefunding { .. }]));
+    assert!(matches!(&state.when(&begin(eur(700))).unwrap()[..], [Event::RefundSubmitted { .. }]));
     // And it may fail, as any other.
     let failed = Report { provider_event_id: "evt_f".to_owned(), ..report(Kind::RefundFailed, "re_1") };
     let failed = Report { refund_id: String::new(), ..failed };
@@ -460,7 +460,7 @@ fn no_other_refund_is_sent_while_one_that_failed_may_yet_succeed() {
     // Or it has not: now it is sent.
     for outcome in [no(), not_known()] {
         let events = paid_and(&past).when(&ended(1, outcome)).unwrap();
-        assert!(matches!(&events[..], [Event::RefundAnswered { .. }, Event::PaymentRefunding { .. }]), "{events:?}");
+        assert!(matches!(&events[..], [Event::RefundAnswered { .. }, Event::RefundSubmitted { .. }]), "{events:?}");
     }
 }
 
@@ -478,7 +478,7 @@ fn no_refund_is_sent_of_a_payment_with_a_report_that_fits_nothing() {
         note: "asked the bank".to_owned(),
     };
     let undone = paid_and(&past).when(&decide(ReportResolution::Undone)).unwrap();
-    assert!(matches!(&undone[..], [Event::ProviderReportResolved { .. }, Event::PaymentRefunding { .. }]));
+    assert!(matches!(&undone[..], [Event::ProviderReportResolved { .. }, Event::RefundSubmitted { .. }]));
     let gone = paid_and(&past).when(&decide(ReportResolution::Accepted)).unwrap();
     assert!(matches!(&gone[..], [Event::RefundRejected { .. }, Event::ProviderReportResolved { .. }]));
     // Nor is one sent again that was reversed.

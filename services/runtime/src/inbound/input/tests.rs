@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_nats::{HeaderMap, HeaderName, Message};
-use domain::{Refusal, Rejection, Timestamp, decode};
+use domain::{DecideError, Rejection, Timestamp, decode};
 use proto::{Message as _, rounds::v1::CloseRound};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -38,7 +38,7 @@ impl Service for Clerk {
         None
     }
 
-    fn decide(_state: &(), _command: &CloseRound, _at: Timestamp) -> Result<Vec<()>, Refusal> {
+    fn decide(_state: &(), _command: &CloseRound, _at: Timestamp) -> Result<Vec<()>, DecideError> {
         Ok(Vec::new())
     }
 
