@@ -29,6 +29,8 @@ begin
             deadline timestamptz not null,
             attempts integer not null default 0,
             due_at timestamptz not null,
+            -- Of the tries, so many from the first on have left nothing on its way; one whose process was killed has not said so.
+            settled_attempts integer not null default 0,
             last_error text,
             correlation_id uuid not null,
             causation_id uuid not null,

@@ -139,6 +139,19 @@ async fn wrong_usage_and_a_fleet_that_is_not_there_have_exit_codes_of_their_own(
 }
 
 #[tokio::test]
+async fn a_worker_whose_credentials_are_not_there_says_so_and_does_not_wait_for_them() {
+    let output = Command::new(holdfast().with_file_name("holdfast-orders"))
+        .env("HOLDFAST_BROKER_CREDENTIALS", "/nowhere/nats.creds")
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{complained}");
+    assert!(complained.contains("broker.credentials") && complained.contains("/nowhere/nats.creds"), "{complained}");
+}
+
+#[tokio::test]
 async fn a_worker_with_wrong_settings_names_them_whatever_else_is_in_its_environment() {
     let output = Command::new(holdfast().with_file_name("holdfast-orders"))
         .env("HOLDFAST_CONSUMER_BATCH_MAX", "0")

@@ -5,6 +5,8 @@
 
 mod allowances;
 mod bounds;
+
+mod calls;
 mod clocks;
 mod consumers;
 mod copies;

@@ -43,6 +43,7 @@ struct Call {
     effect: Effect,
     attempt: u32,
     last_error: Option<String>,
+    in_flight: bool,
 }
 
 /// All desks, and what is on its way.
@@ -191,7 +192,7 @@ impl Town {
     /// Makes the calls that are due, as the effects loop would.
     async fn call(&mut self, rng: &mut StdRng) {
         for effect in std::mem::take(&mut self.payments.effects) {
-            self.calls.push((self.now, Call { effect, attempt: 0, last_error: None }));
+            self.calls.push((self.now, Call { effect, attempt: 0, last_error: None, in_flight: false }));
         }
         let now = self.now;
         let (due, later) = std::mem::take(&mut self.calls).into_iter().partition(|(due, _)| *due <= now);
@@ -207,18 +208,25 @@ impl Town {
                 deadline: call.effect.deadline,
                 now,
                 last_error: call.last_error.clone(),
+                in_flight: call.in_flight,
             };
             let verdict = self.provider.perform(claimed).await;
             // Now and then the process dies after the call and before anybody notes how it ended.
             let dies = rng.random_ratio(1, 8);
             match verdict {
-                _ if dies => self.calls.push((now + Duration::from_secs(20), call)),
+                _ if dies => {
+                    call.in_flight = true;
+                    self.calls.push((now + Duration::from_secs(20), call));
+                }
+                EffectOutcome::Unreadable(rejection) => panic!("a call that can never be made: {rejection}"),
                 EffectOutcome::Done(command) => self.payments.tasks.push(Task::Outcome(command)),
-                EffectOutcome::Retry { error } => {
+                EffectOutcome::Retry { error, in_flight } => {
+                    call.in_flight = in_flight;
                     call.last_error = Some(error);
                     self.calls.push((now + Duration::from_secs(1), call));
                 }
-                EffectOutcome::Wait { after, error } => {
+                EffectOutcome::Wait { after, error, in_flight } => {
+                    call.in_flight = in_flight;
                     call.last_error = Some(error);
                     self.calls.push((now + after, call));
                 }

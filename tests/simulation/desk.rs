@@ -100,6 +100,18 @@ struct Call {
     correlation_id: Uuid,
     attempt: u32,
     last_error: Option<String>,
+    /// So many of its tries have left nothing on its way.
+    settled: u32,
+}
+
+impl Call {
+    /// A try has come to its end.
+    fn ended(&mut self, error: String, in_flight: bool) {
+        self.last_error = Some(error);
+        if !in_flight {
+            self.settled = self.attempt;
+        }
+    }
 }
 
 /// What a backup has beside the rows, which follow from its events.
@@ -296,7 +308,7 @@ impl<S: Locks> Place for Desk<S> {
         for (effect, correlation_id) in batch.effects {
             calls.push(effect.key.clone());
             let key = effect.key.clone();
-            let call = Call { effect, correlation_id, attempt: 0, last_error: None };
+            let call = Call { effect, correlation_id, attempt: 0, last_error: None, settled: 0 };
             if self.calls.insert(key, call).is_some() {
                 return Err(format!("{} asks twice for an outside call of one key", S::NAME));
             }
@@ -315,6 +327,7 @@ impl<S: Locks> Place for Desk<S> {
             deadline: call.effect.deadline,
             now: at,
             last_error: call.last_error.clone(),
+            in_flight: call.settled + 1 < call.attempt,
         };
         let verdict = self.runtime.block_on(self.service.perform(claimed));
         match verdict {
@@ -325,12 +338,14 @@ impl<S: Locks> Place for Desk<S> {
                 self.replicas[replica].outcomes.push(Outcome { key: key.to_owned(), attempt, correlation_id, command });
                 Tried::Over
             }
-            EffectOutcome::Retry { error } => {
-                call.last_error = Some(error);
+            // It stays where it is, and the day is found not to have ended.
+            EffectOutcome::Unreadable(_) => Tried::Gone,
+            EffectOutcome::Retry { error, in_flight } => {
+                call.ended(error, in_flight);
                 Tried::Again(1_000 << call.attempt.min(5))
             }
-            EffectOutcome::Wait { after, error } => {
-                call.last_error = Some(error);
+            EffectOutcome::Wait { after, error, in_flight } => {
+                call.ended(error, in_flight);
                 Tried::Again(u64::try_from(after.as_millis()).unwrap_or(u64::MAX))
             }
         }
@@ -356,13 +371,13 @@ impl<S: Locks> Place for Desk<S> {
         let back = take_back::<S>(&mut self.state, &mut self.inbox, &lost).map_err(|error| error.chain())?;
         self.set(back.timers);
         for (effect, correlation_id) in back.effects {
-            let call = Call { effect, correlation_id, attempt: 0, last_error: None };
+            let call = Call { effect, correlation_id, attempt: 0, last_error: None, settled: 0 };
             self.calls.entry(call.effect.key.clone()).or_insert(call);
         }
         self.calls.retain(|key, _| S::is_call_open(&self.state, key));
         // Each may have been made in the time that is lost, or be under way still.
         for call in self.calls.values_mut() {
-            (call.attempt, call.last_error) = (call.attempt.max(1), None);
+            (call.attempt, call.settled, call.last_error) = (call.attempt.max(1), 0, None);
         }
         Ok(self.calls.keys().cloned().collect())
     }

@@ -8,7 +8,7 @@ use std::{
 use domain::{PaymentId, RefundId, Timestamp};
 use payments::{
     event::Checkout,
-    provider::{Provider, ProviderError, RefundRequest, Standing},
+    provider::{Provider, ProviderError, RefundRequest, RefundState},
     sandbox::report,
 };
 use proto::payments::v1::{PaymentRequested, ProviderEventKind, ProviderReport, RecordProviderEvent};
@@ -219,7 +219,7 @@ impl Provider for Bank {
         payments::sandbox::Sandbox::checkout(payment_id, payment_method)
     }
 
-    async fn refund(&self, request: &RefundRequest) -> Result<Standing, ProviderError> {
+    async fn refund(&self, request: &RefundRequest) -> Result<RefundState, ProviderError> {
         let mut books = self.books();
         let wrong = books.wrong;
         let fate = if books.rng.random_ratio(wrong, 1_000) { books.rng.random_range(0..4) } else { 4 };
@@ -244,10 +244,10 @@ impl Provider for Bank {
         if std::mem::take(&mut key.is_lost) || fate == 3 {
             return Err(ProviderError::OutcomeUnknown("the answer was lost".to_owned()));
         }
-        Ok(if stands { Standing::Refunded { reference } } else { failed_since() })
+        Ok(if stands { RefundState::Refunded { reference } } else { failed_since() })
     }
 
-    async fn find_refund(&self, request: &RefundRequest) -> Result<Option<Standing>, ProviderError> {
+    async fn find_refund(&self, request: &RefundRequest) -> Result<Option<RefundState>, ProviderError> {
         let mut books = self.books();
         let wrong = books.wrong;
         if books.rng.random_ratio(wrong, 1_000) {
@@ -256,10 +256,10 @@ impl Provider for Bank {
         let reference = moved(&request.key);
         let stands = books.stands(request.payment_id, &reference);
         let found = books.keys.get(&request.key).filter(|key| key.is_accepted);
-        Ok(found.map(|_key| if stands { Standing::Refunded { reference } } else { failed_since() }))
+        Ok(found.map(|_key| if stands { RefundState::Refunded { reference } } else { failed_since() }))
     }
 }
 
-fn failed_since() -> Standing {
-    Standing::Failed { reason: "the account is closed".to_owned() }
+fn failed_since() -> RefundState {
+    RefundState::Failed { reason: "the account is closed".to_owned() }
 }

@@ -22,7 +22,7 @@ pub mod event;
 pub mod payment;
 pub mod policy;
 pub mod provider;
-pub mod refund_step;
+pub mod refund_protocol;
 pub mod report;
 pub mod sandbox;
 mod store;

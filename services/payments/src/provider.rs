@@ -21,7 +21,7 @@ pub trait Provider: Send + Sync + 'static {
     ///
     /// # Errors
     /// See [`ProviderError`]; a key that was used for another amount is [`ProviderError::Declined`].
-    fn refund(&self, request: &RefundRequest) -> impl Future<Output = Result<Standing, ProviderError>> + Send;
+    fn refund(&self, request: &RefundRequest) -> impl Future<Output = Result<RefundState, ProviderError>> + Send;
 
     /// What the provider knows of the refund with this request's key. `None`: nothing, so no money has moved under it.
     /// Takes the whole request because some providers can only list the refunds of a payment and compare the key.
@@ -31,7 +31,7 @@ pub trait Provider: Send + Sync + 'static {
     fn find_refund(
         &self,
         request: &RefundRequest,
-    ) -> impl Future<Output = Result<Option<Standing>, ProviderError>> + Send;
+    ) -> impl Future<Output = Result<Option<RefundState>, ProviderError>> + Send;
 
     /// Whatever must run beside the worker for this provider, until the context's shutdown is pulled.
     fn background(&self, _context: runtime::Context) -> impl Future<Output = ()> + Send {
@@ -56,7 +56,7 @@ pub struct RefundRequest {
 
 /// What a provider says of a refund.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
+pub enum RefundState {
     /// The money went back.
     Refunded {
         /// What the provider knows the refund by.
@@ -83,7 +83,7 @@ pub enum ProviderError {
     /// It did nothing, for sure: no connection, or it said that it is busy.
     #[error("the provider is not available: {0}")]
     Unavailable(String),
-    /// The request may have reached it, but no answer came back: [`crate::refund_step`] knows this error by its words.
+    /// The request may have reached it, but no answer came back: [`crate::refund_protocol`] knows this error by its words.
     #[error("the provider gave no answer: {0}")]
     OutcomeUnknown(String),
 }

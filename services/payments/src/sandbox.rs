@@ -11,7 +11,7 @@ use sqlx::PgPool;
 
 use crate::{
     event::Checkout,
-    provider::{Provider, ProviderError, RefundRequest, Standing},
+    provider::{Provider, ProviderError, RefundRequest, RefundState},
 };
 
 pub mod delivery;
@@ -81,7 +81,7 @@ impl Provider for Sandbox {
         }
     }
 
-    async fn refund(&self, request: &RefundRequest) -> Result<Standing, ProviderError> {
+    async fn refund(&self, request: &RefundRequest) -> Result<RefundState, ProviderError> {
         let script = script_of(&request.payment_reference)?;
         let reply = self
             .ledger
@@ -93,8 +93,8 @@ impl Provider for Sandbox {
             clock::sleep(script.refund_after).await;
         }
         match reply {
-            Reply::Refunded => Ok(Standing::Refunded { reference: refund_reference(request, &script) }),
-            Reply::Failed => Ok(Standing::Failed { reason: report::FAILED_LATER.to_owned() }),
+            Reply::Refunded => Ok(RefundState::Refunded { reference: refund_reference(request, &script) }),
+            Reply::Failed => Ok(RefundState::Failed { reason: report::FAILED_LATER.to_owned() }),
             Reply::Declined(reason) => Err(ProviderError::Declined(reason)),
             Reply::Unavailable => Err(ProviderError::Unavailable("its script says that it is busy".to_owned())),
             Reply::Lost => Err(ProviderError::OutcomeUnknown("its script says that the answer is lost".to_owned())),
@@ -102,7 +102,7 @@ impl Provider for Sandbox {
         }
     }
 
-    async fn find_refund(&self, request: &RefundRequest) -> Result<Option<Standing>, ProviderError> {
+    async fn find_refund(&self, request: &RefundRequest) -> Result<Option<RefundState>, ProviderError> {
         let found = self
             .ledger
             .find(&request.key)
@@ -111,9 +111,9 @@ impl Provider for Sandbox {
         let script = script_of(&request.payment_reference)?;
         Ok(match found {
             Some(ledger::Status::Refunded) => {
-                Some(Standing::Refunded { reference: refund_reference(request, &script) })
+                Some(RefundState::Refunded { reference: refund_reference(request, &script) })
             }
-            Some(ledger::Status::Failed) => Some(Standing::Failed { reason: report::FAILED_LATER.to_owned() }),
+            Some(ledger::Status::Failed) => Some(RefundState::Failed { reason: report::FAILED_LATER.to_owned() }),
             // Neither moved money, and both may be sent again.
             Some(ledger::Status::Open | ledger::Status::Declined) | None => None,
         })

@@ -111,10 +111,10 @@ async fn begin(settings: &config::Broker, name: &str, options: ConnectOptions) -
             async {}
         });
     if !settings.credentials.is_empty() {
-        options = options
-            .credentials_file(&settings.credentials)
-            .await
-            .map_err(|error| Error::transient("reading the NATS credentials file", error))?;
+        options = options.credentials_file(&settings.credentials).await.map_err(|source| Error::Permanent {
+            what: "reading the NATS credentials file (setting broker.credentials)",
+            source: source.into(),
+        })?;
     }
     let client = options
         .connect(servers(&settings.url))

@@ -136,6 +136,7 @@ impl Config {
             let reason = format!("must be 1, 3 or 5, not {}", self.broker.replicas);
             return Err(ConfigError::Limit { setting: "broker.replicas", reason });
         }
+        check_file("broker.credentials", &self.broker.credentials)?;
         within("consumer.batch_max", size(self.consumer.batch_max), 1, 5_000)?;
         within("consumer.prefetch_max", size(self.consumer.prefetch_max), 1, 20_000)?;
         within("consumer.prefetch_bytes_max", size(self.consumer.prefetch_bytes_max), 65_536, 1_073_741_824)?;
@@ -168,6 +169,17 @@ impl Config {
         let filter = EnvFilter::try_new(&self.log.filter);
         filter.map(drop).map_err(|error| ConfigError::Limit { setting: "log.filter", reason: error.to_string() })
     }
+}
+
+/// Of a setting that names a file unless it is empty: a file that is not there does not come by waiting.
+fn check_file(setting: &'static str, path: &str) -> Result<(), ConfigError> {
+    let reason = match fs::metadata(path) {
+        _ if path.is_empty() => return Ok(()),
+        Ok(found) if found.is_file() => return Ok(()),
+        Ok(_) => format!("{path} is no file"),
+        Err(error) => format!("cannot find the file {path}: {error}"),
+    };
+    Err(ConfigError::Limit { setting, reason })
 }
 
 fn within(

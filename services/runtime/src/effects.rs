@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::Timestamp;
+use domain::{Rejection, Timestamp};
 use platform::{
     clock,
     config::{self, ms},
@@ -23,8 +23,9 @@ use tokio::{
 };
 
 use crate::{
+    batch::{dead_letter, draft::DeadLetter},
     inbound::{
-        input::{self, Cause, Input},
+        input::{self, Cause, Input, RawInput},
         message::without_nul,
     },
     log::positions::Positions,
@@ -137,6 +138,7 @@ fn first_try(effect: &Effect, at: Timestamp) -> LeasedEffect {
         deadline: effect.deadline,
         now: at,
         last_error: None,
+        in_flight: false,
     }
 }
 
@@ -188,7 +190,8 @@ async fn claim(
          where ctid = any(array(
              select ctid from effects where due_at <= now() order by due_at limit $1 for update skip locked
          )) and ($3::bigint is null or exists (select from log.events where position = $3 and event_id = $4))
-         returning key, type, data, attempts, deadline, last_error, correlation_id, causation_id, traceparent",
+         returning key, type, data, attempts, deadline, last_error, correlation_id, causation_id, traceparent,
+             settled_attempts < attempts - 1",
     )
     .bind(i64::try_from(slots.num_permits()).unwrap_or(1))
     .bind(milliseconds(lease))
@@ -206,6 +209,7 @@ async fn claim(
                 attempt: u32::try_from(row.try_get::<i32, _>(3)?).unwrap_or(1),
                 deadline: row.try_get::<OffsetDateTime, _>(4)?.into(),
                 last_error: row.try_get(5)?,
+                in_flight: row.try_get(9)?,
                 now,
             };
             let cause = Cause { correlation_id: row.try_get(6)?, id: row.try_get(7)?, traceparent: row.try_get(8)? };
@@ -218,15 +222,41 @@ fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-async fn postpone(pool: &PgPool, key: &str, attempt: u32, after: Duration, error: &str) -> Result<(), sqlx::Error> {
+/// Keeps a call that can never be made as a dead letter. It stays where it is, for it is owed: who mends what is wrong with it sets
+/// its `due_at`.
+async fn give_up(
+    pool: &PgPool,
+    service: &'static str,
+    call: RawInput,
+    rejection: Rejection,
+) -> Result<(), sqlx::Error> {
+    let mut transaction = pool.begin().await?;
+    sqlx::query("update effects set due_at = 'infinity', last_error = $2 where key = $1")
+        .bind(call.headers.get("key").and_then(serde_json::Value::as_str))
+        .bind(without_nul(&rejection.to_string()))
+        .execute(&mut *transaction)
+        .await?;
+    let letter = DeadLetter { letter: call, rejection };
+    dead_letter::keep(&mut transaction, service, &[letter], clock::now()).await?;
+    transaction.commit().await
+}
+
+async fn postpone(
+    pool: &PgPool,
+    (key, attempt): (&str, u32),
+    after: Duration,
+    (error, in_flight): (&str, bool),
+) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "update effects set due_at = now() + $3 * interval '1 millisecond', last_error = $4
+        "update effects set due_at = now() + $3 * interval '1 millisecond', last_error = $4,
+             settled_attempts = case when $5 then settled_attempts else attempts end
          where key = $1 and attempts = $2",
     )
     .bind(key)
     .bind(i32::try_from(attempt).unwrap_or(i32::MAX))
     .bind(milliseconds(after))
     .bind(without_nul(error))
+    .bind(in_flight)
     .execute(pool)
     .await?;
     Ok(())
@@ -311,23 +341,37 @@ async fn call<S: Service>(
 ) -> Option<Input<S::Command>> {
     let Lease { claimed, cause, slot: _slot } = leased;
     let (key, attempt) = (claimed.key.clone(), claimed.attempt);
-    let verdict = match tokio::time::timeout(ms(settings.call_ms), service.perform(claimed)).await {
-        Ok(verdict) => verdict,
-        Err(_elapsed) => EffectOutcome::Retry { error: format!("no answer within {} ms", settings.call_ms) },
+    let unreadable = RawInput {
+        subject: format!("effect.{}", claimed.message_type),
+        headers: serde_json::json!({ "key": claimed.key }),
+        payload: claimed.data.clone().into(),
     };
-    let (after, error) = match verdict {
+    let outcome = match tokio::time::timeout(ms(settings.call_ms), service.perform(claimed)).await {
+        Ok(outcome) => outcome,
+        Err(_elapsed) => {
+            EffectOutcome::Retry { error: format!("no answer within {} ms", settings.call_ms), in_flight: true }
+        }
+    };
+    let (after, error, in_flight) = match outcome {
         EffectOutcome::Done(command) => {
             telemetry::effect("done");
             return Some(input::outcome(key, attempt, cause, command));
         }
-        EffectOutcome::Retry { error } => {
-            (retry::delay(ms(settings.backoff_ms), ms(settings.backoff_max_ms), attempt), error)
+        EffectOutcome::Retry { error, in_flight } => {
+            (retry::delay(ms(settings.backoff_ms), ms(settings.backoff_max_ms), attempt), error, in_flight)
         }
-        EffectOutcome::Wait { after, error } => (after, error),
+        EffectOutcome::Wait { after, error, in_flight } => (after, error, in_flight),
+        EffectOutcome::Unreadable(rejection) => {
+            if let Err(error) = give_up(&pool, S::NAME, unreadable, rejection).await {
+                // It comes again when its lease has run out.
+                tracing::warn!(key, %error, "cannot keep an outside call that can never be made");
+            }
+            return None;
+        }
     };
     telemetry::effect("retry");
     tracing::info!(key, attempt, error, retry_after = ?after, "an outside call did not come to an end");
-    if let Err(error) = postpone(&pool, &key, attempt, after, &error).await {
+    if let Err(error) = postpone(&pool, (&key, attempt), after, (&error, in_flight)).await {
         // Its lease runs out, so it will be tried again all the same.
         tracing::warn!(key, %error, "cannot note when to try an outside call again");
     }

@@ -87,7 +87,7 @@ pub trait Service: Send + Sync + 'static {
 
     /// Makes an outside call. Called with a lease, never inside a database transaction.
     fn perform(&self, _effect: LeasedEffect) -> impl Future<Output = EffectOutcome<Self::Command>> + Send {
-        async { EffectOutcome::Retry { error: "this service makes no outside calls".to_owned() } }
+        async { EffectOutcome::Retry { error: "this service makes no outside calls".to_owned(), in_flight: false } }
     }
 
     /// Whatever else this service runs beside its worker, until the context's shutdown is pulled.
@@ -202,10 +202,12 @@ pub struct LeasedEffect {
     pub now: Timestamp,
     /// What the last try ended with, if it came to an end.
     pub last_error: Option<String>,
+    /// Whether something that an earlier try has sent may yet arrive: it said so, or it never came to its end.
+    pub in_flight: bool,
 }
 
 /// How an outside call ended.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EffectOutcome<C> {
     /// It is over: this command records how.
     Done(C),
@@ -213,6 +215,8 @@ pub enum EffectOutcome<C> {
     Retry {
         /// What went wrong, for the operator.
         error: String,
+        /// Whether something that this try or an earlier one has sent may yet arrive.
+        in_flight: bool,
     },
     /// Look again after this time; does not back off further.
     Wait {
@@ -220,5 +224,21 @@ pub enum EffectOutcome<C> {
         after: Duration,
         /// What is being waited for, for the operator.
         error: String,
+        /// As of [`Self::Retry`].
+        in_flight: bool,
     },
+    /// It can never be made, by any try: it is kept as a dead letter, and not tried again before an operator says so.
+    Unreadable(Rejection),
+}
+
+impl<C> EffectOutcome<C> {
+    /// The same, with what records it made into something else.
+    pub fn map<D>(self, done: impl FnOnce(C) -> D) -> EffectOutcome<D> {
+        match self {
+            Self::Done(command) => EffectOutcome::Done(done(command)),
+            Self::Retry { error, in_flight } => EffectOutcome::Retry { error, in_flight },
+            Self::Wait { after, error, in_flight } => EffectOutcome::Wait { after, error, in_flight },
+            Self::Unreadable(rejection) => EffectOutcome::Unreadable(rejection),
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! What every provider must do, as one suite: payments' promise that a refund is paid out once rests on it.
 
-use super::{Provider, ProviderError, RefundRequest, Standing};
+use super::{Provider, ProviderError, RefundRequest, RefundState};
 
 /// Requests, each under a key that was never used, to a provider that is made ready for them.
 #[derive(Debug, Clone)]
@@ -29,7 +29,7 @@ pub async fn check<P: Provider>(provider: &P, scenario: &Scenario) -> Result<(),
 
 async fn the_same_key_refunds_once<P: Provider>(provider: &P, request: &RefundRequest) -> Result<(), String> {
     let first = provider.refund(request).await;
-    let Ok(Standing::Refunded { reference }) = &first else {
+    let Ok(RefundState::Refunded { reference }) = &first else {
         return Err(format!("a refund is paid out: {first:?}"));
     };
     if reference.is_empty() {
@@ -59,7 +59,7 @@ async fn a_lost_answer_can_be_looked_up<P: Provider>(provider: &P, request: &Ref
         format!("a lost answer is an unknown outcome, never a failure: {answer:?}")
     })?;
     let found = provider.find_refund(request).await;
-    expect(matches!(found, Ok(Some(Standing::Refunded { .. }))), || {
+    expect(matches!(found, Ok(Some(RefundState::Refunded { .. }))), || {
         format!("a refund whose answer was lost is found: {found:?}")
     })
 }
@@ -72,7 +72,7 @@ async fn a_decline_is_definite<P: Provider>(provider: &P, request: &RefundReques
         })?;
     }
     let found = provider.find_refund(request).await;
-    expect(!matches!(found, Ok(Some(Standing::Refunded { .. } | Standing::Pending { .. }))), || {
+    expect(!matches!(found, Ok(Some(RefundState::Refunded { .. } | RefundState::Pending { .. }))), || {
         format!("what was declined is not under way: {found:?}")
     })
 }

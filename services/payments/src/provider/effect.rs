@@ -11,7 +11,7 @@ use crate::{
     event::{Event, RefundOf},
     payment::State,
     provider::{Provider, ProviderError, RefundRequest},
-    refund_step::{Heard, Next, Try, refund_step},
+    refund_protocol::{Attempt, Reply, Step, next_step},
     wire,
 };
 
@@ -58,20 +58,17 @@ pub(crate) async fn perform<P: Provider>(
 ) -> EffectOutcome<Command> {
     let (of, request) = match read(&claimed) {
         Ok(read) => read,
-        // It never will be readable; it stays where the operator sees it.
-        Err(rejection) => return EffectOutcome::Retry { error: rejection.to_string() },
+        Err(rejection) => return EffectOutcome::Unreadable(rejection),
     };
     let until = Instant::now() + time_max;
-    let LeasedEffect { attempt, now, deadline, last_error, .. } = claimed;
-    let this = Try { attempt, now, deadline, last_error };
-    let mut heard = Heard::Nothing;
+    let LeasedEffect { attempt: number, now, deadline, last_error, in_flight, .. } = claimed;
+    let this = Attempt { number, now, deadline, last_error, in_flight };
+    let mut reply = Reply::Nothing;
     loop {
-        match refund_step(&this, &heard) {
-            Next::LookUp => heard = Heard::Found(bounded(until, provider.find_refund(&request)).await),
-            Next::Send => heard = Heard::Answered(bounded(until, provider.refund(&request)).await),
-            Next::End(outcome) => return EffectOutcome::Done(record(of, request.key, outcome)),
-            Next::Retry { error } => return EffectOutcome::Retry { error },
-            Next::Wait { after, error } => return EffectOutcome::Wait { after, error },
+        match next_step(&this, &reply) {
+            Step::LookUp => reply = Reply::Found(bounded(until, provider.find_refund(&request)).await),
+            Step::Send => reply = Reply::Answered(bounded(until, provider.refund(&request)).await),
+            Step::End(outcome) => return outcome.map(|outcome| record(of, request.key, outcome)),
         }
     }
 }

@@ -231,7 +231,9 @@ pub async fn pass_over(connection: &mut PgConnection, position: i64) -> Result<(
 /// # Errors
 /// Postgres failed.
 pub async fn doubt_calls(connection: &mut PgConnection, service: &str) -> Result<(), Error> {
-    let doubt = format!("update {service}.effects set attempts = greatest(attempts, 1), last_error = null");
+    let doubt = format!(
+        "update {service}.effects set attempts = greatest(attempts, 1), settled_attempts = 0, last_error = null"
+    );
     sqlx::raw_sql(AssertSqlSafe(doubt))
         .execute(connection)
         .await

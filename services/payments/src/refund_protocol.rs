@@ -1,0 +1,312 @@
+//! How a refund is brought to its end, try by try: the decision alone, so that a simulator can run it too.
+//!
+//! A try is one claim of the refund's effect, counted from 1, whether it came to an end or its worker was killed. It
+//! sends at most once, and from the second try on never before looking up what became of the earlier ones.
+//!
+//! | what was heard                         | try 1 or 2          | try 3               | try 4 and later     |
+//! |----------------------------------------|---------------------|---------------------|---------------------|
+//! | nothing yet                            | 1: send, 2: look up | look up             | look up             |
+//! | look-up: nothing under this key        | send                | send                | send, then unknown  |
+//! | look-up: an error, or no answer        | retry, then unknown | retry, then unknown | retry, then unknown |
+//! | either: refunded                       | refunded            | refunded            | refunded            |
+//! | either: failed                         | rejected            | rejected            | rejected            |
+//! | either: pending                        | wait, then unknown  | wait, then unknown  | wait, then unknown  |
+//! | sending: declined                      | rejected            | rejected            | rejected            |
+//! | sending: not available, surely nothing | retry               | rejected, or retry* | rejected, or retry* |
+//! | sending: no answer                     | retry               | retry               | retry               |
+//!
+//! `then unknown`: once the deadline has passed. The deadline ends only what is not known; a refund whose worker was
+//! away for an hour is still sent, for its key makes that safe. For the same reason nobody counts how often it is sent while the
+//! provider knows nothing of it: workers that are killed take their tries with them, and are no reason to ask an operator. `*`:
+//! when an earlier try gave no answer, or was killed. What it sent may reach the provider yet, so the refund is not rejected until
+//! it is known. That is a fact of its own, kept beside the call ([`Attempt::in_flight`]).
+
+use std::time::Duration;
+
+use domain::{Rejection, Timestamp};
+use runtime::service::EffectOutcome;
+
+use crate::{
+    command::Outcome,
+    provider::{ProviderError, RefundState},
+};
+
+/// Tries that end in a failure for sure, and then the refund is rejected. As many are sent even after the deadline.
+pub const FAILURES_MAX: u32 = 3;
+
+/// How long to wait before looking up again what is under way at the provider.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// One try at a refund.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// From 1.
+    pub number: u32,
+    /// When it began.
+    pub now: Timestamp,
+    /// After this, what is not known counts as unknown.
+    pub deadline: Timestamp,
+    /// What the last one ended with, if it came to an end: evidence for people, never looked into.
+    pub last_error: Option<String>,
+    /// Whether what an earlier one has sent, or may have sent, can still reach the provider.
+    pub in_flight: bool,
+}
+
+/// What this try has heard from the provider, last of all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// Nothing yet.
+    Nothing,
+    /// The answer to a look-up.
+    Found(Result<Option<RefundState>, ProviderError>),
+    /// The answer to a refund.
+    Answered(Result<RefundState, ProviderError>),
+}
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Send it.
+    Send,
+    /// Ask what became of it.
+    LookUp,
+    /// The try is over.
+    End(EffectOutcome<Outcome>),
+}
+
+/// The next step of a try, given what it has heard.
+#[must_use]
+pub fn next_step(this: &Attempt, reply: &Reply) -> Step {
+    match reply {
+        Reply::Nothing if this.number <= 1 => Step::Send,
+        Reply::Nothing => Step::LookUp,
+        Reply::Found(Ok(None)) if this.number > FAILURES_MAX && this.is_late() => {
+            this.unknown("tries gave no answer, and the provider knows nothing under this key")
+        }
+        Reply::Found(Ok(None)) => Step::Send,
+        Reply::Found(Ok(Some(state))) | Reply::Answered(Ok(state)) => this.is_known(state),
+        Reply::Found(Err(error)) => {
+            let error = format!("could not look up what became of the refund: {error}");
+            if this.is_late() { this.unknown(&error) } else { retry(error, this.in_flight) }
+        }
+        Reply::Answered(Err(ProviderError::Declined(reason))) => rejected("DECLINED", reason.clone()),
+        Reply::Answered(Err(error @ ProviderError::Unavailable(_)))
+            if this.number >= FAILURES_MAX && !this.in_flight =>
+        {
+            rejected(
+                "PROVIDER_UNAVAILABLE",
+                format!("gave up after {FAILURES_MAX} tries, none of which moved money: {error}"),
+            )
+        }
+        Reply::Answered(Err(error @ ProviderError::Unavailable(_))) => retry(error.to_string(), this.in_flight),
+        Reply::Answered(Err(error @ ProviderError::OutcomeUnknown(_))) => retry(error.to_string(), true),
+    }
+}
+
+fn done(outcome: Outcome) -> Step {
+    Step::End(EffectOutcome::Done(outcome))
+}
+
+fn rejected(code: &'static str, reason: String) -> Step {
+    done(Outcome::Rejected(Rejection::new(code, reason)))
+}
+
+fn retry(error: String, in_flight: bool) -> Step {
+    Step::End(EffectOutcome::Retry { error, in_flight })
+}
+
+impl Attempt {
+    fn is_late(&self) -> bool {
+        self.now > self.deadline
+    }
+
+    fn is_known(&self, state: &RefundState) -> Step {
+        match state {
+            RefundState::Refunded { reference } => done(Outcome::Refunded { provider_reference: reference.clone() }),
+            RefundState::Failed { reason } => rejected("REFUND_FAILED", reason.clone()),
+            RefundState::Pending { reference } => self
+                .wait(format!("the provider accepted it as {reference}, and has not said yet whether it is paid out")),
+        }
+    }
+
+    fn wait(&self, error: String) -> Step {
+        if self.is_late() {
+            return self.unknown(&error);
+        }
+        Step::End(EffectOutcome::Wait { after: LOOK_AGAIN, error, in_flight: true })
+    }
+
+    fn unknown(&self, error: &str) -> Step {
+        let before = self.last_error.as_deref().unwrap_or("a worker stopped without a word");
+        let evidence = format!(
+            "not known by {} after {} tries. At last: {error}. Before that: {before}",
+            self.deadline, self.number
+        );
+        done(Outcome::Unknown { evidence })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::Timestamp;
+
+    use runtime::service::EffectOutcome;
+
+    use super::{Attempt, FAILURES_MAX, LOOK_AGAIN, Reply, Step, next_step};
+    use crate::{
+        command::Outcome,
+        provider::{ProviderError, RefundState},
+    };
+
+    fn on_try(number: u32) -> Attempt {
+        let (now, deadline) = (Timestamp::from_micros(1), Timestamp::from_micros(1));
+        Attempt { number, now, deadline, last_error: Some("it broke".to_owned()), in_flight: false }
+    }
+
+    fn late(attempt: u32) -> Attempt {
+        Attempt { now: Timestamp::from_micros(2), ..on_try(attempt) }
+    }
+
+    fn unavailable() -> ProviderError {
+        ProviderError::Unavailable("busy".to_owned())
+    }
+
+    fn no_answer() -> ProviderError {
+        ProviderError::OutcomeUnknown("30 s".to_owned())
+    }
+
+    fn pending() -> RefundState {
+        RefundState::Pending { reference: "re_1".to_owned() }
+    }
+
+    fn is_unknown(next: &Step, words: &[&str]) -> bool {
+        matches!(next, Step::End(EffectOutcome::Done(Outcome::Unknown { evidence })) if words.iter().all(|word| evidence.contains(word)))
+    }
+
+    fn is_rejected(next: &Step, word: &str) -> bool {
+        matches!(next, Step::End(EffectOutcome::Done(Outcome::Rejected(rejection))) if rejection.code == word)
+    }
+
+    #[test]
+    fn only_the_first_try_sends_without_looking() {
+        assert_eq!(next_step(&on_try(1), &Reply::Nothing), Step::Send);
+        assert_eq!(next_step(&late(1), &Reply::Nothing), Step::Send);
+        for attempt in 2..9 {
+            assert_eq!(next_step(&on_try(attempt), &Reply::Nothing), Step::LookUp);
+            assert_eq!(next_step(&late(attempt), &Reply::Nothing), Step::LookUp);
+        }
+    }
+
+    #[test]
+    fn sends_again_what_the_provider_does_not_know_until_the_deadline() {
+        let unknown_key = Reply::Found(Ok(None));
+        for attempt in 2..=FAILURES_MAX {
+            assert_eq!(next_step(&on_try(attempt), &unknown_key), Step::Send);
+            assert_eq!(next_step(&late(attempt), &unknown_key), Step::Send);
+        }
+        // Three workers were killed, and the fourth does what they did not come to.
+        let fourth = Attempt { last_error: None, ..on_try(FAILURES_MAX + 1) };
+        assert_eq!(next_step(&fourth, &unknown_key), Step::Send);
+        assert!(is_unknown(
+            &next_step(&late(FAILURES_MAX + 1), &unknown_key),
+            &["4 tries", "knows nothing", "it broke"]
+        ));
+    }
+
+    #[test]
+    fn what_the_provider_says_for_sure_ends_it_on_any_try() {
+        for attempt in 1..9 {
+            let refunded = RefundState::Refunded { reference: "re_1".to_owned() };
+            let end = Step::End(EffectOutcome::Done(Outcome::Refunded { provider_reference: "re_1".to_owned() }));
+            assert_eq!(next_step(&on_try(attempt), &Reply::Answered(Ok(refunded.clone()))), end);
+            assert_eq!(next_step(&late(attempt), &Reply::Found(Ok(Some(refunded)))), end);
+            let failed = Reply::Found(Ok(Some(RefundState::Failed { reason: "closed account".to_owned() })));
+            assert!(is_rejected(&next_step(&on_try(attempt), &failed), "REFUND_FAILED"));
+            let declined = Reply::Answered(Err(ProviderError::Declined("too old".to_owned())));
+            assert!(is_rejected(&next_step(&late(attempt), &declined), "DECLINED"));
+        }
+    }
+
+    #[test]
+    fn gives_up_after_three_tries_that_surely_moved_no_money() {
+        let reply = Reply::Answered(Err(unavailable()));
+        assert!(matches!(next_step(&on_try(1), &reply), Step::End(EffectOutcome::Retry { .. })));
+        assert!(matches!(next_step(&late(2), &reply), Step::End(EffectOutcome::Retry { .. })));
+        assert!(is_rejected(&next_step(&on_try(3), &reply), "PROVIDER_UNAVAILABLE"));
+    }
+
+    #[test]
+    fn does_not_give_up_while_an_earlier_sending_may_still_arrive() {
+        // A silence is remembered even when the tries after it failed for sure, whatever their errors say.
+        let mut in_flight = false;
+        for (number, reply) in [
+            (1, Reply::Answered(Err(no_answer()))),
+            (2, Reply::Answered(Err(unavailable()))),
+            (3, Reply::Answered(Err(unavailable()))),
+            (4, Reply::Found(Err(unavailable()))),
+            (5, Reply::Answered(Err(unavailable()))),
+        ] {
+            let next = next_step(&Attempt { in_flight, ..on_try(number) }, &reply);
+            let Step::End(EffectOutcome::Retry { in_flight: still, .. }) = next else { panic!("{number}: {next:?}") };
+            assert!(still, "try {number}");
+            in_flight = still;
+        }
+    }
+
+    #[test]
+    fn what_failed_for_sure_leaves_nothing_on_its_way() {
+        let next = next_step(&on_try(2), &Reply::Answered(Err(unavailable())));
+        assert!(matches!(next, Step::End(EffectOutcome::Retry { in_flight: false, .. })), "{next:?}");
+        let looked_up = next_step(&on_try(2), &Reply::Found(Err(no_answer())));
+        assert!(matches!(looked_up, Step::End(EffectOutcome::Retry { in_flight: false, .. })), "{looked_up:?}");
+    }
+
+    #[test]
+    fn the_words_of_an_error_decide_nothing() {
+        for words in [None, Some("no answer within 5000 ms".to_owned()), Some("anything".to_owned())] {
+            let third = Attempt { last_error: words.clone(), ..on_try(FAILURES_MAX) };
+            assert!(is_rejected(&next_step(&third, &Reply::Answered(Err(unavailable()))), "PROVIDER_UNAVAILABLE"));
+            let in_flight = Attempt { in_flight: true, last_error: words, ..third };
+            let next = next_step(&in_flight, &Reply::Answered(Err(unavailable())));
+            assert!(matches!(next, Step::End(EffectOutcome::Retry { .. })), "{next:?}");
+        }
+    }
+
+    #[test]
+    fn a_lost_answer_is_never_a_failure() {
+        for attempt in 1..=FAILURES_MAX {
+            let reply = Reply::Answered(Err(no_answer()));
+            assert!(matches!(next_step(&on_try(attempt), &reply), Step::End(EffectOutcome::Retry { .. })));
+            assert!(
+                matches!(next_step(&late(attempt), &reply), Step::End(EffectOutcome::Retry { .. })),
+                "look up before calling it unknown"
+            );
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_looked_up_is_unknown_after_the_deadline_and_not_before() {
+        for error in [no_answer(), unavailable(), ProviderError::Declined("wrong key".to_owned())] {
+            let reply = Reply::Found(Err(error));
+            assert!(matches!(next_step(&on_try(9), &reply), Step::End(EffectOutcome::Retry { .. })));
+            assert!(is_unknown(&next_step(&late(2), &reply), &["2 tries", "look up", "it broke"]));
+        }
+    }
+
+    #[test]
+    fn what_is_pending_is_waited_for_until_the_deadline() {
+        for reply in [Reply::Found(Ok(Some(pending()))), Reply::Answered(Ok(pending()))] {
+            assert!(matches!(
+                next_step(&on_try(1), &reply),
+                Step::End(EffectOutcome::Wait { after: LOOK_AGAIN, in_flight: true, .. })
+            ));
+            assert!(is_unknown(&next_step(&late(9), &reply), &["re_1", "whether it is paid out"]));
+        }
+    }
+
+    #[test]
+    fn unknown_says_when_a_try_never_came_to_an_end() {
+        let silent = Attempt { last_error: None, ..late(4) };
+        assert!(is_unknown(&next_step(&silent, &Reply::Found(Ok(None))), &["stopped without a word"]));
+    }
+}
