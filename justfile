@@ -26,7 +26,7 @@ up *args: binaries
 holdfast *args: binaries
     @exec '{{ target }}/debug/holdfast' "$@"
 
-# Run all tests; arguments go to cargo nextest run (or cargo test, where nextest is not installed)
+# Run all tests, or those whose name contains NAME: just test NAME; other arguments go to cargo nextest run: just test -E 'test(NAME)'
 [no-exit-message]
 test *args: binaries
     #!/bin/sh
@@ -34,6 +34,7 @@ test *args: binaries
     if cargo nextest --version >/dev/null 2>&1; then
         exec cargo nextest run --workspace "$@"
     fi
+    # For machines for which ./justw finds no cargo-nextest. Names select the same tests; -E is unknown here.
     exec cargo test --workspace "$@"
 
 # Measure a private fleet, built for release, against the raw limits of this machine: just bench lifecycle (--help: all scenarios)

@@ -1,4 +1,6 @@
 //! Fields of protobuf bytes that the contract does not have: a decoder steps over them in silence, as it must with events.
+//!
+//! Why it is so: proto/README.md#unknown-fields-of-commands-are-refused
 
 use std::{collections::HashMap, sync::LazyLock};
 

@@ -238,6 +238,34 @@ fn headings(page: &Path) -> BTreeSet<String> {
     text.lines().filter(|line| line.starts_with('#')).map(anchor).collect()
 }
 
+/// Code sends its reader to a heading by the page's path from the root: `services/runtime/README.md#no-window-of-ids`.
+#[test]
+fn every_heading_that_a_comment_names_is_there() {
+    let (mut named, mut dead) = (0, Vec::new());
+    for dir in ["proto", "services", "tests"] {
+        for (path, text) in sources(dir) {
+            let comments = text.lines().filter(|line| line.trim_start().starts_with("//"));
+            for word in comments.flat_map(str::split_whitespace) {
+                let word = word.trim_matches(['`', '(', ')', '.', ',', ';', ':']);
+                let Some((page, heading)) = word.split_once(".md#") else { continue };
+                named += 1;
+                let page = house().join(format!("{page}.md"));
+                if !page.exists() || !headings(&page).contains(heading) {
+                    dead.push(format!("{}: {word}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(named > 0 && dead.is_empty(), "{dead:#?}");
+}
+
+/// The first page is for whoever has ten minutes. What is longer belongs beside the code that it is about.
+#[test]
+fn the_readme_is_at_most_200_lines() {
+    let lines = fs::read_to_string(house().join("README.md")).unwrap().lines().count();
+    assert!(lines <= 200, "{lines} lines");
+}
+
 /// A room that holds more of the house than this is several.
 #[test]
 fn no_room_is_above_a_quarter_of_the_code() {
@@ -345,10 +373,10 @@ fn every_code_of_a_rejection_is_in_the_catalogue_and_every_code_there_is_used() 
 }
 
 #[test]
-fn the_readme_lists_the_catalogue_of_codes() {
-    let readme = fs::read_to_string(house().join("README.md")).unwrap();
+fn the_contract_lists_the_catalogue_of_codes() {
+    let page = fs::read_to_string(house().join("proto/README.md")).unwrap();
     let listed: Vec<&str> =
-        readme.lines().skip_while(|line| *line != "## Codes").filter(|line| line.starts_with("| `")).collect();
+        page.lines().skip_while(|line| *line != "## Codes").filter(|line| line.starts_with("| `")).collect();
     let rows = CODES.iter().map(|code| {
         let helps = match code.remedy {
             Remedy::SameId => "the same id",
@@ -359,5 +387,5 @@ fn the_readme_lists_the_catalogue_of_codes() {
     });
     let rows: Vec<String> = rows.collect();
     let listed: Vec<&str> = listed.into_iter().take(rows.len()).collect();
-    assert_eq!(listed, rows, "the table in the README should be:\n{}", rows.join("\n"));
+    assert_eq!(listed, rows, "the table in proto/README.md should be:\n{}", rows.join("\n"));
 }

@@ -2,6 +2,8 @@
 //!
 //! It is total: every request has an answer in every state, so messages may come twice, late or out of order.
 //! A release that comes before its hold leaves a tombstone ([`Status::Released`]), and the late hold then does nothing.
+//!
+//! Why it is so: services/domain/README.md#the-hold
 
 /// Where a hold stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

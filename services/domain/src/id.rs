@@ -1,4 +1,6 @@
 //! Ids: one type per thing, so that none can be taken for another.
+//!
+//! Why it is so: services/domain/README.md#what-is-derived-keeps-the-time-of-what-it-is-derived-from
 
 use std::fmt;
 

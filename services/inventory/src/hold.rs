@@ -1,4 +1,6 @@
 //! What orders hold: all of an attempt's lines or none, closed once, returned at most as far as they were sold.
+//!
+//! Why it is so: services/inventory/README.md#one-event-for-all-lines-of-a-hold
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,6 @@
 //! Connections to Postgres, and what Postgres is to do with them when their worker is gone.
+//!
+//! Why it is so: services/runtime/README.md#one-plan-for-every-batch
 
 use std::time::Instant;
 

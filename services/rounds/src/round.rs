@@ -12,6 +12,8 @@
 //! | cancelled | names its buyer | stays cancelled | names the next buyers | refuses | stays cancelled |
 //!
 //! So before its closing time a round is sold out if and only if every share is sold; from then on, if every share was.
+//!
+//! Why it is so: services/rounds/README.md#sold-out-is-what-the-shares-say-until-the-closing-time
 
 #[cfg(test)]
 mod properties;

@@ -1,5 +1,7 @@
 //! Outside calls: added by events, leased, made outside any transaction, tried again with backoff, and removed together with
 //! the event that records how they ended.
+//!
+//! Why it is so: services/runtime/README.md#the-commit-that-asks-for-an-outside-call-leases-it
 
 use std::{
     sync::Arc,

@@ -1,4 +1,6 @@
 //! Money that goes back: never more than came in, counting what is on its way, and never more pieces than were bought.
+//!
+//! Why it is so: services/orders/README.md#what-was-asked-for-is-compared
 
 use domain::{
     DecideError, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, derived, may_derive,

@@ -1,5 +1,7 @@
 //! What a report of the provider does. Which of two that contradict each other holds follows from the provider's time and from what
 //! they are, not from which came first; what cannot be settled so is kept, and waits for an operator.
+//!
+//! Why it is so: services/payments/README.md#a-report-is-a-fact
 
 use domain::{DecideError, HoldKey, PaymentId, RefundId, Rejection, derived};
 

@@ -1,5 +1,7 @@
 //! Whose fault a failure is: the first of a kind is taken for that of the message which met it; what fails in the same way before anything
 //! else has got through is taken for the place's, and is tried again.
+//!
+//! Why it is so: services/runtime/README.md#a-failure-of-the-database-is-not-the-messages-fault
 
 use std::{
     collections::BTreeSet,

@@ -1,4 +1,6 @@
 //! Races that a batch has lost, and when to stop running: one that is lost again and again over the same thing is no race.
+//!
+//! Why it is so: services/runtime/README.md#a-stream-has-one-writer
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,6 @@
 //! Due work: set by events, claimed with SKIP LOCKED, and gone in the transaction that does it.
+//!
+//! Why it is so: services/runtime/README.md#timers-are-deleted-where-they-are-claimed-and-skipped-where-they-are-cleared
 
 use std::time::Instant;
 

@@ -2,6 +2,8 @@
 //!
 //! They have a connection of their own, which a malformed message can break without hurting any other traffic, and which is not
 //! made again once it is lost, so that no acknowledgement reaches a broker that has not handed out what it is for.
+//!
+//! Why it is so: services/runtime/README.md#messages-come-in-on-connections-that-are-never-made-again
 
 use std::{
     collections::VecDeque,

@@ -1,4 +1,6 @@
 //! Pace: since when, at the earliest, what was fetched and not begun may have been waiting in this process.
+//!
+//! Why it is so: services/runtime/README.md#a-worker-tells-the-broker-that-it-is-at-work
 
 use std::{collections::VecDeque, time::Instant};
 

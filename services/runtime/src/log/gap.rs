@@ -7,6 +7,8 @@
 //!
 //! (The snapshot's own `xmax` will not do for that: it is one past the latest transaction that has *ended*, and the one that
 //! is about to fill the gap may be younger.)
+//!
+//! Why it is so: services/runtime/README.md#readers-of-the-log-detect-gaps
 
 /// Decides how far a reader of the log may go.
 #[derive(Debug, Default)]

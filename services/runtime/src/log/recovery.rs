@@ -3,6 +3,8 @@
 //!
 //! A call of which nobody knows how it ended may have been made: it is made again by its key, after looking what became of it. One whose
 //! end is known is not: one that was declined, and followed by another, would be made once more.
+//!
+//! Why it is so: services/runtime/README.md#what-is-lost-of-the-log-is-at-the-broker
 
 use std::collections::{BTreeMap, BTreeSet};
 

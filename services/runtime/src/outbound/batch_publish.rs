@@ -1,5 +1,7 @@
 //! Batches of messages that the broker answers once for all, not one by one: "fast-ingest batch publishing" of nats-server 2.14
 //! (ADR-50). Each message names the batch, its place in it, and whether it is the last, in the subject it could be answered on.
+//!
+//! Why it is so: services/runtime/README.md#the-broker-answers-once-for-a-commit
 
 use std::{
     collections::HashMap,

@@ -2,6 +2,8 @@
 //! publishes the rest.
 //!
 //! Their copies in JSON go with them, and hold up nobody: what does not get in is left to the relay too.
+//!
+//! Why it is so: services/runtime/README.md#workers-publish-what-they-commit-and-the-relay-only-checks
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

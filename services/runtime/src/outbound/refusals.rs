@@ -1,4 +1,6 @@
 //! Refusals: whether the broker takes in what is committed, for the probes of every worker. One that is connected may take nothing in.
+//!
+//! Why it is so: services/runtime/README.md#a-broker-is-not-ready-because-it-answers
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

@@ -1,4 +1,6 @@
 //! Copies in JSON: how far they are published, and publishing those that did not get in, beside the relay and without holding it up.
+//!
+//! Why it is so: services/runtime/README.md#copies-in-json-hold-up-nobody
 
 use std::{
     sync::Arc,

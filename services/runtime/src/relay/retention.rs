@@ -1,5 +1,7 @@
 //! The window: which events the broker may forget. The log has them all for ever; the broker keeps the latest, and never loses one
 //! that a service is still owed: it is full then, and what comes next waits in the log.
+//!
+//! Why it is so: services/runtime/README.md#the-broker-may-forget-only-what-all-have-handled
 
 use std::{collections::BTreeSet, time::Duration};
 

@@ -1,5 +1,7 @@
 //! Standing by: becoming the relay once nobody else is, and last of all where this worker's settings differ from the streams that are
 //! there, for the relay changes those.
+//!
+//! Why it is so: services/runtime/README.md#only-the-relay-changes-streams
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,7 @@
 //! How far the log is published: what the relay knows, believes, and takes back. Without its surroundings, so that a simulation
 //! with a log, a stream and a clock of its own lives through the same.
+//!
+//! Why it is so: services/runtime/README.md#what-took-the-place-of-a-lost-event
 
 use std::{collections::VecDeque, time::Duration};
 

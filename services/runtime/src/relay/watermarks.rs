@@ -1,5 +1,7 @@
 //! Marks: moments at which the relay saw how far it has published and where the stream ends. Once every consumer has come past that
 //! end, it has handled all that was published then.
+//!
+//! Why it is so: services/runtime/README.md#what-a-broker-must-hear-again-after-it-lost-its-disk
 
 use std::collections::VecDeque;
 
