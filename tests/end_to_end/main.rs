@@ -6,6 +6,7 @@ mod bad_input;
 mod command;
 mod delivery;
 mod life;
+mod logs;
 mod order_of_commands;
 mod outside;
 mod poison;

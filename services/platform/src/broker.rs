@@ -86,6 +86,8 @@ const UNREACHABLE: &str = "nats://127.0.0.1:0";
 
 async fn begin(settings: &config::Broker, name: &str, options: ConnectOptions) -> Result<Broker, Error> {
     let (counter, connections) = watch::channel(0_u64);
+    // The client calls back from a task of its own.
+    let span = tracing::Span::current();
     let mut options = options
         .name(format!("holdfast-{name}"))
         .client_capacity(65_536)
@@ -93,6 +95,7 @@ async fn begin(settings: &config::Broker, name: &str, options: ConnectOptions) -
         .ping_interval(ms(10_000))
         .reconnect_delay_callback(|attempts| ms(u64::try_from(attempts).unwrap_or(20).saturating_mul(50).min(1_000)))
         .event_callback(move |event| {
+            let _whose = span.enter();
             match &event {
                 // The first connection is no news to anybody.
                 Event::Connected => {

@@ -13,6 +13,7 @@ use std::{
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
+use tracing::Instrument as _;
 
 use crate::{error::Error, shutdown::Shutdown};
 
@@ -162,13 +163,14 @@ pub async fn serve(
         .route("/readyz", get(readyz))
         .route("/metrics", get(render))
         .with_state(probe_state);
-    tokio::spawn(async move {
+    let probes = async move {
         let stopped =
             axum::serve(listener, app).with_graceful_shutdown(async move { shutdown.requested().await }).await;
         if let Err(error) = stopped {
             tracing::error!(%error, "stopped serving probes");
         }
-    });
+    };
+    tokio::spawn(probes.in_current_span());
     Ok(())
 }
 

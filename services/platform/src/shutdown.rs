@@ -4,6 +4,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
+use tracing::Instrument as _;
 
 /// Seen by every loop; cheap to clone.
 #[derive(Debug, Clone)]
@@ -35,14 +36,15 @@ pub fn on_signals() -> std::io::Result<Shutdown> {
     let (trigger, shutdown) = channel();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::spawn(async move {
+    let waiting = async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
         tracing::info!("asked to stop; finishing what has begun");
         trigger.request();
-    });
+    };
+    tokio::spawn(waiting.in_current_span());
     Ok(shutdown)
 }
 

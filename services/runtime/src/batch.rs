@@ -216,7 +216,7 @@ impl Committer {
                     false => put_off.push(start),
                 },
                 Err(failure) => {
-                    for part in apart::<S>(&failure, start, end).into_iter().rev() {
+                    for part in apart(&failure, start, end).into_iter().rev() {
                         ranges.push_front(part);
                     }
                 }
@@ -270,7 +270,7 @@ impl Committer {
         match self.retry_until_final_or_less(&mut races, many, || self.commit_timers::<S>(limit, &tried)).await? {
             Ok(done) => Some(done),
             Err(_several) => {
-                tracing::warn!(service = S::NAME, "taking a batch of timers apart");
+                tracing::warn!("taking a batch of timers apart");
                 let mut done = CommitResult::default();
                 for due in tried.into_inner().unwrap_or_else(PoisonError::into_inner) {
                     let one = self.commit_alone::<S>(&mut races, &due).await?;
@@ -291,7 +291,7 @@ impl Committer {
         let rejection = failure.rejection();
         let buried = self.retry_until_final(races, || self.give_up_timer::<S>(due, &rejection, is_its_own)).await?;
         if let Err(failure) = buried {
-            tracing::error!(service = S::NAME, error = failure.rejection().reason, "cannot put a timer off");
+            tracing::error!(error = failure.rejection().reason, "cannot put a timer off");
             return Some(CommitResult::default());
         }
         buried.ok()
@@ -495,7 +495,7 @@ fn broke(what: &'static str) -> Error {
 }
 
 /// The parts of a batch that failed as a whole: around the input that is known to be the cause, or else halves.
-fn apart<S: Service>(failure: &Failure, start: usize, end: usize) -> Vec<(usize, usize)> {
+fn apart(failure: &Failure, start: usize, end: usize) -> Vec<(usize, usize)> {
     let (parts, error) = match failure {
         Failure::Race { input: Some(input), error, .. } => {
             let culprit = start + input;
@@ -507,6 +507,6 @@ fn apart<S: Service>(failure: &Failure, start: usize, end: usize) -> Vec<(usize,
         }
         Failure::Poison(poison) => (vec![(start, end)], poison.rejection.to_string()),
     };
-    tracing::warn!(service = S::NAME, inputs = end - start, error, "taking a batch apart");
+    tracing::warn!(inputs = end - start, error, "taking a batch apart");
     parts
 }

@@ -23,6 +23,7 @@ use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinSet,
 };
+use tracing::Instrument as _;
 
 use crate::{
     batch::{dead_letter, draft::DeadLetter},
@@ -276,7 +277,10 @@ pub(crate) async fn run<S: Service>(
 ) {
     // Tasks of their own: a call that nobody polls may hold the very connection that the next claim waits for.
     let mut running = JoinSet::new();
-    let make = |leased| call(Arc::clone(&service), pool.clone(), settings.clone(), leased);
+    let make = |leased: Lease| {
+        let span = tracing::error_span!("call", key = leased.claimed.key, attempt = leased.claimed.attempt);
+        call(Arc::clone(&service), pool.clone(), settings.clone(), leased).instrument(span)
+    };
     let mut due = true;
     let mut claimed = Instant::now();
     while !shutdown.is_requested() {

@@ -16,7 +16,7 @@ pub(crate) async fn run<S: Service>(pool: PgPool, mut shutdown: Shutdown) {
         let asked = async { S::waiting(&mut *pool.acquire().await?).await };
         match asked.await {
             Ok(counts) => counts.into_iter().for_each(|(what, count)| telemetry::waiting(S::NAME, what, count)),
-            Err(error) => tracing::debug!(service = S::NAME, %error, "cannot count what waits for a person"),
+            Err(error) => tracing::debug!(%error, "cannot count what waits for a person"),
         }
         tokio::select! {
             () = clock::sleep(ASK_EVERY) => {}

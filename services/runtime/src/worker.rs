@@ -23,6 +23,7 @@ use tokio::{
     sync::mpsc,
     task::{JoinError, JoinSet},
 };
+use tracing::{Instrument as _, Span, field};
 
 use crate::{
     batch::{Committer, Wakeups},
@@ -78,7 +79,9 @@ pub fn run<S: Service>(make: impl Fn(&Context) -> S) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let stopped = runtime.block_on(work(config, make));
+    // Every line of the log bears what process it is of, and what is logged for a batch also which batch it is.
+    let span = tracing::error_span!("worker", service = S::NAME, pid = std::process::id());
+    let stopped = runtime.block_on(work(config, make).instrument(span));
     runtime.shutdown_timeout(ms(100));
     match stopped {
         Ok(()) => {
@@ -117,7 +120,7 @@ async fn work<S: Service>(config: Config, make: impl Fn(&Context) -> S) -> Resul
                 Ended::AnotherLog => health.begin_anew(),
             },
             () = stopped => {
-                tracing::warn!(service = S::NAME, "not all came to an end in time; what was not committed comes again");
+                tracing::warn!("not all came to an end in time; what was not committed comes again");
                 return Ok(());
             }
         }
@@ -192,9 +195,9 @@ async fn serve<S: Service>(
     let (endings, outcomes) = mpsc::channel(context.config.effects.concurrency_max);
     let mut loops = JoinSet::new();
     let refusals = Refusals::new(context.broker.clone(), health.clone());
-    loops.spawn(relay::run(S::NAME, context.clone(), health.clone()));
-    loops.spawn(refusals::run(context.clone(), Arc::clone(&refusals)));
-    loops.spawn(effects::run(
+    loops.spawn(relay::run(S::NAME, context.clone(), health.clone()).in_current_span());
+    loops.spawn(refusals::run(context.clone(), Arc::clone(&refusals)).in_current_span());
+    let calls = effects::run(
         Arc::clone(&service),
         (context.pool.clone(), Arc::clone(&positions)),
         context.config.effects.clone(),
@@ -202,20 +205,16 @@ async fn serve<S: Service>(
         endings,
         health.clone(),
         context.shutdown.clone(),
-    ));
+    );
+    loops.spawn(calls.in_current_span());
     loops.spawn({
         let (service, context) = (Arc::clone(&service), context.clone());
-        async move { service.background(context).await }
+        async move { service.background(context).await }.in_current_span()
     });
 
-    loops.spawn(waiting::run::<S>(context.pool.clone(), context.shutdown.clone()));
-    loops.spawn(quarantine::run(
-        S::NAME,
-        durables::<S>(),
-        context.broker.clone(),
-        context.pool.clone(),
-        context.shutdown.clone(),
-    ));
+    loops.spawn(waiting::run::<S>(context.pool.clone(), context.shutdown.clone()).in_current_span());
+    let (broker, pool, shutdown) = (context.broker.clone(), context.pool.clone(), context.shutdown.clone());
+    loops.spawn(quarantine::run(S::NAME, durables::<S>(), broker, pool, shutdown).in_current_span());
 
     let mut worker = Worker {
         consumer: Consumer::new::<S>(&context.config, Arc::clone(&context.lineage), health.clone()),
@@ -232,13 +231,14 @@ async fn serve<S: Service>(
         context,
         health,
         next_look: Timestamp::default(),
+        batches: 0,
     };
     let (context, broker) = (worker.context.clone(), worker.context.broker.clone());
     tokio::select! {
         () = worker.turn::<S>(outcomes) => {}
         another = another_log(&context, &positions) => {
             // All loops end where they are, as in a crash.
-            tracing::error!(service = S::NAME, error = another.chain(), "the log is not the one that it was");
+            tracing::error!(error = another.chain(), "the log is not the one that it was");
             return Ok(Ended::AnotherLog);
         }
         broken = first_broken(&mut loops) => return Err(Error::transient("keeping all loops of the worker going", broken)),
@@ -300,6 +300,8 @@ struct Worker {
     commit_publisher: CommitPublisher,
     /// When to look for due timers.
     next_look: Timestamp,
+    /// How many batches there were.
+    batches: u64,
 }
 
 enum Turn<C> {
@@ -313,7 +315,7 @@ impl Worker {
     async fn turn<S: Service>(&mut self, mut outcomes: mpsc::Receiver<Input<S::Command>>) {
         let mut shutdown = self.context.shutdown.clone();
         tokio::select! {
-            () = self.consumer.opened() => tracing::info!(service = S::NAME, "ready"),
+            () = self.consumer.opened() => tracing::info!("ready"),
             () = shutdown.requested() => {}
         }
         // What is due goes first, and then whatever else there is: neither starves the other.
@@ -370,8 +372,16 @@ impl Worker {
         }
     }
 
+    /// What its lines in the log bear: its number in this process, how many inputs it has, and the first of them.
+    fn batch_span<C>(&mut self, inputs: &[Input<C>]) -> Span {
+        self.batches += 1;
+        let first = inputs.first().map(|input| input.cause.id);
+        tracing::error_span!("batch", batch = self.batches, inputs = inputs.len(), first = first.map(field::display))
+    }
+
     async fn handle<S: Service>(&mut self, inputs: Vec<Input<S::Command>>) -> Option<()> {
         let begun = Instant::now();
+        let span = self.batch_span(&inputs);
         let settled = async {
             let done = self.committer.commit_all::<S>(&inputs).await?;
             telemetry::batch(inputs.len(), done.events.len(), begun.elapsed());
@@ -379,6 +389,7 @@ impl Worker {
             self.commit_publisher.send(done.events).await;
             Some((done.replies, done.wakeups, done.put_off))
         };
+        let settled = settled.instrument(span);
         let (replies, wakeups, put_off) = while_telling(settled, &mut self.consumer, &self.health, &inputs).await?;
         self.wake(wakeups);
         self.answer(&inputs, replies, &put_off).await;
@@ -408,7 +419,8 @@ impl Worker {
             }
         };
         if self.next_look <= now {
-            let settled = self.committer.commit_all_timers::<S>(settings.claim_max);
+            let span = self.batch_span::<S::Command>(&[]);
+            let settled = self.committer.commit_all_timers::<S>(settings.claim_max).instrument(span);
             let done = while_telling::<S::Command, _>(settled, &mut self.consumer, &self.health, &[]).await?;
             if done.wakeups.timers_claimed > 0 {
                 telemetry::batch(done.wakeups.timers_claimed, done.events.len(), begun.elapsed());

@@ -31,6 +31,7 @@ use proto::{
 use runtime::Context;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::{sync::oneshot, task::JoinSet};
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::{
@@ -96,7 +97,7 @@ async fn attend(context: &Context, sandbox: &Sandbox) -> Result<(), Error> {
         under_way: Mutex::default(),
     });
     let mut tasks = JoinSet::new();
-    tasks.spawn(Arc::clone(&courier).listen());
+    tasks.spawn(Arc::clone(&courier).listen().in_current_span());
     let mut messages = tokio::select! {
         messages = fetch(context, &broker) => messages?,
         () = broker.lost() => return Ok(()),
@@ -107,7 +108,7 @@ async fn attend(context: &Context, sandbox: &Sandbox) -> Result<(), Error> {
             Some(_ended) = tasks.join_next(), if !tasks.is_empty() => {}
             next = messages.next(), if tasks.len() < usize::from(UNDER_WAY_MAX) => match next {
                 Some(Ok(message)) => {
-                    tasks.spawn(Arc::clone(&courier).handle(message));
+                    tasks.spawn(Arc::clone(&courier).handle(message).in_current_span());
                 }
                 Some(Err(error)) => {
                     tracing::info!(%error, "the sandbox's consumer broke; making it again");

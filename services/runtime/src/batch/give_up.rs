@@ -44,7 +44,7 @@ impl Committer {
                 Ok(reply) => break reply,
                 Err(failure) => {
                     let error = failure.rejection().reason;
-                    tracing::error!(service = S::NAME, error, "cannot keep a dead letter");
+                    tracing::error!(error, "cannot keep a dead letter");
                 }
             }
             if self.shutdown.is_requested() {

@@ -21,6 +21,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     task::JoinSet,
 };
+use tracing::Instrument as _;
 
 const PUBLISHING: &str = "publishing events";
 
@@ -104,7 +105,7 @@ impl BatchPublisher {
             .map_err(|error| Error::transient("listening for what the broker stored", error))?;
         let waiting = Arc::new(Waiting::default());
         let mut listener = JoinSet::new();
-        listener.spawn(listen(answers, inbox.len(), Arc::clone(&waiting)));
+        listener.spawn(listen(answers, inbox.len(), Arc::clone(&waiting)).in_current_span());
         Ok(Self {
             client,
             inbox,

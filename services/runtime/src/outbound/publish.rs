@@ -18,6 +18,7 @@ use platform::{
 };
 use serde::{Deserialize, Serialize};
 use tokio::{sync::OwnedSemaphorePermit, task::JoinSet};
+use tracing::Instrument as _;
 
 use crate::{
     log::{event_store::StoredEvent, lineage::Lineage},
@@ -267,10 +268,11 @@ impl CommitPublisher {
         let (connection, begun) = (*sender.publisher.broker.connections().borrow(), Instant::now());
         match tokio::time::timeout(HAND_OVER_WITHIN, sender.begin(&events)).await {
             Ok(Ok((published, copies))) => {
-                self.under_way.spawn(async move {
+                let confirming = async move {
                     let confirmed = sender.confirm((connection, begun), &events, published, copies).await;
                     sender.left_to_the_relay(&events, begun, confirmed);
-                });
+                };
+                self.under_way.spawn(confirming.in_current_span());
             }
             Ok(Err(error)) => sender.left_to_the_relay(&events, begun, Err(error)),
             Err(_elapsed) => {

@@ -10,6 +10,7 @@ use std::{
 use platform::error::Error;
 use sqlx::{PgConnection, PgPool};
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 use crate::{
     context::Context,
@@ -109,7 +110,7 @@ impl Copies {
         let may_try = self.refused.is_none_or(|refused| refused.elapsed() >= AGAIN_AFTER);
         if is_behind && may_try && self.running.is_empty() {
             let missing = Missing { after: self.copied, up_to: published, confirmed: self.confirmed.clone() };
-            self.running.spawn(Arc::clone(&self.copier).publish(missing, self.is_settled));
+            self.running.spawn(Arc::clone(&self.copier).publish(missing, self.is_settled).in_current_span());
         }
         Ok(())
     }
