@@ -1,5 +1,6 @@
 """Does anything notice? Builds each bug of mutations.toml into a copy of the sources, and lets the simulation look for it;
-what the simulation does not find, the crate's own specs must, and alone where it is of nothing that the simulation has (`specs`). A bug
+what the simulation does not find, the crate's own specs must, and alone where it is of nothing that the simulation has (`specs`; with the
+name of a crate, that one's). A bug
 that names a test is looked for by that one alone.
 
 Usage: mutations.py [part of a name]...
@@ -56,6 +57,8 @@ def caught_by(mutation, copy, target):
 def caught_by_specs(mutation, copy, target):
     parts = mutation["file"].split("/")
     crate = parts[1] if parts[0] == "services" else parts[0]
+    if isinstance(mutation.get("specs"), str):
+        crate = mutation["specs"]
     specs = run(["cargo", "test", "--quiet", "--package", crate], copy, target)
     if specs.returncode == 0:
         return None, "nobody notices"

@@ -1,0 +1,59 @@
+//! What happens to one order within one batch: of several words about its timer the last one counts.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use domain::Timestamp;
+use orders::Orders;
+use proto::{
+    Message, Name,
+    common::v1::{Money, ProductQuantity},
+    inventory::v1::StockReleased,
+    orders::v1::{CancelOrder, OrderLine, PlaceOrder, ReinstateOrder},
+    well_known,
+};
+use runtime::simulation::{Inbox, TestInput, batch};
+use uuid::Uuid;
+
+fn minutes(minutes: i64) -> Option<well_known::Duration> {
+    Some(well_known::Duration { seconds: minutes * 60, nanos: 0 })
+}
+
+#[test]
+fn an_order_that_is_cancelled_and_reinstated_in_one_batch_expires_when_its_second_time_to_pay_is_over() {
+    let now = Timestamp::from_micros(1_000_000_000_000_000);
+    let order_id = Uuid::from_u128(7).to_string();
+    let price = Money { minor_units: 100, currency: "EUR".to_owned() };
+    let place = PlaceOrder {
+        order_id: order_id.clone(),
+        customer_id: "customer-1".to_owned(),
+        lines: vec![OrderLine { sku: "MUG".to_owned(), quantity: 1, unit_price: Some(price) }],
+        payment_method: "sandbox:succeed".to_owned(),
+        time_to_pay: minutes(5),
+        ..PlaceOrder::default()
+    };
+    let (actor, note) = ("someone".to_owned(), "a slip".to_owned());
+    let cancel = CancelOrder { order_id: order_id.clone(), actor: actor.clone(), note: note.clone() };
+    let lines = vec![ProductQuantity { sku: "MUG".to_owned(), quantity: 1 }];
+    let released = StockReleased { order_id: order_id.clone(), attempt: 1, lines };
+    let reinstate = ReinstateOrder { order_id: order_id.clone(), actor, note, time_to_pay: minutes(60) };
+
+    let [place_type, cancel_type, released_type, reinstate_type] =
+        [PlaceOrder::full_name(), CancelOrder::full_name(), StockReleased::full_name(), ReinstateOrder::full_name()];
+    let [place, cancel, released, reinstate] =
+        [place.encode_to_vec(), cancel.encode_to_vec(), released.encode_to_vec(), reinstate.encode_to_vec()];
+    let id = Uuid::from_u128;
+    let inputs = vec![
+        TestInput::Command { id: id(1), message_type: &place_type, data: &place },
+        TestInput::Command { id: id(2), message_type: &cancel_type, data: &cancel },
+        TestInput::Event { id: id(3), correlation_id: id(7), message_type: &released_type, data: &released },
+        TestInput::Command { id: id(4), message_type: &reinstate_type, data: &reinstate },
+    ];
+    let (mut state, mut inbox) = (orders::order::State::default(), Inbox::default());
+    let done = batch::<Orders>(&mut state, &mut inbox, inputs, now).unwrap();
+    let events: Vec<&str> = done.events.iter().map(|event| proto::short_name(&event.message_type)).collect();
+    assert_eq!(events, ["OrderPlaced", "OrderCancelled", "OrderReleased", "OrderReinstated"]);
+    let timer = done.timers[&format!("order-{order_id}")];
+    assert_eq!(timer.due_at(), Some(now + Duration::from_mins(60)));
+}
