@@ -1,7 +1,5 @@
 //! What happens to one order within one batch: of several words about its timer the last one counts.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::time::Duration;
 
 use domain::Timestamp;
