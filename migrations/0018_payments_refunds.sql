@@ -7,7 +7,7 @@ create table payments.refunds (
     amount_minor bigint not null check (amount_minor >= 0),
     currency text not null,
     -- How many keys it was sent under: 0 when it was refused at once, above 1 after an operator's RETRY.
-    send integer not null check (send >= 0),
+    send_count integer not null check (send_count >= 0),
     -- What the provider recognises the latest by.
     key text not null,
     -- Whether it counted as refunded once: the order then stays refunded.

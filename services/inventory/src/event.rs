@@ -75,14 +75,14 @@ pub enum Event {
 
 /// What has a stream, and a row: a product or a hold. Its text is the name of both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Owner<'a> {
+pub enum StreamId<'a> {
     /// A product and its stock.
     Product(&'a Sku),
     /// What one attempt of an order holds.
     Hold(HoldKey),
 }
 
-impl fmt::Display for Owner<'_> {
+impl fmt::Display for StreamId<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Product(sku) => write!(f, "product-{sku}"),
@@ -94,16 +94,16 @@ impl fmt::Display for Owner<'_> {
 impl Event {
     /// Whose stream it belongs to.
     #[must_use]
-    pub const fn owner(&self) -> Owner<'_> {
+    pub const fn owner(&self) -> StreamId<'_> {
         match self {
             Self::ProductRegistered { sku, .. } | Self::StockReceived { sku, .. } | Self::StockAdjusted { sku, .. } => {
-                Owner::Product(sku)
+                StreamId::Product(sku)
             }
             Self::StockHeld { key, .. }
             | Self::StockRejected { key, .. }
             | Self::StockCommitted { key, .. }
             | Self::StockReleased { key, .. }
-            | Self::StockReturned { key, .. } => Owner::Hold(*key),
+            | Self::StockReturned { key, .. } => StreamId::Hold(*key),
         }
     }
 

@@ -10,7 +10,7 @@ use domain::{
 };
 
 use crate::{
-    event::{Event, Owner},
+    event::{Event, StreamId},
     stock::{State, known, within_total},
 };
 
@@ -103,7 +103,7 @@ pub(crate) fn give_back(
 }
 
 fn broken(key: HoldKey, what: String) -> DecideError {
-    DecideError::Broken { stream: Owner::Hold(key).to_string(), what }
+    DecideError::Broken { stream: StreamId::Hold(key).to_string(), what }
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub mod store;
 pub mod wire;
 
 use command::Command;
-use event::{Event, Owner};
+use event::{Event, StreamId};
 use stock::State;
 
 /// The service.
@@ -98,8 +98,9 @@ impl Service for Inventory {
     }
 
     fn describe(state: &State) -> BTreeMap<String, String> {
-        let products = state.stock.iter().map(|(sku, stock)| (Owner::Product(sku).to_string(), format!("{stock:?}")));
-        let holds = state.holds.iter().map(|(key, hold)| (Owner::Hold(*key).to_string(), format!("{hold:?}")));
+        let products =
+            state.stock.iter().map(|(sku, stock)| (StreamId::Product(sku).to_string(), format!("{stock:?}")));
+        let holds = state.holds.iter().map(|(key, hold)| (StreamId::Hold(*key).to_string(), format!("{hold:?}")));
         products.chain(holds).collect()
     }
 
@@ -111,7 +112,7 @@ impl Service for Inventory {
     }
 
     fn rows_of(event: &Event) -> Vec<String> {
-        let products = event.lines().into_iter().flat_map(|lines| lines.keys()).map(Owner::Product);
+        let products = event.lines().into_iter().flat_map(|lines| lines.keys()).map(StreamId::Product);
         once(event.owner()).chain(products).map(|owner| owner.to_string()).collect()
     }
 }

@@ -7,7 +7,7 @@ use domain::{
 
 use crate::{
     command::Command,
-    event::{Event, Owner},
+    event::{Event, StreamId},
     hold::{self, Hold},
 };
 
@@ -59,10 +59,10 @@ impl Stock {
 impl State {
     /// How many events the owner's stream has. 0 without its row, which the log refuses.
     #[must_use]
-    pub fn version(&self, owner: Owner<'_>) -> i64 {
+    pub fn version(&self, owner: StreamId<'_>) -> i64 {
         match owner {
-            Owner::Product(sku) => self.stock.get(sku).map_or(0, |stock| stock.version),
-            Owner::Hold(key) => self.holds.get(&key).map_or(0, |hold| hold.version),
+            StreamId::Product(sku) => self.stock.get(sku).map_or(0, |stock| stock.version),
+            StreamId::Hold(key) => self.holds.get(&key).map_or(0, |hold| hold.version),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::{HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Rejection, RoundId};
 
-use crate::order::{Resource, Terms};
+use crate::order::{OrderTerms, Resource};
 
 /// An intent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub enum Command {
         /// Named by the sender.
         order_id: OrderId,
         /// What was agreed.
-        terms: Terms,
+        terms: OrderTerms,
     },
     /// Close an unpaid order, or refund a paid one in full.
     CancelOrder {

@@ -2,7 +2,7 @@
 
 use domain::{HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, Timestamp};
 
-use crate::order::{CancelReason, Claim, Extent, Line, ReinstateReason, Resource, Shares, Terms};
+use crate::order::{CancelReason, Extent, Line, OrderTerms, RefundItems, ReinstateReason, Resource, Shares};
 
 /// A fact.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub enum Event {
         /// The order.
         order_id: OrderId,
         /// What was agreed.
-        terms: Terms,
+        terms: OrderTerms,
         /// When. It expires its time to pay later.
         placed_at: Timestamp,
     },
@@ -123,7 +123,7 @@ pub enum Event {
         /// What it is taken from.
         payment_id: PaymentId,
         /// What comes back.
-        claim: Claim,
+        claim: RefundItems,
         /// How much was asked for. `None`: the event is too old to say.
         extent: Option<Extent>,
         /// Who asked.
@@ -138,7 +138,7 @@ pub enum Event {
         /// The refund that gave the last of it back.
         refund_id: RefundId,
         /// What came back with this refund.
-        claim: Claim,
+        claim: RefundItems,
     },
     /// A part of the payment is given back.
     OrderPartiallyRefunded {
@@ -147,7 +147,7 @@ pub enum Event {
         /// The refund.
         refund_id: RefundId,
         /// What came back with this refund.
-        claim: Claim,
+        claim: RefundItems,
     },
     /// The round failed while another refund was under way: the refund of the shares waits for how that one ends.
     ShareRefundDeferred {

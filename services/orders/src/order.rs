@@ -27,8 +27,8 @@ pub use decide::{ATTEMPTS_MAX, decide};
 pub use evolve::evolve;
 pub use payment::late_refund_id;
 pub use refund::{REFUNDS_MAX, round_refund_id};
-pub use state::{Claim, Everything, Left, Line, Order, Pieces, Refund, Shares, State, Terms};
+pub use state::{Everything, Line, Order, OrderTerms, Pieces, Refund, RefundItems, Refundable, Shares, State};
 pub use status::{
-    CancelReason, Extent, FulfillmentStatus, Hold, LatePaymentPolicy, PaymentStatus, Phase, RefundReason, RefundStatus,
-    ReinstateReason, Resource, Status,
+    CancelReason, Extent, FulfillmentStatus, HoldStatus, LatePaymentPolicy, PaymentStatus, Phase, RefundReason,
+    RefundStatus, ReinstateReason, Resource, Status,
 };

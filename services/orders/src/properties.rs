@@ -14,7 +14,8 @@ use crate::{
     command::{Command, RefundRequest},
     event::Event,
     order::{
-        Claim, LatePaymentPolicy, Phase, RefundReason, Resource, State, Terms, evolve, late_refund_id, round_refund_id,
+        LatePaymentPolicy, OrderTerms, Phase, RefundItems, RefundReason, Resource, State, evolve, late_refund_id,
+        round_refund_id,
         spec::{NOW, TIME_TO_PAY, both, euros, goods, none_left, pieces, refund, round},
     },
 };
@@ -73,7 +74,7 @@ impl Fleet {
             let phase = order.status.phase();
             assert_eq!(phase == Phase::Paid, order.captured_minor > 0, "{order:?}");
             assert!(!order.released || phase == Phase::Closed, "{order:?}");
-            assert_eq!(order.released, phase == Phase::Closed && !order.owes_beside(None), "{order:?}");
+            assert_eq!(order.released, phase == Phase::Closed && !order.has_open_holds_except(None), "{order:?}");
             let timed = phase == Phase::Open && order.expires_at.is_some();
             assert_eq!(self.timers.get(&order.order_id), order.expires_at.filter(|_| timed).as_ref(), "{order:?}");
             let Some(payment_id) = order.payment_id.filter(|payment_id| order.is_paid_by(*payment_id)) else {
@@ -121,7 +122,7 @@ struct Ledger {
 /// What a refund takes, and from which payment.
 struct Asked {
     payment_id: PaymentId,
-    claim: Claim,
+    claim: RefundItems,
     /// One that was given up takes nothing.
     is_live: bool,
     is_back: bool,
@@ -215,14 +216,14 @@ fn any_key() -> impl Strategy<Value = HoldKey> {
     (0..2_u8, 1..4_i32).prop_map(|(id, attempt)| HoldKey { order_id: order_id(id), attempt })
 }
 
-fn any_terms() -> impl Strategy<Value = Terms> {
-    (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(with_goods, with_shares, patient)| {
+fn any_terms() -> impl Strategy<Value = OrderTerms> {
+    (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(with_goods, with_shares, rehold_terms)| {
         let terms = if with_shares || !with_goods { both() } else { goods() };
-        let late_payment_policy = if patient { LatePaymentPolicy::Rehold } else { LatePaymentPolicy::Refund };
+        let late_payment_policy = if rehold_terms { LatePaymentPolicy::Rehold } else { LatePaymentPolicy::Refund };
         if with_goods {
-            return Terms { late_payment_policy, ..terms };
+            return OrderTerms { late_payment_policy, ..terms };
         }
-        Terms { late_payment_policy, lines: vec![], total: euros(1_500), ..terms }
+        OrderTerms { late_payment_policy, lines: vec![], total: euros(1_500), ..terms }
     })
 }
 

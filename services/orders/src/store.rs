@@ -16,8 +16,8 @@ use uuid::Uuid;
 use crate::{
     command::Command,
     order::{
-        Claim, Everything, Extent, FulfillmentStatus, Hold, LatePaymentPolicy, Line, Order, PaymentStatus, Pieces,
-        Refund, RefundReason, RefundStatus, Resource, Shares, State, Status, Terms,
+        Everything, Extent, FulfillmentStatus, HoldStatus, LatePaymentPolicy, Line, Order, OrderTerms, PaymentStatus,
+        Pieces, Refund, RefundItems, RefundReason, RefundStatus, Resource, Shares, State, Status,
     },
 };
 
@@ -88,9 +88,9 @@ fn order(row: PgRow) -> Result<Order, sqlx::Error> {
     let waiting: Option<Uuid> = row.try_get("waiting_payment_id")?;
     Ok(Order {
         order_id: OrderId(row.try_get("order_id")?),
-        status: word(&row, "status", Status::parse)?,
-        payment_status: word(&row, "payment_status", PaymentStatus::parse)?,
-        fulfillment_status: word(&row, "fulfillment_status", FulfillmentStatus::parse)?,
+        status: parse_column(&row, "status", Status::parse)?,
+        payment_status: parse_column(&row, "payment_status", PaymentStatus::parse)?,
+        fulfillment_status: parse_column(&row, "fulfillment_status", FulfillmentStatus::parse)?,
         attempt: row.try_get("attempt")?,
         holds: holds(&row)?,
         released: row.try_get("released")?,
@@ -109,7 +109,7 @@ fn order(row: PgRow) -> Result<Order, sqlx::Error> {
     })
 }
 
-fn terms(row: &PgRow, currency: Currency) -> Result<Terms, sqlx::Error> {
+fn terms(row: &PgRow, currency: Currency) -> Result<OrderTerms, sqlx::Error> {
     let money = |minor_units| Money { minor_units, currency };
     let Json(lines): Json<Vec<LineRow>> = row.try_get("lines")?;
     let line = |line: LineRow| {
@@ -125,23 +125,23 @@ fn terms(row: &PgRow, currency: Currency) -> Result<Terms, sqlx::Error> {
         None => None,
     };
     let time_to_pay: PgInterval = row.try_get("time_to_pay")?;
-    Ok(Terms {
+    Ok(OrderTerms {
         customer_id: row.try_get("customer_id")?,
         lines: lines.into_iter().map(line).collect::<Result<_, sqlx::Error>>()?,
         shares,
         total: money(row.try_get("total_minor")?),
         time_to_pay: Duration::from_micros(u64::try_from(time_to_pay.microseconds).unwrap_or(0)),
-        late_payment_policy: word(row, "late_payment_policy", LatePaymentPolicy::parse)?,
+        late_payment_policy: parse_column(row, "late_payment_policy", LatePaymentPolicy::parse)?,
         payment_method: row.try_get("payment_method")?,
     })
 }
 
-fn holds(row: &PgRow) -> Result<BTreeMap<Resource, Hold>, sqlx::Error> {
+fn holds(row: &PgRow) -> Result<BTreeMap<Resource, HoldStatus>, sqlx::Error> {
     let mut holds = BTreeMap::new();
     for resource in Resource::ALL {
         let column = hold_column(*resource);
         if row.try_get::<Option<&str>, _>(column)?.is_some() {
-            holds.insert(*resource, word(row, column, Hold::parse)?);
+            holds.insert(*resource, parse_column(row, column, HoldStatus::parse)?);
         }
     }
     Ok(holds)
@@ -158,7 +158,7 @@ fn refunds(row: &PgRow, currency: Currency) -> Result<BTreeMap<RefundId, Refund>
     let Json(rows): Json<BTreeMap<Uuid, RefundRow>> = row.try_get("refunds")?;
     let piece = |(sku, quantity): (String, i64)| Ok((Sku::parse(&sku).map_err(malformed)?, quantity));
     let refund = |(refund_id, row): (Uuid, RefundRow)| {
-        let claim = Claim {
+        let claim = RefundItems {
             attempt: row.attempt,
             amount: Money { minor_units: row.amount_minor, currency },
             reason: parse("refund's reason", &row.reason, RefundReason::parse)?,
@@ -166,7 +166,8 @@ fn refunds(row: &PgRow, currency: Currency) -> Result<BTreeMap<RefundId, Refund>
             return_shares: row.return_shares,
         };
         let status = parse("refund's status", &row.status, RefundStatus::parse)?;
-        let extent = row.extent.map(|word| parse("refund's extent", &word, Extent::parse)).transpose()?;
+        let extent =
+            row.extent.map(|parse_column| parse("refund's extent", &parse_column, Extent::parse)).transpose()?;
         let piece =
             |piece: LineRow| Ok(((Sku::parse(&piece.sku).map_err(malformed)?, piece.unit_price_minor), piece.quantity));
         let taken = row.taken.into_iter().map(piece).collect::<Result<Pieces, sqlx::Error>>()?;
@@ -183,12 +184,13 @@ fn everything(row: &PgRow) -> Result<Option<Everything>, sqlx::Error> {
     Ok(Some(Everything { refund_id: RefundId(refund_id), reason, actor, note }))
 }
 
-fn word<T>(row: &PgRow, column: &str, reads: impl Fn(&str) -> Option<T>) -> Result<T, sqlx::Error> {
+fn parse_column<T>(row: &PgRow, column: &str, reads: impl Fn(&str) -> Option<T>) -> Result<T, sqlx::Error> {
     parse(column, row.try_get(column)?, reads)
 }
 
-fn parse<T>(what: &str, word: &str, reads: impl Fn(&str) -> Option<T>) -> Result<T, sqlx::Error> {
-    reads(word).ok_or_else(|| malformed(Rejection::new("UNKNOWN_WORD", format!("an order's {what} is {word:?}"))))
+fn parse<T>(what: &str, parse_column: &str, reads: impl Fn(&str) -> Option<T>) -> Result<T, sqlx::Error> {
+    reads(parse_column)
+        .ok_or_else(|| malformed(Rejection::new("UNKNOWN_WORD", format!("an order's {what} is {parse_column:?}"))))
 }
 
 fn malformed(rejection: Rejection) -> sqlx::Error {

@@ -49,7 +49,7 @@ pub struct Payment {
     /// Where it stands.
     pub status: Status,
     /// What the buyer was asked. `None`: nobody was asked.
-    pub terms: Option<Terms>,
+    pub terms: Option<PaymentTerms>,
     /// The charge by which the money came.
     pub charge: Option<Charge>,
     /// Money that came, in minor units.
@@ -68,7 +68,7 @@ pub struct Payment {
 
 /// What the buyer was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Terms {
+pub struct PaymentTerms {
     /// How much.
     pub amount: Money,
     /// The provider's name.

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::{
     command::Command,
     payment::{
-        Charge, Payment, State, Status, Terms,
+        Charge, Payment, PaymentTerms, State, Status,
         refund::{self, Refund},
     },
     report::{Kept, Kind, Mismatch, Report, ReportedMoney, Standing},
@@ -36,7 +36,7 @@ pub(crate) async fn load(connection: &mut PgConnection, commands: &[&Command]) -
     if payments.is_empty() {
         return Ok(State::default());
     }
-    let query = "select payment_id, refund_id, status, amount_minor, currency, send, key, refunded_once,
+    let query = "select payment_id, refund_id, status, amount_minor, currency, send_count, key, refunded_once,
             call_open, provider_reference, old_references, said_at, reason, deadline
         from payments.refunds where payment_id = any($1)";
     let refunds = sqlx::query(query).bind(&ids).try_map(refund).fetch_all(&mut *connection).await?;
@@ -64,7 +64,7 @@ pub(crate) async fn load_all(connection: &mut PgConnection) -> Result<State, sql
             refunding_minor, reports, version
         from payments.payments";
     let payments = sqlx::query(query).try_map(payment).fetch_all(&mut *connection).await?;
-    let query = "select payment_id, refund_id, status, amount_minor, currency, send, key, refunded_once,
+    let query = "select payment_id, refund_id, status, amount_minor, currency, send_count, key, refunded_once,
             call_open, provider_reference, old_references, said_at, reason, deadline
         from payments.refunds";
     let refunds = sqlx::query(query).try_map(refund).fetch_all(&mut *connection).await?;
@@ -157,12 +157,12 @@ fn report(row: PgRow) -> Result<(PaymentId, Kept), sqlx::Error> {
     Ok((PaymentId(row.try_get("payment_id")?), kept))
 }
 
-fn terms(row: &PgRow) -> Result<Option<Terms>, sqlx::Error> {
+fn terms(row: &PgRow) -> Result<Option<PaymentTerms>, sqlx::Error> {
     if row.try_get::<Option<i64>, _>("amount_minor")?.is_none() {
         return Ok(None);
     }
     let expires_at: OffsetDateTime = row.try_get("expires_at")?;
-    Ok(Some(Terms {
+    Ok(Some(PaymentTerms {
         amount: money(row)?,
         provider: row.try_get("provider")?,
         reference: row.try_get("provider_reference")?,
@@ -178,7 +178,7 @@ fn refund(row: PgRow) -> Result<(PaymentId, RefundId, Refund), sqlx::Error> {
     let refund = Refund {
         status,
         amount: money(&row)?,
-        send: row.try_get("send")?,
+        send_count: row.try_get("send_count")?,
         key: row.try_get("key")?,
         refunded_once: row.try_get("refunded_once")?,
         call_open: row.try_get("call_open")?,
@@ -229,7 +229,7 @@ pub(crate) async fn save(connection: &mut PgConnection, state: &State) -> Result
 }
 
 fn bind<'q>(query: Query<'q>, rows: &[(&'q PaymentId, &'q Payment)]) -> Query<'q> {
-    let terms: Vec<Option<&Terms>> = column(rows, |(_, payment)| payment.terms.as_ref());
+    let terms: Vec<Option<&PaymentTerms>> = column(rows, |(_, payment)| payment.terms.as_ref());
     let query = query
         .bind(column(rows, |(payment_id, _)| payment_id.0))
         .bind(column(rows, |(_, payment)| payment.key.map(|key| key.order_id.0)))
@@ -299,15 +299,15 @@ async fn save_refunds(
     if rows.is_empty() {
         return Ok(());
     }
-    let query = "insert into payments.refunds (payment_id, refund_id, status, amount_minor, currency, send, key,
+    let query = "insert into payments.refunds (payment_id, refund_id, status, amount_minor, currency, send_count, key,
             refunded_once, call_open, provider_reference, old_references, said_at, reason, deadline)
-        select payment_id, refund_id, status, amount_minor, currency, send, key, refunded_once, call_open,
+        select payment_id, refund_id, status, amount_minor, currency, send_count, key, refunded_once, call_open,
             provider_reference, coalesce(string_to_array(nullif(old_references, ''), E'\\n'), '{}'), said_at, reason, deadline
         from unnest($1::uuid[], $2::uuid[], $3::text[], $4::int8[], $5::text[], $6::int4[], $7::text[],
                 $8::bool[], $9::bool[], $10::text[], $11::text[], $12::timestamptz[], $13::text[], $14::timestamptz[])
-            as new (payment_id, refund_id, status, amount_minor, currency, send, key, refunded_once, call_open,
+            as new (payment_id, refund_id, status, amount_minor, currency, send_count, key, refunded_once, call_open,
                 provider_reference, old_references, said_at, reason, deadline)
-        on conflict (payment_id, refund_id) do update set status = excluded.status, send = excluded.send,
+        on conflict (payment_id, refund_id) do update set status = excluded.status, send_count = excluded.send_count,
             key = excluded.key, refunded_once = excluded.refunded_once, call_open = excluded.call_open,
             provider_reference = excluded.provider_reference, old_references = excluded.old_references,
             said_at = excluded.said_at, reason = excluded.reason, deadline = excluded.deadline";
@@ -317,7 +317,7 @@ async fn save_refunds(
         .bind(column(rows, |(_, _, refund)| refund.status.as_str()))
         .bind(column(rows, |(_, _, refund)| refund.amount.minor_units))
         .bind(column(rows, |(_, _, refund)| refund.amount.currency.to_string()))
-        .bind(column(rows, |(_, _, refund)| refund.send))
+        .bind(column(rows, |(_, _, refund)| refund.send_count))
         .bind(column(rows, |(_, _, refund)| refund.key.as_str()))
         .bind(column(rows, |(_, _, refund)| refund.refunded_once))
         .bind(column(rows, |(_, _, refund)| refund.call_open))

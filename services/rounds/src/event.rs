@@ -146,14 +146,14 @@ pub enum Failure {
 
 /// What has a stream, and a row: a round or a hold. Its text is the name of both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Owner {
+pub enum StreamId {
     /// A round.
     Round(RoundId),
     /// What one attempt of an order holds.
     Hold(HoldKey),
 }
 
-impl fmt::Display for Owner {
+impl fmt::Display for StreamId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Round(round_id) => write!(f, "round-{round_id}"),
@@ -165,33 +165,33 @@ impl fmt::Display for Owner {
 impl Event {
     /// Whose stream it belongs to.
     #[must_use]
-    pub const fn owner(&self) -> Owner {
+    pub const fn owner(&self) -> StreamId {
         match self {
             Self::RoundOpened { round_id, .. }
             | Self::RoundSoldOut { round_id, .. }
             | Self::RoundReopened { round_id, .. }
             | Self::RoundClosed { round_id, .. }
             | Self::RoundCancelled { round_id, .. }
-            | Self::RoundRefundsRequested { round_id, .. } => Owner::Round(*round_id),
+            | Self::RoundRefundsRequested { round_id, .. } => StreamId::Round(*round_id),
             Self::SharesHeld { key, .. }
             | Self::SharesRejected { key, .. }
             | Self::SharesSold { key, .. }
             | Self::SharesReleased { key, .. }
-            | Self::SharesReturned { key, .. } => Owner::Hold(*key),
+            | Self::SharesReturned { key, .. } => StreamId::Hold(*key),
         }
     }
 
     /// Whose rows it changes: its owner's first.
     #[must_use]
-    pub fn touches(&self) -> Vec<Owner> {
+    pub fn touches(&self) -> Vec<StreamId> {
         let mut touched = vec![self.owner()];
         match self {
             Self::SharesHeld { shares, .. }
             | Self::SharesSold { shares, .. }
             | Self::SharesReleased { shares: Some(shares), .. }
-            | Self::SharesReturned { shares, .. } => touched.push(Owner::Round(shares.round_id)),
+            | Self::SharesReturned { shares, .. } => touched.push(StreamId::Round(shares.round_id)),
             Self::RoundRefundsRequested { participants, .. } => {
-                touched.extend(participants.iter().copied().map(Owner::Hold));
+                touched.extend(participants.iter().copied().map(StreamId::Hold));
             }
             Self::RoundOpened { .. }
             | Self::RoundSoldOut { .. }

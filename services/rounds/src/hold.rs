@@ -7,7 +7,7 @@ use domain::{
 
 use crate::{
     command::Purchase,
-    event::{Event, Owner, Shares},
+    event::{Event, Shares, StreamId},
     round::{Round, RoundStatus, State, known, not_open},
 };
 
@@ -167,7 +167,7 @@ fn out_of_step(state: &State, key: HoldKey, request: Request) -> DecideError {
 }
 
 fn broken(key: HoldKey, what: String) -> DecideError {
-    DecideError::Broken { stream: Owner::Hold(key).to_string(), what }
+    DecideError::Broken { stream: StreamId::Hold(key).to_string(), what }
 }
 
 #[cfg(test)]

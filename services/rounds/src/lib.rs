@@ -25,7 +25,7 @@ pub mod store;
 pub mod wire;
 
 use command::Command;
-use event::{Event, Owner};
+use event::{Event, StreamId};
 use round::State;
 
 /// The service.
@@ -102,8 +102,8 @@ impl Service for Rounds {
     }
 
     fn describe(state: &State) -> BTreeMap<String, String> {
-        let rounds = state.rounds.iter().map(|(id, round)| (Owner::Round(*id).to_string(), format!("{round:?}")));
-        let holds = state.holds.iter().map(|(key, hold)| (Owner::Hold(*key).to_string(), format!("{hold:?}")));
+        let rounds = state.rounds.iter().map(|(id, round)| (StreamId::Round(*id).to_string(), format!("{round:?}")));
+        let holds = state.holds.iter().map(|(key, hold)| (StreamId::Hold(*key).to_string(), format!("{hold:?}")));
         rounds.chain(holds).collect()
     }
 
@@ -115,6 +115,6 @@ impl Service for Rounds {
     }
 
     fn rows_of(event: &Event) -> Vec<String> {
-        event.touches().iter().map(Owner::to_string).collect()
+        event.touches().iter().map(StreamId::to_string).collect()
     }
 }

@@ -28,7 +28,7 @@ use domain::{DecideError, HoldKey, RefundId, Rejection, RoundId, Table, Timestam
 
 use crate::{
     command::Command,
-    event::{BATCH_PAUSE, Event, Failure, Offer, Owner, Shares},
+    event::{BATCH_PAUSE, Event, Failure, Offer, Shares, StreamId},
     hold::{self, Hold},
 };
 
@@ -118,10 +118,10 @@ impl Round {
 impl State {
     /// How many events the owner's stream has. 0 without its row, which the log refuses.
     #[must_use]
-    pub fn version(&self, owner: Owner) -> i64 {
+    pub fn version(&self, owner: StreamId) -> i64 {
         match owner {
-            Owner::Round(round_id) => self.rounds.get(&round_id).map_or(0, |round| round.version),
-            Owner::Hold(key) => self.holds.get(&key).map_or(0, |hold| hold.version),
+            StreamId::Round(round_id) => self.rounds.get(&round_id).map_or(0, |round| round.version),
+            StreamId::Hold(key) => self.holds.get(&key).map_or(0, |hold| hold.version),
         }
     }
 }
@@ -223,7 +223,7 @@ pub(crate) fn not_open(round_id: RoundId, round: &Round, so: &str) -> Rejection 
 fn advance(state: &State, round_id: RoundId, at: Timestamp) -> Result<Vec<Event>, DecideError> {
     let Some(round) = state.rounds.get(&round_id) else {
         let what = "its timer is due, but there is no such round".to_owned();
-        return Err(DecideError::Broken { stream: Owner::Round(round_id).to_string(), what });
+        return Err(DecideError::Broken { stream: StreamId::Round(round_id).to_string(), what });
     };
     match round.status {
         RoundStatus::Open => {

@@ -6,7 +6,7 @@ use domain::{Attempt, DecideError, HoldKey, OrderId, RefundId, Rejection, Timest
 
 use super::{
     holds, payment, refund,
-    state::{Order, State, Terms},
+    state::{Order, OrderTerms, State},
     status::{CancelReason, Phase, ReinstateReason, Status},
 };
 use crate::{
@@ -73,7 +73,7 @@ pub(super) fn is_stale(order: &Order, key: HoldKey) -> Result<bool, DecideError>
     Ok(key.attempt < order.attempt)
 }
 
-fn place(order: Option<&Order>, order_id: OrderId, terms: &Terms, at: Timestamp) -> Result<Vec<Event>, Rejection> {
+fn place(order: Option<&Order>, order_id: OrderId, terms: &OrderTerms, at: Timestamp) -> Result<Vec<Event>, Rejection> {
     match order {
         None => Ok(vec![Event::OrderPlaced { order_id, terms: terms.clone(), placed_at: at }]),
         Some(order) if order.terms == *terms => Ok(vec![]),
@@ -103,14 +103,14 @@ fn cancel(order: &Order, refund_id: RefundId, actor: &str, note: &str) -> Result
 }
 
 pub(super) fn cancelled(order: &Order, reason: CancelReason, actor: String, note: String) -> Event {
-    Event::OrderCancelled { key: order.key(), reason, actor, note, holds: order.asked() }
+    Event::OrderCancelled { key: order.key(), reason, actor, note, holds: order.requested() }
 }
 
 /// Closes an open order with this event. The receipt comes with it if nothing but `settled` was asked for, and late
 /// money that waited for the holds goes back.
 pub(super) fn close(order: &Order, event: Event, settled: Option<super::Resource>) -> Vec<Event> {
     let mut events = vec![event];
-    if !order.owes_beside(settled) {
+    if !order.has_open_holds_except(settled) {
         events.push(Event::OrderReleased { key: order.key() });
     }
     if let Some(payment_id) = order.payment_id {
@@ -125,7 +125,7 @@ fn expire(order: &Order, at: Timestamp) -> Vec<Event> {
     match (order.status.phase(), order.expires_at) {
         (Phase::Open, Some(due_at)) if due_at <= at => {
             let note = format!("expired by its timer at {at}, due at {due_at}");
-            close(order, Event::OrderExpired { key: order.key(), due_at, note, holds: order.asked() }, None)
+            close(order, Event::OrderExpired { key: order.key(), due_at, note, holds: order.requested() }, None)
         }
         (Phase::Open | Phase::Closed | Phase::Paid, _) => vec![],
     }
@@ -147,7 +147,7 @@ fn reinstate(
     }
     if !order.released {
         let owed: Vec<_> =
-            order.holds.iter().filter(|(_, hold)| hold.is_owed()).map(|(held, _)| held.as_str()).collect();
+            order.holds.iter().filter(|(_, hold)| hold.is_open()).map(|(held, _)| held.as_str()).collect();
         return Err(Rejection::new(
             "ORDER_NOT_RELEASED",
             format!(

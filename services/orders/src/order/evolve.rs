@@ -4,10 +4,10 @@ use domain::{PaymentId, RefundId};
 
 use super::{
     payment::late_refund_id,
-    state::{Claim, Everything, Order, Refund, State},
+    state::{Everything, Order, Refund, RefundItems, State},
     status::{
-        CancelReason, Extent, FulfillmentStatus, Hold, PaymentStatus, Phase, RefundReason, RefundStatus, Resource,
-        Status,
+        CancelReason, Extent, FulfillmentStatus, HoldStatus, PaymentStatus, Phase, RefundReason, RefundStatus,
+        Resource, Status,
     },
 };
 use crate::event::{Event, Reinstated};
@@ -18,32 +18,32 @@ pub fn evolve(state: &mut State, event: &Event) {
         state.orders.create(*order_id, Order::placed(*order_id, terms.clone(), *placed_at));
     } else if let Some(order) = state.orders.change(&event.order_id()) {
         order.version += 1;
-        order.take(event);
+        order.apply(event);
     }
 }
 
 impl Order {
     /// What an event changes, but for the count of events.
-    pub(super) fn take(&mut self, event: &Event) {
+    pub(super) fn apply(&mut self, event: &Event) {
         match event {
             // It made the row.
             Event::OrderPlaced { .. } => {}
-            Event::OrderHoldConfirmed { resource, .. } => self.set(*resource, Hold::Held),
+            Event::OrderHoldConfirmed { resource, .. } => self.set(*resource, HoldStatus::Held),
             Event::OrderHeld { .. } => {
-                self.set_all(Hold::Held);
+                self.set_all(HoldStatus::Held);
                 self.status = Status::Held;
             }
             Event::OrderPaid { payment_id, amount, .. } => {
-                self.set_all(Hold::Held);
+                self.set_all(HoldStatus::Held);
                 self.payment_id = Some(*payment_id);
                 self.captured_minor = amount.minor_units;
-                self.stand(Status::Paid, PaymentStatus::Paid, FulfillmentStatus::Ready);
+                self.set_statuses(Status::Paid, PaymentStatus::Paid, FulfillmentStatus::Ready);
                 // What was refunded elsewhere may be known before the payment is.
                 self.refunded_minor = self.refunded(*payment_id);
-                self.stand_by_refunds(*payment_id, self.attempt);
+                self.set_statuses_from_refunds(*payment_id, self.attempt);
             }
             Event::OrderRejected { resource, rejection, .. } => {
-                self.set(*resource, Hold::Rejected);
+                self.set(*resource, HoldStatus::Rejected);
                 self.close(
                     Status::Rejected,
                     PaymentStatus::Cancelled,
@@ -57,9 +57,9 @@ impl Order {
             Event::OrderCancelled { reason: CancelReason::PaymentFailed, note, .. } => {
                 self.close(Status::Cancelled, PaymentStatus::Failed, note);
             }
-            Event::OrderReleaseConfirmed { resource, .. } => self.set(*resource, Hold::Released),
+            Event::OrderReleaseConfirmed { resource, .. } => self.set(*resource, HoldStatus::Released),
             Event::OrderReleased { .. } => {
-                self.set_all(Hold::Released);
+                self.set_all(HoldStatus::Released);
                 self.released = true;
             }
             Event::OrderReinstated(reinstated) => self.reopen(reinstated),
@@ -91,25 +91,25 @@ impl Order {
         }
     }
 
-    fn stand(&mut self, status: Status, payment_status: PaymentStatus, fulfillment_status: FulfillmentStatus) {
+    fn set_statuses(&mut self, status: Status, payment_status: PaymentStatus, fulfillment_status: FulfillmentStatus) {
         self.status = status;
         self.payment_status = payment_status;
         self.fulfillment_status = fulfillment_status;
     }
 
-    fn set(&mut self, resource: Resource, hold: Hold) {
+    fn set(&mut self, resource: Resource, hold: HoldStatus) {
         self.holds.insert(resource, hold);
     }
 
     /// The last of several holds needs no word of its own. A rejected one stays rejected.
-    fn set_all(&mut self, next: Hold) {
-        for hold in self.holds.values_mut().filter(|hold| hold.is_owed()) {
+    fn set_all(&mut self, next: HoldStatus) {
+        for hold in self.holds.values_mut().filter(|hold| hold.is_open()) {
             *hold = next;
         }
     }
 
     fn close(&mut self, status: Status, payment_status: PaymentStatus, note: &str) {
-        self.stand(status, payment_status, FulfillmentStatus::Cancelled);
+        self.set_statuses(status, payment_status, FulfillmentStatus::Cancelled);
         // Late money that waited for the holds goes back with the next event.
         self.payment_id = None;
         note.clone_into(&mut self.note);
@@ -117,14 +117,14 @@ impl Order {
 
     fn reopen(&mut self, reinstated: &Reinstated) {
         let paid = reinstated.payment_id.map_or(PaymentStatus::Pending, |_| PaymentStatus::Paid);
-        self.stand(Status::Pending, paid, FulfillmentStatus::Pending);
+        self.set_statuses(Status::Pending, paid, FulfillmentStatus::Pending);
         self.attempt = reinstated.key.attempt;
         self.released = false;
         self.payment_id = reinstated.payment_id;
         self.waiting_payment = None;
         self.expires_at = reinstated.expires_at;
         for hold in self.holds.values_mut() {
-            *hold = Hold::Asked;
+            *hold = HoldStatus::Asked;
         }
         self.note.clone_from(&reinstated.note);
     }
@@ -139,7 +139,7 @@ impl Order {
         note.clone_into(&mut self.note);
     }
 
-    fn request(&mut self, refund_id: RefundId, payment_id: PaymentId, claim: &Claim, extent: Option<Extent>) {
+    fn request(&mut self, refund_id: RefundId, payment_id: PaymentId, claim: &RefundItems, extent: Option<Extent>) {
         if claim.reason == RefundReason::RoundFailed {
             self.deferred_share_refund = None;
         }
@@ -149,11 +149,11 @@ impl Order {
         let taken = self.left(payment_id, None).take(&claim.lines);
         let refund = Refund { payment_id, claim: claim.clone(), extent, taken, status: RefundStatus::Requested };
         self.refunds.insert(refund_id, refund);
-        self.stand_by_refunds(payment_id, claim.attempt);
+        self.set_statuses_from_refunds(payment_id, claim.attempt);
     }
 
     /// `claim`: what comes back, which is less than was asked for if its pieces have come back otherwise since.
-    fn give_back(&mut self, refund_id: RefundId, claim: &Claim) {
+    fn give_back(&mut self, refund_id: RefundId, claim: &RefundItems) {
         let Some(before) = self.refunds.get(&refund_id) else { return };
         // Of one that was given up, others may have taken the pieces since.
         let given_up = !before.is_live();
@@ -171,7 +171,7 @@ impl Order {
                 self.fulfillment_status = FulfillmentStatus::Returned;
             }
         }
-        self.stand_by_refunds(payment_id, claim.attempt);
+        self.set_statuses_from_refunds(payment_id, claim.attempt);
     }
 
     fn give_up(&mut self, refund_id: RefundId) {
@@ -184,12 +184,12 @@ impl Order {
         if !self.everything.as_ref().is_some_and(is_cancelled) && !self.refunds.values().any(goes_on) {
             self.everything = None;
         }
-        self.stand_by_refunds(payment_id, attempt);
+        self.set_statuses_from_refunds(payment_id, attempt);
     }
 
     /// After a step of a refund of this payment, which was asked for in this attempt: where payment and order stand. Late money moves
     /// the payment's status only, and that of an older attempt moves nothing, for the latest one has a payment of its own.
-    fn stand_by_refunds(&mut self, payment_id: PaymentId, attempt: domain::Attempt) {
+    fn set_statuses_from_refunds(&mut self, payment_id: PaymentId, attempt: domain::Attempt) {
         let refunded = self.refunded(payment_id);
         let (status, payment_status) = if self.in_flight(payment_id) > 0 {
             (Status::Refunding, PaymentStatus::Refunding)

@@ -6,7 +6,7 @@ use super::{
     decide::{broken, close, is_stale},
     payment,
     state::Order,
-    status::{Hold, Phase, Resource},
+    status::{HoldStatus, Phase, Resource},
 };
 use crate::event::Event;
 
@@ -16,23 +16,25 @@ pub(super) fn confirm(order: &Order, key: HoldKey, resource: Resource) -> Result
         return Ok(vec![]);
     }
     match (order.status.phase(), hold(order, resource)?) {
-        (Phase::Open, Hold::Asked) => Ok(vec![confirmed(order, resource)]),
+        (Phase::Open, HoldStatus::Asked) => Ok(vec![confirmed(order, resource)]),
         // Closed meanwhile: its release is on the way. Or told twice.
-        (Phase::Closed, _) | (Phase::Open | Phase::Paid, Hold::Held) => Ok(vec![]),
-        (Phase::Open, Hold::Rejected | Hold::Released)
-        | (Phase::Paid, Hold::Asked | Hold::Rejected | Hold::Released) => Err(contradiction(order, resource, "held")),
+        (Phase::Closed, _) | (Phase::Open | Phase::Paid, HoldStatus::Held) => Ok(vec![]),
+        (Phase::Open, HoldStatus::Rejected | HoldStatus::Released)
+        | (Phase::Paid, HoldStatus::Asked | HoldStatus::Rejected | HoldStatus::Released) => {
+            Err(contradiction(order, resource, "held"))
+        }
     }
 }
 
 /// With the last hold the buyer can pay, or, if late money is there already, has paid.
 fn confirmed(order: &Order, resource: Resource) -> Event {
     let key = order.key();
-    if order.holds.iter().any(|(other, hold)| *other != resource && *hold == Hold::Asked) {
+    if order.holds.iter().any(|(other, hold)| *other != resource && *hold == HoldStatus::Asked) {
         return Event::OrderHoldConfirmed { key, resource };
     }
     let amount = order.terms.total;
     match order.payment_id {
-        Some(payment_id) => Event::OrderPaid { key, payment_id, amount, holds: order.asked() },
+        Some(payment_id) => Event::OrderPaid { key, payment_id, amount, holds: order.requested() },
         None => Event::OrderHeld {
             key,
             amount,
@@ -53,14 +55,14 @@ pub(super) fn refuse(
         return Ok(vec![]);
     }
     match (order.status.phase(), hold(order, resource)?) {
-        (Phase::Open, Hold::Asked) => {
-            let (rejection, holds) = (rejection.clone(), order.asked());
+        (Phase::Open, HoldStatus::Asked) => {
+            let (rejection, holds) = (rejection.clone(), order.requested());
             Ok(close(order, Event::OrderRejected { key, resource, rejection, holds }, Some(resource)))
         }
-        (Phase::Closed, Hold::Asked) => Ok(settled(order, resource)),
-        (Phase::Closed, Hold::Rejected | Hold::Released) => Ok(vec![]),
-        (Phase::Open, Hold::Held | Hold::Rejected | Hold::Released)
-        | (Phase::Closed, Hold::Held)
+        (Phase::Closed, HoldStatus::Asked) => Ok(settled(order, resource)),
+        (Phase::Closed, HoldStatus::Rejected | HoldStatus::Released) => Ok(vec![]),
+        (Phase::Open, HoldStatus::Held | HoldStatus::Rejected | HoldStatus::Released)
+        | (Phase::Closed, HoldStatus::Held)
         | (Phase::Paid, _) => Err(contradiction(order, resource, "rejected")),
     }
 }
@@ -71,8 +73,8 @@ pub(super) fn confirm_release(order: &Order, key: HoldKey, resource: Resource) -
         return Ok(vec![]);
     }
     match (order.status.phase(), hold(order, resource)?) {
-        (Phase::Closed, Hold::Asked | Hold::Held) => Ok(settled(order, resource)),
-        (Phase::Closed, Hold::Rejected | Hold::Released) => Ok(vec![]),
+        (Phase::Closed, HoldStatus::Asked | HoldStatus::Held) => Ok(settled(order, resource)),
+        (Phase::Closed, HoldStatus::Rejected | HoldStatus::Released) => Ok(vec![]),
         // Only a closed order asks for a release.
         (Phase::Open | Phase::Paid, _) => Err(contradiction(order, resource, "released")),
     }
@@ -81,19 +83,19 @@ pub(super) fn confirm_release(order: &Order, key: HoldKey, resource: Resource) -
 /// With the last release comes the receipt, and with the receipt what has waited for it.
 fn settled(order: &Order, resource: Resource) -> Vec<Event> {
     let key = order.key();
-    if order.owes_beside(Some(resource)) {
+    if order.has_open_holds_except(Some(resource)) {
         return vec![Event::OrderReleaseConfirmed { key, resource }];
     }
     let receipt = Event::OrderReleased { key };
     let waiting = order.waiting_payment.map(|(payment_id, amount)| {
         let mut after = order.clone();
-        after.take(&receipt);
+        after.apply(&receipt);
         payment::late_money(&after, key, payment_id, amount)
     });
     std::iter::once(receipt).chain(waiting).collect()
 }
 
-fn hold(order: &Order, resource: Resource) -> Result<Hold, DecideError> {
+fn hold(order: &Order, resource: Resource) -> Result<HoldStatus, DecideError> {
     let never_asked = || broken(order.order_id, format!("{} was answered, and never asked for", resource.as_str()));
     order.holds.get(&resource).copied().ok_or_else(never_asked)
 }

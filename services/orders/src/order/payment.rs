@@ -6,7 +6,7 @@ use domain::{DecideError, HoldKey, Money, PaymentId, RefundId, derived};
 
 use super::{
     decide::{ATTEMPTS_MAX, broken, cancelled, close, is_stale, next_attempt},
-    state::{Claim, Order},
+    state::{Order, RefundItems},
     status::{CancelReason, Extent, LatePaymentPolicy, Phase, RefundReason, ReinstateReason, Status},
 };
 use crate::event::{Event, Reinstated};
@@ -28,13 +28,13 @@ pub(super) fn record(
     if payment_id != key.payment_id() || amount.currency != order.terms.total.currency || amount.minor_units < 1 {
         return Err(broken(order.order_id, format!("payment {payment_id} of {amount} is none that was asked for")));
     }
-    if order.knows(payment_id) {
+    if order.has_seen(payment_id) {
         return Ok(vec![]);
     }
     match order.status {
         _ if stale => Ok(vec![late(order, key, payment_id, amount)]),
         Status::Held if amount == order.terms.total => {
-            Ok(vec![Event::OrderPaid { key, payment_id, amount, holds: order.asked() }])
+            Ok(vec![Event::OrderPaid { key, payment_id, amount, holds: order.requested() }])
         }
         Status::Pending | Status::Held => Err(broken(
             order.order_id,
@@ -90,7 +90,7 @@ pub(super) fn late(order: &Order, key: HoldKey, payment_id: PaymentId, amount: M
         order_id: order.order_id,
         refund_id: late_refund_id(payment_id),
         payment_id,
-        claim: Claim {
+        claim: RefundItems {
             attempt: key.attempt,
             amount,
             reason: RefundReason::LatePayment,

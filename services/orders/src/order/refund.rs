@@ -9,7 +9,7 @@ use domain::{
 use super::{
     decide::{ATTEMPTS_MAX, broken, is_stale},
     payment::late_refund_id,
-    state::{Claim, Everything, Left, Order, Refund, Shares, price},
+    state::{Everything, Order, Refund, RefundItems, Refundable, Shares, price},
     status::{Extent, Phase, RefundReason, RefundStatus},
 };
 use crate::{command::RefundRequest, event::Event};
@@ -96,8 +96,8 @@ fn claim(
     order: &Order,
     request: &RefundRequest,
     payment_id: PaymentId,
-    left: &Left,
-) -> Result<(Claim, Extent), Rejection> {
+    left: &Refundable,
+) -> Result<(RefundItems, Extent), Rejection> {
     let currency = order.terms.total.currency;
     if let Some(amount) = request.amount.filter(|amount| amount.currency != currency) {
         return Err(Rejection::new(
@@ -121,14 +121,14 @@ fn claim(
         Some(amount) => (amount, Extent::Amount),
         None => (Money { minor_units, currency }, Extent::Price),
     };
-    Ok((Claim { amount, lines: request.lines.clone(), return_shares: request.return_shares, ..all }, extent))
+    Ok((RefundItems { amount, lines: request.lines.clone(), return_shares: request.return_shares, ..all }, extent))
 }
 
 /// Everything that is left.
-fn all(order: &Order, payment_id: PaymentId, left: &Left, reason: RefundReason) -> Claim {
+fn all(order: &Order, payment_id: PaymentId, left: &Refundable, reason: RefundReason) -> RefundItems {
     // Late money that stayed here keeps its reason and its attempt.
     let late = order.refunds.get(&late_refund_id(payment_id));
-    Claim {
+    RefundItems {
         attempt: late.map_or(order.attempt, |refund| refund.claim.attempt),
         amount: Money { minor_units: left.minor.max(0), currency: order.terms.total.currency },
         reason: late.map_or(reason, |refund| refund.claim.reason),
@@ -137,7 +137,7 @@ fn all(order: &Order, payment_id: PaymentId, left: &Left, reason: RefundReason) 
     }
 }
 
-fn within(order: &Order, claim: &Claim, left: &Left) -> Result<(), Rejection> {
+fn within(order: &Order, claim: &RefundItems, left: &Refundable) -> Result<(), Rejection> {
     let (order_id, asked) = (order.order_id, claim.amount);
     let money_left = Money { minor_units: left.minor, currency: asked.currency };
     let beyond = |lines: &Lines| {
@@ -245,7 +245,7 @@ fn share_refund(order: &Order, shares: &Shares, payment_id: PaymentId, note: &st
     if !left.shares || left.minor < 1 {
         return None;
     }
-    let claim = Claim {
+    let claim = RefundItems {
         attempt: order.attempt,
         amount: Money { minor_units: shares.price().min(left.minor), ..order.terms.total },
         reason: RefundReason::RoundFailed,
@@ -262,7 +262,7 @@ fn ended(order: &Order, end: Event) -> Vec<Event> {
     let mut after = order.clone();
     let mut events = vec![];
     let mut follow = |after: &mut Order, event: Event| {
-        after.take(&event);
+        after.apply(&event);
         events.push(event);
     };
     let failed = if let Event::RefundAbandoned { refund_id, .. } = &end { Some(*refund_id) } else { None };
@@ -315,7 +315,7 @@ pub(super) fn record(order: &Order, refund_id: RefundId, amount: Money) -> Resul
 }
 
 /// What comes back with a refund that had been given up: its money, and of its goods what has not come back with others since.
-fn still_to_come(order: &Order, refund: &Refund) -> Claim {
+fn still_to_come(order: &Order, refund: &Refund) -> RefundItems {
     let left = order.left(refund.payment_id, None);
     let mut claim = refund.claim.clone();
     for (sku, quantity) in &mut claim.lines {
@@ -326,7 +326,7 @@ fn still_to_come(order: &Order, refund: &Refund) -> Claim {
     claim
 }
 
-fn given_back(order: &Order, refund_id: RefundId, payment_id: PaymentId, claim: Claim) -> Event {
+fn given_back(order: &Order, refund_id: RefundId, payment_id: PaymentId, claim: RefundItems) -> Event {
     let order_id = order.order_id;
     let back = order.refunded(payment_id) + claim.amount.minor_units;
     if back == order.received(payment_id) {
@@ -350,7 +350,7 @@ pub(super) fn record_elsewhere(order: &Order, elsewhere: &Elsewhere, note: &str)
     if order.refunds.contains_key(&refund_id) {
         return vec![];
     }
-    let claim = Claim {
+    let claim = RefundItems {
         attempt: key.attempt,
         amount,
         reason: RefundReason::Elsewhere,
@@ -367,7 +367,7 @@ pub(super) fn record_elsewhere(order: &Order, elsewhere: &Elsewhere, note: &str)
         note: note.to_owned(),
     };
     let mut after = order.clone();
-    after.take(&requested);
+    after.apply(&requested);
     let mut events = vec![requested];
     events.extend(ended(&after, given_back(&after, refund_id, payment_id, claim)));
     events

@@ -6,9 +6,9 @@ use domain::{Currency, DecideError, HoldKey, Lines, Money, OrderId, RefundId, Re
 use uuid::Uuid;
 
 use super::{
-    LatePaymentPolicy, Line, Order,
+    LatePaymentPolicy, Line, Order, OrderTerms,
     Resource::{self, Shares as SHARES, Stock as STOCK},
-    Shares, State, Terms, decide, evolve,
+    Shares, State, decide, evolve,
 };
 use crate::{
     command::{Command, RefundRequest},
@@ -69,7 +69,7 @@ impl State {
     }
 
     /// Status, payment status, fulfilment status.
-    pub(crate) fn stands(&self) -> [&'static str; 3] {
+    pub(crate) fn statuses(&self) -> [&'static str; 3] {
         let order = self.order();
         [order.status.as_str(), order.payment_status.as_str(), order.fulfillment_status.as_str()]
     }
@@ -104,8 +104,8 @@ pub(crate) fn refund(id: u128) -> RefundId {
 }
 
 /// Two mugs at 450 and a cup at 100.
-pub(crate) fn goods() -> Terms {
-    Terms {
+pub(crate) fn goods() -> OrderTerms {
+    OrderTerms {
         customer_id: "customer-1".to_owned(),
         lines: vec![line("mug", 2, 450), line("cup", 1, 100)],
         shares: None,
@@ -117,17 +117,17 @@ pub(crate) fn goods() -> Terms {
 }
 
 /// The goods, and three shares at 500.
-pub(crate) fn both() -> Terms {
+pub(crate) fn both() -> OrderTerms {
     let shares = Some(Shares { round_id: round(), count: 3, unit_price: euros(500) });
-    Terms { shares, total: euros(2_500), ..goods() }
+    OrderTerms { shares, total: euros(2_500), ..goods() }
 }
 
 /// The goods, to be held again if the money comes late.
-pub(crate) fn patient() -> Terms {
-    Terms { late_payment_policy: LatePaymentPolicy::Rehold, ..goods() }
+pub(crate) fn rehold_terms() -> OrderTerms {
+    OrderTerms { late_payment_policy: LatePaymentPolicy::Rehold, ..goods() }
 }
 
-pub(crate) fn place(terms: Terms) -> Command {
+pub(crate) fn place(terms: OrderTerms) -> Command {
     Command::PlaceOrder { order_id: ORDER, terms }
 }
 
@@ -139,7 +139,7 @@ pub(crate) fn none_left() -> Rejection {
     Rejection::new("OUT_OF_STOCK", "none left")
 }
 
-pub(crate) fn has_not(attempt: i32, resource: Resource) -> Command {
+pub(crate) fn rejected_by_owner(attempt: i32, resource: Resource) -> Command {
     Command::RefuseHold { key: key(attempt), resource, rejection: none_left() }
 }
 
@@ -232,7 +232,7 @@ pub(crate) fn bought_both() -> Vec<Command> {
 }
 
 /// Placed, expired and released.
-pub(crate) fn let_go(terms: Terms) -> Vec<Command> {
+pub(crate) fn expired_and_released(terms: OrderTerms) -> Vec<Command> {
     vec![place(terms), EXPIRE, releases(1, STOCK)]
 }
 

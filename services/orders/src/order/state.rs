@@ -8,8 +8,8 @@ use domain::{Attempt, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Round
 use super::{
     payment::late_refund_id,
     status::{
-        Extent, FulfillmentStatus, Hold, LatePaymentPolicy, PaymentStatus, Phase, RefundReason, RefundStatus, Resource,
-        Status,
+        Extent, FulfillmentStatus, HoldStatus, LatePaymentPolicy, PaymentStatus, Phase, RefundReason, RefundStatus,
+        Resource, Status,
     },
 };
 
@@ -44,7 +44,7 @@ pub struct Shares {
 
 /// What was agreed when the order was placed; it never changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Terms {
+pub struct OrderTerms {
     /// The sender's own name for the customer.
     pub customer_id: String,
     /// As the sender wrote them, the same product perhaps on several lines. All prices are in the total's currency.
@@ -63,7 +63,7 @@ pub struct Terms {
 
 /// What comes back with a refund.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claim {
+pub struct RefundItems {
     /// The attempt whose payment it is taken from, or, of a late payment, the attempt it was paid into.
     pub attempt: Attempt,
     /// Money; 0 when only goods come back.
@@ -82,7 +82,7 @@ pub struct Refund {
     /// What it is taken from.
     pub payment_id: PaymentId,
     /// What comes back.
-    pub claim: Claim,
+    pub claim: RefundItems,
     /// How much was asked for. `None`: nobody knows any more.
     pub extent: Option<Extent>,
     /// The pieces that come back, by what was paid for one: others are left.
@@ -113,7 +113,7 @@ pub struct Order {
     /// Its name.
     pub order_id: OrderId,
     /// What was agreed.
-    pub terms: Terms,
+    pub terms: OrderTerms,
     /// Where it stands.
     pub status: Status,
     /// Where its payment stands.
@@ -123,7 +123,7 @@ pub struct Order {
     /// 1, and one more at each reinstatement.
     pub attempt: Attempt,
     /// What the attempt asked for, and what is known of it.
-    pub holds: BTreeMap<Resource, Hold>,
+    pub holds: BTreeMap<Resource, HoldStatus>,
     /// Whether the closed attempt's receipt is written: nothing is owed any more.
     pub released: bool,
     /// The payment that paid it; of a pending order, the late one that will.
@@ -152,7 +152,7 @@ pub struct Order {
 
 /// What can still be given back of one payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Left {
+pub struct Refundable {
     /// Money that is neither given back nor about to be.
     pub minor: i64,
     /// Pieces, likewise; those of which none is left are not named.
@@ -161,7 +161,7 @@ pub struct Left {
     pub shares: bool,
 }
 
-impl Left {
+impl Refundable {
     /// How many pieces of a product.
     #[must_use]
     pub fn count(&self, sku: &Sku) -> i64 {
@@ -218,7 +218,7 @@ impl Shares {
     }
 }
 
-impl Terms {
+impl OrderTerms {
     /// What an order with these terms has to hold.
     pub fn resources(&self) -> impl Iterator<Item = Resource> + use<> {
         let stock = (!self.lines.is_empty()).then_some(Resource::Stock);
@@ -250,14 +250,14 @@ impl Refund {
 
 impl Order {
     /// The order as its first event makes it.
-    pub(super) fn placed(order_id: OrderId, terms: Terms, placed_at: Timestamp) -> Self {
+    pub(super) fn placed(order_id: OrderId, terms: OrderTerms, placed_at: Timestamp) -> Self {
         Self {
             order_id,
             status: Status::Pending,
             payment_status: PaymentStatus::Pending,
             fulfillment_status: FulfillmentStatus::Pending,
             attempt: 1,
-            holds: terms.resources().map(|resource| (resource, Hold::Asked)).collect(),
+            holds: terms.resources().map(|resource| (resource, HoldStatus::Asked)).collect(),
             released: false,
             payment_id: None,
             captured_minor: 0,
@@ -282,14 +282,14 @@ impl Order {
 
     /// What the latest attempt asked for.
     #[must_use]
-    pub fn asked(&self) -> Vec<Resource> {
+    pub fn requested(&self) -> Vec<Resource> {
         self.holds.keys().copied().collect()
     }
 
     /// Whether something but `settled` is still held or may be.
     #[must_use]
-    pub fn owes_beside(&self, settled: Option<Resource>) -> bool {
-        self.holds.iter().any(|(resource, hold)| hold.is_owed() && Some(*resource) != settled)
+    pub fn has_open_holds_except(&self, settled: Option<Resource>) -> bool {
+        self.holds.iter().any(|(resource, hold)| hold.is_open() && Some(*resource) != settled)
     }
 
     /// Whether it was paid, and with this payment.
@@ -300,7 +300,7 @@ impl Order {
 
     /// Whether money of this payment has been heard of before.
     #[must_use]
-    pub fn knows(&self, payment_id: PaymentId) -> bool {
+    pub fn has_seen(&self, payment_id: PaymentId) -> bool {
         self.payment_id == Some(payment_id)
             || self.refunds.contains_key(&late_refund_id(payment_id))
             || self.waiting_payment.is_some_and(|(waiting, _)| waiting == payment_id)
@@ -334,9 +334,9 @@ impl Order {
 
     /// What can still be given back of a payment, if `aside` had never been asked for. Late money bought nothing.
     #[must_use]
-    pub fn left(&self, payment_id: PaymentId, aside: Option<RefundId>) -> Left {
+    pub fn left(&self, payment_id: PaymentId, aside: Option<RefundId>) -> Refundable {
         let bought = self.is_paid_by(payment_id);
-        let mut left = Left {
+        let mut left = Refundable {
             minor: self.received(payment_id),
             pieces: if bought { self.terms.pieces() } else { Pieces::new() },
             shares: bought && self.terms.shares.is_some(),

@@ -72,7 +72,7 @@ words!(
 
 words!(
     /// What is known here of a hold. Its own state machine runs at its owner; what happens to it after the payment stays there.
-    Hold {
+    HoldStatus {
         /// Asked for, unanswered.
         Asked = "asked",
         /// There.
@@ -175,10 +175,10 @@ impl Status {
     }
 }
 
-impl Hold {
+impl HoldStatus {
     /// Whether its owner still has to say, once the order is closed, that nothing is held.
     #[must_use]
-    pub const fn is_owed(self) -> bool {
+    pub const fn is_open(self) -> bool {
         match self {
             Self::Asked | Self::Held => true,
             Self::Rejected | Self::Released => false,
@@ -189,14 +189,15 @@ impl Hold {
 #[cfg(test)]
 mod tests {
     use super::{
-        Extent, FulfillmentStatus, Hold, LatePaymentPolicy, PaymentStatus, RefundReason, RefundStatus, Resource, Status,
+        Extent, FulfillmentStatus, HoldStatus, LatePaymentPolicy, PaymentStatus, RefundReason, RefundStatus, Resource,
+        Status,
     };
 
     #[test]
     fn every_word_reads_back() {
         assert!(Status::ALL.iter().all(|word| Status::parse(word.as_str()) == Some(*word)));
         assert!(PaymentStatus::ALL.iter().all(|word| PaymentStatus::parse(word.as_str()) == Some(*word)));
-        assert!(Hold::ALL.iter().all(|word| Hold::parse(word.as_str()) == Some(*word)));
+        assert!(HoldStatus::ALL.iter().all(|word| HoldStatus::parse(word.as_str()) == Some(*word)));
         assert!(RefundStatus::ALL.iter().all(|word| RefundStatus::parse(word.as_str()) == Some(*word)));
         assert!(RefundReason::ALL.iter().all(|word| RefundReason::parse(word.as_str()) == Some(*word)));
         assert!(LatePaymentPolicy::ALL.iter().all(|word| LatePaymentPolicy::parse(word.as_str()) == Some(*word)));

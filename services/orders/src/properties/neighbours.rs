@@ -18,8 +18,8 @@ use crate::{
     command::{Command, RefundRequest},
     event::Event,
     order::{
-        Extent, FulfillmentStatus, Hold, Phase, RefundReason, RefundStatus, Resource, Status, Terms, late_refund_id,
-        round_refund_id, spec,
+        Extent, FulfillmentStatus, HoldStatus, OrderTerms, Phase, RefundReason, RefundStatus, Resource, Status,
+        late_refund_id, round_refund_id, spec,
     },
 };
 
@@ -109,7 +109,7 @@ impl Town {
 
     /// When the receipt is written, nothing is held, and nothing will be: every owner has its word, or its tombstone.
     fn audit_receipt(&self, key: HoldKey) {
-        for resource in self.fleet.state.orders.get(&key.order_id).unwrap().asked() {
+        for resource in self.fleet.state.orders.get(&key.order_id).unwrap().requested() {
             let hold = self.holds.get(&(key, resource));
             assert!(
                 matches!(hold, Some(hold::Status::Released | hold::Status::Rejected)),
@@ -384,7 +384,8 @@ impl Town {
                 assert_eq!(sold, *status == hold::Status::Committed, "{key} {resource:?} {order:?}");
                 assert!(sold || closed, "{key} {resource:?} is {status:?} and the order {order:?}");
             }
-            let known = |hold: &Hold| if phase == Phase::Paid { *hold == Hold::Held } else { !hold.is_owed() };
+            let known =
+                |hold: &HoldStatus| if phase == Phase::Paid { *hold == HoldStatus::Held } else { !hold.is_open() };
             assert!(order.holds.values().all(known), "{order:?}");
             for (refund_id, refund) in &order.refunds {
                 let back = refund.status == RefundStatus::Refunded;
@@ -427,7 +428,7 @@ impl Town {
     }
 }
 
-fn step(town: &mut Town, (what, which, how): (u8, usize, u8), request: &RefundRequest, terms: &[Terms]) {
+fn step(town: &mut Town, (what, which, how): (u8, usize, u8), request: &RefundRequest, terms: &[OrderTerms]) {
     let id = u8::try_from(which % terms.len()).unwrap_or(0);
     let (order_id, actor, note) = (order_id(id), "ann".to_owned(), "why".to_owned());
     match what {

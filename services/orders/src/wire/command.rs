@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{PACKAGE, parts};
 use crate::{
     command::{Command, RefundRequest},
-    order::{Line, Shares, Terms},
+    order::{Line, OrderTerms, Shares},
 };
 
 /// The most lines of an order, and of a refund.
@@ -75,7 +75,7 @@ fn place_order(message: wire::PlaceOrder) -> Result<Command, Rejection> {
     let lines = parts::lines(&message.lines, Money::asked)?;
     let shares = message.shares.as_ref().map(share_purchase).transpose()?;
     let total = total(&lines, shares.as_ref())?;
-    let terms = Terms { customer_id, lines, shares, total, time_to_pay, late_payment_policy, payment_method };
+    let terms = OrderTerms { customer_id, lines, shares, total, time_to_pay, late_payment_policy, payment_method };
     Ok(Command::PlaceOrder { order_id, terms })
 }
 

@@ -9,7 +9,7 @@ use proto::{Message, Name, common::v1::ProductQuantity, orders::v1 as wire};
 use super::{PACKAGE, parts};
 use crate::{
     event::{Event, Reinstated},
-    order::{CancelReason, Claim, LatePaymentPolicy, Resource, Terms},
+    order::{CancelReason, LatePaymentPolicy, OrderTerms, RefundItems, Resource},
 };
 
 /// An event's full type name and bytes.
@@ -71,7 +71,7 @@ pub fn encode(event: &Event) -> (&'static str, Vec<u8>) {
     }
 }
 
-fn placed(order_id: OrderId, terms: &Terms, placed_at: Timestamp) -> wire::OrderPlaced {
+fn placed(order_id: OrderId, terms: &OrderTerms, placed_at: Timestamp) -> wire::OrderPlaced {
     wire::OrderPlaced {
         order_id: order_id.to_string(),
         customer_id: terms.customer_id.clone(),
@@ -188,7 +188,7 @@ fn refund_requested(
     order_id: OrderId,
     refund_id: RefundId,
     payment_id: PaymentId,
-    claim: &Claim,
+    claim: &RefundItems,
     actor: &str,
     note: &str,
 ) -> wire::RefundRequested {
@@ -207,7 +207,7 @@ fn refund_requested(
     }
 }
 
-fn refunded(order_id: OrderId, refund_id: RefundId, claim: &Claim) -> wire::OrderRefunded {
+fn refunded(order_id: OrderId, refund_id: RefundId, claim: &RefundItems) -> wire::OrderRefunded {
     wire::OrderRefunded {
         order_id: order_id.to_string(),
         attempt: claim.attempt,
@@ -309,7 +309,7 @@ pub fn decode_event(message_type: &str, data: &[u8]) -> Result<Event, Rejection>
 
 fn read_placed(message: &wire::OrderPlaced) -> Result<Event, Rejection> {
     let placed_at = Timestamp::from_wire("placed_at", message.placed_at)?;
-    let terms = Terms {
+    let terms = OrderTerms {
         customer_id: message.customer_id.clone(),
         lines: parts::lines(&message.lines, Money::from_wire)?,
         shares: message.shares.as_ref().map(|shares| parts::shares(shares, Money::from_wire)).transpose()?,
@@ -390,7 +390,7 @@ fn read_refund_requested(message: wire::RefundRequested) -> Result<Event, Reject
         order_id: OrderId::parse(&message.order_id)?,
         refund_id: RefundId::parse(&message.refund_id)?,
         payment_id: PaymentId::parse(&message.payment_id)?,
-        claim: Claim {
+        claim: RefundItems {
             attempt: HoldKey::parse(&message.order_id, message.attempt)?.attempt,
             amount: Money::from_wire("amount", message.amount.as_ref())?,
             reason: parts::refund_reason(message.reason),
@@ -403,9 +403,9 @@ fn read_refund_requested(message: wire::RefundRequested) -> Result<Event, Reject
     })
 }
 
-fn read_refunded(message: wire::OrderRefunded) -> Result<(OrderId, RefundId, Claim), Rejection> {
+fn read_refunded(message: wire::OrderRefunded) -> Result<(OrderId, RefundId, RefundItems), Rejection> {
     let HoldKey { order_id, attempt } = HoldKey::parse(&message.order_id, message.attempt)?;
-    let claim = Claim {
+    let claim = RefundItems {
         attempt,
         amount: Money::from_wire("amount", message.amount.as_ref())?,
         reason: parts::refund_reason(message.reason),

@@ -3,7 +3,7 @@
 use domain::{HoldKey, Money, RefundId};
 
 use super::{
-    Charge, Payment, State, Status, Terms,
+    Charge, Payment, PaymentTerms, State, Status,
     refund::{self, Refund},
 };
 use crate::{
@@ -24,7 +24,7 @@ pub fn evolve(state: &mut State, event: &Event) {
     }
     if let Some(payment) = state.payments.change(&payment_id) {
         payment.version += 1;
-        payment.take_in(event);
+        payment.apply(event);
     }
 }
 
@@ -66,12 +66,12 @@ impl Payment {
     }
 
     /// What an event changes, but for the count of events.
-    pub(super) fn take_in(&mut self, event: &Event) {
+    pub(super) fn apply(&mut self, event: &Event) {
         match event {
             Event::PaymentRequested { key, amount, checkout, payment_method, expires_at, .. } => {
                 self.key = Some(*key);
                 self.status = Status::Requested;
-                self.terms = Some(Terms {
+                self.terms = Some(PaymentTerms {
                     amount: *amount,
                     provider: checkout.provider.clone(),
                     reference: checkout.reference.clone(),
@@ -139,11 +139,11 @@ impl Payment {
     fn take_in_refund(&mut self, event: &Event) {
         match event {
             Event::RefundDeferred { of, amount, reason } => {
-                self.book(of.refund_id, *amount, refund::Status::Deferred).reason.clone_from(reason);
+                self.move_refund(of.refund_id, *amount, refund::Status::Deferred).reason.clone_from(reason);
             }
             Event::RefundSubmitted { of, amount, idempotency_key, deadline, .. } => {
-                let refund = self.book(of.refund_id, *amount, refund::Status::Refunding);
-                refund.send += 1;
+                let refund = self.move_refund(of.refund_id, *amount, refund::Status::Refunding);
+                refund.send_count += 1;
                 refund.key.clone_from(idempotency_key);
                 refund.deadline = Some(*deadline);
                 refund.call_open = true;
@@ -151,13 +151,13 @@ impl Payment {
                 refund.know("");
             }
             Event::PaymentRefunded { of, amount, provider_reference, reported } => {
-                let refund = self.book(of.refund_id, *amount, refund::Status::Refunded);
+                let refund = self.move_refund(of.refund_id, *amount, refund::Status::Refunded);
                 refund.refunded_once = true;
                 refund.hear(provider_reference, reported.as_ref());
                 self.note_reported(Kind::RefundSucceeded, of, *amount, provider_reference, reported.as_ref());
             }
             Event::PaymentRefundedElsewhere { of, amount, provider_reference, reported, .. } => {
-                let refund = self.book(of.refund_id, *amount, refund::Status::Refunded);
+                let refund = self.move_refund(of.refund_id, *amount, refund::Status::Refunded);
                 refund.refunded_once = true;
                 refund.hear(provider_reference, Some(reported));
                 self.note_reported(Kind::RefundSucceeded, of, *amount, provider_reference, Some(reported));
@@ -171,20 +171,20 @@ impl Payment {
                 }
             }
             Event::RefundRejected { of, amount, rejection, provider_reference, reported } => {
-                let refund = self.book(of.refund_id, *amount, refund::Status::Rejected);
+                let refund = self.move_refund(of.refund_id, *amount, refund::Status::Rejected);
                 refund.reason = rejection.to_string();
                 refund.hear(provider_reference, reported.as_ref());
                 self.note_reported(Kind::RefundFailed, of, *amount, provider_reference, reported.as_ref());
             }
             Event::RefundOutcomeUnknown { of, evidence } => {
                 if let Some(amount) = self.refunds.get(&of.refund_id).map(|refund| refund.amount) {
-                    let refund = self.book(of.refund_id, amount, refund::Status::Unknown);
+                    let refund = self.move_refund(of.refund_id, amount, refund::Status::Unknown);
                     refund.reason.clone_from(evidence);
                     refund.call_open = false;
                 }
             }
             Event::RefundReversed { of, amount, reason, provider_reference, reported } => {
-                let refund = self.book(of.refund_id, *amount, refund::Status::Reversed);
+                let refund = self.move_refund(of.refund_id, *amount, refund::Status::Reversed);
                 refund.reason.clone_from(reason);
                 refund.hear(provider_reference, reported.as_ref());
                 self.note_reported(Kind::RefundFailed, of, *amount, provider_reference, reported.as_ref());
@@ -255,7 +255,7 @@ impl Payment {
     }
 
     /// Moves a refund, and its money, to another status.
-    fn book(&mut self, refund_id: RefundId, amount: Money, status: refund::Status) -> &mut Refund {
+    fn move_refund(&mut self, refund_id: RefundId, amount: Money, status: refund::Status) -> &mut Refund {
         let refund = self.refunds.entry(refund_id).or_insert_with(|| Refund::new(amount));
         let (refunded, refunding) = refund.money();
         self.refunded_minor -= refunded;

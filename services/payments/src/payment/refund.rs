@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use domain::{DecideError, Money, OrderId, PaymentId, RefundId, Rejection, Timestamp, words};
 
-use super::{Payment, Terms, broken};
+use super::{Payment, PaymentTerms, broken};
 use crate::event::{Event, RefundOf, Reported, Resolution};
 
 mod heard;
@@ -46,7 +46,7 @@ pub struct Refund {
     /// How much.
     pub amount: Money,
     /// How many keys it was sent under: 0 when it was refused at once, above 1 after an operator's RETRY.
-    pub send: i32,
+    pub send_count: i32,
     /// The key of the latest.
     pub key: String,
     /// Whether it counted as refunded once: the order then stays refunded, so it may be reversed but not given up.
@@ -90,7 +90,7 @@ impl Refund {
         Self {
             status: Status::Rejected,
             amount,
-            send: 0,
+            send_count: 0,
             key: String::new(),
             refunded_once: false,
             call_open: false,
@@ -115,7 +115,7 @@ impl Refund {
 
     /// What an operator may decide.
     #[must_use]
-    pub const fn verbs(&self) -> &'static [Resolution] {
+    pub const fn allowed_resolutions(&self) -> &'static [Resolution] {
         match (self.status, self.refunded_once) {
             (Status::Deferred, _) => &[Resolution::Abandon],
             (Status::Unknown, false) => &[Resolution::Retry, Resolution::Refunded, Resolution::Abandon],
@@ -161,8 +161,8 @@ impl Refund {
 /// The refund's id alone would not do: whoever asks for a refund may choose it, and a provider that sees the key of
 /// another payment's refund answers that it is paid out already.
 #[must_use]
-pub fn idempotency_key(payment_id: PaymentId, refund_id: RefundId, send: i32) -> String {
-    if send <= 1 { format!("{payment_id}.{refund_id}") } else { format!("{payment_id}.{refund_id}.{send}") }
+pub fn idempotency_key(payment_id: PaymentId, refund_id: RefundId, number: i32) -> String {
+    if number <= 1 { format!("{payment_id}.{refund_id}") } else { format!("{payment_id}.{refund_id}.{number}") }
 }
 
 pub(super) fn begin(
@@ -189,7 +189,7 @@ pub(super) fn begin(
             Event::PaymentRefunded { of, amount, provider_reference: String::new(), reported: None }
         }
         (Ok(()), Some(reason)) => Event::RefundDeferred { of, amount, reason },
-        (Ok(()), None) => send(of, terms, amount, 1, at),
+        (Ok(()), None) => submit(of, terms, amount, 1, at),
     }])
 }
 
@@ -209,25 +209,25 @@ pub(super) fn send_deferred(
     let Some((terms, key)) = before.terms.as_ref().zip(before.key) else { return events };
     let of = |refund_id| RefundOf { payment_id, order_id: key.order_id, refund_id };
     let mut after = before.clone();
-    events.iter().for_each(|event| after.take_in(event));
+    events.iter().for_each(|event| after.apply(event));
     let mut refusals = vec![];
     while let Some((refund_id, amount)) = after.deferred().last().copied().filter(|_| after.left_minor() < 0) {
         // What it is promised itself would be left without it.
         let rejection = exceeds(&after, amount, after.left_minor() + amount.minor_units);
         let event = refused(of(refund_id), amount, rejection);
-        after.take_in(&event);
+        after.apply(&event);
         refusals.push(event);
     }
     let mut sent = vec![];
     while let Some((refund_id, amount)) = after.deferred().first().copied().filter(|_| after.is_blocked().is_none()) {
-        let event = send(of(refund_id), terms, amount, 1, at);
-        after.take_in(&event);
+        let event = submit(of(refund_id), terms, amount, 1, at);
+        after.apply(&event);
         sent.push(event);
     }
     refusals.into_iter().chain(events).chain(sent).collect()
 }
 
-fn affordable(payment_id: PaymentId, payment: &Payment, terms: &Terms, amount: Money) -> Result<(), Rejection> {
+fn affordable(payment_id: PaymentId, payment: &Payment, terms: &PaymentTerms, amount: Money) -> Result<(), Rejection> {
     if payment.status != super::Status::Succeeded {
         return Err(not_paid(payment_id));
     }
@@ -268,11 +268,11 @@ fn not_paid(payment_id: PaymentId) -> Rejection {
     Rejection::new("NOT_PAID", format!("payment {payment_id} has brought no money, so none can be given back"))
 }
 
-fn send(of: RefundOf, terms: &Terms, amount: Money, send: i32, at: Timestamp) -> Event {
+fn submit(of: RefundOf, terms: &PaymentTerms, amount: Money, number: i32, at: Timestamp) -> Event {
     Event::RefundSubmitted {
         of,
         amount,
-        idempotency_key: idempotency_key(of.payment_id, of.refund_id, send),
+        idempotency_key: idempotency_key(of.payment_id, of.refund_id, number),
         deadline: at + DEADLINE,
         provider: terms.provider.clone(),
         payment_reference: terms.reference.clone(),
@@ -309,7 +309,7 @@ pub(super) fn resolve(
 ) -> Result<Vec<Event>, DecideError> {
     let refund = known(payment_id, payment, refund_id)?;
     let Decided { resolution, actor, note } = *decided;
-    if !refund.verbs().contains(&resolution) {
+    if !refund.allowed_resolutions().contains(&resolution) {
         return match (refund.status, resolution) {
             (Status::Refunded, Resolution::Refunded) | (Status::Rejected, Resolution::Abandon) => Ok(vec![]),
             (_, Resolution::Retry | Resolution::Refunded | Resolution::Abandon) => {
@@ -336,7 +336,7 @@ pub(super) fn resolve(
     }
     let of = RefundOf { payment_id, order_id: key.order_id, refund_id };
     let follows = match resolution {
-        Resolution::Retry => send(of, terms, refund.amount, refund.send + 1, at),
+        Resolution::Retry => submit(of, terms, refund.amount, refund.send_count + 1, at),
         Resolution::Refunded => went_back(of, refund, ""),
         Resolution::Abandon => {
             let rejection = Rejection::new("ABANDONED", format!("given up by {actor}: {note}"));
@@ -347,11 +347,11 @@ pub(super) fn resolve(
 }
 
 fn wrong_state(payment_id: PaymentId, refund_id: RefundId, refund: &Refund, resolution: Resolution) -> Rejection {
-    let verbs: Vec<&str> = refund.verbs().iter().map(|verb| verb.as_str()).collect();
-    let allowed = if verbs.is_empty() {
+    let allowed_resolutions: Vec<&str> = refund.allowed_resolutions().iter().map(|verb| verb.as_str()).collect();
+    let allowed = if allowed_resolutions.is_empty() {
         "there is nothing to decide".to_owned()
     } else {
-        format!("it allows {}", verbs.join(", "))
+        format!("it allows {}", allowed_resolutions.join(", "))
     };
     Rejection::new(
         "WRONG_STATE",

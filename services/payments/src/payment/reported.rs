@@ -5,7 +5,7 @@
 
 use domain::{DecideError, HoldKey, PaymentId, RefundId, Rejection, derived};
 
-use super::{Payment, Status, Terms, refund};
+use super::{Payment, PaymentTerms, Status, refund};
 use crate::{
     event::{Event, RefundOf, ReportResolution, Reported},
     report::{Direction, Kept, Kind, Mismatch, Report, Standing},
@@ -23,7 +23,7 @@ pub(super) fn take(payment_id: PaymentId, payment: Option<&Payment>, report: &Re
 /// said is so is no less a fact than what nobody has looked at.
 pub(super) fn judge_again(payment_id: PaymentId, payment: &Payment, requested: Event) -> Vec<Event> {
     let mut after = payment.clone();
-    after.take_in(&requested);
+    after.apply(&requested);
     let mut waiting: Vec<&Report> =
         payment.reports.values().filter(|kept| kept.may_be_so()).map(|kept| &kept.report).collect();
     waiting.sort_by_key(|report| report.occurred_at);
@@ -37,12 +37,12 @@ pub(super) fn judge_again(payment_id: PaymentId, payment: &Payment, requested: E
         let is_kept_on = follows
             .iter()
             .any(|event| matches!(event, Event::ProviderReportUnmatched { report: kept, .. } if kept == report));
-        follows.iter().for_each(|event| after.take_in(event));
+        follows.iter().for_each(|event| after.apply(event));
         // It said what is known, or settled another.
         if !is_kept_on && after.reports.get(&report.provider_event_id).is_some_and(Kept::may_be_so) {
             let note = "it says what is known already";
             let settled = settled(payment_id, &report.provider_event_id, &report.provider_event_id, note);
-            after.take_in(&settled);
+            after.apply(&settled);
             follows.push(settled);
         }
         events.extend(follows);
@@ -70,7 +70,7 @@ struct About<'a> {
     payment_id: PaymentId,
     payment: &'a Payment,
     key: HoldKey,
-    terms: &'a Terms,
+    terms: &'a PaymentTerms,
 }
 
 impl<'a> About<'a> {
@@ -137,7 +137,7 @@ impl<'a> About<'a> {
     /// Failures that came before the success that they are of: the money was taken back after all.
     fn taken_back_before(&self, succeeded: &Event) -> Vec<Event> {
         let mut after = self.payment.clone();
-        after.take_in(succeeded);
+        after.apply(succeeded);
         let about = About { payment: &after, ..*self };
         let noted = after.reports.values().filter(|kept| kept.is_failure() && kept.standing == Standing::Noted);
         let taken_back = noted.filter(|kept| about.is_taken_back(&kept.report));

@@ -12,7 +12,7 @@ use runtime::service::{Service, Timer};
 use crate::{
     Rounds,
     command::{Command, Purchase},
-    event::{Event, Offer, Owner},
+    event::{Event, Offer, StreamId},
     round::{
         BATCH_MAX, RoundStatus, State,
         spec::{NOW, given, money, offer, order, refund, round},
@@ -84,7 +84,7 @@ impl Fleet {
                 RoundStatus::SoldOut => assert!(is_all_sold || self.at >= round.offer.closes_at, "{round:?}"),
                 RoundStatus::Failed(_) => {}
             }
-            let has_timer = self.timers.contains_key(&Owner::Round(*round_id).to_string());
+            let has_timer = self.timers.contains_key(&StreamId::Round(*round_id).to_string());
             assert!(has_timer || round.status != RoundStatus::Open, "{round:?} would never close");
             assert_eq!(round.held, sum(&|hold| hold.status == Status::Held), "{round:?}");
             assert_eq!(round.sold, sum(&is_sold), "{round:?}");
@@ -401,9 +401,9 @@ proptest! {
         }
         fleet.audit_end();
         for (round_id, round) in fleet.state.rounds.iter() {
-            prop_assert_eq!(round.held, 0, "{} {:?}", Owner::Round(*round_id), round);
+            prop_assert_eq!(round.held, 0, "{} {:?}", StreamId::Round(*round_id), round);
             if matches!(round.status, RoundStatus::Failed(_)) {
-                prop_assert_eq!(round.sold, 0, "{} {:?}", Owner::Round(*round_id), round);
+                prop_assert_eq!(round.sold, 0, "{} {:?}", StreamId::Round(*round_id), round);
             }
         }
         for (key, stage) in &orders.stages {

@@ -7,13 +7,13 @@ use domain::{DecideError, Timestamp};
 use crate::{
     event::{Event, Reinstated},
     order::{
-        ATTEMPTS_MAX, CancelReason, Claim, Extent, RefundReason, ReinstateReason,
+        ATTEMPTS_MAX, CancelReason, Extent, OrderTerms, RefundItems, RefundReason, ReinstateReason,
         Resource::{self, Shares, Stock},
-        State, Terms, decide, evolve,
+        State, decide, evolve,
         spec::{
-            EXPIRE, NOW, ORDER, TIME_TO_PAY, all_back, both, bought_both, bought_goods, cancel, euros, given, goods,
-            has_not, holds, key, let_go, money_back, pay, payment_fails, pieces, pieces_back, place, refund,
-            refund_fails, refund_goes, reinstate, releases, round_fails, then,
+            EXPIRE, NOW, ORDER, TIME_TO_PAY, all_back, both, bought_both, bought_goods, cancel, euros,
+            expired_and_released, given, goods, holds, key, money_back, pay, payment_fails, pieces, pieces_back, place,
+            refund, refund_fails, refund_goes, reinstate, rejected_by_owner, releases, round_fails, then,
         },
     },
 };
@@ -27,21 +27,26 @@ fn places_an_order() {
     let placed = Event::OrderPlaced { order_id: ORDER, terms: both(), placed_at: NOW };
     assert_eq!(State::default().when(&place(both())), Ok(vec![placed]));
     let state = given(&[place(both())]);
-    assert_eq!(state.stands(), ["pending", "pending", "pending"]);
+    assert_eq!(state.statuses(), ["pending", "pending", "pending"]);
     assert_eq!((state.order().attempt, state.order().version), (1, 1));
-    assert_eq!(state.order().asked(), vec![Stock, Shares]);
+    assert_eq!(state.order().requested(), vec![Stock, Shares]);
 }
 
 #[test]
 fn placing_the_same_order_again_changes_nothing_wherever_it_stands() {
-    for commands in [vec![place(goods())], bought_goods(), let_go(goods()), then(let_go(goods()), [reinstate()])] {
+    for commands in [
+        vec![place(goods())],
+        bought_goods(),
+        expired_and_released(goods()),
+        then(expired_and_released(goods()), [reinstate()]),
+    ] {
         assert_eq!(given(&commands).when(&place(goods())), Ok(vec![]));
     }
 }
 
 #[test]
 fn refuses_other_content_under_the_name_of_an_order() {
-    let changes: [fn(&mut Terms); 5] = [
+    let changes: [fn(&mut OrderTerms); 5] = [
         |terms| terms.lines[0].unit_price = euros(451),
         |terms| terms.customer_id = "customer-2".to_owned(),
         |terms| terms.time_to_pay += Duration::from_micros(1),
@@ -68,7 +73,7 @@ fn others_cannot_speak_of_an_order_that_was_never_placed() {
     let answers = [
         EXPIRE,
         holds(1, Stock),
-        has_not(1, Stock),
+        rejected_by_owner(1, Stock),
         releases(1, Stock),
         pay(1, 1_000),
         payment_fails(1),
@@ -97,7 +102,7 @@ fn cancels_an_open_order_and_says_what_is_to_be_released() {
     assert_eq!(given(&[place(goods()), holds(1, Stock)]).when(&cancel(1)), Ok(vec![cancelled(&[Stock])]));
     assert_eq!(given(&[place(both()), holds(1, Stock)]).when(&cancel(1)), Ok(vec![cancelled(&[Stock, Shares])]));
     let state = given(&[place(goods()), cancel(1)]);
-    assert_eq!(state.stands(), ["cancelled", "cancelled", "cancelled"]);
+    assert_eq!(state.statuses(), ["cancelled", "cancelled", "cancelled"]);
     assert_eq!(state.order().note, "changed her mind");
 }
 
@@ -110,7 +115,7 @@ fn cancelling_a_cancelled_order_changes_nothing() {
 #[test]
 fn refuses_to_cancel_an_order_that_was_closed_otherwise() {
     assert_eq!(given(&[place(goods()), EXPIRE]).refuses(&cancel(1), &["expired"]), "WRONG_STATE");
-    assert_eq!(given(&[place(goods()), has_not(1, Stock)]).refuses(&cancel(1), &["rejected"]), "WRONG_STATE");
+    assert_eq!(given(&[place(goods()), rejected_by_owner(1, Stock)]).refuses(&cancel(1), &["rejected"]), "WRONG_STATE");
 }
 
 fn refund_of(minor_units: i64, lines: &[(&str, i64)], return_shares: bool) -> Event {
@@ -118,7 +123,7 @@ fn refund_of(minor_units: i64, lines: &[(&str, i64)], return_shares: bool) -> Ev
         order_id: ORDER,
         refund_id: refund(9),
         payment_id: key(1).payment_id(),
-        claim: Claim {
+        claim: RefundItems {
             attempt: 1,
             amount: euros(minor_units),
             reason: RefundReason::OrderCancelled,
@@ -168,11 +173,11 @@ fn a_paid_order_can_be_cancelled_again_after_its_refund_was_given_up() {
 #[test]
 fn a_cancelled_order_stays_cancelled_whatever_becomes_of_its_refund() {
     let state = given(&then(bought_goods(), [cancel(1)]));
-    assert_eq!(state.stands(), ["refunding", "refunding", "cancelled"]);
+    assert_eq!(state.statuses(), ["refunding", "refunding", "cancelled"]);
     let state = given(&then(bought_goods(), [cancel(1), refund_fails(refund(1))]));
-    assert_eq!((state.stands(), state.order().owed_minor()), (["paid", "paid", "cancelled"], 1_000));
+    assert_eq!((state.statuses(), state.order().owed_minor()), (["paid", "paid", "cancelled"], 1_000));
     let state = given(&then(bought_goods(), [cancel(1), refund_goes(refund(1), 1_000)]));
-    assert_eq!((state.stands(), state.order().owed_minor()), (["refunded", "refunded", "returned"], 0));
+    assert_eq!((state.statuses(), state.order().owed_minor()), (["refunded", "refunded", "returned"], 0));
 }
 
 #[test]
@@ -186,7 +191,7 @@ fn a_cancellation_asks_for_what_an_earlier_refund_leaves_when_it_fails() {
     assert_eq!((claim.amount, claim.reason), (euros(300), RefundReason::OrderCancelled));
     let rest = then(past, [refund_fails(refund(2))]);
     let done = given(&then(rest.clone(), [refund_goes(*refund_id, 300)]));
-    assert_eq!((done.stands(), done.order().owed_minor()), (["refunded", "refunded", "returned"], 0));
+    assert_eq!((done.statuses(), done.order().owed_minor()), (["refunded", "refunded", "returned"], 0));
     // If that fails too, it waits for somebody; and whoever cancels again asks for it again.
     let kept = given(&then(rest, [refund_fails(*refund_id)]));
     assert_eq!(kept.order().owed_minor(), 300);
@@ -217,7 +222,7 @@ fn cancelling_after_the_money_went_back_brings_the_goods_back() {
     let goods = refund_of(0, &[("mug", 2), ("cup", 1)], false);
     assert_eq!(given(&past).when(&cancel(9)), Ok(vec![paid_cancelled(), goods]));
     let state = given(&then(past, [cancel(9), refund_goes(refund(9), 0)]));
-    assert_eq!(state.stands(), ["refunded", "refunded", "returned"]);
+    assert_eq!(state.statuses(), ["refunded", "refunded", "returned"]);
     assert_eq!(state.when(&cancel(10)), Ok(vec![]));
 }
 
@@ -230,7 +235,7 @@ fn an_order_expires_when_its_time_to_pay_is_over() {
         assert_eq!(given(&commands).when(&EXPIRE), Ok(vec![expired]));
     }
     let state = given(&[place(goods()), EXPIRE]);
-    assert_eq!(state.stands(), ["expired", "cancelled", "cancelled"]);
+    assert_eq!(state.statuses(), ["expired", "cancelled", "cancelled"]);
     assert_eq!(state.order().note, note);
 }
 
@@ -242,16 +247,19 @@ fn an_order_does_not_expire_before_its_time_to_pay_is_over() {
 
 #[test]
 fn an_order_that_is_paid_or_closed_does_not_expire() {
-    for commands in
-        [bought_goods(), let_go(goods()), vec![place(goods()), cancel(1)], vec![place(goods()), has_not(1, Stock)]]
-    {
+    for commands in [
+        bought_goods(),
+        expired_and_released(goods()),
+        vec![place(goods()), cancel(1)],
+        vec![place(goods()), rejected_by_owner(1, Stock)],
+    ] {
         assert_eq!(decide(&given(&commands), &EXPIRE, due() + TIME_TO_PAY), Ok(vec![]));
     }
 }
 
 #[test]
 fn the_timer_of_an_older_attempt_does_not_expire_the_latest() {
-    let state = given(&then(let_go(goods()), [reinstate()]));
+    let state = given(&then(expired_and_released(goods()), [reinstate()]));
     assert_eq!(decide(&state, &EXPIRE, due()), Ok(vec![]));
     assert!(matches!(decide(&state, &EXPIRE, NOW + 2 * TIME_TO_PAY).as_deref(), Ok([Event::OrderExpired { .. }])));
 }
@@ -271,7 +279,7 @@ fn a_reinstated_order_asks_for_its_holds_again() {
     let closed = [place(both()), cancel(1), releases(1, Stock), releases(1, Shares)];
     assert_eq!(given(&closed).when(&reinstate()), Ok(vec![reinstated]));
     let state = given(&then(closed.to_vec(), [reinstate()]));
-    assert_eq!(state.stands(), ["pending", "pending", "pending"]);
+    assert_eq!(state.statuses(), ["pending", "pending", "pending"]);
     assert!(!state.order().released);
     assert!(matches!(state.when(&holds(2, Shares)).as_deref(), Ok([Event::OrderHoldConfirmed { .. }])));
 }
@@ -290,7 +298,7 @@ fn reinstates_only_what_expired_or_was_cancelled() {
         (vec![place(goods())], "pending"),
         (vec![place(goods()), holds(1, Stock)], "held"),
         (bought_goods(), "paid"),
-        (vec![place(goods()), has_not(1, Stock)], "rejected"),
+        (vec![place(goods()), rejected_by_owner(1, Stock)], "rejected"),
         (then(bought_goods(), [money_back(1, 1)]), "refunding"),
         (refunded, "refunded"),
     ] {
@@ -300,7 +308,7 @@ fn reinstates_only_what_expired_or_was_cancelled() {
 
 #[test]
 fn refuses_to_try_for_ever() {
-    let mut commands = let_go(goods());
+    let mut commands = expired_and_released(goods());
     for attempt in 2..=ATTEMPTS_MAX {
         commands.extend([reinstate(), EXPIRE, releases(attempt, Stock)]);
     }

@@ -3,11 +3,11 @@
 use crate::{
     event::Event,
     order::{
-        Hold,
+        HoldStatus,
         Resource::{self, Shares, Stock},
         spec::{
-            EXPIRE, NOW, TIME_TO_PAY, both, bought_both, bought_goods, cancel, euros, given, goods, has_not, holds,
-            key, let_go, none_left, place, reinstate, releases, then,
+            EXPIRE, NOW, TIME_TO_PAY, both, bought_both, bought_goods, cancel, euros, expired_and_released, given,
+            goods, holds, key, none_left, place, reinstate, rejected_by_owner, releases, then,
         },
     },
 };
@@ -28,7 +28,7 @@ fn rejected(resource: Resource, holds: &[Resource]) -> Event {
 #[test]
 fn an_order_with_its_only_hold_can_be_paid() {
     assert_eq!(given(&[place(goods())]).when(&holds(1, Stock)), Ok(vec![held(1_000)]));
-    assert_eq!(given(&[place(goods()), holds(1, Stock)]).stands(), ["held", "pending", "pending"]);
+    assert_eq!(given(&[place(goods()), holds(1, Stock)]).statuses(), ["held", "pending", "pending"]);
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn an_order_of_goods_and_shares_waits_for_both_in_any_order() {
         let confirmed = Event::OrderHoldConfirmed { key: key(1), resource: first };
         assert_eq!(given(&[place(both())]).when(&holds(1, first)), Ok(vec![confirmed]));
         let state = given(&[place(both()), holds(1, first)]);
-        assert_eq!(state.stands(), ["pending", "pending", "pending"]);
+        assert_eq!(state.statuses(), ["pending", "pending", "pending"]);
         assert_eq!(state.when(&holds(1, last)), Ok(vec![held(2_500)]));
     }
 }
@@ -51,35 +51,40 @@ fn a_hold_told_twice_changes_nothing() {
 
 #[test]
 fn a_hold_of_a_closed_order_changes_nothing_for_its_release_is_on_the_way() {
-    for close in [EXPIRE, cancel(1), has_not(1, Shares)] {
+    for close in [EXPIRE, cancel(1), rejected_by_owner(1, Shares)] {
         assert_eq!(given(&[place(both()), close]).when(&holds(1, Stock)), Ok(vec![]));
     }
-    assert_eq!(given(&let_go(goods())).when(&holds(1, Stock)), Ok(vec![]));
+    assert_eq!(given(&expired_and_released(goods())).when(&holds(1, Stock)), Ok(vec![]));
 }
 
 #[test]
 fn a_refused_hold_rejects_the_order_and_a_single_one_leaves_nothing_to_release() {
     let receipt = Event::OrderReleased { key: key(1) };
-    assert_eq!(given(&[place(goods())]).when(&has_not(1, Stock)), Ok(vec![rejected(Stock, &[Stock]), receipt]));
-    let state = given(&[place(goods()), has_not(1, Stock)]);
-    assert_eq!(state.stands(), ["rejected", "cancelled", "cancelled"]);
+    assert_eq!(
+        given(&[place(goods())]).when(&rejected_by_owner(1, Stock)),
+        Ok(vec![rejected(Stock, &[Stock]), receipt])
+    );
+    let state = given(&[place(goods()), rejected_by_owner(1, Stock)]);
+    assert_eq!(state.statuses(), ["rejected", "cancelled", "cancelled"]);
     assert_eq!(state.order().note, "no stock: OUT_OF_STOCK: none left");
-    assert_eq!(state.order().holds[&Stock], Hold::Rejected);
+    assert_eq!(state.order().holds[&Stock], HoldStatus::Rejected);
 }
 
 #[test]
 fn the_first_of_two_refusals_rejects_the_order_and_the_second_settles_it() {
     let state = given(&[place(both())]);
-    assert_eq!(state.when(&has_not(1, Shares)), Ok(vec![rejected(Shares, &[Stock, Shares])]));
-    let state = given(&[place(both()), has_not(1, Shares)]);
-    assert_eq!(state.when(&has_not(1, Shares)), Ok(vec![]));
-    assert_eq!(state.when(&has_not(1, Stock)), Ok(vec![Event::OrderReleased { key: key(1) }]));
+    assert_eq!(state.when(&rejected_by_owner(1, Shares)), Ok(vec![rejected(Shares, &[Stock, Shares])]));
+    let state = given(&[place(both()), rejected_by_owner(1, Shares)]);
+    assert_eq!(state.when(&rejected_by_owner(1, Shares)), Ok(vec![]));
+    assert_eq!(state.when(&rejected_by_owner(1, Stock)), Ok(vec![Event::OrderReleased { key: key(1) }]));
 }
 
 #[test]
 fn a_rejected_order_is_settled_when_its_other_hold_is_released() {
-    for commands in [vec![place(both()), has_not(1, Shares)], vec![place(both()), holds(1, Stock), has_not(1, Shares)]]
-    {
+    for commands in [
+        vec![place(both()), rejected_by_owner(1, Shares)],
+        vec![place(both()), holds(1, Stock), rejected_by_owner(1, Shares)],
+    ] {
         assert_eq!(given(&commands).when(&releases(1, Stock)), Ok(vec![Event::OrderReleased { key: key(1) }]));
     }
 }
@@ -102,35 +107,35 @@ fn a_closed_order_is_settled_by_its_last_release_in_any_order() {
 #[test]
 fn a_refusal_settles_a_closed_order_as_a_release_does() {
     let state = given(&[place(both()), EXPIRE, releases(1, Shares)]);
-    assert_eq!(state.when(&has_not(1, Stock)), Ok(vec![Event::OrderReleased { key: key(1) }]));
+    assert_eq!(state.when(&rejected_by_owner(1, Stock)), Ok(vec![Event::OrderReleased { key: key(1) }]));
 }
 
 #[test]
 fn what_is_released_is_released_once() {
-    let state = given(&let_go(goods()));
+    let state = given(&expired_and_released(goods()));
     assert!(state.order().released);
     assert_eq!(state.when(&releases(1, Stock)), Ok(vec![]));
-    assert_eq!(state.when(&has_not(1, Stock)), Ok(vec![]));
+    assert_eq!(state.when(&rejected_by_owner(1, Stock)), Ok(vec![]));
 }
 
 #[test]
 fn answers_to_an_older_attempt_change_nothing() {
-    let state = given(&then(let_go(goods()), [reinstate()]));
-    for answer in [holds(1, Stock), has_not(1, Stock), releases(1, Stock)] {
+    let state = given(&then(expired_and_released(goods()), [reinstate()]));
+    for answer in [holds(1, Stock), rejected_by_owner(1, Stock), releases(1, Stock)] {
         assert_eq!(state.when(&answer), Ok(vec![]));
     }
 }
 
 #[test]
 fn an_answer_to_an_attempt_that_is_yet_to_come_is_broken() {
-    for answer in [holds(2, Stock), has_not(2, Stock), releases(2, Stock)] {
+    for answer in [holds(2, Stock), rejected_by_owner(2, Stock), releases(2, Stock)] {
         assert!(given(&[place(goods())]).breaks(&answer).contains("attempt 2"));
     }
 }
 
 #[test]
 fn an_answer_that_was_never_asked_for_is_broken() {
-    for answer in [holds(1, Shares), has_not(1, Shares), releases(1, Shares)] {
+    for answer in [holds(1, Shares), rejected_by_owner(1, Shares), releases(1, Shares)] {
         assert!(given(&[place(goods())]).breaks(&answer).contains("never asked for"));
     }
 }
@@ -138,9 +143,9 @@ fn an_answer_that_was_never_asked_for_is_broken() {
 #[test]
 fn an_answer_that_contradicts_another_is_broken() {
     let held = [place(goods()), holds(1, Stock)];
-    assert!(given(&held).breaks(&has_not(1, Stock)).contains("stock is said to be rejected, but is held"));
-    assert!(given(&bought_goods()).breaks(&has_not(1, Stock)).contains("rejected"));
-    assert!(given(&then(held.to_vec(), [EXPIRE])).breaks(&has_not(1, Stock)).contains("rejected"));
+    assert!(given(&held).breaks(&rejected_by_owner(1, Stock)).contains("stock is said to be rejected, but is held"));
+    assert!(given(&bought_goods()).breaks(&rejected_by_owner(1, Stock)).contains("rejected"));
+    assert!(given(&then(held.to_vec(), [EXPIRE])).breaks(&rejected_by_owner(1, Stock)).contains("rejected"));
     assert!(given(&held).breaks(&releases(1, Stock)).contains("the order held"));
     assert!(given(&bought_goods()).breaks(&releases(1, Stock)).contains("the order paid"));
 }

@@ -7,19 +7,19 @@ use crate::{
     command::{Command, RefundRequest},
     event::Event,
     order::{
-        ATTEMPTS_MAX, Claim, Extent, REFUNDS_MAX, RefundReason,
+        ATTEMPTS_MAX, Extent, OrderTerms, REFUNDS_MAX, RefundItems, RefundReason,
         Resource::{Shares, Stock},
-        State, Terms, late_refund_id, round_refund_id,
+        State, late_refund_id, round_refund_id,
         spec::{
-            EXPIRE, ORDER, all_back, both, bought_both, bought_goods, euros, given, goods, has_not, holds, key, line,
+            EXPIRE, ORDER, all_back, both, bought_both, bought_goods, euros, given, goods, holds, key, line,
             money_back, pay, pieces, pieces_back, place, refund, refund_fails, refund_goes, refused_by_bank, reinstate,
-            releases, round, round_fails, shares_back, then, want_back,
+            rejected_by_owner, releases, round, round_fails, shares_back, then, want_back,
         },
     },
 };
 
-fn claim(minor_units: i64, lines: &[(&str, i64)], return_shares: bool) -> Claim {
-    Claim {
+fn claim(minor_units: i64, lines: &[(&str, i64)], return_shares: bool) -> RefundItems {
+    RefundItems {
         attempt: 1,
         amount: euros(minor_units),
         reason: RefundReason::Requested,
@@ -28,7 +28,7 @@ fn claim(minor_units: i64, lines: &[(&str, i64)], return_shares: bool) -> Claim 
     }
 }
 
-fn asked(id: u128, extent: Extent, claim: Claim) -> Result<Vec<Event>, DecideError> {
+fn asked(id: u128, extent: Extent, claim: RefundItems) -> Result<Vec<Event>, DecideError> {
     Ok(vec![Event::RefundRequested {
         order_id: ORDER,
         refund_id: refund(id),
@@ -78,7 +78,7 @@ fn pieces_come_back_for_another_amount_if_one_is_named() {
 /// Mugs at 450, 450 and 500, and a fourth for nothing.
 fn assorted() -> Vec<Command> {
     let lines = vec![line("mug", 2, 450), line("mug", 1, 500), line("mug", 1, 0)];
-    vec![place(Terms { lines, total: euros(1_400), ..goods() }), holds(1, Stock), pay(1, 1_400)]
+    vec![place(OrderTerms { lines, total: euros(1_400), ..goods() }), holds(1, Stock), pay(1, 1_400)]
 }
 
 #[test]
@@ -98,13 +98,13 @@ fn the_dearest_pieces_of_a_product_come_back_first() {
 #[test]
 fn a_piece_whose_refund_failed_comes_back_for_what_was_paid_for_it() {
     // Two mugs, at 1,000 and at 500: the refund of the dear one fails, that of the cheap one does not.
-    let terms = Terms { lines: vec![line("mug", 1, 1_000), line("mug", 1, 500)], total: euros(1_500), ..goods() };
+    let terms = OrderTerms { lines: vec![line("mug", 1, 1_000), line("mug", 1, 500)], total: euros(1_500), ..goods() };
     let one = |id| pieces_back(id, &[("mug", 1)]);
     let bought = vec![place(terms), holds(1, Stock), pay(1, 1_500)];
     let past = then(bought, [one(1), one(2), refund_fails(refund(1)), refund_goes(refund(2), 500)]);
     assert_eq!(given(&past).when(&one(3)), asked(3, Extent::Price, claim(1_000, &[("mug", 1)], false)));
     let all = given(&then(past, [one(3), refund_goes(refund(3), 1_000)]));
-    assert_eq!(all.stands(), ["refunded", "refunded", "returned"]);
+    assert_eq!(all.statuses(), ["refunded", "refunded", "returned"]);
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn goods_come_back_without_money_once() {
     let no_money = || asked(2, Extent::Price, claim(0, &[("mug", 1)], false));
     assert_eq!(given(&gift).when(&pieces_back(2, &[("mug", 1)])), no_money());
     let first = then(bought_goods(), [money_back(1, 1_000), refund_goes(refund(1), 1_000)]);
-    assert_eq!(given(&first).stands(), ["refunded", "refunded", "ready"]);
+    assert_eq!(given(&first).statuses(), ["refunded", "refunded", "ready"]);
     let later = pieces_back(2, &[("mug", 2), ("cup", 1)]);
     assert_eq!(given(&first).when(&later), asked(2, Extent::Price, claim(0, &[("mug", 2), ("cup", 1)], false)));
     let nothing = RefundRequest { lines: pieces(&[("cup", 1)]), amount: Some(euros(0)), ..want_back(2) };
@@ -137,7 +137,7 @@ fn goods_come_back_without_money_once() {
         asked(2, Extent::Amount, claim(0, &[("cup", 1)], false))
     );
     let done = then(first, [later, refund_goes(refund(2), 0)]);
-    assert_eq!(given(&done).stands(), ["refunded", "refunded", "returned"]);
+    assert_eq!(given(&done).statuses(), ["refunded", "refunded", "returned"]);
     assert_eq!(given(&done).refuses(&pieces_back(3, &[("mug", 1)]), &["0 are left"]), "REFUND_EXCEEDS_LINES");
     // A part of the money went first: the goods bring the rest.
     let part = then(bought_goods(), [money_back(1, 300), refund_goes(refund(1), 300)]);
@@ -156,7 +156,7 @@ fn a_refund_that_comes_to_nothing_is_refused() {
 
 #[test]
 fn refuses_to_refund_an_order_that_is_not_paid() {
-    let rejected = vec![place(both()), holds(1, Stock), has_not(1, Shares)];
+    let rejected = vec![place(both()), holds(1, Stock), rejected_by_owner(1, Shares)];
     for (commands, status) in [
         (vec![place(goods())], "pending"),
         (vec![place(goods()), holds(1, Stock)], "held"),
@@ -249,11 +249,11 @@ fn refuses_refunds_without_end() {
 fn all_money_given_back_refunds_the_order() {
     let all = claim(1_000, &[("mug", 2), ("cup", 1)], false);
     let state = given(&then(bought_goods(), [all_back(1)]));
-    assert_eq!(state.stands(), ["refunding", "refunding", "ready"]);
+    assert_eq!(state.statuses(), ["refunding", "refunding", "ready"]);
     let refunded = Event::OrderRefunded { order_id: ORDER, refund_id: refund(1), claim: all };
     assert_eq!(state.when(&refund_goes(refund(1), 1_000)), Ok(vec![refunded]));
     let state = given(&then(bought_goods(), [all_back(1), refund_goes(refund(1), 1_000)]));
-    assert_eq!(state.stands(), ["refunded", "refunded", "returned"]);
+    assert_eq!(state.statuses(), ["refunded", "refunded", "returned"]);
     assert_eq!(state.order().refunded_minor, 1_000);
     assert_eq!(state.when(&refund_goes(refund(1), 1_000)), Ok(vec![]));
 }
@@ -265,16 +265,16 @@ fn a_part_of_the_money_given_back_refunds_the_order_in_part() {
     let refunded = Event::OrderPartiallyRefunded { order_id: ORDER, refund_id: refund(1), claim: part };
     assert_eq!(state.when(&refund_goes(refund(1), 450)), Ok(vec![refunded]));
     let state = given(&then(bought_goods(), [pieces_back(1, &[("mug", 1)]), refund_goes(refund(1), 450)]));
-    assert_eq!(state.stands(), ["partially_refunded", "partially_refunded", "ready"]);
+    assert_eq!(state.statuses(), ["partially_refunded", "partially_refunded", "ready"]);
 }
 
 #[test]
 fn the_last_of_several_refunds_refunds_the_order() {
     let two = then(bought_goods(), [money_back(1, 400), money_back(2, 600), refund_goes(refund(1), 400)]);
-    assert_eq!(given(&two).stands(), ["refunding", "refunding", "ready"]);
+    assert_eq!(given(&two).statuses(), ["refunding", "refunding", "ready"]);
     assert!(matches!(given(&two).when(&refund_goes(refund(2), 600)).as_deref(), Ok([Event::OrderRefunded { .. }])));
     // The goods stay with the customer.
-    assert_eq!(given(&then(two, [refund_goes(refund(2), 600)])).stands(), ["refunded", "refunded", "ready"]);
+    assert_eq!(given(&then(two, [refund_goes(refund(2), 600)])).statuses(), ["refunded", "refunded", "ready"]);
 }
 
 #[test]
@@ -284,11 +284,11 @@ fn a_refund_given_up_leaves_everything_as_it_was() {
     let abandoned = Event::RefundAbandoned { key, refund_id: refund(1), rejection: refused_by_bank() };
     assert_eq!(state.when(&refund_fails(refund(1))), Ok(vec![abandoned]));
     let state = given(&then(bought_goods(), [all_back(1), refund_fails(refund(1))]));
-    assert_eq!(state.stands(), ["paid", "paid", "ready"]);
+    assert_eq!(state.statuses(), ["paid", "paid", "ready"]);
     assert_eq!(state.when(&refund_fails(refund(1))), Ok(vec![]));
     let part =
         then(bought_goods(), [money_back(1, 1), refund_goes(refund(1), 1), all_back(2), refund_fails(refund(2))]);
-    assert_eq!(given(&part).stands(), ["partially_refunded", "partially_refunded", "ready"]);
+    assert_eq!(given(&part).statuses(), ["partially_refunded", "partially_refunded", "ready"]);
 }
 
 #[test]
@@ -299,7 +299,7 @@ fn money_that_went_back_counts_even_if_the_refund_was_given_up() {
         Ok([Event::OrderRefunded { .. }])
     ));
     let gone = given(&then(given_up, [refund_goes(refund(1), 1_000)]));
-    assert_eq!(gone.stands(), ["refunded", "refunded", "returned"]);
+    assert_eq!(gone.statuses(), ["refunded", "refunded", "returned"]);
     assert_eq!(gone.when(&refund_fails(refund(1))), Ok(vec![]));
 }
 
@@ -340,7 +340,7 @@ fn a_refund_made_elsewhere_is_one_of_the_orders() {
     };
     assert_eq!((wanted, wanted.reason, wanted.amount), (back, RefundReason::Elsewhere, euros(300)));
     let state = given(&then(bought_goods(), [elsewhere()]));
-    assert_eq!(state.stands(), ["partially_refunded", "partially_refunded", "ready"]);
+    assert_eq!(state.statuses(), ["partially_refunded", "partially_refunded", "ready"]);
     assert_eq!(state.when(&elsewhere()), Ok(vec![]), "once");
     assert_eq!(state.when(&all_back(1)), asked(1, Extent::Everything, claim(700, &[("mug", 2), ("cup", 1)], false)));
 }
@@ -350,7 +350,7 @@ fn a_refund_made_elsewhere_may_be_heard_of_before_the_payment() {
     let held = vec![place(goods()), holds(1, Stock)];
     let first = given(&then(held.clone(), [elsewhere(), pay(1, 1_000)]));
     let second = given(&then(held, [pay(1, 1_000), elsewhere()]));
-    assert_eq!(first.stands(), second.stands());
+    assert_eq!(first.statuses(), second.statuses());
     assert_eq!(first.order().refunded_minor, 300);
     assert_eq!(first.order().left(key(1).payment_id(), None), second.order().left(key(1).payment_id(), None));
 }
@@ -408,7 +408,7 @@ fn of_the_round(minor_units: i64) -> Result<Vec<Event>, DecideError> {
         order_id: ORDER,
         refund_id: round_refund_id(ORDER),
         payment_id: key(1).payment_id(),
-        claim: Claim { reason: RefundReason::RoundFailed, ..claim(minor_units, &[], true) },
+        claim: RefundItems { reason: RefundReason::RoundFailed, ..claim(minor_units, &[], true) },
         extent: Some(Extent::Amount),
         actor: "rounds".to_owned(),
         note: "called off".to_owned(),

@@ -12,7 +12,7 @@ use crate::{
     Orders,
     command::{Command, RefundRequest},
     order::{
-        LatePaymentPolicy, Terms,
+        LatePaymentPolicy, OrderTerms,
         spec::{ORDER, both, euros, goods, line, pieces, refund, round},
     },
 };
@@ -66,7 +66,7 @@ fn place_shares(count: i64, unit_price: Option<common::Money>) -> wire::PlaceOrd
     wire::PlaceOrder { lines: vec![], shares: purchase(count, unit_price), ..place() }
 }
 
-fn terms(message: &wire::PlaceOrder) -> Terms {
+fn terms(message: &wire::PlaceOrder) -> OrderTerms {
     match read(message) {
         Ok(Command::PlaceOrder { order_id: ORDER, terms }) => terms,
         other => panic!("{other:?}"),

@@ -7,15 +7,15 @@ use super::{decode_event, encode};
 use crate::{
     event::{Event, Reinstated},
     order::{
-        CancelReason, Claim, Extent, RefundReason, ReinstateReason,
+        CancelReason, Extent, RefundItems, RefundReason, ReinstateReason,
         Resource::{Shares, Stock},
-        spec::{NOW, ORDER, both, euros, goods, key, none_left, patient, pieces, refund, round},
+        spec::{NOW, ORDER, both, euros, goods, key, none_left, pieces, refund, rehold_terms, round},
     },
 };
 
-fn claim(reason: RefundReason) -> Claim {
+fn claim(reason: RefundReason) -> RefundItems {
     let lines = pieces(&[("cup", 1), ("mug", 2)]);
-    Claim { attempt: 3, amount: euros(12), reason, lines, return_shares: true }
+    RefundItems { attempt: 3, amount: euros(12), reason, lines, return_shares: true }
 }
 
 fn opening() -> Vec<Event> {
@@ -37,8 +37,8 @@ fn opening() -> Vec<Event> {
         payment_id: Some(payment_id),
         ..by_request.clone()
     };
-    let shares_only = crate::order::Terms { lines: vec![], ..both() };
-    let placed = [goods(), both(), patient(), shares_only];
+    let shares_only = crate::order::OrderTerms { lines: vec![], ..both() };
+    let placed = [goods(), both(), rehold_terms(), shares_only];
     let placed =
         placed.map(|terms| Event::OrderPlaced { order_id: ORDER, terms, placed_at: Timestamp::from_micros(1) });
     let mut events = placed.to_vec();
@@ -74,7 +74,8 @@ fn refunds() -> Vec<Event> {
     };
     let mut events: Vec<_> = RefundReason::ALL.iter().map(|reason| requested(*reason, None)).collect();
     events.extend(Extent::ALL.iter().map(|extent| requested(RefundReason::Requested, Some(*extent))));
-    let nothing_but_money = Claim { lines: pieces(&[]), return_shares: false, ..claim(RefundReason::LatePayment) };
+    let nothing_but_money =
+        RefundItems { lines: pieces(&[]), return_shares: false, ..claim(RefundReason::LatePayment) };
     events.extend([
         Event::OrderRefunded { order_id, refund_id, claim: claim(RefundReason::Requested) },
         Event::OrderRefunded { order_id, refund_id, claim: nothing_but_money.clone() },
@@ -162,7 +163,7 @@ fn refuses_a_type_that_is_no_event_of_orders() {
 fn the_largest_order_reads_back() {
     let line = |id: usize| crate::order::spec::line(&format!("sku-{id}"), 1_000_000, 1_000);
     let total = Money { minor_units: 1_000_000_000_000, ..euros(0) };
-    let terms = crate::order::Terms { lines: (0..1_000).map(line).collect(), total, ..goods() };
+    let terms = crate::order::OrderTerms { lines: (0..1_000).map(line).collect(), total, ..goods() };
     let placed = Event::OrderPlaced { order_id: ORDER, terms, placed_at: NOW };
     let (message_type, data) = encode(&placed);
     assert_eq!(decode_event(message_type, &data), Ok(placed));
