@@ -7,7 +7,7 @@ use std::{
     process::{Output, Stdio},
 };
 
-use holdfast_tests::{Order, TestFleet, holdfast, house, python};
+use holdfast_tests::{Order, TestFleet, holdfast, python, repo_root};
 use tokio::process::Command;
 
 async fn run(program: impl AsRef<OsStr>, args: &[&str]) -> Output {
@@ -66,7 +66,7 @@ async fn status_says_what_does_not_go_on() {
 #[tokio::test]
 async fn a_dirty_trace_is_loaded_row_by_row_and_its_closing_stock_can_be_computed_by_others() {
     let fleet = TestFleet::start().await.unwrap();
-    let trace = house().join("tests/trace/dirty.csv");
+    let trace = repo_root().join("tests/trace/dirty.csv");
     let (stock, refused) = (fleet.dir().join("stock.csv"), fleet.dir().join("refused.csv"));
     let text = |path: &Path| path.to_str().unwrap().to_owned();
     let (trace, stock, refused) = (text(&trace), text(&stock), text(&refused));
@@ -83,7 +83,7 @@ async fn a_dirty_trace_is_loaded_row_by_row_and_its_closing_stock_can_be_compute
     let named = std::fs::read_to_string(&refused).unwrap().lines().count() - 1;
     assert_eq!(number("rows_refused"), u64::try_from(named).unwrap());
 
-    let script = text(&house().join("tests/trace/closing_stock.py"));
+    let script = text(&repo_root().join("tests/trace/closing_stock.py"));
     let compared = run(python(), &["-B", &script, &trace, &stock]).await;
     assert!(compared.status.success(), "{}", String::from_utf8_lossy(&compared.stdout));
     fleet.settle_and_verify().await.unwrap();

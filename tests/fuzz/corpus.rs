@@ -5,12 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use holdfast_tests::house;
+use holdfast_tests::repo_root;
 use uuid::Uuid;
 
 /// Where the inputs of a target are.
 pub(crate) fn folder(target: &str) -> PathBuf {
-    house().join("tests/fuzz/corpus").join(target)
+    repo_root().join("tests/fuzz/corpus").join(target)
 }
 
 /// The inputs of a target, always in the same order.

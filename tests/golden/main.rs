@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, env, fs, path::PathBuf};
 
-use holdfast_tests::house;
+use holdfast_tests::repo_root;
 use runtime::service::Service;
 use serde_json::{Map, Value, json};
 
@@ -47,7 +47,7 @@ fn decodes(message_type: &str, data: &[u8]) -> Result<(), String> {
 }
 
 fn folder() -> PathBuf {
-    house().join("tests/golden/v1")
+    repo_root().join("tests/golden/v1")
 }
 
 /// A message with every field set, as JSON: tries values until the contract takes them, so it needs no list of fields.

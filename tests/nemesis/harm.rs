@@ -15,8 +15,8 @@ use testbed::servers::{NatsServer, Signal};
 use time::OffsetDateTime;
 
 use crate::{
-    network::{Pair, Weather},
-    stage::{NODES, POSTGRES, REPLICAS, SMALL_NODE, Stage, node, worker},
+    cluster::{Cluster, NODES, POSTGRES, REPLICAS, SMALL_NODE, node, worker},
+    network::{LinkConditions, Pair},
 };
 
 macro_rules! kinds {
@@ -88,7 +88,7 @@ pub(crate) struct Harm {
 
 impl Kind {
     /// Whether it can be done here.
-    pub(crate) fn is_possible(self, stage: &Stage) -> bool {
+    pub(crate) fn is_possible(self, stage: &Cluster) -> bool {
         match self {
             Self::FillPostgres => stage.postgres_disk.is_some(),
             Self::FillNode => stage.node_disk.is_some(),
@@ -97,7 +97,7 @@ impl Kind {
     }
 
     /// Does it.
-    pub(crate) async fn inflict(self, stage: &mut Stage, chance: &mut StdRng) -> Result<Harm> {
+    pub(crate) async fn inflict(self, stage: &mut Cluster, chance: &mut StdRng) -> Result<Harm> {
         let what = match self {
             Self::KillWorker | Self::KillService | Self::KillRelay => self.kill_workers(stage, chance).await?,
             Self::PauseWorker | Self::PauseRelay => self.pause_worker(stage, chance).await?,
@@ -162,7 +162,7 @@ impl Kind {
         Duration::from_millis(chance.random_range(most / 8..=most))
     }
 
-    async fn kill_workers(self, stage: &mut Stage, chance: &mut StdRng) -> Result<String> {
+    async fn kill_workers(self, stage: &mut Cluster, chance: &mut StdRng) -> Result<String> {
         let victims = match self {
             Self::KillService => {
                 let service = proto::SERVICES.choose(chance).copied().unwrap_or_default();
@@ -177,14 +177,14 @@ impl Kind {
         Ok(victims.join(", "))
     }
 
-    async fn pause_worker(self, stage: &Stage, chance: &mut StdRng) -> Result<String> {
+    async fn pause_worker(self, stage: &Cluster, chance: &mut StdRng) -> Result<String> {
         let relay = if self == Self::PauseRelay { stage.relay().await? } else { None };
         let host = relay.unwrap_or_else(|| some_worker(stage, chance));
         stage.signal(&host, Signal::STOP)?;
         Ok(host)
     }
 
-    async fn kill_servers(self, stage: &mut Stage, chance: &mut StdRng) -> Result<String> {
+    async fn kill_servers(self, stage: &mut Cluster, chance: &mut StdRng) -> Result<String> {
         let number = chance.random_range(0..NODES);
         if matches!(self, Self::KillPostgres | Self::KillAll) {
             stage.postgres.kill().await?;
@@ -202,7 +202,7 @@ impl Kind {
         Ok(if self == Self::KillNode { node(number) } else { String::new() })
     }
 
-    async fn wipe(self, stage: &mut Stage, chance: &mut StdRng) -> Result<String> {
+    async fn wipe(self, stage: &mut Cluster, chance: &mut StdRng) -> Result<String> {
         let number = chance.random_range(0..NODES);
         for (this, server) in stage.nats.iter_mut().enumerate() {
             if self == Self::WipeCluster || this == number {
@@ -213,8 +213,8 @@ impl Kind {
         Ok(if self == Self::WipeNode { node(number) } else { String::new() })
     }
 
-    fn cut(self, stage: &Stage, chance: &mut StdRng) -> String {
-        let cut = Weather { cut: true, ..Weather::default() };
+    fn cut(self, stage: &Cluster, chance: &mut StdRng) -> String {
+        let cut = LinkConditions { cut: true, ..LinkConditions::default() };
         let (one, member) = (some_worker(stage, chance), node(chance.random_range(0..NODES)));
         let is_node = |host: &str| host.starts_with("nats-");
         let between = |pair: &Pair| is_node(&pair.0) && is_node(&pair.1);
@@ -232,8 +232,8 @@ impl Kind {
         host
     }
 
-    fn bad_weather(self, stage: &Stage, chance: &mut StdRng) -> String {
-        let mut weather = Weather::default();
+    fn bad_weather(self, stage: &Cluster, chance: &mut StdRng) -> String {
+        let mut weather = LinkConditions::default();
         if self == Self::Delay {
             weather.delay = Duration::from_millis(chance.random_range(2..100));
         } else {
@@ -246,7 +246,7 @@ impl Kind {
         }
     }
 
-    fn fill(self, stage: &mut Stage) -> Result<String> {
+    fn fill(self, stage: &mut Cluster) -> Result<String> {
         let disk = if self == Self::FillPostgres { &stage.postgres_disk } else { &stage.node_disk };
         if let Some(disk) = disk {
             disk.fill()?;
@@ -259,7 +259,7 @@ impl Kind {
         Ok(String::new())
     }
 
-    async fn break_database(self, stage: &mut Stage) -> Result<String> {
+    async fn break_database(self, stage: &mut Cluster) -> Result<String> {
         let (harm, repair) = match self {
             Self::ReadOnly => (
                 "alter database holdfast set default_transaction_read_only = on",
@@ -294,7 +294,7 @@ impl Kind {
         if self == Self::SetBackSequence { Ok(String::new()) } else { end_sessions(stage).await }
     }
 
-    async fn change_consumer(self, stage: &Stage, chance: &mut StdRng) -> Result<String> {
+    async fn change_consumer(self, stage: &Cluster, chance: &mut StdRng) -> Result<String> {
         let stream = events(stage).await?;
         let name = format!("{}-events", proto::SERVICES.choose(chance).copied().unwrap_or_default());
         if self == Self::PauseConsumer {
@@ -313,7 +313,7 @@ impl Kind {
         Ok(name)
     }
 
-    async fn forget_a_transaction(self, stage: &mut Stage) -> Result<String> {
+    async fn forget_a_transaction(self, stage: &mut Cluster) -> Result<String> {
         let mut connection = PgConnection::connect(&stage.database_url()).await?;
         let (statements, what) = if self == Self::LockRows {
             ("begin; select * from inventory.stock where sku <= 'P-20' order by sku for update", "20 products")
@@ -327,11 +327,11 @@ impl Kind {
     }
 }
 
-fn some_worker(stage: &Stage, chance: &mut StdRng) -> String {
+fn some_worker(stage: &Cluster, chance: &mut StdRng) -> String {
     stage.hosts().choose(chance).cloned().unwrap_or_default()
 }
 
-async fn skew_clock(stage: &mut Stage, chance: &mut StdRng) -> Result<String> {
+async fn skew_clock(stage: &mut Cluster, chance: &mut StdRng) -> Result<String> {
     let host = some_worker(stage, chance);
     let seconds = chance.random_range(2..180) * if chance.random() { 1 } else { -1 };
     stage.end_worker(&host, Signal::TERM).await?;
@@ -339,14 +339,14 @@ async fn skew_clock(stage: &mut Stage, chance: &mut StdRng) -> Result<String> {
     Ok(format!("{host}, by {seconds} s"))
 }
 
-async fn events(stage: &Stage) -> Result<stream::Stream> {
+async fn events(stage: &Cluster) -> Result<stream::Stream> {
     let port = stage.nats.first().map(NatsServer::port).unwrap_or_default();
     let client = async_nats::connect(format!("nats://127.0.0.1:{port}")).await?;
     Ok(jetstream::new(client).get_stream(EVENTS).await?)
 }
 
 /// One that may be on its way still, but not the last.
-async fn take_away_message(stage: &Stage, chance: &mut StdRng) -> Result<String> {
+async fn take_away_message(stage: &Cluster, chance: &mut StdRng) -> Result<String> {
     let stream = events(stage).await?;
     let last = stream.cached_info().state.last_sequence;
     let sequence = last.saturating_sub(chance.random_range(1..50)).max(1);
@@ -354,7 +354,7 @@ async fn take_away_message(stage: &Stage, chance: &mut StdRng) -> Result<String>
     Ok(format!("{sequence} of {last}{}", if is_gone { "" } else { ", which was gone already" }))
 }
 
-async fn end_sessions(stage: &Stage) -> Result<String> {
+async fn end_sessions(stage: &Cluster) -> Result<String> {
     let mut connection = PgConnection::connect(&stage.database_url()).await?;
     let ended: i64 = sqlx::query_scalar(
         "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name like 'holdfast-%'",
@@ -364,7 +364,7 @@ async fn end_sessions(stage: &Stage) -> Result<String> {
     Ok(format!("{ended} of them"))
 }
 
-async fn restart_one_by_one(stage: &mut Stage) -> Result<String> {
+async fn restart_one_by_one(stage: &mut Cluster) -> Result<String> {
     for host in stage.hosts() {
         stage.end_worker(&host, Signal::TERM).await?;
         stage.change_build(&host);

@@ -26,19 +26,19 @@ use sqlx::{Connection, PgConnection};
 use testbed::servers::wait_until;
 use tokio::signal::unix::{SignalKind, signal};
 
+mod cluster;
 mod disk;
 mod harm;
 mod network;
 mod report;
 mod shop;
-mod stage;
 mod truth;
 mod world;
 
+use cluster::Cluster;
 use harm::Kind;
 use report::{Fault, Report};
 use shop::Shop;
-use stage::Stage;
 
 /// After a fault is undone, orders that were sent before may take so long to their end; more is a violation.
 const RECOVERS_WITHIN: Duration = Duration::from_secs(60);
@@ -87,7 +87,7 @@ async fn main() -> Result<ExitCode> {
 async fn run(args: Args) -> Result<ExitCode> {
     let seed = args.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
     println!("seed {seed}");
-    let mut stage = Stage::set(args.other_build.clone(), args.lag.map(Duration::from_secs_f64)).await?;
+    let mut stage = Cluster::set(args.other_build.clone(), args.lag.map(Duration::from_secs_f64)).await?;
     let shop_url = stage.shop_url().await?;
     let shop = Shop::open(&shop_url, stage.database_url(), seed).await?;
     let mut run = Run {
@@ -139,7 +139,7 @@ struct Run {
 
 impl Run {
     /// Some faults while people order, then the whole truth.
-    async fn round(&mut self, stage: &mut Stage, round: u64, args: &Args) -> Result<()> {
+    async fn round(&mut self, stage: &mut Cluster, round: u64, args: &Args) -> Result<()> {
         let shop = Arc::clone(&self.shop);
         let selling = tokio::spawn({
             let (shop, rate) = (Arc::clone(&shop), args.rate);
@@ -171,7 +171,7 @@ impl Run {
         Ok(())
     }
 
-    fn next(&mut self, stage: &Stage, only: &[String]) -> Option<Kind> {
+    fn next(&mut self, stage: &Cluster, only: &[String]) -> Option<Kind> {
         if self.deck.is_empty() {
             let named = |kind: &Kind| only.is_empty() || only.iter().any(|words| kind.name().contains(words.as_str()));
             self.deck = Kind::ALL.iter().copied().filter(|kind| kind.is_possible(stage) && named(kind)).collect();
@@ -180,7 +180,7 @@ impl Run {
         self.deck.pop()
     }
 
-    async fn harm(&mut self, stage: &mut Stage, kind: Kind) -> Result<()> {
+    async fn harm(&mut self, stage: &mut Cluster, kind: Kind) -> Result<()> {
         let begun = self.shop.begun().elapsed();
         let harm = kind.inflict(stage, &mut self.chance).await.with_context(|| format!("harm: {}", kind.name()))?;
         clock::sleep(harm.lasts).await;
@@ -211,7 +211,7 @@ impl Run {
         Ok(())
     }
 
-    async fn report(self, stage: &Stage, args: &Args, seed: u64, rounds: u64) -> Result<Report> {
+    async fn report(self, stage: &Cluster, args: &Args, seed: u64, rounds: u64) -> Result<Report> {
         let mut connection = PgConnection::connect(&stage.database_url()).await?;
         let events = sqlx::query_scalar("select count(*) from log.events").fetch_one(&mut connection).await?;
         let version: String = sqlx::query_scalar("show server_version").fetch_one(&mut connection).await?;
@@ -222,8 +222,8 @@ impl Run {
             command: format!("just faults --minutes {} --seed {seed} --rate {}", args.minutes, args.rate),
             machine: format!(
                 "{cores} cores for everything: {} replicas of each worker, Postgres {version}, {} nats-servers",
-                stage::REPLICAS,
-                stage::NODES
+                cluster::REPLICAS,
+                cluster::NODES
             ),
             lasted: self.shop.begun().elapsed(),
             rounds,

@@ -30,7 +30,7 @@ pub(crate) type Pair = (String, String);
 
 /// What happens to what passes a link.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct Weather {
+pub(crate) struct LinkConditions {
     /// Nothing passes.
     pub(crate) cut: bool,
     /// How much later it arrives.
@@ -50,7 +50,7 @@ const ON_THE_WAY_MAX: usize = 64;
 #[derive(Debug)]
 struct Link {
     port: u16,
-    weather: watch::Sender<Weather>,
+    weather: watch::Sender<LinkConditions>,
 }
 
 /// Which pair the connection belongs to that comes from a port, for whoever asks who is connected.
@@ -73,14 +73,14 @@ impl Network {
         }
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("opening a port for a link")?;
         let port = listener.local_addr()?.port();
-        let (weather, seen) = watch::channel(Weather::default());
+        let (weather, seen) = watch::channel(LinkConditions::default());
         self.tasks.spawn(listen(listener, target, pair.clone(), seen, Arc::clone(&self.sources)));
         self.links.insert(pair, Link { port, weather });
         Ok(port)
     }
 
     /// Changes the weather on every link that `which` says yes to.
-    pub(crate) fn change(&self, weather: Weather, which: impl Fn(&Pair) -> bool) {
+    pub(crate) fn change(&self, weather: LinkConditions, which: impl Fn(&Pair) -> bool) {
         for (_, link) in self.links.iter().filter(|(pair, _)| which(pair)) {
             link.weather.send_replace(weather);
         }
@@ -92,7 +92,13 @@ impl Network {
     }
 }
 
-async fn listen(listener: TcpListener, target: u16, pair: Pair, weather: watch::Receiver<Weather>, sources: Sources) {
+async fn listen(
+    listener: TcpListener,
+    target: u16,
+    pair: Pair,
+    weather: watch::Receiver<LinkConditions>,
+    sources: Sources,
+) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -106,7 +112,13 @@ async fn listen(listener: TcpListener, target: u16, pair: Pair, weather: watch::
     }
 }
 
-async fn connect(near: TcpStream, target: u16, pair: Pair, mut weather: watch::Receiver<Weather>, sources: Sources) {
+async fn connect(
+    near: TcpStream,
+    target: u16,
+    pair: Pair,
+    mut weather: watch::Receiver<LinkConditions>,
+    sources: Sources,
+) {
     open(&mut weather).await;
     // Refused: the near end sees its connection closed.
     let Ok(far) = TcpStream::connect((Ipv4Addr::LOCALHOST, target)).await else { return };
@@ -121,13 +133,13 @@ async fn connect(near: TcpStream, target: u16, pair: Pair, mut weather: watch::R
 }
 
 /// Waits until something passes.
-async fn open(weather: &mut watch::Receiver<Weather>) {
+async fn open(weather: &mut watch::Receiver<LinkConditions>) {
     // The network is gone when nobody can change its weather any more.
     weather.wait_for(|now| !now.cut).await.ok();
 }
 
 /// Carries one direction until its sender is done or its receiver is gone.
-async fn carry(from: OwnedReadHalf, to: OwnedWriteHalf, weather: watch::Receiver<Weather>) {
+async fn carry(from: OwnedReadHalf, to: OwnedWriteHalf, weather: watch::Receiver<LinkConditions>) {
     let (send, on_the_way) = mpsc::channel(ON_THE_WAY_MAX);
     let (taken, given) = tokio::join!(take(from, send, weather.clone()), give(to, on_the_way, weather));
     // Broken off at one end, it is broken off at the other: both halves are dropped here.
@@ -137,7 +149,7 @@ async fn carry(from: OwnedReadHalf, to: OwnedWriteHalf, weather: watch::Receiver
 async fn take(
     mut from: OwnedReadHalf,
     send: mpsc::Sender<(Instant, Vec<u8>)>,
-    weather: watch::Receiver<Weather>,
+    weather: watch::Receiver<LinkConditions>,
 ) -> io::Result<()> {
     let mut packet = vec![0; PACKET_BYTES];
     loop {
@@ -145,7 +157,7 @@ async fn take(
             read = from.read(&mut packet) => read?,
             () = send.closed() => return Ok(()),
         };
-        let Weather { delay, lost_percent, .. } = *weather.borrow();
+        let LinkConditions { delay, lost_percent, .. } = *weather.borrow();
         let is_lost = lost_percent > 0 && rand::rng().random_range(0..100) < lost_percent;
         let arrives = Instant::now() + delay + if is_lost { RETRANSMISSION } else { Duration::ZERO };
         // An empty packet says that there are no more.
@@ -159,7 +171,7 @@ async fn take(
 async fn give(
     mut to: OwnedWriteHalf,
     mut on_the_way: mpsc::Receiver<(Instant, Vec<u8>)>,
-    mut weather: watch::Receiver<Weather>,
+    mut weather: watch::Receiver<LinkConditions>,
 ) -> io::Result<()> {
     while let Some((arrives, packet)) = on_the_way.recv().await {
         if arrives > Instant::now() {
@@ -184,7 +196,7 @@ mod tests {
         time::{Instant, timeout},
     };
 
-    use super::{Network, Weather};
+    use super::{LinkConditions, Network};
 
     /// Both ends of a connection over a link, and the network.
     async fn connected() -> (Network, TcpStream, TcpStream) {
@@ -214,11 +226,11 @@ mod tests {
     #[tokio::test]
     async fn nothing_passes_a_cut_and_nothing_is_lost_by_it() {
         let (network, mut near, mut far) = connected().await;
-        network.change(Weather { cut: true, ..Weather::default() }, |pair| pair.0 == "a");
+        network.change(LinkConditions { cut: true, ..LinkConditions::default() }, |pair| pair.0 == "a");
         near.write_all(b"ping").await.unwrap();
         let mut heard = [0; 4];
         assert!(timeout(Duration::from_millis(100), far.read_exact(&mut heard)).await.is_err());
-        network.change(Weather::default(), |_all| true);
+        network.change(LinkConditions::default(), |_all| true);
         far.read_exact(&mut heard).await.unwrap();
         assert_eq!(&heard, b"ping");
     }
@@ -226,7 +238,7 @@ mod tests {
     #[tokio::test]
     async fn bad_weather_makes_it_late() {
         let (network, mut near, mut far) = connected().await;
-        let weather = Weather { cut: false, delay: Duration::from_millis(50), lost_percent: 100 };
+        let weather = LinkConditions { cut: false, delay: Duration::from_millis(50), lost_percent: 100 };
         network.change(weather, |_all| true);
         let sent = Instant::now();
         near.write_all(b"ping").await.unwrap();

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result};
 use futures::future::try_join_all;
 use holdfast_tests::{Order, is_accepted, money, second_thought};
-use platform::{client::Publisher, clock};
+use platform::{client::CommandClient, clock};
 use proto::{
     Message, Name,
     common::v1::CommandReply,
@@ -75,9 +75,9 @@ pub(crate) struct Second {
 /// What all who sell and buy share.
 #[derive(Debug)]
 pub(crate) struct Shop {
-    publisher: Publisher,
+    publisher: CommandClient,
     /// Answers come by a command's id, and one id may be used at two services: payments' come to another address.
-    to_payments: Publisher,
+    to_payments: CommandClient,
     database_url: String,
     seed: u64,
     begun: Instant,
@@ -96,11 +96,11 @@ pub(crate) struct Shop {
 
 impl Shop {
     pub(crate) async fn open(broker_url: &str, database_url: String, seed: u64) -> Result<Arc<Self>> {
-        let publisher = Publisher::connect(broker_url, ANSWER_WITHIN).await?;
+        let publisher = CommandClient::connect(broker_url, ANSWER_WITHIN).await?;
         try_join_all((0..PRODUCTS).map(|product| stock(&publisher, product))).await?;
         Ok(Arc::new(Self {
             publisher,
-            to_payments: Publisher::connect(broker_url, ANSWER_WITHIN).await?,
+            to_payments: CommandClient::connect(broker_url, ANSWER_WITHIN).await?,
             database_url,
             seed,
             begun: Instant::now(),
@@ -185,7 +185,7 @@ impl Shop {
         self.publisher_to(message_type).send_bytes(id, message_type, data).await
     }
 
-    fn publisher_to(&self, message_type: &str) -> &Publisher {
+    fn publisher_to(&self, message_type: &str) -> &CommandClient {
         if proto::owner(message_type) == Some("payments") { &self.to_payments } else { &self.publisher }
     }
 
@@ -348,7 +348,7 @@ fn once<M: Name>(of: &str) -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{} {of}", M::NAME).as_bytes())
 }
 
-async fn stock(publisher: &Publisher, product: u64) -> Result<()> {
+async fn stock(publisher: &CommandClient, product: u64) -> Result<()> {
     let sku = sku(product);
     let register = RegisterProduct { sku: sku.clone(), name: format!("Product {sku}") };
     publisher.send(once::<RegisterProduct>(&sku), &register).await?;

@@ -25,8 +25,8 @@ use runtime::{log::event_store::StoredEvent, simulation::PublishReport};
 use uuid::Uuid;
 
 use crate::{
-    desk::{Desk, Message, Place, Tried},
-    provider::Bank,
+    provider::FakeProvider,
+    simulated_service::{Message, Node, SimulatedService, Tried},
     workload::{DAY, Intent, day},
 };
 use money::Money;
@@ -184,11 +184,11 @@ pub(crate) struct Engine {
     now: Timestamp,
     count: u64,
     agenda: BTreeMap<(Timestamp, u64), Next>,
-    desks: [Box<dyn Place>; 4],
+    desks: [Box<dyn Node>; 4],
     open: BTreeMap<Process, Open>,
     /// When each looks for timers next.
     wakes: [Option<Timestamp>; 4],
-    bank: Bank,
+    bank: FakeProvider,
     log: BTreeMap<i64, StoredEvent>,
     backup: Option<past::Backup>,
     /// By how many microseconds the clock of each process is off.
@@ -239,7 +239,7 @@ impl Engine {
         let faults = Faults::any(&mut rng).without(&setup.without);
         let replicas = rng.random_range(1..=3);
         let begin = Timestamp::from_micros(1_700_000_000_000_000);
-        let bank = Bank::new(setup.seed, faults.wrong_calls, faults.opinions);
+        let bank = FakeProvider::new(setup.seed, faults.wrong_calls, faults.opinions);
         let intents = day(&mut rng, begin, setup.orders);
         let payments = Payments::new(bank.clone(), Duration::from_secs(5));
         let mut engine = Self {
@@ -249,10 +249,10 @@ impl Engine {
             count: 0,
             agenda: BTreeMap::new(),
             desks: [
-                Box::new(Desk::new(Orders, replicas)),
-                Box::new(Desk::new(Inventory, replicas)),
-                Box::new(Desk::new(Rounds, replicas)),
-                Box::new(Desk::new(payments, replicas)),
+                Box::new(SimulatedService::new(Orders, replicas)),
+                Box::new(SimulatedService::new(Inventory, replicas)),
+                Box::new(SimulatedService::new(Rounds, replicas)),
+                Box::new(SimulatedService::new(payments, replicas)),
             ],
             open: BTreeMap::new(),
             wakes: [None; 4],

@@ -16,10 +16,10 @@ use std::{
 
 use clap::{Parser, builder::PossibleValuesParser};
 
-mod desk;
 mod engine;
 mod locks;
 mod provider;
+mod simulated_service;
 mod workload;
 
 use engine::{Ended, Faults, Setup, simulate};

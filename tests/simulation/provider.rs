@@ -18,7 +18,7 @@ mod opinions;
 
 /// The provider, shared with whoever audits it.
 #[derive(Debug, Clone)]
-pub(crate) struct Bank(Arc<Mutex<Books>>);
+pub(crate) struct FakeProvider(Arc<Mutex<Books>>);
 
 #[derive(Debug)]
 struct Books {
@@ -59,7 +59,7 @@ struct Move {
     stands: bool,
 }
 
-impl Bank {
+impl FakeProvider {
     pub(crate) fn new(seed: u64, wrong: u32, opinions: u32) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let books = Books {
@@ -214,7 +214,7 @@ fn moved(key: &str) -> String {
     format!("moved-{key}")
 }
 
-impl Provider for Bank {
+impl Provider for FakeProvider {
     fn checkout(payment_id: PaymentId, payment_method: &str) -> Checkout {
         payments::sandbox::Sandbox::checkout(payment_id, payment_method)
     }

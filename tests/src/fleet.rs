@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use audit::{audit, quiescence::until_settled};
 use futures::{StreamExt, TryStreamExt};
-use platform::{client::Publisher, clock};
+use platform::{client::CommandClient, clock};
 use proto::{
     Message, Name,
     common::v1::CommandReply,
@@ -43,7 +43,7 @@ const IN_FLIGHT: usize = 256;
 #[derive(Debug)]
 pub struct TestFleet {
     /// Sends commands to it.
-    pub publisher: Publisher,
+    pub publisher: CommandClient,
     /// Where its servers are.
     pub address: Address,
     fleet: Mutex<Fleet>,
@@ -72,7 +72,7 @@ impl TestFleet {
         let dir = scratch_dir("holdfast-test-")?;
         let fleet = Fleet::start(dir.path(), options).await?;
         let address = fleet.address();
-        let publisher = Publisher::connect(&address.broker_url, LIMIT).await?;
+        let publisher = CommandClient::connect(&address.broker_url, LIMIT).await?;
         Ok(Self { publisher, address, fleet: Mutex::new(fleet), dir, sent: AtomicU64::new(0) })
     }
 

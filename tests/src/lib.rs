@@ -1,4 +1,4 @@
-//! The harness: what tests of the whole house share.
+//! The harness: what all tests share.
 
 mod clock;
 
@@ -44,7 +44,7 @@ pub fn python() -> String {
 
 /// The root of the repository.
 #[must_use]
-pub fn house() -> PathBuf {
+pub fn repo_root() -> PathBuf {
     let mut root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     root.pop();
     root

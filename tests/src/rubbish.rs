@@ -8,7 +8,7 @@ use platform::clock;
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
-use crate::{TestFleet, house, python};
+use crate::{TestFleet, python, repo_root};
 
 /// How often to look at the workers' memory.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -162,7 +162,7 @@ const DEAD_LETTERS: &str =
 
 fn begin(broker_url: &str, options: &Options) -> Result<Child> {
     let mut command = Command::new(python());
-    command.arg("-B").arg(house().join("tests/outside/rubbish.py")).arg(broker_url);
+    command.arg("-B").arg(repo_root().join("tests/outside/rubbish.py")).arg(broker_url);
     let numbers = [
         ("--seconds", options.seconds),
         ("--rate", options.rate),

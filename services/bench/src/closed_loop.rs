@@ -8,9 +8,9 @@ use platform::clock;
 use tokio::sync::watch;
 
 use super::{
+    bench_fleet::{BenchFleet, Counts, LOOK_EVERY, progress},
     numbers::{Thousandths, per_second},
-    pump::{Outgoing, Progress, Sent},
-    stand::{Counts, LOOK_EVERY, Stand, progress},
+    pipelined_client::{Outgoing, Progress, Sent},
     usage::Usage,
 };
 
@@ -19,7 +19,7 @@ pub(super) const WARM_UP: Duration = Duration::from_secs(6);
 
 /// What happened between two moments.
 #[derive(Debug, Clone)]
-pub(super) struct Span {
+pub(super) struct Window {
     /// How many came to their end.
     pub(super) done: u64,
     /// How long it took.
@@ -34,7 +34,7 @@ pub(super) struct Span {
     pub(super) waiting_for_locks: Option<Thousandths>,
 }
 
-impl Span {
+impl Window {
     /// How many came to their end each second.
     pub(super) fn per_second(&self) -> u64 {
         per_second(self.done, self.time)
@@ -42,22 +42,22 @@ impl Span {
 }
 
 /// The beginning of a span.
-pub(super) struct Beginning {
+pub(super) struct WindowStart {
     at: Instant,
     from: Timestamp,
     done: u64,
     usage: Usage,
 }
 
-impl Beginning {
+impl WindowStart {
     /// Begins with so many done before.
-    pub(super) fn now(stand: &Stand, done: u64) -> Self {
+    pub(super) fn now(stand: &BenchFleet, done: u64) -> Self {
         Self { at: Instant::now(), from: clock::now(), done, usage: stand.usage() }
     }
 
     /// Ends with so many done in all.
-    pub(super) fn end(self, stand: &Stand, done: u64) -> Span {
-        Span {
+    pub(super) fn end(self, stand: &BenchFleet, done: u64) -> Window {
+        Window {
             done: done.saturating_sub(self.done),
             time: self.at.elapsed(),
             usage: stand.usage().since(&self.usage),
@@ -70,14 +70,14 @@ impl Beginning {
 
 /// Which part is measured.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Middle {
+pub(super) enum MeasuredPart {
     /// So long, after a warm-up; then no more is sent.
     Time(Duration),
     /// Of so many commands all but the first and the last tenth.
     Of(u64),
 }
 
-impl Middle {
+impl MeasuredPart {
     fn has_begun(self, time: Duration, done: u64) -> bool {
         match self {
             Self::Time(_) => time >= WARM_UP,
@@ -95,19 +95,19 @@ impl Middle {
 
 /// Sends what `next` makes, `in_flight` at once, and measures how fast it is done. Returns once all that was sent is done.
 pub(super) async fn run(
-    stand: &Stand,
-    middle: Middle,
+    stand: &BenchFleet,
+    middle: MeasuredPart,
     in_flight: u64,
     next: impl FnMut() -> Option<Outgoing>,
     done: impl Fn(&Counts) -> u64,
-) -> Result<(Span, Vec<Sent>)> {
+) -> Result<(Window, Vec<Sent>)> {
     let before = done(&stand.counter.counts().await?);
     let done = |counts: &Counts| done(counts).saturating_sub(before);
     let (tell, told) = progress();
     let pump = stand.pump().await?;
     let watch = async {
         let span = watch(stand, middle, &done, &tell).await?;
-        if matches!(middle, Middle::Of(_)) {
+        if matches!(middle, MeasuredPart::Of(_)) {
             // The last ones may go out at once.
             tell.send_replace(Progress { done: u64::MAX / 2, stop: false });
         }
@@ -120,26 +120,26 @@ pub(super) async fn run(
 
 /// Tells the sender how far the fleet is, and stops it after the measured time.
 async fn watch(
-    stand: &Stand,
-    middle: Middle,
+    stand: &BenchFleet,
+    middle: MeasuredPart,
     done: &impl Fn(&Counts) -> u64,
     tell: &watch::Sender<Progress>,
-) -> Result<Span> {
+) -> Result<Window> {
     let begun = Instant::now();
     let mut beginning = None;
     let (mut looks, mut waiting) = (0, 0);
     loop {
         let now = done(&stand.counter.counts().await?);
         if middle.has_ended(begun.elapsed(), now) {
-            let beginning = beginning.unwrap_or_else(|| Beginning::now(stand, now));
-            tell.send_replace(Progress { done: now, stop: matches!(middle, Middle::Time(_)) });
+            let beginning = beginning.unwrap_or_else(|| WindowStart::now(stand, now));
+            tell.send_replace(Progress { done: now, stop: matches!(middle, MeasuredPart::Time(_)) });
             let waiting_for_locks = Some(Thousandths::ratio(waiting, looks));
-            return Ok(Span { waiting_for_locks, ..beginning.end(stand, now) });
+            return Ok(Window { waiting_for_locks, ..beginning.end(stand, now) });
         }
         looks += 1;
         waiting += stand.waiting_for_locks().await?;
         if beginning.is_none() && middle.has_begun(begun.elapsed(), now) {
-            beginning = Some(Beginning::now(stand, now));
+            beginning = Some(WindowStart::now(stand, now));
         }
         tell.send_replace(Progress { done: now, stop: false });
         clock::sleep(LOOK_EVERY).await;

@@ -9,15 +9,14 @@ use sqlx::PgPool;
 use time::OffsetDateTime;
 
 use super::{
-    Args, Report,
-    closed_loop::{self, Beginning, Middle},
-    goods::{Buyers, Goods},
+    Args, Report, baseline,
+    bench_fleet::{BenchFleet, Counts, LOOK_EVERY, progress, published},
+    catalog::{Catalog, OrderGenerator},
+    closed_loop::{self, MeasuredPart, WindowStart},
     lifecycle::{completed, orders},
-    limit,
     numbers::{Times, per_second},
-    pump::{Outgoing, Progress},
-    report::Limit,
-    stand::{Counts, LOOK_EVERY, Stand, progress, published},
+    pipelined_client::{Outgoing, Progress},
+    report::Baseline,
 };
 
 const ORDERS: u64 = 50_000;
@@ -42,33 +41,33 @@ fn released(counts: &Counts) -> u64 {
 /// Measures.
 pub(super) async fn run(args: &Args) -> Result<Report> {
     let count = args.orders.unwrap_or(ORDERS);
-    let goods = Goods::MANY;
-    let mut stand = Stand::start(args.replicas, goods).await?;
-    let mut order = orders(Buyers::new(goods, 1, "sandbox:succeed"));
+    let goods = Catalog::MANY;
+    let mut stand = BenchFleet::start(args.replicas, goods).await?;
+    let mut order = orders(OrderGenerator::new(goods, 1, "sandbox:succeed"));
     let mut paid = (0..PAID).filter_map(|_| order());
     let begun = Instant::now();
-    closed_loop::run(&stand, Middle::Of(PAID), args.in_flight, || paid.next(), completed).await?;
+    closed_loop::run(&stand, MeasuredPart::Of(PAID), args.in_flight, || paid.next(), completed).await?;
     place(&stand, goods, count, begun.elapsed()).await?;
-    let before = limit::events(&stand.pool).await?;
+    let before = baseline::events(&stand.pool).await?;
 
     let (first, last) = due(&stand.pool).await?;
     clock::sleep(last.since(clock::now())).await;
     let early = released(&stand.counter.counts().await?);
-    let beginning = Beginning::now(&stand, early);
+    let beginning = WindowStart::now(&stand, early);
     stand.counter.until(count, released).await?;
     let span = beginning.end(&stand, count);
     let report = Report::of(args.scenario, &stand, &span);
     let verify = stand.audit().await?;
     let times = times(&stand.pool).await?;
-    let events = limit::events(&stand.pool).await? - before;
+    let events = baseline::events(&stand.pool).await? - before;
     stand.stop_workers().await?;
     let url = &stand.address.database_url;
-    let statement = limit::procedures::expiries_per_second(url, goods, count).await?;
-    let append = limit::append::per_second_of(url, events, count).await?;
+    let statement = baseline::procedures::expiries_per_second(url, goods, count).await?;
+    let append = baseline::append::per_second_of(url, events, count).await?;
     stand.stop().await?;
     let limits = vec![
-        Limit::new(limit::procedures::EXPIRY, statement, span.per_second()),
-        Limit::new(limit::append::WORDS, append, span.per_second()),
+        Baseline::new(baseline::procedures::EXPIRY, statement, span.per_second()),
+        Baseline::new(baseline::append::WORDS, append, span.per_second()),
     ];
     Ok(report
         .with_times("due to released with a receipt", &times)
@@ -77,15 +76,15 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
         .with("work", goods.words())
         .with("all_due_within_ms", u64::try_from(last.since(first).as_millis())?)
         .with("released_before_the_last_was_due", early)
-        .with("events_per_order", limit::each(events, count)?))
+        .with("events_per_order", baseline::each(events, count)?))
 }
 
 /// Places orders that nobody pays, all with the same end of their time to pay, and waits until all is held.
-async fn place(stand: &Stand, goods: Goods, count: u64, warm_up: Duration) -> Result<()> {
+async fn place(stand: &BenchFleet, goods: Catalog, count: u64, warm_up: Duration) -> Result<()> {
     let speed = per_second(PAID, warm_up).max(100);
     // Twice as long as it should take.
     let due = clock::now() + TIME_TO_PAY_MIN + Duration::from_secs(10) + Duration::from_millis(2_000 * count / speed);
-    let mut buyers = Buyers::new(goods, 2, "sandbox:never");
+    let mut buyers = OrderGenerator::new(goods, 2, "sandbox:never");
     let mut numbers = 0..count;
     let mut late = 0_u64;
     let next = || {

@@ -5,28 +5,27 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::{
-    Args, Report,
-    closed_loop::{self, Middle, Span},
-    goods::{Buyers, Goods},
-    history,
+    Args, Report, baseline,
+    bench_fleet::BenchFleet,
+    catalog::{Catalog, OrderGenerator},
+    closed_loop::{self, MeasuredPart, Window},
     lifecycle::{completed, orders},
-    limit,
     numbers::Thousandths,
-    report::Limit,
-    stand::Stand,
+    report::Baseline,
+    seed_log,
 };
 
 /// Measures.
 pub(super) async fn run(args: &Args) -> Result<Report> {
-    let goods = Goods::MANY;
-    let mut stand = Stand::start(args.replicas, goods).await?;
+    let goods = Catalog::MANY;
+    let mut stand = BenchFleet::start(args.replicas, goods).await?;
     let young = lifecycles(&stand, args, 1).await?;
     stand.audit().await?;
     let before = Report::of(args.scenario, &stand, &young);
     stand.stop_workers().await?;
 
     let begun = Instant::now();
-    history::write(&stand.address.database_url, goods, args.events).await?;
+    seed_log::write(&stand.address.database_url, goods, args.events).await?;
     let wrote = begun.elapsed();
     stand.fleet.start_workers()?;
     stand.fleet.ready().await?;
@@ -34,11 +33,11 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
     let old = lifecycles(&stand, args, 2).await?;
     let report = Report::of(args.scenario, &stand, &old);
     let verify = stand.audit().await?;
-    let events = limit::events(&stand.pool).await?;
+    let events = baseline::events(&stand.pool).await?;
     stand.stop().await?;
-    let cost = |span: &Span| span.usage.worker() + span.usage.postgres + span.usage.nats;
-    let each = |span: &Span| Thousandths::ms_each(cost(span), span.done);
-    let limits = vec![Limit::new("the same on a nearly empty log", young.per_second(), old.per_second())];
+    let cost = |span: &Window| span.usage.worker() + span.usage.postgres + span.usage.nats;
+    let each = |span: &Window| Thousandths::ms_each(cost(span), span.done);
+    let limits = vec![Baseline::new("the same on a nearly empty log", young.per_second(), old.per_second())];
     Ok(report
         .with_limits(limits)
         .with_verify(verify)
@@ -49,8 +48,8 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
         .with("cpu_ms_per_order_in_all", serde_json::to_value([each(&young), each(&old)])?))
 }
 
-async fn lifecycles(stand: &Stand, args: &Args, seed: u64) -> Result<Span> {
-    let next = orders(Buyers::new(Goods::MANY, seed, "sandbox:succeed"));
-    let middle = Middle::Time(Duration::from_secs(args.seconds));
+async fn lifecycles(stand: &BenchFleet, args: &Args, seed: u64) -> Result<Window> {
+    let next = orders(OrderGenerator::new(Catalog::MANY, seed, "sandbox:succeed"));
+    let middle = MeasuredPart::Time(Duration::from_secs(args.seconds));
     Ok(closed_loop::run(stand, middle, args.in_flight, next, completed).await?.0)
 }

@@ -14,14 +14,13 @@ use tokio::{sync::Notify, task::JoinHandle};
 use uuid::Uuid;
 
 use super::{
-    Args, Report,
-    closed_loop::{Beginning, WARM_UP},
-    goods::{Buyers, Goods},
-    limit,
+    Args, Report, baseline,
+    bench_fleet::{BenchFleet, published},
+    catalog::{Catalog, OrderGenerator},
+    closed_loop::{WARM_UP, WindowStart},
     numbers::{Thousandths, Times},
-    pump::Outgoing,
-    report::Limit,
-    stand::{Stand, published},
+    pipelined_client::Outgoing,
+    report::Baseline,
 };
 
 /// Orders that are placed one after the other on an idle fleet.
@@ -31,13 +30,13 @@ const ALONE: u32 = 200;
 const PAID_WITHIN: Duration = Duration::from_secs(30);
 
 /// Hears when orders are paid, as any subscriber would.
-struct Ear {
+struct PaidListener {
     heard: Arc<Mutex<HashMap<Uuid, Instant>>>,
     news: Arc<Notify>,
     listener: JoinHandle<()>,
 }
 
-impl Ear {
+impl PaidListener {
     async fn open(broker_url: &str) -> Result<Self> {
         let client = async_nats::ConnectOptions::new().subscription_capacity(262_144).connect(broker_url).await?;
         let mut events = client.subscribe("evt.orders.OrderPaid").await?;
@@ -78,7 +77,7 @@ impl Ear {
     }
 }
 
-impl Drop for Ear {
+impl Drop for PaidListener {
     fn drop(&mut self) {
         self.listener.abort();
     }
@@ -86,13 +85,13 @@ impl Drop for Ear {
 
 /// Measures.
 pub(super) async fn run(args: &Args) -> Result<Report> {
-    let goods = Goods::MANY;
-    let mut stand = Stand::start(args.replicas, goods).await?;
-    let ear = Ear::open(&stand.address.broker_url).await?;
-    let mut buyers = Buyers::new(goods, 1, "sandbox:succeed");
+    let goods = Catalog::MANY;
+    let mut stand = BenchFleet::start(args.replicas, goods).await?;
+    let ear = PaidListener::open(&stand.address.broker_url).await?;
+    let mut buyers = OrderGenerator::new(goods, 1, "sandbox:succeed");
     warm_up(&stand, &ear, &mut buyers, args.rate).await?;
 
-    let beginning = Beginning::now(&stand, 0);
+    let beginning = WindowStart::now(&stand, 0);
     let count = args.rate * args.seconds;
     let times = steadily(&stand, &ear, &mut buyers, args.rate, count).await?;
     let mut report = Report::of(args.scenario, &stand, &beginning.end(&stand, count));
@@ -101,15 +100,16 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
     let verify = stand.audit().await?;
     drop(ear);
     stand.stop_workers().await?;
-    let plain = limit::procedures::times(&stand.address.database_url, goods, args.rate, args.seconds.min(10)).await?;
+    let plain =
+        baseline::procedures::times(&stand.address.database_url, goods, args.rate, args.seconds.min(10)).await?;
     stand.stop().await?;
     let (Some(p50), Some(limit)) = (times.p50(), plain.p50()) else { bail!("nothing was measured") };
     // The shorter the better, so that here too a larger ratio is better.
-    let limits = vec![Limit {
+    let limits = vec![Baseline {
         limit: format!(
             "half within {limit} ms, 99 % {} ms: {}",
             plain.p99().unwrap_or_default(),
-            limit::procedures::LIFECYCLE
+            baseline::procedures::LIFECYCLE
         ),
         per_second: args.rate,
         ratio: Thousandths::ratio(limit.0, p50.0),
@@ -125,13 +125,19 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
         .with("idle_p99_ms", serde_json::to_value(alone.p99())?))
 }
 
-async fn warm_up(stand: &Stand, ear: &Ear, buyers: &mut Buyers, rate: u64) -> Result<()> {
+async fn warm_up(stand: &BenchFleet, ear: &PaidListener, buyers: &mut OrderGenerator, rate: u64) -> Result<()> {
     steadily(stand, ear, buyers, rate, rate * WARM_UP.as_secs()).await?;
     stand.counter.until_published("evt.rounds.SharesSold", rate * WARM_UP.as_secs()).await
 }
 
 /// Sends each order when it is due, whatever became of those before it.
-async fn steadily(stand: &Stand, ear: &Ear, buyers: &mut Buyers, rate: u64, count: u64) -> Result<Times> {
+async fn steadily(
+    stand: &BenchFleet,
+    ear: &PaidListener,
+    buyers: &mut OrderGenerator,
+    rate: u64,
+    count: u64,
+) -> Result<Times> {
     let mut pump = stand.pump().await?;
     let before = published(&stand.counter.counts().await?, "evt.orders.OrderPaid");
     let mut due_at = Vec::new();
@@ -157,7 +163,7 @@ async fn steadily(stand: &Stand, ear: &Ear, buyers: &mut Buyers, rate: u64, coun
 }
 
 /// One order after the other, each on an idle fleet.
-async fn one_by_one(stand: &Stand, ear: &Ear, buyers: &mut Buyers) -> Result<Times> {
+async fn one_by_one(stand: &BenchFleet, ear: &PaidListener, buyers: &mut OrderGenerator) -> Result<Times> {
     let mut pump = stand.pump().await?;
     let mut times = Times::new()?;
     for _order in 0..ALONE {

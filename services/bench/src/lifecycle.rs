@@ -5,14 +5,13 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::{
-    Args, Report, Scenario,
-    closed_loop::{self, Middle},
-    goods::{Buyers, Goods},
-    limit,
-    pump::Outgoing,
-    report::Limit,
-    stand::{Counts, Stand, published},
-    story,
+    Args, Report, Scenario, baseline,
+    bench_fleet::{BenchFleet, Counts, published},
+    catalog::{Catalog, OrderGenerator},
+    closed_loop::{self, MeasuredPart},
+    log_latency,
+    pipelined_client::Outgoing,
+    report::Baseline,
 };
 
 /// The events that end a lifecycle.
@@ -24,7 +23,7 @@ pub(super) fn completed(counts: &Counts) -> u64 {
 }
 
 /// Places an order after the other.
-pub(super) fn orders(mut buyers: Buyers) -> impl FnMut() -> Option<Outgoing> {
+pub(super) fn orders(mut buyers: OrderGenerator) -> impl FnMut() -> Option<Outgoing> {
     move || {
         let (id, order) = buyers.order(None);
         Some(Outgoing::new(id, &order))
@@ -33,24 +32,24 @@ pub(super) fn orders(mut buyers: Buyers) -> impl FnMut() -> Option<Outgoing> {
 
 /// Measures.
 pub(super) async fn run(args: &Args) -> Result<Report> {
-    let goods = if args.scenario == Scenario::Hot { Goods::HOT } else { Goods::MANY };
-    let mut stand = Stand::start(args.replicas, goods).await?;
-    let next = orders(Buyers::new(goods, 1, "sandbox:succeed"));
-    let middle = Middle::Time(Duration::from_secs(args.seconds));
+    let goods = if args.scenario == Scenario::Hot { Catalog::HOT } else { Catalog::MANY };
+    let mut stand = BenchFleet::start(args.replicas, goods).await?;
+    let next = orders(OrderGenerator::new(goods, 1, "sandbox:succeed"));
+    let middle = MeasuredPart::Time(Duration::from_secs(args.seconds));
     let (span, sent) = closed_loop::run(&stand, middle, args.in_flight, next, completed).await?;
     let count = u64::try_from(sent.len())?;
     let report = Report::of(args.scenario, &stand, &span);
     let verify = stand.audit().await?;
-    let times = story::times(&stand.pool, &sent, span.from..span.to, &ENDS).await?;
-    let events = limit::events_per_order(&stand.pool, count).await?;
+    let times = log_latency::times(&stand.pool, &sent, span.from..span.to, &ENDS).await?;
+    let events = baseline::events_per_order(&stand.pool, count).await?;
     stand.stop_workers().await?;
     let url = &stand.address.database_url;
-    let procedures = limit::procedures::lifecycles_per_second(url, goods).await?;
-    let append = limit::append::orders_per_second(url, count).await?;
+    let procedures = baseline::procedures::lifecycles_per_second(url, goods).await?;
+    let append = baseline::append::orders_per_second(url, count).await?;
     stand.stop().await?;
     let limits = vec![
-        Limit::new(limit::procedures::LIFECYCLE, procedures, span.per_second()),
-        Limit::new(limit::append::WORDS, append, span.per_second()),
+        Baseline::new(baseline::procedures::LIFECYCLE, procedures, span.per_second()),
+        Baseline::new(baseline::append::WORDS, append, span.per_second()),
     ];
     Ok(report
         .with_times("sent to committed and sold, with so many in flight", &times)

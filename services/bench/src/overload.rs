@@ -12,13 +12,13 @@ use tokio::sync::mpsc;
 
 use super::{
     Args, Report,
-    closed_loop::{self, Beginning, Middle, Span, WARM_UP},
-    goods::{Buyers, Goods},
+    bench_fleet::BenchFleet,
+    catalog::{Catalog, OrderGenerator},
+    closed_loop::{self, MeasuredPart, WARM_UP, Window, WindowStart},
     lifecycle::{completed, orders},
     numbers::{Thousandths, per_second},
-    pump::{self, IN_FLIGHT_MAX, Outgoing},
-    report::Limit,
-    stand::Stand,
+    pipelined_client::{self, IN_FLIGHT_MAX, Outgoing},
+    report::Baseline,
     usage,
 };
 
@@ -47,11 +47,12 @@ struct Told {
 
 /// Measures.
 pub(super) async fn run(args: &Args) -> Result<Report> {
-    let goods = Goods::MANY;
+    let goods = Catalog::MANY;
     let settings = BTreeMap::from([("HOLDFAST_BROKER_COMMANDS_BYTES_MAX".to_owned(), QUEUE_BYTES.to_string())]);
-    let mut stand = Stand::with(args.replicas, goods, settings).await?;
-    let next = orders(Buyers::new(goods, 1, "sandbox:succeed"));
-    let (peace, before) = closed_loop::run(&stand, Middle::Time(IN_PEACE), args.in_flight, next, completed).await?;
+    let mut stand = BenchFleet::with(args.replicas, goods, settings).await?;
+    let next = orders(OrderGenerator::new(goods, 1, "sandbox:succeed"));
+    let (peace, before) =
+        closed_loop::run(&stand, MeasuredPart::Time(IN_PEACE), args.in_flight, next, completed).await?;
     let before = u64::try_from(before.len())?;
 
     let rate = TIMES * peace.per_second();
@@ -72,7 +73,7 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
     );
     stand.stop_workers().await?;
     stand.stop().await?;
-    let limit = Limit::new("the same fleet with no more than it can do", peace.per_second(), span.per_second());
+    let limit = Baseline::new("the same fleet with no more than it can do", peace.per_second(), span.per_second());
     Ok(report
         .with_limits(vec![limit])
         .with_verify(verify)
@@ -87,11 +88,11 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
 }
 
 /// Sends at this rate, and hears what the broker says of it. How much was sent, and what was said.
-async fn flood(stand: &Stand, goods: Goods, rate: u64, lasts: Duration) -> Result<(u64, Told)> {
-    let jetstream = pump::connect(&stand.address.broker_url, TOLD_WITHIN).await?;
+async fn flood(stand: &BenchFleet, goods: Catalog, rate: u64, lasts: Duration) -> Result<(u64, Told)> {
+    let jetstream = pipelined_client::connect(&stand.address.broker_url, TOLD_WITHIN).await?;
     let (untold, fates) = mpsc::channel(IN_FLIGHT_MAX);
     let send = async move {
-        let mut buyers = Buyers::new(goods, 2, "sandbox:succeed");
+        let mut buyers = OrderGenerator::new(goods, 2, "sandbox:succeed");
         let (begun, mut sent) = (Instant::now(), 0);
         while begun.elapsed() < lasts {
             let due = u128::from(rate) * begun.elapsed().as_millis() / 1_000;
@@ -122,11 +123,11 @@ async fn hear(mut fates: mpsc::Receiver<PublishAckFuture>) -> Result<Told> {
 }
 
 /// What is done meanwhile, once the flood has begun, and the lowest rate of any window.
-async fn watch(stand: &Stand, lasts: Duration) -> Result<(Span, u64)> {
+async fn watch(stand: &BenchFleet, lasts: Duration) -> Result<(Window, u64)> {
     let begun = Instant::now();
     clock::sleep(WARM_UP).await;
     let (mut since, mut before) = (Instant::now(), sold(stand).await?);
-    let beginning = Beginning::now(stand, before);
+    let beginning = WindowStart::now(stand, before);
     let mut slowest = u64::MAX;
     while begun.elapsed() < lasts {
         clock::sleep(WINDOW.min(lasts.saturating_sub(begun.elapsed()))).await;
@@ -140,7 +141,7 @@ async fn watch(stand: &Stand, lasts: Duration) -> Result<(Span, u64)> {
 }
 
 /// Pieces that were sold, one an order. (The broker, which counts more cheaply, may have forgotten some events by now.)
-async fn sold(stand: &Stand) -> Result<u64> {
+async fn sold(stand: &BenchFleet) -> Result<u64> {
     let sold: i64 = sqlx::query_scalar("select coalesce(sum(committed), 0)::bigint from inventory.stock")
         .fetch_one(&stand.pool)
         .await

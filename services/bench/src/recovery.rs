@@ -16,14 +16,14 @@ use uuid::Uuid;
 
 use super::{
     Args, Report,
-    closed_loop::{Beginning, WARM_UP},
-    goods::{Buyers, Goods},
+    bench_fleet::{BenchFleet, Counter, LOOK_EVERY, progress},
+    catalog::{Catalog, OrderGenerator},
+    closed_loop::{WARM_UP, WindowStart},
     lifecycle::{ENDS, completed, orders},
+    log_latency,
     numbers::{Thousandths, Times},
-    pump::{Progress, Sent},
-    report::Limit,
-    stand::{Counter, LOOK_EVERY, Stand, progress},
-    story,
+    pipelined_client::{Progress, Sent},
+    report::Baseline,
 };
 
 /// A supervisor notices after this long, and starts the worker again.
@@ -34,13 +34,13 @@ const GOAL_MS: u64 = 5_000;
 
 /// Measures.
 pub(super) async fn run(args: &Args) -> Result<Report> {
-    let goods = Goods::MANY;
-    let mut stand = Stand::start(args.replicas, goods).await?;
-    let next = orders(Buyers::new(goods, 1, "sandbox:succeed"));
+    let goods = Catalog::MANY;
+    let mut stand = BenchFleet::start(args.replicas, goods).await?;
+    let next = orders(OrderGenerator::new(goods, 1, "sandbox:succeed"));
     let (tell, told) = progress();
     let pump = stand.pump().await?;
     let counter = stand.counter.clone();
-    let beginning = Beginning::now(&stand, 0);
+    let beginning = WindowStart::now(&stand, 0);
     let calm_from = clock::now() + WARM_UP;
     let between = Duration::from_secs(args.seconds);
     let (sent, (), kills) = tokio::try_join!(
@@ -53,7 +53,7 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
     let span = beginning.end(&stand, count);
     let report = Report::of(args.scenario, &stand, &span);
     let verify = stand.audit().await?;
-    let ends = story::ends(&stand.pool, &ENDS).await?;
+    let ends = log_latency::ends(&stand.pool, &ENDS).await?;
     stand.stop().await?;
 
     let first_kill = kills.first().map_or(span.to, |(_, at)| *at);
@@ -73,7 +73,7 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
     let reached = Thousandths::ratio(GOAL_MS * 1_000, longest.0.max(1));
     Ok(report
         .with_times("sent to committed and sold, undisturbed", &calm)
-        .with_limits(vec![Limit { limit, per_second: span.per_second(), ratio: reached }])
+        .with_limits(vec![Baseline { limit, per_second: span.per_second(), ratio: reached }])
         .with_verify(verify)
         .with("work", goods.words())
         .with("in_flight", args.in_flight)
@@ -121,7 +121,7 @@ fn waits(
 ) -> Result<Times> {
     let mut times = Times::new()?;
     for sent in sent {
-        let took = story::took(sent, ends)?;
+        let took = log_latency::took(sent, ends)?;
         if counts(sent.at, sent.at + took) {
             times.add(took);
         }

@@ -5,15 +5,14 @@ use proto::orders::v1::RequestRefund;
 use uuid::Uuid;
 
 use super::{
-    Args, Report,
-    closed_loop::{self, Middle},
-    goods::{Buyers, Goods},
+    Args, Report, baseline,
+    bench_fleet::{BenchFleet, Counts, published},
+    catalog::{Catalog, OrderGenerator},
+    closed_loop::{self, MeasuredPart},
     lifecycle::{completed, orders},
-    limit,
-    pump::Outgoing,
-    report::Limit,
-    stand::{Counts, Stand, published},
-    story,
+    log_latency,
+    pipelined_client::Outgoing,
+    report::Baseline,
 };
 
 const ORDERS: u64 = 30_000;
@@ -32,13 +31,14 @@ fn refunded(counts: &Counts) -> u64 {
 /// Measures.
 pub(super) async fn run(args: &Args) -> Result<Report> {
     let count = args.orders.unwrap_or(ORDERS);
-    let goods = Goods::MANY;
-    let mut stand = Stand::start(args.replicas, goods).await?;
-    let mut order = orders(Buyers::new(goods, 1, "sandbox:succeed"));
+    let goods = Catalog::MANY;
+    let mut stand = BenchFleet::start(args.replicas, goods).await?;
+    let mut order = orders(OrderGenerator::new(goods, 1, "sandbox:succeed"));
     let next = (0..count).map(|_| order());
     let mut next = next.flatten();
-    let (_, paid) = closed_loop::run(&stand, Middle::Of(count), args.in_flight, || next.next(), completed).await?;
-    let before = limit::events(&stand.pool).await?;
+    let (_, paid) =
+        closed_loop::run(&stand, MeasuredPart::Of(count), args.in_flight, || next.next(), completed).await?;
+    let before = baseline::events(&stand.pool).await?;
 
     let mut paid = paid.iter().map(|sent| sent.id);
     let next = || {
@@ -46,19 +46,19 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
         let request = RequestRefund { order_id: order_id.to_string(), actor: "bench".to_owned(), ..Default::default() };
         Some(Outgoing::new(Uuid::new_v5(&order_id, b"refund"), &request))
     };
-    let (span, sent) = closed_loop::run(&stand, Middle::Of(count), args.in_flight, next, refunded).await?;
+    let (span, sent) = closed_loop::run(&stand, MeasuredPart::Of(count), args.in_flight, next, refunded).await?;
     let report = Report::of(args.scenario, &stand, &span);
     let verify = stand.audit().await?;
-    let times = story::times(&stand.pool, &sent, span.from..span.to, &ENDS).await?;
-    let events = limit::events(&stand.pool).await? - before;
+    let times = log_latency::times(&stand.pool, &sent, span.from..span.to, &ENDS).await?;
+    let events = baseline::events(&stand.pool).await? - before;
     stand.stop_workers().await?;
     let url = &stand.address.database_url;
-    let procedure = limit::procedures::refunds_per_second(url, goods, count).await?;
-    let append = limit::append::per_second_of(url, events, count).await?;
+    let procedure = baseline::procedures::refunds_per_second(url, goods, count).await?;
+    let append = baseline::append::per_second_of(url, events, count).await?;
     stand.stop().await?;
     let limits = vec![
-        Limit::new(limit::procedures::REFUND, procedure, span.per_second()),
-        Limit::new(limit::append::WORDS, append, span.per_second()),
+        Baseline::new(baseline::procedures::REFUND, procedure, span.per_second()),
+        Baseline::new(baseline::append::WORDS, append, span.per_second()),
     ];
     Ok(report
         .with_times("refund requested to money, pieces and shares back, with so many in flight", &times)
@@ -66,5 +66,5 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
         .with_verify(verify)
         .with("work", goods.words())
         .with("in_flight", args.in_flight)
-        .with("events_per_order", limit::each(events, count)?))
+        .with("events_per_order", baseline::each(events, count)?))
 }

@@ -12,14 +12,13 @@ use runtime::{
 use sqlx::{Connection, PgConnection, Row};
 
 use super::{
-    Args, Report,
-    closed_loop::{self, Middle},
-    goods::{Buyers, Goods},
+    Args, Report, baseline,
+    bench_fleet::BenchFleet,
+    catalog::{Catalog, OrderGenerator},
+    closed_loop::{self, MeasuredPart},
     lifecycle::{completed, orders},
-    limit,
     numbers::{Thousandths, median, per_second},
-    report::Limit,
-    stand::Stand,
+    report::Baseline,
 };
 
 /// Times each is measured; the middle one counts.
@@ -27,15 +26,15 @@ const TRIES: usize = 3;
 
 /// Measures.
 pub(super) async fn run(args: &Args) -> Result<Report> {
-    let goods = Goods::MANY;
-    let mut stand = Stand::start(args.replicas, goods).await?;
-    let next = orders(Buyers::new(goods, 1, "sandbox:succeed"));
-    let middle = Middle::Time(Duration::from_secs(args.seconds));
+    let goods = Catalog::MANY;
+    let mut stand = BenchFleet::start(args.replicas, goods).await?;
+    let next = orders(OrderGenerator::new(goods, 1, "sandbox:succeed"));
+    let middle = MeasuredPart::Time(Duration::from_secs(args.seconds));
     let (span, _) = closed_loop::run(&stand, middle, args.in_flight, next, completed).await?;
     let mut report = Report::of(args.scenario, &stand, &span);
     let verify = stand.audit().await?;
     stand.stop_workers().await?;
-    let events = limit::events(&stand.pool).await?;
+    let events = baseline::events(&stand.pool).await?;
     let mut connection = PgConnection::connect(&stand.address.database_url).await?;
     let (mut folds, mut reads) = (Vec::new(), Vec::new());
     // In turns: what disturbs the one disturbs the other.
@@ -50,7 +49,7 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
     report.seconds = Thousandths::seconds(fold);
     report.per_second = per_second(events, fold);
     let limits =
-        vec![Limit::new("a bare streaming read of the same rows", per_second(events, read), report.per_second)];
+        vec![Baseline::new("a bare streaming read of the same rows", per_second(events, read), report.per_second)];
     Ok(report
         .with_limits(limits)
         .with_verify(verify)

@@ -9,15 +9,15 @@ use testbed::load::figures::grouped;
 
 use super::{
     Scenario,
-    closed_loop::Span,
+    bench_fleet::BenchFleet,
+    closed_loop::Window,
     numbers::{Thousandths, Times},
-    stand::Stand,
     usage::{self, Usage},
 };
 
 /// A raw limit of the same machine, measured in the same run.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Limit {
+pub(crate) struct Baseline {
     /// What it is.
     pub limit: String,
     /// How many a second it does.
@@ -26,7 +26,7 @@ pub(crate) struct Limit {
     pub ratio: Thousandths,
 }
 
-impl Limit {
+impl Baseline {
     /// A limit that was reached so far.
     #[must_use]
     pub(crate) fn new(limit: impl Into<String>, per_second: u64, reached: u64) -> Self {
@@ -90,7 +90,7 @@ pub(crate) struct Report {
     /// "ok", or what the audit found.
     pub verify: String,
     /// All limits.
-    pub limits: Vec<Limit>,
+    pub limits: Vec<Baseline>,
     /// CPU time of one order by worker.
     pub cpu_ms_per_order_of: BTreeMap<String, Thousandths>,
     /// The most memory of each worker.
@@ -108,7 +108,7 @@ pub(crate) struct Report {
 
 impl Report {
     /// What was measured of a fleet in a span. Limits, times and the audit are still to come.
-    pub(super) fn of(scenario: Scenario, stand: &Stand, span: &Span) -> Self {
+    pub(super) fn of(scenario: Scenario, stand: &BenchFleet, span: &Window) -> Self {
         let each = |micros| Thousandths::ms_each(micros, span.done);
         let Usage { workers, postgres, nats, bench, .. } = &span.usage;
         let cores = usage::cores();
@@ -160,7 +160,7 @@ impl Report {
     }
 
     /// Adds the limits. The first is the one that the scenario is compared with.
-    pub(super) fn with_limits(mut self, limits: Vec<Limit>) -> Self {
+    pub(super) fn with_limits(mut self, limits: Vec<Baseline>) -> Self {
         if let Some(first) = limits.first() {
             (self.limit_per_second, self.limit, self.ratio) = (first.per_second, first.limit.clone(), first.ratio);
         }
@@ -214,7 +214,7 @@ impl Report {
         let mut line = |name: &str, value: String| lines.push((name.to_owned(), value));
         line("orders", format!("{} in {} s", grouped(self.orders), self.seconds));
         line("each second", grouped(self.per_second));
-        for Limit { limit, per_second, ratio } in &self.limits {
+        for Baseline { limit, per_second, ratio } in &self.limits {
             line("limit", format!("{} each second: {limit}; ratio {ratio}", grouped(*per_second)));
         }
         if let (Some(p50), Some(p99), Some(p999)) = (self.p50_ms, self.p99_ms, self.p999_ms) {

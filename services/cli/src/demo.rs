@@ -6,11 +6,11 @@ use anyhow::{Context, Result, bail};
 use platform::print;
 use sqlx::PgPool;
 use testbed::load::{
-    bars::Bars,
     figures::{grouped, lasting},
-    mix::Mix,
+    progress::ProgressBars,
     synthetic::{self, Until},
-    venue::{Keep, Venue},
+    target_fleet::{KeepDir, TargetFleet},
+    workload::Workload,
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -18,7 +18,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::surroundings::Surroundings;
+use crate::global_args::GlobalArgs;
 
 mod killing;
 mod report;
@@ -66,11 +66,11 @@ const ROUNDS: u64 = 20;
 const FINDINGS_SHOWN: usize = 20;
 
 /// Runs the demo.
-pub async fn run(args: Args, surroundings: &Surroundings) -> Result<ExitCode> {
+pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
-        shown = show(args, surroundings.json) => shown,
+        shown = show(args, global.json) => shown,
         // Dropping what runs ends it and removes its directory.
         _ = interrupt.recv() => bail!("interrupted"),
         _ = terminate.recv() => bail!("terminated"),
@@ -79,24 +79,24 @@ pub async fn run(args: Args, surroundings: &Surroundings) -> Result<ExitCode> {
 
 async fn show(args: Args, json: bool) -> Result<ExitCode> {
     let Args { orders, seed, rate, keep } = args;
-    let mix = Mix::new(seed, orders, PRODUCTS, ROUNDS);
-    let options = synthetic::Options { rate: Some(rate), until: Until::AllIsSettled, bars: Bars::new(json) };
+    let mix = Workload::new(seed, orders, PRODUCTS, ROUNDS);
+    let options = synthetic::Options { rate: Some(rate), until: Until::AllIsSettled, bars: ProgressBars::new(json) };
     let say = |text: &str| options.bars.say(text);
     say(&format!(
         "{} orders of {PRODUCTS} products and {ROUNDS} rounds, {rate} a second; seed {seed}.",
         grouped(orders)
     ));
     let begun = Instant::now();
-    let mut venue = Venue::private(keep).await?;
-    let private = venue.private.as_mut().context("the fleet is private")?;
+    let mut target = TargetFleet::private(keep).await?;
+    let private = target.private.as_mut().context("the fleet is private")?;
     say(&format!(
         "A Postgres, a nats-server and four workers of their own are up in {} after {}.",
         private.dir.display(),
         lasting(begun.elapsed())
     ));
-    let report = experience(&mut venue, &mix, seed, &options).await;
+    let report = experience(&mut target, &mix, seed, &options).await;
     let is_well = report.as_ref().is_ok_and(|report| report.checks.all_hold());
-    let left = venue.leave(if is_well { Keep::No } else { Keep::Yes }).await?;
+    let left = target.leave(if is_well { KeepDir::No } else { KeepDir::Yes }).await?;
     if let Some(dir) = &left {
         eprintln!("The fleet's data and logs are in {}.", dir.display());
     }
@@ -110,35 +110,40 @@ async fn show(args: Args, json: bool) -> Result<ExitCode> {
 }
 
 /// The run, with a worker killed when half of the orders are placed, and the checks.
-async fn experience(venue: &mut Venue, mix: &Mix, seed: u64, options: &synthetic::Options) -> Result<Report> {
-    let mut private = venue.private.take().context("the fleet is private")?;
+async fn experience(
+    target: &mut TargetFleet,
+    mix: &Workload,
+    seed: u64,
+    options: &synthetic::Options,
+) -> Result<Report> {
+    let mut private = target.private.take().context("the fleet is private")?;
     let worker = victim(seed)?;
     let (tell, placed) = watch::channel(0);
     let lived = async {
-        let run = synthetic::run(venue, mix, options, |count| {
+        let run = synthetic::run(target, mix, options, |count| {
             tell.send_replace(count);
         });
         let run = run.await;
         drop(tell);
         run
     };
-    let attended = attend(&mut private, &venue.pool, worker, mix.orders.div_ceil(2), placed, &options.bars);
+    let attended = attend(&mut private, &target.pool, worker, mix.orders.div_ceil(2), placed, &options.bars);
     let both = tokio::select! {
         both = async { tokio::try_join!(lived, attended) } => both,
-        never = watching::watch(&venue.pool, &options.bars) => match never {},
+        never = watching::watch(&target.pool, &options.bars) => match never {},
     };
     let ended = private.fleet.ended_workers();
-    venue.private = Some(private);
+    target.private = Some(private);
     let (run, killed) = both?;
     options.bars.say("Everything has settled; checking.");
     let ended = ended.into_iter().map(|(worker, replica, code)| format!("{worker}-{replica} (exit code {code:?})"));
     let checks = Checks {
         as_told: run.is_as_told(),
         ended: ended.collect(),
-        dead_letters: dead_letters(&venue.pool).await?,
-        verdict: verify(&venue.address.database_url).await?,
+        dead_letters: dead_letters(&target.pool).await?,
+        verdict: verify(&target.address.database_url).await?,
     };
-    let rounds = rounds(&venue.pool).await?;
+    let rounds = rounds(&target.pool).await?;
     Ok(Report { seed, run, killed, checks, rounds })
 }
 

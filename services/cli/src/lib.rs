@@ -1,12 +1,12 @@
 //! The `holdfast` command: the fleet on one machine, orders for it, its proofs, and its operators' verbs.
 
 pub mod demo;
+pub mod global_args;
 pub mod load;
 pub mod order;
 pub mod recover;
 pub mod send;
 pub mod status;
-pub mod surroundings;
 pub mod up;
 pub mod verify;
 mod waiting;

@@ -5,15 +5,15 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Result;
 use platform::{clock, print};
 use testbed::load::{
-    bars::Bars,
     figures::{grouped, lasting},
-    mix::Mix,
+    progress::ProgressBars,
     synthetic::{self, Until},
+    target_fleet::{KeepDir, TargetFleet},
     trace,
-    venue::{Keep, Venue},
+    workload::Workload,
 };
 
-use crate::surroundings::Surroundings;
+use crate::global_args::GlobalArgs;
 
 const AFTER_HELP: &str = "\
 The fleet is the one that `holdfast up` runs, or that is named by --database-url and --broker-url. If there is none, a private
@@ -86,31 +86,35 @@ pub struct Args {
 }
 
 /// Loads a fleet.
-pub async fn run(args: Args, surroundings: &Surroundings) -> Result<ExitCode> {
+pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     match args.trace.clone() {
-        Some(file) => play(file, args, surroundings).await,
-        None => synthetic(args, surroundings).await,
+        Some(file) => play(file, args, global).await,
+        None => synthetic(args, global).await,
     }
 }
 
-async fn synthetic(args: Args, surroundings: &Surroundings) -> Result<ExitCode> {
-    let json = surroundings.json;
+async fn synthetic(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
+    let json = global.json;
     let made_up = || clock::now().as_micros().unsigned_abs() % 1_000_000_000;
     let seed = args.seed.unwrap_or_else(made_up);
-    let mix = Mix::new(seed, args.orders, args.products, args.rounds);
-    let venue = find(surroundings).await?;
+    let mix = Workload::new(seed, args.orders, args.products, args.rounds);
+    let target = find(global).await?;
     eprintln!(
         "Placing {} orders of {} products and {} rounds; seed {seed}.",
         grouped(mix.orders),
         grouped(mix.products),
         grouped(mix.rounds)
     );
-    let until = if venue.private.is_some() { Until::AllIsSettled } else { Until::OrdersEnd };
-    let run =
-        synthetic::run(&venue, &mix, &synthetic::Options { rate: args.rate, until, bars: Bars::new(json) }, |_| ())
-            .await;
+    let until = if target.private.is_some() { Until::AllIsSettled } else { Until::OrdersEnd };
+    let run = synthetic::run(
+        &target,
+        &mix,
+        &synthetic::Options { rate: args.rate, until, bars: ProgressBars::new(json) },
+        |_| (),
+    )
+    .await;
     let is_well = run.as_ref().is_ok_and(synthetic::Run::is_as_told);
-    leave(venue, is_well).await?;
+    leave(target, is_well).await?;
     let run = run?;
     if json {
         let mut report = run.json();
@@ -126,12 +130,12 @@ async fn synthetic(args: Args, surroundings: &Surroundings) -> Result<ExitCode> 
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn play(file: PathBuf, args: Args, surroundings: &Surroundings) -> Result<ExitCode> {
+async fn play(file: PathBuf, args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     let book = trace::read(&file)?;
-    let venue = find(surroundings).await?;
-    let options = trace::Options { file, opening: args.opening, bars: Bars::new(surroundings.json) };
-    let report = trace::play(book, &options, &venue).await;
-    leave(venue, report.is_ok()).await?;
+    let target = find(global).await?;
+    let options = trace::Options { file, opening: args.opening, bars: ProgressBars::new(global.json) };
+    let report = trace::play(book, &options, &target).await;
+    leave(target, report.is_ok()).await?;
     let report = report?;
     let problems = report.problems(args.refused_max);
     if let Some(file) = &args.stock_out {
@@ -140,7 +144,7 @@ async fn play(file: PathBuf, args: Args, surroundings: &Surroundings) -> Result<
     if let Some(file) = &args.refused_out {
         report.write_refused(file)?;
     }
-    if surroundings.json {
+    if global.json {
         print::json(&report.json(args.refused_max))?;
     } else {
         print::out(&format!("{}\n{}\n", options.file.display(), report.text()))?;
@@ -152,20 +156,20 @@ async fn play(file: PathBuf, args: Args, surroundings: &Surroundings) -> Result<
 }
 
 /// The fleet that is up, or, if none was named and none is noted, a private one. Says which.
-async fn find(surroundings: &Surroundings) -> Result<Venue> {
-    let named = surroundings.database_url.is_some() || surroundings.broker_url.is_some();
-    if named || Surroundings::note(&surroundings.dir).exists() {
-        let address = surroundings.address()?;
+async fn find(global: &GlobalArgs) -> Result<TargetFleet> {
+    let named = global.database_url.is_some() || global.broker_url.is_some();
+    if named || GlobalArgs::note(&global.dir).exists() {
+        let address = global.address()?;
         eprintln!("Using the fleet at {}.", address.database_url);
-        return Venue::of(address).await;
+        return TargetFleet::of(address).await;
     }
-    eprintln!("No fleet is up in {}: starting a private one for as long as this takes.", surroundings.dir.display());
-    Venue::private(None).await
+    eprintln!("No fleet is up in {}: starting a private one for as long as this takes.", global.dir.display());
+    TargetFleet::private(None).await
 }
 
 /// Leaves the fleet. What went wrong in a private one can be read in its logs, which then stay.
-async fn leave(venue: Venue, is_well: bool) -> Result<()> {
-    let left = venue.leave(if is_well { Keep::No } else { Keep::Yes }).await?;
+async fn leave(target: TargetFleet, is_well: bool) -> Result<()> {
+    let left = target.leave(if is_well { KeepDir::No } else { KeepDir::Yes }).await?;
     if let Some(dir) = left {
         eprintln!("The logs are in {}.", dir.join("log").display());
     }

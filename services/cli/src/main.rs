@@ -3,7 +3,7 @@
 use std::{io::IsTerminal, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use cli::{demo, load, order, recover, send, status, surroundings::Surroundings, up, verify};
+use cli::{demo, global_args::GlobalArgs, load, order, recover, send, status, up, verify};
 use tracing_subscriber::EnvFilter;
 
 /// Runs, loads, watches and proves a Holdfast fleet.
@@ -16,7 +16,7 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
-    surroundings: Surroundings,
+    global: GlobalArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -49,16 +49,16 @@ async fn main() -> ExitCode {
     let filter = EnvFilter::try_from_env("HOLDFAST_LOG_FILTER").unwrap_or_else(|_unset| EnvFilter::new("warn"));
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
-    let surroundings = &cli.surroundings;
+    let global = &cli.global;
     let ended = match cli.command {
-        Command::Up(args) => up::run(args, surroundings).await,
-        Command::Demo(args) => demo::run(args, surroundings).await,
-        Command::Load(args) => load::run(args, surroundings).await,
-        Command::Status(args) => status::run(args, surroundings).await,
-        Command::Verify(args) => verify::run(args, surroundings).await,
-        Command::Order(args) => order::run(args, surroundings).await,
-        Command::Recover(args) => recover::run(args, surroundings).await,
-        Command::Send(args) => send::run(args, surroundings).await,
+        Command::Up(args) => up::run(args, global).await,
+        Command::Demo(args) => demo::run(args, global).await,
+        Command::Load(args) => load::run(args, global).await,
+        Command::Status(args) => status::run(args, global).await,
+        Command::Verify(args) => verify::run(args, global).await,
+        Command::Order(args) => order::run(args, global).await,
+        Command::Recover(args) => recover::run(args, global).await,
+        Command::Send(args) => send::run(args, global).await,
     };
     match ended {
         Ok(code) => code,

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::surroundings::Surroundings;
+use crate::global_args::GlobalArgs;
 
 /// Options of `holdfast order`.
 #[derive(Debug, clap::Args)]
@@ -24,14 +24,14 @@ pub struct Args {
 
 /// What happened to an order.
 #[derive(Debug, Serialize)]
-struct Story {
+struct Timeline {
     order_id: Uuid,
-    events: Vec<Chapter>,
+    events: Vec<TimelineEntry>,
 }
 
 /// One event of it.
 #[derive(Debug, PartialEq, Serialize)]
-struct Chapter {
+struct TimelineEntry {
     recorded_at: String,
     /// Since the first event.
     ms: u64,
@@ -50,9 +50,9 @@ struct Chapter {
 }
 
 /// Prints the order's events: exit code 0, or 1 if there is no such order.
-pub async fn run(args: Args, surroundings: &Surroundings) -> Result<ExitCode> {
+pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     let order_id = args.order_id;
-    let mut snapshot = Snapshot::take(&surroundings.database_url()?).await?;
+    let mut snapshot = Snapshot::take(&global.database_url()?).await?;
     let own =
         read_streams(&mut snapshot.connection, &[format!("order-{order_id}")]).await.context("reading the log")?;
     let attempts = 1 + own.iter().filter(|event| event.message_type == OrderReinstated::full_name()).count();
@@ -60,13 +60,13 @@ pub async fn run(args: Args, surroundings: &Surroundings) -> Result<ExitCode> {
         read_streams(&mut snapshot.connection, &streams(order_id, attempts)).await.context("reading the log")?;
     snapshot.close().await?;
 
-    let story = Story { order_id, events: chapters(&events) };
-    if surroundings.json {
-        print::json(&story)?;
+    let timeline = Timeline { order_id, events: entries(&events) };
+    if global.json {
+        print::json(&timeline)?;
     } else {
-        print::out(&story.text(Paint::for_stdout()))?;
+        print::out(&timeline.text(Paint::for_stdout()))?;
     }
-    if story.events.is_empty() {
+    if timeline.events.is_empty() {
         eprintln!("holdfast: there is no order {order_id} in the log; was its PlaceOrder accepted?");
         return Ok(ExitCode::FAILURE);
     }
@@ -84,13 +84,13 @@ fn streams(order_id: Uuid, attempts: usize) -> Vec<String> {
 }
 
 /// Events in order of position, each knowing how deep below its first cause it stands.
-fn chapters(events: &[StoredEvent]) -> Vec<Chapter> {
+fn entries(events: &[StoredEvent]) -> Vec<TimelineEntry> {
     let mut depths: BTreeMap<Uuid, usize> = BTreeMap::new();
     let begun = events.first().map(|event| event.recorded_at).unwrap_or_default();
-    let chapter = |event: &StoredEvent| {
+    let entry = |event: &StoredEvent| {
         let depth = depths.get(&event.causation_id).map_or(0, |cause| cause + 1);
         depths.insert(event.event_id, depth);
-        Chapter {
+        TimelineEntry {
             recorded_at: event.recorded_at.to_string(),
             ms: u64::try_from(event.recorded_at.since(begun).as_millis()).unwrap_or(u64::MAX),
             service: event.service.clone(),
@@ -107,10 +107,10 @@ fn chapters(events: &[StoredEvent]) -> Vec<Chapter> {
                 .unwrap_or_else(|error| Value::String(error.to_string())),
         }
     };
-    events.iter().map(chapter).collect()
+    events.iter().map(entry).collect()
 }
 
-impl Story {
+impl Timeline {
     fn text(&self, paint: Paint) -> String {
         let mut table = Table::default();
         for event in &self.events {
@@ -136,7 +136,7 @@ mod tests {
     use runtime::log::event_store::StoredEvent;
     use uuid::Uuid;
 
-    use super::{Paint, Story, chapters, streams};
+    use super::{Paint, Timeline, entries, streams};
 
     fn event(position: i64, id: u128, cause: u128) -> StoredEvent {
         StoredEvent {
@@ -167,16 +167,16 @@ mod tests {
 
     #[test]
     fn an_event_stands_below_its_cause() {
-        let told = chapters(&[event(1, 10, 1), event(2, 11, 10), event(3, 12, 11), event(4, 13, 10), event(5, 14, 99)]);
-        let depths: Vec<usize> = told.iter().map(|chapter| chapter.depth).collect();
+        let told = entries(&[event(1, 10, 1), event(2, 11, 10), event(3, 12, 11), event(4, 13, 10), event(5, 14, 99)]);
+        let depths: Vec<usize> = told.iter().map(|entry| entry.depth).collect();
         assert_eq!(depths, [0, 1, 2, 1, 0]);
         assert_eq!(told[2].ms, 3_000);
     }
 
     #[test]
     fn the_text_has_a_line_an_event_with_its_data() {
-        let story = Story { order_id: Uuid::from_u128(7), events: chapters(&[event(1, 10, 1), event(2, 11, 10)]) };
-        let text = story.text(Paint::Off);
+        let timeline = Timeline { order_id: Uuid::from_u128(7), events: entries(&[event(1, 10, 1), event(2, 11, 10)]) };
+        let text = timeline.text(Paint::Off);
         let last = text.lines().nth(1).unwrap();
         for part in ["+1500 ms", "orders", "v2", "    OrderReleased", r#"{"attempt":2,"orderId":"x"}"#] {
             assert!(last.contains(part), "{part:?} is not in {last:?}");
@@ -186,6 +186,6 @@ mod tests {
     #[test]
     fn data_that_does_not_decode_is_shown_with_the_reason() {
         let broken = StoredEvent { data: vec![255], ..event(1, 10, 1) };
-        assert!(chapters(&[broken])[0].data.as_str().unwrap().contains("OrderReleased"));
+        assert!(entries(&[broken])[0].data.as_str().unwrap().contains("OrderReleased"));
     }
 }

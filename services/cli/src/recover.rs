@@ -29,7 +29,7 @@ use runtime::log::{
 use serde::Serialize;
 use sqlx::{Connection, PgConnection};
 
-use crate::surroundings::Surroundings;
+use crate::global_args::GlobalArgs;
 
 mod text;
 
@@ -120,16 +120,16 @@ enum Done {
 }
 
 /// Recovers: exit code 0 if the log lacks nothing (any more), 1 if it does.
-pub async fn run(args: Args, surroundings: &Surroundings) -> Result<ExitCode> {
-    let mut connection = PgConnection::connect(&surroundings.database_url()?)
+pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
+    let mut connection = PgConnection::connect(&global.database_url()?)
         .await
         .context("connecting to Postgres; is it up? (--database-url for another one)")?;
     if let Some(name) = &args.rename {
         return rename(&mut connection, name).await;
     }
-    let broker = connect(surroundings).await?;
+    let broker = connect(global).await?;
     let report = recover(&args, &broker, connection).await?;
-    if surroundings.json {
+    if global.json {
         print::json(&report)?;
     } else {
         print::out(&report.text(Paint::for_stdout()))?;
@@ -137,9 +137,9 @@ pub async fn run(args: Args, surroundings: &Surroundings) -> Result<ExitCode> {
     Ok(if report.done == Done::Nothing && report.lost > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-async fn connect(surroundings: &Surroundings) -> Result<Broker> {
+async fn connect(global: &GlobalArgs) -> Result<Broker> {
     let mut settings = Config::from_environment()?.broker;
-    settings.url = surroundings.broker_url()?;
+    settings.url = global.broker_url()?;
     Ok(broker::connect(&settings, "recover").await?)
 }
 

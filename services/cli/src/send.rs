@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use platform::{client::Publisher, print};
+use platform::{client::CommandClient, print};
 use proto::{
     Message, Name,
     common::v1::{CommandReply, command_reply::Outcome},
@@ -17,7 +17,7 @@ use proto::{
 use runtime::service::Service;
 use uuid::Uuid;
 
-use crate::surroundings::Surroundings;
+use crate::global_args::GlobalArgs;
 
 /// The most that is read of a file or of standard input; more than any worker takes.
 const BYTES_MAX: u64 = 8_388_609;
@@ -43,7 +43,7 @@ pub struct Args {
 }
 
 /// Sends the command: exit code 0 if it was accepted, 1 if it was rejected, 2 if it is none, 3 if nobody answered.
-pub async fn run(args: Args, surroundings: &Surroundings) -> Result<ExitCode> {
+pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     let (message_type, data) = match read(&args)? {
         Ok(command) => command,
         Err(mistake) => {
@@ -51,11 +51,11 @@ pub async fn run(args: Args, surroundings: &Surroundings) -> Result<ExitCode> {
             return Ok(ExitCode::from(2));
         }
     };
-    let publisher = Publisher::connect(&surroundings.broker_url()?, Duration::from_secs(args.wait_seconds)).await?;
+    let publisher = CommandClient::connect(&global.broker_url()?, Duration::from_secs(args.wait_seconds)).await?;
     let id = args.id.unwrap_or_else(new_id);
     let reply = publisher.send_bytes(id, message_type, data).await?;
     let json = proto::to_json(&CommandReply::full_name(), &reply.encode_to_vec())?;
-    if surroundings.json {
+    if global.json {
         print::json(&json)?;
     } else {
         print::out(&format!("{json:#}\n"))?;

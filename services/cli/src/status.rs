@@ -17,7 +17,7 @@ use platform::{
     print::{self, Paint},
 };
 
-use crate::surroundings::Surroundings;
+use crate::global_args::GlobalArgs;
 
 /// Options of `holdfast status`.
 #[derive(Debug, clap::Args)]
@@ -33,16 +33,16 @@ const REPAINT_EVERY: Duration = Duration::from_secs(1);
 const REPAINT: &str = "\x1b[H\x1b[J";
 
 /// Shows the fleet: exit code 0; 1 if something does not go on; 3 if the database or the broker could not be asked.
-pub async fn run(args: Args, surroundings: &Surroundings) -> Result<ExitCode> {
+pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     if args.watch {
-        if surroundings.json || !io::stdout().is_terminal() {
+        if global.json || !io::stdout().is_terminal() {
             eprintln!("holdfast: --watch repaints a terminal; leave it away to print once");
             return Ok(ExitCode::from(2));
         }
-        return watch(surroundings).await;
+        return watch(global).await;
     }
-    let status = look(surroundings).await?;
-    if surroundings.json {
+    let status = look(global).await?;
+    if global.json {
         print::json(&status)?;
     } else {
         print::out(&text::text(&status, Paint::for_stdout()))?;
@@ -54,10 +54,10 @@ pub async fn run(args: Args, surroundings: &Surroundings) -> Result<ExitCode> {
     })
 }
 
-async fn watch(surroundings: &Surroundings) -> Result<ExitCode> {
+async fn watch(global: &GlobalArgs) -> Result<ExitCode> {
     let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
-        let painted = match look(surroundings).await {
+        let painted = match look(global).await {
             Ok(status) => text::text(&status, Paint::for_stdout()),
             // A fleet that is being started again comes back.
             Err(error) => format!("{error:#}\n"),
@@ -70,8 +70,8 @@ async fn watch(surroundings: &Surroundings) -> Result<ExitCode> {
     }
 }
 
-async fn look(surroundings: &Surroundings) -> Result<Status> {
+async fn look(global: &GlobalArgs) -> Result<Status> {
     let mut broker = Config::from_environment()?.broker;
-    broker.url = surroundings.broker_url()?;
-    status::look(&surroundings.database_url()?, &broker).await
+    broker.url = global.broker_url()?;
+    status::look(&global.database_url()?, &broker).await
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use testbed::fleet::{Fleet, Options};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::surroundings::Surroundings;
+use crate::global_args::GlobalArgs;
 
 /// Options of `holdfast up`.
 #[derive(Debug, clap::Args)]
@@ -20,18 +20,18 @@ pub struct Args {
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Runs a fleet until Ctrl-C or SIGTERM.
-pub async fn run(args: Args, surroundings: &Surroundings) -> Result<ExitCode> {
+pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let options = Options { replicas: args.replicas.into(), ..Options::default() };
-    let mut fleet = Fleet::start(&surroundings.dir, options).await?;
+    let mut fleet = Fleet::start(&global.dir, options).await?;
     let address = fleet.address();
-    let note = Surroundings::note(&surroundings.dir);
+    let note = GlobalArgs::note(&global.dir);
     fs::write(&note, serde_json::to_string_pretty(&address)?).with_context(|| format!("writing {}", note.display()))?;
     println!("Postgres  {}", address.database_url);
     println!("NATS      {}", address.broker_url);
-    println!("Logs      {}", surroundings.dir.join("log").display());
-    println!("The fleet is up. Ctrl-C stops it; what is stored stays in {}.", surroundings.dir.display());
+    println!("Logs      {}", global.dir.join("log").display());
+    println!("The fleet is up. Ctrl-C stops it; what is stored stays in {}.", global.dir.display());
     loop {
         tokio::select! {
             _ = interrupt.recv() => break,

@@ -7,7 +7,7 @@ use audit::{GRACE, Progress, audit_telling};
 use indicatif::{ProgressBar, ProgressStyle};
 use platform::print::{self, Paint};
 
-use crate::surroundings::Surroundings;
+use crate::global_args::GlobalArgs;
 
 mod text;
 
@@ -20,8 +20,8 @@ pub struct Args {
 }
 
 /// Audits the fleet: exit code 0 if all is well, 1 with findings.
-pub async fn run(args: Args, surroundings: &Surroundings) -> Result<ExitCode> {
-    let url = surroundings.database_url()?;
+pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
+    let url = global.database_url()?;
     let progress = ProgressBar::new(0);
     if let Ok(style) = ProgressStyle::with_template("{msg} {bar:40} {human_pos} of {human_len} events") {
         progress.set_style(style);
@@ -38,7 +38,7 @@ pub async fn run(args: Args, surroundings: &Surroundings) -> Result<ExitCode> {
     let report = audit_telling(&url, Duration::from_secs(args.grace_seconds), show).await;
     progress.finish_and_clear();
     let report = report?;
-    if surroundings.json {
+    if global.json {
         print::json(&report)?;
     } else {
         print::out(&text::text(&report, Paint::for_stdout()))?;

@@ -27,7 +27,7 @@ type Waiting = Arc<Mutex<HashMap<Uuid, oneshot::Sender<CommandReply>>>>;
 
 /// Sends commands. Many may be under way at once.
 #[derive(Debug)]
-pub struct Publisher {
+pub struct CommandClient {
     client: Client,
     jetstream: jetstream::Context,
     inbox: String,
@@ -36,7 +36,7 @@ pub struct Publisher {
     give_up_after: Duration,
 }
 
-impl Publisher {
+impl CommandClient {
     /// Connects to the broker.
     pub async fn connect(broker_url: &str, give_up_after: Duration) -> Result<Self> {
         let client = async_nats::ConnectOptions::new()
@@ -113,7 +113,7 @@ impl Publisher {
     }
 }
 
-impl Drop for Publisher {
+impl Drop for CommandClient {
     fn drop(&mut self) {
         self.listener.abort();
     }

@@ -9,20 +9,20 @@ use std::{
 };
 
 use testbed::load::{
-    bars::Bars,
-    mix::Mix,
+    progress::ProgressBars,
     synthetic::{self, Until},
+    target_fleet::{KeepDir, TargetFleet},
     trace::{self, Report, refusal::Reason},
-    venue::{Keep, Venue},
+    workload::Workload,
 };
 
 fn dirty() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/trace/dirty.csv")
 }
 
-async fn play(file: &Path, venue: &Venue) -> Report {
-    let options = trace::Options { file: file.to_owned(), opening: 100_000, bars: Bars::new(true) };
-    trace::play(trace::read(file).unwrap(), &options, venue).await.unwrap()
+async fn play(file: &Path, target: &TargetFleet) -> Report {
+    let options = trace::Options { file: file.to_owned(), opening: 100_000, bars: ProgressBars::new(true) };
+    trace::play(trace::read(file).unwrap(), &options, target).await.unwrap()
 }
 
 /// The same trace, computed by a program that shares no code with ours.
@@ -37,8 +37,8 @@ fn recompute(trace: &Path, stock: &Path) {
 
 #[tokio::test]
 async fn a_dirty_trace_is_accounted_for_row_by_row_and_playing_it_again_changes_nothing() {
-    let venue = Venue::private(None).await.unwrap();
-    let report = play(&dirty(), &venue).await;
+    let target = TargetFleet::private(None).await.unwrap();
+    let report = play(&dirty(), &target).await;
     assert_eq!((report.rows_in, report.sold, report.returned, report.refused.len()), (27, 8, 2, 17));
     assert_eq!((report.orders, report.refunds), (5, 1));
     let dir = tempfile::tempdir().unwrap();
@@ -46,7 +46,7 @@ async fn a_dirty_trace_is_accounted_for_row_by_row_and_playing_it_again_changes_
     report.write_stock(&stock).unwrap();
     recompute(&dirty(), &stock);
 
-    let again = play(&dirty(), &venue).await;
+    let again = play(&dirty(), &target).await;
     assert_eq!(Report { lasted: report.lasted, ..again }, report);
 
     // An order that the stock does not allow is refused with all its rows, and what it would have been matched to is not.
@@ -57,7 +57,7 @@ async fn a_dirty_trace_is_accounted_for_row_by_row_and_playing_it_again_changes_
     );
     text.extend(b"\nC536401,71053,X,-1,2010-12-02T09:59:00,1,17850,UK\n");
     fs::write(&more, text).unwrap();
-    let report = play(&more, &venue).await;
+    let report = play(&more, &target).await;
     let rejected: Vec<u64> = report
         .refused
         .iter()
@@ -67,17 +67,17 @@ async fn a_dirty_trace_is_accounted_for_row_by_row_and_playing_it_again_changes_
     assert_eq!(rejected, [31, 32], "{:?}", report.refused);
     assert_eq!((report.rows_in, report.returned, report.refunds), (30, 3, 2));
 
-    let verdict = audit::audit(&venue.address.database_url).await.unwrap();
+    let verdict = audit::audit(&target.address.database_url).await.unwrap();
     assert!(verdict.ok, "{:?}", verdict.findings);
-    venue.leave(Keep::No).await.unwrap();
+    target.leave(KeepDir::No).await.unwrap();
 }
 
 #[tokio::test]
 async fn every_story_of_the_mix_ends_as_it_says() {
-    let venue = Venue::private(None).await.unwrap();
-    let mix = Mix::new(3, 300, 50, 5);
-    let options = synthetic::Options { rate: Some(200), until: Until::AllIsSettled, bars: Bars::new(true) };
-    let run = synthetic::run(&venue, &mix, &options, |_| ()).await.unwrap();
+    let target = TargetFleet::private(None).await.unwrap();
+    let mix = Workload::new(3, 300, 50, 5);
+    let options = synthetic::Options { rate: Some(200), until: Until::AllIsSettled, bars: ProgressBars::new(true) };
+    let run = synthetic::run(&target, &mix, &options, |_| ()).await.unwrap();
     let outcomes = &run.outcomes;
     assert!(run.is_as_told(), "{:?}", outcomes.examples);
     let all = outcomes.paid + outcomes.refunded + outcomes.expired + outcomes.cancelled + outcomes.rejected;
@@ -85,10 +85,10 @@ async fn every_story_of_the_mix_ends_as_it_says() {
     assert!(outcomes.expired > 20 && outcomes.refunded > 3 && outcomes.cancelled > 30, "{outcomes:?}");
 
     // The same seed again is the same orders again.
-    let again = synthetic::run(&venue, &mix, &options, |_| ()).await.unwrap();
+    let again = synthetic::run(&target, &mix, &options, |_| ()).await.unwrap();
     assert_eq!((again.outcomes.orders, again.outcomes.paid), (300, outcomes.paid));
 
-    let verdict = audit::audit(&venue.address.database_url).await.unwrap();
+    let verdict = audit::audit(&target.address.database_url).await.unwrap();
     assert!(verdict.ok, "{:?}", verdict.findings);
-    venue.leave(Keep::No).await.unwrap();
+    target.leave(KeepDir::No).await.unwrap();
 }

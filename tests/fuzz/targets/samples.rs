@@ -2,7 +2,7 @@
 
 use std::{fs, sync::LazyLock};
 
-use holdfast_tests::house;
+use holdfast_tests::repo_root;
 use serde_json::Value;
 
 /// A command of every type, as proto3 JSON.
@@ -62,7 +62,7 @@ pub(super) const COMMANDS: [(&str, &str); 13] = [
 
 /// Every event that was ever released, from the golden files: its type and its bytes.
 pub(super) fn events() -> Vec<(String, Vec<u8>)> {
-    let folder = fs::read_dir(house().join("tests/golden/v1")).unwrap();
+    let folder = fs::read_dir(repo_root().join("tests/golden/v1")).unwrap();
     let mut events: Vec<(String, Vec<u8>)> = folder
         .map(|file| {
             let path = file.unwrap().path();

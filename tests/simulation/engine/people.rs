@@ -21,7 +21,7 @@ use super::{
     money::{Fate, Kept, Payment, Standing, Way},
 };
 use crate::{
-    provider::Bank,
+    provider::FakeProvider,
     workload::{Intent, buys_again, gives_back, has_second_thoughts, resolve_refund, resolve_report, uuid},
 };
 
@@ -159,7 +159,7 @@ impl Engine {
 /// What operators do about the reports that have waited for them for a while.
 fn decide_reports(
     rng: &mut StdRng,
-    bank: &Bank,
+    bank: &FakeProvider,
     now: Timestamp,
     payment_id: PaymentId,
     payment: &mut Payment,
@@ -220,7 +220,7 @@ impl Kept {
 /// The payment that is going to be asked for, as a provider sees it who is quicker than the word of it.
 fn before_it_is_asked(held: OrderHeld) -> Option<PaymentRequested> {
     let payment_id = HoldKey::parse(&held.order_id, held.attempt).ok()?.payment_id();
-    let checkout = Bank::checkout(payment_id, &held.payment_method);
+    let checkout = FakeProvider::checkout(payment_id, &held.payment_method);
     Some(PaymentRequested {
         payment_id: payment_id.to_string(),
         order_id: held.order_id,

@@ -10,7 +10,7 @@ use runtime::{
 };
 
 use super::{Engine, Next};
-use crate::desk::Message;
+use crate::simulated_service::Message;
 
 /// A report of what was published reaches the relay within this.
 const REPORTED_WITHIN: Duration = Duration::from_millis(200);

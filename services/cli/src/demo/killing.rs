@@ -7,9 +7,9 @@ use domain::Timestamp;
 use platform::clock;
 use sqlx::PgPool;
 use testbed::load::{
-    bars::Bars,
     figures::{grouped, lasting},
-    venue::Private,
+    progress::ProgressBars,
+    target_fleet::OwnedFleet,
 };
 use time::OffsetDateTime;
 use tokio::{sync::watch, time::Instant};
@@ -47,12 +47,12 @@ pub(super) fn victim(seed: u64) -> Result<&'static str> {
 ///
 /// Fails as soon as a worker ends that nobody has killed.
 pub(super) async fn attend(
-    private: &mut Private,
+    private: &mut OwnedFleet,
     pool: &PgPool,
     worker: &'static str,
     after: u64,
     mut placed: watch::Receiver<u64>,
-    bars: &Bars,
+    bars: &ProgressBars,
 ) -> Result<Option<Killed>> {
     let mut killed = None;
     while placed.has_changed().is_ok() {
@@ -68,12 +68,12 @@ pub(super) async fn attend(
 }
 
 async fn kill(
-    private: &mut Private,
+    private: &mut OwnedFleet,
     pool: &PgPool,
     worker: &'static str,
     after_orders: u64,
     placed: &watch::Receiver<u64>,
-    bars: &Bars,
+    bars: &ProgressBars,
 ) -> Result<Killed> {
     let begun = Instant::now();
     private.fleet.kill_worker(worker, 0).await?;
@@ -96,7 +96,7 @@ async fn kill(
     Ok(killed)
 }
 
-fn nobody_ended(private: &Private) -> Result<()> {
+fn nobody_ended(private: &OwnedFleet) -> Result<()> {
     match private.fleet.ended_workers().first() {
         None => Ok(()),
         Some((worker, replica, code)) => bail!(

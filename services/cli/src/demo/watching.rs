@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 use platform::clock;
 use sqlx::PgPool;
 use testbed::load::{
-    bars::Bars,
     figures::{grouped, lasting},
+    progress::ProgressBars,
 };
 use tokio::time::Instant;
 
@@ -26,7 +26,7 @@ const STATUSES: [(&[&str], &str); 7] = [
 ];
 
 /// Shows for ever how many orders stand where.
-pub(super) async fn watch(pool: &PgPool, bars: &Bars) -> Infallible {
+pub(super) async fn watch(pool: &PgPool, bars: &ProgressBars) -> Infallible {
     let (begun, line) = (Instant::now(), bars.line(""));
     let every = if bars.are_drawn() { DRAW_EVERY } else { PRINT_EVERY };
     loop {

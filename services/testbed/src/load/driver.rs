@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Result, bail};
 use audit::quiescence::is_passing;
 use futures::{StreamExt, TryStreamExt, stream};
-use platform::{client::Publisher, clock};
+use platform::{client::CommandClient, clock};
 use proto::{
     Message, Name,
     common::v1::{CommandReply, command_reply::Outcome},
@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 use super::{
     figures::Samples,
-    mix::{Mix, Plan, Sent, Then},
+    workload::{FollowUp, Plan, Sent, Workload},
 };
 
 /// Commands under way at once.
@@ -44,8 +44,8 @@ const PAID_WITHIN: Duration = Duration::from_secs(180);
 /// Sends the commands of a mix.
 #[derive(Debug)]
 pub struct Driver<'a> {
-    mix: &'a Mix,
-    publisher: &'a Publisher,
+    mix: &'a Workload,
+    publisher: &'a CommandClient,
     pool: &'a PgPool,
     permits: Semaphore,
     rate: Option<u64>,
@@ -67,7 +67,7 @@ pub struct Heard {
 
 impl<'a> Driver<'a> {
     /// A driver that places `rate` orders a second, or as many as are answered.
-    pub fn new(mix: &'a Mix, publisher: &'a Publisher, pool: &'a PgPool, rate: Option<u64>) -> Self {
+    pub fn new(mix: &'a Workload, publisher: &'a CommandClient, pool: &'a PgPool, rate: Option<u64>) -> Self {
         Self {
             mix,
             publisher,
@@ -137,12 +137,12 @@ impl<'a> Driver<'a> {
             return Ok(());
         }
         match then {
-            Then::Nothing => {}
-            Then::Cancel(after, cancel) => {
+            FollowUp::Nothing => {}
+            FollowUp::Cancel(after, cancel) => {
                 clock::sleep(after).await;
                 self.send(&cancel).await?;
             }
-            Then::Refund(refund) => {
+            FollowUp::Refund(refund) => {
                 if self.is_paid(order_id).await {
                     self.send(&refund).await?;
                 } else {

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::{
     figures::Samples,
-    mix::{Mix, Plan},
+    workload::{Plan, Workload},
 };
 
 /// Orders read at once.
@@ -65,7 +65,7 @@ pub struct Outcomes {
 /// Waits until every order of the mix has come to its end, telling how many have.
 ///
 /// Fails when for `patience` no further order has.
-pub async fn until_ended(pool: &PgPool, mix: &Mix, patience: Duration, tell: impl Fn(u64)) -> Result<()> {
+pub async fn until_ended(pool: &PgPool, mix: &Workload, patience: Duration, tell: impl Fn(u64)) -> Result<()> {
     let mut most = 0;
     let mut progress = Instant::now();
     for first in (0..mix.orders).step_by(usize::try_from(CHUNK)?) {
@@ -122,12 +122,12 @@ async fn open(pool: &PgPool, ids: &[Uuid]) -> Result<u64> {
     Ok(u64::try_from(open)?)
 }
 
-fn chunk(mix: &Mix, first: u64) -> impl Iterator<Item = Plan> {
+fn chunk(mix: &Workload, first: u64) -> impl Iterator<Item = Plan> {
     (first..(first + CHUNK).min(mix.orders)).map(|number| mix.order(number))
 }
 
 /// Reads what became of every order of the mix.
-pub async fn read(pool: &PgPool, mix: &Mix) -> Result<Outcomes> {
+pub async fn read(pool: &PgPool, mix: &Workload) -> Result<Outcomes> {
     let mut outcomes = Outcomes::default();
     for first in (0..mix.orders).step_by(usize::try_from(CHUNK)?) {
         let mut plans: BTreeMap<Uuid, Plan> = chunk(mix, first).map(|plan| (plan.order_id, plan)).collect();

@@ -8,12 +8,12 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::{
-    bars::Bars,
     driver::{Driver, Heard},
     figures::{Samples, Summary, grouped, lasting, seconds},
-    mix::Mix,
     outcomes::{self, Outcomes},
-    venue::Venue,
+    progress::ProgressBars,
+    target_fleet::TargetFleet,
+    workload::Workload,
 };
 
 /// How long to wait while no further order comes to its end. Longer than an outside call's lease, after which another worker
@@ -37,7 +37,7 @@ pub struct Options {
     /// How long it goes on.
     pub until: Until,
     /// Where progress shows.
-    pub bars: Bars,
+    pub bars: ProgressBars,
 }
 
 /// What came of a run.
@@ -54,9 +54,9 @@ pub struct Run {
 }
 
 /// Runs the mix. `placed` hears how many orders are placed, after each.
-pub async fn run(venue: &Venue, mix: &Mix, options: &Options, placed: impl Fn(u64)) -> Result<Run> {
+pub async fn run(target: &TargetFleet, mix: &Workload, options: &Options, placed: impl Fn(u64)) -> Result<Run> {
     let bars = &options.bars;
-    let driver = Driver::new(mix, &venue.publisher, &venue.pool, options.rate);
+    let driver = Driver::new(mix, &target.publisher, &target.pool, options.rate);
     driver.prepare().await.context("preparing products and rounds")?;
     let begun = Instant::now();
     let bar = bars.bar("orders placed", mix.orders);
@@ -69,18 +69,18 @@ pub async fn run(venue: &Venue, mix: &Mix, options: &Options, placed: impl Fn(u6
     bar.finish_and_clear();
     let placing = begun.elapsed();
     let bar = bars.bar("at their end", mix.orders);
-    outcomes::until_ended(&venue.pool, mix, PATIENCE, |ended| bar.set_position(ended)).await?;
+    outcomes::until_ended(&target.pool, mix, PATIENCE, |ended| bar.set_position(ended)).await?;
     bar.finish_and_clear();
     if options.until == Until::AllIsSettled {
-        settle(&venue.address.database_url, bars).await?;
+        settle(&target.address.database_url, bars).await?;
     }
     let settled = begun.elapsed();
-    let outcomes = outcomes::read(&venue.pool, mix).await?;
+    let outcomes = outcomes::read(&target.pool, mix).await?;
     Ok(Run { heard, outcomes, placing, settled })
 }
 
 /// Waits until the whole fleet has settled.
-async fn settle(database_url: &str, bars: &Bars) -> Result<Duration> {
+async fn settle(database_url: &str, bars: &ProgressBars) -> Result<Duration> {
     let spinner = bars.line("still to settle: ");
     let settled = until_settled_watched(database_url, PATIENCE, |left| spinner.set_message(left.to_string())).await;
     spinner.finish_and_clear();

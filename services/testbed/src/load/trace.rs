@@ -22,7 +22,7 @@ use sqlx::PgPool;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{bars::Bars, venue::Venue};
+use super::{progress::ProgressBars, target_fleet::TargetFleet};
 
 pub mod book;
 mod cell;
@@ -61,7 +61,7 @@ pub struct Options {
     /// Pieces of each product that arrive before the first order.
     pub opening: i64,
     /// Where progress shows.
-    pub bars: Bars,
+    pub bars: ProgressBars,
 }
 
 /// Reads a trace.
@@ -71,9 +71,9 @@ pub fn read(file: &Path) -> Result<Book> {
 }
 
 /// Plays a trace. Playing it again on the same fleet changes nothing: every id derives from the trace's own numbers.
-pub async fn play(mut book: Book, options: &Options, venue: &Venue) -> Result<Report> {
+pub async fn play(mut book: Book, options: &Options, target: &TargetFleet) -> Result<Report> {
     let begun = Instant::now();
-    let player = Player { venue, bars: &options.bars };
+    let player = Player { target, bars: &options.bars };
     player.stock_up(&book, options.opening).await?;
     let refused = player.place(&book).await?;
     let ends = player.orders_end(&book, &refused).await?;
@@ -131,8 +131,8 @@ fn place_order(invoice: &book::Invoice) -> wire::PlaceOrder {
 }
 
 struct Player<'a> {
-    venue: &'a Venue,
-    bars: &'a Bars,
+    target: &'a TargetFleet,
+    bars: &'a ProgressBars,
 }
 
 impl Player<'_> {
@@ -171,7 +171,7 @@ impl Player<'_> {
         )
         .bind(skus)
         .bind(opening)
-        .fetch_optional(&self.venue.pool)
+        .fetch_optional(&self.target.pool)
         .await
         .context("looking whether the products are known")?;
         if let Some((sku, received)) = other {
@@ -216,14 +216,14 @@ impl Player<'_> {
                      where order_id = any($1) and status not in ('pending', 'held')",
                 )
                 .bind(ids)
-                .fetch_all(&self.venue.pool)
+                .fetch_all(&self.target.pool)
                 .await,
             )?;
             for (order, status) in &ended {
                 let Some(index) = waiting.remove(order) else { continue };
                 match status.as_str() {
                     "rejected" => {
-                        closed.insert(index, rejection_code(&self.venue.pool, *order).await?);
+                        closed.insert(index, rejection_code(&self.target.pool, *order).await?);
                     }
                     "expired" | "cancelled" => {
                         closed.insert(index, status.to_uppercase());
@@ -293,7 +293,7 @@ impl Player<'_> {
                 )
                 .bind(refunds)
                 .bind(orders)
-                .fetch_all(&self.venue.pool)
+                .fetch_all(&self.target.pool)
                 .await,
             )?;
             for (refund, is_refunded) in &ended {
@@ -314,7 +314,7 @@ impl Player<'_> {
         let skus: Vec<&str> = book.products.keys().map(domain::Sku::as_str).collect();
         sqlx::query_as("select sku, on_hand from inventory.stock where sku = any($1) order by sku")
             .bind(skus)
-            .fetch_all(&self.venue.pool)
+            .fetch_all(&self.target.pool)
             .await
             .context("reading the closing stock")
     }
@@ -323,7 +323,7 @@ impl Player<'_> {
     /// nothing, and another one is judged by what it says.
     async fn send<M: Message + Name>(&self, command: &M) -> Result<Option<String>> {
         let id = Uuid::new_v5(&id("command", M::NAME), &command.encode_to_vec());
-        let CommandReply { outcome, .. } = self.venue.publisher.send(id, command).await?;
+        let CommandReply { outcome, .. } = self.target.publisher.send(id, command).await?;
         match outcome {
             Some(Outcome::Accepted(_)) => Ok(None),
             Some(Outcome::Rejected(rejection)) => Ok(Some(rejection.code)),

@@ -1,5 +1,5 @@
 //! The hosts of a run: Postgres, three nats-servers that are one cluster, and replicas of every worker, each with links of its own
-//! to whatever it talks to. Whatever was done to them, [`Stage::mend`] undoes it.
+//! to whatever it talks to. Whatever was done to them, [`Cluster::mend`] undoes it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,7 +22,7 @@ use testbed::{
 
 use crate::{
     disk::Disk,
-    network::{Network, Weather},
+    network::{LinkConditions, Network},
 };
 
 /// Members of the cluster, and copies of each of its streams.
@@ -57,7 +57,7 @@ struct Worker {
 
 /// All hosts. Dropping it ends everything.
 #[derive(Debug)]
-pub(crate) struct Stage {
+pub(crate) struct Cluster {
     // In this order they are dropped: those who use something before what they use.
     workers: BTreeMap<String, Worker>,
     /// Transactions that somebody forgot to end.
@@ -92,7 +92,7 @@ pub(crate) fn worker(service: &str, replica: usize) -> String {
     format!("{service}-{replica}")
 }
 
-impl Stage {
+impl Cluster {
     /// Starts servers, migrates the database and starts all workers. `other_build` has workers of another build.
     pub(crate) async fn set(other_build: Option<PathBuf>, lag: Option<Duration>) -> Result<Self> {
         let dir = scratch_dir("holdfast-faults-")?;
@@ -282,7 +282,7 @@ impl Stage {
 
     /// Undoes whatever was done to any host: all that stands still goes on, all that has ended runs again.
     pub(crate) async fn mend(&mut self) -> Result<()> {
-        self.network.change(Weather::default(), |_all| true);
+        self.network.change(LinkConditions::default(), |_all| true);
         for disk in self.postgres_disk.iter().chain(&self.node_disk) {
             disk.clear()?;
         }

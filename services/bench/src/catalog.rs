@@ -32,14 +32,14 @@ const SHARE_PRICE: i64 = 500;
 
 /// Products and rounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Goods {
+pub(super) struct Catalog {
     /// At least one.
     pub(super) products: u32,
     /// At least one.
     pub(super) rounds: u32,
 }
 
-impl Goods {
+impl Catalog {
     /// What orders are for, unless a scenario says otherwise.
     pub(super) const MANY: Self = Self { products: 1_000, rounds: 100 };
 
@@ -87,8 +87,8 @@ pub(super) fn round_id(number: u32) -> Uuid {
 
 /// Buyers, one order each.
 #[derive(Debug)]
-pub(super) struct Buyers {
-    goods: Goods,
+pub(super) struct OrderGenerator {
+    goods: Catalog,
     chance: StdRng,
     /// When the first of them comes, in milliseconds since 1970.
     millis: u64,
@@ -97,9 +97,9 @@ pub(super) struct Buyers {
     payment_method: &'static str,
 }
 
-impl Buyers {
+impl OrderGenerator {
     /// Buyers who pay so. Other seeds give other orders, of other months.
-    pub(super) fn new(goods: Goods, seed: u64, payment_method: &'static str) -> Self {
+    pub(super) fn new(goods: Catalog, seed: u64, payment_method: &'static str) -> Self {
         Self {
             goods,
             chance: StdRng::seed_from_u64(seed),

@@ -26,7 +26,7 @@ use runtime::service::{Effect, EffectOutcome, LeasedEffect, Service};
 use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::desk::{Desk, Happened, Task};
+use crate::service_runner::{Happened, ServiceRunner, Task};
 
 const ORDERS: usize = 60;
 const PRODUCTS: usize = 5;
@@ -47,13 +47,13 @@ struct Call {
 }
 
 /// All desks, and what is on its way.
-pub(crate) struct Town {
+pub(crate) struct InProcessFleet {
     connection: PgConnection,
     provider: Payments<Sandbox>,
-    orders: Desk<Orders>,
-    inventory: Desk<Inventory>,
-    rounds: Desk<Rounds>,
-    payments: Desk<Payments>,
+    orders: ServiceRunner<Orders>,
+    inventory: ServiceRunner<Inventory>,
+    rounds: ServiceRunner<Rounds>,
+    payments: ServiceRunner<Payments>,
     /// What the provider will report, and what people will do, when.
     agenda: Vec<(Timestamp, Act)>,
     calls: Vec<(Timestamp, Call)>,
@@ -90,17 +90,17 @@ fn uuid(rng: &mut StdRng) -> Uuid {
     uuid::Builder::from_random_bytes(rng.random()).into_uuid()
 }
 
-impl Town {
+impl InProcessFleet {
     pub(crate) async fn new(url: &str) -> Self {
         let sandbox = Sandbox::new(&PgPool::connect(url).await.unwrap());
         let now = clock::now().as_micros() - i64::try_from(LONG_AGO.as_micros()).unwrap();
         Self {
             connection: PgConnection::connect(url).await.unwrap(),
             provider: Payments::new(sandbox, Duration::from_secs(5)),
-            orders: Desk::new(),
-            inventory: Desk::new(),
-            rounds: Desk::new(),
-            payments: Desk::new(),
+            orders: ServiceRunner::new(),
+            inventory: ServiceRunner::new(),
+            rounds: ServiceRunner::new(),
+            payments: ServiceRunner::new(),
             agenda: Vec::new(),
             calls: Vec::new(),
             now: Timestamp::from_micros(now),

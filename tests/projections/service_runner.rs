@@ -32,7 +32,7 @@ pub(crate) struct Happened {
 }
 
 /// One service at its work.
-pub(crate) struct Desk<S: Service> {
+pub(crate) struct ServiceRunner<S: Service> {
     /// What its events, read back from their bytes, make of an empty world.
     pub(crate) folded: S::State,
     pub(crate) tasks: Vec<Task<S::Command>>,
@@ -41,7 +41,7 @@ pub(crate) struct Desk<S: Service> {
     answered: BTreeSet<Uuid>,
 }
 
-impl<S: Service> Desk<S>
+impl<S: Service> ServiceRunner<S>
 where
     S::Command: Clone,
 {

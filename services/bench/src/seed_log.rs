@@ -16,8 +16,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    goods::{Buyers, Goods},
-    limit::append::append_to_log,
+    baseline::append::append_to_log,
+    catalog::{Catalog, OrderGenerator},
 };
 
 /// Orders of one transaction.
@@ -35,11 +35,11 @@ struct Job<C> {
 }
 
 /// Writes lifecycles until the log has so many events, all of them published and handled as far as anyone knows.
-pub(super) async fn write(database_url: &str, goods: Goods, events: u64) -> Result<()> {
+pub(super) async fn write(database_url: &str, goods: Catalog, events: u64) -> Result<()> {
     let mut connection = PgConnection::connect(database_url).await?;
     let mut count: i64 = sqlx::query_scalar("select count(*) from log.events").fetch_one(&mut connection).await?;
     // Before all others.
-    let mut buyers = Buyers::new(goods, 0, "sandbox:succeed");
+    let mut buyers = OrderGenerator::new(goods, 0, "sandbox:succeed");
     while count < i64::try_from(events)? {
         let mut transaction = connection.begin().await?;
         let written = lifecycles(&mut transaction, &mut buyers).await?;
@@ -57,7 +57,7 @@ pub(super) async fn write(database_url: &str, goods: Goods, events: u64) -> Resu
 }
 
 /// One batch of orders through all services, hop by hop. How many events that made.
-async fn lifecycles(connection: &mut PgConnection, buyers: &mut Buyers) -> Result<usize> {
+async fn lifecycles(connection: &mut PgConnection, buyers: &mut OrderGenerator) -> Result<usize> {
     let at = clock::now();
     let mut jobs = Vec::new();
     for _order in 0..BATCH {

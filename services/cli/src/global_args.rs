@@ -11,7 +11,7 @@ use testbed::fleet::Address;
 
 /// Options of every subcommand.
 #[derive(Debug, Clone, Args)]
-pub struct Surroundings {
+pub struct GlobalArgs {
     /// Directory of the fleet that `holdfast up` runs: servers, data, logs.
     #[arg(long, global = true, default_value = ".holdfast", value_name = "DIR")]
     pub dir: PathBuf,
@@ -26,7 +26,7 @@ pub struct Surroundings {
     pub json: bool,
 }
 
-impl Surroundings {
+impl GlobalArgs {
     /// Where the fleet is: as told, or as the running `holdfast up` has noted.
     pub fn address(&self) -> Result<Address> {
         if let (Some(database_url), Some(broker_url)) = (&self.database_url, &self.broker_url) {

@@ -9,7 +9,7 @@ use sqlx::PgPool;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{numbers::Times, pump::Sent};
+use super::{numbers::Times, pipelined_client::Sent};
 
 /// When the stories ended that commands began: when the last of these events was written, by the command's id.
 pub(super) async fn ends(pool: &PgPool, types: &[&str]) -> Result<HashMap<Uuid, Timestamp>> {

@@ -21,8 +21,8 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::{
-    goods::Goods,
-    pump::{Outgoing, Progress, Pump},
+    catalog::Catalog,
+    pipelined_client::{Outgoing, PipelinedClient, Progress},
     usage::{self, Usage},
 };
 
@@ -45,7 +45,7 @@ const CONNECTIONS: u32 = 2;
 
 /// A private fleet. Dropping it ends everything and removes its directory.
 #[derive(Debug)]
-pub(super) struct Stand {
+pub(super) struct BenchFleet {
     // Declared, and so dropped, before the directory that it lives in.
     pub(super) fleet: Fleet,
     _scratch: TempDir,
@@ -77,14 +77,14 @@ struct State {
     subjects: Counts,
 }
 
-impl Stand {
+impl BenchFleet {
     /// Starts servers and workers, and prepares what is sold.
-    pub(super) async fn start(replicas: u8, goods: Goods) -> Result<Self> {
+    pub(super) async fn start(replicas: u8, goods: Catalog) -> Result<Self> {
         Self::with(replicas, goods, BTreeMap::new()).await
     }
 
     /// The same with other settings of the workers.
-    pub(super) async fn with(replicas: u8, goods: Goods, mut settings: BTreeMap<String, String>) -> Result<Self> {
+    pub(super) async fn with(replicas: u8, goods: Catalog, mut settings: BTreeMap<String, String>) -> Result<Self> {
         let scratch = scratch_dir("holdfast-bench-")?;
         let replicas = usize::from(replicas);
         if env::var_os(EVENTS_BYTES).is_none() {
@@ -116,7 +116,7 @@ impl Stand {
         known.with_context(|| format!("no relay knew its broker within {} s", PATIENCE.as_secs()))
     }
 
-    async fn prepare(&self, goods: Goods) -> Result<()> {
+    async fn prepare(&self, goods: Catalog) -> Result<()> {
         let id =
             |name: &str, number: &str| Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("bench {name} {number}").as_bytes());
         let (registers, receives): (Vec<_>, Vec<_>) = goods.stock().unzip();
@@ -141,8 +141,8 @@ impl Stand {
     }
 
     /// Something to send commands with.
-    pub(super) async fn pump(&self) -> Result<Pump> {
-        Pump::connect(&self.address.broker_url).await
+    pub(super) async fn pump(&self) -> Result<PipelinedClient> {
+        PipelinedClient::connect(&self.address.broker_url).await
     }
 
     /// What all processes have cost so far.

@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use platform::client::Publisher;
+use platform::client::CommandClient;
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use tempfile::TempDir;
 
@@ -20,20 +20,20 @@ const CONNECTIONS: u32 = 3;
 
 /// A fleet, and how this process talks to it.
 #[derive(Debug)]
-pub struct Venue {
+pub struct TargetFleet {
     /// Where it is.
     pub address: Address,
     /// Commands.
-    pub publisher: Publisher,
+    pub publisher: CommandClient,
     /// Postgres, to look.
     pub pool: PgPool,
     /// `None`: somebody else's.
-    pub private: Option<Private>,
+    pub private: Option<OwnedFleet>,
 }
 
 /// A fleet of our own. Dropping it ends everything and removes its directory.
 #[derive(Debug)]
-pub struct Private {
+pub struct OwnedFleet {
     /// Declared, and so dropped, before the directory that it lives in.
     pub fleet: Fleet,
     /// Where it lives.
@@ -41,7 +41,7 @@ pub struct Private {
     scratch: Option<TempDir>,
 }
 
-impl Private {
+impl OwnedFleet {
     /// Starts a fleet in a scratch directory, or in `keep`, which must be empty and stays.
     pub async fn start(keep: Option<PathBuf>) -> Result<Self> {
         let (dir, scratch) = match keep {
@@ -63,14 +63,14 @@ impl Private {
 
     /// Stops the fleet. Its directory stays if it was to be kept, if `keep` says so, or if something did not stop as it
     /// should; then its path is returned.
-    async fn stop(self, keep: Keep) -> Result<Option<PathBuf>> {
+    async fn stop(self, keep: KeepDir) -> Result<Option<PathBuf>> {
         let stopped = self.fleet.stop().await;
         if let Err(error) = &stopped {
             tracing::warn!("the fleet did not stop cleanly: {error:#}");
         }
         Ok(match (self.scratch, keep) {
             (None, _) => Some(self.dir),
-            (Some(scratch), Keep::No) if stopped.is_ok() => {
+            (Some(scratch), KeepDir::No) if stopped.is_ok() => {
                 scratch.close().context("removing the scratch directory")?;
                 None
             }
@@ -81,17 +81,17 @@ impl Private {
 
 /// Whether a private fleet's directory stays: something went wrong, and its logs say what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keep {
+pub enum KeepDir {
     /// It stays.
     Yes,
     /// It is removed if it was a scratch directory.
     No,
 }
 
-impl Venue {
+impl TargetFleet {
     /// A private fleet.
     pub async fn private(keep: Option<PathBuf>) -> Result<Self> {
-        let private = Private::start(keep).await?;
+        let private = OwnedFleet::start(keep).await?;
         Self::connect(private.fleet.address(), Some(private)).await
     }
 
@@ -100,15 +100,15 @@ impl Venue {
         Self::connect(address, None).await
     }
 
-    async fn connect(address: Address, private: Option<Private>) -> Result<Self> {
-        let publisher = Publisher::connect(&address.broker_url, ANSWER_WITHIN).await?;
+    async fn connect(address: Address, private: Option<OwnedFleet>) -> Result<Self> {
+        let publisher = CommandClient::connect(&address.broker_url, ANSWER_WITHIN).await?;
         let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect(&address.database_url).await;
         let pool = pool.with_context(|| format!("connecting to Postgres at {}", address.database_url))?;
         Ok(Self { address, publisher, pool, private })
     }
 
     /// Lets go of the fleet, and stops it if it is ours. The path of what is left of it.
-    pub async fn leave(self, keep: Keep) -> Result<Option<PathBuf>> {
+    pub async fn leave(self, keep: KeepDir) -> Result<Option<PathBuf>> {
         self.pool.close().await;
         drop(self.publisher);
         match self.private {

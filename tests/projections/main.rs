@@ -3,9 +3,9 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot do its work fails")]
 
-mod desk;
+mod in_process_fleet;
 mod provider;
-mod town;
+mod service_runner;
 
 use audit::audit;
 use platform::migrations::migrate;
@@ -15,7 +15,7 @@ use testbed::{
     servers::{Postgres, SUPERUSER, scratch_dir},
 };
 
-use town::Town;
+use in_process_fleet::InProcessFleet;
 
 /// Towns to simulate, each another sequence of chances.
 const SEEDS: u64 = 6;
@@ -32,7 +32,7 @@ async fn database() -> (TempDir, Postgres, String) {
 #[tokio::test]
 async fn rows_are_the_fold_of_their_events_whatever_comes_twice_late_or_out_of_order() {
     let (_dir, _postgres, url) = database().await;
-    let mut town = Town::new(&url).await;
+    let mut town = InProcessFleet::new(&url).await;
     for seed in 0..SEEDS {
         town.live(seed).await;
         town.compare().await;

@@ -4,7 +4,7 @@ use rand::{Rng, rngs::StdRng};
 
 /// What a buyer does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Story {
+pub enum Scenario {
     /// Pays in time and keeps everything.
     Buys,
     /// Never pays.
@@ -28,20 +28,20 @@ pub enum Story {
 }
 
 /// Of a thousand orders, so many.
-const PER_MILLE: [(u32, Story); 10] = [
-    (615, Story::Buys),
-    (135, Story::WalksAway),
-    (10, Story::PaysLate),
-    (5, Story::PaysLateAndIsHeldAgain),
-    (95, Story::ChangesMind),
-    (90, Story::HasNoMoney),
-    (20, Story::ReturnsAll),
-    (20, Story::ReturnsSome),
-    (5, Story::ReturnsAllAtABadTime),
-    (5, Story::IsRefusedARefund),
+const PER_MILLE: [(u32, Scenario); 10] = [
+    (615, Scenario::Buys),
+    (135, Scenario::WalksAway),
+    (10, Scenario::PaysLate),
+    (5, Scenario::PaysLateAndIsHeldAgain),
+    (95, Scenario::ChangesMind),
+    (90, Scenario::HasNoMoney),
+    (20, Scenario::ReturnsAll),
+    (20, Scenario::ReturnsSome),
+    (5, Scenario::ReturnsAllAtABadTime),
+    (5, Scenario::IsRefusedARefund),
 ];
 
-impl Story {
+impl Scenario {
     /// The story for a number from 0 to 999.
     #[must_use]
     pub fn of(number: u32) -> Self {
@@ -110,13 +110,16 @@ impl Story {
 mod tests {
     use rand::{SeedableRng, rngs::StdRng};
 
-    use super::{PER_MILLE, Story};
+    use super::{PER_MILLE, Scenario};
 
     #[test]
     fn a_thousand_orders_are_a_thousand_stories() {
         assert_eq!(PER_MILLE.iter().map(|(weight, _)| weight).sum::<u32>(), 1_000);
-        assert_eq!((Story::of(0), Story::of(614), Story::of(615)), (Story::Buys, Story::Buys, Story::WalksAway));
-        assert_eq!(Story::of(999), Story::IsRefusedARefund);
+        assert_eq!(
+            (Scenario::of(0), Scenario::of(614), Scenario::of(615)),
+            (Scenario::Buys, Scenario::Buys, Scenario::WalksAway)
+        );
+        assert_eq!(Scenario::of(999), Scenario::IsRefusedARefund);
     }
 
     #[test]
@@ -132,9 +135,9 @@ mod tests {
 
     #[test]
     fn an_order_ends_as_its_story_says_or_was_too_much() {
-        assert!(Story::Buys.may_end("paid", false) && Story::Buys.may_end("rejected", false));
-        assert!(!Story::Buys.may_end("refunded", false) && Story::Buys.may_end("refunded", true));
-        assert!(!Story::WalksAway.may_end("paid", true) && !Story::WalksAway.may_end("refunded", true));
-        assert!(!Story::HasNoMoney.may_end("expired", false));
+        assert!(Scenario::Buys.may_end("paid", false) && Scenario::Buys.may_end("rejected", false));
+        assert!(!Scenario::Buys.may_end("refunded", false) && Scenario::Buys.may_end("refunded", true));
+        assert!(!Scenario::WalksAway.may_end("paid", true) && !Scenario::WalksAway.may_end("refunded", true));
+        assert!(!Scenario::HasNoMoney.may_end("expired", false));
     }
 }

@@ -14,7 +14,7 @@ use proto::{
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use uuid::Uuid;
 
-use super::story::Story;
+use super::scenario::Scenario;
 
 /// The currency of everything.
 const CURRENCY: &str = "EUR";
@@ -48,18 +48,18 @@ pub struct Plan {
     /// The order.
     pub order_id: Uuid,
     /// What its buyer does.
-    pub story: Story,
+    pub story: Scenario,
     /// Whether it buys shares of the round that is called off.
     pub in_called_off_round: bool,
     /// How it begins.
     pub place: Sent<PlaceOrder>,
     /// How it goes on.
-    pub then: Then,
+    pub then: FollowUp,
 }
 
 /// What follows the placing.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Then {
+pub enum FollowUp {
     /// Nothing from us: the buyer pays, or does not.
     Nothing,
     /// So much later the order is cancelled.
@@ -70,7 +70,7 @@ pub enum Then {
 
 /// All of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mix {
+pub struct Workload {
     seed: u64,
     space: Uuid,
     /// How many orders.
@@ -81,7 +81,7 @@ pub struct Mix {
     pub rounds: u64,
 }
 
-impl Mix {
+impl Workload {
     /// The mix that this seed gives. There is at least one product.
     #[must_use]
     pub fn new(seed: u64, orders: u64, products: u64, rounds: u64) -> Self {
@@ -175,14 +175,14 @@ impl Mix {
     #[must_use]
     pub fn order(&self, number: u64) -> Plan {
         let mut chance = self.chance(2, number);
-        let story = Story::of(chance.random_range(0..1_000));
+        let story = Scenario::of(chance.random_range(0..1_000));
         let order_id = self.id("order", number);
         let wants_lines = self.rounds == 0 || story.only_lines() || chance.random_range(0..10) < 9;
         let round = if wants_lines && (self.rounds == 0 || story.only_lines() || chance.random_range(0..10) < 8) {
             None
         } else {
             let round = chance.random_range(0..self.rounds);
-            Some(if story != Story::Buys && is_popular(round) { (round + 1) % self.rounds } else { round })
+            Some(if story != Scenario::Buys && is_popular(round) { (round + 1) % self.rounds } else { round })
         };
         let lines = if wants_lines { self.lines(&mut chance) } else { Vec::new() };
         let shares = round.map(|round| SharePurchase {
@@ -199,7 +199,7 @@ impl Mix {
             time_to_pay: story
                 .pays_too_late()
                 .then_some(well_known::Duration { seconds: SHORT_TIME_TO_PAY_S, nanos: 0 }),
-            late_payment_policy: if story == Story::PaysLateAndIsHeldAgain {
+            late_payment_policy: if story == Scenario::PaysLateAndIsHeldAgain {
                 LatePaymentPolicy::Rehold.into()
             } else {
                 LatePaymentPolicy::Unspecified.into()
@@ -227,30 +227,42 @@ impl Mix {
         (0..count).map(line).collect()
     }
 
-    fn then(&self, chance: &mut StdRng, story: Story, order_id: Uuid, number: u64, first: Option<&OrderLine>) -> Then {
+    fn then(
+        &self,
+        chance: &mut StdRng,
+        story: Scenario,
+        order_id: Uuid,
+        number: u64,
+        first: Option<&OrderLine>,
+    ) -> FollowUp {
         let (order_id, actor) = (order_id.to_string(), "load".to_owned());
         match story {
-            Story::Buys | Story::WalksAway | Story::PaysLate | Story::PaysLateAndIsHeldAgain | Story::HasNoMoney => {
-                Then::Nothing
-            }
-            Story::ChangesMind => {
+            Scenario::Buys
+            | Scenario::WalksAway
+            | Scenario::PaysLate
+            | Scenario::PaysLateAndIsHeldAgain
+            | Scenario::HasNoMoney => FollowUp::Nothing,
+            Scenario::ChangesMind => {
                 let after = Duration::from_millis(chance.random_range(0..400));
                 let body = CancelOrder { order_id, actor, note: "changed my mind".to_owned() };
-                Then::Cancel(after, Sent { id: self.id("cancel", number), body })
+                FollowUp::Cancel(after, Sent { id: self.id("cancel", number), body })
             }
-            Story::ReturnsAll | Story::ReturnsSome | Story::ReturnsAllAtABadTime | Story::IsRefusedARefund => {
+            Scenario::ReturnsAll
+            | Scenario::ReturnsSome
+            | Scenario::ReturnsAllAtABadTime
+            | Scenario::IsRefusedARefund => {
                 let mut body = RequestRefund { order_id, actor, note: "sent back".to_owned(), ..Default::default() };
                 match first {
-                    Some(line) if story == Story::ReturnsSome && chance.random_range(0..4) > 0 => {
+                    Some(line) if story == Scenario::ReturnsSome && chance.random_range(0..4) > 0 => {
                         body.lines = vec![ProductQuantity { sku: line.sku.clone(), quantity: 1 }];
                     }
                     // As a favour, with nothing sent back.
-                    Some(_) | None if story == Story::ReturnsSome => body.amount = Some(money(49)),
+                    Some(_) | None if story == Scenario::ReturnsSome => body.amount = Some(money(49)),
                     Some(_) | None => {}
                 }
                 let id = self.id("refund", number);
                 body.refund_id = id.to_string();
-                Then::Refund(Sent { id, body })
+                FollowUp::Refund(Sent { id, body })
             }
         }
     }

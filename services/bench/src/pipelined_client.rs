@@ -69,7 +69,7 @@ pub(super) struct Progress {
 
 /// Sends commands to JetStream.
 #[derive(Debug)]
-pub(super) struct Pump {
+pub(super) struct PipelinedClient {
     jetstream: jetstream::Context,
     unacknowledged: VecDeque<PublishAckFuture>,
 }
@@ -85,7 +85,7 @@ pub(super) async fn connect(broker_url: &str, acknowledged_within: Duration) -> 
     Ok(ContextBuilder::new().timeout(acknowledged_within).max_ack_inflight(IN_FLIGHT_MAX).build(client))
 }
 
-impl Pump {
+impl PipelinedClient {
     /// Connects to the broker.
     pub(super) async fn connect(broker_url: &str) -> Result<Self> {
         Ok(Self { jetstream: connect(broker_url, ACKNOWLEDGED_WITHIN).await?, unacknowledged: VecDeque::new() })

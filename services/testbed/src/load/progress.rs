@@ -6,12 +6,12 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// All that is drawn at the same time.
 #[derive(Debug, Clone)]
-pub struct Bars {
+pub struct ProgressBars {
     all: MultiProgress,
     json: bool,
 }
 
-impl Bars {
+impl ProgressBars {
     /// Draws on a terminal, unless `json` is asked for.
     #[must_use]
     pub fn new(json: bool) -> Self {

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{TRIES, fresh};
 use crate::{
-    goods::{Buyers, Goods, round_id, sku},
+    catalog::{Catalog, OrderGenerator, round_id, sku},
     numbers::{Times, median, per_second},
 };
 
@@ -35,10 +35,11 @@ const MEASURED: Duration = Duration::from_secs(6);
 const WARM_UP: Duration = Duration::from_secs(1);
 
 /// Lifecycles a second: placed and held in one commit, paid and committed in another.
-pub(crate) async fn lifecycles_per_second(database_url: &str, goods: Goods) -> Result<u64> {
+pub(crate) async fn lifecycles_per_second(database_url: &str, goods: Catalog) -> Result<u64> {
     prepare(database_url, goods).await?;
     let (done, until) = (AtomicU64::new(0), Instant::now() + WARM_UP + MEASURED);
-    let buyers = (0..CONNECTIONS).map(|seed| buy(database_url, Buyers::new(goods, 1_000 + seed, ""), until, &done));
+    let buyers =
+        (0..CONNECTIONS).map(|seed| buy(database_url, OrderGenerator::new(goods, 1_000 + seed, ""), until, &done));
     let counted = async {
         platform::clock::sleep(WARM_UP).await;
         let (begun, before) = (Instant::now(), done.load(Ordering::Relaxed));
@@ -50,7 +51,7 @@ pub(crate) async fn lifecycles_per_second(database_url: &str, goods: Goods) -> R
 }
 
 /// Fresh tables with products and rounds in them.
-async fn prepare(database_url: &str, goods: Goods) -> Result<()> {
+async fn prepare(database_url: &str, goods: Catalog) -> Result<()> {
     let mut connection = fresh(database_url).await?;
     sqlx::query("insert into bench.products select sku, 1000000000, 0 from unnest($1::text[]) as new (sku)")
         .bind((0..goods.products).map(sku).collect::<Vec<_>>())
@@ -64,7 +65,7 @@ async fn prepare(database_url: &str, goods: Goods) -> Result<()> {
     Ok(connection.close().await?)
 }
 
-async fn buy(database_url: &str, mut buyers: Buyers, until: Instant, done: &AtomicU64) -> Result<()> {
+async fn buy(database_url: &str, mut buyers: OrderGenerator, until: Instant, done: &AtomicU64) -> Result<()> {
     let mut connection = PgConnection::connect(database_url).await.context("connecting to measure a limit")?;
     while Instant::now() < until {
         place_and_pay(&mut connection, buyers.choice()).await?;
@@ -89,10 +90,10 @@ async fn place_and_pay(connection: &mut PgConnection, choice: (Uuid, u32, u32)) 
 }
 
 /// How long lifecycles take at this rate, each from the moment it was due.
-pub(crate) async fn times(database_url: &str, goods: Goods, rate: u64, seconds: u64) -> Result<Times> {
+pub(crate) async fn times(database_url: &str, goods: Catalog, rate: u64, seconds: u64) -> Result<Times> {
     prepare(database_url, goods).await?;
     let pool = PgPoolOptions::new().max_connections(u32::try_from(CONNECTIONS)?).connect(database_url).await?;
-    let mut buyers = Buyers::new(goods, 2_000, "");
+    let mut buyers = OrderGenerator::new(goods, 2_000, "");
     let mut tasks = JoinSet::new();
     let begun = Instant::now();
     for number in 0..rate * seconds {
@@ -121,7 +122,7 @@ pub(crate) async fn times(database_url: &str, goods: Goods, rate: u64, seconds: 
 }
 
 /// Refunds a second, of so many paid orders.
-pub(crate) async fn refunds_per_second(database_url: &str, goods: Goods, count: u64) -> Result<u64> {
+pub(crate) async fn refunds_per_second(database_url: &str, goods: Catalog, count: u64) -> Result<u64> {
     prepare(database_url, goods).await?;
     let mut connection = PgConnection::connect(database_url).await?;
     let ids = fill(&mut connection, goods, count, "paid").await?;
@@ -142,7 +143,7 @@ async fn refund(database_url: &str, ids: &[Uuid]) -> Result<()> {
 }
 
 /// Orders a second that one statement expires, of so many.
-pub(crate) async fn expiries_per_second(database_url: &str, goods: Goods, count: u64) -> Result<u64> {
+pub(crate) async fn expiries_per_second(database_url: &str, goods: Catalog, count: u64) -> Result<u64> {
     let mut speeds = Vec::new();
     for _try in 0..TRIES {
         prepare(database_url, goods).await?;
@@ -157,8 +158,8 @@ pub(crate) async fn expiries_per_second(database_url: &str, goods: Goods, count:
 }
 
 /// Puts in orders that are due, and what they hold or got.
-async fn fill(connection: &mut PgConnection, goods: Goods, count: u64, status: &'static str) -> Result<Vec<Uuid>> {
-    let mut buyers = Buyers::new(goods, 3, "");
+async fn fill(connection: &mut PgConnection, goods: Catalog, count: u64, status: &'static str) -> Result<Vec<Uuid>> {
+    let mut buyers = OrderGenerator::new(goods, 3, "");
     let choices: Vec<(Uuid, u32, u32)> = (0..count).map(|_order| buyers.choice()).collect();
     let ids: Vec<Uuid> = choices.iter().map(|(id, ..)| *id).collect();
     sqlx::query("select bench.fill($1, $2, $3, $4)")

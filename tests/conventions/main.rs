@@ -1,4 +1,4 @@
-//! The rules of the house that a compiler does not check.
+//! The conventions of this repository that a compiler does not check.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot read its own repository fails")]
 
@@ -10,7 +10,7 @@ use std::{
 
 use audit::Check;
 use domain::code::{CODES, Remedy};
-use holdfast_tests::house;
+use holdfast_tests::repo_root;
 use runtime::service::{Service, refusal_stream};
 
 fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
@@ -26,7 +26,7 @@ fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
 
 fn sources(dir: &str) -> Vec<(PathBuf, String)> {
     let mut files = Vec::new();
-    rust_files(&house().join(dir), &mut files);
+    rust_files(&repo_root().join(dir), &mut files);
     files.sort();
     files.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
 }
@@ -41,17 +41,17 @@ fn may_do_io(path: &Path) -> bool {
 #[test]
 fn every_mutation_has_its_place() {
     let mutations: toml::Table =
-        fs::read_to_string(house().join("tests/simulation/mutations.toml")).unwrap().parse().unwrap();
+        fs::read_to_string(repo_root().join("tests/simulation/mutations.toml")).unwrap().parse().unwrap();
     for mutation in mutations["mutation"].as_array().unwrap() {
         let [name, file, before] = ["name", "file", "before"].map(|key| mutation[key].as_str().unwrap());
-        let source = fs::read_to_string(house().join(file)).unwrap();
+        let source = fs::read_to_string(repo_root().join(file)).unwrap();
         assert_eq!(source.matches(before).count(), 1, "{name}: its place in {file}");
     }
 }
 
 #[test]
 fn operators_are_told_of_every_check() {
-    let page = fs::read_to_string(house().join("deploy/README.md")).unwrap();
+    let page = fs::read_to_string(repo_root().join("deploy/README.md")).unwrap();
     for check in Check::ALL {
         let name = serde_json::to_value(check).unwrap();
         assert!(page.contains(&format!("\n| {} |", name.as_str().unwrap())), "{check:?}");
@@ -167,7 +167,7 @@ const IMPORTS_OF_TESTS: [(&str, &[&str]); 2] =
 fn every_arrow_between_rooms_is_in_the_table() {
     let cargo = std::process::Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
-        .current_dir(house())
+        .current_dir(repo_root())
         .output()
         .unwrap();
     let metadata: serde_json::Value = serde_json::from_slice(&cargo.stdout).unwrap();
@@ -207,7 +207,7 @@ fn markdown_files(dir: &Path, found: &mut Vec<PathBuf>) {
 #[test]
 fn every_relative_link_is_alive() {
     let mut pages = Vec::new();
-    markdown_files(&house(), &mut pages);
+    markdown_files(&repo_root(), &mut pages);
     let (mut links, mut dead) = (0, Vec::new());
     for page in pages {
         let text = fs::read_to_string(&page).unwrap();
@@ -249,7 +249,7 @@ fn every_heading_that_a_comment_names_is_there() {
                 let word = word.trim_matches(['`', '(', ')', '.', ',', ';', ':']);
                 let Some((page, heading)) = word.split_once(".md#") else { continue };
                 named += 1;
-                let page = house().join(format!("{page}.md"));
+                let page = repo_root().join(format!("{page}.md"));
                 if !page.exists() || !headings(&page).contains(heading) {
                     dead.push(format!("{}: {word}", path.display()));
                 }
@@ -262,11 +262,11 @@ fn every_heading_that_a_comment_names_is_there() {
 /// The first page is for whoever has ten minutes. What is longer belongs beside the code that it is about.
 #[test]
 fn the_readme_is_at_most_200_lines() {
-    let lines = fs::read_to_string(house().join("README.md")).unwrap().lines().count();
+    let lines = fs::read_to_string(repo_root().join("README.md")).unwrap().lines().count();
     assert!(lines <= 200, "{lines} lines");
 }
 
-/// A room that holds more of the house than this is several.
+/// A room that holds more of the code than this is several.
 #[test]
 fn no_room_is_above_a_quarter_of_the_code() {
     let mut rooms: BTreeMap<PathBuf, usize> = BTreeMap::new();
@@ -374,7 +374,7 @@ fn every_code_of_a_rejection_is_in_the_catalogue_and_every_code_there_is_used() 
 
 #[test]
 fn the_contract_lists_the_catalogue_of_codes() {
-    let page = fs::read_to_string(house().join("proto/README.md")).unwrap();
+    let page = fs::read_to_string(repo_root().join("proto/README.md")).unwrap();
     let listed: Vec<&str> =
         page.lines().skip_while(|line| *line != "## Codes").filter(|line| line.starts_with("| `")).collect();
     let rows = CODES.iter().map(|code| {

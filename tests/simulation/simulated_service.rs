@@ -55,7 +55,7 @@ pub(crate) enum Tried {
 }
 
 /// What the engine needs of a service.
-pub(crate) trait Place {
+pub(crate) trait Node {
     fn name(&self) -> &'static str;
     fn replicas(&self) -> usize;
     fn reacts_to(&self, message_type: &str) -> bool;
@@ -65,7 +65,7 @@ pub(crate) trait Place {
     fn has_work(&self, replica: usize, at: Timestamp) -> bool;
     fn is_at_rest(&self) -> bool;
     fn next_timer(&self) -> Option<Timestamp>;
-    /// Decides some of what there is to do; the events, which are to be appended, become true with [`Place::commit`]. None: it has
+    /// Decides some of what there is to do; the events, which are to be appended, become true with [`Node::commit`]. None: it has
     /// to wait for rows that another replica has locked.
     fn begin(&mut self, replica: usize, rng: &mut StdRng, at: Timestamp) -> Result<Option<Vec<StoredEvent>>, String>;
     /// The process dies in its transaction: whatever it had taken from others is forgotten.
@@ -137,7 +137,7 @@ struct Replica<C> {
 }
 
 /// One service.
-pub(crate) struct Desk<S: Service> {
+pub(crate) struct SimulatedService<S: Service> {
     service: S,
     runtime: tokio::runtime::Runtime,
     /// As it will be once all that is open is committed: nobody touches what another has locked.
@@ -149,7 +149,7 @@ pub(crate) struct Desk<S: Service> {
     backup: Option<Backup>,
 }
 
-impl<S: Locks> Desk<S> {
+impl<S: Locks> SimulatedService<S> {
     pub(crate) fn new(service: S, replicas: usize) -> Self {
         Self {
             service,
@@ -229,7 +229,7 @@ fn input<'a, C>((_, message): &'a Delivery) -> TestInput<'a, C> {
     }
 }
 
-impl<S: Locks> Place for Desk<S> {
+impl<S: Locks> Node for SimulatedService<S> {
     fn name(&self) -> &'static str {
         S::NAME
     }

@@ -6,14 +6,14 @@ use domain::Timestamp;
 use proto::{Message, Name};
 use runtime::service::Service;
 
-use super::{Mix, Then};
-use crate::load::story::Story;
+use super::{FollowUp, Workload};
+use crate::load::scenario::Scenario;
 
 const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 
 #[test]
 fn the_same_seed_gives_the_same_and_another_seed_another() {
-    let (mix, again, other) = (Mix::new(7, 50, 20, 5), Mix::new(7, 50, 20, 5), Mix::new(8, 50, 20, 5));
+    let (mix, again, other) = (Workload::new(7, 50, 20, 5), Workload::new(7, 50, 20, 5), Workload::new(8, 50, 20, 5));
     for number in 0..50 {
         assert_eq!(mix.order(number), again.order(number));
         assert_ne!(mix.order(number).order_id, other.order(number).order_id);
@@ -24,7 +24,7 @@ fn the_same_seed_gives_the_same_and_another_seed_another() {
 
 #[test]
 fn every_command_has_an_id_of_its_own() {
-    let mix = Mix::new(1, 300, 40, 6);
+    let mix = Workload::new(1, 300, 40, 6);
     let mut ids = BTreeSet::new();
     let mut count = 0;
     let mut see = |id| {
@@ -42,9 +42,9 @@ fn every_command_has_an_id_of_its_own() {
         let plan = mix.order(number);
         see(plan.place.id);
         match plan.then {
-            Then::Nothing => {}
-            Then::Cancel(_, cancel) => see(cancel.id),
-            Then::Refund(refund) => see(refund.id),
+            FollowUp::Nothing => {}
+            FollowUp::Cancel(_, cancel) => see(cancel.id),
+            FollowUp::Refund(refund) => see(refund.id),
         }
     }
     assert_eq!(ids.len(), count);
@@ -57,7 +57,7 @@ fn services_can_read_every_command() {
             panic!("{rejection}");
         }
     }
-    for mix in [Mix::new(1, 2_000, 200, 20), Mix::new(2, 500, 1, 0), Mix::new(3, 1_000_000, 1, 1)] {
+    for mix in [Workload::new(1, 2_000, 200, 20), Workload::new(2, 500, 1, 0), Workload::new(3, 1_000_000, 1, 1)] {
         for product in 0..mix.products {
             let (register, receive) = mix.product(product);
             readable::<inventory::Inventory, _>(register.id, &register.body);
@@ -73,9 +73,9 @@ fn services_can_read_every_command() {
             let plan = mix.order(number);
             readable::<orders::Orders, _>(plan.place.id, &plan.place.body);
             match plan.then {
-                Then::Nothing => {}
-                Then::Cancel(_, cancel) => readable::<orders::Orders, _>(cancel.id, &cancel.body),
-                Then::Refund(refund) => readable::<orders::Orders, _>(refund.id, &refund.body),
+                FollowUp::Nothing => {}
+                FollowUp::Cancel(_, cancel) => readable::<orders::Orders, _>(cancel.id, &cancel.body),
+                FollowUp::Refund(refund) => readable::<orders::Orders, _>(refund.id, &refund.body),
             }
         }
     }
@@ -83,8 +83,8 @@ fn services_can_read_every_command() {
 
 #[test]
 fn the_mix_is_the_one_that_is_promised() {
-    let mix = Mix::new(1, 20_000, 200, 20);
-    let mut stories: BTreeMap<Story, u64> = BTreeMap::new();
+    let mix = Workload::new(1, 20_000, 200, 20);
+    let mut stories: BTreeMap<Scenario, u64> = BTreeMap::new();
     let (mut pieces, mut shares, mut both, mut most_lines) = (0, 0, 0, 0);
     for number in 0..mix.orders {
         let plan = mix.order(number);
@@ -96,8 +96,8 @@ fn the_mix_is_the_one_that_is_promised() {
         most_lines = most_lines.max(place.lines.len());
     }
     let percent = |story| stories.get(&story).copied().unwrap_or(0) * 100 / mix.orders;
-    assert!((60..=62).contains(&percent(Story::Buys)), "{stories:?}");
-    assert!((12..=14).contains(&percent(Story::WalksAway)), "{stories:?}");
+    assert!((60..=62).contains(&percent(Scenario::Buys)), "{stories:?}");
+    assert!((12..=14).contains(&percent(Scenario::WalksAway)), "{stories:?}");
     assert_eq!(stories.len(), 10);
     assert_eq!(most_lines, 5);
     // What the stocks and rounds are made for: scarce ones hold about half of what is wanted.
