@@ -41,6 +41,7 @@ const LONG_AGO: Duration = Duration::from_hours(48);
 /// A call to the provider that is to be made.
 struct Call {
     effect: Effect,
+    story: Uuid,
     attempt: u32,
     last_error: Option<String>,
 }
@@ -190,8 +191,8 @@ impl Town {
 
     /// Makes the calls that are due, as the effects loop would.
     async fn call(&mut self, rng: &mut StdRng) {
-        for effect in std::mem::take(&mut self.payments.effects) {
-            self.calls.push((self.now, Call { effect, attempt: 0, last_error: None }));
+        for (effect, story) in std::mem::take(&mut self.payments.effects) {
+            self.calls.push((self.now, Call { effect, story, attempt: 0, last_error: None }));
         }
         let now = self.now;
         let (due, later) = std::mem::take(&mut self.calls).into_iter().partition(|(due, _)| *due <= now);
@@ -213,7 +214,10 @@ impl Town {
             let dies = rng.random_ratio(1, 8);
             match verdict {
                 _ if dies => self.calls.push((now + Duration::from_secs(20), call)),
-                EffectOutcome::Done(command) => self.payments.tasks.push(Task::Outcome(command)),
+                EffectOutcome::Done(command) => {
+                    let Call { effect: Effect { key, .. }, story, attempt, .. } = call;
+                    self.payments.tasks.push(Task::Outcome { key, attempt, story, command });
+                }
                 EffectOutcome::Retry { error } => {
                     call.last_error = Some(error);
                     self.calls.push((now + Duration::from_secs(1), call));
