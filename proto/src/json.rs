@@ -4,7 +4,7 @@ mod number;
 mod reading;
 mod time;
 
-use std::sync::LazyLock;
+use std::{collections::BTreeSet, sync::LazyLock};
 
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
@@ -79,4 +79,17 @@ pub fn message_types() -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// Full names of those message types that another is made of, sorted.
+#[must_use]
+pub fn part_types() -> Vec<String> {
+    let fields =
+        POOL.iter().flat_map(DescriptorPool::all_messages).flat_map(|message| message.fields().collect::<Vec<_>>());
+    let part = |field: prost_reflect::FieldDescriptor| {
+        let kind = field.kind();
+        kind.as_message().map(|part| part.full_name().to_owned()).filter(|name| name.starts_with("holdfast."))
+    };
+    let parts: BTreeSet<String> = fields.filter_map(part).collect();
+    parts.into_iter().collect()
 }

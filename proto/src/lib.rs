@@ -10,7 +10,7 @@ mod contract {
 
 pub use contract::holdfast::{common, inventory, orders, payments, rounds};
 pub use fields::{UnknownField, unknown_field};
-pub use json::{JsonError, from_json, message_types, to_json};
+pub use json::{JsonError, from_json, message_types, part_types, to_json};
 /// Google's well-known types that the contract uses.
 pub mod well_known {
     pub use prost_types::{Duration, Timestamp};

@@ -41,6 +41,7 @@ const LONG_AGO: Duration = Duration::from_hours(48);
 /// A call to the provider that is to be made.
 struct Call {
     effect: Effect,
+    story: Uuid,
     attempt: u32,
     last_error: Option<String>,
     in_flight: bool,
@@ -191,8 +192,8 @@ impl InProcessFleet {
 
     /// Makes the calls that are due, as the effects loop would.
     async fn call(&mut self, rng: &mut StdRng) {
-        for effect in std::mem::take(&mut self.payments.effects) {
-            self.calls.push((self.now, Call { effect, attempt: 0, last_error: None, in_flight: false }));
+        for (effect, story) in std::mem::take(&mut self.payments.effects) {
+            self.calls.push((self.now, Call { effect, story, attempt: 0, last_error: None, in_flight: false }));
         }
         let now = self.now;
         let (due, later) = std::mem::take(&mut self.calls).into_iter().partition(|(due, _)| *due <= now);
@@ -219,7 +220,10 @@ impl InProcessFleet {
                     self.calls.push((now + Duration::from_secs(20), call));
                 }
                 EffectOutcome::Unreadable(rejection) => panic!("a call that can never be made: {rejection}"),
-                EffectOutcome::Done(command) => self.payments.tasks.push(Task::Outcome(command)),
+                EffectOutcome::Done(command) => {
+                    let Call { effect: Effect { key, .. }, story, attempt, .. } = call;
+                    self.payments.tasks.push(Task::Outcome { key, attempt, story, command });
+                }
                 EffectOutcome::Retry { error, in_flight } => {
                     call.in_flight = in_flight;
                     call.last_error = Some(error);

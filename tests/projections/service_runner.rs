@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{DecideError, Timestamp};
 use rand::{Rng, rngs::StdRng, seq::SliceRandom};
-use runtime::service::{Effect, Service, Timer};
-use sqlx::{Connection, PgConnection, types::time::OffsetDateTime};
+use runtime::{
+    log::identity::{call_id, event_id, timer_id, timer_story},
+    service::{Effect, EncodedEvent, Service, Timer},
+};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, types::time::OffsetDateTime};
 use uuid::Uuid;
 
 /// Messages in one transaction.
@@ -18,15 +21,24 @@ pub(crate) enum Task<C> {
     Command { id: Uuid, message_type: String, data: Vec<u8> },
     /// An event of another desk. May come again.
     Event(Happened),
-    /// A due timer of a stream.
-    Timer(String),
-    /// How an outside call ended.
-    Outcome(C),
+    /// A timer of a stream, due since then.
+    Timer(String, Timestamp),
+    /// How an outside call ended, with which try.
+    Outcome { key: String, attempt: u32, story: Uuid, command: C },
+}
+
+/// What caused an event, and the story that it is of.
+#[derive(Debug, Clone, Copy)]
+struct Cause {
+    id: Uuid,
+    story: Uuid,
 }
 
 /// An event, as others see it.
 #[derive(Debug, Clone)]
 pub(crate) struct Happened {
+    id: Uuid,
+    story: Uuid,
     pub(crate) message_type: String,
     pub(crate) data: Vec<u8>,
 }
@@ -37,7 +49,8 @@ pub(crate) struct ServiceRunner<S: Service> {
     pub(crate) folded: S::State,
     pub(crate) tasks: Vec<Task<S::Command>>,
     pub(crate) timers: BTreeMap<String, Timestamp>,
-    pub(crate) effects: Vec<Effect>,
+    /// Each with its story.
+    pub(crate) effects: Vec<(Effect, Uuid)>,
     answered: BTreeSet<Uuid>,
 }
 
@@ -64,12 +77,8 @@ where
 
     /// Makes tasks of the timers that are due.
     pub(crate) fn wake(&mut self, at: Timestamp) {
-        let due: Vec<String> =
-            self.timers.iter().filter(|(_, due_at)| **due_at <= at).map(|(stream, _)| stream.clone()).collect();
-        for stream in due {
-            self.timers.remove(&stream);
-            self.tasks.push(Task::Timer(stream));
-        }
+        let is_due = |_: &String, due_at: &mut Timestamp| *due_at <= at;
+        self.tasks.extend(self.timers.extract_if(.., is_due).map(|(stream, due_at)| Task::Timer(stream, due_at)));
     }
 
     /// Handles some of its tasks, in any order, in one transaction; what happened.
@@ -95,7 +104,7 @@ where
                         for event in decided {
                             S::evolve(&mut state, &event);
                             let record = S::encode(&state, &event);
-                            events.push((event, record));
+                            events.push((event, record, Self::cause(task)));
                         }
                     }
                     Err(DecideError::Rejected(_)) if matches!(task, Task::Command { .. }) => {}
@@ -104,9 +113,10 @@ where
             }
         }
         S::save(&mut transaction, &state).await.unwrap();
-        for (_, record) in &events {
-            append(&mut transaction, S::NAME, record, rng, at).await;
+        for (_, record, cause) in &events {
+            append(&mut transaction, S::NAME, record, *cause, at).await;
         }
+        answer(&mut transaction, S::NAME, &batch, at).await;
         if rng.random_ratio(1, 12) {
             // A crash before the commit: all of it comes again.
             transaction.rollback().await.unwrap();
@@ -115,7 +125,7 @@ where
         }
         transaction.commit().await.unwrap();
         self.settle(batch, rng);
-        events.into_iter().map(|(event, record)| self.publish(&event, record)).collect()
+        events.into_iter().map(|(event, record, cause)| self.publish(&event, record, cause)).collect()
     }
 
     fn read(&self, task: &Task<S::Command>) -> Vec<S::Command> {
@@ -125,8 +135,20 @@ where
                 S::decode_command(message_type, data, *id).into_iter().collect()
             }
             Task::Event(event) => S::react(&event.message_type, &event.data).unwrap(),
-            Task::Timer(stream) => S::on_timer(stream).into_iter().collect(),
-            Task::Outcome(command) => vec![command.clone()],
+            Task::Timer(stream, _) => S::on_timer(stream).into_iter().collect(),
+            Task::Outcome { command, .. } => vec![command.clone()],
+        }
+    }
+
+    fn cause(task: &Task<S::Command>) -> Cause {
+        match task {
+            Task::Command { id, .. } => Cause { id: *id, story: *id },
+            Task::Event(Happened { id, story, .. }) => Cause { id: *id, story: *story },
+            Task::Timer(stream, due_at) => {
+                let id = timer_id(S::NAME, stream, *due_at);
+                Cause { id, story: timer_story(stream, id) }
+            }
+            Task::Outcome { key, attempt, story, .. } => Cause { id: call_id(key, *attempt), story: *story },
         }
     }
 
@@ -142,7 +164,8 @@ where
         }
     }
 
-    fn publish(&mut self, event: &S::Event, record: runtime::service::EncodedEvent) -> Happened {
+    fn publish(&mut self, event: &S::Event, record: EncodedEvent, cause: Cause) -> Happened {
+        let id = event_id(cause.id, &record.stream, record.version);
         match S::timer(event) {
             Some(Timer::Set(due_at)) => {
                 self.timers.insert(record.stream, due_at);
@@ -152,10 +175,10 @@ where
             }
             None => {}
         }
-        self.effects.extend(S::effect(event));
+        self.effects.extend(S::effect(event).map(|effect| (effect, cause.story)));
         let read = S::decode_event(record.message_type, &record.data).unwrap();
         S::evolve(&mut self.folded, &read);
-        Happened { message_type: record.message_type.to_owned(), data: record.data }
+        Happened { id, story: cause.story, message_type: record.message_type.to_owned(), data: record.data }
     }
 
     /// The rows against the fold.
@@ -169,27 +192,37 @@ where
     }
 }
 
-async fn append(
-    connection: &mut PgConnection,
-    service: &str,
-    record: &runtime::service::EncodedEvent,
-    rng: &mut StdRng,
-    at: Timestamp,
-) {
+async fn append(connection: &mut PgConnection, service: &str, record: &EncodedEvent, cause: Cause, at: Timestamp) {
     sqlx::query(
         "insert into log.events
              (stream, version, event_id, service, type, data, correlation_id, causation_id, recorded_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $7, $8)",
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
     .bind(&record.stream)
     .bind(record.version)
-    .bind(Uuid::from_u128(rng.random()))
+    .bind(event_id(cause.id, &record.stream, record.version))
     .bind(service)
     .bind(record.message_type)
     .bind(&record.data)
-    .bind(Uuid::from_u128(rng.random()))
+    .bind(cause.story)
+    .bind(cause.id)
     .bind(OffsetDateTime::from(at))
     .execute(connection)
     .await
     .unwrap();
+}
+
+/// Keeps that these commands were answered.
+async fn answer<C>(connection: &mut PgConnection, service: &str, batch: &[Task<C>], at: Timestamp) {
+    let statement = format!(
+        "insert into {service}.inbox (command_id, body_hash, reply, handled_at)
+         select command_id, '', '', $2 from unnest($1::uuid[]) as new (command_id) on conflict do nothing"
+    );
+    let id = |task: &Task<C>| if let Task::Command { id, .. } = task { Some(*id) } else { None };
+    sqlx::query(AssertSqlSafe(statement))
+        .bind(batch.iter().filter_map(id).collect::<Vec<Uuid>>())
+        .bind(OffsetDateTime::from(at))
+        .execute(connection)
+        .await
+        .unwrap();
 }

@@ -5,9 +5,9 @@
 //! is in [`promises`], and whether the tables agree in [`super::tables`].
 
 use domain::{HoldKey, Rejection, Timestamp};
-use runtime::log::event_store::StoredEvent;
+use runtime::{log::event_store::StoredEvent, service::is_rejection};
 
-use super::report::Findings;
+use super::report::{Check, Findings};
 
 pub(super) mod money;
 pub(super) mod orders;
@@ -43,36 +43,64 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// Books an event. What does not decode is left to the fold, which says so.
+    /// Books an event. The one place that tells of a type which some book has no opinion on; what does not decode is left to the fold,
+    /// which says so.
     pub(super) fn take(&mut self, event: &StoredEvent, findings: &mut Findings) {
-        let _left_to_the_fold = self.book(event, findings);
+        for booked in self.book(event, findings) {
+            match booked {
+                Ok(()) | Err(Unbooked::Unread) => {}
+                Err(Unbooked::Unknown { book }) => {
+                    let what = format!("the book of {book} has no opinion on {}", event.message_type);
+                    findings.add(Check::Log, &event.stream, what, Some(event.position));
+                }
+            }
+        }
     }
 
-    fn book(&mut self, event: &StoredEvent, findings: &mut Findings) -> Result<(), Rejection> {
+    /// What came of it in each book that hears of this service's events.
+    fn book(&mut self, event: &StoredEvent, findings: &mut Findings) -> [Result<(), Unbooked>; 2] {
         let at = Moment { position: event.position, at: event.recorded_at };
-        let mut parts = event.message_type.rsplitn(3, '.');
-        let (name, _version, package) = (parts.next(), parts.next(), parts.next());
-        let (name, data) = (name.unwrap_or_default(), event.data.as_slice());
-        match package {
-            Some("holdfast.orders") => {
+        let (name, data) = (proto::short_name(&event.message_type), event.data.as_slice());
+        match proto::owner(&event.message_type) {
+            Some("orders") => {
                 let held = |key| Held { stock: self.stock.standing(key), shares: self.shares.standing(key) };
-                self.orders.take(name, data, at, &held, &self.payments, findings)?;
-                self.refunds.take_order(name, data, at, &mut self.payments, findings)
+                [
+                    self.orders.take(name, data, at, &held, &self.payments, findings),
+                    self.refunds.take_order(name, data, at, &mut self.payments, findings),
+                ]
             }
-            Some("holdfast.inventory") => {
-                self.stock.take(name, data, at, &self.orders, findings)?;
-                self.refunds.take_return(name, data, at, findings)
-            }
-            Some("holdfast.rounds") => {
-                self.shares.take(name, data, at, &self.orders, findings)?;
-                self.refunds.take_return(name, data, at, findings)
-            }
-            Some("holdfast.payments") => {
-                self.payments.take(name, data, at, findings)?;
-                self.refunds.take_payment(name, data, at, &mut self.payments, findings)
-            }
-            Some(_) | None => Ok(()),
+            Some("inventory") => [
+                self.stock.take(name, data, at, &self.orders, findings),
+                self.refunds.take_return(name, data, at, findings),
+            ],
+            Some("rounds") => [
+                self.shares.take(name, data, at, &self.orders, findings),
+                self.refunds.take_return(name, data, at, findings),
+            ],
+            Some("payments") => [
+                self.payments.take(name, data, at, findings),
+                self.refunds.take_payment(name, data, at, &mut self.payments, findings),
+            ],
+            // What was refused has moved nothing.
+            Some(_) if is_rejection(&event.message_type) => [Ok(()), Ok(())],
+            Some(_) | None => [Err(Unbooked::Unknown { book: "any service" }), Ok(())],
         }
+    }
+}
+
+/// Why an event is not booked. A book that passes over a type of event on purpose has it in its list of those that are of no concern to
+/// it, so a new one is in neither place.
+#[derive(Debug)]
+pub(super) enum Unbooked {
+    /// It does not decode: the fold says why.
+    Unread,
+    /// This book has no opinion on its type.
+    Unknown { book: &'static str },
+}
+
+impl From<Rejection> for Unbooked {
+    fn from(_why: Rejection) -> Self {
+        Self::Unread
     }
 }
 

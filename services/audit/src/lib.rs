@@ -1,9 +1,10 @@
 //! The audit: in one moment of the database, every row is the fold of its events, nothing was invented or lost, and nothing that
 //! is over still holds anything. It prints nothing.
 //!
-//! Read it in this order: [`audit_within`] is the whole of it; `log` looks at the log by itself, `fold` folds it by the
-//! services' own rules and compares the rows, `ledger` books it again by none of their rules, `tables` compares the ledger
-//! with the tables' figures. All folds and books are in memory, a few hundred bytes a row; the events are not.
+//! Read it in this order: [`audit_within`] is the whole of it; `log` looks at the log by itself, `causes` at what
+//! caused each event, `fold` folds it by the services' own rules and compares the rows, `ledger` books it again by none of
+//! their rules, `tables` compares the ledger with the tables' figures. All folds and books are in memory, a few hundred bytes a
+//! row, and so are the ids of all events and commands; the events are not.
 
 use std::{
     collections::BTreeMap,
@@ -14,6 +15,8 @@ use anyhow::{Context, Result};
 use domain::Timestamp;
 use runtime::log::event_store::{StoredEvent, replay_whole};
 
+pub mod catalogue;
+mod causes;
 mod fold;
 mod ledger;
 mod log;
@@ -27,6 +30,7 @@ mod words;
 
 pub use report::{Check, CheckReport, EventName, Finding, Report};
 
+use causes::Causes;
 use fold::Folds;
 use ledger::{Ledger, promises::Grace};
 use log::Log;
@@ -68,6 +72,7 @@ pub async fn audit_within(database_url: &str, grace: Duration) -> Result<Report>
 #[derive(Debug, Default)]
 pub struct Auditor {
     log: Log,
+    causes: Causes,
     ledger: Ledger,
     findings: Findings,
 }
@@ -76,6 +81,7 @@ impl Auditor {
     /// Takes the next event in, in order of position.
     pub fn take(&mut self, event: &StoredEvent) {
         self.log.take(event, &mut self.findings);
+        self.causes.take(event, &mut self.findings);
         self.ledger.take(event, &mut self.findings);
     }
 
@@ -97,6 +103,7 @@ impl Auditor {
 /// What the log is read into.
 struct Books {
     log: Log,
+    causes: Causes,
     folds: Folds,
     ledger: Ledger,
     findings: Findings,
@@ -105,6 +112,7 @@ struct Books {
 impl Books {
     fn take(&mut self, event: &StoredEvent) {
         self.log.take(event, &mut self.findings);
+        self.causes.take(event, &mut self.findings);
         self.folds.take(event, &mut self.findings);
         self.ledger.take(event, &mut self.findings);
     }
@@ -129,7 +137,8 @@ where
         .await
         .context("reading the log; are its migrations applied?")?;
     let head = u64::try_from(head).unwrap_or(0);
-    let books = Books { log: Log::default(), folds: Folds::new(), ledger: Ledger::default(), findings };
+    let causes = Causes::of_answered(tables::answered(connection).await?);
+    let books = Books { log: Log::default(), causes, folds: Folds::new(), ledger: Ledger::default(), findings };
     let folding = progress.clone();
     let take = move |books: &mut Books, event: &StoredEvent| {
         books.take(event);
@@ -138,7 +147,7 @@ where
         }
     };
     let books = replay_whole(connection, books, take).await.context("reading the log")?;
-    let Books { log, folds, ledger, mut findings } = books;
+    let Books { log, causes: _, folds, ledger, mut findings } = books;
     findings.checked(Check::Log, usize::try_from(log.events).unwrap_or(usize::MAX));
 
     progress(Progress::Comparing);

@@ -1,21 +1,18 @@
-//! The log by itself: versions without gaps, ids once, causes named, every event readable by its owner.
+//! The log by itself: positions that rise, versions without gaps, and each refusal where its command's is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use super::report::{Check, Findings};
 use proto::{Message, common::v1::CommandRejected};
 use runtime::{
     log::event_store::StoredEvent,
     service::{is_rejection, refusal_stream},
 };
-use uuid::Uuid;
-
-use super::report::{Check, Findings};
 
 /// What was seen of the log so far.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     versions: BTreeMap<String, i64>,
-    ids: BTreeSet<Uuid>,
     /// The last position.
     pub(super) position: i64,
     /// How many events.
@@ -47,19 +44,18 @@ impl Log {
         if event.version != last + 1 {
             wrong(format!("version {} comes after {last}", event.version));
         }
-        if !self.ids.insert(event.event_id) {
-            wrong(format!("two events have the id {}", event.event_id));
-        }
-        if event.event_id.is_nil() || event.correlation_id.is_nil() || event.causation_id.is_nil() {
-            wrong("its event, correlation or causation id is nil".to_owned());
-        }
-        if event.causation_id == event.event_id {
-            wrong("it is said to have caused itself".to_owned());
-        }
         if is_rejection(&event.message_type) {
             match CommandRejected::decode(event.data.as_slice()) {
-                Ok(rejected) if is_refusal_stream(event, &rejected.command_id) => {}
-                Ok(rejected) => wrong(format!("it refuses command {}, which has another stream", rejected.command_id)),
+                Ok(rejected) if !is_refusal_stream(event, &rejected.command_id) => {
+                    wrong(format!("it refuses command {}, which has another stream", rejected.command_id))
+                }
+                Ok(rejected) if rejected.command_id != event.causation_id.to_string() => {
+                    wrong(format!(
+                        "it refuses command {}, and its cause is {}",
+                        rejected.command_id, event.causation_id
+                    ));
+                }
+                Ok(_) => {}
                 Err(error) => wrong(format!("it cannot be read: {error}")),
             }
         }
@@ -112,32 +108,24 @@ mod tests {
     }
 
     #[test]
-    fn finds_an_id_that_is_doubled_nil_or_its_own_cause() {
-        let same = StoredEvent { event_id: event(1, "a", 1).event_id, ..event(2, "b", 1) };
-        assert!(found(&[event(1, "a", 1), same])[0].1.contains("two events"));
-        assert!(found(&[StoredEvent { causation_id: Uuid::nil(), ..event(1, "a", 1) }])[0].1.contains("nil"));
-        let own = StoredEvent { causation_id: event(1, "a", 1).event_id, ..event(1, "a", 1) };
-        assert!(found(&[own])[0].1.contains("caused itself"));
-    }
-
-    #[test]
-    fn a_rejection_belongs_to_the_stream_of_its_command() {
-        let rejected = |stream: &str| StoredEvent {
+    fn a_rejection_belongs_to_the_stream_of_its_command_and_is_caused_by_it() {
+        let (command, other) = (Uuid::from_u128(7), Uuid::from_u128(8));
+        let rejected = |stream: String| StoredEvent {
             message_type: CommandRejected::full_name(),
-            data: CommandRejected { command_id: "7".to_owned(), ..Default::default() }.encode_to_vec(),
-            ..event(1, stream, 1)
+            data: CommandRejected { command_id: command.to_string(), ..Default::default() }.encode_to_vec(),
+            causation_id: command,
+            ..event(1, &stream, 1)
         };
-        assert_eq!(
-            found(&[
-                rejected("orders-command-7"),
-                StoredEvent { event_id: Uuid::from_u128(9), position: 2, ..rejected("command-7") }
-            ]),
-            []
-        );
-        for other in ["orders-command-8", "inventory-command-7", "command-8"] {
-            assert!(found(&[rejected(other)])[0].1.contains("command 7"), "{other}");
+        let good = || rejected(format!("orders-command-{command}"));
+        // As it was before refusals had streams by service.
+        let old = StoredEvent { position: 2, ..rejected(format!("command-{command}")) };
+        assert_eq!(found(&[good(), old]), []);
+        for stream in
+            [format!("orders-command-{other}"), format!("inventory-command-{command}"), format!("command-{other}")]
+        {
+            assert!(found(&[rejected(stream.clone())])[0].1.contains("another stream"), "{stream}");
         }
-        let broken = StoredEvent { data: vec![255], ..rejected("orders-command-7") };
-        assert!(found(&[broken])[0].1.contains("cannot be read"));
+        assert!(found(&[StoredEvent { causation_id: other, ..good() }])[0].1.contains("its cause is"));
+        assert!(found(&[StoredEvent { data: vec![255], ..good() }])[0].1.contains("cannot be read"));
     }
 }

@@ -52,7 +52,7 @@ impl Check {
     #[must_use]
     pub const fn words(self) -> (&'static str, &'static str) {
         match self {
-            Self::Log => ("log", "events: versions without gaps, ids once, causes named, all readable"),
+            Self::Log => ("log", "events: versions without gaps, ids and causes fit, all readable and known"),
             Self::Rows => ("rows", "rows: each is the fold of its events"),
             Self::Stock => ("stock", "products: on hand = received + adjusted - committed + returned, held fits"),
             Self::Shares => (

@@ -1,9 +1,12 @@
 //! What the tables say, against the ledger and against each other: a fault in a service's own rules makes its fold and its
 //! rows agree on what is wrong, and shows here.
 
+use std::collections::{BTreeMap, HashSet};
+
 use anyhow::{Context, Result};
 use domain::{HoldKey, OrderId, PaymentId, RoundId, Sku};
 use futures::{TryStreamExt, future};
+use runtime::service::Service;
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use uuid::Uuid;
 
@@ -228,6 +231,26 @@ pub(super) async fn dead_letters(connection: &mut PgConnection) -> Result<i64> {
     let query = "select (select count(*) from orders.dead_letters) + (select count(*) from inventory.dead_letters)
         + (select count(*) from rounds.dead_letters) + (select count(*) from payments.dead_letters)";
     sqlx::query_scalar(query).fetch_one(connection).await.context("counting the dead letters")
+}
+
+/// The commands that each service has answered.
+pub(super) async fn answered(connection: &mut PgConnection) -> Result<BTreeMap<&'static str, HashSet<Uuid>>> {
+    let mut answered = BTreeMap::new();
+    for (service, query) in [
+        (orders::Orders::NAME, "select command_id from orders.inbox"),
+        (inventory::Inventory::NAME, "select command_id from inventory.inbox"),
+        (rounds::Rounds::NAME, "select command_id from rounds.inbox"),
+        (<payments::Payments>::NAME, "select command_id from payments.inbox"),
+    ] {
+        let mut ids = HashSet::new();
+        let keep = |row: PgRow| {
+            ids.insert(row.try_get(0)?);
+            Ok(())
+        };
+        each(connection, query, keep).await.with_context(|| format!("reading the inbox of {service}"))?;
+        answered.insert(service, ids);
+    }
+    Ok(answered)
 }
 
 /// Names the events at these positions.

@@ -12,8 +12,8 @@ use proto::{
     payments::v1 as payments_wire,
     well_known,
 };
-use runtime::service::Service;
-use sqlx::{Connection, PgConnection};
+use runtime::{log::identity::event_id, service::Service};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use testbed::servers::{Postgres, SUPERUSER, scratch_dir};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -30,16 +30,30 @@ impl<S: Service> Writer<S> {
         Self { state: S::State::default() }
     }
 
-    async fn write<M: Message + Name>(&mut self, connection: &mut PgConnection, message: &M) -> Result<()> {
+    /// Writes what a command causes, and that the command is answered. The event's id.
+    async fn asked<M: Message + Name>(&mut self, connection: &mut PgConnection, message: &M) -> Result<Uuid> {
+        let command_id = Uuid::new_v5(&Uuid::NAMESPACE_URL, &message.encode_to_vec());
+        let answered = format!("insert into {}.inbox values ($1, '', '', now())", S::NAME);
+        sqlx::query(AssertSqlSafe(answered)).bind(command_id).execute(&mut *connection).await?;
+        self.write(connection, command_id, message).await
+    }
+
+    /// Writes what this causes. The event's id.
+    async fn write<M: Message + Name>(
+        &mut self,
+        connection: &mut PgConnection,
+        cause: Uuid,
+        message: &M,
+    ) -> Result<Uuid> {
         let data = message.encode_to_vec();
         let event = S::decode_event(&M::full_name(), &data)?;
         S::evolve(&mut self.state, &event);
         let record = S::encode(&self.state, &event);
-        let id = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{} {}", record.stream, record.version).as_bytes());
+        let id = event_id(cause, &record.stream, record.version);
         sqlx::query(
             "insert into log.events
                  (stream, version, event_id, service, type, data, correlation_id, causation_id, recorded_at)
-             values ($1, $2, $3, $4, $5, $6, $7, $7, $8)",
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         )
         .bind(record.stream)
         .bind(record.version)
@@ -48,10 +62,11 @@ impl<S: Service> Writer<S> {
         .bind(M::full_name())
         .bind(data)
         .bind(Uuid::NAMESPACE_URL)
+        .bind(cause)
         .bind(OffsetDateTime::from(clock::now()))
         .execute(connection)
         .await?;
-        Ok(())
+        Ok(id)
     }
 
     /// Saves the rows. Each of them is told by name as it is among all.
@@ -86,9 +101,9 @@ async fn tell(connection: &mut PgConnection) -> Result<()> {
     let mut inventory = Writer::<inventory::Inventory>::new();
     let mut payments = Writer::<payments::Payments>::new();
     let (sku, name) = ("mug".to_owned(), "Mug, blue".to_owned());
-    inventory.write(connection, &inventory_wire::ProductRegistered { sku: sku.clone(), name }).await?;
+    inventory.asked(connection, &inventory_wire::ProductRegistered { sku: sku.clone(), name }).await?;
     let received = inventory_wire::StockReceived { sku, quantity: 10, reference: "first".to_owned() };
-    inventory.write(connection, &received).await?;
+    inventory.asked(connection, &received).await?;
     for (id, quantity) in [(PAID, 2), (OPEN, 3)] {
         let (order_id, total) = (id.to_string(), eur(100 * quantity));
         let placed = orders_wire::OrderPlaced {
@@ -101,9 +116,9 @@ async fn tell(connection: &mut PgConnection) -> Result<()> {
             attempt: 1,
             ..Default::default()
         };
-        orders.write(connection, &placed).await?;
+        let cause = orders.asked(connection, &placed).await?;
         let held = inventory_wire::StockHeld { order_id: order_id.clone(), attempt: 1, lines: mugs(quantity) };
-        inventory.write(connection, &held).await?;
+        let cause = inventory.write(connection, cause, &held).await?;
         let held = orders_wire::OrderHeld {
             order_id: order_id.clone(),
             attempt: 1,
@@ -111,7 +126,7 @@ async fn tell(connection: &mut PgConnection) -> Result<()> {
             expires_at: placed.expires_at,
             payment_method: String::new(),
         };
-        orders.write(connection, &held).await?;
+        let cause = orders.write(connection, cause, &held).await?;
         let payment_id = HoldKey { order_id: OrderId(id), attempt: 1 }.payment_id().to_string();
         let asked = payments_wire::PaymentRequested {
             payment_id: payment_id.clone(),
@@ -122,7 +137,7 @@ async fn tell(connection: &mut PgConnection) -> Result<()> {
             expires_at: placed.expires_at,
             ..Default::default()
         };
-        payments.write(connection, &asked).await?;
+        payments.write(connection, cause, &asked).await?;
         if id == OPEN {
             continue;
         }
@@ -135,12 +150,12 @@ async fn tell(connection: &mut PgConnection) -> Result<()> {
             provider_event_id,
             ..Default::default()
         };
-        payments.write(connection, &came).await?;
+        let cause = payments.asked(connection, &came).await?;
         let holds = vec![Resource::Stock.into()];
         let paid = orders_wire::OrderPaid { order_id: order_id.clone(), attempt: 1, payment_id, amount: total, holds };
-        orders.write(connection, &paid).await?;
+        let cause = orders.write(connection, cause, &paid).await?;
         let sold = inventory_wire::StockCommitted { order_id, attempt: 1, lines: mugs(quantity) };
-        inventory.write(connection, &sold).await?;
+        inventory.write(connection, cause, &sold).await?;
     }
     orders.save(connection).await?;
     inventory.save(connection).await?;
@@ -214,7 +229,7 @@ const FAULTS: &[Fault] = &[
     },
     Fault {
         plant: "insert into payments.refunds
-                (payment_id, refund_id, status, amount_minor, currency, send, key, refunded_once, provider_reference, reason)
+                (payment_id, refund_id, status, amount_minor, currency, send_count, key, refunded_once, provider_reference, reason)
             select payment_id, '33333333-3333-4333-8333-333333333333', 'refunding', 1, 'EUR', 1, 'k', false, '', ''
             from payments.payments where status = 'succeeded'",
         mend: "delete from payments.refunds",
@@ -249,6 +264,32 @@ const FAULTS: &[Fault] = &[
         subject: "order-11111111-1111-4111-8111-111111111111",
         words: "status: the row says Paid, its events say Held",
         event: Some("OrderHeld"),
+    },
+    Fault {
+        plant: "create table keep as select position, causation_id from log.events;
+            update log.events set causation_id = correlation_id",
+        mend: "update log.events set causation_id = keep.causation_id from keep where keep.position = log.events.position;
+            drop table keep",
+        check: Check::Log,
+        subject: "order-11111111-1111-4111-8111-111111111111",
+        words: "does not follow from its cause",
+        event: Some("OrderPlaced"),
+    },
+    Fault {
+        plant: "create table keep as select * from payments.inbox; delete from payments.inbox",
+        mend: "insert into payments.inbox select * from keep; drop table keep",
+        check: Check::Log,
+        subject: "payment-",
+        words: "no command that its service has answered",
+        event: Some("PaymentSucceeded"),
+    },
+    Fault {
+        plant: "update log.events set type = 'holdfast.inventory.v1.StockAppraised' where type like '%StockReceived'",
+        mend: "update log.events set type = 'holdfast.inventory.v1.StockReceived' where type like '%StockAppraised'",
+        check: Check::Log,
+        subject: "product-mug",
+        words: "the book of stock has no opinion on holdfast.inventory.v1.StockAppraised",
+        event: Some("StockAppraised"),
     },
     Fault {
         plant: "insert into payments.sandbox_refunds values ('k', gen_random_uuid(), gen_random_uuid(), 5, 'EUR', 'refunded', 1)",

@@ -10,7 +10,10 @@ use proto::{
     orders::v1::PlaceOrder,
     payments::v1::{PaymentRequested, RecordProviderEvent},
 };
-use runtime::{log::event_store::StoredEvent, service::Service};
+use runtime::{
+    log::{event_store::StoredEvent, identity::event_id},
+    service::Service,
+};
 use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -128,10 +131,9 @@ async fn hop<S: Service>(
         for event in decided {
             S::evolve(&mut state, &event);
             let record = S::encode(&state, &event);
-            let name = format!("{} {}", record.stream, record.version);
             events.push(StoredEvent {
                 position: 0,
-                event_id: Uuid::new_v5(&job.cause, name.as_bytes()),
+                event_id: event_id(job.cause, &record.stream, record.version),
                 stream: record.stream,
                 version: record.version,
                 service: S::NAME.to_owned(),

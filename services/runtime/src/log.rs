@@ -4,6 +4,7 @@ pub(crate) mod append;
 pub mod divergence;
 pub mod event_store;
 pub(crate) mod gap;
+pub mod identity;
 pub mod lineage;
 pub(crate) mod positions;
 pub mod recovery;

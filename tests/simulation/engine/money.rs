@@ -9,7 +9,7 @@ use proto::{
     orders::v1 as orders,
     payments::v1::{self as payments, ProviderEventKind, ProviderReport, ReportMismatch, ReportResolution},
 };
-use runtime::log::event_store::StoredEvent;
+use runtime::{log::event_store::StoredEvent, service::is_rejection};
 
 /// All of it.
 #[derive(Debug, Default)]
@@ -125,11 +125,17 @@ fn minor(amount: Option<&proto::common::v1::Money>) -> i64 {
     amount.map_or(0, |amount| amount.minor_units)
 }
 
+/// Passing over what is new would be to agree with whatever it says.
+fn unknown(event: &StoredEvent) -> Result<(), String> {
+    Err(format!("the simulation's book of money has no opinion on {}", event.message_type))
+}
+
 impl Money {
     pub(super) fn take(&mut self, event: &StoredEvent) -> Result<(), String> {
         self.count += 1;
         let name = proto::short_name(&event.message_type);
         match event.service.as_str() {
+            _ if is_rejection(&event.message_type) => Ok(()),
             "orders" => self.take_order(name, event),
             "payments" => self.take_payment(name, event),
             _ => Ok(()),
@@ -204,7 +210,8 @@ impl Money {
                     refund.call_open = false;
                 }
             }
-            _ => {}
+            payments::PaymentRequested::NAME | payments::PaymentCancelled::NAME | payments::RefundResolved::NAME => {}
+            _ => return unknown(event),
         }
         Ok(())
     }
@@ -295,7 +302,16 @@ impl Money {
                 let orders::RefundAbandoned { order_id, refund_id, .. } = read(event)?;
                 self.answer(&order_id, &refund_id, Answer::GivenUp);
             }
-            _ => {}
+            orders::OrderPlaced::NAME
+            | orders::OrderHoldConfirmed::NAME
+            | orders::OrderHeld::NAME
+            | orders::OrderRejected::NAME
+            | orders::OrderExpired::NAME
+            | orders::OrderCancelled::NAME
+            | orders::OrderReleaseConfirmed::NAME
+            | orders::OrderReleased::NAME
+            | orders::ShareRefundDeferred::NAME => {}
+            _ => return unknown(event),
         }
         Ok(())
     }

@@ -2,11 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{HoldKey, PaymentId, Rejection, decode};
+use domain::{HoldKey, PaymentId, decode};
 use proto::{Name, common::v1::Money, payments::v1 as wire};
 
-use super::Moment;
+use super::{Moment, Unbooked};
 use crate::report::{Check, Findings};
+
+/// What becomes of refunds is in their own book.
+const OF_NO_CONCERN: [&str; 9] = [
+    wire::RefundDeferred::NAME,
+    wire::RefundSubmitted::NAME,
+    wire::PaymentRefunded::NAME,
+    wire::PaymentRefundedElsewhere::NAME,
+    wire::RefundAnswered::NAME,
+    wire::RefundRejected::NAME,
+    wire::RefundOutcomeUnknown::NAME,
+    wire::RefundReversed::NAME,
+    wire::RefundResolved::NAME,
+];
 
 /// The book.
 #[derive(Debug, Default)]
@@ -75,7 +88,7 @@ impl Payments {
         data: &[u8],
         at: Moment,
         findings: &mut Findings,
-    ) -> Result<(), Rejection> {
+    ) -> Result<(), Unbooked> {
         match name {
             wire::PaymentRequested::NAME => {
                 let wire::PaymentRequested { payment_id, order_id, attempt, amount, .. } = decode(data)?;
@@ -142,7 +155,8 @@ impl Payments {
                     wrong(payment_id, "a report was settled that waited for nobody", at, findings);
                 }
             }
-            _ => {}
+            name if OF_NO_CONCERN.contains(&name) => {}
+            _ => return Err(Unbooked::Unknown { book: "money" }),
         }
         Ok(())
     }

@@ -9,10 +9,60 @@ use proto::{
 };
 
 use super::{
-    Moment,
+    Moment, Unbooked,
     money::{Payment, Payments},
 };
 use crate::report::{Check, Findings};
+
+/// An order's life as long as nothing goes back: that is in the book of orders.
+const OF_ORDERS_OF_NO_CONCERN: [&str; 13] = [
+    orders::OrderPlaced::NAME,
+    orders::OrderHoldConfirmed::NAME,
+    orders::OrderHeld::NAME,
+    orders::OrderRejected::NAME,
+    orders::OrderPaid::NAME,
+    orders::OrderExpired::NAME,
+    orders::OrderCancelled::NAME,
+    orders::OrderReleaseConfirmed::NAME,
+    orders::OrderReleased::NAME,
+    orders::OrderReinstated::NAME,
+    orders::PaidOrderCancelled::NAME,
+    orders::LatePaymentDeferred::NAME,
+    // It is asked for later, or never.
+    orders::ShareRefundDeferred::NAME,
+];
+
+/// How money comes, and reports that fit nothing: that is in the book of money.
+const OF_PAYMENTS_OF_NO_CONCERN: [&str; 7] = [
+    payments::PaymentRequested::NAME,
+    payments::PaymentSucceeded::NAME,
+    payments::PaymentDeclined::NAME,
+    payments::PaymentFailed::NAME,
+    payments::PaymentCancelled::NAME,
+    payments::ProviderReportUnmatched::NAME,
+    payments::ProviderReportResolved::NAME,
+];
+
+/// What the owners of stock and shares do before anything comes back.
+const OF_HOLDS_OF_NO_CONCERN: [&str; 17] = [
+    inventory::ProductRegistered::NAME,
+    inventory::StockReceived::NAME,
+    inventory::StockAdjusted::NAME,
+    inventory::StockHeld::NAME,
+    inventory::StockRejected::NAME,
+    inventory::StockCommitted::NAME,
+    inventory::StockReleased::NAME,
+    rounds::RoundOpened::NAME,
+    rounds::RoundSoldOut::NAME,
+    rounds::RoundReopened::NAME,
+    rounds::RoundClosed::NAME,
+    rounds::RoundCancelled::NAME,
+    rounds::RoundRefundsRequested::NAME,
+    rounds::SharesHeld::NAME,
+    rounds::SharesRejected::NAME,
+    rounds::SharesSold::NAME,
+    rounds::SharesReleased::NAME,
+];
 
 /// The book.
 #[derive(Debug, Default)]
@@ -154,7 +204,7 @@ impl Refunds {
         at: Moment,
         payments: &mut Payments,
         findings: &mut Findings,
-    ) -> Result<(), Rejection> {
+    ) -> Result<(), Unbooked> {
         match name {
             orders::RefundRequested::NAME => self.ask(decode(data)?, at, findings)?,
             orders::OrderRefunded::NAME => {
@@ -179,7 +229,8 @@ impl Refunds {
                     }
                 }
             }
-            _ => {}
+            name if OF_ORDERS_OF_NO_CONCERN.contains(&name) => {}
+            _ => return Err(Unbooked::Unknown { book: "refunds" }),
         }
         Ok(())
     }
@@ -273,7 +324,7 @@ impl Refunds {
         at: Moment,
         books: &mut Payments,
         findings: &mut Findings,
-    ) -> Result<(), Rejection> {
+    ) -> Result<(), Unbooked> {
         match name {
             payments::RefundDeferred::NAME => {
                 let payments::RefundDeferred { refund_id, amount, .. } = decode(data)?;
@@ -332,7 +383,8 @@ impl Refunds {
                     refund.by_hand = refunded;
                 }
             }
-            _ => {}
+            name if OF_PAYMENTS_OF_NO_CONCERN.contains(&name) => {}
+            _ => return Err(Unbooked::Unknown { book: "refunds" }),
         }
         Ok(())
     }
@@ -428,14 +480,15 @@ impl Refunds {
         data: &[u8],
         at: Moment,
         findings: &mut Findings,
-    ) -> Result<(), Rejection> {
+    ) -> Result<(), Unbooked> {
         let (refund_id, lines) = match name {
             inventory::StockReturned::NAME => {
                 let inventory::StockReturned { refund_id, lines, .. } = decode(data)?;
                 (refund_id, Some(lines_from_wire(&lines)?))
             }
             rounds::SharesReturned::NAME => (decode::<rounds::SharesReturned>(data)?.refund_id, None),
-            _ => return Ok(()),
+            name if OF_HOLDS_OF_NO_CONCERN.contains(&name) => return Ok(()),
+            _ => return Err(Unbooked::Unknown { book: "refunds" }),
         };
         let refund_id = RefundId::parse(&refund_id)?;
         match self.refunds.get_mut(&refund_id) {

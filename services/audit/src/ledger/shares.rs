@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use domain::{HoldKey, RefundId, Rejection, RoundId, Timestamp, decode, hold::Status};
 use proto::{Name, rounds::v1 as wire};
 
-use super::{Moment, orders::Orders, shares_name};
+use super::{Moment, Unbooked, orders::Orders, shares_name};
 use crate::report::{Check, Findings};
 
 /// The book.
@@ -114,7 +114,7 @@ impl Shares {
         at: Moment,
         orders: &Orders,
         findings: &mut Findings,
-    ) -> Result<(), Rejection> {
+    ) -> Result<(), Unbooked> {
         match name {
             wire::RoundOpened::NAME => {
                 let wire::RoundOpened { round_id, total_shares, closes_at, .. } = decode(data)?;
@@ -125,23 +125,28 @@ impl Shares {
                     let (subject, what) = (format!("round-{round_id}"), "it was opened twice".to_owned());
                     findings.add(Check::Shares, subject, what, Some(at.position));
                 }
-                Ok(())
             }
             wire::RoundSoldOut::NAME => {
-                self.become_standing(&decode::<wire::RoundSoldOut>(data)?.round_id, Standing::SoldOut, at, findings)
+                self.become_standing(&decode::<wire::RoundSoldOut>(data)?.round_id, Standing::SoldOut, at, findings)?;
             }
             wire::RoundReopened::NAME => {
-                self.become_standing(&decode::<wire::RoundReopened>(data)?.round_id, Standing::Open, at, findings)
+                self.become_standing(&decode::<wire::RoundReopened>(data)?.round_id, Standing::Open, at, findings)?;
             }
             wire::RoundClosed::NAME => {
-                self.become_standing(&decode::<wire::RoundClosed>(data)?.round_id, Standing::Closed, at, findings)
+                self.become_standing(&decode::<wire::RoundClosed>(data)?.round_id, Standing::Closed, at, findings)?;
             }
             wire::RoundCancelled::NAME => {
-                self.become_standing(&decode::<wire::RoundCancelled>(data)?.round_id, Standing::Cancelled, at, findings)
+                self.become_standing(
+                    &decode::<wire::RoundCancelled>(data)?.round_id,
+                    Standing::Cancelled,
+                    at,
+                    findings,
+                )?;
             }
-            wire::RoundRefundsRequested::NAME => self.name_all(&decode(data)?, at, findings),
-            _ => self.take_hold(name, data, at, orders, findings),
+            wire::RoundRefundsRequested::NAME => self.name_all(&decode(data)?, at, findings)?,
+            _ => self.take_hold(name, data, at, orders, findings)?,
         }
+        Ok(())
     }
 
     fn take_hold(
@@ -151,7 +156,7 @@ impl Shares {
         at: Moment,
         orders: &Orders,
         findings: &mut Findings,
-    ) -> Result<(), Rejection> {
+    ) -> Result<(), Unbooked> {
         match name {
             wire::SharesHeld::NAME => {
                 let wire::SharesHeld { order_id, attempt, round_id, count } = decode(data)?;
@@ -178,7 +183,7 @@ impl Shares {
                 let (key, refund_id) = (HoldKey::parse(&order_id, attempt)?, RefundId::parse(&refund_id)?);
                 self.take_back(key, refund_id, count, at, findings);
             }
-            _ => {}
+            _ => return Err(Unbooked::Unknown { book: "shares" }),
         }
         Ok(())
     }

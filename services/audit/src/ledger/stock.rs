@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{HoldKey, Lines, RefundId, Rejection, Sku, decode, hold::Status, lines_from_wire};
+use domain::{HoldKey, Lines, RefundId, Sku, decode, hold::Status, lines_from_wire};
 use proto::{Name, inventory::v1 as wire};
 
-use super::{Moment, orders::Orders, stock_name};
+use super::{Moment, Unbooked, orders::Orders, stock_name};
 use crate::report::{Check, Findings};
 
 /// The book.
@@ -65,7 +65,7 @@ impl Stock {
         at: Moment,
         orders: &Orders,
         findings: &mut Findings,
-    ) -> Result<(), Rejection> {
+    ) -> Result<(), Unbooked> {
         match name {
             wire::ProductRegistered::NAME => {
                 let wire::ProductRegistered { sku, .. } = decode(data)?;
@@ -126,7 +126,7 @@ impl Stock {
                 self.take_back(key, refund_id, &lines_from_wire(&lines)?, at, findings);
                 Ok(())
             }
-            _ => Ok(()),
+            _ => Err(Unbooked::Unknown { book: "stock" }),
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use domain::{HoldKey, OrderId, Timestamp};
 use proto::{
     Message, Name,
-    common::v1::{Money, ProductQuantity},
+    common::v1::{CommandRejected, Money, ProductQuantity},
     inventory::v1 as inventory,
     orders::v1 as orders,
     payments::v1 as payments,
@@ -19,7 +19,10 @@ use runtime::log::event_store::StoredEvent;
 use uuid::Uuid;
 
 use super::{Ledger, promises::Grace};
-use crate::report::{Check, Findings};
+use crate::{
+    catalogue::{PROMISED, event_types},
+    report::{Check, Findings},
+};
 
 /// One event a second.
 const SECOND: i64 = 1_000_000;
@@ -469,4 +472,34 @@ fn what_does_not_decode_is_left_to_the_fold() {
     let mut story = Story::placed();
     story.events[3].data = vec![255];
     assert_eq!(story.found(), []);
+}
+
+/// An event of which one of the two books that hear of it has no opinion is one that the ledger would pass over in silence.
+#[test]
+fn every_event_of_the_contract_is_booked_or_of_no_concern() {
+    for message_type in event_types() {
+        let mut story = Story::default().then(&CommandRejected::default());
+        story.events[0].message_type.clone_from(&message_type);
+        let unknown = story.found().into_iter().any(|(_, _, what, _)| what.contains("no opinion"));
+        assert_eq!(unknown, PROMISED.contains(&message_type.as_str()), "{message_type}");
+    }
+}
+
+#[test]
+fn finds_an_event_that_no_book_has_an_opinion_on() {
+    for (message_type, book) in [
+        ("holdfast.orders.v1.OrderGilded", "orders"),
+        ("holdfast.inventory.v1.StockAppraised", "stock"),
+        ("holdfast.rounds.v1.RoundPostponed", "shares"),
+        ("holdfast.payments.v1.CouponHeld", "money"),
+        ("holdfast.payments.v2.PaymentSucceeded", "any service"),
+        ("holdfast.shipping.v1.ParcelSent", "any service"),
+        ("nonsense", "any service"),
+    ] {
+        let mut story = Story::shop();
+        story.events[1].message_type = message_type.to_owned();
+        let found = story.found();
+        let words = format!("the book of {book} has no opinion on {message_type}");
+        assert!(found.contains(&(Check::Log, String::new(), words, Some(2))), "{found:?}");
+    }
 }

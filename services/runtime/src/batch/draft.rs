@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::{
     inbound::input::{Cause, Input, InputKind, RawInput},
-    log::event_store::NewEvent,
+    log::{event_store::NewEvent, identity::event_id},
     service::{Effect, EncodedEvent, Service, Timer, refusal_stream},
 };
 
@@ -226,11 +226,6 @@ impl Draft {
             && self.effects_done.is_empty()
             && self.dead_letters.is_empty()
     }
-}
-
-/// The id of an event. It follows from the cause and the event's place in its stream, so a redo gives the same.
-pub(crate) fn event_id(cause: Uuid, stream: &str, version: i64) -> Uuid {
-    Uuid::new_v5(&cause, format!("{stream} {version}").as_bytes())
 }
 
 /// A stream has one writer. Two would take each other's places in it for ever.

@@ -9,7 +9,10 @@ use uuid::Uuid;
 
 use crate::{
     inbound::message::{Attributes, Content, headers_as_json, to_protobuf, without_nul},
-    log::lineage::Lineage,
+    log::{
+        identity::{call_id, message_id, timer_id, timer_story},
+        lineage::Lineage,
+    },
     service::Service,
 };
 
@@ -120,7 +123,7 @@ pub(crate) fn parse_message<S: Service>(
         json: attributes.is_answered_in_json(&message.payload),
         command_id: attributes.id.as_ref().map(Uuid::to_string).unwrap_or_default(),
     });
-    let id = attributes.id.as_ref().map_or_else(|_none| derived(&message.payload, subject), |id| *id);
+    let id = attributes.id.as_ref().map_or_else(|_none| message_id(subject, &message.payload), |id| *id);
     let cause = Cause {
         id,
         correlation_id: attributes.correlation_id.as_ref().ok().copied().flatten().unwrap_or(id),
@@ -264,7 +267,7 @@ pub(crate) fn react_input<S: Service>(message_type: &str, data: &[u8]) -> InputK
 
 /// The input of a due timer.
 pub(crate) fn timer<S: Service>(stream: &str, due_at: Timestamp) -> Input<S::Command> {
-    let id = derived(format!("{stream} {}", due_at.as_micros()).as_bytes(), S::NAME);
+    let id = timer_id(S::NAME, stream, due_at);
     let commands: Vec<S::Command> = S::on_timer(stream).into_iter().collect();
     let letter = RawInput {
         subject: format!("timer.{}.{stream}", S::NAME),
@@ -277,14 +280,8 @@ pub(crate) fn timer<S: Service>(stream: &str, due_at: Timestamp) -> Input<S::Com
     } else {
         InputKind::Reaction { commands }
     };
-    let cause = Cause { id, correlation_id: correlation_of(stream).unwrap_or(id), traceparent: None };
+    let cause = Cause { id, correlation_id: timer_story(stream, id), traceparent: None };
     Input { cause, work, origin: Origin::Local(letter), reply_to: None }
-}
-
-/// A timer has lost the story it belongs to, but for the id in the name of its stream.
-fn correlation_of(stream: &str) -> Option<Uuid> {
-    let (_, id) = stream.split_once('-')?;
-    Uuid::try_parse(id).ok()
 }
 
 /// The input of an outside call that ended.
@@ -295,14 +292,8 @@ pub(crate) fn outcome<C: Debug>(key: String, attempt: u32, cause: Cause, command
         headers: serde_json::json!({ "attempt": attempt, "outcome": without_nul(&format!("{command:?}")) }),
         payload: bytes::Bytes::new(),
     };
-    let id = derived(format!("{key} {attempt}").as_bytes(), "effect");
-    let cause = Cause { id, ..cause };
+    let cause = Cause { id: call_id(&key, attempt), ..cause };
     Input { cause, work: InputKind::Outcome { key, command }, origin: Origin::Local(letter), reply_to: None }
-}
-
-/// An id that follows from what it names, so that doing it again gives the same.
-pub(crate) fn derived(name: &[u8], kind: &str) -> Uuid {
-    Uuid::new_v5(&Uuid::new_v5(&Uuid::NAMESPACE_OID, kind.as_bytes()), name)
 }
 
 fn hash(message_type: &str, data: &[u8]) -> Vec<u8> {

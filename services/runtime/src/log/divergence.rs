@@ -18,10 +18,7 @@ use sqlx::PgConnection;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use uuid::Uuid;
 
-use crate::{
-    batch::draft::event_id,
-    log::{event_store::StoredEvent, lineage::Lineage},
-};
+use crate::log::{event_store::StoredEvent, identity::event_id, lineage::Lineage};
 
 /// How many of the stream's last messages are looked at before anything is taken from it. Only what was published again after a loss
 /// may lie behind what was lost.

@@ -385,10 +385,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::sort_out;
-    use crate::{
-        batch::draft::event_id,
-        log::{divergence::PublishedEvent, event_store::StoredEvent},
-    };
+    use crate::log::{divergence::PublishedEvent, event_store::StoredEvent, identity::event_id};
 
     fn published(position: i64, stream: &str, version: i64) -> PublishedEvent {
         let cause = Uuid::from_u128(7);

@@ -1,0 +1,256 @@
+//! Ids and causes: every event has an id of its own that follows from its cause and its place, and a cause that can have caused it.
+//!
+//! What causes an event is an event before it to which its service reacts, a command that its service has answered, a timer of its stream,
+//! or the end of an outside call that its stream has asked for. The first is looked up in the log and the second in the inbox, if there is
+//! one to look into; the others are computed from the events that set the timer and asked for the call.
+//!
+//! One cause cannot be known: a timer that met a defect or an outage is put off, to a time that no event tells.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use domain::Timestamp;
+use inventory::Inventory;
+use orders::Orders;
+use payments::Payments;
+use rounds::Rounds;
+use runtime::{
+    log::{
+        event_store::StoredEvent,
+        identity::{call_id, event_id, timer_id, timer_story},
+    },
+    service::{Service, Timer},
+};
+use uuid::{Uuid, Version};
+
+use super::report::{Check, Findings};
+
+/// What can cause an event of some type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// A command from outside.
+    Command,
+    /// An event of another service.
+    Event,
+    /// A timer.
+    Timer,
+    /// The end of an outside call.
+    Call,
+}
+
+/// What causes each event, by none of the services' own rules.
+const CAUSES: [(&str, &[By]); 53] = [
+    ("holdfast.common.v1.CommandRejected", &[By::Command]),
+    ("holdfast.orders.v1.OrderPlaced", &[By::Command]),
+    ("holdfast.orders.v1.OrderHoldConfirmed", &[By::Event]),
+    ("holdfast.orders.v1.OrderHeld", &[By::Event]),
+    ("holdfast.orders.v1.OrderRejected", &[By::Event]),
+    ("holdfast.orders.v1.OrderPaid", &[By::Event]),
+    ("holdfast.orders.v1.OrderExpired", &[By::Timer]),
+    ("holdfast.orders.v1.OrderCancelled", &[By::Command, By::Event]),
+    ("holdfast.orders.v1.OrderReleaseConfirmed", &[By::Event]),
+    // At once, where nothing was held.
+    ("holdfast.orders.v1.OrderReleased", &[By::Command, By::Event, By::Timer]),
+    ("holdfast.orders.v1.OrderReinstated", &[By::Command, By::Event]),
+    ("holdfast.orders.v1.PaidOrderCancelled", &[By::Command]),
+    ("holdfast.orders.v1.LatePaymentDeferred", &[By::Event]),
+    ("holdfast.orders.v1.RefundRequested", &[By::Command, By::Event, By::Timer]),
+    ("holdfast.orders.v1.OrderRefunded", &[By::Event]),
+    ("holdfast.orders.v1.OrderPartiallyRefunded", &[By::Event]),
+    ("holdfast.orders.v1.ShareRefundDeferred", &[By::Event]),
+    ("holdfast.orders.v1.RefundAbandoned", &[By::Event]),
+    ("holdfast.inventory.v1.ProductRegistered", &[By::Command]),
+    ("holdfast.inventory.v1.StockReceived", &[By::Command]),
+    ("holdfast.inventory.v1.StockAdjusted", &[By::Command]),
+    ("holdfast.inventory.v1.StockHeld", &[By::Event]),
+    ("holdfast.inventory.v1.StockRejected", &[By::Event]),
+    ("holdfast.inventory.v1.StockCommitted", &[By::Event]),
+    ("holdfast.inventory.v1.StockReleased", &[By::Event]),
+    ("holdfast.inventory.v1.StockReturned", &[By::Event]),
+    ("holdfast.rounds.v1.RoundOpened", &[By::Command]),
+    ("holdfast.rounds.v1.RoundSoldOut", &[By::Event]),
+    ("holdfast.rounds.v1.RoundReopened", &[By::Command, By::Event]),
+    ("holdfast.rounds.v1.RoundClosed", &[By::Command, By::Timer]),
+    ("holdfast.rounds.v1.RoundCancelled", &[By::Command]),
+    ("holdfast.rounds.v1.RoundRefundsRequested", &[By::Event, By::Timer]),
+    ("holdfast.rounds.v1.SharesHeld", &[By::Event]),
+    ("holdfast.rounds.v1.SharesRejected", &[By::Event]),
+    ("holdfast.rounds.v1.SharesSold", &[By::Event]),
+    ("holdfast.rounds.v1.SharesReleased", &[By::Event]),
+    ("holdfast.rounds.v1.SharesReturned", &[By::Event]),
+    ("holdfast.payments.v1.PaymentRequested", &[By::Event]),
+    ("holdfast.payments.v1.PaymentCancelled", &[By::Event]),
+    // What is reported before the payment is asked for is judged when it is.
+    ("holdfast.payments.v1.PaymentSucceeded", &[By::Command, By::Event]),
+    ("holdfast.payments.v1.PaymentDeclined", &[By::Command, By::Event]),
+    ("holdfast.payments.v1.PaymentFailed", &[By::Command, By::Event]),
+    ("holdfast.payments.v1.PaymentRefundedElsewhere", &[By::Command, By::Event]),
+    ("holdfast.payments.v1.ProviderReportUnmatched", &[By::Command, By::Event, By::Call]),
+    ("holdfast.payments.v1.ProviderReportResolved", &[By::Command, By::Event]),
+    ("holdfast.payments.v1.RefundDeferred", &[By::Event]),
+    // One that was deferred is sent with whatever ends the doubt.
+    ("holdfast.payments.v1.RefundSubmitted", &[By::Command, By::Event, By::Call]),
+    ("holdfast.payments.v1.PaymentRefunded", &[By::Command, By::Event, By::Call]),
+    ("holdfast.payments.v1.RefundAnswered", &[By::Call]),
+    ("holdfast.payments.v1.RefundRejected", &[By::Command, By::Event, By::Call]),
+    ("holdfast.payments.v1.RefundOutcomeUnknown", &[By::Call]),
+    ("holdfast.payments.v1.RefundReversed", &[By::Command, By::Event, By::Call]),
+    ("holdfast.payments.v1.RefundResolved", &[By::Command]),
+];
+
+/// Tries of one call that are looked for: a day of them, at the pace that they come down to.
+const TRIES_MAX: u32 = 10_000;
+
+/// What was seen of ids and causes so far.
+#[derive(Debug, Default)]
+pub(super) struct Causes {
+    /// By id: the story of an event, and the place of its type in [`CAUSES`].
+    events: HashMap<Uuid, (Uuid, usize)>,
+    /// By stream: what its events have asked for.
+    asked: BTreeMap<String, Asked>,
+    /// By service: the commands that it has answered. `None`: there is no inbox to look into.
+    answered: Option<BTreeMap<&'static str, HashSet<Uuid>>>,
+}
+
+/// What events of a stream have asked for.
+#[derive(Debug, Default)]
+struct Asked {
+    /// When timers of the stream are due. One that another replica has at work just then outlives being set anew.
+    timers: Vec<Timestamp>,
+    /// Keys of outside calls, each with its story.
+    calls: Vec<(String, Uuid)>,
+}
+
+impl Causes {
+    /// With what each service has answered.
+    pub(super) fn of_answered(answered: BTreeMap<&'static str, HashSet<Uuid>>) -> Self {
+        Self { answered: Some(answered), ..Self::default() }
+    }
+
+    /// Looks at the next event.
+    pub(super) fn take(&mut self, event: &StoredEvent, findings: &mut Findings) {
+        let mut wrong = |what: String| findings.add(Check::Log, &event.stream, what, Some(event.position));
+        let place = CAUSES.iter().position(|(message_type, _)| *message_type == event.message_type);
+        if event.event_id.is_nil() || event.correlation_id.is_nil() || event.causation_id.is_nil() {
+            wrong("its event, correlation or causation id is nil".to_owned());
+        } else if event.causation_id == event.event_id {
+            wrong("it is said to have caused itself".to_owned());
+        } else if event_id(event.causation_id, &event.stream, event.version) != event.event_id {
+            wrong(format!(
+                "its id {} does not follow from its cause {} and its place",
+                event.event_id, event.causation_id
+            ));
+        } else if let Some(what) = place.and_then(|place| self.contradicts(event, place)) {
+            wrong(what);
+        }
+        let known = (event.correlation_id, place.unwrap_or(usize::MAX));
+        if self.events.insert(event.event_id, known).is_some() {
+            wrong(format!("two events have the id {}", event.event_id));
+        }
+        self.remember(event);
+    }
+
+    /// What is wrong with the cause of an event whose type has this place.
+    fn contradicts(&self, event: &StoredEvent, place: usize) -> Option<String> {
+        let can = |by: By| CAUSES.get(place).is_some_and(|(_, causes)| causes.contains(&by));
+        if let Some((story, place)) = self.events.get(&event.causation_id) {
+            let cause = CAUSES.get(*place).map_or("an event of no known type", |(message_type, _)| message_type);
+            return if !can(By::Event) || !reacts_to(&event.service).contains(&cause) {
+                Some(format!("it is said to follow from {cause} {}, and cannot", event.causation_id))
+            } else {
+                of_story(event, *story)
+            };
+        }
+        let (asked, story) = (self.asked.get(&event.stream), timer_story(&event.stream, event.causation_id));
+        if can(By::Timer) && asked.is_some_and(|asked| asked.has_timer(event)) {
+            return of_story(event, story);
+        }
+        if can(By::Call)
+            && let Some(story) = asked.and_then(|asked| asked.call(event.causation_id))
+        {
+            return of_story(event, story);
+        }
+        let is_answered = |answered: &BTreeMap<_, HashSet<_>>| {
+            answered.get(event.service.as_str()).is_some_and(|ids| ids.contains(&event.causation_id))
+        };
+        if can(By::Command) && self.answered.as_ref().is_none_or(is_answered) {
+            return None;
+        }
+        if can(By::Timer) && self.answered.is_some() && asked.is_some_and(|asked| asked.may_have_put_off(event)) {
+            return of_story(event, story);
+        }
+        let unknown = [
+            (By::Event, "no event before it"),
+            (By::Command, "no command that its service has answered"),
+            (By::Timer, "no timer of its stream"),
+            (By::Call, "no outside call of its stream"),
+        ];
+        let unknown: Vec<&str> = unknown.into_iter().filter(|(by, _)| can(*by)).map(|(_, words)| words).collect();
+        Some(format!("its cause {} is {}", event.causation_id, unknown.join(" and ")))
+    }
+
+    /// Keeps in mind what an event asks for.
+    fn remember(&mut self, event: &StoredEvent) {
+        let (timer, call) = match event.service.as_str() {
+            Orders::NAME => asks::<Orders>(event),
+            Rounds::NAME => asks::<Rounds>(event),
+            Inventory::NAME => asks::<Inventory>(event),
+            <Payments>::NAME => asks::<Payments>(event),
+            // The fold tells of it.
+            _ => return,
+        };
+        if timer.is_some() || call.is_some() {
+            let asked = self.asked.entry(event.stream.clone()).or_default();
+            asked.timers.extend(timer);
+            asked.calls.extend(call.map(|key| (key, event.correlation_id)));
+        }
+    }
+}
+
+impl Asked {
+    /// Whether the cause of an event is a timer of its stream. The latest is the likeliest.
+    fn has_timer(&self, event: &StoredEvent) -> bool {
+        let is_it = |due_at: &Timestamp| timer_id(&event.service, &event.stream, *due_at) == event.causation_id;
+        self.timers.iter().rev().any(is_it)
+    }
+
+    /// Whether the cause of an event may be a timer that was put off: of the form of one, and some timer was due before.
+    fn may_have_put_off(&self, event: &StoredEvent) -> bool {
+        event.causation_id.get_version() == Some(Version::Sha1)
+            && self.timers.iter().any(|due_at| *due_at < event.recorded_at)
+    }
+
+    /// The story of the call that has this id.
+    fn call(&self, id: Uuid) -> Option<Uuid> {
+        let is_it = |key: &str| (1..=TRIES_MAX).any(|attempt| call_id(key, attempt) == id);
+        // A first look at the likely ones, for each of many tries is a hash.
+        let likely = |key: &str| (1..=3).any(|attempt| call_id(key, attempt) == id);
+        let find = |is_it: &dyn Fn(&str) -> bool| self.calls.iter().rev().find(|(key, _)| is_it(key));
+        find(&likely).or_else(|| find(&is_it)).map(|(_, story)| *story)
+    }
+}
+
+fn of_story(event: &StoredEvent, story: Uuid) -> Option<String> {
+    (event.correlation_id != story)
+        .then(|| format!("it is of story {}, and its cause {} of {story}", event.correlation_id, event.causation_id))
+}
+
+/// To what a service reacts, and has ever reacted.
+fn reacts_to(service: &str) -> &'static [&'static str] {
+    match service {
+        Orders::NAME => Orders::REACTS_TO,
+        Inventory::NAME => Inventory::REACTS_TO,
+        Rounds::NAME => Rounds::REACTS_TO,
+        <Payments>::NAME => <Payments>::REACTS_TO,
+        _ => &[],
+    }
+}
+
+/// When the timer is due that an event sets, and the key of the outside call that it asks for.
+fn asks<S: Service>(event: &StoredEvent) -> (Option<Timestamp>, Option<String>) {
+    // The fold tells of what it cannot read.
+    let Ok(read) = S::decode_event(&event.message_type, &event.data) else { return (None, None) };
+    (S::timer(&read).and_then(Timer::due_at), S::effect(&read).map(|effect| effect.key))
+}
+
+#[cfg(test)]
+mod tests;
