@@ -368,7 +368,7 @@ impl Relay {
 
     /// Saves where it stands for the next relay, if that is news.
     async fn save(&mut self) -> Result<(), Error> {
-        // Another relay is to be deaf as well, until this one no longer is.
+        // Another relay is to distrust reports as well, as long as this one does.
         let broker = (!self.progress.distrusts(self.listened)).then(|| self.broker_id());
         let copied = self.copies.as_ref().map(Copies::copied);
         let note =

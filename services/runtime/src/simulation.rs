@@ -131,7 +131,7 @@ pub struct Batch {
 /// Decides these, in order, in this state, and takes what they cause into state and inbox.
 ///
 /// # Errors
-/// Which of them broke an invariant, and how. World and inbox are no longer good for anything then.
+/// Which of them broke an invariant, and how. State and inbox are no longer good for anything then.
 pub fn batch<S: Service>(
     state: &mut S::State,
     inbox: &mut Inbox,

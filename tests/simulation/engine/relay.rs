@@ -35,7 +35,7 @@ pub(super) struct Relay {
     /// What the store knows of it.
     saved: Checkpoint,
     handled: i64,
-    /// The connection on which it was, or the relay before it, and no longer deaf.
+    /// The connection on which it was, or the relay before it, and no longer distrusts reports.
     knows: Option<u32>,
     /// Its connection to the broker.
     on: u32,

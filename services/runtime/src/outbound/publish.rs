@@ -306,7 +306,7 @@ impl Sender {
         }
     }
 
-    /// Tells the relay what has arrived. Not if the connection was lost in between, for then the witness vouches for nothing, nor if
+    /// Tells the relay what has arrived. Not if the connection was lost in between, for then the marker vouches for nothing, nor if
     /// it took long: a relay that finds a loss believes nobody only for so long.
     async fn confirm(
         &self,

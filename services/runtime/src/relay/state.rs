@@ -67,13 +67,13 @@ impl RelayState {
         self.checkpoint.published
     }
 
-    /// Hears what a worker has published; the report came no earlier than `since`. While it is deaf it notes the witness only.
+    /// Hears what a worker has published; the report came no earlier than `since`. While it distrusts reports it notes the marker only.
     pub fn on_report(&mut self, since: Duration, publication: PublishReport) {
         let ranges = if self.distrusts(since) { Vec::new() } else { publication.ranges };
         self.reported.push(PublishReport { ranges, ..publication });
     }
 
-    /// What was heard since the last call. Each of them has to be looked for by a witness of its own: a later one on the same
+    /// What was heard since the last call. Each of them has to be looked for by a marker of its own: a later one on the same
     /// connection vouches for nothing, for the broker may have lost the earlier one and gone on.
     pub fn take_reported(&mut self) -> Vec<PublishReport> {
         std::mem::take(&mut self.reported)
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_witness_is_looked_for_until_a_newer_one_was_there_with_it() {
+    fn a_marker_is_looked_for_until_a_newer_one_was_there_with_it() {
         let mut progress = after_ten();
         progress.check([(published(11, 12, at(12, 12)), true)]);
         // The broker may have lost the first before the second took a place.
