@@ -3,7 +3,7 @@ create table orders.orders (
     order_id uuid primary key,
     customer_id text not null,
     status text not null check (status in
-        ('pending', 'held', 'paid', 'expired', 'cancelled', 'rejected', 'refunding', 'partially_refunded', 'refunded')),
+        ('pending', 'reserved', 'paid', 'expired', 'cancelled', 'rejected', 'refunding', 'partially_refunded', 'refunded')),
     payment_status text not null check (payment_status in
         ('pending', 'paid', 'failed', 'cancelled', 'refunding', 'partially_refunded', 'refunded')),
     fulfillment_status text not null check (fulfillment_status in ('pending', 'ready', 'cancelled', 'returned')),

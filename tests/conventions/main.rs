@@ -204,7 +204,7 @@ fn markdown_files(dir: &Path, found: &mut Vec<PathBuf>) {
 }
 
 /// Words that had another meaning in the field, or none, and have been replaced: each thing has one name.
-const REPLACED: [&str; 17] = [
+const REPLACED: [&str; 16] = [
     "World",
     "Recorded",
     "Outbox",
@@ -220,7 +220,6 @@ const REPLACED: [&str; 17] = [
     "stand_by_refunds",
     "StockReserved",
     "SharesReserved",
-    "OrderReserved",
     "PaymentRefunding",
 ];
 

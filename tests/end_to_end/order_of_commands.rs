@@ -46,7 +46,7 @@ async fn a_reinstatement_before_the_release_is_told_what_to_wait_for_and_to_take
     fleet.stock("MUG", 5).await.unwrap();
     let order = Order::new(1).line("MUG", 1).pays("sandbox:never");
     fleet.place(&order).await.unwrap();
-    fleet.until_status(&order, "held").await.unwrap();
+    fleet.until_status(&order, "reserved").await.unwrap();
     fleet.processes().await.worker("inventory", 0).unwrap().signal(Signal::STOP).unwrap();
     fleet.send("cancel", &order.cancel()).await.unwrap();
     let time_to_pay = Some(well_known::Duration { seconds: 600, nanos: 0 });

@@ -403,7 +403,7 @@ async fn a_payment_that_is_reported_before_it_is_asked_for_pays_its_order_once()
     assert_eq!(fleet.send("webhook", &webhook).await.unwrap(), first);
     assert_eq!(fleet.accepts(&webhook).await.unwrap(), [""; 0]);
     assert_eq!(fleet.open_reports(&early).await.unwrap(), [""; 0]);
-    fleet.until_status(&other, "held").await.unwrap();
+    fleet.until_status(&other, "reserved").await.unwrap();
     fleet
         .until_of(
             "select count(*) from payments.reports where payment_id = $1 and mismatch = 'other_amount'",
@@ -416,7 +416,7 @@ async fn a_payment_that_is_reported_before_it_is_asked_for_pays_its_order_once()
     // While payments is stopped, and before its request is committed.
     fleet.processes().await.stop_worker("payments", 0).await.unwrap();
     fleet.place(&meanwhile).await.unwrap();
-    fleet.until_status(&meanwhile, "held").await.unwrap();
+    fleet.until_status(&meanwhile, "reserved").await.unwrap();
     let report = paid(&meanwhile, 1_000);
     let restart = async { fleet.processes().await.start_worker("payments", 0) };
     let (said, restarted) = tokio::join!(fleet.accepts(&report), restart);

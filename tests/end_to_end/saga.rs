@@ -28,7 +28,7 @@ async fn an_unpaid_order_expires_and_gives_everything_back() {
     let round = fleet.round("bicycle", 3).await.unwrap();
     let order = Order::new(1).line("MUG", 3).shares(round, 3).pays("sandbox:never").expires_after(SHORT);
     fleet.place(&order).await.unwrap();
-    fleet.until_status(&order, "held").await.unwrap();
+    fleet.until_status(&order, "reserved").await.unwrap();
     assert_eq!(fleet.number("select held from inventory.stock").await.unwrap(), 3);
     fleet.until_status(&order, "expired").await.unwrap();
     fleet.settle_and_verify().await.unwrap();
@@ -57,14 +57,14 @@ async fn a_cancelled_order_gives_everything_back_and_can_be_reinstated() {
     fleet.stock("MUG", 3).await.unwrap();
     let order = Order::new(1).line("MUG", 3).pays("sandbox:never");
     fleet.place(&order).await.unwrap();
-    fleet.until_status(&order, "held").await.unwrap();
+    fleet.until_status(&order, "reserved").await.unwrap();
     let reply = fleet.send("first", &order.cancel()).await.unwrap();
     assert_eq!(events(&reply)[0], "OrderCancelled");
     fleet.settle_and_verify().await.unwrap();
     assert_eq!(fleet.number("select held from inventory.stock").await.unwrap(), 0);
 
     assert!(is_accepted(&fleet.send("back", &reinstate(&order)).await.unwrap()));
-    fleet.until_status(&order, "held").await.unwrap();
+    fleet.until_status(&order, "reserved").await.unwrap();
     assert_eq!(fleet.number("select held from inventory.stock").await.unwrap(), 3);
     assert!(is_accepted(&fleet.send("second", &order.cancel()).await.unwrap()));
     fleet.settle_and_verify().await.unwrap();
@@ -77,7 +77,7 @@ async fn a_reinstated_order_whose_stock_is_gone_is_rejected_and_takes_nothing() 
     fleet.stock("MUG", 3).await.unwrap();
     let first = Order::new(1).line("MUG", 2).pays("sandbox:never");
     fleet.place(&first).await.unwrap();
-    fleet.until_status(&first, "held").await.unwrap();
+    fleet.until_status(&first, "reserved").await.unwrap();
     fleet.send("first", &first.cancel()).await.unwrap();
     fleet.settle().await.unwrap();
     let second = Order::new(2).line("MUG", 2);

@@ -257,7 +257,7 @@ async fn a_declined_card_is_one_try_whether_it_is_heard_of_before_or_after_the_c
         let paid = report(Kind::PaymentSucceeded, &order, "evt_paid", 1_000);
         if number % 2 == 0 {
             assert_eq!(fleet.accepts(&declined("evt_declined")).await.unwrap(), ["PaymentDeclined"]);
-            assert_eq!(fleet.status(&order).await.unwrap(), "held");
+            assert_eq!(fleet.status(&order).await.unwrap(), "reserved");
             assert_eq!(fleet.accepts(&paid).await.unwrap(), ["PaymentSucceeded"]);
         } else {
             assert_eq!(fleet.accepts(&paid).await.unwrap(), ["PaymentSucceeded"]);
@@ -292,7 +292,7 @@ async fn money_that_comes_as_the_order_expires_waits_for_the_receipt_and_holds_a
     let (reholds, refunds) = (late(1).reholds(), late(2));
     fleet.place_all(&[reholds.clone(), refunds.clone()]).await.unwrap();
     for order in [&reholds, &refunds] {
-        fleet.until_status(order, "held").await.unwrap();
+        fleet.until_status(order, "reserved").await.unwrap();
     }
     fleet.processes().await.worker("inventory", 0).unwrap().signal(Signal::STOP).unwrap();
     let waits = "select count(*) from orders.orders where order_id = $1 and status = 'expired' and not released

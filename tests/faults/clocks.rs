@@ -37,7 +37,7 @@ async fn an_order_lives_as_long_as_its_buyer_was_told_whatever_the_clock_of_a_re
             .collect();
         fleet.place_all(&orders).await.unwrap();
         // Whoever placed it.
-        let amiss = "select count(*) from orders.orders where status in ('pending', 'held')
+        let amiss = "select count(*) from orders.orders where status in ('pending', 'reserved')
             and (abs(extract(epoch from placed_at - now())) > 15 or abs(extract(epoch from expires_at - placed_at) - 10) > 1)";
         assert_eq!(fleet.number(amiss).await.unwrap(), 0, "{seconds}");
         for (number, order) in orders.iter().enumerate() {

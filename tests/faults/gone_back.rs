@@ -194,7 +194,7 @@ async fn what_a_restored_database_has_lost_is_taken_back() {
     let repeated = fleet.place(&restored.placed_since[0]).await.unwrap();
     assert!(is_accepted(&repeated), "{repeated:?}");
     for order in &restored.unpaid {
-        fleet.until_status(order, "held").await.unwrap();
+        fleet.until_status(order, "reserved").await.unwrap();
         fleet.send_new(&order.cancel()).await.unwrap();
     }
     fleet.settle_and_verify().await.unwrap();
@@ -306,7 +306,7 @@ async fn what_was_handled_and_not_published_is_handled_again_after_a_promotion()
     config.max_messages = -1;
     jetstream.update_stream(&config).await.unwrap();
     for order in &orders {
-        fleet.until_status(order, "held").await.unwrap();
+        fleet.until_status(order, "reserved").await.unwrap();
         fleet.send_new(&order.cancel()).await.unwrap();
     }
     fleet.settle_and_verify().await.unwrap();

@@ -121,7 +121,7 @@ async fn a_backlog_is_taken_in_by_batches_and_pages_of_the_size_that_is_set() {
         .map(|number| Order::new(number).line("MUG", 1).pays("sandbox:never").expires_after(Duration::from_secs(5)))
         .collect();
     fleet.place_all(&orders).await.unwrap();
-    fleet.until("select count(*) from orders.orders where status = 'held'", 40).await.unwrap();
+    fleet.until("select count(*) from orders.orders where status = 'reserved'", 40).await.unwrap();
     fleet.processes().await.stop_worker("orders", 0).await.unwrap();
     fleet.until("select count(*) from orders.timers where due_at <= now()", 40).await.unwrap();
     {

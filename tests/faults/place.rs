@@ -34,7 +34,7 @@ impl Town {
         let refunded = fleet.paid(refunded).await.unwrap();
         fleet.place_all(&paid).await.unwrap();
         fleet.place_all(&expired).await.unwrap();
-        fleet.until("select count(*) from orders.orders where status = 'held'", 20).await.unwrap();
+        fleet.until("select count(*) from orders.orders where status = 'reserved'", 20).await.unwrap();
         assert!(is_accepted(&fleet.send_new(&refunded.refund()).await.unwrap()));
         fleet.until("select count(*) from payments.refunds where status = 'refunding'", 1).await.unwrap();
         Self { placed, paid, expired, refunded }
@@ -122,7 +122,7 @@ async fn of_rows_that_take_nothing_in_one_message_pays_at_most() {
         .map(|number| Order::new(number).line("MUG", 1).pays("sandbox:never").expires_after(Duration::from_secs(5)))
         .collect();
     fleet.place_all(&expiring).await.unwrap();
-    fleet.until("select count(*) from orders.orders where status = 'held'", 10).await.unwrap();
+    fleet.until("select count(*) from orders.orders where status = 'reserved'", 10).await.unwrap();
     does(&fleet, "alter table orders.orders add constraint planted check (version < 0) not valid").await;
     let placed: Vec<Order> = (100..120).map(|number| Order::new(number).line("MUG", 1)).collect();
     let mending = async {
@@ -137,7 +137,7 @@ async fn of_rows_that_take_nothing_in_one_message_pays_at_most() {
     does(
         &fleet,
         "update orders.timers set due_at = now() where stream in (select 'order-' || order_id from orders.orders
-        where status = 'held' and expires_at < now())",
+        where status = 'reserved' and expires_at < now())",
     )
     .await;
     for order in &expiring {

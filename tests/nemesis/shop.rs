@@ -328,7 +328,7 @@ impl Shop {
         let connection = connection.as_mut().context("there is a connection")?;
         let ended: Vec<(Uuid, bool)> = sqlx::query_as(
             "select order_id, captured_minor > 0 from orders.orders
-             where order_id = any($1) and status not in ('pending', 'held')",
+             where order_id = any($1) and status not in ('pending', 'reserved')",
         )
         .bind(ids)
         .fetch_all(connection)

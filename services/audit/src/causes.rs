@@ -42,7 +42,7 @@ const CAUSES: [(&str, &[By]); 53] = [
     ("holdfast.common.v1.CommandRejected", &[By::Command]),
     ("holdfast.orders.v1.OrderPlaced", &[By::Command]),
     ("holdfast.orders.v1.OrderHoldConfirmed", &[By::Event]),
-    ("holdfast.orders.v1.OrderHeld", &[By::Event]),
+    ("holdfast.orders.v1.OrderReserved", &[By::Event]),
     ("holdfast.orders.v1.OrderRejected", &[By::Event]),
     ("holdfast.orders.v1.OrderPaid", &[By::Event]),
     ("holdfast.orders.v1.OrderExpired", &[By::Timer]),

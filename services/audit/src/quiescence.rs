@@ -72,7 +72,7 @@ impl fmt::Display for Unsettled {
 pub async fn settled(connection: &mut PgConnection) -> Result<Unsettled> {
     let row = sqlx::query(
         "select
-             (select count(*) from orders.orders where status in ('pending', 'held', 'refunding')) as orders,
+             (select count(*) from orders.orders where status in ('pending', 'reserved', 'refunding')) as orders,
              (select count(*) from orders.orders where status in ('expired', 'cancelled', 'rejected') and not released)
                  as releases,
              (select count(*) from payments.refunds where status = 'refunding')

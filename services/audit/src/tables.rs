@@ -178,7 +178,7 @@ async fn orders(connection: &mut PgConnection, ledger: &Ledger, findings: &mut F
         let Some(book) = ledger.orders.orders.get(&order_id) else { return Ok(()) };
         let (subject, status) = (format!("order-{order_id}"), row.try_get::<String, _>("status")?);
         let fits = match status.as_str() {
-            "pending" | "held" => book.phase == Phase::Open,
+            "pending" | "reserved" => book.phase == Phase::Open,
             "expired" | "cancelled" | "rejected" => book.phase == Phase::Closed,
             _ => book.phase == Phase::Paid,
         };
@@ -203,7 +203,7 @@ async fn timers(connection: &mut PgConnection, findings: &mut Findings) -> Resul
     let query = "select 'order-' || o.order_id as stream, 'timer' as wants,
             exists (select from orders.timers t where t.stream = 'order-' || o.order_id and t.due_at >= o.expires_at) as has
         from orders.orders o
-        where o.status in ('pending', 'held') and o.expires_at is not null
+        where o.status in ('pending', 'reserved') and o.expires_at is not null
         union all
         select 'round-' || r.round_id, 'timer', exists (select from rounds.timers t where t.stream = 'round-' || r.round_id)
         from rounds.rounds r

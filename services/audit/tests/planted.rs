@@ -119,7 +119,7 @@ async fn tell(connection: &mut PgConnection) -> Result<()> {
         let cause = orders.asked(connection, &placed).await?;
         let held = inventory_wire::StockHeld { order_id: order_id.clone(), attempt: 1, lines: mugs(quantity) };
         let cause = inventory.write(connection, cause, &held).await?;
-        let held = orders_wire::OrderHeld {
+        let held = orders_wire::OrderReserved {
             order_id: order_id.clone(),
             attempt: 1,
             amount: total.clone(),
@@ -160,8 +160,7 @@ async fn tell(connection: &mut PgConnection) -> Result<()> {
     orders.save(connection).await?;
     inventory.save(connection).await?;
     payments.save(connection).await?;
-    let timer =
-        "insert into orders.timers select 'order-' || order_id, expires_at from orders.orders where status = 'held'";
+    let timer = "insert into orders.timers select 'order-' || order_id, expires_at from orders.orders where status = 'reserved'";
     sqlx::query(timer).execute(connection).await?;
     Ok(())
 }
@@ -262,8 +261,8 @@ const FAULTS: &[Fault] = &[
         mend: "insert into log.events overriding system value select * from keep; drop table keep",
         check: Check::Rows,
         subject: "order-11111111-1111-4111-8111-111111111111",
-        words: "status: the row says Paid, its events say Held",
-        event: Some("OrderHeld"),
+        words: "status: the row says Paid, its events say Reserved",
+        event: Some("OrderReserved"),
     },
     Fault {
         plant: "create table keep as select position, causation_id from log.events;

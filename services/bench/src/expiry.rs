@@ -31,7 +31,7 @@ const TIME_TO_PAY_MIN: Duration = Duration::from_millis(5_500);
 const PAID: u64 = 10_000;
 
 fn held(counts: &Counts) -> u64 {
-    published(counts, "evt.orders.OrderHeld")
+    published(counts, "evt.orders.OrderReserved")
 }
 
 fn released(counts: &Counts) -> u64 {

@@ -24,7 +24,7 @@ pub enum Event {
         resource: Resource,
     },
     /// All holds are there: the buyer can pay.
-    OrderHeld {
+    OrderReserved {
         /// This attempt.
         key: HoldKey,
         /// What there is to pay.
@@ -200,7 +200,7 @@ impl Event {
             | Self::OrderRefunded { order_id, .. }
             | Self::OrderPartiallyRefunded { order_id, .. } => *order_id,
             Self::OrderHoldConfirmed { key, .. }
-            | Self::OrderHeld { key, .. }
+            | Self::OrderReserved { key, .. }
             | Self::OrderRejected { key, .. }
             | Self::OrderPaid { key, .. }
             | Self::OrderExpired { key, .. }

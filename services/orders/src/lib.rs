@@ -3,7 +3,7 @@
 //! In: `StockHeld`, `StockRejected` and `StockReleased` of inventory, the same of shares and `RoundRefundsRequested`
 //! of rounds, `PaymentSucceeded`, `PaymentFailed`, `PaymentRefunded`, `PaymentRefundedElsewhere` and `RefundRejected` of payments,
 //! and a timer.
-//! Out: `OrderPlaced`, `OrderHoldConfirmed`, `OrderHeld`, then one of `OrderPaid`, `OrderExpired`, `OrderCancelled`
+//! Out: `OrderPlaced`, `OrderHoldConfirmed`, `OrderReserved`, then one of `OrderPaid`, `OrderExpired`, `OrderCancelled`
 //! and `OrderRejected`; after the last three `OrderReleaseConfirmed`, `OrderReleased` and perhaps `OrderReinstated`;
 //! and of every refund `RefundRequested`, then `OrderRefunded`, `OrderPartiallyRefunded` or `RefundAbandoned`;
 //! `ShareRefundDeferred` if one has to wait for another, `LatePaymentDeferred` if late money has to wait for the receipt, and
@@ -108,7 +108,7 @@ impl Service for Orders {
             | Event::OrderCancelled { .. }
             | Event::OrderRejected { .. } => Some(Timer::Clear),
             Event::OrderHoldConfirmed { .. }
-            | Event::OrderHeld { .. }
+            | Event::OrderReserved { .. }
             | Event::OrderReleaseConfirmed { .. }
             | Event::OrderReleased { .. }
             | Event::PaidOrderCancelled { .. }

@@ -3,7 +3,7 @@
 //! | event | status | payment | fulfilment |
 //! |---|---|---|---|
 //! | `OrderPlaced` | pending | pending | pending |
-//! | `OrderHeld` | held | | |
+//! | `OrderReserved` | reserved | | |
 //! | `OrderPaid` | paid | paid | ready |
 //! | `OrderRejected`, `OrderExpired` | rejected, expired | cancelled | cancelled |
 //! | `OrderCancelled` | cancelled | cancelled, or failed | cancelled |

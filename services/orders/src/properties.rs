@@ -177,7 +177,7 @@ impl Ledger {
                 assert!(std::mem::replace(&mut self.refunds.get_mut(refund_id).unwrap().is_live, false));
             }
             Event::OrderHoldConfirmed { .. }
-            | Event::OrderHeld { .. }
+            | Event::OrderReserved { .. }
             | Event::OrderReleaseConfirmed { .. }
             | Event::PaidOrderCancelled { .. }
             | Event::LatePaymentDeferred { .. }

@@ -1,6 +1,6 @@
 //! Payments owns what buyers are asked to pay, what the provider says of it, and the refunds.
 //!
-//! In: `OrderHeld` asks the buyer to pay, `OrderExpired`, `OrderCancelled` and `OrderRejected` stop asking,
+//! In: `OrderReserved` asks the buyer to pay, `OrderExpired`, `OrderCancelled` and `OrderRejected` stop asking,
 //! `RefundRequested` gives money back; `RecordProviderEvent` is what the provider reports, `ResolveRefund` and
 //! `ResolveProviderReport` what an operator decides. Out: `PaymentRequested`, then `PaymentDeclined` for each try that fails, and
 //! `PaymentSucceeded`, `PaymentFailed` or `PaymentCancelled`; `RefundSubmitted`, which is sent to the provider after its commit, or
@@ -61,7 +61,7 @@ impl<P: Provider> Service for Payments<P> {
     ];
 
     const REACTS_TO: &'static [&'static str] = &[
-        "holdfast.orders.v1.OrderHeld",
+        "holdfast.orders.v1.OrderReserved",
         "holdfast.orders.v1.OrderExpired",
         "holdfast.orders.v1.OrderCancelled",
         "holdfast.orders.v1.OrderRejected",

@@ -15,8 +15,8 @@ pub fn react(
     checkout: impl Fn(PaymentId, &str) -> Checkout,
 ) -> Result<Vec<Command>, Rejection> {
     match message_type.strip_prefix("holdfast.orders.v1.") {
-        Some(orders::OrderHeld::NAME) => {
-            let orders::OrderHeld { order_id, attempt, amount, expires_at, payment_method } = decode(data)?;
+        Some(orders::OrderReserved::NAME) => {
+            let orders::OrderReserved { order_id, attempt, amount, expires_at, payment_method } = decode(data)?;
             let key = HoldKey::parse(&order_id, attempt)?;
             Ok(vec![Command::RequestPayment {
                 key,
@@ -84,9 +84,9 @@ mod tests {
     }
 
     #[test]
-    fn a_held_order_is_asked_to_pay() {
+    fn a_reserved_order_is_asked_to_pay() {
         let expires_at = Timestamp::from_micros(5_000_000);
-        let event = orders::OrderHeld {
+        let event = orders::OrderReserved {
             order_id: ORDER.to_string(),
             attempt: 2,
             amount: wire_money(),

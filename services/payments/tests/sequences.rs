@@ -298,7 +298,7 @@ fn by_orders() -> impl Strategy<Value = Input> {
     let order_id = || ORDER.to_string();
     (attempt(), 0..5, refund_id(), select(vec![0_i64, 400, 400, 600, 1_001])).prop_map(
         move |(attempt, kind, refund_id, minor)| match kind {
-            0 | 1 => foreign(&orders::OrderHeld {
+            0 | 1 => foreign(&orders::OrderReserved {
                 order_id: order_id(),
                 attempt,
                 amount: money(1_000),

@@ -17,7 +17,7 @@ use payments::{
 use proto::{
     Message, Name,
     common::v1::{CommandRejected, Money},
-    orders::v1::{OrderExpired, OrderHeld, RefundRequested},
+    orders::v1::{OrderExpired, OrderReserved, RefundRequested},
     payments::v1 as wire,
     well_known,
 };
@@ -233,7 +233,7 @@ impl Books {
         match word {
             "ask" => {
                 let expires_at = Some(NOW.to_wire());
-                self.event(key, &OrderHeld { order_id, attempt, amount, expires_at, payment_method })
+                self.event(key, &OrderReserved { order_id, attempt, amount, expires_at, payment_method })
             }
             "stop" => self.event(key, &OrderExpired { order_id, attempt, ..OrderExpired::default() }),
             _ => {

@@ -304,7 +304,7 @@ impl Money {
             }
             orders::OrderPlaced::NAME
             | orders::OrderHoldConfirmed::NAME
-            | orders::OrderHeld::NAME
+            | orders::OrderReserved::NAME
             | orders::OrderRejected::NAME
             | orders::OrderExpired::NAME
             | orders::OrderCancelled::NAME

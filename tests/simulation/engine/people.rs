@@ -6,7 +6,7 @@ use domain::{HoldKey, PaymentId, RefundId, Timestamp};
 use payments::provider::Provider;
 use proto::{
     Message as _, Name,
-    orders::v1::{OrderHeld, OrderPaid},
+    orders::v1::{OrderPaid, OrderReserved},
     payments::v1::{
         PaymentRequested, PaymentSucceeded, ProviderEventKind, RefundResolution, RefundResolved, RefundSubmitted,
         ReportResolution,
@@ -40,8 +40,8 @@ impl Engine {
         self.bank.set_clock(self.now);
         let data = event.data.as_slice();
         match proto::short_name(&event.message_type) {
-            OrderHeld::NAME => {
-                if let Ok(held) = OrderHeld::decode(data)
+            OrderReserved::NAME => {
+                if let Ok(held) = OrderReserved::decode(data)
                     && self.bank.is_early()
                     && let Some(payment) = before_it_is_asked(held)
                 {
@@ -218,7 +218,7 @@ impl Kept {
 }
 
 /// The payment that is going to be asked for, as a provider sees it who is quicker than the word of it.
-fn before_it_is_asked(held: OrderHeld) -> Option<PaymentRequested> {
+fn before_it_is_asked(held: OrderReserved) -> Option<PaymentRequested> {
     let payment_id = HoldKey::parse(&held.order_id, held.attempt).ok()?.payment_id();
     let checkout = FakeProvider::checkout(payment_id, &held.payment_method);
     Some(PaymentRequested {

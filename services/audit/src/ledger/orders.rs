@@ -124,15 +124,15 @@ impl Orders {
         match name {
             wire::OrderPlaced::NAME => self.place(&decode(data)?, at, findings)?,
             wire::OrderReinstated::NAME => self.reinstate(&decode(data)?, at, findings)?,
-            wire::OrderHeld::NAME => {
-                let wire::OrderHeld { order_id, attempt, amount, .. } = decode(data)?;
+            wire::OrderReserved::NAME => {
+                let wire::OrderReserved { order_id, attempt, amount, .. } = decode(data)?;
                 let step = Step { key: key(&order_id, attempt)?, at, name };
                 let Some(order) = self.step(&step, &[Phase::Open], findings) else { return Ok(()) };
                 if !order.is_held(held(step.key)) {
-                    step.wrong("it is said to be held, and not all of it is", findings);
+                    step.wrong("it is reserved, and not all of it is held", findings);
                 }
                 if order.total != amount {
-                    step.wrong("it is held for another amount than its total", findings);
+                    step.wrong("it is reserved for another amount than its total", findings);
                 }
             }
             wire::OrderPaid::NAME => self.pay(&decode(data)?, at, held, payments, findings)?,

@@ -18,7 +18,7 @@ use crate::report::{Check, Findings};
 const OF_ORDERS_OF_NO_CONCERN: [&str; 13] = [
     orders::OrderPlaced::NAME,
     orders::OrderHoldConfirmed::NAME,
-    orders::OrderHeld::NAME,
+    orders::OrderReserved::NAME,
     orders::OrderRejected::NAME,
     orders::OrderPaid::NAME,
     orders::OrderExpired::NAME,

@@ -113,7 +113,7 @@ impl Story {
 
     fn all_held(self) -> Self {
         self.held(1)
-            .then(&orders::OrderHeld { order_id: order(), attempt: 1, amount: eur(350), ..Default::default() })
+            .then(&orders::OrderReserved { order_id: order(), attempt: 1, amount: eur(350), ..Default::default() })
             .then(&payments::PaymentRequested {
                 payment_id: payment(1),
                 order_id: order(),
@@ -447,8 +447,8 @@ fn finds_what_comes_back_without_a_refund_or_twice() {
 
 #[test]
 fn finds_an_order_that_goes_on_without_its_holds() {
-    let held = orders::OrderHeld { order_id: order(), attempt: 1, amount: eur(350), ..Default::default() };
-    Story::placed().then(&held).finds(Check::Orders, "order-", "not all of it is");
+    let held = orders::OrderReserved { order_id: order(), attempt: 1, amount: eur(350), ..Default::default() };
+    Story::placed().then(&held).finds(Check::Orders, "order-", "not all of it is held");
     let receipt = orders::OrderReleased { order_id: order(), attempt: 1 };
     Story::placed().held(1).cancelled().then(&receipt).finds(Check::Orders, "order-", "not all of it is released");
     Story::placed().all_held().paid().cancelled().finds(Check::Orders, "order-", "it is paid in attempt 1");

@@ -148,7 +148,7 @@ pub(crate) async fn expiries_per_second(database_url: &str, goods: Catalog, coun
     for _try in 0..TRIES {
         prepare(database_url, goods).await?;
         let mut connection = PgConnection::connect(database_url).await?;
-        fill(&mut connection, goods, count, "held").await?;
+        fill(&mut connection, goods, count, "reserved").await?;
         let begun = Instant::now();
         let expired: i64 = sqlx::query_scalar("select bench.expire()").fetch_one(&mut connection).await?;
         speeds.push(per_second(u64::try_from(expired)?, begun.elapsed()));

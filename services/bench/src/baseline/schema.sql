@@ -33,7 +33,7 @@ create table bench.orders (
 create function bench.place(id uuid, customer text, product text, round uuid) returns void language plpgsql as $$
 begin
     insert into bench.orders
-    values (id, customer, 'held', product, 1, round, 1, 1750, now(), now() + interval '30 minutes', null);
+    values (id, customer, 'reserved', product, 1, round, 1, 1750, now(), now() + interval '30 minutes', null);
     update bench.products set held = held + 1 where sku = product and on_hand - held >= 1;
     if not found then raise exception 'sold out'; end if;
     update bench.rounds set held = held + 1 where round_id = round and total - sold - held >= 1;
@@ -46,7 +46,7 @@ create function bench.pay(id uuid) returns void language plpgsql as $$
 declare
     paid bench.orders;
 begin
-    update bench.orders set status = 'paid', paid_at = now() where order_id = id and status = 'held' returning * into paid;
+    update bench.orders set status = 'paid', paid_at = now() where order_id = id and status = 'reserved' returning * into paid;
     if not found then raise exception 'not to be paid'; end if;
     update bench.products set held = held - paid.quantity, on_hand = on_hand - paid.quantity where sku = paid.sku;
     update bench.rounds set held = held - paid.shares, sold = sold + paid.shares where round_id = paid.round_id;
@@ -68,7 +68,7 @@ $$;
 -- Expires all orders that are due, and frees what they held, in one statement.
 create function bench.expire() returns bigint language sql as $$
     with expired as (
-        update bench.orders set status = 'expired' where status = 'held' and expires_at <= now()
+        update bench.orders set status = 'expired' where status = 'reserved' and expires_at <= now()
         returning sku, quantity, round_id, shares
     ),
     products as (
@@ -88,10 +88,10 @@ create function bench.fill(ids uuid[], products text[], rounds uuid[], new_statu
     select order_id, 'customer', new_status, sku, 1, round_id, 1, 1750, now() - interval '1 hour', now(), null
     from unnest(ids, products, rounds) as new (order_id, sku, round_id);
     update bench.products p set held = held + o.quantity
-    from (select sku, sum(quantity) as quantity from bench.orders where status = 'held' group by sku) as o
+    from (select sku, sum(quantity) as quantity from bench.orders where status = 'reserved' group by sku) as o
     where p.sku = o.sku;
     update bench.rounds r
-    set held = held + o.shares * (new_status = 'held')::int, sold = sold + o.shares * (new_status = 'paid')::int
+    set held = held + o.shares * (new_status = 'reserved')::int, sold = sold + o.shares * (new_status = 'paid')::int
     from (select round_id, sum(shares) as shares from bench.orders group by round_id) as o
     where r.round_id = o.round_id
 $$;

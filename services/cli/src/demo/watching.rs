@@ -17,7 +17,7 @@ const PRINT_EVERY: Duration = Duration::from_secs(5);
 /// Where orders stand, in the words of the table and in ours.
 const STATUSES: [(&[&str], &str); 7] = [
     (&["pending"], "new"),
-    (&["held"], "held"),
+    (&["reserved"], "held"),
     (&["paid"], "paid"),
     (&["refunding", "partially_refunded", "refunded"], "refunded"),
     (&["expired"], "expired"),

@@ -29,9 +29,9 @@ impl Order {
             // It made the row.
             Event::OrderPlaced { .. } => {}
             Event::OrderHoldConfirmed { resource, .. } => self.set(*resource, HoldStatus::Held),
-            Event::OrderHeld { .. } => {
+            Event::OrderReserved { .. } => {
                 self.set_all(HoldStatus::Held);
-                self.status = Status::Held;
+                self.status = Status::Reserved;
             }
             Event::OrderPaid { payment_id, amount, .. } => {
                 self.set_all(HoldStatus::Held);

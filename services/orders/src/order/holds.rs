@@ -35,7 +35,7 @@ fn confirmed(order: &Order, resource: Resource) -> Event {
     let amount = order.terms.total;
     match order.payment_id {
         Some(payment_id) => Event::OrderPaid { key, payment_id, amount, holds: order.requested() },
-        None => Event::OrderHeld {
+        None => Event::OrderReserved {
             key,
             amount,
             expires_at: order.expires_at,

@@ -33,10 +33,10 @@ pub(super) fn record(
     }
     match order.status {
         _ if stale => Ok(vec![late(order, key, payment_id, amount)]),
-        Status::Held if amount == order.terms.total => {
+        Status::Reserved if amount == order.terms.total => {
             Ok(vec![Event::OrderPaid { key, payment_id, amount, holds: order.requested() }])
         }
-        Status::Pending | Status::Held => Err(broken(
+        Status::Pending | Status::Reserved => Err(broken(
             order.order_id,
             format!(
                 "payment {payment_id} of {amount} came, and the order is {} and costs {}",

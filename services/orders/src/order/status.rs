@@ -8,7 +8,7 @@ words!(
         /// Waits for its holds.
         Pending = "pending",
         /// Everything is held: the buyer can pay.
-        Held = "held",
+        Reserved = "reserved",
         /// Paid.
         Paid = "paid",
         /// The time to pay ran out.
@@ -168,7 +168,7 @@ impl Status {
     #[must_use]
     pub const fn phase(self) -> Phase {
         match self {
-            Self::Pending | Self::Held => Phase::Open,
+            Self::Pending | Self::Reserved => Phase::Open,
             Self::Expired | Self::Cancelled | Self::Rejected => Phase::Closed,
             Self::Paid | Self::Refunding | Self::PartiallyRefunded | Self::Refunded => Phase::Paid,
         }

@@ -183,7 +183,7 @@ impl Town {
             }
             Event::OrderPlaced { .. }
             | Event::OrderHoldConfirmed { .. }
-            | Event::OrderHeld { .. }
+            | Event::OrderReserved { .. }
             | Event::OrderRejected { .. }
             | Event::OrderPaid { .. }
             | Event::OrderExpired { .. }
@@ -261,7 +261,7 @@ impl Town {
 
     fn payments_hear(&mut self, event: &Event) {
         match event {
-            Event::OrderHeld { key, amount, .. } => {
+            Event::OrderReserved { key, amount, .. } => {
                 let payment = self.payments.entry(key.payment_id()).or_default();
                 (payment.key, payment.amount) = (Some(*key), Some(*amount));
             }

@@ -22,8 +22,8 @@ pub fn encode(event: &Event) -> (&'static str, Vec<u8>) {
         Event::OrderHoldConfirmed { key, resource } => {
             ("holdfast.orders.v1.OrderHoldConfirmed", hold_confirmed(*key, *resource).encode_to_vec())
         }
-        Event::OrderHeld { key, amount, expires_at, payment_method } => {
-            ("holdfast.orders.v1.OrderHeld", held(*key, *amount, *expires_at, payment_method).encode_to_vec())
+        Event::OrderReserved { key, amount, expires_at, payment_method } => {
+            ("holdfast.orders.v1.OrderReserved", held(*key, *amount, *expires_at, payment_method).encode_to_vec())
         }
         Event::OrderRejected { key, resource, rejection, holds } => {
             ("holdfast.orders.v1.OrderRejected", rejected(*key, *resource, rejection, holds).encode_to_vec())
@@ -91,8 +91,8 @@ fn hold_confirmed(key: HoldKey, resource: Resource) -> wire::OrderHoldConfirmed 
     wire::OrderHoldConfirmed { order_id: key.order_id.to_string(), attempt: key.attempt, resource }
 }
 
-fn held(key: HoldKey, amount: Money, expires_at: Option<Timestamp>, payment_method: &str) -> wire::OrderHeld {
-    wire::OrderHeld {
+fn held(key: HoldKey, amount: Money, expires_at: Option<Timestamp>, payment_method: &str) -> wire::OrderReserved {
+    wire::OrderReserved {
         order_id: key.order_id.to_string(),
         attempt: key.attempt,
         amount: Some(amount.to_wire()),
@@ -259,7 +259,7 @@ pub fn decode_event(message_type: &str, data: &[u8]) -> Result<Event, Rejection>
             let (key, resource) = (HoldKey::parse(&order_id, attempt)?, parts::resource(resource)?);
             Ok(Event::OrderHoldConfirmed { key, resource })
         }
-        Some(wire::OrderHeld::NAME) => read_reserved(decode(data)?),
+        Some(wire::OrderReserved::NAME) => read_reserved(decode(data)?),
         Some(wire::OrderRejected::NAME) => read_rejected(decode(data)?),
         Some(wire::OrderPaid::NAME) => read_paid(&decode(data)?),
         Some(wire::OrderExpired::NAME) => read_expired(decode(data)?),
@@ -321,8 +321,8 @@ fn read_placed(message: &wire::OrderPlaced) -> Result<Event, Rejection> {
     Ok(Event::OrderPlaced { order_id: OrderId::parse(&message.order_id)?, terms, placed_at })
 }
 
-fn read_reserved(message: wire::OrderHeld) -> Result<Event, Rejection> {
-    Ok(Event::OrderHeld {
+fn read_reserved(message: wire::OrderReserved) -> Result<Event, Rejection> {
+    Ok(Event::OrderReserved {
         key: HoldKey::parse(&message.order_id, message.attempt)?,
         amount: Money::from_wire("amount", message.amount.as_ref())?,
         expires_at: read_time("expires_at", message.expires_at)?,

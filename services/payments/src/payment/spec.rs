@@ -166,7 +166,7 @@ pub(crate) fn unmatched(report: Report, mismatch: Mismatch) -> Event {
 }
 
 #[test]
-fn asks_the_buyer_of_a_held_order_to_pay() {
+fn asks_the_buyer_of_a_reserved_order_to_pay() {
     let state = given(&[]);
     assert_eq!(state.when(&request(eur(1_200))), Ok(vec![requested()]));
 }

@@ -201,7 +201,7 @@ impl<'a> Driver<'a> {
             let looked = Instant::now();
             let ended: Result<Vec<(Uuid, bool)>, sqlx::Error> = sqlx::query_as(
                 "select order_id, captured_minor > 0 from orders.orders
-                 where order_id = any($1) and status not in ('pending', 'held')",
+                 where order_id = any($1) and status not in ('pending', 'reserved')",
             )
             .bind(ids)
             .fetch_all(self.pool)

@@ -109,7 +109,7 @@ async fn open(pool: &PgPool, ids: &[Uuid]) -> Result<u64> {
          left join payments.payments p on p.payment_id = (
              select asked from unnest($1::uuid[], $2::uuid[]) as ids (id, asked) where id = o.order_id)
          where o.order_id = any($1)
-             and (o.status in ('pending', 'held', 'refunding')
+             and (o.status in ('pending', 'reserved', 'refunding')
                  or o.payment_status = 'refunding'
                  or o.status in ('expired', 'cancelled', 'rejected') and not o.released
                  or p.status in ('requested', 'cancelled') and p.payment_method like 'sandbox:late%')",

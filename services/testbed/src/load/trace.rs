@@ -213,7 +213,7 @@ impl Player<'_> {
             let ended: Vec<(Uuid, String)> = patience.tolerate(
                 sqlx::query_as(
                     "select order_id, status from orders.orders
-                     where order_id = any($1) and status not in ('pending', 'held')",
+                     where order_id = any($1) and status not in ('pending', 'reserved')",
                 )
                 .bind(ids)
                 .fetch_all(&self.target.pool)

@@ -296,7 +296,7 @@ fn reinstates_only_what_expired_or_was_cancelled() {
     let refunded = then(bought_goods(), [all_back(1), refund_goes(refund(1), 1_000)]);
     for (commands, status) in [
         (vec![place(goods())], "pending"),
-        (vec![place(goods()), holds(1, Stock)], "held"),
+        (vec![place(goods()), holds(1, Stock)], "reserved"),
         (bought_goods(), "paid"),
         (vec![place(goods()), rejected_by_owner(1, Stock)], "rejected"),
         (then(bought_goods(), [money_back(1, 1)]), "refunding"),

@@ -13,7 +13,7 @@ use crate::{
 };
 
 fn held(minor_units: i64) -> Event {
-    Event::OrderHeld {
+    Event::OrderReserved {
         key: key(1),
         amount: euros(minor_units),
         expires_at: Some(NOW + TIME_TO_PAY),
@@ -28,7 +28,7 @@ fn rejected(resource: Resource, holds: &[Resource]) -> Event {
 #[test]
 fn an_order_with_its_only_hold_can_be_paid() {
     assert_eq!(given(&[place(goods())]).when(&holds(1, Stock)), Ok(vec![held(1_000)]));
-    assert_eq!(given(&[place(goods()), holds(1, Stock)]).statuses(), ["held", "pending", "pending"]);
+    assert_eq!(given(&[place(goods()), holds(1, Stock)]).statuses(), ["reserved", "pending", "pending"]);
 }
 
 #[test]
@@ -146,6 +146,6 @@ fn an_answer_that_contradicts_another_is_broken() {
     assert!(given(&held).breaks(&rejected_by_owner(1, Stock)).contains("stock is said to be rejected, but is held"));
     assert!(given(&bought_goods()).breaks(&rejected_by_owner(1, Stock)).contains("rejected"));
     assert!(given(&then(held.to_vec(), [EXPIRE])).breaks(&rejected_by_owner(1, Stock)).contains("rejected"));
-    assert!(given(&held).breaks(&releases(1, Stock)).contains("the order held"));
+    assert!(given(&held).breaks(&releases(1, Stock)).contains("the order reserved"));
     assert!(given(&bought_goods()).breaks(&releases(1, Stock)).contains("the order paid"));
 }

@@ -145,7 +145,7 @@ fn money_of_an_older_attempt_is_refunded_and_moves_nothing_else() {
     let reopened = then(expired_and_released(goods()), [reinstate(), holds(2, Stock)]);
     assert_eq!(given(&reopened).when(&pay(1, 1_000)), Ok(vec![sent_back(key(1), 1_000)]));
     let mut commands = then(reopened, [pay(1, 1_000)]);
-    assert_eq!(given(&commands).statuses(), ["held", "pending", "pending"]);
+    assert_eq!(given(&commands).statuses(), ["reserved", "pending", "pending"]);
     commands.push(pay(2, 1_000));
     assert_eq!(given(&commands).statuses(), ["paid", "paid", "ready"]);
     commands.push(refund_goes(late_refund_id(first()), 1_000));

@@ -159,7 +159,7 @@ fn refuses_to_refund_an_order_that_is_not_paid() {
     let rejected = vec![place(both()), holds(1, Stock), rejected_by_owner(1, Shares)];
     for (commands, status) in [
         (vec![place(goods())], "pending"),
-        (vec![place(goods()), holds(1, Stock)], "held"),
+        (vec![place(goods()), holds(1, Stock)], "reserved"),
         (vec![place(goods()), EXPIRE], "expired"),
         (rejected, "rejected"),
     ] {

@@ -44,8 +44,13 @@ fn opening() -> Vec<Event> {
     let mut events = placed.to_vec();
     events.extend([
         Event::OrderHoldConfirmed { key: key(1), resource: Stock },
-        Event::OrderHeld { key: key(1), amount: euros(1), expires_at: Some(NOW), payment_method: "card".to_owned() },
-        Event::OrderHeld { key: key(1), amount: euros(1), expires_at: None, payment_method: String::new() },
+        Event::OrderReserved {
+            key: key(1),
+            amount: euros(1),
+            expires_at: Some(NOW),
+            payment_method: "card".to_owned(),
+        },
+        Event::OrderReserved { key: key(1), amount: euros(1), expires_at: None, payment_method: String::new() },
         Event::OrderPaid { key: key(2), payment_id, amount: euros(1_000), holds: vec![Stock, Shares] },
         Event::OrderReinstated(by_request),
         Event::OrderReinstated(by_late_money),
