@@ -100,6 +100,12 @@ const CAUSES: [(&str, &[By]); 53] = [
 /// Tries of one call that are looked for: a day of them, at the pace that they come down to.
 const TRIES_MAX: u32 = 10_000;
 
+/// Tries after which most calls have ended: each more that is looked for is a hash, and for millions of events that is too dear.
+const TRIES_USUAL: u32 = 5;
+
+/// By service: the commands that it has answered.
+pub(super) type Answered = BTreeMap<&'static str, HashSet<Uuid>>;
+
 /// What was seen of ids and causes so far.
 #[derive(Debug, Default)]
 pub(super) struct Causes {
@@ -107,8 +113,8 @@ pub(super) struct Causes {
     events: HashMap<Uuid, (Uuid, usize)>,
     /// By stream: what its events have asked for.
     asked: BTreeMap<String, Asked>,
-    /// By service: the commands that it has answered. `None`: there is no inbox to look into.
-    answered: Option<BTreeMap<&'static str, HashSet<Uuid>>>,
+    /// `None`: there is no inbox to look into.
+    answered: Option<Answered>,
 }
 
 /// What events of a stream have asked for.
@@ -122,7 +128,7 @@ struct Asked {
 
 impl Causes {
     /// With what each service has answered.
-    pub(super) fn of_answered(answered: BTreeMap<&'static str, HashSet<Uuid>>) -> Self {
+    pub(super) fn of_answered(answered: Answered) -> Self {
         Self { answered: Some(answered), ..Self::default() }
     }
 
@@ -160,23 +166,30 @@ impl Causes {
                 of_story(event, *story)
             };
         }
+        let is_answered = |answered: &Answered| {
+            answered.get(event.service.as_str()).is_some_and(|ids| ids.contains(&event.causation_id))
+        };
+        // Without an inbox, what can be a command is taken for one, unless it shows soon that it is something else.
+        let may_be_command = can(By::Command) && self.answered.is_none();
+        if can(By::Command) && self.answered.as_ref().is_some_and(is_answered) {
+            return None;
+        }
         let (asked, story) = (self.asked.get(&event.stream), timer_story(&event.stream, event.causation_id));
         if can(By::Timer) && asked.is_some_and(|asked| asked.has_timer(event)) {
             return of_story(event, story);
         }
+        let tries = if may_be_command { TRIES_USUAL } else { TRIES_MAX };
         if can(By::Call)
-            && let Some(story) = asked.and_then(|asked| asked.call(event.causation_id))
+            && let Some(story) = asked.and_then(|asked| asked.call(event.causation_id, tries))
         {
             return of_story(event, story);
         }
-        let is_answered = |answered: &BTreeMap<_, HashSet<_>>| {
-            answered.get(event.service.as_str()).is_some_and(|ids| ids.contains(&event.causation_id))
-        };
-        if can(By::Command) && self.answered.as_ref().is_none_or(is_answered) {
-            return None;
-        }
-        if can(By::Timer) && self.answered.is_some() && asked.is_some_and(|asked| asked.may_have_put_off(event)) {
+        let is_put_off = || self.answered.is_some() && asked.is_some_and(|asked| asked.may_have_put_off(event));
+        if can(By::Timer) && is_put_off() {
             return of_story(event, story);
+        }
+        if may_be_command {
+            return None;
         }
         let unknown = [
             (By::Event, "no event before it"),
@@ -219,13 +232,10 @@ impl Asked {
             && self.timers.iter().any(|due_at| *due_at < event.recorded_at)
     }
 
-    /// The story of the call that has this id.
-    fn call(&self, id: Uuid) -> Option<Uuid> {
-        let is_it = |key: &str| (1..=TRIES_MAX).any(|attempt| call_id(key, attempt) == id);
-        // A first look at the likely ones, for each of many tries is a hash.
-        let likely = |key: &str| (1..=3).any(|attempt| call_id(key, attempt) == id);
-        let find = |is_it: &dyn Fn(&str) -> bool| self.calls.iter().rev().find(|(key, _)| is_it(key));
-        find(&likely).or_else(|| find(&is_it)).map(|(_, story)| *story)
+    /// The story of the call that has this id, if it ended with one of so many tries.
+    fn call(&self, id: Uuid, tries: u32) -> Option<Uuid> {
+        let of_try = |attempt| self.calls.iter().rev().find(|(key, _)| call_id(key, attempt) == id);
+        (1..=tries).find_map(of_try).map(|(_, story)| *story)
     }
 }
 

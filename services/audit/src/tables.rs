@@ -1,7 +1,7 @@
 //! What the tables say, against the ledger and against each other: a fault in a service's own rules makes its fold and its
 //! rows agree on what is wrong, and shows here.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use anyhow::{Context, Result};
 use domain::{HoldKey, OrderId, PaymentId, RoundId, Sku};
@@ -11,6 +11,7 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 use uuid::Uuid;
 
 use super::{
+    causes::Answered,
     ledger::{Ledger, money::payment_name, orders::Phase, shares_name, stock_name},
     report::{Check, Findings},
 };
@@ -234,8 +235,8 @@ pub(super) async fn dead_letters(connection: &mut PgConnection) -> Result<i64> {
 }
 
 /// The commands that each service has answered.
-pub(super) async fn answered(connection: &mut PgConnection) -> Result<BTreeMap<&'static str, HashSet<Uuid>>> {
-    let mut answered = BTreeMap::new();
+pub(super) async fn answered(connection: &mut PgConnection) -> Result<Answered> {
+    let mut answered = Answered::new();
     for (service, query) in [
         (orders::Orders::NAME, "select command_id from orders.inbox"),
         (inventory::Inventory::NAME, "select command_id from inventory.inbox"),
