@@ -38,7 +38,7 @@ pub fn start_metrics(buckets: &[(&str, &[f64])]) -> Option<PrometheusHandle> {
 }
 
 /// A clock may be wrong by so much before that is said.
-const SKEW_MAX: Duration = Duration::from_secs(1);
+pub const SKEW_MAX: Duration = Duration::from_secs(1);
 
 /// Notes how far this machine's clock is ahead of Postgres's, and says so now and then if that is far.
 pub fn clock_skew(micros: i64) {

@@ -14,6 +14,8 @@ pub(crate) enum Topic {
     Copies,
     /// Settings of a worker, and the streams that are there, differ.
     Settings,
+    /// The clock of a worker's machine is wrong.
+    Clock,
 }
 
 impl Topic {
@@ -22,6 +24,7 @@ impl Topic {
             Self::Refused => "refused",
             Self::Copies => "copies",
             Self::Settings => "settings",
+            Self::Clock => "clock",
         }
     }
 }
