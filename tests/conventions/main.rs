@@ -263,6 +263,25 @@ fn every_relative_link_is_alive() {
     assert!(links > 0 && dead.is_empty(), "{dead:#?}");
 }
 
+/// A command that selects tests by a name that is none runs nothing, and says that all is well.
+#[test]
+fn every_test_binary_that_a_document_names_is_there() {
+    let manifest: toml::Table = fs::read_to_string(repo_root().join("tests/Cargo.toml")).unwrap().parse().unwrap();
+    let binaries: BTreeSet<&str> =
+        manifest["test"].as_array().unwrap().iter().map(|test| test["name"].as_str().unwrap()).collect();
+    let mut pages = Vec::new();
+    markdown_files(&repo_root(), &mut pages);
+    let mut named = 0;
+    for page in pages {
+        let text = fs::read_to_string(&page).unwrap();
+        for name in text.split("binary(").skip(1).filter_map(|rest| rest.split_once(')')).map(|(name, _)| name) {
+            named += 1;
+            assert!(binaries.contains(name), "{}: there is no test binary {name}", page.display());
+        }
+    }
+    assert!(named > 0);
+}
+
 /// The anchors of a page's headings, as GitHub makes them.
 fn headings(page: &Path) -> BTreeSet<String> {
     let text = fs::read_to_string(page).unwrap();
