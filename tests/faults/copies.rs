@@ -306,7 +306,7 @@ async fn every_worker_says_that_the_broker_takes_nothing_in() {
     }
     println!("all say so after {:?}", asked.elapsed());
     let refused =
-        "select extract(epoch from clock_timestamp() - min(since))::bigint from log.notices where topic = 'rejected'";
+        "select extract(epoch from clock_timestamp() - min(since))::bigint from log.notices where topic = 'refused'";
     let seconds = fleet.number(refused).await.unwrap();
     assert!((10..20).contains(&seconds), "after {seconds} s");
     until_stands(&fleet, &["broker.events_bytes_max"]).await;
