@@ -18,16 +18,22 @@ async fn run(connection: &mut PgConnection, statement: &'static str) {
     sqlx::raw_sql(statement).execute(connection).await.unwrap();
 }
 
-/// Two tries fail for sure, and between them one whose process was killed: what it sent may reach the provider yet, so the third is no
-/// reason to give the refund up.
-#[tokio::test]
-async fn a_try_that_ended_without_a_word_keeps_a_refund_from_being_given_up() {
+/// A paid order whose refund fails for sure twice, and then succeeds, one try at a time.
+async fn refunding() -> (TestFleet, Order) {
     let fleet = TestFleet::with(1, &ONE_BY_ONE).await.unwrap();
     fleet.stock("MUG", 10).await.unwrap();
     let order = Order::new(1).line("MUG", 1).pays("sandbox:succeed,refund=fail_then_succeed");
     fleet.place_all(std::slice::from_ref(&order)).await.unwrap();
     fleet.until_status(&order, "paid").await.unwrap();
     assert!(is_accepted(&fleet.send_new(&order.refund()).await.unwrap()));
+    (fleet, order)
+}
+
+/// Two tries fail for sure, and between them one whose process was killed: what it sent may reach the provider yet, so the third is no
+/// reason to give the refund up.
+#[tokio::test]
+async fn a_try_that_ended_without_a_word_keeps_a_refund_from_being_given_up() {
+    let (fleet, order) = refunding().await;
     fleet.until(TRIES, 1).await.unwrap();
     assert_eq!(fleet.number("select settled_attempts::int8 from payments.effects").await.unwrap(), 1);
 
@@ -46,12 +52,7 @@ async fn a_try_that_ended_without_a_word_keeps_a_refund_from_being_given_up() {
 /// A call whose event no program can read: it is a dead letter at once, is not tried again, and whoever mends it has it made.
 #[tokio::test]
 async fn a_call_that_can_never_be_read_is_a_dead_letter_and_is_not_made_for_ever() {
-    let fleet = TestFleet::with(1, &ONE_BY_ONE).await.unwrap();
-    fleet.stock("MUG", 10).await.unwrap();
-    let order = Order::new(1).line("MUG", 1).pays("sandbox:succeed,refund=fail_then_succeed");
-    fleet.place_all(std::slice::from_ref(&order)).await.unwrap();
-    fleet.until_status(&order, "paid").await.unwrap();
-    assert!(is_accepted(&fleet.send_new(&order.refund()).await.unwrap()));
+    let (fleet, order) = refunding().await;
     fleet.until("select count(*) from payments.effects where attempts = 1 and settled_attempts = 1", 1).await.unwrap();
 
     let mut database = fleet.database().await.unwrap();

@@ -227,20 +227,19 @@ fn milliseconds(duration: Duration) -> i64 {
 
 /// Keeps a call that can never be made as a dead letter. It stays where it is, for it is owed: who mends what is wrong with it sets
 /// its `due_at`.
-async fn give_up(
-    pool: &PgPool,
-    service: &'static str,
-    call: RawInput,
-    rejection: Rejection,
-) -> Result<(), sqlx::Error> {
+async fn give_up(pool: &PgPool, service: &'static str, key: &str, rejection: Rejection) -> Result<(), sqlx::Error> {
     let mut transaction = pool.begin().await?;
-    sqlx::query("update effects set due_at = 'infinity', last_error = $2 where key = $1")
-        .bind(call.headers.get("key").and_then(serde_json::Value::as_str))
-        .bind(without_nul(&rejection.to_string()))
-        .execute(&mut *transaction)
-        .await?;
-    let letter = DeadLetter { letter: call, rejection };
-    dead_letter::keep(&mut transaction, service, &[letter], clock::now()).await?;
+    let call: Option<(String, Vec<u8>)> =
+        sqlx::query_as("update effects set due_at = 'infinity', last_error = $2 where key = $1 returning type, data")
+            .bind(key)
+            .bind(without_nul(&rejection.to_string()))
+            .fetch_optional(&mut *transaction)
+            .await?;
+    // Gone: another try has ended it.
+    let Some((message_type, data)) = call else { return Ok(()) };
+    let headers = serde_json::json!({ "key": key });
+    let letter = RawInput { subject: format!("effect.{message_type}"), headers, payload: data.into() };
+    dead_letter::keep(&mut transaction, service, &[DeadLetter { letter, rejection }], clock::now()).await?;
     transaction.commit().await
 }
 
@@ -347,11 +346,6 @@ async fn call<S: Service>(
 ) -> Option<Input<S::Command>> {
     let Lease { claimed, cause, slot: _slot } = leased;
     let (key, attempt) = (claimed.key.clone(), claimed.attempt);
-    let unreadable = RawInput {
-        subject: format!("effect.{}", claimed.message_type),
-        headers: serde_json::json!({ "key": claimed.key }),
-        payload: claimed.data.clone().into(),
-    };
     let outcome = match tokio::time::timeout(ms(settings.call_ms), service.perform(claimed)).await {
         Ok(outcome) => outcome,
         Err(_elapsed) => {
@@ -368,7 +362,7 @@ async fn call<S: Service>(
         }
         EffectOutcome::Wait { after, error, in_flight } => (after, error, in_flight),
         EffectOutcome::Unreadable(rejection) => {
-            if let Err(error) = give_up(&pool, S::NAME, unreadable, rejection).await {
+            if let Err(error) = give_up(&pool, S::NAME, &key, rejection).await {
                 // It comes again when its lease has run out.
                 tracing::warn!(key, %error, "cannot keep an outside call that can never be made");
             }

@@ -8,9 +8,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use async_nats::jetstream::{self, ErrorCode, context::GetStreamErrorKind};
+use async_nats::jetstream;
 use futures::TryStreamExt;
-use platform::broker::streams;
+use platform::broker::{is_not_there, streams};
 use serde::Serialize;
 
 /// How long the broker may take to answer.
@@ -73,7 +73,7 @@ async fn ask(broker_url: &str, broker: &mut Broker) -> Result<()> {
     for name in streams() {
         let stream = match context.get_stream(&name).await {
             Ok(stream) => stream,
-            Err(error) if is_not_found(&error) => {
+            Err(error) if is_not_there(&error.kind()) => {
                 broker.missing.push(name);
                 continue;
             }
@@ -93,8 +93,4 @@ async fn ask(broker_url: &str, broker: &mut Broker) -> Result<()> {
         }));
     }
     Ok(())
-}
-
-fn is_not_found(error: &jetstream::context::GetStreamError) -> bool {
-    matches!(error.kind(), GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
