@@ -76,6 +76,41 @@ async fn what_a_narrowed_consumer_passed_over_is_handled() {
     fleet.settle_and_verify().await.unwrap();
 }
 
+/// A consumer that passes over messages has none left, and yet they are not handled: else a broker that loses its disk would not be
+/// told them again, and one that is full would forget them.
+#[tokio::test]
+async fn what_a_narrowed_consumer_passes_over_does_not_count_as_handled() {
+    let fleet = TestFleet::start().await.unwrap();
+    fleet.stock("MUG", 1_000).await.unwrap();
+    fleet.processes().await.stop_worker("inventory", 0).await.unwrap();
+    change(&fleet, "inventory-events", |config| {
+        config.filter_subjects = vec!["evt.orders.OrderPaid".to_owned()];
+    })
+    .await;
+    let orders = orders(0);
+    fleet.place_all(&orders).await.unwrap();
+    fleet.until("select count(*) from log.events where type like '%OrderPlaced'", 20).await.unwrap();
+    // The relay has compared twice since, and the other services have handled all.
+    for name in ["bicycle", "boat"] {
+        fleet.round(name, 10).await.unwrap();
+        relay_has_compared(&fleet).await;
+    }
+    let handled = fleet
+        .number("select count(*) from log.events, log.relay where type like '%OrderPlaced' and position <= handled")
+        .await
+        .unwrap();
+    assert_eq!(handled, 0);
+    fleet.processes().await.start_worker("inventory", 0).unwrap();
+    all_are_done(&fleet, &orders).await;
+}
+
+/// Waits until the relay has published all, and seen it in the stream.
+async fn relay_has_compared(fleet: &TestFleet) {
+    fleet.until("select max(position) - (select published from log.relay) from log.events", 0).await.unwrap();
+    let last = i64::try_from(events(fleet).await.info().await.unwrap().state.last_sequence).unwrap();
+    fleet.until_at_least("select stream_sequence from log.relay", last).await.unwrap();
+}
+
 /// Handed out once to somebody who never acknowledged them, and never again.
 #[tokio::test]
 async fn what_a_consumer_has_given_up_is_handled() {
@@ -106,14 +141,12 @@ async fn a_message_that_is_gone_from_the_middle_of_the_stream_is_published_again
     fleet.processes().await.stop_worker("inventory", 0).await.unwrap();
     let orders = orders(0);
     fleet.place_all(&orders).await.unwrap();
-    let mut stream = events(&fleet).await;
+    let stream = events(&fleet).await;
     eventually("all are published", || async { Ok(placed(&events(&fleet).await).await.len() == 20) }).await.unwrap();
     // The relay has seen them all there, twice, and looks from now on for what came after them.
     for name in ["bicycle", "boat"] {
         fleet.round(name, 10).await.unwrap();
-        fleet.until("select max(position) - (select published from log.relay) from log.events", 0).await.unwrap();
-        let last = i64::try_from(stream.info().await.unwrap().state.last_sequence).unwrap();
-        fleet.until_at_least("select stream_sequence from log.relay", last).await.unwrap();
+        relay_has_compared(&fleet).await;
     }
     // All of them, for a relay that had just begun has published some twice.
     for place in placed(&stream).await {

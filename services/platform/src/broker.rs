@@ -9,7 +9,7 @@ use async_nats::{
     connection::State,
     jetstream::{
         Context,
-        consumer::{self, AckPolicy, PullConsumer, pull},
+        consumer::{self, AckPolicy, DeliverPolicy, PullConsumer, pull},
         context::ContextBuilder,
         stream::Stream,
     },
@@ -37,6 +37,9 @@ pub const PUBLISHED: &str = "holdfast.log.published";
 
 /// Consumers with this mark in their metadata are owed every event, even one that the broker lost.
 const REQUIRED: (&str, &str) = ("holdfast", "owed-every-event");
+
+/// What a consumer's service asked for when it made the consumer, in its metadata: the subjects, with a space between.
+const ASKED_FOR: &str = "holdfast-subjects";
 
 /// A connection to the broker.
 #[derive(Debug, Clone)]
@@ -162,6 +165,9 @@ fn passes_over(config: &consumer::Config, subjects: &[String]) -> Option<String>
     if config.max_deliver > 0 {
         return Some(format!("it gives up after {} deliveries", config.max_deliver));
     }
+    if config.deliver_policy != DeliverPolicy::All {
+        return Some("it was made to begin later than its stream".to_owned());
+    }
     (config.ack_policy != AckPolicy::Explicit)
         .then(|| "it does not wait for each message to be acknowledged".to_owned())
 }
@@ -257,7 +263,10 @@ impl Broker {
             max_waiting: 512,
             // As many copies as its stream has.
             num_replicas: 0,
-            metadata: HashMap::from([(REQUIRED.0.to_owned(), REQUIRED.1.to_owned())]),
+            metadata: HashMap::from([
+                (REQUIRED.0.to_owned(), REQUIRED.1.to_owned()),
+                (ASKED_FOR.to_owned(), subjects.join(" ")),
+            ]),
             ..Default::default()
         };
         let there = self.jetstream.get_stream_no_info(stream).await;
@@ -325,6 +334,14 @@ pub fn is_required(metadata: &HashMap<String, String>) -> bool {
     metadata.get(REQUIRED.0).is_some_and(|mark| mark == REQUIRED.1)
 }
 
+/// Whether a consumer is handed all that its service asked for, until it is acknowledged. Of one that somebody changed, nobody can say
+/// what is handled.
+pub fn is_as_asked(config: &consumer::Config) -> bool {
+    let asked = config.metadata.get(ASKED_FOR);
+    let asked: Option<Vec<String>> = asked.map(|subjects| subjects.split(' ').map(str::to_owned).collect());
+    asked.is_some_and(|subjects| passes_over(config, &subjects).is_none())
+}
+
 /// Subject of a command: `cmd.orders.PlaceOrder` for `holdfast.orders.v1.PlaceOrder`.
 #[must_use]
 pub fn command_subject(message_type: &str) -> String {
@@ -344,9 +361,11 @@ pub fn json_subject(service: &str, message_type: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use async_nats::jetstream::consumer::{AckPolicy, Config};
+    use std::collections::HashMap;
 
-    use super::{check_version, command_subject, event_subject, passes_over};
+    use async_nats::jetstream::consumer::{AckPolicy, Config, DeliverPolicy};
+
+    use super::{ASKED_FOR, check_version, command_subject, event_subject, is_as_asked, passes_over};
 
     #[test]
     fn refuses_a_server_that_ignores_what_is_needed() {
@@ -374,5 +393,19 @@ mod tests {
         assert!(passes_over(&with(&both[..1]), &both).is_some_and(|why| why.contains("evt.a.C")));
         assert!(passes_over(&Config { max_deliver: 3, ..with(&both) }, &both).is_some());
         assert!(passes_over(&Config { ack_policy: AckPolicy::All, ..with(&both) }, &both).is_some());
+        assert!(passes_over(&Config { deliver_policy: DeliverPolicy::New, ..with(&both) }, &both).is_some());
+    }
+    #[test]
+    fn of_a_consumer_that_nobody_knows_or_somebody_changed_nothing_is_said() {
+        let filter_subjects = vec!["evt.a.B".to_owned()];
+        let asking_for = |subjects: &str| Config {
+            ack_policy: AckPolicy::Explicit,
+            filter_subjects: filter_subjects.clone(),
+            metadata: HashMap::from([(ASKED_FOR.to_owned(), subjects.to_owned())]),
+            ..Config::default()
+        };
+        assert!(is_as_asked(&asking_for("evt.a.B")));
+        assert!(!is_as_asked(&asking_for("evt.a.B evt.a.C")));
+        assert!(!is_as_asked(&Config { metadata: HashMap::new(), ..asking_for("evt.a.B") }));
     }
 }

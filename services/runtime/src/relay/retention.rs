@@ -8,12 +8,13 @@ use std::{collections::BTreeSet, time::Duration};
 use async_nats::jetstream::stream::Stream;
 use futures::StreamExt;
 use platform::{
-    broker::{events_consumer, is_required},
+    broker::{events_consumer, is_as_asked, is_required},
     clock,
     error::Error,
 };
 
-/// The sequence number up to which every consumer that is owed events has handled them.
+/// The sequence number up to which every consumer that is owed events has handled them; none while one of them is not there, or is
+/// not as its service made it and so passes over some.
 pub(crate) async fn ack_floor(stream: &Stream) -> Result<Option<u64>, Error> {
     let last = stream.cached_info().state.last_sequence;
     let mut ack_floor = last;
@@ -22,6 +23,9 @@ pub(crate) async fn ack_floor(stream: &Stream) -> Result<Option<u64>, Error> {
     while let Some(consumer) = consumers.next().await {
         let consumer = consumer.map_err(|error| Error::transient("asking for consumers", error))?;
         if is_required(&consumer.config.metadata) {
+            if !is_as_asked(&consumer.config) {
+                return Ok(None);
+            }
             missing.remove(&consumer.name);
             let idle = consumer.num_pending == 0 && consumer.num_ack_pending == 0;
             ack_floor = ack_floor.min(if idle { last } else { consumer.ack_floor.stream_sequence });
