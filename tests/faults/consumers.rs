@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::{self, consumer::pull, stream::Stream};
+use async_nats::jetstream::{self, stream::Stream};
 use futures::StreamExt;
-use holdfast_tests::{Order, TestFleet, eventually};
+use holdfast_tests::{Order, TestFleet, change_consumer, eventually};
 use platform::{broker::EVENTS, clock};
 use time::OffsetDateTime;
 
@@ -26,18 +26,6 @@ async fn all_are_done(fleet: &TestFleet, orders: &[Order]) {
     assert_eq!(fleet.number("select sum(held)::bigint from inventory.stock").await.unwrap(), 0);
 }
 
-/// Changes a consumer as an administrator does.
-async fn change(fleet: &TestFleet, consumer: &str, change: impl Fn(&mut pull::Config)) {
-    let stream = events(fleet).await;
-    let mut config: pull::Config = {
-        let there: jetstream::consumer::PullConsumer = stream.get_consumer(consumer).await.unwrap();
-        let there = there.cached_info().config.clone();
-        jetstream::consumer::FromConsumer::try_from_consumer_config(there).unwrap()
-    };
-    change(&mut config);
-    stream.update_consumer(config).await.unwrap();
-}
-
 #[tokio::test]
 async fn a_paused_consumer_goes_on() {
     let fleet = TestFleet::start().await.unwrap();
@@ -54,18 +42,20 @@ async fn a_paused_consumer_goes_on() {
 async fn what_a_narrowed_consumer_passed_over_is_handled() {
     let fleet = TestFleet::start().await.unwrap();
     fleet.stock("MUG", 1_000).await.unwrap();
-    change(&fleet, "inventory-events", |config| {
+    change_consumer(&events(&fleet).await, "inventory-events", |config| {
         config.filter_subjects = vec!["evt.orders.OrderPlaced".to_owned()];
     })
-    .await;
+    .await
+    .unwrap();
     let orders = orders(0);
     fleet.place_all(&orders).await.unwrap();
     all_are_done(&fleet, &orders).await;
     // An older worker, which reacts to less, starts beside the others.
-    change(&fleet, "inventory-events", |config| {
+    change_consumer(&events(&fleet).await, "inventory-events", |config| {
         config.filter_subjects.retain(|subject| subject != "evt.orders.OrderPaid");
     })
-    .await;
+    .await
+    .unwrap();
     let wanted = "evt.orders.OrderPaid".to_owned();
     eventually("the filter is as it was", || async {
         let info = events(&fleet).await.consumer_info("inventory-events").await;
@@ -83,10 +73,11 @@ async fn what_a_narrowed_consumer_passes_over_does_not_count_as_handled() {
     let fleet = TestFleet::start().await.unwrap();
     fleet.stock("MUG", 1_000).await.unwrap();
     fleet.processes().await.stop_worker("inventory", 0).await.unwrap();
-    change(&fleet, "inventory-events", |config| {
+    change_consumer(&events(&fleet).await, "inventory-events", |config| {
         config.filter_subjects = vec!["evt.orders.OrderPaid".to_owned()];
     })
-    .await;
+    .await
+    .unwrap();
     let orders = orders(0);
     fleet.place_all(&orders).await.unwrap();
     fleet.until("select count(*) from log.events where type like '%OrderPlaced'", 20).await.unwrap();
@@ -117,11 +108,12 @@ async fn what_a_consumer_has_given_up_is_handled() {
     let fleet = TestFleet::start().await.unwrap();
     fleet.stock("MUG", 1_000).await.unwrap();
     fleet.processes().await.stop_worker("inventory", 0).await.unwrap();
-    change(&fleet, "inventory-events", |config| {
+    change_consumer(&events(&fleet).await, "inventory-events", |config| {
         config.max_deliver = 1;
         config.ack_wait = Duration::from_secs(1);
     })
-    .await;
+    .await
+    .unwrap();
     let orders = orders(0);
     fleet.place_all(&orders).await.unwrap();
     fleet.until("select count(*) from log.events where type like '%OrderPlaced'", 20).await.unwrap();

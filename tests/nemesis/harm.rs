@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
-use async_nats::jetstream::{
-    self,
-    consumer::{FromConsumer, PullConsumer, pull},
-    stream,
-};
+use anyhow::Result;
+use async_nats::jetstream::{self, consumer::pull, stream};
+use holdfast_tests::change_consumer;
 use platform::{broker::EVENTS, clock};
 use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
 use sqlx::{Connection, PgConnection};
@@ -301,15 +298,14 @@ impl Kind {
             stream.pause_consumer(&name, OffsetDateTime::from(clock::now()) + Duration::from_hours(1)).await?;
             return Ok(name);
         }
-        let consumer: PullConsumer = stream.get_consumer(&name).await.map_err(|error| anyhow!("{error}"))?;
-        let mut config = pull::Config::try_from_consumer_config(consumer.cached_info().config.clone())
-            .map_err(|error| anyhow!("{error}"))?;
-        if self == Self::LimitConsumer {
-            config.max_deliver = 1;
-        } else {
-            config.filter_subjects.truncate(1);
-        }
-        stream.update_consumer(config).await?;
+        let change = |config: &mut pull::Config| {
+            if self == Self::LimitConsumer {
+                config.max_deliver = 1;
+            } else {
+                config.filter_subjects.truncate(1);
+            }
+        };
+        change_consumer(&stream, &name, change).await?;
         Ok(name)
     }
 

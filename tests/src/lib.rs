@@ -2,6 +2,8 @@
 
 mod clock;
 
+mod consumers;
+
 mod fleet;
 
 mod messages;
@@ -19,6 +21,7 @@ pub mod rubbish;
 use std::path::PathBuf;
 
 pub use clock::SkewedClock;
+pub use consumers::change_consumer;
 pub use fleet::{TestFleet, eventually};
 pub use messages::{Order, code, events, is_accepted, money, pieces, reason, remedy};
 pub use people::second_thought;

@@ -33,7 +33,10 @@ pub(super) fn judge_again(payment_id: PaymentId, payment: &Payment, requested: E
         if after.reports.get(&report.provider_event_id).is_some_and(is_settled) {
             continue;
         }
+        // It is no witness of itself: money that it says is gone would be gone twice.
+        let kept = after.reports.remove(&report.provider_event_id);
         let mut follows = judge(payment_id, Some(&after), report);
+        after.reports.extend(kept.map(|kept| (report.provider_event_id.clone(), kept)));
         let is_kept_on = follows
             .iter()
             .any(|event| matches!(event, Event::ProviderReportUnmatched { report: kept, .. } if kept == report));

@@ -63,6 +63,25 @@ fn money_is_taken_back_also_if_that_is_reported_before_the_charge_that_it_is_of(
     assert!(earlier.payment().is_blocked().is_none());
 }
 
+#[test]
+fn money_that_an_operator_said_is_gone_before_anybody_was_asked_is_gone_once() {
+    for back in [500, 900, 1_200] {
+        let theirs = told(Report {
+            provider_reference: "re_theirs".to_owned(),
+            amount: Some(named(back, "EUR")),
+            occurred_at: Some(at(105)),
+            ..report(Kind::RefundSucceeded, "evt_105")
+        });
+        let accepted = |seconds| decided(&format!("evt_{seconds}"), ReportResolution::Accepted);
+        let commands =
+            [charged(Kind::PaymentSucceeded, 100), theirs, accepted(100), accepted(105), request(eur(1_200))];
+        let state = after(vec![], &commands);
+        let payment = state.payment();
+        assert_eq!((payment.captured_minor, payment.refunded_minor, payment.gone_minor()), (1_200, back, 0));
+        assert!(payment.is_blocked().is_none());
+    }
+}
+
 /// A second charge of the payment.
 fn second(kind: Kind, seconds: i64) -> Command {
     told(Report {
