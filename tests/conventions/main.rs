@@ -9,9 +9,10 @@ use std::{
 };
 
 use audit::Check;
+use domain::Decider;
 use domain::code::{CODES, Remedy};
 use holdfast_tests::repo_root;
-use runtime::service::{Service, refusal_stream};
+use runtime::service::refusal_stream;
 
 fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).unwrap() {
@@ -129,7 +130,7 @@ const IMPORTS: [(&str, &[&str]); 16] = [
     ("rounds", &["domain", "platform", "proto", "runtime"]),
     ("payments", &["domain", "platform", "proto", "runtime"]),
     ("audit", &["domain", "inventory", "orders", "payments", "platform", "proto", "rounds", "runtime"]),
-    ("testbed", &["audit", "domain", "platform", "proto", "runtime"]),
+    ("testbed", &["audit", "domain", "platform", "proto"]),
     ("bench", ALL),
     ("cli", ALL),
     ("holdfast-tests", ALL),

@@ -6,8 +6,8 @@
 use std::{env, fs, path::PathBuf};
 
 use audit::catalogue::{PROMISED, event_types};
+use domain::Decider;
 use holdfast_tests::repo_root;
-use runtime::service::Service;
 use serde_json::{Map, Value, json};
 
 fn decodes(message_type: &str, data: &[u8]) -> Result<(), String> {

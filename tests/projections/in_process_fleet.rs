@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use domain::{PaymentId, Timestamp};
+use domain::{Effect, PaymentId, Timestamp};
 use holdfast_tests::second_thought;
 use inventory::Inventory;
 use orders::Orders;
@@ -22,7 +22,7 @@ use proto::{
 };
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use rounds::Rounds;
-use runtime::service::{Effect, EffectOutcome, LeasedEffect, Service};
+use runtime::service::{EffectOutcome, LeasedEffect, Service};
 use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
 

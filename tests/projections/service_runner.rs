@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{DecideError, Timestamp};
+use domain::{DecideError, Effect, EncodedEvent, Timer, Timestamp};
 use rand::{Rng, rngs::StdRng, seq::SliceRandom};
 use runtime::{
     log::identity::{call_id, event_id, timer_id, timer_story},
-    service::{Effect, EncodedEvent, Service, Timer},
+    service::Service,
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection, types::time::OffsetDateTime};
 use uuid::Uuid;

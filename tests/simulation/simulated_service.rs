@@ -6,12 +6,12 @@ use std::{
     rc::Rc,
 };
 
-use domain::Timestamp;
+use domain::{Effect, Timer, Timestamp};
 use proto::{Name, common::v1::CommandRejected};
 use rand::{Rng, rngs::StdRng};
 use runtime::{
     log::event_store::StoredEvent,
-    service::{Effect, EffectOutcome, LeasedEffect, Service, Timer},
+    service::{EffectOutcome, LeasedEffect, Service},
     simulation::{Batch, Inbox, TestInput, batch, take_back},
 };
 use uuid::Uuid;

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use domain::Decider;
 use inventory::Inventory;
 use orders::Orders;
 use payments::Payments;
 use proto::{Name, common::v1::CommandReply};
 use rounds::Rounds;
-use runtime::service::Service;
 
 /// Events of the contract that no service writes yet. One in the log is a finding.
 pub const PROMISED: [&str; 4] = [
@@ -30,7 +30,7 @@ pub fn event_types() -> BTreeSet<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Inventory, Orders, PROMISED, Payments, Rounds, Service, event_types};
+    use super::{Decider, Inventory, Orders, PROMISED, Payments, Rounds, event_types};
 
     #[test]
     fn knows_events_from_commands_answers_and_parts() {

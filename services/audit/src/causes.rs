@@ -8,17 +8,14 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use domain::Timestamp;
+use domain::{Decider, Timer, Timestamp};
 use inventory::Inventory;
 use orders::Orders;
 use payments::Payments;
 use rounds::Rounds;
-use runtime::{
-    log::{
-        event_store::StoredEvent,
-        identity::{call_id, event_id, timer_id, timer_story},
-    },
-    service::{Service, Timer},
+use runtime::log::{
+    event_store::StoredEvent,
+    identity::{call_id, event_id, timer_id, timer_story},
 };
 use uuid::{Uuid, Version};
 
@@ -256,7 +253,7 @@ fn reacts_to(service: &str) -> &'static [&'static str] {
 }
 
 /// When the timer is due that an event sets, and the key of the outside call that it asks for.
-fn asks<S: Service>(event: &StoredEvent) -> (Option<Timestamp>, Option<String>) {
+fn asks<S: Decider>(event: &StoredEvent) -> (Option<Timestamp>, Option<String>) {
     // The fold tells of what it cannot read.
     let Ok(read) = S::decode_event(&event.message_type, &event.data) else { return (None, None) };
     (S::timer(&read).and_then(Timer::due_at), S::effect(&read).map(|effect| effect.key))

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
+use domain::Decider;
 use runtime::{
     log::event_store::{StoredEvent, StoredEventRef, replay},
     service::{Service, is_rejection},
@@ -23,11 +24,11 @@ type Payments = payments::Payments;
 const TRACED_MAX: usize = 200;
 
 /// One service's events, folded.
-struct Fold<S: Service> {
+struct Fold<S: Decider> {
     state: S::State,
 }
 
-impl<S: Service> Fold<S> {
+impl<S: Decider> Fold<S> {
     fn new() -> Self {
         Self { state: S::State::default() }
     }
@@ -47,7 +48,10 @@ impl<S: Service> Fold<S> {
     }
 
     /// Compares the fold with the rows, and lets go of it.
-    async fn compare(self, connection: &mut PgConnection, drift: &mut Drift) -> Result<()> {
+    async fn compare(self, connection: &mut PgConnection, drift: &mut Drift) -> Result<()>
+    where
+        S: Service,
+    {
         let by_events = S::describe(&self.state);
         drop(self);
         let rows = match S::load_all(connection).await {
@@ -197,7 +201,7 @@ enum Parting {
 }
 
 /// Looks for the events where rows of one service part from their folds.
-struct Trace<S: Service> {
+struct Trace<S: Decider> {
     fold: Fold<S>,
     targets: BTreeMap<String, Target>,
 }
@@ -212,7 +216,7 @@ struct Target {
     last: Option<i64>,
 }
 
-impl<S: Service> Trace<S> {
+impl<S: Decider> Trace<S> {
     fn new(differences: &[Difference]) -> Self {
         let own = differences.iter().filter(|difference| difference.service == S::NAME).take(TRACED_MAX);
         // A row that is not there is what it was before its first event.
@@ -255,12 +259,12 @@ impl Target {
 
 #[cfg(test)]
 mod tests {
-    use domain::Timestamp;
+    use domain::{Decider, Timestamp};
     use proto::{
         Message, Name,
         inventory::v1::{ProductRegistered, StockReceived},
     };
-    use runtime::{log::event_store::StoredEvent, service::Service};
+    use runtime::log::event_store::StoredEvent;
     use uuid::Uuid;
 
     use super::{Difference, Findings, Folds, Inventory, Parting, Target, Trace};

@@ -4,9 +4,9 @@
 use std::collections::HashSet;
 
 use anyhow::{Context, Result};
+use domain::Decider;
 use domain::{HoldKey, OrderId, PaymentId, RoundId, Sku};
 use futures::{TryStreamExt, future};
-use runtime::service::Service;
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use uuid::Uuid;
 

@@ -3,12 +3,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use domain::Decider;
 use futures::TryStreamExt;
 use proto::common::v1::CommandRejected;
-use runtime::{
-    log::event_store::{StoredEventRef, replay},
-    service::Service,
-};
+use runtime::log::event_store::{StoredEventRef, replay};
 use sqlx::{Connection, PgConnection, Row};
 
 use super::{
@@ -74,10 +72,10 @@ async fn bare_read(connection: &mut PgConnection, events: u64) -> Result<Duratio
 
 #[derive(Default)]
 struct Worlds {
-    orders: <orders::Orders as Service>::State,
-    inventory: <inventory::Inventory as Service>::State,
-    rounds: <rounds::Rounds as Service>::State,
-    payments: <payments::Payments as Service>::State,
+    orders: <orders::Orders as Decider>::State,
+    inventory: <inventory::Inventory as Decider>::State,
+    rounds: <rounds::Rounds as Decider>::State,
+    payments: <payments::Payments as Decider>::State,
 }
 
 /// Reads the log and makes every event true, in memory.
@@ -119,7 +117,7 @@ impl Worlds {
     }
 }
 
-fn take<S: Service>(state: &mut S::State, event: StoredEventRef<'_>) -> Result<()> {
+fn take<S: Decider>(state: &mut S::State, event: StoredEventRef<'_>) -> Result<()> {
     let read = S::decode_event(event.message_type, event.data);
     let read = read.with_context(|| format!("reading the event at position {}", event.position))?;
     S::evolve(state, &read);

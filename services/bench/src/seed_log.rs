@@ -2,7 +2,7 @@
 //! a broker, 500 orders a transaction.
 
 use anyhow::{Context, Result};
-use domain::{DecideError, Timestamp};
+use domain::{DecideError, Decider, Timestamp};
 use payments::sandbox::report::of_payment;
 use platform::clock;
 use proto::{
@@ -86,7 +86,7 @@ async fn lifecycles(connection: &mut PgConnection, buyers: &mut OrderGenerator) 
 }
 
 /// What a service does about events of others.
-fn reactions<S: Service>(news: &[StoredEvent]) -> Result<Vec<Job<S::Command>>> {
+fn reactions<S: Decider>(news: &[StoredEvent]) -> Result<Vec<Job<S::Command>>> {
     let mut jobs = Vec::new();
     for event in news.iter().filter(|event| S::REACTS_TO.contains(&event.message_type.as_str())) {
         let commands = S::react(&event.message_type, &event.data)?;
@@ -107,7 +107,7 @@ fn reports(news: &[StoredEvent], at: Timestamp) -> Result<Vec<Job<payments::comm
         let Some(report) = of_payment(&requested, at) else { continue };
         let data = report.command.encode_to_vec();
         let command =
-            <payments::Payments as Service>::decode_command(&RecordProviderEvent::full_name(), &data, report.id)?;
+            <payments::Payments as Decider>::decode_command(&RecordProviderEvent::full_name(), &data, report.id)?;
         jobs.push(Job { command, cause: report.id, story: event.correlation_id });
     }
     Ok(jobs)

@@ -9,12 +9,12 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use domain::Decider;
 use platform::{client::CommandClient, print};
 use proto::{
     Message, Name,
     common::v1::{CommandReply, command_reply::Outcome},
 };
-use runtime::service::Service;
 use uuid::Uuid;
 
 use crate::global_args::GlobalArgs;
@@ -106,7 +106,7 @@ fn commands() -> Vec<&'static str> {
         orders::Orders::COMMANDS,
         inventory::Inventory::COMMANDS,
         rounds::Rounds::COMMANDS,
-        <payments::Payments as Service>::COMMANDS,
+        <payments::Payments as Decider>::COMMANDS,
     ]
     .concat()
 }

@@ -2,6 +2,7 @@
 
 pub mod code;
 mod currency;
+mod decider;
 pub mod hold;
 mod id;
 mod message;
@@ -14,6 +15,7 @@ mod text;
 mod timestamp;
 mod words;
 
+pub use decider::{Decider, Effect, EncodedEvent, Timer};
 pub use id::{Attempt, HoldKey, OrderId, PaymentId, RefundId, RoundId, derived, may_derive};
 pub use message::{decode, unknown_type};
 pub use money::{AMOUNT_MAX, Currency, Money};

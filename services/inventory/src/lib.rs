@@ -9,8 +9,8 @@
 
 use std::{collections::BTreeMap, iter::once};
 
-use domain::{DecideError, HoldKey, Rejection, Sku, Timestamp};
-use runtime::service::{EncodedEvent, Service};
+use domain::{DecideError, Decider, EncodedEvent, HoldKey, Rejection, Sku, Timestamp};
+use runtime::service::Service;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -30,7 +30,7 @@ use stock::State;
 #[derive(Debug, Clone, Copy)]
 pub struct Inventory;
 
-impl Service for Inventory {
+impl Decider for Inventory {
     const NAME: &'static str = "inventory";
 
     const STREAMS: &'static [&'static str] = &["product", "stock"];
@@ -85,18 +85,6 @@ impl Service for Inventory {
         wire::decode_event(message_type, data)
     }
 
-    async fn load(connection: &mut PgConnection, commands: &[&Command]) -> Result<State, sqlx::Error> {
-        store::load(connection, commands).await
-    }
-
-    async fn save(connection: &mut PgConnection, state: &State) -> Result<(), sqlx::Error> {
-        store::save(connection, state).await
-    }
-
-    async fn load_all(connection: &mut PgConnection) -> Result<State, sqlx::Error> {
-        store::load_all(connection).await
-    }
-
     fn describe(state: &State) -> BTreeMap<String, String> {
         let products =
             state.stock.iter().map(|(sku, stock)| (StreamId::Product(sku).to_string(), format!("{stock:?}")));
@@ -114,5 +102,19 @@ impl Service for Inventory {
     fn rows_of(event: &Event) -> Vec<String> {
         let products = event.lines().into_iter().flat_map(|lines| lines.keys()).map(StreamId::Product);
         once(event.owner()).chain(products).map(|owner| owner.to_string()).collect()
+    }
+}
+
+impl Service for Inventory {
+    async fn load(connection: &mut PgConnection, commands: &[&Command]) -> Result<State, sqlx::Error> {
+        store::load(connection, commands).await
+    }
+
+    async fn save(connection: &mut PgConnection, state: &State) -> Result<(), sqlx::Error> {
+        store::save(connection, state).await
+    }
+
+    async fn load_all(connection: &mut PgConnection) -> Result<State, sqlx::Error> {
+        store::load_all(connection).await
     }
 }

@@ -78,13 +78,13 @@ fn unless_empty(lines: Lines, command: impl FnOnce(Lines) -> Command) -> Vec<Com
 
 #[cfg(test)]
 mod tests {
+    use domain::Decider;
     use domain::Rejection;
     use proto::{
         Message, Name,
         common::v1::{ProductQuantity, Resource},
         orders::v1 as orders,
     };
-    use runtime::service::Service;
 
     use super::react;
     use crate::{

@@ -8,6 +8,7 @@ use std::{
 };
 
 use domain::{DecideError, HoldKey, Lines, OrderId, RefundId, Sku, Timestamp, hold::Status, lines_from_wire};
+use domain::{Decider, EncodedEvent};
 use inventory::{Inventory, command::Command, event::Event, stock::State};
 use proptest::{collection::vec, prelude::*, sample::subsequence};
 use proto::{
@@ -16,7 +17,6 @@ use proto::{
     inventory::v1 as wire,
     orders::v1 as orders,
 };
-use runtime::service::{EncodedEvent, Service};
 use uuid::Uuid;
 
 /// A message: its type, its bytes, and whether it is a command from outside.

@@ -13,8 +13,8 @@
 
 use std::collections::BTreeMap;
 
-use domain::{DecideError, OrderId, Rejection, Timestamp};
-use runtime::service::{EncodedEvent, Service, Timer};
+use domain::{DecideError, Decider, EncodedEvent, OrderId, Rejection, Timer, Timestamp};
+use runtime::service::Service;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -35,7 +35,7 @@ use order::State;
 #[derive(Debug, Clone, Copy)]
 pub struct Orders;
 
-impl Service for Orders {
+impl Decider for Orders {
     const NAME: &'static str = "orders";
 
     const STREAMS: &'static [&'static str] = &["order"];
@@ -121,6 +121,21 @@ impl Service for Orders {
         }
     }
 
+    fn describe(state: &State) -> BTreeMap<String, String> {
+        state.orders.iter().map(|(order_id, order)| (event::stream(*order_id), format!("{order:?}"))).collect()
+    }
+
+    fn describe_row(state: &State, name: &str) -> Option<String> {
+        let order_id = OrderId::parse(name.strip_prefix("order-")?).ok()?;
+        state.orders.get(&order_id).map(|order| format!("{order:?}"))
+    }
+
+    fn rows_of(event: &Event) -> Vec<String> {
+        vec![event.stream()]
+    }
+}
+
+impl Service for Orders {
     async fn waiting(connection: &mut PgConnection) -> Result<Vec<(&'static str, i64)>, sqlx::Error> {
         Ok(vec![("orders_owing_money", store::owing(connection).await?)])
     }
@@ -135,18 +150,5 @@ impl Service for Orders {
 
     async fn load_all(connection: &mut PgConnection) -> Result<State, sqlx::Error> {
         store::load_all(connection).await
-    }
-
-    fn describe(state: &State) -> BTreeMap<String, String> {
-        state.orders.iter().map(|(order_id, order)| (event::stream(*order_id), format!("{order:?}"))).collect()
-    }
-
-    fn describe_row(state: &State, name: &str) -> Option<String> {
-        let order_id = OrderId::parse(name.strip_prefix("order-")?).ok()?;
-        state.orders.get(&order_id).map(|order| format!("{order:?}"))
-    }
-
-    fn rows_of(event: &Event) -> Vec<String> {
-        vec![event.stream()]
     }
 }

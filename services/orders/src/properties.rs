@@ -5,8 +5,8 @@ mod neighbours;
 use std::collections::BTreeMap;
 
 use domain::{DecideError, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Timestamp};
+use domain::{Decider, Timer};
 use proptest::prelude::*;
-use runtime::service::{Service, Timer};
 use uuid::Uuid;
 
 use crate::{

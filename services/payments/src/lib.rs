@@ -12,8 +12,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use domain::{DecideError, PaymentId, Rejection, Timestamp};
-use runtime::service::{Effect, EffectOutcome, EncodedEvent, LeasedEffect, Service};
+use domain::{DecideError, Decider, Effect, EncodedEvent, PaymentId, Rejection, Timestamp};
+use runtime::service::{EffectOutcome, LeasedEffect, Service};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -49,7 +49,7 @@ impl<P> Payments<P> {
     }
 }
 
-impl<P: Provider> Service for Payments<P> {
+impl<P: Provider> Decider for Payments<P> {
     const NAME: &'static str = "payments";
 
     const STREAMS: &'static [&'static str] = &["payment"];
@@ -67,9 +67,6 @@ impl<P: Provider> Service for Payments<P> {
         "holdfast.orders.v1.OrderRejected",
         "holdfast.orders.v1.RefundRequested",
     ];
-
-    /// The provider's reports end what was begun.
-    const EVENTS_FIRST: bool = false;
 
     type Command = Command;
     type Event = Event;
@@ -113,6 +110,24 @@ impl<P: Provider> Service for Payments<P> {
         effect::is_open(state, key)
     }
 
+    fn describe(state: &State) -> BTreeMap<String, String> {
+        state.payments.iter().map(|(id, payment)| (event::stream(*id), format!("{payment:?}"))).collect()
+    }
+
+    fn describe_row(state: &State, name: &str) -> Option<String> {
+        let payment_id = PaymentId::parse(name.strip_prefix("payment-")?).ok()?;
+        state.payments.get(&payment_id).map(|payment| format!("{payment:?}"))
+    }
+
+    fn rows_of(event: &Event) -> Vec<String> {
+        vec![event::stream(event.payment_id())]
+    }
+}
+
+impl<P: Provider> Service for Payments<P> {
+    /// The provider's reports end what was begun.
+    const EVENTS_FIRST: bool = false;
+
     async fn perform(&self, effect: LeasedEffect) -> EffectOutcome<Command> {
         effect::perform(&self.provider, self.try_time_max, effect).await
     }
@@ -135,18 +150,5 @@ impl<P: Provider> Service for Payments<P> {
 
     async fn load_all(connection: &mut PgConnection) -> Result<State, sqlx::Error> {
         store::load_all(connection).await
-    }
-
-    fn describe(state: &State) -> BTreeMap<String, String> {
-        state.payments.iter().map(|(id, payment)| (event::stream(*id), format!("{payment:?}"))).collect()
-    }
-
-    fn describe_row(state: &State, name: &str) -> Option<String> {
-        let payment_id = PaymentId::parse(name.strip_prefix("payment-")?).ok()?;
-        state.payments.get(&payment_id).map(|payment| format!("{payment:?}"))
-    }
-
-    fn rows_of(event: &Event) -> Vec<String> {
-        vec![event::stream(event.payment_id())]
     }
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use domain::{DecideError, HoldKey, OrderId, PaymentId, RefundId, Rejection, Timestamp};
+use domain::{Decider, EncodedEvent};
 use payments::{
     Payments,
     command::{Command, Outcome},
@@ -16,7 +17,6 @@ use payments::{
 };
 use proptest::{collection::vec, prelude::*, sample::select};
 use proto::{Message, Name, common::v1::Money, orders::v1 as orders, payments::v1 as wire};
-use runtime::service::{EncodedEvent, Service};
 use uuid::Uuid;
 
 type Sut = Payments;

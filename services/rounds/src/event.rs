@@ -2,8 +2,8 @@
 
 use std::{fmt, time::Duration};
 
+use domain::Timer;
 use domain::{HoldKey, Money, RefundId, Rejection, RoundId, Timestamp};
-use runtime::service::Timer;
 
 /// Wait before a batch of refunds: lets other work in between, and tells its timer from the one that fired just now.
 pub const BATCH_PAUSE: Duration = Duration::from_millis(10);

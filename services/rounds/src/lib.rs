@@ -11,8 +11,8 @@
 
 use std::collections::BTreeMap;
 
-use domain::{DecideError, HoldKey, Rejection, RoundId, Timestamp};
-use runtime::service::{EncodedEvent, Service, Timer};
+use domain::{DecideError, Decider, EncodedEvent, HoldKey, Rejection, RoundId, Timer, Timestamp};
+use runtime::service::Service;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -32,7 +32,7 @@ use round::State;
 #[derive(Debug, Clone, Copy)]
 pub struct Rounds;
 
-impl Service for Rounds {
+impl Decider for Rounds {
     const NAME: &'static str = "rounds";
 
     const STREAMS: &'static [&'static str] = &["round", "shares"];
@@ -89,18 +89,6 @@ impl Service for Rounds {
         event.timer()
     }
 
-    async fn load(connection: &mut PgConnection, commands: &[&Command]) -> Result<State, sqlx::Error> {
-        store::load(connection, commands).await
-    }
-
-    async fn save(connection: &mut PgConnection, state: &State) -> Result<(), sqlx::Error> {
-        store::save(connection, state).await
-    }
-
-    async fn load_all(connection: &mut PgConnection) -> Result<State, sqlx::Error> {
-        store::load_all(connection).await
-    }
-
     fn describe(state: &State) -> BTreeMap<String, String> {
         let rounds = state.rounds.iter().map(|(id, round)| (StreamId::Round(*id).to_string(), format!("{round:?}")));
         let holds = state.holds.iter().map(|(key, hold)| (StreamId::Hold(*key).to_string(), format!("{hold:?}")));
@@ -116,5 +104,19 @@ impl Service for Rounds {
 
     fn rows_of(event: &Event) -> Vec<String> {
         event.touches().iter().map(StreamId::to_string).collect()
+    }
+}
+
+impl Service for Rounds {
+    async fn load(connection: &mut PgConnection, commands: &[&Command]) -> Result<State, sqlx::Error> {
+        store::load(connection, commands).await
+    }
+
+    async fn save(connection: &mut PgConnection, state: &State) -> Result<(), sqlx::Error> {
+        store::save(connection, state).await
+    }
+
+    async fn load_all(connection: &mut PgConnection) -> Result<State, sqlx::Error> {
+        store::load_all(connection).await
     }
 }

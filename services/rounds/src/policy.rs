@@ -79,9 +79,9 @@ fn has_shares(holds: &[i32]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use domain::Decider;
     use domain::Rejection;
     use proto::{Message, Name, common::v1::Resource, orders::v1 as orders};
-    use runtime::service::Service;
 
     use super::react;
     use crate::{

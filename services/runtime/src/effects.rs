@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::{Rejection, Timestamp};
+use domain::{Effect, Rejection, Timestamp};
 use platform::{
     clock,
     config::{self, ms},
@@ -32,7 +32,7 @@ use crate::{
         message::without_nul,
     },
     log::positions::Positions,
-    service::{Effect, EffectOutcome, LeasedEffect, Service},
+    service::{EffectOutcome, LeasedEffect, Service},
     telemetry,
 };
 

@@ -1,89 +1,18 @@
-//! The one trait a service implements. Everything but `load` and `save` is pure.
+//! What a service is to the runtime: its [`Decider`], and the IO around it.
 
-use std::{collections::BTreeMap, fmt::Debug, future::Future, time::Duration};
+use std::{future::Future, time::Duration};
 
-use domain::{DecideError, Rejection, Timestamp};
+use domain::{Decider, Rejection, Timestamp};
 use proto::{Name, common::v1::CommandRejected};
 use sqlx::PgConnection;
-use uuid::Uuid;
 
 use crate::context::Context;
 
-/// A service: what it decides, and how its rows are loaded and saved. The runtime does the rest.
-pub trait Service: Send + Sync + 'static {
-    /// Its name, which is also its schema, the prefix of its subjects (`cmd.<name>.…`) and of its durable consumers.
-    const NAME: &'static str;
-
-    /// Full type names of the commands it takes from outside: `holdfast.orders.v1.PlaceOrder`.
-    const COMMANDS: &'static [&'static str];
-
-    /// Full type names of the events of other services that it reacts to.
-    const REACTS_TO: &'static [&'static str];
-
-    /// Categories of the streams it writes, `order` for `order-<uuid>`. A category has one writer; one of the service's own name is
-    /// its [`refusal_stream`]s.
-    const STREAMS: &'static [&'static str];
-
+/// A service around its decisions: how its rows are loaded and saved, and what it calls outside. The runtime does the rest.
+pub trait Service: Decider + Send + Sync + 'static {
     /// Whether others' events go before commands when there is more of both than can be done. Most commands begin something, and what
     /// was begun is to be ended first.
     const EVENTS_FIRST: bool = true;
-
-    /// An intent, from outside, from a policy, from a timer or from an effect.
-    type Command: Debug + Send + Sync;
-
-    /// A fact of this service.
-    type Event: Debug + Send + Sync;
-
-    /// The rows of this service that a batch touches; in an audit, all of them.
-    type State: Default + Send + Sync;
-
-    /// Reads a command from outside. `id` is the id of the command. Checks all that can be checked without state.
-    ///
-    /// # Errors
-    /// What the sender did wrong.
-    fn decode_command(message_type: &str, data: &[u8], id: Uuid) -> Result<Self::Command, Rejection>;
-
-    /// The policy: what this service does about an event of another.
-    ///
-    /// # Errors
-    /// The event does not decode: a defect, for it is from the log.
-    fn react(message_type: &str, data: &[u8]) -> Result<Vec<Self::Command>, Rejection>;
-
-    /// What this service does when the timer of one of its streams is due.
-    fn on_timer(stream: &str) -> Option<Self::Command>;
-
-    /// What a command causes in this state, at this time. An empty list: it is as it should be already.
-    ///
-    /// # Errors
-    /// Business says no, or an invariant is broken.
-    fn decide(state: &Self::State, command: &Self::Command, at: Timestamp) -> Result<Vec<Self::Event>, DecideError>;
-
-    /// Makes an event true in this state. Total: it cannot fail, and it hides nothing.
-    fn evolve(state: &mut Self::State, event: &Self::Event);
-
-    /// The event's place in its stream (after `evolve` took it in) and its bytes.
-    fn encode(state: &Self::State, event: &Self::Event) -> EncodedEvent;
-
-    /// Reads an event of this service back from the log.
-    ///
-    /// # Errors
-    /// The event does not decode.
-    fn decode_event(message_type: &str, data: &[u8]) -> Result<Self::Event, Rejection>;
-
-    /// What an event does to the timer of its stream.
-    fn timer(_event: &Self::Event) -> Option<Timer> {
-        None
-    }
-
-    /// The outside call that an event asks for.
-    fn effect(_event: &Self::Event) -> Option<Effect> {
-        None
-    }
-
-    /// Whether the outside call with this key may still have to be made, in this state.
-    fn is_call_open(_state: &Self::State, _key: &str) -> bool {
-        true
-    }
 
     /// Makes an outside call. Called with a lease, never inside a database transaction.
     fn perform(&self, _effect: LeasedEffect) -> impl Future<Output = EffectOutcome<Self::Command>> + Send {
@@ -114,17 +43,6 @@ pub trait Service: Send + Sync + 'static {
 
     /// Loads every row, without locks: for audits, in a snapshot.
     fn load_all(connection: &mut PgConnection) -> impl Future<Output = Result<Self::State, sqlx::Error>> + Send;
-
-    /// Every row in words, by a name that sorts it: equal words mean equal rows.
-    fn describe(state: &Self::State) -> BTreeMap<String, String>;
-
-    /// One of these rows, in the same words.
-    fn describe_row(state: &Self::State, name: &str) -> Option<String> {
-        Self::describe(state).remove(name)
-    }
-
-    /// The row, in the words of [`Service::describe`], that an event changed: to name the event where row and fold part.
-    fn rows_of(event: &Self::Event) -> Vec<String>;
 }
 
 /// The stream of a command that this service has refused: `orders-command-<uuid>`. Two services may refuse commands of one id.
@@ -137,52 +55,6 @@ pub fn refusal_stream(service: &str, command_id: &str) -> String {
 #[must_use]
 pub fn is_rejection(message_type: &str) -> bool {
     message_type == CommandRejected::full_name()
-}
-
-/// An event's place and its bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EncodedEvent {
-    /// The stream it belongs to: `order-<uuid>`.
-    pub stream: String,
-    /// The stream's version with it: 1 for the first event.
-    pub version: i64,
-    /// Full type name: `holdfast.orders.v1.OrderPlaced`.
-    pub message_type: &'static str,
-    /// Protobuf bytes.
-    pub data: Vec<u8>,
-}
-
-/// What an event does to the timer of its stream. A stream has at most one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Timer {
-    /// Be woken at this time.
-    Set(Timestamp),
-    /// Nothing is due any more.
-    Clear,
-}
-
-impl Timer {
-    /// When it is due, if it is set.
-    #[must_use]
-    pub const fn due_at(self) -> Option<Timestamp> {
-        match self {
-            Self::Set(due_at) => Some(due_at),
-            Self::Clear => None,
-        }
-    }
-}
-
-/// An outside call to be made after the commit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Effect {
-    /// The idempotency key that the outside gets: the same call always has the same.
-    pub key: String,
-    /// Full type name of what `data` is.
-    pub message_type: &'static str,
-    /// Protobuf bytes of what to do.
-    pub data: Vec<u8>,
-    /// After this its outcome counts as unknown.
-    pub deadline: Timestamp,
 }
 
 /// An effect whose lease this process holds.

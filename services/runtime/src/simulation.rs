@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Rejection, Timestamp};
+use domain::{Effect, Rejection, Timer, Timestamp};
 use platform::error::Error;
 use uuid::Uuid;
 
@@ -15,7 +15,7 @@ use crate::{
         quarantine,
     },
     log::{event_store::StoredEvent, recovery},
-    service::{Effect, Service, Timer},
+    service::Service,
 };
 pub use crate::{
     log::gap::GapTracker,

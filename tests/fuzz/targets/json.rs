@@ -2,11 +2,11 @@
 
 use std::sync::LazyLock;
 
+use domain::Decider;
 use inventory::Inventory;
 use orders::Orders;
 use payments::Payments;
 use rounds::Rounds;
-use runtime::service::Service;
 use uuid::Uuid;
 
 use super::{
@@ -97,7 +97,7 @@ fn check(input: &[u8]) -> Checked {
 }
 
 /// What fits the contract decodes, whatever the service thinks of what it says.
-fn asked<S: Service>(message_type: &str, bytes: &[u8]) -> Checked {
+fn asked<S: Decider>(message_type: &str, bytes: &[u8]) -> Checked {
     match S::decode_command(message_type, bytes, Uuid::from_u128(7)) {
         Ok(_command) => Ok("taken".to_owned()),
         Err(rejection) => {

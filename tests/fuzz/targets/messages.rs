@@ -3,7 +3,7 @@
 
 use std::fmt::Debug;
 
-use domain::{PaymentId, Timestamp};
+use domain::{Decider, PaymentId, Timestamp};
 use inventory::Inventory;
 use orders::Orders;
 use payments::Payments;

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{HoldKey, OrderId, PaymentId, RefundId, Rejection, Timestamp};
+use domain::{Decider, HoldKey, OrderId, PaymentId, RefundId, Rejection, Timestamp};
 use payments::{
     Payments,
     command::{Command, Outcome},
@@ -21,10 +21,7 @@ use proto::{
     payments::v1 as wire,
     well_known,
 };
-use runtime::{
-    service::Service,
-    simulation::{Inbox, TestInput, batch},
-};
+use runtime::simulation::{Inbox, TestInput, batch};
 use uuid::Uuid;
 
 use super::{Checked, Shape, Target, ensure, headless};

@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn there_is_a_sample_of_every_command() {
-        use runtime::service::Service;
+        use domain::Decider;
         let all = [
             orders::Orders::COMMANDS,
             inventory::Inventory::COMMANDS,

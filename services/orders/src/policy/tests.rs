@@ -1,10 +1,10 @@
 //! Each event of the others, and what comes of it.
 
+use domain::Decider;
 use domain::{HoldKey, Rejection};
 use proto::{
     Message, Name, common::v1 as common, inventory::v1 as inventory, payments::v1 as payments, rounds::v1 as rounds,
 };
-use runtime::service::Service;
 
 use super::react;
 use crate::{

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use domain::Decider;
 use domain::{
     HoldKey, Money, OrderId, PaymentId, RefundId, RoundId,
     hold::{self, Request, Step},
@@ -10,7 +11,6 @@ use proptest::prelude::*;
 use proto::{
     Message, Name, common::v1 as common, inventory::v1 as inventory, payments::v1 as payments, rounds::v1 as rounds,
 };
-use runtime::service::Service;
 
 use super::{Fleet, any_request, any_terms, order_id};
 use crate::{

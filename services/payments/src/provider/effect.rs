@@ -2,8 +2,8 @@
 
 use std::{future::Future, time::Duration};
 
-use domain::{PaymentId, RefundId, Rejection, unknown_type};
-use runtime::service::{Effect, EffectOutcome, LeasedEffect};
+use domain::{Effect, PaymentId, RefundId, Rejection, unknown_type};
+use runtime::service::{EffectOutcome, LeasedEffect};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{

@@ -1,8 +1,8 @@
 //! What is refused at the door, and that every event reads back as it was written.
 
+use domain::Decider;
 use domain::{AMOUNT_MAX, HoldKey, PaymentId, RefundId, Rejection, Timestamp};
 use proto::{Message, Name, common::v1::Money, payments::v1 as wire, well_known};
-use runtime::service::Service;
 use uuid::Uuid;
 
 use super::{decode_command, decode_event, encode};

@@ -6,8 +6,8 @@ use std::{
 };
 
 use domain::{Attempt, DecideError, HoldKey, RoundId, Timestamp, hold::Status};
+use domain::{Decider, Timer};
 use proptest::prelude::*;
-use runtime::service::{Service, Timer};
 
 use crate::{
     Rounds,

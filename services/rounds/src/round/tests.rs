@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domain::DecideError;
-use runtime::service::{Service, Timer};
+use domain::{Decider, Timer};
 
 use super::{
     BATCH_MAX, OPEN_DAYS_MAX, Round, RoundStatus, State, decide, evolve,

@@ -1,8 +1,8 @@
 //! What messages must be, and that every event reads back.
 
+use domain::Decider;
 use domain::{AMOUNT_MAX, Rejection, Timestamp};
 use proto::{Message, Name, common::v1::Money, rounds::v1 as wire};
-use runtime::service::Service;
 
 use super::{SHARES_MAX, decode_command, decode_event, encode};
 use crate::{

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use domain::{DecideError, Rejection, Timestamp};
+use domain::{DecideError, Effect, EncodedEvent, Rejection, Timer, Timestamp};
 use proto::{Message, common::v1 as wire};
 use uuid::Uuid;
 
 use crate::{
     inbound::input::{Cause, Input, InputKind, RawInput},
     log::{event_store::NewEvent, identity::event_id},
-    service::{Effect, EncodedEvent, Service, Timer, refusal_stream},
+    service::{Service, refusal_stream},
 };
 
 /// A command that was answered before.

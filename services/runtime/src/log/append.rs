@@ -1,6 +1,6 @@
 //! What every transaction writes, whatever the service: its events, its answers and its timers, in one statement.
 
-use domain::Timestamp;
+use domain::{Timer, Timestamp};
 use platform::database::column;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -8,7 +8,6 @@ use time::OffsetDateTime;
 use crate::{
     batch::draft::{Answered, Draft},
     log::event_store::NewEvent,
-    service::Timer,
 };
 
 /// Owns a transaction id before it draws any position: what gap detection stands on. The positions come in order of the arrays.

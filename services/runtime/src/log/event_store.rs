@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 
-use domain::Timestamp;
+use domain::{EncodedEvent, Timestamp};
 use futures::{StreamExt, TryStreamExt};
 use platform::error::Error;
 use sqlx::{PgConnection, Row, postgres::PgRow};
@@ -10,10 +10,7 @@ use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::{
-    log::{gap::GapTracker, positions::Place},
-    service::EncodedEvent,
-};
+use crate::log::{gap::GapTracker, positions::Place};
 
 /// The last event of the log, and the id of the one that is where it was seen to end before.
 pub(crate) async fn head_and(

@@ -12,7 +12,7 @@ use async_nats::jetstream::{
     consumer::{DeliverPolicy, pull},
     stream::Stream,
 };
-use domain::Timestamp;
+use domain::{Effect, Timer, Timestamp};
 use futures::StreamExt;
 use platform::{broker::Broker, database::column, error::Error};
 use sqlx::{AssertSqlSafe, PgConnection};
@@ -27,7 +27,7 @@ use crate::{
         event_store::StoredEvent,
         lineage::Lineage,
     },
-    service::{Effect, Service, Timer, is_rejection},
+    service::{Service, is_rejection},
 };
 
 /// How long before the last event of the log the broker's stream is read from: what is missing was published after that, by whatever

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use domain::Decider;
 use domain::{AMOUNT_MAX, QUANTITY_MAX, RefundId};
 use proto::{Message, Name, common::v1 as common, orders::v1 as wire, well_known};
-use runtime::service::Service;
 use uuid::Uuid;
 
 use super::{LINES_MAX, SHARES_MAX, decode_command};

@@ -114,7 +114,7 @@ fn every_event_of_the_contract_is_written_by_somebody() {
         if let Some(name) = message_type.strip_prefix("holdfast.orders.v1.")
             && !parts.contains(&name)
         {
-            let is_command = <crate::Orders as runtime::service::Service>::COMMANDS.contains(&&*message_type);
+            let is_command = <crate::Orders as domain::Decider>::COMMANDS.contains(&&*message_type);
             assert_ne!(is_command, written.contains(&&*message_type), "{message_type}");
         }
     }

@@ -3,20 +3,20 @@
 use std::collections::BTreeMap;
 
 use async_nats::{HeaderMap, HeaderName, Message};
-use domain::{DecideError, Rejection, Timestamp, decode};
+use domain::{DecideError, Decider, EncodedEvent, Rejection, Timestamp, decode};
 use proto::{Message as _, rounds::v1::CloseRound};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{InputKind, ReplyTo, parse_message};
-use crate::service::{EncodedEvent, Service};
+use crate::service::Service;
 
 const ID: &str = "6f1d0c2e-8a51-4b7e-9d3a-2f4c5b6a7d81";
 const SUBJECT: &str = "cmd.clerk.CloseRound";
 
 struct Clerk;
 
-impl Service for Clerk {
+impl Decider for Clerk {
     const NAME: &'static str = "clerk";
     const STREAMS: &'static [&'static str] = &[];
     const COMMANDS: &'static [&'static str] = &["holdfast.rounds.v1.CloseRound"];
@@ -52,6 +52,16 @@ impl Service for Clerk {
         Ok(())
     }
 
+    fn describe(_state: &()) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+
+    fn rows_of(_event: &()) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+impl Service for Clerk {
     async fn load(_connection: &mut PgConnection, _commands: &[&CloseRound]) -> Result<(), sqlx::Error> {
         Ok(())
     }
@@ -62,14 +72,6 @@ impl Service for Clerk {
 
     async fn load_all(_connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         Ok(())
-    }
-
-    fn describe(_state: &()) -> BTreeMap<String, String> {
-        BTreeMap::new()
-    }
-
-    fn rows_of(_event: &()) -> Vec<String> {
-        Vec::new()
     }
 }
 

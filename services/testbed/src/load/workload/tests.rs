@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::Timestamp;
+use domain::{Decider, Timestamp};
 use proto::{Message, Name};
-use runtime::service::Service;
 
 use super::{FollowUp, Workload};
 use crate::load::scenario::Scenario;
@@ -52,7 +51,7 @@ fn every_command_has_an_id_of_its_own() {
 
 #[test]
 fn services_can_read_every_command() {
-    fn readable<S: Service, M: Message + Name>(id: uuid::Uuid, command: &M) {
+    fn readable<S: Decider, M: Message + Name>(id: uuid::Uuid, command: &M) {
         if let Err(rejection) = S::decode_command(&M::full_name(), &command.encode_to_vec(), id) {
             panic!("{rejection}");
         }
