@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
-use domain::Decider;
+use domain::{Decider, GlobalPosition};
 use runtime::{
     log::event_store::{StoredEvent, StoredEventRef, replay},
     service::{Service, is_rejection},
@@ -195,9 +195,9 @@ impl Traces {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Parting {
     /// The events before this one fold to exactly the row.
-    Missed(i64),
+    Missed(GlobalPosition),
     /// No events fold to the row; this one was the last to touch it.
-    Last(i64),
+    Last(GlobalPosition),
 }
 
 /// Looks for the events where rows of one service part from their folds.
@@ -212,8 +212,8 @@ struct Target {
     /// Whether the events up to some point folded to exactly the row.
     matched: bool,
     /// The event after that point.
-    missed: Option<i64>,
-    last: Option<i64>,
+    missed: Option<GlobalPosition>,
+    last: Option<GlobalPosition>,
 }
 
 impl<S: Decider> Trace<S> {
@@ -246,7 +246,7 @@ impl<S: Decider> Trace<S> {
 }
 
 impl Target {
-    fn take(&mut self, folded: Option<String>, position: i64) {
+    fn take(&mut self, folded: Option<String>, position: GlobalPosition) {
         self.last = Some(position);
         if folded == self.row {
             self.matched = true;
@@ -259,7 +259,7 @@ impl Target {
 
 #[cfg(test)]
 mod tests {
-    use domain::{Decider, Timestamp};
+    use domain::{Decider, GlobalPosition, StreamVersion, Timestamp};
     use proto::{
         Message, Name,
         inventory::v1::{ProductRegistered, StockReceived},
@@ -271,9 +271,9 @@ mod tests {
 
     fn event<M: Message + Name>(position: i64, version: i64, message: &M) -> StoredEvent {
         StoredEvent {
-            position,
+            position: GlobalPosition::new(position),
             stream: "product-mug".to_owned(),
-            version,
+            version: StreamVersion::new(version),
             event_id: Uuid::from_u128(1),
             service: "inventory".to_owned(),
             message_type: M::full_name(),
@@ -306,6 +306,10 @@ mod tests {
         Inventory::describe(&folds.inventory.state).remove("product-mug").unwrap()
     }
 
+    fn missed(position: i64) -> Option<Parting> {
+        Some(Parting::Missed(GlobalPosition::new(position)))
+    }
+
     fn diverges(row: Option<String>) -> Option<Parting> {
         let difference = Difference { service: "inventory", name: "product-mug".to_owned(), row, what: String::new() };
         let mut trace = Trace::<Inventory>::new(&[difference]);
@@ -317,27 +321,28 @@ mod tests {
 
     #[test]
     fn a_stale_row_misses_the_event_after_its_prefix() {
-        assert_eq!(diverges(Some(row_after(1))), Some(Parting::Missed(5)));
-        assert_eq!(diverges(Some(row_after(3))), Some(Parting::Missed(9)));
+        assert_eq!(diverges(Some(row_after(1))), missed(5));
+        assert_eq!(diverges(Some(row_after(3))), missed(9));
     }
 
     #[test]
     fn a_missing_row_misses_its_first_event() {
-        assert_eq!(diverges(None), Some(Parting::Missed(3)));
+        assert_eq!(diverges(None), missed(3));
     }
 
     #[test]
     fn a_row_like_no_prefix_is_told_with_the_last_event_that_touched_it() {
-        assert_eq!(diverges(Some(row_after(4).replace("received: 60", "received: 65"))), Some(Parting::Last(9)));
+        let row = row_after(4).replace("received: 60", "received: 65");
+        assert_eq!(diverges(Some(row)), Some(Parting::Last(GlobalPosition::new(9))));
     }
 
     #[test]
     fn a_row_that_was_once_as_it_is_misses_what_came_after_the_last_such_moment() {
         let mut target = Target { row: Some("a".to_owned()), matched: false, missed: None, last: None };
         for (words, position) in [("a", 1), ("b", 2), ("a", 3), ("c", 4), ("d", 5)] {
-            target.take(Some(words.to_owned()), position);
+            target.take(Some(words.to_owned()), GlobalPosition::new(position));
         }
-        assert_eq!((target.missed, target.last), (Some(4), Some(5)));
+        assert_eq!((target.missed, target.last), (Some(GlobalPosition::new(4)), Some(GlobalPosition::new(5))));
     }
 
     #[test]

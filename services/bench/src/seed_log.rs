@@ -2,7 +2,7 @@
 //! a broker, 500 orders a transaction.
 
 use anyhow::{Context, Result};
-use domain::{DecideError, Decider, Timestamp};
+use domain::{DecideError, Decider, GlobalPosition, Timestamp};
 use payments::sandbox::report::of_payment;
 use platform::clock;
 use proto::{
@@ -132,7 +132,7 @@ async fn hop<S: Service>(
             S::evolve(&mut state, &event);
             let record = S::encode(&state, &event);
             events.push(StoredEvent {
-                position: 0,
+                position: GlobalPosition::default(),
                 event_id: event_id(job.cause, &record.stream, record.version),
                 stream: record.stream,
                 version: record.version,

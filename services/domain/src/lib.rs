@@ -7,6 +7,7 @@ pub mod hold;
 mod id;
 mod message;
 mod money;
+mod position;
 mod product;
 mod rejection;
 
@@ -19,6 +20,7 @@ pub use decider::{Decider, Effect, EncodedEvent, Timer};
 pub use id::{Attempt, HoldKey, OrderId, PaymentId, RefundId, RoundId, derived, may_derive};
 pub use message::{decode, unknown_type};
 pub use money::{AMOUNT_MAX, Currency, Money};
+pub use position::{BrokerSequence, GlobalPosition, StreamVersion};
 pub use product::{Lines, QUANTITY_MAX, Sku, lines_from_wire, lines_to_wire};
 pub use rejection::{DecideError, Rejection};
 pub use table::Table;

@@ -7,7 +7,9 @@ use std::{
     fmt,
 };
 
-use domain::{DecideError, HoldKey, Lines, OrderId, RefundId, Sku, Timestamp, hold::Status, lines_from_wire};
+use domain::{
+    DecideError, HoldKey, Lines, OrderId, RefundId, Sku, StreamVersion, Timestamp, hold::Status, lines_from_wire,
+};
 use domain::{Decider, EncodedEvent};
 use inventory::{Inventory, command::Command, event::Event, stock::State};
 use proptest::{collection::vec, prelude::*, sample::subsequence};
@@ -80,7 +82,7 @@ impl Shell {
 /// What must be true, from the log alone.
 #[derive(Default)]
 struct Auditor {
-    versions: BTreeMap<String, i64>,
+    versions: BTreeMap<String, StreamVersion>,
     on_hand: BTreeMap<Sku, i64>,
     held: BTreeMap<Sku, i64>,
     open: BTreeMap<HoldKey, Lines>,
@@ -92,7 +94,7 @@ struct Auditor {
 impl Auditor {
     fn hear(&mut self, record: &EncodedEvent) {
         let version = self.versions.entry(record.stream.clone()).or_default();
-        *version += 1;
+        *version = version.next();
         assert_eq!(record.version, *version, "{} has a hole or a double", record.stream);
         match Inventory::decode_event(record.message_type, &record.data).unwrap() {
             Event::ProductRegistered { sku, .. } => assert_eq!(self.on_hand.insert(sku, 0), None),

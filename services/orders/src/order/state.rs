@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use domain::Table;
-use domain::{Attempt, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, RoundId, Sku, Timestamp};
+use domain::{Attempt, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, RoundId, Sku, StreamVersion, Timestamp};
 
 use super::{
     payment::late_refund_id,
@@ -147,7 +147,7 @@ pub struct Order {
     /// What happened last, for people.
     pub note: String,
     /// Events of its stream.
-    pub version: i64,
+    pub version: StreamVersion,
 }
 
 /// What can still be given back of one payment.
@@ -269,7 +269,7 @@ impl Order {
             placed_at,
             expires_at: Some(placed_at + terms.time_to_pay),
             note: String::new(),
-            version: 1,
+            version: StreamVersion::FIRST,
             terms,
         }
     }

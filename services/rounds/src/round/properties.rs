@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use domain::{Attempt, DecideError, HoldKey, RoundId, Timestamp, hold::Status};
+use domain::{Attempt, DecideError, HoldKey, RoundId, StreamVersion, Timestamp, hold::Status};
 use domain::{Decider, Timer};
 use proptest::prelude::*;
 
@@ -24,7 +24,7 @@ use crate::{
 struct Fleet {
     state: State,
     log: Vec<Event>,
-    versions: BTreeMap<String, i64>,
+    versions: BTreeMap<String, StreamVersion>,
     timers: BTreeMap<String, Timestamp>,
     at: Timestamp,
 }
@@ -39,8 +39,8 @@ impl Fleet {
         for event in &events {
             Rounds::evolve(&mut self.state, event);
             let record = Rounds::encode(&self.state, event);
-            let version = self.versions.entry(record.stream).or_insert(0);
-            *version += 1;
+            let version = self.versions.entry(record.stream).or_default();
+            *version = version.next();
             assert_eq!(record.version, *version, "{event:?}");
             match (Rounds::timer(event), event.owner().to_string()) {
                 (Some(Timer::Set(at)), stream) => drop(self.timers.insert(stream, at)),
