@@ -183,8 +183,8 @@ where
 
     /// The rows against the fold.
     pub(crate) async fn compare(&self, connection: &mut PgConnection) {
-        let rows = S::describe(&S::load_all(connection).await.unwrap());
-        let folded = S::describe(&self.folded);
+        let rows = S::rows(&S::load_all(connection).await.unwrap());
+        let folded = S::rows(&self.folded);
         let names: BTreeSet<&String> = rows.keys().chain(folded.keys()).collect();
         for name in names {
             assert_eq!(rows.get(name), folded.get(name), "{}: the row (left) and the fold of {name}", S::NAME);

@@ -4,8 +4,7 @@
 use std::collections::HashSet;
 
 use anyhow::{Context, Result};
-use domain::Decider;
-use domain::{GlobalPosition, HoldKey, OrderId, PaymentId, RoundId, Sku, StreamVersion};
+use domain::{Decider, GlobalPosition, HoldKey, OrderId, PaymentId, RoundId, Sku, StreamVersion};
 use futures::{TryStreamExt, future};
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use uuid::Uuid;

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Debug};
 
+use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{DecideError, Rejection, StreamVersion, Timestamp};
@@ -30,6 +31,9 @@ pub trait Decider {
 
     /// The rows of this service that a batch touches; in an audit, all of them.
     type State: Default + Send + Sync;
+
+    /// One row, to be compared with another and shown.
+    type Row: Clone + Debug + PartialEq + Serialize;
 
     /// Reads a command from outside. `id` is the id of the command. Checks all that can be checked without state.
     ///
@@ -79,15 +83,13 @@ pub trait Decider {
         true
     }
 
-    /// Every row in words, by a name that sorts it: equal words mean equal rows.
-    fn describe(state: &Self::State) -> BTreeMap<String, String>;
+    /// Every row, by a name that sorts it.
+    fn rows(state: &Self::State) -> BTreeMap<String, Self::Row>;
 
-    /// One of these rows, in the same words.
-    fn describe_row(state: &Self::State, name: &str) -> Option<String> {
-        Self::describe(state).remove(name)
-    }
+    /// One of these rows.
+    fn row(state: &Self::State, name: &str) -> Option<Self::Row>;
 
-    /// The row, in the words of [`Decider::describe`], that an event changed: to name the event where row and fold part.
+    /// The names of the rows that an event changed: to name the event where row and fold part.
     fn rows_of(event: &Self::Event) -> Vec<String>;
 }
 

@@ -5,6 +5,7 @@ mod currency;
 mod decider;
 pub mod hold;
 mod id;
+mod json;
 mod message;
 mod money;
 mod position;
@@ -17,6 +18,9 @@ mod timestamp;
 mod words;
 
 pub use decider::{Decider, Effect, EncodedEvent, Timer};
+#[doc(hidden)]
+pub use serde;
+
 pub use id::{Attempt, HoldKey, OrderId, PaymentId, RefundId, RoundId, derived, may_derive};
 pub use message::{decode, unknown_type};
 pub use money::{AMOUNT_MAX, Currency, Money};

@@ -5,6 +5,8 @@ use domain::{
     hold::{Request, Status},
 };
 
+use serde::Serialize;
+
 use crate::{
     command::Command,
     event::{Event, StreamId},
@@ -24,7 +26,7 @@ pub struct State {
 }
 
 /// A product and its stock: totals over its life, in pieces.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Stock {
     /// For people.
     pub name: String,

@@ -8,10 +8,10 @@ use std::{
 };
 
 use domain::{
-    DecideError, HoldKey, Lines, OrderId, RefundId, Sku, StreamVersion, Timestamp, hold::Status, lines_from_wire,
+    DecideError, Decider, EncodedEvent, HoldKey, Lines, OrderId, RefundId, Sku, StreamVersion, Timestamp, hold::Status,
+    lines_from_wire,
 };
-use domain::{Decider, EncodedEvent};
-use inventory::{Inventory, command::Command, event::Event, stock::State};
+use inventory::{Inventory, Row, command::Command, event::Event, stock::State};
 use proptest::{collection::vec, prelude::*, sample::subsequence};
 use proto::{
     Message, Name,
@@ -74,8 +74,8 @@ impl Shell {
         Ok(())
     }
 
-    fn rows(&self) -> BTreeMap<String, String> {
-        Inventory::describe(&self.state)
+    fn rows(&self) -> BTreeMap<String, Row> {
+        Inventory::rows(&self.state)
     }
 }
 
@@ -285,11 +285,11 @@ proptest! {
         for record in &shell.log {
             let event = Inventory::decode_event(record.message_type, &record.data).unwrap();
             Inventory::evolve(&mut fold, &event);
-            let rows = Inventory::describe(&fold);
+            let rows = Inventory::rows(&fold);
             prop_assert!(Inventory::rows_of(&event).iter().all(|row| rows.contains_key(row)));
             prop_assert_eq!(Inventory::encode(&fold, &event), record.clone());
         }
-        prop_assert_eq!(Inventory::describe(&fold), shell.rows());
+        prop_assert_eq!(Inventory::rows(&fold), shell.rows());
     }
 
     #[test]

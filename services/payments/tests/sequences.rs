@@ -7,8 +7,9 @@ use std::{
     fmt,
 };
 
-use domain::{DecideError, HoldKey, OrderId, PaymentId, RefundId, Rejection, StreamVersion, Timestamp};
-use domain::{Decider, EncodedEvent};
+use domain::{
+    DecideError, Decider, EncodedEvent, HoldKey, OrderId, PaymentId, RefundId, Rejection, StreamVersion, Timestamp,
+};
 use payments::{
     Payments,
     command::{Command, Outcome},
@@ -406,7 +407,7 @@ proptest! {
         for record in &shell.log {
             Sut::evolve(&mut folded, &Sut::decode_event(record.message_type, &record.data).unwrap());
         }
-        prop_assert_eq!(Sut::describe(&folded), Sut::describe(&shell.state));
+        prop_assert_eq!(Sut::rows(&folded), Sut::rows(&shell.state));
         prop_assert_eq!(folded, shell.state);
     }
 }

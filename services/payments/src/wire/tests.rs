@@ -1,7 +1,6 @@
 //! What is refused at the door, and that every event reads back as it was written.
 
-use domain::Decider;
-use domain::{AMOUNT_MAX, HoldKey, PaymentId, RefundId, Rejection, Timestamp};
+use domain::{AMOUNT_MAX, Decider, HoldKey, PaymentId, RefundId, Rejection, Timestamp};
 use proto::{Message, Name, common::v1::Money, payments::v1 as wire, well_known};
 use uuid::Uuid;
 

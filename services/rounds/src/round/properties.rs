@@ -5,8 +5,7 @@ use std::{
     time::Duration,
 };
 
-use domain::{Attempt, DecideError, HoldKey, RoundId, StreamVersion, Timestamp, hold::Status};
-use domain::{Decider, Timer};
+use domain::{Attempt, DecideError, Decider, HoldKey, RoundId, StreamVersion, Timer, Timestamp, hold::Status};
 use proptest::prelude::*;
 
 use crate::{
@@ -94,7 +93,7 @@ impl Fleet {
 
     /// What the log alone says: it folds to the same rows, and nothing in it happens twice.
     fn audit(&self) {
-        assert_eq!(Rounds::describe(&given(&self.log)), Rounds::describe(&self.state));
+        assert_eq!(Rounds::rows(&given(&self.log)), Rounds::rows(&self.state));
         let (mut closings, mut returns) = (BTreeMap::<HoldKey, u32>::new(), BTreeMap::<HoldKey, u32>::new());
         let mut named = BTreeMap::<HoldKey, u32>::new();
         let mut sold_out = BTreeSet::<RoundId>::new();
