@@ -10,6 +10,8 @@ mod message;
 mod money;
 mod product;
 mod rejection;
+#[cfg(feature = "spec")]
+pub mod spec;
 
 mod table;
 mod text;
