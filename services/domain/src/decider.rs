@@ -62,6 +62,24 @@ pub trait Decider {
     /// The event's place in its stream (after `evolve` took it in) and its bytes.
     fn encode(state: &Self::State, event: &Self::Event) -> EncodedEvent;
 
+    /// Decides a command and makes true what it causes: each event, with its place in its stream and its bytes.
+    ///
+    /// # Errors
+    /// As of [`Self::decide`]; the state is as it was.
+    fn advance(
+        state: &mut Self::State,
+        command: &Self::Command,
+        at: Timestamp,
+    ) -> Result<Vec<(Self::Event, EncodedEvent)>, DecideError> {
+        let events = Self::decide(state, command, at)?.into_iter();
+        let advanced = events.map(|event| {
+            Self::evolve(state, &event);
+            let encoded = Self::encode(state, &event);
+            (event, encoded)
+        });
+        Ok(advanced.collect())
+    }
+
     /// Reads an event of this service back from the log.
     ///
     /// # Errors

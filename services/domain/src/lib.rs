@@ -11,6 +11,8 @@ mod money;
 mod position;
 mod product;
 mod rejection;
+#[cfg(feature = "spec")]
+pub mod spec;
 
 mod table;
 mod text;

@@ -110,7 +110,7 @@ fn broken(key: HoldKey, what: String) -> DecideError {
 
 #[cfg(test)]
 mod tests {
-    use domain::{DecideError, QUANTITY_MAX, hold::Status};
+    use domain::{DecideError, QUANTITY_MAX, hold::Status, spec::Spec as _};
 
     use crate::{
         command::Command,

@@ -67,10 +67,8 @@ impl Shell {
     }
 
     fn decide(&mut self, command: &Command) -> Result<(), DecideError> {
-        for event in Inventory::decide(&self.state, command, Timestamp::default())? {
-            Inventory::evolve(&mut self.state, &event);
-            self.log.push(Inventory::encode(&self.state, &event));
-        }
+        let caused = Inventory::advance(&mut self.state, command, Timestamp::default())?;
+        self.log.extend(caused.into_iter().map(|(_, record)| record));
         Ok(())
     }
 

@@ -66,10 +66,8 @@ impl Shell {
         };
         let before = self.log.len();
         for command in &commands {
-            for event in Sut::decide(&self.state, command, Timestamp::from_micros(1))? {
-                Sut::evolve(&mut self.state, &event);
-                self.log.push(Sut::encode(&self.state, &event));
-            }
+            let caused = Sut::advance(&mut self.state, command, Timestamp::from_micros(1))?;
+            self.log.extend(caused.into_iter().map(|(_, record)| record));
         }
         Ok(self.log.len() - before)
     }

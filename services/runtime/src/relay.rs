@@ -458,9 +458,9 @@ impl Relay {
         let consumers: Vec<_> =
             stream.consumers().try_collect().await.map_err(|error| Error::transient("asking for consumers", error))?;
         // Asked for after the consumers: others publish meanwhile, and a healthy consumer follows at once.
-        let last = self.broker.events_stream().await?.cached_info().state.last_sequence;
+        let last = BrokerSequence::new(self.broker.events_stream().await?.cached_info().state.last_sequence);
         for consumer in consumers {
-            if consumer.delivered.stream_sequence > last {
+            if BrokerSequence::new(consumer.delivered.stream_sequence) > last {
                 tracing::warn!(consumer = consumer.name, "a consumer stands beyond what is left of its stream");
                 stream
                     .delete_consumer(&consumer.name)

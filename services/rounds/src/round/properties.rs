@@ -34,19 +34,18 @@ impl Fleet {
     }
 
     fn handle(&mut self, command: &Command) -> Result<Vec<Event>, DecideError> {
-        let events = Rounds::decide(&self.state, command, self.at)?;
-        for event in &events {
-            Rounds::evolve(&mut self.state, event);
-            let record = Rounds::encode(&self.state, event);
+        let mut events = Vec::new();
+        for (event, record) in Rounds::advance(&mut self.state, command, self.at)? {
             let version = self.versions.entry(record.stream).or_default();
             *version = version.next();
             assert_eq!(record.version, *version, "{event:?}");
-            match (Rounds::timer(event), event.owner().to_string()) {
+            match (Rounds::timer(&event), event.owner().to_string()) {
                 (Some(Timer::Set(at)), stream) => drop(self.timers.insert(stream, at)),
                 (Some(Timer::Clear), stream) => drop(self.timers.remove(&stream)),
                 (None, _) => {}
             }
             self.log.push(Rounds::decode_event(record.message_type, &record.data).unwrap());
+            events.push(event);
         }
         self.check();
         Ok(events)

@@ -397,3 +397,22 @@ fn headers(event: &StoredEvent, lineage: &Lineage, content_type: &str) -> Header
     }
     headers
 }
+
+#[cfg(test)]
+mod tests {
+    use domain::{BrokerSequence, GlobalPosition};
+
+    use super::{PublishReport, Report, StreamMarker};
+
+    /// Workers of an older release hear it, and tell theirs.
+    #[test]
+    fn a_report_is_bare_numbers_on_the_wire() {
+        let [first, last] = [3, 5].map(GlobalPosition::new);
+        let marker = StreamMarker { sequence: BrokerSequence::new(9), position: last };
+        let publication = PublishReport { ranges: vec![(first, last)], marker };
+        let text = serde_json::to_string(&Report { publication, copied: vec![(first, first)] }).unwrap();
+        assert_eq!(text, r#"{"ranges":[[3,5]],"marker":{"sequence":9,"position":5},"copied":[[3,3]]}"#);
+        let read: Report = serde_json::from_str(&text).unwrap();
+        assert_eq!((read.publication.marker, read.copied), (marker, vec![(first, first)]));
+    }
+}

@@ -1,6 +1,6 @@
 //! Specs of refunds.
 
-use domain::{Money, OrderId, RefundId, Rejection};
+use domain::{Money, OrderId, RefundId, Rejection, spec::Spec as _};
 use uuid::Uuid;
 
 use super::{DEADLINE, Refund, Status, idempotency_key};
