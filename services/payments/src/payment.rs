@@ -16,10 +16,11 @@
 use std::collections::BTreeMap;
 
 use domain::{DecideError, HoldKey, Money, PaymentId, RefundId, Rejection, Table, Timestamp, words};
+use providers::Checkout;
 
 use crate::{
     command::Command,
-    event::{Checkout, Event, stream},
+    event::{Event, stream},
     report::{Direction, Kept, Mismatch, Standing},
 };
 

@@ -2,12 +2,13 @@
 //! events.
 
 use domain::{Currency, DecideError, HoldKey, Money, OrderId, PaymentId, RefundId, Timestamp};
+use providers::Checkout;
 use uuid::Uuid;
 
 use super::{Payment, State, Status, decide, evolve};
 use crate::{
     command::Command,
-    event::{Checkout, Event, RefundOf, ReportResolution},
+    event::{Event, RefundOf, ReportResolution},
     report::{Kind, Mismatch, Report, ReportedMoney},
 };
 
