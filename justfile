@@ -53,9 +53,9 @@ simulate *args:
     @cargo build --manifest-path '{{ justfile_directory() }}/Cargo.toml' --release --package simulation --quiet
     @exec '{{ target }}/release/simulate' "$@"
 
-# Do one harm after another to a real fleet with a cluster of three nats-servers, for as long as you like: just faults --minutes 20 --seed 1
+# Do one harm after another to a real fleet with a cluster of three nats-servers, for as long as you like: just nemesis --minutes 20 --seed 1
 [no-exit-message]
-faults *args: release
+nemesis *args: release
     @exec '{{ target }}/release/nemesis' "$@"
 
 # Throw rubbish of every kind at a real fleet and see how long good commands wait beside it: just rubbish --seconds 60

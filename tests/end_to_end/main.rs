@@ -3,12 +3,12 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that does not find what it looks for fails")]
 
 mod bad_input;
+mod clients;
 mod command;
 mod delivery;
-mod life;
+mod happy_path;
 mod logs;
 mod order_of_commands;
-mod outside;
 mod poison;
 mod probes;
 mod reading;

@@ -219,7 +219,7 @@ impl Run {
         Ok(Report {
             date: clock::now().to_string().chars().take(10).collect(),
             seed,
-            command: format!("just faults --minutes {} --seed {seed} --rate {}", args.minutes, args.rate),
+            command: format!("just nemesis --minutes {} --seed {seed} --rate {}", args.minutes, args.rate),
             machine: format!(
                 "{cores} cores for everything: {} replicas of each worker, Postgres {version}, {} nats-servers",
                 cluster::REPLICAS,

@@ -99,13 +99,9 @@ where
         let mut events = Vec::new();
         for (task, commands) in batch.iter().zip(&jobs) {
             for command in commands {
-                match S::decide(&state, command, at) {
+                match S::advance(&mut state, command, at) {
                     Ok(decided) => {
-                        for event in decided {
-                            S::evolve(&mut state, &event);
-                            let record = S::encode(&state, &event);
-                            events.push((event, record, Self::cause(task)));
-                        }
+                        events.extend(decided.into_iter().map(|(event, record)| (event, record, Self::cause(task))));
                     }
                     Err(DecideError::Rejected(_)) if matches!(task, Task::Command { .. }) => {}
                     Err(refusal) => panic!("{}: {task:?} is refused: {refusal}", S::NAME),
@@ -183,8 +179,8 @@ where
 
     /// The rows against the fold.
     pub(crate) async fn compare(&self, connection: &mut PgConnection) {
-        let rows = S::describe(&S::load_all(connection).await.unwrap());
-        let folded = S::describe(&self.folded);
+        let rows = S::rows(&S::load_all(connection).await.unwrap());
+        let folded = S::rows(&self.folded);
         let names: BTreeSet<&String> = rows.keys().chain(folded.keys()).collect();
         for name in names {
             assert_eq!(rows.get(name), folded.get(name), "{}: the row (left) and the fold of {name}", S::NAME);

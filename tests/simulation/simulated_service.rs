@@ -387,7 +387,7 @@ impl<S: Locks> Node for SimulatedService<S> {
             Ok(folded) => folded,
             Err(unread) => return Some(unread),
         };
-        let (rows, folded) = (S::describe(&self.state), S::describe(&folded));
+        let (rows, folded) = (S::rows(&self.state), S::rows(&folded));
         let name = rows.keys().chain(folded.keys()).find(|name| rows.get(*name) != folded.get(*name))?;
         Some(format!("{name} is {:?}, and its events fold to {:?}", rows.get(name), folded.get(name)))
     }

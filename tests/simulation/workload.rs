@@ -8,7 +8,7 @@ use proto::{
     Name,
     common::v1::{Money, ProductQuantity},
     inventory::v1::{AdjustStock, ReceiveStock, RegisterProduct},
-    orders::v1::{CancelOrder, LatePaymentPolicy, OrderLine, PlaceOrder, RequestRefund, SharePurchase},
+    orders::v1::{CancelOrder, LatePaymentPolicy, OrderLine, PlaceOrder, ReinstateOrder, RequestRefund, SharePurchase},
     payments::v1::{RefundResolution, ReportResolution, ResolveProviderReport, ResolveRefund},
     rounds::v1::{CancelRound, CloseRound, OpenRound},
     well_known,
@@ -259,6 +259,14 @@ pub(crate) fn has_second_thoughts(rng: &mut StdRng, at: Timestamp, order_id: &st
         3 => vec![first(&ask(None)), Intent::new(times[1], ids[1], &cancel)],
         _ => vec![first(&ask(euros(100))), Intent::new(times[1], ids[1], &cancel)],
     }
+}
+
+/// There was not enough: somebody tries again at once, perhaps before the order has heard of it.
+pub(crate) fn insists(rng: &mut StdRng, at: Timestamp, order_id: String) -> Option<Intent> {
+    let (actor, note) = ("buyer".to_owned(), "there must be one".to_owned());
+    let reinstate = ReinstateOrder { order_id, actor, note, time_to_pay: seconds(rng.random_range(5..60)) };
+    let at = moment(rng, at, Duration::from_millis(20));
+    rng.random_ratio(1, 4).then(|| Intent::new(at, uuid(rng), &reinstate))
 }
 
 /// What an operator decides about a refund, after asking the provider.

@@ -1,4 +1,4 @@
-//! Rubbish thrown at a real fleet by a program of others (`tests/outside/rubbish.py`), good commands beside it, and what came of both.
+//! Rubbish thrown at a real fleet by a program of others (`tests/clients/rubbish.py`), good commands beside it, and what came of both.
 
 use std::{collections::BTreeMap, fs, process::Stdio, time::Duration};
 
@@ -162,7 +162,7 @@ const DEAD_LETTERS: &str =
 
 fn begin(broker_url: &str, options: &Options) -> Result<Child> {
     let mut command = Command::new(python());
-    command.arg("-B").arg(repo_root().join("tests/outside/rubbish.py")).arg(broker_url);
+    command.arg("-B").arg(repo_root().join("tests/clients/rubbish.py")).arg(broker_url);
     let numbers = [
         ("--seconds", options.seconds),
         ("--rate", options.rate),

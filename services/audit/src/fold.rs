@@ -8,11 +8,13 @@ use runtime::{
     log::event_store::{StoredEvent, StoredEventRef, replay},
     service::{Service, is_rejection},
 };
+use serde::Serialize;
+use serde_json::Value;
 use sqlx::PgConnection;
 
 use super::{
+    difference::{difference, excerpt},
     report::{Check, Findings},
-    words::{difference, excerpt},
 };
 
 type Orders = orders::Orders;
@@ -52,10 +54,10 @@ impl<S: Decider> Fold<S> {
     where
         S: Service,
     {
-        let by_events = S::describe(&self.state);
+        let by_events = S::rows(&self.state);
         drop(self);
         let rows = match S::load_all(connection).await {
-            Ok(state) => S::describe(&state),
+            Ok(state) => S::rows(&state),
             // A row that somebody changed by hand may be beyond reading; the rest of the audit is not.
             Err(error @ (sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. })) => {
                 let what = format!("its rows cannot be read: {error}");
@@ -68,17 +70,27 @@ impl<S: Decider> Fold<S> {
         drift.rows += names.len();
         for name in names {
             let (row, events) = (rows.get(name), by_events.get(name));
-            let what = match (row, events) {
-                (Some(row), Some(events)) if row == events => continue,
+            if row == events {
+                continue;
+            }
+            let (row, events) = (row.map(json), events.map(json));
+            let what = match (&row, &events) {
                 (Some(row), Some(events)) => difference(row, events),
                 (Some(row), None) => format!("there is a row, and no event made it: {}", excerpt(row)),
-                (None, Some(events)) => format!("there is no row, and its events say {}", excerpt(events)),
-                (None, None) => continue,
+                (None, events) => {
+                    let events = events.as_ref().map(excerpt).unwrap_or_default();
+                    format!("there is no row, and its events say {events}")
+                }
             };
-            drift.differences.push(Difference { service: S::NAME, name: name.clone(), row: row.cloned(), what });
+            drift.differences.push(Difference { service: S::NAME, name: name.clone(), row, what });
         }
         Ok(())
     }
+}
+
+/// A row as a report shows it.
+fn json<R: Serialize>(row: &R) -> Value {
+    serde_json::to_value(row).unwrap_or_else(|error| Value::String(error.to_string()))
 }
 
 /// Every service's events, folded.
@@ -132,7 +144,7 @@ pub(super) struct Drift {
 struct Difference {
     service: &'static str,
     name: String,
-    row: Option<String>,
+    row: Option<Value>,
     what: String,
 }
 
@@ -208,7 +220,7 @@ struct Trace<S: Decider> {
 
 /// A row that differs.
 struct Target {
-    row: Option<String>,
+    row: Option<Value>,
     /// Whether the events up to some point folded to exactly the row.
     matched: bool,
     /// The event after that point.
@@ -221,7 +233,7 @@ impl<S: Decider> Trace<S> {
         let own = differences.iter().filter(|difference| difference.service == S::NAME).take(TRACED_MAX);
         // A row that is not there is what it was before its first event.
         let target =
-            |row: &Option<String>| Target { row: row.clone(), matched: row.is_none(), missed: None, last: None };
+            |row: &Option<Value>| Target { row: row.clone(), matched: row.is_none(), missed: None, last: None };
         let targets = own.map(|difference| (difference.name.clone(), target(&difference.row))).collect();
         Self { fold: Fold::new(), targets }
     }
@@ -234,7 +246,7 @@ impl<S: Decider> Trace<S> {
         S::evolve(&mut self.fold.state, &read);
         for name in S::rows_of(&read) {
             if let Some(target) = self.targets.get_mut(&name) {
-                target.take(S::describe_row(&self.fold.state, &name), event.position);
+                target.take(S::row(&self.fold.state, &name).as_ref().map(json), event.position);
             }
         }
     }
@@ -246,7 +258,7 @@ impl<S: Decider> Trace<S> {
 }
 
 impl Target {
-    fn take(&mut self, folded: Option<String>, position: i64) {
+    fn take(&mut self, folded: Option<Value>, position: i64) {
         self.last = Some(position);
         if folded == self.row {
             self.matched = true;
@@ -267,7 +279,7 @@ mod tests {
     use runtime::log::event_store::StoredEvent;
     use uuid::Uuid;
 
-    use super::{Difference, Findings, Folds, Inventory, Parting, Target, Trace};
+    use super::{Difference, Findings, Folds, Inventory, Parting, Target, Trace, Value, json};
 
     fn event<M: Message + Name>(position: i64, version: i64, message: &M) -> StoredEvent {
         StoredEvent {
@@ -297,16 +309,16 @@ mod tests {
         ]
     }
 
-    /// The row's words once the first `count` events are true.
-    fn row_after(count: usize) -> String {
+    /// The row once the first `count` events are true.
+    fn row_after(count: usize) -> Value {
         let mut folds = Folds::new();
         for event in &log()[..count] {
             folds.take(event, &mut Findings::default());
         }
-        Inventory::describe(&folds.inventory.state).remove("product-mug").unwrap()
+        Inventory::row(&folds.inventory.state, "product-mug").as_ref().map(json).unwrap()
     }
 
-    fn diverges(row: Option<String>) -> Option<Parting> {
+    fn diverges(row: Option<Value>) -> Option<Parting> {
         let difference = Difference { service: "inventory", name: "product-mug".to_owned(), row, what: String::new() };
         let mut trace = Trace::<Inventory>::new(&[difference]);
         for event in log() {
@@ -328,14 +340,16 @@ mod tests {
 
     #[test]
     fn a_row_like_no_prefix_is_told_with_the_last_event_that_touched_it() {
-        assert_eq!(diverges(Some(row_after(4).replace("received: 60", "received: 65"))), Some(Parting::Last(9)));
+        let mut row = row_after(4);
+        row["received"] = 65.into();
+        assert_eq!(diverges(Some(row)), Some(Parting::Last(9)));
     }
 
     #[test]
     fn a_row_that_was_once_as_it_is_misses_what_came_after_the_last_such_moment() {
-        let mut target = Target { row: Some("a".to_owned()), matched: false, missed: None, last: None };
+        let mut target = Target { row: Some("a".into()), matched: false, missed: None, last: None };
         for (words, position) in [("a", 1), ("b", 2), ("a", 3), ("c", 4), ("d", 5)] {
-            target.take(Some(words.to_owned()), position);
+            target.take(Some(words.into()), position);
         }
         assert_eq!((target.missed, target.last), (Some(4), Some(5)));
     }

@@ -17,6 +17,7 @@ use runtime::log::event_store::{StoredEvent, replay_whole};
 
 pub mod catalogue;
 mod causes;
+mod difference;
 mod fold;
 mod ledger;
 mod log;
@@ -26,7 +27,6 @@ pub mod snapshot;
 pub mod status;
 mod tables;
 pub mod waiting;
-mod words;
 
 pub use report::{Check, CheckReport, EventName, Finding, Report};
 

@@ -4,8 +4,7 @@
 use std::collections::HashSet;
 
 use anyhow::{Context, Result};
-use domain::Decider;
-use domain::{HoldKey, OrderId, PaymentId, RoundId, Sku};
+use domain::{Decider, HoldKey, OrderId, PaymentId, RoundId, Sku};
 use futures::{TryStreamExt, future};
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use uuid::Uuid;

@@ -126,11 +126,8 @@ async fn hop<S: Service>(
     let mut state = S::load(connection, &commands).await?;
     let mut events = Vec::new();
     for job in &jobs {
-        let decided =
-            S::decide(&state, &job.command, at).map_err(|refusal: DecideError| anyhow::anyhow!("{refusal:?}"))?;
-        for event in decided {
-            S::evolve(&mut state, &event);
-            let record = S::encode(&state, &event);
+        let decided = S::advance(&mut state, &job.command, at);
+        for (_, record) in decided.map_err(|refusal: DecideError| anyhow::anyhow!("{refusal:?}"))? {
             events.push(StoredEvent {
                 position: 0,
                 event_id: event_id(job.cause, &record.stream, record.version),

@@ -20,11 +20,11 @@ use tokio::{
 
 use crate::global_args::GlobalArgs;
 
-mod killing;
+mod kill_worker;
+mod progress;
 mod report;
-mod watching;
 
-use killing::{attend, victim};
+use kill_worker::{attend, victim};
 use report::{Checks, Report, Verdict};
 
 /// Options of `holdfast demo`.
@@ -130,7 +130,7 @@ async fn experience(
     let attended = attend(&mut private, &target.pool, worker, mix.orders.div_ceil(2), placed, &options.bars);
     let both = tokio::select! {
         both = async { tokio::try_join!(lived, attended) } => both,
-        never = watching::watch(&target.pool, &options.bars) => match never {},
+        never = progress::watch(&target.pool, &options.bars) => match never {},
     };
     let ended = private.fleet.ended_workers();
     target.private = Some(private);

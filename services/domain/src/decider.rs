@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Debug};
 
+use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{DecideError, Rejection, Timestamp};
@@ -31,6 +32,9 @@ pub trait Decider {
     /// The rows of this service that a batch touches; in an audit, all of them.
     type State: Default + Send + Sync;
 
+    /// One row, to be compared with another and shown.
+    type Row: Clone + Debug + PartialEq + Serialize;
+
     /// Reads a command from outside. `id` is the id of the command. Checks all that can be checked without state.
     ///
     /// # Errors
@@ -58,6 +62,24 @@ pub trait Decider {
     /// The event's place in its stream (after `evolve` took it in) and its bytes.
     fn encode(state: &Self::State, event: &Self::Event) -> EncodedEvent;
 
+    /// Decides a command and makes true what it causes: each event, with its place in its stream and its bytes.
+    ///
+    /// # Errors
+    /// As of [`Self::decide`]; the state is as it was.
+    fn advance(
+        state: &mut Self::State,
+        command: &Self::Command,
+        at: Timestamp,
+    ) -> Result<Vec<(Self::Event, EncodedEvent)>, DecideError> {
+        let events = Self::decide(state, command, at)?.into_iter();
+        let advanced = events.map(|event| {
+            Self::evolve(state, &event);
+            let encoded = Self::encode(state, &event);
+            (event, encoded)
+        });
+        Ok(advanced.collect())
+    }
+
     /// Reads an event of this service back from the log.
     ///
     /// # Errors
@@ -79,15 +101,13 @@ pub trait Decider {
         true
     }
 
-    /// Every row in words, by a name that sorts it: equal words mean equal rows.
-    fn describe(state: &Self::State) -> BTreeMap<String, String>;
+    /// Every row, by a name that sorts it.
+    fn rows(state: &Self::State) -> BTreeMap<String, Self::Row>;
 
-    /// One of these rows, in the same words.
-    fn describe_row(state: &Self::State, name: &str) -> Option<String> {
-        Self::describe(state).remove(name)
-    }
+    /// One of these rows.
+    fn row(state: &Self::State, name: &str) -> Option<Self::Row>;
 
-    /// The row, in the words of [`Decider::describe`], that an event changed: to name the event where row and fold part.
+    /// The names of the rows that an event changed: to name the event where row and fold part.
     fn rows_of(event: &Self::Event) -> Vec<String>;
 }
 

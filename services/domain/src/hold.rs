@@ -5,18 +5,21 @@
 //!
 //! Why it is so: services/domain/README.md#the-hold
 
-/// Where a hold stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Status {
-    /// Kept for an order that is not paid yet.
-    Held,
-    /// Sold.
-    Committed,
-    /// Given back, or given up before it came.
-    Released,
-    /// Never held: there was not enough.
-    Rejected,
-}
+use crate::words;
+
+words!(
+    /// Where a hold stands.
+    Status {
+        /// Kept for an order that is not paid yet.
+        Held = "held",
+        /// Sold.
+        Committed = "committed",
+        /// Given back, or given up before it came.
+        Released = "released",
+        /// Never held: there was not enough.
+        Rejected = "rejected",
+    }
+);
 
 /// What is asked of a hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -54,25 +57,6 @@ pub const fn step(status: Option<Status>, request: Request) -> Step {
         | (Some(Status::Released | Status::Rejected), Request::Release) => Step::Nothing,
         (None | Some(Status::Released | Status::Rejected), Request::Commit)
         | (Some(Status::Committed), Request::Release) => Step::Broken,
-    }
-}
-
-impl Status {
-    /// The word for it in tables and reports.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Held => "held",
-            Self::Committed => "committed",
-            Self::Released => "released",
-            Self::Rejected => "rejected",
-        }
-    }
-
-    /// Reads the word back.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        [Self::Held, Self::Committed, Self::Released, Self::Rejected].into_iter().find(|status| status.as_str() == word)
     }
 }
 

@@ -5,10 +5,13 @@ mod currency;
 mod decider;
 pub mod hold;
 mod id;
+mod json;
 mod message;
 mod money;
 mod product;
 mod rejection;
+#[cfg(feature = "spec")]
+pub mod spec;
 
 mod table;
 mod text;
@@ -16,6 +19,9 @@ mod timestamp;
 mod words;
 
 pub use decider::{Decider, Effect, EncodedEvent, Timer};
+#[doc(hidden)]
+pub use serde;
+
 pub use id::{Attempt, HoldKey, OrderId, PaymentId, RefundId, RoundId, derived, may_derive};
 pub use message::{decode, unknown_type};
 pub use money::{AMOUNT_MAX, Currency, Money};

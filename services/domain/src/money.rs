@@ -4,6 +4,8 @@ use std::fmt;
 
 use proto::common::v1 as wire;
 
+use serde::Serialize;
+
 use crate::{Rejection, currency};
 
 /// The largest amount accepted, in minor units. Sums of a thousand such amounts still fit an `i64`.
@@ -55,7 +57,7 @@ impl fmt::Display for Currency {
 }
 
 /// An amount of money.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 pub struct Money {
     /// Whole minor units: cents, pence, yen.
     pub minor_units: i64,

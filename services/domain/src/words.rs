@@ -10,6 +10,12 @@ macro_rules! words {
             $($(#[$variant_doc])* $variant,)+
         }
 
+        impl $crate::serde::Serialize for $name {
+            fn serialize<S: $crate::serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
         impl $name {
             /// Every one of them.
             pub const ALL: &[Self] = &[$(Self::$variant,)+];

@@ -9,13 +9,15 @@ use domain::{
     hold::{Request, Status, Step, step},
 };
 
+use serde::Serialize;
+
 use crate::{
     event::{Event, StreamId},
     stock::{State, known, within_total},
 };
 
 /// What one attempt of an order holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Hold {
     /// Where it stands.
     pub status: Status,
@@ -108,7 +110,7 @@ fn broken(key: HoldKey, what: String) -> DecideError {
 
 #[cfg(test)]
 mod tests {
-    use domain::{DecideError, QUANTITY_MAX, hold::Status};
+    use domain::{DecideError, QUANTITY_MAX, hold::Status, spec::Spec as _};
 
     use crate::{
         command::Command,

@@ -11,6 +11,7 @@ use std::{collections::BTreeMap, iter::once};
 
 use domain::{DecideError, Decider, EncodedEvent, HoldKey, Rejection, Sku, Timestamp};
 use runtime::service::Service;
+use serde::Serialize;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -24,11 +25,22 @@ pub mod wire;
 
 use command::Command;
 use event::{Event, StreamId};
-use stock::State;
+use hold::Hold;
+use stock::{State, Stock};
 
 /// The service.
 #[derive(Debug, Clone, Copy)]
 pub struct Inventory;
+
+/// A row of one of its tables.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Row {
+    /// A product.
+    Stock(Stock),
+    /// What one attempt of an order holds.
+    Hold(Hold),
+}
 
 impl Decider for Inventory {
     const NAME: &'static str = "inventory";
@@ -55,6 +67,7 @@ impl Decider for Inventory {
     type Command = Command;
     type Event = Event;
     type State = State;
+    type Row = Row;
 
     fn decode_command(message_type: &str, data: &[u8], _id: Uuid) -> Result<Command, Rejection> {
         wire::decode_command(message_type, data)
@@ -85,18 +98,18 @@ impl Decider for Inventory {
         wire::decode_event(message_type, data)
     }
 
-    fn describe(state: &State) -> BTreeMap<String, String> {
+    fn rows(state: &State) -> BTreeMap<String, Row> {
         let products =
-            state.stock.iter().map(|(sku, stock)| (StreamId::Product(sku).to_string(), format!("{stock:?}")));
-        let holds = state.holds.iter().map(|(key, hold)| (StreamId::Hold(*key).to_string(), format!("{hold:?}")));
+            state.stock.iter().map(|(sku, stock)| (StreamId::Product(sku).to_string(), Row::Stock(stock.clone())));
+        let holds = state.holds.iter().map(|(key, hold)| (StreamId::Hold(*key).to_string(), Row::Hold(hold.clone())));
         products.chain(holds).collect()
     }
 
-    fn describe_row(state: &State, name: &str) -> Option<String> {
+    fn row(state: &State, name: &str) -> Option<Row> {
         if let Some(sku) = name.strip_prefix("product-") {
-            return state.stock.get(&Sku::parse(sku).ok()?).map(|stock| format!("{stock:?}"));
+            return state.stock.get(&Sku::parse(sku).ok()?).cloned().map(Row::Stock);
         }
-        state.holds.get(&HoldKey::from_text(name.strip_prefix("stock-")?)?).map(|hold| format!("{hold:?}"))
+        state.holds.get(&HoldKey::from_text(name.strip_prefix("stock-")?)?).cloned().map(Row::Hold)
     }
 
     fn rows_of(event: &Event) -> Vec<String> {

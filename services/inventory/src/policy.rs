@@ -78,8 +78,7 @@ fn unless_empty(lines: Lines, command: impl FnOnce(Lines) -> Command) -> Vec<Com
 
 #[cfg(test)]
 mod tests {
-    use domain::Decider;
-    use domain::Rejection;
+    use domain::{Decider, Rejection};
     use proto::{
         Message, Name,
         common::v1::{ProductQuantity, Resource},

@@ -5,6 +5,8 @@ use domain::{
     hold::{Request, Status},
 };
 
+use serde::Serialize;
+
 use crate::{
     command::Command,
     event::{Event, StreamId},
@@ -24,7 +26,7 @@ pub struct State {
 }
 
 /// A product and its stock: totals over its life, in pieces.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Stock {
     /// For people.
     pub name: String,
@@ -202,37 +204,22 @@ fn each(state: &mut State, lines: &Lines, change: impl Fn(&mut Stock, i64)) {
 /// Words for the specs of this crate.
 #[cfg(test)]
 pub(crate) mod spec {
-    use domain::{DecideError, HoldKey, Lines, OrderId, RefundId, Sku};
+    use domain::{HoldKey, Lines, OrderId, RefundId, Sku, Timestamp, spec::Spec};
     use uuid::Uuid;
 
-    use super::{State, decide, evolve};
-    use crate::{command::Command, event::Event};
+    use super::State;
+    use crate::{Inventory, command::Command, event::Event};
 
-    pub(crate) fn given(events: &[Event]) -> State {
-        let mut state = State::default();
-        for event in events {
-            evolve(&mut state, event);
+    impl Spec for State {
+        type Rules = Inventory;
+
+        fn time_of(&self, _command: &Command) -> Timestamp {
+            Timestamp::default()
         }
-        state
     }
 
-    impl State {
-        pub(crate) fn when(&self, command: &Command) -> Result<Vec<Event>, DecideError> {
-            decide(self, command)
-        }
-
-        /// The code of the refusal, with the words that its reason must have.
-        pub(crate) fn refuses(&self, command: &Command, words: &[&str]) -> String {
-            match decide(self, command) {
-                Err(DecideError::Rejected(rejection)) => {
-                    for word in words {
-                        assert!(rejection.reason.contains(word), "{word:?} is not in {:?}", rejection.reason);
-                    }
-                    rejection.code.into_owned()
-                }
-                other => panic!("not refused: {other:?}"),
-            }
-        }
+    pub(crate) fn given(events: &[Event]) -> State {
+        State::given(events)
     }
 
     pub(crate) fn sku(text: &str) -> Sku {
@@ -266,7 +253,7 @@ pub(crate) mod spec {
 
 #[cfg(test)]
 mod tests {
-    use domain::QUANTITY_MAX;
+    use domain::{QUANTITY_MAX, spec::Spec as _};
 
     use super::{
         TOTAL_MAX,

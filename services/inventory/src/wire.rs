@@ -148,8 +148,7 @@ fn known_lines(lines: Vec<ProductQuantity>) -> Result<Lines, Rejection> {
 
 #[cfg(test)]
 mod tests {
-    use domain::Decider;
-    use domain::{QUANTITY_MAX, Rejection};
+    use domain::{Decider, QUANTITY_MAX, Rejection};
     use proto::{Message, Name, inventory::v1 as wire};
 
     use super::{decode_command, decode_event, encode};

@@ -7,9 +7,11 @@ use std::{
     fmt,
 };
 
-use domain::{DecideError, HoldKey, Lines, OrderId, RefundId, Sku, Timestamp, hold::Status, lines_from_wire};
-use domain::{Decider, EncodedEvent};
-use inventory::{Inventory, command::Command, event::Event, stock::State};
+use domain::{
+    DecideError, Decider, EncodedEvent, HoldKey, Lines, OrderId, RefundId, Sku, Timestamp, hold::Status,
+    lines_from_wire,
+};
+use inventory::{Inventory, Row, command::Command, event::Event, stock::State};
 use proptest::{collection::vec, prelude::*, sample::subsequence};
 use proto::{
     Message, Name,
@@ -65,15 +67,13 @@ impl Shell {
     }
 
     fn decide(&mut self, command: &Command) -> Result<(), DecideError> {
-        for event in Inventory::decide(&self.state, command, Timestamp::default())? {
-            Inventory::evolve(&mut self.state, &event);
-            self.log.push(Inventory::encode(&self.state, &event));
-        }
+        let caused = Inventory::advance(&mut self.state, command, Timestamp::default())?;
+        self.log.extend(caused.into_iter().map(|(_, record)| record));
         Ok(())
     }
 
-    fn rows(&self) -> BTreeMap<String, String> {
-        Inventory::describe(&self.state)
+    fn rows(&self) -> BTreeMap<String, Row> {
+        Inventory::rows(&self.state)
     }
 }
 
@@ -283,11 +283,11 @@ proptest! {
         for record in &shell.log {
             let event = Inventory::decode_event(record.message_type, &record.data).unwrap();
             Inventory::evolve(&mut fold, &event);
-            let rows = Inventory::describe(&fold);
+            let rows = Inventory::rows(&fold);
             prop_assert!(Inventory::rows_of(&event).iter().all(|row| rows.contains_key(row)));
             prop_assert_eq!(Inventory::encode(&fold, &event), record.clone());
         }
-        prop_assert_eq!(Inventory::describe(&fold), shell.rows());
+        prop_assert_eq!(Inventory::rows(&fold), shell.rows());
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub mod wire;
 
 use command::Command;
 use event::{Event, Reinstated};
-use order::State;
+use order::{Order, State};
 
 /// The service.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +65,7 @@ impl Decider for Orders {
     type Command = Command;
     type Event = Event;
     type State = State;
+    type Row = Order;
 
     fn decode_command(message_type: &str, data: &[u8], id: Uuid) -> Result<Command, Rejection> {
         wire::decode_command(message_type, data, id)
@@ -121,13 +122,13 @@ impl Decider for Orders {
         }
     }
 
-    fn describe(state: &State) -> BTreeMap<String, String> {
-        state.orders.iter().map(|(order_id, order)| (event::stream(*order_id), format!("{order:?}"))).collect()
+    fn rows(state: &State) -> BTreeMap<String, Order> {
+        state.orders.iter().map(|(order_id, order)| (event::stream(*order_id), order.clone())).collect()
     }
 
-    fn describe_row(state: &State, name: &str) -> Option<String> {
+    fn row(state: &State, name: &str) -> Option<Order> {
         let order_id = OrderId::parse(name.strip_prefix("order-")?).ok()?;
-        state.orders.get(&order_id).map(|order| format!("{order:?}"))
+        state.orders.get(&order_id).cloned()
     }
 
     fn rows_of(event: &Event) -> Vec<String> {

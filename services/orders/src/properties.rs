@@ -4,8 +4,7 @@ mod neighbours;
 
 use std::collections::BTreeMap;
 
-use domain::{DecideError, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Timestamp};
-use domain::{Decider, Timer};
+use domain::{DecideError, Decider, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Timer, Timestamp};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -90,7 +89,7 @@ impl Fleet {
     fn audit(&self) {
         let mut fold = State::default();
         self.log.iter().for_each(|event| evolve(&mut fold, event));
-        assert_eq!(Orders::describe(&fold), Orders::describe(&self.state));
+        assert_eq!(Orders::rows(&fold), Orders::rows(&self.state));
         let mut ledgers: BTreeMap<OrderId, Ledger> = BTreeMap::new();
         for event in &self.log {
             ledgers.entry(event.order_id()).or_default().enter(event, &self.came_in);

@@ -30,7 +30,7 @@ pub mod wire;
 
 use command::Command;
 use event::Event;
-use payment::State;
+use payment::{Payment, State};
 
 /// The service, with the providers that it uses.
 #[derive(Debug, Clone)]
@@ -69,6 +69,7 @@ impl<P> Decider for Payments<P> {
     type Command = Command;
     type Event = Event;
     type State = State;
+    type Row = Payment;
 
     fn decode_command(message_type: &str, data: &[u8], id: Uuid) -> Result<Command, Rejection> {
         wire::decode_command(message_type, data, id)
@@ -108,13 +109,13 @@ impl<P> Decider for Payments<P> {
         effect::is_open(state, key)
     }
 
-    fn describe(state: &State) -> BTreeMap<String, String> {
-        state.payments.iter().map(|(id, payment)| (event::stream(*id), format!("{payment:?}"))).collect()
+    fn rows(state: &State) -> BTreeMap<String, Payment> {
+        state.payments.iter().map(|(id, payment)| (event::stream(*id), payment.clone())).collect()
     }
 
-    fn describe_row(state: &State, name: &str) -> Option<String> {
+    fn row(state: &State, name: &str) -> Option<Payment> {
         let payment_id = PaymentId::parse(name.strip_prefix("payment-")?).ok()?;
-        state.payments.get(&payment_id).map(|payment| format!("{payment:?}"))
+        state.payments.get(&payment_id).cloned()
     }
 
     fn rows_of(event: &Event) -> Vec<String> {

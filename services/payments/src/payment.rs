@@ -18,6 +18,8 @@ use std::collections::BTreeMap;
 use domain::{DecideError, HoldKey, Money, PaymentId, RefundId, Rejection, Table, Timestamp, words};
 use providers::Checkout;
 
+use serde::Serialize;
+
 use crate::{
     command::Command,
     event::{Event, stream},
@@ -43,7 +45,7 @@ pub struct State {
 }
 
 /// A payment, its refunds, and the reports about it that are kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Payment {
     /// The attempt that it pays. `None`: only reports are known of it.
     pub key: Option<HoldKey>,
@@ -68,7 +70,7 @@ pub struct Payment {
 }
 
 /// What the buyer was asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PaymentTerms {
     /// How much.
     pub amount: Money,
@@ -83,7 +85,7 @@ pub struct PaymentTerms {
 }
 
 /// The charge by which the money came.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Charge {
     /// The provider's own id of the report.
     pub provider_event_id: String,

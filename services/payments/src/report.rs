@@ -4,7 +4,7 @@
 use domain::{AMOUNT_MAX, Currency, Money, RefundId, Timestamp, words};
 
 /// A report of the provider. Its texts are legible, and otherwise as they came.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// What it is about.
     pub kind: Kind,
@@ -23,7 +23,7 @@ pub struct Report {
 }
 
 /// Money as the provider names it, which need be none that we count.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ReportedMoney {
     /// Of any size.
     pub minor_units: i64,
@@ -95,7 +95,7 @@ pub enum Direction {
 }
 
 /// A report that is kept beside its payment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Kept {
     /// As it came.
     pub report: Report,
@@ -179,6 +179,7 @@ impl Kept {
     }
 }
 
+use serde::Serialize;
 #[cfg(test)]
 mod tests {
     use super::{Kind, Mismatch, Standing};

@@ -2,8 +2,8 @@
 
 use std::{fmt, time::Duration};
 
-use domain::Timer;
-use domain::{HoldKey, Money, RefundId, Rejection, RoundId, Timestamp};
+use domain::{HoldKey, Money, RefundId, Rejection, RoundId, Timer, Timestamp};
+use serde::Serialize;
 
 /// Wait before a batch of refunds: lets other work in between, and tells its timer from the one that fired just now.
 pub const BATCH_PAUSE: Duration = Duration::from_millis(10);
@@ -107,7 +107,7 @@ pub enum Event {
 }
 
 /// What a round offers for sale.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Offer {
     /// What there is to win.
     pub prize: String,
@@ -136,7 +136,7 @@ pub struct Shares {
 }
 
 /// Why a round's participants get their money back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Failure {
     /// It was called off.
     Cancelled,

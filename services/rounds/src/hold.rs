@@ -5,6 +5,8 @@ use domain::{
     hold::{Request, Status, Step, step},
 };
 
+use serde::Serialize;
+
 use crate::{
     command::Purchase,
     event::{Event, Shares, StreamId},
@@ -12,7 +14,7 @@ use crate::{
 };
 
 /// What one attempt of an order holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Hold {
     /// Where it stands.
     pub status: Status,

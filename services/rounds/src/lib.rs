@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 
 use domain::{DecideError, Decider, EncodedEvent, HoldKey, Rejection, RoundId, Timer, Timestamp};
 use runtime::service::Service;
+use serde::Serialize;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -26,11 +27,22 @@ pub mod wire;
 
 use command::Command;
 use event::{Event, StreamId};
-use round::State;
+use hold::Hold;
+use round::{Round, State};
 
 /// The service.
 #[derive(Debug, Clone, Copy)]
 pub struct Rounds;
+
+/// A row of one of its tables.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Row {
+    /// A round.
+    Round(Round),
+    /// What one attempt of an order holds.
+    Hold(Hold),
+}
 
 impl Decider for Rounds {
     const NAME: &'static str = "rounds";
@@ -54,6 +66,7 @@ impl Decider for Rounds {
     type Command = Command;
     type Event = Event;
     type State = State;
+    type Row = Row;
 
     fn decode_command(message_type: &str, data: &[u8], _id: Uuid) -> Result<Command, Rejection> {
         wire::decode_command(message_type, data)
@@ -89,17 +102,18 @@ impl Decider for Rounds {
         event.timer()
     }
 
-    fn describe(state: &State) -> BTreeMap<String, String> {
-        let rounds = state.rounds.iter().map(|(id, round)| (StreamId::Round(*id).to_string(), format!("{round:?}")));
-        let holds = state.holds.iter().map(|(key, hold)| (StreamId::Hold(*key).to_string(), format!("{hold:?}")));
+    fn rows(state: &State) -> BTreeMap<String, Row> {
+        let rounds =
+            state.rounds.iter().map(|(id, round)| (StreamId::Round(*id).to_string(), Row::Round(round.clone())));
+        let holds = state.holds.iter().map(|(key, hold)| (StreamId::Hold(*key).to_string(), Row::Hold(*hold)));
         rounds.chain(holds).collect()
     }
 
-    fn describe_row(state: &State, name: &str) -> Option<String> {
+    fn row(state: &State, name: &str) -> Option<Row> {
         if let Some(round_id) = name.strip_prefix("round-") {
-            return state.rounds.get(&RoundId::parse(round_id).ok()?).map(|round| format!("{round:?}"));
+            return state.rounds.get(&RoundId::parse(round_id).ok()?).cloned().map(Row::Round);
         }
-        state.holds.get(&HoldKey::from_text(name.strip_prefix("shares-")?)?).map(|hold| format!("{hold:?}"))
+        state.holds.get(&HoldKey::from_text(name.strip_prefix("shares-")?)?).copied().map(Row::Hold)
     }
 
     fn rows_of(event: &Event) -> Vec<String> {

@@ -79,8 +79,7 @@ fn has_shares(holds: &[i32]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use domain::Decider;
-    use domain::Rejection;
+    use domain::{Decider, Rejection};
     use proto::{Message, Name, common::v1::Resource, orders::v1 as orders};
 
     use super::react;

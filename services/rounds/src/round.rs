@@ -26,6 +26,8 @@ use std::time::Duration;
 
 use domain::{DecideError, HoldKey, RefundId, Rejection, RoundId, Table, Timestamp, hold::Status};
 
+use serde::Serialize;
+
 use crate::{
     command::Command,
     event::{BATCH_PAUSE, Event, Failure, Offer, Shares, StreamId},
@@ -48,7 +50,7 @@ pub struct State {
 }
 
 /// A round.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Round {
     /// What is for sale.
     pub offer: Offer,
@@ -65,7 +67,7 @@ pub struct Round {
 }
 
 /// Where a round stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum RoundStatus {
     /// For sale.
     Open,

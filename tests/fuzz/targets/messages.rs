@@ -172,7 +172,7 @@ fn read_back<S: Service>(message_type: &str, event: &S::Event) -> Checked {
     }
     let timer = S::timer(event).is_some();
     S::evolve(&mut state, event);
-    let rows = S::describe(&state).len();
+    let rows = S::rows(&state).len();
     let words = outline(&format!("{event:?}"));
     Ok(format!("recorded: {rows} rows, timer {timer}, {} bytes, {words:.60}", about(record.data.len())))
 }

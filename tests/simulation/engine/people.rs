@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use domain::{HoldKey, PaymentId, RefundId, Timestamp};
 use proto::{
     Message as _, Name,
+    inventory::v1::StockRejected,
     orders::v1::{OrderPaid, OrderReserved},
     payments::v1::{
         PaymentRequested, PaymentSucceeded, ProviderEventKind, RefundResolution, RefundResolved, RefundSubmitted,
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::{
     provider::FakeProvider,
-    workload::{Intent, buys_again, gives_back, has_second_thoughts, resolve_refund, resolve_report, uuid},
+    workload::{Intent, buys_again, gives_back, has_second_thoughts, insists, resolve_refund, resolve_report, uuid},
 };
 
 /// How often operators look for what waits for them.
@@ -68,6 +69,10 @@ impl Engine {
                 let paid = OrderPaid::decode(data).unwrap_or_default();
                 let thoughts = has_second_thoughts(&mut self.rng, self.now, &paid.order_id);
                 thoughts.into_iter().for_each(|intent| self.intend(intent));
+            }
+            StockRejected::NAME => {
+                let rejected = StockRejected::decode(data).unwrap_or_default();
+                insists(&mut self.rng, self.now, rejected.order_id).into_iter().for_each(|intent| self.intend(intent));
             }
             RefundResolved::NAME => self.pay_by_hand(&RefundResolved::decode(data).unwrap_or_default()),
             RoundSoldOut::NAME => {

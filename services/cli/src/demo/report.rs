@@ -6,7 +6,7 @@ use testbed::load::{
     synthetic::Run,
 };
 
-use super::killing::Killed;
+use super::kill_worker::Killed;
 
 /// All of it.
 #[derive(Debug, Clone)]

@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use domain::{Currency, DecideError, HoldKey, Lines, Money, OrderId, RefundId, Rejection, RoundId, Sku, Timestamp};
+use domain::{Currency, HoldKey, Lines, Money, OrderId, RefundId, Rejection, RoundId, Sku, Timestamp, spec::Spec};
 use uuid::Uuid;
 
 use super::{
     LatePaymentPolicy, Line, Order, OrderTerms,
     Resource::{self, Shares as SHARES, Stock as STOCK},
-    Shares, State, decide, evolve,
+    Shares, State, evolve,
 };
 use crate::{
+    Orders,
     command::{Command, RefundRequest},
-    event::Event,
+    event::stream,
 };
 
 pub(crate) const ORDER: OrderId = OrderId(Uuid::from_u128(7));
@@ -33,37 +34,21 @@ pub(crate) fn given(commands: &[Command]) -> State {
     state
 }
 
-impl State {
+impl Spec for State {
+    type Rules = Orders;
+
     /// A timer comes when the latest attempt is due, everything else comes now.
-    pub(crate) fn when(&self, command: &Command) -> Result<Vec<Event>, DecideError> {
+    fn time_of(&self, command: &Command) -> Timestamp {
         let due = self.orders.get(&ORDER).and_then(|order| order.expires_at).unwrap_or(NOW);
-        decide(self, command, if matches!(command, Command::Expire { .. }) { due } else { NOW })
+        if matches!(command, Command::Expire { .. }) { due } else { NOW }
     }
 
-    /// The code of the refusal, with the words that its reason must have.
-    pub(crate) fn refuses(&self, command: &Command, words: &[&str]) -> String {
-        match self.when(command) {
-            Err(DecideError::Rejected(rejection)) => {
-                for word in words {
-                    assert!(rejection.reason.contains(word), "{word:?} is not in {:?}", rejection.reason);
-                }
-                rejection.code.into_owned()
-            }
-            other => panic!("not refused: {other:?}"),
-        }
+    fn stream() -> String {
+        stream(ORDER)
     }
+}
 
-    /// The broken invariant, which names its stream.
-    pub(crate) fn breaks(&self, command: &Command) -> String {
-        match self.when(command) {
-            Err(DecideError::Broken { stream, what }) => {
-                assert_eq!(stream, format!("order-{ORDER}"));
-                what
-            }
-            other => panic!("not broken: {other:?}"),
-        }
-    }
-
+impl State {
     pub(crate) fn order(&self) -> &Order {
         self.orders.get(&ORDER).unwrap()
     }

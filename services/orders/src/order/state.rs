@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use domain::Table;
-use domain::{Attempt, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, RoundId, Sku, Timestamp};
+use domain::{Attempt, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, RoundId, Sku, Table, Timestamp};
+
+use serde::{Serialize, Serializer};
 
 use super::{
     payment::late_refund_id,
@@ -21,7 +22,7 @@ pub struct State {
 }
 
 /// One line of an order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Line {
     /// The product.
     pub sku: Sku,
@@ -32,7 +33,7 @@ pub struct Line {
 }
 
 /// Shares of one round.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Shares {
     /// The round.
     pub round_id: RoundId,
@@ -43,7 +44,7 @@ pub struct Shares {
 }
 
 /// What was agreed when the order was placed; it never changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct OrderTerms {
     /// The sender's own name for the customer.
     pub customer_id: String,
@@ -62,7 +63,7 @@ pub struct OrderTerms {
 }
 
 /// What comes back with a refund.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RefundItems {
     /// The attempt whose payment it is taken from, or, of a late payment, the attempt it was paid into.
     pub attempt: Attempt,
@@ -77,7 +78,7 @@ pub struct RefundItems {
 }
 
 /// A refund.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Refund {
     /// What it is taken from.
     pub payment_id: PaymentId,
@@ -86,6 +87,7 @@ pub struct Refund {
     /// How much was asked for. `None`: nobody knows any more.
     pub extent: Option<Extent>,
     /// The pieces that come back, by what was paid for one: others are left.
+    #[serde(serialize_with = "by_price")]
     pub taken: Pieces,
     /// Where it stands.
     pub status: RefundStatus,
@@ -94,8 +96,12 @@ pub struct Refund {
 /// Pieces by product and by what was paid for one, in minor units.
 pub type Pieces = BTreeMap<(Sku, i64), i64>;
 
+fn by_price<S: Serializer>(pieces: &Pieces, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pieces.iter().map(|((sku, price), quantity)| (format!("{sku} at {price}"), quantity)))
+}
+
 /// Everything that is left is to go back, whatever becomes of other refunds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Everything {
     /// The refund that asked for it.
     pub refund_id: RefundId,
@@ -108,7 +114,7 @@ pub struct Everything {
 }
 
 /// An order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Order {
     /// Its name.
     pub order_id: OrderId,

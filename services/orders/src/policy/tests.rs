@@ -1,7 +1,6 @@
 //! Each event of the others, and what comes of it.
 
-use domain::Decider;
-use domain::{HoldKey, Rejection};
+use domain::{Decider, HoldKey, Rejection};
 use proto::{
     Message, Name, common::v1 as common, inventory::v1 as inventory, payments::v1 as payments, rounds::v1 as rounds,
 };

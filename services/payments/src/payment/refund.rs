@@ -26,6 +26,8 @@ use std::time::Duration;
 use domain::{DecideError, Money, OrderId, PaymentId, RefundId, Rejection, Timestamp, words};
 use providers::idempotency_key;
 
+use serde::Serialize;
+
 use super::{Payment, PaymentTerms, broken};
 use crate::event::{Event, RefundOf, Reported, Resolution};
 
@@ -40,7 +42,7 @@ pub(super) use heard::{Heard, ended, failed_by, heard, refunded_by};
 pub const DEADLINE: Duration = Duration::from_mins(5);
 
 /// A refund.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Refund {
     /// Where it stands.
     pub status: Status,

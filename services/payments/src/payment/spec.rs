@@ -1,59 +1,38 @@
 //! Specs of payments, and words for the specs of this crate: given these events, when this command comes, then these
 //! events.
 
-use domain::{Currency, DecideError, HoldKey, Money, OrderId, PaymentId, RefundId, Timestamp};
+use domain::{Currency, HoldKey, Money, OrderId, PaymentId, RefundId, Timestamp, spec::Spec};
 use providers::Checkout;
 use uuid::Uuid;
 
-use super::{Payment, State, Status, decide, evolve};
+use super::{Payment, State, Status};
 use crate::{
+    Payments,
     command::Command,
-    event::{Event, RefundOf, ReportResolution},
+    event::{Event, RefundOf, ReportResolution, stream},
     report::{Kind, Mismatch, Report, ReportedMoney},
 };
 
 pub(crate) const NOW: Timestamp = Timestamp::from_micros(60_000_000);
 pub(crate) const KEY: HoldKey = HoldKey { order_id: OrderId(Uuid::from_u128(7)), attempt: 1 };
 
-pub(crate) fn given(events: &[Event]) -> State {
-    let mut state = State::default();
-    for event in events {
-        evolve(&mut state, event);
+impl Spec for State {
+    type Rules = Payments;
+
+    fn time_of(&self, _command: &Command) -> Timestamp {
+        NOW
     }
-    state
+
+    fn stream() -> String {
+        stream(payment_id())
+    }
+}
+
+pub(crate) fn given(events: &[Event]) -> State {
+    State::given(events)
 }
 
 impl State {
-    pub(crate) fn when(&self, command: &Command) -> Result<Vec<Event>, DecideError> {
-        decide(self, command, NOW)
-    }
-
-    /// The code of the rejection, with the words that its reason must have.
-    pub(crate) fn refuses(&self, command: &Command, words: &[&str]) -> String {
-        match decide(self, command, NOW) {
-            Err(DecideError::Rejected(rejection)) => {
-                for word in words {
-                    assert!(rejection.reason.contains(word), "{word:?} is not in {:?}", rejection.reason);
-                }
-                rejection.code.into_owned()
-            }
-            other => panic!("not refused: {other:?}"),
-        }
-    }
-
-    /// What cannot be, with the stream where it shows.
-    pub(crate) fn breaks(&self, command: &Command, words: &[&str]) {
-        match decide(self, command, NOW) {
-            Err(DecideError::Broken { stream, what }) => {
-                assert_eq!(stream, format!("payment-{}", KEY.payment_id()));
-                for word in words {
-                    assert!(what.contains(word), "{word:?} is not in {what:?}");
-                }
-            }
-            other => panic!("not broken: {other:?}"),
-        }
-    }
-
     pub(crate) fn payment(&self) -> &Payment {
         self.payments.get(&payment_id()).unwrap()
     }

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use domain::Decider;
-use domain::{AMOUNT_MAX, HoldKey, PaymentId, RefundId, Rejection, Timestamp};
+use domain::{AMOUNT_MAX, Decider, HoldKey, PaymentId, RefundId, Rejection, Timestamp};
 use proto::{Message, Name, common::v1::Money, payments::v1 as wire, well_known};
 use providers::{
     Checkout,

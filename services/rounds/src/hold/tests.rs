@@ -1,6 +1,6 @@
 //! The rules of holds, one test each.
 
-use domain::{DecideError, HoldKey, Money};
+use domain::{DecideError, HoldKey, Money, spec::Spec as _};
 
 use crate::{
     command::{Command, Purchase},

@@ -5,8 +5,7 @@ use std::{
     time::Duration,
 };
 
-use domain::{Attempt, DecideError, HoldKey, RoundId, Timestamp, hold::Status};
-use domain::{Decider, Timer};
+use domain::{Attempt, DecideError, Decider, HoldKey, RoundId, Timer, Timestamp, hold::Status};
 use proptest::prelude::*;
 
 use crate::{
@@ -35,19 +34,18 @@ impl Fleet {
     }
 
     fn handle(&mut self, command: &Command) -> Result<Vec<Event>, DecideError> {
-        let events = Rounds::decide(&self.state, command, self.at)?;
-        for event in &events {
-            Rounds::evolve(&mut self.state, event);
-            let record = Rounds::encode(&self.state, event);
+        let mut events = Vec::new();
+        for (event, record) in Rounds::advance(&mut self.state, command, self.at)? {
             let version = self.versions.entry(record.stream).or_insert(0);
             *version += 1;
             assert_eq!(record.version, *version, "{event:?}");
-            match (Rounds::timer(event), event.owner().to_string()) {
+            match (Rounds::timer(&event), event.owner().to_string()) {
                 (Some(Timer::Set(at)), stream) => drop(self.timers.insert(stream, at)),
                 (Some(Timer::Clear), stream) => drop(self.timers.remove(&stream)),
                 (None, _) => {}
             }
             self.log.push(Rounds::decode_event(record.message_type, &record.data).unwrap());
+            events.push(event);
         }
         self.check();
         Ok(events)
@@ -94,7 +92,7 @@ impl Fleet {
 
     /// What the log alone says: it folds to the same rows, and nothing in it happens twice.
     fn audit(&self) {
-        assert_eq!(Rounds::describe(&given(&self.log)), Rounds::describe(&self.state));
+        assert_eq!(Rounds::rows(&given(&self.log)), Rounds::rows(&self.state));
         let (mut closings, mut returns) = (BTreeMap::<HoldKey, u32>::new(), BTreeMap::<HoldKey, u32>::new());
         let mut named = BTreeMap::<HoldKey, u32>::new();
         let mut sold_out = BTreeSet::<RoundId>::new();

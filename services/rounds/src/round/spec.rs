@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use domain::{Currency, DecideError, HoldKey, Money, OrderId, RefundId, RoundId, Timestamp};
+use domain::{Currency, HoldKey, Money, OrderId, RefundId, RoundId, Timestamp, spec::Spec};
 use uuid::Uuid;
 
-use super::{State, decide, evolve};
+use super::State;
 use crate::{
+    Rounds,
     command::Command,
     event::{Event, Failure, Offer, Shares},
 };
@@ -14,31 +15,16 @@ use crate::{
 pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
 
-pub(crate) fn given(events: &[Event]) -> State {
-    let mut state = State::default();
-    for event in events {
-        evolve(&mut state, event);
+impl Spec for State {
+    type Rules = Rounds;
+
+    fn time_of(&self, _command: &Command) -> Timestamp {
+        NOW
     }
-    state
 }
 
-impl State {
-    pub(crate) fn when(&self, command: &Command) -> Result<Vec<Event>, DecideError> {
-        decide(self, command, NOW)
-    }
-
-    /// The code of the refusal, with the words that its reason must have.
-    pub(crate) fn refuses(&self, command: &Command, words: &[&str]) -> String {
-        match self.when(command) {
-            Err(DecideError::Rejected(rejection)) => {
-                for word in words {
-                    assert!(rejection.reason.contains(word), "{word:?} is not in {:?}", rejection.reason);
-                }
-                rejection.code.into_owned()
-            }
-            other => panic!("not refused: {other:?}"),
-        }
-    }
+pub(crate) fn given(events: &[Event]) -> State {
+    State::given(events)
 }
 
 pub(crate) fn round(id: u128) -> RoundId {

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use domain::DecideError;
-use domain::{Decider, Timer};
+use domain::{DecideError, Decider, Timer, spec::Spec as _};
 
 use super::{
     BATCH_MAX, OPEN_DAYS_MAX, Round, RoundStatus, State, decide, evolve,

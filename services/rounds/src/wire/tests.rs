@@ -1,7 +1,6 @@
 //! What messages must be, and that every event reads back.
 
-use domain::Decider;
-use domain::{AMOUNT_MAX, Rejection, Timestamp};
+use domain::{AMOUNT_MAX, Decider, Rejection, Timestamp};
 use proto::{Message, Name, common::v1::Money, rounds::v1 as wire};
 
 use super::{SHARES_MAX, decode_command, decode_event, encode};

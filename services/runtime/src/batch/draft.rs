@@ -179,9 +179,7 @@ impl Draft {
         command: &S::Command,
         at: Timestamp,
     ) -> Result<(), DecideError> {
-        for event in S::decide(state, command, at)? {
-            S::evolve(state, &event);
-            let record = S::encode(state, &event);
+        for (event, record) in S::advance(state, command, at)? {
             check_owner(S::NAME, S::STREAMS, &record.stream)?;
             if let Some(timer) = S::timer(&event) {
                 self.timers.insert(record.stream.clone(), timer);

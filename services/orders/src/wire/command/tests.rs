@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use domain::Decider;
-use domain::{AMOUNT_MAX, QUANTITY_MAX, RefundId};
+use domain::{AMOUNT_MAX, Decider, QUANTITY_MAX, RefundId};
 use proto::{Message, Name, common::v1 as common, orders::v1 as wire, well_known};
 use uuid::Uuid;
 

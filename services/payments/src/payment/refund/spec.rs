@@ -1,6 +1,6 @@
 //! Specs of refunds.
 
-use domain::{Money, OrderId, RefundId, Rejection};
+use domain::{Money, OrderId, RefundId, Rejection, spec::Spec as _};
 use providers::idempotency_key;
 use uuid::Uuid;
 

@@ -1,6 +1,6 @@
 //! Specs of reports that overtake each other: which holds does not follow from which came first.
 
-use domain::Rejection;
+use domain::{Rejection, spec::Spec as _};
 use providers::idempotency_key;
 
 use crate::{

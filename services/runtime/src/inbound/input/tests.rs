@@ -25,6 +25,7 @@ impl Decider for Clerk {
     type Command = CloseRound;
     type Event = ();
     type State = ();
+    type Row = ();
 
     fn decode_command(_message_type: &str, data: &[u8], _id: Uuid) -> Result<CloseRound, Rejection> {
         decode(data)
@@ -52,8 +53,12 @@ impl Decider for Clerk {
         Ok(())
     }
 
-    fn describe(_state: &()) -> BTreeMap<String, String> {
+    fn rows(_state: &()) -> BTreeMap<String, ()> {
         BTreeMap::new()
+    }
+
+    fn row(_state: &(), _name: &str) -> Option<()> {
+        None
     }
 
     fn rows_of(_event: &()) -> Vec<String> {

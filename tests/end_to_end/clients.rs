@@ -13,7 +13,7 @@ async fn a_plain_python_script_places_an_order_and_sees_it_paid() {
     let fleet = TestFleet::start().await.unwrap();
     fleet.stock("MUG-01", 10).await.unwrap();
     let output = Command::new(python())
-        .arg(repo_root().join("tests/outside/place_order.py"))
+        .arg(repo_root().join("tests/clients/place_order.py"))
         .arg(&fleet.address.broker_url)
         .stdin(Stdio::null())
         .output()
