@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use domain::{GlobalPosition, StreamVersion};
 use platform::migrations::migrate;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use runtime::log::event_store::{Follower, read_page};
@@ -104,28 +105,28 @@ async fn write(url: String, seed: u64, stop: Arc<AtomicBool>) {
 
 #[derive(Default)]
 struct Seen {
-    positions: BTreeSet<i64>,
-    versions: BTreeMap<String, i64>,
+    positions: BTreeSet<GlobalPosition>,
+    versions: BTreeMap<String, StreamVersion>,
     out_of_order: usize,
 }
 
 /// Follows the log until all is written and nothing is left.
 async fn read(url: String, detect: bool, written_all: Arc<AtomicBool>) -> Seen {
     let mut connection = PgConnection::connect(&url).await.unwrap();
-    let mut follower = Follower::after(0);
+    let mut follower = Follower::after(GlobalPosition::default());
     let mut seen = Seen::default();
-    let (mut checkpoint, mut deadline) = (0, None);
+    let (mut checkpoint, mut deadline) = (GlobalPosition::default(), None);
     loop {
         let written_all = written_all.load(Ordering::SeqCst);
         let events = if detect {
-            follower.next(&mut connection, i64::MAX, 1_000).await.unwrap().0
+            follower.next(&mut connection, GlobalPosition::MAX, 1_000).await.unwrap().0
         } else {
-            read_page(&mut connection, checkpoint, i64::MAX, 1_000).await.unwrap().0
+            read_page(&mut connection, checkpoint, GlobalPosition::MAX, 1_000).await.unwrap().0
         };
         for event in &events {
             checkpoint = event.position;
             seen.positions.insert(event.position);
-            let before = seen.versions.insert(event.stream.clone(), event.version).unwrap_or(0);
+            let before = seen.versions.insert(event.stream.clone(), event.version).unwrap_or_default();
             seen.out_of_order += usize::from(event.version <= before);
         }
         if written_all && events.is_empty() && !follower.is_waiting() {

@@ -195,7 +195,7 @@ async fn append(connection: &mut PgConnection, service: &str, record: &EncodedEv
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
     .bind(&record.stream)
-    .bind(record.version)
+    .bind(record.version.get())
     .bind(event_id(cause.id, &record.stream, record.version))
     .bind(service)
     .bind(record.message_type)

@@ -15,7 +15,7 @@ use std::{
 };
 
 use audit::Auditor;
-use domain::Timestamp;
+use domain::{GlobalPosition, Timestamp};
 use inventory::Inventory;
 use orders::Orders;
 use payments::Payments;
@@ -190,13 +190,13 @@ pub(crate) struct Engine {
     /// When each looks for timers next.
     wakes: [Option<Timestamp>; 4],
     bank: FakeProvider,
-    log: BTreeMap<i64, StoredEvent>,
+    log: BTreeMap<GlobalPosition, StoredEvent>,
     backup: Option<past::Backup>,
     /// By how many microseconds the clock of each process is off.
     clocks: BTreeMap<Process, i64>,
     /// Positions that were drawn by transactions under way.
-    drawn: BTreeSet<i64>,
-    position: i64,
+    drawn: BTreeSet<GlobalPosition>,
+    position: GlobalPosition,
     xid: i64,
     xids: BTreeSet<i64>,
     unacknowledged: BTreeMap<u64, Pending>,
@@ -209,7 +209,7 @@ pub(crate) struct Engine {
     /// By command and service.
     answered: BTreeSet<(Uuid, usize)>,
     is_healed: bool,
-    audited: i64,
+    audited: GlobalPosition,
     auditor: Auditor,
     money: Money,
     tells: bool,
@@ -262,7 +262,7 @@ impl Engine {
             backup: None,
             clocks: BTreeMap::new(),
             drawn: BTreeSet::new(),
-            position: 0,
+            position: GlobalPosition::default(),
             xid: 100,
             xids: BTreeSet::new(),
             unacknowledged: BTreeMap::new(),
@@ -272,7 +272,7 @@ impl Engine {
             intents: Vec::new(),
             answered: BTreeSet::new(),
             is_healed: false,
-            audited: 0,
+            audited: GlobalPosition::default(),
             auditor: Auditor::default(),
             money: Money::default(),
             tells: setup.tells,
@@ -408,7 +408,7 @@ impl Engine {
         }
         if self.strikes(self.faults.crash) {
             // Its positions are never filled.
-            self.position += self.rng.random_range(0..4);
+            self.position = GlobalPosition::new(self.position.get() + self.rng.random_range(0..4));
             self.desks[desk].crash(replica);
             let name = self.desks[desk].name();
             self.tell(|| format!("{name}-{replica} dies in a transaction"));
@@ -423,7 +423,7 @@ impl Engine {
         self.xid += 1;
         self.xids.insert(self.xid);
         for event in &mut events {
-            self.position += 1;
+            self.position = self.position.next();
             event.position = self.position;
             self.drawn.insert(self.position);
         }

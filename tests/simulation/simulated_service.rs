@@ -6,7 +6,7 @@ use std::{
     rc::Rc,
 };
 
-use domain::{Effect, Timer, Timestamp};
+use domain::{Effect, GlobalPosition, Timer, Timestamp};
 use proto::{Name, common::v1::CommandRejected};
 use rand::{Rng, rngs::StdRng};
 use runtime::{
@@ -29,7 +29,7 @@ pub(crate) struct Message {
     pub(crate) message_type: String,
     pub(crate) data: Vec<u8>,
     /// The place of an event in the log; `None` of a command.
-    pub(crate) position: Option<i64>,
+    pub(crate) position: Option<GlobalPosition>,
 }
 
 /// A message that was handed out, by the number of its delivery.
@@ -77,7 +77,7 @@ pub(crate) trait Node {
     /// The backup takes the place of the store, and what it lacks is taken back into it. All processes die. Which calls are to be made.
     fn restore(&mut self, kept: &[&StoredEvent], lost: &[&StoredEvent]) -> Result<Vec<String>, String>;
     /// Where the service's rows and the fold of its events differ.
-    fn differs(&self, log: &BTreeMap<i64, StoredEvent>) -> Option<String>;
+    fn differs(&self, log: &BTreeMap<GlobalPosition, StoredEvent>) -> Option<String>;
 }
 
 /// What a batch is made of.
@@ -382,7 +382,7 @@ impl<S: Locks> Node for SimulatedService<S> {
         Ok(self.calls.keys().cloned().collect())
     }
 
-    fn differs(&self, log: &BTreeMap<i64, StoredEvent>) -> Option<String> {
+    fn differs(&self, log: &BTreeMap<GlobalPosition, StoredEvent>) -> Option<String> {
         let folded = match fold::<S>(log.values().filter(|event| event.service == S::NAME)) {
             Ok(folded) => folded,
             Err(unread) => return Some(unread),

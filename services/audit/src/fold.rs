@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
-use domain::Decider;
+use domain::{Decider, GlobalPosition};
 use runtime::{
     log::event_store::{StoredEvent, StoredEventRef, replay},
     service::{Service, is_rejection},
@@ -207,9 +207,9 @@ impl Traces {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Parting {
     /// The events before this one fold to exactly the row.
-    Missed(i64),
+    Missed(GlobalPosition),
     /// No events fold to the row; this one was the last to touch it.
-    Last(i64),
+    Last(GlobalPosition),
 }
 
 /// Looks for the events where rows of one service part from their folds.
@@ -224,8 +224,8 @@ struct Target {
     /// Whether the events up to some point folded to exactly the row.
     matched: bool,
     /// The event after that point.
-    missed: Option<i64>,
-    last: Option<i64>,
+    missed: Option<GlobalPosition>,
+    last: Option<GlobalPosition>,
 }
 
 impl<S: Decider> Trace<S> {
@@ -258,7 +258,7 @@ impl<S: Decider> Trace<S> {
 }
 
 impl Target {
-    fn take(&mut self, folded: Option<Value>, position: i64) {
+    fn take(&mut self, folded: Option<Value>, position: GlobalPosition) {
         self.last = Some(position);
         if folded == self.row {
             self.matched = true;
@@ -271,7 +271,7 @@ impl Target {
 
 #[cfg(test)]
 mod tests {
-    use domain::{Decider, Timestamp};
+    use domain::{Decider, GlobalPosition, StreamVersion, Timestamp};
     use proto::{
         Message, Name,
         inventory::v1::{ProductRegistered, StockReceived},
@@ -283,9 +283,9 @@ mod tests {
 
     fn event<M: Message + Name>(position: i64, version: i64, message: &M) -> StoredEvent {
         StoredEvent {
-            position,
+            position: GlobalPosition::new(position),
             stream: "product-mug".to_owned(),
-            version,
+            version: StreamVersion::new(version),
             event_id: Uuid::from_u128(1),
             service: "inventory".to_owned(),
             message_type: M::full_name(),
@@ -318,6 +318,10 @@ mod tests {
         Inventory::row(&folds.inventory.state, "product-mug").as_ref().map(json).unwrap()
     }
 
+    fn missed(position: i64) -> Option<Parting> {
+        Some(Parting::Missed(GlobalPosition::new(position)))
+    }
+
     fn diverges(row: Option<Value>) -> Option<Parting> {
         let difference = Difference { service: "inventory", name: "product-mug".to_owned(), row, what: String::new() };
         let mut trace = Trace::<Inventory>::new(&[difference]);
@@ -329,29 +333,29 @@ mod tests {
 
     #[test]
     fn a_stale_row_misses_the_event_after_its_prefix() {
-        assert_eq!(diverges(Some(row_after(1))), Some(Parting::Missed(5)));
-        assert_eq!(diverges(Some(row_after(3))), Some(Parting::Missed(9)));
+        assert_eq!(diverges(Some(row_after(1))), missed(5));
+        assert_eq!(diverges(Some(row_after(3))), missed(9));
     }
 
     #[test]
     fn a_missing_row_misses_its_first_event() {
-        assert_eq!(diverges(None), Some(Parting::Missed(3)));
+        assert_eq!(diverges(None), missed(3));
     }
 
     #[test]
     fn a_row_like_no_prefix_is_told_with_the_last_event_that_touched_it() {
         let mut row = row_after(4);
         row["received"] = 65.into();
-        assert_eq!(diverges(Some(row)), Some(Parting::Last(9)));
+        assert_eq!(diverges(Some(row)), Some(Parting::Last(GlobalPosition::new(9))));
     }
 
     #[test]
     fn a_row_that_was_once_as_it_is_misses_what_came_after_the_last_such_moment() {
         let mut target = Target { row: Some("a".into()), matched: false, missed: None, last: None };
         for (words, position) in [("a", 1), ("b", 2), ("a", 3), ("c", 4), ("d", 5)] {
-            target.take(Some(words.into()), position);
+            target.take(Some(words.into()), GlobalPosition::new(position));
         }
-        assert_eq!((target.missed, target.last), (Some(4), Some(5)));
+        assert_eq!((target.missed, target.last), (Some(GlobalPosition::new(4)), Some(GlobalPosition::new(5))));
     }
 
     #[test]

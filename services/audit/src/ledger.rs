@@ -4,7 +4,7 @@
 //! It is stricter than a fold: it also says what must not happen, at the event where it happens. What must follow from what
 //! is in [`promises`], and whether the tables agree in [`super::tables`].
 
-use domain::{HoldKey, Rejection, Timestamp};
+use domain::{GlobalPosition, HoldKey, Rejection, Timestamp};
 use runtime::{log::event_store::StoredEvent, service::is_rejection};
 
 use super::report::{Check, Findings};
@@ -28,7 +28,7 @@ use stock::Stock;
 /// When something happened: its place in the log, and its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Moment {
-    pub(super) position: i64,
+    pub(super) position: GlobalPosition,
     pub(super) at: Timestamp,
 }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use domain::Timestamp;
+use domain::{GlobalPosition, Timestamp};
 use runtime::log::event_store::{StoredEvent, replay_whole};
 
 pub mod catalogue;
@@ -182,7 +182,7 @@ where
 async fn name_events(findings: &mut Findings, connection: &mut sqlx::PgConnection) -> Result<Vec<Finding>> {
     let positions = findings.kept().iter().filter_map(|found| found.position).collect();
     let events = tables::events_at(connection, positions).await?;
-    let events: BTreeMap<i64, EventName> = events.into_iter().map(|event| (event.position, event)).collect();
+    let events: BTreeMap<GlobalPosition, EventName> = events.into_iter().map(|event| (event.position, event)).collect();
     let named = findings.kept().iter().map(|found| Finding {
         check: found.check,
         subject: found.subject.clone(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::report::{Check, Findings};
+use domain::{GlobalPosition, StreamVersion};
 use proto::{Message, common::v1::CommandRejected};
 use runtime::{
     log::event_store::StoredEvent,
@@ -12,9 +13,9 @@ use runtime::{
 /// What was seen of the log so far.
 #[derive(Debug, Default)]
 pub(super) struct Log {
-    versions: BTreeMap<String, i64>,
+    versions: BTreeMap<String, StreamVersion>,
     /// The last position.
-    pub(super) position: i64,
+    pub(super) position: GlobalPosition,
     /// How many events.
     pub(super) events: u64,
 }
@@ -39,9 +40,9 @@ impl Log {
         self.position = event.position;
         let last = match self.versions.get_mut(&event.stream) {
             Some(last) => std::mem::replace(last, event.version),
-            None => self.versions.insert(event.stream.clone(), event.version).unwrap_or(0),
+            None => self.versions.insert(event.stream.clone(), event.version).unwrap_or_default(),
         };
-        if event.version != last + 1 {
+        if event.version != last.next() {
             wrong(format!("version {} comes after {last}", event.version));
         }
         if is_rejection(&event.message_type) {
@@ -64,7 +65,7 @@ impl Log {
 
 #[cfg(test)]
 mod tests {
-    use domain::Timestamp;
+    use domain::{GlobalPosition, StreamVersion, Timestamp};
     use proto::{Message, Name, common::v1::CommandRejected};
     use runtime::log::event_store::StoredEvent;
     use uuid::Uuid;
@@ -73,9 +74,9 @@ mod tests {
 
     fn event(position: i64, stream: &str, version: i64) -> StoredEvent {
         StoredEvent {
-            position,
+            position: GlobalPosition::new(position),
             stream: stream.to_owned(),
-            version,
+            version: StreamVersion::new(version),
             event_id: Uuid::from_u128(u128::try_from(position).unwrap() + 100),
             service: "orders".to_owned(),
             message_type: "holdfast.orders.v1.OrderReleased".to_owned(),
@@ -92,7 +93,7 @@ mod tests {
         for event in events {
             log.take(event, &mut findings);
         }
-        findings.kept().iter().map(|found| (found.position, found.what.clone())).collect()
+        findings.kept().iter().map(|found| (found.position.map(GlobalPosition::get), found.what.clone())).collect()
     }
 
     #[test]
@@ -118,7 +119,7 @@ mod tests {
         };
         let good = || rejected(format!("orders-command-{command}"));
         // As it was before refusals had streams by service.
-        let old = StoredEvent { position: 2, ..rejected(format!("command-{command}")) };
+        let old = StoredEvent { position: GlobalPosition::new(2), ..rejected(format!("command-{command}")) };
         assert_eq!(found(&[good(), old]), []);
         for stream in
             [format!("orders-command-{other}"), format!("inventory-command-{command}"), format!("command-{other}")]

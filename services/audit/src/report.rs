@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use domain::{GlobalPosition, StreamVersion};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -86,11 +87,11 @@ pub struct Finding {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EventName {
     /// Its place in the log.
-    pub position: i64,
+    pub position: GlobalPosition,
     /// Its stream.
     pub stream: String,
     /// The stream's version with it.
-    pub version: i64,
+    pub version: StreamVersion,
     /// Full type name.
     #[serde(rename = "type")]
     pub message_type: String,
@@ -117,7 +118,7 @@ pub struct Report {
     /// The moment that was looked at.
     pub at: String,
     /// The last position of the log then.
-    pub position: i64,
+    pub position: GlobalPosition,
     /// Events of the log.
     pub events: u64,
     /// Event streams.
@@ -144,7 +145,7 @@ pub(super) struct Found {
     pub(super) check: Check,
     pub(super) subject: String,
     pub(super) what: String,
-    pub(super) position: Option<i64>,
+    pub(super) position: Option<GlobalPosition>,
 }
 
 /// What was found so far.
@@ -156,7 +157,7 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    pub(super) fn add(&mut self, check: Check, subject: impl ToString, what: String, position: Option<i64>) {
+    pub(super) fn add(&mut self, check: Check, subject: impl ToString, what: String, position: Option<GlobalPosition>) {
         *self.counts.entry(check).or_insert(0) += 1;
         if self.kept.len() < KEPT_MAX {
             self.kept.push(Found { check, subject: subject.to_string(), what, position });

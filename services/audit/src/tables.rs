@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use anyhow::{Context, Result};
-use domain::{Decider, HoldKey, OrderId, PaymentId, RoundId, Sku};
+use domain::{Decider, GlobalPosition, HoldKey, OrderId, PaymentId, RoundId, Sku, StreamVersion};
 use futures::{TryStreamExt, future};
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use uuid::Uuid;
@@ -256,15 +256,16 @@ pub(super) async fn answered(connection: &mut PgConnection) -> Result<Answered> 
 /// Names the events at these positions.
 pub(super) async fn events_at(
     connection: &mut PgConnection,
-    positions: Vec<i64>,
+    positions: Vec<GlobalPosition>,
 ) -> Result<Vec<super::report::EventName>> {
     let query = "select position, stream, version, type, event_id from log.events where position = any($1)";
+    let positions: Vec<i64> = positions.into_iter().map(GlobalPosition::get).collect();
     let rows: Vec<(i64, String, i64, String, Uuid)> =
         sqlx::query_as(query).bind(positions).fetch_all(connection).await.context("naming events")?;
     let name = |(position, stream, version, message_type, event_id)| super::report::EventName {
-        position,
+        position: GlobalPosition::new(position),
         stream,
-        version,
+        version: StreamVersion::new(version),
         message_type,
         event_id,
     };

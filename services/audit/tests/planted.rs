@@ -56,7 +56,7 @@ impl<S: Service> Writer<S> {
              values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         )
         .bind(record.stream)
-        .bind(record.version)
+        .bind(record.version.get())
         .bind(id)
         .bind(S::NAME)
         .bind(M::full_name())

@@ -2,7 +2,7 @@
 //! a broker, 500 orders a transaction.
 
 use anyhow::{Context, Result};
-use domain::{DecideError, Decider, Timestamp};
+use domain::{DecideError, Decider, GlobalPosition, Timestamp};
 use platform::clock;
 use proto::{
     Message, Name,
@@ -129,7 +129,7 @@ async fn hop<S: Service>(
         let decided = S::advance(&mut state, &job.command, at);
         for (_, record) in decided.map_err(|refusal: DecideError| anyhow::anyhow!("{refusal:?}"))? {
             events.push(StoredEvent {
-                position: 0,
+                position: GlobalPosition::default(),
                 event_id: event_id(job.cause, &record.stream, record.version),
                 stream: record.stream,
                 version: record.version,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, process::ExitCode};
 
 use anyhow::{Context, Result};
 use audit::snapshot::Snapshot;
-use domain::{HoldKey, OrderId};
+use domain::{GlobalPosition, HoldKey, OrderId, StreamVersion};
 use platform::print::{self, Cell, Look, Paint, Table};
 use proto::{Name, orders::v1::OrderReinstated};
 use runtime::log::event_store::{StoredEvent, read_streams};
@@ -38,9 +38,9 @@ struct TimelineEntry {
     service: String,
     #[serde(rename = "type")]
     message_type: String,
-    position: i64,
+    position: GlobalPosition,
     stream: String,
-    version: i64,
+    version: StreamVersion,
     event_id: Uuid,
     correlation_id: Uuid,
     causation_id: Uuid,
@@ -131,7 +131,7 @@ impl Timeline {
 
 #[cfg(test)]
 mod tests {
-    use domain::Timestamp;
+    use domain::{GlobalPosition, StreamVersion, Timestamp};
     use proto::{Message, Name, orders::v1::OrderReleased};
     use runtime::log::event_store::StoredEvent;
     use uuid::Uuid;
@@ -140,9 +140,9 @@ mod tests {
 
     fn event(position: i64, id: u128, cause: u128) -> StoredEvent {
         StoredEvent {
-            position,
+            position: GlobalPosition::new(position),
             stream: "order-1".to_owned(),
-            version: position,
+            version: StreamVersion::new(position),
             event_id: Uuid::from_u128(id),
             service: "orders".to_owned(),
             message_type: OrderReleased::full_name(),

@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use domain::{GlobalPosition, StreamVersion};
 use platform::{
     broker::{self, Broker},
     config::Config,
@@ -61,7 +62,7 @@ pub struct Args {
 #[derive(Debug, Serialize)]
 struct Report {
     /// The last position of the log.
-    log_ends: i64,
+    log_ends: GlobalPosition,
     /// Events that the broker has and the log lacks.
     lost: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,8 +87,8 @@ struct Report {
 
 #[derive(Debug, Serialize)]
 struct Span {
-    first_position: i64,
-    last_position: i64,
+    first_position: GlobalPosition,
+    last_position: GlobalPosition,
     from: String,
     to: String,
 }
@@ -103,9 +104,9 @@ struct Moved {
 
 #[derive(Debug, Serialize)]
 struct LeftOut {
-    position: i64,
+    position: GlobalPosition,
     stream: String,
-    version: i64,
+    version: StreamVersion,
     message_type: String,
     why: String,
 }
@@ -205,12 +206,11 @@ async fn note(
 ) -> Result<()> {
     let head = divergence::log_ends(connection).await?;
     if !given_up.is_empty() {
-        let before: Vec<i64> =
-            given_up.iter().map(|published| published.event.position).filter(|position| *position <= head).collect();
+        let before = given_up.iter().map(|published| published.event.position).filter(|position| *position <= head);
         sqlx::query("insert into log.epochs (epoch, after, given_up, reason) values ($1, $2, $3, $4)")
             .bind(report.epoch)
-            .bind(head)
-            .bind(before)
+            .bind(head.get())
+            .bind(before.map(GlobalPosition::get).collect::<Vec<i64>>())
             .bind(reason)
             .execute(&mut *connection)
             .await?;
@@ -220,7 +220,7 @@ async fn note(
     sqlx::query("update log.relay set stream_created = 'epoch'").execute(&mut *connection).await?;
     let adopted = if report.done == Done::Adopted { report.adoptable } else { 0 };
     sqlx::query("insert into log.recoveries (log_ended, adopted, given_up, epoch, reason) values ($1, $2, $3, $4, $5)")
-        .bind(report.log_ends)
+        .bind(report.log_ends.get())
         .bind(i64::try_from(adopted).unwrap_or(i64::MAX))
         .bind(i64::try_from(given_up.len()).unwrap_or(i64::MAX))
         .bind(report.epoch)

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Debug};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::{DecideError, Rejection, Timestamp};
+use crate::{DecideError, Rejection, StreamVersion, Timestamp};
 
 /// A service's decisions: which events a command causes, and what they make true. Pure: the same state, command and time give the same
 /// events, so a log can be folded again by anybody.
@@ -116,8 +116,8 @@ pub trait Decider {
 pub struct EncodedEvent {
     /// The stream it belongs to: `order-<uuid>`.
     pub stream: String,
-    /// The stream's version with it: 1 for the first event.
-    pub version: i64,
+    /// The stream's version with it.
+    pub version: StreamVersion,
     /// Full type name: `holdfast.orders.v1.OrderPlaced`.
     pub message_type: &'static str,
     /// Protobuf bytes.

@@ -8,6 +8,7 @@ mod id;
 mod json;
 mod message;
 mod money;
+mod position;
 mod product;
 mod rejection;
 #[cfg(feature = "spec")]
@@ -25,6 +26,7 @@ pub use serde;
 pub use id::{Attempt, HoldKey, OrderId, PaymentId, RefundId, RoundId, derived, may_derive};
 pub use message::{decode, unknown_type};
 pub use money::{AMOUNT_MAX, Currency, Money};
+pub use position::{BrokerSequence, GlobalPosition, StreamVersion};
 pub use product::{Lines, QUANTITY_MAX, Sku, lines_from_wire, lines_to_wire};
 pub use rejection::{DecideError, Rejection};
 pub use table::Table;

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    DecideError, HoldKey, Lines, RefundId, Rejection, Sku,
+    DecideError, HoldKey, Lines, RefundId, Rejection, Sku, StreamVersion,
     hold::{Request, Status, Step, step},
 };
 
@@ -26,12 +26,12 @@ pub struct Hold {
     /// What came back of it, by refund.
     pub returns: BTreeMap<RefundId, Lines>,
     /// Events of its stream.
-    pub version: i64,
+    pub version: StreamVersion,
 }
 
 impl Hold {
     pub(crate) const fn new(status: Status, lines: Lines) -> Self {
-        Self { status, lines, returns: BTreeMap::new(), version: 1 }
+        Self { status, lines, returns: BTreeMap::new(), version: StreamVersion::FIRST }
     }
 
     /// Pieces of a product that were sold and did not come back.

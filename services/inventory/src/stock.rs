@@ -1,7 +1,7 @@
 //! The stock of products: what changes it, and what every event of inventory makes of it.
 
 use domain::{
-    DecideError, Lines, QUANTITY_MAX, Rejection, Sku, Table,
+    DecideError, Lines, QUANTITY_MAX, Rejection, Sku, StreamVersion, Table,
     hold::{Request, Status},
 };
 
@@ -41,7 +41,7 @@ pub struct Stock {
     /// Kept for orders that are not paid yet: the sum of all open holds.
     pub held: i64,
     /// Events of its stream. Those of holds change the stock too, but are counted with the hold.
-    pub version: i64,
+    pub version: StreamVersion,
 }
 
 impl Stock {
@@ -61,10 +61,10 @@ impl Stock {
 impl State {
     /// How many events the owner's stream has. 0 without its row, which the log refuses.
     #[must_use]
-    pub fn version(&self, owner: StreamId<'_>) -> i64 {
+    pub fn version(&self, owner: StreamId<'_>) -> StreamVersion {
         match owner {
-            StreamId::Product(sku) => self.stock.get(sku).map_or(0, |stock| stock.version),
-            StreamId::Hold(key) => self.holds.get(&key).map_or(0, |hold| hold.version),
+            StreamId::Product(sku) => self.stock.get(sku).map(|stock| stock.version).unwrap_or_default(),
+            StreamId::Hold(key) => self.holds.get(&key).map(|hold| hold.version).unwrap_or_default(),
         }
     }
 }
@@ -142,20 +142,20 @@ pub(crate) fn within_total(sku: &Sku, what: &str, total: i64) -> Result<(), Reje
 pub fn evolve(state: &mut State, event: &Event) {
     match event {
         Event::ProductRegistered { sku, name } => {
-            let nothing =
-                Stock { name: name.clone(), received: 0, adjusted: 0, committed: 0, returned: 0, held: 0, version: 1 };
+            let (name, version) = (name.clone(), StreamVersion::FIRST);
+            let nothing = Stock { name, received: 0, adjusted: 0, committed: 0, returned: 0, held: 0, version };
             state.stock.create(sku.clone(), nothing);
         }
         Event::StockReceived { sku, quantity, .. } => {
             if let Some(stock) = state.stock.change(sku) {
                 stock.received += quantity;
-                stock.version += 1;
+                stock.version = stock.version.next();
             }
         }
         Event::StockAdjusted { sku, delta, .. } => {
             if let Some(stock) = state.stock.change(sku) {
                 stock.adjusted += delta;
-                stock.version += 1;
+                stock.version = stock.version.next();
             }
         }
         Event::StockHeld { key, lines } => {
@@ -170,7 +170,7 @@ pub fn evolve(state: &mut State, event: &Event) {
             });
             if let Some(hold) = state.holds.change(key) {
                 hold.status = Status::Committed;
-                hold.version += 1;
+                hold.version = hold.version.next();
             }
         }
         Event::StockReleased { key, lines } => {
@@ -178,7 +178,7 @@ pub fn evolve(state: &mut State, event: &Event) {
             match state.holds.change(key) {
                 Some(hold) => {
                     hold.status = Status::Released;
-                    hold.version += 1;
+                    hold.version = hold.version.next();
                 }
                 None => state.holds.create(*key, Hold::new(Status::Released, Lines::new())),
             }
@@ -187,7 +187,7 @@ pub fn evolve(state: &mut State, event: &Event) {
             each(state, lines, |stock, quantity| stock.returned += quantity);
             if let Some(hold) = state.holds.change(key) {
                 hold.returns.insert(*refund_id, lines.clone());
-                hold.version += 1;
+                hold.version = hold.version.next();
             }
         }
     }
@@ -346,6 +346,6 @@ mod tests {
     #[test]
     fn an_adjustment_counts_in_the_stream_of_its_product_and_a_hold_does_not() {
         let state = given(&[registered("mug"), received("mug", 10), held(&[("mug", 4)]), adjusted(1)]);
-        assert_eq!(state.stock.get(&sku("mug")).unwrap().version, 3);
+        assert_eq!(state.stock.get(&sku("mug")).unwrap().version.get(), 3);
     }
 }

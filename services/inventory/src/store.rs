@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{HoldKey, Lines, OrderId, RefundId, Rejection, Sku, hold::Status};
+use domain::{HoldKey, Lines, OrderId, RefundId, Rejection, Sku, StreamVersion, hold::Status};
 use platform::database::{Query, column};
 use sqlx::{PgConnection, Row, postgres::PgRow, types::Json};
 use uuid::Uuid;
@@ -81,7 +81,7 @@ fn stock(row: PgRow) -> Result<(Sku, Stock), sqlx::Error> {
         committed: row.try_get("committed")?,
         returned: row.try_get("returned")?,
         held: row.try_get("held")?,
-        version: row.try_get("version")?,
+        version: StreamVersion::new(row.try_get("version")?),
     };
     Ok((Sku::parse(row.try_get("sku")?).map_err(malformed)?, stock))
 }
@@ -97,7 +97,8 @@ fn hold(row: PgRow) -> Result<(HoldKey, Hold), sqlx::Error> {
     for (refund, pieces) in by_refund {
         returns.insert(RefundId(refund), lines(pieces)?);
     }
-    Ok((key, Hold { status, lines: lines(pieces)?, returns, version: row.try_get("version")? }))
+    let version = StreamVersion::new(row.try_get("version")?);
+    Ok((key, Hold { status, lines: lines(pieces)?, returns, version }))
 }
 
 fn lines(pieces: Pieces<String>) -> Result<Lines, sqlx::Error> {
@@ -146,7 +147,7 @@ async fn insert_stock(connection: &mut PgConnection, rows: &[(&Sku, &Stock)]) ->
         .bind(column(rows, |(_, stock)| stock.committed))
         .bind(column(rows, |(_, stock)| stock.returned))
         .bind(column(rows, |(_, stock)| stock.held))
-        .bind(column(rows, |(_, stock)| stock.version))
+        .bind(column(rows, |(_, stock)| stock.version.get()))
         .execute(connection)
         .await?;
     Ok(())
@@ -160,7 +161,7 @@ fn bind_stock<'q>(query: Query<'q>, rows: &[(&'q Sku, &'q Stock)]) -> Query<'q> 
         .bind(column(rows, |(_, stock)| stock.committed))
         .bind(column(rows, |(_, stock)| stock.returned))
         .bind(column(rows, |(_, stock)| stock.held))
-        .bind(column(rows, |(_, stock)| stock.version))
+        .bind(column(rows, |(_, stock)| stock.version.get()))
 }
 
 fn bind_new_holds<'q>(query: Query<'q>, rows: &[(&'q HoldKey, &'q Hold)]) -> Query<'q> {
@@ -170,7 +171,7 @@ fn bind_new_holds<'q>(query: Query<'q>, rows: &[(&'q HoldKey, &'q Hold)]) -> Que
         .bind(column(rows, |(_, hold)| hold.status.as_str()))
         .bind(column(rows, |(_, hold)| Json(pieces(&hold.lines))))
         .bind(column(rows, |(_, hold)| Json(by_refund(&hold.returns))))
-        .bind(column(rows, |(_, hold)| hold.version))
+        .bind(column(rows, |(_, hold)| hold.version.get()))
 }
 
 fn bind_changed_holds<'q>(query: Query<'q>, rows: &[(&'q HoldKey, &'q Hold)]) -> Query<'q> {
@@ -179,7 +180,7 @@ fn bind_changed_holds<'q>(query: Query<'q>, rows: &[(&'q HoldKey, &'q Hold)]) ->
         .bind(column(rows, |(key, _)| key.attempt))
         .bind(column(rows, |(_, hold)| hold.status.as_str()))
         .bind(column(rows, |(_, hold)| Json(by_refund(&hold.returns))))
-        .bind(column(rows, |(_, hold)| hold.version))
+        .bind(column(rows, |(_, hold)| hold.version.get()))
 }
 
 const SAVE: &str = "with stock_saved as (

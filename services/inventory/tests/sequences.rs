@@ -8,7 +8,7 @@ use std::{
 };
 
 use domain::{
-    DecideError, Decider, EncodedEvent, HoldKey, Lines, OrderId, RefundId, Sku, Timestamp, hold::Status,
+    DecideError, Decider, EncodedEvent, HoldKey, Lines, OrderId, RefundId, Sku, StreamVersion, Timestamp, hold::Status,
     lines_from_wire,
 };
 use inventory::{Inventory, Row, command::Command, event::Event, stock::State};
@@ -80,7 +80,7 @@ impl Shell {
 /// What must be true, from the log alone.
 #[derive(Default)]
 struct Auditor {
-    versions: BTreeMap<String, i64>,
+    versions: BTreeMap<String, StreamVersion>,
     on_hand: BTreeMap<Sku, i64>,
     held: BTreeMap<Sku, i64>,
     open: BTreeMap<HoldKey, Lines>,
@@ -92,7 +92,7 @@ struct Auditor {
 impl Auditor {
     fn hear(&mut self, record: &EncodedEvent) {
         let version = self.versions.entry(record.stream.clone()).or_default();
-        *version += 1;
+        *version = version.next();
         assert_eq!(record.version, *version, "{} has a hole or a double", record.stream);
         match Inventory::decode_event(record.message_type, &record.data).unwrap() {
             Event::ProductRegistered { sku, .. } => assert_eq!(self.on_hand.insert(sku, 0), None),

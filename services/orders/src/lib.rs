@@ -91,7 +91,7 @@ impl Decider for Orders {
     fn encode(state: &State, event: &Event) -> EncodedEvent {
         let (message_type, data) = wire::encode(event);
         // 0 without the row, which the log refuses.
-        let version = state.orders.get(&event.order_id()).map_or(0, |order| order.version);
+        let version = state.orders.get(&event.order_id()).map(|order| order.version).unwrap_or_default();
         EncodedEvent { stream: event.stream(), version, message_type, data }
     }
 

@@ -39,10 +39,10 @@ impl Fleet {
     fn handle(&mut self, command: &Command) -> Result<Vec<Event>, DecideError> {
         let events = Orders::decide(&self.state, command, self.at)?;
         for event in &events {
-            let before = self.state.orders.get(&event.order_id()).map_or(0, |order| order.version);
+            let before = self.state.orders.get(&event.order_id()).map(|order| order.version).unwrap_or_default();
             Orders::evolve(&mut self.state, event);
             let record = Orders::encode(&self.state, event);
-            assert_eq!((record.version, record.stream), (before + 1, event.stream()), "{event:?}");
+            assert_eq!((record.version, record.stream), (before.next(), event.stream()), "{event:?}");
             assert_eq!(Orders::decode_event(record.message_type, &record.data).as_ref(), Ok(event));
             match Orders::timer(event) {
                 Some(Timer::Set(at)) => drop(self.timers.insert(event.order_id(), at)),

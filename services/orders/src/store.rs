@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use domain::{Currency, Lines, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, Sku};
+use domain::{Currency, Lines, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, Sku, StreamVersion};
 use platform::database::{Query, column};
 use serde::{Deserialize, Serialize};
 use sqlx::{
@@ -104,7 +104,7 @@ fn order(row: PgRow) -> Result<Order, sqlx::Error> {
         placed_at: row.try_get::<OffsetDateTime, _>("placed_at")?.into(),
         expires_at: expires_at.map(Into::into),
         note: row.try_get("note")?,
-        version: row.try_get("version")?,
+        version: StreamVersion::new(row.try_get("version")?),
         terms,
     })
 }
@@ -241,7 +241,7 @@ fn bind_created<'q>(query: Query<'q>, rows: &[&'q Order]) -> Query<'q> {
         .bind(column(rows, |order| order.waiting_payment.map(|(payment_id, _)| payment_id.0)))
         .bind(column(rows, |order| order.owed_minor()))
         .bind(column(rows, |order| order.note.as_str()))
-        .bind(column(rows, |order| order.version))
+        .bind(column(rows, |order| order.version.get()))
 }
 
 fn bind_changed<'q>(query: Query<'q>, rows: &[&'q Order]) -> Query<'q> {
@@ -265,7 +265,7 @@ fn bind_changed<'q>(query: Query<'q>, rows: &[&'q Order]) -> Query<'q> {
         .bind(column(rows, |order| order.waiting_payment.map(|(payment_id, _)| payment_id.0)))
         .bind(column(rows, |order| order.owed_minor()))
         .bind(column(rows, |order| order.note.as_str()))
-        .bind(column(rows, |order| order.version))
+        .bind(column(rows, |order| order.version.get()))
 }
 
 const SAVE: &str = "with created as (

@@ -15,7 +15,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{DecideError, HoldKey, Money, PaymentId, RefundId, Rejection, Table, Timestamp, words};
+use domain::{DecideError, HoldKey, Money, PaymentId, RefundId, Rejection, StreamVersion, Table, Timestamp, words};
 use providers::Checkout;
 
 use serde::Serialize;
@@ -66,7 +66,7 @@ pub struct Payment {
     /// What fitted nothing, and what was only noted, by the provider's own id of the report.
     pub reports: BTreeMap<String, Kept>,
     /// Events of its stream.
-    pub version: i64,
+    pub version: StreamVersion,
 }
 
 /// What the buyer was asked.
@@ -114,8 +114,8 @@ words!(
 impl State {
     /// How many events the payment's stream has. 0 without its row, which the log refuses.
     #[must_use]
-    pub fn version(&self, payment_id: PaymentId) -> i64 {
-        self.payments.get(&payment_id).map_or(0, |payment| payment.version)
+    pub fn version(&self, payment_id: PaymentId) -> StreamVersion {
+        self.payments.get(&payment_id).map(|payment| payment.version).unwrap_or_default()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{Currency, HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, Timestamp};
+use domain::{Currency, HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, StreamVersion, Timestamp};
 use platform::database::{Query, column};
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use time::OffsetDateTime;
@@ -118,7 +118,7 @@ fn payment(row: PgRow) -> Result<PaymentRow, sqlx::Error> {
         refunding_minor: row.try_get("refunding_minor")?,
         refunds: BTreeMap::new(),
         reports: BTreeMap::new(),
-        version: row.try_get("version")?,
+        version: StreamVersion::new(row.try_get("version")?),
     };
     Ok((payment_id, (payment, row.try_get("reports")?)))
 }
@@ -258,7 +258,7 @@ fn bind_what_changes<'q>(query: Query<'q>, rows: &[(&'q PaymentId, &'q Payment)]
         .bind(column(rows, |(_, payment)| payment.refunded_minor))
         .bind(column(rows, |(_, payment)| payment.refunding_minor))
         .bind(column(rows, |(_, payment)| i32::try_from(payment.reports.len()).unwrap_or(i32::MAX)))
-        .bind(column(rows, |(_, payment)| payment.version))
+        .bind(column(rows, |(_, payment)| payment.version.get()))
 }
 
 /// What was asked of payments that had no order: all at once, for a row must be whole.

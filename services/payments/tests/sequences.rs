@@ -7,7 +7,9 @@ use std::{
     fmt,
 };
 
-use domain::{DecideError, Decider, EncodedEvent, HoldKey, OrderId, PaymentId, RefundId, Rejection, Timestamp};
+use domain::{
+    DecideError, Decider, EncodedEvent, HoldKey, OrderId, PaymentId, RefundId, Rejection, StreamVersion, Timestamp,
+};
 use payments::{
     Payments,
     command::{Command, Outcome},
@@ -94,7 +96,7 @@ impl RefundAudit {
 /// What must be true, from the log alone.
 #[derive(Default)]
 struct Auditor {
-    versions: BTreeMap<String, i64>,
+    versions: BTreeMap<String, StreamVersion>,
     asked: BTreeMap<PaymentId, i64>,
     never_asked: BTreeSet<PaymentId>,
     captured: BTreeMap<PaymentId, i64>,
@@ -109,7 +111,7 @@ struct Auditor {
 impl Auditor {
     fn hear(&mut self, record: &EncodedEvent) {
         let version = self.versions.entry(record.stream.clone()).or_default();
-        *version += 1;
+        *version = version.next();
         assert_eq!(record.version, *version, "{} has a hole or a double", record.stream);
         let event = Sut::decode_event(record.message_type, &record.data).unwrap();
         let payment_id = event.payment_id();

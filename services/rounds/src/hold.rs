@@ -1,7 +1,7 @@
 //! What orders hold: shares of one round, closed once, returned once.
 
 use domain::{
-    DecideError, HoldKey, RefundId, Rejection, RoundId, Timestamp,
+    DecideError, HoldKey, RefundId, Rejection, RoundId, StreamVersion, Timestamp,
     hold::{Request, Status, Step, step},
 };
 
@@ -27,12 +27,12 @@ pub struct Hold {
     /// The refund that its shares came back with.
     pub returned_by: Option<RefundId>,
     /// Events of its stream.
-    pub version: i64,
+    pub version: StreamVersion,
 }
 
 impl Hold {
     pub(crate) const fn new(status: Status, round_id: Option<RoundId>, count: i64) -> Self {
-        Self { status, round_id, count, refund_requested: false, returned_by: None, version: 1 }
+        Self { status, round_id, count, refund_requested: false, returned_by: None, version: StreamVersion::FIRST }
     }
 
     /// Whether its order is to be refunded if its round fails, and was not named yet.

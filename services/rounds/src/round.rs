@@ -24,7 +24,7 @@ mod tests;
 
 use std::time::Duration;
 
-use domain::{DecideError, HoldKey, RefundId, Rejection, RoundId, Table, Timestamp, hold::Status};
+use domain::{DecideError, HoldKey, RefundId, Rejection, RoundId, StreamVersion, Table, Timestamp, hold::Status};
 
 use serde::Serialize;
 
@@ -63,7 +63,7 @@ pub struct Round {
     /// Sold shares whose buyers were named to be refunded.
     pub refunding: i64,
     /// Events of its stream. Those of holds change the round too, but are counted with the hold.
-    pub version: i64,
+    pub version: StreamVersion,
 }
 
 /// Where a round stands.
@@ -120,10 +120,10 @@ impl Round {
 impl State {
     /// How many events the owner's stream has. 0 without its row, which the log refuses.
     #[must_use]
-    pub fn version(&self, owner: StreamId) -> i64 {
+    pub fn version(&self, owner: StreamId) -> StreamVersion {
         match owner {
-            StreamId::Round(round_id) => self.rounds.get(&round_id).map_or(0, |round| round.version),
-            StreamId::Hold(key) => self.holds.get(&key).map_or(0, |hold| hold.version),
+            StreamId::Round(round_id) => self.rounds.get(&round_id).map(|round| round.version).unwrap_or_default(),
+            StreamId::Hold(key) => self.holds.get(&key).map(|hold| hold.version).unwrap_or_default(),
         }
     }
 }
@@ -255,8 +255,8 @@ fn next_batch(state: &State, round_id: RoundId, failure: Failure, unnamed: i64, 
 pub fn evolve(state: &mut State, event: &Event) {
     match event {
         Event::RoundOpened { round_id, offer } => {
-            let (offer, status) = (offer.clone(), RoundStatus::Open);
-            state.rounds.create(*round_id, Round { offer, status, sold: 0, held: 0, refunding: 0, version: 1 });
+            let (offer, status, version) = (offer.clone(), RoundStatus::Open, StreamVersion::FIRST);
+            state.rounds.create(*round_id, Round { offer, status, sold: 0, held: 0, refunding: 0, version });
         }
         Event::RoundSoldOut { round_id, .. } => become_status(state, *round_id, RoundStatus::SoldOut),
         Event::RoundReopened { round_id, .. } => become_status(state, *round_id, RoundStatus::Open),
@@ -299,14 +299,14 @@ fn change(state: &mut State, round_id: RoundId, change: impl FnOnce(&mut Round))
 fn become_status(state: &mut State, round_id: RoundId, status: RoundStatus) {
     change(state, round_id, |round| {
         round.status = status;
-        round.version += 1;
+        round.version = round.version.next();
     });
 }
 
 fn become_closed(state: &mut State, key: HoldKey, status: Status) {
     if let Some(hold) = state.holds.change(&key) {
         hold.status = status;
-        hold.version += 1;
+        hold.version = hold.version.next();
     }
 }
 
@@ -320,7 +320,7 @@ fn name_all(state: &mut State, round_id: RoundId, participants: &[HoldKey]) {
     }
     change(state, round_id, |round| {
         round.refunding += refunding;
-        round.version += 1;
+        round.version = round.version.next();
     });
 }
 
@@ -328,7 +328,7 @@ fn take_back(state: &mut State, key: HoldKey, shares: Shares, refund_id: RefundI
     let mut refunding = 0;
     if let Some(hold) = state.holds.change(&key) {
         hold.returned_by = Some(refund_id);
-        hold.version += 1;
+        hold.version = hold.version.next();
         refunding = if hold.refund_requested { shares.count } else { 0 };
     }
     change(state, shares.round_id, |round| {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use domain::{Currency, HoldKey, Money, OrderId, RefundId, Rejection, RoundId, Timestamp, hold::Status};
+use domain::{Currency, HoldKey, Money, OrderId, RefundId, Rejection, RoundId, StreamVersion, Timestamp, hold::Status};
 use platform::database::{Query, column};
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use time::OffsetDateTime;
@@ -111,7 +111,7 @@ fn round(row: PgRow) -> Result<(RoundId, Round), sqlx::Error> {
     let status = RoundStatus::parse(word)
         .ok_or_else(|| malformed(Rejection::new("UNKNOWN_STATUS", format!("round {round_id} is {word:?}"))))?;
     let (sold, held) = (row.try_get("sold")?, row.try_get("held")?);
-    let (refunding, version) = (row.try_get("refunding")?, row.try_get("version")?);
+    let (refunding, version) = (row.try_get("refunding")?, StreamVersion::new(row.try_get("version")?));
     Ok((round_id, Round { offer, status, sold, held, refunding, version }))
 }
 
@@ -126,7 +126,7 @@ fn hold(row: PgRow) -> Result<(HoldKey, Hold), sqlx::Error> {
         count: row.try_get("count")?,
         refund_requested: row.try_get("refund_requested")?,
         returned_by: row.try_get::<Option<Uuid>, _>("returned_by")?.map(RefundId),
-        version: row.try_get("version")?,
+        version: StreamVersion::new(row.try_get("version")?),
     };
     Ok((key, hold))
 }
@@ -170,7 +170,7 @@ async fn insert_rounds(connection: &mut PgConnection, rows: &[(&RoundId, &Round)
         .bind(column(rows, |(_, round)| round.sold))
         .bind(column(rows, |(_, round)| round.held))
         .bind(column(rows, |(_, round)| round.refunding))
-        .bind(column(rows, |(_, round)| round.version))
+        .bind(column(rows, |(_, round)| round.version.get()))
         .execute(connection)
         .await?;
     Ok(())
@@ -183,7 +183,7 @@ fn bind_rounds<'q>(query: Query<'q>, rows: &[(&'q RoundId, &'q Round)]) -> Query
         .bind(column(rows, |(_, round)| round.sold))
         .bind(column(rows, |(_, round)| round.held))
         .bind(column(rows, |(_, round)| round.refunding))
-        .bind(column(rows, |(_, round)| round.version))
+        .bind(column(rows, |(_, round)| round.version.get()))
 }
 
 fn bind_new_holds<'q>(query: Query<'q>, rows: &[(&'q HoldKey, &'q Hold)]) -> Query<'q> {
@@ -195,7 +195,7 @@ fn bind_new_holds<'q>(query: Query<'q>, rows: &[(&'q HoldKey, &'q Hold)]) -> Que
         .bind(column(rows, |(_, hold)| hold.status.as_str()))
         .bind(column(rows, |(_, hold)| hold.refund_requested))
         .bind(column(rows, |(_, hold)| hold.returned_by.map(|refund_id| refund_id.0)))
-        .bind(column(rows, |(_, hold)| hold.version))
+        .bind(column(rows, |(_, hold)| hold.version.get()))
 }
 
 fn bind_changed_holds<'q>(query: Query<'q>, rows: &[(&'q HoldKey, &'q Hold)]) -> Query<'q> {
@@ -205,7 +205,7 @@ fn bind_changed_holds<'q>(query: Query<'q>, rows: &[(&'q HoldKey, &'q Hold)]) ->
         .bind(column(rows, |(_, hold)| hold.status.as_str()))
         .bind(column(rows, |(_, hold)| hold.refund_requested))
         .bind(column(rows, |(_, hold)| hold.returned_by.map(|refund_id| refund_id.0)))
-        .bind(column(rows, |(_, hold)| hold.version))
+        .bind(column(rows, |(_, hold)| hold.version.get()))
 }
 
 const SAVE: &str = "with rounds_saved as (

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use domain::{Rejection, Timestamp};
+use domain::{GlobalPosition, Rejection, Timestamp};
 use platform::{
     clock,
     config::{self, ms},
@@ -472,7 +472,7 @@ impl Committer {
         state: &S::State,
         draft: &Draft,
         at: Timestamp,
-    ) -> Result<(Vec<i64>, Vec<Lease>), Error> {
+    ) -> Result<(Vec<GlobalPosition>, Vec<Lease>), Error> {
         let database = |what| move |error| Error::database(what, error);
         let positions =
             append::write(connection, S::NAME, draft, at).await.map_err(database("appending to the log"))?;

@@ -198,7 +198,7 @@ async fn claim(
     )
     .bind(i64::try_from(slots.num_permits()).unwrap_or(1))
     .bind(milliseconds(lease))
-    .bind(head.map(|head| head.position))
+    .bind(head.map(|head| head.position.get()))
     .bind(head.map(|head| head.event_id))
     .fetch_all(pool)
     .await?;

@@ -17,7 +17,7 @@ use async_nats::{
     Subscriber,
     jetstream::stream::{RawMessageErrorKind, Stream},
 };
-use domain::Timestamp;
+use domain::{BrokerSequence, GlobalPosition, Timestamp};
 use futures::{FutureExt, StreamExt, TryStreamExt, future::try_join_all};
 use platform::{
     broker::{Broker, PUBLISHED},
@@ -115,7 +115,7 @@ struct Note {
     /// The cluster and the timeline of Postgres.
     timeline: Option<String>,
     /// Every event up to here has its copy in JSON, if copies are published.
-    copied: Option<i64>,
+    copied: Option<GlobalPosition>,
 }
 
 /// What the last relay has left, and on which timeline this session is.
@@ -128,11 +128,13 @@ async fn read(connection: &mut PgConnection) -> Result<(Note, String), Error> {
     .fetch_one(connection)
     .await
     .and_then(|row| {
-        let marker = StreamMarker { sequence: row.try_get(2)?, position: row.try_get(3)? };
+        let position = |column| row.try_get(column).map(GlobalPosition::new);
+        let marker = StreamMarker { sequence: BrokerSequence::from_bigint(row.try_get(2)?), position: position(3)? };
         let stream_created: Option<OffsetDateTime> = row.try_get(1)?;
         let stream_created = stream_created.map(Timestamp::from);
-        let checkpoint = Checkpoint { published: row.try_get(0)?, stream_created, marker };
-        let (broker, timeline, copied) = (row.try_get(4)?, row.try_get(5)?, row.try_get(6)?);
+        let checkpoint = Checkpoint { published: position(0)?, stream_created, marker };
+        let (broker, timeline) = (row.try_get(4)?, row.try_get(5)?);
+        let copied = row.try_get::<Option<i64>, _>(6)?.map(GlobalPosition::new);
         Ok((Note { checkpoint, broker, timeline, copied }, row.try_get(7)?))
     })
     .map_err(|error| Error::database("reading where the relay stands", error))
@@ -157,7 +159,7 @@ struct Relay {
     /// `None` where nobody wants them.
     copies: Option<Copies>,
     /// Where `published` stood when a refusal was noted, if one may be.
-    refused_at: Option<i64>,
+    refused_at: Option<GlobalPosition>,
 }
 
 impl Relay {
@@ -301,19 +303,21 @@ impl Relay {
 
     /// Whether a message is in the stream still, or was until all had handled it.
     async fn is_there(&self, marker: StreamMarker) -> Result<bool, Error> {
-        let sequence = u64::try_from(marker.sequence).unwrap_or(0);
-        Ok(self.progress.is_forgotten(marker) || self.position_at(sequence).await? == Some(marker.position))
+        Ok(self.progress.is_forgotten(marker) || self.position_at(marker.sequence).await? == Some(marker.position))
     }
 
     /// The position of the event at a place in the stream, if there is one.
-    async fn position_at(&self, sequence: u64) -> Result<Option<i64>, Error> {
+    async fn position_at(&self, sequence: BrokerSequence) -> Result<Option<GlobalPosition>, Error> {
         // The broker refuses to look there. It is the last place of a stream that nothing has been published to.
-        if sequence == 0 {
+        if sequence == BrokerSequence::default() {
             return Ok(None);
         }
         let stream = self.broker.events_stream_unasked().await?;
-        match stream.get_raw_message(sequence).await {
-            Ok(message) => Ok(message.headers.get(header::POSITION).and_then(|value| value.as_str().parse().ok())),
+        match stream.get_raw_message(sequence.get()).await {
+            Ok(message) => {
+                let position = message.headers.get(header::POSITION).and_then(|value| value.as_str().parse().ok());
+                Ok(position.map(GlobalPosition::new))
+            }
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(Error::transient("asking the broker for a message", error.to_string())),
         }
@@ -322,10 +326,7 @@ impl Relay {
     /// Publishes what was committed a while ago and is not published: its worker crashed, or the broker was away.
     async fn sweep(&mut self) -> Result<(), Error> {
         let database = |what| move |error| Error::database(what, error);
-        let head: i64 = sqlx::query_scalar("select coalesce(max(position), 0) from log.events")
-            .fetch_one(&mut self.connection)
-            .await
-            .map_err(database("reading where the log ends"))?;
+        let head = divergence::log_ends(&mut self.connection).await?;
         let patience = ms(self.settings.sweep_after_ms);
         let overdue = self.progress.overdue(self.begun.elapsed(), head, patience);
         while self.progress.published() < overdue {
@@ -337,7 +338,7 @@ impl Relay {
             let begun = Instant::now();
             let published = self.publisher.publish(&missing).await;
             telemetry::relay_swept(published.count);
-            let last = missing.get(published.count).map_or(last, |unpublished| unpublished.position - 1);
+            let last = missing.get(published.count).map_or(last, |unpublished| unpublished.position.previous());
             self.progress.on_republished(last, published.marker);
             self.note_refusal(begun, &published).await?;
             published.result?;
@@ -382,13 +383,13 @@ impl Relay {
              set published = $1, stream_created = $2, stream_sequence = $3, stream_position = $4, broker = $5, timeline = $6,
                  copied = $7, handled = least(handled, $1)",
         )
-        .bind(checkpoint.published)
+        .bind(checkpoint.published.get())
         .bind(checkpoint.stream_created.map(OffsetDateTime::from))
-        .bind(checkpoint.marker.sequence)
-        .bind(checkpoint.marker.position)
+        .bind(checkpoint.marker.sequence.to_bigint())
+        .bind(checkpoint.marker.position.get())
         .bind(&note.broker)
         .bind(&note.timeline)
-        .bind(note.copied)
+        .bind(note.copied.map(GlobalPosition::get))
         .execute(&mut self.connection)
         .await
         .map_err(|error| Error::database("noting what is published", error))?;
@@ -402,12 +403,9 @@ impl Relay {
         let known = self.progress.checkpoint().stream_created;
         let stream = self.broker.events_stream().await?;
         let info = stream.cached_info();
-        let (created, last) = (Timestamp::from(info.created), info.state.last_sequence);
+        let (created, last) = (Timestamp::from(info.created), BrokerSequence::new(info.state.last_sequence));
         // What is noted below must have been true of a stream that was whole, so the witnesses are looked for after these.
-        let last_message = self
-            .position_at(last)
-            .await?
-            .map(|position| StreamMarker { sequence: i64::try_from(last).unwrap_or(i64::MAX), position });
+        let last_message = self.position_at(last).await?.map(|position| StreamMarker { sequence: last, position });
         let ack_floor = retention::ack_floor(&stream).await?;
         self.check_markers().await?;
         let holes = self.holes().await?;
@@ -435,12 +433,17 @@ impl Relay {
 
     /// Back to the first event that some consumer may not have handled.
     async fn rewind(&mut self) -> Result<(), Error> {
-        let handled: i64 = sqlx::query_scalar("select handled from log.relay")
+        let handled = sqlx::query_scalar("select handled from log.relay")
             .fetch_one(&mut self.connection)
             .await
+            .map(GlobalPosition::new)
             .map_err(|error| Error::database("reading what is handled", error))?;
         let published = self.progress.published();
-        tracing::warn!(published, handled, "the broker lost events; publishing again what may be missing");
+        tracing::warn!(
+            published = published.get(),
+            handled = handled.get(),
+            "the broker lost events; publishing again what may be missing"
+        );
         telemetry::relay_loss();
         self.progress.rewind(handled);
         if let Some(copies) = &mut self.copies {
@@ -455,9 +458,9 @@ impl Relay {
         let consumers: Vec<_> =
             stream.consumers().try_collect().await.map_err(|error| Error::transient("asking for consumers", error))?;
         // Asked for after the consumers: others publish meanwhile, and a healthy consumer follows at once.
-        let last = self.broker.events_stream().await?.cached_info().state.last_sequence;
+        let last = BrokerSequence::new(self.broker.events_stream().await?.cached_info().state.last_sequence);
         for consumer in consumers {
-            if consumer.delivered.stream_sequence > last {
+            if BrokerSequence::new(consumer.delivered.stream_sequence) > last {
                 tracing::warn!(consumer = consumer.name, "a consumer stands beyond what is left of its stream");
                 stream
                     .delete_consumer(&consumer.name)
@@ -472,10 +475,11 @@ impl Relay {
     ///
     /// When the stream's last sequence number is read, all events up to the checkpoint are in the stream, at or before it.
     /// Once every consumer has come that far, it has handled them all.
-    async fn note_handled(&mut self, stream: &Stream, ack_floor: u64) -> Result<(), Error> {
-        if let Some(position) = self.progress.handled(stream.cached_info().state.last_sequence, ack_floor) {
+    async fn note_handled(&mut self, stream: &Stream, ack_floor: BrokerSequence) -> Result<(), Error> {
+        let last = BrokerSequence::new(stream.cached_info().state.last_sequence);
+        if let Some(position) = self.progress.handled(last, ack_floor) {
             sqlx::query("update log.relay set handled = $1 where handled < $1 and published >= $1")
-                .bind(position)
+                .bind(position.get())
                 .execute(&mut self.connection)
                 .await
                 .map_err(|error| Error::database("noting what is handled", error))?;

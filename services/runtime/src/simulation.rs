@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Effect, Rejection, Timer, Timestamp};
+use domain::{Effect, GlobalPosition, Rejection, Timer, Timestamp};
 use platform::error::Error;
 use uuid::Uuid;
 
@@ -142,7 +142,7 @@ pub fn batch<S: Service>(
     let draft = draft::<S>(state, &inputs, &inbox.0, at).map_err(|poison| (poison.input, poison.rejection))?;
     inbox.0.extend(draft.answered);
     Ok(Batch {
-        events: draft.events.into_iter().map(|event| event.recorded(S::NAME, 0, at)).collect(),
+        events: draft.events.into_iter().map(|event| event.recorded(S::NAME, GlobalPosition::default(), at)).collect(),
         timers: draft.timers,
         effects: draft.effects.into_iter().map(|(effect, cause)| (effect, cause.correlation_id)).collect(),
         effects_done: draft.effects_done,

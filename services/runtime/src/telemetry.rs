@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use domain::{Rejection, Timestamp};
+use domain::{GlobalPosition, Rejection, Timestamp};
 use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::PrometheusHandle;
 use platform::clock;
@@ -103,8 +103,8 @@ pub(crate) fn relay_active(active: bool) {
 }
 
 #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "a gauge is a float; positions stay below 2^53")]
-pub(crate) fn relay_published(position: i64) {
-    gauge!(RELAY_POSITION).set(position as f64);
+pub(crate) fn relay_published(position: GlobalPosition) {
+    gauge!(RELAY_POSITION).set(position.get() as f64);
 }
 
 pub(crate) fn relay_gap(waiting: Duration) {

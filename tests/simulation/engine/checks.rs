@@ -2,6 +2,7 @@
 
 use std::{fmt::Display, time::Duration};
 
+use domain::GlobalPosition;
 use uuid::Uuid;
 
 use super::Engine;
@@ -35,8 +36,8 @@ impl Engine {
 
     /// Gives the auditor what nothing can come before any more.
     pub(super) fn audit(&mut self) -> Result<(), String> {
-        let until = self.drawn.first().copied().unwrap_or(i64::MAX);
-        for (position, event) in self.log.range(self.audited + 1..until) {
+        let until = self.drawn.first().copied().unwrap_or(GlobalPosition::MAX);
+        for (position, event) in self.log.range(self.audited.next()..until) {
             self.auditor.take(event);
             self.audited = *position;
         }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use domain::Timestamp;
+use domain::{GlobalPosition, Timestamp};
 use runtime::{log::event_store::StoredEvent, simulation::Checkpoint};
 
 use super::{Engine, Next};
@@ -16,8 +16,8 @@ const TRIES: u32 = 20;
 /// What the backup has of the log and of the relay.
 #[derive(Debug)]
 pub(super) struct Backup {
-    positions: BTreeSet<i64>,
-    relay: (Checkpoint, i64),
+    positions: BTreeSet<GlobalPosition>,
+    relay: (Checkpoint, GlobalPosition),
 }
 
 impl Engine {
@@ -37,7 +37,7 @@ impl Engine {
 
     pub(super) fn go_back(&mut self, tries: u32) -> Result<(), String> {
         let Some(Backup { positions, relay }) = self.backup.take() else { return Ok(()) };
-        let is_published = |position: &i64| self.stream.has(*position);
+        let is_published = |position: &GlobalPosition| self.stream.has(*position);
         if !self.log.keys().filter(|position| !positions.contains(position)).all(is_published) {
             if tries < TRIES {
                 self.backup = Some(Backup { positions, relay });

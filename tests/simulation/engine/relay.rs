@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::Timestamp;
+use domain::{BrokerSequence, GlobalPosition, Timestamp};
 use rand::Rng;
 use runtime::{
     log::event_store::StoredEvent,
@@ -34,14 +34,14 @@ pub(super) struct Relay {
     compared: Timestamp,
     /// What the store knows of it.
     saved: Checkpoint,
-    handled: i64,
+    handled: GlobalPosition,
     /// The connection on which it was, or the relay before it, and no longer distrusts reports.
     knows: Option<u32>,
     /// Its connection to the broker.
     on: u32,
     /// Up to where all had been handled when it last compared. Only what is so old is forgotten: a report of what was published meanwhile may
     /// be on its way, and of a place that is forgotten nobody can tell what stood there.
-    floor_before: u64,
+    floor_before: BrokerSequence,
     /// Messages that are gone from the middle of the stream, and what they carried is published again.
     holes: u64,
     /// When all is heard of events that were lost since it looked, if they were and nobody had to connect again.
@@ -50,7 +50,7 @@ pub(super) struct Relay {
 
 impl Relay {
     /// What the store knows of it.
-    pub(super) const fn saved(&self) -> (Checkpoint, i64) {
+    pub(super) const fn saved(&self) -> (Checkpoint, GlobalPosition) {
         (self.saved, self.handled)
     }
 }
@@ -113,15 +113,15 @@ impl Engine {
 
     /// Publishes what is overdue. False: the broker did not take all.
     fn sweep(&mut self) -> bool {
-        let head = self.log.last_key_value().map_or(0, |(head, _)| *head);
+        let head = self.log.last_key_value().map(|(head, _)| *head).unwrap_or_default();
         let overdue = self.relay.progress.overdue(self.now.since(self.begin), head, TICK);
         let published = self.relay.progress.published();
         if overdue <= published {
             return true;
         }
         let mut page: Vec<StoredEvent> =
-            self.log.range(published + 1..=overdue).take(PAGE).map(|(_, event)| event.clone()).collect();
-        let positions: Vec<i64> = page.iter().map(|event| event.position).collect();
+            self.log.range(published.next()..=overdue).take(PAGE).map(|(_, event)| event.clone()).collect();
+        let positions: Vec<GlobalPosition> = page.iter().map(|event| event.position).collect();
         let xmin = self.xids.first().copied().unwrap_or(self.xid + 1);
         page.truncate(self.relay.gaps.admit(published, &positions, xmin));
         if self.relay.gaps.wants_bound() {
@@ -137,7 +137,7 @@ impl Engine {
             self.tell(|| format!("the relay publishes #{}", event.position));
             marker = Some(self.publish(event));
         }
-        let last = missing.get(count).map_or(last, |unpublished| unpublished.position - 1);
+        let last = missing.get(count).map_or(last, |unpublished| unpublished.position.previous());
         self.relay.progress.on_republished(last, marker);
         count == missing.len()
     }
@@ -156,7 +156,7 @@ impl Engine {
     }
 
     /// One that begins with what a backup of the store knew.
-    pub(super) fn relay_after_restore(&mut self, saved: Checkpoint, handled: i64) {
+    pub(super) fn relay_after_restore(&mut self, saved: Checkpoint, handled: GlobalPosition) {
         self.relay.saved = saved;
         self.relay.handled = handled;
         self.another_relay();
@@ -187,18 +187,18 @@ impl Engine {
             self.distrust_reports();
         }
         self.relay.progress.resume(created, self.stream.last());
-        self.stream.unreported = 0;
+        self.stream.unreported = BrokerSequence::default();
         self.save();
         if is_whole {
             let handled = self.relay.progress.handled(self.stream.last_sequence(), self.floor());
             let handled = handled.filter(|handled| *handled <= self.relay.saved.published);
-            self.relay.handled = self.relay.handled.max(handled.unwrap_or(0));
+            self.relay.handled = self.relay.handled.max(handled.unwrap_or_default());
             if self.rng.random_bool(0.1) {
                 let first_kept = self.stream.forget_before(self.relay.floor_before);
                 self.relay.progress.let_forget(first_kept);
                 self.relay.holes = self.stream.holes;
             }
         }
-        self.relay.floor_before = if is_whole { self.floor() } else { 0 };
+        self.relay.floor_before = if is_whole { self.floor() } else { BrokerSequence::default() };
     }
 }

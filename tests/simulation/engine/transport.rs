@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, rc::Rc, time::Duration};
 
-use domain::Timestamp;
+use domain::{BrokerSequence, GlobalPosition, Timestamp};
 use rand::Rng;
 use runtime::{
     log::event_store::StoredEvent,
@@ -24,7 +24,7 @@ pub(super) struct Pending {
     to: usize,
     pub(super) message: Rc<Message>,
     /// An event's place in its stream.
-    sequence: Option<u64>,
+    sequence: Option<BrokerSequence>,
     /// Not that it comes a second time, which a consumer does not wait for.
     counts: bool,
     has_arrived: bool,
@@ -40,8 +40,8 @@ pub(super) struct Stream {
     messages: VecDeque<Option<Rc<Message>>>,
     pub(super) holes: u64,
     /// The last place of an event that nobody reports, and that the relay has not come across.
-    pub(super) unreported: u64,
-    delivered: [u64; 4],
+    pub(super) unreported: BrokerSequence,
+    delivered: [BrokerSequence; 4],
 }
 
 impl Stream {
@@ -49,42 +49,45 @@ impl Stream {
         Self { created, ..Self::default() }
     }
 
-    pub(super) fn last_sequence(&self) -> u64 {
-        self.forgotten + u64::try_from(self.messages.len()).unwrap()
+    pub(super) fn last_sequence(&self) -> BrokerSequence {
+        BrokerSequence::new(self.forgotten + u64::try_from(self.messages.len()).unwrap())
     }
 
     /// Whether it has the event at this position of the log.
-    pub(super) fn has(&self, position: i64) -> bool {
+    pub(super) fn has(&self, position: GlobalPosition) -> bool {
         self.messages.iter().flatten().any(|message| message.position == Some(position))
     }
 
     pub(super) fn last(&self) -> Option<StreamMarker> {
         let position = self.messages.back()?.as_ref()?.position?;
-        Some(StreamMarker { sequence: self.last_sequence().try_into().unwrap(), position })
+        Some(StreamMarker { sequence: self.last_sequence(), position })
     }
 
     pub(super) fn is_there(&self, marker: StreamMarker) -> bool {
-        let sequence = u64::try_from(marker.sequence).unwrap();
-        self.at(sequence).and_then(|message| message.position) == Some(marker.position)
+        self.at(marker.sequence).and_then(|message| message.position) == Some(marker.position)
     }
 
-    fn at(&self, sequence: u64) -> Option<Rc<Message>> {
-        self.messages.get(usize::try_from(sequence.checked_sub(self.forgotten + 1)?).ok()?)?.clone()
+    fn at(&self, sequence: BrokerSequence) -> Option<Rc<Message>> {
+        self.messages.get(usize::try_from(sequence.get().checked_sub(self.forgotten + 1)?).ok()?)?.clone()
     }
 
     /// Forgets all before this one but the last: the first that it keeps.
-    pub(super) fn forget_before(&mut self, sequence: u64) -> u64 {
-        while self.forgotten + 1 < sequence.min(self.last_sequence()) {
+    pub(super) fn forget_before(&mut self, sequence: BrokerSequence) -> BrokerSequence {
+        while self.first_kept() < sequence.min(self.last_sequence()) {
             self.holes -= u64::from(matches!(self.messages.pop_front(), Some(None)));
             self.forgotten += 1;
         }
-        self.forgotten + 1
+        self.first_kept()
+    }
+
+    fn first_kept(&self) -> BrokerSequence {
+        BrokerSequence::new(self.forgotten + 1)
     }
 }
 
 impl Engine {
     /// Hands a message to the broker for a service.
-    pub(super) fn post(&mut self, to: usize, message: &Rc<Message>, sequence: Option<u64>) {
+    pub(super) fn post(&mut self, to: usize, message: &Rc<Message>, sequence: Option<BrokerSequence>) {
         let times = if self.strikes(self.faults.twice) { 2 } else { 1 };
         for time in 0..times {
             self.count += 1;
@@ -129,11 +132,11 @@ impl Engine {
         for to in 0..self.desks.len() {
             self.hand_out(to, &message, sequence);
         }
-        StreamMarker { sequence: sequence.try_into().unwrap(), position: event.position }
+        StreamMarker { sequence, position: event.position }
     }
 
     /// A consumer that is beyond this place in the stream passes over it.
-    fn hand_out(&mut self, to: usize, message: &Rc<Message>, sequence: u64) {
+    fn hand_out(&mut self, to: usize, message: &Rc<Message>, sequence: BrokerSequence) {
         if self.stream.delivered[to] < sequence {
             self.stream.delivered[to] = sequence;
             if self.desks[to].reacts_to(&message.message_type) {
@@ -146,9 +149,9 @@ impl Engine {
     /// not, it has what nobody reported and the relay has not come across yet: that would be two faults in one moment.
     pub(super) fn lose(&mut self) {
         let connects_again = self.rng.random_bool(0.5);
-        let least = if connects_again { 0 } else { self.stream.unreported };
+        let least = if connects_again { BrokerSequence::default() } else { self.stream.unreported };
         let most = if self.rng.random_bool(0.5) { 3 } else { 30 };
-        let lost = self.rng.random_range(0..=most).min(self.stream.last_sequence().saturating_sub(least));
+        let lost = self.rng.random_range(0..=most).min(self.stream.last_sequence().saturating_since(least));
         for _ in 0..lost {
             self.stream.holes -= u64::from(matches!(self.stream.messages.pop_back(), Some(None)));
         }
@@ -167,7 +170,7 @@ impl Engine {
             return;
         }
         let index = self.rng.random_range(0..count);
-        let sequence = self.stream.forgotten + u64::try_from(index).unwrap() + 1;
+        let sequence = self.stream.first_kept().plus(u64::try_from(index).unwrap());
         self.tell(|| format!("an administrator takes away message {sequence}"));
         if self.stream.messages[index].take().is_some() {
             self.stream.holes += 1;
@@ -188,9 +191,10 @@ impl Engine {
     pub(super) fn remake_consumers_ahead(&mut self) {
         for to in 0..self.desks.len() {
             if self.stream.delivered[to] > self.stream.last_sequence() {
-                self.stream.delivered[to] = 0;
+                self.stream.delivered[to] = BrokerSequence::default();
                 self.unacknowledged.retain(|_, pending| pending.to != to || pending.sequence.is_none());
-                for (sequence, message) in (self.stream.forgotten + 1..).zip(self.stream.messages.clone()) {
+                let places = (self.stream.first_kept().get()..).map(BrokerSequence::new);
+                for (sequence, message) in places.zip(self.stream.messages.clone()) {
                     if let Some(message) = message {
                         self.hand_out(to, &message, sequence);
                     }
@@ -200,9 +204,9 @@ impl Engine {
     }
 
     /// The place in the stream up to which all services have handled all.
-    pub(super) fn floor(&self) -> u64 {
+    pub(super) fn floor(&self) -> BrokerSequence {
         let open = self.unacknowledged.values().filter(|pending| pending.counts).filter_map(|pending| pending.sequence);
-        open.min().map_or(self.stream.last_sequence(), |first| first - 1)
+        open.min().map_or(self.stream.last_sequence(), |first| BrokerSequence::new(first.get() - 1))
     }
 
     /// The worker publishes what it has committed, unless it dies on the way, and tells the relay, unless that is lost.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use domain::{HoldKey, OrderId, Timestamp};
+use domain::{GlobalPosition, HoldKey, OrderId, StreamVersion, Timestamp};
 use proto::{
     Message, Name, common::v1::Money, inventory::v1 as inventory, orders::v1 as orders, payments::v1 as payments,
     rounds::v1 as rounds,
@@ -27,7 +27,7 @@ const COMMAND: Uuid = Uuid::from_u128(0xc0);
 #[derive(Default)]
 struct Log {
     events: Vec<StoredEvent>,
-    versions: BTreeMap<String, i64>,
+    versions: BTreeMap<String, StreamVersion>,
 }
 
 impl Log {
@@ -35,10 +35,10 @@ impl Log {
     fn write<M: Message + Name>(&mut self, stream: &str, cause: Uuid, story: Uuid, message: &M) -> Uuid {
         let position = i64::try_from(self.events.len()).unwrap() + 1;
         let version = self.versions.entry(stream.to_owned()).or_default();
-        *version += 1;
+        *version = version.next();
         let event_id = event_id(cause, stream, *version);
         self.events.push(StoredEvent {
-            position,
+            position: GlobalPosition::new(position),
             stream: stream.to_owned(),
             version: *version,
             event_id,
@@ -180,7 +180,7 @@ fn finds_an_id_that_is_doubled_nil_its_own_cause_or_of_another_place() {
     };
     changed(|event| event.correlation_id = Uuid::nil()).finds("is nil");
     changed(|event| event.causation_id = event.event_id).finds("caused itself");
-    changed(|event| event.version = 2).finds("does not follow from its cause");
+    changed(|event| event.version = StreamVersion::new(2)).finds("does not follow from its cause");
     changed(|event| event.stream = order().replace('7', "8")).finds("does not follow from its cause");
     changed(|event| event.causation_id = event.correlation_id).finds("does not follow from its cause");
 }

@@ -5,7 +5,7 @@ mod shares;
 
 use std::time::Duration;
 
-use domain::{HoldKey, OrderId, Timestamp};
+use domain::{GlobalPosition, HoldKey, OrderId, StreamVersion, Timestamp};
 use proto::{
     Message, Name,
     common::v1::{CommandRejected, Money, ProductQuantity},
@@ -65,9 +65,9 @@ impl Story {
     fn then<M: Message + Name>(mut self, message: &M) -> Self {
         let position = i64::try_from(self.events.len()).unwrap() + 1;
         self.events.push(StoredEvent {
-            position,
+            position: GlobalPosition::new(position),
             stream: String::new(),
-            version: 1,
+            version: StreamVersion::FIRST,
             event_id: Uuid::from_u128(1),
             service: String::new(),
             message_type: M::full_name(),
@@ -218,7 +218,7 @@ impl Story {
     }
 
     /// What is found so many seconds after the last event, with a grace of ten.
-    fn found_after(self, seconds: i64) -> Vec<(Check, String, String, Option<i64>)> {
+    fn found_after(self, seconds: i64) -> Vec<(Check, String, String, Option<GlobalPosition>)> {
         let (mut ledger, mut findings) = (Ledger::default(), Findings::default());
         let last = i64::try_from(self.events.len()).unwrap();
         for event in &self.events {
@@ -230,7 +230,7 @@ impl Story {
         told.map(|found| (found.check, found.subject.clone(), found.what.clone(), found.position)).collect()
     }
 
-    fn found(self) -> Vec<(Check, String, String, Option<i64>)> {
+    fn found(self) -> Vec<(Check, String, String, Option<GlobalPosition>)> {
         self.found_after(0)
     }
 
@@ -464,7 +464,7 @@ fn names_the_event_where_it_shows() {
         .then(&inventory::StockAdjusted { sku: "mug".to_owned(), delta: -11, ..Default::default() })
         .then(&inventory::StockReceived { sku: "mug".to_owned(), quantity: 5, reference: String::new() })
         .found();
-    assert_eq!(found.iter().map(|(_, _, _, position)| *position).collect::<Vec<_>>(), [Some(4)]);
+    assert_eq!(found.iter().map(|(_, _, _, position)| *position).collect::<Vec<_>>(), [Some(GlobalPosition::new(4))]);
 }
 
 #[test]
@@ -500,6 +500,6 @@ fn finds_an_event_that_no_book_has_an_opinion_on() {
         story.events[1].message_type = message_type.to_owned();
         let found = story.found();
         let words = format!("the book of {book} has no opinion on {message_type}");
-        assert!(found.contains(&(Check::Log, String::new(), words, Some(2))), "{found:?}");
+        assert!(found.contains(&(Check::Log, String::new(), words, Some(GlobalPosition::new(2)))), "{found:?}");
     }
 }

@@ -119,7 +119,7 @@ fn wrong(known: &Known, refund: Option<&Refund>, grace: Grace) -> Option<String>
 mod tests {
     use std::time::Duration;
 
-    use domain::{OrderId, PaymentId, Timestamp};
+    use domain::{GlobalPosition, OrderId, PaymentId, Timestamp};
     use proto::common::v1::Money;
     use uuid::Uuid;
 
@@ -129,7 +129,7 @@ mod tests {
     const GRACE: Grace = Grace { now: Timestamp::from_micros(100_000_000), grace: Duration::from_secs(30) };
 
     fn refund(standing: Standing) -> Refund {
-        let since = Moment { position: 1, at: Timestamp::from_micros(50_000_000) };
+        let since = Moment { position: GlobalPosition::new(1), at: Timestamp::from_micros(50_000_000) };
         Refund {
             amount: Some(Money { minor_units: 500, currency: "EUR".to_owned() }),
             standing,

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use domain::GlobalPosition;
 use runtime::log::event_store::{StoredEvent, read_page};
 use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
@@ -35,7 +36,8 @@ pub(crate) async fn per_second_of(database_url: &str, count: u64, orders: u64) -
     let mut connection = fresh(database_url).await?;
     let latest: i64 =
         sqlx::query_scalar("select coalesce(max(position), 0) from log.events").fetch_one(&mut connection).await?;
-    let events = read(&mut connection, latest - EVENTS_MAX.min(i64::try_from(count)?)).await?;
+    let after = GlobalPosition::new(latest - EVENTS_MAX.min(i64::try_from(count)?));
+    let events = read(&mut connection, after).await?;
     let mut speeds = Vec::new();
     for _try in 0..TRIES {
         sqlx::raw_sql("truncate bench.events; checkpoint").execute(&mut connection).await?;
@@ -51,10 +53,11 @@ pub(crate) async fn per_second_of(database_url: &str, count: u64, orders: u64) -
     Ok(u64::try_from(speed / u128::from(count.max(1)))?)
 }
 
-async fn read(connection: &mut PgConnection, mut after: i64) -> Result<Vec<StoredEvent>> {
+async fn read(connection: &mut PgConnection, mut after: GlobalPosition) -> Result<Vec<StoredEvent>> {
     let mut events = Vec::new();
     loop {
-        let (page, _) = read_page(connection, after, i64::MAX, PAGE).await.context("reading events to append")?;
+        let (page, _) =
+            read_page(connection, after, GlobalPosition::MAX, PAGE).await.context("reading events to append")?;
         let Some(last) = page.last() else { return Ok(events) };
         after = last.position;
         events.extend(page);
@@ -86,7 +89,7 @@ const INTO_LOG: &str = insert_into!("log.events");
 async fn append(connection: &mut PgConnection, statement: &'static str, events: &[StoredEvent]) -> Result<()> {
     sqlx::query(statement)
         .bind(events.iter().map(|event| event.stream.as_str()).collect::<Vec<&str>>())
-        .bind(events.iter().map(|event| event.version).collect::<Vec<i64>>())
+        .bind(events.iter().map(|event| event.version.get()).collect::<Vec<i64>>())
         .bind(events.iter().map(|event| event.event_id).collect::<Vec<Uuid>>())
         .bind(events.iter().map(|event| event.service.as_str()).collect::<Vec<&str>>())
         .bind(events.iter().map(|event| event.message_type.as_str()).collect::<Vec<&str>>())

@@ -68,6 +68,7 @@ mod tests {
     use uuid::Uuid;
 
     use audit::{Check, CheckReport, EventName, Finding, Report, waiting::Waiting};
+    use domain::{GlobalPosition, StreamVersion};
     use platform::print::Paint;
 
     use super::text;
@@ -76,7 +77,7 @@ mod tests {
         Report {
             ok: findings.is_empty(),
             at: "now".to_owned(),
-            position: 9,
+            position: GlobalPosition::new(9),
             events: 8,
             streams: 2,
             rows: 3,
@@ -91,9 +92,9 @@ mod tests {
 
     fn finding(sku: &str) -> Finding {
         let event = EventName {
-            position: 7,
+            position: GlobalPosition::new(7),
             stream: format!("product-{sku}"),
-            version: 2,
+            version: StreamVersion::new(2),
             message_type: "holdfast.inventory.v1.StockReceived".to_owned(),
             event_id: Uuid::from_u128(1),
         };

@@ -17,7 +17,7 @@ pub fn evolve(state: &mut State, event: &Event) {
     if let Event::OrderPlaced { order_id, terms, placed_at } = event {
         state.orders.create(*order_id, Order::placed(*order_id, terms.clone(), *placed_at));
     } else if let Some(order) = state.orders.change(&event.order_id()) {
-        order.version += 1;
+        order.version = order.version.next();
         order.apply(event);
     }
 }

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use domain::{Attempt, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, RoundId, Sku, Table, Timestamp};
+use domain::{
+    Attempt, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, RoundId, Sku, StreamVersion, Table, Timestamp,
+};
 
 use serde::{Serialize, Serializer};
 
@@ -153,7 +155,7 @@ pub struct Order {
     /// What happened last, for people.
     pub note: String,
     /// Events of its stream.
-    pub version: i64,
+    pub version: StreamVersion,
 }
 
 /// What can still be given back of one payment.
@@ -275,7 +277,7 @@ impl Order {
             placed_at,
             expires_at: Some(placed_at + terms.time_to_pay),
             note: String::new(),
-            version: 1,
+            version: StreamVersion::FIRST,
             terms,
         }
     }

@@ -1,6 +1,6 @@
 //! What each event makes of a payment: total, and without a second thought.
 
-use domain::{HoldKey, Money, RefundId};
+use domain::{HoldKey, Money, RefundId, StreamVersion};
 
 use super::{
     Charge, Payment, PaymentTerms, State, Status,
@@ -23,7 +23,7 @@ pub fn evolve(state: &mut State, event: &Event) {
         state.payments.create(payment_id, payment);
     }
     if let Some(payment) = state.payments.change(&payment_id) {
-        payment.version += 1;
+        payment.version = payment.version.next();
         payment.apply(event);
     }
 }
@@ -61,7 +61,7 @@ impl Payment {
             refunding_minor: 0,
             refunds: std::collections::BTreeMap::new(),
             reports: std::collections::BTreeMap::new(),
-            version: 0,
+            version: StreamVersion::new(0),
         }
     }
 

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use domain::{Attempt, DecideError, Decider, HoldKey, RoundId, Timer, Timestamp, hold::Status};
+use domain::{Attempt, DecideError, Decider, HoldKey, RoundId, StreamVersion, Timer, Timestamp, hold::Status};
 use proptest::prelude::*;
 
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
 struct Fleet {
     state: State,
     log: Vec<Event>,
-    versions: BTreeMap<String, i64>,
+    versions: BTreeMap<String, StreamVersion>,
     timers: BTreeMap<String, Timestamp>,
     at: Timestamp,
 }
@@ -36,8 +36,8 @@ impl Fleet {
     fn handle(&mut self, command: &Command) -> Result<Vec<Event>, DecideError> {
         let mut events = Vec::new();
         for (event, record) in Rounds::advance(&mut self.state, command, self.at)? {
-            let version = self.versions.entry(record.stream).or_insert(0);
-            *version += 1;
+            let version = self.versions.entry(record.stream).or_default();
+            *version = version.next();
             assert_eq!(record.version, *version, "{event:?}");
             match (Rounds::timer(&event), event.owner().to_string()) {
                 (Some(Timer::Set(at)), stream) => drop(self.timers.insert(stream, at)),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{DecideError, Effect, EncodedEvent, Rejection, Timer, Timestamp};
+use domain::{DecideError, Effect, EncodedEvent, Rejection, StreamVersion, Timer, Timestamp};
 use proto::{Message, common::v1 as wire};
 use uuid::Uuid;
 
@@ -200,7 +200,7 @@ impl Draft {
         };
         let record = EncodedEvent {
             stream: refusal_stream(S::NAME, &input.cause.id.to_string()),
-            version: 1,
+            version: StreamVersion::FIRST,
             message_type: "holdfast.common.v1.CommandRejected",
             data: event.encode_to_vec(),
         };
@@ -249,7 +249,7 @@ pub(crate) fn kept_for_operators(code: &str) -> Rejection {
 /// What the sender of a command hears that caused these events: stream, version, type.
 pub(crate) fn accepted<'a>(
     id: Uuid,
-    events: impl DoubleEndedIterator<Item = (&'a str, i64, &'a str)> + Clone,
+    events: impl DoubleEndedIterator<Item = (&'a str, StreamVersion, &'a str)> + Clone,
 ) -> Vec<u8> {
     let last = events.clone().next().map(|(about, first, _)| {
         // The stream that the command is about, as its last event of this command left it.
@@ -260,7 +260,7 @@ pub(crate) fn accepted<'a>(
     let accepted = wire::Accepted {
         events: events.map(|(_, _, message_type)| message_type.to_owned()).collect(),
         stream,
-        version,
+        version: version.get(),
     };
     reply(&id.to_string(), wire::command_reply::Outcome::Accepted(accepted))
 }

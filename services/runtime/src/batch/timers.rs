@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use domain::Timestamp;
+use domain::{GlobalPosition, Timestamp};
 use platform::{clock, database, error::Error};
 use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
@@ -83,7 +83,7 @@ pub(crate) async fn look(connection: &mut PgConnection, positions: &Positions) -
          from (select) as one left join
              (select position, event_id from log.events order by position desc limit 1) as head on true",
     )
-    .bind(before.map(|before| before.position))
+    .bind(before.map(|before| before.position.get()))
     .fetch_one(connection)
     .await
     .map_err(failed)?;
@@ -92,7 +92,7 @@ pub(crate) async fn look(connection: &mut PgConnection, positions: &Positions) -
     if row.try_get(1).map_err(failed)? {
         return Err(database::read_only("looking for timers"));
     }
-    let position: Option<i64> = row.try_get(3).map_err(failed)?;
+    let position = row.try_get::<Option<i64>, _>(3).map_err(failed)?.map(GlobalPosition::new);
     let head = position.zip(column(4)?).map(|(position, event_id)| Place { position, event_id });
     positions.seen(head, before, column(5)?)?;
     let next_due: Option<OffsetDateTime> = row.try_get(2).map_err(failed)?;

@@ -13,7 +13,7 @@ use async_nats::{
         stream::{RawMessage, Stream},
     },
 };
-use domain::Rejection;
+use domain::{BrokerSequence, Rejection};
 use platform::{
     broker::{Broker, remake_if_it_passes_over},
     clock,
@@ -70,13 +70,14 @@ async fn look(service: &'static str, durable: &Durable, broker: &Broker, pool: &
     if info.num_redelivered == 0 {
         return Ok(());
     }
-    let mut next = info.ack_floor.stream_sequence + 1;
+    let delivered = BrokerSequence::new(info.delivered.stream_sequence);
+    let mut next = BrokerSequence::new(info.ack_floor.stream_sequence).next();
     for _ in 0..LOOK_AT_MAX {
-        if next > info.delivered.stream_sequence {
+        if next > delivered {
             break;
         }
         let Some(message) = find(broker, durable, next).await? else { break };
-        next = message.sequence + 1;
+        next = BrokerSequence::new(message.sequence).next();
         if let Some(reason) = unreadable(&message).filter(|_| is_for(durable, &message.subject)) {
             give_up_message(service, &stream, pool, message, reason).await?;
         }
@@ -98,7 +99,7 @@ async fn put_right(durable: &Durable, stream: &Stream<()>, info: &consumer::Info
 }
 
 /// The first message of a consumer at or after a place in its stream.
-async fn find(broker: &Broker, durable: &Durable, sequence: u64) -> Result<Option<RawMessage>, Error> {
+async fn find(broker: &Broker, durable: &Durable, sequence: BrokerSequence) -> Result<Option<RawMessage>, Error> {
     let failed = |error| Error::transient("asking for a message", error);
     let subject = match durable.subjects.as_slice() {
         [subject] => subject.as_str(),

@@ -1,6 +1,6 @@
 //! What every transaction writes, whatever the service: its events, its answers and its timers, in one statement.
 
-use domain::{Timer, Timestamp};
+use domain::{GlobalPosition, Timer, Timestamp};
 use platform::database::column;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -60,7 +60,7 @@ pub(crate) async fn write(
     service: &str,
     draft: &Draft,
     at: Timestamp,
-) -> Result<Vec<i64>, sqlx::Error> {
+) -> Result<Vec<GlobalPosition>, sqlx::Error> {
     let is_short = draft.answered.is_empty() && draft.timers.is_empty();
     if is_short && draft.events.is_empty() {
         return Ok(Vec::new());
@@ -70,7 +70,7 @@ pub(crate) async fn write(
         .bind(service)
         .bind(OffsetDateTime::from(at))
         .bind(column(&events, |event| event.record.stream.as_str()))
-        .bind(column(&events, |event| event.record.version))
+        .bind(column(&events, |event| event.record.version.get()))
         .bind(column(&events, |event| event.event_id))
         .bind(column(&events, |event| event.record.message_type))
         .bind(column(&events, |event| event.record.data.as_slice()))
@@ -78,16 +78,21 @@ pub(crate) async fn write(
         .bind(column(&events, |event| event.causation_id))
         .bind(column(&events, |event| event.traceparent.as_deref()));
     if is_short {
-        return query.fetch_all(connection).await;
+        return Ok(drawn(query.fetch_all(connection).await?));
     }
     let answers: Vec<(&_, &Answered)> = draft.answered.iter().collect();
     let timers: Vec<(&String, &Timer)> = draft.timers.iter().collect();
-    query
+    let positions = query
         .bind(column(&answers, |(command_id, _)| *command_id))
         .bind(column(&answers, |(_, answered)| answered.body_hash.as_slice()))
         .bind(column(&answers, |(_, answered)| answered.reply.as_slice()))
         .bind(column(&timers, |(stream, _)| stream.as_str()))
         .bind(column(&timers, |(_, timer)| timer.due_at().map(OffsetDateTime::from)))
         .fetch_all(connection)
-        .await
+        .await?;
+    Ok(drawn(positions))
+}
+
+fn drawn(positions: Vec<i64>) -> Vec<GlobalPosition> {
+    positions.into_iter().map(GlobalPosition::new).collect()
 }

@@ -7,7 +7,7 @@ use async_nats::{
     HeaderMap,
     jetstream::stream::{RawMessageErrorKind, Stream},
 };
-use domain::Timestamp;
+use domain::{BrokerSequence, GlobalPosition, StreamVersion, Timestamp};
 use futures::{StreamExt, TryStreamExt};
 use platform::{
     broker::{Broker, EVENTS, check_installation, is_not_there},
@@ -34,7 +34,7 @@ pub const DATABASE_BEHIND_BROKER: &str = "DATABASE_BEHIND_BROKER";
 #[derive(Debug, Clone)]
 pub struct PublishedEvent {
     /// Its place in the stream.
-    pub sequence: u64,
+    pub sequence: BrokerSequence,
     /// The epoch in which it was published.
     pub epoch: i32,
     /// As the log has it, or had.
@@ -44,13 +44,13 @@ pub struct PublishedEvent {
 impl PublishedEvent {
     /// Reads a message of the stream of events. `None`: no worker has sent it, for the id of an event follows from what else it says.
     #[must_use]
-    pub fn read(sequence: u64, headers: &HeaderMap, data: &[u8]) -> Option<Self> {
+    pub fn read(sequence: BrokerSequence, headers: &HeaderMap, data: &[u8]) -> Option<Self> {
         let text = |name: &str| headers.get(name).map(|value| value.as_str());
         let uuid = |name: &str| text(name).and_then(|value| Uuid::try_parse(value).ok());
         let event = StoredEvent {
-            position: text(header::POSITION)?.parse().ok()?,
+            position: text(header::POSITION)?.parse().ok().map(GlobalPosition::new)?,
             stream: plain_text(text(header::SUBJECT)?)?,
-            version: text(header::STREAM_VERSION)?.parse().ok()?,
+            version: text(header::STREAM_VERSION)?.parse().ok().map(StreamVersion::new)?,
             event_id: uuid(header::ID)?,
             service: text(header::SOURCE)?.strip_prefix("/holdfast/")?.to_owned(),
             message_type: text(header::TYPE)?.to_owned(),
@@ -70,9 +70,9 @@ impl PublishedEvent {
 /// Events at the end of the broker's stream that the log lacks.
 struct Behind {
     /// The last position of the log.
-    log_ends: i64,
+    log_ends: GlobalPosition,
     /// The first and the last position of what it lacks, among what was looked at.
-    lacks: (i64, i64),
+    lacks: (GlobalPosition, GlobalPosition),
 }
 
 impl Behind {
@@ -136,10 +136,11 @@ async fn look_at(
 ///
 /// # Errors
 /// Postgres failed.
-pub async fn log_ends(connection: &mut PgConnection) -> Result<i64, Error> {
+pub async fn log_ends(connection: &mut PgConnection) -> Result<GlobalPosition, Error> {
     sqlx::query_scalar("select coalesce(max(position), 0) from log.events")
         .fetch_one(connection)
         .await
+        .map(GlobalPosition::new)
         .map_err(|error| Error::database("reading where the log ends", error))
 }
 
@@ -157,13 +158,14 @@ pub async fn lacks<'a>(
     if published.is_empty() {
         return Ok(Vec::new());
     }
-    let positions: Vec<i64> = published.iter().map(|one| one.event.position).collect();
+    let positions: Vec<i64> = published.iter().map(|one| one.event.position.get()).collect();
     let found: Vec<(i64, Uuid)> = sqlx::query_as("select position, event_id from log.events where position = any($1)")
         .bind(positions)
         .fetch_all(connection)
         .await
         .map_err(|error| Error::database("looking for what is published", error))?;
-    let found: BTreeMap<i64, Uuid> = found.into_iter().collect();
+    let found: BTreeMap<GlobalPosition, Uuid> =
+        found.into_iter().map(|(position, id)| (GlobalPosition::new(position), id)).collect();
     let is_there = |one: &&PublishedEvent| found.get(&one.event.position) == Some(&one.event.event_id);
     Ok(published.into_iter().filter(|one| !is_there(one)).collect())
 }
@@ -173,15 +175,15 @@ async fn end_of(stream: &Stream, count: u64) -> Result<Vec<PublishedEvent>, Erro
     let state = &stream.cached_info().state;
     let first = state.first_sequence.max(state.last_sequence.saturating_sub(count - 1)).max(1);
     let messages: Vec<Option<PublishedEvent>> = futures::stream::iter(first..=state.last_sequence)
-        .map(|sequence| published_at(stream, sequence))
+        .map(|sequence| published_at(stream, BrokerSequence::new(sequence)))
         .buffered(ASKED_AT_ONCE)
         .try_collect()
         .await?;
     Ok(messages.into_iter().flatten().collect())
 }
 
-async fn published_at(stream: &Stream, sequence: u64) -> Result<Option<PublishedEvent>, Error> {
-    match stream.get_raw_message(sequence).await {
+async fn published_at(stream: &Stream, sequence: BrokerSequence) -> Result<Option<PublishedEvent>, Error> {
+    match stream.get_raw_message(sequence.get()).await {
         Ok(message) => Ok(PublishedEvent::read(sequence, &message.headers, &message.payload)),
         Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
         Err(error) => Err(Error::transient("asking the broker for its last events", error.to_string())),

@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 
-use domain::{EncodedEvent, Timestamp};
+use domain::{EncodedEvent, GlobalPosition, StreamVersion, Timestamp};
 use futures::{StreamExt, TryStreamExt};
 use platform::error::Error;
 use sqlx::{PgConnection, Row, postgres::PgRow};
@@ -20,11 +20,12 @@ pub(crate) async fn head_and(
     let query = "select position, event_id, (select event_id from log.events where position = $1)
         from log.events order by position desc limit 1";
     let head: Option<(i64, Uuid, Option<Uuid>)> = sqlx::query_as(query)
-        .bind(before.map(|before| before.position))
+        .bind(before.map(|before| before.position.get()))
         .fetch_optional(connection)
         .await
         .map_err(|error| Error::database("reading where the log ends", error))?;
-    Ok(head.map_or((None, None), |(position, event_id, there)| (Some(Place { position, event_id }), there)))
+    let place = |position, event_id| Place { position: GlobalPosition::new(position), event_id };
+    Ok(head.map_or((None, None), |(position, event_id, there)| (Some(place(position, event_id)), there)))
 }
 
 /// An event that is about to be appended.
@@ -39,12 +40,12 @@ pub(crate) struct NewEvent {
 
 impl NewEvent {
     /// Its stream, its version and its type.
-    pub(crate) fn place(&self) -> (&str, i64, &str) {
+    pub(crate) fn place(&self) -> (&str, StreamVersion, &str) {
         (&self.record.stream, self.record.version, self.record.message_type)
     }
 
     /// The event as the log has it now.
-    pub(crate) fn recorded(self, service: &str, position: i64, at: Timestamp) -> StoredEvent {
+    pub(crate) fn recorded(self, service: &str, position: GlobalPosition, at: Timestamp) -> StoredEvent {
         StoredEvent {
             position,
             stream: self.record.stream,
@@ -65,11 +66,11 @@ impl NewEvent {
 #[derive(Debug, Clone)]
 pub struct StoredEvent {
     /// Its place in the log: unique and rising, with gaps.
-    pub position: i64,
+    pub position: GlobalPosition,
     /// Its stream.
     pub stream: String,
     /// The stream's version with it.
-    pub version: i64,
+    pub version: StreamVersion,
     /// Its id, derived from its cause.
     pub event_id: Uuid,
     /// The service that wrote it.
@@ -105,9 +106,9 @@ macro_rules! columns {
 
 fn recorded(row: &PgRow) -> Result<StoredEvent, sqlx::Error> {
     Ok(StoredEvent {
-        position: row.try_get(0)?,
+        position: GlobalPosition::new(row.try_get(0)?),
         stream: row.try_get(1)?,
-        version: row.try_get(2)?,
+        version: StreamVersion::new(row.try_get(2)?),
         event_id: row.try_get(3)?,
         service: row.try_get(4)?,
         message_type: row.try_get(5)?,
@@ -122,19 +123,19 @@ fn recorded(row: &PgRow) -> Result<StoredEvent, sqlx::Error> {
 /// Follows the log from a position on, in order, losing nothing: stops at gaps until it is known what becomes of them.
 #[derive(Debug)]
 pub struct Follower {
-    checkpoint: i64,
+    checkpoint: GlobalPosition,
     gaps: GapTracker,
 }
 
 impl Follower {
     /// Follows from after this position.
     #[must_use]
-    pub fn after(checkpoint: i64) -> Self {
+    pub fn after(checkpoint: GlobalPosition) -> Self {
         Self { checkpoint, gaps: GapTracker::default() }
     }
 
     /// Goes on after this position, which somebody else vouches for.
-    pub(crate) fn skip_to(&mut self, position: i64) {
+    pub(crate) fn skip_to(&mut self, position: GlobalPosition) {
         self.checkpoint = self.checkpoint.max(position);
     }
 
@@ -145,11 +146,11 @@ impl Follower {
     pub async fn next(
         &mut self,
         connection: &mut PgConnection,
-        up_to: i64,
+        up_to: GlobalPosition,
         limit: i64,
     ) -> Result<(Vec<StoredEvent>, bool), sqlx::Error> {
         let (mut events, xmin) = read_page(connection, self.checkpoint, up_to, limit).await?;
-        let positions: Vec<i64> = events.iter().map(|event| event.position).collect();
+        let positions: Vec<GlobalPosition> = events.iter().map(|event| event.position).collect();
         let taken = self.gaps.admit(self.checkpoint, &positions, xmin);
         if self.gaps.wants_bound() {
             let xid = sqlx::query_scalar("select pg_current_xact_id()::text::bigint").fetch_one(connection).await?;
@@ -176,8 +177,8 @@ impl Follower {
 /// Postgres failed.
 pub async fn read_page(
     connection: &mut PgConnection,
-    after: i64,
-    up_to: i64,
+    after: GlobalPosition,
+    up_to: GlobalPosition,
     limit: i64,
 ) -> Result<(Vec<StoredEvent>, i64), sqlx::Error> {
     let rows = sqlx::query(concat!(
@@ -186,8 +187,8 @@ pub async fn read_page(
         ", pg_snapshot_xmin(pg_current_snapshot())::text::bigint
          from log.events where position > $1 and position <= $2 order by position limit $3"
     ))
-    .bind(after)
-    .bind(up_to)
+    .bind(after.get())
+    .bind(up_to.get())
     .bind(limit)
     .fetch_all(connection)
     .await?;
@@ -199,7 +200,7 @@ pub async fn read_page(
 #[derive(Debug, Clone, Copy)]
 pub struct StoredEventRef<'row> {
     /// Its place in the log.
-    pub position: i64,
+    pub position: GlobalPosition,
     /// The service that wrote it.
     pub service: &'row str,
     /// Full type name.
@@ -220,7 +221,7 @@ pub async fn replay<T: Send + 'static>(
 ) -> Result<T, sqlx::Error> {
     let query = "select position, service, type, data from log.events order by position";
     fold_rows(connection, query, into, move |into, row| {
-        let (position, service) = (row.try_get(0)?, row.try_get(1)?);
+        let (position, service) = (GlobalPosition::new(row.try_get(0)?), row.try_get(1)?);
         take(into, StoredEventRef { position, service, message_type: row.try_get(2)?, data: row.try_get(3)? });
         Ok(())
     })

@@ -1,12 +1,12 @@
 //! The ids that follow from what they name: an event's from its cause and its place, and a cause's where no message brings one. Who does a
 //! thing again gives it the same id, and who audits the log gets the same by computing it once more.
 
-use domain::Timestamp;
+use domain::{StreamVersion, Timestamp};
 use uuid::Uuid;
 
 /// The id of an event, from its cause and its place in its stream.
 #[must_use]
-pub fn event_id(cause: Uuid, stream: &str, version: i64) -> Uuid {
+pub fn event_id(cause: Uuid, stream: &str, version: StreamVersion) -> Uuid {
     Uuid::new_v5(&cause, format!("{stream} {version}").as_bytes())
 }
 
@@ -39,7 +39,7 @@ fn derived(kind: &str, name: &[u8]) -> Uuid {
 
 #[cfg(test)]
 mod tests {
-    use domain::Timestamp;
+    use domain::{StreamVersion, Timestamp};
     use uuid::Uuid;
 
     use super::{call_id, event_id, timer_id, timer_story};
@@ -48,7 +48,8 @@ mod tests {
     #[test]
     fn ids_are_what_they_have_always_been() {
         let due_at = Timestamp::from_micros(5_000_000);
-        assert_eq!(event_id(Uuid::from_u128(7), "book-1", 3).to_string(), "ec9d3bd9-2f80-5e2b-a88a-310ec6581979");
+        let event_id = event_id(Uuid::from_u128(7), "book-1", StreamVersion::new(3));
+        assert_eq!(event_id.to_string(), "ec9d3bd9-2f80-5e2b-a88a-310ec6581979");
         assert_eq!(timer_id("library", "book-1", due_at).to_string(), "9f45ed7a-9014-5389-92ea-5df66814a9d6");
         assert_eq!(call_id("key", 2).to_string(), "a0302b6f-7010-5211-be8d-2c88ba33ffba");
     }

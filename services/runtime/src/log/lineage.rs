@@ -4,6 +4,7 @@
 //! again that others know for events that it has lost. If those are given up, a new epoch begins.
 
 use async_nats::HeaderMap;
+use domain::GlobalPosition;
 use platform::{error::Error, message::header};
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
@@ -24,9 +25,16 @@ pub struct Lineage {
 struct Epoch {
     number: i32,
     /// Events of the epoch before it count up to this position,
-    after: i64,
+    after: GlobalPosition,
     /// but for these.
-    given_up: Vec<i64>,
+    given_up: Vec<GlobalPosition>,
+}
+
+impl Epoch {
+    fn of(number: i32, after: i64, given_up: &[i64]) -> Self {
+        let given_up = given_up.iter().copied().map(GlobalPosition::new).collect();
+        Self { number, after: GlobalPosition::new(after), given_up }
+    }
 }
 
 impl Lineage {
@@ -40,7 +48,8 @@ impl Lineage {
             sqlx::query("select id, name from log.installation").fetch_one(&mut *connection).await.map_err(failed)?;
         let epochs = sqlx::query("select epoch, after, given_up from log.epochs order by epoch")
             .try_map(|row: sqlx::postgres::PgRow| {
-                Ok(Epoch { number: row.try_get(0)?, after: row.try_get(1)?, given_up: row.try_get(2)? })
+                let (after, given_up): (i64, Vec<i64>) = (row.try_get(1)?, row.try_get(2)?);
+                Ok(Epoch::of(row.try_get(0)?, after, &given_up))
             })
             .fetch_all(connection)
             .await
@@ -57,23 +66,24 @@ impl Lineage {
 
     /// The epoch of the event at this position of the log.
     #[must_use]
-    pub fn epoch_of(&self, position: i64) -> i32 {
+    pub fn epoch_of(&self, position: GlobalPosition) -> i32 {
         self.epochs.iter().rev().find(|epoch| epoch.after < position).map_or(1, |epoch| epoch.number)
     }
 
     /// Whether an event was published and then given up.
     #[must_use]
-    pub fn is_given_up(&self, epoch: i32, position: i64) -> bool {
+    pub fn is_given_up(&self, epoch: i32, position: GlobalPosition) -> bool {
         let next = self.epochs.iter().find(|later| later.number > epoch);
         next.is_some_and(|next| position > next.after || next.given_up.contains(&position))
     }
 
     /// Whether a message carries an event that was given up.
     pub(crate) fn has_given_up(&self, headers: &HeaderMap) -> bool {
-        let number = |name: &str| headers.get(name).and_then(|value| value.as_str().parse().ok());
+        let number = |name: &str| headers.get(name).and_then(|value| value.as_str().parse::<i64>().ok());
         // Who published before there were epochs did so in the first.
         let epoch = || number(header::EPOCH).map_or(1, |epoch| i32::try_from(epoch).unwrap_or(1));
-        self.epochs.len() > 1 && number(header::POSITION).is_some_and(|position| self.is_given_up(epoch(), position))
+        let position = || number(header::POSITION).map(GlobalPosition::new);
+        self.epochs.len() > 1 && position().is_some_and(|position| self.is_given_up(epoch(), position))
     }
 
     /// Checks that the installation has the name that this worker was given, and gives it that name if it has none.
@@ -107,25 +117,25 @@ impl Lineage {
 impl Lineage {
     /// A log that has given up what was published after these positions, one epoch each.
     pub(crate) fn of(after: &[(i64, &[i64])]) -> Self {
-        let epochs = (1..).zip(after).map(|(number, (after, given_up))| Epoch {
-            number,
-            after: *after,
-            given_up: given_up.to_vec(),
-        });
+        let epochs = (1..).zip(after).map(|(number, (after, given_up))| Epoch::of(number, *after, given_up));
         Self { installation: Uuid::from_u128(1), name: None, epochs: epochs.collect() }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use domain::GlobalPosition;
+
     use super::Lineage;
 
     #[test]
     fn what_an_epoch_does_not_take_over_is_given_up() {
         let lineage = Lineage::of(&[(0, &[]), (77, &[75]), (90, &[])]);
-        assert_eq!([1, 77, 78, 90, 91].map(|position| lineage.epoch_of(position)), [1, 1, 2, 2, 3]);
-        assert!(!lineage.is_given_up(1, 77) && lineage.is_given_up(1, 78) && lineage.is_given_up(1, 75));
-        assert!(!lineage.is_given_up(2, 90) && lineage.is_given_up(2, 91));
-        assert!(!lineage.is_given_up(3, 1_000) && !lineage.is_given_up(4, 1_000));
+        let is_given_up = |epoch, position| lineage.is_given_up(epoch, GlobalPosition::new(position));
+        let epoch_of = |position| lineage.epoch_of(GlobalPosition::new(position));
+        assert_eq!([1, 77, 78, 90, 91].map(epoch_of), [1, 1, 2, 2, 3]);
+        assert!(!is_given_up(1, 77) && is_given_up(1, 78) && is_given_up(1, 75));
+        assert!(!is_given_up(2, 90) && is_given_up(2, 91));
+        assert!(!is_given_up(3, 1_000) && !is_given_up(4, 1_000));
     }
 }

@@ -6,13 +6,14 @@ use std::sync::{
     atomic::{AtomicI64, Ordering},
 };
 
+use domain::GlobalPosition;
 use platform::error::Error;
 use uuid::Uuid;
 
 /// An event's place in the log, and its id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
-    pub(crate) position: i64,
+    pub(crate) position: GlobalPosition,
     pub(crate) event_id: Uuid,
 }
 
@@ -28,7 +29,7 @@ pub(crate) struct Positions {
 impl Positions {
     /// The log ends there.
     pub(crate) fn after(head: Option<Place>) -> Self {
-        let drawn = head.map_or(0, |head| head.position);
+        let drawn = end(head).get();
         Self { drawn: AtomicI64::new(drawn), head: Mutex::new(head) }
     }
 
@@ -41,9 +42,9 @@ impl Positions {
     ///
     /// # Errors
     /// They were drawn before.
-    pub(crate) fn drawn(&self, positions: &[i64]) -> Result<(), Error> {
+    pub(crate) fn drawn(&self, positions: &[GlobalPosition]) -> Result<(), Error> {
         let (Some(first), Some(last)) = (positions.first(), positions.last()) else { return Ok(()) };
-        let before = self.drawn.fetch_max(*last, Ordering::Relaxed);
+        let before = GlobalPosition::new(self.drawn.fetch_max(last.get(), Ordering::Relaxed));
         if *first > before { Ok(()) } else { Err(gone_back(&format!("it gave out position {first} after {before}"))) }
     }
 
@@ -53,16 +54,20 @@ impl Positions {
     /// It is another log.
     pub(crate) fn seen(&self, head: Option<Place>, before: Option<Place>, there: Option<Uuid>) -> Result<(), Error> {
         if let Some(before) = before.filter(|before| there != Some(before.event_id)) {
-            let ends = head.map_or(0, |head| head.position);
+            let ends = end(head);
             return Err(gone_back(&format!(
                 "it ends at position {ends}, and the event {} that was at {} is not there any more",
                 before.event_id, before.position
             )));
         }
-        self.drawn.fetch_max(head.map_or(0, |head| head.position), Ordering::Relaxed);
+        self.drawn.fetch_max(end(head).get(), Ordering::Relaxed);
         *self.head.lock().unwrap_or_else(PoisonError::into_inner) = head;
         Ok(())
     }
+}
+
+fn end(head: Option<Place>) -> GlobalPosition {
+    head.map(|head| head.position).unwrap_or_default()
 }
 
 fn gone_back(how: &str) -> Error {
@@ -75,24 +80,31 @@ fn gone_back(how: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use domain::GlobalPosition;
+    use platform::error::Error;
     use uuid::Uuid;
 
     use super::{Place, Positions};
 
     fn place(position: i64, id: u128) -> Option<Place> {
-        Some(Place { position, event_id: Uuid::from_u128(id) })
+        Some(Place { position: GlobalPosition::new(position), event_id: Uuid::from_u128(id) })
+    }
+
+    fn draw(positions: &Positions, drawn: &[i64]) -> Result<(), Error> {
+        let drawn: Vec<_> = drawn.iter().copied().map(GlobalPosition::new).collect();
+        positions.drawn(&drawn)
     }
 
     #[test]
     fn positions_are_drawn_once() {
         let positions = Positions::after(place(10, 1));
-        assert!(positions.drawn(&[11, 12]).is_ok() && positions.drawn(&[]).is_ok());
-        let said = positions.drawn(&[12]).unwrap_err().chain();
+        assert!(draw(&positions, &[11, 12]).is_ok() && draw(&positions, &[]).is_ok());
+        let said = draw(&positions, &[12]).unwrap_err().chain();
         assert!(said.contains("gave out position 12 after 12"), "{said}");
         // What was drawn in vain is no end of the log.
         assert!(positions.seen(place(10, 1), place(10, 1), Some(Uuid::from_u128(1))).is_ok());
         assert!(positions.seen(place(20, 2), place(10, 1), Some(Uuid::from_u128(1))).is_ok());
-        assert!(positions.drawn(&[20]).is_err() && positions.drawn(&[21]).is_ok());
+        assert!(draw(&positions, &[20]).is_err() && draw(&positions, &[21]).is_ok());
     }
 
     #[test]

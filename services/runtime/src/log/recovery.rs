@@ -12,7 +12,7 @@ use async_nats::jetstream::{
     consumer::{DeliverPolicy, pull},
     stream::Stream,
 };
-use domain::{Effect, Timer, Timestamp};
+use domain::{BrokerSequence, Effect, GlobalPosition, StreamVersion, Timer, Timestamp};
 use futures::StreamExt;
 use platform::{broker::Broker, database::column, error::Error};
 use sqlx::{AssertSqlSafe, PgConnection};
@@ -41,7 +41,7 @@ const PAGE: usize = 1_000;
 #[derive(Debug, Default)]
 pub struct Lost {
     /// The last position of the log.
-    pub log_ends: i64,
+    pub log_ends: GlobalPosition,
     /// What can be taken back, in order of position.
     pub adoptable: Vec<PublishedEvent>,
     /// What cannot, and why.
@@ -89,21 +89,22 @@ pub async fn find(broker: &Broker, connection: &mut PgConnection, lineage: &Line
             .fetch_all(&mut *connection)
             .await
             .map_err(failed)?;
-    let positions: Vec<i64> = lost.iter().map(|published| published.event.position).collect();
+    let versions = versions.into_iter().map(|(stream, version)| (stream, StreamVersion::new(version)));
+    let positions: Vec<i64> = lost.iter().map(|published| published.event.position.get()).collect();
     let taken: Vec<i64> = sqlx::query_scalar("select position from log.events where position = any($1)")
         .bind(positions)
         .fetch_all(&mut *connection)
         .await
         .map_err(failed)?;
     let (adoptable, left_out) =
-        sort_out(lost, lineage.epoch(), versions.into_iter().collect(), &taken.into_iter().collect());
+        sort_out(lost, lineage.epoch(), versions.collect(), &taken.into_iter().map(GlobalPosition::new).collect());
     Ok(Lost { log_ends: log_ends(connection).await?, adoptable, left_out })
 }
 
 /// The messages of a stream, from some time on, up to where it ends now.
 struct Messages {
     fetched: Option<pull::Ordered>,
-    last: u64,
+    last: BrokerSequence,
 }
 
 impl Messages {
@@ -118,7 +119,7 @@ impl Messages {
         let is_empty = consumer.cached_info().num_pending == 0;
         let fetched =
             if is_empty { None } else { Some(consumer.messages().await.map_err(|error| failed(error.to_string()))?) };
-        Ok(Self { fetched, last: stream.cached_info().state.last_sequence })
+        Ok(Self { fetched, last: BrokerSequence::new(stream.cached_info().state.last_sequence) })
     }
 
     /// The next events. None: that was all.
@@ -131,7 +132,8 @@ impl Messages {
             let Some(message) = fetched.next().await else { break };
             let message = message.map_err(|error| failed(error.to_string()))?;
             let info = message.info().map_err(|error| failed(error.to_string()))?;
-            let (sequence, is_last) = (info.stream_sequence, info.pending == 0 || info.stream_sequence >= self.last);
+            let sequence = BrokerSequence::new(info.stream_sequence);
+            let is_last = info.pending == 0 || sequence >= self.last;
             let headers = message.headers.as_ref();
             page.extend(headers.and_then(|headers| PublishedEvent::read(sequence, headers, &message.payload)));
             if is_last {
@@ -146,8 +148,8 @@ impl Messages {
 fn sort_out(
     mut lost: Vec<PublishedEvent>,
     epoch: i32,
-    mut versions: BTreeMap<String, i64>,
-    taken: &BTreeSet<i64>,
+    mut versions: BTreeMap<String, StreamVersion>,
+    taken: &BTreeSet<GlobalPosition>,
 ) -> (Vec<PublishedEvent>, Vec<(PublishedEvent, String)>) {
     lost.sort_by_key(|published| published.event.position);
     // Some are published twice.
@@ -164,15 +166,15 @@ fn sort_out(
             Some(format!("it is of epoch {}, and the log is in epoch {epoch}", published.epoch))
         } else if is_taken {
             Some(format!("the log has another event at position {}", event.position))
-        } else if event.version != *version + 1 {
-            Some(format!("it is version {}, and {} of the stream is not there", event.version, *version + 1))
+        } else if event.version != version.next() {
+            Some(format!("it is version {}, and {} of the stream is not there", event.version, version.next()))
         } else {
             None
         };
         match why {
             Some(why) => left_out.push((published, why)),
             None => {
-                *version += 1;
+                *version = version.next();
                 adoptable.push(published);
             }
         }
@@ -194,9 +196,9 @@ pub async fn append(connection: &mut PgConnection, events: &[&StoredEvent]) -> R
              select * from unnest($1::bigint[], $2::text[], $3::bigint[], $4::uuid[], $5::text[], $6::text[], $7::bytea[], $8::uuid[],
                  $9::uuid[], $10::text[], $11::timestamptz[])",
         )
-        .bind(column(page, |event| event.position))
+        .bind(column(page, |event| event.position.get()))
         .bind(column(page, |event| event.stream.as_str()))
-        .bind(column(page, |event| event.version))
+        .bind(column(page, |event| event.version.get()))
         .bind(column(page, |event| event.event_id))
         .bind(column(page, |event| event.service.as_str()))
         .bind(column(page, |event| event.message_type.as_str()))
@@ -216,11 +218,11 @@ pub async fn append(connection: &mut PgConnection, events: &[&StoredEvent]) -> R
 ///
 /// # Errors
 /// Postgres failed.
-pub async fn pass_over(connection: &mut PgConnection, position: i64) -> Result<(), Error> {
+pub async fn pass_over(connection: &mut PgConnection, position: GlobalPosition) -> Result<(), Error> {
     sqlx::query(
         "select setval('log.events_position_seq', greatest($1, (select last_value from log.events_position_seq)))",
     )
-    .bind(position)
+    .bind(position.get())
     .execute(connection)
     .await
     .map_err(|error| Error::database("setting the sequence of positions", error))?;
@@ -381,7 +383,7 @@ async fn keep(connection: &mut PgConnection, answers: &[(Uuid, Answered, Timesta
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use domain::Timestamp;
+    use domain::{BrokerSequence, GlobalPosition, StreamVersion, Timestamp};
     use uuid::Uuid;
 
     use super::sort_out;
@@ -389,8 +391,9 @@ mod tests {
 
     fn published(position: i64, stream: &str, version: i64) -> PublishedEvent {
         let cause = Uuid::from_u128(7);
+        let version = StreamVersion::new(version);
         let event = StoredEvent {
-            position,
+            position: GlobalPosition::new(position),
             stream: stream.to_owned(),
             version,
             event_id: event_id(cause, stream, version),
@@ -402,15 +405,15 @@ mod tests {
             traceparent: None,
             recorded_at: Timestamp::default(),
         };
-        PublishedEvent { sequence: 1, epoch: 1, event }
+        PublishedEvent { sequence: BrokerSequence::new(1), epoch: 1, event }
     }
 
     /// The positions that can be taken back into a log that has `book-1` up to version 3 and something at position 11, and why others
     /// cannot.
     fn sorted(lost: Vec<PublishedEvent>) -> (Vec<i64>, Vec<String>) {
-        let versions = BTreeMap::from([("book-1".to_owned(), 3)]);
-        let (adoptable, left_out) = sort_out(lost, 1, versions, &BTreeSet::from([11]));
-        let adoptable = adoptable.iter().map(|published| published.event.position).collect();
+        let versions = BTreeMap::from([("book-1".to_owned(), StreamVersion::new(3))]);
+        let (adoptable, left_out) = sort_out(lost, 1, versions, &BTreeSet::from([GlobalPosition::new(11)]));
+        let adoptable = adoptable.iter().map(|published| published.event.position.get()).collect();
         (adoptable, left_out.into_iter().map(|(_, why)| why).collect())
     }
 

@@ -14,6 +14,7 @@ use std::{
 
 use async_nats::{Client, HeaderMap, Message, Subscriber};
 use bytes::Bytes;
+use domain::BrokerSequence;
 use futures::StreamExt as _;
 use platform::{broker::IN_FLIGHT_MAX, error::Error};
 use serde::Deserialize;
@@ -38,7 +39,7 @@ pub(crate) struct BatchAck {
     /// How many messages, from the first on.
     pub(crate) count: usize,
     /// The sequence number of the last of those.
-    pub(crate) last: u64,
+    pub(crate) last: BrokerSequence,
     /// Why not all.
     pub(crate) result: Result<(), Error>,
 }
@@ -60,7 +61,7 @@ struct Answer {
     #[serde(rename = "type")]
     kind: Option<String>,
     #[serde(default)]
-    seq: u64,
+    seq: BrokerSequence,
     #[serde(default)]
     count: usize,
     error: Option<Refusal>,
@@ -163,7 +164,10 @@ impl PendingBatch {
     /// Waits until the broker has stored all, or says that it will not, or says nothing for too long.
     pub(crate) async fn stored(mut self) -> BatchAck {
         let answer = tokio::time::timeout(self.timeout, &mut self.answer).await;
-        let nothing = |reason: &str| BatchAck { count: 0, last: 0, result: Err(Error::transient(PUBLISHING, reason)) };
+        let nothing = |reason: &str| {
+            let last = BrokerSequence::default();
+            BatchAck { count: 0, last, result: Err(Error::transient(PUBLISHING, reason)) }
+        };
         match answer {
             Ok(Ok(answer)) => {
                 let (count, size) = (answer.count.min(self.size), self.size);
@@ -221,7 +225,7 @@ async fn listen(mut answers: Subscriber, inbox: usize, waiting: Arc<Waiting>) {
             // Nobody listens on the subject: there is no such stream just now.
             Err(_no_answer) if message.payload.is_empty() => {
                 let error = Some(Refusal { description: "there is no stream of events".to_owned() });
-                waiting.on_answer(number, Answer { kind: None, seq: 0, count: 0, error });
+                waiting.on_answer(number, Answer { kind: None, seq: BrokerSequence::default(), count: 0, error });
             }
             Err(error) => tracing::warn!(%error, "the broker's answer to a batch cannot be read"),
         }
@@ -261,7 +265,7 @@ mod tests {
     #[tokio::test]
     async fn a_batch_is_stored_when_its_end_is() {
         let stored = stored(&[BEGUN, r#"{"stream":"EVENTS","seq":12,"batch":"b","count":4}"#]).await;
-        assert_eq!((stored.count, stored.last), (4, 12));
+        assert_eq!((stored.count, stored.last.get()), (4, 12));
         stored.result.unwrap();
     }
 
@@ -271,7 +275,7 @@ mod tests {
         let end = r#"{"stream":"EVENTS","seq":6,"batch":"b","count":1}"#;
         let later = r#"{"error":{"code":400,"err_code":10208,"description":"batch publish ID unknown"},"stream":"EVENTS","seq":0}"#;
         let stored = stored(&[BEGUN, gap, end, later]).await;
-        assert_eq!((stored.count, stored.last), (1, 6));
+        assert_eq!((stored.count, stored.last.get()), (1, 6));
         assert!(stored.result.unwrap_err().chain().contains("took in 1 of 4"));
     }
 
@@ -281,7 +285,7 @@ mod tests {
             r#"{"type":"err","seq":3,"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"}}"#;
         let end = r#"{"stream":"EVENTS","seq":9,"batch":"b","count":2}"#;
         let stored = stored(&[BEGUN, full, end]).await;
-        assert_eq!((stored.count, stored.last), (2, 9));
+        assert_eq!((stored.count, stored.last.get()), (2, 9));
         assert!(stored.result.unwrap_err().chain().contains("took in 2 of 4: maximum bytes exceeded"));
     }
 

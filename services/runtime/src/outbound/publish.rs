@@ -11,6 +11,7 @@ use std::{
 };
 
 use async_nats::{HeaderMap, HeaderName};
+use domain::{BrokerSequence, GlobalPosition};
 use platform::{
     broker::{Broker, PUBLISHED, event_subject, json_subject},
     error::Error,
@@ -51,16 +52,16 @@ const WARN_EVERY: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct StreamMarker {
     /// Its sequence number.
-    pub sequence: i64,
+    pub sequence: BrokerSequence,
     /// The position of the event that it carries.
-    pub position: i64,
+    pub position: GlobalPosition,
 }
 
 /// What a worker has published, as it tells the relay.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct PublishReport {
     /// Positions, from and to.
-    pub ranges: Vec<(i64, i64)>,
+    pub ranges: Vec<(GlobalPosition, GlobalPosition)>,
     /// The last message of it.
     pub marker: StreamMarker,
 }
@@ -72,7 +73,7 @@ pub(crate) struct Report {
     pub(crate) publication: PublishReport,
     /// Positions of events whose copies in JSON are stored, from and to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) copied: Vec<(i64, i64)>,
+    pub(crate) copied: Vec<(GlobalPosition, GlobalPosition)>,
 }
 
 /// What came of publishing events, one after the other.
@@ -181,7 +182,7 @@ const HEADERS_BYTES: usize = 4_096;
 
 /// The copy in JSON, if it has one. What the fleet itself needs, and the copies of other events, must not wait for one that cannot be made.
 fn json(event: &StoredEvent, lineage: &Lineage, bytes_max: usize) -> Option<Outgoing> {
-    let position = event.position;
+    let position = event.position.get();
     let payload = match proto::to_json(&event.message_type, &event.data) {
         Ok(json) => json.to_string(),
         Err(error) => {
@@ -208,10 +209,11 @@ impl PendingPublish {
     /// Waits until the events are stored, or are not.
     async fn published(self, events: &[StoredEvent]) -> PublishResult {
         let stored = self.stored.stored().await;
-        let marker = stored.count.checked_sub(1).and_then(|last| events.get(last)).map(|event| StreamMarker {
-            sequence: i64::try_from(stored.last).unwrap_or(i64::MAX),
-            position: event.position,
-        });
+        let marker = stored
+            .count
+            .checked_sub(1)
+            .and_then(|last| events.get(last))
+            .map(|event| StreamMarker { sequence: stored.last, position: event.position });
         PublishResult { count: stored.count, marker, result: stored.result }
     }
 }
@@ -334,7 +336,7 @@ impl Sender {
     }
 
     /// Those whose copies are stored soon.
-    async fn copied(&self, events: &[StoredEvent], copies: PendingCopies) -> Vec<(i64, i64)> {
+    async fn copied(&self, events: &[StoredEvent], copies: PendingCopies) -> Vec<(GlobalPosition, GlobalPosition)> {
         let copied = tokio::time::timeout(COPIES_WITHIN, copies.copied(events)).await;
         let why = Error::transient("publishing copies in JSON", "the broker does not answer");
         let Copied { count, result } = copied.unwrap_or(Copied { count: 0, result: Err(why) });
@@ -367,7 +369,7 @@ impl Sender {
     }
 }
 
-fn ranges(events: &[StoredEvent]) -> Vec<(i64, i64)> {
+fn ranges(events: &[StoredEvent]) -> Vec<(GlobalPosition, GlobalPosition)> {
     PositionSet::of(events.iter().map(|event| event.position)).iter().collect()
 }
 
@@ -394,4 +396,23 @@ fn headers(event: &StoredEvent, lineage: &Lineage, content_type: &str) -> Header
         headers.insert(name(header::TRACEPARENT), traceparent.as_str());
     }
     headers
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{BrokerSequence, GlobalPosition};
+
+    use super::{PublishReport, Report, StreamMarker};
+
+    /// Workers of an older release hear it, and tell theirs.
+    #[test]
+    fn a_report_is_bare_numbers_on_the_wire() {
+        let [first, last] = [3, 5].map(GlobalPosition::new);
+        let marker = StreamMarker { sequence: BrokerSequence::new(9), position: last };
+        let publication = PublishReport { ranges: vec![(first, last)], marker };
+        let text = serde_json::to_string(&Report { publication, copied: vec![(first, first)] }).unwrap();
+        assert_eq!(text, r#"{"ranges":[[3,5]],"marker":{"sequence":9,"position":5},"copied":[[3,3]]}"#);
+        let read: Report = serde_json::from_str(&text).unwrap();
+        assert_eq!((read.publication.marker, read.copied), (marker, vec![(first, first)]));
+    }
 }

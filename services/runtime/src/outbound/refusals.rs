@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use domain::GlobalPosition;
 use platform::{broker::Broker, clock, config::ms, error::Error, health::Health};
 
 use crate::{context::Context, log::event_store::StoredEvent, outbound::notices::Topic};
@@ -24,7 +25,7 @@ pub(crate) struct Refusals {
     broker: Broker,
     health: Health,
     /// The last position of it, until all that is published.
-    up_to: Mutex<Option<i64>>,
+    up_to: Mutex<Option<GlobalPosition>>,
 }
 
 impl Refusals {
@@ -44,7 +45,7 @@ impl Refusals {
     }
 
     /// All up to this position is published, whoever did it.
-    fn published(&self, position: i64) {
+    fn published(&self, position: GlobalPosition) {
         let mut up_to = self.up_to.lock().unwrap_or_else(PoisonError::into_inner);
         if up_to.is_some_and(|up_to| up_to <= position) {
             *up_to = None;
@@ -89,7 +90,7 @@ pub(crate) async fn run(context: Context, refusals: Arc<Refusals>) {
 }
 
 /// Up to where all is published; and if the broker takes no more in, since when and why.
-async fn look(context: &Context) -> Result<(i64, Option<(Instant, String)>), sqlx::Error> {
+async fn look(context: &Context) -> Result<(GlobalPosition, Option<(Instant, String)>), sqlx::Error> {
     let query = "select published, (extract(epoch from clock_timestamp() - since) * 1000)::bigint, says
         from log.relay left join log.notices on topic = $1 and valid_until > clock_timestamp()
         order by since limit 1";
@@ -98,7 +99,7 @@ async fn look(context: &Context) -> Result<(i64, Option<(Instant, String)>), sql
         sqlx::query_as(query).bind(Topic::Refused.name()).fetch_one(&mut *connection).await?;
     let lasted = ms(u64::try_from(lasted.unwrap_or(0)).unwrap_or(0));
     let now = Instant::now();
-    Ok((published, why.map(|why| (now.checked_sub(lasted).unwrap_or(now), why))))
+    Ok((GlobalPosition::new(published), why.map(|why| (now.checked_sub(lasted).unwrap_or(now), why))))
 }
 
 #[cfg(test)]

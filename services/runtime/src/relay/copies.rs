@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use domain::GlobalPosition;
 use platform::error::Error;
 use sqlx::{PgConnection, PgPool};
 use tokio::task::JoinSet;
@@ -35,7 +36,7 @@ const WARN_EVERY: Duration = Duration::from_secs(60);
 pub(super) struct Copies {
     copier: Arc<Copier>,
     /// Every event up to here has its copy.
-    copied: i64,
+    copied: GlobalPosition,
     /// What has one beyond that.
     confirmed: PositionSet,
     /// The one that is being made, and up to where.
@@ -57,14 +58,18 @@ struct Copier {
 
 /// What came of publishing copies.
 struct Ended {
-    copied: i64,
+    copied: GlobalPosition,
     begun: Instant,
     result: Result<(), Error>,
 }
 
 impl Copies {
     /// Goes on from where the last relay was; without one, from what is published by now. `None`: nobody wants copies.
-    pub(super) async fn open(context: &Context, copied: Option<i64>, published: i64) -> Result<Option<Self>, Error> {
+    pub(super) async fn open(
+        context: &Context,
+        copied: Option<GlobalPosition>,
+        published: GlobalPosition,
+    ) -> Result<Option<Self>, Error> {
         if !context.broker.publishes_json() {
             return Ok(None);
         }
@@ -82,28 +87,28 @@ impl Copies {
         }))
     }
 
-    pub(super) const fn copied(&self) -> i64 {
+    pub(super) const fn copied(&self) -> GlobalPosition {
         self.copied
     }
 
     /// A worker says that these events have their copies.
-    pub(super) fn on_report(&mut self, ranges: impl IntoIterator<Item = (i64, i64)>) {
+    pub(super) fn on_report(&mut self, ranges: impl IntoIterator<Item = (GlobalPosition, GlobalPosition)>) {
         ranges.into_iter().for_each(|(first, last)| self.confirmed.insert(first, last));
         self.copied = self.confirmed.absorb(self.copied);
     }
 
     /// Copies may be lost as their events are, after this position.
-    pub(super) fn rewind(&mut self, position: i64) {
+    pub(super) fn rewind(&mut self, position: GlobalPosition) {
         self.running = JoinSet::new();
         self.confirmed = PositionSet::default();
         self.copied = self.copied.min(position);
     }
 
     /// Begins to publish what is missing among the published, and notes what came of it.
-    pub(super) async fn tick(&mut self, published: i64, connection: &mut PgConnection) -> Result<(), Error> {
+    pub(super) async fn tick(&mut self, published: GlobalPosition, connection: &mut PgConnection) -> Result<(), Error> {
         while let Some(ended) = self.running.try_join_next() {
             let ended = ended.map_err(|error| Error::transient("publishing copies in JSON", error))?;
-            self.on_report([(self.copied.saturating_add(1), ended.copied)]);
+            self.on_report([(self.copied.next(), ended.copied)]);
             self.note(ended, published, connection).await?;
         }
         let is_behind = self.copied < published || !self.is_settled;
@@ -115,7 +120,12 @@ impl Copies {
         Ok(())
     }
 
-    async fn note(&mut self, ended: Ended, published: i64, connection: &mut PgConnection) -> Result<(), Error> {
+    async fn note(
+        &mut self,
+        ended: Ended,
+        published: GlobalPosition,
+        connection: &mut PgConnection,
+    ) -> Result<(), Error> {
         let Err(error) = ended.result else {
             (self.refused, self.is_settled) = (None, true);
             if std::mem::take(&mut self.is_noted) {
@@ -126,9 +136,10 @@ impl Copies {
         // Somebody may have changed or deleted it.
         (self.refused, self.is_settled, self.is_noted) = (Some(Instant::now()), false, true);
         let error = error.chain();
-        let (copied, behind) = (self.copied, published.saturating_sub(self.copied));
+        let (copied, behind) = (self.copied.get(), published.saturating_since(self.copied));
         if self.warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {
             self.warned = Some(Instant::now());
+            let published = published.get();
             tracing::warn!(copied, published, error, "copies in JSON are behind; events are published without them");
         }
         let says = format!("copies in JSON are behind by {behind} positions of the log: {error}");
@@ -139,8 +150,8 @@ impl Copies {
 
 /// Of which events copies are to be published: not of those that have one.
 struct Missing {
-    after: i64,
-    up_to: i64,
+    after: GlobalPosition,
+    up_to: GlobalPosition,
     confirmed: PositionSet,
 }
 
@@ -162,7 +173,7 @@ impl Copier {
         Ended { copied, begun, result: settled.and(published) }
     }
 
-    async fn publish_missing(&self, missing: &Missing, copied: &mut i64) -> Result<(), Error> {
+    async fn publish_missing(&self, missing: &Missing, copied: &mut GlobalPosition) -> Result<(), Error> {
         while *copied < missing.up_to {
             let page = read(&self.context.pool, *copied, missing.up_to, self.context.config.relay.page_max).await?;
             // Behind the last one there are only places that were never taken.
@@ -170,7 +181,7 @@ impl Copier {
             let without: Vec<_> =
                 page.into_iter().filter(|event| !missing.confirmed.contains(event.position)).collect();
             let published = self.publisher.publish_copies(&without).await;
-            *copied = without.get(published.count).map_or(last, |unpublished| unpublished.position - 1);
+            *copied = without.get(published.count).map_or(last, |unpublished| unpublished.position.previous());
             published.result?;
         }
         Ok(())
@@ -178,7 +189,12 @@ impl Copier {
 }
 
 /// Everything up to the end is published, so nothing comes into gaps any more.
-async fn read(pool: &PgPool, after: i64, up_to: i64, limit: i64) -> Result<Vec<StoredEvent>, Error> {
+async fn read(
+    pool: &PgPool,
+    after: GlobalPosition,
+    up_to: GlobalPosition,
+    limit: i64,
+) -> Result<Vec<StoredEvent>, Error> {
     let mut connection = pool.acquire().await.map_err(|error| Error::database("connecting", error))?;
     let page = read_page(&mut connection, after, up_to, limit).await;
     Ok(page.map_err(|error| Error::database("reading the log", error))?.0)

@@ -6,6 +6,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use async_nats::jetstream::stream::Stream;
+use domain::BrokerSequence;
 use futures::StreamExt;
 use platform::{
     broker::{events_consumer, is_as_asked, is_required},
@@ -15,8 +16,8 @@ use platform::{
 
 /// The sequence number up to which every consumer that is owed events has handled them; none while one of them is not there, or is
 /// not as its service made it and so passes over some.
-pub(crate) async fn ack_floor(stream: &Stream) -> Result<Option<u64>, Error> {
-    let last = stream.cached_info().state.last_sequence;
+pub(crate) async fn ack_floor(stream: &Stream) -> Result<Option<BrokerSequence>, Error> {
+    let last = BrokerSequence::new(stream.cached_info().state.last_sequence);
     let mut ack_floor = last;
     let mut missing: BTreeSet<String> = proto::SERVICES.iter().map(|service| events_consumer(service)).collect();
     let mut consumers = stream.consumers();
@@ -28,7 +29,8 @@ pub(crate) async fn ack_floor(stream: &Stream) -> Result<Option<u64>, Error> {
             }
             missing.remove(&consumer.name);
             let idle = consumer.num_pending == 0 && consumer.num_ack_pending == 0;
-            ack_floor = ack_floor.min(if idle { last } else { consumer.ack_floor.stream_sequence });
+            let floor = BrokerSequence::new(consumer.ack_floor.stream_sequence);
+            ack_floor = ack_floor.min(if idle { last } else { floor });
         }
     }
     // A service that has not made its consumer yet is owed all that the stream has.
@@ -37,10 +39,10 @@ pub(crate) async fn ack_floor(stream: &Stream) -> Result<Option<u64>, Error> {
 
 /// The first event that the broker is to keep, if it is to forget some: because the stream is nearly full, or because they are older
 /// than `age_max` (zero: they may be of any age). Never one after `handled`.
-pub(crate) async fn first_kept(stream: &Stream, handled: u64, age_max: Duration) -> Option<u64> {
+pub(crate) async fn first_kept(stream: &Stream, handled: BrokerSequence, age_max: Duration) -> Option<BrokerSequence> {
     let info = stream.cached_info();
-    let first = info.state.first_sequence;
-    let dispensable = handled.saturating_sub(first);
+    let first = BrokerSequence::new(info.state.first_sequence);
+    let dispensable = handled.saturating_since(first);
     let bytes_max = u64::try_from(info.config.max_bytes).unwrap_or(0);
     let crowding = too_many(info.state.messages, info.state.bytes, bytes_max).min(dispensable);
     let outdated = if age_max.is_zero() { 0 } else { outdated(stream, dispensable, age_max).await };
@@ -53,12 +55,12 @@ pub(crate) async fn first_kept(stream: &Stream, handled: u64, age_max: Duration)
              in the log. See which consumer of EVENTS lags, or raise broker.events_bytes_max"
         );
     }
-    (forgotten > 0).then(|| first.saturating_add(forgotten))
+    (forgotten > 0).then(|| first.plus(forgotten))
 }
 
 /// Forgets the events before this one.
-pub(crate) async fn purge_before(stream: &Stream, sequence: u64) -> Result<(), Error> {
-    let purged = stream.purge().sequence(sequence).await;
+pub(crate) async fn purge_before(stream: &Stream, sequence: BrokerSequence) -> Result<(), Error> {
+    let purged = stream.purge().sequence(sequence.get()).await;
     let purged = purged.map_err(|error| Error::transient("making room in the stream of events", error))?;
     tracing::debug!(forgotten = purged.purged, "the broker forgot events that all have handled");
     Ok(())
@@ -85,21 +87,21 @@ async fn outdated(stream: &Stream, most: u64, age_max: Duration) -> u64 {
     if state.messages == 0 || !is_older(state.first_timestamp.into(), age_max + age_max / 64) {
         return 0;
     }
-    count_outdated(state.first_sequence, most, |sequence| async move {
+    count_outdated(BrokerSequence::new(state.first_sequence), most, |sequence| async move {
         // What is not there counts as younger.
-        let message = stream.get_raw_message(sequence).await;
+        let message = stream.get_raw_message(sequence.get()).await;
         message.is_ok_and(|message| is_older(message.time.into(), age_max))
     })
     .await
 }
 
 /// Halves the count until the newest of so many is too old: the rest follows the next time.
-async fn count_outdated<F>(first: u64, most: u64, is_outdated: impl Fn(u64) -> F) -> u64
+async fn count_outdated<F>(first: BrokerSequence, most: u64, is_outdated: impl Fn(BrokerSequence) -> F) -> u64
 where
     F: Future<Output = bool>,
 {
     let mut count = most;
-    while count > 0 && !is_outdated(first.saturating_add(count - 1)).await {
+    while count > 0 && !is_outdated(first.plus(count - 1)).await {
         count /= 2;
     }
     count
@@ -109,6 +111,7 @@ where
 mod tests {
     use std::future::ready;
 
+    use domain::BrokerSequence;
     use futures::executor::block_on;
 
     use super::{count_outdated, too_many};
@@ -127,7 +130,10 @@ mod tests {
     #[test]
     fn what_is_too_old_goes_and_nothing_that_is_not() {
         // Messages 100 to 199, of which those up to `last` are too old.
-        let outdated = |last: u64| block_on(count_outdated(100, 100, |sequence| ready(sequence <= last)));
+        let outdated = |last| {
+            let is_outdated = |sequence: BrokerSequence| ready(sequence.get() <= last);
+            block_on(count_outdated(BrokerSequence::new(100), 100, is_outdated))
+        };
         assert_eq!(outdated(99), 0);
         assert_eq!(outdated(199), 100);
         for last in 100..199 {
@@ -135,14 +141,15 @@ mod tests {
             assert!(count > 0 && 99 + count <= last, "{count} of those up to {last}");
         }
         // Nothing may go, so nobody asks.
-        assert_eq!(block_on(count_outdated(100, 0, |_| ready(true))), 0);
+        assert_eq!(block_on(count_outdated(BrokerSequence::new(100), 0, |_| ready(true))), 0);
     }
 
     #[test]
     fn what_is_too_old_is_gone_after_a_few_looks() {
         let (mut first, last) = (100, 187);
         for _look in 0..8 {
-            first += block_on(count_outdated(first, 200 - first, |sequence| ready(sequence <= last)));
+            let is_outdated = |sequence: BrokerSequence| ready(sequence.get() <= last);
+            first += block_on(count_outdated(BrokerSequence::new(first), 200 - first, is_outdated));
         }
         assert_eq!(first, last + 1);
     }

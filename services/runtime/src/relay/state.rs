@@ -5,7 +5,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use domain::Timestamp;
+use domain::{BrokerSequence, GlobalPosition, Timestamp};
 
 use crate::{
     log::event_store::StoredEvent,
@@ -17,7 +17,7 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Checkpoint {
     /// Every position up to here is published or will never come.
-    pub published: i64,
+    pub published: GlobalPosition,
     /// The broker stream it was published to, by when it was made.
     pub stream_created: Option<Timestamp>,
     /// One of that stream's last messages; sequence number 0: none.
@@ -35,15 +35,15 @@ pub struct RelayState {
     /// Witnesses before that of the standing, to be looked for once more.
     markers: Vec<StreamMarker>,
     /// What comes before this in the stream, the broker has been let forget.
-    first_kept: u64,
+    first_kept: BrokerSequence,
     /// Whether something that was in the stream is no longer there.
     has_lost: bool,
     /// Until when no worker is believed.
     distrusts_until: Duration,
     /// Where the log ended, and when.
-    heads: VecDeque<(Duration, i64)>,
+    heads: VecDeque<(Duration, GlobalPosition)>,
     /// What is not published up to here, nobody else will publish.
-    overdue: i64,
+    overdue: GlobalPosition,
     /// The checkpoint at some moments, and the stream's last sequence number after it.
     watermarks: Watermarks,
 }
@@ -63,7 +63,7 @@ impl RelayState {
 
     /// Every position up to here is published or will never come.
     #[must_use]
-    pub const fn published(&self) -> i64 {
+    pub const fn published(&self) -> GlobalPosition {
         self.checkpoint.published
     }
 
@@ -83,18 +83,18 @@ impl RelayState {
     /// have been given to another by then, and the loss goes unseen.
     pub fn take_markers(&mut self) -> Vec<StreamMarker> {
         let markers = std::mem::take(&mut self.markers).into_iter().chain([self.checkpoint.marker]);
-        markers.filter(|marker| marker.sequence > 0).collect()
+        markers.filter(|marker| marker.sequence > BrokerSequence::default()).collect()
     }
 
     /// The broker has been let forget what comes before this in the stream.
-    pub fn let_forget(&mut self, first_kept: u64) {
+    pub fn let_forget(&mut self, first_kept: BrokerSequence) {
         self.first_kept = first_kept;
     }
 
     /// Whether a message is no longer there because the broker has been let forget it.
     #[must_use]
     pub fn is_forgotten(&self, marker: StreamMarker) -> bool {
-        u64::try_from(marker.sequence).is_ok_and(|sequence| sequence < self.first_kept)
+        marker.sequence < self.first_kept
     }
 
     /// Hears whether the witnesses are there.
@@ -128,7 +128,7 @@ impl RelayState {
     }
 
     /// Notes where the log ends now, by a clock that only goes on. What ended it `patience` ago is overdue: up to which position.
-    pub fn overdue(&mut self, now: Duration, head: i64, patience: Duration) -> i64 {
+    pub fn overdue(&mut self, now: Duration, head: GlobalPosition, patience: Duration) -> GlobalPosition {
         self.heads.push_back((now, head));
         while let Some((_, head)) = self.heads.front().filter(|(seen, _)| now.saturating_sub(*seen) >= patience) {
             self.overdue = *head;
@@ -144,13 +144,13 @@ impl RelayState {
     }
 
     /// Notes that all up to a position is published now, and the last message of it.
-    pub fn on_republished(&mut self, position: i64, marker: Option<StreamMarker>) {
+    pub fn on_republished(&mut self, position: GlobalPosition, marker: Option<StreamMarker>) {
         self.marker(marker);
         self.advance(position);
     }
 
     /// Goes back to the position up to which all is handled, for the broker lost events. What is in the log by now is overdue.
-    pub fn rewind(&mut self, handled: i64) {
+    pub fn rewind(&mut self, handled: GlobalPosition) {
         let overdue = self.heads.back().map_or(self.overdue, |(_, head)| *head);
         let checkpoint = Checkpoint { published: handled, marker: StreamMarker::default(), ..self.checkpoint };
         *self = Self { overdue, ..Self::from(checkpoint) };
@@ -180,12 +180,12 @@ impl RelayState {
 
     /// The position up to which all is handled, if that is news. The stream's last sequence number was read after all up to the
     /// checkpoint was in the stream; every consumer that is owed events has come to `ack_floor`.
-    pub fn handled(&mut self, last_sequence: u64, ack_floor: u64) -> Option<i64> {
+    pub fn handled(&mut self, last_sequence: BrokerSequence, ack_floor: BrokerSequence) -> Option<GlobalPosition> {
         self.watermarks.note(self.checkpoint.published, last_sequence);
         self.watermarks.handled(ack_floor)
     }
 
-    fn advance(&mut self, position: i64) {
+    fn advance(&mut self, position: GlobalPosition) {
         self.checkpoint.published = self.confirmed.absorb(position);
     }
 
@@ -203,24 +203,28 @@ impl RelayState {
 
 #[cfg(test)]
 mod tests {
-    use domain::Timestamp;
+    use domain::{BrokerSequence, GlobalPosition, Timestamp};
 
     use super::{Checkpoint, PublishReport, RelayState, StreamMarker};
     use platform::config::ms;
 
     const STREAM: Timestamp = Timestamp::from_micros(1);
 
-    const fn at(sequence: i64, position: i64) -> StreamMarker {
-        StreamMarker { sequence, position }
+    const fn position(number: i64) -> GlobalPosition {
+        GlobalPosition::new(number)
+    }
+
+    const fn at(sequence: u64, number: i64) -> StreamMarker {
+        StreamMarker { sequence: BrokerSequence::new(sequence), position: position(number) }
     }
 
     fn published(first: i64, last: i64, marker: StreamMarker) -> PublishReport {
-        PublishReport { ranges: vec![(first, last)], marker }
+        PublishReport { ranges: vec![(position(first), position(last))], marker }
     }
 
     /// A relay that has published ten events to a stream with nothing else in it.
     fn after_ten() -> RelayState {
-        RelayState::from(Checkpoint { published: 10, stream_created: Some(STREAM), marker: at(10, 10) })
+        RelayState::from(Checkpoint { published: position(10), stream_created: Some(STREAM), marker: at(10, 10) })
     }
 
     #[test]
@@ -229,9 +233,9 @@ mod tests {
         progress.on_report(ms(0), published(13, 14, at(12, 14)));
         let reported = progress.take_reported();
         progress.check(reported.into_iter().map(|publication| (publication, true)));
-        assert_eq!(progress.published(), 10);
+        assert_eq!(progress.published(), position(10));
         progress.check([(published(11, 12, at(14, 12)), true)]);
-        assert_eq!((progress.published(), progress.checkpoint().marker), (14, at(14, 12)));
+        assert_eq!((progress.published(), progress.checkpoint().marker), (position(14), at(14, 12)));
         assert!(!progress.has_lost() && progress.take_reported().is_empty());
     }
 
@@ -240,7 +244,7 @@ mod tests {
         let mut progress = after_ten();
         progress.check([(published(11, 12, at(12, 12)), false), (published(13, 13, at(13, 13)), true)]);
         assert!(progress.has_lost());
-        assert_eq!(progress.published(), 10);
+        assert_eq!(progress.published(), position(10));
     }
 
     #[test]
@@ -261,38 +265,42 @@ mod tests {
     #[test]
     fn what_the_broker_was_let_forget_is_not_lost_and_a_stream_begun_anew_has_forgotten_nothing() {
         let mut progress = after_ten();
-        progress.let_forget(8);
+        progress.let_forget(BrokerSequence::new(8));
         assert!(progress.is_forgotten(at(7, 7)) && !progress.is_forgotten(at(8, 8)));
-        progress.rewind(5);
+        progress.rewind(position(5));
         assert!(!progress.is_forgotten(at(7, 7)));
     }
 
     #[test]
     fn a_relay_that_goes_back_publishes_all_from_there_on_itself() {
         let mut progress = after_ten();
-        assert_eq!(progress.overdue(ms(100), 12, ms(500)), 0);
+        assert_eq!(progress.overdue(ms(100), position(12), ms(500)), position(0));
         progress.check([(published(12, 12, at(12, 12)), true)]);
-        progress.rewind(7);
+        progress.rewind(position(7));
         progress.distrust_reports(ms(200), ms(6_000));
         progress.resume(STREAM, Some(at(9, 9)));
         // Overdue at once; and published before it went back, so some consumer may have passed over it.
-        assert_eq!((progress.published(), progress.overdue(ms(201), 12, ms(500))), (7, 12));
+        assert_eq!(progress.published(), position(7));
+        assert_eq!(progress.overdue(ms(201), position(12), ms(500)), position(12));
         let mut heard = |since, publication| {
             progress.on_report(ms(since), publication);
             let reported = progress.take_reported();
             progress.check(reported.into_iter().map(|publication| (publication, true)));
             (progress.published(), progress.checkpoint().marker)
         };
-        assert_eq!(heard(6_199, published(8, 12, at(14, 12))), (7, at(14, 12)));
-        assert_eq!(heard(6_200, published(8, 13, at(20, 13))), (13, at(20, 13)));
+        assert_eq!(heard(6_199, published(8, 12, at(14, 12))), (position(7), at(14, 12)));
+        assert_eq!(heard(6_200, published(8, 13, at(20, 13))), (position(13), at(20, 13)));
     }
 
     #[test]
     fn what_is_handled_is_what_was_published_when_the_stream_ended_where_all_have_come() {
         let mut progress = after_ten();
-        assert_eq!(progress.handled(12, 9), None);
-        progress.on_republished(14, Some(at(16, 14)));
-        assert_eq!(progress.handled(18, 12), Some(10));
-        assert_eq!(progress.handled(18, 18), Some(14));
+        let handled = |progress: &mut RelayState, last, floor| {
+            progress.handled(BrokerSequence::new(last), BrokerSequence::new(floor))
+        };
+        assert_eq!(handled(&mut progress, 12, 9), None);
+        progress.on_republished(position(14), Some(at(16, 14)));
+        assert_eq!(handled(&mut progress, 18, 12), Some(position(10)));
+        assert_eq!(handled(&mut progress, 18, 18), Some(position(14)));
     }
 }

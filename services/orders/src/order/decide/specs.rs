@@ -28,7 +28,7 @@ fn places_an_order() {
     assert_eq!(State::default().when(&place(both())), Ok(vec![placed]));
     let state = given(&[place(both())]);
     assert_eq!(state.statuses(), ["pending", "pending", "pending"]);
-    assert_eq!((state.order().attempt, state.order().version), (1, 1));
+    assert_eq!((state.order().attempt, state.order().version.get()), (1, 1));
     assert_eq!(state.order().requested(), vec![Stock, Shares]);
 }
 

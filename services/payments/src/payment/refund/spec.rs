@@ -568,7 +568,7 @@ fn what_the_order_counts_as_refunded_fails_to_reversed_and_never_to_rejected() {
 fn a_resolved_refund_remembers_who_said_so() {
     let state = paid_and(&[refunding(1), unknown(), resolved(Resolution::Refunded), refunded("")]);
     assert_eq!((state.refund().status, &*state.refund().reason), (Status::Refunded, "ann: called them"));
-    assert_eq!(state.payment().version, 6);
+    assert_eq!(state.payment().version.get(), 6);
 }
 
 #[test]

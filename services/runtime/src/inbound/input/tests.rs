@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_nats::{HeaderMap, HeaderName, Message};
-use domain::{DecideError, Decider, EncodedEvent, Rejection, Timestamp, decode};
+use domain::{DecideError, Decider, EncodedEvent, Rejection, StreamVersion, Timestamp, decode};
 use proto::{Message as _, rounds::v1::CloseRound};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -46,7 +46,7 @@ impl Decider for Clerk {
     fn evolve(_state: &mut (), _event: &()) {}
 
     fn encode(_state: &(), _event: &()) -> EncodedEvent {
-        EncodedEvent { stream: String::new(), version: 1, message_type: "", data: Vec::new() }
+        EncodedEvent { stream: String::new(), version: StreamVersion::FIRST, message_type: "", data: Vec::new() }
     }
 
     fn decode_event(_message_type: &str, _data: &[u8]) -> Result<(), Rejection> {
