@@ -35,7 +35,7 @@ fn sources(dir: &str) -> Vec<(PathBuf, String)> {
 /// Files of a service that may do IO; all others are pure.
 fn may_do_io(path: &Path) -> bool {
     let text = path.to_string_lossy();
-    ["/store", "/main.rs", "/lib.rs", "/sandbox", "/provider", "/tests/"].iter().any(|part| text.contains(part))
+    ["/store", "/main.rs", "/lib.rs", "/effect.rs", "/tests/"].iter().any(|part| text.contains(part))
 }
 
 /// A mutation whose place is gone proves nothing any more, and is noticed only by who runs them all.
@@ -120,15 +120,16 @@ fn no_two_services_write_the_same_stream() {
 
 /// Who may import whom: each room with all that it may name, whether its own tests only or not. Arrows go one way, from the words to
 /// the commands; no service knows another, and nothing that decides or keeps the books hangs on what starts servers.
-const IMPORTS: [(&str, &[&str]); 16] = [
+const IMPORTS: [(&str, &[&str]); 17] = [
     ("proto", &[]),
     ("domain", &["proto"]),
     ("platform", &["domain", "proto"]),
     ("runtime", &["domain", "platform", "proto"]),
+    ("providers", &["domain", "platform", "proto"]),
     ("orders", &["domain", "platform", "proto", "runtime"]),
     ("inventory", &["domain", "platform", "proto", "runtime"]),
     ("rounds", &["domain", "platform", "proto", "runtime"]),
-    ("payments", &["domain", "platform", "proto", "runtime"]),
+    ("payments", &["domain", "platform", "proto", "providers", "runtime"]),
     ("audit", &["domain", "inventory", "orders", "payments", "platform", "proto", "rounds", "runtime"]),
     ("testbed", &["audit", "domain", "platform", "proto"]),
     ("bench", ALL),
@@ -144,6 +145,7 @@ const IMPORTS: [(&str, &[&str]); 16] = [
             "payments",
             "platform",
             "proto",
+            "providers",
             "rounds",
             "runtime",
             "testbed",
@@ -152,17 +154,39 @@ const IMPORTS: [(&str, &[&str]); 16] = [
     ("nemesis", &["audit", "holdfast-tests", "platform", "proto", "testbed"]),
     (
         "simulation",
-        &["audit", "domain", "holdfast-tests", "inventory", "orders", "payments", "proto", "rounds", "runtime"],
+        &[
+            "audit",
+            "domain",
+            "holdfast-tests",
+            "inventory",
+            "orders",
+            "payments",
+            "proto",
+            "providers",
+            "rounds",
+            "runtime",
+        ],
     ),
 ];
 
 /// Every library of the product.
-const ALL: &[&str] =
-    &["audit", "domain", "inventory", "orders", "payments", "platform", "proto", "rounds", "runtime", "testbed"];
+const ALL: &[&str] = &[
+    "audit",
+    "domain",
+    "inventory",
+    "orders",
+    "payments",
+    "platform",
+    "proto",
+    "providers",
+    "rounds",
+    "runtime",
+    "testbed",
+];
 
 /// What the tests of a room may name besides.
 const IMPORTS_OF_TESTS: [(&str, &[&str]); 2] =
-    [("audit", &["testbed"]), ("testbed", &["inventory", "orders", "payments", "rounds"])];
+    [("audit", &["testbed"]), ("testbed", &["inventory", "orders", "providers", "rounds"])];
 
 #[test]
 fn every_arrow_between_rooms_is_in_the_table() {
@@ -408,7 +432,7 @@ fn quoted_words(text: &str) -> Vec<(&str, &str)> {
 #[test]
 fn every_code_of_a_rejection_is_in_the_catalogue_and_every_code_there_is_used() {
     let mut used = BTreeSet::new();
-    for dir in ["domain", "platform", "runtime", "orders", "inventory", "rounds", "payments"] {
+    for dir in ["domain", "platform", "runtime", "providers", "orders", "inventory", "rounds", "payments"] {
         for (path, text) in sources(&format!("services/{dir}/src")) {
             if path.ends_with("domain/src/code.rs") {
                 continue;

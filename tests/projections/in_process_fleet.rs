@@ -6,10 +6,7 @@ use domain::{Effect, PaymentId, Timestamp};
 use holdfast_tests::second_thought;
 use inventory::Inventory;
 use orders::Orders;
-use payments::{
-    Payments,
-    sandbox::{Sandbox, report},
-};
+use payments::Payments;
 use platform::clock;
 use proto::{
     Message, Name,
@@ -19,6 +16,10 @@ use proto::{
     payments::v1::{PaymentRequested, RefundOutcomeUnknown, RefundResolution, ResolveRefund},
     rounds::v1::{CancelRound, CloseRound, OpenRound},
     well_known,
+};
+use providers::{
+    Adapter, Registry,
+    sandbox::{Sandbox, report},
 };
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use rounds::Rounds;
@@ -50,7 +51,7 @@ struct Call {
 /// All desks, and what is on its way.
 pub(crate) struct InProcessFleet {
     connection: PgConnection,
-    provider: Payments<Sandbox>,
+    provider: Payments,
     orders: ServiceRunner<Orders>,
     inventory: ServiceRunner<Inventory>,
     rounds: ServiceRunner<Rounds>,
@@ -97,7 +98,7 @@ impl InProcessFleet {
         let now = clock::now().as_micros() - i64::try_from(LONG_AGO.as_micros()).unwrap();
         Self {
             connection: PgConnection::connect(url).await.unwrap(),
-            provider: Payments::new(sandbox, Duration::from_secs(5)),
+            provider: Payments::new(Registry::new(vec![Adapter::Sandbox(sandbox)]), Duration::from_secs(5)),
             orders: ServiceRunner::new(),
             inventory: ServiceRunner::new(),
             rounds: ServiceRunner::new(),

@@ -1,11 +1,9 @@
 //! The sandbox against the suite that every provider must pass, with its ledger in Postgres.
 
 use domain::{Currency, Money, PaymentId, RefundId};
-use payments::{
-    provider::{
-        RefundRequest,
-        contract::{Scenario, check},
-    },
+use providers::{
+    RefundRequest,
+    provider_suite::{Scenario, check},
     sandbox::{Sandbox, payment_reference},
 };
 use sqlx::PgPool;

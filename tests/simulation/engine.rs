@@ -19,6 +19,7 @@ use domain::{GlobalPosition, Timestamp};
 use inventory::Inventory;
 use orders::Orders;
 use payments::Payments;
+use providers::Registry;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use rounds::Rounds;
 use runtime::{log::event_store::StoredEvent, simulation::PublishReport};
@@ -241,7 +242,7 @@ impl Engine {
         let begin = Timestamp::from_micros(1_700_000_000_000_000);
         let bank = FakeProvider::new(setup.seed, faults.wrong_calls, faults.opinions);
         let intents = day(&mut rng, begin, setup.orders);
-        let payments = Payments::new(bank.clone(), Duration::from_secs(5));
+        let payments = Payments::new(Registry::new(vec![bank.clone()]), Duration::from_secs(5));
         let mut engine = Self {
             rng,
             begin,

@@ -3,7 +3,8 @@
 use domain::{HoldKey, OrderId, PaymentId, RoundId, Sku};
 use inventory::Inventory;
 use orders::Orders;
-use payments::{Payments, provider::Provider};
+use payments::Payments;
+use providers::Provider;
 use rounds::Rounds;
 use runtime::service::Service;
 

@@ -3,13 +3,13 @@
 
 use anyhow::{Context, Result};
 use domain::{DecideError, Decider, GlobalPosition, Timestamp};
-use payments::sandbox::report::of_payment;
 use platform::clock;
 use proto::{
     Message, Name,
     orders::v1::PlaceOrder,
     payments::v1::{PaymentRequested, RecordProviderEvent},
 };
+use providers::sandbox::report::of_payment;
 use runtime::{
     log::{event_store::StoredEvent, identity::event_id},
     service::Service,

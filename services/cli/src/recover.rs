@@ -190,7 +190,9 @@ async fn adopt(connection: &mut PgConnection, lost: &Lost) -> Result<()> {
     recovery::make_true::<inventory::Inventory>(connection, &events).await?;
     recovery::make_true::<rounds::Rounds>(connection, &events).await?;
     recovery::make_true::<payments::Payments>(connection, &events).await?;
-    payments::sandbox::memory::remember(connection, &events).await?;
+    let encoded: Vec<(&str, &[u8])> =
+        events.iter().map(|event| (event.message_type.as_str(), event.data.as_slice())).collect();
+    providers::sandbox::memory::remember(connection, &encoded).await?;
     Ok(())
 }
 

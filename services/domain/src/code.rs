@@ -95,6 +95,7 @@ codes! {
         "ROUND_NOT_OPEN": "the round has closed, or is sold out",
         "TOO_MANY_ATTEMPTS": "the order was tried too often",
         "TOO_MANY_REFUNDS": "the order has too many refunds already",
+        "UNKNOWN_PROVIDER": "a payment's provider is none that this worker has",
         "UNKNOWN_RESOURCE": "an event names a resource that is not known",
         "UNKNOWN_STATUS": "a row has a status that is not known",
         "UNKNOWN_TIMER": "a timer of a stream that has none",

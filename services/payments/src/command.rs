@@ -1,9 +1,10 @@
 //! What payments can be asked: from outside, by the policy, and by the effect that talks to the provider.
 
 use domain::{HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, Timestamp};
+use providers::Checkout;
 
 use crate::{
-    event::{Checkout, ReportResolution, Resolution},
+    event::{ReportResolution, Resolution},
     report::Report,
 };
 

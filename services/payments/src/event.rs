@@ -1,6 +1,7 @@
 //! What happened in payments. All events of a payment and of its refunds belong to the payment's stream.
 
 use domain::{HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, Timestamp};
+use providers::Checkout;
 
 use crate::report::{Mismatch, Report};
 
@@ -193,17 +194,6 @@ pub enum Event {
         /// On what evidence.
         note: String,
     },
-}
-
-/// Where the buyer pays.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Checkout {
-    /// The provider's name.
-    pub provider: String,
-    /// What the provider knows the payment by.
-    pub reference: String,
-    /// The page for the buyer.
-    pub url: String,
 }
 
 /// What names a refund in an event.

@@ -13,43 +13,41 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use domain::{DecideError, Decider, Effect, EncodedEvent, PaymentId, Rejection, Timestamp};
+use providers::{Adapter, Provider, ProviderContext, Registry};
 use runtime::service::{EffectOutcome, LeasedEffect, Service};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 pub mod command;
+mod effect;
 pub mod event;
 pub mod payment;
 pub mod policy;
-pub mod provider;
 pub mod refund_protocol;
 pub mod report;
-pub mod sandbox;
 mod store;
 pub mod wire;
 
 use command::Command;
 use event::Event;
 use payment::{Payment, State};
-use provider::{Provider, effect};
-use sandbox::Sandbox;
 
-/// The service, with the provider it uses.
+/// The service, with the providers that it uses.
 #[derive(Debug, Clone)]
-pub struct Payments<P = Sandbox> {
-    provider: P,
+pub struct Payments<P = Adapter> {
+    providers: Registry<P>,
     try_time_max: Duration,
 }
 
 impl<P> Payments<P> {
-    /// Payments through this provider. One try at a refund, look-up and sending together, takes no longer than
+    /// Payments through these providers. One try at a refund, look-up and sending together, takes no longer than
     /// `try_time_max`: 30 seconds with a provider on the Internet, and always less than the lease of an effect.
-    pub const fn new(provider: P, try_time_max: Duration) -> Self {
-        Self { provider, try_time_max }
+    pub const fn new(providers: Registry<P>, try_time_max: Duration) -> Self {
+        Self { providers, try_time_max }
     }
 }
 
-impl<P: Provider> Decider for Payments<P> {
+impl<P> Decider for Payments<P> {
     const NAME: &'static str = "payments";
 
     const STREAMS: &'static [&'static str] = &["payment"];
@@ -78,7 +76,7 @@ impl<P: Provider> Decider for Payments<P> {
     }
 
     fn react(message_type: &str, data: &[u8]) -> Result<Vec<Command>, Rejection> {
-        policy::react(message_type, data, P::checkout)
+        policy::react(message_type, data)
     }
 
     fn on_timer(_stream: &str) -> Option<Command> {
@@ -130,11 +128,13 @@ impl<P: Provider> Service for Payments<P> {
     const EVENTS_FIRST: bool = false;
 
     async fn perform(&self, effect: LeasedEffect) -> EffectOutcome<Command> {
-        effect::perform(&self.provider, self.try_time_max, effect).await
+        effect::perform(&self.providers, self.try_time_max, effect).await
     }
 
     async fn background(&self, context: runtime::Context) {
-        self.provider.background(context).await;
+        let runtime::Context { config, lineage, shutdown, .. } = context;
+        let (broker, consumer, installation) = (config.broker, config.consumer, lineage.installation);
+        self.providers.background(ProviderContext { broker, consumer, installation, shutdown }).await;
     }
 
     async fn waiting(connection: &mut PgConnection) -> Result<Vec<(&'static str, i64)>, sqlx::Error> {

@@ -16,12 +16,13 @@
 use std::collections::BTreeMap;
 
 use domain::{DecideError, HoldKey, Money, PaymentId, RefundId, Rejection, StreamVersion, Table, Timestamp, words};
+use providers::Checkout;
 
 use serde::Serialize;
 
 use crate::{
     command::Command,
-    event::{Checkout, Event, stream},
+    event::{Event, stream},
     report::{Direction, Kept, Mismatch, Standing},
 };
 

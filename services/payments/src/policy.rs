@@ -2,18 +2,15 @@
 
 use domain::{HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, Timestamp, decode, unknown_type};
 use proto::{Name, orders::v1 as orders};
+use providers::registry::checkout;
 
-use crate::{command::Command, event::Checkout};
+use crate::command::Command;
 
-/// The commands that an event causes. `checkout` names where a payment is paid, given how.
+/// The commands that an event causes.
 ///
 /// # Errors
 /// The event is of an unknown type or malformed.
-pub fn react(
-    message_type: &str,
-    data: &[u8],
-    checkout: impl Fn(PaymentId, &str) -> Checkout,
-) -> Result<Vec<Command>, Rejection> {
+pub fn react(message_type: &str, data: &[u8]) -> Result<Vec<Command>, Rejection> {
     match message_type.strip_prefix("holdfast.orders.v1.") {
         Some(orders::OrderReserved::NAME) => {
             let orders::OrderReserved { order_id, attempt, amount, expires_at, payment_method } = decode(data)?;
@@ -57,22 +54,18 @@ fn cancel(order_id: &str, attempt: i32) -> Result<Vec<Command>, Rejection> {
 
 #[cfg(test)]
 mod tests {
-    use domain::{Currency, HoldKey, Money, OrderId, PaymentId, RefundId, Timestamp};
+    use domain::{Currency, HoldKey, Money, OrderId, RefundId, Timestamp};
     use proto::{Message, Name, common::v1::Money as WireMoney, orders::v1 as orders};
     use uuid::Uuid;
 
-    use super::react;
-    use crate::{command::Command, event::Checkout};
+    use super::{checkout, react};
+    use crate::command::Command;
 
     const ORDER: OrderId = OrderId(Uuid::from_u128(7));
     const KEY: HoldKey = HoldKey { order_id: ORDER, attempt: 2 };
 
-    fn checkout(payment_id: PaymentId, payment_method: &str) -> Checkout {
-        Checkout { provider: "test".to_owned(), reference: payment_method.to_owned(), url: payment_id.to_string() }
-    }
-
     fn reaction<M: Message + Name>(event: &M) -> Vec<Command> {
-        react(&M::full_name(), &event.encode_to_vec(), checkout).unwrap()
+        react(&M::full_name(), &event.encode_to_vec()).unwrap()
     }
 
     fn twelve_euros() -> Money {
@@ -133,13 +126,13 @@ mod tests {
     #[test]
     fn refuses_an_event_that_it_does_not_know() {
         for message_type in ["holdfast.orders.v1.OrderPlaced", "holdfast.rounds.v1.RoundOpened", ""] {
-            assert_eq!(react(message_type, &[], checkout).unwrap_err().code, "UNKNOWN_TYPE");
+            assert_eq!(react(message_type, &[]).unwrap_err().code, "UNKNOWN_TYPE");
         }
     }
 
     #[test]
     fn refuses_an_event_without_its_ids() {
         let event = orders::RefundRequested::default().encode_to_vec();
-        assert_eq!(react("holdfast.orders.v1.RefundRequested", &event, checkout).unwrap_err().code, "INVALID_ID");
+        assert_eq!(react("holdfast.orders.v1.RefundRequested", &event).unwrap_err().code, "INVALID_ID");
     }
 }

@@ -24,12 +24,10 @@
 use std::time::Duration;
 
 use domain::{Rejection, Timestamp};
+use providers::{ProviderError, RefundState};
 use runtime::service::EffectOutcome;
 
-use crate::{
-    command::Outcome,
-    provider::{ProviderError, RefundState},
-};
+use crate::command::Outcome;
 
 /// Tries that end in a failure for sure, and then the refund is rejected. As many are sent even after the deadline.
 pub const FAILURES_MAX: u32 = 3;
@@ -149,14 +147,11 @@ impl Attempt {
 #[cfg(test)]
 mod tests {
     use domain::Timestamp;
-
+    use providers::{ProviderError, RefundState};
     use runtime::service::EffectOutcome;
 
     use super::{Attempt, FAILURES_MAX, LOOK_AGAIN, Reply, Step, next_step};
-    use crate::{
-        command::Outcome,
-        provider::{ProviderError, RefundState},
-    };
+    use crate::command::Outcome;
 
     fn on_try(number: u32) -> Attempt {
         let (now, deadline) = (Timestamp::from_micros(1), Timestamp::from_micros(1));

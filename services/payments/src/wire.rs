@@ -2,11 +2,12 @@
 
 use domain::{HoldKey, Money, PaymentId, RefundId, Rejection, Timestamp, decode, text, unknown_type};
 use proto::{Message, Name, common::v1 as common, payments::v1 as wire};
+use providers::Checkout;
 use uuid::Uuid;
 
 use crate::{
     command::Command,
-    event::{Checkout, Event, ReportResolution, Reported, Resolution},
+    event::{Event, ReportResolution, Reported, Resolution},
 };
 
 mod refund;

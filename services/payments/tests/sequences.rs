@@ -14,10 +14,11 @@ use payments::{
     Payments,
     command::{Command, Outcome},
     event::{Event, ReportResolution, Reported, Resolution},
-    payment::{State, refund::idempotency_key},
+    payment::State,
 };
 use proptest::{collection::vec, prelude::*, sample::select};
 use proto::{Message, Name, common::v1::Money, orders::v1 as orders, payments::v1 as wire};
+use providers::idempotency_key;
 use uuid::Uuid;
 
 type Sut = Payments;

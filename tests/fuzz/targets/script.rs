@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use payments::sandbox::script::{Pay, RefundPlan, Script};
+use providers::sandbox::script::{Pay, RefundPlan, Script};
 
 use super::{Checked, Shape, Target, ensure, headless, refused, same};
 use crate::attempt::outline;

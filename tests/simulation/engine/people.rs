@@ -3,7 +3,6 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use domain::{HoldKey, PaymentId, RefundId, Timestamp};
-use payments::provider::Provider;
 use proto::{
     Message as _, Name,
     inventory::v1::StockRejected,
@@ -14,6 +13,7 @@ use proto::{
     },
     rounds::v1::{RoundReopened, RoundSoldOut, SharesSold},
 };
+use providers::registry::checkout;
 use rand::{Rng, rngs::StdRng};
 use runtime::log::event_store::StoredEvent;
 
@@ -225,7 +225,7 @@ impl Kept {
 /// The payment that is going to be asked for, as a provider sees it who is quicker than the word of it.
 fn before_it_is_asked(held: OrderReserved) -> Option<PaymentRequested> {
     let payment_id = HoldKey::parse(&held.order_id, held.attempt).ok()?.payment_id();
-    let checkout = FakeProvider::checkout(payment_id, &held.payment_method);
+    let checkout = checkout(payment_id, &held.payment_method);
     Some(PaymentRequested {
         payment_id: payment_id.to_string(),
         order_id: held.order_id,

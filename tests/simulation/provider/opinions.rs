@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use domain::{PaymentId, Timestamp};
-use payments::{provider::RefundRequest, sandbox::report};
 use proto::{
     common::v1::Money,
     payments::v1::{ProviderEventKind, RecordProviderEvent},
 };
+use providers::{RefundRequest, sandbox::report};
 use rand::Rng;
 
 use super::{Books, Key, Move, moved};

@@ -24,6 +24,7 @@
 use std::time::Duration;
 
 use domain::{DecideError, Money, OrderId, PaymentId, RefundId, Rejection, Timestamp, words};
+use providers::idempotency_key;
 
 use serde::Serialize;
 
@@ -156,15 +157,6 @@ impl Refund {
             self.old_references.push(old);
         }
     }
-}
-
-/// The key that the provider recognises a repetition by: payment and refund, with a number from the second sending on.
-///
-/// The refund's id alone would not do: whoever asks for a refund may choose it, and a provider that sees the key of
-/// another payment's refund answers that it is paid out already.
-#[must_use]
-pub fn idempotency_key(payment_id: PaymentId, refund_id: RefundId, number: i32) -> String {
-    if number <= 1 { format!("{payment_id}.{refund_id}") } else { format!("{payment_id}.{refund_id}.{number}") }
 }
 
 pub(super) fn begin(

@@ -2,13 +2,14 @@
 //! events.
 
 use domain::{Currency, HoldKey, Money, OrderId, PaymentId, RefundId, Timestamp, spec::Spec};
+use providers::Checkout;
 use uuid::Uuid;
 
 use super::{Payment, State, Status};
 use crate::{
     Payments,
     command::Command,
-    event::{Checkout, Event, RefundOf, ReportResolution, stream},
+    event::{Event, RefundOf, ReportResolution, stream},
     report::{Kind, Mismatch, Report, ReportedMoney},
 };
 

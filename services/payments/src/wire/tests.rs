@@ -1,14 +1,20 @@
 //! What is refused at the door, and that every event reads back as it was written.
 
+use std::time::Duration;
+
 use domain::{AMOUNT_MAX, Decider, HoldKey, PaymentId, RefundId, Rejection, Timestamp};
 use proto::{Message, Name, common::v1::Money, payments::v1 as wire, well_known};
+use providers::{
+    Checkout,
+    sandbox::report::{of_failing_refund, of_payment},
+};
 use uuid::Uuid;
 
 use super::{decode_command, decode_event, encode};
 use crate::{
     Payments,
     command::Command,
-    event::{Checkout, Event, ReportResolution, Reported, Resolution},
+    event::{Event, ReportResolution, Reported, Resolution},
     payment::spec::{KEY, at, cancelled, eur, named, of, report, requested, succeeded, unmatched},
     report::{Kind, Mismatch, Report},
 };
@@ -110,6 +116,30 @@ fn what_only_decorates_a_report_is_no_reason_to_refuse_it() {
         ..message()
     });
     assert_eq!(lost.occurred_at, None);
+}
+
+#[test]
+fn whatever_the_sandbox_reports_is_taken_in() {
+    let payment = |payment_method: &str| wire::PaymentRequested {
+        payment_id: PAYMENT.to_string(),
+        amount: money(),
+        provider: providers::sandbox::NAME.to_owned(),
+        payment_method: payment_method.to_owned(),
+        expires_at: Some(at(9).to_wire()),
+        ..Default::default()
+    };
+    for script in ["", "sandbox:succeed,after=3s", "sandbox:late,after=3s", "sandbox:decline", "sandbox:suceed", "card"]
+    {
+        recorded(&of_payment(&payment(script), at(1)).unwrap().command);
+    }
+    let refund = wire::PaymentRefunded {
+        payment_id: PAYMENT.to_string(),
+        refund_id: REFUND.to_string(),
+        amount: money(),
+        provider_reference: "sandbox-1".to_owned(),
+        ..Default::default()
+    };
+    recorded(&of_failing_refund(&refund, at(1), Duration::from_secs(2)).command);
 }
 
 #[test]

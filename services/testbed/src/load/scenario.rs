@@ -128,7 +128,7 @@ mod tests {
         for (_, story) in PER_MILLE {
             for _ in 0..50 {
                 let script = story.script(&mut chance);
-                assert!(payments::sandbox::script::Script::parse(&script).is_ok(), "{script}");
+                assert!(providers::sandbox::script::Script::parse(&script).is_ok(), "{script}");
             }
         }
     }

@@ -1,11 +1,13 @@
 //! Specs of refunds.
 
 use domain::{Money, OrderId, RefundId, Rejection, spec::Spec as _};
+use providers::idempotency_key;
 use uuid::Uuid;
 
-use super::{DEADLINE, Refund, Status, idempotency_key};
+use super::{DEADLINE, Refund, Status};
 use crate::{
     command::{Command, Outcome},
+    effect,
     event::{Event, RefundOf, ReportResolution, Reported, Resolution},
     payment::{
         State,
@@ -14,7 +16,6 @@ use crate::{
             succeeded, told, unmatched, usd,
         },
     },
-    provider::effect,
     report::{Kind, Mismatch, Report},
 };
 

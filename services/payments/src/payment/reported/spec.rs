@@ -1,13 +1,14 @@
 //! Specs of reports that overtake each other: which holds does not follow from which came first.
 
 use domain::{Rejection, spec::Spec as _};
+use providers::idempotency_key;
 
 use crate::{
     command::{Command, Outcome},
     event::{Event, ReportResolution, Resolution},
     payment::{
         State,
-        refund::{Status, idempotency_key},
+        refund::Status,
         spec::{
             NOW, at, cancelled, eur, given, named, of, payment_id, refund_id, report, request, requested, succeeded,
             told, unmatched,

@@ -9,10 +9,7 @@ use domain::PaymentId;
 use platform::{clock, database::sessions_that_write};
 use sqlx::PgPool;
 
-use crate::{
-    event::Checkout,
-    provider::{Provider, ProviderError, RefundRequest, RefundState},
-};
+use crate::{Checkout, Provider, ProviderContext, ProviderError, ProviderName, RefundRequest, RefundState};
 
 pub mod delivery;
 pub mod ledger;
@@ -45,6 +42,15 @@ impl Sandbox {
     }
 }
 
+/// Where it has a payment paid.
+pub(crate) fn checkout(payment_id: PaymentId, payment_method: &str) -> Checkout {
+    Checkout {
+        provider: NAME.to_owned(),
+        reference: payment_reference(payment_id, payment_method),
+        url: format!("https://sandbox.invalid/pay/{payment_id}"),
+    }
+}
+
 /// What the sandbox knows a payment by: its script and its id, so that it needs no memory of payments.
 #[must_use]
 pub fn payment_reference(payment_id: PaymentId, payment_method: &str) -> String {
@@ -73,12 +79,8 @@ fn failing_refund_key(refund_reference: &str) -> Option<&str> {
 }
 
 impl Provider for Sandbox {
-    fn checkout(payment_id: PaymentId, payment_method: &str) -> Checkout {
-        Checkout {
-            provider: NAME.to_owned(),
-            reference: payment_reference(payment_id, payment_method),
-            url: format!("https://sandbox.invalid/pay/{payment_id}"),
-        }
+    fn name(&self) -> ProviderName {
+        ProviderName::Sandbox
     }
 
     async fn refund(&self, request: &RefundRequest) -> Result<RefundState, ProviderError> {
@@ -119,7 +121,7 @@ impl Provider for Sandbox {
         })
     }
 
-    async fn background(&self, context: runtime::Context) {
+    async fn background(&self, context: ProviderContext) {
         delivery::deliver(context, self.clone()).await;
     }
 }

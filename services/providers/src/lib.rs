@@ -1,4 +1,5 @@
-//! The adapter to a payment provider: what payments needs of it, in words that every provider can be made to fit.
+//! The adapters to payment providers: what payments needs of a provider, in words that every provider can be made to fit, and the
+//! providers that this program has, by name.
 //!
 //! Calls are made outside any transaction, with a time-out around them, and may be repeated after a crash. So a
 //! provider must recognise a repetition by its key, and must be able to tell what it knows of a key.
@@ -6,16 +7,19 @@
 use std::future::Future;
 
 use domain::{Money, PaymentId, RefundId};
+use platform::{config, shutdown::Shutdown};
+use uuid::Uuid;
 
-use crate::event::Checkout;
+pub mod provider_suite;
+pub mod registry;
+pub mod sandbox;
 
-pub mod contract;
-pub(crate) mod effect;
+pub use registry::{Adapter, ProviderName, Registry};
 
 /// A payment provider.
 pub trait Provider: Send + Sync + 'static {
-    /// Where a payment is paid. Pure, for it becomes part of an event: the same payment always gets the same answer.
-    fn checkout(payment_id: PaymentId, payment_method: &str) -> Checkout;
+    /// Which one it is.
+    fn name(&self) -> ProviderName;
 
     /// Asks for a refund. The same key again asks for nothing more and answers what became of the first.
     ///
@@ -34,15 +38,39 @@ pub trait Provider: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<RefundState>, ProviderError>> + Send;
 
     /// Whatever must run beside the worker for this provider, until the context's shutdown is pulled.
-    fn background(&self, _context: runtime::Context) -> impl Future<Output = ()> + Send {
+    fn background(&self, _context: ProviderContext) -> impl Future<Output = ()> + Send {
         async {}
     }
+}
+
+/// What a provider may use of the process that it runs in.
+#[derive(Debug, Clone)]
+pub struct ProviderContext {
+    /// How to connect to the broker.
+    pub broker: config::Broker,
+    /// How consumers of the broker's streams are made.
+    pub consumer: config::Consumer,
+    /// Whose streams they are.
+    pub installation: Uuid,
+    /// When to stop.
+    pub shutdown: Shutdown,
+}
+
+/// Where the buyer pays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkout {
+    /// The provider's name.
+    pub provider: String,
+    /// What the provider knows the payment by.
+    pub reference: String,
+    /// The page for the buyer.
+    pub url: String,
 }
 
 /// A refund as the provider is asked for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefundRequest {
-    /// What the provider recognises a repetition by.
+    /// What the provider recognises a repetition by, see [`idempotency_key`].
     pub key: String,
     /// The payment whose money goes back.
     pub payment_id: PaymentId,
@@ -52,6 +80,15 @@ pub struct RefundRequest {
     pub refund_id: RefundId,
     /// How much, in minor units.
     pub amount: Money,
+}
+
+/// The key that the provider recognises a repetition by: payment and refund, with a number from the second sending on.
+///
+/// The refund's id alone would not do: whoever asks for a refund may choose it, and a provider that sees the key of
+/// another payment's refund answers that it is paid out already.
+#[must_use]
+pub fn idempotency_key(payment_id: PaymentId, refund_id: RefundId, number: i32) -> String {
+    if number <= 1 { format!("{payment_id}.{refund_id}") } else { format!("{payment_id}.{refund_id}.{number}") }
 }
 
 /// What a provider says of a refund.
@@ -83,7 +120,7 @@ pub enum ProviderError {
     /// It did nothing, for sure: no connection, or it said that it is busy.
     #[error("the provider is not available: {0}")]
     Unavailable(String),
-    /// The request may have reached it, but no answer came back: [`crate::refund_protocol`] knows this error by its words.
+    /// The request may have reached it, but no answer came back.
     #[error("the provider gave no answer: {0}")]
     OutcomeUnknown(String),
 }

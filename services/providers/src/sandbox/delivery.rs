@@ -28,7 +28,6 @@ use proto::{
     common::v1::{CommandReply, command_reply::Outcome},
     payments::v1::{PaymentRefunded, PaymentRequested},
 };
-use runtime::Context;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::{sync::oneshot, task::JoinSet};
 use tracing::Instrument as _;
@@ -39,6 +38,7 @@ use super::{
     ledger::Ledger,
     report::{self, Report},
 };
+use crate::ProviderContext;
 
 /// Durable consumer of the events that are reported on, shared by all replicas.
 const CONSUMER: &str = "payments-sandbox";
@@ -63,7 +63,7 @@ const CONFIRM_EVERY: Duration = Duration::from_millis(1_500);
 const REPEAT_AFTER: u32 = 3;
 
 /// Delivers reports until the shutdown is pulled.
-pub async fn deliver(context: Context, sandbox: Sandbox) {
+pub async fn deliver(context: ProviderContext, sandbox: Sandbox) {
     let mut shutdown = context.shutdown.clone();
     let mut waits = retry::backoff(Duration::from_millis(50), Duration::from_secs(1));
     while !shutdown.is_requested() {
@@ -88,8 +88,8 @@ pub async fn deliver(context: Context, sandbox: Sandbox) {
 ///
 /// All that is under way ends with the connection it came on: the broker hands it out again, and an acknowledgement of what an
 /// earlier broker had handed out could be taken for another event's.
-async fn attend(context: &Context, sandbox: &Sandbox) -> Result<(), Error> {
-    let broker = broker::connect_without_reconnect(&context.config.broker, CONSUMER).await?;
+async fn attend(context: &ProviderContext, sandbox: &Sandbox) -> Result<(), Error> {
+    let broker = broker::connect_without_reconnect(&context.broker, CONSUMER).await?;
     let courier = Arc::new(Courier {
         inbox: broker.client.new_inbox(),
         client: broker.client.clone(),
@@ -121,14 +121,14 @@ async fn attend(context: &Context, sandbox: &Sandbox) -> Result<(), Error> {
 }
 
 /// Makes the consumer, and the stream of events that it is on, unless they are there.
-async fn fetch(context: &Context, broker: &Broker) -> Result<pull::Stream, Error> {
+async fn fetch(context: &ProviderContext, broker: &Broker) -> Result<pull::Stream, Error> {
     let subjects = ["PaymentRequested", "PaymentRefunded"].map(|event| event_subject("payments", event));
     let settings = platform::config::Consumer {
         ack_wait_ms: ACK_WAIT_MS,
-        ack_pending_max: context.config.consumer.ack_pending_max.min(UNDER_WAY_MAX.into()),
-        ..context.config.consumer.clone()
+        ack_pending_max: context.consumer.ack_pending_max.min(UNDER_WAY_MAX.into()),
+        ..context.consumer.clone()
     };
-    broker.ensure_streams(context.lineage.installation).await?;
+    broker.ensure_streams(context.installation).await?;
     let consumer = broker.ensure_consumer(EVENTS, CONSUMER, subjects.to_vec(), &settings).await?;
     consumer
         .stream()

@@ -13,7 +13,7 @@ use sqlx::PgPool;
 use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use super::script::{RefundPlan, Script};
-use crate::{payment::refund::idempotency_key, provider::RefundRequest};
+use crate::{RefundRequest, idempotency_key};
 
 /// What the ledger says of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -261,7 +261,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::{Ledger, Reply, Status, TOGETHER_MAX, Waiting, answer};
-    use crate::{provider::RefundRequest, sandbox::script::RefundPlan};
+    use crate::{RefundRequest, sandbox::script::RefundPlan};
 
     /// Answers to three calls under one key, and where it stands then.
     fn calls(plan: RefundPlan) -> (Vec<Reply>, Status) {

@@ -1,6 +1,6 @@
 //! What every provider must do, as one suite: payments' promise that a refund is paid out once rests on it.
 
-use super::{Provider, ProviderError, RefundRequest, RefundState};
+use crate::{Provider, ProviderError, RefundRequest, RefundState};
 
 /// Requests, each under a key that was never used, to a provider that is made ready for them.
 #[derive(Debug, Clone)]
