@@ -21,7 +21,7 @@ type Case = (&'static str, &'static str, Vec<(&'static str, String)>, Vec<u8>);
 
 /// Publishes a raw message and waits for the answer's bytes on a reply subject.
 async fn raw(fleet: &TestFleet, subject: &str, headers: &[(&str, &str)], payload: Vec<u8>) -> Vec<u8> {
-    let client = fleet.publisher.client();
+    let client = fleet.client.client();
     let inbox = client.new_inbox();
     let mut answers = client.subscribe(inbox.clone()).await.unwrap();
     let mut all = HeaderMap::new();

@@ -33,7 +33,7 @@ async fn events_come_in_json_too_for_those_who_ask_for_it() {
     fleet.place(&order).await.unwrap();
     fleet.settle_and_verify().await.unwrap();
 
-    let jetstream = async_nats::jetstream::new(fleet.publisher.client().clone());
+    let jetstream = async_nats::jetstream::new(fleet.client.client().clone());
     eventually("every event has its copy", || async {
         let copies = jetstream.get_stream("EVENTS_JSON").await?.cached_info().state.messages;
         Ok(i64::try_from(copies)? >= fleet.number("select count(*) from log.events").await?)

@@ -55,7 +55,7 @@ async fn status_says_what_does_not_go_on() {
     let mut database = fleet.database().await.unwrap();
     let overdue = "insert into orders.timers values ('order-1', now() - interval '1 minute')";
     sqlx::query(overdue).execute(&mut database).await.unwrap();
-    let jetstream = async_nats::jetstream::new(fleet.publisher.client().clone());
+    let jetstream = async_nats::jetstream::new(fleet.client.client().clone());
     jetstream.delete_stream("EVENTS").await.unwrap();
     let (code, status) = fleet.command(&["status"]).await.unwrap();
     assert_eq!(code, Some(1), "{status}");

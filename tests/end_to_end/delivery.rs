@@ -30,7 +30,7 @@ async fn every_event_delivered_again_in_any_order_changes_nothing() {
     fleet.settle_and_verify().await.unwrap();
     let before = fleet.number("select count(*) from log.events").await.unwrap();
 
-    let jetstream = jetstream::new(fleet.publisher.client().clone());
+    let jetstream = jetstream::new(fleet.client.client().clone());
     let stream = jetstream.get_stream("EVENTS").await.unwrap();
     let last = stream.cached_info().state.last_sequence;
     let consumer = stream.create_consumer(jetstream::consumer::pull::OrderedConfig::default()).await.unwrap();

@@ -25,9 +25,9 @@ async fn one_poisonous_message_in_a_batch_of_500_is_set_aside_and_the_rest_proce
         })
         .collect();
     {
-        let jetstream = async_nats::jetstream::new(fleet.publisher.client().clone());
-        let publisher = &fleet;
-        let sending = futures::future::join_all(commands.iter().map(|(name, command)| publisher.send(name, command)));
+        let jetstream = async_nats::jetstream::new(fleet.client.client().clone());
+        let client = &fleet;
+        let sending = futures::future::join_all(commands.iter().map(|(name, command)| client.send(name, command)));
         let stored = holdfast_tests::eventually("all commands are stored", || async {
             Ok(jetstream.get_stream("COMMANDS_INVENTORY").await?.cached_info().state.messages >= 500)
         });

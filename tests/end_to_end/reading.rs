@@ -30,7 +30,7 @@ struct Outsider<'a> {
 
 impl<'a> Outsider<'a> {
     async fn new(fleet: &'a TestFleet) -> Self {
-        let client = fleet.publisher.client();
+        let client = fleet.client.client();
         let inbox = client.new_inbox();
         let answers = client.subscribe(inbox.clone()).await.unwrap();
         Self { fleet, inbox, answers }
@@ -41,7 +41,7 @@ impl<'a> Outsider<'a> {
         for (name, value) in headers {
             all.append(name.parse::<HeaderName>().unwrap(), *value);
         }
-        let client = self.fleet.publisher.client();
+        let client = self.fleet.client.client();
         client.publish_with_headers(subject.to_owned(), all, payload.to_vec().into()).await.unwrap();
     }
 
@@ -332,7 +332,7 @@ async fn products_named_as_real_shops_name_them_are_sold_refunded_and_found_in_e
     fleet.until("select published - copied from log.relay", 0).await.unwrap();
     let wanted = format!("product-{}", "%C3%9F".repeat(128));
     for (stream, prefix) in [("EVENTS", "evt"), ("EVENTS_JSON", "json")] {
-        let stream = async_nats::jetstream::new(fleet.publisher.client().clone()).get_stream(stream).await.unwrap();
+        let stream = async_nats::jetstream::new(fleet.client.client().clone()).get_stream(stream).await.unwrap();
         let subject = format!("{prefix}.inventory.StockReceived");
         let (mut names, mut next) = (Vec::new(), 1);
         while let Ok(message) = stream.get_first_raw_message_by_subject(&subject, next).await {

@@ -23,7 +23,7 @@ pub(crate) fn peak_mb(pid: u32) -> u64 {
 
 /// Publishes so many commands of one content and different ids, and waits until the broker has them all.
 pub(crate) async fn flood(fleet: &TestFleet, subject: &'static str, payload: Bytes, commands: u64) {
-    let jetstream = async_nats::jetstream::new(fleet.publisher.client().clone());
+    let jetstream = async_nats::jetstream::new(fleet.client.client().clone());
     stream::iter(0..commands)
         .map(|number| {
             let (jetstream, payload) = (&jetstream, payload.clone());

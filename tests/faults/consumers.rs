@@ -9,7 +9,7 @@ use platform::{broker::EVENTS, clock};
 use time::OffsetDateTime;
 
 async fn events(fleet: &TestFleet) -> Stream {
-    jetstream::new(fleet.publisher.client().clone()).get_stream(EVENTS).await.unwrap()
+    jetstream::new(fleet.client.client().clone()).get_stream(EVENTS).await.unwrap()
 }
 
 /// Orders whose buyers pay, and others whose stock has to be given back.

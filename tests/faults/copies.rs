@@ -16,7 +16,7 @@ use platform::broker::{EVENTS, streams};
 const JSON: &str = "EVENTS_JSON";
 
 fn context(fleet: &TestFleet) -> jetstream::Context {
-    jetstream::new(fleet.publisher.client().clone())
+    jetstream::new(fleet.client.client().clone())
 }
 
 async fn stream(fleet: &TestFleet, name: &str) -> anyhow::Result<Stream> {

@@ -146,7 +146,7 @@ async fn workers_do_not_write_to_a_database_that_has_gone_back() {
     let late = Order::new(100).line("MUG", 1);
     let mending = async {
         eventually("a command waits", || async {
-            let jetstream = jetstream::new(fleet.publisher.client().clone());
+            let jetstream = jetstream::new(fleet.client.client().clone());
             Ok(jetstream.get_stream("COMMANDS_ORDERS").await?.cached_info().state.messages > 0)
         })
         .await
@@ -239,7 +239,7 @@ async fn what_a_restored_database_has_lost_is_given_up() {
         i64::try_from(kept.lines().count()).unwrap()
     );
     // Epoch and position name one event each, although all of them are in the stream.
-    let mut stream = jetstream::new(fleet.publisher.client().clone()).get_stream(EVENTS).await.unwrap();
+    let mut stream = jetstream::new(fleet.client.client().clone()).get_stream(EVENTS).await.unwrap();
     let last = stream.info().await.unwrap().state.last_sequence;
     let mut names = BTreeSet::new();
     let mut messages = futures::stream::iter(1..=last).map(|sequence| stream.get_raw_message(sequence)).buffered(64);
@@ -283,7 +283,7 @@ async fn what_was_handled_and_not_published_is_handled_again_after_a_promotion()
     let waiting = "select count(*) from pg_stat_activity where application_name = 'holdfast-inventory' and wait_event_type = 'Lock'";
     fleet.until_at_least(waiting, 1).await.unwrap();
     // The broker takes in no events from now on, as when its disk is full, and has handed out what it has.
-    let jetstream = jetstream::new(fleet.publisher.client().clone());
+    let jetstream = jetstream::new(fleet.client.client().clone());
     let stream = jetstream.get_stream(EVENTS).await.unwrap();
     let mut config = stream.cached_info().config.clone();
     config.max_messages = i64::try_from(stream.cached_info().state.messages).unwrap();

@@ -18,7 +18,7 @@ use sqlx::{Executor, PgConnection};
 use crate::{bounds::flood, wire};
 
 fn jetstream(fleet: &TestFleet) -> jetstream::Context {
-    jetstream::new(fleet.publisher.client().clone())
+    jetstream::new(fleet.client.client().clone())
 }
 
 /// Commands that each put one mug into stock and wait for inventory, which was not there and then meets a row that somebody has

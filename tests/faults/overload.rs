@@ -168,7 +168,7 @@ async fn three_times_what_the_fleet_can_do_is_refused_at_the_door_and_what_is_in
     let mut database = fleet.database().await.unwrap();
 
     let in_peace = in_peace(&fleet).await;
-    let mut flood = Flood::new(fleet.publisher.client()).await;
+    let mut flood = Flood::new(fleet.client.client()).await;
     let under_flood = flooded(&mut flood, 3 * in_peace, &mut database).await;
     let lasted = flood.begun.elapsed();
     let waiting = paid(&mut database).await;

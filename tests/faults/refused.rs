@@ -32,8 +32,8 @@ async fn one_id_refused_by_two_services_is_judged_by_each_of_them() {
     let fleet = TestFleet::start().await.unwrap();
     let none = Order::new(1).line("MUG", 0).place;
     for (name, stock_first) in [("stock first", true), ("order first", false), ("stock first", false)] {
-        let unknown = || async { fleet.publisher.send(id(name), &receive("NOPE")).await.unwrap() };
-        let empty = || async { fleet.publisher.send(id(name), &none).await.unwrap() };
+        let unknown = || async { fleet.client.send(id(name), &receive("NOPE")).await.unwrap() };
+        let empty = || async { fleet.client.send(id(name), &none).await.unwrap() };
         let (stock, order) = match stock_first {
             true => {
                 let stock = unknown().await;
@@ -46,7 +46,7 @@ async fn one_id_refused_by_two_services_is_judged_by_each_of_them() {
         };
         assert_eq!((code(&stock), code(&order)), ("UNKNOWN_PRODUCT", "INVALID_QUANTITY"), "{name}");
         // Within one service an id has one body. Its sender hears so; operators need not.
-        let other = fleet.publisher.send(id(name), &receive("OTHER")).await.unwrap();
+        let other = fleet.client.send(id(name), &receive("OTHER")).await.unwrap();
         assert_eq!(code(&other), "COMMAND_ID_REUSED", "{name}");
     }
     let refused = "select count(distinct stream) from log.events where type like '%.CommandRejected'";
@@ -63,11 +63,11 @@ async fn ids_that_another_service_refused_before_hold_up_no_good_order() {
     fleet.stock("MUG", 1_000).await.unwrap();
     let shared: Vec<Uuid> = (0..5).map(|number| id(&format!("shared {number}"))).collect();
     for command_id in &shared {
-        assert_eq!(code(&fleet.publisher.send(*command_id, &receive("NOPE")).await.unwrap()), "UNKNOWN_PRODUCT");
+        assert_eq!(code(&fleet.client.send(*command_id, &receive("NOPE")).await.unwrap()), "UNKNOWN_PRODUCT");
     }
     let good: Vec<Order> = (0..200).map(|number| Order::new(number).line("MUG", 1)).collect();
     let none = Order::new(1_000).line("MUG", 0).place;
-    let bad = join_all(shared.iter().map(|command_id| fleet.publisher.send(*command_id, &none)));
+    let bad = join_all(shared.iter().map(|command_id| fleet.client.send(*command_id, &none)));
     let (placed, bad) = tokio::join!(fleet.place_all(&good), bad);
     placed.unwrap();
     for reply in bad {
@@ -95,10 +95,10 @@ async fn a_place_in_the_log_that_is_taken_for_good_costs_its_own_command_only() 
     fleet.stock("BAD", 1).await.unwrap();
     take_next_place(&fleet, "product-BAD").await;
     let names: Vec<String> = (0..200).map(|number| format!("command {number}")).collect();
-    let publisher = &fleet.publisher;
+    let client = &fleet.client;
     let sending = names.iter().enumerate().map(|(number, name)| {
         let sku = if number == 77 { "BAD" } else { "MUG" };
-        async move { publisher.send(id(name), &receive(sku)).await }
+        async move { client.send(id(name), &receive(sku)).await }
     });
     let replies = join_all(sending).await;
     let refused: Vec<usize> = (0..200).filter(|number| !is_accepted(replies[*number].as_ref().unwrap())).collect();
@@ -117,8 +117,8 @@ async fn a_place_in_the_log_that_is_taken_for_good_costs_its_own_command_only() 
     // Mended, the refusal stays what it is; another id is another command.
     let mut operator = fleet.database().await.unwrap();
     operator.execute("update inventory.stock set version = version + 1 where sku = 'BAD'").await.unwrap();
-    assert_eq!(&fleet.publisher.send(id("command 77"), &receive("BAD")).await.unwrap(), reply);
+    assert_eq!(&fleet.client.send(id("command 77"), &receive("BAD")).await.unwrap(), reply);
     assert_eq!(fleet.number("select received from inventory.stock where sku = 'BAD'").await.unwrap(), 1);
     assert_eq!(fleet.number(DEAD_LETTERS).await.unwrap(), 1);
-    assert!(is_accepted(&fleet.publisher.send(id("another"), &receive("BAD")).await.unwrap()));
+    assert!(is_accepted(&fleet.client.send(id("another"), &receive("BAD")).await.unwrap()));
 }

@@ -15,7 +15,7 @@ async fn events_that_a_worker_has_not_seen_yet_are_not_pushed_out_by_newer_ones(
     fleet.place_all(&both).await.unwrap();
     let many: Vec<Order> = (1_000..3_000).map(|number| Order::new(number).line("MUG", 1)).collect();
     fleet.place_all(&many).await.unwrap();
-    let jetstream = async_nats::jetstream::new(fleet.publisher.client().clone());
+    let jetstream = async_nats::jetstream::new(fleet.client.client().clone());
     eventually("the window is full of what the rounds worker is owed", || async {
         let state = jetstream.get_stream("EVENTS").await?.cached_info().state.clone();
         Ok(state.bytes > WINDOW * 9 / 10)

@@ -46,7 +46,7 @@ async fn are_set_aside(messages: &[(&[u8], Option<&[u8]>)]) {
     }
     let wanted = i64::try_from(messages.len()).unwrap();
     fleet.until_at_least("select count(*) from orders.dead_letters", wanted).await.unwrap();
-    let jetstream = async_nats::jetstream::new(fleet.publisher.client().clone());
+    let jetstream = async_nats::jetstream::new(fleet.client.client().clone());
     eventually("no command is left", || async {
         Ok(jetstream.get_stream("COMMANDS_ORDERS").await?.cached_info().state.messages == 0)
     })

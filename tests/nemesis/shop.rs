@@ -75,7 +75,7 @@ pub(crate) struct Second {
 /// What all who sell and buy share.
 #[derive(Debug)]
 pub(crate) struct Shop {
-    publisher: CommandClient,
+    client: CommandClient,
     /// Answers come by a command's id, and one id may be used at two services: payments' come to another address.
     to_payments: CommandClient,
     database_url: String,
@@ -96,10 +96,10 @@ pub(crate) struct Shop {
 
 impl Shop {
     pub(crate) async fn open(broker_url: &str, database_url: String, seed: u64) -> Result<Arc<Self>> {
-        let publisher = CommandClient::connect(broker_url, ANSWER_WITHIN).await?;
-        try_join_all((0..PRODUCTS).map(|product| stock(&publisher, product))).await?;
+        let client = CommandClient::connect(broker_url, ANSWER_WITHIN).await?;
+        try_join_all((0..PRODUCTS).map(|product| stock(&client, product))).await?;
         Ok(Arc::new(Self {
-            publisher,
+            client,
             to_payments: CommandClient::connect(broker_url, ANSWER_WITHIN).await?,
             database_url,
             seed,
@@ -186,7 +186,7 @@ impl Shop {
     }
 
     fn publisher_to(&self, message_type: &str) -> &CommandClient {
-        if proto::owner(message_type) == Some("payments") { &self.to_payments } else { &self.publisher }
+        if proto::owner(message_type) == Some("payments") { &self.to_payments } else { &self.client }
     }
 
     /// Lets people in at this rate until the shop is closed, and ends when all of them have their answers.
@@ -348,12 +348,12 @@ fn once<M: Name>(of: &str) -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{} {of}", M::NAME).as_bytes())
 }
 
-async fn stock(publisher: &CommandClient, product: u64) -> Result<()> {
+async fn stock(client: &CommandClient, product: u64) -> Result<()> {
     let sku = sku(product);
     let register = RegisterProduct { sku: sku.clone(), name: format!("Product {sku}") };
-    publisher.send(once::<RegisterProduct>(&sku), &register).await?;
+    client.send(once::<RegisterProduct>(&sku), &register).await?;
     let receive = ReceiveStock { sku: sku.clone(), quantity: 1_000_000, reference: String::new() };
-    publisher.send(once::<ReceiveStock>(&sku), &receive).await?;
+    client.send(once::<ReceiveStock>(&sku), &receive).await?;
     Ok(())
 }
 

@@ -43,7 +43,7 @@ const IN_FLIGHT: usize = 256;
 #[derive(Debug)]
 pub struct TestFleet {
     /// Sends commands to it.
-    pub publisher: CommandClient,
+    pub client: CommandClient,
     /// Where its servers are.
     pub address: Address,
     fleet: Mutex<Fleet>,
@@ -72,8 +72,8 @@ impl TestFleet {
         let dir = scratch_dir("holdfast-test-")?;
         let fleet = Fleet::start(dir.path(), options).await?;
         let address = fleet.address();
-        let publisher = CommandClient::connect(&address.broker_url, LIMIT).await?;
-        Ok(Self { publisher, address, fleet: Mutex::new(fleet), dir, sent: AtomicU64::new(0) })
+        let client = CommandClient::connect(&address.broker_url, LIMIT).await?;
+        Ok(Self { client, address, fleet: Mutex::new(fleet), dir, sent: AtomicU64::new(0) })
     }
 
     /// Its processes, to do harm to.
@@ -84,7 +84,7 @@ impl TestFleet {
     /// Sends a command and waits for its answer.
     pub async fn send<M: Message + Name>(&self, name: &str, command: &M) -> Result<CommandReply> {
         let id = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{} {name}", M::NAME).as_bytes());
-        self.publisher.send(id, command).await
+        self.client.send(id, command).await
     }
 
     /// Sends a command under an id that was not used before.
@@ -123,7 +123,7 @@ impl TestFleet {
 
     /// Places an order and waits for the answer (not for its holds).
     pub async fn place(&self, order: &Order) -> Result<CommandReply> {
-        self.publisher.send(order.id, &order.place).await
+        self.client.send(order.id, &order.place).await
     }
 
     /// Places many orders at once.

@@ -1,4 +1,4 @@
-//! The stand: a private fleet to be measured, looked at from outside as cheaply as possible.
+//! A private fleet to be measured, looked at from outside as cheaply as possible.
 
 use std::{
     collections::BTreeMap,
@@ -79,12 +79,12 @@ struct State {
 
 impl BenchFleet {
     /// Starts servers and workers, and prepares what is sold.
-    pub(super) async fn start(replicas: u8, goods: Catalog) -> Result<Self> {
-        Self::with(replicas, goods, BTreeMap::new()).await
+    pub(super) async fn start(replicas: u8, catalog: Catalog) -> Result<Self> {
+        Self::with(replicas, catalog, BTreeMap::new()).await
     }
 
     /// The same with other settings of the workers.
-    pub(super) async fn with(replicas: u8, goods: Catalog, mut settings: BTreeMap<String, String>) -> Result<Self> {
+    pub(super) async fn with(replicas: u8, catalog: Catalog, mut settings: BTreeMap<String, String>) -> Result<Self> {
         let scratch = scratch_dir("holdfast-bench-")?;
         let replicas = usize::from(replicas);
         if env::var_os(EVENTS_BYTES).is_none() {
@@ -99,10 +99,10 @@ impl BenchFleet {
         let address = fleet.address();
         let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect(&address.database_url).await?;
         let counter = Counter(jetstream::new(async_nats::connect(&address.broker_url).await?));
-        let stand = Self { fleet, _scratch: scratch, replicas, address, pool, counter, ready_after };
-        stand.relay_ready().await?;
-        stand.prepare(goods).await.context("preparing products and rounds")?;
-        Ok(stand)
+        let bench_fleet = Self { fleet, _scratch: scratch, replicas, address, pool, counter, ready_after };
+        bench_fleet.relay_ready().await?;
+        bench_fleet.prepare(catalog).await.context("preparing products and rounds")?;
+        Ok(bench_fleet)
     }
 
     /// Waits until the relay knows its broker: until then it publishes again what workers publish, and what is published is counted.
@@ -116,32 +116,32 @@ impl BenchFleet {
         known.with_context(|| format!("no relay knew its broker within {} s", PATIENCE.as_secs()))
     }
 
-    async fn prepare(&self, goods: Catalog) -> Result<()> {
+    async fn prepare(&self, catalog: Catalog) -> Result<()> {
         let id =
             |name: &str, number: &str| Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("bench {name} {number}").as_bytes());
-        let (registers, receives): (Vec<_>, Vec<_>) = goods.stock().unzip();
+        let (registers, receives): (Vec<_>, Vec<_>) = catalog.stock().unzip();
         let registers = registers.iter().map(|register| Outgoing::new(id("register", &register.sku), register));
         let receives = receives.iter().map(|receive| Outgoing::new(id("receive", &receive.sku), receive));
         let openings =
-            goods.openings(platform::clock::now()).map(|open| Outgoing::new(id("open", &open.round_id), &open));
+            catalog.openings(platform::clock::now()).map(|open| Outgoing::new(id("open", &open.round_id), &open));
         // One after the other: replicas may take what comes later first.
         self.send_all(registers).await?;
-        self.counter.until_published("evt.inventory.ProductRegistered", goods.products.into()).await?;
+        self.counter.until_published("evt.inventory.ProductRegistered", catalog.products.into()).await?;
         self.send_all(receives.chain(openings)).await?;
-        self.counter.until_published("evt.inventory.StockReceived", goods.products.into()).await?;
-        self.counter.until_published("evt.rounds.RoundOpened", goods.rounds.into()).await
+        self.counter.until_published("evt.inventory.StockReceived", catalog.products.into()).await?;
+        self.counter.until_published("evt.rounds.RoundOpened", catalog.rounds.into()).await
     }
 
     async fn send_all(&self, commands: impl Iterator<Item = Outgoing>) -> Result<()> {
-        let mut pump = self.pump().await?;
+        let mut client = self.client().await?;
         for command in commands {
-            pump.send(command).await?;
+            client.send(command).await?;
         }
-        pump.flush().await
+        client.flush().await
     }
 
     /// Something to send commands with.
-    pub(super) async fn pump(&self) -> Result<PipelinedClient> {
+    pub(super) async fn client(&self) -> Result<PipelinedClient> {
         PipelinedClient::connect(&self.address.broker_url).await
     }
 

@@ -88,7 +88,7 @@ pub(super) fn round_id(number: u32) -> Uuid {
 /// Buyers, one order each.
 #[derive(Debug)]
 pub(super) struct OrderGenerator {
-    goods: Catalog,
+    catalog: Catalog,
     chance: StdRng,
     /// When the first of them comes, in milliseconds since 1970.
     millis: u64,
@@ -99,9 +99,9 @@ pub(super) struct OrderGenerator {
 
 impl OrderGenerator {
     /// Buyers who pay so. Other seeds give other orders, of other months.
-    pub(super) fn new(goods: Catalog, seed: u64, payment_method: &'static str) -> Self {
+    pub(super) fn new(catalog: Catalog, seed: u64, payment_method: &'static str) -> Self {
         Self {
-            goods,
+            catalog,
             chance: StdRng::seed_from_u64(seed),
             millis: FIRST_MILLIS + seed * SEED_MILLIS,
             ids: 0,
@@ -118,7 +118,7 @@ impl OrderGenerator {
     /// The next order, and what it is for: the numbers of a product and a round.
     pub(super) fn choice(&mut self) -> (Uuid, u32, u32) {
         let id = self.id();
-        (id, self.chance.random_range(0..self.goods.products), self.chance.random_range(0..self.goods.rounds))
+        (id, self.chance.random_range(0..self.catalog.products), self.chance.random_range(0..self.catalog.rounds))
     }
 
     /// The next order. It has half an hour to pay unless told otherwise.

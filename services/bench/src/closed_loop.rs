@@ -51,16 +51,16 @@ pub(super) struct WindowStart {
 
 impl WindowStart {
     /// Begins with so many done before.
-    pub(super) fn now(stand: &BenchFleet, done: u64) -> Self {
-        Self { at: Instant::now(), from: clock::now(), done, usage: stand.usage() }
+    pub(super) fn now(bench_fleet: &BenchFleet, done: u64) -> Self {
+        Self { at: Instant::now(), from: clock::now(), done, usage: bench_fleet.usage() }
     }
 
     /// Ends with so many done in all.
-    pub(super) fn end(self, stand: &BenchFleet, done: u64) -> Window {
+    pub(super) fn end(self, bench_fleet: &BenchFleet, done: u64) -> Window {
         Window {
             done: done.saturating_sub(self.done),
             time: self.at.elapsed(),
-            usage: stand.usage().since(&self.usage),
+            usage: bench_fleet.usage().since(&self.usage),
             from: self.from,
             to: clock::now(),
             waiting_for_locks: None,
@@ -95,32 +95,32 @@ impl MeasuredPart {
 
 /// Sends what `next` makes, `in_flight` at once, and measures how fast it is done. Returns once all that was sent is done.
 pub(super) async fn run(
-    stand: &BenchFleet,
+    bench_fleet: &BenchFleet,
     middle: MeasuredPart,
     in_flight: u64,
     next: impl FnMut() -> Option<Outgoing>,
     done: impl Fn(&Counts) -> u64,
 ) -> Result<(Window, Vec<Sent>)> {
-    let before = done(&stand.counter.counts().await?);
+    let before = done(&bench_fleet.counter.counts().await?);
     let done = |counts: &Counts| done(counts).saturating_sub(before);
     let (tell, told) = progress();
-    let pump = stand.pump().await?;
+    let client = bench_fleet.client().await?;
     let watch = async {
-        let span = watch(stand, middle, &done, &tell).await?;
+        let span = watch(bench_fleet, middle, &done, &tell).await?;
         if matches!(middle, MeasuredPart::Of(_)) {
             // The last ones may go out at once.
             tell.send_replace(Progress { done: u64::MAX / 2, stop: false });
         }
         Ok(span)
     };
-    let (sent, span) = tokio::try_join!(pump.run(next, in_flight, told), watch)?;
-    stand.counter.until(u64::try_from(sent.len())?, done).await?;
+    let (sent, span) = tokio::try_join!(client.run(next, in_flight, told), watch)?;
+    bench_fleet.counter.until(u64::try_from(sent.len())?, done).await?;
     Ok((span, sent))
 }
 
 /// Tells the sender how far the fleet is, and stops it after the measured time.
 async fn watch(
-    stand: &BenchFleet,
+    bench_fleet: &BenchFleet,
     middle: MeasuredPart,
     done: &impl Fn(&Counts) -> u64,
     tell: &watch::Sender<Progress>,
@@ -129,17 +129,17 @@ async fn watch(
     let mut beginning = None;
     let (mut looks, mut waiting) = (0, 0);
     loop {
-        let now = done(&stand.counter.counts().await?);
+        let now = done(&bench_fleet.counter.counts().await?);
         if middle.has_ended(begun.elapsed(), now) {
-            let beginning = beginning.unwrap_or_else(|| WindowStart::now(stand, now));
+            let beginning = beginning.unwrap_or_else(|| WindowStart::now(bench_fleet, now));
             tell.send_replace(Progress { done: now, stop: matches!(middle, MeasuredPart::Time(_)) });
             let waiting_for_locks = Some(Thousandths::ratio(waiting, looks));
-            return Ok(Window { waiting_for_locks, ..beginning.end(stand, now) });
+            return Ok(Window { waiting_for_locks, ..beginning.end(bench_fleet, now) });
         }
         looks += 1;
-        waiting += stand.waiting_for_locks().await?;
+        waiting += bench_fleet.waiting_for_locks().await?;
         if beginning.is_none() && middle.has_begun(begun.elapsed(), now) {
-            beginning = Some(WindowStart::now(stand, now));
+            beginning = Some(WindowStart::now(bench_fleet, now));
         }
         tell.send_replace(Progress { done: now, stop: false });
         clock::sleep(LOOK_EVERY).await;

@@ -41,30 +41,30 @@ fn released(counts: &Counts) -> u64 {
 /// Measures.
 pub(super) async fn run(args: &Args) -> Result<Report> {
     let count = args.orders.unwrap_or(ORDERS);
-    let goods = Catalog::MANY;
-    let mut stand = BenchFleet::start(args.replicas, goods).await?;
-    let mut order = orders(OrderGenerator::new(goods, 1, "sandbox:succeed"));
+    let catalog = Catalog::MANY;
+    let mut bench_fleet = BenchFleet::start(args.replicas, catalog).await?;
+    let mut order = orders(OrderGenerator::new(catalog, 1, "sandbox:succeed"));
     let mut paid = (0..PAID).filter_map(|_| order());
     let begun = Instant::now();
-    closed_loop::run(&stand, MeasuredPart::Of(PAID), args.in_flight, || paid.next(), completed).await?;
-    place(&stand, goods, count, begun.elapsed()).await?;
-    let before = baseline::events(&stand.pool).await?;
+    closed_loop::run(&bench_fleet, MeasuredPart::Of(PAID), args.in_flight, || paid.next(), completed).await?;
+    place(&bench_fleet, catalog, count, begun.elapsed()).await?;
+    let before = baseline::events(&bench_fleet.pool).await?;
 
-    let (first, last) = due(&stand.pool).await?;
+    let (first, last) = due(&bench_fleet.pool).await?;
     clock::sleep(last.since(clock::now())).await;
-    let early = released(&stand.counter.counts().await?);
-    let beginning = WindowStart::now(&stand, early);
-    stand.counter.until(count, released).await?;
-    let span = beginning.end(&stand, count);
-    let report = Report::of(args.scenario, &stand, &span);
-    let verify = stand.audit().await?;
-    let times = times(&stand.pool).await?;
-    let events = baseline::events(&stand.pool).await? - before;
-    stand.stop_workers().await?;
-    let url = &stand.address.database_url;
-    let statement = baseline::procedures::expiries_per_second(url, goods, count).await?;
+    let early = released(&bench_fleet.counter.counts().await?);
+    let beginning = WindowStart::now(&bench_fleet, early);
+    bench_fleet.counter.until(count, released).await?;
+    let span = beginning.end(&bench_fleet, count);
+    let report = Report::of(args.scenario, &bench_fleet, &span);
+    let verify = bench_fleet.audit().await?;
+    let times = times(&bench_fleet.pool).await?;
+    let events = baseline::events(&bench_fleet.pool).await? - before;
+    bench_fleet.stop_workers().await?;
+    let url = &bench_fleet.address.database_url;
+    let statement = baseline::procedures::expiries_per_second(url, catalog, count).await?;
     let append = baseline::append::per_second_of(url, events, count).await?;
-    stand.stop().await?;
+    bench_fleet.stop().await?;
     let limits = vec![
         Baseline::new(baseline::procedures::EXPIRY, statement, span.per_second()),
         Baseline::new(baseline::append::WORDS, append, span.per_second()),
@@ -73,18 +73,18 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
         .with_times("due to released with a receipt", &times)
         .with_limits(limits)
         .with_verify(verify)
-        .with("work", goods.words())
+        .with("work", catalog.words())
         .with("all_due_within_ms", u64::try_from(last.since(first).as_millis())?)
         .with("released_before_the_last_was_due", early)
         .with("events_per_order", baseline::each(events, count)?))
 }
 
 /// Places orders that nobody pays, all with the same end of their time to pay, and waits until all is held.
-async fn place(stand: &BenchFleet, goods: Catalog, count: u64, warm_up: Duration) -> Result<()> {
+async fn place(bench_fleet: &BenchFleet, catalog: Catalog, count: u64, warm_up: Duration) -> Result<()> {
     let speed = per_second(PAID, warm_up).max(100);
     // Twice as long as it should take.
     let due = clock::now() + TIME_TO_PAY_MIN + Duration::from_secs(10) + Duration::from_millis(2_000 * count / speed);
-    let mut buyers = OrderGenerator::new(goods, 2, "sandbox:never");
+    let mut buyers = OrderGenerator::new(catalog, 2, "sandbox:never");
     let mut numbers = 0..count;
     let mut late = 0_u64;
     let next = || {
@@ -94,23 +94,23 @@ async fn place(stand: &BenchFleet, goods: Catalog, count: u64, warm_up: Duration
         let (id, order) = buyers.order(Some(time_to_pay.max(TIME_TO_PAY_MIN)));
         Some(Outgoing::new(id, &order))
     };
-    let before = held(&stand.counter.counts().await?);
+    let before = held(&bench_fleet.counter.counts().await?);
     let (tell, told) = progress();
     let watch = async {
         loop {
-            let done = held(&stand.counter.counts().await?).saturating_sub(before);
+            let done = held(&bench_fleet.counter.counts().await?).saturating_sub(before);
             if tell.send(Progress { done, stop: false }).is_err() {
                 return Ok::<_, anyhow::Error>(());
             }
             clock::sleep(LOOK_EVERY).await;
         }
     };
-    tokio::try_join!(stand.pump().await?.run(next, IN_FLIGHT, told), watch)?;
+    tokio::try_join!(bench_fleet.client().await?.run(next, IN_FLIGHT, told), watch)?;
     ensure!(
         late == 0,
         "placing took so long that {late} orders would fall due later than the others; place fewer (--orders)"
     );
-    stand.counter.until(before + count, held).await
+    bench_fleet.counter.until(before + count, held).await
 }
 
 /// When the first and the last order falls due.

@@ -17,39 +17,39 @@ use super::{
 
 /// Measures.
 pub(super) async fn run(args: &Args) -> Result<Report> {
-    let goods = Catalog::MANY;
-    let mut stand = BenchFleet::start(args.replicas, goods).await?;
-    let young = lifecycles(&stand, args, 1).await?;
-    stand.audit().await?;
-    let before = Report::of(args.scenario, &stand, &young);
-    stand.stop_workers().await?;
+    let catalog = Catalog::MANY;
+    let mut bench_fleet = BenchFleet::start(args.replicas, catalog).await?;
+    let young = lifecycles(&bench_fleet, args, 1).await?;
+    bench_fleet.audit().await?;
+    let before = Report::of(args.scenario, &bench_fleet, &young);
+    bench_fleet.stop_workers().await?;
 
     let begun = Instant::now();
-    seed_log::write(&stand.address.database_url, goods, args.events).await?;
+    seed_log::write(&bench_fleet.address.database_url, catalog, args.events).await?;
     let wrote = begun.elapsed();
-    stand.fleet.start_workers()?;
-    stand.fleet.ready().await?;
+    bench_fleet.fleet.start_workers()?;
+    bench_fleet.fleet.ready().await?;
 
-    let old = lifecycles(&stand, args, 2).await?;
-    let report = Report::of(args.scenario, &stand, &old);
-    let verify = stand.audit().await?;
-    let events = baseline::events(&stand.pool).await?;
-    stand.stop().await?;
+    let old = lifecycles(&bench_fleet, args, 2).await?;
+    let report = Report::of(args.scenario, &bench_fleet, &old);
+    let verify = bench_fleet.audit().await?;
+    let events = baseline::events(&bench_fleet.pool).await?;
+    bench_fleet.stop().await?;
     let cost = |span: &Window| span.usage.worker() + span.usage.postgres + span.usage.nats;
     let each = |span: &Window| Thousandths::ms_each(cost(span), span.done);
     let limits = vec![Baseline::new("the same on a nearly empty log", young.per_second(), old.per_second())];
     Ok(report
         .with_limits(limits)
         .with_verify(verify)
-        .with("work", goods.words())
+        .with("work", catalog.words())
         .with("events", events)
         .with("history_written_in_s", wrote.as_secs())
         .with("cpu_ms_per_order_before", serde_json::to_value(&before.cpu_ms_per_order)?)
         .with("cpu_ms_per_order_in_all", serde_json::to_value([each(&young), each(&old)])?))
 }
 
-async fn lifecycles(stand: &BenchFleet, args: &Args, seed: u64) -> Result<Window> {
+async fn lifecycles(bench_fleet: &BenchFleet, args: &Args, seed: u64) -> Result<Window> {
     let next = orders(OrderGenerator::new(Catalog::MANY, seed, "sandbox:succeed"));
     let middle = MeasuredPart::Time(Duration::from_secs(args.seconds));
-    Ok(closed_loop::run(stand, middle, args.in_flight, next, completed).await?.0)
+    Ok(closed_loop::run(bench_fleet, middle, args.in_flight, next, completed).await?.0)
 }

@@ -85,24 +85,25 @@ impl Drop for PaidListener {
 
 /// Measures.
 pub(super) async fn run(args: &Args) -> Result<Report> {
-    let goods = Catalog::MANY;
-    let mut stand = BenchFleet::start(args.replicas, goods).await?;
-    let ear = PaidListener::open(&stand.address.broker_url).await?;
-    let mut buyers = OrderGenerator::new(goods, 1, "sandbox:succeed");
-    warm_up(&stand, &ear, &mut buyers, args.rate).await?;
+    let catalog = Catalog::MANY;
+    let mut bench_fleet = BenchFleet::start(args.replicas, catalog).await?;
+    let ear = PaidListener::open(&bench_fleet.address.broker_url).await?;
+    let mut buyers = OrderGenerator::new(catalog, 1, "sandbox:succeed");
+    warm_up(&bench_fleet, &ear, &mut buyers, args.rate).await?;
 
-    let beginning = WindowStart::now(&stand, 0);
+    let beginning = WindowStart::now(&bench_fleet, 0);
     let count = args.rate * args.seconds;
-    let times = steadily(&stand, &ear, &mut buyers, args.rate, count).await?;
-    let mut report = Report::of(args.scenario, &stand, &beginning.end(&stand, count));
+    let times = steadily(&bench_fleet, &ear, &mut buyers, args.rate, count).await?;
+    let mut report = Report::of(args.scenario, &bench_fleet, &beginning.end(&bench_fleet, count));
     report.per_second = args.rate;
-    let alone = one_by_one(&stand, &ear, &mut buyers).await?;
-    let verify = stand.audit().await?;
+    let alone = one_by_one(&bench_fleet, &ear, &mut buyers).await?;
+    let verify = bench_fleet.audit().await?;
     drop(ear);
-    stand.stop_workers().await?;
+    bench_fleet.stop_workers().await?;
     let plain =
-        baseline::procedures::times(&stand.address.database_url, goods, args.rate, args.seconds.min(10)).await?;
-    stand.stop().await?;
+        baseline::procedures::times(&bench_fleet.address.database_url, catalog, args.rate, args.seconds.min(10))
+            .await?;
+    bench_fleet.stop().await?;
     let (Some(p50), Some(limit)) = (times.p50(), plain.p50()) else { bail!("nothing was measured") };
     // The shorter the better, so that here too a larger ratio is better.
     let limits = vec![Baseline {
@@ -118,28 +119,28 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
         .with_times("due to be sent to heard to be paid", &times)
         .with_limits(limits)
         .with_verify(verify)
-        .with("work", goods.words())
+        .with("work", catalog.words())
         .with("rate", args.rate)
         .with("longest_ms", serde_json::to_value(times.longest())?)
         .with("idle_p50_ms", serde_json::to_value(alone.p50())?)
         .with("idle_p99_ms", serde_json::to_value(alone.p99())?))
 }
 
-async fn warm_up(stand: &BenchFleet, ear: &PaidListener, buyers: &mut OrderGenerator, rate: u64) -> Result<()> {
-    steadily(stand, ear, buyers, rate, rate * WARM_UP.as_secs()).await?;
-    stand.counter.until_published("evt.rounds.SharesSold", rate * WARM_UP.as_secs()).await
+async fn warm_up(bench_fleet: &BenchFleet, ear: &PaidListener, buyers: &mut OrderGenerator, rate: u64) -> Result<()> {
+    steadily(bench_fleet, ear, buyers, rate, rate * WARM_UP.as_secs()).await?;
+    bench_fleet.counter.until_published("evt.rounds.SharesSold", rate * WARM_UP.as_secs()).await
 }
 
 /// Sends each order when it is due, whatever became of those before it.
 async fn steadily(
-    stand: &BenchFleet,
+    bench_fleet: &BenchFleet,
     ear: &PaidListener,
     buyers: &mut OrderGenerator,
     rate: u64,
     count: u64,
 ) -> Result<Times> {
-    let mut pump = stand.pump().await?;
-    let before = published(&stand.counter.counts().await?, "evt.orders.OrderPaid");
+    let mut client = bench_fleet.client().await?;
+    let before = published(&bench_fleet.counter.counts().await?, "evt.orders.OrderPaid");
     let mut due_at = Vec::new();
     let begun = Instant::now();
     for number in 0..count {
@@ -149,11 +150,11 @@ async fn steadily(
             clock::sleep(wait).await;
         }
         let (id, order) = buyers.order(None);
-        pump.send(Outgoing::new(id, &order)).await?;
+        client.send(Outgoing::new(id, &order)).await?;
         due_at.push((id, due));
     }
-    pump.flush().await?;
-    stand.counter.until_published("evt.orders.OrderPaid", before + count).await?;
+    client.flush().await?;
+    bench_fleet.counter.until_published("evt.orders.OrderPaid", before + count).await?;
     let mut times = Times::new()?;
     for (id, due) in due_at {
         let heard = ear.until_heard(id).await?;
@@ -163,14 +164,14 @@ async fn steadily(
 }
 
 /// One order after the other, each on an idle fleet.
-async fn one_by_one(stand: &BenchFleet, ear: &PaidListener, buyers: &mut OrderGenerator) -> Result<Times> {
-    let mut pump = stand.pump().await?;
+async fn one_by_one(bench_fleet: &BenchFleet, ear: &PaidListener, buyers: &mut OrderGenerator) -> Result<Times> {
+    let mut client = bench_fleet.client().await?;
     let mut times = Times::new()?;
     for _order in 0..ALONE {
         let (id, order) = buyers.order(None);
         let command = Outgoing::new(id, &order);
         let sent = Instant::now();
-        pump.send(command).await?;
+        client.send(command).await?;
         let heard = ear.until_heard(id).await.context("placing one order at a time")?;
         times.add(heard.saturating_duration_since(sent));
         // Until its stock is committed and its shares are sold, too.

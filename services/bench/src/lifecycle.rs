@@ -32,21 +32,21 @@ pub(super) fn orders(mut buyers: OrderGenerator) -> impl FnMut() -> Option<Outgo
 
 /// Measures.
 pub(super) async fn run(args: &Args) -> Result<Report> {
-    let goods = if args.scenario == Scenario::Hot { Catalog::HOT } else { Catalog::MANY };
-    let mut stand = BenchFleet::start(args.replicas, goods).await?;
-    let next = orders(OrderGenerator::new(goods, 1, "sandbox:succeed"));
+    let catalog = if args.scenario == Scenario::Hot { Catalog::HOT } else { Catalog::MANY };
+    let mut bench_fleet = BenchFleet::start(args.replicas, catalog).await?;
+    let next = orders(OrderGenerator::new(catalog, 1, "sandbox:succeed"));
     let middle = MeasuredPart::Time(Duration::from_secs(args.seconds));
-    let (span, sent) = closed_loop::run(&stand, middle, args.in_flight, next, completed).await?;
+    let (span, sent) = closed_loop::run(&bench_fleet, middle, args.in_flight, next, completed).await?;
     let count = u64::try_from(sent.len())?;
-    let report = Report::of(args.scenario, &stand, &span);
-    let verify = stand.audit().await?;
-    let times = log_latency::times(&stand.pool, &sent, span.from..span.to, &ENDS).await?;
-    let events = baseline::events_per_order(&stand.pool, count).await?;
-    stand.stop_workers().await?;
-    let url = &stand.address.database_url;
-    let procedures = baseline::procedures::lifecycles_per_second(url, goods).await?;
+    let report = Report::of(args.scenario, &bench_fleet, &span);
+    let verify = bench_fleet.audit().await?;
+    let times = log_latency::times(&bench_fleet.pool, &sent, span.from..span.to, &ENDS).await?;
+    let events = baseline::events_per_order(&bench_fleet.pool, count).await?;
+    bench_fleet.stop_workers().await?;
+    let url = &bench_fleet.address.database_url;
+    let procedures = baseline::procedures::lifecycles_per_second(url, catalog).await?;
     let append = baseline::append::orders_per_second(url, count).await?;
-    stand.stop().await?;
+    bench_fleet.stop().await?;
     let limits = vec![
         Baseline::new(baseline::procedures::LIFECYCLE, procedures, span.per_second()),
         Baseline::new(baseline::append::WORDS, append, span.per_second()),
@@ -55,7 +55,7 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
         .with_times("sent to committed and sold, with so many in flight", &times)
         .with_limits(limits)
         .with_verify(verify)
-        .with("work", goods.words())
+        .with("work", catalog.words())
         .with("in_flight", args.in_flight)
         .with("events_per_order", events))
 }

@@ -47,37 +47,37 @@ struct Told {
 
 /// Measures.
 pub(super) async fn run(args: &Args) -> Result<Report> {
-    let goods = Catalog::MANY;
+    let catalog = Catalog::MANY;
     let settings = BTreeMap::from([("HOLDFAST_BROKER_COMMANDS_BYTES_MAX".to_owned(), QUEUE_BYTES.to_string())]);
-    let mut stand = BenchFleet::with(args.replicas, goods, settings).await?;
-    let next = orders(OrderGenerator::new(goods, 1, "sandbox:succeed"));
+    let mut bench_fleet = BenchFleet::with(args.replicas, catalog, settings).await?;
+    let next = orders(OrderGenerator::new(catalog, 1, "sandbox:succeed"));
     let (peace, before) =
-        closed_loop::run(&stand, MeasuredPart::Time(IN_PEACE), args.in_flight, next, completed).await?;
+        closed_loop::run(&bench_fleet, MeasuredPart::Time(IN_PEACE), args.in_flight, next, completed).await?;
     let before = u64::try_from(before.len())?;
 
     let rate = TIMES * peace.per_second();
     let lasts = WARM_UP + Duration::from_secs(args.seconds);
-    let (sent, told) = (flood(&stand, goods, rate, lasts), watch(&stand, lasts));
+    let (sent, told) = (flood(&bench_fleet, catalog, rate, lasts), watch(&bench_fleet, lasts));
     let ((sent, told), (span, slowest)) = tokio::try_join!(sent, told)?;
-    let report = Report::of(args.scenario, &stand, &span);
-    let nats_mib = stand.fleet.nats.pid().map_or(0, usage::resident_max_kib).div_ceil(1_024);
+    let report = Report::of(args.scenario, &bench_fleet, &span);
+    let nats_mib = bench_fleet.fleet.nats.pid().map_or(0, usage::resident_max_kib).div_ceil(1_024);
     let ended = Instant::now();
-    let verify = stand.audit().await?;
+    let verify = bench_fleet.audit().await?;
     let drained = ended.elapsed();
-    let known: i64 = sqlx::query_scalar("select count(*) from orders.orders").fetch_one(&stand.pool).await?;
+    let known: i64 = sqlx::query_scalar("select count(*) from orders.orders").fetch_one(&bench_fleet.pool).await?;
     let expected = before + told.stored;
     ensure!(
         u64::try_from(known)? == expected,
         "{known} orders are known, and {expected} of {sent} were stored, which is not the same; refused: {:?}",
         told.refused
     );
-    stand.stop_workers().await?;
-    stand.stop().await?;
+    bench_fleet.stop_workers().await?;
+    bench_fleet.stop().await?;
     let limit = Baseline::new("the same fleet with no more than it can do", peace.per_second(), span.per_second());
     Ok(report
         .with_limits(vec![limit])
         .with_verify(verify)
-        .with("work", goods.words())
+        .with("work", catalog.words())
         .with("rate", rate)
         .with("sent", sent)
         .with("stored", told.stored)
@@ -88,11 +88,11 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
 }
 
 /// Sends at this rate, and hears what the broker says of it. How much was sent, and what was said.
-async fn flood(stand: &BenchFleet, goods: Catalog, rate: u64, lasts: Duration) -> Result<(u64, Told)> {
-    let jetstream = pipelined_client::connect(&stand.address.broker_url, TOLD_WITHIN).await?;
+async fn flood(bench_fleet: &BenchFleet, catalog: Catalog, rate: u64, lasts: Duration) -> Result<(u64, Told)> {
+    let jetstream = pipelined_client::connect(&bench_fleet.address.broker_url, TOLD_WITHIN).await?;
     let (untold, fates) = mpsc::channel(IN_FLIGHT_MAX);
     let send = async move {
-        let mut buyers = OrderGenerator::new(goods, 2, "sandbox:succeed");
+        let mut buyers = OrderGenerator::new(catalog, 2, "sandbox:succeed");
         let (begun, mut sent) = (Instant::now(), 0);
         while begun.elapsed() < lasts {
             let due = u128::from(rate) * begun.elapsed().as_millis() / 1_000;
@@ -123,27 +123,27 @@ async fn hear(mut fates: mpsc::Receiver<PublishAckFuture>) -> Result<Told> {
 }
 
 /// What is done meanwhile, once the flood has begun, and the lowest rate of any window.
-async fn watch(stand: &BenchFleet, lasts: Duration) -> Result<(Window, u64)> {
+async fn watch(bench_fleet: &BenchFleet, lasts: Duration) -> Result<(Window, u64)> {
     let begun = Instant::now();
     clock::sleep(WARM_UP).await;
-    let (mut since, mut before) = (Instant::now(), sold(stand).await?);
-    let beginning = WindowStart::now(stand, before);
+    let (mut since, mut before) = (Instant::now(), sold(bench_fleet).await?);
+    let beginning = WindowStart::now(bench_fleet, before);
     let mut slowest = u64::MAX;
     while begun.elapsed() < lasts {
         clock::sleep(WINDOW.min(lasts.saturating_sub(begun.elapsed()))).await;
-        let now = sold(stand).await?;
+        let now = sold(bench_fleet).await?;
         if since.elapsed() >= WINDOW {
             slowest = slowest.min(per_second(now.saturating_sub(before), since.elapsed()));
             (since, before) = (Instant::now(), now);
         }
     }
-    Ok((beginning.end(stand, sold(stand).await?), slowest))
+    Ok((beginning.end(bench_fleet, sold(bench_fleet).await?), slowest))
 }
 
 /// Pieces that were sold, one an order. (The broker, which counts more cheaply, may have forgotten some events by now.)
-async fn sold(stand: &BenchFleet) -> Result<u64> {
+async fn sold(bench_fleet: &BenchFleet) -> Result<u64> {
     let sold: i64 = sqlx::query_scalar("select coalesce(sum(committed), 0)::bigint from inventory.stock")
-        .fetch_one(&stand.pool)
+        .fetch_one(&bench_fleet.pool)
         .await
         .context("asking how many pieces were sold")?;
     Ok(u64::try_from(sold)?)

@@ -34,27 +34,27 @@ const GOAL_MS: u64 = 5_000;
 
 /// Measures.
 pub(super) async fn run(args: &Args) -> Result<Report> {
-    let goods = Catalog::MANY;
-    let mut stand = BenchFleet::start(args.replicas, goods).await?;
-    let next = orders(OrderGenerator::new(goods, 1, "sandbox:succeed"));
+    let catalog = Catalog::MANY;
+    let mut bench_fleet = BenchFleet::start(args.replicas, catalog).await?;
+    let next = orders(OrderGenerator::new(catalog, 1, "sandbox:succeed"));
     let (tell, told) = progress();
-    let pump = stand.pump().await?;
-    let counter = stand.counter.clone();
-    let beginning = WindowStart::now(&stand, 0);
+    let client = bench_fleet.client().await?;
+    let counter = bench_fleet.counter.clone();
+    let beginning = WindowStart::now(&bench_fleet, 0);
     let calm_from = clock::now() + WARM_UP;
     let between = Duration::from_secs(args.seconds);
     let (sent, (), kills) = tokio::try_join!(
-        pump.run(next, args.in_flight, told),
+        client.run(next, args.in_flight, told),
         follow(&counter, &tell),
-        kill_each(&mut stand.fleet, &tell, between),
+        kill_each(&mut bench_fleet.fleet, &tell, between),
     )?;
     let count = u64::try_from(sent.len())?;
-    stand.counter.until(count, completed).await?;
-    let span = beginning.end(&stand, count);
-    let report = Report::of(args.scenario, &stand, &span);
-    let verify = stand.audit().await?;
-    let ends = log_latency::ends(&stand.pool, &ENDS).await?;
-    stand.stop().await?;
+    bench_fleet.counter.until(count, completed).await?;
+    let span = beginning.end(&bench_fleet, count);
+    let report = Report::of(args.scenario, &bench_fleet, &span);
+    let verify = bench_fleet.audit().await?;
+    let ends = log_latency::ends(&bench_fleet.pool, &ENDS).await?;
+    bench_fleet.stop().await?;
 
     let first_kill = kills.first().map_or(span.to, |(_, at)| *at);
     let calm = waits(&sent, &ends, |sent, end| sent >= calm_from && end < first_kill)?;
@@ -75,7 +75,7 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
         .with_times("sent to committed and sold, undisturbed", &calm)
         .with_limits(vec![Baseline { limit, per_second: span.per_second(), ratio: reached }])
         .with_verify(verify)
-        .with("work", goods.words())
+        .with("work", catalog.words())
         .with("in_flight", args.in_flight)
         .with("longest_extra_wait_ms", serde_json::to_value(longest)?)
         .with("undisturbed_longest_ms", serde_json::to_value(calm.longest())?)

@@ -31,14 +31,14 @@ fn refunded(counts: &Counts) -> u64 {
 /// Measures.
 pub(super) async fn run(args: &Args) -> Result<Report> {
     let count = args.orders.unwrap_or(ORDERS);
-    let goods = Catalog::MANY;
-    let mut stand = BenchFleet::start(args.replicas, goods).await?;
-    let mut order = orders(OrderGenerator::new(goods, 1, "sandbox:succeed"));
+    let catalog = Catalog::MANY;
+    let mut bench_fleet = BenchFleet::start(args.replicas, catalog).await?;
+    let mut order = orders(OrderGenerator::new(catalog, 1, "sandbox:succeed"));
     let next = (0..count).map(|_| order());
     let mut next = next.flatten();
     let (_, paid) =
-        closed_loop::run(&stand, MeasuredPart::Of(count), args.in_flight, || next.next(), completed).await?;
-    let before = baseline::events(&stand.pool).await?;
+        closed_loop::run(&bench_fleet, MeasuredPart::Of(count), args.in_flight, || next.next(), completed).await?;
+    let before = baseline::events(&bench_fleet.pool).await?;
 
     let mut paid = paid.iter().map(|sent| sent.id);
     let next = || {
@@ -46,16 +46,16 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
         let request = RequestRefund { order_id: order_id.to_string(), actor: "bench".to_owned(), ..Default::default() };
         Some(Outgoing::new(Uuid::new_v5(&order_id, b"refund"), &request))
     };
-    let (span, sent) = closed_loop::run(&stand, MeasuredPart::Of(count), args.in_flight, next, refunded).await?;
-    let report = Report::of(args.scenario, &stand, &span);
-    let verify = stand.audit().await?;
-    let times = log_latency::times(&stand.pool, &sent, span.from..span.to, &ENDS).await?;
-    let events = baseline::events(&stand.pool).await? - before;
-    stand.stop_workers().await?;
-    let url = &stand.address.database_url;
-    let procedure = baseline::procedures::refunds_per_second(url, goods, count).await?;
+    let (span, sent) = closed_loop::run(&bench_fleet, MeasuredPart::Of(count), args.in_flight, next, refunded).await?;
+    let report = Report::of(args.scenario, &bench_fleet, &span);
+    let verify = bench_fleet.audit().await?;
+    let times = log_latency::times(&bench_fleet.pool, &sent, span.from..span.to, &ENDS).await?;
+    let events = baseline::events(&bench_fleet.pool).await? - before;
+    bench_fleet.stop_workers().await?;
+    let url = &bench_fleet.address.database_url;
+    let procedure = baseline::procedures::refunds_per_second(url, catalog, count).await?;
     let append = baseline::append::per_second_of(url, events, count).await?;
-    stand.stop().await?;
+    bench_fleet.stop().await?;
     let limits = vec![
         Baseline::new(baseline::procedures::REFUND, procedure, span.per_second()),
         Baseline::new(baseline::append::WORDS, append, span.per_second()),
@@ -64,7 +64,7 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
         .with_times("refund requested to money, pieces and shares back, with so many in flight", &times)
         .with_limits(limits)
         .with_verify(verify)
-        .with("work", goods.words())
+        .with("work", catalog.words())
         .with("in_flight", args.in_flight)
         .with("events_per_order", baseline::each(events, count)?))
 }

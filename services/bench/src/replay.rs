@@ -24,16 +24,16 @@ const TRIES: usize = 3;
 
 /// Measures.
 pub(super) async fn run(args: &Args) -> Result<Report> {
-    let goods = Catalog::MANY;
-    let mut stand = BenchFleet::start(args.replicas, goods).await?;
-    let next = orders(OrderGenerator::new(goods, 1, "sandbox:succeed"));
+    let catalog = Catalog::MANY;
+    let mut bench_fleet = BenchFleet::start(args.replicas, catalog).await?;
+    let next = orders(OrderGenerator::new(catalog, 1, "sandbox:succeed"));
     let middle = MeasuredPart::Time(Duration::from_secs(args.seconds));
-    let (span, _) = closed_loop::run(&stand, middle, args.in_flight, next, completed).await?;
-    let mut report = Report::of(args.scenario, &stand, &span);
-    let verify = stand.audit().await?;
-    stand.stop_workers().await?;
-    let events = baseline::events(&stand.pool).await?;
-    let mut connection = PgConnection::connect(&stand.address.database_url).await?;
+    let (span, _) = closed_loop::run(&bench_fleet, middle, args.in_flight, next, completed).await?;
+    let mut report = Report::of(args.scenario, &bench_fleet, &span);
+    let verify = bench_fleet.audit().await?;
+    bench_fleet.stop_workers().await?;
+    let events = baseline::events(&bench_fleet.pool).await?;
+    let mut connection = PgConnection::connect(&bench_fleet.address.database_url).await?;
     let (mut folds, mut reads) = (Vec::new(), Vec::new());
     // In turns: what disturbs the one disturbs the other.
     for _try in 0..TRIES {
@@ -41,7 +41,7 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
         folds.push(fold(&mut connection, events).await?);
     }
     connection.close().await?;
-    stand.stop().await?;
+    bench_fleet.stop().await?;
     let (fold, read) = (median(folds).unwrap_or_default(), median(reads).unwrap_or_default());
     report.orders = events;
     report.seconds = Thousandths::seconds(fold);

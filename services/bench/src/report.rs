@@ -108,13 +108,13 @@ pub(crate) struct Report {
 
 impl Report {
     /// What was measured of a fleet in a span. Limits, times and the audit are still to come.
-    pub(super) fn of(scenario: Scenario, stand: &BenchFleet, span: &Window) -> Self {
+    pub(super) fn of(scenario: Scenario, bench_fleet: &BenchFleet, span: &Window) -> Self {
         let each = |micros| Thousandths::ms_each(micros, span.done);
         let Usage { workers, postgres, nats, bench, .. } = &span.usage;
         let cores = usage::cores();
         let available = u128::try_from(cores).unwrap_or(1) * span.time.as_micros();
         let others = (u128::from(span.usage.others()) * 100).checked_div(available).unwrap_or(0);
-        let rss_mib_of = stand.resident_max_mib();
+        let rss_mib_of = bench_fleet.resident_max_mib();
         Self {
             scenario: scenario.as_str(),
             orders: span.done,
@@ -138,8 +138,8 @@ impl Report {
             limits: Vec::new(),
             cpu_ms_per_order_of: workers.iter().map(|(service, used)| (service.clone(), each(*used))).collect(),
             rss_mib_of,
-            ready_ms: Thousandths::ms(stand.ready_after),
-            replicas: stand.replicas,
+            ready_ms: Thousandths::ms(bench_fleet.ready_after),
+            replicas: bench_fleet.replicas,
             machine: Machine {
                 cores,
                 others_percent: u64::try_from(others).unwrap_or(0),

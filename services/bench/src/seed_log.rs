@@ -38,11 +38,11 @@ struct Job<C> {
 }
 
 /// Writes lifecycles until the log has so many events, all of them published and handled as far as anyone knows.
-pub(super) async fn write(database_url: &str, goods: Catalog, events: u64) -> Result<()> {
+pub(super) async fn write(database_url: &str, catalog: Catalog, events: u64) -> Result<()> {
     let mut connection = PgConnection::connect(database_url).await?;
     let mut count: i64 = sqlx::query_scalar("select count(*) from log.events").fetch_one(&mut connection).await?;
     // Before all others.
-    let mut buyers = OrderGenerator::new(goods, 0, "sandbox:succeed");
+    let mut buyers = OrderGenerator::new(catalog, 0, "sandbox:succeed");
     while count < i64::try_from(events)? {
         let mut transaction = connection.begin().await?;
         let written = lifecycles(&mut transaction, &mut buyers).await?;

@@ -79,9 +79,10 @@ pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
 
 async fn show(args: Args, json: bool) -> Result<ExitCode> {
     let Args { orders, seed, rate, keep } = args;
-    let mix = Workload::new(seed, orders, PRODUCTS, ROUNDS);
-    let options = synthetic::Options { rate: Some(rate), until: Until::AllIsSettled, bars: ProgressBars::new(json) };
-    let say = |text: &str| options.bars.say(text);
+    let workload = Workload::new(seed, orders, PRODUCTS, ROUNDS);
+    let options =
+        synthetic::Options { rate: Some(rate), until: Until::AllIsSettled, progress: ProgressBars::new(json) };
+    let say = |text: &str| options.progress.say(text);
     say(&format!(
         "{} orders of {PRODUCTS} products and {ROUNDS} rounds, {rate} a second; seed {seed}.",
         grouped(orders)
@@ -94,7 +95,7 @@ async fn show(args: Args, json: bool) -> Result<ExitCode> {
         private.dir.display(),
         lasting(begun.elapsed())
     ));
-    let report = experience(&mut target, &mix, seed, &options).await;
+    let report = experience(&mut target, &workload, seed, &options).await;
     let is_well = report.as_ref().is_ok_and(|report| report.checks.all_hold());
     let left = target.leave(if is_well { KeepDir::No } else { KeepDir::Yes }).await?;
     if let Some(dir) = &left {
@@ -112,7 +113,7 @@ async fn show(args: Args, json: bool) -> Result<ExitCode> {
 /// The run, with a worker killed when half of the orders are placed, and the checks.
 async fn experience(
     target: &mut TargetFleet,
-    mix: &Workload,
+    workload: &Workload,
     seed: u64,
     options: &synthetic::Options,
 ) -> Result<Report> {
@@ -120,22 +121,22 @@ async fn experience(
     let worker = victim(seed)?;
     let (tell, placed) = watch::channel(0);
     let lived = async {
-        let run = synthetic::run(target, mix, options, |count| {
+        let run = synthetic::run(target, workload, options, |count| {
             tell.send_replace(count);
         });
         let run = run.await;
         drop(tell);
         run
     };
-    let attended = attend(&mut private, &target.pool, worker, mix.orders.div_ceil(2), placed, &options.bars);
+    let attended = attend(&mut private, &target.pool, worker, workload.orders.div_ceil(2), placed, &options.progress);
     let both = tokio::select! {
         both = async { tokio::try_join!(lived, attended) } => both,
-        never = progress::watch(&target.pool, &options.bars) => match never {},
+        never = progress::watch(&target.pool, &options.progress) => match never {},
     };
     let ended = private.fleet.ended_workers();
     target.private = Some(private);
     let (run, killed) = both?;
-    options.bars.say("Everything has settled; checking.");
+    options.progress.say("Everything has settled; checking.");
     let ended = ended.into_iter().map(|(worker, replica, code)| format!("{worker}-{replica} (exit code {code:?})"));
     let checks = Checks {
         as_told: run.is_as_told(),

@@ -97,19 +97,19 @@ async fn synthetic(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     let json = global.json;
     let made_up = || clock::now().as_micros().unsigned_abs() % 1_000_000_000;
     let seed = args.seed.unwrap_or_else(made_up);
-    let mix = Workload::new(seed, args.orders, args.products, args.rounds);
+    let workload = Workload::new(seed, args.orders, args.products, args.rounds);
     let target = find(global).await?;
     eprintln!(
         "Placing {} orders of {} products and {} rounds; seed {seed}.",
-        grouped(mix.orders),
-        grouped(mix.products),
-        grouped(mix.rounds)
+        grouped(workload.orders),
+        grouped(workload.products),
+        grouped(workload.rounds)
     );
     let until = if target.private.is_some() { Until::AllIsSettled } else { Until::OrdersEnd };
     let run = synthetic::run(
         &target,
-        &mix,
-        &synthetic::Options { rate: args.rate, until, bars: ProgressBars::new(json) },
+        &workload,
+        &synthetic::Options { rate: args.rate, until, progress: ProgressBars::new(json) },
         |_| (),
     )
     .await;
@@ -133,7 +133,7 @@ async fn synthetic(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
 async fn play(file: PathBuf, args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     let book = trace::read(&file)?;
     let target = find(global).await?;
-    let options = trace::Options { file, opening: args.opening, bars: ProgressBars::new(global.json) };
+    let options = trace::Options { file, opening: args.opening, progress: ProgressBars::new(global.json) };
     let report = trace::play(book, &options, &target).await;
     leave(target, report.is_ok()).await?;
     let report = report?;

@@ -51,9 +51,9 @@ pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
             return Ok(ExitCode::from(2));
         }
     };
-    let publisher = CommandClient::connect(&global.broker_url()?, Duration::from_secs(args.wait_seconds)).await?;
+    let client = CommandClient::connect(&global.broker_url()?, Duration::from_secs(args.wait_seconds)).await?;
     let id = args.id.unwrap_or_else(new_id);
-    let reply = publisher.send_bytes(id, message_type, data).await?;
+    let reply = client.send_bytes(id, message_type, data).await?;
     let json = proto::to_json(&CommandReply::full_name(), &reply.encode_to_vec())?;
     if global.json {
         print::json(&json)?;

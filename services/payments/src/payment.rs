@@ -11,7 +11,7 @@
 //! `-`: it is as it should be already. Unmatched: the report fits nothing that was asked for, is kept whole, and waits for an operator
 //! or a later report; those of an unasked payment are judged again when it is asked for. Declined: noted, and changes nothing. `*`:
 //! unless it is earlier than the success by the provider's time, or of another charge; then it is declined. Late money is never lost:
-//! whatever the payment was before, it has succeeded. What a report does is in `reported`, what becomes of refunds in [`refund`].
+//! whatever the payment was before, it has succeeded. What a report does is in [`reports`], what becomes of refunds in [`refund`].
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ use crate::{
 
 mod evolve;
 pub mod refund;
-mod reported;
+mod reports;
 
 #[cfg(test)]
 pub(crate) mod spec;
@@ -176,10 +176,10 @@ pub fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Eve
             request(payment, *key, &asked)?
         }
         Command::CancelPayment { key } => cancel(payment, *key),
-        Command::RecordProviderEvent { payment_id, report } => reported::take(*payment_id, payment, report),
+        Command::RecordProviderEvent { payment_id, report } => reports::take(*payment_id, payment, report),
         Command::ResolveReport { payment_id, provider_event_id, resolution, actor, note } => {
-            let decided = reported::Decided { resolution: *resolution, actor, note };
-            reported::resolve(*payment_id, known(payment, *payment_id)?, provider_event_id, &decided)?
+            let decided = reports::Decided { resolution: *resolution, actor, note };
+            reports::resolve(*payment_id, known(payment, *payment_id)?, provider_event_id, &decided)?
         }
         Command::BeginRefund { payment_id, order_id, refund_id, amount } => match payment {
             Some(payment) if payment.key.is_some_and(|key| key.order_id == *order_id) => {
@@ -226,7 +226,7 @@ fn request(payment: Option<&Payment>, key: HoldKey, asked: &Asked<'_>) -> Result
         None => Ok(vec![requested()]),
         // The provider was quicker: what it reported is judged again, now that it is known what it is about.
         Some((payment, None)) if payment.status == Status::Unasked => {
-            Ok(reported::judge_again(payment_id, payment, requested()))
+            Ok(reports::judge_again(payment_id, payment, requested()))
         }
         // Cancelled before it came: the buyer is never asked.
         Some((_, None)) => Ok(vec![]),

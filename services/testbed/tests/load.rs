@@ -21,7 +21,7 @@ fn dirty() -> PathBuf {
 }
 
 async fn play(file: &Path, target: &TargetFleet) -> Report {
-    let options = trace::Options { file: file.to_owned(), opening: 100_000, bars: ProgressBars::new(true) };
+    let options = trace::Options { file: file.to_owned(), opening: 100_000, progress: ProgressBars::new(true) };
     trace::play(trace::read(file).unwrap(), &options, target).await.unwrap()
 }
 
@@ -75,9 +75,9 @@ async fn a_dirty_trace_is_accounted_for_row_by_row_and_playing_it_again_changes_
 #[tokio::test]
 async fn every_story_of_the_mix_ends_as_it_says() {
     let target = TargetFleet::private(None).await.unwrap();
-    let mix = Workload::new(3, 300, 50, 5);
-    let options = synthetic::Options { rate: Some(200), until: Until::AllIsSettled, bars: ProgressBars::new(true) };
-    let run = synthetic::run(&target, &mix, &options, |_| ()).await.unwrap();
+    let workload = Workload::new(3, 300, 50, 5);
+    let options = synthetic::Options { rate: Some(200), until: Until::AllIsSettled, progress: ProgressBars::new(true) };
+    let run = synthetic::run(&target, &workload, &options, |_| ()).await.unwrap();
     let outcomes = &run.outcomes;
     assert!(run.is_as_told(), "{:?}", outcomes.examples);
     let all = outcomes.paid + outcomes.refunded + outcomes.expired + outcomes.cancelled + outcomes.rejected;
@@ -85,7 +85,7 @@ async fn every_story_of_the_mix_ends_as_it_says() {
     assert!(outcomes.expired > 20 && outcomes.refunded > 3 && outcomes.cancelled > 30, "{outcomes:?}");
 
     // The same seed again is the same orders again.
-    let again = synthetic::run(&target, &mix, &options, |_| ()).await.unwrap();
+    let again = synthetic::run(&target, &workload, &options, |_| ()).await.unwrap();
     assert_eq!((again.outcomes.orders, again.outcomes.paid), (300, outcomes.paid));
 
     let verdict = audit::audit(&target.address.database_url).await.unwrap();

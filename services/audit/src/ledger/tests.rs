@@ -27,9 +27,9 @@ use crate::{
 /// One event a second.
 const SECOND: i64 = 1_000_000;
 
-/// A story: events in order, one a second.
+/// Builds a log: events in order, one a second.
 #[derive(Default)]
-struct Story {
+struct LogBuilder {
     events: Vec<StoredEvent>,
 }
 
@@ -61,7 +61,7 @@ fn time(second: i64) -> Option<well_known::Timestamp> {
     Some(Timestamp::from_micros(second * SECOND).to_wire())
 }
 
-impl Story {
+impl LogBuilder {
     fn then<M: Message + Name>(mut self, message: &M) -> Self {
         let position = i64::try_from(self.events.len()).unwrap() + 1;
         self.events.push(StoredEvent {
@@ -249,16 +249,16 @@ impl Story {
 
 #[test]
 fn nothing_is_wrong_with_an_order_on_its_way_or_at_its_end() {
-    assert_eq!(Story::placed().found(), []);
-    assert_eq!(Story::placed().all_held().found(), []);
-    assert_eq!(Story::placed().all_held().paid().found_after(3_600), []);
-    assert_eq!(Story::placed().all_held().paid().refunded().found_after(3_600), []);
-    assert_eq!(Story::placed().all_held().cancelled().released().found_after(3_600), []);
+    assert_eq!(LogBuilder::placed().found(), []);
+    assert_eq!(LogBuilder::placed().all_held().found(), []);
+    assert_eq!(LogBuilder::placed().all_held().paid().found_after(3_600), []);
+    assert_eq!(LogBuilder::placed().all_held().paid().refunded().found_after(3_600), []);
+    assert_eq!(LogBuilder::placed().all_held().cancelled().released().found_after(3_600), []);
 }
 
 #[test]
 fn nothing_is_wrong_with_a_release_that_came_before_its_hold() {
-    let released = Story::placed()
+    let released = LogBuilder::placed()
         .cancelled()
         .then(&inventory::StockReleased { order_id: order(), attempt: 1, lines: vec![] })
         .then(&rounds::SharesReleased { order_id: order(), attempt: 1, ..Default::default() })
@@ -277,25 +277,25 @@ fn nothing_is_wrong_with_late_money_that_holds_again() {
         amount: eur(350),
         ..Default::default()
     };
-    let story = Story::placed().all_held().cancelled().released().money_came().then(&again).held(2).then(&paid);
+    let story = LogBuilder::placed().all_held().cancelled().released().money_came().then(&again).held(2).then(&paid);
     assert_eq!(story.found(), []);
 }
 
 #[test]
 fn what_is_late_is_late_only_after_the_grace() {
-    assert_eq!(Story::placed().all_held().cancelled().found_after(9), []);
-    let closed = || Story::placed().all_held().cancelled();
+    assert_eq!(LogBuilder::placed().all_held().cancelled().found_after(9), []);
+    let closed = || LogBuilder::placed().all_held().cancelled();
     closed().finds_after(11, Check::Holds, "stock-", "still held");
     closed().finds_after(11, Check::Holds, "shares-", "still held");
     closed().finds_after(11, Check::Orders, "order-", "not all that it held is given back");
     closed().finds_after(11, Check::Money, "payment-", "still asked to pay");
-    assert_eq!(Story::placed().all_held().found_after(40), []);
-    Story::placed().all_held().finds_after(90, Check::Orders, "order-", "was to expire");
+    assert_eq!(LogBuilder::placed().all_held().found_after(40), []);
+    LogBuilder::placed().all_held().finds_after(90, Check::Orders, "order-", "was to expire");
 }
 
 #[test]
 fn finds_a_paid_order_whose_goods_stay_behind() {
-    let paid = Story::placed().all_held().money_came().then(&orders::OrderPaid {
+    let paid = LogBuilder::placed().all_held().money_came().then(&orders::OrderPaid {
         order_id: order(),
         attempt: 1,
         payment_id: payment(1),
@@ -307,7 +307,7 @@ fn finds_a_paid_order_whose_goods_stay_behind() {
 
 #[test]
 fn finds_money_that_is_forgotten() {
-    let late = || Story::placed().all_held().cancelled().released().money_came();
+    let late = || LogBuilder::placed().all_held().cancelled().released().money_came();
     assert_eq!(late().found_after(9), []);
     late().finds_after(11, Check::Money, "payment-", "neither paid an order nor is going back");
 }
@@ -315,51 +315,54 @@ fn finds_money_that_is_forgotten() {
 #[test]
 fn finds_pieces_out_of_thin_air() {
     let sold = |quantity| {
-        Story::shop().then(&inventory::StockAdjusted { sku: "mug".to_owned(), delta: quantity, ..Default::default() })
+        LogBuilder::shop().then(&inventory::StockAdjusted {
+            sku: "mug".to_owned(),
+            delta: quantity,
+            ..Default::default()
+        })
     };
     assert_eq!(sold(-10).found(), []);
     sold(-11).finds(Check::Stock, "product-mug", "0 are held of -1 on hand");
-    Story::default()
+    LogBuilder::default()
         .then(&inventory::StockReceived { sku: "cup".to_owned(), quantity: 1, reference: String::new() })
         .finds(Check::Stock, "product-cup", "before it was registered");
 }
 
 #[test]
 fn finds_a_hold_that_ends_twice_or_with_something_else() {
-    let paid = || Story::placed().all_held().paid();
+    let paid = || LogBuilder::placed().all_held().paid();
     paid().stock_released().finds(Check::Stock, "stock-", "it is released although it is committed");
     paid().then(&inventory::StockCommitted { order_id: order(), attempt: 1, lines: mugs(2) }).finds(
         Check::Stock,
         "stock-",
         "it is committed although it is committed",
     );
-    Story::placed().held(1).then(&inventory::StockReleased { order_id: order(), attempt: 1, lines: mugs(1) }).finds(
-        Check::Stock,
-        "stock-",
-        "other lines",
-    );
-    Story::placed()
+    LogBuilder::placed()
+        .held(1)
+        .then(&inventory::StockReleased { order_id: order(), attempt: 1, lines: mugs(1) })
+        .finds(Check::Stock, "stock-", "other lines");
+    LogBuilder::placed()
         .held(1)
         .then(&rounds::SharesSold { order_id: order(), attempt: 1, round_id: round(), count: 4 })
         .finds(Check::Shares, "shares-", "4 shares and held 3");
-    Story::placed().held(1).held(1).finds(Check::Stock, "stock-", "held already");
+    LogBuilder::placed().held(1).held(1).finds(Check::Stock, "stock-", "held already");
 }
 
 #[test]
 fn finds_a_hold_of_something_that_nobody_ordered() {
-    Story::placed().then(&inventory::StockHeld { order_id: order(), attempt: 1, lines: mugs(3) }).finds(
+    LogBuilder::placed().then(&inventory::StockHeld { order_id: order(), attempt: 1, lines: mugs(3) }).finds(
         Check::Stock,
         "stock-",
         "something else than was ordered",
     );
-    let other = Story::shop().then(&inventory::StockHeld { order_id: order(), attempt: 1, lines: mugs(3) });
+    let other = LogBuilder::shop().then(&inventory::StockHeld { order_id: order(), attempt: 1, lines: mugs(3) });
     other.finds(Check::Stock, "stock-", "nobody placed");
-    Story::placed().held(2).finds(Check::Shares, "shares-", "only 1 attempts");
+    LogBuilder::placed().held(2).finds(Check::Shares, "shares-", "only 1 attempts");
 }
 
 #[test]
 fn finds_more_shares_than_there_are() {
-    let mut story = Story::placed().held(1);
+    let mut story = LogBuilder::placed().held(1);
     for key in 20..23 {
         let order_id = Uuid::from_u128(key).to_string();
         story = story.then(&rounds::SharesHeld { order_id, attempt: 1, round_id: round(), count: 3 });
@@ -370,7 +373,7 @@ fn finds_more_shares_than_there_are() {
 #[test]
 fn finds_a_buyer_of_a_failed_round_who_is_forgotten_or_named_twice() {
     let closed = rounds::RoundClosed { round_id: round(), ..Default::default() };
-    let failed = || Story::placed().all_held().paid().then(&closed);
+    let failed = || LogBuilder::placed().all_held().paid().then(&closed);
     let named = rounds::RoundRefundsRequested {
         round_id: round(),
         participants: vec![rounds::RoundParticipant { order_id: order(), attempt: 1 }],
@@ -391,22 +394,22 @@ fn a_refund_under_way_may_keep_the_refund_of_the_shares_waiting() {
         ..Default::default()
     };
     let closed = rounds::RoundClosed { round_id: round(), ..Default::default() };
-    let story = Story::placed().all_held().paid().refunding(350).then(&closed).then(&named);
+    let story = LogBuilder::placed().all_held().paid().refunding(350).then(&closed).then(&named);
     assert_eq!(story.found_after(3_600), []);
 }
 
 #[test]
 fn finds_money_that_comes_twice_or_in_another_amount() {
-    Story::placed().all_held().money_came().money_came().finds(Check::Money, "payment-", "came twice");
+    LogBuilder::placed().all_held().money_came().money_came().finds(Check::Money, "payment-", "came twice");
     let less = payments::PaymentSucceeded { payment_id: payment(1), amount: eur(300), ..Default::default() };
-    Story::placed().all_held().then(&less).finds(Check::Money, "payment-", "another amount");
-    Story::placed().money_came().finds(Check::Money, "payment-", "nobody was asked");
+    LogBuilder::placed().all_held().then(&less).finds(Check::Money, "payment-", "another amount");
+    LogBuilder::placed().money_came().finds(Check::Money, "payment-", "nobody was asked");
 }
 
 #[test]
 fn finds_more_money_back_than_came() {
-    Story::placed().all_held().paid().refunding(351).finds(Check::Money, "payment-", "351 more is promised");
-    let paid = || Story::placed().all_held().paid();
+    LogBuilder::placed().all_held().paid().refunding(351).finds(Check::Money, "payment-", "351 more is promised");
+    let paid = || LogBuilder::placed().all_held().paid();
     paid().refunding(350).went_back(350).went_back(350).finds(
         Check::Money,
         "refund-",
@@ -417,7 +420,7 @@ fn finds_more_money_back_than_came() {
 
 #[test]
 fn finds_a_refund_that_orders_and_payments_tell_differently() {
-    let paid = || Story::placed().all_held().paid();
+    let paid = || LogBuilder::placed().all_held().paid();
     paid().refunding(350).given_back().finds(Check::Money, "refund-", "before it was");
     paid().went_back(350).finds(Check::Money, "refund-", "no order asked");
     paid().refunded().given_back().finds(Check::Money, "refund-", "twice");
@@ -439,8 +442,8 @@ fn finds_a_refund_that_orders_and_payments_tell_differently() {
 #[test]
 fn finds_what_comes_back_without_a_refund_or_twice() {
     let returned = inventory::StockReturned { order_id: order(), attempt: 1, refund_id: refund(), lines: mugs(2) };
-    Story::placed().all_held().paid().then(&returned).finds(Check::Money, "refund-", "was not given back");
-    let twice = || Story::placed().all_held().paid().refunded().then(&returned);
+    LogBuilder::placed().all_held().paid().then(&returned).finds(Check::Money, "refund-", "was not given back");
+    let twice = || LogBuilder::placed().all_held().paid().refunded().then(&returned);
     twice().finds(Check::Stock, "stock-", "twice");
     twice().finds(Check::Stock, "stock-", "4 of product mug came back of 2 sold");
 }
@@ -448,19 +451,23 @@ fn finds_what_comes_back_without_a_refund_or_twice() {
 #[test]
 fn finds_an_order_that_goes_on_without_its_holds() {
     let held = orders::OrderReserved { order_id: order(), attempt: 1, amount: eur(350), ..Default::default() };
-    Story::placed().then(&held).finds(Check::Orders, "order-", "not all of it is held");
+    LogBuilder::placed().then(&held).finds(Check::Orders, "order-", "not all of it is held");
     let receipt = orders::OrderReleased { order_id: order(), attempt: 1 };
-    Story::placed().held(1).cancelled().then(&receipt).finds(Check::Orders, "order-", "not all of it is released");
-    Story::placed().all_held().paid().cancelled().finds(Check::Orders, "order-", "it is paid in attempt 1");
+    LogBuilder::placed().held(1).cancelled().then(&receipt).finds(Check::Orders, "order-", "not all of it is released");
+    LogBuilder::placed().all_held().paid().cancelled().finds(Check::Orders, "order-", "it is paid in attempt 1");
     let expired = orders::OrderExpired { order_id: order(), attempt: 1, ..Default::default() };
-    Story::placed().then(&expired).finds(Check::Orders, "order-", "before its time");
+    LogBuilder::placed().then(&expired).finds(Check::Orders, "order-", "before its time");
     let again = orders::OrderReinstated { order_id: order(), attempt: 2, ..Default::default() };
-    Story::placed().held(1).cancelled().then(&again).finds(Check::Orders, "order-", "before everything was released");
+    LogBuilder::placed().held(1).cancelled().then(&again).finds(
+        Check::Orders,
+        "order-",
+        "before everything was released",
+    );
 }
 
 #[test]
 fn names_the_event_where_it_shows() {
-    let found = Story::shop()
+    let found = LogBuilder::shop()
         .then(&inventory::StockAdjusted { sku: "mug".to_owned(), delta: -11, ..Default::default() })
         .then(&inventory::StockReceived { sku: "mug".to_owned(), quantity: 5, reference: String::new() })
         .found();
@@ -469,7 +476,7 @@ fn names_the_event_where_it_shows() {
 
 #[test]
 fn what_does_not_decode_is_left_to_the_fold() {
-    let mut story = Story::placed();
+    let mut story = LogBuilder::placed();
     story.events[3].data = vec![255];
     assert_eq!(story.found(), []);
 }
@@ -478,7 +485,7 @@ fn what_does_not_decode_is_left_to_the_fold() {
 #[test]
 fn every_event_of_the_contract_is_booked_or_of_no_concern() {
     for message_type in event_types() {
-        let mut story = Story::default().then(&CommandRejected::default());
+        let mut story = LogBuilder::default().then(&CommandRejected::default());
         story.events[0].message_type.clone_from(&message_type);
         let unknown = story.found().into_iter().any(|(_, _, what, _)| what.contains("no opinion"));
         assert_eq!(unknown, PROMISED.contains(&message_type.as_str()), "{message_type}");
@@ -496,7 +503,7 @@ fn finds_an_event_that_no_book_has_an_opinion_on() {
         ("holdfast.shipping.v1.ParcelSent", "any service"),
         ("nonsense", "any service"),
     ] {
-        let mut story = Story::shop();
+        let mut story = LogBuilder::shop();
         story.events[1].message_type = message_type.to_owned();
         let found = story.found();
         let words = format!("the book of {book} has no opinion on {message_type}");

@@ -35,11 +35,11 @@ const MEASURED: Duration = Duration::from_secs(6);
 const WARM_UP: Duration = Duration::from_secs(1);
 
 /// Lifecycles a second: placed and held in one commit, paid and committed in another.
-pub(crate) async fn lifecycles_per_second(database_url: &str, goods: Catalog) -> Result<u64> {
-    prepare(database_url, goods).await?;
+pub(crate) async fn lifecycles_per_second(database_url: &str, catalog: Catalog) -> Result<u64> {
+    prepare(database_url, catalog).await?;
     let (done, until) = (AtomicU64::new(0), Instant::now() + WARM_UP + MEASURED);
     let buyers =
-        (0..CONNECTIONS).map(|seed| buy(database_url, OrderGenerator::new(goods, 1_000 + seed, ""), until, &done));
+        (0..CONNECTIONS).map(|seed| buy(database_url, OrderGenerator::new(catalog, 1_000 + seed, ""), until, &done));
     let counted = async {
         platform::clock::sleep(WARM_UP).await;
         let (begun, before) = (Instant::now(), done.load(Ordering::Relaxed));
@@ -51,14 +51,14 @@ pub(crate) async fn lifecycles_per_second(database_url: &str, goods: Catalog) ->
 }
 
 /// Fresh tables with products and rounds in them.
-async fn prepare(database_url: &str, goods: Catalog) -> Result<()> {
+async fn prepare(database_url: &str, catalog: Catalog) -> Result<()> {
     let mut connection = fresh(database_url).await?;
     sqlx::query("insert into bench.products select sku, 1000000000, 0 from unnest($1::text[]) as new (sku)")
-        .bind((0..goods.products).map(sku).collect::<Vec<_>>())
+        .bind((0..catalog.products).map(sku).collect::<Vec<_>>())
         .execute(&mut connection)
         .await?;
     sqlx::query("insert into bench.rounds select round_id, 1000000000, 0, 0 from unnest($1::uuid[]) as new (round_id)")
-        .bind((0..goods.rounds).map(round_id).collect::<Vec<_>>())
+        .bind((0..catalog.rounds).map(round_id).collect::<Vec<_>>())
         .execute(&mut connection)
         .await?;
     sqlx::raw_sql("analyze bench.products; analyze bench.rounds; checkpoint").execute(&mut connection).await?;
@@ -90,10 +90,10 @@ async fn place_and_pay(connection: &mut PgConnection, choice: (Uuid, u32, u32)) 
 }
 
 /// How long lifecycles take at this rate, each from the moment it was due.
-pub(crate) async fn times(database_url: &str, goods: Catalog, rate: u64, seconds: u64) -> Result<Times> {
-    prepare(database_url, goods).await?;
+pub(crate) async fn times(database_url: &str, catalog: Catalog, rate: u64, seconds: u64) -> Result<Times> {
+    prepare(database_url, catalog).await?;
     let pool = PgPoolOptions::new().max_connections(u32::try_from(CONNECTIONS)?).connect(database_url).await?;
-    let mut buyers = OrderGenerator::new(goods, 2_000, "");
+    let mut buyers = OrderGenerator::new(catalog, 2_000, "");
     let mut tasks = JoinSet::new();
     let begun = Instant::now();
     for number in 0..rate * seconds {
@@ -122,10 +122,10 @@ pub(crate) async fn times(database_url: &str, goods: Catalog, rate: u64, seconds
 }
 
 /// Refunds a second, of so many paid orders.
-pub(crate) async fn refunds_per_second(database_url: &str, goods: Catalog, count: u64) -> Result<u64> {
-    prepare(database_url, goods).await?;
+pub(crate) async fn refunds_per_second(database_url: &str, catalog: Catalog, count: u64) -> Result<u64> {
+    prepare(database_url, catalog).await?;
     let mut connection = PgConnection::connect(database_url).await?;
-    let ids = fill(&mut connection, goods, count, "paid").await?;
+    let ids = fill(&mut connection, catalog, count, "paid").await?;
     connection.close().await?;
     let begun = Instant::now();
     let share = ids.len().div_ceil(usize::try_from(CONNECTIONS)?).max(1);
@@ -143,12 +143,12 @@ async fn refund(database_url: &str, ids: &[Uuid]) -> Result<()> {
 }
 
 /// Orders a second that one statement expires, of so many.
-pub(crate) async fn expiries_per_second(database_url: &str, goods: Catalog, count: u64) -> Result<u64> {
+pub(crate) async fn expiries_per_second(database_url: &str, catalog: Catalog, count: u64) -> Result<u64> {
     let mut speeds = Vec::new();
     for _try in 0..TRIES {
-        prepare(database_url, goods).await?;
+        prepare(database_url, catalog).await?;
         let mut connection = PgConnection::connect(database_url).await?;
-        fill(&mut connection, goods, count, "reserved").await?;
+        fill(&mut connection, catalog, count, "reserved").await?;
         let begun = Instant::now();
         let expired: i64 = sqlx::query_scalar("select bench.expire()").fetch_one(&mut connection).await?;
         speeds.push(per_second(u64::try_from(expired)?, begun.elapsed()));
@@ -158,8 +158,8 @@ pub(crate) async fn expiries_per_second(database_url: &str, goods: Catalog, coun
 }
 
 /// Puts in orders that are due, and what they hold or got.
-async fn fill(connection: &mut PgConnection, goods: Catalog, count: u64, status: &'static str) -> Result<Vec<Uuid>> {
-    let mut buyers = OrderGenerator::new(goods, 3, "");
+async fn fill(connection: &mut PgConnection, catalog: Catalog, count: u64, status: &'static str) -> Result<Vec<Uuid>> {
+    let mut buyers = OrderGenerator::new(catalog, 3, "");
     let choices: Vec<(Uuid, u32, u32)> = (0..count).map(|_order| buyers.choice()).collect();
     let ids: Vec<Uuid> = choices.iter().map(|(id, ..)| *id).collect();
     sqlx::query("select bench.fill($1, $2, $3, $4)")

@@ -52,15 +52,15 @@ pub(super) async fn attend(
     worker: &'static str,
     after: u64,
     mut placed: watch::Receiver<u64>,
-    bars: &ProgressBars,
+    progress: &ProgressBars,
 ) -> Result<Option<Killed>> {
     let mut killed = None;
     while placed.has_changed().is_ok() {
         nobody_ended(private)?;
         let after_orders = *placed.borrow_and_update();
         if killed.is_none() && after_orders >= after {
-            bars.say(&format!("{} orders placed. SIGKILL to the worker {worker}.", grouped(after_orders)));
-            killed = Some(kill(private, pool, worker, after_orders, &placed, bars).await?);
+            progress.say(&format!("{} orders placed. SIGKILL to the worker {worker}.", grouped(after_orders)));
+            killed = Some(kill(private, pool, worker, after_orders, &placed, progress).await?);
         }
         clock::sleep(LOOK_AFTER_EVERY).await;
     }
@@ -73,7 +73,7 @@ async fn kill(
     worker: &'static str,
     after_orders: u64,
     placed: &watch::Receiver<u64>,
-    bars: &ProgressBars,
+    progress: &ProgressBars,
 ) -> Result<Killed> {
     let begun = Instant::now();
     private.fleet.kill_worker(worker, 0).await?;
@@ -87,7 +87,7 @@ async fn kill(
         if has_written(pool, worker, started_at).await? {
             let working_after = started.elapsed();
             let (away, after) = (lasting(away), lasting(working_after));
-            bars.say(&format!("After {away} it is started again, and {after} later it is at work."));
+            progress.say(&format!("After {away} it is started again, and {after} later it is at work."));
             killed.working_after = Some(working_after);
             break;
         }

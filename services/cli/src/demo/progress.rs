@@ -26,9 +26,9 @@ const STATUSES: [(&[&str], &str); 7] = [
 ];
 
 /// Shows for ever how many orders stand where.
-pub(super) async fn watch(pool: &PgPool, bars: &ProgressBars) -> Infallible {
-    let (begun, line) = (Instant::now(), bars.line(""));
-    let every = if bars.are_drawn() { DRAW_EVERY } else { PRINT_EVERY };
+pub(super) async fn watch(pool: &PgPool, progress: &ProgressBars) -> Infallible {
+    let (begun, line) = (Instant::now(), progress.line(""));
+    let every = if progress.are_drawn() { DRAW_EVERY } else { PRINT_EVERY };
     loop {
         clock::sleep(every).await;
         let counted: Result<Vec<(String, i64)>, sqlx::Error> =
@@ -36,10 +36,10 @@ pub(super) async fn watch(pool: &PgPool, bars: &ProgressBars) -> Infallible {
         // Nothing to show for a moment is no harm.
         let Ok(counted) = counted else { continue };
         let text = text(&counted.into_iter().collect());
-        if bars.are_drawn() {
+        if progress.are_drawn() {
             line.set_message(text);
         } else {
-            bars.say(&format!("{:>7}  {text}", lasting(begun.elapsed())));
+            progress.say(&format!("{:>7}  {text}", lasting(begun.elapsed())));
         }
     }
 }

@@ -31,12 +31,12 @@ use serde::Serialize;
 use super::{Payment, PaymentTerms, broken};
 use crate::event::{Event, RefundOf, Reported, Resolution};
 
-mod heard;
+mod reports;
 
 #[cfg(test)]
 mod spec;
 
-pub(super) use heard::{Heard, ended, failed_by, heard, refunded_by};
+pub(super) use reports::{Consequence, consequence, ended, failed_by, refunded_by};
 
 /// How long after sending begins the outcome counts as unknown.
 pub const DEADLINE: Duration = Duration::from_mins(5);

@@ -44,8 +44,8 @@ const PAID_WITHIN: Duration = Duration::from_secs(180);
 /// Sends the commands of a mix.
 #[derive(Debug)]
 pub struct Driver<'a> {
-    mix: &'a Workload,
-    publisher: &'a CommandClient,
+    workload: &'a Workload,
+    client: &'a CommandClient,
     pool: &'a PgPool,
     permits: Semaphore,
     rate: Option<u64>,
@@ -67,10 +67,10 @@ pub struct Heard {
 
 impl<'a> Driver<'a> {
     /// A driver that places `rate` orders a second, or as many as are answered.
-    pub fn new(mix: &'a Workload, publisher: &'a CommandClient, pool: &'a PgPool, rate: Option<u64>) -> Self {
+    pub fn new(workload: &'a Workload, client: &'a CommandClient, pool: &'a PgPool, rate: Option<u64>) -> Self {
         Self {
-            mix,
-            publisher,
+            workload,
+            client,
             pool,
             permits: Semaphore::new(COMMANDS_MAX),
             rate,
@@ -82,16 +82,16 @@ impl<'a> Driver<'a> {
 
     /// Registers the products, receives their stock, and opens the rounds.
     pub async fn prepare(&self) -> Result<()> {
-        let products = stream::iter(0..self.mix.products).map(|product| async move {
-            let (register, receive) = self.mix.product(product);
+        let products = stream::iter(0..self.workload.products).map(|product| async move {
+            let (register, receive) = self.workload.product(product);
             self.must(&register, &[]).await?;
             self.must(&receive, &[]).await
         });
         products.buffer_unordered(COMMANDS_MAX).try_collect::<()>().await?;
         let now = clock::now();
-        let rounds = stream::iter(0..self.mix.rounds).map(|round| async move {
+        let rounds = stream::iter(0..self.workload.rounds).map(|round| async move {
             // An earlier run with this seed has opened it, on another day.
-            self.must(&self.mix.round(round, now), &["ROUND_EXISTS"]).await
+            self.must(&self.workload.round(round, now), &["ROUND_EXISTS"]).await
         });
         rounds.buffer_unordered(COMMANDS_MAX).try_collect().await
     }
@@ -99,7 +99,7 @@ impl<'a> Driver<'a> {
     /// Places all orders and lives their stories to the last command, telling how many are placed.
     pub async fn live(&self, tell: impl Fn(u64)) -> Result<Heard> {
         let (begun, tell) = (Instant::now(), &tell);
-        let stories = stream::iter(0..self.mix.orders)
+        let stories = stream::iter(0..self.workload.orders)
             .then(|number| self.pace(begun, number))
             .map(|(number, due)| self.story(number, due, tell))
             .buffer_unordered(STORIES_MAX)
@@ -124,14 +124,14 @@ impl<'a> Driver<'a> {
     }
 
     async fn story(&self, number: u64, due: Option<Instant>, tell: &impl Fn(u64)) -> Result<()> {
-        let Plan { order_id, place, then, .. } = self.mix.order(number);
+        let Plan { order_id, place, then, .. } = self.workload.order(number);
         let sent = due.unwrap_or_else(Instant::now);
         let accepted = self.send(&place).await?;
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).placing.add(sent.elapsed());
         let placed = self.placed.fetch_add(1, Ordering::Relaxed) + 1;
         tell(placed);
-        if let Some(round) = self.mix.called_off().filter(|_| placed == self.mix.orders * 3 / 4) {
-            self.send(&self.mix.call_off(round)).await?;
+        if let Some(round) = self.workload.called_off().filter(|_| placed == self.workload.orders * 3 / 4) {
+            self.send(&self.workload.call_off(round)).await?;
         }
         if !accepted {
             return Ok(());
@@ -175,7 +175,7 @@ impl<'a> Driver<'a> {
 
     async fn answer<M: Message + Name>(&self, sent: &Sent<M>) -> Result<Option<(String, String)>> {
         let _permit = self.permits.acquire().await?;
-        let CommandReply { outcome, .. } = self.publisher.send(sent.id, &sent.body).await?;
+        let CommandReply { outcome, .. } = self.client.send(sent.id, &sent.body).await?;
         match outcome {
             Some(Outcome::Accepted(_)) => Ok(None),
             Some(Outcome::Rejected(rejection)) => Ok(Some((rejection.code, rejection.reason))),

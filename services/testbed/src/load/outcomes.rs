@@ -65,11 +65,11 @@ pub struct Outcomes {
 /// Waits until every order of the mix has come to its end, telling how many have.
 ///
 /// Fails when for `patience` no further order has.
-pub async fn until_ended(pool: &PgPool, mix: &Workload, patience: Duration, tell: impl Fn(u64)) -> Result<()> {
+pub async fn until_ended(pool: &PgPool, workload: &Workload, patience: Duration, tell: impl Fn(u64)) -> Result<()> {
     let mut most = 0;
     let mut progress = Instant::now();
-    for first in (0..mix.orders).step_by(usize::try_from(CHUNK)?) {
-        let ids: Vec<Uuid> = chunk(mix, first).map(|plan| plan.order_id).collect();
+    for first in (0..workload.orders).step_by(usize::try_from(CHUNK)?) {
+        let ids: Vec<Uuid> = chunk(workload, first).map(|plan| plan.order_id).collect();
         loop {
             let looked = Instant::now();
             let open = open(pool, &ids).await;
@@ -122,15 +122,15 @@ async fn open(pool: &PgPool, ids: &[Uuid]) -> Result<u64> {
     Ok(u64::try_from(open)?)
 }
 
-fn chunk(mix: &Workload, first: u64) -> impl Iterator<Item = Plan> {
-    (first..(first + CHUNK).min(mix.orders)).map(|number| mix.order(number))
+fn chunk(workload: &Workload, first: u64) -> impl Iterator<Item = Plan> {
+    (first..(first + CHUNK).min(workload.orders)).map(|number| workload.order(number))
 }
 
 /// Reads what became of every order of the mix.
-pub async fn read(pool: &PgPool, mix: &Workload) -> Result<Outcomes> {
+pub async fn read(pool: &PgPool, workload: &Workload) -> Result<Outcomes> {
     let mut outcomes = Outcomes::default();
-    for first in (0..mix.orders).step_by(usize::try_from(CHUNK)?) {
-        let mut plans: BTreeMap<Uuid, Plan> = chunk(mix, first).map(|plan| (plan.order_id, plan)).collect();
+    for first in (0..workload.orders).step_by(usize::try_from(CHUNK)?) {
+        let mut plans: BTreeMap<Uuid, Plan> = chunk(workload, first).map(|plan| (plan.order_id, plan)).collect();
         let ids: Vec<Uuid> = plans.keys().copied().collect();
         let orders = sqlx::query(
             "select order_id, status, payment_status, attempt, released from orders.orders where order_id = any($1)",

@@ -37,7 +37,7 @@ pub struct Options {
     /// How long it goes on.
     pub until: Until,
     /// Where progress shows.
-    pub bars: ProgressBars,
+    pub progress: ProgressBars,
 }
 
 /// What came of a run.
@@ -54,12 +54,12 @@ pub struct Run {
 }
 
 /// Runs the mix. `placed` hears how many orders are placed, after each.
-pub async fn run(target: &TargetFleet, mix: &Workload, options: &Options, placed: impl Fn(u64)) -> Result<Run> {
-    let bars = &options.bars;
-    let driver = Driver::new(mix, &target.publisher, &target.pool, options.rate);
+pub async fn run(target: &TargetFleet, workload: &Workload, options: &Options, placed: impl Fn(u64)) -> Result<Run> {
+    let progress = &options.progress;
+    let driver = Driver::new(workload, &target.client, &target.pool, options.rate);
     driver.prepare().await.context("preparing products and rounds")?;
     let begun = Instant::now();
-    let bar = bars.bar("orders placed", mix.orders);
+    let bar = progress.bar("orders placed", workload.orders);
     let heard = driver
         .live(|count| {
             bar.set_position(count);
@@ -68,20 +68,20 @@ pub async fn run(target: &TargetFleet, mix: &Workload, options: &Options, placed
         .await?;
     bar.finish_and_clear();
     let placing = begun.elapsed();
-    let bar = bars.bar("at their end", mix.orders);
-    outcomes::until_ended(&target.pool, mix, PATIENCE, |ended| bar.set_position(ended)).await?;
+    let bar = progress.bar("at their end", workload.orders);
+    outcomes::until_ended(&target.pool, workload, PATIENCE, |ended| bar.set_position(ended)).await?;
     bar.finish_and_clear();
     if options.until == Until::AllIsSettled {
-        settle(&target.address.database_url, bars).await?;
+        settle(&target.address.database_url, progress).await?;
     }
     let settled = begun.elapsed();
-    let outcomes = outcomes::read(&target.pool, mix).await?;
+    let outcomes = outcomes::read(&target.pool, workload).await?;
     Ok(Run { heard, outcomes, placing, settled })
 }
 
 /// Waits until the whole fleet has settled.
-async fn settle(database_url: &str, bars: &ProgressBars) -> Result<Duration> {
-    let spinner = bars.line("still to settle: ");
+async fn settle(database_url: &str, progress: &ProgressBars) -> Result<Duration> {
+    let spinner = progress.line("still to settle: ");
     let settled = until_settled_watched(database_url, PATIENCE, |left| spinner.set_message(left.to_string())).await;
     spinner.finish_and_clear();
     settled

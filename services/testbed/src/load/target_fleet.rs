@@ -24,7 +24,7 @@ pub struct TargetFleet {
     /// Where it is.
     pub address: Address,
     /// Commands.
-    pub publisher: CommandClient,
+    pub client: CommandClient,
     /// Postgres, to look.
     pub pool: PgPool,
     /// `None`: somebody else's.
@@ -101,16 +101,16 @@ impl TargetFleet {
     }
 
     async fn connect(address: Address, private: Option<OwnedFleet>) -> Result<Self> {
-        let publisher = CommandClient::connect(&address.broker_url, ANSWER_WITHIN).await?;
+        let client = CommandClient::connect(&address.broker_url, ANSWER_WITHIN).await?;
         let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect(&address.database_url).await;
         let pool = pool.with_context(|| format!("connecting to Postgres at {}", address.database_url))?;
-        Ok(Self { address, publisher, pool, private })
+        Ok(Self { address, client, pool, private })
     }
 
     /// Lets go of the fleet, and stops it if it is ours. The path of what is left of it.
     pub async fn leave(self, keep: KeepDir) -> Result<Option<PathBuf>> {
         self.pool.close().await;
-        drop(self.publisher);
+        drop(self.client);
         match self.private {
             Some(private) => private.stop(keep).await,
             None => Ok(None),

@@ -61,7 +61,7 @@ pub struct Options {
     /// Pieces of each product that arrive before the first order.
     pub opening: i64,
     /// Where progress shows.
-    pub bars: ProgressBars,
+    pub progress: ProgressBars,
 }
 
 /// Reads a trace.
@@ -73,7 +73,7 @@ pub fn read(file: &Path) -> Result<Book> {
 /// Plays a trace. Playing it again on the same fleet changes nothing: every id derives from the trace's own numbers.
 pub async fn play(mut book: Book, options: &Options, target: &TargetFleet) -> Result<Report> {
     let begun = Instant::now();
-    let player = Player { target, bars: &options.bars };
+    let player = Player { target, progress: &options.progress };
     player.stock_up(&book, options.opening).await?;
     let refused = player.place(&book).await?;
     let ends = player.orders_end(&book, &refused).await?;
@@ -132,14 +132,14 @@ fn place_order(invoice: &book::Invoice) -> wire::PlaceOrder {
 
 struct Player<'a> {
     target: &'a TargetFleet,
-    bars: &'a ProgressBars,
+    progress: &'a ProgressBars,
 }
 
 impl Player<'_> {
     /// Registers every product that was sold, and receives its opening stock.
     async fn stock_up(&self, book: &Book, opening: i64) -> Result<()> {
         self.other_opening(book, opening).await?;
-        let bar = self.bars.bar("products", u64::try_from(book.products.len())?);
+        let bar = self.progress.bar("products", u64::try_from(book.products.len())?);
         let products = stream::iter(&book.products).map(|(sku, name)| {
             let bar = bar.clone();
             async move {
@@ -185,7 +185,7 @@ impl Player<'_> {
 
     /// Places every order. Those that were refused at once, with the code.
     async fn place(&self, book: &Book) -> Result<BTreeMap<usize, String>> {
-        let bar = self.bars.bar("orders placed", u64::try_from(book.invoices.len())?);
+        let bar = self.progress.bar("orders placed", u64::try_from(book.invoices.len())?);
         let placed = stream::iter(book.invoices.iter().enumerate()).map(|(index, invoice)| {
             let bar = bar.clone();
             async move {
@@ -205,7 +205,7 @@ impl Player<'_> {
         let placed = book.invoices.iter().enumerate().filter(|(index, _)| !refused.contains_key(index));
         let mut waiting: BTreeMap<Uuid, usize> =
             placed.map(|(index, invoice)| (order_id(&invoice.number), index)).collect();
-        let bar = self.bars.bar("orders paid", u64::try_from(waiting.len())?);
+        let bar = self.progress.bar("orders paid", u64::try_from(waiting.len())?);
         let mut closed = BTreeMap::new();
         let mut patience = Patience::new("orders are not paid");
         while !waiting.is_empty() {
@@ -273,7 +273,7 @@ impl Player<'_> {
         book: &Book,
         mut waiting: BTreeMap<Uuid, (usize, &Return)>,
     ) -> Result<BTreeMap<usize, String>> {
-        let bar = self.bars.bar("refunds", u64::try_from(waiting.len())?);
+        let bar = self.progress.bar("refunds", u64::try_from(waiting.len())?);
         let mut failed = BTreeMap::new();
         let mut patience = Patience::new("refunds have not ended");
         while !waiting.is_empty() {
@@ -323,7 +323,7 @@ impl Player<'_> {
     /// nothing, and another one is judged by what it says.
     async fn send<M: Message + Name>(&self, command: &M) -> Result<Option<String>> {
         let id = Uuid::new_v5(&id("command", M::NAME), &command.encode_to_vec());
-        let CommandReply { outcome, .. } = self.target.publisher.send(id, command).await?;
+        let CommandReply { outcome, .. } = self.target.client.send(id, command).await?;
         match outcome {
             Some(Outcome::Accepted(_)) => Ok(None),
             Some(Outcome::Rejected(rejection)) => Ok(Some(rejection.code)),

@@ -3,10 +3,10 @@
 use domain::PaymentId;
 use proto::{orders::v1 as orders, payments::v1 as payments};
 
-use super::{Ledger, Story, eur, order, payment, refund};
+use super::{Ledger, LogBuilder, eur, order, payment, refund};
 use crate::report::{Check, Findings};
 
-impl Story {
+impl LogBuilder {
     fn made_elsewhere(self, minor_units: i64) -> Self {
         self.then(&payments::PaymentRefundedElsewhere {
             payment_id: payment(1),
@@ -42,7 +42,7 @@ impl Story {
 
 #[test]
 fn what_was_refunded_elsewhere_is_back_and_was_never_promised() {
-    let story = || Story::placed().all_held().paid().made_elsewhere(100);
+    let story = || LogBuilder::placed().all_held().paid().made_elsewhere(100);
     let (mut ledger, mut findings) = (Ledger::default(), Findings::default());
     for event in &story().events {
         ledger.take(event, &mut findings);
@@ -54,7 +54,7 @@ fn what_was_refunded_elsewhere_is_back_and_was_never_promised() {
 
 #[test]
 fn finds_money_that_went_back_elsewhere_and_that_its_order_does_not_count() {
-    let paid = || Story::placed().all_held().paid();
+    let paid = || LogBuilder::placed().all_held().paid();
     paid().made_elsewhere(100).finds_after(60, Check::Money, "refund-", "does not count it");
     paid().made_elsewhere(351).finds(Check::Money, "payment-", "351 went back");
     paid().booked(100).finds(Check::Money, "refund-", "payments knows nothing of it");

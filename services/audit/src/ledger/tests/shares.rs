@@ -5,12 +5,12 @@ use proto::{Message, rounds::v1 as rounds};
 use runtime::log::event_store::StoredEvent;
 use uuid::Uuid;
 
-use super::{SECOND, Story, round, time};
+use super::{LogBuilder, SECOND, round, time};
 use crate::report::Check;
 
 /// A round of three shares that closes in the hundredth second, all of them sold to the order.
-fn sold_out() -> Story {
-    let mut story = Story::placed();
+fn sold_out() -> LogBuilder {
+    let mut story = LogBuilder::placed();
     let other = |event: &StoredEvent| event.message_type.ends_with(".RoundOpened");
     let opened = rounds::RoundOpened { round_id: round(), total_shares: 3, closes_at: time(100), ..Default::default() };
     story.events.iter_mut().filter(|event| other(event)).for_each(|event| event.data = opened.encode_to_vec());
@@ -43,7 +43,7 @@ fn finds_a_round_that_counts_as_sold_out_although_a_share_came_back() {
 
 #[test]
 fn finds_a_round_that_stands_otherwise_than_its_shares_say() {
-    let soon = || Story::placed().all_held().paid();
+    let soon = || LogBuilder::placed().all_held().paid();
     let is_sold_out = rounds::RoundSoldOut { round_id: round(), total_shares: 10 };
     soon().then(&is_sold_out).finds(Check::Shares, "round-", "sold out with 3 sold of 10");
     sold_out().then(&is_sold_out).finds(Check::Shares, "round-", "sold_out although it is sold_out");
@@ -65,7 +65,7 @@ fn finds_shares_held_of_a_round_that_is_not_open() {
     let order_id = Uuid::from_u128(20).to_string();
     let held = rounds::SharesHeld { order_id, attempt: 1, round_id: round(), count: 1 };
     let closed = rounds::RoundClosed { round_id: round(), ..Default::default() };
-    Story::placed().then(&closed).then(&held).finds(Check::Shares, "shares-", "held of a round that is closed");
+    LogBuilder::placed().then(&closed).then(&held).finds(Check::Shares, "shares-", "held of a round that is closed");
     let back = sold_out().refunded();
     back.then(&held).finds(Check::Shares, "shares-", "held of a round that is sold_out");
 }

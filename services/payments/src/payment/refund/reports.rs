@@ -6,7 +6,7 @@ use super::{Refund, Status, has_room, went_back};
 use crate::{
     command::Outcome,
     event::{Event, RefundOf, Reported},
-    payment::{Payment, broken, reported::unmatched},
+    payment::{Payment, broken, reports::unmatched},
     report::{Kind, Mismatch, Report, ReportedMoney},
 };
 
@@ -110,7 +110,7 @@ fn answer_as_report(of: RefundOf, refund: &Refund, reference: &str) -> Report {
 
 /// What a report about a refund comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::payment) enum Heard {
+pub(in crate::payment) enum Consequence {
     /// It is known, or out of date.
     Nothing,
     /// The buyer has the money.
@@ -122,39 +122,41 @@ pub(in crate::payment) enum Heard {
 }
 
 /// A report about this refund, of its amount.
-pub(in crate::payment) fn heard(payment: &Payment, refund: &Refund, report: &Report) -> Heard {
+pub(in crate::payment) fn consequence(payment: &Payment, refund: &Refund, report: &Report) -> Consequence {
     if refund.old_references.contains(&report.provider_reference) {
-        return Heard::Nothing;
+        return Consequence::Nothing;
     }
     let reference = refund.provider_reference.as_str();
     if report.kind == Kind::RefundFailed {
         return match refund.status {
-            Status::Deferred | Status::Refunding | Status::Unknown => Heard::Failed,
-            Status::Refunded if !report.may_be_of(reference) => Heard::Unmatched(Mismatch::RefundUnknown),
-            Status::Refunded if report.is_earlier_than(refund.said_at) => Heard::Nothing,
-            Status::Refunded => Heard::Failed,
+            Status::Deferred | Status::Refunding | Status::Unknown => Consequence::Failed,
+            Status::Refunded if !report.may_be_of(reference) => Consequence::Unmatched(Mismatch::RefundUnknown),
+            Status::Refunded if report.is_earlier_than(refund.said_at) => Consequence::Nothing,
+            Status::Refunded => Consequence::Failed,
             // From now on it is known when it failed, and a success from before that does not count.
             Status::Rejected | Status::Reversed if refund.said_at.is_none() && report.occurred_at.is_some() => {
-                Heard::Failed
+                Consequence::Failed
             }
-            Status::Rejected | Status::Reversed => Heard::Nothing,
+            Status::Rejected | Status::Reversed => Consequence::Nothing,
         };
     }
     // A payout that failed has not succeeded since, unless the provider's time says so.
     let is_past = report.is_of(reference) || (reference.is_empty() && report.provider_reference.is_empty());
     let is_past = is_past && !report.is_later_than(refund.said_at);
     match refund.status {
-        Status::Deferred | Status::Refunding | Status::Unknown => Heard::Refunded,
-        Status::Refunded if report.may_be_of(reference) => Heard::Nothing,
-        Status::Refunded => Heard::Unmatched(Mismatch::RefundedTwice),
-        Status::Reversed if is_past || report.provider_reference.is_empty() => Heard::Nothing,
-        Status::Reversed => Heard::Refunded,
+        Status::Deferred | Status::Refunding | Status::Unknown => Consequence::Refunded,
+        Status::Refunded if report.may_be_of(reference) => Consequence::Nothing,
+        Status::Refunded => Consequence::Unmatched(Mismatch::RefundedTwice),
+        Status::Reversed if is_past || report.provider_reference.is_empty() => Consequence::Nothing,
+        Status::Reversed => Consequence::Refunded,
         // Of one that was refused, by a word that was no report, nothing had been paid out by then.
-        Status::Rejected if is_past && refund.said_at.is_some() => Heard::Nothing,
-        Status::Rejected if report.may_be_of(reference) && report.is_earlier_than(refund.said_at) => Heard::Nothing,
-        Status::Rejected if report.is_of(reference) && !report.is_later_than(refund.said_at) => Heard::Nothing,
-        Status::Rejected if has_room(payment, refund.amount) => Heard::Refunded,
-        Status::Rejected => Heard::Unmatched(Mismatch::RefundContradicted),
+        Status::Rejected if is_past && refund.said_at.is_some() => Consequence::Nothing,
+        Status::Rejected if report.may_be_of(reference) && report.is_earlier_than(refund.said_at) => {
+            Consequence::Nothing
+        }
+        Status::Rejected if report.is_of(reference) && !report.is_later_than(refund.said_at) => Consequence::Nothing,
+        Status::Rejected if has_room(payment, refund.amount) => Consequence::Refunded,
+        Status::Rejected => Consequence::Unmatched(Mismatch::RefundContradicted),
     }
 }
 

@@ -194,11 +194,11 @@ impl<'a> About<'a> {
         let elsewhere = || self.payment.refunds.get_key_value(&self.elsewhere_id(report));
         match named.or_else(by_reference).or_else(elsewhere) {
             Some((_, known)) if report.money() != Some(known.amount) => self.unmatched(report, Mismatch::OtherAmount),
-            Some((refund_id, known)) => match refund::heard(self.payment, known, report) {
-                refund::Heard::Nothing => vec![],
-                refund::Heard::Refunded => vec![refund::refunded_by(self.refund_of(*refund_id), known, report)],
-                refund::Heard::Failed => vec![refund::failed_by(self.refund_of(*refund_id), known, report)],
-                refund::Heard::Unmatched(mismatch) => self.unmatched_refund(report, mismatch),
+            Some((refund_id, known)) => match refund::consequence(self.payment, known, report) {
+                refund::Consequence::Nothing => vec![],
+                refund::Consequence::Refunded => vec![refund::refunded_by(self.refund_of(*refund_id), known, report)],
+                refund::Consequence::Failed => vec![refund::failed_by(self.refund_of(*refund_id), known, report)],
+                refund::Consequence::Unmatched(mismatch) => self.unmatched_refund(report, mismatch),
             },
             None if report.kind == Kind::RefundFailed => self.unmatched_refund(report, Mismatch::RefundUnknown),
             None => self.refunded_elsewhere(report),
