@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::{
     Checked, Shape, Target, ensure, headed, refused, same,
-    samples::{COMMANDS, TOKENS, events, types},
+    samples::{TOKENS, commands, events, types},
 };
 use crate::attempt::{about, outline};
 
@@ -37,8 +37,7 @@ fn heads() -> &'static [String] {
 }
 
 fn seeds() -> Vec<Vec<u8>> {
-    let command = |(name, json): (&str, &str)| (name.to_owned(), proto::from_json(name, json.as_bytes()).unwrap());
-    let all = COMMANDS.map(command).into_iter().chain(events());
+    let all = commands().chain(events());
     all.map(|(message_type, bytes)| [message_type.as_bytes(), b"\n", &bytes].concat()).collect()
 }
 

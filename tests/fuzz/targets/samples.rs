@@ -6,7 +6,7 @@ use holdfast_tests::repo_root;
 use serde_json::Value;
 
 /// A command of every type, as proto3 JSON.
-pub(super) const COMMANDS: [(&str, &str); 13] = [
+pub(super) const COMMANDS: &[(&str, &str)] = &[
     (
         "holdfast.orders.v1.PlaceOrder",
         r#"{"orderId":"6f1d0c2e-8a51-4b7e-9d3a-2f4c5b6a7d81","customerId":"customer-7","lines":[{"sku":"MUG-01","quantity":"2",
@@ -76,11 +76,15 @@ pub(super) fn events() -> Vec<(String, Vec<u8>)> {
     events
 }
 
+/// The samples of commands, as bytes.
+pub(super) fn commands() -> impl Iterator<Item = (String, Vec<u8>)> {
+    COMMANDS.iter().map(|(name, json)| ((*name).to_owned(), proto::from_json(name, json.as_bytes()).unwrap()))
+}
+
 /// Commands and events of payments and refunds, in each of which one value is as nobody should send it.
 #[cfg(test)]
 pub(super) fn hostile() -> impl Iterator<Item = (String, Vec<u8>)> {
-    let commands = COMMANDS.map(|(name, json)| (name.to_owned(), proto::from_json(name, json.as_bytes()).unwrap()));
-    let all = commands.into_iter().chain(events());
+    let all = commands().chain(events());
     let of_money = all.filter(|(name, _)| name.contains(".payments.") || name.contains("Refund"));
     of_money
         .flat_map(|(name, bytes)| crate::fields::hostile(&bytes).into_iter().map(move |bytes| (name.clone(), bytes)))
