@@ -11,7 +11,7 @@
 //! `-`: it is as it should be already. Unmatched: the report fits nothing that was asked for, is kept whole, and waits for an operator
 //! or a later report; those of an unasked payment are judged again when it is asked for. Declined: noted, and changes nothing. `*`:
 //! unless it is earlier than the success by the provider's time, or of another charge; then it is declined. Late money is never lost:
-//! whatever the payment was before, it has succeeded. What a report does is in [`reports`], what becomes of refunds in [`refund`].
+//! whatever the payment was before, it has succeeded. What a report does is in `reports.rs`, what becomes of refunds in [`refund`].
 
 use std::collections::BTreeMap;
 
