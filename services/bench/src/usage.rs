@@ -108,6 +108,8 @@ mod tests {
     fn knows_this_process() {
         let pid = std::process::id();
         assert!(resident_max_kib(pid) > 1_000);
-        assert!(cpu_with_children_us(pid) >= cpu_us(pid) && machine_us() > 0);
+        // In this order: what was used grows while it is read, and each must hold what was read before it.
+        let (own, with_children, machine) = (cpu_us(pid), cpu_with_children_us(pid), machine_us());
+        assert!(own <= with_children && with_children <= machine, "{own}, {with_children}, {machine}");
     }
 }
