@@ -6,7 +6,7 @@ use domain::{DecideError, Effect, EncodedEvent, Timer, Timestamp};
 use rand::{Rng, rngs::StdRng, seq::SliceRandom};
 use runtime::{
     log::identity::{call_id, event_id, timer_id, timer_story},
-    service::Service,
+    service::{self, Locks, Service},
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection, types::time::OffsetDateTime};
 use uuid::Uuid;
@@ -95,7 +95,7 @@ where
 
         let mut transaction = connection.begin().await.unwrap();
         let commands: Vec<&S::Command> = jobs.iter().flatten().collect();
-        let mut state = S::load(&mut transaction, &commands).await.unwrap();
+        let mut state = S::load(&mut transaction, &commands, Locks::Rows).await.unwrap();
         let mut events = Vec::new();
         for (task, commands) in batch.iter().zip(&jobs) {
             for command in commands {
@@ -108,7 +108,7 @@ where
                 }
             }
         }
-        S::save(&mut transaction, &state).await.unwrap();
+        service::save::<S>(&mut transaction, &state).await.unwrap();
         for (_, record, cause) in &events {
             append(&mut transaction, S::NAME, record, *cause, at).await;
         }

@@ -438,6 +438,16 @@ impl Engine {
         let Some(Open { xid, events }) = self.open.remove(&(desk, replica)) else { return Ok(()) };
         let committed = self.desks[desk].commit(replica)?;
         self.xids.remove(&xid);
+        if committed.is_in_vain {
+            // Its positions are never filled.
+            for event in &events {
+                self.drawn.remove(&event.position);
+            }
+            let name = self.desks[desk].name();
+            self.tell(|| format!("{name}-{replica} begins again: others have changed what it had read"));
+            self.soon(Duration::ZERO, Next::Work((desk, replica)));
+            return Ok(());
+        }
         for event in &events {
             self.drawn.remove(&event.position);
             self.log.insert(event.position, event.clone());

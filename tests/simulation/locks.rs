@@ -19,7 +19,7 @@ pub(crate) enum Row {
 }
 
 /// A service that locks rows.
-pub(crate) trait Locks: Service {
+pub(crate) trait Locks: Service<State: Clone, Command: Clone> {
     /// What a command touches in this world. A row may be one that is not there yet: two who make it meet at its key.
     fn touches(state: &Self::State, command: &Self::Command) -> Vec<Row>;
 }

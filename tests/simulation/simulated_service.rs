@@ -1,5 +1,6 @@
 //! A desk: one service in the simulation, with its replicas. Its decisions are the service's own, made by the code that a worker
-//! runs; its store is in memory, with the same transactions: all of a batch, or nothing, and locked rows are waited for.
+//! runs; its store is in memory, with the same transactions: all of a batch, or nothing; locked rows are waited for, and what was read
+//! without locks is written only where it is as it was.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -42,6 +43,8 @@ pub(crate) struct Committed {
     pub(crate) handled: Vec<Delivery>,
     /// Keys of outside calls to be made.
     pub(crate) calls: Vec<String>,
+    /// Others have changed what was read without locks: nothing is committed, and all of it is done again.
+    pub(crate) is_in_vain: bool,
 }
 
 /// How a try at an outside call ended, for whoever makes it again.
@@ -87,6 +90,7 @@ struct Taken<C> {
     outcomes: Vec<Outcome<C>>,
 }
 
+#[derive(Clone)]
 struct Outcome<C> {
     key: String,
     attempt: u32,
@@ -122,18 +126,37 @@ struct Backup {
     calls: BTreeMap<String, Call>,
 }
 
-struct Open {
+struct Open<S: Service> {
     handled: Vec<Delivery>,
+    outcomes: Vec<Outcome<S::Command>>,
     timers: Vec<(String, Timestamp)>,
     locked: BTreeSet<Row>,
     batch: Batch,
+    /// What is not yet true of it, if it was read without locks.
+    unlocked: Option<Unlocked<S>>,
+}
+
+/// What was read without locks.
+struct Unlocked<S: Service> {
+    events: Vec<S::Event>,
+    answers: Inbox,
+    /// The rows that the events change, as they were.
+    before: BTreeMap<String, Option<S::Row>>,
 }
 
 /// A process: what it has been given, and what it is doing.
-struct Replica<C> {
+struct Replica<S: Service> {
     ready: Vec<Delivery>,
-    outcomes: Vec<Outcome<C>>,
-    open: Option<Open>,
+    outcomes: Vec<Outcome<S::Command>>,
+    open: Option<Open<S>>,
+    /// Whether its last batch was in vain: the next one locks its rows.
+    locks: bool,
+}
+
+impl<S: Service> Default for Replica<S> {
+    fn default() -> Self {
+        Self { ready: Vec::new(), outcomes: Vec::new(), open: None, locks: false }
+    }
 }
 
 /// One service.
@@ -145,7 +168,7 @@ pub(crate) struct SimulatedService<S: Service> {
     inbox: Inbox,
     timers: BTreeMap<String, Timestamp>,
     calls: BTreeMap<String, Call>,
-    replicas: Vec<Replica<S::Command>>,
+    replicas: Vec<Replica<S>>,
     backup: Option<Backup>,
 }
 
@@ -158,7 +181,7 @@ impl<S: Locks> SimulatedService<S> {
             inbox: Inbox::default(),
             timers: BTreeMap::new(),
             calls: BTreeMap::new(),
-            replicas: (0..replicas).map(|_| Replica { ready: Vec::new(), outcomes: Vec::new(), open: None }).collect(),
+            replicas: (0..replicas).map(|_| Replica::default()).collect(),
             backup: None,
         }
     }
@@ -176,7 +199,7 @@ impl<S: Locks> SimulatedService<S> {
         }
     }
 
-    fn open(&self) -> impl Iterator<Item = &Open> {
+    fn open(&self) -> impl Iterator<Item = &Open<S>> {
         self.replicas.iter().filter_map(|replica| replica.open.as_ref())
     }
 
@@ -219,6 +242,61 @@ impl<S: Locks> SimulatedService<S> {
         taken.outcomes.iter().for_each(|outcome| touch(&outcome.command));
         rows
     }
+
+    /// Decides a batch whose rows are locked: it becomes true at once, for nobody looks before it is committed.
+    fn decide(&mut self, taken: Taken<S::Command>, locked: BTreeSet<Row>, at: Timestamp) -> Result<Open<S>, String> {
+        let batch = decide::<S>(&mut self.state, &mut self.inbox, &taken, at)?;
+        let Taken { messages: handled, due: timers, outcomes } = taken;
+        Ok(Open { handled, outcomes, timers, locked, batch, unlocked: None })
+    }
+
+    /// Decides a batch in the rows as they are now, and without a look at what was answered before.
+    fn decide_without_locks(&self, taken: Taken<S::Command>, at: Timestamp) -> Result<Open<S>, String> {
+        let (mut state, mut answers) = (self.state.clone(), Inbox::default());
+        let batch = decide::<S>(&mut state, &mut answers, &taken, at)?;
+        let own = batch.events.iter().filter(|event| event.message_type != CommandRejected::full_name());
+        let events: Vec<S::Event> = own
+            .map(|event| S::decode_event(&event.message_type, &event.data))
+            .collect::<Result<_, _>>()
+            .map_err(|rejection| format!("{} cannot read its own event: {rejection}", S::NAME))?;
+        let names = events.iter().flat_map(|event| S::rows_of(event));
+        let before = names.map(|name| (name.clone(), S::row(&self.state, &name))).collect();
+        let Taken { messages: handled, due: timers, outcomes } = taken;
+        let unlocked = Some(Unlocked { events, answers, before });
+        Ok(Open { handled, outcomes, timers, locked: BTreeSet::new(), batch, unlocked })
+    }
+
+    /// Makes true what was decided without locks, if all rows that it changes are as they were.
+    fn take_in(&mut self, Unlocked { events, answers, before }: Unlocked<S>) -> bool {
+        let is_as_it_was = before.iter().all(|(name, before)| S::row(&self.state, name) == *before);
+        let is_written = is_as_it_was && self.inbox.take_in(answers);
+        if is_written {
+            events.iter().for_each(|event| S::evolve(&mut self.state, event));
+        }
+        is_written
+    }
+}
+
+/// What a batch comes to in this state, and with these answers.
+fn decide<S: Service>(
+    state: &mut S::State,
+    inbox: &mut Inbox,
+    taken: &Taken<S::Command>,
+    at: Timestamp,
+) -> Result<Batch, String>
+where
+    S::Command: Clone,
+{
+    let Taken { messages, due, outcomes } = taken;
+    let mut inputs: Vec<TestInput<'_, S::Command>> = messages.iter().map(input).collect();
+    inputs.extend(due.iter().map(|(stream, due_at)| TestInput::Timer { stream, due_at: *due_at }));
+    inputs.extend(outcomes.iter().cloned().map(|Outcome { key, attempt, correlation_id, command }| {
+        TestInput::Outcome { key, attempt, correlation_id, command }
+    }));
+    batch::<S>(state, inbox, inputs, at).map_err(|(job, rejection)| {
+        let message = messages.get(job).map(|(_, message)| message.message_type.as_str()).unwrap_or("its own work");
+        format!("{} cannot handle {message}: {rejection}", S::NAME)
+    })
 }
 
 fn input<'a, C>((_, message): &'a Delivery) -> TestInput<'a, C> {
@@ -247,13 +325,13 @@ impl<S: Locks> Node for SimulatedService<S> {
     }
 
     fn has_work(&self, replica: usize, at: Timestamp) -> bool {
-        let Replica { ready, outcomes, open } = &self.replicas[replica];
+        let Replica { ready, outcomes, open, .. } = &self.replicas[replica];
         open.is_none() && (!ready.is_empty() || !outcomes.is_empty() || self.due(at).next().is_some())
     }
 
     fn is_at_rest(&self) -> bool {
         let is_idle =
-            |replica: &Replica<_>| replica.open.is_none() && replica.ready.is_empty() && replica.outcomes.is_empty();
+            |replica: &Replica<S>| replica.open.is_none() && replica.ready.is_empty() && replica.outcomes.is_empty();
         self.replicas.iter().all(is_idle) && self.calls.is_empty()
     }
 
@@ -269,21 +347,14 @@ impl<S: Locks> Node for SimulatedService<S> {
             self.replicas[replica].outcomes.extend(taken.outcomes);
             return Ok(None);
         }
-        let Taken { messages: handled, due: timers, outcomes } = taken;
-        let mut inputs: Vec<TestInput<'_, S::Command>> = handled.iter().map(input).collect();
-        inputs.extend(timers.iter().map(|(stream, due_at)| TestInput::Timer { stream, due_at: *due_at }));
-        inputs.extend(outcomes.into_iter().map(|Outcome { key, attempt, correlation_id, command }| {
-            TestInput::Outcome { key, attempt, correlation_id, command }
-        }));
-        let batch = batch::<S>(&mut self.state, &mut self.inbox, inputs, at).map_err(|(job, rejection)| {
-            let message = handled.get(job).map(|(_, message)| message.message_type.as_str()).unwrap_or("its own work");
-            format!("{} cannot handle {message}: {rejection}", S::NAME)
-        })?;
-        if let Some(rejection) = batch.dead_letters.first() {
+        let is_alone = self.replicas.len() == 1 || !taken.due.is_empty();
+        let locks = std::mem::take(&mut self.replicas[replica].locks) || is_alone || rng.random_ratio(1, 2);
+        let open = if locks { self.decide(taken, locked, at)? } else { self.decide_without_locks(taken, at)? };
+        if let Some(rejection) = open.batch.dead_letters.first() {
             return Err(format!("{} has a dead letter: {rejection}", S::NAME));
         }
-        let events = batch.events.clone();
-        self.replicas[replica].open = Some(Open { handled, timers, locked, batch });
+        let events = open.batch.events.clone();
+        self.replicas[replica].open = Some(open);
         Ok(Some(events))
     }
 
@@ -294,7 +365,18 @@ impl<S: Locks> Node for SimulatedService<S> {
 
     fn commit(&mut self, replica: usize) -> Result<Committed, String> {
         let open = self.replicas[replica].open.take();
-        let Some(Open { handled, timers, batch, .. }) = open else { return Ok(Committed::default()) };
+        let Some(Open { handled, outcomes, timers, batch, unlocked, .. }) = open else {
+            return Ok(Committed::default());
+        };
+        if let Some(unlocked) = unlocked
+            && !self.take_in(unlocked)
+        {
+            let replica = &mut self.replicas[replica];
+            replica.ready.extend(handled);
+            replica.outcomes.extend(outcomes);
+            replica.locks = true;
+            return Ok(Committed { is_in_vain: true, ..Committed::default() });
+        }
         for (stream, due_at) in timers {
             if self.timers.get(&stream) == Some(&due_at) {
                 self.timers.remove(&stream);
@@ -313,7 +395,7 @@ impl<S: Locks> Node for SimulatedService<S> {
                 return Err(format!("{} asks twice for an outside call of one key", S::NAME));
             }
         }
-        Ok(Committed { handled, calls })
+        Ok(Committed { handled, calls, is_in_vain: false })
     }
 
     fn call(&mut self, replica: usize, key: &str, at: Timestamp, dies: bool) -> Tried {
@@ -360,7 +442,7 @@ impl<S: Locks> Node for SimulatedService<S> {
         let Backup { inbox, timers, calls } = self.backup.take().ok_or("there is no backup")?;
         (self.inbox, self.timers, self.calls) = (inbox, timers, calls);
         for replica in &mut self.replicas {
-            *replica = Replica { ready: Vec::new(), outcomes: Vec::new(), open: None };
+            *replica = Replica::default();
         }
         let own = |events: &[&StoredEvent]| -> Vec<StoredEvent> {
             events.iter().filter(|event| event.service == S::NAME).map(|event| (*event).clone()).collect()

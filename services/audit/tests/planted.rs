@@ -12,7 +12,10 @@ use proto::{
     payments::v1 as payments_wire,
     well_known,
 };
-use runtime::{log::identity::event_id, service::Service};
+use runtime::{
+    log::identity::event_id,
+    service::{self, Service},
+};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use testbed::servers::{Postgres, SUPERUSER, scratch_dir};
 use time::OffsetDateTime;
@@ -75,7 +78,7 @@ impl<S: Service> Writer<S> {
             assert!(serde_json::to_value(&row)?.is_object(), "{name}");
             assert_eq!(S::row(&self.state, &name), Some(row), "{name}");
         }
-        S::save(connection, &self.state).await?;
+        service::save::<S>(connection, &self.state).await?;
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use proto::{
 use providers::sandbox::report::of_payment;
 use runtime::{
     log::{event_store::StoredEvent, identity::event_id},
-    service::Service,
+    service::{self, Locks, Service},
 };
 use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
@@ -123,7 +123,7 @@ async fn hop<S: Service>(
         return Ok(Vec::new());
     }
     let commands: Vec<&S::Command> = jobs.iter().map(|job| &job.command).collect();
-    let mut state = S::load(connection, &commands).await?;
+    let mut state = S::load(connection, &commands, Locks::Rows).await?;
     let mut events = Vec::new();
     for job in &jobs {
         let decided = S::advance(&mut state, &job.command, at);
@@ -143,7 +143,7 @@ async fn hop<S: Service>(
             });
         }
     }
-    S::save(connection, &state).await?;
+    service::save::<S>(connection, &state).await?;
     append_to_log(connection, &events).await?;
     Ok(events)
 }

@@ -29,7 +29,7 @@ pub use money::{AMOUNT_MAX, Currency, Money};
 pub use position::{BrokerSequence, GlobalPosition, StreamVersion};
 pub use product::{Lines, QUANTITY_MAX, Sku, lines_from_wire, lines_to_wire};
 pub use rejection::{DecideError, Rejection};
-pub use table::Table;
+pub use table::{Revised, Table};
 
 pub use text::{legible, text};
 pub use timestamp::Timestamp;

@@ -1,36 +1,49 @@
-//! The rows of a table that a batch works on, in memory: loaded and locked once, changed by events, saved once.
+//! The rows of a table that a batch works on, in memory: loaded once, changed by events, saved once.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fmt::Debug,
+};
+
+/// A row that is saved only where it is still as it was loaded.
+pub trait Revised {
+    /// What any change to the row changes: with the same revision, it is the same row.
+    type Revision: Debug + Clone + Copy + PartialEq + Eq;
+
+    /// Its revision now.
+    fn revision(&self) -> Self::Revision;
+}
 
 /// Rows of one table by key, remembering which of them are new and which changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Table<K, S>(BTreeMap<K, Row<S>>);
+pub struct Table<K, S: Revised>(BTreeMap<K, Row<S>>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Row<S> {
+struct Row<S: Revised> {
     state: S,
-    since: Since,
+    since: Since<S::Revision>,
 }
 
-/// What became of a row since it was loaded.
+/// What became of a row since it was loaded, and its revision then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Since {
-    Nothing,
-    Changed,
+enum Since<R> {
+    Loaded(R),
+    Changed(R),
     /// The database does not have it yet.
     Created,
 }
 
-impl<K, S> Default for Table<K, S> {
+impl<K, S: Revised> Default for Table<K, S> {
     fn default() -> Self {
         Self(BTreeMap::new())
     }
 }
 
-impl<K: Ord, S> Table<K, S> {
+impl<K: Ord, S: Revised> Table<K, S> {
     /// Puts a row in as the database has it.
     pub fn load(&mut self, key: K, state: S) {
-        self.0.insert(key, Row { state, since: Since::Nothing });
+        let since = Since::Loaded(state.revision());
+        self.0.insert(key, Row { state, since });
     }
 
     /// The row as it is now.
@@ -42,9 +55,7 @@ impl<K: Ord, S> Table<K, S> {
     /// The row, to be changed by an event. `None` when there is no such row: only a stream's first event makes one.
     pub fn change(&mut self, key: &K) -> Option<&mut S> {
         let row = self.0.get_mut(key)?;
-        if row.since == Since::Nothing {
-            row.since = Since::Changed;
-        }
+        row.since = row.since.changed();
         Some(&mut row.state)
     }
 
@@ -55,24 +66,26 @@ impl<K: Ord, S> Table<K, S> {
                 free.insert(Row { state, since: Since::Created });
             }
             Entry::Occupied(mut known) => {
-                let since = if known.get().since == Since::Created { Since::Created } else { Since::Changed };
+                let since = known.get().since.changed();
                 known.insert(Row { state, since });
             }
         }
     }
 
-    /// Table that the database does not have yet, in key order.
+    /// Rows that the database does not have yet, in key order.
     pub fn created(&self) -> impl Iterator<Item = (&K, &S)> {
-        self.that_are(Since::Created)
+        self.0.iter().filter_map(|(key, row)| match row.since {
+            Since::Created => Some((key, &row.state)),
+            Since::Loaded(_) | Since::Changed(_) => None,
+        })
     }
 
-    /// Table that the database has otherwise, in key order.
-    pub fn changed(&self) -> impl Iterator<Item = (&K, &S)> {
-        self.that_are(Since::Changed)
-    }
-
-    fn that_are(&self, since: Since) -> impl Iterator<Item = (&K, &S)> {
-        self.0.iter().filter(move |(_, row)| row.since == since).map(|(key, row)| (key, &row.state))
+    /// Rows that the database has otherwise, in key order, each with the revision that it was loaded with.
+    pub fn changed(&self) -> impl Iterator<Item = (&K, &S, S::Revision)> {
+        self.0.iter().filter_map(|(key, row)| match row.since {
+            Since::Changed(before) => Some((key, &row.state, before)),
+            Since::Loaded(_) | Since::Created => None,
+        })
     }
 
     /// All rows, in key order.
@@ -90,5 +103,14 @@ impl<K: Ord, S> Table<K, S> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+impl<R: Copy> Since<R> {
+    const fn changed(self) -> Self {
+        match self {
+            Self::Loaded(before) | Self::Changed(before) => Self::Changed(before),
+            Self::Created => Self::Created,
+        }
     }
 }

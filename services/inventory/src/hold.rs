@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    DecideError, HoldKey, Lines, RefundId, Rejection, Sku, StreamVersion,
+    DecideError, HoldKey, Lines, RefundId, Rejection, Revised, Sku, StreamVersion,
     hold::{Request, Status, Step, step},
 };
 
@@ -27,6 +27,14 @@ pub struct Hold {
     pub returns: BTreeMap<RefundId, Lines>,
     /// Events of its stream.
     pub version: StreamVersion,
+}
+
+impl Revised for Hold {
+    type Revision = StreamVersion;
+
+    fn revision(&self) -> StreamVersion {
+        self.version
+    }
 }
 
 impl Hold {

@@ -1,7 +1,7 @@
 //! The stock of products: what changes it, and what every event of inventory makes of it.
 
 use domain::{
-    DecideError, Lines, QUANTITY_MAX, Rejection, Sku, StreamVersion, Table,
+    DecideError, Lines, QUANTITY_MAX, Rejection, Revised, Sku, StreamVersion, Table,
     hold::{Request, Status},
 };
 
@@ -42,6 +42,28 @@ pub struct Stock {
     pub held: i64,
     /// Events of its stream. Those of holds change the stock too, but are counted with the hold.
     pub version: StreamVersion,
+}
+
+/// The state of a product's stock. A hold and its release make it what it was, and so change nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StockRevision {
+    /// Of its stream.
+    pub version: StreamVersion,
+    /// What holds have sold, brought back and keep.
+    pub committed: i64,
+    /// As of [`Stock::returned`].
+    pub returned: i64,
+    /// As of [`Stock::held`].
+    pub held: i64,
+}
+
+impl Revised for Stock {
+    type Revision = StockRevision;
+
+    fn revision(&self) -> StockRevision {
+        let Self { committed, returned, held, version, .. } = *self;
+        StockRevision { version, committed, returned, held }
+    }
 }
 
 impl Stock {

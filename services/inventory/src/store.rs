@@ -3,21 +3,29 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{HoldKey, Lines, OrderId, RefundId, Rejection, Sku, StreamVersion, hold::Status};
-use platform::database::{Query, column};
+use platform::{
+    database::column,
+    statement::{Statement, Values},
+};
+use runtime::service::Locks;
 use sqlx::{PgConnection, Row, postgres::PgRow, types::Json};
 use uuid::Uuid;
 
 use crate::{
     command::Command,
     hold::Hold,
-    stock::{State, Stock},
+    stock::{State, Stock, StockRevision},
 };
 
 /// Pieces by product, as the table shows them.
 type Pieces<S> = BTreeMap<S, i64>;
 
-/// Locks and loads what these commands touch, each table in key order: their holds, then the products of both.
-pub(crate) async fn load(connection: &mut PgConnection, commands: &[&Command]) -> Result<State, sqlx::Error> {
+/// Loads what these commands touch: their holds, and the products of both. Locks them in this order, each table in key order.
+pub(crate) async fn load(
+    connection: &mut PgConnection,
+    commands: &[&Command],
+    locks: Locks,
+) -> Result<State, sqlx::Error> {
     let mut keys = BTreeSet::new();
     let mut skus = BTreeSet::new();
     for command in commands {
@@ -37,21 +45,58 @@ pub(crate) async fn load(connection: &mut PgConnection, commands: &[&Command]) -
         }
     }
     let (orders, attempts): (Vec<Uuid>, Vec<i32>) = keys.iter().map(|key| (key.order_id.0, key.attempt)).unzip();
-    // One probe of the primary key after the other, in the order of the arrays: of its own accord, the planner would
-    // rather read a table of thousands of rows through.
-    let query = "select h.order_id, h.attempt, h.status, h.lines, h.returns, h.version
-        from unnest($1::uuid[], $2::int4[]) as k (order_id, attempt) cross join lateral (
-            select * from inventory.holds where holds.order_id = k.order_id and holds.attempt = k.attempt for update
-        ) as h";
-    let holds = sqlx::query(query).bind(orders).bind(attempts).try_map(hold).fetch_all(&mut *connection).await?;
-
-    skus.extend(holds.iter().flat_map(|(_, hold)| hold.lines.keys()));
     let skus: Vec<&str> = skus.into_iter().map(Sku::as_str).collect();
-    let query = "select sku, name, received, adjusted, committed, returned, held, version from inventory.stock
-        where sku = any($1) order by sku for update";
-    let products = sqlx::query(query).bind(skus).try_map(stock).fetch_all(connection).await?;
-    Ok(state(products, holds))
+    if locks == Locks::Rows {
+        sqlx::query(LOCK).bind(&orders).bind(&attempts).bind(&skus).execute(&mut *connection).await?;
+    }
+    let rows = sqlx::query(LOAD).bind(&orders).bind(&attempts).bind(&skus).fetch_all(connection).await?;
+    let mut state = State::default();
+    for row in rows {
+        if row.try_get::<Option<&str>, _>("sku")?.is_some() {
+            let (sku, stock) = stock(row)?;
+            state.stock.load(sku, stock);
+        } else {
+            let (key, hold) = hold(row)?;
+            state.holds.load(key, hold);
+        }
+    }
+    Ok(state)
 }
+
+/// Which holds are asked for. One probe of the primary key after the other, in the order of the arrays: of its own accord, the
+/// planner would rather read a table of thousands of rows through.
+macro_rules! holds {
+    ($lock:literal) => {
+        concat!(
+            "with h as materialized (
+                 select found.* from unnest($1::uuid[], $2::int4[]) as k (order_id, attempt) cross join lateral (
+                     select * from inventory.holds
+                     where holds.order_id = k.order_id and holds.attempt = k.attempt",
+            $lock,
+            ") as found
+             ),
+             wanted as materialized (select array(select unnest($3::text[]) union select jsonb_object_keys(lines) from h) as skus) "
+        )
+    };
+}
+
+const LOCK: &str = concat!(
+    holds!(" for update"),
+    "select from wanted cross join lateral (
+         select from inventory.stock where sku = any(wanted.skus) order by sku for update
+     ) as locked"
+);
+
+const LOAD: &str = concat!(
+    holds!(""),
+    "select order_id, attempt, status, lines, returns, version, null::text as sku, null::text as name,
+         null::int8 as received, null::int8 as adjusted, null::int8 as committed, null::int8 as returned, null::int8 as held
+     from h
+     union all
+     select null, null, null, null, null, stock.version, stock.sku, stock.name, stock.received, stock.adjusted, stock.committed,
+         stock.returned, stock.held
+     from wanted cross join lateral (select * from inventory.stock where sku = any(wanted.skus)) as stock"
+);
 
 /// Loads every row, without locks.
 pub(crate) async fn load_all(connection: &mut PgConnection) -> Result<State, sqlx::Error> {
@@ -117,29 +162,28 @@ fn malformed(rejection: Rejection) -> sqlx::Error {
     sqlx::Error::Decode(Box::new(rejection))
 }
 
-/// Writes what is new and what changed: but for new products, in one statement. A product's name and a hold's lines never
-/// change, so they stay as they are.
-pub(crate) async fn save(connection: &mut PgConnection, state: &State) -> Result<(), sqlx::Error> {
-    insert_stock(&mut *connection, &state.stock.created().collect::<Vec<_>>()).await?;
-    let stock: Vec<(&Sku, &Stock)> = state.stock.changed().collect();
-    let created: Vec<(&HoldKey, &Hold)> = state.holds.created().collect();
-    let changed: Vec<(&HoldKey, &Hold)> = state.holds.changed().collect();
-    if stock.is_empty() && created.is_empty() && changed.is_empty() {
-        return Ok(());
+/// Saves what is new and what changed. A product's name and a hold's lines never change, so they stay as they are.
+pub(crate) fn save(statement: &mut Statement, state: &State) {
+    let holds: Vec<(&HoldKey, &Hold, StreamVersion)> = state.holds.changed().collect();
+    if !holds.is_empty() {
+        bind_changed_holds(&mut statement.counted("holds_changed", holds.len(), CHANGE_HOLDS), &holds);
     }
-    let query = bind_stock(sqlx::query(SAVE), &stock);
-    bind_changed_holds(bind_new_holds(query, &created), &changed).execute(connection).await?;
-    Ok(())
+    let stock: Vec<(&Sku, &Stock, StockRevision)> = state.stock.changed().collect();
+    if !stock.is_empty() {
+        bind_changed_stock(&mut statement.counted("stock_changed", stock.len(), CHANGE_STOCK), &stock);
+    }
+    let holds: Vec<(&HoldKey, &Hold)> = state.holds.created().collect();
+    if !holds.is_empty() {
+        bind_new_holds(&mut statement.counted("holds_created", holds.len(), CREATE_HOLDS), &holds);
+    }
+    let stock: Vec<(&Sku, &Stock)> = state.stock.created().collect();
+    if !stock.is_empty() {
+        bind_new_stock(&mut statement.counted("stock_created", stock.len(), CREATE_STOCK), &stock);
+    }
 }
 
-async fn insert_stock(connection: &mut PgConnection, rows: &[(&Sku, &Stock)]) -> Result<(), sqlx::Error> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let query = "insert into inventory.stock (sku, name, received, adjusted, committed, returned, held, version)
-        select * from unnest($1::text[], $2::text[], $3::int8[], $4::int8[], $5::int8[], $6::int8[], $7::int8[],
-            $8::int8[])";
-    sqlx::query(query)
+fn bind_new_stock(values: &mut Values<'_>, rows: &[(&Sku, &Stock)]) {
+    values
         .bind(column(rows, |(sku, _)| sku.as_str()))
         .bind(column(rows, |(_, stock)| stock.name.as_str()))
         .bind(column(rows, |(_, stock)| stock.received))
@@ -147,54 +191,66 @@ async fn insert_stock(connection: &mut PgConnection, rows: &[(&Sku, &Stock)]) ->
         .bind(column(rows, |(_, stock)| stock.committed))
         .bind(column(rows, |(_, stock)| stock.returned))
         .bind(column(rows, |(_, stock)| stock.held))
-        .bind(column(rows, |(_, stock)| stock.version.get()))
-        .execute(connection)
-        .await?;
-    Ok(())
+        .bind(column(rows, |(_, stock)| stock.version.get()));
 }
 
-fn bind_stock<'q>(query: Query<'q>, rows: &[(&'q Sku, &'q Stock)]) -> Query<'q> {
-    query
-        .bind(column(rows, |(sku, _)| sku.as_str()))
-        .bind(column(rows, |(_, stock)| stock.received))
-        .bind(column(rows, |(_, stock)| stock.adjusted))
-        .bind(column(rows, |(_, stock)| stock.committed))
-        .bind(column(rows, |(_, stock)| stock.returned))
-        .bind(column(rows, |(_, stock)| stock.held))
-        .bind(column(rows, |(_, stock)| stock.version.get()))
+const CREATE_STOCK: &str = "insert into inventory.stock
+        (sku, name, received, adjusted, committed, returned, held, version)
+    select * from unnest($1::text[], $2::text[], $3::int8[], $4::int8[], $5::int8[], $6::int8[], $7::int8[], $8::int8[])
+    returning 1";
+
+fn bind_changed_stock(values: &mut Values<'_>, rows: &[(&Sku, &Stock, StockRevision)]) {
+    values
+        .bind(column(rows, |(sku, _, _)| sku.as_str()))
+        .bind(column(rows, |(_, stock, _)| stock.received))
+        .bind(column(rows, |(_, stock, _)| stock.adjusted))
+        .bind(column(rows, |(_, stock, _)| stock.committed))
+        .bind(column(rows, |(_, stock, _)| stock.returned))
+        .bind(column(rows, |(_, stock, _)| stock.held))
+        .bind(column(rows, |(_, stock, _)| stock.version.get()))
+        .bind(column(rows, |(_, _, before)| before.version.get()))
+        .bind(column(rows, |(_, _, before)| before.committed))
+        .bind(column(rows, |(_, _, before)| before.returned))
+        .bind(column(rows, |(_, _, before)| before.held));
 }
 
-fn bind_new_holds<'q>(query: Query<'q>, rows: &[(&'q HoldKey, &'q Hold)]) -> Query<'q> {
-    query
+const CHANGE_STOCK: &str = "update inventory.stock set received = new.received, adjusted = new.adjusted,
+        committed = new.committed, returned = new.returned, held = new.held, version = new.version
+    from unnest($1::text[], $2::int8[], $3::int8[], $4::int8[], $5::int8[], $6::int8[], $7::int8[], $8::int8[], $9::int8[],
+            $10::int8[], $11::int8[])
+        as new (sku, received, adjusted, committed, returned, held, version, version_before, committed_before,
+            returned_before, held_before)
+    where stock.sku = new.sku and stock.version = new.version_before and stock.committed = new.committed_before
+        and stock.returned = new.returned_before and stock.held = new.held_before
+    returning 1";
+
+fn bind_new_holds(values: &mut Values<'_>, rows: &[(&HoldKey, &Hold)]) {
+    values
         .bind(column(rows, |(key, _)| key.order_id.0))
         .bind(column(rows, |(key, _)| key.attempt))
         .bind(column(rows, |(_, hold)| hold.status.as_str()))
         .bind(column(rows, |(_, hold)| Json(pieces(&hold.lines))))
         .bind(column(rows, |(_, hold)| Json(by_refund(&hold.returns))))
-        .bind(column(rows, |(_, hold)| hold.version.get()))
+        .bind(column(rows, |(_, hold)| hold.version.get()));
 }
 
-fn bind_changed_holds<'q>(query: Query<'q>, rows: &[(&'q HoldKey, &'q Hold)]) -> Query<'q> {
-    query
-        .bind(column(rows, |(key, _)| key.order_id.0))
-        .bind(column(rows, |(key, _)| key.attempt))
-        .bind(column(rows, |(_, hold)| hold.status.as_str()))
-        .bind(column(rows, |(_, hold)| Json(by_refund(&hold.returns))))
-        .bind(column(rows, |(_, hold)| hold.version.get()))
+const CREATE_HOLDS: &str = "insert into inventory.holds (order_id, attempt, status, lines, returns, version)
+    select * from unnest($1::uuid[], $2::int4[], $3::text[], $4::jsonb[], $5::jsonb[], $6::int8[])
+    returning 1";
+
+fn bind_changed_holds(values: &mut Values<'_>, rows: &[(&HoldKey, &Hold, StreamVersion)]) {
+    values
+        .bind(column(rows, |(key, _, _)| key.order_id.0))
+        .bind(column(rows, |(key, _, _)| key.attempt))
+        .bind(column(rows, |(_, hold, _)| hold.status.as_str()))
+        .bind(column(rows, |(_, hold, _)| Json(by_refund(&hold.returns))))
+        .bind(column(rows, |(_, hold, _)| hold.version.get()))
+        .bind(column(rows, |(_, _, before)| before.get()));
 }
 
-const SAVE: &str = "with stock_saved as (
-        update inventory.stock set received = new.received, adjusted = new.adjusted,
-                committed = new.committed, returned = new.returned, held = new.held, version = new.version
-            from unnest($1::text[], $2::int8[], $3::int8[], $4::int8[], $5::int8[], $6::int8[], $7::int8[])
-                as new (sku, received, adjusted, committed, returned, held, version)
-            where stock.sku = new.sku
-    ),
-    holds_added as (
-        insert into inventory.holds (order_id, attempt, status, lines, returns, version)
-            select * from unnest($8::uuid[], $9::int4[], $10::text[], $11::jsonb[], $12::jsonb[], $13::int8[])
-    )
-    update inventory.holds set status = new.status, returns = new.returns, version = new.version
-        from unnest($14::uuid[], $15::int4[], $16::text[], $17::jsonb[], $18::int8[])
-            as new (order_id, attempt, status, returns, version)
-        where holds.order_id = new.order_id and holds.attempt = new.attempt";
+const CHANGE_HOLDS: &str =
+    "update inventory.holds set status = new.status, returns = new.returns, version = new.version
+    from unnest($1::uuid[], $2::int4[], $3::text[], $4::jsonb[], $5::int8[], $6::int8[])
+        as new (order_id, attempt, status, returns, version, before)
+    where holds.order_id = new.order_id and holds.attempt = new.attempt and holds.version = new.before
+    returning 1";

@@ -14,7 +14,8 @@
 use std::collections::BTreeMap;
 
 use domain::{DecideError, Decider, EncodedEvent, OrderId, Rejection, Timer, Timestamp};
-use runtime::service::Service;
+use platform::statement::Statement;
+use runtime::service::{Locks, Service};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -141,12 +142,12 @@ impl Service for Orders {
         Ok(vec![("orders_owing_money", store::owing(connection).await?)])
     }
 
-    async fn load(connection: &mut PgConnection, commands: &[&Command]) -> Result<State, sqlx::Error> {
-        store::load(connection, commands).await
+    async fn load(connection: &mut PgConnection, commands: &[&Command], locks: Locks) -> Result<State, sqlx::Error> {
+        store::load(connection, commands, locks).await
     }
 
-    async fn save(connection: &mut PgConnection, state: &State) -> Result<(), sqlx::Error> {
-        store::save(connection, state).await
+    fn save(statement: &mut Statement, state: &State) {
+        store::save(statement, state);
     }
 
     async fn load_all(connection: &mut PgConnection) -> Result<State, sqlx::Error> {

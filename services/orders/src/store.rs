@@ -3,7 +3,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use domain::{Currency, Lines, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, Sku, StreamVersion};
-use platform::database::{Query, column};
+use platform::{
+    database::column,
+    statement::{Statement, Values},
+};
+use runtime::service::Locks;
 use serde::{Deserialize, Serialize};
 use sqlx::{
     PgConnection, Row,
@@ -54,12 +58,19 @@ struct EverythingRow {
     note: String,
 }
 
-/// Locks and loads the orders that these commands touch, in key order.
-pub(crate) async fn load(connection: &mut PgConnection, commands: &[&Command]) -> Result<State, sqlx::Error> {
+/// Loads the orders that these commands touch.
+pub(crate) async fn load(
+    connection: &mut PgConnection,
+    commands: &[&Command],
+    locks: Locks,
+) -> Result<State, sqlx::Error> {
     let mut ids: Vec<Uuid> = commands.iter().map(|command| command.order_id().0).collect();
     ids.sort_unstable();
     ids.dedup();
-    let query = "select * from orders.orders where order_id = any($1) order by order_id for update";
+    let query = match locks {
+        Locks::None => "select * from orders.orders where order_id = any($1)",
+        Locks::Rows => "select * from orders.orders where order_id = any($1) order by order_id for update",
+    };
     Ok(state(sqlx::query(query).bind(ids).try_map(order).fetch_all(connection).await?))
 }
 
@@ -197,20 +208,22 @@ fn malformed(rejection: Rejection) -> sqlx::Error {
     sqlx::Error::Decode(Box::new(rejection))
 }
 
-/// Writes what is new and what changed, in one statement. What was agreed never changes, so it stays as it is.
-pub(crate) async fn save(connection: &mut PgConnection, state: &State) -> Result<(), sqlx::Error> {
-    let created: Vec<&Order> = state.orders.created().map(|(_, order)| order).collect();
-    let changed: Vec<&Order> = state.orders.changed().map(|(_, order)| order).collect();
-    if created.is_empty() && changed.is_empty() {
-        return Ok(());
+/// Saves what is new and what changed. What was agreed never changes, so it stays as it is.
+pub(crate) fn save(statement: &mut Statement, state: &State) {
+    let changed: Vec<(&Order, StreamVersion)> =
+        state.orders.changed().map(|(_, order, before)| (order, before)).collect();
+    if !changed.is_empty() {
+        bind_changed(&mut statement.counted("orders_changed", changed.len(), CHANGE), &changed);
     }
-    bind_changed(bind_created(sqlx::query(SAVE), &created), &changed).execute(connection).await?;
-    Ok(())
+    let created: Vec<&Order> = state.orders.created().map(|(_, order)| order).collect();
+    if !created.is_empty() {
+        bind_created(&mut statement.counted("orders_created", created.len(), CREATE), &created);
+    }
 }
 
-fn bind_created<'q>(query: Query<'q>, rows: &[&'q Order]) -> Query<'q> {
+fn bind_created(values: &mut Values<'_>, rows: &[&Order]) {
     let shares = |order: &Order| order.terms.shares;
-    query
+    values
         .bind(column(rows, |order| order.order_id.0))
         .bind(column(rows, |order| order.terms.customer_id.as_str()))
         .bind(column(rows, |order| order.status.as_str()))
@@ -241,11 +254,13 @@ fn bind_created<'q>(query: Query<'q>, rows: &[&'q Order]) -> Query<'q> {
         .bind(column(rows, |order| order.waiting_payment.map(|(payment_id, _)| payment_id.0)))
         .bind(column(rows, |order| order.owed_minor()))
         .bind(column(rows, |order| order.note.as_str()))
-        .bind(column(rows, |order| order.version.get()))
+        .bind(column(rows, |order| order.version.get()));
 }
 
-fn bind_changed<'q>(query: Query<'q>, rows: &[&'q Order]) -> Query<'q> {
-    query
+fn bind_changed(values: &mut Values<'_>, changed: &[(&Order, StreamVersion)]) {
+    let rows: Vec<&Order> = column(changed, |(order, _)| order);
+    let rows = rows.as_slice();
+    values
         .bind(column(rows, |order| order.order_id.0))
         .bind(column(rows, |order| order.status.as_str()))
         .bind(column(rows, |order| order.payment_status.as_str()))
@@ -266,10 +281,10 @@ fn bind_changed<'q>(query: Query<'q>, rows: &[&'q Order]) -> Query<'q> {
         .bind(column(rows, |order| order.owed_minor()))
         .bind(column(rows, |order| order.note.as_str()))
         .bind(column(rows, |order| order.version.get()))
+        .bind(column(changed, |(_, before)| before.get()));
 }
 
-const SAVE: &str = "with created as (
-    insert into orders.orders (order_id, customer_id, status, payment_status, fulfillment_status,
+const CREATE: &str = "insert into orders.orders (order_id, customer_id, status, payment_status, fulfillment_status,
         attempt, stock_hold, shares_hold, released, currency, total_minor, captured_minor, refunding_minor,
         refunded_minor, lines, round_id, share_count, share_price_minor, payment_id, payment_method,
         late_payment_policy, placed_at, time_to_pay, expires_at, refunds, deferred_share_refund, everything,
@@ -278,21 +293,23 @@ const SAVE: &str = "with created as (
         $9::bool[], $10::text[], $11::int8[], $12::int8[], $13::int8[], $14::int8[], $15::jsonb[], $16::uuid[],
         $17::int8[], $18::int8[], $19::uuid[], $20::text[], $21::text[], $22::timestamptz[], $23::interval[],
         $24::timestamptz[], $25::jsonb[], $26::text[], $27::jsonb[], $28::uuid[], $29::int8[], $30::text[], $31::int8[])
-    )
-    update orders.orders set status = new.status, payment_status = new.payment_status,
+    returning 1";
+
+const CHANGE: &str = "update orders.orders set status = new.status, payment_status = new.payment_status,
         fulfillment_status = new.fulfillment_status, attempt = new.attempt, stock_hold = new.stock_hold,
         shares_hold = new.shares_hold, released = new.released, captured_minor = new.captured_minor,
         refunding_minor = new.refunding_minor, refunded_minor = new.refunded_minor, payment_id = new.payment_id,
         expires_at = new.expires_at, refunds = new.refunds, deferred_share_refund = new.deferred_share_refund,
         everything = new.everything, waiting_payment_id = new.waiting_payment_id, owed_minor = new.owed_minor,
         note = new.note, version = new.version
-    from unnest($32::uuid[], $33::text[], $34::text[], $35::text[], $36::int4[], $37::text[], $38::text[], $39::bool[],
-        $40::int8[], $41::int8[], $42::int8[], $43::uuid[], $44::timestamptz[], $45::jsonb[], $46::text[], $47::jsonb[],
-        $48::uuid[], $49::int8[], $50::text[], $51::int8[])
+    from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::int4[], $6::text[], $7::text[], $8::bool[],
+        $9::int8[], $10::int8[], $11::int8[], $12::uuid[], $13::timestamptz[], $14::jsonb[], $15::text[], $16::jsonb[],
+        $17::uuid[], $18::int8[], $19::text[], $20::int8[], $21::int8[])
         as new (order_id, status, payment_status, fulfillment_status, attempt, stock_hold, shares_hold, released,
             captured_minor, refunding_minor, refunded_minor, payment_id, expires_at, refunds, deferred_share_refund,
-            everything, waiting_payment_id, owed_minor, note, version)
-    where orders.order_id = new.order_id";
+            everything, waiting_payment_id, owed_minor, note, version, before)
+    where orders.order_id = new.order_id and orders.version = new.before
+    returning 1";
 
 fn hold_word(order: &Order, resource: Resource) -> Option<&'static str> {
     order.holds.get(&resource).map(|hold| hold.as_str())

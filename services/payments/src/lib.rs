@@ -13,8 +13,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use domain::{DecideError, Decider, Effect, EncodedEvent, PaymentId, Rejection, Timestamp};
+use platform::statement::Statement;
 use providers::{Adapter, Provider, ProviderContext, Registry};
-use runtime::service::{EffectOutcome, LeasedEffect, Service};
+use runtime::service::{EffectOutcome, LeasedEffect, Locks, Service};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -141,12 +142,12 @@ impl<P: Provider> Service for Payments<P> {
         Ok(vec![("unmatched_reports", store::open_reports(connection).await?)])
     }
 
-    async fn load(connection: &mut PgConnection, commands: &[&Command]) -> Result<State, sqlx::Error> {
-        store::load(connection, commands).await
+    async fn load(connection: &mut PgConnection, commands: &[&Command], locks: Locks) -> Result<State, sqlx::Error> {
+        store::load(connection, commands, locks).await
     }
 
-    async fn save(connection: &mut PgConnection, state: &State) -> Result<(), sqlx::Error> {
-        store::save(connection, state).await
+    fn save(statement: &mut Statement, state: &State) {
+        store::save(statement, state);
     }
 
     async fn load_all(connection: &mut PgConnection) -> Result<State, sqlx::Error> {

@@ -15,7 +15,9 @@
 
 use std::collections::BTreeMap;
 
-use domain::{DecideError, HoldKey, Money, PaymentId, RefundId, Rejection, StreamVersion, Table, Timestamp, words};
+use domain::{
+    DecideError, HoldKey, Money, PaymentId, RefundId, Rejection, Revised, StreamVersion, Table, Timestamp, words,
+};
 use providers::Checkout;
 
 use serde::Serialize;
@@ -67,6 +69,14 @@ pub struct Payment {
     pub reports: BTreeMap<String, Kept>,
     /// Events of its stream.
     pub version: StreamVersion,
+}
+
+impl Revised for Payment {
+    type Revision = StreamVersion;
+
+    fn revision(&self) -> StreamVersion {
+        self.version
+    }
 }
 
 /// What the buyer was asked.

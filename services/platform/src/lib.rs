@@ -13,4 +13,5 @@ pub mod migrations;
 pub mod print;
 pub mod retry;
 pub mod shutdown;
+pub mod statement;
 pub mod telemetry;

@@ -1,7 +1,7 @@
 //! What orders hold: shares of one round, closed once, returned once.
 
 use domain::{
-    DecideError, HoldKey, RefundId, Rejection, RoundId, StreamVersion, Timestamp,
+    DecideError, HoldKey, RefundId, Rejection, Revised, RoundId, StreamVersion, Timestamp,
     hold::{Request, Status, Step, step},
 };
 
@@ -28,6 +28,15 @@ pub struct Hold {
     pub returned_by: Option<RefundId>,
     /// Events of its stream.
     pub version: StreamVersion,
+}
+
+impl Revised for Hold {
+    /// Events of its stream, and whether one of its round has named it.
+    type Revision = (StreamVersion, bool);
+
+    fn revision(&self) -> (StreamVersion, bool) {
+        (self.version, self.refund_requested)
+    }
 }
 
 impl Hold {

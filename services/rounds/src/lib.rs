@@ -12,7 +12,8 @@
 use std::collections::BTreeMap;
 
 use domain::{DecideError, Decider, EncodedEvent, HoldKey, Rejection, RoundId, Timer, Timestamp};
-use runtime::service::Service;
+use platform::statement::Statement;
+use runtime::service::{Locks, Service};
 use serde::Serialize;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -122,12 +123,12 @@ impl Decider for Rounds {
 }
 
 impl Service for Rounds {
-    async fn load(connection: &mut PgConnection, commands: &[&Command]) -> Result<State, sqlx::Error> {
-        store::load(connection, commands).await
+    async fn load(connection: &mut PgConnection, commands: &[&Command], locks: Locks) -> Result<State, sqlx::Error> {
+        store::load(connection, commands, locks).await
     }
 
-    async fn save(connection: &mut PgConnection, state: &State) -> Result<(), sqlx::Error> {
-        store::save(connection, state).await
+    fn save(statement: &mut Statement, state: &State) {
+        store::save(statement, state);
     }
 
     async fn load_all(connection: &mut PgConnection) -> Result<State, sqlx::Error> {

@@ -24,7 +24,9 @@ mod tests;
 
 use std::time::Duration;
 
-use domain::{DecideError, HoldKey, RefundId, Rejection, RoundId, StreamVersion, Table, Timestamp, hold::Status};
+use domain::{
+    DecideError, HoldKey, RefundId, Rejection, Revised, RoundId, StreamVersion, Table, Timestamp, hold::Status,
+};
 
 use serde::Serialize;
 
@@ -95,6 +97,28 @@ impl RoundStatus {
         [Self::Open, Self::SoldOut, Self::Failed(Failure::NotSoldOut), Self::Failed(Failure::Cancelled)]
             .into_iter()
             .find(|status| status.as_str() == word)
+    }
+}
+
+/// The state of a round's shares. A hold and its release make it what it was, and so change nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RoundRevision {
+    /// Of its stream.
+    pub version: StreamVersion,
+    /// As of [`Round::sold`].
+    pub sold: i64,
+    /// As of [`Round::held`].
+    pub held: i64,
+    /// As of [`Round::refunding`].
+    pub refunding: i64,
+}
+
+impl Revised for Round {
+    type Revision = RoundRevision;
+
+    fn revision(&self) -> RoundRevision {
+        let Self { sold, held, refunding, version, .. } = *self;
+        RoundRevision { version, sold, held, refunding }
     }
 }
 

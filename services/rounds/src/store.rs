@@ -3,7 +3,11 @@
 use std::collections::BTreeSet;
 
 use domain::{Currency, HoldKey, Money, OrderId, RefundId, Rejection, RoundId, StreamVersion, Timestamp, hold::Status};
-use platform::database::{Query, column};
+use platform::{
+    database::column,
+    statement::{Statement, Values},
+};
+use runtime::service::Locks;
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -12,15 +16,19 @@ use crate::{
     command::Command,
     event::Offer,
     hold::Hold,
-    round::{BATCH_MAX, Round, RoundStatus, State},
+    round::{BATCH_MAX, Round, RoundRevision, RoundStatus, State},
 };
 
-/// Locks and loads what these commands touch, each table in key order: their holds, then the next buyers to be refunded,
-/// then the rounds of all.
+/// Loads what these commands touch: their holds, the next buyers to be refunded, and the rounds of all. Locks holds and rounds in
+/// this order, each table in key order.
 ///
-/// The buyers' rows come out of order, so they are never waited for, only taken where nobody has them: no deadlock. A row
+/// The buyers' rows come out of order, so they are never waited for, only locked where nobody has them: no deadlock. A row
 /// left out is in a batch that locks the round too, and the round's figures say afterwards whether it is still to be named.
-pub(crate) async fn load(connection: &mut PgConnection, commands: &[&Command]) -> Result<State, sqlx::Error> {
+pub(crate) async fn load(
+    connection: &mut PgConnection,
+    commands: &[&Command],
+    locks: Locks,
+) -> Result<State, sqlx::Error> {
     let (mut keys, mut rounds, mut advancing) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for command in commands {
         match command {
@@ -43,38 +51,79 @@ pub(crate) async fn load(connection: &mut PgConnection, commands: &[&Command]) -
         }
     }
     let (orders, attempts): (Vec<Uuid>, Vec<i32>) = keys.iter().map(|key| (key.order_id.0, key.attempt)).unzip();
-    // One probe of the primary key after the other, in the order of the arrays: of its own accord, the planner would
-    // rather read a table of thousands of rows through.
-    let query =
-        "select h.order_id, h.attempt, h.round_id, h.count, h.status, h.refund_requested, h.returned_by, h.version
-        from unnest($1::uuid[], $2::int4[]) as k (order_id, attempt) cross join lateral (
-            select * from rounds.holds where holds.order_id = k.order_id and holds.attempt = k.attempt for update
-        ) as h";
-    let mut holds = sqlx::query(query).bind(orders).bind(attempts).try_map(hold).fetch_all(&mut *connection).await?;
-    if !advancing.is_empty() {
-        holds.extend(next_buyers(connection, advancing.into_iter().collect()).await?);
+    let (rounds, advancing): (Vec<Uuid>, Vec<Uuid>) = (rounds.into_iter().collect(), advancing.into_iter().collect());
+    if locks == Locks::Rows {
+        sqlx::query(LOCK).bind(&orders).bind(&attempts).bind(&rounds).execute(&mut *connection).await?;
     }
-
-    rounds.extend(holds.iter().filter_map(|(_, hold)| Some(hold.round_id?.0)));
-    let query = "select round_id, prize, total_shares, share_price_minor, currency, closes_at, status, sold, held,
-        refunding, version from rounds.rounds where round_id = any($1) order by round_id for update";
-    let rounds: Vec<Uuid> = rounds.into_iter().collect();
-    let rounds = sqlx::query(query).bind(rounds).try_map(round).fetch_all(connection).await?;
-    Ok(state(rounds, holds))
-}
-
-/// What the next batch of each of these rounds may name. The index `holds_to_refund` has its order.
-async fn next_buyers(connection: &mut PgConnection, rounds: Vec<Uuid>) -> Result<Vec<(HoldKey, Hold)>, sqlx::Error> {
-    let query =
-        "select h.order_id, h.attempt, h.round_id, h.count, h.status, h.refund_requested, h.returned_by, h.version
-        from unnest($1::uuid[]) as r (round_id) cross join lateral (
-            select * from rounds.holds where holds.round_id = r.round_id
-            and status = 'committed' and not refund_requested and returned_by is null
-            order by order_id, attempt limit $2 for update skip locked
-        ) as h";
+    let load = match locks {
+        Locks::None => LOAD,
+        Locks::Rows => LOAD_LOCKED,
+    };
     let limit = i64::try_from(BATCH_MAX).unwrap_or(i64::MAX);
-    sqlx::query(query).bind(rounds).bind(limit).try_map(hold).fetch_all(connection).await
+    let query = sqlx::query(load).bind(&orders).bind(&attempts).bind(&rounds).bind(&advancing).bind(limit);
+    let mut state = State::default();
+    for row in query.fetch_all(connection).await? {
+        if row.try_get::<Option<&str>, _>("prize")?.is_some() {
+            let (round_id, round) = round(row)?;
+            state.rounds.load(round_id, round);
+        } else {
+            let (key, hold) = hold(row)?;
+            state.holds.load(key, hold);
+        }
+    }
+    Ok(state)
 }
+
+/// Which holds are asked for. One probe of the primary key after the other, in the order of the arrays: of its own accord, the
+/// planner would rather read a table of thousands of rows through.
+macro_rules! holds {
+    ($lock:literal) => {
+        concat!(
+            "with h as materialized (
+                 select found.* from unnest($1::uuid[], $2::int4[]) as k (order_id, attempt) cross join lateral (
+                     select * from rounds.holds where holds.order_id = k.order_id and holds.attempt = k.attempt",
+            $lock,
+            ") as found
+             ),
+             wanted as materialized (select array(select unnest($3::uuid[]) union select round_id from h) as rounds)"
+        )
+    };
+}
+
+const LOCK: &str = concat!(
+    holds!(" for update"),
+    "select from wanted cross join lateral (
+         select from rounds.rounds where round_id = any(wanted.rounds) order by round_id for update
+     ) as locked"
+);
+
+/// With what the next batch of each round that goes on may name: the index `holds_to_refund` has its order.
+macro_rules! load {
+    ($lock:literal) => {
+        concat!(
+            holds!(""),
+            ", buyers as materialized (
+                 select found.* from unnest($4::uuid[]) as r (round_id) cross join lateral (
+                     select * from rounds.holds where holds.round_id = r.round_id
+                     and status = 'committed' and not refund_requested and returned_by is null
+                     order by order_id, attempt limit $5",
+            $lock,
+            ") as found
+             )
+             select order_id, attempt, round_id, count, status, refund_requested, returned_by, version,
+                 null::text as prize, null::int8 as total_shares, null::int8 as share_price_minor, null::text as currency,
+                 null::timestamptz as closes_at, null::int8 as sold, null::int8 as held, null::int8 as refunding
+             from (select * from h union select * from buyers) as holds
+             union all
+             select null, null, round.round_id, null, round.status, null, null, round.version, round.prize, round.total_shares,
+                 round.share_price_minor, round.currency, round.closes_at, round.sold, round.held, round.refunding
+             from wanted cross join lateral (select * from rounds.rounds where round_id = any(wanted.rounds)) as round"
+        )
+    };
+}
+
+const LOAD: &str = load!("");
+const LOAD_LOCKED: &str = load!(" for update skip locked");
 
 /// Loads every row, without locks.
 pub(crate) async fn load_all(connection: &mut PgConnection) -> Result<State, sqlx::Error> {
@@ -135,31 +184,28 @@ fn malformed(rejection: Rejection) -> sqlx::Error {
     sqlx::Error::Decode(Box::new(rejection))
 }
 
-/// Writes what is new and what changed: but for new rounds, in one statement. A round's offer and a hold's shares never
-/// change, so they stay as they are.
-pub(crate) async fn save(connection: &mut PgConnection, state: &State) -> Result<(), sqlx::Error> {
-    insert_rounds(&mut *connection, &state.rounds.created().collect::<Vec<_>>()).await?;
-    let rounds: Vec<(&RoundId, &Round)> = state.rounds.changed().collect();
-    let created: Vec<(&HoldKey, &Hold)> = state.holds.created().collect();
-    let changed: Vec<(&HoldKey, &Hold)> = state.holds.changed().collect();
-    if rounds.is_empty() && created.is_empty() && changed.is_empty() {
-        return Ok(());
+/// Saves what is new and what changed. A round's offer and a hold's shares never change, so they stay as they are.
+pub(crate) fn save(statement: &mut Statement, state: &State) {
+    let holds: Vec<(&HoldKey, &Hold, (StreamVersion, bool))> = state.holds.changed().collect();
+    if !holds.is_empty() {
+        bind_changed_holds(&mut statement.counted("holds_changed", holds.len(), CHANGE_HOLDS), &holds);
     }
-    let query = bind_rounds(sqlx::query(SAVE), &rounds);
-    bind_changed_holds(bind_new_holds(query, &created), &changed).execute(connection).await?;
-    Ok(())
+    let rounds: Vec<(&RoundId, &Round, RoundRevision)> = state.rounds.changed().collect();
+    if !rounds.is_empty() {
+        bind_changed_rounds(&mut statement.counted("rounds_changed", rounds.len(), CHANGE_ROUNDS), &rounds);
+    }
+    let holds: Vec<(&HoldKey, &Hold)> = state.holds.created().collect();
+    if !holds.is_empty() {
+        bind_new_holds(&mut statement.counted("holds_created", holds.len(), CREATE_HOLDS), &holds);
+    }
+    let rounds: Vec<(&RoundId, &Round)> = state.rounds.created().collect();
+    if !rounds.is_empty() {
+        bind_new_rounds(&mut statement.counted("rounds_created", rounds.len(), CREATE_ROUNDS), &rounds);
+    }
 }
 
-async fn insert_rounds(connection: &mut PgConnection, rows: &[(&RoundId, &Round)]) -> Result<(), sqlx::Error> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let query =
-        "insert into rounds.rounds (round_id, prize, total_shares, share_price_minor, currency, closes_at, status,
-            sold, held, refunding, version)
-        select * from unnest($1::uuid[], $2::text[], $3::int8[], $4::int8[], $5::text[], $6::timestamptz[], $7::text[],
-            $8::int8[], $9::int8[], $10::int8[], $11::int8[])";
-    sqlx::query(query)
+fn bind_new_rounds(values: &mut Values<'_>, rows: &[(&RoundId, &Round)]) {
+    values
         .bind(column(rows, |(round_id, _)| round_id.0))
         .bind(column(rows, |(_, round)| round.offer.prize.as_str()))
         .bind(column(rows, |(_, round)| round.offer.total_shares))
@@ -170,24 +216,41 @@ async fn insert_rounds(connection: &mut PgConnection, rows: &[(&RoundId, &Round)
         .bind(column(rows, |(_, round)| round.sold))
         .bind(column(rows, |(_, round)| round.held))
         .bind(column(rows, |(_, round)| round.refunding))
-        .bind(column(rows, |(_, round)| round.version.get()))
-        .execute(connection)
-        .await?;
-    Ok(())
+        .bind(column(rows, |(_, round)| round.version.get()));
 }
 
-fn bind_rounds<'q>(query: Query<'q>, rows: &[(&'q RoundId, &'q Round)]) -> Query<'q> {
-    query
-        .bind(column(rows, |(round_id, _)| round_id.0))
-        .bind(column(rows, |(_, round)| round.status.as_str()))
-        .bind(column(rows, |(_, round)| round.sold))
-        .bind(column(rows, |(_, round)| round.held))
-        .bind(column(rows, |(_, round)| round.refunding))
-        .bind(column(rows, |(_, round)| round.version.get()))
+const CREATE_ROUNDS: &str = "insert into rounds.rounds (round_id, prize, total_shares, share_price_minor, currency,
+        closes_at, status, sold, held, refunding, version)
+    select * from unnest($1::uuid[], $2::text[], $3::int8[], $4::int8[], $5::text[], $6::timestamptz[], $7::text[],
+        $8::int8[], $9::int8[], $10::int8[], $11::int8[])
+    returning 1";
+
+fn bind_changed_rounds(values: &mut Values<'_>, rows: &[(&RoundId, &Round, RoundRevision)]) {
+    values
+        .bind(column(rows, |(round_id, _, _)| round_id.0))
+        .bind(column(rows, |(_, round, _)| round.status.as_str()))
+        .bind(column(rows, |(_, round, _)| round.sold))
+        .bind(column(rows, |(_, round, _)| round.held))
+        .bind(column(rows, |(_, round, _)| round.refunding))
+        .bind(column(rows, |(_, round, _)| round.version.get()))
+        .bind(column(rows, |(_, _, before)| before.version.get()))
+        .bind(column(rows, |(_, _, before)| before.sold))
+        .bind(column(rows, |(_, _, before)| before.held))
+        .bind(column(rows, |(_, _, before)| before.refunding));
 }
 
-fn bind_new_holds<'q>(query: Query<'q>, rows: &[(&'q HoldKey, &'q Hold)]) -> Query<'q> {
-    query
+const CHANGE_ROUNDS: &str = "update rounds.rounds set status = new.status, sold = new.sold, held = new.held,
+        refunding = new.refunding, version = new.version
+    from unnest($1::uuid[], $2::text[], $3::int8[], $4::int8[], $5::int8[], $6::int8[], $7::int8[], $8::int8[], $9::int8[],
+            $10::int8[])
+        as new (round_id, status, sold, held, refunding, version, version_before, sold_before, held_before,
+            refunding_before)
+    where rounds.round_id = new.round_id and rounds.version = new.version_before and rounds.sold = new.sold_before
+        and rounds.held = new.held_before and rounds.refunding = new.refunding_before
+    returning 1";
+
+fn bind_new_holds(values: &mut Values<'_>, rows: &[(&HoldKey, &Hold)]) {
+    values
         .bind(column(rows, |(key, _)| key.order_id.0))
         .bind(column(rows, |(key, _)| key.attempt))
         .bind(column(rows, |(_, hold)| hold.round_id.map(|round_id| round_id.0)))
@@ -195,34 +258,31 @@ fn bind_new_holds<'q>(query: Query<'q>, rows: &[(&'q HoldKey, &'q Hold)]) -> Que
         .bind(column(rows, |(_, hold)| hold.status.as_str()))
         .bind(column(rows, |(_, hold)| hold.refund_requested))
         .bind(column(rows, |(_, hold)| hold.returned_by.map(|refund_id| refund_id.0)))
-        .bind(column(rows, |(_, hold)| hold.version.get()))
+        .bind(column(rows, |(_, hold)| hold.version.get()));
 }
 
-fn bind_changed_holds<'q>(query: Query<'q>, rows: &[(&'q HoldKey, &'q Hold)]) -> Query<'q> {
-    query
-        .bind(column(rows, |(key, _)| key.order_id.0))
-        .bind(column(rows, |(key, _)| key.attempt))
-        .bind(column(rows, |(_, hold)| hold.status.as_str()))
-        .bind(column(rows, |(_, hold)| hold.refund_requested))
-        .bind(column(rows, |(_, hold)| hold.returned_by.map(|refund_id| refund_id.0)))
-        .bind(column(rows, |(_, hold)| hold.version.get()))
+const CREATE_HOLDS: &str = "insert into rounds.holds (order_id, attempt, round_id, count, status, refund_requested,
+        returned_by, version)
+    select * from unnest($1::uuid[], $2::int4[], $3::uuid[], $4::int8[], $5::text[], $6::bool[], $7::uuid[], $8::int8[])
+    returning 1";
+
+fn bind_changed_holds(values: &mut Values<'_>, rows: &[(&HoldKey, &Hold, (StreamVersion, bool))]) {
+    values
+        .bind(column(rows, |(key, _, _)| key.order_id.0))
+        .bind(column(rows, |(key, _, _)| key.attempt))
+        .bind(column(rows, |(_, hold, _)| hold.status.as_str()))
+        .bind(column(rows, |(_, hold, _)| hold.refund_requested))
+        .bind(column(rows, |(_, hold, _)| hold.returned_by.map(|refund_id| refund_id.0)))
+        .bind(column(rows, |(_, hold, _)| hold.version.get()))
+        .bind(column(rows, |(_, _, (before, _))| before.get()))
+        .bind(column(rows, |(_, _, (_, was_named))| was_named));
 }
 
-const SAVE: &str = "with rounds_saved as (
-        update rounds.rounds set status = new.status, sold = new.sold, held = new.held,
-                refunding = new.refunding, version = new.version
-            from unnest($1::uuid[], $2::text[], $3::int8[], $4::int8[], $5::int8[], $6::int8[])
-                as new (round_id, status, sold, held, refunding, version)
-            where rounds.round_id = new.round_id
-    ),
-    holds_added as (
-        insert into rounds.holds (order_id, attempt, round_id, count, status, refund_requested, returned_by,
-                version)
-            select * from unnest($7::uuid[], $8::int4[], $9::uuid[], $10::int8[], $11::text[], $12::bool[], $13::uuid[],
-                $14::int8[])
-    )
-    update rounds.holds set status = new.status, refund_requested = new.refund_requested,
-            returned_by = new.returned_by, version = new.version
-        from unnest($15::uuid[], $16::int4[], $17::text[], $18::bool[], $19::uuid[], $20::int8[])
-            as new (order_id, attempt, status, refund_requested, returned_by, version)
-        where holds.order_id = new.order_id and holds.attempt = new.attempt";
+const CHANGE_HOLDS: &str = "update rounds.holds set status = new.status, refund_requested = new.refund_requested,
+        returned_by = new.returned_by, version = new.version
+    from unnest($1::uuid[], $2::int4[], $3::text[], $4::bool[], $5::uuid[], $6::int8[], $7::int8[], $8::bool[])
+        as new (order_id, attempt, status, refund_requested, returned_by, version, version_before,
+            refund_requested_before)
+    where holds.order_id = new.order_id and holds.attempt = new.attempt and holds.version = new.version_before
+        and holds.refund_requested = new.refund_requested_before
+    returning 1";

@@ -1,4 +1,4 @@
-//! The batch: many inputs, one transaction, one fsync. Transient faults retry in place. Of a permanent one the culprit is told by
+//! The batch: many inputs, one transaction, one fsync, and two round trips where nobody else wants the same rows. Transient faults retry in place. Of a permanent one the culprit is told by
 //! what Postgres says, or found by bisecting; once it stands alone it is kept as a dead letter, and the rest proceeds.
 
 use std::{
@@ -15,12 +15,14 @@ use platform::{
     health::Health,
     retry,
     shutdown::Shutdown,
+    statement::Statement,
 };
 use sqlx::{Acquire, PgConnection, PgPool, Postgres, pool::PoolConnection};
 use uuid::Uuid;
 
 use crate::{
     batch::{
+        contention::Contention,
         doubt::Doubt,
         draft::{Answered, Draft, Poison, draft},
         races::Races,
@@ -29,10 +31,11 @@ use crate::{
     effects::{self, Dispatcher, Lease},
     inbound::input::{self, Input},
     log::{append, event_store::StoredEvent, positions::Positions},
-    service::{Service, is_rejection},
+    service::{Locks, Service, is_rejection},
     telemetry,
 };
 
+mod contention;
 pub(crate) mod dead_letter;
 pub(crate) mod doubt;
 pub(crate) mod draft;
@@ -100,6 +103,7 @@ pub(crate) struct Committer {
     dispatcher: Dispatcher,
     conflict_tries_max: u32,
     doubt: Doubt,
+    contention: Contention,
     positions: Arc<Positions>,
     health: Health,
     shutdown: Shutdown,
@@ -169,6 +173,7 @@ impl Committer {
             dispatcher,
             conflict_tries_max,
             doubt: Doubt::default(),
+            contention: Contention::default(),
             positions,
             health,
             shutdown,
@@ -359,14 +364,43 @@ impl Committer {
         }
     }
 
+    /// Commits inputs in two round trips, unless others change the same rows just now: then behind locks.
     async fn commit<S: Service>(&self, inputs: &[Input<S::Command>]) -> Result<CommitResult, Failure> {
+        if self.contention.is_low() {
+            match self.commit_without_locks::<S>(inputs).await {
+                Err(Failure::Race { contested: Contested::Answer(_), .. } | Failure::Poison(_)) => {}
+                Err(Failure::Race { .. } | Failure::Error(Error::Conflict { .. })) => self.contention.met(),
+                done => return done,
+            }
+        }
+        self.commit_behind_locks::<S>(inputs).await
+    }
+
+    /// What was read may be another's by the time it is written: then nothing is. That a command was answered before shows itself there
+    /// too.
+    async fn commit_without_locks<S: Service>(&self, inputs: &[Input<S::Command>]) -> Result<CommitResult, Failure> {
+        let at = clock::now();
+        let mut connection = self.connection().await?;
+        let done = self.decide_and_write::<S>(&mut connection, inputs, &BTreeMap::new(), (at, Locks::None)).await;
+        let done = done.map(|(is_empty, done)| {
+            if !is_empty {
+                self.got_through(&done);
+            }
+            done
+        });
+        self.keep_if_well(connection, &done);
+        done
+    }
+
+    async fn commit_behind_locks<S: Service>(&self, inputs: &[Input<S::Command>]) -> Result<CommitResult, Failure> {
         let at = clock::now();
         let database = |what| move |error| Error::database(what, error);
         let mut connection = self.connection().await?;
         let done = async {
             let mut transaction = connection.begin().await.map_err(database("beginning a transaction"))?;
             let known = inbox::answered(&mut transaction, inputs).await.map_err(database("reading the inbox"))?;
-            let (is_empty, done) = self.decide_and_write::<S>(&mut transaction, inputs, &known, at).await?;
+            let (is_empty, done) =
+                self.decide_and_write::<S>(&mut transaction, inputs, &known, (at, Locks::Rows)).await?;
             if is_empty {
                 transaction.rollback().await.map_err(database("ending a transaction"))?;
             } else {
@@ -424,7 +458,8 @@ impl Committer {
                 return Ok(CommitResult::default());
             }
             let inputs: Vec<_> = due.iter().map(|timer| input::timer::<S>(&timer.stream, timer.due_at)).collect();
-            let (_, mut done) = self.decide_and_write::<S>(&mut transaction, &inputs, &BTreeMap::new(), at).await?;
+            let (_, mut done) =
+                self.decide_and_write::<S>(&mut transaction, &inputs, &BTreeMap::new(), (at, Locks::Rows)).await?;
             transaction.commit().await.map_err(database("committing"))?;
             self.got_through(&done);
             telemetry::timers_claimed(S::NAME, &due, at);
@@ -436,19 +471,20 @@ impl Committer {
         done
     }
 
-    /// Decides and writes, and whether that was nothing at all. What is returned is true once the caller has committed.
+    /// Decides and writes, and whether that was nothing at all. In a transaction of the caller's, what is returned is true once that is
+    /// committed.
     async fn decide_and_write<S: Service>(
         &self,
         connection: &mut PgConnection,
         inputs: &[Input<S::Command>],
         known: &BTreeMap<Uuid, Answered>,
-        at: Timestamp,
+        (at, locks): (Timestamp, Locks),
     ) -> Result<(bool, CommitResult), Failure> {
         let commands: Vec<&S::Command> = inputs.iter().flat_map(Input::commands).collect();
         let mut state = if commands.is_empty() {
             S::State::default()
         } else {
-            S::load(connection, &commands).await.map_err(|error| Error::database("loading rows", error))?
+            S::load(connection, &commands, locks).await.map_err(|error| Error::database("loading rows", error))?
         };
         // A decider that panics is a defect that one message has found; it must not take the process and all others with it.
         let drafted = catch_unwind(AssertUnwindSafe(|| draft::<S>(&mut state, inputs, known, at)));
@@ -473,18 +509,16 @@ impl Committer {
         draft: &Draft,
         at: Timestamp,
     ) -> Result<(Vec<GlobalPosition>, Vec<Lease>), Error> {
-        let database = |what| move |error| Error::database(what, error);
-        let positions =
-            append::write(connection, S::NAME, draft, at).await.map_err(database("appending to the log"))?;
-        self.positions.drawn(&positions)?;
+        let mut statement = Statement::default();
         if !draft.events.is_empty() {
-            S::save(connection, state).await.map_err(database("saving rows"))?;
+            S::save(&mut statement, state);
         }
-        let calls =
-            self.dispatcher.add(connection, &draft.effects, at).await.map_err(database("adding outside calls"))?;
-        effects::remove(connection, &draft.effects_done).await.map_err(database("removing outside calls"))?;
-        let kept = dead_letter::keep(connection, S::NAME, &draft.dead_letters, at).await;
-        kept.map_err(database("keeping dead letters"))?;
+        append::add(&mut statement, draft, at);
+        let calls = self.dispatcher.add(&mut statement, &draft.effects, at);
+        effects::remove(&mut statement, &draft.effects_done);
+        dead_letter::add(&mut statement, &draft.dead_letters, at);
+        let positions = append::run(statement, connection, S::NAME, &draft.events, &self.positions, at).await?;
+        dead_letter::say(S::NAME, &draft.dead_letters);
         draft.slips.iter().for_each(|slip| telemetry::slip(S::NAME, slip));
         Ok((positions, calls))
     }

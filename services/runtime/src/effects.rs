@@ -16,6 +16,7 @@ use platform::{
     health::Health,
     retry,
     shutdown::Shutdown,
+    statement::Statement,
 };
 use sqlx::{PgConnection, PgPool, Row};
 use time::OffsetDateTime;
@@ -72,16 +73,11 @@ pub(crate) fn queue(settings: &config::Effects) -> (Dispatcher, Queue) {
 }
 
 impl Dispatcher {
-    /// Adds calls: leased to this process, if it has room for them, so that they need not be claimed after the commit; the
+    /// Adds calls to a statement: leased to this process, if it has room for them, so that they need not be claimed after the commit; the
     /// others due at once, for whoever claims them. Returns the leased ones.
-    pub(crate) async fn add(
-        &self,
-        connection: &mut PgConnection,
-        effects: &[(Effect, Cause)],
-        at: Timestamp,
-    ) -> Result<Vec<Lease>, sqlx::Error> {
+    pub(crate) fn add(&self, statement: &mut Statement, effects: &[(Effect, Cause)], at: Timestamp) -> Vec<Lease> {
         if effects.is_empty() {
-            return Ok(Vec::new());
+            return Vec::new();
         }
         let leased: Vec<Lease> = effects
             .iter()
@@ -91,28 +87,19 @@ impl Dispatcher {
             })
             .collect();
         let rows: Vec<&(Effect, Cause)> = effects.iter().collect();
-        sqlx::query(
-            "insert into effects
-                 (key, type, data, deadline, attempts, due_at, created_at, correlation_id, causation_id, traceparent)
-             select key, type, data, deadline, attempts, now() + attempts * $9 * interval '1 millisecond', $10,
-                 correlation_id, causation_id, traceparent
-             from unnest($1::text[], $2::text[], $3::bytea[], $4::timestamptz[], $5::int4[], $6::uuid[], $7::uuid[],
-                 $8::text[])
-                 as new (key, type, data, deadline, attempts, correlation_id, causation_id, traceparent)",
-        )
-        .bind(column(&rows, |(effect, _)| effect.key.as_str()))
-        .bind(column(&rows, |(effect, _)| effect.message_type))
-        .bind(column(&rows, |(effect, _)| effect.data.as_slice()))
-        .bind(column(&rows, |(effect, _)| OffsetDateTime::from(effect.deadline)))
-        .bind((0..rows.len()).map(|index| i32::from(index < leased.len())).collect::<Vec<i32>>())
-        .bind(column(&rows, |(_, cause)| cause.correlation_id))
-        .bind(column(&rows, |(_, cause)| cause.id))
-        .bind(column(&rows, |(_, cause)| cause.traceparent.as_deref()))
-        .bind(milliseconds(self.lease))
-        .bind(OffsetDateTime::from(at))
-        .execute(connection)
-        .await?;
-        Ok(leased)
+        statement
+            .part("effects_added", ADD)
+            .bind(column(&rows, |(effect, _)| effect.key.as_str()))
+            .bind(column(&rows, |(effect, _)| effect.message_type))
+            .bind(column(&rows, |(effect, _)| effect.data.as_slice()))
+            .bind(column(&rows, |(effect, _)| OffsetDateTime::from(effect.deadline)))
+            .bind((0..rows.len()).map(|index| i32::from(index < leased.len())).collect::<Vec<i32>>())
+            .bind(column(&rows, |(_, cause)| cause.correlation_id))
+            .bind(column(&rows, |(_, cause)| cause.id))
+            .bind(column(&rows, |(_, cause)| cause.traceparent.as_deref()))
+            .bind(milliseconds(self.lease))
+            .bind(OffsetDateTime::from(at));
+        leased
     }
 
     /// Has calls made whose leases are committed.
@@ -145,13 +132,18 @@ fn first_try(effect: &Effect, at: Timestamp) -> LeasedEffect {
     }
 }
 
-/// Removes calls that are over.
-pub(crate) async fn remove(connection: &mut PgConnection, keys: &[String]) -> Result<(), sqlx::Error> {
-    if keys.is_empty() {
-        return Ok(());
+const ADD: &str = "insert into effects
+         (key, type, data, deadline, attempts, due_at, created_at, correlation_id, causation_id, traceparent)
+     select key, type, data, deadline, attempts, now() + attempts * $9 * interval '1 millisecond', $10,
+         correlation_id, causation_id, traceparent
+     from unnest($1::text[], $2::text[], $3::bytea[], $4::timestamptz[], $5::int4[], $6::uuid[], $7::uuid[], $8::text[])
+         as new (key, type, data, deadline, attempts, correlation_id, causation_id, traceparent)";
+
+/// Adds to a statement that these calls are over.
+pub(crate) fn remove(statement: &mut Statement, keys: &[String]) {
+    if !keys.is_empty() {
+        statement.part("effects_removed", "delete from effects where key = any($1)").bind(keys);
     }
-    sqlx::query("delete from effects where key = any($1)").bind(keys).execute(connection).await?;
-    Ok(())
 }
 
 /// Puts a call off whose outcome could not be recorded. It is made again then, by its key, and so ends in the same way.

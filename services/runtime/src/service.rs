@@ -3,10 +3,11 @@
 use std::{future::Future, time::Duration};
 
 use domain::{Decider, Rejection, Timestamp};
+use platform::statement::Statement;
 use proto::{Name, common::v1::CommandRejected};
 use sqlx::PgConnection;
 
-use crate::context::Context;
+use crate::{context::Context, log::append};
 
 /// A service around its decisions: how its rows are loaded and saved, and what it calls outside. The runtime does the rest.
 pub trait Service: Decider + Send + Sync + 'static {
@@ -31,18 +32,38 @@ pub trait Service: Decider + Send + Sync + 'static {
         async { Ok(Vec::new()) }
     }
 
-    /// Locks and loads every row that these commands touch, in key order.
+    /// Loads every row that these commands touch, in one statement; before that, if so asked, it locks them, in key order.
     fn load(
         connection: &mut PgConnection,
         commands: &[&Self::Command],
+        locks: Locks,
     ) -> impl Future<Output = Result<Self::State, sqlx::Error>> + Send;
 
-    /// Writes the rows that changed, one statement a table.
-    fn save(connection: &mut PgConnection, state: &Self::State)
-    -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+    /// Adds to a statement what saves the rows that are new and those that changed, these in key order and counted: a row is changed
+    /// only where its revision is still the one that was loaded.
+    fn save(statement: &mut Statement, state: &Self::State);
 
     /// Loads every row, without locks: for audits, in a snapshot.
     fn load_all(connection: &mut PgConnection) -> impl Future<Output = Result<Self::State, sqlx::Error>> + Send;
+}
+
+/// Whether others may change what is loaded before it is saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Locks {
+    /// They may, and then nothing is saved.
+    None,
+    /// They wait.
+    Rows,
+}
+
+/// Saves the rows that are new and those that changed.
+///
+/// # Errors
+/// Postgres failed, or a row has changed since it was loaded.
+pub async fn save<S: Service>(connection: &mut PgConnection, state: &S::State) -> Result<(), sqlx::Error> {
+    let mut statement = Statement::default();
+    S::save(&mut statement, state);
+    append::save(statement, connection).await
 }
 
 /// The stream of a command that this service has refused: `orders-command-<uuid>`. Two services may refuse commands of one id.

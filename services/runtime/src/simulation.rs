@@ -113,6 +113,17 @@ pub enum TestInput<'a, C> {
 #[derive(Debug, Default, Clone)]
 pub struct Inbox(BTreeMap<Uuid, Answered>);
 
+impl Inbox {
+    /// Takes in answers that were given without a look at what was answered before; whether none was.
+    pub fn take_in(&mut self, new: Self) -> bool {
+        let is_new = new.0.keys().all(|id| !self.0.contains_key(id));
+        if is_new {
+            self.0.extend(new.0);
+        }
+        is_new
+    }
+}
+
 /// What one transaction writes.
 #[derive(Debug)]
 pub struct Batch {

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use domain::{
-    Attempt, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, RoundId, Sku, StreamVersion, Table, Timestamp,
+    Attempt, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Revised, RoundId, Sku, StreamVersion, Table,
+    Timestamp,
 };
 
 use serde::{Serialize, Serializer};
@@ -156,6 +157,14 @@ pub struct Order {
     pub note: String,
     /// Events of its stream.
     pub version: StreamVersion,
+}
+
+impl Revised for Order {
+    type Revision = StreamVersion;
+
+    fn revision(&self) -> StreamVersion {
+        self.version
+    }
 }
 
 /// What can still be given back of one payment.

@@ -1,6 +1,7 @@
 //! Dead letters: messages that could not be handled, kept whole with the reason until an operator decides.
 
 use domain::Timestamp;
+use platform::{database::column, statement::Statement};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
@@ -32,33 +33,40 @@ pub(crate) async fn keep(
     letters: &[DeadLetter],
     at: Timestamp,
 ) -> Result<(), sqlx::Error> {
+    let mut statement = Statement::default();
+    add(&mut statement, letters, at);
+    statement.run(connection, "select 1::bigint where false", |_| {}).await?;
+    say(service, letters);
+    Ok(())
+}
+
+/// Adds letters to a statement.
+pub(crate) fn add(statement: &mut Statement, letters: &[DeadLetter], at: Timestamp) {
     if letters.is_empty() {
-        return Ok(());
+        return;
     }
-    let subjects: Vec<String> = letters.iter().map(|dead| without_nul(&dead.letter.subject)).collect();
-    let headers: Vec<&serde_json::Value> = letters.iter().map(|dead| &dead.letter.headers).collect();
-    let payloads: Vec<&[u8]> = letters.iter().map(|dead| dead.letter.payload.as_ref()).collect();
-    let codes: Vec<&str> = letters.iter().map(|dead| dead.rejection.code.as_ref()).collect();
-    // A letter must be kept whatever it says.
-    let reasons: Vec<String> = letters.iter().map(|dead| without_nul(&dead.rejection.reason)).collect();
-    sqlx::query(
-        "insert into dead_letters (subject, headers, payload, code, reason, received_at)
-         select subject, headers, payload, code, reason, $6
-         from unnest($1::text[], $2::jsonb[], $3::bytea[], $4::text[], $5::text[])
-             as new (subject, headers, payload, code, reason)",
-    )
-    .bind(subjects)
-    .bind(headers)
-    .bind(payloads)
-    .bind(codes)
-    .bind(reasons)
-    .bind(OffsetDateTime::from(at))
-    .execute(connection)
-    .await?;
+    let letters: Vec<&DeadLetter> = letters.iter().collect();
+    statement
+        .part("dead_letters_kept", KEEP)
+        .bind(column(&letters, |dead| without_nul(&dead.letter.subject)))
+        .bind(column(&letters, |dead| &dead.letter.headers))
+        .bind(column(&letters, |dead| dead.letter.payload.as_ref()))
+        .bind(column(&letters, |dead| dead.rejection.code.as_ref()))
+        // A letter must be kept whatever it says.
+        .bind(column(&letters, |dead| without_nul(&dead.rejection.reason)))
+        .bind(OffsetDateTime::from(at));
+}
+
+const KEEP: &str = "insert into dead_letters (subject, headers, payload, code, reason, received_at)
+     select subject, headers, payload, code, reason, $6
+     from unnest($1::text[], $2::jsonb[], $3::bytea[], $4::text[], $5::text[])
+         as new (subject, headers, payload, code, reason)";
+
+/// Says that letters are kept.
+pub(crate) fn say(service: &'static str, letters: &[DeadLetter]) {
     for dead in letters {
         let (subject, rejection) = (&dead.letter.subject, &dead.rejection);
         tracing::error!(service, subject, %rejection, "kept a message that cannot be handled as a dead letter");
         telemetry::dead_letter(service);
     }
-    Ok(())
 }

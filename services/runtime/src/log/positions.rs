@@ -38,14 +38,21 @@ impl Positions {
         *self.head.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The last that was given out, as far as is known: what is drawn from now on comes after it.
+    pub(crate) fn last(&self) -> GlobalPosition {
+        GlobalPosition::new(self.drawn.load(Ordering::Relaxed))
+    }
+
     /// These were drawn for new events, in this order.
-    ///
-    /// # Errors
-    /// They were drawn before.
-    pub(crate) fn drawn(&self, positions: &[GlobalPosition]) -> Result<(), Error> {
-        let (Some(first), Some(last)) = (positions.first(), positions.last()) else { return Ok(()) };
-        let before = GlobalPosition::new(self.drawn.fetch_max(last.get(), Ordering::Relaxed));
-        if *first > before { Ok(()) } else { Err(gone_back(&format!("it gave out position {first} after {before}"))) }
+    pub(crate) fn drew(&self, positions: &[GlobalPosition]) {
+        if let Some(last) = positions.last() {
+            self.drawn.fetch_max(last.get(), Ordering::Relaxed);
+        }
+    }
+
+    /// What to say where a position was given out that is not after this one.
+    pub(crate) fn given_out_again(after: GlobalPosition) -> Error {
+        gone_back(&format!("it gave out a position again, up to {after} all were given out before"))
     }
 
     /// The log was seen to end there, and to have this event where it was seen to end before.
@@ -81,7 +88,6 @@ fn gone_back(how: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use domain::GlobalPosition;
-    use platform::error::Error;
     use uuid::Uuid;
 
     use super::{Place, Positions};
@@ -90,21 +96,16 @@ mod tests {
         Some(Place { position: GlobalPosition::new(position), event_id: Uuid::from_u128(id) })
     }
 
-    fn draw(positions: &Positions, drawn: &[i64]) -> Result<(), Error> {
-        let drawn: Vec<_> = drawn.iter().copied().map(GlobalPosition::new).collect();
-        positions.drawn(&drawn)
-    }
-
     #[test]
-    fn positions_are_drawn_once() {
+    fn what_was_drawn_in_vain_is_no_end_of_the_log() {
         let positions = Positions::after(place(10, 1));
-        assert!(draw(&positions, &[11, 12]).is_ok() && draw(&positions, &[]).is_ok());
-        let said = draw(&positions, &[12]).unwrap_err().chain();
-        assert!(said.contains("gave out position 12 after 12"), "{said}");
-        // What was drawn in vain is no end of the log.
+        positions.drew(&[11, 12].map(GlobalPosition::new));
+        positions.drew(&[]);
+        assert_eq!(positions.last().get(), 12);
         assert!(positions.seen(place(10, 1), place(10, 1), Some(Uuid::from_u128(1))).is_ok());
+        assert_eq!(positions.last().get(), 12);
         assert!(positions.seen(place(20, 2), place(10, 1), Some(Uuid::from_u128(1))).is_ok());
-        assert!(draw(&positions, &[20]).is_err() && draw(&positions, &[21]).is_ok());
+        assert_eq!(positions.last().get(), 20);
     }
 
     #[test]

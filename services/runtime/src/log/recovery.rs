@@ -21,13 +21,12 @@ use uuid::Uuid;
 
 use crate::{
     batch::draft::{Answered, accepted, rejected_before},
-    effects,
     log::{
         divergence::{PublishedEvent, lacks, log_ends},
         event_store::StoredEvent,
         lineage::Lineage,
     },
-    service::{Service, is_rejection},
+    service::{self, Service, is_rejection},
 };
 
 /// How long before the last event of the log the broker's stream is read from: what is missing was published after that, by whatever
@@ -259,7 +258,7 @@ pub async fn make_true<S: Service>(connection: &mut PgConnection, events: &[&Sto
     sqlx::raw_sql(AssertSqlSafe(path)).execute(&mut *connection).await.map_err(failed)?;
     let mut state = S::load_all(connection).await.map_err(failed)?;
     let TakenBack { timers, effects } = take_back::<S>(&mut state, &own)?;
-    S::save(connection, &state).await.map_err(failed)?;
+    service::save::<S>(connection, &state).await.map_err(failed)?;
     set(connection, &timers).await.map_err(failed)?;
     add(connection, &effects).await.map_err(failed)?;
     end::<S>(connection, &state).await.map_err(failed)?;
@@ -360,7 +359,8 @@ async fn add(connection: &mut PgConnection, effects: &[(Effect, &StoredEvent)]) 
 async fn end<S: Service>(connection: &mut PgConnection, state: &S::State) -> Result<(), sqlx::Error> {
     let mut keys: Vec<String> = sqlx::query_scalar("select key from effects").fetch_all(&mut *connection).await?;
     keys.retain(|key| !S::is_call_open(state, key));
-    effects::remove(connection, &keys).await
+    sqlx::query("delete from effects where key = any($1)").bind(keys).execute(connection).await?;
+    Ok(())
 }
 
 async fn keep(connection: &mut PgConnection, answers: &[(Uuid, Answered, Timestamp)]) -> Result<(), sqlx::Error> {

@@ -9,7 +9,9 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{InputKind, ReplyTo, parse_message};
-use crate::service::Service;
+use platform::statement::Statement;
+
+use crate::service::{Locks, Service};
 
 const ID: &str = "6f1d0c2e-8a51-4b7e-9d3a-2f4c5b6a7d81";
 const SUBJECT: &str = "cmd.clerk.CloseRound";
@@ -67,13 +69,11 @@ impl Decider for Clerk {
 }
 
 impl Service for Clerk {
-    async fn load(_connection: &mut PgConnection, _commands: &[&CloseRound]) -> Result<(), sqlx::Error> {
+    async fn load(_connection: &mut PgConnection, _commands: &[&CloseRound], _locks: Locks) -> Result<(), sqlx::Error> {
         Ok(())
     }
 
-    async fn save(_connection: &mut PgConnection, _state: &()) -> Result<(), sqlx::Error> {
-        Ok(())
-    }
+    fn save(_statement: &mut Statement, _state: &()) {}
 
     async fn load_all(_connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         Ok(())

@@ -1,0 +1,116 @@
+//! One statement that writes to several tables, all of it or nothing: one round trip to Postgres, in a transaction of its own or in a larger one.
+//!
+//! Why it is so: services/runtime/README.md#two-round-trips-for-a-batch
+
+use std::fmt::Write as _;
+
+use sqlx::{Arguments as _, AssertSqlSafe, Encode, PgConnection, Postgres, Type, postgres::PgArguments};
+
+/// A statement in the making. Its parts see the tables as they were before it, so no two of them may write to the same row.
+#[derive(Debug, Default)]
+pub struct Statement {
+    /// `a as (…), b as (…)`.
+    parts: String,
+    /// What has to be so of the parts that count their rows: `(select count(*) from a) = $7 and …`.
+    counts: String,
+    arguments: PgArguments,
+    unreadable: Option<sqlx::Error>,
+}
+
+/// Takes the values of one part, in order.
+#[derive(Debug)]
+pub struct Values<'a>(&'a mut Statement);
+
+impl Statement {
+    /// Adds a part: SQL whose placeholders begin at `$1`. A part that nobody selects from is done after all that are.
+    pub fn part(&mut self, name: &str, sql: &str) -> Values<'_> {
+        let sql = self.numbered(sql);
+        self.push(name, &sql);
+        Values(self)
+    }
+
+    /// Adds a part that is to write so many rows, and returns one for each. Where it finds fewer, somebody has changed or removed
+    /// some since they were read, and nothing of the statement is done. Such parts are done first, in the order in which they are added.
+    pub fn counted(&mut self, name: &str, rows: usize, sql: &str) -> Values<'_> {
+        if !self.counts.is_empty() {
+            self.counts.push_str(" and ");
+        }
+        let count = i64::try_from(rows).unwrap_or(i64::MAX);
+        self.add(count);
+        let place = self.arguments.len();
+        let count = format!("(select count(*) from {name}) = ${place}");
+        self.counts.push_str(&count);
+        self.part(name, sql)
+    }
+
+    /// Adds a part that has one row, 0, or what this SQL comes to where a counted part did not write all that it was to
+    /// write. Whatever is not to be done then selects from it.
+    pub fn unless_complete(&mut self, name: &str, sql: &str) {
+        let is_complete = if self.counts.is_empty() { "true" } else { &self.counts };
+        let sql = format!("select case when {is_complete} then 0 else {sql} end");
+        self.push(name, &sql);
+    }
+
+    /// Whether nothing was added.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// Runs it, with this as what it does in the end: SQL whose placeholders begin at `$1`, for these values, and that returns numbers.
+    ///
+    /// # Errors
+    /// Postgres failed, or a value cannot be sent.
+    pub async fn run(
+        mut self,
+        connection: &mut PgConnection,
+        last: &str,
+        values: impl FnOnce(&mut Values<'_>),
+    ) -> Result<Vec<i64>, sqlx::Error> {
+        let last = self.numbered(last);
+        values(&mut Values(&mut self));
+        if let Some(error) = self.unreadable {
+            return Err(error);
+        }
+        let with = if self.parts.is_empty() { "" } else { "with " };
+        let sql = format!("{with}{} {last}", self.parts);
+        sqlx::query_scalar_with(AssertSqlSafe(sql), self.arguments).fetch_all(connection).await
+    }
+
+    fn push(&mut self, name: &str, sql: &str) {
+        let comma = if self.parts.is_empty() { "" } else { ", " };
+        for text in [comma, name, " as materialized (", sql, ")"] {
+            self.parts.push_str(text);
+        }
+    }
+
+    /// The SQL of a part, with its placeholders after those of the parts before it.
+    fn numbered(&self, sql: &str) -> String {
+        let before = self.arguments.len();
+        let mut numbered = String::with_capacity(sql.len() + 32);
+        let mut pieces = sql.split('$');
+        numbered.push_str(pieces.next().unwrap_or_default());
+        for piece in pieces {
+            let digits = piece.len() - piece.trim_start_matches(|character: char| character.is_ascii_digit()).len();
+            let (number, rest) = piece.split_at(digits);
+            let place = before + number.parse::<usize>().unwrap_or_default();
+            // A string takes all that is written to it.
+            let _written = write!(numbered, "${place}{rest}");
+        }
+        numbered
+    }
+
+    fn add<'v>(&mut self, value: impl Encode<'v, Postgres> + Type<Postgres>) {
+        if let Err(error) = self.arguments.add(value) {
+            self.unreadable.get_or_insert(sqlx::Error::Encode(error));
+        }
+    }
+}
+
+impl Values<'_> {
+    /// The value of the next placeholder.
+    pub fn bind<'v>(&mut self, value: impl Encode<'v, Postgres> + Type<Postgres>) -> &mut Self {
+        self.0.add(value);
+        self
+    }
+}
