@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 
-use domain::{Currency, HoldKey, Money, OrderId, PaymentId, RefundId, RoundId, Sku, Timestamp};
+use domain::{Currency, HoldKey, Money, OrderId, RefundId, RoundId, Sku, Timestamp};
 use inventory::{Inventory, command::Command as StockCommand};
 use orders::{
     Orders,
@@ -155,8 +155,7 @@ async fn whatever_changed_of_an_order_nothing_is_saved_over_it() {
             actor: "ada".to_owned(),
             note: String::new(),
         };
-        let paid =
-            || OrderCommand::RecordPayment { key: key(1), payment_id: PaymentId(Uuid::from_u128(1)), amount: eur(100) };
+        let paid = || OrderCommand::RecordPayment { key: key(1), payment_id: key(1).payment_id(), amount: eur(100) };
         loses_to::<Orders>(connection, &[place()], place()).await;
         loses_to::<Orders>(connection, &[paid()], cancel(1)).await;
     })

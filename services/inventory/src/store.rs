@@ -46,10 +46,11 @@ pub(crate) async fn load(
     }
     let (orders, attempts): (Vec<Uuid>, Vec<i32>) = keys.iter().map(|key| (key.order_id.0, key.attempt)).unzip();
     let skus: Vec<&str> = skus.into_iter().map(Sku::as_str).collect();
-    if locks == Locks::Rows {
-        sqlx::query(LOCK).bind(&orders).bind(&attempts).bind(&skus).execute(&mut *connection).await?;
-    }
-    let rows = sqlx::query(LOAD).bind(&orders).bind(&attempts).bind(&skus).fetch_all(connection).await?;
+    let load = match locks {
+        Locks::None => LOAD,
+        Locks::Rows => LOAD_LOCKED,
+    };
+    let rows = sqlx::query(load).bind(&orders).bind(&attempts).bind(&skus).fetch_all(connection).await?;
     let mut state = State::default();
     for row in rows {
         if row.try_get::<Option<&str>, _>("sku")?.is_some() {
@@ -63,40 +64,38 @@ pub(crate) async fn load(
     Ok(state)
 }
 
-/// Which holds are asked for. One probe of the primary key after the other, in the order of the arrays: of its own accord, the
-/// planner would rather read a table of thousands of rows through.
-macro_rules! holds {
-    ($lock:literal) => {
+/// One probe of the primary key of the holds after the other, in the order of the arrays: of its own accord, the planner would rather
+/// read a table of thousands of rows through.
+macro_rules! load {
+    ($holds_locked:literal, $stock_locked:literal) => {
         concat!(
             "with h as materialized (
                  select found.* from unnest($1::uuid[], $2::int4[]) as k (order_id, attempt) cross join lateral (
                      select * from inventory.holds
                      where holds.order_id = k.order_id and holds.attempt = k.attempt",
-            $lock,
+            $holds_locked,
             ") as found
              ),
-             wanted as materialized (select array(select unnest($3::text[]) union select jsonb_object_keys(lines) from h) as skus) "
+             wanted as materialized (
+                 select array(select unnest($3::text[]) union select jsonb_object_keys(lines) from h) as skus
+             )
+             select order_id, attempt, status, lines, returns, version, null::text as sku, null::text as name,
+                 null::int8 as received, null::int8 as adjusted, null::int8 as committed, null::int8 as returned,
+                 null::int8 as held
+             from h
+             union all
+             select null, null, null, null, null, stock.version, stock.sku, stock.name, stock.received, stock.adjusted,
+                 stock.committed, stock.returned, stock.held
+             from wanted cross join lateral (
+                 select * from inventory.stock where sku = any(wanted.skus)",
+            $stock_locked,
+            ") as stock"
         )
     };
 }
 
-const LOCK: &str = concat!(
-    holds!(" for update"),
-    "select from wanted cross join lateral (
-         select from inventory.stock where sku = any(wanted.skus) order by sku for update
-     ) as locked"
-);
-
-const LOAD: &str = concat!(
-    holds!(""),
-    "select order_id, attempt, status, lines, returns, version, null::text as sku, null::text as name,
-         null::int8 as received, null::int8 as adjusted, null::int8 as committed, null::int8 as returned, null::int8 as held
-     from h
-     union all
-     select null, null, null, null, null, stock.version, stock.sku, stock.name, stock.received, stock.adjusted, stock.committed,
-         stock.returned, stock.held
-     from wanted cross join lateral (select * from inventory.stock where sku = any(wanted.skus)) as stock"
-);
+const LOAD: &str = load!("", "");
+const LOAD_LOCKED: &str = load!(" for update", " order by sku for update");
 
 /// Loads every row, without locks.
 pub(crate) async fn load_all(connection: &mut PgConnection) -> Result<State, sqlx::Error> {

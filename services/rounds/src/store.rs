@@ -19,8 +19,8 @@ use crate::{
     round::{BATCH_MAX, Round, RoundRevision, RoundStatus, State},
 };
 
-/// Loads what these commands touch: their holds, the next buyers to be refunded, and the rounds of all. Locks holds and rounds in
-/// this order, each table in key order.
+/// Loads what these commands touch: their holds, the next buyers to be refunded, and the rounds of all. Locks them in this order, each
+/// table in key order.
 ///
 /// The buyers' rows come out of order, so they are never waited for, only locked where nobody has them: no deadlock. A row
 /// left out is in a batch that locks the round too, and the round's figures say afterwards whether it is still to be named.
@@ -52,9 +52,6 @@ pub(crate) async fn load(
     }
     let (orders, attempts): (Vec<Uuid>, Vec<i32>) = keys.iter().map(|key| (key.order_id.0, key.attempt)).unzip();
     let (rounds, advancing): (Vec<Uuid>, Vec<Uuid>) = (rounds.into_iter().collect(), advancing.into_iter().collect());
-    if locks == Locks::Rows {
-        sqlx::query(LOCK).bind(&orders).bind(&attempts).bind(&rounds).execute(&mut *connection).await?;
-    }
     let load = match locks {
         Locks::None => LOAD,
         Locks::Rows => LOAD_LOCKED,
@@ -74,56 +71,46 @@ pub(crate) async fn load(
     Ok(state)
 }
 
-/// Which holds are asked for. One probe of the primary key after the other, in the order of the arrays: of its own accord, the
-/// planner would rather read a table of thousands of rows through.
-macro_rules! holds {
-    ($lock:literal) => {
+/// One probe of the primary key of the holds after the other, in the order of the arrays: of its own accord, the planner would rather
+/// read a table of thousands of rows through. What the next batch of each round may name is in the order of the index `holds_to_refund`.
+macro_rules! load {
+    ($holds_locked:literal, $buyers_locked:literal, $rounds_locked:literal) => {
         concat!(
             "with h as materialized (
                  select found.* from unnest($1::uuid[], $2::int4[]) as k (order_id, attempt) cross join lateral (
                      select * from rounds.holds where holds.order_id = k.order_id and holds.attempt = k.attempt",
-            $lock,
+            $holds_locked,
             ") as found
              ),
-             wanted as materialized (select array(select unnest($3::uuid[]) union select round_id from h) as rounds)"
-        )
-    };
-}
-
-const LOCK: &str = concat!(
-    holds!(" for update"),
-    "select from wanted cross join lateral (
-         select from rounds.rounds where round_id = any(wanted.rounds) order by round_id for update
-     ) as locked"
-);
-
-/// With what the next batch of each round that goes on may name: the index `holds_to_refund` has its order.
-macro_rules! load {
-    ($lock:literal) => {
-        concat!(
-            holds!(""),
-            ", buyers as materialized (
+             buyers as materialized (
                  select found.* from unnest($4::uuid[]) as r (round_id) cross join lateral (
                      select * from rounds.holds where holds.round_id = r.round_id
                      and status = 'committed' and not refund_requested and returned_by is null
                      order by order_id, attempt limit $5",
-            $lock,
+            $buyers_locked,
             ") as found
+             ),
+             wanted as materialized (
+                 select array(select unnest($3::uuid[]) union select round_id from h) as rounds
              )
              select order_id, attempt, round_id, count, status, refund_requested, returned_by, version,
                  null::text as prize, null::int8 as total_shares, null::int8 as share_price_minor, null::text as currency,
                  null::timestamptz as closes_at, null::int8 as sold, null::int8 as held, null::int8 as refunding
-             from (select * from h union select * from buyers) as holds
+             from (select * from h union all select * from buyers) as holds
              union all
-             select null, null, round.round_id, null, round.status, null, null, round.version, round.prize, round.total_shares,
-                 round.share_price_minor, round.currency, round.closes_at, round.sold, round.held, round.refunding
-             from wanted cross join lateral (select * from rounds.rounds where round_id = any(wanted.rounds)) as round"
+             select null, null, round.round_id, null, round.status, null, null, round.version, round.prize,
+                 round.total_shares, round.share_price_minor, round.currency, round.closes_at, round.sold, round.held,
+                 round.refunding
+             from wanted cross join lateral (
+                 select * from rounds.rounds where round_id = any(wanted.rounds)",
+            $rounds_locked,
+            ") as round"
         )
     };
 }
 
-const LOAD: &str = load!("");
-const LOAD_LOCKED: &str = load!(" for update skip locked");
+const LOAD: &str = load!("", "", "");
+const LOAD_LOCKED: &str = load!(" for update", " for update skip locked", " order by round_id for update");
 
 /// Loads every row, without locks.
 pub(crate) async fn load_all(connection: &mut PgConnection) -> Result<State, sqlx::Error> {

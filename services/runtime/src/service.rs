@@ -32,7 +32,8 @@ pub trait Service: Decider + Send + Sync + 'static {
         async { Ok(Vec::new()) }
     }
 
-    /// Loads every row that these commands touch, in one statement; before that, if so asked, it locks them, in key order.
+    /// Loads every row that these commands touch, all as of one moment. If so asked it locks them, each table in key order, and then loads
+    /// them as they are once they are locked.
     fn load(
         connection: &mut PgConnection,
         commands: &[&Self::Command],
