@@ -7,7 +7,7 @@ use inventory::{Inventory, command::Command as StockCommand};
 use orders::{
     Orders,
     command::Command as OrderCommand,
-    order::{LatePaymentPolicy, Line, OrderTerms},
+    order::{LatePaymentPolicy, Line, OrderTerms, Resource},
 };
 use payments::{
     Payments,
@@ -155,9 +155,9 @@ async fn whatever_changed_of_an_order_nothing_is_saved_over_it() {
             actor: "ada".to_owned(),
             note: String::new(),
         };
-        let paid = || OrderCommand::RecordPayment { key: key(1), payment_id: key(1).payment_id(), amount: eur(100) };
+        let held = || OrderCommand::ConfirmHold { key: key(1), resource: Resource::Stock };
         loses_to::<Orders>(connection, &[place()], place()).await;
-        loses_to::<Orders>(connection, &[paid()], cancel(1)).await;
+        loses_to::<Orders>(connection, &[held()], cancel(1)).await;
     })
     .await;
 }

@@ -369,7 +369,10 @@ impl Committer {
         if self.contention.is_low() {
             match self.commit_without_locks::<S>(inputs).await {
                 Err(Failure::Race { contested: Contested::Answer(_), .. } | Failure::Poison(_)) => {}
-                Err(Failure::Race { .. } | Failure::Error(Error::Conflict { .. })) => self.contention.met(),
+                Err(Failure::Race { .. } | Failure::Error(Error::Conflict { .. })) => {
+                    telemetry::conflict();
+                    self.contention.met();
+                }
                 done => return done,
             }
         }

@@ -255,11 +255,13 @@ impl Relay {
         while let Some(report) = unconstrained(reports.next()).now_or_never() {
             let ended = || Error::transient("listening to what workers publish", "the subscription ended");
             match serde_json::from_slice(&report.ok_or_else(ended)?.payload) {
-                Ok(Report { publication, copied }) => {
+                Ok(Report { publication, copied, more }) => {
                     if let Some(copies) = self.copies.as_mut().filter(|_| !self.progress.distrusts(since)) {
                         copies.on_report(copied);
                     }
-                    self.progress.on_report(since, publication);
+                    for publication in [publication].into_iter().chain(more) {
+                        self.progress.on_report(since, publication);
+                    }
                 }
                 Err(error) => tracing::warn!(%error, "a report of what is published cannot be read"),
             }

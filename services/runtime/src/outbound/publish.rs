@@ -14,6 +14,7 @@ use async_nats::{HeaderMap, HeaderName};
 use domain::{BrokerSequence, GlobalPosition};
 use platform::{
     broker::{Broker, PUBLISHED, event_subject, json_subject},
+    clock,
     error::Error,
     message::{JSON, PROTOBUF, header, header_value},
 };
@@ -38,6 +39,9 @@ const HAND_OVER_WITHIN: Duration = Duration::from_secs(1);
 
 /// What takes longer from its beginning to the report of it is not reported.
 pub(crate) const REPORTED_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long what has arrived waits to be reported, so that one message does for many commits.
+const REPORT_EVERY: Duration = Duration::from_millis(50);
 
 /// Once events are stored, their copies may take this much longer. Then the relay hears of the events alone.
 const COPIES_WITHIN: Duration = Duration::from_millis(300);
@@ -74,6 +78,9 @@ pub(crate) struct Report {
     /// Positions of events whose copies in JSON are stored, from and to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) copied: Vec<(GlobalPosition, GlobalPosition)>,
+    /// What came of other commits: each has a message of its own that vouches for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) more: Vec<PublishReport>,
 }
 
 /// What came of publishing events, one after the other.
@@ -241,6 +248,17 @@ struct Sender {
     publisher: Publisher,
     refusals: Arc<Refusals>,
     copies: Mutex<Refused>,
+    /// What has arrived and is not reported. Whoever adds the first reports all.
+    arrived: Mutex<Vec<Arrived>>,
+}
+
+/// What has arrived of a commit.
+#[derive(Debug)]
+struct Arrived {
+    /// The connection that it was published on, and since when.
+    connection: u64,
+    begun: Instant,
+    report: Report,
 }
 
 /// When copies were refused, and when that was said the last time.
@@ -253,7 +271,7 @@ struct Refused {
 impl CommitPublisher {
     pub(crate) async fn open(broker: Broker, lineage: Arc<Lineage>, refusals: Arc<Refusals>) -> Result<Self, Error> {
         let publisher = Publisher::open(broker, lineage).await?;
-        let sender = Arc::new(Sender { publisher, refusals, copies: Mutex::default() });
+        let sender = Arc::new(Sender { publisher, refusals, copies: Mutex::default(), arrived: Mutex::default() });
         Ok(Self { sender, under_way: JoinSet::new() })
     }
 
@@ -308,8 +326,7 @@ impl Sender {
         }
     }
 
-    /// Tells the relay what has arrived. Not if the connection was lost in between, for then the marker vouches for nothing, nor if
-    /// it took long: a relay that finds a loss believes nobody only for so long.
+    /// Waits until events have arrived, and sees to it that the relay is told.
     async fn confirm(
         &self,
         (connection, begun): (u64, Instant),
@@ -324,11 +341,24 @@ impl Sender {
             None => Vec::new(),
         };
         let Some(marker) = published.marker else { return Ok(()) };
-        let broker = &self.publisher.broker;
-        if *broker.connections().borrow() != connection || begun.elapsed() > REPORTED_WITHIN {
-            return Ok(());
+        let report = Report { publication: PublishReport { ranges: ranges(events), marker }, copied, more: Vec::new() };
+        let is_first = {
+            let mut arrived = self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
+            arrived.push(Arrived { connection, begun, report });
+            arrived.len() == 1
+        };
+        if is_first {
+            clock::sleep(REPORT_EVERY).await;
+            self.report().await?;
         }
-        let report = Report { publication: PublishReport { ranges: ranges(events), marker }, copied };
+        Ok(())
+    }
+
+    /// Tells the relay what has arrived since the last report.
+    async fn report(&self) -> Result<(), Error> {
+        let broker = &self.publisher.broker;
+        let arrived = std::mem::take(&mut *self.arrived.lock().unwrap_or_else(PoisonError::into_inner));
+        let Some(report) = merged(arrived, *broker.connections().borrow(), Instant::now()) else { return Ok(()) };
         let failed = |error| Error::transient("telling the relay what is published", error);
         let payload = serde_json::to_vec(&report)
             .map_err(|error| Error::transient("telling the relay what is published", error))?;
@@ -369,6 +399,21 @@ impl Sender {
     }
 }
 
+/// One report of all that has arrived. Not of what was published on another connection than this, for that may have been to a broker which
+/// has lost it, nor of what took long: a relay that finds a loss believes nobody only for so long.
+fn merged(arrived: Vec<Arrived>, connection: u64, now: Instant) -> Option<Report> {
+    let is_sure = |arrived: &Arrived| {
+        arrived.connection == connection && now.saturating_duration_since(arrived.begun) <= REPORTED_WITHIN
+    };
+    let mut sure = arrived.into_iter().filter(is_sure).map(|arrived| arrived.report);
+    let mut report = sure.next()?;
+    for other in sure {
+        report.more.push(other.publication);
+        report.copied.extend(other.copied);
+    }
+    Some(report)
+}
+
 fn ranges(events: &[StoredEvent]) -> Vec<(GlobalPosition, GlobalPosition)> {
     PositionSet::of(events.iter().map(|event| event.position)).iter().collect()
 }
@@ -400,9 +445,36 @@ fn headers(event: &StoredEvent, lineage: &Lineage, content_type: &str) -> Header
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use domain::{BrokerSequence, GlobalPosition};
 
-    use super::{PublishReport, Report, StreamMarker};
+    use super::{Arrived, PublishReport, REPORTED_WITHIN, Report, StreamMarker, merged};
+
+    #[test]
+    fn one_report_does_for_all_that_arrived_on_this_connection_in_time() {
+        let now = Instant::now();
+        let arrived = |connection, age: Duration, (first, last), sequence| {
+            let [first, last] = [first, last].map(GlobalPosition::new);
+            let marker = StreamMarker { sequence: BrokerSequence::new(sequence), position: last };
+            let publication = PublishReport { ranges: vec![(first, last)], marker };
+            let report = Report { publication, copied: vec![(first, last)], more: Vec::new() };
+            Arrived { connection, begun: now.checked_sub(age).unwrap(), report }
+        };
+        let short = Duration::from_millis(10);
+        let all = vec![
+            arrived(2, short, (7, 9), 24),
+            arrived(2, short, (1, 2), 22),
+            arrived(1, short, (3, 3), 30),
+            arrived(2, REPORTED_WITHIN + short, (4, 4), 31),
+            arrived(2, short, (10, 10), 23),
+        ];
+        let Report { publication, copied, more } = merged(all, 2, now).unwrap();
+        let reported: Vec<_> =
+            [publication].into_iter().chain(more).map(|report| report.marker.sequence.get()).collect();
+        assert_eq!((reported, copied.len()), (vec![24, 22, 23], 3));
+        assert!(merged(vec![arrived(1, short, (1, 1), 1)], 2, now).is_none());
+    }
 
     /// Workers of an older release hear it, and tell theirs.
     #[test]
@@ -410,9 +482,13 @@ mod tests {
         let [first, last] = [3, 5].map(GlobalPosition::new);
         let marker = StreamMarker { sequence: BrokerSequence::new(9), position: last };
         let publication = PublishReport { ranges: vec![(first, last)], marker };
-        let text = serde_json::to_string(&Report { publication, copied: vec![(first, first)] }).unwrap();
+        let mut report = Report { publication, copied: vec![(first, first)], more: Vec::new() };
+        let text = serde_json::to_string(&report).unwrap();
         assert_eq!(text, r#"{"ranges":[[3,5]],"marker":{"sequence":9,"position":5},"copied":[[3,3]]}"#);
         let read: Report = serde_json::from_str(&text).unwrap();
-        assert_eq!((read.publication.marker, read.copied), (marker, vec![(first, first)]));
+        assert_eq!((read.publication.marker, read.copied, read.more.len()), (marker, vec![(first, first)], 0));
+        report.more.push(read.publication);
+        let text = serde_json::to_string(&report).unwrap();
+        assert!(text.ends_with(r#","more":[{"ranges":[[3,5]],"marker":{"sequence":9,"position":5}}]}"#), "{text}");
     }
 }
