@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 use crate::{
     provider::FakeProvider,
-    simulated_service::{Message, Node, SimulatedService, Tried},
+    simulated_service::{Begun, Message, Node, SimulatedService, Tried},
     workload::{DAY, Intent, day},
 };
 use money::Money;
@@ -156,6 +156,7 @@ enum Next {
     Arrive(u64),
     Work(Process),
     Wake(usize),
+    Write(Process),
     Commit(Process),
     Call(usize, String),
     /// What was published on which connection.
@@ -342,6 +343,7 @@ impl Engine {
                 self.work((desk, replica))?;
                 self.set_alarm(desk);
             }
+            Next::Write(process) => self.write(process),
             Next::Commit(process) => self.commit(process)?,
             Next::Call(desk, key) => self.call(desk, key),
             Next::Relay => return self.look(),
@@ -415,39 +417,54 @@ impl Engine {
             self.soon(Duration::from_secs(1), Next::Work((desk, replica)));
             return Ok(());
         }
-        let Some(mut events) = self.desks[desk].begin(replica, &mut self.rng, at)? else {
-            let name = self.desks[desk].name();
-            self.tell(|| format!("{name}-{replica} waits for rows that another has locked"));
-            return Ok(());
-        };
-        self.xid += 1;
-        self.xids.insert(self.xid);
-        for event in &mut events {
-            self.position = self.position.next();
-            event.position = self.position;
-            self.drawn.insert(self.position);
-        }
-        self.open.insert((desk, replica), Open { xid: self.xid, events });
-        let long = self.strikes(self.faults.long_transaction);
-        let takes = if long { self.between(10_000, 3_000_000) } else { self.between(300, 3_000) };
-        self.soon(takes, Next::Commit((desk, replica)));
+        let begun = self.desks[desk].begin(replica, &mut self.rng, at)?;
+        self.begun((desk, replica), begun);
         Ok(())
+    }
+
+    /// What was read without locks is written, if it is as it was.
+    fn write(&mut self, (desk, replica): Process) {
+        let begun = self.desks[desk].write(replica);
+        self.begun((desk, replica), begun);
+    }
+
+    fn begun(&mut self, (desk, replica): Process, begun: Begun) {
+        let name = self.desks[desk].name();
+        match begun {
+            Begun::Nothing => {}
+            Begun::Waits => self.tell(|| format!("{name}-{replica} waits for rows that another has locked")),
+            Begun::Read => {
+                let takes = self.time_of_a_transaction();
+                self.soon(takes, Next::Write((desk, replica)));
+            }
+            Begun::InVain => {
+                self.tell(|| format!("{name}-{replica} begins again: others have changed what it had read"));
+                self.soon(Duration::ZERO, Next::Work((desk, replica)));
+            }
+            Begun::Open(mut events) => {
+                self.xid += 1;
+                self.xids.insert(self.xid);
+                for event in &mut events {
+                    self.position = self.position.next();
+                    event.position = self.position;
+                    self.drawn.insert(self.position);
+                }
+                self.open.insert((desk, replica), Open { xid: self.xid, events });
+                let takes = self.time_of_a_transaction();
+                self.soon(takes, Next::Commit((desk, replica)));
+            }
+        }
+    }
+
+    fn time_of_a_transaction(&mut self) -> Duration {
+        let long = self.strikes(self.faults.long_transaction);
+        if long { self.between(10_000, 3_000_000) } else { self.between(300, 3_000) }
     }
 
     fn commit(&mut self, (desk, replica): Process) -> Result<(), String> {
         let Some(Open { xid, events }) = self.open.remove(&(desk, replica)) else { return Ok(()) };
         let committed = self.desks[desk].commit(replica)?;
         self.xids.remove(&xid);
-        if committed.is_in_vain {
-            // Its positions are never filled.
-            for event in &events {
-                self.drawn.remove(&event.position);
-            }
-            let name = self.desks[desk].name();
-            self.tell(|| format!("{name}-{replica} begins again: others have changed what it had read"));
-            self.soon(Duration::ZERO, Next::Work((desk, replica)));
-            return Ok(());
-        }
         for event in &events {
             self.drawn.remove(&event.position);
             self.log.insert(event.position, event.clone());

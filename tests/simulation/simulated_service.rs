@@ -43,8 +43,20 @@ pub(crate) struct Committed {
     pub(crate) handled: Vec<Delivery>,
     /// Keys of outside calls to be made.
     pub(crate) calls: Vec<String>,
-    /// Others have changed what was read without locks: nothing is committed, and all of it is done again.
-    pub(crate) is_in_vain: bool,
+}
+
+/// What became of a batch so far.
+pub(crate) enum Begun {
+    /// Nothing: there is none.
+    Nothing,
+    /// It has to wait for rows that another replica has locked.
+    Waits,
+    /// It is decided, in rows that were read without locks, and is to be written.
+    Read,
+    /// Its transaction is open, and these are to be appended. They become true with [`Node::commit`].
+    Open(Vec<StoredEvent>),
+    /// Others have changed what it had read: all of it is done again.
+    InVain,
 }
 
 /// How a try at an outside call ended, for whoever makes it again.
@@ -68,9 +80,10 @@ pub(crate) trait Node {
     fn has_work(&self, replica: usize, at: Timestamp) -> bool;
     fn is_at_rest(&self) -> bool;
     fn next_timer(&self) -> Option<Timestamp>;
-    /// Decides some of what there is to do; the events, which are to be appended, become true with [`Node::commit`]. None: it has
-    /// to wait for rows that another replica has locked.
-    fn begin(&mut self, replica: usize, rng: &mut StdRng, at: Timestamp) -> Result<Option<Vec<StoredEvent>>, String>;
+    /// Decides some of what there is to do.
+    fn begin(&mut self, replica: usize, rng: &mut StdRng, at: Timestamp) -> Result<Begun, String>;
+    /// Writes what it has read without locks.
+    fn write(&mut self, replica: usize) -> Begun;
     /// The process dies in its transaction: whatever it had taken from others is forgotten.
     fn crash(&mut self, replica: usize);
     fn commit(&mut self, replica: usize) -> Result<Committed, String>;
@@ -126,18 +139,18 @@ struct Backup {
     calls: BTreeMap<String, Call>,
 }
 
-struct Open<S: Service> {
+struct Open {
     handled: Vec<Delivery>,
-    outcomes: Vec<Outcome<S::Command>>,
     timers: Vec<(String, Timestamp)>,
     locked: BTreeSet<Row>,
     batch: Batch,
-    /// What is not yet true of it, if it was read without locks.
-    unlocked: Option<Unlocked<S>>,
 }
 
-/// What was read without locks.
-struct Unlocked<S: Service> {
+/// What was decided in rows that were read without locks.
+struct Read<S: Service> {
+    /// As it will be, if it can be written.
+    open: Open,
+    outcomes: Vec<Outcome<S::Command>>,
     events: Vec<S::Event>,
     answers: Inbox,
     /// The rows that the events change, as they were.
@@ -148,14 +161,15 @@ struct Unlocked<S: Service> {
 struct Replica<S: Service> {
     ready: Vec<Delivery>,
     outcomes: Vec<Outcome<S::Command>>,
-    open: Option<Open<S>>,
+    read: Option<Read<S>>,
+    open: Option<Open>,
     /// Whether its last batch was in vain: the next one locks its rows.
     locks: bool,
 }
 
 impl<S: Service> Default for Replica<S> {
     fn default() -> Self {
-        Self { ready: Vec::new(), outcomes: Vec::new(), open: None, locks: false }
+        Self { ready: Vec::new(), outcomes: Vec::new(), read: None, open: None, locks: false }
     }
 }
 
@@ -199,7 +213,7 @@ impl<S: Locks> SimulatedService<S> {
         }
     }
 
-    fn open(&self) -> impl Iterator<Item = &Open<S>> {
+    fn open(&self) -> impl Iterator<Item = &Open> {
         self.replicas.iter().filter_map(|replica| replica.open.as_ref())
     }
 
@@ -243,15 +257,8 @@ impl<S: Locks> SimulatedService<S> {
         rows
     }
 
-    /// Decides a batch whose rows are locked: it becomes true at once, for nobody looks before it is committed.
-    fn decide(&mut self, taken: Taken<S::Command>, locked: BTreeSet<Row>, at: Timestamp) -> Result<Open<S>, String> {
-        let batch = decide::<S>(&mut self.state, &mut self.inbox, &taken, at)?;
-        let Taken { messages: handled, due: timers, outcomes } = taken;
-        Ok(Open { handled, outcomes, timers, locked, batch, unlocked: None })
-    }
-
     /// Decides a batch in the rows as they are now, and without a look at what was answered before.
-    fn decide_without_locks(&self, taken: Taken<S::Command>, at: Timestamp) -> Result<Open<S>, String> {
+    fn read(&self, taken: Taken<S::Command>, touched: BTreeSet<Row>, at: Timestamp) -> Result<Read<S>, String> {
         let (mut state, mut answers) = (self.state.clone(), Inbox::default());
         let batch = decide::<S>(&mut state, &mut answers, &taken, at)?;
         let own = batch.events.iter().filter(|event| event.message_type != CommandRejected::full_name());
@@ -262,18 +269,8 @@ impl<S: Locks> SimulatedService<S> {
         let names = events.iter().flat_map(|event| S::rows_of(event));
         let before = names.map(|name| (name.clone(), S::row(&self.state, &name))).collect();
         let Taken { messages: handled, due: timers, outcomes } = taken;
-        let unlocked = Some(Unlocked { events, answers, before });
-        Ok(Open { handled, outcomes, timers, locked: BTreeSet::new(), batch, unlocked })
-    }
-
-    /// Makes true what was decided without locks, if all rows that it changes are as they were.
-    fn take_in(&mut self, Unlocked { events, answers, before }: Unlocked<S>) -> bool {
-        let is_as_it_was = before.iter().all(|(name, before)| S::row(&self.state, name) == *before);
-        let is_written = is_as_it_was && self.inbox.take_in(answers);
-        if is_written {
-            events.iter().for_each(|event| S::evolve(&mut self.state, event));
-        }
-        is_written
+        let open = Open { handled, timers, locked: touched, batch };
+        Ok(Read { open, outcomes, events, answers, before })
     }
 }
 
@@ -293,10 +290,14 @@ where
     inputs.extend(outcomes.iter().cloned().map(|Outcome { key, attempt, correlation_id, command }| {
         TestInput::Outcome { key, attempt, correlation_id, command }
     }));
-    batch::<S>(state, inbox, inputs, at).map_err(|(job, rejection)| {
+    let batch = batch::<S>(state, inbox, inputs, at).map_err(|(job, rejection)| {
         let message = messages.get(job).map(|(_, message)| message.message_type.as_str()).unwrap_or("its own work");
         format!("{} cannot handle {message}: {rejection}", S::NAME)
-    })
+    })?;
+    match batch.dead_letters.first() {
+        Some(rejection) => Err(format!("{} has a dead letter: {rejection}", S::NAME)),
+        None => Ok(batch),
+    }
 }
 
 fn input<'a, C>((_, message): &'a Delivery) -> TestInput<'a, C> {
@@ -325,13 +326,14 @@ impl<S: Locks> Node for SimulatedService<S> {
     }
 
     fn has_work(&self, replica: usize, at: Timestamp) -> bool {
-        let Replica { ready, outcomes, open, .. } = &self.replicas[replica];
-        open.is_none() && (!ready.is_empty() || !outcomes.is_empty() || self.due(at).next().is_some())
+        let Replica { ready, outcomes, read, open, .. } = &self.replicas[replica];
+        read.is_none() && open.is_none() && (!ready.is_empty() || !outcomes.is_empty() || self.due(at).next().is_some())
     }
 
     fn is_at_rest(&self) -> bool {
-        let is_idle =
-            |replica: &Replica<S>| replica.open.is_none() && replica.ready.is_empty() && replica.outcomes.is_empty();
+        let is_idle = |Replica { ready, outcomes, read, open, .. }: &Replica<S>| {
+            read.is_none() && open.is_none() && ready.is_empty() && outcomes.is_empty()
+        };
         self.replicas.iter().all(is_idle) && self.calls.is_empty()
     }
 
@@ -339,23 +341,43 @@ impl<S: Locks> Node for SimulatedService<S> {
         self.timers.values().min().copied()
     }
 
-    fn begin(&mut self, replica: usize, rng: &mut StdRng, at: Timestamp) -> Result<Option<Vec<StoredEvent>>, String> {
+    fn begin(&mut self, replica: usize, rng: &mut StdRng, at: Timestamp) -> Result<Begun, String> {
         let taken = self.take(replica, rng, at);
-        let locked = self.touched(&taken);
-        if self.open().any(|open| !open.locked.is_disjoint(&locked)) {
+        let touched = self.touched(&taken);
+        if self.open().any(|open| !open.locked.is_disjoint(&touched)) {
             self.replicas[replica].ready.extend(taken.messages);
             self.replicas[replica].outcomes.extend(taken.outcomes);
-            return Ok(None);
+            return Ok(Begun::Waits);
         }
         let is_alone = self.replicas.len() == 1 || !taken.due.is_empty();
-        let locks = std::mem::take(&mut self.replicas[replica].locks) || is_alone || rng.random_ratio(1, 2);
-        let open = if locks { self.decide(taken, locked, at)? } else { self.decide_without_locks(taken, at)? };
-        if let Some(rejection) = open.batch.dead_letters.first() {
-            return Err(format!("{} has a dead letter: {rejection}", S::NAME));
+        if std::mem::take(&mut self.replicas[replica].locks) || is_alone || rng.random_ratio(1, 2) {
+            let batch = decide::<S>(&mut self.state, &mut self.inbox, &taken, at)?;
+            let Taken { messages: handled, due: timers, .. } = taken;
+            let events = batch.events.clone();
+            self.replicas[replica].open = Some(Open { handled, timers, locked: touched, batch });
+            return Ok(Begun::Open(events));
         }
-        let events = open.batch.events.clone();
-        self.replicas[replica].open = Some(open);
-        Ok(Some(events))
+        self.replicas[replica].read = Some(self.read(taken, touched, at)?);
+        Ok(Begun::Read)
+    }
+
+    fn write(&mut self, replica: usize) -> Begun {
+        let Some(Read { open, outcomes, events, answers, before }) = self.replicas[replica].read.take() else {
+            return Begun::Nothing;
+        };
+        let is_as_it_was = before.iter().all(|(name, before)| S::row(&self.state, name) == *before)
+            && self.open().all(|other| other.locked.is_disjoint(&open.locked));
+        let replica = &mut self.replicas[replica];
+        if !is_as_it_was || !self.inbox.take_in(answers) {
+            replica.ready.extend(open.handled);
+            replica.outcomes.extend(outcomes);
+            replica.locks = true;
+            return Begun::InVain;
+        }
+        events.iter().for_each(|event| S::evolve(&mut self.state, event));
+        let appended = open.batch.events.clone();
+        replica.open = Some(open);
+        Begun::Open(appended)
     }
 
     fn crash(&mut self, replica: usize) {
@@ -365,18 +387,7 @@ impl<S: Locks> Node for SimulatedService<S> {
 
     fn commit(&mut self, replica: usize) -> Result<Committed, String> {
         let open = self.replicas[replica].open.take();
-        let Some(Open { handled, outcomes, timers, batch, unlocked, .. }) = open else {
-            return Ok(Committed::default());
-        };
-        if let Some(unlocked) = unlocked
-            && !self.take_in(unlocked)
-        {
-            let replica = &mut self.replicas[replica];
-            replica.ready.extend(handled);
-            replica.outcomes.extend(outcomes);
-            replica.locks = true;
-            return Ok(Committed { is_in_vain: true, ..Committed::default() });
-        }
+        let Some(Open { handled, timers, batch, .. }) = open else { return Ok(Committed::default()) };
         for (stream, due_at) in timers {
             if self.timers.get(&stream) == Some(&due_at) {
                 self.timers.remove(&stream);
@@ -395,7 +406,7 @@ impl<S: Locks> Node for SimulatedService<S> {
                 return Err(format!("{} asks twice for an outside call of one key", S::NAME));
             }
         }
-        Ok(Committed { handled, calls, is_in_vain: false })
+        Ok(Committed { handled, calls })
     }
 
     fn call(&mut self, replica: usize, key: &str, at: Timestamp, dies: bool) -> Tried {

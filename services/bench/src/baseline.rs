@@ -7,6 +7,7 @@ use sqlx::{Connection, PgConnection, PgPool};
 use super::numbers::Thousandths;
 
 pub(super) mod append;
+pub(super) mod plain_app;
 pub(super) mod procedures;
 
 /// Tables and functions of the limits.

@@ -1,5 +1,5 @@
-//! Latency: orders at a steady rate, whether or not the fleet keeps up, each timed from the moment it was to be sent; and one
-//! order at a time on an idle fleet.
+//! Latency: orders at steady rates, whether or not the fleet keeps up, each timed from the moment it was to be sent; the same of a plain
+//! app on the same Postgres; and one order at a time on an idle fleet.
 
 use std::{
     collections::HashMap,
@@ -20,7 +20,7 @@ use super::{
     closed_loop::{WARM_UP, WindowStart},
     numbers::{Thousandths, Times},
     pipelined_client::Outgoing,
-    report::Baseline,
+    report::{AtRate, Baseline},
 };
 
 /// Orders that are placed one after the other on an idle fleet.
@@ -89,20 +89,27 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
     let mut bench_fleet = BenchFleet::start(args.replicas, catalog).await?;
     let ear = PaidListener::open(&bench_fleet.address.broker_url).await?;
     let mut buyers = OrderGenerator::new(catalog, 1, "sandbox:succeed");
-    warm_up(&bench_fleet, &ear, &mut buyers, args.rate).await?;
-
-    let beginning = WindowStart::now(&bench_fleet, 0);
-    let count = args.rate * args.seconds;
-    let times = steadily(&bench_fleet, &ear, &mut buyers, args.rate, count).await?;
-    let mut report = Report::of(args.scenario, &bench_fleet, &beginning.end(&bench_fleet, count));
-    report.per_second = args.rate;
+    let mut windows = Vec::new();
+    for rate in &args.rate {
+        warm_up(&bench_fleet, &ear, &mut buyers, *rate).await?;
+        let (beginning, count) = (WindowStart::now(&bench_fleet, 0), rate * args.seconds);
+        let times = steadily(&bench_fleet, &ear, &mut buyers, *rate, count).await?;
+        windows.push((*rate, beginning.end(&bench_fleet, count), times));
+    }
     let alone = one_by_one(&bench_fleet, &ear, &mut buyers).await?;
     let verify = bench_fleet.audit().await?;
     drop(ear);
     bench_fleet.stop_workers().await?;
-    let plain =
-        baseline::procedures::times(&bench_fleet.address.database_url, catalog, args.rate, args.seconds.min(10))
-            .await?;
+    let (database_url, seconds) = (bench_fleet.address.database_url.clone(), args.seconds.min(10));
+    let mut at_rates = Vec::new();
+    for (rate, window, times) in &windows {
+        let plain = baseline::plain_app::steadily(&database_url, catalog, *rate, seconds).await?;
+        at_rates.push(AtRate::new(*rate, times, window, &plain));
+    }
+    let Some((rate, window, times)) = windows.first() else { bail!("no rate is given") };
+    let mut report = Report::of(args.scenario, &bench_fleet, window);
+    report.per_second = *rate;
+    let plain = baseline::procedures::times(&database_url, catalog, *rate, seconds).await?;
     bench_fleet.stop().await?;
     let (Some(p50), Some(limit)) = (times.p50(), plain.p50()) else { bail!("nothing was measured") };
     // The shorter the better, so that here too a larger ratio is better.
@@ -112,15 +119,15 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
             plain.p99().unwrap_or_default(),
             baseline::procedures::LIFECYCLE
         ),
-        per_second: args.rate,
+        per_second: *rate,
         ratio: Thousandths::ratio(limit.0, p50.0),
     }];
     Ok(report
-        .with_times("due to be sent to heard to be paid", &times)
+        .with_times("due to be sent to heard to be paid", times)
         .with_limits(limits)
+        .with_rates(at_rates)
         .with_verify(verify)
         .with("work", catalog.words())
-        .with("rate", args.rate)
         .with("longest_ms", serde_json::to_value(times.longest())?)
         .with("idle_p50_ms", serde_json::to_value(alone.p50())?)
         .with("idle_p99_ms", serde_json::to_value(alone.p99())?))

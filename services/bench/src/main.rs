@@ -61,9 +61,10 @@ struct Args {
     /// Orders of `expiry` (50,000 if not given) and `refund` (30,000).
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1_000..=1_000_000))]
     orders: Option<u64>,
-    /// Orders a second of `latency`.
-    #[arg(long, value_name = "R", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
-    rate: u64,
+    /// Orders a second of `latency`: one rate, or some, with commas between.
+    #[arg(long, value_name = "R", default_value = "1000", value_delimiter = ',',
+        value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    rate: Vec<u64>,
     /// Events of the history that `growth` writes.
     #[arg(long, value_name = "N", default_value_t = 2_000_000,
         value_parser = clap::value_parser!(u64).range(10_000..=100_000_000))]
@@ -84,7 +85,7 @@ enum Scenario {
     Expiry,
     /// Refunds a second, until money, pieces and shares are back.
     Refund,
-    /// From placing to paid at a steady rate, and for single orders on an idle fleet.
+    /// From placing to paid at steady rates, beside a plain app at the same rates, and for single orders on an idle fleet.
     Latency,
     /// Folding the whole log, against reading it.
     Replay,

@@ -9,6 +9,7 @@ use testbed::load::figures::grouped;
 
 use super::{
     Scenario,
+    baseline::plain_app,
     bench_fleet::BenchFleet,
     closed_loop::Window,
     numbers::{Thousandths, Times},
@@ -31,6 +32,50 @@ impl Baseline {
     #[must_use]
     pub(crate) fn new(limit: impl Into<String>, per_second: u64, reached: u64) -> Self {
         Self { limit: limit.into(), per_second, ratio: Thousandths::ratio(reached, per_second) }
+    }
+}
+
+/// What orders at a steady rate took and cost, and those of a plain app on the same machine.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct AtRate {
+    /// Orders a second.
+    pub rate: u64,
+    /// Half of the orders took no longer.
+    pub p50_ms: Option<Thousandths>,
+    /// 99 of 100 took no longer.
+    pub p99_ms: Option<Thousandths>,
+    /// CPU time of the whole machine for one order, that of whoever sends it among it.
+    pub cpu_ms_per_order: Thousandths,
+    /// The same of the plain app.
+    pub plain_app_p50_ms: Option<Thousandths>,
+    /// The same of the plain app.
+    pub plain_app_p99_ms: Option<Thousandths>,
+    /// The same of the plain app.
+    pub plain_app_cpu_ms_per_order: Thousandths,
+}
+
+impl AtRate {
+    /// Both at one rate.
+    pub(super) fn new(rate: u64, times: &Times, window: &Window, plain: &plain_app::Done) -> Self {
+        Self {
+            rate,
+            p50_ms: times.p50(),
+            p99_ms: times.p99(),
+            cpu_ms_per_order: Thousandths::ms_each(window.usage.machine, window.done),
+            plain_app_p50_ms: plain.times.p50(),
+            plain_app_p99_ms: plain.times.p99(),
+            plain_app_cpu_ms_per_order: Thousandths::ms_each(plain.machine_us, plain.orders),
+        }
+    }
+
+    fn text(&self) -> String {
+        let words = |p50: Option<Thousandths>, p99: Option<Thousandths>, cpu| {
+            let (p50, p99) = (p50.unwrap_or_default(), p99.unwrap_or_default());
+            format!("half within {p50} ms, 99 % {p99} ms, {cpu} ms of CPU an order")
+        };
+        let ours = words(self.p50_ms, self.p99_ms, self.cpu_ms_per_order);
+        let plain = words(self.plain_app_p50_ms, self.plain_app_p99_ms, self.plain_app_cpu_ms_per_order);
+        format!("{ours}; a plain app of six transactions an order: {plain}")
     }
 }
 
@@ -101,6 +146,9 @@ pub(crate) struct Report {
     pub replicas: usize,
     /// The machine.
     pub machine: Machine,
+    /// At steady rates, if that was measured.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rates: Vec<AtRate>,
     /// What only this scenario has to say.
     #[serde(flatten)]
     pub more: Map<String, Value>,
@@ -145,6 +193,7 @@ impl Report {
                 others_percent: u64::try_from(others).unwrap_or(0),
                 load_average: usage::load_average(),
             },
+            rates: Vec::new(),
             more: span
                 .waiting_for_locks
                 .map(|waiting| ("sessions_waiting_for_locks".to_owned(), waiting.into()))
@@ -165,6 +214,12 @@ impl Report {
             (self.limit_per_second, self.limit, self.ratio) = (first.per_second, first.limit.clone(), first.ratio);
         }
         self.limits = limits;
+        self
+    }
+
+    /// Adds what was measured at steady rates.
+    pub(super) fn with_rates(mut self, rates: Vec<AtRate>) -> Self {
+        self.rates = rates;
         self
     }
 
@@ -219,6 +274,9 @@ impl Report {
         }
         if let (Some(p50), Some(p99), Some(p999)) = (self.p50_ms, self.p99_ms, self.p999_ms) {
             line("time", format!("half within {p50} ms, 99 % {p99} ms, 99.9 % {p999} ms: {}", self.times));
+        }
+        for at_rate in &self.rates {
+            line(&format!("at {} each second", grouped(at_rate.rate)), at_rate.text());
         }
         let Cpu { worker, postgres, nats, bench } = &self.cpu_ms_per_order;
         let all = format!("workers {worker}, Postgres {postgres}, NATS {nats}; the load itself {bench}");

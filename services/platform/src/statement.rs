@@ -2,8 +2,6 @@
 //!
 //! Why it is so: services/runtime/README.md#two-round-trips-for-a-batch
 
-use std::fmt::Write as _;
-
 use sqlx::{Arguments as _, AssertSqlSafe, Encode, PgConnection, Postgres, Type, postgres::PgArguments};
 
 /// A statement in the making. Its parts see the tables as they were before it, so no two of them may write to the same row.
@@ -93,9 +91,10 @@ impl Statement {
         for piece in pieces {
             let digits = piece.len() - piece.trim_start_matches(|character: char| character.is_ascii_digit()).len();
             let (number, rest) = piece.split_at(digits);
-            let place = before + number.parse::<usize>().unwrap_or_default();
-            // A string takes all that is written to it.
-            let _written = write!(numbered, "${place}{rest}");
+            let place = number.parse::<usize>().map_or(String::new(), |number| (before + number).to_string());
+            for text in ["$", &place, rest] {
+                numbered.push_str(text);
+            }
         }
         numbered
     }
@@ -112,5 +111,28 @@ impl Values<'_> {
     pub fn bind<'v>(&mut self, value: impl Encode<'v, Postgres> + Type<Postgres>) -> &mut Self {
         self.0.add(value);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Statement;
+
+    #[test]
+    fn placeholders_of_a_part_come_after_those_of_the_parts_before_it() {
+        let mut statement = Statement::default();
+        assert!(statement.is_empty());
+        statement.part("a", "select $2, $1, '$'").bind(1).bind(2);
+        statement.counted("b", 7, "update t set x = $1 where y = $2 returning $1").bind(3).bind(4);
+        statement.counted("c", 8, "delete from t where z = $1 returning 1").bind(5);
+        statement.unless_complete("d", "refuse()");
+        assert_eq!(
+            statement.parts,
+            "a as materialized (select $2, $1, '$'), \
+             b as materialized (update t set x = $4 where y = $5 returning $4), \
+             c as materialized (delete from t where z = $7 returning 1), \
+             d as materialized (select case when (select count(*) from b) = $3 and (select count(*) from c) = $6 then 0 \
+             else refuse() end)"
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! The batch: many inputs, one transaction, one fsync, and two round trips where nobody else wants the same rows. Transient faults retry in place. Of a permanent one the culprit is told by
-//! what Postgres says, or found by bisecting; once it stands alone it is kept as a dead letter, and the rest proceeds.
+//! The batch: many inputs, one transaction, one fsync, and two round trips where nobody else wants the same rows. Transient faults
+//! retry in place. Of a permanent one the culprit is told by what Postgres says, or found by bisecting; once it stands alone it is
+//! kept as a dead letter, and the rest proceeds.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

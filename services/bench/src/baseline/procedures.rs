@@ -51,7 +51,7 @@ pub(crate) async fn lifecycles_per_second(database_url: &str, catalog: Catalog) 
 }
 
 /// Fresh tables with products and rounds in them.
-async fn prepare(database_url: &str, catalog: Catalog) -> Result<()> {
+pub(super) async fn prepare(database_url: &str, catalog: Catalog) -> Result<()> {
     let mut connection = fresh(database_url).await?;
     sqlx::query("insert into bench.products select sku, 1000000000, 0 from unnest($1::text[]) as new (sku)")
         .bind((0..catalog.products).map(sku).collect::<Vec<_>>())

@@ -29,6 +29,20 @@ create table bench.orders (
     paid_at timestamptz
 ) with (fillfactor = 70);
 
+-- Of an application that does it in steps.
+create table bench.holds (
+    order_id uuid not null,
+    resource text not null,
+    status text not null,
+    primary key (order_id, resource)
+) with (fillfactor = 70);
+
+create table bench.payments (
+    order_id uuid primary key,
+    amount_minor bigint not null,
+    status text not null
+) with (fillfactor = 70);
+
 -- Places an order and holds what it needs.
 create function bench.place(id uuid, customer text, product text, round uuid) returns void language plpgsql as $$
 begin
