@@ -60,6 +60,10 @@ async fn a_worker_killed_between_deciding_and_committing_loses_nothing() {
     let noted = "select count(*) from log.relay where published >= (select max(position) from log.events)";
     fleet.until(noted, 1).await.unwrap();
     fleet.processes().await.kill_worker("inventory", 0).await.unwrap();
+    // Postgres, which does not know of the kill, would else write what it was sent.
+    let sessions = "select count(pg_terminate_backend(pid)) from pg_stat_activity where usename = 'holdfast_inventory'";
+    sqlx::query(sessions).execute(&mut *rows).await.unwrap();
+    fleet.until("select count(*) from pg_stat_activity where usename = 'holdfast_inventory'", 0).await.unwrap();
     rows.rollback().await.unwrap();
     fleet.processes().await.start_workers().unwrap();
     fleet.until_status(&order, "paid").await.unwrap();

@@ -27,9 +27,9 @@ def run(command, copy, target):
     return subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
 
-def caught_by_test(test, copy, target):
+def caught_by_test(test, folder, copy, target):
     """Whether a test on real servers catches it: it passes without the bug, as the whole suite shows."""
-    ran = run(["cargo", "test", "--quiet", "--package", "holdfast-tests", "--test", "faults", "--", "--exact", test], copy, target)
+    ran = run(["cargo", "test", "--quiet", "--package", "holdfast-tests", "--test", folder, "--", "--exact", test], copy, target)
     if "1 failed" in ran.stdout:
         return "test", test
     return None, "nobody notices" if "1 passed" in ran.stdout else "its test did not run:\n" + ran.stdout[-2000:]
@@ -46,7 +46,7 @@ def caught_by(mutation, copy, target):
     if built.returncode != 0:
         return None, "it does not compile:\n" + built.stderr[-2000:]
     if test:
-        return caught_by_test(test, copy, target)
+        return caught_by_test(test, mutation.get("folder", "faults"), copy, target)
     lived = run([str(target / "debug/simulate"), "--seconds", SECONDS, "--seed", "1"], copy, target)
     if lived.returncode != 0:
         found = re.search(r"^violation after (.*?): (.*)$", lived.stdout, re.MULTILINE)
