@@ -31,7 +31,8 @@ const GIVEN_OUT_AGAIN: &str = "55000";
 
 const ANSWERS: &str = "insert into inbox (command_id, body_hash, reply, handled_at)
      select command_id, body_hash, reply, $4 from unnest($1::uuid[], $2::bytea[], $3::bytea[])
-         as new (command_id, body_hash, reply)";
+         as new (command_id, body_hash, reply)
+     returning 1";
 
 const TIMERS: &str = "select * from unnest($1::text[], $2::timestamptz[]) as new (stream, due_at)";
 
@@ -51,12 +52,12 @@ const TIMERS_CLEARED: &str = "delete from timers where ctid = any(array(
 const TIMERS_SET: &str = "insert into timers (stream, due_at) select stream, due_at from timer where due_at is not null
      on conflict do nothing";
 
-/// Adds answers and timers.
+/// Adds answers, which conflict before a position is drawn where a command was answered before, and timers.
 pub(crate) fn add(statement: &mut Statement, draft: &Draft, at: Timestamp) {
     let answers: Vec<(&_, &Answered)> = draft.answered.iter().collect();
     if !answers.is_empty() {
         statement
-            .part("answered", ANSWERS)
+            .counted("answered", answers.len(), ANSWERS)
             .bind(column(&answers, |(command_id, _)| *command_id))
             .bind(column(&answers, |(_, answered)| answered.body_hash.as_slice()))
             .bind(column(&answers, |(_, answered)| answered.reply.as_slice()))
