@@ -134,8 +134,20 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
 }
 
 async fn warm_up(bench_fleet: &BenchFleet, ear: &PaidListener, buyers: &mut OrderGenerator, rate: u64) -> Result<()> {
-    steadily(bench_fleet, ear, buyers, rate, rate * WARM_UP.as_secs()).await?;
-    bench_fleet.counter.until_published("evt.rounds.SharesSold", rate * WARM_UP.as_secs()).await
+    let (before, count) =
+        (published(&bench_fleet.counter.counts().await?, "evt.rounds.SharesSold"), rate * WARM_UP.as_secs());
+    steadily(bench_fleet, ear, buyers, rate, count).await?;
+    bench_fleet.counter.until_published("evt.rounds.SharesSold", before + count).await
+}
+
+/// Waits until an order is due, of those that begin then and come at this rate; when that is.
+pub(super) async fn until_due(begun: Instant, number: u64, rate: u64) -> Instant {
+    let due = begun + Duration::from_micros(number * 1_000_000 / rate);
+    let wait = due.saturating_duration_since(Instant::now());
+    if !wait.is_zero() {
+        clock::sleep(wait).await;
+    }
+    due
 }
 
 /// Sends each order when it is due, whatever became of those before it.
@@ -151,11 +163,7 @@ async fn steadily(
     let mut due_at = Vec::new();
     let begun = Instant::now();
     for number in 0..count {
-        let due = begun + Duration::from_micros(number * 1_000_000 / rate);
-        let wait = due.saturating_duration_since(Instant::now());
-        if !wait.is_zero() {
-            clock::sleep(wait).await;
-        }
+        let due = until_due(begun, number, rate).await;
         let (id, order) = buyers.order(None);
         client.send(Outgoing::new(id, &order)).await?;
         due_at.push((id, due));

@@ -1,7 +1,7 @@
 //! What a team would write without Holdfast: one process, six SQL transactions an order, no messages, no log, and nothing that is made up
 //! for when it dies between two of them.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use sqlx::{PgConnection, PgPool, postgres::PgPoolOptions};
@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::procedures::prepare;
 use crate::{
     catalog::{Catalog, OrderGenerator, round_id, sku},
+    latency::until_due,
     numbers::Times,
     usage::machine_us,
 };
@@ -50,11 +51,7 @@ async fn place_all(pool: &PgPool, buyers: &mut OrderGenerator, rate: u64, count:
     let mut tasks = JoinSet::new();
     let begun = Instant::now();
     for number in 0..count {
-        let due = begun + Duration::from_micros(number * 1_000_000 / rate);
-        let wait = due.saturating_duration_since(Instant::now());
-        if !wait.is_zero() {
-            platform::clock::sleep(wait).await;
-        }
+        let due = until_due(begun, number, rate).await;
         let (pool, choice) = (pool.clone(), buyers.choice());
         tasks.spawn(async move {
             let paid = place(&pool, choice).await?;

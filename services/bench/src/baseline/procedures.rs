@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::{TRIES, fresh};
 use crate::{
     catalog::{Catalog, OrderGenerator, round_id, sku},
+    latency::until_due,
     numbers::{Times, median, per_second},
 };
 
@@ -97,11 +98,7 @@ pub(crate) async fn times(database_url: &str, catalog: Catalog, rate: u64, secon
     let mut tasks = JoinSet::new();
     let begun = Instant::now();
     for number in 0..rate * seconds {
-        let due = begun + Duration::from_micros(number * 1_000_000 / rate);
-        let wait = due.saturating_duration_since(Instant::now());
-        if !wait.is_zero() {
-            platform::clock::sleep(wait).await;
-        }
+        let due = until_due(begun, number, rate).await;
         let (pool, choice) = (pool.clone(), buyers.choice());
         tasks.spawn(async move {
             let mut connection = pool.acquire().await?;
