@@ -5,7 +5,7 @@ use platform::{database::column, statement::Statement};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use crate::{batch::draft::DeadLetter, inbound::message::without_nul, telemetry};
+use crate::{batch::draft::DeadLetter, inbound::message::without_nul, log::append, telemetry};
 
 /// Keeps a letter, in the caller's transaction, unless the same was kept before.
 pub(crate) async fn keep_once(
@@ -35,7 +35,7 @@ pub(crate) async fn keep(
 ) -> Result<(), sqlx::Error> {
     let mut statement = Statement::default();
     add(&mut statement, letters, at);
-    statement.run(connection, "select 1::bigint where false", |_| {}).await?;
+    append::save(statement, connection).await?;
     say(service, letters);
     Ok(())
 }
