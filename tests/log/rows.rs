@@ -1,8 +1,9 @@
-//! Rows on a real Postgres: of two who read the same and change it, the second saves nothing, whatever it was that the first changed.
+//! Rows on a real Postgres: of two who read the same and change it, the second saves nothing, whatever it was that the first changed; nor
+//! does one who remembers it.
 
 use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 
-use domain::{Currency, HoldKey, Money, OrderId, RefundId, RoundId, Sku, Timestamp};
+use domain::{Currency, HoldKey, Memory, Money, OrderId, RefundId, RoundId, Sku, Timestamp};
 use inventory::{Inventory, command::Command as StockCommand};
 use orders::{
     Orders,
@@ -34,7 +35,13 @@ async fn decided<S: Service>(connection: &mut PgConnection, command: &S::Command
 where
     S::Event: Debug,
 {
-    let mut state = S::load(connection, &[command], locks).await.unwrap();
+    advanced::<S>(S::load(connection, &[command], locks).await.unwrap(), command)
+}
+
+fn advanced<S: Service>(mut state: S::State, command: &S::Command) -> S::State
+where
+    S::Event: Debug,
+{
     let events = S::advance(&mut state, command, clock::now()).unwrap();
     assert!(!events.is_empty(), "{command:?} changes nothing");
     state
@@ -47,16 +54,43 @@ async fn done<S: Service>(connection: &mut PgConnection, commands: &[S::Command]
     }
 }
 
-/// The last is decided on what is there before the others are done, and saved after them.
+/// The last is decided on what is there before the others are done, read or remembered, and saved after them.
 async fn loses_to<S: Service>(connection: &mut PgConnection, before: &[S::Command], command: S::Command) {
-    let late = decided::<S>(connection, &command, Locks::None).await;
+    let mut memory = Memory::default();
+    memory.remember(S::load_all(connection).await.unwrap());
+    let mut remembered = S::State::default();
+    assert!(S::recall(&mut memory, &[&command], &mut remembered), "{command:?} is not remembered");
+    let read = S::load(connection, &[&command], Locks::None).await.unwrap();
+    assert_eq!(S::rows(&remembered), S::rows(&read), "{command:?} is remembered otherwise than read");
+    save_nothing::<S>(connection, before, command, vec![read, remembered]).await;
+}
+
+/// The same of what is not remembered.
+async fn loses_to_if_read<S: Service>(connection: &mut PgConnection, before: &[S::Command], command: S::Command) {
+    let mut memory = Memory::default();
+    memory.remember(S::load_all(connection).await.unwrap());
+    assert!(!S::recall(&mut memory, &[&command], &mut S::State::default()), "{command:?} is remembered");
+    let read = S::load(connection, &[&command], Locks::None).await.unwrap();
+    save_nothing::<S>(connection, before, command, vec![read]).await;
+}
+
+/// What is decided on these rows saves nothing after the others.
+async fn save_nothing<S: Service>(
+    connection: &mut PgConnection,
+    before: &[S::Command],
+    command: S::Command,
+    rows: Vec<S::State>,
+) {
+    let late: Vec<S::State> = rows.into_iter().map(|rows| advanced::<S>(rows, &command)).collect();
     done::<S>(connection, before).await;
     let there = S::rows(&S::load_all(connection).await.unwrap());
-    let refused = service::save::<S>(connection, &late).await.unwrap_err();
-    let code = refused.as_database_error().unwrap().code().unwrap().into_owned();
-    assert!(["40001", "23505"].contains(&code.as_str()), "{command:?} after {before:?}: {refused}");
-    let rows = S::rows(&S::load_all(connection).await.unwrap());
-    assert_eq!(rows, there, "{command:?} after {before:?} has changed something");
+    for late in late {
+        let refused = service::save::<S>(connection, &late).await.unwrap_err();
+        let code = refused.as_database_error().unwrap().code().unwrap().into_owned();
+        assert!(["40001", "23505"].contains(&code.as_str()), "{command:?} after {before:?}: {refused}");
+        let rows = S::rows(&S::load_all(connection).await.unwrap());
+        assert_eq!(rows, there, "{command:?} after {before:?} has changed something");
+    }
 }
 
 fn key(number: u128) -> HoldKey {
@@ -93,7 +127,7 @@ async fn whatever_changed_of_a_products_stock_or_of_a_hold_nothing_is_saved_over
         let receive = || StockCommand::ReceiveStock { sku: sku(), quantity: 10, reference: String::new() };
         let register = || StockCommand::RegisterProduct { sku: sku(), name: "Mug".to_owned() };
 
-        loses_to::<Inventory>(connection, &[register()], register()).await;
+        loses_to_if_read::<Inventory>(connection, &[register()], register()).await;
         done::<Inventory>(connection, &[receive(), hold(1), hold(2), take(2)]).await;
         // What is held; what was sold, with as much held as before; what came back; what arrived.
         loses_to::<Inventory>(connection, &[hold(3)], hold(4)).await;
@@ -122,7 +156,7 @@ async fn whatever_changed_of_a_rounds_shares_or_of_a_hold_nothing_is_saved_over_
         let cancel =
             || RoundCommand::CancelRound { round_id, actor: "somebody".to_owned(), note: "no prize".to_owned() };
 
-        loses_to::<Rounds>(connection, &[open()], open()).await;
+        loses_to_if_read::<Rounds>(connection, &[open()], open()).await;
         done::<Rounds>(connection, &[hold(1), hold(2), take(2), hold(3), take(3)]).await;
         // What is held; what was sold, with as much held as before; what came back; where the round stands, and who was named.
         loses_to::<Rounds>(connection, &[hold(4)], hold(5)).await;

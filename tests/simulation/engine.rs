@@ -267,7 +267,7 @@ impl Engine {
             xid: 100,
             xids: BTreeSet::new(),
             unacknowledged: BTreeMap::new(),
-            stream: Stream::made(begin),
+            stream: Stream::made(begin, setup.seed.is_multiple_of(2)),
             connection: 0,
             relay: Relay::default(),
             intents: Vec::new(),
@@ -350,7 +350,8 @@ impl Engine {
             Next::Operate => self.operate(),
             // What waits to be sent on a connection is lost with it.
             Next::Report(connection, publication) if connection == self.connection => {
-                self.relay.progress.on_report(self.now.since(self.begin), publication);
+                let is_alone = self.stream.is_of_a_server_alone;
+                self.relay.progress.on_report(self.now.since(self.begin), publication, is_alone);
             }
             Next::Report(..) => {}
             Next::Wipe => self.wipe(),

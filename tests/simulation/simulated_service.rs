@@ -1,19 +1,19 @@
 //! A desk: one service in the simulation, with its replicas. Its decisions are the service's own, made by the code that a worker
 //! runs; its store is in memory, with the same transactions: all of a batch, or nothing; locked rows are waited for, and what was read
-//! without locks is written only where it is as it was.
+//! without locks, or is remembered, is written only where it is as it was.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     rc::Rc,
 };
 
-use domain::{Effect, GlobalPosition, Timer, Timestamp};
+use domain::{Effect, GlobalPosition, Memory, Timer, Timestamp};
 use proto::{Name, common::v1::CommandRejected};
 use rand::{Rng, rngs::StdRng};
 use runtime::{
     log::event_store::StoredEvent,
     service::{EffectOutcome, LeasedEffect, Service},
-    simulation::{Batch, Inbox, TestInput, batch, take_back},
+    simulation::{Batch, Inbox, TestInput, batch, batch_from_memory, take_back},
 };
 use uuid::Uuid;
 
@@ -165,11 +165,14 @@ struct Replica<S: Service> {
     open: Option<Open>,
     /// Whether its last batch was in vain: the next one locks its rows.
     locks: bool,
+    /// The rows as they were a while ago.
+    memory: Memory<S::State>,
 }
 
 impl<S: Service> Default for Replica<S> {
     fn default() -> Self {
-        Self { ready: Vec::new(), outcomes: Vec::new(), read: None, open: None, locks: false }
+        let (ready, outcomes, memory) = (Vec::new(), Vec::new(), Memory::default());
+        Self { ready, outcomes, read: None, open: None, locks: false, memory }
     }
 }
 
@@ -238,40 +241,65 @@ impl<S: Locks> SimulatedService<S> {
 
     /// The rows that a batch locks. Nobody asks if there is nobody else.
     fn touched(&self, taken: &Taken<S::Command>) -> BTreeSet<Row> {
-        let mut rows = BTreeSet::new();
         if self.replicas.len() == 1 {
-            return rows;
+            return BTreeSet::new();
         }
-        let mut touch = |command: &S::Command| rows.extend(S::touches(&self.state, command));
-        for (_, message) in &taken.messages {
-            let Message { id, message_type, data, position, .. } = &**message;
-            let commands = match position {
-                None => S::decode_command(message_type, data, *id).map(|command| vec![command]),
-                Some(_) => S::react(message_type, data),
-            };
-            // What cannot be read touches nothing.
-            commands.unwrap_or_default().iter().for_each(&mut touch);
-        }
-        taken.due.iter().filter_map(|(stream, _)| S::on_timer(stream)).for_each(|command| touch(&command));
-        taken.outcomes.iter().for_each(|outcome| touch(&outcome.command));
-        rows
+        commands::<S>(taken).iter().flat_map(|command| S::touches(&self.state, command)).collect()
+    }
+
+    /// Decides a batch in rows that the process remembers. With them as they were.
+    fn recall(&mut self, replica: usize, taken: &Taken<S::Command>, at: Timestamp) -> Option<(S::State, Batch, Inbox)> {
+        let memory = &mut self.replicas[replica].memory;
+        let (commands, mut before, mut answers) = (commands::<S>(taken), S::State::default(), Inbox::default());
+        S::recall(&mut memory.clone(), &commands.iter().collect::<Vec<_>>(), &mut before);
+        let batch = batch_from_memory::<S>(memory, &mut answers, inputs::<S>(taken), at)?;
+        batch.dead_letters.is_empty().then_some((before, batch, answers))
     }
 
     /// Decides a batch in the rows as they are now, and without a look at what was answered before.
     fn read(&self, taken: Taken<S::Command>, touched: BTreeSet<Row>, at: Timestamp) -> Result<Read<S>, String> {
         let (mut state, mut answers) = (self.state.clone(), Inbox::default());
         let batch = decide::<S>(&mut state, &mut answers, &taken, at)?;
+        Self::decided(&self.state, batch, answers, taken, touched)
+    }
+
+    /// What is to be written where these rows are as they were before.
+    fn decided(
+        rows: &S::State,
+        batch: Batch,
+        answers: Inbox,
+        taken: Taken<S::Command>,
+        touched: BTreeSet<Row>,
+    ) -> Result<Read<S>, String> {
         let own = batch.events.iter().filter(|event| event.message_type != CommandRejected::full_name());
         let events: Vec<S::Event> = own
             .map(|event| S::decode_event(&event.message_type, &event.data))
             .collect::<Result<_, _>>()
             .map_err(|rejection| format!("{} cannot read its own event: {rejection}", S::NAME))?;
         let names = events.iter().flat_map(|event| S::rows_of(event));
-        let before = names.map(|name| (name.clone(), S::row(&self.state, &name))).collect();
+        let before = names.map(|name| (name.clone(), S::row(rows, &name))).collect();
         let Taken { messages: handled, due: timers, outcomes } = taken;
         let open = Open { handled, timers, locked: touched, batch };
         Ok(Read { open, outcomes, events, answers, before })
     }
+}
+
+/// What a batch asks for. What cannot be read asks for nothing.
+fn commands<S: Service>(taken: &Taken<S::Command>) -> Vec<S::Command>
+where
+    S::Command: Clone,
+{
+    let of_message = |(_, message): &Delivery| {
+        let Message { id, message_type, data, position, .. } = &**message;
+        let commands = match position {
+            None => S::decode_command(message_type, data, *id).map(|command| vec![command]),
+            Some(_) => S::react(message_type, data),
+        };
+        commands.unwrap_or_default()
+    };
+    let of_timers = taken.due.iter().filter_map(|(stream, _)| S::on_timer(stream));
+    let of_calls = taken.outcomes.iter().map(|outcome| outcome.command.clone());
+    taken.messages.iter().flat_map(of_message).chain(of_timers).chain(of_calls).collect()
 }
 
 /// What a batch comes to in this state, and with these answers.
@@ -284,20 +312,28 @@ fn decide<S: Service>(
 where
     S::Command: Clone,
 {
-    let Taken { messages, due, outcomes } = taken;
-    let mut inputs: Vec<TestInput<'_, S::Command>> = messages.iter().map(input).collect();
-    inputs.extend(due.iter().map(|(stream, due_at)| TestInput::Timer { stream, due_at: *due_at }));
-    inputs.extend(outcomes.iter().cloned().map(|Outcome { key, attempt, correlation_id, command }| {
-        TestInput::Outcome { key, attempt, correlation_id, command }
-    }));
-    let batch = batch::<S>(state, inbox, inputs, at).map_err(|(job, rejection)| {
-        let message = messages.get(job).map(|(_, message)| message.message_type.as_str()).unwrap_or("its own work");
+    let batch = batch::<S>(state, inbox, inputs::<S>(taken), at).map_err(|(job, rejection)| {
+        let message =
+            taken.messages.get(job).map(|(_, message)| message.message_type.as_str()).unwrap_or("its own work");
         format!("{} cannot handle {message}: {rejection}", S::NAME)
     })?;
     match batch.dead_letters.first() {
         Some(rejection) => Err(format!("{} has a dead letter: {rejection}", S::NAME)),
         None => Ok(batch),
     }
+}
+
+fn inputs<S: Service>(taken: &Taken<S::Command>) -> Vec<TestInput<'_, S::Command>>
+where
+    S::Command: Clone,
+{
+    let Taken { messages, due, outcomes } = taken;
+    let mut inputs: Vec<TestInput<'_, S::Command>> = messages.iter().map(input).collect();
+    inputs.extend(due.iter().map(|(stream, due_at)| TestInput::Timer { stream, due_at: *due_at }));
+    inputs.extend(outcomes.iter().cloned().map(|Outcome { key, attempt, correlation_id, command }| {
+        TestInput::Outcome { key, attempt, correlation_id, command }
+    }));
+    inputs
 }
 
 fn input<'a, C>((_, message): &'a Delivery) -> TestInput<'a, C> {
@@ -349,8 +385,20 @@ impl<S: Locks> Node for SimulatedService<S> {
             self.replicas[replica].outcomes.extend(taken.outcomes);
             return Ok(Begun::Waits);
         }
-        let is_alone = self.replicas.len() == 1 || !taken.due.is_empty();
-        if std::mem::take(&mut self.replicas[replica].locks) || is_alone || rng.random_ratio(1, 2) {
+        if rng.random_ratio(1, 8) {
+            let memory = &mut self.replicas[replica].memory;
+            *memory = Memory::default();
+            memory.remember(self.state.clone());
+        }
+        let locks = std::mem::take(&mut self.replicas[replica].locks) || !taken.due.is_empty();
+        if !locks
+            && rng.random_ratio(1, 2)
+            && let Some((before, batch, answers)) = self.recall(replica, &taken, at)
+        {
+            self.replicas[replica].read = Some(Self::decided(&before, batch, answers, taken, touched)?);
+            return Ok(Begun::Read);
+        }
+        if locks || self.replicas.len() == 1 || rng.random_ratio(1, 2) {
             let batch = decide::<S>(&mut self.state, &mut self.inbox, &taken, at)?;
             let Taken { messages: handled, due: timers, .. } = taken;
             let events = batch.events.clone();
@@ -383,6 +431,7 @@ impl<S: Locks> Node for SimulatedService<S> {
     fn crash(&mut self, replica: usize) {
         self.replicas[replica].ready.clear();
         self.replicas[replica].outcomes.clear();
+        self.replicas[replica].memory = Memory::default();
     }
 
     fn commit(&mut self, replica: usize) -> Result<Committed, String> {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Debug};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::{DecideError, Rejection, StreamVersion, Timestamp};
+use crate::{DecideError, Rejection, Rows, StreamVersion, Timestamp};
 
 /// A service's decisions: which events a command causes, and what they make true. Pure: the same state, command and time give the same
 /// events, so a log can be folded again by anybody.
@@ -30,7 +30,7 @@ pub trait Decider {
     type Event: Debug + Send + Sync;
 
     /// The rows of this service that a batch touches; in an audit, all of them.
-    type State: Default + Send + Sync;
+    type State: Rows + Send + Sync;
 
     /// One row, to be compared with another and shown.
     type Row: Clone + Debug + PartialEq + Serialize;

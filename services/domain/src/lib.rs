@@ -6,6 +6,7 @@ mod decider;
 pub mod hold;
 mod id;
 mod json;
+mod memory;
 mod message;
 mod money;
 mod position;
@@ -24,6 +25,7 @@ pub use decider::{Decider, Effect, EncodedEvent, Timer};
 pub use serde;
 
 pub use id::{Attempt, HoldKey, OrderId, PaymentId, RefundId, RoundId, derived, may_derive};
+pub use memory::{Memory, Rows};
 pub use message::{decode, unknown_type};
 pub use money::{AMOUNT_MAX, Currency, Money};
 pub use position::{BrokerSequence, GlobalPosition, StreamVersion};

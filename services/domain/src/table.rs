@@ -12,6 +12,11 @@ pub trait Revised {
 
     /// Its revision now.
     fn revision(&self) -> Self::Revision;
+
+    /// How much there is of it: one, and one for each entry of its lists.
+    fn weight(&self) -> usize {
+        1
+    }
 }
 
 /// Rows of one table by key, remembering which of them are new and which changed.
@@ -86,6 +91,30 @@ impl<K: Ord, S: Revised> Table<K, S> {
             Since::Changed(before) => Some((key, &row.state, before)),
             Since::Loaded(_) | Since::Created => None,
         })
+    }
+
+    /// Whether a row is as it was loaded.
+    #[must_use]
+    pub fn has_unchanged(&self) -> bool {
+        self.0.values().any(|row| matches!(row.since, Since::Loaded(_)))
+    }
+
+    /// How much there is of all rows.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.0.values().map(|row| row.state.weight()).sum()
+    }
+
+    /// Takes a row out.
+    pub fn take(&mut self, key: &K) -> Option<S> {
+        self.0.remove(key).map(|row| row.state)
+    }
+
+    /// Takes in the rows of another table, as the database has them now.
+    pub fn absorb(&mut self, saved: Self) {
+        for (key, row) in saved.0 {
+            self.load(key, row.state);
+        }
     }
 
     /// All rows, in key order.

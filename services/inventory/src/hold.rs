@@ -35,6 +35,10 @@ impl Revised for Hold {
     fn revision(&self) -> StreamVersion {
         self.version
     }
+
+    fn weight(&self) -> usize {
+        1 + self.lines.len() + self.returns.values().map(|lines| 1 + lines.len()).sum::<usize>()
+    }
 }
 
 impl Hold {

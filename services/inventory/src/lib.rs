@@ -9,7 +9,7 @@
 
 use std::{collections::BTreeMap, iter::once};
 
-use domain::{DecideError, Decider, EncodedEvent, HoldKey, Rejection, Sku, Timestamp};
+use domain::{DecideError, Decider, EncodedEvent, HoldKey, Memory, Rejection, Sku, Timestamp};
 use platform::statement::Statement;
 use runtime::service::{Locks, Service};
 use serde::Serialize;
@@ -120,6 +120,10 @@ impl Decider for Inventory {
 }
 
 impl Service for Inventory {
+    fn recall(memory: &mut Memory<State>, commands: &[&Command], state: &mut State) -> bool {
+        store::recall(memory, commands, state)
+    }
+
     async fn load(connection: &mut PgConnection, commands: &[&Command], locks: Locks) -> Result<State, sqlx::Error> {
         store::load(connection, commands, locks).await
     }

@@ -25,6 +25,8 @@ pub struct State {
     pub holds: Table<domain::HoldKey, Hold>,
 }
 
+domain::rows!(State { stock, holds });
+
 /// A product and its stock: totals over its life, in pieces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Stock {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{HoldKey, Lines, OrderId, RefundId, Rejection, Sku, StreamVersion, hold::Status};
+use domain::{HoldKey, Lines, Memory, OrderId, RefundId, Rejection, Sku, StreamVersion, hold::Status};
 use platform::{
     database::column,
     statement::{Statement, Values},
@@ -62,6 +62,32 @@ pub(crate) async fn load(
         }
     }
     Ok(state)
+}
+
+/// Moves what these commands touch from what is remembered to a state of its own. False: some of it may be there and is not remembered.
+pub(crate) fn recall(memory: &mut Memory<State>, commands: &[&Command], state: &mut State) -> bool {
+    let mut asked = BTreeSet::new();
+    commands.iter().all(|command| match command {
+        Command::RegisterProduct { sku, .. } | Command::ReceiveStock { sku, .. } | Command::AdjustStock { sku, .. } => {
+            memory.move_to(state, sku, |rows| &mut rows.stock)
+        }
+        Command::Hold { key, lines } => {
+            asked.insert(*key);
+            memory.move_to(state, key, |rows| &mut rows.holds);
+            lines.keys().all(|sku| memory.move_to(state, sku, |rows| &mut rows.stock))
+                && recall_held(memory, key, state)
+        }
+        Command::Commit { key } | Command::Release { key } | Command::Return { key, .. } => {
+            let is_known = memory.move_to(state, key, |rows| &mut rows.holds) || asked.contains(key);
+            is_known && recall_held(memory, key, state)
+        }
+    })
+}
+
+/// The products of a hold.
+fn recall_held(memory: &mut Memory<State>, key: &HoldKey, state: &mut State) -> bool {
+    let held: Vec<Sku> = state.holds.get(key).into_iter().flat_map(|hold| hold.lines.keys().cloned()).collect();
+    held.iter().all(|sku| memory.move_to(state, sku, |rows| &mut rows.stock))
 }
 
 /// One probe of the primary key of the holds after the other, in the order of the arrays: of its own accord, the planner would rather

@@ -13,7 +13,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{DecideError, Decider, EncodedEvent, OrderId, Rejection, Timer, Timestamp};
+use domain::{DecideError, Decider, EncodedEvent, Memory, OrderId, Rejection, Timer, Timestamp};
 use platform::statement::Statement;
 use runtime::service::{Locks, Service};
 use sqlx::PgConnection;
@@ -140,6 +140,10 @@ impl Decider for Orders {
 impl Service for Orders {
     async fn waiting(connection: &mut PgConnection) -> Result<Vec<(&'static str, i64)>, sqlx::Error> {
         Ok(vec![("orders_owing_money", store::owing(connection).await?)])
+    }
+
+    fn recall(memory: &mut Memory<State>, commands: &[&Command], state: &mut State) -> bool {
+        store::recall(memory, commands, state)
     }
 
     async fn load(connection: &mut PgConnection, commands: &[&Command], locks: Locks) -> Result<State, sqlx::Error> {

@@ -1,8 +1,11 @@
 //! Orders' rows in Postgres: the only SQL.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use domain::{Currency, Lines, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, Sku, StreamVersion};
+use domain::{Currency, Lines, Memory, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, Sku, StreamVersion};
 use platform::{
     database::column,
     statement::{Statement, Values},
@@ -72,6 +75,18 @@ pub(crate) async fn load(
         Locks::Rows => "select * from orders.orders where order_id = any($1) order by order_id for update",
     };
     Ok(state(sqlx::query(query).bind(ids).try_map(order).fetch_all(connection).await?))
+}
+
+/// Moves what these commands touch from what is remembered to a state of its own. False: some of it may be there and is not remembered.
+pub(crate) fn recall(memory: &mut Memory<State>, commands: &[&Command], state: &mut State) -> bool {
+    let mut placed = BTreeSet::new();
+    commands.iter().all(|command| {
+        let order_id = command.order_id();
+        if matches!(command, Command::PlaceOrder { .. }) {
+            placed.insert(order_id);
+        }
+        memory.move_to(state, &order_id, |rows| &mut rows.orders) || placed.contains(&order_id)
+    })
 }
 
 /// How many orders keep money that was to go back and is on no way.

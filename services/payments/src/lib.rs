@@ -12,7 +12,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use domain::{DecideError, Decider, Effect, EncodedEvent, PaymentId, Rejection, Timestamp};
+use domain::{DecideError, Decider, Effect, EncodedEvent, Memory, PaymentId, Rejection, Timestamp};
 use platform::statement::Statement;
 use providers::{Adapter, Provider, ProviderContext, Registry};
 use runtime::service::{EffectOutcome, LeasedEffect, Locks, Service};
@@ -140,6 +140,10 @@ impl<P: Provider> Service for Payments<P> {
 
     async fn waiting(connection: &mut PgConnection) -> Result<Vec<(&'static str, i64)>, sqlx::Error> {
         Ok(vec![("unmatched_reports", store::open_reports(connection).await?)])
+    }
+
+    fn recall(memory: &mut Memory<State>, commands: &[&Command], state: &mut State) -> bool {
+        store::recall(memory, commands, state)
     }
 
     async fn load(connection: &mut PgConnection, commands: &[&Command], locks: Locks) -> Result<State, sqlx::Error> {

@@ -46,6 +46,8 @@ pub struct State {
     pub payments: Table<PaymentId, Payment>,
 }
 
+domain::rows!(State { payments });
+
 /// A payment, its refunds, and the reports about it that are kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Payment {
@@ -76,6 +78,10 @@ impl Revised for Payment {
 
     fn revision(&self) -> StreamVersion {
         self.version
+    }
+
+    fn weight(&self) -> usize {
+        1 + self.refunds.len() + self.reports.len()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{Currency, HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, StreamVersion, Timestamp};
+use domain::{Currency, HoldKey, Memory, Money, OrderId, PaymentId, RefundId, Rejection, StreamVersion, Timestamp};
 use platform::{
     database::column,
     statement::{Statement, Values},
@@ -82,6 +82,18 @@ pub(crate) async fn load(
         sqlx::query(LOCK).bind(&ids).execute(&mut *connection).await?;
     }
     state(sqlx::query(LOAD).bind(&ids).fetch_all(connection).await?)
+}
+
+/// Moves what these commands touch from what is remembered to a state of its own. False: some of it may be there and is not remembered.
+pub(crate) fn recall(memory: &mut Memory<State>, commands: &[&Command], state: &mut State) -> bool {
+    let mut requested = BTreeSet::new();
+    commands.iter().all(|command| {
+        let payment_id = command.payment_id();
+        if matches!(command, Command::RequestPayment { .. }) {
+            requested.insert(payment_id);
+        }
+        memory.move_to(state, &payment_id, |rows| &mut rows.payments) || requested.contains(&payment_id)
+    })
 }
 
 /// How many reports fit nothing and wait for a person.

@@ -208,6 +208,19 @@ impl Broker {
         Err(Error::transient("comparing how large messages may be", why))
     }
 
+    /// The server that it is connected to, or was last: a name that it keeps until it ends.
+    #[must_use]
+    pub fn server(&self) -> String {
+        self.client.server_info().server_id
+    }
+
+    /// The same, if it has the streams itself and no other server has a part of them.
+    #[must_use]
+    pub fn server_alone(&self) -> Option<String> {
+        let server = self.client.server_info();
+        (server.jetstream && server.cluster.is_none()).then_some(server.server_id)
+    }
+
     /// Counts connections: it changes after each reconnect.
     #[must_use]
     pub fn connections(&self) -> watch::Receiver<u64> {

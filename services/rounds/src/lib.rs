@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{DecideError, Decider, EncodedEvent, HoldKey, Rejection, RoundId, Timer, Timestamp};
+use domain::{DecideError, Decider, EncodedEvent, HoldKey, Memory, Rejection, RoundId, Timer, Timestamp};
 use platform::statement::Statement;
 use runtime::service::{Locks, Service};
 use serde::Serialize;
@@ -123,6 +123,10 @@ impl Decider for Rounds {
 }
 
 impl Service for Rounds {
+    fn recall(memory: &mut Memory<State>, commands: &[&Command], state: &mut State) -> bool {
+        store::recall(memory, commands, state)
+    }
+
     async fn load(connection: &mut PgConnection, commands: &[&Command], locks: Locks) -> Result<State, sqlx::Error> {
         store::load(connection, commands, locks).await
     }

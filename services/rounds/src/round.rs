@@ -51,6 +51,8 @@ pub struct State {
     pub holds: Table<HoldKey, Hold>,
 }
 
+domain::rows!(State { rounds, holds });
+
 /// A round.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Round {

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use domain::{Currency, HoldKey, Money, OrderId, RefundId, Rejection, RoundId, StreamVersion, Timestamp, hold::Status};
+use domain::{
+    Currency, HoldKey, Memory, Money, OrderId, RefundId, Rejection, RoundId, StreamVersion, Timestamp, hold::Status,
+};
 use platform::{
     database::column,
     statement::{Statement, Values},
@@ -69,6 +71,33 @@ pub(crate) async fn load(
         }
     }
     Ok(state)
+}
+
+/// Moves what these commands touch from what is remembered to a state of its own. False: some of it may be there and is not remembered.
+pub(crate) fn recall(memory: &mut Memory<State>, commands: &[&Command], state: &mut State) -> bool {
+    let mut asked = BTreeSet::new();
+    commands.iter().all(|command| match command {
+        // Which buyers are next is only known by a look.
+        Command::OpenRound { .. }
+        | Command::CloseRound { .. }
+        | Command::CancelRound { .. }
+        | Command::Advance { .. } => false,
+        Command::Hold { key, purchase } => {
+            asked.insert(*key);
+            memory.move_to(state, key, |rows| &mut rows.holds);
+            memory.move_to(state, &purchase.round_id, |rows| &mut rows.rounds) && recall_round(memory, key, state)
+        }
+        Command::Commit { key } | Command::Release { key } | Command::Return { key, .. } => {
+            let is_known = memory.move_to(state, key, |rows| &mut rows.holds) || asked.contains(key);
+            is_known && recall_round(memory, key, state)
+        }
+    })
+}
+
+/// The round of a hold, if that has one.
+fn recall_round(memory: &mut Memory<State>, key: &HoldKey, state: &mut State) -> bool {
+    let round_id = state.holds.get(key).and_then(|hold| hold.round_id);
+    round_id.is_none_or(|round_id| memory.move_to(state, &round_id, |rows| &mut rows.rounds))
 }
 
 /// One probe of the primary key of the holds after the other, in the order of the arrays: of its own accord, the planner would rather

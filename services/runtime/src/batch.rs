@@ -1,14 +1,13 @@
-//! The batch: many inputs, one transaction, one fsync, and two round trips where nobody else wants the same rows. Transient faults
+//! The batch: many inputs, one transaction, one fsync, and one or two round trips where nobody else wants the same rows. Transient faults
 //! retry in place. Of a permanent one the culprit is told by what Postgres says, or found by bisecting; once it stands alone it is
 //! kept as a dead letter, and the rest proceeds.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    panic::{AssertUnwindSafe, catch_unwind},
+    collections::{BTreeSet, VecDeque},
     sync::{Arc, Mutex, PoisonError},
 };
 
-use domain::{GlobalPosition, Rejection, Timestamp};
+use domain::{Memory, Rejection, Timestamp};
 use platform::{
     clock,
     config::{self, ms},
@@ -16,26 +15,25 @@ use platform::{
     health::Health,
     retry,
     shutdown::Shutdown,
-    statement::Statement,
 };
-use sqlx::{Acquire, PgConnection, PgPool, Postgres, pool::PoolConnection};
-use uuid::Uuid;
+use sqlx::{PgPool, Postgres, pool::PoolConnection};
 
 use crate::{
     batch::{
         contention::Contention,
         doubt::Doubt,
-        draft::{Answered, Draft, Poison, draft},
+        draft::{Draft, Poison},
         races::Races,
         timers::Due,
     },
-    effects::{self, Dispatcher, Lease},
-    inbound::input::{self, Input},
-    log::{append, event_store::StoredEvent, positions::Positions},
-    service::{Locks, Service, is_rejection},
+    effects::{Dispatcher, Lease},
+    inbound::input::Input,
+    log::{event_store::StoredEvent, positions::Positions},
+    service::Service,
     telemetry,
 };
 
+pub(crate) mod commit;
 mod contention;
 pub(crate) mod dead_letter;
 pub(crate) mod doubt;
@@ -96,7 +94,7 @@ impl Wakeups {
 
 /// Commits inputs of one service.
 #[derive(Debug)]
-pub(crate) struct Committer {
+pub(crate) struct Committer<S: Service> {
     pool: PgPool,
     /// The connection of the last batch that went well. The pool would ask it whether it is well as it comes back, and again as it
     /// goes out: two round trips for each batch.
@@ -105,6 +103,9 @@ pub(crate) struct Committer {
     conflict_tries_max: u32,
     doubt: Doubt,
     contention: Contention,
+    memory: Mutex<Memory<S::State>>,
+    /// Whether others change what is remembered.
+    staleness: Contention,
     positions: Arc<Positions>,
     health: Health,
     shutdown: Shutdown,
@@ -158,7 +159,7 @@ impl Failure {
     }
 }
 
-impl Committer {
+impl<S: Service> Committer<S> {
     pub(crate) fn new(
         pool: PgPool,
         dispatcher: Dispatcher,
@@ -175,6 +176,8 @@ impl Committer {
             conflict_tries_max,
             doubt: Doubt::default(),
             contention: Contention::default(),
+            memory: Mutex::default(),
+            staleness: Contention::default(),
             positions,
             health,
             shutdown,
@@ -199,7 +202,7 @@ impl Committer {
     }
 
     /// Commits all inputs, each whole, or as a dead letter, or puts it off. `None`: asked to stop before the database came back.
-    pub(crate) async fn commit_all<S: Service>(&self, inputs: &[Input<S::Command>]) -> Option<CommitResult> {
+    pub(crate) async fn commit_all(&self, inputs: &[Input<S::Command>]) -> Option<CommitResult> {
         let mut done = CommitResult { replies: vec![None; inputs.len()], ..CommitResult::default() };
         let mut races = Races::new(self.conflict_tries_max);
         let mut ranges = VecDeque::from([(0, inputs.len())]);
@@ -209,16 +212,16 @@ impl Committer {
             if slice.is_empty() {
                 continue;
             }
-            match self.retry_until_final_or_less(&mut races, slice.len(), || self.commit::<S>(slice)).await? {
+            match self.retry_until_final_or_less(&mut races, slice.len(), || self.commit(slice)).await? {
                 Ok(part) => done.add_part(start, part),
                 Err(Failure::Poison(poison)) => {
                     let culprit = start + poison.input;
                     ranges.push_front((culprit + 1, end));
                     ranges.push_front((start, culprit));
-                    self.give_up_at::<S>(inputs, culprit, poison.rejection, &mut done).await?;
+                    self.give_up_at(inputs, culprit, poison.rejection, &mut done).await?;
                 }
                 Err(failure) if slice.len() == 1 => match self.is_its_own(&failure) {
-                    true => self.give_up_at::<S>(inputs, start, failure.rejection(), &mut done).await?,
+                    true => self.give_up_at(inputs, start, failure.rejection(), &mut done).await?,
                     false => put_off.push(start),
                 },
                 Err(failure) => {
@@ -236,9 +239,9 @@ impl Committer {
             }
             // It failed before something got through. What fails after that too has a fault of its own.
             let alone = inputs.get(input..=input).unwrap_or_default();
-            match self.retry_until_final(&mut races, || self.commit::<S>(alone)).await? {
+            match self.retry_until_final(&mut races, || self.commit(alone)).await? {
                 Ok(part) => done.add_part(input, part),
-                Err(failure) => self.give_up_at::<S>(inputs, input, failure.rejection(), &mut done).await?,
+                Err(failure) => self.give_up_at(inputs, input, failure.rejection(), &mut done).await?,
             }
         }
         Some(done)
@@ -269,17 +272,17 @@ impl Committer {
     }
 
     /// Does what is due, at most `limit` timers in one transaction.
-    pub(crate) async fn commit_all_timers<S: Service>(&self, limit: i64) -> Option<CommitResult> {
+    pub(crate) async fn commit_all_timers(&self, limit: i64) -> Option<CommitResult> {
         let tried = Mutex::new(Vec::new());
         let mut races = Races::new(self.conflict_tries_max);
         let many = usize::try_from(limit).unwrap_or(usize::MAX);
-        match self.retry_until_final_or_less(&mut races, many, || self.commit_timers::<S>(limit, &tried)).await? {
+        match self.retry_until_final_or_less(&mut races, many, || self.commit_timers(limit, &tried)).await? {
             Ok(done) => Some(done),
             Err(_several) => {
                 tracing::warn!("taking a batch of timers apart");
                 let mut done = CommitResult::default();
                 for due in tried.into_inner().unwrap_or_else(PoisonError::into_inner) {
-                    let one = self.commit_alone::<S>(&mut races, &due).await?;
+                    let one = self.commit_alone(&mut races, &due).await?;
                     done.add(one);
                 }
                 Some(done)
@@ -288,14 +291,14 @@ impl Committer {
     }
 
     /// Does one timer alone, or puts it, and no other that may be due by now, off; with a dead letter if the fault is its own.
-    async fn commit_alone<S: Service>(&self, races: &mut Races, due: &Due) -> Option<CommitResult> {
-        let failure = match self.retry_until_final(races, || self.commit_timer::<S>(due)).await? {
+    async fn commit_alone(&self, races: &mut Races, due: &Due) -> Option<CommitResult> {
+        let failure = match self.retry_until_final(races, || self.commit_timer(due)).await? {
             Ok(done) => return Some(done),
             Err(failure) => failure,
         };
         let is_its_own = self.is_its_own(&failure);
         let rejection = failure.rejection();
-        let buried = self.retry_until_final(races, || self.give_up_timer::<S>(due, &rejection, is_its_own)).await?;
+        let buried = self.retry_until_final(races, || self.give_up_timer(due, &rejection, is_its_own)).await?;
         if let Err(failure) = buried {
             tracing::error!(error = failure.rejection().reason, "cannot put a timer off");
             return Some(CommitResult::default());
@@ -364,172 +367,6 @@ impl Committer {
             clock::sleep(turns.next().unwrap_or(ms(200))).await;
         }
     }
-
-    /// Commits inputs in two round trips, unless others change the same rows just now: then behind locks.
-    async fn commit<S: Service>(&self, inputs: &[Input<S::Command>]) -> Result<CommitResult, Failure> {
-        if self.contention.is_low() {
-            match self.commit_without_locks::<S>(inputs).await {
-                Err(Failure::Race { contested: Contested::Answer(_), .. } | Failure::Poison(_)) => {}
-                Err(Failure::Race { .. } | Failure::Error(Error::Conflict { .. })) => {
-                    telemetry::conflict();
-                    self.contention.met();
-                }
-                done => return done,
-            }
-        }
-        self.commit_behind_locks::<S>(inputs).await
-    }
-
-    /// What was read may be another's by the time it is written: then nothing is. That a command was answered before shows itself there
-    /// too.
-    async fn commit_without_locks<S: Service>(&self, inputs: &[Input<S::Command>]) -> Result<CommitResult, Failure> {
-        let at = clock::now();
-        let mut connection = self.connection().await?;
-        let done = self.decide_and_write::<S>(&mut connection, inputs, &BTreeMap::new(), (at, Locks::None)).await;
-        let done = done.map(|(is_empty, done)| {
-            if !is_empty {
-                self.got_through(&done);
-            }
-            done
-        });
-        self.keep_if_well(connection, &done);
-        done
-    }
-
-    async fn commit_behind_locks<S: Service>(&self, inputs: &[Input<S::Command>]) -> Result<CommitResult, Failure> {
-        let at = clock::now();
-        let database = |what| move |error| Error::database(what, error);
-        let mut connection = self.connection().await?;
-        let done = async {
-            let mut transaction = connection.begin().await.map_err(database("beginning a transaction"))?;
-            let known = inbox::answered(&mut transaction, inputs).await.map_err(database("reading the inbox"))?;
-            let (is_empty, done) =
-                self.decide_and_write::<S>(&mut transaction, inputs, &known, (at, Locks::Rows)).await?;
-            if is_empty {
-                transaction.rollback().await.map_err(database("ending a transaction"))?;
-            } else {
-                transaction.commit().await.map_err(database("committing"))?;
-                self.got_through(&done);
-            }
-            Ok(done)
-        };
-        let done = done.await;
-        self.keep_if_well(connection, &done);
-        done
-    }
-
-    /// Lost a race, or met a message that cannot be handled, a session is as good as before.
-    fn keep_if_well(&self, connection: PoolConnection<Postgres>, done: &Result<CommitResult, Failure>) {
-        if !matches!(done, Err(Failure::Error(Error::Transient { .. }))) {
-            self.keep(connection);
-        }
-    }
-
-    /// Something is committed. A refusal writes to no row of the service, and so says nothing of them.
-    fn got_through(&self, done: &CommitResult) {
-        if !done.events.iter().all(|event| is_rejection(&event.message_type)) {
-            self.doubt.got_through();
-            self.health.goes_on(MESSAGES);
-        }
-    }
-
-    async fn commit_timers<S: Service>(&self, limit: i64, tried: &Mutex<Vec<Due>>) -> Result<CommitResult, Failure> {
-        self.do_timers::<S, _>(async |connection, at| {
-            let due = timers::claim(connection, at, limit).await?;
-            tried.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&due);
-            Ok(due)
-        })
-        .await
-    }
-
-    async fn commit_timer<S: Service>(&self, due: &Due) -> Result<CommitResult, Failure> {
-        self.do_timers::<S, _>(async |connection, _at| timers::claim_one(connection, due).await).await
-    }
-
-    /// Does what can be claimed, in one transaction.
-    async fn do_timers<S: Service, C>(&self, claim: C) -> Result<CommitResult, Failure>
-    where
-        C: AsyncFnOnce(&mut PgConnection, Timestamp) -> Result<Vec<Due>, sqlx::Error>,
-    {
-        let at = clock::now();
-        let database = |what| move |error| Error::database(what, error);
-        let mut connection = self.connection().await?;
-        let done = async {
-            let mut transaction = connection.begin().await.map_err(database("beginning a transaction"))?;
-            let due = claim(&mut transaction, at).await.map_err(database("claiming timers"))?;
-            if due.is_empty() {
-                transaction.rollback().await.map_err(database("ending a transaction"))?;
-                return Ok(CommitResult::default());
-            }
-            let inputs: Vec<_> = due.iter().map(|timer| input::timer::<S>(&timer.stream, timer.due_at)).collect();
-            let (_, mut done) =
-                self.decide_and_write::<S>(&mut transaction, &inputs, &BTreeMap::new(), (at, Locks::Rows)).await?;
-            transaction.commit().await.map_err(database("committing"))?;
-            self.got_through(&done);
-            telemetry::timers_claimed(S::NAME, &due, at);
-            done.wakeups.timers_claimed = due.len();
-            Ok(done)
-        };
-        let done = done.await;
-        self.keep_if_well(connection, &done);
-        done
-    }
-
-    /// Decides and writes, and whether that was nothing at all. In a transaction of the caller's, what is returned is true once that is
-    /// committed.
-    async fn decide_and_write<S: Service>(
-        &self,
-        connection: &mut PgConnection,
-        inputs: &[Input<S::Command>],
-        known: &BTreeMap<Uuid, Answered>,
-        (at, locks): (Timestamp, Locks),
-    ) -> Result<(bool, CommitResult), Failure> {
-        let commands: Vec<&S::Command> = inputs.iter().flat_map(Input::commands).collect();
-        let mut state = if commands.is_empty() {
-            S::State::default()
-        } else {
-            S::load(connection, &commands, locks).await.map_err(|error| Error::database("loading rows", error))?
-        };
-        // A decider that panics is a defect that one message has found; it must not take the process and all others with it.
-        let drafted = catch_unwind(AssertUnwindSafe(|| draft::<S>(&mut state, inputs, known, at)));
-        let draft = drafted.map_err(|_panic| broke("deciding"))?.map_err(Failure::Poison)?;
-        let written = self.write::<S>(connection, &state, &draft, at).await;
-        let (positions, calls) = written.map_err(|error| Failure::from(error).by(inputs, &draft))?;
-        let wakeups = Wakeups {
-            effects: calls.len() < draft.effects.len(),
-            timer: draft.timers.values().filter_map(|timer| timer.due_at()).min(),
-            timers_claimed: 0,
-        };
-        let is_empty = draft.is_empty();
-        let events = draft.events.into_iter().zip(positions);
-        let events = events.map(|(event, position)| event.recorded(S::NAME, position, at)).collect();
-        Ok((is_empty, CommitResult { replies: draft.replies, events, calls, wakeups, put_off: BTreeSet::new() }))
-    }
-
-    async fn write<S: Service>(
-        &self,
-        connection: &mut PgConnection,
-        state: &S::State,
-        draft: &Draft,
-        at: Timestamp,
-    ) -> Result<(Vec<GlobalPosition>, Vec<Lease>), Error> {
-        let mut statement = Statement::default();
-        if !draft.events.is_empty() {
-            S::save(&mut statement, state);
-        }
-        append::add(&mut statement, draft, at);
-        let calls = self.dispatcher.add(&mut statement, &draft.effects, at);
-        effects::remove(&mut statement, &draft.effects_done);
-        dead_letter::add(&mut statement, &draft.dead_letters, at);
-        let positions = append::run(statement, connection, S::NAME, &draft.events, &self.positions, at).await?;
-        dead_letter::say(S::NAME, &draft.dead_letters);
-        draft.slips.iter().for_each(|slip| telemetry::slip(S::NAME, slip));
-        Ok((positions, calls))
-    }
-}
-
-fn broke(what: &'static str) -> Error {
-    Error::Permanent { what, source: "it panicked, which is a defect; this process's log says where".into() }
 }
 
 /// The parts of a batch that failed as a whole: around the input that is known to be the cause, or else halves.

@@ -216,7 +216,7 @@ impl Relay {
     }
 
     fn broker_id(&self) -> String {
-        self.broker.client.server_info().server_id
+        self.broker.server()
     }
 
     fn distrust_reports(&mut self) {
@@ -255,12 +255,13 @@ impl Relay {
         while let Some(report) = unconstrained(reports.next()).now_or_never() {
             let ended = || Error::transient("listening to what workers publish", "the subscription ended");
             match serde_json::from_slice(&report.ok_or_else(ended)?.payload) {
-                Ok(Report { publication, copied, more }) => {
+                Ok(Report { publication, copied, more, server }) => {
+                    let is_to_this_server_alone = self.broker.server_alone().is_some_and(|alone| alone == server);
                     if let Some(copies) = self.copies.as_mut().filter(|_| !self.progress.distrusts(since)) {
                         copies.on_report(copied);
                     }
                     for publication in [publication].into_iter().chain(more) {
-                        self.progress.on_report(since, publication);
+                        self.progress.on_report(since, publication, is_to_this_server_alone);
                     }
                 }
                 Err(error) => tracing::warn!(%error, "a report of what is published cannot be read"),

@@ -2,7 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
-use domain::{Decider, Rejection, Timestamp};
+use domain::{Decider, Memory, Rejection, Timestamp};
 use platform::statement::Statement;
 use proto::{Name, common::v1::CommandRejected};
 use sqlx::PgConnection;
@@ -39,6 +39,10 @@ pub trait Service: Decider + Send + Sync + 'static {
         commands: &[&Self::Command],
         locks: Locks,
     ) -> impl Future<Output = Result<Self::State, sqlx::Error>> + Send;
+
+    /// Moves every row that these commands touch, and that is remembered, to `state`. False: there may be more of them. Only what makes a row
+    /// may touch one that is nowhere: it is found out where there is one.
+    fn recall(memory: &mut Memory<Self::State>, commands: &[&Self::Command], state: &mut Self::State) -> bool;
 
     /// Adds to a statement what saves the rows that are new and those that changed, these in key order and counted: a row is changed
     /// only where its revision is still the one that was loaded.

@@ -3,12 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Effect, GlobalPosition, Rejection, Timer, Timestamp};
+use domain::{Effect, GlobalPosition, Memory, Rejection, Timer, Timestamp};
 use platform::error::Error;
 use uuid::Uuid;
 
 use crate::{
-    batch::draft::{Answered, draft},
+    batch::{
+        commit::decide_from_memory,
+        draft::{Answered, Draft, draft},
+    },
     inbound::{
         input::{self, Cause, Input, InputKind, Origin, RawInput},
         message::headers_as_json,
@@ -151,14 +154,30 @@ pub fn batch<S: Service>(
 ) -> Result<Batch, (usize, Rejection)> {
     let inputs: Vec<_> = inputs.into_iter().map(read::<S>).collect();
     let draft = draft::<S>(state, &inputs, &inbox.0, at).map_err(|poison| (poison.input, poison.rejection))?;
+    Ok(written::<S>(draft, inbox, at))
+}
+
+/// Decides these in rows that are remembered, without a look at what was answered before. `None`: the rows have to be read.
+pub fn batch_from_memory<S: Service>(
+    memory: &mut Memory<S::State>,
+    inbox: &mut Inbox,
+    inputs: Vec<TestInput<'_, S::Command>>,
+    at: Timestamp,
+) -> Option<Batch> {
+    let inputs: Vec<_> = inputs.into_iter().map(read::<S>).collect();
+    let (_rows, draft) = decide_from_memory::<S>(memory, &inputs, at)?;
+    Some(written::<S>(draft, inbox, at))
+}
+
+fn written<S: Service>(draft: Draft, inbox: &mut Inbox, at: Timestamp) -> Batch {
     inbox.0.extend(draft.answered);
-    Ok(Batch {
+    Batch {
         events: draft.events.into_iter().map(|event| event.recorded(S::NAME, GlobalPosition::default(), at)).collect(),
         timers: draft.timers,
         effects: draft.effects.into_iter().map(|(effect, cause)| (effect, cause.correlation_id)).collect(),
         effects_done: draft.effects_done,
         dead_letters: draft.dead_letters.into_iter().map(|letter| letter.rejection).collect(),
-    })
+    }
 }
 
 /// What follows from events that a store had lost and took back.

@@ -216,7 +216,7 @@ async fn serve<S: Service>(
     let (broker, pool, shutdown) = (context.broker.clone(), context.pool.clone(), context.shutdown.clone());
     loops.spawn(quarantine::run(S::NAME, durables::<S>(), broker, pool, shutdown).in_current_span());
 
-    let mut worker = Worker {
+    let mut worker = Worker::<S> {
         consumer: Consumer::new::<S>(&context.config, Arc::clone(&context.lineage), health.clone()),
         commit_publisher: CommitPublisher::open(context.broker.clone(), Arc::clone(&context.lineage), refusals).await?,
         committer: Committer::new(
@@ -235,7 +235,7 @@ async fn serve<S: Service>(
     };
     let (context, broker) = (worker.context.clone(), worker.context.broker.clone());
     tokio::select! {
-        () = worker.turn::<S>(outcomes) => {}
+        () = worker.turn(outcomes) => {}
         another = another_log(&context, &positions) => {
             // All loops end where they are, as in a crash.
             tracing::error!(error = another.chain(), "the log is not the one that it was");
@@ -291,9 +291,9 @@ where
     }
 }
 
-struct Worker {
+struct Worker<S: Service> {
     consumer: Consumer,
-    committer: Committer,
+    committer: Committer<S>,
     dispatcher: Dispatcher,
     context: Context,
     health: Health,
@@ -311,8 +311,8 @@ enum Turn<C> {
     Stop,
 }
 
-impl Worker {
-    async fn turn<S: Service>(&mut self, mut outcomes: mpsc::Receiver<Input<S::Command>>) {
+impl<S: Service> Worker<S> {
+    async fn turn(&mut self, mut outcomes: mpsc::Receiver<Input<S::Command>>) {
         let mut shutdown = self.context.shutdown.clone();
         tokio::select! {
             () = self.consumer.opened() => tracing::info!("ready"),
@@ -338,11 +338,11 @@ impl Worker {
             timers_went = matches!(turn, Turn::Timers);
             let went_on = match turn {
                 Turn::Stop => break,
-                Turn::Timers => self.handle_timers::<S>().await,
+                Turn::Timers => self.handle_timers().await,
                 Turn::Outcome(first) => {
                     let mut inputs = vec![*first];
                     drain(&mut outcomes, &mut inputs, self.context.config.consumer.batch_max);
-                    self.handle::<S>(inputs).await
+                    self.handle(inputs).await
                 }
                 Turn::Messages(messages) => {
                     let bytes_max = self.context.config.consumer.message_bytes_max;
@@ -351,7 +351,7 @@ impl Worker {
                         .map(|message| input::read::<S>(message, bytes_max, &self.context.lineage))
                         .collect();
                     drain(&mut outcomes, &mut inputs, self.context.config.consumer.batch_max);
-                    self.handle::<S>(inputs).await
+                    self.handle(inputs).await
                 }
             };
             if went_on.is_none() {
@@ -373,17 +373,17 @@ impl Worker {
     }
 
     /// What its lines in the log bear: its number in this process, how many inputs it has, and the first of them.
-    fn batch_span<C>(&mut self, inputs: &[Input<C>]) -> Span {
+    fn batch_span(&mut self, inputs: &[Input<S::Command>]) -> Span {
         self.batches += 1;
         let first = inputs.first().map(|input| input.cause.id);
         tracing::error_span!("batch", batch = self.batches, inputs = inputs.len(), first = first.map(field::display))
     }
 
-    async fn handle<S: Service>(&mut self, inputs: Vec<Input<S::Command>>) -> Option<()> {
+    async fn handle(&mut self, inputs: Vec<Input<S::Command>>) -> Option<()> {
         let begun = Instant::now();
         let span = self.batch_span(&inputs);
         let settled = async {
-            let done = self.committer.commit_all::<S>(&inputs).await?;
+            let done = self.committer.commit_all(&inputs).await?;
             telemetry::batch(inputs.len(), done.events.len(), begun.elapsed());
             self.dispatcher.begin(done.calls);
             self.commit_publisher.send(done.events).await;
@@ -398,7 +398,7 @@ impl Worker {
     }
 
     /// Does what is due. Looks first, without a transaction, for most of the time nothing is.
-    async fn handle_timers<S: Service>(&mut self) -> Option<()> {
+    async fn handle_timers(&mut self) -> Option<()> {
         let settings = self.context.config.timers.clone();
         let (now, begun) = (clock::now(), Instant::now());
         let latest = now + ms(settings.poll_ms);
@@ -419,8 +419,8 @@ impl Worker {
             }
         };
         if self.next_look <= now {
-            let span = self.batch_span::<S::Command>(&[]);
-            let settled = self.committer.commit_all_timers::<S>(settings.claim_max).instrument(span);
+            let span = self.batch_span(&[]);
+            let settled = self.committer.commit_all_timers(settings.claim_max).instrument(span);
             let done = while_telling::<S::Command, _>(settled, &mut self.consumer, &self.health, &[]).await?;
             if done.wakeups.timers_claimed > 0 {
                 telemetry::batch(done.wakeups.timers_claimed, done.events.len(), begun.elapsed());
@@ -445,7 +445,7 @@ impl Worker {
     }
 
     /// Answers whoever asked, and only then acknowledges: an answer that is lost is sent again with the message.
-    async fn answer<C>(&self, inputs: &[Input<C>], replies: Vec<Option<Vec<u8>>>, put_off: &BTreeSet<usize>) {
+    async fn answer(&self, inputs: &[Input<S::Command>], replies: Vec<Option<Vec<u8>>>, put_off: &BTreeSet<usize>) {
         for (number, (input, reply)) in inputs.iter().zip(replies).enumerate() {
             if put_off.contains(&number) {
                 // Whatever came from here comes again by itself.

@@ -42,11 +42,13 @@ pub(super) struct Stream {
     /// The last place of an event that nobody reports, and that the relay has not come across.
     pub(super) unreported: BrokerSequence,
     delivered: [BrokerSequence; 4],
+    /// A server that is alone loses nothing without breaking every connection to it.
+    pub(super) is_of_a_server_alone: bool,
 }
 
 impl Stream {
-    pub(super) fn made(created: Timestamp) -> Self {
-        Self { created, ..Self::default() }
+    pub(super) fn made(created: Timestamp, is_of_a_server_alone: bool) -> Self {
+        Self { created, is_of_a_server_alone, ..Self::default() }
     }
 
     pub(super) fn last_sequence(&self) -> BrokerSequence {
@@ -148,7 +150,7 @@ impl Engine {
     /// The broker loses its last events; their places in the stream are given to others. Everybody may have to connect again. If
     /// not, it has what nobody reported and the relay has not come across yet: that would be two faults in one moment.
     pub(super) fn lose(&mut self) {
-        let connects_again = self.rng.random_bool(0.5);
+        let connects_again = self.rng.random_bool(0.5) || self.stream.is_of_a_server_alone;
         let least = if connects_again { BrokerSequence::default() } else { self.stream.unreported };
         let most = if self.rng.random_bool(0.5) { 3 } else { 30 };
         let lost = self.rng.random_range(0..=most).min(self.stream.last_sequence().saturating_since(least));
@@ -184,7 +186,7 @@ impl Engine {
     pub(super) fn wipe(&mut self) {
         self.tell(|| "the broker loses its disk".to_owned());
         self.unacknowledged.clear();
-        self.stream = Stream::made(self.now);
+        self.stream = Stream::made(self.now, self.stream.is_of_a_server_alone);
     }
 
     /// Consumers that stand beyond the end of the stream are made again, and get all there is.

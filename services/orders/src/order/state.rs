@@ -24,6 +24,8 @@ pub struct State {
     pub orders: Table<OrderId, Order>,
 }
 
+domain::rows!(State { orders });
+
 /// One line of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Line {
@@ -164,6 +166,10 @@ impl Revised for Order {
 
     fn revision(&self) -> StreamVersion {
         self.version
+    }
+
+    fn weight(&self) -> usize {
+        1 + self.terms.lines.len() + self.refunds.values().map(|refund| 1 + refund.taken.len()).sum::<usize>()
     }
 }
 

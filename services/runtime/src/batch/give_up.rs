@@ -27,9 +27,9 @@ const TIMER_AGAIN_AFTER: Duration = Duration::from_mins(1);
 /// How long a timer waits that failed, maybe for the place's fault.
 const TIMER_PUT_OFF_FOR: Duration = Duration::from_secs(5);
 
-impl Committer {
+impl<S: Service> Committer<S> {
     /// Keeps one input as a dead letter, with the reason for operators, and what its sender hears of it.
-    pub(super) async fn give_up_at<S: Service>(
+    pub(super) async fn give_up_at(
         &self,
         inputs: &[Input<S::Command>],
         culprit: usize,
@@ -40,7 +40,7 @@ impl Committer {
         let reply = loop {
             let mut races = Races::new(self.conflict_tries_max);
             // A failure to keep the letter is one of the surroundings, and patience outlasts it.
-            match self.retry_until_final(&mut races, || self.give_up::<S>(input, &rejection)).await? {
+            match self.retry_until_final(&mut races, || self.give_up(input, &rejection)).await? {
                 Ok(reply) => break reply,
                 Err(failure) => {
                     let error = failure.rejection().reason;
@@ -59,11 +59,7 @@ impl Committer {
     }
 
     /// A command's refusal is final: it is kept together with the letter, or what was answered meanwhile stays.
-    async fn give_up<S: Service>(
-        &self,
-        input: &Input<S::Command>,
-        rejection: &Rejection,
-    ) -> Result<Option<Vec<u8>>, Failure> {
+    async fn give_up(&self, input: &Input<S::Command>, rejection: &Rejection) -> Result<Option<Vec<u8>>, Failure> {
         let at = clock::now();
         let answer = kept_for_operators(&rejection.code);
         let mut reply = input.reply_to.as_ref().map(|to| refused_once(&to.command_id, &answer));
@@ -95,7 +91,7 @@ impl Committer {
     }
 
     /// Puts a timer off, and if it is given up, keeps a dead letter of it.
-    pub(super) async fn give_up_timer<S: Service>(
+    pub(super) async fn give_up_timer(
         &self,
         due: &Due,
         rejection: &Rejection,

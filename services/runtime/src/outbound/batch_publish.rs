@@ -62,8 +62,8 @@ struct Answer {
     kind: Option<String>,
     #[serde(default)]
     seq: BrokerSequence,
-    #[serde(default)]
-    count: usize,
+    /// None for a message that was sent alone.
+    count: Option<usize>,
     error: Option<Refusal>,
 }
 
@@ -132,9 +132,15 @@ impl BatchPublisher {
             PendingBatch { size, answer, waiting: Arc::clone(&self.waiting), number, timeout: self.timeout };
         let name = self.inbox.rsplit('.').next().unwrap_or_default();
         for (place, message) in (1_usize..).zip(messages) {
-            // Begins, goes on, ends.
-            let step = if place == size { 2 } else { u8::from(place > 1) };
-            let reply = format!("{}.{name}-{number}.{size}.fail.{place}.{step}.$FI", self.inbox);
+            let reply = match size {
+                // No batch: the broker keeps no state for it, and answers as it does any message.
+                1 => format!("{}.{name}-{number}", self.inbox),
+                _ => {
+                    // Begins, goes on, ends.
+                    let step = if place == size { 2 } else { u8::from(place > 1) };
+                    format!("{}.{name}-{number}.{size}.fail.{place}.{step}.$FI", self.inbox)
+                }
+            };
             self.client
                 .publish_with_reply_and_headers(message.subject, reply, message.headers, message.payload)
                 .await
@@ -170,7 +176,8 @@ impl PendingBatch {
         };
         match answer {
             Ok(Ok(answer)) => {
-                let (count, size) = (answer.count.min(self.size), self.size);
+                let alone = usize::from(answer.error.is_none());
+                let (count, size) = (answer.count.unwrap_or(alone).min(self.size), self.size);
                 let result = match answer.error {
                     None if count == size => Ok(()),
                     refusal => {
@@ -225,7 +232,7 @@ async fn listen(mut answers: Subscriber, inbox: usize, waiting: Arc<Waiting>) {
             // Nobody listens on the subject: there is no such stream just now.
             Err(_no_answer) if message.payload.is_empty() => {
                 let error = Some(Refusal { description: "there is no stream of events".to_owned() });
-                waiting.on_answer(number, Answer { kind: None, seq: BrokerSequence::default(), count: 0, error });
+                waiting.on_answer(number, Answer { kind: None, seq: BrokerSequence::default(), count: None, error });
             }
             Err(error) => tracing::warn!(%error, "the broker's answer to a batch cannot be read"),
         }
@@ -249,9 +256,14 @@ mod tests {
 
     /// What is stored of a batch of four, after the broker has said all this.
     async fn stored(answers: &[&str]) -> BatchAck {
+        stored_of(4, answers).await
+    }
+
+    /// The same of a batch of this size.
+    async fn stored_of(size: usize, answers: &[&str]) -> BatchAck {
         let waiting = Arc::new(Waiting::default());
         let answer = waiting.expect(7);
-        let under_way = PendingBatch { size: 4, answer, waiting: Arc::clone(&waiting), number: 7, timeout: ms(10) };
+        let under_way = PendingBatch { size, answer, waiting: Arc::clone(&waiting), number: 7, timeout: ms(10) };
         for answer in answers {
             waiting.on_answer(7, serde_json::from_str(answer).unwrap());
         }
@@ -267,6 +279,17 @@ mod tests {
         let stored = stored(&[BEGUN, r#"{"stream":"EVENTS","seq":12,"batch":"b","count":4}"#]).await;
         assert_eq!((stored.count, stored.last.get()), (4, 12));
         stored.result.unwrap();
+    }
+
+    #[tokio::test]
+    async fn one_message_is_answered_as_any_is() {
+        let alone = stored_of(1, &[r#"{"stream":"EVENTS","seq":12}"#]).await;
+        assert_eq!((alone.count, alone.last.get()), (1, 12));
+        alone.result.unwrap();
+        let full = r#"{"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"},"stream":"EVENTS","seq":0}"#;
+        let refused = stored_of(1, &[full]).await;
+        assert_eq!(refused.count, 0);
+        assert!(refused.result.unwrap_err().chain().contains("took in 0 of 1: maximum bytes exceeded"));
     }
 
     #[tokio::test]

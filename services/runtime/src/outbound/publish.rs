@@ -41,7 +41,7 @@ const HAND_OVER_WITHIN: Duration = Duration::from_secs(1);
 pub(crate) const REPORTED_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long what has arrived waits to be reported, so that one message does for many commits.
-const REPORT_EVERY: Duration = Duration::from_millis(50);
+const REPORT_EVERY: Duration = Duration::from_millis(100);
 
 /// Once events are stored, their copies may take this much longer. Then the relay hears of the events alone.
 const COPIES_WITHIN: Duration = Duration::from_millis(300);
@@ -81,6 +81,9 @@ pub(crate) struct Report {
     /// What came of other commits: each has a message of its own that vouches for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) more: Vec<PublishReport>,
+    /// The server that all of it was published to. Workers of an older release do not say it.
+    #[serde(default)]
+    pub(crate) server: String,
 }
 
 /// What came of publishing events, one after the other.
@@ -261,6 +264,14 @@ struct Arrived {
     report: Report,
 }
 
+/// When and to whom publishing a commit began.
+#[derive(Debug)]
+struct Begun {
+    connection: u64,
+    server: String,
+    at: Instant,
+}
+
 /// When copies were refused, and when that was said the last time.
 #[derive(Debug, Default)]
 struct Refused {
@@ -285,19 +296,22 @@ impl CommitPublisher {
             self.under_way.join_next().await;
         }
         let sender = Arc::clone(&self.sender);
-        let (connection, begun) = (*sender.publisher.broker.connections().borrow(), Instant::now());
+        let broker = &sender.publisher.broker;
+        // Read before anything is sent: what is sent later, on another connection, is not taken for published to this one.
+        let (connection, server, at) = (*broker.connections().borrow(), broker.server(), Instant::now());
         match tokio::time::timeout(HAND_OVER_WITHIN, sender.begin(&events)).await {
             Ok(Ok((published, copies))) => {
+                let begun = Begun { connection, server, at };
                 let confirming = async move {
-                    let confirmed = sender.confirm((connection, begun), &events, published, copies).await;
-                    sender.left_to_the_relay(&events, begun, confirmed);
+                    let confirmed = sender.confirm(begun, &events, published, copies).await;
+                    sender.left_to_the_relay(&events, at, confirmed);
                 };
                 self.under_way.spawn(confirming.in_current_span());
             }
-            Ok(Err(error)) => sender.left_to_the_relay(&events, begun, Err(error)),
+            Ok(Err(error)) => sender.left_to_the_relay(&events, at, Err(error)),
             Err(_elapsed) => {
                 let why = Error::transient("publishing events", "the broker takes nothing in");
-                sender.left_to_the_relay(&events, begun, Err(why));
+                sender.left_to_the_relay(&events, at, Err(why));
             }
         }
     }
@@ -329,7 +343,7 @@ impl Sender {
     /// Waits until events have arrived, and sees to it that the relay is told.
     async fn confirm(
         &self,
-        (connection, begun): (u64, Instant),
+        Begun { connection, server, at }: Begun,
         events: &[StoredEvent],
         published: PendingPublish,
         copies: Option<PendingCopies>,
@@ -341,10 +355,11 @@ impl Sender {
             None => Vec::new(),
         };
         let Some(marker) = published.marker else { return Ok(()) };
-        let report = Report { publication: PublishReport { ranges: ranges(events), marker }, copied, more: Vec::new() };
+        let publication = PublishReport { ranges: ranges(events), marker };
+        let report = Report { publication, copied, more: Vec::new(), server };
         let is_first = {
             let mut arrived = self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
-            arrived.push(Arrived { connection, begun, report });
+            arrived.push(Arrived { connection, begun: at, report });
             arrived.len() == 1
         };
         if is_first {
@@ -358,7 +373,9 @@ impl Sender {
     async fn report(&self) -> Result<(), Error> {
         let broker = &self.publisher.broker;
         let arrived = std::mem::take(&mut *self.arrived.lock().unwrap_or_else(PoisonError::into_inner));
-        let Some(report) = merged(arrived, *broker.connections().borrow(), Instant::now()) else { return Ok(()) };
+        let Some(report) = merged(arrived, (*broker.connections().borrow(), &broker.server()), Instant::now()) else {
+            return Ok(());
+        };
         let failed = |error| Error::transient("telling the relay what is published", error);
         let payload = serde_json::to_vec(&report)
             .map_err(|error| Error::transient("telling the relay what is published", error))?;
@@ -401,9 +418,11 @@ impl Sender {
 
 /// One report of all that has arrived. Not of what was published on another connection than this, for that may have been to a broker which
 /// has lost it, nor of what took long: a relay that finds a loss believes nobody only for so long.
-fn merged(arrived: Vec<Arrived>, connection: u64, now: Instant) -> Option<Report> {
+fn merged(arrived: Vec<Arrived>, (connection, server): (u64, &str), now: Instant) -> Option<Report> {
     let is_sure = |arrived: &Arrived| {
-        arrived.connection == connection && now.saturating_duration_since(arrived.begun) <= REPORTED_WITHIN
+        arrived.connection == connection
+            && arrived.report.server == server
+            && now.saturating_duration_since(arrived.begun) <= REPORTED_WITHIN
     };
     let mut sure = arrived.into_iter().filter(is_sure).map(|arrived| arrived.report);
     let mut report = sure.next()?;
@@ -454,26 +473,29 @@ mod tests {
     #[test]
     fn one_report_does_for_all_that_arrived_on_this_connection_in_time() {
         let now = Instant::now();
-        let arrived = |connection, age: Duration, (first, last), sequence| {
+        let arrived = |(connection, server): (_, &str), age: Duration, (first, last), sequence| {
             let [first, last] = [first, last].map(GlobalPosition::new);
             let marker = StreamMarker { sequence: BrokerSequence::new(sequence), position: last };
             let publication = PublishReport { ranges: vec![(first, last)], marker };
-            let report = Report { publication, copied: vec![(first, last)], more: Vec::new() };
+            let report =
+                Report { publication, copied: vec![(first, last)], more: Vec::new(), server: server.to_owned() };
             Arrived { connection, begun: now.checked_sub(age).unwrap(), report }
         };
         let short = Duration::from_millis(10);
         let all = vec![
-            arrived(2, short, (7, 9), 24),
-            arrived(2, short, (1, 2), 22),
-            arrived(1, short, (3, 3), 30),
-            arrived(2, REPORTED_WITHIN + short, (4, 4), 31),
-            arrived(2, short, (10, 10), 23),
+            arrived((2, "NB"), short, (7, 9), 24),
+            arrived((2, "NB"), short, (1, 2), 22),
+            arrived((1, "NB"), short, (3, 3), 30),
+            // The server is another one already, and the count of connections is not.
+            arrived((2, "NA"), short, (5, 6), 29),
+            arrived((2, "NB"), REPORTED_WITHIN + short, (4, 4), 31),
+            arrived((2, "NB"), short, (10, 10), 23),
         ];
-        let Report { publication, copied, more } = merged(all, 2, now).unwrap();
+        let Report { publication, copied, more, server } = merged(all, (2, "NB"), now).unwrap();
         let reported: Vec<_> =
             [publication].into_iter().chain(more).map(|report| report.marker.sequence.get()).collect();
-        assert_eq!((reported, copied.len()), (vec![24, 22, 23], 3));
-        assert!(merged(vec![arrived(1, short, (1, 1), 1)], 2, now).is_none());
+        assert_eq!((reported, copied.len(), server.as_str()), (vec![24, 22, 23], 3, "NB"));
+        assert!(merged(vec![arrived((1, "NB"), short, (1, 1), 1)], (2, "NB"), now).is_none());
     }
 
     /// Workers of an older release hear it, and tell theirs.
@@ -482,13 +504,16 @@ mod tests {
         let [first, last] = [3, 5].map(GlobalPosition::new);
         let marker = StreamMarker { sequence: BrokerSequence::new(9), position: last };
         let publication = PublishReport { ranges: vec![(first, last)], marker };
-        let mut report = Report { publication, copied: vec![(first, first)], more: Vec::new() };
+        let mut report =
+            Report { publication, copied: vec![(first, first)], more: Vec::new(), server: "NA".to_owned() };
         let text = serde_json::to_string(&report).unwrap();
-        assert_eq!(text, r#"{"ranges":[[3,5]],"marker":{"sequence":9,"position":5},"copied":[[3,3]]}"#);
-        let read: Report = serde_json::from_str(&text).unwrap();
+        let old = r#"{"ranges":[[3,5]],"marker":{"sequence":9,"position":5},"copied":[[3,3]]"#;
+        assert_eq!(text, format!(r#"{old},"server":"NA"}}"#));
+        let read: Report = serde_json::from_str(&format!("{old}}}")).unwrap();
+        assert_eq!(read.server, "");
         assert_eq!((read.publication.marker, read.copied, read.more.len()), (marker, vec![(first, first)], 0));
         report.more.push(read.publication);
         let text = serde_json::to_string(&report).unwrap();
-        assert!(text.ends_with(r#","more":[{"ranges":[[3,5]],"marker":{"sequence":9,"position":5}}]}"#), "{text}");
+        assert!(text.contains(r#","more":[{"ranges":[[3,5]],"marker":{"sequence":9,"position":5}}],"#), "{text}");
     }
 }

@@ -30,6 +30,8 @@ pub struct RelayState {
     checkpoint: Checkpoint,
     /// What workers say they have published, to be checked.
     reported: Vec<PublishReport>,
+    /// The same, of which nothing is lost if its last message is not.
+    vouched: Option<PublishReport>,
     /// What is published beyond the checkpoint.
     confirmed: PositionSet,
     /// Witnesses before that of the standing, to be looked for once more.
@@ -68,15 +70,25 @@ impl RelayState {
     }
 
     /// Hears what a worker has published; the report came no earlier than `since`. While it distrusts reports it notes the marker only.
-    pub fn on_report(&mut self, since: Duration, publication: PublishReport) {
+    ///
+    /// A server that is alone loses nothing and goes on without breaking every connection to it. What was published to it, and is reported on
+    /// the same connection of the relay, is there if a later message is: one marker vouches for all. Of a cluster that is not so.
+    pub fn on_report(&mut self, since: Duration, publication: PublishReport, is_to_this_server_alone: bool) {
         let ranges = if self.distrusts(since) { Vec::new() } else { publication.ranges };
-        self.reported.push(PublishReport { ranges, ..publication });
+        let publication = PublishReport { ranges, ..publication };
+        match &mut self.vouched {
+            _ if !is_to_this_server_alone => self.reported.push(publication),
+            Some(vouched) => {
+                vouched.marker = vouched.marker.max(publication.marker);
+                vouched.ranges.extend(publication.ranges);
+            }
+            none => *none = Some(publication),
+        }
     }
 
-    /// What was heard since the last call. Each of them has to be looked for by a marker of its own: a later one on the same
-    /// connection vouches for nothing, for the broker may have lost the earlier one and gone on.
+    /// What was heard since the last call. Each of them has to be looked for by its marker.
     pub fn take_reported(&mut self) -> Vec<PublishReport> {
-        std::mem::take(&mut self.reported)
+        std::mem::take(&mut self.reported).into_iter().chain(self.vouched.take()).collect()
     }
 
     /// What has to be in the stream still: to be looked for before anything is believed that came after it, or its place may
@@ -230,13 +242,28 @@ mod tests {
     #[test]
     fn what_is_reported_and_there_is_published_as_far_as_nothing_is_missing() {
         let mut progress = after_ten();
-        progress.on_report(ms(0), published(13, 14, at(12, 14)));
+        progress.on_report(ms(0), published(13, 14, at(12, 14)), true);
         let reported = progress.take_reported();
         progress.check(reported.into_iter().map(|publication| (publication, true)));
         assert_eq!(progress.published(), position(10));
         progress.check([(published(11, 12, at(14, 12)), true)]);
         assert_eq!((progress.published(), progress.checkpoint().marker), (position(14), at(14, 12)));
         assert!(!progress.has_lost() && progress.take_reported().is_empty());
+    }
+
+    #[test]
+    fn one_marker_vouches_for_all_that_was_published_to_a_server_alone_and_of_a_cluster_for_its_own() {
+        let mut progress = after_ten();
+        let mut asked_for = |is_to_this_server_alone| {
+            let all = [published(11, 12, at(14, 12)), published(13, 14, at(12, 14)), published(17, 17, at(13, 17))];
+            for publication in all {
+                progress.on_report(ms(0), publication, is_to_this_server_alone);
+            }
+            let reported = progress.take_reported().into_iter();
+            reported.map(|report| (report.marker, report.ranges.len())).collect::<Vec<_>>()
+        };
+        assert_eq!(asked_for(true), [(at(14, 12), 3)]);
+        assert_eq!(asked_for(false), [(at(14, 12), 1), (at(12, 14), 1), (at(13, 17), 1)]);
     }
 
     #[test]
@@ -283,7 +310,7 @@ mod tests {
         assert_eq!(progress.published(), position(7));
         assert_eq!(progress.overdue(ms(201), position(12), ms(500)), position(12));
         let mut heard = |since, publication| {
-            progress.on_report(ms(since), publication);
+            progress.on_report(ms(since), publication, false);
             let reported = progress.take_reported();
             progress.check(reported.into_iter().map(|publication| (publication, true)));
             (progress.published(), progress.checkpoint().marker)

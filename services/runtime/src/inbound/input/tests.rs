@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_nats::{HeaderMap, HeaderName, Message};
-use domain::{DecideError, Decider, EncodedEvent, Rejection, StreamVersion, Timestamp, decode};
+use domain::{DecideError, Decider, EncodedEvent, Memory, Rejection, StreamVersion, Timestamp, decode};
 use proto::{Message as _, rounds::v1::CloseRound};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -71,6 +71,10 @@ impl Decider for Clerk {
 impl Service for Clerk {
     async fn load(_connection: &mut PgConnection, _commands: &[&CloseRound], _locks: Locks) -> Result<(), sqlx::Error> {
         Ok(())
+    }
+
+    fn recall(_memory: &mut Memory<()>, _commands: &[&CloseRound], _state: &mut ()) -> bool {
+        true
     }
 
     fn save(_statement: &mut Statement, _state: &()) {}

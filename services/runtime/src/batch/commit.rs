@@ -1,0 +1,260 @@
+//! The ways to commit a batch: from memory, in one round trip; as read, in two; and behind locks, where others want the same rows.
+//!
+//! Why it is so: services/runtime/README.md#two-round-trips-for-a-batch
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use domain::{Memory, Rows as _, Timestamp};
+use platform::{
+    clock,
+    error::{Contested, Error},
+    statement::Statement,
+};
+use sqlx::{Acquire, PgConnection, Postgres, pool::PoolConnection};
+use uuid::Uuid;
+
+use super::{
+    CommitResult, Committer, Failure, MESSAGES, Wakeups, dead_letter,
+    draft::{Answered, Draft, draft},
+    inbox,
+    timers::{self, Due},
+};
+use crate::{
+    effects,
+    inbound::input::{self, Input},
+    log::append,
+    service::{Locks, Service, is_rejection},
+    telemetry,
+};
+
+/// What was written, and the rows as they are with it. Of a transaction of the caller's it is true once that is committed.
+struct Written<T> {
+    done: CommitResult,
+    rows: T,
+    /// Whether it was nothing at all.
+    is_empty: bool,
+}
+
+impl<S: Service> Committer<S> {
+    /// Commits inputs in as few round trips as it takes.
+    pub(super) async fn commit(&self, inputs: &[Input<S::Command>]) -> Result<CommitResult, Failure> {
+        if self.contention.is_low() {
+            if let Some(done) = self.commit_from_memory(inputs).await {
+                return done;
+            }
+            match self.commit_without_locks(inputs).await {
+                Err(Failure::Race { contested: Contested::Answer(_), .. } | Failure::Poison(_)) => {}
+                Err(Failure::Race { .. } | Failure::Error(Error::Conflict { .. })) => {
+                    telemetry::conflict();
+                    self.contention.met();
+                }
+                done => return done,
+            }
+        }
+        self.commit_behind_locks(inputs).await
+    }
+
+    /// What is remembered is as good as what is read: if others have changed a row since, nothing is written. `None`: nothing is, and the
+    /// rows are to be read.
+    async fn commit_from_memory(&self, inputs: &[Input<S::Command>]) -> Option<Result<CommitResult, Failure>> {
+        let at = clock::now();
+        if !self.staleness.is_low() {
+            return None;
+        }
+        let (rows, draft) = decide_from_memory::<S>(&mut lock(&self.memory), inputs, at)?;
+        let mut connection = match self.connection().await {
+            Ok(connection) => connection,
+            Err(error) => return Some(Err(error.into())),
+        };
+        let written = self.write(&mut connection, inputs, rows, (draft, at)).await;
+        let done = written.map(|written| self.is_committed(written));
+        self.keep_if_well(connection, &done);
+        match done {
+            Err(Failure::Race { .. } | Failure::Error(Error::Conflict { .. })) => {
+                self.staleness.met();
+                None
+            }
+            done => Some(done),
+        }
+    }
+
+    /// What was read may be another's by the time it is written: then nothing is. That a command was answered before shows itself there
+    /// too.
+    async fn commit_without_locks(&self, inputs: &[Input<S::Command>]) -> Result<CommitResult, Failure> {
+        let at = clock::now();
+        let mut connection = self.connection().await?;
+        let written = self.load_and_write(&mut connection, inputs, &BTreeMap::new(), (at, Locks::None)).await;
+        let done = written.map(|written| self.is_committed(written));
+        self.keep_if_well(connection, &done);
+        done
+    }
+
+    async fn commit_behind_locks(&self, inputs: &[Input<S::Command>]) -> Result<CommitResult, Failure> {
+        let at = clock::now();
+        let database = |what| move |error| Error::database(what, error);
+        let mut connection = self.connection().await?;
+        let done = async {
+            let mut transaction = connection.begin().await.map_err(database("beginning a transaction"))?;
+            let known = inbox::answered(&mut transaction, inputs).await.map_err(database("reading the inbox"))?;
+            let written = self.load_and_write(&mut transaction, inputs, &known, (at, Locks::Rows)).await?;
+            if written.is_empty {
+                transaction.rollback().await.map_err(database("ending a transaction"))?;
+            } else {
+                transaction.commit().await.map_err(database("committing"))?;
+            }
+            Ok(self.is_committed(written))
+        };
+        let done = done.await;
+        self.keep_if_well(connection, &done);
+        done
+    }
+
+    /// What was written is there.
+    fn is_committed(&self, Written { done, rows, is_empty }: Written<S::State>) -> CommitResult {
+        lock(&self.memory).remember(rows);
+        // A refusal writes to no row of the service, and so says nothing of them.
+        if !is_empty && !done.events.iter().all(|event| is_rejection(&event.message_type)) {
+            self.doubt.got_through();
+            self.health.goes_on(MESSAGES);
+        }
+        done
+    }
+
+    /// Lost a race, or met a message that cannot be handled, a session is as good as before.
+    fn keep_if_well(&self, connection: PoolConnection<Postgres>, done: &Result<CommitResult, Failure>) {
+        if !matches!(done, Err(Failure::Error(Error::Transient { .. }))) {
+            self.keep(connection);
+        }
+    }
+
+    pub(super) async fn commit_timers(&self, limit: i64, tried: &Mutex<Vec<Due>>) -> Result<CommitResult, Failure> {
+        self.do_timers(async |connection, at| {
+            let due = timers::claim(connection, at, limit).await?;
+            tried.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&due);
+            Ok(due)
+        })
+        .await
+    }
+
+    pub(super) async fn commit_timer(&self, due: &Due) -> Result<CommitResult, Failure> {
+        self.do_timers(async |connection, _at| timers::claim_one(connection, due).await).await
+    }
+
+    /// Does what can be claimed, in one transaction.
+    async fn do_timers<C>(&self, claim: C) -> Result<CommitResult, Failure>
+    where
+        C: AsyncFnOnce(&mut PgConnection, Timestamp) -> Result<Vec<Due>, sqlx::Error>,
+    {
+        let at = clock::now();
+        let database = |what| move |error| Error::database(what, error);
+        let mut connection = self.connection().await?;
+        let done = async {
+            let mut transaction = connection.begin().await.map_err(database("beginning a transaction"))?;
+            let due = claim(&mut transaction, at).await.map_err(database("claiming timers"))?;
+            if due.is_empty() {
+                transaction.rollback().await.map_err(database("ending a transaction"))?;
+                return Ok(CommitResult::default());
+            }
+            let inputs: Vec<_> = due.iter().map(|timer| input::timer::<S>(&timer.stream, timer.due_at)).collect();
+            let written = self.load_and_write(&mut transaction, &inputs, &BTreeMap::new(), (at, Locks::Rows)).await?;
+            transaction.commit().await.map_err(database("committing"))?;
+            let mut done = self.is_committed(written);
+            telemetry::timers_claimed(S::NAME, &due, at);
+            done.wakeups.timers_claimed = due.len();
+            Ok(done)
+        };
+        let done = done.await;
+        self.keep_if_well(connection, &done);
+        done
+    }
+
+    async fn load_and_write(
+        &self,
+        connection: &mut PgConnection,
+        inputs: &[Input<S::Command>],
+        known: &BTreeMap<Uuid, Answered>,
+        (at, locks): (Timestamp, Locks),
+    ) -> Result<Written<S::State>, Failure> {
+        let commands: Vec<&S::Command> = inputs.iter().flat_map(Input::commands).collect();
+        let mut rows = if commands.is_empty() {
+            S::State::default()
+        } else {
+            S::load(connection, &commands, locks).await.map_err(|error| Error::database("loading rows", error))?
+        };
+        let draft = decide::<S>(&mut rows, inputs, known, at)?;
+        self.write(connection, inputs, rows, (draft, at)).await
+    }
+
+    async fn write(
+        &self,
+        connection: &mut PgConnection,
+        inputs: &[Input<S::Command>],
+        rows: S::State,
+        (draft, at): (Draft, Timestamp),
+    ) -> Result<Written<S::State>, Failure> {
+        let mut statement = Statement::default();
+        if !draft.events.is_empty() {
+            S::save(&mut statement, &rows);
+        }
+        append::add(&mut statement, &draft, at);
+        let calls = self.dispatcher.add(&mut statement, &draft.effects, at);
+        effects::remove(&mut statement, &draft.effects_done);
+        dead_letter::add(&mut statement, &draft.dead_letters, at);
+        let appended = append::run(statement, connection, S::NAME, &draft.events, &self.positions, at).await;
+        let positions = appended.map_err(|error| Failure::from(error).by(inputs, &draft))?;
+        dead_letter::say(S::NAME, &draft.dead_letters);
+        draft.slips.iter().for_each(|slip| telemetry::slip(S::NAME, slip));
+        let wakeups = Wakeups {
+            effects: calls.len() < draft.effects.len(),
+            timer: draft.timers.values().filter_map(|timer| timer.due_at()).min(),
+            timers_claimed: 0,
+        };
+        let is_empty = draft.is_empty();
+        let events = draft.events.into_iter().zip(positions);
+        let events = events.map(|(event, position)| event.recorded(S::NAME, position, at)).collect();
+        let done = CommitResult { replies: draft.replies, events, calls, wakeups, put_off: BTreeSet::new() };
+        Ok(Written { done, rows, is_empty })
+    }
+}
+
+/// Decides in rows that are remembered, if all that are needed are.
+///
+/// Only what is written is compared with what is there. What was decided about a row that stays as it is may be about the past, and is for
+/// nothing. So is what fails: it fails again in rows that are read, and is dealt with there.
+pub(crate) fn decide_from_memory<S: Service>(
+    memory: &mut Memory<S::State>,
+    inputs: &[Input<S::Command>],
+    at: Timestamp,
+) -> Option<(S::State, Draft)> {
+    let commands: Vec<&S::Command> = inputs.iter().flat_map(Input::commands).collect();
+    let mut rows = S::State::default();
+    if !S::recall(memory, &commands, &mut rows) {
+        memory.remember(rows);
+        return None;
+    }
+    let draft = decide::<S>(&mut rows, inputs, &BTreeMap::new(), at).ok()?;
+    (!rows.has_unchanged()).then_some((rows, draft))
+}
+
+/// A decider that panics is a defect that one message has found; it must not take the process and all others with it.
+fn decide<S: Service>(
+    rows: &mut S::State,
+    inputs: &[Input<S::Command>],
+    known: &BTreeMap<Uuid, Answered>,
+    at: Timestamp,
+) -> Result<Draft, Failure> {
+    let drafted = catch_unwind(AssertUnwindSafe(|| draft::<S>(rows, inputs, known, at)));
+    drafted.map_err(|_panic| broke("deciding"))?.map_err(Failure::Poison)
+}
+
+fn lock<T>(memory: &Mutex<Memory<T>>) -> MutexGuard<'_, Memory<T>> {
+    memory.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn broke(what: &'static str) -> Error {
+    Error::Permanent { what, source: "it panicked, which is a defect; this process's log says where".into() }
+}
