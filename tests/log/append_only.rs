@@ -1,7 +1,7 @@
 //! Who may do what to the log.
 
 use platform::migrations::migrate;
-use sqlx::{Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use testbed::{
     fleet::DATABASE,
     servers::{Postgres, SUPERUSER, scratch_dir},
@@ -27,7 +27,18 @@ async fn a_service_reaches_its_own_schema_and_can_only_append_to_the_log() {
     for statement in allowed {
         sqlx::query(statement).execute(&mut orders).await.unwrap();
     }
-    let refused = [
+    let partitions = partitions(&mut orders).await;
+    for partition in &partitions {
+        for statement in changes(partition).iter().chain([&format!("select * from {partition}")]) {
+            assert_eq!(refused(&mut orders, statement).await, "42501", "{statement}");
+        }
+    }
+    let forbidden = [
+        "insert into log.events (position, stream, version, event_id, service, type, data, correlation_id, causation_id, recorded_at)
+         overriding system value values (7, 'order-y', 1, gen_random_uuid(), 'orders', 'x', '', gen_random_uuid(), gen_random_uuid(), now())",
+        "select setval('log.events_position_seq', 7)",
+        "select nextval('log.events_position_seq')",
+        "update log.partitions set last = 1",
         "update log.events set stream = 'y'",
         "delete from log.events",
         "truncate log.events",
@@ -37,15 +48,33 @@ async fn a_service_reaches_its_own_schema_and_can_only_append_to_the_log() {
         "delete from orders.orders",
         "create table orders.mine (x int)",
     ];
-    for statement in refused {
-        let error = sqlx::query(statement).execute(&mut orders).await.unwrap_err();
-        let code = error.as_database_error().and_then(|error| error.code().map(|code| code.into_owned()));
-        assert_eq!(code.as_deref(), Some("42501"), "{statement}: {error}");
+    for statement in forbidden {
+        assert_eq!(refused(&mut orders, statement).await, "42501", "{statement}");
     }
 
     let mut admin = PgConnection::connect(&admin).await.unwrap();
-    for statement in ["update log.events set stream = 'y'", "delete from log.events", "truncate log.events"] {
-        let error = sqlx::query(statement).execute(&mut admin).await.unwrap_err().to_string();
-        assert!(error.contains("append-only"), "{statement}: {error}");
+    for table in partitions.iter().map(String::as_str).chain(["log.events"]) {
+        for statement in changes(table) {
+            let error =
+                sqlx::query(AssertSqlSafe(statement.clone())).execute(&mut admin).await.unwrap_err().to_string();
+            assert!(error.contains("append-only"), "{statement}: {error}");
+        }
     }
+}
+
+fn changes(table: &str) -> [String; 3] {
+    [format!("update {table} set stream = 'y'"), format!("delete from {table}"), format!("truncate {table}")]
+}
+
+async fn partitions(connection: &mut PgConnection) -> Vec<String> {
+    let query = "select relid::regclass::text from pg_partition_tree('log.events') where isleaf";
+    let partitions: Vec<String> = sqlx::query_scalar(query).fetch_all(connection).await.unwrap();
+    assert!(partitions.len() >= 4, "{partitions:?}");
+    partitions
+}
+
+/// SQLSTATE of a refusal.
+async fn refused(connection: &mut PgConnection, statement: &str) -> String {
+    let error = sqlx::query(AssertSqlSafe(statement.to_owned())).execute(connection).await.unwrap_err();
+    error.as_database_error().and_then(|error| error.code()).unwrap().into_owned()
 }

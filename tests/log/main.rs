@@ -5,4 +5,5 @@
 
 mod append_only;
 mod gaps;
+mod partitions;
 mod rows;

@@ -39,6 +39,9 @@ pub(crate) const SMALL_NODE: usize = 2;
 /// The host of those who send commands.
 const SHOP: &str = "shop";
 
+/// Positions of one partition of the log: one is full every few minutes.
+const PARTITION: u32 = 50_000;
+
 const ENDS_WITHIN: Duration = Duration::from_secs(20);
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -100,7 +103,8 @@ impl Cluster {
         let node_disk = Disk::mount(&dir.path().join(node(SMALL_NODE)))?;
         let clock = SkewedClock::build(dir.path())?;
         let postgres = Postgres::start(&dir.path().join(POSTGRES)).await?;
-        migrations::migrate(&postgres.url(SUPERUSER, "postgres"), &postgres.url(SUPERUSER, DATABASE), DATABASE).await?;
+        let url = postgres.url_to_migrate(DATABASE, Some(PARTITION));
+        migrations::migrate(&postgres.url(SUPERUSER, "postgres"), &url, DATABASE).await?;
         let mut network = Network::default();
         let nats = cluster(&dir, &mut network).await?;
         let this = worker_binary(proto::SERVICES[0])?.parent().context("a program lies in a directory")?.to_owned();

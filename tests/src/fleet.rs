@@ -33,6 +33,9 @@ use crate::{Order, holdfast, is_accepted, money, probes};
 /// How long anything in a test may take before the test fails.
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// Positions of one partition of the log: so few that most tests write to several.
+const PARTITION: u32 = 500;
+
 /// How often `eventually` looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -60,12 +63,12 @@ impl TestFleet {
     /// So many replicas of each worker, with these settings.
     pub async fn with(replicas: usize, settings: &[(&str, &str)]) -> Result<Self> {
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Self::of(Options { replicas, settings, ..Options::default() }).await
+        Self::of(Options { replicas, settings, partition_positions: Some(PARTITION), ..Options::default() }).await
     }
 
     /// One replica of each worker, on a cluster of three nats-servers.
     pub async fn clustered() -> Result<Self> {
-        Self::of(Options { brokers: 3, ..Options::default() }).await
+        Self::of(Options { brokers: 3, partition_positions: Some(PARTITION), ..Options::default() }).await
     }
 
     async fn of(options: Options) -> Result<Self> {

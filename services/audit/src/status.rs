@@ -23,6 +23,9 @@ pub struct Status {
     pub stands: Vec<String>,
 }
 
+/// The relay sees to it that there are four.
+const PARTITIONS_AHEAD_MIN: i64 = 2;
+
 /// What is late by so much does not go on by itself.
 const LATE: Duration = Duration::from_secs(30);
 
@@ -83,6 +86,12 @@ fn stands(database: &database::Database, broker: &broker::Broker) -> Vec<String>
     if database.log.lag > 0 && is_late(database.log.lag_ms) {
         let (lag, since) = (database.log.lag, late(database.log.lag_ms));
         stands.push(format!("{lag} events are not published, the first for {since}: {ASK}"));
+    }
+    let ahead = database.log.partitions_ahead;
+    if ahead < PARTITIONS_AHEAD_MIN {
+        stands.push(format!(
+            "the log has {ahead} empty partitions, and takes nothing in without one; the relay makes them: {ASK}"
+        ));
     }
     stands
 }

@@ -86,7 +86,7 @@ impl Drop for PaidListener {
 /// Measures.
 pub(super) async fn run(args: &Args) -> Result<Report> {
     let catalog = Catalog::MANY;
-    let mut bench_fleet = BenchFleet::start(args.replicas, catalog).await?;
+    let mut bench_fleet = BenchFleet::start(args.replicas(), catalog).await?;
     let ear = PaidListener::open(&bench_fleet.address.broker_url).await?;
     let mut buyers = OrderGenerator::new(catalog, 1, "sandbox:succeed");
     let mut windows = Vec::new();

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use serde_json::Value;
 
 use super::{
     Args, Report, Scenario, baseline,
@@ -30,32 +31,58 @@ pub(super) fn orders(mut buyers: OrderGenerator) -> impl FnMut() -> Option<Outgo
     }
 }
 
-/// Measures.
+/// Measures, with each number of replicas on servers of its own.
 pub(super) async fn run(args: &Args) -> Result<Report> {
-    let catalog = if args.scenario == Scenario::Hot { Catalog::HOT } else { Catalog::MANY };
-    let mut bench_fleet = BenchFleet::start(args.replicas, catalog).await?;
+    let mut all = args.replicas.iter();
+    let first = all.next().context("no number of replicas is given")?;
+    let (report, catalog) = (measure(args, *first).await?, catalog(args));
+    let mut report = with_limits(report, catalog).await?;
+    for replicas in all {
+        let Measured { report: other, bench_fleet, .. } = measure(args, *replicas).await?;
+        bench_fleet.stop().await?;
+        report = report.beside(other);
+    }
+    Ok(report.with("work", catalog.words()).with("in_flight", args.in_flight))
+}
+
+fn catalog(args: &Args) -> Catalog {
+    if args.scenario == Scenario::Hot { Catalog::HOT } else { Catalog::MANY }
+}
+
+/// A fleet that was measured, and whose workers are stopped.
+struct Measured {
+    report: Report,
+    bench_fleet: BenchFleet,
+    orders: u64,
+    events_per_order: Value,
+}
+
+async fn measure(args: &Args, replicas: u8) -> Result<Measured> {
+    let catalog = catalog(args);
+    let mut bench_fleet = BenchFleet::start(replicas, catalog).await?;
     let next = orders(OrderGenerator::new(catalog, 1, "sandbox:succeed"));
     let middle = MeasuredPart::Time(Duration::from_secs(args.seconds));
     let (span, sent) = closed_loop::run(&bench_fleet, middle, args.in_flight, next, completed).await?;
-    let count = u64::try_from(sent.len())?;
+    let orders = u64::try_from(sent.len())?;
     let report = Report::of(args.scenario, &bench_fleet, &span);
     let verify = bench_fleet.audit().await?;
     let times = log_latency::times(&bench_fleet.pool, &sent, span.from..span.to, &ENDS).await?;
-    let events = baseline::events_per_order(&bench_fleet.pool, count).await?;
+    let events_per_order = baseline::events_per_order(&bench_fleet.pool, orders).await?;
     bench_fleet.stop_workers().await?;
+    let report = report.with_times("sent to committed and sold, with so many in flight", &times).with_verify(verify);
+    Ok(Measured { report, bench_fleet, orders, events_per_order })
+}
+
+/// Adds what the machine could do at most.
+async fn with_limits(measured: Measured, catalog: Catalog) -> Result<Report> {
+    let Measured { report, bench_fleet, orders, events_per_order } = measured;
     let url = &bench_fleet.address.database_url;
     let procedures = baseline::procedures::lifecycles_per_second(url, catalog).await?;
-    let append = baseline::append::orders_per_second(url, count).await?;
+    let append = baseline::append::orders_per_second(url, orders).await?;
     bench_fleet.stop().await?;
     let limits = vec![
-        Baseline::new(baseline::procedures::LIFECYCLE, procedures, span.per_second()),
-        Baseline::new(baseline::append::WORDS, append, span.per_second()),
+        Baseline::new(baseline::procedures::LIFECYCLE, procedures, report.per_second),
+        Baseline::new(baseline::append::WORDS, append, report.per_second),
     ];
-    Ok(report
-        .with_times("sent to committed and sold, with so many in flight", &times)
-        .with_limits(limits)
-        .with_verify(verify)
-        .with("work", catalog.words())
-        .with("in_flight", args.in_flight)
-        .with("events_per_order", events))
+    Ok(report.with_limits(limits).with("events_per_order", events_per_order))
 }

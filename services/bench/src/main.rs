@@ -52,9 +52,10 @@ struct Args {
     /// Runs, each with servers of its own; the middle one is shown.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=99))]
     runs: u8,
-    /// Replicas of each worker.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
-    replicas: u8,
+    /// Replicas of each worker. `lifecycle` and `hot` take several numbers, with commas between, and compare all with the first.
+    #[arg(long, value_name = "N", default_value = "1", value_delimiter = ',',
+        value_parser = clap::value_parser!(u8).range(1..=16))]
+    replicas: Vec<u8>,
     /// Orders under way at once, where as many as possible are to be done a second.
     #[arg(long, value_name = "N", default_value_t = 4_000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     in_flight: u64,
@@ -72,6 +73,13 @@ struct Args {
     /// One JSON object on standard output instead of text.
     #[arg(long)]
     json: bool,
+}
+
+impl Args {
+    /// Replicas of each worker, or the first number of several.
+    fn replicas(&self) -> u8 {
+        self.replicas.first().copied().unwrap_or(1)
+    }
 }
 
 /// What is measured.

@@ -35,7 +35,7 @@ const GOAL_MS: u64 = 5_000;
 /// Measures.
 pub(super) async fn run(args: &Args) -> Result<Report> {
     let catalog = Catalog::MANY;
-    let mut bench_fleet = BenchFleet::start(args.replicas, catalog).await?;
+    let mut bench_fleet = BenchFleet::start(args.replicas(), catalog).await?;
     let next = orders(OrderGenerator::new(catalog, 1, "sandbox:succeed"));
     let (tell, told) = progress();
     let client = bench_fleet.client().await?;

@@ -79,6 +79,29 @@ impl AtRate {
     }
 }
 
+/// What so many replicas of each worker do, beside what the first number of them does.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct WithReplicas {
+    /// Of each worker.
+    pub replicas: usize,
+    /// Orders a second.
+    pub per_second: u64,
+    /// How much that is of the first number's.
+    pub ratio: Thousandths,
+    /// What an order cost.
+    pub cpu_ms_per_order: Cpu,
+}
+
+impl WithReplicas {
+    fn text(&self) -> String {
+        let Cpu { worker, postgres, nats, .. } = &self.cpu_ms_per_order;
+        let (rate, ratio) = (grouped(self.per_second), self.ratio);
+        format!(
+            "{rate} each second; ratio {ratio}; CPU ms an order: workers {worker}, Postgres {postgres}, NATS {nats}"
+        )
+    }
+}
+
 /// CPU time of one order, in milliseconds.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Cpu {
@@ -149,6 +172,9 @@ pub(crate) struct Report {
     /// At steady rates, if that was measured.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rates: Vec<AtRate>,
+    /// The same with other numbers of replicas, if that was measured.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub with_replicas: Vec<WithReplicas>,
     /// What only this scenario has to say.
     #[serde(flatten)]
     pub more: Map<String, Value>,
@@ -194,6 +220,7 @@ impl Report {
                 load_average: usage::load_average(),
             },
             rates: Vec::new(),
+            with_replicas: Vec::new(),
             more: span
                 .waiting_for_locks
                 .map(|waiting| ("sessions_waiting_for_locks".to_owned(), waiting.into()))
@@ -220,6 +247,20 @@ impl Report {
     /// Adds what was measured at steady rates.
     pub(super) fn with_rates(mut self, rates: Vec<AtRate>) -> Self {
         self.rates = rates;
+        self
+    }
+
+    /// Adds what was measured with another number of replicas, and what the audit said of that.
+    pub(super) fn beside(mut self, other: Self) -> Self {
+        self.with_replicas.push(WithReplicas {
+            replicas: other.replicas,
+            per_second: other.per_second,
+            ratio: Thousandths::ratio(other.per_second, self.per_second),
+            cpu_ms_per_order: other.cpu_ms_per_order,
+        });
+        if self.is_well() {
+            self.verify = other.verify;
+        }
         self
     }
 
@@ -277,6 +318,9 @@ impl Report {
         }
         for at_rate in &self.rates {
             line(&format!("at {} each second", grouped(at_rate.rate)), at_rate.text());
+        }
+        for with in &self.with_replicas {
+            line(&format!("with {} replicas", with.replicas), with.text());
         }
         let Cpu { worker, postgres, nats, bench } = &self.cpu_ms_per_order;
         let all = format!("workers {worker}, Postgres {postgres}, NATS {nats}; the load itself {bench}");

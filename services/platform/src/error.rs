@@ -3,8 +3,10 @@
 use sqlx::{error::DatabaseError, postgres::PgDatabaseError};
 use uuid::Uuid;
 
-/// The places for which two replicas may race: one in the log, and the one answer to a command.
-const LOG_PLACE: &str = "events_stream_version_key";
+/// The places for which two replicas may race: one in the log, by the key of its partition, `events_7_stream_version_key`, and the one answer
+/// to a command.
+const LOG: &str = "events_";
+const LOG_PLACE: &str = "stream_version_key";
 const ANSWER: &str = "inbox_pkey";
 
 /// What the runtime itself writes to. A constraint of these that is violated, and is no race, is violated whatever the message: the
@@ -27,7 +29,7 @@ impl Contested {
     fn read(constraint: &str, detail: &str) -> Self {
         let values = detail.split_once(")=(").and_then(|(_, rest)| rest.rsplit_once(')')).map(|(values, _)| values);
         let read = match (constraint, values) {
-            (LOG_PLACE, Some(values)) => {
+            (constraint, Some(values)) if is_log_place(constraint) => {
                 values.rsplit_once(", ").map(|(stream, _version)| Self::Stream(stream.to_owned()))
             }
             (ANSWER, Some(id)) => Uuid::try_parse(id).ok().map(Self::Answer),
@@ -131,10 +133,14 @@ fn postgres(error: &sqlx::Error) -> Option<&PgDatabaseError> {
     error.as_database_error()?.try_downcast_ref()
 }
 
-/// Whether two replicas may meet at the key that is taken. Rows are written after their events, so at theirs they hardly can.
+fn is_log_place(constraint: &str) -> bool {
+    constraint.starts_with(LOG) && constraint.ends_with(LOG_PLACE)
+}
+
+/// Whether two replicas may meet at this key of the runtime's own that is taken.
 fn is_race(error: &sqlx::Error) -> bool {
     let constraint = postgres(error).and_then(PgDatabaseError::constraint).unwrap_or_default();
-    [LOG_PLACE, ANSWER].contains(&constraint)
+    constraint == ANSWER || is_log_place(constraint)
 }
 
 /// Whether it is about a table of the runtime, or a partition of one.
@@ -152,10 +158,12 @@ mod tests {
     #[test]
     fn what_was_contested_is_read_from_the_words_of_postgres_in_any_language() {
         let stream = Contested::Stream("product-a.b-c".to_owned());
-        let said = |detail| Contested::read("events_stream_version_key", detail);
+        let said = |detail| Contested::read("events_12_stream_version_key", detail);
+        let before_partitions = "Key (stream, version)=(product-a.b-c, 7) already exists.";
+        assert_eq!(Contested::read("events_stream_version_key", before_partitions), stream);
         assert_eq!(said("Key (stream, version)=(product-a.b-c, 7) already exists."), stream);
         assert_eq!(said("Schl\u{fc}ssel \u{bb}(stream, version)=(product-a.b-c, 7)\u{ab} existiert bereits."), stream);
-        assert_eq!(said(""), Contested::Key("events_stream_version_key".to_owned()));
+        assert_eq!(said(""), Contested::Key("events_12_stream_version_key".to_owned()));
         let id = Uuid::from_u128(7);
         let detail = format!("Key (command_id)=({id}) already exists.");
         assert_eq!(Contested::read("inbox_pkey", &detail), Contested::Answer(id));

@@ -6,5 +6,6 @@ pub mod event_store;
 pub(crate) mod gap;
 pub mod identity;
 pub mod lineage;
+pub(crate) mod partitions;
 pub(crate) mod positions;
 pub mod recovery;

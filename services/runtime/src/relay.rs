@@ -38,7 +38,7 @@ pub use state::{Checkpoint, RelayState};
 
 use crate::{
     context::Context,
-    log::{divergence, event_store::Follower},
+    log::{divergence, event_store::Follower, partitions},
     outbound::{
         notices::{self, Notice, RELAY, Topic},
         publish::{PublishResult, Publisher, REPORTED_WITHIN, Report, StreamMarker},
@@ -403,6 +403,8 @@ impl Relay {
     /// Compares store and stream. What the broker lost is published again, from the first event on that some consumer may not
     /// have handled; what all have handled is noted, so that this stays short.
     async fn compare(&mut self) -> Result<(), Error> {
+        let made = partitions::make(&mut self.connection, None).await;
+        made.map_err(|error| Error::database("making partitions of the log", error))?;
         let known = self.progress.checkpoint().stream_created;
         let stream = self.broker.events_stream().await?;
         let info = stream.cached_info();

@@ -55,11 +55,13 @@ pub struct Options {
     pub brokers: usize,
     /// Settings of the workers, as environment variables.
     pub settings: BTreeMap<String, String>,
+    /// Positions of one partition of the log, if not as many as everywhere.
+    pub partition_positions: Option<u32>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { replicas: 1, brokers: 1, settings: BTreeMap::new() }
+        Self { replicas: 1, brokers: 1, settings: BTreeMap::new(), partition_positions: None }
     }
 }
 
@@ -93,7 +95,7 @@ impl Fleet {
         let mut others = NatsServer::start_all(dir, options.brokers).await?;
         let nats = others.drain(..1).next().context("a fleet has a broker")?;
         let server = postgres.url(SUPERUSER, "postgres");
-        migrations::migrate(&server, &postgres.url(SUPERUSER, DATABASE), DATABASE).await?;
+        migrations::migrate(&server, &postgres.url_to_migrate(DATABASE, options.partition_positions), DATABASE).await?;
         Ok(Self { dir: dir.to_owned(), options, workers: BTreeMap::new(), nats, others, postgres })
     }
 

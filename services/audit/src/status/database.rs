@@ -99,6 +99,8 @@ pub struct Log {
     /// The position that the relay waits for: it was drawn by a transaction that has not ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gap_at: Option<i64>,
+    /// Its partitions that are still empty. What finds none is refused.
+    pub partitions_ahead: i64,
 }
 
 /// What a worker has to say although it goes on.
@@ -205,8 +207,10 @@ async fn letters(connection: &mut PgConnection, service: &str) -> Result<Letters
 }
 
 async fn log(connection: &mut PgConnection, now: Timestamp) -> Result<Log, sqlx::Error> {
-    let query = "select published, handled, (select coalesce(max(position), 0) from log.events) from log.relay";
-    let (published, handled, head): (i64, i64, i64) = sqlx::query_as(query).fetch_one(&mut *connection).await?;
+    let query = "select published, handled, head, (select count(*) from log.partitions where first > head)
+        from log.relay, (select coalesce(max(position), 0) as head from log.events) as last";
+    let (published, handled, head, partitions_ahead): (i64, i64, i64, i64) =
+        sqlx::query_as(query).fetch_one(&mut *connection).await?;
     let query = "select count(*), min(position), min(recorded_at)
         from (select position, recorded_at from log.events where position > $1 order by position limit $2) as waiting";
     let (lag, first, since): (i64, Option<i64>, Option<OffsetDateTime>) =
@@ -218,6 +222,7 @@ async fn log(connection: &mut PgConnection, now: Timestamp) -> Result<Log, sqlx:
         lag,
         lag_ms: since.map_or(0, |since| ms(now.since(since.into()))),
         gap_at: first.filter(|first| *first > published + 1).map(|_| published + 1),
+        partitions_ahead,
     })
 }
 

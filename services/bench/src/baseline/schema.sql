@@ -111,4 +111,4 @@ create function bench.fill(ids uuid[], products text[], rounds uuid[], new_statu
 $$;
 
 -- The log's own layout: the same columns, checks and indexes.
-create table bench.events (like log.events including all);
+create table bench.events (like log.events including all, unique (stream, version));

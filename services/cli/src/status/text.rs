@@ -197,7 +197,15 @@ mod tests {
             waiting: audit::waiting::Waiting::default(),
             notices: vec![],
             dead_letters: BTreeMap::from([("inventory", Letters { count: 1, latest: Some(latest) })]),
-            log: Log { head: 90, published: 80, handled: 70, lag: 9, lag_ms: 40, gap_at: Some(81) },
+            log: Log {
+                head: 90,
+                published: 80,
+                handled: 70,
+                lag: 9,
+                lag_ms: 40,
+                gap_at: Some(81),
+                partitions_ahead: 4,
+            },
         };
         let consumer = Consumer {
             stream: "EVENTS".to_owned(),

@@ -25,6 +25,7 @@ use crate::{
         divergence::{PublishedEvent, lacks, log_ends},
         event_store::StoredEvent,
         lineage::Lineage,
+        partitions,
     },
     service::{self, Service, is_rejection},
 };
@@ -187,6 +188,9 @@ fn sort_out(
 /// Postgres failed.
 pub async fn append(connection: &mut PgConnection, events: &[&StoredEvent]) -> Result<(), Error> {
     let failed = |error| Error::database("taking events back into the log", error);
+    if let Some(last) = events.iter().map(|event| event.position).max() {
+        partitions::make(connection, Some(last)).await.map_err(failed)?;
+    }
     for page in events.chunks(PAGE) {
         sqlx::query(
             "insert into log.events (position, stream, version, event_id, service, type, data, correlation_id, causation_id, traceparent,

@@ -66,6 +66,15 @@ impl Postgres {
         format!("postgres://{role}@127.0.0.1:{}/{database}?sslmode=disable", self.port)
     }
 
+    /// Where to migrate a database, with a log whose partitions have so many positions.
+    pub fn url_to_migrate(&self, database: &str, partition_positions: Option<u32>) -> String {
+        let url = self.url(SUPERUSER, database);
+        match partition_positions {
+            Some(positions) => format!("{url}&options[holdfast.partition_positions]={positions}"),
+            None => url,
+        }
+    }
+
     /// The TCP port on 127.0.0.1, the same after [`Postgres::start_again`].
     pub fn port(&self) -> u16 {
         self.port

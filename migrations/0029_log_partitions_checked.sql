@@ -1,0 +1,2 @@
+-- no-transaction
+alter table log.events validate constraint events_1_positions;
