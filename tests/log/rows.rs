@@ -189,7 +189,7 @@ async fn whatever_changed_of_an_order_nothing_is_saved_over_it() {
             actor: "ada".to_owned(),
             note: String::new(),
         };
-        let held = || OrderCommand::ConfirmHold { key: key(1), resource: Resource::Stock };
+        let held = || OrderCommand::ConfirmHolds { key: key(1), resources: vec![Resource::Stock] };
         loses_to::<Orders>(connection, &[place()], place()).await;
         loses_to::<Orders>(connection, &[held()], cancel(1)).await;
     })

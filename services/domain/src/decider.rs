@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Debug};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::{DecideError, Rejection, Rows, StreamVersion, Timestamp};
+use crate::{DecideError, HoldKey, Rejection, Rows, StreamVersion, Timestamp};
 
 /// A service's decisions: which events a command causes, and what they make true. Pure: the same state, command and time give the same
 /// events, so a log can be folded again by anybody.
@@ -46,6 +46,16 @@ pub trait Decider {
     /// # Errors
     /// The event does not decode: a defect, for it is from the log.
     fn react(message_type: &str, data: &[u8]) -> Result<Vec<Self::Command>, Rejection>;
+
+    /// What a reaction is about that can be done as one with another.
+    fn joined_by(_command: &Self::Command) -> Option<HoldKey> {
+        None
+    }
+
+    /// What two reactions about the same, of which the second came later, are as one: it causes fewer events, and leaves the same behind.
+    fn join(_first: &Self::Command, _then: &Self::Command) -> Option<Self::Command> {
+        None
+    }
 
     /// What this service does when the timer of one of its streams is due.
     fn on_timer(stream: &str) -> Option<Self::Command>;

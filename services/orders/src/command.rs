@@ -45,12 +45,12 @@ pub enum Command {
         /// The order.
         order_id: OrderId,
     },
-    /// Policy: the owner of a resource holds it.
-    ConfirmHold {
+    /// Policy: the owners of resources hold them.
+    ConfirmHolds {
         /// For this attempt.
         key: HoldKey,
         /// What is held.
-        resource: Resource,
+        resources: Vec<Resource>,
     },
     /// Policy: the owner of a resource cannot hold it.
     RefuseHold {
@@ -61,12 +61,12 @@ pub enum Command {
         /// Why.
         rejection: Rejection,
     },
-    /// Policy: the owner of a resource holds it no more.
-    ConfirmRelease {
+    /// Policy: the owners of resources hold them no more.
+    ConfirmReleases {
         /// The attempt that was closed.
         key: HoldKey,
         /// What is free again.
-        resource: Resource,
+        resources: Vec<Resource>,
     },
     /// Policy: the buyer's money is there, in time or late.
     RecordPayment {
@@ -157,9 +157,9 @@ impl Command {
             | Self::Expire { order_id }
             | Self::RecordRefund { order_id, .. }
             | Self::AbandonRefund { order_id, .. } => *order_id,
-            Self::ConfirmHold { key, .. }
+            Self::ConfirmHolds { key, .. }
             | Self::RefuseHold { key, .. }
-            | Self::ConfirmRelease { key, .. }
+            | Self::ConfirmReleases { key, .. }
             | Self::RecordPayment { key, .. }
             | Self::RecordPaymentFailure { key, .. }
             | Self::RecordRefundElsewhere { key, .. }

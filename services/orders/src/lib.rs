@@ -13,7 +13,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{DecideError, Decider, EncodedEvent, Memory, OrderId, Rejection, Timer, Timestamp};
+use domain::{DecideError, Decider, EncodedEvent, HoldKey, Memory, OrderId, Rejection, Timer, Timestamp};
 use platform::statement::Statement;
 use runtime::service::{Locks, Service};
 use sqlx::PgConnection;
@@ -74,6 +74,14 @@ impl Decider for Orders {
 
     fn react(message_type: &str, data: &[u8]) -> Result<Vec<Command>, Rejection> {
         policy::react(message_type, data)
+    }
+
+    fn joined_by(command: &Command) -> Option<HoldKey> {
+        policy::joined_by(command)
+    }
+
+    fn join(first: &Command, then: &Command) -> Option<Command> {
+        policy::join(first, then)
     }
 
     fn on_timer(stream: &str) -> Option<Command> {

@@ -22,12 +22,49 @@ pub fn react(message_type: &str, data: &[u8]) -> Result<Vec<Command>, Rejection>
     .ok_or_else(|| unknown_type("orders", message_type))
 }
 
+/// The attempt that answers are about which can be taken in as one.
+pub(crate) fn joined_by(command: &Command) -> Option<HoldKey> {
+    match command {
+        Command::ConfirmHolds { key, .. } | Command::ConfirmReleases { key, .. } => Some(*key),
+        Command::PlaceOrder { .. }
+        | Command::CancelOrder { .. }
+        | Command::RequestRefund(_)
+        | Command::ReinstateOrder { .. }
+        | Command::Expire { .. }
+        | Command::RefuseHold { .. }
+        | Command::RecordPayment { .. }
+        | Command::RecordPaymentFailure { .. }
+        | Command::RecordRefund { .. }
+        | Command::RecordRefundElsewhere { .. }
+        | Command::AbandonRefund { .. }
+        | Command::RefundShares { .. } => None,
+    }
+}
+
+/// Two answers about one attempt as one: nobody needs to hear of the first hold, or the first release, when the last is there too.
+pub(crate) fn join(first: &Command, then: &Command) -> Option<Command> {
+    let both = |first: &[Resource], then: &[Resource]| {
+        then.iter().all(|resource| !first.contains(resource)).then(|| [first, then].concat())
+    };
+    if let (Command::ConfirmHolds { key, resources: first }, Command::ConfirmHolds { resources: then, .. }) =
+        (first, then)
+    {
+        return both(first, then).map(|resources| Command::ConfirmHolds { key: *key, resources });
+    }
+    if let (Command::ConfirmReleases { key, resources: first }, Command::ConfirmReleases { resources: then, .. }) =
+        (first, then)
+    {
+        return both(first, then).map(|resources| Command::ConfirmReleases { key: *key, resources });
+    }
+    None
+}
+
 fn of_inventory(name: &str, data: &[u8]) -> Result<Option<Vec<Command>>, Rejection> {
     let resource = Resource::Stock;
     Ok(Some(match name {
         inventory::StockHeld::NAME => {
             let inventory::StockHeld { order_id, attempt, .. } = decode(data)?;
-            vec![Command::ConfirmHold { key: HoldKey::parse(&order_id, attempt)?, resource }]
+            vec![Command::ConfirmHolds { key: HoldKey::parse(&order_id, attempt)?, resources: vec![resource] }]
         }
         inventory::StockRejected::NAME => {
             let inventory::StockRejected { order_id, attempt, rejection } = decode(data)?;
@@ -35,7 +72,7 @@ fn of_inventory(name: &str, data: &[u8]) -> Result<Option<Vec<Command>>, Rejecti
         }
         inventory::StockReleased::NAME => {
             let inventory::StockReleased { order_id, attempt, .. } = decode(data)?;
-            vec![Command::ConfirmRelease { key: HoldKey::parse(&order_id, attempt)?, resource }]
+            vec![Command::ConfirmReleases { key: HoldKey::parse(&order_id, attempt)?, resources: vec![resource] }]
         }
         _ => return Ok(None),
     }))
@@ -46,7 +83,7 @@ fn of_rounds(name: &str, data: &[u8]) -> Result<Option<Vec<Command>>, Rejection>
     Ok(Some(match name {
         rounds::SharesHeld::NAME => {
             let rounds::SharesHeld { order_id, attempt, .. } = decode(data)?;
-            vec![Command::ConfirmHold { key: HoldKey::parse(&order_id, attempt)?, resource }]
+            vec![Command::ConfirmHolds { key: HoldKey::parse(&order_id, attempt)?, resources: vec![resource] }]
         }
         rounds::SharesRejected::NAME => {
             let rounds::SharesRejected { order_id, attempt, rejection, .. } = decode(data)?;
@@ -54,7 +91,7 @@ fn of_rounds(name: &str, data: &[u8]) -> Result<Option<Vec<Command>>, Rejection>
         }
         rounds::SharesReleased::NAME => {
             let rounds::SharesReleased { order_id, attempt, .. } = decode(data)?;
-            vec![Command::ConfirmRelease { key: HoldKey::parse(&order_id, attempt)?, resource }]
+            vec![Command::ConfirmReleases { key: HoldKey::parse(&order_id, attempt)?, resources: vec![resource] }]
         }
         rounds::RoundRefundsRequested::NAME => refund_participants(&decode(data)?)?,
         _ => return Ok(None),

@@ -258,6 +258,10 @@ fn any_resource() -> impl Strategy<Value = Resource> {
     prop_oneof![Just(Resource::Stock), Just(Resource::Shares)]
 }
 
+fn any_resources() -> impl Strategy<Value = Vec<Resource>> {
+    prop_oneof![3 => any_resource().prop_map(|resource| vec![resource]), 1 => Just(vec![Resource::Shares, Resource::Stock])]
+}
+
 fn any_command() -> impl Strategy<Value = Command> {
     let id = || (0..2_u8).prop_map(order_id);
     let words = || ("ann".to_owned(), "why".to_owned());
@@ -273,9 +277,9 @@ fn any_command() -> impl Strategy<Value = Command> {
             Command::ReinstateOrder { order_id, time_to_pay: TIME_TO_PAY, actor, note }
         }),
         1 => id().prop_map(|order_id| Command::Expire { order_id }),
-        6 => (any_key(), any_resource()).prop_map(|(key, resource)| Command::ConfirmHold { key, resource }),
+        6 => (any_key(), any_resources()).prop_map(|(key, resources)| Command::ConfirmHolds { key, resources }),
         2 => (any_key(), any_resource()).prop_map(|(key, resource)| Command::RefuseHold { key, resource, rejection: none_left() }),
-        5 => (any_key(), any_resource()).prop_map(|(key, resource)| Command::ConfirmRelease { key, resource }),
+        5 => (any_key(), any_resources()).prop_map(|(key, resources)| Command::ConfirmReleases { key, resources }),
         5 => (any_key(), any_amount()).prop_map(|(key, amount)| {
             Command::RecordPayment { key, payment_id: key.payment_id(), amount }
         }),
@@ -299,9 +303,9 @@ fn any_command() -> impl Strategy<Value = Command> {
 fn to_the_point(state: &State, command: Command) -> Command {
     let order = state.orders.get(&command.order_id());
     match (command, order) {
-        (Command::ConfirmHold { resource, .. }, Some(order)) => Command::ConfirmHold { key: order.key(), resource },
-        (Command::ConfirmRelease { resource, .. }, Some(order)) => {
-            Command::ConfirmRelease { key: order.key(), resource }
+        (Command::ConfirmHolds { resources, .. }, Some(order)) => Command::ConfirmHolds { key: order.key(), resources },
+        (Command::ConfirmReleases { resources, .. }, Some(order)) => {
+            Command::ConfirmReleases { key: order.key(), resources }
         }
         (Command::RecordPayment { key, payment_id, .. }, Some(order)) => {
             Command::RecordPayment { key, payment_id, amount: order.terms.total }

@@ -34,9 +34,9 @@ pub fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Eve
             Ok(reinstate(known()?, at, *time_to_pay, actor, note)?)
         }
         Command::Expire { order_id: _ } => Ok(expire(ours()?, at)),
-        Command::ConfirmHold { key, resource } => holds::confirm(ours()?, *key, *resource),
+        Command::ConfirmHolds { key, resources } => holds::confirm(ours()?, *key, resources),
         Command::RefuseHold { key, resource, rejection } => holds::refuse(ours()?, *key, *resource, rejection),
-        Command::ConfirmRelease { key, resource } => holds::confirm_release(ours()?, *key, *resource),
+        Command::ConfirmReleases { key, resources } => holds::confirm_releases(ours()?, *key, resources),
         Command::RecordPayment { key, payment_id, amount } => payment::record(ours()?, *key, *payment_id, *amount),
         Command::RecordPaymentFailure { key, reason } => payment::record_failure(ours()?, *key, reason),
         Command::RecordRefund { order_id: _, refund_id, amount } => refund::record(ours()?, *refund_id, *amount),

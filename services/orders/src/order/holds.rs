@@ -10,11 +10,40 @@ use super::{
 };
 use crate::event::Event;
 
-/// The owner of a resource holds it.
-pub(super) fn confirm(order: &Order, key: HoldKey, resource: Resource) -> Result<Vec<Event>, DecideError> {
+/// The owners of resources hold them.
+pub(super) fn confirm(order: &Order, key: HoldKey, resources: &[Resource]) -> Result<Vec<Event>, DecideError> {
     if is_stale(order, key)? {
         return Ok(vec![]);
     }
+    in_one(order, resources, confirm_one)
+}
+
+/// One after the other. What says it of all makes the words about each superfluous.
+fn in_one(
+    order: &Order,
+    resources: &[Resource],
+    one: impl Fn(&Order, Resource) -> Result<Vec<Event>, DecideError>,
+) -> Result<Vec<Event>, DecideError> {
+    let Some((last, before)) = resources.split_last() else { return Ok(vec![]) };
+    if before.is_empty() {
+        return one(order, *last);
+    }
+    let (mut after, mut events) = (order.clone(), Vec::new());
+    for resource in resources {
+        for event in one(&after, *resource)? {
+            after.apply(&event);
+            events.push(event);
+        }
+    }
+    let is_of_one =
+        |event: &Event| matches!(event, Event::OrderHoldConfirmed { .. } | Event::OrderReleaseConfirmed { .. });
+    if !events.iter().all(is_of_one) {
+        events.retain(|event| !is_of_one(event));
+    }
+    Ok(events)
+}
+
+fn confirm_one(order: &Order, resource: Resource) -> Result<Vec<Event>, DecideError> {
     match (order.status.phase(), hold(order, resource)?) {
         (Phase::Open, HoldStatus::Asked) => Ok(vec![confirmed(order, resource)]),
         // Closed meanwhile: its release is on the way. Or told twice.
@@ -67,11 +96,15 @@ pub(super) fn refuse(
     }
 }
 
-/// The owner of a resource holds it no more.
-pub(super) fn confirm_release(order: &Order, key: HoldKey, resource: Resource) -> Result<Vec<Event>, DecideError> {
+/// The owners of resources hold them no more.
+pub(super) fn confirm_releases(order: &Order, key: HoldKey, resources: &[Resource]) -> Result<Vec<Event>, DecideError> {
     if is_stale(order, key)? {
         return Ok(vec![]);
     }
+    in_one(order, resources, confirm_release)
+}
+
+fn confirm_release(order: &Order, resource: Resource) -> Result<Vec<Event>, DecideError> {
     match (order.status.phase(), hold(order, resource)?) {
         (Phase::Closed, HoldStatus::Asked | HoldStatus::Held) => Ok(settled(order, resource)),
         (Phase::Closed, HoldStatus::Rejected | HoldStatus::Released) => Ok(vec![]),

@@ -117,7 +117,7 @@ pub(crate) fn place(terms: OrderTerms) -> Command {
 }
 
 pub(crate) fn holds(attempt: i32, resource: Resource) -> Command {
-    Command::ConfirmHold { key: key(attempt), resource }
+    Command::ConfirmHolds { key: key(attempt), resources: vec![resource] }
 }
 
 pub(crate) fn none_left() -> Rejection {
@@ -129,7 +129,7 @@ pub(crate) fn rejected_by_owner(attempt: i32, resource: Resource) -> Command {
 }
 
 pub(crate) fn releases(attempt: i32, resource: Resource) -> Command {
-    Command::ConfirmRelease { key: key(attempt), resource }
+    Command::ConfirmReleases { key: key(attempt), resources: vec![resource] }
 }
 
 pub(crate) fn pay(attempt: i32, minor_units: i64) -> Command {

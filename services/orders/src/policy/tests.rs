@@ -5,12 +5,12 @@ use proto::{
     Message, Name, common::v1 as common, inventory::v1 as inventory, payments::v1 as payments, rounds::v1 as rounds,
 };
 
-use super::react;
+use super::{join, joined_by, react};
 use crate::{
     Orders,
     command::Command,
     order::{
-        Resource::{Shares, Stock},
+        Resource::{self, Shares, Stock},
         spec::{ORDER, euros, key, none_left, refund, round},
     },
 };
@@ -31,22 +31,22 @@ fn no() -> Option<common::Rejection> {
 fn what_inventory_answers_is_about_stock() {
     let (key, resource) = (key(2), Stock);
     let held = inventory::StockHeld { order_id: order_id(), attempt: 2, lines: vec![] };
-    assert_eq!(on(&held), Ok(vec![Command::ConfirmHold { key, resource }]));
+    assert_eq!(on(&held), Ok(vec![Command::ConfirmHolds { key, resources: vec![resource] }]));
     let refused = inventory::StockRejected { order_id: order_id(), attempt: 2, rejection: no() };
     assert_eq!(on(&refused), Ok(vec![Command::RefuseHold { key, resource, rejection: none_left() }]));
     let released = inventory::StockReleased { order_id: order_id(), attempt: 2, lines: vec![] };
-    assert_eq!(on(&released), Ok(vec![Command::ConfirmRelease { key, resource }]));
+    assert_eq!(on(&released), Ok(vec![Command::ConfirmReleases { key, resources: vec![resource] }]));
 }
 
 #[test]
 fn what_rounds_answers_is_about_shares() {
     let (key, resource) = (key(2), Shares);
     let held = rounds::SharesHeld { order_id: order_id(), attempt: 2, ..Default::default() };
-    assert_eq!(on(&held), Ok(vec![Command::ConfirmHold { key, resource }]));
+    assert_eq!(on(&held), Ok(vec![Command::ConfirmHolds { key, resources: vec![resource] }]));
     let refused = rounds::SharesRejected { order_id: order_id(), attempt: 2, rejection: no(), ..Default::default() };
     assert_eq!(on(&refused), Ok(vec![Command::RefuseHold { key, resource, rejection: none_left() }]));
     let released = rounds::SharesReleased { order_id: order_id(), attempt: 2, ..Default::default() };
-    assert_eq!(on(&released), Ok(vec![Command::ConfirmRelease { key, resource }]));
+    assert_eq!(on(&released), Ok(vec![Command::ConfirmReleases { key, resources: vec![resource] }]));
 }
 
 #[test]
@@ -134,4 +134,20 @@ fn reacts_to_exactly_the_events_that_it_names() {
         assert_eq!(heard, Orders::REACTS_TO.contains(&&*message_type), "{message_type}");
     }
     assert_eq!(react("holdfast.payments.v1.RefundOutcomeUnknown", b"").unwrap_err().code, "UNKNOWN_TYPE");
+}
+
+#[test]
+fn answers_of_both_owners_about_one_attempt_are_taken_in_as_one() {
+    let holds =
+        |attempt, resources: &[Resource]| Command::ConfirmHolds { key: key(attempt), resources: resources.to_vec() };
+    let releases =
+        |attempt, resources: &[Resource]| Command::ConfirmReleases { key: key(attempt), resources: resources.to_vec() };
+    let (stock, shares, both) = ([Stock], [Shares], [Shares, Stock]);
+    assert_eq!(join(&holds(1, &shares), &holds(1, &stock)), Some(holds(1, &both)));
+    assert_eq!(join(&releases(1, &shares), &releases(1, &stock)), Some(releases(1, &both)));
+    // Told twice; another thing.
+    assert_eq!(join(&holds(1, &stock), &holds(1, &stock)), None);
+    assert_eq!(join(&holds(1, &shares), &releases(1, &stock)), None);
+    assert_eq!(joined_by(&holds(2, &stock)), Some(key(2)));
+    assert_eq!(joined_by(&Command::Expire { order_id: ORDER }), None);
 }

@@ -56,6 +56,7 @@ pub(crate) fn draft<S: Service>(
     at: Timestamp,
 ) -> Result<Draft, Poison> {
     let mut draft = Draft::default();
+    let mut parts = joined::<S>(inputs);
     for (index, input) in inputs.iter().enumerate() {
         let reply = match &input.work {
             InputKind::Command { message_type, body_hash, command } => {
@@ -68,7 +69,13 @@ pub(crate) fn draft<S: Service>(
                 }
             }
             InputKind::Reaction { commands } => {
-                draft.reaction::<S>(state, index, input, commands, at)?;
+                match parts.remove(&index) {
+                    None => draft.reaction::<S>(state, index, input, commands, at)?,
+                    Some(Part::Later) => {}
+                    Some(Part::Both { first, both }) => {
+                        draft.both::<S>(state, inputs, (first, index), &both, at)?;
+                    }
+                }
                 None
             }
             InputKind::Outcome { key, command } => {
@@ -81,6 +88,31 @@ pub(crate) fn draft<S: Service>(
         draft.replies.push(reply);
     }
     Ok(draft)
+}
+
+/// What becomes of a reaction that is done as one with another.
+enum Part<C> {
+    /// It is done with the later one.
+    Later,
+    /// It is done with the one at this place, both in this way.
+    Both { first: usize, both: C },
+}
+
+/// The reactions, by their places, that are done as one with others.
+fn joined<S: Service>(inputs: &[Input<S::Command>]) -> BTreeMap<usize, Part<S::Command>> {
+    let (mut parts, mut alone) = (BTreeMap::new(), BTreeMap::new());
+    for (index, input) in inputs.iter().enumerate() {
+        let InputKind::Reaction { commands } = &input.work else { continue };
+        let [command] = commands.as_slice() else { continue };
+        let Some(about) = S::joined_by(command) else { continue };
+        let Some((first, earlier)) = alone.insert(about, (index, command)) else { continue };
+        if let Some(both) = S::join(earlier, command) {
+            parts.insert(first, Part::Later);
+            parts.insert(index, Part::Both { first, both });
+            alone.remove(&about);
+        }
+    }
+    parts
 }
 
 impl Answered {
@@ -168,6 +200,26 @@ impl Draft {
                 };
                 return Err(Poison { input: index, rejection });
             }
+        }
+        Ok(())
+    }
+
+    /// Two reactions as one.
+    fn both<S: Service>(
+        &mut self,
+        state: &mut S::State,
+        inputs: &[Input<S::Command>],
+        (first, then): (usize, usize),
+        both: &S::Command,
+        at: Timestamp,
+    ) -> Result<(), Poison> {
+        let Some(input) = inputs.get(then) else { return Ok(()) };
+        if self.decide::<S>(state, input, both, at).is_ok() {
+            return Ok(());
+        }
+        // Which of them is wrong, each alone shows.
+        for (index, input) in inputs.iter().enumerate().filter(|(index, _)| [first, then].contains(index)) {
+            self.reaction::<S>(state, index, input, input.commands(), at)?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use domain::spec::Spec as _;
 
 use crate::{
+    command::Command,
     event::Event,
     order::{
         HoldStatus,
@@ -150,4 +151,18 @@ fn an_answer_that_contradicts_another_is_broken() {
     given(&then(held.to_vec(), [EXPIRE])).breaks(&rejected_by_owner(1, Stock), &["rejected"]);
     given(&held).breaks(&releases(1, Stock), &["the order reserved"]);
     given(&bought_goods()).breaks(&releases(1, Stock), &["the order paid"]);
+}
+
+#[test]
+fn answers_about_both_that_come_together_are_one_event() {
+    let both_held = Command::ConfirmHolds { key: key(1), resources: vec![Shares, Stock] };
+    assert_eq!(given(&[place(both())]).when(&both_held), Ok(vec![held(2_500)]));
+    // One of them was there before.
+    assert_eq!(given(&[place(both()), holds(1, Stock)]).when(&both_held), Ok(vec![held(2_500)]));
+    assert_eq!(given(&[place(both()), both_held.clone()]).when(&both_held), Ok(vec![]));
+    let both_released = Command::ConfirmReleases { key: key(1), resources: vec![Stock, Shares] };
+    let closed = [place(both()), both_held, EXPIRE];
+    assert_eq!(given(&closed).when(&both_released), Ok(vec![Event::OrderReleased { key: key(1) }]));
+    let [placed, held, expired] = closed;
+    assert_eq!(given(&[placed, held, expired, both_released.clone()]).when(&both_released), Ok(vec![]));
 }
