@@ -71,6 +71,15 @@ impl<S: Rows> Memory<S> {
         }
     }
 
+    /// A row as it was saved last. It is not what is there, if others have changed it since.
+    pub fn get<'a, K: Ord + 'a, R: Revised + 'a>(
+        &'a self,
+        key: &K,
+        table: impl Fn(&'a S) -> &'a Table<K, R>,
+    ) -> Option<&'a R> {
+        table(&self.young).get(key).or_else(|| table(&self.old).get(key))
+    }
+
     /// Moves a row to others, unless it is there already. False: it is remembered nowhere. Whoever saves it has it remembered again;
     /// if it cannot be saved, it may not be as it was.
     pub fn move_to<K: Ord + Clone, R: Revised>(

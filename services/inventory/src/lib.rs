@@ -120,6 +120,10 @@ impl Decider for Inventory {
 }
 
 impl Service for Inventory {
+    fn can_wait(_memory: &Memory<State>, command: &Command) -> bool {
+        policy::can_wait(command)
+    }
+
     fn recall(memory: &mut Memory<State>, commands: &[&Command], state: &mut State) -> bool {
         store::recall(memory, commands, state)
     }

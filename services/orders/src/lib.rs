@@ -150,6 +150,10 @@ impl Service for Orders {
         Ok(vec![("orders_owing_money", store::owing(connection).await?)])
     }
 
+    fn can_wait(memory: &Memory<State>, command: &Command) -> bool {
+        policy::can_wait(memory, command)
+    }
+
     fn recall(memory: &mut Memory<State>, commands: &[&Command], state: &mut State) -> bool {
         store::recall(memory, commands, state)
     }

@@ -1,9 +1,13 @@
 //! What orders do about the answers of inventory, rounds and payments: their part of the saga.
 
-use domain::{HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, decode, legible, unknown_type};
+use domain::{HoldKey, Memory, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, decode, legible, unknown_type};
 use proto::{Name, common::v1 as common, inventory::v1 as inventory, payments::v1 as payments, rounds::v1 as rounds};
 
-use crate::{command::Command, order::Resource, wire::words};
+use crate::{
+    command::Command,
+    order::{HoldStatus, Resource, State},
+    wire::words,
+};
 
 /// The commands that an event causes.
 ///
@@ -20,6 +24,33 @@ pub fn react(message_type: &str, data: &[u8]) -> Result<Vec<Command>, Rejection>
         None
     }
     .ok_or_else(|| unknown_type("orders", message_type))
+}
+
+/// Whether nobody is kept waiting if this is done a moment later: what is free again, and the first of two holds. It is known to be the first
+/// if the order is remembered.
+pub(crate) fn can_wait(memory: &Memory<State>, command: &Command) -> bool {
+    match command {
+        Command::ConfirmReleases { .. } => true,
+        Command::ConfirmHolds { key, resources } => {
+            let order = memory.get(&key.order_id, |rows| &rows.orders);
+            order.is_some_and(|order| {
+                let mut asked = order.holds.iter().filter(|(_, hold)| **hold == HoldStatus::Asked);
+                order.attempt == key.attempt && asked.any(|(resource, _)| !resources.contains(resource))
+            })
+        }
+        Command::PlaceOrder { .. }
+        | Command::CancelOrder { .. }
+        | Command::RequestRefund(_)
+        | Command::ReinstateOrder { .. }
+        | Command::Expire { .. }
+        | Command::RefuseHold { .. }
+        | Command::RecordPayment { .. }
+        | Command::RecordPaymentFailure { .. }
+        | Command::RecordRefund { .. }
+        | Command::RecordRefundElsewhere { .. }
+        | Command::AbandonRefund { .. }
+        | Command::RefundShares { .. } => false,
+    }
 }
 
 /// The attempt that answers are about which can be taken in as one.

@@ -142,6 +142,10 @@ impl<P: Provider> Service for Payments<P> {
         Ok(vec![("unmatched_reports", store::open_reports(connection).await?)])
     }
 
+    fn can_wait(_memory: &Memory<State>, command: &Command) -> bool {
+        policy::can_wait(command)
+    }
+
     fn recall(memory: &mut Memory<State>, commands: &[&Command], state: &mut State) -> bool {
         store::recall(memory, commands, state)
     }

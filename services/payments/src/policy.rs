@@ -6,6 +6,11 @@ use providers::registry::checkout;
 
 use crate::command::Command;
 
+/// Whether nobody is kept waiting if this is done a moment later: nobody is to pay any more.
+pub(crate) const fn can_wait(command: &Command) -> bool {
+    matches!(command, Command::CancelPayment { .. })
+}
+
 /// The commands that an event causes.
 ///
 /// # Errors

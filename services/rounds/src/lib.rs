@@ -123,6 +123,10 @@ impl Decider for Rounds {
 }
 
 impl Service for Rounds {
+    fn can_wait(_memory: &Memory<State>, command: &Command) -> bool {
+        policy::can_wait(command)
+    }
+
     fn recall(memory: &mut Memory<State>, commands: &[&Command], state: &mut State) -> bool {
         store::recall(memory, commands, state)
     }

@@ -8,6 +8,18 @@ use crate::{
     wire::share_count,
 };
 
+/// Whether nobody is kept waiting if this is done a moment later: what is sold, and what is free again.
+pub(crate) const fn can_wait(command: &Command) -> bool {
+    match command {
+        Command::Commit { .. } | Command::Release { .. } | Command::Return { .. } => true,
+        Command::OpenRound { .. }
+        | Command::CloseRound { .. }
+        | Command::CancelRound { .. }
+        | Command::Advance { .. }
+        | Command::Hold { .. } => false,
+    }
+}
+
 /// The commands that an event causes. None: the order has nothing here.
 ///
 /// # Errors

@@ -44,6 +44,11 @@ pub trait Service: Decider + Send + Sync + 'static {
     /// may touch one that is nowhere: it is found out where there is one.
     fn recall(memory: &mut Memory<Self::State>, commands: &[&Self::Command], state: &mut Self::State) -> bool;
 
+    /// Whether nobody is kept waiting if a reaction is done a moment later, together with what comes until then. What is remembered may tell.
+    fn can_wait(_memory: &Memory<Self::State>, _command: &Self::Command) -> bool {
+        false
+    }
+
     /// Adds to a statement what saves the rows that are new and those that changed, these in key order and counted: a row is changed
     /// only where its revision is still the one that was loaded.
     fn save(statement: &mut Statement, state: &Self::State);

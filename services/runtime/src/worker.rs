@@ -52,6 +52,10 @@ use crate::{
 const CONNECTING: &str = "connecting";
 const TIMERS: &str = "the timers";
 
+/// How long what can wait waits for company, so that one commit does for all, and how many are company enough.
+const COMPANY_WITHIN: Duration = Duration::from_millis(20);
+const COMPANY_MAX: usize = 16;
+
 /// Before looking again for timers when others hold all that is due.
 const OTHERS_CLAIM: Duration = Duration::from_millis(10);
 
@@ -232,6 +236,8 @@ async fn serve<S: Service>(
         health,
         next_look: Timestamp::default(),
         batches: 0,
+        waiting: Vec::new(),
+        waiting_since: None,
     };
     let (context, broker) = (worker.context.clone(), worker.context.broker.clone());
     tokio::select! {
@@ -302,11 +308,15 @@ struct Worker<S: Service> {
     next_look: Timestamp,
     /// How many batches there were.
     batches: u64,
+    /// What can wait, and since when it does.
+    waiting: Vec<Input<S::Command>>,
+    waiting_since: Option<Instant>,
 }
 
 enum Turn<C> {
     Messages(Vec<async_nats::jetstream::Message>),
     Outcome(Box<Input<C>>),
+    Waited,
     Timers,
     Stop,
 }
@@ -323,6 +333,9 @@ impl<S: Service> Worker<S> {
         while !shutdown.is_requested() {
             self.health.beat_alive();
             let wait = self.until_timers();
+            let in_hand = self.waiting.len();
+            let company_within =
+                COMPANY_WITHIN.saturating_sub(self.waiting_since.map(|since| since.elapsed()).unwrap_or_default());
             // Not left to the sleep alone: it is never over at its first look, and with messages always there it has no second.
             let turn = if wait.is_zero() && !timers_went {
                 Turn::Timers
@@ -332,7 +345,8 @@ impl<S: Service> Worker<S> {
                     () = shutdown.requested() => Turn::Stop,
                     () = clock::sleep(wait) => Turn::Timers,
                     Some(outcome) = outcomes.recv() => Turn::Outcome(Box::new(outcome)),
-                    messages = tokio::task::unconstrained(self.consumer.next_batch()) => Turn::Messages(messages),
+                    messages = tokio::task::unconstrained(self.consumer.next_batch(in_hand)) => Turn::Messages(messages),
+                    () = clock::sleep(company_within), if !self.waiting.is_empty() => Turn::Waited,
                 }
             };
             timers_went = matches!(turn, Turn::Timers);
@@ -340,24 +354,43 @@ impl<S: Service> Worker<S> {
                 Turn::Stop => break,
                 Turn::Timers => self.handle_timers().await,
                 Turn::Outcome(first) => {
-                    let mut inputs = vec![*first];
-                    drain(&mut outcomes, &mut inputs, self.context.config.consumer.batch_max);
-                    self.handle(inputs).await
+                    self.waiting.push(*first);
+                    self.handle_unless_it_waits(&mut outcomes).await
                 }
                 Turn::Messages(messages) => {
                     let bytes_max = self.context.config.consumer.message_bytes_max;
-                    let mut inputs: Vec<_> = messages
-                        .into_iter()
-                        .map(|message| input::read::<S>(message, bytes_max, &self.context.lineage))
-                        .collect();
-                    drain(&mut outcomes, &mut inputs, self.context.config.consumer.batch_max);
-                    self.handle(inputs).await
+                    let inputs = messages.into_iter();
+                    self.waiting
+                        .extend(inputs.map(|message| input::read::<S>(message, bytes_max, &self.context.lineage)));
+                    self.handle_unless_it_waits(&mut outcomes).await
                 }
+                Turn::Waited => self.handle_waiting().await,
             };
             if went_on.is_none() {
-                break;
+                return;
             }
         }
+        self.handle_waiting().await;
+    }
+
+    /// Handles what waits together with what has just come, unless all of that can wait.
+    async fn handle_unless_it_waits(&mut self, outcomes: &mut mpsc::Receiver<Input<S::Command>>) -> Option<()> {
+        drain(outcomes, &mut self.waiting, self.context.config.consumer.batch_max);
+        let since = *self.waiting_since.get_or_insert_with(Instant::now);
+        let is_enough = self.waiting.len() >= COMPANY_MAX.min(self.context.config.consumer.batch_max);
+        if !is_enough && since.elapsed() < COMPANY_WITHIN && self.committer.can_wait(&self.waiting) {
+            return Some(());
+        }
+        self.handle_waiting().await
+    }
+
+    async fn handle_waiting(&mut self) -> Option<()> {
+        self.waiting_since = None;
+        if self.waiting.is_empty() {
+            return Some(());
+        }
+        let inputs = std::mem::take(&mut self.waiting);
+        self.handle(inputs).await
     }
 
     /// How long until this process should look for due timers. Never long: its clock may be set back.

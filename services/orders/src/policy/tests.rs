@@ -1,17 +1,17 @@
 //! Each event of the others, and what comes of it.
 
-use domain::{Decider, HoldKey, Rejection};
+use domain::{Decider, HoldKey, Memory, Rejection};
 use proto::{
     Message, Name, common::v1 as common, inventory::v1 as inventory, payments::v1 as payments, rounds::v1 as rounds,
 };
 
-use super::{join, joined_by, react};
+use super::{can_wait, join, joined_by, react};
 use crate::{
     Orders,
     command::Command,
     order::{
         Resource::{self, Shares, Stock},
-        spec::{ORDER, euros, key, none_left, refund, round},
+        spec::{ORDER, both, euros, given, goods, key, none_left, place, refund, round},
     },
 };
 
@@ -150,4 +150,24 @@ fn answers_of_both_owners_about_one_attempt_are_taken_in_as_one() {
     assert_eq!(join(&holds(1, &shares), &releases(1, &stock)), None);
     assert_eq!(joined_by(&holds(2, &stock)), Some(key(2)));
     assert_eq!(joined_by(&Command::Expire { order_id: ORDER }), None);
+}
+
+#[test]
+fn the_first_of_two_holds_can_wait_for_the_other_and_a_buyer_never_waits_for_company() {
+    let holds =
+        |attempt, resources: &[Resource]| Command::ConfirmHolds { key: key(attempt), resources: resources.to_vec() };
+    let after = |commands: &[Command]| {
+        let mut memory = Memory::default();
+        memory.remember(given(commands));
+        memory
+    };
+    let placed = after(&[place(both())]);
+    assert!(can_wait(&placed, &holds(1, &[Stock])) && can_wait(&placed, &holds(1, &[Shares])));
+    assert!(!can_wait(&placed, &holds(1, &[Stock, Shares])));
+    // The last one; the only one; one of another attempt; one of an order that is not remembered.
+    assert!(!can_wait(&after(&[place(both()), holds(1, &[Stock])]), &holds(1, &[Shares])));
+    assert!(!can_wait(&after(&[place(goods())]), &holds(1, &[Stock])));
+    assert!(!can_wait(&placed, &holds(2, &[Stock])));
+    assert!(!can_wait(&Memory::default(), &holds(1, &[Stock])));
+    assert!(can_wait(&placed, &Command::ConfirmReleases { key: key(1), resources: vec![Stock] }));
 }

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::{
     CommitResult, Committer, Failure, MESSAGES, Wakeups, dead_letter,
-    draft::{Answered, Draft, draft},
+    draft::{Answered, Draft, can_wait, draft},
     inbox,
     timers::{self, Due},
 };
@@ -111,6 +111,11 @@ impl<S: Service> Committer<S> {
         let done = done.await;
         self.keep_if_well(connection, &done);
         done
+    }
+
+    /// Whether nobody is kept waiting if these are done a moment later.
+    pub(crate) fn can_wait(&self, inputs: &[Input<S::Command>]) -> bool {
+        can_wait::<S>(&lock(&self.memory), inputs)
     }
 
     /// What was written is there.

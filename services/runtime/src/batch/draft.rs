@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{DecideError, Effect, EncodedEvent, Rejection, StreamVersion, Timer, Timestamp};
+use domain::{DecideError, Effect, EncodedEvent, Memory, Rejection, StreamVersion, Timer, Timestamp};
 use proto::{Message, common::v1 as wire};
 use uuid::Uuid;
 
@@ -113,6 +113,19 @@ fn joined<S: Service>(inputs: &[Input<S::Command>]) -> BTreeMap<usize, Part<S::C
         }
     }
     parts
+}
+
+/// Whether nobody is kept waiting if all of these are done a moment later, together with what comes until then.
+pub(crate) fn can_wait<S: Service>(memory: &Memory<S::State>, inputs: &[Input<S::Command>]) -> bool {
+    let mut parts = joined::<S>(inputs);
+    inputs.iter().enumerate().all(|(index, input)| {
+        let InputKind::Reaction { commands } = &input.work else { return false };
+        match parts.remove(&index) {
+            None => commands.iter().all(|command| S::can_wait(memory, command)),
+            Some(Part::Later) => true,
+            Some(Part::Both { both, .. }) => S::can_wait(memory, &both),
+        }
+    })
 }
 
 impl Answered {

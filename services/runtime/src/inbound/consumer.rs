@@ -119,16 +119,17 @@ impl Consumer {
         }
     }
 
-    /// The next messages, at least one, at most a batch. Safe to drop while it waits.
-    pub(crate) async fn next_batch(&mut self) -> Vec<Message> {
+    /// The next messages, at least one, at most as many as make a batch with those that are in hand. Safe to drop while it waits.
+    pub(crate) async fn next_batch(&mut self, in_hand: usize) -> Vec<Message> {
         loop {
             self.opened().await;
             let State::Open(open) = &mut self.state else { return std::future::pending().await };
             let settings = &self.source.settings;
-            if let Some(batch) = open.next_held(settings.batch_max, ms(settings.ack_wait_ms)) {
+            let batch_max = settings.batch_max.saturating_sub(in_hand).max(1);
+            if let Some(batch) = open.next_held(batch_max, ms(settings.ack_wait_ms)) {
                 return batch;
             }
-            let batch = open.next_batch(settings.batch_max).await;
+            let batch = open.next_batch(batch_max).await;
             if !batch.is_empty() {
                 return batch;
             }
