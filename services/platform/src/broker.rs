@@ -227,6 +227,12 @@ impl Broker {
         self.connections.clone()
     }
 
+    /// Whether this is the same connection, and not another one to the same broker.
+    #[must_use]
+    pub fn is_same_connection(&self, other: &Self) -> bool {
+        self.connections.same_channel(&other.connections)
+    }
+
     /// Whether it is connected now.
     #[must_use]
     pub fn is_connected(&self) -> bool {

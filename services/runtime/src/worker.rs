@@ -222,7 +222,7 @@ async fn serve<S: Service>(
 
     let mut worker = Worker::<S> {
         consumer: Consumer::new::<S>(&context.config, Arc::clone(&context.lineage), health.clone()),
-        commit_publisher: CommitPublisher::open(context.broker.clone(), Arc::clone(&context.lineage), refusals).await?,
+        commit_publisher: CommitPublisher::new(Arc::clone(&context.lineage), refusals),
         committer: Committer::new(
             context.pool.clone(),
             dispatcher.clone(),
@@ -414,6 +414,7 @@ impl<S: Service> Worker<S> {
 
     async fn handle(&mut self, inputs: Vec<Input<S::Command>>) -> Option<()> {
         let begun = Instant::now();
+        self.commit_publisher.publish_on(self.consumer.broker()).await;
         let span = self.batch_span(&inputs);
         let settled = async {
             let done = self.committer.commit_all(&inputs).await?;
@@ -462,6 +463,7 @@ impl<S: Service> Worker<S> {
                 self.next_look = now + OTHERS_CLAIM;
             }
             self.dispatcher.begin(done.calls);
+            self.commit_publisher.publish_on(self.consumer.broker()).await;
             self.commit_publisher.send(done.events).await;
             self.wake(done.wakeups);
         }

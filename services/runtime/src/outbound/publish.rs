@@ -242,7 +242,10 @@ impl PendingCopies {
 /// Publishes what a worker commits, a commit after the other, without waiting for acknowledgements in between.
 #[derive(Debug)]
 pub(crate) struct CommitPublisher {
-    sender: Arc<Sender>,
+    lineage: Arc<Lineage>,
+    refusals: Arc<Refusals>,
+    /// On the connection that messages come in on, which is never made again: one write takes acknowledgements, answers and events.
+    sender: Option<Arc<Sender>>,
     under_way: JoinSet<()>,
 }
 
@@ -258,18 +261,8 @@ struct Sender {
 /// What has arrived of a commit.
 #[derive(Debug)]
 struct Arrived {
-    /// The connection that it was published on, and since when.
-    connection: u64,
     begun: Instant,
     report: Report,
-}
-
-/// When and to whom publishing a commit began.
-#[derive(Debug)]
-struct Begun {
-    connection: u64,
-    server: String,
-    at: Instant,
 }
 
 /// When copies were refused, and when that was said the last time.
@@ -280,10 +273,27 @@ struct Refused {
 }
 
 impl CommitPublisher {
-    pub(crate) async fn open(broker: Broker, lineage: Arc<Lineage>, refusals: Arc<Refusals>) -> Result<Self, Error> {
-        let publisher = Publisher::open(broker, lineage).await?;
-        let sender = Arc::new(Sender { publisher, refusals, copies: Mutex::default(), arrived: Mutex::default() });
-        Ok(Self { sender, under_way: JoinSet::new() })
+    pub(crate) fn new(lineage: Arc<Lineage>, refusals: Arc<Refusals>) -> Self {
+        Self { lineage, refusals, sender: None, under_way: JoinSet::new() }
+    }
+
+    /// Publishes on this connection from now on. On none, if there is none now.
+    pub(crate) async fn publish_on(&mut self, broker: Option<&Broker>) {
+        if let (Some(sender), Some(broker)) = (&self.sender, broker)
+            && sender.publisher.broker.is_same_connection(broker)
+        {
+            return;
+        }
+        self.sender = None;
+        let Some(broker) = broker else { return };
+        match Publisher::open(broker.clone(), Arc::clone(&self.lineage)).await {
+            Ok(publisher) => {
+                let refusals = Arc::clone(&self.refusals);
+                let (copies, arrived) = (Mutex::default(), Mutex::default());
+                self.sender = Some(Arc::new(Sender { publisher, refusals, copies, arrived }));
+            }
+            Err(error) => tracing::debug!(error = error.chain(), "cannot publish on this connection"),
+        }
     }
 
     /// Hands events to the broker. Never fails: what does not arrive is left to the relay.
@@ -295,15 +305,14 @@ impl CommitPublisher {
         if self.under_way.len() >= PUBLICATIONS_MAX {
             self.under_way.join_next().await;
         }
-        let sender = Arc::clone(&self.sender);
-        let broker = &sender.publisher.broker;
-        // Read before anything is sent: what is sent later, on another connection, is not taken for published to this one.
-        let (connection, server, at) = (*broker.connections().borrow(), broker.server(), Instant::now());
+        let at = Instant::now();
+        let Some(sender) = self.sender.clone() else {
+            return tracing::debug!("left to the relay: there is no connection to the broker");
+        };
         match tokio::time::timeout(HAND_OVER_WITHIN, sender.begin(&events)).await {
             Ok(Ok((published, copies))) => {
-                let begun = Begun { connection, server, at };
                 let confirming = async move {
-                    let confirmed = sender.confirm(begun, &events, published, copies).await;
+                    let confirmed = sender.confirm(at, &events, published, copies).await;
                     sender.left_to_the_relay(&events, at, confirmed);
                 };
                 self.under_way.spawn(confirming.in_current_span());
@@ -319,6 +328,11 @@ impl CommitPublisher {
     /// Waits for what is under way.
     pub(crate) async fn drain(&mut self) {
         while self.under_way.join_next().await.is_some() {}
+        if let Some(sender) = &self.sender
+            && let Err(error) = sender.publisher.broker.client.flush().await
+        {
+            tracing::debug!(%error, "could not flush the last report of what is published");
+        }
     }
 }
 
@@ -343,7 +357,7 @@ impl Sender {
     /// Waits until events have arrived, and sees to it that the relay is told.
     async fn confirm(
         &self,
-        Begun { connection, server, at }: Begun,
+        begun: Instant,
         events: &[StoredEvent],
         published: PendingPublish,
         copies: Option<PendingCopies>,
@@ -356,10 +370,10 @@ impl Sender {
         };
         let Some(marker) = published.marker else { return Ok(()) };
         let publication = PublishReport { ranges: ranges(events), marker };
-        let report = Report { publication, copied, more: Vec::new(), server };
+        let report = Report { publication, copied, more: Vec::new(), server: self.publisher.broker.server() };
         let is_first = {
             let mut arrived = self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
-            arrived.push(Arrived { connection, begun: at, report });
+            arrived.push(Arrived { begun, report });
             arrived.len() == 1
         };
         if is_first {
@@ -373,9 +387,8 @@ impl Sender {
     async fn report(&self) -> Result<(), Error> {
         let broker = &self.publisher.broker;
         let arrived = std::mem::take(&mut *self.arrived.lock().unwrap_or_else(PoisonError::into_inner));
-        let Some(report) = merged(arrived, (*broker.connections().borrow(), &broker.server()), Instant::now()) else {
-            return Ok(());
-        };
+        // What was published on a connection that is lost may have been to a broker which has lost it.
+        let Some(report) = merged(arrived, Instant::now()).filter(|_| !broker.is_lost()) else { return Ok(()) };
         let failed = |error| Error::transient("telling the relay what is published", error);
         let payload = serde_json::to_vec(&report)
             .map_err(|error| Error::transient("telling the relay what is published", error))?;
@@ -416,14 +429,9 @@ impl Sender {
     }
 }
 
-/// One report of all that has arrived. Not of what was published on another connection than this, for that may have been to a broker which
-/// has lost it, nor of what took long: a relay that finds a loss believes nobody only for so long.
-fn merged(arrived: Vec<Arrived>, (connection, server): (u64, &str), now: Instant) -> Option<Report> {
-    let is_sure = |arrived: &Arrived| {
-        arrived.connection == connection
-            && arrived.report.server == server
-            && now.saturating_duration_since(arrived.begun) <= REPORTED_WITHIN
-    };
+/// One report of all that has arrived. Not of what took long: a relay that finds a loss believes nobody only for so long.
+fn merged(arrived: Vec<Arrived>, now: Instant) -> Option<Report> {
+    let is_sure = |arrived: &Arrived| now.saturating_duration_since(arrived.begun) <= REPORTED_WITHIN;
     let mut sure = arrived.into_iter().filter(is_sure).map(|arrived| arrived.report);
     let mut report = sure.next()?;
     for other in sure {
@@ -471,31 +479,23 @@ mod tests {
     use super::{Arrived, PublishReport, REPORTED_WITHIN, Report, StreamMarker, merged};
 
     #[test]
-    fn one_report_does_for_all_that_arrived_on_this_connection_in_time() {
+    fn one_report_does_for_all_that_arrived_in_time() {
         let now = Instant::now();
-        let arrived = |(connection, server): (_, &str), age: Duration, (first, last), sequence| {
+        let arrived = |age: Duration, (first, last), sequence| {
             let [first, last] = [first, last].map(GlobalPosition::new);
             let marker = StreamMarker { sequence: BrokerSequence::new(sequence), position: last };
             let publication = PublishReport { ranges: vec![(first, last)], marker };
-            let report =
-                Report { publication, copied: vec![(first, last)], more: Vec::new(), server: server.to_owned() };
-            Arrived { connection, begun: now.checked_sub(age).unwrap(), report }
+            let report = Report { publication, copied: vec![(first, last)], more: Vec::new(), server: "NA".to_owned() };
+            Arrived { begun: now.checked_sub(age).unwrap(), report }
         };
         let short = Duration::from_millis(10);
-        let all = vec![
-            arrived((2, "NB"), short, (7, 9), 24),
-            arrived((2, "NB"), short, (1, 2), 22),
-            arrived((1, "NB"), short, (3, 3), 30),
-            // The server is another one already, and the count of connections is not.
-            arrived((2, "NA"), short, (5, 6), 29),
-            arrived((2, "NB"), REPORTED_WITHIN + short, (4, 4), 31),
-            arrived((2, "NB"), short, (10, 10), 23),
-        ];
-        let Report { publication, copied, more, server } = merged(all, (2, "NB"), now).unwrap();
+        let late = || arrived(REPORTED_WITHIN + short, (4, 4), 31);
+        let all = vec![arrived(short, (7, 9), 24), arrived(short, (1, 2), 22), late(), arrived(short, (10, 10), 23)];
+        let Report { publication, copied, more, .. } = merged(all, now).unwrap();
         let reported: Vec<_> =
             [publication].into_iter().chain(more).map(|report| report.marker.sequence.get()).collect();
-        assert_eq!((reported, copied.len(), server.as_str()), (vec![24, 22, 23], 3, "NB"));
-        assert!(merged(vec![arrived((1, "NB"), short, (1, 1), 1)], (2, "NB"), now).is_none());
+        assert_eq!((reported, copied.len()), (vec![24, 22, 23], 3));
+        assert!(merged(vec![late()], now).is_none());
     }
 
     /// Workers of an older release hear it, and tell theirs.
