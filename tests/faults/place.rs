@@ -79,7 +79,7 @@ async fn a_sequence_behind_its_table_costs_nothing_but_time() {
     // So that no try gets past what is there.
     a_log_that_takes_nothing_in(
         "alter sequence log.events_position_seq maxvalue 20 cycle restart with 1",
-        "events_pkey",
+        "events_1_pkey",
         "alter sequence log.events_position_seq no maxvalue no cycle restart with 100000",
     )
     .await;

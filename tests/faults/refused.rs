@@ -104,7 +104,8 @@ async fn a_place_in_the_log_that_is_taken_for_good_costs_its_own_command_only() 
     let refused: Vec<usize> = (0..200).filter(|number| !is_accepted(replies[*number].as_ref().unwrap())).collect();
     assert_eq!(refused, [77]);
     // The batch lost it three times, and the culprit alone once more.
-    assert!(conflicts(&fleet, "inventory").await <= 5);
+    let conflicts = conflicts(&fleet, "inventory").await;
+    assert!(conflicts <= 5, "{conflicts} conflicts");
     assert_eq!(fleet.number(DEAD_LETTERS).await.unwrap(), 1);
 
     // The database's words are for operators.

@@ -1,7 +1,10 @@
 //! The log in partitions on a real Postgres: a log that was one table becomes the first of them while writers go on, and each of them keeps the
 //! rules of the log.
 
-use platform::migrations::migrate;
+use platform::{
+    error::{Contested, Error},
+    migrations::migrate,
+};
 use sqlx::{Connection, PgConnection, migrate::Migrator, postgres::PgDatabaseError};
 use testbed::{
     fleet::DATABASE,
@@ -68,6 +71,8 @@ async fn a_log_that_was_one_table_goes_on_in_partitions_under_writers() {
     // A place that is taken is refused by its own partition, by a key that tells the stream.
     let (code, constraint) = refused(&mut worker, &streams(549..550)).await;
     assert_eq!((code.as_str(), constraint.ends_with("_stream_version_key")), ("23505", true), "{constraint}");
+    let taken = Error::database("writing", write(&mut worker, &streams(549..550)).await.unwrap_err());
+    assert_eq!(taken.contested(), Some(Contested::Stream("order-549".to_owned())));
 
     // Without a partition nothing is taken in, and none of it stays.
     let (code, table) = refused(&mut worker, &streams(550..700)).await;
