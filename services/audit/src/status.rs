@@ -23,7 +23,7 @@ pub struct Status {
     pub stands: Vec<String>,
 }
 
-/// The relay sees to it that there are four.
+/// The relay sees to it that there are more.
 const PARTITIONS_AHEAD_MIN: i64 = 2;
 
 /// What is late by so much does not go on by itself.

@@ -1,6 +1,8 @@
 //! Rows that were saved last, so that the next batch need not read them. They are good for as long as nobody else changes them, which whoever
 //! saves them finds out.
 
+use std::collections::BTreeSet;
+
 use crate::table::{Revised, Table};
 
 /// The rows of a batch, in one table or several.
@@ -95,6 +97,22 @@ impl<S: Rows> Memory<S> {
         let Some(row) = young.or(old) else { return false };
         table(rows).load(key.clone(), row);
         true
+    }
+
+    /// Moves the rows with these keys to others. False: one is remembered nowhere, and nothing so far makes it, as the second of each pair says.
+    pub fn move_all_to<K: Ord + Clone, R: Revised>(
+        &mut self,
+        rows: &mut S,
+        keys: impl IntoIterator<Item = (K, bool)>,
+        table: impl Fn(&mut S) -> &mut Table<K, R>,
+    ) -> bool {
+        let mut made = BTreeSet::new();
+        keys.into_iter().all(|(key, makes)| {
+            if makes {
+                made.insert(key.clone());
+            }
+            self.move_to(rows, &key, &table) || made.contains(&key)
+        })
     }
 }
 

@@ -11,13 +11,7 @@ use crate::command::Command;
 
 /// Whether nobody is kept waiting if this is done a moment later: what is sold, and what is free again.
 pub(crate) const fn can_wait(command: &Command) -> bool {
-    match command {
-        Command::Commit { .. } | Command::Release { .. } | Command::Return { .. } => true,
-        Command::RegisterProduct { .. }
-        | Command::ReceiveStock { .. }
-        | Command::AdjustStock { .. }
-        | Command::Hold { .. } => false,
-    }
+    matches!(command, Command::Commit { .. } | Command::Release { .. } | Command::Return { .. })
 }
 
 /// The commands that an event causes. None: the order has nothing here.

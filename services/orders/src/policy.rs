@@ -29,46 +29,21 @@ pub fn react(message_type: &str, data: &[u8]) -> Result<Vec<Command>, Rejection>
 /// Whether nobody is kept waiting if this is done a moment later: what is free again, and the first of two holds. It is known to be the first
 /// if the order is remembered.
 pub(crate) fn can_wait(memory: &Memory<State>, command: &Command) -> bool {
-    match command {
-        Command::ConfirmReleases { .. } => true,
-        Command::ConfirmHolds { key, resources } => {
-            let order = memory.get(&key.order_id, |rows| &rows.orders);
-            order.is_some_and(|order| {
-                let mut asked = order.holds.iter().filter(|(_, hold)| **hold == HoldStatus::Asked);
-                order.attempt == key.attempt && asked.any(|(resource, _)| !resources.contains(resource))
-            })
-        }
-        Command::PlaceOrder { .. }
-        | Command::CancelOrder { .. }
-        | Command::RequestRefund(_)
-        | Command::ReinstateOrder { .. }
-        | Command::Expire { .. }
-        | Command::RefuseHold { .. }
-        | Command::RecordPayment { .. }
-        | Command::RecordPaymentFailure { .. }
-        | Command::RecordRefund { .. }
-        | Command::RecordRefundElsewhere { .. }
-        | Command::AbandonRefund { .. }
-        | Command::RefundShares { .. } => false,
-    }
+    let Command::ConfirmHolds { key, resources } = command else {
+        return matches!(command, Command::ConfirmReleases { .. });
+    };
+    memory.get(&key.order_id, |rows| &rows.orders).is_some_and(|order| {
+        let mut asked = order.holds.iter().filter(|(_, hold)| **hold == HoldStatus::Asked);
+        order.attempt == key.attempt && asked.any(|(resource, _)| !resources.contains(resource))
+    })
 }
 
 /// The attempt that answers are about which can be taken in as one.
-pub(crate) fn joined_by(command: &Command) -> Option<HoldKey> {
-    match command {
-        Command::ConfirmHolds { key, .. } | Command::ConfirmReleases { key, .. } => Some(*key),
-        Command::PlaceOrder { .. }
-        | Command::CancelOrder { .. }
-        | Command::RequestRefund(_)
-        | Command::ReinstateOrder { .. }
-        | Command::Expire { .. }
-        | Command::RefuseHold { .. }
-        | Command::RecordPayment { .. }
-        | Command::RecordPaymentFailure { .. }
-        | Command::RecordRefund { .. }
-        | Command::RecordRefundElsewhere { .. }
-        | Command::AbandonRefund { .. }
-        | Command::RefundShares { .. } => None,
+pub(crate) const fn joined_by(command: &Command) -> Option<HoldKey> {
+    if let Command::ConfirmHolds { key, .. } | Command::ConfirmReleases { key, .. } = command {
+        Some(*key)
+    } else {
+        None
     }
 }
 

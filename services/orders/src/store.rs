@@ -1,9 +1,6 @@
 //! Orders' rows in Postgres: the only SQL.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use domain::{Currency, Lines, Memory, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, Sku, StreamVersion};
 use platform::{
@@ -79,14 +76,8 @@ pub(crate) async fn load(
 
 /// Moves what these commands touch from what is remembered to a state of its own. False: some of it may be there and is not remembered.
 pub(crate) fn recall(memory: &mut Memory<State>, commands: &[&Command], state: &mut State) -> bool {
-    let mut placed = BTreeSet::new();
-    commands.iter().all(|command| {
-        let order_id = command.order_id();
-        if matches!(command, Command::PlaceOrder { .. }) {
-            placed.insert(order_id);
-        }
-        memory.move_to(state, &order_id, |rows| &mut rows.orders) || placed.contains(&order_id)
-    })
+    let keys = commands.iter().map(|command| (command.order_id(), matches!(command, Command::PlaceOrder { .. })));
+    memory.move_all_to(state, keys, |rows| &mut rows.orders)
 }
 
 /// How many orders keep money that was to go back and is on no way.

@@ -86,14 +86,8 @@ pub(crate) async fn load(
 
 /// Moves what these commands touch from what is remembered to a state of its own. False: some of it may be there and is not remembered.
 pub(crate) fn recall(memory: &mut Memory<State>, commands: &[&Command], state: &mut State) -> bool {
-    let mut requested = BTreeSet::new();
-    commands.iter().all(|command| {
-        let payment_id = command.payment_id();
-        if matches!(command, Command::RequestPayment { .. }) {
-            requested.insert(payment_id);
-        }
-        memory.move_to(state, &payment_id, |rows| &mut rows.payments) || requested.contains(&payment_id)
-    })
+    let keys = commands.iter().map(|command| (command.payment_id(), matches!(command, Command::RequestPayment { .. })));
+    memory.move_all_to(state, keys, |rows| &mut rows.payments)
 }
 
 /// How many reports fit nothing and wait for a person.
