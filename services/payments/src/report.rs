@@ -66,6 +66,8 @@ words!(
         RefundContradicted = "refund_contradicted",
         /// A failure of a refund that is not known.
         RefundUnknown = "refund_unknown",
+        /// A charge of which an operator said that its money went back is reported again.
+        GivenBack = "given_back",
     }
 );
 
@@ -170,6 +172,12 @@ impl Kept {
     #[must_use]
     pub const fn may_be_so(&self) -> bool {
         matches!(self.standing, Standing::Open | Standing::Accepted)
+    }
+
+    /// Whether an operator said that it is not so any more, not another report.
+    #[must_use]
+    pub fn is_undone_by_hand(&self) -> bool {
+        self.standing == Standing::Undone && self.settled_by.is_empty()
     }
 
     /// Whether it waits for somebody to decide.

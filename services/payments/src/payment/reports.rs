@@ -125,6 +125,9 @@ impl<'a> About<'a> {
         if report.money() != Some(self.terms.amount) {
             return self.unmatched_charge(report, Mismatch::OtherAmount);
         }
+        if self.is_given_back(report) {
+            return self.unmatched_charge(report, Mismatch::GivenBack);
+        }
         let succeeded = Event::PaymentSucceeded {
             payment_id: self.payment_id,
             key: self.key,
@@ -135,6 +138,11 @@ impl<'a> About<'a> {
         };
         let taken_back = self.taken_back_before(&succeeded);
         std::iter::once(succeeded).chain(taken_back).collect()
+    }
+
+    /// Whether an operator said of another report of this charge that the money went back.
+    fn is_given_back(&self, report: &Report) -> bool {
+        unmatched_charges(Some(self.payment), report).any(Kept::is_undone_by_hand)
     }
 
     /// Failures that came before the success that they are of: the money was taken back after all.
@@ -189,6 +197,10 @@ impl<'a> About<'a> {
     }
 
     fn refund(&self, report: &Report) -> Vec<Event> {
+        if self.payouts(report).any(|kept| kept.may_be_so() && kept.report.money() == report.money()) {
+            // That one counts already, or waits for an operator.
+            return vec![];
+        }
         let named = report.refund().and_then(|id| self.payment.refunds.get_key_value(&id));
         let by_reference = || self.payment.refunds.iter().find(|(_, known)| report.is_of(&known.provider_reference));
         let elsewhere = || self.payment.refunds.get_key_value(&self.elsewhere_id(report));
@@ -203,6 +215,11 @@ impl<'a> About<'a> {
             None if report.kind == Kind::RefundFailed => self.unmatched_refund(report, Mismatch::RefundUnknown),
             None => self.refunded_elsewhere(report),
         }
+    }
+
+    /// Other reports of the same payout that fitted nothing.
+    fn payouts<'r>(&'r self, report: &'r Report) -> impl Iterator<Item = &'r Kept> {
+        self.payment.reports.values().filter(|kept| is_of_same_payout(&kept.report, report) && kept.mismatch.is_some())
     }
 
     /// What a refund that was made elsewhere is known by here.
@@ -241,6 +258,9 @@ impl<'a> About<'a> {
         if let Some(kept) = self.open(same) {
             return self.settles(report, kept, "the money went back at the provider");
         }
+        if self.payouts(report).any(Kept::is_undone_by_hand) {
+            return self.unmatched(report, Mismatch::RefundNotAsked);
+        }
         if self.may_be_by_hand(report) {
             return self.unmatched(report, Mismatch::RefundNotAsked);
         }
@@ -260,8 +280,7 @@ impl<'a> About<'a> {
     /// payout. Only a person can tell.
     fn may_be_by_hand(&self, report: &Report) -> bool {
         self.payment.reports.values().any(|kept| {
-            let by_hand = kept.standing == Standing::Undone && kept.settled_by.is_empty();
-            by_hand && kept.direction() == Direction::In && kept.report.amount == report.amount
+            kept.is_undone_by_hand() && kept.direction() == Direction::In && kept.report.amount == report.amount
         })
     }
 
@@ -331,6 +350,17 @@ fn is_failure_of(failure: &Report, charge: &Report) -> bool {
     failure.is_of(&charge.provider_reference) && !failure.is_earlier_than(charge.occurred_at)
 }
 
+/// Whether both say for sure that the same charge brought money.
+fn is_of_same_charge(one: &Kept, other: &Kept) -> bool {
+    (one.direction(), other.direction()) == (Direction::In, Direction::In)
+        && one.report.is_of(&other.report.provider_reference)
+}
+
+/// Whether both say for sure that the same payout was made.
+fn is_of_same_payout(one: &Report, other: &Report) -> bool {
+    (one.kind, other.kind) == (Kind::RefundSucceeded, Kind::RefundSucceeded) && one.is_of(&other.provider_reference)
+}
+
 fn taken_back(payment_id: PaymentId, charge: &Report, failure: &Report) -> Event {
     settled(payment_id, &charge.provider_event_id, &failure.provider_event_id, "the money was taken back")
 }
@@ -376,16 +406,14 @@ pub(super) fn resolve(
                 note: decided.note.to_owned(),
                 settled_by: String::new(),
             };
-            // What was said of a charge was said of all reports of it.
+            // What was said of a charge or a payout was said of all reports of it.
             let is_same = |other: &&Kept| {
                 let is_other = other.report.provider_event_id != provider_event_id && other.is_open();
-                is_other
-                    && (kept.direction(), other.direction()) == (Direction::In, Direction::In)
-                    && other.report.is_of(&kept.report.provider_reference)
+                is_other && (is_of_same_charge(kept, other) || is_of_same_payout(&kept.report, &other.report))
             };
             let same = payment.reports.values().filter(is_same);
             let settled = same.map(|other| {
-                settled(payment_id, &other.report.provider_event_id, provider_event_id, "it is of the same charge")
+                settled(payment_id, &other.report.provider_event_id, provider_event_id, "it is of the same money")
             });
             Ok(std::iter::once(resolved).chain(settled).collect())
         }

@@ -197,6 +197,7 @@ const fn mismatch_to_wire(mismatch: Mismatch) -> wire::ReportMismatch {
         Mismatch::RefundedTwice => wire::ReportMismatch::RefundedTwice,
         Mismatch::RefundContradicted => wire::ReportMismatch::RefundContradicted,
         Mismatch::RefundUnknown => wire::ReportMismatch::RefundUnknown,
+        Mismatch::GivenBack => wire::ReportMismatch::GivenBack,
     }
 }
 

@@ -360,3 +360,52 @@ fn what_an_operator_said_of_a_charge_he_said_of_all_reports_of_it() {
         assert_eq!((asked.payment().captured_minor, asked.payment().is_blocked()), (captured, None), "{resolution:?}");
     }
 }
+
+#[test]
+fn what_an_operator_said_of_a_charge_holds_for_what_is_reported_of_it_afterwards() {
+    // Found by the simulation: the same money was there again, and went back to the buyer twice.
+    let (early, undone) = (charged(Kind::PaymentSucceeded, 100), decided("evt_100", ReportResolution::Undone));
+    let (failure, again) = (charged(Kind::PaymentFailed, 105), charged(Kind::PaymentSucceeded, 110));
+    for between in [vec![], vec![failure]] {
+        let commands =
+            [vec![early.clone(), undone.clone(), request(eur(1_200))], between, vec![again.clone()]].concat();
+        let state = after(vec![], &commands);
+        assert_eq!(state.payment().captured_minor, 0);
+        let kept = &state.payment().reports["evt_110"];
+        assert_eq!((kept.mismatch, kept.standing), (Some(Mismatch::GivenBack), Standing::Open));
+    }
+    // Another charge brings other money.
+    let other = second(Kind::PaymentSucceeded, 110);
+    assert_eq!(after(vec![], &[early, undone, request(eur(1_200)), other]).payment().captured_minor, 1_200);
+}
+
+#[test]
+fn what_an_operator_said_of_a_payout_he_said_of_all_reports_of_it() {
+    let begin = Command::BeginRefund {
+        payment_id: payment_id(),
+        order_id: of().order_id,
+        refund_id: refund_id(),
+        amount: eur(1_000),
+    };
+    let rejected = Command::RecordRefundOutcome {
+        payment_id: payment_id(),
+        refund_id: refund_id(),
+        key: idempotency_key(payment_id(), refund_id(), 1),
+        outcome: Outcome::Rejected(Rejection::new("DECLINED", "no")),
+    };
+    let (payout, again) =
+        (refund(Kind::RefundSucceeded, "", "re_1", 120), refund(Kind::RefundSucceeded, "", "re_1", 121));
+    // More than is left, with the refund that is under way.
+    let past = [begin, payout];
+    for (resolution, gone, standing_again) in
+        [(ReportResolution::Accepted, 500, None), (ReportResolution::Undone, 0, Some(Standing::Open))]
+    {
+        let commands = [&past[..], &[decided("evt_120", resolution), rejected.clone(), again.clone()]].concat();
+        let payment = after(vec![requested(), succeeded()], &commands).payment().clone();
+        assert_eq!((payment.gone_minor(), payment.refunded_minor), (gone, 0), "{resolution:?}");
+        assert_eq!(payment.reports.get("evt_121").map(|kept| kept.standing), standing_again, "{resolution:?}");
+    }
+    // While it waits, it is not reported twice.
+    let state = after(vec![requested(), succeeded()], &[&past[..], &[again]].concat());
+    assert!(!state.payment().reports.contains_key("evt_121"));
+}
