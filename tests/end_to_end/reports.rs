@@ -147,6 +147,25 @@ async fn money_of_another_amount_is_known_until_it_is_settled_also_when_the_orde
     fleet.ends_well().await.unwrap();
 }
 
+/// The buyer's charge is quicker than the word that asks for it, and somebody gives it back by hand. Reported once more it was taken for
+/// the order's money, and went back a second time.
+#[tokio::test]
+async fn a_charge_that_was_given_back_by_hand_is_no_new_money_when_it_is_reported_again() {
+    let fleet = start().await;
+    let order = mug(1, "sandbox:never");
+    let charge = |reference, event_id| named(reference, report(Kind::PaymentSucceeded, &order, event_id, 1_000));
+    let undone = |event_id| report_resolution(&order, event_id, ReportResolution::Undone);
+    assert_eq!(fleet.accepts(&charge("ch_1", "evt_1")).await.unwrap(), ["ProviderReportUnmatched"]);
+    assert_eq!(fleet.accepts(&undone("evt_1")).await.unwrap(), ["ProviderReportResolved"]);
+    let order = fleet.asked(order.clone()).await.unwrap();
+    assert_eq!(fleet.accepts(&charge("ch_1", "evt_2")).await.unwrap(), ["ProviderReportUnmatched"]);
+    assert_eq!(fleet.open_reports(&order).await.unwrap(), ["given_back 1000 EUR"]);
+    assert_eq!(fleet.accepts(&undone("evt_2")).await.unwrap(), ["ProviderReportResolved"]);
+    assert_eq!(fleet.accepts(&charge("ch_2", "evt_3")).await.unwrap(), ["PaymentSucceeded"]);
+    fleet.until_stands(&order, "paid, ready, 0 back").await.unwrap();
+    fleet.ends_well().await.unwrap();
+}
+
 /// The same of refunds: 600 are reported of a refund of 1000.
 #[tokio::test]
 async fn a_refund_of_another_amount_is_known_until_it_is_settled() {
