@@ -23,7 +23,7 @@ use crate::bounds::peak_mb;
 /// The least that the settings allow: some thousand orders that wait.
 const QUEUE_BYTES: u64 = 1_048_576;
 
-/// Orders that rates are measured by.
+/// Orders that the rate in peace is measured by, and that a flooded fleet must still pay.
 const MEASURED: u64 = 500;
 
 /// What a flooded fleet does, until all that was let in is settled, is at least one part of so many of what it does in peace.

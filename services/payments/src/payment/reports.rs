@@ -217,9 +217,9 @@ impl<'a> About<'a> {
         }
     }
 
-    /// Other reports of the same payout that fitted nothing.
+    /// What else is kept of the same payout.
     fn payouts<'r>(&'r self, report: &'r Report) -> impl Iterator<Item = &'r Kept> {
-        self.payment.reports.values().filter(|kept| is_of_same_payout(&kept.report, report) && kept.mismatch.is_some())
+        self.payment.reports.values().filter(|kept| is_of_same_payout(&kept.report, report))
     }
 
     /// What a refund that was made elsewhere is known by here.
@@ -258,13 +258,12 @@ impl<'a> About<'a> {
         if let Some(kept) = self.open(same) {
             return self.settles(report, kept, "the money went back at the provider");
         }
-        if self.payouts(report).any(Kept::is_undone_by_hand) {
-            return self.unmatched(report, Mismatch::RefundNotAsked);
-        }
         if self.may_be_by_hand(report) {
             return self.unmatched(report, Mismatch::RefundNotAsked);
         }
-        if amount.currency != self.terms.amount.currency || amount.minor_units > self.payment.left_minor() {
+        let is_too_much =
+            amount.currency != self.terms.amount.currency || amount.minor_units > self.payment.left_minor();
+        if is_too_much || self.payouts(report).any(Kept::is_undone_by_hand) {
             return self.unmatched(report, Mismatch::RefundNotAsked);
         }
         vec![Event::PaymentRefundedElsewhere {
@@ -327,11 +326,11 @@ fn declined(payment_id: PaymentId, payment: Option<&Payment>, key: HoldKey, repo
     [Event::PaymentDeclined { payment_id, key, report: report.clone() }].into_iter().chain(settled).collect()
 }
 
-/// Money that fitted nothing, of the same charge as this failure for sure.
-fn unmatched_charges<'a>(payment: Option<&'a Payment>, failure: &'a Report) -> impl Iterator<Item = &'a Kept> {
+/// Money that fitted nothing, of the same charge as this report for sure.
+fn unmatched_charges<'a>(payment: Option<&'a Payment>, report: &'a Report) -> impl Iterator<Item = &'a Kept> {
     let reports = payment.into_iter().flat_map(|payment| payment.reports.values());
     let charges = reports.filter(|kept| kept.direction() == Direction::In);
-    charges.filter(|kept| failure.is_of(&kept.report.provider_reference))
+    charges.filter(|kept| report.is_of(&kept.report.provider_reference))
 }
 
 /// Money that fitted nothing and was taken back by this failure. Not if it has come again since.

@@ -2,13 +2,13 @@
 //! events.
 
 use domain::{Currency, HoldKey, Money, OrderId, PaymentId, RefundId, Timestamp, spec::Spec};
-use providers::Checkout;
+use providers::{Checkout, idempotency_key};
 use uuid::Uuid;
 
 use super::{Payment, State, Status};
 use crate::{
     Payments,
-    command::Command,
+    command::{Command, Outcome},
     event::{Event, RefundOf, ReportResolution, stream},
     report::{Kind, Mismatch, Report, ReportedMoney},
 };
@@ -48,6 +48,22 @@ pub(crate) fn refund_id() -> RefundId {
 
 pub(crate) fn of() -> RefundOf {
     RefundOf { payment_id: payment_id(), order_id: KEY.order_id, refund_id: refund_id() }
+}
+
+pub(crate) fn begin(amount: Money) -> Command {
+    Command::BeginRefund { payment_id: payment_id(), order_id: KEY.order_id, refund_id: refund_id(), amount }
+}
+
+pub(crate) fn key(send: i32) -> String {
+    idempotency_key(payment_id(), refund_id(), send)
+}
+
+pub(crate) fn ended(send: i32, outcome: Outcome) -> Command {
+    Command::RecordRefundOutcome { payment_id: payment_id(), refund_id: refund_id(), key: key(send), outcome }
+}
+
+pub(crate) fn went_back() -> Outcome {
+    Outcome::Refunded { provider_reference: "re_1".to_owned() }
 }
 
 pub(crate) fn eur(minor_units: i64) -> Money {

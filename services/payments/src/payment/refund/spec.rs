@@ -1,7 +1,6 @@
 //! Specs of refunds.
 
 use domain::{Money, OrderId, RefundId, Rejection, spec::Spec as _};
-use providers::idempotency_key;
 use uuid::Uuid;
 
 use super::{DEADLINE, Refund, Status};
@@ -12,20 +11,12 @@ use crate::{
     payment::{
         State,
         spec::{
-            KEY, NOW, at, cancelled, eur, given, named, of, payment_id, refund_id, report as charge, requested,
-            succeeded, told, unmatched, usd,
+            KEY, NOW, at, begin, cancelled, ended, eur, given, key, named, of, payment_id, refund_id, report as charge,
+            requested, succeeded, told, unmatched, usd, went_back,
         },
     },
     report::{Kind, Mismatch, Report},
 };
-
-fn begin(amount: Money) -> Command {
-    Command::BeginRefund { payment_id: payment_id(), order_id: KEY.order_id, refund_id: refund_id(), amount }
-}
-
-fn key(send: i32) -> String {
-    idempotency_key(payment_id(), refund_id(), send)
-}
 
 /// 5.00 EUR are sent under the key of this sending.
 fn refunding(send: i32) -> Event {
@@ -90,14 +81,6 @@ fn resolve(resolution: Resolution) -> Command {
         actor: "ann".to_owned(),
         note: "called them".to_owned(),
     }
-}
-
-fn ended(send: i32, outcome: Outcome) -> Command {
-    Command::RecordRefundOutcome { payment_id: payment_id(), refund_id: refund_id(), key: key(send), outcome }
-}
-
-fn went_back() -> Outcome {
-    Outcome::Refunded { provider_reference: "re_1".to_owned() }
 }
 
 fn not_known() -> Outcome {

@@ -1,7 +1,6 @@
 //! Specs of reports that overtake each other: which holds does not follow from which came first.
 
 use domain::{Rejection, spec::Spec as _};
-use providers::idempotency_key;
 
 use crate::{
     command::{Command, Outcome},
@@ -10,8 +9,8 @@ use crate::{
         State,
         refund::Status,
         spec::{
-            NOW, at, cancelled, eur, given, named, of, payment_id, refund_id, report, request, requested, succeeded,
-            told, unmatched,
+            NOW, at, begin, cancelled, ended, eur, given, named, payment_id, refund_id, report, request, requested,
+            succeeded, told, unmatched, went_back,
         },
     },
     report::{Kind, Mismatch, Report, ReportedMoney, Standing},
@@ -241,18 +240,8 @@ fn a_refund_made_elsewhere_has_failed_also_if_that_is_reported_first() {
 #[test]
 fn a_success_from_before_the_failure_does_not_count_if_the_call_was_answered_that_it_failed() {
     let named = refund_id().to_string();
-    let begin = Command::BeginRefund {
-        payment_id: payment_id(),
-        order_id: of().order_id,
-        refund_id: refund_id(),
-        amount: eur(500),
-    };
-    let ended = |send| Command::RecordRefundOutcome {
-        payment_id: payment_id(),
-        refund_id: refund_id(),
-        key: idempotency_key(payment_id(), refund_id(), send),
-        outcome: Outcome::Rejected(Rejection::new("REFUND_FAILED", "closed account")),
-    };
+    let begin = begin(eur(500));
+    let ended = |send| ended(send, Outcome::Rejected(Rejection::new("REFUND_FAILED", "closed account")));
     let failed = refund(Kind::RefundFailed, &named, "re_1", 20);
     for reference in ["re_1", ""] {
         let earlier = refund(Kind::RefundSucceeded, &named, reference, 10);
@@ -316,20 +305,9 @@ fn money_that_is_gone_in_amounts_that_no_sum_can_hold_leaves_nothing() {
 
 #[test]
 fn a_failure_that_was_heard_is_no_news_after_the_answer_that_the_money_went_back() {
-    let begin = Command::BeginRefund {
-        payment_id: payment_id(),
-        order_id: of().order_id,
-        refund_id: refund_id(),
-        amount: eur(500),
-    };
-    let went_back = Command::RecordRefundOutcome {
-        payment_id: payment_id(),
-        refund_id: refund_id(),
-        key: idempotency_key(payment_id(), refund_id(), 1),
-        outcome: Outcome::Refunded { provider_reference: "re_1".to_owned() },
-    };
+    let begin = begin(eur(500));
     let failed = refund(Kind::RefundFailed, &refund_id().to_string(), "", 110);
-    let state = after(vec![requested(), succeeded()], &[begin, failed.clone(), went_back]);
+    let state = after(vec![requested(), succeeded()], &[begin, failed.clone(), ended(1, went_back())]);
     assert_eq!(state.payment().refunds[&refund_id()].status, Status::Refunded);
     assert_eq!(state.when(&failed), Ok(vec![]));
 }
@@ -381,18 +359,8 @@ fn what_an_operator_said_of_a_charge_holds_for_what_is_reported_of_it_afterwards
 
 #[test]
 fn what_an_operator_said_of_a_payout_he_said_of_all_reports_of_it() {
-    let begin = Command::BeginRefund {
-        payment_id: payment_id(),
-        order_id: of().order_id,
-        refund_id: refund_id(),
-        amount: eur(1_000),
-    };
-    let rejected = Command::RecordRefundOutcome {
-        payment_id: payment_id(),
-        refund_id: refund_id(),
-        key: idempotency_key(payment_id(), refund_id(), 1),
-        outcome: Outcome::Rejected(Rejection::new("DECLINED", "no")),
-    };
+    let begin = begin(eur(1_000));
+    let rejected = ended(1, Outcome::Rejected(Rejection::new("DECLINED", "no")));
     let (payout, again) =
         (refund(Kind::RefundSucceeded, "", "re_1", 120), refund(Kind::RefundSucceeded, "", "re_1", 121));
     // More than is left, with the refund that is under way.
