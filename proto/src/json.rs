@@ -2,12 +2,16 @@
 
 mod number;
 mod reading;
+mod schema;
 mod time;
 
-use std::{collections::BTreeSet, sync::LazyLock};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
 
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions, Value};
 
 static DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
@@ -49,10 +53,41 @@ fn descriptor(message_type: &str) -> Result<prost_reflect::MessageDescriptor, Js
 /// # Errors
 /// The type is not in the contract, or the JSON does not fit it: the reason names the field.
 pub fn from_json(message_type: &str, json: &[u8]) -> Result<Vec<u8>, JsonError> {
-    let descriptor = descriptor(message_type)?;
-    let refused = |reason: String| JsonError::Json { message_type: message_type.to_owned(), reason };
-    let text = std::str::from_utf8(json).map_err(|error| refused(format!("it is not UTF-8: {error}")))?;
-    Ok(reading::read(&descriptor, text).map_err(refused)?.encode_to_vec())
+    JsonMessage::read(message_type, json).map(|message| message.to_bytes())
+}
+
+/// A message that was read from JSON, and that may be completed before it becomes bytes.
+#[derive(Debug, Clone)]
+pub struct JsonMessage(DynamicMessage);
+
+impl JsonMessage {
+    /// Reads a message as [`from_json`] does.
+    ///
+    /// # Errors
+    /// The type is not in the contract, or the JSON does not fit it: the reason names the field.
+    pub fn read(message_type: &str, json: &[u8]) -> Result<Self, JsonError> {
+        let descriptor = descriptor(message_type)?;
+        let refused = |reason: String| JsonError::Json { message_type: message_type.to_owned(), reason };
+        let text = std::str::from_utf8(json).map_err(|error| refused(format!("it is not UTF-8: {error}")))?;
+        reading::read(&descriptor, text).map(Self).map_err(refused)
+    }
+
+    /// A field that is a text, as the contract spells it: empty if it was not given. `None`: there is no such field.
+    #[must_use]
+    pub fn text(&self, field: &str) -> Option<String> {
+        self.0.get_field_by_name(field)?.as_str().map(str::to_owned)
+    }
+
+    /// Sets a field that is a text.
+    pub fn set_text(&mut self, field: &str, text: &str) {
+        self.0.set_field_by_name(field, Value::String(text.to_owned()));
+    }
+
+    /// Its protobuf.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.0.encode_to_vec()
+    }
 }
 
 /// Decodes protobuf bytes of the named type as proto3 JSON, fields at their default left out.
@@ -60,12 +95,32 @@ pub fn from_json(message_type: &str, json: &[u8]) -> Result<Vec<u8>, JsonError> 
 /// # Errors
 /// The type is not in the contract, or the bytes do not decode as it.
 pub fn to_json(message_type: &str, bytes: &[u8]) -> Result<serde_json::Value, JsonError> {
+    write(message_type, bytes, &SerializeOptions::new())
+}
+
+/// The same with the names of fields as the contract spells them, `order_id` in place of `orderId`; both are read.
+///
+/// # Errors
+/// The type is not in the contract, or the bytes do not decode as it.
+pub fn to_json_as_spelled(message_type: &str, bytes: &[u8]) -> Result<serde_json::Value, JsonError> {
+    write(message_type, bytes, &SerializeOptions::new().use_proto_field_name(true))
+}
+
+fn write(message_type: &str, bytes: &[u8], options: &SerializeOptions) -> Result<serde_json::Value, JsonError> {
     let broken = |reason: String| JsonError::Bytes { message_type: message_type.to_owned(), reason };
     let message =
         DynamicMessage::decode(descriptor(message_type)?, bytes).map_err(|error| broken(error.to_string()))?;
-    message
-        .serialize_with_options(serde_json::value::Serializer, &SerializeOptions::new())
-        .map_err(|error| broken(error.to_string()))
+    message.serialize_with_options(serde_json::value::Serializer, options).map_err(|error| broken(error.to_string()))
+}
+
+/// JSON Schema of a message and of all that it is made of, by full name. They refer to each other below `at`: `#/components/schemas/`.
+///
+/// # Errors
+/// The type is not in the contract.
+pub fn json_schemas(message_type: &str, at: &str) -> Result<BTreeMap<String, serde_json::Value>, JsonError> {
+    let mut schemas = BTreeMap::new();
+    schema::add(&descriptor(message_type)?, at, &mut schemas);
+    Ok(schemas)
 }
 
 /// Full names of all message types of the contract, sorted.

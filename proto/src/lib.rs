@@ -10,7 +10,9 @@ mod contract {
 
 pub use contract::holdfast::{common, inventory, orders, payments, rounds};
 pub use fields::{UnknownField, unknown_field};
-pub use json::{JsonError, from_json, message_types, part_types, to_json};
+pub use json::{
+    JsonError, JsonMessage, from_json, json_schemas, message_types, part_types, to_json, to_json_as_spelled,
+};
 /// Google's well-known types that the contract uses.
 pub mod well_known {
     pub use prost_types::{Duration, Timestamp};

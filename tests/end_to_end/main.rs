@@ -6,6 +6,7 @@ mod bad_input;
 mod clients;
 mod command;
 mod delivery;
+mod gateway;
 mod happy_path;
 mod logs;
 mod order_of_commands;

@@ -6,6 +6,8 @@ mod consumers;
 
 mod fleet;
 
+pub mod gateway;
+
 mod messages;
 
 mod people;

@@ -62,7 +62,7 @@ sections! {
     /// All settings of a worker.
     Config {
         database: Database, broker: Broker, consumer: Consumer, relay: Relay, timers: Timers, effects: Effects,
-        http: Http, log: Log, process: Process,
+        http: Http, gateway: Gateway, log: Log, process: Process,
     }
     /// Postgres.
     Database { url: String, connections_max: u32, installation: String }
@@ -84,6 +84,8 @@ sections! {
     Effects { calls: bool, concurrency_max: usize, lease_ms: u64, call_ms: u64, backoff_ms: u64, backoff_max_ms: u64, poll_ms: u64 }
     /// Probes and metrics.
     Http { address: String }
+    /// The HTTP API.
+    Gateway { address: String, tokens: String, connections_max: usize, requests_max: usize, body_bytes_max: usize, read_ms: u64, wait_ms: u64, wait_max_ms: u64 }
     /// Logging.
     Log { filter: String, format: String }
     /// The process.
@@ -161,6 +163,13 @@ impl Config {
         within("broker.events_bytes_max", self.broker.events_bytes_max, 1_048_576, u64::MAX)?;
         within("broker.commands_bytes_max", self.broker.commands_bytes_max, 1_048_576, u64::MAX)?;
         within("broker.publish_timeout_ms", self.broker.publish_timeout_ms, 10, 600_000)?;
+        check_file("gateway.tokens", &self.gateway.tokens)?;
+        within("gateway.connections_max", size(self.gateway.connections_max), 1, 100_000)?;
+        within("gateway.requests_max", size(self.gateway.requests_max), 1, 100_000)?;
+        within("gateway.body_bytes_max", size(self.gateway.body_bytes_max), 1_024, 8_388_608)?;
+        within("gateway.read_ms", self.gateway.read_ms, 10, 600_000)?;
+        within("gateway.wait_max_ms", self.gateway.wait_max_ms, 1, 600_000)?;
+        within("gateway.wait_ms", self.gateway.wait_ms, 1, self.gateway.wait_max_ms)?;
         within("process.threads", size(self.process.threads), 1, 64)?;
         within("process.drain_ms", self.process.drain_ms, 1, 600_000)?;
         if !["json", "text"].contains(&self.log.format.as_str()) {

@@ -38,6 +38,8 @@ pub mod header {
     pub const CONTENT_TYPE: &str = "content-type";
     /// Where the answer to a command goes: JetStream uses NATS's own reply field for its acknowledgements.
     pub const REPLY_TO: &str = "reply-to";
+    /// `true` on an answer that was given before, to the same command.
+    pub const REPEATED: &str = "ce-repeated";
 }
 
 /// A text as the value of a header, which is ASCII on all ways: all but what can be seen, `"` and `%` are percent-encoded, as CloudEvents'

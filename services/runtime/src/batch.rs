@@ -22,7 +22,7 @@ use crate::{
     batch::{
         contention::Contention,
         doubt::Doubt,
-        draft::{Draft, Poison},
+        draft::{Draft, Poison, Reply},
         races::Races,
         timers::Due,
     },
@@ -47,7 +47,7 @@ pub(crate) mod timers;
 #[derive(Debug, Default)]
 pub(crate) struct CommitResult {
     /// One per input, in order: what its sender hears.
-    pub(crate) replies: Vec<Option<Vec<u8>>>,
+    pub(crate) replies: Vec<Option<Reply>>,
     /// What is in the log now.
     pub(crate) events: Vec<StoredEvent>,
     /// Outside calls that this process is to make.

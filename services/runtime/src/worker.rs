@@ -26,7 +26,7 @@ use tokio::{
 use tracing::{Instrument as _, Span, field};
 
 use crate::{
-    batch::{Committer, Wakeups},
+    batch::{Committer, Wakeups, draft::Reply},
     context::Context,
     effects::{self, Dispatcher},
     inbound::{
@@ -480,7 +480,7 @@ impl<S: Service> Worker<S> {
     }
 
     /// Answers whoever asked, and only then acknowledges: an answer that is lost is sent again with the message.
-    async fn answer(&self, inputs: &[Input<S::Command>], replies: Vec<Option<Vec<u8>>>, put_off: &BTreeSet<usize>) {
+    async fn answer(&self, inputs: &[Input<S::Command>], replies: Vec<Option<Reply>>, put_off: &BTreeSet<usize>) {
         for (number, (input, reply)) in inputs.iter().zip(replies).enumerate() {
             if put_off.contains(&number) {
                 // Whatever came from here comes again by itself.
@@ -498,18 +498,21 @@ impl<S: Service> Worker<S> {
         }
     }
 
-    async fn reply(&self, to: &ReplyTo, reply: Vec<u8>) {
+    async fn reply(&self, to: &ReplyTo, reply: Reply) {
         const REPLY: &str = "holdfast.common.v1.CommandReply";
         // On the connection that is acknowledged on, so that the acknowledgement cannot overtake the answer.
         let broker = self.consumer.broker().unwrap_or(&self.context.broker);
-        let json = to.json.then(|| proto::to_json(REPLY, &reply).ok()).flatten();
+        let json = to.json.then(|| proto::to_json(REPLY, &reply.bytes).ok()).flatten();
         let (content_type, payload) = match json {
             Some(json) => (JSON, json.to_string().into_bytes()),
-            None => (PROTOBUF, reply),
+            None => (PROTOBUF, reply.bytes),
         };
         let mut headers = async_nats::HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, content_type);
         headers.insert(header::TYPE, REPLY);
+        if reply.is_repeated {
+            headers.insert(header::REPEATED, "true");
+        }
         if let Err(error) = broker.client.publish_with_headers(to.subject.clone(), headers, payload.into()).await {
             tracing::debug!(%error, subject = to.subject, "could not answer");
         }

@@ -19,6 +19,20 @@ pub(crate) struct Answered {
     pub(crate) reply: Vec<u8>,
 }
 
+/// What the sender of a command hears.
+#[derive(Debug, Clone)]
+pub(crate) struct Reply {
+    pub(crate) bytes: Vec<u8>,
+    /// Whether the command was answered so before.
+    pub(crate) is_repeated: bool,
+}
+
+impl Reply {
+    pub(crate) const fn first(bytes: Vec<u8>) -> Self {
+        Self { bytes, is_repeated: false }
+    }
+}
+
 /// A message that cannot be handled, with the reason.
 #[derive(Debug)]
 pub(crate) struct DeadLetter {
@@ -38,7 +52,7 @@ pub(crate) struct Draft {
     /// Slips of senders who were told, and for whom nothing is kept.
     pub(crate) slips: Vec<Rejection>,
     /// One per input: what its sender hears.
-    pub(crate) replies: Vec<Option<Vec<u8>>>,
+    pub(crate) replies: Vec<Option<Reply>>,
 }
 
 /// A input that broke after some of its events were already taken in: the rest must be decided anew without it.
@@ -64,8 +78,14 @@ pub(crate) fn draft<S: Service>(
                 let before = draft.answered.get(&id).or_else(|| known.get(&id));
                 match before.map(|answered| answered.repeat(id, body_hash)) {
                     Some(Ok(reply)) => Some(reply),
-                    Some(Err(rejection)) => Some(draft.slip(&id.to_string(), rejection)),
-                    None => Some(draft.command::<S>(state, index, input, (message_type, body_hash, command), at)?),
+                    Some(Err(rejection)) => Some(Reply::first(draft.slip(&id.to_string(), rejection))),
+                    None => Some(Reply::first(draft.command::<S>(
+                        state,
+                        index,
+                        input,
+                        (message_type, body_hash, command),
+                        at,
+                    )?)),
                 }
             }
             InputKind::Reaction { commands } => {
@@ -83,7 +103,7 @@ pub(crate) fn draft<S: Service>(
                 draft.reaction::<S>(state, index, input, std::slice::from_ref(command), at)?;
                 None
             }
-            InputKind::Unreadable { rejection } => draft.unreadable(input, rejection),
+            InputKind::Unreadable { rejection } => draft.unreadable(input, rejection).map(Reply::first),
         };
         draft.replies.push(reply);
     }
@@ -130,14 +150,14 @@ pub(crate) fn can_wait<S: Service>(memory: &Memory<S::State>, inputs: &[Input<S:
 
 impl Answered {
     /// The same answer again, or a refusal if the id names another command.
-    pub(crate) fn repeated(self, id: Uuid, body_hash: &[u8]) -> Vec<u8> {
-        self.repeat(id, body_hash).unwrap_or_else(|rejection| refused_once(&id.to_string(), &rejection))
+    pub(crate) fn repeated(self, id: Uuid, body_hash: &[u8]) -> Reply {
+        self.repeat(id, body_hash).unwrap_or_else(|rejection| Reply::first(refused_once(&id.to_string(), &rejection)))
     }
 
-    fn repeat(&self, id: Uuid, body_hash: &[u8]) -> Result<Vec<u8>, Rejection> {
+    fn repeat(&self, id: Uuid, body_hash: &[u8]) -> Result<Reply, Rejection> {
         // Without one it was taken back from events: all that is known is its id.
         if self.body_hash.is_empty() || self.body_hash == body_hash {
-            return Ok(self.reply.clone());
+            return Ok(Reply { bytes: self.reply.clone(), is_repeated: true });
         }
         let reason = format!("command {id} was answered already, with another body; give every command its own ce-id");
         Err(Rejection::new("COMMAND_ID_REUSED", reason))

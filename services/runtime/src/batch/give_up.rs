@@ -10,7 +10,7 @@ use super::{CommitResult, Committer, Failure};
 use crate::{
     batch::{
         dead_letter,
-        draft::{Answered, DeadLetter, kept_for_operators, refused_once, rejected},
+        draft::{Answered, DeadLetter, Reply, kept_for_operators, refused_once, rejected},
         inbox,
         races::Races,
         timers::{self, Due},
@@ -59,10 +59,10 @@ impl<S: Service> Committer<S> {
     }
 
     /// A command's refusal is final: it is kept together with the letter, or what was answered meanwhile stays.
-    async fn give_up(&self, input: &Input<S::Command>, rejection: &Rejection) -> Result<Option<Vec<u8>>, Failure> {
+    async fn give_up(&self, input: &Input<S::Command>, rejection: &Rejection) -> Result<Option<Reply>, Failure> {
         let at = clock::now();
         let answer = kept_for_operators(&rejection.code);
-        let mut reply = input.reply_to.as_ref().map(|to| refused_once(&to.command_id, &answer));
+        let mut reply = input.reply_to.as_ref().map(|to| Reply::first(refused_once(&to.command_id, &answer)));
         let letter = DeadLetter { letter: input.raw(), rejection: rejection.clone() };
         let mut connection = self.connection().await?;
         let keep = async {
@@ -73,7 +73,7 @@ impl<S: Service> Committer<S> {
                 if let Some(before) = inbox::keep(&mut transaction, id, &refused, at).await? {
                     return Ok(Some(before.repeated(id, body_hash)));
                 }
-                reply = Some(refused.reply);
+                reply = Some(Reply::first(refused.reply));
             }
             if let InputKind::Outcome { key, .. } = &input.work {
                 // It is owed all the same.

@@ -1,0 +1,223 @@
+//! The events of an order, of all services: as a list, or as a stream that goes on while the caller listens.
+
+use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    extract::{RawPathParams, RawQuery, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{
+        IntoResponse, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use domain::{GlobalPosition, HoldKey, OrderId};
+use futures::Stream;
+use platform::{clock, shutdown::Shutdown};
+use proto::{Name, orders::v1::OrderReinstated};
+use runtime::log::event_store::{StoredEvent, read_streams};
+use serde::Serialize;
+use serde_json::Value;
+use sqlx::PgPool;
+use tokio::time::Instant;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::{
+    Gateway,
+    caller::{Scope, authorize},
+    commands::json_response,
+    problem::Problem,
+    read::id,
+};
+
+/// How often to look for what is new.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// A stream ends after this time, so that replicas share the listeners anew; whoever goes on says what he has heard last.
+const STREAM_MAX: Duration = Duration::from_mins(15);
+
+/// What a listener is told to wait before he comes again.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// A line for whoever sits between, and would else close what is silent.
+const ALIVE_EVERY: Duration = Duration::from_secs(15);
+
+/// `GET /v1/orders/{order_id}/events`
+pub(crate) async fn events(
+    State(gateway): State<Arc<Gateway>>,
+    params: RawPathParams,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    authorize(&gateway, &headers, Scope::OrdersRead)?;
+    let order_id = id(&params, "order_id")?;
+    let after = after(&headers, query.as_deref().unwrap_or_default())?;
+    let (published, events) = look(&gateway.pool, order_id).await.map_err(|error| Problem::database(&error))?;
+    if events.is_empty() {
+        return Err(Problem::rejected(
+            "UNKNOWN_ORDER",
+            &format!("no order {order_id} is known; was its placing answered?"),
+        ));
+    }
+    let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if accepts.contains("text/event-stream") {
+        let told = told(&events, after, published);
+        let listener = Listener {
+            pool: gateway.pool.clone(),
+            shutdown: gateway.shutdown.clone(),
+            order_id,
+            after: told.back().map_or(after, |event| event.position),
+            waiting: told,
+            ends_at: Instant::now() + STREAM_MAX,
+        };
+        return Ok(Sse::new(listener.stream()).keep_alive(KeepAlive::new().interval(ALIVE_EVERY)).into_response());
+    }
+    let data = events.iter().filter(|event| event.position > after).map(OrderEvent::of).collect();
+    Ok(json_response(StatusCode::OK, &EventList { data, has_more: false }))
+}
+
+/// What the listener has heard already: `Last-Event-ID`, as browsers send it, or `?after=`.
+fn after(headers: &HeaderMap, query: &str) -> Result<GlobalPosition, Problem> {
+    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::trim);
+    let mut asked = last.filter(|last| !last.is_empty()).map(|last| ("Last-Event-ID", last));
+    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+        match parameter.split_once('=') {
+            Some(("after", position)) => asked = asked.or(Some(("after", position))),
+            Some((name, _)) => return Err(unknown(name)),
+            None => return Err(unknown(parameter)),
+        }
+    }
+    let Some((name, text)) = asked else { return Ok(GlobalPosition::default()) };
+    let position = text.parse::<i64>().ok().filter(|position| *position >= 0);
+    position.map(GlobalPosition::new).ok_or_else(|| {
+        Problem::own(
+            "INVALID_PARAMETER",
+            format!("{name} must be the id of an event, which is a position, not {text:?}"),
+        )
+        .of(name)
+    })
+}
+
+fn unknown(parameter: &str) -> Problem {
+    Problem::own("INVALID_PARAMETER", format!("there is no parameter {parameter:?}; there is after")).of(parameter)
+}
+
+/// Up to which position nothing can come any more, and what there is of the order.
+///
+/// A transaction that drew a position earlier may commit later. So a listener hears what the relay knows to be published: whoever comes
+/// again with the last position that he has heard misses nothing.
+async fn look(pool: &PgPool, order_id: Uuid) -> Result<(GlobalPosition, Vec<StoredEvent>), sqlx::Error> {
+    let mut connection = pool.acquire().await?;
+    let published: i64 = sqlx::query_scalar("select published from log.relay").fetch_one(&mut *connection).await?;
+    let mut attempts = 1;
+    loop {
+        let events = read_streams(&mut connection, &streams(order_id, attempts)).await?;
+        let reinstated = OrderReinstated::full_name();
+        let known = 1 + events.iter().filter(|event| event.message_type == reinstated).count();
+        if known <= attempts {
+            return Ok((GlobalPosition::new(published), events));
+        }
+        attempts = known;
+    }
+}
+
+/// Every stream that may tell of the order: its own, and its holds and payments, one of each an attempt.
+fn streams(order_id: Uuid, attempts: usize) -> Vec<String> {
+    let of_attempts = (1..).take(attempts).flat_map(|attempt| {
+        let key = HoldKey { order_id: OrderId(order_id), attempt };
+        [format!("stock-{key}"), format!("shares-{key}"), format!("payment-{}", key.payment_id())]
+    });
+    std::iter::once(format!("order-{order_id}")).chain(of_attempts).collect()
+}
+
+/// What a listener hears next.
+fn told(events: &[StoredEvent], after: GlobalPosition, published: GlobalPosition) -> VecDeque<StoredEvent> {
+    events.iter().filter(|event| event.position > after && event.position <= published).cloned().collect()
+}
+
+/// Events of one order.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct EventList {
+    data: Vec<OrderEvent>,
+    has_more: bool,
+}
+
+/// An event of an order. Numbers of 64 bits are texts.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct OrderEvent {
+    /// Its place in the log, and its id in a stream that goes on.
+    position: String,
+    /// `holdfast.orders.v1.OrderPlaced`
+    #[serde(rename = "type")]
+    message_type: String,
+    stream: String,
+    version: String,
+    event_id: Uuid,
+    correlation_id: Uuid,
+    causation_id: Uuid,
+    recorded_at: String,
+    /// As the contract has it, with its names of fields.
+    data: Value,
+}
+
+impl OrderEvent {
+    fn of(event: &StoredEvent) -> Self {
+        Self {
+            position: event.position.to_string(),
+            message_type: event.message_type.clone(),
+            stream: event.stream.clone(),
+            version: event.version.to_string(),
+            event_id: event.event_id,
+            correlation_id: event.correlation_id,
+            causation_id: event.causation_id,
+            recorded_at: event.recorded_at.to_string(),
+            // What does not decode is still shown: somebody looks because something is wrong.
+            data: proto::to_json_as_spelled(&event.message_type, &event.data)
+                .unwrap_or_else(|error| error.to_string().into()),
+        }
+    }
+}
+
+/// Somebody who listens.
+struct Listener {
+    pool: PgPool,
+    shutdown: Shutdown,
+    order_id: Uuid,
+    after: GlobalPosition,
+    waiting: VecDeque<StoredEvent>,
+    ends_at: Instant,
+}
+
+impl Listener {
+    fn stream(self) -> impl Stream<Item = Result<Event, Infallible>> {
+        futures::stream::unfold(self, async |mut listener| listener.next().await.map(|event| (Ok(event), listener)))
+    }
+
+    /// The next event. `None`: the stream ends, and the listener comes again.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.waiting.pop_front() {
+                let name = proto::short_name(&event.message_type).to_owned();
+                let data = serde_json::to_string(&OrderEvent::of(&event)).unwrap_or_default();
+                return Some(Event::default().id(event.position.to_string()).event(name).retry(AGAIN_AFTER).data(data));
+            }
+            if Instant::now() >= self.ends_at {
+                return None;
+            }
+            tokio::select! {
+                () = clock::sleep(LOOK_EVERY) => {}
+                () = self.shutdown.requested() => return None,
+            }
+            match look(&self.pool, self.order_id).await {
+                Ok((published, events)) => {
+                    self.waiting = told(&events, self.after, published);
+                    self.after = self.waiting.back().map_or(self.after, |event| event.position);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot read what a listener waits for");
+                    return None;
+                }
+            }
+        }
+    }
+}

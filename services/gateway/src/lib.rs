@@ -1,0 +1,178 @@
+//! The gateway: commands in over HTTP, rows and events out. It keeps nothing, so any number of replicas may run.
+//!
+//! A request that changes something becomes one command, under an id that follows from who asks and his `Idempotency-Key`; the worker's
+//! inbox keeps the answer. What is read is read from the services' rows and the log, by a role that may only read.
+
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use platform::{
+    broker,
+    client::CommandClient,
+    clock,
+    config::{Config, ms},
+    error::Error,
+    health::{self, Health},
+    shutdown::{self, Shutdown},
+};
+use tokio::net::TcpListener;
+use tracing::Instrument as _;
+
+mod caller;
+mod commands;
+mod events;
+mod guard;
+mod openapi;
+mod orders;
+mod problem;
+mod read;
+mod request;
+mod routes;
+mod server;
+mod tokens;
+
+use commands::UnderWay;
+use tokens::Tokens;
+
+/// The name of the process in logs, at the broker and in Postgres.
+const NAME: &str = "gateway";
+
+/// What the probes call the gateway's ways to others.
+const DATABASE: &str = "reading the database";
+const BROKER: &str = "the broker";
+
+/// How often both ways are tried.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What every request may use.
+#[derive(Debug)]
+struct Gateway {
+    settings: platform::config::Gateway,
+    client: CommandClient,
+    pool: sqlx::PgPool,
+    tokens: Tokens,
+    under_way: UnderWay,
+    requests: tokio::sync::Semaphore,
+    shutdown: Shutdown,
+}
+
+/// Runs the gateway until SIGTERM. Exit code 0 after a graceful stop, 1 if it cannot start, 2 if its settings are wrong.
+pub fn run() -> ExitCode {
+    let config = match Config::from_environment() {
+        Ok(config) => config,
+        Err(error) => {
+            // Logging itself is not set up yet.
+            eprintln!("holdfast-{NAME}: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    platform::telemetry::start_logging(&config.log);
+    let runtime =
+        match tokio::runtime::Builder::new_multi_thread().worker_threads(config.process.threads).enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                tracing::error!(%error, "cannot start");
+                return ExitCode::FAILURE;
+            }
+        };
+    let span = tracing::error_span!("gateway", pid = std::process::id());
+    let stopped = runtime.block_on(work(config).instrument(span));
+    runtime.shutdown_timeout(ms(100));
+    match stopped {
+        Ok(()) => {
+            tracing::info!("stopped");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            tracing::error!(error = error.chain(), "cannot go on");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn work(config: Config) -> Result<(), Error> {
+    let shutdown = shutdown::on_signals().map_err(|error| Error::transient("listening for signals", error))?;
+    let tokens = Tokens::read(&config.gateway.tokens)?;
+    let health = Health::default();
+    health.beat_alive();
+    let metrics = platform::telemetry::start_metrics(&[]);
+    health::serve(&config.http.address, health.clone(), metrics, shutdown.clone()).await?;
+    let listener = TcpListener::bind(&config.gateway.address)
+        .await
+        .map_err(|error| Error::transient("listening for requests (setting gateway.address)", error))?;
+    let mut stop = shutdown.clone();
+    let gateway = tokio::select! {
+        gateway = connect(&config, tokens, &health, &shutdown) => Arc::new(gateway?),
+        () = stop.requested() => return Ok(()),
+    };
+    tokio::spawn(tokens::read_again(Arc::clone(&gateway)).in_current_span());
+    tokio::spawn(look(Arc::clone(&gateway), health).in_current_span());
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(%address, "serving the HTTP API");
+    }
+    server::serve(listener, gateway, ms(config.process.drain_ms)).await;
+    Ok(())
+}
+
+/// Connects to database and broker, and waits for them as long as it takes.
+async fn connect(config: &Config, tokens: Tokens, health: &Health, shutdown: &Shutdown) -> Result<Gateway, Error> {
+    let pool = patiently(health, DATABASE, || read::connect(&config.database)).await?;
+    let client = patiently(health, BROKER, || async {
+        let broker = broker::connect(&config.broker, NAME).await?;
+        let client = CommandClient::over(broker.client, "/holdfast/gateway", ms(config.gateway.wait_max_ms)).await;
+        client.map_err(|error| Error::transient("listening for answers", error))
+    })
+    .await?;
+    Ok(Gateway {
+        settings: config.gateway.clone(),
+        client,
+        pool,
+        tokens,
+        under_way: UnderWay::default(),
+        requests: tokio::sync::Semaphore::new(config.gateway.requests_max),
+        shutdown: shutdown.clone(),
+    })
+}
+
+async fn patiently<T, F: Future<Output = Result<T, Error>>>(
+    health: &Health,
+    part: &'static str,
+    mut connect: impl FnMut() -> F,
+) -> Result<T, Error> {
+    loop {
+        match connect().await {
+            Ok(connected) => {
+                health.goes_on(part);
+                return Ok(connected);
+            }
+            Err(error @ Error::Permanent { .. }) => return Err(error),
+            Err(error @ (Error::Transient { .. } | Error::Conflict { .. })) => {
+                health.beat_alive();
+                health.stuck(part, error.chain());
+                tracing::warn!(error = error.chain(), "cannot connect; trying again");
+                clock::sleep(LOOK_EVERY).await;
+            }
+        }
+    }
+}
+
+/// Looks again and again whether both ways are open, for whoever asks `/readyz`.
+async fn look(gateway: Arc<Gateway>, health: Health) {
+    loop {
+        let read = sqlx::query("select 1").execute(&gateway.pool).await;
+        match &read {
+            Ok(_) => health.goes_on(DATABASE),
+            Err(error) => health.stuck(DATABASE, error.to_string()),
+        }
+        let is_connected = gateway.client.client().connection_state() == async_nats::connection::State::Connected;
+        if is_connected {
+            health.goes_on(BROKER);
+        } else {
+            health.stuck(BROKER, "not connected".to_owned());
+        }
+        health.beat_alive();
+        if read.is_ok() && is_connected {
+            health.beat_progress();
+        }
+        clock::sleep(LOOK_EVERY).await;
+    }
+}

@@ -1,0 +1,237 @@
+//! The OpenAPI document: made of the routes, the contract and the types that are served, so it says what is.
+
+use std::collections::BTreeMap;
+
+use axum::{http::StatusCode, response::Response};
+use serde_json::{Map, Value, json};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::{
+    commands::{self, CommandOutcome, json_response},
+    events::EventList,
+    orders::shape::{Order, Refund},
+    problem::Document,
+    read::{Product, Round},
+};
+
+/// Where schemas are in the document.
+const SCHEMAS: &str = "#/components/schemas/";
+
+/// A resource that is read.
+struct Read {
+    path: &'static str,
+    summary: &'static str,
+    schema: &'static str,
+    scope: &'static str,
+}
+
+const READ: [Read; 6] = [
+    Read { path: "/v1/orders/{order_id}", summary: "An order as it stands", schema: "Order", scope: "orders:read" },
+    Read {
+        path: "/v1/orders/{order_id}/refunds/{refund_id}",
+        summary: "A refund, and how far it is",
+        schema: "Refund",
+        scope: "orders:read",
+    },
+    Read {
+        path: "/v1/orders/{order_id}/events",
+        summary: "The events of an order, of all services; with Accept: text/event-stream as a stream that goes on",
+        schema: "EventList",
+        scope: "orders:read",
+    },
+    Read { path: "/v1/products/{sku}", summary: "A product and its stock", schema: "Product", scope: "orders:read" },
+    Read { path: "/v1/rounds/{round_id}", summary: "A round", schema: "Round", scope: "orders:read" },
+    Read {
+        path: "/v1/commands/{command_id}",
+        summary: "The answer to any command, whoever sent it",
+        schema: "CommandOutcome",
+        scope: "orders:read",
+    },
+];
+
+/// `GET /openapi.json`
+pub(crate) async fn openapi() -> Response {
+    json_response(StatusCode::OK, &document())
+}
+
+fn document() -> Value {
+    let mut schemas = BTreeMap::new();
+    add::<Order>(&mut schemas);
+    add::<Refund>(&mut schemas);
+    add::<EventList>(&mut schemas);
+    add::<Product>(&mut schemas);
+    add::<Round>(&mut schemas);
+    add::<CommandOutcome>(&mut schemas);
+    add::<Document>(&mut schemas);
+    let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
+    for read in &READ {
+        paths.entry(read.path).or_default().insert("get".to_owned(), get(read));
+    }
+    for route in &commands::ROUTES {
+        // Every route is of a command of the contract: a test says so.
+        schemas.extend(proto::json_schemas(route.message_type, SCHEMAS).unwrap_or_default());
+        let operation = post(route, &schemas);
+        paths.entry(route.path).or_default().insert("post".to_owned(), operation);
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Holdfast",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Orders, the stock and shares that they hold, their money and their refunds. A 2xx says that the worker has \
+                committed. Readers must go on past fields and words that they do not know: this version only grows.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+        },
+        "security": [{ "token": [] }],
+    })
+}
+
+fn add<T: ToSchema>(schemas: &mut BTreeMap<String, Value>) {
+    let mut parts = vec![(T::name().into_owned(), <T as PartialSchema>::schema())];
+    T::schemas(&mut parts);
+    for (name, schema) in parts {
+        schemas.insert(name, serde_json::to_value(schema).unwrap_or_default());
+    }
+}
+
+fn get(read: &Read) -> Value {
+    let mut parameters = in_path(read.path);
+    let mut content = Map::from_iter([(
+        "application/json".to_owned(),
+        json!({ "schema": { "$ref": format!("{SCHEMAS}{}", read.schema) } }),
+    )]);
+    if read.schema == "EventList" {
+        content.insert("text/event-stream".to_owned(), json!({ "schema": { "type": "string" } }));
+        let schema = json!({ "type": "string", "pattern": "^[0-9]{1,18}$" });
+        parameters.push(json!({
+            "name": "after", "in": "query", "schema": schema,
+            "description": "Only events behind this position; as a header: Last-Event-ID",
+        }));
+    }
+    json!({
+        "summary": read.summary,
+        "description": format!("Needs the scope {}.", read.scope),
+        "operationId": operation_id("get", read.path),
+        "parameters": parameters,
+        "responses": responses([("200", json!({ "description": "As it stands", "content": content }))]),
+    })
+}
+
+fn post(route: &commands::Route, schemas: &BTreeMap<String, Value>) -> Value {
+    let command = schemas.get(route.message_type);
+    let words = command.and_then(|schema| schema["description"].as_str()).unwrap_or_default();
+    let words = words.strip_prefix("Command: ").unwrap_or(words);
+    let mut parameters = in_path(route.path);
+    parameters.push(json!({
+        "name": "Idempotency-Key", "in": "header", "required": true,
+        "schema": { "type": "string", "minLength": 1, "maxLength": 255 },
+        "description": "Names this request for ever: sent again under it, it is answered again and done once.",
+    }));
+    parameters.push(json!({
+        "name": "Prefer", "in": "header", "schema": { "type": "string" },
+        "description": "wait=SECONDS: how long to wait for the worker; respond-async: not at all.",
+    }));
+    let content = json!({ "application/json": { "schema": { "$ref": format!("{SCHEMAS}CommandOutcome") } } });
+    let answer = |words: &str| json!({ "description": words, "content": content.clone() });
+    json!({
+        "summary": words,
+        "description": format!(
+            "Needs the scope {}. Fields that the path has, and the actor, who is the caller, are left out of the body.",
+            route.scope.word()
+        ),
+        "operationId": operation_id("post", route.path),
+        "parameters": parameters,
+        "requestBody": { "content": { "application/json": { "schema": { "$ref": format!("{SCHEMAS}{}", route.message_type) } } } },
+        "responses": responses([
+            ("200", answer("It is done; without events, it was so already")),
+            ("201", answer("It is made; Location says where it is read")),
+            ("202", answer("Its worker has not come to it yet; Location says where its answer will be")),
+        ]),
+    })
+}
+
+/// What an operation answers, and what every one may answer besides.
+fn responses<const N: usize>(own: [(&str, Value); N]) -> Value {
+    let problem = json!({
+        "description": "It was not done, and why",
+        "content": { "application/problem+json": { "schema": { "$ref": format!("{SCHEMAS}Document") } } },
+    });
+    own.into_iter().chain([("default", problem)]).map(|(status, response)| (status.to_owned(), response)).collect()
+}
+
+fn in_path(path: &str) -> Vec<Value> {
+    let names = path.split('/').filter_map(|name| name.strip_prefix('{')?.strip_suffix('}'));
+    let parameter = |name: &str| {
+        let is_id = name.ends_with("_id") && name != "provider_event_id";
+        let schema = if is_id {
+            json!({ "type": "string", "format": "uuid" })
+        } else {
+            json!({ "type": "string", "minLength": 1 })
+        };
+        json!({ "name": name, "in": "path", "required": true, "schema": schema })
+    };
+    names.map(parameter).collect()
+}
+
+/// `post_orders_cancel`
+fn operation_id(method: &str, path: &str) -> String {
+    let words = path.split('/').filter(|word| !word.is_empty() && *word != "v1" && !word.starts_with('{'));
+    let is_one = path.ends_with('}');
+    std::iter::once(method).chain(words).chain(is_one.then_some("one")).collect::<Vec<_>>().join("_")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{SCHEMAS, document};
+
+    fn references(value: &serde_json::Value, found: &mut BTreeSet<String>) {
+        found.extend(value.get("$ref").and_then(serde_json::Value::as_str).map(str::to_owned));
+        value.as_object().into_iter().flat_map(|entries| entries.values()).for_each(|part| references(part, found));
+        value.as_array().into_iter().flatten().for_each(|part| references(part, found));
+    }
+
+    #[test]
+    fn whatever_the_document_refers_to_is_in_it() {
+        let document = document();
+        let mut found = BTreeSet::new();
+        references(&document, &mut found);
+        assert!(found.len() > 15, "{found:?}");
+        for reference in found {
+            let name = reference.strip_prefix(SCHEMAS).unwrap();
+            assert!(document["components"]["schemas"][name].is_object(), "{reference}");
+        }
+    }
+
+    #[test]
+    fn the_contract_speaks_in_the_document() {
+        let document = document();
+        let place = &document["components"]["schemas"]["holdfast.orders.v1.PlaceOrder"];
+        assert_eq!(
+            document["paths"]["/v1/orders"]["post"]["summary"],
+            "place an order and hold what it needs while the buyer pays."
+        );
+        let customer = &place["properties"]["customer_id"];
+        assert!(customer["description"].as_str().unwrap().contains("1 to 128 characters"), "{customer}");
+        assert_eq!(place["additionalProperties"], false);
+        assert_eq!(place["properties"]["lines"]["items"]["$ref"], format!("{SCHEMAS}holdfast.orders.v1.OrderLine"));
+        assert!(document["components"]["schemas"]["Order"]["properties"]["money"].is_object());
+    }
+
+    #[test]
+    fn every_operation_has_a_name_of_its_own() {
+        let document = document();
+        let mut names = BTreeSet::new();
+        for operations in document["paths"].as_object().unwrap().values() {
+            for operation in operations.as_object().unwrap().values() {
+                assert!(names.insert(operation["operationId"].as_str().unwrap().to_owned()), "{operation}");
+            }
+        }
+        assert_eq!(names.len(), 18);
+    }
+}

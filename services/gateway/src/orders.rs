@@ -1,0 +1,257 @@
+//! Orders as they stand: one query gives an order, what it holds, and its money by kind.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    extract::{RawPathParams, State},
+    http::{HeaderMap, StatusCode},
+    response::Response,
+};
+use domain::{HoldKey, OrderId};
+use serde::Deserialize;
+use sqlx::{FromRow, types::Json};
+use uuid::Uuid;
+
+pub(crate) mod shape;
+
+use crate::{
+    Gateway,
+    caller::{Scope, authorize},
+    commands::json_response,
+    problem::Problem,
+    read::{self, id},
+};
+use shape::{Holds, Line, Money, Order, Payment, Refund, Shares, Sums};
+
+/// Payments of so many attempts are looked up at once; few orders have more, and for those it is asked again.
+const ATTEMPTS_LOOKED_UP: i32 = 4;
+
+/// What the query gives.
+#[derive(Debug, FromRow)]
+struct Found {
+    version: i64,
+    order: Json<OrderRow>,
+    payments: Json<Vec<PaymentRow>>,
+}
+
+/// A row of `orders.orders`, with how its holds stand at their owners.
+#[derive(Debug, Deserialize)]
+struct OrderRow {
+    order_id: Uuid,
+    customer_id: String,
+    status: String,
+    payment_status: String,
+    fulfillment_status: String,
+    attempt: i32,
+    released: bool,
+    placed_at: String,
+    expires_at: Option<String>,
+    note: String,
+    payment_method: String,
+    late_payment_policy: String,
+    currency: String,
+    total_minor: i64,
+    owed_minor: i64,
+    lines: Vec<LineRow>,
+    round_id: Option<Uuid>,
+    share_count: Option<i64>,
+    share_price_minor: Option<i64>,
+    stock_hold: Option<String>,
+    shares_hold: Option<String>,
+    refunds: BTreeMap<Uuid, RefundRow>,
+}
+
+#[derive(Debug, Deserialize)]
+struct LineRow {
+    sku: String,
+    quantity: i64,
+    unit_price_minor: i64,
+}
+
+/// What orders knows of a refund.
+#[derive(Debug, Deserialize)]
+struct RefundRow {
+    payment_id: Uuid,
+    amount_minor: i64,
+    reason: String,
+    status: String,
+}
+
+/// A row of `payments.payments`, with its refunds.
+#[derive(Debug, Deserialize)]
+struct PaymentRow {
+    payment_id: Uuid,
+    attempt: i32,
+    status: String,
+    amount_minor: Option<i64>,
+    currency: Option<String>,
+    provider: Option<String>,
+    provider_reference: Option<String>,
+    captured_minor: i64,
+    refunding_minor: i64,
+    refunded_minor: i64,
+    refunds: BTreeMap<Uuid, PayoutRow>,
+}
+
+/// What payments knows of a refund.
+#[derive(Debug, Deserialize)]
+struct PayoutRow {
+    status: String,
+    send_count: i32,
+    deadline: Option<String>,
+    provider_reference: String,
+    reason: String,
+}
+
+const ORDER: &str = "
+    select o.version,
+        to_jsonb(o) || jsonb_build_object(
+            'stock_hold', coalesce((select h.status from inventory.holds h
+                where h.order_id = o.order_id and h.attempt = o.attempt), o.stock_hold),
+            'shares_hold', coalesce((select h.status from rounds.holds h
+                where h.order_id = o.order_id and h.attempt = o.attempt), o.shares_hold)) as \"order\",
+        coalesce((
+            select jsonb_agg(to_jsonb(p) || jsonb_build_object('refunds', coalesce((
+                    select jsonb_object_agg(r.refund_id, to_jsonb(r))
+                    from payments.refunds r where r.payment_id = p.payment_id), '{}')) order by p.attempt)
+            from payments.payments p where p.payment_id = any($2)), '[]') as payments
+    from orders.orders o where o.order_id = $1";
+
+/// `GET /v1/orders/{order_id}`
+pub(crate) async fn order(
+    State(gateway): State<Arc<Gateway>>,
+    params: RawPathParams,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    authorize(&gateway, &headers, Scope::OrdersRead)?;
+    let order_id = id(&params, "order_id")?;
+    let found = find(&gateway, order_id).await.map_err(|error| Problem::database(&error))?;
+    let found = found.ok_or_else(|| Problem::rejected("UNKNOWN_ORDER", &unknown(order_id)))?;
+    let order = shown(&found);
+    Ok(read::tagged(&order, &order.version))
+}
+
+/// `GET /v1/orders/{order_id}/refunds/{refund_id}`
+pub(crate) async fn refund(
+    State(gateway): State<Arc<Gateway>>,
+    params: RawPathParams,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    authorize(&gateway, &headers, Scope::OrdersRead)?;
+    let (order_id, refund_id) = (id(&params, "order_id")?, id(&params, "refund_id")?);
+    let found = find(&gateway, order_id).await.map_err(|error| Problem::database(&error))?;
+    let found = found.ok_or_else(|| Problem::rejected("UNKNOWN_ORDER", &unknown(order_id)))?;
+    let refund = refunds(&found).into_iter().find(|refund| refund.refund_id == refund_id);
+    let missing = || Problem::rejected("UNKNOWN_REFUND", &format!("order {order_id} has no refund {refund_id}"));
+    Ok(json_response(StatusCode::OK, &refund.ok_or_else(missing)?))
+}
+
+fn unknown(order_id: Uuid) -> String {
+    format!("no order {order_id} is known; was its placing answered?")
+}
+
+async fn find(gateway: &Gateway, order_id: Uuid) -> Result<Option<Found>, sqlx::Error> {
+    let mut attempts = ATTEMPTS_LOOKED_UP;
+    loop {
+        let payments: Vec<Uuid> =
+            (1..=attempts).map(|attempt| HoldKey { order_id: OrderId(order_id), attempt }.payment_id().0).collect();
+        let found: Option<Found> =
+            sqlx::query_as(ORDER).bind(order_id).bind(payments).fetch_optional(&gateway.pool).await?;
+        match found {
+            Some(found) if found.order.attempt > attempts => attempts = found.order.attempt,
+            found => return Ok(found),
+        }
+    }
+}
+
+fn money(minor_units: i64, currency: &str) -> Money {
+    Money { minor_units: minor_units.to_string(), currency: currency.to_owned() }
+}
+
+/// An order as it is shown.
+fn shown(found: &Found) -> Order {
+    let order = &found.order.0;
+    let price = |minor_units| money(minor_units, &order.currency);
+    let line = |line: &LineRow| Line {
+        sku: line.sku.clone(),
+        quantity: line.quantity.to_string(),
+        unit_price: price(line.unit_price_minor),
+    };
+    let shares = match (order.round_id, order.share_count, order.share_price_minor) {
+        (Some(round_id), Some(count), Some(unit_price)) => {
+            Some(Shares { round_id, count: count.to_string(), unit_price: price(unit_price) })
+        }
+        (Some(_) | None, Some(_) | None, Some(_) | None) => None,
+    };
+    Order {
+        order_id: order.order_id,
+        customer_id: order.customer_id.clone(),
+        status: order.status.clone(),
+        payment_status: order.payment_status.clone(),
+        fulfillment_status: order.fulfillment_status.clone(),
+        attempt: order.attempt,
+        placed_at: order.placed_at.clone(),
+        expires_at: order.expires_at.clone(),
+        note: order.note.clone(),
+        payment_method: order.payment_method.clone(),
+        late_payment_policy: format!("LATE_PAYMENT_POLICY_{}", order.late_payment_policy.to_uppercase()),
+        total: price(order.total_minor),
+        lines: order.lines.iter().map(line).collect(),
+        shares,
+        holds: Holds { stock: order.stock_hold.clone(), shares: order.shares_hold.clone(), released: order.released },
+        money: sums(found),
+        payments: found.payments.iter().map(payment).collect(),
+        refunds: refunds(found),
+        version: found.version.to_string(),
+    }
+}
+
+/// The money of all attempts. Only the latest asks for any.
+fn sums(found: &Found) -> Sums {
+    let order = &found.order.0;
+    let is_asking = |payment: &&PaymentRow| payment.attempt == order.attempt && payment.status == "requested";
+    let asked = found.payments.iter().find(is_asking).and_then(|payment| payment.amount_minor);
+    let sum = |of: fn(&PaymentRow) -> i64| money(found.payments.iter().map(of).sum(), &order.currency);
+    Sums {
+        asked: asked.map(|asked| money(asked, &order.currency)),
+        captured: sum(|payment| payment.captured_minor),
+        going_back: sum(|payment| payment.refunding_minor),
+        gone_back: sum(|payment| payment.refunded_minor),
+        owed: money(order.owed_minor, &order.currency),
+    }
+}
+
+fn payment(payment: &PaymentRow) -> Payment {
+    let asked = payment.amount_minor.zip(payment.currency.as_ref());
+    Payment {
+        payment_id: payment.payment_id,
+        attempt: payment.attempt,
+        status: payment.status.clone(),
+        amount: asked.map(|(amount, currency)| money(amount, currency)),
+        provider: payment.provider.clone(),
+        provider_reference: payment.provider_reference.clone(),
+    }
+}
+
+/// The refunds of an order: what it knows of each, and how far payments is with it.
+fn refunds(found: &Found) -> Vec<Refund> {
+    let order = &found.order.0;
+    let refund = |(refund_id, refund): (&Uuid, &RefundRow)| {
+        let payment = found.payments.iter().find(|payment| payment.payment_id == refund.payment_id);
+        let payout = payment.and_then(|payment| payment.refunds.get(refund_id));
+        Refund {
+            refund_id: *refund_id,
+            order_id: order.order_id,
+            payment_id: refund.payment_id,
+            amount: money(refund.amount_minor, &order.currency),
+            reason: format!("REFUND_REASON_{}", refund.reason.to_uppercase()),
+            status: refund.status.clone(),
+            step: payout.map(|payout| payout.status.clone()),
+            times_sent: payout.map(|payout| payout.send_count),
+            deadline: payout.and_then(|payout| payout.deadline.clone()),
+            provider_reference: payout.map(|payout| payout.provider_reference.clone()),
+            last_word: payout.map(|payout| payout.reason.clone()),
+        }
+    };
+    order.refunds.iter().map(refund).collect()
+}

@@ -1,0 +1,127 @@
+//! An order as it is shown: its state, what it holds, and its money by kind.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// An amount of money.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct Money {
+    /// Whole minor units, such as cents: a number of 64 bits, as a text.
+    #[schema(example = "1250")]
+    pub(crate) minor_units: String,
+    /// ISO 4217 code.
+    #[schema(example = "EUR")]
+    pub(crate) currency: String,
+}
+
+/// An order, with all of its payments and refunds.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Order {
+    pub(crate) order_id: Uuid,
+    /// The sender's own name for the customer.
+    pub(crate) customer_id: String,
+    /// pending, reserved, paid, expired, cancelled, rejected, refunding, partially_refunded or refunded. More may come.
+    pub(crate) status: String,
+    /// pending, paid, failed, cancelled, refunding, partially_refunded or refunded. More may come.
+    pub(crate) payment_status: String,
+    /// pending, ready, cancelled or returned. More may come.
+    pub(crate) fulfillment_status: String,
+    /// 1, and one more at each reinstatement.
+    pub(crate) attempt: i32,
+    pub(crate) placed_at: String,
+    /// Null: it is paid with late money, and waits for its holds only.
+    pub(crate) expires_at: Option<String>,
+    /// What happened to it last, for people.
+    pub(crate) note: String,
+    pub(crate) payment_method: String,
+    pub(crate) late_payment_policy: String,
+    pub(crate) total: Money,
+    pub(crate) lines: Vec<Line>,
+    pub(crate) shares: Option<Shares>,
+    pub(crate) holds: Holds,
+    pub(crate) money: Sums,
+    /// One of each attempt that got as far.
+    pub(crate) payments: Vec<Payment>,
+    pub(crate) refunds: Vec<Refund>,
+    /// Events of the order's own stream: a number of 64 bits, as a text. It is also the ETag.
+    pub(crate) version: String,
+}
+
+/// Pieces of a product.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Line {
+    pub(crate) sku: String,
+    /// A number of 64 bits, as a text.
+    pub(crate) quantity: String,
+    pub(crate) unit_price: Money,
+}
+
+/// Shares of a round.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Shares {
+    pub(crate) round_id: Uuid,
+    /// A number of 64 bits, as a text.
+    pub(crate) count: String,
+    pub(crate) unit_price: Money,
+}
+
+/// What the latest attempt holds: asked, held, committed, released or rejected. Null: it needs none.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Holds {
+    pub(crate) stock: Option<String>,
+    pub(crate) shares: Option<String>,
+    /// Whether the order is closed, and all that it held is given back.
+    pub(crate) released: bool,
+}
+
+/// The money of all attempts, by what became of it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Sums {
+    /// What the buyer is asked for now. Null: nothing.
+    pub(crate) asked: Option<Money>,
+    /// What came.
+    pub(crate) captured: Money,
+    /// Of that, what is on its way back.
+    pub(crate) going_back: Money,
+    /// And what went back.
+    pub(crate) gone_back: Money,
+    /// What was to go back and does not: somebody must see to it.
+    pub(crate) owed: Money,
+}
+
+/// One attempt's payment.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Payment {
+    pub(crate) payment_id: Uuid,
+    pub(crate) attempt: i32,
+    /// unasked, requested, succeeded, failed or cancelled. More may come.
+    pub(crate) status: String,
+    pub(crate) amount: Option<Money>,
+    pub(crate) provider: Option<String>,
+    /// What the provider knows it by.
+    pub(crate) provider_reference: Option<String>,
+}
+
+/// A refund, and how far it is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Refund {
+    pub(crate) refund_id: Uuid,
+    pub(crate) order_id: Uuid,
+    pub(crate) payment_id: Uuid,
+    pub(crate) amount: Money,
+    /// `REFUND_REASON_REQUESTED`
+    pub(crate) reason: String,
+    /// Of the order: requested, refunded or abandoned.
+    pub(crate) status: String,
+    /// Of the payment: deferred, refunding, refunded, rejected, unknown (an operator decides) or reversed. Null: it has not come so far.
+    pub(crate) step: Option<String>,
+    /// Under how many keys it was sent to the provider.
+    pub(crate) times_sent: Option<i32>,
+    /// After this an outcome that is not known counts as unknown.
+    pub(crate) deadline: Option<String>,
+    /// What the provider knows it by.
+    pub(crate) provider_reference: Option<String>,
+    /// What was said of it last, for people.
+    pub(crate) last_word: Option<String>,
+}

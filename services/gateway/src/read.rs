@@ -1,0 +1,221 @@
+//! Reading: sessions that may only read, and what all resources share that are rows.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{RawPathParams, State},
+    http::{HeaderMap, StatusCode, header},
+    response::Response,
+};
+use platform::{
+    config::{self, ms},
+    database::session,
+    error::Error,
+};
+use proto::{
+    Message,
+    common::v1::{CommandReply, command_reply::Outcome},
+};
+use serde::Serialize;
+use sqlx::{
+    FromRow, PgPool, Row,
+    postgres::{PgPoolOptions, PgRow},
+};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::{
+    Gateway,
+    caller::{Scope, authorize},
+    commands::{CommandOutcome, insert, json_response},
+    orders::shape::Money,
+    problem::Problem,
+};
+
+/// Connects to Postgres, to read.
+///
+/// # Errors
+/// No database there, or it refuses the role.
+pub(crate) async fn connect(settings: &config::Database) -> Result<PgPool, Error> {
+    let options = session(&settings.url, "holdfast-gateway")?.options([
+        ("default_transaction_read_only", "on"),
+        ("statement_timeout", "5s"),
+        ("TimeZone", "UTC"),
+        ("jit", "off"),
+    ]);
+    PgPoolOptions::new()
+        .max_connections(settings.connections_max)
+        .acquire_timeout(ms(5_000))
+        .connect_with(options)
+        .await
+        .map_err(|error| Error::database("connecting to Postgres (setting database.url)", error))
+}
+
+/// The value of a name in the path.
+pub(crate) fn param<'a>(params: &'a RawPathParams, name: &str) -> &'a str {
+    params.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value)
+}
+
+/// The UUID in the path.
+///
+/// # Errors
+/// It is none.
+pub(crate) fn id(params: &RawPathParams, name: &'static str) -> Result<Uuid, Problem> {
+    let text = param(params, name);
+    Uuid::try_parse(text).map_err(|_not_one| {
+        let shown: String = text.chars().take(64).collect();
+        Problem::own("INVALID_PARAMETER", format!("{name} must be a UUID, not {shown:?}")).of(name)
+    })
+}
+
+/// A row as an answer, with the version of its stream as the tag.
+pub(crate) fn tagged(row: &impl Serialize, version: &str) -> Response {
+    let mut response = json_response(StatusCode::OK, row);
+    insert(response.headers_mut(), header::ETAG, &format!("\"{version}\""));
+    response
+}
+
+/// A product and its stock. Numbers of 64 bits are texts.
+#[derive(Debug, FromRow, Serialize, ToSchema)]
+pub(crate) struct Product {
+    sku: String,
+    name: String,
+    /// `received + adjusted − committed + returned`
+    on_hand: String,
+    /// Kept for orders that are not paid yet.
+    held: String,
+    /// `on_hand − held`
+    available: String,
+    received: String,
+    adjusted: String,
+    committed: String,
+    returned: String,
+    /// Events of its stream. It is also the ETag.
+    version: String,
+}
+
+/// `GET /v1/products/{sku}`
+pub(crate) async fn product(
+    State(gateway): State<Arc<Gateway>>,
+    params: RawPathParams,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    authorize(&gateway, &headers, Scope::OrdersRead)?;
+    let sku = param(&params, "sku");
+    let found: Option<Product> = sqlx::query_as(
+        "select sku, name, on_hand::text, held::text, (on_hand - held)::text as available, received::text, adjusted::text,
+             committed::text, returned::text, version::text
+         from inventory.stock where sku = $1",
+    )
+    .bind(sku)
+    .fetch_optional(&gateway.pool)
+    .await
+    .map_err(|error| Problem::database(&error))?;
+    let missing = || Problem::rejected("UNKNOWN_PRODUCT", &format!("no product {sku:?} is known; was it registered?"));
+    let found = found.ok_or_else(missing)?;
+    Ok(tagged(&found, &found.version))
+}
+
+/// A round. Numbers of 64 bits are texts.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Round {
+    round_id: Uuid,
+    prize: String,
+    /// open, sold_out, closed or cancelled. More may come.
+    status: String,
+    total_shares: String,
+    sold: String,
+    /// Kept for orders that are not paid yet.
+    held: String,
+    /// `total_shares − sold − held`
+    available: String,
+    /// Of the sold shares, those whose buyers get their money back because the round failed.
+    refunding: String,
+    share_price: Money,
+    closes_at: String,
+    /// Events of its stream. It is also the ETag.
+    version: String,
+}
+
+/// `GET /v1/rounds/{round_id}`
+pub(crate) async fn round(
+    State(gateway): State<Arc<Gateway>>,
+    params: RawPathParams,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    authorize(&gateway, &headers, Scope::OrdersRead)?;
+    let round_id = id(&params, "round_id")?;
+    let found = sqlx::query(
+        "select prize, status, total_shares, sold, held, refunding, share_price_minor, currency,
+             to_jsonb(closes_at) #>> '{}' as closes_at, version
+         from rounds.rounds where round_id = $1",
+    )
+    .bind(round_id)
+    .fetch_optional(&gateway.pool)
+    .await
+    .map_err(|error| Problem::database(&error))?;
+    let missing = || Problem::rejected("UNKNOWN_ROUND", &format!("no round {round_id} is known"));
+    let found = read_round(round_id, &found.ok_or_else(missing)?).map_err(|error| Problem::database(&error))?;
+    Ok(tagged(&found, &found.version))
+}
+
+fn read_round(round_id: Uuid, row: &PgRow) -> Result<Round, sqlx::Error> {
+    let number = |name: &str| row.try_get::<i64, _>(name);
+    let (total, sold, held) = (number("total_shares")?, number("sold")?, number("held")?);
+    Ok(Round {
+        round_id,
+        prize: row.try_get("prize")?,
+        status: row.try_get("status")?,
+        total_shares: total.to_string(),
+        sold: sold.to_string(),
+        held: held.to_string(),
+        available: (total - sold - held).to_string(),
+        refunding: number("refunding")?.to_string(),
+        share_price: Money {
+            minor_units: number("share_price_minor")?.to_string(),
+            currency: row.try_get("currency")?,
+        },
+        closes_at: row.try_get("closes_at")?,
+        version: number("version")?.to_string(),
+    })
+}
+
+/// `GET /v1/commands/{command_id}`: the answer to any command, whoever sent it and in whatever way.
+pub(crate) async fn command(
+    State(gateway): State<Arc<Gateway>>,
+    params: RawPathParams,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    authorize(&gateway, &headers, Scope::OrdersRead)?;
+    let command_id = id(&params, "command_id")?;
+    let found = sqlx::query(
+        "select reply, to_jsonb(handled_at) #>> '{}' from (
+             select reply, handled_at from orders.inbox where command_id = $1
+             union all select reply, handled_at from inventory.inbox where command_id = $1
+             union all select reply, handled_at from rounds.inbox where command_id = $1
+             union all select reply, handled_at from payments.inbox where command_id = $1) as answers
+         limit 1",
+    )
+    .bind(command_id)
+    .fetch_optional(&gateway.pool)
+    .await
+    .map_err(|error| Problem::database(&error))?;
+    let Some(found) = found else {
+        let detail = format!(
+            "no answer to command {command_id} is kept: it was never sent, or its worker has not come to it yet"
+        );
+        return Err(Problem::own("UNKNOWN_ANSWER", detail));
+    };
+    let (reply, handled_at): (Vec<u8>, String) = read(&found).map_err(|error| Problem::database(&error))?;
+    let mut outcome = match CommandReply::decode(reply.as_slice()).ok().and_then(|reply| reply.outcome) {
+        Some(Outcome::Accepted(accepted)) => CommandOutcome::accepted(command_id, &accepted),
+        Some(Outcome::Rejected(rejection)) => CommandOutcome::rejected(command_id, rejection),
+        None => return Err(Problem::own("INTERNAL", "the answer that is kept says neither yes nor no")),
+    };
+    outcome.handled_at = Some(handled_at);
+    Ok(json_response(StatusCode::OK, &outcome))
+}
+
+fn read(row: &PgRow) -> Result<(Vec<u8>, String), sqlx::Error> {
+    Ok((row.try_get(0)?, row.try_get(1)?))
+}

@@ -1,0 +1,43 @@
+//! The routes, and what each of them goes through.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Router,
+    body::Body,
+    extract::{Path, RawPathParams, State},
+    http::{HeaderMap, StatusCode, header},
+    middleware::from_fn_with_state,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+
+use crate::{Gateway, commands, events, guard, guard::RequestId, openapi, orders, problem, problem::Problem, read};
+
+/// All that the gateway serves.
+pub(crate) fn app(gateway: Arc<Gateway>) -> Router {
+    let mut app = Router::new()
+        .route("/openapi.json", get(openapi::openapi))
+        .route("/problems/{code}", get(page))
+        .route("/v1/commands/{command_id}", get(read::command))
+        .route("/v1/orders/{order_id}", get(orders::order))
+        .route("/v1/orders/{order_id}/events", get(events::events))
+        .route("/v1/orders/{order_id}/refunds/{refund_id}", get(orders::refund))
+        .route("/v1/products/{sku}", get(read::product))
+        .route("/v1/rounds/{round_id}", get(read::round));
+    for route in &commands::ROUTES {
+        let run = move |state: State<Arc<Gateway>>,
+                        id: Extension<RequestId>,
+                        params: RawPathParams,
+                        headers: HeaderMap,
+                        body: Body| { commands::post(state, id, params, headers, route, body) };
+        app = app.route(route.path, post(run));
+    }
+    app.layer(from_fn_with_state(Arc::clone(&gateway), guard::guard)).with_state(gateway)
+}
+
+/// `GET /problems/{code}`: what a code means, for whoever follows the `type` of a problem.
+async fn page(Path(code): Path<String>) -> Result<Response, Problem> {
+    let page = problem::page(&code).ok_or_else(|| Problem::own("NOT_FOUND", "there is no such code"))?;
+    Ok((StatusCode::OK, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], page).into_response())
+}

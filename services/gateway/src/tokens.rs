@@ -1,0 +1,190 @@
+//! Who may: the file of tokens, and who each of them is.
+//!
+//! The file has no token, only the SHA-256 of each: whoever reads it can prove nothing by it. A token has to be random, of 256 bits, so
+//! that its hash cannot be turned round by guessing.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use domain::text;
+use platform::{clock, error::Error};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    Gateway,
+    caller::{Caller, Scope},
+};
+
+/// How often to look whether the file has changed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The largest file that is read.
+const BYTES_MAX: usize = 4_194_304;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    token: Vec<Token>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Token {
+    caller: String,
+    sha256: String,
+    scopes: BTreeSet<Scope>,
+}
+
+type Callers = HashMap<[u8; 32], Arc<Caller>>;
+
+/// The tokens that are good now.
+#[derive(Debug)]
+pub(crate) struct Tokens {
+    path: String,
+    callers: RwLock<(String, Callers)>,
+}
+
+impl Tokens {
+    /// Reads the file; of no file, nobody may do anything.
+    ///
+    /// # Errors
+    /// It cannot be read, or says what cannot be.
+    pub(crate) fn read(path: &str) -> Result<Self, Error> {
+        if path.is_empty() {
+            tracing::warn!("no file of tokens (setting gateway.tokens), so every request is refused");
+            return Ok(Self { path: String::new(), callers: RwLock::default() });
+        }
+        let text = load(path).map_err(|reason| broken(&reason))?;
+        let callers = parse(&text).map_err(|reason| broken(&reason))?;
+        Ok(Self { path: path.to_owned(), callers: RwLock::new((text, callers)) })
+    }
+
+    /// Whose token it is.
+    pub(crate) fn caller(&self, token: &str) -> Option<Arc<Caller>> {
+        let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        self.callers.read().unwrap_or_else(PoisonError::into_inner).1.get(&hash).cloned()
+    }
+
+    /// Takes over what the file says now. What cannot be read changes nothing.
+    fn refresh(&self) -> Result<bool, String> {
+        let text = load(&self.path)?;
+        if self.callers.read().unwrap_or_else(PoisonError::into_inner).0 == text {
+            return Ok(false);
+        }
+        let callers = parse(&text)?;
+        *self.callers.write().unwrap_or_else(PoisonError::into_inner) = (text, callers);
+        Ok(true)
+    }
+}
+
+fn broken(reason: &str) -> Error {
+    Error::Permanent { what: "reading the file of tokens (setting gateway.tokens)", source: reason.into() }
+}
+
+fn load(path: &str) -> Result<String, String> {
+    let text = fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
+    if text.len() > BYTES_MAX {
+        return Err(format!("{path} has {} bytes; {BYTES_MAX} is the most", text.len()));
+    }
+    Ok(text)
+}
+
+fn parse(text: &str) -> Result<Callers, String> {
+    let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
+    let mut callers = Callers::new();
+    for token in file.token {
+        let caller = crate::tokens::name(&token.caller)?;
+        let hash =
+            hash(&token.sha256).ok_or_else(|| format!("the sha256 of {caller:?} is not 64 hexadecimal digits"))?;
+        if hash == <[u8; 32]>::from(Sha256::digest(b"")) {
+            return Err(format!("the token of {caller:?} is empty"));
+        }
+        let known = callers.insert(hash, Arc::new(Caller { name: caller.clone(), scopes: token.scopes }));
+        if let Some(known) = known {
+            return Err(format!("{caller:?} and {:?} have the same token", known.name));
+        }
+    }
+    Ok(callers)
+}
+
+/// What an actor is called in events, with room for how he proved himself.
+fn name(caller: &str) -> Result<String, String> {
+    text("caller", caller, 1, 100).map_err(|rejection| rejection.reason)
+}
+
+fn hash(digits: &str) -> Option<[u8; 32]> {
+    let mut hash = [0; 32];
+    if digits.len() != 64 || !digits.is_ascii() {
+        return None;
+    }
+    for (place, byte) in hash.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(digits.get(place * 2..place * 2 + 2)?, 16).ok()?;
+    }
+    Some(hash)
+}
+
+/// Reads the file again when it changes.
+pub(crate) async fn read_again(gateway: Arc<Gateway>) {
+    if gateway.tokens.path.is_empty() {
+        return;
+    }
+    let mut said = String::new();
+    loop {
+        clock::sleep(LOOK_EVERY).await;
+        match gateway.tokens.refresh() {
+            Ok(false) => {}
+            Ok(true) => tracing::info!(path = gateway.tokens.path, "the file of tokens has changed"),
+            Err(reason) if reason == said => continue,
+            Err(reason) => {
+                tracing::error!(reason, "the file of tokens cannot be read; the tokens that it had stay good");
+                said = reason;
+                continue;
+            }
+        }
+        said.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sha2::{Digest, Sha256};
+
+    use super::parse;
+    use crate::caller::Scope;
+
+    fn entry(caller: &str, token: &str, scopes: &str) -> String {
+        let hash: String = Sha256::digest(token.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("[[token]]\ncaller = {caller:?}\nsha256 = \"{hash}\"\nscopes = {scopes}\n")
+    }
+
+    #[test]
+    fn a_file_says_who_may_do_what() {
+        let callers = parse(&entry("shop", "t0k3n", r#"["orders:read", "orders:write"]"#)).unwrap();
+        let caller = callers.values().next().unwrap();
+        assert_eq!(caller.actor(), "token:shop");
+        assert!(caller.may(Scope::OrdersWrite) && !caller.may(Scope::Operate));
+    }
+
+    #[test]
+    fn what_cannot_be_a_token_is_refused() {
+        let twice = entry("a", "same", "[]") + &entry("b", "same", "[]");
+        for (text, word) in [
+            (entry("a", "", "[]"), "empty"),
+            (twice, "same token"),
+            (entry("", "t", "[]"), "caller"),
+            (entry("a", "t", r#"["orders:delete"]"#), "orders:delete"),
+            ("[[token]]\ncaller = \"a\"\nsha256 = \"abc\"\nscopes = []".to_owned(), "64 hexadecimal"),
+            ("token = 1".to_owned(), "token"),
+            ("[[tokens]]".to_owned(), "tokens"),
+        ] {
+            let reason = parse(&text).unwrap_err();
+            assert!(reason.contains(word), "{word} is not in {reason}");
+        }
+    }
+}

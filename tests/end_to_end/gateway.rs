@@ -1,0 +1,273 @@
+//! Orders over HTTP: what a shop that knows no broker sends, and what it is answered.
+
+use std::collections::BTreeSet;
+
+use futures::future::join_all;
+use holdfast_tests::{
+    TestFleet,
+    gateway::{Answer, Gateway, READER, TOKEN},
+};
+use serde_json::{Value, json};
+
+async fn shop() -> (TestFleet, Gateway) {
+    let fleet = TestFleet::start().await.unwrap();
+    let gateway = Gateway::start(&fleet, &[]).await.unwrap();
+    let registered = gateway.post("/v1/products", "mug", &json!({ "sku": "MUG", "name": "Mug" })).await.unwrap();
+    assert_eq!(registered.status, 200, "{registered:?}");
+    let received = gateway.post("/v1/products/MUG/receive", "mugs", &json!({ "quantity": "100" })).await.unwrap();
+    assert_eq!(received.status, 200, "{received:?}");
+    (fleet, gateway)
+}
+
+fn mugs(quantity: u32, script: &str) -> Value {
+    json!({
+        "customer_id": "customer-42",
+        "lines": [{ "sku": "MUG", "quantity": quantity, "unit_price": { "minor_units": 1250, "currency": "EUR" } }],
+        "payment_method": script,
+    })
+}
+
+fn problem(answer: &Answer) -> (u16, &str) {
+    assert_eq!(answer.header("content-type"), "application/problem+json", "{answer:?}");
+    let problem = &answer.json;
+    assert_eq!(problem["status"], answer.status, "{answer:?}");
+    assert_eq!(problem["request_id"], answer.header("request-id"), "{answer:?}");
+    let code = problem["code"].as_str().unwrap();
+    assert_eq!(problem["type"], format!("/problems/{code}"));
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.len() > 10), "{answer:?}");
+    (answer.status, code)
+}
+
+#[tokio::test]
+async fn an_order_is_placed_paid_read_and_refunded_over_http() {
+    let (fleet, gateway) = shop().await;
+    let placed = gateway.post("/v1/orders", "order-1", &mugs(2, "sandbox:succeed")).await.unwrap();
+    assert_eq!((placed.status, placed.header("idempotent-replayed")), (201, ""), "{placed:?}");
+    let path = placed.header("location").to_owned();
+    assert_eq!(path, format!("/v1/orders/{}", placed.json["order_id"].as_str().unwrap()));
+    assert_eq!(placed.json["events"], json!(["holdfast.orders.v1.OrderPlaced"]));
+
+    let order = gateway.until(&path, "it is paid", |order| order["status"] == "paid").await.unwrap();
+    assert_eq!(order["total"], json!({ "minor_units": "2500", "currency": "EUR" }));
+    assert_eq!(order["money"]["captured"]["minor_units"], "2500");
+    let order = gateway.until(&path, "its stock is committed", |order| order["holds"]["stock"] == "committed");
+    assert_eq!(order.await.unwrap()["payments"][0]["provider"], "sandbox");
+
+    let refund =
+        gateway.post(&format!("{path}/refunds"), "refund-1", &json!({ "note": "changed his mind" })).await.unwrap();
+    assert_eq!(refund.status, 201, "{refund:?}");
+    let refund = refund.header("location").to_owned();
+    let refund = gateway.until(&refund, "the money is back", |refund| refund["step"] == "refunded").await.unwrap();
+    assert_eq!((&refund["reason"], &refund["times_sent"]), (&json!("REFUND_REASON_REQUESTED"), &json!(1)));
+    let order = gateway.until(&path, "it is refunded", |order| order["status"] == "refunded").await.unwrap();
+    assert_eq!(order["money"]["gone_back"]["minor_units"], "2500");
+    gateway.until("/v1/products/MUG", "the mugs are back", |product| product["available"] == "100").await.unwrap();
+
+    // Who asked is the caller, and every event of it bears the request's id.
+    let events = gateway.get(&format!("{path}/events")).await.unwrap().json;
+    let asked =
+        events["data"].as_array().unwrap().iter().find(|event| event["type"] == "holdfast.orders.v1.RefundRequested");
+    assert_eq!(asked.unwrap()["data"]["actor"], "token:shop");
+    assert_eq!(events["data"][0]["correlation_id"], placed.header("request-id"));
+    fleet.settle_and_verify().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_key_names_one_request_for_ever() {
+    let (fleet, gateway) = shop().await;
+    let first = gateway.post("/v1/orders", "key", &mugs(1, "sandbox:succeed")).await.unwrap();
+    let quoted = gateway.post("/v1/orders", "\"key\"", &mugs(1, "sandbox:succeed")).await.unwrap();
+    assert_eq!((quoted.status, &quoted.json), (201, &first.json));
+    assert_eq!((first.header("idempotent-replayed"), quoted.header("idempotent-replayed")), ("", "true"));
+    let other = gateway.post("/v1/orders", "key", &mugs(2, "sandbox:succeed")).await.unwrap();
+    assert_eq!(problem(&other), (422, "IDEMPOTENCY_KEY_REUSED"));
+    // Of another path it is another.
+    let order = first.header("location").to_owned();
+    let cancelled = gateway.post(&format!("{order}/cancel"), "key", &json!({})).await.unwrap();
+    assert_eq!(cancelled.status, 200, "{cancelled:?}");
+
+    let order = mugs(1, "sandbox:succeed");
+    let at_once = join_all((0..20).map(|_| gateway.post("/v1/orders", "twenty", &order))).await;
+    let mut orders = BTreeSet::new();
+    for answer in at_once.into_iter().map(Result::unwrap) {
+        match answer.status {
+            201 => orders.extend(answer.json["order_id"].as_str().map(str::to_owned)),
+            _ => assert_eq!(problem(&answer), (409, "REQUEST_UNDER_WAY")),
+        }
+    }
+    assert_eq!(orders.len(), 1);
+    assert_eq!(fleet.number("select count(*) from orders.orders").await.unwrap(), 2);
+    fleet.settle_and_verify().await.unwrap();
+}
+
+#[tokio::test]
+async fn who_may_not_is_told_so_and_nothing_is_done() {
+    let (fleet, gateway) = shop().await;
+    let body = mugs(1, "sandbox:succeed").to_string();
+    let post = |authorization: &'static str| {
+        let headers =
+            [("authorization", authorization), ("content-type", "application/json"), ("idempotency-key", "k")];
+        let (gateway, body) = (gateway.clone(), body.clone());
+        async move { gateway.request("POST", "/v1/orders", &headers, &body).await.unwrap() }
+    };
+    for wrong in ["", "Bearer", "Bearer nobody", "Basic c2hvcDp4"] {
+        let answer = post(wrong).await;
+        assert_eq!(problem(&answer), (401, "UNAUTHENTICATED"), "{wrong:?}");
+        assert_eq!(answer.header("www-authenticate"), "Bearer");
+    }
+    let reader: &'static str = Box::leak(format!("Bearer {READER}").into_boxed_str());
+    assert_eq!(problem(&post(reader).await), (403, "FORBIDDEN"));
+    let nobody = gateway.request("GET", "/v1/products/MUG", &[], "").await.unwrap();
+    assert_eq!(problem(&nobody), (401, "UNAUTHENTICATED"));
+    let read = gateway.request("GET", "/v1/products/MUG", &[("authorization", reader)], "").await.unwrap();
+    assert_eq!((read.status, &read.json["available"]), (200, &json!("100")));
+    assert_eq!(fleet.number("select count(*) from orders.orders").await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_token_that_is_taken_out_of_the_file_is_good_no_more() {
+    let (fleet, gateway) = shop().await;
+    let tokens = fleet.dir().join("tokens.toml");
+    // What cannot be read changes nothing.
+    std::fs::write(&tokens, "[[token").unwrap();
+    let log = fleet.dir().join("log/gateway-0.log");
+    holdfast_tests::eventually("it is said", || async {
+        Ok(std::fs::read_to_string(&log)?.contains("cannot be read"))
+    })
+    .await
+    .unwrap();
+    assert_eq!(gateway.get("/v1/products/MUG").await.unwrap().status, 200);
+    std::fs::write(&tokens, "").unwrap();
+    holdfast_tests::eventually("it is refused", || async { Ok(gateway.get("/v1/products/MUG").await?.status == 401) })
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn whatever_cannot_be_done_is_one_problem_with_a_reason() {
+    let (fleet, gateway) = shop().await;
+    let bearer = format!("Bearer {TOKEN}");
+    let placed = async |number: usize, body: &str| {
+        let key = format!("order-{number}");
+        let headers =
+            [("authorization", bearer.as_str()), ("content-type", "application/json"), ("idempotency-key", &key)];
+        gateway.request("POST", "/v1/orders", &headers, body).await.unwrap()
+    };
+    let deep = "[".repeat(100_000);
+    let refused = [
+        ("{", 400, "INVALID_BODY"),
+        ("\u{feff}{}", 400, "INVALID_BODY"),
+        (r#"{"customer_id": NaN}"#, 400, "INVALID_BODY"),
+        (r#"{"customer_id": "a", "customerId": "a"}"#, 400, "INVALID_BODY"),
+        (r#"{"customer": "a"}"#, 400, "INVALID_BODY"),
+        (&deep, 400, "INVALID_BODY"),
+        (r#"{"customer_id": "a", "order_id": "7"}"#, 400, "INVALID_ID"),
+        (r#"{"customer_id": "a"}"#, 422, "EMPTY_ORDER"),
+        (&" ".repeat(300_000), 413, "MESSAGE_TOO_LARGE"),
+    ];
+    for (number, (body, status, code)) in refused.into_iter().enumerate() {
+        assert_eq!(
+            problem(&placed(number, body).await),
+            (status, code),
+            "{}",
+            body.chars().take(40).collect::<String>()
+        );
+    }
+    let nothing = fleet.number("select count(*) from orders.orders").await.unwrap();
+    assert_eq!(nothing, 0);
+    let order = "00000000-0000-4000-8000-000000000007";
+    for (path, status, code) in [
+        ("/", 404, "NOT_FOUND"),
+        ("/v1/orders/7", 400, "INVALID_PARAMETER"),
+        (&format!("/v1/orders/{order}"), 404, "UNKNOWN_ORDER"),
+        (&format!("/v1/orders/{order}/events"), 404, "UNKNOWN_ORDER"),
+        (&format!("/v1/commands/{order}"), 404, "UNKNOWN_ANSWER"),
+        ("/v1/products/M%2fG", 404, "UNKNOWN_PRODUCT"),
+        ("/v1/products/%ff", 400, "INVALID_PARAMETER"),
+        ("/v1/products", 405, "METHOD_NOT_ALLOWED"),
+        ("/problems/SUCH_A_CODE", 404, "NOT_FOUND"),
+    ] {
+        assert_eq!(problem(&gateway.get(path).await.unwrap()), (status, code), "{path}");
+    }
+    let page = gateway.get("/problems/UNKNOWN_ORDER").await.unwrap();
+    assert!(page.status == 200 && page.text.contains("no such order is known"), "{page:?}");
+    let form = gateway.post_with("/v1/orders", "form", &[("content-type", "text/plain")], &json!({})).await.unwrap();
+    assert_eq!(problem(&form), (400, "INVALID_PARAMETER"));
+    let cancel = gateway.post(&format!("/v1/orders/{order}/cancel"), "c", &json!({})).await.unwrap();
+    assert_eq!(problem(&cancel), (404, "UNKNOWN_ORDER"));
+    let named = gateway.post(&format!("/v1/orders/{order}/cancel"), "d", &json!({ "actor": "root" })).await.unwrap();
+    assert_eq!((problem(&named), &named.json["param"]), ((400, "INVALID_BODY"), &json!("actor")));
+}
+
+#[tokio::test]
+async fn whoever_does_not_wait_finds_the_answer_later() {
+    let (_fleet, gateway) = shop().await;
+    let prefer = [("prefer", "respond-async")];
+    let placed = gateway.post_with("/v1/orders", "later", &prefer, &mugs(1, "sandbox:succeed")).await.unwrap();
+    assert_eq!(
+        (placed.status, placed.header("retry-after"), placed.header("preference-applied")),
+        (202, "1", "respond-async")
+    );
+    let path = placed.header("location").to_owned();
+    let answer = gateway.until(&path, "it is answered", |answer| answer["outcome"] == "accepted").await.unwrap();
+    let order = answer["stream"].as_str().unwrap().strip_prefix("order-").unwrap().to_owned();
+    assert_eq!(gateway.get(&format!("/v1/orders/{order}")).await.unwrap().status, 200);
+    // The same request that waits hears the same.
+    let waited = gateway.post("/v1/orders", "later", &mugs(1, "sandbox:succeed")).await.unwrap();
+    assert_eq!((waited.status, waited.json["order_id"].as_str()), (201, Some(order.as_str())));
+}
+
+#[tokio::test]
+async fn a_worker_that_is_away_is_waited_for_and_then_answered_for_with_202() {
+    let (fleet, gateway) = shop().await;
+    fleet.processes().await.stop_worker("orders", 0).await.unwrap();
+    let prefer = [("prefer", "wait=1")];
+    let placed = gateway.post_with("/v1/orders", "away", &prefer, &mugs(1, "sandbox:succeed")).await.unwrap();
+    assert_eq!((placed.status, &placed.json["outcome"]), (202, &json!("pending")), "{placed:?}");
+    fleet.processes().await.start_worker("orders", 0).unwrap();
+    let answer = gateway.until(placed.header("location"), "it is done", |answer| answer["outcome"] == "accepted");
+    answer.await.unwrap();
+    fleet.settle_and_verify().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_listener_hears_every_event_of_an_order_once_also_if_he_comes_again() {
+    let (fleet, gateway) = shop().await;
+    let placed = gateway.post("/v1/orders", "heard", &mugs(1, "sandbox:succeed,after=1s")).await.unwrap();
+    let path = format!("{}/events", placed.header("location"));
+    let first = gateway.listen(&path, &[], "event: OrderReserved").await.unwrap();
+    let id = |heard: &str| heard.rsplit("id: ").next().unwrap().split('\n').next().unwrap().trim().to_owned();
+    let last = id(&first);
+    let rest = gateway.listen(&path, &[("last-event-id", &last)], "event: StockCommitted").await.unwrap();
+    assert!(!rest.contains("event: OrderPlaced") && rest.contains("event: PaymentSucceeded"), "{rest}");
+    fleet.settle().await.unwrap();
+    let whole = gateway.listen(&path, &[], "event: StockCommitted").await.unwrap();
+    let all = gateway.get(&path).await.unwrap().json["data"].as_array().unwrap().len();
+    assert_eq!(whole.matches("\nid: ").count(), all, "{whole}");
+    let wrong = gateway.get(&format!("{path}?after=x")).await.unwrap();
+    assert_eq!(problem(&wrong), (400, "INVALID_PARAMETER"));
+}
+
+/// What a client begins and does not finish must not hold up others, nor be half done.
+#[tokio::test]
+async fn a_request_that_never_ends_is_cut_off() {
+    let fleet = TestFleet::start().await.unwrap();
+    let settings = [("HOLDFAST_GATEWAY_READ_MS", "200"), ("HOLDFAST_GATEWAY_REQUESTS_MAX", "4")];
+    let gateway = Gateway::start(&fleet, &settings).await.unwrap();
+    // No end of the head: the connection is closed without a word.
+    let cut = gateway.raw(b"POST /v1/orders HTTP/1.1\r\nhost: gateway\r\n").await;
+    assert!(cut.is_err(), "{cut:?}");
+    let slow = format!(
+        "POST /v1/orders HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {TOKEN}\r\ncontent-type: application/json\r\n\
+         idempotency-key: slow\r\nconnection: close\r\ncontent-length: 100\r\n\r\n{{"
+    );
+    assert_eq!(problem(&gateway.raw(slow.as_bytes()).await.unwrap()), (408, "BODY_TOO_SLOW"));
+    // More at once than there is room for: each is answered, and those that find none are told so.
+    let slow = || gateway.raw(slow.as_bytes());
+    let answers = join_all((0..12).map(|_| slow())).await;
+    let answers: Vec<Answer> = answers.into_iter().map(Result::unwrap).collect();
+    let codes: BTreeSet<(u16, &str)> = answers.iter().map(problem).collect();
+    assert_eq!(codes, BTreeSet::from([(408, "BODY_TOO_SLOW"), (503, "OVERLOADED")]));
+    let full = answers.iter().find(|answer| answer.status == 503).unwrap();
+    assert_eq!((full.header("retry-after"), &full.json["retryable"]), ("1", &json!(true)));
+}

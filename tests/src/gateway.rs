@@ -1,0 +1,181 @@
+//! A gateway of a test's fleet, and requests to it: over a bare socket, so that a test can send what no client would.
+
+use std::{collections::BTreeMap, fs, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use platform::clock;
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::{TestFleet, eventually};
+
+/// The token of a caller who may do everything.
+pub const TOKEN: &str = "of-one-who-may-do-everything";
+
+/// The SHA-256 of [`TOKEN`], as the file of tokens has it.
+const TOKEN_SHA256: &str = "3a9699cf6edabef63985c7a877fde8494ed92e9eb919a0085f01ea24e0f6e1ce";
+
+/// The token of a caller who may only read.
+pub const READER: &str = "of-one-who-may-only-read";
+
+const READER_SHA256: &str = "56e5bca1e0bb1b89b409da55b83fb1533de2c22f65318f0740921d05cf559b53";
+
+/// How long an answer may take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+
+/// A gateway that runs.
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    /// `127.0.0.1:41234`
+    pub address: String,
+}
+
+/// What it answered.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// 201
+    pub status: u16,
+    /// By their names in lower case.
+    pub headers: BTreeMap<String, String>,
+    /// The body; null if it is no JSON.
+    pub json: Value,
+    /// The body as it came.
+    pub text: String,
+}
+
+impl Answer {
+    /// A header, or nothing.
+    #[must_use]
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+
+    fn read(bytes: &[u8]) -> Result<Self> {
+        let text = String::from_utf8_lossy(bytes);
+        let (head, body) = text.split_once("\r\n\r\n").with_context(|| format!("no HTTP answer: {text:?}"))?;
+        let mut lines = head.lines();
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)).context("no status")?.parse()?;
+        let headers = lines.filter_map(|line| line.split_once(':'));
+        let headers = headers.map(|(name, value)| (name.to_lowercase(), value.trim().to_owned())).collect();
+        let json = serde_json::from_str(body).unwrap_or_default();
+        Ok(Self { status, headers, json, text: body.to_owned() })
+    }
+}
+
+impl Gateway {
+    /// Starts the gateway of a fleet, with these settings besides.
+    pub async fn start(fleet: &TestFleet, settings: &[(&str, &str)]) -> Result<Self> {
+        let tokens = fleet.dir().join("tokens.toml");
+        let every = r#"["orders:read", "orders:write", "catalog:write", "refunds:decide", "operate", "audit:read"]"#;
+        let entry = |caller: &str, sha256: &str, scopes: &str| {
+            format!("[[token]]\ncaller = \"{caller}\"\nsha256 = \"{sha256}\"\nscopes = {scopes}\n")
+        };
+        let file = entry("shop", TOKEN_SHA256, every) + &entry("reader", READER_SHA256, r#"["orders:read"]"#);
+        fs::write(&tokens, file)?;
+        let own = [("HOLDFAST_GATEWAY_ADDRESS", "127.0.0.1:0"), ("HOLDFAST_GATEWAY_TOKENS", &tokens.to_string_lossy())];
+        let settings =
+            own.iter().chain(settings).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        fleet.processes().await.start_worker_with("gateway", 0, &settings)?;
+        Self::find(fleet).await
+    }
+
+    /// The gateway of a fleet that was started a moment ago, once it serves.
+    pub async fn find(fleet: &TestFleet) -> Result<Self> {
+        let log = fleet.dir().join("log/gateway-0.log");
+        let serves = || {
+            fs::read_to_string(&log)
+                .is_ok_and(|log| log.trim_end().rsplit('\n').any(|line| line.contains("serving the HTTP API")))
+        };
+        eventually("the gateway serves", || async { Ok(serves()) }).await?;
+        let log = fs::read_to_string(&log)?;
+        let line = log.lines().rfind(|line| line.contains("serving the HTTP API")).context("it serves")?;
+        let (_, rest) = line.split_once("\"address\":\"").context("its log names no address")?;
+        Ok(Self { address: rest.split('"').next().unwrap_or_default().to_owned() })
+    }
+
+    /// Sends bytes, and reads until the other side closes.
+    pub async fn raw(&self, request: &[u8]) -> Result<Answer> {
+        let exchange = async {
+            let mut socket = TcpStream::connect(&self.address).await?;
+            socket.write_all(request).await?;
+            let mut answer = Vec::new();
+            socket.read_to_end(&mut answer).await?;
+            Answer::read(&answer)
+        };
+        tokio::time::timeout(ANSWER_WITHIN, exchange).await.context("no answer over HTTP")?
+    }
+
+    /// A request with these headers.
+    pub async fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Result<Answer> {
+        let mut request = format!("{method} {path} HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n");
+        for (name, value) in headers {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        request.push_str(&format!("content-length: {}\r\n\r\n{body}", body.len()));
+        self.raw(request.as_bytes()).await
+    }
+
+    /// Reads, as somebody who may.
+    pub async fn get(&self, path: &str) -> Result<Answer> {
+        self.request("GET", path, &[("authorization", &format!("Bearer {TOKEN}"))], "").await
+    }
+
+    /// Posts, as somebody who may, under a key.
+    pub async fn post(&self, path: &str, key: &str, body: &Value) -> Result<Answer> {
+        self.post_with(path, key, &[], body).await
+    }
+
+    /// Posts with these headers besides.
+    pub async fn post_with(&self, path: &str, key: &str, headers: &[(&str, &str)], body: &Value) -> Result<Answer> {
+        let bearer = format!("Bearer {TOKEN}");
+        let own = [("authorization", bearer.as_str()), ("content-type", "application/json"), ("idempotency-key", key)];
+        self.request("POST", path, &[&own, headers].concat(), &body.to_string()).await
+    }
+
+    /// Listens to a stream of events, as far as this word, and returns what was heard.
+    pub async fn listen(&self, path: &str, headers: &[(&str, &str)], until: &str) -> Result<String> {
+        let listening = async {
+            let mut socket = TcpStream::connect(&self.address).await?;
+            let mut request = format!(
+                "GET {path} HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {TOKEN}\r\naccept: text/event-stream\r\n"
+            );
+            for (name, value) in headers {
+                request.push_str(&format!("{name}: {value}\r\n"));
+            }
+            request.push_str("\r\n");
+            socket.write_all(request.as_bytes()).await?;
+            let mut heard = Vec::new();
+            loop {
+                let mut part = [0; 4_096];
+                let count = socket.read(&mut part).await?;
+                heard.extend_from_slice(part.get(..count).unwrap_or_default());
+                let text = String::from_utf8_lossy(&heard).into_owned();
+                if text.contains(until) {
+                    return Ok(text);
+                }
+                if count == 0 {
+                    bail!("it ended without {until:?}: {text}");
+                }
+            }
+        };
+        tokio::time::timeout(ANSWER_WITHIN, listening).await.context("not heard in time")?
+    }
+
+    /// Reads a resource until it is so.
+    pub async fn until(&self, path: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Result<Value> {
+        let deadline = tokio::time::Instant::now() + ANSWER_WITHIN;
+        loop {
+            let answer = self.get(path).await?;
+            if is_so(&answer.json) {
+                return Ok(answer.json);
+            }
+            if tokio::time::Instant::now() >= deadline {
+                bail!("waited in vain: {what}; {path} is {}", answer.text);
+            }
+            clock::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
