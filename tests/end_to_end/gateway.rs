@@ -200,6 +200,39 @@ async fn whatever_cannot_be_done_is_one_problem_with_a_reason() {
 }
 
 #[tokio::test]
+async fn a_customers_orders_are_listed_the_newest_first_page_by_page() {
+    let (_fleet, gateway) = shop().await;
+    let mut placed = Vec::new();
+    for number in 0..5 {
+        let answer = gateway.post("/v1/orders", &format!("order-{number}"), &mugs(1, "sandbox:succeed")).await.unwrap();
+        placed.insert(0, answer.json["order_id"].clone());
+    }
+    let mut others = mugs(1, "sandbox:succeed");
+    others["customer_id"] = json!("customer-43");
+    gateway.post("/v1/orders", "others", &others).await.unwrap();
+    let list = async |query: String| {
+        let answer = gateway.get(&format!("/v1/orders?customer_id=customer-42{query}")).await.unwrap().json;
+        let ids = answer["data"].as_array().unwrap().iter().map(|order| order["order_id"].clone());
+        (ids.collect::<Vec<_>>(), answer["has_more"].as_bool().unwrap())
+    };
+    let id = |place: usize| placed[place].as_str().unwrap().to_owned();
+    assert_eq!(list(String::new()).await, (placed.clone(), false));
+    assert_eq!(list("&limit=2".to_owned()).await, (placed[..2].to_vec(), true));
+    assert_eq!(list(format!("&limit=2&starting_after={}", id(1))).await, (placed[2..4].to_vec(), true));
+    assert_eq!(list(format!("&limit=2&starting_after={}", id(3))).await, (placed[4..].to_vec(), false));
+    assert_eq!(list(format!("&limit=2&ending_before={}", id(3))).await, (placed[1..3].to_vec(), true));
+    let nobody = gateway.get("/v1/orders?customer_id=nobody").await.unwrap();
+    assert_eq!(nobody.json, json!({ "data": [], "has_more": false }));
+    for wrong in ["", "?customer_id=a&limit=101", "?customer_id=a&page=2", "?customer_id=a&starting_after=7"] {
+        assert_eq!(
+            problem(&gateway.get(&format!("/v1/orders{wrong}")).await.unwrap()),
+            (400, "INVALID_PARAMETER"),
+            "{wrong}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn whoever_does_not_wait_finds_the_answer_later() {
     let (_fleet, gateway) = shop().await;
     let prefer = [("prefer", "respond-async")];

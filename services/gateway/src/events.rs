@@ -28,6 +28,7 @@ use crate::{
     commands::json_response,
     problem::Problem,
     read::id,
+    request::Query,
 };
 
 /// How often to look for what is new.
@@ -79,14 +80,9 @@ pub(crate) async fn events(
 /// What the listener has heard already: `Last-Event-ID`, as browsers send it, or `?after=`.
 fn after(headers: &HeaderMap, query: &str) -> Result<GlobalPosition, Problem> {
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::trim);
-    let mut asked = last.filter(|last| !last.is_empty()).map(|last| ("Last-Event-ID", last));
-    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
-        match parameter.split_once('=') {
-            Some(("after", position)) => asked = asked.or(Some(("after", position))),
-            Some((name, _)) => return Err(unknown(name)),
-            None => return Err(unknown(parameter)),
-        }
-    }
+    let last = last.filter(|last| !last.is_empty()).map(|last| ("Last-Event-ID", last));
+    let query = Query::read(query, &["after"])?;
+    let asked = last.or_else(|| query.get("after").map(|after| ("after", after)));
     let Some((name, text)) = asked else { return Ok(GlobalPosition::default()) };
     let position = text.parse::<i64>().ok().filter(|position| *position >= 0);
     position.map(GlobalPosition::new).ok_or_else(|| {
@@ -96,10 +92,6 @@ fn after(headers: &HeaderMap, query: &str) -> Result<GlobalPosition, Problem> {
         )
         .of(name)
     })
-}
-
-fn unknown(parameter: &str) -> Problem {
-    Problem::own("INVALID_PARAMETER", format!("there is no parameter {parameter:?}; there is after")).of(parameter)
 }
 
 /// Up to which position nothing can come any more, and what there is of the order.

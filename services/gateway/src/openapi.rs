@@ -9,7 +9,10 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::{
     commands::{self, CommandOutcome, json_response},
     events::EventList,
-    orders::shape::{Order, Refund},
+    orders::{
+        list::{OrderList, PARAMETERS},
+        shape::{Order, Refund},
+    },
     problem::Document,
     read::{Product, Round},
 };
@@ -25,7 +28,13 @@ struct Read {
     scope: &'static str,
 }
 
-const READ: [Read; 6] = [
+const READ: [Read; 7] = [
+    Read {
+        path: "/v1/orders",
+        summary: "Orders of a customer, the newest first",
+        schema: "OrderList",
+        scope: "orders:read",
+    },
     Read { path: "/v1/orders/{order_id}", summary: "An order as it stands", schema: "Order", scope: "orders:read" },
     Read {
         path: "/v1/orders/{order_id}/refunds/{refund_id}",
@@ -57,6 +66,7 @@ pub(crate) async fn openapi() -> Response {
 fn document() -> Value {
     let mut schemas = BTreeMap::new();
     add::<Order>(&mut schemas);
+    add::<OrderList>(&mut schemas);
     add::<Refund>(&mut schemas);
     add::<EventList>(&mut schemas);
     add::<Product>(&mut schemas);
@@ -104,6 +114,9 @@ fn get(read: &Read) -> Value {
         "application/json".to_owned(),
         json!({ "schema": { "$ref": format!("{SCHEMAS}{}", read.schema) } }),
     )]);
+    if read.schema == "OrderList" {
+        parameters.extend(PARAMETERS.map(in_list));
+    }
     if read.schema == "EventList" {
         content.insert("text/event-stream".to_owned(), json!({ "schema": { "type": "string" } }));
         let schema = json!({ "type": "string", "pattern": "^[0-9]{1,18}$" });
@@ -177,6 +190,17 @@ fn in_path(path: &str) -> Vec<Value> {
     names.map(parameter).collect()
 }
 
+/// A parameter of a list.
+fn in_list(name: &str) -> Value {
+    let (schema, words) = match name {
+        "customer_id" => (json!({ "type": "string", "minLength": 1 }), "Whose orders"),
+        "limit" => (json!({ "type": "integer", "minimum": 1, "maximum": 100, "default": 20 }), "How many at most"),
+        "starting_after" => (json!({ "type": "string", "format": "uuid" }), "The last order of a page: the next page"),
+        _ => (json!({ "type": "string", "format": "uuid" }), "The first order of a page: the page before it"),
+    };
+    json!({ "name": name, "in": "query", "required": name == "customer_id", "schema": schema, "description": words })
+}
+
 /// `post_orders_cancel`
 fn operation_id(method: &str, path: &str) -> String {
     let words = path.split('/').filter(|word| !word.is_empty() && *word != "v1" && !word.starts_with('{'));
@@ -232,6 +256,6 @@ mod tests {
                 assert!(names.insert(operation["operationId"].as_str().unwrap().to_owned()), "{operation}");
             }
         }
-        assert_eq!(names.len(), 18);
+        assert_eq!(names.len(), 19);
     }
 }

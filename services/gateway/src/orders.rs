@@ -12,6 +12,7 @@ use serde::Deserialize;
 use sqlx::{FromRow, types::Json};
 use uuid::Uuid;
 
+pub(crate) mod list;
 pub(crate) mod shape;
 
 use crate::{

@@ -1,6 +1,6 @@
 //! What is read of a request before anything is done: its body, its key, and how long it will wait.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use axum::{
     body::Body,
@@ -8,7 +8,8 @@ use axum::{
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use platform::{config, config::ms};
+use platform::{config, config::ms, message::plain_text};
+use uuid::Uuid;
 
 use crate::problem::Problem;
 
@@ -28,6 +29,70 @@ fn only<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str
         value.to_str().map(str::trim).map_err(unreadable)
     };
     value.map(text).transpose()
+}
+
+/// The parameters behind the path.
+#[derive(Debug)]
+pub(crate) struct Query(BTreeMap<&'static str, String>);
+
+impl Query {
+    /// Reads them. What is not known is refused, for it may be a misspelt one.
+    ///
+    /// # Errors
+    /// One that is not known, is there twice, or cannot be read.
+    pub(crate) fn read(query: &str, known: &[&'static str]) -> Result<Self, Problem> {
+        let mut given = BTreeMap::new();
+        for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            let refused = |detail: String| Problem::own("INVALID_PARAMETER", detail).of(name);
+            let name = known
+                .iter()
+                .find(|known| **known == name)
+                .ok_or_else(|| refused(format!("there is no parameter {name:?}; there are {}", known.join(", "))))?;
+            let value =
+                decoded(value).ok_or_else(|| refused(format!("the value of {name} is not percent-encoded UTF-8")))?;
+            if given.insert(*name, value).is_some() {
+                return Err(refused(format!("the parameter {name} is there twice")));
+            }
+        }
+        Ok(Self(given))
+    }
+
+    /// A parameter, if it was given.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// A parameter that is a number within these limits.
+    ///
+    /// # Errors
+    /// It is none.
+    pub(crate) fn number(&self, name: &'static str, least: i64, most: i64) -> Result<Option<i64>, Problem> {
+        let read = |text: &str| {
+            let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+            let detail = || format!("{name} must be a whole number from {least} to {most}, not {text:?}");
+            number.ok_or_else(|| Problem::own("INVALID_PARAMETER", detail()).of(name))
+        };
+        self.get(name).map(read).transpose()
+    }
+
+    /// A parameter that is a UUID.
+    ///
+    /// # Errors
+    /// It is none.
+    pub(crate) fn uuid(&self, name: &'static str) -> Result<Option<Uuid>, Problem> {
+        let read = |text: &str| {
+            let refused =
+                |_not_one| Problem::own("INVALID_PARAMETER", format!("{name} must be a UUID, not {text:?}")).of(name);
+            Uuid::try_parse(text).map_err(refused)
+        };
+        self.get(name).map(read).transpose()
+    }
+}
+
+/// What a query has percent-encoded, or with a plus for a space.
+fn decoded(value: &str) -> Option<String> {
+    plain_text(&value.replace('+', " ")).filter(|text| !text.contains('\0'))
 }
 
 /// The key under which a request is done once: bare, or in the quotes of a structured field.
@@ -123,4 +188,66 @@ pub(crate) async fn body(headers: &HeaderMap, body: Body, settings: &config::Gat
         return Err(problem.of("Content-Encoding"));
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::http::{HeaderMap, HeaderValue};
+    use platform::config::Config;
+
+    use super::{Query, Wait, idempotency_key, wait};
+
+    fn headers(name: &'static str, values: &[&'static str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn a_key_is_the_same_bare_and_in_quotes() {
+        let key = |values: &[&'static str]| {
+            let headers = headers("idempotency-key", values);
+            idempotency_key(&headers).map(str::to_owned).map_err(|problem| problem.code)
+        };
+        assert_eq!(key(&["a-7"]), Ok("a-7".to_owned()));
+        assert_eq!(key(&["\"a-7\""]), Ok("a-7".to_owned()));
+        for nothing in [&[][..], &[""], &["\"\""]] {
+            assert_eq!(key(nothing), Err("IDEMPOTENCY_KEY_MISSING".to_owned()), "{nothing:?}");
+        }
+        assert_eq!(key(&["a", "b"]), Err("INVALID_PARAMETER".to_owned()));
+    }
+
+    #[test]
+    fn a_caller_says_how_long_he_waits() {
+        let settings = Config::read(&std::collections::BTreeMap::new()).unwrap().gateway;
+        let limit = |values: &[&'static str]| wait(&headers("prefer", values), &settings);
+        let told = |seconds| Wait { limit: Duration::from_secs(seconds), is_preferred: true };
+        assert_eq!(limit(&[]), Wait { limit: Duration::from_secs(5), is_preferred: false });
+        assert_eq!(limit(&["handling=lenient"]), limit(&[]));
+        assert_eq!(limit(&["respond-async"]), told(0));
+        assert_eq!(limit(&["respond-async, wait=2"]), told(2));
+        assert_eq!(limit(&["respond-async", "Wait = 2"]), told(2));
+        assert_eq!(limit(&["wait=86400"]), told(30));
+    }
+
+    #[test]
+    fn a_parameter_that_is_not_known_is_refused() {
+        let read = |query| Query::read(query, &["customer_id", "limit"]).map_err(|problem| problem.detail);
+        let query = read("customer_id=M%26x+7&limit=5").unwrap();
+        assert_eq!((query.get("customer_id"), query.number("limit", 1, 100).unwrap()), (Some("M&x 7"), Some(5)));
+        assert!(query.number("limit", 1, 4).is_err() && query.uuid("customer_id").is_err());
+        for (query, word) in [
+            ("customer=7", "customer_id"),
+            ("limit=1&limit=1", "twice"),
+            ("limit=%f", "percent"),
+            ("limit=%00", "percent"),
+        ] {
+            let detail = read(query).unwrap_err();
+            assert!(detail.contains(word), "{detail}");
+        }
+    }
 }

@@ -20,6 +20,7 @@ pub(crate) fn app(gateway: Arc<Gateway>) -> Router {
         .route("/openapi.json", get(openapi::openapi))
         .route("/problems/{code}", get(page))
         .route("/v1/commands/{command_id}", get(read::command))
+        .route("/v1/orders", get(orders::list::list))
         .route("/v1/orders/{order_id}", get(orders::order))
         .route("/v1/orders/{order_id}/events", get(events::events))
         .route("/v1/orders/{order_id}/refunds/{refund_id}", get(orders::refund))
