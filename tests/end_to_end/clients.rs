@@ -3,7 +3,9 @@
 use std::{process::Stdio, time::Duration};
 
 use holdfast_tests::{
-    Order, TestFleet, eventually, python, repo_root,
+    Order, TestFleet, eventually,
+    gateway::{Gateway, TOKEN},
+    python, repo_root,
     rubbish::{self, Options},
 };
 use tokio::process::Command;
@@ -22,6 +24,31 @@ async fn a_plain_python_script_places_an_order_and_sees_it_paid() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("accepted") && said.contains("OrderPaid"), "{said}");
+    fleet.settle_and_verify().await.unwrap();
+}
+
+/// The commands of the gateway's page, as they stand there, in a shell.
+#[tokio::test]
+async fn the_orders_of_the_gateways_page_are_placed_watched_and_refunded_with_curl() {
+    let fleet = TestFleet::start().await.unwrap();
+    let gateway = Gateway::start(&fleet, &[]).await.unwrap();
+    let page = std::fs::read_to_string(repo_root().join("services/gateway/README.md")).unwrap();
+    let (_, rest) = page.split_once("In the other terminal:\n\n```sh\n").unwrap();
+    let (commands, _) = rest.split_once("```").unwrap();
+    let output = Command::new("bash")
+        .args(["-eu", "-c", commands])
+        .env("HOLDFAST", format!("http://{}", gateway.address))
+        .env("TOKEN", TOKEN)
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let complained = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && complained.is_empty(), "{said}\n{complained}");
+    for words in ["event: OrderPaid", "\"status\":\"paid\"", "event: PaymentRefunded", "\"status\":\"refunded\""] {
+        assert!(said.contains(words), "{words} is not in {said}\n{complained}");
+    }
     fleet.settle_and_verify().await.unwrap();
 }
 

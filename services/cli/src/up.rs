@@ -25,11 +25,13 @@ pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate())?;
     let options = Options { replicas: args.replicas.into(), ..Options::default() };
     let mut fleet = Fleet::start(&global.dir, options).await?;
+    let http = fleet.start_gateway().await?;
     let address = fleet.address();
     let note = GlobalArgs::note(&global.dir);
     fs::write(&note, serde_json::to_string_pretty(&address)?).with_context(|| format!("writing {}", note.display()))?;
     println!("Postgres  {}", address.database_url);
     println!("NATS      {}", address.broker_url);
+    println!("HTTP      export HOLDFAST={} TOKEN={}", http.url, http.token);
     println!("Logs      {}", global.dir.join("log").display());
     println!("The fleet is up. Ctrl-C stops it; what is stored stays in {}.", global.dir.display());
     loop {

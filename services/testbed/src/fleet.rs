@@ -17,6 +17,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::servers::{NatsServer, Postgres, Process, SUPERUSER, Signal, last_lines, wait_until};
 
+mod gateway;
+
+pub use gateway::HttpAccess;
+
 /// The database that a private fleet keeps everything in.
 pub const DATABASE: &str = "holdfast";
 
