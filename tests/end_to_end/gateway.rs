@@ -8,6 +8,8 @@ use holdfast_tests::{
     gateway::{Answer, Gateway, READER, TOKEN},
 };
 use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
+use tokio::sync::watch;
 
 async fn shop() -> (TestFleet, Gateway) {
     let fleet = TestFleet::start().await.unwrap();
@@ -303,4 +305,54 @@ async fn a_request_that_never_ends_is_cut_off() {
     assert_eq!(codes, BTreeSet::from([(408, "BODY_TOO_SLOW"), (503, "OVERLOADED")]));
     let full = answers.iter().find(|answer| answer.status == 503).unwrap();
     assert_eq!((full.header("retry-after"), &full.json["retryable"]), ("1", &json!(true)));
+}
+
+/// Whoever gets no answer sends the same request again, under the same key, to whichever gateway is there.
+#[tokio::test]
+async fn a_gateway_that_is_killed_loses_no_order_and_doubles_none() {
+    const ORDERS: usize = 60;
+    let (fleet, gateway) = shop().await;
+    let (tell, served) = watch::channel(gateway.clone());
+    let placing = join_all((0..ORDERS).map(|number| {
+        let mut served = served.clone();
+        async move {
+            let (key, order) = (format!("order-{number}"), mugs(1, "sandbox:succeed"));
+            loop {
+                let gateway = served.borrow_and_update().clone();
+                match gateway.post("/v1/orders", &key, &order).await {
+                    Ok(answer) if answer.status == 201 => return answer.json["order_id"].as_str().unwrap().to_owned(),
+                    Ok(answer) => assert!(answer.json["retryable"] == true || answer.status == 202, "{answer:?}"),
+                    Err(_nobody_there) => served.changed().await.unwrap(),
+                }
+            }
+        }
+    }));
+    let killing = async {
+        for done in [10, 25, 40] {
+            fleet.until_at_least("select count(*) from orders.orders", done).await.unwrap();
+            let gateway = served.borrow().clone();
+            tell.send_replace(gateway.kill_and_start(&fleet).await.unwrap());
+        }
+    };
+    let (placed, ()) = futures::join!(placing, killing);
+    assert_eq!(placed.into_iter().collect::<BTreeSet<_>>().len(), ORDERS);
+    assert_eq!(fleet.number("select count(*) from orders.orders").await.unwrap(), 60);
+    fleet.settle_and_verify().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_role_of_the_gateway_may_read_what_it_shows_and_change_nothing() {
+    let (fleet, _gateway) = shop().await;
+    let url = fleet.processes().await.postgres.url("holdfast_gateway", "holdfast");
+    let mut role = PgConnection::connect(&url).await.unwrap();
+    for (change, why) in [
+        ("update inventory.stock set received = received + 1", "permission denied"),
+        ("delete from orders.inbox", "permission denied"),
+        ("insert into log.notices values ('a', 'b', 'c', now(), now())", "permission denied"),
+        ("select * from payments.effects", "permission denied"),
+        ("select log.make_partitions()", "permission denied"),
+    ] {
+        let error = sqlx::query(change).execute(&mut role).await.unwrap_err().to_string();
+        assert!(error.contains(why), "{change}: {error}");
+    }
 }

@@ -31,6 +31,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 pub struct Gateway {
     /// `127.0.0.1:41234`
     pub address: String,
+    settings: BTreeMap<String, String>,
 }
 
 /// What it answered.
@@ -78,22 +79,28 @@ impl Gateway {
         let own = [("HOLDFAST_GATEWAY_ADDRESS", "127.0.0.1:0"), ("HOLDFAST_GATEWAY_TOKENS", &tokens.to_string_lossy())];
         let settings =
             own.iter().chain(settings).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        fleet.processes().await.start_worker_with("gateway", 0, &settings)?;
-        Self::find(fleet).await
+        Self::started(fleet, settings).await
     }
 
-    /// The gateway of a fleet that was started a moment ago, once it serves.
-    pub async fn find(fleet: &TestFleet) -> Result<Self> {
-        let log = fleet.dir().join("log/gateway-0.log");
-        let serves = || {
-            fs::read_to_string(&log)
-                .is_ok_and(|log| log.trim_end().rsplit('\n').any(|line| line.contains("serving the HTTP API")))
-        };
-        eventually("the gateway serves", || async { Ok(serves()) }).await?;
-        let log = fs::read_to_string(&log)?;
-        let line = log.lines().rfind(|line| line.contains("serving the HTTP API")).context("it serves")?;
-        let (_, rest) = line.split_once("\"address\":\"").context("its log names no address")?;
-        Ok(Self { address: rest.split('"').next().unwrap_or_default().to_owned() })
+    async fn started(fleet: &TestFleet, settings: BTreeMap<String, String>) -> Result<Self> {
+        let served = Self::served(fleet).len();
+        fleet.processes().await.start_worker_with("gateway", 0, &settings)?;
+        eventually("the gateway serves", || async { Ok(Self::served(fleet).len() > served) }).await?;
+        Ok(Self { address: Self::served(fleet).pop().context("it serves")?, settings })
+    }
+
+    /// Kills it with SIGKILL and starts it again, at another address.
+    pub async fn kill_and_start(&self, fleet: &TestFleet) -> Result<Self> {
+        fleet.processes().await.kill_worker("gateway", 0).await?;
+        Self::started(fleet, self.settings.clone()).await
+    }
+
+    /// The addresses at which it has served, in order.
+    fn served(fleet: &TestFleet) -> Vec<String> {
+        let log = fs::read_to_string(fleet.dir().join("log/gateway-0.log")).unwrap_or_default();
+        let lines = log.lines().filter(|line| line.contains("serving the HTTP API"));
+        let address = |line: &str| Some(line.split_once("\"address\":\"")?.1.split('"').next()?.to_owned());
+        lines.filter_map(address).collect()
     }
 
     /// Sends bytes, and reads until the other side closes.
