@@ -69,6 +69,11 @@ fuzz *args:
     @cargo build --manifest-path '{{ justfile_directory() }}/Cargo.toml' --release --package fuzz --quiet
     @exec '{{ target }}/release/fuzz' "$@"
 
+# Send the gateway whatever follows from its OpenAPI document, and much that breaks it: is every answer as the document says?
+[no-exit-message]
+check-api seconds="30": binaries
+    @exec "${HOLDFAST_PYTHON:-python3}" '{{ justfile_directory() }}/tests/clients/check_api.py' '{{ target }}/debug/holdfast' '{{ seconds }}'
+
 # Build realistic bugs into a copy of the sources, one at a time: does the simulation, or else a spec, catch every one?
 [no-exit-message]
 mutations *args:

@@ -225,7 +225,9 @@ async fn a_customers_orders_are_listed_the_newest_first_page_by_page() {
     assert_eq!(list(format!("&limit=2&ending_before={}", id(3))).await, (placed[1..3].to_vec(), true));
     let nobody = gateway.get("/v1/orders?customer_id=nobody").await.unwrap();
     assert_eq!(nobody.json, json!({ "data": [], "has_more": false }));
-    for wrong in ["", "?customer_id=a&limit=101", "?customer_id=a&page=2", "?customer_id=a&starting_after=7"] {
+    for wrong in
+        ["", "?customer_id=", "?customer_id=a&limit=101", "?customer_id=a&page=2", "?customer_id=a&starting_after=7"]
+    {
         assert_eq!(
             problem(&gateway.get(&format!("/v1/orders{wrong}")).await.unwrap()),
             (400, "INVALID_PARAMETER"),

@@ -55,7 +55,7 @@ pub(crate) struct Route {
     /// Where that is read, with names of fields.
     location: Option<&'static str>,
     /// The field that says why, which an operator's verb has to have.
-    why: Option<&'static str>,
+    pub(crate) why: Option<&'static str>,
 }
 
 const ORDER: &str = "/v1/orders/{order_id}";

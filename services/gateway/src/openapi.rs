@@ -79,8 +79,9 @@ fn document() -> Value {
     }
     for route in &commands::ROUTES {
         // Every route is of a command of the contract: a test says so.
-        schemas.extend(proto::json_schemas(route.message_type, SCHEMAS).unwrap_or_default());
-        let operation = post(route, &schemas);
+        let mut of_command = proto::json_schemas(route.message_type, SCHEMAS).unwrap_or_default();
+        let operation = post(route, &of_command.remove(route.message_type).unwrap_or_default());
+        schemas.extend(of_command);
         paths.entry(route.path).or_default().insert("post".to_owned(), operation);
     }
     json!({
@@ -134,9 +135,8 @@ fn get(read: &Read) -> Value {
     })
 }
 
-fn post(route: &commands::Route, schemas: &BTreeMap<String, Value>) -> Value {
-    let command = schemas.get(route.message_type);
-    let words = command.and_then(|schema| schema["description"].as_str()).unwrap_or_default();
+fn post(route: &commands::Route, command: &Value) -> Value {
+    let words = command.get("description").and_then(Value::as_str).unwrap_or_default();
     let words = words.strip_prefix("Command: ").unwrap_or(words);
     let mut parameters = in_path(route.path);
     parameters.push(json!({
@@ -153,18 +153,30 @@ fn post(route: &commands::Route, schemas: &BTreeMap<String, Value>) -> Value {
     json!({
         "summary": words,
         "description": format!(
-            "Needs the scope {}. Fields that the path has, and the actor, who is the caller, are left out of the body.",
+            "Needs the scope {}. The actor of the command is the caller.",
             route.scope.word()
         ),
         "operationId": operation_id("post", route.path),
         "parameters": parameters,
-        "requestBody": { "content": { "application/json": { "schema": { "$ref": format!("{SCHEMAS}{}", route.message_type) } } } },
+        "requestBody": { "required": true, "content": { "application/json": { "schema": body(route, command) } } },
         "responses": responses([
             ("200", answer("It is done; without events, it was so already")),
             ("201", answer("It is made; Location says where it is read")),
             ("202", answer("Its worker has not come to it yet; Location says where its answer will be")),
         ]),
     })
+}
+
+/// The command without what the path says, and without who asks.
+fn body(route: &commands::Route, command: &Value) -> Value {
+    let mut body = command.clone();
+    if let Some(properties) = body.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.retain(|name, _| name != "actor" && !route.path.contains(&format!("{{{name}}}")));
+    }
+    if let (Some(why), Some(body)) = (route.why, body.as_object_mut()) {
+        body.insert("required".to_owned(), json!([why]));
+    }
+    body
 }
 
 /// What an operation answers, and what every one may answer besides.
@@ -235,11 +247,14 @@ mod tests {
     #[test]
     fn the_contract_speaks_in_the_document() {
         let document = document();
-        let place = &document["components"]["schemas"]["holdfast.orders.v1.PlaceOrder"];
-        assert_eq!(
-            document["paths"]["/v1/orders"]["post"]["summary"],
-            "place an order and hold what it needs while the buyer pays."
-        );
+        let post = |path: &str| &document["paths"][path]["post"];
+        let body = |path: &str| &post(path)["requestBody"]["content"]["application/json"]["schema"];
+        let (place, adjust) = (body("/v1/orders"), body("/v1/products/{sku}/adjust"));
+        assert_eq!(post("/v1/orders")["summary"], "place an order and hold what it needs while the buyer pays.");
+        // What the path says, and who asks, is no part of the body.
+        let names: Vec<&String> = adjust["properties"].as_object().unwrap().keys().collect();
+        assert_eq!(names, ["delta", "reason"]);
+        assert_eq!(adjust["required"], serde_json::json!(["reason"]));
         let customer = &place["properties"]["customer_id"];
         assert!(customer["description"].as_str().unwrap().contains("1 to 128 characters"), "{customer}");
         assert_eq!(place["additionalProperties"], false);

@@ -94,7 +94,7 @@ pub(crate) async fn list(
 ) -> Result<Response, Problem> {
     authorize(&gateway, &headers, Scope::OrdersRead)?;
     let query = Query::read(query.as_deref().unwrap_or_default(), &PARAMETERS)?;
-    let customer_id = query.get("customer_id").ok_or_else(|| {
+    let customer_id = query.get("customer_id").filter(|customer| !customer.is_empty()).ok_or_else(|| {
         let detail =
             "whose orders? Give the parameter customer_id, with the name that the customer had when they were placed";
         Problem::own("INVALID_PARAMETER", detail).of("customer_id")
