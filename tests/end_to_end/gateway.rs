@@ -285,6 +285,25 @@ async fn a_listener_hears_every_event_of_an_order_once_also_if_he_comes_again() 
     assert_eq!(problem(&wrong), (400, "INVALID_PARAMETER"));
 }
 
+#[tokio::test]
+async fn no_more_listen_than_there_is_room_for_and_one_who_goes_makes_room() {
+    let fleet = TestFleet::start().await.unwrap();
+    let gateway = Gateway::start(&fleet, &[("HOLDFAST_GATEWAY_LISTENERS_MAX", "1")]).await.unwrap();
+    fleet.stock("MUG", 1).await.unwrap();
+    let placed = gateway.post("/v1/orders", "heard", &mugs(1, "sandbox:never")).await.unwrap();
+    let path = format!("{}/events", placed.header("location"));
+    let listener = gateway.open(&path).await.unwrap();
+    let full = gateway.listen(&path, &[], "OVERLOADED").await.unwrap();
+    assert!(full.starts_with("HTTP/1.1 503"), "{full}");
+    assert_eq!(gateway.get(&path).await.unwrap().status, 200);
+    drop(listener);
+    holdfast_tests::eventually("there is room", || async {
+        Ok(gateway.listen(&path, &[], "\r\n\r\n").await?.starts_with("HTTP/1.1 200"))
+    })
+    .await
+    .unwrap();
+}
+
 /// What a client begins and does not finish must not hold up others, nor be half done.
 #[tokio::test]
 async fn a_request_that_never_ends_is_cut_off() {

@@ -145,15 +145,7 @@ impl Gateway {
     /// Listens to a stream of events, as far as this word, and returns what was heard.
     pub async fn listen(&self, path: &str, headers: &[(&str, &str)], until: &str) -> Result<String> {
         let listening = async {
-            let mut socket = TcpStream::connect(&self.address).await?;
-            let mut request = format!(
-                "GET {path} HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {TOKEN}\r\naccept: text/event-stream\r\n"
-            );
-            for (name, value) in headers {
-                request.push_str(&format!("{name}: {value}\r\n"));
-            }
-            request.push_str("\r\n");
-            socket.write_all(request.as_bytes()).await?;
+            let mut socket = self.begin_to_listen(path, headers).await?;
             let mut heard = Vec::new();
             loop {
                 let mut part = [0; 4_096];
@@ -169,6 +161,26 @@ impl Gateway {
             }
         };
         tokio::time::timeout(ANSWER_WITHIN, listening).await.context("not heard in time")?
+    }
+
+    /// A stream of events that has begun: it is heard for as long as the socket is kept.
+    pub async fn open(&self, path: &str) -> Result<TcpStream> {
+        let mut socket = self.begin_to_listen(path, &[]).await?;
+        socket.read_exact(&mut [0; 15]).await?;
+        Ok(socket)
+    }
+
+    async fn begin_to_listen(&self, path: &str, headers: &[(&str, &str)]) -> Result<TcpStream> {
+        let mut socket = TcpStream::connect(&self.address).await?;
+        let mut request = format!(
+            "GET {path} HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {TOKEN}\r\naccept: text/event-stream\r\n"
+        );
+        for (name, value) in headers {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        request.push_str("\r\n");
+        socket.write_all(request.as_bytes()).await?;
+        Ok(socket)
     }
 
     /// Reads a resource until it is so.

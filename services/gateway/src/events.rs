@@ -18,7 +18,7 @@ use runtime::log::event_store::{StoredEvent, read_streams};
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::PgPool;
-use tokio::time::Instant;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -31,8 +31,9 @@ use crate::{
     request::Query,
 };
 
-/// How often to look for what is new.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How soon to look again after news, and how late at most while there are none.
+const LOOK_AFTER_NEWS: Duration = Duration::from_millis(250);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A stream ends after this time, so that replicas share the listeners anew; whoever goes on says what he has heard last.
 const STREAM_MAX: Duration = Duration::from_mins(15);
@@ -62,6 +63,8 @@ pub(crate) async fn events(
     }
     let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if accepts.contains("text/event-stream") {
+        let room = Arc::clone(&gateway.listeners).try_acquire_owned();
+        let room = room.map_err(|_full| Problem::own("OVERLOADED", "as many listen as may: come again"))?;
         let told = told(&events, after, published);
         let listener = Listener {
             pool: gateway.pool.clone(),
@@ -69,6 +72,8 @@ pub(crate) async fn events(
             order_id,
             after: told.back().map_or(after, |event| event.position),
             waiting: told,
+            wait: LOOK_AFTER_NEWS,
+            _room: room,
             ends_at: Instant::now() + STREAM_MAX,
         };
         return Ok(Sse::new(listener.stream()).keep_alive(KeepAlive::new().interval(ALIVE_EVERY)).into_response());
@@ -177,6 +182,8 @@ struct Listener {
     order_id: Uuid,
     after: GlobalPosition,
     waiting: VecDeque<StoredEvent>,
+    wait: Duration,
+    _room: OwnedSemaphorePermit,
     ends_at: Instant,
 }
 
@@ -197,13 +204,14 @@ impl Listener {
                 return None;
             }
             tokio::select! {
-                () = clock::sleep(LOOK_EVERY) => {}
+                () = clock::sleep(self.wait) => {}
                 () = self.shutdown.requested() => return None,
             }
             match look(&self.pool, self.order_id).await {
                 Ok((published, events)) => {
                     self.waiting = told(&events, self.after, published);
                     self.after = self.waiting.back().map_or(self.after, |event| event.position);
+                    self.wait = if self.waiting.is_empty() { (self.wait * 2).min(LOOK_EVERY) } else { LOOK_AFTER_NEWS };
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot read what a listener waits for");

@@ -18,7 +18,8 @@ use crate::{Gateway, problem::Problem};
 const REQUESTS: &str = "holdfast_gateway_requests_total";
 
 /// How long they took, by route.
-const REQUEST_SECONDS: &str = "holdfast_gateway_request_seconds";
+pub(crate) const REQUEST_SECONDS: &str = "holdfast_gateway_request_seconds";
+pub(crate) const BUCKETS: &[f64] = &[0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
 
 /// The id of a request, on its answer, in its problem, and on all events that it caused.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");

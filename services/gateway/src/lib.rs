@@ -14,7 +14,7 @@ use platform::{
     health::{self, Health},
     shutdown::{self, Shutdown},
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 use tracing::Instrument as _;
 
 mod caller;
@@ -51,7 +51,8 @@ struct Gateway {
     pool: sqlx::PgPool,
     tokens: Tokens,
     under_way: UnderWay,
-    requests: tokio::sync::Semaphore,
+    requests: Semaphore,
+    listeners: Arc<Semaphore>,
     shutdown: Shutdown,
 }
 
@@ -94,7 +95,7 @@ async fn work(config: Config) -> Result<(), Error> {
     let tokens = Tokens::read(&config.gateway.tokens)?;
     let health = Health::default();
     health.beat_alive();
-    let metrics = platform::telemetry::start_metrics(&[]);
+    let metrics = platform::telemetry::start_metrics(&[(guard::REQUEST_SECONDS, guard::BUCKETS)]);
     health::serve(&config.http.address, health.clone(), metrics, shutdown.clone()).await?;
     let listener = TcpListener::bind(&config.gateway.address)
         .await
@@ -128,7 +129,8 @@ async fn connect(config: &Config, tokens: Tokens, health: &Health, shutdown: &Sh
         pool,
         tokens,
         under_way: UnderWay::default(),
-        requests: tokio::sync::Semaphore::new(config.gateway.requests_max),
+        requests: Semaphore::new(config.gateway.requests_max),
+        listeners: Arc::new(Semaphore::new(config.gateway.listeners_max)),
         shutdown: shutdown.clone(),
     })
 }

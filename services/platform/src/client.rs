@@ -61,6 +61,15 @@ impl Waiting {
     }
 }
 
+/// Forgets those who have given up, at its end.
+struct Forget<'a>(&'a Waiting, Uuid);
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.0.forget(self.1);
+    }
+}
+
 /// A command as it goes out.
 #[derive(Debug, Clone)]
 pub struct Outgoing<'a> {
@@ -166,10 +175,10 @@ impl CommandClient {
 
     /// Sends a command until it is answered, or until so much time has passed.
     pub async fn send_within(&self, command: &Outgoing<'_>, limit: Duration) -> Sent {
+        // Also if whoever asked goes away, and this is never done.
+        let _forgotten = Forget(&self.waiting, command.id);
         let is_delivered = AtomicBool::new(false);
-        let answered = tokio::time::timeout(limit, self.send_until_answered(command, &is_delivered)).await;
-        self.waiting.forget(command.id);
-        match answered {
+        match tokio::time::timeout(limit, self.send_until_answered(command, &is_delivered)).await {
             Ok(answer) => Sent::Answered(answer),
             Err(_elapsed) if is_delivered.into_inner() => Sent::Unanswered,
             Err(_elapsed) => Sent::Undelivered,
@@ -220,5 +229,30 @@ impl CommandClient {
 impl Drop for CommandClient {
     fn drop(&mut self) {
         self.listener.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::common::v1::CommandReply;
+    use uuid::Uuid;
+
+    use super::{Answer, Forget, Waiting};
+
+    #[tokio::test]
+    async fn all_who_wait_for_an_answer_hear_it_and_nobody_who_has_gone_is_remembered() {
+        let (waiting, id) = (Waiting::default(), Uuid::from_u128(7));
+        let (first, second) = (waiting.begin(id), waiting.begin(id));
+        waiting.end(id, &Answer { reply: CommandReply::default(), is_repeated: true });
+        assert!(first.await.unwrap().is_repeated && second.await.unwrap().is_repeated);
+
+        let stays = waiting.begin(id);
+        let gone = (Forget(&waiting, id), waiting.begin(id));
+        // In the order in which the parts of a future that is given up are dropped.
+        drop(gone.1);
+        drop(gone.0);
+        assert_eq!(waiting.change(|waiting| waiting[&id].len()), 1);
+        drop((stays, Forget(&waiting, id)));
+        assert!(waiting.change(|waiting| waiting.is_empty()));
     }
 }

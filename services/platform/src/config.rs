@@ -85,7 +85,7 @@ sections! {
     /// Probes and metrics.
     Http { address: String }
     /// The HTTP API.
-    Gateway { address: String, tokens: String, connections_max: usize, requests_max: usize, body_bytes_max: usize, read_ms: u64, wait_ms: u64, wait_max_ms: u64 }
+    Gateway { address: String, tokens: String, connections_max: usize, requests_max: usize, listeners_max: usize, body_bytes_max: usize, read_ms: u64, wait_ms: u64, wait_max_ms: u64 }
     /// Logging.
     Log { filter: String, format: String }
     /// The process.
@@ -166,6 +166,7 @@ impl Config {
         check_file("gateway.tokens", &self.gateway.tokens)?;
         within("gateway.connections_max", size(self.gateway.connections_max), 1, 100_000)?;
         within("gateway.requests_max", size(self.gateway.requests_max), 1, 100_000)?;
+        within("gateway.listeners_max", size(self.gateway.listeners_max), 1, 100_000)?;
         within("gateway.body_bytes_max", size(self.gateway.body_bytes_max), 1_024, 8_388_608)?;
         within("gateway.read_ms", self.gateway.read_ms, 10, 600_000)?;
         within("gateway.wait_max_ms", self.gateway.wait_max_ms, 1, 600_000)?;
