@@ -99,7 +99,7 @@ fn parse(text: &str) -> Result<Callers, String> {
     let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
     let mut callers = Callers::new();
     for token in file.token {
-        let caller = crate::tokens::name(&token.caller)?;
+        let caller = name(&token.caller)?;
         let hash =
             hash(&token.sha256).ok_or_else(|| format!("the sha256 of {caller:?} is not 64 hexadecimal digits"))?;
         if hash == <[u8; 32]>::from(Sha256::digest(b"")) {
