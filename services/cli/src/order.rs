@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, process::ExitCode};
 
 use anyhow::{Context, Result};
 use audit::snapshot::Snapshot;
-use domain::{GlobalPosition, HoldKey, OrderId, StreamVersion};
+use domain::{GlobalPosition, OrderId, StreamVersion};
 use platform::print::{self, Cell, Look, Paint, Table};
 use proto::{Name, orders::v1::OrderReinstated};
 use runtime::log::event_store::{StoredEvent, read_streams};
@@ -53,11 +53,11 @@ struct TimelineEntry {
 pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     let order_id = args.order_id;
     let mut snapshot = Snapshot::take(&global.database_url()?).await?;
-    let own =
-        read_streams(&mut snapshot.connection, &[format!("order-{order_id}")]).await.context("reading the log")?;
+    let own = read_streams(&mut snapshot.connection, &OrderId(order_id).streams(0)).await.context("reading the log")?;
     let attempts = 1 + own.iter().filter(|event| event.message_type == OrderReinstated::full_name()).count();
-    let events =
-        read_streams(&mut snapshot.connection, &streams(order_id, attempts)).await.context("reading the log")?;
+    let events = read_streams(&mut snapshot.connection, &OrderId(order_id).streams(attempts))
+        .await
+        .context("reading the log")?;
     snapshot.close().await?;
 
     let timeline = Timeline { order_id, events: entries(&events) };
@@ -71,16 +71,6 @@ pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Every stream that may tell of the order: its own, and its holds and payments, one of each an attempt.
-fn streams(order_id: Uuid, attempts: usize) -> Vec<String> {
-    let own = format!("order-{order_id}");
-    let of_attempts = (1..).take(attempts).flat_map(|attempt| {
-        let key = HoldKey { order_id: OrderId(order_id), attempt };
-        [format!("stock-{key}"), format!("shares-{key}"), format!("payment-{}", key.payment_id())]
-    });
-    std::iter::once(own).chain(of_attempts).collect()
 }
 
 /// Events in order of position, each knowing how deep below its first cause it stands.
@@ -136,7 +126,7 @@ mod tests {
     use runtime::log::event_store::StoredEvent;
     use uuid::Uuid;
 
-    use super::{Paint, Timeline, entries, streams};
+    use super::{Paint, Timeline, entries};
 
     fn event(position: i64, id: u128, cause: u128) -> StoredEvent {
         StoredEvent {
@@ -152,17 +142,6 @@ mod tests {
             traceparent: None,
             recorded_at: Timestamp::from_micros(position * 1_500_000),
         }
-    }
-
-    #[test]
-    fn every_attempt_has_its_holds_and_its_payment() {
-        let order = Uuid::from_u128(7);
-        let names = streams(order, 2);
-        assert_eq!(names.len(), 7);
-        assert_eq!(names[0], format!("order-{order}"));
-        assert_eq!(names[1], format!("stock-{order}.1"));
-        assert_eq!(names[5], format!("shares-{order}.2"));
-        assert!(names[3].starts_with("payment-") && names[3] != names[6]);
     }
 
     #[test]

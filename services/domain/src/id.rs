@@ -85,6 +85,18 @@ pub struct HoldKey {
     pub attempt: Attempt,
 }
 
+impl OrderId {
+    /// Every event stream that may tell of an order with so many attempts: its own, and its holds and payments, one of each an attempt.
+    #[must_use]
+    pub fn streams(self, attempts: usize) -> Vec<String> {
+        let of_attempts = (1..).take(attempts).flat_map(|attempt| {
+            let key = HoldKey { order_id: self, attempt };
+            [format!("stock-{key}"), format!("shares-{key}"), format!("payment-{}", key.payment_id())]
+        });
+        std::iter::once(format!("order-{self}")).chain(of_attempts).collect()
+    }
+}
+
 impl HoldKey {
     /// Reads the key from the fields of an event.
     ///
@@ -121,7 +133,18 @@ impl fmt::Display for HoldKey {
 mod tests {
     use uuid::Uuid;
 
-    use super::{derived, may_derive};
+    use super::{OrderId, derived, may_derive};
+
+    #[test]
+    fn every_attempt_has_its_holds_and_its_payment() {
+        let order = Uuid::from_u128(7);
+        let names = OrderId(order).streams(2);
+        assert_eq!(names.len(), 7);
+        assert_eq!(names[0], format!("order-{order}"));
+        assert_eq!(names[1], format!("stock-{order}.1"));
+        assert_eq!(names[5], format!("shares-{order}.2"));
+        assert!(names[3].starts_with("payment-") && names[3] != names[6]);
+    }
 
     #[test]
     fn what_is_derived_begins_as_what_it_is_derived_from() {

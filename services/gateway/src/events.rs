@@ -10,7 +10,7 @@ use axum::{
         sse::{Event, KeepAlive, Sse},
     },
 };
-use domain::{GlobalPosition, HoldKey, OrderId};
+use domain::{GlobalPosition, OrderId};
 use futures::Stream;
 use platform::{clock, shutdown::Shutdown};
 use proto::{Name, orders::v1::OrderReinstated};
@@ -26,6 +26,7 @@ use crate::{
     Gateway,
     caller::{Scope, authorize},
     commands::json_response,
+    orders::unknown,
     problem::Problem,
     read::id,
     request::Query,
@@ -54,12 +55,9 @@ pub(crate) async fn events(
     authorize(&gateway, &headers, Scope::OrdersRead)?;
     let order_id = id(&params, "order_id")?;
     let after = after(&headers, query.as_deref().unwrap_or_default())?;
-    let (published, events) = look(&gateway.pool, order_id).await.map_err(|error| Problem::database(&error))?;
+    let (published, events) = look(&gateway.pool, order_id).await?;
     if events.is_empty() {
-        return Err(Problem::rejected(
-            "UNKNOWN_ORDER",
-            &format!("no order {order_id} is known; was its placing answered?"),
-        ));
+        return Err(unknown(order_id));
     }
     let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if accepts.contains("text/event-stream") {
@@ -108,7 +106,7 @@ async fn look(pool: &PgPool, order_id: Uuid) -> Result<(GlobalPosition, Vec<Stor
     let published: i64 = sqlx::query_scalar("select published from log.relay").fetch_one(&mut *connection).await?;
     let mut attempts = 1;
     loop {
-        let events = read_streams(&mut connection, &streams(order_id, attempts)).await?;
+        let events = read_streams(&mut connection, &OrderId(order_id).streams(attempts)).await?;
         let reinstated = OrderReinstated::full_name();
         let known = 1 + events.iter().filter(|event| event.message_type == reinstated).count();
         if known <= attempts {
@@ -116,15 +114,6 @@ async fn look(pool: &PgPool, order_id: Uuid) -> Result<(GlobalPosition, Vec<Stor
         }
         attempts = known;
     }
-}
-
-/// Every stream that may tell of the order: its own, and its holds and payments, one of each an attempt.
-fn streams(order_id: Uuid, attempts: usize) -> Vec<String> {
-    let of_attempts = (1..).take(attempts).flat_map(|attempt| {
-        let key = HoldKey { order_id: OrderId(order_id), attempt };
-        [format!("stock-{key}"), format!("shares-{key}"), format!("payment-{}", key.payment_id())]
-    });
-    std::iter::once(format!("order-{order_id}")).chain(of_attempts).collect()
 }
 
 /// What a listener hears next.

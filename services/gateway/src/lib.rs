@@ -12,6 +12,7 @@ use platform::{
     config::{Config, ms},
     error::Error,
     health::{self, Health},
+    process::{self, connect_with_retry},
     shutdown::{self, Shutdown},
 };
 use tokio::{net::TcpListener, sync::Semaphore};
@@ -58,36 +59,7 @@ struct Gateway {
 
 /// Runs the gateway until SIGTERM. Exit code 0 after a graceful stop, 1 if it cannot start, 2 if its settings are wrong.
 pub fn run() -> ExitCode {
-    let config = match Config::from_environment() {
-        Ok(config) => config,
-        Err(error) => {
-            // Logging itself is not set up yet.
-            eprintln!("holdfast-{NAME}: {error}");
-            return ExitCode::from(2);
-        }
-    };
-    platform::telemetry::start_logging(&config.log);
-    let runtime =
-        match tokio::runtime::Builder::new_multi_thread().worker_threads(config.process.threads).enable_all().build() {
-            Ok(runtime) => runtime,
-            Err(error) => {
-                tracing::error!(%error, "cannot start");
-                return ExitCode::FAILURE;
-            }
-        };
-    let span = tracing::error_span!("gateway", pid = std::process::id());
-    let stopped = runtime.block_on(work(config).instrument(span));
-    runtime.shutdown_timeout(ms(100));
-    match stopped {
-        Ok(()) => {
-            tracing::info!("stopped");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            tracing::error!(error = error.chain(), "cannot go on");
-            ExitCode::FAILURE
-        }
-    }
+    process::run(NAME, || tracing::error_span!("gateway", pid = std::process::id()), work)
 }
 
 async fn work(config: Config) -> Result<(), Error> {
@@ -116,8 +88,8 @@ async fn work(config: Config) -> Result<(), Error> {
 
 /// Connects to database and broker, and waits for them as long as it takes.
 async fn connect(config: &Config, tokens: Tokens, health: &Health, shutdown: &Shutdown) -> Result<Gateway, Error> {
-    let pool = patiently(health, DATABASE, || read::connect(&config.database)).await?;
-    let client = patiently(health, BROKER, || async {
+    let pool = connect_with_retry(health, DATABASE, || read::connect(&config.database)).await?;
+    let client = connect_with_retry(health, BROKER, || async {
         let broker = broker::connect(&config.broker, NAME).await?;
         let client = CommandClient::over(broker.client, "/holdfast/gateway", ms(config.gateway.wait_max_ms)).await;
         client.map_err(|error| Error::transient("listening for answers", error))
@@ -133,28 +105,6 @@ async fn connect(config: &Config, tokens: Tokens, health: &Health, shutdown: &Sh
         listeners: Arc::new(Semaphore::new(config.gateway.listeners_max)),
         shutdown: shutdown.clone(),
     })
-}
-
-async fn patiently<T, F: Future<Output = Result<T, Error>>>(
-    health: &Health,
-    part: &'static str,
-    mut connect: impl FnMut() -> F,
-) -> Result<T, Error> {
-    loop {
-        match connect().await {
-            Ok(connected) => {
-                health.goes_on(part);
-                return Ok(connected);
-            }
-            Err(error @ Error::Permanent { .. }) => return Err(error),
-            Err(error @ (Error::Transient { .. } | Error::Conflict { .. })) => {
-                health.beat_alive();
-                health.stuck(part, error.chain());
-                tracing::warn!(error = error.chain(), "cannot connect; trying again");
-                clock::sleep(LOOK_EVERY).await;
-            }
-        }
-    }
 }
 
 /// Looks again and again whether both ways are open, for whoever asks `/readyz`.

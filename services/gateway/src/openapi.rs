@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::{
+    caller::Scope,
     commands::{self, CommandOutcome, json_response},
     events::EventList,
     orders::{
@@ -25,36 +26,27 @@ struct Read {
     path: &'static str,
     summary: &'static str,
     schema: &'static str,
-    scope: &'static str,
 }
 
 const READ: [Read; 7] = [
-    Read {
-        path: "/v1/orders",
-        summary: "Orders of a customer, the newest first",
-        schema: "OrderList",
-        scope: "orders:read",
-    },
-    Read { path: "/v1/orders/{order_id}", summary: "An order as it stands", schema: "Order", scope: "orders:read" },
+    Read { path: "/v1/orders", summary: "Orders of a customer, the newest first", schema: "OrderList" },
+    Read { path: "/v1/orders/{order_id}", summary: "An order as it stands", schema: "Order" },
     Read {
         path: "/v1/orders/{order_id}/refunds/{refund_id}",
         summary: "A refund, and how far it is",
         schema: "Refund",
-        scope: "orders:read",
     },
     Read {
         path: "/v1/orders/{order_id}/events",
         summary: "The events of an order, of all services; with Accept: text/event-stream as a stream that goes on",
         schema: "EventList",
-        scope: "orders:read",
     },
-    Read { path: "/v1/products/{sku}", summary: "A product and its stock", schema: "Product", scope: "orders:read" },
-    Read { path: "/v1/rounds/{round_id}", summary: "A round", schema: "Round", scope: "orders:read" },
+    Read { path: "/v1/products/{sku}", summary: "A product and its stock", schema: "Product" },
+    Read { path: "/v1/rounds/{round_id}", summary: "A round", schema: "Round" },
     Read {
         path: "/v1/commands/{command_id}",
         summary: "The answer to any command, whoever sent it",
         schema: "CommandOutcome",
-        scope: "orders:read",
     },
 ];
 
@@ -128,7 +120,7 @@ fn get(read: &Read) -> Value {
     }
     json!({
         "summary": read.summary,
-        "description": format!("Needs the scope {}.", read.scope),
+        "description": format!("Needs the scope {}.", Scope::OrdersRead.word()),
         "operationId": operation_id("get", read.path),
         "parameters": parameters,
         "responses": responses([("200", json!({ "description": "As it stands", "content": content }))]),

@@ -126,8 +126,8 @@ pub(crate) async fn order(
 ) -> Result<Response, Problem> {
     authorize(&gateway, &headers, Scope::OrdersRead)?;
     let order_id = id(&params, "order_id")?;
-    let found = find(&gateway, order_id).await.map_err(|error| Problem::database(&error))?;
-    let found = found.ok_or_else(|| Problem::rejected("UNKNOWN_ORDER", &unknown(order_id)))?;
+    let found = find(&gateway, order_id).await?;
+    let found = found.ok_or_else(|| unknown(order_id))?;
     let order = shown(&found);
     Ok(read::tagged(&order, &order.version))
 }
@@ -140,15 +140,15 @@ pub(crate) async fn refund(
 ) -> Result<Response, Problem> {
     authorize(&gateway, &headers, Scope::OrdersRead)?;
     let (order_id, refund_id) = (id(&params, "order_id")?, id(&params, "refund_id")?);
-    let found = find(&gateway, order_id).await.map_err(|error| Problem::database(&error))?;
-    let found = found.ok_or_else(|| Problem::rejected("UNKNOWN_ORDER", &unknown(order_id)))?;
+    let found = find(&gateway, order_id).await?;
+    let found = found.ok_or_else(|| unknown(order_id))?;
     let refund = refunds(&found).into_iter().find(|refund| refund.refund_id == refund_id);
     let missing = || Problem::rejected("UNKNOWN_REFUND", &format!("order {order_id} has no refund {refund_id}"));
     Ok(json_response(StatusCode::OK, &refund.ok_or_else(missing)?))
 }
 
-fn unknown(order_id: Uuid) -> String {
-    format!("no order {order_id} is known; was its placing answered?")
+pub(crate) fn unknown(order_id: Uuid) -> Problem {
+    Problem::rejected("UNKNOWN_ORDER", &format!("no order {order_id} is known; was its placing answered?"))
 }
 
 async fn find(gateway: &Gateway, order_id: Uuid) -> Result<Option<Found>, sqlx::Error> {

@@ -89,9 +89,8 @@ pub(crate) struct Document {
 impl Problem {
     /// One of the gateway's own codes.
     pub(crate) fn own(word: &'static str, detail: impl Into<String>) -> Self {
-        let own = OWN.iter().find(|own| own.word == word);
         let (status, helps) =
-            own.map_or((StatusCode::INTERNAL_SERVER_ERROR, Helps::SameRequest), |own| (own.status, own.helps));
+            own(word).map_or((StatusCode::INTERNAL_SERVER_ERROR, Helps::SameRequest), |own| (own.status, own.helps));
         let mut problem = Self::new(status, word, detail, helps);
         if status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::CONFLICT {
             problem.headers.push((header::RETRY_AFTER, HeaderValue::from_static("1")));
@@ -119,11 +118,6 @@ impl Problem {
         Self::own("FORBIDDEN", format!("{caller:?} has no scope {scope}; whoever keeps the tokens can give it"))
     }
 
-    pub(crate) fn database(error: &sqlx::Error) -> Self {
-        tracing::warn!(%error, "cannot read the database");
-        Self::own("DATABASE_UNAVAILABLE", "the database cannot be read at the moment: try again")
-    }
-
     /// What a worker refused.
     pub(crate) fn rejected(code: &str, reason: &str) -> Self {
         // What the answer says of ids is said of keys here.
@@ -134,12 +128,7 @@ impl Problem {
             let detail = "this Idempotency-Key was used for a request with another body: give each request its own";
             return Self::own("IDEMPOTENCY_KEY_REUSED", detail).of("Idempotency-Key");
         }
-        let helps = match remedy(code) {
-            Remedy::SameId => Helps::SameRequest,
-            Remedy::NewId => Helps::NewRequest,
-            Remedy::None | Remedy::Unspecified => Helps::Nothing,
-        };
-        Self::new(status(code), code, detail, helps)
+        Self::new(status(code), code, detail, helps(code))
     }
 
     /// As an answer to the request with this id, for this path.
@@ -167,6 +156,13 @@ impl Problem {
     }
 }
 
+impl From<sqlx::Error> for Problem {
+    fn from(error: sqlx::Error) -> Self {
+        tracing::warn!(%error, "cannot read the database");
+        Self::own("DATABASE_UNAVAILABLE", "the database cannot be read at the moment: try again")
+    }
+}
+
 /// Left for [`crate::guard`], which knows the request's id.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
@@ -176,21 +172,28 @@ impl IntoResponse for Problem {
     }
 }
 
+fn own(code: &str) -> Option<&'static Own> {
+    OWN.iter().find(|own| own.word == code)
+}
+
+/// What the caller can do about a code, the gateway's own or a worker's.
+fn helps(code: &str) -> Helps {
+    own(code).map(|own| own.helps).unwrap_or_else(|| match remedy(code) {
+        Remedy::SameId => Helps::SameRequest,
+        Remedy::NewId => Helps::NewRequest,
+        Remedy::None | Remedy::Unspecified => Helps::Nothing,
+    })
+}
+
 /// What a code means, in one line.
-pub(crate) fn meaning(code: &str) -> Option<&'static str> {
-    let own = OWN.iter().find(|own| own.word == code).map(|own| own.meaning);
+fn meaning(code: &str) -> Option<&'static str> {
+    let own = own(code).map(|own| own.meaning);
     own.or_else(|| CODES.iter().find(|known| known.word == code).map(|known| known.meaning))
 }
 
 /// The page of a code: what it means, and what helps.
 pub(crate) fn page(code: &str) -> Option<String> {
-    let own = OWN.iter().find(|own| own.word == code).map(|own| own.helps);
-    let helps = own.unwrap_or_else(|| match remedy(code) {
-        Remedy::SameId => Helps::SameRequest,
-        Remedy::NewId => Helps::NewRequest,
-        Remedy::None | Remedy::Unspecified => Helps::Nothing,
-    });
-    let helps = match helps {
+    let helps = match helps(code) {
         Helps::SameRequest => "Send the very same request again later, with the same Idempotency-Key.",
         Helps::NewRequest => {
             "Correct the request, or wait for what the detail names, and send it with a new Idempotency-Key."

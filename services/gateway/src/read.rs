@@ -30,6 +30,7 @@ use crate::{
     commands::{CommandOutcome, insert, json_response},
     orders::shape::Money,
     problem::Problem,
+    request::uuid,
 };
 
 /// Connects to Postgres, to read.
@@ -61,11 +62,7 @@ pub(crate) fn param<'a>(params: &'a RawPathParams, name: &str) -> &'a str {
 /// # Errors
 /// It is none.
 pub(crate) fn id(params: &RawPathParams, name: &'static str) -> Result<Uuid, Problem> {
-    let text = param(params, name);
-    Uuid::try_parse(text).map_err(|_not_one| {
-        let shown: String = text.chars().take(64).collect();
-        Problem::own("INVALID_PARAMETER", format!("{name} must be a UUID, not {shown:?}")).of(name)
-    })
+    uuid(name, param(params, name))
 }
 
 /// A row as an answer, with the version of its stream as the tag.
@@ -109,8 +106,7 @@ pub(crate) async fn product(
     )
     .bind(sku)
     .fetch_optional(&gateway.pool)
-    .await
-    .map_err(|error| Problem::database(&error))?;
+    .await?;
     let missing = || Problem::rejected("UNKNOWN_PRODUCT", &format!("no product {sku:?} is known; was it registered?"));
     let found = found.ok_or_else(missing)?;
     Ok(tagged(&found, &found.version))
@@ -152,10 +148,9 @@ pub(crate) async fn round(
     )
     .bind(round_id)
     .fetch_optional(&gateway.pool)
-    .await
-    .map_err(|error| Problem::database(&error))?;
+    .await?;
     let missing = || Problem::rejected("UNKNOWN_ROUND", &format!("no round {round_id} is known"));
-    let found = read_round(round_id, &found.ok_or_else(missing)?).map_err(|error| Problem::database(&error))?;
+    let found = read_round(round_id, &found.ok_or_else(missing)?)?;
     Ok(tagged(&found, &found.version))
 }
 
@@ -198,15 +193,14 @@ pub(crate) async fn command(
     )
     .bind(command_id)
     .fetch_optional(&gateway.pool)
-    .await
-    .map_err(|error| Problem::database(&error))?;
+    .await?;
     let Some(found) = found else {
         let detail = format!(
             "no answer to command {command_id} is kept: it was never sent, or its worker has not come to it yet"
         );
         return Err(Problem::own("UNKNOWN_ANSWER", detail));
     };
-    let (reply, handled_at): (Vec<u8>, String) = read(&found).map_err(|error| Problem::database(&error))?;
+    let (reply, handled_at): (Vec<u8>, String) = read(&found)?;
     let mut outcome = match CommandReply::decode(reply.as_slice()).ok().and_then(|reply| reply.outcome) {
         Some(Outcome::Accepted(accepted)) => CommandOutcome::accepted(command_id, &accepted),
         Some(Outcome::Rejected(rejection)) => CommandOutcome::rejected(command_id, rejection),

@@ -81,13 +81,19 @@ impl Query {
     /// # Errors
     /// It is none.
     pub(crate) fn uuid(&self, name: &'static str) -> Result<Option<Uuid>, Problem> {
-        let read = |text: &str| {
-            let refused =
-                |_not_one| Problem::own("INVALID_PARAMETER", format!("{name} must be a UUID, not {text:?}")).of(name);
-            Uuid::try_parse(text).map_err(refused)
-        };
-        self.get(name).map(read).transpose()
+        self.get(name).map(|text| uuid(name, text)).transpose()
     }
+}
+
+/// The UUID that a parameter of the path or the query is.
+///
+/// # Errors
+/// It is none.
+pub(crate) fn uuid(name: &'static str, text: &str) -> Result<Uuid, Problem> {
+    Uuid::try_parse(text).map_err(|_not_one| {
+        let shown: String = text.chars().take(64).collect();
+        Problem::own("INVALID_PARAMETER", format!("{name} must be a UUID, not {shown:?}")).of(name)
+    })
 }
 
 /// What a query has percent-encoded, or with a plus for a space.

@@ -11,6 +11,7 @@ pub mod health;
 pub mod message;
 pub mod migrations;
 pub mod print;
+pub mod process;
 pub mod retry;
 pub mod shutdown;
 pub mod statement;

@@ -16,7 +16,7 @@ use platform::{
     error::Error,
     health::{self, Health},
     message::{JSON, PROTOBUF, header},
-    retry,
+    process::{self, connect_with_retry},
     shutdown::{self, Trigger},
 };
 use tokio::{
@@ -62,41 +62,9 @@ const OTHERS_CLAIM: Duration = Duration::from_millis(10);
 /// Runs a service until SIGTERM: the whole of a worker's `main`. Exit code 0 after a graceful stop, 1 if it cannot start,
 /// 2 if its settings are wrong.
 pub fn run<S: Service>(make: impl Fn(&Context) -> S) -> ExitCode {
-    let config = match Config::from_environment() {
-        Ok(config) => config,
-        Err(error) => {
-            // Logging itself is not set up yet.
-            eprintln!("holdfast-{}: {error}", S::NAME);
-            return ExitCode::from(2);
-        }
-    };
-    platform::telemetry::start_logging(&config.log);
-    let runtime = if config.process.threads == 1 {
-        tokio::runtime::Builder::new_current_thread().enable_all().build()
-    } else {
-        tokio::runtime::Builder::new_multi_thread().worker_threads(config.process.threads).enable_all().build()
-    };
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            tracing::error!(service = S::NAME, %error, "cannot start");
-            return ExitCode::FAILURE;
-        }
-    };
-    // Every line of the log bears what process it is of, and what is logged for a batch also which batch it is.
-    let span = tracing::error_span!("worker", service = S::NAME, pid = std::process::id());
-    let stopped = runtime.block_on(work(config, make).instrument(span));
-    runtime.shutdown_timeout(ms(100));
-    match stopped {
-        Ok(()) => {
-            tracing::info!(service = S::NAME, "stopped");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            tracing::error!(service = S::NAME, error = error.chain(), "cannot go on");
-            ExitCode::FAILURE
-        }
-    }
+    // What is logged for a batch also bears which batch it is.
+    let span = || tracing::error_span!("worker", service = S::NAME, pid = std::process::id());
+    process::run(S::NAME, span, |config| work(config, make))
 }
 
 async fn work<S: Service>(config: Config, make: impl Fn(&Context) -> S) -> Result<(), Error> {
@@ -133,14 +101,14 @@ async fn work<S: Service>(config: Config, make: impl Fn(&Context) -> S) -> Resul
 
 /// Connects to database and broker, and waits until they belong together.
 async fn connect<S: Service>(config: &Config, health: &Health) -> Result<(Context, Trigger, Option<Place>), Error> {
-    let pool = connect_with_retry(health, || database::connect(&config.database, S::NAME)).await?;
-    let broker = connect_with_retry(health, || async {
+    let pool = connect_with_retry(health, CONNECTING, || database::connect(&config.database, S::NAME)).await?;
+    let broker = connect_with_retry(health, CONNECTING, || async {
         let broker = broker::connect(&config.broker, S::NAME).await?;
         broker.check_payload(config.consumer.message_bytes_max)?;
         Ok(broker)
     })
     .await?;
-    let (lineage, head) = connect_with_retry(health, || async {
+    let (lineage, head) = connect_with_retry(health, CONNECTING, || async {
         let mut connection = pool.acquire().await.map_err(|error| Error::database("connecting", error))?;
         let lineage = Lineage::read(&mut connection).await?;
         lineage.check_name(&mut connection, &config.database.installation).await?;
@@ -270,29 +238,6 @@ async fn first_broken(loops: &mut JoinSet<()>) -> JoinError {
             Some(Ok(())) => {}
             Some(Err(broken)) => return broken,
             None => std::future::pending().await,
-        }
-    }
-}
-
-/// Connects, however long it takes: in a cluster, databases and brokers come up in any order.
-async fn connect_with_retry<T, F>(health: &Health, connect: impl Fn() -> F) -> Result<T, Error>
-where
-    F: Future<Output = Result<T, Error>>,
-{
-    let mut waits = retry::backoff(ms(50), ms(2_000));
-    loop {
-        health.beat_alive();
-        match connect().await {
-            Err(error @ Error::Transient { .. }) => {
-                let error = error.chain();
-                tracing::warn!(error, "not connected yet");
-                health.stuck(CONNECTING, error);
-                clock::sleep(waits.next().unwrap_or(ms(2_000))).await;
-            }
-            ended => {
-                health.goes_on(CONNECTING);
-                return ended;
-            }
         }
     }
 }

@@ -127,13 +127,8 @@ pub(crate) async fn list(
         ),
     };
     // One more than asked for says whether there are more.
-    let rows: Vec<OrderSummary> = sqlx::query_as(sql)
-        .bind(customer_id)
-        .bind(beside)
-        .bind(limit + 1)
-        .fetch_all(&gateway.pool)
-        .await
-        .map_err(|error| Problem::database(&error))?;
+    let rows: Vec<OrderSummary> =
+        sqlx::query_as(sql).bind(customer_id).bind(beside).bind(limit + 1).fetch_all(&gateway.pool).await?;
     let limit = usize::try_from(limit).unwrap_or_default();
     let has_more = rows.len() > limit;
     let mut data: Vec<OrderSummary> = rows.into_iter().take(limit).collect();
