@@ -6,6 +6,20 @@ use holdfast_tests::{TestFleet, code, is_accepted};
 use proto::inventory::v1::{ReceiveStock, RegisterProduct};
 use serde_json::Value;
 
+/// A file is no terminal.
+#[tokio::test]
+async fn a_log_in_words_has_no_colours_in_a_file() {
+    let fleet = TestFleet::with(1, &[("HOLDFAST_LOG_FORMAT", "text")]).await.unwrap();
+    fleet.stock("MUG", 1).await.unwrap();
+    let mut lines = 0;
+    for service in proto::SERVICES {
+        let log = fs::read_to_string(fleet.dir().join(format!("log/{service}-0.log"))).unwrap();
+        assert!(!log.contains('\u{1b}'), "{log}");
+        lines += log.lines().count();
+    }
+    assert!(lines > 4, "nothing is logged");
+}
+
 #[tokio::test]
 async fn every_line_of_the_log_bears_its_service_and_those_of_a_batch_its_number_and_its_first_message() {
     let fleet = TestFleet::with(1, &[("HOLDFAST_LOG_FORMAT", "json")]).await.unwrap();

@@ -1,6 +1,6 @@
 //! Machines' clocks differ; the fleet has one.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use holdfast_tests::{Order, SkewedClock, TestFleet, eventually};
 
@@ -55,4 +55,42 @@ async fn an_order_lives_as_long_as_its_buyer_was_told_whatever_the_clock_of_a_re
     let early = "select count(*) from log.events e join orders.orders o on e.stream = 'order-' || o.order_id
         where e.type like '%.OrderExpired' and e.recorded_at < o.expires_at";
     assert_eq!(fleet.number(early).await.unwrap(), 0);
+}
+
+/// The clock of the only replica is set back by ten minutes while orders are open: nothing was due for ten minutes, and a worker that hung
+/// counted as ready for as long.
+#[tokio::test]
+async fn a_clock_that_is_set_back_under_a_worker_changes_nothing() {
+    let fleet = TestFleet::start().await.unwrap();
+    let clock = SkewedClock::build(fleet.dir()).unwrap();
+    let file = fleet.dir().join("off_by");
+    fs::write(&file, "0").unwrap();
+    fleet.stock("MUG", 100).await.unwrap();
+    {
+        let mut processes = fleet.processes().await;
+        processes.stop_worker("orders", 0).await.unwrap();
+        processes.start_worker_with("orders", 0, &clock.settings_of_file(&file)).unwrap();
+        processes.ready().await.unwrap();
+    }
+    let order = |number| Order::new(number).line("MUG", 1).pays("sandbox:never").expires_after(Duration::from_secs(8));
+    let before: Vec<Order> = (0..10).map(order).collect();
+    fleet.place_all(&before).await.unwrap();
+    fs::write(&file, "-600").unwrap();
+    let after: Vec<Order> = (10..20).map(order).collect();
+    fleet.place_all(&after).await.unwrap();
+    let amiss = "select count(*) from orders.orders where abs(extract(epoch from placed_at - now())) > 60";
+    assert_eq!(fleet.number(amiss).await.unwrap(), 0);
+    for order in before.iter().chain(&after) {
+        fleet.until_status(order, "expired").await.unwrap();
+    }
+    fleet.settle_and_verify().await.unwrap();
+    let late = "select count(*) from log.events e join orders.orders o on e.stream = 'order-' || o.order_id
+        where e.type like '%.OrderExpired' and e.recorded_at - o.expires_at not between '0 s' and '30 s'";
+    assert_eq!(fleet.number(late).await.unwrap(), 0);
+
+    // A database that says nothing is noticed as soon as ever.
+    fleet.processes().await.postgres.pause().unwrap();
+    fleet.until_unready("orders-0", &[]).await.unwrap();
+    fleet.processes().await.postgres.resume().unwrap();
+    fleet.until_ready("orders-0").await.unwrap();
 }

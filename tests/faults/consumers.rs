@@ -148,6 +148,37 @@ async fn a_message_that_is_gone_from_the_middle_of_the_stream_is_published_again
     all_are_done(&fleet, &orders).await;
 }
 
+/// An administrator takes away all but the last message, of a fleet that runs and of one that does not: the last one is there, and an
+/// idle consumer has nothing left to do.
+#[tokio::test]
+async fn what_is_purged_but_for_the_last_message_is_published_again() {
+    let fleet = TestFleet::start().await.unwrap();
+    fleet.stock("MUG", 1_000).await.unwrap();
+    for (first, is_running) in [(0, true), (100, false)] {
+        fleet.processes().await.stop_worker("inventory", 0).await.unwrap();
+        let orders = orders(first);
+        fleet.place_all(&orders).await.unwrap();
+        for name in ["bicycle", "boat"] {
+            fleet.round(&format!("{name} {first}"), 10).await.unwrap();
+            relay_has_compared(&fleet).await;
+        }
+        if !is_running {
+            let mut processes = fleet.processes().await;
+            for service in ["orders", "rounds", "payments"] {
+                processes.stop_worker(service, 0).await.unwrap();
+            }
+        }
+        let stream = events(&fleet).await;
+        stream.purge().keep(1).await.unwrap();
+        assert_eq!(events(&fleet).await.cached_info().state.messages, 1);
+        let services = if is_running { &["inventory"][..] } else { &["orders", "inventory", "rounds", "payments"] };
+        for service in services {
+            fleet.processes().await.start_worker(service, 0).unwrap();
+        }
+        all_are_done(&fleet, &orders).await;
+    }
+}
+
 /// Where in the stream orders were placed.
 async fn placed(stream: &Stream) -> Vec<u64> {
     let (mut places, mut next) = (Vec::new(), 1);

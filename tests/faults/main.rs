@@ -17,6 +17,7 @@ mod overload;
 mod patience;
 mod place;
 mod poison;
+mod pooler;
 mod refused;
 mod servers;
 mod stuck;

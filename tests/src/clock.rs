@@ -33,6 +33,14 @@ impl SkewedClock {
         Ok(Self { library })
     }
 
+    /// Settings that make the clock of a process wrong by as many seconds as a file says, at any time.
+    #[must_use]
+    pub fn settings_of_file(&self, file: &Path) -> BTreeMap<String, String> {
+        let mut settings = self.settings(0);
+        settings.insert("CLOCK_OFF_BY_FILE".to_owned(), file.to_string_lossy().into_owned());
+        settings
+    }
+
     /// Settings that make the clock of a process which starts with them wrong by so many seconds.
     #[must_use]
     pub fn settings(&self, seconds: i64) -> BTreeMap<String, String> {

@@ -7,5 +7,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    runtime::run(|_context| inventory::Inventory)
+    runtime::run(|_context| Ok(inventory::Inventory))
 }

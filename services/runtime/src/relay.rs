@@ -116,12 +116,31 @@ struct Note {
     timeline: Option<String>,
     /// Every event up to here has its copy in JSON, if copies are published.
     copied: Option<GlobalPosition>,
+    /// The first message that is left in the stream; 0: not known.
+    first: BrokerSequence,
+}
+
+/// What is gone from the stream of events.
+#[derive(Debug, Clone, Copy)]
+struct Gone {
+    /// Messages from its middle, which only an administrator takes away.
+    holes: u64,
+    /// All before this one. The relay alone takes those away, once all have handled them.
+    first: BrokerSequence,
+}
+
+impl Gone {
+    /// Whether more is gone than was before, by somebody else.
+    fn is_more_than(self, before: Self) -> bool {
+        let is_known = before.first != BrokerSequence::default();
+        self.holes > before.holes || (is_known && self.first > before.first)
+    }
 }
 
 /// What the last relay has left, and on which timeline this session is.
 async fn read(connection: &mut PgConnection) -> Result<(Note, String), Error> {
     sqlx::query(
-        "select published, stream_created, stream_sequence, stream_position, broker, timeline, copied,
+        "select published, stream_created, stream_sequence, stream_position, broker, timeline, copied, stream_first,
              system_identifier || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8)
          from log.relay, pg_control_system()",
     )
@@ -135,7 +154,8 @@ async fn read(connection: &mut PgConnection) -> Result<(Note, String), Error> {
         let checkpoint = Checkpoint { published: position(0)?, stream_created, marker };
         let (broker, timeline) = (row.try_get(4)?, row.try_get(5)?);
         let copied = row.try_get::<Option<i64>, _>(6)?.map(GlobalPosition::new);
-        Ok((Note { checkpoint, broker, timeline, copied }, row.try_get(7)?))
+        let first = BrokerSequence::from_bigint(row.try_get(7)?);
+        Ok((Note { checkpoint, broker, timeline, copied, first }, row.try_get(8)?))
     })
     .map_err(|error| Error::database("reading where the relay stands", error))
 }
@@ -152,8 +172,8 @@ struct Relay {
     begun: Instant,
     /// When it listened to workers last.
     listened: Duration,
-    /// Messages that are gone from the middle of the stream, and what they carried is published again.
-    holes: u64,
+    /// What is gone from the stream, and is published again where it has to be.
+    gone: Gone,
     follower: Follower,
     gap_since: Option<Instant>,
     /// `None` where nobody wants them.
@@ -188,11 +208,11 @@ impl Relay {
             settings,
             follower: Follower::after(checkpoint.published),
             progress: RelayState::from(checkpoint),
+            gone: Gone { holes: 0, first: note.first },
             saved: note,
             timeline,
             begun: Instant::now(),
             listened: Duration::ZERO,
-            holes: 0,
             gap_since: None,
             refused_at: Some(checkpoint.published),
         };
@@ -375,16 +395,15 @@ impl Relay {
         // Another relay is to distrust reports as well, as long as this one does.
         let broker = (!self.progress.distrusts(self.listened)).then(|| self.broker_id());
         let copied = self.copies.as_ref().map(Copies::copied);
-        let note =
-            Note { checkpoint: self.progress.checkpoint(), broker, timeline: Some(self.timeline.clone()), copied };
+        let (checkpoint, timeline, first) = (self.progress.checkpoint(), Some(self.timeline.clone()), self.gone.first);
+        let note = Note { checkpoint, broker, timeline, copied, first };
         if note == self.saved {
             return Ok(());
         }
-        let checkpoint = note.checkpoint;
         sqlx::query(
             "update log.relay
              set published = $1, stream_created = $2, stream_sequence = $3, stream_position = $4, broker = $5, timeline = $6,
-                 copied = $7, handled = least(handled, $1)",
+                 copied = $7, stream_first = $8, handled = least(handled, $1)",
         )
         .bind(checkpoint.published.get())
         .bind(checkpoint.stream_created.map(OffsetDateTime::from))
@@ -393,6 +412,7 @@ impl Relay {
         .bind(&note.broker)
         .bind(&note.timeline)
         .bind(note.copied.map(GlobalPosition::get))
+        .bind(note.first.to_bigint())
         .execute(&mut self.connection)
         .await
         .map_err(|error| Error::database("noting what is published", error))?;
@@ -413,9 +433,9 @@ impl Relay {
         let last_message = self.position_at(last).await?.map(|position| StreamMarker { sequence: last, position });
         let ack_floor = retention::ack_floor(&stream).await?;
         self.check_markers().await?;
-        let holes = self.holes().await?;
-        let is_whole = known == Some(created) && !self.progress.has_lost() && holes <= self.holes;
-        self.holes = holes;
+        let gone = self.gone().await?;
+        let is_whole = known == Some(created) && !self.progress.has_lost() && !gone.is_more_than(self.gone);
+        self.gone = gone;
         if !is_whole && known.is_some() {
             self.rewind().await?;
             self.drop_consumers_ahead(&stream).await?;
@@ -430,10 +450,13 @@ impl Relay {
         }
     }
 
-    /// Messages that are gone from the middle of the stream: only an administrator takes them away there. Counted after all that a
-    /// consumer may have passed over.
-    async fn holes(&self) -> Result<u64, Error> {
-        Ok(self.broker.events_stream().await?.cached_info().state.deleted_count.unwrap_or(0))
+    /// What is gone from the stream. Asked for after all that a consumer may have passed over.
+    async fn gone(&self) -> Result<Gone, Error> {
+        let stream = self.broker.events_stream().await?;
+        let state = &stream.cached_info().state;
+        // Of a stream that has had no message yet the broker says 0.
+        let first = BrokerSequence::new(state.first_sequence.max(1));
+        Ok(Gone { holes: state.deleted_count.unwrap_or(0), first })
     }
 
     /// Back to the first event that some consumer may not have handled.
@@ -493,8 +516,8 @@ impl Relay {
         if let Some(first_kept) = retention::first_kept(stream, ack_floor, self.broker.events_age_max()).await {
             self.progress.let_forget(first_kept);
             retention::purge_before(stream, first_kept).await?;
-            // Some are before it.
-            self.holes = self.holes().await?;
+            // Some holes are before it.
+            self.gone = Gone { first: first_kept, ..self.gone().await? };
         }
         Ok(())
     }

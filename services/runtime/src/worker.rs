@@ -60,14 +60,14 @@ const COMPANY_MAX: usize = 16;
 const OTHERS_CLAIM: Duration = Duration::from_millis(10);
 
 /// Runs a service until SIGTERM: the whole of a worker's `main`. Exit code 0 after a graceful stop, 1 if it cannot start,
-/// 2 if its settings are wrong.
-pub fn run<S: Service>(make: impl Fn(&Context) -> S) -> ExitCode {
+/// 2 if its settings are wrong. `make` makes the service, again each time that the log is another one.
+pub fn run<S: Service>(make: impl Fn(&Context) -> Result<S, Error>) -> ExitCode {
     // What is logged for a batch also bears which batch it is.
     let span = || tracing::error_span!("worker", service = S::NAME, pid = std::process::id());
     process::run(S::NAME, span, |config| work(config, make))
 }
 
-async fn work<S: Service>(config: Config, make: impl Fn(&Context) -> S) -> Result<(), Error> {
+async fn work<S: Service>(config: Config, make: impl Fn(&Context) -> Result<S, Error>) -> Result<(), Error> {
     let shutdown = shutdown::on_signals().map_err(|error| Error::transient("listening for signals", error))?;
     let health = Health::default();
     let metrics = telemetry::start_metrics();
@@ -127,14 +127,19 @@ async fn connect<S: Service>(config: &Config, health: &Health) -> Result<(Contex
 enum Ended {
     /// It was asked to stop.
     Stopped,
-    /// The log is not the one any more that it began with, or not the one that the broker has.
+    /// The log is not the one any more that it began with, or not the one that the broker has; or the broker is not as it must be.
     AnotherLog,
 }
 
-/// Waits until the log is another one than that which this process began with, or lacks what the broker has.
+/// Waits until the log is another one than that which this process began with, or lacks what the broker has, or the broker lets less
+/// through than an event may need.
 async fn another_log(context: &Context, positions: &Positions) -> Error {
     loop {
         clock::sleep(ms(context.config.relay.compare_ms)).await;
+        // An administrator may have lowered it; what does not fit would stand in front of all else.
+        if let Err(too_small) = context.broker.check_payload(context.config.consumer.message_bytes_max) {
+            return too_small;
+        }
         let looked = async {
             let before = positions.head();
             let mut connection = context.pool.acquire().await.map_err(|error| Error::database("connecting", error))?;
@@ -158,9 +163,9 @@ async fn serve<S: Service>(
     context: Context,
     health: Health,
     head: Option<Place>,
-    make: impl Fn(&Context) -> S,
+    make: impl Fn(&Context) -> Result<S, Error>,
 ) -> Result<Ended, Error> {
-    let service = Arc::new(make(&context));
+    let service = Arc::new(make(&context)?);
     let positions = Arc::new(Positions::after(head));
 
     let (dispatcher, queue) = effects::queue(&context.config.effects);

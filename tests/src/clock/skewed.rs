@@ -5,6 +5,7 @@
 use std::{
     env,
     ffi::{c_int, c_long},
+    fs,
     sync::OnceLock,
 };
 
@@ -28,11 +29,15 @@ unsafe extern "C" {
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn clock_gettime(clock: c_int, time: *mut Timespec) -> c_int {
-    static OFF_BY: OnceLock<i64> = OnceLock::new();
+    static SECONDS: OnceLock<i64> = OnceLock::new();
+    static FILE: OnceLock<Option<String>> = OnceLock::new();
     let failed = unsafe { syscall(CLOCK_GETTIME, clock, time) } != 0;
     if !failed && clock == REALTIME {
         let seconds = || env::var("CLOCK_OFF_BY_SECONDS").ok()?.parse().ok();
-        unsafe { (*time).seconds += OFF_BY.get_or_init(|| seconds().unwrap_or(0)) };
+        // What the file says counts at once, so that a clock can be changed under a process that runs.
+        let file = FILE.get_or_init(|| env::var("CLOCK_OFF_BY_FILE").ok());
+        let said = file.as_ref().and_then(|file| fs::read_to_string(file).ok()?.trim().parse::<i64>().ok());
+        unsafe { (*time).seconds += said.unwrap_or_else(|| *SECONDS.get_or_init(|| seconds().unwrap_or(0))) };
     }
     if failed { -1 } else { 0 }
 }

@@ -282,8 +282,9 @@ impl Broker {
 
     /// Without these no worker does anything.
     fn needed(&self) -> Vec<Config> {
+        // The events first, which need most room: commands that are taken in and cannot be done would wait for nothing.
         let commands = proto::SERVICES.map(|service| self.commands(service));
-        commands.into_iter().chain([self.events()]).collect()
+        std::iter::once(self.events()).chain(commands).collect()
     }
 
     fn commands(&self, service: &str) -> Config {
