@@ -1,13 +1,14 @@
 //! What waits for a person, as a table.
 
 use audit::waiting::{Item, Waiting};
+use domain::written;
 use platform::print::{Cell, Look, Paint, Table};
 
 /// A row each, and what decides it.
 pub(crate) fn text(waiting: &Waiting, paint: Paint) -> String {
     let mut table = Table::default();
     for Item { what, subject, id, amount_minor, currency, reason } in &waiting.items {
-        let money = amount_minor.map_or_else(String::new, |minor| format!("{minor} {currency}"));
+        let money = amount_minor.map_or_else(String::new, |minor| written(minor, currency));
         let reason: String = reason.chars().take(80).collect();
         table.row([
             Cell::new(what, Look::Bad),

@@ -18,6 +18,42 @@ pub(crate) const IN_USE: [&str; 165] = [
     "XPF", "YER", "ZAR", "ZMW", "ZWG",
 ];
 
+/// Codes whose minor unit is not a hundredth, with the digits behind the point. From the same list.
+const DIGITS: [(&str, usize); 26] = [
+    ("BHD", 3),
+    ("BIF", 0),
+    ("CLF", 4),
+    ("CLP", 0),
+    ("DJF", 0),
+    ("GNF", 0),
+    ("IQD", 3),
+    ("ISK", 0),
+    ("JOD", 3),
+    ("JPY", 0),
+    ("KMF", 0),
+    ("KRW", 0),
+    ("KWD", 3),
+    ("LYD", 3),
+    ("OMR", 3),
+    ("PYG", 0),
+    ("RWF", 0),
+    ("TND", 3),
+    ("UGX", 0),
+    ("UYI", 0),
+    ("UYW", 4),
+    ("VND", 0),
+    ("VUV", 0),
+    ("XAF", 0),
+    ("XOF", 0),
+    ("XPF", 0),
+];
+
+/// How many digits of minor units stand behind the point.
+pub(crate) fn digits(code: &str) -> usize {
+    let found = DIGITS.binary_search_by_key(&code, |(code, _)| code).ok();
+    found.and_then(|index| DIGITS.get(index)).map_or(2, |(_, digits)| *digits)
+}
+
 /// Whether it can be asked for.
 pub(crate) fn is_in_use(code: &str) -> bool {
     IN_USE.binary_search(&code).is_ok()
@@ -25,7 +61,14 @@ pub(crate) fn is_in_use(code: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::IN_USE;
+    use super::{DIGITS, IN_USE, digits};
+
+    #[test]
+    fn most_have_two_digits_and_the_others_are_in_use() {
+        assert!(DIGITS.is_sorted_by(|(a, _), (b, _)| a < b));
+        assert!(DIGITS.iter().all(|(code, digits)| IN_USE.contains(code) && *digits != 2));
+        assert_eq!(["EUR", "JPY", "KWD", "CLF", "MGA", "ZZZ"].map(digits), [2, 0, 3, 4, 2, 2]);
+    }
 
     #[test]
     fn every_code_is_there_once_and_in_order() {

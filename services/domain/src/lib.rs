@@ -27,7 +27,7 @@ pub use serde;
 pub use id::{Attempt, HoldKey, OrderId, PaymentId, RefundId, RoundId, derived, may_derive};
 pub use memory::{Memory, Rows};
 pub use message::{decode, unknown_type};
-pub use money::{AMOUNT_MAX, Currency, Money};
+pub use money::{AMOUNT_MAX, Currency, Money, written};
 pub use position::{BrokerSequence, GlobalPosition, StreamVersion};
 pub use product::{Lines, QUANTITY_MAX, Sku, lines_from_wire, lines_to_wire};
 pub use rejection::{DecideError, Rejection};

@@ -108,15 +108,58 @@ impl Money {
 
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} (minor units)", self.minor_units, self.currency)
+        f.write_str(&written(self.minor_units, self.currency.as_str()))
     }
+}
+
+/// An amount as people write it: `1,250.00 EUR`, `1,250 JPY`, `-0.05 EUR`. Of a currency that is none, as if it had cents.
+#[must_use]
+pub fn written(minor_units: i64, currency: &str) -> String {
+    let digits = currency::digits(currency);
+    let all = format!("{:0>width$}", minor_units.unsigned_abs(), width = digits + 1);
+    let (whole, part) = all.split_at(all.len() - digits);
+    let mut text = String::from(if minor_units < 0 { "-" } else { "" });
+    for (index, digit) in whole.chars().enumerate() {
+        if index > 0 && (whole.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    if digits > 0 {
+        text.push('.');
+        text.push_str(part);
+    }
+    format!("{text} {currency}")
 }
 
 #[cfg(test)]
 mod tests {
     use proto::common::v1 as wire;
 
-    use super::{Currency, Money};
+    use super::{Currency, Money, written};
+
+    #[test]
+    fn money_is_written_as_people_write_it() {
+        for (minor_units, currency, text) in [
+            (1_250, "EUR", "12.50 EUR"),
+            (5, "EUR", "0.05 EUR"),
+            (0, "EUR", "0.00 EUR"),
+            (-5, "EUR", "-0.05 EUR"),
+            (-123_456, "USD", "-1,234.56 USD"),
+            (100_000_000_000_000, "EUR", "1,000,000,000,000.00 EUR"),
+            (1_250, "JPY", "1,250 JPY"),
+            (125, "JPY", "125 JPY"),
+            (0, "JPY", "0 JPY"),
+            (1_250, "KWD", "1.250 KWD"),
+            (12, "CLF", "0.0012 CLF"),
+            (i64::MIN, "EUR", "-92,233,720,368,547,758.08 EUR"),
+            (7, "", "0.07 "),
+        ] {
+            assert_eq!(written(minor_units, currency), text);
+        }
+        let money = Money { minor_units: 1_999, currency: Currency::parse("EUR").unwrap() };
+        assert_eq!(money.to_string(), "19.99 EUR");
+    }
 
     #[test]
     fn a_currency_that_nobody_uses_can_be_read_but_not_asked_for() {

@@ -87,12 +87,13 @@ impl Cell {
         self.text.chars().count()
     }
 
-    /// Numbers are compared by their last digit, words by their first letter. `12 ms` is a number.
+    /// Numbers are compared by their last digit, words by their first letter. `12 ms` is a number, and so is `1,250.00 EUR`.
     fn is_number(&self) -> bool {
         let (number, unit) = self.text.split_once(' ').unwrap_or((&self.text, "s"));
-        matches!(unit, "ms" | "s" | "min" | "h" | "days")
+        let is_currency = unit.len() == 3 && unit.bytes().all(|letter| letter.is_ascii_uppercase());
+        (is_currency || matches!(unit, "ms" | "s" | "min" | "h" | "days"))
             && number.contains(|letter: char| letter.is_ascii_digit())
-            && number.chars().all(|letter| letter.is_ascii_digit() || matches!(letter, '-' | '+' | '.'))
+            && number.chars().all(|letter| letter.is_ascii_digit() || matches!(letter, '-' | '+' | '.' | ','))
     }
 }
 

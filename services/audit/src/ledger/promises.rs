@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use domain::{HoldKey, OrderId, Timestamp, hold::Status};
+use domain::{HoldKey, OrderId, Timestamp, hold::Status, written};
 
 use super::{
     Ledger, Moment,
@@ -146,7 +146,10 @@ impl Ledger {
                 .get(&payment_id)
                 .map_or(0, |payment| payment.captured_minor() - payment.given_back);
             if grace.is_over(cancelled) && left > 0 && !waits && !refused {
-                let what = format!("it was cancelled when it was paid, and {left} minor units were never asked for");
+                let captured = self.payments.captured(payment_id);
+                let currency = captured.map_or("", |captured| captured.currency.as_str());
+                let left = written(i64::try_from(left).unwrap_or(i64::MAX), currency);
+                let what = format!("it was cancelled when it was paid, and {left} were never asked for");
                 findings.add(Check::Orders, format!("order-{order_id}"), what, Some(cancelled.position));
             }
         }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use domain::written;
 use platform::print::{Look, Paint};
 
 use super::{Done, Report};
@@ -41,8 +42,11 @@ impl Report {
         for moved in &self.money {
             writeln!(
                 text,
-                "Money that moved, in minor units of {}: {} paid in {} payments, {} paid back in {} refunds.",
-                moved.currency, moved.paid_minor, moved.payments, moved.refunded_minor, moved.refunds
+                "Money that moved: {} paid in {} payments, {} paid back in {} refunds.",
+                written(moved.paid_minor, &moved.currency),
+                moved.payments,
+                written(moved.refunded_minor, &moved.currency),
+                moved.refunds
             )?;
         }
         self.write_left_out(text, paint)?;

@@ -7,6 +7,7 @@ use audit::status::{
     broker::Broker,
     database::{Counts, Database, Due, Log},
 };
+use domain::written;
 use platform::print::{Cell, Look, Paint, Table, short};
 
 use crate::waiting;
@@ -25,7 +26,7 @@ pub(super) fn text(status: &Status, paint: Paint) -> String {
         text.push_str(&format!("{}\n{}", paint.text(title, Look::Bold), body.text(paint)));
     };
     section("Orders and holds", &orders(database));
-    section("Money (minor units)", &money(database));
+    section("Money", &money(database));
     section("Due work", &due_work(database));
     section("Log", &log(&database.log));
     section("Broker", &messages(broker));
@@ -64,16 +65,15 @@ fn money(database: &Database) -> Table {
         table.row([Cell::new("none", Look::Dim)]);
         return table;
     }
-    table.row(head(["payments", "", "count", "asked", "captured", "going back", "gone back"]));
+    table.row(head(["payments", "count", "asked", "captured", "going back", "gone back"]));
     for of in &database.payments {
         table.row([
             of.status.as_str().into(),
-            of.currency.as_str().into(),
             of.payments.into(),
-            of.asked_minor.into(),
-            of.captured_minor.into(),
-            of.refunding_minor.into(),
-            of.refunded_minor.into(),
+            written(of.asked_minor, &of.currency).into(),
+            written(of.captured_minor, &of.currency).into(),
+            written(of.refunding_minor, &of.currency).into(),
+            written(of.refunded_minor, &of.currency).into(),
         ]);
     }
     table
@@ -228,6 +228,7 @@ mod tests {
             "orders timers        3        2  12.0 s",
             "9 behind, the first for 40 ms",
             "gap        81  the relay waits",
+            "12.00 EUR  12.00 EUR    0.00 EUR   1.00 EUR",
             "EVENTS  orders-events        4        5      0",
             "BROKEN_INVARIANT",
         ] {
