@@ -6,13 +6,14 @@
 
 use std::future::Future;
 
-use domain::{Money, PaymentId, RefundId};
+use domain::{Money, OrderId, PaymentId, RefundId, Timestamp};
 use platform::{config, shutdown::Shutdown};
 use uuid::Uuid;
 
 pub mod provider_suite;
 pub mod registry;
 pub mod sandbox;
+pub mod stripe;
 
 pub use registry::{Adapter, ProviderName, Registry};
 
@@ -20,6 +21,24 @@ pub use registry::{Adapter, ProviderName, Registry};
 pub trait Provider: Send + Sync + 'static {
     /// Which one it is.
     fn name(&self) -> ProviderName;
+
+    /// Opens the page on which a payment is paid. The same key again opens no second one, and answers what the first was answered.
+    ///
+    /// # Errors
+    /// See [`ProviderError`].
+    fn open_checkout(
+        &self,
+        request: &CheckoutRequest,
+    ) -> impl Future<Output = Result<OpenCheckout, ProviderError>> + Send;
+
+    /// Sees to it that nothing more is paid on a page, which is of no use any more. Asked again it answers the same.
+    ///
+    /// # Errors
+    /// See [`ProviderError`]; while it fails, the page may still be paid on.
+    fn close_checkout(
+        &self,
+        checkout: &CheckoutRef,
+    ) -> impl Future<Output = Result<ClosedCheckout, ProviderError>> + Send;
 
     /// Asks for a refund. The same key again asks for nothing more and answers what became of the first.
     ///
@@ -61,10 +80,82 @@ pub struct ProviderContext {
 pub struct Checkout {
     /// The provider's name.
     pub provider: String,
+    /// What the provider knows the payment by. Empty: the provider must be called for it.
+    pub reference: String,
+    /// The page for the buyer. Empty as well then.
+    pub url: String,
+}
+
+impl Checkout {
+    /// Whether the provider must be called before anybody can pay.
+    #[must_use]
+    pub fn needs_call(&self) -> bool {
+        self.reference.is_empty()
+    }
+}
+
+/// A page as the provider is asked to open it: all that the call depends on, for a repetition under the same key must be equal in every
+/// byte, whichever release sends it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckoutRequest {
+    /// What the provider recognises a repetition by.
+    pub key: String,
+    /// The payment.
+    pub payment_id: PaymentId,
+    /// The order that it pays.
+    pub order_id: OrderId,
+    /// How much.
+    pub amount: Money,
+    /// How the buyer pays.
+    pub payment_method: String,
+    /// Until when the page can be paid on, by the order's terms and the provider's limits: see [`registry::checkout_ends`].
+    pub ends_at: Timestamp,
+}
+
+/// A page that is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenCheckout {
     /// What the provider knows the payment by.
     pub reference: String,
     /// The page for the buyer.
     pub url: String,
+}
+
+/// A page that is to be closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckoutRef {
+    /// What the provider recognises a repetition by.
+    pub key: String,
+    /// The payment.
+    pub payment_id: PaymentId,
+    /// What the provider knows the payment by.
+    pub reference: String,
+}
+
+/// What a provider says of a page that was to be closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClosedCheckout {
+    /// Nobody has paid on it, and nobody will.
+    Unpaid,
+    /// It was paid on before it could be closed.
+    Paid(Charge),
+    /// The buyer has done all that is theirs, and the money is still under way: a report will tell.
+    UnderWay,
+}
+
+/// Money that came, as the provider tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Charge {
+    /// What names this fact, however often and in whatever way it is told.
+    pub event_id: String,
+    /// What the provider knows the charge by.
+    pub reference: String,
+    /// How much, in minor units as ours are.
+    pub minor_units: i64,
+    /// In which currency, in capitals.
+    pub currency: String,
+    /// When, by the provider's clock, if it said so.
+    pub occurred_at: Option<Timestamp>,
 }
 
 /// A refund as the provider is asked for it.
@@ -76,6 +167,8 @@ pub struct RefundRequest {
     pub payment_id: PaymentId,
     /// What the provider knows that payment by.
     pub payment_reference: String,
+    /// What the provider knows the charge by that brought the money; may be empty.
+    pub charge_reference: String,
     /// The refund, which the provider's reports will name.
     pub refund_id: RefundId,
     /// How much, in minor units.
@@ -120,6 +213,16 @@ pub enum ProviderError {
     /// It did nothing, for sure: no connection, or it said that it is busy.
     #[error("the provider is not available: {0}")]
     Unavailable(String),
+    /// It did nothing, for sure, and will do it once it has room: too many requests at once. Never a failure, however often.
+    #[error("the provider is busy: {0}")]
+    Busy(String),
+    /// It did nothing, for sure, and will not before a person has mended what is wrong: a key that is not valid, a right that is
+    /// missing, a request that it does not understand. Never a failure of what was asked for.
+    #[error("the provider refuses how it is asked, which somebody must mend: {0}")]
+    Misconfigured(String),
+    /// It has met a defect, and answers this key so for ever: sending again is of no use, and what became of the first sending is not known.
+    #[error("the provider answers this key with an error for ever: {0}")]
+    Stuck(String),
     /// The request may have reached it, but no answer came back.
     #[error("the provider gave no answer: {0}")]
     OutcomeUnknown(String),

@@ -1,6 +1,7 @@
-//! What every provider must do, as one suite: payments' promise that a refund is paid out once rests on it.
+//! What every provider must do, as one suite: payments' promises that a refund is paid out once, and that nobody pays on a page that is
+//! closed, rest on it.
 
-use crate::{Provider, ProviderError, RefundRequest, RefundState};
+use crate::{CheckoutRef, CheckoutRequest, ClosedCheckout, Provider, ProviderError, RefundRequest, RefundState};
 
 /// Requests, each under a key that was never used, to a provider that is made ready for them.
 #[derive(Debug, Clone)]
@@ -13,18 +14,46 @@ pub struct Scenario {
     pub declined: RefundRequest,
     /// Nothing is ever sent under this key.
     pub never_sent: RefundRequest,
+    /// The provider opens this page, and nobody pays on it.
+    pub page: CheckoutRequest,
 }
 
-/// Runs the suite.
+/// Runs the suite. `lose` says when the answers of a provider get lost on the way, if that is not in the request itself.
 ///
 /// # Errors
 /// The first promise that the provider breaks, in words.
-pub async fn check<P: Provider>(provider: &P, scenario: &Scenario) -> Result<(), String> {
+pub async fn check<P: Provider>(provider: &P, scenario: &Scenario, lose: impl Fn(bool)) -> Result<(), String> {
+    a_page_is_opened_once_and_closed_for_good(provider, &scenario.page).await?;
     the_same_key_refunds_once(provider, &scenario.plain).await?;
     another_amount_under_a_used_key_is_declined(provider, &scenario.plain).await?;
-    a_lost_answer_can_be_looked_up(provider, &scenario.lost_answer).await?;
+    lose(true);
+    let answer = provider.refund(&scenario.lost_answer).await;
+    lose(false);
+    a_lost_answer_can_be_looked_up(provider, &scenario.lost_answer, &answer).await?;
     a_decline_is_definite(provider, &scenario.declined).await?;
     an_unknown_key_finds_nothing(provider, &scenario.never_sent).await
+}
+
+async fn a_page_is_opened_once_and_closed_for_good<P: Provider>(
+    provider: &P,
+    request: &CheckoutRequest,
+) -> Result<(), String> {
+    let opened = provider.open_checkout(request).await;
+    let Ok(page) = &opened else { return Err(format!("a page is opened: {opened:?}")) };
+    expect(!page.reference.is_empty() && !page.url.is_empty(), || {
+        format!("a page has a reference and a link: {page:?}")
+    })?;
+    let again = provider.open_checkout(request).await;
+    expect(again == opened, || format!("the same key again opens no other page: {opened:?}, then {again:?}"))?;
+    let (key, reference) = (format!("{}.close", request.key), page.reference.clone());
+    let checkout = CheckoutRef { key, payment_id: request.payment_id, reference };
+    for _ in 0..2 {
+        let closed = provider.close_checkout(&checkout).await;
+        expect(closed == Ok(ClosedCheckout::Unpaid), || {
+            format!("a page that nobody has paid on is closed, and stays closed: {closed:?}")
+        })?;
+    }
+    Ok(())
 }
 
 async fn the_same_key_refunds_once<P: Provider>(provider: &P, request: &RefundRequest) -> Result<(), String> {
@@ -53,8 +82,11 @@ async fn another_amount_under_a_used_key_is_declined<P: Provider>(
     })
 }
 
-async fn a_lost_answer_can_be_looked_up<P: Provider>(provider: &P, request: &RefundRequest) -> Result<(), String> {
-    let answer = provider.refund(request).await;
+async fn a_lost_answer_can_be_looked_up<P: Provider>(
+    provider: &P,
+    request: &RefundRequest,
+    answer: &Result<RefundState, ProviderError>,
+) -> Result<(), String> {
     expect(matches!(answer, Err(ProviderError::OutcomeUnknown(_))), || {
         format!("a lost answer is an unknown outcome, never a failure: {answer:?}")
     })?;

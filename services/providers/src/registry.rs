@@ -1,19 +1,32 @@
 //! The providers of this program, by name: which of them a payment goes to, and which adapter a name stands for. A new provider is a
 //! variant of [`ProviderName`] and one of [`Adapter`]; the compiler names each `match` that must know it.
 
-use domain::{PaymentId, Rejection};
+use std::time::Duration;
+
+use domain::{Money, PaymentId, Rejection, Timestamp};
 use futures::future::join_all;
 
 use crate::{
-    Checkout, Provider, ProviderContext, ProviderError, RefundRequest, RefundState,
+    Checkout, CheckoutRef, CheckoutRequest, ClosedCheckout, OpenCheckout, Provider, ProviderContext, ProviderError,
+    RefundRequest, RefundState,
     sandbox::{self, Sandbox},
+    stripe::{self, Stripe},
 };
+
+/// How long a page of Stripe's stays open at least, from when its payment was requested. Stripe opens none for less than 30 minutes, and the
+/// call for it may have to wait as long.
+const STRIPE_PAGE_MIN: Duration = Duration::from_mins(60);
+
+/// And at most: Stripe opens none for more than a day.
+const STRIPE_PAGE_MAX: Duration = Duration::from_mins(23 * 60 + 59);
 
 /// The name of a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProviderName {
     /// [`Sandbox`].
     Sandbox,
+    /// [`Stripe`].
+    Stripe,
 }
 
 impl ProviderName {
@@ -22,6 +35,7 @@ impl ProviderName {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Sandbox => sandbox::NAME,
+            Self::Stripe => stripe::NAME,
         }
     }
 }
@@ -29,8 +43,22 @@ impl ProviderName {
 /// Which provider a payment goes to, given how the buyer pays. The sandbox takes whatever is no other's: what it cannot read it closes
 /// unpaid, and says why, so that no order waits for a provider that does not exist.
 #[must_use]
-pub const fn provider_of(_payment_method: &str) -> ProviderName {
-    ProviderName::Sandbox
+pub fn provider_of(payment_method: &str) -> ProviderName {
+    match payment_method.split_once(':').map_or(payment_method, |(provider, _)| provider) {
+        stripe::NAME => ProviderName::Stripe,
+        _ => ProviderName::Sandbox,
+    }
+}
+
+/// Whether so much can be paid so. Asked before anything is held for an order that could not be paid.
+///
+/// # Errors
+/// The provider takes no such amount, see [`stripe::amount::accepts`]. The sandbox takes any.
+pub fn accepts(payment_method: &str, amount: Money) -> Result<(), Rejection> {
+    match provider_of(payment_method) {
+        ProviderName::Sandbox => Ok(()),
+        ProviderName::Stripe => stripe::amount::accepts(amount),
+    }
 }
 
 /// Where a payment is paid, given how. Pure, for it becomes part of an event: the same payment always gets the same answer.
@@ -38,6 +66,17 @@ pub const fn provider_of(_payment_method: &str) -> ProviderName {
 pub fn checkout(payment_id: PaymentId, payment_method: &str) -> Checkout {
     match provider_of(payment_method) {
         ProviderName::Sandbox => sandbox::checkout(payment_id, payment_method),
+        ProviderName::Stripe => stripe::page(),
+    }
+}
+
+/// Until when a page can be paid on whose payment was requested at `at`, and must be paid by `expires_at`: providers have limits of their
+/// own. A page that outlives its order is closed by a call. Pure, for it becomes part of an event.
+#[must_use]
+pub fn checkout_ends(provider: ProviderName, at: Timestamp, expires_at: Timestamp) -> Timestamp {
+    match provider {
+        ProviderName::Sandbox => expires_at,
+        ProviderName::Stripe => expires_at.max(at + STRIPE_PAGE_MIN).min(at + STRIPE_PAGE_MAX),
     }
 }
 
@@ -46,30 +85,50 @@ pub fn checkout(payment_id: PaymentId, payment_method: &str) -> Checkout {
 pub enum Adapter {
     /// To the sandbox.
     Sandbox(Sandbox),
+    /// To Stripe.
+    Stripe(Stripe),
 }
 
 impl Provider for Adapter {
     fn name(&self) -> ProviderName {
         match self {
             Self::Sandbox(sandbox) => sandbox.name(),
+            Self::Stripe(stripe) => stripe.name(),
+        }
+    }
+
+    async fn open_checkout(&self, request: &CheckoutRequest) -> Result<OpenCheckout, ProviderError> {
+        match self {
+            Self::Sandbox(sandbox) => sandbox.open_checkout(request).await,
+            Self::Stripe(stripe) => stripe.open_checkout(request).await,
+        }
+    }
+
+    async fn close_checkout(&self, checkout: &CheckoutRef) -> Result<ClosedCheckout, ProviderError> {
+        match self {
+            Self::Sandbox(sandbox) => sandbox.close_checkout(checkout).await,
+            Self::Stripe(stripe) => stripe.close_checkout(checkout).await,
         }
     }
 
     async fn refund(&self, request: &RefundRequest) -> Result<RefundState, ProviderError> {
         match self {
             Self::Sandbox(sandbox) => sandbox.refund(request).await,
+            Self::Stripe(stripe) => stripe.refund(request).await,
         }
     }
 
     async fn find_refund(&self, request: &RefundRequest) -> Result<Option<RefundState>, ProviderError> {
         match self {
             Self::Sandbox(sandbox) => sandbox.find_refund(request).await,
+            Self::Stripe(stripe) => stripe.find_refund(request).await,
         }
     }
 
     async fn background(&self, context: ProviderContext) {
         match self {
             Self::Sandbox(sandbox) => sandbox.background(context).await,
+            Self::Stripe(stripe) => stripe.background(context).await,
         }
     }
 }
@@ -109,16 +168,29 @@ impl<P: Provider> Registry<P> {
 
 #[cfg(test)]
 mod tests {
-    use domain::PaymentId;
+    use std::time::Duration;
+
+    use domain::{Currency, Money, PaymentId, Timestamp};
     use uuid::Uuid;
 
-    use super::{Provider, ProviderError, ProviderName, RefundRequest, RefundState, Registry, checkout, provider_of};
+    use super::{
+        CheckoutRef, CheckoutRequest, ClosedCheckout, OpenCheckout, Provider, ProviderError, ProviderName,
+        RefundRequest, RefundState, Registry, accepts, checkout, checkout_ends, provider_of,
+    };
 
     struct Silent;
 
     impl Provider for Silent {
         fn name(&self) -> ProviderName {
             ProviderName::Sandbox
+        }
+
+        async fn open_checkout(&self, _request: &CheckoutRequest) -> Result<OpenCheckout, ProviderError> {
+            std::future::pending().await
+        }
+
+        async fn close_checkout(&self, _checkout: &CheckoutRef) -> Result<ClosedCheckout, ProviderError> {
+            std::future::pending().await
         }
 
         async fn refund(&self, _request: &RefundRequest) -> Result<RefundState, ProviderError> {
@@ -133,10 +205,38 @@ mod tests {
     #[test]
     fn a_payment_is_paid_with_the_provider_that_its_method_belongs_to() {
         let payment_id = PaymentId(Uuid::from_u128(1));
-        for payment_method in ["", "sandbox:late", "card", "sandbox:suceed"] {
+        for payment_method in ["", "sandbox:late", "card", "sandbox:suceed", "Stripe", "stripes", " stripe", ":stripe"]
+        {
             let checkout = checkout(payment_id, payment_method);
             assert_eq!(checkout.provider, provider_of(payment_method).as_str());
             assert_eq!(checkout.provider, "sandbox", "what is no other's is the sandbox's, readable or not");
+            assert!(!checkout.needs_call(), "{payment_method}");
+        }
+        for payment_method in ["stripe", "stripe:", "stripe:card", "stripe:a:b"] {
+            let checkout = checkout(payment_id, payment_method);
+            assert_eq!(checkout.provider, provider_of(payment_method).as_str());
+            assert!(checkout.provider == "stripe" && checkout.needs_call(), "{checkout:?}");
+        }
+    }
+
+    #[test]
+    fn an_amount_that_the_provider_does_not_take_is_refused() {
+        let cent = Money { minor_units: 1, currency: Currency::parse("EUR").unwrap() };
+        assert_eq!(accepts("sandbox:succeed", cent), Ok(()));
+        assert_eq!(accepts("stripe", cent).unwrap_err().code, "AMOUNT_TOO_SMALL");
+        assert_eq!(accepts("stripe:card", Money { minor_units: 50, ..cent }), Ok(()));
+    }
+
+    #[test]
+    fn a_page_lives_as_long_as_its_order_within_the_providers_limits() {
+        let at = Timestamp::from_micros(1_790_000_000_123_456);
+        let ends =
+            |provider, minutes| checkout_ends(provider, at, at + Duration::from_mins(minutes)).since(at).as_secs() / 60;
+        let week = 7 * 24 * 60;
+        for (expires, sandbox, stripe) in
+            [(0, 0, 60), (30, 30, 60), (61, 61, 61), (1_439, 1_439, 1_439), (week, week, 1_439)]
+        {
+            assert_eq!((ends(ProviderName::Sandbox, expires), ends(ProviderName::Stripe, expires)), (sandbox, stripe));
         }
     }
 

@@ -9,7 +9,10 @@ use domain::PaymentId;
 use platform::{clock, database::sessions_that_write};
 use sqlx::PgPool;
 
-use crate::{Checkout, Provider, ProviderContext, ProviderError, ProviderName, RefundRequest, RefundState};
+use crate::{
+    Checkout, CheckoutRef, CheckoutRequest, ClosedCheckout, OpenCheckout, Provider, ProviderContext, ProviderError,
+    ProviderName, RefundRequest, RefundState,
+};
 
 pub mod delivery;
 pub mod ledger;
@@ -18,7 +21,7 @@ pub mod report;
 pub mod script;
 
 use ledger::{Ledger, Reply, fails_later};
-use script::{RefundPlan, Script};
+use script::{Page, RefundPlan, Script};
 
 /// Its name in events.
 pub const NAME: &str = "sandbox";
@@ -42,10 +45,17 @@ impl Sandbox {
     }
 }
 
-/// Where it has a payment paid.
+/// Where it has a payment paid: on a page that needs no call, unless its script says that it does.
 pub(crate) fn checkout(payment_id: PaymentId, payment_method: &str) -> Checkout {
-    Checkout {
-        provider: NAME.to_owned(),
+    let OpenCheckout { reference, url } = match Script::parse(payment_method).map(|script| script.checkout) {
+        Ok(Page::Link) | Err(_) => page(payment_id, payment_method),
+        Ok(Page::Call | Page::Refuse) => OpenCheckout { reference: String::new(), url: String::new() },
+    };
+    Checkout { provider: NAME.to_owned(), reference, url }
+}
+
+fn page(payment_id: PaymentId, payment_method: &str) -> OpenCheckout {
+    OpenCheckout {
         reference: payment_reference(payment_id, payment_method),
         url: format!("https://sandbox.invalid/pay/{payment_id}"),
     }
@@ -81,6 +91,18 @@ fn failing_refund_key(refund_reference: &str) -> Option<&str> {
 impl Provider for Sandbox {
     fn name(&self) -> ProviderName {
         ProviderName::Sandbox
+    }
+
+    async fn open_checkout(&self, request: &CheckoutRequest) -> Result<OpenCheckout, ProviderError> {
+        match Script::parse(&request.payment_method).map(|script| script.checkout) {
+            Ok(Page::Refuse) => Err(ProviderError::Declined("its script says that no page is opened".to_owned())),
+            Ok(Page::Link | Page::Call) | Err(_) => Ok(page(request.payment_id, &request.payment_method)),
+        }
+    }
+
+    /// Nobody pays on its pages: whether and when a payment is paid its script says.
+    async fn close_checkout(&self, _checkout: &CheckoutRef) -> Result<ClosedCheckout, ProviderError> {
+        Ok(ClosedCheckout::Unpaid)
     }
 
     async fn refund(&self, request: &RefundRequest) -> Result<RefundState, ProviderError> {
@@ -123,5 +145,53 @@ impl Provider for Sandbox {
 
     async fn background(&self, context: ProviderContext) {
         delivery::deliver(context, self.clone()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{Currency, Money, OrderId, PaymentId, Timestamp};
+    use sqlx::postgres::PgPoolOptions;
+    use uuid::Uuid;
+
+    use super::{Sandbox, checkout};
+    use crate::{CheckoutRef, CheckoutRequest, ClosedCheckout, OpenCheckout, Provider, ProviderError};
+
+    const PAYMENT: PaymentId = PaymentId(Uuid::from_u128(1));
+
+    async fn opened(payment_method: &str) -> Result<OpenCheckout, ProviderError> {
+        // No page needs the database.
+        let sandbox = Sandbox::new(&PgPoolOptions::new().connect_lazy("postgres://127.0.0.1:1/nobody").unwrap());
+        let request = CheckoutRequest {
+            key: "key-1".to_owned(),
+            payment_id: PAYMENT,
+            order_id: OrderId(Uuid::from_u128(2)),
+            amount: Money { minor_units: 1, currency: Currency::parse("EUR").unwrap() },
+            payment_method: payment_method.to_owned(),
+            ends_at: Timestamp::default(),
+        };
+        let page = CheckoutRef { key: String::new(), payment_id: PAYMENT, reference: String::new() };
+        assert_eq!(sandbox.close_checkout(&page).await, Ok(ClosedCheckout::Unpaid));
+        sandbox.open_checkout(&request).await
+    }
+
+    #[tokio::test]
+    async fn a_page_is_the_same_whether_it_needs_a_call_or_not() {
+        for payment_method in ["", "sandbox:late", "sandbox:suceed"] {
+            let link = checkout(PAYMENT, payment_method);
+            assert!(!link.needs_call());
+            assert_eq!(opened(payment_method).await, Ok(OpenCheckout { reference: link.reference, url: link.url }));
+        }
+        let link = checkout(PAYMENT, "sandbox:succeed,checkout=call");
+        assert!(link.needs_call() && link.url.is_empty());
+        let page = opened("sandbox:succeed,checkout=call").await.unwrap();
+        assert!(page.reference.starts_with("sandbox:succeed,checkout=call#") && !page.url.is_empty(), "{page:?}");
+    }
+
+    #[tokio::test]
+    async fn a_page_that_is_refused_is_called_for_first() {
+        assert!(checkout(PAYMENT, "sandbox:succeed,checkout=refuse").needs_call());
+        let answer = opened("sandbox:succeed,checkout=refuse").await;
+        assert!(matches!(answer, Err(ProviderError::Declined(_))), "{answer:?}");
     }
 }

@@ -310,7 +310,8 @@ mod tests {
         let (payment_id, refund_id) = (PaymentId(Uuid::from_u128(1)), RefundId(Uuid::from_u128(1)));
         let amount = Money { minor_units: 1, currency: Currency::parse("EUR").unwrap() };
         let (key, payment_reference) = (key.to_string(), String::new());
-        let request = RefundRequest { key, payment_id, payment_reference, refund_id, amount };
+        let charge_reference = String::new();
+        let request = RefundRequest { key, payment_id, payment_reference, charge_reference, refund_id, amount };
         Waiting { request, fails_after_ms: None, first: Status::Open, noted: oneshot::channel().0 }
     }
 

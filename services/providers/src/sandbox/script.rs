@@ -3,14 +3,15 @@
 //! ```text
 //! script   = "" | "sandbox:" pay { "," option }        "" is "sandbox:succeed"
 //! pay      = "succeed" | "decline" | "late" | "never"
-//! option   = "after=" time | "refund=" plan | "refund_after=" time       each at most once
+//! option   = "after=" time | "refund=" plan | "refund_after=" time | "checkout=" page       each at most once
 //! plan     = "succeed" | "decline" | "lose_response" | "time_out" | "fail_then_succeed" | "fail_later"
+//! page     = "link" | "call" | "refuse"                "link" unless it is said
 //! time     = digits ( "ms" | "s" | "m" )               at most 7 days
 //! ```
 //!
 //! `after` is when the provider reports: so long after the payment was requested or, when it is `late`, after it
 //! expired. `refund_after` is how long a refund takes to be answered or, when it will `fail_later`, how long after it
-//! was paid out it fails.
+//! was paid out it fails. The page to pay on is a link that needs no call, or is opened by a call, or is not opened when called for.
 
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub struct Script {
     pub refund: RefundPlan,
     /// How long a refund takes.
     pub refund_after: Duration,
+    /// What it takes to open the page to pay on.
+    pub checkout: Page,
 }
 
 /// What the buyer does.
@@ -42,6 +45,17 @@ pub enum Pay {
     Late,
     /// Walks away.
     Never,
+}
+
+/// What it takes to open the page to pay on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Page {
+    /// Nothing: it is a link that follows from the payment.
+    Link,
+    /// A call.
+    Call,
+    /// A call, which is declined.
+    Refuse,
 }
 
 /// What becomes of refunds.
@@ -64,6 +78,8 @@ pub enum RefundPlan {
 const PAYS: [(&str, Pay); 4] =
     [("succeed", Pay::Succeed), ("decline", Pay::Decline), ("late", Pay::Late), ("never", Pay::Never)];
 
+const PAGES: [(&str, Page); 3] = [("link", Page::Link), ("call", Page::Call), ("refuse", Page::Refuse)];
+
 const PLANS: [(&str, RefundPlan); 6] = [
     ("succeed", RefundPlan::Succeed),
     ("decline", RefundPlan::Decline),
@@ -84,6 +100,7 @@ impl Script {
             after: Duration::ZERO,
             refund: RefundPlan::Succeed,
             refund_after: Duration::ZERO,
+            checkout: Page::Link,
         };
         if payment_method.is_empty() {
             return Ok(script);
@@ -108,7 +125,8 @@ impl Script {
                 "after" => script.after = time(word, value)?,
                 "refund" => script.refund = one_of("refund", value, &PLANS)?,
                 "refund_after" => script.refund_after = time(word, value)?,
-                _ => return Err(unreadable("option", word, "after=…, refund=… or refund_after=…")),
+                "checkout" => script.checkout = one_of("page", value, &PAGES)?,
+                _ => return Err(unreadable("option", word, "after=…, refund=…, refund_after=… or checkout=…")),
             }
         }
         Ok(script)
@@ -145,7 +163,7 @@ fn unreadable(what: &str, found: &str, expected: &str) -> Rejection {
 mod tests {
     use std::time::Duration;
 
-    use super::{PAYS, PLANS, Pay, RefundPlan, Script};
+    use super::{PAGES, PAYS, PLANS, Page, Pay, RefundPlan, Script};
 
     fn reason(script: &str) -> String {
         let rejection = Script::parse(script).unwrap_err();
@@ -161,14 +179,24 @@ mod tests {
         for (word, plan) in PLANS {
             assert_eq!(Script::parse(&format!("sandbox:never,refund={word}")).unwrap().refund, plan);
         }
+        for (word, page) in PAGES {
+            assert_eq!(Script::parse(&format!("sandbox:never,checkout={word}")).unwrap().checkout, page);
+        }
         let script = Script {
             pay: Pay::Late,
             after: Duration::from_millis(200),
             refund: RefundPlan::LoseResponse,
             refund_after: Duration::from_mins(3),
+            checkout: Page::Call,
         };
-        assert_eq!(Script::parse("sandbox:late,after=200ms,refund=lose_response,refund_after=3m"), Ok(script));
-        assert_eq!(Script::parse("sandbox:late,refund_after=180s,refund=lose_response,after=200ms"), Ok(script));
+        assert_eq!(
+            Script::parse("sandbox:late,after=200ms,refund=lose_response,refund_after=3m,checkout=call"),
+            Ok(script)
+        );
+        assert_eq!(
+            Script::parse("sandbox:late,refund_after=180s,checkout=call,refund=lose_response,after=200ms"),
+            Ok(script)
+        );
     }
 
     #[test]

@@ -1,0 +1,289 @@
+//! Stripe: pages to pay on that Stripe hosts, and refunds, over its HTTP API; what it reports comes by [`webhook`].
+//!
+//! What is sent is pure (`form`), as are how amounts are written ([`amount`]), what an answer means (`answer`) and whose turn it is
+//! (`limit`); only `http` talks to Stripe. What is sent has no part of chance and none of the clock: the same request again is the same in
+//! every byte, which Stripe insists on under a used key.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use hyper::Uri;
+
+use crate::{
+    Checkout, CheckoutRef, CheckoutRequest, ClosedCheckout, OpenCheckout, Provider, ProviderError, ProviderName,
+    RefundRequest, RefundState,
+};
+
+pub mod amount;
+mod answer;
+mod checkout;
+mod form;
+mod http;
+mod limit;
+mod object;
+mod refund;
+#[cfg(test)]
+mod stage;
+pub mod webhook;
+
+use http::Api;
+
+/// Its name in events.
+pub const NAME: &str = "stripe";
+
+/// Where Stripe is.
+pub const URL: &str = "https://api.stripe.com";
+
+/// How long a call may take, unless it is said otherwise: Stripe is rarely slow, but a call that is given up early is an outcome that
+/// nobody knows.
+pub const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The version of the API that all calls and webhooks are written in.
+pub const API_VERSION: &str = "2026-10-28.endive";
+
+/// How Stripe is reached, and what it is told of this shop.
+#[derive(Clone)]
+pub struct Settings {
+    /// Where it is, see [`URL`].
+    pub url: String,
+    /// The secret or restricted key: `sk_…` or `rk_…`.
+    pub secret_key: String,
+    /// How long a call may take, waiting for its turn included, see [`TIMEOUT`].
+    pub timeout: Duration,
+    /// The shop's page for buyers who have paid.
+    pub success_url: String,
+    /// The shop's page for buyers who have turned back.
+    pub cancel_url: String,
+    /// Whose payments these are: an account may be shared, and a copied shop has the same payments.
+    pub fleet: String,
+    /// Whether the key is to be one that moves real money.
+    pub allow_live: bool,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("url", &self.url)
+            .field("timeout", &self.timeout)
+            .field("success_url", &self.success_url)
+            .field("cancel_url", &self.cancel_url)
+            .field("fleet", &self.fleet)
+            .field("allow_live", &self.allow_live)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why there is no Stripe with these settings. No text of it has the key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StripeSetupError {
+    /// The key is none.
+    #[error("the secret key is none of Stripe's: one begins with sk_test_, rk_test_, sk_live_ or rk_live_")]
+    Key,
+    /// The key moves real money.
+    #[error("the secret key moves real money, which the setting allow_live does not allow")]
+    LiveKey,
+    /// The key moves no real money, and webhooks that tell of real money are expected.
+    #[error("the secret key is one of the test mode, and the setting allow_live is for a key that moves real money")]
+    TestKey,
+    /// Where Stripe is cannot be read.
+    #[error("{0:?} is not where Stripe is: give an address such as https://api.stripe.com")]
+    Url(String),
+    /// The key would go over a network in clear text.
+    #[error("{0:?} is on a network, where the secret key must not go in clear text: give an https address")]
+    PlainText(String),
+    /// A page of the shop is none.
+    #[error("the setting {0} is no address of a page: one begins with https:// or http://")]
+    Page(&'static str),
+    /// There is no time for a call.
+    #[error("a call must have some time")]
+    Timeout,
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(String),
+}
+
+/// Which of Stripe's two worlds a key is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Test,
+    Live,
+}
+
+/// The provider Stripe.
+#[derive(Clone)]
+pub struct Stripe {
+    api: Arc<Api>,
+    settings: Arc<Settings>,
+}
+
+impl fmt::Debug for Stripe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stripe").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Stripe {
+    /// Makes ready for calls; makes none.
+    ///
+    /// # Errors
+    /// The settings would not do, see [`StripeSetupError`].
+    pub fn new(settings: Settings) -> Result<Self, StripeSetupError> {
+        let mode = mode_of(&settings.secret_key).ok_or(StripeSetupError::Key)?;
+        match (mode, settings.allow_live) {
+            (Mode::Live, false) => return Err(StripeSetupError::LiveKey),
+            (Mode::Test, true) => return Err(StripeSetupError::TestKey),
+            (Mode::Live, true) | (Mode::Test, false) => {}
+        }
+        check_url(&settings.url)?;
+        for (name, page) in [("success_url", &settings.success_url), ("cancel_url", &settings.cancel_url)] {
+            if !["https://", "http://"].iter().any(|scheme| page.starts_with(scheme)) {
+                return Err(StripeSetupError::Page(name));
+            }
+        }
+        if settings.timeout.is_zero() {
+            return Err(StripeSetupError::Timeout);
+        }
+        Ok(Self { api: Arc::new(Api::new(&settings, mode)?), settings: Arc::new(settings) })
+    }
+}
+
+fn mode_of(key: &str) -> Option<Mode> {
+    let kinds =
+        [("sk_test_", Mode::Test), ("rk_test_", Mode::Test), ("sk_live_", Mode::Live), ("rk_live_", Mode::Live)];
+    let (secret, mode) = kinds.into_iter().find_map(|(begin, mode)| Some((key.strip_prefix(begin)?, mode)))?;
+    let is_key = !secret.is_empty() && secret.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    is_key.then_some(mode)
+}
+
+fn check_url(url: &str) -> Result<(), StripeSetupError> {
+    let wrong = || StripeSetupError::Url(url.to_owned());
+    let address = url.parse::<Uri>().ok().ok_or_else(wrong)?;
+    let host = address.host().ok_or_else(wrong)?;
+    let is_more = address.query().is_some() || !matches!(address.path(), "" | "/");
+    match address.scheme_str() {
+        Some("https" | "http") if is_more => Err(wrong()),
+        Some("https") => Ok(()),
+        Some("http") if is_loopback(host) => Ok(()),
+        Some("http") => Err(StripeSetupError::PlainText(url.to_owned())),
+        Some(_) | None => Err(wrong()),
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Where it has a payment paid: it must be called for that.
+pub(crate) fn page() -> Checkout {
+    Checkout { provider: NAME.to_owned(), reference: String::new(), url: String::new() }
+}
+
+impl Provider for Stripe {
+    fn name(&self) -> ProviderName {
+        ProviderName::Stripe
+    }
+
+    async fn open_checkout(&self, request: &CheckoutRequest) -> Result<OpenCheckout, ProviderError> {
+        checkout::open(&self.api, &self.settings, request).await
+    }
+
+    async fn close_checkout(&self, checkout: &CheckoutRef) -> Result<ClosedCheckout, ProviderError> {
+        checkout::close(&self.api, &checkout.reference).await
+    }
+
+    async fn refund(&self, request: &RefundRequest) -> Result<RefundState, ProviderError> {
+        refund::send(&self.api, &self.settings.fleet, request).await
+    }
+
+    async fn find_refund(&self, request: &RefundRequest) -> Result<Option<RefundState>, ProviderError> {
+        refund::find(&self.api, request).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Settings, Stripe, StripeSetupError, stage};
+
+    fn settings() -> Settings {
+        stage::settings("https://api.stripe.com")
+    }
+
+    fn refused(change: impl FnOnce(&mut Settings)) -> Option<StripeSetupError> {
+        let mut settings = settings();
+        change(&mut settings);
+        Stripe::new(settings).err()
+    }
+
+    #[test]
+    fn nothing_that_is_printed_has_the_key() {
+        let stripe = Stripe::new(settings()).unwrap();
+        for text in [format!("{stripe:?}"), format!("{stripe:#?}"), format!("{:?}", settings())] {
+            assert!(!text.contains(stage::KEY) && !text.contains("sk_test"), "{text}");
+            assert!(text.contains("api.stripe.com"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_none_is_refused_without_repeating_it() {
+        for key in [
+            "",
+            " ",
+            "sk_test_",
+            "pk_test_1234",
+            "whsec_1234",
+            "sk_test_12 34",
+            "sk_test_12\n",
+            "SK_TEST_12",
+            "rk_live_é",
+        ] {
+            let error = refused(|settings| key.clone_into(&mut settings.secret_key)).unwrap();
+            assert_eq!(error, StripeSetupError::Key, "{key:?}");
+            assert!(key.trim().len() < 9 || !error.to_string().contains(key.trim()), "{error}");
+        }
+    }
+
+    #[test]
+    fn real_money_needs_a_word_and_the_word_needs_real_money() {
+        for key in ["sk_live_1234", "rk_live_1234"] {
+            assert_eq!(refused(|settings| key.clone_into(&mut settings.secret_key)), Some(StripeSetupError::LiveKey));
+            let live = refused(|settings| {
+                key.clone_into(&mut settings.secret_key);
+                settings.allow_live = true;
+            });
+            assert_eq!(live, None);
+        }
+        assert_eq!(refused(|settings| settings.allow_live = true), Some(StripeSetupError::TestKey));
+        assert_eq!(refused(|settings| "rk_test_1234".clone_into(&mut settings.secret_key)), None);
+    }
+
+    #[test]
+    fn the_key_goes_over_no_network_in_clear_text() {
+        let with = |url: &str| refused(|settings| url.clone_into(&mut settings.url));
+        for url in [
+            "http://127.0.0.1:4242",
+            "http://localhost:1/",
+            "http://[::1]:80",
+            "https://stripe.example",
+            "http://127.8.8.8",
+        ] {
+            assert_eq!(with(url), None, "{url}");
+        }
+        for url in ["http://api.stripe.com", "http://10.0.0.1", "http://localhost.evil.example", "http://0.0.0.0:1"] {
+            assert_eq!(with(url), Some(StripeSetupError::PlainText(url.to_owned())));
+        }
+        for url in ["", "api.stripe.com", "ftp://127.0.0.1", "/v1", "https://api.stripe.com/v1", "https://a.example/?b"]
+        {
+            assert_eq!(with(url), Some(StripeSetupError::Url(url.to_owned())), "{url}");
+        }
+    }
+
+    #[test]
+    fn pages_and_time_must_be_given() {
+        assert_eq!(refused(|settings| settings.success_url.clear()), Some(StripeSetupError::Page("success_url")));
+        let no_page = refused(|settings| "shop.example".clone_into(&mut settings.cancel_url));
+        assert_eq!(no_page, Some(StripeSetupError::Page("cancel_url")));
+        assert_eq!(refused(|settings| settings.timeout = std::time::Duration::ZERO), Some(StripeSetupError::Timeout));
+        let with_id = "https://shop.example/thanks?id={CHECKOUT_SESSION_ID}";
+        assert_eq!(refused(|settings| with_id.clone_into(&mut settings.success_url)), None);
+    }
+}

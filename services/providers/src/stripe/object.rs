@@ -1,0 +1,152 @@
+//! Stripe's objects, as far as they are read. A word that is not known is no error: there are new ones every month.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::form;
+
+/// What we said about an object when we made it; of others' objects, whatever they said.
+pub(super) type Metadata = BTreeMap<String, String>;
+
+/// A page to pay on.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Session {
+    pub(super) id: String,
+    /// Only while it is open.
+    pub(super) url: Option<String>,
+    /// open, complete, expired.
+    #[serde(default)]
+    pub(super) status: Option<String>,
+    /// paid, unpaid, `no_payment_required`.
+    #[serde(default)]
+    pub(super) payment_status: String,
+    pub(super) amount_total: Option<i64>,
+    pub(super) currency: Option<String>,
+    /// None before the buyer has confirmed, and if there is nothing to pay.
+    pub(super) payment_intent: Option<String>,
+    pub(super) metadata: Option<Metadata>,
+}
+
+impl Session {
+    /// Whether its money is there, or none is needed.
+    pub(super) fn is_paid(&self) -> bool {
+        matches!(self.payment_status.as_str(), "paid" | "no_payment_required")
+    }
+
+    /// What its charge is known by. Where nothing is to pay there is none, and the page stands for it.
+    pub(super) fn charge(&self) -> &str {
+        self.payment_intent.as_deref().unwrap_or(&self.id)
+    }
+}
+
+/// What is known of the charges of one page, of which one at most brings money.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Intent {
+    pub(super) id: String,
+    #[serde(default)]
+    pub(super) amount: i64,
+    #[serde(default)]
+    pub(super) amount_received: i64,
+    #[serde(default)]
+    pub(super) currency: String,
+    /// The last try, if it came as far as the card's bank.
+    pub(super) latest_charge: Option<String>,
+    pub(super) last_payment_error: Option<Failure>,
+    pub(super) metadata: Option<Metadata>,
+}
+
+/// Why a try at paying failed.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Failure {
+    pub(super) code: Option<String>,
+    pub(super) decline_code: Option<String>,
+    pub(super) message: Option<String>,
+}
+
+/// A refund, ours or not.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Refund {
+    pub(super) id: String,
+    #[serde(default)]
+    pub(super) amount: i64,
+    #[serde(default)]
+    pub(super) currency: String,
+    /// pending, `requires_action`, succeeded, failed, canceled.
+    #[serde(default)]
+    pub(super) status: Option<String>,
+    pub(super) failure_reason: Option<String>,
+    pub(super) payment_intent: Option<String>,
+    pub(super) metadata: Option<Metadata>,
+}
+
+/// Where a refund stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum RefundStanding {
+    /// The buyer does not have the money and will not have it.
+    Failed,
+    /// It is under way, or in a state that is not known here.
+    UnderWay,
+    /// The buyer has the money.
+    Succeeded,
+}
+
+impl Refund {
+    pub(super) fn standing(&self) -> RefundStanding {
+        match self.status.as_deref() {
+            Some("succeeded") => RefundStanding::Succeeded,
+            Some("failed" | "canceled") => RefundStanding::Failed,
+            Some(_) | None => RefundStanding::UnderWay,
+        }
+    }
+
+    /// Its status, as Stripe has it.
+    pub(super) fn status(&self) -> &str {
+        self.status.as_deref().unwrap_or("pending")
+    }
+
+    /// Why it failed.
+    pub(super) fn failure(&self) -> String {
+        match &self.failure_reason {
+            Some(reason) => format!("Stripe's refund {} is {}: {reason}", self.id, self.status()),
+            None => format!("Stripe's refund {} is {}", self.id, self.status()),
+        }
+    }
+}
+
+/// A buyer who wants money back from their bank.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Dispute {
+    pub(super) id: String,
+    #[serde(default)]
+    pub(super) amount: i64,
+    #[serde(default)]
+    pub(super) currency: String,
+    #[serde(default)]
+    pub(super) reason: String,
+    pub(super) payment_intent: Option<String>,
+    pub(super) metadata: Option<Metadata>,
+}
+
+/// One page of a list.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct List<T> {
+    pub(super) data: Vec<T>,
+    #[serde(default)]
+    pub(super) has_more: bool,
+}
+
+/// A field of metadata; empty if it is not there.
+pub(super) fn field<'a>(metadata: &'a Option<Metadata>, name: &str) -> &'a str {
+    metadata.as_ref().and_then(|metadata| metadata.get(name)).map_or("", String::as_str)
+}
+
+/// Whose it is, by its metadata; empty if it does not say so.
+pub(super) fn fleet(metadata: &Option<Metadata>) -> &str {
+    field(metadata, form::FLEET)
+}
+
+/// What names the fact that this charge brought its money, however it is told. Frozen: payments knows what it has heard by it.
+pub(super) fn paid(charge: &str) -> String {
+    format!("{charge} succeeded")
+}
