@@ -377,3 +377,43 @@ async fn the_role_of_the_gateway_may_read_what_it_shows_and_change_nothing() {
         assert!(error.contains(why), "{change}: {error}");
     }
 }
+
+/// What is due is expired at once by whoever asks, and what a filter names before its time.
+#[tokio::test]
+async fn orders_are_expired_by_hand() {
+    let (fleet, gateway) = shop().await;
+    let place = |key: &str, customer: &str, script: &str| {
+        let mut order = mugs(1, script);
+        order["customer_id"] = json!(customer);
+        let (gateway, key) = (gateway.clone(), key.to_owned());
+        async move { gateway.post("/v1/orders", &key, &order).await.unwrap().json["order_id"].as_str().unwrap().to_owned() }
+    };
+    let (one, other) = (place("1", "ann", "sandbox:never").await, place("2", "bob", "sandbox:never").await);
+    let paid = place("3", "ann", "sandbox:succeed").await;
+    gateway.until(&format!("/v1/orders/{paid}"), "it is paid", |order| order["status"] == "paid").await.unwrap();
+    let expire = |key: &'static str, body: Value| {
+        let gateway = gateway.clone();
+        async move { gateway.post("/v1/admin/expire", key, &body).await.unwrap() }
+    };
+    let dry = expire("a", json!({ "customer_id": "ann", "note": "the sale is over", "dry_run": true })).await;
+    assert_eq!((dry.status, &dry.json["orders"]), (200, &json!([{ "order_id": one, "outcome": "due" }])), "{dry:?}");
+    let counts = |answer: &Answer| ["released", "skipped", "failed"].map(|word| answer.json[word].as_u64().unwrap());
+    let nothing_due = expire("b", json!({ "note": "the sale is over" })).await;
+    assert_eq!(counts(&nothing_due), [0, 0, 0], "{nothing_due:?}");
+    let of_ann = expire("c", json!({ "customer_id": "ann", "note": "the sale is over" })).await;
+    assert_eq!(counts(&of_ann), [1, 0, 0], "{of_ann:?}");
+    let named =
+        json!({ "order_ids": [one, other, paid, "6f1d0c2e-8a51-4b7e-9d3a-2f4c5b6a7d81"], "note": "the sale is over" });
+    let by_name = expire("d", named).await;
+    assert_eq!(counts(&by_name), [1, 1, 2], "{by_name:?}");
+    let codes: Vec<&str> =
+        by_name.json["orders"].as_array().unwrap().iter().filter_map(|order| order["code"].as_str()).collect();
+    assert_eq!(codes, ["WRONG_STATE", "UNKNOWN_ORDER"]);
+    for wrong in
+        [json!({}), json!({ "note": " " }), json!({ "note": "x", "limit": 0 }), json!({ "note": "x", "limt": 1 })]
+    {
+        assert_eq!(problem(&expire("e", wrong).await), (400, "INVALID_BODY"));
+    }
+    gateway.until("/v1/products/MUG", "what they held is free", |product| product["held"] == "0").await.unwrap();
+    fleet.settle_and_verify().await.unwrap();
+}

@@ -17,4 +17,5 @@ mod refunds;
 mod reports;
 mod rounds;
 mod saga;
+mod stripe;
 mod wishes;

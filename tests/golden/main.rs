@@ -25,13 +25,14 @@ fn folder() -> PathBuf {
     repo_root().join("tests/golden/v1")
 }
 
+const ORDER: &str = "6f1d0c2e-8a51-4b7e-9d3a-2f4c5b6a7d81";
+
 /// A message with every field set, as JSON: tries values until the contract takes them, so it needs no list of fields.
 fn sample(message_type: &str) -> Value {
-    let order = "6f1d0c2e-8a51-4b7e-9d3a-2f4c5b6a7d81";
     let money = json!({ "minorUnits": "1999", "currency": "EUR" });
     let line = json!({ "sku": "MUG-01", "quantity": "2" });
     let fields = [
-        ("orderId", json!(order)),
+        ("orderId", json!(ORDER)),
         ("customerId", json!("customer-7")),
         ("roundId", json!("0b9e7a34-5c1d-4f2b-8e6a-9d7c3b2a1f05")),
         ("paymentId", json!("c2a9f8d7-1b3e-5a4c-9f6d-8e7b0a1c2d3f")),
@@ -71,6 +72,7 @@ fn sample(message_type: &str) -> Value {
         ("providerEventId", json!("evt-1")),
         ("idempotencyKey", json!("e4d3c2b1-a0f9-4e8d-8c7b-6a5948372615")),
         ("checkoutUrl", json!("https://pay.example/c2a9f8d7")),
+        ("end", json!("CHECKOUT_END_PAID")),
         ("evidence", json!("no answer; not found")),
         ("couponCode", json!("SPRING")),
         ("resolution", json!("REFUND_RESOLUTION_RETRY")),
@@ -82,7 +84,7 @@ fn sample(message_type: &str) -> Value {
         ("answer", json!("refunded")),
         ("extent", json!("REFUND_EXTENT_EVERYTHING")),
         ("failure", json!("ROUND_FAILURE_CANCELLED")),
-        ("participants", json!([{ "orderId": order, "attempt": 1 }])),
+        ("participants", json!([{ "orderId": ORDER, "attempt": 1 }])),
         ("reference", json!("delivery 12")),
         ("actor", json!("ops@shop")),
         ("note", json!("as asked")),

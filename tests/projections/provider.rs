@@ -1,25 +1,51 @@
-//! The sandbox against the suite that every provider must pass, with its ledger in Postgres.
+//! The providers against the suite that each must pass: the sandbox with its ledger in Postgres, and Stripe by way of a fake.
 
-use domain::{Currency, Money, PaymentId, RefundId};
+use std::time::Duration;
+
+use domain::{Currency, Money, OrderId, PaymentId, RefundId};
+use fake_stripe::{FakeStripe, Faults};
+use platform::clock;
 use providers::{
-    RefundRequest,
+    CheckoutRequest, Provider, RefundRequest,
     provider_suite::{Scenario, check},
     sandbox::{Sandbox, payment_reference},
+    stripe::{self, Stripe},
 };
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::database;
 
-fn request(name: &str, script: &str) -> RefundRequest {
-    let id = |kind: &str| Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{kind} {name}").as_bytes());
-    let payment_id = PaymentId(id("payment"));
+const AMOUNT: i64 = 1_250;
+
+fn id(kind: &str, name: &str) -> Uuid {
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{kind} {name}").as_bytes())
+}
+
+fn euros(minor_units: i64) -> Money {
+    Money { minor_units, currency: Currency::parse("EUR").unwrap() }
+}
+
+fn refund(name: &str, script: &str) -> RefundRequest {
+    let payment_id = PaymentId(id("payment", name));
     RefundRequest {
         key: format!("key-{name}"),
         payment_id,
         payment_reference: payment_reference(payment_id, script),
-        refund_id: RefundId(id("refund")),
-        amount: Money { minor_units: 1_250, currency: Currency::parse("EUR").unwrap() },
+        charge_reference: String::new(),
+        refund_id: RefundId(id("refund", name)),
+        amount: euros(AMOUNT),
+    }
+}
+
+fn page(name: &str, payment_method: &str) -> CheckoutRequest {
+    CheckoutRequest {
+        key: format!("page-{name}"),
+        payment_id: PaymentId(id("payment", name)),
+        order_id: OrderId(id("order", name)),
+        amount: euros(AMOUNT),
+        payment_method: payment_method.to_owned(),
+        ends_at: clock::now() + Duration::from_hours(1),
     }
 }
 
@@ -28,10 +54,47 @@ async fn the_sandbox_keeps_what_every_provider_promises() {
     let (_dir, _postgres, url) = database().await;
     let sandbox = Sandbox::new(&PgPool::connect(&url).await.unwrap());
     let scenario = Scenario {
-        plain: request("plain", "sandbox:succeed"),
-        lost_answer: request("lost", "sandbox:succeed,refund=lose_response"),
-        declined: request("declined", "sandbox:succeed,refund=decline"),
-        never_sent: request("never", "sandbox:succeed"),
+        plain: refund("plain", "sandbox:succeed"),
+        lost_answer: refund("lost", "sandbox:succeed,refund=lose_response"),
+        declined: refund("declined", "sandbox:succeed,refund=decline"),
+        never_sent: refund("never", "sandbox:succeed"),
+        page: page("page", "sandbox:succeed,checkout=call"),
     };
-    check(&sandbox, &scenario).await.unwrap();
+    check(&sandbox, &scenario, |_is_lost| ()).await.unwrap();
+}
+
+/// A refund of 12.50 EUR that a buyer has paid on a page of Stripe's, twice as much if so asked.
+async fn paid(stripe: &Stripe, fake: &FakeStripe, name: &str, times: i64) -> RefundRequest {
+    let opened =
+        stripe.open_checkout(&CheckoutRequest { amount: euros(AMOUNT * times), ..page(name, "stripe") }).await.unwrap();
+    let charge_reference = fake.pay(&opened.reference).unwrap().unwrap();
+    RefundRequest { payment_reference: opened.reference, charge_reference, ..refund(name, "") }
+}
+
+#[tokio::test]
+async fn stripe_keeps_what_every_provider_promises() {
+    let fake = FakeStripe::start(fake_stripe::Settings::default()).await.unwrap();
+    let stripe = Stripe::new(stripe::Settings {
+        url: fake.url().to_owned(),
+        secret_key: fake.key().to_owned(),
+        timeout: Duration::from_secs(5),
+        success_url: "https://shop.example/thanks".to_owned(),
+        cancel_url: "https://shop.example/cart".to_owned(),
+        fleet: "fleet-1".to_owned(),
+        allow_live: false,
+    })
+    .unwrap();
+    let declined = paid(&stripe, &fake, "declined", 1).await;
+    let scenario = Scenario {
+        plain: paid(&stripe, &fake, "plain", 2).await,
+        lost_answer: paid(&stripe, &fake, "lost", 1).await,
+        // More than came.
+        declined: RefundRequest { amount: euros(AMOUNT + 1), ..declined },
+        never_sent: paid(&stripe, &fake, "never", 1).await,
+        page: page("page", "stripe"),
+    };
+    let lose = |is_lost| fake.set_faults(Faults { lost_answer: if is_lost { 100 } else { 0 }, ..Faults::default() });
+    check(&stripe, &scenario, lose).await.unwrap();
+    let refunded = fake.ledger().totals["eur"].refunded;
+    assert_eq!(refunded, 2 * AMOUNT, "each once");
 }

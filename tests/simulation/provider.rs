@@ -7,7 +7,14 @@ use std::{
 
 use domain::{PaymentId, RefundId, Timestamp};
 use proto::payments::v1::{PaymentRequested, ProviderEventKind, ProviderReport, RecordProviderEvent};
-use providers::{Provider, ProviderError, ProviderName, RefundRequest, RefundState, sandbox::report};
+use providers::{
+    Charge, CheckoutRef, CheckoutRequest, ClosedCheckout, OpenCheckout, Provider, ProviderError, ProviderName,
+    RefundRequest, RefundState,
+    sandbox::{
+        payment_reference, report,
+        script::{Page, Script},
+    },
+};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 mod opinions;
@@ -29,6 +36,8 @@ struct Books {
     keys: BTreeMap<String, Key>,
     /// Payments that it was asked for.
     asked: BTreeSet<String>,
+    /// What it is going to say of each charge that is as it should be.
+    charges: BTreeMap<PaymentId, (Timestamp, RecordProviderEvent)>,
     moves: BTreeMap<PaymentId, Vec<Move>>,
     /// What it is going to report, and when.
     reports: Vec<(Timestamp, RecordProviderEvent)>,
@@ -66,6 +75,7 @@ impl FakeProvider {
             now: Timestamp::default(),
             keys: BTreeMap::new(),
             asked: BTreeSet::new(),
+            charges: BTreeMap::new(),
             moves: BTreeMap::new(),
             reports: Vec::new(),
             count: 0,
@@ -184,6 +194,20 @@ impl FakeProvider {
 }
 
 impl Books {
+    /// Whatever may go wrong with a call about a page.
+    fn fail(&mut self) -> Result<(), ProviderError> {
+        let wrong = self.wrong;
+        if !self.rng.random_ratio(wrong, 1_000) {
+            return Ok(());
+        }
+        Err(match self.rng.random_range(0..4) {
+            0 => ProviderError::Unavailable("busy".to_owned()),
+            1 => ProviderError::Busy("too many at once".to_owned()),
+            2 => ProviderError::Misconfigured("the key has run out".to_owned()),
+            _ => ProviderError::OutcomeUnknown("the answer was lost".to_owned()),
+        })
+    }
+
     fn note(&mut self, payment_id: PaymentId, move_: Move) {
         self.moves.entry(payment_id).or_default().push(move_);
     }
@@ -214,6 +238,27 @@ impl Provider for FakeProvider {
     /// It stands in the sandbox's place.
     fn name(&self) -> ProviderName {
         ProviderName::Sandbox
+    }
+
+    async fn open_checkout(&self, request: &CheckoutRequest) -> Result<OpenCheckout, ProviderError> {
+        let mut books = self.books();
+        books.fail()?;
+        if Script::parse(&request.payment_method).is_ok_and(|script| script.checkout == Page::Refuse) {
+            return Err(ProviderError::Declined("no".to_owned()));
+        }
+        let reference = payment_reference(request.payment_id, &request.payment_method);
+        Ok(OpenCheckout { url: format!("https://pay.invalid/{reference}"), reference })
+    }
+
+    async fn close_checkout(&self, checkout: &CheckoutRef) -> Result<ClosedCheckout, ProviderError> {
+        let mut books = self.books();
+        books.fail()?;
+        let now = books.now;
+        Ok(match books.charges.get(&checkout.payment_id) {
+            Some((due, report)) if *due <= now => ClosedCheckout::Paid(charge_of(report)),
+            Some(_) => ClosedCheckout::UnderWay,
+            None => ClosedCheckout::Unpaid,
+        })
     }
 
     async fn refund(&self, request: &RefundRequest) -> Result<RefundState, ProviderError> {
@@ -254,6 +299,18 @@ impl Provider for FakeProvider {
         let stands = books.stands(request.payment_id, &reference);
         let found = books.keys.get(&request.key).filter(|key| key.is_accepted);
         Ok(found.map(|_key| if stands { RefundState::Refunded { reference } } else { failed_since() }))
+    }
+}
+
+/// What it says of a charge, asked for it.
+fn charge_of(report: &RecordProviderEvent) -> Charge {
+    let amount = report.amount.clone().unwrap_or_default();
+    Charge {
+        event_id: report.provider_event_id.clone(),
+        reference: report.provider_reference.clone(),
+        minor_units: amount.minor_units,
+        currency: amount.currency,
+        occurred_at: report.occurred_at.and_then(|at| Timestamp::from_wire("occurred_at", Some(at)).ok()),
     }
 }
 

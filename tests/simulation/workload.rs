@@ -224,7 +224,16 @@ fn order(rng: &mut StdRng, products: usize, rounds: &[Uuid]) -> PlaceOrder {
         shares,
         time_to_pay: seconds(rng.random_range(5..120)),
         late_payment_policy: if rng.random_bool(0.5) { LatePaymentPolicy::Rehold.into() } else { 0 },
-        payment_method: scripts.choose(rng).copied().unwrap_or_default().to_owned(),
+        payment_method: format!("{}{}", scripts.choose(rng).copied().unwrap_or_default(), page(rng)),
+    }
+}
+
+/// What it takes to open the page to pay on.
+fn page(rng: &mut StdRng) -> &'static str {
+    match rng.random_range(0..60) {
+        0 => ",checkout=refuse",
+        1..20 => ",checkout=call",
+        _ => "",
     }
 }
 

@@ -12,6 +12,7 @@ use domain::{Decider, Timer, Timestamp};
 use inventory::Inventory;
 use orders::Orders;
 use payments::Payments;
+use proto::{Message, Name, orders::v1::OrderExpired};
 use rounds::Rounds;
 use runtime::log::{
     event_store::StoredEvent,
@@ -35,14 +36,14 @@ enum By {
 }
 
 /// What causes each event, by none of the services' own rules.
-const CAUSES: [(&str, &[By]); 53] = [
+const CAUSES: [(&str, &[By]); 57] = [
     ("holdfast.common.v1.CommandRejected", &[By::Command]),
     ("holdfast.orders.v1.OrderPlaced", &[By::Command]),
     ("holdfast.orders.v1.OrderHoldConfirmed", &[By::Event]),
     ("holdfast.orders.v1.OrderReserved", &[By::Event]),
     ("holdfast.orders.v1.OrderRejected", &[By::Event]),
     ("holdfast.orders.v1.OrderPaid", &[By::Event]),
-    ("holdfast.orders.v1.OrderExpired", &[By::Timer]),
+    ("holdfast.orders.v1.OrderExpired", &[By::Timer, By::Command]),
     ("holdfast.orders.v1.OrderCancelled", &[By::Command, By::Event]),
     ("holdfast.orders.v1.OrderReleaseConfirmed", &[By::Event]),
     // At once, where nothing was held.
@@ -76,13 +77,19 @@ const CAUSES: [(&str, &[By]); 53] = [
     ("holdfast.rounds.v1.SharesReturned", &[By::Event]),
     ("holdfast.payments.v1.PaymentRequested", &[By::Event]),
     ("holdfast.payments.v1.PaymentCancelled", &[By::Event]),
+    ("holdfast.payments.v1.CheckoutOpened", &[By::Call]),
+    ("holdfast.payments.v1.CheckoutFailed", &[By::Call]),
+    ("holdfast.payments.v1.CheckoutAbandoned", &[By::Event, By::Call]),
+    ("holdfast.payments.v1.CheckoutClosed", &[By::Call]),
     // What is reported before the payment is asked for is judged when it is.
-    ("holdfast.payments.v1.PaymentSucceeded", &[By::Command, By::Event]),
+    // What was paid on a page before it could be closed is found by the call that closes it.
+    ("holdfast.payments.v1.PaymentSucceeded", &[By::Command, By::Event, By::Call]),
     ("holdfast.payments.v1.PaymentDeclined", &[By::Command, By::Event]),
-    ("holdfast.payments.v1.PaymentFailed", &[By::Command, By::Event]),
+    // By the call that was to open its page.
+    ("holdfast.payments.v1.PaymentFailed", &[By::Command, By::Event, By::Call]),
     ("holdfast.payments.v1.PaymentRefundedElsewhere", &[By::Command, By::Event]),
     ("holdfast.payments.v1.ProviderReportUnmatched", &[By::Command, By::Event, By::Call]),
-    ("holdfast.payments.v1.ProviderReportResolved", &[By::Command, By::Event]),
+    ("holdfast.payments.v1.ProviderReportResolved", &[By::Command, By::Event, By::Call]),
     ("holdfast.payments.v1.RefundDeferred", &[By::Event]),
     // One that was deferred is sent with whatever ends the doubt.
     ("holdfast.payments.v1.RefundSubmitted", &[By::Command, By::Event, By::Call]),
@@ -154,7 +161,8 @@ impl Causes {
 
     /// What is wrong with the cause of an event whose type has this place.
     fn contradicts(&self, event: &StoredEvent, place: usize) -> Option<String> {
-        let can = |by: By| CAUSES.get(place).is_some_and(|(_, causes)| causes.contains(&by));
+        let causes = CAUSES.get(place).map(|(_, causes)| *causes).unwrap_or_default();
+        let can = |by: By| causes.contains(&by) && (by != By::Command || names_who_commands(event));
         if let Some((story, place)) = self.events.get(&event.causation_id) {
             let cause = CAUSES.get(*place).map_or("an event of no known type", |(message_type, _)| message_type);
             return if !can(By::Event) || !reacts_to(&event.service).contains(&cause) {
@@ -234,6 +242,12 @@ impl Asked {
         let of_try = |attempt| self.calls.iter().rev().find(|(key, _)| call_id(key, attempt) == id);
         (1..=tries).find_map(of_try).map(|(_, story)| *story)
     }
+}
+
+/// Of an event that a timer causes, too: whether it says who asked for it.
+fn names_who_commands(event: &StoredEvent) -> bool {
+    event.message_type != OrderExpired::full_name()
+        || OrderExpired::decode(event.data.as_slice()).is_ok_and(|expired| !expired.actor.is_empty())
 }
 
 fn of_story(event: &StoredEvent, story: Uuid) -> Option<String> {

@@ -211,7 +211,12 @@ async fn timers(connection: &mut PgConnection, findings: &mut Findings) -> Resul
         union all
         select 'refund-' || r.refund_id, 'outside call', exists (select from payments.effects e where e.key = r.key)
         from payments.refunds r
-        where r.status = 'refunding'";
+        where r.status = 'refunding'
+        union all
+        select 'payment-' || p.payment_id, 'outside call', exists (select from payments.effects e
+            where e.key = p.payment_id || case p.page when 'opening' then '.open' else '.close' end)
+        from payments.payments p
+        where p.page in ('opening', 'closing')";
     let mut checked = 0;
     each(connection, query, |row| {
         checked += 1;

@@ -26,9 +26,12 @@ codes! {
         "INVALID_REPLY_TO": "answers cannot be sent where the header reply-to says",
     }
     NewId {
-        "AMOUNT_TOO_LARGE": "the order's total is above the largest amount",
+        "AMOUNT_NOT_DIVISIBLE": "the provider takes the currency in larger steps only",
+        "AMOUNT_TOO_LARGE": "the order's total is above the largest amount, or above what the provider takes",
+        "AMOUNT_TOO_SMALL": "the order's total is below what the provider takes",
         "BROKEN_INVARIANT": "it would break what must always hold, a defect on our side; kept for the operators",
         "COMMAND_ID_REUSED": "the ce-id names another command, which was answered already",
+        "CURRENCY_NOT_SUPPORTED": "the provider does not take the currency",
         "EMPTY_ORDER": "an order of no line and no share",
         "INVALID_AMOUNT": "an amount is missing or out of its limits",
         "INVALID_CURRENCY": "no ISO 4217 code in upper case",
@@ -80,9 +83,11 @@ codes! {
     }
     None {
         "ABANDONED": "an operator gave the refund up",
-        "DECLINED": "the provider refused the refund",
+        "CHECKOUT_TIMED_OUT": "the provider opened no page to pay on before the order's time was over",
+        "DECLINED": "the provider refused the refund, or to open a page to pay on",
         "EXCEEDS_PAYMENT": "more is to be refunded than the payment has left",
         "INVALID_ATTEMPT": "an event counts attempts in a way that cannot be",
+        "INVALID_END": "an event names an end of a page that is not known",
         "INVALID_MISMATCH": "an event names a mismatch that is not known",
         "INVALID_REPORT": "an event has no report",
         "MALFORMED_FRAME": "no client reads this message's headers or subject",

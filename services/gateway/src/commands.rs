@@ -64,7 +64,7 @@ const ROUND: &str = "/v1/rounds/{round_id}";
 const REFUND: &str = "/v1/orders/{order_id}/refunds/{refund_id}";
 
 /// Every command that is taken over HTTP.
-pub(crate) const ROUTES: [Route; 12] = [
+pub(crate) const ROUTES: [Route; 13] = [
     Route {
         path: "/v1/orders",
         message_type: "holdfast.orders.v1.PlaceOrder",
@@ -80,6 +80,14 @@ pub(crate) const ROUTES: [Route; 12] = [
         makes: None,
         location: Some(ORDER),
         why: None,
+    },
+    Route {
+        path: "/v1/orders/{order_id}/expire",
+        message_type: "holdfast.orders.v1.ExpireOrder",
+        scope: Scope::Operate,
+        makes: None,
+        location: Some(ORDER),
+        why: Some("note"),
     },
     Route {
         path: "/v1/orders/{order_id}/refunds",
@@ -233,7 +241,7 @@ pub(crate) async fn post(
 }
 
 /// The same caller, route, path and key always come to the same id, and no others do.
-fn command_id(caller: &str, path: &str, params: &[(&str, &str)], key: &str) -> Uuid {
+pub(crate) fn command_id(caller: &str, path: &str, params: &[(&str, &str)], key: &str) -> Uuid {
     Uuid::new_v5(&NAMESPACE, json!([caller, "POST", path, params, key]).to_string().as_bytes())
 }
 

@@ -21,6 +21,7 @@ use tracing::Instrument as _;
 mod caller;
 mod commands;
 mod events;
+mod expire;
 mod guard;
 mod openapi;
 mod orders;
@@ -30,6 +31,7 @@ mod request;
 mod routes;
 mod server;
 mod tokens;
+mod webhooks;
 
 use commands::UnderWay;
 use tokens::Tokens;
@@ -51,6 +53,7 @@ struct Gateway {
     client: CommandClient,
     pool: sqlx::PgPool,
     tokens: Tokens,
+    stripe: Option<webhooks::Stripe>,
     under_way: UnderWay,
     requests: Semaphore,
     listeners: Arc<Semaphore>,
@@ -95,11 +98,13 @@ async fn connect(config: &Config, tokens: Tokens, health: &Health, shutdown: &Sh
         client.map_err(|error| Error::transient("listening for answers", error))
     })
     .await?;
+    let stripe = connect_with_retry(health, DATABASE, || webhooks::Stripe::read(&config.stripe, &pool)).await?;
     Ok(Gateway {
         settings: config.gateway.clone(),
         client,
         pool,
         tokens,
+        stripe,
         under_way: UnderWay::default(),
         requests: Semaphore::new(config.gateway.requests_max),
         listeners: Arc::new(Semaphore::new(config.gateway.listeners_max)),

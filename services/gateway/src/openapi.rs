@@ -10,6 +10,7 @@ use crate::{
     caller::Scope,
     commands::{self, CommandOutcome, json_response},
     events::EventList,
+    expire::{self, ExpireOrders, ExpiredOrders},
     orders::{
         list::{OrderList, PARAMETERS},
         shape::{Order, Refund},
@@ -65,6 +66,8 @@ fn document() -> Value {
     add::<Round>(&mut schemas);
     add::<CommandOutcome>(&mut schemas);
     add::<Document>(&mut schemas);
+    add::<ExpireOrders>(&mut schemas);
+    add::<ExpiredOrders>(&mut schemas);
     let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
     for read in &READ {
         paths.entry(read.path).or_default().insert("get".to_owned(), get(read));
@@ -76,6 +79,7 @@ fn document() -> Value {
         schemas.extend(of_command);
         paths.entry(route.path).or_default().insert("post".to_owned(), operation);
     }
+    paths.entry(expire::PATH).or_default().insert("post".to_owned(), post_expire());
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -131,11 +135,7 @@ fn post(route: &commands::Route, command: &Value) -> Value {
     let words = command.get("description").and_then(Value::as_str).unwrap_or_default();
     let words = words.strip_prefix("Command: ").unwrap_or(words);
     let mut parameters = in_path(route.path);
-    parameters.push(json!({
-        "name": "Idempotency-Key", "in": "header", "required": true,
-        "schema": { "type": "string", "minLength": 1, "maxLength": 255 },
-        "description": "Names this request for ever: sent again under it, it is answered again and done once.",
-    }));
+    parameters.push(idempotency_key());
     parameters.push(json!({
         "name": "Prefer", "in": "header", "schema": { "type": "string" },
         "description": "wait=SECONDS: how long to wait for the worker; respond-async: not at all.",
@@ -156,6 +156,29 @@ fn post(route: &commands::Route, command: &Value) -> Value {
             ("201", answer("It is made; Location says where it is read")),
             ("202", answer("Its worker has not come to it yet; Location says where its answer will be")),
         ]),
+    })
+}
+
+/// What is more than one command.
+fn post_expire() -> Value {
+    let schema = |name: &str| json!({ "application/json": { "schema": { "$ref": format!("{SCHEMAS}{name}") } } });
+    json!({
+        "summary": "Expire orders now: these, those of a customer, or all that are due",
+        "description": format!("Needs the scope {}. The actor of each command is the caller.", Scope::Operate.word()),
+        "operationId": operation_id("post", expire::PATH),
+        "parameters": [idempotency_key()],
+        "requestBody": { "required": true, "content": schema("ExpireOrders") },
+        "responses": responses([
+            ("200", json!({ "description": "What came of each", "content": schema("ExpiredOrders") })),
+        ]),
+    })
+}
+
+fn idempotency_key() -> Value {
+    json!({
+        "name": "Idempotency-Key", "in": "header", "required": true,
+        "schema": { "type": "string", "minLength": 1, "maxLength": 255 },
+        "description": "Names this request for ever: sent again under it, it is answered again and done once.",
     })
 }
 
@@ -263,6 +286,6 @@ mod tests {
                 assert!(names.insert(operation["operationId"].as_str().unwrap().to_owned()), "{operation}");
             }
         }
-        assert_eq!(names.len(), 19);
+        assert_eq!(names.len(), 21);
     }
 }

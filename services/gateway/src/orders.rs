@@ -88,6 +88,7 @@ struct PaymentRow {
     currency: Option<String>,
     provider: Option<String>,
     provider_reference: Option<String>,
+    page_url: Option<String>,
     captured_minor: i64,
     refunding_minor: i64,
     refunded_minor: i64,
@@ -231,6 +232,7 @@ fn payment(payment: &PaymentRow) -> Payment {
         amount: asked.map(|(amount, currency)| money(amount, currency)),
         provider: payment.provider.clone(),
         provider_reference: payment.provider_reference.clone(),
+        checkout_url: payment.page_url.clone().filter(|url| payment.status == "requested" && !url.is_empty()),
     }
 }
 

@@ -158,16 +158,7 @@ pub(crate) fn wait(headers: &HeaderMap, settings: &config::Gateway) -> Wait {
 /// # Errors
 /// It is not said to be JSON, has too many bytes, or comes too slowly.
 pub(crate) async fn body(headers: &HeaderMap, body: Body, settings: &config::Gateway) -> Result<Bytes, Problem> {
-    let (most, within) = (settings.body_bytes_max, ms(settings.read_ms));
-    let collected = tokio::time::timeout(within, Limited::new(body, most).collect()).await.map_err(|_elapsed| {
-        Problem::own("BODY_TOO_SLOW", format!("the body of the request did not arrive within {} ms", settings.read_ms))
-    })?;
-    let bytes = collected.map(|collected| collected.to_bytes()).map_err(|error| {
-        if error.downcast_ref::<LengthLimitError>().is_some() {
-            return Problem::rejected("MESSAGE_TOO_LARGE", &format!("a body has at most {most} bytes"));
-        }
-        Problem::own("INVALID_BODY", format!("the body of the request broke off: {error}"))
-    })?;
+    let bytes = bytes(body, settings.body_bytes_max, settings.read_ms).await?;
     if bytes.is_empty() {
         return Ok(Bytes::from_static(b"{}"));
     }
@@ -194,6 +185,23 @@ pub(crate) async fn body(headers: &HeaderMap, body: Body, settings: &config::Gat
         return Err(problem.of("Content-Encoding"));
     }
     Ok(bytes)
+}
+
+/// The body of a request as it came.
+///
+/// # Errors
+/// It has too many bytes, or comes too slowly.
+pub(crate) async fn bytes(body: Body, most: usize, within_ms: u64) -> Result<Bytes, Problem> {
+    let collected = tokio::time::timeout(ms(within_ms), Limited::new(body, most).collect()).await;
+    let collected = collected.map_err(|_elapsed| {
+        Problem::own("BODY_TOO_SLOW", format!("the body of the request did not arrive within {within_ms} ms"))
+    })?;
+    collected.map(|collected| collected.to_bytes()).map_err(|error| {
+        if error.downcast_ref::<LengthLimitError>().is_some() {
+            return Problem::rejected("MESSAGE_TOO_LARGE", &format!("a body has at most {most} bytes"));
+        }
+        Problem::own("INVALID_BODY", format!("the body of the request broke off: {error}"))
+    })
 }
 
 #[cfg(test)]

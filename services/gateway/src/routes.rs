@@ -12,7 +12,10 @@ use axum::{
     routing::{get, post},
 };
 
-use crate::{Gateway, commands, events, guard, guard::RequestId, openapi, orders, problem, problem::Problem, read};
+use crate::{
+    Gateway, commands, events, expire, guard, guard::RequestId, openapi, orders, problem, problem::Problem, read,
+    webhooks,
+};
 
 /// All that the gateway serves.
 pub(crate) fn app(gateway: Arc<Gateway>) -> Router {
@@ -25,7 +28,9 @@ pub(crate) fn app(gateway: Arc<Gateway>) -> Router {
         .route("/v1/orders/{order_id}/events", get(events::events))
         .route("/v1/orders/{order_id}/refunds/{refund_id}", get(orders::refund))
         .route("/v1/products/{sku}", get(read::product))
-        .route("/v1/rounds/{round_id}", get(read::round));
+        .route("/v1/rounds/{round_id}", get(read::round))
+        .route(expire::PATH, post(expire::expire))
+        .route("/webhooks/stripe", post(webhooks::stripe));
     for route in &commands::ROUTES {
         let run = move |state: State<Arc<Gateway>>,
                         id: Extension<RequestId>,

@@ -27,6 +27,15 @@ pub enum Command {
         /// Why.
         note: String,
     },
+    /// Expire an order that nobody has paid, now.
+    ExpireOrder {
+        /// The order.
+        order_id: OrderId,
+        /// Who asks.
+        actor: String,
+        /// Why.
+        note: String,
+    },
     /// Give back money of a paid order, and what was bought with it.
     RequestRefund(RefundRequest),
     /// Open an expired or cancelled order again.
@@ -152,6 +161,7 @@ impl Command {
         match self {
             Self::PlaceOrder { order_id, .. }
             | Self::CancelOrder { order_id, .. }
+            | Self::ExpireOrder { order_id, .. }
             | Self::RequestRefund(RefundRequest { order_id, .. })
             | Self::ReinstateOrder { order_id, .. }
             | Self::Expire { order_id }

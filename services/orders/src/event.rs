@@ -56,7 +56,7 @@ pub enum Event {
         /// What the attempt holds.
         holds: Vec<Resource>,
     },
-    /// The time to pay ran out.
+    /// The time to pay ran out, or an operator ended it.
     OrderExpired {
         /// This attempt.
         key: HoldKey,
@@ -66,6 +66,8 @@ pub enum Event {
         note: String,
         /// What the attempt asked for.
         holds: Vec<Resource>,
+        /// Who ended it by hand; empty: its timer.
+        actor: String,
     },
     /// The order was cancelled before it was paid.
     OrderCancelled {

@@ -44,6 +44,7 @@ impl Decider for Orders {
     const COMMANDS: &'static [&'static str] = &[
         "holdfast.orders.v1.PlaceOrder",
         "holdfast.orders.v1.CancelOrder",
+        "holdfast.orders.v1.ExpireOrder",
         "holdfast.orders.v1.RequestRefund",
         "holdfast.orders.v1.ReinstateOrder",
     ];

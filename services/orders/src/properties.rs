@@ -277,6 +277,9 @@ fn any_command() -> impl Strategy<Value = Command> {
             Command::ReinstateOrder { order_id, time_to_pay: TIME_TO_PAY, actor, note }
         }),
         1 => id().prop_map(|order_id| Command::Expire { order_id }),
+        1 => id().prop_map(|order_id| {
+            Command::ExpireOrder { order_id, actor: "ann".to_owned(), note: "a test".to_owned() }
+        }),
         6 => (any_key(), any_resources()).prop_map(|(key, resources)| Command::ConfirmHolds { key, resources }),
         2 => (any_key(), any_resource()).prop_map(|(key, resource)| Command::RefuseHold { key, resource, rejection: none_left() }),
         5 => (any_key(), any_resources()).prop_map(|(key, resources)| Command::ConfirmReleases { key, resources }),

@@ -5,6 +5,7 @@ use providers::Checkout;
 
 use crate::{
     event::{ReportResolution, Resolution},
+    payment::checkout::Answer,
     report::Report,
 };
 
@@ -73,6 +74,13 @@ pub enum Command {
         /// How much.
         amount: Money,
     },
+    /// Effect: how a call about the payment's page ended.
+    RecordCheckout {
+        /// The payment.
+        payment_id: PaymentId,
+        /// How it ended.
+        answer: Answer,
+    },
     /// Effect: how the call to the provider ended.
     RecordRefundOutcome {
         /// The payment.
@@ -96,6 +104,7 @@ impl Command {
             | Self::ResolveReport { payment_id, .. }
             | Self::ResolveRefund { payment_id, .. }
             | Self::BeginRefund { payment_id, .. }
+            | Self::RecordCheckout { payment_id, .. }
             | Self::RecordRefundOutcome { payment_id, .. } => *payment_id,
         }
     }

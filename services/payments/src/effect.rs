@@ -1,28 +1,33 @@
-//! The outside call of payments: sending a refund to the provider, and hearing how it ended.
+//! The outside calls of payments: opening and closing a payment's page, sending a refund, and hearing how each ended.
 
 use std::{future::Future, time::Duration};
 
 use domain::{Effect, PaymentId, RefundId, Rejection, unknown_type};
-use providers::{Provider, ProviderError, RefundRequest, Registry};
+use providers::{CheckoutRef, CheckoutRequest, Provider, ProviderError, RefundRequest, Registry};
 use runtime::service::{EffectOutcome, LeasedEffect};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
+    checkout_protocol,
     command::{Command, Outcome},
     event::{Event, RefundOf},
-    payment::State,
+    payment::{State, checkout::PageStatus},
     refund_protocol::{Attempt, Reply, Step, next_step},
     wire,
 };
 
 /// The call that an event asks for: the event itself says all that is needed.
 pub(crate) fn of(event: &Event) -> Option<Effect> {
-    match event {
-        Event::RefundSubmitted { idempotency_key, deadline, .. } => {
-            let (message_type, data) = wire::encode(event);
-            Some(Effect { key: idempotency_key.clone(), message_type, data, deadline: *deadline })
+    let (key, deadline) = match event {
+        Event::RefundSubmitted { idempotency_key, deadline, .. } => (idempotency_key.clone(), *deadline),
+        Event::PaymentRequested { payment_id, expires_at, checkout_ends_at: Some(_), .. } => {
+            (opening(*payment_id), *expires_at)
         }
-        Event::PaymentRequested { .. }
+        Event::CheckoutAbandoned { payment_id, deadline, .. } => (closing(*payment_id), *deadline),
+        Event::PaymentRequested { checkout_ends_at: None, .. }
+        | Event::CheckoutOpened { .. }
+        | Event::CheckoutFailed { .. }
+        | Event::CheckoutClosed { .. }
         | Event::PaymentSucceeded { .. }
         | Event::PaymentDeclined { .. }
         | Event::PaymentFailed { .. }
@@ -36,32 +41,67 @@ pub(crate) fn of(event: &Event) -> Option<Effect> {
         | Event::RefundRejected { .. }
         | Event::RefundOutcomeUnknown { .. }
         | Event::RefundReversed { .. }
-        | Event::RefundResolved { .. } => None,
-    }
+        | Event::RefundResolved { .. } => return None,
+    };
+    let (message_type, data) = wire::encode(event);
+    Some(Effect { key, message_type, data, deadline })
+}
+
+/// What the call that opens a payment's page is known by.
+fn opening(payment_id: PaymentId) -> String {
+    format!("{payment_id}.open")
+}
+
+/// What the call that closes it is known by.
+fn closing(payment_id: PaymentId) -> String {
+    format!("{payment_id}.close")
 }
 
 /// Whether nobody knows yet how the call with this key ended.
 pub(crate) fn is_open(state: &State, key: &str) -> bool {
-    let ids = key.split_once('.').map(|(payment, rest)| (payment, rest.split('.').next().unwrap_or_default()));
-    let refund = ids.and_then(|(payment_id, refund_id)| {
-        let payment = state.payments.get(&PaymentId::parse(payment_id).ok()?)?;
-        payment.refunds.get(&RefundId::parse(refund_id).ok()?)
-    });
-    refund.is_some_and(|refund| refund.call_open && refund.key == key)
+    let Some((payment_id, call)) = key.split_once('.') else { return false };
+    let Some(payment) = PaymentId::parse(payment_id).ok().and_then(|id| state.payments.get(&id)) else { return false };
+    let page = |status| payment.page.as_ref().is_some_and(|page| page.status == status);
+    match call {
+        "open" => page(PageStatus::Opening),
+        "close" => page(PageStatus::Closing),
+        refund => {
+            let refund_id = RefundId::parse(refund.split('.').next().unwrap_or_default()).ok();
+            let refund = refund_id.and_then(|refund_id| payment.refunds.get(&refund_id));
+            refund.is_some_and(|refund| refund.call_open && refund.key == key)
+        }
+    }
 }
 
-/// Makes one try at a refund, with the provider that the event names: the one that took the money. All its calls together take no
-/// longer than `time_max`. A provider that this worker does not have makes the call a dead letter, for no try would find it.
+/// Makes one try at a call, with the provider that the event names: for a refund, the one that took the money. All its requests together
+/// take no longer than `time_max`. A provider that this worker does not have makes the call a dead letter, for no try would find it.
 pub(crate) async fn perform<P: Provider>(
     providers: &Registry<P>,
     time_max: Duration,
     claimed: LeasedEffect,
 ) -> EffectOutcome<Command> {
-    let (provider, of, request) = match read(providers, &claimed) {
-        Ok(read) => read,
-        Err(rejection) => return EffectOutcome::Unreadable(rejection),
-    };
     let until = Instant::now() + time_max;
+    match read(providers, &claimed) {
+        Ok((provider, Call::Open(request))) => {
+            let answer = bounded(until, provider.open_checkout(&request)).await;
+            let outcome = checkout_protocol::opened(answer, claimed.now, claimed.deadline);
+            outcome.map(|answer| Command::RecordCheckout { payment_id: request.payment_id, answer })
+        }
+        Ok((provider, Call::Close(checkout))) => {
+            let outcome = checkout_protocol::closed(bounded(until, provider.close_checkout(&checkout)).await);
+            outcome.map(|answer| Command::RecordCheckout { payment_id: checkout.payment_id, answer })
+        }
+        Ok((provider, Call::Refund(of, request))) => refund(provider, until, claimed, (of, request)).await,
+        Err(rejection) => EffectOutcome::Unreadable(rejection),
+    }
+}
+
+async fn refund<P: Provider>(
+    provider: &P,
+    until: Instant,
+    claimed: LeasedEffect,
+    (of, request): (RefundOf, RefundRequest),
+) -> EffectOutcome<Command> {
     let LeasedEffect { attempt: number, now, deadline, last_error, in_flight, .. } = claimed;
     let this = Attempt { number, now, deadline, last_error, in_flight };
     let mut reply = Reply::Nothing;
@@ -74,16 +114,64 @@ pub(crate) async fn perform<P: Provider>(
     }
 }
 
-fn read<'a, P: Provider>(
-    providers: &'a Registry<P>,
-    claimed: &LeasedEffect,
-) -> Result<(&'a P, RefundOf, RefundRequest), Rejection> {
+/// What is asked of a provider.
+enum Call {
+    Open(CheckoutRequest),
+    Close(CheckoutRef),
+    Refund(RefundOf, RefundRequest),
+}
+
+fn read<'a, P: Provider>(providers: &'a Registry<P>, claimed: &LeasedEffect) -> Result<(&'a P, Call), Rejection> {
     let event = wire::decode_event(&claimed.message_type, &claimed.data)?;
-    let Event::RefundSubmitted { of, amount, idempotency_key: key, provider, payment_reference, .. } = event else {
-        return Err(unknown_type("payments' provider", &claimed.message_type));
+    let unknown = || unknown_type("payments' provider", &claimed.message_type);
+    let (provider, call) = match event {
+        Event::RefundSubmitted {
+            of,
+            amount,
+            idempotency_key: key,
+            provider,
+            payment_reference,
+            charge_reference,
+            ..
+        } => {
+            let RefundOf { payment_id, refund_id, .. } = of;
+            let request = RefundRequest { key, payment_id, payment_reference, charge_reference, refund_id, amount };
+            (provider, Call::Refund(of, request))
+        }
+        Event::PaymentRequested { payment_id, key, amount, checkout, payment_method, checkout_ends_at, .. } => {
+            let request = CheckoutRequest {
+                key: format!("{}.{}", opening(payment_id), claimed.attempt),
+                payment_id,
+                order_id: key.order_id,
+                amount,
+                payment_method,
+                ends_at: checkout_ends_at.ok_or_else(unknown)?,
+            };
+            (checkout.provider, Call::Open(request))
+        }
+        Event::CheckoutAbandoned { payment_id, provider, reference, .. } => {
+            let key = format!("{}.{}", closing(payment_id), claimed.attempt);
+            (provider, Call::Close(CheckoutRef { key, payment_id, reference }))
+        }
+        Event::CheckoutOpened { .. }
+        | Event::CheckoutFailed { .. }
+        | Event::CheckoutClosed { .. }
+        | Event::PaymentSucceeded { .. }
+        | Event::PaymentDeclined { .. }
+        | Event::PaymentFailed { .. }
+        | Event::PaymentCancelled { .. }
+        | Event::ProviderReportUnmatched { .. }
+        | Event::ProviderReportResolved { .. }
+        | Event::RefundDeferred { .. }
+        | Event::PaymentRefunded { .. }
+        | Event::PaymentRefundedElsewhere { .. }
+        | Event::RefundAnswered { .. }
+        | Event::RefundRejected { .. }
+        | Event::RefundOutcomeUnknown { .. }
+        | Event::RefundReversed { .. }
+        | Event::RefundResolved { .. } => return Err(unknown()),
     };
-    let RefundOf { payment_id, refund_id, .. } = of;
-    Ok((providers.find(&provider)?, of, RefundRequest { key, payment_id, payment_reference, refund_id, amount }))
+    Ok((providers.find(&provider)?, call))
 }
 
 fn record(of: RefundOf, key: String, outcome: Outcome) -> Command {
@@ -101,14 +189,20 @@ async fn bounded<T>(until: Instant, call: impl Future<Output = Result<T, Provide
 mod tests {
     use std::time::Duration;
 
-    use providers::{Provider, ProviderError, ProviderName, RefundRequest, RefundState, Registry};
+    use providers::{
+        Checkout, CheckoutRef, CheckoutRequest, ClosedCheckout, OpenCheckout, Provider, ProviderError, ProviderName,
+        RefundRequest, RefundState, Registry,
+    };
     use runtime::service::{EffectOutcome, LeasedEffect};
 
     use super::{perform, record};
     use crate::{
         command::{Command, Outcome},
-        event::Event,
-        payment::spec::{NOW, eur, of as refund},
+        event::{CheckoutEnd, Event},
+        payment::{
+            checkout::Answer,
+            spec::{KEY, NOW, eur, of as refund, requested},
+        },
         wire,
     };
 
@@ -118,6 +212,14 @@ mod tests {
     impl Provider for Generous {
         fn name(&self) -> ProviderName {
             ProviderName::Sandbox
+        }
+
+        async fn open_checkout(&self, request: &CheckoutRequest) -> Result<OpenCheckout, ProviderError> {
+            Ok(OpenCheckout { reference: request.key.clone(), url: format!("https://pay.test/{}", request.amount) })
+        }
+
+        async fn close_checkout(&self, _checkout: &CheckoutRef) -> Result<ClosedCheckout, ProviderError> {
+            Ok(ClosedCheckout::Unpaid)
         }
 
         async fn refund(&self, request: &RefundRequest) -> Result<RefundState, ProviderError> {
@@ -138,6 +240,7 @@ mod tests {
             deadline: NOW,
             provider: provider.to_owned(),
             payment_reference: "pay_1".to_owned(),
+            charge_reference: String::new(),
         };
         let (message_type, data) = wire::encode(&submitted);
         let effect = LeasedEffect {
@@ -151,6 +254,50 @@ mod tests {
             in_flight: false,
         };
         perform(&Registry::new(vec![Generous]), Duration::from_secs(1), effect).await
+    }
+
+    /// A try at the call that this event asks for.
+    async fn tried_of(event: &Event, attempt: u32) -> EffectOutcome<Command> {
+        let super::Effect { key, message_type, data, deadline } = super::of(event).unwrap();
+        let message_type = message_type.to_owned();
+        let effect =
+            LeasedEffect { key, message_type, data, attempt, deadline, now: NOW, last_error: None, in_flight: false };
+        perform(&Registry::new(vec![Generous]), Duration::from_secs(1), effect).await
+    }
+
+    #[tokio::test]
+    async fn a_page_is_called_for_under_another_key_at_each_try() {
+        let Event::PaymentRequested { payment_id, key, amount, payment_method, .. } = requested() else {
+            panic!("it is a request")
+        };
+        let checkout = Checkout { provider: "sandbox".to_owned(), reference: String::new(), url: String::new() };
+        let (expires_at, checkout_ends_at) = (NOW, Some(NOW));
+        let asked =
+            Event::PaymentRequested { payment_id, key, amount, checkout, payment_method, expires_at, checkout_ends_at };
+        for attempt in [1, 2] {
+            let EffectOutcome::Done(Command::RecordCheckout { answer: Answer::Opened(opened), .. }) =
+                tried_of(&asked, attempt).await
+            else {
+                panic!("it is opened")
+            };
+            assert_eq!(opened.reference, format!("{payment_id}.open.{attempt}"));
+            assert_eq!(opened.url, "https://pay.test/12.00 EUR");
+        }
+        assert!(super::of(&requested()).is_none(), "a link needs no call");
+    }
+
+    #[tokio::test]
+    async fn a_page_that_is_of_no_use_any_more_is_closed() {
+        let abandoned = Event::CheckoutAbandoned {
+            payment_id: refund().payment_id,
+            key: KEY,
+            provider: "sandbox".to_owned(),
+            reference: "cs_1".to_owned(),
+            deadline: NOW,
+        };
+        let answer = Answer::Closed { end: CheckoutEnd::Unpaid, report: None };
+        let closed = Command::RecordCheckout { payment_id: refund().payment_id, answer };
+        assert_eq!(tried_of(&abandoned, 3).await, EffectOutcome::Done(closed));
     }
 
     #[tokio::test]

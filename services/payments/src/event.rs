@@ -1,7 +1,7 @@
 //! What happened in payments. All events of a payment and of its refunds belong to the payment's stream.
 
 use domain::{HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, Timestamp};
-use providers::Checkout;
+use providers::{Checkout, OpenCheckout};
 
 use crate::report::{Mismatch, Report};
 
@@ -22,6 +22,48 @@ pub enum Event {
         payment_method: String,
         /// Until when.
         expires_at: Timestamp,
+        /// Until when the provider is asked to keep the page open, if it must be called to open one.
+        checkout_ends_at: Option<Timestamp>,
+    },
+    /// The provider has opened the page on which the payment is paid.
+    CheckoutOpened {
+        /// The payment.
+        payment_id: PaymentId,
+        /// The attempt that it pays.
+        key: HoldKey,
+        /// The page.
+        checkout: OpenCheckout,
+    },
+    /// The provider opens no page.
+    CheckoutFailed {
+        /// The payment.
+        payment_id: PaymentId,
+        /// The attempt that it was to pay.
+        key: HoldKey,
+        /// Why.
+        rejection: Rejection,
+    },
+    /// The page is of no use any more, and is to be closed.
+    CheckoutAbandoned {
+        /// The payment.
+        payment_id: PaymentId,
+        /// The attempt that it was to pay.
+        key: HoldKey,
+        /// The provider that opened it.
+        provider: String,
+        /// What the provider knows the payment by.
+        reference: String,
+        /// After this, a page that is not closed is worth a look.
+        deadline: Timestamp,
+    },
+    /// Nothing more can be paid on the page.
+    CheckoutClosed {
+        /// The payment.
+        payment_id: PaymentId,
+        /// The attempt that it was to pay.
+        key: HoldKey,
+        /// What the provider found.
+        end: CheckoutEnd,
     },
     /// The provider has the money, in time or late.
     PaymentSucceeded {
@@ -114,6 +156,8 @@ pub enum Event {
         provider: String,
         /// What the provider knows the payment by.
         payment_reference: String,
+        /// What it knows the charge by that brought the money; may be empty.
+        charge_reference: String,
     },
     /// The buyer has the money back.
     PaymentRefunded {
@@ -216,6 +260,17 @@ pub struct Reported {
     pub occurred_at: Option<Timestamp>,
 }
 
+/// What a provider found when it was to close a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckoutEnd {
+    /// Nobody has paid on it.
+    Unpaid,
+    /// It was paid on before.
+    Paid,
+    /// The money is under way.
+    UnderWay,
+}
+
 /// What an operator can decide about a report that fits nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReportResolution {
@@ -259,7 +314,11 @@ impl Event {
             | Self::ProviderReportUnmatched { payment_id, .. }
             | Self::ProviderReportResolved { payment_id, .. }
             | Self::PaymentFailed { payment_id, .. }
-            | Self::PaymentCancelled { payment_id, .. } => *payment_id,
+            | Self::PaymentCancelled { payment_id, .. }
+            | Self::CheckoutOpened { payment_id, .. }
+            | Self::CheckoutFailed { payment_id, .. }
+            | Self::CheckoutAbandoned { payment_id, .. }
+            | Self::CheckoutClosed { payment_id, .. } => *payment_id,
             Self::RefundDeferred { of, .. }
             | Self::RefundSubmitted { of, .. }
             | Self::PaymentRefunded { of, .. }

@@ -2,7 +2,9 @@
 //!
 //! In: `OrderReserved` asks the buyer to pay, `OrderExpired`, `OrderCancelled` and `OrderRejected` stop asking,
 //! `RefundRequested` gives money back; `RecordProviderEvent` is what the provider reports, `ResolveRefund` and
-//! `ResolveProviderReport` what an operator decides. Out: `PaymentRequested`, then `PaymentDeclined` for each try that fails, and
+//! `ResolveProviderReport` what an operator decides. Out: `PaymentRequested`, then `CheckoutOpened` or
+//! `CheckoutFailed` where the provider must be called for a page, and `CheckoutAbandoned` and `CheckoutClosed` once it is of no use;
+//! `PaymentDeclined` for each try that fails, and
 //! `PaymentSucceeded`, `PaymentFailed` or `PaymentCancelled`; `RefundSubmitted`, which is sent to the provider after its commit, or
 //! `RefundDeferred` before it, then `PaymentRefunded`, `RefundRejected` or `RefundOutcomeUnknown`; `RefundAnswered`, `RefundReversed`
 //! and `RefundResolved`; `PaymentRefundedElsewhere`; `ProviderReportUnmatched` and `ProviderReportResolved`. Always: a report is a
@@ -19,6 +21,7 @@ use runtime::service::{EffectOutcome, LeasedEffect, Locks, Service};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+pub mod checkout_protocol;
 pub mod command;
 mod effect;
 pub mod event;

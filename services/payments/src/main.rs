@@ -1,19 +1,51 @@
 //! The worker `holdfast-payments`.
 
-use std::{process::ExitCode, time::Duration};
+use std::{fs, process::ExitCode, time::Duration};
 
 use payments::Payments;
-use providers::{Adapter, Registry, sandbox::Sandbox};
+use platform::error::Error;
+use providers::{
+    Adapter, Registry,
+    sandbox::Sandbox,
+    stripe::{self, Stripe},
+};
+use runtime::Context;
 
 /// Messages and rows are many small allocations; with this allocator they cost less time than with the system's.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Stripe, if there is a key for it.
+fn stripe(context: &Context, timeout: Duration) -> Result<Option<Stripe>, Error> {
+    let settings = &context.config.stripe;
+    if settings.secret_key.is_empty() {
+        return Ok(None);
+    }
+    let refuse = |source: Box<dyn std::error::Error + Send + Sync>| Error::Permanent {
+        what: "making ready for Stripe (settings stripe.*)",
+        source,
+    };
+    let secret_key = fs::read_to_string(&settings.secret_key).map_err(|error| refuse(error.into()))?;
+    let stripe = Stripe::new(stripe::Settings {
+        url: settings.url.clone(),
+        secret_key: secret_key.trim().to_owned(),
+        timeout,
+        success_url: settings.success_url.clone(),
+        cancel_url: settings.cancel_url.clone(),
+        fleet: context.lineage.installation.to_string(),
+        allow_live: settings.allow_live,
+    });
+    stripe.map(Some).map_err(|error| refuse(error.into()))
+}
+
 fn main() -> ExitCode {
     runtime::run(|context| {
         // Less than the runtime allows, so that payments decides what a silence means.
         let try_time_max = Duration::from_millis(context.config.effects.call_ms / 2);
-        let providers = Registry::new(vec![Adapter::Sandbox(Sandbox::new(&context.pool))]);
-        Payments::new(providers, try_time_max)
+        let mut adapters = vec![Adapter::Sandbox(Sandbox::new(&context.pool))];
+        if let Some(stripe) = stripe(context, try_time_max)? {
+            adapters.push(Adapter::Stripe(stripe));
+        }
+        Ok(Payments::new(Registry::new(adapters), try_time_max))
     })
 }

@@ -18,7 +18,10 @@ use std::collections::BTreeMap;
 use domain::{
     DecideError, HoldKey, Money, PaymentId, RefundId, Rejection, Revised, StreamVersion, Table, Timestamp, words,
 };
-use providers::Checkout;
+use providers::{
+    Checkout,
+    registry::{checkout_ends, provider_of},
+};
 
 use serde::Serialize;
 
@@ -28,6 +31,7 @@ use crate::{
     report::{Direction, Kept, Mismatch, Standing},
 };
 
+pub mod checkout;
 mod evolve;
 pub mod refund;
 mod reports;
@@ -37,6 +41,7 @@ pub(crate) mod spec;
 
 pub use evolve::{NOTES_MAX, evolve};
 
+use checkout::Page;
 use refund::Refund;
 
 /// The rows of a batch.
@@ -57,6 +62,8 @@ pub struct Payment {
     pub status: Status,
     /// What the buyer was asked. `None`: nobody was asked.
     pub terms: Option<PaymentTerms>,
+    /// The page that the provider was called for. `None`: nobody was asked, or the provider need not be called.
+    pub page: Option<Page>,
     /// The charge by which the money came.
     pub charge: Option<Charge>,
     /// Money that came, in minor units.
@@ -189,9 +196,15 @@ pub fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Eve
     let events = match command {
         Command::RequestPayment { key, amount, checkout, payment_method, expires_at } => {
             let asked = Asked { amount: *amount, checkout, payment_method, expires_at: *expires_at };
-            request(payment, *key, &asked)?
+            request(payment, *key, &asked, at)?
         }
-        Command::CancelPayment { key } => cancel(payment, *key),
+        Command::CancelPayment { key } => cancel(payment, *key, at),
+        Command::RecordCheckout { payment_id, answer } => match payment {
+            Some(payment) => checkout::answered(*payment_id, payment, answer, at),
+            None => {
+                return Err(broken(*payment_id, "its page was called for, but there is no such payment".to_owned()));
+            }
+        },
         Command::RecordProviderEvent { payment_id, report } => reports::take(*payment_id, payment, report),
         Command::ResolveReport { payment_id, provider_event_id, resolution, actor, note } => {
             let decided = reports::Decided { resolution: *resolution, actor, note };
@@ -228,8 +241,14 @@ struct Asked<'a> {
     expires_at: Timestamp,
 }
 
-fn request(payment: Option<&Payment>, key: HoldKey, asked: &Asked<'_>) -> Result<Vec<Event>, DecideError> {
+fn request(
+    payment: Option<&Payment>,
+    key: HoldKey,
+    asked: &Asked<'_>,
+    at: Timestamp,
+) -> Result<Vec<Event>, DecideError> {
     let payment_id = key.payment_id();
+    let needs_call = asked.checkout.needs_call();
     let requested = || Event::PaymentRequested {
         payment_id,
         key,
@@ -237,6 +256,7 @@ fn request(payment: Option<&Payment>, key: HoldKey, asked: &Asked<'_>) -> Result
         checkout: asked.checkout.clone(),
         payment_method: asked.payment_method.to_owned(),
         expires_at: asked.expires_at,
+        checkout_ends_at: needs_call.then(|| checkout_ends(provider_of(asked.payment_method), at, asked.expires_at)),
     };
     match payment.map(|payment| (payment, payment.terms.as_ref())) {
         None => Ok(vec![requested()]),
@@ -254,10 +274,12 @@ fn request(payment: Option<&Payment>, key: HoldKey, asked: &Asked<'_>) -> Result
     }
 }
 
-fn cancel(payment: Option<&Payment>, key: HoldKey) -> Vec<Event> {
+fn cancel(payment: Option<&Payment>, key: HoldKey, at: Timestamp) -> Vec<Event> {
+    let payment_id = key.payment_id();
     match payment.map(|payment| payment.status) {
         None | Some(Status::Requested | Status::Unasked) => {
-            vec![Event::PaymentCancelled { payment_id: key.payment_id(), key }]
+            let abandoned = payment.and_then(|payment| checkout::cancelled(payment_id, key, payment, at));
+            std::iter::once(Event::PaymentCancelled { payment_id, key }).chain(abandoned).collect()
         }
         Some(Status::Succeeded | Status::Failed | Status::Cancelled) => vec![],
     }

@@ -6,16 +6,18 @@
 //! | what was heard                         | try 1 or 2          | try 3               | try 4 and later     |
 //! |----------------------------------------|---------------------|---------------------|---------------------|
 //! | nothing yet                            | 1: send, 2: look up | look up             | look up             |
-//! | look-up: nothing under this key        | send                | send                | send, then unknown  |
+//! | look-up: nothing under this key        | send                | send                | send, then unknown° |
 //! | look-up: an error, or no answer        | retry, then unknown | retry, then unknown | retry, then unknown |
 //! | either: refunded                       | refunded            | refunded            | refunded            |
 //! | either: failed                         | rejected            | rejected            | rejected            |
-//! | either: pending                        | wait, then unknown  | wait, then unknown  | wait, then unknown  |
+//! | either: pending                        | wait                | wait                | wait                |
 //! | sending: declined                      | rejected            | rejected            | rejected            |
+//! | either: busy, or asked in a wrong way  | wait                | wait                | wait                |
 //! | sending: not available, surely nothing | retry               | rejected, or retry* | rejected, or retry* |
+//! | sending: stuck under this key          | retry               | unknown             | unknown             |
 //! | sending: no answer                     | retry               | retry               | retry               |
 //!
-//! `then unknown`: once the deadline has passed. The deadline ends only what is not known; a refund whose worker was
+//! `°`: only if something that was sent may still arrive. `then unknown`: once the deadline has passed. The deadline ends only what is not known; a refund whose worker was
 //! away for an hour is still sent, for its key makes that safe. For the same reason nobody counts how often it is sent while the
 //! provider knows nothing of it: workers that are killed take their tries with them, and are no reason to ask an operator. `*`:
 //! when an earlier try gave no answer, or was killed. What it sent may reach the provider yet, so the refund is not rejected until
@@ -34,6 +36,9 @@ pub const FAILURES_MAX: u32 = 3;
 
 /// How long to wait before looking up again what is under way at the provider.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// The same once the deadline has passed: banks take days.
+pub const LOOK_SELDOM: Duration = Duration::from_mins(10);
 
 /// One try at a refund.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,11 +83,16 @@ pub fn next_step(this: &Attempt, reply: &Reply) -> Step {
     match reply {
         Reply::Nothing if this.number <= 1 => Step::Send,
         Reply::Nothing => Step::LookUp,
-        Reply::Found(Ok(None)) if this.number > FAILURES_MAX && this.is_late() => {
+        // Of what is not in flight it is known that nothing happened, however late it is: the provider was busy.
+        Reply::Found(Ok(None)) if this.number > FAILURES_MAX && this.is_late() && this.in_flight => {
             this.unknown("tries gave no answer, and the provider knows nothing under this key")
         }
         Reply::Found(Ok(None)) => Step::Send,
         Reply::Found(Ok(Some(state))) | Reply::Answered(Ok(state)) => this.is_known(state),
+        Reply::Found(Err(error @ (ProviderError::Busy(_) | ProviderError::Misconfigured(_))))
+        | Reply::Answered(Err(error @ (ProviderError::Busy(_) | ProviderError::Misconfigured(_)))) => {
+            Step::End(EffectOutcome::Wait { after: LOOK_AGAIN, error: error.to_string(), in_flight: this.in_flight })
+        }
         Reply::Found(Err(error)) => {
             let error = format!("could not look up what became of the refund: {error}");
             if this.is_late() { this.unknown(&error) } else { retry(error, this.in_flight) }
@@ -97,7 +107,12 @@ pub fn next_step(this: &Attempt, reply: &Reply) -> Step {
             )
         }
         Reply::Answered(Err(error @ ProviderError::Unavailable(_))) => retry(error.to_string(), this.in_flight),
-        Reply::Answered(Err(error @ ProviderError::OutcomeUnknown(_))) => retry(error.to_string(), true),
+        Reply::Answered(Err(error @ ProviderError::Stuck(_))) if this.number >= FAILURES_MAX => {
+            this.unknown(&error.to_string())
+        }
+        Reply::Answered(Err(error @ (ProviderError::Stuck(_) | ProviderError::OutcomeUnknown(_)))) => {
+            retry(error.to_string(), true)
+        }
     }
 }
 
@@ -127,19 +142,16 @@ impl Attempt {
         }
     }
 
+    /// What is accepted is known: it may take banks days, and a report will tell.
     fn wait(&self, error: String) -> Step {
-        if self.is_late() {
-            return self.unknown(&error);
-        }
-        Step::End(EffectOutcome::Wait { after: LOOK_AGAIN, error, in_flight: true })
+        let after = if self.is_late() { LOOK_SELDOM } else { LOOK_AGAIN };
+        Step::End(EffectOutcome::Wait { after, error, in_flight: true })
     }
 
     fn unknown(&self, error: &str) -> Step {
         let before = self.last_error.as_deref().unwrap_or("a worker stopped without a word");
-        let evidence = format!(
-            "not known by {} after {} tries. At last: {error}. Before that: {before}",
-            self.deadline, self.number
-        );
+        let evidence =
+            format!("not known at {} after {} tries. At last: {error}. Before that: {before}", self.now, self.number);
         done(Outcome::Unknown { evidence })
     }
 }
@@ -150,7 +162,7 @@ mod tests {
     use providers::{ProviderError, RefundState};
     use runtime::service::EffectOutcome;
 
-    use super::{Attempt, FAILURES_MAX, LOOK_AGAIN, Reply, Step, next_step};
+    use super::{Attempt, FAILURES_MAX, LOOK_AGAIN, LOOK_SELDOM, Reply, Step, next_step};
     use crate::command::Outcome;
 
     fn on_try(number: u32) -> Attempt {
@@ -202,10 +214,10 @@ mod tests {
         // Three workers were killed, and the fourth does what they did not come to.
         let fourth = Attempt { last_error: None, ..on_try(FAILURES_MAX + 1) };
         assert_eq!(next_step(&fourth, &unknown_key), Step::Send);
-        assert!(is_unknown(
-            &next_step(&late(FAILURES_MAX + 1), &unknown_key),
-            &["4 tries", "knows nothing", "it broke"]
-        ));
+        let silent = Attempt { in_flight: true, ..late(FAILURES_MAX + 1) };
+        assert!(is_unknown(&next_step(&silent, &unknown_key), &["4 tries", "knows nothing", "it broke"]));
+        // Of a provider that was busy all the time nothing can arrive any more.
+        assert_eq!(next_step(&late(FAILURES_MAX + 1), &unknown_key), Step::Send);
     }
 
     #[test]
@@ -257,6 +269,21 @@ mod tests {
     }
 
     #[test]
+    fn a_provider_that_is_busy_or_asked_in_a_wrong_way_is_waited_for_and_rejects_nothing() {
+        for error in [ProviderError::Busy("429".to_owned()), ProviderError::Misconfigured("401".to_owned())] {
+            for number in 1..9 {
+                for this in [on_try(number), late(number), Attempt { in_flight: true, ..late(number) }] {
+                    for reply in [Reply::Answered(Err(error.clone())), Reply::Found(Err(error.clone()))] {
+                        let next = next_step(&this, &reply);
+                        let Step::End(EffectOutcome::Wait { after, in_flight, .. }) = next else { panic!("{next:?}") };
+                        assert_eq!((after, in_flight), (LOOK_AGAIN, this.in_flight));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn the_words_of_an_error_decide_nothing() {
         for words in [None, Some("no answer within 5000 ms".to_owned()), Some("anything".to_owned())] {
             let third = Attempt { last_error: words.clone(), ..on_try(FAILURES_MAX) };
@@ -280,6 +307,16 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_is_answered_with_an_error_for_ever_is_soon_for_a_person() {
+        let stuck = Reply::Answered(Err(ProviderError::Stuck("status 500, replayed".to_owned())));
+        for number in 1..FAILURES_MAX {
+            let next = next_step(&on_try(number), &stuck);
+            assert!(matches!(next, Step::End(EffectOutcome::Retry { in_flight: true, .. })), "{next:?}");
+        }
+        assert!(is_unknown(&next_step(&on_try(FAILURES_MAX), &stuck), &["3 tries", "replayed", "it broke"]));
+    }
+
+    #[test]
     fn what_cannot_be_looked_up_is_unknown_after_the_deadline_and_not_before() {
         for error in [no_answer(), unavailable(), ProviderError::Declined("wrong key".to_owned())] {
             let reply = Reply::Found(Err(error));
@@ -289,19 +326,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_pending_is_waited_for_until_the_deadline() {
+    fn what_is_pending_is_known_and_waited_for() {
         for reply in [Reply::Found(Ok(Some(pending()))), Reply::Answered(Ok(pending()))] {
             assert!(matches!(
                 next_step(&on_try(1), &reply),
                 Step::End(EffectOutcome::Wait { after: LOOK_AGAIN, in_flight: true, .. })
             ));
-            assert!(is_unknown(&next_step(&late(9), &reply), &["re_1", "whether it is paid out"]));
+            let next = next_step(&late(9), &reply);
+            let Step::End(EffectOutcome::Wait { after: LOOK_SELDOM, error, .. }) = next else { panic!("{next:?}") };
+            assert!(error.contains("re_1") && error.contains("whether it is paid out"), "{error}");
         }
     }
 
     #[test]
     fn unknown_says_when_a_try_never_came_to_an_end() {
-        let silent = Attempt { last_error: None, ..late(4) };
+        let silent = Attempt { last_error: None, in_flight: true, ..late(4) };
         assert!(is_unknown(&next_step(&silent, &Reply::Found(Ok(None))), &["stopped without a word"]));
     }
 }

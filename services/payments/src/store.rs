@@ -16,6 +16,7 @@ use crate::{
     command::Command,
     payment::{
         Charge, Payment, PaymentTerms, State, Status,
+        checkout::{Page, PageStatus},
         refund::{self, Refund},
     },
     report::{Kept, Kind, Mismatch, Report, ReportedMoney, Standing},
@@ -31,7 +32,7 @@ macro_rules! payments {
              null::bool as call_open, null::text[] as old_references, null::timestamptz as said_at, null::text as reason,
              null::timestamptz as deadline,
              null::text as provider_event_id, null::text as kind, null::text as mismatch, null::text as settled_by,
-             null::text as reported_refund_id, null::timestamptz as occurred_at
+             null::text as reported_refund_id, null::timestamptz as occurred_at, page, page_url
          from payments.payments"
     };
 }
@@ -41,7 +42,7 @@ macro_rules! refunds {
         "select 'refund', payment_id, null, null, status, amount_minor, currency, null, provider_reference, null, null, null, null,
              null, null, null, null, null, null,
              refund_id, send_count, key, refunded_once, call_open, old_references, said_at, reason, deadline,
-             null, null, null, null, null, null
+             null, null, null, null, null, null, null, null
          from payments.refunds"
     };
 }
@@ -52,7 +53,7 @@ macro_rules! reports {
         "select 'report', payment_id, null, null, standing, amount_minor, currency, null, provider_reference, null, null, null,
              null, null, null, null, null, null, null,
              null, null, null, null, null, null, null, reason, null,
-             provider_event_id, kind, mismatch, settled_by, refund_id, occurred_at
+             provider_event_id, kind, mismatch, settled_by, refund_id, occurred_at, null, null
          from payments.reports"
     };
 }
@@ -138,6 +139,7 @@ fn payment(row: &PgRow) -> Result<(PaymentId, Payment), sqlx::Error> {
         key: order_id.zip(attempt).map(|(order_id, attempt)| HoldKey { order_id: OrderId(order_id), attempt }),
         status,
         terms: terms(row)?,
+        page: page(row)?,
         charge: charge(row)?,
         captured_minor: row.try_get("captured_minor")?,
         refunded_minor: row.try_get("refunded_minor")?,
@@ -147,6 +149,12 @@ fn payment(row: &PgRow) -> Result<(PaymentId, Payment), sqlx::Error> {
         version: StreamVersion::new(row.try_get("version")?),
     };
     Ok((payment_id, payment))
+}
+
+fn page(row: &PgRow) -> Result<Option<Page>, sqlx::Error> {
+    let Some(word) = row.try_get::<Option<&str>, _>("page")? else { return Ok(None) };
+    let status = PageStatus::parse(word).ok_or_else(|| unknown_word("a payment's page", word))?;
+    Ok(Some(Page { status, url: row.try_get("page_url")? }))
 }
 
 fn charge(row: &PgRow) -> Result<Option<Charge>, sqlx::Error> {
@@ -230,11 +238,13 @@ fn malformed(rejection: Rejection) -> sqlx::Error {
     sqlx::Error::Decode(Box::new(rejection))
 }
 
-/// Saves what is new and what changed, with the refunds and reports of both. What was asked stays as it is, once it was asked.
+/// Saves what is new and what changed, with the refunds and reports of both. What was asked stays as it is, once it was asked, unless
+/// the provider is called for a page.
 pub(crate) fn save(statement: &mut Statement, state: &State) {
     // Rarely, an order turns up for a payment of which only reports were known.
+    let in_full = |payment: &Payment| (!payment.reports.is_empty() && payment.key.is_some()) || payment.page.is_some();
     let (turned_up, changed): (Vec<Changed<'_>>, Vec<Changed<'_>>) =
-        state.payments.changed().partition(|(_, payment, _)| !payment.reports.is_empty() && payment.key.is_some());
+        state.payments.changed().partition(|(_, payment, _)| in_full(payment));
     if !changed.is_empty() {
         bind_changed(&mut statement.counted("payments_changed", changed.len(), CHANGE), &changed);
     }
@@ -247,6 +257,7 @@ pub(crate) fn save(statement: &mut Statement, state: &State) {
     }
     let changed = || changed.iter().chain(&turned_up).map(|(payment_id, payment, _)| (*payment_id, *payment));
     let saved: Vec<(&PaymentId, &Payment)> = created.into_iter().chain(changed()).collect();
+    save_charges(statement, &saved);
     save_refunds(statement, &saved);
     save_reports(statement, &saved);
 }
@@ -267,6 +278,9 @@ fn bind(values: &mut Values<'_>, rows: &[(&PaymentId, &Payment)]) {
         .bind(column(&terms, |terms| terms.map(|terms| terms.payment_method.as_str())))
         .bind(column(&terms, |terms| terms.map(|terms| OffsetDateTime::from(terms.expires_at))));
     bind_what_changes(values, rows);
+    values
+        .bind(column(rows, |(_, payment)| payment.page.as_ref().map(|page| page.status.as_str())))
+        .bind(column(rows, |(_, payment)| payment.page.as_ref().map(|page| page.url.as_str())));
 }
 
 fn bind_changed(values: &mut Values<'_>, changed: &[Changed<'_>]) {
@@ -297,10 +311,10 @@ fn bind_what_changes(values: &mut Values<'_>, rows: &[(&PaymentId, &Payment)]) {
 
 const CREATE: &str = "insert into payments.payments (payment_id, order_id, attempt, amount_minor, currency, provider,
         provider_reference, payment_method, expires_at, status, charge_event_id, charge_reference, charged_at,
-        captured_minor, refunded_minor, refunding_minor, reports, version)
+        captured_minor, refunded_minor, refunding_minor, reports, version, page, page_url)
     select * from unnest($1::uuid[], $2::uuid[], $3::int4[], $4::int8[], $5::text[], $6::text[], $7::text[], $8::text[],
         $9::timestamptz[], $10::text[], $11::text[], $12::text[], $13::timestamptz[], $14::int8[], $15::int8[],
-        $16::int8[], $17::int4[], $18::int8[])
+        $16::int8[], $17::int4[], $18::int8[], $19::text[], $20::text[])
     returning 1";
 
 /// With what was asked: of payments that had no order it becomes known, of others it is what it was.
@@ -309,13 +323,14 @@ const CHANGE_ALL: &str = "update payments.payments set order_id = new.order_id, 
         provider_reference = new.provider_reference, payment_method = new.payment_method, expires_at = new.expires_at,
         status = new.status, charge_event_id = new.charge_event_id, charge_reference = new.charge_reference,
         charged_at = new.charged_at, captured_minor = new.captured_minor, refunded_minor = new.refunded_minor,
-        refunding_minor = new.refunding_minor, reports = new.reports, version = new.version
+        refunding_minor = new.refunding_minor, reports = new.reports, version = new.version, page = new.page,
+        page_url = new.page_url
     from unnest($1::uuid[], $2::uuid[], $3::int4[], $4::int8[], $5::text[], $6::text[], $7::text[], $8::text[],
             $9::timestamptz[], $10::text[], $11::text[], $12::text[], $13::timestamptz[], $14::int8[], $15::int8[],
-            $16::int8[], $17::int4[], $18::int8[], $19::int8[])
+            $16::int8[], $17::int4[], $18::int8[], $19::text[], $20::text[], $21::int8[])
         as new (payment_id, order_id, attempt, amount_minor, currency, provider, provider_reference, payment_method,
             expires_at, status, charge_event_id, charge_reference, charged_at, captured_minor, refunded_minor,
-            refunding_minor, reports, version, before)
+            refunding_minor, reports, version, page, page_url, before)
     where payments.payment_id = new.payment_id and payments.version = new.before
     returning 1";
 
@@ -329,6 +344,29 @@ const CHANGE: &str = "update payments.payments set status = new.status, charge_e
             refunding_minor, reports, version, before)
     where payments.payment_id = new.payment_id and payments.version = new.before
     returning 1";
+
+/// What providers that are called know charges by, once and for all.
+fn save_charges(statement: &mut Statement, saved: &[(&PaymentId, &Payment)]) {
+    let rows: Vec<(&str, &str, Uuid)> = saved
+        .iter()
+        .filter_map(|(payment_id, payment)| {
+            let (charge, terms) = (payment.charge.as_ref()?, payment.terms.as_ref()?);
+            let is_named = payment.page.is_some() && !charge.reference.is_empty();
+            is_named.then_some((terms.provider.as_str(), charge.reference.as_str(), payment_id.0))
+        })
+        .collect();
+    if rows.is_empty() {
+        return;
+    }
+    statement
+        .part("charges_saved", SAVE_CHARGES)
+        .bind(column(&rows, |(provider, _, _)| provider))
+        .bind(column(&rows, |(_, reference, _)| reference))
+        .bind(column(&rows, |(_, _, payment_id)| payment_id));
+}
+
+const SAVE_CHARGES: &str = "insert into payments.charges (provider, reference, payment_id)
+    select * from unnest($1::text[], $2::text[], $3::uuid[]) on conflict do nothing";
 
 fn save_refunds(statement: &mut Statement, saved: &[(&PaymentId, &Payment)]) {
     let rows: Vec<(PaymentId, RefundId, &Refund)> = saved

@@ -2,7 +2,6 @@
 
 use domain::{HoldKey, Money, PaymentId, RefundId, Rejection, Timestamp, decode, text, unknown_type};
 use proto::{Message, Name, common::v1 as common, payments::v1 as wire};
-use providers::Checkout;
 use uuid::Uuid;
 
 use crate::{
@@ -10,6 +9,7 @@ use crate::{
     event::{Event, ReportResolution, Reported, Resolution},
 };
 
+mod checkout;
 mod refund;
 mod report;
 #[cfg(test)]
@@ -58,10 +58,6 @@ fn resolve_refund(message: wire::ResolveRefund) -> Result<Command, Rejection> {
 #[must_use]
 pub fn encode(event: &Event) -> (&'static str, Vec<u8>) {
     match event.clone() {
-        Event::PaymentRequested { payment_id, key, amount, checkout, payment_method, expires_at } => {
-            let message = requested_to_wire(payment_id, key, amount, checkout, payment_method, expires_at);
-            ("holdfast.payments.v1.PaymentRequested", message.encode_to_vec())
-        }
         Event::PaymentSucceeded { payment_id, key, amount, provider_event_id, provider_reference, occurred_at } => {
             let (payment_id, order_id, attempt) = payment_to_wire(payment_id, key);
             let (amount, occurred_at) = (Some(amount.to_wire()), occurred_at.map(Timestamp::to_wire));
@@ -86,6 +82,11 @@ pub fn encode(event: &Event) -> (&'static str, Vec<u8>) {
             let message = wire::PaymentCancelled { payment_id, order_id, attempt };
             ("holdfast.payments.v1.PaymentCancelled", message.encode_to_vec())
         }
+        event @ (Event::PaymentRequested { .. }
+        | Event::CheckoutOpened { .. }
+        | Event::CheckoutFailed { .. }
+        | Event::CheckoutAbandoned { .. }
+        | Event::CheckoutClosed { .. }) => checkout::encode(event),
         event @ (Event::PaymentDeclined { .. }
         | Event::ProviderReportUnmatched { .. }
         | Event::ProviderReportResolved { .. }) => report::encode(event),
@@ -101,27 +102,6 @@ pub fn encode(event: &Event) -> (&'static str, Vec<u8>) {
     }
 }
 
-fn requested_to_wire(
-    payment_id: PaymentId,
-    key: HoldKey,
-    amount: Money,
-    checkout: Checkout,
-    payment_method: String,
-    expires_at: Timestamp,
-) -> wire::PaymentRequested {
-    wire::PaymentRequested {
-        payment_id: payment_id.to_string(),
-        order_id: key.order_id.to_string(),
-        attempt: key.attempt,
-        amount: Some(amount.to_wire()),
-        provider: checkout.provider,
-        provider_reference: checkout.reference,
-        checkout_url: checkout.url,
-        payment_method,
-        expires_at: Some(expires_at.to_wire()),
-    }
-}
-
 fn payment_to_wire(payment_id: PaymentId, key: HoldKey) -> (String, String, i32) {
     (payment_id.to_string(), key.order_id.to_string(), key.attempt)
 }
@@ -134,7 +114,6 @@ fn payment_to_wire(payment_id: PaymentId, key: HoldKey) -> (String, String, i32)
 pub fn decode_event(message_type: &str, data: &[u8]) -> Result<Event, Rejection> {
     let Some(name) = message_type.strip_prefix(PACKAGE) else { return Err(unknown_type("payments", message_type)) };
     match name {
-        wire::PaymentRequested::NAME => requested(decode(data)?),
         wire::PaymentSucceeded::NAME => succeeded(decode(data)?),
         wire::PaymentFailed::NAME => {
             let wire::PaymentFailed { payment_id, order_id, attempt, reason, provider_event_id } = decode(data)?;
@@ -146,10 +125,11 @@ pub fn decode_event(message_type: &str, data: &[u8]) -> Result<Event, Rejection>
             let (payment_id, key) = payment(&payment_id, &order_id, attempt)?;
             Ok(Event::PaymentCancelled { payment_id, key })
         }
-        _ => match report::decode_event(name, data)? {
-            Some(event) => Ok(event),
-            None => refund::decode_event(name, data)?.ok_or_else(|| unknown_type("payments", message_type)),
-        },
+        _ => {
+            let of_others = [checkout::decode_event, report::decode_event, refund::decode_event];
+            let read = of_others.iter().find_map(|decode_event| decode_event(name, data).transpose());
+            read.unwrap_or_else(|| Err(unknown_type("payments", message_type)))
+        }
     }
 }
 
@@ -162,22 +142,6 @@ fn succeeded(message: wire::PaymentSucceeded) -> Result<Event, Rejection> {
         provider_event_id: message.provider_event_id,
         provider_reference: message.provider_reference,
         occurred_at: time(message.occurred_at)?,
-    })
-}
-
-fn requested(message: wire::PaymentRequested) -> Result<Event, Rejection> {
-    let (payment_id, key) = payment(&message.payment_id, &message.order_id, message.attempt)?;
-    Ok(Event::PaymentRequested {
-        payment_id,
-        key,
-        amount: money(message.amount)?,
-        checkout: Checkout {
-            provider: message.provider,
-            reference: message.provider_reference,
-            url: message.checkout_url,
-        },
-        payment_method: message.payment_method,
-        expires_at: Timestamp::from_wire("expires_at", message.expires_at)?,
     })
 }
 

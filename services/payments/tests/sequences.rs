@@ -13,12 +13,16 @@ use domain::{
 use payments::{
     Payments,
     command::{Command, Outcome},
-    event::{Event, ReportResolution, Reported, Resolution},
-    payment::State,
+    event::{CheckoutEnd, Event, ReportResolution, Reported, Resolution},
+    payment::{
+        State, Status,
+        checkout::{Answer, PageStatus},
+    },
+    report::Report,
 };
 use proptest::{collection::vec, prelude::*, sample::select};
 use proto::{Message, Name, common::v1::Money, orders::v1 as orders, payments::v1 as wire};
-use providers::idempotency_key;
+use providers::{OpenCheckout, idempotency_key};
 use uuid::Uuid;
 
 type Sut = Payments;
@@ -106,6 +110,8 @@ struct Auditor {
     open: BTreeSet<(PaymentId, String)>,
     /// Those of which an operator has said that they are so.
     accepted: BTreeSet<(PaymentId, String)>,
+    /// Pages that a provider was called for: none takes a step twice, and none stays open of a payment that is cancelled.
+    pages: BTreeMap<PaymentId, PageStatus>,
 }
 
 impl Auditor {
@@ -116,10 +122,15 @@ impl Auditor {
         let event = Sut::decode_event(record.message_type, &record.data).unwrap();
         let payment_id = event.payment_id();
         match event {
-            Event::PaymentRequested { amount, .. } => {
+            Event::PaymentRequested { amount, checkout_ends_at, .. } => {
+                self.pages.extend(checkout_ends_at.map(|_| (payment_id, PageStatus::Opening)));
                 assert!(!self.never_asked.contains(&payment_id), "asked after the order was closed");
                 assert_eq!(self.asked.insert(payment_id, amount.minor_units), None, "asked twice");
             }
+            Event::CheckoutOpened { .. } => self.turn_page(payment_id, PageStatus::Opening, PageStatus::Open),
+            Event::CheckoutFailed { .. } => self.turn_page(payment_id, PageStatus::Opening, PageStatus::Failed),
+            Event::CheckoutAbandoned { .. } => self.turn_page(payment_id, PageStatus::Open, PageStatus::Closing),
+            Event::CheckoutClosed { .. } => self.turn_page(payment_id, PageStatus::Closing, PageStatus::Closed),
             // It moves nothing.
             Event::PaymentDeclined { ref report, .. } => self.fits(payment_id, &report.provider_event_id),
             Event::ProviderReportUnmatched { ref report, .. } => {
@@ -170,6 +181,12 @@ impl Auditor {
         let refund = self.refunds.get_mut(&(payment_id, refund_id)).unwrap();
         assert!(refund.in_flight, "what is over is not unknown");
         refund.call_open = false;
+    }
+
+    fn hear_reversed(&mut self, payment_id: PaymentId, refund_id: RefundId) {
+        let refund = self.refunds.get_mut(&(payment_id, refund_id)).unwrap();
+        assert!(refund.ever_paid_out && (refund.paid_out || refund.in_flight), "nothing to take back");
+        (refund.paid_out, refund.in_flight) = (false, true);
     }
 
     fn hear_refund(&mut self, event: Event) {
@@ -225,9 +242,7 @@ impl Auditor {
             Event::RefundOutcomeUnknown { of, .. } => self.hear_unknown(payment_id, of.refund_id),
             Event::RefundReversed { of, ref reported, .. } => {
                 self.said(payment_id, reported.as_ref());
-                let refund = self.refunds.get_mut(&(payment_id, of.refund_id)).unwrap();
-                assert!(refund.ever_paid_out && (refund.paid_out || refund.in_flight), "nothing to take back");
-                (refund.paid_out, refund.in_flight) = (false, true);
+                self.hear_reversed(payment_id, of.refund_id);
             }
             Event::RefundResolved { of, resolution, .. } => {
                 let refund = self.refunds.get_mut(&(payment_id, of.refund_id)).unwrap();
@@ -238,8 +253,25 @@ impl Auditor {
             | Event::PaymentDeclined { .. }
             | Event::PaymentFailed { .. }
             | Event::PaymentCancelled { .. }
+            | Event::CheckoutOpened { .. }
+            | Event::CheckoutFailed { .. }
+            | Event::CheckoutAbandoned { .. }
+            | Event::CheckoutClosed { .. }
             | Event::ProviderReportUnmatched { .. }
             | Event::ProviderReportResolved { .. } => {}
+        }
+    }
+
+    fn turn_page(&mut self, payment_id: PaymentId, before: PageStatus, after: PageStatus) {
+        assert_eq!(self.pages.insert(payment_id, after), Some(before), "a page takes a step that it cannot take");
+    }
+
+    /// Pages on which somebody could pay for what is cancelled, and which nobody closes.
+    fn audit_pages(&self, state: &State) {
+        for (payment_id, page) in &self.pages {
+            let status = state.payments.get(payment_id).map(|payment| payment.status);
+            let is_left = *page == PageStatus::Open && status == Some(Status::Cancelled);
+            assert!(!is_left, "the page of {payment_id} stays open");
         }
     }
 
@@ -296,6 +328,8 @@ fn refund_id() -> impl Strategy<Value = RefundId> {
 
 fn by_orders() -> impl Strategy<Value = Input> {
     let order_id = || ORDER.to_string();
+    // Of one attempt the page must be called for, of the other it is a link.
+    let payment_method = |attempt| if attempt == 2 { "sandbox:succeed,checkout=call" } else { "" };
     (attempt(), 0..5, refund_id(), select(vec![0_i64, 400, 400, 600, 1_001])).prop_map(
         move |(attempt, kind, refund_id, minor)| match kind {
             0 | 1 => foreign(&orders::OrderReserved {
@@ -303,7 +337,7 @@ fn by_orders() -> impl Strategy<Value = Input> {
                 attempt,
                 amount: money(1_000),
                 expires_at: Some(Timestamp::from_micros(9).to_wire()),
-                payment_method: String::new(),
+                payment_method: payment_method(attempt).to_owned(),
             }),
             2 => foreign(&orders::OrderExpired { order_id: order_id(), attempt, ..Default::default() }),
             _ => foreign(&orders::RefundRequested {
@@ -379,9 +413,30 @@ fn by_effect() -> impl Strategy<Value = Input> {
     })
 }
 
+fn by_page() -> impl Strategy<Value = Input> {
+    (0..4, by_provider()).prop_map(|(kind, report)| {
+        let answer = match kind {
+            0 => Answer::Opened(OpenCheckout { reference: "cs_1".to_owned(), url: "https://pay.test/1".to_owned() }),
+            1 => Answer::Failed(Rejection::new("DECLINED", "no")),
+            2 => Answer::Closed { end: CheckoutEnd::Unpaid, report: None },
+            _ => Answer::Closed { end: CheckoutEnd::Paid, report: told(&report) },
+        };
+        Input::Ended(Command::RecordCheckout { payment_id: key(2).payment_id(), answer })
+    })
+}
+
+/// What a provider reports, as the closing of a page finds it.
+fn told(report: &Input) -> Option<Report> {
+    let Input::Outside(message_type, data) = report else { return None };
+    match Sut::decode_command(message_type, data, Uuid::nil()) {
+        Ok(Command::RecordProviderEvent { report, .. }) => Some(report),
+        Ok(_) | Err(_) => None,
+    }
+}
+
 fn inputs() -> impl Strategy<Value = Vec<Input>> {
     vec(
-        prop_oneof![3 => by_orders(), 3 => by_provider(), 2 => by_operator(), 1 => by_whoever_settles(), 3 => by_effect()],
+        prop_oneof![3 => by_orders(), 3 => by_provider(), 2 => by_operator(), 1 => by_whoever_settles(), 3 => by_effect(), 2 => by_page()],
         0..200,
     )
 }
@@ -401,6 +456,7 @@ proptest! {
             prop_assert!(!auditor.is_outdated(input) || shell.log.len() == heard, "{:?} is out of date", input);
             prop_assert_eq!(shell.handle(input).unwrap_or(0), 0, "{:?} again caused more", input);
             shell.log.iter().skip(heard).for_each(|record| auditor.hear(record));
+            auditor.audit_pages(&shell.state);
         }
         let mut folded = State::default();
         for record in &shell.log {
@@ -423,5 +479,5 @@ fn the_sequences_reach_every_kind_of_event() {
         }
         seen.extend(shell.log.iter().map(|record| record.message_type));
     }
-    assert_eq!(seen.len(), 16, "{seen:?}");
+    assert_eq!(seen.len(), 20, "{seen:?}");
 }

@@ -62,7 +62,7 @@ sections! {
     /// All settings of a worker.
     Config {
         database: Database, broker: Broker, consumer: Consumer, relay: Relay, timers: Timers, effects: Effects,
-        http: Http, gateway: Gateway, log: Log, process: Process,
+        stripe: Stripe, http: Http, gateway: Gateway, log: Log, process: Process,
     }
     /// Postgres.
     Database { url: String, connections_max: u32, installation: String }
@@ -82,6 +82,10 @@ sections! {
     Timers { claim_max: i64, poll_ms: u64 }
     /// Outside calls.
     Effects { calls: bool, concurrency_max: usize, lease_ms: u64, call_ms: u64, backoff_ms: u64, backoff_max_ms: u64, poll_ms: u64 }
+    /// The provider Stripe.
+    Stripe {
+        secret_key: String, webhook_secrets: String, allow_live: bool, url: String, success_url: String, cancel_url: String,
+    }
     /// Probes and metrics.
     Http { address: String }
     /// The HTTP API.
@@ -163,6 +167,8 @@ impl Config {
         within("broker.events_bytes_max", self.broker.events_bytes_max, 1_048_576, u64::MAX)?;
         within("broker.commands_bytes_max", self.broker.commands_bytes_max, 1_048_576, u64::MAX)?;
         within("broker.publish_timeout_ms", self.broker.publish_timeout_ms, 10, 600_000)?;
+        check_file("stripe.secret_key", &self.stripe.secret_key)?;
+        check_file("stripe.webhook_secrets", &self.stripe.webhook_secrets)?;
         check_file("gateway.tokens", &self.gateway.tokens)?;
         within("gateway.connections_max", size(self.gateway.connections_max), 1, 100_000)?;
         within("gateway.requests_max", size(self.gateway.requests_max), 1, 100_000)?;

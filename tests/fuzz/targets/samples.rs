@@ -24,6 +24,10 @@ pub(super) const COMMANDS: &[(&str, &str)] = &[
 "MUG-01","quantity":"1"}],"returnShares":true,"amount":{"minorUnits":"999","currency":"EUR"},"actor":"ops","note":"broken"}"#,
     ),
     (
+        "holdfast.orders.v1.ExpireOrder",
+        r#"{"orderId":"6f1d0c2e-8a51-4b7e-9d3a-2f4c5b6a7d81","actor":"ops","note":"the sale is over"}"#,
+    ),
+    (
         "holdfast.orders.v1.ReinstateOrder",
         r#"{"orderId":"6f1d0c2e-8a51-4b7e-9d3a-2f4c5b6a7d81","actor":"ops","note":"called us","timeToPay":"604800s"}"#,
     ),

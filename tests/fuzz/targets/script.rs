@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use providers::sandbox::script::{Pay, RefundPlan, Script};
+use providers::sandbox::script::{Page, Pay, RefundPlan, Script};
 
 use super::{Checked, Shape, Target, ensure, headless, refused, same};
 use crate::attempt::outline;
@@ -22,6 +22,10 @@ pub(super) const TARGET: Target = Target {
         "after=",
         "refund=",
         "refund_after=",
+        "checkout=",
+        "link",
+        "call",
+        "refuse",
         "lose_response",
         "time_out",
         "fail_then_succeed",
@@ -71,7 +75,7 @@ fn check(input: &[u8]) -> Checked {
 }
 
 fn written(script: &Script) -> String {
-    let Script { pay, after, refund, refund_after } = script;
+    let Script { pay, after, refund, refund_after, checkout } = script;
     let pay = match pay {
         Pay::Succeed => "succeed",
         Pay::Decline => "decline",
@@ -86,6 +90,11 @@ fn written(script: &Script) -> String {
         RefundPlan::FailThenSucceed => "fail_then_succeed",
         RefundPlan::FailLater => "fail_later",
     };
+    let checkout = match checkout {
+        Page::Link => "link",
+        Page::Call => "call",
+        Page::Refuse => "refuse",
+    };
     let (after, refund_after) = (after.as_millis(), refund_after.as_millis());
-    format!("sandbox:{pay},after={after}ms,refund={refund},refund_after={refund_after}ms")
+    format!("sandbox:{pay},after={after}ms,refund={refund},refund_after={refund_after}ms,checkout={checkout}")
 }

@@ -23,10 +23,21 @@ pub(super) struct Money {
     count: u64,
 }
 
+/// A page that the provider is called for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Page {
+    Opening,
+    Open,
+    Closing,
+    Closed,
+}
+
 /// A payment.
 #[derive(Debug, Default)]
 pub(super) struct Payment {
     captured: i64,
+    page: Option<Page>,
+    is_cancelled: bool,
     pub(super) refunds: BTreeMap<RefundId, Refund>,
     pub(super) kept: BTreeMap<String, Kept>,
 }
@@ -146,7 +157,42 @@ impl Money {
         Ok(self.payments.entry(payment(id)?).or_default())
     }
 
+    /// Who is asked, and on which page. False: the event is about something else.
+    fn take_page(&mut self, name: &str, event: &StoredEvent) -> Result<bool, String> {
+        match name {
+            payments::PaymentRequested::NAME => {
+                let payments::PaymentRequested { payment_id, checkout_ends_at, .. } = read(event)?;
+                self.of(&payment_id)?.page = checkout_ends_at.map(|_| Page::Opening);
+            }
+            payments::PaymentCancelled::NAME => {
+                let payments::PaymentCancelled { payment_id, .. } = read(event)?;
+                self.of(&payment_id)?.is_cancelled = true;
+            }
+            payments::CheckoutOpened::NAME => {
+                let payments::CheckoutOpened { payment_id, .. } = read(event)?;
+                self.of(&payment_id)?.turn_page(Page::Opening, Page::Open)?;
+            }
+            payments::CheckoutFailed::NAME => {
+                let payments::CheckoutFailed { payment_id, .. } = read(event)?;
+                self.of(&payment_id)?.turn_page(Page::Opening, Page::Closed)?;
+            }
+            payments::CheckoutAbandoned::NAME => {
+                let payments::CheckoutAbandoned { payment_id, .. } = read(event)?;
+                self.of(&payment_id)?.turn_page(Page::Open, Page::Closing)?;
+            }
+            payments::CheckoutClosed::NAME => {
+                let payments::CheckoutClosed { payment_id, .. } = read(event)?;
+                self.of(&payment_id)?.turn_page(Page::Closing, Page::Closed)?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
     fn take_payment(&mut self, name: &str, event: &StoredEvent) -> Result<(), String> {
+        if self.take_page(name, event)? {
+            return Ok(());
+        }
         match name {
             payments::PaymentSucceeded::NAME => {
                 let succeeded: payments::PaymentSucceeded = read(event)?;
@@ -210,7 +256,7 @@ impl Money {
                     refund.call_open = false;
                 }
             }
-            payments::PaymentRequested::NAME | payments::PaymentCancelled::NAME | payments::RefundResolved::NAME => {}
+            payments::RefundResolved::NAME => {}
             _ => return unknown(event),
         }
         Ok(())
@@ -349,6 +395,9 @@ impl Money {
                     "of payment {payment_id} {came} came and {went} went at the provider, and the log counts {counted:?}"
                 ));
             }
+            if !payment.has_its_page() {
+                return Err(format!("the page of payment {payment_id} stays {:?}", payment.page));
+            }
             let waits = |refund: &&Refund| !matches!(refund.standing, Standing::Refunded | Standing::Rejected);
             if let Some((refund_id, refund)) = payment.refunds.iter().find(|(_, refund)| waits(refund)) {
                 return Err(format!(
@@ -365,6 +414,23 @@ impl Money {
 }
 
 impl Payment {
+    /// A page takes a step.
+    fn turn_page(&mut self, before: Page, after: Page) -> Result<(), String> {
+        match self.page.replace(after) {
+            Some(page) if page == before => Ok(()),
+            page => Err(format!("a page went from {page:?} to {after:?}")),
+        }
+    }
+
+    /// Whether its page is as it should be at last: not half-way, and not open of a payment that nobody is to pay.
+    fn has_its_page(&self) -> bool {
+        match self.page {
+            None | Some(Page::Closed) => true,
+            Some(Page::Open) => !self.is_cancelled || self.captured > 0,
+            Some(Page::Opening | Page::Closing) => false,
+        }
+    }
+
     /// A report that had fitted nothing does fit.
     fn fits(&mut self, provider_event_id: &str) {
         self.kept.remove(provider_event_id);

@@ -97,6 +97,7 @@ impl Books {
         let stands = true;
         self.note(payment_id, Move { reference: reference.clone(), refund_id: None, minor, stands });
         command.provider_reference = reference;
+        self.charges.insert(payment_id, (due, command.clone()));
         self.reports.push((due, command));
     }
 

@@ -38,6 +38,8 @@ pub(crate) struct Payment {
     asked: Option<Money>,
     /// Whether the buyer can still pay.
     pub(crate) is_asking: bool,
+    /// The page that the provider is called for, if it must be.
+    page: Option<Page>,
     pub(crate) captured: Option<Money>,
     /// Under way, unknown or reversed: not with the shop for long, one way or the other.
     pub(crate) promised: i128,
@@ -51,12 +53,22 @@ pub(crate) struct Payment {
     breached: bool,
 }
 
+/// How far a page is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Page {
+    Opening,
+    Open,
+    Closing,
+    Closed,
+}
+
 impl Payment {
     const fn new(key: HoldKey, since: Moment) -> Self {
         Self {
             key,
             asked: None,
             is_asking: false,
+            page: None,
             captured: None,
             promised: 0,
             refunded: 0,
@@ -90,18 +102,6 @@ impl Payments {
         findings: &mut Findings,
     ) -> Result<(), Unbooked> {
         match name {
-            wire::PaymentRequested::NAME => {
-                let wire::PaymentRequested { payment_id, order_id, attempt, amount, .. } = decode(data)?;
-                let payment_id = PaymentId::parse(&payment_id)?;
-                let key = HoldKey::parse(&order_id, attempt)?;
-                let asked = Payment { asked: amount, is_asking: true, ..Payment::new(key, at) };
-                if key.payment_id() != payment_id {
-                    wrong(payment_id, "it has the id of another attempt's payment", at, findings);
-                }
-                if self.payments.insert(payment_id, asked).is_some() {
-                    wrong(payment_id, "it was asked for although there was one already", at, findings);
-                }
-            }
             wire::PaymentSucceeded::NAME => {
                 let wire::PaymentSucceeded { payment_id, amount, provider_event_id, .. } = decode(data)?;
                 let payment_id = PaymentId::parse(&payment_id)?;
@@ -156,7 +156,61 @@ impl Payments {
                 }
             }
             name if OF_NO_CONCERN.contains(&name) => {}
+            name => self.take_page(name, data, at, findings)?,
+        }
+        Ok(())
+    }
+
+    /// Who is asked, and on which page.
+    fn take_page(&mut self, name: &str, data: &[u8], at: Moment, findings: &mut Findings) -> Result<(), Unbooked> {
+        match name {
+            wire::PaymentRequested::NAME => {
+                let wire::PaymentRequested { payment_id, order_id, attempt, amount, checkout_ends_at, .. } =
+                    decode(data)?;
+                let payment_id = PaymentId::parse(&payment_id)?;
+                let key = HoldKey::parse(&order_id, attempt)?;
+                let page = checkout_ends_at.map(|_| Page::Opening);
+                let asked = Payment { asked: amount, is_asking: true, page, ..Payment::new(key, at) };
+                if key.payment_id() != payment_id {
+                    wrong(payment_id, "it has the id of another attempt's payment", at, findings);
+                }
+                if self.payments.insert(payment_id, asked).is_some() {
+                    wrong(payment_id, "it was asked for although there was one already", at, findings);
+                }
+            }
+            wire::CheckoutOpened::NAME => {
+                let wire::CheckoutOpened { payment_id, .. } = decode(data)?;
+                self.turn_page(&payment_id, (Page::Opening, Page::Open), at, findings)?;
+            }
+            wire::CheckoutFailed::NAME => {
+                let wire::CheckoutFailed { payment_id, .. } = decode(data)?;
+                self.turn_page(&payment_id, (Page::Opening, Page::Closed), at, findings)?;
+            }
+            wire::CheckoutAbandoned::NAME => {
+                let wire::CheckoutAbandoned { payment_id, .. } = decode(data)?;
+                self.turn_page(&payment_id, (Page::Open, Page::Closing), at, findings)?;
+            }
+            wire::CheckoutClosed::NAME => {
+                let wire::CheckoutClosed { payment_id, .. } = decode(data)?;
+                self.turn_page(&payment_id, (Page::Closing, Page::Closed), at, findings)?;
+            }
             _ => return Err(Unbooked::Unknown { book: "money" }),
+        }
+        Ok(())
+    }
+
+    /// A page goes one step on, and no step twice.
+    fn turn_page(
+        &mut self,
+        payment_id: &str,
+        (before, after): (Page, Page),
+        at: Moment,
+        findings: &mut Findings,
+    ) -> Result<(), Unbooked> {
+        let payment_id = PaymentId::parse(payment_id)?;
+        match self.payments.get_mut(&payment_id) {
+            Some(payment) if payment.page == Some(before) => payment.page = Some(after),
+            Some(_) | None => wrong(payment_id, "its page took a step that it could not take", at, findings),
         }
         Ok(())
     }

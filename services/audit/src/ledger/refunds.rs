@@ -33,8 +33,12 @@ const OF_ORDERS_OF_NO_CONCERN: [&str; 13] = [
 ];
 
 /// How money comes, and reports that fit nothing: that is in the book of money.
-const OF_PAYMENTS_OF_NO_CONCERN: [&str; 7] = [
+const OF_PAYMENTS_OF_NO_CONCERN: [&str; 11] = [
     payments::PaymentRequested::NAME,
+    payments::CheckoutOpened::NAME,
+    payments::CheckoutFailed::NAME,
+    payments::CheckoutAbandoned::NAME,
+    payments::CheckoutClosed::NAME,
     payments::PaymentSucceeded::NAME,
     payments::PaymentDeclined::NAME,
     payments::PaymentFailed::NAME,

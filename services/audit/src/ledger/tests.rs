@@ -457,12 +457,45 @@ fn finds_an_order_that_goes_on_without_its_holds() {
     LogBuilder::placed().all_held().paid().cancelled().finds(Check::Orders, "order-", "it is paid in attempt 1");
     let expired = orders::OrderExpired { order_id: order(), attempt: 1, ..Default::default() };
     LogBuilder::placed().then(&expired).finds(Check::Orders, "order-", "before its time");
+    let by_hand = orders::OrderExpired { actor: "ann".to_owned(), ..expired };
+    let found = LogBuilder::placed().then(&by_hand).found();
+    assert!(!found.iter().any(|(_, _, what, _)| what.contains("before its time")), "{found:?}");
     let again = orders::OrderReinstated { order_id: order(), attempt: 2, ..Default::default() };
     LogBuilder::placed().held(1).cancelled().then(&again).finds(
         Check::Orders,
         "order-",
         "before everything was released",
     );
+}
+
+#[test]
+fn finds_a_page_that_takes_a_step_which_it_cannot_take() {
+    let asked = || {
+        LogBuilder::placed().held(1).then(&payments::PaymentRequested {
+            payment_id: payment(1),
+            order_id: order(),
+            attempt: 1,
+            amount: eur(350),
+            checkout_ends_at: time(3_600),
+            ..Default::default()
+        })
+    };
+    let opened = payments::CheckoutOpened { payment_id: payment(1), ..Default::default() };
+    let failed = payments::CheckoutFailed { payment_id: payment(1), ..Default::default() };
+    let abandoned = payments::CheckoutAbandoned { payment_id: payment(1), ..Default::default() };
+    let closed = payments::CheckoutClosed { payment_id: payment(1), ..Default::default() };
+    let step = "its page took a step";
+    let takes = |story: LogBuilder| story.found().iter().any(|(_, _, what, _)| what.contains(step));
+    assert!(!takes(asked().then(&opened).then(&abandoned).then(&closed)) && !takes(asked().then(&failed)));
+    for wrong in [
+        asked().then(&abandoned),
+        asked().then(&opened).then(&opened),
+        asked().then(&failed).then(&opened),
+        asked().then(&opened).then(&closed),
+        LogBuilder::placed().all_held().then(&opened),
+    ] {
+        wrong.finds(Check::Money, "payment-", step);
+    }
 }
 
 #[test]

@@ -101,6 +101,8 @@ pub(crate) struct Payment {
     pub(crate) provider: Option<String>,
     /// What the provider knows it by.
     pub(crate) provider_reference: Option<String>,
+    /// The provider's page, where the buyer can pay now. Null: it is not open yet, nobody is to pay any more, or the provider has none.
+    pub(crate) checkout_url: Option<String>,
 }
 
 /// A refund, and how far it is.

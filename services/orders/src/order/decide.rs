@@ -29,6 +29,7 @@ pub fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Eve
     match command {
         Command::PlaceOrder { order_id, terms } => Ok(place(order, *order_id, terms, at)?),
         Command::CancelOrder { order_id: _, refund_id, actor, note } => Ok(cancel(known()?, *refund_id, actor, note)?),
+        Command::ExpireOrder { order_id: _, actor, note } => Ok(expire_now(known()?, at, actor, note)?),
         Command::RequestRefund(request) => Ok(refund::request(known()?, request)?),
         Command::ReinstateOrder { order_id: _, time_to_pay, actor, note } => {
             Ok(reinstate(known()?, at, *time_to_pay, actor, note)?)
@@ -125,9 +126,32 @@ fn expire(order: &Order, at: Timestamp) -> Vec<Event> {
     match (order.status.phase(), order.expires_at) {
         (Phase::Open, Some(due_at)) if due_at <= at => {
             let note = format!("expired by its timer at {at}, due at {due_at}");
-            close(order, Event::OrderExpired { key: order.key(), due_at, note, holds: order.requested() }, None)
+            close(order, expired(order, due_at, note, ""), None)
         }
         (Phase::Open | Phase::Closed | Phase::Paid, _) => vec![],
+    }
+}
+
+fn expired(order: &Order, due_at: Timestamp, note: String, actor: &str) -> Event {
+    Event::OrderExpired { key: order.key(), due_at, note, holds: order.requested(), actor: actor.to_owned() }
+}
+
+/// What an operator asks for, whether it is due or not. An order that waits for its holds with the money there is not theirs to expire.
+fn expire_now(order: &Order, at: Timestamp, actor: &str, note: &str) -> Result<Vec<Event>, Rejection> {
+    match (order.status.phase(), order.expires_at) {
+        (Phase::Open, Some(due_at)) => {
+            let note = format!("expired by {actor} at {at}, due at {due_at}: {note}");
+            Ok(close(order, expired(order, due_at, note, actor), None))
+        }
+        (Phase::Closed, _) if order.status == Status::Expired => Ok(vec![]),
+        (Phase::Open | Phase::Closed | Phase::Paid, _) => Err(Rejection::new(
+            "WRONG_STATE",
+            format!(
+                "order {} is {}: only an order that waits for its money can be expired",
+                order.order_id,
+                order.status.as_str()
+            ),
+        )),
     }
 }
 

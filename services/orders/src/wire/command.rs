@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use domain::{AMOUNT_MAX, Currency, Money, OrderId, RefundId, Rejection, decode, lines_from_wire, text, unknown_type};
 use proto::{Name, common::v1::ProductQuantity, orders::v1 as wire, well_known};
+use providers::registry::accepts;
 use uuid::Uuid;
 
 use super::{PACKAGE, parts};
@@ -38,6 +39,14 @@ pub fn decode_command(message_type: &str, data: &[u8], id: Uuid) -> Result<Comma
                 refund_id: RefundId(Uuid::new_v5(&id, b"cancel")),
                 actor: text("actor", &actor, 1, 128)?,
                 note: text("note", &note, 0, 512)?,
+            })
+        }
+        Some(wire::ExpireOrder::NAME) => {
+            let wire::ExpireOrder { order_id, actor, note } = decode(data)?;
+            Ok(Command::ExpireOrder {
+                order_id: OrderId::parse(&order_id)?,
+                actor: text("actor", &actor, 1, 128)?,
+                note: text("note", &note, 1, 512)?,
             })
         }
         Some(wire::RequestRefund::NAME) => request_refund(&decode(data)?, id),
@@ -75,6 +84,8 @@ fn place_order(message: wire::PlaceOrder) -> Result<Command, Rejection> {
     let lines = parts::lines(&message.lines, Money::asked)?;
     let shares = message.shares.as_ref().map(share_purchase).transpose()?;
     let total = total(&lines, shares.as_ref())?;
+    // What the provider cannot take would be held for nothing.
+    accepts(&payment_method, total)?;
     let terms = OrderTerms { customer_id, lines, shares, total, time_to_pay, late_payment_policy, payment_method };
     Ok(Command::PlaceOrder { order_id, terms })
 }

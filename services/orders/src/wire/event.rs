@@ -31,9 +31,10 @@ pub fn encode(event: &Event) -> (&'static str, Vec<u8>) {
         Event::OrderPaid { key, payment_id, amount, holds } => {
             ("holdfast.orders.v1.OrderPaid", paid(*key, *payment_id, *amount, holds).encode_to_vec())
         }
-        Event::OrderExpired { key, due_at, note, holds } => {
-            ("holdfast.orders.v1.OrderExpired", expired(*key, *due_at, note, holds).encode_to_vec())
-        }
+        Event::OrderExpired { key, due_at, note, holds, actor } => (
+            "holdfast.orders.v1.OrderExpired",
+            expired(*key, *due_at, (note.as_str(), actor.as_str()), holds).encode_to_vec(),
+        ),
         Event::OrderCancelled { key, reason, actor, note, holds } => {
             let message = cancelled(*key, *reason, actor, note, holds);
             ("holdfast.orders.v1.OrderCancelled", message.encode_to_vec())
@@ -121,13 +122,14 @@ fn paid(key: HoldKey, payment_id: PaymentId, amount: Money, holds: &[Resource]) 
     }
 }
 
-fn expired(key: HoldKey, due_at: Timestamp, note: &str, holds: &[Resource]) -> wire::OrderExpired {
+fn expired(key: HoldKey, due_at: Timestamp, (note, actor): (&str, &str), holds: &[Resource]) -> wire::OrderExpired {
     wire::OrderExpired {
         order_id: key.order_id.to_string(),
         attempt: key.attempt,
         due_at: Some(due_at.to_wire()),
         note: note.to_owned(),
         holds: parts::resource_numbers(holds),
+        actor: actor.to_owned(),
     }
 }
 
@@ -358,6 +360,7 @@ fn read_expired(message: wire::OrderExpired) -> Result<Event, Rejection> {
         due_at: Timestamp::from_wire("due_at", message.due_at)?,
         note: message.note,
         holds: parts::resources(&message.holds)?,
+        actor: message.actor,
     })
 }
 

@@ -4,6 +4,7 @@ use domain::{HoldKey, Money, RefundId, StreamVersion};
 
 use super::{
     Charge, Payment, PaymentTerms, State, Status,
+    checkout::{Page, PageStatus},
     refund::{self, Refund},
 };
 use crate::{
@@ -36,6 +37,10 @@ fn opened(event: &Event) -> Option<Payment> {
         Event::PaymentSucceeded { .. }
         | Event::PaymentDeclined { .. }
         | Event::PaymentFailed { .. }
+        | Event::CheckoutOpened { .. }
+        | Event::CheckoutFailed { .. }
+        | Event::CheckoutAbandoned { .. }
+        | Event::CheckoutClosed { .. }
         | Event::ProviderReportResolved { .. }
         | Event::RefundDeferred { .. }
         | Event::RefundSubmitted { .. }
@@ -55,6 +60,7 @@ impl Payment {
             key,
             status: Status::Unasked,
             terms: None,
+            page: None,
             charge: None,
             captured_minor: 0,
             refunded_minor: 0,
@@ -68,17 +74,11 @@ impl Payment {
     /// What an event changes, but for the count of events.
     pub(super) fn apply(&mut self, event: &Event) {
         match event {
-            Event::PaymentRequested { key, amount, checkout, payment_method, expires_at, .. } => {
-                self.key = Some(*key);
-                self.status = Status::Requested;
-                self.terms = Some(PaymentTerms {
-                    amount: *amount,
-                    provider: checkout.provider.clone(),
-                    reference: checkout.reference.clone(),
-                    payment_method: payment_method.clone(),
-                    expires_at: *expires_at,
-                });
-            }
+            Event::PaymentRequested { .. }
+            | Event::CheckoutOpened { .. }
+            | Event::CheckoutFailed { .. }
+            | Event::CheckoutAbandoned { .. }
+            | Event::CheckoutClosed { .. } => self.take_in_page(event),
             Event::PaymentSucceeded { amount, provider_event_id, provider_reference, occurred_at, .. } => {
                 self.status = Status::Succeeded;
                 self.captured_minor = amount.minor_units;
@@ -136,6 +136,49 @@ impl Payment {
         }
     }
 
+    /// Who is asked, and on which page.
+    fn take_in_page(&mut self, event: &Event) {
+        match event {
+            Event::PaymentRequested { key, amount, checkout, payment_method, expires_at, checkout_ends_at, .. } => {
+                let opening = || Page { status: PageStatus::Opening, url: String::new() };
+                self.page = checkout_ends_at.map(|_| opening());
+                self.key = Some(*key);
+                self.status = Status::Requested;
+                self.terms = Some(PaymentTerms {
+                    amount: *amount,
+                    provider: checkout.provider.clone(),
+                    reference: checkout.reference.clone(),
+                    payment_method: payment_method.clone(),
+                    expires_at: *expires_at,
+                });
+            }
+            Event::CheckoutOpened { checkout, .. } => {
+                self.page = Some(Page { status: PageStatus::Open, url: checkout.url.clone() });
+                if let Some(terms) = &mut self.terms {
+                    terms.reference.clone_from(&checkout.reference);
+                }
+            }
+            Event::CheckoutFailed { .. } => self.move_page(PageStatus::Failed),
+            Event::CheckoutAbandoned { .. } => self.move_page(PageStatus::Closing),
+            Event::CheckoutClosed { .. } => self.move_page(PageStatus::Closed),
+            Event::PaymentSucceeded { .. }
+            | Event::PaymentDeclined { .. }
+            | Event::PaymentFailed { .. }
+            | Event::PaymentCancelled { .. }
+            | Event::ProviderReportUnmatched { .. }
+            | Event::ProviderReportResolved { .. }
+            | Event::RefundDeferred { .. }
+            | Event::RefundSubmitted { .. }
+            | Event::PaymentRefunded { .. }
+            | Event::PaymentRefundedElsewhere { .. }
+            | Event::RefundAnswered { .. }
+            | Event::RefundRejected { .. }
+            | Event::RefundOutcomeUnknown { .. }
+            | Event::RefundReversed { .. }
+            | Event::RefundResolved { .. } => {}
+        }
+    }
+
     fn take_in_refund(&mut self, event: &Event) {
         match event {
             Event::RefundDeferred { of, amount, reason } => {
@@ -190,21 +233,29 @@ impl Payment {
                 self.note_reported(Kind::RefundFailed, of, *amount, provider_reference, reported.as_ref());
             }
             Event::RefundResolved { of, resolution, actor, note } => {
-                if let Some(refund) = self.refunds.get_mut(&of.refund_id) {
-                    refund.reason = format!("{actor}: {note}");
-                    if *resolution == Resolution::Refunded {
-                        // The buyer has the money whatever became of the payout that was known.
-                        refund.know("");
-                    }
-                }
+                self.resolve_refund(of, *resolution, format!("{actor}: {note}"));
             }
             Event::PaymentRequested { .. }
             | Event::PaymentSucceeded { .. }
             | Event::PaymentDeclined { .. }
             | Event::PaymentFailed { .. }
             | Event::PaymentCancelled { .. }
+            | Event::CheckoutOpened { .. }
+            | Event::CheckoutFailed { .. }
+            | Event::CheckoutAbandoned { .. }
+            | Event::CheckoutClosed { .. }
             | Event::ProviderReportUnmatched { .. }
             | Event::ProviderReportResolved { .. } => {}
+        }
+    }
+
+    fn resolve_refund(&mut self, of: &RefundOf, resolution: Resolution, reason: String) {
+        if let Some(refund) = self.refunds.get_mut(&of.refund_id) {
+            refund.reason = reason;
+            if resolution == Resolution::Refunded {
+                // The buyer has the money whatever became of the payout that was known.
+                refund.know("");
+            }
         }
     }
 
@@ -242,6 +293,12 @@ impl Payment {
         if let Some(kept) = self.reports.get_mut(provider_event_id) {
             kept.standing = Standing::Noted;
             kept.mismatch = None;
+        }
+    }
+
+    fn move_page(&mut self, status: PageStatus) {
+        if let Some(page) = &mut self.page {
+            page.status = status;
         }
     }
 

@@ -183,7 +183,7 @@ pub(super) fn begin(
             Event::PaymentRefunded { of, amount, provider_reference: String::new(), reported: None }
         }
         (Ok(()), Some(reason)) => Event::RefundDeferred { of, amount, reason },
-        (Ok(()), None) => submit(of, terms, amount, 1, at),
+        (Ok(()), None) => submit(of, (payment, terms), amount, 1, at),
     }])
 }
 
@@ -214,7 +214,7 @@ pub(super) fn send_deferred(
     }
     let mut sent = vec![];
     while let Some((refund_id, amount)) = after.deferred().first().copied().filter(|_| after.is_blocked().is_none()) {
-        let event = submit(of(refund_id), terms, amount, 1, at);
+        let event = submit(of(refund_id), (&after, terms), amount, 1, at);
         after.apply(&event);
         sent.push(event);
     }
@@ -239,15 +239,16 @@ fn affordable(payment_id: PaymentId, payment: &Payment, terms: &PaymentTerms, am
 }
 
 fn exceeds(payment: &Payment, amount: Money, left: i64) -> Rejection {
+    let money = |minor_units| Money { minor_units, ..amount };
     Rejection::new(
         "EXCEEDS_PAYMENT",
         format!(
-            "{amount} cannot be given back: of {} minor units {} are refunded, {} promised to refunds and {} gone otherwise, so \
-             {left} are left",
-            payment.captured_minor,
-            payment.refunded_minor,
-            payment.refunding_minor,
-            payment.gone_minor()
+            "{amount} cannot be given back: of {} {} are refunded, {} promised to refunds and {} gone otherwise, so {} are left",
+            money(payment.captured_minor),
+            money(payment.refunded_minor),
+            money(payment.refunding_minor),
+            money(payment.gone_minor()),
+            money(left)
         ),
     )
 }
@@ -262,7 +263,13 @@ fn not_paid(payment_id: PaymentId) -> Rejection {
     Rejection::new("NOT_PAID", format!("payment {payment_id} has brought no money, so none can be given back"))
 }
 
-fn submit(of: RefundOf, terms: &PaymentTerms, amount: Money, number: i32, at: Timestamp) -> Event {
+fn submit(
+    of: RefundOf,
+    (payment, terms): (&Payment, &PaymentTerms),
+    amount: Money,
+    number: i32,
+    at: Timestamp,
+) -> Event {
     Event::RefundSubmitted {
         of,
         amount,
@@ -270,6 +277,7 @@ fn submit(of: RefundOf, terms: &PaymentTerms, amount: Money, number: i32, at: Ti
         deadline: at + DEADLINE,
         provider: terms.provider.clone(),
         payment_reference: terms.reference.clone(),
+        charge_reference: payment.charge.as_ref().map(|charge| charge.reference.clone()).unwrap_or_default(),
     }
 }
 
@@ -315,10 +323,10 @@ pub(super) fn resolve(
         return Err(broken(payment_id, format!("it was never requested, but has refund {refund_id}")));
     };
     if refund.status == Status::Rejected && !has_room(payment, refund.amount) {
-        let left = payment.left_minor();
+        let left = Money { minor_units: payment.left_minor(), ..refund.amount };
         let reason = format!(
-            "refund {refund_id} of {} cannot count as paid out: {left} minor units are left of payment {payment_id}; decide \
-             about what else took its money",
+            "refund {refund_id} of {} cannot count as paid out: {left} are left of payment {payment_id}; decide about what else \
+             took its money",
             refund.amount
         );
         Err(Rejection::new("EXCEEDS_PAYMENT", reason))?;
@@ -330,7 +338,7 @@ pub(super) fn resolve(
     }
     let of = RefundOf { payment_id, order_id: key.order_id, refund_id };
     let follows = match resolution {
-        Resolution::Retry => submit(of, terms, refund.amount, refund.send_count + 1, at),
+        Resolution::Retry => submit(of, (payment, terms), refund.amount, refund.send_count + 1, at),
         Resolution::Refunded => went_back(of, refund, ""),
         Resolution::Abandon => {
             let rejection = Rejection::new("ABANDONED", format!("given up by {actor}: {note}"));

@@ -15,7 +15,15 @@ pub(super) fn encode(event: Event) -> (&'static str, Vec<u8>) {
             let message = wire::RefundDeferred { payment_id, order_id, refund_id, amount, reason };
             ("holdfast.payments.v1.RefundDeferred", message.encode_to_vec())
         }
-        Event::RefundSubmitted { of, amount, idempotency_key, deadline, provider, payment_reference } => {
+        Event::RefundSubmitted {
+            of,
+            amount,
+            idempotency_key,
+            deadline,
+            provider,
+            payment_reference,
+            charge_reference,
+        } => {
             let (payment_id, order_id, refund_id) = refund_to_wire(of);
             let message = wire::RefundSubmitted {
                 payment_id,
@@ -26,6 +34,7 @@ pub(super) fn encode(event: Event) -> (&'static str, Vec<u8>) {
                 deadline: Some(deadline.to_wire()),
                 provider,
                 payment_reference,
+                charge_reference,
             };
             (PAYMENT_REFUNDING, message.encode_to_vec())
         }
@@ -55,6 +64,10 @@ pub(super) fn encode(event: Event) -> (&'static str, Vec<u8>) {
         | Event::PaymentDeclined { .. }
         | Event::PaymentFailed { .. }
         | Event::PaymentCancelled { .. }
+        | Event::CheckoutOpened { .. }
+        | Event::CheckoutFailed { .. }
+        | Event::CheckoutAbandoned { .. }
+        | Event::CheckoutClosed { .. }
         | Event::ProviderReportUnmatched { .. }
         | Event::ProviderReportResolved { .. }) => super::encode(&other),
     }
@@ -116,6 +129,10 @@ fn encode_ended(event: Event) -> (&'static str, Vec<u8>) {
         | Event::PaymentDeclined { .. }
         | Event::PaymentFailed { .. }
         | Event::PaymentCancelled { .. }
+        | Event::CheckoutOpened { .. }
+        | Event::CheckoutFailed { .. }
+        | Event::CheckoutAbandoned { .. }
+        | Event::CheckoutClosed { .. }
         | Event::ProviderReportUnmatched { .. }
         | Event::ProviderReportResolved { .. }
         | Event::RefundDeferred { .. }
@@ -233,6 +250,7 @@ fn refunding(message: wire::RefundSubmitted) -> Result<Event, Rejection> {
         deadline: Timestamp::from_wire("deadline", message.deadline)?,
         provider: message.provider,
         payment_reference: message.payment_reference,
+        charge_reference: message.charge_reference,
     })
 }
 

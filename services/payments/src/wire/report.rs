@@ -91,6 +91,10 @@ pub(super) fn encode(event: Event) -> (&'static str, Vec<u8>) {
         | Event::PaymentSucceeded { .. }
         | Event::PaymentFailed { .. }
         | Event::PaymentCancelled { .. }
+        | Event::CheckoutOpened { .. }
+        | Event::CheckoutFailed { .. }
+        | Event::CheckoutAbandoned { .. }
+        | Event::CheckoutClosed { .. }
         | Event::RefundDeferred { .. }
         | Event::RefundSubmitted { .. }
         | Event::PaymentRefunded { .. }

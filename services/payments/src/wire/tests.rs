@@ -5,7 +5,7 @@ use std::time::Duration;
 use domain::{AMOUNT_MAX, Decider, HoldKey, PaymentId, RefundId, Rejection, Timestamp};
 use proto::{Message, Name, common::v1::Money, payments::v1 as wire, well_known};
 use providers::{
-    Checkout,
+    Checkout, OpenCheckout,
     sandbox::report::{of_failing_refund, of_payment},
 };
 use uuid::Uuid;
@@ -14,7 +14,7 @@ use super::{decode_command, decode_event, encode};
 use crate::{
     Payments,
     command::Command,
-    event::{Event, ReportResolution, Reported, Resolution},
+    event::{CheckoutEnd, Event, ReportResolution, Reported, Resolution},
     payment::spec::{KEY, at, cancelled, eur, named, of, report, requested, succeeded, unmatched},
     report::{Kind, Mismatch, Report},
 };
@@ -283,6 +283,28 @@ fn refuses_a_type_that_it_does_not_know() {
     assert_eq!(decode_event("holdfast.payments.v1.ResolveRefund", b"").unwrap_err().code, "UNKNOWN_TYPE");
 }
 
+fn of_pages() -> Vec<Event> {
+    let key = HoldKey { attempt: 3, ..KEY };
+    vec![
+        Event::CheckoutOpened {
+            payment_id: PAYMENT,
+            key,
+            checkout: OpenCheckout { reference: "cs_1".to_owned(), url: "https://pay.test/1".to_owned() },
+        },
+        Event::CheckoutFailed { payment_id: PAYMENT, key, rejection: Rejection::new("DECLINED", "no") },
+        Event::CheckoutAbandoned {
+            payment_id: PAYMENT,
+            key,
+            provider: "p".to_owned(),
+            reference: "cs_1".to_owned(),
+            deadline: at(8),
+        },
+        Event::CheckoutClosed { payment_id: PAYMENT, key, end: CheckoutEnd::Unpaid },
+        Event::CheckoutClosed { payment_id: PAYMENT, key, end: CheckoutEnd::Paid },
+        Event::CheckoutClosed { payment_id: PAYMENT, key, end: CheckoutEnd::UnderWay },
+    ]
+}
+
 fn events() -> Vec<Event> {
     let key = HoldKey { attempt: 3, ..KEY };
     let (reference, reason) = (|| "re_1".to_owned(), "because".to_owned());
@@ -291,7 +313,15 @@ fn events() -> Vec<Event> {
     let (amount, payment_method, expires_at) = (eur(AMOUNT_MAX), "card".to_owned(), Timestamp::from_micros(1_234_567));
     vec![
         requested(),
-        Event::PaymentRequested { payment_id: PAYMENT, key, amount, checkout, payment_method, expires_at },
+        Event::PaymentRequested {
+            payment_id: PAYMENT,
+            key,
+            amount,
+            checkout,
+            payment_method,
+            expires_at,
+            checkout_ends_at: Some(at(7)),
+        },
         succeeded(),
         Event::PaymentFailed { payment_id: PAYMENT, key, reason: reason.clone(), provider_event_id: String::new() },
         cancelled(),
@@ -302,6 +332,7 @@ fn events() -> Vec<Event> {
             deadline: expires_at,
             provider: "p".to_owned(),
             payment_reference: "r".to_owned(),
+            charge_reference: "ch".to_owned(),
         },
         Event::PaymentRefunded { of: of(), amount: eur(0), provider_reference: reference(), reported: reported(None) },
         Event::PaymentRefunded { of: of(), amount, provider_reference: reference(), reported: None },
@@ -363,7 +394,7 @@ fn reports() -> Vec<Event> {
 
 #[test]
 fn every_event_reads_back_as_it_was_written() {
-    for fact in events().into_iter().chain(reports()) {
+    for fact in events().into_iter().chain(of_pages()).chain(reports()) {
         let (message_type, data) = encode(&fact);
         assert!(proto::message_types().iter().any(|known| known == message_type), "{message_type}");
         assert_eq!(decode_event(message_type, &data), Ok(fact));
@@ -393,7 +424,7 @@ fn an_event_of_looser_times_still_reads() {
 
 #[test]
 fn an_event_without_its_id_is_refused() {
-    for fact in events().into_iter().chain(reports()) {
+    for fact in events().into_iter().chain(of_pages()).chain(reports()) {
         assert_eq!(decode_event(encode(&fact).0, b"").unwrap_err().code, "INVALID_ID");
     }
 }

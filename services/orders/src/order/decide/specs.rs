@@ -5,6 +5,7 @@ use std::time::Duration;
 use domain::{DecideError, Timestamp, spec::Spec as _};
 
 use crate::{
+    command::Command,
     event::{Event, Reinstated},
     order::{
         ATTEMPTS_MAX, CancelReason, Extent, OrderTerms, RefundItems, RefundReason, ReinstateReason,
@@ -15,6 +16,7 @@ use crate::{
             expired_and_released, given, goods, holds, key, money_back, pay, payment_fails, pieces, pieces_back, place,
             refund, refund_fails, refund_goes, reinstate, rejected_by_owner, releases, round_fails, then,
         },
+        status::Status,
     },
 };
 
@@ -56,7 +58,7 @@ fn refuses_other_content_under_the_name_of_an_order() {
     for change in changes {
         let mut terms = goods();
         change(&mut terms);
-        let words = [&*ORDER.to_string(), "customer-1", "1000 EUR"];
+        let words = [&*ORDER.to_string(), "customer-1", "10.00 EUR"];
         assert_eq!(given(&[place(goods())]).refuses(&place(terms), &words), "ORDER_EXISTS");
     }
 }
@@ -231,12 +233,29 @@ fn an_order_expires_when_its_time_to_pay_is_over() {
     let note = format!("expired by its timer at {}, due at {}", due(), due());
     for commands in [vec![place(goods())], vec![place(goods()), holds(1, Stock)]] {
         let note = note.clone();
-        let expired = Event::OrderExpired { key: key(1), due_at: due(), note, holds: vec![Stock] };
+        let actor = String::new();
+        let expired = Event::OrderExpired { key: key(1), due_at: due(), note, holds: vec![Stock], actor };
         assert_eq!(given(&commands).when(&EXPIRE), Ok(vec![expired]));
     }
     let state = given(&[place(goods()), EXPIRE]);
     assert_eq!(state.statuses(), ["expired", "cancelled", "cancelled"]);
     assert_eq!(state.order().note, note);
+}
+
+#[test]
+fn an_operator_expires_an_order_before_its_time() {
+    let now = || Command::ExpireOrder { order_id: ORDER, actor: "ann".to_owned(), note: "the sale is over".to_owned() };
+    let events = given(&[place(goods())]).when(&now()).unwrap();
+    let [Event::OrderExpired { due_at, note, actor, .. }] = events.as_slice() else { panic!("{events:?}") };
+    assert_eq!((*due_at, actor.as_str()), (due(), "ann"));
+    assert!(note.contains("ann") && note.contains("the sale is over"), "{note}");
+    // His timer, and whoever asks once more, find nothing to do.
+    let expired = given(&[place(goods()), now()]);
+    assert_eq!(expired.order().status, Status::Expired);
+    assert_eq!((expired.when(&EXPIRE), expired.when(&now())), (Ok(vec![]), Ok(vec![])));
+    assert_eq!(given(&bought_goods()).refuses(&now(), &["paid"]), "WRONG_STATE");
+    assert_eq!(given(&[place(goods()), cancel(1)]).refuses(&now(), &["cancelled"]), "WRONG_STATE");
+    assert_eq!(given(&[]).refuses(&now(), &["no order"]), "UNKNOWN_ORDER");
 }
 
 #[test]

@@ -67,7 +67,7 @@ fn money_for_an_order_that_is_not_held_is_broken_for_nobody_was_asked_to_pay() {
 #[test]
 fn money_that_is_not_the_price_is_broken() {
     for wrong in [999, 1_001, 0] {
-        given(&[place(goods()), holds(1, Stock)]).breaks(&pay(1, wrong), &[&wrong.to_string()]);
+        given(&[place(goods()), holds(1, Stock)]).breaks(&pay(1, wrong), &[&euros(wrong).to_string()]);
     }
 }
 

@@ -118,7 +118,7 @@ fn a_refund_is_repeated_by_what_was_asked_for_whatever_it_would_come_to_now() {
     }
     let past = then(bought_both(), [money_back(1, 300), all_back(2), refund_fails(refund(1))]);
     assert_eq!(given(&past).when(&all_back(2)), Ok(vec![]));
-    assert_eq!(given(&past).refuses(&money_back(2, 2_200), &["2200 EUR"]), "REFUND_EXISTS");
+    assert_eq!(given(&past).refuses(&money_back(2, 2_200), &["22.00 EUR"]), "REFUND_EXISTS");
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn goods_come_back_without_money_once() {
     assert_eq!(given(&part).when(&all), asked(2, Extent::Price, claim(700, &[("mug", 2), ("cup", 1)], false)));
     // While it is under way it may still fail, and is waited for.
     let under_way = then(bought_goods(), [money_back(1, 300)]);
-    assert_eq!(given(&under_way).refuses(&all, &["700 EUR"]), "REFUND_EXCEEDS_PAYMENT");
+    assert_eq!(given(&under_way).refuses(&all, &["7.00 EUR"]), "REFUND_EXCEEDS_PAYMENT");
 }
 
 #[test]
@@ -176,12 +176,15 @@ fn refuses_another_currency_than_the_orders() {
 
 #[test]
 fn refuses_more_than_is_left_of_the_payment_counting_what_is_on_its_way() {
-    assert_eq!(given(&bought_goods()).refuses(&money_back(1, 1_001), &["1001", "1000"]), "REFUND_EXCEEDS_PAYMENT");
+    assert_eq!(
+        given(&bought_goods()).refuses(&money_back(1, 1_001), &["10.01 EUR", "10.00 EUR"]),
+        "REFUND_EXCEEDS_PAYMENT"
+    );
     let under_way = then(bought_goods(), [money_back(1, 600)]);
-    assert_eq!(given(&under_way).refuses(&money_back(2, 401), &["400 EUR"]), "REFUND_EXCEEDS_PAYMENT");
+    assert_eq!(given(&under_way).refuses(&money_back(2, 401), &["4.00 EUR"]), "REFUND_EXCEEDS_PAYMENT");
     assert!(given(&under_way).when(&money_back(2, 400)).is_ok());
     let gone = then(under_way.clone(), [refund_goes(refund(1), 600)]);
-    assert_eq!(given(&gone).refuses(&money_back(2, 401), &["400 EUR"]), "REFUND_EXCEEDS_PAYMENT");
+    assert_eq!(given(&gone).refuses(&money_back(2, 401), &["4.00 EUR"]), "REFUND_EXCEEDS_PAYMENT");
     let given_up = then(under_way, [refund_fails(refund(1))]);
     assert!(given(&given_up).when(&money_back(2, 1_000)).is_ok());
 }
@@ -223,7 +226,7 @@ fn the_same_refund_asked_again_changes_nothing() {
 fn refuses_other_content_under_the_name_of_a_refund() {
     let state = given(&then(bought_both(), [money_back(1, 300)]));
     for request in [all_back(1), money_back(1, 301), pieces_back(1, &[("mug", 1)]), shares_back(1)] {
-        assert_eq!(state.refuses(&request, &["300 EUR", "requested"]), "REFUND_EXISTS");
+        assert_eq!(state.refuses(&request, &["3.00 EUR", "requested"]), "REFUND_EXISTS");
     }
 }
 
@@ -400,7 +403,7 @@ fn an_answer_to_a_refund_that_was_never_asked_for_is_broken() {
 #[test]
 fn another_amount_than_was_asked_for_is_broken() {
     let state = given(&then(bought_goods(), [money_back(1, 300)]));
-    state.breaks(&refund_goes(refund(1), 299), &["was of 300 EUR"]);
+    state.breaks(&refund_goes(refund(1), 299), &["was of 3.00 EUR"]);
 }
 
 fn of_the_round(minor_units: i64) -> Result<Vec<Event>, DecideError> {

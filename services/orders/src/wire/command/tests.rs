@@ -110,6 +110,7 @@ fn refuses_a_malformed_order_id_in_every_command() {
         assert_eq!(read(&wire::PlaceOrder { order_id: order_id.clone(), ..place() }), code("INVALID_ID"));
         assert_eq!(read(&wire::CancelOrder { order_id: order_id.clone(), ..cancel() }), code("INVALID_ID"));
         assert_eq!(read(&wire::RequestRefund { order_id: order_id.clone(), ..want_back() }), code("INVALID_ID"));
+        assert_eq!(read(&wire::ExpireOrder { order_id: order_id.clone(), ..expire() }), code("INVALID_ID"));
         assert_eq!(read(&wire::ReinstateOrder { order_id, ..reinstate() }), code("INVALID_ID"));
     }
 }
@@ -193,6 +194,18 @@ fn refuses_an_order_that_costs_nothing_or_more_than_can_be_counted() {
 }
 
 #[test]
+fn refuses_what_the_provider_cannot_take() {
+    let by_stripe = |minor_units, currency| {
+        let lines = vec![order_line("mug", 1, money(minor_units, currency))];
+        read(&wire::PlaceOrder { payment_method: "stripe".to_owned(), ..place_lines(lines) })
+    };
+    assert!(by_stripe(50, "EUR").is_ok() && by_stripe(50, "JPY").is_ok());
+    assert_eq!(by_stripe(49, "EUR"), code("AMOUNT_TOO_SMALL"));
+    assert_eq!(by_stripe(100_000_000, "EUR"), code("AMOUNT_TOO_LARGE"));
+    assert_eq!(by_stripe(1_234, "KWD"), code("AMOUNT_NOT_DIVISIBLE"));
+}
+
+#[test]
 fn reads_a_time_to_pay_within_its_limits() {
     let read_time = |time_to_pay| terms(&wire::PlaceOrder { time_to_pay, ..place() }).time_to_pay;
     assert_eq!(read_time(None), Duration::from_mins(30));
@@ -223,6 +236,10 @@ fn cancel() -> wire::CancelOrder {
     wire::CancelOrder { order_id: ORDER.to_string(), actor: "ann".to_owned(), note: String::new() }
 }
 
+fn expire() -> wire::ExpireOrder {
+    wire::ExpireOrder { order_id: ORDER.to_string(), actor: "ann".to_owned(), note: "the sale is over".to_owned() }
+}
+
 fn reinstate() -> wire::ReinstateOrder {
     let (actor, note) = ("ann".to_owned(), "she called".to_owned());
     wire::ReinstateOrder { order_id: ORDER.to_string(), actor, note, time_to_pay: None }
@@ -238,6 +255,8 @@ fn refuses_to_act_for_nobody_or_with_too_many_words() {
         let word = bad.to_owned();
         assert_eq!(read(&wire::CancelOrder { actor: word.clone(), ..cancel() }), code("INVALID_TEXT"));
         assert_eq!(read(&wire::ReinstateOrder { actor: word.clone(), ..reinstate() }), code("INVALID_TEXT"));
+        assert_eq!(read(&wire::ExpireOrder { actor: word.clone(), ..expire() }), code("INVALID_TEXT"));
+        assert_eq!(read(&wire::ExpireOrder { note: word.clone(), ..expire() }), code("INVALID_TEXT"));
         assert_eq!(read(&wire::RequestRefund { actor: word.clone(), ..want_back() }), code("INVALID_TEXT"));
         assert_eq!(read(&wire::ReinstateOrder { note: word.clone(), ..reinstate() }), code("INVALID_TEXT"));
         if !word.is_empty() {

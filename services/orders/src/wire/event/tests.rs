@@ -63,7 +63,7 @@ fn closing() -> Vec<Event> {
     let cancelled = |reason| Event::OrderCancelled { key, reason, actor: words(), note: words(), holds: vec![Stock] };
     vec![
         Event::OrderRejected { key, resource: Shares, rejection: none_left(), holds: vec![Stock, Shares] },
-        Event::OrderExpired { key, due_at: NOW, note: words(), holds: vec![Shares] },
+        Event::OrderExpired { key, due_at: NOW, note: words(), holds: vec![Shares], actor: words() },
         cancelled(CancelReason::Requested),
         cancelled(CancelReason::PaymentFailed),
         Event::OrderReleaseConfirmed { key, resource: Shares },

@@ -27,6 +27,7 @@ fn refunding(send: i32) -> Event {
         deadline: NOW + DEADLINE,
         provider: "test".to_owned(),
         payment_reference: "pay_1".to_owned(),
+        charge_reference: "ch_1".to_owned(),
     }
 }
 
@@ -149,7 +150,7 @@ fn a_refund_is_begun_once_whatever_became_of_it() {
 
 #[test]
 fn the_same_refund_over_another_amount_is_broken() {
-    paid_and(&[refunding(1)]).breaks(&begin(eur(501)), &["500", "501"]);
+    paid_and(&[refunding(1)]).breaks(&begin(eur(501)), &["5.00 EUR", "5.01 EUR"]);
 }
 
 #[test]
@@ -161,7 +162,7 @@ fn rejects_more_than_is_left_of_the_payment() {
     match &past.when(&more(eur(701))).unwrap()[..] {
         [Event::RefundRejected { of, rejection, .. }] => {
             assert_eq!((of.refund_id, &*rejection.code), (other, "EXCEEDS_PAYMENT"));
-            assert!(rejection.reason.contains("700 are left"), "{}", rejection.reason);
+            assert!(rejection.reason.contains("7.00 EUR are left"), "{}", rejection.reason);
         }
         events => panic!("not rejected: {events:?}"),
     }
@@ -277,7 +278,7 @@ fn what_was_given_up_and_went_back_after_all_is_refunded() {
     let state = paid_and(&[first, second, other]);
     let contradicted = unmatched(report(Kind::RefundSucceeded, "re_1"), Mismatch::RefundContradicted);
     assert_eq!(state.when(&provider_refunded("re_1")), Ok(vec![contradicted]));
-    assert_eq!(state.refuses(&resolve(Resolution::Refunded), &["500", "200"]), "EXCEEDS_PAYMENT");
+    assert_eq!(state.refuses(&resolve(Resolution::Refunded), &["5.00 EUR", "2.00 EUR"]), "EXCEEDS_PAYMENT");
 }
 
 #[test]

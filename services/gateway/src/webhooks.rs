@@ -1,0 +1,165 @@
+//! Webhooks: what a provider reports becomes the command that takes it in, and is confirmed once that is committed.
+//!
+//! A report is named by what it says of which object, not by the provider's event. One that comes again is the same command and is answered
+//! again; two events of one fact are two commands, of which payments takes in one.
+
+use std::{fs, sync::Arc, time::Duration};
+
+use axum::{
+    Extension,
+    body::Body,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+};
+use domain::Timestamp;
+use metrics::counter;
+use platform::{
+    client::{Outgoing, Sent},
+    clock, config,
+    error::Error,
+};
+use proto::{Message, Name, common::v1::command_reply::Outcome, payments::v1::RecordProviderEvent};
+use providers::stripe::webhook::{self, Reading, Secrets};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::{Gateway, guard::RequestId, problem::Problem, request};
+
+/// The most bytes of a webhook.
+const BODY_BYTES_MAX: usize = 524_288;
+
+/// How long a report may take to be committed. Stripe's own page waits ten seconds for the answer before it sends the buyer on.
+const COMMITTED_WITHIN: Duration = Duration::from_secs(8);
+
+/// A report about a charge that nobody knows may be quicker than our own commit, for so long; after that it is another shop's.
+const UNKNOWN_WITHIN: Duration = Duration::from_hours(1);
+
+/// Webhooks, by what became of them.
+const WEBHOOKS: &str = "holdfast_gateway_webhooks_total";
+
+const SIGNATURE: &str = "stripe-signature";
+
+/// What is needed to believe Stripe's webhooks.
+#[derive(Debug)]
+pub(crate) struct Stripe {
+    secrets: Secrets,
+    /// Whose payments are ours: the installation of the log, as payments names it to Stripe.
+    fleet: Uuid,
+    live: bool,
+}
+
+impl Stripe {
+    /// Reads the secrets. `None`: there are none, and webhooks are refused.
+    ///
+    /// # Errors
+    /// The file cannot be read, or a secret is none; or the database cannot be.
+    pub(crate) async fn read(settings: &config::Stripe, pool: &PgPool) -> Result<Option<Self>, Error> {
+        if settings.webhook_secrets.is_empty() {
+            return Ok(None);
+        }
+        let refuse = |source: Box<dyn std::error::Error + Send + Sync>| Error::Permanent {
+            what: "reading the secrets of webhooks (setting stripe.webhook_secrets)",
+            source,
+        };
+        let text = fs::read_to_string(&settings.webhook_secrets).map_err(|error| refuse(error.into()))?;
+        let secrets = Secrets::parse(&text).map_err(|error| refuse(error.into()))?;
+        let fleet = sqlx::query_scalar("select id from log.installation").fetch_one(pool).await;
+        let fleet = fleet.map_err(|error| Error::database("reading which installation this is", error))?;
+        Ok(Some(Self { secrets, fleet, live: settings.allow_live }))
+    }
+}
+
+/// `POST /webhooks/stripe`
+pub(crate) async fn stripe(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(request_id): Extension<RequestId>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let outcome = take(&gateway, request_id, &headers, body).await;
+    let word = match &outcome {
+        Ok(word) => word,
+        Err(problem) => problem.code.as_str(),
+    };
+    counter!(WEBHOOKS, "provider" => "stripe", "outcome" => word.to_owned()).increment(1);
+    outcome.map(|word| (StatusCode::OK, word).into_response())
+}
+
+/// What was done about it, in a word that is counted.
+async fn take(
+    gateway: &Gateway,
+    request_id: RequestId,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<&'static str, Problem> {
+    let stripe = gateway.stripe.as_ref().ok_or_else(|| {
+        Problem::own(
+            "NOT_FOUND",
+            "this gateway takes no webhooks of Stripe: the setting stripe.webhook_secrets is empty",
+        )
+    })?;
+    let body = request::bytes(body, BODY_BYTES_MAX, gateway.settings.read_ms).await?;
+    let signature = headers.get(SIGNATURE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    webhook::verify(&stripe.secrets, signature, &body, clock::now())
+        .map_err(|error| Problem::own("SIGNATURE_INVALID", error.to_string()).of("Stripe-Signature"))?;
+    let reading = webhook::read(&body, &stripe.fleet.to_string(), stripe.live)
+        .map_err(|error| Problem::own("INVALID_BODY", error.to_string()))?;
+    let report = match reading {
+        Reading::Note(word) => return Ok(word),
+        Reading::Report(report) => *report,
+        Reading::OfIntent { payment_intent, report } => match payment_of(gateway, &payment_intent).await? {
+            Some(payment_id) => RecordProviderEvent { payment_id: payment_id.to_string(), ..*report },
+            None if is_old(&report) => return Ok("unknown charge"),
+            None => {
+                let detail = format!("no payment is known yet whose charge is {payment_intent}: send it again");
+                return Err(Problem::own("UNKNOWN_CHARGE", detail));
+            }
+        },
+    };
+    record(gateway, request_id, &report).await
+}
+
+/// Which payment a charge brought money for.
+async fn payment_of(gateway: &Gateway, reference: &str) -> Result<Option<Uuid>, Problem> {
+    let query = "select payment_id from payments.charges where provider = 'stripe' and reference = $1";
+    Ok(sqlx::query_scalar(query).bind(reference).fetch_optional(&gateway.pool).await?)
+}
+
+fn is_old(report: &RecordProviderEvent) -> bool {
+    let occurred_at = report.occurred_at.and_then(|at| Timestamp::from_wire("occurred_at", Some(at)).ok());
+    occurred_at.is_some_and(|occurred_at| clock::now().since(occurred_at) > UNKNOWN_WITHIN)
+}
+
+/// Has payments take it in.
+async fn record(
+    gateway: &Gateway,
+    request_id: RequestId,
+    report: &RecordProviderEvent,
+) -> Result<&'static str, Problem> {
+    let command = Outgoing {
+        id: webhook::command_id(report),
+        message_type: &RecordProviderEvent::full_name(),
+        data: report.encode_to_vec().into(),
+        correlation_id: Some(request_id.0),
+    };
+    match gateway.client.send_within(&command, COMMITTED_WITHIN).await {
+        Sent::Answered(answer) => match answer.reply.outcome {
+            Some(Outcome::Accepted(_)) => Ok("recorded"),
+            Some(Outcome::Rejected(rejection)) => {
+                let payment_id = report.payment_id.as_str();
+                tracing::error!(
+                    payment_id,
+                    code = rejection.code,
+                    reason = rejection.reason,
+                    "payments refused a report of Stripe"
+                );
+                Err(Problem::own("REPORT_REFUSED", rejection.reason))
+            }
+            None => Err(Problem::own("INTERNAL", "the worker's answer says neither yes nor no")),
+        },
+        Sent::Unanswered | Sent::Undelivered => {
+            Err(Problem::own("NOT_COMMITTED", "the report is not committed yet: send it again"))
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! How a payment's page is opened and closed, try by try: the decisions alone.
+//!
+//! | what was heard                     | opening, in time   | opening, too late | closing                         |
+//! |------------------------------------|--------------------|-------------------|---------------------------------|
+//! | it is done                         | opened             | opened            | closed, with what was paid      |
+//! | declined                           | failed             | failed            | tried again, for ever           |
+//! | busy, or asked in a wrong way      | wait               | failed            | wait, for ever                  |
+//! | not available, stuck, or no answer | tried again        | failed            | tried again, for ever           |
+//!
+//! Too late: the order's time is over, so nobody is to pay any more. Each try at opening has a key of its own: only who has the link of a
+//! page can pay on it, so one that was opened without our hearing of it does no harm, and a provider may answer a key for ever as it
+//! answered it once.
+
+use std::time::Duration;
+
+use domain::{Rejection, Timestamp};
+use providers::{Charge, ClosedCheckout, OpenCheckout, ProviderError};
+use runtime::service::EffectOutcome;
+
+use crate::{
+    event::CheckoutEnd,
+    payment::checkout::Answer,
+    report::{Kind, Report, ReportedMoney},
+};
+
+/// How long a provider is left alone that is busy, or that refuses how it is asked.
+pub const LEAVE_ALONE: Duration = Duration::from_secs(5);
+
+/// What the answer to a try at opening means.
+#[must_use]
+pub fn opened(
+    answer: Result<OpenCheckout, ProviderError>,
+    now: Timestamp,
+    deadline: Timestamp,
+) -> EffectOutcome<Answer> {
+    let error = match answer {
+        Ok(opened) => return EffectOutcome::Done(Answer::Opened(opened)),
+        Err(ProviderError::Declined(reason)) => {
+            return EffectOutcome::Done(Answer::Failed(Rejection::new("DECLINED", reason)));
+        }
+        Err(error) => error,
+    };
+    if now > deadline {
+        let reason = format!("no page was opened before the order's time was over; at last: {error}");
+        return EffectOutcome::Done(Answer::Failed(Rejection::new("CHECKOUT_TIMED_OUT", reason)));
+    }
+    again(&error)
+}
+
+/// What the answer to a try at closing means.
+#[must_use]
+pub fn closed(answer: Result<ClosedCheckout, ProviderError>) -> EffectOutcome<Answer> {
+    match answer {
+        Ok(ClosedCheckout::Unpaid) => ended(CheckoutEnd::Unpaid, None),
+        Ok(ClosedCheckout::UnderWay) => ended(CheckoutEnd::UnderWay, None),
+        Ok(ClosedCheckout::Paid(charge)) => ended(CheckoutEnd::Paid, Some(report_of(charge))),
+        Err(error) => again(&error),
+    }
+}
+
+const fn ended(end: CheckoutEnd, report: Option<Report>) -> EffectOutcome<Answer> {
+    EffectOutcome::Done(Answer::Closed { end, report })
+}
+
+fn again(error: &ProviderError) -> EffectOutcome<Answer> {
+    match error {
+        ProviderError::Busy(_) | ProviderError::Misconfigured(_) => {
+            EffectOutcome::Wait { after: LEAVE_ALONE, error: error.to_string(), in_flight: false }
+        }
+        ProviderError::Declined(_) | ProviderError::Unavailable(_) => {
+            EffectOutcome::Retry { error: error.to_string(), in_flight: false }
+        }
+        ProviderError::Stuck(_) | ProviderError::OutcomeUnknown(_) => {
+            EffectOutcome::Retry { error: error.to_string(), in_flight: true }
+        }
+    }
+}
+
+/// The money that came, as the report that the provider sends of it.
+fn report_of(charge: Charge) -> Report {
+    let Charge { event_id, reference, minor_units, currency, occurred_at } = charge;
+    Report {
+        kind: Kind::PaymentSucceeded,
+        provider_event_id: event_id,
+        provider_reference: reference,
+        refund_id: String::new(),
+        amount: Some(ReportedMoney { minor_units, currency }),
+        reason: String::new(),
+        occurred_at,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::Timestamp;
+    use providers::{Charge, ClosedCheckout, OpenCheckout, ProviderError};
+    use runtime::service::EffectOutcome;
+
+    use super::{LEAVE_ALONE, closed, opened};
+    use crate::{event::CheckoutEnd, payment::checkout::Answer, report::Kind};
+
+    const DEADLINE: Timestamp = Timestamp::from_micros(1_000);
+
+    fn in_time(answer: Result<OpenCheckout, ProviderError>) -> EffectOutcome<Answer> {
+        opened(answer, DEADLINE, DEADLINE)
+    }
+
+    fn late(answer: Result<OpenCheckout, ProviderError>) -> EffectOutcome<Answer> {
+        opened(answer, Timestamp::from_micros(1_001), DEADLINE)
+    }
+
+    fn words() -> String {
+        "why".to_owned()
+    }
+
+    #[test]
+    fn what_is_opened_is_opened_however_late() {
+        let page = OpenCheckout { reference: "cs_1".to_owned(), url: "https://pay.example/cs_1".to_owned() };
+        let done = EffectOutcome::Done(Answer::Opened(page.clone()));
+        assert_eq!(in_time(Ok(page.clone())), done);
+        assert_eq!(late(Ok(page)), done);
+    }
+
+    #[test]
+    fn what_is_declined_has_failed_at_once() {
+        let EffectOutcome::Done(Answer::Failed(rejection)) = in_time(Err(ProviderError::Declined(words()))) else {
+            panic!("a decline is the end")
+        };
+        assert_eq!((rejection.code.as_ref(), rejection.reason.as_str()), ("DECLINED", "why"));
+    }
+
+    #[test]
+    fn a_provider_that_is_busy_or_asked_in_a_wrong_way_is_left_alone_for_a_while() {
+        for error in [ProviderError::Busy(words()), ProviderError::Misconfigured(words())] {
+            for outcome in [in_time(Err(error.clone())), closed(Err(error))] {
+                let EffectOutcome::Wait { after, in_flight: false, error } = outcome else { panic!("{outcome:?}") };
+                assert_eq!(after, LEAVE_ALONE);
+                assert!(error.contains("why"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_not_heard_is_tried_again_until_the_orders_time_is_over() {
+        for error in [ProviderError::Unavailable(words()), ProviderError::OutcomeUnknown(words())] {
+            let is_unknown = matches!(error, ProviderError::OutcomeUnknown(_));
+            let again = in_time(Err(error.clone()));
+            assert!(matches!(again, EffectOutcome::Retry { in_flight, .. } if in_flight == is_unknown), "{again:?}");
+            let EffectOutcome::Done(Answer::Failed(rejection)) = late(Err(error)) else { panic!("too late") };
+            assert_eq!(rejection.code, "CHECKOUT_TIMED_OUT");
+            assert!(rejection.reason.contains("why"), "{rejection}");
+        }
+    }
+
+    #[test]
+    fn a_page_is_tried_to_close_until_it_is_closed() {
+        for error in [
+            ProviderError::Declined(words()),
+            ProviderError::Unavailable(words()),
+            ProviderError::OutcomeUnknown(words()),
+        ] {
+            let again = closed(Err(error));
+            assert!(matches!(again, EffectOutcome::Retry { .. }), "{again:?}");
+        }
+        let unpaid = EffectOutcome::Done(Answer::Closed { end: CheckoutEnd::Unpaid, report: None });
+        assert_eq!(closed(Ok(ClosedCheckout::Unpaid)), unpaid);
+    }
+
+    #[test]
+    fn money_that_was_quicker_than_the_closing_is_reported() {
+        let charge = Charge {
+            event_id: "pi_1 succeeded".to_owned(),
+            reference: "pi_1".to_owned(),
+            minor_units: 1_200,
+            currency: "EUR".to_owned(),
+            occurred_at: None,
+        };
+        let outcome = closed(Ok(ClosedCheckout::Paid(charge)));
+        let EffectOutcome::Done(Answer::Closed { end: CheckoutEnd::Paid, report: Some(report) }) = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!((report.kind, report.provider_event_id.as_str()), (Kind::PaymentSucceeded, "pi_1 succeeded"));
+        assert_eq!(report.money().map(|money| money.minor_units), Some(1_200));
+    }
+}

@@ -1,0 +1,138 @@
+//! Orders that are paid on Stripe's page, by way of a fake of Stripe's HTTP API.
+
+use fake_stripe::Faults;
+use holdfast_tests::{eventually, stripe::StripeShop};
+use serde_json::{Value, json};
+
+async fn shop() -> StripeShop {
+    StripeShop::open(1, 1_000, &[]).await.unwrap()
+}
+
+fn gone_back(order: &Value) -> &str {
+    order.pointer("/money/gone_back/minor_units").and_then(Value::as_str).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn an_order_is_paid_on_stripes_page_and_refunded() {
+    let shop = shop().await;
+    let order = shop.place("one", 2).await.unwrap();
+    let session = shop.page(&order).await.unwrap();
+    shop.stripe.pay(&session).unwrap();
+    let paid = shop.until(&order, "paid").await.unwrap();
+    assert_eq!(paid["money"]["captured"], json!({ "minor_units": "2500", "currency": "EUR" }));
+    assert_eq!(paid["payments"][0]["provider_reference"], session);
+    assert_eq!(paid["payments"][0]["checkout_url"], Value::Null, "nobody is to pay again");
+
+    let refund = shop.gateway.post(&format!("{order}/refunds"), "back", &json!({ "note": "broken" })).await.unwrap();
+    assert_eq!(refund.status, 201, "{refund:?}");
+    let refund = refund.header("location").to_owned();
+    let refund = shop.gateway.until(&refund, "the money is back", |refund| refund["step"] == "refunded").await.unwrap();
+    assert!(refund["provider_reference"].as_str().unwrap().starts_with("re_"), "{refund}");
+    shop.until(&order, "refunded").await.unwrap();
+    shop.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_declined_card_is_no_end_and_another_one_pays() {
+    let shop = shop().await;
+    let order = shop.place("one", 1).await.unwrap();
+    let session = shop.page(&order).await.unwrap();
+    shop.stripe.decline(&session).unwrap();
+    let declined = "select count(*) from log.events where type = 'holdfast.payments.v1.PaymentDeclined'";
+    shop.fleet.until(declined, 1).await.unwrap();
+    shop.stripe.pay(&session).unwrap();
+    shop.until(&order, "paid").await.unwrap();
+    shop.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_page_of_a_cancelled_order_is_closed() {
+    let shop = shop().await;
+    let order = shop.place("one", 1).await.unwrap();
+    let session = shop.page(&order).await.unwrap();
+    let cancelled = shop.gateway.post(&format!("{order}/cancel"), "no", &json!({})).await.unwrap();
+    assert_eq!(cancelled.status, 200, "{cancelled:?}");
+    shop.fleet.until("select count(*) from payments.payments where page = 'closed'", 1).await.unwrap();
+    assert!(shop.stripe.pay(&session).is_err(), "nobody can pay on it");
+    shop.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn money_that_is_quicker_than_the_closing_goes_back_also_without_a_webhook() {
+    let shop = shop().await;
+    let order = shop.place("one", 1).await.unwrap();
+    let session = shop.page(&order).await.unwrap();
+    shop.keep_webhooks_away();
+    shop.stripe.pay(&session).unwrap();
+    let cancelled = shop.gateway.post(&format!("{order}/cancel"), "no", &json!({})).await.unwrap();
+    assert_eq!(cancelled.status, 200, "{cancelled:?}");
+    let went_back = |order: &Value| gone_back(order) == "1250";
+    shop.gateway.until(&order, "the late money went back", went_back).await.unwrap();
+    // What is told now changes nothing.
+    shop.let_webhooks_come();
+    eventually("all webhooks are delivered", || async { Ok(shop.stripe.to_deliver() == 0) }).await.unwrap();
+    shop.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_refund_made_in_stripes_dashboard_is_booked() {
+    let shop = shop().await;
+    let order = shop.place("one", 2).await.unwrap();
+    let session = shop.page(&order).await.unwrap();
+    let intent = shop.stripe.pay(&session).unwrap().unwrap();
+    shop.until(&order, "paid").await.unwrap();
+    shop.stripe.refund_in_dashboard(&intent, 1_000).unwrap();
+    shop.gateway.until(&order, "the refund is booked", |order| gone_back(order) == "1000").await.unwrap();
+    shop.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn webhooks_that_are_not_stripes_change_nothing() {
+    let shop = shop().await;
+    let order = shop.place("one", 1).await.unwrap();
+    let session = shop.page(&order).await.unwrap();
+    let event = json!({
+        "id": "evt_forged", "object": "event", "type": "checkout.session.completed", "livemode": false,
+        "data": { "object": { "id": session, "object": "checkout.session", "payment_status": "paid" } },
+    })
+    .to_string();
+    for signature in ["", "t=1,v1=00", "t=99999999999,v1=00", "v1=00", "t=now,v1=zz"] {
+        let headers = [("stripe-signature", signature), ("content-type", "application/json")];
+        let refused = shop.gateway.request("POST", "/webhooks/stripe", &headers, &event).await.unwrap();
+        assert_eq!((refused.status, refused.json["code"].as_str()), (400, Some("SIGNATURE_INVALID")), "{signature}");
+    }
+    assert_eq!(shop.fleet.number("select count(*) from payments.inbox").await.unwrap(), 0);
+    shop.stripe.pay(&session).unwrap();
+    shop.until(&order, "paid").await.unwrap();
+    shop.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn lost_answers_and_repeated_webhooks_double_nothing_and_lose_nothing() {
+    let shop = shop().await;
+    shop.stripe.set_faults(Faults {
+        lost_answer: 10,
+        error_after: 10,
+        event_twice: 10,
+        event_copied: 10,
+        event_overtaken: 20,
+        ..Faults::default()
+    });
+    let mut orders = Vec::new();
+    for number in 0..20 {
+        orders.push(shop.place(&format!("order {number}"), 1).await.unwrap());
+    }
+    for order in &orders {
+        let session = shop.page(order).await.unwrap();
+        shop.stripe.pay(&session).unwrap();
+    }
+    for order in &orders {
+        shop.until(order, "paid").await.unwrap();
+        let back = shop.gateway.post(&format!("{order}/refunds"), &format!("back {order}"), &json!({})).await.unwrap();
+        assert_eq!(back.status, 201, "{back:?}");
+    }
+    for order in &orders {
+        shop.gateway.until(order, "the money is back", |order| gone_back(order) == "1250").await.unwrap();
+    }
+    shop.close().await.unwrap();
+}

@@ -1,0 +1,119 @@
+//! A shop that takes its money through a fake of Stripe: a fleet, its gateway, and what buyers and operators do.
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use fake_stripe::{FakeStripe, Settings};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{TestFleet, gateway::Gateway};
+
+/// What the fake signs its webhooks with.
+const SECRET: &str = "whsec_of_the_tests_0123456789abcdef";
+
+/// The shop.
+#[derive(Debug)]
+pub struct StripeShop {
+    /// Its fleet.
+    pub fleet: TestFleet,
+    /// Where it is asked.
+    pub gateway: Gateway,
+    /// Where its buyers pay.
+    pub stripe: FakeStripe,
+    _keys: TempDir,
+}
+
+impl StripeShop {
+    /// Opens one with so many replicas of each worker and so many mugs, and with these settings besides.
+    pub async fn open(replicas: usize, mugs: u32, settings: &[(&str, &str)]) -> Result<Self> {
+        let stripe = FakeStripe::start(Settings::default()).await?;
+        let keys = tempfile::tempdir()?;
+        let write = |name: &str, text: &str| -> Result<String> {
+            let path = keys.path().join(name);
+            fs::write(&path, text)?;
+            Ok(path.to_string_lossy().into_owned())
+        };
+        let (key, secrets, url) = (write("key", stripe.key())?, write("secrets", SECRET)?, stripe.url().to_owned());
+        let own = [
+            ("HOLDFAST_STRIPE_SECRET_KEY", key.as_str()),
+            ("HOLDFAST_STRIPE_WEBHOOK_SECRETS", secrets.as_str()),
+            ("HOLDFAST_STRIPE_URL", url.as_str()),
+        ];
+        let settings = [&own, settings].concat();
+        let fleet = TestFleet::with(replicas, &settings).await?;
+        let gateway = Gateway::start(&fleet, &settings).await?;
+        let shop = Self { fleet, gateway, stripe, _keys: keys };
+        shop.let_webhooks_come();
+        let registered = shop.gateway.post("/v1/products", "mug", &json!({ "sku": "MUG", "name": "Mug" })).await?;
+        ensure!(registered.status == 200, "{registered:?}");
+        let quantity = json!({ "quantity": mugs.to_string() });
+        let received = shop.gateway.post("/v1/products/MUG/receive", "mugs", &quantity).await?;
+        ensure!(received.status == 200, "{received:?}");
+        Ok(shop)
+    }
+
+    /// From now on webhooks reach the gateway.
+    pub fn let_webhooks_come(&self) {
+        self.stripe.set_webhook(format!("http://{}/webhooks/stripe", self.gateway.address), vec![SECRET.to_owned()]);
+    }
+
+    /// From now on none does.
+    pub fn keep_webhooks_away(&self) {
+        self.stripe.set_webhook("http://127.0.0.1:1/", vec![SECRET.to_owned()]);
+    }
+
+    /// An order of so many mugs, 12.50 EUR each.
+    #[must_use]
+    pub fn order(quantity: u32) -> Value {
+        json!({
+            "customer_id": "customer-42",
+            "lines": [{ "sku": "MUG", "quantity": quantity, "unit_price": { "minor_units": 1250, "currency": "EUR" } }],
+            "payment_method": "stripe",
+        })
+    }
+
+    /// Places such an order: its path.
+    pub async fn place(&self, key: &str, quantity: u32) -> Result<String> {
+        let placed = self.gateway.post("/v1/orders", key, &Self::order(quantity)).await?;
+        ensure!(placed.status == 201, "{placed:?}");
+        Ok(placed.header("location").to_owned())
+    }
+
+    /// Waits until the buyer has a page to pay on: what Stripe knows it by.
+    pub async fn page(&self, order: &str) -> Result<String> {
+        let has_page = |order: &Value| !session(order).is_empty();
+        let order = self.gateway.until(order, "there is a page to pay on", has_page).await?;
+        Ok(session(&order).to_owned())
+    }
+
+    /// Waits until an order has this status.
+    pub async fn until(&self, order: &str, status: &str) -> Result<Value> {
+        self.gateway.until(order, status, |order| order["status"] == status).await
+    }
+
+    /// At the end: everything is settled, the log and the rows agree, and Stripe's books say the same as ours.
+    pub async fn close(&self) -> Result<()> {
+        self.fleet.settle_and_verify().await?;
+        let came = "select coalesce(sum(captured_minor), 0)::bigint from payments.payments";
+        let went = "select coalesce(sum(refunded_minor), 0)::bigint from payments.payments";
+        let ours = (self.fleet.number(came).await?, self.fleet.number(went).await?);
+        let ledger = self.stripe.ledger();
+        let theirs = ledger.totals.get("eur").copied().unwrap_or_default();
+        ensure!(ours == (theirs.captured, theirs.refunded), "ours {ours:?}, and Stripe's {theirs:?}: {ledger:?}");
+        Ok(())
+    }
+}
+
+/// The session in which an order can be paid now; empty: none.
+#[must_use]
+pub fn session(order: &Value) -> &str {
+    let payments = order["payments"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let url = payments.iter().find_map(|payment| payment["checkout_url"].as_str());
+    url.and_then(|url| url.rsplit('/').next()).unwrap_or_default()
+}
+
+/// The order's id in its path.
+pub fn order_id(path: &str) -> Result<&str> {
+    path.rsplit('/').next().context("a path ends with an id")
+}
