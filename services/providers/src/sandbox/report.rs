@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     NAME,
-    script::{Pay, Script},
+    script::{Page, Pay, Script},
 };
 
 /// Why a refund that was paid out has failed later.
@@ -34,6 +34,8 @@ pub fn of_payment(payment: &PaymentRequested, requested_at: Timestamp) -> Option
         return None;
     }
     let (kind, due, reason) = match Script::parse(&payment.payment_method) {
+        // Nobody can pay on a page that is not opened.
+        Ok(Script { checkout: Page::Refuse, .. }) => return None,
         Ok(Script { pay: Pay::Succeed, after, .. }) => (PaymentSucceeded, requested_at + after, String::new()),
         Ok(Script { pay: Pay::Late, after, .. }) => {
             let expires_at = Timestamp::from_wire("expires_at", payment.expires_at).unwrap_or(requested_at);
