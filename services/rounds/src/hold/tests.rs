@@ -109,14 +109,14 @@ fn refuses_shares_of_a_round_past_its_closing_time() {
 
 #[test]
 fn refuses_another_currency_than_the_rounds() {
-    assert_eq!(refused(&sale(&[]), &hold_at(1, money(500, "USD")), &["500 EUR", "500 USD"]), "WRONG_CURRENCY");
+    assert_eq!(refused(&sale(&[]), &hold_at(1, money(500, "USD")), &["5.00 EUR", "5.00 USD"]), "WRONG_CURRENCY");
 }
 
 #[test]
 fn refuses_another_price_than_the_rounds() {
     for wrong in [499, 501] {
-        let asked = format!("{wrong} EUR");
-        assert_eq!(refused(&sale(&[]), &hold_at(1, money(wrong, "EUR")), &["500 EUR", &asked]), "WRONG_PRICE");
+        let asked = money(wrong, "EUR").to_string();
+        assert_eq!(refused(&sale(&[]), &hold_at(1, money(wrong, "EUR")), &["5.00 EUR", &asked]), "WRONG_PRICE");
     }
 }
 
