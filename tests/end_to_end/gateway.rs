@@ -409,9 +409,14 @@ async fn orders_are_expired_by_hand() {
     let codes: Vec<&str> =
         by_name.json["orders"].as_array().unwrap().iter().filter_map(|order| order["code"].as_str()).collect();
     assert_eq!(codes, ["WRONG_STATE", "UNKNOWN_ORDER"]);
-    for wrong in
-        [json!({}), json!({ "note": " " }), json!({ "note": "x", "limit": 0 }), json!({ "note": "x", "limt": 1 })]
-    {
+    for wrong in [
+        json!({}),
+        json!({ "note": " " }),
+        json!({ "note": "x".repeat(513) }),
+        json!({ "note": "x", "customer_id": "" }),
+        json!({ "note": "x", "limit": 0 }),
+        json!({ "note": "x", "limt": 1 }),
+    ] {
         assert_eq!(problem(&expire("e", wrong).await), (400, "INVALID_BODY"));
     }
     gateway.until("/v1/products/MUG", "what they held is free", |product| product["held"] == "0").await.unwrap();

@@ -137,6 +137,13 @@ impl ExpireOrders {
         if self.note.trim().is_empty() {
             return refuse("note", "note is missing: say why, in words".to_owned());
         }
+        // What no order could have is refused also where there is nothing to expire.
+        let customer_id = self.customer_id.as_deref().map(|customer_id| ("customer_id", customer_id, 128));
+        for (field, given, most) in [("note", self.note.as_str(), 512)].into_iter().chain(customer_id) {
+            if let Err(rejection) = domain::text(field, given, 1, most) {
+                return refuse(field, rejection.reason);
+            }
+        }
         if !self.order_ids.is_empty() && self.customer_id.is_some() {
             return refuse("customer_id", "name order_ids or a customer_id, and not both".to_owned());
         }
