@@ -3,7 +3,7 @@
 set positional-arguments
 
 target := env('CARGO_TARGET_DIR', justfile_directory() / 'target')
-# What long checks of a real fleet are built with: release, or dev, which builds in half the time.
+# What long checks of a real fleet are built with: release, or dev, which builds in half the time and settles far more slowly.
 profile := env('HOLDFAST_PROFILE', 'release')
 profiled := if profile == 'dev' { target / 'debug' } else { target / profile }
 buf := env('HOLDFAST_BUF', 'buf')
