@@ -3,9 +3,6 @@
 set positional-arguments
 
 target := env('CARGO_TARGET_DIR', justfile_directory() / 'target')
-# What long checks of a real fleet are built with: release, or dev, which builds in half the time and settles far more slowly.
-profile := env('HOLDFAST_PROFILE', 'release')
-profiled := if profile == 'dev' { target / 'debug' } else { target / profile }
 buf := env('HOLDFAST_BUF', 'buf')
 
 # List the recipes
@@ -58,8 +55,8 @@ simulate *args:
 
 # Do one harm after another to a real fleet with a cluster of three nats-servers, for as long as you like: just nemesis --minutes 20 --seed 1
 [no-exit-message]
-nemesis *args: binaries-of-profile
-    @exec '{{ profiled }}/nemesis' "$@"
+nemesis *args: release
+    @exec '{{ target }}/release/nemesis' "$@"
 
 # Throw rubbish of every kind at a real fleet and see how long good commands wait beside it: just rubbish --seconds 60
 [no-exit-message]
@@ -68,8 +65,8 @@ rubbish *args: release
 
 # Pay orders through a fake of Stripe while calls, webhooks and workers fail, and lay the books of both sides side by side: just reconcile --orders 2000
 [no-exit-message]
-reconcile *args: binaries-of-profile
-    @exec '{{ profiled }}/reconcile' "$@"
+reconcile *args: release
+    @exec '{{ target }}/release/reconcile' "$@"
 
 # Feed every decoder that faces the outside with what nobody should send: just fuzz --seconds 60
 [no-exit-message]
@@ -149,8 +146,3 @@ binaries:
 [no-cd]
 release:
     @cargo build --manifest-path '{{ justfile_directory() }}/Cargo.toml' --release --workspace --bins --quiet
-
-[private]
-[no-cd]
-binaries-of-profile:
-    @cargo build --manifest-path '{{ justfile_directory() }}/Cargo.toml' --profile '{{ profile }}' --workspace --bins --quiet

@@ -2,7 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
-use domain::{Effect, PaymentId, RefundId, Rejection, unknown_type};
+use domain::{Effect, PaymentId, RefundId, Rejection, Timestamp, unknown_type};
 use providers::{CheckoutRef, CheckoutRequest, Provider, ProviderError, RefundRequest, Registry};
 use runtime::service::{EffectOutcome, LeasedEffect};
 use tokio::time::{Instant, timeout_at};
@@ -18,12 +18,74 @@ use crate::{
 
 /// The call that an event asks for: the event itself says all that is needed.
 pub(crate) fn of(event: &Event) -> Option<Effect> {
-    let (key, deadline) = match event {
-        Event::RefundSubmitted { idempotency_key, deadline, .. } => (idempotency_key.clone(), *deadline),
-        Event::PaymentRequested { payment_id, expires_at, checkout_ends_at: Some(_), .. } => {
-            (opening(*payment_id), *expires_at)
+    let Asked { key, deadline, .. } = asked(event, 1)?;
+    let (message_type, data) = wire::encode(event);
+    Some(Effect { key, message_type, data, deadline })
+}
+
+/// What an event asks of a provider.
+struct Asked<'a> {
+    /// What the call is known by here.
+    key: String,
+    deadline: Timestamp,
+    provider: &'a str,
+    call: Call,
+}
+
+enum Call {
+    Open(CheckoutRequest),
+    Close(CheckoutRef),
+    Refund(RefundOf, RefundRequest),
+}
+
+/// What an event asks of a provider, at this try.
+fn asked(event: &Event, attempt: u32) -> Option<Asked<'_>> {
+    match event {
+        Event::RefundSubmitted {
+            of,
+            amount,
+            idempotency_key,
+            deadline,
+            provider,
+            payment_reference,
+            charge_reference,
+        } => {
+            let request = RefundRequest {
+                key: idempotency_key.clone(),
+                payment_id: of.payment_id,
+                payment_reference: payment_reference.clone(),
+                charge_reference: charge_reference.clone(),
+                refund_id: of.refund_id,
+                amount: *amount,
+            };
+            let call = Call::Refund(*of, request);
+            Some(Asked { key: idempotency_key.clone(), deadline: *deadline, provider, call })
         }
-        Event::CheckoutAbandoned { payment_id, deadline, .. } => (closing(*payment_id), *deadline),
+        Event::PaymentRequested {
+            payment_id,
+            key,
+            amount,
+            checkout,
+            payment_method,
+            expires_at,
+            checkout_ends_at: Some(ends_at),
+        } => {
+            let opening = format!("{payment_id}.open");
+            let request = CheckoutRequest {
+                key: format!("{opening}.{attempt}"),
+                payment_id: *payment_id,
+                order_id: key.order_id,
+                amount: *amount,
+                payment_method: payment_method.clone(),
+                ends_at: *ends_at,
+            };
+            let call = Call::Open(request);
+            Some(Asked { key: opening, deadline: *expires_at, provider: &checkout.provider, call })
+        }
+        Event::CheckoutAbandoned { payment_id, provider, reference, deadline, .. } => {
+            let call = Call::Close(CheckoutRef { payment_id: *payment_id, reference: reference.clone() });
+            Some(Asked { key: format!("{payment_id}.close"), deadline: *deadline, provider, call })
+        }
         Event::PaymentRequested { checkout_ends_at: None, .. }
         | Event::CheckoutOpened { .. }
         | Event::CheckoutFailed { .. }
@@ -41,20 +103,8 @@ pub(crate) fn of(event: &Event) -> Option<Effect> {
         | Event::RefundRejected { .. }
         | Event::RefundOutcomeUnknown { .. }
         | Event::RefundReversed { .. }
-        | Event::RefundResolved { .. } => return None,
-    };
-    let (message_type, data) = wire::encode(event);
-    Some(Effect { key, message_type, data, deadline })
-}
-
-/// What the call that opens a payment's page is known by.
-fn opening(payment_id: PaymentId) -> String {
-    format!("{payment_id}.open")
-}
-
-/// What the call that closes it is known by.
-fn closing(payment_id: PaymentId) -> String {
-    format!("{payment_id}.close")
+        | Event::RefundResolved { .. } => None,
+    }
 }
 
 /// Whether nobody knows yet how the call with this key ended.
@@ -114,64 +164,11 @@ async fn refund<P: Provider>(
     }
 }
 
-/// What is asked of a provider.
-enum Call {
-    Open(CheckoutRequest),
-    Close(CheckoutRef),
-    Refund(RefundOf, RefundRequest),
-}
-
 fn read<'a, P: Provider>(providers: &'a Registry<P>, claimed: &LeasedEffect) -> Result<(&'a P, Call), Rejection> {
     let event = wire::decode_event(&claimed.message_type, &claimed.data)?;
     let unknown = || unknown_type("payments' provider", &claimed.message_type);
-    let (provider, call) = match event {
-        Event::RefundSubmitted {
-            of,
-            amount,
-            idempotency_key: key,
-            provider,
-            payment_reference,
-            charge_reference,
-            ..
-        } => {
-            let RefundOf { payment_id, refund_id, .. } = of;
-            let request = RefundRequest { key, payment_id, payment_reference, charge_reference, refund_id, amount };
-            (provider, Call::Refund(of, request))
-        }
-        Event::PaymentRequested { payment_id, key, amount, checkout, payment_method, checkout_ends_at, .. } => {
-            let request = CheckoutRequest {
-                key: format!("{}.{}", opening(payment_id), claimed.attempt),
-                payment_id,
-                order_id: key.order_id,
-                amount,
-                payment_method,
-                ends_at: checkout_ends_at.ok_or_else(unknown)?,
-            };
-            (checkout.provider, Call::Open(request))
-        }
-        Event::CheckoutAbandoned { payment_id, provider, reference, .. } => {
-            let key = format!("{}.{}", closing(payment_id), claimed.attempt);
-            (provider, Call::Close(CheckoutRef { key, payment_id, reference }))
-        }
-        Event::CheckoutOpened { .. }
-        | Event::CheckoutFailed { .. }
-        | Event::CheckoutClosed { .. }
-        | Event::PaymentSucceeded { .. }
-        | Event::PaymentDeclined { .. }
-        | Event::PaymentFailed { .. }
-        | Event::PaymentCancelled { .. }
-        | Event::ProviderReportUnmatched { .. }
-        | Event::ProviderReportResolved { .. }
-        | Event::RefundDeferred { .. }
-        | Event::PaymentRefunded { .. }
-        | Event::PaymentRefundedElsewhere { .. }
-        | Event::RefundAnswered { .. }
-        | Event::RefundRejected { .. }
-        | Event::RefundOutcomeUnknown { .. }
-        | Event::RefundReversed { .. }
-        | Event::RefundResolved { .. } => return Err(unknown()),
-    };
-    Ok((providers.find(&provider)?, call))
+    let Asked { provider, call, .. } = asked(&event, claimed.attempt).ok_or_else(unknown)?;
+    Ok((providers.find(provider)?, call))
 }
 
 fn record(of: RefundOf, key: String, outcome: Outcome) -> Command {

@@ -242,20 +242,21 @@ fn malformed(rejection: Rejection) -> sqlx::Error {
 /// the provider is called for a page.
 pub(crate) fn save(statement: &mut Statement, state: &State) {
     // Rarely, an order turns up for a payment of which only reports were known.
-    let in_full = |payment: &Payment| (!payment.reports.is_empty() && payment.key.is_some()) || payment.page.is_some();
-    let (turned_up, changed): (Vec<Changed<'_>>, Vec<Changed<'_>>) =
-        state.payments.changed().partition(|(_, payment, _)| in_full(payment));
+    let may_change_in_full =
+        |payment: &Payment| (!payment.reports.is_empty() && payment.key.is_some()) || payment.page.is_some();
+    let (in_full, changed): (Vec<Changed<'_>>, Vec<Changed<'_>>) =
+        state.payments.changed().partition(|(_, payment, _)| may_change_in_full(payment));
     if !changed.is_empty() {
         bind_changed(&mut statement.counted("payments_changed", changed.len(), CHANGE), &changed);
     }
-    if !turned_up.is_empty() {
-        bind_turned_up(&mut statement.counted("payments_turned_up", turned_up.len(), CHANGE_ALL), &turned_up);
+    if !in_full.is_empty() {
+        bind_in_full(&mut statement.counted("payments_changed_in_full", in_full.len(), CHANGE_ALL), &in_full);
     }
     let created: Vec<(&PaymentId, &Payment)> = state.payments.created().collect();
     if !created.is_empty() {
         bind(&mut statement.counted("payments_created", created.len(), CREATE), &created);
     }
-    let changed = || changed.iter().chain(&turned_up).map(|(payment_id, payment, _)| (*payment_id, *payment));
+    let changed = || changed.iter().chain(&in_full).map(|(payment_id, payment, _)| (*payment_id, *payment));
     let saved: Vec<(&PaymentId, &Payment)> = created.into_iter().chain(changed()).collect();
     save_charges(statement, &saved);
     save_refunds(statement, &saved);
@@ -290,9 +291,9 @@ fn bind_changed(values: &mut Values<'_>, changed: &[Changed<'_>]) {
     values.bind(column(changed, |(_, _, before)| before.get()));
 }
 
-fn bind_turned_up(values: &mut Values<'_>, turned_up: &[Changed<'_>]) {
-    bind(values, &column(turned_up, |(payment_id, payment, _)| (payment_id, payment)));
-    values.bind(column(turned_up, |(_, _, before)| before.get()));
+fn bind_in_full(values: &mut Values<'_>, in_full: &[Changed<'_>]) {
+    bind(values, &column(in_full, |(payment_id, payment, _)| (payment_id, payment)));
+    values.bind(column(in_full, |(_, _, before)| before.get()));
 }
 
 fn bind_what_changes(values: &mut Values<'_>, rows: &[(&PaymentId, &Payment)]) {

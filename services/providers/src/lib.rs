@@ -124,8 +124,6 @@ pub struct OpenCheckout {
 /// A page that is to be closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckoutRef {
-    /// What the provider recognises a repetition by.
-    pub key: String,
     /// The payment.
     pub payment_id: PaymentId,
     /// What the provider knows the payment by.

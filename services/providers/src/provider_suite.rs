@@ -45,8 +45,7 @@ async fn a_page_is_opened_once_and_closed_for_good<P: Provider>(
     })?;
     let again = provider.open_checkout(request).await;
     expect(again == opened, || format!("the same key again opens no other page: {opened:?}, then {again:?}"))?;
-    let (key, reference) = (format!("{}.close", request.key), page.reference.clone());
-    let checkout = CheckoutRef { key, payment_id: request.payment_id, reference };
+    let checkout = CheckoutRef { payment_id: request.payment_id, reference: page.reference.clone() };
     for _ in 0..2 {
         let closed = provider.close_checkout(&checkout).await;
         expect(closed == Ok(ClosedCheckout::Unpaid), || {

@@ -170,7 +170,7 @@ mod tests {
             payment_method: payment_method.to_owned(),
             ends_at: Timestamp::default(),
         };
-        let page = CheckoutRef { key: String::new(), payment_id: PAYMENT, reference: String::new() };
+        let page = CheckoutRef { payment_id: PAYMENT, reference: String::new() };
         assert_eq!(sandbox.close_checkout(&page).await, Ok(ClosedCheckout::Unpaid));
         sandbox.open_checkout(&request).await
     }

@@ -34,6 +34,7 @@ use time::OffsetDateTime;
 use tokio::task::unconstrained;
 
 use copies::Copies;
+use retention::Gone;
 pub use state::{Checkpoint, RelayState};
 
 use crate::{
@@ -118,23 +119,6 @@ struct Note {
     copied: Option<GlobalPosition>,
     /// The first message that is left in the stream; 0: not known.
     first: BrokerSequence,
-}
-
-/// What is gone from the stream of events.
-#[derive(Debug, Clone, Copy)]
-struct Gone {
-    /// Messages from its middle, which only an administrator takes away.
-    holes: u64,
-    /// All before this one. The relay alone takes those away, once all have handled them.
-    first: BrokerSequence,
-}
-
-impl Gone {
-    /// Whether more is gone than was before, by somebody else.
-    fn is_more_than(self, before: Self) -> bool {
-        let is_known = before.first != BrokerSequence::default();
-        self.holes > before.holes || (is_known && self.first > before.first)
-    }
 }
 
 /// What the last relay has left, and on which timeline this session is.
@@ -433,7 +417,7 @@ impl Relay {
         let last_message = self.position_at(last).await?.map(|position| StreamMarker { sequence: last, position });
         let ack_floor = retention::ack_floor(&stream).await?;
         self.check_markers().await?;
-        let gone = self.gone().await?;
+        let gone = retention::gone(&self.broker).await?;
         let is_whole = known == Some(created) && !self.progress.has_lost() && !gone.is_more_than(self.gone);
         self.gone = gone;
         if !is_whole && known.is_some() {
@@ -448,15 +432,6 @@ impl Relay {
             Some(ack_floor) => self.note_handled(&stream, ack_floor).await,
             None => Ok(()),
         }
-    }
-
-    /// What is gone from the stream. Asked for after all that a consumer may have passed over.
-    async fn gone(&self) -> Result<Gone, Error> {
-        let stream = self.broker.events_stream().await?;
-        let state = &stream.cached_info().state;
-        // Of a stream that has had no message yet the broker says 0.
-        let first = BrokerSequence::new(state.first_sequence.max(1));
-        Ok(Gone { holes: state.deleted_count.unwrap_or(0), first })
     }
 
     /// Back to the first event that some consumer may not have handled.
@@ -517,7 +492,7 @@ impl Relay {
             self.progress.let_forget(first_kept);
             retention::purge_before(stream, first_kept).await?;
             // Some holes are before it.
-            self.gone = Gone { first: first_kept, ..self.gone().await? };
+            self.gone = Gone { first: first_kept, ..retention::gone(&self.broker).await? };
         }
         Ok(())
     }

@@ -75,10 +75,9 @@ pub(super) fn answered(payment_id: PaymentId, payment: &Payment, answer: &Answer
     let (Some(key), Some(page)) = (payment.key, payment.page.as_ref()) else { return vec![] };
     match (page.status, answer) {
         (PageStatus::Opening, Answer::Opened(opened)) => {
-            let is_wanted = payment.status == Status::Requested;
+            let is_of_use = matches!(payment.status, Status::Requested | Status::Succeeded);
             let opened_event = Event::CheckoutOpened { payment_id, key, checkout: opened.clone() };
-            let abandoned = (!is_wanted && payment.status != Status::Succeeded)
-                .then(|| abandon(payment_id, key, payment, &opened.reference, at));
+            let abandoned = (!is_of_use).then(|| abandon(payment_id, key, payment, &opened.reference, at));
             std::iter::once(opened_event).chain(abandoned.flatten()).collect()
         }
         (PageStatus::Opening, Answer::Failed(rejection)) => {

@@ -143,7 +143,7 @@ mod tests {
     async fn closed(replies: Vec<Reply>) -> (Result<ClosedCheckout, ProviderError>, Vec<String>) {
         let stage = Stage::set(replies).await;
         let payment_id = stage::checkout().payment_id;
-        let page = CheckoutRef { key: "key-1".to_owned(), payment_id, reference: "cs_test_1".to_owned() };
+        let page = CheckoutRef { payment_id, reference: "cs_test_1".to_owned() };
         (stage.stripe().close_checkout(&page).await, stage.lines())
     }
 
@@ -194,7 +194,7 @@ mod tests {
     async fn an_open_page_is_closed_without_a_key() {
         let stage = Stage::set(vec![session(&json!({ "status": "expired" }))]).await;
         let payment_id = stage::checkout().payment_id;
-        let page = CheckoutRef { key: "key-1".to_owned(), payment_id, reference: "cs_test_1".to_owned() };
+        let page = CheckoutRef { payment_id, reference: "cs_test_1".to_owned() };
         assert_eq!(stage.stripe().close_checkout(&page).await, Ok(ClosedCheckout::Unpaid));
         let heard = stage.heard().remove(0);
         assert!(heard.starts_with("POST /v1/checkout/sessions/cs_test_1/expire HTTP/1.1"), "{heard}");
@@ -260,7 +260,7 @@ mod tests {
         let stage = Stage::set(vec![]).await;
         for reference in ["", "cs_1/../x", "cs 1", "cs_1?a=b", "sandbox:never#1"] {
             let payment_id = stage::checkout().payment_id;
-            let page = CheckoutRef { key: String::new(), payment_id, reference: reference.to_owned() };
+            let page = CheckoutRef { payment_id, reference: reference.to_owned() };
             let answer = stage.stripe().close_checkout(&page).await;
             assert!(matches!(answer, Err(ProviderError::Misconfigured(_))), "{answer:?}");
         }

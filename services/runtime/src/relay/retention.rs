@@ -9,10 +9,36 @@ use async_nats::jetstream::stream::Stream;
 use domain::BrokerSequence;
 use futures::StreamExt;
 use platform::{
-    broker::{events_consumer, is_as_asked, is_required},
+    broker::{Broker, events_consumer, is_as_asked, is_required},
     clock,
     error::Error,
 };
+
+/// What is gone from the stream of events.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Gone {
+    /// Messages from its middle, which only an administrator takes away.
+    pub(crate) holes: u64,
+    /// All before this one. The relay alone takes those away, once all have handled them.
+    pub(crate) first: BrokerSequence,
+}
+
+impl Gone {
+    /// Whether more is gone than was before, by somebody else.
+    pub(crate) fn is_more_than(self, before: Self) -> bool {
+        let is_known = before.first != BrokerSequence::default();
+        self.holes > before.holes || (is_known && self.first > before.first)
+    }
+}
+
+/// What is gone from the stream. Asked for after all that a consumer may have passed over.
+pub(crate) async fn gone(broker: &Broker) -> Result<Gone, Error> {
+    let stream = broker.events_stream().await?;
+    let state = &stream.cached_info().state;
+    // Of a stream that has had no message yet the broker says 0.
+    let first = BrokerSequence::new(state.first_sequence.max(1));
+    Ok(Gone { holes: state.deleted_count.unwrap_or(0), first })
+}
 
 /// The sequence number up to which every consumer that is owed events has handled them; none while one of them is not there, or is
 /// not as its service made it and so passes over some.
