@@ -3,6 +3,9 @@
 set positional-arguments
 
 target := env('CARGO_TARGET_DIR', justfile_directory() / 'target')
+# What simulation, fuzzing and fault runs are built with. CI says dev, and so builds everything once.
+profile := env('HOLDFAST_PROFILE', 'release')
+built := target / (if profile == 'dev' { 'debug' } else { profile })
 buf := env('HOLDFAST_BUF', 'buf')
 
 # List the recipes
@@ -50,29 +53,29 @@ bench-check *args: release
 # Simulate days of a shop on all services, in memory, with everything going wrong that can: just simulate --seconds 60 --seed 7
 [no-exit-message]
 simulate *args:
-    @cargo build --manifest-path '{{ justfile_directory() }}/Cargo.toml' --release --package simulation --quiet
-    @exec '{{ target }}/release/simulate' "$@"
+    @cargo build --manifest-path '{{ justfile_directory() }}/Cargo.toml' --profile '{{ profile }}' --quiet {{ if profile == 'dev' { '--workspace --bins' } else { '--package simulation' } }}
+    @exec '{{ built }}/simulate' "$@"
 
 # Do one harm after another to a real fleet with a cluster of three nats-servers, for as long as you like: just nemesis --minutes 20 --seed 1
 [no-exit-message]
-nemesis *args: release
-    @exec '{{ target }}/release/nemesis' "$@"
+nemesis *args: heavy
+    @exec '{{ built }}/nemesis' "$@"
 
 # Throw rubbish of every kind at a real fleet and see how long good commands wait beside it: just rubbish --seconds 60
 [no-exit-message]
-rubbish *args: release
-    @exec '{{ target }}/release/rubbish' "$@"
+rubbish *args: heavy
+    @exec '{{ built }}/rubbish' "$@"
 
 # Pay orders through a fake of Stripe while calls, webhooks and workers fail, and lay the books of both sides side by side: just reconcile --orders 2000
 [no-exit-message]
-reconcile *args: release
-    @exec '{{ target }}/release/reconcile' "$@"
+reconcile *args: heavy
+    @exec '{{ built }}/reconcile' "$@"
 
 # Feed every decoder that faces the outside with what nobody should send: just fuzz --seconds 60
 [no-exit-message]
 fuzz *args:
-    @cargo build --manifest-path '{{ justfile_directory() }}/Cargo.toml' --release --package fuzz --quiet
-    @exec '{{ target }}/release/fuzz' "$@"
+    @cargo build --manifest-path '{{ justfile_directory() }}/Cargo.toml' --profile '{{ profile }}' --quiet {{ if profile == 'dev' { '--workspace --bins' } else { '--package fuzz' } }}
+    @exec '{{ built }}/fuzz' "$@"
 
 # Send the gateway whatever follows from its OpenAPI document, and much that breaks it: is every answer as the document says?
 [no-exit-message]
@@ -146,3 +149,8 @@ binaries:
 [no-cd]
 release:
     @cargo build --manifest-path '{{ justfile_directory() }}/Cargo.toml' --release --workspace --bins --quiet
+
+[private]
+[no-cd]
+heavy:
+    @cargo build --manifest-path '{{ justfile_directory() }}/Cargo.toml' --profile '{{ profile }}' --workspace --bins --quiet

@@ -12,7 +12,6 @@ mod money;
 mod position;
 mod product;
 mod rejection;
-#[cfg(feature = "spec")]
 pub mod spec;
 
 mod table;

@@ -21,6 +21,7 @@ const STOPS_WITHIN: Duration = Duration::from_secs(30);
 const GREETS_WITHIN: Duration = Duration::from_secs(1);
 /// The directory that nats-server makes in the one it is given.
 const STORAGE: &str = "jetstream";
+const SETTINGS: &str = "nats-server.conf";
 
 /// A nats-server that belongs to this process; see [`super`] for how it ends.
 #[derive(Debug)]
@@ -122,9 +123,9 @@ impl NatsServer {
         self.process.as_ref().filter(|process| process.exited().is_none()).map(Process::pid)
     }
 
-    /// The file with settings of its own, if somebody writes one: from its next start on.
+    /// The file with settings of its own, if somebody writes one: from its next start on, and stronger than those it always has.
     pub fn settings(&self) -> PathBuf {
-        self.dir.join("nats-server.conf")
+        self.dir.join(SETTINGS)
     }
 
     /// Where its streams and its log are.
@@ -178,7 +179,20 @@ impl NatsServer {
         Ok(())
     }
 
+    /// Streams set more room aside than a private server ever fills: it says that it has that room, or it would allow them three
+    /// quarters of what is free, and a machine with less than 15 GB free would have no fleet.
+    fn write_config(&self) -> Result<PathBuf> {
+        let mut config = "jetstream { max_file_store: 64GB }\n".to_owned();
+        if self.settings().exists() {
+            config.push_str(&format!("include '{SETTINGS}'\n"));
+        }
+        let path = self.dir.join("private.conf");
+        fs::write(&path, config).with_context(|| format!("writing {}", path.display()))?;
+        Ok(path)
+    }
+
     async fn launch(&mut self, port: Option<u16>) -> Result<()> {
+        let config = self.write_config()?;
         let log = self.dir.join("nats-server.log");
         let server = |port: u16| {
             let mut command = Process::command(&self.program, Signal::TERM);
@@ -186,10 +200,7 @@ impl NatsServer {
             command.args(["--name", &server_name(port)]);
             command.arg("--jetstream").arg("--store_dir").arg(&self.dir);
             command.args(self.membership.iter().flat_map(Membership::arguments));
-            let settings = self.settings();
-            if settings.exists() {
-                command.arg("--config").arg(settings);
-            }
+            command.arg("--config").arg(&config);
             command
         };
         let answers = |port, _| async move { Ok(timeout(GREETS_WITHIN, greeted(port)).await.unwrap_or(false)) };
