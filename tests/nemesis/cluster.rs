@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use holdfast_tests::{SkewedClock, probes::get};
 use platform::{clock, migrations};
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, Executor, PgConnection};
 use tempfile::TempDir;
 use testbed::{
     fleet::{DATABASE, fits_a_small_disk, worker_binary},
@@ -255,7 +255,8 @@ impl Cluster {
         }
         clock::sleep(lag).await;
         let mut connection = PgConnection::connect(&self.database_url()).await?;
-        // The provider is another's, and forgets nothing.
+        // The provider is another's, and forgets nothing: it says nothing more that is not in this copy of its memory.
+        connection.execute("begin; lock table payments.sandbox_refunds in exclusive mode").await?;
         let (head, provider): (i64, serde_json::Value) = sqlx::query_as(
             "select (select max(position) from log.events),
                  (select coalesce(json_agg(refund), '[]') from payments.sandbox_refunds as refund)",
