@@ -5,7 +5,7 @@ use std::{process::Stdio, time::Duration};
 use holdfast_tests::{
     Order, TestFleet, eventually,
     gateway::{Gateway, TOKEN},
-    python, repo_root,
+    holdfast, python, repo_root,
     rubbish::{self, Options},
 };
 use tokio::process::Command;
@@ -50,6 +50,32 @@ async fn the_orders_of_the_gateways_page_are_placed_watched_and_refunded_with_cu
         assert!(said.contains(words), "{words} is not in {said}\n{complained}");
     }
     fleet.settle_and_verify().await.unwrap();
+}
+
+/// The demo ends with what to do next, and that works.
+#[tokio::test]
+async fn the_demo_ends_well_and_its_last_command_works() {
+    let demo = Command::new(holdfast()).args(["demo", "--orders", "40"]).stdin(Stdio::null()).output().await.unwrap();
+    let said = String::from_utf8_lossy(&demo.stdout).into_owned();
+    assert!(
+        demo.status.success() && said.contains("  ok      verify"),
+        "{said}\n{}",
+        String::from_utf8_lossy(&demo.stderr)
+    );
+    let fleet = TestFleet::start().await.unwrap();
+    let gateway = Gateway::start(&fleet, &[]).await.unwrap();
+    let command = said.lines().find(|line| line.starts_with("  curl ")).unwrap();
+    let output = Command::new("bash")
+        .args(["-eu", "-c", command])
+        .env("HOLDFAST", format!("http://{}", gateway.address))
+        .env("TOKEN", TOKEN)
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let registered = "select count(*) from log.events where type = 'holdfast.inventory.v1.ProductRegistered'";
+    assert_eq!(fleet.number(registered).await.unwrap(), 1, "{output:?}");
 }
 
 #[tokio::test]

@@ -53,6 +53,13 @@ impl Checks {
     }
 }
 
+/// What to do next. A test does it.
+const NEXT: &str = r#"To try it yourself, start a fleet with ./justw up, and in another terminal run the line that it prints after HTTP, then:
+
+  curl -sS "$HOLDFAST/v1/products" -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" -H "Idempotency-Key: first" -d '{"sku": "MUG-01", "name": "Mug"}'
+
+services/gateway/README.md goes on from there: stock, an order, its payment, a refund."#;
+
 impl Report {
     /// For people.
     #[must_use]
@@ -79,7 +86,7 @@ impl Report {
         let folded = grouped(checks.verdict.events);
         let verified = format!("verify: {folded} events folded again give every row; stock, shares and money add up");
         lines.push(check(&verified, &checks.verdict.findings));
-        lines.push(String::new());
+        lines.push(format!("\n{NEXT}\n"));
         lines.join("\n")
     }
 
