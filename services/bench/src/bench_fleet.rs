@@ -152,6 +152,9 @@ impl BenchFleet {
             let replicas = (0..self.replicas).filter_map(|replica| self.fleet.worker(service, replica).ok());
             workers.insert(service.to_owned(), replicas.map(|process| usage::cpu_us(process.pid())).sum());
         }
+        if let Ok(gateway) = self.fleet.worker("gateway", 0) {
+            workers.insert("gateway".to_owned(), usage::cpu_us(gateway.pid()));
+        }
         Usage {
             workers,
             postgres: self.fleet.postgres.pid().map_or(0, usage::cpu_with_children_us),

@@ -101,10 +101,20 @@ pub(super) async fn run(
     next: impl FnMut() -> Option<Outgoing>,
     done: impl Fn(&Counts) -> u64,
 ) -> Result<(Window, Vec<Sent>)> {
+    let client = bench_fleet.client().await?;
+    run_with(bench_fleet, middle, done, |told| client.run(next, in_flight, told)).await
+}
+
+/// The same with a sender of one's own, which is told how far the fleet is.
+pub(super) async fn run_with<F: Future<Output = Result<Vec<Sent>>>>(
+    bench_fleet: &BenchFleet,
+    middle: MeasuredPart,
+    done: impl Fn(&Counts) -> u64,
+    send: impl FnOnce(watch::Receiver<Progress>) -> F,
+) -> Result<(Window, Vec<Sent>)> {
     let before = done(&bench_fleet.counter.counts().await?);
     let done = |counts: &Counts| done(counts).saturating_sub(before);
     let (tell, told) = progress();
-    let client = bench_fleet.client().await?;
     let watch = async {
         let span = watch(bench_fleet, middle, &done, &tell).await?;
         if matches!(middle, MeasuredPart::Of(_)) {
@@ -113,7 +123,7 @@ pub(super) async fn run(
         }
         Ok(span)
     };
-    let (sent, span) = tokio::try_join!(client.run(next, in_flight, told), watch)?;
+    let (sent, span) = tokio::try_join!(send(told), watch)?;
     bench_fleet.counter.until(u64::try_from(sent.len())?, done).await?;
     Ok((span, sent))
 }

@@ -21,7 +21,9 @@ mod catalog;
 mod check;
 mod closed_loop;
 mod expiry;
+mod gateway;
 mod growth;
+mod http_client;
 mod latency;
 mod lifecycle;
 mod log_latency;
@@ -103,6 +105,8 @@ enum Scenario {
     Growth,
     /// Three times what the fleet can do, for so long, with a queue that is soon full.
     Overload,
+    /// Orders placed and paid a second through the gateway, against the same through NATS, and the times of single answers.
+    Gateway,
     /// Short ones of these, compared with the ratios that were recorded; fails if one fell by more than a fifth.
     Check,
 }
@@ -121,6 +125,7 @@ impl Scenario {
             Self::Recovery => "recovery",
             Self::Growth => "growth",
             Self::Overload => "overload",
+            Self::Gateway => "gateway",
             Self::Check => "check",
         }
     }
@@ -186,6 +191,7 @@ async fn measure_one(args: &Args) -> Result<Report> {
         Scenario::Recovery => recovery::run(args).await,
         Scenario::Growth => growth::run(args).await,
         Scenario::Overload => overload::run(args).await,
+        Scenario::Gateway => gateway::run(args).await,
         Scenario::Check => bail!("a check measures other scenarios"),
     }
 }
