@@ -75,6 +75,26 @@ async fn money_that_is_quicker_than_the_closing_goes_back_also_without_a_webhook
 }
 
 #[tokio::test]
+async fn what_no_webhook_brings_is_asked_for() {
+    let shop = StripeShop::open(2, 1_000, &[("HOLDFAST_STRIPE_MISSED_MS", "200")]).await.unwrap();
+    shop.stripe.set_faults(Faults { event_lost: 100, ..Faults::default() });
+    let order = shop.place("one", 2).await.unwrap();
+    let session = shop.page(&order).await.unwrap();
+    shop.stripe.decline(&session).unwrap();
+    let intent = shop.stripe.pay(&session).unwrap().unwrap();
+    shop.until(&order, "paid").await.unwrap();
+    // Of this only the charge says whose it is.
+    shop.stripe.refund_in_dashboard(&intent, 1_000).unwrap();
+    shop.gateway.until(&order, "the refund is booked", |order| gone_back(order) == "1000").await.unwrap();
+    // It is found again and again, by two workers, and is one fact.
+    let reports = "select count(*) from log.events where type in \
+        ('holdfast.payments.v1.PaymentSucceeded', 'holdfast.payments.v1.PaymentRefundedElsewhere')";
+    shop.fleet.until(reports, 2).await.unwrap();
+    assert_eq!(shop.stripe.to_deliver(), 0);
+    shop.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_refund_made_in_stripes_dashboard_is_booked() {
     let shop = shop().await;
     let order = shop.place("one", 2).await.unwrap();

@@ -82,6 +82,7 @@ async fn stripe_keeps_what_every_provider_promises() {
         cancel_url: "https://shop.example/cart".to_owned(),
         fleet: "fleet-1".to_owned(),
         allow_live: false,
+        missed_every: None,
     })
     .unwrap();
     let declined = paid(&stripe, &fake, "declined", 1).await;

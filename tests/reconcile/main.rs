@@ -65,9 +65,14 @@ enum After {
 async fn main() -> Result<ExitCode> {
     let args = Args::parse();
     let address = free_address()?;
-    let settings = [("HOLDFAST_GATEWAY_ADDRESS", address.as_str()), ("HOLDFAST_LOG_FILTER", "warn,gateway=info")];
+    let settings = [
+        ("HOLDFAST_GATEWAY_ADDRESS", address.as_str()),
+        ("HOLDFAST_LOG_FILTER", "warn,gateway=info"),
+        ("HOLDFAST_STRIPE_MISSED_MS", "1000"),
+    ];
     let shop = StripeShop::open(2, args.orders.saturating_mul(2), &settings).await?;
-    // Of a hundred calls ten lose their answer and ten meet an error; of a hundred webhooks ten come twice, and ten out of order.
+    // Of a hundred calls ten lose their answer and ten meet an error; of a hundred webhooks ten come twice, ten out of
+    // order, and five never.
     shop.stripe.set_faults(Faults {
         lost_answer: 10,
         error_before: 5,
@@ -75,6 +80,7 @@ async fn main() -> Result<ExitCode> {
         event_twice: 5,
         event_copied: 5,
         event_overtaken: 10,
+        event_lost: 5,
         ..Faults::default()
     });
     let begun = Instant::now();

@@ -1,6 +1,10 @@
 //! Time as data: microseconds, because Postgres keeps no more, and a fold must equal its row.
 
-use std::{fmt, ops::Add, time::Duration};
+use std::{
+    fmt,
+    ops::{Add, Sub},
+    time::Duration,
+};
 
 use proto::well_known as wire;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -58,6 +62,14 @@ impl Add<Duration> for Timestamp {
 
     fn add(self, rhs: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(rhs.as_micros()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl Sub<Duration> for Timestamp {
+    type Output = Self;
+
+    fn sub(self, rhs: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(rhs.as_micros()).unwrap_or(i64::MAX)))
     }
 }
 

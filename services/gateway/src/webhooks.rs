@@ -20,7 +20,10 @@ use platform::{
     error::Error,
 };
 use proto::{Message, Name, common::v1::command_reply::Outcome, payments::v1::RecordProviderEvent};
-use providers::stripe::webhook::{self, Reading, Secrets};
+use providers::{
+    ProviderName, Told,
+    stripe::webhook::{self, Reading, Secrets},
+};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -107,12 +110,12 @@ async fn take(
         .map_err(|error| Problem::own("INVALID_BODY", error.to_string()))?;
     let report = match reading {
         Reading::Note(word) => return Ok(word),
-        Reading::Report(report) => *report,
-        Reading::OfIntent { payment_intent, report } => match payment_of(gateway, &payment_intent).await? {
+        Reading::Told(Told::OfPayment(report)) => *report,
+        Reading::Told(Told::OfCharge { reference, report }) => match payment_of(gateway, &reference).await? {
             Some(payment_id) => RecordProviderEvent { payment_id: payment_id.to_string(), ..*report },
             None if is_old(&report) => return Ok("unknown charge"),
             None => {
-                let detail = format!("no payment is known yet whose charge is {payment_intent}: send it again");
+                let detail = format!("no payment is known yet whose charge is {reference}: send it again");
                 return Err(Problem::own("UNKNOWN_CHARGE", detail));
             }
         },
@@ -138,7 +141,7 @@ async fn record(
     report: &RecordProviderEvent,
 ) -> Result<&'static str, Problem> {
     let command = Outgoing {
-        id: webhook::command_id(report),
+        id: providers::report_command_id(ProviderName::Stripe, report),
         message_type: &RecordProviderEvent::full_name(),
         data: report.encode_to_vec().into(),
         correlation_id: Some(request_id.0),

@@ -25,6 +25,7 @@ pub mod checkout_protocol;
 pub mod command;
 mod effect;
 pub mod event;
+mod missed;
 pub mod payment;
 pub mod policy;
 pub mod refund_protocol;
@@ -136,9 +137,10 @@ impl<P: Provider> Service for Payments<P> {
     }
 
     async fn background(&self, context: runtime::Context) {
-        let runtime::Context { config, lineage, shutdown, .. } = context;
+        let runtime::Context { config, lineage, shutdown, .. } = context.clone();
         let (broker, consumer, installation) = (config.broker, config.consumer, lineage.installation);
-        self.providers.background(ProviderContext { broker, consumer, installation, shutdown }).await;
+        let providers = self.providers.background(ProviderContext { broker, consumer, installation, shutdown });
+        tokio::join!(providers, missed::run(&self.providers, &context));
     }
 
     async fn waiting(connection: &mut PgConnection) -> Result<Vec<(&'static str, i64)>, sqlx::Error> {

@@ -3,7 +3,7 @@
 use std::{fs, process::ExitCode, time::Duration};
 
 use payments::Payments;
-use platform::error::Error;
+use platform::{config::ms, error::Error};
 use providers::{
     Adapter, Registry,
     sandbox::Sandbox,
@@ -34,6 +34,7 @@ fn stripe(context: &Context, timeout: Duration) -> Result<Option<Stripe>, Error>
         cancel_url: settings.cancel_url.clone(),
         fleet: context.lineage.installation.to_string(),
         allow_live: settings.allow_live,
+        missed_every: (settings.missed_ms > 0).then(|| ms(settings.missed_ms)),
     });
     stripe.map(Some).map_err(|error| refuse(error.into()))
 }
@@ -41,7 +42,7 @@ fn stripe(context: &Context, timeout: Duration) -> Result<Option<Stripe>, Error>
 fn main() -> ExitCode {
     runtime::run(|context| {
         // Less than the runtime allows, so that payments decides what a silence means.
-        let try_time_max = Duration::from_millis(context.config.effects.call_ms / 2);
+        let try_time_max = ms(context.config.effects.call_ms / 2);
         let mut adapters = vec![Adapter::Sandbox(Sandbox::new(&context.pool))];
         if let Some(stripe) = stripe(context, try_time_max)? {
             adapters.push(Adapter::Stripe(stripe));

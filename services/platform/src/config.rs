@@ -85,6 +85,7 @@ sections! {
     /// The provider Stripe.
     Stripe {
         secret_key: String, webhook_secrets: String, allow_live: bool, url: String, success_url: String, cancel_url: String,
+        missed_ms: u64,
     }
     /// Probes and metrics.
     Http { address: String }
@@ -167,6 +168,9 @@ impl Config {
         within("broker.events_bytes_max", self.broker.events_bytes_max, 1_048_576, u64::MAX)?;
         within("broker.commands_bytes_max", self.broker.commands_bytes_max, 1_048_576, u64::MAX)?;
         within("broker.publish_timeout_ms", self.broker.publish_timeout_ms, 10, 600_000)?;
+        if self.stripe.missed_ms != 0 {
+            within("stripe.missed_ms", self.stripe.missed_ms, 100, 86_400_000)?;
+        }
         check_file("stripe.secret_key", &self.stripe.secret_key)?;
         check_file("stripe.webhook_secrets", &self.stripe.webhook_secrets)?;
         check_file("gateway.tokens", &self.gateway.tokens)?;

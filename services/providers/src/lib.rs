@@ -4,10 +4,11 @@
 //! Calls are made outside any transaction, with a time-out around them, and may be repeated after a crash. So a
 //! provider must recognise a repetition by its key, and must be able to tell what it knows of a key.
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
-use domain::{Money, OrderId, PaymentId, RefundId, Timestamp};
+use domain::{Money, OrderId, PaymentId, RefundId, Timestamp, derived};
 use platform::{config, shutdown::Shutdown};
+use proto::{Message, payments::v1::RecordProviderEvent};
 use uuid::Uuid;
 
 pub mod provider_suite;
@@ -56,10 +57,46 @@ pub trait Provider: Send + Sync + 'static {
         request: &RefundRequest,
     ) -> impl Future<Output = Result<Option<RefundState>, ProviderError>> + Send;
 
+    /// How often to ask for what the provider has told and nobody heard, see [`Provider::missed`]. `None`: what it tells does not get lost.
+    fn missed_every(&self) -> Option<Duration> {
+        None
+    }
+
+    /// What the provider has told since then and what, as far as it knows, nobody heard, the oldest first. Some of it may have been heard.
+    ///
+    /// # Errors
+    /// It could not be asked.
+    fn missed(&self, _since: Timestamp) -> impl Future<Output = Result<Vec<Told>, ProviderError>> + Send {
+        async { Ok(Vec::new()) }
+    }
+
     /// Whatever must run beside the worker for this provider, until the context's shutdown is pulled.
     fn background(&self, _context: ProviderContext) -> impl Future<Output = ()> + Send {
         async {}
     }
+}
+
+/// What a provider has told, on its own account.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Told {
+    /// A report of a payment of ours.
+    OfPayment(Box<RecordProviderEvent>),
+    /// A report of whatever payment this charge brought money for, if that is one of ours.
+    OfCharge {
+        /// What the provider knows the charge by.
+        reference: String,
+        /// The report, without the payment.
+        report: Box<RecordProviderEvent>,
+    },
+}
+
+/// The id of the command that takes a report in: the same for the same report in every byte, whichever way it came. Two reports of one fact
+/// may differ in when it happened, so they are two commands; which fact it is, payments sees by `provider_event_id`.
+#[must_use]
+pub fn report_command_id(provider: ProviderName, report: &RecordProviderEvent) -> Uuid {
+    let payment_id = Uuid::try_parse(&report.payment_id).unwrap_or_default();
+    let body = Uuid::new_v5(&payment_id, &report.encode_to_vec());
+    derived(payment_id, &format!("{}.{}.{body}", provider.as_str(), report.provider_event_id))
 }
 
 /// What a provider may use of the process that it runs in.

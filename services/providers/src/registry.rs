@@ -8,7 +8,7 @@ use futures::future::join_all;
 
 use crate::{
     Checkout, CheckoutRef, CheckoutRequest, ClosedCheckout, OpenCheckout, Provider, ProviderContext, ProviderError,
-    RefundRequest, RefundState,
+    RefundRequest, RefundState, Told,
     sandbox::{self, Sandbox},
     stripe::{self, Stripe},
 };
@@ -125,6 +125,20 @@ impl Provider for Adapter {
         }
     }
 
+    fn missed_every(&self) -> Option<Duration> {
+        match self {
+            Self::Sandbox(sandbox) => sandbox.missed_every(),
+            Self::Stripe(stripe) => stripe.missed_every(),
+        }
+    }
+
+    async fn missed(&self, since: Timestamp) -> Result<Vec<Told>, ProviderError> {
+        match self {
+            Self::Sandbox(sandbox) => sandbox.missed(since).await,
+            Self::Stripe(stripe) => stripe.missed(since).await,
+        }
+    }
+
     async fn background(&self, context: ProviderContext) {
         match self {
             Self::Sandbox(sandbox) => sandbox.background(context).await,
@@ -158,6 +172,11 @@ impl<P: Provider> Registry<P> {
                 format!("there is no provider {name:?} in this worker, only {}: run one that has it", known.join(", ")),
             )
         })
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> std::slice::Iter<'_, P> {
+        self.adapters.iter()
     }
 
     /// Whatever must run beside the worker for any of the providers, until the context's shutdown is pulled.

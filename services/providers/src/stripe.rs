@@ -6,11 +6,12 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use domain::Timestamp;
 use hyper::Uri;
 
 use crate::{
     Checkout, CheckoutRef, CheckoutRequest, ClosedCheckout, OpenCheckout, Provider, ProviderError, ProviderName,
-    RefundRequest, RefundState,
+    RefundRequest, RefundState, Told,
 };
 
 pub mod amount;
@@ -19,6 +20,7 @@ mod checkout;
 mod form;
 mod http;
 mod limit;
+mod missed;
 mod object;
 mod refund;
 #[cfg(test)]
@@ -57,6 +59,8 @@ pub struct Settings {
     pub fleet: String,
     /// Whether the key is to be one that moves real money.
     pub allow_live: bool,
+    /// How often to ask for events that no webhook has brought. `None`: never.
+    pub missed_every: Option<Duration>,
 }
 
 impl fmt::Debug for Settings {
@@ -68,6 +72,7 @@ impl fmt::Debug for Settings {
             .field("cancel_url", &self.cancel_url)
             .field("fleet", &self.fleet)
             .field("allow_live", &self.allow_live)
+            .field("missed_every", &self.missed_every)
             .finish_non_exhaustive()
     }
 }
@@ -197,6 +202,14 @@ impl Provider for Stripe {
 
     async fn find_refund(&self, request: &RefundRequest) -> Result<Option<RefundState>, ProviderError> {
         refund::find(&self.api, request).await
+    }
+
+    fn missed_every(&self) -> Option<Duration> {
+        self.settings.missed_every
+    }
+
+    async fn missed(&self, since: Timestamp) -> Result<Vec<Told>, ProviderError> {
+        missed::list(&self.api, &self.settings, since).await
     }
 }
 

@@ -4,6 +4,7 @@
 //! Never sent: `after_expiration` (a copy of an expired page could be paid on), `invoice_creation`, `automatic_tax`, `adjustable_quantity`,
 //! `optional_items` (each changes the total behind our back), and the reason of a refund (`fraudulent` puts the buyer on lists).
 
+use domain::Timestamp;
 use form_urlencoded::Serializer;
 
 use super::Settings;
@@ -66,6 +67,22 @@ pub(super) fn refunds_of(payment_intent: &str, after: Option<&str>) -> String {
     query.finish()
 }
 
+/// What asks for one page of the events of these kinds since then that somebody to whom they were sent has not taken.
+pub(super) fn events_not_taken(kinds: &[&str], since: Timestamp, after: Option<&str>) -> String {
+    let mut query = Serializer::new(String::new());
+    for kind in kinds {
+        query.append_pair("types[]", kind);
+    }
+    query
+        .append_pair("delivery_success", "false")
+        .append_pair("created[gte]", &since.as_micros().div_euclid(1_000_000).to_string())
+        .append_pair("limit", "100");
+    if let Some(after) = after {
+        query.append_pair("starting_after", after);
+    }
+    query.finish()
+}
+
 fn append(form: &mut Serializer<'_, String>, within: &str, fields: &[(&str, &str)]) {
     for (name, value) in fields {
         form.append_pair(&format!("{within}[{name}]"), value);
@@ -108,6 +125,14 @@ mod tests {
     fn a_page_of_refunds_begins_after_the_one_before() {
         assert_eq!(super::refunds_of("pi_1", None), "payment_intent=pi_1&limit=100");
         assert_eq!(super::refunds_of("pi&1", Some("re_9")), "payment_intent=pi%261&limit=100&starting_after=re_9");
+    }
+
+    #[test]
+    fn a_page_of_events_begins_after_the_one_before() {
+        let since = domain::Timestamp::from_micros(1_600_999_999);
+        let asked = "types%5B%5D=a&types%5B%5D=b&delivery_success=false&created%5Bgte%5D=1600&limit=100";
+        assert_eq!(super::events_not_taken(&["a", "b"], since, None), asked);
+        assert_eq!(super::events_not_taken(&["a", "b"], since, Some("evt_9")), format!("{asked}&starting_after=evt_9"));
     }
 
     #[test]

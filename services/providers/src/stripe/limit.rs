@@ -29,6 +29,8 @@ pub(super) enum Queue {
     CreateRefund,
     /// Looking for one.
     ListRefunds,
+    /// Asking what was told.
+    ListEvents,
 }
 
 /// When the next of each line may go.
@@ -58,7 +60,8 @@ impl Limits {
             | Queue::ExpireSession
             | Queue::ReadSession
             | Queue::CreateRefund
-            | Queue::ListRefunds => OF_ONE_KIND_PER_SECOND,
+            | Queue::ListRefunds
+            | Queue::ListEvents => OF_ONE_KIND_PER_SECOND,
         };
         let turn = self.next.get(&queue).map_or(now, |next| now.max(*next));
         let wait = turn.duration_since(now);

@@ -27,6 +27,7 @@ pub(super) fn settings(url: &str) -> Settings {
         cancel_url: "https://shop.example/cart".to_owned(),
         fleet: "fleet-1".to_owned(),
         allow_live: false,
+        missed_every: None,
     }
 }
 

@@ -18,20 +18,17 @@
 //! nothing, nor does their order. Of objects without our metadata, such as a refund made in Stripe's dashboard, only the charge says whose
 //! they are, and whoever asks must look that up. Stripe's table is at <https://docs.stripe.com/api/events/types>.
 
-use domain::{Timestamp, derived};
-use proto::{
-    Message,
-    payments::v1::{ProviderEventKind, RecordProviderEvent},
-};
+use domain::Timestamp;
+use proto::payments::v1::{ProviderEventKind, RecordProviderEvent};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
-use uuid::Uuid;
 
 use super::{
     amount::from_stripe,
     form,
     object::{Dispute, Intent, Metadata, Refund, RefundStanding, Session, field, fleet, paid},
 };
+use crate::Told;
 
 mod signature;
 #[cfg(test)]
@@ -39,18 +36,24 @@ mod spec;
 
 pub use signature::{BadSignature, Secrets, SecretsError, verify};
 
+/// The kinds of events that may change something: all that are asked for where none was sent.
+pub(super) const KINDS: [&str; 9] = [
+    "checkout.session.completed",
+    "checkout.session.async_payment_succeeded",
+    "checkout.session.async_payment_failed",
+    "payment_intent.succeeded",
+    "payment_intent.payment_failed",
+    "refund.created",
+    "refund.updated",
+    "refund.failed",
+    "charge.dispute.funds_withdrawn",
+];
+
 /// What a webhook is to us.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reading {
-    /// A report of a payment of ours.
-    Report(Box<RecordProviderEvent>),
-    /// A report of whatever payment this charge brought money for, if that is one of ours.
-    OfIntent {
-        /// What Stripe knows the charge by.
-        payment_intent: String,
-        /// The report, without the payment.
-        report: Box<RecordProviderEvent>,
-    },
+    /// A report that may change something.
+    Told(Told),
     /// Nothing that changes anything. It is counted under this word, and confirmed.
     Note(&'static str),
 }
@@ -94,8 +97,15 @@ struct Data {
 /// # Errors
 /// See [`Unreadable`].
 pub fn read(body: &[u8], fleet: &str, live: bool) -> Result<Reading, Unreadable> {
-    let no_event = |error: serde_json::Error| Unreadable::NoEvent(error.to_string());
-    let value: Value = serde_json::from_slice(body).map_err(no_event)?;
+    read_event(serde_json::from_slice(body).map_err(no_event)?, fleet, live)
+}
+
+fn no_event(error: serde_json::Error) -> Unreadable {
+    Unreadable::NoEvent(error.to_string())
+}
+
+/// Reads an event that Stripe has answered, or that [`verify`] has found to be Stripe's.
+pub(super) fn read_event(value: Value, fleet: &str, live: bool) -> Result<Reading, Unreadable> {
     match value.get("object").and_then(Value::as_str) {
         Some("event") => {}
         Some("v2.core.event") => return Err(Unreadable::Thin),
@@ -113,7 +123,7 @@ pub fn read(body: &[u8], fleet: &str, live: bool) -> Result<Reading, Unreadable>
 
 impl Event {
     fn reading(&self, ours: &str) -> Result<Reading, Unreadable> {
-        let told = Told { event: self, ours };
+        let told = Teller { event: self, ours };
         match self.kind.as_str() {
             "checkout.session.completed" | "checkout.session.async_payment_succeeded" => {
                 told.session(|session| if session.is_paid() { Ok(told.paid_by(session)) } else { Err("under way") })
@@ -154,12 +164,12 @@ impl Event {
 }
 
 /// What an event tells a shop.
-struct Told<'a> {
+struct Teller<'a> {
     event: &'a Event,
     ours: &'a str,
 }
 
-impl Told<'_> {
+impl Teller<'_> {
     /// About a page. `Err` of what is done with it: the word it is noted under.
     fn session(
         &self,
@@ -189,7 +199,7 @@ impl Told<'_> {
         match of_ours() {
             Ok(report) => {
                 let payment_id = self.payment(metadata)?;
-                Ok(Reading::Report(Box::new(RecordProviderEvent { payment_id, ..report })))
+                Ok(of_payment(RecordProviderEvent { payment_id, ..report }))
             }
             Err(word) => Ok(Reading::Note(word)),
         }
@@ -261,7 +271,7 @@ impl Told<'_> {
         }
         let refund_id = field(&refund.metadata, form::REFUND).to_owned();
         let payment_id = self.payment(&refund.metadata)?;
-        Ok(Reading::Report(Box::new(RecordProviderEvent { payment_id, refund_id, ..report })))
+        Ok(of_payment(RecordProviderEvent { payment_id, refund_id, ..report }))
     }
 
     fn dispute(&self) -> Result<Reading, Unreadable> {
@@ -279,10 +289,14 @@ impl Told<'_> {
     }
 }
 
+fn of_payment(report: RecordProviderEvent) -> Reading {
+    Reading::Told(Told::OfPayment(Box::new(report)))
+}
+
 /// A report of whatever payment the charge was for. What is of no such charge is of another shop: all of ours are.
 fn of_intent(payment_intent: Option<String>, report: RecordProviderEvent) -> Reading {
     match payment_intent {
-        Some(payment_intent) => Reading::OfIntent { payment_intent, report: Box::new(report) },
+        Some(reference) => Reading::Told(Told::OfCharge { reference, report: Box::new(report) }),
         None => Reading::Note("foreign"),
     }
 }
@@ -297,13 +311,4 @@ fn with_amount(report: RecordProviderEvent, units: i64, currency: &str) -> Recor
             RecordProviderEvent { reason, ..report }
         }
     }
-}
-
-/// The id of the command that takes a report in: the same for the same report in every byte. Two events of one fact may differ in when it
-/// happened, so they are two commands; which fact it is, payments sees by `provider_event_id`.
-#[must_use]
-pub fn command_id(report: &RecordProviderEvent) -> Uuid {
-    let payment_id = Uuid::try_parse(&report.payment_id).unwrap_or_default();
-    let body = Uuid::new_v5(&payment_id, &report.encode_to_vec());
-    derived(payment_id, &format!("stripe.{}.{body}", report.provider_event_id))
 }

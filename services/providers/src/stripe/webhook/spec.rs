@@ -7,7 +7,8 @@ use proto::{
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Reading, Unreadable, command_id, read};
+use super::{KINDS, Reading, Unreadable, read};
+use crate::{ProviderName, Told, report_command_id};
 
 const PAYMENT: &str = "00000000-0000-0000-0000-000000000001";
 const REFUND: &str = "00000000-0000-0000-0000-000000000003";
@@ -86,13 +87,17 @@ fn report(kind: ProviderEventKind, id: &str, reference: &str) -> RecordProviderE
 }
 
 fn reported(reading: Reading) -> RecordProviderEvent {
-    let Reading::Report(report) = reading else { panic!("{reading:?}") };
+    let Reading::Told(Told::OfPayment(report)) = reading else { panic!("{reading:?}") };
     *report
 }
 
+fn id_of(report: &RecordProviderEvent) -> Uuid {
+    report_command_id(ProviderName::Stripe, report)
+}
+
 fn of_intent(reading: Reading) -> RecordProviderEvent {
-    let Reading::OfIntent { payment_intent, report } = reading else { panic!("{reading:?}") };
-    assert_eq!((payment_intent.as_str(), report.payment_id.as_str()), ("pi_1", ""));
+    let Reading::Told(Told::OfCharge { reference, report }) = reading else { panic!("{reading:?}") };
+    assert_eq!((reference.as_str(), report.payment_id.as_str()), ("pi_1", ""));
     *report
 }
 
@@ -256,7 +261,7 @@ fn other_accounts_and_the_other_world_are_noted() {
     assert_eq!(taken(&with(event.clone(), &json!({ "livemode": true }))), Ok(Reading::Note("wrong mode")));
     assert_eq!(read(event.to_string().as_bytes(), "fleet-1", true), Ok(Reading::Note("wrong mode")));
     let live = with(event, &json!({ "livemode": true })).to_string();
-    assert!(matches!(read(live.as_bytes(), "fleet-1", true), Ok(Reading::Report(_))));
+    assert!(matches!(read(live.as_bytes(), "fleet-1", true), Ok(Reading::Told(Told::OfPayment(_)))));
 }
 
 #[test]
@@ -289,13 +294,27 @@ fn what_cannot_be_read_says_why() {
 fn the_same_report_is_the_same_command_and_another_is_another() {
     let payment_id = Uuid::try_parse(PAYMENT).unwrap();
     let one = reported(told("payment_intent.succeeded", &intent(&json!({}))));
-    assert_eq!(command_id(&one), command_id(&one.clone()));
-    assert!(domain::may_derive(payment_id, command_id(&one)));
+    assert_eq!(id_of(&one), id_of(&one.clone()));
+    assert!(domain::may_derive(payment_id, id_of(&one)));
     // The same fact, told a second later: under one id it would be refused as another command's.
     let later = with(event("payment_intent.succeeded", &intent(&json!({}))), &json!({ "created": CREATED + 1 }));
     let later = reported(taken(&later).unwrap());
     assert_eq!(later.provider_event_id, one.provider_event_id);
-    assert_ne!(command_id(&later), command_id(&one));
+    assert_ne!(id_of(&later), id_of(&one));
     let refunded = reported(told("refund.created", &refund(&json!({}))));
-    assert_ne!(command_id(&refunded), command_id(&one));
+    assert_ne!(id_of(&refunded), id_of(&one));
+}
+
+#[test]
+fn whatever_may_change_something_is_asked_for_where_no_webhook_came() {
+    let told_of: Vec<Value> = vec![session(&json!({})), intent(&json!({})), refund(&json!({})), dispute(&json!({}))];
+    for kind in KINDS {
+        let may_change = |object: &Value| matches!(taken(&event(kind, object)), Ok(Reading::Told(_)));
+        assert!(told_of.iter().any(may_change), "{kind}");
+    }
+    for kind in
+        ["checkout.session.expired", "payment_intent.canceled", "charge.dispute.funds_reinstated", "charge.updated"]
+    {
+        assert!(!KINDS.contains(&kind), "{kind}");
+    }
 }
