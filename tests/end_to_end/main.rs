@@ -13,6 +13,7 @@ mod order_of_commands;
 mod poison;
 mod probes;
 mod reading;
+mod references;
 mod refunds;
 mod reports;
 mod rounds;

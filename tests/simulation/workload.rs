@@ -225,6 +225,7 @@ fn order(rng: &mut StdRng, products: usize, rounds: &[Uuid]) -> PlaceOrder {
         time_to_pay: seconds(rng.random_range(5..120)),
         late_payment_policy: if rng.random_bool(0.5) { LatePaymentPolicy::Rehold.into() } else { 0 },
         payment_method: format!("{}{}", scripts.choose(rng).copied().unwrap_or_default(), page(rng)),
+        reference: String::new(),
     }
 }
 

@@ -66,6 +66,13 @@ impl Order {
         self
     }
 
+    /// The shop's own number.
+    #[must_use]
+    pub fn referenced(mut self, reference: &str) -> Self {
+        self.place.reference = reference.to_owned();
+        self
+    }
+
     /// Time to pay.
     #[must_use]
     pub fn expires_after(mut self, time: Duration) -> Self {

@@ -58,6 +58,7 @@ codes! {
         "ORDER_NOT_RELEASED": "what the closed order held is not given back yet",
         "PAYMENT_IN_DOUBT": "something of the payment must be settled before a refund of it is sent again",
         "PRODUCT_EXISTS": "the sku names a product with another name",
+        "REFERENCE_TAKEN": "the reference names another order",
         "REFUND_EXCEEDS_LINES": "more pieces than are left to come back",
         "REFUND_EXCEEDS_PAYMENT": "more money than is left, counting refunds under way",
         "REFUND_EXCEEDS_SHARES": "no shares are left to come back",

@@ -30,7 +30,11 @@ struct Read {
 }
 
 const READ: [Read; 7] = [
-    Read { path: "/v1/orders", summary: "Orders of a customer, the newest first", schema: "OrderList" },
+    Read {
+        path: "/v1/orders",
+        summary: "Orders of a customer, the newest first; or the one with a reference",
+        schema: "OrderList",
+    },
     Read { path: "/v1/orders/{order_id}", summary: "An order as it stands", schema: "Order" },
     Read {
         path: "/v1/orders/{order_id}/refunds/{refund_id}",
@@ -221,11 +225,15 @@ fn in_path(path: &str) -> Vec<Value> {
 fn in_list(name: &str) -> Value {
     let (schema, words) = match name {
         "customer_id" => (json!({ "type": "string", "minLength": 1 }), "Whose orders"),
+        "reference" => (
+            json!({ "type": "string", "minLength": 1, "maxLength": 64 }),
+            "The order that has this number of the shop's own. Give this alone, or a customer_id",
+        ),
         "limit" => (json!({ "type": "integer", "minimum": 1, "maximum": 100, "default": 20 }), "How many at most"),
         "starting_after" => (json!({ "type": "string", "format": "uuid" }), "The last order of a page: the next page"),
         _ => (json!({ "type": "string", "format": "uuid" }), "The first order of a page: the page before it"),
     };
-    json!({ "name": name, "in": "query", "required": name == "customer_id", "schema": schema, "description": words })
+    json!({ "name": name, "in": "query", "required": false, "schema": schema, "description": words })
 }
 
 /// `post_orders_cancel`

@@ -39,6 +39,7 @@ struct Found {
 #[derive(Debug, Deserialize)]
 struct OrderRow {
     order_id: Uuid,
+    reference: Option<String>,
     customer_id: String,
     status: String,
     payment_status: String,
@@ -187,6 +188,7 @@ fn shown(found: &Found) -> Order {
     };
     Order {
         order_id: order.order_id,
+        reference: order.reference.clone(),
         customer_id: order.customer_id.clone(),
         status: order.status.clone(),
         payment_status: order.payment_status.clone(),

@@ -216,6 +216,7 @@ fn status(code: &str) -> StatusCode {
         "UNKNOWN_ORDER" | "UNKNOWN_PAYMENT" | "UNKNOWN_PRODUCT" | "UNKNOWN_REFUND" | "UNKNOWN_REPORT"
         | "UNKNOWN_ROUND" => StatusCode::NOT_FOUND,
         "ORDER_EXISTS"
+        | "REFERENCE_TAKEN"
         | "PRODUCT_EXISTS"
         | "ROUND_EXISTS"
         | "REFUND_EXISTS"

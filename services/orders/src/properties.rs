@@ -266,7 +266,10 @@ fn any_command() -> impl Strategy<Value = Command> {
     let id = || (0..2_u8).prop_map(order_id);
     let words = || ("ann".to_owned(), "why".to_owned());
     prop_oneof![
-        2 => (id(), any_terms()).prop_map(|(order_id, terms)| Command::PlaceOrder { order_id, terms }),
+        2 => (id(), any_terms(), any::<bool>()).prop_map(|(order_id, terms, is_referenced)| {
+            let terms = OrderTerms { reference: is_referenced.then(|| "R-1".to_owned()), ..terms };
+            Command::PlaceOrder { order_id, terms }
+        }),
         1 => (id(), 6..9_u128).prop_map(move |(order_id, id)| {
             let (actor, note) = words();
             Command::CancelOrder { order_id, refund_id: refund(id), actor, note }

@@ -27,7 +27,7 @@ pub fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Eve
     // What others answer about an order, this service has asked for: the order must be there.
     let ours = || order.ok_or_else(|| broken(command.order_id(), "others speak of it, and it was never placed"));
     match command {
-        Command::PlaceOrder { order_id, terms } => Ok(place(order, *order_id, terms, at)?),
+        Command::PlaceOrder { order_id, terms } => Ok(place(state, *order_id, terms, at)?),
         Command::CancelOrder { order_id: _, refund_id, actor, note } => Ok(cancel(known()?, *refund_id, actor, note)?),
         Command::ExpireOrder { order_id: _, actor, note } => Ok(expire_now(known()?, at, actor, note)?),
         Command::RequestRefund(request) => Ok(refund::request(known()?, request)?),
@@ -74,9 +74,12 @@ pub(super) fn is_stale(order: &Order, key: HoldKey) -> Result<bool, DecideError>
     Ok(key.attempt < order.attempt)
 }
 
-fn place(order: Option<&Order>, order_id: OrderId, terms: &OrderTerms, at: Timestamp) -> Result<Vec<Event>, Rejection> {
-    match order {
-        None => Ok(vec![Event::OrderPlaced { order_id, terms: terms.clone(), placed_at: at }]),
+fn place(state: &State, order_id: OrderId, terms: &OrderTerms, at: Timestamp) -> Result<Vec<Event>, Rejection> {
+    match state.orders.get(&order_id) {
+        None => {
+            is_free(state, order_id, terms.reference.as_ref())?;
+            Ok(vec![Event::OrderPlaced { order_id, terms: terms.clone(), placed_at: at }])
+        }
         Some(order) if order.terms == *terms => Ok(vec![]),
         Some(order) => Err(Rejection::new(
             "ORDER_EXISTS",
@@ -85,6 +88,18 @@ fn place(order: Option<&Order>, order_id: OrderId, terms: &OrderTerms, at: Times
                 order.placed_at, order.terms.customer_id, order.terms.total,
             ),
         )),
+    }
+}
+
+/// A reference names one order for ever, also one that is closed. An order that was placed while its rows were read has its own.
+fn is_free(state: &State, order_id: OrderId, reference: Option<&String>) -> Result<(), Rejection> {
+    let taken = reference.and_then(|reference| Some((reference, state.references.get(reference)?.0)));
+    match taken {
+        Some((reference, other)) if other != order_id => Err(Rejection::new(
+            "REFERENCE_TAKEN",
+            format!("reference {reference:?} is that of order {other}: give the new order another, or none"),
+        )),
+        Some(_) | None => Ok(()),
     }
 }
 

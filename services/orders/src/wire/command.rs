@@ -19,6 +19,9 @@ const LINES_MAX: usize = 1_000;
 /// The most shares of an order.
 const SHARES_MAX: i64 = 1_000_000;
 
+/// The longest reference.
+const REFERENCE_CHARS_MAX: usize = 64;
+
 const TIME_TO_PAY_DEFAULT: Duration = Duration::from_mins(30);
 
 const TIME_TO_PAY_MIN: Duration = Duration::from_secs(5);
@@ -86,7 +89,10 @@ fn place_order(message: wire::PlaceOrder) -> Result<Command, Rejection> {
     let total = total(&lines, shares.as_ref())?;
     // What the provider cannot take would be held for nothing.
     accepts(&payment_method, total)?;
-    let terms = OrderTerms { customer_id, lines, shares, total, time_to_pay, late_payment_policy, payment_method };
+    let reference = parts::reference(&message.reference);
+    let reference = reference.map(|reference| text("reference", &reference, 1, REFERENCE_CHARS_MAX)).transpose()?;
+    let terms =
+        OrderTerms { customer_id, lines, shares, total, time_to_pay, late_payment_policy, payment_method, reference };
     Ok(Command::PlaceOrder { order_id, terms })
 }
 

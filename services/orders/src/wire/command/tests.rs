@@ -52,6 +52,7 @@ fn place() -> wire::PlaceOrder {
         time_to_pay: None,
         late_payment_policy: 0,
         payment_method: "card".to_owned(),
+        reference: String::new(),
     }
 }
 
@@ -112,6 +113,18 @@ fn refuses_a_malformed_order_id_in_every_command() {
         assert_eq!(read(&wire::RequestRefund { order_id: order_id.clone(), ..want_back() }), code("INVALID_ID"));
         assert_eq!(read(&wire::ExpireOrder { order_id: order_id.clone(), ..expire() }), code("INVALID_ID"));
         assert_eq!(read(&wire::ReinstateOrder { order_id, ..reinstate() }), code("INVALID_ID"));
+    }
+}
+
+#[test]
+fn reads_a_reference_and_refuses_one_that_is_too_long_or_unprintable() {
+    let with = |reference: &str| wire::PlaceOrder { reference: reference.to_owned(), ..place() };
+    assert_eq!(terms(&with("")).reference, None);
+    for good in ["7", "Bestellung 7/2026 \u{2116}1", &"\u{fc}".repeat(64)] {
+        assert_eq!(terms(&with(good)).reference.as_deref(), Some(good));
+    }
+    for bad in ["a\tb", "a\0", &"x".repeat(65)] {
+        assert_eq!(read(&with(bad)), code("INVALID_TEXT"), "{bad:?}");
     }
 }
 
