@@ -406,6 +406,11 @@ async fn orders_are_expired_by_hand() {
         json!({ "order_ids": [one, other, paid, "6f1d0c2e-8a51-4b7e-9d3a-2f4c5b6a7d81"], "note": "the sale is over" });
     let by_name = expire("d", named).await;
     assert_eq!(counts(&by_name), [1, 1, 2], "{by_name:?}");
+    // Named twice is named once: in the order in which they were named first, and nobody waits for a second answer.
+    let twice = expire("f", json!({ "order_ids": [other, one, other, other], "note": "the sale is over" })).await;
+    assert_eq!((counts(&twice), twice.json["orders"].as_array().unwrap().len()), ([0, 2, 0], 2), "{twice:?}");
+    assert!(twice.json["milliseconds"].as_u64().unwrap() < 4_000, "{twice:?}");
+    assert_eq!(twice.json["orders"][0]["order_id"], json!(other));
     let codes: Vec<&str> =
         by_name.json["orders"].as_array().unwrap().iter().filter_map(|order| order["code"].as_str()).collect();
     assert_eq!(codes, ["WRONG_STATE", "UNKNOWN_ORDER"]);

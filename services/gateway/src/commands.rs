@@ -19,7 +19,7 @@ use axum::{
 use platform::client::{Answer, Outgoing, Sent};
 use proto::{
     JsonMessage,
-    common::v1::{Accepted, Rejection, command_reply::Outcome},
+    common::v1::{Accepted, CommandReply, Rejection, command_reply::Outcome},
 };
 use serde::Serialize;
 use serde_json::json;
@@ -291,15 +291,43 @@ async fn send(gateway: &Gateway, command: &Outgoing<'_>, wait: Wait) -> Sent {
 }
 
 fn answered(route: &Route, message: &JsonMessage, id: Uuid, answer: Answer) -> Result<Response, Problem> {
-    let mut response = match answer.reply.outcome {
-        Some(Outcome::Accepted(accepted)) => done(route, message, id, &accepted),
-        Some(Outcome::Rejected(rejection)) => Problem::rejected(&rejection.code, &rejection.reason).into_response(),
-        None => return Err(Problem::own("INTERNAL", "the worker's answer says neither yes nor no")),
+    let mut response = match said(answer.reply)? {
+        Ok(accepted) => done(route, message, id, &accepted),
+        Err(rejection) => Problem::rejected(&rejection.code, &rejection.reason).into_response(),
     };
     if answer.is_repeated {
         insert(response.headers_mut(), REPLAYED, "true");
     }
     Ok(response)
+}
+
+/// What a worker said: yes, or no.
+///
+/// # Errors
+/// Neither, which is a defect.
+pub(crate) fn said(reply: CommandReply) -> Result<Result<Accepted, Rejection>, Problem> {
+    match reply.outcome {
+        Some(Outcome::Accepted(accepted)) => Ok(Ok(accepted)),
+        Some(Outcome::Rejected(rejection)) => Ok(Err(rejection)),
+        None => Err(Problem::own("INTERNAL", "the worker's answer says neither yes nor no")),
+    }
+}
+
+/// Sends a command of the gateway's own making, and waits for what its worker says.
+///
+/// # Errors
+/// It has said nothing by then, or what cannot be.
+pub(crate) async fn hear(
+    gateway: &Gateway,
+    command: &Outgoing<'_>,
+    within: Duration,
+) -> Result<Result<Accepted, Rejection>, Problem> {
+    match gateway.client.send_within(command, within).await {
+        Sent::Answered(answer) => said(answer.reply),
+        Sent::Unanswered | Sent::Undelivered => {
+            Err(Problem::own("NOT_COMMITTED", "its worker has not answered: send the same again"))
+        }
+    }
 }
 
 fn done(route: &Route, message: &JsonMessage, id: Uuid, accepted: &Accepted) -> Response {

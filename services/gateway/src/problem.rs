@@ -58,7 +58,7 @@ own! {
     "INVALID_PARAMETER" BAD_REQUEST NewRequest "a parameter of the path, the query or a header cannot be read";
     "METHOD_NOT_ALLOWED" METHOD_NOT_ALLOWED NewRequest "the resource does not know this method";
     "NOT_FOUND" NOT_FOUND NewRequest "there is no such resource";
-    "NOT_COMMITTED" SERVICE_UNAVAILABLE SameRequest "a webhook's report is not committed yet";
+    "NOT_COMMITTED" SERVICE_UNAVAILABLE SameRequest "the worker has not said that it is committed";
     "OVERLOADED" SERVICE_UNAVAILABLE SameRequest "as many requests are under way as may be";
     "REPORT_REFUSED" SERVICE_UNAVAILABLE SameRequest "payments refused a webhook's report, which somebody must look at";
     "REQUEST_UNDER_WAY" CONFLICT SameRequest "a request with this Idempotency-Key is under way";

@@ -12,10 +12,7 @@ use platform::{
     database::session,
     error::Error,
 };
-use proto::{
-    Message,
-    common::v1::{CommandReply, command_reply::Outcome},
-};
+use proto::{Message, common::v1::CommandReply};
 use serde::Serialize;
 use sqlx::{
     FromRow, PgPool, Row,
@@ -27,7 +24,7 @@ use uuid::Uuid;
 use crate::{
     Gateway,
     caller::{Scope, authorize},
-    commands::{CommandOutcome, insert, json_response},
+    commands::{CommandOutcome, insert, json_response, said},
     orders::shape::Money,
     problem::Problem,
     request::uuid,
@@ -201,10 +198,9 @@ pub(crate) async fn command(
         return Err(Problem::own("UNKNOWN_ANSWER", detail));
     };
     let (reply, handled_at): (Vec<u8>, String) = read(&found)?;
-    let mut outcome = match CommandReply::decode(reply.as_slice()).ok().and_then(|reply| reply.outcome) {
-        Some(Outcome::Accepted(accepted)) => CommandOutcome::accepted(command_id, &accepted),
-        Some(Outcome::Rejected(rejection)) => CommandOutcome::rejected(command_id, rejection),
-        None => return Err(Problem::own("INTERNAL", "the answer that is kept says neither yes nor no")),
+    let mut outcome = match said(CommandReply::decode(reply.as_slice()).unwrap_or_default())? {
+        Ok(accepted) => CommandOutcome::accepted(command_id, &accepted),
+        Err(rejection) => CommandOutcome::rejected(command_id, rejection),
     };
     outcome.handled_at = Some(handled_at);
     Ok(json_response(StatusCode::OK, &outcome))
