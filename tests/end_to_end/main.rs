@@ -19,4 +19,5 @@ mod reports;
 mod rounds;
 mod saga;
 mod stripe;
+mod versions;
 mod wishes;

@@ -103,7 +103,8 @@ impl Order {
     /// The command that cancels it.
     #[must_use]
     pub fn cancel(&self) -> CancelOrder {
-        CancelOrder { order_id: self.id.to_string(), actor: "ops".to_owned(), note: "changed my mind".to_owned() }
+        let (actor, note) = ("ops".to_owned(), "changed my mind".to_owned());
+        CancelOrder { order_id: self.id.to_string(), actor, note, expected_version: 0 }
     }
 
     /// The command that asks for everything back. Its refund is named by the command's id.

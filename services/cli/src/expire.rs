@@ -108,7 +108,7 @@ async fn find(args: &Args, database_url: &str) -> Result<Vec<Uuid>, sqlx::Error>
 
 async fn expire(client: &CommandClient, order_id: Uuid, args: &Args) -> Expired {
     let (actor, note) = (args.actor.clone(), args.note.clone());
-    let command = ExpireOrder { order_id: order_id.to_string(), actor, note };
+    let command = ExpireOrder { order_id: order_id.to_string(), actor, note, expected_version: 0 };
     let (outcome, reason) = match client.send(new_id(), &command).await.map(|reply| reply.outcome) {
         Ok(Some(Outcome::Accepted(accepted))) if accepted.events.is_empty() => ("skipped", None),
         Ok(Some(Outcome::Accepted(_))) => ("released", None),

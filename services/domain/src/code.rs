@@ -81,6 +81,7 @@ codes! {
         "WOULD_BREAK_HOLDS": "fewer pieces would be on hand than orders hold",
         "WRONG_CURRENCY": "an amount in another currency than what it is about",
         "WRONG_STATE": "what it is about is in a state that does not allow this",
+        "WRONG_VERSION": "what it is about has changed since the version that the command expects",
     }
     None {
         "ABANDONED": "an operator gave the refund up",

@@ -207,7 +207,8 @@ pub(crate) async fn post(
     let params: Vec<(&str, &str)> = params.iter().collect();
     let id = command_id(&caller.name, route.path, &params, key);
     let body = request::body(&headers, body, &gateway.settings).await?;
-    let message = complete(route, &body, &params, &caller.actor(), id)?;
+    let mut message = complete(route, &body, &params, &caller.actor(), id)?;
+    expect(&mut message, request::if_match(&headers)?)?;
     let under_way = gateway.under_way.begin(id);
     let _begun = under_way.ok_or_else(|| {
         let detail =
@@ -278,6 +279,28 @@ fn complete(
         message.set_text(made, &Uuid::new_v5(&id, made.as_bytes()).to_string());
     }
     Ok(message)
+}
+
+/// The field of a command that says which version the sender has seen.
+pub(crate) const EXPECTED: &str = "expected_version";
+
+/// What `If-Match` says goes with the command: its worker compares, where nobody can come between.
+fn expect(message: &mut JsonMessage, if_match: Option<i64>) -> Result<(), Problem> {
+    match (message.number(EXPECTED), if_match) {
+        (Some(1..) | Some(..=-1), _) => {
+            let detail = "the version that you have seen goes into the header If-Match, and never into the body";
+            Err(Problem::own("INVALID_BODY", detail).of(EXPECTED))
+        }
+        (None, Some(_)) => {
+            let detail = "this resource does not know If-Match: leave it out";
+            Err(Problem::own("INVALID_PARAMETER", detail).of("If-Match"))
+        }
+        (Some(_), Some(version)) => {
+            message.set_number(EXPECTED, version);
+            Ok(())
+        }
+        (Some(_) | None, None) => Ok(()),
+    }
 }
 
 async fn send(gateway: &Gateway, command: &Outgoing<'_>, wait: Wait) -> Sent {

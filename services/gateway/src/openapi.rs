@@ -8,7 +8,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::{
     caller::Scope,
-    commands::{self, CommandOutcome, json_response},
+    commands::{self, CommandOutcome, EXPECTED, json_response},
     events::EventList,
     expire::{self, ExpireOrders, ExpiredOrders},
     orders::{
@@ -126,12 +126,25 @@ fn get(read: &Read) -> Value {
             "description": "Only events behind this position; as a header: Last-Event-ID",
         }));
     }
+    let mut stands =
+        Map::from_iter([("description".to_owned(), "As it stands".into()), ("content".to_owned(), content.into())]);
+    let mut responses = responses([]);
+    if ["Order", "Product", "Round"].contains(&read.schema) {
+        parameters.push(json!({
+            "name": "If-None-Match", "in": "header", "schema": { "type": "string" },
+            "description": "The ETag that you have: nothing is sent if it is still that.",
+        }));
+        let etag = json!({ "ETag": { "schema": { "type": "string" } } });
+        responses.insert("304".to_owned(), json!({ "description": "You have it", "headers": etag.clone() }));
+        stands.insert("headers".to_owned(), etag);
+    }
+    responses.insert("200".to_owned(), stands.into());
     json!({
         "summary": read.summary,
         "description": format!("Needs the scope {}.", Scope::OrdersRead.word()),
         "operationId": operation_id("get", read.path),
         "parameters": parameters,
-        "responses": responses([("200", json!({ "description": "As it stands", "content": content }))]),
+        "responses": responses,
     })
 }
 
@@ -144,6 +157,12 @@ fn post(route: &commands::Route, command: &Value) -> Value {
         "name": "Prefer", "in": "header", "schema": { "type": "string" },
         "description": "wait=SECONDS: how long to wait for the worker; respond-async: not at all.",
     }));
+    if command.pointer(&format!("/properties/{EXPECTED}")).is_some() {
+        parameters.push(json!({
+            "name": "If-Match", "in": "header", "schema": { "type": "string" },
+            "description": "The ETag of the order that you have seen: at any other version it is refused with 412.",
+        }));
+    }
     let content = json!({ "application/json": { "schema": { "$ref": format!("{SCHEMAS}CommandOutcome") } } });
     let answer = |words: &str| json!({ "description": words, "content": content.clone() });
     json!({
@@ -190,7 +209,8 @@ fn idempotency_key() -> Value {
 fn body(route: &commands::Route, command: &Value) -> Value {
     let mut body = command.clone();
     if let Some(properties) = body.get_mut("properties").and_then(Value::as_object_mut) {
-        properties.retain(|name, _| name != "actor" && !route.path.contains(&format!("{{{name}}}")));
+        properties
+            .retain(|name, _| name != "actor" && name != EXPECTED && !route.path.contains(&format!("{{{name}}}")));
     }
     if let (Some(why), Some(body)) = (route.why, body.as_object_mut()) {
         body.insert("required".to_owned(), json!([why]));
@@ -199,7 +219,7 @@ fn body(route: &commands::Route, command: &Value) -> Value {
 }
 
 /// What an operation answers, and what every one may answer besides.
-fn responses<const N: usize>(own: [(&str, Value); N]) -> Value {
+fn responses<const N: usize>(own: [(&str, Value); N]) -> Map<String, Value> {
     let problem = json!({
         "description": "It was not done, and why",
         "content": { "application/problem+json": { "schema": { "$ref": format!("{SCHEMAS}Document") } } },

@@ -215,6 +215,7 @@ fn status(code: &str) -> StatusCode {
         "MESSAGE_TOO_LARGE" => StatusCode::PAYLOAD_TOO_LARGE,
         "UNKNOWN_ORDER" | "UNKNOWN_PAYMENT" | "UNKNOWN_PRODUCT" | "UNKNOWN_REFUND" | "UNKNOWN_REPORT"
         | "UNKNOWN_ROUND" => StatusCode::NOT_FOUND,
+        "WRONG_VERSION" => StatusCode::PRECONDITION_FAILED,
         "ORDER_EXISTS"
         | "REFERENCE_TAKEN"
         | "PRODUCT_EXISTS"

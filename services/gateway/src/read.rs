@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     extract::{RawPathParams, State},
     http::{HeaderMap, StatusCode, header},
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use platform::{
     config::{self, ms},
@@ -27,7 +27,7 @@ use crate::{
     commands::{CommandOutcome, insert, json_response, said},
     orders::shape::Money,
     problem::Problem,
-    request::uuid,
+    request::{has, uuid},
 };
 
 /// Connects to Postgres, to read.
@@ -62,10 +62,16 @@ pub(crate) fn id(params: &RawPathParams, name: &'static str) -> Result<Uuid, Pro
     uuid(name, param(params, name))
 }
 
-/// A row as an answer, with the version of its stream as the tag.
-pub(crate) fn tagged(row: &impl Serialize, version: &str) -> Response {
-    let mut response = json_response(StatusCode::OK, row);
-    insert(response.headers_mut(), header::ETAG, &format!("\"{version}\""));
+/// A row as an answer, with the version of its stream as the tag; or nothing, if the caller has it.
+pub(crate) fn tagged(headers: &HeaderMap, row: &impl Serialize, tag: &str) -> Response {
+    let tag = format!("\"{tag}\"");
+    let mut response = match has(headers, &tag) {
+        true => StatusCode::NOT_MODIFIED.into_response(),
+        false => json_response(StatusCode::OK, row),
+    };
+    insert(response.headers_mut(), header::ETAG, &tag);
+    // Whoever keeps it asks again each time.
+    insert(response.headers_mut(), header::CACHE_CONTROL, "private, no-cache");
     response
 }
 
@@ -106,7 +112,7 @@ pub(crate) async fn product(
     .await?;
     let missing = || Problem::rejected("UNKNOWN_PRODUCT", &format!("no product {sku:?} is known; was it registered?"));
     let found = found.ok_or_else(missing)?;
-    Ok(tagged(&found, &found.version))
+    Ok(tagged(&headers, &found, &found.version))
 }
 
 /// A round. Numbers of 64 bits are texts.
@@ -148,7 +154,7 @@ pub(crate) async fn round(
     .await?;
     let missing = || Problem::rejected("UNKNOWN_ROUND", &format!("no round {round_id} is known"));
     let found = read_round(round_id, &found.ok_or_else(missing)?)?;
-    Ok(tagged(&found, &found.version))
+    Ok(tagged(&headers, &found, &found.version))
 }
 
 fn read_round(round_id: Uuid, row: &PgRow) -> Result<Round, sqlx::Error> {

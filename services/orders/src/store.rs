@@ -90,6 +90,7 @@ fn references<'a>(commands: &[&'a Command]) -> impl Iterator<Item = &'a String> 
         | Command::ExpireOrder { .. }
         | Command::RequestRefund(_)
         | Command::ReinstateOrder { .. }
+        | Command::AtVersion { .. }
         | Command::Expire { .. }
         | Command::ConfirmHolds { .. }
         | Command::RefuseHold { .. }

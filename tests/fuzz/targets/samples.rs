@@ -16,7 +16,7 @@ pub(super) const COMMANDS: &[(&str, &str)] = &[
     ),
     (
         "holdfast.orders.v1.CancelOrder",
-        r#"{"orderId":"6f1d0c2e-8a51-4b7e-9d3a-2f4c5b6a7d81","actor":"buyer","note":"changed my mind"}"#,
+        r#"{"orderId":"6f1d0c2e-8a51-4b7e-9d3a-2f4c5b6a7d81","actor":"buyer","note":"changed my mind","expectedVersion":"7"}"#,
     ),
     (
         "holdfast.orders.v1.RequestRefund",

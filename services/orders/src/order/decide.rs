@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{Attempt, DecideError, HoldKey, OrderId, RefundId, Rejection, Timestamp};
+use domain::{Attempt, DecideError, HoldKey, OrderId, RefundId, Rejection, StreamVersion, Timestamp};
 
 use super::{
     holds, payment, refund,
@@ -34,6 +34,10 @@ pub fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Eve
         Command::ReinstateOrder { order_id: _, time_to_pay, actor, note } => {
             Ok(reinstate(known()?, at, *time_to_pay, actor, note)?)
         }
+        Command::AtVersion { version, command } => {
+            is_at(known()?, *version)?;
+            decide(state, command, at)
+        }
         Command::Expire { order_id: _ } => Ok(expire(ours()?, at)),
         Command::ConfirmHolds { key, resources } => holds::confirm(ours()?, *key, resources),
         Command::RefuseHold { key, resource, rejection } => holds::refuse(ours()?, *key, *resource, rejection),
@@ -58,6 +62,16 @@ fn unknown(order_id: OrderId) -> Rejection {
             "no order {order_id} is known here: check the id; if it was placed a moment ago, wait for the answer to that"
         ),
     )
+}
+
+/// Whether an order is as somebody has seen it. The row is saved only where it still is.
+fn is_at(order: &Order, version: StreamVersion) -> Result<(), Rejection> {
+    if order.version == version {
+        return Ok(());
+    }
+    let (order_id, now, status) = (order.order_id, order.version, order.status.as_str());
+    let reason = format!("order {order_id} is {status} and at version {now}, not {version}: look at it again");
+    Err(Rejection::new("WRONG_VERSION", reason))
 }
 
 /// The refusal of what cannot be.

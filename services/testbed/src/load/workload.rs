@@ -245,7 +245,7 @@ impl Workload {
             | Scenario::HasNoMoney => FollowUp::Nothing,
             Scenario::ChangesMind => {
                 let after = Duration::from_millis(chance.random_range(0..400));
-                let body = CancelOrder { order_id, actor, note: "changed my mind".to_owned() };
+                let body = CancelOrder { order_id, actor, note: "changed my mind".to_owned(), expected_version: 0 };
                 FollowUp::Cancel(after, Sent { id: self.id("cancel", number), body })
             }
             Scenario::ReturnsAll

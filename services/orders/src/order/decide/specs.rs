@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{DecideError, OrderId, Timestamp, spec::Spec as _};
+use domain::{DecideError, OrderId, StreamVersion, Timestamp, spec::Spec as _};
 use uuid::Uuid;
 
 use crate::{
@@ -79,6 +79,23 @@ fn refuses_the_reference_of_another_order_also_of_one_that_is_closed() {
         // What was agreed is agreed, the reference too.
         assert_eq!(state.refuses(&place(referenced("R-2")), &["customer-1"]), "ORDER_EXISTS");
     }
+}
+
+#[test]
+fn does_what_somebody_wants_of_an_order_only_as_he_has_seen_it() {
+    let at = |version, command| Command::AtVersion { version: StreamVersion::new(version), command: Box::new(command) };
+    let state = given(&[place(goods()), holds(1, Stock)]);
+    for command in [cancel(1), reinstate()] {
+        assert_eq!(state.when(&at(2, command.clone())), state.when(&command));
+        for other in [-1, 1, 3, i64::MAX] {
+            let words = [&*ORDER.to_string(), "reserved", "version 2", &*other.to_string()];
+            assert_eq!(state.refuses(&at(other, command.clone()), &words), "WRONG_VERSION");
+        }
+    }
+    // Also what is as it should be already: he has not seen it so.
+    let cancelled = given(&[place(goods()), cancel(1)]);
+    assert_eq!(cancelled.refuses(&at(1, cancel(1)), &[&ORDER.to_string()]), "WRONG_VERSION");
+    assert_eq!(State::default().refuses(&at(1, cancel(1)), &[&ORDER.to_string()]), "UNKNOWN_ORDER");
 }
 
 #[test]

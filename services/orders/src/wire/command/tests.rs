@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{AMOUNT_MAX, Decider, QUANTITY_MAX, RefundId};
+use domain::{AMOUNT_MAX, Decider, QUANTITY_MAX, RefundId, StreamVersion};
 use proto::{Message, Name, common::v1 as common, orders::v1 as wire, well_known};
 use uuid::Uuid;
 
@@ -245,17 +245,36 @@ fn refuses_a_time_to_pay_outside_its_limits() {
     }
 }
 
+#[test]
+fn a_version_that_is_expected_goes_with_whatever_is_wanted() {
+    let cases = [
+        (read(&cancel()), read(&wire::CancelOrder { expected_version: 7, ..cancel() })),
+        (read(&expire()), read(&wire::ExpireOrder { expected_version: 7, ..expire() })),
+        (read(&reinstate()), read(&wire::ReinstateOrder { expected_version: 7, ..reinstate() })),
+        (read(&want_back()), read(&wire::RequestRefund { expected_version: 7, ..want_back() })),
+    ];
+    for (whatever, at_seven) in cases {
+        let command = Box::new(whatever.unwrap());
+        assert_eq!(at_seven, Ok(Command::AtVersion { version: StreamVersion::new(7), command }));
+    }
+}
+
 fn cancel() -> wire::CancelOrder {
-    wire::CancelOrder { order_id: ORDER.to_string(), actor: "ann".to_owned(), note: String::new() }
+    wire::CancelOrder { order_id: ORDER.to_string(), actor: "ann".to_owned(), ..Default::default() }
 }
 
 fn expire() -> wire::ExpireOrder {
-    wire::ExpireOrder { order_id: ORDER.to_string(), actor: "ann".to_owned(), note: "the sale is over".to_owned() }
+    wire::ExpireOrder {
+        order_id: ORDER.to_string(),
+        actor: "ann".to_owned(),
+        note: "the sale is over".to_owned(),
+        expected_version: 0,
+    }
 }
 
 fn reinstate() -> wire::ReinstateOrder {
     let (actor, note) = ("ann".to_owned(), "she called".to_owned());
-    wire::ReinstateOrder { order_id: ORDER.to_string(), actor, note, time_to_pay: None }
+    wire::ReinstateOrder { order_id: ORDER.to_string(), actor, note, ..Default::default() }
 }
 
 fn want_back() -> wire::RequestRefund {
