@@ -7,6 +7,7 @@ mod clients;
 mod command;
 mod delivery;
 mod gateway;
+mod identity;
 mod happy_path;
 mod logs;
 mod order_of_commands;

@@ -205,7 +205,7 @@ pub(crate) async fn post(
     let key = request::idempotency_key(&headers)?;
     let wait = request::wait(&headers, &gateway.settings);
     let params: Vec<(&str, &str)> = params.iter().collect();
-    let id = command_id(&caller.name, route.path, &params, key);
+    let id = command_id(&caller.owner_of_keys(), route.path, &params, key);
     let body = request::body(&headers, body, &gateway.settings).await?;
     let mut message = complete(route, &body, &params, &caller.actor(), id)?;
     expect(&mut message, request::if_match(&headers)?)?;

@@ -117,7 +117,7 @@ pub(crate) async fn expire(
     }
     let (actor, gateway) = (caller.actor(), &gateway);
     let expire_one = |order_id: Uuid| {
-        let id = command_id(&caller.name, PATH, &[("order_id", &order_id.to_string())], key);
+        let id = command_id(&caller.owner_of_keys(), PATH, &[("order_id", &order_id.to_string())], key);
         let (actor, note) = (actor.clone(), asked.note.clone());
         let command = ExpireOrder { order_id: order_id.to_string(), actor, note, expected_version: 0 };
         async move { send(gateway, id, request_id, order_id, &command).await }

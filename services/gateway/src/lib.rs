@@ -23,6 +23,7 @@ mod commands;
 mod events;
 mod expire;
 mod guard;
+mod jwt;
 mod openapi;
 mod orders;
 mod problem;
@@ -34,6 +35,7 @@ mod tokens;
 mod webhooks;
 
 use commands::UnderWay;
+use jwt::Jwt;
 use tokens::Tokens;
 
 /// The name of the process in logs, at the broker and in Postgres.
@@ -53,6 +55,7 @@ struct Gateway {
     client: CommandClient,
     pool: sqlx::PgPool,
     tokens: Tokens,
+    jwt: Option<Jwt>,
     stripe: Option<webhooks::Stripe>,
     under_way: UnderWay,
     requests: Semaphore,
@@ -68,6 +71,7 @@ pub fn run() -> ExitCode {
 async fn work(config: Config) -> Result<(), Error> {
     let shutdown = shutdown::on_signals().map_err(|error| Error::transient("listening for signals", error))?;
     let tokens = Tokens::read(&config.gateway.tokens)?;
+    let jwt = Jwt::read(&config.gateway).await?;
     let health = Health::default();
     health.beat_alive();
     let metrics = platform::telemetry::start_metrics(&[(guard::REQUEST_SECONDS, guard::BUCKETS)]);
@@ -77,10 +81,11 @@ async fn work(config: Config) -> Result<(), Error> {
         .map_err(|error| Error::transient("listening for requests (setting gateway.address)", error))?;
     let mut stop = shutdown.clone();
     let gateway = tokio::select! {
-        gateway = connect(&config, tokens, &health, &shutdown) => Arc::new(gateway?),
+        gateway = connect(&config, (tokens, jwt), &health, &shutdown) => Arc::new(gateway?),
         () = stop.requested() => return Ok(()),
     };
     tokio::spawn(tokens::read_again(Arc::clone(&gateway)).in_current_span());
+    tokio::spawn(jwt::read_again(Arc::clone(&gateway)).in_current_span());
     tokio::spawn(look(Arc::clone(&gateway), health).in_current_span());
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "serving the HTTP API");
@@ -90,7 +95,12 @@ async fn work(config: Config) -> Result<(), Error> {
 }
 
 /// Connects to database and broker, and waits for them as long as it takes.
-async fn connect(config: &Config, tokens: Tokens, health: &Health, shutdown: &Shutdown) -> Result<Gateway, Error> {
+async fn connect(
+    config: &Config,
+    (tokens, jwt): (Tokens, Option<Jwt>),
+    health: &Health,
+    shutdown: &Shutdown,
+) -> Result<Gateway, Error> {
     let pool = connect_with_retry(health, DATABASE, || read::connect(&config.database)).await?;
     let client = connect_with_retry(health, BROKER, || async {
         let broker = broker::connect(&config.broker, NAME).await?;
@@ -104,6 +114,7 @@ async fn connect(config: &Config, tokens: Tokens, health: &Health, shutdown: &Sh
         client,
         pool,
         tokens,
+        jwt,
         stripe,
         under_way: UnderWay::default(),
         requests: Semaphore::new(config.gateway.requests_max),
