@@ -9,6 +9,7 @@ mod delivery;
 mod gateway;
 mod identity;
 mod happy_path;
+mod links;
 mod logs;
 mod order_of_commands;
 mod poison;

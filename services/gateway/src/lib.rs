@@ -24,6 +24,7 @@ mod events;
 mod expire;
 mod guard;
 mod jwt;
+mod link;
 mod openapi;
 mod orders;
 mod problem;
@@ -36,6 +37,7 @@ mod webhooks;
 
 use commands::UnderWay;
 use jwt::Jwt;
+use link::LinkKey;
 use tokens::Tokens;
 
 /// The name of the process in logs, at the broker and in Postgres.
@@ -56,6 +58,7 @@ struct Gateway {
     pool: sqlx::PgPool,
     tokens: Tokens,
     jwt: Option<Jwt>,
+    link_key: Option<LinkKey>,
     stripe: Option<webhooks::Stripe>,
     under_way: UnderWay,
     requests: Semaphore,
@@ -72,6 +75,7 @@ async fn work(config: Config) -> Result<(), Error> {
     let shutdown = shutdown::on_signals().map_err(|error| Error::transient("listening for signals", error))?;
     let tokens = Tokens::read(&config.gateway.tokens)?;
     let jwt = Jwt::read(&config.gateway).await?;
+    let link_key = LinkKey::read(&config.gateway.link_secret)?;
     let health = Health::default();
     health.beat_alive();
     let metrics = platform::telemetry::start_metrics(&[(guard::REQUEST_SECONDS, guard::BUCKETS)]);
@@ -81,7 +85,7 @@ async fn work(config: Config) -> Result<(), Error> {
         .map_err(|error| Error::transient("listening for requests (setting gateway.address)", error))?;
     let mut stop = shutdown.clone();
     let gateway = tokio::select! {
-        gateway = connect(&config, (tokens, jwt), &health, &shutdown) => Arc::new(gateway?),
+        gateway = connect(&config, (tokens, jwt, link_key), &health, &shutdown) => Arc::new(gateway?),
         () = stop.requested() => return Ok(()),
     };
     tokio::spawn(tokens::read_again(Arc::clone(&gateway)).in_current_span());
@@ -97,7 +101,7 @@ async fn work(config: Config) -> Result<(), Error> {
 /// Connects to database and broker, and waits for them as long as it takes.
 async fn connect(
     config: &Config,
-    (tokens, jwt): (Tokens, Option<Jwt>),
+    (tokens, jwt, link_key): (Tokens, Option<Jwt>, Option<LinkKey>),
     health: &Health,
     shutdown: &Shutdown,
 ) -> Result<Gateway, Error> {
@@ -115,6 +119,7 @@ async fn connect(
         pool,
         tokens,
         jwt,
+        link_key,
         stripe,
         under_way: UnderWay::default(),
         requests: Semaphore::new(config.gateway.requests_max),

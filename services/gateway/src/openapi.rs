@@ -11,6 +11,7 @@ use crate::{
     commands::{self, CommandOutcome, EXPECTED, json_response},
     events::EventList,
     expire::{self, ExpireOrders, ExpiredOrders},
+    link::{self, EventLink},
     orders::{
         list::{OrderList, PARAMETERS},
         shape::{Order, Refund},
@@ -72,6 +73,7 @@ fn document() -> Value {
     add::<Document>(&mut schemas);
     add::<ExpireOrders>(&mut schemas);
     add::<ExpiredOrders>(&mut schemas);
+    add::<EventLink>(&mut schemas);
     let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
     for read in &READ {
         paths.entry(read.path).or_default().insert("get".to_owned(), get(read));
@@ -84,6 +86,7 @@ fn document() -> Value {
         paths.entry(route.path).or_default().insert("post".to_owned(), operation);
     }
     paths.entry(expire::PATH).or_default().insert("post".to_owned(), post_expire());
+    paths.entry(link::PATH).or_default().insert("post".to_owned(), post_link());
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -125,6 +128,12 @@ fn get(read: &Read) -> Value {
             "name": "after", "in": "query", "schema": schema,
             "description": "Only events behind this position; as a header: Last-Event-ID",
         }));
+        for name in ["expires", "signature"] {
+            parameters.push(json!({
+                "name": name, "in": "query", "schema": { "type": "string" },
+                "description": "Of a link: both of it stand in the place of a token",
+            }));
+        }
     }
     let mut stands =
         Map::from_iter([("description".to_owned(), "As it stands".into()), ("content".to_owned(), content.into())]);
@@ -194,6 +203,21 @@ fn post_expire() -> Value {
         "responses": responses([
             ("200", json!({ "description": "What came of each", "content": schema("ExpiredOrders") })),
         ]),
+    })
+}
+
+/// What changes nothing, and so has no key.
+fn post_link() -> Value {
+    let content = json!({ "application/json": { "schema": { "$ref": format!("{SCHEMAS}EventLink") } } });
+    json!({
+        "summary": "A link for browsers to the events of an order, which is good for five minutes",
+        "description": format!(
+            "Needs the scope {}. For EventSource, which cannot send a header. 404 where the gateway has no secret for links.",
+            Scope::OrdersRead.word()
+        ),
+        "operationId": operation_id("post", link::PATH),
+        "parameters": in_path(link::PATH),
+        "responses": responses([("200", json!({ "description": "The link", "content": content }))]),
     })
 }
 
@@ -314,6 +338,6 @@ mod tests {
                 assert!(names.insert(operation["operationId"].as_str().unwrap().to_owned()), "{operation}");
             }
         }
-        assert_eq!(names.len(), 21);
+        assert_eq!(names.len(), 22);
     }
 }

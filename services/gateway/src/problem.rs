@@ -56,6 +56,7 @@ own! {
     "INTERNAL" INTERNAL_SERVER_ERROR SameRequest "a defect on our side; its log says more under the request's id";
     "INVALID_BODY" BAD_REQUEST NewRequest "the body is not the JSON that this resource takes";
     "INVALID_PARAMETER" BAD_REQUEST NewRequest "a parameter of the path, the query or a header cannot be read";
+    "LINK_INVALID" FORBIDDEN NewRequest "a link to an order's events is not signed as it must be, or its time is over";
     "METHOD_NOT_ALLOWED" METHOD_NOT_ALLOWED NewRequest "the resource does not know this method";
     "NOT_FOUND" NOT_FOUND NewRequest "there is no such resource";
     "NOT_COMMITTED" SERVICE_UNAVAILABLE SameRequest "the worker has not said that it is committed";

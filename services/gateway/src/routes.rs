@@ -13,7 +13,7 @@ use axum::{
 };
 
 use crate::{
-    Gateway, commands, events, expire, guard, guard::RequestId, openapi, orders, problem, problem::Problem, read,
+    Gateway, commands, events, expire, guard, guard::RequestId, link, openapi, orders, problem, problem::Problem, read,
     webhooks,
 };
 
@@ -26,6 +26,7 @@ pub(crate) fn app(gateway: Arc<Gateway>) -> Router {
         .route("/v1/orders", get(orders::list::list))
         .route("/v1/orders/{order_id}", get(orders::order))
         .route("/v1/orders/{order_id}/events", get(events::events))
+        .route(link::PATH, post(link::link))
         .route("/v1/orders/{order_id}/refunds/{refund_id}", get(orders::refund))
         .route("/v1/products/{sku}", get(read::product))
         .route("/v1/rounds/{round_id}", get(read::round))
