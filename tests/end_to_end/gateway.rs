@@ -193,6 +193,10 @@ async fn whatever_cannot_be_done_is_one_problem_with_a_reason() {
     }
     let page = gateway.get("/problems/UNKNOWN_ORDER").await.unwrap();
     assert!(page.status == 200 && page.text.contains("no such order is known"), "{page:?}");
+    let docs = gateway.get("/docs").await.unwrap();
+    assert_eq!((docs.status, docs.header("content-type")), (200, "text/html; charset=utf-8"));
+    assert!(docs.header("content-security-policy").starts_with("default-src 'none'; script-src 'sha256-"), "{docs:?}");
+    assert!(docs.text.contains("fetch(\"/openapi.json\")") && !docs.text.contains("://"), "{}", docs.text);
     let form = gateway.post_with("/v1/orders", "form", &[("content-type", "text/plain")], &json!({})).await.unwrap();
     assert_eq!(problem(&form), (400, "INVALID_PARAMETER"));
     let cancel = gateway.post(&format!("/v1/orders/{order}/cancel"), "c", &json!({})).await.unwrap();

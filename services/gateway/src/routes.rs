@@ -13,13 +13,14 @@ use axum::{
 };
 
 use crate::{
-    Gateway, commands, events, expire, guard, guard::RequestId, link, openapi, orders, problem, problem::Problem, read,
+    Gateway, commands, docs, events, expire, guard, guard::RequestId, link, openapi, orders, problem, problem::Problem, read,
     webhooks,
 };
 
 /// All that the gateway serves.
 pub(crate) fn app(gateway: Arc<Gateway>) -> Router {
     let mut app = Router::new()
+        .route("/docs", get(docs::docs))
         .route("/openapi.json", get(openapi::openapi))
         .route("/problems/{code}", get(page))
         .route("/v1/commands/{command_id}", get(read::command))
