@@ -54,7 +54,7 @@ impl Key {
 async fn status(gateway: &Gateway, token: &str) -> (u16, String) {
     let bearer = format!("Bearer {token}");
     let answer = gateway.request("GET", "/v1/orders?customer_id=x", &[("authorization", &bearer)], "").await.unwrap();
-    (answer.status, answer.json["code"].as_str().unwrap_or_default().to_owned())
+    (answer.status, answer.code().to_owned())
 }
 
 fn refused() -> (u16, String) {
@@ -117,7 +117,8 @@ async fn page(set: Arc<Mutex<String>>, asked: Arc<AtomicUsize>) -> String {
             let mut request = [0; 4_096];
             let _read = socket.read(&mut request).await;
             let body = set.lock().unwrap().clone();
-            let answer = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            let answer =
+                format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
             let _written = socket.write_all(answer.as_bytes()).await;
         }
     });

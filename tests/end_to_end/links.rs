@@ -15,7 +15,7 @@ async fn bare(gateway: &Gateway, path: &str) -> Answer {
 }
 
 fn refused(answer: &Answer) -> (u16, &str) {
-    (answer.status, answer.json["code"].as_str().unwrap_or_default())
+    (answer.status, answer.code())
 }
 
 #[tokio::test]

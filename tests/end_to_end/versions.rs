@@ -71,7 +71,7 @@ async fn what_the_caller_has_is_not_sent_again_until_something_of_it_changes() {
 }
 
 fn refused(answer: &Answer) -> (u16, &str) {
-    (answer.status, answer.json["code"].as_str().unwrap_or_default())
+    (answer.status, answer.code())
 }
 
 #[tokio::test]

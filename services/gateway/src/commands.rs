@@ -4,7 +4,7 @@
 //! the caller, the route, the path and the `Idempotency-Key`, so the worker's inbox knows what was asked before, whichever replica asks.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -17,19 +17,16 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use platform::client::{Answer, Outgoing, Sent};
-use proto::{
-    JsonMessage,
-    common::v1::{Accepted, CommandReply, Rejection, command_reply::Outcome},
-};
+use proto::{JsonMessage, common::v1::Accepted};
 use serde::Serialize;
 use serde_json::json;
-use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
     Gateway,
     caller::{Scope, authorize},
     guard::RequestId,
+    outcome::{CommandOutcome, said},
     problem::Problem,
     request::{self, Wait},
 };
@@ -324,35 +321,6 @@ fn answered(route: &Route, message: &JsonMessage, id: Uuid, answer: Answer) -> R
     Ok(response)
 }
 
-/// What a worker said: yes, or no.
-///
-/// # Errors
-/// Neither, which is a defect.
-pub(crate) fn said(reply: CommandReply) -> Result<Result<Accepted, Rejection>, Problem> {
-    match reply.outcome {
-        Some(Outcome::Accepted(accepted)) => Ok(Ok(accepted)),
-        Some(Outcome::Rejected(rejection)) => Ok(Err(rejection)),
-        None => Err(Problem::own("INTERNAL", "the worker's answer says neither yes nor no")),
-    }
-}
-
-/// Sends a command of the gateway's own making, and waits for what its worker says.
-///
-/// # Errors
-/// It has said nothing by then, or what cannot be.
-pub(crate) async fn hear(
-    gateway: &Gateway,
-    command: &Outgoing<'_>,
-    within: Duration,
-) -> Result<Result<Accepted, Rejection>, Problem> {
-    match gateway.client.send_within(command, within).await {
-        Sent::Answered(answer) => said(answer.reply),
-        Sent::Unanswered | Sent::Undelivered => {
-            Err(Problem::own("NOT_COMMITTED", "its worker has not answered: send the same again"))
-        }
-    }
-}
-
 fn done(route: &Route, message: &JsonMessage, id: Uuid, accepted: &Accepted) -> Response {
     let mut outcome = CommandOutcome::accepted(id, accepted);
     let made = route.makes.and_then(|made| Some((made, message.text(made)?)));
@@ -369,55 +337,8 @@ fn done(route: &Route, message: &JsonMessage, id: Uuid, accepted: &Accepted) -> 
     response
 }
 
-/// What came of a command.
-#[derive(Debug, Default, Serialize, ToSchema)]
-pub(crate) struct CommandOutcome {
-    pub(crate) command_id: Uuid,
-    /// accepted, rejected, or pending: its worker has not come to it yet.
-    outcome: &'static str,
-    /// Of an accepted one, the types of the events that it caused. None: it was true already.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    events: Option<Vec<String>>,
-    /// Of an accepted one, the event stream that it changed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stream: Option<String>,
-    /// That stream's version after it: a number of 64 bits, as a text.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<String>,
-    /// Of a rejected one, why: a word for programs.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<String>,
-    /// And a sentence for people.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-    /// When it was answered.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) handled_at: Option<String>,
-    /// The id of what it made: `order_id`, `refund_id` or `round_id`.
-    #[serde(flatten)]
-    made: BTreeMap<&'static str, String>,
-}
-
-impl CommandOutcome {
-    pub(crate) fn accepted(command_id: Uuid, accepted: &Accepted) -> Self {
-        Self {
-            command_id,
-            outcome: "accepted",
-            events: Some(accepted.events.clone()),
-            stream: Some(accepted.stream.clone()),
-            version: Some(accepted.version.to_string()),
-            ..Self::default()
-        }
-    }
-
-    pub(crate) fn rejected(command_id: Uuid, rejection: Rejection) -> Self {
-        let (code, reason) = (Some(rejection.code), Some(rejection.reason));
-        Self { command_id, outcome: "rejected", code, reason, ..Self::default() }
-    }
-}
-
 fn accepted_for_later(id: Uuid) -> Response {
-    let pending = CommandOutcome { command_id: id, outcome: "pending", ..CommandOutcome::default() };
+    let pending = CommandOutcome::pending(id);
     let mut response = json_response(StatusCode::ACCEPTED, &pending);
     insert(response.headers_mut(), header::LOCATION, &format!("/v1/commands/{id}"));
     insert(response.headers_mut(), header::RETRY_AFTER, "1");

@@ -51,7 +51,18 @@ mod tests {
 
     #[test]
     fn the_page_names_no_host_and_sets_no_html() {
-        for word in ["//", "http:", "https:", "src=", "@import", "url(", "innerHTML", "insertAdjacent", "eval", "document.write"] {
+        for word in [
+            "//",
+            "http:",
+            "https:",
+            "src=",
+            "@import",
+            "url(",
+            "innerHTML",
+            "insertAdjacent",
+            "eval",
+            "document.write",
+        ] {
             let without_comment = PAGE.replace("// Whatever", "");
             assert!(!without_comment.contains(word), "{word}");
         }
@@ -69,7 +80,10 @@ mod tests {
             assert!(!PAGE.contains(handler), "{handler}");
         }
         let policy = policy();
-        assert!(policy.starts_with("default-src 'none'; script-src 'sha256-") && !policy.contains("unsafe"), "{policy}");
+        assert!(
+            policy.starts_with("default-src 'none'; script-src 'sha256-") && !policy.contains("unsafe"),
+            "{policy}"
+        );
         assert!(within("script").len() > 1_000 && policy.contains(&hash(within("script"))));
         // Of the empty text, as others say it.
         assert_eq!(hash(""), "sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=");

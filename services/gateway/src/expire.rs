@@ -23,8 +23,9 @@ use uuid::Uuid;
 use crate::{
     Gateway,
     caller::{Scope, authorize},
-    commands::{command_id, hear, json_response},
+    commands::{command_id, json_response},
     guard::RequestId,
+    outcome::hear,
     problem::Problem,
     request,
 };

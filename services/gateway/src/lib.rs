@@ -28,6 +28,7 @@ mod jwt;
 mod link;
 mod openapi;
 mod orders;
+mod outcome;
 mod problem;
 mod read;
 mod request;

@@ -70,7 +70,9 @@ impl LinkKey {
     fn of(secret: &str) -> Result<Self, String> {
         let count = secret.chars().count();
         if count < SECRET_CHARS_MIN {
-            return Err(format!("the secret has {count} characters; {SECRET_CHARS_MIN} is the least: openssl rand -hex 32"));
+            return Err(format!(
+                "the secret has {count} characters; {SECRET_CHARS_MIN} is the least: openssl rand -hex 32"
+            ));
         }
         Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes())))
     }
@@ -174,7 +176,9 @@ mod tests {
             changed[place] = if changed[place] == b'0' { b'1' } else { b'0' };
             refused(ORDER, "1000", &String::from_utf8(changed).unwrap(), at(999), "not signed");
         }
-        for (expires, signature) in [("", signature.as_str()), ("1000", ""), ("+1000", &signature), ("01000", &signature), ("1000", "zz")] {
+        for (expires, signature) in
+            [("", signature.as_str()), ("1000", ""), ("+1000", &signature), ("01000", &signature), ("1000", "zz")]
+        {
             refused(ORDER, expires, signature, at(0), "not whole");
         }
         let other = LinkKey::of("another secret, of enough letters").unwrap();

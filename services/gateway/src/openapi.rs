@@ -8,7 +8,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::{
     caller::Scope,
-    commands::{self, CommandOutcome, EXPECTED, json_response},
+    commands::{self, EXPECTED, json_response},
     events::EventList,
     expire::{self, ExpireOrders, ExpiredOrders},
     link::{self, EventLink},
@@ -16,6 +16,7 @@ use crate::{
         list::{OrderList, PARAMETERS},
         shape::{Order, Refund},
     },
+    outcome::CommandOutcome,
     problem::Document,
     read::{Product, Round},
 };

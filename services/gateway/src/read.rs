@@ -24,8 +24,9 @@ use uuid::Uuid;
 use crate::{
     Gateway,
     caller::{Scope, authorize},
-    commands::{CommandOutcome, insert, json_response, said},
+    commands::{insert, json_response},
     orders::shape::Money,
+    outcome::{CommandOutcome, said},
     problem::Problem,
     request::{has, uuid},
 };

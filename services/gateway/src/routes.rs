@@ -13,8 +13,8 @@ use axum::{
 };
 
 use crate::{
-    Gateway, commands, docs, events, expire, guard, guard::RequestId, link, openapi, orders, problem, problem::Problem, read,
-    webhooks,
+    Gateway, commands, docs, events, expire, guard, guard::RequestId, link, openapi, orders, problem, problem::Problem,
+    read, webhooks,
 };
 
 /// All that the gateway serves.

@@ -105,7 +105,8 @@ fn parse(text: &str) -> Result<Callers, String> {
         if hash == <[u8; 32]>::from(Sha256::digest(b"")) {
             return Err(format!("the token of {caller:?} is empty"));
         }
-        let known = callers.insert(hash, Arc::new(Caller { name: caller.clone(), scopes: token.scopes, proof: Proof::Token }));
+        let known =
+            callers.insert(hash, Arc::new(Caller { name: caller.clone(), scopes: token.scopes, proof: Proof::Token }));
         if let Some(known) = known {
             return Err(format!("{caller:?} and {:?} have the same token", known.name));
         }

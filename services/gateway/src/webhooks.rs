@@ -20,7 +20,7 @@ use providers::stripe::webhook::{self, Reading, Secrets};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::{Gateway, commands::hear, guard::RequestId, problem::Problem, request};
+use crate::{Gateway, guard::RequestId, outcome::hear, problem::Problem, request};
 
 /// The most bytes of a webhook.
 const BODY_BYTES_MAX: usize = 524_288;

@@ -198,9 +198,11 @@ impl Gateway {
             return Ok(());
         }
         // Whoever signs for others too must not be believed when he does.
-        for (setting, value) in [("gateway.jwt_issuer", &self.jwt_issuer), ("gateway.jwt_audience", &self.jwt_audience)] {
+        for (setting, value) in [("gateway.jwt_issuer", &self.jwt_issuer), ("gateway.jwt_audience", &self.jwt_audience)]
+        {
             if value.trim().is_empty() {
-                let reason = "must be said where gateway.jwks is: tokens of others are signed by the same keys".to_owned();
+                let reason =
+                    "must be said where gateway.jwks is: tokens of others are signed by the same keys".to_owned();
                 return Err(ConfigError::Limit { setting, reason });
             }
         }

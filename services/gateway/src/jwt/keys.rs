@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::signature::{
-    self, ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256,
-    RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384,
-    RSA_PSS_2048_8192_SHA512, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
+    RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512,
+    RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm,
 };
 use serde::Deserialize;
 
@@ -58,8 +58,8 @@ struct Jwk {
 pub(super) fn read(text: &str) -> Result<Keys, String> {
     let set: Set = serde_json::from_str(text).map_err(|error| format!("it is no JSON Web Key Set: {error}"))?;
     let mut keys = Keys::new();
-    for key in set.keys {
-        let Ok(jwk) = serde_json::from_value::<Jwk>(key) else { continue };
+    for entry in set.keys {
+        let Ok(jwk) = serde_json::from_value::<Jwk>(entry) else { continue };
         let (Some(name), Some(key)) = (jwk.kid.clone(), key(&jwk)) else { continue };
         if keys.insert(name.clone(), key).is_some() {
             return Err(format!("it has two keys of the name {name:?}"));
@@ -121,7 +121,7 @@ impl Key {
     pub(super) fn has_signed(&self, bytes: &[u8], signature: &[u8]) -> bool {
         let verified: Result<(), ring::error::Unspecified> = match &self.material {
             Material::Rsa(by, key) => key.verify(by, bytes, signature),
-            Material::Curve(key) => signature::UnparsedPublicKey::verify(key, bytes, signature),
+            Material::Curve(key) => key.verify(bytes, signature),
         };
         verified.is_ok()
     }

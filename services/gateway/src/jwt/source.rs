@@ -70,7 +70,7 @@ impl Source {
 
 impl Page {
     async fn get(&self) -> Result<Vec<u8>, String> {
-        let url = self.url.parse().map_err(|error| format!("{}: {error}", self.url))?;
+        let url = self.url.parse::<hyper::Uri>().map_err(|error| format!("{}: {error}", self.url))?;
         let answer = self.client.get(url).await.map_err(|error| format!("{}: {error}", self.url))?;
         if answer.status() != hyper::StatusCode::OK {
             return Err(format!("{} answers {}", self.url, answer.status()));

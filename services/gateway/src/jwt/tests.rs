@@ -26,10 +26,12 @@ fn coded(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
+type Sign = Box<dyn Fn(&[u8]) -> Vec<u8>>;
+
 /// A key that signs, with what is published of it.
 struct Signer {
     jwk: Value,
-    sign: Box<dyn Fn(&[u8]) -> Vec<u8>>,
+    sign: Sign,
 }
 
 fn ed25519(kid: &str) -> Signer {
@@ -153,7 +155,9 @@ fn what_is_forged_or_cut_is_nobodys() {
         assert!(!is_believed(&jwt, &String::from_utf8(bytes).unwrap()), "changed at {place}");
         assert!(!is_believed(&jwt, &good[..place]), "cut at {place}");
     }
-    for form in ["", ".", "..", "a.b.c", &format!("{good}."), &format!("{good}.x"), &format!(" {good}"), &format!("{good}=")] {
+    for form in
+        ["", ".", "..", "a.b.c", &format!("{good}."), &format!("{good}.x"), &format!(" {good}"), &format!("{good}=")]
+    {
         assert!(!is_believed(&jwt, form), "{form}");
     }
     assert!(!is_believed(&jwt, &format!("{}{good}", "a".repeat(20_000))));
@@ -197,7 +201,10 @@ fn a_token_is_good_for_its_time_its_issuer_and_its_audience() {
     assert_eq!(why(&jwt, &of(with("nbf", json!(NOW + 31)))), "the token is not good yet");
     assert!(is_believed(&jwt, &of(with("nbf", json!(NOW + 30)))));
     assert_eq!(why(&jwt, &of(with("aud", json!("another")))), "the token is for another audience");
-    assert_eq!(why(&jwt, &of(with("aud", json!(["another", "holdfas", "holdfast2"])))), "the token is for another audience");
+    assert_eq!(
+        why(&jwt, &of(with("aud", json!(["another", "holdfas", "holdfast2"])))),
+        "the token is for another audience"
+    );
     assert!(is_believed(&jwt, &of(with("aud", json!(["another", "holdfast"])))));
     assert_eq!(why(&jwt, &of(with("iss", json!("https://id.example/")))), "the token is by another issuer");
     assert_eq!(why(&jwt, &of(with("sub", json!("")))), "the token's sub is no name");
