@@ -85,6 +85,7 @@ async fn what_a_provider_signs_for_is_done_in_the_callers_name_until_its_key_is_
     let by_token = gateway.post("/v1/orders", "order-1", &body).await.unwrap();
     assert_eq!((by_token.status, by_token.header("idempotent-replayed")), (201, ""));
     assert_ne!(by_token.json["order_id"], placed.json["order_id"]);
+    gateway.post(&format!("{}/cancel", by_token.header("location")), "cancel", &json!({})).await.unwrap();
     let order = placed.header("location").to_owned();
     let cancelled = gateway.request("POST", &format!("{order}/cancel"), &headers, "{}").await.unwrap();
     assert_eq!(cancelled.status, 200, "{cancelled:?}");
