@@ -83,6 +83,17 @@ impl JsonMessage {
         self.0.set_field_by_name(field, Value::String(text.to_owned()));
     }
 
+    /// A field that is a number of 64 bits: 0 if it was not given. `None`: there is no such field.
+    #[must_use]
+    pub fn number(&self, field: &str) -> Option<i64> {
+        self.0.get_field_by_name(field)?.as_i64()
+    }
+
+    /// Sets a field that is a number of 64 bits.
+    pub fn set_number(&mut self, field: &str, number: i64) {
+        self.0.set_field_by_name(field, Value::I64(number));
+    }
+
     /// Its protobuf.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

@@ -130,6 +130,35 @@ async fn a_trace_of_which_nothing_or_too_little_is_accepted_ends_with_exit_code_
 }
 
 #[tokio::test]
+async fn an_operator_expires_orders_by_hand() {
+    let fleet = TestFleet::start().await.unwrap();
+    fleet.stock("MUG", 10).await.unwrap();
+    let orders: Vec<Order> = (0..3).map(|number| Order::new(number).line("MUG", 1).pays("sandbox:never")).collect();
+    fleet.place_all(&orders).await.unwrap();
+    let [first, second, third] = [0, 1, 2].map(|place: usize| orders[place].id.to_string());
+    let expire = async |args: &[&str]| {
+        let words = ["--actor", "ann", "--note", "the sale is over"];
+        let (code, report) = fleet.command(&[&["expire"], args, &words].concat()).await.unwrap();
+        let count = |word: &str| report[word].as_u64().unwrap();
+        (code.unwrap(), [count("released"), count("skipped"), count("failed")], report["orders"].clone())
+    };
+    let (code, counts, named) = expire(&["--customer", "customer-0", "--dry-run"]).await;
+    assert_eq!((code, counts, &named[0]["order_id"]), (0, [0, 0, 0], &serde_json::json!(first)));
+    // Nothing is due, the customer's one is, and of what is named twice there is one.
+    assert_eq!(expire(&[]).await.1, [0, 0, 0]);
+    assert_eq!(expire(&["--customer", "customer-0"]).await.1, [1, 0, 0]);
+    let (code, counts, _) = expire(&[&first, &second, &second]).await;
+    assert_eq!((code, counts), (0, [1, 1, 0]));
+    let (code, counts, named) = expire(&[&third, "6f1d0c2e-8a51-4b7e-9d3a-2f4c5b6a7d81"]).await;
+    assert_eq!((code, counts), (1, [1, 0, 1]), "{named}");
+    let actors = "select count(*) from log.events where type like '%.OrderExpired' and position('ann' in encode(data, 'escape')) > 0";
+    assert_eq!(fleet.number(actors).await.unwrap(), 3);
+    let output = run(holdfast(), &["expire", "--note", "x"]).await;
+    assert_eq!(output.status.code(), Some(2), "who asks must be said");
+    fleet.settle_and_verify().await.unwrap();
+}
+
+#[tokio::test]
 async fn wrong_usage_and_a_fleet_that_is_not_there_have_exit_codes_of_their_own() {
     let code = async |args: &[&str]| run(holdfast(), args).await.status.code();
     assert_eq!(code(&["explode"]).await, Some(2));

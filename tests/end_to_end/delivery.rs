@@ -21,7 +21,10 @@ async fn every_event_delivered_again_in_any_order_changes_nothing() {
         let order_id = order.id.to_string();
         let (actor, note) = ("test".to_owned(), String::new());
         if number % 4 == 2 {
-            fleet.send(&order_id, &CancelOrder { order_id: order_id.clone(), actor, note }).await.unwrap();
+            fleet
+                .send(&order_id, &CancelOrder { order_id: order_id.clone(), actor, note, expected_version: 0 })
+                .await
+                .unwrap();
         } else if number % 4 == 0 && fleet.status(order).await.unwrap() == "paid" {
             let refund = RequestRefund { order_id: order_id.clone(), actor, note, ..RequestRefund::default() };
             fleet.send(&order_id, &refund).await.unwrap();

@@ -193,6 +193,10 @@ async fn whatever_cannot_be_done_is_one_problem_with_a_reason() {
     }
     let page = gateway.get("/problems/UNKNOWN_ORDER").await.unwrap();
     assert!(page.status == 200 && page.text.contains("no such order is known"), "{page:?}");
+    let docs = gateway.get("/docs").await.unwrap();
+    assert_eq!((docs.status, docs.header("content-type")), (200, "text/html; charset=utf-8"));
+    assert!(docs.header("content-security-policy").starts_with("default-src 'none'; script-src 'sha256-"), "{docs:?}");
+    assert!(docs.text.contains("fetch(\"/openapi.json\")") && !docs.text.contains("://"), "{}", docs.text);
     let form = gateway.post_with("/v1/orders", "form", &[("content-type", "text/plain")], &json!({})).await.unwrap();
     assert_eq!(problem(&form), (400, "INVALID_PARAMETER"));
     let cancel = gateway.post(&format!("/v1/orders/{order}/cancel"), "c", &json!({})).await.unwrap();
@@ -406,6 +410,11 @@ async fn orders_are_expired_by_hand() {
         json!({ "order_ids": [one, other, paid, "6f1d0c2e-8a51-4b7e-9d3a-2f4c5b6a7d81"], "note": "the sale is over" });
     let by_name = expire("d", named).await;
     assert_eq!(counts(&by_name), [1, 1, 2], "{by_name:?}");
+    // Named twice is named once: in the order in which they were named first, and nobody waits for a second answer.
+    let twice = expire("f", json!({ "order_ids": [other, one, other, other], "note": "the sale is over" })).await;
+    assert_eq!((counts(&twice), twice.json["orders"].as_array().unwrap().len()), ([0, 2, 0], 2), "{twice:?}");
+    assert!(twice.json["milliseconds"].as_u64().unwrap() < 4_000, "{twice:?}");
+    assert_eq!(twice.json["orders"][0]["order_id"], json!(other));
     let codes: Vec<&str> =
         by_name.json["orders"].as_array().unwrap().iter().filter_map(|order| order["code"].as_str()).collect();
     assert_eq!(codes, ["WRONG_STATE", "UNKNOWN_ORDER"]);

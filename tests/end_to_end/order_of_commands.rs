@@ -51,7 +51,7 @@ async fn a_reinstatement_before_the_release_is_told_what_to_wait_for_and_to_take
     fleet.send("cancel", &order.cancel()).await.unwrap();
     let time_to_pay = Some(well_known::Duration { seconds: 600, nanos: 0 });
     let (order_id, actor, note) = (order.id.to_string(), "ops".to_owned(), "x".to_owned());
-    let reinstate = ReinstateOrder { order_id, actor, note, time_to_pay };
+    let reinstate = ReinstateOrder { order_id, actor, note, time_to_pay, expected_version: 0 };
     let early = fleet.send("early", &reinstate).await.unwrap();
     is_final(&early, "ORDER_NOT_RELEASED");
     assert!(reason(&early).contains("wait for OrderReleased"), "{early:?}");

@@ -13,6 +13,7 @@ fn reinstate(order: &Order) -> ReinstateOrder {
         actor: "ops".to_owned(),
         note: "the buyer called".to_owned(),
         time_to_pay: None,
+        expected_version: 0,
     }
 }
 

@@ -181,6 +181,7 @@ async fn whatever_changed_of_an_order_nothing_is_saved_over_it() {
             time_to_pay: Duration::from_secs(900),
             late_payment_policy: LatePaymentPolicy::Refund,
             payment_method: String::new(),
+            reference: None,
         };
         let place = || OrderCommand::PlaceOrder { order_id, terms: terms() };
         let cancel = |refund| OrderCommand::CancelOrder {

@@ -79,7 +79,7 @@ pub(crate) fn day(rng: &mut StdRng, begin: Timestamp, orders: usize) -> Vec<Inte
         }
         if rng.random_ratio(1, 30) {
             let (actor, note) = ("buyer".to_owned(), "in a hurry".to_owned());
-            let cancel = CancelOrder { order_id: order.order_id, actor, note };
+            let cancel = CancelOrder { order_id: order.order_id, actor, note, expected_version: 0 };
             intents.push(Intent::new(moment(rng, begin, placed.since(begin) + DAY / 240), uuid(rng), &cancel));
         }
     }
@@ -99,7 +99,11 @@ fn same_id(rng: &mut StdRng, begin: Timestamp, id: Uuid, intents: &mut Vec<Inten
         intents.push(match rng.random_range(0..4) {
             0 => {
                 let order_id = nobody(rng);
-                Intent::new(at, id, &CancelOrder { order_id, actor: actor.clone(), note: note.clone() })
+                Intent::new(
+                    at,
+                    id,
+                    &CancelOrder { order_id, actor: actor.clone(), note: note.clone(), expected_version: 0 },
+                )
             }
             1 => {
                 let sku = "P-unknown".to_owned();
@@ -225,6 +229,7 @@ fn order(rng: &mut StdRng, products: usize, rounds: &[Uuid]) -> PlaceOrder {
         time_to_pay: seconds(rng.random_range(5..120)),
         late_payment_policy: if rng.random_bool(0.5) { LatePaymentPolicy::Rehold.into() } else { 0 },
         payment_method: format!("{}{}", scripts.choose(rng).copied().unwrap_or_default(), page(rng)),
+        reference: String::new(),
     }
 }
 
@@ -253,7 +258,8 @@ pub(crate) fn has_second_thoughts(rng: &mut StdRng, at: Timestamp, order_id: &st
     };
     let line = ProductQuantity { sku: format!("P-{}", rng.random_range(0..3)), quantity: 1 };
     let goods = |amount| RequestRefund { lines: vec![line.clone()], ..ask(amount) };
-    let cancel = CancelOrder { order_id: order_id.clone(), actor: actor.clone(), note: note.clone() };
+    let cancel =
+        CancelOrder { order_id: order_id.clone(), actor: actor.clone(), note: note.clone(), expected_version: 0 };
     let within = Duration::from_millis(if rng.random_bool(0.5) { 20 } else { 8_000 });
     let times = [moment(rng, at, within), moment(rng, at, within)];
     let ids = [uuid(rng), uuid(rng)];
@@ -273,7 +279,8 @@ pub(crate) fn has_second_thoughts(rng: &mut StdRng, at: Timestamp, order_id: &st
 /// There was not enough: somebody tries again at once, perhaps before the order has heard of it.
 pub(crate) fn insists(rng: &mut StdRng, at: Timestamp, order_id: String) -> Option<Intent> {
     let (actor, note) = ("buyer".to_owned(), "there must be one".to_owned());
-    let reinstate = ReinstateOrder { order_id, actor, note, time_to_pay: seconds(rng.random_range(5..60)) };
+    let reinstate =
+        ReinstateOrder { order_id, actor, note, time_to_pay: seconds(rng.random_range(5..60)), expected_version: 0 };
     let at = moment(rng, at, Duration::from_millis(20));
     rng.random_ratio(1, 4).then(|| Intent::new(at, uuid(rng), &reinstate))
 }

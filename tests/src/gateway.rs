@@ -54,6 +54,12 @@ impl Answer {
         self.headers.get(name).map_or("", String::as_str)
     }
 
+    /// The code of a problem, or nothing.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        self.json.get("code").and_then(Value::as_str).unwrap_or_default()
+    }
+
     fn read(bytes: &[u8]) -> Result<Self> {
         let text = String::from_utf8_lossy(bytes);
         let (head, body) = text.split_once("\r\n\r\n").with_context(|| format!("no HTTP answer: {text:?}"))?;
@@ -144,6 +150,16 @@ impl Gateway {
 
     /// Listens to a stream of events, as far as this word, and returns what was heard.
     pub async fn listen(&self, path: &str, headers: &[(&str, &str)], until: &str) -> Result<String> {
+        let bearer = format!("Bearer {TOKEN}");
+        self.hear(path, &[&[("authorization", bearer.as_str())], headers].concat(), until).await
+    }
+
+    /// Listens as a browser does, which cannot send a header of its own.
+    pub async fn listen_bare(&self, path: &str, until: &str) -> Result<String> {
+        self.hear(path, &[], until).await
+    }
+
+    async fn hear(&self, path: &str, headers: &[(&str, &str)], until: &str) -> Result<String> {
         let listening = async {
             let mut socket = self.begin_to_listen(path, headers).await?;
             let mut heard = Vec::new();
@@ -165,16 +181,15 @@ impl Gateway {
 
     /// A stream of events that has begun: it is heard for as long as the socket is kept.
     pub async fn open(&self, path: &str) -> Result<TcpStream> {
-        let mut socket = self.begin_to_listen(path, &[]).await?;
+        let bearer = format!("Bearer {TOKEN}");
+        let mut socket = self.begin_to_listen(path, &[("authorization", &bearer)]).await?;
         socket.read_exact(&mut [0; 15]).await?;
         Ok(socket)
     }
 
     async fn begin_to_listen(&self, path: &str, headers: &[(&str, &str)]) -> Result<TcpStream> {
         let mut socket = TcpStream::connect(&self.address).await?;
-        let mut request = format!(
-            "GET {path} HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {TOKEN}\r\naccept: text/event-stream\r\n"
-        );
+        let mut request = format!("GET {path} HTTP/1.1\r\nhost: gateway\r\naccept: text/event-stream\r\n");
         for (name, value) in headers {
             request.push_str(&format!("{name}: {value}\r\n"));
         }

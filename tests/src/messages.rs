@@ -66,6 +66,13 @@ impl Order {
         self
     }
 
+    /// The shop's own number.
+    #[must_use]
+    pub fn referenced(mut self, reference: &str) -> Self {
+        self.place.reference = reference.to_owned();
+        self
+    }
+
     /// Time to pay.
     #[must_use]
     pub fn expires_after(mut self, time: Duration) -> Self {
@@ -96,7 +103,8 @@ impl Order {
     /// The command that cancels it.
     #[must_use]
     pub fn cancel(&self) -> CancelOrder {
-        CancelOrder { order_id: self.id.to_string(), actor: "ops".to_owned(), note: "changed my mind".to_owned() }
+        let (actor, note) = ("ops".to_owned(), "changed my mind".to_owned());
+        CancelOrder { order_id: self.id.to_string(), actor, note, expected_version: 0 }
     }
 
     /// The command that asks for everything back. Its refund is named by the command's id.

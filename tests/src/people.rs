@@ -17,10 +17,10 @@ pub fn second_thought(rng: &mut StdRng, order: &PlaceOrder) -> (String, Vec<u8>)
     let refund =
         RequestRefund { order_id: order_id.clone(), actor: actor.clone(), note: note.clone(), ..Default::default() };
     match rng.random_range(0..6) {
-        0 => command(&CancelOrder { order_id, actor, note }),
+        0 => command(&CancelOrder { order_id, actor, note, expected_version: 0 }),
         1 => {
             let time_to_pay = Some(well_known::Duration { seconds: rng.random_range(5..60), nanos: 0 });
-            command(&ReinstateOrder { order_id, actor, note, time_to_pay })
+            command(&ReinstateOrder { order_id, actor, note, time_to_pay, expected_version: 0 })
         }
         2 => command(&refund),
         3 => command(&RequestRefund { amount: Some(money(rng.random_range(1..900))), ..refund }),

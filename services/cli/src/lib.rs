@@ -1,6 +1,7 @@
 //! The `holdfast` command: the fleet on one machine, orders for it, its proofs, and its operators' verbs.
 
 pub mod demo;
+pub mod expire;
 pub mod global_args;
 pub mod load;
 pub mod order;

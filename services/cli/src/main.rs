@@ -3,7 +3,7 @@
 use std::{io::IsTerminal, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use cli::{demo, global_args::GlobalArgs, load, order, recover, send, status, up, verify};
+use cli::{demo, expire, global_args::GlobalArgs, load, order, recover, send, status, up, verify};
 use tracing_subscriber::EnvFilter;
 
 /// Runs, loads, watches and proves a Holdfast fleet.
@@ -33,6 +33,8 @@ enum Command {
     Verify(verify::Args),
     /// Show an order's events across all services, in causal order.
     Order(order::Args),
+    /// Expire orders now: these, those of a customer, or all that are due.
+    Expire(expire::Args),
     /// After the database has gone back: take back what the broker still has, or give it up.
     Recover(recover::Args),
     /// Send any command from JSON and print its answer.
@@ -57,6 +59,7 @@ async fn main() -> ExitCode {
         Command::Status(args) => status::run(args, global).await,
         Command::Verify(args) => verify::run(args, global).await,
         Command::Order(args) => order::run(args, global).await,
+        Command::Expire(args) => expire::run(args, global).await,
         Command::Recover(args) => recover::run(args, global).await,
         Command::Send(args) => send::run(args, global).await,
     };

@@ -10,6 +10,7 @@ use proto::{Name, orders::v1::OrderReinstated};
 use runtime::log::event_store::{StoredEvent, read_streams};
 use serde::Serialize;
 use serde_json::Value;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::global_args::GlobalArgs;
@@ -17,15 +18,18 @@ use crate::global_args::GlobalArgs;
 /// Options of `holdfast order`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The order's id.
-    #[arg(value_name = "UUID")]
-    order_id: Uuid,
+    /// The order's id, or the shop's own number of it.
+    #[arg(value_name = "ID|REFERENCE")]
+    order: String,
 }
 
 /// What happened to an order.
 #[derive(Debug, Serialize)]
 struct Timeline {
-    order_id: Uuid,
+    order_id: Option<Uuid>,
+    /// The shop's own number of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<String>,
     events: Vec<TimelineEntry>,
 }
 
@@ -51,26 +55,41 @@ struct TimelineEntry {
 
 /// Prints the order's events: exit code 0, or 1 if there is no such order.
 pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
-    let order_id = args.order_id;
     let mut snapshot = Snapshot::take(&global.database_url()?).await?;
-    let own = read_streams(&mut snapshot.connection, &OrderId(order_id).streams(0)).await.context("reading the log")?;
-    let attempts = 1 + own.iter().filter(|event| event.message_type == OrderReinstated::full_name()).count();
-    let events = read_streams(&mut snapshot.connection, &OrderId(order_id).streams(attempts))
-        .await
-        .context("reading the log")?;
+    let (order_id, reference) = find(&mut snapshot.connection, &args.order).await?;
+    let events = match order_id {
+        Some(order_id) => events(&mut snapshot.connection, OrderId(order_id)).await.context("reading the log")?,
+        None => Vec::new(),
+    };
     snapshot.close().await?;
 
-    let timeline = Timeline { order_id, events: entries(&events) };
+    let timeline = Timeline { order_id, reference, events: entries(&events) };
     if global.json {
         print::json(&timeline)?;
     } else {
         print::out(&timeline.text(Paint::for_stdout()))?;
     }
     if timeline.events.is_empty() {
-        eprintln!("holdfast: there is no order {order_id} in the log; was its PlaceOrder accepted?");
+        eprintln!("holdfast: there is no order {:?} in the log; was its PlaceOrder accepted?", args.order);
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// An order by its id or its reference. One that only the log knows has no row, and is named by its id.
+async fn find(connection: &mut PgConnection, order: &str) -> Result<(Option<Uuid>, Option<String>)> {
+    let id = Uuid::try_parse(order).ok();
+    let query = "select order_id, reference from orders.orders where order_id = $1 or reference = $2
+        order by order_id = $1 desc nulls last limit 1";
+    let found = sqlx::query_as(query).bind(id).bind(order).fetch_optional(connection).await;
+    Ok(found.context("looking for the order")?.unwrap_or((id, None)))
+}
+
+/// All events of an order.
+async fn events(connection: &mut PgConnection, order_id: OrderId) -> Result<Vec<StoredEvent>, sqlx::Error> {
+    let own = read_streams(connection, &order_id.streams(0)).await?;
+    let attempts = 1 + own.iter().filter(|event| event.message_type == OrderReinstated::full_name()).count();
+    read_streams(connection, &order_id.streams(attempts)).await
 }
 
 /// Events in order of position, each knowing how deep below its first cause it stands.
@@ -102,6 +121,8 @@ fn entries(events: &[StoredEvent]) -> Vec<TimelineEntry> {
 
 impl Timeline {
     fn text(&self, paint: Paint) -> String {
+        let named = self.order_id.iter().zip(&self.reference);
+        let reference = named.map(|(order_id, reference)| format!("order {order_id}, reference {reference}\n"));
         let mut table = Table::default();
         for event in &self.events {
             let name = format!("{}{}", "  ".repeat(event.depth), proto::short_name(&event.message_type));
@@ -115,7 +136,7 @@ impl Timeline {
                 Cell::new(&event.data, Look::Plain),
             ]);
         }
-        table.text(paint)
+        reference.chain([table.text(paint)]).collect()
     }
 }
 
@@ -154,8 +175,11 @@ mod tests {
 
     #[test]
     fn the_text_has_a_line_an_event_with_its_data() {
-        let timeline = Timeline { order_id: Uuid::from_u128(7), events: entries(&[event(1, 10, 1), event(2, 11, 10)]) };
-        let text = timeline.text(Paint::Off);
+        let events = || entries(&[event(1, 10, 1), event(2, 11, 10)]);
+        let timeline = |reference| Timeline { order_id: Some(Uuid::from_u128(7)), reference, events: events() };
+        let text = timeline(None).text(Paint::Off);
+        let named = timeline(Some("R-1".to_owned())).text(Paint::Off);
+        assert!(named.lines().next().unwrap().ends_with("0007, reference R-1") && named.ends_with(&text), "{named}");
         let last = text.lines().nth(1).unwrap();
         for part in ["+1500 ms", "orders", "v2", "    OrderReleased", r#"{"attempt":2,"orderId":"x"}"#] {
             assert!(last.contains(part), "{part:?} is not in {last:?}");

@@ -58,6 +58,7 @@ codes! {
         "ORDER_NOT_RELEASED": "what the closed order held is not given back yet",
         "PAYMENT_IN_DOUBT": "something of the payment must be settled before a refund of it is sent again",
         "PRODUCT_EXISTS": "the sku names a product with another name",
+        "REFERENCE_TAKEN": "the reference names another order",
         "REFUND_EXCEEDS_LINES": "more pieces than are left to come back",
         "REFUND_EXCEEDS_PAYMENT": "more money than is left, counting refunds under way",
         "REFUND_EXCEEDS_SHARES": "no shares are left to come back",
@@ -80,6 +81,7 @@ codes! {
         "WOULD_BREAK_HOLDS": "fewer pieces would be on hand than orders hold",
         "WRONG_CURRENCY": "an amount in another currency than what it is about",
         "WRONG_STATE": "what it is about is in a state that does not allow this",
+        "WRONG_VERSION": "what it is about has changed since the version that the command expects",
     }
     None {
         "ABANDONED": "an operator gave the refund up",

@@ -1,8 +1,9 @@
 //! Callers: who asks, and what he may.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 use axum::http::{HeaderMap, header::AUTHORIZATION};
+use platform::clock;
 use serde::Deserialize;
 
 use crate::{Gateway, problem::Problem};
@@ -30,7 +31,21 @@ pub(crate) enum Scope {
     AuditRead,
 }
 
+const SCOPES: [Scope; 6] = [
+    Scope::OrdersRead,
+    Scope::OrdersWrite,
+    Scope::CatalogWrite,
+    Scope::RefundsDecide,
+    Scope::Operate,
+    Scope::AuditRead,
+];
+
 impl Scope {
+    /// `None`: it is a scope of others.
+    pub(crate) fn parse(word: &str) -> Option<Self> {
+        SCOPES.into_iter().find(|scope| scope.word() == word)
+    }
+
     pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::OrdersRead => "orders:read",
@@ -48,12 +63,33 @@ impl Scope {
 pub(crate) struct Caller {
     pub(crate) name: String,
     pub(crate) scopes: BTreeSet<Scope>,
+    pub(crate) proof: Proof,
+}
+
+/// How he has proved himself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// By a token of the file.
+    Token,
+    /// By a token that an identity provider has signed.
+    Jwt,
 }
 
 impl Caller {
     /// The actor of his commands: how he proved himself, and who he is.
     pub(crate) fn actor(&self) -> String {
-        format!("token:{}", self.name)
+        match self.proof {
+            Proof::Token => format!("token:{}", self.name),
+            Proof::Jwt => format!("jwt:{}", self.name),
+        }
+    }
+
+    /// Whose the keys of his requests are. No token of the file has a name with a line break.
+    pub(crate) fn owner_of_keys(&self) -> Cow<'_, str> {
+        match self.proof {
+            Proof::Token => Cow::Borrowed(&self.name),
+            Proof::Jwt => Cow::Owned(format!("jwt\n{}", self.name)),
+        }
     }
 
     pub(crate) fn may(&self, scope: Scope) -> bool {
@@ -66,6 +102,23 @@ impl Caller {
 /// # Errors
 /// No token, one that nobody has, or one that is not good for this.
 pub(crate) fn authorize(gateway: &Gateway, headers: &HeaderMap, scope: Scope) -> Result<Arc<Caller>, Problem> {
+    let token = bearer(headers)?;
+    let caller = match (gateway.tokens.caller(token), &gateway.jwt) {
+        (Some(caller), _) => caller,
+        (None, Some(jwt)) => jwt.caller(token, clock::now()).map_err(Problem::unauthenticated)?,
+        (None, None) => return Err(Problem::unauthenticated("nobody has this token")),
+    };
+    if caller.may(scope) {
+        return Ok(caller);
+    }
+    Err(Problem::forbidden(&caller.name, scope.word()))
+}
+
+/// The token that a request bears.
+///
+/// # Errors
+/// None, or more than one.
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
     let mut given = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (given.next(), given.next()) else {
         return Err(Problem::unauthenticated("give one header: Authorization: Bearer TOKEN"));
@@ -75,13 +128,6 @@ pub(crate) fn authorize(gateway: &Gateway, headers: &HeaderMap, scope: Scope) ->
         .ok()
         .and_then(|value| value.split_once(' '))
         .filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"));
-    let Some((_, token)) = token else {
-        return Err(Problem::unauthenticated("the header Authorization must be: Bearer TOKEN"));
-    };
-    let caller = gateway.tokens.caller(token.trim());
-    let caller = caller.ok_or_else(|| Problem::unauthenticated("nobody has this token"))?;
-    if caller.may(scope) {
-        return Ok(caller);
-    }
-    Err(Problem::forbidden(&caller.name, scope.word()))
+    let token = token.map(|(_, token)| token.trim());
+    token.ok_or_else(|| Problem::unauthenticated("the header Authorization must be: Bearer TOKEN"))
 }

@@ -4,7 +4,7 @@
 //! the caller, the route, the path and the `Idempotency-Key`, so the worker's inbox knows what was asked before, whichever replica asks.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -17,19 +17,16 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use platform::client::{Answer, Outgoing, Sent};
-use proto::{
-    JsonMessage,
-    common::v1::{Accepted, Rejection, command_reply::Outcome},
-};
+use proto::{JsonMessage, common::v1::Accepted};
 use serde::Serialize;
 use serde_json::json;
-use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
     Gateway,
     caller::{Scope, authorize},
     guard::RequestId,
+    outcome::{CommandOutcome, said},
     problem::Problem,
     request::{self, Wait},
 };
@@ -205,9 +202,10 @@ pub(crate) async fn post(
     let key = request::idempotency_key(&headers)?;
     let wait = request::wait(&headers, &gateway.settings);
     let params: Vec<(&str, &str)> = params.iter().collect();
-    let id = command_id(&caller.name, route.path, &params, key);
+    let id = command_id(&caller.owner_of_keys(), route.path, &params, key);
     let body = request::body(&headers, body, &gateway.settings).await?;
-    let message = complete(route, &body, &params, &caller.actor(), id)?;
+    let mut message = complete(route, &body, &params, &caller.actor(), id)?;
+    expect(&mut message, request::if_match(&headers)?)?;
     let under_way = gateway.under_way.begin(id);
     let _begun = under_way.ok_or_else(|| {
         let detail =
@@ -280,6 +278,28 @@ fn complete(
     Ok(message)
 }
 
+/// The field of a command that says which version the sender has seen.
+pub(crate) const EXPECTED: &str = "expected_version";
+
+/// What `If-Match` says goes with the command: its worker compares, where nobody can come between.
+fn expect(message: &mut JsonMessage, if_match: Option<i64>) -> Result<(), Problem> {
+    match (message.number(EXPECTED), if_match) {
+        (Some(1..) | Some(..=-1), _) => {
+            let detail = "the version that you have seen goes into the header If-Match, and never into the body";
+            Err(Problem::own("INVALID_BODY", detail).of(EXPECTED))
+        }
+        (None, Some(_)) => {
+            let detail = "this resource does not know If-Match: leave it out";
+            Err(Problem::own("INVALID_PARAMETER", detail).of("If-Match"))
+        }
+        (Some(_), Some(version)) => {
+            message.set_number(EXPECTED, version);
+            Ok(())
+        }
+        (Some(_) | None, None) => Ok(()),
+    }
+}
+
 async fn send(gateway: &Gateway, command: &Outgoing<'_>, wait: Wait) -> Sent {
     if !wait.limit.is_zero() {
         return gateway.client.send_within(command, wait.limit).await;
@@ -291,10 +311,9 @@ async fn send(gateway: &Gateway, command: &Outgoing<'_>, wait: Wait) -> Sent {
 }
 
 fn answered(route: &Route, message: &JsonMessage, id: Uuid, answer: Answer) -> Result<Response, Problem> {
-    let mut response = match answer.reply.outcome {
-        Some(Outcome::Accepted(accepted)) => done(route, message, id, &accepted),
-        Some(Outcome::Rejected(rejection)) => Problem::rejected(&rejection.code, &rejection.reason).into_response(),
-        None => return Err(Problem::own("INTERNAL", "the worker's answer says neither yes nor no")),
+    let mut response = match said(answer.reply)? {
+        Ok(accepted) => done(route, message, id, &accepted),
+        Err(rejection) => Problem::rejected(&rejection.code, &rejection.reason).into_response(),
     };
     if answer.is_repeated {
         insert(response.headers_mut(), REPLAYED, "true");
@@ -318,55 +337,8 @@ fn done(route: &Route, message: &JsonMessage, id: Uuid, accepted: &Accepted) -> 
     response
 }
 
-/// What came of a command.
-#[derive(Debug, Default, Serialize, ToSchema)]
-pub(crate) struct CommandOutcome {
-    pub(crate) command_id: Uuid,
-    /// accepted, rejected, or pending: its worker has not come to it yet.
-    outcome: &'static str,
-    /// Of an accepted one, the types of the events that it caused. None: it was true already.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    events: Option<Vec<String>>,
-    /// Of an accepted one, the event stream that it changed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stream: Option<String>,
-    /// That stream's version after it: a number of 64 bits, as a text.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<String>,
-    /// Of a rejected one, why: a word for programs.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<String>,
-    /// And a sentence for people.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-    /// When it was answered.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) handled_at: Option<String>,
-    /// The id of what it made: `order_id`, `refund_id` or `round_id`.
-    #[serde(flatten)]
-    made: BTreeMap<&'static str, String>,
-}
-
-impl CommandOutcome {
-    pub(crate) fn accepted(command_id: Uuid, accepted: &Accepted) -> Self {
-        Self {
-            command_id,
-            outcome: "accepted",
-            events: Some(accepted.events.clone()),
-            stream: Some(accepted.stream.clone()),
-            version: Some(accepted.version.to_string()),
-            ..Self::default()
-        }
-    }
-
-    pub(crate) fn rejected(command_id: Uuid, rejection: Rejection) -> Self {
-        let (code, reason) = (Some(rejection.code), Some(rejection.reason));
-        Self { command_id, outcome: "rejected", code, reason, ..Self::default() }
-    }
-}
-
 fn accepted_for_later(id: Uuid) -> Response {
-    let pending = CommandOutcome { command_id: id, outcome: "pending", ..CommandOutcome::default() };
+    let pending = CommandOutcome::pending(id);
     let mut response = json_response(StatusCode::ACCEPTED, &pending);
     insert(response.headers_mut(), header::LOCATION, &format!("/v1/commands/{id}"));
     insert(response.headers_mut(), header::RETRY_AFTER, "1");

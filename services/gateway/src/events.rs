@@ -26,6 +26,7 @@ use crate::{
     Gateway,
     caller::{Scope, authorize},
     commands::json_response,
+    link,
     orders::unknown,
     problem::Problem,
     read::id,
@@ -52,9 +53,17 @@ pub(crate) async fn events(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    authorize(&gateway, &headers, Scope::OrdersRead)?;
+    let query = Query::read(query.as_deref().unwrap_or_default(), &["after", "expires", "signature"])?;
+    // Browsers cannot send a header: they come by a link.
+    let by_link = query.get("expires").zip(query.get("signature"));
+    if by_link.is_none() {
+        authorize(&gateway, &headers, Scope::OrdersRead)?;
+    }
     let order_id = id(&params, "order_id")?;
-    let after = after(&headers, query.as_deref().unwrap_or_default())?;
+    if let Some((expires, signature)) = by_link {
+        link::let_in(&gateway, order_id, expires, signature)?;
+    }
+    let after = after(&headers, &query)?;
     let (published, events) = look(&gateway.pool, order_id).await?;
     if events.is_empty() {
         return Err(unknown(order_id));
@@ -81,10 +90,9 @@ pub(crate) async fn events(
 }
 
 /// What the listener has heard already: `Last-Event-ID`, as browsers send it, or `?after=`.
-fn after(headers: &HeaderMap, query: &str) -> Result<GlobalPosition, Problem> {
+fn after(headers: &HeaderMap, query: &Query) -> Result<GlobalPosition, Problem> {
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::trim);
     let last = last.filter(|last| !last.is_empty()).map(|last| ("Last-Event-ID", last));
-    let query = Query::read(query, &["after"])?;
     let asked = last.or_else(|| query.get("after").map(|after| ("after", after)));
     let Some((name, text)) = asked else { return Ok(GlobalPosition::default()) };
     let position = text.parse::<i64>().ok().filter(|position| *position >= 0);

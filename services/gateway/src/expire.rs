@@ -1,6 +1,7 @@
 //! Expiring many orders at once, by hand: what is due, or what a filter names.
 
 use std::{
+    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,8 +14,8 @@ use axum::{
     response::Response,
 };
 use futures::{StreamExt, stream};
-use platform::client::{Outgoing, Sent};
-use proto::{Message, Name, common::v1::command_reply::Outcome, orders::v1::ExpireOrder};
+use platform::client::Outgoing;
+use proto::{Message, Name, orders::v1::ExpireOrder};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -24,6 +25,7 @@ use crate::{
     caller::{Scope, authorize},
     commands::{command_id, json_response},
     guard::RequestId,
+    outcome::hear,
     problem::Problem,
     request,
 };
@@ -47,6 +49,7 @@ pub(crate) struct ExpireOrders {
     /// Why, in words.
     #[schema(min_length = 1, max_length = 512)]
     note: String,
+    /// One that is named twice is expired once.
     #[serde(default)]
     #[schema(max_items = 1000)]
     order_ids: Vec<Uuid>,
@@ -115,8 +118,9 @@ pub(crate) async fn expire(
     }
     let (actor, gateway) = (caller.actor(), &gateway);
     let expire_one = |order_id: Uuid| {
-        let id = command_id(&caller.name, PATH, &[("order_id", &order_id.to_string())], key);
-        let command = ExpireOrder { order_id: order_id.to_string(), actor: actor.clone(), note: asked.note.clone() };
+        let id = command_id(&caller.owner_of_keys(), PATH, &[("order_id", &order_id.to_string())], key);
+        let (actor, note) = (actor.clone(), asked.note.clone());
+        let command = ExpireOrder { order_id: order_id.to_string(), actor, note, expected_version: 0 };
         async move { send(gateway, id, request_id, order_id, &command).await }
     };
     report.orders = stream::iter(orders).map(expire_one).buffered(AT_ONCE).collect().await;
@@ -169,7 +173,9 @@ const OF_CUSTOMER: &str = "select order_id from orders.orders
 
 async fn find(gateway: &Gateway, asked: &ExpireOrders, limit: u16) -> Result<Vec<Uuid>, Problem> {
     if !asked.order_ids.is_empty() {
-        return Ok(asked.order_ids.clone());
+        // One that is named twice is one command: sent twice at once, it is heard of once.
+        let mut named = HashSet::new();
+        return Ok(asked.order_ids.iter().copied().filter(|order_id| named.insert(*order_id)).collect());
     }
     let limit = i64::from(limit);
     let found = match &asked.customer_id {
@@ -199,16 +205,11 @@ async fn send(
         reason: Some(reason),
         ..ExpiredOrder::new(order_id, "failed")
     };
-    match gateway.client.send_within(&outgoing, WITHIN).await {
-        Sent::Answered(answer) => match answer.reply.outcome {
-            Some(Outcome::Accepted(accepted)) if accepted.events.is_empty() => ExpiredOrder::new(order_id, "skipped"),
-            Some(Outcome::Accepted(_)) => ExpiredOrder::new(order_id, "released"),
-            Some(Outcome::Rejected(rejection)) => failed(&rejection.code, rejection.reason),
-            None => failed("INTERNAL", "the worker's answer says neither yes nor no".to_owned()),
-        },
-        Sent::Unanswered | Sent::Undelivered => {
-            failed("NOT_COMMITTED", "its worker has not answered: ask again with the same Idempotency-Key".to_owned())
-        }
+    match hear(gateway, &outgoing, WITHIN).await {
+        Ok(Ok(accepted)) if accepted.events.is_empty() => ExpiredOrder::new(order_id, "skipped"),
+        Ok(Ok(_)) => ExpiredOrder::new(order_id, "released"),
+        Ok(Err(rejection)) => failed(&rejection.code, rejection.reason),
+        Err(problem) => failed(&problem.code, problem.detail),
     }
 }
 

@@ -12,7 +12,7 @@ use futures::FutureExt;
 use metrics::{counter, histogram};
 use uuid::Uuid;
 
-use crate::{Gateway, problem::Problem};
+use crate::{Gateway, caller::bearer, problem::Problem};
 
 /// Requests, by route and status.
 const REQUESTS: &str = "holdfast_gateway_requests_total";
@@ -36,7 +36,7 @@ pub(crate) async fn guard(State(gateway): State<Arc<Gateway>>, mut request: Requ
     let path = request.uri().path().to_owned();
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str).to_owned();
     let response = match gateway.requests.try_acquire() {
-        Ok(_room) => AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_panic| {
+        Ok(_room) => AssertUnwindSafe(run(&gateway, request, next)).catch_unwind().await.unwrap_or_else(|_panic| {
             tracing::error!(request_id = %id.0, path, "a request met a defect");
             Problem::own("INTERNAL", "it met a defect on our side: try again, and tell us the request's id")
                 .into_response()
@@ -54,6 +54,13 @@ pub(crate) async fn guard(State(gateway): State<Arc<Gateway>>, mut request: Requ
     histogram!(REQUEST_SECONDS, "route" => route).record(begun.elapsed().as_secs_f64());
     tracing::debug!(request_id = %id.0, path, status, ms = begun.elapsed().as_millis(), "answered");
     response
+}
+
+async fn run(gateway: &Gateway, request: Request, next: Next) -> Response {
+    if let (Some(jwt), Ok(token)) = (&gateway.jwt, bearer(request.headers())) {
+        jwt.learn(token).await;
+    }
+    next.run(request).await
 }
 
 /// Whatever was refused becomes a problem document, also what the router and the readers of a request refuse by themselves.

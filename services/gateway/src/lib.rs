@@ -20,11 +20,15 @@ use tracing::Instrument as _;
 
 mod caller;
 mod commands;
+mod docs;
 mod events;
 mod expire;
 mod guard;
+mod jwt;
+mod link;
 mod openapi;
 mod orders;
+mod outcome;
 mod problem;
 mod read;
 mod request;
@@ -34,6 +38,8 @@ mod tokens;
 mod webhooks;
 
 use commands::UnderWay;
+use jwt::Jwt;
+use link::LinkKey;
 use tokens::Tokens;
 
 /// The name of the process in logs, at the broker and in Postgres.
@@ -53,6 +59,8 @@ struct Gateway {
     client: CommandClient,
     pool: sqlx::PgPool,
     tokens: Tokens,
+    jwt: Option<Jwt>,
+    link_key: Option<LinkKey>,
     stripe: Option<webhooks::Stripe>,
     under_way: UnderWay,
     requests: Semaphore,
@@ -68,6 +76,8 @@ pub fn run() -> ExitCode {
 async fn work(config: Config) -> Result<(), Error> {
     let shutdown = shutdown::on_signals().map_err(|error| Error::transient("listening for signals", error))?;
     let tokens = Tokens::read(&config.gateway.tokens)?;
+    let jwt = Jwt::read(&config.gateway).await?;
+    let link_key = LinkKey::read(&config.gateway.link_secret)?;
     let health = Health::default();
     health.beat_alive();
     let metrics = platform::telemetry::start_metrics(&[(guard::REQUEST_SECONDS, guard::BUCKETS)]);
@@ -77,10 +87,11 @@ async fn work(config: Config) -> Result<(), Error> {
         .map_err(|error| Error::transient("listening for requests (setting gateway.address)", error))?;
     let mut stop = shutdown.clone();
     let gateway = tokio::select! {
-        gateway = connect(&config, tokens, &health, &shutdown) => Arc::new(gateway?),
+        gateway = connect(&config, (tokens, jwt, link_key), &health, &shutdown) => Arc::new(gateway?),
         () = stop.requested() => return Ok(()),
     };
     tokio::spawn(tokens::read_again(Arc::clone(&gateway)).in_current_span());
+    tokio::spawn(jwt::read_again(Arc::clone(&gateway)).in_current_span());
     tokio::spawn(look(Arc::clone(&gateway), health).in_current_span());
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "serving the HTTP API");
@@ -90,7 +101,12 @@ async fn work(config: Config) -> Result<(), Error> {
 }
 
 /// Connects to database and broker, and waits for them as long as it takes.
-async fn connect(config: &Config, tokens: Tokens, health: &Health, shutdown: &Shutdown) -> Result<Gateway, Error> {
+async fn connect(
+    config: &Config,
+    (tokens, jwt, link_key): (Tokens, Option<Jwt>, Option<LinkKey>),
+    health: &Health,
+    shutdown: &Shutdown,
+) -> Result<Gateway, Error> {
     let pool = connect_with_retry(health, DATABASE, || read::connect(&config.database)).await?;
     let client = connect_with_retry(health, BROKER, || async {
         let broker = broker::connect(&config.broker, NAME).await?;
@@ -104,6 +120,8 @@ async fn connect(config: &Config, tokens: Tokens, health: &Health, shutdown: &Sh
         client,
         pool,
         tokens,
+        jwt,
+        link_key,
         stripe,
         under_way: UnderWay::default(),
         requests: Semaphore::new(config.gateway.requests_max),

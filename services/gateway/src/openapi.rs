@@ -8,13 +8,15 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::{
     caller::Scope,
-    commands::{self, CommandOutcome, json_response},
+    commands::{self, EXPECTED, json_response},
     events::EventList,
     expire::{self, ExpireOrders, ExpiredOrders},
+    link::{self, EventLink},
     orders::{
         list::{OrderList, PARAMETERS},
         shape::{Order, Refund},
     },
+    outcome::CommandOutcome,
     problem::Document,
     read::{Product, Round},
 };
@@ -30,7 +32,11 @@ struct Read {
 }
 
 const READ: [Read; 7] = [
-    Read { path: "/v1/orders", summary: "Orders of a customer, the newest first", schema: "OrderList" },
+    Read {
+        path: "/v1/orders",
+        summary: "Orders of a customer, the newest first; or the one with a reference",
+        schema: "OrderList",
+    },
     Read { path: "/v1/orders/{order_id}", summary: "An order as it stands", schema: "Order" },
     Read {
         path: "/v1/orders/{order_id}/refunds/{refund_id}",
@@ -68,6 +74,7 @@ fn document() -> Value {
     add::<Document>(&mut schemas);
     add::<ExpireOrders>(&mut schemas);
     add::<ExpiredOrders>(&mut schemas);
+    add::<EventLink>(&mut schemas);
     let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
     for read in &READ {
         paths.entry(read.path).or_default().insert("get".to_owned(), get(read));
@@ -80,6 +87,7 @@ fn document() -> Value {
         paths.entry(route.path).or_default().insert("post".to_owned(), operation);
     }
     paths.entry(expire::PATH).or_default().insert("post".to_owned(), post_expire());
+    paths.entry(link::PATH).or_default().insert("post".to_owned(), post_link());
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -121,13 +129,32 @@ fn get(read: &Read) -> Value {
             "name": "after", "in": "query", "schema": schema,
             "description": "Only events behind this position; as a header: Last-Event-ID",
         }));
+        for name in ["expires", "signature"] {
+            parameters.push(json!({
+                "name": name, "in": "query", "schema": { "type": "string" },
+                "description": "Of a link: both of it stand in the place of a token",
+            }));
+        }
     }
+    let mut stands =
+        Map::from_iter([("description".to_owned(), "As it stands".into()), ("content".to_owned(), content.into())]);
+    let mut responses = responses([]);
+    if ["Order", "Product", "Round"].contains(&read.schema) {
+        parameters.push(json!({
+            "name": "If-None-Match", "in": "header", "schema": { "type": "string" },
+            "description": "The ETag that you have: nothing is sent if it is still that.",
+        }));
+        let etag = json!({ "ETag": { "schema": { "type": "string" } } });
+        responses.insert("304".to_owned(), json!({ "description": "You have it", "headers": etag.clone() }));
+        stands.insert("headers".to_owned(), etag);
+    }
+    responses.insert("200".to_owned(), stands.into());
     json!({
         "summary": read.summary,
         "description": format!("Needs the scope {}.", Scope::OrdersRead.word()),
         "operationId": operation_id("get", read.path),
         "parameters": parameters,
-        "responses": responses([("200", json!({ "description": "As it stands", "content": content }))]),
+        "responses": responses,
     })
 }
 
@@ -140,6 +167,12 @@ fn post(route: &commands::Route, command: &Value) -> Value {
         "name": "Prefer", "in": "header", "schema": { "type": "string" },
         "description": "wait=SECONDS: how long to wait for the worker; respond-async: not at all.",
     }));
+    if command.pointer(&format!("/properties/{EXPECTED}")).is_some() {
+        parameters.push(json!({
+            "name": "If-Match", "in": "header", "schema": { "type": "string" },
+            "description": "The ETag of the order that you have seen: at any other version it is refused with 412.",
+        }));
+    }
     let content = json!({ "application/json": { "schema": { "$ref": format!("{SCHEMAS}CommandOutcome") } } });
     let answer = |words: &str| json!({ "description": words, "content": content.clone() });
     json!({
@@ -174,6 +207,21 @@ fn post_expire() -> Value {
     })
 }
 
+/// What changes nothing, and so has no key.
+fn post_link() -> Value {
+    let content = json!({ "application/json": { "schema": { "$ref": format!("{SCHEMAS}EventLink") } } });
+    json!({
+        "summary": "A link for browsers to the events of an order, which is good for five minutes",
+        "description": format!(
+            "Needs the scope {}. For EventSource, which cannot send a header. 404 where the gateway has no secret for links.",
+            Scope::OrdersRead.word()
+        ),
+        "operationId": operation_id("post", link::PATH),
+        "parameters": in_path(link::PATH),
+        "responses": responses([("200", json!({ "description": "The link", "content": content }))]),
+    })
+}
+
 fn idempotency_key() -> Value {
     json!({
         "name": "Idempotency-Key", "in": "header", "required": true,
@@ -186,7 +234,8 @@ fn idempotency_key() -> Value {
 fn body(route: &commands::Route, command: &Value) -> Value {
     let mut body = command.clone();
     if let Some(properties) = body.get_mut("properties").and_then(Value::as_object_mut) {
-        properties.retain(|name, _| name != "actor" && !route.path.contains(&format!("{{{name}}}")));
+        properties
+            .retain(|name, _| name != "actor" && name != EXPECTED && !route.path.contains(&format!("{{{name}}}")));
     }
     if let (Some(why), Some(body)) = (route.why, body.as_object_mut()) {
         body.insert("required".to_owned(), json!([why]));
@@ -195,7 +244,7 @@ fn body(route: &commands::Route, command: &Value) -> Value {
 }
 
 /// What an operation answers, and what every one may answer besides.
-fn responses<const N: usize>(own: [(&str, Value); N]) -> Value {
+fn responses<const N: usize>(own: [(&str, Value); N]) -> Map<String, Value> {
     let problem = json!({
         "description": "It was not done, and why",
         "content": { "application/problem+json": { "schema": { "$ref": format!("{SCHEMAS}Document") } } },
@@ -221,11 +270,15 @@ fn in_path(path: &str) -> Vec<Value> {
 fn in_list(name: &str) -> Value {
     let (schema, words) = match name {
         "customer_id" => (json!({ "type": "string", "minLength": 1 }), "Whose orders"),
+        "reference" => (
+            json!({ "type": "string", "minLength": 1, "maxLength": 64 }),
+            "The order that has this number of the shop's own. Give this alone, or a customer_id",
+        ),
         "limit" => (json!({ "type": "integer", "minimum": 1, "maximum": 100, "default": 20 }), "How many at most"),
         "starting_after" => (json!({ "type": "string", "format": "uuid" }), "The last order of a page: the next page"),
         _ => (json!({ "type": "string", "format": "uuid" }), "The first order of a page: the page before it"),
     };
-    json!({ "name": name, "in": "query", "required": name == "customer_id", "schema": schema, "description": words })
+    json!({ "name": name, "in": "query", "required": false, "schema": schema, "description": words })
 }
 
 /// `post_orders_cancel`
@@ -286,6 +339,6 @@ mod tests {
                 assert!(names.insert(operation["operationId"].as_str().unwrap().to_owned()), "{operation}");
             }
         }
-        assert_eq!(names.len(), 21);
+        assert_eq!(names.len(), 22);
     }
 }

@@ -56,9 +56,10 @@ own! {
     "INTERNAL" INTERNAL_SERVER_ERROR SameRequest "a defect on our side; its log says more under the request's id";
     "INVALID_BODY" BAD_REQUEST NewRequest "the body is not the JSON that this resource takes";
     "INVALID_PARAMETER" BAD_REQUEST NewRequest "a parameter of the path, the query or a header cannot be read";
+    "LINK_INVALID" FORBIDDEN NewRequest "a link to an order's events is not signed as it must be, or its time is over";
     "METHOD_NOT_ALLOWED" METHOD_NOT_ALLOWED NewRequest "the resource does not know this method";
     "NOT_FOUND" NOT_FOUND NewRequest "there is no such resource";
-    "NOT_COMMITTED" SERVICE_UNAVAILABLE SameRequest "a webhook's report is not committed yet";
+    "NOT_COMMITTED" SERVICE_UNAVAILABLE SameRequest "the worker has not said that it is committed";
     "OVERLOADED" SERVICE_UNAVAILABLE SameRequest "as many requests are under way as may be";
     "REPORT_REFUSED" SERVICE_UNAVAILABLE SameRequest "payments refused a webhook's report, which somebody must look at";
     "REQUEST_UNDER_WAY" CONFLICT SameRequest "a request with this Idempotency-Key is under way";
@@ -215,7 +216,9 @@ fn status(code: &str) -> StatusCode {
         "MESSAGE_TOO_LARGE" => StatusCode::PAYLOAD_TOO_LARGE,
         "UNKNOWN_ORDER" | "UNKNOWN_PAYMENT" | "UNKNOWN_PRODUCT" | "UNKNOWN_REFUND" | "UNKNOWN_REPORT"
         | "UNKNOWN_ROUND" => StatusCode::NOT_FOUND,
+        "WRONG_VERSION" => StatusCode::PRECONDITION_FAILED,
         "ORDER_EXISTS"
+        | "REFERENCE_TAKEN"
         | "PRODUCT_EXISTS"
         | "ROUND_EXISTS"
         | "REFUND_EXISTS"

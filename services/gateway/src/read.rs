@@ -5,17 +5,14 @@ use std::sync::Arc;
 use axum::{
     extract::{RawPathParams, State},
     http::{HeaderMap, StatusCode, header},
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use platform::{
     config::{self, ms},
     database::session,
     error::Error,
 };
-use proto::{
-    Message,
-    common::v1::{CommandReply, command_reply::Outcome},
-};
+use proto::{Message, common::v1::CommandReply};
 use serde::Serialize;
 use sqlx::{
     FromRow, PgPool, Row,
@@ -27,10 +24,11 @@ use uuid::Uuid;
 use crate::{
     Gateway,
     caller::{Scope, authorize},
-    commands::{CommandOutcome, insert, json_response},
+    commands::{insert, json_response},
     orders::shape::Money,
+    outcome::{CommandOutcome, said},
     problem::Problem,
-    request::uuid,
+    request::{has, uuid},
 };
 
 /// Connects to Postgres, to read.
@@ -65,10 +63,16 @@ pub(crate) fn id(params: &RawPathParams, name: &'static str) -> Result<Uuid, Pro
     uuid(name, param(params, name))
 }
 
-/// A row as an answer, with the version of its stream as the tag.
-pub(crate) fn tagged(row: &impl Serialize, version: &str) -> Response {
-    let mut response = json_response(StatusCode::OK, row);
-    insert(response.headers_mut(), header::ETAG, &format!("\"{version}\""));
+/// A row as an answer, with the version of its stream as the tag; or nothing, if the caller has it.
+pub(crate) fn tagged(headers: &HeaderMap, row: &impl Serialize, tag: &str) -> Response {
+    let tag = format!("\"{tag}\"");
+    let mut response = match has(headers, &tag) {
+        true => StatusCode::NOT_MODIFIED.into_response(),
+        false => json_response(StatusCode::OK, row),
+    };
+    insert(response.headers_mut(), header::ETAG, &tag);
+    // Whoever keeps it asks again each time.
+    insert(response.headers_mut(), header::CACHE_CONTROL, "private, no-cache");
     response
 }
 
@@ -109,7 +113,7 @@ pub(crate) async fn product(
     .await?;
     let missing = || Problem::rejected("UNKNOWN_PRODUCT", &format!("no product {sku:?} is known; was it registered?"));
     let found = found.ok_or_else(missing)?;
-    Ok(tagged(&found, &found.version))
+    Ok(tagged(&headers, &found, &found.version))
 }
 
 /// A round. Numbers of 64 bits are texts.
@@ -151,7 +155,7 @@ pub(crate) async fn round(
     .await?;
     let missing = || Problem::rejected("UNKNOWN_ROUND", &format!("no round {round_id} is known"));
     let found = read_round(round_id, &found.ok_or_else(missing)?)?;
-    Ok(tagged(&found, &found.version))
+    Ok(tagged(&headers, &found, &found.version))
 }
 
 fn read_round(round_id: Uuid, row: &PgRow) -> Result<Round, sqlx::Error> {
@@ -201,10 +205,9 @@ pub(crate) async fn command(
         return Err(Problem::own("UNKNOWN_ANSWER", detail));
     };
     let (reply, handled_at): (Vec<u8>, String) = read(&found)?;
-    let mut outcome = match CommandReply::decode(reply.as_slice()).ok().and_then(|reply| reply.outcome) {
-        Some(Outcome::Accepted(accepted)) => CommandOutcome::accepted(command_id, &accepted),
-        Some(Outcome::Rejected(rejection)) => CommandOutcome::rejected(command_id, rejection),
-        None => return Err(Problem::own("INTERNAL", "the answer that is kept says neither yes nor no")),
+    let mut outcome = match said(CommandReply::decode(reply.as_slice()).unwrap_or_default())? {
+        Ok(accepted) => CommandOutcome::accepted(command_id, &accepted),
+        Err(rejection) => CommandOutcome::rejected(command_id, rejection),
     };
     outcome.handled_at = Some(handled_at);
     Ok(json_response(StatusCode::OK, &outcome))

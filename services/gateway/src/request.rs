@@ -123,6 +123,31 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<&str, Problem> {
     }
 }
 
+/// The version that a request expects by `If-Match`: one strong tag, as `ETag` gave it. What follows a dash there is of no concern to
+/// whoever changes something.
+///
+/// # Errors
+/// It is none.
+pub(crate) fn if_match(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
+    let Some(given) = only(headers, "if-match")?.filter(|given| *given != "*") else { return Ok(None) };
+    let tag = given.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+    let digits = tag.map(|tag| tag.split_once('-').map_or(tag, |(version, _)| version));
+    let version = digits.filter(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()));
+    let version = version.and_then(|digits| digits.parse::<i64>().ok()).filter(|version| *version > 0);
+    version.map(Some).ok_or_else(|| {
+        let shown: String = given.chars().take(64).collect();
+        Problem::own("INVALID_PARAMETER", format!("If-Match must be one ETag of the resource, not {shown:?}"))
+            .of("If-Match")
+    })
+}
+
+/// Whether the caller has what bears this tag, as `If-None-Match` says.
+pub(crate) fn has(headers: &HeaderMap, tag: &str) -> bool {
+    let given = headers.get_all("if-none-match").iter().filter_map(|value| value.to_str().ok());
+    let mut tags = given.flat_map(|value| value.split(',')).map(str::trim);
+    tags.any(|given| given == "*" || given.strip_prefix("W/").unwrap_or(given) == tag)
+}
+
 /// How long the caller will wait for the worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wait {
@@ -211,7 +236,7 @@ mod tests {
     use axum::http::{HeaderMap, HeaderValue};
     use platform::config::Config;
 
-    use super::{Query, Wait, idempotency_key, wait};
+    use super::{Query, Wait, has, idempotency_key, if_match, wait};
 
     fn headers(name: &'static str, values: &[&'static str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -233,6 +258,29 @@ mod tests {
             assert_eq!(key(nothing), Err("IDEMPOTENCY_KEY_MISSING".to_owned()), "{nothing:?}");
         }
         assert_eq!(key(&["a", "b"]), Err("INVALID_PARAMETER".to_owned()));
+    }
+
+    #[test]
+    fn a_tag_says_which_version_the_caller_has_seen() {
+        let version = |given: &[&'static str]| if_match(&headers("if-match", given)).map_err(|problem| problem.code);
+        assert_eq!(version(&[]), Ok(None));
+        assert_eq!(version(&["*"]), Ok(None));
+        assert_eq!(version(&["\"7\""]), Ok(Some(7)));
+        assert_eq!(version(&["\"7-5d41402abc4b2a76\""]), Ok(Some(7)));
+        for wrong in
+            ["7", "\"\"", "W/\"7\"", "\"+7\"", "\"-7\"", "\"0\"", "\"7\", \"8\"", "\"9223372036854775808\"", "\"x\""]
+        {
+            assert_eq!(version(&[wrong]), Err("INVALID_PARAMETER".to_owned()), "{wrong}");
+        }
+        let has = |given: &[&'static str]| has(&headers("if-none-match", given), "\"7-a\"");
+        assert!(
+            has(&["\"7-a\""])
+                && has(&["W/\"7-a\""])
+                && has(&["*"])
+                && has(&["\"6\", \"7-a\""])
+                && has(&["x", "\"7-a\""])
+        );
+        assert!(!has(&[]) && !has(&["\"7\""]) && !has(&["7-a"]) && !has(&["\"8-a\""]));
     }
 
     #[test]

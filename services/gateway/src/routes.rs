@@ -13,19 +13,21 @@ use axum::{
 };
 
 use crate::{
-    Gateway, commands, events, expire, guard, guard::RequestId, openapi, orders, problem, problem::Problem, read,
-    webhooks,
+    Gateway, commands, docs, events, expire, guard, guard::RequestId, link, openapi, orders, problem, problem::Problem,
+    read, webhooks,
 };
 
 /// All that the gateway serves.
 pub(crate) fn app(gateway: Arc<Gateway>) -> Router {
     let mut app = Router::new()
+        .route("/docs", get(docs::docs))
         .route("/openapi.json", get(openapi::openapi))
         .route("/problems/{code}", get(page))
         .route("/v1/commands/{command_id}", get(read::command))
         .route("/v1/orders", get(orders::list::list))
         .route("/v1/orders/{order_id}", get(orders::order))
         .route("/v1/orders/{order_id}/events", get(events::events))
+        .route(link::PATH, post(link::link))
         .route("/v1/orders/{order_id}/refunds/{refund_id}", get(orders::refund))
         .route("/v1/products/{sku}", get(read::product))
         .route("/v1/rounds/{round_id}", get(read::round))

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     Gateway,
-    caller::{Caller, Scope},
+    caller::{Caller, Proof, Scope},
 };
 
 /// How often to look whether the file has changed.
@@ -57,7 +57,7 @@ impl Tokens {
     /// It cannot be read, or says what cannot be.
     pub(crate) fn read(path: &str) -> Result<Self, Error> {
         if path.is_empty() {
-            tracing::warn!("no file of tokens (setting gateway.tokens), so every request is refused");
+            tracing::warn!("no file of tokens (setting gateway.tokens), so nobody is known by one");
             return Ok(Self { path: String::new(), callers: RwLock::default() });
         }
         let text = load(path).map_err(|reason| broken(&reason))?;
@@ -105,7 +105,8 @@ fn parse(text: &str) -> Result<Callers, String> {
         if hash == <[u8; 32]>::from(Sha256::digest(b"")) {
             return Err(format!("the token of {caller:?} is empty"));
         }
-        let known = callers.insert(hash, Arc::new(Caller { name: caller.clone(), scopes: token.scopes }));
+        let known =
+            callers.insert(hash, Arc::new(Caller { name: caller.clone(), scopes: token.scopes, proof: Proof::Token }));
         if let Some(known) = known {
             return Err(format!("{caller:?} and {:?} have the same token", known.name));
         }

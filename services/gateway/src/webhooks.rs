@@ -14,12 +14,8 @@ use axum::{
 };
 use domain::Timestamp;
 use metrics::counter;
-use platform::{
-    client::{Outgoing, Sent},
-    clock, config,
-    error::Error,
-};
-use proto::{Message, Name, common::v1::command_reply::Outcome, payments::v1::RecordProviderEvent};
+use platform::{client::Outgoing, clock, config, error::Error};
+use proto::{Message, Name, payments::v1::RecordProviderEvent};
 use providers::{
     ProviderName, Told,
     stripe::webhook::{self, Reading, Secrets},
@@ -27,7 +23,7 @@ use providers::{
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::{Gateway, guard::RequestId, problem::Problem, request};
+use crate::{Gateway, guard::RequestId, outcome::hear, problem::Problem, request};
 
 /// The most bytes of a webhook.
 const BODY_BYTES_MAX: usize = 524_288;
@@ -146,23 +142,13 @@ async fn record(
         data: report.encode_to_vec().into(),
         correlation_id: Some(request_id.0),
     };
-    match gateway.client.send_within(&command, COMMITTED_WITHIN).await {
-        Sent::Answered(answer) => match answer.reply.outcome {
-            Some(Outcome::Accepted(_)) => Ok("recorded"),
-            Some(Outcome::Rejected(rejection)) => {
-                let payment_id = report.payment_id.as_str();
-                tracing::error!(
-                    payment_id,
-                    code = rejection.code,
-                    reason = rejection.reason,
-                    "payments refused a report of Stripe"
-                );
-                Err(Problem::own("REPORT_REFUSED", rejection.reason))
-            }
-            None => Err(Problem::own("INTERNAL", "the worker's answer says neither yes nor no")),
-        },
-        Sent::Unanswered | Sent::Undelivered => {
-            Err(Problem::own("NOT_COMMITTED", "the report is not committed yet: send it again"))
-        }
-    }
+    let Err(rejection) = hear(gateway, &command, COMMITTED_WITHIN).await? else { return Ok("recorded") };
+    let payment_id = report.payment_id.as_str();
+    tracing::error!(
+        payment_id,
+        code = rejection.code,
+        reason = rejection.reason,
+        "payments refused a report of Stripe"
+    );
+    Err(Problem::own("REPORT_REFUSED", rejection.reason))
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Rejection, RoundId};
+use domain::{HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, StreamVersion};
 
 use crate::order::{OrderTerms, Resource};
 
@@ -48,6 +48,13 @@ pub enum Command {
         actor: String,
         /// Why.
         note: String,
+    },
+    /// Another of these, if the order is still as its sender has seen it.
+    AtVersion {
+        /// The version that he has seen.
+        version: StreamVersion,
+        /// What he wants.
+        command: Box<Command>,
     },
     /// Timer: the time to pay may have run out.
     Expire {
@@ -157,8 +164,9 @@ pub struct RefundRequest {
 impl Command {
     /// The order it is about.
     #[must_use]
-    pub const fn order_id(&self) -> OrderId {
+    pub fn order_id(&self) -> OrderId {
         match self {
+            Self::AtVersion { command, .. } => command.order_id(),
             Self::PlaceOrder { order_id, .. }
             | Self::CancelOrder { order_id, .. }
             | Self::ExpireOrder { order_id, .. }

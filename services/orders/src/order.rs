@@ -27,7 +27,9 @@ pub use decide::{ATTEMPTS_MAX, decide};
 pub use evolve::evolve;
 pub use payment::late_refund_id;
 pub use refund::{REFUNDS_MAX, round_refund_id};
-pub use state::{Everything, Line, Order, OrderTerms, Pieces, Refund, RefundItems, Refundable, Shares, State};
+pub use state::{
+    Everything, Line, Order, OrderTerms, Pieces, Referenced, Refund, RefundItems, Refundable, Shares, State,
+};
 pub use status::{
     CancelReason, Extent, FulfillmentStatus, HoldStatus, LatePaymentPolicy, PaymentStatus, Phase, RefundReason,
     RefundStatus, ReinstateReason, Resource, Status,

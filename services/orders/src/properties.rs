@@ -4,7 +4,9 @@ mod neighbours;
 
 use std::collections::BTreeMap;
 
-use domain::{DecideError, Decider, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Timer, Timestamp};
+use domain::{
+    DecideError, Decider, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, StreamVersion, Timer, Timestamp,
+};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -266,10 +268,17 @@ fn any_command() -> impl Strategy<Value = Command> {
     let id = || (0..2_u8).prop_map(order_id);
     let words = || ("ann".to_owned(), "why".to_owned());
     prop_oneof![
-        2 => (id(), any_terms()).prop_map(|(order_id, terms)| Command::PlaceOrder { order_id, terms }),
-        1 => (id(), 6..9_u128).prop_map(move |(order_id, id)| {
+        2 => (id(), any_terms(), any::<bool>()).prop_map(|(order_id, terms, is_referenced)| {
+            let terms = OrderTerms { reference: is_referenced.then(|| "R-1".to_owned()), ..terms };
+            Command::PlaceOrder { order_id, terms }
+        }),
+        1 => (id(), 6..9_u128, 0..8_i64).prop_map(move |(order_id, id, expected)| {
             let (actor, note) = words();
-            Command::CancelOrder { order_id, refund_id: refund(id), actor, note }
+            let command = Command::CancelOrder { order_id, refund_id: refund(id), actor, note };
+            match expected {
+                0..4 => command,
+                version => Command::AtVersion { version: StreamVersion::new(version), command: Box::new(command) },
+            }
         }),
         3 => any_request().prop_map(Command::RequestRefund),
         3 => id().prop_map(move |order_id| {

@@ -21,7 +21,7 @@ use crate::{
     command::Command,
     order::{
         Everything, Extent, FulfillmentStatus, HoldStatus, LatePaymentPolicy, Line, Order, OrderTerms, PaymentStatus,
-        Pieces, Refund, RefundItems, RefundReason, RefundStatus, Resource, Shares, State, Status,
+        Pieces, Referenced, Refund, RefundItems, RefundReason, RefundStatus, Resource, Shares, State, Status,
     },
 };
 
@@ -71,13 +71,45 @@ pub(crate) async fn load(
         Locks::None => "select * from orders.orders where order_id = any($1)",
         Locks::Rows => "select * from orders.orders where order_id = any($1) order by order_id for update",
     };
-    Ok(state(sqlx::query(query).bind(ids).try_map(order).fetch_all(connection).await?))
+    let mut state = state(sqlx::query(query).bind(ids).try_map(order).fetch_all(&mut *connection).await?);
+    let references: Vec<&str> = references(commands).map(String::as_str).collect();
+    if !references.is_empty() {
+        let named = sqlx::query("select reference, order_id from orders.orders where reference = any($1)");
+        for row in named.bind(references).fetch_all(connection).await? {
+            state.references.load(row.try_get("reference")?, Referenced(OrderId(row.try_get("order_id")?)));
+        }
+    }
+    Ok(state)
+}
+
+/// The references that these commands give. Whether one is free is looked up and, if two ask at once, settled by the table's key.
+fn references<'a>(commands: &[&'a Command]) -> impl Iterator<Item = &'a String> {
+    commands.iter().filter_map(|command| match command {
+        Command::PlaceOrder { terms, .. } => terms.reference.as_ref(),
+        Command::CancelOrder { .. }
+        | Command::ExpireOrder { .. }
+        | Command::RequestRefund(_)
+        | Command::ReinstateOrder { .. }
+        | Command::AtVersion { .. }
+        | Command::Expire { .. }
+        | Command::ConfirmHolds { .. }
+        | Command::RefuseHold { .. }
+        | Command::ConfirmReleases { .. }
+        | Command::RecordPayment { .. }
+        | Command::RecordPaymentFailure { .. }
+        | Command::RecordRefund { .. }
+        | Command::RecordRefundElsewhere { .. }
+        | Command::AbandonRefund { .. }
+        | Command::RefundShares { .. } => None,
+    })
 }
 
 /// Moves what these commands touch from what is remembered to a state of its own. False: some of it may be there and is not remembered.
 pub(crate) fn recall(memory: &mut Memory<State>, commands: &[&Command], state: &mut State) -> bool {
     let keys = commands.iter().map(|command| (command.order_id(), matches!(command, Command::PlaceOrder { .. })));
+    let references = references(commands).map(|reference| (reference.clone(), true));
     memory.move_all_to(state, keys, |rows| &mut rows.orders)
+        && memory.move_all_to(state, references, |rows| &mut rows.references)
 }
 
 /// How many orders keep money that was to go back and is on no way.
@@ -150,6 +182,7 @@ fn terms(row: &PgRow, currency: Currency) -> Result<OrderTerms, sqlx::Error> {
         time_to_pay: Duration::from_micros(u64::try_from(time_to_pay.microseconds).unwrap_or(0)),
         late_payment_policy: parse_column(row, "late_payment_policy", LatePaymentPolicy::parse)?,
         payment_method: row.try_get("payment_method")?,
+        reference: row.try_get("reference")?,
     })
 }
 
@@ -221,7 +254,9 @@ pub(crate) fn save(statement: &mut Statement, state: &State) {
     if !changed.is_empty() {
         bind_changed(&mut statement.counted("orders_changed", changed.len(), CHANGE), &changed);
     }
-    let created: Vec<&Order> = state.orders.created().map(|(_, order)| order).collect();
+    let mut created: Vec<&Order> = state.orders.created().map(|(_, order)| order).collect();
+    // Two replicas that want the same references want them in the same order, and so do not wait for each other.
+    created.sort_by_key(|order| order.terms.reference.as_deref());
     if !created.is_empty() {
         bind_created(&mut statement.counted("orders_created", created.len(), CREATE), &created);
     }
@@ -260,7 +295,8 @@ fn bind_created(values: &mut Values<'_>, rows: &[&Order]) {
         .bind(column(rows, |order| order.waiting_payment.map(|(payment_id, _)| payment_id.0)))
         .bind(column(rows, |order| order.owed_minor()))
         .bind(column(rows, |order| order.note.as_str()))
-        .bind(column(rows, |order| order.version.get()));
+        .bind(column(rows, |order| order.version.get()))
+        .bind(column(rows, |order| order.terms.reference.as_deref()));
 }
 
 fn bind_changed(values: &mut Values<'_>, changed: &[(&Order, StreamVersion)]) {
@@ -294,11 +330,12 @@ const CREATE: &str = "insert into orders.orders (order_id, customer_id, status, 
         attempt, stock_hold, shares_hold, released, currency, total_minor, captured_minor, refunding_minor,
         refunded_minor, lines, round_id, share_count, share_price_minor, payment_id, payment_method,
         late_payment_policy, placed_at, time_to_pay, expires_at, refunds, deferred_share_refund, everything,
-        waiting_payment_id, owed_minor, note, version)
+        waiting_payment_id, owed_minor, note, version, reference)
     select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int4[], $7::text[], $8::text[],
         $9::bool[], $10::text[], $11::int8[], $12::int8[], $13::int8[], $14::int8[], $15::jsonb[], $16::uuid[],
         $17::int8[], $18::int8[], $19::uuid[], $20::text[], $21::text[], $22::timestamptz[], $23::interval[],
-        $24::timestamptz[], $25::jsonb[], $26::text[], $27::jsonb[], $28::uuid[], $29::int8[], $30::text[], $31::int8[])
+        $24::timestamptz[], $25::jsonb[], $26::text[], $27::jsonb[], $28::uuid[], $29::int8[], $30::text[], $31::int8[],
+        $32::text[])
     returning 1";
 
 const CHANGE: &str = "update orders.orders set status = new.status, payment_status = new.payment_status,

@@ -75,10 +75,12 @@ fn an_order_that_is_cancelled_and_reinstated_in_one_batch_expires_when_its_secon
     let order_id = Uuid::from_u128(7).to_string();
     let place = place(&order_id, false);
     let (actor, note) = ("someone".to_owned(), "a slip".to_owned());
-    let cancel = CancelOrder { order_id: order_id.clone(), actor: actor.clone(), note: note.clone() };
+    let cancel =
+        CancelOrder { order_id: order_id.clone(), actor: actor.clone(), note: note.clone(), expected_version: 0 };
     let lines = vec![ProductQuantity { sku: "MUG".to_owned(), quantity: 1 }];
     let released = StockReleased { order_id: order_id.clone(), attempt: 1, lines };
-    let reinstate = ReinstateOrder { order_id: order_id.clone(), actor, note, time_to_pay: minutes(60) };
+    let reinstate =
+        ReinstateOrder { order_id: order_id.clone(), actor, note, time_to_pay: minutes(60), expected_version: 0 };
 
     let [place_type, cancel_type, released_type, reinstate_type] =
         [PlaceOrder::full_name(), CancelOrder::full_name(), StockReleased::full_name(), ReinstateOrder::full_name()];

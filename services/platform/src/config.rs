@@ -90,7 +90,10 @@ sections! {
     /// Probes and metrics.
     Http { address: String }
     /// The HTTP API.
-    Gateway { address: String, tokens: String, connections_max: usize, requests_max: usize, listeners_max: usize, body_bytes_max: usize, read_ms: u64, wait_ms: u64, wait_max_ms: u64 }
+    Gateway {
+        address: String, tokens: String, jwks: String, jwt_issuer: String, jwt_audience: String, link_secret: String, connections_max: usize,
+        requests_max: usize, listeners_max: usize, body_bytes_max: usize, read_ms: u64, wait_ms: u64, wait_max_ms: u64,
+    }
     /// Logging.
     Log { filter: String, format: String }
     /// The process.
@@ -173,7 +176,7 @@ impl Config {
         }
         check_file("stripe.secret_key", &self.stripe.secret_key)?;
         check_file("stripe.webhook_secrets", &self.stripe.webhook_secrets)?;
-        check_file("gateway.tokens", &self.gateway.tokens)?;
+        self.gateway.check_files()?;
         within("gateway.connections_max", size(self.gateway.connections_max), 1, 100_000)?;
         within("gateway.requests_max", size(self.gateway.requests_max), 1, 100_000)?;
         within("gateway.listeners_max", size(self.gateway.listeners_max), 1, 100_000)?;
@@ -188,6 +191,29 @@ impl Config {
         }
         let filter = EnvFilter::try_new(&self.log.filter);
         filter.map(drop).map_err(|error| ConfigError::Limit { setting: "log.filter", reason: error.to_string() })
+    }
+}
+
+impl Gateway {
+    fn check_files(&self) -> Result<(), ConfigError> {
+        check_file("gateway.tokens", &self.tokens)?;
+        check_file("gateway.link_secret", &self.link_secret)?;
+        if self.jwks.is_empty() {
+            return Ok(());
+        }
+        // Whoever signs for others too must not be believed when he does.
+        for (setting, value) in [("gateway.jwt_issuer", &self.jwt_issuer), ("gateway.jwt_audience", &self.jwt_audience)]
+        {
+            if value.trim().is_empty() {
+                let reason =
+                    "must be said where gateway.jwks is: tokens of others are signed by the same keys".to_owned();
+                return Err(ConfigError::Limit { setting, reason });
+            }
+        }
+        if ["https://", "http://"].iter().any(|scheme| self.jwks.starts_with(scheme)) {
+            return Ok(());
+        }
+        check_file("gateway.jwks", &self.jwks)
     }
 }
 

@@ -20,7 +20,7 @@ pub enum Contested {
     Stream(String),
     /// The answer to a command.
     Answer(Uuid),
-    /// Another unique key, by its name.
+    /// A value of another unique key, by the name of the key and what was written to it: many may be contested one after the other.
     Key(String),
 }
 
@@ -35,7 +35,8 @@ impl Contested {
             (ANSWER, Some(id)) => Uuid::try_parse(id).ok().map(Self::Answer),
             _ => None,
         };
-        read.unwrap_or_else(|| Self::Key(constraint.to_owned()))
+        let key = || values.map_or_else(|| constraint.to_owned(), |values| format!("{constraint} ({values})"));
+        read.unwrap_or_else(|| Self::Key(key()))
     }
 }
 
@@ -167,7 +168,9 @@ mod tests {
         let id = Uuid::from_u128(7);
         let detail = format!("Key (command_id)=({id}) already exists.");
         assert_eq!(Contested::read("inbox_pkey", &detail), Contested::Answer(id));
-        assert_eq!(Contested::read("planted", "Key (a)=(1) already exists."), Contested::Key("planted".to_owned()));
+        let read = |detail| Contested::read("planted", detail);
+        assert_eq!(read("Key (a)=(1) already exists."), Contested::Key("planted (1)".to_owned()));
+        assert_ne!(read("Key (a)=(1) already exists."), read("Key (a)=(2) already exists."));
     }
 
     #[test]

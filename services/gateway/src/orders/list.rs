@@ -1,4 +1,4 @@
-//! Orders of a customer, the newest first, page by page.
+//! Orders of a customer, the newest first, page by page; or the one that has a reference.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ const LIMIT_DEFAULT: i64 = 20;
 const LIMIT_MAX: i64 = 100;
 
 /// The parameters of a list.
-pub(crate) const PARAMETERS: [&str; 4] = ["customer_id", "starting_after", "ending_before", "limit"];
+pub(crate) const PARAMETERS: [&str; 5] = ["customer_id", "reference", "starting_after", "ending_before", "limit"];
 
 /// A page of orders.
 #[derive(Debug, Serialize, ToSchema)]
@@ -39,6 +39,8 @@ pub(crate) struct OrderList {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct OrderSummary {
     order_id: Uuid,
+    /// The shop's own number of the order, if it has one.
+    reference: Option<String>,
     customer_id: String,
     status: String,
     payment_status: String,
@@ -52,6 +54,7 @@ impl FromRow<'_, PgRow> for OrderSummary {
         let total = row.try_get::<i64, _>("total_minor")?;
         Ok(Self {
             order_id: row.try_get("order_id")?,
+            reference: row.try_get("reference")?,
             customer_id: row.try_get("customer_id")?,
             status: row.try_get("status")?,
             payment_status: row.try_get("payment_status")?,
@@ -70,12 +73,21 @@ enum From {
     Before(Uuid),
 }
 
+macro_rules! summaries {
+    ($($which:expr),+) => {
+        concat!(
+            "select order_id, reference, customer_id, status, payment_status, fulfillment_status,
+                 to_jsonb(placed_at) #>> '{}' as placed_at, total_minor, currency
+             from orders.orders o where ",
+            $($which),+
+        )
+    };
+}
+
 macro_rules! page {
     ($condition:literal, $order:literal) => {
-        concat!(
-            "select order_id, customer_id, status, payment_status, fulfillment_status,
-                 to_jsonb(placed_at) #>> '{}' as placed_at, total_minor, currency
-             from orders.orders o where customer_id = $1 and ",
+        summaries!(
+            "customer_id = $1 and ",
             $condition,
             " order by customer_id, o.placed_at ",
             $order,
@@ -86,6 +98,20 @@ macro_rules! page {
     };
 }
 
+/// The order that has this reference, in a list of one; nobody is told that there is no such order but by a list of none.
+async fn by_reference(gateway: &Gateway, query: &Query, reference: &str) -> Result<Response, Problem> {
+    if let Some(other) = PARAMETERS.into_iter().find(|name| *name != "reference" && query.get(name).is_some()) {
+        let detail = format!("a reference names one order: leave {other} out");
+        return Err(Problem::own("INVALID_PARAMETER", detail).of(other));
+    }
+    if let Err(rejection) = domain::text("reference", reference, 1, 64) {
+        return Err(Problem::own("INVALID_PARAMETER", rejection.reason).of("reference"));
+    }
+    let data: Vec<OrderSummary> =
+        sqlx::query_as(summaries!("reference = $1")).bind(reference).fetch_all(&gateway.pool).await?;
+    Ok(json_response(StatusCode::OK, &OrderList { data, has_more: false }))
+}
+
 /// `GET /v1/orders`
 pub(crate) async fn list(
     State(gateway): State<Arc<Gateway>>,
@@ -94,9 +120,13 @@ pub(crate) async fn list(
 ) -> Result<Response, Problem> {
     authorize(&gateway, &headers, Scope::OrdersRead)?;
     let query = Query::read(query.as_deref().unwrap_or_default(), &PARAMETERS)?;
+    if let Some(reference) = query.get("reference") {
+        return by_reference(&gateway, &query, reference).await;
+    }
     let customer_id = query.get("customer_id").filter(|customer| !customer.is_empty()).ok_or_else(|| {
         let detail =
-            "whose orders? Give the parameter customer_id, with the name that the customer had when they were placed";
+            "which orders? Give the parameter customer_id, with the name that the customer had when they were placed, or a \
+             reference";
         Problem::own("INVALID_PARAMETER", detail).of("customer_id")
     })?;
     let limit = query.number("limit", 1, LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT);

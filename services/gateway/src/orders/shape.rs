@@ -19,6 +19,8 @@ pub(crate) struct Money {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Order {
     pub(crate) order_id: Uuid,
+    /// The shop's own number of the order, if it has one.
+    pub(crate) reference: Option<String>,
     /// The sender's own name for the customer.
     pub(crate) customer_id: String,
     /// pending, reserved, paid, expired, cancelled, rejected, refunding, partially_refunded or refunded. More may come.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{Attempt, DecideError, HoldKey, OrderId, RefundId, Rejection, Timestamp};
+use domain::{Attempt, DecideError, HoldKey, OrderId, RefundId, Rejection, StreamVersion, Timestamp};
 
 use super::{
     holds, payment, refund,
@@ -27,12 +27,16 @@ pub fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Eve
     // What others answer about an order, this service has asked for: the order must be there.
     let ours = || order.ok_or_else(|| broken(command.order_id(), "others speak of it, and it was never placed"));
     match command {
-        Command::PlaceOrder { order_id, terms } => Ok(place(order, *order_id, terms, at)?),
+        Command::PlaceOrder { order_id, terms } => Ok(place(state, *order_id, terms, at)?),
         Command::CancelOrder { order_id: _, refund_id, actor, note } => Ok(cancel(known()?, *refund_id, actor, note)?),
         Command::ExpireOrder { order_id: _, actor, note } => Ok(expire_now(known()?, at, actor, note)?),
         Command::RequestRefund(request) => Ok(refund::request(known()?, request)?),
         Command::ReinstateOrder { order_id: _, time_to_pay, actor, note } => {
             Ok(reinstate(known()?, at, *time_to_pay, actor, note)?)
+        }
+        Command::AtVersion { version, command } => {
+            is_at(known()?, *version)?;
+            decide(state, command, at)
         }
         Command::Expire { order_id: _ } => Ok(expire(ours()?, at)),
         Command::ConfirmHolds { key, resources } => holds::confirm(ours()?, *key, resources),
@@ -60,6 +64,16 @@ fn unknown(order_id: OrderId) -> Rejection {
     )
 }
 
+/// Whether an order is as somebody has seen it. The row is saved only where it still is.
+fn is_at(order: &Order, version: StreamVersion) -> Result<(), Rejection> {
+    if order.version == version {
+        return Ok(());
+    }
+    let (order_id, now, status) = (order.order_id, order.version, order.status.as_str());
+    let reason = format!("order {order_id} is {status} and at version {now}, not {version}: look at it again");
+    Err(Rejection::new("WRONG_VERSION", reason))
+}
+
 /// The refusal of what cannot be.
 pub(super) fn broken(order_id: OrderId, what: impl Into<String>) -> DecideError {
     DecideError::Broken { stream: event::stream(order_id), what: what.into() }
@@ -74,9 +88,12 @@ pub(super) fn is_stale(order: &Order, key: HoldKey) -> Result<bool, DecideError>
     Ok(key.attempt < order.attempt)
 }
 
-fn place(order: Option<&Order>, order_id: OrderId, terms: &OrderTerms, at: Timestamp) -> Result<Vec<Event>, Rejection> {
-    match order {
-        None => Ok(vec![Event::OrderPlaced { order_id, terms: terms.clone(), placed_at: at }]),
+fn place(state: &State, order_id: OrderId, terms: &OrderTerms, at: Timestamp) -> Result<Vec<Event>, Rejection> {
+    match state.orders.get(&order_id) {
+        None => {
+            is_free(state, order_id, terms.reference.as_ref())?;
+            Ok(vec![Event::OrderPlaced { order_id, terms: terms.clone(), placed_at: at }])
+        }
         Some(order) if order.terms == *terms => Ok(vec![]),
         Some(order) => Err(Rejection::new(
             "ORDER_EXISTS",
@@ -85,6 +102,18 @@ fn place(order: Option<&Order>, order_id: OrderId, terms: &OrderTerms, at: Times
                 order.placed_at, order.terms.customer_id, order.terms.total,
             ),
         )),
+    }
+}
+
+/// A reference names one order for ever, also one that is closed. An order that was placed while its rows were read has its own.
+fn is_free(state: &State, order_id: OrderId, reference: Option<&String>) -> Result<(), Rejection> {
+    let taken = reference.and_then(|reference| Some((reference, state.references.get(reference)?.0)));
+    match taken {
+        Some((reference, other)) if other != order_id => Err(Rejection::new(
+            "REFERENCE_TAKEN",
+            format!("reference {reference:?} is that of order {other}: give the new order another, or none"),
+        )),
+        Some(_) | None => Ok(()),
     }
 }
 

@@ -4,7 +4,7 @@ use domain::{PaymentId, RefundId};
 
 use super::{
     payment::late_refund_id,
-    state::{Everything, Order, Refund, RefundItems, State},
+    state::{Everything, Order, Referenced, Refund, RefundItems, State},
     status::{
         CancelReason, Extent, FulfillmentStatus, HoldStatus, PaymentStatus, Phase, RefundReason, RefundStatus,
         Resource, Status,
@@ -15,6 +15,9 @@ use crate::event::{Event, Reinstated};
 /// Makes an event true. An event whose row is not there changes nothing, and the fold then parts from the rows.
 pub fn evolve(state: &mut State, event: &Event) {
     if let Event::OrderPlaced { order_id, terms, placed_at } = event {
+        if let Some(reference) = &terms.reference {
+            state.references.create(reference.clone(), Referenced(*order_id));
+        }
         state.orders.create(*order_id, Order::placed(*order_id, terms.clone(), *placed_at));
     } else if let Some(order) = state.orders.change(&event.order_id()) {
         order.version = order.version.next();

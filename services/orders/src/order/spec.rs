@@ -98,6 +98,7 @@ pub(crate) fn goods() -> OrderTerms {
         time_to_pay: TIME_TO_PAY,
         late_payment_policy: LatePaymentPolicy::Refund,
         payment_method: "card".to_owned(),
+        reference: None,
     }
 }
 
@@ -110,6 +111,11 @@ pub(crate) fn both() -> OrderTerms {
 /// The goods, to be held again if the money comes late.
 pub(crate) fn rehold_terms() -> OrderTerms {
     OrderTerms { late_payment_policy: LatePaymentPolicy::Rehold, ..goods() }
+}
+
+/// The goods, under a number of the shop's own.
+pub(crate) fn referenced(reference: &str) -> OrderTerms {
+    OrderTerms { reference: Some(reference.to_owned()), ..goods() }
 }
 
 pub(crate) fn place(terms: OrderTerms) -> Command {

@@ -22,9 +22,23 @@ use super::{
 pub struct State {
     /// Orders.
     pub orders: Table<OrderId, Order>,
+    /// Whose references are, of orders that have one. The order's own row keeps it, so nothing of this is saved.
+    pub references: Table<String, Referenced>,
 }
 
-domain::rows!(State { orders });
+domain::rows!(State { orders, references });
+
+/// The order that a reference names, for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Referenced(pub OrderId);
+
+impl Revised for Referenced {
+    type Revision = OrderId;
+
+    fn revision(&self) -> OrderId {
+        self.0
+    }
+}
 
 /// One line of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -65,6 +79,8 @@ pub struct OrderTerms {
     pub late_payment_policy: LatePaymentPolicy,
     /// Passed on to the provider.
     pub payment_method: String,
+    /// The shop's own number of the order, which no other order of the fleet has.
+    pub reference: Option<String>,
 }
 
 /// What comes back with a refund.

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use domain::{AMOUNT_MAX, Currency, Money, OrderId, RefundId, Rejection, decode, lines_from_wire, text, unknown_type};
+use domain::{
+    AMOUNT_MAX, Currency, Money, OrderId, RefundId, Rejection, StreamVersion, decode, lines_from_wire, text,
+    unknown_type,
+};
 use proto::{Name, common::v1::ProductQuantity, orders::v1 as wire, well_known};
 use providers::registry::accepts;
 use uuid::Uuid;
@@ -19,6 +22,9 @@ const LINES_MAX: usize = 1_000;
 /// The most shares of an order.
 const SHARES_MAX: i64 = 1_000_000;
 
+/// The longest reference.
+const REFERENCE_CHARS_MAX: usize = 64;
+
 const TIME_TO_PAY_DEFAULT: Duration = Duration::from_mins(30);
 
 const TIME_TO_PAY_MIN: Duration = Duration::from_secs(5);
@@ -33,33 +39,44 @@ pub fn decode_command(message_type: &str, data: &[u8], id: Uuid) -> Result<Comma
     match message_type.strip_prefix(PACKAGE) {
         Some(wire::PlaceOrder::NAME) => place_order(decode(data)?),
         Some(wire::CancelOrder::NAME) => {
-            let wire::CancelOrder { order_id, actor, note } = decode(data)?;
-            Ok(Command::CancelOrder {
+            let wire::CancelOrder { order_id, actor, note, expected_version } = decode(data)?;
+            let command = Command::CancelOrder {
                 order_id: OrderId::parse(&order_id)?,
                 refund_id: RefundId(Uuid::new_v5(&id, b"cancel")),
                 actor: text("actor", &actor, 1, 128)?,
                 note: text("note", &note, 0, 512)?,
-            })
+            };
+            Ok(at_version(expected_version, command))
         }
         Some(wire::ExpireOrder::NAME) => {
-            let wire::ExpireOrder { order_id, actor, note } = decode(data)?;
-            Ok(Command::ExpireOrder {
+            let wire::ExpireOrder { order_id, actor, note, expected_version } = decode(data)?;
+            let command = Command::ExpireOrder {
                 order_id: OrderId::parse(&order_id)?,
                 actor: text("actor", &actor, 1, 128)?,
                 note: text("note", &note, 1, 512)?,
-            })
+            };
+            Ok(at_version(expected_version, command))
         }
         Some(wire::RequestRefund::NAME) => request_refund(&decode(data)?, id),
         Some(wire::ReinstateOrder::NAME) => {
-            let wire::ReinstateOrder { order_id, actor, note, time_to_pay: given } = decode(data)?;
-            Ok(Command::ReinstateOrder {
+            let wire::ReinstateOrder { order_id, actor, note, time_to_pay: given, expected_version } = decode(data)?;
+            let command = Command::ReinstateOrder {
                 order_id: OrderId::parse(&order_id)?,
                 time_to_pay: time_to_pay(given)?,
                 actor: text("actor", &actor, 1, 128)?,
                 note: text("note", &note, 1, 512)?,
-            })
+            };
+            Ok(at_version(expected_version, command))
         }
         Some(_) | None => Err(unknown_type("orders", message_type)),
+    }
+}
+
+/// A version that no order can have is not the one that it has.
+fn at_version(expected_version: i64, command: Command) -> Command {
+    match expected_version {
+        0 => command,
+        version => Command::AtVersion { version: StreamVersion::new(version), command: Box::new(command) },
     }
 }
 
@@ -86,7 +103,10 @@ fn place_order(message: wire::PlaceOrder) -> Result<Command, Rejection> {
     let total = total(&lines, shares.as_ref())?;
     // What the provider cannot take would be held for nothing.
     accepts(&payment_method, total)?;
-    let terms = OrderTerms { customer_id, lines, shares, total, time_to_pay, late_payment_policy, payment_method };
+    let reference = parts::reference(&message.reference);
+    let reference = reference.map(|reference| text("reference", &reference, 1, REFERENCE_CHARS_MAX)).transpose()?;
+    let terms =
+        OrderTerms { customer_id, lines, shares, total, time_to_pay, late_payment_policy, payment_method, reference };
     Ok(Command::PlaceOrder { order_id, terms })
 }
 
@@ -160,7 +180,7 @@ fn request_refund(message: &wire::RequestRefund, id: Uuid) -> Result<Command, Re
         let reason = "amount must be at least 1 minor unit, unless lines or shares come back: leave it out to give back their price";
         return Err(Rejection::new("INVALID_AMOUNT", reason));
     }
-    Ok(Command::RequestRefund(RefundRequest {
+    let request = RefundRequest {
         order_id: OrderId::parse(&message.order_id)?,
         refund_id: if message.refund_id.is_empty() { RefundId(id) } else { RefundId::parse(&message.refund_id)? },
         lines: lines_from_wire(&message.lines)?,
@@ -168,7 +188,8 @@ fn request_refund(message: &wire::RequestRefund, id: Uuid) -> Result<Command, Re
         amount,
         actor: text("actor", &message.actor, 1, 128)?,
         note: text("note", &message.note, 0, 512)?,
-    }))
+    };
+    Ok(at_version(message.expected_version, Command::RequestRefund(request)))
 }
 
 #[cfg(test)]

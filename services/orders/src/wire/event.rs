@@ -84,6 +84,7 @@ fn placed(order_id: OrderId, terms: &OrderTerms, placed_at: Timestamp) -> wire::
         late_payment_policy: parts::policy_number(terms.late_payment_policy),
         payment_method: terms.payment_method.clone(),
         attempt: 1,
+        reference: terms.reference.clone().unwrap_or_default(),
     }
 }
 
@@ -319,6 +320,7 @@ fn read_placed(message: &wire::OrderPlaced) -> Result<Event, Rejection> {
         time_to_pay: Timestamp::from_wire("expires_at", message.expires_at)?.since(placed_at),
         late_payment_policy: parts::policy(message.late_payment_policy).unwrap_or(LatePaymentPolicy::Refund),
         payment_method: message.payment_method.clone(),
+        reference: parts::reference(&message.reference),
     };
     Ok(Event::OrderPlaced { order_id: OrderId::parse(&message.order_id)?, terms, placed_at })
 }

@@ -45,6 +45,11 @@ pub(super) fn shares(shares: &wire::SharePurchase, money: ReadMoney) -> Result<S
     })
 }
 
+/// An order without a reference has an empty one in messages.
+pub(super) fn reference(reference: &str) -> Option<String> {
+    Some(reference.to_owned()).filter(|reference| !reference.is_empty())
+}
+
 const fn resource_to_wire(resource: Resource) -> common::Resource {
     match resource {
         Resource::Stock => common::Resource::Stock,

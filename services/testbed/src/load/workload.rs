@@ -205,6 +205,7 @@ impl Workload {
                 LatePaymentPolicy::Unspecified.into()
             },
             payment_method: story.script(&mut chance),
+            reference: String::new(),
         };
         let in_called_off_round = round.is_some() && round == self.called_off();
         Plan { order_id, story, in_called_off_round, place: Sent { id: self.id("place", number), body: place }, then }
@@ -244,7 +245,7 @@ impl Workload {
             | Scenario::HasNoMoney => FollowUp::Nothing,
             Scenario::ChangesMind => {
                 let after = Duration::from_millis(chance.random_range(0..400));
-                let body = CancelOrder { order_id, actor, note: "changed my mind".to_owned() };
+                let body = CancelOrder { order_id, actor, note: "changed my mind".to_owned(), expected_version: 0 };
                 FollowUp::Cancel(after, Sent { id: self.id("cancel", number), body })
             }
             Scenario::ReturnsAll

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use domain::{DecideError, Timestamp, spec::Spec as _};
+use domain::{DecideError, OrderId, StreamVersion, Timestamp, spec::Spec as _};
+use uuid::Uuid;
 
 use crate::{
     command::Command,
@@ -14,7 +15,7 @@ use crate::{
         spec::{
             EXPIRE, NOW, ORDER, TIME_TO_PAY, all_back, both, bought_both, bought_goods, cancel, euros,
             expired_and_released, given, goods, holds, key, money_back, pay, payment_fails, pieces, pieces_back, place,
-            refund, refund_fails, refund_goes, reinstate, rejected_by_owner, releases, round_fails, then,
+            referenced, refund, refund_fails, refund_goes, reinstate, rejected_by_owner, releases, round_fails, then,
         },
         status::Status,
     },
@@ -61,6 +62,46 @@ fn refuses_other_content_under_the_name_of_an_order() {
         let words = [&*ORDER.to_string(), "customer-1", "10.00 EUR"];
         assert_eq!(given(&[place(goods())]).refuses(&place(terms), &words), "ORDER_EXISTS");
     }
+}
+
+#[test]
+fn refuses_the_reference_of_another_order_also_of_one_that_is_closed() {
+    let other = OrderId(Uuid::from_u128(99));
+    let place_other = |terms| Command::PlaceOrder { order_id: other, terms };
+    for commands in [vec![place(referenced("R-1"))], expired_and_released(referenced("R-1"))] {
+        let state = given(&commands);
+        let words = ["R-1", &*ORDER.to_string()];
+        assert_eq!(state.refuses(&place_other(referenced("R-1")), &words), "REFERENCE_TAKEN");
+        for free in [referenced("R-2"), referenced("r-1"), goods()] {
+            assert_eq!(state.when(&place_other(free)).unwrap().len(), 1);
+        }
+        assert_eq!(state.when(&place(referenced("R-1"))), Ok(vec![]));
+        // What was agreed is agreed, the reference too.
+        assert_eq!(state.refuses(&place(referenced("R-2")), &["customer-1"]), "ORDER_EXISTS");
+    }
+}
+
+#[test]
+fn does_what_somebody_wants_of_an_order_only_as_he_has_seen_it() {
+    let at = |version, command| Command::AtVersion { version: StreamVersion::new(version), command: Box::new(command) };
+    let state = given(&[place(goods()), holds(1, Stock)]);
+    for command in [cancel(1), reinstate()] {
+        assert_eq!(state.when(&at(2, command.clone())), state.when(&command));
+        for other in [-1, 1, 3, i64::MAX] {
+            let words = [&*ORDER.to_string(), "reserved", "version 2", &*other.to_string()];
+            assert_eq!(state.refuses(&at(other, command.clone()), &words), "WRONG_VERSION");
+        }
+    }
+    // Also what is as it should be already: he has not seen it so.
+    let cancelled = given(&[place(goods()), cancel(1)]);
+    assert_eq!(cancelled.refuses(&at(1, cancel(1)), &[&ORDER.to_string()]), "WRONG_VERSION");
+    assert_eq!(State::default().refuses(&at(1, cancel(1)), &[&ORDER.to_string()]), "UNKNOWN_ORDER");
+}
+
+#[test]
+fn any_number_of_orders_have_no_reference() {
+    let other = Command::PlaceOrder { order_id: OrderId(Uuid::from_u128(99)), terms: goods() };
+    assert_eq!(given(&[place(goods())]).when(&other).unwrap().len(), 1);
 }
 
 #[test]

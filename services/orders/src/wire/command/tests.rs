@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{AMOUNT_MAX, Decider, QUANTITY_MAX, RefundId};
+use domain::{AMOUNT_MAX, Decider, QUANTITY_MAX, RefundId, StreamVersion};
 use proto::{Message, Name, common::v1 as common, orders::v1 as wire, well_known};
 use uuid::Uuid;
 
@@ -52,6 +52,7 @@ fn place() -> wire::PlaceOrder {
         time_to_pay: None,
         late_payment_policy: 0,
         payment_method: "card".to_owned(),
+        reference: String::new(),
     }
 }
 
@@ -112,6 +113,18 @@ fn refuses_a_malformed_order_id_in_every_command() {
         assert_eq!(read(&wire::RequestRefund { order_id: order_id.clone(), ..want_back() }), code("INVALID_ID"));
         assert_eq!(read(&wire::ExpireOrder { order_id: order_id.clone(), ..expire() }), code("INVALID_ID"));
         assert_eq!(read(&wire::ReinstateOrder { order_id, ..reinstate() }), code("INVALID_ID"));
+    }
+}
+
+#[test]
+fn reads_a_reference_and_refuses_one_that_is_too_long_or_unprintable() {
+    let with = |reference: &str| wire::PlaceOrder { reference: reference.to_owned(), ..place() };
+    assert_eq!(terms(&with("")).reference, None);
+    for good in ["7", "Bestellung 7/2026 \u{2116}1", &"\u{fc}".repeat(64)] {
+        assert_eq!(terms(&with(good)).reference.as_deref(), Some(good));
+    }
+    for bad in ["a\tb", "a\0", &"x".repeat(65)] {
+        assert_eq!(read(&with(bad)), code("INVALID_TEXT"), "{bad:?}");
     }
 }
 
@@ -232,17 +245,36 @@ fn refuses_a_time_to_pay_outside_its_limits() {
     }
 }
 
+#[test]
+fn a_version_that_is_expected_goes_with_whatever_is_wanted() {
+    let cases = [
+        (read(&cancel()), read(&wire::CancelOrder { expected_version: 7, ..cancel() })),
+        (read(&expire()), read(&wire::ExpireOrder { expected_version: 7, ..expire() })),
+        (read(&reinstate()), read(&wire::ReinstateOrder { expected_version: 7, ..reinstate() })),
+        (read(&want_back()), read(&wire::RequestRefund { expected_version: 7, ..want_back() })),
+    ];
+    for (whatever, at_seven) in cases {
+        let command = Box::new(whatever.unwrap());
+        assert_eq!(at_seven, Ok(Command::AtVersion { version: StreamVersion::new(7), command }));
+    }
+}
+
 fn cancel() -> wire::CancelOrder {
-    wire::CancelOrder { order_id: ORDER.to_string(), actor: "ann".to_owned(), note: String::new() }
+    wire::CancelOrder { order_id: ORDER.to_string(), actor: "ann".to_owned(), ..Default::default() }
 }
 
 fn expire() -> wire::ExpireOrder {
-    wire::ExpireOrder { order_id: ORDER.to_string(), actor: "ann".to_owned(), note: "the sale is over".to_owned() }
+    wire::ExpireOrder {
+        order_id: ORDER.to_string(),
+        actor: "ann".to_owned(),
+        note: "the sale is over".to_owned(),
+        expected_version: 0,
+    }
 }
 
 fn reinstate() -> wire::ReinstateOrder {
     let (actor, note) = ("ann".to_owned(), "she called".to_owned());
-    wire::ReinstateOrder { order_id: ORDER.to_string(), actor, note, time_to_pay: None }
+    wire::ReinstateOrder { order_id: ORDER.to_string(), actor, note, ..Default::default() }
 }
 
 fn want_back() -> wire::RequestRefund {

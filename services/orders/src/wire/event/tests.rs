@@ -9,7 +9,7 @@ use crate::{
     order::{
         CancelReason, Extent, RefundItems, RefundReason, ReinstateReason,
         Resource::{Shares, Stock},
-        spec::{NOW, ORDER, both, euros, goods, key, none_left, pieces, refund, rehold_terms, round},
+        spec::{NOW, ORDER, both, euros, goods, key, none_left, pieces, referenced, refund, rehold_terms, round},
     },
 };
 
@@ -38,7 +38,7 @@ fn opening() -> Vec<Event> {
         ..by_request.clone()
     };
     let shares_only = crate::order::OrderTerms { lines: vec![], ..both() };
-    let placed = [goods(), both(), rehold_terms(), shares_only];
+    let placed = [goods(), both(), rehold_terms(), shares_only, referenced("R-1")];
     let placed =
         placed.map(|terms| Event::OrderPlaced { order_id: ORDER, terms, placed_at: Timestamp::from_micros(1) });
     let mut events = placed.to_vec();
