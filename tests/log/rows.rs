@@ -181,6 +181,7 @@ async fn whatever_changed_of_an_order_nothing_is_saved_over_it() {
             time_to_pay: Duration::from_secs(900),
             late_payment_policy: LatePaymentPolicy::Refund,
             payment_method: String::new(),
+            coupon: None,
         };
         let place = || OrderCommand::PlaceOrder { order_id, terms: terms() };
         let cancel = |refund| OrderCommand::CancelOrder {
@@ -189,7 +190,7 @@ async fn whatever_changed_of_an_order_nothing_is_saved_over_it() {
             actor: "ada".to_owned(),
             note: String::new(),
         };
-        let held = || OrderCommand::ConfirmHolds { key: key(1), resources: vec![Resource::Stock] };
+        let held = || OrderCommand::ConfirmHolds { key: key(1), resources: vec![Resource::Stock], discount: None };
         loses_to::<Orders>(connection, &[place()], place()).await;
         loses_to::<Orders>(connection, &[held()], cancel(1)).await;
     })

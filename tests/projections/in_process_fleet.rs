@@ -350,5 +350,6 @@ fn order(rng: &mut StdRng, seed: u64, rounds: &[Uuid]) -> PlaceOrder {
         time_to_pay: seconds(rng.random_range(5..120)),
         late_payment_policy: if rng.random_bool(0.5) { LatePaymentPolicy::Rehold.into() } else { 0 },
         payment_method: (*scripts.choose(rng).unwrap()).to_owned(),
+        coupon_code: String::new(),
     }
 }

@@ -140,6 +140,7 @@ impl OrderGenerator {
             time_to_pay: time_to_pay.map(time),
             late_payment_policy: LatePaymentPolicy::Unspecified.into(),
             payment_method: self.payment_method.to_owned(),
+            coupon_code: String::new(),
         };
         (id, order)
     }

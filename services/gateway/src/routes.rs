@@ -13,7 +13,7 @@ use axum::{
 };
 
 use crate::{
-    Gateway, commands, events, expire, guard, guard::RequestId, openapi, orders, problem, problem::Problem, read,
+    Gateway, commands, coupons, events, expire, guard, guard::RequestId, openapi, orders, problem, problem::Problem, read,
     webhooks,
 };
 
@@ -29,6 +29,7 @@ pub(crate) fn app(gateway: Arc<Gateway>) -> Router {
         .route("/v1/orders/{order_id}/refunds/{refund_id}", get(orders::refund))
         .route("/v1/products/{sku}", get(read::product))
         .route("/v1/rounds/{round_id}", get(read::round))
+        .route("/v1/coupons/{coupon_code}", get(coupons::coupon))
         .route(expire::PATH, post(expire::expire))
         .route("/webhooks/stripe", post(webhooks::stripe));
     for route in &commands::ROUTES {

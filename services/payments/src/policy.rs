@@ -1,14 +1,22 @@
 //! What payments does about events of orders: its part of the saga.
 
-use domain::{HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, Timestamp, decode, unknown_type};
-use proto::{Name, orders::v1 as orders};
+use domain::{
+    CouponCode, HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, Sku, Timestamp, decode, unknown_type,
+};
+use proto::{Name, common::v1 as common, orders::v1 as orders};
 use providers::registry::checkout;
 
-use crate::command::Command;
+use crate::{
+    command::{Command, CouponCommand},
+    coupon::{Item, Purchase},
+};
 
-/// Whether nobody is kept waiting if this is done a moment later: nobody is to pay any more.
+/// Whether nobody is kept waiting if this is done a moment later: nobody is to pay any more, or the use of a coupon is used up or free.
 pub(crate) const fn can_wait(command: &Command) -> bool {
-    matches!(command, Command::CancelPayment { .. })
+    matches!(
+        command,
+        Command::CancelPayment { .. } | Command::Coupon(CouponCommand::Redeem { .. } | CouponCommand::Release { .. })
+    )
 }
 
 /// The commands that an event causes.
@@ -18,7 +26,7 @@ pub(crate) const fn can_wait(command: &Command) -> bool {
 pub fn react(message_type: &str, data: &[u8]) -> Result<Vec<Command>, Rejection> {
     match message_type.strip_prefix("holdfast.orders.v1.") {
         Some(orders::OrderReserved::NAME) => {
-            let orders::OrderReserved { order_id, attempt, amount, expires_at, payment_method } = decode(data)?;
+            let orders::OrderReserved { order_id, attempt, amount, expires_at, payment_method, .. } = decode(data)?;
             let key = HoldKey::parse(&order_id, attempt)?;
             Ok(vec![Command::RequestPayment {
                 key,
@@ -29,16 +37,16 @@ pub fn react(message_type: &str, data: &[u8]) -> Result<Vec<Command>, Rejection>
             }])
         }
         Some(orders::OrderExpired::NAME) => {
-            let orders::OrderExpired { order_id, attempt, .. } = decode(data)?;
-            cancel(&order_id, attempt)
+            let orders::OrderExpired { order_id, attempt, holds, .. } = decode(data)?;
+            cancel(&order_id, attempt, &holds)
         }
         Some(orders::OrderCancelled::NAME) => {
-            let orders::OrderCancelled { order_id, attempt, .. } = decode(data)?;
-            cancel(&order_id, attempt)
+            let orders::OrderCancelled { order_id, attempt, holds, .. } = decode(data)?;
+            cancel(&order_id, attempt, &holds)
         }
         Some(orders::OrderRejected::NAME) => {
-            let orders::OrderRejected { order_id, attempt, .. } = decode(data)?;
-            cancel(&order_id, attempt)
+            let orders::OrderRejected { order_id, attempt, holds, .. } = decode(data)?;
+            cancel(&order_id, attempt, &holds)
         }
         Some(orders::RefundRequested::NAME) => {
             let orders::RefundRequested { order_id, refund_id, payment_id, amount, .. } = decode(data)?;
@@ -49,12 +57,54 @@ pub fn react(message_type: &str, data: &[u8]) -> Result<Vec<Command>, Rejection>
                 amount: Money::from_wire("amount", amount.as_ref())?,
             }])
         }
+        Some(orders::CouponRequested::NAME) => {
+            let event: orders::CouponRequested = decode(data)?;
+            let key = HoldKey::parse(&event.order_id, event.attempt)?;
+            Ok(vec![Command::Coupon(CouponCommand::Hold { key, purchase: purchase(event)? })])
+        }
+        Some(orders::RedemptionRequested::NAME) => {
+            let orders::RedemptionRequested { order_id, attempt, .. } = decode(data)?;
+            let key = HoldKey::parse(&order_id, attempt)?;
+            Ok(vec![Command::Coupon(CouponCommand::Redeem { key })])
+        }
         Some(_) | None => Err(unknown_type("payments", message_type)),
     }
 }
 
-fn cancel(order_id: &str, attempt: i32) -> Result<Vec<Command>, Rejection> {
-    Ok(vec![Command::CancelPayment { key: HoldKey::parse(order_id, attempt)? }])
+/// A close names what the order held, for it may overtake the event that asked for the hold.
+fn cancel(order_id: &str, attempt: i32, holds: &[i32]) -> Result<Vec<Command>, Rejection> {
+    let key = HoldKey::parse(order_id, attempt)?;
+    let has_coupon = holds.contains(&i32::from(common::Resource::Coupon));
+    let release = has_coupon.then_some(Command::Coupon(CouponCommand::Release { key }));
+    Ok(std::iter::once(Command::CancelPayment { key }).chain(release).collect())
+}
+
+fn purchase(event: orders::CouponRequested) -> Result<Purchase, Rejection> {
+    let mut currency = None;
+    let mut price = |field: &str, unit_price: Option<&common::Money>, count: i64| {
+        let unit = Money::from_wire(field, unit_price)?;
+        currency = Some(unit.currency);
+        let price = unit.minor_units.checked_mul(count).filter(|price| (0..=domain::AMOUNT_MAX).contains(price));
+        price.ok_or_else(|| Rejection::new("INVALID_AMOUNT", format!("{count} for {unit} each cost too much")))
+    };
+    let line = |line: &orders::OrderLine| {
+        let price = price("lines.unit_price", line.unit_price.as_ref(), line.quantity)?;
+        Ok(Item { sku: Sku::parse(&line.sku)?, price })
+    };
+    let lines = event.lines.iter().map(line).collect::<Result<Vec<Item>, Rejection>>()?;
+    let shares = match &event.shares {
+        Some(shares) => price("shares.unit_price", shares.unit_price.as_ref(), shares.count)?,
+        None => 0,
+    };
+    let nothing = || Rejection::new("INVALID_AMOUNT", "a discount on nothing was asked for");
+    Ok(Purchase {
+        code: CouponCode::parse(&event.coupon_code)?,
+        customer_id: event.customer_id,
+        currency: currency.ok_or_else(nothing)?,
+        lines,
+        shares,
+        payment_method: event.payment_method,
+    })
 }
 
 #[cfg(test)]
@@ -90,6 +140,7 @@ mod tests {
             amount: wire_money(),
             expires_at: Some(expires_at.to_wire()),
             payment_method: "card".to_owned(),
+            discount: None,
         };
         let asked = Command::RequestPayment {
             key: KEY,

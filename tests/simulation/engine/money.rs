@@ -256,7 +256,13 @@ impl Money {
                     refund.call_open = false;
                 }
             }
-            payments::RefundResolved::NAME => {}
+            payments::RefundResolved::NAME
+            | payments::CouponOpened::NAME
+            | payments::CouponClosed::NAME
+            | payments::CouponHeld::NAME
+            | payments::CouponRejected::NAME
+            | payments::CouponRedeemed::NAME
+            | payments::CouponReleased::NAME => {}
             _ => return unknown(event),
         }
         Ok(())
@@ -349,6 +355,8 @@ impl Money {
                 self.answer(&order_id, &refund_id, Answer::GivenUp);
             }
             orders::OrderPlaced::NAME
+            | orders::CouponRequested::NAME
+            | orders::RedemptionRequested::NAME
             | orders::OrderHoldConfirmed::NAME
             | orders::OrderReserved::NAME
             | orders::OrderRejected::NAME

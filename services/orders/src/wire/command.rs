@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{AMOUNT_MAX, Currency, Money, OrderId, RefundId, Rejection, decode, lines_from_wire, text, unknown_type};
+use domain::{AMOUNT_MAX, CouponCode, Currency, Money, OrderId, RefundId, Rejection, decode, lines_from_wire, text, unknown_type};
 use proto::{Name, common::v1::ProductQuantity, orders::v1 as wire, well_known};
 use providers::registry::accepts;
 use uuid::Uuid;
@@ -84,9 +84,13 @@ fn place_order(message: wire::PlaceOrder) -> Result<Command, Rejection> {
     let lines = parts::lines(&message.lines, Money::asked)?;
     let shares = message.shares.as_ref().map(share_purchase).transpose()?;
     let total = total(&lines, shares.as_ref())?;
-    // What the provider cannot take would be held for nothing.
-    accepts(&payment_method, total)?;
-    let terms = OrderTerms { customer_id, lines, shares, total, time_to_pay, late_payment_policy, payment_method };
+    let coupon = CouponCode::parse_optional(&message.coupon_code)?;
+    // What the provider cannot take would be held for nothing. Of what a coupon leaves, payments says so when it holds the coupon.
+    if coupon.is_none() {
+        accepts(&payment_method, total)?;
+    }
+    let terms =
+        OrderTerms { customer_id, lines, shares, total, time_to_pay, late_payment_policy, payment_method, coupon };
     Ok(Command::PlaceOrder { order_id, terms })
 }
 

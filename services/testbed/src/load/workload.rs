@@ -205,6 +205,7 @@ impl Workload {
                 LatePaymentPolicy::Unspecified.into()
             },
             payment_method: story.script(&mut chance),
+            coupon_code: String::new(),
         };
         let in_called_off_round = round.is_some() && round == self.called_off();
         Plan { order_id, story, in_called_off_round, place: Sent { id: self.id("place", number), body: place }, then }

@@ -23,7 +23,7 @@ fn first() -> PaymentId {
 }
 
 fn paid(attempt: i32, payment_id: PaymentId) -> Event {
-    Event::OrderPaid { key: key(attempt), payment_id, amount: euros(1_000), holds: vec![Stock] }
+    Event::OrderPaid { key: key(attempt), payment_id, amount: euros(1_000), holds: vec![Stock], discount: None }
 }
 
 /// The money of the first attempt goes back; the order has got to this attempt.

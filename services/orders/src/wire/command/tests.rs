@@ -52,6 +52,7 @@ fn place() -> wire::PlaceOrder {
         time_to_pay: None,
         late_payment_policy: 0,
         payment_method: "card".to_owned(),
+        coupon_code: String::new(),
     }
 }
 
