@@ -50,7 +50,6 @@ fn sample(message_type: &str) -> Value {
         ("total", money.clone()),
         ("amount", money.clone()),
         ("discount", json!({ "amount": money, "linesMinor": ["1000", "999"] })),
-        ("offer", offer_sample()),
         ("sharePrice", money.clone()),
         ("resource", json!("RESOURCE_STOCK")),
         ("holds", json!(["RESOURCE_STOCK", "RESOURCE_SHARES"])),
@@ -99,7 +98,7 @@ fn sample(message_type: &str) -> Value {
         .into_iter()
         .chain(lines.map(|lines| ("lines", lines)))
         .chain(reasons.map(|reason| ("reason", json!(reason))));
-    fitting(message_type, choices)
+    fitting(message_type, choices.chain([("offer", offer_sample())]))
 }
 
 fn offer_sample() -> Value {

@@ -9,7 +9,9 @@ use proto::{
     common::v1::{Money, ProductQuantity},
     inventory::v1::{AdjustStock, ReceiveStock, RegisterProduct},
     orders::v1::{CancelOrder, LatePaymentPolicy, OrderLine, PlaceOrder, ReinstateOrder, RequestRefund, SharePurchase},
-    payments::v1::{CloseCoupon, CouponOffer, OpenCoupon, RefundResolution, ReportResolution, ResolveProviderReport, ResolveRefund},
+    payments::v1::{
+        CloseCoupon, CouponOffer, OpenCoupon, RefundResolution, ReportResolution, ResolveProviderReport, ResolveRefund,
+    },
     rounds::v1::{CancelRound, CloseRound, OpenRound},
     well_known,
 };

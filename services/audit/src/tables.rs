@@ -170,8 +170,7 @@ async fn coupons(connection: &mut PgConnection, ledger: &Ledger, findings: &mut 
     each(connection, query, |row| {
         let code: String = row.try_get("code")?;
         let book = ledger.coupons.coupons.get(&code).cloned().unwrap_or_default();
-        let (status, told) =
-            (row.try_get::<String, _>("status")?, if book.is_closed { "closed" } else { "open" });
+        let (status, told) = (row.try_get::<String, _>("status")?, if book.is_closed { "closed" } else { "open" });
         if status != told {
             let what = format!("it is {status} in the table and {told} by the events themselves");
             findings.add(Check::Coupons, format!("coupon-{code}"), what, None);

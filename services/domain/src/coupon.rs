@@ -23,8 +23,7 @@ impl CouponCode {
         let trimmed = code.trim_matches(|letter: char| letter.is_ascii_whitespace());
         let is_of_code = |letter: u8| letter.is_ascii_alphanumeric() || letter == b'-' || letter == b'_';
         if trimmed.is_empty() || trimmed.len() > CODE_CHARS_MAX || !trimmed.bytes().all(is_of_code) {
-            let reason =
-                format!("coupon_code must be 1 to {CODE_CHARS_MAX} of A-Z 0-9 - _, not {:?}", excerpt(code));
+            let reason = format!("coupon_code must be 1 to {CODE_CHARS_MAX} of A-Z 0-9 - _, not {:?}", excerpt(code));
             return Err(Rejection::new("INVALID_COUPON_CODE", reason));
         }
         Ok(Self(trimmed.to_ascii_uppercase()))

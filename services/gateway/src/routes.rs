@@ -13,8 +13,8 @@ use axum::{
 };
 
 use crate::{
-    Gateway, commands, coupons, events, expire, guard, guard::RequestId, openapi, orders, problem, problem::Problem, read,
-    webhooks,
+    Gateway, commands, coupons, events, expire, guard, guard::RequestId, openapi, orders, problem, problem::Problem,
+    read, webhooks,
 };
 
 /// All that the gateway serves.

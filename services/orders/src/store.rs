@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use domain::{CouponCode, Currency, Discount, Lines, Memory, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, Sku, StreamVersion};
+use domain::{
+    CouponCode, Currency, Discount, Lines, Memory, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, Sku,
+    StreamVersion,
+};
 use platform::{
     database::column,
     statement::{Statement, Values},

@@ -193,8 +193,9 @@ fn open(state: &State, code: &CouponCode, offer: &Offer, at: Timestamp) -> Resul
 }
 
 pub(crate) fn known<'a>(state: &'a State, code: &CouponCode) -> Result<&'a Coupon, Rejection> {
-    let unknown =
-        || format!("no coupon {code} is known here: check the code; if it was opened a moment ago, wait for the answer");
+    let unknown = || {
+        format!("no coupon {code} is known here: check the code; if it was opened a moment ago, wait for the answer")
+    };
     state.coupons.get(code).ok_or_else(|| Rejection::new("UNKNOWN_COUPON", unknown()))
 }
 

@@ -17,7 +17,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use domain::{CouponCode, DecideError, Decider, Effect, EncodedEvent, HoldKey, Memory, PaymentId, Rejection, Timestamp};
+use domain::{
+    CouponCode, DecideError, Decider, Effect, EncodedEvent, HoldKey, Memory, PaymentId, Rejection, Timestamp,
+};
 use platform::statement::Statement;
 use providers::{Adapter, Provider, ProviderContext, Registry};
 use runtime::service::{EffectOutcome, LeasedEffect, Locks, Service};
@@ -141,8 +143,8 @@ impl<P> Decider for Payments<P> {
         let payments = state.payments.iter();
         let payments = payments.map(|(id, payment)| (event::stream(*id), Row::Payment(Box::new(payment.clone()))));
         let coupons = state.coupons.iter();
-        let coupons = coupons
-            .map(|(code, coupon)| (StreamId::Coupon(code.clone()).to_string(), Row::Coupon(coupon.clone())));
+        let coupons =
+            coupons.map(|(code, coupon)| (StreamId::Coupon(code.clone()).to_string(), Row::Coupon(coupon.clone())));
         let uses = state.uses.iter().map(|(key, held)| (StreamId::Use(*key).to_string(), Row::Use(held.clone())));
         let customers = state.customers.iter();
         let customers =

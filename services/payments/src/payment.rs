@@ -16,7 +16,8 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    CouponCode, DecideError, HoldKey, Money, PaymentId, RefundId, Rejection, Revised, StreamVersion, Table, Timestamp, words,
+    CouponCode, DecideError, HoldKey, Money, PaymentId, RefundId, Rejection, Revised, StreamVersion, Table, Timestamp,
+    words,
 };
 use providers::{
     Checkout,

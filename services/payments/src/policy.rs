@@ -113,7 +113,7 @@ mod tests {
     use proto::{Message, Name, common::v1::Money as WireMoney, orders::v1 as orders};
     use uuid::Uuid;
 
-    use super::{checkout, react};
+    use super::{CouponCode, CouponCommand, Item, Purchase, Sku, checkout, common, react};
     use crate::command::Command;
 
     const ORDER: OrderId = OrderId(Uuid::from_u128(7));
@@ -162,6 +162,45 @@ mod tests {
         assert_eq!(reaction(&closed), cancelled);
         let rejected = orders::OrderRejected { order_id, attempt: 2, ..Default::default() };
         assert_eq!(reaction(&rejected), cancelled);
+    }
+
+    #[test]
+    fn a_closed_order_frees_its_coupon_if_it_asked_for_one() {
+        let closed = orders::OrderCancelled {
+            order_id: ORDER.to_string(),
+            attempt: 2,
+            holds: vec![common::Resource::Stock.into(), common::Resource::Coupon.into()],
+            ..Default::default()
+        };
+        let release = Command::Coupon(CouponCommand::Release { key: KEY });
+        assert_eq!(reaction(&closed), vec![Command::CancelPayment { key: KEY }, release]);
+    }
+
+    #[test]
+    fn an_order_that_asks_for_a_coupon_has_it_held_and_redeemed() {
+        let price = |minor_units| Some(WireMoney { minor_units, currency: "EUR".to_owned() });
+        let line = orders::OrderLine { sku: "mug".to_owned(), quantity: 3, unit_price: price(450) };
+        let requested = orders::CouponRequested {
+            order_id: ORDER.to_string(),
+            attempt: 2,
+            coupon_code: "SPRING".to_owned(),
+            customer_id: "ada".to_owned(),
+            lines: vec![line],
+            shares: Some(orders::SharePurchase { count: 2, unit_price: price(500), ..Default::default() }),
+            payment_method: "card".to_owned(),
+        };
+        let purchase = Purchase {
+            code: CouponCode::parse("SPRING").unwrap(),
+            customer_id: "ada".to_owned(),
+            currency: Currency::parse("EUR").unwrap(),
+            lines: vec![Item { sku: Sku::parse("mug").unwrap(), price: 1_350 }],
+            shares: 1_000,
+            payment_method: "card".to_owned(),
+        };
+        assert_eq!(reaction(&requested), vec![Command::Coupon(CouponCommand::Hold { key: KEY, purchase })]);
+        let event =
+            orders::RedemptionRequested { order_id: ORDER.to_string(), attempt: 2, coupon_code: "SPRING".to_owned() };
+        assert_eq!(reaction(&event), vec![Command::Coupon(CouponCommand::Redeem { key: KEY })]);
     }
 
     #[test]

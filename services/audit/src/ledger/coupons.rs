@@ -108,7 +108,8 @@ impl Coupon {
         }
         let all: i128 = prices.iter().sum::<i128>().max(1);
         let is_due = |(part, price): (&i128, &i128)| (off * price / all..=off * price / all + 1).contains(part);
-        let is_shared = parts.len() == prices.len() && parts.iter().zip(&prices).all(|pair| is_due(pair) && pair.0 <= pair.1);
+        let is_shared =
+            parts.len() == prices.len() && parts.iter().zip(&prices).all(|pair| is_due(pair) && pair.0 <= pair.1);
         (!is_shared).then(|| format!("its parts are {parts:?}, of prices {prices:?}"))
     }
 }

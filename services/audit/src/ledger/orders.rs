@@ -175,23 +175,6 @@ impl Orders {
                 }
             }
             wire::OrderPaid::NAME => self.pay(&decode(data)?, at, held, payments, findings)?,
-            wire::CouponRequested::NAME => {
-                let event: wire::CouponRequested = decode(data)?;
-                let step = Step { key: key(&event.order_id, event.attempt)?, at, name };
-                let Some(order) = self.step(&step, &[Phase::Open], findings) else { return Ok(()) };
-                let asked = (event.coupon_code, event.customer_id);
-                if order.coupon != Some(asked) || order.basket != (event.lines, event.shares) {
-                    step.wrong("something else is asked for than was ordered", findings);
-                }
-            }
-            wire::RedemptionRequested::NAME => {
-                let wire::RedemptionRequested { order_id, attempt, coupon_code } = decode(data)?;
-                let step = Step { key: key(&order_id, attempt)?, at, name };
-                let Some(order) = self.step(&step, &[Phase::Paid], findings) else { return Ok(()) };
-                if order.coupon.as_ref().is_none_or(|(code, _)| *code != coupon_code) {
-                    step.wrong("it asks to redeem another coupon than it has", findings);
-                }
-            }
             wire::OrderRejected::NAME => {
                 let wire::OrderRejected { order_id, attempt, .. } = decode(data)?;
                 self.close(&Step { key: key(&order_id, attempt)?, at, name }, findings);
@@ -239,6 +222,32 @@ impl Orders {
                 }
             }
             name if OF_NO_CONCERN.contains(&name) => {}
+            _ => self.take_coupon(name, data, at, findings)?,
+        }
+        Ok(())
+    }
+
+    /// What an order wants of its coupon.
+    fn take_coupon(&mut self, name: &str, data: &[u8], at: Moment, findings: &mut Findings) -> Result<(), Unbooked> {
+        let key = |order_id: &str, attempt| HoldKey::parse(order_id, attempt);
+        match name {
+            wire::CouponRequested::NAME => {
+                let event: wire::CouponRequested = decode(data)?;
+                let step = Step { key: key(&event.order_id, event.attempt)?, at, name };
+                let Some(order) = self.step(&step, &[Phase::Open], findings) else { return Ok(()) };
+                let asked = (event.coupon_code, event.customer_id);
+                if order.coupon != Some(asked) || order.basket != (event.lines, event.shares) {
+                    step.wrong("something else is asked for than was ordered", findings);
+                }
+            }
+            wire::RedemptionRequested::NAME => {
+                let wire::RedemptionRequested { order_id, attempt, coupon_code } = decode(data)?;
+                let step = Step { key: key(&order_id, attempt)?, at, name };
+                let Some(order) = self.step(&step, &[Phase::Paid], findings) else { return Ok(()) };
+                if order.coupon.as_ref().is_none_or(|(code, _)| *code != coupon_code) {
+                    step.wrong("it asks to redeem another coupon than it has", findings);
+                }
+            }
             _ => return Err(Unbooked::Unknown { book: "orders" }),
         }
         Ok(())

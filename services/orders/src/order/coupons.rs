@@ -138,7 +138,7 @@ fn late_money_holds_the_coupon_again_or_goes_back_whole() {
     let expired = [place(terms.clone()), coupon_holds(1, some_off()), holds(1, Stock), EXPIRE];
     let released = then(expired.to_vec(), [releases(1, Stock), releases(1, Coupon)]);
     let events = given(&released).when(&pay(1, 899)).unwrap();
-    assert!(matches!(&events[..], [Event::OrderReinstated(_), asked] if *asked == requested(2, terms)));
+    assert!(matches!(&events[..], [Event::OrderReinstated(_), asked] if *asked == requested(2, terms.clone())));
     let again = then(released, [pay(1, 899), holds(2, Stock)]);
     let Event::OrderPaid { key, amount, holds, discount, .. } = paid(2, 899, &[Stock, Coupon], some_off()) else {
         unreachable!()

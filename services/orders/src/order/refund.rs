@@ -358,11 +358,8 @@ fn still_to_come(order: &Order, refund: &Refund) -> RefundItems {
 fn given_back(order: &Order, refund_id: RefundId, payment_id: PaymentId, claim: RefundItems) -> Event {
     let order_id = order.order_id;
     let back = order.refunded(payment_id) + claim.amount.minor_units;
-    let is_all = if order.is_free() {
-        order.left(payment_id, None).is_nothing()
-    } else {
-        back == order.received(payment_id)
-    };
+    let is_all =
+        if order.is_free() { order.left(payment_id, None).is_nothing() } else { back == order.received(payment_id) };
     if is_all {
         Event::OrderRefunded { order_id, refund_id, claim }
     } else {

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use domain::{CouponCode, Currency, Discount, HoldKey, Lines, Money, OrderId, RefundId, Rejection, RoundId, Sku, Timestamp, spec::Spec};
+use domain::{
+    CouponCode, Currency, Discount, HoldKey, Lines, Money, OrderId, RefundId, Rejection, RoundId, Sku, Timestamp,
+    spec::Spec,
+};
 use uuid::Uuid;
 
 use super::{

@@ -138,8 +138,11 @@ fn reacts_to_exactly_the_events_that_it_names() {
 
 #[test]
 fn answers_of_both_owners_about_one_attempt_are_taken_in_as_one() {
-    let holds =
-        |attempt, resources: &[Resource]| Command::ConfirmHolds { key: key(attempt), resources: resources.to_vec(), discount: None };
+    let holds = |attempt, resources: &[Resource]| Command::ConfirmHolds {
+        key: key(attempt),
+        resources: resources.to_vec(),
+        discount: None,
+    };
     let releases =
         |attempt, resources: &[Resource]| Command::ConfirmReleases { key: key(attempt), resources: resources.to_vec() };
     let (stock, shares, both) = ([Stock], [Shares], [Shares, Stock]);
@@ -154,8 +157,11 @@ fn answers_of_both_owners_about_one_attempt_are_taken_in_as_one() {
 
 #[test]
 fn the_first_of_two_holds_can_wait_for_the_other_and_a_buyer_never_waits_for_company() {
-    let holds =
-        |attempt, resources: &[Resource]| Command::ConfirmHolds { key: key(attempt), resources: resources.to_vec(), discount: None };
+    let holds = |attempt, resources: &[Resource]| Command::ConfirmHolds {
+        key: key(attempt),
+        resources: resources.to_vec(),
+        discount: None,
+    };
     let after = |commands: &[Command]| {
         let mut memory = Memory::default();
         memory.remember(given(commands));

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use domain::{AMOUNT_MAX, CouponCode, Currency, Money, OrderId, RefundId, Rejection, decode, lines_from_wire, text, unknown_type};
+use domain::{
+    AMOUNT_MAX, CouponCode, Currency, Money, OrderId, RefundId, Rejection, decode, lines_from_wire, text, unknown_type,
+};
 use proto::{Name, common::v1::ProductQuantity, orders::v1 as wire, well_known};
 use providers::registry::accepts;
 use uuid::Uuid;

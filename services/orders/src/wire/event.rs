@@ -1,8 +1,8 @@
 //! Events of orders, to bytes and back. What was once written must read for ever.
 
 use domain::{
-    CouponCode, Discount, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, Sku, Timestamp, decode, lines_to_wire,
-    unknown_type,
+    CouponCode, Discount, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, Sku, Timestamp,
+    decode, lines_to_wire, unknown_type,
 };
 use proto::{Message, Name, common::v1::ProductQuantity, orders::v1 as wire};
 

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use domain::{
-    CouponCode, Currency, HoldKey, Memory, OrderId, Rejection, Sku, StreamVersion, Timestamp, hold::Status,
-};
+use domain::{CouponCode, Currency, HoldKey, Memory, OrderId, Rejection, Sku, StreamVersion, Timestamp, hold::Status};
 use platform::{
     database::column,
     statement::{Statement, Values},
@@ -94,7 +92,8 @@ fn recall_held(memory: &mut Memory<State>, key: &HoldKey, state: &mut State) -> 
 
 fn recall_used(memory: &mut Memory<State>, code: &CouponCode, customer_id: &str, state: &mut State) -> bool {
     let customer = (code.clone(), customer_id.to_owned());
-    memory.move_to(state, code, |rows| &mut rows.coupons) && memory.move_to(state, &customer, |rows| &mut rows.customers)
+    memory.move_to(state, code, |rows| &mut rows.coupons)
+        && memory.move_to(state, &customer, |rows| &mut rows.customers)
 }
 
 /// The columns of a use, of a coupon and of a customer: each under the names that are its own, all others null.
@@ -303,7 +302,8 @@ fn bind_changed_coupons(values: &mut Values<'_>, rows: &[(&CouponCode, &Coupon, 
         .bind(column(rows, |(_, _, before)| before.uses.redeemed));
 }
 
-const CHANGE_COUPONS: &str = "update payments.coupons set status = new.status, held = new.held, redeemed = new.redeemed,
+const CHANGE_COUPONS: &str =
+    "update payments.coupons set status = new.status, held = new.held, redeemed = new.redeemed,
         version = new.version
     from unnest($1::text[], $2::text[], $3::int8[], $4::int8[], $5::int8[], $6::int8[], $7::int8[], $8::int8[])
         as new (code, status, held, redeemed, version, version_before, held_before, redeemed_before)

@@ -1,8 +1,6 @@
 //! Commands and events of coupons, in both directions.
 
-use domain::{
-    CouponCode, Currency, Discount, HoldKey, Money, QUANTITY_MAX, Rejection, Sku, Timestamp, decode, text,
-};
+use domain::{CouponCode, Currency, Discount, HoldKey, Money, QUANTITY_MAX, Rejection, Sku, Timestamp, decode, text};
 use proto::{Message, Name, common::v1 as common, payments::v1 as wire, well_known};
 
 use crate::{
@@ -144,8 +142,7 @@ pub(super) fn encode(event: CouponEvent) -> (&'static str, Vec<u8>) {
         }
         CouponEvent::Released { key, of } => {
             let (order_id, attempt) = key_to_wire(key);
-            let (coupon_code, customer_id) =
-                of.map(|of| (of.code.to_string(), of.customer_id)).unwrap_or_default();
+            let (coupon_code, customer_id) = of.map(|of| (of.code.to_string(), of.customer_id)).unwrap_or_default();
             let message = wire::CouponReleased { order_id, attempt, coupon_code, customer_id };
             ("holdfast.payments.v1.CouponReleased", message.encode_to_vec())
         }
@@ -194,3 +191,6 @@ pub(super) fn decode_event(event: &str, data: &[u8]) -> Result<Option<Event>, Re
         _ => return Ok(None),
     })))
 }
+
+#[cfg(test)]
+mod tests;

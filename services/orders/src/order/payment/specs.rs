@@ -160,6 +160,7 @@ fn late_money_holds_again_what_an_expired_order_held_if_that_was_agreed() {
         key: key(2),
         lines: goods().lines,
         shares: None,
+        coupon: None,
         expires_at: None,
         reason: ReinstateReason::LatePayment,
         actor: "orders".to_owned(),
