@@ -170,7 +170,7 @@ impl Orders {
                 if !order.is_held(held(step.key)) {
                     step.wrong("it is reserved, and not all of it is held", findings);
                 }
-                if order.to_pay(held(step.key)) != amount || amount.is_none_or(|amount| amount.minor_units < 1) {
+                if order.to_pay(held(step.key)) != amount || amount.is_some_and(|amount| amount.minor_units < 1) {
                     step.wrong("it is reserved for another amount than there is to pay", findings);
                 }
             }
