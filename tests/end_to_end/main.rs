@@ -5,6 +5,7 @@
 mod bad_input;
 mod clients;
 mod command;
+mod coupons;
 mod delivery;
 mod gateway;
 mod happy_path;

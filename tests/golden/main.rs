@@ -49,7 +49,7 @@ fn sample(message_type: &str) -> Value {
         ("totalShares", json!("100")),
         ("total", money.clone()),
         ("amount", money.clone()),
-        ("discount", money.clone()),
+        ("discount", json!({ "amount": money, "linesMinor": ["1000", "999"] })),
         ("sharePrice", money.clone()),
         ("resource", json!("RESOURCE_STOCK")),
         ("holds", json!(["RESOURCE_STOCK", "RESOURCE_SHARES"])),
@@ -98,7 +98,21 @@ fn sample(message_type: &str) -> Value {
         .into_iter()
         .chain(lines.map(|lines| ("lines", lines)))
         .chain(reasons.map(|reason| ("reason", json!(reason))));
-    fitting(message_type, choices)
+    fitting(message_type, choices.chain([("offer", offer_sample())]))
+}
+
+fn offer_sample() -> Value {
+    json!({
+        "basisPoints": 1250,
+        "currency": "EUR",
+        "discountMax": { "minorUnits": "5000", "currency": "EUR" },
+        "spendMin": { "minorUnits": "1000", "currency": "EUR" },
+        "validFrom": "2026-01-02T03:04:05.678901Z",
+        "validUntil": "2026-02-02T03:04:05.678901Z",
+        "usesMax": "50",
+        "usesPerCustomerMax": "1",
+        "skus": ["CUP", "MUG-01"],
+    })
 }
 
 fn report_sample() -> Value {

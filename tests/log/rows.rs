@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 
-use domain::{Currency, HoldKey, Memory, Money, OrderId, RefundId, RoundId, Sku, Timestamp};
+use domain::{CouponCode, Currency, HoldKey, Memory, Money, OrderId, RefundId, RoundId, Sku, Timestamp};
 use inventory::{Inventory, command::Command as StockCommand};
 use orders::{
     Orders,
@@ -12,7 +12,8 @@ use orders::{
 };
 use payments::{
     Payments,
-    command::Command as PaymentCommand,
+    command::{Command as PaymentCommand, CouponCommand},
+    coupon,
     report::{Kind, Report, ReportedMoney},
 };
 use platform::{clock, migrations::migrate};
@@ -182,6 +183,7 @@ async fn whatever_changed_of_an_order_nothing_is_saved_over_it() {
             late_payment_policy: LatePaymentPolicy::Refund,
             payment_method: String::new(),
             reference: None,
+            coupon: None,
         };
         let place = || OrderCommand::PlaceOrder { order_id, terms: terms() };
         let cancel = |refund| OrderCommand::CancelOrder {
@@ -190,7 +192,7 @@ async fn whatever_changed_of_an_order_nothing_is_saved_over_it() {
             actor: "ada".to_owned(),
             note: String::new(),
         };
-        let held = || OrderCommand::ConfirmHolds { key: key(1), resources: vec![Resource::Stock] };
+        let held = || OrderCommand::ConfirmHolds { key: key(1), resources: vec![Resource::Stock], discount: None };
         loses_to::<Orders>(connection, &[place()], place()).await;
         loses_to::<Orders>(connection, &[held()], cancel(1)).await;
     })
@@ -212,7 +214,7 @@ async fn whatever_changed_of_a_payment_its_refunds_or_reports_nothing_is_saved_o
             payment_method: String::new(),
             expires_at: later(),
         };
-        let payment_id = request().payment_id();
+        let payment_id = request().payment_id().unwrap();
         let report = |kind, id: &str| {
             let report = Report {
                 kind,
@@ -238,6 +240,50 @@ async fn whatever_changed_of_a_payment_its_refunds_or_reports_nothing_is_saved_o
         done::<Payments>(connection, &[request()]).await;
         loses_to::<Payments>(connection, &[refund(1)], refund(2)).await;
         loses_to::<Payments>(connection, &[report(Kind::PaymentSucceeded, "3")], refund(2)).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whatever_changed_of_a_coupon_or_of_its_customer_nothing_is_saved_over_it() {
+    with_database(async |connection| {
+        let code = || CouponCode::parse("SPRING").unwrap();
+        let offer = || coupon::Offer {
+            off: coupon::Off::BasisPoints(1_000),
+            currency: Currency::parse("EUR").unwrap(),
+            discount_max: None,
+            spend_min: None,
+            valid_from: None,
+            valid_until: Some(later()),
+            uses_max: Some(3),
+            uses_per_customer_max: Some(2),
+            skus: vec![],
+        };
+        let about = PaymentCommand::Coupon;
+        let hold = |number, customer: &str| {
+            let purchase = coupon::Purchase {
+                code: code(),
+                customer_id: customer.to_owned(),
+                currency: Currency::parse("EUR").unwrap(),
+                lines: vec![coupon::Item { sku: Sku::parse("mug").unwrap(), price: 1_000 }],
+                shares: 0,
+                payment_method: String::new(),
+            };
+            about(CouponCommand::Hold { key: key(number), purchase })
+        };
+        let offer = offer();
+        let open = || about(CouponCommand::Open { code: code(), offer: offer.clone() });
+        let close = || about(CouponCommand::Close { code: code(), actor: "ada".to_owned(), note: "enough".to_owned() });
+        let redeem = |number| about(CouponCommand::Redeem { key: key(number) });
+        let release = |number| about(CouponCommand::Release { key: key(number) });
+        loses_to_if_read::<Payments>(connection, &[open()], open()).await;
+        done::<Payments>(connection, &[hold(1, "ada")]).await;
+        loses_to::<Payments>(connection, &[hold(2, "ada")], hold(3, "ada")).await;
+        loses_to::<Payments>(connection, &[redeem(1)], release(1)).await;
+        // What was held and released leaves the coupon as it was, and the hold not.
+        loses_to::<Payments>(connection, &[release(2)], redeem(2)).await;
+        loses_to_if_read::<Payments>(connection, &[hold(4, "bob")], hold(5, "bob")).await;
+        loses_to_if_read::<Payments>(connection, &[hold(6, "bob")], close()).await;
     })
     .await;
 }

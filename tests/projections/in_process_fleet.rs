@@ -351,5 +351,6 @@ fn order(rng: &mut StdRng, seed: u64, rounds: &[Uuid]) -> PlaceOrder {
         late_payment_policy: if rng.random_bool(0.5) { LatePaymentPolicy::Rehold.into() } else { 0 },
         payment_method: (*scripts.choose(rng).unwrap()).to_owned(),
         reference: if rng.random_ratio(1, 3) { format!("R-{}", rng.random_range(0..1_000)) } else { String::new() },
+        coupon_code: String::new(),
     }
 }

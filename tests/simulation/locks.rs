@@ -1,6 +1,6 @@
 //! The rows that commands touch, as each service locks them before it decides: whoever wants one of them too waits.
 
-use domain::{HoldKey, OrderId, PaymentId, RoundId, Sku};
+use domain::{CouponCode, HoldKey, OrderId, PaymentId, RoundId, Sku};
 use inventory::Inventory;
 use orders::Orders;
 use payments::Payments;
@@ -16,6 +16,8 @@ pub(crate) enum Row {
     Round(RoundId),
     Hold(HoldKey),
     Payment(PaymentId),
+    /// With what its customers have used of it.
+    Coupon(CouponCode),
 }
 
 /// A service that locks rows.
@@ -64,7 +66,19 @@ impl Locks for Rounds {
 }
 
 impl<P: Provider> Locks for Payments<P> {
-    fn touches(_state: &Self::State, command: &Self::Command) -> Vec<Row> {
-        vec![Row::Payment(command.payment_id())]
+    fn touches(state: &Self::State, command: &Self::Command) -> Vec<Row> {
+        use payments::command::{Command, CouponCommand};
+        let Command::Coupon(command) = command else {
+            return command.payment_id().map(Row::Payment).into_iter().collect();
+        };
+        let (key, code) = match command {
+            CouponCommand::Open { code, .. } | CouponCommand::Close { code, .. } => {
+                return vec![Row::Coupon(code.clone())];
+            }
+            CouponCommand::Hold { key, purchase } => (key, Some(purchase.code.clone())),
+            CouponCommand::Redeem { key } | CouponCommand::Release { key } => (key, None),
+        };
+        let held = state.uses.get(key).and_then(|held| held.code.clone());
+        code.into_iter().chain(held).map(Row::Coupon).chain([Row::Hold(*key)]).collect()
     }
 }

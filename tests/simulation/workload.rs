@@ -9,7 +9,9 @@ use proto::{
     common::v1::{Money, ProductQuantity},
     inventory::v1::{AdjustStock, ReceiveStock, RegisterProduct},
     orders::v1::{CancelOrder, LatePaymentPolicy, OrderLine, PlaceOrder, ReinstateOrder, RequestRefund, SharePurchase},
-    payments::v1::{RefundResolution, ReportResolution, ResolveProviderReport, ResolveRefund},
+    payments::v1::{
+        CloseCoupon, CouponOffer, OpenCoupon, RefundResolution, ReportResolution, ResolveProviderReport, ResolveRefund,
+    },
     rounds::v1::{CancelRound, CloseRound, OpenRound},
     well_known,
 };
@@ -61,6 +63,9 @@ pub(crate) fn day(rng: &mut StdRng, begin: Timestamp, orders: usize) -> Vec<Inte
     let products = rng.random_range(1..=6);
     let rounds: Vec<Uuid> = (0..rng.random_range(1..=3)).map(|_| uuid(rng)).collect();
     let mut intents = Vec::new();
+    // Drawn apart, so that a day without coupons is what it was before there were any.
+    let mut apart = rng.clone();
+    let coupons = coupons(&mut apart, begin, orders, &mut intents);
     for product in 0..products {
         stock(rng, begin, product, orders, &mut intents);
     }
@@ -68,7 +73,7 @@ pub(crate) fn day(rng: &mut StdRng, begin: Timestamp, orders: usize) -> Vec<Inte
         round_of(rng, begin, *round, orders, &mut intents);
     }
     for _ in 0..orders {
-        let order = order(rng, products, &rounds);
+        let order = with_coupon(&mut apart, &coupons, order(rng, products, &rounds));
         let placed = moment(rng, begin, DAY);
         intents.push(Intent::new(placed, uuid(rng), &order));
         for _ in 0..rng.random_range(0..3) {
@@ -134,6 +139,51 @@ fn stock(rng: &mut StdRng, begin: Timestamp, product: usize, orders: usize, inte
     let delta = if rng.random_bool(0.5) { 3 } else { -2 };
     let adjust = AdjustStock { sku, delta, actor: "ops".to_owned(), reason: "counted".to_owned() };
     intents.push(Intent::new(moment(rng, begin, DAY), uuid(rng), &adjust));
+}
+
+/// Coupons of every kind, on every other day: their codes.
+fn coupons(rng: &mut StdRng, begin: Timestamp, orders: usize, intents: &mut Vec<Intent>) -> Vec<String> {
+    let most = i64::try_from(orders).unwrap_or(1).max(4);
+    let count = if rng.random_bool(0.5) { rng.random_range(1..=4) } else { 0 };
+    for coupon in 0..count {
+        let coupon_code = format!("C-{coupon}");
+        let limit = |rng: &mut StdRng, most: i64| if rng.random_bool(0.6) { rng.random_range(1..=most) } else { 0 };
+        let amount = |rng: &mut StdRng, most: i64| euros(rng.random_range(1..=most)).filter(|_| rng.random_bool(0.4));
+        let (basis_points, fixed) = match rng.random_range(0..4) {
+            // It leaves nothing to pay.
+            0 => (10_000, None),
+            1 => (0, euros(rng.random_range(1..3_000))),
+            _ => (rng.random_range(1..10_000), None),
+        };
+        let offer = CouponOffer {
+            basis_points,
+            fixed,
+            currency: "EUR".to_owned(),
+            discount_max: amount(rng, 1_500),
+            spend_min: amount(rng, 2_000),
+            valid_from: rng.random_bool(0.2).then(|| moment(rng, begin, DAY / 4).to_wire()),
+            valid_until: rng.random_bool(0.3).then(|| (moment(rng, begin, DAY) + DAY / 2).to_wire()),
+            uses_max: limit(rng, most / 4),
+            uses_per_customer_max: limit(rng, 3),
+            skus: if rng.random_bool(0.3) { vec!["P-0".to_owned()] } else { vec![] },
+        };
+        let open = OpenCoupon { coupon_code: coupon_code.clone(), offer: Some(offer) };
+        intents.push(Intent::new(begin, uuid(rng), &open));
+        if rng.random_bool(0.3) {
+            let (actor, note) = ("ops".to_owned(), "enough".to_owned());
+            let close = CloseCoupon { coupon_code, actor, note };
+            intents.push(Intent::new(moment(rng, begin, DAY), uuid(rng), &close));
+        }
+    }
+    (0..count).map(|coupon| format!("C-{coupon}")).collect()
+}
+
+/// The order as it is, or with a coupon: of the day, or one that nobody knows.
+fn with_coupon(rng: &mut StdRng, coupons: &[String], order: PlaceOrder) -> PlaceOrder {
+    let known = coupons.choose(rng).filter(|_| rng.random_bool(0.6)).map(|code| code.to_lowercase());
+    let Some(code) = known else { return order };
+    let coupon_code = if rng.random_ratio(1, 40) { "NOBODYS".to_owned() } else { code };
+    PlaceOrder { coupon_code, customer_id: format!("customer-{}", rng.random_range(0..5)), ..order }
 }
 
 fn round_of(rng: &mut StdRng, begin: Timestamp, round: Uuid, orders: usize, intents: &mut Vec<Intent>) {
@@ -230,6 +280,7 @@ fn order(rng: &mut StdRng, products: usize, rounds: &[Uuid]) -> PlaceOrder {
         late_payment_policy: if rng.random_bool(0.5) { LatePaymentPolicy::Rehold.into() } else { 0 },
         payment_method: format!("{}{}", scripts.choose(rng).copied().unwrap_or_default(), page(rng)),
         reference: String::new(),
+        coupon_code: String::new(),
     }
 }
 

@@ -16,6 +16,7 @@ use proto::{
     Message, Name,
     common::v1::CommandReply,
     inventory::v1::{ReceiveStock, RegisterProduct},
+    payments::v1::{CouponOffer, OpenCoupon},
     rounds::v1::OpenRound,
     well_known,
 };
@@ -122,6 +123,12 @@ impl TestFleet {
         };
         accepted(&self.send(name, &open).await?)?;
         Ok(id)
+    }
+
+    /// An open coupon.
+    pub async fn coupon(&self, code: &str, offer: CouponOffer) -> Result<()> {
+        let offer = CouponOffer { currency: "EUR".to_owned(), ..offer };
+        accepted(&self.send(code, &OpenCoupon { coupon_code: code.to_owned(), offer: Some(offer) }).await?)
     }
 
     /// Places an order and waits for the answer (not for its holds).

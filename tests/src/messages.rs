@@ -73,6 +73,20 @@ impl Order {
         self
     }
 
+    /// Names a coupon.
+    #[must_use]
+    pub fn coupon(mut self, code: &str) -> Self {
+        self.place.coupon_code = code.to_owned();
+        self
+    }
+
+    /// Placed by this customer.
+    #[must_use]
+    pub fn by(mut self, customer_id: &str) -> Self {
+        self.place.customer_id = customer_id.to_owned();
+        self
+    }
+
     /// Time to pay.
     #[must_use]
     pub fn expires_after(mut self, time: Duration) -> Self {

@@ -10,12 +10,7 @@ use proto::{Name, common::v1::CommandReply};
 use rounds::Rounds;
 
 /// Events of the contract that no service writes yet. One in the log is a finding.
-pub const PROMISED: [&str; 4] = [
-    "holdfast.payments.v1.CouponHeld",
-    "holdfast.payments.v1.CouponRejected",
-    "holdfast.payments.v1.CouponRedeemed",
-    "holdfast.payments.v1.CouponReleased",
-];
+pub const PROMISED: [&str; 0] = [];
 
 /// Full names of all events of the contract, promised ones too: what is no command, no answer, and no part of another message.
 #[must_use]

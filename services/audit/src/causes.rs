@@ -36,13 +36,15 @@ enum By {
 }
 
 /// What causes each event, by none of the services' own rules.
-const CAUSES: [(&str, &[By]); 57] = [
+const CAUSES: [(&str, &[By]); 65] = [
     ("holdfast.common.v1.CommandRejected", &[By::Command]),
     ("holdfast.orders.v1.OrderPlaced", &[By::Command]),
+    ("holdfast.orders.v1.CouponRequested", &[By::Command, By::Event]),
     ("holdfast.orders.v1.OrderHoldConfirmed", &[By::Event]),
     ("holdfast.orders.v1.OrderReserved", &[By::Event]),
     ("holdfast.orders.v1.OrderRejected", &[By::Event]),
     ("holdfast.orders.v1.OrderPaid", &[By::Event]),
+    ("holdfast.orders.v1.RedemptionRequested", &[By::Event]),
     ("holdfast.orders.v1.OrderExpired", &[By::Timer, By::Command]),
     ("holdfast.orders.v1.OrderCancelled", &[By::Command, By::Event]),
     ("holdfast.orders.v1.OrderReleaseConfirmed", &[By::Event]),
@@ -52,8 +54,9 @@ const CAUSES: [(&str, &[By]); 57] = [
     ("holdfast.orders.v1.PaidOrderCancelled", &[By::Command]),
     ("holdfast.orders.v1.LatePaymentDeferred", &[By::Event]),
     ("holdfast.orders.v1.RefundRequested", &[By::Command, By::Event, By::Timer]),
-    ("holdfast.orders.v1.OrderRefunded", &[By::Event]),
-    ("holdfast.orders.v1.OrderPartiallyRefunded", &[By::Event]),
+    // At once, where nothing was paid.
+    ("holdfast.orders.v1.OrderRefunded", &[By::Event, By::Command]),
+    ("holdfast.orders.v1.OrderPartiallyRefunded", &[By::Event, By::Command]),
     ("holdfast.orders.v1.ShareRefundDeferred", &[By::Event]),
     ("holdfast.orders.v1.RefundAbandoned", &[By::Event]),
     ("holdfast.inventory.v1.ProductRegistered", &[By::Command]),
@@ -99,6 +102,12 @@ const CAUSES: [(&str, &[By]); 57] = [
     ("holdfast.payments.v1.RefundOutcomeUnknown", &[By::Call]),
     ("holdfast.payments.v1.RefundReversed", &[By::Command, By::Event, By::Call]),
     ("holdfast.payments.v1.RefundResolved", &[By::Command]),
+    ("holdfast.payments.v1.CouponOpened", &[By::Command]),
+    ("holdfast.payments.v1.CouponClosed", &[By::Command]),
+    ("holdfast.payments.v1.CouponHeld", &[By::Event]),
+    ("holdfast.payments.v1.CouponRejected", &[By::Event]),
+    ("holdfast.payments.v1.CouponRedeemed", &[By::Event]),
+    ("holdfast.payments.v1.CouponReleased", &[By::Event]),
 ];
 
 /// Tries of one call that are looked for: a day of them, at the pace that they come down to.

@@ -1,4 +1,4 @@
-//! The ledger: pieces, shares, money and orders once more, straight from the events' bytes and by none of the services' own
+//! The ledger: pieces, shares, coupons, money and orders once more, straight from the events' bytes and by none of the services' own
 //! rules, so that a fault in those shows.
 //!
 //! It is stricter than a fold: it also says what must not happen, at the event where it happens. What must follow from what
@@ -9,6 +9,7 @@ use runtime::{log::event_store::StoredEvent, service::is_rejection};
 
 use super::report::{Check, Findings};
 
+pub(super) mod coupons;
 pub(super) mod money;
 pub(super) mod orders;
 pub(super) mod promises;
@@ -19,6 +20,7 @@ pub(super) mod stock;
 #[cfg(test)]
 mod tests;
 
+use coupons::Coupons;
 use money::Payments;
 use orders::Orders;
 use refunds::Refunds;
@@ -38,6 +40,7 @@ pub(super) struct Ledger {
     pub(super) orders: Orders,
     pub(super) stock: Stock,
     pub(super) shares: Shares,
+    pub(super) coupons: Coupons,
     pub(super) payments: Payments,
     pub(super) refunds: Refunds,
 }
@@ -63,7 +66,12 @@ impl Ledger {
         let (name, data) = (proto::short_name(&event.message_type), event.data.as_slice());
         match proto::owner(&event.message_type) {
             Some("orders") => {
-                let held = |key| Held { stock: self.stock.standing(key), shares: self.shares.standing(key) };
+                let held = |key| Held {
+                    stock: self.stock.standing(key),
+                    shares: self.shares.standing(key),
+                    coupon: self.coupons.standing(key),
+                    discount: self.coupons.discount(key),
+                };
                 [
                     self.orders.take(name, data, at, &held, &self.payments, findings),
                     self.refunds.take_order(name, data, at, &mut self.payments, findings),
@@ -77,6 +85,9 @@ impl Ledger {
                 self.shares.take(name, data, at, &self.orders, findings),
                 self.refunds.take_return(name, data, at, findings),
             ],
+            Some("payments") if Coupons::takes(name) => {
+                [self.coupons.take(name, data, at, &self.orders, findings), Ok(())]
+            }
             Some("payments") => [
                 self.payments.take(name, data, at, findings),
                 self.refunds.take_payment(name, data, at, &mut self.payments, findings),
@@ -109,6 +120,9 @@ impl From<Rejection> for Unbooked {
 pub(super) struct Held {
     pub(super) stock: Option<domain::hold::Status>,
     pub(super) shares: Option<domain::hold::Status>,
+    pub(super) coupon: Option<domain::hold::Status>,
+    /// What the coupon takes off, in minor units.
+    pub(super) discount: i64,
 }
 
 /// Name of the stream of a hold of stock.
@@ -119,4 +133,9 @@ pub(super) fn stock_name(key: HoldKey) -> String {
 /// Name of the stream of a hold of shares.
 pub(super) fn shares_name(key: HoldKey) -> String {
     format!("shares-{key}")
+}
+
+/// Name of the stream of a use of a coupon.
+pub(super) fn use_name(key: HoldKey) -> String {
+    format!("use-{key}")
 }

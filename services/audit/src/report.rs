@@ -23,6 +23,8 @@ pub enum Check {
     Stock,
     /// Shares, recomputed from the events alone.
     Shares,
+    /// Uses of coupons and discounts, recomputed from the events alone.
+    Coupons,
     /// Money, recomputed from the events alone.
     Money,
     /// Holds against the orders they are for.
@@ -37,11 +39,12 @@ pub enum Check {
 
 impl Check {
     /// All of them, in the order in which they are told.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Log,
         Self::Rows,
         Self::Stock,
         Self::Shares,
+        Self::Coupons,
         Self::Money,
         Self::Holds,
         Self::Orders,
@@ -59,6 +62,10 @@ impl Check {
             Self::Shares => (
                 "shares",
                 "rounds: sold + held fit the total, sold out is all sold, buyers of a failed one are named once",
+            ),
+            Self::Coupons => (
+                "coupons",
+                "coupons: held + redeemed fit the limits, also of each customer, discounts are right and add up",
             ),
             Self::Money => ("money", "payments: captured once, refunded at most that, refunds agree on both sides"),
             Self::Holds => ("holds", "holds: none open without a live order, all of a paid order committed"),

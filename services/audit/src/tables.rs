@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     causes::Answered,
-    ledger::{Ledger, money::payment_name, orders::Phase, shares_name, stock_name},
+    ledger::{Ledger, money::payment_name, orders::Phase, shares_name, stock_name, use_name},
     report::{Check, Findings},
 };
 
@@ -23,6 +23,8 @@ pub(super) async fn check(connection: &mut PgConnection, ledger: &Ledger, findin
     stock_holds(connection, ledger, findings).await.context("reading inventory.holds")?;
     rounds(connection, ledger, findings).await.context("reading rounds.rounds")?;
     share_holds(connection, ledger, findings).await.context("reading rounds.holds")?;
+    coupons(connection, ledger, findings).await.context("reading payments.coupons")?;
+    coupon_uses(connection, ledger, findings).await.context("reading payments.coupon_uses")?;
     payments(connection, ledger, findings).await.context("reading payments.payments")?;
     orders(connection, ledger, findings).await.context("reading orders.orders")?;
     timers(connection, findings).await.context("reading the timers")
@@ -150,6 +152,50 @@ async fn share_holds(
     each(connection, "select order_id, attempt, status from rounds.holds", |row| {
         let key = key(&row)?;
         hold_status(shares_name(key), row.try_get("status")?, ledger.shares.standing(key), findings);
+        Ok(())
+    })
+    .await
+}
+
+async fn coupons(connection: &mut PgConnection, ledger: &Ledger, findings: &mut Findings) -> Result<(), sqlx::Error> {
+    let query = "select c.code, c.status, c.held, c.redeemed,
+            (select count(*) from payments.coupon_uses u where u.code = c.code and u.status = 'held') as held_by_uses,
+            (select count(*) from payments.coupon_uses u where u.code = c.code and u.status = 'committed')
+                as redeemed_by_uses,
+            (select coalesce(sum(k.held), 0)::int8 from payments.coupon_customers k where k.code = c.code)
+                as held_by_customers,
+            (select coalesce(sum(k.redeemed), 0)::int8 from payments.coupon_customers k where k.code = c.code)
+                as redeemed_by_customers
+        from payments.coupons c";
+    each(connection, query, |row| {
+        let code: String = row.try_get("code")?;
+        let book = ledger.coupons.coupons.get(&code).cloned().unwrap_or_default();
+        let (status, told) = (row.try_get::<String, _>("status")?, if book.is_closed { "closed" } else { "open" });
+        if status != told {
+            let what = format!("it is {status} in the table and {told} by the events themselves");
+            findings.add(Check::Coupons, format!("coupon-{code}"), what, None);
+        }
+        Figures::new(Check::Coupons, format!("coupon-{code}"))
+            .figure("held", row.try_get("held")?, book.uses.held)
+            .figure("held by all open uses", row.try_get("held_by_uses")?, book.uses.held)
+            .figure("held by all customers", row.try_get("held_by_customers")?, book.uses.held)
+            .figure("redeemed", row.try_get("redeemed")?, book.uses.redeemed)
+            .figure("redeemed by all uses", row.try_get("redeemed_by_uses")?, book.uses.redeemed)
+            .figure("redeemed by all customers", row.try_get("redeemed_by_customers")?, book.uses.redeemed)
+            .tell(findings);
+        Ok(())
+    })
+    .await
+}
+
+async fn coupon_uses(
+    connection: &mut PgConnection,
+    ledger: &Ledger,
+    findings: &mut Findings,
+) -> Result<(), sqlx::Error> {
+    each(connection, "select order_id, attempt, status from payments.coupon_uses", |row| {
+        let key = key(&row)?;
+        hold_status(use_name(key), row.try_get("status")?, ledger.coupons.standing(key), findings);
         Ok(())
     })
     .await

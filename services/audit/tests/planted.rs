@@ -129,6 +129,7 @@ async fn tell(connection: &mut PgConnection) -> Result<()> {
             amount: total.clone(),
             expires_at: placed.expires_at,
             payment_method: String::new(),
+            discount: None,
         };
         let cause = orders.write(connection, cause, &held).await?;
         let payment_id = HoldKey { order_id: OrderId(id), attempt: 1 }.payment_id().to_string();
@@ -156,7 +157,14 @@ async fn tell(connection: &mut PgConnection) -> Result<()> {
         };
         let cause = payments.asked(connection, &came).await?;
         let holds = vec![Resource::Stock.into()];
-        let paid = orders_wire::OrderPaid { order_id: order_id.clone(), attempt: 1, payment_id, amount: total, holds };
+        let paid = orders_wire::OrderPaid {
+            order_id: order_id.clone(),
+            attempt: 1,
+            payment_id,
+            amount: total,
+            holds,
+            discount: None,
+        };
         let cause = orders.write(connection, cause, &paid).await?;
         let sold = inventory_wire::StockCommitted { order_id, attempt: 1, lines: mugs(quantity) };
         inventory.write(connection, cause, &sold).await?;

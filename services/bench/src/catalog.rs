@@ -141,6 +141,7 @@ impl OrderGenerator {
             late_payment_policy: LatePaymentPolicy::Unspecified.into(),
             payment_method: self.payment_method.to_owned(),
             reference: String::new(),
+            coupon_code: String::new(),
         };
         (id, order)
     }

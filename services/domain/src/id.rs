@@ -86,12 +86,13 @@ pub struct HoldKey {
 }
 
 impl OrderId {
-    /// Every event stream that may tell of an order with so many attempts: its own, and its holds and payments, one of each an attempt.
+    /// Every event stream that may tell of an order with so many attempts: its own, and its holds and payments, one of each kind an attempt.
     #[must_use]
     pub fn streams(self, attempts: usize) -> Vec<String> {
         let of_attempts = (1..).take(attempts).flat_map(|attempt| {
             let key = HoldKey { order_id: self, attempt };
-            [format!("stock-{key}"), format!("shares-{key}"), format!("payment-{}", key.payment_id())]
+            let payment = format!("payment-{}", key.payment_id());
+            [format!("stock-{key}"), format!("shares-{key}"), payment, format!("use-{key}")]
         });
         std::iter::once(format!("order-{self}")).chain(of_attempts).collect()
     }
@@ -139,11 +140,11 @@ mod tests {
     fn every_attempt_has_its_holds_and_its_payment() {
         let order = Uuid::from_u128(7);
         let names = OrderId(order).streams(2);
-        assert_eq!(names.len(), 7);
+        assert_eq!(names.len(), 9);
         assert_eq!(names[0], format!("order-{order}"));
         assert_eq!(names[1], format!("stock-{order}.1"));
-        assert_eq!(names[5], format!("shares-{order}.2"));
-        assert!(names[3].starts_with("payment-") && names[3] != names[6]);
+        assert_eq!((&names[4], &names[6]), (&format!("use-{order}.1"), &format!("shares-{order}.2")));
+        assert!(names[3].starts_with("payment-") && names[3] != names[7]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The words all services share: ids, money, time, rejections, and the one state machine of a hold. Knows no IO.
 
 pub mod code;
+mod coupon;
 mod currency;
 mod decider;
 pub mod hold;
@@ -19,6 +20,7 @@ mod text;
 mod timestamp;
 mod words;
 
+pub use coupon::{CouponCode, Discount};
 pub use decider::{Decider, Effect, EncodedEvent, Timer};
 #[doc(hidden)]
 pub use serde;

@@ -58,10 +58,11 @@ pub(crate) struct Route {
 const ORDER: &str = "/v1/orders/{order_id}";
 const PRODUCT: &str = "/v1/products/{sku}";
 const ROUND: &str = "/v1/rounds/{round_id}";
+const COUPON: &str = "/v1/coupons/{coupon_code}";
 const REFUND: &str = "/v1/orders/{order_id}/refunds/{refund_id}";
 
 /// Every command that is taken over HTTP.
-pub(crate) const ROUTES: [Route; 13] = [
+pub(crate) const ROUTES: [Route; 15] = [
     Route {
         path: "/v1/orders",
         message_type: "holdfast.orders.v1.PlaceOrder",
@@ -148,6 +149,22 @@ pub(crate) const ROUTES: [Route; 13] = [
         scope: Scope::CatalogWrite,
         makes: None,
         location: Some(ROUND),
+        why: Some("note"),
+    },
+    Route {
+        path: "/v1/coupons",
+        message_type: "holdfast.payments.v1.OpenCoupon",
+        scope: Scope::CatalogWrite,
+        makes: None,
+        location: Some(COUPON),
+        why: None,
+    },
+    Route {
+        path: "/v1/coupons/{coupon_code}/close",
+        message_type: "holdfast.payments.v1.CloseCoupon",
+        scope: Scope::CatalogWrite,
+        makes: None,
+        location: Some(COUPON),
         why: Some("note"),
     },
     Route {

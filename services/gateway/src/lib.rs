@@ -20,6 +20,7 @@ use tracing::Instrument as _;
 
 mod caller;
 mod commands;
+mod coupons;
 mod docs;
 mod events;
 mod expire;

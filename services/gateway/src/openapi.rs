@@ -9,6 +9,7 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::{
     caller::Scope,
     commands::{self, EXPECTED, json_response},
+    coupons::Coupon,
     events::EventList,
     expire::{self, ExpireOrders, ExpiredOrders},
     link::{self, EventLink},
@@ -31,7 +32,7 @@ struct Read {
     schema: &'static str,
 }
 
-const READ: [Read; 7] = [
+const READ: [Read; 8] = [
     Read {
         path: "/v1/orders",
         summary: "Orders of a customer, the newest first; or the one with a reference",
@@ -50,6 +51,7 @@ const READ: [Read; 7] = [
     },
     Read { path: "/v1/products/{sku}", summary: "A product and its stock", schema: "Product" },
     Read { path: "/v1/rounds/{round_id}", summary: "A round", schema: "Round" },
+    Read { path: "/v1/coupons/{coupon_code}", summary: "A coupon and its uses", schema: "Coupon" },
     Read {
         path: "/v1/commands/{command_id}",
         summary: "The answer to any command, whoever sent it",
@@ -70,6 +72,7 @@ fn document() -> Value {
     add::<EventList>(&mut schemas);
     add::<Product>(&mut schemas);
     add::<Round>(&mut schemas);
+    add::<Coupon>(&mut schemas);
     add::<CommandOutcome>(&mut schemas);
     add::<Document>(&mut schemas);
     add::<ExpireOrders>(&mut schemas);

@@ -23,7 +23,7 @@ use crate::{
     problem::Problem,
     read::{self, id},
 };
-use shape::{Holds, Line, Money, Order, Payment, Refund, Shares, Sums};
+use shape::{Holds, Line, Money, Order, OrderCoupon, Payment, Refund, Shares, Sums};
 
 /// Payments of so many attempts are looked up at once; few orders have more, and for those it is asked again.
 const ATTEMPTS_LOOKED_UP: i32 = 4;
@@ -61,6 +61,11 @@ struct OrderRow {
     share_price_minor: Option<i64>,
     stock_hold: Option<String>,
     shares_hold: Option<String>,
+    coupon_code: Option<String>,
+    coupon_hold: Option<String>,
+    /// Only whether there is one: how much it is stands beside it.
+    discount: Option<serde_json::Value>,
+    discount_minor: i64,
     refunds: BTreeMap<Uuid, RefundRow>,
 }
 
@@ -113,7 +118,9 @@ const ORDER: &str = "
             'stock_hold', coalesce((select h.status from inventory.holds h
                 where h.order_id = o.order_id and h.attempt = o.attempt), o.stock_hold),
             'shares_hold', coalesce((select h.status from rounds.holds h
-                where h.order_id = o.order_id and h.attempt = o.attempt), o.shares_hold)) as \"order\",
+                where h.order_id = o.order_id and h.attempt = o.attempt), o.shares_hold),
+            'coupon_hold', coalesce((select u.status from payments.coupon_uses u
+                where u.order_id = o.order_id and u.attempt = o.attempt), o.coupon_hold)) as \"order\",
         coalesce((
             select jsonb_agg(to_jsonb(p) || jsonb_build_object('refunds', coalesce((
                     select jsonb_object_agg(r.refund_id, to_jsonb(r))
@@ -209,7 +216,16 @@ fn shown(found: &Found) -> Order {
         total: price(order.total_minor),
         lines: order.lines.iter().map(line).collect(),
         shares,
-        holds: Holds { stock: order.stock_hold.clone(), shares: order.shares_hold.clone(), released: order.released },
+        coupon: order.coupon_code.clone().map(|coupon_code| OrderCoupon {
+            coupon_code,
+            discount: order.discount.as_ref().map(|_| price(order.discount_minor)),
+        }),
+        holds: Holds {
+            stock: order.stock_hold.clone(),
+            shares: order.shares_hold.clone(),
+            coupon: order.coupon_hold.clone(),
+            released: order.released,
+        },
         money: sums(found),
         payments: found.payments.iter().map(payment).collect(),
         refunds: refunds(found),

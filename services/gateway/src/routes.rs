@@ -13,8 +13,8 @@ use axum::{
 };
 
 use crate::{
-    Gateway, commands, docs, events, expire, guard, guard::RequestId, link, openapi, orders, problem, problem::Problem,
-    read, webhooks,
+    Gateway, commands, coupons, docs, events, expire, guard, guard::RequestId, link, openapi, orders, problem,
+    problem::Problem, read, webhooks,
 };
 
 /// All that the gateway serves.
@@ -31,6 +31,7 @@ pub(crate) fn app(gateway: Arc<Gateway>) -> Router {
         .route("/v1/orders/{order_id}/refunds/{refund_id}", get(orders::refund))
         .route("/v1/products/{sku}", get(read::product))
         .route("/v1/rounds/{round_id}", get(read::round))
+        .route("/v1/coupons/{coupon_code}", get(coupons::coupon))
         .route(expire::PATH, post(expire::expire))
         .route("/webhooks/stripe", post(webhooks::stripe));
     for route in &commands::ROUTES {

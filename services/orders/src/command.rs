@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, StreamVersion};
+use domain::{Discount, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, StreamVersion};
 
 use crate::order::{OrderTerms, Resource};
 
@@ -67,6 +67,8 @@ pub enum Command {
         key: HoldKey,
         /// What is held.
         resources: Vec<Resource>,
+        /// What the coupon takes off, if it is among them.
+        discount: Option<Discount>,
     },
     /// Policy: the owner of a resource cannot hold it.
     RefuseHold {

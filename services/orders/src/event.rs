@@ -1,6 +1,6 @@
 //! What happened to an order.
 
-use domain::{HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, Timestamp};
+use domain::{CouponCode, Discount, HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, Timestamp};
 
 use crate::order::{CancelReason, Extent, Line, OrderTerms, RefundItems, ReinstateReason, Resource, Shares};
 
@@ -16,12 +16,29 @@ pub enum Event {
         /// When. It expires its time to pay later.
         placed_at: Timestamp,
     },
+    /// The order wants what its coupon takes off.
+    CouponRequested {
+        /// For this attempt.
+        key: HoldKey,
+        /// Its coupon.
+        coupon: CouponCode,
+        /// Whose use it is.
+        customer_id: String,
+        /// What it is to be taken off.
+        lines: Vec<Line>,
+        /// What it is to be taken off.
+        shares: Option<Shares>,
+        /// How the buyer pays what is left.
+        payment_method: String,
+    },
     /// One of several holds is there; others are still owed.
     OrderHoldConfirmed {
         /// For this attempt.
         key: HoldKey,
         /// What is held.
         resource: Resource,
+        /// What the coupon takes off, if it is what is held.
+        discount: Option<Discount>,
     },
     /// All holds are there: the buyer can pay.
     OrderReserved {
@@ -33,6 +50,8 @@ pub enum Event {
         expires_at: Option<Timestamp>,
         /// Passed on to the provider.
         payment_method: String,
+        /// What its coupon takes off.
+        discount: Option<Discount>,
     },
     /// A hold was refused, so the order is closed.
     OrderRejected {
@@ -49,12 +68,21 @@ pub enum Event {
     OrderPaid {
         /// This attempt.
         key: HoldKey,
-        /// By this payment, which may have been asked for an older attempt.
+        /// By this payment, which may have been asked for an older attempt; by none, where nothing was left to pay.
         payment_id: PaymentId,
         /// What was paid.
         amount: Money,
         /// What the attempt holds.
         holds: Vec<Resource>,
+        /// What its coupon has taken off.
+        discount: Option<Discount>,
+    },
+    /// The order is paid with the help of its coupon.
+    RedemptionRequested {
+        /// This attempt.
+        key: HoldKey,
+        /// Its coupon.
+        coupon: CouponCode,
     },
     /// The time to pay ran out, or an operator ended it.
     OrderExpired {
@@ -180,6 +208,8 @@ pub struct Reinstated {
     pub lines: Vec<Line>,
     /// What it needs, for those who hold it.
     pub shares: Option<Shares>,
+    /// The coupon that it asks for again.
+    pub coupon: Option<CouponCode>,
     /// Until when to pay. `None`: it is paid already.
     pub expires_at: Option<Timestamp>,
     /// What for.
@@ -201,7 +231,9 @@ impl Event {
             | Self::RefundRequested { order_id, .. }
             | Self::OrderRefunded { order_id, .. }
             | Self::OrderPartiallyRefunded { order_id, .. } => *order_id,
-            Self::OrderHoldConfirmed { key, .. }
+            Self::CouponRequested { key, .. }
+            | Self::RedemptionRequested { key, .. }
+            | Self::OrderHoldConfirmed { key, .. }
             | Self::OrderReserved { key, .. }
             | Self::OrderRejected { key, .. }
             | Self::OrderPaid { key, .. }

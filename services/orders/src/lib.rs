@@ -1,15 +1,15 @@
 //! Orders owns the life of every order, from placed to paid, expired, cancelled, rejected or refunded, and its attempts.
 //!
 //! In: `StockHeld`, `StockRejected` and `StockReleased` of inventory, the same of shares and `RoundRefundsRequested`
-//! of rounds, `PaymentSucceeded`, `PaymentFailed`, `PaymentRefunded`, `PaymentRefundedElsewhere` and `RefundRejected` of payments,
+//! of rounds, the same of coupon uses, `PaymentSucceeded`, `PaymentFailed`, `PaymentRefunded`, `PaymentRefundedElsewhere` and `RefundRejected` of payments,
 //! and a timer.
 //! Out: `OrderPlaced`, `OrderHoldConfirmed`, `OrderReserved`, then one of `OrderPaid`, `OrderExpired`, `OrderCancelled`
 //! and `OrderRejected`; after the last three `OrderReleaseConfirmed`, `OrderReleased` and perhaps `OrderReinstated`;
 //! and of every refund `RefundRequested`, then `OrderRefunded`, `OrderPartiallyRefunded` or `RefundAbandoned`;
-//! `ShareRefundDeferred` if one has to wait for another, `LatePaymentDeferred` if late money has to wait for the receipt, and
+//! of orders with a coupon `CouponRequested` and `RedemptionRequested`; `ShareRefundDeferred` if one has to wait for another, `LatePaymentDeferred` if late money has to wait for the receipt, and
 //! `PaidOrderCancelled`, which is remembered until all is back. Always:
 //! an attempt is paid or closed once, and released once; what is refunded and on its way back is no more than what was
-//! paid, of every payment; late money is used or sent back, once; no piece and no share comes back twice.
+//! paid, of every payment; what is asked for and paid is the total without the discount, never below 0; late money is used or sent back, once; no piece and no share comes back twice.
 
 use std::collections::BTreeMap;
 
@@ -57,6 +57,9 @@ impl Decider for Orders {
         "holdfast.rounds.v1.SharesRejected",
         "holdfast.rounds.v1.SharesReleased",
         "holdfast.rounds.v1.RoundRefundsRequested",
+        "holdfast.payments.v1.CouponHeld",
+        "holdfast.payments.v1.CouponRejected",
+        "holdfast.payments.v1.CouponReleased",
         "holdfast.payments.v1.PaymentSucceeded",
         "holdfast.payments.v1.PaymentFailed",
         "holdfast.payments.v1.PaymentRefunded",
@@ -118,7 +121,9 @@ impl Decider for Orders {
             | Event::OrderExpired { .. }
             | Event::OrderCancelled { .. }
             | Event::OrderRejected { .. } => Some(Timer::Clear),
-            Event::OrderHoldConfirmed { .. }
+            Event::CouponRequested { .. }
+            | Event::RedemptionRequested { .. }
+            | Event::OrderHoldConfirmed { .. }
             | Event::OrderReserved { .. }
             | Event::OrderReleaseConfirmed { .. }
             | Event::OrderReleased { .. }

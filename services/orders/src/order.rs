@@ -13,6 +13,8 @@
 //! | a refund event of a paid order | refunding, partially refunded, refunded, or paid again | the same | returned, once all is back |
 //! | a refund event of late money | | refunding, refunded, or paid (given up) | |
 
+#[cfg(test)]
+mod coupons;
 mod decide;
 mod evolve;
 mod holds;

@@ -1,6 +1,8 @@
 //! What orders do about the answers of inventory, rounds and payments: their part of the saga.
 
-use domain::{HoldKey, Memory, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, decode, legible, unknown_type};
+use domain::{
+    Discount, HoldKey, Memory, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, decode, legible, unknown_type,
+};
 use proto::{Name, common::v1 as common, inventory::v1 as inventory, payments::v1 as payments, rounds::v1 as rounds};
 
 use crate::{
@@ -29,7 +31,7 @@ pub fn react(message_type: &str, data: &[u8]) -> Result<Vec<Command>, Rejection>
 /// Whether nobody is kept waiting if this is done a moment later: what is free again, and the first of two holds. It is known to be the first
 /// if the order is remembered.
 pub(crate) fn can_wait(memory: &Memory<State>, command: &Command) -> bool {
-    let Command::ConfirmHolds { key, resources } = command else {
+    let Command::ConfirmHolds { key, resources, .. } = command else {
         return matches!(command, Command::ConfirmReleases { .. });
     };
     memory.get(&key.order_id, |rows| &rows.orders).is_some_and(|order| {
@@ -52,10 +54,13 @@ pub(crate) fn join(first: &Command, then: &Command) -> Option<Command> {
     let both = |first: &[Resource], then: &[Resource]| {
         then.iter().all(|resource| !first.contains(resource)).then(|| [first, then].concat())
     };
-    if let (Command::ConfirmHolds { key, resources: first }, Command::ConfirmHolds { resources: then, .. }) =
-        (first, then)
+    if let (
+        Command::ConfirmHolds { key, resources: first, discount: of_first },
+        Command::ConfirmHolds { resources: then, discount: of_then, .. },
+    ) = (first, then)
     {
-        return both(first, then).map(|resources| Command::ConfirmHolds { key: *key, resources });
+        let discount = || of_first.clone().or_else(|| of_then.clone());
+        return both(first, then).map(|resources| Command::ConfirmHolds { key: *key, resources, discount: discount() });
     }
     if let (Command::ConfirmReleases { key, resources: first }, Command::ConfirmReleases { resources: then, .. }) =
         (first, then)
@@ -70,7 +75,7 @@ fn of_inventory(name: &str, data: &[u8]) -> Result<Option<Vec<Command>>, Rejecti
     Ok(Some(match name {
         inventory::StockHeld::NAME => {
             let inventory::StockHeld { order_id, attempt, .. } = decode(data)?;
-            vec![Command::ConfirmHolds { key: HoldKey::parse(&order_id, attempt)?, resources: vec![resource] }]
+            confirm(&order_id, attempt, resource, None)?
         }
         inventory::StockRejected::NAME => {
             let inventory::StockRejected { order_id, attempt, rejection } = decode(data)?;
@@ -89,7 +94,7 @@ fn of_rounds(name: &str, data: &[u8]) -> Result<Option<Vec<Command>>, Rejection>
     Ok(Some(match name {
         rounds::SharesHeld::NAME => {
             let rounds::SharesHeld { order_id, attempt, .. } = decode(data)?;
-            vec![Command::ConfirmHolds { key: HoldKey::parse(&order_id, attempt)?, resources: vec![resource] }]
+            confirm(&order_id, attempt, resource, None)?
         }
         rounds::SharesRejected::NAME => {
             let rounds::SharesRejected { order_id, attempt, rejection, .. } = decode(data)?;
@@ -100,6 +105,25 @@ fn of_rounds(name: &str, data: &[u8]) -> Result<Option<Vec<Command>>, Rejection>
             vec![Command::ConfirmReleases { key: HoldKey::parse(&order_id, attempt)?, resources: vec![resource] }]
         }
         rounds::RoundRefundsRequested::NAME => refund_participants(&decode(data)?)?,
+        _ => return Ok(None),
+    }))
+}
+
+fn of_coupons(name: &str, data: &[u8]) -> Result<Option<Vec<Command>>, Rejection> {
+    let resource = Resource::Coupon;
+    Ok(Some(match name {
+        payments::CouponHeld::NAME => {
+            let payments::CouponHeld { order_id, attempt, discount, .. } = decode(data)?;
+            confirm(&order_id, attempt, resource, Some(Discount::from_wire(discount)?))?
+        }
+        payments::CouponRejected::NAME => {
+            let payments::CouponRejected { order_id, attempt, rejection, .. } = decode(data)?;
+            refuse(&order_id, attempt, resource, rejection)?
+        }
+        payments::CouponReleased::NAME => {
+            let payments::CouponReleased { order_id, attempt, .. } = decode(data)?;
+            vec![Command::ConfirmReleases { key: HoldKey::parse(&order_id, attempt)?, resources: vec![resource] }]
+        }
         _ => return Ok(None),
     }))
 }
@@ -145,8 +169,18 @@ fn of_payments(name: &str, data: &[u8]) -> Result<Option<Vec<Command>>, Rejectio
                 rejection: told(rejection),
             }
         }
-        _ => return Ok(None),
+        _ => return of_coupons(name, data),
     }]))
+}
+
+fn confirm(
+    order_id: &str,
+    attempt: i32,
+    resource: Resource,
+    discount: Option<Discount>,
+) -> Result<Vec<Command>, Rejection> {
+    let key = HoldKey::parse(order_id, attempt)?;
+    Ok(vec![Command::ConfirmHolds { key, resources: vec![resource], discount }])
 }
 
 fn refuse(

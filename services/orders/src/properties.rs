@@ -17,7 +17,7 @@ use crate::{
     order::{
         LatePaymentPolicy, OrderTerms, Phase, RefundItems, RefundReason, Resource, State, evolve, late_refund_id,
         round_refund_id,
-        spec::{NOW, TIME_TO_PAY, both, euros, goods, none_left, pieces, refund, round},
+        spec::{NOW, TIME_TO_PAY, both, coupon, discount_of, euros, goods, none_left, pieces, refund, round},
     },
 };
 
@@ -133,7 +133,7 @@ impl Ledger {
     fn enter(&mut self, event: &Event, came_in: &BTreeMap<PaymentId, (OrderId, i64)>) {
         match event {
             Event::OrderPlaced { terms, .. } => {
-                for ((sku, _), count) in terms.pieces() {
+                for ((sku, _), count) in terms.pieces(None) {
                     *self.bought.entry(sku).or_default() += count;
                 }
             }
@@ -177,7 +177,9 @@ impl Ledger {
             Event::RefundAbandoned { refund_id, .. } => {
                 assert!(std::mem::replace(&mut self.refunds.get_mut(refund_id).unwrap().is_live, false));
             }
-            Event::OrderHoldConfirmed { .. }
+            Event::CouponRequested { .. }
+            | Event::RedemptionRequested { .. }
+            | Event::OrderHoldConfirmed { .. }
             | Event::OrderReserved { .. }
             | Event::OrderReleaseConfirmed { .. }
             | Event::PaidOrderCancelled { .. }
@@ -218,8 +220,10 @@ fn any_key() -> impl Strategy<Value = HoldKey> {
 }
 
 fn any_terms() -> impl Strategy<Value = OrderTerms> {
-    (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(with_goods, with_shares, rehold_terms)| {
+    let coupons = prop_oneof![2 => Just(None), 1 => Just(Some("FREE")), 1 => Just(Some("THIRD"))];
+    (any::<bool>(), any::<bool>(), any::<bool>(), coupons).prop_map(|(with_goods, with_shares, rehold_terms, code)| {
         let terms = if with_shares || !with_goods { both() } else { goods() };
+        let terms = OrderTerms { coupon: code.map(coupon), ..terms };
         let late_payment_policy = if rehold_terms { LatePaymentPolicy::Rehold } else { LatePaymentPolicy::Refund };
         if with_goods {
             return OrderTerms { late_payment_policy, ..terms };
@@ -257,11 +261,15 @@ prop_compose! {
 }
 
 fn any_resource() -> impl Strategy<Value = Resource> {
-    prop_oneof![Just(Resource::Stock), Just(Resource::Shares)]
+    prop_oneof![Just(Resource::Stock), Just(Resource::Shares), Just(Resource::Coupon)]
 }
 
 fn any_resources() -> impl Strategy<Value = Vec<Resource>> {
-    prop_oneof![3 => any_resource().prop_map(|resource| vec![resource]), 1 => Just(vec![Resource::Shares, Resource::Stock])]
+    prop_oneof![
+        3 => any_resource().prop_map(|resource| vec![resource]),
+        1 => Just(vec![Resource::Shares, Resource::Stock]),
+        1 => Just(vec![Resource::Coupon, Resource::Stock]),
+    ]
 }
 
 fn any_command() -> impl Strategy<Value = Command> {
@@ -289,7 +297,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         1 => id().prop_map(|order_id| {
             Command::ExpireOrder { order_id, actor: "ann".to_owned(), note: "a test".to_owned() }
         }),
-        6 => (any_key(), any_resources()).prop_map(|(key, resources)| Command::ConfirmHolds { key, resources }),
+        6 => (any_key(), any_resources()).prop_map(|(key, resources)| Command::ConfirmHolds { key, resources, discount: None }),
         2 => (any_key(), any_resource()).prop_map(|(key, resource)| Command::RefuseHold { key, resource, rejection: none_left() }),
         5 => (any_key(), any_resources()).prop_map(|(key, resources)| Command::ConfirmReleases { key, resources }),
         5 => (any_key(), any_amount()).prop_map(|(key, amount)| {
@@ -315,12 +323,15 @@ fn any_command() -> impl Strategy<Value = Command> {
 fn to_the_point(state: &State, command: Command) -> Command {
     let order = state.orders.get(&command.order_id());
     match (command, order) {
-        (Command::ConfirmHolds { resources, .. }, Some(order)) => Command::ConfirmHolds { key: order.key(), resources },
+        (Command::ConfirmHolds { resources, .. }, Some(order)) => {
+            let discount = discount_of(&order.terms).filter(|_| resources.contains(&Resource::Coupon));
+            Command::ConfirmHolds { key: order.key(), resources, discount }
+        }
         (Command::ConfirmReleases { resources, .. }, Some(order)) => {
             Command::ConfirmReleases { key: order.key(), resources }
         }
         (Command::RecordPayment { key, payment_id, .. }, Some(order)) => {
-            Command::RecordPayment { key, payment_id, amount: order.terms.total }
+            Command::RecordPayment { key, payment_id, amount: order.to_pay() }
         }
         (Command::RecordRefund { order_id, refund_id, amount }, Some(order)) => {
             let amount = order.refunds.get(&refund_id).map_or(amount, |refund| refund.claim.amount);

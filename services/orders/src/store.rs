@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use domain::{Currency, Lines, Memory, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, Sku, StreamVersion};
+use domain::{
+    CouponCode, Currency, Discount, Lines, Memory, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, Sku,
+    StreamVersion,
+};
 use platform::{
     database::column,
     statement::{Statement, Values},
@@ -56,6 +59,13 @@ struct EverythingRow {
     reason: String,
     actor: String,
     note: String,
+}
+
+/// What a coupon takes off, as the table shows it.
+#[derive(Debug, Serialize, Deserialize)]
+struct DiscountRow {
+    lines: Vec<i64>,
+    shares: i64,
 }
 
 /// Loads the orders that these commands touch.
@@ -135,7 +145,7 @@ fn order(row: PgRow) -> Result<Order, sqlx::Error> {
     let expires_at: Option<OffsetDateTime> = row.try_get("expires_at")?;
     let terms = terms(&row, currency)?;
     let waiting: Option<Uuid> = row.try_get("waiting_payment_id")?;
-    Ok(Order {
+    let mut order = Order {
         order_id: OrderId(row.try_get("order_id")?),
         status: parse_column(&row, "status", Status::parse)?,
         payment_status: parse_column(&row, "payment_status", PaymentStatus::parse)?,
@@ -149,13 +159,22 @@ fn order(row: PgRow) -> Result<Order, sqlx::Error> {
         refunds: refunds(&row, currency)?,
         deferred_share_refund: row.try_get("deferred_share_refund")?,
         everything: everything(&row)?,
-        waiting_payment: waiting.map(|payment_id| (PaymentId(payment_id), terms.total)),
+        waiting_payment: None,
         placed_at: row.try_get::<OffsetDateTime, _>("placed_at")?.into(),
         expires_at: expires_at.map(Into::into),
         note: row.try_get("note")?,
         version: StreamVersion::new(row.try_get("version")?),
+        discount: discount(&row, currency)?,
         terms,
-    })
+    };
+    order.waiting_payment = waiting.map(|payment_id| (PaymentId(payment_id), order.to_pay()));
+    Ok(order)
+}
+
+fn discount(row: &PgRow, currency: Currency) -> Result<Option<Discount>, sqlx::Error> {
+    let Some(Json(DiscountRow { lines, shares })) = row.try_get("discount")? else { return Ok(None) };
+    let amount = Money { minor_units: row.try_get("discount_minor")?, currency };
+    Ok(Some(Discount { amount, lines, shares }))
 }
 
 fn terms(row: &PgRow, currency: Currency) -> Result<OrderTerms, sqlx::Error> {
@@ -183,6 +202,7 @@ fn terms(row: &PgRow, currency: Currency) -> Result<OrderTerms, sqlx::Error> {
         late_payment_policy: parse_column(row, "late_payment_policy", LatePaymentPolicy::parse)?,
         payment_method: row.try_get("payment_method")?,
         reference: row.try_get("reference")?,
+        coupon: row.try_get::<Option<&str>, _>("coupon_code")?.map(CouponCode::parse).transpose().map_err(malformed)?,
     })
 }
 
@@ -201,6 +221,7 @@ const fn hold_column(resource: Resource) -> &'static str {
     match resource {
         Resource::Stock => "stock_hold",
         Resource::Shares => "shares_hold",
+        Resource::Coupon => "coupon_hold",
     }
 }
 
@@ -247,19 +268,48 @@ fn malformed(rejection: Rejection) -> sqlx::Error {
     sqlx::Error::Decode(Box::new(rejection))
 }
 
-/// Saves what is new and what changed. What was agreed never changes, so it stays as it is.
+/// Saves what is new and what changed. What was agreed never changes, so it stays as it is. Orders without a coupon, most of them, are saved
+/// without its columns.
 pub(crate) fn save(statement: &mut Statement, state: &State) {
-    let changed: Vec<(&Order, StreamVersion)> =
-        state.orders.changed().map(|(_, order, before)| (order, before)).collect();
+    let changed = state.orders.changed().map(|(_, order, before)| (order, before));
+    let (with_coupon, changed): (Vec<Changed<'_>>, Vec<Changed<'_>>) =
+        changed.partition(|(order, _)| order.terms.coupon.is_some());
     if !changed.is_empty() {
         bind_changed(&mut statement.counted("orders_changed", changed.len(), CHANGE), &changed);
+    }
+    if !with_coupon.is_empty() {
+        let mut values = statement.counted("orders_with_coupon_changed", with_coupon.len(), CHANGE_WITH_COUPON);
+        bind_changed(&mut values, &with_coupon);
+        bind_coupon(&mut values, &column(&with_coupon, |(order, _)| order));
     }
     let mut created: Vec<&Order> = state.orders.created().map(|(_, order)| order).collect();
     // Two replicas that want the same references want them in the same order, and so do not wait for each other.
     created.sort_by_key(|order| order.terms.reference.as_deref());
+    let (with_coupon, created): (Vec<&Order>, Vec<&Order>) =
+        created.into_iter().partition(|order| order.terms.coupon.is_some());
     if !created.is_empty() {
         bind_created(&mut statement.counted("orders_created", created.len(), CREATE), &created);
     }
+    if !with_coupon.is_empty() {
+        let mut values = statement.counted("orders_with_coupon_created", with_coupon.len(), CREATE_WITH_COUPON);
+        bind_created(&mut values, &with_coupon);
+        bind_coupon(&mut values, &with_coupon);
+        values.bind(column(&with_coupon, |order| order.terms.coupon.as_ref().map(CouponCode::as_str)));
+    }
+}
+
+/// An order that changed, and its revision before.
+type Changed<'a> = (&'a Order, StreamVersion);
+
+fn bind_coupon(values: &mut Values<'_>, rows: &[&Order]) {
+    let discount = |order: &Order| {
+        let row = |discount: &Discount| Json(DiscountRow { lines: discount.lines.clone(), shares: discount.shares });
+        order.discount.as_ref().map(row)
+    };
+    values
+        .bind(column(rows, |order| hold_word(order, Resource::Coupon)))
+        .bind(column(rows, |order| discount(order)))
+        .bind(column(rows, |order| order.discount.as_ref().map_or(0, |discount| discount.amount.minor_units)));
 }
 
 fn bind_created(values: &mut Values<'_>, rows: &[&Order]) {
@@ -326,33 +376,70 @@ fn bind_changed(values: &mut Values<'_>, changed: &[(&Order, StreamVersion)]) {
         .bind(column(changed, |(_, before)| before.get()));
 }
 
-const CREATE: &str = "insert into orders.orders (order_id, customer_id, status, payment_status, fulfillment_status,
+/// Of orders with a coupon, with the names and the types of its columns.
+macro_rules! create {
+    ($columns:literal, $types:literal) => {
+        concat!(
+            "insert into orders.orders (order_id, customer_id, status, payment_status, fulfillment_status,
         attempt, stock_hold, shares_hold, released, currency, total_minor, captured_minor, refunding_minor,
         refunded_minor, lines, round_id, share_count, share_price_minor, payment_id, payment_method,
         late_payment_policy, placed_at, time_to_pay, expires_at, refunds, deferred_share_refund, everything,
-        waiting_payment_id, owed_minor, note, version, reference)
+        waiting_payment_id, owed_minor, note, version, reference",
+            $columns,
+            ")
     select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int4[], $7::text[], $8::text[],
         $9::bool[], $10::text[], $11::int8[], $12::int8[], $13::int8[], $14::int8[], $15::jsonb[], $16::uuid[],
         $17::int8[], $18::int8[], $19::uuid[], $20::text[], $21::text[], $22::timestamptz[], $23::interval[],
         $24::timestamptz[], $25::jsonb[], $26::text[], $27::jsonb[], $28::uuid[], $29::int8[], $30::text[], $31::int8[],
-        $32::text[])
-    returning 1";
+        $32::text[]",
+            $types,
+            ")
+    returning 1"
+        )
+    };
+}
 
-const CHANGE: &str = "update orders.orders set status = new.status, payment_status = new.payment_status,
+const CREATE: &str = create!("", "");
+const CREATE_WITH_COUPON: &str = create!(
+    ", coupon_hold, discount, discount_minor, coupon_code",
+    ", $33::text[], $34::jsonb[], $35::int8[], $36::text[]"
+);
+
+/// Of orders with a coupon, with what sets its columns, their types and their names.
+macro_rules! change {
+    ($set:literal, $types:literal, $columns:literal) => {
+        concat!(
+            "update orders.orders set status = new.status, payment_status = new.payment_status,
         fulfillment_status = new.fulfillment_status, attempt = new.attempt, stock_hold = new.stock_hold,
         shares_hold = new.shares_hold, released = new.released, captured_minor = new.captured_minor,
         refunding_minor = new.refunding_minor, refunded_minor = new.refunded_minor, payment_id = new.payment_id,
         expires_at = new.expires_at, refunds = new.refunds, deferred_share_refund = new.deferred_share_refund,
         everything = new.everything, waiting_payment_id = new.waiting_payment_id, owed_minor = new.owed_minor,
-        note = new.note, version = new.version
+        note = new.note, version = new.version",
+            $set,
+            "
     from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::int4[], $6::text[], $7::text[], $8::bool[],
         $9::int8[], $10::int8[], $11::int8[], $12::uuid[], $13::timestamptz[], $14::jsonb[], $15::text[], $16::jsonb[],
-        $17::uuid[], $18::int8[], $19::text[], $20::int8[], $21::int8[])
+        $17::uuid[], $18::int8[], $19::text[], $20::int8[], $21::int8[]",
+            $types,
+            ")
         as new (order_id, status, payment_status, fulfillment_status, attempt, stock_hold, shares_hold, released,
             captured_minor, refunding_minor, refunded_minor, payment_id, expires_at, refunds, deferred_share_refund,
-            everything, waiting_payment_id, owed_minor, note, version, before)
+            everything, waiting_payment_id, owed_minor, note, version, before",
+            $columns,
+            ")
     where orders.order_id = new.order_id and orders.version = new.before
-    returning 1";
+    returning 1"
+        )
+    };
+}
+
+const CHANGE: &str = change!("", "", "");
+const CHANGE_WITH_COUPON: &str = change!(
+    ", coupon_hold = new.coupon_hold, discount = new.discount, discount_minor = new.discount_minor",
+    ", $22::text[], $23::jsonb[], $24::int8[]",
+    ", coupon_hold, discount, discount_minor"
+);
 
 fn hold_word(order: &Order, resource: Resource) -> Option<&'static str> {
     order.holds.get(&resource).map(|hold| hold.as_str())

@@ -1,9 +1,10 @@
 //! What payments can be asked: from outside, by the policy, and by the effect that talks to the provider.
 
-use domain::{HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, Timestamp};
+use domain::{CouponCode, HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, Timestamp};
 use providers::Checkout;
 
 use crate::{
+    coupon::{Offer, Purchase},
     event::{ReportResolution, Resolution},
     payment::checkout::Answer,
     report::Report,
@@ -92,20 +93,61 @@ pub enum Command {
         /// How it ended.
         outcome: Outcome,
     },
+    /// About coupons, and what orders hold of them.
+    Coupon(CouponCommand),
+}
+
+/// An intent about a coupon. The first two come from outside, the rest from the policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CouponCommand {
+    /// Open a coupon.
+    Open {
+        /// Its code.
+        code: CouponCode,
+        /// What it is good for.
+        offer: Offer,
+    },
+    /// Hold nothing more of it.
+    Close {
+        /// Its code.
+        code: CouponCode,
+        /// Who asks.
+        actor: String,
+        /// Why.
+        note: String,
+    },
+    /// Hold a use of it for an order.
+    Hold {
+        /// The order and its attempt.
+        key: HoldKey,
+        /// What it wants a discount on.
+        purchase: Purchase,
+    },
+    /// Use up what an order holds: it is paid.
+    Redeem {
+        /// The order and its attempt.
+        key: HoldKey,
+    },
+    /// Free what an order holds: it is closed unpaid.
+    Release {
+        /// The order and its attempt.
+        key: HoldKey,
+    },
 }
 
 impl Command {
-    /// The payment that it is about.
+    /// The payment that it is about, if it is about one.
     #[must_use]
-    pub fn payment_id(&self) -> PaymentId {
+    pub fn payment_id(&self) -> Option<PaymentId> {
         match self {
-            Self::RequestPayment { key, .. } | Self::CancelPayment { key } => key.payment_id(),
+            Self::Coupon(_) => None,
+            Self::RequestPayment { key, .. } | Self::CancelPayment { key } => Some(key.payment_id()),
             Self::RecordProviderEvent { payment_id, .. }
             | Self::ResolveReport { payment_id, .. }
             | Self::ResolveRefund { payment_id, .. }
             | Self::BeginRefund { payment_id, .. }
             | Self::RecordCheckout { payment_id, .. }
-            | Self::RecordRefundOutcome { payment_id, .. } => *payment_id,
+            | Self::RecordRefundOutcome { payment_id, .. } => Some(*payment_id),
         }
     }
 }

@@ -103,7 +103,8 @@ fn asked(event: &Event, attempt: u32) -> Option<Asked<'_>> {
         | Event::RefundRejected { .. }
         | Event::RefundOutcomeUnknown { .. }
         | Event::RefundReversed { .. }
-        | Event::RefundResolved { .. } => None,
+        | Event::RefundResolved { .. }
+        | Event::Coupon(_) => None,
     }
 }
 

@@ -1,9 +1,15 @@
-//! What happened in payments. All events of a payment and of its refunds belong to the payment's stream.
+//! What happened in payments. All events of a payment and of its refunds belong to the payment's stream; coupons, and what each order holds
+//! of them, have streams of their own.
 
-use domain::{HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, Timestamp};
+use std::fmt;
+
+use domain::{CouponCode, Discount, HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, Timestamp};
 use providers::{Checkout, OpenCheckout};
 
-use crate::report::{Mismatch, Report};
+use crate::{
+    coupon::Offer,
+    report::{Mismatch, Report},
+};
 
 /// A fact.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -238,6 +244,123 @@ pub enum Event {
         /// On what evidence.
         note: String,
     },
+    /// Something of a coupon.
+    Coupon(CouponEvent),
+}
+
+/// A fact about a coupon, or about what an order holds of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CouponEvent {
+    /// It can be used.
+    Opened {
+        /// Its code.
+        code: CouponCode,
+        /// What it is good for.
+        offer: Offer,
+    },
+    /// Nothing more is held of it.
+    Closed {
+        /// Its code.
+        code: CouponCode,
+        /// Who closed it.
+        actor: String,
+        /// Why.
+        note: String,
+        /// When.
+        closed_at: Timestamp,
+    },
+    /// A use is held for an order.
+    Held {
+        /// The order and its attempt.
+        key: HoldKey,
+        /// The use.
+        of: UseOf,
+        /// What it takes off.
+        discount: Discount,
+    },
+    /// An order cannot use it.
+    Rejected {
+        /// The order and its attempt.
+        key: HoldKey,
+        /// The coupon it asked for, which need not exist.
+        code: CouponCode,
+        /// Why not.
+        rejection: Rejection,
+    },
+    /// A held use is used up.
+    Redeemed {
+        /// The order and its attempt.
+        key: HoldKey,
+        /// The use.
+        of: UseOf,
+    },
+    /// A held use is free again.
+    Released {
+        /// The order and its attempt.
+        key: HoldKey,
+        /// The use. `None`: the release came before the hold.
+        of: Option<UseOf>,
+    },
+}
+
+/// A use of a coupon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UseOf {
+    /// Of this coupon.
+    pub code: CouponCode,
+    /// By this customer.
+    pub customer_id: String,
+}
+
+/// What has a stream: a payment, a coupon, or what an order holds of one. Its text is the name of the stream, and of its row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StreamId {
+    /// A payment.
+    Payment(PaymentId),
+    /// A coupon.
+    Coupon(CouponCode),
+    /// What one attempt of an order holds of a coupon.
+    Use(HoldKey),
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Payment(payment_id) => write!(f, "payment-{payment_id}"),
+            Self::Coupon(code) => write!(f, "coupon-{code}"),
+            Self::Use(key) => write!(f, "use-{key}"),
+        }
+    }
+}
+
+/// The name of the row of what a customer has used of a coupon.
+#[must_use]
+pub fn customer_row(code: &CouponCode, customer_id: &str) -> String {
+    format!("customer-{code}.{customer_id}")
+}
+
+impl CouponEvent {
+    /// Whose stream it belongs to.
+    #[must_use]
+    pub fn owner(&self) -> StreamId {
+        match self {
+            Self::Opened { code, .. } | Self::Closed { code, .. } => StreamId::Coupon(code.clone()),
+            Self::Held { key, .. }
+            | Self::Rejected { key, .. }
+            | Self::Redeemed { key, .. }
+            | Self::Released { key, .. } => StreamId::Use(*key),
+        }
+    }
+
+    /// The use that it moves, if it moves one.
+    #[must_use]
+    pub const fn moves(&self) -> Option<&UseOf> {
+        match self {
+            Self::Held { of, .. } | Self::Redeemed { of, .. } => Some(of),
+            Self::Released { of, .. } => of.as_ref(),
+            Self::Opened { .. } | Self::Closed { .. } | Self::Rejected { .. } => None,
+        }
+    }
 }
 
 /// What names a refund in an event.
@@ -304,10 +427,11 @@ impl Resolution {
 }
 
 impl Event {
-    /// The payment whose stream it belongs to.
+    /// Whose stream it belongs to.
     #[must_use]
-    pub const fn payment_id(&self) -> PaymentId {
+    pub fn owner(&self) -> StreamId {
         match self {
+            Self::Coupon(event) => event.owner(),
             Self::PaymentRequested { payment_id, .. }
             | Self::PaymentSucceeded { payment_id, .. }
             | Self::PaymentDeclined { payment_id, .. }
@@ -318,7 +442,7 @@ impl Event {
             | Self::CheckoutOpened { payment_id, .. }
             | Self::CheckoutFailed { payment_id, .. }
             | Self::CheckoutAbandoned { payment_id, .. }
-            | Self::CheckoutClosed { payment_id, .. } => *payment_id,
+            | Self::CheckoutClosed { payment_id, .. } => StreamId::Payment(*payment_id),
             Self::RefundDeferred { of, .. }
             | Self::RefundSubmitted { of, .. }
             | Self::PaymentRefunded { of, .. }
@@ -327,7 +451,7 @@ impl Event {
             | Self::RefundRejected { of, .. }
             | Self::RefundOutcomeUnknown { of, .. }
             | Self::RefundReversed { of, .. }
-            | Self::RefundResolved { of, .. } => of.payment_id,
+            | Self::RefundResolved { of, .. } => StreamId::Payment(of.payment_id),
         }
     }
 }
@@ -335,5 +459,5 @@ impl Event {
 /// Name of a payment's stream, and of its row.
 #[must_use]
 pub fn stream(payment_id: PaymentId) -> String {
-    format!("payment-{payment_id}")
+    StreamId::Payment(payment_id).to_string()
 }

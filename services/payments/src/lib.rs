@@ -1,28 +1,35 @@
 //! Payments owns what buyers are asked to pay, what the provider says of it, and the refunds.
 //!
 //! In: `OrderReserved` asks the buyer to pay, `OrderExpired`, `OrderCancelled` and `OrderRejected` stop asking,
-//! `RefundRequested` gives money back; `RecordProviderEvent` is what the provider reports, `ResolveRefund` and
+//! `RefundRequested` gives money back; `CouponRequested` holds a use of a coupon, `RedemptionRequested` uses it up, and the close of
+//! its order frees it; `OpenCoupon` and `CloseCoupon` are what a shop decides, `RecordProviderEvent` is what the provider reports, `ResolveRefund` and
 //! `ResolveProviderReport` what an operator decides. Out: `PaymentRequested`, then `CheckoutOpened` or
 //! `CheckoutFailed` where the provider must be called for a page, and `CheckoutAbandoned` and `CheckoutClosed` once it is of no use;
 //! `PaymentDeclined` for each try that fails, and
 //! `PaymentSucceeded`, `PaymentFailed` or `PaymentCancelled`; `RefundSubmitted`, which is sent to the provider after its commit, or
 //! `RefundDeferred` before it, then `PaymentRefunded`, `RefundRejected` or `RefundOutcomeUnknown`; `RefundAnswered`, `RefundReversed`
-//! and `RefundResolved`; `PaymentRefundedElsewhere`; `ProviderReportUnmatched` and `ProviderReportResolved`. Always: a report is a
-//! fact, kept whole and never refused; late money is taken in and never lost; `refunded + refunding <= captured`; a refund's money
+//! and `RefundResolved`; `PaymentRefundedElsewhere`; `ProviderReportUnmatched` and `ProviderReportResolved`;
+//! `CouponOpened` and `CouponClosed` of a coupon; `CouponHeld` or `CouponRejected`, then `CouponRedeemed` or `CouponReleased` of a use.
+//! Always: a report is a fact, kept whole and never refused; late money is taken in and never lost; `refunded + refunding <= captured`; a refund's money
 //! moves once under a key, which is sent again only after looking up what became of it; while something is in doubt, no other refund
-//! of the payment is sent; what is not known stays unknown until somebody knows.
+//! of the payment is sent; what is not known stays unknown until somebody knows; `held + redeemed` of a coupon, and of each
+//! of its customers, is never above its limit, and what is held stays good until its order ends.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use domain::{DecideError, Decider, Effect, EncodedEvent, Memory, PaymentId, Rejection, Timestamp};
+use domain::{
+    CouponCode, DecideError, Decider, Effect, EncodedEvent, HoldKey, Memory, PaymentId, Rejection, Timestamp,
+};
 use platform::statement::Statement;
 use providers::{Adapter, Provider, ProviderContext, Registry};
 use runtime::service::{EffectOutcome, LeasedEffect, Locks, Service};
+use serde::Serialize;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 pub mod checkout_protocol;
 pub mod command;
+pub mod coupon;
 mod effect;
 pub mod event;
 mod missed;
@@ -34,7 +41,8 @@ mod store;
 pub mod wire;
 
 use command::Command;
-use event::Event;
+use coupon::{Coupon, Customer, Use};
+use event::{Event, StreamId};
 use payment::{Payment, State};
 
 /// The service, with the providers that it uses.
@@ -52,15 +60,31 @@ impl<P> Payments<P> {
     }
 }
 
+/// A row of one of its tables.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Row {
+    /// A payment.
+    Payment(Box<Payment>),
+    /// A coupon.
+    Coupon(Coupon),
+    /// What one attempt of an order holds of a coupon.
+    Use(Use),
+    /// What a customer has used of a coupon.
+    Customer(Customer),
+}
+
 impl<P> Decider for Payments<P> {
     const NAME: &'static str = "payments";
 
-    const STREAMS: &'static [&'static str] = &["payment"];
+    const STREAMS: &'static [&'static str] = &["payment", "coupon", "use"];
 
     const COMMANDS: &'static [&'static str] = &[
         "holdfast.payments.v1.RecordProviderEvent",
         "holdfast.payments.v1.ResolveProviderReport",
         "holdfast.payments.v1.ResolveRefund",
+        "holdfast.payments.v1.OpenCoupon",
+        "holdfast.payments.v1.CloseCoupon",
     ];
 
     const REACTS_TO: &'static [&'static str] = &[
@@ -69,12 +93,14 @@ impl<P> Decider for Payments<P> {
         "holdfast.orders.v1.OrderCancelled",
         "holdfast.orders.v1.OrderRejected",
         "holdfast.orders.v1.RefundRequested",
+        "holdfast.orders.v1.CouponRequested",
+        "holdfast.orders.v1.RedemptionRequested",
     ];
 
     type Command = Command;
     type Event = Event;
     type State = State;
-    type Row = Payment;
+    type Row = Row;
 
     fn decode_command(message_type: &str, data: &[u8], id: Uuid) -> Result<Command, Rejection> {
         wire::decode_command(message_type, data, id)
@@ -98,8 +124,8 @@ impl<P> Decider for Payments<P> {
 
     fn encode(state: &State, event: &Event) -> EncodedEvent {
         let (message_type, data) = wire::encode(event);
-        let payment_id = event.payment_id();
-        EncodedEvent { stream: event::stream(payment_id), version: state.version(payment_id), message_type, data }
+        let owner = event.owner();
+        EncodedEvent { stream: owner.to_string(), version: state.version(&owner), message_type, data }
     }
 
     fn decode_event(message_type: &str, data: &[u8]) -> Result<Event, Rejection> {
@@ -114,17 +140,44 @@ impl<P> Decider for Payments<P> {
         effect::is_open(state, key)
     }
 
-    fn rows(state: &State) -> BTreeMap<String, Payment> {
-        state.payments.iter().map(|(id, payment)| (event::stream(*id), payment.clone())).collect()
+    fn rows(state: &State) -> BTreeMap<String, Row> {
+        let payments = state.payments.iter();
+        let payments = payments.map(|(id, payment)| (event::stream(*id), Row::Payment(Box::new(payment.clone()))));
+        let coupons = state.coupons.iter();
+        let coupons =
+            coupons.map(|(code, coupon)| (StreamId::Coupon(code.clone()).to_string(), Row::Coupon(coupon.clone())));
+        let uses = state.uses.iter().map(|(key, held)| (StreamId::Use(*key).to_string(), Row::Use(held.clone())));
+        let customers = state.customers.iter();
+        let customers =
+            customers.map(|((code, customer), uses)| (event::customer_row(code, customer), Row::Customer(*uses)));
+        payments.chain(coupons).chain(uses).chain(customers).collect()
     }
 
-    fn row(state: &State, name: &str) -> Option<Payment> {
-        let payment_id = PaymentId::parse(name.strip_prefix("payment-")?).ok()?;
-        state.payments.get(&payment_id).cloned()
+    fn row(state: &State, name: &str) -> Option<Row> {
+        let (kind, name) = name.split_once('-')?;
+        match kind {
+            "payment" => {
+                let payment = state.payments.get(&PaymentId::parse(name).ok()?)?;
+                Some(Row::Payment(Box::new(payment.clone())))
+            }
+            "coupon" => state.coupons.get(&CouponCode::parse(name).ok()?).cloned().map(Row::Coupon),
+            "use" => state.uses.get(&HoldKey::from_text(name)?).cloned().map(Row::Use),
+            "customer" => {
+                let (code, customer) = name.split_once('.')?;
+                let customer = (CouponCode::parse(code).ok()?, customer.to_owned());
+                state.customers.get(&customer).copied().map(Row::Customer)
+            }
+            _ => None,
+        }
     }
 
     fn rows_of(event: &Event) -> Vec<String> {
-        vec![event::stream(event.payment_id())]
+        let of = if let Event::Coupon(event) = event { event.moves() } else { None };
+        let moved = of.into_iter().flat_map(|of| {
+            let coupon = StreamId::Coupon(of.code.clone()).to_string();
+            [coupon, event::customer_row(&of.code, &of.customer_id)]
+        });
+        std::iter::once(event.owner().to_string()).chain(moved).collect()
     }
 }
 

@@ -16,7 +16,8 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    DecideError, HoldKey, Money, PaymentId, RefundId, Rejection, Revised, StreamVersion, Table, Timestamp, words,
+    CouponCode, DecideError, HoldKey, Money, PaymentId, RefundId, Rejection, Revised, StreamVersion, Table, Timestamp,
+    words,
 };
 use providers::{
     Checkout,
@@ -27,7 +28,8 @@ use serde::Serialize;
 
 use crate::{
     command::Command,
-    event::{Event, stream},
+    coupon::{self, Coupon, Customer, CustomerKey, Use},
+    event::{Event, StreamId, stream},
     report::{Direction, Kept, Mismatch, Standing},
 };
 
@@ -49,9 +51,15 @@ use refund::Refund;
 pub struct State {
     /// Payments, each with its refunds and reports: who locks the payment has locked them.
     pub payments: Table<PaymentId, Payment>,
+    /// Coupons.
+    pub coupons: Table<CouponCode, Coupon>,
+    /// What orders hold of coupons.
+    pub uses: Table<HoldKey, Use>,
+    /// What each customer has used of a coupon.
+    pub customers: Table<CustomerKey, Customer>,
 }
 
-domain::rows!(State { payments });
+domain::rows!(State { payments, coupons, uses, customers });
 
 /// A payment, its refunds, and the reports about it that are kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -135,10 +143,15 @@ words!(
 );
 
 impl State {
-    /// How many events the payment's stream has. 0 without its row, which the log refuses.
+    /// How many events a stream has. 0 without its row, which the log refuses.
     #[must_use]
-    pub fn version(&self, payment_id: PaymentId) -> StreamVersion {
-        self.payments.get(&payment_id).map(|payment| payment.version).unwrap_or_default()
+    pub fn version(&self, owner: &StreamId) -> StreamVersion {
+        match owner {
+            StreamId::Payment(payment_id) => self.payments.get(payment_id).map(|payment| payment.version),
+            StreamId::Coupon(code) => self.coupons.get(code).map(|coupon| coupon.version),
+            StreamId::Use(key) => self.uses.get(key).map(|held| held.version),
+        }
+        .unwrap_or_default()
     }
 }
 
@@ -191,9 +204,23 @@ impl Payment {
 /// # Errors
 /// Business says no, or an invariant is broken.
 pub fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Event>, DecideError> {
-    let payment_id = command.payment_id();
+    if let Command::Coupon(command) = command {
+        return coupon::decide(state, command, at);
+    }
+    let Some(payment_id) = command.payment_id() else { return Ok(vec![]) };
+    decide_payment(state, command, payment_id, at)
+}
+
+/// What a command about a payment causes.
+fn decide_payment(
+    state: &State,
+    command: &Command,
+    payment_id: PaymentId,
+    at: Timestamp,
+) -> Result<Vec<Event>, DecideError> {
     let payment = state.payments.get(&payment_id);
     let events = match command {
+        Command::Coupon(_) => vec![],
         Command::RequestPayment { key, amount, checkout, payment_method, expires_at } => {
             let asked = Asked { amount: *amount, checkout, payment_method, expires_at: *expires_at };
             request(payment, *key, &asked, at)?
@@ -214,6 +241,8 @@ pub fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Eve
             Some(payment) if payment.key.is_some_and(|key| key.order_id == *order_id) => {
                 refund::begin(*payment_id, *order_id, payment, *refund_id, *amount, at)?
             }
+            // The order was paid with nothing, for its coupon left nothing to pay: no money can go back.
+            None if amount.minor_units == 0 => vec![],
             Some(_) | None => {
                 let what = format!("order {order_id} never had it, but wants refund {refund_id} of it");
                 return Err(broken(*payment_id, what));

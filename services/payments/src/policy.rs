@@ -1,14 +1,22 @@
 //! What payments does about events of orders: its part of the saga.
 
-use domain::{HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, Timestamp, decode, unknown_type};
-use proto::{Name, orders::v1 as orders};
+use domain::{
+    CouponCode, HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, Sku, Timestamp, decode, unknown_type,
+};
+use proto::{Name, common::v1 as common, orders::v1 as orders};
 use providers::registry::checkout;
 
-use crate::command::Command;
+use crate::{
+    command::{Command, CouponCommand},
+    coupon::{Item, Purchase},
+};
 
-/// Whether nobody is kept waiting if this is done a moment later: nobody is to pay any more.
+/// Whether nobody is kept waiting if this is done a moment later: nobody is to pay any more, or the use of a coupon is used up or free.
 pub(crate) const fn can_wait(command: &Command) -> bool {
-    matches!(command, Command::CancelPayment { .. })
+    matches!(
+        command,
+        Command::CancelPayment { .. } | Command::Coupon(CouponCommand::Redeem { .. } | CouponCommand::Release { .. })
+    )
 }
 
 /// The commands that an event causes.
@@ -18,7 +26,7 @@ pub(crate) const fn can_wait(command: &Command) -> bool {
 pub fn react(message_type: &str, data: &[u8]) -> Result<Vec<Command>, Rejection> {
     match message_type.strip_prefix("holdfast.orders.v1.") {
         Some(orders::OrderReserved::NAME) => {
-            let orders::OrderReserved { order_id, attempt, amount, expires_at, payment_method } = decode(data)?;
+            let orders::OrderReserved { order_id, attempt, amount, expires_at, payment_method, .. } = decode(data)?;
             let key = HoldKey::parse(&order_id, attempt)?;
             Ok(vec![Command::RequestPayment {
                 key,
@@ -29,16 +37,16 @@ pub fn react(message_type: &str, data: &[u8]) -> Result<Vec<Command>, Rejection>
             }])
         }
         Some(orders::OrderExpired::NAME) => {
-            let orders::OrderExpired { order_id, attempt, .. } = decode(data)?;
-            cancel(&order_id, attempt)
+            let orders::OrderExpired { order_id, attempt, holds, .. } = decode(data)?;
+            cancel(&order_id, attempt, &holds)
         }
         Some(orders::OrderCancelled::NAME) => {
-            let orders::OrderCancelled { order_id, attempt, .. } = decode(data)?;
-            cancel(&order_id, attempt)
+            let orders::OrderCancelled { order_id, attempt, holds, .. } = decode(data)?;
+            cancel(&order_id, attempt, &holds)
         }
         Some(orders::OrderRejected::NAME) => {
-            let orders::OrderRejected { order_id, attempt, .. } = decode(data)?;
-            cancel(&order_id, attempt)
+            let orders::OrderRejected { order_id, attempt, holds, .. } = decode(data)?;
+            cancel(&order_id, attempt, &holds)
         }
         Some(orders::RefundRequested::NAME) => {
             let orders::RefundRequested { order_id, refund_id, payment_id, amount, .. } = decode(data)?;
@@ -49,12 +57,54 @@ pub fn react(message_type: &str, data: &[u8]) -> Result<Vec<Command>, Rejection>
                 amount: Money::from_wire("amount", amount.as_ref())?,
             }])
         }
+        Some(orders::CouponRequested::NAME) => {
+            let event: orders::CouponRequested = decode(data)?;
+            let key = HoldKey::parse(&event.order_id, event.attempt)?;
+            Ok(vec![Command::Coupon(CouponCommand::Hold { key, purchase: purchase(event)? })])
+        }
+        Some(orders::RedemptionRequested::NAME) => {
+            let orders::RedemptionRequested { order_id, attempt, .. } = decode(data)?;
+            let key = HoldKey::parse(&order_id, attempt)?;
+            Ok(vec![Command::Coupon(CouponCommand::Redeem { key })])
+        }
         Some(_) | None => Err(unknown_type("payments", message_type)),
     }
 }
 
-fn cancel(order_id: &str, attempt: i32) -> Result<Vec<Command>, Rejection> {
-    Ok(vec![Command::CancelPayment { key: HoldKey::parse(order_id, attempt)? }])
+/// A close names what the order held, for it may overtake the event that asked for the hold.
+fn cancel(order_id: &str, attempt: i32, holds: &[i32]) -> Result<Vec<Command>, Rejection> {
+    let key = HoldKey::parse(order_id, attempt)?;
+    let has_coupon = holds.contains(&i32::from(common::Resource::Coupon));
+    let release = has_coupon.then_some(Command::Coupon(CouponCommand::Release { key }));
+    Ok(std::iter::once(Command::CancelPayment { key }).chain(release).collect())
+}
+
+fn purchase(event: orders::CouponRequested) -> Result<Purchase, Rejection> {
+    let mut currency = None;
+    let mut price = |field: &str, unit_price: Option<&common::Money>, count: i64| {
+        let unit = Money::from_wire(field, unit_price)?;
+        currency = Some(unit.currency);
+        let price = unit.minor_units.checked_mul(count).filter(|price| (0..=domain::AMOUNT_MAX).contains(price));
+        price.ok_or_else(|| Rejection::new("INVALID_AMOUNT", format!("{count} for {unit} each cost too much")))
+    };
+    let line = |line: &orders::OrderLine| {
+        let price = price("lines.unit_price", line.unit_price.as_ref(), line.quantity)?;
+        Ok(Item { sku: Sku::parse(&line.sku)?, price })
+    };
+    let lines = event.lines.iter().map(line).collect::<Result<Vec<Item>, Rejection>>()?;
+    let shares = match &event.shares {
+        Some(shares) => price("shares.unit_price", shares.unit_price.as_ref(), shares.count)?,
+        None => 0,
+    };
+    let nothing = || Rejection::new("INVALID_AMOUNT", "a discount on nothing was asked for");
+    Ok(Purchase {
+        code: CouponCode::parse(&event.coupon_code)?,
+        customer_id: event.customer_id,
+        currency: currency.ok_or_else(nothing)?,
+        lines,
+        shares,
+        payment_method: event.payment_method,
+    })
 }
 
 #[cfg(test)]
@@ -63,7 +113,7 @@ mod tests {
     use proto::{Message, Name, common::v1::Money as WireMoney, orders::v1 as orders};
     use uuid::Uuid;
 
-    use super::{checkout, react};
+    use super::{CouponCode, CouponCommand, Item, Purchase, Sku, checkout, common, react};
     use crate::command::Command;
 
     const ORDER: OrderId = OrderId(Uuid::from_u128(7));
@@ -90,6 +140,7 @@ mod tests {
             amount: wire_money(),
             expires_at: Some(expires_at.to_wire()),
             payment_method: "card".to_owned(),
+            discount: None,
         };
         let asked = Command::RequestPayment {
             key: KEY,
@@ -111,6 +162,45 @@ mod tests {
         assert_eq!(reaction(&closed), cancelled);
         let rejected = orders::OrderRejected { order_id, attempt: 2, ..Default::default() };
         assert_eq!(reaction(&rejected), cancelled);
+    }
+
+    #[test]
+    fn a_closed_order_frees_its_coupon_if_it_asked_for_one() {
+        let closed = orders::OrderCancelled {
+            order_id: ORDER.to_string(),
+            attempt: 2,
+            holds: vec![common::Resource::Stock.into(), common::Resource::Coupon.into()],
+            ..Default::default()
+        };
+        let release = Command::Coupon(CouponCommand::Release { key: KEY });
+        assert_eq!(reaction(&closed), vec![Command::CancelPayment { key: KEY }, release]);
+    }
+
+    #[test]
+    fn an_order_that_asks_for_a_coupon_has_it_held_and_redeemed() {
+        let price = |minor_units| Some(WireMoney { minor_units, currency: "EUR".to_owned() });
+        let line = orders::OrderLine { sku: "mug".to_owned(), quantity: 3, unit_price: price(450) };
+        let requested = orders::CouponRequested {
+            order_id: ORDER.to_string(),
+            attempt: 2,
+            coupon_code: "SPRING".to_owned(),
+            customer_id: "ada".to_owned(),
+            lines: vec![line],
+            shares: Some(orders::SharePurchase { count: 2, unit_price: price(500), ..Default::default() }),
+            payment_method: "card".to_owned(),
+        };
+        let purchase = Purchase {
+            code: CouponCode::parse("SPRING").unwrap(),
+            customer_id: "ada".to_owned(),
+            currency: Currency::parse("EUR").unwrap(),
+            lines: vec![Item { sku: Sku::parse("mug").unwrap(), price: 1_350 }],
+            shares: 1_000,
+            payment_method: "card".to_owned(),
+        };
+        assert_eq!(reaction(&requested), vec![Command::Coupon(CouponCommand::Hold { key: KEY, purchase })]);
+        let event =
+            orders::RedemptionRequested { order_id: ORDER.to_string(), attempt: 2, coupon_code: "SPRING".to_owned() };
+        assert_eq!(reaction(&event), vec![Command::Coupon(CouponCommand::Redeem { key: KEY })]);
     }
 
     #[test]

@@ -22,6 +22,8 @@ use crate::{
     report::{Kept, Kind, Mismatch, Report, ReportedMoney, Standing},
 };
 
+mod coupons;
+
 /// The columns of a payment, of a refund and of a report: each under the names that are its own, all others null.
 macro_rules! payments {
     () => {
@@ -77,18 +79,29 @@ pub(crate) async fn load(
     commands: &[&Command],
     locks: Locks,
 ) -> Result<State, sqlx::Error> {
-    let ids: BTreeSet<PaymentId> = commands.iter().map(|command| command.payment_id()).collect();
+    let ids: BTreeSet<PaymentId> = commands.iter().filter_map(|command| command.payment_id()).collect();
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-    if locks == Locks::Rows {
-        sqlx::query(LOCK).bind(&ids).execute(&mut *connection).await?;
+    let mut state = State::default();
+    if !ids.is_empty() {
+        if locks == Locks::Rows {
+            sqlx::query(LOCK).bind(&ids).execute(&mut *connection).await?;
+        }
+        take_in(&mut state, sqlx::query(LOAD).bind(&ids).fetch_all(&mut *connection).await?)?;
     }
-    state(sqlx::query(LOAD).bind(&ids).fetch_all(connection).await?)
+    coupons::load(connection, commands, locks, &mut state).await?;
+    Ok(state)
 }
 
 /// Moves what these commands touch from what is remembered to a state of its own. False: some of it may be there and is not remembered.
 pub(crate) fn recall(memory: &mut Memory<State>, commands: &[&Command], state: &mut State) -> bool {
-    let keys = commands.iter().map(|command| (command.payment_id(), matches!(command, Command::RequestPayment { .. })));
+    let makes = |command: &Command| matches!(command, Command::RequestPayment { .. });
+    let keys = commands.iter().filter_map(|command| Some((command.payment_id()?, makes(command))));
+    let mut asked = BTreeSet::new();
     memory.move_all_to(state, keys, |rows| &mut rows.payments)
+        && commands.iter().all(|command| {
+            let Command::Coupon(command) = command else { return true };
+            coupons::recall(memory, command, &mut asked, state)
+        })
 }
 
 /// How many reports fit nothing and wait for a person.
@@ -98,10 +111,13 @@ pub(crate) async fn open_reports(connection: &mut PgConnection) -> Result<i64, s
 
 /// Loads every row, without locks.
 pub(crate) async fn load_all(connection: &mut PgConnection) -> Result<State, sqlx::Error> {
-    state(sqlx::query(LOAD_ALL).fetch_all(connection).await?)
+    let mut state = State::default();
+    take_in(&mut state, sqlx::query(LOAD_ALL).fetch_all(&mut *connection).await?)?;
+    coupons::load_all(connection, &mut state).await?;
+    Ok(state)
 }
 
-fn state(rows: Vec<PgRow>) -> Result<State, sqlx::Error> {
+fn take_in(state: &mut State, rows: Vec<PgRow>) -> Result<(), sqlx::Error> {
     let (mut payments, mut refunds, mut reports) = (BTreeMap::new(), Vec::new(), Vec::new());
     for row in rows {
         match row.try_get("what")? {
@@ -122,11 +138,10 @@ fn state(rows: Vec<PgRow>) -> Result<State, sqlx::Error> {
         })?;
         payment.refunds.insert(refund_id, refund);
     }
-    let mut state = State::default();
     for (payment_id, payment) in payments {
         state.payments.load(payment_id, payment);
     }
-    Ok(state)
+    Ok(())
 }
 
 fn payment(row: &PgRow) -> Result<(PaymentId, Payment), sqlx::Error> {
@@ -261,6 +276,7 @@ pub(crate) fn save(statement: &mut Statement, state: &State) {
     save_charges(statement, &saved);
     save_refunds(statement, &saved);
     save_reports(statement, &saved);
+    coupons::save(statement, state);
 }
 
 /// A payment that changed, and its revision before.

@@ -10,6 +10,7 @@ use crate::{
 };
 
 mod checkout;
+mod coupon;
 mod refund;
 mod report;
 #[cfg(test)]
@@ -29,6 +30,8 @@ pub fn decode_command(message_type: &str, data: &[u8], id: Uuid) -> Result<Comma
         Some(wire::RecordProviderEvent::NAME) => report::record(decode(data)?, id),
         Some(wire::ResolveProviderReport::NAME) => resolve_report(decode(data)?),
         Some(wire::ResolveRefund::NAME) => resolve_refund(decode(data)?),
+        Some(wire::OpenCoupon::NAME) => coupon::open(decode(data)?),
+        Some(wire::CloseCoupon::NAME) => coupon::close(&decode(data)?),
         Some(_) | None => Err(unknown_type("payments", message_type)),
     }
 }
@@ -82,6 +85,7 @@ pub fn encode(event: &Event) -> (&'static str, Vec<u8>) {
             let message = wire::PaymentCancelled { payment_id, order_id, attempt };
             ("holdfast.payments.v1.PaymentCancelled", message.encode_to_vec())
         }
+        Event::Coupon(event) => coupon::encode(event),
         event @ (Event::PaymentRequested { .. }
         | Event::CheckoutOpened { .. }
         | Event::CheckoutFailed { .. }
@@ -126,7 +130,7 @@ pub fn decode_event(message_type: &str, data: &[u8]) -> Result<Event, Rejection>
             Ok(Event::PaymentCancelled { payment_id, key })
         }
         _ => {
-            let of_others = [checkout::decode_event, report::decode_event, refund::decode_event];
+            let of_others = [checkout::decode_event, report::decode_event, refund::decode_event, coupon::decode_event];
             let read = of_others.iter().find_map(|decode_event| decode_event(name, data).transpose());
             read.unwrap_or_else(|| Err(unknown_type("payments", message_type)))
         }

@@ -338,6 +338,7 @@ fn by_orders() -> impl Strategy<Value = Input> {
                 amount: money(1_000),
                 expires_at: Some(Timestamp::from_micros(9).to_wire()),
                 payment_method: payment_method(attempt).to_owned(),
+                discount: None,
             }),
             2 => foreign(&orders::OrderExpired { order_id: order_id(), attempt, ..Default::default() }),
             _ => foreign(&orders::RefundRequested {

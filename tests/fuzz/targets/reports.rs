@@ -230,7 +230,10 @@ impl Books {
         match word {
             "ask" => {
                 let expires_at = Some(NOW.to_wire());
-                self.event(key, &OrderReserved { order_id, attempt, amount, expires_at, payment_method })
+                self.event(
+                    key,
+                    &OrderReserved { order_id, attempt, amount, expires_at, payment_method, discount: None },
+                )
             }
             "stop" => self.event(key, &OrderExpired { order_id, attempt, ..OrderExpired::default() }),
             _ => {

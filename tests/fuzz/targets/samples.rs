@@ -12,7 +12,7 @@ pub(super) const COMMANDS: &[(&str, &str)] = &[
         r#"{"orderId":"6f1d0c2e-8a51-4b7e-9d3a-2f4c5b6a7d81","customerId":"customer-7","lines":[{"sku":"MUG-01","quantity":"2",
 "unitPrice":{"minorUnits":"999","currency":"EUR"}},{"sku":"CUP","quantity":1,"unitPrice":{"currency":"EUR"}}],"shares":{"roundId":
 "0b9e7a34-5c1d-4f2b-8e6a-9d7c3b2a1f05","count":"4","unitPrice":{"minorUnits":"500","currency":"EUR"}},"timeToPay":"60.5s",
-"latePaymentPolicy":"LATE_PAYMENT_POLICY_REHOLD","paymentMethod":"sandbox:late,after=2s","reference":"R-1"}"#,
+"latePaymentPolicy":"LATE_PAYMENT_POLICY_REHOLD","paymentMethod":"sandbox:late,after=2s","couponCode":"SPRING-10","reference":"R-1"}"#,
     ),
     (
         "holdfast.orders.v1.CancelOrder",
@@ -62,6 +62,13 @@ pub(super) const COMMANDS: &[(&str, &str)] = &[
         r#"{"paymentId":"c2a9f8d7-1b3e-5a4c-9f6d-8e7b0a1c2d3f","refundId":"e4d3c2b1-a0f9-4e8d-8c7b-6a5948372615","resolution":
 "REFUND_RESOLUTION_RETRY","actor":"ops","note":"not in their books"}"#,
     ),
+    (
+        "holdfast.payments.v1.OpenCoupon",
+        r#"{"couponCode":"SPRING-10","offer":{"basisPoints":1000,"currency":"EUR","discountMax":{"minorUnits":"5000","currency":"EUR"},
+"spendMin":{"minorUnits":"1000","currency":"EUR"},"validFrom":"2026-01-02T03:04:05Z","validUntil":"2026-02-02T03:04:05Z","usesMax":"50",
+"usesPerCustomerMax":"1","skus":["MUG-01","CUP"]}}"#,
+    ),
+    ("holdfast.payments.v1.CloseCoupon", r#"{"couponCode":"SPRING-10","actor":"ops","note":"that is all"}"#),
 ];
 
 /// Every event that was ever released, from the golden files: its type and its bytes.

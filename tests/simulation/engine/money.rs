@@ -136,6 +136,17 @@ fn minor(amount: Option<&proto::common::v1::Money>) -> i64 {
     amount.map_or(0, |amount| amount.minor_units)
 }
 
+/// Events of payments that move no money.
+const OF_NO_CONCERN: [&str; 7] = [
+    payments::RefundResolved::NAME,
+    payments::CouponOpened::NAME,
+    payments::CouponClosed::NAME,
+    payments::CouponHeld::NAME,
+    payments::CouponRejected::NAME,
+    payments::CouponRedeemed::NAME,
+    payments::CouponReleased::NAME,
+];
+
 /// Passing over what is new would be to agree with whatever it says.
 fn unknown(event: &StoredEvent) -> Result<(), String> {
     Err(format!("the simulation's book of money has no opinion on {}", event.message_type))
@@ -256,7 +267,7 @@ impl Money {
                     refund.call_open = false;
                 }
             }
-            payments::RefundResolved::NAME => {}
+            name if OF_NO_CONCERN.contains(&name) => {}
             _ => return unknown(event),
         }
         Ok(())
@@ -349,6 +360,8 @@ impl Money {
                 self.answer(&order_id, &refund_id, Answer::GivenUp);
             }
             orders::OrderPlaced::NAME
+            | orders::CouponRequested::NAME
+            | orders::RedemptionRequested::NAME
             | orders::OrderHoldConfirmed::NAME
             | orders::OrderReserved::NAME
             | orders::OrderRejected::NAME

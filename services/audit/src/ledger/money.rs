@@ -171,6 +171,9 @@ impl Payments {
                 let key = HoldKey::parse(&order_id, attempt)?;
                 let page = checkout_ends_at.map(|_| Page::Opening);
                 let asked = Payment { asked: amount, is_asking: true, page, ..Payment::new(key, at) };
+                if asked.asked.as_ref().is_some_and(|asked| asked.minor_units < 1) {
+                    wrong(payment_id, "the buyer is asked for nothing", at, findings);
+                }
                 if key.payment_id() != payment_id {
                     wrong(payment_id, "it has the id of another attempt's payment", at, findings);
                 }

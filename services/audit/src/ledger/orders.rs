@@ -3,9 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{Attempt, HoldKey, Lines, OrderId, PaymentId, Rejection, RoundId, Sku, Timestamp, decode, hold::Status};
-use proto::{Name, common::v1::Money, orders::v1 as wire};
+use proto::{
+    Name,
+    common::v1::{Discount, Money},
+    orders::v1 as wire,
+};
 
-use super::{Held, Moment, Unbooked, money::Payments};
+use super::{
+    Held, Moment, Unbooked,
+    coupons::{Basket, Coupon},
+    money::Payments,
+};
 use crate::report::{Check, Findings};
 
 /// One of several holds or releases says nothing yet, and what becomes of refunds is in their own book.
@@ -36,6 +44,10 @@ pub(crate) struct Order {
     pub(crate) lines: Lines,
     pub(crate) shares: Option<(RoundId, i64)>,
     total: Option<Money>,
+    /// The coupon that it asks for, if any, and for whom.
+    pub(crate) coupon: Option<(String, String)>,
+    /// As it was ordered, with prices.
+    basket: (Vec<wire::OrderLine>, Option<wire::SharePurchase>),
     /// None: it waits for holds only, paid with late money.
     pub(crate) expires_at: Option<Timestamp>,
     /// Whether the closed attempt has its receipt.
@@ -73,12 +85,21 @@ impl Order {
     fn is_held(&self, held: Held) -> bool {
         (self.lines.is_empty() || held.stock == Some(Status::Held))
             && (self.shares.is_none() || held.shares == Some(Status::Held))
+            && (self.coupon.is_none() || held.coupon == Some(Status::Held))
+    }
+
+    /// What there is to pay, with what its coupon takes off.
+    fn to_pay(&self, held: Held) -> Option<Money> {
+        let off = if self.coupon.is_some() { held.discount } else { 0 };
+        self.total.clone().map(|total| Money { minor_units: total.minor_units.saturating_sub(off), ..total })
     }
 
     /// Whether nothing that it asked for is held or can come to be held.
     fn is_let_go(&self, held: Held) -> bool {
         let over = |status| matches!(status, Some(Status::Released | Status::Rejected));
-        (self.lines.is_empty() || over(held.stock)) && (self.shares.is_none() || over(held.shares))
+        (self.lines.is_empty() || over(held.stock))
+            && (self.shares.is_none() || over(held.shares))
+            && (self.coupon.is_none() || over(held.coupon))
     }
 }
 
@@ -98,6 +119,24 @@ impl Orders {
     /// What is wrong with this hold of shares.
     pub(super) fn contradicts_shares(&self, key: HoldKey, round_id: RoundId, count: i64) -> Option<String> {
         self.contradicts(key, |order| order.shares == Some((round_id, count)))
+    }
+
+    /// What is wrong with this use of this coupon.
+    pub(super) fn contradicts_coupon(
+        &self,
+        key: HoldKey,
+        (code, customer_id): (&str, &str),
+        coupon: Option<&Coupon>,
+        discount: Option<&Discount>,
+    ) -> Option<String> {
+        let asks = |order: &Order| {
+            order.coupon.as_ref().is_some_and(|(of, by)| (of.as_str(), by.as_str()) == (code, customer_id))
+        };
+        let wrong = || {
+            let (lines, shares) = &self.orders.get(&key.order_id)?.basket;
+            coupon?.contradicts(discount?, &Basket { lines, shares: shares.as_ref() })
+        };
+        self.contradicts(key, asks).or_else(wrong)
     }
 
     fn contradicts(&self, key: HoldKey, is_as_ordered: impl FnOnce(&Order) -> bool) -> Option<String> {
@@ -131,8 +170,8 @@ impl Orders {
                 if !order.is_held(held(step.key)) {
                     step.wrong("it is reserved, and not all of it is held", findings);
                 }
-                if order.total != amount {
-                    step.wrong("it is reserved for another amount than its total", findings);
+                if order.to_pay(held(step.key)) != amount || amount.is_some_and(|amount| amount.minor_units < 1) {
+                    step.wrong("it is reserved for another amount than there is to pay", findings);
                 }
             }
             wire::OrderPaid::NAME => self.pay(&decode(data)?, at, held, payments, findings)?,
@@ -183,6 +222,32 @@ impl Orders {
                 }
             }
             name if OF_NO_CONCERN.contains(&name) => {}
+            _ => self.take_coupon(name, data, at, findings)?,
+        }
+        Ok(())
+    }
+
+    /// What an order wants of its coupon.
+    fn take_coupon(&mut self, name: &str, data: &[u8], at: Moment, findings: &mut Findings) -> Result<(), Unbooked> {
+        let key = |order_id: &str, attempt| HoldKey::parse(order_id, attempt);
+        match name {
+            wire::CouponRequested::NAME => {
+                let event: wire::CouponRequested = decode(data)?;
+                let step = Step { key: key(&event.order_id, event.attempt)?, at, name };
+                let Some(order) = self.step(&step, &[Phase::Open], findings) else { return Ok(()) };
+                let asked = (event.coupon_code, event.customer_id);
+                if order.coupon != Some(asked) || order.basket != (event.lines, event.shares) {
+                    step.wrong("something else is asked for than was ordered", findings);
+                }
+            }
+            wire::RedemptionRequested::NAME => {
+                let wire::RedemptionRequested { order_id, attempt, coupon_code } = decode(data)?;
+                let step = Step { key: key(&order_id, attempt)?, at, name };
+                let Some(order) = self.step(&step, &[Phase::Paid], findings) else { return Ok(()) };
+                if order.coupon.as_ref().is_none_or(|(code, _)| *code != coupon_code) {
+                    step.wrong("it asks to redeem another coupon than it has", findings);
+                }
+            }
             _ => return Err(Unbooked::Unknown { book: "orders" }),
         }
         Ok(())
@@ -212,6 +277,8 @@ impl Orders {
             lines: lines(&event.lines)?,
             shares: shares(event.shares.as_ref())?,
             total: event.total.clone(),
+            coupon: Some((event.coupon_code.clone(), event.customer_id.clone())).filter(|(code, _)| !code.is_empty()),
+            basket: (event.lines.clone(), event.shares.clone()),
             expires_at: Some(Timestamp::from_wire("expires_at", event.expires_at)?),
             released: false,
             paid_by: None,
@@ -243,6 +310,9 @@ impl Orders {
         if !order.released {
             before.wrong("it is opened again before everything was released", findings);
         }
+        if order.coupon.as_ref().map_or("", |(code, _)| code.as_str()) != event.coupon_code {
+            before.wrong("it is opened again with another coupon", findings);
+        }
         order.attempt = key.attempt;
         order.waiting = None;
         order.phase = Phase::Open;
@@ -270,11 +340,12 @@ impl Orders {
         if !order.is_held(held(key)) {
             step.wrong("it is paid, and not all of it is held", findings);
         }
-        if event.amount.is_none()
-            || payments.captured(payment_id) != event.amount.as_ref()
-            || order.total != event.amount
-        {
-            step.wrong("it is paid with another amount than its total or than its payment", findings);
+        // What costs nothing is paid without a payment.
+        let came = payments.captured(payment_id).cloned();
+        let to_pay = order.to_pay(held(key));
+        let is_free = to_pay.as_ref().is_some_and(|to_pay| to_pay.minor_units == 0);
+        if event.amount.is_none() || (came != event.amount && !(is_free && came.is_none())) || to_pay != event.amount {
+            step.wrong("it is paid with another amount than there is to pay or than its payment", findings);
         }
         Ok(())
     }

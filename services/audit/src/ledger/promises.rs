@@ -10,7 +10,7 @@ use super::{
     orders::{Order, Phase},
     refunds::{Answer, Refund, Standing, refund_name},
     shares::{Round, Standing as RoundStanding},
-    shares_name, stock_name,
+    shares_name, stock_name, use_name,
 };
 use crate::report::{Check, Findings};
 
@@ -51,11 +51,16 @@ impl Ledger {
                 let hold = self.shares.holds.get(&key).map(|hold| (hold.status, hold.since));
                 order.check_hold(&shares_name(key), hold, grace, findings);
             }
+            if order.coupon.is_some() {
+                let hold = self.coupons.holds.get(&key).map(|hold| (hold.status, hold.since));
+                order.check_hold(&use_name(key), hold, grace, findings);
+            }
         }
-        findings.checked(Check::Holds, self.stock.holds.len() + self.shares.holds.len());
+        findings.checked(Check::Holds, self.stock.holds.len() + self.shares.holds.len() + self.coupons.holds.len());
         let stock = self.stock.holds.iter().map(|(key, hold)| (*key, stock_name(*key), hold.status, hold.since));
         let shares = self.shares.holds.iter().map(|(key, hold)| (*key, shares_name(*key), hold.status, hold.since));
-        for (key, name, status, since) in stock.chain(shares) {
+        let uses = self.coupons.holds.iter().map(|(key, hold)| (*key, use_name(*key), hold.status, hold.since));
+        for (key, name, status, since) in stock.chain(shares).chain(uses) {
             let order = self.orders.orders.get(&key.order_id);
             if status == Status::Held && order.is_none_or(|order| order.attempt != key.attempt) {
                 let what = "it is held for an attempt of an order that is not the latest, or for none".to_owned();
@@ -64,6 +69,7 @@ impl Ledger {
         }
         findings.checked(Check::Stock, self.stock.products.len());
         findings.checked(Check::Shares, self.shares.rounds.len());
+        findings.checked(Check::Coupons, self.coupons.coupons.len());
         findings.checked(Check::Money, self.payments.payments.len());
         self.check_rounds(grace, findings);
         self.check_buyers(grace, findings);

@@ -15,8 +15,10 @@ use super::{
 use crate::report::{Check, Findings};
 
 /// An order's life as long as nothing goes back: that is in the book of orders.
-const OF_ORDERS_OF_NO_CONCERN: [&str; 13] = [
+const OF_ORDERS_OF_NO_CONCERN: [&str; 15] = [
     orders::OrderPlaced::NAME,
+    orders::CouponRequested::NAME,
+    orders::RedemptionRequested::NAME,
     orders::OrderHoldConfirmed::NAME,
     orders::OrderReserved::NAME,
     orders::OrderRejected::NAME,
@@ -293,6 +295,11 @@ impl Refunds {
         if refund.answer == Answer::Refunded {
             return wrong(refund_id, "its order counts it as given back twice".to_owned(), at, findings);
         }
+        // Of an order that was paid with nothing, goods come back without payments.
+        let is_free = refund.minor() == 0 && !payments.payments.contains_key(&refund.payment_id);
+        if is_free {
+            (refund.standing, refund.has_gone) = (Standing::Refunded, true);
+        }
         if !refund.has_gone {
             wrong(refund_id, "its order counts it as given back before it was".to_owned(), at, findings);
         }
@@ -312,6 +319,9 @@ impl Refunds {
         refund.answer = Answer::Refunded;
         refund.since = at;
         let (minor, payment_id) = (refund.minor(), refund.payment_id);
+        if is_free {
+            return;
+        }
         payments.change(payment_id, at, findings, |payment| payment.given_back += minor);
         let left =
             payments.payments.get(&payment_id).map_or(0, |payment| payment.captured_minor() - payment.given_back);

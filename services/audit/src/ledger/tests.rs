@@ -1,5 +1,6 @@
 //! What the ledger finds, and that it finds nothing in stories that are right.
 
+mod coupons;
 mod elsewhere;
 mod shares;
 
@@ -531,7 +532,7 @@ fn finds_an_event_that_no_book_has_an_opinion_on() {
         ("holdfast.orders.v1.OrderGilded", "orders"),
         ("holdfast.inventory.v1.StockAppraised", "stock"),
         ("holdfast.rounds.v1.RoundPostponed", "shares"),
-        ("holdfast.payments.v1.CouponHeld", "money"),
+        ("holdfast.payments.v1.PaymentGilded", "money"),
         ("holdfast.payments.v2.PaymentSucceeded", "any service"),
         ("holdfast.shipping.v1.ParcelSent", "any service"),
         ("nonsense", "any service"),

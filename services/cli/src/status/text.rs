@@ -41,6 +41,8 @@ fn orders(database: &Database) -> Table {
     table.row(["stock holds".into(), by_status(&database.stock_holds, &[])]);
     table.row(["share holds".into(), by_status(&database.share_holds, &[])]);
     table.row(["rounds".into(), by_status(&database.rounds, &[])]);
+    table.row(["coupon uses".into(), by_status(&database.coupon_uses, &[])]);
+    table.row(["coupons".into(), by_status(&database.coupons, &[])]);
     table.row(["refunds".into(), by_status(&database.refunds, &["unknown", "reversed"])]);
     table
 }
@@ -182,6 +184,8 @@ mod tests {
             stock_holds: one("held", 3),
             share_holds: BTreeMap::new(),
             rounds: one("open", 1),
+            coupon_uses: one("held", 2),
+            coupons: one("open", 1),
             payments: vec![Money {
                 status: "succeeded".to_owned(),
                 currency: "EUR".to_owned(),

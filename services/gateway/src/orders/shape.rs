@@ -38,9 +38,12 @@ pub(crate) struct Order {
     pub(crate) note: String,
     pub(crate) payment_method: String,
     pub(crate) late_payment_policy: String,
+    /// Before any discount.
     pub(crate) total: Money,
     pub(crate) lines: Vec<Line>,
     pub(crate) shares: Option<Shares>,
+    /// The coupon that it names. Null: none.
+    pub(crate) coupon: Option<OrderCoupon>,
     pub(crate) holds: Holds,
     pub(crate) money: Sums,
     /// One of each attempt that got as far.
@@ -68,11 +71,21 @@ pub(crate) struct Shares {
     pub(crate) unit_price: Money,
 }
 
+/// What a coupon does for an order.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct OrderCoupon {
+    pub(crate) coupon_code: String,
+    /// What it takes off the total, as it was held last. Null: it was never held.
+    pub(crate) discount: Option<Money>,
+}
+
 /// What the latest attempt holds: asked, held, committed, released or rejected. Null: it needs none.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Holds {
     pub(crate) stock: Option<String>,
     pub(crate) shares: Option<String>,
+    /// The use of a coupon.
+    pub(crate) coupon: Option<String>,
     /// Whether the order is closed, and all that it held is given back.
     pub(crate) released: bool,
 }

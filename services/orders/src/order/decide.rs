@@ -39,7 +39,9 @@ pub fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Eve
             decide(state, command, at)
         }
         Command::Expire { order_id: _ } => Ok(expire(ours()?, at)),
-        Command::ConfirmHolds { key, resources } => holds::confirm(ours()?, *key, resources),
+        Command::ConfirmHolds { key, resources, discount } => {
+            holds::confirm(ours()?, *key, resources, discount.as_ref())
+        }
         Command::RefuseHold { key, resource, rejection } => holds::refuse(ours()?, *key, *resource, rejection),
         Command::ConfirmReleases { key, resources } => holds::confirm_releases(ours()?, *key, resources),
         Command::RecordPayment { key, payment_id, amount } => payment::record(ours()?, *key, *payment_id, *amount),
@@ -92,7 +94,8 @@ fn place(state: &State, order_id: OrderId, terms: &OrderTerms, at: Timestamp) ->
     match state.orders.get(&order_id) {
         None => {
             is_free(state, order_id, terms.reference.as_ref())?;
-            Ok(vec![Event::OrderPlaced { order_id, terms: terms.clone(), placed_at: at }])
+            let placed = Event::OrderPlaced { order_id, terms: terms.clone(), placed_at: at };
+            Ok(std::iter::once(placed).chain(coupon_requested(terms, HoldKey { order_id, attempt: 1 })).collect())
         }
         Some(order) if order.terms == *terms => Ok(vec![]),
         Some(order) => Err(Rejection::new(
@@ -115,6 +118,19 @@ fn is_free(state: &State, order_id: OrderId, reference: Option<&String>) -> Resu
         )),
         Some(_) | None => Ok(()),
     }
+}
+
+/// Asks payments for what the order's coupon takes off.
+fn coupon_requested(terms: &OrderTerms, key: HoldKey) -> Option<Event> {
+    let coupon = terms.coupon.clone()?;
+    Some(Event::CouponRequested {
+        key,
+        coupon,
+        customer_id: terms.customer_id.clone(),
+        lines: terms.lines.clone(),
+        shares: terms.shares,
+        payment_method: terms.payment_method.clone(),
+    })
 }
 
 fn cancel(order: &Order, refund_id: RefundId, actor: &str, note: &str) -> Result<Vec<Event>, Rejection> {
@@ -144,7 +160,7 @@ pub(super) fn close(order: &Order, event: Event, settled: Option<super::Resource
         events.push(Event::OrderReleased { key: order.key() });
     }
     if let Some(payment_id) = order.payment_id {
-        events.push(payment::late(order, order.key(), payment_id, order.terms.total));
+        events.push(payment::late(order, order.key(), payment_id, order.to_pay()));
     }
     events
 }
@@ -217,7 +233,13 @@ fn reinstate(
         ));
     }
     let expires_at = Some(at + time_to_pay);
-    Ok(vec![Event::OrderReinstated(Reinstated { expires_at, ..next_attempt(order, actor, note) })])
+    Ok(reinstated(order, Reinstated { expires_at, ..next_attempt(order, actor, note) }))
+}
+
+/// A closed order is opened again, and asks for its coupon again.
+pub(super) fn reinstated(order: &Order, reinstated: Reinstated) -> Vec<Event> {
+    let coupon = coupon_requested(&order.terms, reinstated.key);
+    std::iter::once(Event::OrderReinstated(reinstated)).chain(coupon).collect()
 }
 
 /// Asks again for everything that the order needs.
@@ -226,6 +248,7 @@ pub(super) fn next_attempt(order: &Order, actor: &str, note: &str) -> Reinstated
         key: HoldKey { order_id: order.order_id, attempt: order.attempt + 1 },
         lines: order.terms.lines.clone(),
         shares: order.terms.shares,
+        coupon: order.terms.coupon.clone(),
         expires_at: None,
         reason: ReinstateReason::Requested,
         actor: actor.to_owned(),

@@ -1,6 +1,6 @@
 //! What each event makes of an order: total, and without a second thought.
 
-use domain::{PaymentId, RefundId};
+use domain::{Discount, PaymentId, RefundId};
 
 use super::{
     payment::late_refund_id,
@@ -31,12 +31,19 @@ impl Order {
         match event {
             // It made the row.
             Event::OrderPlaced { .. } => {}
-            Event::OrderHoldConfirmed { resource, .. } => self.set(*resource, HoldStatus::Held),
-            Event::OrderReserved { .. } => {
+            // Payments is to do something about these.
+            Event::CouponRequested { .. } | Event::RedemptionRequested { .. } => {}
+            Event::OrderHoldConfirmed { resource, discount, .. } => {
+                self.set(*resource, HoldStatus::Held);
+                self.take_off(discount.as_ref());
+            }
+            Event::OrderReserved { discount, .. } => {
+                self.take_off(discount.as_ref());
                 self.set_all(HoldStatus::Held);
                 self.status = Status::Reserved;
             }
-            Event::OrderPaid { payment_id, amount, .. } => {
+            Event::OrderPaid { payment_id, amount, discount, .. } => {
+                self.take_off(discount.as_ref());
                 self.set_all(HoldStatus::Held);
                 self.payment_id = Some(*payment_id);
                 self.captured_minor = amount.minor_units;
@@ -91,6 +98,12 @@ impl Order {
                 self.give_up(*refund_id);
                 self.note = format!("refund {refund_id} was given up: {rejection}");
             }
+        }
+    }
+
+    fn take_off(&mut self, discount: Option<&Discount>) {
+        if let Some(discount) = discount {
+            self.discount = Some(discount.clone());
         }
     }
 
@@ -194,11 +207,16 @@ impl Order {
     /// the payment's status only, and that of an older attempt moves nothing, for the latest one has a payment of its own.
     fn set_statuses_from_refunds(&mut self, payment_id: PaymentId, attempt: domain::Attempt) {
         let refunded = self.refunded(payment_id);
+        // Of what was paid with nothing, goods are all that can come back.
+        let (some, all) = match self.is_free() {
+            true => (self.refunds.values().any(|refund| refund.status == RefundStatus::Refunded), self.is_all_back()),
+            false => (refunded > 0, refunded > 0 && refunded == self.received(payment_id)),
+        };
         let (status, payment_status) = if self.in_flight(payment_id) > 0 {
             (Status::Refunding, PaymentStatus::Refunding)
-        } else if refunded > 0 && refunded == self.received(payment_id) {
+        } else if some && all {
             (Status::Refunded, PaymentStatus::Refunded)
-        } else if refunded > 0 {
+        } else if some {
             (Status::PartiallyRefunded, PaymentStatus::PartiallyRefunded)
         } else {
             (Status::Paid, PaymentStatus::Paid)

@@ -1,6 +1,6 @@
-//! What the owners of stock and shares answer: held, rejected, released.
+//! What the owners of stock, shares and coupons answer: held, rejected, released.
 
-use domain::{DecideError, HoldKey, Rejection};
+use domain::{DecideError, Discount, HoldKey, PaymentId, Rejection};
 
 use super::{
     decide::{broken, close, is_stale},
@@ -11,11 +11,31 @@ use super::{
 use crate::event::Event;
 
 /// The owners of resources hold them.
-pub(super) fn confirm(order: &Order, key: HoldKey, resources: &[Resource]) -> Result<Vec<Event>, DecideError> {
+pub(super) fn confirm(
+    order: &Order,
+    key: HoldKey,
+    resources: &[Resource],
+    discount: Option<&Discount>,
+) -> Result<Vec<Event>, DecideError> {
     if is_stale(order, key)? {
         return Ok(vec![]);
     }
-    in_one(order, resources, confirm_one)
+    if let Some(what) = discount.and_then(|discount| contradicts(order, discount)) {
+        return Err(broken(order.order_id, what));
+    }
+    in_one(order, resources, |order, resource| {
+        confirm_one(order, resource, discount.filter(|_| resource == Resource::Coupon))
+    })
+}
+
+/// What is wrong with this discount.
+fn contradicts(order: &Order, discount: &Discount) -> Option<String> {
+    let (total, known) = (order.terms.total, order.discount.as_ref());
+    let is_of_lines = discount.lines.len() == order.terms.lines.len();
+    let is_within = discount.amount.currency == total.currency && discount.amount.minor_units <= total.minor_units;
+    let is_as_before = known.is_none_or(|known| known == discount);
+    (!is_of_lines || !is_within || !is_as_before)
+        .then(|| format!("{} are taken off an order of {total}: no discount that it can have", discount.amount))
 }
 
 /// One after the other. What says it of all makes the words about each superfluous.
@@ -43,9 +63,9 @@ fn in_one(
     Ok(events)
 }
 
-fn confirm_one(order: &Order, resource: Resource) -> Result<Vec<Event>, DecideError> {
+fn confirm_one(order: &Order, resource: Resource, discount: Option<&Discount>) -> Result<Vec<Event>, DecideError> {
     match (order.status.phase(), hold(order, resource)?) {
-        (Phase::Open, HoldStatus::Asked) => Ok(vec![confirmed(order, resource)]),
+        (Phase::Open, HoldStatus::Asked) => Ok(confirmed(order, resource, discount)),
         // Closed meanwhile: its release is on the way. Or told twice.
         (Phase::Closed, _) | (Phase::Open | Phase::Paid, HoldStatus::Held) => Ok(vec![]),
         (Phase::Open, HoldStatus::Rejected | HoldStatus::Released)
@@ -55,22 +75,38 @@ fn confirm_one(order: &Order, resource: Resource) -> Result<Vec<Event>, DecideEr
     }
 }
 
-/// With the last hold the buyer can pay, or, if late money is there already, has paid.
-fn confirmed(order: &Order, resource: Resource) -> Event {
+/// With the last hold the buyer can pay, or, if late money is there already or nothing is left to pay, has paid.
+fn confirmed(order: &Order, resource: Resource, discount: Option<&Discount>) -> Vec<Event> {
     let key = order.key();
+    let confirmed = Event::OrderHoldConfirmed { key, resource, discount: discount.cloned() };
     if order.holds.iter().any(|(other, hold)| *other != resource && *hold == HoldStatus::Asked) {
-        return Event::OrderHoldConfirmed { key, resource };
+        return vec![confirmed];
     }
-    let amount = order.terms.total;
+    let with_discount = discount.map(|_| {
+        let mut after = order.clone();
+        after.apply(&confirmed);
+        after
+    });
+    let order = with_discount.as_ref().unwrap_or(order);
     match order.payment_id {
-        Some(payment_id) => Event::OrderPaid { key, payment_id, amount, holds: order.requested() },
-        None => Event::OrderReserved {
+        Some(payment_id) => paid(order, payment_id),
+        None if order.to_pay().minor_units == 0 => paid(order, key.payment_id()),
+        None => vec![Event::OrderReserved {
             key,
-            amount,
+            amount: order.to_pay(),
             expires_at: order.expires_at,
             payment_method: order.terms.payment_method.clone(),
-        },
+            discount: order.discount.clone(),
+        }],
     }
+}
+
+/// The order is paid, and with it the use of its coupon.
+pub(super) fn paid(order: &Order, payment_id: PaymentId) -> Vec<Event> {
+    let (key, amount, discount) = (order.key(), order.to_pay(), order.discount.clone());
+    let redeem = order.terms.coupon.clone().map(|coupon| Event::RedemptionRequested { key, coupon });
+    let paid = Event::OrderPaid { key, payment_id, amount, holds: order.requested(), discount };
+    std::iter::once(paid).chain(redeem).collect()
 }
 
 /// The owner of a resource cannot hold it. That closes the order, or, if it is closed, there is nothing to release.
@@ -125,7 +161,7 @@ fn settled(order: &Order, resource: Resource) -> Vec<Event> {
         after.apply(&receipt);
         payment::late_money(&after, key, payment_id, amount)
     });
-    std::iter::once(receipt).chain(waiting).collect()
+    std::iter::once(receipt).chain(waiting.into_iter().flatten()).collect()
 }
 
 fn hold(order: &Order, resource: Resource) -> Result<HoldStatus, DecideError> {

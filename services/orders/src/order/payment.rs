@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use domain::{DecideError, HoldKey, Money, PaymentId, RefundId, derived};
 
 use super::{
-    decide::{ATTEMPTS_MAX, broken, cancelled, close, is_stale, next_attempt},
+    decide::{ATTEMPTS_MAX, broken, cancelled, close, is_stale, next_attempt, reinstated},
+    holds,
     state::{Order, RefundItems},
     status::{CancelReason, Extent, LatePaymentPolicy, Phase, RefundReason, ReinstateReason, Status},
 };
@@ -33,21 +34,19 @@ pub(super) fn record(
     }
     match order.status {
         _ if stale => Ok(vec![late(order, key, payment_id, amount)]),
-        Status::Reserved if amount == order.terms.total => {
-            Ok(vec![Event::OrderPaid { key, payment_id, amount, holds: order.requested() }])
-        }
+        Status::Reserved if amount == order.to_pay() => Ok(holds::paid(order, payment_id)),
         Status::Pending | Status::Reserved => Err(broken(
             order.order_id,
             format!(
                 "payment {payment_id} of {amount} came, and the order is {} and costs {}",
                 order.status.as_str(),
-                order.terms.total
+                order.to_pay()
             ),
         )),
         Status::Expired if waits_for_receipt(order, amount) => {
             Ok(vec![Event::LatePaymentDeferred { key, payment_id, amount }])
         }
-        Status::Expired => Ok(vec![late_money(order, key, payment_id, amount)]),
+        Status::Expired => Ok(late_money(order, key, payment_id, amount)),
         Status::Cancelled
         | Status::Rejected
         | Status::Paid
@@ -59,14 +58,14 @@ pub(super) fn record(
 
 /// What becomes of money that comes when the order has expired and has its receipt: the policy decides. Without a policy to hold again,
 /// nothing is waited for.
-pub(super) fn late_money(order: &Order, key: HoldKey, payment_id: PaymentId, amount: Money) -> Event {
-    if holds_again(order, amount) { hold_again(order, payment_id) } else { late(order, key, payment_id, amount) }
+pub(super) fn late_money(order: &Order, key: HoldKey, payment_id: PaymentId, amount: Money) -> Vec<Event> {
+    if holds_again(order, amount) { hold_again(order, payment_id) } else { vec![late(order, key, payment_id, amount)] }
 }
 
 /// Whether late money is to hold again what the order held.
 fn holds_again(order: &Order, amount: Money) -> bool {
     order.terms.late_payment_policy == LatePaymentPolicy::Rehold
-        && amount == order.terms.total
+        && amount == order.to_pay()
         && order.attempt < ATTEMPTS_MAX
 }
 
@@ -75,13 +74,16 @@ fn waits_for_receipt(order: &Order, amount: Money) -> bool {
     holds_again(order, amount) && !order.released
 }
 
-fn hold_again(order: &Order, payment_id: PaymentId) -> Event {
+fn hold_again(order: &Order, payment_id: PaymentId) -> Vec<Event> {
     let note = format!("payment {payment_id} came after the order had expired");
-    Event::OrderReinstated(Reinstated {
-        reason: ReinstateReason::LatePayment,
-        payment_id: Some(payment_id),
-        ..next_attempt(order, "orders", &note)
-    })
+    reinstated(
+        order,
+        Reinstated {
+            reason: ReinstateReason::LatePayment,
+            payment_id: Some(payment_id),
+            ..next_attempt(order, "orders", &note)
+        },
+    )
 }
 
 /// Sends money back that came too late, or that waited for holds in vain.

@@ -44,7 +44,32 @@ pub(super) fn request(order: &Order, request: &RefundRequest) -> Result<Vec<Even
     }
     let (order_id, extent) = (order.order_id, Some(extent));
     let (actor, note) = (request.actor.clone(), request.note.clone());
-    Ok(vec![Event::RefundRequested { order_id, refund_id, payment_id, claim, extent, actor, note }])
+    let requested = Event::RefundRequested { order_id, refund_id, payment_id, claim, extent, actor, note };
+    Ok(begun(order, vec![requested]))
+}
+
+/// Refunds are asked for. Of an order that was paid with nothing, goods are all that comes back: nobody is asked, and they have ended.
+fn begun(order: &Order, events: Vec<Event>) -> Vec<Event> {
+    if !order.is_free() {
+        return events;
+    }
+    let (mut after, mut all) = (order.clone(), Vec::new());
+    for event in events {
+        after.apply(&event);
+        let end = if let Event::RefundRequested { refund_id, payment_id, claim, .. } = &event {
+            Some(given_back(&after, *refund_id, *payment_id, claim.clone()))
+        } else {
+            None
+        };
+        all.push(event);
+        if let Some(end) = end {
+            for event in ended(&after, end) {
+                after.apply(&event);
+                all.push(event);
+            }
+        }
+    }
+    all
 }
 
 impl RefundRequest {
@@ -112,7 +137,7 @@ fn claim(
     if request.is_for_everything() {
         return Ok((all, Extent::Everything));
     }
-    let of_shares = order.terms.shares.filter(|_| request.return_shares).map_or(0, |shares| shares.price());
+    let of_shares = order.terms.shares.filter(|_| request.return_shares).map_or(0, |shares| order.share_price(&shares));
     let price = price(&left.take(&request.lines)) + of_shares;
     // What was given back before without goods is not given back again with them. What is still under way may fail, and is waited for.
     let under_way = order.in_flight(payment_id) > 0;
@@ -189,7 +214,7 @@ pub(super) fn cancel(order: &Order, refund_id: RefundId, actor: &str, note: &str
         actor: by.actor.clone(),
         note: by.note.clone(),
     });
-    cancelled.into_iter().chain(everything(order, &by)).collect()
+    begun(order, cancelled.into_iter().chain(everything(order, &by)).collect())
 }
 
 /// The refund of everything that is left. `None`: nothing is, or all of it is on its way.
@@ -222,7 +247,9 @@ pub(super) fn refund_shares(
     }
     let bought = order.terms.shares.filter(|shares| shares.round_id == round_id && order.status.phase() == Phase::Paid);
     match (bought, order.payment_id) {
-        (Some(shares), Some(payment_id)) => Ok(share_refund(order, &shares, payment_id, note).into_iter().collect()),
+        (Some(shares), Some(payment_id)) => {
+            Ok(begun(order, share_refund(order, &shares, payment_id, note).into_iter().collect()))
+        }
         (None | Some(_), None) | (None, Some(_)) => {
             Err(broken(order.order_id, format!("round {round_id} names it a participant, and it is none")))
         }
@@ -236,18 +263,20 @@ fn share_refund(order: &Order, shares: &Shares, payment_id: PaymentId, note: &st
     if order.refunds.contains_key(&refund_id) {
         return None;
     }
-    let enough = left.shares && left.minor >= shares.price();
+    let price = order.share_price(shares);
+    let enough = left.shares && left.minor >= price;
     if !enough && order.in_flight(payment_id) > 0 {
         let deferred =
             Event::ShareRefundDeferred { key: order.key(), round_id: shares.round_id, note: note.to_owned() };
         return order.deferred_share_refund.is_none().then_some(deferred);
     }
-    if !left.shares || left.minor < 1 {
+    // Shares that a coupon has made free come back without money.
+    if !left.shares || (left.minor < 1 && price > 0) {
         return None;
     }
     let claim = RefundItems {
         attempt: order.attempt,
-        amount: Money { minor_units: shares.price().min(left.minor), ..order.terms.total },
+        amount: Money { minor_units: price.min(left.minor), ..order.terms.total },
         reason: RefundReason::RoundFailed,
         lines: Lines::new(),
         return_shares: true,
@@ -329,7 +358,9 @@ fn still_to_come(order: &Order, refund: &Refund) -> RefundItems {
 fn given_back(order: &Order, refund_id: RefundId, payment_id: PaymentId, claim: RefundItems) -> Event {
     let order_id = order.order_id;
     let back = order.refunded(payment_id) + claim.amount.minor_units;
-    if back == order.received(payment_id) {
+    let is_all =
+        if order.is_free() { order.left(payment_id, None).is_nothing() } else { back == order.received(payment_id) };
+    if is_all {
         Event::OrderRefunded { order_id, refund_id, claim }
     } else {
         Event::OrderPartiallyRefunded { order_id, refund_id, claim }

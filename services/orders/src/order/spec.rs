@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use domain::{Currency, HoldKey, Lines, Money, OrderId, RefundId, Rejection, RoundId, Sku, Timestamp, spec::Spec};
+use domain::{
+    CouponCode, Currency, Discount, HoldKey, Lines, Money, OrderId, RefundId, Rejection, RoundId, Sku, Timestamp,
+    spec::Spec,
+};
 use uuid::Uuid;
 
 use super::{
@@ -99,6 +102,7 @@ pub(crate) fn goods() -> OrderTerms {
         late_payment_policy: LatePaymentPolicy::Refund,
         payment_method: "card".to_owned(),
         reference: None,
+        coupon: None,
     }
 }
 
@@ -123,7 +127,29 @@ pub(crate) fn place(terms: OrderTerms) -> Command {
 }
 
 pub(crate) fn holds(attempt: i32, resource: Resource) -> Command {
-    Command::ConfirmHolds { key: key(attempt), resources: vec![resource] }
+    Command::ConfirmHolds { key: key(attempt), resources: vec![resource], discount: None }
+}
+
+pub(crate) fn coupon(code: &str) -> CouponCode {
+    CouponCode::parse(code).unwrap()
+}
+
+/// What a coupon takes off each line, and off the shares.
+pub(crate) fn takes_off(lines: &[i64], shares: i64) -> Discount {
+    Discount { amount: euros(lines.iter().sum::<i64>() + shares), lines: lines.to_vec(), shares }
+}
+
+/// What the coupon of these terms takes off: `FREE` all, every other a third of each part.
+pub(crate) fn discount_of(terms: &OrderTerms) -> Option<Discount> {
+    let divisor = if terms.coupon.as_ref()?.as_str() == "FREE" { 1 } else { 3 };
+    let lines: Vec<i64> =
+        terms.lines.iter().map(|line| line.quantity * line.unit_price.minor_units / divisor).collect();
+    Some(takes_off(&lines, terms.shares.map_or(0, |shares| shares.price() / divisor)))
+}
+
+/// Payments holds a use of the coupon.
+pub(crate) fn coupon_holds(attempt: i32, discount: Discount) -> Command {
+    Command::ConfirmHolds { key: key(attempt), resources: vec![Resource::Coupon], discount: Some(discount) }
 }
 
 pub(crate) fn none_left() -> Rejection {

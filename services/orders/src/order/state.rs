@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use domain::{
-    Attempt, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Revised, RoundId, Sku, StreamVersion, Table,
-    Timestamp,
+    Attempt, CouponCode, Discount, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Revised, RoundId, Sku,
+    StreamVersion, Table, Timestamp,
 };
 
 use serde::{Serialize, Serializer};
@@ -71,7 +71,7 @@ pub struct OrderTerms {
     pub lines: Vec<Line>,
     /// The share purchase.
     pub shares: Option<Shares>,
-    /// The price of everything, at least 1.
+    /// The price of everything, at least 1, before any discount.
     pub total: Money,
     /// How long the buyer has.
     pub time_to_pay: Duration,
@@ -81,6 +81,8 @@ pub struct OrderTerms {
     pub payment_method: String,
     /// The shop's own number of the order, which no other order of the fleet has.
     pub reference: Option<String>,
+    /// The coupon that the buyer names.
+    pub coupon: Option<CouponCode>,
 }
 
 /// What comes back with a refund.
@@ -151,6 +153,8 @@ pub struct Order {
     pub attempt: Attempt,
     /// What the attempt asked for, and what is known of it.
     pub holds: BTreeMap<Resource, HoldStatus>,
+    /// What the coupon took off when it was held last: of the same order always the same.
+    pub discount: Option<Discount>,
     /// Whether the closed attempt's receipt is written: nothing is owed any more.
     pub released: bool,
     /// The payment that paid it; of a pending order, the late one that will.
@@ -262,15 +266,24 @@ impl OrderTerms {
     pub fn resources(&self) -> impl Iterator<Item = Resource> + use<> {
         let stock = (!self.lines.is_empty()).then_some(Resource::Stock);
         let shares = self.shares.map(|_| Resource::Shares);
-        stock.into_iter().chain(shares)
+        let coupon = self.coupon.as_ref().map(|_| Resource::Coupon);
+        stock.into_iter().chain(shares).chain(coupon)
     }
 
-    /// All pieces, by product and price.
+    /// All pieces, by product and by what is paid for one: of a line with a discount, some pieces may cost one minor unit more than
+    /// others, so that all of them together cost what was paid.
     #[must_use]
-    pub fn pieces(&self) -> Pieces {
+    pub fn pieces(&self, discount: Option<&Discount>) -> Pieces {
         let mut pieces = Pieces::new();
-        for line in &self.lines {
-            *pieces.entry((line.sku.clone(), line.unit_price.minor_units)).or_insert(0) += line.quantity;
+        let off = discount.into_iter().flat_map(|discount| discount.lines.iter().copied()).chain(std::iter::repeat(0));
+        for (line, off) in self.lines.iter().zip(off) {
+            let paid = line.unit_price.minor_units * line.quantity - off;
+            let (each, dearer) = (paid.div_euclid(line.quantity.max(1)), paid.rem_euclid(line.quantity.max(1)));
+            for (price, count) in [(each, line.quantity - dearer), (each + 1, dearer)] {
+                if count > 0 {
+                    *pieces.entry((line.sku.clone(), price)).or_insert(0) += count;
+                }
+            }
         }
         pieces
     }
@@ -297,6 +310,7 @@ impl Order {
             fulfillment_status: FulfillmentStatus::Pending,
             attempt: 1,
             holds: terms.resources().map(|resource| (resource, HoldStatus::Asked)).collect(),
+            discount: None,
             released: false,
             payment_id: None,
             captured_minor: 0,
@@ -331,10 +345,29 @@ impl Order {
         self.holds.iter().any(|(resource, hold)| hold.is_open() && Some(*resource) != settled)
     }
 
+    /// What there is to pay: the total without the discount.
+    #[must_use]
+    pub fn to_pay(&self) -> Money {
+        let off = self.discount.as_ref().map_or(0, |discount| discount.amount.minor_units);
+        Money { minor_units: self.terms.total.minor_units - off, ..self.terms.total }
+    }
+
+    /// What is paid for all of its shares, in minor units.
+    #[must_use]
+    pub fn share_price(&self, shares: &Shares) -> i64 {
+        shares.price() - self.discount.as_ref().map_or(0, |discount| discount.shares)
+    }
+
     /// Whether it was paid, and with this payment.
     #[must_use]
     pub fn is_paid_by(&self, payment_id: PaymentId) -> bool {
-        self.captured_minor > 0 && self.payment_id == Some(payment_id)
+        self.status.phase() == Phase::Paid && self.payment_id == Some(payment_id)
+    }
+
+    /// Whether it was paid with nothing, for its coupon left nothing to pay.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        self.status.phase() == Phase::Paid && self.captured_minor == 0
     }
 
     /// Whether money of this payment has been heard of before.
@@ -377,7 +410,7 @@ impl Order {
         let bought = self.is_paid_by(payment_id);
         let mut left = Refundable {
             minor: self.received(payment_id),
-            pieces: if bought { self.terms.pieces() } else { Pieces::new() },
+            pieces: if bought { self.terms.pieces(self.discount.as_ref()) } else { Pieces::new() },
             shares: bought && self.terms.shares.is_some(),
         };
         for (refund_id, refund) in &self.refunds {

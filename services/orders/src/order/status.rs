@@ -67,6 +67,8 @@ words!(
         Stock = "stock",
         /// Shares of a round, held by rounds.
         Shares = "shares",
+        /// One use of a coupon, held by payments.
+        Coupon = "coupon",
     }
 );
 

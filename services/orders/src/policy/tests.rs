@@ -31,7 +31,7 @@ fn no() -> Option<common::Rejection> {
 fn what_inventory_answers_is_about_stock() {
     let (key, resource) = (key(2), Stock);
     let held = inventory::StockHeld { order_id: order_id(), attempt: 2, lines: vec![] };
-    assert_eq!(on(&held), Ok(vec![Command::ConfirmHolds { key, resources: vec![resource] }]));
+    assert_eq!(on(&held), Ok(vec![Command::ConfirmHolds { key, resources: vec![resource], discount: None }]));
     let refused = inventory::StockRejected { order_id: order_id(), attempt: 2, rejection: no() };
     assert_eq!(on(&refused), Ok(vec![Command::RefuseHold { key, resource, rejection: none_left() }]));
     let released = inventory::StockReleased { order_id: order_id(), attempt: 2, lines: vec![] };
@@ -42,7 +42,7 @@ fn what_inventory_answers_is_about_stock() {
 fn what_rounds_answers_is_about_shares() {
     let (key, resource) = (key(2), Shares);
     let held = rounds::SharesHeld { order_id: order_id(), attempt: 2, ..Default::default() };
-    assert_eq!(on(&held), Ok(vec![Command::ConfirmHolds { key, resources: vec![resource] }]));
+    assert_eq!(on(&held), Ok(vec![Command::ConfirmHolds { key, resources: vec![resource], discount: None }]));
     let refused = rounds::SharesRejected { order_id: order_id(), attempt: 2, rejection: no(), ..Default::default() };
     assert_eq!(on(&refused), Ok(vec![Command::RefuseHold { key, resource, rejection: none_left() }]));
     let released = rounds::SharesReleased { order_id: order_id(), attempt: 2, ..Default::default() };
@@ -138,8 +138,11 @@ fn reacts_to_exactly_the_events_that_it_names() {
 
 #[test]
 fn answers_of_both_owners_about_one_attempt_are_taken_in_as_one() {
-    let holds =
-        |attempt, resources: &[Resource]| Command::ConfirmHolds { key: key(attempt), resources: resources.to_vec() };
+    let holds = |attempt, resources: &[Resource]| Command::ConfirmHolds {
+        key: key(attempt),
+        resources: resources.to_vec(),
+        discount: None,
+    };
     let releases =
         |attempt, resources: &[Resource]| Command::ConfirmReleases { key: key(attempt), resources: resources.to_vec() };
     let (stock, shares, both) = ([Stock], [Shares], [Shares, Stock]);
@@ -154,8 +157,11 @@ fn answers_of_both_owners_about_one_attempt_are_taken_in_as_one() {
 
 #[test]
 fn the_first_of_two_holds_can_wait_for_the_other_and_a_buyer_never_waits_for_company() {
-    let holds =
-        |attempt, resources: &[Resource]| Command::ConfirmHolds { key: key(attempt), resources: resources.to_vec() };
+    let holds = |attempt, resources: &[Resource]| Command::ConfirmHolds {
+        key: key(attempt),
+        resources: resources.to_vec(),
+        discount: None,
+    };
     let after = |commands: &[Command]| {
         let mut memory = Memory::default();
         memory.remember(given(commands));

@@ -145,7 +145,10 @@ impl Town {
                     self.publish(events);
                 }
             }
-            Letter::To(Neighbour::Payments, event) => self.payments_hear(&event),
+            Letter::To(Neighbour::Payments, event) => {
+                self.coupons_hear(&event);
+                self.payments_hear(&event);
+            }
             Letter::To(Neighbour::Inventory, event) => self.holder_hears(&event, Resource::Stock),
             Letter::To(Neighbour::Rounds, event) => self.holder_hears(&event, Resource::Shares),
         }
@@ -182,6 +185,8 @@ impl Town {
                 }
             }
             Event::OrderPlaced { .. }
+            | Event::CouponRequested { .. }
+            | Event::RedemptionRequested { .. }
             | Event::OrderHoldConfirmed { .. }
             | Event::OrderReserved { .. }
             | Event::OrderRejected { .. }
@@ -195,6 +200,21 @@ impl Town {
             | Event::RefundRequested { .. }
             | Event::ShareRefundDeferred { .. }
             | Event::RefundAbandoned { .. } => {}
+        }
+    }
+
+    /// Payments again: what it does about coupons.
+    fn coupons_hear(&mut self, event: &Event) {
+        if let Event::CouponRequested { key, .. } = event {
+            self.hold(*key, Resource::Coupon, Request::Hold);
+        } else if let Event::RedemptionRequested { key, .. } = event {
+            self.hold(*key, Resource::Coupon, Request::Commit);
+        } else if let Event::OrderExpired { key, holds, .. }
+        | Event::OrderCancelled { key, holds, .. }
+        | Event::OrderRejected { key, holds, .. } = event
+            && holds.contains(&Resource::Coupon)
+        {
+            self.hold(*key, Resource::Coupon, Request::Release);
         }
     }
 
@@ -235,6 +255,18 @@ impl Town {
             }
             (Resource::Shares, hold::Status::Committed) if self.failed => self.name_participants(),
             (Resource::Shares, hold::Status::Committed) => {}
+            (Resource::Coupon, hold::Status::Held) => {
+                let terms = &self.fleet.state.orders.get(&key.order_id).unwrap().terms;
+                let discount = spec::discount_of(terms).map(|discount| discount.to_wire());
+                self.tell(&payments::CouponHeld { order_id, attempt, discount, ..Default::default() });
+            }
+            (Resource::Coupon, hold::Status::Rejected) => {
+                self.tell(&payments::CouponRejected { order_id, attempt, rejection: no(), ..Default::default() });
+            }
+            (Resource::Coupon, hold::Status::Released) => {
+                self.tell(&payments::CouponReleased { order_id, attempt, ..Default::default() });
+            }
+            (Resource::Coupon, hold::Status::Committed) => {}
         }
     }
 
@@ -268,6 +300,9 @@ impl Town {
             Event::OrderExpired { key, .. } | Event::OrderCancelled { key, .. } | Event::OrderRejected { key, .. } => {
                 self.payments.entry(key.payment_id()).or_default().cancelled = true;
             }
+            // Of an order that was paid with nothing.
+            Event::RefundRequested { payment_id, claim, .. }
+                if claim.amount.minor_units == 0 && !self.payments.contains_key(payment_id) => {}
             Event::RefundRequested { order_id, refund_id, payment_id, claim, .. } => {
                 let lucky = self.lucky();
                 let payment = self.payments.entry(*payment_id).or_default();
@@ -302,6 +337,8 @@ impl Town {
                 }
             }
             Event::OrderPlaced { .. }
+            | Event::CouponRequested { .. }
+            | Event::RedemptionRequested { .. }
             | Event::OrderHoldConfirmed { .. }
             | Event::OrderPaid { .. }
             | Event::OrderReleaseConfirmed { .. }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use domain::{
-    AMOUNT_MAX, Currency, Money, OrderId, RefundId, Rejection, StreamVersion, decode, lines_from_wire, text,
-    unknown_type,
+    AMOUNT_MAX, CouponCode, Currency, Money, OrderId, RefundId, Rejection, StreamVersion, decode, lines_from_wire,
+    text, unknown_type,
 };
 use proto::{Name, common::v1::ProductQuantity, orders::v1 as wire, well_known};
 use providers::registry::accepts;
@@ -101,12 +101,24 @@ fn place_order(message: wire::PlaceOrder) -> Result<Command, Rejection> {
     let lines = parts::lines(&message.lines, Money::asked)?;
     let shares = message.shares.as_ref().map(share_purchase).transpose()?;
     let total = total(&lines, shares.as_ref())?;
-    // What the provider cannot take would be held for nothing.
-    accepts(&payment_method, total)?;
+    let coupon = CouponCode::parse_optional(&message.coupon_code)?;
+    // What the provider cannot take would be held for nothing. Of what a coupon leaves, payments says so when it holds the coupon.
+    if coupon.is_none() {
+        accepts(&payment_method, total)?;
+    }
     let reference = parts::reference(&message.reference);
     let reference = reference.map(|reference| text("reference", &reference, 1, REFERENCE_CHARS_MAX)).transpose()?;
-    let terms =
-        OrderTerms { customer_id, lines, shares, total, time_to_pay, late_payment_policy, payment_method, reference };
+    let terms = OrderTerms {
+        customer_id,
+        lines,
+        shares,
+        total,
+        time_to_pay,
+        late_payment_policy,
+        payment_method,
+        reference,
+        coupon,
+    };
     Ok(Command::PlaceOrder { order_id, terms })
 }
 

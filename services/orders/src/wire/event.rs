@@ -1,8 +1,8 @@
 //! Events of orders, to bytes and back. What was once written must read for ever.
 
 use domain::{
-    HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, Sku, Timestamp, decode, lines_to_wire,
-    unknown_type,
+    CouponCode, Discount, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, Sku, Timestamp,
+    decode, lines_to_wire, unknown_type,
 };
 use proto::{Message, Name, common::v1::ProductQuantity, orders::v1 as wire};
 
@@ -19,17 +19,23 @@ pub fn encode(event: &Event) -> (&'static str, Vec<u8>) {
         Event::OrderPlaced { order_id, terms, placed_at } => {
             ("holdfast.orders.v1.OrderPlaced", placed(*order_id, terms, *placed_at).encode_to_vec())
         }
-        Event::OrderHoldConfirmed { key, resource } => {
-            ("holdfast.orders.v1.OrderHoldConfirmed", hold_confirmed(*key, *resource).encode_to_vec())
+        coupons @ (Event::CouponRequested { .. } | Event::RedemptionRequested { .. }) => of_coupons(coupons),
+        Event::OrderHoldConfirmed { key, resource, discount } => {
+            let message = hold_confirmed(*key, *resource, discount.as_ref());
+            ("holdfast.orders.v1.OrderHoldConfirmed", message.encode_to_vec())
         }
-        Event::OrderReserved { key, amount, expires_at, payment_method } => {
-            ("holdfast.orders.v1.OrderReserved", held(*key, *amount, *expires_at, payment_method).encode_to_vec())
+        Event::OrderReserved { key, amount, expires_at, payment_method, discount } => {
+            let mut message = held(*key, *amount, *expires_at, payment_method);
+            message.discount = discount.as_ref().map(Discount::to_wire);
+            ("holdfast.orders.v1.OrderReserved", message.encode_to_vec())
         }
         Event::OrderRejected { key, resource, rejection, holds } => {
             ("holdfast.orders.v1.OrderRejected", rejected(*key, *resource, rejection, holds).encode_to_vec())
         }
-        Event::OrderPaid { key, payment_id, amount, holds } => {
-            ("holdfast.orders.v1.OrderPaid", paid(*key, *payment_id, *amount, holds).encode_to_vec())
+        Event::OrderPaid { key, payment_id, amount, holds, discount } => {
+            let mut message = paid(*key, *payment_id, *amount, holds);
+            message.discount = discount.as_ref().map(Discount::to_wire);
+            ("holdfast.orders.v1.OrderPaid", message.encode_to_vec())
         }
         Event::OrderExpired { key, due_at, note, holds, actor } => (
             "holdfast.orders.v1.OrderExpired",
@@ -85,12 +91,35 @@ fn placed(order_id: OrderId, terms: &OrderTerms, placed_at: Timestamp) -> wire::
         payment_method: terms.payment_method.clone(),
         attempt: 1,
         reference: terms.reference.clone().unwrap_or_default(),
+        coupon_code: parts::coupon_to_wire(terms.coupon.as_ref()),
     }
 }
 
-fn hold_confirmed(key: HoldKey, resource: Resource) -> wire::OrderHoldConfirmed {
-    let resource = parts::resource_number(resource);
-    wire::OrderHoldConfirmed { order_id: key.order_id.to_string(), attempt: key.attempt, resource }
+/// Its own events, for payments to do something about. Of no other event.
+fn of_coupons(event: &Event) -> (&'static str, Vec<u8>) {
+    if let Event::CouponRequested { key, coupon, customer_id, lines, shares, payment_method } = event {
+        let message = wire::CouponRequested {
+            order_id: key.order_id.to_string(),
+            attempt: key.attempt,
+            coupon_code: coupon.to_string(),
+            customer_id: customer_id.clone(),
+            lines: parts::lines_to_wire(lines),
+            shares: shares.as_ref().map(parts::shares_to_wire),
+            payment_method: payment_method.clone(),
+        };
+        return ("holdfast.orders.v1.CouponRequested", message.encode_to_vec());
+    }
+    if let Event::RedemptionRequested { key, coupon } = event {
+        let (order_id, coupon_code) = (key.order_id.to_string(), coupon.to_string());
+        let message = wire::RedemptionRequested { order_id, attempt: key.attempt, coupon_code };
+        return ("holdfast.orders.v1.RedemptionRequested", message.encode_to_vec());
+    }
+    encode(event)
+}
+
+fn hold_confirmed(key: HoldKey, resource: Resource, discount: Option<&Discount>) -> wire::OrderHoldConfirmed {
+    let (resource, discount) = (parts::resource_number(resource), discount.map(Discount::to_wire));
+    wire::OrderHoldConfirmed { order_id: key.order_id.to_string(), attempt: key.attempt, resource, discount }
 }
 
 fn held(key: HoldKey, amount: Money, expires_at: Option<Timestamp>, payment_method: &str) -> wire::OrderReserved {
@@ -100,6 +129,7 @@ fn held(key: HoldKey, amount: Money, expires_at: Option<Timestamp>, payment_meth
         amount: Some(amount.to_wire()),
         expires_at: expires_at.map(Timestamp::to_wire),
         payment_method: payment_method.to_owned(),
+        discount: None,
     }
 }
 
@@ -120,6 +150,7 @@ fn paid(key: HoldKey, payment_id: PaymentId, amount: Money, holds: &[Resource]) 
         payment_id: payment_id.to_string(),
         amount: Some(amount.to_wire()),
         holds: parts::resource_numbers(holds),
+        discount: None,
     }
 }
 
@@ -165,6 +196,7 @@ fn reinstated(fact: &Reinstated) -> wire::OrderReinstated {
         actor: fact.actor.clone(),
         note: fact.note.clone(),
         payment_id: fact.payment_id.map(|payment_id| payment_id.to_string()).unwrap_or_default(),
+        coupon_code: parts::coupon_to_wire(fact.coupon.as_ref()),
     }
 }
 
@@ -257,14 +289,12 @@ fn refund_abandoned(key: HoldKey, refund_id: RefundId, rejection: &Rejection) ->
 pub fn decode_event(message_type: &str, data: &[u8]) -> Result<Event, Rejection> {
     match message_type.strip_prefix(PACKAGE) {
         Some(wire::OrderPlaced::NAME) => read_placed(&decode(data)?),
-        Some(wire::OrderHoldConfirmed::NAME) => {
-            let wire::OrderHoldConfirmed { order_id, attempt, resource } = decode(data)?;
-            let (key, resource) = (HoldKey::parse(&order_id, attempt)?, parts::resource(resource)?);
-            Ok(Event::OrderHoldConfirmed { key, resource })
-        }
+        Some(wire::CouponRequested::NAME) => read_coupon_requested(decode(data)?),
+        Some(wire::OrderHoldConfirmed::NAME) => read_hold_confirmed(decode(data)?),
         Some(wire::OrderReserved::NAME) => read_reserved(decode(data)?),
         Some(wire::OrderRejected::NAME) => read_rejected(decode(data)?),
-        Some(wire::OrderPaid::NAME) => read_paid(&decode(data)?),
+        Some(wire::OrderPaid::NAME) => read_paid(decode(data)?),
+        Some(wire::RedemptionRequested::NAME) => read_redemption_requested(&decode(data)?),
         Some(wire::OrderExpired::NAME) => read_expired(decode(data)?),
         Some(wire::OrderCancelled::NAME) => read_cancelled(decode(data)?),
         Some(wire::OrderReleaseConfirmed::NAME) => {
@@ -321,8 +351,20 @@ fn read_placed(message: &wire::OrderPlaced) -> Result<Event, Rejection> {
         late_payment_policy: parts::policy(message.late_payment_policy).unwrap_or(LatePaymentPolicy::Refund),
         payment_method: message.payment_method.clone(),
         reference: parts::reference(&message.reference),
+        coupon: CouponCode::parse_optional(&message.coupon_code)?,
     };
     Ok(Event::OrderPlaced { order_id: OrderId::parse(&message.order_id)?, terms, placed_at })
+}
+
+fn read_hold_confirmed(message: wire::OrderHoldConfirmed) -> Result<Event, Rejection> {
+    let wire::OrderHoldConfirmed { order_id, attempt, resource, discount } = message;
+    let (key, resource) = (HoldKey::parse(&order_id, attempt)?, parts::resource(resource)?);
+    Ok(Event::OrderHoldConfirmed { key, resource, discount: parts::discount(discount)? })
+}
+
+fn read_redemption_requested(message: &wire::RedemptionRequested) -> Result<Event, Rejection> {
+    let key = HoldKey::parse(&message.order_id, message.attempt)?;
+    Ok(Event::RedemptionRequested { key, coupon: CouponCode::parse(&message.coupon_code)? })
 }
 
 fn read_reserved(message: wire::OrderReserved) -> Result<Event, Rejection> {
@@ -331,6 +373,7 @@ fn read_reserved(message: wire::OrderReserved) -> Result<Event, Rejection> {
         amount: Money::from_wire("amount", message.amount.as_ref())?,
         expires_at: read_time("expires_at", message.expires_at)?,
         payment_method: message.payment_method,
+        discount: parts::discount(message.discount)?,
     })
 }
 
@@ -347,12 +390,24 @@ fn read_rejected(message: wire::OrderRejected) -> Result<Event, Rejection> {
     })
 }
 
-fn read_paid(message: &wire::OrderPaid) -> Result<Event, Rejection> {
+fn read_paid(message: wire::OrderPaid) -> Result<Event, Rejection> {
     Ok(Event::OrderPaid {
         key: HoldKey::parse(&message.order_id, message.attempt)?,
         payment_id: PaymentId::parse(&message.payment_id)?,
         amount: Money::from_wire("amount", message.amount.as_ref())?,
         holds: parts::resources(&message.holds)?,
+        discount: parts::discount(message.discount)?,
+    })
+}
+
+fn read_coupon_requested(message: wire::CouponRequested) -> Result<Event, Rejection> {
+    Ok(Event::CouponRequested {
+        key: HoldKey::parse(&message.order_id, message.attempt)?,
+        coupon: CouponCode::parse(&message.coupon_code)?,
+        customer_id: message.customer_id,
+        lines: parts::lines(&message.lines, Money::from_wire)?,
+        shares: message.shares.as_ref().map(|shares| parts::shares(shares, Money::from_wire)).transpose()?,
+        payment_method: message.payment_method,
     })
 }
 
@@ -387,6 +442,7 @@ fn read_reinstated(message: wire::OrderReinstated) -> Result<Event, Rejection> {
         actor: message.actor,
         note: message.note,
         payment_id: paid.then(|| PaymentId::parse(&message.payment_id)).transpose()?,
+        coupon: CouponCode::parse_optional(&message.coupon_code)?,
     }))
 }
 

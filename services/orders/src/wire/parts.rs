@@ -1,6 +1,6 @@
 //! The parts that messages are made of, in both directions.
 
-use domain::{Money, Rejection, RoundId, Sku, legible};
+use domain::{CouponCode, Discount, Money, Rejection, RoundId, Sku, legible};
 use proto::{common::v1 as common, orders::v1 as wire};
 
 use crate::order::{CancelReason, Extent, LatePaymentPolicy, Line, RefundReason, ReinstateReason, Resource, Shares};
@@ -50,10 +50,20 @@ pub(super) fn reference(reference: &str) -> Option<String> {
     Some(reference.to_owned()).filter(|reference| !reference.is_empty())
 }
 
+/// A coupon's code; empty without one.
+pub(super) fn coupon_to_wire(coupon: Option<&CouponCode>) -> String {
+    coupon.map(CouponCode::to_string).unwrap_or_default()
+}
+
+pub(super) fn discount(discount: Option<common::Discount>) -> Result<Option<Discount>, Rejection> {
+    discount.map(|discount| Discount::from_wire(Some(discount))).transpose()
+}
+
 const fn resource_to_wire(resource: Resource) -> common::Resource {
     match resource {
         Resource::Stock => common::Resource::Stock,
         Resource::Shares => common::Resource::Shares,
+        Resource::Coupon => common::Resource::Coupon,
     }
 }
 
@@ -65,7 +75,8 @@ pub(super) fn resource(number: i32) -> Result<Resource, Rejection> {
     match common::Resource::try_from(number) {
         Ok(common::Resource::Stock) => Ok(Resource::Stock),
         Ok(common::Resource::Shares) => Ok(Resource::Shares),
-        Ok(common::Resource::Unspecified | common::Resource::Coupon) | Err(_) => {
+        Ok(common::Resource::Coupon) => Ok(Resource::Coupon),
+        Ok(common::Resource::Unspecified) | Err(_) => {
             Err(Rejection::new("UNKNOWN_RESOURCE", format!("orders hold no resource of number {number}")))
         }
     }

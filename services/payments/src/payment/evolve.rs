@@ -8,7 +8,8 @@ use super::{
     refund::{self, Refund},
 };
 use crate::{
-    event::{Event, RefundOf, ReportResolution, Reported, Resolution},
+    coupon,
+    event::{Event, RefundOf, ReportResolution, Reported, Resolution, StreamId},
     report::{Kept, Kind, Report, ReportedMoney, Standing},
 };
 
@@ -17,7 +18,15 @@ pub const NOTES_MAX: usize = 100;
 
 /// Makes an event true. An event whose row is not there changes nothing, and the fold then parts from the rows.
 pub fn evolve(state: &mut State, event: &Event) {
-    let payment_id = event.payment_id();
+    let payment_id = match event.owner() {
+        StreamId::Payment(payment_id) => payment_id,
+        StreamId::Coupon(_) | StreamId::Use(_) => {
+            if let Event::Coupon(event) = event {
+                coupon::evolve(state, event);
+            }
+            return;
+        }
+    };
     if state.payments.get(&payment_id).is_none()
         && let Some(payment) = opened(event)
     {
@@ -50,7 +59,8 @@ fn opened(event: &Event) -> Option<Payment> {
         | Event::RefundRejected { .. }
         | Event::RefundOutcomeUnknown { .. }
         | Event::RefundReversed { .. }
-        | Event::RefundResolved { .. } => None,
+        | Event::RefundResolved { .. }
+        | Event::Coupon(_) => None,
     }
 }
 
@@ -133,6 +143,8 @@ impl Payment {
             | Event::RefundOutcomeUnknown { .. }
             | Event::RefundReversed { .. }
             | Event::RefundResolved { .. } => self.take_in_refund(event),
+            // It is of no payment.
+            Event::Coupon(_) => {}
         }
     }
 
@@ -175,7 +187,8 @@ impl Payment {
             | Event::RefundRejected { .. }
             | Event::RefundOutcomeUnknown { .. }
             | Event::RefundReversed { .. }
-            | Event::RefundResolved { .. } => {}
+            | Event::RefundResolved { .. }
+            | Event::Coupon(_) => {}
         }
     }
 
@@ -245,7 +258,8 @@ impl Payment {
             | Event::CheckoutAbandoned { .. }
             | Event::CheckoutClosed { .. }
             | Event::ProviderReportUnmatched { .. }
-            | Event::ProviderReportResolved { .. } => {}
+            | Event::ProviderReportResolved { .. }
+            | Event::Coupon(_) => {}
         }
     }
 

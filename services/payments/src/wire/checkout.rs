@@ -64,7 +64,8 @@ pub(super) fn encode(event: Event) -> (&'static str, Vec<u8>) {
         | Event::RefundRejected { .. }
         | Event::RefundOutcomeUnknown { .. }
         | Event::RefundReversed { .. }
-        | Event::RefundResolved { .. } => super::encode(&event),
+        | Event::RefundResolved { .. }
+        | Event::Coupon(_) => super::encode(&event),
     }
 }
 

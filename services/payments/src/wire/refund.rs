@@ -69,7 +69,8 @@ pub(super) fn encode(event: Event) -> (&'static str, Vec<u8>) {
         | Event::CheckoutAbandoned { .. }
         | Event::CheckoutClosed { .. }
         | Event::ProviderReportUnmatched { .. }
-        | Event::ProviderReportResolved { .. }) => super::encode(&other),
+        | Event::ProviderReportResolved { .. }
+        | Event::Coupon(_)) => super::encode(&other),
     }
 }
 
@@ -139,7 +140,8 @@ fn encode_ended(event: Event) -> (&'static str, Vec<u8>) {
         | Event::RefundSubmitted { .. }
         | Event::RefundAnswered { .. }
         | Event::RefundOutcomeUnknown { .. }
-        | Event::RefundResolved { .. } => super::encode(&event),
+        | Event::RefundResolved { .. }
+        | Event::Coupon(_) => super::encode(&event),
     }
 }
 

@@ -330,6 +330,7 @@ fn a_reinstated_order_asks_for_its_holds_again() {
         key: key(2),
         lines: both().lines,
         shares: both().shares,
+        coupon: None,
         expires_at: Some(NOW + 2 * TIME_TO_PAY),
         reason: ReinstateReason::Requested,
         actor: "bob".to_owned(),

@@ -21,6 +21,7 @@ fn held(minor_units: i64) -> Event {
         amount: euros(minor_units),
         expires_at: Some(NOW + TIME_TO_PAY),
         payment_method: "card".to_owned(),
+        discount: None,
     }
 }
 
@@ -37,7 +38,7 @@ fn an_order_with_its_only_hold_can_be_paid() {
 #[test]
 fn an_order_of_goods_and_shares_waits_for_both_in_any_order() {
     for (first, last) in [(Stock, Shares), (Shares, Stock)] {
-        let confirmed = Event::OrderHoldConfirmed { key: key(1), resource: first };
+        let confirmed = Event::OrderHoldConfirmed { key: key(1), resource: first, discount: None };
         assert_eq!(given(&[place(both())]).when(&holds(1, first)), Ok(vec![confirmed]));
         let state = given(&[place(both()), holds(1, first)]);
         assert_eq!(state.statuses(), ["pending", "pending", "pending"]);
@@ -155,7 +156,7 @@ fn an_answer_that_contradicts_another_is_broken() {
 
 #[test]
 fn answers_about_both_that_come_together_are_one_event() {
-    let both_held = Command::ConfirmHolds { key: key(1), resources: vec![Shares, Stock] };
+    let both_held = Command::ConfirmHolds { key: key(1), resources: vec![Shares, Stock], discount: None };
     assert_eq!(given(&[place(both())]).when(&both_held), Ok(vec![held(2_500)]));
     // One of them was there before.
     assert_eq!(given(&[place(both()), holds(1, Stock)]).when(&both_held), Ok(vec![held(2_500)]));

@@ -23,7 +23,7 @@ fn first() -> PaymentId {
 }
 
 fn paid(attempt: i32, payment_id: PaymentId) -> Event {
-    Event::OrderPaid { key: key(attempt), payment_id, amount: euros(1_000), holds: vec![Stock] }
+    Event::OrderPaid { key: key(attempt), payment_id, amount: euros(1_000), holds: vec![Stock], discount: None }
 }
 
 /// The money of the first attempt goes back; the order has got to this attempt.
@@ -160,6 +160,7 @@ fn late_money_holds_again_what_an_expired_order_held_if_that_was_agreed() {
         key: key(2),
         lines: goods().lines,
         shares: None,
+        coupon: None,
         expires_at: None,
         reason: ReinstateReason::LatePayment,
         actor: "orders".to_owned(),

@@ -7,9 +7,12 @@ use super::{decode_event, encode};
 use crate::{
     event::{Event, Reinstated},
     order::{
-        CancelReason, Extent, RefundItems, RefundReason, ReinstateReason,
-        Resource::{Shares, Stock},
-        spec::{NOW, ORDER, both, euros, goods, key, none_left, pieces, referenced, refund, rehold_terms, round},
+        CancelReason, Extent, OrderTerms, RefundItems, RefundReason, ReinstateReason,
+        Resource::{Coupon, Shares, Stock},
+        spec::{
+            NOW, ORDER, both, coupon, euros, goods, key, none_left, pieces, referenced, refund, rehold_terms, round,
+            takes_off,
+        },
     },
 };
 
@@ -24,6 +27,7 @@ fn opening() -> Vec<Event> {
         key: key(2),
         lines: both().lines,
         shares: both().shares,
+        coupon: None,
         expires_at: Some(NOW),
         reason: ReinstateReason::Requested,
         actor: "bob".to_owned(),
@@ -43,19 +47,40 @@ fn opening() -> Vec<Event> {
         placed.map(|terms| Event::OrderPlaced { order_id: ORDER, terms, placed_at: Timestamp::from_micros(1) });
     let mut events = placed.to_vec();
     events.extend([
-        Event::OrderHoldConfirmed { key: key(1), resource: Stock },
+        Event::OrderHoldConfirmed { key: key(1), resource: Stock, discount: None },
         Event::OrderReserved {
             key: key(1),
             amount: euros(1),
             expires_at: Some(NOW),
             payment_method: "card".to_owned(),
+            discount: None,
         },
-        Event::OrderReserved { key: key(1), amount: euros(1), expires_at: None, payment_method: String::new() },
-        Event::OrderPaid { key: key(2), payment_id, amount: euros(1_000), holds: vec![Stock, Shares] },
+        Event::OrderReserved {
+            key: key(1),
+            amount: euros(1),
+            expires_at: None,
+            payment_method: String::new(),
+            discount: Some(takes_off(&[1, 0], 2)),
+        },
+        Event::OrderPaid { key: key(2), payment_id, amount: euros(1_000), holds: vec![Stock, Shares], discount: None },
         Event::OrderReinstated(by_request),
         Event::OrderReinstated(by_late_money),
     ]);
+    events.extend(with_coupon());
     events
+}
+
+fn with_coupon() -> Vec<Event> {
+    let (terms, discount) = (OrderTerms { coupon: Some(coupon("SPRING")), ..both() }, takes_off(&[900, 100], 0));
+    let OrderTerms { customer_id, lines, shares, payment_method, .. } = terms.clone();
+    let (key, payment_id, coupon) = (key(1), key(1).payment_id(), coupon("SPRING"));
+    vec![
+        Event::OrderPlaced { order_id: ORDER, terms, placed_at: Timestamp::from_micros(1) },
+        Event::CouponRequested { key, coupon: coupon.clone(), customer_id, lines, shares, payment_method },
+        Event::OrderHoldConfirmed { key, resource: Coupon, discount: Some(discount.clone()) },
+        Event::OrderPaid { key, payment_id, amount: euros(0), holds: vec![Stock, Coupon], discount: Some(discount) },
+        Event::RedemptionRequested { key, coupon },
+    ]
 }
 
 fn closing() -> Vec<Event> {
@@ -150,7 +175,7 @@ fn an_event_of_looser_times_still_reads() {
 #[test]
 fn an_event_of_a_resource_that_orders_do_not_hold_is_refused() {
     for resource in [0, i32::from(common::Resource::Coupon), 99] {
-        let strange = wire::OrderHoldConfirmed { order_id: ORDER.to_string(), attempt: 1, resource };
+        let strange = wire::OrderHoldConfirmed { order_id: ORDER.to_string(), attempt: 1, resource, discount: None };
         let refusal = decode_event(&wire::OrderHoldConfirmed::full_name(), &strange.encode_to_vec()).unwrap_err();
         assert_eq!(refusal.code, "UNKNOWN_RESOURCE");
     }
