@@ -55,6 +55,7 @@ async fn reinstate(fleet: &TestFleet, order: &Order) {
         actor: "ops".to_owned(),
         note: "they called".to_owned(),
         time_to_pay: None,
+        expected_version: None,
     };
     assert!(is_accepted(&fleet.send_new(&reinstate).await.unwrap()));
 }

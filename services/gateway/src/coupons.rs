@@ -73,7 +73,7 @@ pub(crate) async fn coupon(
     .await?;
     let missing = || Problem::rejected("UNKNOWN_COUPON", &format!("no coupon {code} is known"));
     let found = shown(&found.ok_or_else(missing)?)?;
-    Ok(tagged(&found, &found.version))
+    Ok(tagged(&headers, &found, &found.version))
 }
 
 fn shown(row: &PgRow) -> Result<Coupon, sqlx::Error> {

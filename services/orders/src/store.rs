@@ -308,7 +308,7 @@ fn bind_coupon(values: &mut Values<'_>, rows: &[&Order]) {
     };
     values
         .bind(column(rows, |order| hold_word(order, Resource::Coupon)))
-        .bind(column(rows, |order| discount(order)))
+        .bind(column(rows, discount))
         .bind(column(rows, |order| order.discount.as_ref().map_or(0, |discount| discount.amount.minor_units)));
 }
 
