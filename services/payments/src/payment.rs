@@ -243,6 +243,7 @@ fn decide_payment(
             }
             // The order was paid with nothing, for its coupon left nothing to pay: no money can go back.
             None if amount.minor_units == 0 => vec![],
+            Some(payment) if payment.key.is_none() && amount.minor_units == 0 => vec![],
             Some(_) | None => {
                 let what = format!("order {order_id} never had it, but wants refund {refund_id} of it");
                 return Err(broken(*payment_id, what));
