@@ -55,7 +55,7 @@ async fn reinstate(fleet: &TestFleet, order: &Order) {
         actor: "ops".to_owned(),
         note: "they called".to_owned(),
         time_to_pay: None,
-        expected_version: None,
+        expected_version: 0,
     };
     assert!(is_accepted(&fleet.send_new(&reinstate).await.unwrap()));
 }

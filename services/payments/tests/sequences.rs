@@ -13,7 +13,7 @@ use domain::{
 use payments::{
     Payments,
     command::{Command, Outcome},
-    event::{CheckoutEnd, Event, ReportResolution, Reported, Resolution},
+    event::{CheckoutEnd, Event, ReportResolution, Reported, Resolution, StreamId},
     payment::{
         State, Status,
         checkout::{Answer, PageStatus},
@@ -114,14 +114,20 @@ struct Auditor {
     pages: BTreeMap<PaymentId, PageStatus>,
 }
 
+fn payment_of(event: &Event) -> PaymentId {
+    let StreamId::Payment(payment_id) = event.owner() else { panic!("nobody has a coupon here") };
+    payment_id
+}
+
 impl Auditor {
     fn hear(&mut self, record: &EncodedEvent) {
         let version = self.versions.entry(record.stream.clone()).or_default();
         *version = version.next();
         assert_eq!(record.version, *version, "{} has a hole or a double", record.stream);
         let event = Sut::decode_event(record.message_type, &record.data).unwrap();
-        let payment_id = event.payment_id();
+        let payment_id = payment_of(&event);
         match event {
+            Event::Coupon(_) => panic!("nobody has a coupon here"),
             Event::PaymentRequested { amount, checkout_ends_at, .. } => {
                 self.pages.extend(checkout_ends_at.map(|_| (payment_id, PageStatus::Opening)));
                 assert!(!self.never_asked.contains(&payment_id), "asked after the order was closed");
@@ -190,7 +196,7 @@ impl Auditor {
     }
 
     fn hear_refund(&mut self, event: Event) {
-        let payment_id = event.payment_id();
+        let payment_id = payment_of(&event);
         match event {
             Event::RefundAnswered { of, .. } => {
                 self.refunds.get_mut(&(payment_id, of.refund_id)).unwrap().call_open = false;
@@ -248,7 +254,8 @@ impl Auditor {
                 let refund = self.refunds.get_mut(&(payment_id, of.refund_id)).unwrap();
                 refund.may_send = resolution == Resolution::Retry;
             }
-            Event::PaymentRequested { .. }
+            Event::Coupon(_)
+            | Event::PaymentRequested { .. }
             | Event::PaymentSucceeded { .. }
             | Event::PaymentDeclined { .. }
             | Event::PaymentFailed { .. }
