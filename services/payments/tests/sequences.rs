@@ -115,7 +115,7 @@ struct Auditor {
 }
 
 fn payment_of(event: &Event) -> PaymentId {
-    let StreamId::Payment(payment_id) = event.owner() else { panic!("nobody has a coupon here") };
+    let StreamId::Payment(payment_id) = event.owner() else { unreachable!("nobody has a coupon here") };
     payment_id
 }
 
@@ -127,7 +127,7 @@ impl Auditor {
         let event = Sut::decode_event(record.message_type, &record.data).unwrap();
         let payment_id = payment_of(&event);
         match event {
-            Event::Coupon(_) => panic!("nobody has a coupon here"),
+            Event::Coupon(_) => unreachable!("nobody has a coupon here"),
             Event::PaymentRequested { amount, checkout_ends_at, .. } => {
                 self.pages.extend(checkout_ends_at.map(|_| (payment_id, PageStatus::Opening)));
                 assert!(!self.never_asked.contains(&payment_id), "asked after the order was closed");
