@@ -289,6 +289,6 @@ mod tests {
                 assert!(names.insert(operation["operationId"].as_str().unwrap().to_owned()), "{operation}");
             }
         }
-        assert_eq!(names.len(), 21);
+        assert_eq!(names.len(), 24);
     }
 }
