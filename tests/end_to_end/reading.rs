@@ -217,7 +217,7 @@ async fn json_is_read_exactly_and_a_refusal_names_the_field_and_quotes_the_value
             "timeToPay: expected seconds",
             "\"5.0000000001s\"",
         ),
-        (place("\"quantity\": 1", r#", "couponCode": "SUMMER""#), "PlaceOrder has no field 'couponCode'", ""),
+        (place("\"quantity\": 1", r#", "voucherCode": "SUMMER""#), "PlaceOrder has no field 'voucherCode'", ""),
     ];
     for (body, field, value) in &cases {
         let (code, reason) = outsider.refusal(PLACE, body, body).await;
@@ -250,12 +250,12 @@ async fn a_field_that_a_worker_does_not_know_is_refused_in_protobuf_as_in_json()
     let mut outsider = Outsider::new(&fleet).await;
     let order = Order::new(1).line("MUG", 1);
     // Field 15 of the order: "SUMMER". And field 9 of its line.
-    let coupon = [order.place.encode_to_vec(), b"\x7a\x06SUMMER".to_vec()].concat();
+    let voucher = [order.place.encode_to_vec(), b"\x7a\x06SUMMER".to_vec()].concat();
     let line = [order.place.lines[0].encode_to_vec(), b"\x4a\x01x".to_vec()].concat();
     let of_lines = PlaceOrder { lines: vec![], ..order.place.clone() }.encode_to_vec();
     let nested = [of_lines, vec![0x1a, u8::try_from(line.len()).unwrap()], line].concat();
     for (name, field, bytes) in [
-        ("coupon", "holdfast.orders.v1.PlaceOrder has no field 15", coupon),
+        ("voucher", "holdfast.orders.v1.PlaceOrder has no field 15", voucher),
         ("line", "holdfast.orders.v1.OrderLine has no field 9", nested),
     ] {
         let (command, inbox) = (id(name), outsider.inbox.clone());

@@ -342,6 +342,6 @@ mod tests {
                 assert!(names.insert(operation["operationId"].as_str().unwrap().to_owned()), "{operation}");
             }
         }
-        assert_eq!(names.len(), 22);
+        assert_eq!(names.len(), 25);
     }
 }

@@ -75,7 +75,7 @@ fn of_inventory(name: &str, data: &[u8]) -> Result<Option<Vec<Command>>, Rejecti
     Ok(Some(match name {
         inventory::StockHeld::NAME => {
             let inventory::StockHeld { order_id, attempt, .. } = decode(data)?;
-            confirm(&order_id, attempt, resource, None)?
+            confirm(&order_id, attempt, resource)?
         }
         inventory::StockRejected::NAME => {
             let inventory::StockRejected { order_id, attempt, rejection } = decode(data)?;
@@ -94,7 +94,7 @@ fn of_rounds(name: &str, data: &[u8]) -> Result<Option<Vec<Command>>, Rejection>
     Ok(Some(match name {
         rounds::SharesHeld::NAME => {
             let rounds::SharesHeld { order_id, attempt, .. } = decode(data)?;
-            confirm(&order_id, attempt, resource, None)?
+            confirm(&order_id, attempt, resource)?
         }
         rounds::SharesRejected::NAME => {
             let rounds::SharesRejected { order_id, attempt, rejection, .. } = decode(data)?;
@@ -114,7 +114,12 @@ fn of_coupons(name: &str, data: &[u8]) -> Result<Option<Vec<Command>>, Rejection
     Ok(Some(match name {
         payments::CouponHeld::NAME => {
             let payments::CouponHeld { order_id, attempt, discount, .. } = decode(data)?;
-            confirm(&order_id, attempt, resource, Some(Discount::from_wire(discount)?))?
+            let key = HoldKey::parse(&order_id, attempt)?;
+            vec![Command::ConfirmHolds {
+                key,
+                resources: vec![resource],
+                discount: Some(Discount::from_wire(discount)?),
+            }]
         }
         payments::CouponRejected::NAME => {
             let payments::CouponRejected { order_id, attempt, rejection, .. } = decode(data)?;
@@ -173,14 +178,9 @@ fn of_payments(name: &str, data: &[u8]) -> Result<Option<Vec<Command>>, Rejectio
     }]))
 }
 
-fn confirm(
-    order_id: &str,
-    attempt: i32,
-    resource: Resource,
-    discount: Option<Discount>,
-) -> Result<Vec<Command>, Rejection> {
+fn confirm(order_id: &str, attempt: i32, resource: Resource) -> Result<Vec<Command>, Rejection> {
     let key = HoldKey::parse(order_id, attempt)?;
-    Ok(vec![Command::ConfirmHolds { key, resources: vec![resource], discount }])
+    Ok(vec![Command::ConfirmHolds { key, resources: vec![resource], discount: None }])
 }
 
 fn refuse(

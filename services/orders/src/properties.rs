@@ -73,7 +73,9 @@ impl Fleet {
     fn check(&self) {
         for (_, order) in self.state.orders.iter() {
             let phase = order.status.phase();
-            assert_eq!(phase == Phase::Paid, order.captured_minor > 0, "{order:?}");
+            let paid = if phase == Phase::Paid { order.to_pay().minor_units } else { 0 };
+            assert_eq!(order.captured_minor, paid, "{order:?}");
+            assert!(order.to_pay().minor_units >= 0, "{order:?}");
             assert!(!order.released || phase == Phase::Closed, "{order:?}");
             assert_eq!(order.released, phase == Phase::Closed && !order.has_open_holds_except(None), "{order:?}");
             let timed = phase == Phase::Open && order.expires_at.is_some();
@@ -192,7 +194,8 @@ impl Ledger {
     fn balance(&self, came_in: &BTreeMap<PaymentId, (OrderId, i64)>) {
         let (mut money, mut pieces, mut shares) = (BTreeMap::<PaymentId, i64>::new(), Lines::new(), 0);
         for Asked { payment_id, claim, is_back, .. } in self.refunds.values().filter(|asked| asked.is_live) {
-            if *is_back {
+            // Of an order that was paid with nothing, no money goes back.
+            if *is_back && claim.amount.minor_units > 0 {
                 *money.entry(*payment_id).or_default() += claim.amount.minor_units;
             }
             shares += i32::from(claim.return_shares);

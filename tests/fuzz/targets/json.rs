@@ -45,7 +45,7 @@ pub(super) const TARGET: Target = Target {
         "\"quantity\":1,\"quantity\":2",
         "\"5.0000000001s\"",
         "\"2027-10-31T02:30:00+02:00\"",
-        "\"couponCode\":\"SUMMER\"",
+        "\"voucherCode\":\"SUMMER\"",
         "9.223372036854775807e18",
         "-0.0",
         "\\u0000",

@@ -80,7 +80,7 @@ fn a_key_that_comes_twice_is_refused_in_both_of_its_spellings_and_at_every_depth
 
 #[test]
 fn a_field_that_is_not_in_the_contract_is_refused_by_name() {
-    assert_eq!(refusal(PLACE, r#"{"couponCode": "SUMMER"}"#), "PlaceOrder has no field 'couponCode'");
+    assert_eq!(refusal(PLACE, r#"{"voucherCode": "SUMMER"}"#), "PlaceOrder has no field 'voucherCode'");
     assert_eq!(refusal(PLACE, r#"{"lines": [{"qty": 1}]}"#), "lines[0]: OrderLine has no field 'qty'");
 }
 
