@@ -99,15 +99,20 @@ fn later() -> Option<well_known::Timestamp> {
 const PAID: Uuid = Uuid::from_u128(0x1111_1111_1111_4111_8111_1111_1111_1111);
 const OPEN: Uuid = Uuid::from_u128(0x2222_2222_2222_4222_8222_2222_2222_2222);
 
+async fn stock(connection: &mut PgConnection, inventory: &mut Writer<inventory::Inventory>) -> Result<()> {
+    let (sku, name) = ("mug".to_owned(), "Mug, blue".to_owned());
+    inventory.asked(connection, &inventory_wire::ProductRegistered { sku: sku.clone(), name }).await?;
+    let received = inventory_wire::StockReceived { sku, quantity: 10, reference: "first".to_owned() };
+    inventory.asked(connection, &received).await?;
+    Ok(())
+}
+
 /// Ten mugs; one order has paid for two, another one holds three.
 async fn tell(connection: &mut PgConnection) -> Result<()> {
     let mut orders = Writer::<orders::Orders>::new();
     let mut inventory = Writer::<inventory::Inventory>::new();
     let mut payments = Writer::<payments::Payments>::new();
-    let (sku, name) = ("mug".to_owned(), "Mug, blue".to_owned());
-    inventory.asked(connection, &inventory_wire::ProductRegistered { sku: sku.clone(), name }).await?;
-    let received = inventory_wire::StockReceived { sku, quantity: 10, reference: "first".to_owned() };
-    inventory.asked(connection, &received).await?;
+    stock(connection, &mut inventory).await?;
     for (id, quantity) in [(PAID, 2), (OPEN, 3)] {
         let (order_id, total) = (id.to_string(), eur(100 * quantity));
         let placed = orders_wire::OrderPlaced {
@@ -128,8 +133,7 @@ async fn tell(connection: &mut PgConnection) -> Result<()> {
             attempt: 1,
             amount: total.clone(),
             expires_at: placed.expires_at,
-            payment_method: String::new(),
-            discount: None,
+            ..Default::default()
         };
         let cause = orders.write(connection, cause, &held).await?;
         let payment_id = HoldKey { order_id: OrderId(id), attempt: 1 }.payment_id().to_string();
@@ -163,7 +167,7 @@ async fn tell(connection: &mut PgConnection) -> Result<()> {
             payment_id,
             amount: total,
             holds,
-            discount: None,
+            ..Default::default()
         };
         let cause = orders.write(connection, cause, &paid).await?;
         let sold = inventory_wire::StockCommitted { order_id, attempt: 1, lines: mugs(quantity) };
