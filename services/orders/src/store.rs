@@ -302,13 +302,9 @@ pub(crate) fn save(statement: &mut Statement, state: &State) {
 type Changed<'a> = (&'a Order, StreamVersion);
 
 fn bind_coupon(values: &mut Values<'_>, rows: &[&Order]) {
-    let discount = |order: &Order| {
-        let row = |discount: &Discount| Json(DiscountRow { lines: discount.lines.clone(), shares: discount.shares });
-        order.discount.as_ref().map(row)
-    };
     values
         .bind(column(rows, |order| hold_word(order, Resource::Coupon)))
-        .bind(column(rows, discount))
+        .bind(column(rows, discount_row))
         .bind(column(rows, |order| order.discount.as_ref().map_or(0, |discount| discount.amount.minor_units)));
 }
 
@@ -374,6 +370,11 @@ fn bind_changed(values: &mut Values<'_>, changed: &[(&Order, StreamVersion)]) {
         .bind(column(rows, |order| order.note.as_str()))
         .bind(column(rows, |order| order.version.get()))
         .bind(column(changed, |(_, before)| before.get()));
+}
+
+fn discount_row(order: &Order) -> Option<Json<DiscountRow>> {
+    let Discount { lines, shares, .. } = order.discount.as_ref()?;
+    Some(Json(DiscountRow { lines: lines.clone(), shares: *shares }))
 }
 
 /// Of orders with a coupon, with the names and the types of its columns.
