@@ -99,6 +99,10 @@ fn later() -> Option<well_known::Timestamp> {
 const PAID: Uuid = Uuid::from_u128(0x1111_1111_1111_4111_8111_1111_1111_1111);
 const OPEN: Uuid = Uuid::from_u128(0x2222_2222_2222_4222_8222_2222_2222_2222);
 
+fn mugs_held(order_id: &str, quantity: i64) -> inventory_wire::StockHeld {
+    inventory_wire::StockHeld { order_id: order_id.to_owned(), attempt: 1, lines: mugs(quantity) }
+}
+
 async fn stock(connection: &mut PgConnection, inventory: &mut Writer<inventory::Inventory>) -> Result<()> {
     let (sku, name) = ("mug".to_owned(), "Mug, blue".to_owned());
     inventory.asked(connection, &inventory_wire::ProductRegistered { sku: sku.clone(), name }).await?;
@@ -126,8 +130,7 @@ async fn tell(connection: &mut PgConnection) -> Result<()> {
             ..Default::default()
         };
         let cause = orders.asked(connection, &placed).await?;
-        let held = inventory_wire::StockHeld { order_id: order_id.clone(), attempt: 1, lines: mugs(quantity) };
-        let cause = inventory.write(connection, cause, &held).await?;
+        let cause = inventory.write(connection, cause, &mugs_held(&order_id, quantity)).await?;
         let held = orders_wire::OrderReserved {
             order_id: order_id.clone(),
             attempt: 1,
@@ -150,13 +153,12 @@ async fn tell(connection: &mut PgConnection) -> Result<()> {
         if id == OPEN {
             continue;
         }
-        let (amount, provider_event_id) = (total.clone(), "e".to_owned());
         let came = payments_wire::PaymentSucceeded {
             payment_id: payment_id.clone(),
             order_id: order_id.clone(),
             attempt: 1,
-            amount,
-            provider_event_id,
+            amount: total.clone(),
+            provider_event_id: "e".to_owned(),
             ..Default::default()
         };
         let cause = payments.asked(connection, &came).await?;
