@@ -1,5 +1,7 @@
 //! Versions over HTTP: what a caller has is not sent again, and what he has not seen he does not change.
 
+use std::time::{Duration, Instant};
+
 use futures::future::join_all;
 use holdfast_tests::{
     TestFleet,
@@ -40,7 +42,9 @@ async fn what_the_caller_has_is_not_sent_again_until_something_of_it_changes() {
     assert!(tag.starts_with(&format!("\"{}-", seen.json["version"].as_str().unwrap())), "{tag}");
     // Whatever of the answer changes, of its own stream or of another's, the tag changes with it.
     let mut told = vec![(tag.clone(), seen.text.clone())];
+    let begun = Instant::now();
     loop {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it is told of no change any more: {told:?}");
         let (last, text) = told.last().unwrap().clone();
         let again = get(&gateway, &path, &last).await;
         match again.status {
