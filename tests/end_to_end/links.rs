@@ -50,6 +50,7 @@ async fn a_browser_listens_by_a_link_to_one_order_for_a_while() {
     assert!(heard.contains("event: OrderPlaced"), "{heard}");
     let list = bare(&gateway, &format!("{url}&after=0")).await;
     assert_eq!((list.status, list.json["data"][0]["type"].as_str()), (200, Some("holdfast.orders.v1.OrderPlaced")));
+    assert_eq!(list.header("access-control-allow-origin"), "*", "a page of the shop may listen");
 
     let (_, proof) = url.split_once('?').unwrap();
     let changed = proof.replacen("expires=", "expires=1", 1);

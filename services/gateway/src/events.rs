@@ -4,7 +4,7 @@ use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration}
 
 use axum::{
     extract::{RawPathParams, RawQuery, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{
         IntoResponse, Response,
         sse::{Event, KeepAlive, Sse},
@@ -68,6 +68,23 @@ pub(crate) async fn events(
     if events.is_empty() {
         return Err(unknown(order_id));
     }
+    let is_by_link = by_link.is_some();
+    let mut answer = told_of(&gateway, order_id, &headers, after, (published, events))?;
+    if is_by_link {
+        // A page of the shop may listen, wherever it is from: the link is the proof, and nothing else of the browser's is looked at.
+        answer.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    }
+    Ok(answer)
+}
+
+/// The events as they are now, or a stream of them that goes on.
+fn told_of(
+    gateway: &Gateway,
+    order_id: Uuid,
+    headers: &HeaderMap,
+    after: GlobalPosition,
+    (published, events): (GlobalPosition, Vec<StoredEvent>),
+) -> Result<Response, Problem> {
     let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if accepts.contains("text/event-stream") {
         let room = Arc::clone(&gateway.listeners).try_acquire_owned();
