@@ -1,5 +1,7 @@
 //! Orders that are paid on Stripe's page, by way of a fake of Stripe's HTTP API.
 
+use std::time::{Duration, Instant};
+
 use fake_stripe::Faults;
 use holdfast_tests::{eventually, stripe::StripeShop};
 use serde_json::{Value, json};
@@ -103,6 +105,27 @@ async fn a_refund_made_in_stripes_dashboard_is_booked() {
     shop.until(&order, "paid").await.unwrap();
     shop.stripe.refund_in_dashboard(&intent, 1_000).unwrap();
     shop.gateway.until(&order, "the refund is booked", |order| gone_back(order) == "1000").await.unwrap();
+    shop.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_dispute_that_is_won_puts_the_money_back_without_a_person() {
+    let shop = shop().await;
+    let order = shop.place("one", 2).await.unwrap();
+    let session = shop.page(&order).await.unwrap();
+    let intent = shop.stripe.pay(&session).unwrap().unwrap();
+    shop.until(&order, "paid").await.unwrap();
+    let paid = Instant::now();
+    // A part of it: what a bank moves need not be what was paid.
+    let a_second_later = || async { Ok(paid.elapsed() > Duration::from_secs(1)) };
+    eventually("Stripe's clock, which has whole seconds, is further", a_second_later).await.unwrap();
+    let dispute = shop.stripe.dispute(&intent, 1_000).unwrap();
+    shop.fleet.until("select count(*) from payments.reports where standing = 'open'", 1).await.unwrap();
+    let disputed = Instant::now();
+    let a_second_later = || async { Ok(disputed.elapsed() > Duration::from_secs(1)) };
+    eventually("Stripe's clock is further", a_second_later).await.unwrap();
+    shop.stripe.close_dispute(&dispute, true).unwrap();
+    shop.fleet.until("select count(*) from payments.reports where standing = 'undone'", 1).await.unwrap();
     shop.close().await.unwrap();
 }
 

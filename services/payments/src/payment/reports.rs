@@ -114,13 +114,18 @@ impl<'a> About<'a> {
             if !report.is_of(&charge.reference) {
                 return self.unmatched_charge(report, Mismatch::SecondCharge);
             }
-            if report.money() != Some(self.terms.amount) {
-                return self.unmatched_charge(report, Mismatch::OtherAmount);
-            }
+            let is_whole = report.money() == Some(self.terms.amount);
+            // A part of it may be taken back, as in a dispute, and come again.
             let taken_back = self.open(|kept| {
-                kept.mismatch == Some(Mismatch::TakenBack) && report.is_later_than(kept.report.occurred_at)
+                kept.mismatch == Some(Mismatch::TakenBack)
+                    && report.is_later_than(kept.report.occurred_at)
+                    && (is_whole || report.money() == kept.report.money())
             });
-            return taken_back.map_or_else(Vec::new, |kept| self.settles(report, kept, "the money is there again"));
+            return match taken_back {
+                Some(kept) => self.settles(report, kept, "the money is there again"),
+                None if is_whole => vec![],
+                None => self.unmatched_charge(report, Mismatch::OtherAmount),
+            };
         }
         if report.money() != Some(self.terms.amount) {
             return self.unmatched_charge(report, Mismatch::OtherAmount);

@@ -12,6 +12,7 @@
 //! | `payment_intent.canceled`                                    | noted                                                    |
 //! | `refund.created`, `refund.updated`, `refund.failed`          | by the refund's status: it succeeded, failed, or is noted |
 //! | `charge.dispute.funds_withdrawn`                             | the charge's money was taken back                        |
+//! | `charge.dispute.funds_reinstated`                            | it is there again                                        |
 //! | all others                                                   | noted                                                    |
 //!
 //! What is told twice, as two events or in two ways, has the same id: the object's, with what became of it. Stripe's ids of events tell
@@ -37,7 +38,7 @@ mod spec;
 pub use signature::{BadSignature, Secrets, SecretsError, verify};
 
 /// The kinds of events that may change something: all that are asked for where none was sent.
-pub(super) const KINDS: [&str; 9] = [
+pub(super) const KINDS: [&str; 10] = [
     "checkout.session.completed",
     "checkout.session.async_payment_succeeded",
     "checkout.session.async_payment_failed",
@@ -47,6 +48,7 @@ pub(super) const KINDS: [&str; 9] = [
     "refund.updated",
     "refund.failed",
     "charge.dispute.funds_withdrawn",
+    "charge.dispute.funds_reinstated",
 ];
 
 /// What a webhook is to us.
@@ -134,8 +136,8 @@ impl Event {
             "payment_intent.payment_failed" => told.intent(|intent| Ok(told.declined(intent))),
             "payment_intent.canceled" => told.intent(|_| Err("cancelled")),
             "refund.created" | "refund.updated" | "refund.failed" => told.refund(),
-            "charge.dispute.funds_withdrawn" => told.dispute(),
-            "charge.dispute.funds_reinstated" => Ok(Reading::Note("funds reinstated")),
+            "charge.dispute.funds_withdrawn" => told.dispute(ProviderEventKind::PaymentFailed, "funds_withdrawn"),
+            "charge.dispute.funds_reinstated" => told.dispute(ProviderEventKind::PaymentSucceeded, "funds_reinstated"),
             _ => Ok(Reading::Note("not needed")),
         }
     }
@@ -274,16 +276,17 @@ impl Teller<'_> {
         Ok(of_payment(RecordProviderEvent { payment_id, refund_id, ..report }))
     }
 
-    fn dispute(&self) -> Result<Reading, Unreadable> {
+    /// Money that a bank has moved, and how.
+    fn dispute(&self, kind: ProviderEventKind, moved: &str) -> Result<Reading, Unreadable> {
         let dispute: Dispute = self.event.object()?;
         let fleet = fleet(&dispute.metadata);
         if !fleet.is_empty() && fleet != self.ours {
             return Ok(Reading::Note("foreign"));
         }
-        let id = format!("{} funds_withdrawn", dispute.id);
+        let id = format!("{} {moved}", dispute.id);
         let charge = dispute.payment_intent.as_deref().unwrap_or_default();
         let reason = format!("disputed: {}", dispute.reason);
-        let report = RecordProviderEvent { reason, ..self.event.report(ProviderEventKind::PaymentFailed, id, charge) };
+        let report = RecordProviderEvent { reason, ..self.event.report(kind, id, charge) };
         let report = with_amount(report, dispute.amount, &dispute.currency);
         Ok(of_intent(dispute.payment_intent, report))
     }

@@ -142,6 +142,21 @@ fn a_late_failure_of_a_second_charge_is_not_of_what_came_since_nor_of_the_charge
 }
 
 #[test]
+fn a_part_that_is_taken_back_and_comes_again_is_settled() {
+    let part = |kind, cents, seconds| {
+        told(Report {
+            amount: Some(named(cents, "EUR")),
+            occurred_at: Some(at(seconds)),
+            ..report(kind, &format!("evt_{seconds}"))
+        })
+    };
+    let (paid, gone) = (vec![requested(), succeeded()], part(Kind::PaymentFailed, 500, 110));
+    let state = after(paid, &[gone, part(Kind::PaymentSucceeded, 500, 120)]);
+    assert_eq!((standing(&state, 110), state.payment().is_blocked()), (Standing::Undone, None));
+    assert!(!state.payment().reports.contains_key("evt_120"), "it is no charge of its own");
+}
+
+#[test]
 fn a_payout_that_seemed_to_be_of_money_that_was_taken_back_waits_for_a_person() {
     let payout = told(Report {
         occurred_at: Some(at(112)),

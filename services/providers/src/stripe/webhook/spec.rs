@@ -212,6 +212,13 @@ fn a_dispute_takes_the_money_of_its_charge_back() {
         ..report(ProviderEventKind::PaymentFailed, "du_1 funds_withdrawn", "pi_1")
     };
     assert_eq!(disputed, expected);
+    let won = of_intent(told("charge.dispute.funds_reinstated", &dispute(&json!({}))));
+    let expected = RecordProviderEvent {
+        payment_id: String::new(),
+        reason: "disputed: fraudulent".to_owned(),
+        ..report(ProviderEventKind::PaymentSucceeded, "du_1 funds_reinstated", "pi_1")
+    };
+    assert_eq!(won, expected);
     let of_none = dispute(&json!({ "payment_intent": null }));
     assert_eq!(told("charge.dispute.funds_withdrawn", &of_none), Reading::Note("foreign"));
 }
@@ -224,7 +231,6 @@ fn what_changes_nothing_is_noted_under_a_word() {
         ("checkout.session.async_payment_succeeded", session(&json!({ "payment_status": "unpaid" })), "under way"),
         ("checkout.session.expired", session(&json!({ "status": "expired", "payment_status": "unpaid" })), "expired"),
         ("payment_intent.canceled", intent(&json!({ "status": "canceled" })), "cancelled"),
-        ("charge.dispute.funds_reinstated", dispute(&json!({})), "funds reinstated"),
         ("charge.dispute.created", dispute(&json!({})), "not needed"),
         ("charge.refunded", json!({ "id": "ch_1" }), "not needed"),
         ("payment_intent.created", intent(&json!({})), "not needed"),
@@ -312,9 +318,7 @@ fn whatever_may_change_something_is_asked_for_where_no_webhook_came() {
         let may_change = |object: &Value| matches!(taken(&event(kind, object)), Ok(Reading::Told(_)));
         assert!(told_of.iter().any(may_change), "{kind}");
     }
-    for kind in
-        ["checkout.session.expired", "payment_intent.canceled", "charge.dispute.funds_reinstated", "charge.updated"]
-    {
+    for kind in ["checkout.session.expired", "payment_intent.canceled", "charge.dispute.closed", "charge.updated"] {
         assert!(!KINDS.contains(&kind), "{kind}");
     }
 }
