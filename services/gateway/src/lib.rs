@@ -25,6 +25,7 @@ mod docs;
 mod events;
 mod expire;
 mod guard;
+mod hex;
 mod jwt;
 mod link;
 mod openapi;

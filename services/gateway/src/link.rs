@@ -20,6 +20,7 @@ use crate::{
     Gateway,
     caller::{Scope, authorize},
     commands::json_response,
+    hex,
     problem::Problem,
     read::id,
 };
@@ -78,15 +79,16 @@ impl LinkKey {
     }
 
     fn signature(&self, order_id: Uuid, expires: i64) -> String {
-        let tag = hmac::sign(&self.0, signed(order_id, expires).as_bytes());
-        tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::digits(hmac::sign(&self.0, signed(order_id, expires).as_bytes()).as_ref())
     }
 
     /// Whether a link to an order's events is signed and still good.
     fn lets(&self, order_id: Uuid, (expires, signature): (&str, &str), now: Timestamp) -> Result<(), Problem> {
         let refuse = |detail: &str| Err(Problem::own("LINK_INVALID", detail));
         let expires = expires.parse::<i64>().ok().filter(|seconds| seconds.to_string() == expires);
-        let (Some(expires), Some(tag)) = (expires, bytes(signature)) else { return refuse("the link is not whole") };
+        let (Some(expires), Some(tag)) = (expires, hex::hash(signature)) else {
+            return refuse("the link is not whole");
+        };
         // In constant time, and before its time is looked at.
         if hmac::verify(&self.0, signed(order_id, expires).as_bytes(), &tag).is_err() {
             return refuse("the link is not signed by this gateway for this order");
@@ -101,13 +103,6 @@ impl LinkKey {
 /// One path and one time come to one text.
 fn signed(order_id: Uuid, expires: i64) -> String {
     format!("GET\n/v1/orders/{order_id}/events\n{expires}")
-}
-
-fn bytes(digits: &str) -> Option<Vec<u8>> {
-    if digits.len() != 64 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    (0..32).map(|place| u8::from_str_radix(digits.get(place * 2..place * 2 + 2)?, 16).ok()).collect()
 }
 
 /// `POST /v1/orders/{order_id}/events/link`

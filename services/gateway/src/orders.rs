@@ -20,6 +20,7 @@ use crate::{
     Gateway,
     caller::{Scope, authorize},
     commands::json_response,
+    hex,
     problem::Problem,
     read::{self, id},
 };
@@ -145,7 +146,7 @@ pub(crate) async fn order(
 /// What payments, inventory and rounds say of an order changes without an event of its own stream. Its tag changes with that too.
 fn fingerprint(order: &Order) -> String {
     let hash = Sha256::digest(serde_json::to_vec(order).unwrap_or_default());
-    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hex::digits(&hash).chars().take(16).collect()
 }
 
 /// `GET /v1/orders/{order_id}/refunds/{refund_id}`

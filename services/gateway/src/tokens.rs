@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     Gateway,
     caller::{Caller, Proof, Scope},
+    hex,
 };
 
 /// How often to look whether the file has changed.
@@ -101,7 +102,7 @@ fn parse(text: &str) -> Result<Callers, String> {
     for token in file.token {
         let caller = name(&token.caller)?;
         let hash =
-            hash(&token.sha256).ok_or_else(|| format!("the sha256 of {caller:?} is not 64 hexadecimal digits"))?;
+            hex::hash(&token.sha256).ok_or_else(|| format!("the sha256 of {caller:?} is not 64 hexadecimal digits"))?;
         if hash == <[u8; 32]>::from(Sha256::digest(b"")) {
             return Err(format!("the token of {caller:?} is empty"));
         }
@@ -117,17 +118,6 @@ fn parse(text: &str) -> Result<Callers, String> {
 /// What an actor is called in events, with room for how he proved himself.
 fn name(caller: &str) -> Result<String, String> {
     text("caller", caller, 1, 100).map_err(|rejection| rejection.reason)
-}
-
-fn hash(digits: &str) -> Option<[u8; 32]> {
-    let mut hash = [0; 32];
-    if digits.len() != 64 || !digits.is_ascii() {
-        return None;
-    }
-    for (place, byte) in hash.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(digits.get(place * 2..place * 2 + 2)?, 16).ok()?;
-    }
-    Some(hash)
 }
 
 /// Reads the file again when it changes.

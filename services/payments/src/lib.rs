@@ -190,10 +190,14 @@ impl<P: Provider> Service for Payments<P> {
     }
 
     async fn background(&self, context: runtime::Context) {
-        let runtime::Context { config, lineage, shutdown, .. } = context.clone();
-        let (broker, consumer, installation) = (config.broker, config.consumer, lineage.installation);
-        let providers = self.providers.background(ProviderContext { broker, consumer, installation, shutdown });
-        tokio::join!(providers, missed::run(&self.providers, &context));
+        let runtime::Context { config, lineage, shutdown, .. } = &context;
+        let of_providers = ProviderContext {
+            broker: config.broker.clone(),
+            consumer: config.consumer.clone(),
+            installation: lineage.installation,
+            shutdown: shutdown.clone(),
+        };
+        tokio::join!(self.providers.background(of_providers), missed::run(&self.providers, &context));
     }
 
     async fn waiting(connection: &mut PgConnection) -> Result<Vec<(&'static str, i64)>, sqlx::Error> {
