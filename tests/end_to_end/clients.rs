@@ -1,6 +1,9 @@
 //! Other systems: a plain nats-py script, and the trace against an independent recomputation.
 
-use std::{process::Stdio, time::Duration};
+use std::{
+    process::{Output, Stdio},
+    time::Duration,
+};
 
 use holdfast_tests::{
     Order, TestFleet, eventually,
@@ -27,6 +30,18 @@ async fn a_plain_python_script_places_an_order_and_sees_it_paid() {
     fleet.settle_and_verify().await.unwrap();
 }
 
+/// What a shell makes of commands for this gateway.
+async fn in_shell(commands: &str, gateway: &Gateway) -> Output {
+    Command::new("bash")
+        .args(["-eu", "-c", commands])
+        .env("HOLDFAST", format!("http://{}", gateway.address))
+        .env("TOKEN", TOKEN)
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap()
+}
+
 /// The commands of the gateway's page, as they stand there, in a shell.
 #[tokio::test]
 async fn the_orders_of_the_gateways_page_are_placed_watched_and_refunded_with_curl() {
@@ -35,14 +50,7 @@ async fn the_orders_of_the_gateways_page_are_placed_watched_and_refunded_with_cu
     let page = std::fs::read_to_string(repo_root().join("services/gateway/README.md")).unwrap();
     let (_, rest) = page.split_once("In the other terminal:\n\n```sh\n").unwrap();
     let (commands, _) = rest.split_once("```").unwrap();
-    let output = Command::new("bash")
-        .args(["-eu", "-c", commands])
-        .env("HOLDFAST", format!("http://{}", gateway.address))
-        .env("TOKEN", TOKEN)
-        .stdin(Stdio::null())
-        .output()
-        .await
-        .unwrap();
+    let output = in_shell(commands, &gateway).await;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let complained = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success() && complained.is_empty(), "{said}\n{complained}");
@@ -65,14 +73,7 @@ async fn the_demo_ends_well_and_its_last_command_works() {
     let fleet = TestFleet::start().await.unwrap();
     let gateway = Gateway::start(&fleet, &[]).await.unwrap();
     let command = said.lines().find(|line| line.starts_with("  curl ")).unwrap();
-    let output = Command::new("bash")
-        .args(["-eu", "-c", command])
-        .env("HOLDFAST", format!("http://{}", gateway.address))
-        .env("TOKEN", TOKEN)
-        .stdin(Stdio::null())
-        .output()
-        .await
-        .unwrap();
+    let output = in_shell(command, &gateway).await;
     assert!(output.status.success(), "{output:?}");
     let registered = "select count(*) from log.events where type = 'holdfast.inventory.v1.ProductRegistered'";
     assert_eq!(fleet.number(registered).await.unwrap(), 1, "{output:?}");

@@ -10,6 +10,13 @@ async fn shop() -> StripeShop {
     StripeShop::open(1, 1_000, &[]).await.unwrap()
 }
 
+/// Stripe's clock has whole seconds.
+async fn a_second_later() {
+    let begun = Instant::now();
+    let is_later = || async { Ok(begun.elapsed() > Duration::from_secs(1)) };
+    eventually("Stripe's clock is further", is_later).await.unwrap();
+}
+
 fn gone_back(order: &Value) -> &str {
     order.pointer("/money/gone_back/minor_units").and_then(Value::as_str).unwrap_or_default()
 }
@@ -115,15 +122,11 @@ async fn a_dispute_that_is_won_puts_the_money_back_without_a_person() {
     let session = shop.page(&order).await.unwrap();
     let intent = shop.stripe.pay(&session).unwrap().unwrap();
     shop.until(&order, "paid").await.unwrap();
-    let paid = Instant::now();
+    a_second_later().await;
     // A part of it: what a bank moves need not be what was paid.
-    let a_second_later = || async { Ok(paid.elapsed() > Duration::from_secs(1)) };
-    eventually("Stripe's clock, which has whole seconds, is further", a_second_later).await.unwrap();
     let dispute = shop.stripe.dispute(&intent, 1_000).unwrap();
     shop.fleet.until("select count(*) from payments.reports where standing = 'open'", 1).await.unwrap();
-    let disputed = Instant::now();
-    let a_second_later = || async { Ok(disputed.elapsed() > Duration::from_secs(1)) };
-    eventually("Stripe's clock is further", a_second_later).await.unwrap();
+    a_second_later().await;
     shop.stripe.close_dispute(&dispute, true).unwrap();
     shop.fleet.until("select count(*) from payments.reports where standing = 'undone'", 1).await.unwrap();
     shop.close().await.unwrap();
