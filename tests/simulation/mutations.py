@@ -18,12 +18,13 @@ import tomllib
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 SECONDS = "30"
+FLEET = ["holdfast", "holdfast-gateway", "holdfast-inventory", "holdfast-orders", "holdfast-payments", "holdfast-rounds", "fake-stripe"]
 
 
 def run(command, copy, target):
-    # Three times as many days in the same time.
-    optimized = {"CARGO_PROFILE_DEV_OPT_LEVEL": "1"}
-    environment = dict(os.environ, CARGO_TARGET_DIR=str(target), CARGO_TERM_COLOR="never", **optimized)
+    # Three times as many days in the same time; and nobody looks into these builds with a debugger.
+    profile = {"CARGO_PROFILE_DEV_OPT_LEVEL": "1", "CARGO_PROFILE_DEV_DEBUG": "0"}
+    environment = dict(os.environ, CARGO_TARGET_DIR=str(target), CARGO_TERM_COLOR="never", **profile)
     return subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
 
@@ -40,9 +41,8 @@ def caught_by(mutation, copy, target):
     test = mutation.get("test")
     if mutation.get("specs"):
         return caught_by_specs(mutation, copy, target)
-    # A fleet of real processes needs all of them.
-    wanted = ["--bins"] if test else ["--bin", "simulate"]
-    built = run(["cargo", "build", "--quiet", *wanted], copy, target)
+    bins = [f"--bin={name}" for name in (FLEET if test else ["simulate"])]
+    built = run(["cargo", "build", "--quiet", *bins], copy, target)
     if built.returncode != 0:
         return None, "it does not compile:\n" + built.stderr[-2000:]
     if test:
@@ -71,6 +71,8 @@ def caught_by_specs(mutation, copy, target):
 def main(wanted):
     mutations = tomllib.loads((HERE / "mutations.toml").read_text())["mutation"]
     mutations = [it for it in mutations if not wanted or any(part in it["name"] for part in wanted)]
+    # Those of one file follow each other, and so do those that need the same builds: each build then has less to do.
+    mutations.sort(key=lambda it: ("test" in it, bool(it.get("specs")), it["file"]))
     target = ROOT / "target/mutations"
     missed = 0
     with tempfile.TemporaryDirectory(prefix="holdfast-mutations-") as scratch:
