@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::{HoldKey, PaymentId, decode};
 use proto::{Name, common::v1::Money, payments::v1 as wire};
 
-use super::{Moment, Unbooked};
+use super::{Moment, Unbooked, authorisations::Authorisations};
 use crate::report::{Check, Findings};
 
 /// What becomes of refunds is in their own book.
@@ -94,17 +94,25 @@ impl Payments {
         self.payments.get(&payment_id)?.captured.as_ref()
     }
 
+    /// Whether the buyer was asked for so much.
+    pub(super) fn is_asked_for(&self, payment_id: PaymentId, amount: Option<&Money>) -> bool {
+        self.payments.get(&payment_id).is_some_and(|payment| payment.asked.as_ref() == amount && amount.is_some())
+    }
+
     pub(super) fn take(
         &mut self,
         name: &str,
         data: &[u8],
         at: Moment,
+        authorisations: &mut Authorisations,
         findings: &mut Findings,
     ) -> Result<(), Unbooked> {
         match name {
             wire::PaymentSucceeded::NAME => {
-                let wire::PaymentSucceeded { payment_id, amount, provider_event_id, .. } = decode(data)?;
+                let wire::PaymentSucceeded { payment_id, amount, provider_event_id, provider_reference, .. } =
+                    decode(data)?;
                 let payment_id = PaymentId::parse(&payment_id)?;
+                authorisations.came(payment_id, &provider_reference);
                 self.fits(payment_id, &provider_event_id);
                 let Some(payment) = self.payments.get_mut(&payment_id).filter(|payment| payment.asked.is_some()) else {
                     wrong(payment_id, "it was paid although nobody was asked", at, findings);

@@ -75,6 +75,10 @@ impl Ledger {
         self.check_buyers(grace, findings);
         self.check_cancelled(grace, findings);
         self.check_payments(grace, findings);
+        for (payment_id, since) in self.authorisations.open().filter(|(_, since)| grace.is_over(*since)) {
+            let what = format!("money is set aside since {} ago, and neither taken nor let go", grace.ago(since.at));
+            findings.add(Check::Money, payment_name(payment_id), what, Some(since.position));
+        }
         for (refund_id, refund) in &self.refunds.refunds {
             for what in refund.late(grace) {
                 findings.add(Check::Money, refund_name(*refund_id), what.to_owned(), Some(refund.since.position));

@@ -15,7 +15,7 @@ use super::{
 use crate::report::{Check, Findings};
 
 /// An order's life as long as nothing goes back: that is in the book of orders.
-const OF_ORDERS_OF_NO_CONCERN: [&str; 15] = [
+const OF_ORDERS_OF_NO_CONCERN: [&str; 17] = [
     orders::OrderPlaced::NAME,
     orders::CouponRequested::NAME,
     orders::RedemptionRequested::NAME,
@@ -30,6 +30,8 @@ const OF_ORDERS_OF_NO_CONCERN: [&str; 15] = [
     orders::OrderReinstated::NAME,
     orders::PaidOrderCancelled::NAME,
     orders::LatePaymentDeferred::NAME,
+    orders::CaptureRequested::NAME,
+    orders::VoidRequested::NAME,
     // It is asked for later, or never.
     orders::ShareRefundDeferred::NAME,
 ];

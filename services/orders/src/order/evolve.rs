@@ -52,6 +52,14 @@ impl Order {
                 self.refunded_minor = self.refunded(*payment_id);
                 self.set_statuses_from_refunds(*payment_id, self.attempt);
             }
+            Event::CaptureRequested { payment_id, .. } => {
+                self.set_all(HoldStatus::Held);
+                self.payment_id = Some(*payment_id);
+                self.status = Status::Reserved;
+                self.payment_status = PaymentStatus::Capturing;
+                self.expires_at = None;
+            }
+            Event::VoidRequested { payment_id, .. } => self.let_go(*payment_id),
             Event::OrderRejected { resource, rejection, .. } => {
                 self.set(*resource, HoldStatus::Rejected);
                 self.close(
@@ -74,9 +82,12 @@ impl Order {
             }
             Event::OrderReinstated(reinstated) => self.reopen(reinstated),
             Event::PaidOrderCancelled { refund_id, actor, note, .. } => self.cancel(*refund_id, actor, note),
-            Event::LatePaymentDeferred { payment_id, amount, .. } => {
-                self.waiting_payment = Some((*payment_id, *amount));
-                self.payment_status = PaymentStatus::Paid;
+            Event::LatePaymentDeferred { payment_id, amount, is_authorised, .. } => {
+                // An order that is open again waits for its holds.
+                if self.status.phase() == Phase::Closed {
+                    self.waiting_payment = Some((*payment_id, *amount));
+                }
+                self.payment_status = if *is_authorised { PaymentStatus::Authorised } else { PaymentStatus::Paid };
             }
             Event::RefundRequested { refund_id, payment_id, claim, extent, actor, note, .. } => {
                 self.request(*refund_id, *payment_id, claim, *extent);
@@ -131,8 +142,17 @@ impl Order {
         note.clone_into(&mut self.note);
     }
 
+    /// Of an older attempt's money, or of what the closed order did not wait for, nothing is known here.
+    fn let_go(&mut self, payment_id: PaymentId) {
+        if self.waiting_payment.is_some_and(|(waiting, _)| waiting == payment_id) {
+            self.waiting_payment = None;
+            self.payment_status = PaymentStatus::Cancelled;
+        }
+    }
+
     fn reopen(&mut self, reinstated: &Reinstated) {
-        let paid = reinstated.payment_id.map_or(PaymentStatus::Pending, |_| PaymentStatus::Paid);
+        let late = if reinstated.is_authorised { PaymentStatus::Authorised } else { PaymentStatus::Paid };
+        let paid = reinstated.payment_id.map_or(PaymentStatus::Pending, |_| late);
         self.set_statuses(Status::Pending, paid, FulfillmentStatus::Pending);
         self.attempt = reinstated.key.attempt;
         self.released = false;
