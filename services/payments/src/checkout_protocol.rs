@@ -64,9 +64,7 @@ pub fn closed(answer: Result<ClosedCheckout, ProviderError>) -> EffectOutcome<An
 /// What the answer to a try at taking money that is set aside means, or at letting it go. It is tried until it is known which of the two was
 /// done: at the latest when the authorisation lapses, which the provider then says.
 #[must_use]
-pub fn ended_authorisation(
-    answer: Result<EndedAuthorisation, ProviderError>,
-) -> EffectOutcome<authorisation::Answer> {
+pub fn ended_authorisation(answer: Result<EndedAuthorisation, ProviderError>) -> EffectOutcome<authorisation::Answer> {
     match answer {
         Ok(EndedAuthorisation::Captured(charge)) => {
             let report = report_of(Kind::PaymentSucceeded, charge);

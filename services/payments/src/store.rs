@@ -289,11 +289,10 @@ fn malformed(rejection: Rejection) -> sqlx::Error {
 /// the provider is called for a page.
 pub(crate) fn save(statement: &mut Statement, state: &State) {
     // Rarely, an order turns up for a payment of which only reports were known.
-    let may_change_in_full =
-        |payment: &Payment| {
-            let has_come_later = !payment.reports.is_empty() && payment.key.is_some();
-            has_come_later || payment.page.is_some() || !payment.authorisations.is_empty()
-        };
+    let may_change_in_full = |payment: &Payment| {
+        let has_come_later = !payment.reports.is_empty() && payment.key.is_some();
+        has_come_later || payment.page.is_some() || !payment.authorisations.is_empty()
+    };
     let (in_full, changed): (Vec<Changed<'_>>, Vec<Changed<'_>>) =
         state.payments.changed().partition(|(_, payment, _)| may_change_in_full(payment));
     if !changed.is_empty() {

@@ -58,7 +58,11 @@ impl Books {
                     let told = Told { kind: PaymentVoided, reference: &reference, minor, at: Some(lapses_at) };
                     self.tell(payment_id, "", &told);
                 }
-                2 => self.tell(payment_id, "", &Told { kind: PaymentAuthorised, reference: &reference, minor, at: Some(due) }),
+                2 => self.tell(
+                    payment_id,
+                    "",
+                    &Told { kind: PaymentAuthorised, reference: &reference, minor, at: Some(due) },
+                ),
                 _ => {
                     let told = Told { kind: PaymentAuthorised, reference: &reference, minor, at: Some(due + SECOND) };
                     self.tell(payment_id, "", &told);

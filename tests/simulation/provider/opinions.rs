@@ -12,7 +12,9 @@ use rand::Rng;
 
 use super::{Books, Key, Move, moved};
 
-use ProviderEventKind::{PaymentAuthorised, PaymentClosed, PaymentFailed, PaymentSucceeded, RefundFailed, RefundSucceeded};
+use ProviderEventKind::{
+    PaymentAuthorised, PaymentClosed, PaymentFailed, PaymentSucceeded, RefundFailed, RefundSucceeded,
+};
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 

@@ -222,6 +222,6 @@ pub(super) fn record_failure(order: &Order, key: HoldKey, reason: &str) -> Resul
 }
 
 #[cfg(test)]
-mod specs;
-#[cfg(test)]
 mod authorised;
+#[cfg(test)]
+mod specs;

@@ -87,11 +87,8 @@ pub enum Decision {
 
 /// The provider reports that money is set aside. What cannot pay the payment is let go without asking orders, who never hears of it.
 pub(super) fn authorised(about: &reports::About<'_>, report: &Report) -> Vec<Event> {
-    let of = AuthorisationOf {
-        payment_id: about.payment_id,
-        key: about.key,
-        reference: report.provider_reference.clone(),
-    };
+    let of =
+        AuthorisationOf { payment_id: about.payment_id, key: about.key, reference: report.provider_reference.clone() };
     let payment = about.payment;
     if payment.authorisations.contains_key(&of.reference) || payment.has_ended(&of.reference) {
         return vec![];
@@ -121,11 +118,8 @@ pub(super) fn authorised(about: &reports::About<'_>, report: &Report) -> Vec<Eve
 /// The provider reports that an authorisation was let go, or has lapsed. What is not known is noted: it may be heard of later.
 pub(super) fn let_go(about: &reports::About<'_>, report: &Report) -> Option<Vec<Event>> {
     let of = about.payment.authorisations.get(&report.provider_reference)?;
-    let of_it = AuthorisationOf {
-        payment_id: about.payment_id,
-        key: about.key,
-        reference: report.provider_reference.clone(),
-    };
+    let of_it =
+        AuthorisationOf { payment_id: about.payment_id, key: about.key, reference: report.provider_reference.clone() };
     Some(match of.status.is_live() {
         true => vec![voided(of_it, report.provider_event_id.clone(), report.reason.clone())],
         false => vec![],
@@ -133,12 +127,7 @@ pub(super) fn let_go(about: &reports::About<'_>, report: &Report) -> Option<Vec<
 }
 
 /// Orders has decided.
-pub(super) fn decided(
-    payment_id: PaymentId,
-    payment: &Payment,
-    decision: Decision,
-    at: Timestamp,
-) -> Vec<Event> {
+pub(super) fn decided(payment_id: PaymentId, payment: &Payment, decision: Decision, at: Timestamp) -> Vec<Event> {
     let (Some(key), Some(terms)) = (payment.key, payment.terms.as_ref()) else { return vec![] };
     let held = payment.authorisations.iter().filter(|(_, held)| held.status == AuthorisationStatus::Held);
     held.map(|(reference, held)| {

@@ -67,8 +67,9 @@ fn judge(payment_id: PaymentId, payment: Option<&Payment>, report: &Report) -> V
         Kind::PaymentFailed => about.failed(report),
         Kind::PaymentClosed => about.closed(report),
         Kind::PaymentAuthorised => authorisation::authorised(&about, report),
-        Kind::PaymentVoided => authorisation::let_go(&about, report)
-            .unwrap_or_else(|| declined(payment_id, payment, about.key, report)),
+        Kind::PaymentVoided => {
+            authorisation::let_go(&about, report).unwrap_or_else(|| declined(payment_id, payment, about.key, report))
+        }
         Kind::RefundSucceeded | Kind::RefundFailed => about.refund(report),
     }
 }

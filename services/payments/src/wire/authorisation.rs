@@ -30,14 +30,8 @@ pub(super) fn encode(event: AuthorisationEvent) -> (&'static str, Vec<u8>) {
         AuthorisationEvent::Voided { of, provider_event_id, reason } => {
             let (payment_id, order_id, attempt) = payment_to_wire(of.payment_id, of.key);
             let provider_reference = of.reference;
-            let message = wire::PaymentVoided {
-                payment_id,
-                order_id,
-                attempt,
-                provider_reference,
-                provider_event_id,
-                reason,
-            };
+            let message =
+                wire::PaymentVoided { payment_id, order_id, attempt, provider_reference, provider_event_id, reason };
             ("holdfast.payments.v1.PaymentVoided", message.encode_to_vec())
         }
     }

@@ -15,7 +15,8 @@ use crate::{
     Payments,
     command::Command,
     event::{
-        AuthorisationCall, AuthorisationEvent, AuthorisationOf, CheckoutEnd, Event, ReportResolution, Reported, Resolution,
+        AuthorisationCall, AuthorisationEvent, AuthorisationOf, CheckoutEnd, Event, ReportResolution, Reported,
+        Resolution,
     },
     payment::spec::{KEY, at, cancelled, eur, named, of, report, requested, succeeded, unmatched},
     report::{Kind, Mismatch, Report},
@@ -311,7 +312,8 @@ fn of_pages() -> Vec<Event> {
 }
 
 fn of_holds() -> Vec<Event> {
-    let of = || AuthorisationOf { payment_id: PAYMENT, key: HoldKey { attempt: 3, ..KEY }, reference: "pi_1".to_owned() };
+    let of =
+        || AuthorisationOf { payment_id: PAYMENT, key: HoldKey { attempt: 3, ..KEY }, reference: "pi_1".to_owned() };
     let call = || AuthorisationCall {
         of: of(),
         amount: eur(7),

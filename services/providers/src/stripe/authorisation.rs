@@ -15,10 +15,7 @@ const INTENTS: &str = "/v1/payment_intents";
 const BAD_REQUEST: u16 = 400;
 
 /// Takes the money.
-pub(super) async fn capture(
-    api: &Api,
-    authorisation: &AuthorisationRef,
-) -> Result<EndedAuthorisation, ProviderError> {
+pub(super) async fn capture(api: &Api, authorisation: &AuthorisationRef) -> Result<EndedAuthorisation, ProviderError> {
     end(api, authorisation, Queue::Capture, "capture").await
 }
 
@@ -107,7 +104,8 @@ mod tests {
     }
 
     fn unexpected_state() -> Reply {
-        let error = json!({ "type": "invalid_request_error", "code": "payment_intent_unexpected_state", "message": "no" });
+        let error =
+            json!({ "type": "invalid_request_error", "code": "payment_intent_unexpected_state", "message": "no" });
         Reply::json(400, &json!({ "error": error }).to_string())
     }
 
@@ -130,10 +128,7 @@ mod tests {
         let stage = Stage::set(vec![shown("succeeded"), shown("canceled")]).await;
         assert_eq!(stage.stripe().capture(&stage::authorisation()).await, Ok(captured()));
         assert_eq!(stage.stripe().void(&stage::authorisation()).await, Ok(voided()));
-        assert_eq!(
-            stage.lines(),
-            ["POST /v1/payment_intents/pi_1/capture", "POST /v1/payment_intents/pi_1/cancel"]
-        );
+        assert_eq!(stage.lines(), ["POST /v1/payment_intents/pi_1/capture", "POST /v1/payment_intents/pi_1/cancel"]);
         assert!(stage.heard().iter().all(|heard| heard.contains("idempotency-key: key-1")));
     }
 

@@ -10,8 +10,8 @@ use crate::{
         Resource::{Shares, Stock},
         late_refund_id,
         spec::{
-            EXPIRE, authorises, both, cancel, euros, expired_and_released, given, goods, holds, is_voided, key, pay, place,
-            rehold_terms, reinstate, rejected_by_owner, releases, then,
+            EXPIRE, authorises, both, cancel, euros, expired_and_released, given, goods, holds, is_voided, key, pay,
+            place, rehold_terms, reinstate, rejected_by_owner, releases, then,
         },
     },
 };
@@ -48,7 +48,9 @@ fn an_order_that_is_held_takes_the_money_and_does_not_expire_meanwhile() {
 #[test]
 fn money_that_cannot_be_taken_closes_the_order() {
     let events = given(&authorised()).when(&is_voided(1)).unwrap();
-    let [Event::OrderCancelled { reason: CancelReason::PaymentFailed, note, .. }] = &*events else { panic!("{events:?}") };
+    let [Event::OrderCancelled { reason: CancelReason::PaymentFailed, note, .. }] = &*events else {
+        panic!("{events:?}")
+    };
     assert_eq!(note, "it has lapsed");
     assert_eq!(given(&then(authorised(), [is_voided(1)])).statuses(), ["cancelled", "failed", "cancelled"]);
 }
@@ -135,7 +137,8 @@ fn late_money_that_lapses_is_waited_for_no_more() {
 
 #[test]
 fn late_money_that_somebody_has_taken_need_not_be_taken() {
-    let taken = Event::LatePaymentDeferred { key: key(1), payment_id: first(), amount: euros(1_000), is_authorised: false };
+    let taken =
+        Event::LatePaymentDeferred { key: key(1), payment_id: first(), amount: euros(1_000), is_authorised: false };
     assert_eq!(given(&waits()).when(&pay(1, 1_000)), Ok(vec![taken]));
     let there = then(waits(), [pay(1, 1_000), releases(1, Stock)]);
     assert_eq!(given(&there).statuses(), ["pending", "paid", "pending"]);

@@ -328,7 +328,8 @@ fn the_same_report_is_the_same_command_and_another_is_another() {
 #[test]
 fn whatever_may_change_something_is_asked_for_where_no_webhook_came() {
     let set_aside = intent(&json!({ "amount_capturable": 1_250 }));
-    let told_of: Vec<Value> = vec![session(&json!({})), intent(&json!({})), set_aside, refund(&json!({})), dispute(&json!({}))];
+    let told_of: Vec<Value> =
+        vec![session(&json!({})), intent(&json!({})), set_aside, refund(&json!({})), dispute(&json!({}))];
     for kind in KINDS {
         let may_change = |object: &Value| matches!(taken(&event(kind, object)), Ok(Reading::Told(_)));
         assert!(told_of.iter().any(may_change), "{kind}");
