@@ -44,7 +44,8 @@ type Kind = (&'static str, fn(&Sums) -> i64);
 
 /// Prints both, and says where they differ.
 pub(crate) async fn compare(shop: &StripeShop) -> Result<Vec<String>> {
-    let (ours, theirs) = (ours(shop).await?, theirs(&shop.stripe.ledger()));
+    let ledger = shop.stripe.ledger();
+    let (ours, theirs) = (ours(shop).await?, theirs(&ledger));
     let sum = |books: &Books, of: fn(&Sums) -> i64| books.values().map(of).sum::<i64>();
     let count = |books: &Books, of: fn(&Sums) -> i64| books.values().filter(|sums| of(sums) != 0).count();
     println!("{:<24}{:>12}{:>16}{:>12}{:>16}", "", "payments", "minor units", "payments", "minor units");
@@ -64,5 +65,7 @@ pub(crate) async fn compare(shop: &StripeShop) -> Result<Vec<String>> {
         let (ours, theirs) = (at(&ours), at(&theirs));
         (ours != theirs).then(|| format!("payment {payment_id}: Stripe says {theirs:?}, Holdfast {ours:?}"))
     });
-    Ok(differs.collect())
+    let set_aside = ledger.totals.iter().filter(|(_, totals)| totals.authorised != 0);
+    let set_aside = set_aside.map(|(currency, totals)| format!("{} {currency} stay set aside", totals.authorised));
+    Ok(differs.chain(set_aside).collect())
 }
