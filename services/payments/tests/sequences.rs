@@ -191,7 +191,7 @@ impl Auditor {
     }
 
     fn hear_authorisation(&mut self, event: &AuthorisationEvent) {
-        use AuthorisationStatus::{Capturing, Held, Voided, Voiding};
+        use AuthorisationStatus::{Capturing, Held, Lapsed, Voided, Voiding};
         let of = event.of();
         let (status, may_be) = match event {
             AuthorisationEvent::Authorised { amount, provider_event_id, .. } => {
@@ -203,7 +203,9 @@ impl Auditor {
             AuthorisationEvent::VoidSubmitted(_) => (Voiding, vec![None, Some(Held)]),
             AuthorisationEvent::Voided { provider_event_id, .. } => {
                 self.fits(of.payment_id, provider_event_id);
-                (Voided, vec![Some(Held), Some(Capturing), Some(Voiding)])
+                let before = self.set_aside.get(&(of.payment_id, of.reference.clone()));
+                let status = if before == Some(&Held) { Lapsed } else { Voided };
+                (status, vec![Some(Held), Some(Capturing), Some(Voiding), Some(Lapsed)])
             }
         };
         let before = self.set_aside.insert((of.payment_id, of.reference.clone()), status);

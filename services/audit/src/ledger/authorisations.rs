@@ -41,7 +41,8 @@ enum Standing {
     SetAside,
     ToBeTaken,
     ToBeLetGo,
-    Over,
+    Taken,
+    LetGo,
 }
 
 impl Authorisations {
@@ -106,8 +107,15 @@ impl Authorisations {
             payments::PaymentVoided::NAME => {
                 let event: payments::PaymentVoided = decode(data)?;
                 let of = (PaymentId::parse(&event.payment_id)?, event.provider_reference);
-                match self.held.get_mut(&of).filter(|held| held.standing != Standing::Over) {
-                    Some(held) => held.standing = Standing::Over,
+                // Orders has asked for what had ended, and is told once more.
+                let is_told_again = self.wanted.contains(&of.0);
+                let may_end = |standing| match standing {
+                    Standing::SetAside | Standing::ToBeTaken | Standing::ToBeLetGo => true,
+                    Standing::LetGo => is_told_again,
+                    Standing::Taken => false,
+                };
+                match self.held.get_mut(&of).filter(|held| may_end(held.standing)) {
+                    Some(held) => held.standing = Standing::LetGo,
                     None => wrong(of.0, "money was let go that was not set aside", at, findings),
                 }
             }
@@ -119,7 +127,7 @@ impl Authorisations {
     /// Money came by this charge: if it was set aside before, it was taken.
     pub(super) fn came(&mut self, payment_id: PaymentId, reference: &str) {
         if let Some(held) = self.held.get_mut(&(payment_id, reference.to_owned())) {
-            held.standing = Standing::Over;
+            held.standing = Standing::Taken;
         }
     }
 
@@ -140,7 +148,8 @@ impl Authorisations {
 
     /// What is neither taken nor let go, and since when.
     pub(super) fn open(&self) -> impl Iterator<Item = (PaymentId, Moment)> {
-        let open = self.held.iter().filter(|(_, held)| held.standing != Standing::Over);
+        let is_over = |held: &Held| matches!(held.standing, Standing::Taken | Standing::LetGo);
+        let open = self.held.iter().filter(move |(_, held)| !is_over(held));
         open.map(|((payment_id, _), held)| (*payment_id, held.since))
     }
 }

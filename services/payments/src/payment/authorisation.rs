@@ -1,15 +1,16 @@
 //! Money that the provider has set aside for a payment, to be taken or let go. Orders decides which, and each is called for once.
 //!
-//! | heard or asked        | nothing              | held              | capturing | voiding | captured | voided |
-//! |-----------------------|----------------------|-------------------|-----------|---------|----------|--------|
-//! | authorised            | held; voiding if it cannot pay the payment | - | - | - | - | -     |
-//! | orders: capture       | -                    | capturing; voiding if the payment is paid otherwise | - | - | - | - |
-//! | orders: void          | -                    | voiding           | -         | -       | -        | -      |
-//! | its money is there    | -                    | captured          | captured  | captured | -       | captured |
-//! | let go, or lapsed     | noted                | voided            | voided    | voided  | -        | -      |
+//! | heard or asked        | nothing              | held              | capturing | voiding | captured | lapsed | voided |
+//! |-----------------------|----------------------|-------------------|-----------|---------|----------|--------|--------|
+//! | authorised            | held; voiding if it cannot pay the payment | - | - | -   | -        | -      | -      |
+//! | orders: capture       | -                    | capturing; voiding if the payment is paid otherwise | - | - | - | voided | - |
+//! | orders: void          | -                    | voiding           | -         | -       | -        | -      | -      |
+//! | its money is there    | -                    | captured          | captured  | captured | -       | captured | captured |
+//! | let go, or run out    | noted                | lapsed            | voided    | voided  | -        | -      | -      |
 //!
 //! `-`: nothing changes. Money that is there is [`PaymentSucceeded`](crate::event::Event::PaymentSucceeded), as any other: what orders does
-//! about late money it does about this too. A payment that waited for money which was let go has failed.
+//! about late money it does about this too. A payment that waited for money which was let go has failed. Orders may ask for money after it has
+//! lapsed, also if it has heard of that before it heard that there was any: then it is told once more.
 
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ words!(
         Voiding = "voiding",
         /// It was taken.
         Captured = "captured",
+        /// It has ended before orders has decided.
+        Lapsed = "lapsed",
         /// It was let go.
         Voided = "voided",
     }
@@ -59,7 +62,7 @@ impl AuthorisationStatus {
     pub const fn is_live(self) -> bool {
         match self {
             Self::Held | Self::Capturing | Self::Voiding => true,
-            Self::Captured | Self::Voided => false,
+            Self::Captured | Self::Lapsed | Self::Voided => false,
         }
     }
 }
@@ -129,17 +132,32 @@ pub(super) fn let_go(about: &reports::About<'_>, report: &Report) -> Option<Vec<
 /// Orders has decided.
 pub(super) fn decided(payment_id: PaymentId, payment: &Payment, decision: Decision, at: Timestamp) -> Vec<Event> {
     let (Some(key), Some(terms)) = (payment.key, payment.terms.as_ref()) else { return vec![] };
-    let held = payment.authorisations.iter().filter(|(_, held)| held.status == AuthorisationStatus::Held);
-    held.map(|(reference, held)| {
+    let decided = |(reference, held): (&String, &Authorisation)| {
         let of = AuthorisationOf { payment_id, key, reference: reference.clone() };
         let amount = Money { minor_units: held.minor_units, ..terms.amount };
-        let call = call(of, amount, terms, at);
-        Event::Authorisation(match decision {
-            Decision::Capture if payment.charge.is_none() => AuthorisationEvent::CaptureSubmitted(call),
-            Decision::Capture | Decision::Void => AuthorisationEvent::VoidSubmitted(call),
-        })
-    })
-    .collect()
+        let event = match (held.status, decision) {
+            (AuthorisationStatus::Held, Decision::Capture) if payment.charge.is_none() => {
+                AuthorisationEvent::CaptureSubmitted(call(of, amount, terms, at))
+            }
+            (AuthorisationStatus::Held, Decision::Capture | Decision::Void) => {
+                AuthorisationEvent::VoidSubmitted(call(of, amount, terms, at))
+            }
+            (AuthorisationStatus::Lapsed, Decision::Capture) => {
+                let reason = "it had ended before it was to be taken".to_owned();
+                AuthorisationEvent::Voided { of, provider_event_id: String::new(), reason }
+            }
+            (AuthorisationStatus::Lapsed, Decision::Void)
+            | (
+                AuthorisationStatus::Capturing
+                | AuthorisationStatus::Voiding
+                | AuthorisationStatus::Captured
+                | AuthorisationStatus::Voided,
+                _,
+            ) => return None,
+        };
+        Some(Event::Authorisation(event))
+    };
+    payment.authorisations.iter().filter_map(decided).collect()
 }
 
 /// What the answer to a call causes.
@@ -207,7 +225,14 @@ impl Payment {
     fn void(&mut self, reference: &str) {
         let Some(held) = self.authorisations.get_mut(reference) else { return };
         let was_to_pay = matches!(held.status, AuthorisationStatus::Held | AuthorisationStatus::Capturing);
-        held.status = AuthorisationStatus::Voided;
+        held.status = match held.status {
+            AuthorisationStatus::Held => AuthorisationStatus::Lapsed,
+            AuthorisationStatus::Capturing
+            | AuthorisationStatus::Voiding
+            | AuthorisationStatus::Captured
+            | AuthorisationStatus::Lapsed
+            | AuthorisationStatus::Voided => AuthorisationStatus::Voided,
+        };
         if was_to_pay && self.status == Status::Requested {
             self.status = Status::Failed;
         }

@@ -46,6 +46,14 @@ fn an_order_that_is_held_takes_the_money_and_does_not_expire_meanwhile() {
 }
 
 #[test]
+fn money_that_is_set_aside_beside_money_that_is_there_is_let_go() {
+    let paid = given(&[place(goods()), holds(1, Stock), pay(1, 1_000)]);
+    assert!(is_void(&paid.when(&authorises(1, 1_000)).unwrap()));
+    let late = given(&then(expired_and_released(goods()), [pay(1, 1_000)]));
+    assert!(is_void(&late.when(&authorises(1, 1_000)).unwrap()));
+}
+
+#[test]
 fn money_that_cannot_be_taken_closes_the_order() {
     let events = given(&authorised()).when(&is_voided(1)).unwrap();
     let [Event::OrderCancelled { reason: CancelReason::PaymentFailed, note, .. }] = &*events else {

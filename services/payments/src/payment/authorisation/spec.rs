@@ -100,7 +100,7 @@ fn money_that_is_set_aside_waits_for_orders() {
 
 #[test]
 fn orders_is_heard_once() {
-    for decided in [capture(), void(), voided("", "because"), came()] {
+    for decided in [capture(), void(), came()] {
         let state = given(&[requested(), authorised(), decided]);
         for decision in [Decision::Capture, Decision::Void] {
             assert_eq!(state.when(&orders(decision)), Ok(vec![]));
@@ -138,6 +138,17 @@ fn money_that_cannot_be_taken_ends_the_payment() {
 fn money_that_lapses_before_orders_decides_ends_the_payment() {
     let events = given(&[requested(), authorised()]).when(&told(report(Kind::PaymentVoided, "pi_1", 1_200)));
     assert_eq!(events, Ok(vec![voided("pi_1 payment_voided", "because")]));
+}
+
+#[test]
+fn orders_is_told_once_more_if_it_asks_for_money_that_has_lapsed() {
+    let lapsed = given(&[requested(), authorised(), voided("pi_1 payment_voided", "because")]);
+    assert_eq!(lapsed.payment().authorisations["pi_1"].status, AuthorisationStatus::Lapsed);
+    assert_eq!(lapsed.when(&orders(Decision::Void)), Ok(vec![]));
+    let again = voided("", "it had ended before it was to be taken");
+    assert_eq!(lapsed.when(&orders(Decision::Capture)), Ok(vec![again.clone()]));
+    let told = given(&[requested(), authorised(), voided("pi_1 payment_voided", "because"), again]);
+    assert_eq!(told.when(&orders(Decision::Capture)), Ok(vec![]));
 }
 
 #[test]
