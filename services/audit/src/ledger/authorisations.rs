@@ -72,14 +72,14 @@ impl Authorisations {
         name: &str,
         data: &[u8],
         at: Moment,
-        of: &Payments,
+        paid: &Payments,
         findings: &mut Findings,
     ) -> Result<(), Unbooked> {
         match name {
             payments::PaymentAuthorised::NAME => {
                 let event: payments::PaymentAuthorised = decode(data)?;
                 let payment_id = PaymentId::parse(&event.payment_id)?;
-                if !of.is_asked_for(payment_id, event.amount.as_ref()) {
+                if !paid.is_asked_for(payment_id, event.amount.as_ref()) {
                     wrong(payment_id, "another amount is set aside than was asked for", at, findings);
                 }
                 let reference = event.provider_reference;
@@ -97,9 +97,10 @@ impl Authorisations {
             payments::VoidSubmitted::NAME => {
                 let event: payments::VoidSubmitted = decode(data)?;
                 let of = (PaymentId::parse(&event.payment_id)?, event.provider_reference);
-                // What cannot pay its payment is let go before orders hears of it.
+                // What cannot pay its payment is let go before orders hears of it, and so is what is there besides money that came.
                 let before = self.held.get(&of).map(|held| held.standing);
-                if before.is_some() && !self.unwanted.contains(&of.0) && !self.wanted.contains(&of.0) {
+                let is_paid = paid.captured(of.0).is_some();
+                if before.is_some() && !self.unwanted.contains(&of.0) && !is_paid {
                     wrong(of.0, "its money is to be let go, and its order never asked for that", at, findings);
                 }
                 self.step(of, before.map(|_| Standing::SetAside), Standing::ToBeLetGo, at, findings);

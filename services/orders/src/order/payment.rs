@@ -78,12 +78,8 @@ pub(super) fn authorised(
 ) -> Result<Vec<Event>, DecideError> {
     let stale = is_stale(order, key)?;
     is_ours(order, key, payment_id, amount)?;
-    if order.waits_with(payment_id) || order.is_capturing(payment_id) {
-        return Ok(vec![]);
-    }
-    // The payment's money is there: what is set aside is of no use, if it is any other.
     if order.has_seen(payment_id) {
-        return Ok(vec![void(order, payment_id)]);
+        return Ok(vec![]);
     }
     match order.status {
         _ if stale => Ok(vec![void(order, payment_id)]),

@@ -3,8 +3,9 @@
 //! | heard or asked        | nothing              | held              | capturing | voiding | captured | lapsed | voided |
 //! |-----------------------|----------------------|-------------------|-----------|---------|----------|--------|--------|
 //! | authorised            | held; voiding if it cannot pay the payment | - | - | -   | -        | -      | -      |
-//! | orders: capture       | -                    | capturing; voiding if the payment is paid otherwise | - | - | - | voided | - |
+//! | orders: capture       | -                    | capturing         | -         | -       | -        | voided | -      |
 //! | orders: void          | -                    | voiding           | -         | -       | -        | -      | -      |
+//! | other money is there  | -                    | voiding           | -         | -       | -        | -      | -      |
 //! | its money is there    | -                    | captured          | captured  | captured | -       | captured | captured |
 //! | let go, or run out    | noted                | lapsed            | voided    | voided  | -        | -      | -      |
 //!
@@ -118,6 +119,20 @@ pub(super) fn authorised(about: &reports::About<'_>, report: &Report) -> Vec<Eve
     vec![Event::Authorisation(AuthorisationEvent::VoidSubmitted(call(of, amount, about.terms, at)))]
 }
 
+/// The payment's money came by this charge: what is set aside besides is let go, whatever orders says of it.
+pub(super) fn of_no_use(about: &reports::About<'_>, report: &Report) -> Vec<Event> {
+    let at = report.occurred_at.unwrap_or_default();
+    let held = about.payment.authorisations.iter().filter(|(reference, held)| {
+        held.status == AuthorisationStatus::Held && **reference != report.provider_reference
+    });
+    held.map(|(reference, held)| {
+        let of = AuthorisationOf { payment_id: about.payment_id, key: about.key, reference: reference.clone() };
+        let amount = Money { minor_units: held.minor_units, ..about.terms.amount };
+        Event::Authorisation(AuthorisationEvent::VoidSubmitted(call(of, amount, about.terms, at)))
+    })
+    .collect()
+}
+
 /// The provider reports that an authorisation was let go, or has lapsed. What is not known is noted: it may be heard of later.
 pub(super) fn let_go(about: &reports::About<'_>, report: &Report) -> Option<Vec<Event>> {
     let of = about.payment.authorisations.get(&report.provider_reference)?;
@@ -136,10 +151,10 @@ pub(super) fn decided(payment_id: PaymentId, payment: &Payment, decision: Decisi
         let of = AuthorisationOf { payment_id, key, reference: reference.clone() };
         let amount = Money { minor_units: held.minor_units, ..terms.amount };
         let event = match (held.status, decision) {
-            (AuthorisationStatus::Held, Decision::Capture) if payment.charge.is_none() => {
+            (AuthorisationStatus::Held, Decision::Capture) => {
                 AuthorisationEvent::CaptureSubmitted(call(of, amount, terms, at))
             }
-            (AuthorisationStatus::Held, Decision::Capture | Decision::Void) => {
+            (AuthorisationStatus::Held, Decision::Void) => {
                 AuthorisationEvent::VoidSubmitted(call(of, amount, terms, at))
             }
             (AuthorisationStatus::Lapsed, Decision::Capture) => {

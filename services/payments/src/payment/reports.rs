@@ -148,7 +148,8 @@ impl<'a> About<'a> {
             occurred_at: report.occurred_at,
         };
         let taken_back = self.taken_back_before(&succeeded);
-        std::iter::once(succeeded).chain(taken_back).collect()
+        let of_no_use = authorisation::of_no_use(self, report);
+        std::iter::once(succeeded).chain(taken_back).chain(of_no_use).collect()
     }
 
     /// Whether an operator said of another report of this charge that the money went back.

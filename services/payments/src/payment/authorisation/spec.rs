@@ -179,9 +179,13 @@ fn money_that_cannot_pay_the_payment_is_let_go_at_once() {
 }
 
 #[test]
-fn money_of_a_payment_that_was_paid_otherwise_is_let_go() {
-    let state = given(&[requested(), authorised(), succeeded()]);
-    assert_eq!(state.when(&orders(Decision::Capture)), Ok(vec![void()]));
+fn money_of_a_payment_that_is_paid_otherwise_is_let_go() {
+    let other = Report { provider_event_id: "evt_1".to_owned(), ..report(Kind::PaymentSucceeded, "ch_1", 1_200) };
+    let let_go = Event::Authorisation(AuthorisationEvent::VoidSubmitted(call("pi_1", 1_200, at(100))));
+    let events = given(&[requested(), authorised()]).when(&told(other));
+    assert_eq!(events, Ok(vec![succeeded(), let_go.clone()]));
+    let state = given(&[requested(), authorised(), succeeded(), let_go]);
+    assert_eq!(state.when(&orders(Decision::Capture)), Ok(vec![]));
 }
 
 #[test]
