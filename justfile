@@ -13,7 +13,7 @@ buf := env('HOLDFAST_BUF', 'buf')
 default:
     @just --justfile '{{ justfile() }}' --list --unsorted
 
-# Run thousands of orders through the whole fleet, kill a worker on the way, and prove that nothing was lost or doubled
+# Run orders through the whole fleet, pay them, kill a worker on the way, and prove that nothing was lost or doubled
 [no-exit-message]
 demo *args: binaries
     @exec '{{ target }}/debug/holdfast' demo "$@"
