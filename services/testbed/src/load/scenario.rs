@@ -106,7 +106,7 @@ impl Scenario {
                 Some(Visit::Pays(after))
             }
             // Around the moment at which the page is closed.
-            Self::PaysLate | Self::PaysLateAndIsHeldAgain => Some(Visit::Pays(after + Duration::from_millis(4_600))),
+            Self::PaysLate | Self::PaysLateAndIsHeldAgain => Some(Visit::Pays(after + Duration::from_millis(4_000))),
             Self::HasNoMoney => Some(Visit::IsDeclined(after)),
             Self::WalksAway | Self::ChangesMind => None,
         }
