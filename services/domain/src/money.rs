@@ -172,7 +172,7 @@ mod tests {
         ] {
             let refusal = Money::asked("price", Some(&wire::Money { minor_units, currency: currency.to_owned() }));
             let refusal = refusal.unwrap_err();
-            assert_eq!((refusal.code.as_ref(), refusal.reason.as_str()), ("INVALID_AMOUNT", text));
+            assert_eq!((&*refusal.code, refusal.reason.as_str()), ("INVALID_AMOUNT", text));
         }
     }
 
