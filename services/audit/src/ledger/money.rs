@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{HoldKey, PaymentId, decode};
+use domain::{HoldKey, PaymentId, decode, written};
 use proto::{Name, common::v1::Money, payments::v1 as wire};
 
 use super::{Moment, Unbooked, authorisations::Authorisations};
@@ -80,6 +80,12 @@ impl Payment {
 
     pub(crate) fn captured_minor(&self) -> i128 {
         self.captured.as_ref().map_or(0, |captured| captured.minor_units.into())
+    }
+
+    /// So many minor units of its currency, for people.
+    pub(crate) fn written(&self, minor_units: i128) -> String {
+        let money = self.captured.as_ref().or(self.asked.as_ref());
+        written(minor_units, money.map_or("", |money| money.currency.as_str()))
     }
 }
 
@@ -264,9 +270,10 @@ impl Payments {
         let (back, captured) = (payment.refunded + payment.promised, payment.captured_minor());
         if (back > captured || payment.given_back > captured) && !payment.breached {
             payment.breached = true;
+            let [refunded, promised, given_back, captured] =
+                [payment.refunded, payment.promised, payment.given_back, captured].map(|minor| payment.written(minor));
             let what = format!(
-                "{} went back, {} more is promised and {} counts as given back, of {captured} that came",
-                payment.refunded, payment.promised, payment.given_back
+                "{refunded} went back, {promised} more is promised and {given_back} counts as given back, of {captured} that came"
             );
             wrong(payment_id, &what, at, findings);
         }

@@ -158,7 +158,7 @@ impl Ledger {
             if grace.is_over(cancelled) && left > 0 && !waits && !refused {
                 let captured = self.payments.captured(payment_id);
                 let currency = captured.map_or("", |captured| captured.currency.as_str());
-                let left = written(i64::try_from(left).unwrap_or(i64::MAX), currency);
+                let left = written(left, currency);
                 let what = format!("it was cancelled when it was paid, and {left} were never asked for");
                 findings.add(Check::Orders, format!("order-{order_id}"), what, Some(cancelled.position));
             }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{HoldKey, Lines, OrderId, PaymentId, RefundId, Rejection, decode, lines_from_wire};
+use domain::{HoldKey, Lines, OrderId, PaymentId, RefundId, Rejection, decode, lines_from_wire, written};
 use proto::{
     Name, common::v1::Money, inventory::v1 as inventory, orders::v1 as orders, payments::v1 as payments,
     rounds::v1 as rounds,
@@ -328,6 +328,7 @@ impl Refunds {
         let left =
             payments.payments.get(&payment_id).map_or(0, |payment| payment.captured_minor() - payment.given_back);
         if (left == 0) != (whole == Whole::Yes) && !is_heard_first {
+            let left = written(left, said.amount.as_ref().map_or("", |amount| amount.currency.as_str()));
             let what = format!("{left} of its payment is left, which its order tells otherwise");
             wrong(refund_id, what, at, findings);
         }

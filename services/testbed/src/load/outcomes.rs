@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::{
     figures::Samples,
+    scenario::Scenario,
     workload::{Plan, Workload},
 };
 
@@ -174,7 +175,7 @@ impl Outcomes {
             }
             "cancelled" => {
                 self.cancelled += 1;
-                self.declined += u64::from(payment_status == "failed");
+                self.declined += u64::from(plan.story == Scenario::HasNoMoney);
                 true
             }
             "rejected" => {
