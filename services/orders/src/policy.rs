@@ -152,7 +152,10 @@ fn of_payments(name: &str, data: &[u8]) -> Result<Option<Vec<Command>>, Rejectio
             }
         }
         payments::PaymentVoided::NAME => {
-            let payments::PaymentVoided { payment_id, order_id, attempt, reason, .. } = decode(data)?;
+            let payments::PaymentVoided { payment_id, order_id, attempt, reason, awaited, .. } = decode(data)?;
+            if !awaited {
+                return Ok(Some(vec![]));
+            }
             Command::RecordVoid {
                 key: HoldKey::parse(&order_id, attempt)?,
                 payment_id: PaymentId::parse(&payment_id)?,

@@ -276,6 +276,8 @@ pub enum AuthorisationEvent {
         provider_event_id: String,
         /// Why.
         reason: String,
+        /// Whether the order was, or may have been, to be paid with it.
+        is_awaited: bool,
     },
 }
 

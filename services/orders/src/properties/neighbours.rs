@@ -376,7 +376,8 @@ impl Town {
             payment.outcome = Some(true);
             self.tell(&payments::PaymentSucceeded { payment_id, order_id, attempt, amount, ..Default::default() });
         } else {
-            self.tell(&payments::PaymentVoided { payment_id, order_id, attempt, ..Default::default() });
+            let awaited = true;
+            self.tell(&payments::PaymentVoided { payment_id, order_id, attempt, awaited, ..Default::default() });
         }
     }
 

@@ -66,6 +66,14 @@ impl AuthorisationStatus {
             Self::Captured | Self::Lapsed | Self::Voided => false,
         }
     }
+
+    /// Whether the order may wait for it: orders has heard of it, and has not given it up.
+    const fn is_awaited(self) -> bool {
+        match self {
+            Self::Held | Self::Capturing | Self::Lapsed => true,
+            Self::Voiding | Self::Captured | Self::Voided => false,
+        }
+    }
 }
 
 /// How a call about an authorisation ended.
@@ -139,7 +147,7 @@ pub(super) fn let_go(about: &reports::About<'_>, report: &Report) -> Option<Vec<
     let of_it =
         AuthorisationOf { payment_id: about.payment_id, key: about.key, reference: report.provider_reference.clone() };
     Some(match of.status.is_live() {
-        true => vec![voided(of_it, report.provider_event_id.clone(), report.reason.clone())],
+        true => vec![voided(of_it, of, report.provider_event_id.clone(), report.reason.clone())],
         false => vec![],
     })
 }
@@ -159,7 +167,7 @@ pub(super) fn decided(payment_id: PaymentId, payment: &Payment, decision: Decisi
             }
             (AuthorisationStatus::Lapsed, Decision::Capture) => {
                 let reason = "it had ended before it was to be taken".to_owned();
-                AuthorisationEvent::Voided { of, provider_event_id: String::new(), reason }
+                return Some(voided(of, held, String::new(), reason));
             }
             (AuthorisationStatus::Lapsed, Decision::Void)
             | (
@@ -178,18 +186,19 @@ pub(super) fn decided(payment_id: PaymentId, payment: &Payment, decision: Decisi
 /// What the answer to a call causes.
 pub(super) fn answered(payment_id: PaymentId, payment: &Payment, reference: &str, answer: &Answer) -> Vec<Event> {
     let known = payment.authorisations.get(reference).filter(|held| held.status.is_live());
-    let (Some(key), Some(_live)) = (payment.key, known) else { return vec![] };
+    let (Some(key), Some(held)) = (payment.key, known) else { return vec![] };
     match answer {
         Answer::Captured(report) => reports::take(payment_id, Some(payment), report),
         Answer::Voided { reason } => {
             let of = AuthorisationOf { payment_id, key, reference: reference.to_owned() };
-            vec![voided(of, String::new(), reason.clone())]
+            vec![voided(of, held, String::new(), reason.clone())]
         }
     }
 }
 
-fn voided(of: AuthorisationOf, provider_event_id: String, reason: String) -> Event {
-    Event::Authorisation(AuthorisationEvent::Voided { of, provider_event_id, reason })
+fn voided(of: AuthorisationOf, held: &Authorisation, provider_event_id: String, reason: String) -> Event {
+    let is_awaited = held.status.is_awaited();
+    Event::Authorisation(AuthorisationEvent::Voided { of, provider_event_id, reason, is_awaited })
 }
 
 fn call(of: AuthorisationOf, amount: Money, terms: &PaymentTerms, at: Timestamp) -> AuthorisationCall {
@@ -239,7 +248,7 @@ impl Payment {
 
     fn void(&mut self, reference: &str) {
         let Some(held) = self.authorisations.get_mut(reference) else { return };
-        let was_to_pay = matches!(held.status, AuthorisationStatus::Held | AuthorisationStatus::Capturing);
+        let was_to_pay = held.status.is_awaited();
         held.status = match held.status {
             AuthorisationStatus::Held => AuthorisationStatus::Lapsed,
             AuthorisationStatus::Capturing

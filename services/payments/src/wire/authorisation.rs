@@ -27,11 +27,18 @@ pub(super) fn encode(event: AuthorisationEvent) -> (&'static str, Vec<u8>) {
         AuthorisationEvent::VoidSubmitted(call) => {
             ("holdfast.payments.v1.VoidSubmitted", void_to_wire(call_to_wire(call)).encode_to_vec())
         }
-        AuthorisationEvent::Voided { of, provider_event_id, reason } => {
+        AuthorisationEvent::Voided { of, provider_event_id, reason, is_awaited } => {
             let (payment_id, order_id, attempt) = payment_to_wire(of.payment_id, of.key);
             let provider_reference = of.reference;
-            let message =
-                wire::PaymentVoided { payment_id, order_id, attempt, provider_reference, provider_event_id, reason };
+            let message = wire::PaymentVoided {
+                payment_id,
+                order_id,
+                attempt,
+                provider_reference,
+                provider_event_id,
+                reason,
+                awaited: is_awaited,
+            };
             ("holdfast.payments.v1.PaymentVoided", message.encode_to_vec())
         }
     }
@@ -118,6 +125,7 @@ pub(super) fn decode_event(event: &str, data: &[u8]) -> Result<Option<Event>, Re
                 of: of(&message.payment_id, &message.order_id, message.attempt, message.provider_reference)?,
                 provider_event_id: message.provider_event_id,
                 reason: message.reason,
+                is_awaited: message.awaited,
             }
         }
         _ => return Ok(None),

@@ -327,7 +327,12 @@ fn of_holds() -> Vec<Event> {
         provider_event_id: "evt".to_owned(),
         occurred_at,
     };
-    let voided = AuthorisationEvent::Voided { of: of(), provider_event_id: String::new(), reason: "gone".to_owned() };
+    let voided = AuthorisationEvent::Voided {
+        of: of(),
+        provider_event_id: String::new(),
+        reason: "gone".to_owned(),
+        is_awaited: true,
+    };
     let (capture, void) = (AuthorisationEvent::CaptureSubmitted(call()), AuthorisationEvent::VoidSubmitted(call()));
     [authorised(None), authorised(Some(at(9))), capture, void, voided].map(Event::Authorisation).to_vec()
 }

@@ -62,7 +62,13 @@ fn void() -> Event {
 
 fn voided(provider_event_id: &str, reason: &str) -> Event {
     let (provider_event_id, reason) = (provider_event_id.to_owned(), reason.to_owned());
-    Event::Authorisation(AuthorisationEvent::Voided { of: of("pi_1"), provider_event_id, reason })
+    Event::Authorisation(AuthorisationEvent::Voided { of: of("pi_1"), provider_event_id, reason, is_awaited: true })
+}
+
+/// The same of what the order does not wait for.
+fn let_go() -> Event {
+    let (provider_event_id, reason) = (String::new(), "because".to_owned());
+    Event::Authorisation(AuthorisationEvent::Voided { of: of("pi_1"), provider_event_id, reason, is_awaited: false })
 }
 
 fn orders(decision: Decision) -> Command {
@@ -154,8 +160,8 @@ fn orders_is_told_once_more_if_it_asks_for_money_that_has_lapsed() {
 #[test]
 fn what_orders_does_not_want_is_let_go_and_leaves_the_payment_as_it_was() {
     let state = given(&[requested(), cancelled(), authorised(), void()]);
-    assert_eq!(state.when(&answered(gone())), Ok(vec![voided("", "because")]));
-    let state = given(&[requested(), cancelled(), authorised(), void(), voided("", "because")]);
+    assert_eq!(state.when(&answered(gone())), Ok(vec![let_go()]));
+    let state = given(&[requested(), cancelled(), authorised(), void(), let_go()]);
     assert_eq!(state.payment().status, Status::Cancelled);
     assert_eq!((state.payment().captured_minor, state.payment().left_minor()), (0, 0));
 }
@@ -176,6 +182,18 @@ fn money_that_cannot_pay_the_payment_is_let_go_at_once() {
     assert_eq!(second.when(&set_aside("pi_2", 1_200)), Ok(let_go("pi_2", 1_200)));
     let paid = given(&[requested(), succeeded()]);
     assert_eq!(paid.when(&set_aside("pi_2", 1_200)), Ok(let_go("pi_2", 1_200)));
+}
+
+#[test]
+fn the_end_of_what_orders_never_heard_of_is_none_of_its_money() {
+    let second = Event::Authorisation(AuthorisationEvent::VoidSubmitted(call("pi_2", 1_200, at(100))));
+    let state = given(&[requested(), authorised(), capture(), second]);
+    let (reference, answer) = ("pi_2".to_owned(), gone());
+    let events = state.when(&Command::RecordAuthorisation { payment_id: payment_id(), reference, answer }).unwrap();
+    assert!(
+        matches!(&*events, [Event::Authorisation(AuthorisationEvent::Voided { is_awaited: false, .. })]),
+        "{events:?}"
+    );
 }
 
 #[test]
