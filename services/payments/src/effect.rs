@@ -93,18 +93,7 @@ fn asked(event: &Event, attempt: u32) -> Option<Asked<'_>> {
             let call = Call::Close(CheckoutRef { payment_id: *payment_id, reference: reference.clone() });
             Some(Asked { key: format!("{payment_id}.close"), deadline: *deadline, provider, call })
         }
-        Event::Authorisation(AuthorisationEvent::CaptureSubmitted(call)) => Some(Asked {
-            key: format!("{}.capture.{}", call.of.payment_id, call.of.reference),
-            deadline: call.deadline,
-            provider: &call.provider,
-            call: Call::Capture(authorisation(call, "capture", attempt)),
-        }),
-        Event::Authorisation(AuthorisationEvent::VoidSubmitted(call)) => Some(Asked {
-            key: format!("{}.void.{}", call.of.payment_id, call.of.reference),
-            deadline: call.deadline,
-            provider: &call.provider,
-            call: Call::Void(authorisation(call, "void", attempt)),
-        }),
+        Event::Authorisation(event) => asked_of_authorisation(event, attempt),
         Event::PaymentRequested { checkout_ends_at: None, .. }
         | Event::CheckoutOpened { .. }
         | Event::CheckoutFailed { .. }
@@ -123,9 +112,23 @@ fn asked(event: &Event, attempt: u32) -> Option<Asked<'_>> {
         | Event::RefundOutcomeUnknown { .. }
         | Event::RefundReversed { .. }
         | Event::RefundResolved { .. }
-        | Event::Authorisation(AuthorisationEvent::Authorised { .. } | AuthorisationEvent::Voided { .. })
         | Event::Coupon(_) => None,
     }
+}
+
+/// What an event of money that is set aside asks of a provider.
+fn asked_of_authorisation(event: &AuthorisationEvent, attempt: u32) -> Option<Asked<'_>> {
+    let (verb, call, to_do): (_, _, fn(AuthorisationRef) -> Call) = match event {
+        AuthorisationEvent::CaptureSubmitted(call) => ("capture", call, Call::Capture),
+        AuthorisationEvent::VoidSubmitted(call) => ("void", call, Call::Void),
+        AuthorisationEvent::Authorised { .. } | AuthorisationEvent::Voided { .. } => return None,
+    };
+    Some(Asked {
+        key: format!("{}.{verb}.{}", call.of.payment_id, call.of.reference),
+        deadline: call.deadline,
+        provider: &call.provider,
+        call: to_do(authorisation(call, verb, attempt)),
+    })
 }
 
 /// Of each try with a key of its own, as for a page: what can be done with an authorisation can be done once.

@@ -259,12 +259,7 @@ impl Money {
         match name {
             payments::PaymentSucceeded::NAME => {
                 let succeeded: payments::PaymentSucceeded = read(event)?;
-                let payment = self.of(&succeeded.payment_id)?;
-                payment.captured += minor(succeeded.amount.as_ref());
-                if let Some(money) = payment.set_aside.get_mut(&succeeded.provider_reference) {
-                    *money = SetAside::Taken;
-                }
-                payment.fits(&succeeded.provider_event_id);
+                self.of(&succeeded.payment_id)?.come(&succeeded);
             }
             payments::PaymentDeclined::NAME => {
                 let declined: payments::PaymentDeclined = read(event)?;
@@ -499,6 +494,15 @@ impl Money {
 }
 
 impl Payment {
+    /// Its money came; what was set aside before was taken.
+    fn come(&mut self, succeeded: &payments::PaymentSucceeded) {
+        self.captured += minor(succeeded.amount.as_ref());
+        if let Some(money) = self.set_aside.get_mut(&succeeded.provider_reference) {
+            *money = SetAside::Taken;
+        }
+        self.fits(&succeeded.provider_event_id);
+    }
+
     /// A page takes a step.
     fn turn_page(&mut self, before: Page, after: Page) -> Result<(), String> {
         match self.page.replace(after) {

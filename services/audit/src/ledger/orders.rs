@@ -223,15 +223,7 @@ impl Orders {
             }
             name if OF_NO_CONCERN.contains(&name) => {}
             wire::CaptureRequested::NAME => self.capture(&decode(data)?, at, held, findings)?,
-            wire::VoidRequested::NAME => {
-                let wire::VoidRequested { order_id, attempt, payment_id, .. } = decode(data)?;
-                let step = Step { key: key(&order_id, attempt)?, at, name };
-                let phases = [Phase::Open, Phase::Closed, Phase::Paid];
-                let Some(order) = self.step(&step, &phases, findings) else { return Ok(()) };
-                if step.key.payment_id() == PaymentId::parse(&payment_id)? {
-                    order.waiting = None;
-                }
-            }
+            wire::VoidRequested::NAME => self.void(&decode(data)?, at, findings)?,
             _ => self.take_coupon(name, data, at, findings)?,
         }
         Ok(())
@@ -378,6 +370,17 @@ impl Orders {
         }
         if order.to_pay(held(key)) != event.amount {
             step.wrong("another amount is to be taken than there is to pay", findings);
+        }
+        Ok(())
+    }
+
+    /// Money that is set aside is to be let go.
+    fn void(&mut self, event: &wire::VoidRequested, at: Moment, findings: &mut Findings) -> Result<(), Rejection> {
+        let (key, payment_id) = (HoldKey::parse(&event.order_id, event.attempt)?, PaymentId::parse(&event.payment_id)?);
+        let step = Step { key, at, name: wire::VoidRequested::NAME };
+        let order = self.step(&step, &[Phase::Open, Phase::Closed, Phase::Paid], findings);
+        if let Some(order) = order.filter(|_| key.payment_id() == payment_id) {
+            order.waiting = None;
         }
         Ok(())
     }
