@@ -55,22 +55,20 @@ async fn money_that_is_set_aside_too_late_is_let_go_and_never_taken() {
 async fn late_money_that_is_set_aside_buys_what_is_still_free_and_is_let_go_if_nothing_is() {
     let fleet = TestFleet::start().await.unwrap();
     fleet.stock("MUG", 1).await.unwrap();
-    let late = |number| {
-        Order::new(number).line("MUG", 1).pays("sandbox:late,after=1s,hold=capture").expires_after(SHORT).reholds()
-    };
-    let lucky = late(1);
+    let lucky = Order::new(1).line("MUG", 1).pays("sandbox:late,after=1s,hold=capture").expires_after(SHORT).reholds();
     fleet.place(&lucky).await.unwrap();
     fleet.until_status(&lucky, "expired").await.unwrap();
     fleet.until_status(&lucky, "paid").await.unwrap();
     fleet.settle_and_verify().await.unwrap();
     assert_eq!(fleet.number("select on_hand from inventory.stock").await.unwrap(), 0);
 
-    fleet.stock("MUG", 1).await.unwrap();
-    let unlucky = late(2);
+    fleet.stock("CUP", 1).await.unwrap();
+    let unlucky =
+        Order::new(2).line("CUP", 1).pays("sandbox:late,after=10s,hold=capture").expires_after(SHORT).reholds();
     fleet.place(&unlucky).await.unwrap();
     fleet.until_status(&unlucky, "expired").await.unwrap();
-    // Somebody else was quicker.
-    let other = Order::new(3).line("MUG", 1);
+    // Somebody else is quicker.
+    let other = Order::new(3).line("CUP", 1);
     fleet.place(&other).await.unwrap();
     fleet.until_status(&unlucky, "rejected").await.unwrap();
     fleet.until(VOIDED, 1).await.unwrap();

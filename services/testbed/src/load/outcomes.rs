@@ -113,7 +113,8 @@ async fn open(pool: &PgPool, ids: &[Uuid]) -> Result<u64> {
              and (o.status in ('pending', 'reserved', 'refunding')
                  or o.payment_status = 'refunding'
                  or o.status in ('expired', 'cancelled', 'rejected') and not o.released
-                 or p.status in ('requested', 'cancelled') and p.payment_method like 'sandbox:late%')",
+                 or p.status in ('requested', 'cancelled') and p.authorisations is null
+                     and p.payment_method like 'sandbox:late%')",
     )
     .bind(ids)
     .bind(payments)
