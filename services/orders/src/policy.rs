@@ -153,14 +153,12 @@ fn of_payments(name: &str, data: &[u8]) -> Result<Option<Vec<Command>>, Rejectio
         }
         payments::PaymentVoided::NAME => {
             let payments::PaymentVoided { payment_id, order_id, attempt, reason, awaited, .. } = decode(data)?;
-            if !awaited {
-                return Ok(Some(vec![]));
-            }
-            Command::RecordVoid {
+            let command = Command::RecordVoid {
                 key: HoldKey::parse(&order_id, attempt)?,
                 payment_id: PaymentId::parse(&payment_id)?,
                 reason: words(&reason),
-            }
+            };
+            return Ok(Some(if awaited { vec![command] } else { vec![] }));
         }
         payments::PaymentFailed::NAME => {
             let payments::PaymentFailed { order_id, attempt, reason, .. } = decode(data)?;

@@ -226,7 +226,10 @@ impl Money {
         match name {
             payments::PaymentAuthorised::NAME => {
                 let payments::PaymentAuthorised { payment_id, provider_reference, .. } = read(event)?;
-                self.of(&payment_id)?.set_aside.insert(provider_reference, SetAside::Waits);
+                let payment = self.of(&payment_id)?;
+                payment.set_aside.insert(provider_reference, SetAside::Waits);
+                // It may be another than the one that orders has decided about, and that has ended since.
+                payment.decision = None;
             }
             payments::CaptureSubmitted::NAME => {
                 let payments::CaptureSubmitted { payment_id, provider_reference, .. } = read(event)?;
