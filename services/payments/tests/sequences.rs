@@ -280,8 +280,7 @@ impl Auditor {
                 self.hear_reversed(payment_id, of.refund_id);
             }
             Event::RefundResolved { of, resolution, .. } => {
-                let refund = self.refunds.get_mut(&(payment_id, of.refund_id)).unwrap();
-                refund.may_send = resolution == Resolution::Retry;
+                self.refunds.get_mut(&(payment_id, of.refund_id)).unwrap().may_send = resolution == Resolution::Retry;
             }
             Event::Coupon(_)
             | Event::Authorisation(_)

@@ -514,11 +514,11 @@ impl Payment {
         }
     }
 
-    /// Orders decides about its money, once.
+    /// Orders decides about its money, once; of an order that was closed while its money was taken it may hear once more, after a restore.
     fn decide(&mut self, decision: Decision) -> Result<(), String> {
         match self.decision.replace(decision) {
             None => Ok(()),
-            Some(before) if before == decision => Ok(()),
+            Some(before) if before == decision || before == Decision::Take => Ok(()),
             Some(before) => Err(format!("orders says {before:?} of a payment's money, and then {decision:?}")),
         }
     }
