@@ -95,7 +95,7 @@ impl Ledger {
                 [self.coupons.take(name, data, at, &self.orders, findings), Ok(()), Ok(())]
             }
             Some("payments") if Authorisations::takes(name) => {
-                [self.authorisations.take(name, data, at, &self.payments, findings), Ok(()), Ok(())]
+                [self.authorisations.take(name, data, at, &mut self.payments, findings), Ok(()), Ok(())]
             }
             Some("payments") => [
                 self.payments.take(name, data, at, &mut self.authorisations, findings),

@@ -72,7 +72,7 @@ impl Authorisations {
         name: &str,
         data: &[u8],
         at: Moment,
-        paid: &Payments,
+        paid: &mut Payments,
         findings: &mut Findings,
     ) -> Result<(), Unbooked> {
         match name {
@@ -107,6 +107,9 @@ impl Authorisations {
             }
             payments::PaymentVoided::NAME => {
                 let event: payments::PaymentVoided = decode(data)?;
+                if event.awaited {
+                    paid.is_given_up(PaymentId::parse(&event.payment_id)?, at);
+                }
                 let of = (PaymentId::parse(&event.payment_id)?, event.provider_reference);
                 // Orders has asked for what had ended, and is told once more.
                 let is_told_again = self.wanted.contains(&of.0);

@@ -100,6 +100,13 @@ impl Payments {
         self.payments.get(&payment_id)?.captured.as_ref()
     }
 
+    /// The money that a buyer had set aside is gone: nobody is asked any more.
+    pub(super) fn is_given_up(&mut self, payment_id: PaymentId, at: Moment) {
+        if let Some(payment) = self.payments.get_mut(&payment_id).filter(|payment| payment.is_asking) {
+            (payment.is_asking, payment.since) = (false, at);
+        }
+    }
+
     /// Whether the buyer was asked for so much.
     pub(super) fn is_asked_for(&self, payment_id: PaymentId, amount: Option<&Money>) -> bool {
         self.payments.get(&payment_id).is_some_and(|payment| payment.asked.as_ref() == amount && amount.is_some())
