@@ -181,6 +181,8 @@ impl Ledger {
             }
             Event::CouponRequested { .. }
             | Event::RedemptionRequested { .. }
+            | Event::CaptureRequested { .. }
+            | Event::VoidRequested { .. }
             | Event::OrderHoldConfirmed { .. }
             | Event::OrderReserved { .. }
             | Event::OrderReleaseConfirmed { .. }

@@ -378,6 +378,19 @@ impl Order {
             || self.waiting_payment.is_some_and(|(waiting, _)| waiting == payment_id)
     }
 
+    /// Whether this payment's money is set aside, and is not being taken yet.
+    #[must_use]
+    pub fn waits_with(&self, payment_id: PaymentId) -> bool {
+        let waiting = self.waiting_payment.map(|(waiting, _)| waiting);
+        self.payment_status == PaymentStatus::Authorised && self.payment_id.or(waiting) == Some(payment_id)
+    }
+
+    /// Whether this payment's money is being taken, for the order to be paid with it.
+    #[must_use]
+    pub fn is_capturing(&self, payment_id: PaymentId) -> bool {
+        self.payment_status == PaymentStatus::Capturing && self.payment_id == Some(payment_id)
+    }
+
     /// What came in with a payment: what paid the order, or what was too late and sent back whole.
     #[must_use]
     pub fn received(&self, payment_id: PaymentId) -> i64 {
