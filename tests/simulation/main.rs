@@ -69,7 +69,8 @@ fn main() -> ExitCode {
     while begun.elapsed() < Duration::from_secs(args.seconds) {
         let setup = Setup { seed: seed + days, orders: args.orders, without: args.without.clone(), tells: false };
         let ended = simulate(&setup);
-        if ended.violation.is_some() {
+        if let Some(violation) = ended.violation {
+            println!("seed {}: {violation}\nlooking for a shorter story of it", setup.seed);
             report(&shrunk(setup), days + 1, steps + ended.steps);
             return ExitCode::FAILURE;
         }

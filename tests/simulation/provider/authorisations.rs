@@ -39,7 +39,7 @@ impl Hold {
 }
 
 impl Books {
-    /// The buyer's money is set aside; with an opinion also more than once, or for a moment only, or it is taken by somebody else.
+    /// The buyer's money is set aside; with an opinion also more than once, or it is withdrawn at once, which is told soon or late.
     pub(super) fn set_aside(
         &mut self,
         payment_id: PaymentId,
@@ -49,13 +49,14 @@ impl Books {
     ) {
         let minor = report.amount.as_ref().map_or(0, |amount| amount.minor_units);
         let reference = report.provider_reference.clone();
-        let mut lapses_at = due + LAPSES_AFTER;
+        let mut state = State::Open;
         if thinks {
             match self.rng.random_range(0..4) {
                 0 => self.set_aside_again(payment_id, minor, due),
                 1 => {
-                    lapses_at = due + Duration::from_secs(self.rng.random_range(0..60));
-                    let told = Told { kind: PaymentVoided, reference: &reference, minor, at: Some(lapses_at) };
+                    state = State::LetGo;
+                    let at = due + Duration::from_secs(self.rng.random_range(0..60));
+                    let told = Told { kind: PaymentVoided, reference: &reference, minor, at: Some(at) };
                     self.tell(payment_id, "", &told);
                 }
                 2 => self.tell(
@@ -69,7 +70,8 @@ impl Books {
                 }
             }
         }
-        self.holds.insert(reference, Hold { payment_id, minor, state: State::Open, lapses_at });
+        let lapses_at = due + LAPSES_AFTER;
+        self.holds.insert(reference, Hold { payment_id, minor, state, lapses_at });
         self.charges.insert(payment_id, (due, report.clone()));
         self.reports.push((due, report));
     }

@@ -27,12 +27,17 @@ pub(super) fn record(
 ) -> Result<Vec<Event>, DecideError> {
     let stale = is_stale(order, key)?;
     is_ours(order, key, payment_id, amount)?;
+    let (is_capturing, waits) = (order.is_capturing(payment_id), order.waits_with(payment_id));
+    if (is_capturing || waits) && amount != order.to_pay() {
+        let what = format!("payment {payment_id} of {amount} came, and {} of it were set aside", order.to_pay());
+        return Err(broken(order.order_id, what));
+    }
     // Set aside before, and now taken; perhaps for an older attempt, or before it was to be.
-    if order.is_capturing(payment_id) && amount == order.to_pay() {
+    if is_capturing {
         return Ok(holds::paid(order, payment_id));
     }
     // It waits with the money as before, which need not be taken any more.
-    if order.waits_with(payment_id) && amount == order.to_pay() {
+    if waits {
         return Ok(vec![Event::LatePaymentDeferred { key: order.key(), payment_id, amount, is_authorised: false }]);
     }
     if order.has_seen(payment_id) {
@@ -163,9 +168,10 @@ pub(super) fn late_money(order: &Order, key: HoldKey, payment_id: PaymentId, amo
     vec![if is_authorised { void(order, payment_id) } else { late(order, key, payment_id, amount) }]
 }
 
-/// Whether late money is to hold again what the order held.
+/// Whether late money is to hold again what the order held. Not while a coupon may still change what there is to pay.
 fn holds_again(order: &Order, amount: Money) -> bool {
     order.terms.late_payment_policy == LatePaymentPolicy::Rehold
+        && order.is_price_known()
         && amount == order.to_pay()
         && order.attempt < ATTEMPTS_MAX
 }

@@ -352,6 +352,12 @@ impl Order {
         Money { minor_units: self.terms.total.minor_units - off, ..self.terms.total }
     }
 
+    /// Whether it is known what there is to pay: the coupon that the buyer names has been held once.
+    #[must_use]
+    pub fn is_price_known(&self) -> bool {
+        self.terms.coupon.is_none() || self.discount.is_some()
+    }
+
     /// What is paid for all of its shares, in minor units.
     #[must_use]
     pub fn share_price(&self, shares: &Shares) -> i64 {

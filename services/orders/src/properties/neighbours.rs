@@ -306,9 +306,9 @@ impl Town {
             }
             Event::CaptureRequested { payment_id, .. } => {
                 let takes = self.lucky();
-                self.end_hold(*payment_id, takes);
+                self.end_hold(*payment_id, takes, true);
             }
-            Event::VoidRequested { payment_id, .. } => self.end_hold(*payment_id, false),
+            Event::VoidRequested { payment_id, .. } => self.end_hold(*payment_id, false, false),
             // Of an order that was paid with nothing.
             Event::RefundRequested { payment_id, claim, .. }
                 if claim.amount.minor_units == 0 && !self.payments.contains_key(payment_id) => {}
@@ -362,17 +362,18 @@ impl Town {
         }
     }
 
-    /// Orders has decided about money that is set aside. It may have been taken or have lapsed before.
-    fn end_hold(&mut self, payment_id: PaymentId, takes: bool) {
+    /// Money that is set aside is taken, or has ended: it has lapsed, or orders wants no more of it. Who asks for money that has ended is told
+    /// so, for it may have heard of that before it heard that there was any.
+    fn end_hold(&mut self, payment_id: PaymentId, takes: bool, is_asked_for: bool) {
         let payment = self.payments.get_mut(&payment_id).unwrap();
-        let hold = payment.hold.unwrap();
-        if payment.outcome == Some(true) || !hold {
+        let is_held = payment.hold.unwrap();
+        if payment.outcome == Some(true) || !(is_held || is_asked_for) {
             return;
         }
         payment.hold = Some(false);
         let (key, amount) = (payment.key.unwrap(), payment.amount.unwrap());
         let ((order_id, attempt), payment_id, amount) = (ids(key), payment_id.to_string(), Some(amount.to_wire()));
-        if takes {
+        if takes && is_held {
             payment.outcome = Some(true);
             self.tell(&payments::PaymentSucceeded { payment_id, order_id, attempt, amount, ..Default::default() });
         } else {
@@ -397,7 +398,7 @@ impl Town {
             self.tell(&payments::PaymentAuthorised { payment_id, order_id, attempt, amount, ..Default::default() });
         } else if !succeeds && payment.hold == Some(true) {
             // It lapses.
-            self.end_hold(of, false);
+            self.end_hold(of, false, false);
         } else if succeeds {
             payment.outcome = Some(true);
             let amount = Some(amount.to_wire());
