@@ -101,6 +101,12 @@ impl Decider for Orders {
         order::evolve(state, event);
     }
 
+    fn keep(state: &mut State, command: &Command) {
+        if let Command::PlaceOrder { order_id, contact: Some(contact), .. } = command {
+            state.contacts.insert(*order_id, contact.clone());
+        }
+    }
+
     fn encode(state: &State, event: &Event) -> EncodedEvent {
         let (message_type, data) = wire::encode(event);
         // 0 without the row, which the log refuses.

@@ -44,6 +44,10 @@ fn orders(database: &Database) -> Table {
     table.row(["coupon uses".into(), by_status(&database.coupon_uses, &[])]);
     table.row(["coupons".into(), by_status(&database.coupons, &[])]);
     table.row(["refunds".into(), by_status(&database.refunds, &["unknown", "reversed"])]);
+    // Many fleets send none.
+    if !database.mails.is_empty() {
+        table.row(["mails".into(), by_status(&database.mails, &["refused", "unknown"])]);
+    }
     table
 }
 

@@ -207,6 +207,7 @@ impl Workload {
             payment_method: story.script(&mut chance),
             reference: String::new(),
             coupon_code: String::new(),
+            contact_email: String::new(),
         };
         let in_called_off_round = round.is_some() && round == self.called_off();
         Plan { order_id, story, in_called_off_round, place: Sent { id: self.id("place", number), body: place }, then }

@@ -69,7 +69,7 @@ fn place_shares(count: i64, unit_price: Option<common::Money>) -> wire::PlaceOrd
 
 fn terms(message: &wire::PlaceOrder) -> OrderTerms {
     match read(message) {
-        Ok(Command::PlaceOrder { order_id: ORDER, terms }) => terms,
+        Ok(Command::PlaceOrder { order_id: ORDER, terms, contact: _ }) => terms,
         other => panic!("{other:?}"),
     }
 }
