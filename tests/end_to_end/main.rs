@@ -12,6 +12,8 @@ mod happy_path;
 mod identity;
 mod links;
 mod logs;
+mod mail;
+mod mail_states;
 mod order_of_commands;
 mod poison;
 mod probes;

@@ -67,7 +67,8 @@ struct Mail {
     reply: String,
 }
 
-const LIST: &str = "select * from mail.mails where $1::text is null or state = $1 order by queued_at desc, mail_id limit $2";
+const LIST: &str =
+    "select * from mail.mails where $1::text is null or state = $1 order by queued_at desc, mail_id limit $2";
 
 /// Lists, or has one sent again: exit code 0, or 1 if it cannot be sent again.
 pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {

@@ -30,7 +30,8 @@ impl ContactEmail {
         match fault(text) {
             None => Ok(Self(text.to_owned())),
             Some(fault) => {
-                let reason = format!("contact_email must be one address such as ann@shop.example, and this one {fault}");
+                let reason =
+                    format!("contact_email must be one address such as ann@shop.example, and this one {fault}");
                 Err(Rejection::new("INVALID_CONTACT_EMAIL", reason))
             }
         }
@@ -97,11 +98,31 @@ mod tests {
         let long_local = format!("{}@secret.example", "a".repeat(65));
         let long_label = format!("secret@{}.example", "b".repeat(64));
         let wrong = [
-            "secret", "secret@", "@secret.example", "secret@a@b.example", "secret@shop.example\r\nBcc: x@y.example",
-            "secret @shop.example", "secret@shop.example,x@y.example", "<secret@shop.example>", "Ann <secret@shop.example>",
-            "\"secret a\"@shop.example", ".secret@shop.example", "se..cret@shop.example", "secret.@shop.example",
-            "secret@.example", "secret@shop..example", "secret@shop.example.", "secret@-shop.example", "secret@shop-.example",
-            "secret@[127.0.0.1]", "secret@shop_x.example", "secret\0@shop.example", " ", &too_long, &long_local, &long_label,
+            "secret",
+            "secret@",
+            "@secret.example",
+            "secret@a@b.example",
+            "secret@shop.example\r\nBcc: x@y.example",
+            "secret @shop.example",
+            "secret@shop.example,x@y.example",
+            "<secret@shop.example>",
+            "Ann <secret@shop.example>",
+            "\"secret a\"@shop.example",
+            ".secret@shop.example",
+            "se..cret@shop.example",
+            "secret.@shop.example",
+            "secret@.example",
+            "secret@shop..example",
+            "secret@shop.example.",
+            "secret@-shop.example",
+            "secret@shop-.example",
+            "secret@[127.0.0.1]",
+            "secret@shop_x.example",
+            "secret\0@shop.example",
+            " ",
+            &too_long,
+            &long_local,
+            &long_label,
         ];
         for text in wrong {
             let refused = ContactEmail::parse_optional(text).unwrap_err();

@@ -10,11 +10,8 @@ use serde::Serialize;
 use uuid::Uuid;
 
 /// The events that may cause a mail, and no others: a page, a webhook and a change of status all end in one of them.
-pub(crate) const CAUSES: [&str; 3] = [
-    "holdfast.orders.v1.OrderPaid",
-    "holdfast.orders.v1.OrderRefunded",
-    "holdfast.orders.v1.OrderPartiallyRefunded",
-];
+pub(crate) const CAUSES: [&str; 3] =
+    ["holdfast.orders.v1.OrderPaid", "holdfast.orders.v1.OrderRefunded", "holdfast.orders.v1.OrderPartiallyRefunded"];
 
 /// What is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

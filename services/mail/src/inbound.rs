@@ -36,7 +36,13 @@ const TAKING: &str = "taking events in";
 const BATCH_MAX: usize = 500;
 
 /// Takes events in until asked to stop, and begins anew whenever that fails.
-pub(crate) async fn run(config: Config, lineage: Arc<Lineage>, post: Arc<Post>, health: Health, mut shutdown: Shutdown) {
+pub(crate) async fn run(
+    config: Config,
+    lineage: Arc<Lineage>,
+    post: Arc<Post>,
+    health: Health,
+    mut shutdown: Shutdown,
+) {
     let mut waits = retry::backoff(ms(50), ms(2_000));
     while !shutdown.is_requested() {
         let failed = tokio::select! {
@@ -75,7 +81,8 @@ async fn take_in(config: &Config, lineage: &Lineage, post: &Post, health: &Healt
 async fn handle(batch: &[Message], config: &Config, lineage: &Lineage, post: &Post) -> Result<(), Error> {
     let mut events = Vec::new();
     for message in batch {
-        let sequence = message.info().map_or_else(|_| BrokerSequence::default(), |info| BrokerSequence::new(info.stream_sequence));
+        let sequence =
+            message.info().map_or_else(|_| BrokerSequence::default(), |info| BrokerSequence::new(info.stream_sequence));
         let headers = message.headers.clone().unwrap_or_default();
         match PublishedEvent::read(sequence, &headers, &message.payload) {
             Some(event) if !lineage.is_given_up(event.epoch, event.event.position) => events.push(event),
@@ -99,7 +106,9 @@ async fn handle(batch: &[Message], config: &Config, lineage: &Lineage, post: &Po
         })?;
         caused.extend(about.map(|about| Caused { about, position: event.position, happened_at: event.recorded_at }));
     }
-    if !caused.is_empty() && store::queue(&post.pool, &caused.iter().collect::<Vec<_>>(), ms(config.mail.give_up_ms)).await? > 0 {
+    if !caused.is_empty()
+        && store::queue(&post.pool, &caused.iter().collect::<Vec<_>>(), ms(config.mail.give_up_ms)).await? > 0
+    {
         post.bell.notify_one();
     }
     for acknowledged in join_all(batch.iter().map(Message::ack)).await {

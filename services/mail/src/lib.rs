@@ -140,7 +140,8 @@ async fn serve(
 ) -> Ended {
     let (trigger, stopping): (Trigger, Shutdown) = shutdown::channel();
     let mut loops = JoinSet::new();
-    let taking = inbound::run(config.clone(), Arc::clone(&lineage), Arc::clone(&post), health.clone(), stopping.clone());
+    let taking =
+        inbound::run(config.clone(), Arc::clone(&lineage), Arc::clone(&post), health.clone(), stopping.clone());
     loops.spawn(taking.in_current_span());
     loops.spawn(sender::run(Arc::clone(&post), health.clone(), stopping).in_current_span());
     let mut stop = shutdown.clone();

@@ -1,8 +1,6 @@
 //! A mail as bytes. Of the same order, event, address and words they are always the same: nothing in them is drawn by chance or read off a
 //! clock, so a copy can be told for one.
 
-use std::time::SystemTime;
-
 use domain::Timestamp;
 use lettre::{
     Address, Message,
@@ -11,7 +9,7 @@ use lettre::{
         header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue},
     },
 };
-use time::OffsetDateTime;
+use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 
 use crate::{about::About, templates::Words};
 
@@ -52,8 +50,7 @@ pub(crate) fn bytes(
     to: &Address,
     words: &Words,
 ) -> Result<Vec<u8>, String> {
-    // Whole seconds, as a date in a mail has them.
-    let date = SystemTime::from(OffsetDateTime::from(Timestamp::from_micros(at.as_micros().div_euclid(1_000_000) * 1_000_000)));
+    let date = OffsetDateTime::from(at).format(&Rfc2822).map_err(|error| error.to_string())?;
     let mut message = Message::builder().from(sender.from.clone());
     if let Some(reply_to) = &sender.reply_to {
         message = message.reply_to(reply_to.clone());
@@ -61,15 +58,16 @@ pub(crate) fn bytes(
     let message = message
         .to(Mailbox::new(None, to.clone()))
         .subject(words.subject.as_str())
-        .date(date)
         .message_id(Some(format!("<{}@{}>", about.name(), sender.domain())))
+        .raw_header(header("Date", &date)?)
         // No answer of a machine, RFC 3834; Exchange knows the other word for it.
         .raw_header(header("Auto-Submitted", "auto-generated")?)
         .raw_header(header("X-Auto-Response-Suppress", "All")?)
-        .multipart(alternative(about).singlepart(part(ContentType::TEXT_PLAIN, &words.text)).singlepart(part(
-            ContentType::TEXT_HTML,
-            &words.html,
-        )));
+        .multipart(
+            alternative(about)
+                .singlepart(part(ContentType::TEXT_PLAIN, &words.text))
+                .singlepart(part(ContentType::TEXT_HTML, &words.html)),
+        );
     message.map(|message| message.formatted()).map_err(|error| error.to_string())
 }
 
@@ -79,10 +77,7 @@ fn alternative(about: &About) -> MultiPartBuilder {
 }
 
 fn part(content_type: ContentType, words: &str) -> SinglePart {
-    SinglePart::builder()
-        .header(content_type)
-        .header(ContentTransferEncoding::QuotedPrintable)
-        .body(words.to_owned())
+    SinglePart::builder().header(content_type).header(ContentTransferEncoding::QuotedPrintable).body(words.to_owned())
 }
 
 fn header(name: &'static str, value: &str) -> Result<HeaderValue, String> {

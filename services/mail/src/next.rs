@@ -135,9 +135,12 @@ impl Rules {
             Outcome::Sent(reply) => Next { state: State::Sent, after: None, unknowns, reply },
             // An earlier copy may be there all the same.
             Outcome::Refused(reply) => Next { state: State::Refused, after: None, unknowns, reply },
-            Outcome::Unknown(reply) => {
-                Next { state: State::Unknown, after: self.once_more(unknowns), unknowns: unknowns.saturating_add(1), reply }
-            }
+            Outcome::Unknown(reply) => Next {
+                state: State::Unknown,
+                after: self.once_more(unknowns),
+                unknowns: unknowns.saturating_add(1),
+                reply,
+            },
             Outcome::Again(reply) => {
                 let wait = retry::delay(self.backoff, self.backoff_max, attempt);
                 if now + wait <= give_up_at {

@@ -4,14 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use lettre::Address;
 use metrics::counter;
-use platform::{
-    clock,
-    config::ms,
-    error::Error,
-    health::Health,
-    retry,
-    shutdown::Shutdown,
-};
+use platform::{clock, config::ms, error::Error, health::Health, retry, shutdown::Shutdown};
 use sqlx::PgPool;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
@@ -146,8 +139,11 @@ async fn prepared(
         return Ok(Err((State::Refused, "the address is none that mail can be sent to".to_owned())));
     };
     let count = |number: i32| u32::try_from(number).unwrap_or(0);
-    let tried =
-        Tried { attempt: count(due.attempt).saturating_add(1), unknowns: count(due.unknowns), give_up_at: due.give_up_at };
+    let tried = Tried {
+        attempt: count(due.attempt).saturating_add(1),
+        unknowns: count(due.unknowns),
+        give_up_at: due.give_up_at,
+    };
     if let Some(message) = due.message.take() {
         return Ok(Ok((to, message, tried)));
     }

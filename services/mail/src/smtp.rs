@@ -132,10 +132,9 @@ impl Server {
         let tls = || TlsParameters::new(self.host.clone());
         let implicit = if self.tls == Tls::Implicit { Some(tls().map_err(of_server)?) } else { None };
         let server = (self.host.as_str(), self.port);
-        let mut connection =
-            AsyncSmtpConnection::connect_tokio1(server, Some(self.begin), &self.hello, implicit, None)
-                .await
-                .map_err(of_server)?;
+        let mut connection = AsyncSmtpConnection::connect_tokio1(server, Some(self.begin), &self.hello, implicit, None)
+            .await
+            .map_err(of_server)?;
         if self.tls == Tls::Starttls {
             connection.starttls(tls().map_err(of_server)?, &self.hello).await.map_err(of_server)?;
         }
@@ -144,7 +143,9 @@ impl Server {
         }
         let needs_utf8 = [from, to].into_iter().any(|address| !AsRef::<str>::as_ref(address).is_ascii());
         if needs_utf8 && !connection.server_info().supports_feature(Extension::SmtpUtfEight) {
-            return Err(Outcome::Refused("the server takes no address of other letters than ASCII's (SMTPUTF8)".to_owned()));
+            return Err(Outcome::Refused(
+                "the server takes no address of other letters than ASCII's (SMTPUTF8)".to_owned(),
+            ));
         }
         let parameters = if needs_utf8 { vec![MailParameter::SmtpUtfEight] } else { vec![] };
         connection.command(Mail::new(Some(from.clone()), parameters)).await.map_err(of_mail)?;
@@ -225,9 +226,10 @@ fn find(words: &str, part: &str) -> Option<(usize, usize)> {
     let is_of_word = |letter: Option<char>| letter.is_some_and(char::is_alphanumeric);
     words.char_indices().find_map(|(at, _)| {
         let (before, rest) = words.split_at(at);
-        let length = rest.char_indices().map(|(end, letter)| end + letter.len_utf8()).find(|end| {
-            rest.get(..*end).is_some_and(|begin| begin.to_lowercase() == part)
-        })?;
+        let length = rest
+            .char_indices()
+            .map(|(end, letter)| end + letter.len_utf8())
+            .find(|end| rest.get(..*end).is_some_and(|begin| begin.to_lowercase() == part))?;
         let after = rest.get(length..).and_then(|after| after.chars().next());
         (!is_of_word(before.chars().next_back()) && !is_of_word(after)).then_some((at, length))
     })
@@ -239,7 +241,10 @@ mod tests {
 
     #[test]
     fn what_a_server_says_is_kept_without_the_address() {
-        let said = scrub("550 5.1.1 <Ann@Shop.example>: user ann is unknown at shop.example, annual report", "ann@shop.example");
+        let said = scrub(
+            "550 5.1.1 <Ann@Shop.example>: user ann is unknown at shop.example, annual report",
+            "ann@shop.example",
+        );
         assert_eq!(said, "550 5.1.1 <…>: user … is unknown at shop.example, annual report");
         assert_eq!(scrub("250 2.0.0 Ok: queued as 12345", "ann@shop.example"), "250 2.0.0 Ok: queued as 12345");
         assert_eq!(scrub("to ÄNN@käse.example", "änn@käse.example"), "to …");

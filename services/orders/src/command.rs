@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use domain::{ContactEmail, Discount, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, StreamVersion};
+use domain::{
+    ContactEmail, Discount, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, StreamVersion,
+};
 
 use crate::order::{OrderTerms, Resource};
 

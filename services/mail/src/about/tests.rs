@@ -100,7 +100,8 @@ fn amounts_are_written_with_the_digits_of_their_currency() {
 #[test]
 fn a_refund_says_what_comes_back() {
     let placed_at = Some(Timestamp::from_micros(5).to_wire());
-    let placed = OrderPlaced { order_id: ORDER.to_string(), reference: "R-7".to_owned(), placed_at, ..OrderPlaced::default() };
+    let placed =
+        OrderPlaced { order_id: ORDER.to_string(), reference: "R-7".to_owned(), placed_at, ..OrderPlaced::default() };
     let data = refunded(RefundReason::Requested, 500);
     let part = OrderPartiallyRefunded::full_name();
     let told = story(&placed.encode_to_vec(), &part, &data, Timestamp::from_micros(9)).unwrap();

@@ -53,7 +53,10 @@ fn the_text_comes_first_and_then_the_page_both_in_letters_that_every_server_take
     assert!(text < page && mail.contains("multipart/alternative"));
     assert_eq!(mail.matches("Content-Transfer-Encoding: quoted-printable").count(), 2);
     assert!(mail.contains("Gr=C3=BC=C3=9Fe"), "{mail}");
-    let boundary = format!("holdfast-{}", About { order_id: Uuid::from_u128(7), kind: Kind::Paid, refund_id: None }.mail_id().simple());
+    let boundary = format!(
+        "holdfast-{}",
+        About { order_id: Uuid::from_u128(7), kind: Kind::Paid, refund_id: None }.mail_id().simple()
+    );
     assert_eq!(mail.matches(&format!("--{boundary}")).count(), 3);
 }
 
@@ -77,9 +80,11 @@ fn the_same_mail_is_the_same_in_every_byte() {
 
 #[test]
 fn a_sender_that_is_no_address_is_named_with_its_setting() {
-    for (from, reply_to, bounces, setting) in
-        [("Shop", "", "", "mail.from"), ("a@b.example", "x", "", "mail.reply_to"), ("a@b.example", "", "@", "mail.bounces")]
-    {
+    for (from, reply_to, bounces, setting) in [
+        ("Shop", "", "", "mail.from"),
+        ("a@b.example", "x", "", "mail.reply_to"),
+        ("a@b.example", "", "@", "mail.bounces"),
+    ] {
         assert!(Sender::read(from, reply_to, bounces).unwrap_err().contains(setting));
     }
     let sender = Sender::read("Shop <orders@shop.example>", "", "bounce@x.example").unwrap();

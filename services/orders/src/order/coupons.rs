@@ -56,7 +56,10 @@ fn an_order_with_a_coupon_asks_for_it_and_one_without_asks_nothing() {
     let events = given(&[]).when(&place(with_coupon())).unwrap();
     assert_eq!(
         events,
-        [Event::OrderPlaced { order_id: ORDER, terms: with_coupon(), placed_at: NOW, has_contact: false }, requested(1, with_coupon())]
+        [
+            Event::OrderPlaced { order_id: ORDER, terms: with_coupon(), placed_at: NOW, has_contact: false },
+            requested(1, with_coupon())
+        ]
     );
     assert_eq!(given(&[]).when(&place(goods())).unwrap().len(), 1);
 }

@@ -27,9 +27,7 @@ pub fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Eve
     // What others answer about an order, this service has asked for: the order must be there.
     let ours = || order.ok_or_else(|| broken(command.order_id(), "others speak of it, and it was never placed"));
     match command {
-        Command::PlaceOrder { order_id, terms, contact } => {
-            Ok(place(state, *order_id, terms, contact.is_some(), at)?)
-        },
+        Command::PlaceOrder { order_id, terms, contact } => Ok(place(state, *order_id, terms, contact.is_some(), at)?),
         Command::CancelOrder { order_id: _, refund_id, actor, note } => Ok(cancel(known()?, *refund_id, actor, note)?),
         Command::ExpireOrder { order_id: _, actor, note } => Ok(expire_now(known()?, at, actor, note)?),
         Command::RequestRefund(request) => Ok(refund::request(known()?, request)?),

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use domain::{
-    Attempt, ContactEmail, CouponCode, Discount, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Revised, RoundId, Sku,
-    StreamVersion, Table, Timestamp,
+    Attempt, ContactEmail, CouponCode, Discount, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Revised, RoundId,
+    Sku, StreamVersion, Table, Timestamp,
 };
 
 use serde::{Serialize, Serializer};

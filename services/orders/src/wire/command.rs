@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use domain::{
-    AMOUNT_MAX, ContactEmail, CouponCode, Currency, Money, OrderId, RefundId, Rejection, StreamVersion, decode, lines_from_wire,
-    text, unknown_type,
+    AMOUNT_MAX, ContactEmail, CouponCode, Currency, Money, OrderId, RefundId, Rejection, StreamVersion, decode,
+    lines_from_wire, text, unknown_type,
 };
 use proto::{Name, common::v1::ProductQuantity, orders::v1 as wire, well_known};
 use providers::registry::accepts;

@@ -43,8 +43,12 @@ fn opening() -> Vec<Event> {
     };
     let shares_only = crate::order::OrderTerms { lines: vec![], ..both() };
     let placed = [goods(), both(), rehold_terms(), shares_only, referenced("R-1")];
-    let placed =
-        placed.map(|terms| Event::OrderPlaced { order_id: ORDER, terms, placed_at: Timestamp::from_micros(1), has_contact: true });
+    let placed = placed.map(|terms| Event::OrderPlaced {
+        order_id: ORDER,
+        terms,
+        placed_at: Timestamp::from_micros(1),
+        has_contact: true,
+    });
     let mut events = placed.to_vec();
     events.extend([
         Event::OrderHoldConfirmed { key: key(1), resource: Stock, discount: None },
