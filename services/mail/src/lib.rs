@@ -168,6 +168,9 @@ async fn another_log(config: &Config, broker: &Broker, lineage: &Lineage, post: 
     tracing::info!(server = ?post.server, "sending mail");
     loop {
         health.beat_alive();
+        if broker.is_lost() {
+            return Error::transient("keeping the connection to NATS", "its task has broken");
+        }
         match look(broker, lineage, post).await {
             Ok(Some(another)) => return another,
             Ok(None) => {

@@ -78,7 +78,7 @@ pub(crate) async fn queue(pool: &PgPool, caused: &[&Caused], give_up: Duration) 
 /// Takes one mail that is due, which no other process takes until the transaction ends.
 pub(crate) async fn take(transaction: &mut Transaction<'_, Postgres>) -> Result<Option<Due>, Error> {
     const TAKE: &str = "select mails.*, contacts.email from mail.mails left join orders.contacts using (order_id)
-        where due_at <= clock_timestamp() and state in ('queued', 'unknown')
+        where due_at <= now() and state in ('queued', 'unknown')
         order by due_at limit 1 for update of mails skip locked";
     let row = sqlx::query(TAKE).try_map(due).fetch_optional(&mut **transaction).await;
     row.map_err(|error| Error::database("looking for mail that is due", error))
@@ -183,7 +183,7 @@ pub(crate) async fn lost(pool: &PgPool, rules: &Rules) -> Result<u64, Error> {
     const LOST: &str = "update mail.mails set state = 'unknown', unknowns = unknowns + 1,
             due_at = case when unknowns = 0 then clock_timestamp() + $1 end,
             reply = 'the process that sent it ended before the answer was noted', changed_at = clock_timestamp()
-        where state = 'sending' and due_at <= clock_timestamp()";
+        where state = 'sending' and due_at <= now()";
     let lost = sqlx::query(LOST)
         .bind(rules.once_more(0).map(whole_micros))
         .execute(pool)
