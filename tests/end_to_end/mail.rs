@@ -12,7 +12,6 @@ use platform::broker::{EVENTS, events_consumer};
 use proto::common::v1::Money;
 use serde_json::json;
 use testbed::fleet::worker_binary;
-use uuid::Uuid;
 
 /// A fleet that sends mail.
 pub(crate) struct MailingShop {
@@ -176,11 +175,9 @@ async fn an_address_is_in_no_event_in_no_refusal_and_in_no_line_of_a_log() {
         2
     );
     assert_eq!(shop.fleet.number(KEPT).await.unwrap(), 0);
-    assert_eq!(
-        shop.fleet.number("select count(*) from log.events where encode(data, 'escape') like '%MUG%'").await.unwrap()
-            > 0,
-        true
-    );
+    // The same way of looking finds what is there.
+    let found = "select count(*) from log.events where encode(data, 'escape') ilike '%MUG%'";
+    assert!(shop.fleet.number(found).await.unwrap() > 0);
     for entry in fs::read_dir(shop.fleet.dir().join("log")).unwrap() {
         let path = entry.unwrap().path();
         let log = fs::read_to_string(&path).unwrap();
@@ -348,5 +345,4 @@ async fn who_sends_mail_may_change_nothing_else() {
         let error = sqlx::query(statement).execute(&mut mail).await.unwrap_err();
         assert_eq!(error.as_database_error().and_then(|error| error.code()).as_deref(), Some("42501"), "{statement}");
     }
-    assert!(Uuid::from_u128(1) != Uuid::nil());
 }

@@ -229,6 +229,7 @@ fn find(words: &str, part: &str) -> Option<(usize, usize)> {
         let length = rest
             .char_indices()
             .map(|(end, letter)| end + letter.len_utf8())
+            .take_while(|end| *end <= part.len() * 2)
             .find(|end| rest.get(..*end).is_some_and(|begin| begin.to_lowercase() == part))?;
         let after = rest.get(length..).and_then(|after| after.chars().next());
         (!is_of_word(before.chars().next_back()) && !is_of_word(after)).then_some((at, length))
