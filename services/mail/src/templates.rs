@@ -4,7 +4,7 @@
 use std::{fs, path::Path};
 
 use jiff::{Timestamp, tz::TimeZone};
-use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value};
+use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, value::Serde};
 
 use crate::about::{Kind, Story, sample};
 
@@ -66,9 +66,7 @@ impl Templates {
     pub(crate) fn render(&self, kind: Kind, story: &Story) -> Result<Words, String> {
         let render = |ending: &str| {
             let template = self.0.get_template(&format!("{}.{ending}", kind.as_str()));
-            template
-                .and_then(|template| template.render(Value::from_serialize(story)))
-                .map_err(|error| error.to_string())
+            template.and_then(|template| template.render(Serde(story))).map_err(|error| error.to_string())
         };
         // A subject is one line.
         let subject = render("subject")?.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -1,5 +1,7 @@
 //! Where a buyer is reached: kept beside the log with the order that it comes with, and in no event.
 
+#![expect(clippy::unwrap_used, reason = "a test whose order is refused fails")]
+
 use domain::{Decider, Timestamp};
 use orders::{Orders, event::Event, order::State};
 use proto::{
