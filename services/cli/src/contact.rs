@@ -39,17 +39,19 @@ struct Forget {
 struct Report {
     /// Addresses.
     forgotten: u64,
-    /// Mails that will not be sent because of it.
+    /// Mails that will not be sent, or not again, because of it.
     mails: u64,
 }
 
 const ADDRESSES: &str = "delete from orders.contacts where order_id = $1 or order_id in
     (select order_id from orders.orders where customer_id = $2)";
 
-/// Also what was sent of a mail of which nobody knows what became: it has the address in it. What is being sent just now ends first.
-const MAILS: &str = "update mail.mails set state = 'forgotten', due_at = null, message = null,
-        reply = 'the address was forgotten', changed_at = clock_timestamp()
-    where state in ('queued', 'unknown') and (order_id = $1 or order_id in
+/// A mail's bytes have the address in them, so they go too. What is being sent just now ends as it ends, and is not sent again.
+const MAILS: &str = "update mail.mails set message = null, changed_at = clock_timestamp(),
+        due_at = case when state = 'sending' then due_at end,
+        reply = case when state = 'sending' then reply else 'the address was forgotten' end,
+        state = case when state = 'sending' then state else 'forgotten' end
+    where state in ('queued', 'sending', 'unknown') and (order_id = $1 or order_id in
         (select order_id from orders.orders where customer_id = $2))";
 
 /// Forgets: exit code 0, also if there was nothing.
