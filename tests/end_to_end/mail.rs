@@ -330,7 +330,7 @@ async fn who_sends_mail_may_change_nothing_else() {
         let rest = rest.split_once('@').map_or(rest, |(_, rest)| rest);
         format!("{scheme}://holdfast_mail@{rest}")
     };
-    let mut mail: sqlx::PgConnection = sqlx::Connection::connect(&role).await.unwrap();
+    let mut mail = <sqlx::PgConnection as sqlx::Connection>::connect(&role).await.unwrap();
     let refused = [
         "select * from orders.orders",
         "insert into orders.contacts values (gen_random_uuid(), 'a@b.example')",
