@@ -7,7 +7,7 @@
 //! and `OrderRejected`; after the last three `OrderReleaseConfirmed`, `OrderReleased` and perhaps `OrderReinstated`;
 //! and of every refund `RefundRequested`, then `OrderRefunded`, `OrderPartiallyRefunded` or `RefundAbandoned`;
 //! of orders with a coupon `CouponRequested` and `RedemptionRequested`; `ShareRefundDeferred` if one has to wait for another, `LatePaymentDeferred` if late money has to wait for the receipt, and
-//! `PaidOrderCancelled`, which is remembered until all is back. Always:
+//! `PaidOrderCancelled`, which is remembered until all is back. Beside all that, and in none of it: where the buyer is reached by mail. Always:
 //! an attempt is paid or closed once, and released once; what is refunded and on its way back is no more than what was
 //! paid, of every payment; what is asked for and paid is the total without the discount, never below 0; late money is used or sent back, once; no piece and no share comes back twice.
 
