@@ -60,15 +60,45 @@ async fn the_orders_of_the_gateways_page_are_placed_watched_and_refunded_with_cu
     fleet.settle_and_verify().await.unwrap();
 }
 
+/// What a demo says that ends well.
+async fn demo(args: &[&str]) -> String {
+    let args = [&["demo", "--orders", "40"], args].concat();
+    let demo = Command::new(holdfast()).args(args).stdin(Stdio::null()).output().await.unwrap();
+    let said = String::from_utf8_lossy(&demo.stdout).into_owned();
+    let well = demo.status.success() && said.contains("  ok      verify");
+    assert!(well, "{said}\n{}", String::from_utf8_lossy(&demo.stderr));
+    said
+}
+
+#[tokio::test]
+async fn the_demo_without_stripe_ends_well() {
+    let said = demo(&["--provider", "sandbox"]).await;
+    assert!(said.contains("SIGKILL") && !said.contains("Stripe"), "{said}");
+}
+
+/// A demo that lies alone says what it wants, and how to do without.
+#[tokio::test]
+async fn the_demo_says_that_it_misses_the_fake_of_stripe() {
+    let holdfast = holdfast();
+    let dir = tempfile::tempdir_in(holdfast.parent().unwrap()).unwrap();
+    let (lonely, alone) = (dir.path().join("lonely"), dir.path().join("lonely/holdfast"));
+    std::fs::create_dir(&lonely).unwrap();
+    std::fs::hard_link(&holdfast, &alone).unwrap();
+    let demo = Command::new(alone).arg("demo").stdin(Stdio::null()).output().await.unwrap();
+    let said = String::from_utf8_lossy(&demo.stderr).into_owned();
+    assert_eq!(demo.status.code(), Some(3), "{said}");
+    for words in ["there is no fake-stripe beside", "cargo build --workspace --bins", "--provider sandbox"] {
+        assert!(said.contains(words), "{words} is not in {said}");
+    }
+}
+
 /// The demo ends with what to do next, and that works.
 #[tokio::test]
 async fn the_demo_ends_well_and_its_last_command_works() {
-    let demo = Command::new(holdfast()).args(["demo", "--orders", "40"]).stdin(Stdio::null()).output().await.unwrap();
-    let said = String::from_utf8_lossy(&demo.stdout).into_owned();
+    let said = demo(&[]).await;
     assert!(
-        demo.status.success() && said.contains("  ok      verify"),
-        "{said}\n{}",
-        String::from_utf8_lossy(&demo.stderr)
+        said.contains("SIGKILL") && said.contains("  ok      Stripe's books and Holdfast's say the same"),
+        "{said}"
     );
     let fleet = TestFleet::start().await.unwrap();
     let gateway = Gateway::start(&fleet, &[]).await.unwrap();

@@ -9,6 +9,7 @@ mod coupons;
 mod delivery;
 mod gateway;
 mod happy_path;
+mod holds;
 mod identity;
 mod links;
 mod logs;

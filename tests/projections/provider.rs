@@ -83,6 +83,7 @@ async fn stripe_keeps_what_every_provider_promises() {
         fleet: "fleet-1".to_owned(),
         allow_live: false,
         missed_every: None,
+        capture: stripe::Capture::AtOnce,
     })
     .unwrap();
     let declined = paid(&stripe, &fake, "declined", 1).await;

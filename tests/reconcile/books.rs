@@ -1,11 +1,25 @@
 //! What Stripe says of each payment, and what the fleet says of it.
 
+use std::fmt;
+
 use anyhow::Result;
+use domain::written;
 use fake_stripe::{Ledger, RefundOrigin, RefundStatus};
 use holdfast_tests::stripe::StripeShop;
 use sqlx::Row;
 
 use crate::{Books, Sums};
+
+/// Of all orders here.
+const CURRENCY: &str = "EUR";
+
+impl fmt::Display for Sums {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [captured, refunded, charged_back] =
+            [self.captured, self.refunded, self.charged_back].map(|minor| written(minor, CURRENCY));
+        write!(f, "{captured} captured, {refunded} refunded, {charged_back} charged back")
+    }
+}
 
 /// What the fleet's rows say. Money that was taken back is a report that a person has accepted.
 async fn ours(shop: &StripeShop) -> Result<Books> {
@@ -44,11 +58,12 @@ type Kind = (&'static str, fn(&Sums) -> i64);
 
 /// Prints both, and says where they differ.
 pub(crate) async fn compare(shop: &StripeShop) -> Result<Vec<String>> {
-    let (ours, theirs) = (ours(shop).await?, theirs(&shop.stripe.ledger()));
+    let ledger = shop.stripe.ledger();
+    let (ours, theirs) = (ours(shop).await?, theirs(&ledger));
     let sum = |books: &Books, of: fn(&Sums) -> i64| books.values().map(of).sum::<i64>();
     let count = |books: &Books, of: fn(&Sums) -> i64| books.values().filter(|sums| of(sums) != 0).count();
-    println!("{:<24}{:>12}{:>16}{:>12}{:>16}", "", "payments", "minor units", "payments", "minor units");
-    println!("{:<24}{:>28}{:>28}", "", "Stripe", "Holdfast");
+    println!("{:<24}{:>12}{:>20}{:>12}{:>20}", "", "payments", "in all", "payments", "in all");
+    println!("{:<24}{:>32}{:>32}", "", "Stripe", "Holdfast");
     let kinds: [Kind; 3] = [
         ("captured", |sums| sums.captured),
         ("refunded", |sums| sums.refunded),
@@ -56,13 +71,16 @@ pub(crate) async fn compare(shop: &StripeShop) -> Result<Vec<String>> {
     ];
     for (name, of) in kinds {
         let (stripe, holdfast) = ((count(&theirs, of), sum(&theirs, of)), (count(&ours, of), sum(&ours, of)));
-        println!("{name:<24}{:>12}{:>16}{:>12}{:>16}", stripe.0, stripe.1, holdfast.0, holdfast.1);
+        let (came, ours) = (written(stripe.1, CURRENCY), written(holdfast.1, CURRENCY));
+        println!("{name:<24}{:>12}{came:>20}{:>12}{ours:>20}", stripe.0, holdfast.0);
     }
     let all = ours.keys().chain(theirs.keys()).collect::<std::collections::BTreeSet<_>>();
     let differs = all.into_iter().filter_map(|payment_id| {
         let at = |books: &Books| books.get(payment_id).copied().unwrap_or_default();
         let (ours, theirs) = (at(&ours), at(&theirs));
-        (ours != theirs).then(|| format!("payment {payment_id}: Stripe says {theirs:?}, Holdfast {ours:?}"))
+        (ours != theirs).then(|| format!("payment {payment_id}: Stripe says {theirs}, Holdfast {ours}"))
     });
-    Ok(differs.collect())
+    let set_aside = ledger.totals.iter().filter(|(_, totals)| totals.authorised != 0);
+    let set_aside = set_aside.map(|(currency, totals)| format!("{} {currency} stay set aside", totals.authorised));
+    Ok(differs.chain(set_aside).collect())
 }

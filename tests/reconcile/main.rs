@@ -36,6 +36,9 @@ struct Args {
     /// Seconds between two kills, of a worker of payments or of the gateway.
     #[arg(long, default_value_t = 4)]
     kill_every: u64,
+    /// When the buyers' money is taken: at_once, or on_paid, and until then it is only set aside.
+    #[arg(long, default_value = "at_once")]
+    capture: String,
     /// How many seconds everything may take to come to rest at the end.
     #[arg(long, default_value_t = 600)]
     patience: u64,
@@ -69,6 +72,7 @@ async fn main() -> Result<ExitCode> {
         ("HOLDFAST_GATEWAY_ADDRESS", address.as_str()),
         ("HOLDFAST_LOG_FILTER", "warn,gateway=info"),
         ("HOLDFAST_STRIPE_MISSED_MS", "1000"),
+        ("HOLDFAST_STRIPE_CAPTURE", args.capture.as_str()),
     ];
     let shop = StripeShop::open(2, args.orders.saturating_mul(2), &settings).await?;
     // Of a hundred calls ten lose their answer and ten meet an error; of a hundred webhooks ten come twice, ten out of

@@ -48,6 +48,9 @@ struct Args {
     /// Only the first day, and all that happens in it.
     #[arg(long)]
     tell: bool,
+    /// Show what is found as it is found, without looking for a shorter story of it.
+    #[arg(long)]
+    as_found: bool,
 }
 
 /// Messages and rows are many small allocations; with this allocator they cost less time than with the system's.
@@ -69,8 +72,10 @@ fn main() -> ExitCode {
     while begun.elapsed() < Duration::from_secs(args.seconds) {
         let setup = Setup { seed: seed + days, orders: args.orders, without: args.without.clone(), tells: false };
         let ended = simulate(&setup);
-        if ended.violation.is_some() {
-            report(&shrunk(setup), days + 1, steps + ended.steps);
+        if let Some(violation) = ended.violation {
+            println!("seed {}: {violation}", setup.seed);
+            let shown = if args.as_found { setup } else { shrunk(setup) };
+            report(&shown, days + 1, steps + ended.steps);
             return ExitCode::FAILURE;
         }
         days += 1;

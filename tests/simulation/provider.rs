@@ -8,8 +8,8 @@ use std::{
 use domain::{PaymentId, RefundId, Timestamp};
 use proto::payments::v1::{PaymentRequested, ProviderEventKind, ProviderReport, RecordProviderEvent};
 use providers::{
-    Charge, CheckoutRef, CheckoutRequest, ClosedCheckout, OpenCheckout, Provider, ProviderError, ProviderName,
-    RefundRequest, RefundState,
+    AuthorisationRef, Charge, CheckoutRef, CheckoutRequest, ClosedCheckout, EndedAuthorisation, OpenCheckout, Provider,
+    ProviderError, ProviderName, RefundRequest, RefundState,
     sandbox::{
         payment_reference, report,
         script::{Page, Script},
@@ -17,6 +17,7 @@ use providers::{
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
+mod authorisations;
 mod opinions;
 
 /// The provider, shared with whoever audits it.
@@ -36,8 +37,10 @@ struct Books {
     keys: BTreeMap<String, Key>,
     /// Payments that it was asked for.
     asked: BTreeSet<String>,
-    /// What it is going to say of each charge that is as it should be.
+    /// What it is going to say of each charge that is as it should be, or of money that is set aside.
     charges: BTreeMap<PaymentId, (Timestamp, RecordProviderEvent)>,
+    /// Money that is set aside, by what it is known by.
+    holds: BTreeMap<String, authorisations::Hold>,
     moves: BTreeMap<PaymentId, Vec<Move>>,
     /// What it is going to report, and when.
     reports: Vec<(Timestamp, RecordProviderEvent)>,
@@ -76,6 +79,7 @@ impl FakeProvider {
             keys: BTreeMap::new(),
             asked: BTreeSet::new(),
             charges: BTreeMap::new(),
+            holds: BTreeMap::new(),
             moves: BTreeMap::new(),
             reports: Vec::new(),
             count: 0,
@@ -171,6 +175,12 @@ impl FakeProvider {
         moves.iter().any(|move_| move_.stands != has_failed && (move_.minor < 0) == is_out && is_it(move_))
     }
 
+    /// Payments whose money is set aside still.
+    pub(crate) fn set_aside(&self) -> Vec<PaymentId> {
+        let books = self.books();
+        books.holds.values().filter(|hold| hold.is_open(books.now)).map(|hold| hold.payment_id).collect()
+    }
+
     /// Refunds whose money moved more than once, and of each payment what came and what went.
     pub(crate) fn audit(&self) -> (Vec<RefundId>, BTreeMap<PaymentId, (i64, i64)>) {
         let (mut times, mut sums) = (BTreeMap::new(), BTreeMap::new());
@@ -255,10 +265,21 @@ impl Provider for FakeProvider {
         books.fail()?;
         let now = books.now;
         Ok(match books.charges.get(&checkout.payment_id) {
+            Some((due, report)) if *due <= now && report.kind() == ProviderEventKind::PaymentAuthorised => {
+                ClosedCheckout::Authorised(charge_of(report))
+            }
             Some((due, report)) if *due <= now => ClosedCheckout::Paid(charge_of(report)),
             Some(_) => ClosedCheckout::UnderWay,
             None => ClosedCheckout::Unpaid,
         })
+    }
+
+    async fn capture(&self, authorisation: &AuthorisationRef) -> Result<EndedAuthorisation, ProviderError> {
+        self.books().end(authorisation, true)
+    }
+
+    async fn void(&self, authorisation: &AuthorisationRef) -> Result<EndedAuthorisation, ProviderError> {
+        self.books().end(authorisation, false)
     }
 
     async fn refund(&self, request: &RefundRequest) -> Result<RefundState, ProviderError> {

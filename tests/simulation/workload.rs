@@ -278,9 +278,10 @@ fn order(rng: &mut StdRng, products: usize, rounds: &[Uuid]) -> PlaceOrder {
         shares,
         time_to_pay: seconds(rng.random_range(5..120)),
         late_payment_policy: if rng.random_bool(0.5) { LatePaymentPolicy::Rehold.into() } else { 0 },
-        payment_method: format!("{}{}", scripts.choose(rng).copied().unwrap_or_default(), page(rng)),
+        payment_method: format!("{}{}{}", scripts.choose(rng).copied().unwrap_or_default(), page(rng), hold(rng)),
         reference: String::new(),
         coupon_code: String::new(),
+        contact_email: String::new(),
     }
 }
 
@@ -289,6 +290,14 @@ fn page(rng: &mut StdRng) -> &'static str {
     match rng.random_range(0..60) {
         0 => ",checkout=refuse",
         1..20 => ",checkout=call",
+        _ => "",
+    }
+}
+
+/// Whether the provider sets the money aside before it is taken.
+fn hold(rng: &mut StdRng) -> &'static str {
+    match rng.random_range(0..3) {
+        0 => ",hold=capture",
         _ => "",
     }
 }

@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, fs, time::Duration};
 use anyhow::{Context, Result, bail};
 use platform::clock;
 use serde_json::Value;
+use testbed::http;
+pub use testbed::http::Answer;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -32,44 +34,6 @@ pub struct Gateway {
     /// `127.0.0.1:41234`
     pub address: String,
     settings: BTreeMap<String, String>,
-}
-
-/// What it answered.
-#[derive(Debug, Clone)]
-pub struct Answer {
-    /// 201
-    pub status: u16,
-    /// By their names in lower case.
-    pub headers: BTreeMap<String, String>,
-    /// The body; null if it is no JSON.
-    pub json: Value,
-    /// The body as it came.
-    pub text: String,
-}
-
-impl Answer {
-    /// A header, or nothing.
-    #[must_use]
-    pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", String::as_str)
-    }
-
-    /// The code of a problem, or nothing.
-    #[must_use]
-    pub fn code(&self) -> &str {
-        self.json.get("code").and_then(Value::as_str).unwrap_or_default()
-    }
-
-    fn read(bytes: &[u8]) -> Result<Self> {
-        let text = String::from_utf8_lossy(bytes);
-        let (head, body) = text.split_once("\r\n\r\n").with_context(|| format!("no HTTP answer: {text:?}"))?;
-        let mut lines = head.lines();
-        let status = lines.next().and_then(|line| line.split(' ').nth(1)).context("no status")?.parse()?;
-        let headers = lines.filter_map(|line| line.split_once(':'));
-        let headers = headers.map(|(name, value)| (name.to_lowercase(), value.trim().to_owned())).collect();
-        let json = serde_json::from_str(body).unwrap_or_default();
-        Ok(Self { status, headers, json, text: body.to_owned() })
-    }
 }
 
 impl Gateway {
@@ -111,24 +75,12 @@ impl Gateway {
 
     /// Sends bytes, and reads until the other side closes.
     pub async fn raw(&self, request: &[u8]) -> Result<Answer> {
-        let exchange = async {
-            let mut socket = TcpStream::connect(&self.address).await?;
-            socket.write_all(request).await?;
-            let mut answer = Vec::new();
-            socket.read_to_end(&mut answer).await?;
-            Answer::read(&answer)
-        };
-        tokio::time::timeout(ANSWER_WITHIN, exchange).await.context("no answer over HTTP")?
+        http::raw(&self.address, request).await
     }
 
     /// A request with these headers.
     pub async fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Result<Answer> {
-        let mut request = format!("{method} {path} HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n");
-        for (name, value) in headers {
-            request.push_str(&format!("{name}: {value}\r\n"));
-        }
-        request.push_str(&format!("content-length: {}\r\n\r\n{body}", body.len()));
-        self.raw(request.as_bytes()).await
+        http::request(&self.address, method, path, headers, body).await
     }
 
     /// Reads, as somebody who may.

@@ -1,16 +1,12 @@
 //! A shop that takes its money through a fake of Stripe: a fleet, its gateway, and what buyers and operators do.
 
-use std::fs;
-
 use anyhow::{Context, Result, ensure};
 use fake_stripe::{FakeStripe, Settings};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use testbed::fleet::stripe::{self, WEBHOOK_SECRET};
 
 use crate::{TestFleet, gateway::Gateway};
-
-/// What the fake signs its webhooks with.
-const SECRET: &str = "whsec_of_the_tests_0123456789abcdef";
 
 /// The shop.
 #[derive(Debug)]
@@ -27,23 +23,14 @@ pub struct StripeShop {
 impl StripeShop {
     /// Opens one with so many replicas of each worker and so many mugs, and with these settings besides.
     pub async fn open(replicas: usize, mugs: u32, settings: &[(&str, &str)]) -> Result<Self> {
-        let stripe = FakeStripe::start(Settings::default()).await?;
+        let fake = FakeStripe::start(Settings::default()).await?;
         let keys = tempfile::tempdir()?;
-        let write = |name: &str, text: &str| -> Result<String> {
-            let path = keys.path().join(name);
-            fs::write(&path, text)?;
-            Ok(path.to_string_lossy().into_owned())
-        };
-        let (key, secrets, url) = (write("key", stripe.key())?, write("secrets", SECRET)?, stripe.url().to_owned());
-        let own = [
-            ("HOLDFAST_STRIPE_SECRET_KEY", key.as_str()),
-            ("HOLDFAST_STRIPE_WEBHOOK_SECRETS", secrets.as_str()),
-            ("HOLDFAST_STRIPE_URL", url.as_str()),
-        ];
-        let settings = [&own, settings].concat();
+        let own = stripe::settings(keys.path(), fake.url(), fake.key())?;
+        let own = own.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let settings: Vec<_> = own.chain(settings.iter().copied()).collect();
         let fleet = TestFleet::with(replicas, &settings).await?;
         let gateway = Gateway::start(&fleet, &settings).await?;
-        let shop = Self { fleet, gateway, stripe, _keys: keys };
+        let shop = Self { fleet, gateway, stripe: fake, _keys: keys };
         shop.let_webhooks_come();
         let registered = shop.gateway.post("/v1/products", "mug", &json!({ "sku": "MUG", "name": "Mug" })).await?;
         ensure!(registered.status == 200, "{registered:?}");
@@ -55,12 +42,12 @@ impl StripeShop {
 
     /// From now on webhooks reach the gateway.
     pub fn let_webhooks_come(&self) {
-        self.stripe.set_webhook(format!("http://{}/webhooks/stripe", self.gateway.address), vec![SECRET.to_owned()]);
+        self.stripe.set_webhook(stripe::webhook_url(&self.gateway.address), vec![WEBHOOK_SECRET.to_owned()]);
     }
 
     /// From now on none does.
     pub fn keep_webhooks_away(&self) {
-        self.stripe.set_webhook("http://127.0.0.1:1/", vec![SECRET.to_owned()]);
+        self.stripe.set_webhook("http://127.0.0.1:1/", vec![WEBHOOK_SECRET.to_owned()]);
     }
 
     /// An order of so many mugs, 12.50 EUR each.
@@ -108,9 +95,7 @@ impl StripeShop {
 /// The session in which an order can be paid now; empty: none.
 #[must_use]
 pub fn session(order: &Value) -> &str {
-    let payments = order["payments"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let url = payments.iter().find_map(|payment| payment["checkout_url"].as_str());
-    url.and_then(|url| url.rsplit('/').next()).unwrap_or_default()
+    stripe::checkout_url(order).and_then(|url| url.rsplit('/').next()).unwrap_or_default()
 }
 
 /// The order's id in its path.

@@ -36,7 +36,7 @@ enum By {
 }
 
 /// What causes each event, by none of the services' own rules.
-const CAUSES: [(&str, &[By]); 65] = [
+const CAUSES: [(&str, &[By]); 71] = [
     ("holdfast.common.v1.CommandRejected", &[By::Command]),
     ("holdfast.orders.v1.OrderPlaced", &[By::Command]),
     ("holdfast.orders.v1.CouponRequested", &[By::Command, By::Event]),
@@ -44,6 +44,9 @@ const CAUSES: [(&str, &[By]); 65] = [
     ("holdfast.orders.v1.OrderReserved", &[By::Event]),
     ("holdfast.orders.v1.OrderRejected", &[By::Event]),
     ("holdfast.orders.v1.OrderPaid", &[By::Event]),
+    ("holdfast.orders.v1.CaptureRequested", &[By::Event]),
+    // By whatever closes an order that has late money set aside.
+    ("holdfast.orders.v1.VoidRequested", &[By::Event, By::Command]),
     ("holdfast.orders.v1.RedemptionRequested", &[By::Event]),
     ("holdfast.orders.v1.OrderExpired", &[By::Timer, By::Command]),
     ("holdfast.orders.v1.OrderCancelled", &[By::Command, By::Event]),
@@ -87,7 +90,12 @@ const CAUSES: [(&str, &[By]); 65] = [
     // What is reported before the payment is asked for is judged when it is.
     // What was paid on a page before it could be closed is found by the call that closes it.
     ("holdfast.payments.v1.PaymentSucceeded", &[By::Command, By::Event, By::Call]),
-    ("holdfast.payments.v1.PaymentDeclined", &[By::Command, By::Event]),
+    ("holdfast.payments.v1.PaymentAuthorised", &[By::Command, By::Event, By::Call]),
+    ("holdfast.payments.v1.CaptureSubmitted", &[By::Event]),
+    // At once, of what cannot pay its payment.
+    ("holdfast.payments.v1.VoidSubmitted", &[By::Event, By::Command, By::Call]),
+    ("holdfast.payments.v1.PaymentVoided", &[By::Command, By::Event, By::Call]),
+    ("holdfast.payments.v1.PaymentDeclined", &[By::Command, By::Event, By::Call]),
     // By the call that was to open its page.
     ("holdfast.payments.v1.PaymentFailed", &[By::Command, By::Event, By::Call]),
     ("holdfast.payments.v1.PaymentRefundedElsewhere", &[By::Command, By::Event]),

@@ -1,5 +1,6 @@
 //! How two rows differ: field by field.
 
+use domain::written;
 use serde_json::Value;
 
 /// Fields that are told of one row.
@@ -29,6 +30,9 @@ pub(super) fn difference(row: &Value, events: &Value) -> String {
 
 /// As much of a value as fits a report.
 pub(super) fn excerpt(value: &Value) -> String {
+    if let Some(money) = money(value) {
+        return money;
+    }
     let text = match value {
         Value::Null => return "nothing".to_owned(),
         Value::String(word) if !word.is_empty() && !word.contains(char::is_whitespace) => word.clone(),
@@ -50,7 +54,7 @@ fn compare<'a>(path: &str, row: &'a Value, events: &'a Value, found: &mut Vec<Fi
     if row == events {
         return;
     }
-    let (Value::Object(of_row), Value::Object(of_events)) = (row, events) else {
+    let (Value::Object(of_row), Value::Object(of_events), false) = (row, events, money(row).is_some()) else {
         found.push(Field { path: path.to_owned(), row, events });
         return;
     };
@@ -60,6 +64,12 @@ fn compare<'a>(path: &str, row: &'a Value, events: &'a Value, found: &mut Vec<Fi
         let (row, events) = (of_row.get(key), of_events.get(key));
         compare(&path, row.unwrap_or(&Value::Null), events.unwrap_or(&Value::Null), found);
     }
+}
+
+/// An amount as people write it. `None`: it is something else.
+fn money(value: &Value) -> Option<String> {
+    let fields = value.as_object().filter(|fields| fields.len() == 2)?;
+    Some(written(fields.get("minor_units")?.as_i64()?, fields.get("currency")?.as_str()?))
 }
 
 #[cfg(test)]
@@ -83,6 +93,13 @@ mod tests {
             difference(&row, &events),
             "offer.price.minor_units: the row says 5, its events say 6; terms.a: the row says 1, its events say 2"
         );
+    }
+
+    #[test]
+    fn money_is_told_as_a_whole() {
+        let row = json!({ "total": { "minor_units": 125_000, "currency": "EUR" } });
+        let events = json!({ "total": { "minor_units": 125_000, "currency": "JPY" } });
+        assert_eq!(difference(&row, &events), "total: the row says 1,250.00 EUR, its events say 125,000 JPY");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use runtime::{log::event_store::StoredEvent, service::is_rejection};
 
 use super::report::{Check, Findings};
 
+pub(super) mod authorisations;
 pub(super) mod coupons;
 pub(super) mod money;
 pub(super) mod orders;
@@ -20,6 +21,7 @@ pub(super) mod stock;
 #[cfg(test)]
 mod tests;
 
+use authorisations::Authorisations;
 use coupons::Coupons;
 use money::Payments;
 use orders::Orders;
@@ -42,6 +44,7 @@ pub(super) struct Ledger {
     pub(super) shares: Shares,
     pub(super) coupons: Coupons,
     pub(super) payments: Payments,
+    pub(super) authorisations: Authorisations,
     pub(super) refunds: Refunds,
 }
 
@@ -61,7 +64,7 @@ impl Ledger {
     }
 
     /// What came of it in each book that hears of this service's events.
-    fn book(&mut self, event: &StoredEvent, findings: &mut Findings) -> [Result<(), Unbooked>; 2] {
+    fn book(&mut self, event: &StoredEvent, findings: &mut Findings) -> [Result<(), Unbooked>; 3] {
         let at = Moment { position: event.position, at: event.recorded_at };
         let (name, data) = (proto::short_name(&event.message_type), event.data.as_slice());
         match proto::owner(&event.message_type) {
@@ -75,26 +78,33 @@ impl Ledger {
                 [
                     self.orders.take(name, data, at, &held, &self.payments, findings),
                     self.refunds.take_order(name, data, at, &mut self.payments, findings),
+                    self.authorisations.take_order(name, data),
                 ]
             }
             Some("inventory") => [
                 self.stock.take(name, data, at, &self.orders, findings),
                 self.refunds.take_return(name, data, at, findings),
+                Ok(()),
             ],
             Some("rounds") => [
                 self.shares.take(name, data, at, &self.orders, findings),
                 self.refunds.take_return(name, data, at, findings),
+                Ok(()),
             ],
             Some("payments") if Coupons::takes(name) => {
-                [self.coupons.take(name, data, at, &self.orders, findings), Ok(())]
+                [self.coupons.take(name, data, at, &self.orders, findings), Ok(()), Ok(())]
+            }
+            Some("payments") if Authorisations::takes(name) => {
+                [self.authorisations.take(name, data, at, &mut self.payments, findings), Ok(()), Ok(())]
             }
             Some("payments") => [
-                self.payments.take(name, data, at, findings),
+                self.payments.take(name, data, at, &mut self.authorisations, findings),
                 self.refunds.take_payment(name, data, at, &mut self.payments, findings),
+                Ok(()),
             ],
             // What was refused has moved nothing.
-            Some(_) if is_rejection(&event.message_type) => [Ok(()), Ok(())],
-            Some(_) | None => [Err(Unbooked::Unknown { book: "any service" }), Ok(())],
+            Some(_) if is_rejection(&event.message_type) => [Ok(()), Ok(()), Ok(())],
+            Some(_) | None => [Err(Unbooked::Unknown { book: "any service" }), Ok(()), Ok(())],
         }
     }
 }

@@ -81,7 +81,8 @@ pub async fn settled(connection: &mut PgConnection) -> Result<Unsettled> {
              (select count(*) from payments.payments
               where provider = 'sandbox'
                   and (status = 'requested' and payment_method not like 'sandbox:never%'
-                       or status = 'cancelled' and payment_method similar to '(sandbox:(late|succeed)%)?'))
+                       or status = 'cancelled' and authorisations is null
+                           and payment_method similar to '(sandbox:(late|succeed)%)?'))
                  as reports,
              (select coalesce(sum(sold - refunding), 0)::bigint from rounds.rounds where status in ('closed', 'cancelled'))
                  as round_shares,

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use anyhow::{Context, Result};
-use domain::{Decider, GlobalPosition, HoldKey, OrderId, PaymentId, RoundId, Sku, StreamVersion};
+use domain::{Decider, GlobalPosition, HoldKey, OrderId, PaymentId, RoundId, Sku, StreamVersion, written};
 use futures::{TryStreamExt, future};
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use uuid::Uuid;
@@ -34,7 +34,8 @@ pub(super) async fn check(connection: &mut PgConnection, ledger: &Ledger, findin
 struct Figures {
     check: Check,
     subject: String,
-    told: Vec<(&'static str, i128, i128)>,
+    /// The currency of what is money.
+    told: Vec<(&'static str, i128, i128, Option<String>)>,
 }
 
 impl Figures {
@@ -43,13 +44,24 @@ impl Figures {
     }
 
     fn figure(mut self, name: &'static str, row: i64, ledger: i128) -> Self {
-        self.told.push((name, i128::from(row), ledger));
+        self.told.push((name, i128::from(row), ledger, None));
+        self
+    }
+
+    /// A figure that is money, in minor units.
+    fn money(mut self, name: &'static str, currency: &str, row: i64, ledger: i128) -> Self {
+        self.told.push((name, i128::from(row), ledger, Some(currency.to_owned())));
         self
     }
 
     fn tell(self, findings: &mut Findings) {
-        for (name, row, ledger) in self.told {
+        for (name, row, ledger, currency) in self.told {
             if row != ledger {
+                let text = |figure: i128| match &currency {
+                    Some(currency) => written(figure, currency),
+                    None => figure.to_string(),
+                };
+                let (row, ledger) = (text(row), text(ledger));
                 let what = format!("{name} is {row} in the table and {ledger} by the events themselves");
                 findings.add(self.check, &self.subject, what, None);
             }
@@ -202,15 +214,22 @@ async fn coupon_uses(
 }
 
 async fn payments(connection: &mut PgConnection, ledger: &Ledger, findings: &mut Findings) -> Result<(), sqlx::Error> {
-    let query = "select payment_id, captured_minor, refunding_minor, refunded_minor from payments.payments";
+    let query = "select payment_id, captured_minor, refunding_minor, refunded_minor, coalesce(currency, '') as currency
+        from payments.payments";
     each(connection, query, |row| {
+        let currency: &str = row.try_get("currency")?;
         let payment_id = PaymentId(row.try_get("payment_id")?);
         let book = ledger.payments.payments.get(&payment_id);
         let figure = |of: Option<i128>| of.unwrap_or(0);
         Figures::new(Check::Money, payment_name(payment_id))
-            .figure("captured", row.try_get("captured_minor")?, figure(book.map(|book| book.captured_minor())))
-            .figure("promised to refunds", row.try_get("refunding_minor")?, figure(book.map(|book| book.promised)))
-            .figure("refunded", row.try_get("refunded_minor")?, figure(book.map(|book| book.refunded)))
+            .money("captured", currency, row.try_get("captured_minor")?, figure(book.map(|book| book.captured_minor())))
+            .money(
+                "promised to refunds",
+                currency,
+                row.try_get("refunding_minor")?,
+                figure(book.map(|book| book.promised)),
+            )
+            .money("refunded", currency, row.try_get("refunded_minor")?, figure(book.map(|book| book.refunded)))
             .tell(findings);
         Ok(())
     })
@@ -218,7 +237,8 @@ async fn payments(connection: &mut PgConnection, ledger: &Ledger, findings: &mut
 }
 
 async fn orders(connection: &mut PgConnection, ledger: &Ledger, findings: &mut Findings) -> Result<(), sqlx::Error> {
-    let query = "select order_id, attempt, status, released, captured_minor, refunded_minor from orders.orders";
+    let query =
+        "select order_id, attempt, status, released, captured_minor, refunded_minor, currency from orders.orders";
     each(connection, query, |row| {
         let order_id = OrderId(row.try_get("order_id")?);
         let Some(book) = ledger.orders.orders.get(&order_id) else { return Ok(()) };
@@ -233,10 +253,12 @@ async fn orders(connection: &mut PgConnection, ledger: &Ledger, findings: &mut F
             findings.add(Check::Orders, &subject, what, Some(book.since.position));
         }
         let payment = book.paid_by.and_then(|payment_id| ledger.payments.payments.get(&payment_id));
+        let (captured, refunded) = payment.map_or((0, 0), |payment| (payment.captured_minor(), payment.given_back));
+        let currency: &str = row.try_get("currency")?;
         Figures::new(Check::Orders, subject)
             .figure("the attempt", i64::from(row.try_get::<i32, _>("attempt")?), book.attempt.into())
-            .figure("captured", row.try_get("captured_minor")?, payment.map_or(0, |payment| payment.captured_minor()))
-            .figure("refunded", row.try_get("refunded_minor")?, payment.map_or(0, |payment| payment.given_back))
+            .money("captured", currency, row.try_get("captured_minor")?, captured)
+            .money("refunded", currency, row.try_get("refunded_minor")?, refunded)
             .tell(findings);
         Ok(())
     })

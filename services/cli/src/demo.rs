@@ -1,16 +1,17 @@
-//! `holdfast demo`: thousands of orders through a private fleet, a worker killed on the way, and the proof that nothing was lost.
+//! `holdfast demo`: many orders through a private fleet, a worker killed on the way, and the proof that nothing was lost.
 
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
 use platform::print;
+use serde_json::json;
 use sqlx::PgPool;
 use testbed::load::{
     figures::{grouped, lasting},
     progress::ProgressBars,
     synthetic::{self, Until},
     target_fleet::{KeepDir, TargetFleet},
-    workload::Workload,
+    workload::{PaidBy, Workload},
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -20,10 +21,12 @@ use tokio::{
 
 use crate::global_args::GlobalArgs;
 
+mod books;
 mod kill_worker;
 mod progress;
 mod report;
 
+use books::Books;
 use kill_worker::{attend, victim};
 use report::{Checks, Report, Verdict};
 
@@ -31,18 +34,69 @@ use report::{Checks, Report, Verdict};
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct Args {
-    /// Orders to place, of 200 products and 20 rounds.
-    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    orders: u64,
+    /// Who takes the money.
+    #[arg(long, value_enum, default_value_t = Provider::Stripe)]
+    provider: Provider,
+    /// Orders to place, of 200 products and 20 rounds. Without it: 240, or 2,000 with the sandbox.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    orders: Option<u64>,
     /// What the orders are, and which worker is killed, follows from it.
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
-    /// Orders a second. More than this machine can take shows what the fleet does with a backlog.
-    #[arg(long, value_name = "R", default_value_t = 400, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    rate: u64,
+    /// Orders a second. Without it: 16, as Stripe takes 25 calls a second in its test mode, or 400 with the sandbox. More than
+    /// this machine can take shows what the fleet does with a backlog.
+    #[arg(long, value_name = "R", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    rate: Option<u64>,
     /// Keep the fleet's data and logs in this directory, which must be empty.
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
+}
+
+/// Who takes the money, and so by which way orders come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Provider {
+    /// Orders come over HTTP, and buyers pay on the pages of a fake of Stripe, which loses answers and tells things twice
+    Stripe,
+    /// Orders come through the broker, and the sandbox plays the buyers
+    Sandbox,
+}
+
+impl Provider {
+    /// Orders, orders a second, and who is paid.
+    const fn defaults(self) -> (u64, u64, PaidBy) {
+        match self {
+            Self::Stripe => (240, 16, PaidBy::Stripe),
+            Self::Sandbox => (2_000, 400, PaidBy::Sandbox),
+        }
+    }
+
+    /// What goes wrong besides.
+    const fn harm(self) -> &'static str {
+        match self {
+            Self::Stripe => {
+                "\nOf a hundred calls to Stripe five lose their answer; of its webhooks ten come twice, and ten out of order."
+            }
+            Self::Sandbox => "",
+        }
+    }
+
+    const fn up(self) -> &'static str {
+        match self {
+            Self::Stripe => "A Postgres, a nats-server, four workers, a gateway and a fake of Stripe",
+            Self::Sandbox => "A Postgres, a nats-server and four workers of their own",
+        }
+    }
+
+    async fn target(self, keep: Option<PathBuf>) -> Result<TargetFleet> {
+        let target = match self {
+            Self::Sandbox => return TargetFleet::private(keep).await,
+            Self::Stripe => TargetFleet::shop(keep).await,
+        };
+        let target = target.context("starting a fleet beside a fake of Stripe (--provider sandbox needs none)")?;
+        let stripe = target.stripe.as_ref().context("there is a fake")?;
+        stripe.control("faults", &json!({ "lost_answer": 5, "event_twice": 10, "event_overtaken": 10 })).await?;
+        Ok(target)
+    }
 }
 
 const AFTER_HELP: &str = "\
@@ -53,11 +107,12 @@ paid + refunded + expired + cancelled + rejected = orders:
   expired    not paid in time (late_payments_refunded: paid later, and given back)
   cancelled  by the buyer, or because the payment was declined (declined)
   rejected   there was not enough stock, or not enough shares
-settled_seconds runs from the first order until nothing is left to do. verify is \"ok\" or what is wrong.
+settled_seconds runs from the first order until nothing is left to do. books are the sums of the fake of Stripe and ours, null
+with the sandbox. verify is \"ok\" or what is wrong.
 
-Exit code 0: every order ended as it should, nothing was set aside, no worker died but the one that was killed, and verify
-found nothing. 1: one of these does not hold. 3: it could not be brought to its end. Unless it is 0, the fleet's data and logs
-stay where they are.";
+Exit code 0: every order ended as it should, nothing was set aside, no worker died but the one that was killed, both books
+say the same, and verify found nothing. 1: one of these does not hold. 3: it could not be brought to its end. Unless it is 0,
+the fleet's data and logs stay where they are.";
 
 const PRODUCTS: u64 = 200;
 const ROUNDS: u64 = 20;
@@ -78,23 +133,22 @@ pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
 }
 
 async fn show(args: Args, json: bool) -> Result<ExitCode> {
-    let Args { orders, seed, rate, keep } = args;
-    let workload = Workload::new(seed, orders, PRODUCTS, ROUNDS);
+    let Args { provider, orders, seed, rate, keep } = args;
+    let (usual, usual_rate, paid_by) = provider.defaults();
+    let (orders, rate) = (orders.unwrap_or(usual), rate.unwrap_or(usual_rate));
+    let workload = Workload::new(seed, orders, PRODUCTS, ROUNDS).paid_by(paid_by);
     let options =
         synthetic::Options { rate: Some(rate), until: Until::AllIsSettled, progress: ProgressBars::new(json) };
     let say = |text: &str| options.progress.say(text);
     say(&format!(
-        "{} orders of {PRODUCTS} products and {ROUNDS} rounds, {rate} a second; seed {seed}.",
-        grouped(orders)
+        "{} orders of {PRODUCTS} products and {ROUNDS} rounds, {rate} a second; seed {seed}.{}",
+        grouped(orders),
+        provider.harm()
     ));
     let begun = Instant::now();
-    let mut target = TargetFleet::private(keep).await?;
+    let mut target = provider.target(keep).await?;
     let private = target.private.as_mut().context("the fleet is private")?;
-    say(&format!(
-        "A Postgres, a nats-server and four workers of their own are up in {} after {}.",
-        private.dir.display(),
-        lasting(begun.elapsed())
-    ));
+    say(&format!("{} are up in {} after {}.", provider.up(), private.dir.display(), lasting(begun.elapsed())));
     let report = experience(&mut target, &workload, seed, &options).await;
     let is_well = report.as_ref().is_ok_and(|report| report.checks.all_hold());
     let left = target.leave(if is_well { KeepDir::No } else { KeepDir::Yes }).await?;
@@ -137,11 +191,16 @@ async fn experience(
     target.private = Some(private);
     let (run, killed) = both?;
     options.progress.say("Everything has settled; checking.");
+    let books = match &target.stripe {
+        Some(stripe) => Some(Books::read(stripe, &target.pool).await?),
+        None => None,
+    };
     let ended = ended.into_iter().map(|(worker, replica, code)| format!("{worker}-{replica} (exit code {code:?})"));
     let checks = Checks {
         as_told: run.is_as_told(),
         ended: ended.collect(),
         dead_letters: dead_letters(&target.pool).await?,
+        books,
         verdict: verify(&target.address.database_url).await?,
     };
     let rounds = rounds(&target.pool).await?;

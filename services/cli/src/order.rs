@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, process::ExitCode};
 
 use anyhow::{Context, Result};
 use audit::snapshot::Snapshot;
-use domain::{GlobalPosition, OrderId, StreamVersion};
+use domain::{GlobalPosition, OrderId, StreamVersion, written};
 use platform::print::{self, Cell, Look, Paint, Table};
 use proto::{Name, orders::v1::OrderReinstated};
 use runtime::log::event_store::{StoredEvent, read_streams};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -133,11 +133,51 @@ impl Timeline {
                 Cell::new(event.position, Look::Dim),
                 Cell::new(format!("v{}", event.version), Look::Dim),
                 Cell::new(name, Look::Bold),
-                Cell::new(&event.data, Look::Plain),
+                Cell::new(readable(&event.data), Look::Plain),
             ]);
         }
         reference.chain([table.text(paint)]).collect()
     }
+}
+
+/// Data of an event with its amounts as people write them.
+fn readable(data: &Value) -> Value {
+    let fields = match data {
+        Value::Object(fields) => fields,
+        Value::Array(all) => return all.iter().map(readable).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return data.clone(),
+    };
+    if let Some(money) = money(fields) {
+        return Value::String(money);
+    }
+    // The parts of an amount stand beside it.
+    let currency = fields.get("amount").and_then(|amount| amount.get("currency")).and_then(Value::as_str);
+    let field = |(name, value): (&String, &Value)| {
+        let of = currency.filter(|_| name.ends_with("Minor"));
+        (name.clone(), of.map_or_else(|| readable(value), |currency| parts(value, currency)))
+    };
+    fields.iter().map(field).collect()
+}
+
+/// An amount as people write it, if this is one. Nothing at all is left out of JSON.
+fn money(fields: &Map<String, Value>) -> Option<String> {
+    let currency = fields.get("currency")?.as_str()?;
+    let minor_units = fields.get("minorUnits").map_or(Some(0), minor)?;
+    let is_money = fields.keys().all(|name| name == "currency" || name == "minorUnits");
+    is_money.then(|| written(minor_units, currency))
+}
+
+fn parts(value: &Value, currency: &str) -> Value {
+    match value {
+        Value::Array(all) => all.iter().map(|part| parts(part, currency)).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
+            minor(value).map_or_else(|| value.clone(), |minor| Value::String(written(minor, currency)))
+        }
+    }
+}
+
+fn minor(value: &Value) -> Option<i64> {
+    value.as_str()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -145,9 +185,10 @@ mod tests {
     use domain::{GlobalPosition, StreamVersion, Timestamp};
     use proto::{Message, Name, orders::v1::OrderReleased};
     use runtime::log::event_store::StoredEvent;
+    use serde_json::json;
     use uuid::Uuid;
 
-    use super::{Paint, Timeline, entries};
+    use super::{Paint, Timeline, entries, readable};
 
     fn event(position: i64, id: u128, cause: u128) -> StoredEvent {
         StoredEvent {
@@ -184,6 +225,33 @@ mod tests {
         for part in ["+1500 ms", "orders", "v2", "    OrderReleased", r#"{"attempt":2,"orderId":"x"}"#] {
             assert!(last.contains(part), "{part:?} is not in {last:?}");
         }
+    }
+
+    #[test]
+    fn amounts_are_told_as_people_write_them() {
+        let data = json!({
+            "total": { "minorUnits": "125000", "currency": "EUR" },
+            "lines": [
+                { "sku": "TEA", "quantity": "2", "unitPrice": { "minorUnits": "1250", "currency": "JPY" } },
+                { "sku": "GIFT", "unitPrice": { "currency": "KWD" } },
+            ],
+            "discount": {
+                "amount": { "minorUnits": "-5", "currency": "EUR" },
+                "linesMinor": ["-2", "-3"],
+                "sharesMinor": "100000",
+            },
+            "offer": { "currency": "EUR", "basisPoints": "1000" },
+        });
+        let told = json!({
+            "total": "1,250.00 EUR",
+            "lines": [
+                { "sku": "TEA", "quantity": "2", "unitPrice": "1,250 JPY" },
+                { "sku": "GIFT", "unitPrice": "0.000 KWD" },
+            ],
+            "discount": { "amount": "-0.05 EUR", "linesMinor": ["-0.02 EUR", "-0.03 EUR"], "sharesMinor": "1,000.00 EUR" },
+            "offer": { "currency": "EUR", "basisPoints": "1000" },
+        });
+        assert_eq!(readable(&data), told);
     }
 
     #[test]

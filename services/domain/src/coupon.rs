@@ -5,7 +5,7 @@ use std::fmt;
 use proto::common::v1 as wire;
 use serde::Serialize;
 
-use crate::{Money, Rejection, text::excerpt};
+use crate::{Money, Rejection, text::excerpt, written};
 
 /// The longest code, in characters.
 const CODE_CHARS_MAX: usize = 64;
@@ -70,7 +70,8 @@ impl Discount {
         let wire::Discount { amount, lines_minor: lines, shares_minor: shares } = discount.unwrap_or_default();
         let discount = Self { amount: Money::from_wire("discount", amount.as_ref())?, lines, shares };
         if discount.parts() != i128::from(discount.amount.minor_units) {
-            let reason = format!("the parts of a discount of {} add up to {}", discount.amount, discount.parts());
+            let parts = written(discount.parts(), discount.amount.currency.as_str());
+            let reason = format!("the parts of a discount of {} add up to {parts}", discount.amount);
             return Err(Rejection::new("INVALID_AMOUNT", reason));
         }
         Ok(discount)

@@ -88,15 +88,15 @@ impl Money {
         currency: impl FnOnce(&str) -> Result<Currency, Rejection>,
     ) -> Result<Self, Rejection> {
         let value = value.ok_or_else(|| Rejection::new("INVALID_AMOUNT", format!("{field} is missing")))?;
-        if !(0..=AMOUNT_MAX).contains(&value.minor_units) {
-            return Err(Rejection::new(
-                "INVALID_AMOUNT",
-                format!("{field} must be 0 to {AMOUNT_MAX} minor units, not {}", value.minor_units),
-            ));
-        }
         let currency = currency(&value.currency)
             .map_err(|Rejection { code, reason }| Rejection { code, reason: format!("{field}: {reason}") })?;
-        Ok(Self { minor_units: value.minor_units, currency })
+        let amount = Self { minor_units: value.minor_units, currency };
+        if !(0..=AMOUNT_MAX).contains(&amount.minor_units) {
+            let (least, most) = (Self { minor_units: 0, currency }, Self { minor_units: AMOUNT_MAX, currency });
+            let reason = format!("{field} must be {least} to {most}, not {amount}");
+            return Err(Rejection::new("INVALID_AMOUNT", reason));
+        }
+        Ok(amount)
     }
 
     /// As a message field.
@@ -114,8 +114,8 @@ impl fmt::Display for Money {
 
 /// An amount as people write it: `1,250.00 EUR`, `1,250 JPY`, `-0.05 EUR`. Of a currency that is none, as if it had cents.
 #[must_use]
-pub fn written(minor_units: i64, currency: &str) -> String {
-    let digits = currency::digits(currency);
+pub fn written(minor_units: impl Into<i128>, currency: &str) -> String {
+    let (minor_units, digits) = (minor_units.into(), currency::digits(currency));
     let all = format!("{:0>width$}", minor_units.unsigned_abs(), width = digits + 1);
     let (whole, part) = all.split_at(all.len() - digits);
     let mut text = String::from(if minor_units < 0 { "-" } else { "" });
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn money_is_written_as_people_write_it() {
-        for (minor_units, currency, text) in [
+        let cases: [(i128, &str, &str); 14] = [
             (1_250, "EUR", "12.50 EUR"),
             (5, "EUR", "0.05 EUR"),
             (0, "EUR", "0.00 EUR"),
@@ -152,13 +152,28 @@ mod tests {
             (0, "JPY", "0 JPY"),
             (1_250, "KWD", "1.250 KWD"),
             (12, "CLF", "0.0012 CLF"),
-            (i64::MIN, "EUR", "-92,233,720,368,547,758.08 EUR"),
+            (i64::MIN.into(), "EUR", "-92,233,720,368,547,758.08 EUR"),
+            (-1_234_567_890_123_456_789_012, "KWD", "-1,234,567,890,123,456,789.012 KWD"),
             (7, "", "0.07 "),
-        ] {
+        ];
+        for (minor_units, currency, text) in cases {
             assert_eq!(written(minor_units, currency), text);
         }
         let money = Money { minor_units: 1_999, currency: Currency::parse("EUR").unwrap() };
         assert_eq!(money.to_string(), "19.99 EUR");
+    }
+
+    #[test]
+    fn an_amount_beyond_its_limits_is_refused_in_the_words_of_its_currency() {
+        for (minor_units, currency, text) in [
+            (-5, "EUR", "price must be 0.00 EUR to 10,000,000,000.00 EUR, not -0.05 EUR"),
+            (-5, "JPY", "price must be 0 JPY to 1,000,000,000,000 JPY, not -5 JPY"),
+            (1_000_000_000_001, "KWD", "price must be 0.000 KWD to 1,000,000,000.000 KWD, not 1,000,000,000.001 KWD"),
+        ] {
+            let refusal = Money::asked("price", Some(&wire::Money { minor_units, currency: currency.to_owned() }));
+            let refusal = refusal.unwrap_err();
+            assert_eq!((&*refusal.code, refusal.reason.as_str()), ("INVALID_AMOUNT", text));
+        }
     }
 
     #[test]

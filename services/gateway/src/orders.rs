@@ -100,7 +100,30 @@ struct PaymentRow {
     captured_minor: i64,
     refunding_minor: i64,
     refunded_minor: i64,
+    /// By what the provider knows each by. Null: none ever was.
+    authorisations: Option<BTreeMap<String, AuthorisationRow>>,
     refunds: BTreeMap<Uuid, PayoutRow>,
+}
+
+/// Money that a provider has set aside.
+#[derive(Debug, Deserialize)]
+struct AuthorisationRow {
+    status: String,
+    amount_minor: i64,
+}
+
+impl PaymentRow {
+    /// What is set aside, and neither taken nor let go.
+    fn authorised_minor(&self) -> i64 {
+        let all = self.authorisations.iter().flat_map(BTreeMap::values);
+        let open = all.filter(|held| matches!(held.status.as_str(), "held" | "capturing" | "voiding"));
+        open.map(|held| held.amount_minor).sum()
+    }
+
+    /// Whether its buyer is to pay.
+    fn is_asking(&self) -> bool {
+        self.status == "requested" && self.authorised_minor() == 0
+    }
 }
 
 /// What payments knows of a refund.
@@ -237,11 +260,12 @@ fn shown(found: &Found) -> Order {
 /// The money of all attempts. Only the latest asks for any.
 fn sums(found: &Found) -> Sums {
     let order = &found.order.0;
-    let is_asking = |payment: &&PaymentRow| payment.attempt == order.attempt && payment.status == "requested";
+    let is_asking = |payment: &&PaymentRow| payment.attempt == order.attempt && payment.is_asking();
     let asked = found.payments.iter().find(is_asking).and_then(|payment| payment.amount_minor);
     let sum = |of: fn(&PaymentRow) -> i64| money(found.payments.iter().map(of).sum(), &order.currency);
     Sums {
         asked: asked.map(|asked| money(asked, &order.currency)),
+        authorised: sum(PaymentRow::authorised_minor),
         captured: sum(|payment| payment.captured_minor),
         going_back: sum(|payment| payment.refunding_minor),
         gone_back: sum(|payment| payment.refunded_minor),
@@ -258,7 +282,7 @@ fn payment(payment: &PaymentRow) -> Payment {
         amount: asked.map(|(amount, currency)| money(amount, currency)),
         provider: payment.provider.clone(),
         provider_reference: payment.provider_reference.clone(),
-        checkout_url: payment.page_url.clone().filter(|url| payment.status == "requested" && !url.is_empty()),
+        checkout_url: payment.page_url.clone().filter(|url| payment.is_asking() && !url.is_empty()),
     }
 }
 

@@ -99,6 +99,24 @@ pub enum Command {
         /// What was paid.
         amount: Money,
     },
+    /// Policy: the buyer's money is set aside, in time or late.
+    RecordAuthorisation {
+        /// The attempt it was asked for.
+        key: HoldKey,
+        /// The payment.
+        payment_id: PaymentId,
+        /// How much.
+        amount: Money,
+    },
+    /// Policy: money that was set aside was let go, or has lapsed.
+    RecordVoid {
+        /// The attempt it was asked for.
+        key: HoldKey,
+        /// The payment.
+        payment_id: PaymentId,
+        /// Why.
+        reason: String,
+    },
     /// Policy: the provider could not get the buyer's money.
     RecordPaymentFailure {
         /// The attempt it was asked for.
@@ -185,6 +203,8 @@ impl Command {
             | Self::RefuseHold { key, .. }
             | Self::ConfirmReleases { key, .. }
             | Self::RecordPayment { key, .. }
+            | Self::RecordAuthorisation { key, .. }
+            | Self::RecordVoid { key, .. }
             | Self::RecordPaymentFailure { key, .. }
             | Self::RecordRefundElsewhere { key, .. }
             | Self::RefundShares { key, .. } => key.order_id,

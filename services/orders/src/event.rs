@@ -79,6 +79,24 @@ pub enum Event {
         /// What its coupon has taken off.
         discount: Option<Discount>,
     },
+    /// The buyer's money is set aside and everything is held: the money is to be taken.
+    CaptureRequested {
+        /// This attempt.
+        key: HoldKey,
+        /// The payment, which may have been asked for an older attempt.
+        payment_id: PaymentId,
+        /// How much.
+        amount: Money,
+    },
+    /// The buyer's money is set aside and of no use: it is to be let go.
+    VoidRequested {
+        /// This attempt.
+        key: HoldKey,
+        /// The payment.
+        payment_id: PaymentId,
+        /// Why.
+        note: String,
+    },
     /// The order is paid with the help of its coupon.
     RedemptionRequested {
         /// This attempt.
@@ -145,6 +163,8 @@ pub enum Event {
         payment_id: PaymentId,
         /// What was paid.
         amount: Money,
+        /// Whether the money is set aside only.
+        is_authorised: bool,
     },
     /// Money is to be given back.
     RefundRequested {
@@ -222,6 +242,8 @@ pub struct Reinstated {
     pub note: String,
     /// The late payment that pays for it, when that is the reason.
     pub payment_id: Option<PaymentId>,
+    /// Whether that money is set aside only.
+    pub is_authorised: bool,
 }
 
 impl Event {
@@ -235,6 +257,8 @@ impl Event {
             | Self::OrderPartiallyRefunded { order_id, .. } => *order_id,
             Self::CouponRequested { key, .. }
             | Self::RedemptionRequested { key, .. }
+            | Self::CaptureRequested { key, .. }
+            | Self::VoidRequested { key, .. }
             | Self::OrderHoldConfirmed { key, .. }
             | Self::OrderReserved { key, .. }
             | Self::OrderRejected { key, .. }

@@ -7,9 +7,11 @@
 //! | `OrderPaid` | paid | paid | ready |
 //! | `OrderRejected`, `OrderExpired` | rejected, expired | cancelled | cancelled |
 //! | `OrderCancelled` | cancelled | cancelled, or failed | cancelled |
-//! | `OrderReinstated` | pending | pending, or paid (late) | pending |
+//! | `OrderReinstated` | pending | pending, or paid or authorised (late) | pending |
 //! | `PaidOrderCancelled` | | | cancelled |
-//! | `LatePaymentDeferred` | | paid (late) | |
+//! | `CaptureRequested` | reserved | capturing | |
+//! | `LatePaymentDeferred` | | paid or authorised (late) | |
+//! | `VoidRequested` | | cancelled | |
 //! | a refund event of a paid order | refunding, partially refunded, refunded, or paid again | the same | returned, once all is back |
 //! | a refund event of late money | | refunding, refunded, or paid (given up) | |
 

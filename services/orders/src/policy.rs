@@ -143,6 +143,23 @@ fn of_payments(name: &str, data: &[u8]) -> Result<Option<Vec<Command>>, Rejectio
                 amount: Money::from_wire("amount", amount.as_ref())?,
             }
         }
+        payments::PaymentAuthorised::NAME => {
+            let payments::PaymentAuthorised { payment_id, order_id, attempt, amount, .. } = decode(data)?;
+            Command::RecordAuthorisation {
+                key: HoldKey::parse(&order_id, attempt)?,
+                payment_id: PaymentId::parse(&payment_id)?,
+                amount: Money::from_wire("amount", amount.as_ref())?,
+            }
+        }
+        payments::PaymentVoided::NAME => {
+            let payments::PaymentVoided { payment_id, order_id, attempt, reason, awaited, .. } = decode(data)?;
+            let command = Command::RecordVoid {
+                key: HoldKey::parse(&order_id, attempt)?,
+                payment_id: PaymentId::parse(&payment_id)?,
+                reason: words(&reason),
+            };
+            return Ok(Some(if awaited { vec![command] } else { vec![] }));
+        }
         payments::PaymentFailed::NAME => {
             let payments::PaymentFailed { order_id, attempt, reason, .. } = decode(data)?;
             Command::RecordPaymentFailure { key: HoldKey::parse(&order_id, attempt)?, reason: words(&reason) }

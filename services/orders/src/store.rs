@@ -108,6 +108,8 @@ fn references<'a>(commands: &[&'a Command]) -> impl Iterator<Item = &'a String> 
         | Command::RefuseHold { .. }
         | Command::ConfirmReleases { .. }
         | Command::RecordPayment { .. }
+        | Command::RecordAuthorisation { .. }
+        | Command::RecordVoid { .. }
         | Command::RecordPaymentFailure { .. }
         | Command::RecordRefund { .. }
         | Command::RecordRefundElsewhere { .. }

@@ -1,4 +1,4 @@
-//! How a payment's page is opened and closed, try by try: the decisions alone.
+//! How a payment's page is opened and closed, and how money that is set aside is taken or let go, try by try: the decisions alone.
 //!
 //! | what was heard                     | opening, in time   | opening, too late | closing                         |
 //! |------------------------------------|--------------------|-------------------|---------------------------------|
@@ -14,12 +14,12 @@
 use std::time::Duration;
 
 use domain::{Rejection, Timestamp};
-use providers::{Charge, ClosedCheckout, OpenCheckout, ProviderError};
+use providers::{Charge, ClosedCheckout, EndedAuthorisation, OpenCheckout, ProviderError};
 use runtime::service::EffectOutcome;
 
 use crate::{
     event::CheckoutEnd,
-    payment::checkout::Answer,
+    payment::{authorisation, checkout::Answer},
     report::{Kind, Report, ReportedMoney},
 };
 
@@ -53,7 +53,24 @@ pub fn closed(answer: Result<ClosedCheckout, ProviderError>) -> EffectOutcome<An
     match answer {
         Ok(ClosedCheckout::Unpaid) => ended(CheckoutEnd::Unpaid, None),
         Ok(ClosedCheckout::UnderWay) => ended(CheckoutEnd::UnderWay, None),
-        Ok(ClosedCheckout::Paid(charge)) => ended(CheckoutEnd::Paid, Some(report_of(charge))),
+        Ok(ClosedCheckout::Paid(charge)) => ended(CheckoutEnd::Paid, Some(report_of(Kind::PaymentSucceeded, charge))),
+        Ok(ClosedCheckout::Authorised(charge)) => {
+            ended(CheckoutEnd::Authorised, Some(report_of(Kind::PaymentAuthorised, charge)))
+        }
+        Err(error) => again(&error),
+    }
+}
+
+/// What the answer to a try at taking money that is set aside means, or at letting it go. It is tried until it is known which of the two was
+/// done: at the latest when the authorisation lapses, which the provider then says.
+#[must_use]
+pub fn ended_authorisation(answer: Result<EndedAuthorisation, ProviderError>) -> EffectOutcome<authorisation::Answer> {
+    match answer {
+        Ok(EndedAuthorisation::Captured(charge)) => {
+            let report = report_of(Kind::PaymentSucceeded, charge);
+            EffectOutcome::Done(authorisation::Answer::Captured(report))
+        }
+        Ok(EndedAuthorisation::Voided { reason }) => EffectOutcome::Done(authorisation::Answer::Voided { reason }),
         Err(error) => again(&error),
     }
 }
@@ -62,7 +79,7 @@ const fn ended(end: CheckoutEnd, report: Option<Report>) -> EffectOutcome<Answer
     EffectOutcome::Done(Answer::Closed { end, report })
 }
 
-fn again(error: &ProviderError) -> EffectOutcome<Answer> {
+fn again<T>(error: &ProviderError) -> EffectOutcome<T> {
     match error {
         ProviderError::Busy(_) | ProviderError::Misconfigured(_) => {
             EffectOutcome::Wait { after: LEAVE_ALONE, error: error.to_string(), in_flight: false }
@@ -76,11 +93,11 @@ fn again(error: &ProviderError) -> EffectOutcome<Answer> {
     }
 }
 
-/// The money that came, as the report that the provider sends of it.
-fn report_of(charge: Charge) -> Report {
+/// The money that came or was set aside, as the report that the provider sends of it.
+fn report_of(kind: Kind, charge: Charge) -> Report {
     let Charge { event_id, reference, minor_units, currency, occurred_at } = charge;
     Report {
-        kind: Kind::PaymentSucceeded,
+        kind,
         provider_event_id: event_id,
         provider_reference: reference,
         refund_id: String::new(),
@@ -93,11 +110,15 @@ fn report_of(charge: Charge) -> Report {
 #[cfg(test)]
 mod tests {
     use domain::Timestamp;
-    use providers::{Charge, ClosedCheckout, OpenCheckout, ProviderError};
+    use providers::{Charge, ClosedCheckout, EndedAuthorisation, OpenCheckout, ProviderError};
     use runtime::service::EffectOutcome;
 
-    use super::{LEAVE_ALONE, closed, opened};
-    use crate::{event::CheckoutEnd, payment::checkout::Answer, report::Kind};
+    use super::{LEAVE_ALONE, closed, ended_authorisation, opened};
+    use crate::{
+        event::CheckoutEnd,
+        payment::{authorisation, checkout::Answer},
+        report::Kind,
+    };
 
     const DEADLINE: Timestamp = Timestamp::from_micros(1_000);
 
@@ -164,6 +185,27 @@ mod tests {
         }
         let unpaid = EffectOutcome::Done(Answer::Closed { end: CheckoutEnd::Unpaid, report: None });
         assert_eq!(closed(Ok(ClosedCheckout::Unpaid)), unpaid);
+    }
+
+    #[test]
+    fn money_that_is_set_aside_is_called_for_until_it_is_known_what_became_of_it() {
+        let charge = Charge {
+            event_id: "pi_1 succeeded".to_owned(),
+            reference: "pi_1".to_owned(),
+            minor_units: 1_200,
+            currency: "EUR".to_owned(),
+            occurred_at: None,
+        };
+        let outcome = ended_authorisation(Ok(EndedAuthorisation::Captured(charge)));
+        let EffectOutcome::Done(authorisation::Answer::Captured(report)) = outcome else { panic!("{outcome:?}") };
+        assert_eq!((report.kind, report.provider_reference.as_str()), (Kind::PaymentSucceeded, "pi_1"));
+        let voided = ended_authorisation(Ok(EndedAuthorisation::Voided { reason: words() }));
+        assert_eq!(voided, EffectOutcome::Done(authorisation::Answer::Voided { reason: words() }));
+        for error in [ProviderError::Declined(words()), ProviderError::OutcomeUnknown(words())] {
+            assert!(matches!(ended_authorisation(Err(error)), EffectOutcome::Retry { .. }));
+        }
+        let busy = ended_authorisation(Err(ProviderError::Busy(words())));
+        assert!(matches!(busy, EffectOutcome::Wait { after: LEAVE_ALONE, .. }));
     }
 
     #[test]

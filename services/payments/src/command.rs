@@ -6,7 +6,10 @@ use providers::Checkout;
 use crate::{
     coupon::{Offer, Purchase},
     event::{ReportResolution, Resolution},
-    payment::checkout::Answer,
+    payment::{
+        authorisation::{self, Decision},
+        checkout::Answer,
+    },
     report::Report,
 };
 
@@ -64,6 +67,13 @@ pub enum Command {
         /// The attempt that was closed.
         key: HoldKey,
     },
+    /// Policy: orders has decided what becomes of money that is set aside.
+    DecideAuthorisation {
+        /// The payment.
+        payment_id: PaymentId,
+        /// What is decided.
+        decision: Decision,
+    },
     /// Policy: give money back.
     BeginRefund {
         /// Of this payment.
@@ -81,6 +91,15 @@ pub enum Command {
         payment_id: PaymentId,
         /// How it ended.
         answer: Answer,
+    },
+    /// Effect: how a call about money that is set aside ended.
+    RecordAuthorisation {
+        /// The payment.
+        payment_id: PaymentId,
+        /// What the provider knows the authorisation by.
+        reference: String,
+        /// How it ended.
+        answer: authorisation::Answer,
     },
     /// Effect: how the call to the provider ended.
     RecordRefundOutcome {
@@ -147,6 +166,8 @@ impl Command {
             | Self::ResolveRefund { payment_id, .. }
             | Self::BeginRefund { payment_id, .. }
             | Self::RecordCheckout { payment_id, .. }
+            | Self::DecideAuthorisation { payment_id, .. }
+            | Self::RecordAuthorisation { payment_id, .. }
             | Self::RecordRefundOutcome { payment_id, .. } => Some(*payment_id),
         }
     }

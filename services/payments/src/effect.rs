@@ -1,17 +1,22 @@
-//! The outside calls of payments: opening and closing a payment's page, sending a refund, and hearing how each ended.
+//! The outside calls of payments: opening and closing a payment's page, taking money that is set aside or letting it go, sending a refund, and
+//! hearing how each ended.
 
 use std::{future::Future, time::Duration};
 
 use domain::{Effect, PaymentId, RefundId, Rejection, Timestamp, unknown_type};
-use providers::{CheckoutRef, CheckoutRequest, Provider, ProviderError, RefundRequest, Registry};
+use providers::{AuthorisationRef, CheckoutRef, CheckoutRequest, Provider, ProviderError, RefundRequest, Registry};
 use runtime::service::{EffectOutcome, LeasedEffect};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    checkout_protocol,
+    checkout_protocol::{self, ended_authorisation},
     command::{Command, Outcome},
-    event::{Event, RefundOf},
-    payment::{State, checkout::PageStatus},
+    event::{AuthorisationCall, AuthorisationEvent, Event, RefundOf},
+    payment::{
+        State,
+        authorisation::{self, AuthorisationStatus},
+        checkout::PageStatus,
+    },
     refund_protocol::{Attempt, Reply, Step, next_step},
     wire,
 };
@@ -35,6 +40,8 @@ struct Asked<'a> {
 enum Call {
     Open(CheckoutRequest),
     Close(CheckoutRef),
+    Capture(AuthorisationRef),
+    Void(AuthorisationRef),
     Refund(RefundOf, RefundRequest),
 }
 
@@ -86,6 +93,7 @@ fn asked(event: &Event, attempt: u32) -> Option<Asked<'_>> {
             let call = Call::Close(CheckoutRef { payment_id: *payment_id, reference: reference.clone() });
             Some(Asked { key: format!("{payment_id}.close"), deadline: *deadline, provider, call })
         }
+        Event::Authorisation(event) => asked_of_authorisation(event, attempt),
         Event::PaymentRequested { checkout_ends_at: None, .. }
         | Event::CheckoutOpened { .. }
         | Event::CheckoutFailed { .. }
@@ -108,16 +116,46 @@ fn asked(event: &Event, attempt: u32) -> Option<Asked<'_>> {
     }
 }
 
+/// What an event of money that is set aside asks of a provider.
+fn asked_of_authorisation(event: &AuthorisationEvent, attempt: u32) -> Option<Asked<'_>> {
+    let (verb, call, to_do): (_, _, fn(AuthorisationRef) -> Call) = match event {
+        AuthorisationEvent::CaptureSubmitted(call) => ("capture", call, Call::Capture),
+        AuthorisationEvent::VoidSubmitted(call) => ("void", call, Call::Void),
+        AuthorisationEvent::Authorised { .. } | AuthorisationEvent::Voided { .. } => return None,
+    };
+    Some(Asked {
+        key: format!("{}.{verb}.{}", call.of.payment_id, call.of.reference),
+        deadline: call.deadline,
+        provider: &call.provider,
+        call: to_do(authorisation(call, verb, attempt)),
+    })
+}
+
+/// Of each try with a key of its own, as for a page: what can be done with an authorisation can be done once.
+fn authorisation(call: &AuthorisationCall, verb: &str, attempt: u32) -> AuthorisationRef {
+    AuthorisationRef {
+        key: format!("{}.{verb}.{attempt}", call.of.payment_id),
+        payment_id: call.of.payment_id,
+        payment_reference: call.payment_reference.clone(),
+        reference: call.of.reference.clone(),
+        amount: call.amount,
+    }
+}
+
 /// Whether nobody knows yet how the call with this key ended.
 pub(crate) fn is_open(state: &State, key: &str) -> bool {
     let Some((payment_id, call)) = key.split_once('.') else { return false };
     let Some(payment) = PaymentId::parse(payment_id).ok().and_then(|id| state.payments.get(&id)) else { return false };
     let page = |status| payment.page.as_ref().is_some_and(|page| page.status == status);
-    match call {
-        "open" => page(PageStatus::Opening),
-        "close" => page(PageStatus::Closing),
-        refund => {
-            let refund_id = RefundId::parse(refund.split('.').next().unwrap_or_default()).ok();
+    let authorisation =
+        |reference, status| payment.authorisations.get(reference).is_some_and(|held| held.status == status);
+    match call.split_once('.').unwrap_or((call, "")) {
+        ("open", "") => page(PageStatus::Opening),
+        ("close", "") => page(PageStatus::Closing),
+        ("capture", reference) => authorisation(reference, AuthorisationStatus::Capturing),
+        ("void", reference) => authorisation(reference, AuthorisationStatus::Voiding),
+        (refund, _number) => {
+            let refund_id = RefundId::parse(refund).ok();
             let refund = refund_id.and_then(|refund_id| payment.refunds.get(&refund_id));
             refund.is_some_and(|refund| refund.call_open && refund.key == key)
         }
@@ -141,6 +179,14 @@ pub(crate) async fn perform<P: Provider>(
         Ok((provider, Call::Close(checkout))) => {
             let outcome = checkout_protocol::closed(bounded(until, provider.close_checkout(&checkout)).await);
             outcome.map(|answer| Command::RecordCheckout { payment_id: checkout.payment_id, answer })
+        }
+        Ok((provider, Call::Capture(request))) => {
+            let answer = bounded(until, provider.capture(&request)).await;
+            ended_authorisation(answer).map(|answer| record_authorisation(request, answer))
+        }
+        Ok((provider, Call::Void(request))) => {
+            let answer = bounded(until, provider.void(&request)).await;
+            ended_authorisation(answer).map(|answer| record_authorisation(request, answer))
         }
         Ok((provider, Call::Refund(of, request))) => refund(provider, until, claimed, (of, request)).await,
         Err(rejection) => EffectOutcome::Unreadable(rejection),
@@ -172,6 +218,10 @@ fn read<'a, P: Provider>(providers: &'a Registry<P>, claimed: &LeasedEffect) -> 
     Ok((providers.find(provider)?, call))
 }
 
+fn record_authorisation(request: AuthorisationRef, answer: authorisation::Answer) -> Command {
+    Command::RecordAuthorisation { payment_id: request.payment_id, reference: request.reference, answer }
+}
+
 fn record(of: RefundOf, key: String, outcome: Outcome) -> Command {
     Command::RecordRefundOutcome { payment_id: of.payment_id, refund_id: of.refund_id, key, outcome }
 }
@@ -188,8 +238,8 @@ mod tests {
     use std::time::Duration;
 
     use providers::{
-        Checkout, CheckoutRef, CheckoutRequest, ClosedCheckout, OpenCheckout, Provider, ProviderError, ProviderName,
-        RefundRequest, RefundState, Registry,
+        AuthorisationRef, Checkout, CheckoutRef, CheckoutRequest, ClosedCheckout, EndedAuthorisation, OpenCheckout,
+        Provider, ProviderError, ProviderName, RefundRequest, RefundState, Registry,
     };
     use runtime::service::{EffectOutcome, LeasedEffect};
 
@@ -218,6 +268,14 @@ mod tests {
 
         async fn close_checkout(&self, _checkout: &CheckoutRef) -> Result<ClosedCheckout, ProviderError> {
             Ok(ClosedCheckout::Unpaid)
+        }
+
+        async fn capture(&self, authorisation: &AuthorisationRef) -> Result<EndedAuthorisation, ProviderError> {
+            Ok(EndedAuthorisation::Voided { reason: format!("{} is gone", authorisation.key) })
+        }
+
+        async fn void(&self, authorisation: &AuthorisationRef) -> Result<EndedAuthorisation, ProviderError> {
+            Ok(EndedAuthorisation::Voided { reason: authorisation.key.clone() })
         }
 
         async fn refund(&self, request: &RefundRequest) -> Result<RefundState, ProviderError> {

@@ -86,6 +86,8 @@ pub enum Event {
         /// When it happened, by the provider's clock, if it said so.
         occurred_at: Option<Timestamp>,
     },
+    /// Something of money that the provider has set aside.
+    Authorisation(AuthorisationEvent),
     /// One try at paying failed. The buyer may try again.
     PaymentDeclined {
         /// The payment.
@@ -248,6 +250,74 @@ pub enum Event {
     Coupon(CouponEvent),
 }
 
+/// A fact about money that the provider has set aside for a payment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuthorisationEvent {
+    /// It is set aside: orders decides what becomes of it.
+    Authorised {
+        /// What it is known by.
+        of: AuthorisationOf,
+        /// How much: what was asked for.
+        amount: Money,
+        /// The provider's own id of its report.
+        provider_event_id: String,
+        /// When it happened, by the provider's clock, if it said so.
+        occurred_at: Option<Timestamp>,
+    },
+    /// It is to be taken.
+    CaptureSubmitted(AuthorisationCall),
+    /// It is of no use, and to be let go.
+    VoidSubmitted(AuthorisationCall),
+    /// It has ended, and nothing of it was taken.
+    Voided {
+        /// What it is known by.
+        of: AuthorisationOf,
+        /// The provider's own id of the report that says so. Empty: the answer to our call.
+        provider_event_id: String,
+        /// Why.
+        reason: String,
+        /// Whether the order was, or may have been, to be paid with it.
+        is_awaited: bool,
+    },
+}
+
+/// What names an authorisation in an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthorisationOf {
+    /// The payment that it is for.
+    pub payment_id: PaymentId,
+    /// The attempt that the payment pays.
+    pub key: HoldKey,
+    /// What the provider knows it by, and the charge that it becomes when it is taken.
+    pub reference: String,
+}
+
+/// A call about an authorisation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthorisationCall {
+    /// What it is known by.
+    pub of: AuthorisationOf,
+    /// How much is set aside.
+    pub amount: Money,
+    /// The provider that has set it aside.
+    pub provider: String,
+    /// What that provider knows the payment by.
+    pub payment_reference: String,
+    /// After this, a call that is not answered is worth a look.
+    pub deadline: Timestamp,
+}
+
+impl AuthorisationEvent {
+    /// What it is about.
+    #[must_use]
+    pub const fn of(&self) -> &AuthorisationOf {
+        match self {
+            Self::Authorised { of, .. } | Self::Voided { of, .. } => of,
+            Self::CaptureSubmitted(call) | Self::VoidSubmitted(call) => &call.of,
+        }
+    }
+}
+
 /// A fact about a coupon, or about what an order holds of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CouponEvent {
@@ -390,6 +460,8 @@ pub enum CheckoutEnd {
     Unpaid,
     /// It was paid on before.
     Paid,
+    /// Its money was set aside before.
+    Authorised,
     /// The money is under way.
     UnderWay,
 }
@@ -432,6 +504,7 @@ impl Event {
     pub fn owner(&self) -> StreamId {
         match self {
             Self::Coupon(event) => event.owner(),
+            Self::Authorisation(event) => StreamId::Payment(event.of().payment_id),
             Self::PaymentRequested { payment_id, .. }
             | Self::PaymentSucceeded { payment_id, .. }
             | Self::PaymentDeclined { payment_id, .. }

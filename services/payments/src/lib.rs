@@ -1,10 +1,11 @@
 //! Payments owns what buyers are asked to pay, what the provider says of it, and the refunds.
 //!
 //! In: `OrderReserved` asks the buyer to pay, `OrderExpired`, `OrderCancelled` and `OrderRejected` stop asking,
-//! `RefundRequested` gives money back; `CouponRequested` holds a use of a coupon, `RedemptionRequested` uses it up, and the close of
+//! `CaptureRequested` and `VoidRequested` take money that is set aside, or let it go, `RefundRequested` gives money back; `CouponRequested` holds a use of a coupon, `RedemptionRequested` uses it up, and the close of
 //! its order frees it; `OpenCoupon` and `CloseCoupon` are what a shop decides, `RecordProviderEvent` is what the provider reports, `ResolveRefund` and
 //! `ResolveProviderReport` what an operator decides. Out: `PaymentRequested`, then `CheckoutOpened` or
 //! `CheckoutFailed` where the provider must be called for a page, and `CheckoutAbandoned` and `CheckoutClosed` once it is of no use;
+//! `PaymentAuthorised` of money that the provider sets aside, `CaptureSubmitted` or `VoidSubmitted`, and `PaymentVoided` of what was let go;
 //! `PaymentDeclined` for each try that fails, and
 //! `PaymentSucceeded`, `PaymentFailed` or `PaymentCancelled`; `RefundSubmitted`, which is sent to the provider after its commit, or
 //! `RefundDeferred` before it, then `PaymentRefunded`, `RefundRejected` or `RefundOutcomeUnknown`; `RefundAnswered`, `RefundReversed`
@@ -92,6 +93,8 @@ impl<P> Decider for Payments<P> {
         "holdfast.orders.v1.OrderExpired",
         "holdfast.orders.v1.OrderCancelled",
         "holdfast.orders.v1.OrderRejected",
+        "holdfast.orders.v1.CaptureRequested",
+        "holdfast.orders.v1.VoidRequested",
         "holdfast.orders.v1.RefundRequested",
         "holdfast.orders.v1.CouponRequested",
         "holdfast.orders.v1.RedemptionRequested",

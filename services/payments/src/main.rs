@@ -34,6 +34,7 @@ fn stripe(context: &Context, timeout: Duration) -> Result<Option<Stripe>, Error>
         cancel_url: settings.cancel_url.clone(),
         fleet: context.lineage.installation.to_string(),
         allow_live: settings.allow_live,
+        capture: if settings.capture == "on_paid" { stripe::Capture::OnPaid } else { stripe::Capture::AtOnce },
         missed_every: (settings.missed_ms > 0).then(|| ms(settings.missed_ms)),
     });
     stripe.map(Some).map_err(|error| refuse(error.into()))

@@ -8,6 +8,8 @@
 //! | provider failed    | unmatched   | unmatched | declined  | unmatched * | declined  | declined              |
 //! | provider closed    | unmatched   | unmatched | failed    | unmatched * | -         | declined              |
 //!
+//! What becomes of money that is set aside is in [`authorisation`].
+//!
 //! `-`: it is as it should be already. Unmatched: the report fits nothing that was asked for, is kept whole, and waits for an operator
 //! or a later report; those of an unasked payment are judged again when it is asked for. Declined: noted, and changes nothing. `*`:
 //! unless it is earlier than the success by the provider's time, or of another charge; then it is declined. Late money is never lost:
@@ -33,6 +35,7 @@ use crate::{
     report::{Direction, Kept, Mismatch, Standing},
 };
 
+pub mod authorisation;
 pub mod checkout;
 mod evolve;
 pub mod refund;
@@ -43,6 +46,7 @@ pub(crate) mod spec;
 
 pub use evolve::{NOTES_MAX, evolve};
 
+use authorisation::Authorisation;
 use checkout::Page;
 use refund::Refund;
 
@@ -72,6 +76,8 @@ pub struct Payment {
     pub terms: Option<PaymentTerms>,
     /// The page that the provider was called for. `None`: nobody was asked, or the provider need not be called.
     pub page: Option<Page>,
+    /// Money that the provider has set aside, by what the provider knows it by; in nearly all cases one or none.
+    pub authorisations: BTreeMap<String, Authorisation>,
     /// The charge by which the money came.
     pub charge: Option<Charge>,
     /// Money that came, in minor units.
@@ -96,7 +102,7 @@ impl Revised for Payment {
     }
 
     fn weight(&self) -> usize {
-        1 + self.refunds.len() + self.reports.len()
+        1 + self.refunds.len() + self.reports.len() + self.authorisations.len()
     }
 }
 
@@ -230,6 +236,19 @@ fn decide_payment(
             Some(payment) => checkout::answered(*payment_id, payment, answer, at),
             None => {
                 return Err(broken(*payment_id, "its page was called for, but there is no such payment".to_owned()));
+            }
+        },
+        Command::DecideAuthorisation { payment_id, decision } => match payment {
+            Some(payment) => authorisation::decided(*payment_id, payment, *decision, at),
+            None => {
+                return Err(broken(*payment_id, "orders decides about it, but there is no such payment".to_owned()));
+            }
+        },
+        Command::RecordAuthorisation { payment_id, reference, answer } => match payment {
+            Some(payment) => authorisation::answered(*payment_id, payment, reference, answer),
+            None => {
+                let what = format!("{reference} of it was called for, but there is no such payment");
+                return Err(broken(*payment_id, what));
             }
         },
         Command::RecordProviderEvent { payment_id, report } => reports::take(*payment_id, payment, report),

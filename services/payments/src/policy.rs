@@ -9,6 +9,7 @@ use providers::registry::checkout;
 use crate::{
     command::{Command, CouponCommand},
     coupon::{Item, Purchase},
+    payment::authorisation::Decision,
 };
 
 /// Whether nobody is kept waiting if this is done a moment later: nobody is to pay any more, or the use of a coupon is used up or free.
@@ -57,6 +58,14 @@ pub fn react(message_type: &str, data: &[u8]) -> Result<Vec<Command>, Rejection>
                 amount: Money::from_wire("amount", amount.as_ref())?,
             }])
         }
+        Some(orders::CaptureRequested::NAME) => {
+            let orders::CaptureRequested { payment_id, .. } = decode(data)?;
+            decided(&payment_id, Decision::Capture)
+        }
+        Some(orders::VoidRequested::NAME) => {
+            let orders::VoidRequested { payment_id, .. } = decode(data)?;
+            decided(&payment_id, Decision::Void)
+        }
         Some(orders::CouponRequested::NAME) => {
             let event: orders::CouponRequested = decode(data)?;
             let key = HoldKey::parse(&event.order_id, event.attempt)?;
@@ -69,6 +78,10 @@ pub fn react(message_type: &str, data: &[u8]) -> Result<Vec<Command>, Rejection>
         }
         Some(_) | None => Err(unknown_type("payments", message_type)),
     }
+}
+
+fn decided(payment_id: &str, decision: Decision) -> Result<Vec<Command>, Rejection> {
+    Ok(vec![Command::DecideAuthorisation { payment_id: PaymentId::parse(payment_id)?, decision }])
 }
 
 /// A close names what the order held, for it may overtake the event that asked for the hold.
@@ -113,7 +126,7 @@ mod tests {
     use proto::{Message, Name, common::v1::Money as WireMoney, orders::v1 as orders};
     use uuid::Uuid;
 
-    use super::{CouponCode, CouponCommand, Item, Purchase, Sku, checkout, common, react};
+    use super::{CouponCode, CouponCommand, Decision, Item, Purchase, Sku, checkout, common, react};
     use crate::command::Command;
 
     const ORDER: OrderId = OrderId(Uuid::from_u128(7));
@@ -216,6 +229,21 @@ mod tests {
         let begun =
             Command::BeginRefund { payment_id: KEY.payment_id(), order_id: ORDER, refund_id, amount: twelve_euros() };
         assert_eq!(reaction(&event), vec![begun]);
+    }
+
+    #[test]
+    fn what_orders_decides_about_money_that_is_set_aside_is_done() {
+        let (order_id, payment_id) = (ORDER.to_string(), KEY.payment_id().to_string());
+        let capture = orders::CaptureRequested {
+            order_id: order_id.clone(),
+            attempt: 2,
+            payment_id: payment_id.clone(),
+            amount: wire_money(),
+        };
+        let decided = |decision| vec![Command::DecideAuthorisation { payment_id: KEY.payment_id(), decision }];
+        assert_eq!(reaction(&capture), decided(Decision::Capture));
+        let void = orders::VoidRequested { order_id, attempt: 2, payment_id, note: "late".to_owned() };
+        assert_eq!(reaction(&void), decided(Decision::Void));
     }
 
     #[test]

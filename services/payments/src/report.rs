@@ -40,6 +40,10 @@ words!(
         PaymentFailed = "payment_failed",
         /// No further try at paying can succeed.
         PaymentClosed = "payment_closed",
+        /// The buyer's money is set aside.
+        PaymentAuthorised = "payment_authorised",
+        /// Money that was set aside was let go.
+        PaymentVoided = "payment_voided",
         /// The buyer has the money of a refund.
         RefundSucceeded = "refund_succeeded",
         /// The buyer does not have it, even if the provider said so before.
@@ -154,7 +158,7 @@ impl Kept {
     #[must_use]
     pub const fn direction(&self) -> Direction {
         match (self.report.kind, self.mismatch) {
-            (_, None) | (Kind::RefundFailed, _) => Direction::None,
+            (_, None) | (Kind::PaymentAuthorised | Kind::PaymentVoided | Kind::RefundFailed, _) => Direction::None,
             (Kind::PaymentSucceeded, Some(_)) => Direction::In,
             (Kind::PaymentFailed | Kind::PaymentClosed, Some(Mismatch::TakenBack))
             | (Kind::RefundSucceeded, Some(_)) => Direction::Out,

@@ -8,7 +8,8 @@ use platform::{
     statement::{Statement, Values},
 };
 use runtime::service::Locks;
-use sqlx::{PgConnection, Row, postgres::PgRow};
+use serde::{Deserialize, Serialize};
+use sqlx::{PgConnection, Row, postgres::PgRow, types::Json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -16,6 +17,7 @@ use crate::{
     command::Command,
     payment::{
         Charge, Payment, PaymentTerms, State, Status,
+        authorisation::{Authorisation, AuthorisationStatus},
         checkout::{Page, PageStatus},
         refund::{self, Refund},
     },
@@ -23,6 +25,13 @@ use crate::{
 };
 
 mod coupons;
+
+/// Money that is set aside, as the table shows it.
+#[derive(Debug, Serialize, Deserialize)]
+struct AuthorisationRow {
+    status: String,
+    amount_minor: i64,
+}
 
 /// The columns of a payment, of a refund and of a report: each under the names that are its own, all others null.
 macro_rules! payments {
@@ -34,7 +43,8 @@ macro_rules! payments {
              null::bool as call_open, null::text[] as old_references, null::timestamptz as said_at, null::text as reason,
              null::timestamptz as deadline,
              null::text as provider_event_id, null::text as kind, null::text as mismatch, null::text as settled_by,
-             null::text as reported_refund_id, null::timestamptz as occurred_at, page, page_url
+             null::text as reported_refund_id, null::timestamptz as occurred_at, page, page_url,
+             authorisations
          from payments.payments"
     };
 }
@@ -44,7 +54,7 @@ macro_rules! refunds {
         "select 'refund', payment_id, null, null, status, amount_minor, currency, null, provider_reference, null, null, null, null,
              null, null, null, null, null, null,
              refund_id, send_count, key, refunded_once, call_open, old_references, said_at, reason, deadline,
-             null, null, null, null, null, null, null, null
+             null, null, null, null, null, null, null, null, null
          from payments.refunds"
     };
 }
@@ -55,7 +65,7 @@ macro_rules! reports {
         "select 'report', payment_id, null, null, standing, amount_minor, currency, null, provider_reference, null, null, null,
              null, null, null, null, null, null, null,
              null, null, null, null, null, null, null, reason, null,
-             provider_event_id, kind, mismatch, settled_by, refund_id, occurred_at, null, null
+             provider_event_id, kind, mismatch, settled_by, refund_id, occurred_at, null, null, null
          from payments.reports"
     };
 }
@@ -155,6 +165,7 @@ fn payment(row: &PgRow) -> Result<(PaymentId, Payment), sqlx::Error> {
         status,
         terms: terms(row)?,
         page: page(row)?,
+        authorisations: authorisations(row)?,
         charge: charge(row)?,
         captured_minor: row.try_get("captured_minor")?,
         refunded_minor: row.try_get("refunded_minor")?,
@@ -170,6 +181,27 @@ fn page(row: &PgRow) -> Result<Option<Page>, sqlx::Error> {
     let Some(word) = row.try_get::<Option<&str>, _>("page")? else { return Ok(None) };
     let status = PageStatus::parse(word).ok_or_else(|| unknown_word("a payment's page", word))?;
     Ok(Some(Page { status, url: row.try_get("page_url")? }))
+}
+
+fn authorisations(row: &PgRow) -> Result<BTreeMap<String, Authorisation>, sqlx::Error> {
+    let Some(Json(rows)) = row.try_get::<Option<Json<BTreeMap<String, AuthorisationRow>>>, _>("authorisations")? else {
+        return Ok(BTreeMap::new());
+    };
+    let of = |(reference, row): (String, AuthorisationRow)| {
+        let status = AuthorisationStatus::parse(&row.status)
+            .ok_or_else(|| unknown_word(&format!("authorisation {reference}"), &row.status))?;
+        Ok((reference, Authorisation { status, minor_units: row.amount_minor }))
+    };
+    rows.into_iter().map(of).collect()
+}
+
+fn authorisation_rows(payment: &Payment) -> Option<Json<BTreeMap<&str, AuthorisationRow>>> {
+    let row = |held: &Authorisation| AuthorisationRow {
+        status: held.status.as_str().to_owned(),
+        amount_minor: held.minor_units,
+    };
+    let rows = payment.authorisations.iter().map(|(reference, held)| (reference.as_str(), row(held)));
+    (!payment.authorisations.is_empty()).then(|| Json(rows.collect()))
 }
 
 fn charge(row: &PgRow) -> Result<Option<Charge>, sqlx::Error> {
@@ -257,8 +289,10 @@ fn malformed(rejection: Rejection) -> sqlx::Error {
 /// the provider is called for a page.
 pub(crate) fn save(statement: &mut Statement, state: &State) {
     // Rarely, an order turns up for a payment of which only reports were known.
-    let may_change_in_full =
-        |payment: &Payment| (!payment.reports.is_empty() && payment.key.is_some()) || payment.page.is_some();
+    let may_change_in_full = |payment: &Payment| {
+        let has_come_later = !payment.reports.is_empty() && payment.key.is_some();
+        has_come_later || payment.page.is_some() || !payment.authorisations.is_empty()
+    };
     let (in_full, changed): (Vec<Changed<'_>>, Vec<Changed<'_>>) =
         state.payments.changed().partition(|(_, payment, _)| may_change_in_full(payment));
     if !changed.is_empty() {
@@ -297,7 +331,8 @@ fn bind(values: &mut Values<'_>, rows: &[(&PaymentId, &Payment)]) {
     bind_what_changes(values, rows);
     values
         .bind(column(rows, |(_, payment)| payment.page.as_ref().map(|page| page.status.as_str())))
-        .bind(column(rows, |(_, payment)| payment.page.as_ref().map(|page| page.url.as_str())));
+        .bind(column(rows, |(_, payment)| payment.page.as_ref().map(|page| page.url.as_str())))
+        .bind(column(rows, |(_, payment)| authorisation_rows(payment)));
 }
 
 fn bind_changed(values: &mut Values<'_>, changed: &[Changed<'_>]) {
@@ -328,10 +363,10 @@ fn bind_what_changes(values: &mut Values<'_>, rows: &[(&PaymentId, &Payment)]) {
 
 const CREATE: &str = "insert into payments.payments (payment_id, order_id, attempt, amount_minor, currency, provider,
         provider_reference, payment_method, expires_at, status, charge_event_id, charge_reference, charged_at,
-        captured_minor, refunded_minor, refunding_minor, reports, version, page, page_url)
+        captured_minor, refunded_minor, refunding_minor, reports, version, page, page_url, authorisations)
     select * from unnest($1::uuid[], $2::uuid[], $3::int4[], $4::int8[], $5::text[], $6::text[], $7::text[], $8::text[],
         $9::timestamptz[], $10::text[], $11::text[], $12::text[], $13::timestamptz[], $14::int8[], $15::int8[],
-        $16::int8[], $17::int4[], $18::int8[], $19::text[], $20::text[])
+        $16::int8[], $17::int4[], $18::int8[], $19::text[], $20::text[], $21::jsonb[])
     returning 1";
 
 /// With what was asked: of payments that had no order it becomes known, of others it is what it was.
@@ -341,13 +376,13 @@ const CHANGE_ALL: &str = "update payments.payments set order_id = new.order_id, 
         status = new.status, charge_event_id = new.charge_event_id, charge_reference = new.charge_reference,
         charged_at = new.charged_at, captured_minor = new.captured_minor, refunded_minor = new.refunded_minor,
         refunding_minor = new.refunding_minor, reports = new.reports, version = new.version, page = new.page,
-        page_url = new.page_url
+        page_url = new.page_url, authorisations = new.authorisations
     from unnest($1::uuid[], $2::uuid[], $3::int4[], $4::int8[], $5::text[], $6::text[], $7::text[], $8::text[],
             $9::timestamptz[], $10::text[], $11::text[], $12::text[], $13::timestamptz[], $14::int8[], $15::int8[],
-            $16::int8[], $17::int4[], $18::int8[], $19::text[], $20::text[], $21::int8[])
+            $16::int8[], $17::int4[], $18::int8[], $19::text[], $20::text[], $21::jsonb[], $22::int8[])
         as new (payment_id, order_id, attempt, amount_minor, currency, provider, provider_reference, payment_method,
             expires_at, status, charge_event_id, charge_reference, charged_at, captured_minor, refunded_minor,
-            refunding_minor, reports, version, page, page_url, before)
+            refunding_minor, reports, version, page, page_url, authorisations, before)
     where payments.payment_id = new.payment_id and payments.version = new.before
     returning 1";
 

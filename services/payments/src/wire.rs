@@ -9,6 +9,7 @@ use crate::{
     event::{Event, ReportResolution, Reported, Resolution},
 };
 
+mod authorisation;
 mod checkout;
 mod coupon;
 mod refund;
@@ -86,6 +87,7 @@ pub fn encode(event: &Event) -> (&'static str, Vec<u8>) {
             ("holdfast.payments.v1.PaymentCancelled", message.encode_to_vec())
         }
         Event::Coupon(event) => coupon::encode(event),
+        Event::Authorisation(event) => authorisation::encode(event),
         event @ (Event::PaymentRequested { .. }
         | Event::CheckoutOpened { .. }
         | Event::CheckoutFailed { .. }
@@ -130,7 +132,13 @@ pub fn decode_event(message_type: &str, data: &[u8]) -> Result<Event, Rejection>
             Ok(Event::PaymentCancelled { payment_id, key })
         }
         _ => {
-            let of_others = [checkout::decode_event, report::decode_event, refund::decode_event, coupon::decode_event];
+            let of_others = [
+                checkout::decode_event,
+                authorisation::decode_event,
+                report::decode_event,
+                refund::decode_event,
+                coupon::decode_event,
+            ];
             let read = of_others.iter().find_map(|decode_event| decode_event(name, data).transpose());
             read.unwrap_or_else(|| Err(unknown_type("payments", message_type)))
         }

@@ -13,12 +13,13 @@ use domain::{
 use payments::{
     Payments,
     command::{Command, Outcome},
-    event::{CheckoutEnd, Event, ReportResolution, Reported, Resolution, StreamId},
+    event::{AuthorisationEvent, CheckoutEnd, Event, ReportResolution, Reported, Resolution, StreamId},
     payment::{
         State, Status,
+        authorisation::{self, AuthorisationStatus},
         checkout::{Answer, PageStatus},
     },
-    report::Report,
+    report::{Kind, Report},
 };
 use proptest::{collection::vec, prelude::*, sample::select};
 use proto::{Message, Name, common::v1::Money, orders::v1 as orders, payments::v1 as wire};
@@ -112,6 +113,8 @@ struct Auditor {
     accepted: BTreeSet<(PaymentId, String)>,
     /// Pages that a provider was called for: none takes a step twice, and none stays open of a payment that is cancelled.
     pages: BTreeMap<PaymentId, PageStatus>,
+    /// Money that is set aside: none is taken or let go that orders has not decided about, and none stays half-way.
+    set_aside: BTreeMap<(PaymentId, String), AuthorisationStatus>,
 }
 
 fn payment_of(event: &Event) -> PaymentId {
@@ -128,6 +131,7 @@ impl Auditor {
         let payment_id = payment_of(&event);
         match event {
             Event::Coupon(_) => unreachable!("nobody has a coupon here"),
+            Event::Authorisation(event) => self.hear_authorisation(&event),
             Event::PaymentRequested { amount, checkout_ends_at, .. } => {
                 self.pages.extend(checkout_ends_at.map(|_| (payment_id, PageStatus::Opening)));
                 assert!(!self.never_asked.contains(&payment_id), "asked after the order was closed");
@@ -161,7 +165,10 @@ impl Auditor {
                     self.never_asked.insert(payment_id);
                 }
             }
-            Event::PaymentSucceeded { amount, ref provider_event_id, .. } => {
+            Event::PaymentSucceeded { amount, ref provider_event_id, ref provider_reference, .. } => {
+                if let Some(status) = self.set_aside.get_mut(&(payment_id, provider_reference.clone())) {
+                    *status = AuthorisationStatus::Captured;
+                }
                 assert_eq!(self.asked.get(&payment_id), Some(&amount.minor_units), "not what was asked for");
                 assert_eq!(self.captured.insert(payment_id, amount.minor_units), None, "captured twice");
                 self.fits(payment_id, provider_event_id);
@@ -181,6 +188,28 @@ impl Auditor {
             | Event::RefundResolved { .. }) => self.hear_refund(event),
         }
         self.audit_money(payment_id);
+    }
+
+    fn hear_authorisation(&mut self, event: &AuthorisationEvent) {
+        use AuthorisationStatus::{Capturing, Held, Lapsed, Voided, Voiding};
+        let of = event.of();
+        let (status, may_be) = match event {
+            AuthorisationEvent::Authorised { amount, provider_event_id, .. } => {
+                assert_eq!(self.asked.get(&of.payment_id), Some(&amount.minor_units), "not what was asked for");
+                self.fits(of.payment_id, provider_event_id);
+                (Held, vec![None])
+            }
+            AuthorisationEvent::CaptureSubmitted(_) => (Capturing, vec![Some(Held)]),
+            AuthorisationEvent::VoidSubmitted(_) => (Voiding, vec![None, Some(Held)]),
+            AuthorisationEvent::Voided { provider_event_id, .. } => {
+                self.fits(of.payment_id, provider_event_id);
+                let before = self.set_aside.get(&(of.payment_id, of.reference.clone()));
+                let status = if before == Some(&Held) { Lapsed } else { Voided };
+                (status, vec![Some(Held), Some(Capturing), Some(Voiding), Some(Lapsed)])
+            }
+        };
+        let before = self.set_aside.insert((of.payment_id, of.reference.clone()), status);
+        assert!(may_be.contains(&before), "money that is set aside was {before:?} and is {status:?}");
     }
 
     fn hear_unknown(&mut self, payment_id: PaymentId, refund_id: RefundId) {
@@ -251,10 +280,10 @@ impl Auditor {
                 self.hear_reversed(payment_id, of.refund_id);
             }
             Event::RefundResolved { of, resolution, .. } => {
-                let refund = self.refunds.get_mut(&(payment_id, of.refund_id)).unwrap();
-                refund.may_send = resolution == Resolution::Retry;
+                self.refunds.get_mut(&(payment_id, of.refund_id)).unwrap().may_send = resolution == Resolution::Retry;
             }
             Event::Coupon(_)
+            | Event::Authorisation(_)
             | Event::PaymentRequested { .. }
             | Event::PaymentSucceeded { .. }
             | Event::PaymentDeclined { .. }
@@ -337,7 +366,7 @@ fn by_orders() -> impl Strategy<Value = Input> {
     let order_id = || ORDER.to_string();
     // Of one attempt the page must be called for, of the other it is a link.
     let payment_method = |attempt| if attempt == 2 { "sandbox:succeed,checkout=call" } else { "" };
-    (attempt(), 0..5, refund_id(), select(vec![0_i64, 400, 400, 600, 1_001])).prop_map(
+    (attempt(), 0..7, refund_id(), select(vec![0_i64, 400, 400, 600, 1_001])).prop_map(
         move |(attempt, kind, refund_id, minor)| match kind {
             0 | 1 => foreign(&orders::OrderReserved {
                 order_id: order_id(),
@@ -348,6 +377,18 @@ fn by_orders() -> impl Strategy<Value = Input> {
                 discount: None,
             }),
             2 => foreign(&orders::OrderExpired { order_id: order_id(), attempt, ..Default::default() }),
+            3 => foreign(&orders::CaptureRequested {
+                order_id: order_id(),
+                attempt,
+                payment_id: key(attempt).payment_id().to_string(),
+                amount: money(1_000),
+            }),
+            4 => foreign(&orders::VoidRequested {
+                order_id: order_id(),
+                attempt,
+                payment_id: key(attempt).payment_id().to_string(),
+                note: "late".to_owned(),
+            }),
             _ => foreign(&orders::RefundRequested {
                 order_id: order_id(),
                 attempt,
@@ -365,7 +406,7 @@ fn by_provider() -> impl Strategy<Value = Input> {
     let refunds = select(vec![400_i64, 400, 600]);
     // Without a time, at one, or at another: the provider's reports contradict each other in every order.
     let times = select(vec![None, None, Some(1_u64), Some(2)]);
-    (attempt(), 1..6_i32, refund_id(), amounts, refunds, 0..3_u8, times).prop_map(
+    (attempt(), 1..8_i32, refund_id(), amounts, refunds, 0..3_u8, times).prop_map(
         |(attempt, kind, refund_id, amount, refund, reference, time)| {
             let is_refund = kind == 3 || kind == 4;
             outside(&wire::RecordProviderEvent {
@@ -421,6 +462,22 @@ fn by_effect() -> impl Strategy<Value = Input> {
     })
 }
 
+fn by_hold() -> impl Strategy<Value = Input> {
+    (attempt(), 1..3_u8, by_provider(), any::<bool>()).prop_map(|(attempt, reference, report, is_taken)| {
+        let reference = format!("re_{reference}");
+        let report = told(&report).filter(|_| is_taken).map(|report| Report {
+            kind: Kind::PaymentSucceeded,
+            provider_reference: reference.clone(),
+            ..report
+        });
+        let answer = match report {
+            Some(report) => authorisation::Answer::Captured(report),
+            None => authorisation::Answer::Voided { reason: "gone".to_owned() },
+        };
+        Input::Ended(Command::RecordAuthorisation { payment_id: key(attempt).payment_id(), reference, answer })
+    })
+}
+
 fn by_page() -> impl Strategy<Value = Input> {
     (0..4, by_provider()).prop_map(|(kind, report)| {
         let answer = match kind {
@@ -444,7 +501,7 @@ fn told(report: &Input) -> Option<Report> {
 
 fn inputs() -> impl Strategy<Value = Vec<Input>> {
     vec(
-        prop_oneof![3 => by_orders(), 3 => by_provider(), 2 => by_operator(), 1 => by_whoever_settles(), 3 => by_effect(), 2 => by_page()],
+        prop_oneof![3 => by_orders(), 3 => by_provider(), 2 => by_operator(), 1 => by_whoever_settles(), 3 => by_effect(), 2 => by_page(), 1 => by_hold()],
         0..200,
     )
 }
@@ -487,5 +544,5 @@ fn the_sequences_reach_every_kind_of_event() {
         }
         seen.extend(shell.log.iter().map(|record| record.message_type));
     }
-    assert_eq!(seen.len(), 20, "{seen:?}");
+    assert_eq!(seen.len(), 24, "{seen:?}");
 }

@@ -85,7 +85,7 @@ sections! {
     /// The provider Stripe.
     Stripe {
         secret_key: String, webhook_secrets: String, allow_live: bool, url: String, success_url: String, cancel_url: String,
-        missed_ms: u64,
+        missed_ms: u64, capture: String,
     }
     /// Probes and metrics.
     Http { address: String }
@@ -179,6 +179,10 @@ impl Config {
         within("broker.publish_timeout_ms", self.broker.publish_timeout_ms, 10, 600_000)?;
         if self.stripe.missed_ms != 0 {
             within("stripe.missed_ms", self.stripe.missed_ms, 100, 86_400_000)?;
+        }
+        if !["at_once", "on_paid"].contains(&self.stripe.capture.as_str()) {
+            let reason = format!("{:?} is neither at_once nor on_paid", self.stripe.capture);
+            return Err(ConfigError::Limit { setting: "stripe.capture", reason });
         }
         check_file("stripe.secret_key", &self.stripe.secret_key)?;
         check_file("stripe.webhook_secrets", &self.stripe.webhook_secrets)?;

@@ -41,6 +41,24 @@ pub trait Provider: Send + Sync + 'static {
         checkout: &CheckoutRef,
     ) -> impl Future<Output = Result<ClosedCheckout, ProviderError>> + Send;
 
+    /// Takes the money of an authorisation, all of it. Asked again it answers the same.
+    ///
+    /// # Errors
+    /// See [`ProviderError`]; while it fails, the money is still set aside, or was taken.
+    fn capture(
+        &self,
+        authorisation: &AuthorisationRef,
+    ) -> impl Future<Output = Result<EndedAuthorisation, ProviderError>> + Send;
+
+    /// Lets the money of an authorisation go. Asked again it answers the same.
+    ///
+    /// # Errors
+    /// See [`ProviderError`]; while it fails, the money may still be set aside.
+    fn void(
+        &self,
+        authorisation: &AuthorisationRef,
+    ) -> impl Future<Output = Result<EndedAuthorisation, ProviderError>> + Send;
+
     /// Asks for a refund. The same key again asks for nothing more and answers what became of the first.
     ///
     /// # Errors
@@ -174,8 +192,37 @@ pub enum ClosedCheckout {
     Unpaid,
     /// It was paid on before it could be closed.
     Paid(Charge),
+    /// The buyer's money was set aside before it could be closed. The charge is the one that it becomes when it is taken.
+    Authorised(Charge),
     /// The buyer has done all that is theirs, and the money is still under way: a report will tell.
     UnderWay,
+}
+
+/// Money of a buyer that the provider has set aside, and that is to be taken or let go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthorisationRef {
+    /// What the provider recognises a repetition by: of each try another, for what can be done with an authorisation can be done once.
+    pub key: String,
+    /// The payment.
+    pub payment_id: PaymentId,
+    /// What the provider knows that payment by.
+    pub payment_reference: String,
+    /// What the provider knows the authorisation by.
+    pub reference: String,
+    /// How much.
+    pub amount: Money,
+}
+
+/// What an authorisation has come to. A provider can always tell, so there is nothing to search for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EndedAuthorisation {
+    /// The money was taken, whoever asked for it.
+    Captured(Charge),
+    /// Nothing was taken, and nothing can be any more.
+    Voided {
+        /// Why, in the provider's words.
+        reason: String,
+    },
 }
 
 /// Money that came, as the provider tells of it.

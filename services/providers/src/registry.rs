@@ -7,8 +7,8 @@ use domain::{Money, PaymentId, Rejection, Timestamp};
 use futures::future::join_all;
 
 use crate::{
-    Checkout, CheckoutRef, CheckoutRequest, ClosedCheckout, OpenCheckout, Provider, ProviderContext, ProviderError,
-    RefundRequest, RefundState, Told,
+    AuthorisationRef, Checkout, CheckoutRef, CheckoutRequest, ClosedCheckout, EndedAuthorisation, OpenCheckout,
+    Provider, ProviderContext, ProviderError, RefundRequest, RefundState, Told,
     sandbox::{self, Sandbox},
     stripe::{self, Stripe},
 };
@@ -111,6 +111,20 @@ impl Provider for Adapter {
         }
     }
 
+    async fn capture(&self, authorisation: &AuthorisationRef) -> Result<EndedAuthorisation, ProviderError> {
+        match self {
+            Self::Sandbox(sandbox) => sandbox.capture(authorisation).await,
+            Self::Stripe(stripe) => stripe.capture(authorisation).await,
+        }
+    }
+
+    async fn void(&self, authorisation: &AuthorisationRef) -> Result<EndedAuthorisation, ProviderError> {
+        match self {
+            Self::Sandbox(sandbox) => sandbox.void(authorisation).await,
+            Self::Stripe(stripe) => stripe.void(authorisation).await,
+        }
+    }
+
     async fn refund(&self, request: &RefundRequest) -> Result<RefundState, ProviderError> {
         match self {
             Self::Sandbox(sandbox) => sandbox.refund(request).await,
@@ -193,8 +207,9 @@ mod tests {
     use uuid::Uuid;
 
     use super::{
-        CheckoutRef, CheckoutRequest, ClosedCheckout, OpenCheckout, Provider, ProviderError, ProviderName,
-        RefundRequest, RefundState, Registry, accepts, checkout, checkout_ends, provider_of,
+        AuthorisationRef, CheckoutRef, CheckoutRequest, ClosedCheckout, EndedAuthorisation, OpenCheckout, Provider,
+        ProviderError, ProviderName, RefundRequest, RefundState, Registry, accepts, checkout, checkout_ends,
+        provider_of,
     };
 
     struct Silent;
@@ -209,6 +224,14 @@ mod tests {
         }
 
         async fn close_checkout(&self, _checkout: &CheckoutRef) -> Result<ClosedCheckout, ProviderError> {
+            std::future::pending().await
+        }
+
+        async fn capture(&self, _authorisation: &AuthorisationRef) -> Result<EndedAuthorisation, ProviderError> {
+            std::future::pending().await
+        }
+
+        async fn void(&self, _authorisation: &AuthorisationRef) -> Result<EndedAuthorisation, ProviderError> {
             std::future::pending().await
         }
 

@@ -10,8 +10,8 @@ use platform::{clock, database::sessions_that_write};
 use sqlx::PgPool;
 
 use crate::{
-    Checkout, CheckoutRef, CheckoutRequest, ClosedCheckout, OpenCheckout, Provider, ProviderContext, ProviderError,
-    ProviderName, RefundRequest, RefundState,
+    AuthorisationRef, Checkout, CheckoutRef, CheckoutRequest, ClosedCheckout, EndedAuthorisation, OpenCheckout,
+    Provider, ProviderContext, ProviderError, ProviderName, RefundRequest, RefundState,
 };
 
 pub mod delivery;
@@ -21,7 +21,7 @@ pub mod report;
 pub mod script;
 
 use ledger::{Ledger, Reply, fails_later};
-use script::{Page, RefundPlan, Script};
+use script::{Hold, Page, RefundPlan, Script};
 
 /// Its name in events.
 pub const NAME: &str = "sandbox";
@@ -103,6 +103,20 @@ impl Provider for Sandbox {
     /// Nobody pays on its pages: whether and when a payment is paid its script says.
     async fn close_checkout(&self, _checkout: &CheckoutRef) -> Result<ClosedCheckout, ProviderError> {
         Ok(ClosedCheckout::Unpaid)
+    }
+
+    /// Whether the money is still there its script says, so it needs no memory of what was asked before.
+    async fn capture(&self, authorisation: &AuthorisationRef) -> Result<EndedAuthorisation, ProviderError> {
+        Ok(match script_of(&authorisation.payment_reference)?.hold {
+            Some(Hold::Capture) => EndedAuthorisation::Captured(report::captured(authorisation)),
+            Some(Hold::Lapse) | None => {
+                EndedAuthorisation::Voided { reason: "its script says that it has lapsed".to_owned() }
+            }
+        })
+    }
+
+    async fn void(&self, _authorisation: &AuthorisationRef) -> Result<EndedAuthorisation, ProviderError> {
+        Ok(EndedAuthorisation::Voided { reason: "it was let go".to_owned() })
     }
 
     async fn refund(&self, request: &RefundRequest) -> Result<RefundState, ProviderError> {

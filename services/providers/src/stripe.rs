@@ -10,12 +10,13 @@ use domain::Timestamp;
 use hyper::Uri;
 
 use crate::{
-    Checkout, CheckoutRef, CheckoutRequest, ClosedCheckout, OpenCheckout, Provider, ProviderError, ProviderName,
-    RefundRequest, RefundState, Told,
+    AuthorisationRef, Checkout, CheckoutRef, CheckoutRequest, ClosedCheckout, EndedAuthorisation, OpenCheckout,
+    Provider, ProviderError, ProviderName, RefundRequest, RefundState, Told,
 };
 
 pub mod amount;
 mod answer;
+mod authorisation;
 mod checkout;
 mod form;
 mod http;
@@ -61,6 +62,18 @@ pub struct Settings {
     pub allow_live: bool,
     /// How often to ask for events that no webhook has brought. `None`: never.
     pub missed_every: Option<Duration>,
+    /// When a buyer's money is taken.
+    pub capture: Capture,
+}
+
+/// When a buyer's money is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Capture {
+    /// When the buyer pays.
+    AtOnce,
+    /// When the order can be paid with it. Until then it is set aside, and what is of no use is let go: nothing is charged, so nothing has to
+    /// be given back.
+    OnPaid,
 }
 
 impl fmt::Debug for Settings {
@@ -73,6 +86,7 @@ impl fmt::Debug for Settings {
             .field("fleet", &self.fleet)
             .field("allow_live", &self.allow_live)
             .field("missed_every", &self.missed_every)
+            .field("capture", &self.capture)
             .finish_non_exhaustive()
     }
 }
@@ -178,6 +192,15 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
+/// What Stripe knows something by, if it can be a part of an address.
+fn checked<'a>(reference: &'a str, what: &str) -> Result<&'a str, ProviderError> {
+    if reference.is_empty() || !reference.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        let words = format!("{:?} is no {what} of Stripe's", domain::legible(reference, 64));
+        return Err(ProviderError::Misconfigured(words));
+    }
+    Ok(reference)
+}
+
 /// Where it has a payment paid: it must be called for that.
 pub(crate) fn page() -> Checkout {
     Checkout { provider: NAME.to_owned(), reference: String::new(), url: String::new() }
@@ -194,6 +217,14 @@ impl Provider for Stripe {
 
     async fn close_checkout(&self, checkout: &CheckoutRef) -> Result<ClosedCheckout, ProviderError> {
         checkout::close(&self.api, &checkout.reference).await
+    }
+
+    async fn capture(&self, authorisation: &AuthorisationRef) -> Result<EndedAuthorisation, ProviderError> {
+        authorisation::capture(&self.api, authorisation).await
+    }
+
+    async fn void(&self, authorisation: &AuthorisationRef) -> Result<EndedAuthorisation, ProviderError> {
+        authorisation::void(&self.api, authorisation).await
     }
 
     async fn refund(&self, request: &RefundRequest) -> Result<RefundState, ProviderError> {

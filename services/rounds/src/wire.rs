@@ -38,7 +38,8 @@ fn open_round(message: wire::OpenRound) -> Result<Command, Rejection> {
     let wire::OpenRound { round_id, prize, total_shares, share_price, closes_at } = message;
     let share_price = Money::asked("share_price", share_price.as_ref())?;
     if share_price.minor_units < 1 {
-        let reason = "share_price must be at least 1 minor unit: what is free cannot be refunded";
+        let least = Money { minor_units: 1, ..share_price };
+        let reason = format!("share_price must be at least {least}: what is free cannot be refunded");
         return Err(Rejection::new("INVALID_AMOUNT", reason));
     }
     let offer = Offer {

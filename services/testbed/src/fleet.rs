@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::servers::{NatsServer, Postgres, Process, SUPERUSER, Signal, last_lines, wait_until};
 
 mod gateway;
+pub mod stripe;
 
 pub use gateway::HttpAccess;
 
@@ -254,10 +255,14 @@ impl Fleet {
 /// # Errors
 /// It is not there.
 pub fn worker_binary(service: &str) -> Result<PathBuf> {
-    let name = format!("holdfast-{service}");
+    program(&format!("holdfast-{service}"))
+}
+
+/// A program that is built with this one, and lies beside it.
+fn program(name: &str) -> Result<PathBuf> {
     let this = env::current_exe().context("finding this program's own file")?;
     // A test's program lies one directory below the workers.
-    let found = this.ancestors().skip(1).take(2).map(|dir| dir.join(&name)).find(|path| path.is_file());
+    let found = this.ancestors().skip(1).take(2).map(|dir| dir.join(name)).find(|path| path.is_file());
     match found {
         Some(path) => Ok(path),
         None => bail!("there is no {name} beside {}; build it with `cargo build --workspace --bins`", this.display()),

@@ -5,6 +5,7 @@ pub mod figures;
 pub mod outcomes;
 pub mod progress;
 pub mod scenario;
+pub mod shop;
 pub mod synthetic;
 pub mod target_fleet;
 pub mod trace;

@@ -15,6 +15,9 @@ const WHOLE: &str = "isk ugx";
 /// Three decimals, the last of which must be zero.
 const THREE: &str = "bhd jod kwd omr tnd";
 
+/// No decimals in life nor at Stripe, of those above.
+const NONE: &str = "bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf";
+
 /// The least charge, where it is published.
 const LEAST: [(&str, i64); 24] = [
     ("aed", 200),
@@ -90,9 +93,44 @@ pub(crate) fn check_charge(currency: &str, minor: i64) -> Result<(), Problem> {
     Ok(())
 }
 
+/// An amount for whoever reads the page: `1,250.00 EUR`, `1,250 JPY`.
+pub(crate) fn written(currency: &str, minor: i64) -> String {
+    let (minor, digits) = match currency {
+        whole if is_in(WHOLE, whole) => (minor / 100, 0),
+        none if is_in(NONE, none) => (minor, 0),
+        three if is_in(THREE, three) => (minor, 3),
+        _others => (minor, 2),
+    };
+    let all = format!("{:0>width$}", minor.unsigned_abs(), width = digits + 1);
+    let (whole, part) = all.split_at(all.len() - digits);
+    let mut text = String::from(if minor < 0 { "-" } else { "" });
+    for (index, digit) in whole.chars().enumerate() {
+        if index > 0 && (whole.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    let point = if digits > 0 { "." } else { "" };
+    format!("{text}{point}{part} {}", currency.to_uppercase())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{check_charge, check_currency, check_step};
+    use super::{check_charge, check_currency, check_step, written};
+
+    #[test]
+    fn amounts_on_the_page_are_written_as_people_write_them() {
+        for (currency, minor, text) in [
+            ("eur", 5, "0.05 EUR"),
+            ("eur", -123_456, "-1,234.56 EUR"),
+            ("jpy", 1_250, "1,250 JPY"),
+            ("kwd", 1_250, "1.250 KWD"),
+            ("isk", 125_000, "1,250 ISK"),
+            ("usd", 100_000_000_000_000, "1,000,000,000,000.00 USD"),
+        ] {
+            assert_eq!(written(currency, minor), text);
+        }
+    }
 
     #[test]
     fn unknown_currencies_are_refused() {

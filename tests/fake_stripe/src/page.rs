@@ -10,7 +10,7 @@ use axum::{
     routing::get,
 };
 
-use crate::{server::text, state::Shared};
+use crate::{money::written, server::text, state::Shared};
 
 pub(crate) fn routes() -> Router<Arc<Shared>> {
     Router::new().route("/pay/{session}", get(show).post(pay))
@@ -19,15 +19,15 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
 async fn show(Extracted(shared): Extracted<Arc<Shared>>, Path(id): Path<String>) -> Response {
     let found = shared.with(|state| {
         let session = state.account.sessions.get(&id)?;
-        Some((session.status.word(), session.total(), session.currency.to_uppercase(), session.lines.len()))
+        Some((session.status.word(), written(&session.currency, session.total()), session.lines.len()))
     });
-    let Some((status, total, currency, lines)) = found else {
+    let Some((status, total, lines)) = found else {
         return page(StatusCode::NOT_FOUND, "There is no such payment.");
     };
     page(
         StatusCode::OK,
         &format!(
-            "<h1>{total} {currency}</h1><p>{lines} lines, {status}. A fake of Stripe: no money moves.</p>\
+            "<h1>{total}</h1><p>{lines} lines, {status}. A fake of Stripe: no money moves.</p>\
              <form method=post action=\"/pay/{id}\"><button>Pay</button></form>\
              <form method=post action=\"/pay/{id}?card=decline\"><button>Pay with a card that is declined</button></form>"
         ),

@@ -52,6 +52,8 @@ pub(super) const TARGET: Target = Target {
         "paid 1 e2 ch-2 1000EUR 6\n",
         "failed 1 e3 ch-1 1000EUR 7\n",
         "closed 1 e4 - - 4\n",
+        "held 1 e9 ch-1 1000EUR 4\n",
+        "let_go 1 e10 ch-1 - 5\n",
         "refunded 1 e5 re-1 1000EUR 8 r1\n",
         "unrefunded 1 e6 re-1 1000EUR 9 r1\n",
         "refunded 1 e7 re-9 400EUR 8\n",
@@ -193,7 +195,9 @@ impl Books {
         self.steps += 1;
         match word {
             "ask" | "stop" | "refund" => self.orders(word, key, &mut words),
-            "paid" | "failed" | "closed" | "refunded" | "unrefunded" => self.provider(word, key, &mut words),
+            "paid" | "failed" | "closed" | "held" | "let_go" | "refunded" | "unrefunded" => {
+                self.provider(word, key, &mut words)
+            }
             "back" | "lost" | "no" => self.answer(word, key, &mut words),
             "accept" | "undo" | "retry" | "gave" | "abandon" => self.operator(word, key, &mut words),
             _ => Ok(()),
@@ -253,6 +257,8 @@ impl Books {
             "paid" => wire::ProviderEventKind::PaymentSucceeded,
             "failed" => wire::ProviderEventKind::PaymentFailed,
             "closed" => wire::ProviderEventKind::PaymentClosed,
+            "held" => wire::ProviderEventKind::PaymentAuthorised,
+            "let_go" => wire::ProviderEventKind::PaymentVoided,
             "refunded" => wire::ProviderEventKind::RefundSucceeded,
             _ => wire::ProviderEventKind::RefundFailed,
         };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use providers::sandbox::script::{Page, Pay, RefundPlan, Script};
+use providers::sandbox::script::{Hold, Page, Pay, RefundPlan, Script};
 
 use super::{Checked, Shape, Target, ensure, headless, refused, same};
 use crate::attempt::outline;
@@ -23,6 +23,9 @@ pub(super) const TARGET: Target = Target {
         "refund=",
         "refund_after=",
         "checkout=",
+        "hold=",
+        "capture",
+        "lapse",
         "link",
         "call",
         "refuse",
@@ -75,7 +78,7 @@ fn check(input: &[u8]) -> Checked {
 }
 
 fn written(script: &Script) -> String {
-    let Script { pay, after, refund, refund_after, checkout } = script;
+    let Script { pay, after, refund, refund_after, checkout, hold } = script;
     let pay = match pay {
         Pay::Succeed => "succeed",
         Pay::Decline => "decline",
@@ -96,5 +99,10 @@ fn written(script: &Script) -> String {
         Page::Refuse => "refuse",
     };
     let (after, refund_after) = (after.as_millis(), refund_after.as_millis());
-    format!("sandbox:{pay},after={after}ms,refund={refund},refund_after={refund_after}ms,checkout={checkout}")
+    let hold = match hold {
+        None => "",
+        Some(Hold::Capture) => ",hold=capture",
+        Some(Hold::Lapse) => ",hold=lapse",
+    };
+    format!("sandbox:{pay},after={after}ms,refund={refund},refund_after={refund_after}ms,checkout={checkout}{hold}")
 }

@@ -51,6 +51,9 @@ impl Engine {
         for desk in &self.desks {
             desk.differs(&self.log).map_or(Ok(()), Err)?;
         }
+        if let Some(payment_id) = self.bank.set_aside().first() {
+            return Err(format!("the money of payment {payment_id} is set aside for ever"));
+        }
         let (twice, moved) = self.bank.audit();
         if let Some(refund_id) = twice.first() {
             return Err(format!("the money of refund {refund_id} went out more than once"));

@@ -1,7 +1,7 @@
 //! What the log says of money, counted once more and by none of the rules of services and ledger: what came, what went back and by
 //! whom, what fits nothing, and what somebody still waits for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{PaymentId, RefundId, Timestamp};
 use proto::{
@@ -20,6 +20,8 @@ pub(super) struct Money {
     pub(super) references: BTreeMap<String, (String, bool)>,
     /// Late money that waits for a receipt, by payment.
     waiting: BTreeMap<String, String>,
+    /// Payments whose late money has its order hold everything again.
+    held_again: BTreeSet<String>,
     count: u64,
 }
 
@@ -38,8 +40,27 @@ pub(super) struct Payment {
     captured: i64,
     page: Option<Page>,
     is_cancelled: bool,
+    /// Money that is set aside, and that orders has decided about, if it has.
+    set_aside: BTreeMap<String, SetAside>,
+    decision: Option<Decision>,
     pub(super) refunds: BTreeMap<RefundId, Refund>,
     pub(super) kept: BTreeMap<String, Kept>,
+}
+
+/// How far money is that is set aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SetAside {
+    Waits,
+    ToBeTaken,
+    ToBeLetGo,
+    Taken,
+    LetGo,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Decision {
+    Take,
+    LetGo,
 }
 
 #[derive(Debug)]
@@ -200,16 +221,48 @@ impl Money {
         Ok(true)
     }
 
+    /// Money that is set aside. False: the event is about something else.
+    fn take_authorisation(&mut self, name: &str, event: &StoredEvent) -> Result<bool, String> {
+        match name {
+            payments::PaymentAuthorised::NAME => {
+                let payments::PaymentAuthorised { payment_id, provider_reference, .. } = read(event)?;
+                let payment = self.of(&payment_id)?;
+                payment.set_aside.insert(provider_reference, SetAside::Waits);
+                // It may be another than the one that orders has decided about, and that has ended since.
+                payment.decision = None;
+            }
+            payments::CaptureSubmitted::NAME => {
+                let payments::CaptureSubmitted { payment_id, provider_reference, .. } = read(event)?;
+                let payment = self.of(&payment_id)?;
+                let before = payment.set_aside.insert(provider_reference, SetAside::ToBeTaken);
+                if (before, payment.decision) != (Some(SetAside::Waits), Some(Decision::Take)) {
+                    return Err(format!("money of payment {payment_id} is to be taken that was {before:?}"));
+                }
+            }
+            payments::VoidSubmitted::NAME => {
+                let payments::VoidSubmitted { payment_id, provider_reference, .. } = read(event)?;
+                let before = self.of(&payment_id)?.set_aside.insert(provider_reference, SetAside::ToBeLetGo);
+                if !matches!(before, None | Some(SetAside::Waits)) {
+                    return Err(format!("money of payment {payment_id} is to be let go that was {before:?}"));
+                }
+            }
+            payments::PaymentVoided::NAME => {
+                let payments::PaymentVoided { payment_id, provider_reference, .. } = read(event)?;
+                self.of(&payment_id)?.set_aside.insert(provider_reference, SetAside::LetGo);
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
     fn take_payment(&mut self, name: &str, event: &StoredEvent) -> Result<(), String> {
-        if self.take_page(name, event)? {
+        if self.take_page(name, event)? || self.take_authorisation(name, event)? {
             return Ok(());
         }
         match name {
             payments::PaymentSucceeded::NAME => {
                 let succeeded: payments::PaymentSucceeded = read(event)?;
-                let payment = self.of(&succeeded.payment_id)?;
-                payment.captured += minor(succeeded.amount.as_ref());
-                payment.fits(&succeeded.provider_event_id);
+                self.of(&succeeded.payment_id)?.come(&succeeded);
             }
             payments::PaymentDeclined::NAME => {
                 let declined: payments::PaymentDeclined = read(event)?;
@@ -328,11 +381,24 @@ impl Money {
             }
             orders::LatePaymentDeferred::NAME => {
                 let late: orders::LatePaymentDeferred = read(event)?;
-                self.waiting.insert(late.payment_id, late.order_id);
+                // It is there now, and was set aside before.
+                if !self.held_again.contains(&late.payment_id) {
+                    self.waiting.insert(late.payment_id, late.order_id);
+                }
+            }
+            orders::CaptureRequested::NAME => {
+                let orders::CaptureRequested { payment_id, .. } = read(event)?;
+                self.of(&payment_id)?.decide(Decision::Take)?;
+            }
+            orders::VoidRequested::NAME => {
+                let orders::VoidRequested { payment_id, .. } = read(event)?;
+                self.waiting.remove(&payment_id);
+                self.of(&payment_id)?.decide(Decision::LetGo)?;
             }
             orders::OrderReinstated::NAME => {
                 let reinstated: orders::OrderReinstated = read(event)?;
                 self.waiting.remove(&reinstated.payment_id);
+                self.held_again.insert(reinstated.payment_id);
             }
             orders::RefundRequested::NAME => {
                 let asked: orders::RefundRequested = read(event)?;
@@ -408,6 +474,10 @@ impl Money {
                     "of payment {payment_id} {came} came and {went} went at the provider, and the log counts {counted:?}"
                 ));
             }
+            let is_over = |money: &SetAside| matches!(money, SetAside::Taken | SetAside::LetGo);
+            if !payment.set_aside.values().all(is_over) {
+                return Err(format!("money of payment {payment_id} stays set aside: {:?}", payment.set_aside));
+            }
             if !payment.has_its_page() {
                 return Err(format!("the page of payment {payment_id} stays {:?}", payment.page));
             }
@@ -427,11 +497,29 @@ impl Money {
 }
 
 impl Payment {
+    /// Its money came; what was set aside before was taken.
+    fn come(&mut self, succeeded: &payments::PaymentSucceeded) {
+        self.captured += minor(succeeded.amount.as_ref());
+        if let Some(money) = self.set_aside.get_mut(&succeeded.provider_reference) {
+            *money = SetAside::Taken;
+        }
+        self.fits(&succeeded.provider_event_id);
+    }
+
     /// A page takes a step.
     fn turn_page(&mut self, before: Page, after: Page) -> Result<(), String> {
         match self.page.replace(after) {
             Some(page) if page == before => Ok(()),
             page => Err(format!("a page went from {page:?} to {after:?}")),
+        }
+    }
+
+    /// Orders decides about its money, once; of an order that was closed while its money was taken it may hear once more, after a restore.
+    fn decide(&mut self, decision: Decision) -> Result<(), String> {
+        match self.decision.replace(decision) {
+            None => Ok(()),
+            Some(before) if before == decision || before == Decision::Take => Ok(()),
+            Some(before) => Err(format!("orders says {before:?} of a payment's money, and then {decision:?}")),
         }
     }
 

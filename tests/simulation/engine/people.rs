@@ -45,6 +45,8 @@ impl Engine {
                 if let Ok(held) = OrderReserved::decode(data)
                     && self.bank.is_early()
                     && let Some(payment) = before_it_is_asked(held)
+                    // Money is set aside on a page, which there is once it is asked for.
+                    && !payment.payment_method.contains("hold=")
                 {
                     self.bank.asked(&payment);
                 }

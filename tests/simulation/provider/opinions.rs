@@ -12,9 +12,11 @@ use rand::Rng;
 
 use super::{Books, Key, Move, moved};
 
-use ProviderEventKind::{PaymentClosed, PaymentFailed, PaymentSucceeded, RefundFailed, RefundSucceeded};
+use ProviderEventKind::{
+    PaymentAuthorised, PaymentClosed, PaymentFailed, PaymentSucceeded, RefundFailed, RefundSucceeded,
+};
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 
 const BACK: &str = "back of ";
 
@@ -32,11 +34,11 @@ fn euros(minor_units: i64) -> Option<Money> {
 }
 
 /// A report of something that happened so much after now, by the provider's clock, if it says so.
-struct Told<'a> {
-    kind: ProviderEventKind,
-    reference: &'a str,
-    minor: i64,
-    at: Option<Timestamp>,
+pub(super) struct Told<'a> {
+    pub(super) kind: ProviderEventKind,
+    pub(super) reference: &'a str,
+    pub(super) minor: i64,
+    pub(super) at: Option<Timestamp>,
 }
 
 impl Books {
@@ -46,7 +48,7 @@ impl Books {
     }
 
     /// Reports something soon, or late, and now and then twice.
-    fn tell(&mut self, payment_id: PaymentId, refund_id: &str, told: &Told<'_>) {
+    pub(super) fn tell(&mut self, payment_id: PaymentId, refund_id: &str, told: &Told<'_>) {
         self.count += 1;
         let report = RecordProviderEvent {
             kind: told.kind.into(),
@@ -70,6 +72,9 @@ impl Books {
         let thinks = self.thinks();
         let report::Report { due, mut command, .. } = report;
         let Ok(payment_id) = PaymentId::parse(&command.payment_id) else { return };
+        if command.kind() == PaymentAuthorised {
+            return self.set_aside(payment_id, due, command, thinks);
+        }
         if command.kind() != PaymentSucceeded {
             return self.reports.push((due, command));
         }
@@ -101,7 +106,7 @@ impl Books {
         self.reports.push((due, command));
     }
 
-    fn come(&mut self, payment_id: PaymentId, reference: &str, minor: i64, at: Timestamp) {
+    pub(super) fn come(&mut self, payment_id: PaymentId, reference: &str, minor: i64, at: Timestamp) {
         self.note(payment_id, Move { reference: reference.to_owned(), refund_id: None, minor, stands: true });
         self.tell(payment_id, "", &Told { kind: PaymentSucceeded, reference, minor, at: Some(at) });
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{HoldKey, decode, hold::Status};
+use domain::{HoldKey, decode, hold::Status, written};
 use proto::{
     Name,
     common::v1::Discount,
@@ -100,17 +100,20 @@ impl Coupon {
         let told = i128::from(discount.amount.as_ref().map_or(0, |amount| amount.minor_units));
         let parts: Vec<i128> =
             discount.lines_minor.iter().chain([&discount.shares_minor]).map(|part| i128::from(*part)).collect();
+        let money = |minor_units: i128| written(minor_units, &self.offer.currency);
         if told != off || off < 1 {
-            return Some(format!("it takes {told} off, and its coupon takes {off} off"));
+            return Some(format!("it takes {} off, and its coupon takes {} off", money(told), money(off)));
         }
-        if parts.iter().sum::<i128>() != off {
-            return Some(format!("its parts add up to {} and not to {off}", parts.iter().sum::<i128>()));
+        let sum = parts.iter().sum::<i128>();
+        if sum != off {
+            return Some(format!("its parts add up to {} and not to {}", money(sum), money(off)));
         }
         let all: i128 = prices.iter().sum::<i128>().max(1);
         let is_due = |(part, price): (&i128, &i128)| (off * price / all..=off * price / all + 1).contains(part);
         let is_shared =
             parts.len() == prices.len() && parts.iter().zip(&prices).all(|pair| is_due(pair) && pair.0 <= pair.1);
-        (!is_shared).then(|| format!("its parts are {parts:?}, of prices {prices:?}"))
+        let listed = |amounts: &[i128]| amounts.iter().map(|amount| money(*amount)).collect::<Vec<_>>().join(" and ");
+        (!is_shared).then(|| format!("its parts are {}, of prices {}", listed(&parts), listed(&prices)))
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{HoldKey, PaymentId, decode};
+use domain::{HoldKey, PaymentId, decode, written};
 use proto::{Name, common::v1::Money, payments::v1 as wire};
 
-use super::{Moment, Unbooked};
+use super::{Moment, Unbooked, authorisations::Authorisations};
 use crate::report::{Check, Findings};
 
 /// What becomes of refunds is in their own book.
@@ -81,6 +81,12 @@ impl Payment {
     pub(crate) fn captured_minor(&self) -> i128 {
         self.captured.as_ref().map_or(0, |captured| captured.minor_units.into())
     }
+
+    /// So many minor units of its currency, for people.
+    pub(crate) fn written(&self, minor_units: i128) -> String {
+        let money = self.captured.as_ref().or(self.asked.as_ref());
+        written(minor_units, money.map_or("", |money| money.currency.as_str()))
+    }
 }
 
 /// Name of a payment's stream.
@@ -94,17 +100,32 @@ impl Payments {
         self.payments.get(&payment_id)?.captured.as_ref()
     }
 
+    /// The money that a buyer had set aside is gone: nobody is asked any more.
+    pub(super) fn is_given_up(&mut self, payment_id: PaymentId, at: Moment) {
+        if let Some(payment) = self.payments.get_mut(&payment_id).filter(|payment| payment.is_asking) {
+            (payment.is_asking, payment.since) = (false, at);
+        }
+    }
+
+    /// Whether the buyer was asked for so much.
+    pub(super) fn is_asked_for(&self, payment_id: PaymentId, amount: Option<&Money>) -> bool {
+        self.payments.get(&payment_id).is_some_and(|payment| payment.asked.as_ref() == amount && amount.is_some())
+    }
+
     pub(super) fn take(
         &mut self,
         name: &str,
         data: &[u8],
         at: Moment,
+        authorisations: &mut Authorisations,
         findings: &mut Findings,
     ) -> Result<(), Unbooked> {
         match name {
             wire::PaymentSucceeded::NAME => {
-                let wire::PaymentSucceeded { payment_id, amount, provider_event_id, .. } = decode(data)?;
+                let wire::PaymentSucceeded { payment_id, amount, provider_event_id, provider_reference, .. } =
+                    decode(data)?;
                 let payment_id = PaymentId::parse(&payment_id)?;
+                authorisations.came(payment_id, &provider_reference);
                 self.fits(payment_id, &provider_event_id);
                 let Some(payment) = self.payments.get_mut(&payment_id).filter(|payment| payment.asked.is_some()) else {
                     wrong(payment_id, "it was paid although nobody was asked", at, findings);
@@ -256,9 +277,10 @@ impl Payments {
         let (back, captured) = (payment.refunded + payment.promised, payment.captured_minor());
         if (back > captured || payment.given_back > captured) && !payment.breached {
             payment.breached = true;
+            let [refunded, promised, given_back, captured] =
+                [payment.refunded, payment.promised, payment.given_back, captured].map(|minor| payment.written(minor));
             let what = format!(
-                "{} went back, {} more is promised and {} counts as given back, of {captured} that came",
-                payment.refunded, payment.promised, payment.given_back
+                "{refunded} went back, {promised} more is promised and {given_back} counts as given back, of {captured} that came"
             );
             wrong(payment_id, &what, at, findings);
         }

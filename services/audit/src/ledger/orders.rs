@@ -222,6 +222,8 @@ impl Orders {
                 }
             }
             name if OF_NO_CONCERN.contains(&name) => {}
+            wire::CaptureRequested::NAME => self.capture(&decode(data)?, at, held, findings)?,
+            wire::VoidRequested::NAME => self.void(&decode(data)?, at, findings)?,
             _ => self.take_coupon(name, data, at, findings)?,
         }
         Ok(())
@@ -302,7 +304,7 @@ impl Orders {
     ) -> Result<(), Rejection> {
         let key = HoldKey::parse(&event.order_id, event.attempt)?;
         let before = Step { key: HoldKey { attempt: key.attempt - 1, ..key }, at, name: wire::OrderReinstated::NAME };
-        if !event.payment_id.is_empty() {
+        if !event.payment_id.is_empty() && !event.authorised {
             self.heard.insert(PaymentId::parse(&event.payment_id)?);
         }
         let expires_at = event.expires_at.map(|time| Timestamp::from_wire("expires_at", Some(time))).transpose()?;
@@ -350,7 +352,40 @@ impl Orders {
         Ok(())
     }
 
-    /// Late money waits for the receipt.
+    /// Money that is set aside is to be taken.
+    fn capture(
+        &mut self,
+        event: &wire::CaptureRequested,
+        at: Moment,
+        held: &dyn Fn(HoldKey) -> Held,
+        findings: &mut Findings,
+    ) -> Result<(), Rejection> {
+        let key = HoldKey::parse(&event.order_id, event.attempt)?;
+        let step = Step { key, at, name: wire::CaptureRequested::NAME };
+        let Some(order) = self.step(&step, &[Phase::Open], findings) else { return Ok(()) };
+        // It waits for that money, and for nothing else.
+        order.expires_at = None;
+        if !order.is_held(held(key)) {
+            step.wrong("its money is to be taken, and not all of it is held", findings);
+        }
+        if order.to_pay(held(key)) != event.amount {
+            step.wrong("another amount is to be taken than there is to pay", findings);
+        }
+        Ok(())
+    }
+
+    /// Money that is set aside is to be let go.
+    fn void(&mut self, event: &wire::VoidRequested, at: Moment, findings: &mut Findings) -> Result<(), Rejection> {
+        let (key, payment_id) = (HoldKey::parse(&event.order_id, event.attempt)?, PaymentId::parse(&event.payment_id)?);
+        let step = Step { key, at, name: wire::VoidRequested::NAME };
+        let order = self.step(&step, &[Phase::Open, Phase::Closed, Phase::Paid], findings);
+        if let Some(order) = order.filter(|_| key.payment_id() == payment_id) {
+            order.waiting = None;
+        }
+        Ok(())
+    }
+
+    /// Late money waits for the receipt; or what waited with it set aside has it now.
     fn defer(
         &mut self,
         event: &wire::LatePaymentDeferred,
@@ -359,8 +394,11 @@ impl Orders {
     ) -> Result<(), Rejection> {
         let key = HoldKey::parse(&event.order_id, event.attempt)?;
         let step = Step { key, at, name: wire::LatePaymentDeferred::NAME };
-        self.heard.insert(PaymentId::parse(&event.payment_id)?);
-        if let Some(order) = self.step(&step, &[Phase::Closed], findings) {
+        let phases: &[Phase] = if event.authorised { &[Phase::Closed] } else { &[Phase::Closed, Phase::Open] };
+        if !event.authorised {
+            self.heard.insert(PaymentId::parse(&event.payment_id)?);
+        }
+        if let Some(order) = self.step(&step, phases, findings).filter(|order| order.phase == Phase::Closed) {
             order.waiting = Some(at);
             if order.released {
                 step.wrong("late money waits for a receipt that is there", findings);

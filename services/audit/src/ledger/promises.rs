@@ -75,6 +75,10 @@ impl Ledger {
         self.check_buyers(grace, findings);
         self.check_cancelled(grace, findings);
         self.check_payments(grace, findings);
+        for (payment_id, since) in self.authorisations.open().filter(|(_, since)| grace.is_over(*since)) {
+            let what = format!("money is set aside since {} ago, and neither taken nor let go", grace.ago(since.at));
+            findings.add(Check::Money, payment_name(payment_id), what, Some(since.position));
+        }
         for (refund_id, refund) in &self.refunds.refunds {
             for what in refund.late(grace) {
                 findings.add(Check::Money, refund_name(*refund_id), what.to_owned(), Some(refund.since.position));
@@ -154,7 +158,7 @@ impl Ledger {
             if grace.is_over(cancelled) && left > 0 && !waits && !refused {
                 let captured = self.payments.captured(payment_id);
                 let currency = captured.map_or("", |captured| captured.currency.as_str());
-                let left = written(i64::try_from(left).unwrap_or(i64::MAX), currency);
+                let left = written(left, currency);
                 let what = format!("it was cancelled when it was paid, and {left} were never asked for");
                 findings.add(Check::Orders, format!("order-{order_id}"), what, Some(cancelled.position));
             }

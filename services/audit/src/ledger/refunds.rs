@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{HoldKey, Lines, OrderId, PaymentId, RefundId, Rejection, decode, lines_from_wire};
+use domain::{HoldKey, Lines, OrderId, PaymentId, RefundId, Rejection, decode, lines_from_wire, written};
 use proto::{
     Name, common::v1::Money, inventory::v1 as inventory, orders::v1 as orders, payments::v1 as payments,
     rounds::v1 as rounds,
@@ -15,7 +15,7 @@ use super::{
 use crate::report::{Check, Findings};
 
 /// An order's life as long as nothing goes back: that is in the book of orders.
-const OF_ORDERS_OF_NO_CONCERN: [&str; 15] = [
+const OF_ORDERS_OF_NO_CONCERN: [&str; 17] = [
     orders::OrderPlaced::NAME,
     orders::CouponRequested::NAME,
     orders::RedemptionRequested::NAME,
@@ -30,6 +30,8 @@ const OF_ORDERS_OF_NO_CONCERN: [&str; 15] = [
     orders::OrderReinstated::NAME,
     orders::PaidOrderCancelled::NAME,
     orders::LatePaymentDeferred::NAME,
+    orders::CaptureRequested::NAME,
+    orders::VoidRequested::NAME,
     // It is asked for later, or never.
     orders::ShareRefundDeferred::NAME,
 ];
@@ -326,6 +328,7 @@ impl Refunds {
         let left =
             payments.payments.get(&payment_id).map_or(0, |payment| payment.captured_minor() - payment.given_back);
         if (left == 0) != (whole == Whole::Yes) && !is_heard_first {
+            let left = written(left, said.amount.as_ref().map_or("", |amount| amount.currency.as_str()));
             let what = format!("{left} of its payment is left, which its order tells otherwise");
             wrong(refund_id, what, at, findings);
         }

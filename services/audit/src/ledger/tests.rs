@@ -409,7 +409,7 @@ fn finds_money_that_comes_twice_or_in_another_amount() {
 
 #[test]
 fn finds_more_money_back_than_came() {
-    LogBuilder::placed().all_held().paid().refunding(351).finds(Check::Money, "payment-", "351 more is promised");
+    LogBuilder::placed().all_held().paid().refunding(351).finds(Check::Money, "payment-", "3.51 EUR more is promised");
     let paid = || LogBuilder::placed().all_held().paid();
     paid().refunding(350).went_back(350).went_back(350).finds(
         Check::Money,
@@ -437,7 +437,7 @@ fn finds_a_refund_that_orders_and_payments_tell_differently() {
         return_shares: true,
         ..Default::default()
     });
-    part.finds(Check::Money, "refund-", "250 of its payment is left");
+    part.finds(Check::Money, "refund-", "2.50 EUR of its payment is left");
 }
 
 #[test]

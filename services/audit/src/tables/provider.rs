@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result};
-use domain::RefundId;
+use domain::{RefundId, written};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -90,7 +90,9 @@ fn wrong(known: &Known, refund: Option<&Refund>, grace: Grace) -> Option<String>
         return Some(format!("the provider paid it out under {} keys", known.refunded));
     }
     if i128::from(known.amount_minor) != refund.minor() {
-        return Some(format!("the provider paid out {} of {}", known.amount_minor, refund.minor()));
+        let currency = refund.amount.as_ref().map_or("", |amount| amount.currency.as_str());
+        let (paid_out, due) = (written(known.amount_minor, currency), written(refund.minor(), currency));
+        return Some(format!("the provider paid out {paid_out} of {due}"));
     }
     match refund.standing {
         // The news that it failed later may be on its way.

@@ -6,7 +6,7 @@ use testbed::load::{
     synthetic::Run,
 };
 
-use super::kill_worker::Killed;
+use super::{books::Books, kill_worker::Killed};
 
 /// All of it.
 #[derive(Debug, Clone)]
@@ -32,6 +32,8 @@ pub(super) struct Checks {
     pub(super) ended: Vec<String>,
     /// Messages that were set aside.
     pub(super) dead_letters: Vec<String>,
+    /// What Stripe says of the money beside what the fleet says, if there is a Stripe.
+    pub(super) books: Option<Books>,
     /// What `verify` says.
     pub(super) verdict: Verdict,
 }
@@ -48,8 +50,13 @@ pub(super) struct Verdict {
 impl Checks {
     /// Whether nothing is wrong.
     #[must_use]
-    pub(super) const fn all_hold(&self) -> bool {
-        self.as_told && self.ended.is_empty() && self.dead_letters.is_empty() && self.verdict.findings.is_empty()
+    pub(super) fn all_hold(&self) -> bool {
+        let books_differ = self.books.is_some_and(|books| !books.differences().is_empty());
+        self.as_told
+            && self.ended.is_empty()
+            && self.dead_letters.is_empty()
+            && !books_differ
+            && self.verdict.findings.is_empty()
     }
 }
 
@@ -83,6 +90,9 @@ impl Report {
         lines.push(check("every order ended as its buyer's story says", &run.outcomes.examples));
         lines.push(check("no message was set aside (dead letters)", &checks.dead_letters));
         lines.push(check("no worker ended but the one that was killed", &checks.ended));
+        lines.extend(checks.books.map(|books| {
+            check(&format!("Stripe's books and Holdfast's say the same: {}", books.text()), &books.differences())
+        }));
         let folded = grouped(checks.verdict.events);
         let verified = format!("verify: {folded} events folded again give every row; stock, shares and money add up");
         lines.push(check(&verified, &checks.verdict.findings));
@@ -101,7 +111,7 @@ impl Report {
                 "working_after_seconds": killed.working_after.map(seconds),
             })
         });
-        let Checks { ended, dead_letters, verdict, as_told: _ } = &self.checks;
+        let Checks { ended, dead_letters, books, verdict, as_told: _ } = &self.checks;
         let findings = &verdict.findings;
         let fields = [
             ("seed", self.seed.into()),
@@ -110,6 +120,7 @@ impl Report {
             ("dead_letters", json!(dead_letters)),
             ("ended_workers", json!(ended)),
             ("unexpected_examples", json!(self.run.outcomes.examples)),
+            ("books", books.as_ref().map_or(Value::Null, Books::json)),
             ("events", verdict.events.into()),
             ("verify", if findings.is_empty() { "ok".into() } else { json!(findings) }),
         ];

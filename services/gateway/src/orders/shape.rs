@@ -25,7 +25,7 @@ pub(crate) struct Order {
     pub(crate) customer_id: String,
     /// pending, reserved, paid, expired, cancelled, rejected, refunding, partially_refunded or refunded. More may come.
     pub(crate) status: String,
-    /// pending, paid, failed, cancelled, refunding, partially_refunded or refunded. More may come.
+    /// pending, authorised, capturing, paid, failed, cancelled, refunding, partially_refunded or refunded. More may come.
     pub(crate) payment_status: String,
     /// pending, ready, cancelled or returned. More may come.
     pub(crate) fulfillment_status: String,
@@ -95,6 +95,8 @@ pub(crate) struct Holds {
 pub(crate) struct Sums {
     /// What the buyer is asked for now. Null: nothing.
     pub(crate) asked: Option<Money>,
+    /// What the provider has set aside, to be taken or let go.
+    pub(crate) authorised: Money,
     /// What came.
     pub(crate) captured: Money,
     /// Of that, what is on its way back.

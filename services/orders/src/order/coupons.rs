@@ -6,9 +6,9 @@ use super::{
     Extent, OrderTerms, RefundItems, RefundReason,
     Resource::{self, Coupon, Shares, Stock},
     spec::{
-        EXPIRE, NOW, ORDER, TIME_TO_PAY, all_back, both, cancel, coupon, coupon_holds, euros, given, goods, holds, key,
-        none_left, pay, pieces, pieces_back, place, refund, refund_goes, rehold_terms, reinstate, rejected_by_owner,
-        releases, round_fails, shares_back, takes_off, then,
+        EXPIRE, NOW, ORDER, TIME_TO_PAY, all_back, authorises, both, cancel, coupon, coupon_holds, euros, given, goods,
+        holds, key, none_left, pay, pieces, pieces_back, place, refund, refund_goes, rehold_terms, reinstate,
+        rejected_by_owner, releases, round_fails, shares_back, takes_off, then,
     },
 };
 use crate::{command::Command, event::Event};
@@ -152,6 +152,20 @@ fn late_money_holds_the_coupon_again_or_goes_back_whole() {
     let refused = given(&then(again, [rejected_by_owner(2, Coupon)]));
     let late = refused.order().refunds.values().next().unwrap();
     assert_eq!((late.claim.amount, late.claim.reason), (euros(899), RefundReason::LatePayment));
+}
+
+#[test]
+fn late_money_of_an_order_whose_coupon_was_never_held_goes_back_whole() {
+    let terms = OrderTerms { coupon: Some(coupon("SPRING")), ..rehold_terms() };
+    let expired = vec![place(terms), EXPIRE];
+    let released = then(expired.clone(), [releases(1, Stock), releases(1, Coupon)]);
+    for so_far in [expired, released] {
+        let events = given(&so_far).when(&pay(1, 1_000)).unwrap();
+        let [Event::RefundRequested { claim, .. }] = &events[..] else { panic!("{events:?}") };
+        assert_eq!((claim.amount, claim.reason), (euros(1_000), RefundReason::LatePayment));
+        let events = given(&so_far).when(&authorises(1, 1_000)).unwrap();
+        assert!(matches!(&events[..], [Event::VoidRequested { .. }]), "{events:?}");
+    }
 }
 
 #[test]

@@ -45,6 +45,10 @@ pub fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Eve
         Command::RefuseHold { key, resource, rejection } => holds::refuse(ours()?, *key, *resource, rejection),
         Command::ConfirmReleases { key, resources } => holds::confirm_releases(ours()?, *key, resources),
         Command::RecordPayment { key, payment_id, amount } => payment::record(ours()?, *key, *payment_id, *amount),
+        Command::RecordAuthorisation { key, payment_id, amount } => {
+            payment::authorised(ours()?, *key, *payment_id, *amount)
+        }
+        Command::RecordVoid { key, payment_id, reason } => payment::voided(ours()?, *key, *payment_id, reason),
         Command::RecordPaymentFailure { key, reason } => payment::record_failure(ours()?, *key, reason),
         Command::RecordRefund { order_id: _, refund_id, amount } => refund::record(ours()?, *refund_id, *amount),
         Command::RecordRefundElsewhere { key, payment_id, refund_id, amount, note } => {
@@ -165,9 +169,7 @@ pub(super) fn close(order: &Order, event: Event, settled: Option<super::Resource
     if !order.has_open_holds_except(settled) {
         events.push(Event::OrderReleased { key: order.key() });
     }
-    if let Some(payment_id) = order.payment_id {
-        events.push(payment::late(order, order.key(), payment_id, order.to_pay()));
-    }
+    events.extend(order.payment_id.and_then(|payment_id| payment::of_no_use(order, payment_id)));
     events
 }
 
@@ -260,6 +262,7 @@ pub(super) fn next_attempt(order: &Order, actor: &str, note: &str) -> Reinstated
         actor: actor.to_owned(),
         note: note.to_owned(),
         payment_id: None,
+        is_authorised: false,
     }
 }
 

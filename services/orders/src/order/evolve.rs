@@ -1,6 +1,6 @@
 //! What each event makes of an order: total, and without a second thought.
 
-use domain::{Discount, PaymentId, RefundId};
+use domain::{Discount, Money, PaymentId, RefundId};
 
 use super::{
     payment::late_refund_id,
@@ -52,6 +52,8 @@ impl Order {
                 self.refunded_minor = self.refunded(*payment_id);
                 self.set_statuses_from_refunds(*payment_id, self.attempt);
             }
+            Event::CaptureRequested { payment_id, .. } => self.capture(*payment_id),
+            Event::VoidRequested { payment_id, .. } => self.let_go(*payment_id),
             Event::OrderRejected { resource, rejection, .. } => {
                 self.set(*resource, HoldStatus::Rejected);
                 self.close(
@@ -74,9 +76,8 @@ impl Order {
             }
             Event::OrderReinstated(reinstated) => self.reopen(reinstated),
             Event::PaidOrderCancelled { refund_id, actor, note, .. } => self.cancel(*refund_id, actor, note),
-            Event::LatePaymentDeferred { payment_id, amount, .. } => {
-                self.waiting_payment = Some((*payment_id, *amount));
-                self.payment_status = PaymentStatus::Paid;
+            Event::LatePaymentDeferred { payment_id, amount, is_authorised, .. } => {
+                self.defer((*payment_id, *amount), *is_authorised);
             }
             Event::RefundRequested { refund_id, payment_id, claim, extent, actor, note, .. } => {
                 self.request(*refund_id, *payment_id, claim, *extent);
@@ -131,8 +132,34 @@ impl Order {
         note.clone_into(&mut self.note);
     }
 
+    /// Everything is held, and it waits for its money and for no time.
+    fn capture(&mut self, payment_id: PaymentId) {
+        self.set_all(HoldStatus::Held);
+        self.payment_id = Some(payment_id);
+        self.status = Status::Reserved;
+        self.payment_status = PaymentStatus::Capturing;
+        self.expires_at = None;
+    }
+
+    /// Late money waits for the receipt; in an order that is open again, for the holds.
+    fn defer(&mut self, late: (PaymentId, Money), is_authorised: bool) {
+        if self.status.phase() == Phase::Closed {
+            self.waiting_payment = Some(late);
+        }
+        self.payment_status = if is_authorised { PaymentStatus::Authorised } else { PaymentStatus::Paid };
+    }
+
+    /// Of an older attempt's money, or of what the closed order did not wait for, nothing is known here.
+    fn let_go(&mut self, payment_id: PaymentId) {
+        if self.waiting_payment.is_some_and(|(waiting, _)| waiting == payment_id) {
+            self.waiting_payment = None;
+            self.payment_status = PaymentStatus::Cancelled;
+        }
+    }
+
     fn reopen(&mut self, reinstated: &Reinstated) {
-        let paid = reinstated.payment_id.map_or(PaymentStatus::Pending, |_| PaymentStatus::Paid);
+        let late = if reinstated.is_authorised { PaymentStatus::Authorised } else { PaymentStatus::Paid };
+        let paid = reinstated.payment_id.map_or(PaymentStatus::Pending, |_| late);
         self.set_statuses(Status::Pending, paid, FulfillmentStatus::Pending);
         self.attempt = reinstated.key.attempt;
         self.released = false;

@@ -89,6 +89,7 @@ fn confirmed(order: &Order, resource: Resource, discount: Option<&Discount>) -> 
     });
     let order = with_discount.as_ref().unwrap_or(order);
     match order.payment_id {
+        Some(payment_id) if order.waits_with(payment_id) => vec![payment::capture(order, payment_id)],
         Some(payment_id) => paid(order, payment_id),
         None if order.to_pay().minor_units == 0 => paid(order, key.payment_id()),
         None => vec![Event::OrderReserved {

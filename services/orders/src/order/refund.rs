@@ -329,6 +329,7 @@ pub(super) fn record(order: &Order, refund_id: RefundId, amount: Money) -> Resul
     }
     let back = order.refunded(refund.payment_id) + amount.minor_units;
     if refund.status != RefundStatus::Refunded && back > order.received(refund.payment_id) {
+        let back = Money { minor_units: back, ..amount };
         let what = format!(
             "with refund {refund_id}, {back} of payment {} went back, which is more than came",
             refund.payment_id

@@ -169,6 +169,16 @@ pub(crate) fn pay(attempt: i32, minor_units: i64) -> Command {
     Command::RecordPayment { key, payment_id: key.payment_id(), amount: euros(minor_units) }
 }
 
+pub(crate) fn authorises(attempt: i32, minor_units: i64) -> Command {
+    let key = key(attempt);
+    Command::RecordAuthorisation { key, payment_id: key.payment_id(), amount: euros(minor_units) }
+}
+
+pub(crate) fn is_voided(attempt: i32) -> Command {
+    let key = key(attempt);
+    Command::RecordVoid { key, payment_id: key.payment_id(), reason: "it has lapsed".to_owned() }
+}
+
 pub(crate) fn payment_fails(attempt: i32) -> Command {
     Command::RecordPaymentFailure { key: key(attempt), reason: "card declined".to_owned() }
 }

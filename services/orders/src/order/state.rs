@@ -354,6 +354,12 @@ impl Order {
         Money { minor_units: self.terms.total.minor_units - off, ..self.terms.total }
     }
 
+    /// Whether it is known what there is to pay: the coupon that the buyer names has been held once.
+    #[must_use]
+    pub fn is_price_known(&self) -> bool {
+        self.terms.coupon.is_none() || self.discount.is_some()
+    }
+
     /// What is paid for all of its shares, in minor units.
     #[must_use]
     pub fn share_price(&self, shares: &Shares) -> i64 {
@@ -378,6 +384,19 @@ impl Order {
         self.payment_id == Some(payment_id)
             || self.refunds.contains_key(&late_refund_id(payment_id))
             || self.waiting_payment.is_some_and(|(waiting, _)| waiting == payment_id)
+    }
+
+    /// Whether this payment's money is set aside, and is not being taken yet.
+    #[must_use]
+    pub fn waits_with(&self, payment_id: PaymentId) -> bool {
+        let waiting = self.waiting_payment.map(|(waiting, _)| waiting);
+        self.payment_status == PaymentStatus::Authorised && self.payment_id.or(waiting) == Some(payment_id)
+    }
+
+    /// Whether this payment's money is being taken, for the order to be paid with it.
+    #[must_use]
+    pub fn is_capturing(&self, payment_id: PaymentId) -> bool {
+        self.payment_status == PaymentStatus::Capturing && self.payment_id == Some(payment_id)
     }
 
     /// What came in with a payment: what paid the order, or what was too late and sent back whole.

@@ -31,6 +31,10 @@ words!(
     PaymentStatus {
         /// Nothing was paid.
         Pending = "pending",
+        /// The money is set aside, and the order cannot be paid with it yet.
+        Authorised = "authorised",
+        /// The money is set aside, and is being taken.
+        Capturing = "capturing",
         /// The money is there. On a closed order: it came late, and giving it back was refused.
         Paid = "paid",
         /// The provider could not get the money.

@@ -177,3 +177,28 @@ fn the_first_of_two_holds_can_wait_for_the_other_and_a_buyer_never_waits_for_com
     assert!(!can_wait(&Memory::default(), &holds(1, &[Stock])));
     assert!(can_wait(&placed, &Command::ConfirmReleases { key: key(1), resources: vec![Stock] }));
 }
+
+#[test]
+fn money_that_is_set_aside_is_taken_in_and_its_end_if_the_order_waited_for_it() {
+    let (key, payment_id) = (key(1), key(1).payment_id());
+    let authorised = payments::PaymentAuthorised {
+        payment_id: payment_id.to_string(),
+        order_id: order_id(),
+        attempt: 1,
+        amount: Some(euros(1_000).to_wire()),
+        ..Default::default()
+    };
+    let amount = euros(1_000);
+    assert_eq!(on(&authorised), Ok(vec![Command::RecordAuthorisation { key, payment_id, amount }]));
+    let ended = |awaited| payments::PaymentVoided {
+        payment_id: payment_id.to_string(),
+        order_id: order_id(),
+        attempt: 1,
+        reason: "it has lapsed".to_owned(),
+        awaited,
+        ..Default::default()
+    };
+    let reason = "it has lapsed".to_owned();
+    assert_eq!(on(&ended(true)), Ok(vec![Command::RecordVoid { key, payment_id, reason }]));
+    assert_eq!(on(&ended(false)), Ok(vec![]));
+}

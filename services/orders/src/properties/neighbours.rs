@@ -46,6 +46,8 @@ struct Payment {
     cancelled: bool,
     /// Money that came in, or the failure.
     outcome: Option<bool>,
+    /// Whether money that was set aside is so still.
+    hold: Option<bool>,
     refunds: BTreeMap<RefundId, bool>,
     refunded_minor: i64,
 }
@@ -187,6 +189,8 @@ impl Town {
             Event::OrderPlaced { .. }
             | Event::CouponRequested { .. }
             | Event::RedemptionRequested { .. }
+            | Event::CaptureRequested { .. }
+            | Event::VoidRequested { .. }
             | Event::OrderHoldConfirmed { .. }
             | Event::OrderReserved { .. }
             | Event::OrderRejected { .. }
@@ -300,6 +304,11 @@ impl Town {
             Event::OrderExpired { key, .. } | Event::OrderCancelled { key, .. } | Event::OrderRejected { key, .. } => {
                 self.payments.entry(key.payment_id()).or_default().cancelled = true;
             }
+            Event::CaptureRequested { payment_id, .. } => {
+                let takes = self.lucky();
+                self.end_hold(*payment_id, takes, true);
+            }
+            Event::VoidRequested { payment_id, .. } => self.end_hold(*payment_id, false, false),
             // Of an order that was paid with nothing.
             Event::RefundRequested { payment_id, claim, .. }
                 if claim.amount.minor_units == 0 && !self.payments.contains_key(payment_id) => {}
@@ -353,6 +362,26 @@ impl Town {
         }
     }
 
+    /// Money that is set aside is taken, or has ended: it has lapsed, or orders wants no more of it. Who asks for money that has ended is told
+    /// so, for it may have heard of that before it heard that there was any.
+    fn end_hold(&mut self, payment_id: PaymentId, takes: bool, is_asked_for: bool) {
+        let payment = self.payments.get_mut(&payment_id).unwrap();
+        let is_held = payment.hold.unwrap();
+        if payment.outcome == Some(true) || !(is_held || is_asked_for) {
+            return;
+        }
+        payment.hold = Some(false);
+        let (key, amount) = (payment.key.unwrap(), payment.amount.unwrap());
+        let ((order_id, attempt), payment_id, amount) = (ids(key), payment_id.to_string(), Some(amount.to_wire()));
+        if takes && is_held {
+            payment.outcome = Some(true);
+            self.tell(&payments::PaymentSucceeded { payment_id, order_id, attempt, amount, ..Default::default() });
+        } else {
+            let awaited = true;
+            self.tell(&payments::PaymentVoided { payment_id, order_id, attempt, awaited, ..Default::default() });
+        }
+    }
+
     /// A buyer who was asked pays, perhaps when nobody waits for it any more; or the payment fails.
     fn pay(&mut self, index: usize, succeeds: bool) {
         let open =
@@ -362,12 +391,19 @@ impl Town {
         let Some(payment) = self.payments.get_mut(payment_id) else { return };
         let (Some(key), Some(amount)) = (payment.key, payment.amount) else { return };
         let (order_id, attempt) = ids(key);
-        let payment_id = payment_id.to_string();
-        if succeeds {
+        let (of, payment_id) = (*payment_id, payment_id.to_string());
+        if succeeds && payment.hold.is_none() && payment.outcome.is_none() && index.is_multiple_of(3) {
+            payment.hold = Some(true);
+            let amount = Some(amount.to_wire());
+            self.tell(&payments::PaymentAuthorised { payment_id, order_id, attempt, amount, ..Default::default() });
+        } else if !succeeds && payment.hold == Some(true) {
+            // It lapses.
+            self.end_hold(of, false, false);
+        } else if succeeds {
             payment.outcome = Some(true);
             let amount = Some(amount.to_wire());
             self.tell(&payments::PaymentSucceeded { payment_id, order_id, attempt, amount, ..Default::default() });
-        } else if payment.outcome.is_none() && !payment.cancelled {
+        } else if payment.outcome.is_none() && payment.hold.is_none() && !payment.cancelled {
             payment.outcome = Some(false);
             self.tell(&payments::PaymentFailed { payment_id, order_id, attempt, ..Default::default() });
         }

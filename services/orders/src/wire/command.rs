@@ -137,7 +137,8 @@ fn share_purchase(message: &wire::SharePurchase) -> Result<Shares, Rejection> {
         return Err(Rejection::new("INVALID_QUANTITY", reason));
     }
     if shares.unit_price.minor_units < 1 {
-        let reason = "unit_price of a share must be at least 1 minor unit: what is free cannot be refunded";
+        let least = Money { minor_units: 1, ..shares.unit_price };
+        let reason = format!("unit_price of a share must be at least {least}: what is free cannot be refunded");
         return Err(Rejection::new("INVALID_AMOUNT", reason));
     }
     Ok(shares)
@@ -157,7 +158,8 @@ fn total(lines: &[Line], shares: Option<&Shares>) -> Result<Money, Rejection> {
         }
         let sum = price.minor_units.checked_mul(count).and_then(|cost| sum.checked_add(cost));
         sum.filter(|sum| *sum <= AMOUNT_MAX).ok_or_else(|| {
-            let reason = format!("an order costs at most {AMOUNT_MAX} minor units, and this one costs more: split it");
+            let most = Money { minor_units: AMOUNT_MAX, ..price };
+            let reason = format!("an order costs at most {most}, and this one costs more: split it");
             Rejection::new("AMOUNT_TOO_LARGE", reason)
         })
     })?;
@@ -189,8 +191,11 @@ fn request_refund(message: &wire::RequestRefund, id: Uuid) -> Result<Command, Re
     // It may be of a currency that was in use when the order was placed.
     let amount = message.amount.as_ref().map(|amount| Money::from_wire("amount", Some(amount))).transpose()?;
     let is_of_goods = !message.lines.is_empty() || message.return_shares;
-    if !is_of_goods && amount.is_some_and(|amount| amount.minor_units < 1) {
-        let reason = "amount must be at least 1 minor unit, unless lines or shares come back: leave it out to give back their price";
+    if let Some(amount) = amount.filter(|amount| !is_of_goods && amount.minor_units < 1) {
+        let least = Money { minor_units: 1, ..amount };
+        let reason = format!(
+            "amount must be at least {least}, unless lines or shares come back: leave it out to give back their price"
+        );
         return Err(Rejection::new("INVALID_AMOUNT", reason));
     }
     let request = RefundRequest {

@@ -54,8 +54,10 @@ pub fn encode(event: &Event) -> (&'static str, Vec<u8>) {
         Event::PaidOrderCancelled { key, refund_id, actor, note } => {
             ("holdfast.orders.v1.PaidOrderCancelled", paid_cancelled(*key, *refund_id, actor, note).encode_to_vec())
         }
-        Event::LatePaymentDeferred { key, payment_id, amount } => {
-            let message = late_payment_deferred(*key, *payment_id, *amount);
+        authorised @ (Event::CaptureRequested { .. } | Event::VoidRequested { .. }) => of_authorised(authorised),
+        Event::LatePaymentDeferred { key, payment_id, amount, is_authorised } => {
+            let mut message = late_payment_deferred(*key, *payment_id, *amount);
+            message.authorised = *is_authorised;
             ("holdfast.orders.v1.LatePaymentDeferred", message.encode_to_vec())
         }
         Event::RefundRequested { order_id, refund_id, payment_id, claim, extent, actor, note } => {
@@ -115,6 +117,29 @@ fn of_coupons(event: &Event) -> (&'static str, Vec<u8>) {
         let (order_id, coupon_code) = (key.order_id.to_string(), coupon.to_string());
         let message = wire::RedemptionRequested { order_id, attempt: key.attempt, coupon_code };
         return ("holdfast.orders.v1.RedemptionRequested", message.encode_to_vec());
+    }
+    encode(event)
+}
+
+/// What becomes of money that is set aside, for payments to do. Of no other event.
+fn of_authorised(event: &Event) -> (&'static str, Vec<u8>) {
+    if let Event::CaptureRequested { key, payment_id, amount } = event {
+        let message = wire::CaptureRequested {
+            order_id: key.order_id.to_string(),
+            attempt: key.attempt,
+            payment_id: payment_id.to_string(),
+            amount: Some(amount.to_wire()),
+        };
+        return ("holdfast.orders.v1.CaptureRequested", message.encode_to_vec());
+    }
+    if let Event::VoidRequested { key, payment_id, note } = event {
+        let message = wire::VoidRequested {
+            order_id: key.order_id.to_string(),
+            attempt: key.attempt,
+            payment_id: payment_id.to_string(),
+            note: note.clone(),
+        };
+        return ("holdfast.orders.v1.VoidRequested", message.encode_to_vec());
     }
     encode(event)
 }
@@ -199,6 +224,7 @@ fn reinstated(fact: &Reinstated) -> wire::OrderReinstated {
         note: fact.note.clone(),
         payment_id: fact.payment_id.map(|payment_id| payment_id.to_string()).unwrap_or_default(),
         coupon_code: parts::coupon_to_wire(fact.coupon.as_ref()),
+        authorised: fact.is_authorised,
     }
 }
 
@@ -218,6 +244,7 @@ fn late_payment_deferred(key: HoldKey, payment_id: PaymentId, amount: Money) -> 
         attempt: key.attempt,
         payment_id: payment_id.to_string(),
         amount: Some(amount.to_wire()),
+        authorised: false,
     }
 }
 
@@ -296,6 +323,16 @@ pub fn decode_event(message_type: &str, data: &[u8]) -> Result<Event, Rejection>
         Some(wire::OrderReserved::NAME) => read_reserved(decode(data)?),
         Some(wire::OrderRejected::NAME) => read_rejected(decode(data)?),
         Some(wire::OrderPaid::NAME) => read_paid(decode(data)?),
+        Some(wire::CaptureRequested::NAME) => {
+            let wire::CaptureRequested { order_id, attempt, payment_id, amount } = decode(data)?;
+            let (key, payment_id) = (HoldKey::parse(&order_id, attempt)?, PaymentId::parse(&payment_id)?);
+            Ok(Event::CaptureRequested { key, payment_id, amount: Money::from_wire("amount", amount.as_ref())? })
+        }
+        Some(wire::VoidRequested::NAME) => {
+            let wire::VoidRequested { order_id, attempt, payment_id, note } = decode(data)?;
+            let (key, payment_id) = (HoldKey::parse(&order_id, attempt)?, PaymentId::parse(&payment_id)?);
+            Ok(Event::VoidRequested { key, payment_id, note })
+        }
         Some(wire::RedemptionRequested::NAME) => read_redemption_requested(&decode(data)?),
         Some(wire::OrderExpired::NAME) => read_expired(decode(data)?),
         Some(wire::OrderCancelled::NAME) => read_cancelled(decode(data)?),
@@ -315,9 +352,10 @@ pub fn decode_event(message_type: &str, data: &[u8]) -> Result<Event, Rejection>
             Ok(Event::PaidOrderCancelled { key, refund_id, actor, note })
         }
         Some(wire::LatePaymentDeferred::NAME) => {
-            let wire::LatePaymentDeferred { order_id, attempt, payment_id, amount } = decode(data)?;
+            let wire::LatePaymentDeferred { order_id, attempt, payment_id, amount, authorised } = decode(data)?;
             let (key, payment_id) = (HoldKey::parse(&order_id, attempt)?, PaymentId::parse(&payment_id)?);
-            Ok(Event::LatePaymentDeferred { key, payment_id, amount: Money::from_wire("amount", amount.as_ref())? })
+            let amount = Money::from_wire("amount", amount.as_ref())?;
+            Ok(Event::LatePaymentDeferred { key, payment_id, amount, is_authorised: authorised })
         }
         Some(wire::RefundRequested::NAME) => read_refund_requested(decode(data)?),
         Some(wire::OrderRefunded::NAME) => {
@@ -446,6 +484,7 @@ fn read_reinstated(message: wire::OrderReinstated) -> Result<Event, Rejection> {
         note: message.note,
         payment_id: paid.then(|| PaymentId::parse(&message.payment_id)).transpose()?,
         coupon: CouponCode::parse_optional(&message.coupon_code)?,
+        is_authorised: message.authorised,
     }))
 }
 

@@ -60,6 +60,7 @@ fn opened(event: &Event) -> Option<Payment> {
         | Event::RefundOutcomeUnknown { .. }
         | Event::RefundReversed { .. }
         | Event::RefundResolved { .. }
+        | Event::Authorisation(_)
         | Event::Coupon(_) => None,
     }
 }
@@ -71,6 +72,7 @@ impl Payment {
             status: Status::Unasked,
             terms: None,
             page: None,
+            authorisations: std::collections::BTreeMap::new(),
             charge: None,
             captured_minor: 0,
             refunded_minor: 0,
@@ -98,7 +100,9 @@ impl Payment {
                     occurred_at: *occurred_at,
                 });
                 self.note(provider_event_id);
+                self.capture(provider_reference);
             }
+            Event::Authorisation(event) => self.take_in_authorisation(event),
             Event::PaymentDeclined { report, .. } => self.keep_note(report),
             Event::PaymentFailed { reason, provider_event_id, .. } => {
                 self.status = Status::Failed;
@@ -188,6 +192,7 @@ impl Payment {
             | Event::RefundOutcomeUnknown { .. }
             | Event::RefundReversed { .. }
             | Event::RefundResolved { .. }
+            | Event::Authorisation(_)
             | Event::Coupon(_) => {}
         }
     }
@@ -259,6 +264,7 @@ impl Payment {
             | Event::CheckoutClosed { .. }
             | Event::ProviderReportUnmatched { .. }
             | Event::ProviderReportResolved { .. }
+            | Event::Authorisation(_)
             | Event::Coupon(_) => {}
         }
     }
@@ -303,7 +309,7 @@ impl Payment {
     }
 
     /// A report that had fitted nothing does fit, now that more is known.
-    fn note(&mut self, provider_event_id: &str) {
+    pub(super) fn note(&mut self, provider_event_id: &str) {
         if let Some(kept) = self.reports.get_mut(provider_event_id) {
             kept.standing = Standing::Noted;
             kept.mismatch = None;

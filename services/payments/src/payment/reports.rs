@@ -5,7 +5,7 @@
 
 use domain::{DecideError, HoldKey, PaymentId, RefundId, Rejection, derived};
 
-use super::{Payment, PaymentTerms, Status, refund};
+use super::{Payment, PaymentTerms, Status, authorisation, refund};
 use crate::{
     event::{Event, RefundOf, ReportResolution, Reported},
     report::{Direction, Kept, Kind, Mismatch, Report, Standing},
@@ -56,7 +56,9 @@ pub(super) fn judge_again(payment_id: PaymentId, payment: &Payment, requested: E
 fn judge(payment_id: PaymentId, payment: Option<&Payment>, report: &Report) -> Vec<Event> {
     let Some(about) = About::of(payment_id, payment) else {
         return match (report.kind, payment.and_then(|payment| payment.key)) {
-            (Kind::PaymentFailed | Kind::PaymentClosed, Some(key)) => declined(payment_id, payment, key, report),
+            (Kind::PaymentFailed | Kind::PaymentClosed | Kind::PaymentVoided, Some(key)) => {
+                declined(payment_id, payment, key, report)
+            }
             (_, key) => vec![unmatched(payment_id, key, report, Mismatch::NotAsked)],
         };
     };
@@ -64,16 +66,20 @@ fn judge(payment_id: PaymentId, payment: Option<&Payment>, report: &Report) -> V
         Kind::PaymentSucceeded => about.paid(report),
         Kind::PaymentFailed => about.failed(report),
         Kind::PaymentClosed => about.closed(report),
+        Kind::PaymentAuthorised => authorisation::authorised(&about, report),
+        Kind::PaymentVoided => {
+            authorisation::let_go(&about, report).unwrap_or_else(|| declined(payment_id, payment, about.key, report))
+        }
         Kind::RefundSucceeded | Kind::RefundFailed => about.refund(report),
     }
 }
 
 /// A payment for which somebody was asked.
-struct About<'a> {
-    payment_id: PaymentId,
-    payment: &'a Payment,
-    key: HoldKey,
-    terms: &'a PaymentTerms,
+pub(super) struct About<'a> {
+    pub(super) payment_id: PaymentId,
+    pub(super) payment: &'a Payment,
+    pub(super) key: HoldKey,
+    pub(super) terms: &'a PaymentTerms,
 }
 
 impl<'a> About<'a> {
@@ -142,7 +148,8 @@ impl<'a> About<'a> {
             occurred_at: report.occurred_at,
         };
         let taken_back = self.taken_back_before(&succeeded);
-        std::iter::once(succeeded).chain(taken_back).collect()
+        let of_no_use = authorisation::of_no_use(self, report);
+        std::iter::once(succeeded).chain(taken_back).chain(of_no_use).collect()
     }
 
     /// Whether an operator said of another report of this charge that the money went back.
@@ -169,6 +176,7 @@ impl<'a> About<'a> {
 
     fn closed(&self, report: &Report) -> Vec<Event> {
         match self.payment.status {
+            Status::Requested if self.payment.has_live_authorisation() => self.failed(report),
             Status::Requested => vec![Event::PaymentFailed {
                 payment_id: self.payment_id,
                 key: self.key,
@@ -325,7 +333,7 @@ pub(super) fn unmatched(payment_id: PaymentId, key: Option<HoldKey>, report: &Re
 }
 
 /// A failure that changes nothing but this: money of the same charge that fitted nothing was taken back, whatever an operator said of it.
-fn declined(payment_id: PaymentId, payment: Option<&Payment>, key: HoldKey, report: &Report) -> Vec<Event> {
+pub(super) fn declined(payment_id: PaymentId, payment: Option<&Payment>, key: HoldKey, report: &Report) -> Vec<Event> {
     let lost = lost(payment, report).into_iter().filter(|kept| kept.may_be_so());
     let settled = lost.map(|kept| taken_back(payment_id, &kept.report, report));
     [Event::PaymentDeclined { payment_id, key, report: report.clone() }].into_iter().chain(settled).collect()

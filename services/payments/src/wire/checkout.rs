@@ -65,6 +65,7 @@ pub(super) fn encode(event: Event) -> (&'static str, Vec<u8>) {
         | Event::RefundOutcomeUnknown { .. }
         | Event::RefundReversed { .. }
         | Event::RefundResolved { .. }
+        | Event::Authorisation(_)
         | Event::Coupon(_) => super::encode(&event),
     }
 }
@@ -127,6 +128,7 @@ const fn end_to_wire(end: CheckoutEnd) -> wire::CheckoutEnd {
     match end {
         CheckoutEnd::Unpaid => wire::CheckoutEnd::Unpaid,
         CheckoutEnd::Paid => wire::CheckoutEnd::Paid,
+        CheckoutEnd::Authorised => wire::CheckoutEnd::Authorised,
         CheckoutEnd::UnderWay => wire::CheckoutEnd::UnderWay,
     }
 }
@@ -136,6 +138,7 @@ fn known_end(value: i32) -> Result<CheckoutEnd, Rejection> {
     match Wire::try_from(value).unwrap_or(Wire::Unspecified) {
         Wire::Unpaid => Ok(CheckoutEnd::Unpaid),
         Wire::Paid => Ok(CheckoutEnd::Paid),
+        Wire::Authorised => Ok(CheckoutEnd::Authorised),
         Wire::UnderWay => Ok(CheckoutEnd::UnderWay),
         Wire::Unspecified => {
             Err(Rejection::new("INVALID_END", format!("{value} is nothing that a provider can find of a page")))

@@ -55,7 +55,7 @@ fn check_amount(field: &str, amount: Option<&common::Money>, currency: Currency)
         return Err(Rejection::new("WRONG_CURRENCY", reason));
     }
     if amount.minor_units < 1 {
-        let reason = format!("{field} must be at least 1 minor unit, or left out");
+        let reason = format!("{field} must be at least {}, or left out", Money { minor_units: 1, ..amount });
         return Err(Rejection::new("INVALID_AMOUNT", reason));
     }
     Ok(())

@@ -70,6 +70,7 @@ pub(super) fn encode(event: Event) -> (&'static str, Vec<u8>) {
         | Event::CheckoutClosed { .. }
         | Event::ProviderReportUnmatched { .. }
         | Event::ProviderReportResolved { .. }
+        | Event::Authorisation(_)
         | Event::Coupon(_)) => super::encode(&other),
     }
 }
@@ -141,6 +142,7 @@ fn encode_ended(event: Event) -> (&'static str, Vec<u8>) {
         | Event::RefundAnswered { .. }
         | Event::RefundOutcomeUnknown { .. }
         | Event::RefundResolved { .. }
+        | Event::Authorisation(_)
         | Event::Coupon(_) => super::encode(&event),
     }
 }

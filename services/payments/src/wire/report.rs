@@ -104,6 +104,7 @@ pub(super) fn encode(event: Event) -> (&'static str, Vec<u8>) {
         | Event::RefundOutcomeUnknown { .. }
         | Event::RefundReversed { .. }
         | Event::RefundResolved { .. }
+        | Event::Authorisation(_)
         | Event::Coupon(_) => super::encode(&event),
     }
 }
@@ -176,6 +177,8 @@ fn kind(value: i32) -> Option<Kind> {
         Wire::PaymentSucceeded => Some(Kind::PaymentSucceeded),
         Wire::PaymentFailed => Some(Kind::PaymentFailed),
         Wire::PaymentClosed => Some(Kind::PaymentClosed),
+        Wire::PaymentAuthorised => Some(Kind::PaymentAuthorised),
+        Wire::PaymentVoided => Some(Kind::PaymentVoided),
         Wire::RefundSucceeded => Some(Kind::RefundSucceeded),
         Wire::RefundFailed => Some(Kind::RefundFailed),
         Wire::Unspecified => None,
@@ -187,6 +190,8 @@ const fn kind_to_wire(kind: Kind) -> wire::ProviderEventKind {
         Kind::PaymentSucceeded => wire::ProviderEventKind::PaymentSucceeded,
         Kind::PaymentFailed => wire::ProviderEventKind::PaymentFailed,
         Kind::PaymentClosed => wire::ProviderEventKind::PaymentClosed,
+        Kind::PaymentAuthorised => wire::ProviderEventKind::PaymentAuthorised,
+        Kind::PaymentVoided => wire::ProviderEventKind::PaymentVoided,
         Kind::RefundSucceeded => wire::ProviderEventKind::RefundSucceeded,
         Kind::RefundFailed => wire::ProviderEventKind::RefundFailed,
     }

@@ -14,7 +14,10 @@ use super::{decode_command, decode_event, encode};
 use crate::{
     Payments,
     command::Command,
-    event::{CheckoutEnd, Event, ReportResolution, Reported, Resolution},
+    event::{
+        AuthorisationCall, AuthorisationEvent, AuthorisationOf, CheckoutEnd, Event, ReportResolution, Reported,
+        Resolution,
+    },
     payment::spec::{KEY, at, cancelled, eur, named, of, report, requested, succeeded, unmatched},
     report::{Kind, Mismatch, Report},
 };
@@ -82,6 +85,8 @@ fn reads_every_kind_of_report() {
         (Wire::PaymentSucceeded, Kind::PaymentSucceeded),
         (Wire::PaymentFailed, Kind::PaymentFailed),
         (Wire::PaymentClosed, Kind::PaymentClosed),
+        (Wire::PaymentAuthorised, Kind::PaymentAuthorised),
+        (Wire::PaymentVoided, Kind::PaymentVoided),
         (Wire::RefundSucceeded, Kind::RefundSucceeded),
         (Wire::RefundFailed, Kind::RefundFailed),
     ];
@@ -301,8 +306,35 @@ fn of_pages() -> Vec<Event> {
         },
         Event::CheckoutClosed { payment_id: PAYMENT, key, end: CheckoutEnd::Unpaid },
         Event::CheckoutClosed { payment_id: PAYMENT, key, end: CheckoutEnd::Paid },
+        Event::CheckoutClosed { payment_id: PAYMENT, key, end: CheckoutEnd::Authorised },
         Event::CheckoutClosed { payment_id: PAYMENT, key, end: CheckoutEnd::UnderWay },
     ]
+}
+
+fn of_holds() -> Vec<Event> {
+    let of =
+        || AuthorisationOf { payment_id: PAYMENT, key: HoldKey { attempt: 3, ..KEY }, reference: "pi_1".to_owned() };
+    let call = || AuthorisationCall {
+        of: of(),
+        amount: eur(7),
+        provider: "p".to_owned(),
+        payment_reference: "cs_1".to_owned(),
+        deadline: at(8),
+    };
+    let authorised = |occurred_at| AuthorisationEvent::Authorised {
+        of: of(),
+        amount: eur(7),
+        provider_event_id: "evt".to_owned(),
+        occurred_at,
+    };
+    let voided = AuthorisationEvent::Voided {
+        of: of(),
+        provider_event_id: String::new(),
+        reason: "gone".to_owned(),
+        is_awaited: true,
+    };
+    let (capture, void) = (AuthorisationEvent::CaptureSubmitted(call()), AuthorisationEvent::VoidSubmitted(call()));
+    [authorised(None), authorised(Some(at(9))), capture, void, voided].map(Event::Authorisation).to_vec()
 }
 
 fn events() -> Vec<Event> {
@@ -394,7 +426,7 @@ fn reports() -> Vec<Event> {
 
 #[test]
 fn every_event_reads_back_as_it_was_written() {
-    for fact in events().into_iter().chain(of_pages()).chain(reports()) {
+    for fact in events().into_iter().chain(of_pages()).chain(of_holds()).chain(reports()) {
         let (message_type, data) = encode(&fact);
         assert!(proto::message_types().iter().any(|known| known == message_type), "{message_type}");
         assert_eq!(decode_event(message_type, &data), Ok(fact));
@@ -424,7 +456,7 @@ fn an_event_of_looser_times_still_reads() {
 
 #[test]
 fn an_event_without_its_id_is_refused() {
-    for fact in events().into_iter().chain(of_pages()).chain(reports()) {
+    for fact in events().into_iter().chain(of_pages()).chain(of_holds()).chain(reports()) {
         assert_eq!(decode_event(encode(&fact).0, b"").unwrap_err().code, "INVALID_ID");
     }
 }

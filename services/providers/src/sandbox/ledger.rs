@@ -127,8 +127,10 @@ impl Ledger {
         let (amount_minor, currency) = (noted.amount_minor, noted.currency.as_str());
         if (amount_minor, currency) != (request.amount.minor_units, request.amount.currency.as_str()) {
             return Ok(Reply::Declined(format!(
-                "key {} was used for {amount_minor} {currency}, so it cannot be used for {}",
-                request.key, request.amount
+                "key {} was used for {}, so it cannot be used for {}",
+                request.key,
+                domain::written(amount_minor, currency),
+                request.amount
             )));
         }
         let (status, reply) = answer(script.refund, noted.status, noted.calls);

@@ -7,6 +7,8 @@ use domain::Timestamp;
 use proto::payments::v1::{PaymentRefunded, PaymentRequested, ProviderEventKind, RecordProviderEvent};
 use uuid::Uuid;
 
+use crate::{AuthorisationRef, Charge};
+
 use super::{
     NAME,
     script::{Page, Pay, Script},
@@ -29,17 +31,20 @@ pub struct Report {
 /// What is reported of a payment that was requested at this time. `None`: nothing ever, or it is another provider's.
 #[must_use]
 pub fn of_payment(payment: &PaymentRequested, requested_at: Timestamp) -> Option<Report> {
-    use ProviderEventKind::{PaymentClosed, PaymentSucceeded};
+    use ProviderEventKind::{PaymentAuthorised, PaymentClosed, PaymentSucceeded};
     if payment.provider != NAME {
         return None;
     }
-    let (kind, due, reason) = match Script::parse(&payment.payment_method) {
+    let script = Script::parse(&payment.payment_method);
+    let is_held = script.as_ref().is_ok_and(|script| script.hold.is_some());
+    let paid = if is_held { PaymentAuthorised } else { PaymentSucceeded };
+    let (kind, due, reason) = match script {
         // Nobody can pay on a page that is not opened.
         Ok(Script { checkout: Page::Refuse, .. }) => return None,
-        Ok(Script { pay: Pay::Succeed, after, .. }) => (PaymentSucceeded, requested_at + after, String::new()),
+        Ok(Script { pay: Pay::Succeed, after, .. }) => (paid, requested_at + after, String::new()),
         Ok(Script { pay: Pay::Late, after, .. }) => {
             let expires_at = Timestamp::from_wire("expires_at", payment.expires_at).unwrap_or(requested_at);
-            (PaymentSucceeded, expires_at + after, String::new())
+            (paid, expires_at + after, String::new())
         }
         Ok(Script { pay: Pay::Decline, after, .. }) => {
             (PaymentClosed, requested_at + after, "the sandbox's script says decline".to_owned())
@@ -48,13 +53,15 @@ pub fn of_payment(payment: &PaymentRequested, requested_at: Timestamp) -> Option
         Err(rejection) => (PaymentClosed, requested_at, rejection.reason),
     };
     let id = derived(&payment.payment_id, kind, "");
+    // What is set aside is known by a name of its own, which it keeps when it is taken.
+    let reference = if kind == PaymentAuthorised { authorisation(&payment.payment_id) } else { String::new() };
     let command = RecordProviderEvent {
         kind: kind.into(),
         payment_id: payment.payment_id.clone(),
         refund_id: String::new(),
         amount: payment.amount.clone(),
         provider_event_id: format!("sandbox-{id}"),
-        provider_reference: String::new(),
+        provider_reference: reference,
         reason,
         occurred_at: Some(due.to_wire()),
     };
@@ -78,6 +85,24 @@ pub fn of_failing_refund(refund: &PaymentRefunded, refunded_at: Timestamp, after
         occurred_at: Some(due.to_wire()),
     };
     Report { id, due, command }
+}
+
+/// What the sandbox knows the money by that it has set aside for a payment.
+#[must_use]
+pub fn authorisation(payment_id: &str) -> String {
+    format!("sandbox-hold-{payment_id}")
+}
+
+/// What is said of money that was set aside and then taken, which is told once however often it is asked for.
+#[must_use]
+pub fn captured(authorisation: &AuthorisationRef) -> Charge {
+    Charge {
+        event_id: format!("{} captured", authorisation.reference),
+        reference: authorisation.reference.clone(),
+        minor_units: authorisation.amount.minor_units,
+        currency: authorisation.amount.currency.to_string(),
+        occurred_at: None,
+    }
 }
 
 fn derived(payment_id: &str, kind: ProviderEventKind, refund: &str) -> Uuid {

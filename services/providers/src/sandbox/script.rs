@@ -3,15 +3,17 @@
 //! ```text
 //! script   = "" | "sandbox:" pay { "," option }        "" is "sandbox:succeed"
 //! pay      = "succeed" | "decline" | "late" | "never"
-//! option   = "after=" time | "refund=" plan | "refund_after=" time | "checkout=" page       each at most once
+//! option   = "after=" time | "refund=" plan | "refund_after=" time | "checkout=" page | "hold=" hold       each at most once
 //! plan     = "succeed" | "decline" | "lose_response" | "time_out" | "fail_then_succeed" | "fail_later"
 //! page     = "link" | "call" | "refuse"                "link" unless it is said
+//! hold     = "capture" | "lapse"                       the money is taken at once unless it is said
 //! time     = digits ( "ms" | "s" | "m" )               at most 7 days
 //! ```
 //!
 //! `after` is when the provider reports: so long after the payment was requested or, when it is `late`, after it
 //! expired. `refund_after` is how long a refund takes to be answered or, when it will `fail_later`, how long after it
 //! was paid out it fails. The page to pay on is a link that needs no call, or is opened by a call, or is not opened when called for.
+//! With `hold` the buyer's money is set aside first. It is then there to be taken, or has lapsed when it is to be taken.
 
 use std::time::Duration;
 
@@ -32,6 +34,8 @@ pub struct Script {
     pub refund_after: Duration,
     /// What it takes to open the page to pay on.
     pub checkout: Page,
+    /// Whether the money is set aside before it is taken. `None`: it is taken at once.
+    pub hold: Option<Hold>,
 }
 
 /// What the buyer does.
@@ -58,6 +62,15 @@ pub enum Page {
     Refuse,
 }
 
+/// What becomes of money that is set aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// It is there when it is to be taken.
+    Capture,
+    /// It has lapsed by then.
+    Lapse,
+}
+
 /// What becomes of refunds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefundPlan {
@@ -80,6 +93,8 @@ const PAYS: [(&str, Pay); 4] =
 
 const PAGES: [(&str, Page); 3] = [("link", Page::Link), ("call", Page::Call), ("refuse", Page::Refuse)];
 
+const HOLDS: [(&str, Hold); 2] = [("capture", Hold::Capture), ("lapse", Hold::Lapse)];
+
 const PLANS: [(&str, RefundPlan); 6] = [
     ("succeed", RefundPlan::Succeed),
     ("decline", RefundPlan::Decline),
@@ -101,6 +116,7 @@ impl Script {
             refund: RefundPlan::Succeed,
             refund_after: Duration::ZERO,
             checkout: Page::Link,
+            hold: None,
         };
         if payment_method.is_empty() {
             return Ok(script);
@@ -126,7 +142,8 @@ impl Script {
                 "refund" => script.refund = one_of("refund", value, &PLANS)?,
                 "refund_after" => script.refund_after = time(word, value)?,
                 "checkout" => script.checkout = one_of("page", value, &PAGES)?,
-                _ => return Err(unreadable("option", word, "after=…, refund=…, refund_after=… or checkout=…")),
+                "hold" => script.hold = Some(one_of("hold", value, &HOLDS)?),
+                _ => return Err(unreadable("option", word, "after=…, refund=…, refund_after=…, checkout=… or hold=…")),
             }
         }
         Ok(script)
@@ -163,7 +180,7 @@ fn unreadable(what: &str, found: &str, expected: &str) -> Rejection {
 mod tests {
     use std::time::Duration;
 
-    use super::{PAGES, PAYS, PLANS, Page, Pay, RefundPlan, Script};
+    use super::{HOLDS, Hold, PAGES, PAYS, PLANS, Page, Pay, RefundPlan, Script};
 
     fn reason(script: &str) -> String {
         let rejection = Script::parse(script).unwrap_err();
@@ -182,19 +199,23 @@ mod tests {
         for (word, page) in PAGES {
             assert_eq!(Script::parse(&format!("sandbox:never,checkout={word}")).unwrap().checkout, page);
         }
+        for (word, hold) in HOLDS {
+            assert_eq!(Script::parse(&format!("sandbox:never,hold={word}")).unwrap().hold, Some(hold));
+        }
         let script = Script {
             pay: Pay::Late,
             after: Duration::from_millis(200),
             refund: RefundPlan::LoseResponse,
             refund_after: Duration::from_mins(3),
             checkout: Page::Call,
+            hold: Some(Hold::Lapse),
         };
         assert_eq!(
-            Script::parse("sandbox:late,after=200ms,refund=lose_response,refund_after=3m,checkout=call"),
+            Script::parse("sandbox:late,after=200ms,refund=lose_response,refund_after=3m,checkout=call,hold=lapse"),
             Ok(script)
         );
         assert_eq!(
-            Script::parse("sandbox:late,refund_after=180s,checkout=call,refund=lose_response,after=200ms"),
+            Script::parse("sandbox:late,hold=lapse,refund_after=180s,checkout=call,refund=lose_response,after=200ms"),
             Ok(script)
         );
     }

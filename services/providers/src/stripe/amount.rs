@@ -85,14 +85,12 @@ pub enum Refused {
     #[error("Stripe takes no {0}, or nobody knows in which units")]
     CurrencyNotSupported(String),
     /// Stripe counts in larger steps.
-    #[error("Stripe takes {currency} in steps of {step} only, so not {units}")]
+    #[error("Stripe takes it in steps of {step} only, so not {amount}")]
     NotDivisible {
-        /// The amount, in the units of whoever wrote it.
-        units: i64,
-        /// In which currency.
-        currency: String,
+        /// The amount.
+        amount: String,
         /// What it must be divisible by.
-        step: i64,
+        step: String,
     },
     /// Less than is charged.
     #[error("Stripe charges {least} at least, so not {amount}")]
@@ -130,11 +128,12 @@ impl From<Refused> for Rejection {
 /// Stripe does not know the currency, or not so small a part of it.
 pub fn to_stripe(amount: Money) -> Result<i64, Refused> {
     let (units, currency) = (amount.minor_units, amount.currency.as_str());
+    let written = |units: i64| domain::written(units, currency);
     match rule(currency)? {
         Rule::Same => Ok(units),
-        Rule::Hundredfold => times_hundred(units, currency),
-        Rule::Hundredth => divided(units, 100, currency).map(|()| units / 100),
-        Rule::Tens => divided(units, 10, currency).map(|()| units),
+        Rule::Hundredfold => times_hundred(units, written),
+        Rule::Hundredth => divided(units, 100, written).map(|()| units / 100),
+        Rule::Tens => divided(units, 10, written).map(|()| units),
     }
 }
 
@@ -144,10 +143,12 @@ pub fn to_stripe(amount: Money) -> Result<i64, Refused> {
 /// It has no amount of ours: an unknown currency, or a part that ours has not.
 pub fn from_stripe(units: i64, currency: &str) -> Result<Money, Refused> {
     let code = currency.to_uppercase();
+    // What has no amount of ours cannot be written as one.
+    let written = |units: i64| format!("{units} of Stripe's units of {code}");
     let minor_units = match rule(&code)? {
         Rule::Same | Rule::Tens => units,
-        Rule::Hundredfold => divided(units, 100, &code).map(|()| units / 100)?,
-        Rule::Hundredth => times_hundred(units, &code)?,
+        Rule::Hundredfold => divided(units, 100, written).map(|()| units / 100)?,
+        Rule::Hundredth => times_hundred(units, written)?,
     };
     let currency = Currency::parse(&code).ok().ok_or(Refused::CurrencyNotSupported(code))?;
     Ok(Money { minor_units, currency })
@@ -179,14 +180,13 @@ fn rule(currency: &str) -> Result<Rule, Refused> {
     Rule::of(currency).ok_or_else(|| Refused::CurrencyNotSupported(currency.chars().take(16).collect()))
 }
 
-fn times_hundred(units: i64, currency: &str) -> Result<i64, Refused> {
-    let of = |units: i64| format!("{units} of {currency}");
-    let too_large = || Refused::TooLarge { amount: of(units), most: of(i64::MAX / 100) };
+fn times_hundred(units: i64, written: impl Fn(i64) -> String) -> Result<i64, Refused> {
+    let too_large = || Refused::TooLarge { amount: written(units), most: written(i64::MAX / 100) };
     units.checked_mul(100).ok_or_else(too_large)
 }
 
-fn divided(units: i64, step: i64, currency: &str) -> Result<(), Refused> {
-    let refused = || Refused::NotDivisible { units, currency: currency.to_owned(), step };
+fn divided(units: i64, step: i64, written: impl Fn(i64) -> String) -> Result<(), Refused> {
+    let refused = || Refused::NotDivisible { amount: written(units), step: written(step) };
     (units % step == 0).then_some(()).ok_or_else(refused)
 }
 
@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn what_we_cannot_write_is_refused() {
-        assert!(matches!(from_stripe(150, "isk"), Err(Refused::NotDivisible { step: 100, .. })));
+        assert!(matches!(from_stripe(150, "isk"), Err(Refused::NotDivisible { .. })));
         for currency in ["", "e", "clf", "€", "nothing of the kind, and long"] {
             assert!(matches!(from_stripe(150, currency), Err(Refused::CurrencyNotSupported(_))), "{currency}");
         }
@@ -312,6 +312,8 @@ mod tests {
             assert!(reason.contains(&would_do.to_string()) && reason.contains(&amount.to_string()), "{reason}");
             assert_eq!(accepts(would_do), Ok(()));
         }
+        let reason = accepts(money(5_124, "KWD")).unwrap_err().reason;
+        assert_eq!(reason, "Stripe takes it in steps of 0.010 KWD only, so not 5.124 KWD");
     }
 
     fn any_currency() -> impl Strategy<Value = &'static str> {

@@ -5,7 +5,7 @@ use domain::Rejection;
 use super::{
     Settings,
     amount::{accepts, from_stripe, to_stripe},
-    form,
+    authorisation, form,
     http::{Api, Call},
     limit::Queue,
     object::{Session, paid},
@@ -51,7 +51,9 @@ pub(super) async fn open(
 async fn misjudged(api: &Api, request: &CheckoutRequest, units: i64, session: &Session) -> String {
     let end = match close(api, &session.id).await {
         Ok(ClosedCheckout::Unpaid) => "it is closed again".to_owned(),
-        Ok(ClosedCheckout::Paid(_) | ClosedCheckout::UnderWay) => "it was paid on".to_owned(),
+        Ok(ClosedCheckout::Paid(_) | ClosedCheckout::Authorised(_) | ClosedCheckout::UnderWay) => {
+            "it was paid on".to_owned()
+        }
         Err(error) => format!("it cannot be closed: {error}"),
     };
     let found = (session.amount_total, session.currency.as_deref().map(str::to_uppercase));
@@ -62,11 +64,7 @@ async fn misjudged(api: &Api, request: &CheckoutRequest, units: i64, session: &S
 /// Sees to it that a page cannot be paid on. Stripe closes none that is paid, so its answer decides who was first. Without a key, for a page
 /// that is closed stays closed; and a failure would be repeated for ever under one.
 pub(super) async fn close(api: &Api, reference: &str) -> Result<ClosedCheckout, ProviderError> {
-    // It becomes a part of an address.
-    if reference.is_empty() || !reference.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-        let words = format!("{:?} is no page of Stripe's", domain::legible(reference, 64));
-        return Err(ProviderError::Misconfigured(words));
-    }
+    let reference = super::checked(reference, "page")?;
     let path = format!("{SESSIONS}/{reference}/expire");
     let call = Call { queue: Queue::ExpireSession, path: &path, form: Some(String::new()), key: None };
     let answer = api.send(call).await?;
@@ -80,13 +78,22 @@ pub(super) async fn close(api: &Api, reference: &str) -> Result<ClosedCheckout, 
     match session.status.as_deref() {
         Some("expired") => Ok(ClosedCheckout::Unpaid),
         Some("complete") if session.is_paid() => charge(&session).map(ClosedCheckout::Paid),
-        Some("complete") => Ok(ClosedCheckout::UnderWay),
+        Some("complete") => under_way(api, &session).await,
         // Perhaps it could not be closed for another reason, or for a moment only.
         Some(_) | None => {
             let status = session.status.as_deref().unwrap_or("not said");
             let words = format!("page {reference} was not closed, and its status is {status}");
             Err(ProviderError::OutcomeUnknown(words))
         }
+    }
+}
+
+/// What has become of a page on which the buyer has done their part, and which is not paid: its charge says.
+async fn under_way(api: &Api, session: &Session) -> Result<ClosedCheckout, ProviderError> {
+    let Some(intent) = &session.payment_intent else { return Ok(ClosedCheckout::UnderWay) };
+    match authorisation::set_aside(&authorisation::read(api, intent).await?) {
+        Some(charge) => charge.map(ClosedCheckout::Authorised),
+        None => Ok(ClosedCheckout::UnderWay),
     }
 }
 
@@ -227,6 +234,22 @@ mod tests {
             let (answer, lines) = closed(vec![not_open(), session(&change)]).await;
             assert_eq!((answer, lines), (Ok(end), looks.map(str::to_owned).to_vec()), "{change}");
         }
+    }
+
+    #[tokio::test]
+    async fn money_that_was_set_aside_before_the_page_was_closed_is_told() {
+        let complete = json!({ "status": "complete", "payment_intent": "pi_1" });
+        let intent = |status: &str| {
+            let intent = json!({ "id": "pi_1", "status": status, "amount_capturable": 1_250, "currency": "eur" });
+            Reply::json(200, &intent.to_string())
+        };
+        let (answer, lines) = closed(vec![not_open(), session(&complete), intent("requires_capture")]).await;
+        let Ok(ClosedCheckout::Authorised(charge)) = answer else { panic!("{answer:?}") };
+        assert_eq!((charge.event_id.as_str(), charge.reference.as_str()), ("pi_1 authorised", "pi_1"));
+        assert_eq!((charge.minor_units, charge.currency.as_str()), (1_250, "EUR"));
+        assert_eq!(lines[2], "GET /v1/payment_intents/pi_1");
+        let (answer, _) = closed(vec![not_open(), session(&complete), intent("processing")]).await;
+        assert_eq!(answer, Ok(ClosedCheckout::UnderWay));
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@
 use domain::Timestamp;
 use form_urlencoded::Serializer;
 
-use super::Settings;
+use super::{Capture, Settings};
 use crate::{CheckoutRequest, RefundRequest};
 
 /// What names the shop in the metadata of what is ours.
@@ -37,6 +37,10 @@ pub(super) fn session(request: &CheckoutRequest, units: i64, settings: &Settings
         .append_pair("client_reference_id", &payment_id);
     append(&mut form, "metadata", &metadata);
     append(&mut form, "payment_intent_data[metadata]", &metadata);
+    match settings.capture {
+        Capture::AtOnce => {}
+        Capture::OnPaid => drop(form.append_pair("payment_intent_data[capture_method]", "manual")),
+    }
     form.append_pair("expires_at", &ends_at.as_micros().div_euclid(1_000_000).to_string())
         .append_pair("success_url", &settings.success_url)
         .append_pair("cancel_url", &settings.cancel_url)
@@ -91,7 +95,7 @@ fn append(form: &mut Serializer<'_, String>, within: &str, fields: &[(&str, &str
 
 #[cfg(test)]
 mod tests {
-    use crate::stripe::stage;
+    use crate::stripe::{Capture, Settings, stage};
 
     #[test]
     fn the_form_of_a_page_is_frozen() {
@@ -110,6 +114,16 @@ mod tests {
             &cancel_url=https%3A%2F%2Fshop.example%2Fcart&adaptive_pricing%5Benabled%5D=false\
             &allowed_payment_method_types%5B0%5D=card&allowed_payment_method_types%5B1%5D=link";
         assert_eq!(form, expected);
+    }
+
+    #[test]
+    fn a_page_that_sets_money_aside_says_so() {
+        let at_once = stage::settings("http://127.0.0.1:1");
+        let on_paid = Settings { capture: Capture::OnPaid, ..at_once.clone() };
+        let form = super::session(&stage::checkout(), 1_250, &on_paid);
+        let manual = "&payment_intent_data%5Bcapture_method%5D=manual";
+        assert_eq!(form.replace(manual, ""), super::session(&stage::checkout(), 1_250, &at_once));
+        assert!(form.contains(manual), "{form}");
     }
 
     #[test]

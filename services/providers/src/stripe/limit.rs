@@ -25,6 +25,12 @@ pub(super) enum Queue {
     ExpireSession,
     /// Looking at one.
     ReadSession,
+    /// Taking money that is set aside.
+    Capture,
+    /// Letting it go.
+    Void,
+    /// Looking at it.
+    ReadIntent,
     /// Sending a refund.
     CreateRefund,
     /// Looking for one.
@@ -59,6 +65,9 @@ impl Limits {
             Queue::OpenSession
             | Queue::ExpireSession
             | Queue::ReadSession
+            | Queue::Capture
+            | Queue::Void
+            | Queue::ReadIntent
             | Queue::CreateRefund
             | Queue::ListRefunds
             | Queue::ListEvents => OF_ONE_KIND_PER_SECOND,

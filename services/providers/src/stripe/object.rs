@@ -48,12 +48,26 @@ pub(super) struct Intent {
     pub(super) amount: i64,
     #[serde(default)]
     pub(super) amount_received: i64,
+    /// What is set aside of it.
+    #[serde(default)]
+    pub(super) amount_capturable: i64,
     #[serde(default)]
     pub(super) currency: String,
+    /// `requires_capture`, succeeded, canceled, and others of no concern.
+    #[serde(default)]
+    pub(super) status: Option<String>,
+    pub(super) cancellation_reason: Option<String>,
     /// The last try, if it came as far as the card's bank.
     pub(super) latest_charge: Option<String>,
     pub(super) last_payment_error: Option<Failure>,
     pub(super) metadata: Option<Metadata>,
+}
+
+impl Intent {
+    /// Why it was let go.
+    pub(super) fn cancellation(&self) -> String {
+        format!("Stripe's {} is canceled: {}", self.id, self.cancellation_reason.as_deref().unwrap_or("not said why"))
+    }
 }
 
 /// Why a try at paying failed.
@@ -144,6 +158,11 @@ pub(super) fn field<'a>(metadata: &'a Option<Metadata>, name: &str) -> &'a str {
 /// Whose it is, by its metadata; empty if it does not say so.
 pub(super) fn fleet(metadata: &Option<Metadata>) -> &str {
     field(metadata, form::FLEET)
+}
+
+/// What names the fact that the money of this charge is set aside. Frozen, as [`paid`] is.
+pub(super) fn authorised(charge: &str) -> String {
+    format!("{charge} authorised")
 }
 
 /// What names the fact that this charge brought its money, however it is told. Frozen: payments knows what it has heard by it.

@@ -12,8 +12,8 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{Settings, Stripe};
-use crate::{CheckoutRequest, RefundRequest};
+use super::{Capture, Settings, Stripe};
+use crate::{AuthorisationRef, CheckoutRequest, RefundRequest};
 
 /// A key; nothing that is printed may have it.
 pub(super) const KEY: &str = "sk_test_51Staged0000";
@@ -28,6 +28,7 @@ pub(super) fn settings(url: &str) -> Settings {
         fleet: "fleet-1".to_owned(),
         allow_live: false,
         missed_every: None,
+        capture: Capture::AtOnce,
     }
 }
 
@@ -43,6 +44,16 @@ pub(super) fn checkout() -> CheckoutRequest {
         amount: eur(1_250),
         payment_method: "stripe".to_owned(),
         ends_at: Timestamp::from_micros(1_800_000_000_999_999),
+    }
+}
+
+pub(super) fn authorisation() -> AuthorisationRef {
+    AuthorisationRef {
+        key: "key-1".to_owned(),
+        payment_id: PaymentId(Uuid::from_u128(1)),
+        payment_reference: "cs_test_1".to_owned(),
+        reference: "pi_1".to_owned(),
+        amount: eur(1_250),
     }
 }
 

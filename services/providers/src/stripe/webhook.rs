@@ -9,7 +9,8 @@
 //! | `checkout.session.expired`                                   | noted: the order's own time decides                      |
 //! | `payment_intent.succeeded`                                   | the same fact as the session's                           |
 //! | `payment_intent.payment_failed`                              | one try failed, and the buyer may make another           |
-//! | `payment_intent.canceled`                                    | noted                                                    |
+//! | `payment_intent.amount_capturable_updated`                   | the money is set aside; noted if none is                 |
+//! | `payment_intent.canceled`                                    | money that was set aside is let go; noted if none was    |
 //! | `refund.created`, `refund.updated`, `refund.failed`          | by the refund's status: it succeeded, failed, or is noted |
 //! | `charge.dispute.funds_withdrawn`                             | the charge's money was taken back                        |
 //! | `charge.dispute.funds_reinstated`                            | it is there again                                        |
@@ -27,7 +28,7 @@ use serde_json::Value;
 use super::{
     amount::from_stripe,
     form,
-    object::{Dispute, Intent, Metadata, Refund, RefundStanding, Session, field, fleet, paid},
+    object::{Dispute, Intent, Metadata, Refund, RefundStanding, Session, authorised, field, fleet, paid},
 };
 use crate::Told;
 
@@ -38,12 +39,14 @@ mod spec;
 pub use signature::{BadSignature, Secrets, SecretsError, verify};
 
 /// The kinds of events that may change something: all that are asked for where none was sent.
-pub(super) const KINDS: [&str; 10] = [
+pub(super) const KINDS: [&str; 12] = [
     "checkout.session.completed",
     "checkout.session.async_payment_succeeded",
     "checkout.session.async_payment_failed",
     "payment_intent.succeeded",
     "payment_intent.payment_failed",
+    "payment_intent.amount_capturable_updated",
+    "payment_intent.canceled",
     "refund.created",
     "refund.updated",
     "refund.failed",
@@ -134,7 +137,8 @@ impl Event {
             "checkout.session.expired" => told.session(|_| Err("expired")),
             "payment_intent.succeeded" => told.intent(|intent| Ok(told.received(intent))),
             "payment_intent.payment_failed" => told.intent(|intent| Ok(told.declined(intent))),
-            "payment_intent.canceled" => told.intent(|_| Err("cancelled")),
+            "payment_intent.amount_capturable_updated" => told.intent(|intent| told.set_aside(intent)),
+            "payment_intent.canceled" => told.intent(|intent| told.let_go(intent)),
             "refund.created" | "refund.updated" | "refund.failed" => told.refund(),
             "charge.dispute.funds_withdrawn" => told.dispute(ProviderEventKind::PaymentFailed, "funds_withdrawn"),
             "charge.dispute.funds_reinstated" => told.dispute(ProviderEventKind::PaymentSucceeded, "funds_reinstated"),
@@ -228,6 +232,24 @@ impl Teller<'_> {
     fn received(&self, intent: &Intent) -> RecordProviderEvent {
         let report = self.event.report(ProviderEventKind::PaymentSucceeded, paid(&intent.id), &intent.id);
         with_amount(report, intent.amount_received, &intent.currency)
+    }
+
+    fn set_aside(&self, intent: &Intent) -> Result<RecordProviderEvent, &'static str> {
+        if intent.amount_capturable < 1 {
+            return Err("nothing set aside");
+        }
+        let report = self.event.report(ProviderEventKind::PaymentAuthorised, authorised(&intent.id), &intent.id);
+        Ok(with_amount(report, intent.amount_capturable, &intent.currency))
+    }
+
+    /// Stripe says so also of a page that was closed unpaid. There never was a charge then, or only tries that failed, which payments knows of.
+    fn let_go(&self, intent: &Intent) -> Result<RecordProviderEvent, &'static str> {
+        if intent.latest_charge.is_none() {
+            return Err("cancelled");
+        }
+        let id = format!("{} canceled", intent.id);
+        let report = self.event.report(ProviderEventKind::PaymentVoided, id, &intent.id);
+        Ok(RecordProviderEvent { reason: intent.cancellation(), ..report })
     }
 
     fn closed(&self, session: &Session) -> RecordProviderEvent {

@@ -26,11 +26,13 @@ use uuid::Uuid;
 
 use super::{
     figures::Samples,
+    shop::{Refusal, Shop},
     workload::{FollowUp, Plan, Sent, Workload},
 };
 
-/// Commands under way at once.
+/// Commands under way at once, for the broker and for the gateway, which has a connection for each.
 const COMMANDS_MAX: usize = 512;
+const REQUESTS_MAX: usize = 64;
 
 /// Orders under way at once: those that wait for their next step wait without a command.
 const STORIES_MAX: usize = 2_048;
@@ -41,11 +43,20 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// An order whose payment takes longer than this is not waited for.
 const PAID_WITHIN: Duration = Duration::from_secs(180);
 
+/// The way by which commands go to the fleet.
+#[derive(Debug, Clone, Copy)]
+pub enum Way<'a> {
+    /// To the broker.
+    Broker(&'a CommandClient),
+    /// Over HTTP.
+    Gateway(&'a Shop),
+}
+
 /// Sends the commands of a mix.
 #[derive(Debug)]
 pub struct Driver<'a> {
     workload: &'a Workload,
-    client: &'a CommandClient,
+    way: Way<'a>,
     pool: &'a PgPool,
     permits: Semaphore,
     rate: Option<u64>,
@@ -67,12 +78,16 @@ pub struct Heard {
 
 impl<'a> Driver<'a> {
     /// A driver that places `rate` orders a second, or as many as are answered.
-    pub fn new(workload: &'a Workload, client: &'a CommandClient, pool: &'a PgPool, rate: Option<u64>) -> Self {
+    pub fn new(workload: &'a Workload, way: Way<'a>, pool: &'a PgPool, rate: Option<u64>) -> Self {
+        let at_once = match way {
+            Way::Broker(_) => COMMANDS_MAX,
+            Way::Gateway(_) => REQUESTS_MAX,
+        };
         Self {
             workload,
-            client,
+            way,
             pool,
-            permits: Semaphore::new(COMMANDS_MAX),
+            permits: Semaphore::new(at_once),
             rate,
             placed: AtomicU64::new(0),
             heard: Mutex::default(),
@@ -124,7 +139,7 @@ impl<'a> Driver<'a> {
     }
 
     async fn story(&self, number: u64, due: Option<Instant>, tell: &impl Fn(u64)) -> Result<()> {
-        let Plan { order_id, place, then, .. } = self.workload.order(number);
+        let Plan { order_id, place, visit, then, .. } = self.workload.order(number);
         let sent = due.unwrap_or_else(Instant::now);
         let accepted = self.send(&place).await?;
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).placing.add(sent.elapsed());
@@ -135,6 +150,9 @@ impl<'a> Driver<'a> {
         }
         if !accepted {
             return Ok(());
+        }
+        if let (Some(visit), Way::Gateway(shop)) = (visit, self.way) {
+            shop.visit(order_id, visit).await?;
         }
         match then {
             FollowUp::Nothing => {}
@@ -173,9 +191,13 @@ impl<'a> Driver<'a> {
         }
     }
 
-    async fn answer<M: Message + Name>(&self, sent: &Sent<M>) -> Result<Option<(String, String)>> {
+    async fn answer<M: Message + Name>(&self, sent: &Sent<M>) -> Result<Option<Refusal>> {
         let _permit = self.permits.acquire().await?;
-        let CommandReply { outcome, .. } = self.client.send(sent.id, &sent.body).await?;
+        let client = match self.way {
+            Way::Broker(client) => client,
+            Way::Gateway(shop) => return shop.send(sent.id, &sent.body).await,
+        };
+        let CommandReply { outcome, .. } = client.send(sent.id, &sent.body).await?;
         match outcome {
             Some(Outcome::Accepted(_)) => Ok(None),
             Some(Outcome::Rejected(rejection)) => Ok(Some((rejection.code, rejection.reason))),

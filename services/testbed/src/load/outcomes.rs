@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::{
     figures::Samples,
+    scenario::Scenario,
     workload::{Plan, Workload},
 };
 
@@ -112,7 +113,8 @@ async fn open(pool: &PgPool, ids: &[Uuid]) -> Result<u64> {
              and (o.status in ('pending', 'reserved', 'refunding')
                  or o.payment_status = 'refunding'
                  or o.status in ('expired', 'cancelled', 'rejected') and not o.released
-                 or p.status in ('requested', 'cancelled') and p.payment_method like 'sandbox:late%')",
+                 or p.status in ('requested', 'cancelled') and p.authorisations is null
+                     and p.payment_method like 'sandbox:late%')",
     )
     .bind(ids)
     .bind(payments)
@@ -174,7 +176,7 @@ impl Outcomes {
             }
             "cancelled" => {
                 self.cancelled += 1;
-                self.declined += u64::from(payment_status == "failed");
+                self.declined += u64::from(plan.story == Scenario::HasNoMoney);
                 true
             }
             "rejected" => {

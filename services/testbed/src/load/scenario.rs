@@ -1,5 +1,7 @@
 //! The stories of buyers: how often each happens, what the sandbox provider is told to play, and how it may end.
 
+use std::time::Duration;
+
 use rand::{Rng, rngs::StdRng};
 
 /// What a buyer does.
@@ -25,6 +27,15 @@ pub enum Scenario {
     ReturnsAllAtABadTime,
     /// Pays, and the provider declines the refund.
     IsRefusedARefund,
+}
+
+/// What a buyer does on the provider's page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Visit {
+    /// He pays, so long after he has come.
+    Pays(Duration),
+    /// He tries to, and his card is declined.
+    IsDeclined(Duration),
 }
 
 /// Of a thousand orders, so many.
@@ -83,6 +94,21 @@ impl Scenario {
             }
             Self::ReturnsAllAtABadTime => format!("sandbox:succeed,after={after}ms,refund=fail_then_succeed"),
             Self::IsRefusedARefund => format!("sandbox:succeed,after={after}ms,refund=decline"),
+        }
+    }
+
+    /// What he does on a page that nobody plays for him.
+    #[must_use]
+    pub fn visit(self, chance: &mut StdRng) -> Option<Visit> {
+        let after = Duration::from_millis(chance.random_range(20..800));
+        match self {
+            Self::Buys | Self::ReturnsAll | Self::ReturnsSome | Self::ReturnsAllAtABadTime | Self::IsRefusedARefund => {
+                Some(Visit::Pays(after))
+            }
+            // Around the moment at which the page is closed.
+            Self::PaysLate | Self::PaysLateAndIsHeldAgain => Some(Visit::Pays(after + Duration::from_millis(4_000))),
+            Self::HasNoMoney => Some(Visit::IsDeclined(after)),
+            Self::WalksAway | Self::ChangesMind => None,
         }
     }
 

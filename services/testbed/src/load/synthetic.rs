@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::{
-    driver::{Driver, Heard},
+    driver::{Driver, Heard, Way},
     figures::{Samples, Summary, grouped, lasting, seconds},
     outcomes::{self, Outcomes},
     progress::ProgressBars,
@@ -56,7 +56,8 @@ pub struct Run {
 /// Runs the mix. `placed` hears how many orders are placed, after each.
 pub async fn run(target: &TargetFleet, workload: &Workload, options: &Options, placed: impl Fn(u64)) -> Result<Run> {
     let progress = &options.progress;
-    let driver = Driver::new(workload, &target.client, &target.pool, options.rate);
+    let way = target.shop.as_ref().map_or(Way::Broker(&target.client), Way::Gateway);
+    let driver = Driver::new(workload, way, &target.pool, options.rate);
     driver.prepare().await.context("preparing products and rounds")?;
     let begun = Instant::now();
     let bar = progress.bar("orders placed", workload.orders);
@@ -68,6 +69,9 @@ pub async fn run(target: &TargetFleet, workload: &Workload, options: &Options, p
         .await?;
     bar.finish_and_clear();
     let placing = begun.elapsed();
+    if let Some(stripe) = &target.stripe {
+        stripe.all_is_told().await?;
+    }
     let bar = progress.bar("at their end", workload.orders);
     outcomes::until_ended(&target.pool, workload, PATIENCE, |ended| bar.set_position(ended)).await?;
     bar.finish_and_clear();

@@ -7,8 +7,9 @@ use platform::client::CommandClient;
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use tempfile::TempDir;
 
+use super::shop::Shop;
 use crate::{
-    fleet::{Address, Fleet, Options},
+    fleet::{Address, Fleet, Options, stripe::FakeStripe},
     servers::scratch_dir,
 };
 
@@ -29,6 +30,10 @@ pub struct TargetFleet {
     pub pool: PgPool,
     /// `None`: somebody else's.
     pub private: Option<OwnedFleet>,
+    /// Who sends the commands, if they go over HTTP.
+    pub shop: Option<Shop>,
+    /// Where the buyers of that shop pay. Declared, and so dropped, after the fleet that calls it.
+    pub stripe: Option<FakeStripe>,
 }
 
 /// A fleet of our own. Dropping it ends everything and removes its directory.
@@ -44,7 +49,24 @@ pub struct OwnedFleet {
 impl OwnedFleet {
     /// Starts a fleet in a scratch directory, or in `keep`, which must be empty and stays.
     pub async fn start(keep: Option<PathBuf>) -> Result<Self> {
-        let (dir, scratch) = match keep {
+        let (dir, scratch) = Self::place(keep)?;
+        let fleet = Fleet::start(&dir, Options::default()).await?;
+        Ok(Self { fleet, dir, scratch })
+    }
+
+    /// The same, with a gateway, and a fake of Stripe that takes the money.
+    async fn with_shop(keep: Option<PathBuf>) -> Result<(Self, Shop, FakeStripe)> {
+        let (dir, scratch) = Self::place(keep)?;
+        let stripe = FakeStripe::start(&dir).await?;
+        let settings = stripe.settings(&dir)?;
+        let mut fleet = Fleet::start(&dir, Options { settings, ..Options::default() }).await?;
+        let gateway = fleet.start_gateway().await?;
+        stripe.tells(&gateway).await?;
+        Ok((Self { fleet, dir, scratch }, Shop::new(&gateway)?, stripe))
+    }
+
+    fn place(keep: Option<PathBuf>) -> Result<(PathBuf, Option<TempDir>)> {
+        Ok(match keep {
             Some(dir) => {
                 fs::create_dir_all(&dir).with_context(|| format!("making the directory {}", dir.display()))?;
                 if fs::read_dir(&dir)?.next().is_some() {
@@ -56,9 +78,7 @@ impl OwnedFleet {
                 let scratch = scratch_dir("holdfast-")?;
                 (scratch.path().to_owned(), Some(scratch))
             }
-        };
-        let fleet = Fleet::start(&dir, Options::default()).await?;
-        Ok(Self { fleet, dir, scratch })
+        })
     }
 
     /// Stops the fleet. Its directory stays if it was to be kept, if `keep` says so, or if something did not stop as it
@@ -95,6 +115,13 @@ impl TargetFleet {
         Self::connect(private.fleet.address(), Some(private)).await
     }
 
+    /// A private fleet with a gateway, whose buyers pay on the pages of a fake of Stripe.
+    pub async fn shop(keep: Option<PathBuf>) -> Result<Self> {
+        let (private, shop, stripe) = OwnedFleet::with_shop(keep).await?;
+        let target = Self::connect(private.fleet.address(), Some(private)).await?;
+        Ok(Self { shop: Some(shop), stripe: Some(stripe), ..target })
+    }
+
     /// Somebody else's.
     pub async fn of(address: Address) -> Result<Self> {
         Self::connect(address, None).await
@@ -104,7 +131,7 @@ impl TargetFleet {
         let client = CommandClient::connect(&address.broker_url, ANSWER_WITHIN).await?;
         let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect(&address.database_url).await;
         let pool = pool.with_context(|| format!("connecting to Postgres at {}", address.database_url))?;
-        Ok(Self { address, client, pool, private })
+        Ok(Self { address, client, pool, private, shop: None, stripe: None })
     }
 
     /// Lets go of the fleet, and stops it if it is ours. The path of what is left of it.

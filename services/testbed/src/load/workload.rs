@@ -14,10 +14,10 @@ use proto::{
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use uuid::Uuid;
 
-use super::scenario::Scenario;
+use super::scenario::{Scenario, Visit};
 
 /// The currency of everything.
-const CURRENCY: &str = "EUR";
+pub const CURRENCY: &str = "EUR";
 
 /// Time to pay of those who will not pay in time: the shortest there is.
 const SHORT_TIME_TO_PAY_S: i64 = 5;
@@ -53,6 +53,8 @@ pub struct Plan {
     pub in_called_off_round: bool,
     /// How it begins.
     pub place: Sent<PlaceOrder>,
+    /// What its buyer does on the page of the provider, once there is one. `None`: nothing, or the provider plays him.
+    pub visit: Option<Visit>,
     /// How it goes on.
     pub then: FollowUp,
 }
@@ -68,11 +70,21 @@ pub enum FollowUp {
     Refund(Sent<RequestRefund>),
 }
 
+/// Who takes the money.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PaidBy {
+    /// The sandbox, which plays the buyers as well.
+    Sandbox,
+    /// Stripe, or a fake of it, on whose pages somebody has to act as the buyers.
+    Stripe,
+}
+
 /// All of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workload {
     seed: u64,
     space: Uuid,
+    paid_by: PaidBy,
     /// How many orders.
     pub orders: u64,
     /// How many products.
@@ -86,7 +98,13 @@ impl Workload {
     #[must_use]
     pub fn new(seed: u64, orders: u64, products: u64, rounds: u64) -> Self {
         let space = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("holdfast load {seed}").as_bytes());
-        Self { seed, space, orders, products: products.max(1), rounds }
+        Self { seed, space, paid_by: PaidBy::Sandbox, orders, products: products.max(1), rounds }
+    }
+
+    /// The same orders, paid elsewhere.
+    #[must_use]
+    pub const fn paid_by(self, paid_by: PaidBy) -> Self {
+        Self { paid_by, ..self }
     }
 
     fn id(&self, name: &str, number: u64) -> Uuid {
@@ -191,6 +209,10 @@ impl Workload {
             unit_price: Some(money(self.share_price(round))),
         });
         let then = self.then(&mut chance, story, order_id, number, lines.first());
+        let (payment_method, visit) = match self.paid_by {
+            PaidBy::Sandbox => (story.script(&mut chance), None),
+            PaidBy::Stripe => ("stripe".to_owned(), story.visit(&mut chance)),
+        };
         let place = PlaceOrder {
             order_id: order_id.to_string(),
             customer_id: format!("load-{}-{}", self.seed, number % 1_000),
@@ -204,13 +226,14 @@ impl Workload {
             } else {
                 LatePaymentPolicy::Unspecified.into()
             },
-            payment_method: story.script(&mut chance),
+            payment_method,
             reference: String::new(),
             coupon_code: String::new(),
             contact_email: String::new(),
         };
         let in_called_off_round = round.is_some() && round == self.called_off();
-        Plan { order_id, story, in_called_off_round, place: Sent { id: self.id("place", number), body: place }, then }
+        let place = Sent { id: self.id("place", number), body: place };
+        Plan { order_id, story, in_called_off_round, place, visit, then }
     }
 
     /// One to five lines, small ones more often; a line may be a gift, but never the first.
@@ -240,11 +263,18 @@ impl Workload {
     ) -> FollowUp {
         let (order_id, actor) = (order_id.to_string(), "load".to_owned());
         match story {
-            Scenario::Buys
-            | Scenario::WalksAway
-            | Scenario::PaysLate
-            | Scenario::PaysLateAndIsHeldAgain
-            | Scenario::HasNoMoney => FollowUp::Nothing,
+            Scenario::Buys | Scenario::WalksAway | Scenario::PaysLate | Scenario::PaysLateAndIsHeldAgain => {
+                FollowUp::Nothing
+            }
+            // At Stripe a declined card is no end: he may have another, and here he has none.
+            Scenario::HasNoMoney if self.paid_by == PaidBy::Stripe => {
+                let body =
+                    CancelOrder { order_id, actor, note: "my card was declined".to_owned(), expected_version: 0 };
+                FollowUp::Cancel(Duration::ZERO, Sent { id: self.id("cancel", number), body })
+            }
+            Scenario::HasNoMoney => FollowUp::Nothing,
+            // Stripe accepts refunds.
+            Scenario::IsRefusedARefund if self.paid_by == PaidBy::Stripe => FollowUp::Nothing,
             Scenario::ChangesMind => {
                 let after = Duration::from_millis(chance.random_range(0..400));
                 let body = CancelOrder { order_id, actor, note: "changed my mind".to_owned(), expected_version: 0 };

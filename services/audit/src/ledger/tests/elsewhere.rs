@@ -56,6 +56,6 @@ fn what_was_refunded_elsewhere_is_back_and_was_never_promised() {
 fn finds_money_that_went_back_elsewhere_and_that_its_order_does_not_count() {
     let paid = || LogBuilder::placed().all_held().paid();
     paid().made_elsewhere(100).finds_after(60, Check::Money, "refund-", "does not count it");
-    paid().made_elsewhere(351).finds(Check::Money, "payment-", "351 went back");
+    paid().made_elsewhere(351).finds(Check::Money, "payment-", "3.51 EUR went back");
     paid().booked(100).finds(Check::Money, "refund-", "payments knows nothing of it");
 }

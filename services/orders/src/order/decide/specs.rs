@@ -336,6 +336,7 @@ fn a_reinstated_order_asks_for_its_holds_again() {
         actor: "bob".to_owned(),
         note: "she called".to_owned(),
         payment_id: None,
+        is_authorised: false,
     });
     let closed = [place(both()), cancel(1), releases(1, Stock), releases(1, Shares)];
     assert_eq!(given(&closed).when(&reinstate()), Ok(vec![reinstated]));

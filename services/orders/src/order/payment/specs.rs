@@ -166,6 +166,7 @@ fn late_money_holds_again_what_an_expired_order_held_if_that_was_agreed() {
         actor: "orders".to_owned(),
         note: format!("payment {} came after the order had expired", first()),
         payment_id: Some(first()),
+        is_authorised: false,
     });
     assert_eq!(given(&expired_and_released(rehold_terms())).when(&pay(1, 1_000)), Ok(vec![reinstated]));
     let state = given(&then(expired_and_released(rehold_terms()), [pay(1, 1_000)]));
@@ -210,7 +211,8 @@ fn late_money_goes_back_when_the_order_is_cancelled_while_it_is_held_again() {
 fn late_money_waits_until_all_is_released_and_then_holds_it_again() {
     let terms = OrderTerms { late_payment_policy: rehold_terms().late_payment_policy, ..both() };
     let closed = [place(terms), holds(1, Stock), holds(1, Shares), EXPIRE, releases(1, Stock)];
-    let waits = Event::LatePaymentDeferred { key: key(1), payment_id: first(), amount: euros(2_500) };
+    let waits =
+        Event::LatePaymentDeferred { key: key(1), payment_id: first(), amount: euros(2_500), is_authorised: false };
     assert_eq!(given(&closed).when(&pay(1, 2_500)), Ok(vec![waits]));
     let waiting = then(closed.to_vec(), [pay(1, 2_500)]);
     assert_eq!(given(&waiting).statuses(), ["expired", "paid", "cancelled"]);

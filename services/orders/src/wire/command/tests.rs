@@ -54,6 +54,7 @@ fn place() -> wire::PlaceOrder {
         payment_method: "card".to_owned(),
         reference: String::new(),
         coupon_code: String::new(),
+        contact_email: String::new(),
     }
 }
 

@@ -33,6 +33,7 @@ fn opening() -> Vec<Event> {
         actor: "bob".to_owned(),
         note: "she called".to_owned(),
         payment_id: None,
+        is_authorised: false,
     };
     let by_late_money = Reinstated {
         shares: None,
@@ -115,7 +116,10 @@ fn refunds() -> Vec<Event> {
         Event::OrderRefunded { order_id, refund_id, claim: nothing_but_money.clone() },
         Event::OrderPartiallyRefunded { order_id, refund_id, claim: nothing_but_money },
         Event::PaidOrderCancelled { key: key(1), refund_id, actor: "ann".to_owned(), note: "why".to_owned() },
-        Event::LatePaymentDeferred { key: key(1), payment_id, amount: euros(1_000) },
+        Event::LatePaymentDeferred { key: key(1), payment_id, amount: euros(1_000), is_authorised: false },
+        Event::LatePaymentDeferred { key: key(1), payment_id, amount: euros(1_000), is_authorised: true },
+        Event::CaptureRequested { key: key(2), payment_id, amount: euros(1_000) },
+        Event::VoidRequested { key: key(2), payment_id, note: "late".to_owned() },
         Event::ShareRefundDeferred { key: key(1), round_id: round(), note: "called off".to_owned() },
         Event::RefundAbandoned { key: key(1), refund_id, rejection: none_left() },
     ]);

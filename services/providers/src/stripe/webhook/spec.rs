@@ -141,6 +141,18 @@ fn amounts_are_told_in_our_digits() {
 }
 
 #[test]
+fn money_that_is_set_aside_is_told_by_its_intent_and_so_is_its_end() {
+    let change = json!({ "status": "requires_capture", "amount_received": 0, "amount_capturable": 1_250 });
+    let authorised = reported(told("payment_intent.amount_capturable_updated", &intent(&change)));
+    assert_eq!(authorised, report(ProviderEventKind::PaymentAuthorised, "pi_1 authorised", "pi_1"));
+    let change = json!({ "status": "canceled", "cancellation_reason": "automatic" });
+    let ended = reported(told("payment_intent.canceled", &intent(&change)));
+    let reason = "Stripe's pi_1 is canceled: automatic".to_owned();
+    let expected = report(ProviderEventKind::PaymentVoided, "pi_1 canceled", "pi_1");
+    assert_eq!(ended, RecordProviderEvent { reason, amount: None, ..expected });
+}
+
+#[test]
 fn a_try_that_failed_is_of_a_charge_of_its_own() {
     let error =
         json!({ "code": "card_declined", "decline_code": "do_not_honor", "message": "Your card was declined." });
@@ -230,7 +242,8 @@ fn what_changes_nothing_is_noted_under_a_word() {
         ("checkout.session.completed", session(&json!({ "payment_status": "a new word" })), "under way"),
         ("checkout.session.async_payment_succeeded", session(&json!({ "payment_status": "unpaid" })), "under way"),
         ("checkout.session.expired", session(&json!({ "status": "expired", "payment_status": "unpaid" })), "expired"),
-        ("payment_intent.canceled", intent(&json!({ "status": "canceled" })), "cancelled"),
+        ("payment_intent.canceled", intent(&json!({ "status": "canceled", "latest_charge": null })), "cancelled"),
+        ("payment_intent.amount_capturable_updated", intent(&json!({ "amount_capturable": 0 })), "nothing set aside"),
         ("charge.dispute.created", dispute(&json!({})), "not needed"),
         ("charge.refunded", json!({ "id": "ch_1" }), "not needed"),
         ("payment_intent.created", intent(&json!({})), "not needed"),
@@ -251,6 +264,7 @@ fn what_is_another_shops_is_foreign() {
             ("payment_intent.succeeded", intent(&change)),
             ("payment_intent.payment_failed", intent(&change)),
             ("payment_intent.canceled", intent(&change)),
+            ("payment_intent.amount_capturable_updated", intent(&change)),
         ] {
             assert_eq!(told(kind, &object), Reading::Note("foreign"), "{kind}");
         }
@@ -313,12 +327,14 @@ fn the_same_report_is_the_same_command_and_another_is_another() {
 
 #[test]
 fn whatever_may_change_something_is_asked_for_where_no_webhook_came() {
-    let told_of: Vec<Value> = vec![session(&json!({})), intent(&json!({})), refund(&json!({})), dispute(&json!({}))];
+    let set_aside = intent(&json!({ "amount_capturable": 1_250 }));
+    let told_of: Vec<Value> =
+        vec![session(&json!({})), intent(&json!({})), set_aside, refund(&json!({})), dispute(&json!({}))];
     for kind in KINDS {
         let may_change = |object: &Value| matches!(taken(&event(kind, object)), Ok(Reading::Told(_)));
         assert!(told_of.iter().any(may_change), "{kind}");
     }
-    for kind in ["checkout.session.expired", "payment_intent.canceled", "charge.dispute.closed", "charge.updated"] {
+    for kind in ["checkout.session.expired", "payment_intent.processing", "charge.dispute.closed", "charge.updated"] {
         assert!(!KINDS.contains(&kind), "{kind}");
     }
 }

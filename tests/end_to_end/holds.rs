@@ -1,0 +1,143 @@
+//! Money that a provider sets aside before it is taken: taken when the order can be paid with it, and else let go, with nothing to refund.
+
+use std::time::Duration;
+
+use domain::{HoldKey, OrderId};
+use fake_stripe::Faults;
+use holdfast_tests::{Order, TestFleet, stripe::StripeShop};
+use serde_json::{Value, json};
+
+const SHORT: Duration = Duration::from_secs(5);
+
+const VOIDED: &str = "select count(*) from log.events where type = 'holdfast.payments.v1.PaymentVoided'";
+const ASKED_BACK: &str = "select count(*) from log.events where type = 'holdfast.orders.v1.RefundRequested'";
+
+#[tokio::test]
+async fn an_order_is_paid_with_money_that_was_set_aside() {
+    let fleet = TestFleet::start().await.unwrap();
+    fleet.stock("MUG", 2).await.unwrap();
+    let order = Order::new(1).line("MUG", 1).pays("sandbox:succeed,hold=capture");
+    fleet.place(&order).await.unwrap();
+    fleet.until_status(&order, "paid").await.unwrap();
+    fleet.settle_and_verify().await.unwrap();
+    let payment = HoldKey { order_id: OrderId(order.id), attempt: 1 }.payment_id();
+    let story = fleet.stream(&format!("payment-{payment}")).await.unwrap();
+    assert_eq!(story, ["PaymentRequested", "PaymentAuthorised", "CaptureSubmitted", "PaymentSucceeded"]);
+    assert_eq!(fleet.number("select on_hand from inventory.stock").await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn money_that_has_lapsed_closes_its_order_and_everything_is_given_back() {
+    let fleet = TestFleet::start().await.unwrap();
+    fleet.stock("MUG", 1).await.unwrap();
+    let order = Order::new(1).line("MUG", 1).pays("sandbox:succeed,hold=lapse");
+    fleet.place(&order).await.unwrap();
+    fleet.until_status(&order, "cancelled").await.unwrap();
+    fleet.settle_and_verify().await.unwrap();
+    assert_eq!(fleet.number("select held from inventory.stock").await.unwrap(), 0);
+    assert_eq!(fleet.number("select captured_minor from payments.payments").await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn money_that_is_set_aside_too_late_is_let_go_and_never_taken() {
+    let fleet = TestFleet::start().await.unwrap();
+    fleet.stock("MUG", 1).await.unwrap();
+    let late = Order::new(1).line("MUG", 1).pays("sandbox:late,after=100ms,hold=capture").expires_after(SHORT);
+    fleet.place(&late).await.unwrap();
+    fleet.until_status(&late, "expired").await.unwrap();
+    fleet.until(VOIDED, 1).await.unwrap();
+    fleet.settle_and_verify().await.unwrap();
+    assert_eq!(fleet.number("select captured_minor from payments.payments").await.unwrap(), 0);
+    assert_eq!(fleet.number(ASKED_BACK).await.unwrap(), 0, "nothing was charged, so nothing goes back");
+}
+
+#[tokio::test]
+async fn late_money_that_is_set_aside_buys_what_is_still_free_and_is_let_go_if_nothing_is() {
+    let fleet = TestFleet::start().await.unwrap();
+    fleet.stock("MUG", 1).await.unwrap();
+    let lucky = Order::new(1).line("MUG", 1).pays("sandbox:late,after=1s,hold=capture").expires_after(SHORT).reholds();
+    fleet.place(&lucky).await.unwrap();
+    fleet.until_status(&lucky, "expired").await.unwrap();
+    fleet.until_status(&lucky, "paid").await.unwrap();
+    fleet.settle_and_verify().await.unwrap();
+    assert_eq!(fleet.number("select on_hand from inventory.stock").await.unwrap(), 0);
+
+    fleet.stock("CUP", 1).await.unwrap();
+    let unlucky =
+        Order::new(2).line("CUP", 1).pays("sandbox:late,after=10s,hold=capture").expires_after(SHORT).reholds();
+    fleet.place(&unlucky).await.unwrap();
+    fleet.until_status(&unlucky, "expired").await.unwrap();
+    // Somebody else is quicker.
+    let other = Order::new(3).line("CUP", 1);
+    fleet.place(&other).await.unwrap();
+    fleet.until_status(&unlucky, "rejected").await.unwrap();
+    fleet.until(VOIDED, 1).await.unwrap();
+    fleet.settle_and_verify().await.unwrap();
+    assert_eq!(fleet.number(ASKED_BACK).await.unwrap(), 0);
+}
+
+/// A shop whose buyers' money is set aside first.
+async fn shop() -> StripeShop {
+    StripeShop::open(2, 1_000, &[("HOLDFAST_STRIPE_CAPTURE", "on_paid")]).await.unwrap()
+}
+
+fn nothing_is_set_aside(shop: &StripeShop) {
+    let totals = shop.stripe.ledger().totals.get("eur").copied().unwrap_or_default();
+    assert_eq!(totals.authorised, 0, "{totals:?}");
+}
+
+#[tokio::test]
+async fn stripe_sets_the_money_aside_and_it_is_taken_once_the_order_can_be_paid() {
+    let shop = shop().await;
+    let order = shop.place("one", 2).await.unwrap();
+    let session = shop.page(&order).await.unwrap();
+    shop.stripe.pay(&session).unwrap();
+    let paid = shop.until(&order, "paid").await.unwrap();
+    let money = |minor: &str| json!({ "minor_units": minor, "currency": "EUR" });
+    assert_eq!((&paid["money"]["captured"], &paid["money"]["authorised"]), (&money("2500"), &money("0")));
+    let refund = shop.gateway.post(&format!("{order}/refunds"), "back", &json!({ "note": "broken" })).await.unwrap();
+    assert_eq!(refund.status, 201, "{refund:?}");
+    shop.until(&order, "refunded").await.unwrap();
+    nothing_is_set_aside(&shop);
+    shop.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn money_that_stripe_has_set_aside_when_the_order_ends_is_let_go_also_without_a_webhook() {
+    let shop = shop().await;
+    let order = shop.place("one", 1).await.unwrap();
+    let session = shop.page(&order).await.unwrap();
+    shop.keep_webhooks_away();
+    shop.stripe.pay(&session).unwrap();
+    let cancelled = shop.gateway.post(&format!("{order}/cancel"), "no", &json!({})).await.unwrap();
+    assert_eq!(cancelled.status, 200, "{cancelled:?}");
+    shop.fleet.until(VOIDED, 1).await.unwrap();
+    nothing_is_set_aside(&shop);
+    let came = |order: &Value| order.pointer("/money/captured/minor_units").and_then(Value::as_str) == Some("0");
+    shop.gateway.until(&order, "nothing was taken", came).await.unwrap();
+    shop.let_webhooks_come();
+    shop.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn money_is_taken_once_whatever_becomes_of_the_calls_and_the_webhooks() {
+    let shop = shop().await;
+    shop.stripe.set_faults(Faults { lost_answer: 30, event_lost: 20, event_copied: 30, ..Faults::default() });
+    let mut orders = Vec::new();
+    for number in 0..8 {
+        orders.push(shop.place(&format!("order {number}"), 1).await.unwrap());
+    }
+    for (number, order) in orders.iter().enumerate() {
+        let session = shop.page(order).await.unwrap();
+        shop.stripe.pay(&session).unwrap();
+        // Some are given up in the moment in which they are paid: whoever is first, no money stays where it should not.
+        if number % 3 == 0 {
+            let _too_late = shop.gateway.post(&format!("{order}/cancel"), &format!("no {number}"), &json!({})).await;
+        }
+    }
+    shop.stripe.set_faults(Faults::default());
+    let waiting = "select count(*) from orders.orders where status in ('pending', 'reserved', 'refunding')";
+    shop.fleet.until(waiting, 0).await.unwrap();
+    shop.close().await.unwrap();
+    nothing_is_set_aside(&shop);
+}
