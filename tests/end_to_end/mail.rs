@@ -1,17 +1,21 @@
 //! Mail to buyers: told once, to whom it should be, in the right words, and the address nowhere else.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path, process::Stdio, time::Duration};
 
 use holdfast_tests::{
     Order, TestFleet, code, eventually,
     gateway::Gateway,
-    is_accepted, reason, repo_root,
+    holdfast, is_accepted, reason, repo_root,
     smtp::{Manner, Phase, Received, SmtpServer},
 };
 use platform::broker::{EVENTS, events_consumer};
 use proto::common::v1::Money;
-use serde_json::json;
-use testbed::fleet::worker_binary;
+use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
+use testbed::{
+    fleet::{Address, worker_binary},
+    servers::{Process, Signal, scratch_dir},
+};
 
 /// A fleet that sends mail.
 pub(crate) struct MailingShop {
@@ -70,7 +74,7 @@ impl MailingShop {
     }
 
     /// The mails that stand so, as an operator sees them.
-    pub(crate) async fn list(&self, state: &str) -> Vec<serde_json::Value> {
+    pub(crate) async fn list(&self, state: &str) -> Vec<Value> {
         let (exit, listed) = self.fleet.command(&["mail", "list", "--state", state]).await.unwrap();
         assert_eq!(exit, Some(0), "{listed}");
         listed.get("mails").unwrap().as_array().unwrap().clone()
@@ -218,7 +222,7 @@ async fn of_money_that_came_too_late_a_buyer_is_told_only_if_the_shop_wants_it()
         let settings = [("LATE_PAYMENTS", wanted)];
         let shop = MailingShop::open(1, SmtpServer::start().await.unwrap(), &settings).await;
         let late = Order::new(1).line("MUG", 1).pays("sandbox:late,after=200ms").mailed_to("ann@mail.example");
-        let late = late.expires_after(std::time::Duration::from_secs(5));
+        let late = late.expires_after(Duration::from_secs(5));
         shop.fleet.place(&late).await.unwrap();
         shop.fleet.until("select count(*) from payments.refunds where status = 'refunded'", 1).await.unwrap();
         // Events come in their order: once the mail of a later order is there, the earlier one has been looked at.
@@ -320,6 +324,45 @@ async fn what_is_wrong_with_settings_and_templates_is_said_before_anything_is_se
     }
 }
 
+/// A fleet of `holdfast up`, as somebody has it who tries mail out.
+#[tokio::test]
+async fn up_starts_what_sends_mail_where_it_is_said_where_mail_goes() {
+    let smtp = SmtpServer::start().await.unwrap();
+    let dir = scratch_dir("holdfast-up-").unwrap();
+    let mut up = Process::command(holdfast(), Signal::TERM);
+    up.args(["up", "--dir"]).arg(dir.path()).stdout(Stdio::null());
+    up.env("HOLDFAST_MAIL_SERVER", "127.0.0.1").env("HOLDFAST_MAIL_PORT", smtp.port.to_string());
+    up.env("HOLDFAST_MAIL_TLS", "none").env("HOLDFAST_MAIL_FROM", "orders@shop.example");
+    let up = Process::spawn("holdfast up", up, Signal::TERM).unwrap();
+    let note = dir.path().join("fleet.json");
+    eventually("mail has begun", || async {
+        let address: Address = serde_json::from_str(&fs::read_to_string(&note)?)?;
+        let mut database = PgConnection::connect(&address.database_url).await?;
+        let began: i64 = sqlx::query_scalar("select count(*) from mail.began").fetch_one(&mut database).await?;
+        Ok(began == 1)
+    })
+    .await
+    .unwrap();
+    let place = json!({
+        "orderId": uuid::Uuid::from_u128(7).to_string(), "customerId": "c", "paymentMethod": "sandbox:succeed", "contactEmail": "ann@mail.example",
+        "lines": [{ "sku": "MUG", "quantity": 1, "unitPrice": { "minorUnits": 500, "currency": "EUR" } }],
+    });
+    for (command, content) in [
+        ("RegisterProduct", json!({ "sku": "MUG", "name": "Mug" })),
+        ("ReceiveStock", json!({ "sku": "MUG", "quantity": 1 })),
+        ("PlaceOrder", place),
+    ] {
+        let mut send = tokio::process::Command::new(holdfast());
+        send.args(["send", command, &content.to_string(), "--dir"]).arg(dir.path()).stdin(Stdio::null());
+        let sent = send.output().await.unwrap();
+        assert!(sent.status.success(), "{command}: {sent:?}");
+    }
+    eventually("a mail", || async { Ok(!smtp.received().is_empty()) }).await.unwrap();
+    assert!(smtp.received().iter().all(|mail| mail.to.contains("ann@mail.example")));
+    up.signal(Signal::TERM).unwrap();
+    assert_eq!(up.ended(Duration::from_secs(60)).await.unwrap().code(), Some(0));
+}
+
 /// The sender of mail reads what it must, and writes nothing but its own.
 #[tokio::test]
 async fn who_sends_mail_may_change_nothing_else() {
@@ -330,7 +373,7 @@ async fn who_sends_mail_may_change_nothing_else() {
         let rest = rest.split_once('@').map_or(rest, |(_, rest)| rest);
         format!("{scheme}://holdfast_mail@{rest}")
     };
-    let mut mail = <sqlx::PgConnection as sqlx::Connection>::connect(&role).await.unwrap();
+    let mut mail = PgConnection::connect(&role).await.unwrap();
     let refused = [
         "select * from orders.orders",
         "insert into orders.contacts values (gen_random_uuid(), 'a@b.example')",
