@@ -48,8 +48,14 @@ impl MailingShop {
             shop.start(replica).await;
         }
         // What happened before sends none.
-        shop.fleet.until("select count(*) from mail.began", 1).await.unwrap();
+        if replicas > 0 {
+            shop.until_begun().await;
+        }
         shop
+    }
+
+    async fn until_begun(&self) {
+        self.fleet.until("select count(*) from mail.began", 1).await.unwrap();
     }
 
     pub(crate) async fn start(&self, replica: usize) {
@@ -232,6 +238,23 @@ async fn of_money_that_came_too_late_a_buyer_is_told_only_if_the_shop_wants_it()
         let told = "select count(*) from mail.mails where kind = 'refunded'";
         assert_eq!(shop.fleet.number(told).await.unwrap(), i64::try_from(mails).unwrap());
     }
+}
+
+#[tokio::test]
+async fn of_what_happened_before_mail_was_switched_on_nobody_is_told() {
+    let shop = MailingShop::open(0, SmtpServer::start().await.unwrap(), &[]).await;
+    let before = shop.sell(1, "ann@mail.example").await;
+    shop.fleet.until_status(&before, "paid").await.unwrap();
+    shop.start(0).await;
+    shop.until_begun().await;
+    // Events come in their order: once the mail of a later order is there, the earlier one has been looked at.
+    shop.sell(2, "bob@mail.example").await;
+    let received = shop.until_received(1).await;
+    assert_eq!(received[0].to, "RCPT TO:<bob@mail.example>");
+    assert_eq!(shop.fleet.number("select count(*) from mail.mails").await.unwrap(), 1);
+    // Of the earlier order a buyer is told what happens from now on.
+    assert!(is_accepted(&shop.fleet.send_new(&before.refund()).await.unwrap()));
+    assert!(plain(&shop.until_received(2).await[1]).contains("Subject: Your refund for order R-1"));
 }
 
 /// The commands of the page about mail, as they stand there, with the ids of a mail and of an order.
