@@ -13,6 +13,8 @@ mod holds;
 mod identity;
 mod links;
 mod logs;
+mod mail;
+mod mail_states;
 mod order_of_commands;
 mod poison;
 mod probes;

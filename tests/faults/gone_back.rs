@@ -9,7 +9,7 @@ use std::{
 
 use async_nats::jetstream;
 use futures::{StreamExt, future::join_all};
-use holdfast_tests::{Order, TestFleet, eventually, is_accepted};
+use holdfast_tests::{Order, TestFleet, eventually, is_accepted, smtp::SmtpServer};
 use platform::broker::EVENTS;
 use sqlx::Executor;
 
@@ -202,6 +202,46 @@ async fn what_a_restored_database_has_lost_is_taken_back() {
     assert_eq!(fleet.paid_out(&restored.refunded_since).await.unwrap(), 1_000);
     let (exit, report) = fleet.command(&["recover", "--dry-run"]).await.unwrap();
     assert_eq!((exit, &report["lost"]), (Some(0), &0.into()), "{report}");
+}
+
+/// The ledger of mail went back too: what it lost is sent once more, as it was.
+#[tokio::test]
+async fn a_mail_that_a_restored_database_does_not_know_of_is_sent_again_if_it_still_knows_where_to() {
+    let smtp = SmtpServer::start().await.unwrap();
+    let fleet = TestFleet::start().await.unwrap();
+    fleet.stock("MUG", 1_000).await.unwrap();
+    let port = smtp.port.to_string();
+    let settings = [("SERVER", "127.0.0.1"), ("PORT", &port), ("TLS", "none"), ("FROM", "orders@shop.example")];
+    let settings = settings.map(|(name, value)| (format!("HOLDFAST_MAIL_{name}"), value.to_owned())).into();
+    fleet.processes().await.start_worker_with("mail", 0, &settings).unwrap();
+    fleet.until("select count(*) from mail.began", 1).await.unwrap();
+    let order = Order::new(1).line("MUG", 1).pays("sandbox:succeed,after=4s").mailed_to("ann@mail.example");
+    fleet.place_all(std::slice::from_ref(&order)).await.unwrap();
+    fleet.until("select count(*) from payments.payments where status = 'requested'", 1).await.unwrap();
+    let backup = fleet.dir().join("backup");
+    meanwhile(&fleet, |dir| run("cp", dir, &backup)).await;
+    // Its address is in the database that is lost, and nowhere else.
+    let since = Order::new(2).line("MUG", 1).mailed_to("bob@mail.example");
+    fleet.place_all(std::slice::from_ref(&since)).await.unwrap();
+    fleet.until("select count(*) from mail.mails where state = 'sent'", 2).await.unwrap();
+    fleet.settle().await.unwrap();
+    meanwhile(&fleet, |dir| {
+        std::fs::remove_dir_all(dir).unwrap();
+        run("mv", &backup, dir);
+    })
+    .await;
+    all_refuse(&fleet, &["DATABASE_BEHIND_BROKER"]).await;
+    fleet.until_unready("mail-0", &["DATABASE_BEHIND_BROKER"]).await.unwrap();
+    let (exit, report) = fleet.command(&["recover", "--adopt"]).await.unwrap();
+    assert_eq!((exit, &report["done"]), (Some(0), &"adopted".into()), "{report}");
+    fleet.until("select count(*) from mail.mails where state = 'sent'", 1).await.unwrap();
+    have_status(&fleet, &[order, since], "paid").await;
+    fleet.settle_and_verify().await.unwrap();
+    assert_eq!(fleet.number("select count(*) from mail.mails").await.unwrap(), 1);
+    let received = smtp.received();
+    let to_ann: Vec<_> = received.iter().filter(|mail| mail.to.contains("ann@")).collect();
+    assert_eq!((received.len(), to_ann.len()), (3, 2));
+    assert_eq!(to_ann.first(), to_ann.last());
 }
 
 /// What is given up is kept in a file, its orders can be placed again, and no message of it has any effect; workers that run find it out as

@@ -185,7 +185,7 @@ async fn whatever_changed_of_an_order_nothing_is_saved_over_it() {
             reference: None,
             coupon: None,
         };
-        let place = || OrderCommand::PlaceOrder { order_id, terms: terms() };
+        let place = || OrderCommand::PlaceOrder { order_id, terms: terms(), contact: None };
         let cancel = |refund| OrderCommand::CancelOrder {
             order_id,
             refund_id: RefundId(Uuid::from_u128(refund)),

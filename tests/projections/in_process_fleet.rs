@@ -352,5 +352,6 @@ fn order(rng: &mut StdRng, seed: u64, rounds: &[Uuid]) -> PlaceOrder {
         payment_method: (*scripts.choose(rng).unwrap()).to_owned(),
         reference: if rng.random_ratio(1, 3) { format!("R-{}", rng.random_range(0..1_000)) } else { String::new() },
         coupon_code: String::new(),
+        contact_email: String::new(),
     }
 }

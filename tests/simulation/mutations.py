@@ -20,7 +20,7 @@ import tomllib
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 SECONDS = "90"
-FLEET = ["holdfast", "holdfast-gateway", "holdfast-inventory", "holdfast-orders", "holdfast-payments", "holdfast-rounds", "fake-stripe"]
+FLEET = ["holdfast", "holdfast-gateway", "holdfast-inventory", "holdfast-mail", "holdfast-orders", "holdfast-payments", "holdfast-rounds", "fake-stripe"]
 
 
 def target_of(copy):

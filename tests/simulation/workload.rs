@@ -281,6 +281,7 @@ fn order(rng: &mut StdRng, products: usize, rounds: &[Uuid]) -> PlaceOrder {
         payment_method: format!("{}{}{}", scripts.choose(rng).copied().unwrap_or_default(), page(rng), hold(rng)),
         reference: String::new(),
         coupon_code: String::new(),
+        contact_email: String::new(),
     }
 }
 

@@ -20,6 +20,8 @@ mod standing;
 
 pub mod rubbish;
 
+pub mod smtp;
+
 pub mod stripe;
 
 use std::path::PathBuf;

@@ -73,6 +73,13 @@ impl Order {
         self
     }
 
+    /// Its buyer gets mail there.
+    #[must_use]
+    pub fn mailed_to(mut self, email: &str) -> Self {
+        self.place.contact_email = email.to_owned();
+        self
+    }
+
     /// Names a coupon.
     #[must_use]
     pub fn coupon(mut self, code: &str) -> Self {

@@ -142,6 +142,7 @@ impl OrderGenerator {
             payment_method: self.payment_method.to_owned(),
             reference: String::new(),
             coupon_code: String::new(),
+            contact_email: String::new(),
         };
         (id, order)
     }

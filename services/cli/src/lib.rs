@@ -1,9 +1,11 @@
 //! The `holdfast` command: the fleet on one machine, orders for it, its proofs, and its operators' verbs.
 
+pub mod contact;
 pub mod demo;
 pub mod expire;
 pub mod global_args;
 pub mod load;
+pub mod mail;
 pub mod order;
 pub mod recover;
 pub mod send;

@@ -3,7 +3,7 @@
 use std::{io::IsTerminal, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use cli::{demo, expire, global_args::GlobalArgs, load, order, recover, send, status, up, verify};
+use cli::{contact, demo, expire, global_args::GlobalArgs, load, mail, order, recover, send, status, up, verify};
 use tracing_subscriber::EnvFilter;
 
 /// Runs, loads, watches and proves a Holdfast fleet.
@@ -35,6 +35,10 @@ enum Command {
     Order(order::Args),
     /// Expire orders now: these, those of a customer, or all that are due.
     Expire(expire::Args),
+    /// Mail to buyers: list it, or send one again.
+    Mail(mail::Args),
+    /// Where buyers are reached: forget it.
+    Contact(contact::Args),
     /// After the database has gone back: take back what the broker still has, or give it up.
     Recover(recover::Args),
     /// Send any command from JSON and print its answer.
@@ -60,6 +64,8 @@ async fn main() -> ExitCode {
         Command::Verify(args) => verify::run(args, global).await,
         Command::Order(args) => order::run(args, global).await,
         Command::Expire(args) => expire::run(args, global).await,
+        Command::Mail(args) => mail::run(args, global).await,
+        Command::Contact(args) => contact::run(args, global).await,
         Command::Recover(args) => recover::run(args, global).await,
         Command::Send(args) => send::run(args, global).await,
     };

@@ -3,6 +3,7 @@
 use std::{fs, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result};
+use platform::config::Config;
 use testbed::fleet::{Fleet, Options};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -26,6 +27,11 @@ pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     let options = Options { replicas: args.replicas.into(), ..Options::default() };
     let mut fleet = Fleet::start(&global.dir, options).await?;
     let http = fleet.start_gateway().await?;
+    // Mail is off unless it is said where it goes.
+    let sends_mail = !Config::from_environment()?.mail.server.is_empty();
+    if sends_mail {
+        fleet.start_worker("mail", 0)?;
+    }
     let address = fleet.address();
     let note = GlobalArgs::note(&global.dir);
     fs::write(&note, serde_json::to_string_pretty(&address)?).with_context(|| format!("writing {}", note.display()))?;

@@ -35,6 +35,7 @@ codes! {
         "CURRENCY_NOT_SUPPORTED": "the provider does not take the currency",
         "EMPTY_ORDER": "an order of no line and no share",
         "INVALID_AMOUNT": "an amount is missing or out of its limits",
+        "INVALID_CONTACT_EMAIL": "no address that mail can be sent to",
         "INVALID_COUPON_CODE": "a coupon's code that is empty, too long or of other letters",
         "INVALID_CURRENCY": "no ISO 4217 code in upper case",
         "INVALID_DISCOUNT": "a coupon takes off neither a percentage nor an amount, or both",

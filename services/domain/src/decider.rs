@@ -72,6 +72,9 @@ pub trait Decider {
     /// The event's place in its stream (after `evolve` took it in) and its bytes.
     fn encode(state: &Self::State, event: &Self::Event) -> EncodedEvent;
 
+    /// Keeps what a command that is done has brought and no event may have, to be saved with the rows: it is no part of what is folded.
+    fn keep(_state: &mut Self::State, _command: &Self::Command) {}
+
     /// Decides a command and makes true what it causes: each event, with its place in its stream and its bytes.
     ///
     /// # Errors
@@ -81,8 +84,12 @@ pub trait Decider {
         command: &Self::Command,
         at: Timestamp,
     ) -> Result<Vec<(Self::Event, EncodedEvent)>, DecideError> {
-        let events = Self::decide(state, command, at)?.into_iter();
-        let advanced = events.map(|event| {
+        let events = Self::decide(state, command, at)?;
+        // What is done already has been kept.
+        if !events.is_empty() {
+            Self::keep(state, command);
+        }
+        let advanced = events.into_iter().map(|event| {
             Self::evolve(state, &event);
             let encoded = Self::encode(state, &event);
             (event, encoded)

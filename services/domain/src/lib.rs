@@ -1,6 +1,7 @@
 //! The words all services share: ids, money, time, rejections, and the one state machine of a hold. Knows no IO.
 
 pub mod code;
+mod contact;
 mod coupon;
 mod currency;
 mod decider;
@@ -20,6 +21,7 @@ mod text;
 mod timestamp;
 mod words;
 
+pub use contact::ContactEmail;
 pub use coupon::{CouponCode, Discount};
 pub use decider::{Decider, Effect, EncodedEvent, Timer};
 #[doc(hidden)]

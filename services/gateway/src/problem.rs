@@ -212,9 +212,13 @@ pub(crate) fn page(code: &str) -> Option<String> {
 fn status(code: &str) -> StatusCode {
     match code {
         "NOT_HANDLED" | "BROKEN_INVARIANT" => StatusCode::INTERNAL_SERVER_ERROR,
-        "INVALID_ID" | "INVALID_TEXT" | "INVALID_SKU" | "INVALID_COUPON_CODE" | "UNKNOWN_FIELD" | "UNDECODABLE" => {
-            StatusCode::BAD_REQUEST
-        }
+        "INVALID_ID"
+        | "INVALID_TEXT"
+        | "INVALID_SKU"
+        | "INVALID_COUPON_CODE"
+        | "INVALID_CONTACT_EMAIL"
+        | "UNKNOWN_FIELD"
+        | "UNDECODABLE" => StatusCode::BAD_REQUEST,
         "MESSAGE_TOO_LARGE" => StatusCode::PAYLOAD_TOO_LARGE,
         "UNKNOWN_ORDER" | "UNKNOWN_PAYMENT" | "UNKNOWN_PRODUCT" | "UNKNOWN_REFUND" | "UNKNOWN_REPORT"
         | "UNKNOWN_ROUND" | "UNKNOWN_COUPON" => StatusCode::NOT_FOUND,

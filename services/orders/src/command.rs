@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use domain::{Discount, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, StreamVersion};
+use domain::{
+    ContactEmail, Discount, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, StreamVersion,
+};
 
 use crate::order::{OrderTerms, Resource};
 
@@ -15,6 +17,8 @@ pub enum Command {
         order_id: OrderId,
         /// What was agreed.
         terms: OrderTerms,
+        /// Where the buyer gets mail about it.
+        contact: Option<ContactEmail>,
     },
     /// Close an unpaid order, or refund a paid one in full.
     CancelOrder {

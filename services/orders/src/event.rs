@@ -15,6 +15,8 @@ pub enum Event {
         terms: OrderTerms,
         /// When. It expires its time to pay later.
         placed_at: Timestamp,
+        /// Whether the buyer can be reached by mail. Where is in no event.
+        has_contact: bool,
     },
     /// The order wants what its coupon takes off.
     CouponRequested {

@@ -7,7 +7,7 @@
 //! and `OrderRejected`; after the last three `OrderReleaseConfirmed`, `OrderReleased` and perhaps `OrderReinstated`;
 //! and of every refund `RefundRequested`, then `OrderRefunded`, `OrderPartiallyRefunded` or `RefundAbandoned`;
 //! of money that is set aside `CaptureRequested` or `VoidRequested`; of orders with a coupon `CouponRequested` and `RedemptionRequested`; `ShareRefundDeferred` if one has to wait for another, `LatePaymentDeferred` if late money has to wait for the receipt, and
-//! `PaidOrderCancelled`, which is remembered until all is back. Always:
+//! `PaidOrderCancelled`, which is remembered until all is back. Beside all that, and in none of it: where the buyer is reached by mail. Always:
 //! an attempt is paid or closed once, and released once; what is refunded and on its way back is no more than what was
 //! paid, of every payment; what is asked for and paid is the total without the discount, never below 0; late money is used or sent back, once; no piece and no share comes back twice.
 
@@ -101,6 +101,12 @@ impl Decider for Orders {
 
     fn evolve(state: &mut State, event: &Event) {
         order::evolve(state, event);
+    }
+
+    fn keep(state: &mut State, command: &Command) {
+        if let Command::PlaceOrder { order_id, contact: Some(contact), .. } = command {
+            state.contacts.insert(*order_id, contact.clone());
+        }
     }
 
     fn encode(state: &State, event: &Event) -> EncodedEvent {

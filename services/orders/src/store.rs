@@ -28,6 +28,8 @@ use crate::{
     },
 };
 
+mod contacts;
+
 /// A line as the table shows it.
 #[derive(Debug, Serialize, Deserialize)]
 struct LineRow {
@@ -144,7 +146,6 @@ fn state(orders: Vec<Order>) -> State {
 
 fn order(row: PgRow) -> Result<Order, sqlx::Error> {
     let currency = Currency::parse(row.try_get("currency")?).map_err(malformed)?;
-    let expires_at: Option<OffsetDateTime> = row.try_get("expires_at")?;
     let terms = terms(&row, currency)?;
     let waiting: Option<Uuid> = row.try_get("waiting_payment_id")?;
     let mut order = Order {
@@ -163,7 +164,7 @@ fn order(row: PgRow) -> Result<Order, sqlx::Error> {
         everything: everything(&row)?,
         waiting_payment: None,
         placed_at: row.try_get::<OffsetDateTime, _>("placed_at")?.into(),
-        expires_at: expires_at.map(Into::into),
+        expires_at: row.try_get::<Option<OffsetDateTime>, _>("expires_at")?.map(Into::into),
         note: row.try_get("note")?,
         version: StreamVersion::new(row.try_get("version")?),
         discount: discount(&row, currency)?,
@@ -298,6 +299,7 @@ pub(crate) fn save(statement: &mut Statement, state: &State) {
         bind_coupon(&mut values, &with_coupon);
         values.bind(column(&with_coupon, |order| order.terms.coupon.as_ref().map(CouponCode::as_str)));
     }
+    contacts::save(statement, state);
 }
 
 /// An order that changed, and its revision before.
@@ -311,7 +313,6 @@ fn bind_coupon(values: &mut Values<'_>, rows: &[&Order]) {
 }
 
 fn bind_created(values: &mut Values<'_>, rows: &[&Order]) {
-    let shares = |order: &Order| order.terms.shares;
     values
         .bind(column(rows, |order| order.order_id.0))
         .bind(column(rows, |order| order.terms.customer_id.as_str()))
@@ -328,9 +329,9 @@ fn bind_created(values: &mut Values<'_>, rows: &[&Order]) {
         .bind(column(rows, refunding_minor))
         .bind(column(rows, |order| order.refunded_minor))
         .bind(column(rows, |order| Json(line_rows(order))))
-        .bind(column(rows, |order| shares(order).map(|shares| shares.round_id.0)))
-        .bind(column(rows, |order| shares(order).map(|shares| shares.count)))
-        .bind(column(rows, |order| shares(order).map(|shares| shares.unit_price.minor_units)))
+        .bind(column(rows, |order| order.terms.shares.map(|shares| shares.round_id.0)))
+        .bind(column(rows, |order| order.terms.shares.map(|shares| shares.count)))
+        .bind(column(rows, |order| order.terms.shares.map(|shares| shares.unit_price.minor_units)))
         .bind(column(rows, |order| order.payment_id.map(|payment_id| payment_id.0)))
         .bind(column(rows, |order| order.terms.payment_method.as_str()))
         .bind(column(rows, |order| order.terms.late_payment_policy.as_str()))

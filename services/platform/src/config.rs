@@ -62,7 +62,7 @@ sections! {
     /// All settings of a worker.
     Config {
         database: Database, broker: Broker, consumer: Consumer, relay: Relay, timers: Timers, effects: Effects,
-        stripe: Stripe, http: Http, gateway: Gateway, log: Log, process: Process,
+        stripe: Stripe, http: Http, gateway: Gateway, mail: Mail, log: Log, process: Process,
     }
     /// Postgres.
     Database { url: String, connections_max: u32, installation: String }
@@ -93,6 +93,12 @@ sections! {
     Gateway {
         address: String, tokens: String, jwks: String, jwt_issuer: String, jwt_audience: String, link_secret: String, connections_max: usize,
         requests_max: usize, listeners_max: usize, body_bytes_max: usize, read_ms: u64, wait_ms: u64, wait_max_ms: u64,
+    }
+    /// Mail to buyers.
+    Mail {
+        server: String, port: u16, tls: String, user: String, password: String, from: String, reply_to: String, bounces: String,
+        templates: String, zone: String, unknown: String, late_payments: bool, elsewhere: bool, connections_max: usize, begin_ms: u64,
+        answer_ms: u64, backoff_ms: u64, backoff_max_ms: u64, give_up_ms: u64, once_more_ms: u64, poll_ms: u64,
     }
     /// Logging.
     Log { filter: String, format: String }
@@ -188,6 +194,7 @@ impl Config {
         within("gateway.read_ms", self.gateway.read_ms, 10, 600_000)?;
         within("gateway.wait_max_ms", self.gateway.wait_max_ms, 1, 600_000)?;
         within("gateway.wait_ms", self.gateway.wait_ms, 1, self.gateway.wait_max_ms)?;
+        self.mail.check()?;
         within("process.threads", size(self.process.threads), 1, 64)?;
         within("process.drain_ms", self.process.drain_ms, 1, 600_000)?;
         if !["json", "text"].contains(&self.log.format.as_str()) {
@@ -219,6 +226,39 @@ impl Gateway {
         }
         check_file("gateway.jwks", &self.jwks)
     }
+}
+
+impl Mail {
+    fn check(&self) -> Result<(), ConfigError> {
+        one_of("mail.tls", &self.tls, &["starttls", "implicit", "none"])?;
+        one_of("mail.unknown", &self.unknown, &["once_more", "leave"])?;
+        check_file("mail.password", &self.password)?;
+        within("mail.port", self.port, 1, 65_535)?;
+        within("mail.connections_max", i128::try_from(self.connections_max).unwrap_or(i128::MAX), 1, 1_000)?;
+        within("mail.begin_ms", self.begin_ms, 10, 3_600_000)?;
+        within("mail.answer_ms", self.answer_ms, 10, 3_600_000)?;
+        within("mail.backoff_max_ms", self.backoff_max_ms, 1, 86_400_000)?;
+        within("mail.backoff_ms", self.backoff_ms, 1, self.backoff_max_ms)?;
+        within("mail.give_up_ms", self.give_up_ms, 1, 2_592_000_000_u64)?;
+        within("mail.once_more_ms", self.once_more_ms, 1, 86_400_000)?;
+        within("mail.poll_ms", self.poll_ms, 1, 60_000)?;
+        if self.server.is_empty() {
+            return Ok(());
+        }
+        for (setting, value) in [("mail.from", &self.from), ("mail.zone", &self.zone)] {
+            if value.trim().is_empty() {
+                return Err(ConfigError::Limit { setting, reason: "must be said where mail.server is".to_owned() });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn one_of(setting: &'static str, value: &str, known: &[&str]) -> Result<(), ConfigError> {
+    if known.contains(&value) {
+        return Ok(());
+    }
+    Err(ConfigError::Limit { setting, reason: format!("must be one of {}, not {value:?}", known.join(", ")) })
 }
 
 /// Of a setting that names a file unless it is empty: a file that is not there does not come by waiting.

@@ -12,7 +12,8 @@ pub(super) const COMMANDS: &[(&str, &str)] = &[
         r#"{"orderId":"6f1d0c2e-8a51-4b7e-9d3a-2f4c5b6a7d81","customerId":"customer-7","lines":[{"sku":"MUG-01","quantity":"2",
 "unitPrice":{"minorUnits":"999","currency":"EUR"}},{"sku":"CUP","quantity":1,"unitPrice":{"currency":"EUR"}}],"shares":{"roundId":
 "0b9e7a34-5c1d-4f2b-8e6a-9d7c3b2a1f05","count":"4","unitPrice":{"minorUnits":"500","currency":"EUR"}},"timeToPay":"60.5s",
-"latePaymentPolicy":"LATE_PAYMENT_POLICY_REHOLD","paymentMethod":"sandbox:late,after=2s","couponCode":"SPRING-10","reference":"R-1"}"#,
+"latePaymentPolicy":"LATE_PAYMENT_POLICY_REHOLD","paymentMethod":"sandbox:late,after=2s","couponCode":"SPRING-10","reference":"R-1",
+"contactEmail":"ann@shop.example"}"#,
     ),
     (
         "holdfast.orders.v1.CancelOrder",

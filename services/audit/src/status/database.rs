@@ -42,6 +42,7 @@ pub struct Database {
     pub dead_letters: BTreeMap<&'static str, Letters>,
     pub log: Log,
     pub notices: Vec<Notice>,
+    pub mails: Counts,
     pub waiting: Waiting,
 }
 
@@ -141,6 +142,7 @@ async fn ask(snapshot: &mut Snapshot) -> Result<Database, sqlx::Error> {
         dead_letters: BTreeMap::new(),
         log: log(connection, now).await?,
         notices: notices(connection).await?,
+        mails: counts(connection, "select state, count(*) from mail.mails group by state").await?,
         waiting: waiting::look(connection).await?,
     };
     for service in SERVICES {

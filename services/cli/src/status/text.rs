@@ -44,6 +44,10 @@ fn orders(database: &Database) -> Table {
     table.row(["coupon uses".into(), by_status(&database.coupon_uses, &[])]);
     table.row(["coupons".into(), by_status(&database.coupons, &[])]);
     table.row(["refunds".into(), by_status(&database.refunds, &["unknown", "reversed"])]);
+    // Many fleets send none.
+    if !database.mails.is_empty() {
+        table.row(["mails".into(), by_status(&database.mails, &["refused", "unknown"])]);
+    }
     table
 }
 
@@ -200,6 +204,7 @@ mod tests {
             effects: BTreeMap::from([("payments", Due { waiting: 0, overdue: 0, oldest_ms: 0 })]),
             waiting: audit::waiting::Waiting::default(),
             notices: vec![],
+            mails: one("refused", 4),
             dead_letters: BTreeMap::from([("inventory", Letters { count: 1, latest: Some(latest) })]),
             log: Log {
                 head: 90,
@@ -235,6 +240,7 @@ mod tests {
             "12.00 EUR  12.00 EUR    0.00 EUR   1.00 EUR",
             "EVENTS  orders-events        4        5      0",
             "BROKEN_INVARIANT",
+            "4 refused",
         ] {
             assert!(text.contains(part), "{part:?} is not in\n{text}");
         }

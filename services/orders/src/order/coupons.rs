@@ -6,9 +6,9 @@ use super::{
     Extent, OrderTerms, RefundItems, RefundReason,
     Resource::{self, Coupon, Shares, Stock},
     spec::{
-        EXPIRE, NOW, ORDER, TIME_TO_PAY, all_back, authorises, both, cancel, coupon, coupon_holds, euros, given, goods, holds, key,
-        none_left, pay, pieces, pieces_back, place, refund, refund_goes, rehold_terms, reinstate, rejected_by_owner,
-        releases, round_fails, shares_back, takes_off, then,
+        EXPIRE, NOW, ORDER, TIME_TO_PAY, all_back, authorises, both, cancel, coupon, coupon_holds, euros, given, goods,
+        holds, key, none_left, pay, pieces, pieces_back, place, refund, refund_goes, rehold_terms, reinstate,
+        rejected_by_owner, releases, round_fails, shares_back, takes_off, then,
     },
 };
 use crate::{command::Command, event::Event};
@@ -56,7 +56,10 @@ fn an_order_with_a_coupon_asks_for_it_and_one_without_asks_nothing() {
     let events = given(&[]).when(&place(with_coupon())).unwrap();
     assert_eq!(
         events,
-        [Event::OrderPlaced { order_id: ORDER, terms: with_coupon(), placed_at: NOW }, requested(1, with_coupon())]
+        [
+            Event::OrderPlaced { order_id: ORDER, terms: with_coupon(), placed_at: NOW, has_contact: false },
+            requested(1, with_coupon())
+        ]
     );
     assert_eq!(given(&[]).when(&place(goods())).unwrap().len(), 1);
 }

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use domain::{
-    Attempt, CouponCode, Discount, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Revised, RoundId, Sku,
-    StreamVersion, Table, Timestamp,
+    Attempt, ContactEmail, CouponCode, Discount, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Revised, RoundId,
+    Sku, StreamVersion, Table, Timestamp,
 };
 
 use serde::{Serialize, Serializer};
@@ -24,6 +24,8 @@ pub struct State {
     pub orders: Table<OrderId, Order>,
     /// Whose references are, of orders that have one. The order's own row keeps it, so nothing of this is saved.
     pub references: Table<String, Referenced>,
+    /// Where buyers of orders that are placed just now are reached: only written, beside the rows, and no part of what is folded.
+    pub contacts: BTreeMap<OrderId, ContactEmail>,
 }
 
 domain::rows!(State { orders, references });

@@ -516,7 +516,7 @@ fn step(town: &mut Town, (what, which, how): (u8, usize, u8), request: &RefundRe
         17..=19 => town.command(&Command::RequestRefund(RefundRequest { order_id, ..request.clone() })),
         20 => town.command(&Command::ReinstateOrder { order_id, time_to_pay: spec::TIME_TO_PAY, actor, note }),
         _ if how < 64 => town.name_participants(),
-        _ => town.command(&Command::PlaceOrder { order_id, terms: terms[usize::from(id)].clone() }),
+        _ => town.command(&Command::PlaceOrder { order_id, terms: terms[usize::from(id)].clone(), contact: None }),
     }
 }
 
@@ -530,7 +530,7 @@ proptest! {
     ) {
         let mut town = Town::new(luck);
         for (id, terms) in (0..).zip(&terms) {
-            town.command(&Command::PlaceOrder { order_id: order_id(id), terms: terms.clone() });
+            town.command(&Command::PlaceOrder { order_id: order_id(id), terms: terms.clone(), contact: None });
         }
         for ((what, which, how), request) in steps {
             step(&mut town, (what, which.index(1 << 16), how), &request, &terms);

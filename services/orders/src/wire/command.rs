@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use domain::{
-    AMOUNT_MAX, CouponCode, Currency, Money, OrderId, RefundId, Rejection, StreamVersion, decode, lines_from_wire,
-    text, unknown_type,
+    AMOUNT_MAX, ContactEmail, CouponCode, Currency, Money, OrderId, RefundId, Rejection, StreamVersion, decode,
+    lines_from_wire, text, unknown_type,
 };
 use proto::{Name, common::v1::ProductQuantity, orders::v1 as wire, well_known};
 use providers::registry::accepts;
@@ -119,7 +119,8 @@ fn place_order(message: wire::PlaceOrder) -> Result<Command, Rejection> {
         reference,
         coupon,
     };
-    Ok(Command::PlaceOrder { order_id, terms })
+    let contact = ContactEmail::parse_optional(&message.contact_email)?;
+    Ok(Command::PlaceOrder { order_id, terms, contact })
 }
 
 fn within_lines_max(count: usize) -> Result<(), Rejection> {

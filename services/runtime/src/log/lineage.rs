@@ -86,14 +86,14 @@ impl Lineage {
         self.epochs.len() > 1 && position().is_some_and(|position| self.is_given_up(epoch(), position))
     }
 
-    /// Checks that the installation has the name that this worker was given, and gives it that name if it has none.
+    /// Checks that the installation has the name that a process was given, or none.
     ///
     /// # Errors
     /// It has another name.
-    pub(crate) async fn check_name(&self, connection: &mut PgConnection, name: &str) -> Result<(), Error> {
+    pub fn is_named(&self, name: &str) -> Result<(), Error> {
         match self.name.as_deref() {
-            _ if name.is_empty() => Ok(()),
-            Some(known) if known == name => Ok(()),
+            None => Ok(()),
+            Some(known) if name.is_empty() || known == name => Ok(()),
             Some(known) => {
                 let why = format!(
                     "WRONG_INSTALLATION: this database is the one of {known:?}, and the setting database.installation says {name:?}. Is it a \
@@ -101,15 +101,23 @@ impl Lineage {
                 );
                 Err(Error::transient("comparing the database's installation with the settings", why))
             }
-            None => {
-                sqlx::query("update log.installation set name = $1 where name is null")
-                    .bind(name)
-                    .execute(connection)
-                    .await
-                    .map_err(|error| Error::database("naming the installation", error))?;
-                Ok(())
-            }
         }
+    }
+
+    /// Checks the same, and gives the installation that name if it has none.
+    ///
+    /// # Errors
+    /// It has another name.
+    pub(crate) async fn check_name(&self, connection: &mut PgConnection, name: &str) -> Result<(), Error> {
+        self.is_named(name)?;
+        if self.name.is_none() && !name.is_empty() {
+            sqlx::query("update log.installation set name = $1 where name is null")
+                .bind(name)
+                .execute(connection)
+                .await
+                .map_err(|error| Error::database("naming the installation", error))?;
+        }
+        Ok(())
     }
 }
 

@@ -229,6 +229,7 @@ impl Workload {
             payment_method,
             reference: String::new(),
             coupon_code: String::new(),
+            contact_email: String::new(),
         };
         let in_called_off_round = round.is_some() && round == self.called_off();
         let place = Sent { id: self.id("place", number), body: place };

@@ -54,6 +54,7 @@ fn place() -> wire::PlaceOrder {
         payment_method: "card".to_owned(),
         reference: String::new(),
         coupon_code: String::new(),
+        contact_email: String::new(),
     }
 }
 
@@ -69,7 +70,7 @@ fn place_shares(count: i64, unit_price: Option<common::Money>) -> wire::PlaceOrd
 
 fn terms(message: &wire::PlaceOrder) -> OrderTerms {
     match read(message) {
-        Ok(Command::PlaceOrder { order_id: ORDER, terms }) => terms,
+        Ok(Command::PlaceOrder { order_id: ORDER, terms, contact: _ }) => terms,
         other => panic!("{other:?}"),
     }
 }
