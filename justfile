@@ -35,8 +35,6 @@ test *args: binaries
     #!/bin/sh
     # Postgres, nats-server and the workers run for real; the workers are the binaries just built.
     if cargo nextest --version >/dev/null 2>&1; then
-        # Most tests wait, for servers, timers and calls that come again: one more of them runs than there are processors.
-        export NEXTEST_TEST_THREADS="${NEXTEST_TEST_THREADS:-$(($(nproc) + 1))}"
         exec cargo nextest run --workspace "$@"
     fi
     # For machines for which ./justw finds no cargo-nextest. Names select the same tests; -E is unknown here.
