@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use domain::{HoldKey, OrderId};
-use fake_stripe::Faults;
-use holdfast_tests::{Order, TestFleet, stripe::StripeShop};
+use fake_stripe::{Faults, Totals};
+use holdfast_tests::{Order, TestFleet, eventually, stripe::StripeShop};
 use serde_json::{Value, json};
 
 const SHORT: Duration = Duration::from_secs(5);
 
 const VOIDED: &str = "select count(*) from log.events where type = 'holdfast.payments.v1.PaymentVoided'";
+const AUTHORISED: &str = "select count(*) from log.events where type = 'holdfast.payments.v1.PaymentAuthorised'";
+const CAPTURE_SUBMITTED: &str = "select count(*) from log.events where type = 'holdfast.payments.v1.CaptureSubmitted'";
 const ASKED_BACK: &str = "select count(*) from log.events where type = 'holdfast.orders.v1.RefundRequested'";
 
 #[tokio::test]
@@ -77,13 +79,21 @@ async fn late_money_that_is_set_aside_buys_what_is_still_free_and_is_let_go_if_n
 }
 
 /// A shop whose buyers' money is set aside first.
+async fn shop_with(replicas: usize) -> StripeShop {
+    StripeShop::open(replicas, 1_000, &[("HOLDFAST_STRIPE_CAPTURE", "on_paid")]).await.unwrap()
+}
+
 async fn shop() -> StripeShop {
-    StripeShop::open(2, 1_000, &[("HOLDFAST_STRIPE_CAPTURE", "on_paid")]).await.unwrap()
+    shop_with(2).await
 }
 
 fn nothing_is_set_aside(shop: &StripeShop) {
-    let totals = shop.stripe.ledger().totals.get("eur").copied().unwrap_or_default();
+    let totals = totals(shop);
     assert_eq!(totals.authorised, 0, "{totals:?}");
+}
+
+fn totals(shop: &StripeShop) -> Totals {
+    shop.stripe.ledger().totals.get("eur").copied().unwrap_or_default()
 }
 
 #[tokio::test]
@@ -139,5 +149,57 @@ async fn money_is_taken_once_whatever_becomes_of_the_calls_and_the_webhooks() {
     let waiting = "select count(*) from orders.orders where status in ('pending', 'reserved', 'refunding')";
     shop.fleet.until(waiting, 0).await.unwrap();
     shop.close().await.unwrap();
+    nothing_is_set_aside(&shop);
+}
+
+async fn kill(shop: &StripeShop, service: &str) {
+    shop.fleet.processes().await.kill_worker(service, 0).await.unwrap();
+}
+
+async fn start(shop: &StripeShop, service: &str) {
+    shop.fleet.processes().await.start_worker(service, 0).unwrap();
+}
+
+#[tokio::test]
+async fn a_worker_that_is_killed_at_any_step_of_a_capture_takes_the_money_once() {
+    // While a worker is killed, nobody does its work.
+    let shop = shop_with(1).await;
+    let mut orders = Vec::new();
+    for step in ["nobody hears", "nobody decides", "no call", "no answer"] {
+        let order = shop.place(step, 1).await.unwrap();
+        let session = shop.page(&order).await.unwrap();
+        orders.push((order, session));
+    }
+    // The provider tells of money that is set aside, and nobody hears.
+    kill(&shop, "payments").await;
+    shop.stripe.pay(&orders[0].1).unwrap();
+    start(&shop, "payments").await;
+    shop.until(&orders[0].0, "paid").await.unwrap();
+    // It is heard, and nobody decides what to do.
+    kill(&shop, "orders").await;
+    shop.stripe.pay(&orders[1].1).unwrap();
+    shop.fleet.until(AUTHORISED, 2).await.unwrap();
+    start(&shop, "orders").await;
+    shop.until(&orders[1].0, "paid").await.unwrap();
+    // The money is to be taken, and no call for it has done anything.
+    shop.stripe.set_faults(Faults { busy: 100, ..Faults::default() });
+    shop.stripe.pay(&orders[2].1).unwrap();
+    shop.fleet.until(CAPTURE_SUBMITTED, 3).await.unwrap();
+    kill(&shop, "payments").await;
+    shop.stripe.set_faults(Faults::default());
+    start(&shop, "payments").await;
+    shop.until(&orders[2].0, "paid").await.unwrap();
+    // It is taken, and nobody has heard.
+    shop.stripe.set_faults(Faults { busy: 100, ..Faults::default() });
+    shop.stripe.pay(&orders[3].1).unwrap();
+    shop.fleet.until(CAPTURE_SUBMITTED, 4).await.unwrap();
+    shop.stripe.set_faults(Faults { hang: 100, hang_ms: 3_000, event_lost: 100, ..Faults::default() });
+    eventually("the money is taken", async || Ok(totals(&shop).captured == 4 * 1_250)).await.unwrap();
+    kill(&shop, "payments").await;
+    shop.stripe.set_faults(Faults::default());
+    start(&shop, "payments").await;
+    shop.until(&orders[3].0, "paid").await.unwrap();
+    shop.close().await.unwrap();
+    assert_eq!(totals(&shop).captured, 4 * 1_250);
     nothing_is_set_aside(&shop);
 }
