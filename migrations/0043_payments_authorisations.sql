@@ -11,4 +11,4 @@ alter table payments.reports
 alter table orders.orders
     drop constraint orders_payment_status_check,
     add constraint orders_payment_status_check check (payment_status in ('pending', 'authorised', 'capturing', 'paid', 'failed',
-        'cancelled', 'refunding', 'partially_refunded', 'refunded'));
+        'cancelled', 'voided', 'refunding', 'partially_refunded', 'refunded'));

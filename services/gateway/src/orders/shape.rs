@@ -25,7 +25,7 @@ pub(crate) struct Order {
     pub(crate) customer_id: String,
     /// pending, reserved, paid, expired, cancelled, rejected, refunding, partially_refunded or refunded. More may come.
     pub(crate) status: String,
-    /// pending, authorised, capturing, paid, failed, cancelled, refunding, partially_refunded or refunded. More may come.
+    /// pending, authorised, capturing, paid, failed, cancelled, voided, refunding, partially_refunded or refunded. More may come.
     pub(crate) payment_status: String,
     /// pending, ready, cancelled or returned. More may come.
     pub(crate) fulfillment_status: String,

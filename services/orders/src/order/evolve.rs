@@ -153,7 +153,7 @@ impl Order {
     fn let_go(&mut self, payment_id: PaymentId) {
         if self.waiting_payment.is_some_and(|(waiting, _)| waiting == payment_id) {
             self.waiting_payment = None;
-            self.payment_status = PaymentStatus::Cancelled;
+            self.payment_status = PaymentStatus::Voided;
         }
     }
 

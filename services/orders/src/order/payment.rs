@@ -87,7 +87,7 @@ pub(super) fn authorised(
         return Ok(vec![]);
     }
     match order.status {
-        _ if stale => Ok(vec![void(order, payment_id)]),
+        _ if stale || order.has_let_go(payment_id) => Ok(vec![void(order, payment_id)]),
         Status::Reserved if amount == order.to_pay() => Ok(vec![capture(order, payment_id)]),
         Status::Pending | Status::Reserved => Err(broken(
             order.order_id,

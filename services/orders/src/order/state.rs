@@ -393,6 +393,12 @@ impl Order {
         self.payment_status == PaymentStatus::Authorised && self.payment_id.or(waiting) == Some(payment_id)
     }
 
+    /// Whether money of this payment waited, and was let go: it is there no more, whenever its authorisation is heard of again.
+    #[must_use]
+    pub fn has_let_go(&self, payment_id: PaymentId) -> bool {
+        self.payment_status == PaymentStatus::Voided && payment_id == self.key().payment_id()
+    }
+
     /// Whether this payment's money is being taken, for the order to be paid with it.
     #[must_use]
     pub fn is_capturing(&self, payment_id: PaymentId) -> bool {

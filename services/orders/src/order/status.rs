@@ -41,6 +41,8 @@ words!(
         Failed = "failed",
         /// Nobody waits for it any more.
         Cancelled = "cancelled",
+        /// The money was set aside when the order had expired, and was let go. So it is not asked for if it is heard of again.
+        Voided = "voided",
         /// A refund is under way.
         Refunding = "refunding",
         /// A part was given back.

@@ -135,12 +135,24 @@ fn late_money_is_let_go_if_what_was_held_is_gone() {
 fn late_money_that_lapses_is_waited_for_no_more() {
     assert!(is_void(&given(&waits()).when(&is_voided(1)).unwrap()));
     let lapsed = then(waits(), [is_voided(1)]);
-    assert_eq!(given(&lapsed).statuses(), ["expired", "cancelled", "cancelled"]);
+    assert_eq!(given(&lapsed).statuses(), ["expired", "voided", "cancelled"]);
     let events = given(&lapsed).when(&releases(1, Stock)).unwrap();
     assert!(matches!(&*events, [Event::OrderReleased { .. }]), "{events:?}");
     let again = then(waits(), [releases(1, Stock)]);
     let events = given(&again).when(&is_voided(1)).unwrap();
     assert!(matches!(&*events, [Event::OrderCancelled { .. }]), "there is nothing to let go: {events:?}");
+}
+
+#[test]
+fn late_money_that_was_let_go_holds_nothing_again_when_it_is_heard_of_once_more() {
+    let lapsed = then(waits(), [is_voided(1)]);
+    let released = then(lapsed.clone(), [releases(1, Stock)]);
+    for so_far in [lapsed, released.clone()] {
+        assert!(is_void(&given(&so_far).when(&authorises(1, 1_000)).unwrap()));
+    }
+    // Of money that is there after all it is not so.
+    let events = given(&released).when(&pay(1, 1_000)).unwrap();
+    assert!(matches!(&*events, [Event::OrderReinstated(Reinstated { is_authorised: false, .. })]), "{events:?}");
 }
 
 #[test]
