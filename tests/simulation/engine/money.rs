@@ -43,6 +43,8 @@ pub(super) struct Payment {
     /// Money that is set aside, and that orders has decided about, if it has.
     set_aside: BTreeMap<String, SetAside>,
     decision: Option<Decision>,
+    /// Whether orders has ever said so since money was set aside. What it says later may come too late for who has begun to take it.
+    may_be_taken: bool,
     pub(super) refunds: BTreeMap<RefundId, Refund>,
     pub(super) kept: BTreeMap<String, Kept>,
 }
@@ -229,13 +231,13 @@ impl Money {
                 let payment = self.of(&payment_id)?;
                 payment.set_aside.insert(provider_reference, SetAside::Waits);
                 // It may be another than the one that orders has decided about, and that has ended since.
-                payment.decision = None;
+                (payment.decision, payment.may_be_taken) = (None, false);
             }
             payments::CaptureSubmitted::NAME => {
                 let payments::CaptureSubmitted { payment_id, provider_reference, .. } = read(event)?;
                 let payment = self.of(&payment_id)?;
                 let before = payment.set_aside.insert(provider_reference, SetAside::ToBeTaken);
-                if (before, payment.decision) != (Some(SetAside::Waits), Some(Decision::Take)) {
+                if before != Some(SetAside::Waits) || !payment.may_be_taken {
                     return Err(format!("money of payment {payment_id} is to be taken that was {before:?}"));
                 }
             }
@@ -516,6 +518,7 @@ impl Payment {
 
     /// Orders decides about its money, once; of an order that was closed while its money was taken it may hear once more, after a restore.
     fn decide(&mut self, decision: Decision) -> Result<(), String> {
+        self.may_be_taken |= decision == Decision::Take;
         match self.decision.replace(decision) {
             None => Ok(()),
             Some(before) if before == decision || before == Decision::Take => Ok(()),
