@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use platform::print;
 use serde::Serialize;
-use sqlx::{Connection, PgConnection};
+use sqlx::Connection;
 use uuid::Uuid;
 
 use crate::global_args::GlobalArgs;
@@ -57,8 +57,7 @@ const MAILS: &str = "update mail.mails set message = null, changed_at = clock_ti
 /// Forgets: exit code 0, also if there was nothing.
 pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     let Verb::Forget(Forget { order, customer }) = args.verb;
-    let mut connection =
-        PgConnection::connect(&global.database_url()?).await.context("connecting to Postgres; is it up?")?;
+    let mut connection = global.database().await?;
     let mut transaction = connection.begin().await?;
     let mut done = [0, 0];
     for (count, statement) in done.iter_mut().zip([ADDRESSES, MAILS]) {

@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use clap::Args;
+use sqlx::{Connection, PgConnection};
 use testbed::fleet::Address;
 
 /// Options of every subcommand.
@@ -52,6 +53,13 @@ impl GlobalArgs {
             Some(url) => Ok(url.clone()),
             None => Ok(self.address()?.database_url),
         }
+    }
+
+    /// Connects to Postgres of the fleet.
+    pub async fn database(&self) -> Result<PgConnection> {
+        PgConnection::connect(&self.database_url()?)
+            .await
+            .context("connecting to Postgres; is it up? (--database-url for another one)")
     }
 
     /// NATS of the fleet.

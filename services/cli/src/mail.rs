@@ -72,8 +72,7 @@ const LIST: &str =
 
 /// Lists, or has one sent again: exit code 0, or 1 if it cannot be sent again.
 pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
-    let mut connection =
-        PgConnection::connect(&global.database_url()?).await.context("connecting to Postgres; is it up?")?;
+    let mut connection = global.database().await?;
     match args.verb {
         Verb::List(List { state, limit }) => {
             let mails = sqlx::query(LIST).bind(state).bind(i64::from(limit)).try_map(mail);

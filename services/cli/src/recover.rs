@@ -122,9 +122,7 @@ enum Done {
 
 /// Recovers: exit code 0 if the log lacks nothing (any more), 1 if it does.
 pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
-    let mut connection = PgConnection::connect(&global.database_url()?)
-        .await
-        .context("connecting to Postgres; is it up? (--database-url for another one)")?;
+    let mut connection = global.database().await?;
     if let Some(name) = &args.rename {
         return rename(&mut connection, name).await;
     }

@@ -83,8 +83,8 @@ async fn handle(batch: &[Message], config: &Config, lineage: &Lineage, post: &Po
     for message in batch {
         let sequence =
             message.info().map_or_else(|_| BrokerSequence::default(), |info| BrokerSequence::new(info.stream_sequence));
-        let headers = message.headers.clone().unwrap_or_default();
-        match PublishedEvent::read(sequence, &headers, &message.payload) {
+        let headers = message.headers.as_ref();
+        match headers.and_then(|headers| PublishedEvent::read(sequence, headers, &message.payload)) {
             Some(event) if !lineage.is_given_up(event.epoch, event.event.position) => events.push(event),
             Some(_given_up) => {}
             None => tracing::warn!(subject = %message.subject, "a message that no worker has sent is passed over"),
@@ -106,9 +106,7 @@ async fn handle(batch: &[Message], config: &Config, lineage: &Lineage, post: &Po
         })?;
         caused.extend(about.map(|about| Caused { about, position: event.position, happened_at: event.recorded_at }));
     }
-    if !caused.is_empty()
-        && store::queue(&post.pool, &caused.iter().collect::<Vec<_>>(), ms(config.mail.give_up_ms)).await? > 0
-    {
+    if !caused.is_empty() && store::queue(&post.pool, &caused, ms(config.mail.give_up_ms)).await? > 0 {
         post.bell.notify_one();
     }
     for acknowledged in join_all(batch.iter().map(Message::ack)).await {

@@ -51,7 +51,7 @@ pub(crate) async fn begin(pool: &PgPool) -> Result<(), Error> {
 }
 
 /// Queues mails, of buyers who can be reached, for what happened since mail was switched on. One that is there already stays as it is.
-pub(crate) async fn queue(pool: &PgPool, caused: &[&Caused], give_up: Duration) -> Result<u64, Error> {
+pub(crate) async fn queue(pool: &PgPool, caused: &[Caused], give_up: Duration) -> Result<u64, Error> {
     const QUEUE: &str = "insert into mail.mails
             (mail_id, order_id, kind, refund_id, position, happened_at, state, due_at, give_up_at)
         select new.mail_id, new.order_id, new.kind, new.refund_id, new.position, new.happened_at, 'queued',

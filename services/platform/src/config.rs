@@ -145,7 +145,6 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let size = |value: usize| i128::try_from(value).unwrap_or(i128::MAX);
         within("database.connections_max", self.database.connections_max, 4, 100)?;
         within("broker.replicas", size(self.broker.replicas), 1, 5)?;
         if self.broker.replicas.is_multiple_of(2) {
@@ -180,10 +179,7 @@ impl Config {
         if self.stripe.missed_ms != 0 {
             within("stripe.missed_ms", self.stripe.missed_ms, 100, 86_400_000)?;
         }
-        if !["at_once", "on_paid"].contains(&self.stripe.capture.as_str()) {
-            let reason = format!("{:?} is neither at_once nor on_paid", self.stripe.capture);
-            return Err(ConfigError::Limit { setting: "stripe.capture", reason });
-        }
+        one_of("stripe.capture", &self.stripe.capture, &["at_once", "on_paid"])?;
         check_file("stripe.secret_key", &self.stripe.secret_key)?;
         check_file("stripe.webhook_secrets", &self.stripe.webhook_secrets)?;
         self.gateway.check_files()?;
@@ -197,9 +193,7 @@ impl Config {
         self.mail.check()?;
         within("process.threads", size(self.process.threads), 1, 64)?;
         within("process.drain_ms", self.process.drain_ms, 1, 600_000)?;
-        if !["json", "text"].contains(&self.log.format.as_str()) {
-            return Err(ConfigError::Limit { setting: "log.format", reason: "must be json or text".to_owned() });
-        }
+        one_of("log.format", &self.log.format, &["json", "text"])?;
         let filter = EnvFilter::try_new(&self.log.filter);
         filter.map(drop).map_err(|error| ConfigError::Limit { setting: "log.filter", reason: error.to_string() })
     }
@@ -234,7 +228,7 @@ impl Mail {
         one_of("mail.unknown", &self.unknown, &["once_more", "leave"])?;
         check_file("mail.password", &self.password)?;
         within("mail.port", self.port, 1, 65_535)?;
-        within("mail.connections_max", i128::try_from(self.connections_max).unwrap_or(i128::MAX), 1, 1_000)?;
+        within("mail.connections_max", size(self.connections_max), 1, 1_000)?;
         within("mail.begin_ms", self.begin_ms, 10, 3_600_000)?;
         within("mail.answer_ms", self.answer_ms, 10, 3_600_000)?;
         within("mail.backoff_max_ms", self.backoff_max_ms, 1, 86_400_000)?;
@@ -252,6 +246,10 @@ impl Mail {
         }
         Ok(())
     }
+}
+
+fn size(number: usize) -> i128 {
+    i128::try_from(number).unwrap_or(i128::MAX)
 }
 
 fn one_of(setting: &'static str, value: &str, known: &[&str]) -> Result<(), ConfigError> {
