@@ -181,11 +181,19 @@ fn decide_reports(
     let counted = |(id, kept): (&String, &Kept)| counts(kept).then(|| (id.clone(), kept.name()));
     let mut counted: Vec<(String, String)> = payment.kept.iter().filter_map(counted).collect();
     let mut looked_at = BTreeSet::new();
-    // What they did themselves.
-    let by_hand: Vec<String> = payment.kept.values().filter_map(|kept| kept.given_back.clone()).collect();
+    // What they did themselves goes with the money that it gave back, whose report may have been accepted, or have found its payment, by
+    // the time they are heard: so that one first.
+    let gave_back = |fits: fn(Fate) -> bool| -> BTreeSet<String> {
+        payment.kept.values().filter(|kept| fits(kept.fate)).filter_map(|kept| kept.given_back.clone()).collect()
+    };
+    let not_settled = gave_back(|fate| fate == Fate::Open);
+    let by_hand = gave_back(|fate| fate != Fate::Accepted);
     let open = |kept: &Kept| kept.fate == Fate::Open && now.since(kept.since) >= WAITS;
     for (id, kept) in payment.kept.iter_mut().filter(|(_, kept)| open(kept)) {
         let name = kept.name();
+        if kept.way == Way::Out && not_settled.contains(&kept.report.provider_reference) {
+            continue;
+        }
         // What they say of a charge they say of all reports of it.
         if kept.way == Way::In && !kept.report.provider_reference.is_empty() && !looked_at.insert(name.clone()) {
             continue;
