@@ -5,10 +5,12 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::{Context, Result, bail};
 use platform::print;
 use serde_json::json;
-use sqlx::PgPool;
 use testbed::load::{
+    books::Books,
     figures::{grouped, lasting},
+    kill_worker::{attend, victim},
     progress::ProgressBars,
+    statuses,
     synthetic::{self, Until},
     target_fleet::{KeepDir, TargetFleet},
     workload::{PaidBy, Workload},
@@ -21,13 +23,8 @@ use tokio::{
 
 use crate::global_args::GlobalArgs;
 
-mod books;
-mod kill_worker;
-mod progress;
 mod report;
 
-use books::Books;
-use kill_worker::{attend, victim};
 use report::{Checks, Report, Verdict};
 
 /// Options of `holdfast demo`.
@@ -185,7 +182,7 @@ async fn experience(
     let attended = attend(&mut private, &target.pool, worker, workload.orders.div_ceil(2), placed, &options.progress);
     let both = tokio::select! {
         both = async { tokio::try_join!(lived, attended) } => both,
-        never = progress::watch(&target.pool, &options.progress) => match never {},
+        never = statuses::watch(&target.pool, &options.progress) => match never {},
     };
     let ended = private.fleet.ended_workers();
     target.private = Some(private);
@@ -199,39 +196,12 @@ async fn experience(
     let checks = Checks {
         as_told: run.is_as_told(),
         ended: ended.collect(),
-        dead_letters: dead_letters(&target.pool).await?,
+        dead_letters: statuses::dead_letters(&target.pool).await?,
         books,
         verdict: verify(&target.address.database_url).await?,
     };
-    let rounds = rounds(&target.pool).await?;
+    let rounds = statuses::rounds(&target.pool).await?;
     Ok(Report { seed, run, killed, checks, rounds })
-}
-
-/// Messages that were set aside, in words: how many of which kind.
-async fn dead_letters(pool: &PgPool) -> Result<Vec<String>> {
-    let rows: Vec<(String, String, String, i64)> = sqlx::query_as(
-        "select service, subject, code, count(*) from (
-             select 'orders' as service, subject, code from orders.dead_letters
-             union all select 'inventory', subject, code from inventory.dead_letters
-             union all select 'rounds', subject, code from rounds.dead_letters
-             union all select 'payments', subject, code from payments.dead_letters) as letters
-         group by service, subject, code order by service, subject, code",
-    )
-    .fetch_all(pool)
-    .await
-    .context("looking for dead letters")?;
-    Ok(rows
-        .into_iter()
-        .map(|(service, subject, code, count)| format!("{count} of {subject} at {service}: {code}"))
-        .collect())
-}
-
-/// How many rounds stand how.
-async fn rounds(pool: &PgPool) -> Result<Vec<(String, i64)>> {
-    sqlx::query_as("select status, count(*) from rounds.rounds group by status order by status")
-        .fetch_all(pool)
-        .await
-        .context("reading how the rounds stand")
 }
 
 /// What `holdfast verify` finds wrong, in words.

@@ -35,8 +35,10 @@ mod templates;
 
 use message::Sender;
 use next::Rules;
+pub use next::State;
 use sender::Post;
 use smtp::Server;
+pub use store::operators;
 use templates::Templates;
 
 /// The name of the process in logs, at the broker and in Postgres; its schema.

@@ -30,7 +30,7 @@ pub(crate) enum Outcome {
 
 /// Where a mail stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
+pub enum State {
     /// It is to be sent.
     Queued,
     /// A process sends it, or has ended while it did.
@@ -47,11 +47,10 @@ pub(crate) enum State {
 
 impl State {
     /// All of them.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Queued, Self::Sending, Self::Sent, Self::Refused, Self::Unknown, Self::Forgotten];
+    pub const ALL: [Self; 6] = [Self::Queued, Self::Sending, Self::Sent, Self::Refused, Self::Unknown, Self::Forgotten];
 
     /// The word for it in the table.
-    pub(crate) const fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "queued",
             Self::Sending => "sending",
@@ -63,7 +62,7 @@ impl State {
     }
 
     /// Whether what was sent is of no use any more.
-    pub(crate) const fn is_over(self) -> bool {
+    pub const fn is_over(self) -> bool {
         match self {
             Self::Sent | Self::Refused | Self::Forgotten => true,
             Self::Queued | Self::Sending | Self::Unknown => false,

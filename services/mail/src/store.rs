@@ -13,6 +13,8 @@ use crate::{
     next::{Next, Rules, State},
 };
 
+pub mod operators;
+
 /// A mail that an event causes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Caused {

@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 use testbed::load::{
+    books::Books,
     figures::{grouped, lasting, seconds},
+    kill_worker::Killed,
     synthetic::Run,
 };
-
-use super::{books::Books, kill_worker::Killed};
 
 /// All of it.
 #[derive(Debug, Clone)]

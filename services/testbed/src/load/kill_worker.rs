@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use domain::Timestamp;
-use platform::clock;
-use sqlx::PgPool;
-use testbed::load::{
+use crate::load::{
     figures::{grouped, lasting},
     progress::ProgressBars,
     target_fleet::OwnedFleet,
 };
+use anyhow::{Context, Result, bail};
+use domain::Timestamp;
+use platform::clock;
+use sqlx::PgPool;
 use time::OffsetDateTime;
 use tokio::{sync::watch, time::Instant};
 
@@ -25,19 +25,19 @@ const LOOK_AFTER_EVERY: Duration = Duration::from_millis(200);
 
 /// What was done to a worker, and how it took it.
 #[derive(Debug, Clone)]
-pub(super) struct Killed {
+pub struct Killed {
     /// Which.
-    pub(super) worker: &'static str,
+    pub worker: &'static str,
     /// How many orders were placed by then.
-    pub(super) after_orders: u64,
+    pub after_orders: u64,
     /// From the kill to its start.
-    pub(super) away: Duration,
+    pub away: Duration,
     /// From its start to its next event, if it had anything to do any more.
-    pub(super) working_after: Option<Duration>,
+    pub working_after: Option<Duration>,
 }
 
 /// The worker that this seed kills.
-pub(super) fn victim(seed: u64) -> Result<&'static str> {
+pub fn victim(seed: u64) -> Result<&'static str> {
     let victim = usize::try_from(seed % u64::try_from(proto::SERVICES.len())?)?;
     proto::SERVICES.get(victim).copied().context("there are services")
 }
@@ -46,7 +46,7 @@ pub(super) fn victim(seed: u64) -> Result<&'static str> {
 /// one of them without warning, and starts it again. `None`: the run was over before.
 ///
 /// Fails as soon as a worker ends that nobody has killed.
-pub(super) async fn attend(
+pub async fn attend(
     private: &mut OwnedFleet,
     pool: &PgPool,
     worker: &'static str,

@@ -1,24 +1,24 @@
 //! What the fake of Stripe says of the money, beside what the fleet says.
 
+use crate::{
+    fleet::stripe::{FakeStripe, Sums},
+    load::workload::CURRENCY,
+};
 use anyhow::{Context, Result};
 use domain::written;
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use testbed::{
-    fleet::stripe::{FakeStripe, Sums},
-    load::workload::CURRENCY,
-};
 
 /// Both.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Books {
+pub struct Books {
     stripe: Sums,
     fleet: Sums,
 }
 
 impl Books {
     /// Reads both.
-    pub(super) async fn read(stripe: &FakeStripe, pool: &PgPool) -> Result<Self> {
+    pub async fn read(stripe: &FakeStripe, pool: &PgPool) -> Result<Self> {
         let (captured, refunded) = sqlx::query_as(
             "select coalesce(sum(captured_minor), 0)::bigint, coalesce(sum(refunded_minor), 0)::bigint
              from payments.payments where currency = $1",
@@ -31,7 +31,7 @@ impl Books {
     }
 
     /// Where they differ, in words.
-    pub(super) fn differences(&self) -> Vec<String> {
+    pub fn differences(&self) -> Vec<String> {
         let differs = self.stripe != self.fleet;
         differs
             .then(|| format!("Holdfast: {}; Stripe: {}", words(self.fleet), words(self.stripe)))
@@ -40,12 +40,12 @@ impl Books {
     }
 
     /// What both should say, for people.
-    pub(super) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         words(self.stripe)
     }
 
     /// For programs.
-    pub(super) fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         let sums = |Sums { captured, refunded }| json!({ "captured_minor": captured, "refunded_minor": refunded });
         json!({ "currency": CURRENCY, "stripe": sums(self.stripe), "holdfast": sums(self.fleet) })
     }
@@ -57,7 +57,7 @@ fn words(Sums { captured, refunded }: Sums) -> String {
 
 #[cfg(test)]
 mod tests {
-    use testbed::fleet::stripe::Sums;
+    use crate::fleet::stripe::Sums;
 
     use super::Books;
 

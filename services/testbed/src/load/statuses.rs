@@ -1,13 +1,14 @@
-//! What can be watched while it happens: how many orders stand where.
+//! How many orders stand where, while it happens; how rounds stand, and what was set aside.
 
 use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
-use platform::clock;
-use sqlx::PgPool;
-use testbed::load::{
+use crate::load::{
     figures::{grouped, lasting},
     progress::ProgressBars,
 };
+use anyhow::{Context, Result};
+use platform::clock;
+use sqlx::PgPool;
 use tokio::time::Instant;
 
 /// How often to look, with a terminal and without.
@@ -26,7 +27,7 @@ const STATUSES: [(&[&str], &str); 7] = [
 ];
 
 /// Shows for ever how many orders stand where.
-pub(super) async fn watch(pool: &PgPool, progress: &ProgressBars) -> Infallible {
+pub async fn watch(pool: &PgPool, progress: &ProgressBars) -> Infallible {
     let (begun, line) = (Instant::now(), progress.line(""));
     let every = if progress.are_drawn() { DRAW_EVERY } else { PRINT_EVERY };
     loop {
@@ -48,6 +49,33 @@ fn text(counts: &BTreeMap<String, i64>) -> String {
     let count = |words: &[&str]| words.iter().filter_map(|word| counts.get(*word)).sum::<i64>();
     let parts: Vec<String> = STATUSES.iter().map(|(words, name)| format!("{} {name}", grouped(count(words)))).collect();
     parts.join(", ")
+}
+
+/// Messages that were set aside, in words: how many of which kind.
+pub async fn dead_letters(pool: &PgPool) -> Result<Vec<String>> {
+    let rows: Vec<(String, String, String, i64)> = sqlx::query_as(
+        "select service, subject, code, count(*) from (
+             select 'orders' as service, subject, code from orders.dead_letters
+             union all select 'inventory', subject, code from inventory.dead_letters
+             union all select 'rounds', subject, code from rounds.dead_letters
+             union all select 'payments', subject, code from payments.dead_letters) as letters
+         group by service, subject, code order by service, subject, code",
+    )
+    .fetch_all(pool)
+    .await
+    .context("looking for dead letters")?;
+    Ok(rows
+        .into_iter()
+        .map(|(service, subject, code, count)| format!("{count} of {subject} at {service}: {code}"))
+        .collect())
+}
+
+/// How many rounds stand how.
+pub async fn rounds(pool: &PgPool) -> Result<Vec<(String, i64)>> {
+    sqlx::query_as("select status, count(*) from rounds.rounds group by status order by status")
+        .fetch_all(pool)
+        .await
+        .context("reading how the rounds stand")
 }
 
 #[cfg(test)]
