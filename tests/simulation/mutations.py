@@ -83,11 +83,26 @@ def caught_by(mutation, copy):
     return caught_by_specs(mutation, copy)
 
 
+def make_alike(copy):
+    """Makes the copy what the sources are. What was a mutation last time is written anew, and so built anew; the rest is left alone."""
+    ignored = shutil.ignore_patterns("target", ".git", ".tools", ".holdfast")
+    wanted = set()
+    for folder, folders, files in os.walk(ROOT):
+        folders[:] = set(folders) - ignored(folder, folders)
+        wanted.update(pathlib.Path(folder, file).relative_to(ROOT) for file in files)
+    for path in wanted:
+        there = copy / path
+        if not there.is_file() or there.read_bytes() != (ROOT / path).read_bytes():
+            there.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / path, there)
+    for there in list(copy.rglob("*")):
+        if there.is_file() and there.relative_to(copy) not in wanted:
+            there.unlink()
+
+
 def look(take, copy):
     """Tries one mutation after the other in a copy of its own. How many nobody caught."""
-    ignored = shutil.ignore_patterns("target", ".git", ".tools", ".holdfast")
-    shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(ROOT, copy, ignore=ignored, copy_function=shutil.copy2)
+    make_alike(copy)
     missed = 0
     while mutation := take():
         path = copy / mutation["file"]
