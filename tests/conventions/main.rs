@@ -183,6 +183,7 @@ const ALL: &[&str] = &[
     "audit",
     "domain",
     "inventory",
+    "mail",
     "orders",
     "payments",
     "platform",
