@@ -12,6 +12,8 @@ const SHORT: Duration = Duration::from_secs(5);
 const VOIDED: &str = "select count(*) from log.events where type = 'holdfast.payments.v1.PaymentVoided'";
 const AUTHORISED: &str = "select count(*) from log.events where type = 'holdfast.payments.v1.PaymentAuthorised'";
 const CAPTURE_SUBMITTED: &str = "select count(*) from log.events where type = 'holdfast.payments.v1.CaptureSubmitted'";
+const VOID_SUBMITTED: &str = "select count(*) from log.events where type = 'holdfast.payments.v1.VoidSubmitted'";
+const ABANDONED: &str = "select count(*) from log.events where type = 'holdfast.payments.v1.CheckoutAbandoned'";
 const ASKED_BACK: &str = "select count(*) from log.events where type = 'holdfast.orders.v1.RefundRequested'";
 
 #[tokio::test]
@@ -201,5 +203,61 @@ async fn a_worker_that_is_killed_at_any_step_of_a_capture_takes_the_money_once()
     shop.until(&orders[3].0, "paid").await.unwrap();
     shop.close().await.unwrap();
     assert_eq!(totals(&shop).captured, 4 * 1_250);
+    nothing_is_set_aside(&shop);
+}
+
+#[tokio::test]
+async fn a_worker_that_is_killed_at_any_step_of_a_void_lets_the_money_go() {
+    // While a worker is killed, nobody does its work.
+    let shop = shop_with(1).await;
+    let mut orders = Vec::new();
+    for step in ["nobody hears", "nobody decides", "no call", "no answer"] {
+        let order = shop.place(step, 1).await.unwrap();
+        let session = shop.page(&order).await.unwrap();
+        orders.push((order, session));
+    }
+    // Nobody hears of the money until the page of the cancelled order is closed.
+    shop.keep_webhooks_away();
+    for (_, session) in &orders {
+        shop.stripe.pay(session).unwrap();
+    }
+    let cancel = async |order: &str| {
+        let cancelled = shop.gateway.post(&format!("{order}/cancel"), "no", &json!({})).await.unwrap();
+        assert_eq!(cancelled.status, 200, "{cancelled:?}");
+    };
+    let busy = |path: &str| Faults { only: path.to_owned(), busy: 100, ..Faults::default() };
+    // The order is cancelled, and nobody closes its page.
+    kill(&shop, "payments").await;
+    cancel(&orders[0].0).await;
+    start(&shop, "payments").await;
+    shop.fleet.until(VOIDED, 1).await.unwrap();
+    // The page is closed, money is found on it, and nobody decides what to do.
+    shop.stripe.set_faults(busy("/expire"));
+    cancel(&orders[1].0).await;
+    shop.fleet.until(ABANDONED, 2).await.unwrap();
+    kill(&shop, "orders").await;
+    shop.stripe.set_faults(Faults::default());
+    shop.fleet.until(AUTHORISED, 2).await.unwrap();
+    start(&shop, "orders").await;
+    shop.fleet.until(VOIDED, 2).await.unwrap();
+    // The money is to be let go, and no call for it has done anything.
+    shop.stripe.set_faults(busy("/cancel"));
+    cancel(&orders[2].0).await;
+    shop.fleet.until(VOID_SUBMITTED, 3).await.unwrap();
+    kill(&shop, "payments").await;
+    shop.stripe.set_faults(Faults::default());
+    start(&shop, "payments").await;
+    shop.fleet.until(VOIDED, 3).await.unwrap();
+    // It is let go, and nobody has heard.
+    shop.stripe.set_faults(Faults { only: "/cancel".to_owned(), hang: 100, hang_ms: 3_000, ..Faults::default() });
+    cancel(&orders[3].0).await;
+    eventually("the money is let go", async || Ok(totals(&shop).authorised == 0)).await.unwrap();
+    kill(&shop, "payments").await;
+    shop.stripe.set_faults(Faults::default());
+    start(&shop, "payments").await;
+    shop.fleet.until(VOIDED, 4).await.unwrap();
+    shop.let_webhooks_come();
+    shop.close().await.unwrap();
+    assert_eq!(totals(&shop).captured, 0);
     nothing_is_set_aside(&shop);
 }

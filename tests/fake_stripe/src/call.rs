@@ -59,7 +59,7 @@ const KEY_MAX: usize = 255;
 impl State {
     pub(crate) fn serve(&mut self, call: &Call) -> Answer {
         let request_id = self.account.new_id("req_");
-        let faults = self.faults.draw_call(&mut self.dice);
+        let faults = self.faults.draw_call(&call.path, &mut self.dice);
         let form = form::parse(&call.form);
         let answer = match &form {
             Ok(form) => self.pass(call, form, faults, &request_id),

@@ -11,6 +11,8 @@ use crate::chance::Chance;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Faults {
+    /// Faults of calls strike only those whose path has this in it. Empty: all.
+    pub only: String,
     /// 429 `rate_limit`: nothing has happened.
     pub busy: u8,
     /// More calls than this within a second are answered 429 `rate_limit`; 0 is no limit.
@@ -107,19 +109,21 @@ pub(crate) struct EventFaults {
 const OVERTAKEN_MS: u64 = 300;
 
 impl Faults {
-    /// Draws for one call, as often as for any other: what was drawn before does not depend on the percentages.
-    pub(crate) fn draw_call(&self, chance: &mut Chance) -> CallFaults {
+    /// Draws for a call of this path, as often as for any other: what was drawn before does not depend on the percentages.
+    pub(crate) fn draw_call(&self, path: &str, chance: &mut Chance) -> CallFaults {
+        let is_meant = path.contains(&self.only);
+        let mut hits = |percent| chance.hits(if is_meant { percent } else { 0 });
         CallFaults {
-            busy: chance.hits(self.busy),
-            lock_timeout: chance.hits(self.lock_timeout),
-            forbidden: chance.hits(self.forbidden),
-            lost_request: chance.hits(self.lost_request),
-            lost_answer: chance.hits(self.lost_answer),
-            error_before: chance.hits(self.error_before),
-            error_after: chance.hits(self.error_after),
-            bad_gateway: chance.hits(self.bad_gateway),
-            hang: chance.hits(self.hang).then(|| Duration::from_millis(self.hang_ms)),
-            slow: chance.hits(self.slow).then(|| Duration::from_millis(self.slow_ms)),
+            busy: hits(self.busy),
+            lock_timeout: hits(self.lock_timeout),
+            forbidden: hits(self.forbidden),
+            lost_request: hits(self.lost_request),
+            lost_answer: hits(self.lost_answer),
+            error_before: hits(self.error_before),
+            error_after: hits(self.error_after),
+            bad_gateway: hits(self.bad_gateway),
+            hang: hits(self.hang).then(|| Duration::from_millis(self.hang_ms)),
+            slow: hits(self.slow).then(|| Duration::from_millis(self.slow_ms)),
         }
     }
 
