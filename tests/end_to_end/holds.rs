@@ -121,8 +121,7 @@ async fn money_that_stripe_has_set_aside_when_the_order_ends_is_let_go_also_with
     let session = shop.page(&order).await.unwrap();
     shop.keep_webhooks_away();
     shop.stripe.pay(&session).unwrap();
-    let cancelled = shop.gateway.post(&format!("{order}/cancel"), "no", &json!({})).await.unwrap();
-    assert_eq!(cancelled.status, 200, "{cancelled:?}");
+    cancel(&shop, &order).await;
     shop.fleet.until(VOIDED, 1).await.unwrap();
     nothing_is_set_aside(&shop);
     let came = |order: &Value| order.pointer("/money/captured/minor_units").and_then(Value::as_str) == Some("0");
@@ -154,6 +153,11 @@ async fn money_is_taken_once_whatever_becomes_of_the_calls_and_the_webhooks() {
     nothing_is_set_aside(&shop);
 }
 
+async fn cancel(shop: &StripeShop, order: &str) {
+    let cancelled = shop.gateway.post(&format!("{order}/cancel"), "no", &json!({})).await.unwrap();
+    assert_eq!(cancelled.status, 200, "{cancelled:?}");
+}
+
 async fn kill(shop: &StripeShop, service: &str) {
     shop.fleet.processes().await.kill_worker(service, 0).await.unwrap();
 }
@@ -162,16 +166,22 @@ async fn start(shop: &StripeShop, service: &str) {
     shop.fleet.processes().await.start_worker(service, 0).unwrap();
 }
 
-#[tokio::test]
-async fn a_worker_that_is_killed_at_any_step_of_a_capture_takes_the_money_once() {
-    // While a worker is killed, nobody does its work.
-    let shop = shop_with(1).await;
+/// An order for each step at which a worker is killed, and the page that it is paid on.
+async fn one_for_each_step(shop: &StripeShop) -> Vec<(String, String)> {
     let mut orders = Vec::new();
     for step in ["nobody hears", "nobody decides", "no call", "no answer"] {
         let order = shop.place(step, 1).await.unwrap();
         let session = shop.page(&order).await.unwrap();
         orders.push((order, session));
     }
+    orders
+}
+
+#[tokio::test]
+async fn a_worker_that_is_killed_at_any_step_of_a_capture_takes_the_money_once() {
+    // While a worker is killed, nobody does its work.
+    let shop = shop_with(1).await;
+    let orders = one_for_each_step(&shop).await;
     // The provider tells of money that is set aside, and nobody hears.
     kill(&shop, "payments").await;
     shop.stripe.pay(&orders[0].1).unwrap();
@@ -210,30 +220,21 @@ async fn a_worker_that_is_killed_at_any_step_of_a_capture_takes_the_money_once()
 async fn a_worker_that_is_killed_at_any_step_of_a_void_lets_the_money_go() {
     // While a worker is killed, nobody does its work.
     let shop = shop_with(1).await;
-    let mut orders = Vec::new();
-    for step in ["nobody hears", "nobody decides", "no call", "no answer"] {
-        let order = shop.place(step, 1).await.unwrap();
-        let session = shop.page(&order).await.unwrap();
-        orders.push((order, session));
-    }
+    let orders = one_for_each_step(&shop).await;
     // Nobody hears of the money until the page of the cancelled order is closed.
     shop.keep_webhooks_away();
     for (_, session) in &orders {
         shop.stripe.pay(session).unwrap();
     }
-    let cancel = async |order: &str| {
-        let cancelled = shop.gateway.post(&format!("{order}/cancel"), "no", &json!({})).await.unwrap();
-        assert_eq!(cancelled.status, 200, "{cancelled:?}");
-    };
     let busy = |path: &str| Faults { only: path.to_owned(), busy: 100, ..Faults::default() };
     // The order is cancelled, and nobody closes its page.
     kill(&shop, "payments").await;
-    cancel(&orders[0].0).await;
+    cancel(&shop, &orders[0].0).await;
     start(&shop, "payments").await;
     shop.fleet.until(VOIDED, 1).await.unwrap();
     // The page is closed, money is found on it, and nobody decides what to do.
     shop.stripe.set_faults(busy("/expire"));
-    cancel(&orders[1].0).await;
+    cancel(&shop, &orders[1].0).await;
     shop.fleet.until(ABANDONED, 2).await.unwrap();
     kill(&shop, "orders").await;
     shop.stripe.set_faults(Faults::default());
@@ -242,7 +243,7 @@ async fn a_worker_that_is_killed_at_any_step_of_a_void_lets_the_money_go() {
     shop.fleet.until(VOIDED, 2).await.unwrap();
     // The money is to be let go, and no call for it has done anything.
     shop.stripe.set_faults(busy("/cancel"));
-    cancel(&orders[2].0).await;
+    cancel(&shop, &orders[2].0).await;
     shop.fleet.until(VOID_SUBMITTED, 3).await.unwrap();
     kill(&shop, "payments").await;
     shop.stripe.set_faults(Faults::default());
@@ -250,7 +251,7 @@ async fn a_worker_that_is_killed_at_any_step_of_a_void_lets_the_money_go() {
     shop.fleet.until(VOIDED, 3).await.unwrap();
     // It is let go, and nobody has heard.
     shop.stripe.set_faults(Faults { only: "/cancel".to_owned(), hang: 100, hang_ms: 3_000, ..Faults::default() });
-    cancel(&orders[3].0).await;
+    cancel(&shop, &orders[3].0).await;
     eventually("the money is let go", async || Ok(totals(&shop).authorised == 0)).await.unwrap();
     kill(&shop, "payments").await;
     shop.stripe.set_faults(Faults::default());

@@ -62,7 +62,7 @@ impl State {
     }
 
     /// Whether what was sent is of no use any more.
-    pub const fn is_over(self) -> bool {
+    pub(crate) const fn is_over(self) -> bool {
         match self {
             Self::Sent | Self::Refused | Self::Forgotten => true,
             Self::Queued | Self::Sending | Self::Unknown => false,
