@@ -36,7 +36,6 @@ async fn get(gateway: &Gateway, path: &str, tag: &str) -> Answer {
 async fn what_the_caller_has_is_not_sent_again_until_something_of_it_changes() {
     let (fleet, gateway) = shop().await;
     let path = place(&gateway, "1", "sandbox:succeed,after=1s").await;
-    gateway.until(&path, "it waits for its money", |order| order["status"] == "reserved").await.unwrap();
     let seen = gateway.get(&path).await.unwrap();
     let tag = seen.header("etag").to_owned();
     assert!(tag.starts_with(&format!("\"{}-", seen.json["version"].as_str().unwrap())), "{tag}");

@@ -10,7 +10,13 @@
 )]
 
 use std::{
+    panic::catch_unwind,
     process::ExitCode,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -42,6 +48,9 @@ struct Args {
     /// Orders of one day.
     #[arg(long, default_value_t = ORDERS)]
     orders: usize,
+    /// Days that are simulated at once: as many as there are processors, if not given.
+    #[arg(long)]
+    threads: Option<usize>,
     /// Faults that never strike, with commas between them.
     #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(Faults::names()))]
     without: Vec<String>,
@@ -68,19 +77,12 @@ fn main() -> ExitCode {
     }
     println!("seed {seed}, {} orders a day", args.orders);
     let begun = Instant::now();
-    let (mut days, mut events, mut steps) = (0, 0, 0);
-    while begun.elapsed() < Duration::from_secs(args.seconds) {
-        let setup = Setup { seed: seed + days, orders: args.orders, without: args.without.clone(), tells: false };
-        let ended = simulate(&setup);
-        if let Some(violation) = ended.violation {
-            println!("seed {}: {violation}", setup.seed);
-            let shown = if args.as_found { setup } else { shrunk(setup) };
-            report(&shown, days + 1, steps + ended.steps);
-            return ExitCode::FAILURE;
-        }
-        days += 1;
-        events += ended.events;
-        steps += ended.steps;
+    let Lived { days, events, steps, failed } = live(&args, seed, begun);
+    if let Some((setup, violation)) = failed {
+        println!("seed {}: {violation}", setup.seed);
+        let shown = if args.as_found { setup } else { shrunk(setup) };
+        report(&shown, days, steps);
+        return ExitCode::FAILURE;
     }
     let seconds = begun.elapsed().as_secs_f64();
     let orders = days as f64 * args.orders as f64;
@@ -89,6 +91,39 @@ fn main() -> ExitCode {
         orders / seconds
     );
     ExitCode::SUCCESS
+}
+
+/// Days that were simulated, and the first of them that failed.
+#[derive(Debug, Default)]
+struct Lived {
+    days: u64,
+    events: usize,
+    steps: u64,
+    failed: Option<(Setup, String)>,
+}
+
+/// Simulates one day after the other, several at once, until one fails. The day that is told of is the first: all before it have ended, too.
+fn live(args: &Args, seed: u64, begun: Instant) -> Lived {
+    let (next, lived) = (AtomicU64::new(seed), Mutex::new(Lived::default()));
+    let all = || lived.lock().unwrap_or_else(PoisonError::into_inner);
+    let some = || {
+        while begun.elapsed() < Duration::from_secs(args.seconds) && all().failed.is_none() {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            let setup = Setup { seed, orders: args.orders, without: args.without.clone(), tells: false };
+            let panicked = || Ended { violation: Some("it panics".to_owned()), ..Ended::default() };
+            let ended = catch_unwind(|| simulate(&setup)).unwrap_or_else(|_| panicked());
+            let mut lived = all();
+            lived.days += 1;
+            lived.events += ended.events;
+            lived.steps += ended.steps;
+            let is_first = lived.failed.as_ref().is_none_or(|(first, _)| seed < first.seed);
+            lived.failed =
+                ended.violation.filter(|_| is_first).map(|violation| (setup, violation)).or(lived.failed.take());
+        }
+    };
+    let at_once = args.threads.or_else(|| thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
+    thread::scope(|scope| (0..at_once).for_each(|_| drop(scope.spawn(some))));
+    lived.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The shortest story that can be found of what went wrong: with fewer orders and fewer kinds of faults, of this seed or one nearby.

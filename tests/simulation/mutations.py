@@ -51,7 +51,7 @@ def caught_by_simulation(copy):
     built = run(["cargo", "build", "--quiet", "--bin=simulate"], copy)
     if built.returncode != 0:
         return None, "it does not compile:\n" + built.stderr[-2000:]
-    lived = run([str(target_of(copy) / "debug/simulate"), "--seconds", SECONDS, "--seed", "1", "--as-found"], copy)
+    lived = run([str(target_of(copy) / "debug/simulate"), "--seconds", SECONDS, "--threads", "1", "--seed", "1", "--as-found"], copy)
     if lived.returncode == 0:
         return None, "nobody notices"
     found = re.search(r"^violation after (.*?): (.*)$", lived.stdout, re.MULTILINE)

@@ -96,11 +96,41 @@ pub(crate) trait Node {
     fn differs(&self, log: &BTreeMap<GlobalPosition, StoredEvent>) -> Option<String>;
 }
 
+/// A message that a replica has in hand, with what it asks for: of what cannot be read, nothing.
+struct InHand<C> {
+    delivery: Delivery,
+    commands: Vec<C>,
+}
+
 /// What a batch is made of.
 struct Taken<C> {
-    messages: Vec<Delivery>,
-    due: Vec<(String, Timestamp)>,
+    messages: Vec<InHand<C>>,
+    due: Vec<Due<C>>,
     outcomes: Vec<Outcome<C>>,
+}
+
+/// A timer that is due, with what it asks for.
+struct Due<C> {
+    stream: String,
+    due_at: Timestamp,
+    command: Option<C>,
+}
+
+impl<C> Taken<C> {
+    /// What it asks for.
+    fn commands(&self) -> Vec<&C> {
+        let of_messages = self.messages.iter().flat_map(|message| &message.commands);
+        let of_timers = self.due.iter().filter_map(|due| due.command.as_ref());
+        let of_calls = self.outcomes.iter().map(|outcome| &outcome.command);
+        of_messages.chain(of_timers).chain(of_calls).collect()
+    }
+
+    /// Its transaction. With the outcomes, which come back if it cannot be written.
+    fn opened(self, locked: BTreeSet<Row>, batch: Batch) -> (Open, Vec<Outcome<C>>) {
+        let handled = self.messages.into_iter().map(|message| message.delivery).collect();
+        let timers = self.due.into_iter().map(|due| (due.stream, due.due_at)).collect();
+        (Open { handled, timers, locked, batch }, self.outcomes)
+    }
 }
 
 #[derive(Clone)]
@@ -159,7 +189,7 @@ struct Read<S: Service> {
 
 /// A process: what it has been given, and what it is doing.
 struct Replica<S: Service> {
-    ready: Vec<Delivery>,
+    ready: Vec<InHand<S::Command>>,
     outcomes: Vec<Outcome<S::Command>>,
     read: Option<Read<S>>,
     open: Option<Open>,
@@ -229,7 +259,12 @@ impl<S: Locks> SimulatedService<S> {
 
     /// Due timers alone, or some messages and all outcomes: as a worker's batches are.
     fn take(&mut self, replica: usize, rng: &mut StdRng, at: Timestamp) -> Taken<S::Command> {
-        let due: Vec<_> = self.due(at).take(BATCH_MAX).map(|(stream, due_at)| (stream.clone(), *due_at)).collect();
+        let of = |(stream, due_at): (&String, &Timestamp)| Due {
+            stream: stream.clone(),
+            due_at: *due_at,
+            command: S::on_timer(stream),
+        };
+        let due: Vec<_> = self.due(at).take(BATCH_MAX).map(of).collect();
         if !due.is_empty() {
             return Taken { messages: Vec::new(), due, outcomes: Vec::new() };
         }
@@ -244,14 +279,15 @@ impl<S: Locks> SimulatedService<S> {
         if self.replicas.len() == 1 {
             return BTreeSet::new();
         }
-        commands::<S>(taken).iter().flat_map(|command| S::touches(&self.state, command)).collect()
+        taken.commands().into_iter().flat_map(|command| S::touches(&self.state, command)).collect()
     }
 
     /// Decides a batch in rows that the process remembers. With them as they were.
     fn recall(&mut self, replica: usize, taken: &Taken<S::Command>, at: Timestamp) -> Option<(S::State, Batch, Inbox)> {
         let memory = &mut self.replicas[replica].memory;
-        let (commands, mut before, mut answers) = (commands::<S>(taken), S::State::default(), Inbox::default());
-        S::recall(&mut memory.clone(), &commands.iter().collect::<Vec<_>>(), &mut before);
+        let (mut before, mut answers) = (S::State::default(), Inbox::default());
+        S::recall(memory, &taken.commands(), &mut before);
+        memory.take_back(before.clone());
         let batch = batch_from_memory::<S>(memory, &mut answers, inputs::<S>(taken), at)?;
         batch.dead_letters.is_empty().then_some((before, batch, answers))
     }
@@ -278,28 +314,20 @@ impl<S: Locks> SimulatedService<S> {
             .map_err(|rejection| format!("{} cannot read its own event: {rejection}", S::NAME))?;
         let names = events.iter().flat_map(|event| S::rows_of(event));
         let before = names.map(|name| (name.clone(), S::row(rows, &name))).collect();
-        let Taken { messages: handled, due: timers, outcomes } = taken;
-        let open = Open { handled, timers, locked: touched, batch };
+        let (open, outcomes) = taken.opened(touched, batch);
         Ok(Read { open, outcomes, events, answers, before })
     }
 }
 
-/// What a batch asks for. What cannot be read asks for nothing.
-fn commands<S: Service>(taken: &Taken<S::Command>) -> Vec<S::Command>
-where
-    S::Command: Clone,
-{
-    let of_message = |(_, message): &Delivery| {
-        let Message { id, message_type, data, position, .. } = &**message;
+impl<C> InHand<C> {
+    fn of<S: Service<Command = C>>(delivery: Delivery) -> Self {
+        let Message { id, message_type, data, position, .. } = &*delivery.1;
         let commands = match position {
             None => S::decode_command(message_type, data, *id).map(|command| vec![command]),
             Some(_) => S::react(message_type, data),
         };
-        commands.unwrap_or_default()
-    };
-    let of_timers = taken.due.iter().filter_map(|(stream, _)| S::on_timer(stream));
-    let of_calls = taken.outcomes.iter().map(|outcome| outcome.command.clone());
-    taken.messages.iter().flat_map(of_message).chain(of_timers).chain(of_calls).collect()
+        Self { commands: commands.unwrap_or_default(), delivery }
+    }
 }
 
 /// What a batch comes to in this state, and with these answers.
@@ -314,7 +342,7 @@ where
 {
     let batch = batch::<S>(state, inbox, inputs::<S>(taken), at).map_err(|(job, rejection)| {
         let message =
-            taken.messages.get(job).map(|(_, message)| message.message_type.as_str()).unwrap_or("its own work");
+            taken.messages.get(job).map_or("its own work", |message| message.delivery.1.message_type.as_str());
         format!("{} cannot handle {message}: {rejection}", S::NAME)
     })?;
     match batch.dead_letters.first() {
@@ -329,15 +357,15 @@ where
 {
     let Taken { messages, due, outcomes } = taken;
     let mut inputs: Vec<TestInput<'_, S::Command>> = messages.iter().map(input).collect();
-    inputs.extend(due.iter().map(|(stream, due_at)| TestInput::Timer { stream, due_at: *due_at }));
+    inputs.extend(due.iter().map(|Due { stream, due_at, .. }| TestInput::Timer { stream, due_at: *due_at }));
     inputs.extend(outcomes.iter().cloned().map(|Outcome { key, attempt, correlation_id, command }| {
         TestInput::Outcome { key, attempt, correlation_id, command }
     }));
     inputs
 }
 
-fn input<'a, C>((_, message): &'a Delivery) -> TestInput<'a, C> {
-    let Message { id, correlation_id, message_type, data, position } = &**message;
+fn input<C>(message: &InHand<C>) -> TestInput<'_, C> {
+    let Message { id, correlation_id, message_type, data, position } = &*message.delivery.1;
     match position {
         None => TestInput::Command { id: *id, message_type, data },
         Some(_) => TestInput::Event { id: *id, correlation_id: *correlation_id, message_type, data },
@@ -358,7 +386,7 @@ impl<S: Locks> Node for SimulatedService<S> {
     }
 
     fn receive(&mut self, replica: usize, delivery: Delivery) {
-        self.replicas[replica].ready.push(delivery);
+        self.replicas[replica].ready.push(InHand::of::<S>(delivery));
     }
 
     fn has_work(&self, replica: usize, at: Timestamp) -> bool {
@@ -400,9 +428,8 @@ impl<S: Locks> Node for SimulatedService<S> {
         }
         if locks || self.replicas.len() == 1 || rng.random_ratio(1, 2) {
             let batch = decide::<S>(&mut self.state, &mut self.inbox, &taken, at)?;
-            let Taken { messages: handled, due: timers, .. } = taken;
             let events = batch.events.clone();
-            self.replicas[replica].open = Some(Open { handled, timers, locked: touched, batch });
+            self.replicas[replica].open = Some(taken.opened(touched, batch).0);
             return Ok(Begun::Open(events));
         }
         self.replicas[replica].read = Some(self.read(taken, touched, at)?);
@@ -417,7 +444,7 @@ impl<S: Locks> Node for SimulatedService<S> {
             && self.open().all(|other| other.locked.is_disjoint(&open.locked));
         let replica = &mut self.replicas[replica];
         if !is_as_it_was || !self.inbox.take_in(answers) {
-            replica.ready.extend(open.handled);
+            replica.ready.extend(open.handled.into_iter().map(InHand::of::<S>));
             replica.outcomes.extend(outcomes);
             replica.locks = true;
             return Begun::InVain;

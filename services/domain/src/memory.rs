@@ -73,6 +73,11 @@ impl<S: Rows> Memory<S> {
         }
     }
 
+    /// Takes back rows that were moved out and have not changed.
+    pub fn take_back(&mut self, rows: S) {
+        self.young.absorb(rows);
+    }
+
     /// A row as it was saved last. It is not what is there, if others have changed it since.
     pub fn get<'a, K: Ord + 'a, R: Revised + 'a>(
         &'a self,
