@@ -34,6 +34,7 @@ codes! {
         "COUPON_EXISTS": "the code names a coupon with another offer",
         "CURRENCY_NOT_SUPPORTED": "the provider does not take the currency",
         "EMPTY_ORDER": "an order of no line and no share",
+        "INSUFFICIENT_FUNDS": "the wallet has less money, not counting what is set aside, than was asked for",
         "INVALID_AMOUNT": "an amount is missing or out of its limits",
         "INVALID_CONTACT_EMAIL": "no address that mail can be sent to",
         "INVALID_COUPON_CODE": "a coupon's code that is empty, too long or of other letters",
@@ -82,11 +83,14 @@ codes! {
         "UNKNOWN_REFUND": "the payment has no such refund, or not yet",
         "UNKNOWN_REPORT": "no such report is kept of the payment, or not yet",
         "UNKNOWN_ROUND": "no such round is known, or not yet",
+        "UNKNOWN_WALLET": "the customer has no wallet in this currency, or not yet",
         "UNSUPPORTED_CONTENT_TYPE": "the body is said to be neither protobuf nor JSON",
+        "WALLET_LIMIT": "the wallet would have more money than a wallet may",
         "WOULD_BREAK_HOLDS": "fewer pieces would be on hand than orders hold",
         "WRONG_CURRENCY": "an amount in another currency than what it is about",
         "WRONG_STATE": "what it is about is in a state that does not allow this",
         "WRONG_VERSION": "what it is about has changed since the version that the command expects",
+        "WRONG_WALLET": "an order is paid from the wallet of its own customer only",
     }
     None {
         "ABANDONED": "an operator gave the refund up",

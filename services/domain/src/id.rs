@@ -6,7 +6,7 @@ use std::fmt;
 
 use uuid::{Builder, Uuid, Version};
 
-use crate::Rejection;
+use crate::{Currency, Rejection};
 
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident, $field:literal) => {
@@ -56,6 +56,23 @@ uuid_id!(
     RefundId, "refund_id"
 );
 
+uuid_id!(
+    /// A customer's wallet in one currency.
+    WalletId, "wallet_id"
+);
+
+/// Ids of wallets derive from this one.
+const WALLETS: Uuid = Uuid::from_u128(0x2b61_90c7_7d0e_4c0a_8a55_3c1f_7e86_24d9);
+
+impl WalletId {
+    /// The wallet of a customer in a currency. Derived, so that a customer has one of each, whoever asks first.
+    #[must_use]
+    pub fn of(customer_id: &str, currency: Currency) -> Self {
+        // The currency has always three letters, so no two names are the same.
+        Self(Uuid::new_v5(&WALLETS, format!("{currency}.{customer_id}").as_bytes()))
+    }
+}
+
 /// An id that follows from another and a name. It begins with the same 48 bits, which is where ids of version 7 have their
 /// time: ids derived from ids that are ordered by time are so, too, and their rows lie together. (RFC 9562, version 8.)
 #[must_use]
@@ -91,8 +108,8 @@ impl OrderId {
     pub fn streams(self, attempts: usize) -> Vec<String> {
         let of_attempts = (1..).take(attempts).flat_map(|attempt| {
             let key = HoldKey { order_id: self, attempt };
-            let payment = format!("payment-{}", key.payment_id());
-            [format!("stock-{key}"), format!("shares-{key}"), payment, format!("use-{key}")]
+            let (payment, funds) = (format!("payment-{}", key.payment_id()), format!("funds-{}", key.payment_id()));
+            [format!("stock-{key}"), format!("shares-{key}"), payment, format!("use-{key}"), funds]
         });
         std::iter::once(format!("order-{self}")).chain(of_attempts).collect()
     }
@@ -140,11 +157,12 @@ mod tests {
     fn every_attempt_has_its_holds_and_its_payment() {
         let order = Uuid::from_u128(7);
         let names = OrderId(order).streams(2);
-        assert_eq!(names.len(), 9);
+        assert_eq!(names.len(), 11);
         assert_eq!(names[0], format!("order-{order}"));
         assert_eq!(names[1], format!("stock-{order}.1"));
-        assert_eq!((&names[4], &names[6]), (&format!("use-{order}.1"), &format!("shares-{order}.2")));
-        assert!(names[3].starts_with("payment-") && names[3] != names[7]);
+        assert_eq!((&names[4], &names[7]), (&format!("use-{order}.1"), &format!("shares-{order}.2")));
+        assert!(names[3].starts_with("payment-") && names[3] != names[8]);
+        assert_eq!(names[5], names[3].replace("payment-", "funds-"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use crate::{Currency, HoldKey, OrderId, PaymentId, RefundId, RoundId, Sku, Timestamp};
+use crate::{Currency, HoldKey, OrderId, PaymentId, RefundId, RoundId, Sku, Timestamp, WalletId};
 
 macro_rules! as_text {
     ($($name:ty),+ $(,)?) => {$(
@@ -14,4 +14,4 @@ macro_rules! as_text {
     )+};
 }
 
-as_text!(OrderId, RoundId, PaymentId, RefundId, HoldKey, Currency, Sku, Timestamp);
+as_text!(OrderId, RoundId, PaymentId, RefundId, WalletId, HoldKey, Currency, Sku, Timestamp);

@@ -27,7 +27,7 @@ pub use decider::{Decider, Effect, EncodedEvent, Timer};
 #[doc(hidden)]
 pub use serde;
 
-pub use id::{Attempt, HoldKey, OrderId, PaymentId, RefundId, RoundId, derived, may_derive};
+pub use id::{Attempt, HoldKey, OrderId, PaymentId, RefundId, RoundId, WalletId, derived, may_derive};
 pub use memory::{Memory, Rows};
 pub use message::{decode, unknown_type};
 pub use money::{AMOUNT_MAX, Currency, Money, written};
