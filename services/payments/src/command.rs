@@ -1,6 +1,6 @@
 //! What payments can be asked: from outside, by the policy, and by the effect that talks to the provider.
 
-use domain::{CouponCode, HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, Timestamp};
+use domain::{CouponCode, HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, Timestamp, WalletId};
 use providers::Checkout;
 
 use crate::{
@@ -114,6 +114,8 @@ pub enum Command {
     },
     /// About coupons, and what orders hold of them.
     Coupon(CouponCommand),
+    /// About wallets, and what is set aside of them.
+    Wallet(WalletCommand),
 }
 
 /// An intent about a coupon. The first two come from outside, the rest from the policy.
@@ -154,12 +156,70 @@ pub enum CouponCommand {
     },
 }
 
+/// An intent about a wallet. All come from outside: the adapter to wallets sends the last four as any client would.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WalletCommand {
+    /// Put money in.
+    TopUp(Movement),
+    /// Take money out.
+    Withdraw(Movement),
+    /// Set money aside for a payment.
+    Hold {
+        /// The payment.
+        payment_id: PaymentId,
+        /// Whose money.
+        customer_id: String,
+        /// How much.
+        amount: Money,
+    },
+    /// Take what is set aside.
+    Commit {
+        /// For this payment.
+        payment_id: PaymentId,
+    },
+    /// Let go what is set aside.
+    Release {
+        /// For this payment.
+        payment_id: PaymentId,
+    },
+    /// Give back what was taken.
+    Credit {
+        /// For this payment.
+        payment_id: PaymentId,
+        /// By this refund.
+        refund_id: RefundId,
+        /// So much.
+        amount: Money,
+    },
+}
+
+/// Money that somebody puts into a wallet, or takes out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Movement {
+    /// The sender's own name for the customer.
+    pub customer_id: String,
+    /// How much.
+    pub amount: Money,
+    /// Who asks.
+    pub actor: String,
+    /// Why.
+    pub note: String,
+}
+
+impl Movement {
+    /// The wallet that it is about.
+    #[must_use]
+    pub fn wallet_id(&self) -> WalletId {
+        WalletId::of(&self.customer_id, self.amount.currency)
+    }
+}
+
 impl Command {
-    /// The payment that it is about, if it is about one.
+    /// The payment whose row it is about, if it is about one.
     #[must_use]
     pub fn payment_id(&self) -> Option<PaymentId> {
         match self {
-            Self::Coupon(_) => None,
+            Self::Coupon(_) | Self::Wallet(_) => None,
             Self::RequestPayment { key, .. } | Self::CancelPayment { key } => Some(key.payment_id()),
             Self::RecordProviderEvent { payment_id, .. }
             | Self::ResolveReport { payment_id, .. }

@@ -1,15 +1,19 @@
-//! What happened in payments. All events of a payment and of its refunds belong to the payment's stream; coupons, and what each order holds
-//! of them, have streams of their own.
+//! What happened in payments. All events of a payment and of its refunds belong to the payment's stream; coupons, wallets, and
+//! what is held of either, have streams of their own.
 
 use std::fmt;
 
-use domain::{CouponCode, Discount, HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, Timestamp};
+use domain::{CouponCode, Discount, HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, Timestamp, WalletId};
 use providers::{Checkout, OpenCheckout};
 
 use crate::{
     coupon::Offer,
     report::{Mismatch, Report},
 };
+
+mod wallet;
+
+pub use wallet::{Moved, WalletEvent, WalletOf};
 
 /// A fact.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -248,6 +252,8 @@ pub enum Event {
     },
     /// Something of a coupon.
     Coupon(CouponEvent),
+    /// Something of a wallet.
+    Wallet(WalletEvent),
 }
 
 /// A fact about money that the provider has set aside for a payment.
@@ -382,7 +388,7 @@ pub struct UseOf {
     pub customer_id: String,
 }
 
-/// What has a stream: a payment, a coupon, or what an order holds of one. Its text is the name of the stream, and of its row.
+/// What has a stream: a payment, a coupon or what an order holds of one, a wallet or what is set aside of one for a payment. Its text is the name of the stream, and of its row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StreamId {
     /// A payment.
@@ -391,6 +397,10 @@ pub enum StreamId {
     Coupon(CouponCode),
     /// What one attempt of an order holds of a coupon.
     Use(HoldKey),
+    /// A wallet.
+    Wallet(WalletId),
+    /// Money that is set aside for a payment.
+    Funds(PaymentId),
 }
 
 impl fmt::Display for StreamId {
@@ -399,6 +409,8 @@ impl fmt::Display for StreamId {
             Self::Payment(payment_id) => write!(f, "payment-{payment_id}"),
             Self::Coupon(code) => write!(f, "coupon-{code}"),
             Self::Use(key) => write!(f, "use-{key}"),
+            Self::Wallet(wallet_id) => write!(f, "wallet-{wallet_id}"),
+            Self::Funds(payment_id) => write!(f, "funds-{payment_id}"),
         }
     }
 }
@@ -504,6 +516,7 @@ impl Event {
     pub fn owner(&self) -> StreamId {
         match self {
             Self::Coupon(event) => event.owner(),
+            Self::Wallet(event) => event.owner(),
             Self::Authorisation(event) => StreamId::Payment(event.of().payment_id),
             Self::PaymentRequested { payment_id, .. }
             | Self::PaymentSucceeded { payment_id, .. }

@@ -11,15 +11,21 @@
 //! `RefundDeferred` before it, then `PaymentRefunded`, `RefundRejected` or `RefundOutcomeUnknown`; `RefundAnswered`, `RefundReversed`
 //! and `RefundResolved`; `PaymentRefundedElsewhere`; `ProviderReportUnmatched` and `ProviderReportResolved`;
 //! `CouponOpened` and `CouponClosed` of a coupon; `CouponHeld` or `CouponRejected`, then `CouponRedeemed` or `CouponReleased` of a use.
+//!
+//! Of wallets: in, `TopUpWallet` and `WithdrawFromWallet`, and what the adapter to wallets sends, `HoldFunds`, `CommitFunds`, `ReleaseFunds`
+//! and `CreditWallet`; out, `WalletToppedUp` and `WalletWithdrawnFrom`, `FundsHeld` or `FundsRejected`, then `FundsCommitted` or
+//! `FundsReleased`, and `WalletCredited` for each refund.
+//!
 //! Always: a report is a fact, kept whole and never refused; late money is taken in and never lost; `refunded + refunding <= captured`; a refund's money
 //! moves once under a key, which is sent again only after looking up what became of it; while something is in doubt, no other refund
 //! of the payment is sent; what is not known stays unknown until somebody knows; `held + redeemed` of a coupon, and of each
-//! of its customers, is never above its limit, and what is held stays good until its order ends.
+//! of its customers, is never above its limit, and what is held stays good until its order ends; neither `available` nor `held` of a wallet
+//! is ever below 0, and no refund of a payment is credited twice, nor more than the payment took.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use domain::{
-    CouponCode, DecideError, Decider, Effect, EncodedEvent, HoldKey, Memory, PaymentId, Rejection, Timestamp,
+    CouponCode, DecideError, Decider, Effect, EncodedEvent, HoldKey, Memory, PaymentId, Rejection, Timestamp, WalletId,
 };
 use platform::statement::Statement;
 use providers::{Adapter, Provider, ProviderContext, Registry};
@@ -39,12 +45,14 @@ pub mod policy;
 pub mod refund_protocol;
 pub mod report;
 mod store;
+pub mod wallet;
 pub mod wire;
 
 use command::Command;
 use coupon::{Coupon, Customer, Use};
 use event::{Event, StreamId};
 use payment::{Payment, State};
+use wallet::{Funds, Wallet};
 
 /// The service, with the providers that it uses.
 #[derive(Debug, Clone)]
@@ -73,12 +81,16 @@ pub enum Row {
     Use(Use),
     /// What a customer has used of a coupon.
     Customer(Customer),
+    /// A wallet.
+    Wallet(Wallet),
+    /// What is set aside of a wallet for a payment.
+    Funds(Funds),
 }
 
 impl<P> Decider for Payments<P> {
     const NAME: &'static str = "payments";
 
-    const STREAMS: &'static [&'static str] = &["payment", "coupon", "use"];
+    const STREAMS: &'static [&'static str] = &["payment", "coupon", "use", "wallet", "funds"];
 
     const COMMANDS: &'static [&'static str] = &[
         "holdfast.payments.v1.RecordProviderEvent",
@@ -86,6 +98,12 @@ impl<P> Decider for Payments<P> {
         "holdfast.payments.v1.ResolveRefund",
         "holdfast.payments.v1.OpenCoupon",
         "holdfast.payments.v1.CloseCoupon",
+        "holdfast.payments.v1.TopUpWallet",
+        "holdfast.payments.v1.WithdrawFromWallet",
+        "holdfast.payments.v1.HoldFunds",
+        "holdfast.payments.v1.CommitFunds",
+        "holdfast.payments.v1.ReleaseFunds",
+        "holdfast.payments.v1.CreditWallet",
     ];
 
     const REACTS_TO: &'static [&'static str] = &[
@@ -153,7 +171,11 @@ impl<P> Decider for Payments<P> {
         let customers = state.customers.iter();
         let customers =
             customers.map(|((code, customer), uses)| (event::customer_row(code, customer), Row::Customer(*uses)));
-        payments.chain(coupons).chain(uses).chain(customers).collect()
+        let wallets = state.wallets.iter();
+        let wallets = wallets.map(|(id, wallet)| (StreamId::Wallet(*id).to_string(), Row::Wallet(wallet.clone())));
+        let funds = state.funds.iter();
+        let funds = funds.map(|(id, funds)| (StreamId::Funds(*id).to_string(), Row::Funds(funds.clone())));
+        payments.chain(coupons).chain(uses).chain(customers).chain(wallets).chain(funds).collect()
     }
 
     fn row(state: &State, name: &str) -> Option<Row> {
@@ -170,6 +192,8 @@ impl<P> Decider for Payments<P> {
                 let customer = (CouponCode::parse(code).ok()?, customer.to_owned());
                 state.customers.get(&customer).copied().map(Row::Customer)
             }
+            "wallet" => state.wallets.get(&WalletId::parse(name).ok()?).cloned().map(Row::Wallet),
+            "funds" => state.funds.get(&PaymentId::parse(name).ok()?).cloned().map(Row::Funds),
             _ => None,
         }
     }
@@ -180,7 +204,11 @@ impl<P> Decider for Payments<P> {
             let coupon = StreamId::Coupon(of.code.clone()).to_string();
             [coupon, event::customer_row(&of.code, &of.customer_id)]
         });
-        std::iter::once(event.owner().to_string()).chain(moved).collect()
+        let wallet = if let Event::Wallet(event) = event { event.moves() } else { None };
+        let wallet = wallet.map(|(of, _)| StreamId::Wallet(of.wallet_id));
+        // A top-up moves the money of its own stream's row.
+        let wallet = wallet.filter(|wallet| *wallet != event.owner()).map(|wallet| wallet.to_string());
+        std::iter::once(event.owner().to_string()).chain(moved).chain(wallet).collect()
     }
 }
 

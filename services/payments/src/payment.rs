@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 
 use domain::{
     CouponCode, DecideError, HoldKey, Money, PaymentId, RefundId, Rejection, Revised, StreamVersion, Table, Timestamp,
-    words,
+    WalletId, words,
 };
 use providers::{
     Checkout,
@@ -33,6 +33,7 @@ use crate::{
     coupon::{self, Coupon, Customer, CustomerKey, Use},
     event::{Event, StreamId, stream},
     report::{Direction, Kept, Mismatch, Standing},
+    wallet::{self, Funds, Wallet},
 };
 
 pub mod authorisation;
@@ -61,9 +62,13 @@ pub struct State {
     pub uses: Table<HoldKey, Use>,
     /// What each customer has used of a coupon.
     pub customers: Table<CustomerKey, Customer>,
+    /// Wallets.
+    pub wallets: Table<WalletId, Wallet>,
+    /// What is set aside of them, by payment.
+    pub funds: Table<PaymentId, Funds>,
 }
 
-domain::rows!(State { payments, coupons, uses, customers });
+domain::rows!(State { payments, coupons, uses, customers, wallets, funds });
 
 /// A payment, its refunds, and the reports about it that are kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -156,6 +161,8 @@ impl State {
             StreamId::Payment(payment_id) => self.payments.get(payment_id).map(|payment| payment.version),
             StreamId::Coupon(code) => self.coupons.get(code).map(|coupon| coupon.version),
             StreamId::Use(key) => self.uses.get(key).map(|held| held.version),
+            StreamId::Wallet(wallet_id) => self.wallets.get(wallet_id).map(|wallet| wallet.version),
+            StreamId::Funds(payment_id) => self.funds.get(payment_id).map(|funds| funds.version),
         }
         .unwrap_or_default()
     }
@@ -210,8 +217,19 @@ impl Payment {
 /// # Errors
 /// Business says no, or an invariant is broken.
 pub fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Event>, DecideError> {
-    if let Command::Coupon(command) = command {
-        return coupon::decide(state, command, at);
+    match command {
+        Command::Coupon(command) => return coupon::decide(state, command, at),
+        Command::Wallet(command) => return wallet::decide(state, command),
+        Command::RequestPayment { .. }
+        | Command::CancelPayment { .. }
+        | Command::RecordProviderEvent { .. }
+        | Command::ResolveReport { .. }
+        | Command::ResolveRefund { .. }
+        | Command::BeginRefund { .. }
+        | Command::RecordCheckout { .. }
+        | Command::DecideAuthorisation { .. }
+        | Command::RecordAuthorisation { .. }
+        | Command::RecordRefundOutcome { .. } => {}
     }
     let Some(payment_id) = command.payment_id() else { return Ok(vec![]) };
     decide_payment(state, command, payment_id, at)
@@ -226,7 +244,7 @@ fn decide_payment(
 ) -> Result<Vec<Event>, DecideError> {
     let payment = state.payments.get(&payment_id);
     let events = match command {
-        Command::Coupon(_) => vec![],
+        Command::Coupon(_) | Command::Wallet(_) => vec![],
         Command::RequestPayment { key, amount, checkout, payment_method, expires_at } => {
             let asked = Asked { amount: *amount, checkout, payment_method, expires_at: *expires_at };
             request(payment, *key, &asked, at)?

@@ -25,6 +25,7 @@ use crate::{
 };
 
 mod coupons;
+mod wallets;
 
 /// Money that is set aside, as the table shows it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -99,6 +100,7 @@ pub(crate) async fn load(
         take_in(&mut state, sqlx::query(LOAD).bind(&ids).fetch_all(&mut *connection).await?)?;
     }
     coupons::load(connection, commands, locks, &mut state).await?;
+    wallets::load(connection, commands, locks, &mut state).await?;
     Ok(state)
 }
 
@@ -106,9 +108,12 @@ pub(crate) async fn load(
 pub(crate) fn recall(memory: &mut Memory<State>, commands: &[&Command], state: &mut State) -> bool {
     let makes = |command: &Command| matches!(command, Command::RequestPayment { .. });
     let keys = commands.iter().filter_map(|command| Some((command.payment_id()?, makes(command))));
-    let mut asked = BTreeSet::new();
+    let (mut asked, mut asked_of_wallets) = (BTreeSet::new(), BTreeSet::new());
     memory.move_all_to(state, keys, |rows| &mut rows.payments)
         && commands.iter().all(|command| {
+            if let Command::Wallet(command) = command {
+                return wallets::recall(memory, command, &mut asked_of_wallets, state);
+            }
             let Command::Coupon(command) = command else { return true };
             coupons::recall(memory, command, &mut asked, state)
         })
@@ -124,6 +129,7 @@ pub(crate) async fn load_all(connection: &mut PgConnection) -> Result<State, sql
     let mut state = State::default();
     take_in(&mut state, sqlx::query(LOAD_ALL).fetch_all(&mut *connection).await?)?;
     coupons::load_all(connection, &mut state).await?;
+    wallets::load_all(connection, &mut state).await?;
     Ok(state)
 }
 
@@ -311,6 +317,7 @@ pub(crate) fn save(statement: &mut Statement, state: &State) {
     save_refunds(statement, &saved);
     save_reports(statement, &saved);
     coupons::save(statement, state);
+    wallets::save(statement, state);
 }
 
 /// A payment that changed, and its revision before.

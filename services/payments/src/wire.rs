@@ -16,6 +16,7 @@ mod refund;
 mod report;
 #[cfg(test)]
 mod tests;
+mod wallet;
 
 /// The effect: what to send to the provider.
 pub const PAYMENT_REFUNDING: &str = "holdfast.payments.v1.RefundSubmitted";
@@ -33,7 +34,8 @@ pub fn decode_command(message_type: &str, data: &[u8], id: Uuid) -> Result<Comma
         Some(wire::ResolveRefund::NAME) => resolve_refund(decode(data)?),
         Some(wire::OpenCoupon::NAME) => coupon::open(decode(data)?),
         Some(wire::CloseCoupon::NAME) => coupon::close(&decode(data)?),
-        Some(_) | None => Err(unknown_type("payments", message_type)),
+        Some(name) => wallet::decode_command(name, data)?.ok_or_else(|| unknown_type("payments", message_type)),
+        None => Err(unknown_type("payments", message_type)),
     }
 }
 
@@ -87,6 +89,7 @@ pub fn encode(event: &Event) -> (&'static str, Vec<u8>) {
             ("holdfast.payments.v1.PaymentCancelled", message.encode_to_vec())
         }
         Event::Coupon(event) => coupon::encode(event),
+        Event::Wallet(event) => wallet::encode(event),
         Event::Authorisation(event) => authorisation::encode(event),
         event @ (Event::PaymentRequested { .. }
         | Event::CheckoutOpened { .. }
@@ -138,6 +141,7 @@ pub fn decode_event(message_type: &str, data: &[u8]) -> Result<Event, Rejection>
                 report::decode_event,
                 refund::decode_event,
                 coupon::decode_event,
+                wallet::decode_event,
             ];
             let read = of_others.iter().find_map(|decode_event| decode_event(name, data).transpose());
             read.unwrap_or_else(|| Err(unknown_type("payments", message_type)))

@@ -118,7 +118,7 @@ struct Auditor {
 }
 
 fn payment_of(event: &Event) -> PaymentId {
-    let StreamId::Payment(payment_id) = event.owner() else { unreachable!("nobody has a coupon here") };
+    let StreamId::Payment(payment_id) = event.owner() else { unreachable!("nobody has a coupon or a wallet here") };
     payment_id
 }
 
@@ -130,7 +130,7 @@ impl Auditor {
         let event = Sut::decode_event(record.message_type, &record.data).unwrap();
         let payment_id = payment_of(&event);
         match event {
-            Event::Coupon(_) => unreachable!("nobody has a coupon here"),
+            Event::Coupon(_) | Event::Wallet(_) => unreachable!("nobody has a coupon or a wallet here"),
             Event::Authorisation(event) => self.hear_authorisation(&event),
             Event::PaymentRequested { amount, checkout_ends_at, .. } => {
                 self.pages.extend(checkout_ends_at.map(|_| (payment_id, PageStatus::Opening)));
@@ -283,6 +283,7 @@ impl Auditor {
                 self.refunds.get_mut(&(payment_id, of.refund_id)).unwrap().may_send = resolution == Resolution::Retry;
             }
             Event::Coupon(_)
+            | Event::Wallet(_)
             | Event::Authorisation(_)
             | Event::PaymentRequested { .. }
             | Event::PaymentSucceeded { .. }

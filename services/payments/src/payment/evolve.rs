@@ -11,6 +11,7 @@ use crate::{
     coupon,
     event::{Event, RefundOf, ReportResolution, Reported, Resolution, StreamId},
     report::{Kept, Kind, Report, ReportedMoney, Standing},
+    wallet,
 };
 
 /// Reports that change nothing are remembered up to so many a payment: beyond, one that comes again is noted again.
@@ -20,11 +21,8 @@ pub const NOTES_MAX: usize = 100;
 pub fn evolve(state: &mut State, event: &Event) {
     let payment_id = match event.owner() {
         StreamId::Payment(payment_id) => payment_id,
-        StreamId::Coupon(_) | StreamId::Use(_) => {
-            if let Event::Coupon(event) = event {
-                coupon::evolve(state, event);
-            }
-            return;
+        StreamId::Coupon(_) | StreamId::Use(_) | StreamId::Wallet(_) | StreamId::Funds(_) => {
+            return evolve_others(state, event);
         }
     };
     if state.payments.get(&payment_id).is_none()
@@ -35,6 +33,16 @@ pub fn evolve(state: &mut State, event: &Event) {
     if let Some(payment) = state.payments.change(&payment_id) {
         payment.version = payment.version.next();
         payment.apply(event);
+    }
+}
+
+/// What is of no payment's stream.
+fn evolve_others(state: &mut State, event: &Event) {
+    if let Event::Coupon(event) = event {
+        coupon::evolve(state, event);
+    }
+    if let Event::Wallet(event) = event {
+        wallet::evolve(state, event);
     }
 }
 
@@ -61,7 +69,8 @@ fn opened(event: &Event) -> Option<Payment> {
         | Event::RefundReversed { .. }
         | Event::RefundResolved { .. }
         | Event::Authorisation(_)
-        | Event::Coupon(_) => None,
+        | Event::Coupon(_)
+        | Event::Wallet(_) => None,
     }
 }
 
@@ -148,7 +157,7 @@ impl Payment {
             | Event::RefundReversed { .. }
             | Event::RefundResolved { .. } => self.take_in_refund(event),
             // It is of no payment.
-            Event::Coupon(_) => {}
+            Event::Coupon(_) | Event::Wallet(_) => {}
         }
     }
 
@@ -169,7 +178,9 @@ impl Payment {
                 });
             }
             Event::CheckoutOpened { checkout, .. } => {
-                self.page = Some(Page { status: PageStatus::Open, url: checkout.url.clone() });
+                // Without a link there is no page: the money is set aside already.
+                let status = if checkout.url.is_empty() { PageStatus::Closed } else { PageStatus::Open };
+                self.page = Some(Page { status, url: checkout.url.clone() });
                 if let Some(terms) = &mut self.terms {
                     terms.reference.clone_from(&checkout.reference);
                 }
@@ -193,7 +204,8 @@ impl Payment {
             | Event::RefundReversed { .. }
             | Event::RefundResolved { .. }
             | Event::Authorisation(_)
-            | Event::Coupon(_) => {}
+            | Event::Coupon(_)
+            | Event::Wallet(_) => {}
         }
     }
 
@@ -265,7 +277,8 @@ impl Payment {
             | Event::ProviderReportUnmatched { .. }
             | Event::ProviderReportResolved { .. }
             | Event::Authorisation(_)
-            | Event::Coupon(_) => {}
+            | Event::Coupon(_)
+            | Event::Wallet(_) => {}
         }
     }
 

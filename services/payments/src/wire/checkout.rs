@@ -66,7 +66,8 @@ pub(super) fn encode(event: Event) -> (&'static str, Vec<u8>) {
         | Event::RefundReversed { .. }
         | Event::RefundResolved { .. }
         | Event::Authorisation(_)
-        | Event::Coupon(_) => super::encode(&event),
+        | Event::Coupon(_)
+        | Event::Wallet(_) => super::encode(&event),
     }
 }
 

@@ -71,7 +71,8 @@ pub(super) fn encode(event: Event) -> (&'static str, Vec<u8>) {
         | Event::ProviderReportUnmatched { .. }
         | Event::ProviderReportResolved { .. }
         | Event::Authorisation(_)
-        | Event::Coupon(_)) => super::encode(&other),
+        | Event::Coupon(_)
+        | Event::Wallet(_)) => super::encode(&other),
     }
 }
 
@@ -143,7 +144,8 @@ fn encode_ended(event: Event) -> (&'static str, Vec<u8>) {
         | Event::RefundOutcomeUnknown { .. }
         | Event::RefundResolved { .. }
         | Event::Authorisation(_)
-        | Event::Coupon(_) => super::encode(&event),
+        | Event::Coupon(_)
+        | Event::Wallet(_) => super::encode(&event),
     }
 }
 
