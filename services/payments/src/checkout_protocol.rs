@@ -14,7 +14,7 @@
 use std::time::Duration;
 
 use domain::{Rejection, Timestamp};
-use providers::{Charge, ClosedCheckout, EndedAuthorisation, OpenCheckout, ProviderError};
+use providers::{Charge, ClosedCheckout, EndedAuthorisation, OpenedCheckout, ProviderError};
 use runtime::service::EffectOutcome;
 
 use crate::{
@@ -29,12 +29,15 @@ pub const LEAVE_ALONE: Duration = Duration::from_secs(5);
 /// What the answer to a try at opening means.
 #[must_use]
 pub fn opened(
-    answer: Result<OpenCheckout, ProviderError>,
+    answer: Result<OpenedCheckout, ProviderError>,
     now: Timestamp,
     deadline: Timestamp,
 ) -> EffectOutcome<Answer> {
     let error = match answer {
-        Ok(opened) => return EffectOutcome::Done(Answer::Opened(opened)),
+        Ok(OpenedCheckout { page, authorised }) => {
+            let authorised = authorised.map(|charge| report_of(Kind::PaymentAuthorised, charge));
+            return EffectOutcome::Done(Answer::Opened { page, authorised });
+        }
         Err(ProviderError::Declined(reason)) => {
             return EffectOutcome::Done(Answer::Failed(Rejection::new("DECLINED", reason)));
         }
@@ -45,6 +48,24 @@ pub fn opened(
         return EffectOutcome::Done(Answer::Failed(Rejection::new("CHECKOUT_TIMED_OUT", reason)));
     }
     again(&error)
+}
+
+/// Whether what may have been set aside by opening must be let go before this answer is the end: it came too late, or was none, and the
+/// money that an earlier try may have set aside would stay so for ever.
+#[must_use]
+pub const fn must_be_let_go(outcome: &EffectOutcome<Answer>) -> bool {
+    matches!(outcome, EffectOutcome::Done(Answer::Failed(_)))
+}
+
+/// What a failure to open means, given the answer to letting go what may have been set aside: it is a failure only once that is done.
+#[must_use]
+pub fn failed(failure: EffectOutcome<Answer>, let_go: Result<ClosedCheckout, ProviderError>) -> EffectOutcome<Answer> {
+    match let_go {
+        Ok(ClosedCheckout::Unpaid) => failure,
+        // Only what was heard of is taken, so this is a defect that somebody must look at.
+        Ok(taken) => again(&ProviderError::Stuck(format!("its money is not let go: {taken:?}"))),
+        Err(error) => again(&error),
+    }
 }
 
 /// What the answer to a try at closing means.
@@ -110,10 +131,10 @@ fn report_of(kind: Kind, charge: Charge) -> Report {
 #[cfg(test)]
 mod tests {
     use domain::Timestamp;
-    use providers::{Charge, ClosedCheckout, EndedAuthorisation, OpenCheckout, ProviderError};
+    use providers::{Charge, ClosedCheckout, EndedAuthorisation, OpenCheckout, OpenedCheckout, ProviderError};
     use runtime::service::EffectOutcome;
 
-    use super::{LEAVE_ALONE, closed, ended_authorisation, opened};
+    use super::{LEAVE_ALONE, closed, ended_authorisation, failed, must_be_let_go, opened};
     use crate::{
         event::CheckoutEnd,
         payment::{authorisation, checkout::Answer},
@@ -122,11 +143,11 @@ mod tests {
 
     const DEADLINE: Timestamp = Timestamp::from_micros(1_000);
 
-    fn in_time(answer: Result<OpenCheckout, ProviderError>) -> EffectOutcome<Answer> {
+    fn in_time(answer: Result<OpenedCheckout, ProviderError>) -> EffectOutcome<Answer> {
         opened(answer, DEADLINE, DEADLINE)
     }
 
-    fn late(answer: Result<OpenCheckout, ProviderError>) -> EffectOutcome<Answer> {
+    fn late(answer: Result<OpenedCheckout, ProviderError>) -> EffectOutcome<Answer> {
         opened(answer, Timestamp::from_micros(1_001), DEADLINE)
     }
 
@@ -137,9 +158,39 @@ mod tests {
     #[test]
     fn what_is_opened_is_opened_however_late() {
         let page = OpenCheckout { reference: "cs_1".to_owned(), url: "https://pay.example/cs_1".to_owned() };
-        let done = EffectOutcome::Done(Answer::Opened(page.clone()));
-        assert_eq!(in_time(Ok(page.clone())), done);
-        assert_eq!(late(Ok(page)), done);
+        let done = EffectOutcome::Done(Answer::Opened { page: page.clone(), authorised: None });
+        assert_eq!(in_time(Ok(OpenedCheckout::unpaid(page.clone()))), done);
+        assert_eq!(late(Ok(OpenedCheckout::unpaid(page))), done);
+    }
+
+    #[test]
+    fn money_that_is_set_aside_by_opening_is_reported_with_it() {
+        let page = OpenCheckout { reference: "funds-1".to_owned(), url: String::new() };
+        let charge = Charge {
+            event_id: "funds-1 held".to_owned(),
+            reference: "funds-1".to_owned(),
+            minor_units: 1_200,
+            currency: "EUR".to_owned(),
+            occurred_at: None,
+        };
+        let outcome = in_time(Ok(OpenedCheckout { page, authorised: Some(charge) }));
+        let EffectOutcome::Done(Answer::Opened { authorised: Some(report), .. }) = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!((report.kind, report.provider_event_id.as_str()), (Kind::PaymentAuthorised, "funds-1 held"));
+    }
+
+    #[test]
+    fn what_may_be_set_aside_unheard_is_let_go_before_it_has_failed() {
+        let declined = || in_time(Err(ProviderError::Declined(words())));
+        let timed_out = late(Err(ProviderError::OutcomeUnknown(words())));
+        assert!(must_be_let_go(&declined()) && must_be_let_go(&timed_out));
+        assert!(!must_be_let_go(&in_time(Err(ProviderError::OutcomeUnknown(words())))), "it is tried again");
+        assert_eq!(failed(declined(), Ok(ClosedCheckout::Unpaid)), declined());
+        for let_go in [Err(ProviderError::OutcomeUnknown(words())), Ok(ClosedCheckout::UnderWay)] {
+            let outcome = failed(declined(), let_go);
+            assert!(matches!(outcome, EffectOutcome::Retry { in_flight: true, .. }), "{outcome:?}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::{
     payment::{
         State,
         authorisation::{self, AuthorisationStatus},
-        checkout::PageStatus,
+        checkout::{Answer, PageStatus},
     },
     refund_protocol::{Attempt, Reply, Step, next_step},
     wire,
@@ -112,7 +112,8 @@ fn asked(event: &Event, attempt: u32) -> Option<Asked<'_>> {
         | Event::RefundOutcomeUnknown { .. }
         | Event::RefundReversed { .. }
         | Event::RefundResolved { .. }
-        | Event::Coupon(_) => None,
+        | Event::Coupon(_)
+        | Event::Wallet(_) => None,
     }
 }
 
@@ -172,8 +173,7 @@ pub(crate) async fn perform<P: Provider>(
     let until = Instant::now() + time_max;
     match read(providers, &claimed) {
         Ok((provider, Call::Open(request))) => {
-            let answer = bounded(until, provider.open_checkout(&request)).await;
-            let outcome = checkout_protocol::opened(answer, claimed.now, claimed.deadline);
+            let outcome = open(provider, until, &claimed, &request).await;
             outcome.map(|answer| Command::RecordCheckout { payment_id: request.payment_id, answer })
         }
         Ok((provider, Call::Close(checkout))) => {
@@ -191,6 +191,22 @@ pub(crate) async fn perform<P: Provider>(
         Ok((provider, Call::Refund(of, request))) => refund(provider, until, claimed, (of, request)).await,
         Err(rejection) => EffectOutcome::Unreadable(rejection),
     }
+}
+
+/// Opens a page. Of a provider that sets money aside with it, whatever an earlier try may have set aside unheard is let go before it fails.
+async fn open<P: Provider>(
+    provider: &P,
+    until: Instant,
+    claimed: &LeasedEffect,
+    request: &CheckoutRequest,
+) -> EffectOutcome<Answer> {
+    let answer = bounded(until, provider.open_checkout(request)).await;
+    let outcome = checkout_protocol::opened(answer, claimed.now, claimed.deadline);
+    if !provider.opens_with_money() || !checkout_protocol::must_be_let_go(&outcome) {
+        return outcome;
+    }
+    let checkout = CheckoutRef { payment_id: request.payment_id, reference: String::new() };
+    checkout_protocol::failed(outcome, bounded(until, provider.close_checkout(&checkout)).await)
 }
 
 async fn refund<P: Provider>(
@@ -239,7 +255,7 @@ mod tests {
 
     use providers::{
         AuthorisationRef, Checkout, CheckoutRef, CheckoutRequest, ClosedCheckout, EndedAuthorisation, OpenCheckout,
-        Provider, ProviderError, ProviderName, RefundRequest, RefundState, Registry,
+        OpenedCheckout, Provider, ProviderError, ProviderName, RefundRequest, RefundState, Registry,
     };
     use runtime::service::{EffectOutcome, LeasedEffect};
 
@@ -262,8 +278,9 @@ mod tests {
             ProviderName::Sandbox
         }
 
-        async fn open_checkout(&self, request: &CheckoutRequest) -> Result<OpenCheckout, ProviderError> {
-            Ok(OpenCheckout { reference: request.key.clone(), url: format!("https://pay.test/{}", request.amount) })
+        async fn open_checkout(&self, request: &CheckoutRequest) -> Result<OpenedCheckout, ProviderError> {
+            let url = format!("https://pay.test/{}", request.amount);
+            Ok(OpenedCheckout::unpaid(OpenCheckout { reference: request.key.clone(), url }))
         }
 
         async fn close_checkout(&self, _checkout: &CheckoutRef) -> Result<ClosedCheckout, ProviderError> {
@@ -331,7 +348,7 @@ mod tests {
         let asked =
             Event::PaymentRequested { payment_id, key, amount, checkout, payment_method, expires_at, checkout_ends_at };
         for attempt in [1, 2] {
-            let EffectOutcome::Done(Command::RecordCheckout { answer: Answer::Opened(opened), .. }) =
+            let EffectOutcome::Done(Command::RecordCheckout { answer: Answer::Opened { page: opened, .. }, .. }) =
                 tried_of(&asked, attempt).await
             else {
                 panic!("it is opened")

@@ -8,6 +8,7 @@ use providers::{
     Adapter, Registry,
     sandbox::Sandbox,
     stripe::{self, Stripe},
+    wallet::{OverBroker, Wallet},
 };
 use runtime::Context;
 
@@ -45,6 +46,9 @@ fn main() -> ExitCode {
         // Less than the runtime allows, so that payments decides what a silence means.
         let try_time_max = ms(context.config.effects.call_ms / 2);
         let mut adapters = vec![Adapter::Sandbox(Sandbox::new(&context.pool))];
+        // Less than a try may take, so that a silence is told of as one.
+        let wallets = OverBroker::new(context.broker.client.clone(), context.pool.clone(), try_time_max / 2);
+        adapters.push(Adapter::Wallet(Wallet::new(wallets)));
         if let Some(stripe) = stripe(context, try_time_max)? {
             adapters.push(Adapter::Stripe(stripe));
         }

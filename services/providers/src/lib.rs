@@ -15,6 +15,7 @@ pub mod provider_suite;
 pub mod registry;
 pub mod sandbox;
 pub mod stripe;
+pub mod wallet;
 
 pub use registry::{Adapter, ProviderName, Registry};
 
@@ -30,7 +31,13 @@ pub trait Provider: Send + Sync + 'static {
     fn open_checkout(
         &self,
         request: &CheckoutRequest,
-    ) -> impl Future<Output = Result<OpenCheckout, ProviderError>> + Send;
+    ) -> impl Future<Output = Result<OpenedCheckout, ProviderError>> + Send;
+
+    /// Whether what it opens has its money set aside already. Then a call whose answer is lost may have set money aside, so before a
+    /// payment fails for it, [`Provider::close_checkout`] must have let that go.
+    fn opens_with_money(&self) -> bool {
+        false
+    }
 
     /// Sees to it that nothing more is paid on a page, which is of no use any more. Asked again it answers the same.
     ///
@@ -172,8 +179,25 @@ pub struct CheckoutRequest {
 pub struct OpenCheckout {
     /// What the provider knows the payment by.
     pub reference: String,
-    /// The page for the buyer.
+    /// The page for the buyer. Empty: there is none, see [`OpenedCheckout`].
     pub url: String,
+}
+
+/// What came of opening a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenedCheckout {
+    /// The page. Without a link there is none, and nothing to close: the money is set aside already.
+    pub page: OpenCheckout,
+    /// The buyer's money, if it is set aside already. The charge is the one that it becomes when it is taken.
+    pub authorised: Option<Charge>,
+}
+
+impl OpenedCheckout {
+    /// A page that the buyer has still to pay on.
+    #[must_use]
+    pub const fn unpaid(page: OpenCheckout) -> Self {
+        Self { page, authorised: None }
+    }
 }
 
 /// A page that is to be closed.

@@ -1,7 +1,10 @@
-//! What every provider must do, as one suite: payments' promises that a refund is paid out once, and that nobody pays on a page that is
-//! closed, rest on it.
+//! What every provider must do, as one suite: payments' promises that a refund is paid out once, that nobody pays on a page that is
+//! closed, and that money which is set aside is taken or let go, rest on it.
 
-use crate::{CheckoutRef, CheckoutRequest, ClosedCheckout, Provider, ProviderError, RefundRequest, RefundState};
+use crate::{
+    AuthorisationRef, CheckoutRef, CheckoutRequest, ClosedCheckout, EndedAuthorisation, Provider, ProviderError,
+    RefundRequest, RefundState,
+};
 
 /// Requests, each under a key that was never used, to a provider that is made ready for them.
 #[derive(Debug, Clone)]
@@ -16,6 +19,17 @@ pub struct Scenario {
     pub never_sent: RefundRequest,
     /// The provider opens this page, and nobody pays on it.
     pub page: CheckoutRequest,
+    /// Money that it has set aside. `None`: it can set none aside, or has no memory of what became of it.
+    pub holds: Option<Holds>,
+}
+
+/// Money that a provider has set aside for two payments.
+#[derive(Debug, Clone)]
+pub struct Holds {
+    /// This is taken.
+    pub taken: AuthorisationRef,
+    /// This is let go.
+    pub let_go: AuthorisationRef,
 }
 
 /// Runs the suite. `lose` says when the answers of a provider get lost on the way, if that is not in the request itself.
@@ -31,7 +45,10 @@ pub async fn check<P: Provider>(provider: &P, scenario: &Scenario, lose: impl Fn
     lose(false);
     a_lost_answer_can_be_looked_up(provider, &scenario.lost_answer, &answer).await?;
     a_decline_is_definite(provider, &scenario.declined).await?;
-    an_unknown_key_finds_nothing(provider, &scenario.never_sent).await
+    an_unknown_key_finds_nothing(provider, &scenario.never_sent).await?;
+    let Some(holds) = &scenario.holds else { return Ok(()) };
+    what_is_taken_stays_taken(provider, &holds.taken).await?;
+    what_is_let_go_cannot_be_taken(provider, &holds.let_go).await
 }
 
 async fn a_page_is_opened_once_and_closed_for_good<P: Provider>(
@@ -39,9 +56,14 @@ async fn a_page_is_opened_once_and_closed_for_good<P: Provider>(
     request: &CheckoutRequest,
 ) -> Result<(), String> {
     let opened = provider.open_checkout(request).await;
-    let Ok(page) = &opened else { return Err(format!("a page is opened: {opened:?}")) };
-    expect(!page.reference.is_empty() && !page.url.is_empty(), || {
-        format!("a page has a reference and a link: {page:?}")
+    let Ok(known) = &opened else { return Err(format!("a page is opened: {opened:?}")) };
+    let page = &known.page;
+    expect(!page.reference.is_empty(), || format!("a page has a reference: {page:?}"))?;
+    expect(page.url.is_empty() == known.authorised.is_some(), || {
+        format!("a page has a link, unless the money is set aside already: {known:?}")
+    })?;
+    expect(known.authorised.is_none() || provider.opens_with_money(), || {
+        format!("a provider says beforehand that it sets money aside by opening: {known:?}")
     })?;
     let again = provider.open_checkout(request).await;
     expect(again == opened, || format!("the same key again opens no other page: {opened:?}, then {again:?}"))?;
@@ -50,6 +72,46 @@ async fn a_page_is_opened_once_and_closed_for_good<P: Provider>(
         let closed = provider.close_checkout(&checkout).await;
         expect(closed == Ok(ClosedCheckout::Unpaid), || {
             format!("a page that nobody has paid on is closed, and stays closed: {closed:?}")
+        })?;
+    }
+    Ok(())
+}
+
+/// Under another key, as each try at a call has: it is the authorisation that can be taken once.
+fn again(of: &AuthorisationRef, number: u8) -> AuthorisationRef {
+    AuthorisationRef { key: format!("{}.again.{number}", of.key), ..of.clone() }
+}
+
+async fn what_is_taken_stays_taken<P: Provider>(provider: &P, of: &AuthorisationRef) -> Result<(), String> {
+    let first = provider.capture(of).await;
+    let Ok(EndedAuthorisation::Captured(charge)) = &first else {
+        return Err(format!("money that is set aside is taken: {first:?}"));
+    };
+    let is_all = charge.minor_units == of.amount.minor_units && charge.currency == of.amount.currency.as_str();
+    expect(is_all && charge.reference == of.reference, || format!("all of it is taken, by its name: {charge:?}"))?;
+    let answers = [
+        provider.capture(of).await,
+        provider.capture(&again(of, 1)).await,
+        // Whoever comes too late to let it go is told so.
+        provider.void(&again(of, 2)).await,
+    ];
+    for answer in answers {
+        let is_same = matches!(&answer, Ok(EndedAuthorisation::Captured(same)) if same.reference == charge.reference);
+        expect(is_same, || format!("what is taken stays taken, and is one charge: {first:?}, then {answer:?}"))?;
+    }
+    Ok(())
+}
+
+async fn what_is_let_go_cannot_be_taken<P: Provider>(provider: &P, of: &AuthorisationRef) -> Result<(), String> {
+    let answers = [
+        provider.void(of).await,
+        provider.void(of).await,
+        provider.void(&again(of, 1)).await,
+        provider.capture(&again(of, 2)).await,
+    ];
+    for answer in answers {
+        expect(matches!(answer, Ok(EndedAuthorisation::Voided { .. })), || {
+            format!("what is let go stays so, and nothing of it is taken: {answer:?}")
         })?;
     }
     Ok(())

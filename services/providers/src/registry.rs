@@ -7,10 +7,11 @@ use domain::{Money, PaymentId, Rejection, Timestamp};
 use futures::future::join_all;
 
 use crate::{
-    AuthorisationRef, Checkout, CheckoutRef, CheckoutRequest, ClosedCheckout, EndedAuthorisation, OpenCheckout,
+    AuthorisationRef, Checkout, CheckoutRef, CheckoutRequest, ClosedCheckout, EndedAuthorisation, OpenedCheckout,
     Provider, ProviderContext, ProviderError, RefundRequest, RefundState, Told,
     sandbox::{self, Sandbox},
     stripe::{self, Stripe},
+    wallet::{self, Wallet},
 };
 
 /// How long a page of Stripe's stays open at least, from when its payment was requested. Stripe opens none for less than 30 minutes, and the
@@ -27,6 +28,8 @@ pub enum ProviderName {
     Sandbox,
     /// [`Stripe`].
     Stripe,
+    /// [`Wallet`].
+    Wallet,
 }
 
 impl ProviderName {
@@ -36,6 +39,7 @@ impl ProviderName {
         match self {
             Self::Sandbox => sandbox::NAME,
             Self::Stripe => stripe::NAME,
+            Self::Wallet => wallet::NAME,
         }
     }
 }
@@ -46,6 +50,7 @@ impl ProviderName {
 pub fn provider_of(payment_method: &str) -> ProviderName {
     match payment_method.split_once(':').map_or(payment_method, |(provider, _)| provider) {
         stripe::NAME => ProviderName::Stripe,
+        wallet::NAME => ProviderName::Wallet,
         _ => ProviderName::Sandbox,
     }
 }
@@ -53,10 +58,10 @@ pub fn provider_of(payment_method: &str) -> ProviderName {
 /// Whether so much can be paid so. Asked before anything is held for an order that could not be paid.
 ///
 /// # Errors
-/// The provider takes no such amount, see [`stripe::amount::accepts`]. The sandbox takes any.
+/// The provider takes no such amount, see [`stripe::amount::accepts`]. The sandbox takes any, and so does a wallet, which may have it.
 pub fn accepts(payment_method: &str, amount: Money) -> Result<(), Rejection> {
     match provider_of(payment_method) {
-        ProviderName::Sandbox => Ok(()),
+        ProviderName::Sandbox | ProviderName::Wallet => Ok(()),
         ProviderName::Stripe => stripe::amount::accepts(amount),
     }
 }
@@ -67,6 +72,7 @@ pub fn checkout(payment_id: PaymentId, payment_method: &str) -> Checkout {
     match provider_of(payment_method) {
         ProviderName::Sandbox => sandbox::checkout(payment_id, payment_method),
         ProviderName::Stripe => stripe::page(),
+        ProviderName::Wallet => wallet::page(),
     }
 }
 
@@ -75,7 +81,7 @@ pub fn checkout(payment_id: PaymentId, payment_method: &str) -> Checkout {
 #[must_use]
 pub fn checkout_ends(provider: ProviderName, at: Timestamp, expires_at: Timestamp) -> Timestamp {
     match provider {
-        ProviderName::Sandbox => expires_at,
+        ProviderName::Sandbox | ProviderName::Wallet => expires_at,
         ProviderName::Stripe => expires_at.max(at + STRIPE_PAGE_MIN).min(at + STRIPE_PAGE_MAX),
     }
 }
@@ -87,6 +93,8 @@ pub enum Adapter {
     Sandbox(Sandbox),
     /// To Stripe.
     Stripe(Stripe),
+    /// To the wallets that are kept here.
+    Wallet(Wallet),
 }
 
 impl Provider for Adapter {
@@ -94,13 +102,23 @@ impl Provider for Adapter {
         match self {
             Self::Sandbox(sandbox) => sandbox.name(),
             Self::Stripe(stripe) => stripe.name(),
+            Self::Wallet(wallet) => wallet.name(),
         }
     }
 
-    async fn open_checkout(&self, request: &CheckoutRequest) -> Result<OpenCheckout, ProviderError> {
+    async fn open_checkout(&self, request: &CheckoutRequest) -> Result<OpenedCheckout, ProviderError> {
         match self {
             Self::Sandbox(sandbox) => sandbox.open_checkout(request).await,
             Self::Stripe(stripe) => stripe.open_checkout(request).await,
+            Self::Wallet(wallet) => wallet.open_checkout(request).await,
+        }
+    }
+
+    fn opens_with_money(&self) -> bool {
+        match self {
+            Self::Sandbox(sandbox) => sandbox.opens_with_money(),
+            Self::Stripe(stripe) => stripe.opens_with_money(),
+            Self::Wallet(wallet) => wallet.opens_with_money(),
         }
     }
 
@@ -108,6 +126,7 @@ impl Provider for Adapter {
         match self {
             Self::Sandbox(sandbox) => sandbox.close_checkout(checkout).await,
             Self::Stripe(stripe) => stripe.close_checkout(checkout).await,
+            Self::Wallet(wallet) => wallet.close_checkout(checkout).await,
         }
     }
 
@@ -115,6 +134,7 @@ impl Provider for Adapter {
         match self {
             Self::Sandbox(sandbox) => sandbox.capture(authorisation).await,
             Self::Stripe(stripe) => stripe.capture(authorisation).await,
+            Self::Wallet(wallet) => wallet.capture(authorisation).await,
         }
     }
 
@@ -122,6 +142,7 @@ impl Provider for Adapter {
         match self {
             Self::Sandbox(sandbox) => sandbox.void(authorisation).await,
             Self::Stripe(stripe) => stripe.void(authorisation).await,
+            Self::Wallet(wallet) => wallet.void(authorisation).await,
         }
     }
 
@@ -129,6 +150,7 @@ impl Provider for Adapter {
         match self {
             Self::Sandbox(sandbox) => sandbox.refund(request).await,
             Self::Stripe(stripe) => stripe.refund(request).await,
+            Self::Wallet(wallet) => wallet.refund(request).await,
         }
     }
 
@@ -136,6 +158,7 @@ impl Provider for Adapter {
         match self {
             Self::Sandbox(sandbox) => sandbox.find_refund(request).await,
             Self::Stripe(stripe) => stripe.find_refund(request).await,
+            Self::Wallet(wallet) => wallet.find_refund(request).await,
         }
     }
 
@@ -143,6 +166,7 @@ impl Provider for Adapter {
         match self {
             Self::Sandbox(sandbox) => sandbox.missed_every(),
             Self::Stripe(stripe) => stripe.missed_every(),
+            Self::Wallet(wallet) => wallet.missed_every(),
         }
     }
 
@@ -150,6 +174,7 @@ impl Provider for Adapter {
         match self {
             Self::Sandbox(sandbox) => sandbox.missed(since).await,
             Self::Stripe(stripe) => stripe.missed(since).await,
+            Self::Wallet(wallet) => wallet.missed(since).await,
         }
     }
 
@@ -157,6 +182,7 @@ impl Provider for Adapter {
         match self {
             Self::Sandbox(sandbox) => sandbox.background(context).await,
             Self::Stripe(stripe) => stripe.background(context).await,
+            Self::Wallet(wallet) => wallet.background(context).await,
         }
     }
 }
@@ -207,7 +233,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::{
-        AuthorisationRef, CheckoutRef, CheckoutRequest, ClosedCheckout, EndedAuthorisation, OpenCheckout, Provider,
+        AuthorisationRef, CheckoutRef, CheckoutRequest, ClosedCheckout, EndedAuthorisation, OpenedCheckout, Provider,
         ProviderError, ProviderName, RefundRequest, RefundState, Registry, accepts, checkout, checkout_ends,
         provider_of,
     };
@@ -219,7 +245,7 @@ mod tests {
             ProviderName::Sandbox
         }
 
-        async fn open_checkout(&self, _request: &CheckoutRequest) -> Result<OpenCheckout, ProviderError> {
+        async fn open_checkout(&self, _request: &CheckoutRequest) -> Result<OpenedCheckout, ProviderError> {
             std::future::pending().await
         }
 
@@ -247,7 +273,8 @@ mod tests {
     #[test]
     fn a_payment_is_paid_with_the_provider_that_its_method_belongs_to() {
         let payment_id = PaymentId(Uuid::from_u128(1));
-        for payment_method in ["", "sandbox:late", "card", "sandbox:suceed", "Stripe", "stripes", " stripe", ":stripe"]
+        for payment_method in
+            ["", "sandbox:late", "card", "sandbox:suceed", "Stripe", "stripes", " stripe", ":stripe", "Wallet"]
         {
             let checkout = checkout(payment_id, payment_method);
             assert_eq!(checkout.provider, provider_of(payment_method).as_str());
@@ -258,6 +285,11 @@ mod tests {
             let checkout = checkout(payment_id, payment_method);
             assert_eq!(checkout.provider, provider_of(payment_method).as_str());
             assert!(checkout.provider == "stripe" && checkout.needs_call(), "{checkout:?}");
+        }
+        for payment_method in ["wallet", "wallet:", "wallet:ada", "wallet:a:b"] {
+            let checkout = checkout(payment_id, payment_method);
+            assert_eq!(checkout.provider, provider_of(payment_method).as_str());
+            assert!(checkout.provider == "wallet" && checkout.needs_call(), "{checkout:?}");
         }
     }
 

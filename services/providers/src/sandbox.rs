@@ -11,7 +11,7 @@ use sqlx::PgPool;
 
 use crate::{
     AuthorisationRef, Checkout, CheckoutRef, CheckoutRequest, ClosedCheckout, EndedAuthorisation, OpenCheckout,
-    Provider, ProviderContext, ProviderError, ProviderName, RefundRequest, RefundState,
+    OpenedCheckout, Provider, ProviderContext, ProviderError, ProviderName, RefundRequest, RefundState,
 };
 
 pub mod delivery;
@@ -93,10 +93,12 @@ impl Provider for Sandbox {
         ProviderName::Sandbox
     }
 
-    async fn open_checkout(&self, request: &CheckoutRequest) -> Result<OpenCheckout, ProviderError> {
+    async fn open_checkout(&self, request: &CheckoutRequest) -> Result<OpenedCheckout, ProviderError> {
         match Script::parse(&request.payment_method).map(|script| script.checkout) {
             Ok(Page::Refuse) => Err(ProviderError::Declined("its script says that no page is opened".to_owned())),
-            Ok(Page::Link | Page::Call) | Err(_) => Ok(page(request.payment_id, &request.payment_method)),
+            Ok(Page::Link | Page::Call) | Err(_) => {
+                Ok(OpenedCheckout::unpaid(page(request.payment_id, &request.payment_method)))
+            }
         }
     }
 
@@ -186,7 +188,7 @@ mod tests {
         };
         let page = CheckoutRef { payment_id: PAYMENT, reference: String::new() };
         assert_eq!(sandbox.close_checkout(&page).await, Ok(ClosedCheckout::Unpaid));
-        sandbox.open_checkout(&request).await
+        sandbox.open_checkout(&request).await.map(|opened| opened.page)
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ use domain::Timestamp;
 use hyper::Uri;
 
 use crate::{
-    AuthorisationRef, Checkout, CheckoutRef, CheckoutRequest, ClosedCheckout, EndedAuthorisation, OpenCheckout,
+    AuthorisationRef, Checkout, CheckoutRef, CheckoutRequest, ClosedCheckout, EndedAuthorisation, OpenedCheckout,
     Provider, ProviderError, ProviderName, RefundRequest, RefundState, Told,
 };
 
@@ -211,8 +211,8 @@ impl Provider for Stripe {
         ProviderName::Stripe
     }
 
-    async fn open_checkout(&self, request: &CheckoutRequest) -> Result<OpenCheckout, ProviderError> {
-        checkout::open(&self.api, &self.settings, request).await
+    async fn open_checkout(&self, request: &CheckoutRequest) -> Result<OpenedCheckout, ProviderError> {
+        checkout::open(&self.api, &self.settings, request).await.map(OpenedCheckout::unpaid)
     }
 
     async fn close_checkout(&self, checkout: &CheckoutRef) -> Result<ClosedCheckout, ProviderError> {

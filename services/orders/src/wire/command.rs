@@ -7,7 +7,11 @@ use domain::{
     lines_from_wire, text, unknown_type,
 };
 use proto::{Name, common::v1::ProductQuantity, orders::v1 as wire, well_known};
-use providers::registry::accepts;
+use providers::{
+    ProviderName,
+    registry::{accepts, provider_of},
+    wallet,
+};
 use uuid::Uuid;
 
 use super::{PACKAGE, parts};
@@ -83,7 +87,7 @@ fn at_version(expected_version: i64, command: Command) -> Command {
 fn place_order(message: wire::PlaceOrder) -> Result<Command, Rejection> {
     let order_id = OrderId::parse(&message.order_id)?;
     let customer_id = text("customer_id", &message.customer_id, 1, 128)?;
-    let payment_method = text("payment_method", &message.payment_method, 0, 256)?;
+    let payment_method = of_customer(&text("payment_method", &message.payment_method, 0, 256)?, &customer_id)?;
     let time_to_pay = time_to_pay(message.time_to_pay)?;
     let late_payment_policy = parts::policy(message.late_payment_policy).ok_or_else(|| {
         let reason =
@@ -121,6 +125,21 @@ fn place_order(message: wire::PlaceOrder) -> Result<Command, Rejection> {
     };
     let contact = ContactEmail::parse_optional(&message.contact_email)?;
     Ok(Command::PlaceOrder { order_id, terms, contact })
+}
+
+/// A wallet is that of whoever orders, and is named with its customer from here on: payments knows no customers.
+fn of_customer(payment_method: &str, customer_id: &str) -> Result<String, Rejection> {
+    match (provider_of(payment_method), payment_method.split_once(':')) {
+        (ProviderName::Wallet, None) => Ok(wallet::payment_method(customer_id)),
+        (ProviderName::Wallet, Some((_, named))) if named != customer_id => {
+            let reason = format!(
+                "an order of {customer_id:?} is paid from the wallet of {customer_id:?}, not of {named:?}: send the payment_method {:?}",
+                wallet::NAME
+            );
+            Err(Rejection::new("WRONG_WALLET", reason))
+        }
+        (ProviderName::Wallet | ProviderName::Sandbox | ProviderName::Stripe, _) => Ok(payment_method.to_owned()),
+    }
 }
 
 fn within_lines_max(count: usize) -> Result<(), Rejection> {

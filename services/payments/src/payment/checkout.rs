@@ -7,7 +7,7 @@
 //! | the payment's cancel | -                        | closing               | -                  | -              |
 //! | closed               | -                        | -                     | closed             | -              |
 //!
-//! `-`: nothing changes. A page that was paid on before it could be closed brings late money, which is taken in as every report is. A page
+//! `-`: nothing changes. What is opened with its money set aside is no page: it is closed at once, and there is nothing to abandon. A page that was paid on before it could be closed brings late money, which is taken in as every report is. A page
 //! that nobody has heard of cannot be paid on, for only its link leads there; so one whose opening was not answered is opened again.
 
 use std::time::Duration;
@@ -58,7 +58,12 @@ words!(
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// It is open.
-    Opened(OpenCheckout),
+    Opened {
+        /// The page.
+        page: OpenCheckout,
+        /// What the provider says of the buyer's money, if it is set aside already.
+        authorised: Option<Report>,
+    },
     /// It is not opened, and will not be.
     Failed(Rejection),
     /// It is closed; with the report of the money, if it was paid on before.
@@ -74,11 +79,16 @@ pub enum Answer {
 pub(super) fn answered(payment_id: PaymentId, payment: &Payment, answer: &Answer, at: Timestamp) -> Vec<Event> {
     let (Some(key), Some(page)) = (payment.key, payment.page.as_ref()) else { return vec![] };
     match (page.status, answer) {
-        (PageStatus::Opening, Answer::Opened(opened)) => {
+        (PageStatus::Opening, Answer::Opened { page: opened, authorised: None }) => {
             let is_of_use = matches!(payment.status, Status::Requested | Status::Succeeded);
             let opened_event = Event::CheckoutOpened { payment_id, key, checkout: opened.clone() };
             let abandoned = (!is_of_use).then(|| abandon(payment_id, key, payment, &opened.reference, at));
             std::iter::once(opened_event).chain(abandoned.flatten()).collect()
+        }
+        // Also if nobody is to pay any more: what becomes of the money orders decides, as of any.
+        (PageStatus::Opening, Answer::Opened { page: opened, authorised: Some(report) }) => {
+            let opened = Event::CheckoutOpened { payment_id, key, checkout: opened.clone() };
+            followed_by(payment_id, payment, opened, Some(report))
         }
         (PageStatus::Opening, Answer::Failed(rejection)) => {
             let failed = Event::CheckoutFailed { payment_id, key, rejection: rejection.clone() };
@@ -92,17 +102,22 @@ pub(super) fn answered(payment_id: PaymentId, payment: &Payment, answer: &Answer
         }
         (PageStatus::Closing, Answer::Closed { end, report }) => {
             let closed = Event::CheckoutClosed { payment_id, key, end: *end };
-            let mut after = payment.clone();
-            after.apply(&closed);
-            let follows = report.iter().flat_map(|report| reports::take(payment_id, Some(&after), report));
-            std::iter::once(closed).chain(follows).collect()
+            followed_by(payment_id, payment, closed, report.as_ref())
         }
         // It was answered before.
         (
             PageStatus::Opening | PageStatus::Open | PageStatus::Closing | PageStatus::Closed | PageStatus::Failed,
-            Answer::Opened(_) | Answer::Failed(_) | Answer::Closed { .. },
+            Answer::Opened { .. } | Answer::Failed(_) | Answer::Closed { .. },
         ) => vec![],
     }
+}
+
+/// What happened to the page, and then what is reported with it.
+fn followed_by(payment_id: PaymentId, payment: &Payment, event: Event, report: Option<&Report>) -> Vec<Event> {
+    let mut after = payment.clone();
+    after.apply(&event);
+    let follows = report.into_iter().flat_map(|report| reports::take(payment_id, Some(&after), report));
+    std::iter::once(event).chain(follows).collect()
 }
 
 /// What names the failure of a payment whose page was never opened, among the provider's reports.

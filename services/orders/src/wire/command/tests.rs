@@ -131,6 +131,23 @@ fn reads_a_reference_and_refuses_one_that_is_too_long_or_unprintable() {
 }
 
 #[test]
+fn an_order_is_paid_from_the_wallet_of_its_own_customer() {
+    let with = |payment_method: &str| {
+        let payment_method = payment_method.to_owned();
+        read(&wire::PlaceOrder { payment_method, ..place() })
+    };
+    for payment_method in ["wallet", "wallet:customer-1"] {
+        let Ok(Command::PlaceOrder { terms, .. }) = with(payment_method) else { panic!("{payment_method}") };
+        assert_eq!(terms.payment_method, "wallet:customer-1");
+    }
+    for payment_method in ["wallet:", "wallet:customer-2", "wallet:wallet:customer-1", "wallet: customer-1"] {
+        assert_eq!(with(payment_method), code("WRONG_WALLET"), "{payment_method}");
+    }
+    let nobody = wire::PlaceOrder { customer_id: String::new(), payment_method: "wallet".to_owned(), ..place() };
+    assert_eq!(read(&nobody), code("INVALID_TEXT"));
+}
+
+#[test]
 fn refuses_a_malformed_customer_or_payment_method() {
     for customer_id in ["", "a\0b", &"x".repeat(129)] {
         assert_eq!(read(&wire::PlaceOrder { customer_id: customer_id.to_owned(), ..place() }), code("INVALID_TEXT"));

@@ -6,7 +6,7 @@ use providers::{Checkout, OpenCheckout, registry::checkout};
 use super::{Answer, CLOSED_WITHIN, PageStatus};
 use crate::{
     command::Command,
-    event::{CheckoutEnd, Event},
+    event::{AuthorisationEvent, CheckoutEnd, Event},
     payment::{
         Status,
         spec::{KEY, NOW, cancelled, eur, given, payment_id, report, request, requested, succeeded},
@@ -34,6 +34,17 @@ fn page() -> OpenCheckout {
 
 fn opened() -> Event {
     Event::CheckoutOpened { payment_id: payment_id(), key: KEY, checkout: page() }
+}
+
+/// What is opened with its money set aside.
+fn with_money() -> (OpenCheckout, Report) {
+    let page = OpenCheckout { reference: "funds-1".to_owned(), url: String::new() };
+    (page, Report { provider_reference: "funds-1".to_owned(), ..report(Kind::PaymentAuthorised, "funds-1 held") })
+}
+
+fn opened_with_money() -> Command {
+    let (page, report) = with_money();
+    answer(Answer::Opened { page, authorised: Some(report) })
 }
 
 fn abandoned() -> Event {
@@ -82,12 +93,12 @@ fn a_link_that_is_known_needs_no_call() {
 fn a_page_that_is_called_for_is_open_once_the_provider_says_so() {
     let state = given(&[called_for()]);
     assert_eq!(state.payment().page.as_ref().unwrap().status, PageStatus::Opening);
-    assert_eq!(state.when(&answer(Answer::Opened(page()))), Ok(vec![opened()]));
+    assert_eq!(state.when(&answer(Answer::Opened { page: page(), authorised: None })), Ok(vec![opened()]));
     let state = given(&[called_for(), opened()]);
     let payment = state.payment();
     assert_eq!(payment.page.as_ref().map(|page| page.url.as_str()), Some("https://pay.test/cs_1"));
     assert_eq!(payment.terms.as_ref().unwrap().reference, "cs_1");
-    assert_eq!(state.when(&answer(Answer::Opened(page()))), Ok(vec![]), "it is heard once");
+    assert_eq!(state.when(&answer(Answer::Opened { page: page(), authorised: None })), Ok(vec![]), "it is heard once");
 }
 
 #[test]
@@ -116,14 +127,35 @@ fn an_open_page_is_closed_when_its_payment_is_cancelled() {
 #[test]
 fn a_page_that_opens_after_its_payment_was_cancelled_is_closed_at_once() {
     let state = given(&[called_for(), cancelled()]);
-    assert_eq!(state.when(&answer(Answer::Opened(page()))), Ok(vec![opened(), abandoned()]));
+    assert_eq!(state.when(&answer(Answer::Opened { page: page(), authorised: None })), Ok(vec![opened(), abandoned()]));
+}
+
+#[test]
+fn what_opens_with_its_money_set_aside_is_no_page_and_is_never_closed() {
+    let events = given(&[called_for()]).when(&opened_with_money()).unwrap();
+    let [Event::CheckoutOpened { .. }, Event::Authorisation(AuthorisationEvent::Authorised { of, amount, .. })] =
+        &*events
+    else {
+        panic!("{events:?}")
+    };
+    assert_eq!((of.reference.as_str(), *amount), ("funds-1", eur(1_200)));
+    let state = given(&[vec![called_for()], events].concat());
+    assert_eq!(state.payment().page.as_ref().unwrap().status, PageStatus::Closed);
+    assert_eq!(state.when(&opened_with_money()), Ok(vec![]), "it is heard once");
+    assert_eq!(state.when(&cancel()), Ok(vec![cancelled()]), "there is no page to abandon");
+}
+
+#[test]
+fn money_that_is_set_aside_for_a_payment_that_was_cancelled_is_told_to_orders_all_the_same() {
+    let events = given(&[called_for(), cancelled()]).when(&opened_with_money()).unwrap();
+    assert!(matches!(&events[..], [_, Event::Authorisation(AuthorisationEvent::Authorised { .. })]), "{events:?}");
 }
 
 #[test]
 fn a_page_that_was_paid_on_is_not_closed() {
     // The report was quicker than the answer that the page is open.
     let state = given(&[called_for(), succeeded()]);
-    assert_eq!(state.when(&answer(Answer::Opened(page()))), Ok(vec![opened()]));
+    assert_eq!(state.when(&answer(Answer::Opened { page: page(), authorised: None })), Ok(vec![opened()]));
     assert_eq!(given(&[called_for(), opened(), succeeded()]).when(&cancel()), Ok(vec![]));
 }
 
