@@ -59,10 +59,11 @@ const ORDER: &str = "/v1/orders/{order_id}";
 const PRODUCT: &str = "/v1/products/{sku}";
 const ROUND: &str = "/v1/rounds/{round_id}";
 const COUPON: &str = "/v1/coupons/{coupon_code}";
+const WALLETS: &str = "/v1/wallets/{customer_id}";
 const REFUND: &str = "/v1/orders/{order_id}/refunds/{refund_id}";
 
 /// Every command that is taken over HTTP.
-pub(crate) const ROUTES: [Route; 15] = [
+pub(crate) const ROUTES: [Route; 17] = [
     Route {
         path: "/v1/orders",
         message_type: "holdfast.orders.v1.PlaceOrder",
@@ -165,6 +166,22 @@ pub(crate) const ROUTES: [Route; 15] = [
         scope: Scope::CatalogWrite,
         makes: None,
         location: Some(COUPON),
+        why: Some("note"),
+    },
+    Route {
+        path: "/v1/wallets/{customer_id}/top-up",
+        message_type: "holdfast.payments.v1.TopUpWallet",
+        scope: Scope::Operate,
+        makes: None,
+        location: Some(WALLETS),
+        why: Some("note"),
+    },
+    Route {
+        path: "/v1/wallets/{customer_id}/withdraw",
+        message_type: "holdfast.payments.v1.WithdrawFromWallet",
+        scope: Scope::Operate,
+        makes: None,
+        location: Some(WALLETS),
         why: Some("note"),
     },
     Route {

@@ -37,6 +37,7 @@ mod request;
 mod routes;
 mod server;
 mod tokens;
+mod wallets;
 mod webhooks;
 
 use commands::UnderWay;

@@ -20,6 +20,7 @@ use crate::{
     outcome::CommandOutcome,
     problem::Document,
     read::{Product, Round},
+    wallets::WalletList,
 };
 
 /// Where schemas are in the document.
@@ -32,7 +33,7 @@ struct Read {
     schema: &'static str,
 }
 
-const READ: [Read; 8] = [
+const READ: [Read; 9] = [
     Read {
         path: "/v1/orders",
         summary: "Orders of a customer, the newest first; or the one with a reference",
@@ -52,6 +53,11 @@ const READ: [Read; 8] = [
     Read { path: "/v1/products/{sku}", summary: "A product and its stock", schema: "Product" },
     Read { path: "/v1/rounds/{round_id}", summary: "A round", schema: "Round" },
     Read { path: "/v1/coupons/{coupon_code}", summary: "A coupon and its uses", schema: "Coupon" },
+    Read {
+        path: "/v1/wallets/{customer_id}",
+        summary: "The wallets of a customer, one for each currency",
+        schema: "WalletList",
+    },
     Read {
         path: "/v1/commands/{command_id}",
         summary: "The answer to any command, whoever sent it",
@@ -73,6 +79,7 @@ fn document() -> Value {
     add::<Product>(&mut schemas);
     add::<Round>(&mut schemas);
     add::<Coupon>(&mut schemas);
+    add::<WalletList>(&mut schemas);
     add::<CommandOutcome>(&mut schemas);
     add::<Document>(&mut schemas);
     add::<ExpireOrders>(&mut schemas);
@@ -258,7 +265,8 @@ fn responses<const N: usize>(own: [(&str, Value); N]) -> Map<String, Value> {
 fn in_path(path: &str) -> Vec<Value> {
     let names = path.split('/').filter_map(|name| name.strip_prefix('{')?.strip_suffix('}'));
     let parameter = |name: &str| {
-        let is_id = name.ends_with("_id") && name != "provider_event_id";
+        // Those two are names of others.
+        let is_id = name.ends_with("_id") && !["provider_event_id", "customer_id"].contains(&name);
         let schema = if is_id {
             json!({ "type": "string", "format": "uuid" })
         } else {
@@ -342,6 +350,6 @@ mod tests {
                 assert!(names.insert(operation["operationId"].as_str().unwrap().to_owned()), "{operation}");
             }
         }
-        assert_eq!(names.len(), 25);
+        assert_eq!(names.len(), 28);
     }
 }

@@ -221,7 +221,7 @@ fn status(code: &str) -> StatusCode {
         | "UNDECODABLE" => StatusCode::BAD_REQUEST,
         "MESSAGE_TOO_LARGE" => StatusCode::PAYLOAD_TOO_LARGE,
         "UNKNOWN_ORDER" | "UNKNOWN_PAYMENT" | "UNKNOWN_PRODUCT" | "UNKNOWN_REFUND" | "UNKNOWN_REPORT"
-        | "UNKNOWN_ROUND" | "UNKNOWN_COUPON" => StatusCode::NOT_FOUND,
+        | "UNKNOWN_ROUND" | "UNKNOWN_COUPON" | "UNKNOWN_WALLET" => StatusCode::NOT_FOUND,
         "WRONG_VERSION" => StatusCode::PRECONDITION_FAILED,
         "ORDER_EXISTS"
         | "REFERENCE_TAKEN"
@@ -241,6 +241,8 @@ fn status(code: &str) -> StatusCode {
         | "TOO_MANY_ATTEMPTS"
         | "TOO_MANY_REFUNDS"
         | "NOT_PAID"
+        | "INSUFFICIENT_FUNDS"
+        | "WALLET_LIMIT"
         | "TOTAL_TOO_LARGE" => StatusCode::CONFLICT,
         _ => StatusCode::UNPROCESSABLE_ENTITY,
     }

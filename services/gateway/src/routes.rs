@@ -14,7 +14,7 @@ use axum::{
 
 use crate::{
     Gateway, commands, coupons, docs, events, expire, guard, guard::RequestId, link, openapi, orders, problem,
-    problem::Problem, read, webhooks,
+    problem::Problem, read, wallets, webhooks,
 };
 
 /// All that the gateway serves.
@@ -32,6 +32,7 @@ pub(crate) fn app(gateway: Arc<Gateway>) -> Router {
         .route("/v1/products/{sku}", get(read::product))
         .route("/v1/rounds/{round_id}", get(read::round))
         .route("/v1/coupons/{coupon_code}", get(coupons::coupon))
+        .route("/v1/wallets/{customer_id}", get(wallets::wallets))
         .route(expire::PATH, post(expire::expire))
         .route("/webhooks/stripe", post(webhooks::stripe));
     for route in &commands::ROUTES {
