@@ -36,7 +36,7 @@ enum By {
 }
 
 /// What causes each event, by none of the services' own rules.
-const CAUSES: [(&str, &[By]); 71] = [
+const CAUSES: [(&str, &[By]); 78] = [
     ("holdfast.common.v1.CommandRejected", &[By::Command]),
     ("holdfast.orders.v1.OrderPlaced", &[By::Command]),
     ("holdfast.orders.v1.CouponRequested", &[By::Command, By::Event]),
@@ -116,6 +116,14 @@ const CAUSES: [(&str, &[By]); 71] = [
     ("holdfast.payments.v1.CouponRejected", &[By::Event]),
     ("holdfast.payments.v1.CouponRedeemed", &[By::Event]),
     ("holdfast.payments.v1.CouponReleased", &[By::Event]),
+    ("holdfast.payments.v1.WalletToppedUp", &[By::Command]),
+    ("holdfast.payments.v1.WalletWithdrawnFrom", &[By::Command]),
+    // The adapter to wallets sends commands as any client does.
+    ("holdfast.payments.v1.FundsHeld", &[By::Command]),
+    ("holdfast.payments.v1.FundsRejected", &[By::Command]),
+    ("holdfast.payments.v1.FundsCommitted", &[By::Command]),
+    ("holdfast.payments.v1.FundsReleased", &[By::Command]),
+    ("holdfast.payments.v1.WalletCredited", &[By::Command]),
 ];
 
 /// Tries of one call that are looked for: a day of them, at the pace that they come down to.

@@ -1,4 +1,4 @@
-//! The ledger: pieces, shares, coupons, money and orders once more, straight from the events' bytes and by none of the services' own
+//! The ledger: pieces, shares, coupons, wallets, money and orders once more, straight from the events' bytes and by none of the services' own
 //! rules, so that a fault in those shows.
 //!
 //! It is stricter than a fold: it also says what must not happen, at the event where it happens. What must follow from what
@@ -17,6 +17,7 @@ pub(super) mod promises;
 pub(super) mod refunds;
 pub(super) mod shares;
 pub(super) mod stock;
+pub(super) mod wallets;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ use orders::Orders;
 use refunds::Refunds;
 use shares::Shares;
 use stock::Stock;
+use wallets::Wallets;
 
 /// When something happened: its place in the log, and its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,6 +48,7 @@ pub(super) struct Ledger {
     pub(super) payments: Payments,
     pub(super) authorisations: Authorisations,
     pub(super) refunds: Refunds,
+    pub(super) wallets: Wallets,
 }
 
 impl Ledger {
@@ -93,6 +96,9 @@ impl Ledger {
             ],
             Some("payments") if Coupons::takes(name) => {
                 [self.coupons.take(name, data, at, &self.orders, findings), Ok(()), Ok(())]
+            }
+            Some("payments") if Wallets::takes(name) => {
+                [self.wallets.take(name, data, at, &self.payments, findings), Ok(()), Ok(())]
             }
             Some("payments") if Authorisations::takes(name) => {
                 [self.authorisations.take(name, data, at, &mut self.payments, findings), Ok(()), Ok(())]

@@ -25,6 +25,8 @@ pub enum Check {
     Shares,
     /// Uses of coupons and discounts, recomputed from the events alone.
     Coupons,
+    /// Wallets, recomputed from the events alone, against what payments says of their money.
+    Wallets,
     /// Money, recomputed from the events alone.
     Money,
     /// Holds against the orders they are for.
@@ -39,12 +41,13 @@ pub enum Check {
 
 impl Check {
     /// All of them, in the order in which they are told.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Log,
         Self::Rows,
         Self::Stock,
         Self::Shares,
         Self::Coupons,
+        Self::Wallets,
         Self::Money,
         Self::Holds,
         Self::Orders,
@@ -66,6 +69,10 @@ impl Check {
             Self::Coupons => (
                 "coupons",
                 "coupons: held + redeemed fit the limits, also of each customer, discounts are right and add up",
+            ),
+            Self::Wallets => (
+                "wallets",
+                "wallets: all that came = all that went + available + held, taken is captured, let go is voided, back is refunded",
             ),
             Self::Money => ("money", "payments: captured once, refunded at most that, refunds agree on both sides"),
             Self::Holds => ("holds", "holds: none open without a live order, all of a paid order committed"),

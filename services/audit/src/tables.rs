@@ -16,6 +16,7 @@ use super::{
 };
 
 pub(super) mod provider;
+mod wallets;
 
 /// Compares every table whose figures the ledger knows.
 pub(super) async fn check(connection: &mut PgConnection, ledger: &Ledger, findings: &mut Findings) -> Result<()> {
@@ -25,6 +26,8 @@ pub(super) async fn check(connection: &mut PgConnection, ledger: &Ledger, findin
     share_holds(connection, ledger, findings).await.context("reading rounds.holds")?;
     coupons(connection, ledger, findings).await.context("reading payments.coupons")?;
     coupon_uses(connection, ledger, findings).await.context("reading payments.coupon_uses")?;
+    wallets::wallets(connection, ledger, findings).await.context("reading payments.wallets")?;
+    wallets::funds(connection, ledger, findings).await.context("reading payments.funds")?;
     payments(connection, ledger, findings).await.context("reading payments.payments")?;
     orders(connection, ledger, findings).await.context("reading orders.orders")?;
     timers(connection, findings).await.context("reading the timers")

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use audit::{Check, Finding, audit};
-use domain::{HoldKey, OrderId};
+use domain::{Currency, HoldKey, OrderId, WalletId};
 use platform::{clock, migrations};
 use proto::{
     Message, Name,
@@ -111,7 +111,7 @@ async fn stock(connection: &mut PgConnection, inventory: &mut Writer<inventory::
     Ok(())
 }
 
-/// Ten mugs; one order has paid for two, another one holds three.
+/// Ten mugs; one order has paid for two, another one holds three. A wallet has 5.00.
 async fn tell(connection: &mut PgConnection) -> Result<()> {
     let mut orders = Writer::<orders::Orders>::new();
     let mut inventory = Writer::<inventory::Inventory>::new();
@@ -175,6 +175,13 @@ async fn tell(connection: &mut PgConnection) -> Result<()> {
         let sold = inventory_wire::StockCommitted { order_id, attempt: 1, lines: mugs(quantity) };
         inventory.write(connection, cause, &sold).await?;
     }
+    let topped_up = payments_wire::WalletToppedUp {
+        wallet_id: WalletId::of("ann", Currency::parse("EUR")?).to_string(),
+        customer_id: "ann".to_owned(),
+        amount: eur(500),
+        ..Default::default()
+    };
+    payments.asked(connection, &topped_up).await?;
     orders.save(connection).await?;
     inventory.save(connection).await?;
     payments.save(connection).await?;
@@ -309,6 +316,39 @@ const FAULTS: &[Fault] = &[
         event: Some("StockAppraised"),
     },
     Fault {
+        plant: "update payments.wallets set available_minor = available_minor + 5",
+        mend: "update payments.wallets set available_minor = available_minor - 5",
+        check: Check::Wallets,
+        subject: "wallet-",
+        words: "available is 5.05 EUR in the table and 5.00 EUR by the events themselves",
+        event: None,
+    },
+    Fault {
+        plant: "update payments.wallets set available_minor = available_minor - 5, held_minor = held_minor + 5",
+        mend: "update payments.wallets set available_minor = available_minor + 5, held_minor = held_minor - 5",
+        check: Check::Rows,
+        subject: "wallet-",
+        words: "available: the row says 495, its events say 500; held: the row says 5, its events say 0",
+        event: Some("WalletToppedUp"),
+    },
+    Fault {
+        plant: "insert into payments.funds values (gen_random_uuid(), null, '', null, null, 'released', '{}', 1)",
+        mend: "delete from payments.funds",
+        check: Check::Rows,
+        subject: "funds-",
+        words: "no event made it",
+        event: None,
+    },
+    Fault {
+        plant: "insert into payments.funds select gen_random_uuid(), wallet_id, customer_id, 5, 'EUR', 'held', '{}', 1
+            from payments.wallets",
+        mend: "delete from payments.funds",
+        check: Check::Wallets,
+        subject: "wallet-",
+        words: "held for all payments is 0.05 EUR in the table and 0.00 EUR by the events themselves",
+        event: None,
+    },
+    Fault {
         plant: "insert into payments.sandbox_refunds values ('k', gen_random_uuid(), gen_random_uuid(), 5, 'EUR', 'refunded', 1)",
         mend: "delete from payments.sandbox_refunds",
         check: Check::Provider,
@@ -340,7 +380,7 @@ async fn finds_what_was_planted_and_nothing_else() -> Result<()> {
 
     let report = audit(&url).await?;
     assert_eq!(report.findings, []);
-    assert_eq!((report.events, report.streams, report.rows), (13, 7, 7));
+    assert_eq!((report.events, report.streams, report.rows), (14, 8, 8));
     assert!(report.ok);
 
     for fault in FAULTS {

@@ -135,6 +135,12 @@ impl Authorisations {
         }
     }
 
+    /// Whether money that was set aside for a payment counts as let go.
+    pub(super) fn is_let_go(&self, payment_id: PaymentId, reference: &str) -> bool {
+        let held = self.held.get(&(payment_id, reference.to_owned()));
+        held.is_some_and(|held| held.standing == Standing::LetGo)
+    }
+
     fn step(
         &mut self,
         of: (PaymentId, String),

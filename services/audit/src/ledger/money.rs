@@ -36,6 +36,8 @@ pub(crate) struct Payments {
 pub(crate) struct Payment {
     pub(crate) key: HoldKey,
     asked: Option<Money>,
+    /// Who is to take the money.
+    provider: String,
     /// Whether the buyer can still pay.
     pub(crate) is_asking: bool,
     /// The page that the provider is called for, if it must be.
@@ -67,6 +69,7 @@ impl Payment {
         Self {
             key,
             asked: None,
+            provider: String::new(),
             is_asking: false,
             page: None,
             captured: None,
@@ -110,6 +113,17 @@ impl Payments {
     /// Whether the buyer was asked for so much.
     pub(super) fn is_asked_for(&self, payment_id: PaymentId, amount: Option<&Money>) -> bool {
         self.payments.get(&payment_id).is_some_and(|payment| payment.asked.as_ref() == amount && amount.is_some())
+    }
+
+    /// Whether the buyer was asked for so much, to be paid so.
+    pub(super) fn is_asked_of(&self, provider: &str, payment_id: PaymentId, amount: &Money) -> bool {
+        let payment = self.payments.get(&payment_id).filter(|payment| payment.provider == provider);
+        payment.is_some_and(|payment| payment.asked.as_ref() == Some(amount))
+    }
+
+    /// Payments that this provider is to take.
+    pub(super) fn of(&self, provider: &str) -> impl Iterator<Item = (&PaymentId, &Payment)> {
+        self.payments.iter().filter(move |(_, payment)| payment.provider == provider)
     }
 
     pub(super) fn take(
@@ -186,12 +200,13 @@ impl Payments {
     fn take_page(&mut self, name: &str, data: &[u8], at: Moment, findings: &mut Findings) -> Result<(), Unbooked> {
         match name {
             wire::PaymentRequested::NAME => {
-                let wire::PaymentRequested { payment_id, order_id, attempt, amount, checkout_ends_at, .. } =
-                    decode(data)?;
+                let event: wire::PaymentRequested = decode(data)?;
+                let wire::PaymentRequested { payment_id, order_id, attempt, amount, checkout_ends_at, .. } = event;
                 let payment_id = PaymentId::parse(&payment_id)?;
                 let key = HoldKey::parse(&order_id, attempt)?;
                 let page = checkout_ends_at.map(|_| Page::Opening);
-                let asked = Payment { asked: amount, is_asking: true, page, ..Payment::new(key, at) };
+                let provider = event.provider;
+                let asked = Payment { asked: amount, provider, is_asking: true, page, ..Payment::new(key, at) };
                 if asked.asked.as_ref().is_some_and(|asked| asked.minor_units < 1) {
                     wrong(payment_id, "the buyer is asked for nothing", at, findings);
                 }
@@ -203,8 +218,10 @@ impl Payments {
                 }
             }
             wire::CheckoutOpened::NAME => {
-                let wire::CheckoutOpened { payment_id, .. } = decode(data)?;
-                self.turn_page(&payment_id, (Page::Opening, Page::Open), at, findings)?;
+                let wire::CheckoutOpened { payment_id, checkout_url, .. } = decode(data)?;
+                // Without a link there is no page: the money is set aside already.
+                let after = if checkout_url.is_empty() { Page::Closed } else { Page::Open };
+                self.turn_page(&payment_id, (Page::Opening, after), at, findings)?;
             }
             wire::CheckoutFailed::NAME => {
                 let wire::CheckoutFailed { payment_id, .. } = decode(data)?;

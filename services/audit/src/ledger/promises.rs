@@ -75,6 +75,7 @@ impl Ledger {
         self.check_buyers(grace, findings);
         self.check_cancelled(grace, findings);
         self.check_payments(grace, findings);
+        self.check_funds(grace, findings);
         for (payment_id, since) in self.authorisations.open().filter(|(_, since)| grace.is_over(*since)) {
             let what = format!("money is set aside since {} ago, and neither taken nor let go", grace.ago(since.at));
             findings.add(Check::Money, payment_name(payment_id), what, Some(since.position));

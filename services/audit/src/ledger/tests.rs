@@ -3,6 +3,7 @@
 mod coupons;
 mod elsewhere;
 mod shares;
+mod wallets;
 
 use std::time::Duration;
 
@@ -481,7 +482,9 @@ fn finds_a_page_that_takes_a_step_which_it_cannot_take() {
             ..Default::default()
         })
     };
-    let opened = payments::CheckoutOpened { payment_id: payment(1), ..Default::default() };
+    let checkout_url = "https://pay.test/1".to_owned();
+    let opened = payments::CheckoutOpened { payment_id: payment(1), checkout_url, ..Default::default() };
+    let set_aside = payments::CheckoutOpened { payment_id: payment(1), ..Default::default() };
     let failed = payments::CheckoutFailed { payment_id: payment(1), ..Default::default() };
     let abandoned = payments::CheckoutAbandoned { payment_id: payment(1), ..Default::default() };
     let closed = payments::CheckoutClosed { payment_id: payment(1), ..Default::default() };
@@ -493,6 +496,8 @@ fn finds_a_page_that_takes_a_step_which_it_cannot_take() {
         asked().then(&opened).then(&opened),
         asked().then(&failed).then(&opened),
         asked().then(&opened).then(&closed),
+        // What is opened with its money set aside has no page to abandon.
+        asked().then(&set_aside).then(&abandoned),
         LogBuilder::placed().all_held().then(&opened),
     ] {
         wrong.finds(Check::Money, "payment-", step);

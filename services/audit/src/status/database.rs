@@ -34,6 +34,8 @@ pub struct Database {
     pub share_holds: Counts,
     pub rounds: Counts,
     pub coupon_uses: Counts,
+    /// Money of wallets that is set aside for a payment, was taken, or was let go.
+    pub funds: Counts,
     pub coupons: Counts,
     pub payments: Vec<Money>,
     pub refunds: Counts,
@@ -134,6 +136,7 @@ async fn ask(snapshot: &mut Snapshot) -> Result<Database, sqlx::Error> {
         share_holds: counts(connection, "select status, count(*) from rounds.holds group by status").await?,
         rounds: counts(connection, "select status, count(*) from rounds.rounds group by status").await?,
         coupon_uses: counts(connection, "select status, count(*) from payments.coupon_uses group by status").await?,
+        funds: counts(connection, "select status, count(*) from payments.funds group by status").await?,
         coupons: counts(connection, "select status, count(*) from payments.coupons group by status").await?,
         payments: money(connection).await?,
         refunds: counts(connection, "select status, count(*) from payments.refunds group by status").await?,

@@ -42,6 +42,7 @@ fn orders(database: &Database) -> Table {
     table.row(["share holds".into(), by_status(&database.share_holds, &[])]);
     table.row(["rounds".into(), by_status(&database.rounds, &[])]);
     table.row(["coupon uses".into(), by_status(&database.coupon_uses, &[])]);
+    table.row(["wallet funds".into(), by_status(&database.funds, &[])]);
     table.row(["coupons".into(), by_status(&database.coupons, &[])]);
     table.row(["refunds".into(), by_status(&database.refunds, &["unknown", "reversed"])]);
     // Many fleets send none.
@@ -189,6 +190,7 @@ mod tests {
             share_holds: BTreeMap::new(),
             rounds: one("open", 1),
             coupon_uses: one("held", 2),
+            funds: one("held", 1),
             coupons: one("open", 1),
             payments: vec![Money {
                 status: "succeeded".to_owned(),
