@@ -26,4 +26,5 @@ mod rounds;
 mod saga;
 mod stripe;
 mod versions;
+mod wallets;
 mod wishes;

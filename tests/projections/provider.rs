@@ -6,8 +6,8 @@ use domain::{Currency, Money, OrderId, PaymentId, RefundId};
 use fake_stripe::{FakeStripe, Faults};
 use platform::clock;
 use providers::{
-    CheckoutRequest, Provider, RefundRequest,
-    provider_suite::{Scenario, check},
+    AuthorisationRef, CheckoutRequest, Provider, RefundRequest,
+    provider_suite::{Holds, Scenario, check},
     sandbox::{Sandbox, payment_reference},
     stripe::{self, Stripe},
 };
@@ -59,6 +59,8 @@ async fn the_sandbox_keeps_what_every_provider_promises() {
         declined: refund("declined", "sandbox:succeed,refund=decline"),
         never_sent: refund("never", "sandbox:succeed"),
         page: page("page", "sandbox:succeed,checkout=call"),
+        // It has no memory of what was asked before: whether money is taken its script says.
+        holds: None,
     };
     check(&sandbox, &scenario, |_is_lost| ()).await.unwrap();
 }
@@ -67,14 +69,25 @@ async fn the_sandbox_keeps_what_every_provider_promises() {
 async fn paid(stripe: &Stripe, fake: &FakeStripe, name: &str, times: i64) -> RefundRequest {
     let opened =
         stripe.open_checkout(&CheckoutRequest { amount: euros(AMOUNT * times), ..page(name, "stripe") }).await.unwrap();
+    let opened = opened.page;
     let charge_reference = fake.pay(&opened.reference).unwrap().unwrap();
     RefundRequest { payment_reference: opened.reference, charge_reference, ..refund(name, "") }
 }
 
-#[tokio::test]
-async fn stripe_keeps_what_every_provider_promises() {
-    let fake = FakeStripe::start(fake_stripe::Settings::default()).await.unwrap();
-    let stripe = Stripe::new(stripe::Settings {
+/// Money that a buyer has had set aside on a page of Stripe's.
+async fn set_aside(stripe: &Stripe, fake: &FakeStripe, name: &str) -> AuthorisationRef {
+    let opened = stripe.open_checkout(&page(name, "stripe")).await.unwrap().page;
+    AuthorisationRef {
+        key: format!("end-{name}"),
+        payment_id: PaymentId(id("payment", name)),
+        reference: fake.pay(&opened.reference).unwrap().unwrap(),
+        payment_reference: opened.reference,
+        amount: euros(AMOUNT),
+    }
+}
+
+fn stripe_that_takes(fake: &FakeStripe, capture: stripe::Capture) -> Stripe {
+    Stripe::new(stripe::Settings {
         url: fake.url().to_owned(),
         secret_key: fake.key().to_owned(),
         timeout: Duration::from_secs(5),
@@ -83,9 +96,16 @@ async fn stripe_keeps_what_every_provider_promises() {
         fleet: "fleet-1".to_owned(),
         allow_live: false,
         missed_every: None,
-        capture: stripe::Capture::AtOnce,
+        capture,
     })
-    .unwrap();
+    .unwrap()
+}
+
+#[tokio::test]
+async fn stripe_keeps_what_every_provider_promises() {
+    let fake = FakeStripe::start(fake_stripe::Settings::default()).await.unwrap();
+    let stripe = stripe_that_takes(&fake, stripe::Capture::AtOnce);
+    let holding = stripe_that_takes(&fake, stripe::Capture::OnPaid);
     let declined = paid(&stripe, &fake, "declined", 1).await;
     let scenario = Scenario {
         plain: paid(&stripe, &fake, "plain", 2).await,
@@ -94,6 +114,10 @@ async fn stripe_keeps_what_every_provider_promises() {
         declined: RefundRequest { amount: euros(AMOUNT + 1), ..declined },
         never_sent: paid(&stripe, &fake, "never", 1).await,
         page: page("page", "stripe"),
+        holds: Some(Holds {
+            taken: set_aside(&holding, &fake, "taken").await,
+            let_go: set_aside(&holding, &fake, "let go").await,
+        }),
     };
     let lose = |is_lost| fake.set_faults(Faults { lost_answer: if is_lost { 100 } else { 0 }, ..Faults::default() });
     check(&stripe, &scenario, lose).await.unwrap();

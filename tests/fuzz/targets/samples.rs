@@ -70,6 +70,25 @@ pub(super) const COMMANDS: &[(&str, &str)] = &[
 "usesPerCustomerMax":"1","skus":["MUG-01","CUP"]}}"#,
     ),
     ("holdfast.payments.v1.CloseCoupon", r#"{"couponCode":"SPRING-10","actor":"ops","note":"that is all"}"#),
+    (
+        "holdfast.payments.v1.TopUpWallet",
+        r#"{"customerId":"customer-7","amount":{"minorUnits":"5000","currency":"EUR"},"actor":"till","note":"cash"}"#,
+    ),
+    (
+        "holdfast.payments.v1.WithdrawFromWallet",
+        r#"{"customerId":"customer-7","amount":{"minorUnits":"500","currency":"EUR"},"actor":"till","note":"asked for it"}"#,
+    ),
+    (
+        "holdfast.payments.v1.HoldFunds",
+        r#"{"paymentId":"c2a9f8d7-1b3e-5a4c-9f6d-8e7b0a1c2d3f","customerId":"customer-7","amount":{"minorUnits":"1999","currency":"EUR"}}"#,
+    ),
+    ("holdfast.payments.v1.CommitFunds", r#"{"paymentId":"c2a9f8d7-1b3e-5a4c-9f6d-8e7b0a1c2d3f"}"#),
+    ("holdfast.payments.v1.ReleaseFunds", r#"{"paymentId":"c2a9f8d7-1b3e-5a4c-9f6d-8e7b0a1c2d3f"}"#),
+    (
+        "holdfast.payments.v1.CreditWallet",
+        r#"{"paymentId":"c2a9f8d7-1b3e-5a4c-9f6d-8e7b0a1c2d3f","refundId":"e4d3c2b1-a0f9-4e8d-8c7b-6a5948372615","amount":
+{"minorUnits":"999","currency":"EUR"}}"#,
+    ),
 ];
 
 /// Every event that was ever released, from the golden files: its type and its bytes.
