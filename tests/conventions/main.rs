@@ -186,6 +186,7 @@ const IMPORTS: [(&str, &[&str]); 20] = [
             "inventory",
             "orders",
             "payments",
+            "platform",
             "proto",
             "providers",
             "rounds",

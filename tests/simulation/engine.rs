@@ -7,6 +7,7 @@ mod past;
 mod people;
 mod relay;
 mod transport;
+mod wallets;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -19,20 +20,21 @@ use domain::{GlobalPosition, Timestamp};
 use inventory::Inventory;
 use orders::Orders;
 use payments::Payments;
-use providers::Registry;
+use providers::{Registry, wallet::Wallet};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use rounds::Rounds;
 use runtime::{log::event_store::StoredEvent, simulation::PublishReport};
 use uuid::Uuid;
 
 use crate::{
-    provider::FakeProvider,
+    provider::{FakeProvider, SimulatedProvider, SimulatedWallets},
     simulated_service::{Begun, Message, Node, SimulatedService, Tried},
     workload::{DAY, Intent, day},
 };
 use money::Money;
 use relay::Relay;
 use transport::{Pending, Stream};
+use wallets::Wallets;
 
 /// How often a process looks for timers that are due.
 const POLL: Duration = Duration::from_millis(100);
@@ -191,6 +193,9 @@ pub(crate) struct Engine {
     /// When each looks for timers next.
     wakes: [Option<Timestamp>; 4],
     bank: FakeProvider,
+    /// What the adapter to wallets sends and hears.
+    letters: SimulatedWallets,
+    wallets: Wallets,
     log: BTreeMap<GlobalPosition, StoredEvent>,
     backup: Option<past::Backup>,
     /// By how many microseconds the clock of each process is off.
@@ -243,7 +248,10 @@ impl Engine {
         let begin = Timestamp::from_micros(1_700_000_000_000_000);
         let bank = FakeProvider::new(setup.seed, faults.wrong_calls, faults.opinions);
         let intents = day(&mut rng, begin, setup.orders);
-        let payments = Payments::new(Registry::new(vec![bank.clone()]), Duration::from_secs(5));
+        let letters = SimulatedWallets::default();
+        let providers =
+            vec![SimulatedProvider::Bank(bank.clone()), SimulatedProvider::Wallet(Wallet::new(letters.clone()))];
+        let payments = Payments::new(Registry::new(providers), Duration::from_secs(5));
         let mut engine = Self {
             rng,
             begin,
@@ -259,6 +267,8 @@ impl Engine {
             open: BTreeMap::new(),
             wakes: [None; 4],
             bank,
+            letters,
+            wallets: Wallets::default(),
             log: BTreeMap::new(),
             backup: None,
             clocks: BTreeMap::new(),
@@ -475,17 +485,21 @@ impl Engine {
                 format!("#{position} {} of {stream}: {says}", proto::short_name(message_type))
             });
         }
+        let mut answered = BTreeSet::new();
         for (delivery, message) in committed.handled {
             if message.position.is_none() && !self.strikes(self.faults.reply_lost) {
                 self.answered.insert((message.id, desk));
+                answered.insert(message.id);
             }
             if !self.strikes(self.faults.ack_lost) {
                 self.unacknowledged.remove(&delivery);
             }
         }
+        self.answer_letters(desk, &answered, &events);
         self.publish_own(&events);
         for event in &events {
             self.money.take(event)?;
+            self.wallets.take(event)?;
             self.hear(event);
         }
         for key in committed.calls {
@@ -515,6 +529,7 @@ impl Engine {
         self.bank.set_clock(self.now);
         let tried = self.desks[desk].call(replica, &key, self.now, dies);
         self.hear_bank();
+        self.carry_letters();
         match tried {
             Tried::Gone => {}
             Tried::Over => {

@@ -1,6 +1,6 @@
 //! The rows that commands touch, as each service locks them before it decides: whoever wants one of them too waits.
 
-use domain::{CouponCode, HoldKey, OrderId, PaymentId, RoundId, Sku};
+use domain::{CouponCode, HoldKey, OrderId, PaymentId, RoundId, Sku, WalletId};
 use inventory::Inventory;
 use orders::Orders;
 use payments::Payments;
@@ -18,6 +18,9 @@ pub(crate) enum Row {
     Payment(PaymentId),
     /// With what its customers have used of it.
     Coupon(CouponCode),
+    Wallet(WalletId),
+    /// What is set aside for a payment.
+    Funds(PaymentId),
 }
 
 /// A service that locks rows.
@@ -68,6 +71,9 @@ impl Locks for Rounds {
 impl<P: Provider> Locks for Payments<P> {
     fn touches(state: &Self::State, command: &Self::Command) -> Vec<Row> {
         use payments::command::{Command, CouponCommand};
+        if let Command::Wallet(command) = command {
+            return of_wallet(state, command);
+        }
         let Command::Coupon(command) = command else {
             return command.payment_id().map(Row::Payment).into_iter().collect();
         };
@@ -81,4 +87,21 @@ impl<P: Provider> Locks for Payments<P> {
         let held = state.uses.get(key).and_then(|held| held.code.clone());
         code.into_iter().chain(held).map(Row::Coupon).chain([Row::Hold(*key)]).collect()
     }
+}
+
+fn of_wallet(state: &payments::payment::State, command: &payments::command::WalletCommand) -> Vec<Row> {
+    use payments::command::WalletCommand;
+    let (payment_id, wallet_id) = match command {
+        WalletCommand::TopUp(movement) | WalletCommand::Withdraw(movement) => {
+            return vec![Row::Wallet(movement.wallet_id())];
+        }
+        WalletCommand::Hold { payment_id, customer_id, amount } => {
+            (payment_id, Some(WalletId::of(customer_id, amount.currency)))
+        }
+        WalletCommand::Commit { payment_id }
+        | WalletCommand::Release { payment_id }
+        | WalletCommand::Credit { payment_id, .. } => (payment_id, None),
+    };
+    let known = state.funds.get(payment_id).and_then(|funds| funds.wallet_id);
+    wallet_id.into_iter().chain(known).map(Row::Wallet).chain([Row::Funds(*payment_id)]).collect()
 }

@@ -8,17 +8,28 @@ use std::{
 use domain::{PaymentId, RefundId, Timestamp};
 use proto::payments::v1::{PaymentRequested, ProviderEventKind, ProviderReport, RecordProviderEvent};
 use providers::{
-    AuthorisationRef, Charge, CheckoutRef, CheckoutRequest, ClosedCheckout, EndedAuthorisation, OpenCheckout, Provider,
-    ProviderError, ProviderName, RefundRequest, RefundState,
+    AuthorisationRef, Charge, CheckoutRef, CheckoutRequest, ClosedCheckout, EndedAuthorisation, OpenCheckout,
+    OpenedCheckout, Provider, ProviderError, ProviderName, RefundRequest, RefundState,
     sandbox::{
         payment_reference, report,
         script::{Page, Script},
     },
+    wallet::Wallet,
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 mod authorisations;
 mod opinions;
+mod wallets;
+
+pub(crate) use wallets::SimulatedWallets;
+
+/// The providers of the simulated fleet.
+#[derive(Debug, Clone)]
+pub(crate) enum SimulatedProvider {
+    Bank(FakeProvider),
+    Wallet(Wallet<SimulatedWallets>),
+}
 
 /// The provider, shared with whoever audits it.
 #[derive(Debug, Clone)]
@@ -250,14 +261,15 @@ impl Provider for FakeProvider {
         ProviderName::Sandbox
     }
 
-    async fn open_checkout(&self, request: &CheckoutRequest) -> Result<OpenCheckout, ProviderError> {
+    async fn open_checkout(&self, request: &CheckoutRequest) -> Result<OpenedCheckout, ProviderError> {
         let mut books = self.books();
         books.fail()?;
         if Script::parse(&request.payment_method).is_ok_and(|script| script.checkout == Page::Refuse) {
             return Err(ProviderError::Declined("no".to_owned()));
         }
         let reference = payment_reference(request.payment_id, &request.payment_method);
-        Ok(OpenCheckout { url: format!("https://pay.invalid/{reference}"), reference })
+        let url = format!("https://pay.invalid/{reference}");
+        Ok(OpenedCheckout::unpaid(OpenCheckout { reference, url }))
     }
 
     async fn close_checkout(&self, checkout: &CheckoutRef) -> Result<ClosedCheckout, ProviderError> {
@@ -337,4 +349,62 @@ fn charge_of(report: &RecordProviderEvent) -> Charge {
 
 fn failed_since() -> RefundState {
     RefundState::Failed { reason: "the account is closed".to_owned() }
+}
+
+impl Provider for SimulatedProvider {
+    fn name(&self) -> ProviderName {
+        match self {
+            Self::Bank(bank) => bank.name(),
+            Self::Wallet(wallet) => wallet.name(),
+        }
+    }
+
+    async fn open_checkout(&self, request: &CheckoutRequest) -> Result<OpenedCheckout, ProviderError> {
+        match self {
+            Self::Bank(bank) => bank.open_checkout(request).await,
+            Self::Wallet(wallet) => wallet.open_checkout(request).await,
+        }
+    }
+
+    fn opens_with_money(&self) -> bool {
+        match self {
+            Self::Bank(bank) => bank.opens_with_money(),
+            Self::Wallet(wallet) => wallet.opens_with_money(),
+        }
+    }
+
+    async fn close_checkout(&self, checkout: &CheckoutRef) -> Result<ClosedCheckout, ProviderError> {
+        match self {
+            Self::Bank(bank) => bank.close_checkout(checkout).await,
+            Self::Wallet(wallet) => wallet.close_checkout(checkout).await,
+        }
+    }
+
+    async fn capture(&self, authorisation: &AuthorisationRef) -> Result<EndedAuthorisation, ProviderError> {
+        match self {
+            Self::Bank(bank) => bank.capture(authorisation).await,
+            Self::Wallet(wallet) => wallet.capture(authorisation).await,
+        }
+    }
+
+    async fn void(&self, authorisation: &AuthorisationRef) -> Result<EndedAuthorisation, ProviderError> {
+        match self {
+            Self::Bank(bank) => bank.void(authorisation).await,
+            Self::Wallet(wallet) => wallet.void(authorisation).await,
+        }
+    }
+
+    async fn refund(&self, request: &RefundRequest) -> Result<RefundState, ProviderError> {
+        match self {
+            Self::Bank(bank) => bank.refund(request).await,
+            Self::Wallet(wallet) => wallet.refund(request).await,
+        }
+    }
+
+    async fn find_refund(&self, request: &RefundRequest) -> Result<Option<RefundState>, ProviderError> {
+        match self {
+            Self::Bank(bank) => bank.find_refund(request).await,
+            Self::Wallet(wallet) => wallet.find_refund(request).await,
+        }
+    }
 }

@@ -8,7 +8,10 @@ use std::{
 };
 
 use domain::{Effect, GlobalPosition, Memory, Timer, Timestamp};
-use proto::{Name, common::v1::CommandRejected};
+use proto::{
+    Name,
+    common::v1::{CommandRejected, CommandReply},
+};
 use rand::{Rng, rngs::StdRng};
 use runtime::{
     log::event_store::StoredEvent,
@@ -92,6 +95,8 @@ pub(crate) trait Node {
     fn back_up(&mut self);
     /// The backup takes the place of the store, and what it lacks is taken back into it. All processes die. Which calls are to be made.
     fn restore(&mut self, kept: &[&StoredEvent], lost: &[&StoredEvent]) -> Result<Vec<String>, String>;
+    /// What a command was answered.
+    fn reply(&self, id: Uuid) -> Option<CommandReply>;
     /// Where the service's rows and the fold of its events differ.
     fn differs(&self, log: &BTreeMap<GlobalPosition, StoredEvent>) -> Option<String>;
 }
@@ -549,6 +554,10 @@ impl<S: Locks> Node for SimulatedService<S> {
             (call.attempt, call.settled, call.last_error) = (call.attempt.max(1), 0, None);
         }
         Ok(self.calls.keys().cloned().collect())
+    }
+
+    fn reply(&self, id: Uuid) -> Option<CommandReply> {
+        self.inbox.reply(id)
     }
 
     fn differs(&self, log: &BTreeMap<GlobalPosition, StoredEvent>) -> Option<String> {

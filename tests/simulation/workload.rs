@@ -11,11 +11,12 @@ use proto::{
     orders::v1::{CancelOrder, LatePaymentPolicy, OrderLine, PlaceOrder, ReinstateOrder, RequestRefund, SharePurchase},
     payments::v1::{
         CloseCoupon, CouponOffer, OpenCoupon, RefundResolution, ReportResolution, ResolveProviderReport, ResolveRefund,
+        TopUpWallet, WithdrawFromWallet,
     },
     rounds::v1::{CancelRound, CloseRound, OpenRound},
     well_known,
 };
-use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
+use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use uuid::Uuid;
 
 /// How long people begin new things.
@@ -45,6 +46,10 @@ fn euros(cents: i64) -> Option<Money> {
     Some(Money { minor_units: cents, currency: "EUR".to_owned() })
 }
 
+fn dollars(cents: i64) -> Option<Money> {
+    Some(Money { minor_units: cents, currency: "USD".to_owned() })
+}
+
 fn seconds(seconds: i64) -> Option<well_known::Duration> {
     Some(well_known::Duration { seconds, nanos: 0 })
 }
@@ -66,6 +71,9 @@ pub(crate) fn day(rng: &mut StdRng, begin: Timestamp, orders: usize) -> Vec<Inte
     // Drawn apart, so that a day without coupons is what it was before there were any.
     let mut apart = rng.clone();
     let coupons = coupons(&mut apart, begin, orders, &mut intents);
+    // Those of wallets, too.
+    let mut of_wallets = StdRng::seed_from_u64(rng.clone().random());
+    let has_wallets = wallets(&mut of_wallets, begin, orders, &mut intents);
     for product in 0..products {
         stock(rng, begin, product, orders, &mut intents);
     }
@@ -74,6 +82,7 @@ pub(crate) fn day(rng: &mut StdRng, begin: Timestamp, orders: usize) -> Vec<Inte
     }
     for _ in 0..orders {
         let order = with_coupon(&mut apart, &coupons, order(rng, products, &rounds));
+        let order = if has_wallets { from_wallet(&mut of_wallets, order) } else { order };
         let placed = moment(rng, begin, DAY);
         intents.push(Intent::new(placed, uuid(rng), &order));
         for _ in 0..rng.random_range(0..3) {
@@ -176,6 +185,42 @@ fn coupons(rng: &mut StdRng, begin: Timestamp, orders: usize, intents: &mut Vec<
         }
     }
     (0..count).map(|coupon| format!("C-{coupon}")).collect()
+}
+
+/// Money that customers put into their wallets and take out again, on every other day. Whether there is any.
+fn wallets(rng: &mut StdRng, begin: Timestamp, orders: usize, intents: &mut Vec<Intent>) -> bool {
+    if rng.random_bool(0.5) {
+        return false;
+    }
+    let most = i64::try_from(orders).unwrap_or(1) * 300 + 2_000;
+    for customer in 0..5 {
+        let customer_id = format!("customer-{customer}");
+        for _ in 0..rng.random_range(0..4) {
+            let amount = if rng.random_ratio(1, 20) { dollars(500) } else { euros(rng.random_range(1..most)) };
+            let (customer_id, actor, note) = (customer_id.clone(), "till".to_owned(), "cash".to_owned());
+            let id = uuid(rng);
+            let top_up = TopUpWallet { customer_id, amount, actor, note };
+            intents.push(Intent::new(moment(rng, begin, DAY), id, &top_up));
+        }
+        for _ in 0..rng.random_range(0..3) {
+            let amount = euros(rng.random_range(1..most));
+            let (customer_id, actor, note) = (customer_id.clone(), "till".to_owned(), "asked for it".to_owned());
+            let id = uuid(rng);
+            let withdraw = WithdrawFromWallet { customer_id, amount, actor, note };
+            intents.push(Intent::new(moment(rng, begin, DAY), id, &withdraw));
+        }
+    }
+    true
+}
+
+/// The order as it is, or paid from a wallet: nearly always the customer's own.
+fn from_wallet(rng: &mut StdRng, order: PlaceOrder) -> PlaceOrder {
+    if rng.random_bool(0.6) {
+        return order;
+    }
+    let customer_id = format!("customer-{}", rng.random_range(0..5));
+    let payment_method = if rng.random_ratio(1, 20) { "wallet:somebody" } else { "wallet" }.to_owned();
+    PlaceOrder { customer_id, payment_method, ..order }
 }
 
 /// The order as it is, or with a coupon: of the day, or one that nobody knows.

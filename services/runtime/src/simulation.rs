@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use domain::{Effect, GlobalPosition, Memory, Rejection, Timer, Timestamp};
 use platform::error::Error;
+use proto::{Message, common::v1::CommandReply};
 use uuid::Uuid;
 
 use crate::{
@@ -117,6 +118,12 @@ pub enum TestInput<'a, C> {
 pub struct Inbox(BTreeMap<Uuid, Answered>);
 
 impl Inbox {
+    /// What the sender of a command hears.
+    #[must_use]
+    pub fn reply(&self, id: Uuid) -> Option<CommandReply> {
+        CommandReply::decode(self.0.get(&id)?.reply.as_slice()).ok()
+    }
+
     /// Takes in answers that were given without a look at what was answered before; whether none was.
     pub fn take_in(&mut self, new: Self) -> bool {
         let is_new = new.0.keys().all(|id| !self.0.contains_key(id));

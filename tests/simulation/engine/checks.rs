@@ -54,10 +54,11 @@ impl Engine {
         if let Some(payment_id) = self.bank.set_aside().first() {
             return Err(format!("the money of payment {payment_id} is set aside for ever"));
         }
-        let (twice, moved) = self.bank.audit();
+        let (twice, mut moved) = self.bank.audit();
         if let Some(refund_id) = twice.first() {
             return Err(format!("the money of refund {refund_id} went out more than once"));
         }
+        self.wallets.check(&mut moved)?;
         self.money.check(&moved)
     }
 }

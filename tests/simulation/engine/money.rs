@@ -160,7 +160,7 @@ fn minor(amount: Option<&proto::common::v1::Money>) -> i64 {
 }
 
 /// Events of payments that move no money.
-const OF_NO_CONCERN: [&str; 7] = [
+const OF_NO_CONCERN: [&str; 14] = [
     payments::RefundResolved::NAME,
     payments::CouponOpened::NAME,
     payments::CouponClosed::NAME,
@@ -168,6 +168,14 @@ const OF_NO_CONCERN: [&str; 7] = [
     payments::CouponRejected::NAME,
     payments::CouponRedeemed::NAME,
     payments::CouponReleased::NAME,
+    // What moves there moves in a book of its own.
+    payments::WalletToppedUp::NAME,
+    payments::WalletWithdrawnFrom::NAME,
+    payments::FundsHeld::NAME,
+    payments::FundsRejected::NAME,
+    payments::FundsCommitted::NAME,
+    payments::FundsReleased::NAME,
+    payments::WalletCredited::NAME,
 ];
 
 /// Passing over what is new would be to agree with whatever it says.
@@ -203,8 +211,10 @@ impl Money {
                 self.of(&payment_id)?.is_cancelled = true;
             }
             payments::CheckoutOpened::NAME => {
-                let payments::CheckoutOpened { payment_id, .. } = read(event)?;
-                self.of(&payment_id)?.turn_page(Page::Opening, Page::Open)?;
+                let payments::CheckoutOpened { payment_id, checkout_url, .. } = read(event)?;
+                // Without a link there is no page: the money is set aside already.
+                let after = if checkout_url.is_empty() { Page::Closed } else { Page::Open };
+                self.of(&payment_id)?.turn_page(Page::Opening, after)?;
             }
             payments::CheckoutFailed::NAME => {
                 let payments::CheckoutFailed { payment_id, .. } = read(event)?;

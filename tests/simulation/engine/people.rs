@@ -13,7 +13,7 @@ use proto::{
     },
     rounds::v1::{RoundReopened, RoundSoldOut, SharesSold},
 };
-use providers::registry::checkout;
+use providers::{registry::checkout, wallet};
 use rand::{Rng, rngs::StdRng};
 use runtime::log::event_store::StoredEvent;
 
@@ -45,14 +45,17 @@ impl Engine {
                 if let Ok(held) = OrderReserved::decode(data)
                     && self.bank.is_early()
                     && let Some(payment) = before_it_is_asked(held)
-                    // Money is set aside on a page, which there is once it is asked for.
+                    // Money is set aside on a page, which there is once it is asked for; and of a wallet the bank knows nothing.
                     && !payment.payment_method.contains("hold=")
+                    && payment.provider != wallet::NAME
                 {
                     self.bank.asked(&payment);
                 }
             }
             PaymentRequested::NAME => {
-                if let Ok(payment) = PaymentRequested::decode(data) {
+                if let Ok(payment) = PaymentRequested::decode(data)
+                    && payment.provider != wallet::NAME
+                {
                     self.bank.asked(&payment);
                 }
             }
@@ -124,7 +127,9 @@ impl Engine {
             return;
         };
         let refund = self.money.payments.get(&payment_id).and_then(|payment| payment.refunds.get(&refund_id));
-        if let Some(refund) = refund {
+        if let Some(refund) = refund
+            && !self.wallets.has_credited(payment_id, refund_id)
+        {
             self.bank.pay_by_hand(payment_id, refund_id, refund.minor);
         }
     }
@@ -149,7 +154,8 @@ impl Engine {
                 if refund.call_open || due.since(refund.since) < waits {
                     continue;
                 }
-                let has_moved = self.bank.has_moved(*payment_id, *refund_id);
+                let has_moved =
+                    self.bank.has_moved(*payment_id, *refund_id) || self.wallets.has_credited(*payment_id, *refund_id);
                 let by_hand = refund.standing == Standing::Reversed && self.rng.random_bool(0.5);
                 let resolution =
                     if has_moved || by_hand { RefundResolution::Refunded } else { RefundResolution::Retry };
