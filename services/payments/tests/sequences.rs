@@ -137,7 +137,11 @@ impl Auditor {
                 assert!(!self.never_asked.contains(&payment_id), "asked after the order was closed");
                 assert_eq!(self.asked.insert(payment_id, amount.minor_units), None, "asked twice");
             }
-            Event::CheckoutOpened { .. } => self.turn_page(payment_id, PageStatus::Opening, PageStatus::Open),
+            // Without a link there is no page: the money is set aside already.
+            Event::CheckoutOpened { ref checkout, .. } => {
+                let after = if checkout.url.is_empty() { PageStatus::Closed } else { PageStatus::Open };
+                self.turn_page(payment_id, PageStatus::Opening, after);
+            }
             Event::CheckoutFailed { .. } => self.turn_page(payment_id, PageStatus::Opening, PageStatus::Failed),
             Event::CheckoutAbandoned { .. } => self.turn_page(payment_id, PageStatus::Open, PageStatus::Closing),
             Event::CheckoutClosed { .. } => self.turn_page(payment_id, PageStatus::Closing, PageStatus::Closed),
@@ -480,9 +484,15 @@ fn by_hold() -> impl Strategy<Value = Input> {
 }
 
 fn by_page() -> impl Strategy<Value = Input> {
-    (0..4, by_provider()).prop_map(|(kind, report)| {
+    (0..5, by_provider()).prop_map(|(kind, report)| {
+        let page = |url: &str| OpenCheckout { reference: "cs_1".to_owned(), url: url.to_owned() };
         let answer = match kind {
-            0 => Answer::Opened(OpenCheckout { reference: "cs_1".to_owned(), url: "https://pay.test/1".to_owned() }),
+            0 => Answer::Opened { page: page("https://pay.test/1"), authorised: None },
+            // Whatever it says of the money that it has set aside with it.
+            4 => Answer::Opened {
+                page: page(""),
+                authorised: told(&report).map(|report| Report { kind: Kind::PaymentAuthorised, ..report }),
+            },
             1 => Answer::Failed(Rejection::new("DECLINED", "no")),
             2 => Answer::Closed { end: CheckoutEnd::Unpaid, report: None },
             _ => Answer::Closed { end: CheckoutEnd::Paid, report: told(&report) },

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::{PaymentId, RefundId};
 use proto::{Message, Name, common::v1::Money, payments::v1 as wire};
 use runtime::log::event_store::StoredEvent;
+use uuid::Uuid;
 
 use super::Engine;
 use crate::workload::Intent;
@@ -156,7 +157,10 @@ impl Engine {
     }
 
     /// The adapter hears these answers, and what it can read in the rows.
-    pub(super) fn answer_letters(&mut self, desk: usize, answered: &BTreeSet<uuid::Uuid>, events: &[StoredEvent]) {
+    pub(super) fn answer_letters(&mut self, desk: usize, answered: &BTreeSet<Uuid>, events: &[StoredEvent]) {
+        if self.desks[desk].name() != "payments" {
+            return;
+        }
         for id in answered {
             if let Some(reply) = self.desks[desk].reply(*id) {
                 self.letters.answered(*id, reply);

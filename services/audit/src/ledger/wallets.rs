@@ -291,7 +291,7 @@ impl Ledger {
                 findings.add(Check::Wallets, payment_name(*payment_id), what.to_owned(), Some(at.position));
             };
             if let Some(captured) = &payment.captured
-                && !funds.is_some_and(|funds| funds.has_taken(captured))
+                && funds.is_none_or(|funds| !funds.has_taken(captured))
             {
                 say("it counts as paid from a wallet, and no such money was taken there", payment.since);
             }
