@@ -144,7 +144,7 @@ mod tests {
         request: &CheckoutRequest,
     ) -> (Result<OpenCheckout, ProviderError>, Vec<String>) {
         let stage = Stage::set(replies).await;
-        (stage.stripe().open_checkout(request).await, stage.lines())
+        (stage.stripe().open_checkout(request).await.map(|opened| opened.page), stage.lines())
     }
 
     async fn closed(replies: Vec<Reply>) -> (Result<ClosedCheckout, ProviderError>, Vec<String>) {

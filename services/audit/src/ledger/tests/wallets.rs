@@ -155,6 +155,7 @@ fn finds_refunds_that_the_wallet_does_not_have_and_money_that_nobody_gave_back()
     let taken = || begun().then(&held(350)).then(&authorised(350)).then(&committed(350)).then(&came(350));
     let asked = orders::RefundRequested {
         order_id: order(),
+        attempt: 1,
         refund_id: refund(),
         payment_id: payment(1),
         amount: eur(100),
