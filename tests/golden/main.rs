@@ -37,7 +37,6 @@ fn sample(message_type: &str) -> Value {
         ("roundId", json!("0b9e7a34-5c1d-4f2b-8e6a-9d7c3b2a1f05")),
         ("paymentId", json!("c2a9f8d7-1b3e-5a4c-9f6d-8e7b0a1c2d3f")),
         ("refundId", json!("e4d3c2b1-a0f9-4e8d-8c7b-6a5948372615")),
-        ("walletId", json!("5b3a9c1e-7d2f-5e4b-a1c6-0f9e8d7c6b5a")),
         ("commandId", json!("77777777-7777-4777-8777-777777777777")),
         ("commandType", json!("holdfast.orders.v1.PlaceOrder")),
         ("attempt", json!(1)),
@@ -99,7 +98,11 @@ fn sample(message_type: &str) -> Value {
         .into_iter()
         .chain(lines.map(|lines| ("lines", lines)))
         .chain(reasons.map(|reason| ("reason", json!(reason))));
-    fitting(message_type, choices.chain([("offer", offer_sample())]))
+    fitting(message_type, choices.chain([("offer", offer_sample()), wallet_sample()]))
+}
+
+fn wallet_sample() -> (&'static str, Value) {
+    ("walletId", json!("5b3a9c1e-7d2f-5e4b-a1c6-0f9e8d7c6b5a"))
 }
 
 fn offer_sample() -> Value {

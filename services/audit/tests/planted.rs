@@ -111,6 +111,15 @@ async fn stock(connection: &mut PgConnection, inventory: &mut Writer<inventory::
     Ok(())
 }
 
+fn topped_up() -> Result<payments_wire::WalletToppedUp> {
+    Ok(payments_wire::WalletToppedUp {
+        wallet_id: WalletId::of("ann", Currency::parse("EUR")?).to_string(),
+        customer_id: "ann".to_owned(),
+        amount: eur(500),
+        ..Default::default()
+    })
+}
+
 /// Ten mugs; one order has paid for two, another one holds three. A wallet has 5.00.
 async fn tell(connection: &mut PgConnection) -> Result<()> {
     let mut orders = Writer::<orders::Orders>::new();
@@ -175,13 +184,7 @@ async fn tell(connection: &mut PgConnection) -> Result<()> {
         let sold = inventory_wire::StockCommitted { order_id, attempt: 1, lines: mugs(quantity) };
         inventory.write(connection, cause, &sold).await?;
     }
-    let topped_up = payments_wire::WalletToppedUp {
-        wallet_id: WalletId::of("ann", Currency::parse("EUR")?).to_string(),
-        customer_id: "ann".to_owned(),
-        amount: eur(500),
-        ..Default::default()
-    };
-    payments.asked(connection, &topped_up).await?;
+    payments.asked(connection, &topped_up()?).await?;
     orders.save(connection).await?;
     inventory.save(connection).await?;
     payments.save(connection).await?;

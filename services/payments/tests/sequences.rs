@@ -257,8 +257,7 @@ impl Auditor {
                 });
                 assert_eq!(refund.minor, amount.minor_units, "a refund changes its amount");
                 assert!(refund.may_send && !refund.paid_out && !refund.given_up, "sent without anybody's word");
-                (refund.in_flight, refund.may_send, refund.key) = (true, false, idempotency_key);
-                refund.call_open = true;
+                (refund.in_flight, refund.may_send, refund.call_open, refund.key) = (true, false, true, idempotency_key);
             }
             Event::PaymentRefunded { of, amount, ref reported, .. } => {
                 self.said(payment_id, reported.as_ref());
