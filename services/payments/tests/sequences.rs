@@ -250,14 +250,12 @@ impl Auditor {
                     || self.refunds.iter().any(|((of, _), refund)| *of == payment_id && refund.may_yet_succeed());
                 assert!(!doubt, "sent while something is in doubt");
                 assert!(self.keys.insert(idempotency_key.clone()), "a key is used twice");
-                let refund = self.refunds.entry((payment_id, of.refund_id)).or_insert(RefundAudit {
-                    minor: amount.minor_units,
-                    may_send: true,
-                    ..RefundAudit::default()
-                });
+                let new = RefundAudit { minor: amount.minor_units, may_send: true, ..RefundAudit::default() };
+                let refund = self.refunds.entry((payment_id, of.refund_id)).or_insert(new);
                 assert_eq!(refund.minor, amount.minor_units, "a refund changes its amount");
                 assert!(refund.may_send && !refund.paid_out && !refund.given_up, "sent without anybody's word");
-                (refund.in_flight, refund.may_send, refund.call_open, refund.key) = (true, false, true, idempotency_key);
+                (refund.in_flight, refund.may_send, refund.key) = (true, false, idempotency_key);
+                refund.call_open = true;
             }
             Event::PaymentRefunded { of, amount, ref reported, .. } => {
                 self.said(payment_id, reported.as_ref());
