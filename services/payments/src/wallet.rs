@@ -2,7 +2,7 @@
 //!
 //! `available` can be spent, `held` is set aside for payments: neither is ever below 0, and nothing is clamped. Money goes in by top-ups and
 //! by credits, which are refunds; it goes out by withdrawals, and when what is set aside is taken. What becomes of money that is set aside
-//! is in [`funds`]'s table.
+//! is in `wallet/funds.rs`.
 //!
 //! Why it is so: services/payments/README.md#a-wallet-is-a-provider
 
