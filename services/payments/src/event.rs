@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use domain::{CouponCode, Discount, HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, Timestamp};
+use domain::{CouponCode, Discount, Dispute, HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, Timestamp};
 use providers::{Checkout, OpenCheckout};
 
 use crate::{
@@ -246,8 +246,40 @@ pub enum Event {
         /// On what evidence.
         note: String,
     },
+    /// Something of a dispute.
+    Dispute(DisputeEvent),
     /// Something of a coupon.
     Coupon(CouponEvent),
+}
+
+/// A fact about a dispute of a charge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DisputeEvent {
+    /// The payment whose charge it is.
+    pub payment_id: PaymentId,
+    /// The attempt that the payment is of.
+    pub key: HoldKey,
+    /// The provider's own id of the dispute.
+    pub dispute_id: String,
+    /// What happened.
+    pub step: DisputeStep,
+    /// The dispute, as it stands after it.
+    pub dispute: Dispute,
+    /// The report that says so.
+    pub reported: Reported,
+}
+
+/// What happened to a dispute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DisputeStep {
+    /// There is one, or news of it.
+    Disputed,
+    /// It has taken money.
+    FundsWithdrawn,
+    /// What it had taken came back.
+    FundsReinstated,
+    /// It is over.
+    Closed,
 }
 
 /// A fact about money that the provider has set aside for a payment.
@@ -505,6 +537,7 @@ impl Event {
         match self {
             Self::Coupon(event) => event.owner(),
             Self::Authorisation(event) => StreamId::Payment(event.of().payment_id),
+            Self::Dispute(event) => StreamId::Payment(event.payment_id),
             Self::PaymentRequested { payment_id, .. }
             | Self::PaymentSucceeded { payment_id, .. }
             | Self::PaymentDeclined { payment_id, .. }

@@ -26,6 +26,11 @@ use proto::{Message, Name, common::v1::Money, orders::v1 as orders, payments::v1
 use providers::{OpenCheckout, idempotency_key};
 use uuid::Uuid;
 
+#[path = "sequences/disputes.rs"]
+mod disputes;
+
+use disputes::Disputes;
+
 type Sut = Payments;
 
 /// What comes in: a message from outside, an event of orders, or the end of a call to the provider.
@@ -115,6 +120,7 @@ struct Auditor {
     pages: BTreeMap<PaymentId, PageStatus>,
     /// Money that is set aside: none is taken or let go that orders has not decided about, and none stays half-way.
     set_aside: BTreeMap<(PaymentId, String), AuthorisationStatus>,
+    disputes: Disputes,
 }
 
 fn payment_of(event: &Event) -> PaymentId {
@@ -132,6 +138,10 @@ impl Auditor {
         match event {
             Event::Coupon(_) => unreachable!("nobody has a coupon here"),
             Event::Authorisation(event) => self.hear_authorisation(&event),
+            Event::Dispute(event) => {
+                self.fits(payment_id, &event.reported.provider_event_id);
+                self.disputes.hear(event);
+            }
             Event::PaymentRequested { amount, checkout_ends_at, .. } => {
                 self.pages.extend(checkout_ends_at.map(|_| (payment_id, PageStatus::Opening)));
                 assert!(!self.never_asked.contains(&payment_id), "asked after the order was closed");
@@ -245,6 +255,7 @@ impl Auditor {
                 let doubt = self.open.iter().any(|(open, _)| *open == payment_id)
                     || self.refunds.iter().any(|((of, _), refund)| *of == payment_id && refund.may_yet_succeed());
                 assert!(!doubt, "sent while something is in doubt");
+                assert!(!self.disputes.stop(payment_id), "sent while the charge is disputed");
                 assert!(self.keys.insert(idempotency_key.clone()), "a key is used twice");
                 let refund = self.refunds.entry((payment_id, of.refund_id)).or_insert(RefundAudit {
                     minor: amount.minor_units,
@@ -284,6 +295,7 @@ impl Auditor {
             }
             Event::Coupon(_)
             | Event::Authorisation(_)
+            | Event::Dispute(_)
             | Event::PaymentRequested { .. }
             | Event::PaymentSucceeded { .. }
             | Event::PaymentDeclined { .. }
@@ -418,6 +430,7 @@ fn by_provider() -> impl Strategy<Value = Input> {
                 provider_reference: if reference == 0 { String::new() } else { format!("re_{reference}") },
                 reason: "because".to_owned(),
                 occurred_at: time.map(|time| Timestamp::from_micros(i64::try_from(time).unwrap()).to_wire()),
+                dispute: None,
             })
         },
     )
@@ -501,7 +514,7 @@ fn told(report: &Input) -> Option<Report> {
 
 fn inputs() -> impl Strategy<Value = Vec<Input>> {
     vec(
-        prop_oneof![3 => by_orders(), 3 => by_provider(), 2 => by_operator(), 1 => by_whoever_settles(), 3 => by_effect(), 2 => by_page(), 1 => by_hold()],
+        prop_oneof![3 => by_orders(), 3 => by_provider(), 2 => by_operator(), 1 => by_whoever_settles(), 3 => by_effect(), 2 => by_page(), 1 => by_hold(), 1 => disputes::report()],
         0..200,
     )
 }
@@ -544,5 +557,5 @@ fn the_sequences_reach_every_kind_of_event() {
         }
         seen.extend(shell.log.iter().map(|record| record.message_type));
     }
-    assert_eq!(seen.len(), 24, "{seen:?}");
+    assert_eq!(seen.len(), 28, "{seen:?}");
 }

@@ -61,6 +61,7 @@ fn opened(event: &Event) -> Option<Payment> {
         | Event::RefundReversed { .. }
         | Event::RefundResolved { .. }
         | Event::Authorisation(_)
+        | Event::Dispute(_)
         | Event::Coupon(_) => None,
     }
 }
@@ -73,6 +74,7 @@ impl Payment {
             terms: None,
             page: None,
             authorisations: std::collections::BTreeMap::new(),
+            disputes: std::collections::BTreeMap::new(),
             charge: None,
             captured_minor: 0,
             refunded_minor: 0,
@@ -103,6 +105,7 @@ impl Payment {
                 self.capture(provider_reference);
             }
             Event::Authorisation(event) => self.take_in_authorisation(event),
+            Event::Dispute(event) => self.take_in_dispute(event),
             Event::PaymentDeclined { report, .. } => self.keep_note(report),
             Event::PaymentFailed { reason, provider_event_id, .. } => {
                 self.status = Status::Failed;
@@ -114,6 +117,7 @@ impl Payment {
                     amount: None,
                     reason: reason.clone(),
                     occurred_at: None,
+                    dispute: None,
                 });
             }
             Event::PaymentCancelled { key, .. } => {
@@ -193,6 +197,7 @@ impl Payment {
             | Event::RefundReversed { .. }
             | Event::RefundResolved { .. }
             | Event::Authorisation(_)
+            | Event::Dispute(_)
             | Event::Coupon(_) => {}
         }
     }
@@ -265,6 +270,7 @@ impl Payment {
             | Event::ProviderReportUnmatched { .. }
             | Event::ProviderReportResolved { .. }
             | Event::Authorisation(_)
+            | Event::Dispute(_)
             | Event::Coupon(_) => {}
         }
     }
@@ -297,6 +303,7 @@ impl Payment {
             amount: Some(ReportedMoney { minor_units: amount.minor_units, currency: amount.currency.to_string() }),
             reason: String::new(),
             occurred_at: *occurred_at,
+            dispute: None,
         });
     }
 
