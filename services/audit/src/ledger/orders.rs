@@ -17,8 +17,10 @@ use super::{
 use crate::report::{Check, Findings};
 
 /// One of several holds or releases says nothing yet, and what becomes of refunds is in their own book.
-const OF_NO_CONCERN: [&str; 6] = [
+const OF_NO_CONCERN: [&str; 7] = [
     wire::OrderHoldConfirmed::NAME,
+    // It changes nothing of the order.
+    wire::OrderDisputed::NAME,
     wire::OrderReleaseConfirmed::NAME,
     wire::OrderRefunded::NAME,
     wire::OrderPartiallyRefunded::NAME,
@@ -214,7 +216,14 @@ impl Orders {
             wire::LatePaymentDeferred::NAME => self.defer(&decode(data)?, at, findings)?,
             wire::RefundRequested::NAME => {
                 let event: wire::RefundRequested = decode(data)?;
-                self.heard.insert(PaymentId::parse(&event.payment_id)?);
+                let payment_id = PaymentId::parse(&event.payment_id)?;
+                self.heard.insert(payment_id);
+                let asks_for_money = event.amount.as_ref().is_some_and(|amount| amount.minor_units > 0);
+                let is_asked = event.reason() == wire::RefundReason::Requested && asks_for_money;
+                if is_asked && payments.disputes.is_known_to_stop_refunds(payment_id) {
+                    let step = Step { key: HoldKey::parse(&event.order_id, event.attempt)?, at, name };
+                    step.wrong("a refund is asked for of what it knows to be disputed", findings);
+                }
                 if event.reason() == wire::RefundReason::LatePayment
                     && let Some(order) = self.orders.get_mut(&HoldKey::parse(&event.order_id, event.attempt)?.order_id)
                 {
