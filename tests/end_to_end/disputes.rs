@@ -63,18 +63,16 @@ async fn a_disputed_order_stays_paid_and_is_refunded_once_the_dispute_is_won() {
     let (order, intent) = paid(&shop, "one").await;
     let dispute = shop.stripe.dispute(&intent, 1_000).unwrap();
     let shown = until(&shop, &order, "1000", &["open"]).await;
-    assert_eq!((&shown["status"], &shown["payment_status"], &shown["disputed"]), (
-        &json!("paid"),
-        &json!("paid"),
-        &json!(true)
-    ));
+    assert_eq!(
+        (&shown["status"], &shown["payment_status"], &shown["disputed"]),
+        (&json!("paid"), &json!("paid"), &json!(true))
+    );
     assert_eq!(shown["holds"]["stock"], "committed", "what was bought stays bought");
     let told = &shown["disputes"][0];
-    assert_eq!((&told["dispute_id"], &told["status"], &told["reason"]), (
-        &json!(dispute),
-        &json!("needs_response"),
-        &json!("fraudulent")
-    ));
+    assert_eq!(
+        (&told["dispute_id"], &told["status"], &told["reason"]),
+        (&json!(dispute), &json!("needs_response"), &json!("fraudulent"))
+    );
     assert_eq!(told["amount"], json!({ "minor_units": "1000", "currency": "EUR" }));
     assert!(told["due_by"].is_string(), "{told}");
 

@@ -23,8 +23,7 @@ impl fmt::Display for Sums {
 
 /// What the fleet's rows say.
 async fn ours(shop: &StripeShop) -> Result<Books> {
-    let query =
-        "select payment_id::text, captured_minor, refunded_minor, charged_back_minor from payments.payments";
+    let query = "select payment_id::text, captured_minor, refunded_minor, charged_back_minor from payments.payments";
     let mut connection = shop.fleet.database().await?;
     let rows = sqlx::query(query).fetch_all(&mut connection).await?;
     rows.iter()

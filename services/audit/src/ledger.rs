@@ -80,9 +80,9 @@ impl Ledger {
                 [
                     self.orders.take(name, data, at, &held, &self.payments, findings),
                     self.refunds.take_order(name, data, at, &mut self.payments, findings),
-                    self.authorisations.take_order(name, data).and(self.payments.disputes.take_order(
-                        name, data, at, findings,
-                    )),
+                    self.authorisations
+                        .take_order(name, data)
+                        .and(self.payments.disputes.take_order(name, data, at, findings)),
                 ]
             }
             Some("inventory") => [

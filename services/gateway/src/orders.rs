@@ -349,8 +349,9 @@ fn disputes(found: &Found) -> Vec<Dispute> {
         withdrawn: money(&dispute.withdrawn),
         reinstated: money(&dispute.reinstated),
     };
-    let all = found.payments.iter().flat_map(|payment| {
-        payment.disputes.iter().flatten().map(move |dispute| of(payment.payment_id, dispute))
-    });
+    let all = found
+        .payments
+        .iter()
+        .flat_map(|payment| payment.disputes.iter().flatten().map(move |dispute| of(payment.payment_id, dispute)));
     all.collect()
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use domain::{
-    ContactEmail, Discount, Dispute, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, StreamVersion,
+    ContactEmail, Discount, Dispute, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Rejection, RoundId,
+    StreamVersion,
 };
 
 use crate::order::{OrderTerms, Resource};

@@ -1,6 +1,8 @@
 //! What happened to an order.
 
-use domain::{CouponCode, Discount, Dispute, HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, Timestamp};
+use domain::{
+    CouponCode, Discount, Dispute, HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, Timestamp,
+};
 
 use crate::order::{CancelReason, Extent, Line, OrderTerms, RefundItems, ReinstateReason, Resource, Shares};
 

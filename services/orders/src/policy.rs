@@ -1,7 +1,8 @@
 //! What orders do about the answers of inventory, rounds and payments: their part of the saga.
 
 use domain::{
-    Discount, Dispute, HoldKey, Memory, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, decode, legible, unknown_type,
+    Discount, Dispute, HoldKey, Memory, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, decode, legible,
+    unknown_type,
 };
 use proto::{Name, common::v1 as common, inventory::v1 as inventory, payments::v1 as payments, rounds::v1 as rounds};
 

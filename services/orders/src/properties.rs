@@ -5,7 +5,8 @@ mod neighbours;
 use std::collections::BTreeMap;
 
 use domain::{
-    DecideError, Decider, Dispute, DisputeStanding, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, StreamVersion, Timer, Timestamp,
+    DecideError, Decider, Dispute, DisputeStanding, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, StreamVersion,
+    Timer, Timestamp,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -280,8 +281,8 @@ fn any_resources() -> impl Strategy<Value = Vec<Resource>> {
 
 /// A dispute at some point of its life; its money is of another size than anything else here.
 fn any_dispute() -> impl Strategy<Value = Dispute> {
-    (1..6_i32, prop::sample::select(DisputeStanding::ALL), any::<bool>()).prop_map(|(revision, standing, refundable)| {
-        Dispute {
+    (1..6_i32, prop::sample::select(DisputeStanding::ALL), any::<bool>()).prop_map(
+        |(revision, standing, refundable)| Dispute {
             revision,
             status: standing.as_str().to_owned(),
             standing,
@@ -292,8 +293,8 @@ fn any_dispute() -> impl Strategy<Value = Dispute> {
             withdrawn: (revision > 2).then(|| euros(77)),
             reinstated: (standing == DisputeStanding::Won).then(|| euros(77)),
             as_of: None,
-        }
-    })
+        },
+    )
 }
 
 fn any_command() -> impl Strategy<Value = Command> {

@@ -23,8 +23,9 @@ use uuid::Uuid;
 use crate::{
     command::Command,
     order::{
-        Disputed, Everything, Extent, FulfillmentStatus, HoldStatus, LatePaymentPolicy, Line, Order, OrderTerms, PaymentStatus,
-        Pieces, Referenced, Refund, RefundItems, RefundReason, RefundStatus, Resource, Shares, State, Status,
+        Disputed, Everything, Extent, FulfillmentStatus, HoldStatus, LatePaymentPolicy, Line, Order, OrderTerms,
+        PaymentStatus, Pieces, Referenced, Refund, RefundItems, RefundReason, RefundStatus, Resource, Shares, State,
+        Status,
     },
 };
 

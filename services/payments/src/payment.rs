@@ -18,8 +18,8 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    CouponCode, DecideError, Dispute, HoldKey, Money, PaymentId, RefundId, Rejection, Revised, StreamVersion, Table, Timestamp,
-    words,
+    CouponCode, DecideError, Dispute, HoldKey, Money, PaymentId, RefundId, Rejection, Revised, StreamVersion, Table,
+    Timestamp, words,
 };
 use providers::{
     Checkout,

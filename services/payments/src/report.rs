@@ -126,10 +126,7 @@ impl Kind {
     pub const fn is_of_dispute(self) -> bool {
         matches!(
             self,
-            Self::PaymentDisputed
-                | Self::DisputeFundsWithdrawn
-                | Self::DisputeFundsReinstated
-                | Self::DisputeClosed
+            Self::PaymentDisputed | Self::DisputeFundsWithdrawn | Self::DisputeFundsReinstated | Self::DisputeClosed
         )
     }
 }

@@ -6,7 +6,8 @@ use domain::{HoldKey, PaymentId, Rejection, decode};
 use proto::{
     Name,
     common::v1::{Dispute, DisputeStanding, Money},
-    orders::v1 as orders, payments::v1 as payments,
+    orders::v1 as orders,
+    payments::v1 as payments,
 };
 
 use super::{Moment, Unbooked, money::payment_name};
@@ -134,8 +135,7 @@ impl Disputes {
             return Ok(());
         }
         let event: orders::OrderDisputed = decode(data)?;
-        let (payment_id, key) =
-            (PaymentId::parse(&event.payment_id)?, HoldKey::parse(&event.order_id, event.attempt)?);
+        let (payment_id, key) = (PaymentId::parse(&event.payment_id)?, HoldKey::parse(&event.order_id, event.attempt)?);
         let dispute = event.dispute.unwrap_or_default();
         let of = (payment_id, dispute.dispute_id.clone());
         let told = self.told.get(&of).map_or(0, |told| told.revision);

@@ -5,7 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::{HoldKey, PaymentId, decode, written};
 use proto::{Name, common::v1::Money, payments::v1 as wire};
 
-use super::{Moment, Unbooked, authorisations::Authorisations, disputes::{Disputes, Told}};
+use super::{
+    Moment, Unbooked,
+    authorisations::Authorisations,
+    disputes::{Disputes, Told},
+};
 use crate::report::{Check, Findings};
 
 /// What becomes of refunds is in their own book.

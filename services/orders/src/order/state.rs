@@ -194,7 +194,9 @@ impl Revised for Order {
     }
 
     fn weight(&self) -> usize {
-        1 + self.terms.lines.len() + self.disputes.len() + self.refunds.values().map(|refund| 1 + refund.taken.len()).sum::<usize>()
+        1 + self.terms.lines.len()
+            + self.disputes.len()
+            + self.refunds.values().map(|refund| 1 + refund.taken.len()).sum::<usize>()
     }
 }
 

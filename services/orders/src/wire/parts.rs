@@ -179,7 +179,12 @@ pub(crate) fn words(text: &str) -> String {
     legible(text, 512)
 }
 
-pub(super) fn disputed(key: HoldKey, payment_id: PaymentId, dispute_id: &str, dispute: &Dispute) -> wire::OrderDisputed {
+pub(super) fn disputed(
+    key: HoldKey,
+    payment_id: PaymentId,
+    dispute_id: &str,
+    dispute: &Dispute,
+) -> wire::OrderDisputed {
     wire::OrderDisputed {
         order_id: key.order_id.to_string(),
         attempt: key.attempt,

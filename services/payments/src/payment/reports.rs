@@ -71,10 +71,9 @@ fn judge(payment_id: PaymentId, payment: Option<&Payment>, report: &Report) -> V
             authorisation::let_go(&about, report).unwrap_or_else(|| declined(payment_id, payment, about.key, report))
         }
         Kind::RefundSucceeded | Kind::RefundFailed => about.refund(report),
-        Kind::PaymentDisputed
-        | Kind::DisputeFundsWithdrawn
-        | Kind::DisputeFundsReinstated
-        | Kind::DisputeClosed => disputes::told(&about, report),
+        Kind::PaymentDisputed | Kind::DisputeFundsWithdrawn | Kind::DisputeFundsReinstated | Kind::DisputeClosed => {
+            disputes::told(&about, report)
+        }
     }
 }
 

@@ -40,7 +40,9 @@ pub(super) fn record(message: wire::RecordProviderEvent, id: Uuid) -> Result<Com
         reason: legible(&message.reason, REASON_CHARS_MAX),
         // A time that is none does not make the fact less true.
         occurred_at: time(message.occurred_at).unwrap_or_default(),
-        dispute: kind.is_of_dispute().then(|| dispute::reported(message.dispute.unwrap_or_default(), &provider_event_id)),
+        dispute: kind
+            .is_of_dispute()
+            .then(|| dispute::reported(message.dispute.unwrap_or_default(), &provider_event_id)),
         provider_event_id,
     };
     Ok(Command::RecordProviderEvent { payment_id, report })

@@ -474,8 +474,7 @@ fn of_disputes() -> Vec<Event> {
             reported: Reported { provider_event_id: "du_1 won".to_owned(), occurred_at: dispute.as_of },
         })
     };
-    let steps =
-        [DisputeStep::Disputed, DisputeStep::FundsWithdrawn, DisputeStep::FundsReinstated, DisputeStep::Closed];
+    let steps = [DisputeStep::Disputed, DisputeStep::FundsWithdrawn, DisputeStep::FundsReinstated, DisputeStep::Closed];
     let mut events: Vec<Event> = steps.iter().map(|step| event(*step, &whole)).collect();
     events.extend(steps.iter().map(|step| event(*step, &bare)));
     let report = Report {

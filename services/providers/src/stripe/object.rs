@@ -185,7 +185,8 @@ impl Dispute {
     /// currency.
     pub(super) fn moved(&self, direction: i64) -> i64 {
         let booked = self.balance_transactions.iter().filter(|movement| movement.currency == self.currency);
-        let booked: i64 = booked.map(|movement| movement.amount.saturating_mul(direction)).filter(|units| *units > 0).sum();
+        let booked: i64 =
+            booked.map(|movement| movement.amount.saturating_mul(direction)).filter(|units| *units > 0).sum();
         if booked > 0 { booked } else { self.amount }
     }
 }

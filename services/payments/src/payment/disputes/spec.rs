@@ -61,10 +61,7 @@ fn opened(dispute_id: &str, seconds: i64) -> Command {
 }
 
 fn takes(dispute_id: &str, minor_units: i64, seconds: i64) -> Command {
-    told(Report {
-        amount: Some(named(minor_units, "EUR")),
-        ..news(DisputeFundsWithdrawn, dispute_id, ANSWER, seconds)
-    })
+    told(Report { amount: Some(named(minor_units, "EUR")), ..news(DisputeFundsWithdrawn, dispute_id, ANSWER, seconds) })
 }
 
 fn gives(dispute_id: &str, minor_units: i64, seconds: i64) -> Command {
