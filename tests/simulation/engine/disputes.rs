@@ -116,9 +116,12 @@ impl Payment {
 
 /// What a report about a dispute that fits nothing says that it took.
 fn moved(report: &ProviderReport) -> i64 {
-    match report.kind() {
-        ProviderEventKind::DisputeFundsWithdrawn => minor(report.amount.as_ref()),
-        ProviderEventKind::DisputeFundsReinstated => -minor(report.amount.as_ref()),
-        _ => 0,
-    }
+    let direction = if report.kind() == ProviderEventKind::DisputeFundsWithdrawn {
+        1
+    } else if report.kind() == ProviderEventKind::DisputeFundsReinstated {
+        -1
+    } else {
+        0
+    };
+    direction * minor(report.amount.as_ref())
 }

@@ -126,11 +126,8 @@ impl Books {
     }
 
     fn tell_dispute(&mut self, case: &Case<'_>, kind: ProviderEventKind, (status, standing): Word, at: Timestamp) {
-        let fact = match kind {
-            DisputeFundsWithdrawn => "funds_withdrawn",
-            DisputeFundsReinstated => "funds_reinstated",
-            _ => status,
-        };
+        let moved = [(DisputeFundsWithdrawn, "funds_withdrawn"), (DisputeFundsReinstated, "funds_reinstated")];
+        let fact = moved.into_iter().find(|(of, _)| *of == kind).map_or(status, |(_, fact)| fact);
         let report = RecordProviderEvent {
             kind: kind.into(),
             payment_id: case.payment_id.to_string(),

@@ -314,10 +314,12 @@ impl Teller<'_> {
         if !fleet.is_empty() && fleet != self.ours {
             return Ok(Reading::Note("foreign"));
         }
-        let (fact, moved) = match kind {
-            ProviderEventKind::DisputeFundsWithdrawn => ("funds_withdrawn", Some(dispute.moved(-1))),
-            ProviderEventKind::DisputeFundsReinstated => ("funds_reinstated", Some(dispute.moved(1))),
-            _ => (dispute.status.as_str(), None),
+        let (fact, moved) = if kind == ProviderEventKind::DisputeFundsWithdrawn {
+            ("funds_withdrawn", Some(dispute.moved(-1)))
+        } else if kind == ProviderEventKind::DisputeFundsReinstated {
+            ("funds_reinstated", Some(dispute.moved(1)))
+        } else {
+            (dispute.status.as_str(), None)
         };
         let id = format!("{} {fact}", dispute.id);
         let charge = dispute.payment_intent.as_deref().unwrap_or_default();
