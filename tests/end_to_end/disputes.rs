@@ -43,12 +43,15 @@ async fn want_back(shop: &StripeShop, order: &str, key: &str) -> (u16, Value) {
     (answer.status, answer.json)
 }
 
-/// Orders hear of a dispute after payments does.
-async fn orders_know(shop: &StripeShop, standing: &str) {
-    let known = format!(
-        "select count(*) from orders.orders o, jsonb_each(o.disputes) d where d.value ->> 'standing' = '{standing}'"
-    );
-    shop.fleet.until(&known, 1).await.unwrap();
+/// Disputes that orders knows of: it hears of them after payments does.
+macro_rules! known {
+    ($standing:literal) => {
+        concat!(
+            "select count(*) from orders.orders, jsonb_path_query(disputes, '$.*.standing') d where d = '\"",
+            $standing,
+            "\"'"
+        )
+    };
 }
 
 /// Nobody of ours has to decide anything about a dispute.
@@ -76,7 +79,7 @@ async fn a_disputed_order_stays_paid_and_is_refunded_once_the_dispute_is_won() {
     assert_eq!(told["amount"], json!({ "minor_units": "1000", "currency": "EUR" }));
     assert!(told["due_by"].is_string(), "{told}");
 
-    orders_know(&shop, "open").await;
+    shop.fleet.until(known!("open"), 1).await.unwrap();
     let (status, problem) = want_back(&shop, &order, "too soon").await;
     assert_eq!((status, &problem["code"]), (409, &json!("PAYMENT_DISPUTED")), "{problem}");
     assert!(problem["detail"].as_str().unwrap_or_default().contains(&dispute), "{problem}");
@@ -85,7 +88,7 @@ async fn a_disputed_order_stays_paid_and_is_refunded_once_the_dispute_is_won() {
     shop.stripe.close_dispute(&dispute, true).unwrap();
     let shown = until(&shop, &order, "0", &["won"]).await;
     assert_eq!(shown["disputed"], false);
-    orders_know(&shop, "won").await;
+    shop.fleet.until(known!("won"), 1).await.unwrap();
     assert_eq!(want_back(&shop, &order, "now").await.0, 201);
     shop.until(&order, "refunded").await.unwrap();
     shop.close().await.unwrap();
@@ -101,7 +104,7 @@ async fn a_dispute_that_is_lost_needs_no_person_and_leaves_nothing_to_refund() {
     shop.stripe.close_dispute(&dispute, false).unwrap();
     let shown = until(&shop, &order, "3000", &["lost"]).await;
     assert_eq!((&shown["status"], &shown["disputed"]), (&json!("paid"), &json!(false)));
-    orders_know(&shop, "lost").await;
+    shop.fleet.until(known!("lost"), 1).await.unwrap();
     let (status, problem) = want_back(&shop, &order, "too late").await;
     assert_eq!((status, &problem["code"]), (409, &json!("PAYMENT_DISPUTED")), "{problem}");
     assert!(problem["detail"].as_str().unwrap_or_default().contains("lost"), "{problem}");

@@ -205,6 +205,7 @@ impl Town {
             | Event::LatePaymentDeferred { .. }
             | Event::RefundRequested { .. }
             | Event::ShareRefundDeferred { .. }
+            | Event::OrderDisputed { .. }
             | Event::RefundAbandoned { .. } => {}
         }
     }
