@@ -200,11 +200,13 @@ impl<'a> Story<'a> {
         let currency = self.about.terms.amount.currency;
         let taken = self.about.payment.reports.get(&id).filter(is_it).and_then(|kept| kept.report.money());
         let is_counted = |taken: &Money| taken.currency == currency && taken.minor_units > 0;
-        let Some(taken) = taken.filter(is_counted).filter(|_| self.dispute.withdrawn.is_none()) else { return };
+        let Some(taken) = taken.filter(is_counted) else { return };
         let note = "it is counted as what the dispute took";
         let (payment_id, settled_by) = (self.about.payment_id, &self.report.provider_event_id);
         self.events.push(settled(payment_id, &id, settled_by, note));
-        self.dispute.withdrawn = Some(taken);
-        self.step(DisputeStep::FundsWithdrawn);
+        if self.dispute.withdrawn.is_none() {
+            self.dispute.withdrawn = Some(taken);
+            self.step(DisputeStep::FundsWithdrawn);
+        }
     }
 }

@@ -304,6 +304,10 @@ fn what_a_dispute_took_before_it_was_a_fact_of_its_own_is_counted_once_it_is() {
         let state = after(&commands);
         assert_eq!((state.payment().charged_back_minor(), state.payment().left_minor()), (0, 1_200), "it is won");
     }
+    // An older gateway tells it once more, in its way.
+    let state = after(&[takes("du_1", 1_200, 150), told_otherwise(), closed("du_1", LOST, 300)]);
+    assert_eq!(state.payment().reports["du_1 funds_withdrawn"].standing, Standing::Undone);
+    assert_eq!((state.payment().charged_back_minor(), state.payment().gone_minor()), (1_200, 0), "once");
     // It is told again, as what it is: it is known already.
     let again = Report { amount: Some(named(1_200, "EUR")), ..news(DisputeFundsWithdrawn, "du_1", ANSWER, 150) };
     let again = told(Report { provider_event_id: "du_1 funds_withdrawn".to_owned(), ..again });
