@@ -336,11 +336,9 @@ impl Teller<'_> {
 
 /// A dispute, as it stands.
 fn reported(dispute: &Dispute, kind: ProviderEventKind) -> ReportedDispute {
-    let standing = match dispute.standing() {
-        // It is over, in a way that is new.
-        DisputeStanding::Open if kind == ProviderEventKind::DisputeClosed => DisputeStanding::Ended,
-        standing => standing,
-    };
+    // It may be over in a way that is new.
+    let is_new_end = kind == ProviderEventKind::DisputeClosed && dispute.standing() == DisputeStanding::Open;
+    let standing = if is_new_end { DisputeStanding::Ended } else { dispute.standing() };
     let due_by = dispute.evidence_details.as_ref().and_then(|evidence| evidence.due_by);
     ReportedDispute {
         dispute_id: dispute.id.clone(),
