@@ -373,8 +373,7 @@ const CREATE: &str = "insert into payments.payments (payment_id, order_id, attem
         charged_back_minor)
     select * from unnest($1::uuid[], $2::uuid[], $3::int4[], $4::int8[], $5::text[], $6::text[], $7::text[], $8::text[],
         $9::timestamptz[], $10::text[], $11::text[], $12::text[], $13::timestamptz[], $14::int8[], $15::int8[],
-        $16::int8[], $17::int4[], $18::int8[], $19::text[], $20::text[], $21::jsonb[], $22::jsonb[], $23::int8[],
-            $24::int8[])
+        $16::int8[], $17::int4[], $18::int8[], $19::text[], $20::text[], $21::jsonb[], $22::jsonb[], $23::int8[])
     returning 1";
 
 /// With what was asked: of payments that had no order it becomes known, of others it is what it was.
