@@ -23,7 +23,7 @@ pub struct Report {
     pub occurred_at: Option<Timestamp>,
     /// The dispute that it is about. `None`: it is about none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub dispute: Option<ReportedDispute>,
+    pub dispute: Option<Box<ReportedDispute>>,
 }
 
 /// A dispute, as the provider reports it. Its texts are legible, and otherwise as they came.

@@ -495,7 +495,7 @@ fn save_reports(statement: &mut Statement, saved: &[(&PaymentId, &Payment)]) {
         .bind(column(rows, |(_, kept)| kept.report.refund_id.as_str()))
         .bind(column(rows, |(_, kept)| kept.report.reason.as_str()))
         .bind(column(rows, |(_, kept)| kept.report.occurred_at.map(OffsetDateTime::from)))
-        .bind(column(rows, |(_, kept)| kept.report.dispute.as_ref().map(Json)));
+        .bind(column(rows, |(_, kept)| kept.report.dispute.as_deref().map(Json)));
 }
 
 const SAVE_REPORTS: &str =

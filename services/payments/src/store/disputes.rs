@@ -23,7 +23,7 @@ pub(super) fn read(row: &PgRow) -> Result<BTreeMap<String, Dispute>, sqlx::Error
     Ok(rows.map(|Json(rows)| rows).unwrap_or_default())
 }
 
-pub(super) fn read_reported(row: &PgRow) -> Result<Option<ReportedDispute>, sqlx::Error> {
+pub(super) fn read_reported(row: &PgRow) -> Result<Option<Box<ReportedDispute>>, sqlx::Error> {
     let row: Option<Json<ReportedDispute>> = row.try_get("dispute")?;
-    Ok(row.map(|Json(dispute)| dispute))
+    Ok(row.map(|Json(dispute)| Box::new(dispute)))
 }

@@ -42,7 +42,7 @@ pub(super) fn record(message: wire::RecordProviderEvent, id: Uuid) -> Result<Com
         occurred_at: time(message.occurred_at).unwrap_or_default(),
         dispute: kind
             .is_of_dispute()
-            .then(|| dispute::reported(message.dispute.unwrap_or_default(), &provider_event_id)),
+            .then(|| Box::new(dispute::reported(message.dispute.unwrap_or_default(), &provider_event_id))),
         provider_event_id,
     };
     Ok(Command::RecordProviderEvent { payment_id, report })
@@ -159,7 +159,7 @@ fn report_to_wire(report: Report) -> wire::ProviderReport {
         amount,
         reason,
         occurred_at: occurred_at.map(Timestamp::to_wire),
-        dispute: dispute.map(dispute::reported_to_wire),
+        dispute: dispute.map(|dispute| dispute::reported_to_wire(*dispute)),
     }
 }
 
@@ -184,7 +184,7 @@ fn report_from_wire(report: Option<wire::ProviderReport>) -> Result<Report, Reje
         amount: report.amount.map(money_from_wire),
         reason: report.reason,
         occurred_at: time(report.occurred_at)?,
-        dispute: report.dispute.map(dispute::reported_from_wire).transpose()?,
+        dispute: report.dispute.map(dispute::reported_from_wire).transpose()?.map(Box::new),
     })
 }
 

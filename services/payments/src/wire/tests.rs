@@ -106,14 +106,16 @@ fn reads_every_kind_of_report() {
             reason: "because".to_owned(),
             occurred_at: Some(Timestamp::from_micros(7)),
             // A report about a dispute that does not name it stands for it itself.
-            dispute: kind.is_of_dispute().then(|| ReportedDispute {
-                dispute_id: "evt_1".to_owned(),
-                status: String::new(),
-                standing: DisputeStanding::Open,
-                reason: String::new(),
-                amount: None,
-                due_by: None,
-                is_refundable: false,
+            dispute: kind.is_of_dispute().then(|| {
+                Box::new(ReportedDispute {
+                    dispute_id: "evt_1".to_owned(),
+                    status: String::new(),
+                    standing: DisputeStanding::Open,
+                    reason: String::new(),
+                    amount: None,
+                    due_by: None,
+                    is_refundable: false,
+                })
             }),
         };
         assert_eq!(recorded(&about_refund(wire)), whole);
@@ -478,7 +480,7 @@ fn of_disputes() -> Vec<Event> {
     let mut events: Vec<Event> = steps.iter().map(|step| event(*step, &whole)).collect();
     events.extend(steps.iter().map(|step| event(*step, &bare)));
     let report = Report {
-        dispute: Some(ReportedDispute {
+        dispute: Some(Box::new(ReportedDispute {
             dispute_id: "du_1".to_owned(),
             status: "lost".to_owned(),
             standing: DisputeStanding::Lost,
@@ -486,7 +488,7 @@ fn of_disputes() -> Vec<Event> {
             amount: Some(named(-7, "points")),
             due_by: Some(at(900)),
             is_refundable: true,
-        }),
+        })),
         ..report(Kind::DisputeClosed, "du_1 lost")
     };
     events.push(unmatched(report, Mismatch::NotAsked));

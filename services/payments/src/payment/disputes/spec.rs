@@ -45,7 +45,7 @@ fn news(kind: Kind, dispute_id: &str, (status, standing): (&str, DisputeStanding
         is_refundable: false,
     };
     Report {
-        dispute: Some(dispute),
+        dispute: Some(Box::new(dispute)),
         occurred_at: Some(at(seconds)),
         reason: String::new(),
         ..report(kind, &format!("{dispute_id} {} {status}", kind.as_str()))
@@ -243,7 +243,7 @@ fn a_refund_that_waits_for_a_dispute_is_refused_if_that_is_lost() {
 fn a_charge_that_the_provider_gives_back_all_the_same_is_refunded() {
     for how in [("warning_needs_response", Open), LOST] {
         let mut report = news(PaymentDisputed, "du_1", how, 200);
-        report.dispute = report.dispute.map(|dispute| ReportedDispute { is_refundable: true, ..dispute });
+        report.dispute = report.dispute.map(|dispute| Box::new(ReportedDispute { is_refundable: true, ..*dispute }));
         let events = after(&[told(report)]).when(&begin(eur(1_200))).unwrap();
         assert!(matches!(&*events, [Event::RefundSubmitted { .. }]), "{events:?}");
     }
