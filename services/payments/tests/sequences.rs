@@ -222,6 +222,20 @@ impl Auditor {
         assert!(may_be.contains(&before), "money that is set aside was {before:?} and is {status:?}");
     }
 
+    fn hear_submitted(&mut self, payment_id: PaymentId, refund_id: RefundId, minor: i64, idempotency_key: String) {
+        let doubt = self.open.iter().any(|(open, _)| *open == payment_id)
+            || self.refunds.iter().any(|((of, _), refund)| *of == payment_id && refund.may_yet_succeed());
+        assert!(!doubt, "sent while something is in doubt");
+        assert!(!self.disputes.stop(payment_id), "sent while the charge is disputed");
+        assert!(self.keys.insert(idempotency_key.clone()), "a key is used twice");
+        let new = RefundAudit { minor, may_send: true, ..RefundAudit::default() };
+        let refund = self.refunds.entry((payment_id, refund_id)).or_insert(new);
+        assert_eq!(refund.minor, minor, "a refund changes its amount");
+        assert!(refund.may_send && !refund.paid_out && !refund.given_up, "sent without anybody's word");
+        (refund.in_flight, refund.may_send, refund.key) = (true, false, idempotency_key);
+        refund.call_open = true;
+    }
+
     fn hear_unknown(&mut self, payment_id: PaymentId, refund_id: RefundId) {
         let refund = self.refunds.get_mut(&(payment_id, refund_id)).unwrap();
         assert!(refund.in_flight, "what is over is not unknown");
@@ -252,20 +266,7 @@ impl Auditor {
                 (refund.minor, refund.paid_out, refund.ever_paid_out) = (amount.minor_units, true, true);
             }
             Event::RefundSubmitted { of, amount, idempotency_key, .. } => {
-                let doubt = self.open.iter().any(|(open, _)| *open == payment_id)
-                    || self.refunds.iter().any(|((of, _), refund)| *of == payment_id && refund.may_yet_succeed());
-                assert!(!doubt, "sent while something is in doubt");
-                assert!(!self.disputes.stop(payment_id), "sent while the charge is disputed");
-                assert!(self.keys.insert(idempotency_key.clone()), "a key is used twice");
-                let refund = self.refunds.entry((payment_id, of.refund_id)).or_insert(RefundAudit {
-                    minor: amount.minor_units,
-                    may_send: true,
-                    ..RefundAudit::default()
-                });
-                assert_eq!(refund.minor, amount.minor_units, "a refund changes its amount");
-                assert!(refund.may_send && !refund.paid_out && !refund.given_up, "sent without anybody's word");
-                (refund.in_flight, refund.may_send, refund.key) = (true, false, idempotency_key);
-                refund.call_open = true;
+                self.hear_submitted(payment_id, of.refund_id, amount.minor_units, idempotency_key);
             }
             Event::PaymentRefunded { of, amount, ref reported, .. } => {
                 self.said(payment_id, reported.as_ref());
