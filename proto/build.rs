@@ -4,12 +4,13 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "holdfast/common/v1/common.proto",
     "holdfast/orders/v1/orders.proto",
     "holdfast/inventory/v1/inventory.proto",
     "holdfast/rounds/v1/rounds.proto",
     "holdfast/payments/v1/payments.proto",
+    "holdfast/payments/v1/disputes.proto",
     "holdfast/payments/v1/wallets.proto",
 ];
 

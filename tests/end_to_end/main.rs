@@ -7,6 +7,7 @@ mod clients;
 mod command;
 mod coupons;
 mod delivery;
+mod disputes;
 mod gateway;
 mod happy_path;
 mod holds;

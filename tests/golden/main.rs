@@ -98,7 +98,7 @@ fn sample(message_type: &str) -> Value {
         .into_iter()
         .chain(lines.map(|lines| ("lines", lines)))
         .chain(reasons.map(|reason| ("reason", json!(reason))));
-    fitting(message_type, choices.chain([("offer", offer_sample()), wallet_sample()]))
+    fitting(message_type, choices.chain([("offer", offer_sample()), wallet_sample(), ("dispute", dispute_sample())]))
 }
 
 fn wallet_sample() -> (&'static str, Value) {
@@ -116,6 +116,23 @@ fn offer_sample() -> Value {
         "usesMax": "50",
         "usesPerCustomerMax": "1",
         "skus": ["CUP", "MUG-01"],
+    })
+}
+
+fn dispute_sample() -> Value {
+    let money = json!({ "minorUnits": "1999", "currency": "EUR" });
+    json!({
+        "disputeId": "du_1",
+        "revision": 3,
+        "status": "needs_response",
+        "standing": "DISPUTE_STANDING_OPEN",
+        "reason": "fraudulent",
+        "amount": money,
+        "dueBy": "2026-01-12T03:04:05Z",
+        "refundable": true,
+        "withdrawn": money,
+        "reinstated": money,
+        "asOf": "2026-01-02T03:04:05.678901Z",
     })
 }
 

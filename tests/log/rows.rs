@@ -224,6 +224,7 @@ async fn whatever_changed_of_a_payment_its_refunds_or_reports_nothing_is_saved_o
                 amount: Some(ReportedMoney { minor_units: 100, currency: "EUR".to_owned() }),
                 reason: String::new(),
                 occurred_at: None,
+                dispute: None,
             };
             PaymentCommand::RecordProviderEvent { payment_id, report }
         };

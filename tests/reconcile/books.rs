@@ -21,12 +21,9 @@ impl fmt::Display for Sums {
     }
 }
 
-/// What the fleet's rows say. Money that was taken back is a report that a person has accepted.
+/// What the fleet's rows say.
 async fn ours(shop: &StripeShop) -> Result<Books> {
-    let query = "select p.payment_id::text, p.captured_minor, p.refunded_minor, coalesce((
-            select sum(r.amount_minor) from payments.reports r
-            where r.payment_id = p.payment_id and r.standing = 'accepted' and r.mismatch = 'taken_back'), 0)::bigint
-        from payments.payments p";
+    let query = "select payment_id::text, captured_minor, refunded_minor, charged_back_minor from payments.payments";
     let mut connection = shop.fleet.database().await?;
     let rows = sqlx::query(query).fetch_all(&mut connection).await?;
     rows.iter()

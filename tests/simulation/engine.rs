@@ -2,6 +2,7 @@
 //! seed.
 
 mod checks;
+mod disputes;
 mod money;
 mod past;
 mod people;

@@ -19,6 +19,7 @@ use providers::{
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 mod authorisations;
+mod disputes;
 mod opinions;
 mod wallets;
 
@@ -53,6 +54,8 @@ struct Books {
     /// Money that is set aside, by what it is known by.
     holds: BTreeMap<String, authorisations::Hold>,
     moves: BTreeMap<PaymentId, Vec<Move>>,
+    /// When nothing of a payment is given back, for a bank disputes it.
+    disputes: BTreeMap<PaymentId, Vec<disputes::Stopped>>,
     /// What it is going to report, and when.
     reports: Vec<(Timestamp, RecordProviderEvent)>,
     count: u64,
@@ -92,6 +95,7 @@ impl FakeProvider {
             charges: BTreeMap::new(),
             holds: BTreeMap::new(),
             moves: BTreeMap::new(),
+            disputes: BTreeMap::new(),
             reports: Vec::new(),
             count: 0,
         };
@@ -168,6 +172,10 @@ impl FakeProvider {
 
     /// Whether what it reported is so: what an operator finds who asks.
     pub(crate) fn is_so(&self, payment_id: PaymentId, report: &ProviderReport) -> bool {
+        // What it tells of disputes is always so.
+        if report.dispute.is_some() {
+            return true;
+        }
         let is_out = report.kind() != ProviderEventKind::PaymentSucceeded;
         let has_failed = report.kind() == ProviderEventKind::RefundFailed;
         let of_charge = matches!(report.kind(), ProviderEventKind::PaymentFailed | ProviderEventKind::PaymentClosed);
@@ -192,15 +200,17 @@ impl FakeProvider {
         books.holds.values().filter(|hold| hold.is_open(books.now)).map(|hold| hold.payment_id).collect()
     }
 
-    /// Refunds whose money moved more than once, and of each payment what came and what went.
-    pub(crate) fn audit(&self) -> (Vec<RefundId>, BTreeMap<PaymentId, (i64, i64)>) {
+    /// Refunds whose money moved more than once, and of each payment what came, what went and what was charged back.
+    pub(crate) fn audit(&self) -> (Vec<RefundId>, BTreeMap<PaymentId, (i64, i64, i64)>) {
         let (mut times, mut sums) = (BTreeMap::new(), BTreeMap::new());
         for (payment_id, moves) in &self.books().moves {
-            let sum = sums.entry(*payment_id).or_insert((0, 0));
+            let sum = sums.entry(*payment_id).or_insert((0, 0, 0));
             for move_ in moves.iter().filter(|move_| move_.stands) {
                 // What was taken back has not come.
                 let is_charge = move_.minor > 0 || opinions::is_back(&move_.reference);
-                if is_charge {
+                if disputes::is_of_dispute(&move_.reference) {
+                    sum.2 -= move_.minor;
+                } else if is_charge {
                     sum.0 += move_.minor;
                 } else {
                     sum.1 -= move_.minor;

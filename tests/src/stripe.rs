@@ -84,10 +84,14 @@ impl StripeShop {
         self.fleet.settle_and_verify().await?;
         let came = "select coalesce(sum(captured_minor), 0)::bigint from payments.payments";
         let went = "select coalesce(sum(refunded_minor), 0)::bigint from payments.payments";
-        let ours = (self.fleet.number(came).await?, self.fleet.number(went).await?);
+        let charged_back = "select coalesce(sum(charged_back_minor), 0)::bigint from payments.payments";
+        let [came, went, charged_back] =
+            [self.fleet.number(came).await?, self.fleet.number(went).await?, self.fleet.number(charged_back).await?];
         let ledger = self.stripe.ledger();
         let theirs = ledger.totals.get("eur").copied().unwrap_or_default();
-        ensure!(ours == (theirs.captured, theirs.refunded), "ours {ours:?}, and Stripe's {theirs:?}: {ledger:?}");
+        let ours = (came, went, charged_back);
+        let same = ours == (theirs.captured, theirs.refunded, theirs.charged_back);
+        ensure!(same, "ours {ours:?}, and Stripe's {theirs:?}: {ledger:?}");
         Ok(())
     }
 }

@@ -36,7 +36,7 @@ enum By {
 }
 
 /// What causes each event, by none of the services' own rules.
-const CAUSES: [(&str, &[By]); 78] = [
+const CAUSES: [(&str, &[By]); 83] = [
     ("holdfast.common.v1.CommandRejected", &[By::Command]),
     ("holdfast.orders.v1.OrderPlaced", &[By::Command]),
     ("holdfast.orders.v1.CouponRequested", &[By::Command, By::Event]),
@@ -62,6 +62,7 @@ const CAUSES: [(&str, &[By]); 78] = [
     ("holdfast.orders.v1.OrderPartiallyRefunded", &[By::Event, By::Command]),
     ("holdfast.orders.v1.ShareRefundDeferred", &[By::Event]),
     ("holdfast.orders.v1.RefundAbandoned", &[By::Event]),
+    ("holdfast.orders.v1.OrderDisputed", &[By::Event]),
     ("holdfast.inventory.v1.ProductRegistered", &[By::Command]),
     ("holdfast.inventory.v1.StockReceived", &[By::Command]),
     ("holdfast.inventory.v1.StockAdjusted", &[By::Command]),
@@ -110,6 +111,11 @@ const CAUSES: [(&str, &[By]); 78] = [
     ("holdfast.payments.v1.RefundOutcomeUnknown", &[By::Call]),
     ("holdfast.payments.v1.RefundReversed", &[By::Command, By::Event, By::Call]),
     ("holdfast.payments.v1.RefundResolved", &[By::Command]),
+    // What is told of a dispute before the payment is asked for is judged when it is.
+    ("holdfast.payments.v1.PaymentDisputed", &[By::Command, By::Event]),
+    ("holdfast.payments.v1.DisputeFundsWithdrawn", &[By::Command, By::Event]),
+    ("holdfast.payments.v1.DisputeFundsReinstated", &[By::Command, By::Event]),
+    ("holdfast.payments.v1.DisputeClosed", &[By::Command, By::Event]),
     ("holdfast.payments.v1.CouponOpened", &[By::Command]),
     ("holdfast.payments.v1.CouponClosed", &[By::Command]),
     ("holdfast.payments.v1.CouponHeld", &[By::Event]),

@@ -11,6 +11,7 @@ use super::report::{Check, Findings};
 
 pub(super) mod authorisations;
 pub(super) mod coupons;
+pub(super) mod disputes;
 pub(super) mod money;
 pub(super) mod orders;
 pub(super) mod promises;
@@ -24,6 +25,7 @@ mod tests;
 
 use authorisations::Authorisations;
 use coupons::Coupons;
+use disputes::Disputes;
 use money::Payments;
 use orders::Orders;
 use refunds::Refunds;
@@ -81,7 +83,9 @@ impl Ledger {
                 [
                     self.orders.take(name, data, at, &held, &self.payments, findings),
                     self.refunds.take_order(name, data, at, &mut self.payments, findings),
-                    self.authorisations.take_order(name, data),
+                    self.authorisations
+                        .take_order(name, data)
+                        .and(self.payments.disputes.take_order(name, data, at, findings)),
                 ]
             }
             Some("inventory") => [
@@ -102,6 +106,9 @@ impl Ledger {
             }
             Some("payments") if Authorisations::takes(name) => {
                 [self.authorisations.take(name, data, at, &mut self.payments, findings), Ok(()), Ok(())]
+            }
+            Some("payments") if Disputes::takes(name) => {
+                [self.payments.take_dispute(name, data, at, findings), Ok(()), Ok(())]
             }
             Some("payments") => [
                 self.payments.take(name, data, at, &mut self.authorisations, findings),

@@ -217,7 +217,7 @@ async fn coupon_uses(
 }
 
 async fn payments(connection: &mut PgConnection, ledger: &Ledger, findings: &mut Findings) -> Result<(), sqlx::Error> {
-    let query = "select payment_id, captured_minor, refunding_minor, refunded_minor, coalesce(currency, '') as currency
+    let query = "select payment_id, captured_minor, refunding_minor, refunded_minor, charged_back_minor, coalesce(currency, '') as currency
         from payments.payments";
     each(connection, query, |row| {
         let currency: &str = row.try_get("currency")?;
@@ -233,6 +233,12 @@ async fn payments(connection: &mut PgConnection, ledger: &Ledger, findings: &mut
                 figure(book.map(|book| book.promised)),
             )
             .money("refunded", currency, row.try_get("refunded_minor")?, figure(book.map(|book| book.refunded)))
+            .money(
+                "charged back",
+                currency,
+                row.try_get("charged_back_minor")?,
+                ledger.payments.disputes.charged_back(payment_id),
+            )
             .tell(findings);
         Ok(())
     })

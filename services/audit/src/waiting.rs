@@ -1,4 +1,4 @@
-//! What waits for a person: reports that fit nothing, refunds that need a decision, and money that was to go back and did not.
+//! What waits for a person: reports that fit nothing, refunds that need a decision, disputes that are not over, and money that was to go back and did not.
 
 use serde::Serialize;
 use sqlx::{PgConnection, Row, postgres::PgRow};
@@ -18,11 +18,11 @@ pub struct Waiting {
 /// One thing that waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Item {
-    /// `report second_charge`, `refund unknown`, `money of a closed order`.
+    /// `report second_charge`, `refund unknown`, `dispute needs_response`, `money of a closed order`.
     pub what: String,
     /// `payment-<uuid>` or `order-<uuid>`.
     pub subject: String,
-    /// The report or refund by which it is decided; empty for an order.
+    /// The report, refund or dispute by which it is decided; empty for an order.
     pub id: String,
     /// The money, in minor units, if it is known.
     pub amount_minor: Option<i64>,
@@ -42,6 +42,16 @@ const REFUNDS: &str =
         refund_id::text as id, amount_minor, currency, reason
     from payments.refunds where status in ('deferred', 'unknown', 'reversed') order by payment_id, refund_id limit $1";
 
+/// The one that must be answered first comes first.
+const DISPUTES: &str =
+    "select count(*) over () as count, 'dispute ' || (d.value ->> 'status') as what, 'payment-' || p.payment_id as subject,
+        d.key as id, (d.value #>> '{amount,minor_units}')::bigint as amount_minor,
+        coalesce(d.value #>> '{amount,currency}', '') as currency,
+        (d.value ->> 'reason') || coalesce(', to be answered by ' || (d.value ->> 'due_by'), '') as reason
+    from payments.payments p, jsonb_each(p.disputes) d
+    where p.disputes is not null and d.value ->> 'standing' = 'open'
+    order by d.value ->> 'due_by' nulls last, p.payment_id, d.key limit $1";
+
 const ORDERS: &str = "select count(*) over () as count, 'money of an order that is ' || fulfillment_status as what,
         'order-' || order_id as subject, '' as id, owed_minor as amount_minor, currency, note as reason
     from orders.orders where owed_minor > 0 order by order_id limit $1";
@@ -52,7 +62,7 @@ const ORDERS: &str = "select count(*) over () as count, 'money of an order that 
 /// The database is away.
 pub async fn look(connection: &mut PgConnection) -> Result<Waiting, sqlx::Error> {
     let mut waiting = Waiting::default();
-    for query in [REPORTS, REFUNDS, ORDERS] {
+    for query in [REPORTS, REFUNDS, DISPUTES, ORDERS] {
         let rows = sqlx::query(query).bind(NAMED_MAX).fetch_all(&mut *connection).await?;
         if let Some(first) = rows.first() {
             waiting.total += first.try_get::<i64, _>("count")?;

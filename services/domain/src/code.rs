@@ -61,6 +61,7 @@ codes! {
         "ORDER_EXISTS": "the order id names an order with other content",
         "ORDER_NOT_PAID": "there is no money of this order to give back",
         "ORDER_NOT_RELEASED": "what the closed order held is not given back yet",
+        "PAYMENT_DISPUTED": "the buyer's bank disputes the payment, and the provider gives nothing of it back meanwhile",
         "PAYMENT_IN_DOUBT": "something of the payment must be settled before a refund of it is sent again",
         "PRODUCT_EXISTS": "the sku names a product with another name",
         "REFERENCE_TAKEN": "the reference names another order",

@@ -1,8 +1,9 @@
 //! Ids, currencies and times in JSON: as people read them.
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::{Currency, HoldKey, OrderId, PaymentId, RefundId, RoundId, Sku, Timestamp, WalletId};
+use crate::{Currency, DisputeStanding, HoldKey, OrderId, PaymentId, RefundId, RoundId, Sku, Timestamp, WalletId};
 
 macro_rules! as_text {
     ($($name:ty),+ $(,)?) => {$(
@@ -15,3 +16,20 @@ macro_rules! as_text {
 }
 
 as_text!(OrderId, RoundId, PaymentId, RefundId, WalletId, HoldKey, Currency, Sku, Timestamp);
+
+macro_rules! from_text {
+    ($($name:ty: $read:expr),+ $(,)?) => {$(
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                $read(text.as_str()).ok_or_else(|| D::Error::custom(format!("{text:?} cannot be read")))
+            }
+        }
+    )+};
+}
+
+from_text!(
+    Currency: |text: &str| Self::parse(text).ok(),
+    DisputeStanding: Self::parse,
+    Timestamp: |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok().map(Self::from),
+);

@@ -5,6 +5,7 @@ mod contact;
 mod coupon;
 mod currency;
 mod decider;
+mod dispute;
 pub mod hold;
 mod id;
 mod json;
@@ -24,6 +25,7 @@ mod words;
 pub use contact::ContactEmail;
 pub use coupon::{CouponCode, Discount};
 pub use decider::{Decider, Effect, EncodedEvent, Timer};
+pub use dispute::{Dispute, DisputeStanding};
 #[doc(hidden)]
 pub use serde;
 

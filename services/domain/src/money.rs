@@ -4,7 +4,7 @@ use std::fmt;
 
 use proto::common::v1 as wire;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Rejection, currency};
 
@@ -57,7 +57,7 @@ impl fmt::Display for Currency {
 }
 
 /// An amount of money.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Money {
     /// Whole minor units: cents, pence, yen.
     pub minor_units: i64,

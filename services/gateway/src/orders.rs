@@ -24,7 +24,7 @@ use crate::{
     problem::Problem,
     read::{self, id},
 };
-use shape::{Holds, Line, Money, Order, OrderCoupon, Payment, Refund, Shares, Sums};
+use shape::{Dispute, Holds, Line, Money, Order, OrderCoupon, Payment, Refund, Shares, Sums};
 
 /// Payments of so many attempts are looked up at once; few orders have more, and for those it is asked again.
 const ATTEMPTS_LOOKED_UP: i32 = 4;
@@ -100,9 +100,31 @@ struct PaymentRow {
     captured_minor: i64,
     refunding_minor: i64,
     refunded_minor: i64,
+    charged_back_minor: i64,
+    /// By the provider's own id of each. Null: none ever was.
+    disputes: Option<BTreeMap<String, DisputeRow>>,
     /// By what the provider knows each by. Null: none ever was.
     authorisations: Option<BTreeMap<String, AuthorisationRow>>,
     refunds: BTreeMap<Uuid, PayoutRow>,
+}
+
+/// A dispute of a payment's charge.
+#[derive(Debug, Deserialize)]
+struct DisputeRow {
+    status: String,
+    standing: String,
+    reason: String,
+    amount: Option<MoneyRow>,
+    due_by: Option<String>,
+    refundable: bool,
+    withdrawn: Option<MoneyRow>,
+    reinstated: Option<MoneyRow>,
+}
+
+#[derive(Debug, Deserialize)]
+struct MoneyRow {
+    minor_units: i64,
+    currency: String,
 }
 
 /// Money that a provider has set aside.
@@ -250,9 +272,11 @@ fn shown(found: &Found) -> Order {
             coupon: order.coupon_hold.clone(),
             released: order.released,
         },
+        disputed: disputes(found).iter().any(|dispute| dispute.standing == "open"),
         money: sums(found),
         payments: found.payments.iter().map(payment).collect(),
         refunds: refunds(found),
+        disputes: disputes(found),
         version: found.version.to_string(),
     }
 }
@@ -269,6 +293,7 @@ fn sums(found: &Found) -> Sums {
         captured: sum(|payment| payment.captured_minor),
         going_back: sum(|payment| payment.refunding_minor),
         gone_back: sum(|payment| payment.refunded_minor),
+        charged_back: sum(|payment| payment.charged_back_minor),
         owed: money(order.owed_minor, &order.currency),
     }
 }
@@ -307,4 +332,26 @@ fn refunds(found: &Found) -> Vec<Refund> {
         }
     };
     order.refunds.iter().map(refund).collect()
+}
+
+/// Disputes of all payments of an order.
+fn disputes(found: &Found) -> Vec<Dispute> {
+    let money = |amount: &Option<MoneyRow>| amount.as_ref().map(|amount| money(amount.minor_units, &amount.currency));
+    let of = |payment_id: Uuid, (dispute_id, dispute): (&String, &DisputeRow)| Dispute {
+        dispute_id: dispute_id.clone(),
+        payment_id,
+        status: dispute.status.clone(),
+        standing: dispute.standing.clone(),
+        reason: dispute.reason.clone(),
+        amount: money(&dispute.amount),
+        due_by: dispute.due_by.clone(),
+        refundable: dispute.refundable,
+        withdrawn: money(&dispute.withdrawn),
+        reinstated: money(&dispute.reinstated),
+    };
+    let all = found
+        .payments
+        .iter()
+        .flat_map(|payment| payment.disputes.iter().flatten().map(move |dispute| of(payment.payment_id, dispute)));
+    all.collect()
 }

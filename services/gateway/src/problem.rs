@@ -232,6 +232,7 @@ fn status(code: &str) -> StatusCode {
         | "WRONG_STATE"
         | "ORDER_NOT_PAID"
         | "ORDER_NOT_RELEASED"
+        | "PAYMENT_DISPUTED"
         | "PAYMENT_IN_DOUBT"
         | "WOULD_BREAK_HOLDS"
         | "NOTHING_TO_REFUND"

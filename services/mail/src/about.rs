@@ -69,7 +69,7 @@ impl About {
 pub(crate) struct Wanted {
     /// Money that came too late, and went back.
     pub(crate) late_payments: bool,
-    /// Money that went back elsewhere: in the provider's dashboard, or by a dispute.
+    /// Money that went back elsewhere: in the provider's dashboard.
     pub(crate) elsewhere: bool,
 }
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use domain::{
-    ContactEmail, Discount, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, StreamVersion,
+    ContactEmail, Discount, Dispute, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, Rejection, RoundId,
+    StreamVersion,
 };
 
 use crate::order::{OrderTerms, Resource};
@@ -146,6 +147,17 @@ pub enum Command {
         /// How it is known, in words.
         note: String,
     },
+    /// Policy: a payment is disputed, or there is news of that.
+    RecordDispute {
+        /// The attempt that the payment was asked for.
+        key: HoldKey,
+        /// The payment.
+        payment_id: PaymentId,
+        /// The provider's own id of the dispute.
+        dispute_id: String,
+        /// As it stands.
+        dispute: Dispute,
+    },
     /// Policy: the provider gave nothing back, and will not.
     AbandonRefund {
         /// The order.
@@ -207,6 +219,7 @@ impl Command {
             | Self::RecordVoid { key, .. }
             | Self::RecordPaymentFailure { key, .. }
             | Self::RecordRefundElsewhere { key, .. }
+            | Self::RecordDispute { key, .. }
             | Self::RefundShares { key, .. } => key.order_id,
         }
     }

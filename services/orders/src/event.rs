@@ -1,6 +1,8 @@
 //! What happened to an order.
 
-use domain::{CouponCode, Discount, HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, Timestamp};
+use domain::{
+    CouponCode, Discount, Dispute, HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, Timestamp,
+};
 
 use crate::order::{CancelReason, Extent, Line, OrderTerms, RefundItems, ReinstateReason, Resource, Shares};
 
@@ -210,6 +212,17 @@ pub enum Event {
         /// How it failed.
         note: String,
     },
+    /// A payment of the order is disputed, or there is news of that: what the order knows of it from now on.
+    OrderDisputed {
+        /// The attempt that the payment is of.
+        key: HoldKey,
+        /// The payment.
+        payment_id: PaymentId,
+        /// The provider's own id of the dispute.
+        dispute_id: String,
+        /// As payments tells it.
+        dispute: Dispute,
+    },
     /// The provider refused the refund: order and payment are as they were before it.
     RefundAbandoned {
         /// The attempt that the refund was of.
@@ -259,6 +272,7 @@ impl Event {
             | Self::RedemptionRequested { key, .. }
             | Self::CaptureRequested { key, .. }
             | Self::VoidRequested { key, .. }
+            | Self::OrderDisputed { key, .. }
             | Self::OrderHoldConfirmed { key, .. }
             | Self::OrderReserved { key, .. }
             | Self::OrderRejected { key, .. }

@@ -1,12 +1,12 @@
 //! Orders owns the life of every order, from placed to paid, expired, cancelled, rejected or refunded, and its attempts.
 //!
 //! In: `StockHeld`, `StockRejected` and `StockReleased` of inventory, the same of shares and `RoundRefundsRequested`
-//! of rounds, the same of coupon uses, `PaymentAuthorised`, `PaymentVoided`, `PaymentSucceeded`, `PaymentFailed`, `PaymentRefunded`, `PaymentRefundedElsewhere` and `RefundRejected` of payments,
+//! of rounds, the same of coupon uses, `PaymentAuthorised`, `PaymentVoided`, `PaymentSucceeded`, `PaymentFailed`, `PaymentRefunded`, `PaymentRefundedElsewhere`, `RefundRejected` and all that is said of disputes of payments,
 //! and a timer.
 //! Out: `OrderPlaced`, `OrderHoldConfirmed`, `OrderReserved`, then one of `OrderPaid`, `OrderExpired`, `OrderCancelled`
 //! and `OrderRejected`; after the last three `OrderReleaseConfirmed`, `OrderReleased` and perhaps `OrderReinstated`;
 //! and of every refund `RefundRequested`, then `OrderRefunded`, `OrderPartiallyRefunded` or `RefundAbandoned`;
-//! of money that is set aside `CaptureRequested` or `VoidRequested`; of orders with a coupon `CouponRequested` and `RedemptionRequested`; `ShareRefundDeferred` if one has to wait for another, `LatePaymentDeferred` if late money has to wait for the receipt, and
+//! of money that is set aside `CaptureRequested` or `VoidRequested`; of orders with a coupon `CouponRequested` and `RedemptionRequested`; `ShareRefundDeferred` if one has to wait for another, `LatePaymentDeferred` if late money has to wait for the receipt, `OrderDisputed` if a payment is, and
 //! `PaidOrderCancelled`, which is remembered until all is back. Beside all that, and in none of it: where the buyer is reached by mail. Always:
 //! an attempt is paid or closed once, and released once; what is refunded and on its way back is no more than what was
 //! paid, of every payment; what is asked for and paid is the total without the discount, never below 0; late money is used or sent back, once; no piece and no share comes back twice.
@@ -67,6 +67,10 @@ impl Decider for Orders {
         "holdfast.payments.v1.PaymentRefunded",
         "holdfast.payments.v1.PaymentRefundedElsewhere",
         "holdfast.payments.v1.RefundRejected",
+        "holdfast.payments.v1.PaymentDisputed",
+        "holdfast.payments.v1.DisputeFundsWithdrawn",
+        "holdfast.payments.v1.DisputeFundsReinstated",
+        "holdfast.payments.v1.DisputeClosed",
     ];
 
     type Command = Command;
@@ -133,6 +137,7 @@ impl Decider for Orders {
             Event::CouponRequested { .. }
             | Event::RedemptionRequested { .. }
             | Event::VoidRequested { .. }
+            | Event::OrderDisputed { .. }
             | Event::OrderHoldConfirmed { .. }
             | Event::OrderReserved { .. }
             | Event::OrderReleaseConfirmed { .. }

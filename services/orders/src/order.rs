@@ -13,11 +13,13 @@
 //! | `LatePaymentDeferred` | | paid or authorised (late) | |
 //! | `VoidRequested` | | cancelled | |
 //! | a refund event of a paid order | refunding, partially refunded, refunded, or paid again | the same | returned, once all is back |
+//! | `OrderDisputed` | | | |
 //! | a refund event of late money | | refunding, refunded, or paid (given up) | |
 
 #[cfg(test)]
 mod coupons;
 mod decide;
+mod disputes;
 mod evolve;
 mod holds;
 mod payment;
@@ -28,6 +30,7 @@ mod state;
 mod status;
 
 pub use decide::{ATTEMPTS_MAX, decide};
+pub use disputes::Disputed;
 pub use evolve::evolve;
 pub use payment::late_refund_id;
 pub use refund::{REFUNDS_MAX, round_refund_id};

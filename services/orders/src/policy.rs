@@ -1,7 +1,8 @@
 //! What orders do about the answers of inventory, rounds and payments: their part of the saga.
 
 use domain::{
-    Discount, HoldKey, Memory, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, decode, legible, unknown_type,
+    Discount, Dispute, HoldKey, Memory, Money, OrderId, PaymentId, RefundId, Rejection, RoundId, decode, legible,
+    unknown_type,
 };
 use proto::{Name, common::v1 as common, inventory::v1 as inventory, payments::v1 as payments, rounds::v1 as rounds};
 
@@ -191,8 +192,23 @@ fn of_payments(name: &str, data: &[u8]) -> Result<Option<Vec<Command>>, Rejectio
                 rejection: told(rejection),
             }
         }
+        // All four have the same fields, and two of them an amount, which the dispute has too.
+        payments::PaymentDisputed::NAME
+        | payments::DisputeFundsWithdrawn::NAME
+        | payments::DisputeFundsReinstated::NAME
+        | payments::DisputeClosed::NAME => of_dispute(decode(data)?)?,
         _ => return of_coupons(name, data),
     }]))
+}
+
+fn of_dispute(event: payments::PaymentDisputed) -> Result<Command, Rejection> {
+    let (dispute_id, dispute) = Dispute::from_wire(event.dispute)?;
+    Ok(Command::RecordDispute {
+        key: HoldKey::parse(&event.order_id, event.attempt)?,
+        payment_id: PaymentId::parse(&event.payment_id)?,
+        dispute_id,
+        dispute,
+    })
 }
 
 fn confirm(order_id: &str, attempt: i32, resource: Resource) -> Result<Vec<Command>, Rejection> {

@@ -5,7 +5,8 @@ mod neighbours;
 use std::collections::BTreeMap;
 
 use domain::{
-    DecideError, Decider, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, StreamVersion, Timer, Timestamp,
+    DecideError, Decider, Dispute, DisputeStanding, HoldKey, Lines, Money, OrderId, PaymentId, RefundId, StreamVersion,
+    Timer, Timestamp,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -188,6 +189,7 @@ impl Ledger {
             | Event::OrderReleaseConfirmed { .. }
             | Event::PaidOrderCancelled { .. }
             | Event::LatePaymentDeferred { .. }
+            | Event::OrderDisputed { .. }
             | Event::ShareRefundDeferred { .. } => {}
         }
         self.balance(came_in);
@@ -277,6 +279,24 @@ fn any_resources() -> impl Strategy<Value = Vec<Resource>> {
     ]
 }
 
+/// A dispute at some point of its life; its money is of another size than anything else here.
+fn any_dispute() -> impl Strategy<Value = Dispute> {
+    (1..6_i32, prop::sample::select(DisputeStanding::ALL), any::<bool>()).prop_map(
+        |(revision, standing, refundable)| Dispute {
+            revision,
+            status: standing.as_str().to_owned(),
+            standing,
+            reason: "fraudulent".to_owned(),
+            amount: Some(euros(77)),
+            due_by: None,
+            refundable,
+            withdrawn: (revision > 2).then(|| euros(77)),
+            reinstated: (standing == DisputeStanding::Won).then(|| euros(77)),
+            as_of: None,
+        },
+    )
+}
+
 fn any_command() -> impl Strategy<Value = Command> {
     let id = || (0..2_u8).prop_map(order_id);
     let words = || ("ann".to_owned(), "why".to_owned());
@@ -324,6 +344,9 @@ fn any_command() -> impl Strategy<Value = Command> {
         2 => (any_key(), 20..23_u128, any_amount()).prop_map(|(key, id, amount)| {
             let (payment_id, refund_id, note) = (key.payment_id(), refund(id), String::new());
             Command::RecordRefundElsewhere { key, payment_id, refund_id, amount, note }
+        }),
+        2 => (any_key(), any_dispute()).prop_map(|(key, dispute)| {
+            Command::RecordDispute { key, payment_id: key.payment_id(), dispute_id: "du_1".to_owned(), dispute }
         }),
         2 => any_key().prop_map(|key| Command::RefundShares { key, round_id: round(), note: String::new() }),
     ]

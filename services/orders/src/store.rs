@@ -23,8 +23,9 @@ use uuid::Uuid;
 use crate::{
     command::Command,
     order::{
-        Everything, Extent, FulfillmentStatus, HoldStatus, LatePaymentPolicy, Line, Order, OrderTerms, PaymentStatus,
-        Pieces, Referenced, Refund, RefundItems, RefundReason, RefundStatus, Resource, Shares, State, Status,
+        Disputed, Everything, Extent, FulfillmentStatus, HoldStatus, LatePaymentPolicy, Line, Order, OrderTerms,
+        PaymentStatus, Pieces, Referenced, Refund, RefundItems, RefundReason, RefundStatus, Resource, Shares, State,
+        Status,
     },
 };
 
@@ -113,6 +114,7 @@ fn references<'a>(commands: &[&'a Command]) -> impl Iterator<Item = &'a String> 
         | Command::RecordPaymentFailure { .. }
         | Command::RecordRefund { .. }
         | Command::RecordRefundElsewhere { .. }
+        | Command::RecordDispute { .. }
         | Command::AbandonRefund { .. }
         | Command::RefundShares { .. } => None,
     })
@@ -163,6 +165,7 @@ fn order(row: PgRow) -> Result<Order, sqlx::Error> {
         deferred_share_refund: row.try_get("deferred_share_refund")?,
         everything: everything(&row)?,
         waiting_payment: None,
+        disputes: disputes(&row)?,
         placed_at: row.try_get::<OffsetDateTime, _>("placed_at")?.into(),
         expires_at: row.try_get::<Option<OffsetDateTime>, _>("expires_at")?.map(Into::into),
         note: row.try_get("note")?,
@@ -172,6 +175,11 @@ fn order(row: PgRow) -> Result<Order, sqlx::Error> {
     };
     order.waiting_payment = waiting.map(|payment_id| (PaymentId(payment_id), order.to_pay()));
     Ok(order)
+}
+
+fn disputes(row: &PgRow) -> Result<BTreeMap<String, Disputed>, sqlx::Error> {
+    let rows: Option<Json<BTreeMap<String, Disputed>>> = row.try_get("disputes")?;
+    Ok(rows.map(|Json(rows)| rows).unwrap_or_default())
 }
 
 fn discount(row: &PgRow, currency: Currency) -> Result<Option<Discount>, sqlx::Error> {
@@ -275,8 +283,11 @@ fn malformed(rejection: Rejection) -> sqlx::Error {
 /// without its columns.
 pub(crate) fn save(statement: &mut Statement, state: &State) {
     let changed = state.orders.changed().map(|(_, order, before)| (order, before));
+    // Nearly none are disputed.
+    let (disputed, changed): (Vec<Changed<'_>>, Vec<Changed<'_>>) =
+        changed.partition(|(order, _)| !order.disputes.is_empty());
     let (with_coupon, changed): (Vec<Changed<'_>>, Vec<Changed<'_>>) =
-        changed.partition(|(order, _)| order.terms.coupon.is_some());
+        changed.into_iter().partition(|(order, _)| order.terms.coupon.is_some());
     if !changed.is_empty() {
         bind_changed(&mut statement.counted("orders_changed", changed.len(), CHANGE), &changed);
     }
@@ -284,6 +295,12 @@ pub(crate) fn save(statement: &mut Statement, state: &State) {
         let mut values = statement.counted("orders_with_coupon_changed", with_coupon.len(), CHANGE_WITH_COUPON);
         bind_changed(&mut values, &with_coupon);
         bind_coupon(&mut values, &column(&with_coupon, |(order, _)| order));
+    }
+    if !disputed.is_empty() {
+        let mut values = statement.counted("orders_disputed_changed", disputed.len(), CHANGE_DISPUTED);
+        bind_changed(&mut values, &disputed);
+        bind_coupon(&mut values, &column(&disputed, |(order, _)| order));
+        values.bind(column(&disputed, |(order, _)| Json(&order.disputes)));
     }
     let mut created: Vec<&Order> = state.orders.created().map(|(_, order)| order).collect();
     // Two replicas that want the same references want them in the same order, and so do not wait for each other.
@@ -443,6 +460,12 @@ const CHANGE_WITH_COUPON: &str = change!(
     ", coupon_hold = new.coupon_hold, discount = new.discount, discount_minor = new.discount_minor",
     ", $22::text[], $23::jsonb[], $24::int8[]",
     ", coupon_hold, discount, discount_minor"
+);
+
+const CHANGE_DISPUTED: &str = change!(
+    ", coupon_hold = new.coupon_hold, discount = new.discount, discount_minor = new.discount_minor, disputes = new.disputes",
+    ", $22::text[], $23::jsonb[], $24::int8[], $25::jsonb[]",
+    ", coupon_hold, discount, discount_minor, disputes"
 );
 
 fn hold_word(order: &Order, resource: Resource) -> Option<&'static str> {

@@ -125,6 +125,7 @@ fn report_of(kind: Kind, charge: Charge) -> Report {
         amount: Some(ReportedMoney { minor_units, currency }),
         reason: String::new(),
         occurred_at,
+        dispute: None,
     }
 }
 

@@ -112,6 +112,7 @@ fn asked(event: &Event, attempt: u32) -> Option<Asked<'_>> {
         | Event::RefundOutcomeUnknown { .. }
         | Event::RefundReversed { .. }
         | Event::RefundResolved { .. }
+        | Event::Dispute(_)
         | Event::Coupon(_)
         | Event::Wallet(_) => None,
     }

@@ -3,7 +3,9 @@
 
 use std::fmt;
 
-use domain::{CouponCode, Discount, HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, Timestamp, WalletId};
+use domain::{
+    CouponCode, Discount, Dispute, HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, Timestamp, WalletId,
+};
 use providers::{Checkout, OpenCheckout};
 
 use crate::{
@@ -250,10 +252,42 @@ pub enum Event {
         /// On what evidence.
         note: String,
     },
+    /// Something of a dispute.
+    Dispute(DisputeEvent),
     /// Something of a coupon.
     Coupon(CouponEvent),
     /// Something of a wallet.
     Wallet(WalletEvent),
+}
+
+/// A fact about a dispute of a charge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DisputeEvent {
+    /// The payment whose charge it is.
+    pub payment_id: PaymentId,
+    /// The attempt that the payment is of.
+    pub key: HoldKey,
+    /// The provider's own id of the dispute.
+    pub dispute_id: String,
+    /// What happened.
+    pub step: DisputeStep,
+    /// The dispute, as it stands after it.
+    pub dispute: Dispute,
+    /// The report that says so.
+    pub reported: Reported,
+}
+
+/// What happened to a dispute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DisputeStep {
+    /// There is one, or news of it.
+    Disputed,
+    /// It has taken money.
+    FundsWithdrawn,
+    /// What it had taken came back.
+    FundsReinstated,
+    /// It is over.
+    Closed,
 }
 
 /// A fact about money that the provider has set aside for a payment.
@@ -518,6 +552,7 @@ impl Event {
             Self::Coupon(event) => event.owner(),
             Self::Wallet(event) => event.owner(),
             Self::Authorisation(event) => StreamId::Payment(event.of().payment_id),
+            Self::Dispute(event) => StreamId::Payment(event.payment_id),
             Self::PaymentRequested { payment_id, .. }
             | Self::PaymentSucceeded { payment_id, .. }
             | Self::PaymentDeclined { payment_id, .. }

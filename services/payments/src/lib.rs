@@ -9,14 +9,14 @@
 //! `PaymentDeclined` for each try that fails, and
 //! `PaymentSucceeded`, `PaymentFailed` or `PaymentCancelled`; `RefundSubmitted`, which is sent to the provider after its commit, or
 //! `RefundDeferred` before it, then `PaymentRefunded`, `RefundRejected` or `RefundOutcomeUnknown`; `RefundAnswered`, `RefundReversed`
-//! and `RefundResolved`; `PaymentRefundedElsewhere`; `ProviderReportUnmatched` and `ProviderReportResolved`;
+//! and `RefundResolved`; `PaymentDisputed`, `DisputeFundsWithdrawn`, `DisputeFundsReinstated` and `DisputeClosed` of a charge that its buyer's bank disputes; `PaymentRefundedElsewhere`; `ProviderReportUnmatched` and `ProviderReportResolved`;
 //! `CouponOpened` and `CouponClosed` of a coupon; `CouponHeld` or `CouponRejected`, then `CouponRedeemed` or `CouponReleased` of a use.
 //!
 //! Of wallets: in, `TopUpWallet` and `WithdrawFromWallet`, and what the adapter to wallets sends, `HoldFunds`, `CommitFunds`, `ReleaseFunds`
 //! and `CreditWallet`; out, `WalletToppedUp` and `WalletWithdrawnFrom`, `FundsHeld` or `FundsRejected`, then `FundsCommitted` or
 //! `FundsReleased`, and `WalletCredited` for each refund.
 //!
-//! Always: a report is a fact, kept whole and never refused; late money is taken in and never lost; `refunded + refunding <= captured`; a refund's money
+//! Always: a report is a fact, kept whole and never refused; late money is taken in and never lost; `refunded + refunding <= captured`, and what disputes take is beside that; a refund's money
 //! moves once under a key, which is sent again only after looking up what became of it; while something is in doubt, no other refund
 //! of the payment is sent; what is not known stays unknown until somebody knows; `held + redeemed` of a coupon, and of each
 //! of its customers, is never above its limit, and what is held stays good until its order ends; neither `available` nor `held` of a wallet
@@ -232,7 +232,10 @@ impl<P: Provider> Service for Payments<P> {
     }
 
     async fn waiting(connection: &mut PgConnection) -> Result<Vec<(&'static str, i64)>, sqlx::Error> {
-        Ok(vec![("unmatched_reports", store::open_reports(connection).await?)])
+        Ok(vec![
+            ("unmatched_reports", store::open_reports(connection).await?),
+            ("open_disputes", store::disputes::open(connection).await?),
+        ])
     }
 
     fn can_wait(_memory: &Memory<State>, command: &Command) -> bool {

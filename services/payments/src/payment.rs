@@ -8,7 +8,7 @@
 //! | provider failed    | unmatched   | unmatched | declined  | unmatched * | declined  | declined              |
 //! | provider closed    | unmatched   | unmatched | failed    | unmatched * | -         | declined              |
 //!
-//! What becomes of money that is set aside is in [`authorisation`].
+//! What becomes of money that is set aside is in [`authorisation`], and what disputes do in [`disputes`].
 //!
 //! `-`: it is as it should be already. Unmatched: the report fits nothing that was asked for, is kept whole, and waits for an operator
 //! or a later report; those of an unasked payment are judged again when it is asked for. Declined: noted, and changes nothing. `*`:
@@ -18,8 +18,8 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    CouponCode, DecideError, HoldKey, Money, PaymentId, RefundId, Rejection, Revised, StreamVersion, Table, Timestamp,
-    WalletId, words,
+    CouponCode, DecideError, Dispute, HoldKey, Money, PaymentId, RefundId, Rejection, Revised, StreamVersion, Table,
+    Timestamp, WalletId, words,
 };
 use providers::{
     Checkout,
@@ -38,6 +38,7 @@ use crate::{
 
 pub mod authorisation;
 pub mod checkout;
+mod disputes;
 mod evolve;
 pub mod refund;
 mod reports;
@@ -83,6 +84,8 @@ pub struct Payment {
     pub page: Option<Page>,
     /// Money that the provider has set aside, by what the provider knows it by; in nearly all cases one or none.
     pub authorisations: BTreeMap<String, Authorisation>,
+    /// Disputes of its charge, by the provider's own id of each; in nearly all cases none.
+    pub disputes: BTreeMap<String, Dispute>,
     /// The charge by which the money came.
     pub charge: Option<Charge>,
     /// Money that came, in minor units.
@@ -107,7 +110,7 @@ impl Revised for Payment {
     }
 
     fn weight(&self) -> usize {
-        1 + self.refunds.len() + self.reports.len() + self.authorisations.len()
+        1 + self.refunds.len() + self.reports.len() + self.authorisations.len() + self.disputes.len()
     }
 }
 
@@ -208,7 +211,9 @@ impl Payment {
             return Some(format!("report {id} about the payment is not settled ({mismatch})"));
         }
         let in_doubt = self.refunds.iter().find(|(_, refund)| refund.may_yet_succeed());
-        in_doubt.map(|(id, _)| format!("refund {id} counts as failed, and the call for it is still under way"))
+        let in_doubt =
+            in_doubt.map(|(id, _)| format!("refund {id} counts as failed, and the call for it is still under way"));
+        in_doubt.or_else(|| self.waits_for_dispute())
     }
 }
 

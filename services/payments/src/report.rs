@@ -1,7 +1,8 @@
 //! What the provider reports, as it came, and why it may fit nothing that was asked for. A report is a fact: it is never refused for
 //! what it says.
 
-use domain::{AMOUNT_MAX, Currency, Money, RefundId, Timestamp, words};
+use domain::{AMOUNT_MAX, Currency, DisputeStanding, Money, RefundId, Timestamp, words};
+use serde::{Deserialize, Serialize};
 
 /// A report of the provider. Its texts are legible, and otherwise as they came.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -20,10 +21,32 @@ pub struct Report {
     pub reason: String,
     /// When it happened, by the provider's clock, if it said so.
     pub occurred_at: Option<Timestamp>,
+    /// The dispute that it is about. `None`: it is about none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dispute: Option<Box<ReportedDispute>>,
+}
+
+/// A dispute, as the provider reports it. Its texts are legible, and otherwise as they came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportedDispute {
+    /// The provider's own id of it; never empty.
+    pub dispute_id: String,
+    /// The provider's word for where it stands.
+    pub status: String,
+    /// What that comes to.
+    pub standing: DisputeStanding,
+    /// The reason that the buyer gave.
+    pub reason: String,
+    /// How much is disputed, if it says so.
+    pub amount: Option<ReportedMoney>,
+    /// Until when the shop can answer.
+    pub due_by: Option<Timestamp>,
+    /// Whether the provider gives back money of the charge meanwhile.
+    pub is_refundable: bool,
 }
 
 /// Money as the provider names it, which need be none that we count.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReportedMoney {
     /// Of any size.
     pub minor_units: i64,
@@ -48,6 +71,14 @@ words!(
         RefundSucceeded = "refund_succeeded",
         /// The buyer does not have it, even if the provider said so before.
         RefundFailed = "refund_failed",
+        /// A charge is disputed, or there is news of that dispute.
+        PaymentDisputed = "payment_disputed",
+        /// A dispute has taken money from the shop.
+        DisputeFundsWithdrawn = "dispute_funds_withdrawn",
+        /// What a dispute had taken is with the shop again.
+        DisputeFundsReinstated = "dispute_funds_reinstated",
+        /// A dispute is over.
+        DisputeClosed = "dispute_closed",
     }
 );
 
@@ -89,6 +120,17 @@ words!(
     }
 );
 
+impl Kind {
+    /// Whether it is about a dispute.
+    #[must_use]
+    pub const fn is_of_dispute(self) -> bool {
+        matches!(
+            self,
+            Self::PaymentDisputed | Self::DisputeFundsWithdrawn | Self::DisputeFundsReinstated | Self::DisputeClosed
+        )
+    }
+}
+
 /// Which way money went by a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
@@ -113,13 +155,20 @@ pub struct Kept {
     pub settled_by: String,
 }
 
+impl ReportedMoney {
+    /// The same, if it can be read.
+    #[must_use]
+    pub fn money(&self) -> Option<Money> {
+        let currency = Currency::parse(&self.currency).ok()?;
+        (0..=AMOUNT_MAX).contains(&self.minor_units).then_some(Money { minor_units: self.minor_units, currency })
+    }
+}
+
 impl Report {
     /// Its money, if that can be read.
     #[must_use]
     pub fn money(&self) -> Option<Money> {
-        let amount = self.amount.as_ref()?;
-        let currency = Currency::parse(&amount.currency).ok()?;
-        (0..=AMOUNT_MAX).contains(&amount.minor_units).then_some(Money { minor_units: amount.minor_units, currency })
+        self.amount.as_ref()?.money()
     }
 
     /// The refund that it is about, if it names one of ours.
@@ -159,6 +208,14 @@ impl Kept {
     pub const fn direction(&self) -> Direction {
         match (self.report.kind, self.mismatch) {
             (_, None) | (Kind::PaymentAuthorised | Kind::PaymentVoided | Kind::RefundFailed, _) => Direction::None,
+            // What disputes move is in an account of its own, as far as it can be counted.
+            (
+                Kind::PaymentDisputed
+                | Kind::DisputeFundsWithdrawn
+                | Kind::DisputeFundsReinstated
+                | Kind::DisputeClosed,
+                Some(_),
+            ) => Direction::None,
             (Kind::PaymentSucceeded, Some(_)) => Direction::In,
             (Kind::PaymentFailed | Kind::PaymentClosed, Some(Mismatch::TakenBack))
             | (Kind::RefundSucceeded, Some(_)) => Direction::Out,
@@ -191,7 +248,6 @@ impl Kept {
     }
 }
 
-use serde::Serialize;
 #[cfg(test)]
 mod tests {
     use super::{Kind, Mismatch, Standing};

@@ -25,6 +25,7 @@ use crate::{
 };
 
 mod coupons;
+pub(crate) mod disputes;
 mod wallets;
 
 /// Money that is set aside, as the table shows it.
@@ -45,7 +46,7 @@ macro_rules! payments {
              null::timestamptz as deadline,
              null::text as provider_event_id, null::text as kind, null::text as mismatch, null::text as settled_by,
              null::text as reported_refund_id, null::timestamptz as occurred_at, page, page_url,
-             authorisations
+             authorisations, disputes, null::jsonb as dispute
          from payments.payments"
     };
 }
@@ -55,7 +56,7 @@ macro_rules! refunds {
         "select 'refund', payment_id, null, null, status, amount_minor, currency, null, provider_reference, null, null, null, null,
              null, null, null, null, null, null,
              refund_id, send_count, key, refunded_once, call_open, old_references, said_at, reason, deadline,
-             null, null, null, null, null, null, null, null, null
+             null, null, null, null, null, null, null, null, null, null, null
          from payments.refunds"
     };
 }
@@ -66,7 +67,7 @@ macro_rules! reports {
         "select 'report', payment_id, null, null, standing, amount_minor, currency, null, provider_reference, null, null, null,
              null, null, null, null, null, null, null,
              null, null, null, null, null, null, null, reason, null,
-             provider_event_id, kind, mismatch, settled_by, refund_id, occurred_at, null, null, null
+             provider_event_id, kind, mismatch, settled_by, refund_id, occurred_at, null, null, null, null, dispute
          from payments.reports"
     };
 }
@@ -172,6 +173,7 @@ fn payment(row: &PgRow) -> Result<(PaymentId, Payment), sqlx::Error> {
         terms: terms(row)?,
         page: page(row)?,
         authorisations: authorisations(row)?,
+        disputes: disputes::read(row)?,
         charge: charge(row)?,
         captured_minor: row.try_get("captured_minor")?,
         refunded_minor: row.try_get("refunded_minor")?,
@@ -238,6 +240,7 @@ fn report(row: &PgRow) -> Result<(PaymentId, Kept), sqlx::Error> {
         amount: amount.zip(currency).map(|(minor_units, currency)| ReportedMoney { minor_units, currency }),
         reason: row.try_get("reason")?,
         occurred_at: time(row, "occurred_at")?,
+        dispute: disputes::read_reported(row)?,
     };
     let standing = Standing::parse(standing).ok_or_else(|| unknown("standing", standing))?;
     let kept = Kept { report, mismatch, standing, settled_by: row.try_get("settled_by")? };
@@ -297,7 +300,8 @@ pub(crate) fn save(statement: &mut Statement, state: &State) {
     // Rarely, an order turns up for a payment of which only reports were known.
     let may_change_in_full = |payment: &Payment| {
         let has_come_later = !payment.reports.is_empty() && payment.key.is_some();
-        has_come_later || payment.page.is_some() || !payment.authorisations.is_empty()
+        let is_disputed = !payment.disputes.is_empty();
+        has_come_later || payment.page.is_some() || !payment.authorisations.is_empty() || is_disputed
     };
     let (in_full, changed): (Vec<Changed<'_>>, Vec<Changed<'_>>) =
         state.payments.changed().partition(|(_, payment, _)| may_change_in_full(payment));
@@ -339,7 +343,9 @@ fn bind(values: &mut Values<'_>, rows: &[(&PaymentId, &Payment)]) {
     values
         .bind(column(rows, |(_, payment)| payment.page.as_ref().map(|page| page.status.as_str())))
         .bind(column(rows, |(_, payment)| payment.page.as_ref().map(|page| page.url.as_str())))
-        .bind(column(rows, |(_, payment)| authorisation_rows(payment)));
+        .bind(column(rows, |(_, payment)| authorisation_rows(payment)))
+        .bind(column(rows, |(_, payment)| disputes::rows(payment)))
+        .bind(column(rows, |(_, payment)| payment.charged_back_minor()));
 }
 
 fn bind_changed(values: &mut Values<'_>, changed: &[Changed<'_>]) {
@@ -370,10 +376,11 @@ fn bind_what_changes(values: &mut Values<'_>, rows: &[(&PaymentId, &Payment)]) {
 
 const CREATE: &str = "insert into payments.payments (payment_id, order_id, attempt, amount_minor, currency, provider,
         provider_reference, payment_method, expires_at, status, charge_event_id, charge_reference, charged_at,
-        captured_minor, refunded_minor, refunding_minor, reports, version, page, page_url, authorisations)
+        captured_minor, refunded_minor, refunding_minor, reports, version, page, page_url, authorisations, disputes,
+        charged_back_minor)
     select * from unnest($1::uuid[], $2::uuid[], $3::int4[], $4::int8[], $5::text[], $6::text[], $7::text[], $8::text[],
         $9::timestamptz[], $10::text[], $11::text[], $12::text[], $13::timestamptz[], $14::int8[], $15::int8[],
-        $16::int8[], $17::int4[], $18::int8[], $19::text[], $20::text[], $21::jsonb[])
+        $16::int8[], $17::int4[], $18::int8[], $19::text[], $20::text[], $21::jsonb[], $22::jsonb[], $23::int8[])
     returning 1";
 
 /// With what was asked: of payments that had no order it becomes known, of others it is what it was.
@@ -383,13 +390,16 @@ const CHANGE_ALL: &str = "update payments.payments set order_id = new.order_id, 
         status = new.status, charge_event_id = new.charge_event_id, charge_reference = new.charge_reference,
         charged_at = new.charged_at, captured_minor = new.captured_minor, refunded_minor = new.refunded_minor,
         refunding_minor = new.refunding_minor, reports = new.reports, version = new.version, page = new.page,
-        page_url = new.page_url, authorisations = new.authorisations
+        page_url = new.page_url, authorisations = new.authorisations, disputes = new.disputes,
+        charged_back_minor = new.charged_back_minor
     from unnest($1::uuid[], $2::uuid[], $3::int4[], $4::int8[], $5::text[], $6::text[], $7::text[], $8::text[],
             $9::timestamptz[], $10::text[], $11::text[], $12::text[], $13::timestamptz[], $14::int8[], $15::int8[],
-            $16::int8[], $17::int4[], $18::int8[], $19::text[], $20::text[], $21::jsonb[], $22::int8[])
+            $16::int8[], $17::int4[], $18::int8[], $19::text[], $20::text[], $21::jsonb[], $22::jsonb[], $23::int8[],
+            $24::int8[])
         as new (payment_id, order_id, attempt, amount_minor, currency, provider, provider_reference, payment_method,
             expires_at, status, charge_event_id, charge_reference, charged_at, captured_minor, refunded_minor,
-            refunding_minor, reports, version, page, page_url, authorisations, before)
+            refunding_minor, reports, version, page, page_url, authorisations, disputes,
+            charged_back_minor, before)
     where payments.payment_id = new.payment_id and payments.version = new.before
     returning 1";
 
@@ -491,13 +501,14 @@ fn save_reports(statement: &mut Statement, saved: &[(&PaymentId, &Payment)]) {
         .bind(column(rows, |(_, kept)| kept.report.provider_reference.as_str()))
         .bind(column(rows, |(_, kept)| kept.report.refund_id.as_str()))
         .bind(column(rows, |(_, kept)| kept.report.reason.as_str()))
-        .bind(column(rows, |(_, kept)| kept.report.occurred_at.map(OffsetDateTime::from)));
+        .bind(column(rows, |(_, kept)| kept.report.occurred_at.map(OffsetDateTime::from)))
+        .bind(column(rows, |(_, kept)| kept.report.dispute.as_deref().map(Json)));
 }
 
 const SAVE_REPORTS: &str =
     "insert into payments.reports (payment_id, provider_event_id, kind, mismatch, standing, settled_by,
-        amount_minor, currency, provider_reference, refund_id, reason, occurred_at)
+        amount_minor, currency, provider_reference, refund_id, reason, occurred_at, dispute)
     select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int8[], $8::text[],
-        $9::text[], $10::text[], $11::text[], $12::timestamptz[])
+        $9::text[], $10::text[], $11::text[], $12::timestamptz[], $13::jsonb[])
     on conflict (payment_id, provider_event_id) do update set mismatch = excluded.mismatch,
         standing = excluded.standing, settled_by = excluded.settled_by";

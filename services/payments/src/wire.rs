@@ -12,6 +12,7 @@ use crate::{
 mod authorisation;
 mod checkout;
 mod coupon;
+mod dispute;
 mod refund;
 mod report;
 #[cfg(test)]
@@ -91,6 +92,7 @@ pub fn encode(event: &Event) -> (&'static str, Vec<u8>) {
         Event::Coupon(event) => coupon::encode(event),
         Event::Wallet(event) => wallet::encode(event),
         Event::Authorisation(event) => authorisation::encode(event),
+        Event::Dispute(event) => dispute::encode(event),
         event @ (Event::PaymentRequested { .. }
         | Event::CheckoutOpened { .. }
         | Event::CheckoutFailed { .. }
@@ -140,6 +142,7 @@ pub fn decode_event(message_type: &str, data: &[u8]) -> Result<Event, Rejection>
                 authorisation::decode_event,
                 report::decode_event,
                 refund::decode_event,
+                dispute::decode_event,
                 coupon::decode_event,
                 wallet::decode_event,
             ];

@@ -26,6 +26,11 @@ use proto::{Message, Name, common::v1::Money, orders::v1 as orders, payments::v1
 use providers::{OpenCheckout, idempotency_key};
 use uuid::Uuid;
 
+#[path = "sequences/disputes.rs"]
+mod disputes;
+
+use disputes::Disputes;
+
 type Sut = Payments;
 
 /// What comes in: a message from outside, an event of orders, or the end of a call to the provider.
@@ -115,6 +120,7 @@ struct Auditor {
     pages: BTreeMap<PaymentId, PageStatus>,
     /// Money that is set aside: none is taken or let go that orders has not decided about, and none stays half-way.
     set_aside: BTreeMap<(PaymentId, String), AuthorisationStatus>,
+    disputes: Disputes,
 }
 
 fn payment_of(event: &Event) -> PaymentId {
@@ -132,6 +138,10 @@ impl Auditor {
         match event {
             Event::Coupon(_) | Event::Wallet(_) => unreachable!("nobody has a coupon or a wallet here"),
             Event::Authorisation(event) => self.hear_authorisation(&event),
+            Event::Dispute(event) => {
+                self.fits(payment_id, &event.reported.provider_event_id);
+                self.disputes.hear(event);
+            }
             Event::PaymentRequested { amount, checkout_ends_at, .. } => {
                 self.pages.extend(checkout_ends_at.map(|_| (payment_id, PageStatus::Opening)));
                 assert!(!self.never_asked.contains(&payment_id), "asked after the order was closed");
@@ -216,6 +226,20 @@ impl Auditor {
         assert!(may_be.contains(&before), "money that is set aside was {before:?} and is {status:?}");
     }
 
+    fn hear_submitted(&mut self, payment_id: PaymentId, refund_id: RefundId, minor: i64, idempotency_key: String) {
+        let doubt = self.open.iter().any(|(open, _)| *open == payment_id)
+            || self.refunds.iter().any(|((of, _), refund)| *of == payment_id && refund.may_yet_succeed());
+        assert!(!doubt, "sent while something is in doubt");
+        assert!(!self.disputes.stop(payment_id), "sent while the charge is disputed");
+        assert!(self.keys.insert(idempotency_key.clone()), "a key is used twice");
+        let new = RefundAudit { minor, may_send: true, ..RefundAudit::default() };
+        let refund = self.refunds.entry((payment_id, refund_id)).or_insert(new);
+        assert_eq!(refund.minor, minor, "a refund changes its amount");
+        assert!(refund.may_send && !refund.paid_out && !refund.given_up, "sent without anybody's word");
+        (refund.in_flight, refund.may_send, refund.key) = (true, false, idempotency_key);
+        refund.call_open = true;
+    }
+
     fn hear_unknown(&mut self, payment_id: PaymentId, refund_id: RefundId) {
         let refund = self.refunds.get_mut(&(payment_id, refund_id)).unwrap();
         assert!(refund.in_flight, "what is over is not unknown");
@@ -246,16 +270,7 @@ impl Auditor {
                 (refund.minor, refund.paid_out, refund.ever_paid_out) = (amount.minor_units, true, true);
             }
             Event::RefundSubmitted { of, amount, idempotency_key, .. } => {
-                let doubt = self.open.iter().any(|(open, _)| *open == payment_id)
-                    || self.refunds.iter().any(|((of, _), refund)| *of == payment_id && refund.may_yet_succeed());
-                assert!(!doubt, "sent while something is in doubt");
-                assert!(self.keys.insert(idempotency_key.clone()), "a key is used twice");
-                let new = RefundAudit { minor: amount.minor_units, may_send: true, ..RefundAudit::default() };
-                let refund = self.refunds.entry((payment_id, of.refund_id)).or_insert(new);
-                assert_eq!(refund.minor, amount.minor_units, "a refund changes its amount");
-                assert!(refund.may_send && !refund.paid_out && !refund.given_up, "sent without anybody's word");
-                (refund.in_flight, refund.may_send, refund.key) = (true, false, idempotency_key);
-                refund.call_open = true;
+                self.hear_submitted(payment_id, of.refund_id, amount.minor_units, idempotency_key);
             }
             Event::PaymentRefunded { of, amount, ref reported, .. } => {
                 self.said(payment_id, reported.as_ref());
@@ -286,6 +301,7 @@ impl Auditor {
             Event::Coupon(_)
             | Event::Wallet(_)
             | Event::Authorisation(_)
+            | Event::Dispute(_)
             | Event::PaymentRequested { .. }
             | Event::PaymentSucceeded { .. }
             | Event::PaymentDeclined { .. }
@@ -420,6 +436,7 @@ fn by_provider() -> impl Strategy<Value = Input> {
                 provider_reference: if reference == 0 { String::new() } else { format!("re_{reference}") },
                 reason: "because".to_owned(),
                 occurred_at: time.map(|time| Timestamp::from_micros(i64::try_from(time).unwrap()).to_wire()),
+                dispute: None,
             })
         },
     )
@@ -509,7 +526,7 @@ fn told(report: &Input) -> Option<Report> {
 
 fn inputs() -> impl Strategy<Value = Vec<Input>> {
     vec(
-        prop_oneof![3 => by_orders(), 3 => by_provider(), 2 => by_operator(), 1 => by_whoever_settles(), 3 => by_effect(), 2 => by_page(), 1 => by_hold()],
+        prop_oneof![3 => by_orders(), 3 => by_provider(), 2 => by_operator(), 1 => by_whoever_settles(), 3 => by_effect(), 2 => by_page(), 1 => by_hold(), 1 => disputes::report()],
         0..200,
     )
 }
@@ -552,5 +569,5 @@ fn the_sequences_reach_every_kind_of_event() {
         }
         seen.extend(shell.log.iter().map(|record| record.message_type));
     }
-    assert_eq!(seen.len(), 24, "{seen:?}");
+    assert_eq!(seen.len(), 28, "{seen:?}");
 }

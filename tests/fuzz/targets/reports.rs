@@ -2,7 +2,8 @@
 //! decides, and after each step its books must be right.
 //!
 //! A step is a line: a word, the number of a payment, and what the word needs, `-` where it is not given. `paid 1 evt-1 ch-1 1000EUR 5`
-//! is a report of kind, payment, id, reference, money, time and, if it is about one, refund.
+//! is a report of kind, payment, id, reference, money, time and, if it is about one, refund. `took 1 evt-2 du-1 1000EUR 5 needs_response` is
+//! one of kind, payment, id, dispute, money, time and status.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +17,7 @@ use payments::{
 };
 use proto::{
     Message, Name,
-    common::v1::{CommandRejected, Money},
+    common::v1::{CommandRejected, DisputeStanding, Money},
     orders::v1::{OrderExpired, OrderReserved, RefundRequested},
     payments::v1 as wire,
     well_known,
@@ -58,6 +59,13 @@ pub(super) const TARGET: Target = Target {
         "unrefunded 1 e6 re-1 1000EUR 9 r1\n",
         "refunded 1 e7 re-9 400EUR 8\n",
         "unrefunded 1 e8 re-9 400EUR 9\n",
+        "disputed 1 d1 du-1 1000EUR 7 needs_response\n",
+        "took 1 d2 du-1 1000EUR 7 needs_response\n",
+        "gave_back 1 d3 du-1 1000EUR 9 won\n",
+        "ended 1 d4 du-1 1000EUR 9 lost\n",
+        "du-2",
+        "won",
+        "lost",
         "e1",
         "e2",
         "e3",
@@ -110,6 +118,7 @@ fn seeds() -> Vec<Vec<u8>> {
         "ask 1\npaid 1 e1 - 1000EUR -\nrefund 1 r1\nunrefunded 1 e6 - 1000EUR - r1\nrefund 1 r2\nback 1 r1 re-1",
         "ask 1\npaid 1 e1 ch-1 1000EUR 5\nfailed 1 e3 ch-1 9223372036854775807EUR 7\nfailed 1 e4 ch-1 9223372036854775807EUR 8\naccept 1 e3\naccept 1 e4\nrefund 1 r1",
         "stop 1\nask 1\nclosed 1 e4\npaid 1 e1 ch-1 999EUR\nrefunded 1 e5 re-5 999EUR\npaid 1 e2 ch-2 -1EUR 253402300800 x",
+        "ended 1 d4 du-1 - 9 lost\nask 1\npaid 1 e1 ch-1 1000EUR 5\nrefund 1 r2\ntook 1 d2 du-1 1300EUR 7 needs_response\nrefund 1 r3\ndisputed 1 d5 du-1 - 10 appeal\nended 1 d6 du-1 - 11 won\ngave_back 1 d3 du-1 1300EUR 11 won\nback 1 r2 re-2",
     ];
     stories.map(|story| story.as_bytes().to_vec()).to_vec()
 }
@@ -198,6 +207,7 @@ impl Books {
             "paid" | "failed" | "closed" | "held" | "let_go" | "refunded" | "unrefunded" => {
                 self.provider(word, key, &mut words)
             }
+            "disputed" | "took" | "gave_back" | "ended" => self.bank(word, key, &mut words),
             "back" | "lost" | "no" => self.answer(word, key, &mut words),
             "accept" | "undo" | "retry" | "gave" | "abandon" => self.operator(word, key, &mut words),
             _ => Ok(()),
@@ -271,12 +281,53 @@ impl Books {
             occurred_at: words.time(),
             refund_id: words.refund().1,
             reason: words.text(),
+            dispute: None,
         };
+        self.reported(key, &report)
+    }
+
+    /// A report about a dispute.
+    fn bank(&mut self, word: &str, key: HoldKey, words: &mut Words<'_>) -> Result<(), String> {
+        let kind = match word {
+            "disputed" => wire::ProviderEventKind::PaymentDisputed,
+            "took" => wire::ProviderEventKind::DisputeFundsWithdrawn,
+            "gave_back" => wire::ProviderEventKind::DisputeFundsReinstated,
+            _ => wire::ProviderEventKind::DisputeClosed,
+        };
+        let (provider_event_id, dispute_id, amount, occurred_at) =
+            (words.text(), words.text(), words.money(), words.time());
+        let status = words.text();
+        let standing = match status.as_str() {
+            "won" => DisputeStanding::Won,
+            "lost" => DisputeStanding::Lost,
+            _ => DisputeStanding::Open,
+        };
+        let dispute = wire::ReportedDispute {
+            dispute_id,
+            status,
+            standing: standing.into(),
+            amount: amount.clone(),
+            ..Default::default()
+        };
+        let report = wire::RecordProviderEvent {
+            kind: kind.into(),
+            payment_id: key.payment_id().to_string(),
+            provider_event_id,
+            amount,
+            occurred_at,
+            dispute: Some(dispute),
+            ..Default::default()
+        };
+        self.reported(key, &report)
+    }
+
+    /// What is reported is taken in, and once.
+    fn reported(&mut self, key: HoldKey, report: &wire::RecordProviderEvent) -> Result<(), String> {
         let payment_id = key.payment_id();
         let message_type = wire::RecordProviderEvent::full_name();
         let command = <Payments>::decode_command(&message_type, &report.encode_to_vec(), self.id())
             .map_err(|rejection| format!("a report is refused: {rejection}"))?;
-        let caused = self.command(key, &report)?;
+        let caused = self.command(key, report)?;
         let again = decide(&self.state, &command, NOW);
         ensure(again == Ok(vec![]), || format!("a report that comes twice does this the second time: {again:?}"))?;
         if let Command::RecordProviderEvent { report, .. } = command {
@@ -348,6 +399,8 @@ impl Books {
         right(payment)?;
         let doubt = payment.reports.iter().find(|(_, kept)| kept.is_open()).filter(|_| is_sent);
         ensure(doubt.is_none(), || format!("a refund is sent while a report waits: {doubt:?}"))?;
+        let dispute = payment.disputes.iter().find(|(_, dispute)| dispute.stops_refunds()).filter(|_| is_sent);
+        ensure(dispute.is_none(), || format!("a refund is sent while its charge is disputed: {dispute:?}"))?;
         let seen: Vec<String> = payment
             .refunds
             .values()

@@ -11,6 +11,8 @@ use proto::{
 };
 use runtime::{log::event_store::StoredEvent, service::is_rejection};
 
+use super::disputes::Disputes;
+
 /// All of it.
 #[derive(Debug, Default)]
 pub(super) struct Money {
@@ -47,6 +49,7 @@ pub(super) struct Payment {
     may_be_taken: bool,
     pub(super) refunds: BTreeMap<RefundId, Refund>,
     pub(super) kept: BTreeMap<String, Kept>,
+    pub(super) disputes: Disputes,
 }
 
 /// How far money is that is set aside.
@@ -143,11 +146,11 @@ enum Answer {
     GivenUp,
 }
 
-fn read<M: Message + Name + Default>(event: &StoredEvent) -> Result<M, String> {
+pub(super) fn read<M: Message + Name + Default>(event: &StoredEvent) -> Result<M, String> {
     M::decode(event.data.as_slice()).map_err(|error| error.to_string())
 }
 
-fn payment(id: &str) -> Result<PaymentId, String> {
+pub(super) fn payment(id: &str) -> Result<PaymentId, String> {
     PaymentId::parse(id).map_err(|rejection| rejection.to_string())
 }
 
@@ -155,7 +158,7 @@ fn refund(id: &str) -> Result<RefundId, String> {
     RefundId::parse(id).map_err(|rejection| rejection.to_string())
 }
 
-fn minor(amount: Option<&proto::common::v1::Money>) -> i64 {
+pub(super) fn minor(amount: Option<&proto::common::v1::Money>) -> i64 {
     amount.map_or(0, |amount| amount.minor_units)
 }
 
@@ -195,7 +198,7 @@ impl Money {
         }
     }
 
-    fn of(&mut self, id: &str) -> Result<&mut Payment, String> {
+    pub(super) fn of(&mut self, id: &str) -> Result<&mut Payment, String> {
         Ok(self.payments.entry(payment(id)?).or_default())
     }
 
@@ -268,7 +271,7 @@ impl Money {
     }
 
     fn take_payment(&mut self, name: &str, event: &StoredEvent) -> Result<(), String> {
-        if self.take_page(name, event)? || self.take_authorisation(name, event)? {
+        if self.take_page(name, event)? || self.take_authorisation(name, event)? || self.take_dispute(name, event)? {
             return Ok(());
         }
         match name {
@@ -296,6 +299,9 @@ impl Money {
             }
             payments::RefundSubmitted::NAME => {
                 let payments::RefundSubmitted { payment_id, refund_id, amount, .. } = read(event)?;
+                if self.of(&payment_id)?.disputes.stop() {
+                    return Err(format!("refund {refund_id} is sent while payment {payment_id} is disputed"));
+                }
                 let of = (payment_id.as_str(), refund_id.as_str());
                 self.stand(of, Some(minor(amount.as_ref())), Standing::UnderWay, "call", event)?.call_open = true;
             }
@@ -437,6 +443,7 @@ impl Money {
                 let orders::RefundAbandoned { order_id, refund_id, .. } = read(event)?;
                 self.answer(&order_id, &refund_id, Answer::GivenUp);
             }
+            orders::OrderDisputed::NAME => self.order_hears_of_dispute(event)?,
             orders::OrderPlaced::NAME
             | orders::CouponRequested::NAME
             | orders::RedemptionRequested::NAME
@@ -469,9 +476,10 @@ impl Money {
         })
     }
 
-    /// What is wrong, once everything has come to rest, if so much came in and went out at the provider.
-    pub(super) fn check(&self, moved: &BTreeMap<PaymentId, (i64, i64)>) -> Result<(), String> {
-        for (payment_id, (came, went)) in moved {
+    /// What is wrong, once everything has come to rest, if so much came in and went out at the provider, and so much was charged
+    /// back.
+    pub(super) fn check(&self, moved: &BTreeMap<PaymentId, (i64, i64, i64)>) -> Result<(), String> {
+        for (payment_id, (came, went, _)) in moved {
             if !self.payments.contains_key(payment_id) && (*came, *went) != (0, 0) {
                 return Err(format!(
                     "{came} came with payment {payment_id} and {went} went, and the log knows nothing"
@@ -479,7 +487,8 @@ impl Money {
             }
         }
         for (payment_id, payment) in &self.payments {
-            let (came, went) = moved.get(payment_id).copied().unwrap_or_default();
+            let (came, went, charged_back) = moved.get(payment_id).copied().unwrap_or_default();
+            payment.check_disputes(*payment_id, charged_back)?;
             let counted = payment.counted(&self.references);
             if counted != (came, went) {
                 return Err(format!(
@@ -546,7 +555,7 @@ impl Payment {
     }
 
     /// A report that had fitted nothing does fit.
-    fn fits(&mut self, provider_event_id: &str) {
+    pub(super) fn fits(&mut self, provider_event_id: &str) {
         self.kept.remove(provider_event_id);
     }
 

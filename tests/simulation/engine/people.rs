@@ -156,7 +156,9 @@ impl Engine {
                 }
                 let has_moved =
                     self.bank.has_moved(*payment_id, *refund_id) || self.wallets.has_credited(*payment_id, *refund_id);
-                let by_hand = refund.standing == Standing::Reversed && self.rng.random_bool(0.5);
+                // What is disputed is not sent again, and perhaps never can be.
+                let by_hand =
+                    payment.disputes.stop() || refund.standing == Standing::Reversed && self.rng.random_bool(0.5);
                 let resolution =
                     if has_moved || by_hand { RefundResolution::Refunded } else { RefundResolution::Retry };
                 let id = uuid(&mut self.rng);

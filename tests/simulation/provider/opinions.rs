@@ -29,7 +29,7 @@ pub(super) fn is_back(reference: &str) -> bool {
     reference.starts_with(BACK)
 }
 
-fn euros(minor_units: i64) -> Option<Money> {
+pub(super) fn euros(minor_units: i64) -> Option<Money> {
     Some(Money { minor_units, currency: "EUR".to_owned() })
 }
 
@@ -59,10 +59,16 @@ impl Books {
             provider_reference: told.reference.to_owned(),
             reason: String::new(),
             occurred_at: told.at.map(Timestamp::to_wire),
+            dispute: None,
         };
+        self.send(report, told.at);
+    }
+
+    /// Sends a report of something that happened at this time.
+    pub(super) fn send(&mut self, report: RecordProviderEvent, at: Option<Timestamp>) {
         for _ in 0..if self.rng.random_ratio(1, 4) { 2 } else { 1 } {
             let late = if self.rng.random_bool(0.6) { 2_000 } else { 40_000 };
-            let due = self.now.max(told.at.unwrap_or(self.now)) + Duration::from_millis(self.rng.random_range(0..late));
+            let due = self.now.max(at.unwrap_or(self.now)) + Duration::from_millis(self.rng.random_range(0..late));
             self.reports.push((due, report.clone()));
         }
     }
@@ -104,6 +110,7 @@ impl Books {
         command.provider_reference = reference;
         self.charges.insert(payment_id, (due, command.clone()));
         self.reports.push((due, command));
+        self.perhaps_dispute(payment_id, minor, due);
     }
 
     pub(super) fn come(&mut self, payment_id: PaymentId, reference: &str, minor: i64, at: Timestamp) {
@@ -174,7 +181,7 @@ impl Books {
     pub(super) fn consider(&mut self, request: &RefundRequest, declines: bool) {
         let minor = request.amount.minor_units;
         let exceeds = self.is_strict && minor > self.balance(request.payment_id);
-        let is_accepted = !declines && !exceeds;
+        let is_accepted = !declines && !exceeds && !self.is_disputed(request.payment_id);
         let key = Key { amount_minor: minor, is_accepted, is_lost: false };
         self.keys.insert(request.key.clone(), key);
         let thinks = self.thinks();

@@ -5,7 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::{HoldKey, PaymentId, decode, written};
 use proto::{Name, common::v1::Money, payments::v1 as wire};
 
-use super::{Moment, Unbooked, authorisations::Authorisations};
+use super::{
+    Moment, Unbooked,
+    authorisations::Authorisations,
+    disputes::{Disputes, Told},
+};
 use crate::report::{Check, Findings};
 
 /// What becomes of refunds is in their own book.
@@ -29,6 +33,7 @@ pub(crate) struct Payments {
     pub(crate) open_reports: BTreeMap<(PaymentId, String), Moment>,
     /// Those of which an operator has said that they are so.
     accepted_reports: BTreeSet<(PaymentId, String)>,
+    pub(crate) disputes: Disputes,
 }
 
 /// A payment. Sums are wide enough that no sum of wrong events overflows.
@@ -274,9 +279,28 @@ impl Payments {
         was_open || (was_accepted && !resolved.settled_by.is_empty())
     }
 
-    /// Whether some report about this payment waits for a person.
+    /// Whether some report about this payment waits for a person, or its bank disputes it so that nothing can go back.
     pub(super) fn is_in_doubt(&self, payment_id: PaymentId) -> bool {
-        self.open_reports.keys().any(|(of, _)| *of == payment_id)
+        self.open_reports.keys().any(|(of, _)| *of == payment_id) || self.disputes.stop_refunds(payment_id)
+    }
+
+    /// Something of a dispute: what it moves is in a book of its own.
+    pub(super) fn take_dispute(
+        &mut self,
+        name: &str,
+        data: &[u8],
+        at: Moment,
+        findings: &mut Findings,
+    ) -> Result<(), Unbooked> {
+        let told = Told::read(name, data)?;
+        self.fits(told.payment_id, &told.provider_event_id);
+        let asked = self.payments.get(&told.payment_id).and_then(|payment| payment.asked.as_ref());
+        let currency = asked.map(|asked| asked.currency.clone());
+        if currency.is_none() {
+            wrong(told.payment_id, "it is disputed although nobody was asked", at, findings);
+        }
+        self.disputes.take(told, currency.as_deref(), at, findings);
+        Ok(())
     }
 
     /// Moves money of a refund between the shop, the promised and the buyer.

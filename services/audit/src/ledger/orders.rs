@@ -17,8 +17,10 @@ use super::{
 use crate::report::{Check, Findings};
 
 /// One of several holds or releases says nothing yet, and what becomes of refunds is in their own book.
-const OF_NO_CONCERN: [&str; 6] = [
+const OF_NO_CONCERN: [&str; 7] = [
     wire::OrderHoldConfirmed::NAME,
+    // It changes nothing of the order.
+    wire::OrderDisputed::NAME,
     wire::OrderReleaseConfirmed::NAME,
     wire::OrderRefunded::NAME,
     wire::OrderPartiallyRefunded::NAME,
@@ -212,19 +214,36 @@ impl Orders {
                 }
             }
             wire::LatePaymentDeferred::NAME => self.defer(&decode(data)?, at, findings)?,
-            wire::RefundRequested::NAME => {
-                let event: wire::RefundRequested = decode(data)?;
-                self.heard.insert(PaymentId::parse(&event.payment_id)?);
-                if event.reason() == wire::RefundReason::LatePayment
-                    && let Some(order) = self.orders.get_mut(&HoldKey::parse(&event.order_id, event.attempt)?.order_id)
-                {
-                    order.waiting = None;
-                }
-            }
+            wire::RefundRequested::NAME => self.ask_back(&decode(data)?, at, payments, findings)?,
             name if OF_NO_CONCERN.contains(&name) => {}
             wire::CaptureRequested::NAME => self.capture(&decode(data)?, at, held, findings)?,
             wire::VoidRequested::NAME => self.void(&decode(data)?, at, findings)?,
             _ => self.take_coupon(name, data, at, findings)?,
+        }
+        Ok(())
+    }
+
+    /// Money is to go back: the order has heard of its payment, and asks for nothing of what it knows to be disputed.
+    fn ask_back(
+        &mut self,
+        event: &wire::RefundRequested,
+        at: Moment,
+        payments: &Payments,
+        findings: &mut Findings,
+    ) -> Result<(), Rejection> {
+        let key = HoldKey::parse(&event.order_id, event.attempt)?;
+        let payment_id = PaymentId::parse(&event.payment_id)?;
+        self.heard.insert(payment_id);
+        let asks_for_money = event.amount.as_ref().is_some_and(|amount| amount.minor_units > 0);
+        let is_asked = event.reason() == wire::RefundReason::Requested && asks_for_money;
+        if is_asked && payments.disputes.is_known_to_stop_refunds(payment_id) {
+            let step = Step { key, at, name: wire::RefundRequested::NAME };
+            step.wrong("a refund is asked for of what it knows to be disputed", findings);
+        }
+        if event.reason() == wire::RefundReason::LatePayment
+            && let Some(order) = self.orders.get_mut(&key.order_id)
+        {
+            order.waiting = None;
         }
         Ok(())
     }

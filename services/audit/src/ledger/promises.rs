@@ -80,6 +80,10 @@ impl Ledger {
             let what = format!("money is set aside since {} ago, and neither taken nor let go", grace.ago(since.at));
             findings.add(Check::Money, payment_name(payment_id), what, Some(since.position));
         }
+        for (payment_id, since) in self.payments.disputes.unheard().filter(|(_, since)| grace.is_over(*since)) {
+            let what = format!("its dispute was told {} ago, and its order does not know", grace.ago(since.at));
+            findings.add(Check::Money, payment_name(payment_id), what, Some(since.position));
+        }
         for (refund_id, refund) in &self.refunds.refunds {
             for what in refund.late(grace) {
                 findings.add(Check::Money, refund_name(*refund_id), what.to_owned(), Some(refund.since.position));

@@ -15,7 +15,8 @@ use super::{
 use crate::report::{Check, Findings};
 
 /// An order's life as long as nothing goes back: that is in the book of orders.
-const OF_ORDERS_OF_NO_CONCERN: [&str; 17] = [
+const OF_ORDERS_OF_NO_CONCERN: [&str; 18] = [
+    orders::OrderDisputed::NAME,
     orders::OrderPlaced::NAME,
     orders::CouponRequested::NAME,
     orders::RedemptionRequested::NAME,

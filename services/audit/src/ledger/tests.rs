@@ -1,6 +1,7 @@
 //! What the ledger finds, and that it finds nothing in stories that are right.
 
 mod coupons;
+mod disputes;
 mod elsewhere;
 mod shares;
 mod wallets;

@@ -59,6 +59,8 @@ pub struct Money {
     /// Promised to refunds that are not over.
     pub refunding_minor: i64,
     pub refunded_minor: i64,
+    /// Taken by disputes, and not given back.
+    pub charged_back_minor: i64,
 }
 
 /// Due work of one service.
@@ -173,7 +175,8 @@ async fn counts(connection: &mut PgConnection, query: &'static str) -> Result<Co
 async fn money(connection: &mut PgConnection) -> Result<Vec<Money>, sqlx::Error> {
     let query = "select status, coalesce(currency, '') as currency, count(*) as payments,
             coalesce(sum(amount_minor), 0)::int8 as asked, sum(captured_minor)::int8 as captured,
-            sum(refunding_minor)::int8 as refunding, sum(refunded_minor)::int8 as refunded
+            sum(refunding_minor)::int8 as refunding, sum(refunded_minor)::int8 as refunded,
+            sum(charged_back_minor)::int8 as charged_back
         from payments.payments group by 1, 2 order by 1, 2";
     let rows = sqlx::query(query).fetch_all(connection).await?;
     let money = rows.iter().map(|row| {
@@ -185,6 +188,7 @@ async fn money(connection: &mut PgConnection) -> Result<Vec<Money>, sqlx::Error>
             captured_minor: row.try_get("captured")?,
             refunding_minor: row.try_get("refunding")?,
             refunded_minor: row.try_get("refunded")?,
+            charged_back_minor: row.try_get("charged_back")?,
         })
     });
     money.collect()

@@ -72,7 +72,7 @@ fn money(database: &Database) -> Table {
         table.row([Cell::new("none", Look::Dim)]);
         return table;
     }
-    table.row(head(["payments", "count", "asked", "captured", "going back", "gone back"]));
+    table.row(head(["payments", "count", "asked", "captured", "going back", "gone back", "charged back"]));
     for of in &database.payments {
         table.row([
             of.status.as_str().into(),
@@ -81,6 +81,7 @@ fn money(database: &Database) -> Table {
             written(of.captured_minor, &of.currency).into(),
             written(of.refunding_minor, &of.currency).into(),
             written(of.refunded_minor, &of.currency).into(),
+            written(of.charged_back_minor, &of.currency).into(),
         ]);
     }
     table
@@ -200,6 +201,7 @@ mod tests {
                 captured_minor: 1_200,
                 refunding_minor: 0,
                 refunded_minor: 100,
+                charged_back_minor: 0,
             }],
             refunds: one("unknown", 1),
             timers: BTreeMap::from([("orders", Due { waiting: 3, overdue: 2, oldest_ms: 12_000 })]),

@@ -45,10 +45,14 @@ pub(crate) struct Order {
     /// The coupon that it names. Null: none.
     pub(crate) coupon: Option<OrderCoupon>,
     pub(crate) holds: Holds,
+    /// Whether a bank disputes one of its payments just now. The order stays what it is.
+    pub(crate) disputed: bool,
     pub(crate) money: Sums,
     /// One of each attempt that got as far.
     pub(crate) payments: Vec<Payment>,
     pub(crate) refunds: Vec<Refund>,
+    /// Those that are over, too.
+    pub(crate) disputes: Vec<Dispute>,
     /// Events of the order's own stream: a number of 64 bits, as a text. It is also the ETag.
     pub(crate) version: String,
 }
@@ -103,6 +107,9 @@ pub(crate) struct Sums {
     pub(crate) going_back: Money,
     /// And what went back.
     pub(crate) gone_back: Money,
+    /// What disputes have taken and not given back: it is still among what came, and may be more than that. Below 0 while only what came
+    /// back is known.
+    pub(crate) charged_back: Money,
     /// What was to go back and does not: somebody must see to it.
     pub(crate) owed: Money,
 }
@@ -143,4 +150,29 @@ pub(crate) struct Refund {
     pub(crate) provider_reference: Option<String>,
     /// What was said of it last, for people.
     pub(crate) last_word: Option<String>,
+}
+
+/// A charge that its buyer's bank disputes.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Dispute {
+    /// The provider's own id of it.
+    #[schema(example = "du_1")]
+    pub(crate) dispute_id: String,
+    pub(crate) payment_id: Uuid,
+    /// The provider's own word for where it stands, such as `needs_response`. More may come.
+    pub(crate) status: String,
+    /// What that comes to: open, won, lost or ended.
+    pub(crate) standing: String,
+    /// The reason that the buyer gave, in the provider's word.
+    pub(crate) reason: String,
+    /// How much is disputed. It need not be what was paid.
+    pub(crate) amount: Option<Money>,
+    /// Until when the shop can answer, at the provider.
+    pub(crate) due_by: Option<String>,
+    /// Whether the provider refunds the payment meanwhile. If not, a refund is refused: `PAYMENT_DISPUTED`.
+    pub(crate) refundable: bool,
+    /// What it took.
+    pub(crate) withdrawn: Option<Money>,
+    /// What came back of that.
+    pub(crate) reinstated: Option<Money>,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use domain::{Attempt, DecideError, HoldKey, OrderId, RefundId, Rejection, StreamVersion, Timestamp};
 
 use super::{
-    holds, payment, refund,
+    disputes, holds, payment, refund,
     state::{Order, OrderTerms, State},
     status::{CancelReason, Phase, ReinstateReason, Status},
 };
@@ -55,6 +55,9 @@ pub fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Eve
             let elsewhere =
                 refund::Elsewhere { key: *key, payment_id: *payment_id, refund_id: *refund_id, amount: *amount };
             Ok(refund::record_elsewhere(ours()?, &elsewhere, note))
+        }
+        Command::RecordDispute { key, payment_id, dispute_id, dispute } => {
+            disputes::record(ours()?, *key, *payment_id, dispute_id, dispute)
         }
         Command::AbandonRefund { order_id: _, refund_id, rejection } => refund::abandon(ours()?, *refund_id, rejection),
         Command::RefundShares { key, round_id, note } => refund::refund_shares(ours()?, *key, *round_id, note),

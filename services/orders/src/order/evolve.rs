@@ -94,6 +94,9 @@ impl Order {
             Event::OrderRefunded { refund_id, claim, .. } | Event::OrderPartiallyRefunded { refund_id, claim, .. } => {
                 self.give_back(*refund_id, claim);
             }
+            Event::OrderDisputed { payment_id, dispute_id, dispute, .. } => {
+                self.dispute(*payment_id, dispute_id, dispute);
+            }
             Event::ShareRefundDeferred { note, .. } => self.deferred_share_refund = Some(note.clone()),
             Event::RefundAbandoned { refund_id, rejection, .. } => {
                 self.give_up(*refund_id);

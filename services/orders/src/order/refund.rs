@@ -38,6 +38,7 @@ pub(super) fn request(order: &Order, request: &RefundRequest) -> Result<Vec<Even
     let left = order.left(payment_id, None);
     let (claim, extent) = claim(order, request, payment_id, &left)?;
     within(order, &claim, &left)?;
+    can_go_back(order, payment_id, &claim)?;
     if order.refunds.len() >= REFUNDS_MAX {
         let reason = format!("order {} has {REFUNDS_MAX} refunds already: give back the rest by hand", order.order_id);
         return Err(Rejection::new("TOO_MANY_REFUNDS", reason));
@@ -196,6 +197,13 @@ fn within(order: &Order, claim: &RefundItems, left: &Refundable) -> Result<(), R
         ));
     }
     Ok(())
+}
+
+/// While a bank disputes the payment, its provider refunds nothing. Goods come back without money all the same; and what others ask for, such
+/// as a round that failed, waits at payments for the end of the dispute.
+fn can_go_back(order: &Order, payment_id: PaymentId, claim: &RefundItems) -> Result<(), Rejection> {
+    let dispute = order.stops_refunds(payment_id).filter(|_| claim.amount.minor_units > 0);
+    dispute.map_or(Ok(()), |reason| Err(Rejection::new("PAYMENT_DISPUTED", reason)))
 }
 
 /// A paid order is cancelled: that is remembered, and what is left goes back. Asked again, so does what did not go back before.

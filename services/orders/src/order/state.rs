@@ -10,6 +10,7 @@ use domain::{
 use serde::{Serialize, Serializer};
 
 use super::{
+    disputes::Disputed,
     payment::late_refund_id,
     status::{
         Extent, FulfillmentStatus, HoldStatus, LatePaymentPolicy, PaymentStatus, Phase, RefundReason, RefundStatus,
@@ -173,6 +174,8 @@ pub struct Order {
     pub everything: Option<Everything>,
     /// Late money that waits for the receipt, and then holds everything again.
     pub waiting_payment: Option<(PaymentId, Money)>,
+    /// Disputes of its payments, by the provider's own id of each; in nearly all cases none.
+    pub disputes: BTreeMap<String, Disputed>,
     /// When it was placed.
     pub placed_at: Timestamp,
     /// When the attempt expires unless it is paid. `None`: it is paid with late money, and waits for its holds only.
@@ -191,7 +194,9 @@ impl Revised for Order {
     }
 
     fn weight(&self) -> usize {
-        1 + self.terms.lines.len() + self.refunds.values().map(|refund| 1 + refund.taken.len()).sum::<usize>()
+        1 + self.terms.lines.len()
+            + self.disputes.len()
+            + self.refunds.values().map(|refund| 1 + refund.taken.len()).sum::<usize>()
     }
 }
 
@@ -321,6 +326,7 @@ impl Order {
             deferred_share_refund: None,
             everything: None,
             waiting_payment: None,
+            disputes: BTreeMap::new(),
             placed_at,
             expires_at: Some(placed_at + terms.time_to_pay),
             note: String::new(),
@@ -464,7 +470,9 @@ impl Order {
         let late = self.refunds.values().filter(|refund| refund.claim.reason == RefundReason::LatePayment);
         let late: std::collections::BTreeSet<PaymentId> =
             late.map(|refund| refund.payment_id).filter(|payment_id| !self.is_paid_by(*payment_id)).collect();
-        late.into_iter().chain(of_order).map(|payment_id| self.left(payment_id, None).minor.max(0)).sum()
+        // What a dispute has taken, the buyer has.
+        let kept = |payment_id| self.left(payment_id, None).minor - self.charged_back_minor(payment_id).max(0);
+        late.into_iter().chain(of_order).map(|payment_id| kept(payment_id).max(0)).sum()
     }
 
     /// Whether all that was bought came back, and all money went back.

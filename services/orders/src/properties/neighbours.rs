@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::Decider;
 use domain::{
-    HoldKey, Money, OrderId, PaymentId, RefundId, RoundId,
+    Dispute, DisputeStanding, HoldKey, Money, OrderId, PaymentId, RefundId, RoundId,
     hold::{self, Request, Step},
 };
 use proptest::prelude::*;
@@ -50,6 +50,8 @@ struct Payment {
     hold: Option<bool>,
     refunds: BTreeMap<RefundId, bool>,
     refunded_minor: i64,
+    /// What was said of its dispute, so many times.
+    dispute: i32,
 }
 
 /// Four services and a broker.
@@ -203,6 +205,7 @@ impl Town {
             | Event::LatePaymentDeferred { .. }
             | Event::RefundRequested { .. }
             | Event::ShareRefundDeferred { .. }
+            | Event::OrderDisputed { .. }
             | Event::RefundAbandoned { .. } => {}
         }
     }
@@ -358,7 +361,38 @@ impl Town {
             | Event::OrderRefunded { .. }
             | Event::OrderPartiallyRefunded { .. }
             | Event::ShareRefundDeferred { .. }
+            | Event::OrderDisputed { .. }
             | Event::RefundAbandoned { .. } => {}
+        }
+    }
+
+    /// A buyer's bank disputes what was paid, or says something more of it, which changes nothing but that a refund may be refused.
+    fn dispute(&mut self, index: usize) {
+        let paid = self.payments.iter().filter(|(_, payment)| payment.outcome == Some(true));
+        let paid: Vec<PaymentId> = paid.map(|(payment_id, _)| *payment_id).collect();
+        let Some(payment_id) = paid.get(index % paid.len().max(1)) else { return };
+        let Some(payment) = self.payments.get_mut(payment_id) else { return };
+        let Some(key) = payment.key else { return };
+        payment.dispute += 1;
+        let is_over = payment.dispute.rem_euclid(2) == 0;
+        let dispute = Dispute {
+            revision: payment.dispute,
+            status: format!("word {}", payment.dispute),
+            standing: if is_over { DisputeStanding::Won } else { DisputeStanding::Open },
+            reason: String::new(),
+            amount: None,
+            due_by: None,
+            refundable: false,
+            withdrawn: None,
+            reinstated: None,
+            as_of: None,
+        };
+        let ((order_id, attempt), payment_id) = (ids(key), payment_id.to_string());
+        let dispute = Some(dispute.to_wire(&format!("du_{payment_id}")));
+        if is_over {
+            self.tell(&payments::DisputeClosed { payment_id, order_id, attempt, dispute, ..Default::default() });
+        } else {
+            self.tell(&payments::PaymentDisputed { payment_id, order_id, attempt, dispute, ..Default::default() });
         }
     }
 
@@ -496,6 +530,8 @@ impl Town {
             let paid = payment.amount.unwrap().minor_units;
             assert_eq!(order.received(*payment_id), paid, "money that orders know nothing of: {order:?}");
             assert_eq!(order.refunded(*payment_id), payment.refunded_minor, "{order:?}");
+            let heard = order.disputes.get(&format!("du_{payment_id}")).map_or(0, |known| known.dispute.revision);
+            assert_eq!(heard, payment.dispute, "orders did not hear the last word of a dispute: {order:?}");
             assert_ne!(order.is_paid_by(*payment_id), order.refunds.contains_key(&late_refund_id(*payment_id)));
         }
     }
@@ -508,6 +544,7 @@ fn step(town: &mut Town, (what, which, how): (u8, usize, u8), request: &RefundRe
         0..=13 => town.deliver(which, how < 60),
         14 | 15 => town.pay(which, how < 220),
         16 if how < 40 => town.refund_elsewhere(which),
+        16 if how < 80 => town.dispute(which),
         16 => town.ring(order_id),
         17 if how < 64 => {
             let refund_id = spec::refund(100 + u128::from(how));

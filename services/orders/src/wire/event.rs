@@ -75,6 +75,10 @@ pub fn encode(event: &Event) -> (&'static str, Vec<u8>) {
         Event::ShareRefundDeferred { key, round_id, note } => {
             ("holdfast.orders.v1.ShareRefundDeferred", share_refund_deferred(*key, *round_id, note).encode_to_vec())
         }
+        Event::OrderDisputed { key, payment_id, dispute_id, dispute } => {
+            let message = parts::disputed(*key, *payment_id, dispute_id, dispute);
+            ("holdfast.orders.v1.OrderDisputed", message.encode_to_vec())
+        }
         Event::RefundAbandoned { key, refund_id, rejection } => {
             ("holdfast.orders.v1.RefundAbandoned", refund_abandoned(*key, *refund_id, rejection).encode_to_vec())
         }
@@ -370,6 +374,10 @@ pub fn decode_event(message_type: &str, data: &[u8]) -> Result<Event, Rejection>
             let wire::ShareRefundDeferred { order_id, attempt, round_id, note } = decode(data)?;
             let (key, round_id) = (HoldKey::parse(&order_id, attempt)?, RoundId::parse(&round_id)?);
             Ok(Event::ShareRefundDeferred { key, round_id, note })
+        }
+        Some(wire::OrderDisputed::NAME) => {
+            let (key, payment_id, dispute_id, dispute) = parts::read_disputed(decode(data)?)?;
+            Ok(Event::OrderDisputed { key, payment_id, dispute_id, dispute })
         }
         Some(wire::RefundAbandoned::NAME) => {
             let wire::RefundAbandoned { order_id, attempt, refund_id, rejection } = decode(data)?;

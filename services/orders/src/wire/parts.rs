@@ -1,6 +1,6 @@
 //! The parts that messages are made of, in both directions.
 
-use domain::{CouponCode, Discount, Money, Rejection, RoundId, Sku, legible};
+use domain::{CouponCode, Discount, Dispute, HoldKey, Money, PaymentId, Rejection, RoundId, Sku, legible};
 use proto::{common::v1 as common, orders::v1 as wire};
 
 use crate::order::{CancelReason, Extent, LatePaymentPolicy, Line, RefundReason, ReinstateReason, Resource, Shares};
@@ -177,4 +177,24 @@ pub(super) fn reinstate_reason(number: i32) -> ReinstateReason {
 /// The words of another service, such as a provider's: legible, and not too long for a table.
 pub(crate) fn words(text: &str) -> String {
     legible(text, 512)
+}
+
+pub(super) fn disputed(
+    key: HoldKey,
+    payment_id: PaymentId,
+    dispute_id: &str,
+    dispute: &Dispute,
+) -> wire::OrderDisputed {
+    wire::OrderDisputed {
+        order_id: key.order_id.to_string(),
+        attempt: key.attempt,
+        payment_id: payment_id.to_string(),
+        dispute: Some(dispute.to_wire(dispute_id)),
+    }
+}
+
+pub(super) fn read_disputed(message: wire::OrderDisputed) -> Result<(HoldKey, PaymentId, String, Dispute), Rejection> {
+    let wire::OrderDisputed { order_id, attempt, payment_id, dispute } = message;
+    let (dispute_id, dispute) = Dispute::from_wire(dispute)?;
+    Ok((HoldKey::parse(&order_id, attempt)?, PaymentId::parse(&payment_id)?, dispute_id, dispute))
 }

@@ -69,6 +69,7 @@ fn opened(event: &Event) -> Option<Payment> {
         | Event::RefundReversed { .. }
         | Event::RefundResolved { .. }
         | Event::Authorisation(_)
+        | Event::Dispute(_)
         | Event::Coupon(_)
         | Event::Wallet(_) => None,
     }
@@ -82,6 +83,7 @@ impl Payment {
             terms: None,
             page: None,
             authorisations: std::collections::BTreeMap::new(),
+            disputes: std::collections::BTreeMap::new(),
             charge: None,
             captured_minor: 0,
             refunded_minor: 0,
@@ -112,6 +114,7 @@ impl Payment {
                 self.capture(provider_reference);
             }
             Event::Authorisation(event) => self.take_in_authorisation(event),
+            Event::Dispute(event) => self.take_in_dispute(event),
             Event::PaymentDeclined { report, .. } => self.keep_note(report),
             Event::PaymentFailed { reason, provider_event_id, .. } => {
                 self.status = Status::Failed;
@@ -123,6 +126,7 @@ impl Payment {
                     amount: None,
                     reason: reason.clone(),
                     occurred_at: None,
+                    dispute: None,
                 });
             }
             Event::PaymentCancelled { key, .. } => {
@@ -204,6 +208,7 @@ impl Payment {
             | Event::RefundReversed { .. }
             | Event::RefundResolved { .. }
             | Event::Authorisation(_)
+            | Event::Dispute(_)
             | Event::Coupon(_)
             | Event::Wallet(_) => {}
         }
@@ -277,6 +282,7 @@ impl Payment {
             | Event::ProviderReportUnmatched { .. }
             | Event::ProviderReportResolved { .. }
             | Event::Authorisation(_)
+            | Event::Dispute(_)
             | Event::Coupon(_)
             | Event::Wallet(_) => {}
         }
@@ -310,6 +316,7 @@ impl Payment {
             amount: Some(ReportedMoney { minor_units: amount.minor_units, currency: amount.currency.to_string() }),
             reason: String::new(),
             occurred_at: *occurred_at,
+            dispute: None,
         });
     }
 

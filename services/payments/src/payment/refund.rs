@@ -176,7 +176,8 @@ pub(super) fn begin(
     }
     let of = RefundOf { payment_id, order_id, refund_id };
     let Some(terms) = &payment.terms else { return Ok(vec![refused(of, amount, not_paid(payment_id))]) };
-    Ok(vec![match (affordable(payment_id, payment, terms, amount), payment.is_blocked()) {
+    let possible = affordable(payment_id, payment, terms, amount).and_then(|()| not_lost(payment, amount));
+    Ok(vec![match (possible, payment.is_blocked()) {
         (Err(rejection), _) => refused(of, amount, rejection),
         // Nothing to send. Free gifts come back this way, and goods whose money went back before.
         (Ok(()), _) if amount.minor_units == 0 => {
@@ -191,8 +192,8 @@ fn refused(of: RefundOf, amount: Money, rejection: Rejection) -> Event {
     Event::RefundRejected { of, amount, rejection, provider_reference: String::new(), reported: None }
 }
 
-/// These events, and what deferred refunds have waited for: before them, those whose money goes otherwise are refused; after them, as
-/// soon as nothing is in doubt, the others are sent.
+/// These events, and what deferred refunds have waited for: before them, those whose money goes otherwise are refused; after them all are,
+/// if the payment is lost to its buyer's bank, or, as soon as nothing is in doubt, the others are sent.
 pub(super) fn send_deferred(
     payment_id: PaymentId,
     payment: Option<&Payment>,
@@ -213,6 +214,11 @@ pub(super) fn send_deferred(
         refusals.push(event);
     }
     let mut sent = vec![];
+    while let Some(((refund_id, amount), rejection)) = after.deferred().first().copied().zip(after.is_lost()) {
+        let event = refused(of(refund_id), amount, rejection);
+        after.apply(&event);
+        sent.push(event);
+    }
     while let Some((refund_id, amount)) = after.deferred().first().copied().filter(|_| after.is_blocked().is_none()) {
         let event = submit(of(refund_id), (&after, terms), amount, 1, at);
         after.apply(&event);
@@ -251,6 +257,11 @@ fn exceeds(payment: &Payment, amount: Money, left: i64) -> Rejection {
             money(left)
         ),
     )
+}
+
+/// Whether its charge can be refunded at all. Goods come back without money whatever the bank does.
+fn not_lost(payment: &Payment, amount: Money) -> Result<(), Rejection> {
+    payment.is_lost().filter(|_| amount.minor_units > 0).map_or(Ok(()), Err)
 }
 
 /// Whether a refund that promises nothing may still count as refunded: deferred ones give way to it.
@@ -330,6 +341,9 @@ pub(super) fn resolve(
             refund.amount
         );
         Err(Rejection::new("EXCEEDS_PAYMENT", reason))?;
+    }
+    if resolution == Resolution::Retry {
+        not_lost(payment, refund.amount)?;
     }
     if let Some(doubt) = payment.is_blocked().filter(|_| resolution == Resolution::Retry) {
         let reason =

@@ -5,7 +5,7 @@
 
 use domain::{DecideError, HoldKey, PaymentId, RefundId, Rejection, derived};
 
-use super::{Payment, PaymentTerms, Status, authorisation, refund};
+use super::{Payment, PaymentTerms, Status, authorisation, disputes, refund};
 use crate::{
     event::{Event, RefundOf, ReportResolution, Reported},
     report::{Direction, Kept, Kind, Mismatch, Report, Standing},
@@ -71,6 +71,9 @@ fn judge(payment_id: PaymentId, payment: Option<&Payment>, report: &Report) -> V
             authorisation::let_go(&about, report).unwrap_or_else(|| declined(payment_id, payment, about.key, report))
         }
         Kind::RefundSucceeded | Kind::RefundFailed => about.refund(report),
+        Kind::PaymentDisputed | Kind::DisputeFundsWithdrawn | Kind::DisputeFundsReinstated | Kind::DisputeClosed => {
+            disputes::told(&about, report)
+        }
     }
 }
 
@@ -88,7 +91,7 @@ impl<'a> About<'a> {
         Some(Self { payment_id, payment, key: payment.key?, terms: payment.terms.as_ref()? })
     }
 
-    fn unmatched(&self, report: &Report, mismatch: Mismatch) -> Vec<Event> {
+    pub(super) fn unmatched(&self, report: &Report, mismatch: Mismatch) -> Vec<Event> {
         vec![unmatched(self.payment_id, Some(self.key), report, mismatch)]
     }
 
@@ -313,9 +316,13 @@ impl<'a> About<'a> {
 }
 
 impl Payment {
-    /// Whether this report was taken in before, under the provider's own id of it.
+    /// Whether this report was taken in before, under the provider's own id of it. What is told of a dispute again may be news, if it is
+    /// told of a later time: the dispute knows what it has heard.
     fn has_heard(&self, report: &Report) -> bool {
         let id = &report.provider_event_id;
+        if report.kind.is_of_dispute() {
+            return self.reports.get(id).is_some_and(|kept| kept.mismatch.is_some());
+        }
         self.reports.contains_key(id)
             || self.charge.as_ref().is_some_and(|charge| charge.provider_event_id == *id)
             || self.reports.values().any(|kept| kept.settled_by == *id)
@@ -378,7 +385,7 @@ fn taken_back(payment_id: PaymentId, charge: &Report, failure: &Report) -> Event
 }
 
 /// A later report settles this one.
-fn settled(payment_id: PaymentId, provider_event_id: &str, settled_by: &str, note: &str) -> Event {
+pub(super) fn settled(payment_id: PaymentId, provider_event_id: &str, settled_by: &str, note: &str) -> Event {
     Event::ProviderReportResolved {
         payment_id,
         provider_event_id: provider_event_id.to_owned(),

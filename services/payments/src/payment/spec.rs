@@ -138,6 +138,7 @@ pub(crate) fn report(kind: Kind, event_id: &str) -> Report {
         amount: Some(named(1_200, "EUR")),
         reason: "no money".to_owned(),
         occurred_at: Some(at(100)),
+        dispute: None,
     }
 }
 

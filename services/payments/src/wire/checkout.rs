@@ -66,6 +66,7 @@ pub(super) fn encode(event: Event) -> (&'static str, Vec<u8>) {
         | Event::RefundReversed { .. }
         | Event::RefundResolved { .. }
         | Event::Authorisation(_)
+        | Event::Dispute(_)
         | Event::Coupon(_)
         | Event::Wallet(_) => super::encode(&event),
     }

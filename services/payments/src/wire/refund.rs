@@ -71,6 +71,7 @@ pub(super) fn encode(event: Event) -> (&'static str, Vec<u8>) {
         | Event::ProviderReportUnmatched { .. }
         | Event::ProviderReportResolved { .. }
         | Event::Authorisation(_)
+        | Event::Dispute(_)
         | Event::Coupon(_)
         | Event::Wallet(_)) => super::encode(&other),
     }
@@ -144,6 +145,7 @@ fn encode_ended(event: Event) -> (&'static str, Vec<u8>) {
         | Event::RefundOutcomeUnknown { .. }
         | Event::RefundResolved { .. }
         | Event::Authorisation(_)
+        | Event::Dispute(_)
         | Event::Coupon(_)
         | Event::Wallet(_) => super::encode(&event),
     }

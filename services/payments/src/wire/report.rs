@@ -4,7 +4,7 @@ use domain::{HoldKey, PaymentId, Rejection, Timestamp, decode, derived, legible}
 use proto::{Message, Name, common::v1 as common, payments::v1 as wire};
 use uuid::Uuid;
 
-use super::{known_report_resolution, payment_to_wire, time};
+use super::{dispute, known_report_resolution, payment_to_wire, time};
 use crate::{
     command::Command,
     event::{Event, ReportResolution},
@@ -32,21 +32,26 @@ pub(super) fn record(message: wire::RecordProviderEvent, id: Uuid) -> Result<Com
         "" => format!("command {id}"),
         given => name(given),
     };
-    let amount = message.amount.map(|amount| ReportedMoney {
-        minor_units: amount.minor_units,
-        currency: legible(&amount.currency, CURRENCY_CHARS_MAX).to_uppercase(),
-    });
     let report = Report {
         kind,
-        provider_event_id,
         provider_reference: name(&message.provider_reference),
         refund_id: name(&message.refund_id),
-        amount,
+        amount: message.amount.map(reported_money),
         reason: legible(&message.reason, REASON_CHARS_MAX),
         // A time that is none does not make the fact less true.
         occurred_at: time(message.occurred_at).unwrap_or_default(),
+        dispute: kind
+            .is_of_dispute()
+            .then(|| Box::new(dispute::reported(message.dispute.unwrap_or_default(), &provider_event_id))),
+        provider_event_id,
     };
     Ok(Command::RecordProviderEvent { payment_id, report })
+}
+
+/// Money as the provider names it.
+pub(super) fn reported_money(amount: common::Money) -> ReportedMoney {
+    let currency = legible(&amount.currency, CURRENCY_CHARS_MAX).to_uppercase();
+    ReportedMoney { minor_units: amount.minor_units, currency }
 }
 
 /// An id or a reference: two that differ stay different however long they are. What it makes of one, it leaves as it is.
@@ -105,6 +110,7 @@ pub(super) fn encode(event: Event) -> (&'static str, Vec<u8>) {
         | Event::RefundReversed { .. }
         | Event::RefundResolved { .. }
         | Event::Authorisation(_)
+        | Event::Dispute(_)
         | Event::Coupon(_)
         | Event::Wallet(_) => super::encode(&event),
     }
@@ -143,8 +149,9 @@ pub(super) fn decode_event(event: &str, data: &[u8]) -> Result<Option<Event>, Re
 }
 
 fn report_to_wire(report: Report) -> wire::ProviderReport {
-    let Report { kind, provider_event_id, provider_reference, refund_id, amount, reason, occurred_at } = report;
-    let amount = amount.map(|amount| common::Money { minor_units: amount.minor_units, currency: amount.currency });
+    let Report { kind, provider_event_id, provider_reference, refund_id, amount, reason, occurred_at, dispute } =
+        report;
+    let amount = amount.map(money_to_wire);
     wire::ProviderReport {
         kind: kind_to_wire(kind).into(),
         provider_event_id,
@@ -153,22 +160,32 @@ fn report_to_wire(report: Report) -> wire::ProviderReport {
         amount,
         reason,
         occurred_at: occurred_at.map(Timestamp::to_wire),
+        dispute: dispute.map(|dispute| dispute::reported_to_wire(*dispute)),
     }
+}
+
+/// Money as the provider named it.
+pub(super) fn money_to_wire(amount: ReportedMoney) -> common::Money {
+    common::Money { minor_units: amount.minor_units, currency: amount.currency }
+}
+
+/// The same, from the log.
+pub(super) fn money_from_wire(amount: common::Money) -> ReportedMoney {
+    ReportedMoney { minor_units: amount.minor_units, currency: amount.currency }
 }
 
 fn report_from_wire(report: Option<wire::ProviderReport>) -> Result<Report, Rejection> {
     let report = report.ok_or_else(|| Rejection::new("INVALID_REPORT", "the event has no report"))?;
-    let amount =
-        report.amount.map(|amount| ReportedMoney { minor_units: amount.minor_units, currency: amount.currency });
     Ok(Report {
         kind: kind(report.kind)
             .ok_or_else(|| Rejection::new("INVALID_KIND", format!("{} is no kind of a report", report.kind)))?,
         provider_event_id: report.provider_event_id,
         provider_reference: report.provider_reference,
         refund_id: report.refund_id,
-        amount,
+        amount: report.amount.map(money_from_wire),
         reason: report.reason,
         occurred_at: time(report.occurred_at)?,
+        dispute: report.dispute.map(dispute::reported_from_wire).transpose()?.map(Box::new),
     })
 }
 
@@ -182,6 +199,10 @@ fn kind(value: i32) -> Option<Kind> {
         Wire::PaymentVoided => Some(Kind::PaymentVoided),
         Wire::RefundSucceeded => Some(Kind::RefundSucceeded),
         Wire::RefundFailed => Some(Kind::RefundFailed),
+        Wire::PaymentDisputed => Some(Kind::PaymentDisputed),
+        Wire::DisputeFundsWithdrawn => Some(Kind::DisputeFundsWithdrawn),
+        Wire::DisputeFundsReinstated => Some(Kind::DisputeFundsReinstated),
+        Wire::DisputeClosed => Some(Kind::DisputeClosed),
         Wire::Unspecified => None,
     }
 }
@@ -195,6 +216,10 @@ const fn kind_to_wire(kind: Kind) -> wire::ProviderEventKind {
         Kind::PaymentVoided => wire::ProviderEventKind::PaymentVoided,
         Kind::RefundSucceeded => wire::ProviderEventKind::RefundSucceeded,
         Kind::RefundFailed => wire::ProviderEventKind::RefundFailed,
+        Kind::PaymentDisputed => wire::ProviderEventKind::PaymentDisputed,
+        Kind::DisputeFundsWithdrawn => wire::ProviderEventKind::DisputeFundsWithdrawn,
+        Kind::DisputeFundsReinstated => wire::ProviderEventKind::DisputeFundsReinstated,
+        Kind::DisputeClosed => wire::ProviderEventKind::DisputeClosed,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{AMOUNT_MAX, Decider, HoldKey, PaymentId, RefundId, Rejection, Timestamp};
+use domain::{AMOUNT_MAX, Decider, Dispute, DisputeStanding, HoldKey, PaymentId, RefundId, Rejection, Timestamp};
 use proto::{Message, Name, common::v1::Money, payments::v1 as wire, well_known};
 use providers::{
     Checkout, OpenCheckout,
@@ -15,11 +15,11 @@ use crate::{
     Payments,
     command::Command,
     event::{
-        AuthorisationCall, AuthorisationEvent, AuthorisationOf, CheckoutEnd, Event, ReportResolution, Reported,
-        Resolution,
+        AuthorisationCall, AuthorisationEvent, AuthorisationOf, CheckoutEnd, DisputeEvent, DisputeStep, Event,
+        ReportResolution, Reported, Resolution,
     },
     payment::spec::{KEY, at, cancelled, eur, named, of, report, requested, succeeded, unmatched},
-    report::{Kind, Mismatch, Report},
+    report::{Kind, Mismatch, Report, ReportedDispute},
 };
 
 const PAYMENT: PaymentId = PaymentId(Uuid::from_u128(5));
@@ -45,6 +45,7 @@ fn about_payment(kind: wire::ProviderEventKind) -> wire::RecordProviderEvent {
         provider_reference: "pi_1".to_owned(),
         reason: "because".to_owned(),
         occurred_at: Some(Timestamp::from_micros(7).to_wire()),
+        dispute: None,
     }
 }
 
@@ -89,6 +90,10 @@ fn reads_every_kind_of_report() {
         (Wire::PaymentVoided, Kind::PaymentVoided),
         (Wire::RefundSucceeded, Kind::RefundSucceeded),
         (Wire::RefundFailed, Kind::RefundFailed),
+        (Wire::PaymentDisputed, Kind::PaymentDisputed),
+        (Wire::DisputeFundsWithdrawn, Kind::DisputeFundsWithdrawn),
+        (Wire::DisputeFundsReinstated, Kind::DisputeFundsReinstated),
+        (Wire::DisputeClosed, Kind::DisputeClosed),
     ];
     assert_eq!(kinds.len(), Kind::ALL.len());
     for (wire, kind) in kinds {
@@ -100,6 +105,18 @@ fn reads_every_kind_of_report() {
             amount: Some(named(500, "EUR")),
             reason: "because".to_owned(),
             occurred_at: Some(Timestamp::from_micros(7)),
+            // A report about a dispute that does not name it stands for it itself.
+            dispute: kind.is_of_dispute().then(|| {
+                Box::new(ReportedDispute {
+                    dispute_id: "evt_1".to_owned(),
+                    status: String::new(),
+                    standing: DisputeStanding::Open,
+                    reason: String::new(),
+                    amount: None,
+                    due_by: None,
+                    is_refundable: false,
+                })
+            }),
         };
         assert_eq!(recorded(&about_refund(wire)), whole);
     }
@@ -424,9 +441,67 @@ fn reports() -> Vec<Event> {
     ]
 }
 
+/// A dispute of which all is known, or nothing but what it takes to be one.
+fn of_disputes() -> Vec<Event> {
+    let key = HoldKey { attempt: 3, ..KEY };
+    let whole = Dispute {
+        revision: 4,
+        status: "needs_response".to_owned(),
+        standing: DisputeStanding::Open,
+        reason: "fraudulent".to_owned(),
+        amount: Some(eur(1_300)),
+        due_by: Some(at(900)),
+        refundable: true,
+        withdrawn: Some(eur(1_300)),
+        reinstated: Some(eur(1_200)),
+        as_of: Some(at(200)),
+    };
+    let bare = Dispute {
+        standing: DisputeStanding::Won,
+        amount: None,
+        due_by: None,
+        refundable: false,
+        withdrawn: None,
+        reinstated: None,
+        as_of: None,
+        ..whole.clone()
+    };
+    let event = |step, dispute: &Dispute| {
+        Event::Dispute(DisputeEvent {
+            payment_id: PAYMENT,
+            key,
+            dispute_id: "du_1".to_owned(),
+            step,
+            dispute: dispute.clone(),
+            reported: Reported { provider_event_id: "du_1 won".to_owned(), occurred_at: dispute.as_of },
+        })
+    };
+    let steps = [DisputeStep::Disputed, DisputeStep::FundsWithdrawn, DisputeStep::FundsReinstated, DisputeStep::Closed];
+    let mut events: Vec<Event> = steps.iter().map(|step| event(*step, &whole)).collect();
+    events.extend(steps.iter().map(|step| event(*step, &bare)));
+    let report = Report {
+        dispute: Some(Box::new(ReportedDispute {
+            dispute_id: "du_1".to_owned(),
+            status: "lost".to_owned(),
+            standing: DisputeStanding::Lost,
+            reason: "fraudulent".to_owned(),
+            amount: Some(named(-7, "points")),
+            due_by: Some(at(900)),
+            is_refundable: true,
+        })),
+        ..report(Kind::DisputeClosed, "du_1 lost")
+    };
+    events.push(unmatched(report, Mismatch::NotAsked));
+    events
+}
+
+fn all() -> Vec<Event> {
+    [events(), of_pages(), of_holds(), reports(), of_disputes()].concat()
+}
+
 #[test]
 fn every_event_reads_back_as_it_was_written() {
-    for fact in events().into_iter().chain(of_pages()).chain(of_holds()).chain(reports()) {
+    for fact in all() {
         let (message_type, data) = encode(&fact);
         assert!(proto::message_types().iter().any(|known| known == message_type), "{message_type}");
         assert_eq!(decode_event(message_type, &data), Ok(fact));
@@ -456,7 +531,7 @@ fn an_event_of_looser_times_still_reads() {
 
 #[test]
 fn an_event_without_its_id_is_refused() {
-    for fact in events().into_iter().chain(of_pages()).chain(of_holds()).chain(reports()) {
+    for fact in all() {
         assert_eq!(decode_event(encode(&fact).0, b"").unwrap_err().code, "INVALID_ID");
     }
 }

@@ -64,6 +64,7 @@ pub fn of_payment(payment: &PaymentRequested, requested_at: Timestamp) -> Option
         provider_reference: reference,
         reason,
         occurred_at: Some(due.to_wire()),
+        dispute: None,
     };
     Some(Report { id, due, command })
 }
@@ -83,6 +84,7 @@ pub fn of_failing_refund(refund: &PaymentRefunded, refunded_at: Timestamp, after
         provider_reference: refund.provider_reference.clone(),
         reason: FAILED_LATER.to_owned(),
         occurred_at: Some(due.to_wire()),
+        dispute: None,
     };
     Report { id, due, command }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use domain::DisputeStanding;
 use serde::Deserialize;
 
 use super::form;
@@ -132,14 +133,62 @@ impl Refund {
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Dispute {
     pub(super) id: String,
+    /// How much is disputed: not always what was charged.
     #[serde(default)]
     pub(super) amount: i64,
     #[serde(default)]
     pub(super) currency: String,
     #[serde(default)]
     pub(super) reason: String,
+    /// `needs_response`, `under_review`, the same after `warning_` and `appeal_`, won, lost, and others.
+    #[serde(default)]
+    pub(super) status: String,
+    pub(super) evidence_details: Option<Evidence>,
+    /// Whether the charge can be refunded all the same.
+    #[serde(default)]
+    pub(super) is_charge_refundable: bool,
+    /// What was withdrawn, and what of that was reinstated: one of each at most.
+    #[serde(default)]
+    pub(super) balance_transactions: Vec<Movement>,
     pub(super) payment_intent: Option<String>,
     pub(super) metadata: Option<Metadata>,
+}
+
+/// What a shop can say to a dispute.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Evidence {
+    /// Until when, in seconds since 1970.
+    pub(super) due_by: Option<i64>,
+}
+
+/// Money that a dispute has moved; negative: from the shop.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Movement {
+    #[serde(default)]
+    pub(super) amount: i64,
+    #[serde(default)]
+    pub(super) currency: String,
+}
+
+impl Dispute {
+    /// What its status comes to. A word that is not known is no end.
+    pub(super) fn standing(&self) -> DisputeStanding {
+        match self.status.as_str() {
+            "won" => DisputeStanding::Won,
+            "lost" => DisputeStanding::Lost,
+            "warning_closed" | "prevented" | "charge_refunded" => DisputeStanding::Ended,
+            _ => DisputeStanding::Open,
+        }
+    }
+
+    /// How much has moved in this direction, 1 or -1. It is what is disputed, unless Stripe's own books say something else in the same
+    /// currency.
+    pub(super) fn moved(&self, direction: i64) -> i64 {
+        let booked = self.balance_transactions.iter().filter(|movement| movement.currency == self.currency);
+        let booked: i64 =
+            booked.map(|movement| movement.amount.saturating_mul(direction)).filter(|units| *units > 0).sum();
+        if booked > 0 { booked } else { self.amount }
+    }
 }
 
 /// One page of a list.

@@ -12,16 +12,18 @@
 //! | `payment_intent.amount_capturable_updated`                   | the money is set aside; noted if none is                 |
 //! | `payment_intent.canceled`                                    | money that was set aside is let go; noted if none was    |
 //! | `refund.created`, `refund.updated`, `refund.failed`          | by the refund's status: it succeeded, failed, or is noted |
-//! | `charge.dispute.funds_withdrawn`                             | the charge's money was taken back                        |
+//! | `charge.dispute.created`, `charge.dispute.updated`           | a charge is disputed, or there is news of that           |
+//! | `charge.dispute.funds_withdrawn`                             | a dispute has taken money                                |
 //! | `charge.dispute.funds_reinstated`                            | it is there again                                        |
+//! | `charge.dispute.closed`                                      | a dispute is over: won, lost, or ended otherwise         |
 //! | all others                                                   | noted                                                    |
 //!
 //! What is told twice, as two events or in two ways, has the same id: the object's, with what became of it. Stripe's ids of events tell
 //! nothing, nor does their order. Of objects without our metadata, such as a refund made in Stripe's dashboard, only the charge says whose
 //! they are, and whoever asks must look that up. Stripe's table is at <https://docs.stripe.com/api/events/types>.
 
-use domain::Timestamp;
-use proto::payments::v1::{ProviderEventKind, RecordProviderEvent};
+use domain::{DisputeStanding, Money, Timestamp};
+use proto::payments::v1::{ProviderEventKind, RecordProviderEvent, ReportedDispute};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -39,7 +41,7 @@ mod spec;
 pub use signature::{BadSignature, Secrets, SecretsError, verify};
 
 /// The kinds of events that may change something: all that are asked for where none was sent.
-pub(super) const KINDS: [&str; 12] = [
+pub(super) const KINDS: [&str; 15] = [
     "checkout.session.completed",
     "checkout.session.async_payment_succeeded",
     "checkout.session.async_payment_failed",
@@ -50,8 +52,11 @@ pub(super) const KINDS: [&str; 12] = [
     "refund.created",
     "refund.updated",
     "refund.failed",
+    "charge.dispute.created",
+    "charge.dispute.updated",
     "charge.dispute.funds_withdrawn",
     "charge.dispute.funds_reinstated",
+    "charge.dispute.closed",
 ];
 
 /// What a webhook is to us.
@@ -140,8 +145,10 @@ impl Event {
             "payment_intent.amount_capturable_updated" => told.intent(|intent| told.set_aside(intent)),
             "payment_intent.canceled" => told.intent(|intent| told.let_go(intent)),
             "refund.created" | "refund.updated" | "refund.failed" => told.refund(),
-            "charge.dispute.funds_withdrawn" => told.dispute(ProviderEventKind::PaymentFailed, "funds_withdrawn"),
-            "charge.dispute.funds_reinstated" => told.dispute(ProviderEventKind::PaymentSucceeded, "funds_reinstated"),
+            "charge.dispute.created" | "charge.dispute.updated" => told.dispute(ProviderEventKind::PaymentDisputed),
+            "charge.dispute.funds_withdrawn" => told.dispute(ProviderEventKind::DisputeFundsWithdrawn),
+            "charge.dispute.funds_reinstated" => told.dispute(ProviderEventKind::DisputeFundsReinstated),
+            "charge.dispute.closed" => told.dispute(ProviderEventKind::DisputeClosed),
             _ => Ok(Reading::Note("not needed")),
         }
     }
@@ -165,6 +172,7 @@ impl Event {
             provider_reference: reference.to_owned(),
             reason: String::new(),
             occurred_at: Some(Timestamp::from_micros(self.created.saturating_mul(1_000_000)).to_wire()),
+            dispute: None,
         }
     }
 }
@@ -298,19 +306,48 @@ impl Teller<'_> {
         Ok(of_payment(RecordProviderEvent { payment_id, refund_id, ..report }))
     }
 
-    /// Money that a bank has moved, and how.
-    fn dispute(&self, kind: ProviderEventKind, moved: &str) -> Result<Reading, Unreadable> {
+    /// A charge that a bank disputes, as it stands, and perhaps money that it has moved. Withdrawn and reinstated are once for each dispute,
+    /// and named as they ever were: payments knows what it has heard by it. Else the status is the fact, however often it is told.
+    fn dispute(&self, kind: ProviderEventKind) -> Result<Reading, Unreadable> {
         let dispute: Dispute = self.event.object()?;
         let fleet = fleet(&dispute.metadata);
         if !fleet.is_empty() && fleet != self.ours {
             return Ok(Reading::Note("foreign"));
         }
-        let id = format!("{} {moved}", dispute.id);
+        let (fact, moved) = if kind == ProviderEventKind::DisputeFundsWithdrawn {
+            ("funds_withdrawn", Some(dispute.moved(-1)))
+        } else if kind == ProviderEventKind::DisputeFundsReinstated {
+            ("funds_reinstated", Some(dispute.moved(1)))
+        } else {
+            (dispute.status.as_str(), None)
+        };
+        let id = format!("{} {fact}", dispute.id);
         let charge = dispute.payment_intent.as_deref().unwrap_or_default();
         let reason = format!("disputed: {}", dispute.reason);
         let report = RecordProviderEvent { reason, ..self.event.report(kind, id, charge) };
-        let report = with_amount(report, dispute.amount, &dispute.currency);
+        let report = match moved {
+            Some(units) => with_amount(report, units, &dispute.currency),
+            None => report,
+        };
+        let report = RecordProviderEvent { dispute: Some(reported(&dispute, kind)), ..report };
         Ok(of_intent(dispute.payment_intent, report))
+    }
+}
+
+/// A dispute, as it stands.
+fn reported(dispute: &Dispute, kind: ProviderEventKind) -> ReportedDispute {
+    // It may be over in a way that is new.
+    let is_new_end = kind == ProviderEventKind::DisputeClosed && dispute.standing() == DisputeStanding::Open;
+    let standing = if is_new_end { DisputeStanding::Ended } else { dispute.standing() };
+    let due_by = dispute.evidence_details.as_ref().and_then(|evidence| evidence.due_by);
+    ReportedDispute {
+        dispute_id: dispute.id.clone(),
+        status: dispute.status.clone(),
+        standing: standing.to_wire(),
+        reason: dispute.reason.clone(),
+        amount: from_stripe(dispute.amount, &dispute.currency).ok().map(Money::to_wire),
+        due_by: due_by.map(|seconds| Timestamp::from_micros(seconds.saturating_mul(1_000_000)).to_wire()),
+        refundable: dispute.is_charge_refundable,
     }
 }
 

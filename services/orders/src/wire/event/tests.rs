@@ -1,6 +1,6 @@
 //! Every event reads back as it was written, and one that was written by looser times too.
 
-use domain::{Money, Timestamp};
+use domain::{Dispute, DisputeStanding, Money, Timestamp};
 use proto::{Message, Name, common::v1 as common, orders::v1 as wire};
 
 use super::{decode_event, encode};
@@ -122,8 +122,24 @@ fn refunds() -> Vec<Event> {
         Event::VoidRequested { key: key(2), payment_id, note: "late".to_owned() },
         Event::ShareRefundDeferred { key: key(1), round_id: round(), note: "called off".to_owned() },
         Event::RefundAbandoned { key: key(1), refund_id, rejection: none_left() },
+        Event::OrderDisputed { key: key(1), payment_id, dispute_id: "du_1".to_owned(), dispute: disputed() },
     ]);
     events
+}
+
+fn disputed() -> Dispute {
+    Dispute {
+        revision: 2,
+        status: "needs_response".to_owned(),
+        standing: DisputeStanding::Open,
+        reason: "fraudulent".to_owned(),
+        amount: Some(euros(1_000)),
+        due_by: Some(NOW),
+        refundable: true,
+        withdrawn: Some(euros(1_000)),
+        reinstated: None,
+        as_of: None,
+    }
 }
 
 fn events() -> Vec<Event> {

@@ -22,6 +22,7 @@ fn report(kind: Kind, reference: &str, minor_units: i64) -> Report {
         amount: Some(ReportedMoney { minor_units, currency: "EUR".to_owned() }),
         reason: "because".to_owned(),
         occurred_at: Some(at(100)),
+        dispute: None,
     }
 }
 

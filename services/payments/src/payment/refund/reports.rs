@@ -105,6 +105,7 @@ fn answer_as_report(of: RefundOf, refund: &Refund, reference: &str) -> Report {
         amount: Some(ReportedMoney { minor_units: amount.minor_units, currency: amount.currency.to_string() }),
         reason: "the answer to our call".to_owned(),
         occurred_at: None,
+        dispute: None,
     }
 }
 

@@ -1,8 +1,9 @@
 //! What each webhook is to us, row by row.
 
+use domain::DisputeStanding;
 use proto::{
     common::v1::Money,
-    payments::v1::{ProviderEventKind, RecordProviderEvent},
+    payments::v1::{ProviderEventKind, RecordProviderEvent, ReportedDispute},
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -68,7 +69,8 @@ fn refund(change: &Value) -> Value {
 fn dispute(change: &Value) -> Value {
     let dispute = json!({
         "id": "du_1", "object": "dispute", "status": "needs_response", "amount": 1_250, "currency": "eur",
-        "reason": "fraudulent", "charge": "ch_1", "payment_intent": "pi_1", "metadata": {},
+        "reason": "fraudulent", "charge": "ch_1", "payment_intent": "pi_1", "metadata": {}, "is_charge_refundable": false,
+        "evidence_details": { "due_by": CREATED + 60, "has_evidence": false }, "balance_transactions": [],
     });
     with(dispute, change)
 }
@@ -83,6 +85,7 @@ fn report(kind: ProviderEventKind, id: &str, reference: &str) -> RecordProviderE
         provider_reference: reference.to_owned(),
         reason: String::new(),
         occurred_at: Some(domain::Timestamp::from_micros(CREATED * 1_000_000).to_wire()),
+        dispute: None,
     }
 }
 
@@ -215,24 +218,64 @@ fn a_refund_that_was_made_elsewhere_is_of_its_charge() {
     assert_eq!(told("refund.created", &refund(&change)), Reading::Note("foreign"));
 }
 
+fn disputed(status: &str, standing: DisputeStanding) -> Option<ReportedDispute> {
+    let seconds = |seconds: i64| domain::Timestamp::from_micros(seconds * 1_000_000).to_wire();
+    Some(ReportedDispute {
+        dispute_id: "du_1".to_owned(),
+        status: status.to_owned(),
+        standing: standing.to_wire(),
+        reason: "fraudulent".to_owned(),
+        amount: Some(Money { minor_units: 1_250, currency: "EUR".to_owned() }),
+        due_by: Some(seconds(CREATED + 60)),
+        refundable: false,
+    })
+}
+
 #[test]
-fn a_dispute_takes_the_money_of_its_charge_back() {
-    let disputed = of_intent(told("charge.dispute.funds_withdrawn", &dispute(&json!({}))));
-    let expected = RecordProviderEvent {
-        payment_id: String::new(),
-        reason: "disputed: fraudulent".to_owned(),
-        ..report(ProviderEventKind::PaymentFailed, "du_1 funds_withdrawn", "pi_1")
-    };
-    assert_eq!(disputed, expected);
-    let won = of_intent(told("charge.dispute.funds_reinstated", &dispute(&json!({}))));
-    let expected = RecordProviderEvent {
-        payment_id: String::new(),
-        reason: "disputed: fraudulent".to_owned(),
-        ..report(ProviderEventKind::PaymentSucceeded, "du_1 funds_reinstated", "pi_1")
-    };
-    assert_eq!(won, expected);
+fn a_dispute_is_told_as_what_it_is_with_where_it_stands() {
+    use ProviderEventKind::{DisputeClosed, DisputeFundsReinstated, DisputeFundsWithdrawn, PaymentDisputed};
+    for (kind, status, of, id, standing) in [
+        ("created", "needs_response", PaymentDisputed, "du_1 needs_response", DisputeStanding::Open),
+        ("updated", "under_review", PaymentDisputed, "du_1 under_review", DisputeStanding::Open),
+        ("updated", "a_word_of_next_year", PaymentDisputed, "du_1 a_word_of_next_year", DisputeStanding::Open),
+        ("updated", "appeal_under_review", PaymentDisputed, "du_1 appeal_under_review", DisputeStanding::Open),
+        ("funds_withdrawn", "needs_response", DisputeFundsWithdrawn, "du_1 funds_withdrawn", DisputeStanding::Open),
+        ("funds_reinstated", "won", DisputeFundsReinstated, "du_1 funds_reinstated", DisputeStanding::Won),
+        ("closed", "won", DisputeClosed, "du_1 won", DisputeStanding::Won),
+        ("closed", "lost", DisputeClosed, "du_1 lost", DisputeStanding::Lost),
+        ("closed", "warning_closed", DisputeClosed, "du_1 warning_closed", DisputeStanding::Ended),
+        ("closed", "prevented", DisputeClosed, "du_1 prevented", DisputeStanding::Ended),
+        ("closed", "a_word_of_next_year", DisputeClosed, "du_1 a_word_of_next_year", DisputeStanding::Ended),
+    ] {
+        let told = of_intent(told(&format!("charge.dispute.{kind}"), &dispute(&json!({ "status": status }))));
+        let has_moved = matches!(of, DisputeFundsWithdrawn | DisputeFundsReinstated);
+        let whole = report(of, id, "pi_1");
+        let expected = RecordProviderEvent {
+            payment_id: String::new(),
+            reason: "disputed: fraudulent".to_owned(),
+            amount: whole.amount.clone().filter(|_| has_moved),
+            dispute: disputed(status, standing),
+            ..whole
+        };
+        assert_eq!(told, expected, "{kind} {status}");
+    }
     let of_none = dispute(&json!({ "payment_intent": null }));
     assert_eq!(told("charge.dispute.funds_withdrawn", &of_none), Reading::Note("foreign"));
+}
+
+#[test]
+fn a_dispute_moves_what_stripes_own_books_say() {
+    let moved = |kind, transactions: Value| {
+        let object = dispute(&json!({ "balance_transactions": transactions }));
+        of_intent(told(kind, &object)).amount.unwrap().minor_units
+    };
+    let both = json!([{ "amount": -1_300, "currency": "eur", "fee": 1_500 }, { "amount": 1_200, "currency": "eur" }]);
+    assert_eq!(moved("charge.dispute.funds_withdrawn", both.clone()), 1_300);
+    assert_eq!(moved("charge.dispute.funds_reinstated", both), 1_200);
+    // The shop's account is in another currency than the charge.
+    let other = json!([{ "amount": -1_300, "currency": "usd" }]);
+    assert_eq!(moved("charge.dispute.funds_withdrawn", other), 1_250);
+    assert_eq!(moved("charge.dispute.funds_withdrawn", json!([])), 1_250);
 }
 
 #[test]
@@ -244,7 +287,7 @@ fn what_changes_nothing_is_noted_under_a_word() {
         ("checkout.session.expired", session(&json!({ "status": "expired", "payment_status": "unpaid" })), "expired"),
         ("payment_intent.canceled", intent(&json!({ "status": "canceled", "latest_charge": null })), "cancelled"),
         ("payment_intent.amount_capturable_updated", intent(&json!({ "amount_capturable": 0 })), "nothing set aside"),
-        ("charge.dispute.created", dispute(&json!({})), "not needed"),
+        ("charge.dispute.created.of.next.year", dispute(&json!({})), "not needed"),
         ("charge.refunded", json!({ "id": "ch_1" }), "not needed"),
         ("payment_intent.created", intent(&json!({})), "not needed"),
         ("an.event.of.next.year", json!({}), "not needed"),
@@ -334,7 +377,7 @@ fn whatever_may_change_something_is_asked_for_where_no_webhook_came() {
         let may_change = |object: &Value| matches!(taken(&event(kind, object)), Ok(Reading::Told(_)));
         assert!(told_of.iter().any(may_change), "{kind}");
     }
-    for kind in ["checkout.session.expired", "payment_intent.processing", "charge.dispute.closed", "charge.updated"] {
+    for kind in ["checkout.session.expired", "payment_intent.processing", "charge.updated"] {
         assert!(!KINDS.contains(&kind), "{kind}");
     }
 }
