@@ -25,6 +25,9 @@ mod wallets;
 
 pub(crate) use wallets::SimulatedWallets;
 
+/// Of each payment what came, what went and what was charged back.
+pub(crate) type Sums = BTreeMap<PaymentId, (i64, i64, i64)>;
+
 /// The providers of the simulated fleet.
 #[derive(Debug, Clone)]
 pub(crate) enum SimulatedProvider {
@@ -200,8 +203,8 @@ impl FakeProvider {
         books.holds.values().filter(|hold| hold.is_open(books.now)).map(|hold| hold.payment_id).collect()
     }
 
-    /// Refunds whose money moved more than once, and of each payment what came, what went and what was charged back.
-    pub(crate) fn audit(&self) -> (Vec<RefundId>, BTreeMap<PaymentId, (i64, i64, i64)>) {
+    /// Refunds whose money moved more than once, and what moved of each payment.
+    pub(crate) fn audit(&self) -> (Vec<RefundId>, Sums) {
         let (mut times, mut sums) = (BTreeMap::new(), BTreeMap::new());
         for (payment_id, moves) in &self.books().moves {
             let sum = sums.entry(*payment_id).or_insert((0, 0, 0));

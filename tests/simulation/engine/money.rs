@@ -12,6 +12,7 @@ use proto::{
 use runtime::{log::event_store::StoredEvent, service::is_rejection};
 
 use super::disputes::Disputes;
+use crate::provider::Sums;
 
 /// All of it.
 #[derive(Debug, Default)]
@@ -299,9 +300,7 @@ impl Money {
             }
             payments::RefundSubmitted::NAME => {
                 let payments::RefundSubmitted { payment_id, refund_id, amount, .. } = read(event)?;
-                if self.of(&payment_id)?.disputes.stop() {
-                    return Err(format!("refund {refund_id} is sent while payment {payment_id} is disputed"));
-                }
+                self.may_send(&payment_id, &refund_id)?;
                 let of = (payment_id.as_str(), refund_id.as_str());
                 self.stand(of, Some(minor(amount.as_ref())), Standing::UnderWay, "call", event)?.call_open = true;
             }
@@ -342,6 +341,12 @@ impl Money {
             _ => return unknown(event),
         }
         Ok(())
+    }
+
+    fn may_send(&mut self, payment_id: &str, refund_id: &str) -> Result<(), String> {
+        let is_stopped = self.of(payment_id)?.disputes.stop();
+        let what = || format!("refund {refund_id} is sent while payment {payment_id} is disputed");
+        if is_stopped { Err(what()) } else { Ok(()) }
     }
 
     /// Somebody says where a refund stands: a report, or, without one, whoever answered the call or decided.
@@ -478,7 +483,7 @@ impl Money {
 
     /// What is wrong, once everything has come to rest, if so much came in and went out at the provider, and so much was charged
     /// back.
-    pub(super) fn check(&self, moved: &BTreeMap<PaymentId, (i64, i64, i64)>) -> Result<(), String> {
+    pub(super) fn check(&self, moved: &Sums) -> Result<(), String> {
         for (payment_id, (came, went, _)) in moved {
             if !self.payments.contains_key(payment_id) && (*came, *went) != (0, 0) {
                 return Err(format!(

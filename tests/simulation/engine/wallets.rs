@@ -9,7 +9,7 @@ use runtime::log::event_store::StoredEvent;
 use uuid::Uuid;
 
 use super::Engine;
-use crate::workload::Intent;
+use crate::{provider::Sums, workload::Intent};
 
 /// All of it.
 #[derive(Debug, Default)]
@@ -135,7 +135,7 @@ impl Wallets {
     }
 
     /// What is wrong, once everything has come to rest; and what came in and went out of each payment, beside what the bank has of it.
-    pub(super) fn check(&self, moved: &mut BTreeMap<PaymentId, (i64, i64, i64)>) -> Result<(), String> {
+    pub(super) fn check(&self, moved: &mut Sums) -> Result<(), String> {
         if let Some((wallet_id, (_, held))) = self.wallets.iter().find(|(_, (_, held))| *held != 0) {
             return Err(format!("{held} of wallet {wallet_id} are set aside for ever"));
         }
