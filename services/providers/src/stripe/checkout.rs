@@ -157,7 +157,7 @@ mod tests {
     #[tokio::test]
     async fn a_page_is_opened_under_its_key() {
         let stage = Stage::set(vec![session(&json!({}))]).await;
-        let page = stage.stripe().open_checkout(&stage::checkout()).await.unwrap();
+        let page = stage.stripe().open_checkout(&stage::checkout()).await.unwrap().page;
         let url = "https://checkout.stripe.com/c/pay/cs_test_1".to_owned();
         assert_eq!(page, OpenCheckout { reference: "cs_test_1".to_owned(), url });
         let heard = stage.heard().remove(0);
