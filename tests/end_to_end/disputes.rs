@@ -151,7 +151,7 @@ async fn lost(shop: &StripeShop, types: &[&str]) -> Vec<String> {
     let (address, bearer) = (shop.stripe.url().trim_start_matches("http://"), format!("Bearer {}", shop.stripe.key()));
     let path = "/v1/events?limit=100&delivery_success=false";
     let answer = http::request(address, "GET", path, &[("authorization", &bearer)], "").await.unwrap();
-    let events = answer.json["data"].as_array().cloned().unwrap_or_default();
+    let events = answer.json.get("data").and_then(Value::as_array).cloned().unwrap_or_default();
     let of_them = events.iter().filter(|event| types.iter().any(|kind| event["type"] == *kind));
     of_them.filter_map(|event| event["id"].as_str().map(str::to_owned)).collect()
 }

@@ -19,7 +19,7 @@ use providers::{
     provider_suite::{Holds, Scenario, check},
     wallet::{OverBroker, Wallet},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -152,7 +152,7 @@ async fn twenty_orders_on_money_for_seven_are_paid_seven_times_whenever_payments
         }
         Ok(fleet.number(CLOSED).await? == 20)
     };
-    eventually("all orders are closed", || closed()).await.unwrap();
+    eventually("all orders are closed", closed).await.unwrap();
     fleet.settle_and_verify().await.unwrap();
     assert_eq!((fleet.number(PAID).await.unwrap(), has(&fleet).await), (7, (0, 0)));
 }
@@ -217,17 +217,17 @@ async fn refused_over_http(gateway: &Gateway) {
     ];
     for (path, body, status, code) in refused {
         let answer = gateway.post(path, &format!("{path} {code}"), &body).await.unwrap();
-        assert_eq!((answer.status, &answer.json["code"]), (status, &Value::from(code)), "{answer:?}");
+        assert_eq!((answer.status, answer.code()), (status, code), "{answer:?}");
     }
     let unknown = gateway.get("/v1/wallets/bob").await.unwrap();
-    assert_eq!((unknown.status, &unknown.json["code"]), (404, &json!("UNKNOWN_WALLET")));
+    assert_eq!((unknown.status, unknown.code()), (404, "UNKNOWN_WALLET"));
     let strange = gateway.get("/v1/wallets/a%00b").await.unwrap();
     assert_eq!(strange.status, 400, "{strange:?}");
     let reader = format!("Bearer {READER}");
     let headers = [("authorization", reader.as_str()), ("idempotency-key", "k"), ("content-type", "application/json")];
     let body = json!({ "amount": euros("1"), "note": "for me" }).to_string();
     let forbidden = gateway.request("POST", "/v1/wallets/ada/top-up", &headers, &body).await.unwrap();
-    assert_eq!((forbidden.status, &forbidden.json["code"]), (403, &json!("FORBIDDEN")));
+    assert_eq!((forbidden.status, forbidden.code()), (403, "FORBIDDEN"));
     let read = gateway.request("GET", "/v1/wallets/ada", &headers[..1], "").await.unwrap();
     assert_eq!(read.status, 200, "{read:?}");
 }
