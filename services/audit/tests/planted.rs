@@ -120,6 +120,19 @@ fn topped_up() -> Result<payments_wire::WalletToppedUp> {
     })
 }
 
+fn placed(order_id: &str, quantity: i64) -> orders_wire::OrderPlaced {
+    orders_wire::OrderPlaced {
+        order_id: order_id.to_owned(),
+        customer_id: "ann".to_owned(),
+        lines: vec![orders_wire::OrderLine { sku: "mug".to_owned(), quantity, unit_price: eur(100) }],
+        total: eur(100 * quantity),
+        placed_at: Some(clock::now().to_wire()),
+        expires_at: later(),
+        attempt: 1,
+        ..Default::default()
+    }
+}
+
 /// Ten mugs; one order has paid for two, another one holds three. A wallet has 5.00.
 async fn tell(connection: &mut PgConnection) -> Result<()> {
     let mut orders = Writer::<orders::Orders>::new();
@@ -128,16 +141,7 @@ async fn tell(connection: &mut PgConnection) -> Result<()> {
     stock(connection, &mut inventory).await?;
     for (id, quantity) in [(PAID, 2), (OPEN, 3)] {
         let (order_id, total) = (id.to_string(), eur(100 * quantity));
-        let placed = orders_wire::OrderPlaced {
-            order_id: order_id.clone(),
-            customer_id: "ann".to_owned(),
-            lines: vec![orders_wire::OrderLine { sku: "mug".to_owned(), quantity, unit_price: eur(100) }],
-            total: total.clone(),
-            placed_at: Some(clock::now().to_wire()),
-            expires_at: later(),
-            attempt: 1,
-            ..Default::default()
-        };
+        let placed = placed(&order_id, quantity);
         let cause = orders.asked(connection, &placed).await?;
         let cause = inventory.write(connection, cause, &mugs_held(&order_id, quantity)).await?;
         let held = orders_wire::OrderReserved {
