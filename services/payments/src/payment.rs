@@ -8,7 +8,7 @@
 //! | provider failed    | unmatched   | unmatched | declined  | unmatched * | declined  | declined              |
 //! | provider closed    | unmatched   | unmatched | failed    | unmatched * | -         | declined              |
 //!
-//! What becomes of money that is set aside is in [`authorisation`], and what disputes do in [`disputes`].
+//! What becomes of money that is set aside is in [`authorisation`], and what disputes do in `disputes`.
 //!
 //! `-`: it is as it should be already. Unmatched: the report fits nothing that was asked for, is kept whole, and waits for an operator
 //! or a later report; those of an unasked payment are judged again when it is asked for. Declined: noted, and changes nothing. `*`:
