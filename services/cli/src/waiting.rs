@@ -9,13 +9,12 @@ pub(crate) fn text(waiting: &Waiting, paint: Paint) -> String {
     let mut table = Table::default();
     for Item { what, subject, id, amount_minor, currency, reason } in &waiting.items {
         let money = amount_minor.map_or_else(String::new, |minor| written(minor, currency));
-        let reason: String = reason.chars().take(80).collect();
         table.row([
             Cell::new(what, Look::Bad),
             subject.as_str().into(),
             id.as_str().into(),
             money.into(),
-            Cell::new(reason, Look::Dim),
+            Cell::new(reason.chars().take(80).collect::<String>(), Look::Dim),
         ]);
     }
     if waiting.items.is_empty() {

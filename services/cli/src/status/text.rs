@@ -31,8 +31,7 @@ pub(super) fn text(status: &Status, paint: Paint) -> String {
     section("Log", &log(&database.log));
     section("Broker", &messages(broker));
     section("Dead letters", &dead_letters(database));
-    let title = paint.text("Waiting for a person", Look::Bold);
-    text + &title + "\n" + &waiting::text(&database.waiting, paint)
+    text + &paint.text("Waiting for a person", Look::Bold) + "\n" + &waiting::text(&database.waiting, paint)
 }
 
 fn orders(database: &Database) -> Table {
@@ -55,10 +54,8 @@ fn orders(database: &Database) -> Table {
 /// `12 held · 3 released`, red if there is one of `bad`.
 fn by_status(counts: &Counts, bad: &[&str]) -> Cell {
     let words: Vec<String> = counts.iter().map(|(status, count)| format!("{count} {status}")).collect();
-    let look = match bad.iter().any(|status| counts.get(*status).is_some_and(|count| *count > 0)) {
-        true => Look::Bad,
-        false => Look::Plain,
-    };
+    let is_bad = bad.iter().any(|status| counts.get(*status).is_some_and(|count| *count > 0));
+    let look = if is_bad { Look::Bad } else { Look::Plain };
     if words.is_empty() { Cell::new("none", Look::Dim) } else { Cell::new(words.join(" · "), look) }
 }
 
