@@ -59,6 +59,8 @@ pub(crate) struct Order {
     pub(crate) cancelled: Option<Moment>,
     /// Since when late money waits for the receipt.
     pub(crate) waiting: Option<Moment>,
+    /// Whether everything was asked back before. What another refund leaves that fails is part of it, and asked for by nobody else.
+    wants_everything: bool,
 }
 
 /// What an order's status comes to.
@@ -236,7 +238,14 @@ impl Orders {
         self.heard.insert(payment_id);
         let asks_for_money = event.amount.as_ref().is_some_and(|amount| amount.minor_units > 0);
         let is_asked = event.reason() == wire::RefundReason::Requested && asks_for_money;
-        if is_asked && payments.disputes.is_known_to_stop_refunds(payment_id) {
+        let order = self.orders.get_mut(&key.order_id);
+        let had_wish = match event.extent() {
+            wire::RefundExtent::Everything => {
+                order.is_some_and(|order| std::mem::replace(&mut order.wants_everything, true))
+            }
+            wire::RefundExtent::Unspecified | wire::RefundExtent::Price | wire::RefundExtent::Amount => false,
+        };
+        if is_asked && !had_wish && payments.disputes.is_known_to_stop_refunds(payment_id) {
             let step = Step { key, at, name: wire::RefundRequested::NAME };
             step.wrong("a refund is asked for of what it knows to be disputed", findings);
         }
@@ -305,6 +314,7 @@ impl Orders {
             paid_by: None,
             cancelled: None,
             waiting: None,
+            wants_everything: false,
         };
         if event.total.as_ref().map(|total| i128::from(total.minor_units)) != Some(price(event)) {
             step.wrong("its total is not the price of its lines and shares", findings);
