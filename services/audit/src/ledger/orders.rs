@@ -225,7 +225,8 @@ impl Orders {
         Ok(())
     }
 
-    /// Money is to go back: the order has heard of its payment, and asks for nothing of what it knows to be disputed.
+    /// Money is to go back: the order has heard of its payment, and asks for nothing of what it knows to be disputed, unless that is
+    /// the rest of an older wish.
     fn ask_back(
         &mut self,
         event: &wire::RefundRequested,
@@ -238,21 +239,18 @@ impl Orders {
         self.heard.insert(payment_id);
         let asks_for_money = event.amount.as_ref().is_some_and(|amount| amount.minor_units > 0);
         let is_asked = event.reason() == wire::RefundReason::Requested && asks_for_money;
-        let order = self.orders.get_mut(&key.order_id);
-        let had_wish = match event.extent() {
-            wire::RefundExtent::Everything => {
-                order.is_some_and(|order| std::mem::replace(&mut order.wants_everything, true))
+        let mut had_wish = false;
+        if let Some(order) = self.orders.get_mut(&key.order_id) {
+            if event.extent() == wire::RefundExtent::Everything {
+                had_wish = std::mem::replace(&mut order.wants_everything, true);
             }
-            wire::RefundExtent::Unspecified | wire::RefundExtent::Price | wire::RefundExtent::Amount => false,
-        };
+            if event.reason() == wire::RefundReason::LatePayment {
+                order.waiting = None;
+            }
+        }
         if is_asked && !had_wish && payments.disputes.is_known_to_stop_refunds(payment_id) {
             let step = Step { key, at, name: wire::RefundRequested::NAME };
             step.wrong("a refund is asked for of what it knows to be disputed", findings);
-        }
-        if event.reason() == wire::RefundReason::LatePayment
-            && let Some(order) = self.orders.get_mut(&key.order_id)
-        {
-            order.waiting = None;
         }
         Ok(())
     }
