@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -66,7 +67,7 @@ def caught_by_specs(mutation, copy):
     specs = run(["cargo", "test", "--quiet", "--package", crate], copy)
     if specs.returncode == 0:
         return None, "nobody notices"
-    failed = re.findall(r"^test (\S+) ... FAILED|^    (\S+)$", specs.stdout, re.MULTILINE)
+    failed = re.findall(r"^test (\S+) ... FAILED|^    ([\w:]+)$", specs.stdout, re.MULTILINE)
     names = [one or other for one, other in failed]
     # Without a test that failed, it was not even built.
     return ("specs", ", ".join(sorted(set(names))[:3])) if names else (None, "no spec ran:\n" + specs.stderr[-2000:])
@@ -105,6 +106,7 @@ def look(take, copy):
     make_alike(copy)
     missed = 0
     while mutation := take():
+        begun = time.monotonic()
         path = copy / mutation["file"]
         text = path.read_text()
         if text.count(mutation["before"]) != 1:
@@ -114,7 +116,7 @@ def look(take, copy):
             who, how = caught_by(mutation, copy)
             path.write_text(text)
         missed += who is None
-        print(f"{mutation['name']:<66} {who or 'NOBODY':<11} {how}", flush=True)
+        print(f"{mutation['name']:<78} {who or 'NOBODY':<11} {time.monotonic() - begun:>4.0f} s  {how}", flush=True)
     return missed
 
 
