@@ -3,7 +3,7 @@
 //!
 //! A step is a line: a word, the number of a payment, and what the word needs, `-` where it is not given. `paid 1 evt-1 ch-1 1000EUR 5`
 //! is a report of kind, payment, id, reference, money, time and, if it is about one, refund. `took 1 evt-2 du-1 1000EUR 5 needs_response` is
-//! one of kind, payment, id, dispute, money, time and status.
+//! one of kind, payment, id, dispute, money, time, status and, if it is another, the money that is disputed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -306,7 +306,7 @@ impl Books {
             dispute_id,
             status,
             standing: standing.into(),
-            amount: amount.clone(),
+            amount: words.money().or_else(|| amount.clone()),
             ..Default::default()
         };
         let report = wire::RecordProviderEvent {

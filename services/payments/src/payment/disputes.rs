@@ -13,8 +13,6 @@
 //!
 //! Why it is so: services/payments/README.md#a-dispute-is-a-fact-of-its-payment
 
-use std::cmp::Ordering;
-
 use domain::{Dispute, DisputeStanding, Money, Rejection, Timestamp};
 
 use super::{
@@ -57,14 +55,11 @@ fn as_reported(dispute: &Dispute, news: &ReportedDispute, as_of: Option<Timestam
     }
 }
 
-/// Whether the first is what holds of the two, and not just the same. What is later holds; of what is told of one second, or of no time, what
-/// comes later in the life of a dispute. Of all the rest it only matters that it is the same whichever comes first.
+/// Whether the first is what holds of the two, and not just the same. What is later holds, and what is told of no time is earlier than all
+/// else; of what is told of one second, or of no time, what comes later in the life of a dispute. Of all the rest it only matters that it is
+/// the same whichever comes first.
 fn overtakes(this: &Dispute, other: &Dispute) -> bool {
-    let by_time = match (this.as_of, other.as_of) {
-        (Some(this), Some(other)) => this.cmp(&other),
-        (Some(_) | None, None) | (None, Some(_)) => Ordering::Equal,
-    };
-    by_time.then_with(|| place(this).cmp(&place(other))).is_gt()
+    (this.as_of, place(this)) > (other.as_of, place(other))
 }
 
 /// Where it stands. Providers' words happen to follow each other as the alphabet has them: `needs_response`, `under_review`.
@@ -108,20 +103,19 @@ impl Payment {
 pub(super) fn told(about: &About<'_>, report: &Report) -> Vec<Event> {
     let Some(news) = &report.dispute else { return about.unmatched(report, Mismatch::OtherAmount) };
     let mut story = Story::of(about, &news.dispute_id, report);
+    let known = story.dispute.revision;
     let heard = as_reported(&story.dispute, news, report.occurred_at);
-    let is_new = story.dispute.revision == 0;
+    let is_new = known == 0;
     let says_more = is_new || place(&heard) != place(&story.dispute);
     let holds = is_new || overtakes(&heard, &story.dispute);
     if holds {
-        // What is told of no time stands for no earlier one than what it overtakes.
-        let as_of = heard.as_of.max(story.dispute.as_of);
-        story.dispute = Dispute { as_of, ..heard };
+        story.dispute = heard;
     }
     if holds && says_more {
         story.stands();
     }
     story.count_what_was_told_otherwise();
-    match report.kind {
+    let unmatched = match report.kind {
         Kind::DisputeFundsWithdrawn => story.moves(DisputeStep::FundsWithdrawn),
         Kind::DisputeFundsReinstated => story.moves(DisputeStep::FundsReinstated),
         Kind::PaymentDisputed
@@ -132,12 +126,14 @@ pub(super) fn told(about: &About<'_>, report: &Report) -> Vec<Event> {
         | Kind::PaymentAuthorised
         | Kind::PaymentVoided
         | Kind::RefundSucceeded
-        | Kind::RefundFailed => {}
-    }
+        | Kind::RefundFailed => vec![],
+    };
     // It stands as before, and at a later time: what is told of the time between does not hold any more.
-    if holds && story.events.is_empty() {
+    if holds && story.dispute.revision == known {
         story.stands();
     }
+    // Last, for an event of the dispute takes its report for settled, and this one waits.
+    story.events.extend(unmatched);
     story.events
 }
 
@@ -174,8 +170,8 @@ impl<'a> Story<'a> {
         self.step(if is_open { DisputeStep::Disputed } else { DisputeStep::Closed });
     }
 
-    /// A dispute takes money once and gives it back once.
-    fn moves(&mut self, step: DisputeStep) {
+    /// A dispute takes money once and gives it back once. What does not fit is for an operator.
+    fn moves(&mut self, step: DisputeStep) -> Vec<Event> {
         let currency = self.about.terms.amount.currency;
         let amount = self.report.money().filter(|amount| amount.currency == currency && amount.minor_units > 0);
         let account = match step {
@@ -186,9 +182,10 @@ impl<'a> Story<'a> {
             Some(amount) if account.is_none() => {
                 *account = Some(amount);
                 self.step(step);
+                vec![]
             }
-            Some(amount) if *account == Some(amount) => {}
-            Some(_) | None => self.events.extend(self.about.unmatched(self.report, Mismatch::OtherAmount)),
+            Some(amount) if *account == Some(amount) => vec![],
+            Some(_) | None => self.about.unmatched(self.report, Mismatch::OtherAmount),
         }
     }
 

@@ -146,6 +146,42 @@ fn it_makes_no_difference_in_which_order_a_dispute_is_told_nor_how_often() {
     }
 }
 
+/// A report of no time.
+fn sometime(command: Command) -> Command {
+    let Command::RecordProviderEvent { report, .. } = command else { panic!("{command:?}") };
+    told(Report { occurred_at: None, ..report })
+}
+
+/// In every order.
+fn orders_of(commands: &[Command]) -> Vec<Vec<Command>> {
+    let Some((first, rest)) = commands.split_first() else { return vec![vec![]] };
+    let place = |order: Vec<Command>| {
+        (0..=order.len()).map(move |at| [&order[..at], std::slice::from_ref(first), &order[at..]].concat())
+    };
+    orders_of(rest).into_iter().flat_map(place).collect()
+}
+
+#[test]
+fn what_is_told_of_no_time_is_earlier_than_all_else_in_whatever_order_it_comes() {
+    let reviewed = |seconds| told(news(PaymentDisputed, "du_1", ("under_review", Open), seconds));
+    let lives = [
+        (vec![sometime(takes("du_1", 1_200, 0)), sometime(closed("du_1", LOST, 0)), opened("du_1", 200)], Open),
+        (vec![sometime(reviewed(0)), takes("du_1", 1_200, 200), closed("du_1", WON, 300), reviewed(250)], Won),
+        (vec![sometime(opened("du_1", 0)), sometime(closed("du_1", LOST, 0)), sometime(reviewed(0))], Lost),
+    ];
+    for (life, standing) in lives {
+        let expected = whole(&after(&life));
+        for order in orders_of(&life) {
+            let state = after(&order);
+            assert_eq!(whole(&state), expected, "{order:?}");
+            assert_eq!(state.payment().disputes["du_1"].standing, standing);
+            for again in &life {
+                assert_eq!(state.when(again), Ok(vec![]), "{again:?} after {order:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn what_is_told_again_changes_nothing() {
     let told_once = [takes("du_1", 1_200, 200), closed("du_1", LOST, 300)];
@@ -190,7 +226,16 @@ fn what_cannot_be_counted_waits_for_an_operator() {
     let state = after(&[takes("du_1", 1_200, 200)]);
     assert_eq!(state.when(&told(other.clone())), Ok(vec![unmatched(other.clone(), Mismatch::OtherAmount)]));
     let state = after(&[takes("du_1", 1_200, 200), told(other.clone())]);
-    assert_eq!(state.when(&told(other)), Ok(vec![]), "once");
+    assert_eq!(state.when(&told(other.clone())), Ok(vec![]), "once");
+    // What it says of the dispute is later, though it waits: what is told of a time between does not hold any more.
+    let later = told(Report { occurred_at: Some(at(400)), ..other });
+    let between = told(news(PaymentDisputed, "du_1", ("under_review", Open), 300));
+    for order in orders_of(&[later.clone(), between]) {
+        let state = after(&[&[takes("du_1", 1_200, 200)], &*order].concat());
+        assert_eq!(state.payment().disputes["du_1"].status, "needs_response");
+        assert_eq!(state.payment().reports["evt_other"].standing, Standing::Open);
+        assert_eq!(state.when(&later), Ok(vec![]), "once");
+    }
     assert_eq!((state.payment().charged_back_minor(), state.payment().gone_minor()), (1_200, 0));
 }
 
