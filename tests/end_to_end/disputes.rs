@@ -9,12 +9,14 @@ async fn shop() -> StripeShop {
     StripeShop::open(1, 1_000, &[]).await.unwrap()
 }
 
-/// An order of two mugs that is paid: its path, and what Stripe knows its charge by.
+/// An order of two mugs that is paid and has them: its path, and what Stripe knows its charge by.
 async fn paid(shop: &StripeShop, key: &str) -> (String, String) {
     let order = shop.place(key, 2).await.unwrap();
     let session = shop.page(&order).await.unwrap();
     let intent = shop.stripe.pay(&session).unwrap().unwrap();
     shop.until(&order, "paid").await.unwrap();
+    let is_committed = |order: &Value| order["holds"]["stock"] == "committed";
+    shop.gateway.until(&order, "its stock is committed", is_committed).await.unwrap();
     (order, intent)
 }
 
