@@ -2,19 +2,22 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use async_nats::jetstream::{self, consumer::pull, stream};
 use holdfast_tests::change_consumer;
 use platform::{broker::EVENTS, clock};
 use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
 use sqlx::{Connection, PgConnection};
-use testbed::servers::{NatsServer, Signal};
+use testbed::servers::{NatsServer, Signal, wait_until};
 use time::OffsetDateTime;
 
 use crate::{
     cluster::{Cluster, NODES, POSTGRES, REPLICAS, SMALL_NODE, node, worker},
     network::{LinkConditions, Pair},
 };
+
+/// How long the broker may have nobody who answers for a stream.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
 
 macro_rules! kinds {
     ($($kind:ident $name:literal),+ $(,)?) => {
@@ -335,10 +338,13 @@ async fn skew_clock(stage: &mut Cluster, chance: &mut StdRng) -> Result<String> 
     Ok(format!("{host}, by {seconds} s"))
 }
 
+/// The stream of events: after the harm before it may take a while until a server answers for it.
 async fn events(stage: &Cluster) -> Result<stream::Stream> {
     let port = stage.nats.first().map(NatsServer::port).unwrap_or_default();
     let client = async_nats::connect(format!("nats://127.0.0.1:{port}")).await?;
-    Ok(jetstream::new(client).get_stream(EVENTS).await?)
+    let jetstream = jetstream::new(client);
+    let stream = wait_until(ANSWERS_WITHIN, || async { Ok(jetstream.get_stream(EVENTS).await.ok()) }).await?;
+    stream.with_context(|| format!("no server answered for the stream of events within {ANSWERS_WITHIN:?}"))
 }
 
 /// One that may be on its way still, but not the last.
