@@ -294,12 +294,19 @@ impl Kind {
         if self == Self::SetBackSequence { Ok(String::new()) } else { end_sessions(stage).await }
     }
 
+    /// A consumer that its service is making anew is not there for a moment.
     async fn change_consumer(self, stage: &Cluster, chance: &mut StdRng) -> Result<String> {
-        let stream = events(stage).await?;
         let name = format!("{}-events", proto::SERVICES.choose(chance).copied().unwrap_or_default());
+        let changed = wait_until(ANSWERS_WITHIN, || async { Ok(self.try_to_change(stage, &name).await.ok()) }).await?;
+        changed.with_context(|| format!("{name} could not be changed within {ANSWERS_WITHIN:?}"))?;
+        Ok(name)
+    }
+
+    async fn try_to_change(self, stage: &Cluster, name: &str) -> Result<()> {
+        let stream = events(stage).await?;
         if self == Self::PauseConsumer {
-            stream.pause_consumer(&name, OffsetDateTime::from(clock::now()) + Duration::from_hours(1)).await?;
-            return Ok(name);
+            stream.pause_consumer(name, OffsetDateTime::from(clock::now()) + Duration::from_hours(1)).await?;
+            return Ok(());
         }
         let change = |config: &mut pull::Config| {
             if self == Self::LimitConsumer {
@@ -308,8 +315,7 @@ impl Kind {
                 config.filter_subjects.truncate(1);
             }
         };
-        change_consumer(&stream, &name, change).await?;
-        Ok(name)
+        change_consumer(&stream, name, change).await
     }
 
     async fn forget_a_transaction(self, stage: &mut Cluster) -> Result<String> {
