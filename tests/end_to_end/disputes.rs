@@ -15,7 +15,7 @@ async fn paid(shop: &StripeShop, key: &str) -> (String, String) {
     let session = shop.page(&order).await.unwrap();
     let intent = shop.stripe.pay(&session).unwrap().unwrap();
     shop.until(&order, "paid").await.unwrap();
-    let is_committed = |order: &Value| order["holds"]["stock"] == "committed";
+    let is_committed = |order: &Value| order.pointer("/holds/stock").and_then(Value::as_str) == Some("committed");
     shop.gateway.until(&order, "its stock is committed", is_committed).await.unwrap();
     (order, intent)
 }
