@@ -22,6 +22,10 @@ pub use prost::{Message, Name};
 /// The services, each of which owns one package, one schema and one prefix of subjects.
 pub const SERVICES: [&str; 4] = ["orders", "inventory", "rounds", "payments"];
 
+/// Commands that do not wait behind the others of their service: thousands of orders may be placed while somebody asks for money back. None of the
+/// others must have been handled before. One for each service at most, for a stream gives one subject another name.
+pub const URGENT: [&str; 1] = ["holdfast.orders.v1.RequestRefund"];
+
 /// Short name of a full type name: `OrderPlaced` of `holdfast.orders.v1.OrderPlaced`.
 #[must_use]
 pub fn short_name(message_type: &str) -> &str {

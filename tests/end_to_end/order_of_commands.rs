@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use holdfast_tests::{Order, TestFleet, code, events, reason, remedy, report_resolution};
+use async_nats::jetstream;
+use holdfast_tests::{Order, TestFleet, code, events, eventually, reason, remedy, report_resolution};
 use proto::{
     common::v1::{CommandReply, Remedy},
     inventory::v1::ReceiveStock,
@@ -95,6 +96,47 @@ async fn a_cancellation_sent_after_the_answer_to_its_order_is_accepted_by_any_re
     });
     for pair in futures::future::join_all(pairs).await {
         assert_eq!(pair, ("ACCEPTED".to_owned(), "ACCEPTED".to_owned()));
+    }
+    fleet.settle_and_verify().await.unwrap();
+}
+
+/// So many commands wait for orders.
+async fn wait_for_orders(fleet: &TestFleet, count: u64) {
+    eventually("the commands wait", || async {
+        let jetstream = jetstream::new(fleet.client.client().clone());
+        Ok(jetstream.get_stream("COMMANDS_ORDERS").await?.cached_info().state.messages == count)
+    })
+    .await
+    .unwrap();
+}
+
+/// Who asks for money back while thousands of orders come in had to wait until all of them were placed.
+#[tokio::test]
+async fn a_refund_does_not_wait_behind_all_orders() {
+    let fleet = TestFleet::with(1, &[("HOLDFAST_CONSUMER_BATCH_MAX", "20")]).await.unwrap();
+    fleet.stock("MUG", 1_000).await.unwrap();
+    let paid = Order::new(1_000).line("MUG", 1).pays("sandbox:succeed");
+    fleet.place(&paid).await.unwrap();
+    fleet.until_status(&paid, "paid").await.unwrap();
+    let orders: Vec<Order> = (0..200).map(|number| Order::new(number).line("MUG", 1).pays("sandbox:never")).collect();
+    fleet.processes().await.worker("orders", 0).unwrap().signal(Signal::STOP).unwrap();
+    let refund = paid.refund();
+    let all_wait = async {
+        wait_for_orders(&fleet, 200).await;
+        let goes_on = async {
+            wait_for_orders(&fleet, 201).await;
+            fleet.processes().await.worker("orders", 0).unwrap().signal(Signal::CONT).unwrap();
+        };
+        tokio::join!(fleet.send("refund", &refund), goes_on).0.unwrap()
+    };
+    let (placed, asked) = tokio::join!(fleet.place_all(&orders), all_wait);
+    placed.unwrap();
+    assert_eq!(events(&asked), ["RefundRequested"]);
+    let overtaken = "select count(*) from log.events where type = 'holdfast.orders.v1.OrderPlaced'
+        and position > (select position from log.events where type = 'holdfast.orders.v1.RefundRequested')";
+    assert!(fleet.number(overtaken).await.unwrap() >= 100, "it waited behind most of them");
+    for order in &orders {
+        fleet.send(&order.id.to_string(), &order.cancel()).await.unwrap();
     }
     fleet.settle_and_verify().await.unwrap();
 }

@@ -367,6 +367,19 @@ pub fn command_subject(message_type: &str) -> String {
     format!("cmd.{}.{}", proto::owner(message_type).unwrap_or("unknown"), proto::short_name(message_type))
 }
 
+/// Subject, in its stream, of a command that does not wait behind others: `cmd.SERVICE.urgent.NAME`. It is sent on that of any command.
+#[must_use]
+pub fn urgent_subject(message_type: &str) -> String {
+    let service = proto::owner(message_type).unwrap_or("unknown");
+    format!("cmd.{service}.urgent.{}", proto::short_name(message_type))
+}
+
+/// The subject on which a command was sent that has this one in its stream.
+#[must_use]
+pub fn sent_subject(subject: &str) -> String {
+    subject.replacen(".urgent.", ".", 1)
+}
+
 /// Subject of an event that a service wrote: `evt.orders.OrderPlaced`.
 #[must_use]
 pub fn event_subject(service: &str, message_type: &str) -> String {
@@ -384,7 +397,10 @@ mod tests {
 
     use async_nats::jetstream::consumer::{AckPolicy, Config, DeliverPolicy};
 
-    use super::{ASKED_FOR, check_version, command_subject, event_subject, is_as_asked, passes_over};
+    use super::{
+        ASKED_FOR, check_version, command_subject, event_subject, is_as_asked, passes_over, sent_subject,
+        urgent_subject,
+    };
 
     #[test]
     fn refuses_a_server_that_ignores_what_is_needed() {
@@ -397,6 +413,9 @@ mod tests {
     #[test]
     fn subjects_name_the_service_and_the_message() {
         assert_eq!(command_subject("holdfast.orders.v1.PlaceOrder"), "cmd.orders.PlaceOrder");
+        for message_type in proto::URGENT {
+            assert_eq!(sent_subject(&urgent_subject(message_type)), command_subject(message_type));
+        }
         assert_eq!(event_subject("rounds", "holdfast.common.v1.CommandRejected"), "evt.rounds.CommandRejected");
     }
 

@@ -113,6 +113,7 @@ impl Fleet {
             let mut missing: BTreeSet<String> = proto::SERVICES
                 .iter()
                 .flat_map(|name| [format!("{name}-commands"), format!("{name}-events")])
+                .chain(proto::URGENT.iter().filter_map(|urgent| Some(format!("{}-urgent", proto::owner(urgent)?))))
                 .collect();
             for stream in broker::streams() {
                 let Ok(stream) = jetstream.get_stream_no_info(stream).await else { return Ok(None) };

@@ -8,12 +8,12 @@ use std::collections::HashMap;
 use async_nats::jetstream::{
     ErrorCode,
     context::{CreateStreamError, CreateStreamErrorKind, GetStreamErrorKind},
-    stream::{Config, DiscardPolicy, PersistenceMode, RetentionPolicy, Stream},
+    stream::{Config, DiscardPolicy, PersistenceMode, RetentionPolicy, Stream, SubjectTransform},
 };
 use futures::TryStreamExt;
 use uuid::Uuid;
 
-use super::{Broker, EVENTS, EVENTS_JSON, commands_stream, is_required};
+use super::{Broker, EVENTS, EVENTS_JSON, command_subject, commands_stream, is_required, urgent_subject};
 use crate::error::Error;
 
 /// The field of a stream's metadata that names the installation whose it is.
@@ -97,6 +97,7 @@ fn is_so(there: &Config, wanted: &Config) -> bool {
     let kind = |config: &Config| (config.discard, config.sealed, config.allow_direct, config.allow_batch_publish);
     let owner = |config: &Config| config.metadata.get(INSTALLATION).cloned();
     there.subjects == wanted.subjects
+        && there.subject_transform == wanted.subject_transform
         && (limits(there), kind(there), owner(there)) == (limits(wanted), kind(wanted), owner(wanted))
 }
 
@@ -288,10 +289,16 @@ impl Broker {
     }
 
     fn commands(&self, service: &str) -> Config {
+        let urgent = proto::URGENT.into_iter().find(|message_type| proto::owner(message_type) == Some(service));
         Config {
             name: commands_stream(service),
             description: Some(format!("Commands for {service}, until they are handled")),
             subjects: vec![format!("cmd.{service}.*")],
+            // A consumer can ask for some subjects, and not for all but one.
+            subject_transform: urgent.map(|message_type| SubjectTransform {
+                source: command_subject(message_type),
+                destination: urgent_subject(message_type),
+            }),
             retention: RetentionPolicy::WorkQueue,
             // A full queue refuses the publisher, who then knows; it never drops what another was promised.
             discard: DiscardPolicy::New,

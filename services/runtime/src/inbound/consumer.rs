@@ -1,4 +1,4 @@
-//! Taking messages in: the service's two durable pull consumers, merged, and made again whenever the broker lost them.
+//! Taking messages in: the service's durable pull consumers, merged, and made again whenever the broker lost them.
 //!
 //! They have a connection of their own, which a malformed message can break without hurting any other traffic, and which is not
 //! made again once it is lost, so that no acknowledgement reaches a broker that has not handed out what it is for.
@@ -16,12 +16,12 @@ use async_nats::jetstream::{
     consumer::{PullConsumer, pull},
 };
 use futures::{
-    FutureExt, StreamExt,
+    FutureExt, StreamExt, TryStreamExt,
     future::BoxFuture,
     stream::{BoxStream, PollNext, select_with_strategy},
 };
 use platform::{
-    broker::{self, Broker, EVENTS, commands_stream, event_subject, events_consumer},
+    broker::{self, Broker, EVENTS, commands_stream, event_subject, events_consumer, sent_subject},
     clock,
     config::{self, Config, ms},
     error::Error,
@@ -64,7 +64,6 @@ struct Source {
     broker: config::Broker,
     settings: config::Consumer,
     durables: Vec<Durable>,
-    events_first: bool,
     lineage: Arc<Lineage>,
     health: Health,
 }
@@ -75,6 +74,8 @@ pub(crate) struct Durable {
     pub(crate) stream: String,
     pub(crate) name: String,
     pub(crate) subjects: Vec<String>,
+    /// Whether what it has goes before what those before it have; else they take turns.
+    goes_first: bool,
 }
 
 /// The durable consumers of a service.
@@ -83,6 +84,7 @@ pub(crate) fn durables<S: Service>() -> Vec<Durable> {
         stream: commands_stream(S::NAME),
         name: format!("{}-commands", S::NAME),
         subjects: vec![format!("cmd.{}.*", S::NAME)],
+        goes_first: false,
     }];
     if !S::REACTS_TO.is_empty() {
         durables.push(Durable {
@@ -92,6 +94,15 @@ pub(crate) fn durables<S: Service>() -> Vec<Durable> {
                 .iter()
                 .map(|message_type| event_subject(proto::owner(message_type).unwrap_or("unknown"), message_type))
                 .collect(),
+            goes_first: S::EVENTS_FIRST,
+        });
+    }
+    if proto::URGENT.iter().any(|message_type| S::COMMANDS.contains(message_type)) {
+        durables.push(Durable {
+            stream: commands_stream(S::NAME),
+            name: format!("{}-urgent", S::NAME),
+            subjects: vec![format!("cmd.{}.urgent.*", S::NAME)],
+            goes_first: true,
         });
     }
     durables
@@ -104,7 +115,6 @@ impl Consumer {
             broker: config.broker.clone(),
             settings: config.consumer.clone(),
             durables: durables::<S>(),
-            events_first: S::EVENTS_FIRST,
             lineage,
             health,
         });
@@ -250,13 +260,12 @@ impl Source {
         for durable in &self.durables {
             let subjects = durable.subjects.clone();
             let consumer = broker.ensure_consumer(&durable.stream, &durable.name, subjects, &self.settings).await?;
-            let messages = self.fetch(broker, &consumer).await?.boxed();
-            // Commands are the first of them.
+            let messages = self.fetch(broker, &consumer).await?.map_ok(as_sent).boxed();
+            let goes_first = durable.goes_first;
             merged = Some(match merged {
                 None => messages,
                 Some(before) => {
-                    let events_first = self.events_first;
-                    let next = move |last: &mut PollNext| if events_first { PollNext::Left } else { last.toggle() };
+                    let next = move |last: &mut PollNext| if goes_first { PollNext::Left } else { last.toggle() };
                     select_with_strategy(messages, before, next).boxed()
                 }
             });
@@ -335,6 +344,14 @@ impl Open {
         }
         batch
     }
+}
+
+/// The message on the subject that it was sent on.
+fn as_sent(mut message: Message) -> Message {
+    if message.subject.contains(".urgent.") {
+        message.message.subject = sent_subject(&message.subject).into();
+    }
+    message
 }
 
 /// Tells the broker that a message is being worked on: 1, or 0 if it cannot be told.

@@ -15,7 +15,7 @@ use async_nats::{
 };
 use domain::{BrokerSequence, Rejection};
 use platform::{
-    broker::{Broker, remake_if_it_passes_over},
+    broker::{Broker, remake_if_it_passes_over, sent_subject},
     clock,
     error::Error,
     shutdown::Shutdown,
@@ -172,7 +172,7 @@ async fn give_up_message(
     let letter =
         StreamMessage::try_from(letter).map_err(|error| Error::transient("reading a message's bytes", error))?;
     let letter = DeadLetter {
-        letter: RawInput { subject: letter.subject.to_string(), headers, payload: letter.payload },
+        letter: RawInput { subject: sent_subject(&letter.subject), headers, payload: letter.payload },
         rejection: Rejection::new("MALFORMED_FRAME", format!("no client can read this message: {reason}")),
     };
     let keep = async {
