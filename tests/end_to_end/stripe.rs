@@ -1,7 +1,10 @@
 //! Orders that are paid on Stripe's page, by way of a fake of Stripe's HTTP API.
 
 use fake_stripe::Faults;
-use holdfast_tests::{eventually, stripe::StripeShop};
+use holdfast_tests::{
+    eventually,
+    stripe::{StripeShop, session},
+};
 use serde_json::{Value, json};
 
 async fn shop() -> StripeShop {
@@ -54,6 +57,52 @@ async fn the_page_of_a_cancelled_order_is_closed() {
     assert_eq!(cancelled.status, 200, "{cancelled:?}");
     shop.fleet.until("select count(*) from payments.payments where page = 'closed'", 1).await.unwrap();
     assert!(shop.stripe.pay(&session).is_err(), "nobody can pay on it");
+    shop.close().await.unwrap();
+}
+
+/// Asks for another page, and waits until there is one.
+async fn another_page(shop: &StripeShop, order: &str, key: &str, before: &str) -> String {
+    let shown = shop.gateway.get(order).await.unwrap().json;
+    let payment_id = shown.pointer("/payments/0/payment_id").and_then(Value::as_str).unwrap();
+    let path = format!("/v1/payments/{payment_id}/checkout");
+    let asked = shop.gateway.post(&path, key, &json!({ "anew": true })).await.unwrap();
+    assert_eq!(asked.status, 200, "{asked:?}");
+    let has_another = |order: &Value| !["", before].contains(&session(order));
+    let shown = shop.gateway.until(order, "there is another page", has_another).await.unwrap();
+    session(&shown).to_owned()
+}
+
+#[tokio::test]
+async fn a_buyer_who_has_lost_the_link_pays_on_another_page_and_on_no_other() {
+    let shop = shop().await;
+    let order = shop.place("one", 2).await.unwrap();
+    let first = shop.page(&order).await.unwrap();
+    let second = another_page(&shop, &order, "lost", &first).await;
+    assert!(shop.stripe.pay(&first).is_err(), "nobody can pay on the first any more");
+    let third = another_page(&shop, &order, "lost again", &second).await;
+    assert!(shop.stripe.pay(&second).is_err(), "nor on the second");
+    shop.stripe.pay(&third).unwrap();
+    let paid = shop.until(&order, "paid").await.unwrap();
+    assert_eq!(paid["money"]["captured"], json!({ "minor_units": "2500", "currency": "EUR" }));
+    shop.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_page_that_was_paid_on_is_followed_by_no_other() {
+    let shop = shop().await;
+    let order = shop.place("one", 2).await.unwrap();
+    let session = shop.page(&order).await.unwrap();
+    let payment_id = shop.gateway.get(&order).await.unwrap().json["payments"][0]["payment_id"].clone();
+    shop.keep_webhooks_away();
+    shop.stripe.pay(&session).unwrap();
+    let path = format!("/v1/payments/{}/checkout", payment_id.as_str().unwrap());
+    let asked = shop.gateway.post(&path, "lost", &json!({ "anew": true })).await.unwrap();
+    assert_eq!(asked.status, 200, "{asked:?}");
+    shop.until(&order, "paid").await.unwrap();
+    let refused = shop.gateway.post(&path, "lost again", &json!({ "anew": true })).await.unwrap();
+    assert_eq!(refused.json["code"], "NOT_PAYABLE", "{refused:?}");
+    shop.let_webhooks_come();
+    eventually("all webhooks are delivered", || async { Ok(shop.stripe.to_deliver() == 0) }).await.unwrap();
     shop.close().await.unwrap();
 }
 

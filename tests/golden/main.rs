@@ -71,8 +71,6 @@ fn sample(message_type: &str) -> Value {
         ("providerReference", json!("sb-1")),
         ("providerEventId", json!("evt-1")),
         ("idempotencyKey", json!("e4d3c2b1-a0f9-4e8d-8c7b-6a5948372615")),
-        ("checkoutUrl", json!("https://pay.example/c2a9f8d7")),
-        ("end", json!("CHECKOUT_END_PAID")),
         ("evidence", json!("no answer; not found")),
         ("couponCode", json!("SPRING")),
         ("resolution", json!("REFUND_RESOLUTION_RETRY")),
@@ -98,7 +96,18 @@ fn sample(message_type: &str) -> Value {
         .into_iter()
         .chain(lines.map(|lines| ("lines", lines)))
         .chain(reasons.map(|reason| ("reason", json!(reason))));
+    let choices = choices.chain(page_samples());
     fitting(message_type, choices.chain([("offer", offer_sample()), wallet_sample(), ("dispute", dispute_sample())]))
+}
+
+fn page_samples() -> [(&'static str, Value); 5] {
+    [
+        ("checkoutUrl", json!("https://pay.example/c2a9f8d7")),
+        ("checkoutEndsAt", json!("2026-01-02T03:34:05.678901Z")),
+        ("page", json!(2)),
+        ("isReplaced", json!(true)),
+        ("end", json!("CHECKOUT_END_PAID")),
+    ]
 }
 
 fn wallet_sample() -> (&'static str, Value) {

@@ -242,6 +242,24 @@ impl Books {
         })
     }
 
+    /// A buyer who was not going to pay has asked for another page, and pays on that one; or not.
+    fn come_back(&mut self, request: &CheckoutRequest) {
+        let has_paid = |id| self.charges.contains_key(id) || self.moves.contains_key(id);
+        if !request.key.contains("open-") || has_paid(&request.payment_id) || self.rng.random_bool(0.5) {
+            return;
+        }
+        let payment = PaymentRequested {
+            payment_id: request.payment_id.to_string(),
+            amount: Some(request.amount.to_wire()),
+            provider: providers::sandbox::NAME.to_owned(),
+            payment_method: "sandbox:succeed,after=5s".to_owned(),
+            ..Default::default()
+        };
+        if let Some(report) = report::of_payment(&payment, self.now) {
+            self.charge(report);
+        }
+    }
+
     fn note(&mut self, payment_id: PaymentId, move_: Move) {
         self.moves.entry(payment_id).or_default().push(move_);
     }
@@ -280,6 +298,7 @@ impl Provider for FakeProvider {
         if Script::parse(&request.payment_method).is_ok_and(|script| script.checkout == Page::Refuse) {
             return Err(ProviderError::Declined("no".to_owned()));
         }
+        books.come_back(request);
         let reference = payment_reference(request.payment_id, &request.payment_method);
         let url = format!("https://pay.invalid/{reference}");
         Ok(OpenedCheckout::unpaid(OpenCheckout { reference, url }))

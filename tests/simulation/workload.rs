@@ -10,8 +10,8 @@ use proto::{
     inventory::v1::{AdjustStock, ReceiveStock, RegisterProduct},
     orders::v1::{CancelOrder, LatePaymentPolicy, OrderLine, PlaceOrder, ReinstateOrder, RequestRefund, SharePurchase},
     payments::v1::{
-        CloseCoupon, CouponOffer, OpenCoupon, RefundResolution, ReportResolution, ResolveProviderReport, ResolveRefund,
-        TopUpWallet, WithdrawFromWallet,
+        CloseCoupon, CouponOffer, OpenCoupon, RefundResolution, ReportResolution, RequestCheckout,
+        ResolveProviderReport, ResolveRefund, TopUpWallet, WithdrawFromWallet,
     },
     rounds::v1::{CancelRound, CloseRound, OpenRound},
     well_known,
@@ -345,6 +345,19 @@ fn hold(rng: &mut StdRng) -> &'static str {
         0 => ",hold=capture",
         _ => "",
     }
+}
+
+/// A buyer has lost the link of the page to pay on, or comes back to it; perhaps long after it was of any use.
+pub(crate) fn looks_for_page(rng: &mut StdRng, at: Timestamp, payment_id: &str) -> Option<Intent> {
+    // Drawn apart, so that a day without such buyers is what it was before there were any.
+    let mut apart = StdRng::seed_from_u64(rng.clone().random());
+    let rng = &mut apart;
+    if !rng.random_ratio(1, 3) {
+        return None;
+    }
+    let within = Duration::from_millis(if rng.random_bool(0.5) { 20 } else { 60_000 });
+    let command = RequestCheckout { payment_id: payment_id.to_owned(), anew: rng.random_bool(0.8) };
+    Some(Intent::new(moment(rng, at, within), uuid(rng), &command))
 }
 
 /// What somebody wants who has just paid, or whose refund is under way: other things too.

@@ -36,7 +36,7 @@ enum By {
 }
 
 /// What causes each event, by none of the services' own rules.
-const CAUSES: [(&str, &[By]); 83] = [
+const CAUSES: [(&str, &[By]); 84] = [
     ("holdfast.common.v1.CommandRejected", &[By::Command]),
     ("holdfast.orders.v1.OrderPlaced", &[By::Command]),
     ("holdfast.orders.v1.CouponRequested", &[By::Command, By::Event]),
@@ -86,7 +86,8 @@ const CAUSES: [(&str, &[By]); 83] = [
     ("holdfast.payments.v1.PaymentCancelled", &[By::Event]),
     ("holdfast.payments.v1.CheckoutOpened", &[By::Call]),
     ("holdfast.payments.v1.CheckoutFailed", &[By::Call]),
-    ("holdfast.payments.v1.CheckoutAbandoned", &[By::Event, By::Call]),
+    ("holdfast.payments.v1.CheckoutAbandoned", &[By::Event, By::Call, By::Command]),
+    ("holdfast.payments.v1.CheckoutRequested", &[By::Call]),
     ("holdfast.payments.v1.CheckoutClosed", &[By::Call]),
     // What is reported before the payment is asked for is judged when it is.
     // What was paid on a page before it could be closed is found by the call that closes it.

@@ -63,7 +63,7 @@ const WALLETS: &str = "/v1/wallets/{customer_id}";
 const REFUND: &str = "/v1/orders/{order_id}/refunds/{refund_id}";
 
 /// Every command that is taken over HTTP.
-pub(crate) const ROUTES: [Route; 17] = [
+pub(crate) const ROUTES: [Route; 18] = [
     Route {
         path: "/v1/orders",
         message_type: "holdfast.orders.v1.PlaceOrder",
@@ -183,6 +183,14 @@ pub(crate) const ROUTES: [Route; 17] = [
         makes: None,
         location: Some(WALLETS),
         why: Some("note"),
+    },
+    Route {
+        path: "/v1/payments/{payment_id}/checkout",
+        message_type: "holdfast.payments.v1.RequestCheckout",
+        scope: Scope::OrdersWrite,
+        makes: None,
+        location: None,
+        why: None,
     },
     Route {
         path: "/v1/payments/{payment_id}/refunds/{refund_id}/resolve",

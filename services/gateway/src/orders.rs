@@ -97,6 +97,9 @@ struct PaymentRow {
     provider: Option<String>,
     provider_reference: Option<String>,
     page_url: Option<String>,
+    page_ends_at: Option<String>,
+    /// Whether the buyer can pay on it now.
+    page_is_open: Option<bool>,
     captured_minor: i64,
     refunding_minor: i64,
     refunded_minor: i64,
@@ -168,7 +171,8 @@ const ORDER: &str = "
             'coupon_hold', coalesce((select u.status from payments.coupon_uses u
                 where u.order_id = o.order_id and u.attempt = o.attempt), o.coupon_hold)) as \"order\",
         coalesce((
-            select jsonb_agg(to_jsonb(p) || jsonb_build_object('refunds', coalesce((
+            select jsonb_agg(to_jsonb(p) || jsonb_build_object(
+                'page_is_open', p.page = 'open' and coalesce(p.page_ends_at > now(), true), 'refunds', coalesce((
                     select jsonb_object_agg(r.refund_id, to_jsonb(r))
                     from payments.refunds r where r.payment_id = p.payment_id), '{}')) order by p.attempt)
             from payments.payments p where p.payment_id = any($2)), '[]') as payments
@@ -299,6 +303,7 @@ fn sums(found: &Found) -> Sums {
 }
 
 fn payment(payment: &PaymentRow) -> Payment {
+    let can_be_paid = payment.is_asking() && payment.page_is_open == Some(true);
     let asked = payment.amount_minor.zip(payment.currency.as_ref());
     Payment {
         payment_id: payment.payment_id,
@@ -307,7 +312,8 @@ fn payment(payment: &PaymentRow) -> Payment {
         amount: asked.map(|(amount, currency)| money(amount, currency)),
         provider: payment.provider.clone(),
         provider_reference: payment.provider_reference.clone(),
-        checkout_url: payment.page_url.clone().filter(|url| payment.is_asking() && !url.is_empty()),
+        checkout_url: payment.page_url.clone().filter(|_| can_be_paid),
+        checkout_ends_at: payment.page_ends_at.clone().filter(|_| can_be_paid),
     }
 }
 

@@ -234,6 +234,8 @@ fn status(code: &str) -> StatusCode {
         | "ORDER_NOT_RELEASED"
         | "PAYMENT_DISPUTED"
         | "PAYMENT_IN_DOUBT"
+        | "PAYMENT_UNDER_WAY"
+        | "NOT_PAYABLE"
         | "WOULD_BREAK_HOLDS"
         | "NOTHING_TO_REFUND"
         | "REFUND_EXCEEDS_LINES"

@@ -49,6 +49,13 @@ pub enum Command {
         /// On what evidence.
         note: String,
     },
+    /// See to it that the buyer has a page to pay on.
+    RequestCheckout {
+        /// The payment.
+        payment_id: PaymentId,
+        /// Another even if the one that there is could be paid on.
+        is_anew: bool,
+    },
     /// Policy: the order holds all it needs, so ask the buyer to pay.
     RequestPayment {
         /// The attempt that is to be paid.
@@ -221,7 +228,8 @@ impl Command {
         match self {
             Self::Coupon(_) | Self::Wallet(_) => None,
             Self::RequestPayment { key, .. } | Self::CancelPayment { key } => Some(key.payment_id()),
-            Self::RecordProviderEvent { payment_id, .. }
+            Self::RequestCheckout { payment_id, .. }
+            | Self::RecordProviderEvent { payment_id, .. }
             | Self::ResolveReport { payment_id, .. }
             | Self::ResolveRefund { payment_id, .. }
             | Self::BeginRefund { payment_id, .. }

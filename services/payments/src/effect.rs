@@ -11,11 +11,11 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     checkout_protocol::{self, ended_authorisation},
     command::{Command, Outcome},
-    event::{AuthorisationCall, AuthorisationEvent, Event, RefundOf},
+    event::{AuthorisationCall, AuthorisationEvent, CheckoutEvent, CheckoutStep, Event, RefundOf},
     payment::{
         State,
         authorisation::{self, AuthorisationStatus},
-        checkout::{Answer, PageStatus},
+        checkout::{Answer, Page, PageStatus},
     },
     refund_protocol::{Attempt, Reply, Step, next_step},
     wire,
@@ -77,27 +77,19 @@ fn asked(event: &Event, attempt: u32) -> Option<Asked<'_>> {
             expires_at,
             checkout_ends_at: Some(ends_at),
         } => {
-            let opening = format!("{payment_id}.open");
             let request = CheckoutRequest {
-                key: format!("{opening}.{attempt}"),
+                key: page_call(*payment_id, "open", 1),
                 payment_id: *payment_id,
                 order_id: key.order_id,
                 amount: *amount,
                 payment_method: payment_method.clone(),
                 ends_at: *ends_at,
             };
-            let call = Call::Open(request);
-            Some(Asked { key: opening, deadline: *expires_at, provider: &checkout.provider, call })
+            Some(asked_to_open(request, &checkout.provider, *expires_at, attempt))
         }
-        Event::CheckoutAbandoned { payment_id, provider, reference, deadline, .. } => {
-            let call = Call::Close(CheckoutRef { payment_id: *payment_id, reference: reference.clone() });
-            Some(Asked { key: format!("{payment_id}.close"), deadline: *deadline, provider, call })
-        }
+        Event::Checkout(event) => asked_of_page(event, attempt),
         Event::Authorisation(event) => asked_of_authorisation(event, attempt),
         Event::PaymentRequested { checkout_ends_at: None, .. }
-        | Event::CheckoutOpened { .. }
-        | Event::CheckoutFailed { .. }
-        | Event::CheckoutClosed { .. }
         | Event::PaymentSucceeded { .. }
         | Event::PaymentDeclined { .. }
         | Event::PaymentFailed { .. }
@@ -116,6 +108,41 @@ fn asked(event: &Event, attempt: u32) -> Option<Asked<'_>> {
         | Event::Coupon(_)
         | Event::Wallet(_) => None,
     }
+}
+
+/// What an event of a payment's page asks of a provider.
+fn asked_of_page(event: &CheckoutEvent, attempt: u32) -> Option<Asked<'_>> {
+    let CheckoutEvent { payment_id, key, step } = event;
+    match step {
+        CheckoutStep::Requested { page, amount, provider, payment_method, expires_at, ends_at } => {
+            let request = CheckoutRequest {
+                key: page_call(*payment_id, "open", *page),
+                payment_id: *payment_id,
+                order_id: key.order_id,
+                amount: *amount,
+                payment_method: payment_method.clone(),
+                ends_at: *ends_at,
+            };
+            Some(asked_to_open(request, provider, *expires_at, attempt))
+        }
+        CheckoutStep::Abandoned { provider, reference, deadline, page, .. } => {
+            let call = Call::Close(CheckoutRef { payment_id: *payment_id, reference: reference.clone() });
+            Some(Asked { key: page_call(*payment_id, "close", *page), deadline: *deadline, provider, call })
+        }
+        CheckoutStep::Opened(_) | CheckoutStep::Failed(_) | CheckoutStep::Closed(_) => None,
+    }
+}
+
+/// A page, whose request has the key of the call: each try has one of its own.
+fn asked_to_open(request: CheckoutRequest, provider: &str, deadline: Timestamp, attempt: u32) -> Asked<'_> {
+    let key = request.key.clone();
+    let request = CheckoutRequest { key: format!("{key}.{attempt}"), ..request };
+    Asked { key, deadline, provider, call: Call::Open(request) }
+}
+
+/// What a call about a payment's page is known by. The first page is the only one of nearly all payments, and needs no number.
+fn page_call(payment_id: PaymentId, verb: &str, page: i32) -> String {
+    if page == 1 { format!("{payment_id}.{verb}") } else { format!("{payment_id}.{verb}-{page}") }
 }
 
 /// What an event of money that is set aside asks of a provider.
@@ -147,13 +174,17 @@ fn authorisation(call: &AuthorisationCall, verb: &str, attempt: u32) -> Authoris
 /// Whether nobody knows yet how the call with this key ended.
 pub(crate) fn is_open(state: &State, key: &str) -> bool {
     let Some((payment_id, call)) = key.split_once('.') else { return false };
-    let Some(payment) = PaymentId::parse(payment_id).ok().and_then(|id| state.payments.get(&id)) else { return false };
-    let page = |status| payment.page.as_ref().is_some_and(|page| page.status == status);
+    let Ok(payment_id) = PaymentId::parse(payment_id) else { return false };
+    let Some(payment) = state.payments.get(&payment_id) else { return false };
+    let page = |verb: &str, statuses: &[PageStatus]| {
+        let is_of = |page: &&Page| page_call(payment_id, verb, page.number) == key && statuses.contains(&page.status);
+        payment.page.as_ref().filter(is_of).is_some()
+    };
     let authorisation =
         |reference, status| payment.authorisations.get(reference).is_some_and(|held| held.status == status);
     match call.split_once('.').unwrap_or((call, "")) {
-        ("open", "") => page(PageStatus::Opening),
-        ("close", "") => page(PageStatus::Closing),
+        (open, "") if open.starts_with("open") => page("open", &[PageStatus::Opening]),
+        (close, "") if close.starts_with("close") => page("close", &[PageStatus::Closing, PageStatus::Replacing]),
         ("capture", reference) => authorisation(reference, AuthorisationStatus::Capturing),
         ("void", reference) => authorisation(reference, AuthorisationStatus::Voiding),
         (refund, _number) => {
@@ -263,9 +294,11 @@ mod tests {
     use super::{perform, record};
     use crate::{
         command::{Command, Outcome},
-        event::{CheckoutEnd, Event},
+        event::{CheckoutEnd, CheckoutStep, Event},
         payment::{
+            State,
             checkout::Answer,
+            evolve,
             spec::{KEY, NOW, eur, of as refund, requested},
         },
         wire,
@@ -361,14 +394,47 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_page_that_is_of_no_use_any_more_is_closed() {
-        let abandoned = Event::CheckoutAbandoned {
-            payment_id: refund().payment_id,
-            key: KEY,
-            provider: "sandbox".to_owned(),
-            reference: "cs_1".to_owned(),
-            deadline: NOW,
+    async fn each_page_of_a_payment_is_opened_and_closed_by_calls_of_its_own() {
+        let Event::PaymentRequested { payment_id, key, amount, payment_method, expires_at, .. } = requested() else {
+            panic!("it is a request")
         };
+        let (page, provider, ends_at) = (2, "sandbox".to_owned(), NOW);
+        let requested_again =
+            CheckoutStep::Requested { page, amount, provider: provider.clone(), payment_method, expires_at, ends_at };
+        let another = Event::checkout(payment_id, key, requested_again);
+        let (reference, deadline) = ("cs_2".to_owned(), NOW);
+        let abandoned = CheckoutStep::Abandoned { provider, reference, deadline, page, is_replaced: true };
+        let abandoned = Event::checkout(payment_id, key, abandoned);
+        let key = |event: &Event| super::of(event).unwrap().key;
+        let (opening, closing) = (format!("{payment_id}.open-2"), format!("{payment_id}.close-2"));
+        assert_eq!((key(&another), key(&abandoned)), (opening.clone(), closing.clone()));
+        let EffectOutcome::Done(Command::RecordCheckout { answer: Answer::Opened { page: opened, .. }, .. }) =
+            tried_of(&another, 3).await
+        else {
+            panic!("it is opened")
+        };
+        assert_eq!(opened.reference, format!("{opening}.3"));
+        let mut state = State::default();
+        let is_open = |state: &State| {
+            let names = [format!("{payment_id}.open"), opening.clone(), format!("{payment_id}.close"), closing.clone()];
+            names.map(|name| super::is_open(state, &name))
+        };
+        let mut first = requested();
+        let Event::PaymentRequested { checkout_ends_at, .. } = &mut first else { panic!("it is a request") };
+        *checkout_ends_at = Some(NOW);
+        evolve(&mut state, &first);
+        assert_eq!(is_open(&state), [true, false, false, false]);
+        evolve(&mut state, &another);
+        assert_eq!(is_open(&state), [false, true, false, false]);
+        evolve(&mut state, &abandoned);
+        assert_eq!(is_open(&state), [false, false, false, true]);
+    }
+
+    #[tokio::test]
+    async fn a_page_that_is_of_no_use_any_more_is_closed() {
+        let (provider, reference, deadline) = ("sandbox".to_owned(), "cs_1".to_owned(), NOW);
+        let abandoned = CheckoutStep::Abandoned { provider, reference, deadline, page: 1, is_replaced: false };
+        let abandoned = Event::checkout(refund().payment_id, KEY, abandoned);
         let answer = Answer::Closed { end: CheckoutEnd::Unpaid, report: None };
         let closed = Command::RecordCheckout { payment_id: refund().payment_id, answer };
         assert_eq!(tried_of(&abandoned, 3).await, EffectOutcome::Done(closed));

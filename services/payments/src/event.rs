@@ -3,18 +3,19 @@
 
 use std::fmt;
 
-use domain::{
-    CouponCode, Discount, Dispute, HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, Timestamp, WalletId,
-};
-use providers::{Checkout, OpenCheckout};
+use domain::{CouponCode, HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, Timestamp, WalletId};
+use providers::Checkout;
 
-use crate::{
-    coupon::Offer,
-    report::{Mismatch, Report},
-};
+use crate::report::{Mismatch, Report};
 
+mod checkout;
+mod coupon;
+mod dispute;
 mod wallet;
 
+pub use checkout::{CheckoutEnd, CheckoutEvent, CheckoutStep};
+pub use coupon::{CouponEvent, UseOf, customer_row};
+pub use dispute::{DisputeEvent, DisputeStep};
 pub use wallet::{Moved, WalletEvent, WalletOf};
 
 /// A fact.
@@ -37,46 +38,8 @@ pub enum Event {
         /// Until when the provider is asked to keep the page open, if it must be called to open one.
         checkout_ends_at: Option<Timestamp>,
     },
-    /// The provider has opened the page on which the payment is paid.
-    CheckoutOpened {
-        /// The payment.
-        payment_id: PaymentId,
-        /// The attempt that it pays.
-        key: HoldKey,
-        /// The page.
-        checkout: OpenCheckout,
-    },
-    /// The provider opens no page.
-    CheckoutFailed {
-        /// The payment.
-        payment_id: PaymentId,
-        /// The attempt that it was to pay.
-        key: HoldKey,
-        /// Why.
-        rejection: Rejection,
-    },
-    /// The page is of no use any more, and is to be closed.
-    CheckoutAbandoned {
-        /// The payment.
-        payment_id: PaymentId,
-        /// The attempt that it was to pay.
-        key: HoldKey,
-        /// The provider that opened it.
-        provider: String,
-        /// What the provider knows the payment by.
-        reference: String,
-        /// After this, a page that is not closed is worth a look.
-        deadline: Timestamp,
-    },
-    /// Nothing more can be paid on the page.
-    CheckoutClosed {
-        /// The payment.
-        payment_id: PaymentId,
-        /// The attempt that it was to pay.
-        key: HoldKey,
-        /// What the provider found.
-        end: CheckoutEnd,
-    },
+    /// Something of the page on which it is paid.
+    Checkout(CheckoutEvent),
     /// The provider has the money, in time or late.
     PaymentSucceeded {
         /// The payment.
@@ -260,36 +223,6 @@ pub enum Event {
     Wallet(WalletEvent),
 }
 
-/// A fact about a dispute of a charge.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DisputeEvent {
-    /// The payment whose charge it is.
-    pub payment_id: PaymentId,
-    /// The attempt that the payment is of.
-    pub key: HoldKey,
-    /// The provider's own id of the dispute.
-    pub dispute_id: String,
-    /// What happened.
-    pub step: DisputeStep,
-    /// The dispute, as it stands after it.
-    pub dispute: Dispute,
-    /// The report that says so.
-    pub reported: Reported,
-}
-
-/// What happened to a dispute.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DisputeStep {
-    /// There is one, or news of it.
-    Disputed,
-    /// It has taken money.
-    FundsWithdrawn,
-    /// What it had taken came back.
-    FundsReinstated,
-    /// It is over.
-    Closed,
-}
-
 /// A fact about money that the provider has set aside for a payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AuthorisationEvent {
@@ -358,70 +291,6 @@ impl AuthorisationEvent {
     }
 }
 
-/// A fact about a coupon, or about what an order holds of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CouponEvent {
-    /// It can be used.
-    Opened {
-        /// Its code.
-        code: CouponCode,
-        /// What it is good for.
-        offer: Offer,
-    },
-    /// Nothing more is held of it.
-    Closed {
-        /// Its code.
-        code: CouponCode,
-        /// Who closed it.
-        actor: String,
-        /// Why.
-        note: String,
-        /// When.
-        closed_at: Timestamp,
-    },
-    /// A use is held for an order.
-    Held {
-        /// The order and its attempt.
-        key: HoldKey,
-        /// The use.
-        of: UseOf,
-        /// What it takes off.
-        discount: Discount,
-    },
-    /// An order cannot use it.
-    Rejected {
-        /// The order and its attempt.
-        key: HoldKey,
-        /// The coupon it asked for, which need not exist.
-        code: CouponCode,
-        /// Why not.
-        rejection: Rejection,
-    },
-    /// A held use is used up.
-    Redeemed {
-        /// The order and its attempt.
-        key: HoldKey,
-        /// The use.
-        of: UseOf,
-    },
-    /// A held use is free again.
-    Released {
-        /// The order and its attempt.
-        key: HoldKey,
-        /// The use. `None`: the release came before the hold.
-        of: Option<UseOf>,
-    },
-}
-
-/// A use of a coupon.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UseOf {
-    /// Of this coupon.
-    pub code: CouponCode,
-    /// By this customer.
-    pub customer_id: String,
-}
-
 /// What has a stream: a payment, a coupon or what an order holds of one, a wallet or what is set aside of one for a payment. Its text is the name of the stream, and of its row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StreamId {
@@ -449,36 +318,6 @@ impl fmt::Display for StreamId {
     }
 }
 
-/// The name of the row of what a customer has used of a coupon.
-#[must_use]
-pub fn customer_row(code: &CouponCode, customer_id: &str) -> String {
-    format!("customer-{code}.{customer_id}")
-}
-
-impl CouponEvent {
-    /// Whose stream it belongs to.
-    #[must_use]
-    pub fn owner(&self) -> StreamId {
-        match self {
-            Self::Opened { code, .. } | Self::Closed { code, .. } => StreamId::Coupon(code.clone()),
-            Self::Held { key, .. }
-            | Self::Rejected { key, .. }
-            | Self::Redeemed { key, .. }
-            | Self::Released { key, .. } => StreamId::Use(*key),
-        }
-    }
-
-    /// The use that it moves, if it moves one.
-    #[must_use]
-    pub const fn moves(&self) -> Option<&UseOf> {
-        match self {
-            Self::Held { of, .. } | Self::Redeemed { of, .. } => Some(of),
-            Self::Released { of, .. } => of.as_ref(),
-            Self::Opened { .. } | Self::Closed { .. } | Self::Rejected { .. } => None,
-        }
-    }
-}
-
 /// What names a refund in an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RefundOf {
@@ -497,19 +336,6 @@ pub struct Reported {
     pub provider_event_id: String,
     /// `None`: it did not say.
     pub occurred_at: Option<Timestamp>,
-}
-
-/// What a provider found when it was to close a page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CheckoutEnd {
-    /// Nobody has paid on it.
-    Unpaid,
-    /// It was paid on before.
-    Paid,
-    /// Its money was set aside before.
-    Authorised,
-    /// The money is under way.
-    UnderWay,
 }
 
 /// What an operator can decide about a report that fits nothing.
@@ -559,11 +385,8 @@ impl Event {
             | Self::ProviderReportUnmatched { payment_id, .. }
             | Self::ProviderReportResolved { payment_id, .. }
             | Self::PaymentFailed { payment_id, .. }
-            | Self::PaymentCancelled { payment_id, .. }
-            | Self::CheckoutOpened { payment_id, .. }
-            | Self::CheckoutFailed { payment_id, .. }
-            | Self::CheckoutAbandoned { payment_id, .. }
-            | Self::CheckoutClosed { payment_id, .. } => StreamId::Payment(*payment_id),
+            | Self::PaymentCancelled { payment_id, .. } => StreamId::Payment(*payment_id),
+            Self::Checkout(event) => StreamId::Payment(event.payment_id),
             Self::RefundDeferred { of, .. }
             | Self::RefundSubmitted { of, .. }
             | Self::PaymentRefunded { of, .. }

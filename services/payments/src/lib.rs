@@ -4,7 +4,8 @@
 //! `CaptureRequested` and `VoidRequested` take money that is set aside, or let it go, `RefundRequested` gives money back; `CouponRequested` holds a use of a coupon, `RedemptionRequested` uses it up, and the close of
 //! its order frees it; `OpenCoupon` and `CloseCoupon` are what a shop decides, `RecordProviderEvent` is what the provider reports, `ResolveRefund` and
 //! `ResolveProviderReport` what an operator decides. Out: `PaymentRequested`, then `CheckoutOpened` or
-//! `CheckoutFailed` where the provider must be called for a page, and `CheckoutAbandoned` and `CheckoutClosed` once it is of no use;
+//! `CheckoutFailed` where the provider must be called for a page, and `CheckoutAbandoned` and `CheckoutClosed` once it is of no use, with
+//! `CheckoutRequested` of another in its place, for which `RequestCheckout` asks;
 //! `PaymentAuthorised` of money that the provider sets aside, `CaptureSubmitted` or `VoidSubmitted`, and `PaymentVoided` of what was let go;
 //! `PaymentDeclined` for each try that fails, and
 //! `PaymentSucceeded`, `PaymentFailed` or `PaymentCancelled`; `RefundSubmitted`, which is sent to the provider after its commit, or
@@ -94,6 +95,7 @@ impl<P> Decider for Payments<P> {
 
     const COMMANDS: &'static [&'static str] = &[
         "holdfast.payments.v1.RecordProviderEvent",
+        "holdfast.payments.v1.RequestCheckout",
         "holdfast.payments.v1.ResolveProviderReport",
         "holdfast.payments.v1.ResolveRefund",
         "holdfast.payments.v1.OpenCoupon",

@@ -231,6 +231,7 @@ pub fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Eve
         | Command::ResolveReport { .. }
         | Command::ResolveRefund { .. }
         | Command::BeginRefund { .. }
+        | Command::RequestCheckout { .. }
         | Command::RecordCheckout { .. }
         | Command::DecideAuthorisation { .. }
         | Command::RecordAuthorisation { .. }
@@ -255,6 +256,9 @@ fn decide_payment(
             request(payment, *key, &asked, at)?
         }
         Command::CancelPayment { key } => cancel(payment, *key, at),
+        Command::RequestCheckout { payment_id, is_anew } => {
+            checkout::requested(*payment_id, known(payment, *payment_id)?, *is_anew, at)?
+        }
         Command::RecordCheckout { payment_id, answer } => match payment {
             Some(payment) => checkout::answered(*payment_id, payment, answer, at),
             None => {

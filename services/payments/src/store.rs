@@ -46,7 +46,7 @@ macro_rules! payments {
              null::timestamptz as deadline,
              null::text as provider_event_id, null::text as kind, null::text as mismatch, null::text as settled_by,
              null::text as reported_refund_id, null::timestamptz as occurred_at, page, page_url,
-             authorisations, disputes, null::jsonb as dispute
+             page_number, page_ends_at, authorisations, disputes, null::jsonb as dispute
          from payments.payments"
     };
 }
@@ -56,7 +56,7 @@ macro_rules! refunds {
         "select 'refund', payment_id, null, null, status, amount_minor, currency, null, provider_reference, null, null, null, null,
              null, null, null, null, null, null,
              refund_id, send_count, key, refunded_once, call_open, old_references, said_at, reason, deadline,
-             null, null, null, null, null, null, null, null, null, null, null
+             null, null, null, null, null, null, null, null, null, null, null, null, null
          from payments.refunds"
     };
 }
@@ -67,7 +67,7 @@ macro_rules! reports {
         "select 'report', payment_id, null, null, standing, amount_minor, currency, null, provider_reference, null, null, null,
              null, null, null, null, null, null, null,
              null, null, null, null, null, null, null, reason, null,
-             provider_event_id, kind, mismatch, settled_by, refund_id, occurred_at, null, null, null, null, dispute
+             provider_event_id, kind, mismatch, settled_by, refund_id, occurred_at, null, null, null, null, null, null, dispute
          from payments.reports"
     };
 }
@@ -188,7 +188,10 @@ fn payment(row: &PgRow) -> Result<(PaymentId, Payment), sqlx::Error> {
 fn page(row: &PgRow) -> Result<Option<Page>, sqlx::Error> {
     let Some(word) = row.try_get::<Option<&str>, _>("page")? else { return Ok(None) };
     let status = PageStatus::parse(word).ok_or_else(|| unknown_word("a payment's page", word))?;
-    Ok(Some(Page { status, url: row.try_get("page_url")? }))
+    // There was one at most before they were counted.
+    let number: Option<i32> = row.try_get("page_number")?;
+    let (number, ends_at) = (number.unwrap_or(1), time(row, "page_ends_at")?);
+    Ok(Some(Page { number, status, ends_at, url: row.try_get("page_url")? }))
 }
 
 fn authorisations(row: &PgRow) -> Result<BTreeMap<String, Authorisation>, sqlx::Error> {
@@ -329,6 +332,7 @@ type Changed<'a> = (&'a PaymentId, &'a Payment, StreamVersion);
 
 fn bind(values: &mut Values<'_>, rows: &[(&PaymentId, &Payment)]) {
     let terms: Vec<Option<&PaymentTerms>> = column(rows, |(_, payment)| payment.terms.as_ref());
+    let pages: Vec<Option<&Page>> = column(rows, |(_, payment)| payment.page.as_ref());
     values
         .bind(column(rows, |(payment_id, _)| payment_id.0))
         .bind(column(rows, |(_, payment)| payment.key.map(|key| key.order_id.0)))
@@ -341,11 +345,13 @@ fn bind(values: &mut Values<'_>, rows: &[(&PaymentId, &Payment)]) {
         .bind(column(&terms, |terms| terms.map(|terms| OffsetDateTime::from(terms.expires_at))));
     bind_what_changes(values, rows);
     values
-        .bind(column(rows, |(_, payment)| payment.page.as_ref().map(|page| page.status.as_str())))
-        .bind(column(rows, |(_, payment)| payment.page.as_ref().map(|page| page.url.as_str())))
+        .bind(column(&pages, |page| page.map(|page| page.status.as_str())))
+        .bind(column(&pages, |page| page.map(|page| page.url.as_str())))
         .bind(column(rows, |(_, payment)| authorisation_rows(payment)))
         .bind(column(rows, |(_, payment)| disputes::rows(payment)))
-        .bind(column(rows, |(_, payment)| payment.charged_back_minor()));
+        .bind(column(rows, |(_, payment)| payment.charged_back_minor()))
+        .bind(column(&pages, |page| page.map(|page| page.number)))
+        .bind(column(&pages, |page| page.and_then(|page| page.ends_at).map(OffsetDateTime::from)));
 }
 
 fn bind_changed(values: &mut Values<'_>, changed: &[Changed<'_>]) {
@@ -377,10 +383,11 @@ fn bind_what_changes(values: &mut Values<'_>, rows: &[(&PaymentId, &Payment)]) {
 const CREATE: &str = "insert into payments.payments (payment_id, order_id, attempt, amount_minor, currency, provider,
         provider_reference, payment_method, expires_at, status, charge_event_id, charge_reference, charged_at,
         captured_minor, refunded_minor, refunding_minor, reports, version, page, page_url, authorisations, disputes,
-        charged_back_minor)
+        charged_back_minor, page_number, page_ends_at)
     select * from unnest($1::uuid[], $2::uuid[], $3::int4[], $4::int8[], $5::text[], $6::text[], $7::text[], $8::text[],
         $9::timestamptz[], $10::text[], $11::text[], $12::text[], $13::timestamptz[], $14::int8[], $15::int8[],
-        $16::int8[], $17::int4[], $18::int8[], $19::text[], $20::text[], $21::jsonb[], $22::jsonb[], $23::int8[])
+        $16::int8[], $17::int4[], $18::int8[], $19::text[], $20::text[], $21::jsonb[], $22::jsonb[], $23::int8[],
+        $24::int4[], $25::timestamptz[])
     returning 1";
 
 /// With what was asked: of payments that had no order it becomes known, of others it is what it was.
@@ -391,15 +398,15 @@ const CHANGE_ALL: &str = "update payments.payments set order_id = new.order_id, 
         charged_at = new.charged_at, captured_minor = new.captured_minor, refunded_minor = new.refunded_minor,
         refunding_minor = new.refunding_minor, reports = new.reports, version = new.version, page = new.page,
         page_url = new.page_url, authorisations = new.authorisations, disputes = new.disputes,
-        charged_back_minor = new.charged_back_minor
+        charged_back_minor = new.charged_back_minor, page_number = new.page_number, page_ends_at = new.page_ends_at
     from unnest($1::uuid[], $2::uuid[], $3::int4[], $4::int8[], $5::text[], $6::text[], $7::text[], $8::text[],
             $9::timestamptz[], $10::text[], $11::text[], $12::text[], $13::timestamptz[], $14::int8[], $15::int8[],
             $16::int8[], $17::int4[], $18::int8[], $19::text[], $20::text[], $21::jsonb[], $22::jsonb[], $23::int8[],
-            $24::int8[])
+            $24::int4[], $25::timestamptz[], $26::int8[])
         as new (payment_id, order_id, attempt, amount_minor, currency, provider, provider_reference, payment_method,
             expires_at, status, charge_event_id, charge_reference, charged_at, captured_minor, refunded_minor,
             refunding_minor, reports, version, page, page_url, authorisations, disputes,
-            charged_back_minor, before)
+            charged_back_minor, page_number, page_ends_at, before)
     where payments.payment_id = new.payment_id and payments.version = new.before
     returning 1";
 

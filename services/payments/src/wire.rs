@@ -31,6 +31,10 @@ const PACKAGE: &str = "holdfast.payments.v1.";
 pub fn decode_command(message_type: &str, data: &[u8], id: Uuid) -> Result<Command, Rejection> {
     match message_type.strip_prefix(PACKAGE) {
         Some(wire::RecordProviderEvent::NAME) => report::record(decode(data)?, id),
+        Some(wire::RequestCheckout::NAME) => {
+            let wire::RequestCheckout { payment_id, anew } = decode(data)?;
+            Ok(Command::RequestCheckout { payment_id: PaymentId::parse(&payment_id)?, is_anew: anew })
+        }
         Some(wire::ResolveProviderReport::NAME) => resolve_report(decode(data)?),
         Some(wire::ResolveRefund::NAME) => resolve_refund(decode(data)?),
         Some(wire::OpenCoupon::NAME) => coupon::open(decode(data)?),
@@ -93,11 +97,7 @@ pub fn encode(event: &Event) -> (&'static str, Vec<u8>) {
         Event::Wallet(event) => wallet::encode(event),
         Event::Authorisation(event) => authorisation::encode(event),
         Event::Dispute(event) => dispute::encode(event),
-        event @ (Event::PaymentRequested { .. }
-        | Event::CheckoutOpened { .. }
-        | Event::CheckoutFailed { .. }
-        | Event::CheckoutAbandoned { .. }
-        | Event::CheckoutClosed { .. }) => checkout::encode(event),
+        event @ (Event::PaymentRequested { .. } | Event::Checkout(_)) => checkout::encode(event),
         event @ (Event::PaymentDeclined { .. }
         | Event::ProviderReportUnmatched { .. }
         | Event::ProviderReportResolved { .. }) => report::encode(event),

@@ -13,7 +13,7 @@ use domain::{
 use payments::{
     Payments,
     command::{Command, Outcome},
-    event::{AuthorisationEvent, CheckoutEnd, Event, ReportResolution, Reported, Resolution, StreamId},
+    event::{AuthorisationEvent, CheckoutEnd, CheckoutStep, Event, ReportResolution, Reported, Resolution, StreamId},
     payment::{
         State, Status,
         authorisation::{self, AuthorisationStatus},
@@ -118,6 +118,8 @@ struct Auditor {
     accepted: BTreeSet<(PaymentId, String)>,
     /// Pages that a provider was called for: none takes a step twice, and none stays open of a payment that is cancelled.
     pages: BTreeMap<PaymentId, PageStatus>,
+    /// The one whose page was closed just now, without anybody having paid on it, to be followed by another.
+    unpaid: Option<PaymentId>,
     /// Money that is set aside: none is taken or let go that orders has not decided about, and none stays half-way.
     set_aside: BTreeMap<(PaymentId, String), AuthorisationStatus>,
     disputes: Disputes,
@@ -147,14 +149,7 @@ impl Auditor {
                 assert!(!self.never_asked.contains(&payment_id), "asked after the order was closed");
                 assert_eq!(self.asked.insert(payment_id, amount.minor_units), None, "asked twice");
             }
-            // Without a link there is no page: the money is set aside already.
-            Event::CheckoutOpened { ref checkout, .. } => {
-                let after = if checkout.url.is_empty() { PageStatus::Closed } else { PageStatus::Open };
-                self.turn_page(payment_id, PageStatus::Opening, after);
-            }
-            Event::CheckoutFailed { .. } => self.turn_page(payment_id, PageStatus::Opening, PageStatus::Failed),
-            Event::CheckoutAbandoned { .. } => self.turn_page(payment_id, PageStatus::Open, PageStatus::Closing),
-            Event::CheckoutClosed { .. } => self.turn_page(payment_id, PageStatus::Closing, PageStatus::Closed),
+            Event::Checkout(event) => self.hear_page(payment_id, &event.step),
             // It moves nothing.
             Event::PaymentDeclined { ref report, .. } => self.fits(payment_id, &report.provider_event_id),
             Event::ProviderReportUnmatched { ref report, .. } => {
@@ -307,12 +302,35 @@ impl Auditor {
             | Event::PaymentDeclined { .. }
             | Event::PaymentFailed { .. }
             | Event::PaymentCancelled { .. }
-            | Event::CheckoutOpened { .. }
-            | Event::CheckoutFailed { .. }
-            | Event::CheckoutAbandoned { .. }
-            | Event::CheckoutClosed { .. }
+            | Event::Checkout(_)
             | Event::ProviderReportUnmatched { .. }
             | Event::ProviderReportResolved { .. } => {}
+        }
+    }
+
+    fn hear_page(&mut self, payment_id: PaymentId, step: &CheckoutStep) {
+        match step {
+            // Without a link there is no page: the money is set aside already.
+            CheckoutStep::Opened(page) => {
+                let after = if page.url.is_empty() { PageStatus::Closed } else { PageStatus::Open };
+                self.turn_page(payment_id, PageStatus::Opening, after);
+            }
+            CheckoutStep::Failed(_) => self.turn_page(payment_id, PageStatus::Opening, PageStatus::Failed),
+            CheckoutStep::Abandoned { is_replaced, .. } => {
+                let after = if *is_replaced { PageStatus::Replacing } else { PageStatus::Closing };
+                self.turn_page(payment_id, PageStatus::Open, after);
+            }
+            CheckoutStep::Closed(end) => {
+                let page = self.pages.insert(payment_id, PageStatus::Closed);
+                assert!(matches!(page, Some(PageStatus::Closing | PageStatus::Replacing)), "{page:?} is closed");
+                let may_have_another = page == Some(PageStatus::Replacing) && *end == CheckoutEnd::Unpaid;
+                self.unpaid = may_have_another.then_some(payment_id);
+            }
+            CheckoutStep::Requested { amount, .. } => {
+                assert_eq!(self.unpaid.take(), Some(payment_id), "a second page while there is one to pay on");
+                assert_eq!(self.asked.get(&payment_id), Some(&amount.minor_units));
+                self.turn_page(payment_id, PageStatus::Closed, PageStatus::Opening);
+            }
         }
     }
 
@@ -515,6 +533,12 @@ fn by_page() -> impl Strategy<Value = Input> {
     })
 }
 
+fn by_buyer() -> impl Strategy<Value = Input> {
+    (attempt(), any::<bool>()).prop_map(|(attempt, anew)| {
+        outside(&wire::RequestCheckout { payment_id: key(attempt).payment_id().to_string(), anew })
+    })
+}
+
 /// What a provider reports, as the closing of a page finds it.
 fn told(report: &Input) -> Option<Report> {
     let Input::Outside(message_type, data) = report else { return None };
@@ -526,7 +550,7 @@ fn told(report: &Input) -> Option<Report> {
 
 fn inputs() -> impl Strategy<Value = Vec<Input>> {
     vec(
-        prop_oneof![3 => by_orders(), 3 => by_provider(), 2 => by_operator(), 1 => by_whoever_settles(), 3 => by_effect(), 2 => by_page(), 1 => by_hold(), 1 => disputes::report()],
+        prop_oneof![3 => by_orders(), 3 => by_provider(), 2 => by_operator(), 1 => by_whoever_settles(), 3 => by_effect(), 2 => by_page(), 1 => by_buyer(), 1 => by_hold(), 1 => disputes::report()],
         0..200,
     )
 }
@@ -569,5 +593,5 @@ fn the_sequences_reach_every_kind_of_event() {
         }
         seen.extend(shell.log.iter().map(|record| record.message_type));
     }
-    assert_eq!(seen.len(), 28, "{seen:?}");
+    assert_eq!(seen.len(), 29, "{seen:?}");
 }

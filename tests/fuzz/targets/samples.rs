@@ -54,6 +54,7 @@ pub(super) const COMMANDS: &[(&str, &str)] = &[
 "e4d3c2b1-a0f9-4e8d-8c7b-6a5948372615","amount":{"minorUnits":"1999","currency":"EUR"},"providerEventId":"evt-1",
 "providerReference":"sb-1","reason":"account closed","occurredAt":"2026-01-02T03:04:05Z"}"#,
     ),
+    ("holdfast.payments.v1.RequestCheckout", r#"{"paymentId":"c2a9f8d7-1b3e-5a4c-9f6d-8e7b0a1c2d3f","anew":true}"#),
     (
         "holdfast.payments.v1.ResolveProviderReport",
         r#"{"paymentId": "c2a9f8d7-1b3e-5a4c-9f6d-8e7b0a1c2d3f", "providerEventId": "evt-1", "resolution": "REPORT_RESOLUTION_UNDONE", "actor": "ops@shop", "note": "given back by hand"}"#,

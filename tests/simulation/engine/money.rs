@@ -34,6 +34,10 @@ enum Page {
     Opening,
     Open,
     Closing,
+    /// Another is to be opened, if nobody has paid on it.
+    Replacing,
+    /// Nobody has, and it is closed.
+    Unpaid,
     Closed,
 }
 
@@ -218,19 +222,30 @@ impl Money {
                 let payments::CheckoutOpened { payment_id, checkout_url, .. } = read(event)?;
                 // Without a link there is no page: the money is set aside already.
                 let after = if checkout_url.is_empty() { Page::Closed } else { Page::Open };
-                self.of(&payment_id)?.turn_page(Page::Opening, after)?;
+                self.of(&payment_id)?.turn_page(&[(Page::Opening, after)])?;
             }
             payments::CheckoutFailed::NAME => {
                 let payments::CheckoutFailed { payment_id, .. } = read(event)?;
-                self.of(&payment_id)?.turn_page(Page::Opening, Page::Closed)?;
+                self.of(&payment_id)?.turn_page(&[(Page::Opening, Page::Closed)])?;
             }
             payments::CheckoutAbandoned::NAME => {
-                let payments::CheckoutAbandoned { payment_id, .. } = read(event)?;
-                self.of(&payment_id)?.turn_page(Page::Open, Page::Closing)?;
+                let payments::CheckoutAbandoned { payment_id, is_replaced, .. } = read(event)?;
+                let after = if is_replaced { Page::Replacing } else { Page::Closing };
+                self.of(&payment_id)?.turn_page(&[(Page::Open, after)])?;
             }
             payments::CheckoutClosed::NAME => {
-                let payments::CheckoutClosed { payment_id, .. } = read(event)?;
-                self.of(&payment_id)?.turn_page(Page::Closing, Page::Closed)?;
+                let event: payments::CheckoutClosed = read(event)?;
+                let is_unpaid = event.end() == payments::CheckoutEnd::Unpaid;
+                let after = if is_unpaid { Page::Unpaid } else { Page::Closed };
+                self.of(&event.payment_id)?.turn_page(&[(Page::Closing, Page::Closed), (Page::Replacing, after)])?;
+            }
+            payments::CheckoutRequested::NAME => {
+                let payments::CheckoutRequested { payment_id, .. } = read(event)?;
+                let payment = self.of(&payment_id)?;
+                payment.turn_page(&[(Page::Unpaid, Page::Opening)])?;
+                if payment.is_cancelled || payment.captured > 0 {
+                    return Err(format!("a page is opened for payment {payment_id}, which nobody is to pay"));
+                }
             }
             _ => return Ok(false),
         }
@@ -533,11 +548,11 @@ impl Payment {
     }
 
     /// A page takes a step.
-    fn turn_page(&mut self, before: Page, after: Page) -> Result<(), String> {
-        match self.page.replace(after) {
-            Some(page) if page == before => Ok(()),
-            page => Err(format!("a page went from {page:?} to {after:?}")),
-        }
+    fn turn_page(&mut self, steps: &[(Page, Page)]) -> Result<(), String> {
+        let step = steps.iter().find(|(before, _)| self.page == Some(*before));
+        let (_, after) = step.ok_or_else(|| format!("a page that is {:?} takes one of {steps:?}", self.page))?;
+        self.page = Some(*after);
+        Ok(())
     }
 
     /// Orders decides about its money, once; of an order that was closed while its money was taken it may hear once more, after a restore.
@@ -553,9 +568,9 @@ impl Payment {
     /// Whether its page is as it should be at last: not half-way, and not open of a payment that nobody is to pay.
     fn has_its_page(&self) -> bool {
         match self.page {
-            None | Some(Page::Closed) => true,
+            None | Some(Page::Closed | Page::Unpaid) => true,
             Some(Page::Open) => !self.is_cancelled || self.captured > 0,
-            Some(Page::Opening | Page::Closing) => false,
+            Some(Page::Opening | Page::Closing | Page::Replacing) => false,
         }
     }
 

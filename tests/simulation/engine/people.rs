@@ -8,8 +8,8 @@ use proto::{
     inventory::v1::StockRejected,
     orders::v1::{OrderPaid, OrderReserved},
     payments::v1::{
-        PaymentRequested, PaymentSucceeded, ProviderEventKind, RefundResolution, RefundResolved, RefundSubmitted,
-        ReportResolution,
+        CheckoutOpened, PaymentRequested, PaymentSucceeded, ProviderEventKind, RefundResolution, RefundResolved,
+        RefundSubmitted, ReportResolution,
     },
     rounds::v1::{RoundReopened, RoundSoldOut, SharesSold},
 };
@@ -23,7 +23,10 @@ use super::{
 };
 use crate::{
     provider::FakeProvider,
-    workload::{Intent, buys_again, gives_back, has_second_thoughts, insists, resolve_refund, resolve_report, uuid},
+    workload::{
+        Intent, buys_again, gives_back, has_second_thoughts, insists, looks_for_page, resolve_refund, resolve_report,
+        uuid,
+    },
 };
 
 /// How often operators look for what waits for them.
@@ -58,6 +61,11 @@ impl Engine {
                 {
                     self.bank.asked(&payment);
                 }
+            }
+            CheckoutOpened::NAME => {
+                let opened = CheckoutOpened::decode(data).unwrap_or_default();
+                let thoughts = looks_for_page(&mut self.rng, self.now, &opened.payment_id);
+                thoughts.into_iter().for_each(|intent| self.intend(intent));
             }
             PaymentSucceeded::NAME => {
                 let payment = PaymentSucceeded::decode(data).map(|payment| PaymentId::parse(&payment.payment_id));

@@ -66,6 +66,10 @@ enum Page {
     Opening,
     Open,
     Closing,
+    /// Another is to be opened, if nobody has paid on it.
+    Replacing,
+    /// Nobody has, so another may be opened.
+    Unpaid,
     Closed,
 }
 
@@ -226,37 +230,52 @@ impl Payments {
                 let wire::CheckoutOpened { payment_id, checkout_url, .. } = decode(data)?;
                 // Without a link there is no page: the money is set aside already.
                 let after = if checkout_url.is_empty() { Page::Closed } else { Page::Open };
-                self.turn_page(&payment_id, (Page::Opening, after), at, findings)?;
+                self.turn_page(&payment_id, &[(Page::Opening, after)], at, findings)?;
             }
             wire::CheckoutFailed::NAME => {
                 let wire::CheckoutFailed { payment_id, .. } = decode(data)?;
-                self.turn_page(&payment_id, (Page::Opening, Page::Closed), at, findings)?;
+                self.turn_page(&payment_id, &[(Page::Opening, Page::Closed)], at, findings)?;
             }
             wire::CheckoutAbandoned::NAME => {
-                let wire::CheckoutAbandoned { payment_id, .. } = decode(data)?;
-                self.turn_page(&payment_id, (Page::Open, Page::Closing), at, findings)?;
+                let wire::CheckoutAbandoned { payment_id, is_replaced, .. } = decode(data)?;
+                let after = if is_replaced { Page::Replacing } else { Page::Closing };
+                self.turn_page(&payment_id, &[(Page::Open, after)], at, findings)?;
             }
             wire::CheckoutClosed::NAME => {
-                let wire::CheckoutClosed { payment_id, .. } = decode(data)?;
-                self.turn_page(&payment_id, (Page::Closing, Page::Closed), at, findings)?;
+                let event: wire::CheckoutClosed = decode(data)?;
+                let is_unpaid = event.end() == wire::CheckoutEnd::Unpaid;
+                let after = if is_unpaid { Page::Unpaid } else { Page::Closed };
+                let steps = [(Page::Closing, Page::Closed), (Page::Replacing, after)];
+                self.turn_page(&event.payment_id, &steps, at, findings)?;
+            }
+            wire::CheckoutRequested::NAME => {
+                let wire::CheckoutRequested { payment_id, amount, .. } = decode(data)?;
+                self.turn_page(&payment_id, &[(Page::Unpaid, Page::Opening)], at, findings)?;
+                let payment_id = PaymentId::parse(&payment_id)?;
+                let payment = self.payments.get(&payment_id);
+                if !payment.is_some_and(|payment| payment.is_asking && payment.asked == amount) {
+                    wrong(payment_id, "a page is opened for what nobody is asked for", at, findings);
+                }
             }
             _ => return Err(Unbooked::Unknown { book: "money" }),
         }
         Ok(())
     }
 
-    /// A page goes one step on, and no step twice.
+    /// A page goes one step on, which begins where it stands.
     fn turn_page(
         &mut self,
         payment_id: &str,
-        (before, after): (Page, Page),
+        steps: &[(Page, Page)],
         at: Moment,
         findings: &mut Findings,
     ) -> Result<(), Unbooked> {
         let payment_id = PaymentId::parse(payment_id)?;
-        match self.payments.get_mut(&payment_id) {
-            Some(payment) if payment.page == Some(before) => payment.page = Some(after),
-            Some(_) | None => wrong(payment_id, "its page took a step that it could not take", at, findings),
+        let payment = self.payments.get_mut(&payment_id);
+        let page = payment.and_then(|payment| payment.page.as_mut());
+        match page.and_then(|page| Some((steps.iter().find(|(before, _)| before == page)?.1, page))) {
+            Some((after, page)) => *page = after,
+            None => wrong(payment_id, "its page took a step that it could not take", at, findings),
         }
         Ok(())
     }

@@ -38,11 +38,12 @@ const OF_ORDERS_OF_NO_CONCERN: [&str; 18] = [
 ];
 
 /// How money comes, and reports that fit nothing: that is in the book of money.
-const OF_PAYMENTS_OF_NO_CONCERN: [&str; 11] = [
+const OF_PAYMENTS_OF_NO_CONCERN: [&str; 12] = [
     payments::PaymentRequested::NAME,
     payments::CheckoutOpened::NAME,
     payments::CheckoutFailed::NAME,
     payments::CheckoutAbandoned::NAME,
+    payments::CheckoutRequested::NAME,
     payments::CheckoutClosed::NAME,
     payments::PaymentSucceeded::NAME,
     payments::PaymentDeclined::NAME,

@@ -489,7 +489,15 @@ fn finds_a_page_that_takes_a_step_which_it_cannot_take() {
     let failed = payments::CheckoutFailed { payment_id: payment(1), ..Default::default() };
     let abandoned = payments::CheckoutAbandoned { payment_id: payment(1), ..Default::default() };
     let closed = payments::CheckoutClosed { payment_id: payment(1), ..Default::default() };
+    let replaced = payments::CheckoutAbandoned { is_replaced: true, ..abandoned.clone() };
+    let unpaid = payments::CheckoutClosed { end: payments::CheckoutEnd::Unpaid.into(), ..closed.clone() };
+    let another = payments::CheckoutRequested { payment_id: payment(1), amount: eur(350), ..Default::default() };
     let step = "its page took a step";
+    let another_page = || asked().then(&opened).then(&replaced).then(&unpaid).then(&another);
+    assert_eq!(another_page().then(&opened).then(&replaced).then(&closed).found(), []);
+    let cancelled = payments::PaymentCancelled { payment_id: payment(1), order_id: order(), attempt: 1 };
+    let late = asked().then(&opened).then(&replaced).then(&cancelled).then(&unpaid).then(&another);
+    late.finds(Check::Money, "payment-", "a page is opened for what nobody is asked for");
     let takes = |story: LogBuilder| story.found().iter().any(|(_, _, what, _)| what.contains(step));
     assert!(!takes(asked().then(&opened).then(&abandoned).then(&closed)) && !takes(asked().then(&failed)));
     for wrong in [
@@ -497,6 +505,13 @@ fn finds_a_page_that_takes_a_step_which_it_cannot_take() {
         asked().then(&opened).then(&opened),
         asked().then(&failed).then(&opened),
         asked().then(&opened).then(&closed),
+        // One after the other, and only where nobody has paid on the one before.
+        asked().then(&another),
+        asked().then(&opened).then(&another),
+        asked().then(&opened).then(&abandoned).then(&unpaid).then(&another),
+        asked().then(&opened).then(&replaced).then(&another),
+        asked().then(&opened).then(&replaced).then(&closed).then(&another),
+        another_page().then(&another),
         // What is opened with its money set aside has no page to abandon.
         asked().then(&set_aside).then(&abandoned),
         LogBuilder::placed().all_held().then(&opened),

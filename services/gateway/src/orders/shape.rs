@@ -125,8 +125,11 @@ pub(crate) struct Payment {
     pub(crate) provider: Option<String>,
     /// What the provider knows it by.
     pub(crate) provider_reference: Option<String>,
-    /// The provider's page, where the buyer can pay now. Null: it is not open yet, nobody is to pay any more, or the provider has none.
+    /// The provider's page, where the buyer can pay now. Null: it is not open yet, or has run out, nobody is to pay any more, or the provider
+    /// has none. `POST /v1/payments/{payment_id}/checkout` opens another where it has run out.
     pub(crate) checkout_url: Option<String>,
+    /// Until when, if the provider keeps it open for a time only.
+    pub(crate) checkout_ends_at: Option<String>,
 }
 
 /// A refund, and how far it is.

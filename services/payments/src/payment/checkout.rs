@@ -1,25 +1,30 @@
 //! The page on which a payment is paid, where the provider must be called to open it, and to close it once it is of no use.
 //!
-//! | heard or asked       | opening                  | open                  | closing            | closed, failed |
-//! |----------------------|--------------------------|-----------------------|--------------------|----------------|
-//! | opened               | open; closing if nobody is to pay | -            | -                  | -              |
-//! | not opened           | failed; so is the payment, if it is still asked for | - | -           | -              |
-//! | the payment's cancel | -                        | closing               | -                  | -              |
-//! | closed               | -                        | -                     | closed             | -              |
+//! | heard or asked       | opening                  | open                       | closing | replacing                     | closed, failed |
+//! |----------------------|--------------------------|----------------------------|---------|-------------------------------|----------------|
+//! | opened               | open; closing if nobody is to pay | -                 | -       | -                             | -              |
+//! | not opened           | failed; so is the payment, if it is still asked for | - | -     | -                             | -              |
+//! | the payment's cancel | -                        | closing                    | -       | -                             | -              |
+//! | another page         | -                        | replacing, if it runs out  | refused | -                             | refused        |
+//! | closed               | -                        | -                          | closed  | opening if unpaid; else closed | -             |
 //!
-//! `-`: nothing changes. What is opened with its money set aside is no page: it is closed at once, and there is nothing to abandon. A page that was paid on before it could be closed brings late money, which is taken in as every report is. A page
-//! that nobody has heard of cannot be paid on, for only its link leads there; so one whose opening was not answered is opened again.
+//! `-`: nothing changes. What is opened with its money set aside is no page: it is closed at once, and there is nothing to abandon. A page that
+//! was paid on before it could be closed brings late money, which is taken in as every report is. A page that nobody has heard of cannot be
+//! paid on, for only its link leads there; so one whose opening was not answered is opened again. Another page is opened only once the
+//! provider has said that nobody has paid on the one before, and nobody can: so no two can be paid on.
 
 use std::time::Duration;
 
 use domain::{HoldKey, PaymentId, Rejection, Timestamp, words};
-use providers::OpenCheckout;
-
+use providers::{
+    OpenCheckout,
+    registry::{checkout_ends, provider_of},
+};
 use serde::Serialize;
 
-use super::{Payment, Status, reports};
+use super::{Payment, PaymentTerms, Status, reports};
 use crate::{
-    event::{CheckoutEnd, Event},
+    event::{CheckoutEnd, CheckoutStep, Event},
     report::Report,
 };
 
@@ -29,11 +34,18 @@ mod spec;
 /// How long after a page is to be closed it is worth a look if it is not.
 pub const CLOSED_WITHIN: Duration = Duration::from_mins(5);
 
-/// A payment's page.
+/// A page on which the buyer has no longer than this runs out: another is opened when it is asked for.
+pub const TIME_TO_PAY: Duration = Duration::from_mins(10);
+
+/// A payment's page: the latest of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Page {
+    /// Which one it is, from 1.
+    pub number: i32,
     /// Where it stands.
     pub status: PageStatus,
+    /// Until when the provider was asked to keep it open.
+    pub ends_at: Option<Timestamp>,
     /// Where the buyer pays; empty before it was opened.
     pub url: String,
 }
@@ -47,6 +59,8 @@ words!(
         Open = "open",
         /// The provider is called to close it.
         Closing = "closing",
+        /// The same, and another is opened in its place if nobody has paid on it.
+        Replacing = "replacing",
         /// Nothing more can be paid on it.
         Closed = "closed",
         /// The provider opens none.
@@ -81,17 +95,19 @@ pub(super) fn answered(payment_id: PaymentId, payment: &Payment, answer: &Answer
     match (page.status, answer) {
         (PageStatus::Opening, Answer::Opened { page: opened, authorised: None }) => {
             let is_of_use = matches!(payment.status, Status::Requested | Status::Succeeded);
-            let opened_event = Event::CheckoutOpened { payment_id, key, checkout: opened.clone() };
-            let abandoned = (!is_of_use).then(|| abandon(payment_id, key, payment, &opened.reference, at));
-            std::iter::once(opened_event).chain(abandoned.flatten()).collect()
+            let opened = Event::checkout(payment_id, key, CheckoutStep::Opened(opened.clone()));
+            let mut after = payment.clone();
+            after.apply(&opened);
+            let abandoned = if is_of_use { None } else { abandon(payment_id, key, &after, false, at) };
+            std::iter::once(opened).chain(abandoned).collect()
         }
         // Also if nobody is to pay any more: what becomes of the money orders decides, as of any.
         (PageStatus::Opening, Answer::Opened { page: opened, authorised: Some(report) }) => {
-            let opened = Event::CheckoutOpened { payment_id, key, checkout: opened.clone() };
+            let opened = Event::checkout(payment_id, key, CheckoutStep::Opened(opened.clone()));
             followed_by(payment_id, payment, opened, Some(report))
         }
         (PageStatus::Opening, Answer::Failed(rejection)) => {
-            let failed = Event::CheckoutFailed { payment_id, key, rejection: rejection.clone() };
+            let failed = Event::checkout(payment_id, key, CheckoutStep::Failed(rejection.clone()));
             let payment_failed = (payment.status == Status::Requested).then(|| Event::PaymentFailed {
                 payment_id,
                 key,
@@ -100,13 +116,21 @@ pub(super) fn answered(payment_id: PaymentId, payment: &Payment, answer: &Answer
             });
             std::iter::once(failed).chain(payment_failed).collect()
         }
-        (PageStatus::Closing, Answer::Closed { end, report }) => {
-            let closed = Event::CheckoutClosed { payment_id, key, end: *end };
-            followed_by(payment_id, payment, closed, report.as_ref())
+        (PageStatus::Closing | PageStatus::Replacing, Answer::Closed { end, report }) => {
+            let closed = Event::checkout(payment_id, key, CheckoutStep::Closed(*end));
+            let is_replaced = page.status == PageStatus::Replacing && *end == CheckoutEnd::Unpaid;
+            let terms = payment.terms.as_ref().filter(|terms| is_replaced && payment.is_to_be_paid(terms, at));
+            let next = terms.map(|terms| next_page(payment_id, key, terms, page, at));
+            followed_by(payment_id, payment, closed, report.as_ref()).into_iter().chain(next).collect()
         }
         // It was answered before.
         (
-            PageStatus::Opening | PageStatus::Open | PageStatus::Closing | PageStatus::Closed | PageStatus::Failed,
+            PageStatus::Opening
+            | PageStatus::Open
+            | PageStatus::Closing
+            | PageStatus::Replacing
+            | PageStatus::Closed
+            | PageStatus::Failed,
             Answer::Opened { .. } | Answer::Failed(_) | Answer::Closed { .. },
         ) => vec![],
     }
@@ -123,15 +147,88 @@ fn followed_by(payment_id: PaymentId, payment: &Payment, event: Event, report: O
 /// What names the failure of a payment whose page was never opened, among the provider's reports.
 const NOT_OPENED: &str = "checkout not opened";
 
-/// The payment is cancelled: its page is to be closed, if it is open.
-pub(super) fn cancelled(payment_id: PaymentId, key: HoldKey, payment: &Payment, at: Timestamp) -> Option<Event> {
-    let is_open = payment.page.as_ref().is_some_and(|page| page.status == PageStatus::Open);
-    let reference = payment.terms.as_ref().map(|terms| terms.reference.as_str()).filter(|_| is_open)?;
-    abandon(payment_id, key, payment, reference, at)
+/// The buyer wants to pay, and needs a page for it; perhaps another than the one that there is.
+pub(super) fn requested(
+    payment_id: PaymentId,
+    payment: &Payment,
+    is_anew: bool,
+    at: Timestamp,
+) -> Result<Vec<Event>, Rejection> {
+    let no = |why: String| Rejection::new("NOT_PAYABLE", format!("nothing can be paid of payment {payment_id}: {why}"));
+    let (Some(key), Some(terms)) = (payment.key, payment.terms.as_ref()) else {
+        return Err(no("nobody was asked for it".to_owned()));
+    };
+    if payment.status != Status::Requested {
+        return Err(no(format!("it is {}", payment.status.as_str())));
+    }
+    if at >= terms.expires_at {
+        return Err(no(format!("its time was over at {}", terms.expires_at)));
+    }
+    let Some(page) = &payment.page else { return Ok(vec![]) };
+    match page.status {
+        PageStatus::Opening | PageStatus::Replacing => Ok(vec![]),
+        PageStatus::Open if payment.is_to_be_paid(terms, at) => {
+            let is_replaced = is_anew || page.runs_out(terms, at);
+            let abandoned = if is_replaced { abandon(payment_id, key, payment, true, at) } else { None };
+            Ok(abandoned.into_iter().collect())
+        }
+        PageStatus::Open | PageStatus::Closing | PageStatus::Closed | PageStatus::Failed => {
+            let reason = format!(
+                "the buyer has done their part for payment {payment_id}, and the money is under way: wait for what becomes of it"
+            );
+            Err(Rejection::new("PAYMENT_UNDER_WAY", reason))
+        }
+    }
 }
 
-fn abandon(payment_id: PaymentId, key: HoldKey, payment: &Payment, reference: &str, at: Timestamp) -> Option<Event> {
-    let provider = payment.terms.as_ref()?.provider.clone();
-    let (reference, deadline) = (reference.to_owned(), at + CLOSED_WITHIN);
-    Some(Event::CheckoutAbandoned { payment_id, key, provider, reference, deadline })
+/// The page after this one, on which nobody has paid.
+fn next_page(payment_id: PaymentId, key: HoldKey, terms: &PaymentTerms, page: &Page, at: Timestamp) -> Event {
+    let step = CheckoutStep::Requested {
+        page: page.number.saturating_add(1),
+        amount: terms.amount,
+        provider: terms.provider.clone(),
+        payment_method: terms.payment_method.clone(),
+        expires_at: terms.expires_at,
+        ends_at: terms.checkout_ends(at),
+    };
+    Event::checkout(payment_id, key, step)
+}
+
+impl PaymentTerms {
+    /// Until when a page can be open that is asked for now.
+    fn checkout_ends(&self, at: Timestamp) -> Timestamp {
+        checkout_ends(provider_of(&self.payment_method), at, self.expires_at)
+    }
+}
+
+impl Page {
+    /// One that the provider is called to open.
+    pub(super) const fn opening(number: i32, ends_at: Timestamp) -> Self {
+        Self { number, status: PageStatus::Opening, ends_at: Some(ends_at), url: String::new() }
+    }
+
+    /// Whether a buyer has no time left on it, and would have more on another.
+    fn runs_out(&self, terms: &PaymentTerms, at: Timestamp) -> bool {
+        self.ends_at.is_some_and(|ends_at| ends_at < at + TIME_TO_PAY && ends_at < terms.checkout_ends(at))
+    }
+}
+
+impl Payment {
+    /// Whether the buyer is asked for it still, and has set no money aside.
+    fn is_to_be_paid(&self, terms: &PaymentTerms, at: Timestamp) -> bool {
+        self.status == Status::Requested && at < terms.expires_at && !self.has_live_authorisation()
+    }
+}
+
+/// The payment is cancelled: its page is to be closed, if it is open.
+pub(super) fn cancelled(payment_id: PaymentId, key: HoldKey, payment: &Payment, at: Timestamp) -> Option<Event> {
+    abandon(payment_id, key, payment, false, at)
+}
+
+fn abandon(payment_id: PaymentId, key: HoldKey, payment: &Payment, is_replaced: bool, at: Timestamp) -> Option<Event> {
+    let page = payment.page.as_ref().filter(|page| page.status == PageStatus::Open)?;
+    let PaymentTerms { provider, reference, .. } = payment.terms.clone()?;
+    let (page, deadline) = (page.number, at + CLOSED_WITHIN);
+    let step = CheckoutStep::Abandoned { provider, reference, deadline, page, is_replaced };
+    Some(Event::checkout(payment_id, key, step))
 }

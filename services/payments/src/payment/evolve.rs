@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     coupon,
-    event::{Event, RefundOf, ReportResolution, Reported, Resolution, StreamId},
+    event::{CheckoutStep, Event, RefundOf, ReportResolution, Reported, Resolution, StreamId},
     report::{Kept, Kind, Report, ReportedMoney, Standing},
     wallet,
 };
@@ -54,10 +54,7 @@ fn opened(event: &Event) -> Option<Payment> {
         Event::PaymentSucceeded { .. }
         | Event::PaymentDeclined { .. }
         | Event::PaymentFailed { .. }
-        | Event::CheckoutOpened { .. }
-        | Event::CheckoutFailed { .. }
-        | Event::CheckoutAbandoned { .. }
-        | Event::CheckoutClosed { .. }
+        | Event::Checkout(_)
         | Event::ProviderReportResolved { .. }
         | Event::RefundDeferred { .. }
         | Event::RefundSubmitted { .. }
@@ -97,11 +94,7 @@ impl Payment {
     /// What an event changes, but for the count of events.
     pub(super) fn apply(&mut self, event: &Event) {
         match event {
-            Event::PaymentRequested { .. }
-            | Event::CheckoutOpened { .. }
-            | Event::CheckoutFailed { .. }
-            | Event::CheckoutAbandoned { .. }
-            | Event::CheckoutClosed { .. } => self.take_in_page(event),
+            Event::PaymentRequested { .. } | Event::Checkout(_) => self.take_in_page(event),
             Event::PaymentSucceeded { amount, provider_event_id, provider_reference, occurred_at, .. } => {
                 self.status = Status::Succeeded;
                 self.captured_minor = amount.minor_units;
@@ -169,8 +162,7 @@ impl Payment {
     fn take_in_page(&mut self, event: &Event) {
         match event {
             Event::PaymentRequested { key, amount, checkout, payment_method, expires_at, checkout_ends_at, .. } => {
-                let opening = || Page { status: PageStatus::Opening, url: String::new() };
-                self.page = checkout_ends_at.map(|_| opening());
+                self.page = checkout_ends_at.map(|ends_at| Page::opening(1, ends_at));
                 self.key = Some(*key);
                 self.status = Status::Requested;
                 self.terms = Some(PaymentTerms {
@@ -181,17 +173,7 @@ impl Payment {
                     expires_at: *expires_at,
                 });
             }
-            Event::CheckoutOpened { checkout, .. } => {
-                // Without a link there is no page: the money is set aside already.
-                let status = if checkout.url.is_empty() { PageStatus::Closed } else { PageStatus::Open };
-                self.page = Some(Page { status, url: checkout.url.clone() });
-                if let Some(terms) = &mut self.terms {
-                    terms.reference.clone_from(&checkout.reference);
-                }
-            }
-            Event::CheckoutFailed { .. } => self.move_page(PageStatus::Failed),
-            Event::CheckoutAbandoned { .. } => self.move_page(PageStatus::Closing),
-            Event::CheckoutClosed { .. } => self.move_page(PageStatus::Closed),
+            Event::Checkout(event) => self.turn_page(&event.step),
             Event::PaymentSucceeded { .. }
             | Event::PaymentDeclined { .. }
             | Event::PaymentFailed { .. }
@@ -275,10 +257,7 @@ impl Payment {
             | Event::PaymentDeclined { .. }
             | Event::PaymentFailed { .. }
             | Event::PaymentCancelled { .. }
-            | Event::CheckoutOpened { .. }
-            | Event::CheckoutFailed { .. }
-            | Event::CheckoutAbandoned { .. }
-            | Event::CheckoutClosed { .. }
+            | Event::Checkout(_)
             | Event::ProviderReportUnmatched { .. }
             | Event::ProviderReportResolved { .. }
             | Event::Authorisation(_)
@@ -336,9 +315,29 @@ impl Payment {
         }
     }
 
-    fn move_page(&mut self, status: PageStatus) {
+    fn turn_page(&mut self, step: &CheckoutStep) {
+        let status = match step {
+            // Without a link there is no page: the money is set aside already.
+            CheckoutStep::Opened(opened) if opened.url.is_empty() => PageStatus::Closed,
+            CheckoutStep::Opened(_) => PageStatus::Open,
+            CheckoutStep::Failed(_) => PageStatus::Failed,
+            CheckoutStep::Abandoned { is_replaced: false, .. } => PageStatus::Closing,
+            CheckoutStep::Abandoned { is_replaced: true, .. } => PageStatus::Replacing,
+            CheckoutStep::Closed(_) => PageStatus::Closed,
+            CheckoutStep::Requested { page, ends_at, .. } => {
+                self.page = Some(Page::opening(*page, *ends_at));
+                PageStatus::Opening
+            }
+        };
         if let Some(page) = &mut self.page {
             page.status = status;
+        }
+        let CheckoutStep::Opened(opened) = step else { return };
+        if let Some(page) = &mut self.page {
+            page.url.clone_from(&opened.url);
+        }
+        if let Some(terms) = &mut self.terms {
+            terms.reference.clone_from(&opened.reference);
         }
     }
 

@@ -5,7 +5,7 @@ use proto::{Message, Name, payments::v1 as wire};
 use providers::{Checkout, OpenCheckout};
 
 use super::{money, payment, payment_to_wire};
-use crate::event::{CheckoutEnd, Event};
+use crate::event::{CheckoutEnd, CheckoutEvent, CheckoutStep, Event};
 
 /// An event of this kind; of no other.
 pub(super) fn encode(event: Event) -> (&'static str, Vec<u8>) {
@@ -26,30 +26,7 @@ pub(super) fn encode(event: Event) -> (&'static str, Vec<u8>) {
             };
             ("holdfast.payments.v1.PaymentRequested", message.encode_to_vec())
         }
-        Event::CheckoutOpened { payment_id, key, checkout } => {
-            let (payment_id, order_id, attempt) = payment_to_wire(payment_id, key);
-            let OpenCheckout { reference: provider_reference, url: checkout_url } = checkout;
-            let message = wire::CheckoutOpened { payment_id, order_id, attempt, provider_reference, checkout_url };
-            ("holdfast.payments.v1.CheckoutOpened", message.encode_to_vec())
-        }
-        Event::CheckoutFailed { payment_id, key, rejection } => {
-            let (payment_id, order_id, attempt) = payment_to_wire(payment_id, key);
-            let rejection = Some(rejection.to_wire());
-            let message = wire::CheckoutFailed { payment_id, order_id, attempt, rejection };
-            ("holdfast.payments.v1.CheckoutFailed", message.encode_to_vec())
-        }
-        Event::CheckoutAbandoned { payment_id, key, provider, reference: provider_reference, deadline } => {
-            let (payment_id, order_id, attempt) = payment_to_wire(payment_id, key);
-            let deadline = Some(deadline.to_wire());
-            let message =
-                wire::CheckoutAbandoned { payment_id, order_id, attempt, provider, provider_reference, deadline };
-            ("holdfast.payments.v1.CheckoutAbandoned", message.encode_to_vec())
-        }
-        Event::CheckoutClosed { payment_id, key, end } => {
-            let (payment_id, order_id, attempt) = payment_to_wire(payment_id, key);
-            let message = wire::CheckoutClosed { payment_id, order_id, attempt, end: end_to_wire(end).into() };
-            ("holdfast.payments.v1.CheckoutClosed", message.encode_to_vec())
-        }
+        Event::Checkout(event) => encode_page(event),
         Event::PaymentSucceeded { .. }
         | Event::PaymentDeclined { .. }
         | Event::PaymentFailed { .. }
@@ -72,37 +49,97 @@ pub(super) fn encode(event: Event) -> (&'static str, Vec<u8>) {
     }
 }
 
+fn encode_page(event: CheckoutEvent) -> (&'static str, Vec<u8>) {
+    let (payment_id, order_id, attempt) = payment_to_wire(event.payment_id, event.key);
+    match event.step {
+        CheckoutStep::Opened(OpenCheckout { reference: provider_reference, url: checkout_url }) => {
+            let message = wire::CheckoutOpened { payment_id, order_id, attempt, provider_reference, checkout_url };
+            ("holdfast.payments.v1.CheckoutOpened", message.encode_to_vec())
+        }
+        CheckoutStep::Failed(rejection) => {
+            let rejection = Some(rejection.to_wire());
+            let message = wire::CheckoutFailed { payment_id, order_id, attempt, rejection };
+            ("holdfast.payments.v1.CheckoutFailed", message.encode_to_vec())
+        }
+        CheckoutStep::Abandoned { provider, reference, deadline, page, is_replaced } => {
+            let message = wire::CheckoutAbandoned {
+                payment_id,
+                order_id,
+                attempt,
+                provider,
+                provider_reference: reference,
+                deadline: Some(deadline.to_wire()),
+                page,
+                is_replaced,
+            };
+            ("holdfast.payments.v1.CheckoutAbandoned", message.encode_to_vec())
+        }
+        CheckoutStep::Closed(end) => {
+            let message = wire::CheckoutClosed { payment_id, order_id, attempt, end: end_to_wire(end).into() };
+            ("holdfast.payments.v1.CheckoutClosed", message.encode_to_vec())
+        }
+        CheckoutStep::Requested { page, amount, provider, payment_method, expires_at, ends_at } => {
+            let message = wire::CheckoutRequested {
+                payment_id,
+                order_id,
+                attempt,
+                page,
+                amount: Some(amount.to_wire()),
+                provider,
+                payment_method,
+                expires_at: Some(expires_at.to_wire()),
+                checkout_ends_at: Some(ends_at.to_wire()),
+            };
+            ("holdfast.payments.v1.CheckoutRequested", message.encode_to_vec())
+        }
+    }
+}
+
 /// Reads an event of this kind. `None`: it is of another.
 pub(super) fn decode_event(event: &str, data: &[u8]) -> Result<Option<Event>, Rejection> {
     Ok(Some(match event {
         wire::PaymentRequested::NAME => requested(decode(data)?)?,
         wire::CheckoutOpened::NAME => {
-            let wire::CheckoutOpened { payment_id, order_id, attempt, provider_reference, checkout_url } =
-                decode(data)?;
-            let (payment_id, key) = payment(&payment_id, &order_id, attempt)?;
-            let checkout = OpenCheckout { reference: provider_reference, url: checkout_url };
-            Event::CheckoutOpened { payment_id, key, checkout }
+            let message: wire::CheckoutOpened = decode(data)?;
+            let (payment_id, key) = payment(&message.payment_id, &message.order_id, message.attempt)?;
+            let page = OpenCheckout { reference: message.provider_reference, url: message.checkout_url };
+            Event::checkout(payment_id, key, CheckoutStep::Opened(page))
         }
         wire::CheckoutFailed::NAME => {
-            let wire::CheckoutFailed { payment_id, order_id, attempt, rejection } = decode(data)?;
-            let (payment_id, key) = payment(&payment_id, &order_id, attempt)?;
-            Event::CheckoutFailed { payment_id, key, rejection: Rejection::from_wire(rejection) }
+            let message: wire::CheckoutFailed = decode(data)?;
+            let (payment_id, key) = payment(&message.payment_id, &message.order_id, message.attempt)?;
+            Event::checkout(payment_id, key, CheckoutStep::Failed(Rejection::from_wire(message.rejection)))
         }
         wire::CheckoutAbandoned::NAME => {
             let message: wire::CheckoutAbandoned = decode(data)?;
             let (payment_id, key) = payment(&message.payment_id, &message.order_id, message.attempt)?;
-            Event::CheckoutAbandoned {
-                payment_id,
-                key,
+            let step = CheckoutStep::Abandoned {
                 provider: message.provider,
                 reference: message.provider_reference,
                 deadline: Timestamp::from_wire("deadline", message.deadline)?,
-            }
+                // There was one at most before they were counted.
+                page: message.page.max(1),
+                is_replaced: message.is_replaced,
+            };
+            Event::checkout(payment_id, key, step)
         }
         wire::CheckoutClosed::NAME => {
-            let wire::CheckoutClosed { payment_id, order_id, attempt, end } = decode(data)?;
-            let (payment_id, key) = payment(&payment_id, &order_id, attempt)?;
-            Event::CheckoutClosed { payment_id, key, end: known_end(end)? }
+            let message: wire::CheckoutClosed = decode(data)?;
+            let (payment_id, key) = payment(&message.payment_id, &message.order_id, message.attempt)?;
+            Event::checkout(payment_id, key, CheckoutStep::Closed(known_end(message.end)?))
+        }
+        wire::CheckoutRequested::NAME => {
+            let message: wire::CheckoutRequested = decode(data)?;
+            let (payment_id, key) = payment(&message.payment_id, &message.order_id, message.attempt)?;
+            let step = CheckoutStep::Requested {
+                page: message.page,
+                amount: money(message.amount)?,
+                provider: message.provider,
+                payment_method: message.payment_method,
+                expires_at: Timestamp::from_wire("expires_at", message.expires_at)?,
+                ends_at: Timestamp::from_wire("checkout_ends_at", message.checkout_ends_at)?,
+            };
+            Event::checkout(payment_id, key, step)
         }
         _ => return Ok(None),
     }))

@@ -64,10 +64,7 @@ pub(super) fn encode(event: Event) -> (&'static str, Vec<u8>) {
         | Event::PaymentDeclined { .. }
         | Event::PaymentFailed { .. }
         | Event::PaymentCancelled { .. }
-        | Event::CheckoutOpened { .. }
-        | Event::CheckoutFailed { .. }
-        | Event::CheckoutAbandoned { .. }
-        | Event::CheckoutClosed { .. }
+        | Event::Checkout(_)
         | Event::ProviderReportUnmatched { .. }
         | Event::ProviderReportResolved { .. }
         | Event::Authorisation(_)
@@ -133,10 +130,7 @@ fn encode_ended(event: Event) -> (&'static str, Vec<u8>) {
         | Event::PaymentDeclined { .. }
         | Event::PaymentFailed { .. }
         | Event::PaymentCancelled { .. }
-        | Event::CheckoutOpened { .. }
-        | Event::CheckoutFailed { .. }
-        | Event::CheckoutAbandoned { .. }
-        | Event::CheckoutClosed { .. }
+        | Event::Checkout(_)
         | Event::ProviderReportUnmatched { .. }
         | Event::ProviderReportResolved { .. }
         | Event::RefundDeferred { .. }

@@ -96,10 +96,7 @@ pub(super) fn encode(event: Event) -> (&'static str, Vec<u8>) {
         | Event::PaymentSucceeded { .. }
         | Event::PaymentFailed { .. }
         | Event::PaymentCancelled { .. }
-        | Event::CheckoutOpened { .. }
-        | Event::CheckoutFailed { .. }
-        | Event::CheckoutAbandoned { .. }
-        | Event::CheckoutClosed { .. }
+        | Event::Checkout(_)
         | Event::RefundDeferred { .. }
         | Event::RefundSubmitted { .. }
         | Event::PaymentRefunded { .. }

@@ -15,8 +15,8 @@ use crate::{
     Payments,
     command::Command,
     event::{
-        AuthorisationCall, AuthorisationEvent, AuthorisationOf, CheckoutEnd, DisputeEvent, DisputeStep, Event,
-        ReportResolution, Reported, Resolution,
+        AuthorisationCall, AuthorisationEvent, AuthorisationOf, CheckoutEnd, CheckoutStep, DisputeEvent, DisputeStep,
+        Event, ReportResolution, Reported, Resolution,
     },
     payment::spec::{KEY, at, cancelled, eur, named, of, report, requested, succeeded, unmatched},
     report::{Kind, Mismatch, Report, ReportedDispute},
@@ -306,26 +306,31 @@ fn refuses_a_type_that_it_does_not_know() {
 }
 
 fn of_pages() -> Vec<Event> {
-    let key = HoldKey { attempt: 3, ..KEY };
-    vec![
-        Event::CheckoutOpened {
-            payment_id: PAYMENT,
-            key,
-            checkout: OpenCheckout { reference: "cs_1".to_owned(), url: "https://pay.test/1".to_owned() },
-        },
-        Event::CheckoutFailed { payment_id: PAYMENT, key, rejection: Rejection::new("DECLINED", "no") },
-        Event::CheckoutAbandoned {
-            payment_id: PAYMENT,
-            key,
-            provider: "p".to_owned(),
-            reference: "cs_1".to_owned(),
+    let text = str::to_owned;
+    let steps = [
+        CheckoutStep::Opened(OpenCheckout { reference: text("cs_1"), url: text("https://pay.test/1") }),
+        CheckoutStep::Failed(Rejection::new("DECLINED", "no")),
+        CheckoutStep::Abandoned {
+            provider: text("p"),
+            reference: text("cs_1"),
             deadline: at(8),
+            page: 2,
+            is_replaced: true,
         },
-        Event::CheckoutClosed { payment_id: PAYMENT, key, end: CheckoutEnd::Unpaid },
-        Event::CheckoutClosed { payment_id: PAYMENT, key, end: CheckoutEnd::Paid },
-        Event::CheckoutClosed { payment_id: PAYMENT, key, end: CheckoutEnd::Authorised },
-        Event::CheckoutClosed { payment_id: PAYMENT, key, end: CheckoutEnd::UnderWay },
-    ]
+        CheckoutStep::Closed(CheckoutEnd::Unpaid),
+        CheckoutStep::Closed(CheckoutEnd::Paid),
+        CheckoutStep::Closed(CheckoutEnd::Authorised),
+        CheckoutStep::Closed(CheckoutEnd::UnderWay),
+        CheckoutStep::Requested {
+            page: 3,
+            amount: eur(1_200),
+            provider: text("p"),
+            payment_method: text("p:m"),
+            expires_at: at(8),
+            ends_at: at(7),
+        },
+    ];
+    steps.map(|step| Event::checkout(PAYMENT, HoldKey { attempt: 3, ..KEY }, step)).into()
 }
 
 fn of_holds() -> Vec<Event> {

@@ -1,14 +1,16 @@
 //! Specs of pages: opened and closed by calls, whatever becomes of the payment meanwhile.
 
-use domain::{Rejection, Timestamp, spec::Spec};
+use std::time::Duration;
+
+use domain::{DecideError, Rejection, Timestamp, spec::Spec};
 use providers::{Checkout, OpenCheckout, registry::checkout};
 
-use super::{Answer, CLOSED_WITHIN, PageStatus};
+use super::{Answer, CLOSED_WITHIN, PageStatus, TIME_TO_PAY};
 use crate::{
     command::Command,
-    event::{AuthorisationEvent, CheckoutEnd, Event},
+    event::{AuthorisationEvent, CheckoutEnd, CheckoutStep, Event},
     payment::{
-        Status,
+        Status, decide,
         spec::{KEY, NOW, cancelled, eur, given, payment_id, report, request, requested, succeeded},
     },
     report::{Kind, Report},
@@ -20,9 +22,10 @@ fn ends_at() -> Timestamp {
 
 /// 12.00 EUR are asked for, on a page that must be called for.
 fn called_for() -> Event {
-    let Event::PaymentRequested { payment_id, key, amount, payment_method, expires_at, .. } = requested() else {
+    let Event::PaymentRequested { payment_id, key, amount, payment_method, .. } = requested() else {
         panic!("it is a request")
     };
+    let expires_at = NOW + Duration::from_hours(1);
     let checkout = Checkout { provider: "test".to_owned(), reference: String::new(), url: String::new() };
     let checkout_ends_at = Some(ends_at());
     Event::PaymentRequested { payment_id, key, amount, checkout, payment_method, expires_at, checkout_ends_at }
@@ -33,7 +36,7 @@ fn page() -> OpenCheckout {
 }
 
 fn opened() -> Event {
-    Event::CheckoutOpened { payment_id: payment_id(), key: KEY, checkout: page() }
+    Event::checkout(payment_id(), KEY, CheckoutStep::Opened(page()))
 }
 
 /// What is opened with its money set aside.
@@ -47,18 +50,40 @@ fn opened_with_money() -> Command {
     answer(Answer::Opened { page, authorised: Some(report) })
 }
 
+fn abandoned_for(is_replaced: bool) -> Event {
+    let (provider, reference, deadline) = ("test".to_owned(), "cs_1".to_owned(), NOW + CLOSED_WITHIN);
+    let step = CheckoutStep::Abandoned { provider, reference, deadline, page: 1, is_replaced };
+    Event::checkout(payment_id(), KEY, step)
+}
+
 fn abandoned() -> Event {
-    Event::CheckoutAbandoned {
-        payment_id: payment_id(),
-        key: KEY,
-        provider: "test".to_owned(),
-        reference: "cs_1".to_owned(),
-        deadline: NOW + CLOSED_WITHIN,
-    }
+    abandoned_for(false)
+}
+
+/// It is to make room for another.
+fn replaced() -> Event {
+    abandoned_for(true)
+}
+
+/// The page in its place: the provider of the payment method keeps it open for as long as the payment is asked for.
+fn another() -> Event {
+    let Event::PaymentRequested { payment_id, key, amount, payment_method, expires_at, .. } = called_for() else {
+        panic!("it is a request")
+    };
+    let (page, provider, ends_at) = (2, "test".to_owned(), expires_at);
+    Event::checkout(
+        payment_id,
+        key,
+        CheckoutStep::Requested { page, amount, provider, payment_method, expires_at, ends_at },
+    )
+}
+
+fn wants_page(is_anew: bool) -> Command {
+    Command::RequestCheckout { payment_id: payment_id(), is_anew }
 }
 
 fn closed(end: CheckoutEnd) -> Event {
-    Event::CheckoutClosed { payment_id: payment_id(), key: KEY, end }
+    Event::checkout(payment_id(), KEY, CheckoutStep::Closed(end))
 }
 
 fn answer(answer: Answer) -> Command {
@@ -103,7 +128,7 @@ fn a_page_that_is_called_for_is_open_once_the_provider_says_so() {
 
 #[test]
 fn a_payment_whose_page_is_not_opened_has_failed() {
-    let failed = Event::CheckoutFailed { payment_id: payment_id(), key: KEY, rejection: no() };
+    let failed = Event::checkout(payment_id(), KEY, CheckoutStep::Failed(no()));
     let events = given(&[called_for()]).when(&answer(Answer::Failed(no()))).unwrap();
     let [first, Event::PaymentFailed { reason, .. }] = events.as_slice() else { panic!("{events:?}") };
     assert_eq!(*first, failed);
@@ -133,9 +158,7 @@ fn a_page_that_opens_after_its_payment_was_cancelled_is_closed_at_once() {
 #[test]
 fn what_opens_with_its_money_set_aside_is_no_page_and_is_never_closed() {
     let events = given(&[called_for()]).when(&opened_with_money()).unwrap();
-    let [Event::CheckoutOpened { .. }, Event::Authorisation(AuthorisationEvent::Authorised { of, amount, .. })] =
-        &*events
-    else {
+    let [Event::Checkout(_), Event::Authorisation(AuthorisationEvent::Authorised { of, amount, .. })] = &*events else {
         panic!("{events:?}")
     };
     assert_eq!((of.reference.as_str(), *amount), ("funds-1", eur(1_200)));
@@ -193,5 +216,94 @@ fn a_request_says_until_when_the_page_is_to_be_open() {
     let [Event::PaymentRequested { checkout_ends_at: Some(ends_at), .. }] = events.as_slice() else {
         panic!("{events:?}")
     };
-    assert!(*ends_at > NOW + std::time::Duration::from_mins(30), "Stripe takes no less: {ends_at}");
+    assert!(*ends_at > NOW + Duration::from_mins(30), "Stripe takes no less: {ends_at}");
+}
+
+#[test]
+fn a_page_that_can_be_paid_on_is_good() {
+    let open_until = |ends_at, expires_at| {
+        let mut state = given(&[called_for(), opened()]);
+        let payment = state.payments.change(&payment_id()).unwrap();
+        payment.page.as_mut().unwrap().ends_at = ends_at;
+        payment.terms.as_mut().unwrap().expires_at = expires_at;
+        state
+    };
+    let (soon, later) = (NOW + TIME_TO_PAY, NOW + 2 * TIME_TO_PAY);
+    assert_eq!(open_until(Some(soon), later).when(&wants_page(false)), Ok(vec![]));
+    assert_eq!(open_until(Some(later), later).when(&wants_page(true)), Ok(vec![replaced()]), "its link is lost");
+    // Nobody wrote down how long it is open.
+    assert_eq!(open_until(None, later).when(&wants_page(false)), Ok(vec![]));
+    // Another would be open no longer.
+    let end = NOW + Duration::from_mins(1);
+    assert_eq!(open_until(Some(end), end).when(&wants_page(false)), Ok(vec![]));
+    assert_eq!(open_until(Some(end), later).when(&wants_page(false)), Ok(vec![replaced()]));
+    // It is a link, or is being opened.
+    let mut link = given(&[requested()]);
+    link.payments.change(&payment_id()).unwrap().terms.as_mut().unwrap().expires_at = later;
+    assert_eq!(link.when(&wants_page(true)), Ok(vec![]));
+    assert_eq!(given(&[called_for()]).when(&wants_page(true)), Ok(vec![]));
+}
+
+#[test]
+fn a_page_that_has_run_out_is_closed_before_another_is_opened() {
+    let state = given(&[called_for(), opened()]);
+    assert_eq!(state.when(&wants_page(false)), Ok(vec![replaced()]));
+    let state = given(&[called_for(), opened(), replaced()]);
+    assert_eq!(state.payment().page.as_ref().unwrap().status, PageStatus::Replacing);
+    assert_eq!(state.when(&wants_page(true)), Ok(vec![]), "it is under way");
+    assert_eq!(state.when(&unpaid()), Ok(vec![closed(CheckoutEnd::Unpaid), another()]));
+    let state = given(&[called_for(), opened(), replaced(), closed(CheckoutEnd::Unpaid), another()]);
+    let page = state.payment().page.clone().unwrap();
+    assert_eq!((page.number, page.status, page.url.as_str()), (2, PageStatus::Opening, ""));
+    let second = OpenCheckout { reference: "cs_2".to_owned(), url: "https://pay.test/cs_2".to_owned() };
+    let events = state.when(&answer(Answer::Opened { page: second.clone(), authorised: None })).unwrap();
+    assert_eq!(events, [Event::checkout(payment_id(), KEY, CheckoutStep::Opened(second))]);
+}
+
+#[test]
+fn no_other_page_is_opened_for_what_was_paid_or_is_under_way() {
+    let past = [called_for(), opened(), replaced()];
+    let paid = answer(Answer::Closed { end: CheckoutEnd::Paid, report: Some(came()) });
+    let events = given(&past).when(&paid).unwrap();
+    assert!(matches!(&events[..], [Event::Checkout(_), Event::PaymentSucceeded { .. }]), "{events:?}");
+    let under_way = answer(Answer::Closed { end: CheckoutEnd::UnderWay, report: None });
+    assert_eq!(given(&past).when(&under_way), Ok(vec![closed(CheckoutEnd::UnderWay)]));
+    let state = given(&[called_for(), opened(), replaced(), closed(CheckoutEnd::UnderWay)]);
+    assert_eq!(state.refuses(&wants_page(true), &["under way"]), "PAYMENT_UNDER_WAY");
+    // The webhook was quicker, or nobody is to pay any more.
+    for meanwhile in [succeeded(), cancelled()] {
+        let state = given(&[called_for(), opened(), replaced(), meanwhile]);
+        assert_eq!(state.when(&unpaid()), Ok(vec![closed(CheckoutEnd::Unpaid)]));
+    }
+}
+
+#[test]
+fn money_that_is_set_aside_needs_no_other_page() {
+    let held = Report { provider_reference: "pi_1".to_owned(), ..report(Kind::PaymentAuthorised, "pi_1 held") };
+    let held = Command::RecordProviderEvent { payment_id: payment_id(), report: held };
+    let state = |past: &[Event]| given(&[past, &given(past).when(&held).unwrap()].concat());
+    assert_eq!(state(&[called_for(), opened()]).refuses(&wants_page(true), &["under way"]), "PAYMENT_UNDER_WAY");
+    let late = state(&[called_for(), opened(), replaced()]);
+    assert_eq!(late.when(&unpaid()), Ok(vec![closed(CheckoutEnd::Unpaid)]));
+}
+
+#[test]
+fn a_page_that_is_to_make_room_is_closed_once_if_the_payment_is_cancelled_meanwhile() {
+    let state = given(&[called_for(), opened(), replaced()]);
+    assert_eq!(state.when(&cancel()), Ok(vec![cancelled()]));
+}
+
+#[test]
+fn nobody_gets_a_page_for_what_nobody_is_to_pay() {
+    assert_eq!(given(&[]).refuses(&wants_page(true), &[]), "UNKNOWN_PAYMENT");
+    let early = given(&[]).when(&Command::RecordProviderEvent { payment_id: payment_id(), report: came() }).unwrap();
+    assert_eq!(given(&early).refuses(&wants_page(true), &["nobody was asked"]), "NOT_PAYABLE");
+    for (over, word) in [(succeeded(), "succeeded"), (cancelled(), "cancelled")] {
+        let state = given(&[called_for(), opened(), over]);
+        assert_eq!(state.refuses(&wants_page(true), &[word]), "NOT_PAYABLE");
+    }
+    let state = given(&[called_for(), opened()]);
+    let expires_at = state.payment().terms.as_ref().unwrap().expires_at;
+    let over = decide(&state, &wants_page(true), expires_at).unwrap_err();
+    assert!(matches!(&over, DecideError::Rejected(rejection) if rejection.code == "NOT_PAYABLE"), "{over:?}");
 }
