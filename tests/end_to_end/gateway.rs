@@ -1,15 +1,16 @@
 //! Orders over HTTP: what a shop that knows no broker sends, and what it is answered.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs};
 
 use futures::future::join_all;
 use holdfast_tests::{
-    TestFleet,
+    TestFleet, eventually,
     gateway::{Answer, Gateway, READER, TOKEN},
 };
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
-use tokio::sync::watch;
+use testbed::servers::Signal;
+use tokio::{net::TcpStream, sync::watch};
 
 async fn shop() -> (TestFleet, Gateway) {
     let fleet = TestFleet::start().await.unwrap();
@@ -330,6 +331,33 @@ async fn a_request_that_never_ends_is_cut_off() {
     assert_eq!(codes, BTreeSet::from([(408, "BODY_TOO_SLOW"), (503, "OVERLOADED")]));
     let full = answers.iter().find(|answer| answer.status == 503).unwrap();
     assert_eq!((full.header("retry-after"), &full.json["retryable"]), ("1", &json!(true)));
+}
+
+/// How many connections wait to be taken in at this address.
+fn waiting_at(address: &str) -> usize {
+    let port: u16 = address.rsplit_once(':').unwrap().1.parse().unwrap();
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let waiting = table.lines().filter_map(|line| {
+        let row: Vec<&str> = line.split_whitespace().collect();
+        // Of one that listens (0A) what waits to be read are connections.
+        let [_, local, _, "0A", queues, ..] = row.as_slice() else { return None };
+        let (_, to_read) = queues.split_once(':').filter(|_| local.ends_with(&format!(":{port:04X}")))?;
+        usize::from_str_radix(to_read, 16).ok()
+    });
+    waiting.sum()
+}
+
+/// Of 4,000 clients who came at once to a queue of 1,024 some had their connection reset.
+#[tokio::test]
+async fn many_may_come_at_once() {
+    const CLIENTS: usize = 1_500;
+    let (fleet, gateway) = shop().await;
+    fleet.processes().await.worker("gateway", 0).unwrap().signal(Signal::STOP).unwrap();
+    let clients = tokio::spawn(join_all((0..CLIENTS).map(|_| TcpStream::connect(gateway.address.clone()))));
+    eventually("all of them wait", || async { Ok(waiting_at(&gateway.address) == CLIENTS) }).await.unwrap();
+    fleet.processes().await.worker("gateway", 0).unwrap().signal(Signal::CONT).unwrap();
+    assert!(clients.await.unwrap().iter().all(Result::is_ok));
+    assert_eq!(gateway.get("/v1/products/MUG").await.unwrap().status, 200);
 }
 
 /// Whoever gets no answer sends the same request again, under the same key, to whichever gateway is there.

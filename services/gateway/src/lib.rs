@@ -15,7 +15,7 @@ use platform::{
     process::{self, connect_with_retry},
     shutdown::{self, Shutdown},
 };
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
 mod caller;
@@ -85,7 +85,7 @@ async fn work(config: Config) -> Result<(), Error> {
     health.beat_alive();
     let metrics = platform::telemetry::start_metrics(&[(guard::REQUEST_SECONDS, guard::BUCKETS)]);
     health::serve(&config.http.address, health.clone(), metrics, shutdown.clone()).await?;
-    let listener = TcpListener::bind(&config.gateway.address)
+    let listener = server::listen(&config.gateway.address)
         .await
         .map_err(|error| Error::transient("listening for requests (setting gateway.address)", error))?;
     let mut stop = shutdown.clone();

@@ -1,6 +1,11 @@
 //! The listening socket: connections one by one, none of which may take for ever to say what it wants.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    io::{Error, ErrorKind},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -8,12 +13,39 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use platform::{clock, config::ms};
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    net::{TcpListener, TcpSocket, lookup_host},
+    sync::Semaphore,
+};
 
 use crate::{Gateway, routes};
 
 /// Before taking connections again when the machine has no room for another.
 const AFTER_REFUSAL: Duration = Duration::from_millis(100);
+
+/// How many connections may wait to be taken in. The system allows fewer (Linux: `net.core.somaxconn`, 4,096 as a rule), and resets some of those
+/// that come while its queue is full.
+const WAITING_MAX: u32 = 65_535;
+
+/// Listens at the first address of this name that is free.
+pub(crate) async fn listen(name: &str) -> std::io::Result<TcpListener> {
+    let mut refused = Error::new(ErrorKind::AddrNotAvailable, "the name has no address");
+    for address in lookup_host(name).await? {
+        match listen_at(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => refused = error,
+        }
+    }
+    Err(refused)
+}
+
+fn listen_at(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A gateway that is started again need not wait for the connections of the one before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(WAITING_MAX)
+}
 
 /// Serves until asked to stop, and then brings to an end what has begun, within `drain`.
 pub(crate) async fn serve(listener: TcpListener, gateway: Arc<Gateway>, drain: Duration) {
@@ -56,7 +88,7 @@ async fn accept(
     listener: &TcpListener,
     connections: &Arc<Semaphore>,
 ) -> std::io::Result<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let permit = Arc::clone(connections).acquire_owned().await.map_err(std::io::Error::other)?;
+    let permit = Arc::clone(connections).acquire_owned().await.map_err(Error::other)?;
     let (stream, _) = listener.accept().await?;
     stream.set_nodelay(true)?;
     Ok((stream, permit))
