@@ -3,6 +3,7 @@
 use fake_stripe::Faults;
 use holdfast_tests::{
     eventually,
+    gateway::Answer,
     stripe::{StripeShop, session},
 };
 use serde_json::{Value, json};
@@ -60,12 +61,16 @@ async fn the_page_of_a_cancelled_order_is_closed() {
     shop.close().await.unwrap();
 }
 
-/// Asks for another page, and waits until there is one.
-async fn another_page(shop: &StripeShop, order: &str, key: &str, before: &str) -> String {
+/// Asks for another page.
+async fn ask_for_page(shop: &StripeShop, order: &str, key: &str) -> Answer {
     let shown = shop.gateway.get(order).await.unwrap().json;
     let payment_id = shown.pointer("/payments/0/payment_id").and_then(Value::as_str).unwrap();
-    let path = format!("/v1/payments/{payment_id}/checkout");
-    let asked = shop.gateway.post(&path, key, &json!({ "anew": true })).await.unwrap();
+    shop.gateway.post(&format!("/v1/payments/{payment_id}/checkout"), key, &json!({ "anew": true })).await.unwrap()
+}
+
+/// The same, and waits until there is one.
+async fn another_page(shop: &StripeShop, order: &str, key: &str, before: &str) -> String {
+    let asked = ask_for_page(shop, order, key).await;
     assert_eq!(asked.status, 200, "{asked:?}");
     let has_another = |order: &Value| !["", before].contains(&session(order));
     let shown = shop.gateway.until(order, "there is another page", has_another).await.unwrap();
@@ -92,14 +97,12 @@ async fn a_page_that_was_paid_on_is_followed_by_no_other() {
     let shop = shop().await;
     let order = shop.place("one", 2).await.unwrap();
     let session = shop.page(&order).await.unwrap();
-    let payment_id = shop.gateway.get(&order).await.unwrap().json["payments"][0]["payment_id"].clone();
     shop.keep_webhooks_away();
     shop.stripe.pay(&session).unwrap();
-    let path = format!("/v1/payments/{}/checkout", payment_id.as_str().unwrap());
-    let asked = shop.gateway.post(&path, "lost", &json!({ "anew": true })).await.unwrap();
+    let asked = ask_for_page(&shop, &order, "lost").await;
     assert_eq!(asked.status, 200, "{asked:?}");
     shop.until(&order, "paid").await.unwrap();
-    let refused = shop.gateway.post(&path, "lost again", &json!({ "anew": true })).await.unwrap();
+    let refused = ask_for_page(&shop, &order, "lost again").await;
     assert_eq!(refused.json["code"], "NOT_PAYABLE", "{refused:?}");
     shop.let_webhooks_come();
     eventually("all webhooks are delivered", || async { Ok(shop.stripe.to_deliver() == 0) }).await.unwrap();

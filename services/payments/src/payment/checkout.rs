@@ -96,9 +96,7 @@ pub(super) fn answered(payment_id: PaymentId, payment: &Payment, answer: &Answer
         (PageStatus::Opening, Answer::Opened { page: opened, authorised: None }) => {
             let is_of_use = matches!(payment.status, Status::Requested | Status::Succeeded);
             let opened = Event::checkout(payment_id, key, CheckoutStep::Opened(opened.clone()));
-            let mut after = payment.clone();
-            after.apply(&opened);
-            let abandoned = if is_of_use { None } else { abandon(payment_id, key, &after, false, at) };
+            let abandoned = if is_of_use { None } else { abandon(payment_id, key, &payment.after(&opened), false, at) };
             std::iter::once(opened).chain(abandoned).collect()
         }
         // Also if nobody is to pay any more: what becomes of the money orders decides, as of any.
@@ -138,10 +136,8 @@ pub(super) fn answered(payment_id: PaymentId, payment: &Payment, answer: &Answer
 
 /// What happened to the page, and then what is reported with it.
 fn followed_by(payment_id: PaymentId, payment: &Payment, event: Event, report: Option<&Report>) -> Vec<Event> {
-    let mut after = payment.clone();
-    after.apply(&event);
-    let follows = report.into_iter().flat_map(|report| reports::take(payment_id, Some(&after), report));
-    std::iter::once(event).chain(follows).collect()
+    let follows = report.map(|report| reports::take(payment_id, Some(&payment.after(&event)), report));
+    std::iter::once(event).chain(follows.into_iter().flatten()).collect()
 }
 
 /// What names the failure of a payment whose page was never opened, among the provider's reports.

@@ -91,6 +91,13 @@ impl Payment {
         }
     }
 
+    /// It, as it is after this event.
+    pub(super) fn after(&self, event: &Event) -> Self {
+        let mut after = self.clone();
+        after.apply(event);
+        after
+    }
+
     /// What an event changes, but for the count of events.
     pub(super) fn apply(&mut self, event: &Event) {
         match event {

@@ -22,8 +22,7 @@ pub(super) fn take(payment_id: PaymentId, payment: Option<&Payment>, report: &Re
 /// What was reported before anybody was asked, once this event has said what it is about: in the provider's order. What an operator
 /// said is so is no less a fact than what nobody has looked at.
 pub(super) fn judge_again(payment_id: PaymentId, payment: &Payment, requested: Event) -> Vec<Event> {
-    let mut after = payment.clone();
-    after.apply(&requested);
+    let mut after = payment.after(&requested);
     let mut waiting: Vec<&Report> =
         payment.reports.values().filter(|kept| kept.may_be_so()).map(|kept| &kept.report).collect();
     waiting.sort_by_key(|report| report.occurred_at);
