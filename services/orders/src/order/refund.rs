@@ -330,7 +330,7 @@ fn rest_of_everything(order: &Order, failed: RefundId) -> Option<Event> {
 
 /// The provider has given a refund back. That is so even if the refund had been given up.
 pub(super) fn record(order: &Order, refund_id: RefundId, amount: Money) -> Result<Vec<Event>, DecideError> {
-    let refund = known(order, refund_id)?;
+    let Some(refund) = known(order, refund_id)? else { return Ok(vec![]) };
     if refund.claim.amount != amount {
         let what = format!("refund {refund_id} was of {}, and {amount} were given back", refund.claim.amount);
         return Err(broken(order.order_id, what));
@@ -415,7 +415,7 @@ pub(super) fn record_elsewhere(order: &Order, elsewhere: &Elsewhere, note: &str)
 
 /// The provider gave nothing back, and will not.
 pub(super) fn abandon(order: &Order, refund_id: RefundId, rejection: &Rejection) -> Result<Vec<Event>, DecideError> {
-    let refund = known(order, refund_id)?;
+    let Some(refund) = known(order, refund_id)? else { return Ok(vec![]) };
     match refund.status {
         RefundStatus::Requested => {
             let key = HoldKey { order_id: order.order_id, attempt: refund.claim.attempt };
@@ -426,9 +426,19 @@ pub(super) fn abandon(order: &Order, refund_id: RefundId, rejection: &Rejection)
     }
 }
 
-fn known(order: &Order, refund_id: RefundId) -> Result<&Refund, DecideError> {
-    let never_asked = || broken(order.order_id, format!("refund {refund_id} was answered, and never asked for"));
-    order.refunds.get(&refund_id).ok_or_else(never_asked)
+/// The refund that payments speaks of. `None`: one that was made elsewhere, of which orders has yet to hear. It is booked then, and stays so
+/// whatever was said of it before.
+fn known(order: &Order, refund_id: RefundId) -> Result<Option<&Refund>, DecideError> {
+    let refund = order.refunds.get(&refund_id);
+    if refund.is_none() && !is_made_elsewhere(order.order_id, refund_id) {
+        return Err(broken(order.order_id, format!("refund {refund_id} was answered, and never asked for")));
+    }
+    Ok(refund)
+}
+
+/// Whether it is an id by which payments may know what was given back elsewhere. Orders asks for none by such an id.
+fn is_made_elsewhere(order_id: OrderId, refund_id: RefundId) -> bool {
+    may_derive(order_id.0, refund_id.0) && !is_derived(order_id, refund_id)
 }
 
 fn not_paid(order: &Order) -> Rejection {

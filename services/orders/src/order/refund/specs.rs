@@ -1,6 +1,6 @@
 //! The rules of money that goes back, one test each.
 
-use domain::{Currency, DecideError, HoldKey, Money, RoundId, spec::Spec as _};
+use domain::{Currency, DecideError, HoldKey, Money, RefundId, RoundId, derived, spec::Spec as _};
 use uuid::Uuid;
 
 use crate::{
@@ -356,6 +356,22 @@ fn a_refund_made_elsewhere_may_be_heard_of_before_the_payment() {
     assert_eq!(first.statuses(), second.statuses());
     assert_eq!(first.order().refunded_minor, 300);
     assert_eq!(first.order().left(key(1).payment_id(), None), second.order().left(key(1).payment_id(), None));
+}
+
+#[test]
+fn what_became_of_a_refund_made_elsewhere_may_be_heard_of_before_it() {
+    // Found by the simulation: reversed, and paid out all the same, it was a refund that nobody had asked for.
+    let refund_id = RefundId(derived(key(1).payment_id().0, "elsewhere re_1"));
+    let Command::RecordRefundElsewhere { key, payment_id, amount, note, .. } = elsewhere() else { unreachable!() };
+    let made = Command::RecordRefundElsewhere { key, payment_id, refund_id, amount, note };
+    for end in [refund_goes(refund_id, 300), refund_fails(refund_id)] {
+        assert_eq!(given(&bought_goods()).when(&end), Ok(vec![]));
+        let booked = given(&then(bought_goods(), [made.clone()]));
+        assert_eq!((booked.when(&end), booked.order().refunded_minor), (Ok(vec![]), 300));
+    }
+    given(&bought_goods()).breaks(&refund_goes(refund(77), 300), &["never asked for"]);
+    let own = round_refund_id(ORDER);
+    given(&bought_goods()).breaks(&refund_goes(own, 300), &["never asked for"]);
 }
 
 #[test]
