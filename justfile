@@ -152,7 +152,8 @@ binaries:
 [private]
 [no-cd]
 release:
-    @cargo build --manifest-path '{{ justfile_directory() }}/Cargo.toml' --release --workspace --bins --quiet
+    # What the benches run, and not the simulation, fuzzers and fault runs, which take longer to build than all of it.
+    @cargo build --manifest-path '{{ justfile_directory() }}/Cargo.toml' --release --bins --quiet --package bench --package gateway --package inventory --package orders --package payments --package rounds
 
 [private]
 [no-cd]

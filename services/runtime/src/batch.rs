@@ -150,6 +150,15 @@ impl Failure {
         Self::Race { input, error, contested }
     }
 
+    /// Whether others have changed what it was about. A command that was answered before says nothing of rows.
+    const fn is_of_what_others_changed(&self) -> bool {
+        match self {
+            Self::Race { contested, .. } => !matches!(contested, Contested::Answer(_)),
+            Self::Error(error) => matches!(error, Error::Conflict { .. }),
+            Self::Poison(_) => false,
+        }
+    }
+
     /// Why it failed, for the operator.
     fn rejection(self) -> Rejection {
         match self {
@@ -384,4 +393,23 @@ fn apart(failure: &Failure, start: usize, end: usize) -> Vec<(usize, usize)> {
     };
     tracing::warn!(inputs = end - start, error, "taking a batch apart");
     parts
+}
+
+#[cfg(test)]
+mod tests {
+    use platform::error::{Contested, Error};
+    use uuid::Uuid;
+
+    use super::Failure;
+
+    #[test]
+    fn a_command_that_comes_again_says_nothing_of_rows() {
+        let lost = |contested| Failure::Race {
+            input: None,
+            error: Error::transient("writing", "a unique key was taken"),
+            contested,
+        };
+        assert!(!lost(Contested::Answer(Uuid::nil())).is_of_what_others_changed());
+        assert!(lost(Contested::Stream("order-7".to_owned())).is_of_what_others_changed());
+    }
 }

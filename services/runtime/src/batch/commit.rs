@@ -9,11 +9,7 @@ use std::{
 };
 
 use domain::{Memory, Rows as _, Timestamp};
-use platform::{
-    clock,
-    error::{Contested, Error},
-    statement::Statement,
-};
+use platform::{clock, error::Error, statement::Statement};
 use sqlx::{Acquire, PgConnection, Postgres, pool::PoolConnection};
 use uuid::Uuid;
 
@@ -47,11 +43,11 @@ impl<S: Service> Committer<S> {
                 return done;
             }
             match self.commit_without_locks(inputs).await {
-                Err(Failure::Race { contested: Contested::Answer(_), .. } | Failure::Poison(_)) => {}
-                Err(Failure::Race { .. } | Failure::Error(Error::Conflict { .. })) => {
+                Err(failure) if failure.is_of_what_others_changed() => {
                     telemetry::conflict();
                     self.contention.met();
                 }
+                Err(Failure::Race { .. } | Failure::Poison(_)) => {}
                 done => return done,
             }
         }
@@ -74,10 +70,11 @@ impl<S: Service> Committer<S> {
         let done = written.map(|written| self.is_committed(written));
         self.keep_if_well(connection, &done);
         match done {
-            Err(Failure::Race { .. } | Failure::Error(Error::Conflict { .. })) => {
+            Err(failure) if failure.is_of_what_others_changed() => {
                 self.staleness.met();
                 None
             }
+            Err(Failure::Race { .. }) => None,
             done => Some(done),
         }
     }
