@@ -1,5 +1,7 @@
 //! Orders that are paid on Stripe's page, by way of a fake of Stripe's HTTP API.
 
+use std::collections::BTreeMap;
+
 use fake_stripe::Faults;
 use holdfast_tests::{
     eventually,
@@ -33,6 +35,40 @@ async fn an_order_is_paid_on_stripes_page_and_refunded() {
     let refund = shop.gateway.until(&refund, "the money is back", |refund| refund["step"] == "refunded").await.unwrap();
     assert!(refund["provider_reference"].as_str().unwrap().starts_with("re_"), "{refund}");
     shop.until(&order, "refunded").await.unwrap();
+    shop.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn where_there_is_a_key_for_stripe_no_order_is_paid_for_nothing() {
+    let shop = shop().await;
+    let order = |method: Value| {
+        let mut order = StripeShop::order(1);
+        order["payment_method"] = method;
+        order
+    };
+    for (key, method) in [("toy", "sandbox:succeed"), ("typo", "stirpe"), ("bare", "sandbox")] {
+        let refused = shop.gateway.post("/v1/orders", key, &order(method.into())).await.unwrap();
+        assert_eq!((refused.status, &refused.json["code"]), (422, &json!("PAYMENT_METHOD_NOT_TAKEN")), "{refused:?}");
+    }
+    // Who says nothing pays on the page of the one default.
+    let silent = shop.gateway.post("/v1/orders", "silent", &order("".into())).await.unwrap();
+    assert_eq!(silent.status, 201, "{silent:?}");
+    let silent = silent.header("location").to_owned();
+    let session = shop.page(&silent).await.unwrap();
+    shop.stripe.pay(&session).unwrap();
+    assert_eq!(shop.until(&silent, "paid").await.unwrap()["payments"][0]["provider"], "stripe");
+
+    // A worker of orders that was told another setting lets the toy in, and then payments does not.
+    {
+        let mut processes = shop.fleet.processes().await;
+        processes.stop_worker("orders", 0).await.unwrap();
+        let other = BTreeMap::from([("HOLDFAST_PAYMENTS_PROVIDERS".to_owned(), "sandbox,stripe".to_owned())]);
+        processes.start_worker_with("orders", 0, &other).unwrap();
+    }
+    let toy = shop.gateway.post("/v1/orders", "let in", &order("sandbox:succeed".into())).await.unwrap();
+    assert_eq!(toy.status, 201, "{toy:?}");
+    let toy = shop.until(toy.header("location"), "cancelled").await.unwrap();
+    assert_eq!(toy["money"]["captured"]["minor_units"], "0", "{toy}");
     shop.close().await.unwrap();
 }
 

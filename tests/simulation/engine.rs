@@ -21,7 +21,7 @@ use domain::{GlobalPosition, Timestamp};
 use inventory::Inventory;
 use orders::Orders;
 use payments::Payments;
-use providers::{Registry, wallet::Wallet};
+use providers::{Enabled, ProviderName, Registry, wallet::Wallet};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use rounds::Rounds;
 use runtime::{log::event_store::StoredEvent, simulation::PublishReport};
@@ -253,6 +253,7 @@ impl Engine {
         let providers =
             vec![SimulatedProvider::Bank(bank.clone()), SimulatedProvider::Wallet(Wallet::new(letters.clone()))];
         let payments = Payments::new(Registry::new(providers), Duration::from_secs(5));
+        let orders = Orders::new(Enabled::new(ProviderName::Sandbox, vec![ProviderName::Wallet]));
         let mut engine = Self {
             rng,
             begin,
@@ -260,7 +261,7 @@ impl Engine {
             count: 0,
             agenda: BTreeMap::new(),
             desks: [
-                Box::new(SimulatedService::new(Orders, replicas)),
+                Box::new(SimulatedService::new(orders, replicas)),
                 Box::new(SimulatedService::new(Inventory, replicas)),
                 Box::new(SimulatedService::new(Rounds, replicas)),
                 Box::new(SimulatedService::new(payments, replicas)),

@@ -64,6 +64,7 @@ codes! {
         "ORDER_NOT_RELEASED": "what the closed order held is not given back yet",
         "PAYMENT_DISPUTED": "the buyer's bank disputes the payment, and the provider gives nothing of it back meanwhile",
         "PAYMENT_IN_DOUBT": "something of the payment must be settled before a refund of it is sent again",
+        "PAYMENT_METHOD_NOT_TAKEN": "no provider that takes payments here takes this one",
         "PAYMENT_UNDER_WAY": "the buyer has done their part, and what becomes of the money is not known yet",
         "PRODUCT_EXISTS": "the sku names a product with another name",
         "REFERENCE_TAKEN": "the reference names another order",

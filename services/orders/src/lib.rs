@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 
 use domain::{DecideError, Decider, EncodedEvent, HoldKey, Memory, OrderId, Rejection, Timer, Timestamp};
 use platform::statement::Statement;
+use providers::Enabled;
 use runtime::service::{Locks, Service};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -32,9 +33,19 @@ use command::Command;
 use event::{Event, Reinstated};
 use order::{Order, State};
 
-/// The service.
-#[derive(Debug, Clone, Copy)]
-pub struct Orders;
+/// The service, with the providers that take new payments.
+#[derive(Debug, Clone)]
+pub struct Orders {
+    enabled: Enabled,
+}
+
+impl Orders {
+    /// Orders that are paid with these providers.
+    #[must_use]
+    pub const fn new(enabled: Enabled) -> Self {
+        Self { enabled }
+    }
+}
 
 impl Decider for Orders {
     const NAME: &'static str = "orders";
@@ -167,6 +178,10 @@ impl Decider for Orders {
 }
 
 impl Service for Orders {
+    fn admit(&self, command: Command) -> Result<Command, Rejection> {
+        wire::payable(command, &self.enabled)
+    }
+
     async fn waiting(connection: &mut PgConnection) -> Result<Vec<(&'static str, i64)>, sqlx::Error> {
         Ok(vec![("orders_owing_money", store::owing(connection).await?)])
     }

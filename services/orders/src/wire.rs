@@ -4,7 +4,7 @@ mod command;
 mod event;
 mod parts;
 
-pub use command::decode_command;
+pub use command::{decode_command, payable};
 pub use event::{decode_event, encode};
 pub(crate) use parts::words;
 

@@ -5,7 +5,7 @@ use std::{fs, process::ExitCode, time::Duration};
 use payments::Payments;
 use platform::{config::ms, error::Error};
 use providers::{
-    Adapter, Registry,
+    Adapter, Enabled, ProviderName, Registry,
     sandbox::Sandbox,
     stripe::{self, Stripe},
     wallet::{OverBroker, Wallet},
@@ -41,16 +41,38 @@ fn stripe(context: &Context, timeout: Duration) -> Result<Option<Stripe>, Error>
     stripe.map(Some).map_err(|error| refuse(error.into()))
 }
 
+fn no_key() -> Error {
+    Error::Permanent {
+        what: "making ready for Stripe, which the setting payments.providers names",
+        source: "stripe.secret_key names no file".into(),
+    }
+}
+
+/// The sandbox, which gives back what it took even where it takes nothing any more.
+fn sandbox(context: &Context, enabled: &Enabled) -> Sandbox {
+    let sandbox = Sandbox::new(&context.pool);
+    if !enabled.has(ProviderName::Sandbox) {
+        return sandbox.disabled();
+    }
+    if !context.config.stripe.secret_key.is_empty() {
+        tracing::warn!("the sandbox is enabled beside Stripe: orders that name it are paid and no money comes");
+    }
+    sandbox
+}
+
 fn main() -> ExitCode {
     runtime::run(|context| {
         // Less than the runtime allows, so that payments decides what a silence means.
         let try_time_max = ms(context.config.effects.call_ms / 2);
-        let mut adapters = vec![Adapter::Sandbox(Sandbox::new(&context.pool))];
+        let enabled = Enabled::of(&context.config);
+        let mut adapters = vec![Adapter::Sandbox(sandbox(context, &enabled))];
         // Less than a try may take, so that a silence is told of as one.
         let wallets = OverBroker::new(context.broker.client.clone(), context.pool.clone(), try_time_max / 2);
         adapters.push(Adapter::Wallet(Wallet::new(wallets)));
-        if let Some(stripe) = stripe(context, try_time_max)? {
-            adapters.push(Adapter::Stripe(stripe));
+        match stripe(context, try_time_max)? {
+            Some(stripe) => adapters.push(Adapter::Stripe(stripe)),
+            None if enabled.has(ProviderName::Stripe) => return Err(no_key()),
+            None => {}
         }
         Ok(Payments::new(Registry::new(adapters), try_time_max))
     })

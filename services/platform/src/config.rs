@@ -8,6 +8,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::broker::IN_FLIGHT_MAX;
 
+const PROVIDERS: &str = "payments.providers";
+
 /// The documented defaults.
 pub const DEFAULTS: &str = include_str!("../holdfast.toml");
 
@@ -62,7 +64,7 @@ sections! {
     /// All settings of a worker.
     Config {
         database: Database, broker: Broker, consumer: Consumer, relay: Relay, timers: Timers, effects: Effects,
-        stripe: Stripe, http: Http, gateway: Gateway, mail: Mail, log: Log, process: Process,
+        payments: Payments, stripe: Stripe, http: Http, gateway: Gateway, mail: Mail, log: Log, process: Process,
     }
     /// Postgres.
     Database { url: String, connections_max: u32, installation: String }
@@ -82,6 +84,8 @@ sections! {
     Timers { claim_max: i64, poll_ms: u64 }
     /// Outside calls.
     Effects { calls: bool, concurrency_max: usize, lease_ms: u64, call_ms: u64, backoff_ms: u64, backoff_max_ms: u64, poll_ms: u64 }
+    /// Taking payments.
+    Payments { providers: String }
     /// The provider Stripe.
     Stripe {
         secret_key: String, webhook_secrets: String, allow_live: bool, url: String, success_url: String, cancel_url: String,
@@ -176,6 +180,7 @@ impl Config {
         within("broker.events_bytes_max", self.broker.events_bytes_max, 1_048_576, u64::MAX)?;
         within("broker.commands_bytes_max", self.broker.commands_bytes_max, 1_048_576, u64::MAX)?;
         within("broker.publish_timeout_ms", self.broker.publish_timeout_ms, 10, 600_000)?;
+        self.payments.check()?;
         if self.stripe.missed_ms != 0 {
             within("stripe.missed_ms", self.stripe.missed_ms, 100, 86_400_000)?;
         }
@@ -196,6 +201,23 @@ impl Config {
         one_of("log.format", &self.log.format, &["json", "text"])?;
         let filter = EnvFilter::try_new(&self.log.filter);
         filter.map(drop).map_err(|error| ConfigError::Limit { setting: "log.filter", reason: error.to_string() })
+    }
+}
+
+impl Payments {
+    /// One name that is misspelt would leave a provider out, or let another be the default.
+    fn check(&self) -> Result<(), ConfigError> {
+        let names: Vec<&str> = self.providers.split(',').map(str::trim).collect();
+        if names == [""] {
+            return Ok(());
+        }
+        for (place, name) in names.iter().enumerate() {
+            one_of(PROVIDERS, name, &["sandbox", "stripe", "wallet"])?;
+            if names.iter().take(place).any(|before| before == name) {
+                return Err(ConfigError::Limit { setting: PROVIDERS, reason: format!("has {name} twice") });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -377,6 +399,18 @@ mod tests {
         // A loop that never rests.
         assert!(read("HOLDFAST_TIMERS_POLL_MS", "0").is_err() && read("HOLDFAST_RELAY_TICK_MS", "0").is_err());
         assert!(read("HOLDFAST_LOG_FORMAT", "xml").is_err() && read("HOLDFAST_LOG_FILTER", "a=b=c").is_err());
+    }
+
+    #[test]
+    fn only_known_providers_are_enabled_and_each_once() {
+        for names in ["", "stripe", "wallet, stripe", "stripe,wallet,sandbox"] {
+            assert_eq!(read("HOLDFAST_PAYMENTS_PROVIDERS", names).unwrap().payments.providers, names);
+        }
+        for names in ["Stripe", "stripe,", ",", "stripe;wallet", "card"] {
+            let error = read("HOLDFAST_PAYMENTS_PROVIDERS", names).unwrap_err();
+            assert!(error.contains("one of sandbox, stripe, wallet"), "{error}");
+        }
+        assert!(read("HOLDFAST_PAYMENTS_PROVIDERS", "stripe,wallet,stripe").unwrap_err().contains("stripe twice"));
     }
 
     #[test]

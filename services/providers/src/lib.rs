@@ -11,12 +11,14 @@ use platform::{config, shutdown::Shutdown};
 use proto::{Message, payments::v1::RecordProviderEvent};
 use uuid::Uuid;
 
+mod enabled;
 pub mod provider_suite;
 pub mod registry;
 pub mod sandbox;
 pub mod stripe;
 pub mod wallet;
 
+pub use enabled::Enabled;
 pub use registry::{Adapter, ProviderName, Registry};
 
 /// A payment provider.

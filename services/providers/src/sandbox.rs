@@ -1,5 +1,5 @@
 //! The sandbox: a provider inside the payments worker, for demonstrations and tests. No money moves. Never use it in a
-//! shop.
+//! shop. Where it is not enabled, see [`crate::Enabled`], it closes all that it is asked for unpaid, and still gives back what it took.
 //!
 //! How it behaves is written into each payment's method, see [`script`]. It stands for two outside systems: the one
 //! where buyers pay, which sends reports like a webhook ([`report`], [`delivery`]), and the one that pays refunds out,
@@ -32,6 +32,7 @@ const CONNECTIONS_MAX: u32 = 4;
 #[derive(Debug, Clone)]
 pub struct Sandbox {
     ledger: Ledger,
+    is_enabled: bool,
 }
 
 impl Sandbox {
@@ -41,7 +42,13 @@ impl Sandbox {
     pub fn new(database: &PgPool) -> Self {
         let options = (*database.connect_options()).clone().application_name("holdfast-sandbox");
         let pool = sessions_that_write(CONNECTIONS_MAX).connect_lazy_with(options);
-        Self { ledger: Ledger::new(pool) }
+        Self { ledger: Ledger::new(pool), is_enabled: true }
+    }
+
+    /// The same, but nobody pays any more: orders may have been placed before the setting changed, or by a worker with another setting.
+    #[must_use]
+    pub fn disabled(self) -> Self {
+        Self { is_enabled: false, ..self }
     }
 }
 

@@ -15,6 +15,15 @@ pub trait Service: Decider + Send + Sync + 'static {
     /// was begun is to be ended first.
     const EVENTS_FIRST: bool = true;
 
+    /// What the settings of this process make of a command from outside: they may complete it, or refuse it. Called once it is read and
+    /// before anything is decided; whatever it says, a command that was answered before keeps its answer.
+    ///
+    /// # Errors
+    /// What the settings do not allow.
+    fn admit(&self, command: Self::Command) -> Result<Self::Command, Rejection> {
+        Ok(command)
+    }
+
     /// Makes an outside call. Called with a lease, never inside a database transaction.
     fn perform(&self, _effect: LeasedEffect) -> impl Future<Output = EffectOutcome<Self::Command>> + Send {
         async { EffectOutcome::Retry { error: "this service makes no outside calls".to_owned(), in_flight: false } }

@@ -194,6 +194,7 @@ async fn serve<S: Service>(
     loops.spawn(quarantine::run(S::NAME, durables::<S>(), broker, pool, shutdown).in_current_span());
 
     let mut worker = Worker::<S> {
+        service,
         consumer: Consumer::new::<S>(&context.config, Arc::clone(&context.lineage), health.clone()),
         commit_publisher: CommitPublisher::new(Arc::clone(&context.lineage), refusals),
         committer: Committer::new(
@@ -248,6 +249,7 @@ async fn first_broken(loops: &mut JoinSet<()>) -> JoinError {
 }
 
 struct Worker<S: Service> {
+    service: Arc<S>,
     consumer: Consumer,
     committer: Committer<S>,
     dispatcher: Dispatcher,
@@ -309,9 +311,9 @@ impl<S: Service> Worker<S> {
                 }
                 Turn::Messages(messages) => {
                     let bytes_max = self.context.config.consumer.message_bytes_max;
+                    let (service, lineage) = (&*self.service, &self.context.lineage);
                     let inputs = messages.into_iter();
-                    self.waiting
-                        .extend(inputs.map(|message| input::read::<S>(message, bytes_max, &self.context.lineage)));
+                    self.waiting.extend(inputs.map(|message| input::read(service, message, bytes_max, lineage)));
                     self.handle_unless_it_waits(&mut outcomes).await
                 }
                 Turn::Waited => self.handle_waiting().await,

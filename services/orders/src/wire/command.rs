@@ -8,7 +8,7 @@ use domain::{
 };
 use proto::{Name, common::v1::ProductQuantity, orders::v1 as wire, well_known};
 use providers::{
-    ProviderName,
+    Enabled, ProviderName,
     registry::{accepts, provider_of},
     wallet,
 };
@@ -124,6 +124,22 @@ fn place_order(message: wire::PlaceOrder) -> Result<Command, Rejection> {
         coupon,
     };
     let contact = ContactEmail::parse_optional(&message.contact_email)?;
+    Ok(Command::PlaceOrder { order_id, terms, contact })
+}
+
+/// The same, unless it places an order: one that says nothing of how it is paid is completed with how it is paid here.
+///
+/// # Errors
+/// No provider that takes payments here takes this one.
+pub fn payable(command: Command, enabled: &Enabled) -> Result<Command, Rejection> {
+    let Command::PlaceOrder { order_id, mut terms, contact } = command else { return Ok(command) };
+    let payment_method = enabled.payment_method(&terms.payment_method)?;
+    if payment_method != terms.payment_method {
+        terms.payment_method = of_customer(payment_method, &terms.customer_id)?;
+        if terms.coupon.is_none() {
+            accepts(&terms.payment_method, terms.total)?;
+        }
+    }
     Ok(Command::PlaceOrder { order_id, terms, contact })
 }
 

@@ -94,6 +94,7 @@ async fn attend(context: &ProviderContext, sandbox: &Sandbox) -> Result<(), Erro
         inbox: broker.client.new_inbox(),
         client: broker.client.clone(),
         ledger: sandbox.ledger.clone(),
+        is_enabled: sandbox.is_enabled,
         under_way: Mutex::default(),
     });
     let mut tasks = JoinSet::new();
@@ -144,6 +145,8 @@ async fn fetch(context: &ProviderContext, broker: &Broker) -> Result<pull::Strea
 struct Courier {
     client: Client,
     ledger: Ledger,
+    /// Whether anybody pays.
+    is_enabled: bool,
     /// Subject on which all answers arrive.
     inbox: String,
     /// Reports that are not answered yet, by id of the command.
@@ -212,7 +215,8 @@ impl Courier {
         let at = time_of(message);
         if message.subject.ends_with("PaymentRequested") {
             let payment: PaymentRequested = decode(&message.payload).map_err(Unreported::Malformed)?;
-            return report::of_payment(&payment, at).ok_or(Unreported::Scripted);
+            let of_payment = if self.is_enabled { report::of_payment } else { report::of_payment_not_taken };
+            return of_payment(&payment, at).ok_or(Unreported::Scripted);
         }
         let refund: PaymentRefunded = decode(&message.payload).map_err(Unreported::Malformed)?;
         let key = failing_refund_key(&refund.provider_reference).ok_or(Unreported::Scripted)?;

@@ -17,6 +17,9 @@ use super::{
 /// Why a refund that was paid out has failed later.
 pub(super) const FAILED_LATER: &str = "the sandbox's script says that this refund fails later";
 
+/// Why a payment is not taken where the sandbox is not enabled.
+const NOT_TAKEN: &str = "the sandbox takes no payments here: the setting payments.providers says who does";
+
 /// A report, as the command that brings it in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
@@ -52,9 +55,21 @@ pub fn of_payment(payment: &PaymentRequested, requested_at: Timestamp) -> Option
         Ok(Script { pay: Pay::Never, .. }) => return None,
         Err(rejection) => (PaymentClosed, requested_at, rejection.reason),
     };
+    Some(of(payment, kind, due, reason))
+}
+
+/// The same where the sandbox is not enabled: whatever its script says, it is not paid.
+#[must_use]
+pub fn of_payment_not_taken(payment: &PaymentRequested, requested_at: Timestamp) -> Option<Report> {
+    let is_ours = payment.provider == NAME;
+    is_ours.then(|| of(payment, ProviderEventKind::PaymentClosed, requested_at, NOT_TAKEN.to_owned()))
+}
+
+fn of(payment: &PaymentRequested, kind: ProviderEventKind, due: Timestamp, reason: String) -> Report {
     let id = derived(&payment.payment_id, kind, "");
     // What is set aside is known by a name of its own, which it keeps when it is taken.
-    let reference = if kind == PaymentAuthorised { authorisation(&payment.payment_id) } else { String::new() };
+    let reference =
+        if kind == ProviderEventKind::PaymentAuthorised { authorisation(&payment.payment_id) } else { String::new() };
     let command = RecordProviderEvent {
         kind: kind.into(),
         payment_id: payment.payment_id.clone(),
@@ -66,7 +81,7 @@ pub fn of_payment(payment: &PaymentRequested, requested_at: Timestamp) -> Option
         occurred_at: Some(due.to_wire()),
         dispute: None,
     };
-    Some(Report { id, due, command })
+    Report { id, due, command }
 }
 
 /// What is reported of a refund that was paid out at this time and fails so much later.
@@ -119,7 +134,9 @@ mod tests {
     use domain::Timestamp;
     use proto::common::v1::Money;
 
-    use super::{PaymentRefunded, PaymentRequested, ProviderEventKind, of_failing_refund, of_payment};
+    use super::{
+        PaymentRefunded, PaymentRequested, ProviderEventKind, of_failing_refund, of_payment, of_payment_not_taken,
+    };
     use crate::sandbox::payment_reference;
 
     const REQUESTED_AT: Timestamp = Timestamp::from_micros(1_000_000);
@@ -159,6 +176,17 @@ mod tests {
         let (kind, after, reason) = told("sandbox:suceed,after=3s").unwrap();
         assert_eq!((kind, after), (ProviderEventKind::PaymentClosed, Duration::ZERO));
         assert!(reason.contains("suceed"), "{reason}");
+    }
+
+    #[test]
+    fn where_it_is_not_enabled_nobody_pays() {
+        for payment_method in ["", "sandbox:succeed", "sandbox:late,after=3s", "sandbox:never,hold=capture", "card"] {
+            let report = of_payment_not_taken(&asked(payment_method), REQUESTED_AT).unwrap();
+            assert_eq!((report.command.kind(), report.due), (ProviderEventKind::PaymentClosed, REQUESTED_AT));
+            assert!(report.command.reason.contains("payments.providers"), "{report:?}");
+        }
+        let other = PaymentRequested { provider: "stripe".to_owned(), ..asked("") };
+        assert_eq!(of_payment_not_taken(&other, REQUESTED_AT), None);
     }
 
     #[test]

@@ -102,12 +102,28 @@ impl<C> Input<C> {
 }
 
 /// Reads a message from the broker.
-pub(crate) fn read<S: Service>(message: jetstream::Message, bytes_max: usize, lineage: &Lineage) -> Input<S::Command> {
+pub(crate) fn read<S: Service>(
+    service: &S,
+    message: jetstream::Message,
+    bytes_max: usize,
+    lineage: &Lineage,
+) -> Input<S::Command> {
     let (cause, work, reply_to) = parse_message::<S>(&message, bytes_max);
+    let work = admitted(service, work);
     // Of what the log has given up nothing follows any more.
     let is_given_up = message.headers.as_ref().is_some_and(|headers| lineage.has_given_up(headers));
     let work = if is_given_up { InputKind::Reaction { commands: Vec::new() } } else { work };
     Input { cause, work, origin: Origin::Message(Box::new(message)), reply_to }
+}
+
+/// The same, unless the settings of this process make more of a command, or nothing.
+fn admitted<S: Service>(service: &S, work: InputKind<S::Command>) -> InputKind<S::Command> {
+    match work {
+        InputKind::Command { message_type, body_hash, command } => {
+            InputKind::Command { message_type, body_hash, command: command.and_then(|command| service.admit(command)) }
+        }
+        InputKind::Reaction { .. } | InputKind::Outcome { .. } | InputKind::Unreadable { .. } => work,
+    }
 }
 
 /// What a message asks for, on account of what, and who waits for the answer.

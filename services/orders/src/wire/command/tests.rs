@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use domain::{AMOUNT_MAX, Decider, QUANTITY_MAX, RefundId, StreamVersion};
 use proto::{Message, Name, common::v1 as common, orders::v1 as wire, well_known};
+use providers::{Enabled, ProviderName};
 use uuid::Uuid;
 
-use super::{LINES_MAX, SHARES_MAX, decode_command};
+use super::{LINES_MAX, SHARES_MAX, decode_command, payable};
 use crate::{
     Orders,
     command::{Command, RefundRequest},
@@ -157,6 +158,43 @@ fn refuses_a_malformed_customer_or_payment_method() {
         assert_eq!(read(&wire::PlaceOrder { payment_method, ..place() }), code("INVALID_TEXT"));
     }
     assert!(read(&wire::PlaceOrder { payment_method: String::new(), ..place() }).is_ok());
+}
+
+/// How an order is paid that says this, where these providers take payments.
+fn paid_by(message: &wire::PlaceOrder, enabled: &Enabled) -> Result<String, String> {
+    match payable(read(message)?, enabled) {
+        Ok(Command::PlaceOrder { terms, .. }) => Ok(terms.payment_method),
+        Ok(other) => panic!("{other:?}"),
+        Err(rejection) => Err(rejection.code.into_owned()),
+    }
+}
+
+#[test]
+fn an_order_that_does_not_say_how_it_is_paid_is_paid_as_it_is_done_here() {
+    let silent = wire::PlaceOrder { payment_method: String::new(), ..place() };
+    let by = |default| paid_by(&silent, &Enabled::new(default, vec![]));
+    assert_eq!(by(ProviderName::Stripe), Ok("stripe".to_owned()));
+    assert_eq!(by(ProviderName::Wallet), Ok("wallet:customer-1".to_owned()));
+    assert_eq!(by(ProviderName::Sandbox), Ok(String::new()), "as orders have always had it");
+    // The amount was read before it was known who takes it.
+    let line = order_line("mug", 1, money(1, "EUR"));
+    let cent = wire::PlaceOrder { payment_method: String::new(), ..place_lines(vec![line]) };
+    let stripe = Enabled::new(ProviderName::Stripe, vec![]);
+    assert_eq!(paid_by(&cent, &stripe), Err("AMOUNT_TOO_SMALL".to_owned()));
+    assert_eq!(paid_by(&wire::PlaceOrder { coupon_code: "TEN".to_owned(), ..cent }, &stripe), Ok("stripe".to_owned()));
+}
+
+#[test]
+fn refuses_to_be_paid_by_a_provider_that_takes_no_payments_here() {
+    let real = Enabled::new(ProviderName::Stripe, vec![ProviderName::Wallet]);
+    let by = |payment_method: &str| {
+        paid_by(&wire::PlaceOrder { payment_method: payment_method.to_owned(), ..place() }, &real)
+    };
+    for payment_method in ["sandbox:succeed", "card", "Stripe"] {
+        assert_eq!(by(payment_method), Err("PAYMENT_METHOD_NOT_TAKEN".to_owned()), "{payment_method}");
+    }
+    assert_eq!(by("stripe"), Ok("stripe".to_owned()));
+    assert_eq!(by("wallet"), Ok("wallet:customer-1".to_owned()));
 }
 
 #[test]
