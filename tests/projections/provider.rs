@@ -6,7 +6,7 @@ use domain::{Currency, Money, OrderId, PaymentId, RefundId};
 use fake_stripe::{FakeStripe, Faults};
 use platform::clock;
 use providers::{
-    AuthorisationRef, CheckoutRequest, Provider, RefundRequest,
+    AuthorisationRef, CheckoutRequest, Provider, RefundRequest, idempotency_key,
     provider_suite::{Holds, Scenario, check},
     sandbox::{Sandbox, payment_reference},
     stripe::{self, Stripe},
@@ -27,13 +27,13 @@ fn euros(minor_units: i64) -> Money {
 }
 
 fn refund(name: &str, script: &str) -> RefundRequest {
-    let payment_id = PaymentId(id("payment", name));
+    let (payment_id, refund_id) = (PaymentId(id("payment", name)), RefundId(id("refund", name)));
     RefundRequest {
-        key: format!("key-{name}"),
+        key: idempotency_key(payment_id, refund_id, 1),
         payment_id,
         payment_reference: payment_reference(payment_id, script),
         charge_reference: String::new(),
-        refund_id: RefundId(id("refund", name)),
+        refund_id,
         amount: euros(AMOUNT),
     }
 }

@@ -173,6 +173,11 @@ impl FakeProvider {
         self.books().has_moved(payment_id, refund_id)
     }
 
+    /// Whether it has moved money of this refund, and finds it if it is asked for it again.
+    pub(crate) fn finds(&self, payment_id: PaymentId, refund_id: RefundId) -> bool {
+        self.books().sent(payment_id, refund_id).is_some()
+    }
+
     /// Whether what it reported is so: what an operator finds who asks.
     pub(crate) fn is_so(&self, payment_id: PaymentId, report: &ProviderReport) -> bool {
         // What it tells of disputes is always so.
@@ -269,6 +274,14 @@ impl Books {
         moves.iter().any(|move_| move_.stands && move_.refund_id == Some(refund_id))
     }
 
+    /// What money of this refund is known by that it was asked for, under whatever key, and that has not come back.
+    fn sent(&self, payment_id: PaymentId, refund_id: RefundId) -> Option<String> {
+        let moves = self.moves.get(&payment_id).map(Vec::as_slice).unwrap_or_default();
+        let is_sent =
+            |move_: &&Move| move_.stands && move_.refund_id == Some(refund_id) && move_.reference.starts_with(MOVED);
+        moves.iter().find(is_sent).map(|move_| move_.reference.clone())
+    }
+
     /// What it has of a payment.
     fn balance(&self, payment_id: PaymentId) -> i64 {
         let moves = self.moves.get(&payment_id).map(Vec::as_slice).unwrap_or_default();
@@ -281,9 +294,11 @@ impl Books {
     }
 }
 
+const MOVED: &str = "moved-";
+
 /// What it knows a refund by that it was asked for under this key.
 fn moved(key: &str) -> String {
-    format!("moved-{key}")
+    format!("{MOVED}{key}")
 }
 
 impl Provider for FakeProvider {
@@ -359,6 +374,9 @@ impl Provider for FakeProvider {
         let wrong = books.wrong;
         if books.rng.random_ratio(wrong, 1_000) {
             return Err(ProviderError::Unavailable("busy".to_owned()));
+        }
+        if let Some(reference) = books.sent(request.payment_id, request.refund_id) {
+            return Ok(Some(RefundState::Refunded { reference }));
         }
         let reference = moved(&request.key);
         let stands = books.stands(request.payment_id, &reference);

@@ -4,7 +4,9 @@
 use std::{future::Future, time::Duration};
 
 use domain::{Effect, PaymentId, RefundId, Rejection, Timestamp, unknown_type};
-use providers::{AuthorisationRef, CheckoutRef, CheckoutRequest, Provider, ProviderError, RefundRequest, Registry};
+use providers::{
+    AuthorisationRef, CheckoutRef, CheckoutRequest, Provider, ProviderError, RefundRequest, Registry, idempotency_key,
+};
 use runtime::service::{EffectOutcome, LeasedEffect};
 use tokio::time::{Instant, timeout_at};
 
@@ -17,7 +19,7 @@ use crate::{
         authorisation::{self, AuthorisationStatus},
         checkout::{Answer, Page, PageStatus},
     },
-    refund_protocol::{Attempt, Reply, Step, next_step},
+    refund_protocol::{Attempt, Reply, Sending, Step, next_step},
     wire,
 };
 
@@ -248,7 +250,9 @@ async fn refund<P: Provider>(
     (of, request): (RefundOf, RefundRequest),
 ) -> EffectOutcome<Command> {
     let LeasedEffect { attempt: number, now, deadline, last_error, in_flight, .. } = claimed;
-    let this = Attempt { number, now, deadline, last_error, in_flight };
+    let is_first = request.key == idempotency_key(of.payment_id, of.refund_id, 1);
+    let sending = if is_first { Sending::First } else { Sending::Again };
+    let this = Attempt { number, sending, now, deadline, last_error, in_flight };
     let mut reply = Reply::Nothing;
     loop {
         match next_step(&this, &reply) {
@@ -287,7 +291,7 @@ mod tests {
 
     use providers::{
         AuthorisationRef, Checkout, CheckoutRef, CheckoutRequest, ClosedCheckout, EndedAuthorisation, OpenCheckout,
-        OpenedCheckout, Provider, ProviderError, ProviderName, RefundRequest, RefundState, Registry,
+        OpenedCheckout, Provider, ProviderError, ProviderName, RefundRequest, RefundState, Registry, idempotency_key,
     };
     use runtime::service::{EffectOutcome, LeasedEffect};
 
@@ -303,6 +307,10 @@ mod tests {
         },
         wire,
     };
+
+    fn key(number: i32) -> String {
+        idempotency_key(refund().payment_id, refund().refund_id, number)
+    }
 
     /// Pays out whatever it is asked for.
     struct Generous;
@@ -333,17 +341,18 @@ mod tests {
             Ok(RefundState::Refunded { reference: format!("re of {}", request.payment_reference) })
         }
 
+        /// It has paid out whatever was sent before.
         async fn find_refund(&self, _request: &RefundRequest) -> Result<Option<RefundState>, ProviderError> {
-            Ok(None)
+            Ok(Some(RefundState::Refunded { reference: "re of before".to_owned() }))
         }
     }
 
-    /// The first try at a refund of a payment that was requested with this provider.
-    async fn tried(provider: &str) -> EffectOutcome<Command> {
+    /// The first try at a refund of a payment that was requested with this provider, sent for so many times.
+    async fn tried(provider: &str, number: i32) -> EffectOutcome<Command> {
         let submitted = Event::RefundSubmitted {
             of: refund(),
             amount: eur(500),
-            idempotency_key: "key".to_owned(),
+            idempotency_key: key(number),
             deadline: NOW,
             provider: provider.to_owned(),
             payment_reference: "pay_1".to_owned(),
@@ -351,7 +360,7 @@ mod tests {
         };
         let (message_type, data) = wire::encode(&submitted);
         let effect = LeasedEffect {
-            key: "key".to_owned(),
+            key: key(number),
             message_type: message_type.to_owned(),
             data,
             attempt: 1,
@@ -443,12 +452,18 @@ mod tests {
     #[tokio::test]
     async fn a_refund_is_asked_of_the_provider_that_took_the_money() {
         let outcome = Outcome::Refunded { provider_reference: "re of pay_1".to_owned() };
-        assert_eq!(tried("sandbox").await, EffectOutcome::Done(record(refund(), "key".to_owned(), outcome)));
+        assert_eq!(tried("sandbox", 1).await, EffectOutcome::Done(record(refund(), key(1), outcome)));
+    }
+
+    #[tokio::test]
+    async fn what_an_operator_has_sent_again_is_looked_up_before_it_is_sent() {
+        let outcome = Outcome::Refunded { provider_reference: "re of before".to_owned() };
+        assert_eq!(tried("sandbox", 2).await, EffectOutcome::Done(record(refund(), key(2), outcome)));
     }
 
     #[tokio::test]
     async fn a_refund_of_a_provider_that_this_worker_does_not_have_is_asked_of_no_other_and_never_tried_again() {
-        let outcome = tried("card").await;
+        let outcome = tried("card", 1).await;
         let EffectOutcome::Unreadable(rejection) = &outcome else { panic!("{outcome:?}") };
         assert_eq!(rejection.code, "UNKNOWN_PROVIDER");
         assert!(rejection.reason.contains("card"), "{rejection}");

@@ -1,12 +1,14 @@
 //! How a refund is brought to its end, try by try: the decision alone, so that a simulator can run it too.
 //!
 //! A try is one claim of the refund's effect, counted from 1, whether it came to an end or its worker was killed. It
-//! sends at most once, and from the second try on never before looking up what became of the earlier ones.
+//! sends at most once, and from the second try on never before looking up what became of the earlier ones. If an operator has it sent again,
+//! under another key, the first try looks up too: what nobody heard of may have gone out all the same.
 //!
 //! | what was heard                         | try 1 or 2          | try 3               | try 4 and later     |
 //! |----------------------------------------|---------------------|---------------------|---------------------|
 //! | nothing yet                            | 1: send, 2: look up | look up             | look up             |
-//! | look-up: nothing under this key        | send                | send                | send, then unknown° |
+//! | the same of a refund sent before       | look up             | look up             | look up             |
+//! | look-up: nothing of this refund        | send                | send                | send, then unknown° |
 //! | look-up: an error, or no answer        | retry, then unknown | retry, then unknown | retry, then unknown |
 //! | either: refunded                       | refunded            | refunded            | refunded            |
 //! | either: failed                         | rejected            | rejected            | rejected            |
@@ -40,11 +42,22 @@ pub const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// The same once the deadline has passed: banks take days.
 pub const LOOK_SELDOM: Duration = Duration::from_mins(10);
 
+/// Whether a refund is sent for the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sending {
+    /// Nothing of it was ever sent under another key.
+    First,
+    /// An operator has it sent again: nobody knew what became of it, or it had failed.
+    Again,
+}
+
 /// One try at a refund.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
     /// From 1.
     pub number: u32,
+    /// Whether it was sent before, under another key.
+    pub sending: Sending,
     /// When it began.
     pub now: Timestamp,
     /// After this, what is not known counts as unknown.
@@ -81,11 +94,11 @@ pub enum Step {
 #[must_use]
 pub fn next_step(this: &Attempt, reply: &Reply) -> Step {
     match reply {
-        Reply::Nothing if this.number <= 1 => Step::Send,
+        Reply::Nothing if this.number <= 1 && this.sending == Sending::First => Step::Send,
         Reply::Nothing => Step::LookUp,
         // Of what is not in flight it is known that nothing happened, however late it is: the provider was busy.
         Reply::Found(Ok(None)) if this.number > FAILURES_MAX && this.is_late() && this.in_flight => {
-            this.unknown("tries gave no answer, and the provider knows nothing under this key")
+            this.unknown("tries gave no answer, and the provider knows nothing of this refund")
         }
         Reply::Found(Ok(None)) => Step::Send,
         Reply::Found(Ok(Some(state))) | Reply::Answered(Ok(state)) => this.is_known(state),
@@ -162,12 +175,13 @@ mod tests {
     use providers::{ProviderError, RefundState};
     use runtime::service::EffectOutcome;
 
-    use super::{Attempt, FAILURES_MAX, LOOK_AGAIN, LOOK_SELDOM, Reply, Step, next_step};
+    use super::{Attempt, FAILURES_MAX, LOOK_AGAIN, LOOK_SELDOM, Reply, Sending, Step, next_step};
     use crate::command::Outcome;
 
     fn on_try(number: u32) -> Attempt {
         let (now, deadline) = (Timestamp::from_micros(1), Timestamp::from_micros(1));
-        Attempt { number, now, deadline, last_error: Some("it broke".to_owned()), in_flight: false }
+        let last_error = Some("it broke".to_owned());
+        Attempt { number, sending: Sending::First, now, deadline, last_error, in_flight: false }
     }
 
     fn late(attempt: u32) -> Attempt {
@@ -202,6 +216,18 @@ mod tests {
             assert_eq!(next_step(&on_try(attempt), &Reply::Nothing), Step::LookUp);
             assert_eq!(next_step(&late(attempt), &Reply::Nothing), Step::LookUp);
         }
+    }
+
+    #[test]
+    fn what_was_sent_before_under_another_key_is_looked_up_first() {
+        let again = Attempt { sending: Sending::Again, last_error: None, ..on_try(1) };
+        assert_eq!(next_step(&again, &Reply::Nothing), Step::LookUp);
+        assert_eq!(next_step(&again, &Reply::Found(Ok(None))), Step::Send);
+        let first = RefundState::Refunded { reference: "re_1".to_owned() };
+        let end = Step::End(EffectOutcome::Done(Outcome::Refunded { provider_reference: "re_1".to_owned() }));
+        assert_eq!(next_step(&again, &Reply::Found(Ok(Some(first)))), end);
+        let unread = next_step(&again, &Reply::Found(Err(no_answer())));
+        assert!(matches!(unread, Step::End(EffectOutcome::Retry { .. })), "{unread:?}");
     }
 
     #[test]

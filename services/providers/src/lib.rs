@@ -74,8 +74,9 @@ pub trait Provider: Send + Sync + 'static {
     /// See [`ProviderError`]; a key that was used for another amount is [`ProviderError::Declined`].
     fn refund(&self, request: &RefundRequest) -> impl Future<Output = Result<RefundState, ProviderError>> + Send;
 
-    /// What the provider knows of the refund with this request's key. `None`: nothing, so no money has moved under it.
-    /// Takes the whole request because some providers can only list the refunds of a payment and compare the key.
+    /// What the provider knows of this refund: what it was asked for under this key, and what of it has gone out, or is on its way, under an
+    /// earlier one, for an operator may have it sent again. What has failed under an earlier key is nothing. `None`: nothing, so no money has
+    /// moved. Takes the whole request because some providers can only list the refunds of a payment and compare.
     ///
     /// # Errors
     /// It could not be asked; whatever the error, nothing is known.

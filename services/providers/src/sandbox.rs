@@ -152,17 +152,18 @@ impl Provider for Sandbox {
     async fn find_refund(&self, request: &RefundRequest) -> Result<Option<RefundState>, ProviderError> {
         let found = self
             .ledger
-            .find(&request.key)
+            .find(request)
             .await
             .map_err(|error| ProviderError::Unavailable(format!("its ledger failed: {error}")))?;
         let script = script_of(&request.payment_reference)?;
         Ok(match found {
-            Some(ledger::Status::Refunded) => {
-                Some(RefundState::Refunded { reference: refund_reference(request, &script) })
+            Some((key, ledger::Status::Refunded)) => {
+                let sent = RefundRequest { key, ..request.clone() };
+                Some(RefundState::Refunded { reference: refund_reference(&sent, &script) })
             }
-            Some(ledger::Status::Failed) => Some(RefundState::Failed { reason: report::FAILED_LATER.to_owned() }),
+            Some((_, ledger::Status::Failed)) => Some(RefundState::Failed { reason: report::FAILED_LATER.to_owned() }),
             // Neither moved money, and both may be sent again.
-            Some(ledger::Status::Open | ledger::Status::Declined) | None => None,
+            Some((_, ledger::Status::Open | ledger::Status::Declined)) | None => None,
         })
     }
 

@@ -167,8 +167,15 @@ impl Engine {
                 // What is disputed is not sent again, and perhaps never can be.
                 let by_hand =
                     payment.disputes.stop() || refund.standing == Standing::Reversed && self.rng.random_bool(0.5);
-                let resolution =
-                    if has_moved || by_hand { RefundResolution::Refunded } else { RefundResolution::Retry };
+                // Now and then nobody asks what became of the first sending, and has it sent again.
+                let is_careless = refund.standing == Standing::Unknown
+                    && self.bank.finds(*payment_id, *refund_id)
+                    && self.rng.random_bool(0.3);
+                let resolution = if !is_careless && (has_moved || by_hand) {
+                    RefundResolution::Refunded
+                } else {
+                    RefundResolution::Retry
+                };
                 let id = uuid(&mut self.rng);
                 intents.push(resolve_refund(due, id, *payment_id, *refund_id, resolution));
             }

@@ -165,13 +165,17 @@ impl Ledger {
         }
     }
 
-    /// What is known of a key.
-    pub(super) async fn find(&self, key: &str) -> Result<Option<Status>, sqlx::Error> {
-        let found: Option<(String,)> = sqlx::query_as("select status from payments.sandbox_refunds where key = $1")
-            .bind(key)
-            .fetch_optional(&self.pool)
-            .await?;
-        found.map(|(status,)| Status::parse(&status)).transpose()
+    /// What is known of a refund: its key, or the earlier one under which it was paid out, and where that stands.
+    pub(super) async fn find(&self, request: &RefundRequest) -> Result<Option<(String, Status)>, sqlx::Error> {
+        let found: Option<(String, String)> = sqlx::query_as(
+            "select key, status from payments.sandbox_refunds where key = $1 or key = any($2) and status = 'refunded'
+             order by status = 'refunded' desc limit 1",
+        )
+        .bind(&request.key)
+        .bind(keys(request))
+        .fetch_optional(&self.pool)
+        .await?;
+        found.map(|(key, status)| Ok((key, Status::parse(&status)?))).transpose()
     }
 
     /// How long after it was paid out this refund fails. `None`: it does not.
@@ -250,6 +254,13 @@ fn noted((key, amount_minor, currency, status, calls): Row) -> Result<(String, N
     Ok((key, Noted { amount_minor, currency, status: Status::parse(&status)?, calls }))
 }
 
+/// The keys of a refund up to this one.
+fn keys(request: &RefundRequest) -> Vec<String> {
+    let key = |number| idempotency_key(request.payment_id, request.refund_id, number);
+    let last = request.key.strip_prefix(&key(1)).and_then(|number| number.strip_prefix('.')?.parse().ok());
+    (1..=last.unwrap_or(1)).map(key).collect()
+}
+
 /// Whether a refund is paid out and fails later. Only its first sending does, so that an operator's RETRY can mend it.
 pub(super) fn fails_later(request: &RefundRequest, script: &Script) -> bool {
     script.refund == RefundPlan::FailLater && request.key == idempotency_key(request.payment_id, request.refund_id, 1)
@@ -262,7 +273,7 @@ mod tests {
     use tokio::sync::oneshot;
     use uuid::Uuid;
 
-    use super::{Ledger, Reply, Status, TOGETHER_MAX, Waiting, answer};
+    use super::{Ledger, Reply, Status, TOGETHER_MAX, Waiting, answer, keys};
     use crate::{RefundRequest, sandbox::script::RefundPlan};
 
     /// Answers to three calls under one key, and where it stands then.
@@ -299,6 +310,19 @@ mod tests {
     #[test]
     fn what_failed_later_is_not_paid_out_again_under_the_same_key() {
         assert_eq!(answer(RefundPlan::FailLater, Status::Failed, 2), (Status::Failed, Reply::Failed));
+    }
+
+    #[test]
+    fn a_refund_has_a_key_for_each_sending() {
+        let sent = |number| {
+            let Waiting { request, .. } = waiting(0);
+            let key = |number| crate::idempotency_key(request.payment_id, request.refund_id, number);
+            (keys(&RefundRequest { key: key(number), ..request.clone() }), key(1), key(2))
+        };
+        let (keys_of_first, first, _) = sent(1);
+        assert_eq!(keys_of_first, [first]);
+        let (keys_of_third, first, second) = sent(3);
+        assert_eq!((keys_of_third.len(), &keys_of_third[0], &keys_of_third[1]), (3, &first, &second));
     }
 
     #[test]

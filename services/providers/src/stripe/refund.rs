@@ -1,4 +1,4 @@
-//! Refunds. Stripe forgets a key after a day, so the key is in the refund's metadata too, and that is looked for before one is sent again.
+//! Refunds. Stripe forgets a key after a day, so key and refund are in the metadata too, and these are looked for before one is sent again.
 
 use super::{
     amount::to_stripe,
@@ -43,7 +43,7 @@ pub(super) async fn find(api: &Api, request: &RefundRequest) -> Result<Option<Re
         let call = Call { queue: Queue::ListRefunds, path: &path, form: None, key: None };
         let List { data, has_more } = api.send(call).await?.read::<List<Refund>>()?;
         after = data.last().map(|refund| refund.id.clone());
-        let ours = data.into_iter().filter(|refund| field(&refund.metadata, form::KEY) == request.key);
+        let ours = data.into_iter().filter(|refund| is_found(refund, request));
         // Of several, which cannot be, the one that says most about where the money is.
         found = found.into_iter().chain(ours).max_by_key(Refund::standing);
         if !has_more || after.is_none() {
@@ -54,6 +54,12 @@ pub(super) async fn find(api: &Api, request: &RefundRequest) -> Result<Option<Re
         "charge {} has more refunds than can be looked through",
         request.charge_reference
     )))
+}
+
+/// Whether it was asked for under this key, or was sent before under another one and has not failed.
+fn is_found(refund: &Refund, request: &RefundRequest) -> bool {
+    let is_of_refund = || field(&refund.metadata, form::REFUND) == request.refund_id.to_string();
+    field(&refund.metadata, form::KEY) == request.key || is_of_refund() && refund.standing() != RefundStanding::Failed
 }
 
 fn state(refund: &Refund) -> RefundState {
@@ -170,6 +176,26 @@ mod tests {
         assert_eq!(found(vec![list(&[], false)]).await.0, Ok(None));
         assert_eq!(found(vec![list(&[], true)]).await.0, Ok(None));
         assert_eq!(found(vec![list(&[refund("re_1", "succeeded", "key-2")], false)]).await.0, Ok(None));
+    }
+
+    #[tokio::test]
+    async fn what_went_out_under_an_earlier_key_is_found_unless_it_has_failed() {
+        let earlier = |id: &str, status: &str| {
+            let mut refund = refund(id, status, "key-0");
+            refund["metadata"]["refund_id"] = json!(stage::refund().refund_id.to_string());
+            refund
+        };
+        let pending = RefundState::Pending { reference: "re_1".to_owned() };
+        for (status, state) in
+            [("succeeded", Some(refunded("re_1"))), ("pending", Some(pending)), ("failed", None), ("canceled", None)]
+        {
+            assert_eq!(found(vec![list(&[earlier("re_1", status)], false)]).await.0, Ok(state), "{status}");
+        }
+        let failed_twice = [earlier("re_1", "failed"), refund("re_2", "failed", "key-1")];
+        let Ok(Some(RefundState::Failed { reason })) = found(vec![list(&failed_twice, false)]).await.0 else {
+            panic!("the one under this key has failed")
+        };
+        assert!(reason.contains("re_2"), "{reason}");
     }
 
     #[tokio::test]
