@@ -114,6 +114,42 @@ async fn stripe_sets_the_money_aside_and_it_is_taken_once_the_order_can_be_paid(
     shop.close().await.unwrap();
 }
 
+/// The one mug of such a shop is free again, and nobody has paid for it.
+async fn all_is_given_back(shop: &StripeShop, order: &str) {
+    let cancelled = shop.until(order, "cancelled").await.unwrap();
+    assert_eq!(cancelled.pointer("/money/captured/minor_units"), Some(&json!("0")), "{cancelled}");
+    let free = |product: &Value| product.get("available") == Some(&json!("1000"));
+    shop.gateway.until("/v1/products/MUG", "its stock is free", free).await.unwrap();
+    shop.fleet.until(VOIDED, 1).await.unwrap();
+    nothing_is_set_aside(shop);
+    shop.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_order_whose_money_is_gone_when_it_is_to_be_taken_gives_all_back_at_once() {
+    let shop = shop().await;
+    shop.stripe.set_faults(Faults { capture_fails: 100, ..Faults::default() });
+    let order = shop.place("one", 1).await.unwrap();
+    let session = shop.page(&order).await.unwrap();
+    shop.stripe.pay(&session).unwrap();
+    all_is_given_back(&shop, &order).await;
+}
+
+#[tokio::test]
+async fn money_that_a_bank_does_not_give_is_let_go_when_its_time_is_over() {
+    let shop = shop().await;
+    shop.stripe.set_faults(Faults { capture_declined: 100, ..Faults::default() });
+    let order = shop.place("one", 1).await.unwrap();
+    let session = shop.page(&order).await.unwrap();
+    shop.stripe.pay(&session).unwrap();
+    shop.fleet.until_at_least("select max(attempts)::int8 from payments.effects", 3).await.unwrap();
+    assert_eq!(shop.fleet.number(VOIDED).await.unwrap(), 0, "a bank may think better of it");
+    let mut connection = shop.fleet.database().await.unwrap();
+    let over = "update payments.effects set deadline = now() - interval '1 second'";
+    sqlx::query(over).execute(&mut connection).await.unwrap();
+    all_is_given_back(&shop, &order).await;
+}
+
 #[tokio::test]
 async fn money_that_stripe_has_set_aside_when_the_order_ends_is_let_go_also_without_a_webhook() {
     let shop = shop().await;

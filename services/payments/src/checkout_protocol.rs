@@ -7,6 +7,9 @@
 //! | busy, or asked in a wrong way      | wait               | failed            | wait, for ever                  |
 //! | not available, stuck, or no answer | tried again        | failed            | tried again, for ever           |
 //!
+//! Taking money that is set aside is tried as closing is, but for a bank that says no: if it has said so until the call's deadline, the money
+//! is let go, so that orders hears of it and gives back what it holds.
+//!
 //! Too late: the order's time is over, so nobody is to pay any more. Each try at opening has a key of its own: only who has the link of a
 //! page can pay on it, so one that was opened without our hearing of it does no harm, and a provider may answer a key for ever as it
 //! answered it once.
@@ -96,6 +99,33 @@ pub fn ended_authorisation(answer: Result<EndedAuthorisation, ProviderError>) ->
     }
 }
 
+/// Whether money that is to be taken is let go instead: the bank says no, and has done so for long. What it never gives would keep its order's
+/// stock until the authorisation lapses, which is days.
+#[must_use]
+pub fn must_be_given_up(
+    answer: &Result<EndedAuthorisation, ProviderError>,
+    now: Timestamp,
+    deadline: Timestamp,
+) -> bool {
+    now > deadline && matches!(answer, Err(ProviderError::Declined(_)))
+}
+
+/// What the answer to letting go means after a no to taking it.
+///
+/// # Errors
+/// It may still be set aside.
+pub fn given_up(
+    no: Result<EndedAuthorisation, ProviderError>,
+    let_go: Result<EndedAuthorisation, ProviderError>,
+) -> Result<EndedAuthorisation, ProviderError> {
+    match (no, let_go) {
+        (Err(no), Ok(EndedAuthorisation::Voided { reason })) => {
+            Ok(EndedAuthorisation::Voided { reason: format!("{no}; {reason}") })
+        }
+        (_, let_go) => let_go,
+    }
+}
+
 const fn ended(end: CheckoutEnd, report: Option<Report>) -> EffectOutcome<Answer> {
     EffectOutcome::Done(Answer::Closed { end, report })
 }
@@ -135,7 +165,7 @@ mod tests {
     use providers::{Charge, ClosedCheckout, EndedAuthorisation, OpenCheckout, OpenedCheckout, ProviderError};
     use runtime::service::EffectOutcome;
 
-    use super::{LEAVE_ALONE, closed, ended_authorisation, failed, must_be_let_go, opened};
+    use super::{LEAVE_ALONE, closed, ended_authorisation, failed, given_up, must_be_given_up, must_be_let_go, opened};
     use crate::{
         event::CheckoutEnd,
         payment::{authorisation, checkout::Answer},
@@ -258,6 +288,26 @@ mod tests {
         }
         let busy = ended_authorisation(Err(ProviderError::Busy(words())));
         assert!(matches!(busy, EffectOutcome::Wait { after: LEAVE_ALONE, .. }));
+    }
+
+    #[test]
+    fn money_that_a_bank_does_not_give_is_let_go_after_a_while_and_not_before() {
+        let late = Timestamp::from_micros(1_001);
+        let no = || Err(ProviderError::Declined(words()));
+        assert!(must_be_given_up(&no(), late, DEADLINE) && !must_be_given_up(&no(), DEADLINE, DEADLINE));
+        for other in [
+            Err(ProviderError::OutcomeUnknown(words())),
+            Err(ProviderError::Unavailable(words())),
+            Err(ProviderError::Misconfigured(words())),
+            Ok(EndedAuthorisation::Voided { reason: words() }),
+        ] {
+            assert!(!must_be_given_up(&other, late, DEADLINE), "{other:?}");
+        }
+        let let_go = given_up(no(), Ok(EndedAuthorisation::Voided { reason: "it is canceled".to_owned() }));
+        let Ok(EndedAuthorisation::Voided { reason }) = let_go else { panic!("{let_go:?}") };
+        assert!(reason.contains("why") && reason.contains("it is canceled"), "{reason}");
+        let unheard = Err(ProviderError::OutcomeUnknown("no answer".to_owned()));
+        assert_eq!(given_up(no(), unheard.clone()), unheard);
     }
 
     #[test]

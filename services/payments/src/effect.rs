@@ -5,7 +5,8 @@ use std::{future::Future, time::Duration};
 
 use domain::{Effect, PaymentId, RefundId, Rejection, Timestamp, unknown_type};
 use providers::{
-    AuthorisationRef, CheckoutRef, CheckoutRequest, Provider, ProviderError, RefundRequest, Registry, idempotency_key,
+    AuthorisationRef, CheckoutRef, CheckoutRequest, EndedAuthorisation, Provider, ProviderError, RefundRequest,
+    Registry, idempotency_key,
 };
 use runtime::service::{EffectOutcome, LeasedEffect};
 use tokio::time::{Instant, timeout_at};
@@ -215,7 +216,7 @@ pub(crate) async fn perform<P: Provider>(
             outcome.map(|answer| Command::RecordCheckout { payment_id: checkout.payment_id, answer })
         }
         Ok((provider, Call::Capture(request))) => {
-            let answer = bounded(until, provider.capture(&request)).await;
+            let answer = capture(provider, until, &claimed, &request).await;
             ended_authorisation(answer).map(|answer| record_authorisation(request, answer))
         }
         Ok((provider, Call::Void(request))) => {
@@ -241,6 +242,21 @@ async fn open<P: Provider>(
     }
     let checkout = CheckoutRef { payment_id: request.payment_id, reference: String::new() };
     checkout_protocol::failed(outcome, bounded(until, provider.close_checkout(&checkout)).await)
+}
+
+/// Takes money that is set aside, or lets it go if its bank does not give it.
+async fn capture<P: Provider>(
+    provider: &P,
+    until: Instant,
+    claimed: &LeasedEffect,
+    request: &AuthorisationRef,
+) -> Result<EndedAuthorisation, ProviderError> {
+    let answer = bounded(until, provider.capture(request)).await;
+    if !checkout_protocol::must_be_given_up(&answer, claimed.now, claimed.deadline) {
+        return answer;
+    }
+    let let_go = AuthorisationRef { key: format!("{}.void", request.key), ..request.clone() };
+    checkout_protocol::given_up(answer, bounded(until, provider.void(&let_go)).await)
 }
 
 async fn refund<P: Provider>(

@@ -53,7 +53,7 @@ pub trait Provider: Send + Sync + 'static {
     /// Takes the money of an authorisation, all of it. Asked again it answers the same.
     ///
     /// # Errors
-    /// See [`ProviderError`]; while it fails, the money is still set aside, or was taken.
+    /// See [`ProviderError`]; while it fails, the money is still set aside, or was taken. Declined: it is still set aside, and who keeps it says no.
     fn capture(
         &self,
         authorisation: &AuthorisationRef,
@@ -245,7 +245,7 @@ pub struct AuthorisationRef {
 pub enum EndedAuthorisation {
     /// The money was taken, whoever asked for it.
     Captured(Charge),
-    /// Nothing was taken, and nothing can be any more.
+    /// Nothing was taken, and nothing is set aside any more.
     Voided {
         /// Why, in the provider's words.
         reason: String,

@@ -16,6 +16,7 @@ mod refund;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use intent::Bank;
 pub(crate) use objects::{
     Charge, ChargeStatus, Coupon, Dispute, DisputeStatus, Intent, IntentStatus, Method, Move, Refund, Session,
     SessionStatus,

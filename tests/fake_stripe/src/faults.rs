@@ -55,6 +55,10 @@ pub struct Faults {
     pub refund_pending: u8,
     /// A refund fails when `refund_settles_s` of the fake's time have passed.
     pub refund_fails: u8,
+    /// The bank says no to a capture, 402, and keeps the money set aside.
+    pub capture_declined: u8,
+    /// The bank says no to a capture, 402, and nothing is set aside any more.
+    pub capture_fails: u8,
     /// When a refund settles that does so by itself.
     pub refund_settles_s: u32,
 }

@@ -72,6 +72,11 @@ impl Problem {
         Self::new(429, "invalid_request_error", message).code(code)
     }
 
+    pub(crate) fn card_declined() -> Self {
+        let declined = Self::new(402, "card_error", "Your card was declined.").code("card_declined");
+        Self { has_begun: true, ..declined }
+    }
+
     pub(crate) fn server_error() -> Self {
         let message = "An unknown error occurred. This error may be returned again under the same idempotency key.";
         Self { has_begun: true, ..Self::new(500, "api_error", message) }

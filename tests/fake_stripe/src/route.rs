@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    account::{Cause, RefundOrigin},
+    account::{Bank, Cause, RefundOrigin},
     events::Wanted,
     form::Branch,
     params::{Params, TEXT_MAX},
@@ -30,12 +30,13 @@ impl State {
     }
 
     fn change(&mut self, cause: &Cause, steps: &[&str], call: Params) -> Option<Result<Value, Problem>> {
+        let bank = if let ["payment_intents", _, "capture"] = steps { self.bank() } else { Bank::Gives };
         let account = &mut self.account;
         let done = match steps {
             ["checkout", "sessions"] => NewSession::read(call).and_then(|new| account.create_session(cause, new)),
             ["checkout", "sessions", id, "expire"] => call.end().and_then(|()| account.expire_session(cause, id)),
             ["payment_intents", id, "capture"] => {
-                NewCapture::read(call).and_then(|new| account.capture(cause, id, new))
+                NewCapture::read(call).and_then(|new| account.ask_bank(cause, id, bank)?.capture(cause, id, new))
             }
             ["payment_intents", id, "cancel"] => NewCancel::read(call).and_then(|new| account.cancel(cause, id, &new)),
             ["refunds"] => {

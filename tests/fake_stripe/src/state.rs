@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use crate::{
-    account::{Account, Cause, RefundCourse, RefundStatus},
+    account::{Account, Bank, Cause, RefundCourse, RefundStatus},
     chance::Chance,
     clock::{self, Clock},
     events::Events,
@@ -85,6 +85,17 @@ impl State {
                 let id = self.account.new_id("evt_");
                 self.events.add(id, &emitted, is_live, faults);
             }
+        }
+    }
+
+    /// What a buyer's bank says to a capture that is asked for now.
+    pub(crate) fn bank(&mut self) -> Bank {
+        let keeps = self.dice.hits(self.faults.capture_declined);
+        let withdraws = self.dice.hits(self.faults.capture_fails);
+        match (withdraws, keeps) {
+            (true, _) => Bank::Withdraws,
+            (false, true) => Bank::Keeps,
+            (false, false) => Bank::Gives,
         }
     }
 

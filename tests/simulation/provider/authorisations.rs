@@ -23,6 +23,8 @@ pub(super) struct Hold {
     minor: i64,
     state: State,
     lapses_at: Timestamp,
+    /// Whether its bank says no, however often it is to be taken.
+    is_kept: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +73,8 @@ impl Books {
             }
         }
         let lapses_at = due + LAPSES_AFTER;
-        self.holds.insert(reference, Hold { payment_id, minor, state, lapses_at });
+        let is_kept = thinks && self.rng.random_bool(0.3);
+        self.holds.insert(reference, Hold { payment_id, minor, state, lapses_at, is_kept });
         self.charges.insert(payment_id, (due, report.clone()));
         self.reports.push((due, report));
     }
@@ -82,7 +85,7 @@ impl Books {
         let (reference, at) = (format!("hold-2-{payment_id}"), due + SECOND);
         self.tell(payment_id, "", &Told { kind: PaymentAuthorised, reference: &reference, minor, at: Some(at) });
         let lapses_at = at + LAPSES_AFTER;
-        self.holds.insert(reference, Hold { payment_id, minor, state: State::Open, lapses_at });
+        self.holds.insert(reference, Hold { payment_id, minor, state: State::Open, lapses_at, is_kept: false });
     }
 
     /// Somebody asks for money that is set aside to be taken, or to be let go. What was done is done, also if nobody hears of it.
@@ -98,6 +101,9 @@ impl Books {
         };
         let (payment_id, minor) = (hold.payment_id, hold.minor);
         let has_changed = hold.state == State::Open;
+        if takes && hold.is_kept && hold.is_open(now) {
+            return Err(ProviderError::Declined("its bank says no".to_owned()));
+        }
         if has_changed {
             hold.state = if takes && now < hold.lapses_at { State::Taken } else { State::LetGo };
         }

@@ -14,6 +14,9 @@ const INTENTS: &str = "/v1/payment_intents";
 /// The status that Stripe answers if it has done one of the two before, among others.
 const BAD_REQUEST: u16 = 400;
 
+/// The status that it answers if the buyer's bank says no.
+const PAYMENT_REQUIRED: u16 = 402;
+
 /// Takes the money.
 pub(super) async fn capture(api: &Api, authorisation: &AuthorisationRef) -> Result<EndedAuthorisation, ProviderError> {
     end(api, authorisation, Queue::Capture, "capture").await
@@ -33,10 +36,18 @@ async fn end(
     let path = format!("{}/{verb}", path(&authorisation.reference)?);
     let call = Call { queue, path: &path, form: Some(String::new()), key: Some(&authorisation.key) };
     let answer = api.send(call).await?;
-    if answer.status.as_u16() != BAD_REQUEST {
+    let status = answer.status.as_u16();
+    if ![BAD_REQUEST, PAYMENT_REQUIRED].contains(&status) {
         return ended(&answer.read()?);
     }
-    ended(&read(api, &authorisation.reference).await?)
+    let intent = read(api, &authorisation.reference).await?;
+    match ended(&intent) {
+        // The bank has said no, and the money is still set aside.
+        Err(ProviderError::OutcomeUnknown(_)) if status == PAYMENT_REQUIRED && set_aside(&intent).is_some() => {
+            ended(&answer.read()?)
+        }
+        end => end,
+    }
 }
 
 /// Looks at an intent.
@@ -54,6 +65,8 @@ fn ended(intent: &Intent) -> Result<EndedAuthorisation, ProviderError> {
     match intent.status.as_deref() {
         Some("succeeded") => charge(intent, intent.amount_received, paid(&intent.id)).map(EndedAuthorisation::Captured),
         Some("canceled") => Ok(EndedAuthorisation::Voided { reason: intent.cancellation() }),
+        // Nothing is set aside any more, and the page on which another card could be tried is over.
+        Some("requires_payment_method") => Ok(EndedAuthorisation::Voided { reason: intent.refusal() }),
         Some(_) | None => {
             let status = intent.status.as_deref().unwrap_or("not said");
             let words = format!("{} was neither taken nor let go, and its status is {status}", intent.id);
@@ -140,6 +153,39 @@ mod tests {
             assert_eq!(stage.stripe().void(&stage::authorisation()).await, Ok(end));
             assert_eq!(stage.lines()[1], "GET /v1/payment_intents/pi_1");
         }
+    }
+
+    fn declined() -> Reply {
+        let error = json!({ "type": "card_error", "code": "card_declined", "message": "Your card was declined." });
+        Reply::json(402, &json!({ "error": error }).to_string())
+    }
+
+    #[tokio::test]
+    async fn what_became_of_money_that_a_bank_does_not_give_is_looked_up() {
+        for (status, end) in [("succeeded", captured()), ("canceled", voided())] {
+            let stage = Stage::set(vec![declined(), shown(status)]).await;
+            assert_eq!(stage.stripe().capture(&stage::authorisation()).await, Ok(end), "{status}");
+            assert_eq!(stage.lines()[1], "GET /v1/payment_intents/pi_1");
+        }
+        let mut failed = intent("requires_payment_method");
+        failed["last_payment_error"] = json!({ "code": "card_declined", "message": "Your card was declined." });
+        let stage = Stage::set(vec![declined(), Reply::json(200, &failed.to_string())]).await;
+        let answer = stage.stripe().capture(&stage::authorisation()).await;
+        let Ok(EndedAuthorisation::Voided { reason }) = answer else { panic!("nothing is set aside: {answer:?}") };
+        assert!(reason.contains("pi_1") && reason.contains("card_declined"), "{reason}");
+    }
+
+    #[tokio::test]
+    async fn a_bank_that_says_no_to_money_that_is_set_aside_declines() {
+        let stage = Stage::set(vec![declined(), shown("requires_capture")]).await;
+        let answer = stage.stripe().capture(&stage::authorisation()).await;
+        assert!(
+            matches!(&answer, Err(ProviderError::Declined(words)) if words.contains("card_declined")),
+            "{answer:?}"
+        );
+        let stage = Stage::set(vec![declined(), shown("processing")]).await;
+        let answer = stage.stripe().capture(&stage::authorisation()).await;
+        assert!(matches!(answer, Err(ProviderError::OutcomeUnknown(_))), "{answer:?}");
     }
 
     #[tokio::test]

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use domain::DisputeStanding;
+use domain::{DisputeStanding, legible};
 use serde::Deserialize;
 
 use super::form;
+
+/// The longest text of Stripe's that is repeated.
+const WORDS_CHARS_MAX: usize = 400;
 
 /// What we said about an object when we made it; of others' objects, whatever they said.
 pub(super) type Metadata = BTreeMap<String, String>;
@@ -68,6 +71,15 @@ impl Intent {
     /// Why it was let go.
     pub(super) fn cancellation(&self) -> String {
         format!("Stripe's {} is canceled: {}", self.id, self.cancellation_reason.as_deref().unwrap_or("not said why"))
+    }
+
+    /// Why nothing is set aside by it any more.
+    pub(super) fn refusal(&self) -> String {
+        let failure = self.last_payment_error.as_ref();
+        let said = failure.into_iter().flat_map(|failure| [&failure.code, &failure.decline_code, &failure.message]);
+        let said: Vec<&str> = said.flatten().map(String::as_str).collect();
+        let why = if said.is_empty() { "not said why".to_owned() } else { legible(&said.join(" "), WORDS_CHARS_MAX) };
+        format!("Stripe's {} could not be taken: {why}", self.id)
     }
 }
 

@@ -14,7 +14,32 @@ use crate::{
     requests::{NewCancel, NewCapture},
 };
 
+/// What a buyer's bank says when money that is set aside is to be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bank {
+    Gives,
+    /// No, and the money stays set aside.
+    Keeps,
+    /// No, and nothing is set aside any more.
+    Withdraws,
+}
+
 impl Account {
+    /// Whether the bank lets an intent be captured.
+    pub(crate) fn ask_bank(&mut self, cause: &Cause, id: &str, bank: Bank) -> Result<&mut Self, Problem> {
+        if bank == Bank::Gives || self.capturable(id, "captured").is_err() {
+            return Ok(self);
+        }
+        if bank == Bank::Withdraws {
+            self.update_intent(id, |intent| {
+                intent.status = IntentStatus::RequiresPaymentMethod;
+                intent.is_declined = true;
+            });
+            self.tell(cause, "payment_intent.payment_failed", id, None);
+        }
+        Err(Problem::card_declined().about(render::intent(self, self.find_intent(id)?)))
+    }
+
     pub(crate) fn capture(&mut self, cause: &Cause, id: &str, new: NewCapture) -> Result<Value, Problem> {
         let intent = self.capturable(id, "captured")?;
         let amount = new.amount.unwrap_or(intent.amount);
