@@ -194,6 +194,87 @@ async fn a_refund_made_in_stripes_dashboard_is_booked() {
     shop.close().await.unwrap();
 }
 
+/// A shop that hears of nothing but what its own calls are answered, with an order that is paid.
+async fn deaf_shop() -> (StripeShop, String) {
+    let settings = [("HOLDFAST_STRIPE_MISSED_MS", "0"), ("HOLDFAST_EFFECTS_BACKOFF_MS", "50")];
+    let shop = StripeShop::open(1, 1_000, &settings).await.unwrap();
+    let order = shop.place("one", 1).await.unwrap();
+    let session = shop.page(&order).await.unwrap();
+    shop.stripe.pay(&session).unwrap();
+    shop.until(&order, "paid").await.unwrap();
+    shop.keep_webhooks_away();
+    (shop, order)
+}
+
+async fn ask_for_money(shop: &StripeShop, order: &str) {
+    let asked = shop.gateway.post(&format!("{order}/refunds"), "back", &json!({ "note": "broken" })).await.unwrap();
+    assert_eq!(asked.status, 201, "{asked:?}");
+}
+
+/// How often a refund was sent, and not only looked for.
+fn refunds_sent(shop: &StripeShop) -> usize {
+    let journal = shop.stripe.journal();
+    journal.iter().filter(|exchange| exchange.method == "POST" && exchange.path == "/v1/refunds").count()
+}
+
+/// Nobody waits for the answer to a call any more, and an operator has the refund sent again without asking Stripe.
+async fn have_sent_again(shop: &StripeShop) {
+    let mut connection = shop.fleet.database().await.unwrap();
+    let over = "update payments.effects set deadline = now() - interval '1 second', due_at = now()";
+    sqlx::query(over).execute(&mut connection).await.unwrap();
+    shop.fleet.until("select count(*) from payments.refunds where status = 'unknown'", 1).await.unwrap();
+    let refund = "select '/v1/payments/' || payment_id || '/refunds/' || refund_id || '/resolve' from payments.refunds";
+    let path: String = sqlx::query_scalar(refund).fetch_one(&mut connection).await.unwrap();
+    let retry = json!({ "resolution": "REFUND_RESOLUTION_RETRY", "note": "the buyer is waiting" });
+    let answer = shop.gateway.post(&path, "again", &retry).await.unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_refund_that_an_operator_has_sent_again_is_found_if_it_had_gone_out() {
+    let (shop, order) = deaf_shop().await;
+    let faults = Faults { only: "/v1/refunds".to_owned(), error_after: 100, ..Faults::default() };
+    shop.stripe.set_faults(faults);
+    ask_for_money(&shop, &order).await;
+    shop.fleet.until_at_least("select max(attempts)::int8 from payments.effects", 2).await.unwrap();
+    have_sent_again(&shop).await;
+    shop.stripe.set_faults(Faults::default());
+    shop.gateway.until(&order, "the money is back", |order| gone_back(order) == "1250").await.unwrap();
+    assert_eq!(refunds_sent(&shop), 1, "{:?}", shop.stripe.journal());
+    shop.let_webhooks_come();
+    shop.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn under_a_key_that_stripe_answers_with_an_error_for_ever_a_refund_is_sent_no_more() {
+    let (shop, order) = deaf_shop().await;
+    let faults = Faults { only: "/v1/refunds".to_owned(), error_before: 100, ..Faults::default() };
+    shop.stripe.set_faults(faults);
+    ask_for_money(&shop, &order).await;
+    eventually("it is sent", || async { Ok(refunds_sent(&shop) == 1) }).await.unwrap();
+    shop.stripe.set_faults(Faults::default());
+    // The second sending shows that the key is of no use, and then it is only looked for.
+    shop.fleet.until("select count(*) from payments.effects where key_spent", 1).await.unwrap();
+    assert_eq!(refunds_sent(&shop), 2);
+    let mut connection = shop.fleet.database().await.unwrap();
+    for _ in 0..2 {
+        let now = "update payments.effects set due_at = now() where key_spent returning attempts";
+        let attempts: i32 = sqlx::query_scalar(now).fetch_one(&mut connection).await.unwrap();
+        let more = || async {
+            let tried =
+                "select max(attempts)::int8 from payments.effects where last_error is not null and due_at > now()";
+            Ok(shop.fleet.number(tried).await? > i64::from(attempts))
+        };
+        eventually("it is looked for", more).await.unwrap();
+    }
+    assert_eq!(refunds_sent(&shop), 2, "{:?}", shop.stripe.journal());
+    have_sent_again(&shop).await;
+    shop.gateway.until(&order, "the money is back", |order| gone_back(order) == "1250").await.unwrap();
+    assert_eq!(refunds_sent(&shop), 3);
+    shop.let_webhooks_come();
+    shop.close().await.unwrap();
+}
+
 #[tokio::test]
 async fn webhooks_that_are_not_stripes_change_nothing() {
     let shop = shop().await;

@@ -46,6 +46,7 @@ struct Call {
     attempt: u32,
     last_error: Option<String>,
     in_flight: bool,
+    key_spent: bool,
 }
 
 /// All desks, and what is on its way.
@@ -194,7 +195,8 @@ impl InProcessFleet {
     /// Makes the calls that are due, as the effects loop would.
     async fn call(&mut self, rng: &mut StdRng) {
         for (effect, story) in std::mem::take(&mut self.payments.effects) {
-            self.calls.push((self.now, Call { effect, story, attempt: 0, last_error: None, in_flight: false }));
+            let (last_error, in_flight, key_spent) = (None, false, false);
+            self.calls.push((self.now, Call { effect, story, attempt: 0, last_error, in_flight, key_spent }));
         }
         let now = self.now;
         let (due, later) = std::mem::take(&mut self.calls).into_iter().partition(|(due, _)| *due <= now);
@@ -211,6 +213,7 @@ impl InProcessFleet {
                 now,
                 last_error: call.last_error.clone(),
                 in_flight: call.in_flight,
+                key_spent: call.key_spent,
             };
             let verdict = self.provider.perform(claimed).await;
             // Now and then the process dies after the call and before anybody notes how it ended.
@@ -233,6 +236,10 @@ impl InProcessFleet {
                 EffectOutcome::Wait { after, error, in_flight } => {
                     call.in_flight = in_flight;
                     call.last_error = Some(error);
+                    self.calls.push((now + after, call));
+                }
+                EffectOutcome::Spent { after, error } => {
+                    (call.in_flight, call.key_spent, call.last_error) = (true, true, Some(error));
                     self.calls.push((now + after, call));
                 }
             }

@@ -154,6 +154,8 @@ struct Call {
     last_error: Option<String>,
     /// So many of its tries have left nothing on its way.
     settled: u32,
+    /// Whether its key is answered with an error for ever.
+    is_spent: bool,
 }
 
 impl Call {
@@ -482,7 +484,7 @@ impl<S: Locks> Node for SimulatedService<S> {
         for (effect, correlation_id) in batch.effects {
             calls.push(effect.key.clone());
             let key = effect.key.clone();
-            let call = Call { effect, correlation_id, attempt: 0, last_error: None, settled: 0 };
+            let call = Call { effect, correlation_id, attempt: 0, last_error: None, settled: 0, is_spent: false };
             if self.calls.insert(key, call).is_some() {
                 return Err(format!("{} asks twice for an outside call of one key", S::NAME));
             }
@@ -502,6 +504,7 @@ impl<S: Locks> Node for SimulatedService<S> {
             now: at,
             last_error: call.last_error.clone(),
             in_flight: call.settled + 1 < call.attempt,
+            key_spent: call.is_spent,
         };
         let verdict = self.runtime.block_on(self.service.perform(claimed));
         match verdict {
@@ -517,6 +520,11 @@ impl<S: Locks> Node for SimulatedService<S> {
             EffectOutcome::Retry { error, in_flight } => {
                 call.ended(error, in_flight);
                 Tried::Again(1_000 << call.attempt.min(5))
+            }
+            EffectOutcome::Spent { after, error } => {
+                call.ended(error, true);
+                call.is_spent = true;
+                Tried::Again(u64::try_from(after.as_millis()).unwrap_or(u64::MAX))
             }
             EffectOutcome::Wait { after, error, in_flight } => {
                 call.ended(error, in_flight);
@@ -545,7 +553,7 @@ impl<S: Locks> Node for SimulatedService<S> {
         let back = take_back::<S>(&mut self.state, &mut self.inbox, &lost).map_err(|error| error.chain())?;
         self.set(back.timers);
         for (effect, correlation_id) in back.effects {
-            let call = Call { effect, correlation_id, attempt: 0, last_error: None, settled: 0 };
+            let call = Call { effect, correlation_id, attempt: 0, last_error: None, settled: 0, is_spent: false };
             self.calls.entry(call.effect.key.clone()).or_insert(call);
         }
         self.calls.retain(|key, _| S::is_call_open(&self.state, key));

@@ -265,10 +265,10 @@ async fn refund<P: Provider>(
     claimed: LeasedEffect,
     (of, request): (RefundOf, RefundRequest),
 ) -> EffectOutcome<Command> {
-    let LeasedEffect { attempt: number, now, deadline, last_error, in_flight, .. } = claimed;
+    let LeasedEffect { attempt: number, now, deadline, last_error, in_flight, key_spent, .. } = claimed;
     let is_first = request.key == idempotency_key(of.payment_id, of.refund_id, 1);
     let sending = if is_first { Sending::First } else { Sending::Again };
-    let this = Attempt { number, sending, now, deadline, last_error, in_flight };
+    let this = Attempt { number, sending, now, deadline, last_error, in_flight, key_spent };
     let mut reply = Reply::Nothing;
     loop {
         match next_step(&this, &reply) {
@@ -384,6 +384,7 @@ mod tests {
             now: NOW,
             last_error: None,
             in_flight: false,
+            key_spent: false,
         };
         perform(&Registry::new(vec![Generous]), Duration::from_secs(1), effect).await
     }
@@ -392,8 +393,8 @@ mod tests {
     async fn tried_of(event: &Event, attempt: u32) -> EffectOutcome<Command> {
         let super::Effect { key, message_type, data, deadline } = super::of(event).unwrap();
         let message_type = message_type.to_owned();
-        let effect =
-            LeasedEffect { key, message_type, data, attempt, deadline, now: NOW, last_error: None, in_flight: false };
+        let (now, last_error, in_flight, key_spent) = (NOW, None, false, false);
+        let effect = LeasedEffect { key, message_type, data, attempt, deadline, now, last_error, in_flight, key_spent };
         perform(&Registry::new(vec![Generous]), Duration::from_secs(1), effect).await
     }
 

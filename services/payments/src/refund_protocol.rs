@@ -16,8 +16,12 @@
 //! | sending: declined                      | rejected            | rejected            | rejected            |
 //! | either: busy, or asked in a wrong way  | wait                | wait                | wait                |
 //! | sending: not available, surely nothing | retry               | rejected, or retry* | rejected, or retry* |
-//! | sending: stuck under this key          | retry               | unknown             | unknown             |
+//! | sending: stuck under this key          | look only           | look only           | look only           |
+//! | look-up: nothing, and it was stuck     | look, then unknown  | look, then unknown  | look, then unknown  |
 //! | sending: no answer                     | retry               | retry               | retry               |
+//!
+//! Stuck: the provider answers this key with an error for ever, and perhaps has done what it was asked for. So nothing is sent under it again:
+//! after a day, when providers forget keys, it would be a refund of its own. An operator can have it sent under another.
 //!
 //! `°`: only if something that was sent may still arrive. `then unknown`: once the deadline has passed. The deadline ends only what is not known; a refund whose worker was
 //! away for an hour is still sent, for its key makes that safe. For the same reason nobody counts how often it is sent while the
@@ -66,6 +70,8 @@ pub struct Attempt {
     pub last_error: Option<String>,
     /// Whether what an earlier one has sent, or may have sent, can still reach the provider.
     pub in_flight: bool,
+    /// Whether the provider answers the key with an error for ever.
+    pub key_spent: bool,
 }
 
 /// What this try has heard from the provider, last of all.
@@ -96,6 +102,10 @@ pub fn next_step(this: &Attempt, reply: &Reply) -> Step {
     match reply {
         Reply::Nothing if this.number <= 1 && this.sending == Sending::First => Step::Send,
         Reply::Nothing => Step::LookUp,
+        Reply::Found(Ok(None)) if this.key_spent && this.is_late() => {
+            this.unknown("the provider answers this key with an error for ever, and knows nothing of this refund")
+        }
+        Reply::Found(Ok(None)) if this.key_spent => spent(this.last_error.clone().unwrap_or_default()),
         // Of what is not in flight it is known that nothing happened, however late it is: the provider was busy.
         Reply::Found(Ok(None)) if this.number > FAILURES_MAX && this.is_late() && this.in_flight => {
             this.unknown("tries gave no answer, and the provider knows nothing of this refund")
@@ -120,12 +130,8 @@ pub fn next_step(this: &Attempt, reply: &Reply) -> Step {
             )
         }
         Reply::Answered(Err(error @ ProviderError::Unavailable(_))) => retry(error.to_string(), this.in_flight),
-        Reply::Answered(Err(error @ ProviderError::Stuck(_))) if this.number >= FAILURES_MAX => {
-            this.unknown(&error.to_string())
-        }
-        Reply::Answered(Err(error @ (ProviderError::Stuck(_) | ProviderError::OutcomeUnknown(_)))) => {
-            retry(error.to_string(), true)
-        }
+        Reply::Answered(Err(error @ ProviderError::Stuck(_))) => spent(error.to_string()),
+        Reply::Answered(Err(error @ ProviderError::OutcomeUnknown(_))) => retry(error.to_string(), true),
     }
 }
 
@@ -135,6 +141,10 @@ fn done(outcome: Outcome) -> Step {
 
 fn rejected(code: &'static str, reason: String) -> Step {
     done(Outcome::Rejected(Rejection::new(code, reason)))
+}
+
+fn spent(error: String) -> Step {
+    Step::End(EffectOutcome::Spent { after: LOOK_AGAIN, error })
 }
 
 fn retry(error: String, in_flight: bool) -> Step {
@@ -181,7 +191,7 @@ mod tests {
     fn on_try(number: u32) -> Attempt {
         let (now, deadline) = (Timestamp::from_micros(1), Timestamp::from_micros(1));
         let last_error = Some("it broke".to_owned());
-        Attempt { number, sending: Sending::First, now, deadline, last_error, in_flight: false }
+        Attempt { number, sending: Sending::First, now, deadline, last_error, in_flight: false, key_spent: false }
     }
 
     fn late(attempt: u32) -> Attempt {
@@ -333,13 +343,26 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_answered_with_an_error_for_ever_is_soon_for_a_person() {
+    fn under_a_key_that_is_answered_with_an_error_for_ever_nothing_is_sent_again() {
         let stuck = Reply::Answered(Err(ProviderError::Stuck("status 500, replayed".to_owned())));
-        for number in 1..FAILURES_MAX {
-            let next = next_step(&on_try(number), &stuck);
-            assert!(matches!(next, Step::End(EffectOutcome::Retry { in_flight: true, .. })), "{next:?}");
+        for this in [on_try(1), on_try(5), late(5)] {
+            let next = next_step(&this, &stuck);
+            let Step::End(EffectOutcome::Spent { after: LOOK_AGAIN, error }) = next else { panic!("{next:?}") };
+            assert!(error.contains("replayed"), "{error}");
         }
-        assert!(is_unknown(&next_step(&on_try(FAILURES_MAX), &stuck), &["3 tries", "replayed", "it broke"]));
+        let spent = |this: Attempt| Attempt { key_spent: true, in_flight: true, ..this };
+        for number in 2..9 {
+            assert_eq!(next_step(&spent(on_try(number)), &Reply::Nothing), Step::LookUp);
+            let next = next_step(&spent(on_try(number)), &Reply::Found(Ok(None)));
+            let Step::End(EffectOutcome::Spent { error, .. }) = next else { panic!("{next:?}") };
+            assert_eq!(error, "it broke", "what it was answered is not forgotten");
+            let end = next_step(&spent(late(number)), &Reply::Found(Ok(None)));
+            assert!(is_unknown(&end, &["with an error for ever", "it broke"]), "{end:?}");
+        }
+        // It had done what it was asked for.
+        let found = Reply::Found(Ok(Some(RefundState::Refunded { reference: "re_1".to_owned() })));
+        let end = Step::End(EffectOutcome::Done(Outcome::Refunded { provider_reference: "re_1".to_owned() }));
+        assert_eq!(next_step(&spent(late(9)), &found), end);
     }
 
     #[test]

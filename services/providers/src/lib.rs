@@ -71,7 +71,7 @@ pub trait Provider: Send + Sync + 'static {
     /// Asks for a refund. The same key again asks for nothing more and answers what became of the first.
     ///
     /// # Errors
-    /// See [`ProviderError`]; a key that was used for another amount is [`ProviderError::Declined`].
+    /// See [`ProviderError`]; a key that was used for another amount is [`ProviderError::Declined`] or [`ProviderError::Stuck`].
     fn refund(&self, request: &RefundRequest) -> impl Future<Output = Result<RefundState, ProviderError>> + Send;
 
     /// What the provider knows of this refund: what it was asked for under this key, and what of it has gone out, or is on its way, under an
@@ -329,7 +329,8 @@ pub enum ProviderError {
     /// missing, a request that it does not understand. Never a failure of what was asked for.
     #[error("the provider refuses how it is asked, which somebody must mend: {0}")]
     Misconfigured(String),
-    /// It has met a defect, and answers this key so for ever: sending again is of no use, and what became of the first sending is not known.
+    /// It has met a defect, its own or ours, and answers this key so for ever: sending again is of no use, and what became of the first
+    /// sending is not known.
     #[error("the provider answers this key with an error for ever: {0}")]
     Stuck(String),
     /// The request may have reached it, but no answer came back.

@@ -129,6 +129,7 @@ fn first_try(effect: &Effect, at: Timestamp) -> LeasedEffect {
         now: at,
         last_error: None,
         in_flight: false,
+        key_spent: false,
     }
 }
 
@@ -186,7 +187,7 @@ async fn claim(
              select ctid from effects where due_at <= now() order by due_at limit $1 for update skip locked
          )) and ($3::bigint is null or exists (select from log.events where position = $3 and event_id = $4))
          returning key, type, data, attempts, deadline, last_error, correlation_id, causation_id, traceparent,
-             settled_attempts < attempts - 1",
+             settled_attempts < attempts - 1, key_spent",
     )
     .bind(i64::try_from(slots.num_permits()).unwrap_or(1))
     .bind(milliseconds(lease))
@@ -205,6 +206,7 @@ async fn claim(
                 deadline: row.try_get::<OffsetDateTime, _>(4)?.into(),
                 last_error: row.try_get(5)?,
                 in_flight: row.try_get(9)?,
+                key_spent: row.try_get(10)?,
                 now,
             };
             let cause = Cause { correlation_id: row.try_get(6)?, id: row.try_get(7)?, traceparent: row.try_get(8)? };
@@ -235,22 +237,30 @@ async fn give_up(pool: &PgPool, service: &'static str, key: &str, rejection: Rej
     transaction.commit().await
 }
 
+/// What is noted of a try that did not end its call.
+struct Postponed {
+    error: String,
+    in_flight: bool,
+    key_spent: bool,
+}
+
 async fn postpone(
     pool: &PgPool,
     (key, attempt): (&str, u32),
     after: Duration,
-    (error, in_flight): (&str, bool),
+    postponed: &Postponed,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "update effects set due_at = now() + $3 * interval '1 millisecond', last_error = $4,
-             settled_attempts = case when $5 then settled_attempts else attempts end
+             settled_attempts = case when $5 then settled_attempts else attempts end, key_spent = key_spent or $6
          where key = $1 and attempts = $2",
     )
     .bind(key)
     .bind(i32::try_from(attempt).unwrap_or(i32::MAX))
     .bind(milliseconds(after))
-    .bind(without_nul(error))
-    .bind(in_flight)
+    .bind(without_nul(&postponed.error))
+    .bind(postponed.in_flight)
+    .bind(postponed.key_spent)
     .execute(pool)
     .await?;
     Ok(())
@@ -344,15 +354,17 @@ async fn call<S: Service>(
             EffectOutcome::Retry { error: format!("no answer within {} ms", settings.call_ms), in_flight: true }
         }
     };
-    let (after, error, in_flight) = match outcome {
+    let (after, postponed) = match outcome {
         EffectOutcome::Done(command) => {
             telemetry::effect("done");
             return Some(input::outcome(key, attempt, cause, command));
         }
         EffectOutcome::Retry { error, in_flight } => {
-            (retry::delay(ms(settings.backoff_ms), ms(settings.backoff_max_ms), attempt), error, in_flight)
+            let after = retry::delay(ms(settings.backoff_ms), ms(settings.backoff_max_ms), attempt);
+            (after, Postponed { error, in_flight, key_spent: false })
         }
-        EffectOutcome::Wait { after, error, in_flight } => (after, error, in_flight),
+        EffectOutcome::Wait { after, error, in_flight } => (after, Postponed { error, in_flight, key_spent: false }),
+        EffectOutcome::Spent { after, error } => (after, Postponed { error, in_flight: true, key_spent: true }),
         EffectOutcome::Unreadable(rejection) => {
             if let Err(error) = give_up(&pool, S::NAME, &key, rejection).await {
                 // It comes again when its lease has run out.
@@ -362,8 +374,8 @@ async fn call<S: Service>(
         }
     };
     telemetry::effect("retry");
-    tracing::info!(key, attempt, error, retry_after = ?after, "an outside call did not come to an end");
-    if let Err(error) = postpone(&pool, (&key, attempt), after, (&error, in_flight)).await {
+    tracing::info!(key, attempt, error = postponed.error, retry_after = ?after, "an outside call did not come to an end");
+    if let Err(error) = postpone(&pool, (&key, attempt), after, &postponed).await {
         // Its lease runs out, so it will be tried again all the same.
         tracing::warn!(key, %error, "cannot note when to try an outside call again");
     }

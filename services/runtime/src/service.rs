@@ -116,6 +116,8 @@ pub struct LeasedEffect {
     pub last_error: Option<String>,
     /// Whether something that an earlier try has sent may yet arrive: it said so, or it never came to its end.
     pub in_flight: bool,
+    /// Whether an earlier try has found that the key is answered with an error for ever.
+    pub key_spent: bool,
 }
 
 /// How an outside call ended.
@@ -139,6 +141,14 @@ pub enum EffectOutcome<C> {
         /// As of [`Self::Retry`].
         in_flight: bool,
     },
+    /// The key is answered with an error for ever, so nothing is sent under it from now on. Something that was sent may yet arrive: look again
+    /// after this time.
+    Spent {
+        /// How long.
+        after: Duration,
+        /// What the error is, for the operator.
+        error: String,
+    },
     /// It can never be made, by any try: it is kept as a dead letter, and not tried again before an operator says so.
     Unreadable(Rejection),
 }
@@ -150,6 +160,7 @@ impl<C> EffectOutcome<C> {
             Self::Done(command) => EffectOutcome::Done(done(command)),
             Self::Retry { error, in_flight } => EffectOutcome::Retry { error, in_flight },
             Self::Wait { after, error, in_flight } => EffectOutcome::Wait { after, error, in_flight },
+            Self::Spent { after, error } => EffectOutcome::Spent { after, error },
             Self::Unreadable(rejection) => EffectOutcome::Unreadable(rejection),
         }
     }

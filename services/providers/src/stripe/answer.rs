@@ -5,7 +5,7 @@
 //! | 2xx                                                       | the object says                                      |
 //! | 4xx with `lock_timeout` or `rate_limit`, 429              | busy: it never came as far as the idempotency key    |
 //! | 400, 402 with a code of [`FINAL`], or about the amount    | declined                                             |
-//! | 400 `idempotency_error`                                   | declined: the key was used for something else        |
+//! | 400 `idempotency_error`                                   | stuck: the key was used for something else, by a defect of ours |
 //! | 402                                                       | declined, unless the account has no money for it     |
 //! | 408, 409, 424                                             | unknown: the same call is under way                  |
 //! | all other 3xx and 4xx                                     | misconfigured: a person must look, and nothing was done |
@@ -101,6 +101,7 @@ impl Answer {
             429 => ProviderError::Busy(words),
             400..=499 if has_code(&BUSY) => ProviderError::Busy(words),
             400 | 402 if has_code(&NO_MONEY) => ProviderError::Misconfigured(words),
+            400 if problem.kind.as_deref() == Some("idempotency_error") => ProviderError::Stuck(words),
             400 | 402 if has_code(&FINAL) || problem.is_final() => ProviderError::Declined(words),
             402 => ProviderError::Declined(words),
             408 | 409 | 424 => ProviderError::OutcomeUnknown(words),
@@ -131,7 +132,7 @@ impl Problem {
     /// Whether it is a no that stays one, though no code says so.
     fn is_final(&self) -> bool {
         let is_about = |params: &[&str]| self.param.as_deref().is_some_and(|param| params.contains(&param));
-        self.kind.as_deref() == Some("idempotency_error") || self.code.is_none() && is_about(&FINAL_PARAMS)
+        self.code.is_none() && is_about(&FINAL_PARAMS)
     }
 }
 
@@ -173,7 +174,7 @@ mod tests {
         let invalid = |code: &str| json!({ "type": "invalid_request_error", "code": code });
         let about = |param: &str| json!({ "type": "invalid_request_error", "param": param });
         for (status, error, meaning) in [
-            (400, json!({ "type": "idempotency_error" }), "declined"),
+            (400, json!({ "type": "idempotency_error" }), "stuck"),
             (400, invalid("charge_already_refunded"), "declined"),
             (402, invalid("charge_already_refunded"), "declined"),
             (400, invalid("charge_disputed"), "declined"),

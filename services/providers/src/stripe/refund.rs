@@ -136,11 +136,18 @@ mod tests {
             json!({ "code": "charge_already_refunded", "message": "Charge ch_1 has already been refunded." }),
             json!({ "param": "amount", "message": "Refund amount (500) is greater than unrefunded amount on charge (300)" }),
             json!({ "code": "charge_disputed" }),
-            json!({ "type": "idempotency_error" }),
         ] {
             let answer = sent(Reply::json(400, &json!({ "error": error }).to_string())).await;
             assert!(matches!(answer, Err(ProviderError::Declined(_))), "{error}: {answer:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_key_that_was_used_for_something_else_refuses_no_refund() {
+        let error =
+            json!({ "type": "idempotency_error", "message": "Keys can only be used with the same parameters." });
+        let answer = sent(Reply::json(400, &json!({ "error": error }).to_string())).await;
+        assert!(matches!(answer, Err(ProviderError::Stuck(_))), "{answer:?}");
     }
 
     #[tokio::test]
