@@ -261,8 +261,7 @@ async fn under_a_key_that_stripe_answers_with_an_error_for_ever_a_refund_is_sent
         let now = "update payments.effects set due_at = now() where key_spent returning attempts";
         let attempts: i32 = sqlx::query_scalar(now).fetch_one(&mut connection).await.unwrap();
         let more = || async {
-            let tried =
-                "select max(attempts)::int8 from payments.effects where last_error is not null and due_at > now()";
+            let tried = "select max(attempts)::int8 from payments.effects";
             Ok(shop.fleet.number(tried).await? > i64::from(attempts))
         };
         eventually("it is looked for", more).await.unwrap();
@@ -272,6 +271,58 @@ async fn under_a_key_that_stripe_answers_with_an_error_for_ever_a_refund_is_sent
     shop.gateway.until(&order, "the money is back", |order| gone_back(order) == "1250").await.unwrap();
     assert_eq!(refunds_sent(&shop), 3);
     shop.let_webhooks_come();
+    shop.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_key_that_stripe_refuses_is_told_of_by_name_until_it_is_mended() {
+    let settings = [("HOLDFAST_EFFECTS_BACKOFF_MS", "50"), ("HOLDFAST_STRIPE_MISSED_MS", "0")];
+    let shop = StripeShop::open(1, 1_000, &settings).await.unwrap();
+    let first = shop.place("one", 1).await.unwrap();
+    shop.page(&first).await.unwrap();
+    shop.stripe.set_faults(Faults { forbidden: 100, ..Faults::default() });
+    let second = shop.place("two", 1).await.unwrap();
+    let cancelled = shop.gateway.post(&format!("{first}/cancel"), "no", &json!({})).await.unwrap();
+    assert_eq!(cancelled.status, 200, "{cancelled:?}");
+    shop.fleet.until("select count(*) from payments.effects where stopped_by = 'stripe'", 2).await.unwrap();
+
+    // Of the page that is to be closed nobody else would say that it is late.
+    let mut connection = shop.fleet.database().await.unwrap();
+    let late =
+        "update payments.effects set deadline = now() - interval '1 minute' where type like '%CheckoutAbandoned'";
+    sqlx::query(late).execute(&mut connection).await.unwrap();
+    let (code, status) = shop.fleet.command(&["status"]).await.unwrap();
+    assert_eq!(code, Some(1), "{status}");
+    let stopped = &status["stopped"][0];
+    assert_eq!((&stopped["by"], &stopped["calls"]), (&json!("stripe"), &json!(2)), "{status}");
+    let stands = status["stands"].to_string();
+    assert!(
+        stands.contains("2 outside calls to stripe wait until somebody mends") && stands.contains("403"),
+        "{stands}"
+    );
+    let item = &status["waiting"]["items"][0];
+    assert_eq!((&item["what"], status["waiting"]["total"].as_i64()), (&json!("call CheckoutAbandoned"), Some(1)));
+    assert!(item["reason"].as_str().unwrap().contains("403"), "{item}");
+    let gauge = |value: &'static str| {
+        let shop = &shop;
+        move || async move {
+            let metrics = shop.fleet.get("payments-0", "/metrics").await?;
+            let line = metrics.lines().find(|line| line.starts_with("holdfast_calls_stopped{"));
+            Ok(line.is_some_and(|line| line.contains("by=\"stripe\"") && line.ends_with(value)))
+        }
+    };
+    eventually("the metric counts them", gauge(" 2")).await.unwrap();
+    let log = std::fs::read_to_string(shop.fleet.dir().join("log/payments-0.log")).unwrap();
+    let said: Vec<&str> = log.lines().filter(|line| line.contains("somebody mends how this one is asked")).collect();
+    assert_eq!(said.len(), 1, "once a minute, and not once a call: {said:?}");
+    assert!(said[0].contains("ERROR") && said[0].contains("stripe"), "{said:?}");
+
+    shop.stripe.set_faults(Faults::default());
+    let session = shop.page(&second).await.unwrap();
+    shop.fleet.until("select count(*) from payments.effects", 0).await.unwrap();
+    eventually("nobody waits any more", gauge(" 0")).await.unwrap();
+    shop.stripe.pay(&session).unwrap();
+    shop.until(&second, "paid").await.unwrap();
     shop.close().await.unwrap();
 }
 

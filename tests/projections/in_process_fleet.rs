@@ -233,7 +233,8 @@ impl InProcessFleet {
                     call.last_error = Some(error);
                     self.calls.push((now + Duration::from_secs(1), call));
                 }
-                EffectOutcome::Wait { after, error, in_flight } => {
+                EffectOutcome::Wait { after, error, in_flight }
+                | EffectOutcome::Stopped { by: _, after, error, in_flight } => {
                     call.in_flight = in_flight;
                     call.last_error = Some(error);
                     self.calls.push((now + after, call));

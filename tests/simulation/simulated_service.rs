@@ -526,7 +526,8 @@ impl<S: Locks> Node for SimulatedService<S> {
                 call.is_spent = true;
                 Tried::Again(u64::try_from(after.as_millis()).unwrap_or(u64::MAX))
             }
-            EffectOutcome::Wait { after, error, in_flight } => {
+            EffectOutcome::Wait { after, error, in_flight }
+            | EffectOutcome::Stopped { by: _, after, error, in_flight } => {
                 call.ended(error, in_flight);
                 Tried::Again(u64::try_from(after.as_millis()).unwrap_or(u64::MAX))
             }

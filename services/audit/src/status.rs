@@ -74,6 +74,12 @@ fn stands(database: &database::Database, broker: &broker::Broker) -> Vec<String>
         let (said_by, says) = (&notice.said_by, &notice.says);
         stands.push(format!("{says} (said by {said_by}, for {})", late(notice.for_ms)));
     }
+    for of in &database.stopped {
+        let (service, by, calls, says, since) = (of.service, &of.by, of.calls, &of.says, late(of.for_ms));
+        stands.push(format!(
+            "{service}: {calls} outside calls to {by} wait until somebody mends how it is asked, the first for {since}: {says}"
+        ));
+    }
     let timers = database.timers.iter().map(|(service, due)| (service, "timers", due));
     let calls = database.effects.iter().map(|(service, due)| (service, "outside calls", due));
     for (service, what, due) in timers.chain(calls).filter(|(_, _, due)| due.overdue > 0 && is_late(due.oldest_ms)) {

@@ -1,4 +1,5 @@
-//! What waits for a person: reports that fit nothing, refunds that need a decision, disputes that are not over, and money that was to go back and did not.
+//! What waits for a person: reports that fit nothing, refunds that need a decision, disputes that are not over, money that was to go back
+//! and did not, and calls about money that do not come to their end.
 
 use serde::Serialize;
 use sqlx::{PgConnection, Row, postgres::PgRow};
@@ -18,11 +19,11 @@ pub struct Waiting {
 /// One thing that waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Item {
-    /// `report second_charge`, `refund unknown`, `dispute needs_response`, `money of a closed order`.
+    /// `report second_charge`, `refund unknown`, `dispute needs_response`, `money of a closed order`, `call CaptureSubmitted`.
     pub what: String,
     /// `payment-<uuid>` or `order-<uuid>`.
     pub subject: String,
-    /// The report, refund or dispute by which it is decided; empty for an order.
+    /// The report, refund or dispute by which it is decided, or the key of the call; empty for an order.
     pub id: String,
     /// The money, in minor units, if it is known.
     pub amount_minor: Option<i64>,
@@ -56,13 +57,22 @@ const ORDERS: &str = "select count(*) over () as count, 'money of an order that 
         'order-' || order_id as subject, '' as id, owed_minor as amount_minor, currency, note as reason
     from orders.orders where owed_minor > 0 order by order_id limit $1";
 
+/// A page that is to be closed, or money that is to be taken or let go: it is tried for ever, so nobody else says that it is late. A call for
+/// a page fails by itself then, and a refund is known to be under way, or becomes unknown.
+const CALLS: &str = "select count(*) over () as count, 'call ' || split_part(type, '.', 4) as what,
+        'payment-' || split_part(key, '.', 1) as subject, key as id, null::bigint as amount_minor, '' as currency,
+        'tried ' || attempts || ' times: ' || coalesce(last_error, 'no try came to its end') as reason
+    from payments.effects where deadline < now() and type in ('holdfast.payments.v1.CheckoutAbandoned',
+        'holdfast.payments.v1.CaptureSubmitted', 'holdfast.payments.v1.VoidSubmitted')
+    order by deadline, key limit $1";
+
 /// Asks the database, in the caller's transaction.
 ///
 /// # Errors
 /// The database is away.
 pub async fn look(connection: &mut PgConnection) -> Result<Waiting, sqlx::Error> {
     let mut waiting = Waiting::default();
-    for query in [REPORTS, REFUNDS, DISPUTES, ORDERS] {
+    for query in [REPORTS, REFUNDS, DISPUTES, ORDERS, CALLS] {
         let rows = sqlx::query(query).bind(NAMED_MAX).fetch_all(&mut *connection).await?;
         if let Some(first) = rows.first() {
             waiting.total += first.try_get::<i64, _>("count")?;

@@ -4,7 +4,8 @@
 //! |------------------------------------|--------------------|-------------------|---------------------------------|
 //! | it is done                         | opened             | opened            | closed, with what was paid      |
 //! | declined                           | failed             | failed            | tried again, for ever           |
-//! | busy, or asked in a wrong way      | wait               | failed            | wait, for ever                  |
+//! | busy                               | wait               | failed            | wait, for ever                  |
+//! | asked in a wrong way               | stopped            | failed            | stopped, for ever               |
 //! | not available, stuck, or no answer | tried again        | failed            | tried again, for ever           |
 //!
 //! Taking money that is set aside is tried as closing is, but for a bank that says no: if it has said so until the call's deadline, the money
@@ -17,7 +18,7 @@
 use std::time::Duration;
 
 use domain::{Rejection, Timestamp};
-use providers::{Charge, ClosedCheckout, EndedAuthorisation, OpenedCheckout, ProviderError};
+use providers::{Charge, ClosedCheckout, EndedAuthorisation, OpenedCheckout, ProviderError, ProviderName};
 use runtime::service::EffectOutcome;
 
 use crate::{
@@ -32,6 +33,7 @@ pub const LEAVE_ALONE: Duration = Duration::from_secs(5);
 /// What the answer to a try at opening means.
 #[must_use]
 pub fn opened(
+    provider: ProviderName,
     answer: Result<OpenedCheckout, ProviderError>,
     now: Timestamp,
     deadline: Timestamp,
@@ -50,7 +52,7 @@ pub fn opened(
         let reason = format!("no page was opened before the order's time was over; at last: {error}");
         return EffectOutcome::Done(Answer::Failed(Rejection::new("CHECKOUT_TIMED_OUT", reason)));
     }
-    again(&error)
+    again(provider, &error)
 }
 
 /// Whether what may have been set aside by opening must be let go before this answer is the end: it came too late, or was none, and the
@@ -62,18 +64,22 @@ pub const fn must_be_let_go(outcome: &EffectOutcome<Answer>) -> bool {
 
 /// What a failure to open means, given the answer to letting go what may have been set aside: it is a failure only once that is done.
 #[must_use]
-pub fn failed(failure: EffectOutcome<Answer>, let_go: Result<ClosedCheckout, ProviderError>) -> EffectOutcome<Answer> {
+pub fn failed(
+    provider: ProviderName,
+    failure: EffectOutcome<Answer>,
+    let_go: Result<ClosedCheckout, ProviderError>,
+) -> EffectOutcome<Answer> {
     match let_go {
         Ok(ClosedCheckout::Unpaid) => failure,
         // Only what was heard of is taken, so this is a defect that somebody must look at.
-        Ok(taken) => again(&ProviderError::Stuck(format!("its money is not let go: {taken:?}"))),
-        Err(error) => again(&error),
+        Ok(taken) => again(provider, &ProviderError::Stuck(format!("its money is not let go: {taken:?}"))),
+        Err(error) => again(provider, &error),
     }
 }
 
 /// What the answer to a try at closing means.
 #[must_use]
-pub fn closed(answer: Result<ClosedCheckout, ProviderError>) -> EffectOutcome<Answer> {
+pub fn closed(provider: ProviderName, answer: Result<ClosedCheckout, ProviderError>) -> EffectOutcome<Answer> {
     match answer {
         Ok(ClosedCheckout::Unpaid) => ended(CheckoutEnd::Unpaid, None),
         Ok(ClosedCheckout::UnderWay) => ended(CheckoutEnd::UnderWay, None),
@@ -81,21 +87,24 @@ pub fn closed(answer: Result<ClosedCheckout, ProviderError>) -> EffectOutcome<An
         Ok(ClosedCheckout::Authorised(charge)) => {
             ended(CheckoutEnd::Authorised, Some(report_of(Kind::PaymentAuthorised, charge)))
         }
-        Err(error) => again(&error),
+        Err(error) => again(provider, &error),
     }
 }
 
 /// What the answer to a try at taking money that is set aside means, or at letting it go. It is tried until it is known which of the two was
 /// done: at the latest when the authorisation lapses, which the provider then says.
 #[must_use]
-pub fn ended_authorisation(answer: Result<EndedAuthorisation, ProviderError>) -> EffectOutcome<authorisation::Answer> {
+pub fn ended_authorisation(
+    provider: ProviderName,
+    answer: Result<EndedAuthorisation, ProviderError>,
+) -> EffectOutcome<authorisation::Answer> {
     match answer {
         Ok(EndedAuthorisation::Captured(charge)) => {
             let report = report_of(Kind::PaymentSucceeded, charge);
             EffectOutcome::Done(authorisation::Answer::Captured(report))
         }
         Ok(EndedAuthorisation::Voided { reason }) => EffectOutcome::Done(authorisation::Answer::Voided { reason }),
-        Err(error) => again(&error),
+        Err(error) => again(provider, &error),
     }
 }
 
@@ -130,11 +139,17 @@ const fn ended(end: CheckoutEnd, report: Option<Report>) -> EffectOutcome<Answer
     EffectOutcome::Done(Answer::Closed { end, report })
 }
 
-fn again<T>(error: &ProviderError) -> EffectOutcome<T> {
+fn again<T>(provider: ProviderName, error: &ProviderError) -> EffectOutcome<T> {
     match error {
-        ProviderError::Busy(_) | ProviderError::Misconfigured(_) => {
+        ProviderError::Busy(_) => {
             EffectOutcome::Wait { after: LEAVE_ALONE, error: error.to_string(), in_flight: false }
         }
+        ProviderError::Misconfigured(_) => EffectOutcome::Stopped {
+            by: provider.as_str(),
+            after: LEAVE_ALONE,
+            error: error.to_string(),
+            in_flight: false,
+        },
         ProviderError::Declined(_) | ProviderError::Unavailable(_) => {
             EffectOutcome::Retry { error: error.to_string(), in_flight: false }
         }
@@ -162,10 +177,12 @@ fn report_of(kind: Kind, charge: Charge) -> Report {
 #[cfg(test)]
 mod tests {
     use domain::Timestamp;
-    use providers::{Charge, ClosedCheckout, EndedAuthorisation, OpenCheckout, OpenedCheckout, ProviderError};
+    use providers::{
+        Charge, ClosedCheckout, EndedAuthorisation, OpenCheckout, OpenedCheckout, ProviderError, ProviderName,
+    };
     use runtime::service::EffectOutcome;
 
-    use super::{LEAVE_ALONE, closed, ended_authorisation, failed, given_up, must_be_given_up, must_be_let_go, opened};
+    use super::{LEAVE_ALONE, given_up, must_be_given_up, must_be_let_go};
     use crate::{
         event::CheckoutEnd,
         payment::{authorisation, checkout::Answer},
@@ -173,6 +190,28 @@ mod tests {
     };
 
     const DEADLINE: Timestamp = Timestamp::from_micros(1_000);
+
+    const BANK: ProviderName = ProviderName::Stripe;
+
+    fn opened(
+        answer: Result<OpenedCheckout, ProviderError>,
+        now: Timestamp,
+        deadline: Timestamp,
+    ) -> EffectOutcome<Answer> {
+        super::opened(BANK, answer, now, deadline)
+    }
+
+    fn failed(failure: EffectOutcome<Answer>, let_go: Result<ClosedCheckout, ProviderError>) -> EffectOutcome<Answer> {
+        super::failed(BANK, failure, let_go)
+    }
+
+    fn closed(answer: Result<ClosedCheckout, ProviderError>) -> EffectOutcome<Answer> {
+        super::closed(BANK, answer)
+    }
+
+    fn ended_authorisation(answer: Result<EndedAuthorisation, ProviderError>) -> EffectOutcome<authorisation::Answer> {
+        super::ended_authorisation(BANK, answer)
+    }
 
     fn in_time(answer: Result<OpenedCheckout, ProviderError>) -> EffectOutcome<Answer> {
         opened(answer, DEADLINE, DEADLINE)
@@ -234,13 +273,19 @@ mod tests {
 
     #[test]
     fn a_provider_that_is_busy_or_asked_in_a_wrong_way_is_left_alone_for_a_while() {
-        for error in [ProviderError::Busy(words()), ProviderError::Misconfigured(words())] {
-            for outcome in [in_time(Err(error.clone())), closed(Err(error))] {
-                let EffectOutcome::Wait { after, in_flight: false, error } = outcome else { panic!("{outcome:?}") };
-                assert_eq!(after, LEAVE_ALONE);
-                assert!(error.contains("why"), "{error}");
-            }
+        for outcome in [in_time(Err(ProviderError::Busy(words()))), closed(Err(ProviderError::Busy(words())))] {
+            let EffectOutcome::Wait { after, in_flight: false, error } = outcome else { panic!("{outcome:?}") };
+            assert!(after == LEAVE_ALONE && error.contains("why"), "{error}");
         }
+        let wrong = || ProviderError::Misconfigured(words());
+        for outcome in [in_time(Err(wrong())), closed(Err(wrong())), failed(late(Err(wrong())), Err(wrong()))] {
+            let EffectOutcome::Stopped { by: "stripe", after, in_flight: false, error } = outcome else {
+                panic!("somebody must mend it: {outcome:?}")
+            };
+            assert!(after == LEAVE_ALONE && error.contains("why"), "{error}");
+        }
+        let taking = ended_authorisation(Err(wrong()));
+        assert!(matches!(taking, EffectOutcome::Stopped { by: "stripe", .. }), "{taking:?}");
     }
 
     #[test]

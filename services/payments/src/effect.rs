@@ -212,16 +212,17 @@ pub(crate) async fn perform<P: Provider>(
             outcome.map(|answer| Command::RecordCheckout { payment_id: request.payment_id, answer })
         }
         Ok((provider, Call::Close(checkout))) => {
-            let outcome = checkout_protocol::closed(bounded(until, provider.close_checkout(&checkout)).await);
+            let answer = bounded(until, provider.close_checkout(&checkout)).await;
+            let outcome = checkout_protocol::closed(provider.name(), answer);
             outcome.map(|answer| Command::RecordCheckout { payment_id: checkout.payment_id, answer })
         }
         Ok((provider, Call::Capture(request))) => {
             let answer = capture(provider, until, &claimed, &request).await;
-            ended_authorisation(answer).map(|answer| record_authorisation(request, answer))
+            ended_authorisation(provider.name(), answer).map(|answer| record_authorisation(request, answer))
         }
         Ok((provider, Call::Void(request))) => {
             let answer = bounded(until, provider.void(&request)).await;
-            ended_authorisation(answer).map(|answer| record_authorisation(request, answer))
+            ended_authorisation(provider.name(), answer).map(|answer| record_authorisation(request, answer))
         }
         Ok((provider, Call::Refund(of, request))) => refund(provider, until, claimed, (of, request)).await,
         Err(rejection) => EffectOutcome::Unreadable(rejection),
@@ -236,12 +237,12 @@ async fn open<P: Provider>(
     request: &CheckoutRequest,
 ) -> EffectOutcome<Answer> {
     let answer = bounded(until, provider.open_checkout(request)).await;
-    let outcome = checkout_protocol::opened(answer, claimed.now, claimed.deadline);
+    let outcome = checkout_protocol::opened(provider.name(), answer, claimed.now, claimed.deadline);
     if !provider.opens_with_money() || !checkout_protocol::must_be_let_go(&outcome) {
         return outcome;
     }
     let checkout = CheckoutRef { payment_id: request.payment_id, reference: String::new() };
-    checkout_protocol::failed(outcome, bounded(until, provider.close_checkout(&checkout)).await)
+    checkout_protocol::failed(provider.name(), outcome, bounded(until, provider.close_checkout(&checkout)).await)
 }
 
 /// Takes money that is set aside, or lets it go if its bank does not give it.
@@ -268,7 +269,8 @@ async fn refund<P: Provider>(
     let LeasedEffect { attempt: number, now, deadline, last_error, in_flight, key_spent, .. } = claimed;
     let is_first = request.key == idempotency_key(of.payment_id, of.refund_id, 1);
     let sending = if is_first { Sending::First } else { Sending::Again };
-    let this = Attempt { number, sending, now, deadline, last_error, in_flight, key_spent };
+    let provider_name = provider.name().as_str();
+    let this = Attempt { provider: provider_name, number, sending, now, deadline, last_error, in_flight, key_spent };
     let mut reply = Reply::Nothing;
     loop {
         match next_step(&this, &reply) {

@@ -14,7 +14,8 @@
 //! | either: failed                         | rejected            | rejected            | rejected            |
 //! | either: pending                        | wait                | wait                | wait                |
 //! | sending: declined                      | rejected            | rejected            | rejected            |
-//! | either: busy, or asked in a wrong way  | wait                | wait                | wait                |
+//! | either: busy                           | wait                | wait                | wait                |
+//! | either: asked in a wrong way           | stopped             | stopped             | stopped             |
 //! | sending: not available, surely nothing | retry               | rejected, or retry* | rejected, or retry* |
 //! | sending: stuck under this key          | look only           | look only           | look only           |
 //! | look-up: nothing, and it was stuck     | look, then unknown  | look, then unknown  | look, then unknown  |
@@ -58,6 +59,8 @@ pub enum Sending {
 /// One try at a refund.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
+    /// The name of the provider.
+    pub provider: &'static str,
     /// From 1.
     pub number: u32,
     /// Whether it was sent before, under another key.
@@ -112,10 +115,16 @@ pub fn next_step(this: &Attempt, reply: &Reply) -> Step {
         }
         Reply::Found(Ok(None)) => Step::Send,
         Reply::Found(Ok(Some(state))) | Reply::Answered(Ok(state)) => this.is_known(state),
-        Reply::Found(Err(error @ (ProviderError::Busy(_) | ProviderError::Misconfigured(_))))
-        | Reply::Answered(Err(error @ (ProviderError::Busy(_) | ProviderError::Misconfigured(_)))) => {
+        Reply::Found(Err(error @ ProviderError::Busy(_))) | Reply::Answered(Err(error @ ProviderError::Busy(_))) => {
             Step::End(EffectOutcome::Wait { after: LOOK_AGAIN, error: error.to_string(), in_flight: this.in_flight })
         }
+        Reply::Found(Err(error @ ProviderError::Misconfigured(_)))
+        | Reply::Answered(Err(error @ ProviderError::Misconfigured(_))) => Step::End(EffectOutcome::Stopped {
+            by: this.provider,
+            after: LOOK_AGAIN,
+            error: error.to_string(),
+            in_flight: this.in_flight,
+        }),
         Reply::Found(Err(error)) => {
             let error = format!("could not look up what became of the refund: {error}");
             if this.is_late() { this.unknown(&error) } else { retry(error, this.in_flight) }
@@ -190,8 +199,8 @@ mod tests {
 
     fn on_try(number: u32) -> Attempt {
         let (now, deadline) = (Timestamp::from_micros(1), Timestamp::from_micros(1));
-        let last_error = Some("it broke".to_owned());
-        Attempt { number, sending: Sending::First, now, deadline, last_error, in_flight: false, key_spent: false }
+        let (provider, sending, last_error) = ("bank", Sending::First, Some("it broke".to_owned()));
+        Attempt { provider, number, sending, now, deadline, last_error, in_flight: false, key_spent: false }
     }
 
     fn late(attempt: u32) -> Attempt {
@@ -307,12 +316,23 @@ mod tests {
     #[test]
     fn a_provider_that_is_busy_or_asked_in_a_wrong_way_is_waited_for_and_rejects_nothing() {
         for error in [ProviderError::Busy("429".to_owned()), ProviderError::Misconfigured("401".to_owned())] {
+            let is_busy = matches!(error, ProviderError::Busy(_));
             for number in 1..9 {
                 for this in [on_try(number), late(number), Attempt { in_flight: true, ..late(number) }] {
                     for reply in [Reply::Answered(Err(error.clone())), Reply::Found(Err(error.clone()))] {
                         let next = next_step(&this, &reply);
-                        let Step::End(EffectOutcome::Wait { after, in_flight, .. }) = next else { panic!("{next:?}") };
-                        assert_eq!((after, in_flight), (LOOK_AGAIN, this.in_flight));
+                        let same = |after, in_flight| (after, in_flight) == (LOOK_AGAIN, this.in_flight);
+                        let is_so = match &next {
+                            Step::End(EffectOutcome::Wait { after, in_flight, .. }) => {
+                                is_busy && same(*after, *in_flight)
+                            }
+                            // Somebody must mend it, so it is said of whom.
+                            Step::End(EffectOutcome::Stopped { by, after, in_flight, .. }) => {
+                                !is_busy && *by == "bank" && same(*after, *in_flight)
+                            }
+                            Step::End(_) | Step::Send | Step::LookUp => false,
+                        };
+                        assert!(is_so, "{error}: {next:?}");
                     }
                 }
             }

@@ -224,7 +224,7 @@ fn milliseconds(duration: Duration) -> i64 {
 async fn give_up(pool: &PgPool, service: &'static str, key: &str, rejection: Rejection) -> Result<(), sqlx::Error> {
     let mut transaction = pool.begin().await?;
     let call: Option<(String, Vec<u8>)> =
-        sqlx::query_as("update effects set due_at = 'infinity', last_error = $2 where key = $1 returning type, data")
+        sqlx::query_as("update effects set due_at = 'infinity', last_error = $2, stopped_by = null where key = $1 returning type, data")
             .bind(key)
             .bind(without_nul(&rejection.to_string()))
             .fetch_optional(&mut *transaction)
@@ -242,6 +242,14 @@ struct Postponed {
     error: String,
     in_flight: bool,
     key_spent: bool,
+    stopped_by: Option<&'static str>,
+}
+
+impl Postponed {
+    /// A try that has left nothing behind.
+    const fn over(error: String) -> Self {
+        Self { error, in_flight: false, key_spent: false, stopped_by: None }
+    }
 }
 
 async fn postpone(
@@ -252,7 +260,8 @@ async fn postpone(
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "update effects set due_at = now() + $3 * interval '1 millisecond', last_error = $4,
-             settled_attempts = case when $5 then settled_attempts else attempts end, key_spent = key_spent or $6
+             settled_attempts = case when $5 then settled_attempts else attempts end, key_spent = key_spent or $6,
+             stopped_by = $7, stopped_since = case when $7 is null then null when stopped_by = $7 then stopped_since else now() end
          where key = $1 and attempts = $2",
     )
     .bind(key)
@@ -261,9 +270,32 @@ async fn postpone(
     .bind(without_nul(&postponed.error))
     .bind(postponed.in_flight)
     .bind(postponed.key_spent)
+    .bind(postponed.stopped_by)
     .execute(pool)
     .await?;
     Ok(())
+}
+
+/// Calls that wait until a person has seen to somebody who refuses how they are asked.
+#[derive(Debug)]
+pub(crate) struct Stopped {
+    /// Who that is.
+    pub(crate) by: String,
+    /// Since when the first of them waits.
+    pub(crate) since: Timestamp,
+    /// How many.
+    pub(crate) calls: i64,
+    /// What the one that waits longest was told.
+    pub(crate) error: String,
+}
+
+/// Those of this service, in order of who stops them.
+pub(crate) async fn stopped(connection: &mut PgConnection) -> Result<Vec<Stopped>, sqlx::Error> {
+    let query = "select stopped_by, min(stopped_since), count(*),
+            coalesce((array_agg(last_error order by stopped_since, key))[1], '')
+        from effects where stopped_by is not null group by stopped_by order by stopped_by";
+    let rows: Vec<(String, OffsetDateTime, i64, String)> = sqlx::query_as(query).fetch_all(connection).await?;
+    Ok(rows.into_iter().map(|(by, since, calls, error)| Stopped { by, since: since.into(), calls, error }).collect())
 }
 
 /// Makes outside calls until asked to stop; how they ended goes to the batch loop.
@@ -361,10 +393,15 @@ async fn call<S: Service>(
         }
         EffectOutcome::Retry { error, in_flight } => {
             let after = retry::delay(ms(settings.backoff_ms), ms(settings.backoff_max_ms), attempt);
-            (after, Postponed { error, in_flight, key_spent: false })
+            (after, Postponed { in_flight, ..Postponed::over(error) })
         }
-        EffectOutcome::Wait { after, error, in_flight } => (after, Postponed { error, in_flight, key_spent: false }),
-        EffectOutcome::Spent { after, error } => (after, Postponed { error, in_flight: true, key_spent: true }),
+        EffectOutcome::Wait { after, error, in_flight } => (after, Postponed { in_flight, ..Postponed::over(error) }),
+        EffectOutcome::Stopped { by, after, error, in_flight } => {
+            (after, Postponed { in_flight, stopped_by: Some(by), ..Postponed::over(error) })
+        }
+        EffectOutcome::Spent { after, error } => {
+            (after, Postponed { in_flight: true, key_spent: true, ..Postponed::over(error) })
+        }
         EffectOutcome::Unreadable(rejection) => {
             if let Err(error) = give_up(&pool, S::NAME, &key, rejection).await {
                 // It comes again when its lease has run out.

@@ -141,6 +141,17 @@ pub enum EffectOutcome<C> {
         /// As of [`Self::Retry`].
         in_flight: bool,
     },
+    /// Whoever is called refuses how they are asked, and will until a person has mended it. Look again after this time, and say so meanwhile.
+    Stopped {
+        /// Who that is, in one word.
+        by: &'static str,
+        /// How long.
+        after: Duration,
+        /// What they say, for the operator.
+        error: String,
+        /// As of [`Self::Retry`].
+        in_flight: bool,
+    },
     /// The key is answered with an error for ever, so nothing is sent under it from now on. Something that was sent may yet arrive: look again
     /// after this time.
     Spent {
@@ -160,6 +171,7 @@ impl<C> EffectOutcome<C> {
             Self::Done(command) => EffectOutcome::Done(done(command)),
             Self::Retry { error, in_flight } => EffectOutcome::Retry { error, in_flight },
             Self::Wait { after, error, in_flight } => EffectOutcome::Wait { after, error, in_flight },
+            Self::Stopped { by, after, error, in_flight } => EffectOutcome::Stopped { by, after, error, in_flight },
             Self::Spent { after, error } => EffectOutcome::Spent { after, error },
             Self::Unreadable(rejection) => EffectOutcome::Unreadable(rejection),
         }

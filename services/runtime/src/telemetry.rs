@@ -26,6 +26,8 @@ pub(crate) const PROGRESS_TOLD_TOTAL: &str = "holdfast_progress_told_total";
 pub(crate) const SLIPS_TOTAL: &str = "holdfast_slips_total";
 /// What waits for a person, by service and kind.
 pub(crate) const WAITING: &str = "holdfast_waiting_for_people";
+/// Outside calls that wait until a person has seen to whoever refuses how they are asked, by service and by whom.
+pub(crate) const CALLS_STOPPED: &str = "holdfast_calls_stopped";
 /// Messages kept as dead letters.
 pub(crate) const DEAD_LETTERS_TOTAL: &str = "holdfast_dead_letters_total";
 /// From a timer's due time to its claim, in seconds.
@@ -49,6 +51,11 @@ const INPUTS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0,
 #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "a gauge is a float; counts stay below 2^53")]
 pub(crate) fn waiting(service: &'static str, what: &'static str, count: i64) {
     gauge!(WAITING, "service" => service, "what" => what).set(count as f64);
+}
+
+#[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "a gauge is a float; counts stay below 2^53")]
+pub(crate) fn calls_stopped(service: &'static str, by: &str, calls: i64) {
+    gauge!(CALLS_STOPPED, "service" => service, "by" => by.to_owned()).set(calls as f64);
 }
 
 /// Starts collecting metrics. `None` when this process collects them already.

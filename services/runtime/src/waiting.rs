@@ -1,12 +1,15 @@
 //! What a person should know of, asked or said now and then by every replica, for none knows of the others: what waits for a decision, as
-//! a metric, and that the clock of this machine is wrong, as a notice.
+//! a metric; who refuses how they are asked, so that calls wait, as a metric and in the log; and that the clock of this machine is wrong, as
+//! a notice.
 
-use std::{env, process, time::Duration};
+use std::{collections::BTreeMap, env, process, time::Duration};
 
 use platform::{clock, error::Error, shutdown::Shutdown, telemetry::SKEW_MAX};
 use sqlx::{PgConnection, PgPool};
+use tokio::time::Instant;
 
 use crate::{
+    effects::{self, Stopped},
     outbound::notices::{self, Notice, Topic},
     service::Service,
     telemetry,
@@ -15,17 +18,23 @@ use crate::{
 /// A person is not quicker.
 const ASK_EVERY: Duration = Duration::from_secs(10);
 
+/// Between two lines in the log about the same one who refuses how they are asked, at least.
+const SAY_EVERY: Duration = Duration::from_mins(1);
+
 /// Asks until the shutdown is requested.
 pub(crate) async fn run<S: Service>(pool: PgPool, mut shutdown: Shutdown) {
     let mut clock = WrongClock::of(S::NAME);
+    let mut stops = Stops::default();
     while !shutdown.is_requested() {
         let asked = async {
             let mut connection = pool.acquire().await?;
             let counts = S::waiting(&mut connection).await?;
-            Ok::<_, sqlx::Error>((counts, connection))
+            let stopped = effects::stopped(&mut connection).await?;
+            Ok::<_, sqlx::Error>((counts, stopped, connection))
         };
         match asked.await {
-            Ok((counts, mut connection)) => {
+            Ok((counts, stopped, mut connection)) => {
+                stops.say(S::NAME, &stopped, Instant::now());
                 counts.into_iter().for_each(|(what, count)| telemetry::waiting(S::NAME, what, count));
                 if let Err(error) = clock.say(&mut connection).await {
                     tracing::debug!(error = error.chain(), "cannot say that the clock is wrong");
@@ -37,6 +46,40 @@ pub(crate) async fn run<S: Service>(pool: PgPool, mut shutdown: Shutdown) {
             () = clock::sleep(ASK_EVERY) => {}
             () = shutdown.requested() => {}
         }
+    }
+}
+
+/// Who refuses how they are asked, and when that was said last; not at all any more of those who were and are not now.
+#[derive(Debug, Default)]
+struct Stops {
+    said: BTreeMap<String, Instant>,
+}
+
+impl Stops {
+    fn say(&mut self, service: &'static str, stopped: &[Stopped], now: Instant) {
+        for over in self.said.keys().filter(|by| !stopped.iter().any(|stop| stop.by == **by)) {
+            telemetry::calls_stopped(service, over, 0);
+            tracing::info!(service, by = over, "no outside call waits for a person any more");
+        }
+        self.said.retain(|by, _| stopped.iter().any(|stop| stop.by == *by));
+        for Stopped { by, since, calls, error } in stopped {
+            telemetry::calls_stopped(service, by, *calls);
+            if self.is_news(by, now) {
+                tracing::error!(
+                    service, by, %since, calls, error,
+                    "outside calls wait until somebody mends how this one is asked"
+                );
+            }
+        }
+    }
+
+    /// Whether it is to be said now; if so, it counts as said.
+    fn is_news(&mut self, by: &str, now: Instant) -> bool {
+        if self.said.get(by).is_some_and(|said| now.saturating_duration_since(*said) < SAY_EVERY) {
+            return false;
+        }
+        self.said.insert(by.to_owned(), now);
+        true
     }
 }
 
@@ -67,5 +110,27 @@ impl WrongClock {
         self.is_said = true;
         let (said_by, counts_for) = (self.said_by.as_str(), ASK_EVERY * 3);
         Notice { topic: Topic::Clock, said_by, says: &says, lasted: Duration::ZERO, counts_for }.note(connection).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::Timestamp;
+    use tokio::time::Instant;
+
+    use super::{SAY_EVERY, Stopped, Stops};
+
+    fn stop(by: &str) -> Stopped {
+        Stopped { by: by.to_owned(), since: Timestamp::default(), calls: 3, error: "answer 401".to_owned() }
+    }
+
+    #[test]
+    fn who_refuses_how_they_are_asked_is_named_once_a_minute_and_at_once_when_they_do_again() {
+        let (mut stops, begin) = (Stops::default(), Instant::now());
+        stops.say("payments", &[stop("stripe")], begin);
+        assert!(!stops.is_news("stripe", begin + SAY_EVERY / 2) && stops.is_news("wallet", begin + SAY_EVERY / 2));
+        assert!(stops.is_news("stripe", begin + SAY_EVERY));
+        stops.say("payments", &[stop("wallet")], begin + SAY_EVERY);
+        assert!(stops.is_news("stripe", begin + SAY_EVERY), "it was over");
     }
 }

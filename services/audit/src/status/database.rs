@@ -44,6 +44,7 @@ pub struct Database {
     pub dead_letters: BTreeMap<&'static str, Letters>,
     pub log: Log,
     pub notices: Vec<Notice>,
+    pub stopped: Vec<Stopped>,
     pub mails: Counts,
     pub waiting: Waiting,
 }
@@ -71,6 +72,19 @@ pub struct Due {
     pub overdue: i64,
     /// How long the oldest of those has been due.
     pub oldest_ms: u64,
+}
+
+/// Outside calls of one service that wait until a person has seen to somebody who refuses how they are asked.
+#[derive(Debug, Serialize)]
+pub struct Stopped {
+    pub service: &'static str,
+    /// Who that is: the name of a provider.
+    pub by: String,
+    pub calls: i64,
+    /// How long the first of them has waited.
+    pub for_ms: u64,
+    /// What it was told.
+    pub says: String,
 }
 
 /// Messages that one service could not handle.
@@ -147,6 +161,7 @@ async fn ask(snapshot: &mut Snapshot) -> Result<Database, sqlx::Error> {
         dead_letters: BTreeMap::new(),
         log: log(connection, now).await?,
         notices: notices(connection).await?,
+        stopped: Vec::new(),
         mails: counts(connection, "select state, count(*) from mail.mails group by state").await?,
         waiting: waiting::look(connection).await?,
     };
@@ -154,6 +169,7 @@ async fn ask(snapshot: &mut Snapshot) -> Result<Database, sqlx::Error> {
         database.timers.insert(service, due(connection, &format!("{service}.timers"), now).await?);
         database.effects.insert(service, due(connection, &format!("{service}.effects"), now).await?);
         database.dead_letters.insert(service, letters(connection, service).await?);
+        database.stopped.extend(stopped(connection, service, now).await?);
     }
     Ok(database)
 }
@@ -202,6 +218,27 @@ async fn due(connection: &mut PgConnection, table: &str, now: Timestamp) -> Resu
     let (waiting, overdue, oldest): (i64, i64, Option<OffsetDateTime>) =
         sqlx::query_as(AssertSqlSafe(query)).bind(OffsetDateTime::from(now)).fetch_one(connection).await?;
     Ok(Due { waiting, overdue, oldest_ms: oldest.map_or(0, |oldest| ms(now.since(oldest.into()))) })
+}
+
+async fn stopped(
+    connection: &mut PgConnection,
+    service: &'static str,
+    now: Timestamp,
+) -> Result<Vec<Stopped>, sqlx::Error> {
+    let query = format!(
+        "select stopped_by, count(*), min(stopped_since), coalesce((array_agg(last_error order by stopped_since, key))[1], '')
+         from {service}.effects where stopped_by is not null group by stopped_by order by stopped_by"
+    );
+    let rows: Vec<(String, i64, OffsetDateTime, String)> =
+        sqlx::query_as(AssertSqlSafe(query)).fetch_all(connection).await?;
+    let stopped = |(by, calls, since, says): (String, i64, OffsetDateTime, String)| Stopped {
+        service,
+        by,
+        calls,
+        for_ms: ms(now.since(since.into())),
+        says,
+    };
+    Ok(rows.into_iter().map(stopped).collect())
 }
 
 async fn letters(connection: &mut PgConnection, service: &str) -> Result<Letters, sqlx::Error> {

@@ -205,6 +205,7 @@ mod tests {
             effects: BTreeMap::from([("payments", Due { waiting: 0, overdue: 0, oldest_ms: 0 })]),
             waiting: audit::waiting::Waiting::default(),
             notices: vec![],
+            stopped: vec![],
             mails: one("refused", 4),
             dead_letters: BTreeMap::from([("inventory", Letters { count: 1, latest: Some(latest) })]),
             log: Log {
