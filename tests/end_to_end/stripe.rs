@@ -6,8 +6,10 @@ use fake_stripe::Faults;
 use holdfast_tests::{
     eventually,
     gateway::Answer,
+    is_accepted, money,
     stripe::{StripeShop, session},
 };
+use proto::payments::v1::{ProviderEventKind, RecordProviderEvent};
 use serde_json::{Value, json};
 
 async fn shop() -> StripeShop {
@@ -323,6 +325,34 @@ async fn a_key_that_stripe_refuses_is_told_of_by_name_until_it_is_mended() {
     eventually("nobody waits any more", gauge(" 0")).await.unwrap();
     shop.stripe.pay(&session).unwrap();
     shop.until(&second, "paid").await.unwrap();
+    shop.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_charge_that_fitted_nothing_is_found_by_its_name() {
+    let shop = shop().await;
+    let order = shop.place("one", 1).await.unwrap();
+    let session = shop.page(&order).await.unwrap();
+    shop.stripe.pay(&session).unwrap();
+    let paid = shop.until(&order, "paid").await.unwrap();
+    let payment_id = paid.pointer("/payments/0/payment_id").and_then(Value::as_str).unwrap();
+    for (charge, cents) in [("pi_second", 1_250), ("pi_other_amount", 999)] {
+        let report = RecordProviderEvent {
+            kind: ProviderEventKind::PaymentSucceeded.into(),
+            payment_id: payment_id.to_owned(),
+            amount: Some(money(cents)),
+            provider_event_id: format!("{charge} succeeded"),
+            provider_reference: charge.to_owned(),
+            ..RecordProviderEvent::default()
+        };
+        assert!(is_accepted(&shop.fleet.send(charge, &report).await.unwrap()));
+        // A refund of it, or a dispute, names nothing else.
+        let path = format!("/v1/payments/{payment_id}/reports/{charge}%20succeeded/resolve");
+        let undone = json!({ "resolution": "REPORT_RESOLUTION_UNDONE", "note": "given back by hand" });
+        assert_eq!(shop.gateway.post(&path, charge, &undone).await.unwrap().status, 200);
+    }
+    let known = "select count(*) from payments.charges where reference in ('pi_second', 'pi_other_amount')";
+    shop.fleet.until(known, 2).await.unwrap();
     shop.close().await.unwrap();
 }
 

@@ -421,14 +421,17 @@ const CHANGE: &str = "update payments.payments set status = new.status, charge_e
     where payments.payment_id = new.payment_id and payments.version = new.before
     returning 1";
 
-/// What providers that are called know charges by, once and for all.
+/// What providers that are called know charges by, once and for all: also those of money that fitted nothing, which may be given back in the
+/// provider's dashboard, or disputed, like any other.
 fn save_charges(statement: &mut Statement, saved: &[(&PaymentId, &Payment)]) {
     let rows: Vec<(&str, &str, Uuid)> = saved
         .iter()
         .filter_map(|(payment_id, payment)| {
-            let (charge, terms) = (payment.charge.as_ref()?, payment.terms.as_ref()?);
-            let is_named = payment.page.is_some() && !charge.reference.is_empty();
-            is_named.then_some((terms.provider.as_str(), charge.reference.as_str(), payment_id.0))
+            payment.page.as_ref()?;
+            Some((payment_id, payment, payment.terms.as_ref()?))
+        })
+        .flat_map(|(payment_id, payment, terms)| {
+            charges(payment).map(|reference| (terms.provider.as_str(), reference, payment_id.0))
         })
         .collect();
     if rows.is_empty() {
@@ -439,6 +442,15 @@ fn save_charges(statement: &mut Statement, saved: &[(&PaymentId, &Payment)]) {
         .bind(column(&rows, |(provider, _, _)| provider))
         .bind(column(&rows, |(_, reference, _)| reference))
         .bind(column(&rows, |(_, _, payment_id)| payment_id));
+}
+
+/// The references of all charges that were reported of a payment.
+fn charges(payment: &Payment) -> impl Iterator<Item = &str> {
+    let reported = payment.reports.values().map(|kept| &kept.report);
+    let unmatched =
+        reported.filter(|report| report.kind == Kind::PaymentSucceeded).map(|report| &report.provider_reference);
+    let own = payment.charge.as_ref().map(|charge| &charge.reference);
+    own.into_iter().chain(unmatched).map(String::as_str).filter(|reference| !reference.is_empty())
 }
 
 const SAVE_CHARGES: &str = "insert into payments.charges (provider, reference, payment_id)
