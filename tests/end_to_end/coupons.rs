@@ -10,6 +10,8 @@ use proto::{
     payments::v1::{CloseCoupon, CouponOffer, OpenCoupon},
 };
 use serde_json::json;
+use tempfile::TempDir;
+use testbed::fleet::stripe;
 
 const REDEEMED: &str = "select sum(redeemed)::bigint from payments.coupons";
 const HELD: &str = "select sum(held)::bigint from payments.coupons";
@@ -26,6 +28,18 @@ async fn shop() -> TestFleet {
     let fleet = TestFleet::start().await.unwrap();
     fleet.stock("mug", 1_000).await.unwrap();
     fleet
+}
+
+/// The same where buyers can also pay with Stripe, of which nothing is there but a key. The directory is that of the key.
+async fn shop_with_stripe() -> (TestFleet, TempDir) {
+    let keys = tempfile::tempdir().unwrap();
+    let mut settings = stripe::settings(keys.path(), "http://127.0.0.1:1", "sk_test_nobody").unwrap();
+    settings.insert("HOLDFAST_PAYMENTS_PROVIDERS".to_owned(), "sandbox,stripe".to_owned());
+    settings.insert("HOLDFAST_STRIPE_MISSED_MS".to_owned(), "0".to_owned());
+    let settings: Vec<_> = settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let fleet = TestFleet::with(1, &settings).await.unwrap();
+    fleet.stock("mug", 1_000).await.unwrap();
+    (fleet, keys)
 }
 
 /// Why the order was closed.
@@ -115,11 +129,11 @@ async fn a_use_comes_back_from_every_order_that_ends_unpaid_and_from_no_other() 
 
 #[tokio::test]
 async fn an_order_that_costs_nothing_is_paid_without_a_provider_and_its_goods_come_back() {
-    let fleet = shop().await;
+    let (fleet, _keys) = shop_with_stripe().await;
     let round = fleet.round("bicycle", 10).await.unwrap();
     fleet.coupon("FREE", percent(100)).await.unwrap();
     fleet.coupon("TEN", fixed(1_000)).await.unwrap();
-    // Nothing is asked of a provider that nobody has configured.
+    // Nothing is asked of a provider that nobody reaches.
     let free = Order::new(1).line_at("mug", 2, 800).pays("stripe:card").coupon("free");
     let eight = Order::new(2).line_at("mug", 1, 800).coupon("TEN");
     let shares = Order::new(3).shares(round, 2).coupon("FREE");
@@ -148,7 +162,7 @@ async fn an_order_that_costs_nothing_is_paid_without_a_provider_and_its_goods_co
 
 #[tokio::test]
 async fn a_rest_that_the_provider_does_not_take_is_refused_with_a_reason() {
-    let fleet = shop().await;
+    let (fleet, _keys) = shop_with_stripe().await;
     fleet.coupon("MOST", fixed(960)).await.unwrap();
     let order = Order::new(1).line("mug", 1).pays("stripe:card").coupon("MOST");
     refused(&fleet, &order, "AMOUNT_TOO_SMALL: coupon MOST leaves 0.40 EUR to pay").await;
