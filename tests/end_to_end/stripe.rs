@@ -184,6 +184,45 @@ async fn what_no_webhook_brings_is_asked_for() {
     shop.close().await.unwrap();
 }
 
+/// How often Stripe was asked what has become of a page.
+fn looks(shop: &StripeShop, session: &str) -> usize {
+    let path = format!("/v1/checkout/sessions/{session}");
+    shop.stripe.journal().iter().filter(|exchange| exchange.method == "GET" && exchange.path == path).count()
+}
+
+#[tokio::test]
+async fn where_no_webhook_ever_comes_a_buyer_who_pays_in_time_has_paid_in_time() {
+    let shop = StripeShop::open(2, 1_000, &[("HOLDFAST_STRIPE_MISSED_MS", "0")]).await.unwrap();
+    let place = async |key: &str| {
+        let mut order = StripeShop::order(2);
+        order["time_to_pay"] = json!("20s");
+        let placed = shop.gateway.post("/v1/orders", key, &order).await.unwrap();
+        assert_eq!(placed.status, 201, "{placed:?}");
+        placed.header("location").to_owned()
+    };
+    let heard = place("heard").await;
+    let heard_page = shop.page(&heard).await.unwrap();
+    shop.stripe.pay(&heard_page).unwrap();
+    shop.until(&heard, "paid").await.unwrap();
+    shop.keep_webhooks_away();
+    let order = place("unheard").await;
+    let session = shop.page(&order).await.unwrap();
+    shop.stripe.pay(&session).unwrap();
+    shop.until(&order, "paid").await.unwrap();
+    assert_eq!(looks(&shop, &session), 1, "{:?}", shop.stripe.journal());
+
+    shop.fleet.until("select count(*) from payments.timers", 0).await.unwrap();
+    shop.fleet.until("select count(*) from payments.effects", 0).await.unwrap();
+    assert_eq!(looks(&shop, &heard_page), 0, "what is settled is not asked for");
+    // What is told now is known.
+    shop.let_webhooks_come();
+    eventually("all webhooks are delivered", || async { Ok(shop.stripe.to_deliver() == 0) }).await.unwrap();
+    let reports = "select count(*) from log.events where type in \
+        ('holdfast.payments.v1.PaymentSucceeded', 'holdfast.payments.v1.ProviderReportUnmatched')";
+    shop.fleet.until(reports, 2).await.unwrap();
+    shop.close().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_refund_made_in_stripes_dashboard_is_booked() {
     let shop = shop().await;

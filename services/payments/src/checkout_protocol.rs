@@ -1,4 +1,4 @@
-//! How a payment's page is opened and closed, and how money that is set aside is taken or let go, try by try: the decisions alone.
+//! How a payment's page is opened, looked at and closed, and how money that is set aside is taken or let go, try by try: the decisions alone.
 //!
 //! | what was heard                     | opening, in time   | opening, too late | closing                         |
 //! |------------------------------------|--------------------|-------------------|---------------------------------|
@@ -7,6 +7,8 @@
 //! | busy                               | wait               | failed            | wait, for ever                  |
 //! | asked in a wrong way               | stopped            | failed            | stopped, for ever               |
 //! | not available, stuck, or no answer | tried again        | failed            | tried again, for ever           |
+//!
+//! Looking is tried as opening is, and what cannot be seen in time is not: the page is closed then, and that says the same.
 //!
 //! Taking money that is set aside is tried as closing is, but for a bank that says no: if it has said so until the call's deadline, the money
 //! is let go, so that orders hears of it and gives back what it holds.
@@ -89,6 +91,24 @@ pub fn closed(provider: ProviderName, answer: Result<ClosedCheckout, ProviderErr
         }
         Err(error) => again(provider, &error),
     }
+}
+
+/// What the answer to a try at looking means. Of what is open, over, or under way a provider reports nothing either.
+#[must_use]
+pub fn seen(
+    provider: ProviderName,
+    answer: Result<Option<ClosedCheckout>, ProviderError>,
+    now: Timestamp,
+    deadline: Timestamp,
+) -> EffectOutcome<Answer> {
+    let report = match answer {
+        Ok(Some(ClosedCheckout::Paid(charge))) => Some(report_of(Kind::PaymentSucceeded, charge)),
+        Ok(Some(ClosedCheckout::Authorised(charge))) => Some(report_of(Kind::PaymentAuthorised, charge)),
+        Ok(None | Some(ClosedCheckout::Unpaid | ClosedCheckout::UnderWay)) => None,
+        Err(error) if now <= deadline => return again(provider, &error),
+        Err(_) => None,
+    };
+    EffectOutcome::Done(Answer::Seen { report })
 }
 
 /// What the answer to a try at taking money that is set aside means, or at letting it go. It is tried until it is known which of the two was
@@ -312,6 +332,32 @@ mod tests {
         }
         let unpaid = EffectOutcome::Done(Answer::Closed { end: CheckoutEnd::Unpaid, report: None });
         assert_eq!(closed(Ok(ClosedCheckout::Unpaid)), unpaid);
+    }
+
+    #[test]
+    fn what_is_seen_is_a_report_and_what_is_not_seen_in_time_is_left_to_the_close() {
+        let charge = || Charge {
+            event_id: "pi_1 succeeded".to_owned(),
+            reference: "pi_1".to_owned(),
+            minor_units: 1_200,
+            currency: "EUR".to_owned(),
+            occurred_at: None,
+        };
+        let seen = |answer, now| super::seen(BANK, answer, now, DEADLINE);
+        let (paid, held) = (ClosedCheckout::Paid(charge()), ClosedCheckout::Authorised(charge()));
+        for (end, kind) in [(paid, Kind::PaymentSucceeded), (held, Kind::PaymentAuthorised)] {
+            let EffectOutcome::Done(Answer::Seen { report: Some(report) }) = seen(Ok(Some(end)), DEADLINE) else {
+                panic!("it says that there is money")
+            };
+            assert_eq!((report.kind, report.provider_event_id.as_str()), (kind, "pi_1 succeeded"));
+        }
+        let nothing = EffectOutcome::Done(Answer::Seen { report: None });
+        for end in [None, Some(ClosedCheckout::Unpaid), Some(ClosedCheckout::UnderWay)] {
+            assert_eq!(seen(Ok(end), DEADLINE), nothing);
+        }
+        let no_answer = || Err(ProviderError::OutcomeUnknown(words()));
+        assert!(matches!(seen(no_answer(), DEADLINE), EffectOutcome::Retry { .. }));
+        assert_eq!(seen(no_answer(), Timestamp::from_micros(1_001)), nothing);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The outside calls of payments: opening and closing a payment's page, taking money that is set aside or letting it go, sending a refund, and
+//! The outside calls of payments: opening, looking at and closing a payment's page, taking money that is set aside or letting it go, sending a refund, and
 //! hearing how each ended.
 
 use std::{future::Future, time::Duration};
@@ -16,7 +16,7 @@ use crate::{
     command::{Command, Outcome},
     event::{AuthorisationCall, AuthorisationEvent, CheckoutEvent, CheckoutStep, Event, RefundOf},
     payment::{
-        State,
+        State, Status,
         authorisation::{self, AuthorisationStatus},
         checkout::{Answer, Page, PageStatus},
     },
@@ -43,6 +43,7 @@ struct Asked<'a> {
 enum Call {
     Open(CheckoutRequest),
     Close(CheckoutRef),
+    Look(CheckoutRef),
     Capture(AuthorisationRef),
     Void(AuthorisationRef),
     Refund(RefundOf, RefundRequest),
@@ -132,9 +133,18 @@ fn asked_of_page(event: &CheckoutEvent, attempt: u32) -> Option<Asked<'_>> {
             let call = Call::Close(CheckoutRef { payment_id: *payment_id, reference: reference.clone() });
             Some(Asked { key: page_call(*payment_id, "close", *page), deadline: *deadline, provider, call })
         }
-        CheckoutStep::Opened(_) | CheckoutStep::Failed(_) | CheckoutStep::Closed(_) => None,
+        CheckoutStep::LookSubmitted { provider, reference, deadline, page, look_at } => {
+            let call = Call::Look(CheckoutRef { payment_id: *payment_id, reference: reference.clone() });
+            let verb = if look_at.is_some() { LOOK } else { LAST_LOOK };
+            Some(Asked { key: page_call(*payment_id, verb, *page), deadline: *deadline, provider, call })
+        }
+        CheckoutStep::Opened { .. } | CheckoutStep::Failed(_) | CheckoutStep::Closed(_) => None,
     }
 }
+
+/// A look that another follows, and the one that none does: each page has one of each at most.
+const LOOK: &str = "look";
+const LAST_LOOK: &str = "last-look";
 
 /// A page, whose request has the key of the call: each try has one of its own.
 fn asked_to_open(request: CheckoutRequest, provider: &str, deadline: Timestamp, attempt: u32) -> Asked<'_> {
@@ -183,10 +193,13 @@ pub(crate) fn is_open(state: &State, key: &str) -> bool {
         let is_of = |page: &&Page| page_call(payment_id, verb, page.number) == key && statuses.contains(&page.status);
         payment.page.as_ref().filter(is_of).is_some()
     };
+    let is_asked = payment.status == Status::Requested;
     let authorisation =
         |reference, status| payment.authorisations.get(reference).is_some_and(|held| held.status == status);
     match call.split_once('.').unwrap_or((call, "")) {
         (open, "") if open.starts_with("open") => page("open", &[PageStatus::Opening]),
+        (look, "") if look.starts_with(LOOK) => is_asked && page(LOOK, &[PageStatus::Open]),
+        (look, "") if look.starts_with(LAST_LOOK) => is_asked && page(LAST_LOOK, &[PageStatus::Open]),
         (close, "") if close.starts_with("close") => page("close", &[PageStatus::Closing, PageStatus::Replacing]),
         ("capture", reference) => authorisation(reference, AuthorisationStatus::Capturing),
         ("void", reference) => authorisation(reference, AuthorisationStatus::Voiding),
@@ -214,6 +227,11 @@ pub(crate) async fn perform<P: Provider>(
         Ok((provider, Call::Close(checkout))) => {
             let answer = bounded(until, provider.close_checkout(&checkout)).await;
             let outcome = checkout_protocol::closed(provider.name(), answer);
+            outcome.map(|answer| Command::RecordCheckout { payment_id: checkout.payment_id, answer })
+        }
+        Ok((provider, Call::Look(checkout))) => {
+            let seen = bounded(until, provider.look_at_checkout(&checkout)).await;
+            let outcome = checkout_protocol::seen(provider.name(), seen, claimed.now, claimed.deadline);
             outcome.map(|answer| Command::RecordCheckout { payment_id: checkout.payment_id, answer })
         }
         Ok((provider, Call::Capture(request))) => {

@@ -50,6 +50,18 @@ pub trait Provider: Send + Sync + 'static {
         checkout: &CheckoutRef,
     ) -> impl Future<Output = Result<ClosedCheckout, ProviderError>> + Send;
 
+    /// What has become of a page, which stays as it is. `None`: it can be paid on still. Asked only of a provider whose reports can get lost, see
+    /// [`registry::is_looked_at`].
+    ///
+    /// # Errors
+    /// See [`ProviderError`]; nothing is known then.
+    fn look_at_checkout(
+        &self,
+        _checkout: &CheckoutRef,
+    ) -> impl Future<Output = Result<Option<ClosedCheckout>, ProviderError>> + Send {
+        async { Ok(None) }
+    }
+
     /// Takes the money of an authorisation, all of it. Asked again it answers the same.
     ///
     /// # Errors
@@ -212,7 +224,7 @@ pub struct CheckoutRef {
     pub reference: String,
 }
 
-/// What a provider says of a page that was to be closed.
+/// What a provider says of a page that cannot be paid on, for one because it was to be closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClosedCheckout {
     /// Nobody has paid on it, and nobody will.

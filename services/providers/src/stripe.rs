@@ -219,6 +219,10 @@ impl Provider for Stripe {
         checkout::close(&self.api, &checkout.reference).await
     }
 
+    async fn look_at_checkout(&self, checkout: &CheckoutRef) -> Result<Option<ClosedCheckout>, ProviderError> {
+        checkout::look(&self.api, &checkout.reference).await
+    }
+
     async fn capture(&self, authorisation: &AuthorisationRef) -> Result<EndedAuthorisation, ProviderError> {
         authorisation::capture(&self.api, authorisation).await
     }
