@@ -1,6 +1,9 @@
 //! Orders that are paid on Stripe's page, by way of a fake of Stripe's HTTP API.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use fake_stripe::Faults;
 use holdfast_tests::{
@@ -181,6 +184,45 @@ async fn what_no_webhook_brings_is_asked_for() {
         ('holdfast.payments.v1.PaymentSucceeded', 'holdfast.payments.v1.PaymentRefundedElsewhere')";
     shop.fleet.until(reports, 2).await.unwrap();
     assert_eq!(shop.stripe.to_deliver(), 0);
+    shop.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_slow_answer_is_waited_for_and_nobody_else_asks_meanwhile() {
+    // Far shorter than the answers take, which only Stripe's own limit allows.
+    let settings = [
+        ("HOLDFAST_EFFECTS_CALL_MS", "500"),
+        ("HOLDFAST_EFFECTS_LEASE_MS", "1600"),
+        ("HOLDFAST_EFFECTS_POLL_MS", "50"),
+        ("HOLDFAST_STRIPE_MISSED_MS", "0"),
+    ];
+    let shop = StripeShop::open(2, 1_000, &settings).await.unwrap();
+    shop.stripe.set_faults(Faults { slow: 100, slow_ms: 4_000, ..Faults::default() });
+    let order = shop.place("one", 1).await.unwrap();
+    let session = shop.page(&order).await.unwrap();
+    shop.stripe.pay(&session).unwrap();
+    shop.until(&order, "paid").await.unwrap();
+    ask_for_money(&shop, &order).await;
+    shop.gateway.until(&order, "the money is back", |order| gone_back(order) == "1250").await.unwrap();
+    let asked: Vec<String> =
+        shop.stripe.journal().iter().map(|exchange| format!("{} {}", exchange.method, exchange.path)).collect();
+    assert_eq!(asked, ["POST /v1/checkout/sessions", "POST /v1/refunds"], "each once, and nothing is looked up");
+
+    // Who is told to stop does not wait for an answer, and whoever takes the call over finds what was done.
+    shop.stripe.set_faults(Faults { slow: 100, slow_ms: 60_000, ..Faults::default() });
+    let second = shop.place("two", 1).await.unwrap();
+    eventually("the call is made", || async { Ok(shop.stripe.journal().len() == 3) }).await.unwrap();
+    let begun = Instant::now();
+    for replica in 0..2 {
+        let mut processes = shop.fleet.processes().await;
+        assert_eq!(processes.stop_worker("payments", replica).await.unwrap(), Some(0));
+        processes.start_worker("payments", replica).unwrap();
+    }
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    shop.stripe.set_faults(Faults::default());
+    let session = shop.page(&second).await.unwrap();
+    shop.stripe.pay(&session).unwrap();
+    shop.until(&second, "paid").await.unwrap();
     shop.close().await.unwrap();
 }
 

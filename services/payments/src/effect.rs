@@ -211,14 +211,19 @@ pub(crate) fn is_open(state: &State, key: &str) -> bool {
     }
 }
 
+/// How long one try at this call may take, if its provider says so.
+pub(crate) fn time_max<P: Provider>(providers: &Registry<P>, claimed: &LeasedEffect) -> Option<Duration> {
+    read(providers, claimed).ok()?.0.try_time_max()
+}
+
 /// Makes one try at a call, with the provider that the event names: for a refund, the one that took the money. All its requests together
-/// take no longer than `time_max`. A provider that this worker does not have makes the call a dead letter, for no try would find it.
+/// take no longer than the provider says, or else than `time_max`. A provider that this worker does not have makes the call a dead letter, for no try would find it.
 pub(crate) async fn perform<P: Provider>(
     providers: &Registry<P>,
     time_max: Duration,
     claimed: LeasedEffect,
 ) -> EffectOutcome<Command> {
-    let until = Instant::now() + time_max;
+    let until = Instant::now() + self::time_max(providers, &claimed).unwrap_or(time_max);
     match read(providers, &claimed) {
         Ok((provider, Call::Open(request))) => {
             let outcome = open(provider, until, &claimed, &request).await;

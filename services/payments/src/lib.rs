@@ -64,8 +64,8 @@ pub struct Payments<P = Adapter> {
 }
 
 impl<P> Payments<P> {
-    /// Payments through these providers. One try at a refund, look-up and sending together, takes no longer than
-    /// `try_time_max`: 30 seconds with a provider on the Internet, and always less than the lease of an effect.
+    /// Payments through these providers. One try at a call, look-up and sending together, takes no longer than `try_time_max`, or than its
+    /// provider says of itself.
     pub const fn new(providers: Registry<P>, try_time_max: Duration) -> Self {
         Self { providers, try_time_max }
     }
@@ -233,6 +233,11 @@ impl<P> Decider for Payments<P> {
 impl<P: Provider> Service for Payments<P> {
     /// The provider's reports end what was begun.
     const EVENTS_FIRST: bool = false;
+
+    /// A little more than a try takes, so that payments decides what a silence means.
+    fn call_time_max(&self, effect: &LeasedEffect, usual: Duration) -> Duration {
+        effect::time_max(&self.providers, effect).map_or(usual, |time_max| time_max + usual)
+    }
 
     async fn perform(&self, effect: LeasedEffect) -> EffectOutcome<Command> {
         effect::perform(&self.providers, self.try_time_max, effect).await

@@ -26,6 +26,11 @@ pub trait Provider: Send + Sync + 'static {
     /// Which one it is.
     fn name(&self) -> ProviderName;
 
+    /// How long all requests of one try may take together. `None`: no longer than is usual for outside calls.
+    fn try_time_max(&self) -> Option<Duration> {
+        None
+    }
+
     /// Opens the page on which a payment is paid. The same key again opens no second one, and answers what the first was answered.
     ///
     /// # Errors

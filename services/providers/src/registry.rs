@@ -117,6 +117,14 @@ impl Provider for Adapter {
         }
     }
 
+    fn try_time_max(&self) -> Option<Duration> {
+        match self {
+            Self::Sandbox(sandbox) => sandbox.try_time_max(),
+            Self::Stripe(stripe) => stripe.try_time_max(),
+            Self::Wallet(wallet) => wallet.try_time_max(),
+        }
+    }
+
     async fn open_checkout(&self, request: &CheckoutRequest) -> Result<OpenedCheckout, ProviderError> {
         match self {
             Self::Sandbox(sandbox) => sandbox.open_checkout(request).await,

@@ -4,6 +4,7 @@
 //! Why it is so: services/runtime/README.md#the-commit-that-asks-for-an-outside-call-leases-it
 
 use std::{
+    convert::Infallible,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -372,6 +373,25 @@ impl Queue {
     }
 }
 
+/// Keeps the lease of a call that takes long, until it is dropped. A worker that dies renews nothing, so others take its calls over as soon
+/// after it as those of any other.
+async fn keep_lease(pool: &PgPool, (key, attempt): (&str, u32), lease: Duration) -> Infallible {
+    loop {
+        clock::sleep(lease / 3).await;
+        let renew =
+            "update effects set due_at = now() + $3 * interval '1 millisecond' where key = $1 and attempts = $2";
+        let renewed = sqlx::query(renew)
+            .bind(key)
+            .bind(i32::try_from(attempt).unwrap_or(i32::MAX))
+            .bind(milliseconds(lease))
+            .execute(pool)
+            .await;
+        if let Err(error) = renewed {
+            tracing::warn!(key, %error, "cannot renew the lease of an outside call");
+        }
+    }
+}
+
 async fn call<S: Service>(
     service: Arc<S>,
     pool: PgPool,
@@ -380,11 +400,12 @@ async fn call<S: Service>(
 ) -> Option<Input<S::Command>> {
     let Lease { claimed, cause, slot: _slot } = leased;
     let (key, attempt) = (claimed.key.clone(), claimed.attempt);
-    let outcome = match tokio::time::timeout(ms(settings.call_ms), service.perform(claimed)).await {
-        Ok(outcome) => outcome,
-        Err(_elapsed) => {
-            EffectOutcome::Retry { error: format!("no answer within {} ms", settings.call_ms), in_flight: true }
-        }
+    let time_max = service.call_time_max(&claimed, ms(settings.call_ms));
+    let outcome = tokio::select! {
+        made = tokio::time::timeout(time_max, service.perform(claimed)) => made.unwrap_or_else(|_elapsed| {
+            EffectOutcome::Retry { error: format!("no answer within {} ms", time_max.as_millis()), in_flight: true }
+        }),
+        never = keep_lease(&pool, (&key, attempt), ms(settings.lease_ms)) => match never {},
     };
     let (after, postponed) = match outcome {
         EffectOutcome::Done(command) => {

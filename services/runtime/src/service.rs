@@ -29,6 +29,11 @@ pub trait Service: Decider + Send + Sync + 'static {
         async { EffectOutcome::Retry { error: "this service makes no outside calls".to_owned(), in_flight: false } }
     }
 
+    /// How long this call may take, whatever is usual here. While it is being made its lease is renewed, so nobody else makes it.
+    fn call_time_max(&self, _effect: &LeasedEffect, usual: Duration) -> Duration {
+        usual
+    }
+
     /// Whatever else this service runs beside its worker, until the context's shutdown is pulled.
     fn background(&self, _context: Context) -> impl Future<Output = ()> + Send {
         async {}
