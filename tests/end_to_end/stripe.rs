@@ -303,7 +303,8 @@ fn refunds_sent(shop: &StripeShop) -> usize {
 /// Nobody waits for the answer to a call any more, and an operator has the refund sent again without asking Stripe.
 async fn have_sent_again(shop: &StripeShop) {
     let mut connection = shop.fleet.database().await.unwrap();
-    let over = "update payments.effects set deadline = now() - interval '1 second', due_at = now()";
+    let over = "update payments.effects set begun_at = now() - interval '1 hour', due_at = now(),
+        key_spent_at = case when key_spent then now() - interval '1 hour' end";
     sqlx::query(over).execute(&mut connection).await.unwrap();
     shop.fleet.until("select count(*) from payments.refunds where status = 'unknown'", 1).await.unwrap();
     let refund = "select '/v1/payments/' || payment_id || '/refunds/' || refund_id || '/resolve' from payments.refunds";
@@ -353,6 +354,27 @@ async fn under_a_key_that_stripe_answers_with_an_error_for_ever_a_refund_is_sent
     have_sent_again(&shop).await;
     shop.gateway.until(&order, "the money is back", |order| gone_back(order) == "1250").await.unwrap();
     assert_eq!(refunds_sent(&shop), 3);
+    shop.let_webhooks_come();
+    shop.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_refund_for_which_nobody_had_time_is_sent_however_late() {
+    let (shop, order) = deaf_shop().await;
+    shop.stripe.set_faults(Faults { only: "/v1/refunds".to_owned(), busy: 100, ..Faults::default() });
+    ask_for_money(&shop, &order).await;
+    // A try that was sent away is none: nothing has begun.
+    shop.fleet.until("select count(*) from payments.effects where attempts > 0 and begun_at is null", 1).await.unwrap();
+    // An hour later Stripe has room, but cannot say what it knows.
+    shop.stripe.set_faults(Faults { only: "/v1/refunds".to_owned(), error_before: 100, ..Faults::default() });
+    let mut connection = shop.fleet.database().await.unwrap();
+    let later = "update payments.effects set deadline = deadline - interval '1 hour', due_at = now()";
+    sqlx::query(later).execute(&mut connection).await.unwrap();
+    shop.fleet.until_at_least("select max(attempts)::int8 from payments.effects", 6).await.unwrap();
+    let refunding = "select count(*) from payments.refunds where status = 'refunding'";
+    assert_eq!(shop.fleet.number(refunding).await.unwrap(), 1, "what was never sent is no matter of a person");
+    shop.stripe.set_faults(Faults::default());
+    shop.gateway.until(&order, "the money is back", |order| gone_back(order) == "1250").await.unwrap();
     shop.let_webhooks_come();
     shop.close().await.unwrap();
 }

@@ -10,7 +10,7 @@
 //!
 //! Looking is tried as opening is, and what cannot be seen in time is not: the page is closed then, and that says the same.
 //!
-//! Taking money that is set aside is tried as closing is, but for a bank that says no: if it has said so until the call's deadline, the money
+//! Taking money that is set aside is tried as closing is, but for a bank that says no: if it says so five minutes after the first try, the money
 //! is let go, so that orders hears of it and gives back what it holds.
 //!
 //! Too late: the order's time is over, so nobody is to pay any more. Each try at opening has a key of its own: only who has the link of a
@@ -25,7 +25,10 @@ use runtime::service::EffectOutcome;
 
 use crate::{
     event::CheckoutEnd,
-    payment::{authorisation, checkout::Answer},
+    payment::{
+        authorisation::{self, ENDED_WITHIN},
+        checkout::Answer,
+    },
     report::{Kind, Report, ReportedMoney},
 };
 
@@ -128,15 +131,15 @@ pub fn ended_authorisation(
     }
 }
 
-/// Whether money that is to be taken is let go instead: the bank says no, and has done so for long. What it never gives would keep its order's
+/// Whether money that is to be taken is let go instead: the bank says no, and it is long since it was asked first. What it never gives would keep its order's
 /// stock until the authorisation lapses, which is days.
 #[must_use]
 pub fn must_be_given_up(
     answer: &Result<EndedAuthorisation, ProviderError>,
     now: Timestamp,
-    deadline: Timestamp,
+    begun_at: Timestamp,
 ) -> bool {
-    now > deadline && matches!(answer, Err(ProviderError::Declined(_)))
+    now > begun_at + ENDED_WITHIN && matches!(answer, Err(ProviderError::Declined(_)))
 }
 
 /// What the answer to letting go means after a no to taking it.
@@ -196,13 +199,15 @@ fn report_of(kind: Kind, charge: Charge) -> Report {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use domain::Timestamp;
     use providers::{
         Charge, ClosedCheckout, EndedAuthorisation, OpenCheckout, OpenedCheckout, ProviderError, ProviderName,
     };
     use runtime::service::EffectOutcome;
 
-    use super::{LEAVE_ALONE, given_up, must_be_given_up, must_be_let_go};
+    use super::{ENDED_WITHIN, LEAVE_ALONE, given_up, must_be_given_up, must_be_let_go};
     use crate::{
         event::CheckoutEnd,
         payment::{authorisation, checkout::Answer},
@@ -383,16 +388,17 @@ mod tests {
 
     #[test]
     fn money_that_a_bank_does_not_give_is_let_go_after_a_while_and_not_before() {
-        let late = Timestamp::from_micros(1_001);
+        let (begun, while_ago) = (DEADLINE, DEADLINE + ENDED_WITHIN);
+        let late = while_ago + Duration::from_micros(1);
         let no = || Err(ProviderError::Declined(words()));
-        assert!(must_be_given_up(&no(), late, DEADLINE) && !must_be_given_up(&no(), DEADLINE, DEADLINE));
+        assert!(must_be_given_up(&no(), late, begun) && !must_be_given_up(&no(), while_ago, begun));
         for other in [
             Err(ProviderError::OutcomeUnknown(words())),
             Err(ProviderError::Unavailable(words())),
             Err(ProviderError::Misconfigured(words())),
             Ok(EndedAuthorisation::Voided { reason: words() }),
         ] {
-            assert!(!must_be_given_up(&other, late, DEADLINE), "{other:?}");
+            assert!(!must_be_given_up(&other, late, begun), "{other:?}");
         }
         let let_go = given_up(no(), Ok(EndedAuthorisation::Voided { reason: "it is canceled".to_owned() }));
         let Ok(EndedAuthorisation::Voided { reason }) = let_go else { panic!("{let_go:?}") };

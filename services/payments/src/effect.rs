@@ -276,7 +276,7 @@ async fn capture<P: Provider>(
     request: &AuthorisationRef,
 ) -> Result<EndedAuthorisation, ProviderError> {
     let answer = bounded(until, provider.capture(request)).await;
-    if !checkout_protocol::must_be_given_up(&answer, claimed.now, claimed.deadline) {
+    if !checkout_protocol::must_be_given_up(&answer, claimed.now, claimed.begun_at) {
         return answer;
     }
     let let_go = AuthorisationRef { key: format!("{}.void", request.key), ..request.clone() };
@@ -289,11 +289,11 @@ async fn refund<P: Provider>(
     claimed: LeasedEffect,
     (of, request): (RefundOf, RefundRequest),
 ) -> EffectOutcome<Command> {
-    let LeasedEffect { attempt: number, now, deadline, last_error, in_flight, key_spent, .. } = claimed;
+    let LeasedEffect { attempt: number, now, begun_at, last_error, in_flight, key_spent, .. } = claimed;
     let is_first = request.key == idempotency_key(of.payment_id, of.refund_id, 1);
     let sending = if is_first { Sending::First } else { Sending::Again };
     let provider_name = provider.name().as_str();
-    let this = Attempt { provider: provider_name, number, sending, now, deadline, last_error, in_flight, key_spent };
+    let this = Attempt { provider: provider_name, number, sending, now, begun_at, last_error, in_flight, key_spent };
     let mut reply = Reply::Nothing;
     loop {
         match next_step(&this, &reply) {
@@ -406,10 +406,11 @@ mod tests {
             data,
             attempt: 1,
             deadline: NOW,
+            begun_at: NOW,
             now: NOW,
             last_error: None,
             in_flight: false,
-            key_spent: false,
+            key_spent: None,
         };
         perform(&Registry::new(vec![Generous]), Duration::from_secs(1), effect).await
     }
@@ -418,8 +419,19 @@ mod tests {
     async fn tried_of(event: &Event, attempt: u32) -> EffectOutcome<Command> {
         let super::Effect { key, message_type, data, deadline } = super::of(event).unwrap();
         let message_type = message_type.to_owned();
-        let (now, last_error, in_flight, key_spent) = (NOW, None, false, false);
-        let effect = LeasedEffect { key, message_type, data, attempt, deadline, now, last_error, in_flight, key_spent };
+        let (begun_at, now, last_error, in_flight, key_spent) = (NOW, NOW, None, false, None);
+        let effect = LeasedEffect {
+            key,
+            message_type,
+            data,
+            attempt,
+            deadline,
+            begun_at,
+            now,
+            last_error,
+            in_flight,
+            key_spent,
+        };
         perform(&Registry::new(vec![Generous]), Duration::from_secs(1), effect).await
     }
 
