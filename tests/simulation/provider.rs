@@ -143,7 +143,7 @@ impl FakeProvider {
             let payment_id = PaymentId::parse(&payment.payment_id);
             return books.by_stripe.extend(payment_id.map(|payment_id| (payment_id, as_scripted)));
         }
-        books.ask(payment);
+        books.perhaps_pay(payment);
     }
 
     /// A buyer has the link of a page.
@@ -152,7 +152,7 @@ impl FakeProvider {
         let Ok(payment_id) = PaymentId::parse(payment_id) else { return };
         if let Some(payment) = books.by_stripe.get(&payment_id).cloned() {
             books.opened.insert(payment_id);
-            books.ask(&payment);
+            books.perhaps_pay(&payment);
         }
     }
 
@@ -262,13 +262,12 @@ impl Books {
     /// What was paid on a page until now.
     fn paid(&self, checkout: &CheckoutRef) -> Option<ClosedCheckout> {
         let (_, report) = self.charges.get(&checkout.payment_id).filter(|(due, _)| *due <= self.now)?;
-        Some(match report.kind() {
-            ProviderEventKind::PaymentAuthorised => ClosedCheckout::Authorised(charge_of(report)),
-            _ => ClosedCheckout::Paid(charge_of(report)),
-        })
+        let is_held = report.kind() == ProviderEventKind::PaymentAuthorised;
+        let charge = charge_of(report);
+        Some(if is_held { ClosedCheckout::Authorised(charge) } else { ClosedCheckout::Paid(charge) })
     }
 
-    fn ask(&mut self, payment: &PaymentRequested) {
+    fn perhaps_pay(&mut self, payment: &PaymentRequested) {
         if self.asked.insert(payment.payment_id.clone())
             && let Some(report) = report::of_payment(payment, self.now)
         {

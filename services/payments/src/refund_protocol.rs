@@ -407,7 +407,8 @@ mod tests {
             let Step::End(EffectOutcome::Spent { after: LOOK_AGAIN, error }) = next else { panic!("{next:?}") };
             assert!(error.contains("replayed"), "{error}");
         }
-        let spent = |this: Attempt, before| Attempt { key_spent: Some(this.now - before), in_flight: true, ..this };
+        let spent =
+            |this: Attempt, before: Duration| Attempt { key_spent: Some(this.now - before), in_flight: true, ..this };
         for number in 2..9 {
             for this in [on_try(number), late(number)] {
                 let this = spent(this, SPENT_WITHIN);

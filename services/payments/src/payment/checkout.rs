@@ -59,6 +59,8 @@ pub struct Page {
     pub ends_at: Option<Timestamp>,
     /// Where the buyer pays; empty before it was opened.
     pub url: String,
+    /// When the provider is asked next what has become of it. `None`: not any more, or never.
+    pub look_at: Option<Timestamp>,
 }
 
 words!(
@@ -200,9 +202,10 @@ pub(super) fn requested(
 
 /// Nothing was heard of the page, and the payment's time is nearly over: the provider is asked. `None`: there is nothing to ask.
 pub(super) fn looked_at(payment_id: PaymentId, payment: &Payment, at: Timestamp) -> Option<Event> {
-    let (key, terms) = (payment.key?, payment.terms.as_ref()?);
-    let page = payment.page.as_ref().filter(|page| page.status == PageStatus::Open)?;
-    if !payment.is_to_be_paid(terms, at) {
+    let (key, terms, page) = (payment.key?, payment.terms.as_ref()?, payment.page.as_ref()?);
+    // A timer may come twice, and one of an earlier page late.
+    let is_due = page.look_at.is_some_and(|look_at| look_at <= at);
+    if page.status != PageStatus::Open || !is_due || !payment.is_to_be_paid(terms, at) {
         return None;
     }
     let left = terms.expires_at.since(at);
@@ -239,7 +242,7 @@ impl PaymentTerms {
 impl Page {
     /// One that the provider is called to open.
     pub(super) const fn opening(number: i32, ends_at: Timestamp) -> Self {
-        Self { number, status: PageStatus::Opening, ends_at: Some(ends_at), url: String::new() }
+        Self { number, status: PageStatus::Opening, ends_at: Some(ends_at), url: String::new(), look_at: None }
     }
 
     /// Whether a buyer has no time left on it, and would have more on another.

@@ -328,7 +328,7 @@ impl Payment {
             CheckoutStep::Opened { page, .. } if page.url.is_empty() => PageStatus::Closed,
             CheckoutStep::Opened { .. } => PageStatus::Open,
             // What is found is told by what follows.
-            CheckoutStep::LookSubmitted { .. } => return,
+            CheckoutStep::LookSubmitted { .. } => PageStatus::Open,
             CheckoutStep::Failed(_) => PageStatus::Failed,
             CheckoutStep::Abandoned { is_replaced: false, .. } => PageStatus::Closing,
             CheckoutStep::Abandoned { is_replaced: true, .. } => PageStatus::Replacing,
@@ -340,6 +340,11 @@ impl Payment {
         };
         if let Some(page) = &mut self.page {
             page.status = status;
+        }
+        if let (Some(page), CheckoutStep::Opened { look_at, .. } | CheckoutStep::LookSubmitted { look_at, .. }) =
+            (&mut self.page, step)
+        {
+            page.look_at = *look_at;
         }
         let CheckoutStep::Opened { page: opened, .. } = step else { return };
         if let Some(page) = &mut self.page {
