@@ -145,7 +145,7 @@ async fn money_that_a_bank_does_not_give_is_let_go_when_its_time_is_over() {
     shop.fleet.until_at_least("select max(attempts)::int8 from payments.effects", 3).await.unwrap();
     assert_eq!(shop.fleet.number(VOIDED).await.unwrap(), 0, "a bank may think better of it");
     let mut connection = shop.fleet.database().await.unwrap();
-    let over = "update payments.effects set deadline = now() - interval '1 second'";
+    let over = "update payments.effects set begun_at = now() - interval '1 hour'";
     sqlx::query(over).execute(&mut connection).await.unwrap();
     all_is_given_back(&shop, &order).await;
 }

@@ -1,6 +1,9 @@
 //! Orders that are paid on Stripe's page, by way of a fake of Stripe's HTTP API.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use fake_stripe::Faults;
 use holdfast_tests::{
@@ -185,6 +188,84 @@ async fn what_no_webhook_brings_is_asked_for() {
 }
 
 #[tokio::test]
+async fn a_slow_answer_is_waited_for_and_nobody_else_asks_meanwhile() {
+    // Far shorter than the answers take, which only Stripe's own limit allows.
+    let settings = [
+        ("HOLDFAST_EFFECTS_CALL_MS", "500"),
+        ("HOLDFAST_EFFECTS_LEASE_MS", "1600"),
+        ("HOLDFAST_EFFECTS_POLL_MS", "50"),
+        ("HOLDFAST_STRIPE_MISSED_MS", "0"),
+    ];
+    let shop = StripeShop::open(2, 1_000, &settings).await.unwrap();
+    shop.stripe.set_faults(Faults { slow: 100, slow_ms: 4_000, ..Faults::default() });
+    let order = shop.place("one", 1).await.unwrap();
+    let session = shop.page(&order).await.unwrap();
+    shop.stripe.pay(&session).unwrap();
+    shop.until(&order, "paid").await.unwrap();
+    ask_for_money(&shop, &order).await;
+    shop.gateway.until(&order, "the money is back", |order| gone_back(order) == "1250").await.unwrap();
+    let asked: Vec<String> =
+        shop.stripe.journal().iter().map(|exchange| format!("{} {}", exchange.method, exchange.path)).collect();
+    assert_eq!(asked, ["POST /v1/checkout/sessions", "POST /v1/refunds"], "each once, and nothing is looked up");
+
+    // Who is told to stop does not wait for an answer, and whoever takes the call over finds what was done.
+    shop.stripe.set_faults(Faults { slow: 100, slow_ms: 60_000, ..Faults::default() });
+    let second = shop.place("two", 1).await.unwrap();
+    eventually("the call is made", || async { Ok(shop.stripe.journal().len() == 3) }).await.unwrap();
+    let begun = Instant::now();
+    for replica in 0..2 {
+        let mut processes = shop.fleet.processes().await;
+        assert_eq!(processes.stop_worker("payments", replica).await.unwrap(), Some(0));
+        processes.start_worker("payments", replica).unwrap();
+    }
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    shop.stripe.set_faults(Faults::default());
+    let session = shop.page(&second).await.unwrap();
+    shop.stripe.pay(&session).unwrap();
+    shop.until(&second, "paid").await.unwrap();
+    shop.close().await.unwrap();
+}
+
+/// How often Stripe was asked what has become of a page.
+fn looks(shop: &StripeShop, session: &str) -> usize {
+    let path = format!("/v1/checkout/sessions/{session}");
+    shop.stripe.journal().iter().filter(|exchange| exchange.method == "GET" && exchange.path == path).count()
+}
+
+#[tokio::test]
+async fn where_no_webhook_ever_comes_a_buyer_who_pays_in_time_has_paid_in_time() {
+    let shop = StripeShop::open(2, 1_000, &[("HOLDFAST_STRIPE_MISSED_MS", "0")]).await.unwrap();
+    let place = async |key: &str| {
+        let mut order = StripeShop::order(2);
+        order["time_to_pay"] = json!("20s");
+        let placed = shop.gateway.post("/v1/orders", key, &order).await.unwrap();
+        assert_eq!(placed.status, 201, "{placed:?}");
+        placed.header("location").to_owned()
+    };
+    let heard = place("heard").await;
+    let heard_page = shop.page(&heard).await.unwrap();
+    shop.stripe.pay(&heard_page).unwrap();
+    shop.until(&heard, "paid").await.unwrap();
+    shop.keep_webhooks_away();
+    let order = place("unheard").await;
+    let session = shop.page(&order).await.unwrap();
+    shop.stripe.pay(&session).unwrap();
+    shop.until(&order, "paid").await.unwrap();
+    assert_eq!(looks(&shop, &session), 1, "{:?}", shop.stripe.journal());
+
+    shop.fleet.until("select count(*) from payments.timers", 0).await.unwrap();
+    shop.fleet.until("select count(*) from payments.effects", 0).await.unwrap();
+    assert_eq!(looks(&shop, &heard_page), 0, "what is settled is not asked for");
+    // What is told now is known.
+    shop.let_webhooks_come();
+    eventually("all webhooks are delivered", || async { Ok(shop.stripe.to_deliver() == 0) }).await.unwrap();
+    let reports = "select count(*) from log.events where type in \
+        ('holdfast.payments.v1.PaymentSucceeded', 'holdfast.payments.v1.ProviderReportUnmatched')";
+    shop.fleet.until(reports, 2).await.unwrap();
+    shop.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_refund_made_in_stripes_dashboard_is_booked() {
     let shop = shop().await;
     let order = shop.place("one", 2).await.unwrap();
@@ -222,7 +303,8 @@ fn refunds_sent(shop: &StripeShop) -> usize {
 /// Nobody waits for the answer to a call any more, and an operator has the refund sent again without asking Stripe.
 async fn have_sent_again(shop: &StripeShop) {
     let mut connection = shop.fleet.database().await.unwrap();
-    let over = "update payments.effects set deadline = now() - interval '1 second', due_at = now()";
+    let over = "update payments.effects set begun_at = now() - interval '1 hour', due_at = now(),
+        key_spent_at = case when key_spent then now() - interval '1 hour' end";
     sqlx::query(over).execute(&mut connection).await.unwrap();
     shop.fleet.until("select count(*) from payments.refunds where status = 'unknown'", 1).await.unwrap();
     let refund = "select '/v1/payments/' || payment_id || '/refunds/' || refund_id || '/resolve' from payments.refunds";
@@ -272,6 +354,27 @@ async fn under_a_key_that_stripe_answers_with_an_error_for_ever_a_refund_is_sent
     have_sent_again(&shop).await;
     shop.gateway.until(&order, "the money is back", |order| gone_back(order) == "1250").await.unwrap();
     assert_eq!(refunds_sent(&shop), 3);
+    shop.let_webhooks_come();
+    shop.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_refund_for_which_nobody_had_time_is_sent_however_late() {
+    let (shop, order) = deaf_shop().await;
+    shop.stripe.set_faults(Faults { only: "/v1/refunds".to_owned(), busy: 100, ..Faults::default() });
+    ask_for_money(&shop, &order).await;
+    // A try that was sent away is none: nothing has begun.
+    shop.fleet.until("select count(*) from payments.effects where attempts > 0 and begun_at is null", 1).await.unwrap();
+    // An hour later Stripe has room, but cannot say what it knows.
+    shop.stripe.set_faults(Faults { only: "/v1/refunds".to_owned(), error_before: 100, ..Faults::default() });
+    let mut connection = shop.fleet.database().await.unwrap();
+    let later = "update payments.effects set deadline = deadline - interval '1 hour', due_at = now()";
+    sqlx::query(later).execute(&mut connection).await.unwrap();
+    shop.fleet.until_at_least("select max(attempts)::int8 from payments.effects", 6).await.unwrap();
+    let refunding = "select count(*) from payments.refunds where status = 'refunding'";
+    assert_eq!(shop.fleet.number(refunding).await.unwrap(), 1, "what was never sent is no matter of a person");
+    shop.stripe.set_faults(Faults::default());
+    shop.gateway.until(&order, "the money is back", |order| gone_back(order) == "1250").await.unwrap();
     shop.let_webhooks_come();
     shop.close().await.unwrap();
 }

@@ -100,8 +100,9 @@ fn sample(message_type: &str) -> Value {
     fitting(message_type, choices.chain([("offer", offer_sample()), wallet_sample(), ("dispute", dispute_sample())]))
 }
 
-fn page_samples() -> [(&'static str, Value); 5] {
+fn page_samples() -> [(&'static str, Value); 6] {
     [
+        ("lookAt", json!("2026-01-02T03:32:05.678901Z")),
         ("checkoutUrl", json!("https://pay.example/c2a9f8d7")),
         ("checkoutEndsAt", json!("2026-01-02T03:34:05.678901Z")),
         ("page", json!(2)),

@@ -46,7 +46,8 @@ struct Call {
     attempt: u32,
     last_error: Option<String>,
     in_flight: bool,
-    key_spent: bool,
+    begun: Option<Timestamp>,
+    key_spent: Option<Timestamp>,
 }
 
 /// All desks, and what is on its way.
@@ -195,8 +196,8 @@ impl InProcessFleet {
     /// Makes the calls that are due, as the effects loop would.
     async fn call(&mut self, rng: &mut StdRng) {
         for (effect, story) in std::mem::take(&mut self.payments.effects) {
-            let (last_error, in_flight, key_spent) = (None, false, false);
-            self.calls.push((self.now, Call { effect, story, attempt: 0, last_error, in_flight, key_spent }));
+            let (last_error, in_flight, begun, key_spent) = (None, false, None, None);
+            self.calls.push((self.now, Call { effect, story, attempt: 0, last_error, in_flight, begun, key_spent }));
         }
         let now = self.now;
         let (due, later) = std::mem::take(&mut self.calls).into_iter().partition(|(due, _)| *due <= now);
@@ -210,6 +211,7 @@ impl InProcessFleet {
                 data: call.effect.data.clone(),
                 attempt: call.attempt,
                 deadline: call.effect.deadline,
+                begun_at: *call.begun.get_or_insert(now),
                 now,
                 last_error: call.last_error.clone(),
                 in_flight: call.in_flight,
@@ -236,11 +238,13 @@ impl InProcessFleet {
                 EffectOutcome::Wait { after, error, in_flight }
                 | EffectOutcome::Stopped { by: _, after, error, in_flight } => {
                     call.in_flight = in_flight;
+                    call.begun = call.begun.filter(|_| in_flight);
                     call.last_error = Some(error);
                     self.calls.push((now + after, call));
                 }
                 EffectOutcome::Spent { after, error } => {
-                    (call.in_flight, call.key_spent, call.last_error) = (true, true, Some(error));
+                    (call.in_flight, call.last_error) = (true, Some(error));
+                    call.key_spent.get_or_insert(now);
                     self.calls.push((now + after, call));
                 }
             }

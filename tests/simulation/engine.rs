@@ -250,10 +250,13 @@ impl Engine {
         let bank = FakeProvider::new(setup.seed, faults.wrong_calls, faults.opinions);
         let intents = day(&mut rng, begin, setup.orders);
         let letters = SimulatedWallets::default();
-        let providers =
-            vec![SimulatedProvider::Bank(bank.clone()), SimulatedProvider::Wallet(Wallet::new(letters.clone()))];
+        let providers = vec![
+            SimulatedProvider::Bank(bank.clone()),
+            SimulatedProvider::Stripe(bank.clone()),
+            SimulatedProvider::Wallet(Wallet::new(letters.clone())),
+        ];
         let payments = Payments::new(Registry::new(providers), Duration::from_secs(5));
-        let orders = Orders::new(Enabled::new(ProviderName::Sandbox, vec![ProviderName::Wallet]));
+        let orders = Orders::new(Enabled::new(ProviderName::Sandbox, vec![ProviderName::Wallet, ProviderName::Stripe]));
         let mut engine = Self {
             rng,
             begin,

@@ -32,6 +32,8 @@ pub(crate) type Sums = BTreeMap<PaymentId, (i64, i64, i64)>;
 #[derive(Debug, Clone)]
 pub(crate) enum SimulatedProvider {
     Bank(FakeProvider),
+    /// The same, where payments has to look at pages, for on some days nothing is ever heard of what is paid on them.
+    Stripe(FakeProvider),
     Wallet(Wallet<SimulatedWallets>),
 }
 
@@ -48,6 +50,12 @@ struct Books {
     opinions: u32,
     /// Whether it gives back no more than came.
     is_strict: bool,
+    /// Whether nobody hears what it reports of money that is paid, or set aside, through Stripe.
+    is_unheard: bool,
+    /// Payments through Stripe, which nobody can pay before a page is open.
+    by_stripe: BTreeMap<PaymentId, PaymentRequested>,
+    /// Those of which a page was opened.
+    opened: BTreeSet<PaymentId>,
     now: Timestamp,
     keys: BTreeMap<String, Key>,
     /// Payments that it was asked for.
@@ -89,6 +97,9 @@ impl FakeProvider {
         let mut rng = StdRng::seed_from_u64(seed);
         let books = Books {
             is_strict: rng.random_bool(0.5),
+            is_unheard: seed.is_multiple_of(3),
+            by_stripe: BTreeMap::new(),
+            opened: BTreeSet::new(),
             rng,
             wrong,
             opinions,
@@ -123,10 +134,25 @@ impl FakeProvider {
     /// A buyer is asked for a payment, and perhaps pays it.
     pub(crate) fn asked(&self, payment: &PaymentRequested) {
         let mut books = self.books();
-        if books.asked.insert(payment.payment_id.clone())
-            && let Some(report) = report::of_payment(payment, books.now)
-        {
-            books.charge(report);
+        if payment.provider == providers::stripe::NAME {
+            let as_scripted = PaymentRequested {
+                provider: providers::sandbox::NAME.to_owned(),
+                payment_method: scripted(&payment.payment_method),
+                ..payment.clone()
+            };
+            let payment_id = PaymentId::parse(&payment.payment_id);
+            return books.by_stripe.extend(payment_id.map(|payment_id| (payment_id, as_scripted)));
+        }
+        books.perhaps_pay(payment);
+    }
+
+    /// A buyer has the link of a page.
+    pub(crate) fn opened(&self, payment_id: &str) {
+        let mut books = self.books();
+        let Ok(payment_id) = PaymentId::parse(payment_id) else { return };
+        if let Some(payment) = books.by_stripe.get(&payment_id).cloned() {
+            books.opened.insert(payment_id);
+            books.perhaps_pay(&payment);
         }
     }
 
@@ -233,6 +259,29 @@ impl FakeProvider {
 }
 
 impl Books {
+    /// What was paid on a page until now.
+    fn paid(&self, checkout: &CheckoutRef) -> Option<ClosedCheckout> {
+        let (_, report) = self.charges.get(&checkout.payment_id).filter(|(due, _)| *due <= self.now)?;
+        let is_held = report.kind() == ProviderEventKind::PaymentAuthorised;
+        let charge = charge_of(report);
+        Some(if is_held { ClosedCheckout::Authorised(charge) } else { ClosedCheckout::Paid(charge) })
+    }
+
+    fn perhaps_pay(&mut self, payment: &PaymentRequested) {
+        if self.asked.insert(payment.payment_id.clone())
+            && let Some(report) = report::of_payment(payment, self.now)
+        {
+            self.charge(report);
+        }
+    }
+
+    /// Reports money of a payment, of which on some days nobody hears. What is out of the ordinary is always heard: a page does not tell of it.
+    fn report(&mut self, payment_id: PaymentId, due: Timestamp, report: RecordProviderEvent, thinks: bool) {
+        if thinks || !self.is_unheard || !self.opened.contains(&payment_id) {
+            self.reports.push((due, report));
+        }
+    }
+
     /// Whatever may go wrong with a call about a page.
     fn fail(&mut self) -> Result<(), ProviderError> {
         let wrong = self.wrong;
@@ -250,7 +299,8 @@ impl Books {
     /// A buyer who was not going to pay has asked for another page, and pays on that one; or not.
     fn come_back(&mut self, request: &CheckoutRequest) {
         let has_paid = |id| self.charges.contains_key(id) || self.moves.contains_key(id);
-        if !request.key.contains("open-") || has_paid(&request.payment_id) || self.rng.random_bool(0.5) {
+        let is_unheard = self.is_unheard && self.opened.contains(&request.payment_id);
+        if !request.key.contains("open-") || is_unheard || has_paid(&request.payment_id) || self.rng.random_bool(0.5) {
             return;
         }
         let payment = PaymentRequested {
@@ -294,6 +344,14 @@ impl Books {
     }
 }
 
+/// A buyer pays through Stripe as they would in the sandbox.
+fn scripted(payment_method: &str) -> String {
+    match payment_method.strip_prefix(providers::stripe::NAME) {
+        Some(script) => format!("{}{script}", providers::sandbox::NAME),
+        None => payment_method.to_owned(),
+    }
+}
+
 const MOVED: &str = "moved-";
 
 /// What it knows a refund by that it was asked for under this key.
@@ -310,7 +368,7 @@ impl Provider for FakeProvider {
     async fn open_checkout(&self, request: &CheckoutRequest) -> Result<OpenedCheckout, ProviderError> {
         let mut books = self.books();
         books.fail()?;
-        if Script::parse(&request.payment_method).is_ok_and(|script| script.checkout == Page::Refuse) {
+        if Script::parse(&scripted(&request.payment_method)).is_ok_and(|script| script.checkout == Page::Refuse) {
             return Err(ProviderError::Declined("no".to_owned()));
         }
         books.come_back(request);
@@ -322,15 +380,23 @@ impl Provider for FakeProvider {
     async fn close_checkout(&self, checkout: &CheckoutRef) -> Result<ClosedCheckout, ProviderError> {
         let mut books = self.books();
         books.fail()?;
-        let now = books.now;
-        Ok(match books.charges.get(&checkout.payment_id) {
-            Some((due, report)) if *due <= now && report.kind() == ProviderEventKind::PaymentAuthorised => {
-                ClosedCheckout::Authorised(charge_of(report))
-            }
-            Some((due, report)) if *due <= now => ClosedCheckout::Paid(charge_of(report)),
-            Some(_) => ClosedCheckout::UnderWay,
-            None => ClosedCheckout::Unpaid,
-        })
+        if let Some(paid) = books.paid(checkout) {
+            return Ok(paid);
+        }
+        let Some((due, report)) = books.charges.get(&checkout.payment_id).cloned() else {
+            return Ok(ClosedCheckout::Unpaid);
+        };
+        // What is under way is told of when it has come.
+        if books.opened.contains(&checkout.payment_id) {
+            books.reports.push((due, report));
+        }
+        Ok(ClosedCheckout::UnderWay)
+    }
+
+    async fn look_at_checkout(&self, checkout: &CheckoutRef) -> Result<Option<ClosedCheckout>, ProviderError> {
+        let mut books = self.books();
+        books.fail()?;
+        Ok(books.paid(checkout))
     }
 
     async fn capture(&self, authorisation: &AuthorisationRef) -> Result<EndedAuthorisation, ProviderError> {
@@ -405,55 +471,63 @@ impl Provider for SimulatedProvider {
     fn name(&self) -> ProviderName {
         match self {
             Self::Bank(bank) => bank.name(),
+            Self::Stripe(_) => ProviderName::Stripe,
             Self::Wallet(wallet) => wallet.name(),
         }
     }
 
     async fn open_checkout(&self, request: &CheckoutRequest) -> Result<OpenedCheckout, ProviderError> {
         match self {
-            Self::Bank(bank) => bank.open_checkout(request).await,
+            Self::Bank(bank) | Self::Stripe(bank) => bank.open_checkout(request).await,
             Self::Wallet(wallet) => wallet.open_checkout(request).await,
         }
     }
 
     fn opens_with_money(&self) -> bool {
         match self {
-            Self::Bank(bank) => bank.opens_with_money(),
+            Self::Bank(bank) | Self::Stripe(bank) => bank.opens_with_money(),
             Self::Wallet(wallet) => wallet.opens_with_money(),
         }
     }
 
     async fn close_checkout(&self, checkout: &CheckoutRef) -> Result<ClosedCheckout, ProviderError> {
         match self {
-            Self::Bank(bank) => bank.close_checkout(checkout).await,
+            Self::Bank(bank) | Self::Stripe(bank) => bank.close_checkout(checkout).await,
             Self::Wallet(wallet) => wallet.close_checkout(checkout).await,
+        }
+    }
+
+    async fn look_at_checkout(&self, checkout: &CheckoutRef) -> Result<Option<ClosedCheckout>, ProviderError> {
+        match self {
+            Self::Bank(bank) | Self::Stripe(bank) => bank.look_at_checkout(checkout).await,
+            Self::Wallet(wallet) => wallet.look_at_checkout(checkout).await,
         }
     }
 
     async fn capture(&self, authorisation: &AuthorisationRef) -> Result<EndedAuthorisation, ProviderError> {
         match self {
-            Self::Bank(bank) => bank.capture(authorisation).await,
+            Self::Bank(bank) | Self::Stripe(bank) => bank.capture(authorisation).await,
             Self::Wallet(wallet) => wallet.capture(authorisation).await,
         }
     }
 
     async fn void(&self, authorisation: &AuthorisationRef) -> Result<EndedAuthorisation, ProviderError> {
         match self {
-            Self::Bank(bank) => bank.void(authorisation).await,
+            Self::Bank(bank) | Self::Stripe(bank) => bank.void(authorisation).await,
             Self::Wallet(wallet) => wallet.void(authorisation).await,
         }
     }
 
     async fn refund(&self, request: &RefundRequest) -> Result<RefundState, ProviderError> {
         match self {
-            Self::Bank(bank) => bank.refund(request).await,
+            Self::Bank(bank) | Self::Stripe(bank) => bank.refund(request).await,
             Self::Wallet(wallet) => wallet.refund(request).await,
         }
     }
 
     async fn find_refund(&self, request: &RefundRequest) -> Result<Option<RefundState>, ProviderError> {
         match self {
-            Self::Bank(bank) => bank.find_refund(request).await,
+            Self::Bank(bank) | Self::Stripe(bank) => bank.find_refund(request).await,
             Self::Wallet(wallet) => wallet.find_refund(request).await,
         }
     }

@@ -154,8 +154,10 @@ struct Call {
     last_error: Option<String>,
     /// So many of its tries have left nothing on its way.
     settled: u32,
-    /// Whether its key is answered with an error for ever.
-    is_spent: bool,
+    /// When the first of its tries began that was not sent away.
+    begun: Option<Timestamp>,
+    /// Since when its key is known to be answered with an error for ever.
+    spent: Option<Timestamp>,
 }
 
 impl Call {
@@ -484,7 +486,8 @@ impl<S: Locks> Node for SimulatedService<S> {
         for (effect, correlation_id) in batch.effects {
             calls.push(effect.key.clone());
             let key = effect.key.clone();
-            let call = Call { effect, correlation_id, attempt: 0, last_error: None, settled: 0, is_spent: false };
+            let call =
+                Call { effect, correlation_id, attempt: 0, last_error: None, settled: 0, begun: None, spent: None };
             if self.calls.insert(key, call).is_some() {
                 return Err(format!("{} asks twice for an outside call of one key", S::NAME));
             }
@@ -501,10 +504,11 @@ impl<S: Locks> Node for SimulatedService<S> {
             data: call.effect.data.clone(),
             attempt: call.attempt,
             deadline: call.effect.deadline,
+            begun_at: *call.begun.get_or_insert(at),
             now: at,
             last_error: call.last_error.clone(),
             in_flight: call.settled + 1 < call.attempt,
-            key_spent: call.is_spent,
+            key_spent: call.spent,
         };
         let verdict = self.runtime.block_on(self.service.perform(claimed));
         match verdict {
@@ -523,12 +527,13 @@ impl<S: Locks> Node for SimulatedService<S> {
             }
             EffectOutcome::Spent { after, error } => {
                 call.ended(error, true);
-                call.is_spent = true;
+                call.spent.get_or_insert(at);
                 Tried::Again(u64::try_from(after.as_millis()).unwrap_or(u64::MAX))
             }
             EffectOutcome::Wait { after, error, in_flight }
             | EffectOutcome::Stopped { by: _, after, error, in_flight } => {
                 call.ended(error, in_flight);
+                call.begun = call.begun.filter(|_| in_flight);
                 Tried::Again(u64::try_from(after.as_millis()).unwrap_or(u64::MAX))
             }
         }
@@ -554,7 +559,8 @@ impl<S: Locks> Node for SimulatedService<S> {
         let back = take_back::<S>(&mut self.state, &mut self.inbox, &lost).map_err(|error| error.chain())?;
         self.set(back.timers);
         for (effect, correlation_id) in back.effects {
-            let call = Call { effect, correlation_id, attempt: 0, last_error: None, settled: 0, is_spent: false };
+            let call =
+                Call { effect, correlation_id, attempt: 0, last_error: None, settled: 0, begun: None, spent: None };
             self.calls.entry(call.effect.key.clone()).or_insert(call);
         }
         self.calls.retain(|key, _| S::is_call_open(&self.state, key));

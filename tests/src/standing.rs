@@ -72,11 +72,12 @@ impl TestFleet {
     /// The time of all calls for refunds of an order is over: nobody waits for their answers any more.
     pub async fn end_calls(&self, order: &Order) -> Result<()> {
         let mut connection = self.database().await?;
-        sqlx::query("update payments.effects set deadline = now() where starts_with(key, $1)")
+        sqlx::query("update payments.effects set begun_at = now() - interval '1 hour' where starts_with(key, $1)")
             .bind(order.payment_id().to_string())
             .execute(&mut connection)
             .await?;
-        let over = "select count(*) from payments.effects where starts_with(key, $1::uuid::text) and deadline <= now()";
+        let over = "select count(*) from payments.effects
+            where starts_with(key, $1::uuid::text) and begun_at < now() - interval '30 minutes'";
         self.until_of(over, order.payment_id(), 0).await
     }
 

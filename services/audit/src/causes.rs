@@ -36,7 +36,7 @@ enum By {
 }
 
 /// What causes each event, by none of the services' own rules.
-const CAUSES: [(&str, &[By]); 84] = [
+const CAUSES: [(&str, &[By]); 85] = [
     ("holdfast.common.v1.CommandRejected", &[By::Command]),
     ("holdfast.orders.v1.OrderPlaced", &[By::Command]),
     ("holdfast.orders.v1.CouponRequested", &[By::Command, By::Event]),
@@ -85,6 +85,7 @@ const CAUSES: [(&str, &[By]); 84] = [
     ("holdfast.payments.v1.PaymentRequested", &[By::Event]),
     ("holdfast.payments.v1.PaymentCancelled", &[By::Event]),
     ("holdfast.payments.v1.CheckoutOpened", &[By::Call]),
+    ("holdfast.payments.v1.CheckoutLookSubmitted", &[By::Timer]),
     ("holdfast.payments.v1.CheckoutFailed", &[By::Call]),
     ("holdfast.payments.v1.CheckoutAbandoned", &[By::Event, By::Call, By::Command]),
     ("holdfast.payments.v1.CheckoutRequested", &[By::Call]),

@@ -1,4 +1,4 @@
-//! How a payment's page is opened and closed, and how money that is set aside is taken or let go, try by try: the decisions alone.
+//! How a payment's page is opened, looked at and closed, and how money that is set aside is taken or let go, try by try: the decisions alone.
 //!
 //! | what was heard                     | opening, in time   | opening, too late | closing                         |
 //! |------------------------------------|--------------------|-------------------|---------------------------------|
@@ -8,7 +8,9 @@
 //! | asked in a wrong way               | stopped            | failed            | stopped, for ever               |
 //! | not available, stuck, or no answer | tried again        | failed            | tried again, for ever           |
 //!
-//! Taking money that is set aside is tried as closing is, but for a bank that says no: if it has said so until the call's deadline, the money
+//! Looking is tried as opening is, and what cannot be seen in time is not: the page is closed then, and that says the same.
+//!
+//! Taking money that is set aside is tried as closing is, but for a bank that says no: if it says so five minutes after the first try, the money
 //! is let go, so that orders hears of it and gives back what it holds.
 //!
 //! Too late: the order's time is over, so nobody is to pay any more. Each try at opening has a key of its own: only who has the link of a
@@ -23,7 +25,10 @@ use runtime::service::EffectOutcome;
 
 use crate::{
     event::CheckoutEnd,
-    payment::{authorisation, checkout::Answer},
+    payment::{
+        authorisation::{self, ENDED_WITHIN},
+        checkout::Answer,
+    },
     report::{Kind, Report, ReportedMoney},
 };
 
@@ -91,6 +96,24 @@ pub fn closed(provider: ProviderName, answer: Result<ClosedCheckout, ProviderErr
     }
 }
 
+/// What the answer to a try at looking means. Of what is open, over, or under way a provider reports nothing either.
+#[must_use]
+pub fn seen(
+    provider: ProviderName,
+    answer: Result<Option<ClosedCheckout>, ProviderError>,
+    now: Timestamp,
+    deadline: Timestamp,
+) -> EffectOutcome<Answer> {
+    let report = match answer {
+        Ok(Some(ClosedCheckout::Paid(charge))) => Some(report_of(Kind::PaymentSucceeded, charge)),
+        Ok(Some(ClosedCheckout::Authorised(charge))) => Some(report_of(Kind::PaymentAuthorised, charge)),
+        Ok(None | Some(ClosedCheckout::Unpaid | ClosedCheckout::UnderWay)) => None,
+        Err(error) if now <= deadline => return again(provider, &error),
+        Err(_) => None,
+    };
+    EffectOutcome::Done(Answer::Seen { report })
+}
+
 /// What the answer to a try at taking money that is set aside means, or at letting it go. It is tried until it is known which of the two was
 /// done: at the latest when the authorisation lapses, which the provider then says.
 #[must_use]
@@ -108,15 +131,15 @@ pub fn ended_authorisation(
     }
 }
 
-/// Whether money that is to be taken is let go instead: the bank says no, and has done so for long. What it never gives would keep its order's
+/// Whether money that is to be taken is let go instead: the bank says no, and it is long since it was asked first. What it never gives would keep its order's
 /// stock until the authorisation lapses, which is days.
 #[must_use]
 pub fn must_be_given_up(
     answer: &Result<EndedAuthorisation, ProviderError>,
     now: Timestamp,
-    deadline: Timestamp,
+    begun_at: Timestamp,
 ) -> bool {
-    now > deadline && matches!(answer, Err(ProviderError::Declined(_)))
+    now > begun_at + ENDED_WITHIN && matches!(answer, Err(ProviderError::Declined(_)))
 }
 
 /// What the answer to letting go means after a no to taking it.
@@ -176,13 +199,15 @@ fn report_of(kind: Kind, charge: Charge) -> Report {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use domain::Timestamp;
     use providers::{
         Charge, ClosedCheckout, EndedAuthorisation, OpenCheckout, OpenedCheckout, ProviderError, ProviderName,
     };
     use runtime::service::EffectOutcome;
 
-    use super::{LEAVE_ALONE, given_up, must_be_given_up, must_be_let_go};
+    use super::{ENDED_WITHIN, LEAVE_ALONE, given_up, must_be_given_up, must_be_let_go};
     use crate::{
         event::CheckoutEnd,
         payment::{authorisation, checkout::Answer},
@@ -315,6 +340,32 @@ mod tests {
     }
 
     #[test]
+    fn what_is_seen_is_a_report_and_what_is_not_seen_in_time_is_left_to_the_close() {
+        let charge = || Charge {
+            event_id: "pi_1 succeeded".to_owned(),
+            reference: "pi_1".to_owned(),
+            minor_units: 1_200,
+            currency: "EUR".to_owned(),
+            occurred_at: None,
+        };
+        let seen = |answer, now| super::seen(BANK, answer, now, DEADLINE);
+        let (paid, held) = (ClosedCheckout::Paid(charge()), ClosedCheckout::Authorised(charge()));
+        for (end, kind) in [(paid, Kind::PaymentSucceeded), (held, Kind::PaymentAuthorised)] {
+            let EffectOutcome::Done(Answer::Seen { report: Some(report) }) = seen(Ok(Some(end)), DEADLINE) else {
+                panic!("it says that there is money")
+            };
+            assert_eq!((report.kind, report.provider_event_id.as_str()), (kind, "pi_1 succeeded"));
+        }
+        let nothing = EffectOutcome::Done(Answer::Seen { report: None });
+        for end in [None, Some(ClosedCheckout::Unpaid), Some(ClosedCheckout::UnderWay)] {
+            assert_eq!(seen(Ok(end), DEADLINE), nothing);
+        }
+        let no_answer = || Err(ProviderError::OutcomeUnknown(words()));
+        assert!(matches!(seen(no_answer(), DEADLINE), EffectOutcome::Retry { .. }));
+        assert_eq!(seen(no_answer(), Timestamp::from_micros(1_001)), nothing);
+    }
+
+    #[test]
     fn money_that_is_set_aside_is_called_for_until_it_is_known_what_became_of_it() {
         let charge = Charge {
             event_id: "pi_1 succeeded".to_owned(),
@@ -337,16 +388,17 @@ mod tests {
 
     #[test]
     fn money_that_a_bank_does_not_give_is_let_go_after_a_while_and_not_before() {
-        let late = Timestamp::from_micros(1_001);
+        let (begun, while_ago) = (DEADLINE, DEADLINE + ENDED_WITHIN);
+        let late = while_ago + Duration::from_micros(1);
         let no = || Err(ProviderError::Declined(words()));
-        assert!(must_be_given_up(&no(), late, DEADLINE) && !must_be_given_up(&no(), DEADLINE, DEADLINE));
+        assert!(must_be_given_up(&no(), late, begun) && !must_be_given_up(&no(), while_ago, begun));
         for other in [
             Err(ProviderError::OutcomeUnknown(words())),
             Err(ProviderError::Unavailable(words())),
             Err(ProviderError::Misconfigured(words())),
             Ok(EndedAuthorisation::Voided { reason: words() }),
         ] {
-            assert!(!must_be_given_up(&other, late, DEADLINE), "{other:?}");
+            assert!(!must_be_given_up(&other, late, begun), "{other:?}");
         }
         let let_go = given_up(no(), Ok(EndedAuthorisation::Voided { reason: "it is canceled".to_owned() }));
         let Ok(EndedAuthorisation::Voided { reason }) = let_go else { panic!("{let_go:?}") };

@@ -56,6 +56,11 @@ pub enum Command {
         /// Another even if the one that there is could be paid on.
         is_anew: bool,
     },
+    /// Timer: nothing was heard of the payment's page, so ask the provider what has become of it.
+    LookAtPage {
+        /// The payment.
+        payment_id: PaymentId,
+    },
     /// Policy: the order holds all it needs, so ask the buyer to pay.
     RequestPayment {
         /// The attempt that is to be paid.
@@ -229,6 +234,7 @@ impl Command {
             Self::Coupon(_) | Self::Wallet(_) => None,
             Self::RequestPayment { key, .. } | Self::CancelPayment { key } => Some(key.payment_id()),
             Self::RequestCheckout { payment_id, .. }
+            | Self::LookAtPage { payment_id }
             | Self::RecordProviderEvent { payment_id, .. }
             | Self::ResolveReport { payment_id, .. }
             | Self::ResolveRefund { payment_id, .. }

@@ -1,4 +1,4 @@
-//! The outside calls of payments: opening and closing a payment's page, taking money that is set aside or letting it go, sending a refund, and
+//! The outside calls of payments: opening, looking at and closing a payment's page, taking money that is set aside or letting it go, sending a refund, and
 //! hearing how each ended.
 
 use std::{future::Future, time::Duration};
@@ -16,7 +16,7 @@ use crate::{
     command::{Command, Outcome},
     event::{AuthorisationCall, AuthorisationEvent, CheckoutEvent, CheckoutStep, Event, RefundOf},
     payment::{
-        State,
+        State, Status,
         authorisation::{self, AuthorisationStatus},
         checkout::{Answer, Page, PageStatus},
     },
@@ -43,6 +43,7 @@ struct Asked<'a> {
 enum Call {
     Open(CheckoutRequest),
     Close(CheckoutRef),
+    Look(CheckoutRef),
     Capture(AuthorisationRef),
     Void(AuthorisationRef),
     Refund(RefundOf, RefundRequest),
@@ -132,9 +133,18 @@ fn asked_of_page(event: &CheckoutEvent, attempt: u32) -> Option<Asked<'_>> {
             let call = Call::Close(CheckoutRef { payment_id: *payment_id, reference: reference.clone() });
             Some(Asked { key: page_call(*payment_id, "close", *page), deadline: *deadline, provider, call })
         }
-        CheckoutStep::Opened(_) | CheckoutStep::Failed(_) | CheckoutStep::Closed(_) => None,
+        CheckoutStep::LookSubmitted { provider, reference, deadline, page, look_at } => {
+            let call = Call::Look(CheckoutRef { payment_id: *payment_id, reference: reference.clone() });
+            let verb = if look_at.is_some() { LOOK } else { LAST_LOOK };
+            Some(Asked { key: page_call(*payment_id, verb, *page), deadline: *deadline, provider, call })
+        }
+        CheckoutStep::Opened { .. } | CheckoutStep::Failed(_) | CheckoutStep::Closed(_) => None,
     }
 }
+
+/// A look that another follows, and the one that none does: each page has one of each at most.
+const LOOK: &str = "look";
+const LAST_LOOK: &str = "last-look";
 
 /// A page, whose request has the key of the call: each try has one of its own.
 fn asked_to_open(request: CheckoutRequest, provider: &str, deadline: Timestamp, attempt: u32) -> Asked<'_> {
@@ -183,10 +193,13 @@ pub(crate) fn is_open(state: &State, key: &str) -> bool {
         let is_of = |page: &&Page| page_call(payment_id, verb, page.number) == key && statuses.contains(&page.status);
         payment.page.as_ref().filter(is_of).is_some()
     };
+    let is_asked = payment.status == Status::Requested;
     let authorisation =
         |reference, status| payment.authorisations.get(reference).is_some_and(|held| held.status == status);
     match call.split_once('.').unwrap_or((call, "")) {
         (open, "") if open.starts_with("open") => page("open", &[PageStatus::Opening]),
+        (look, "") if look.starts_with(LOOK) => is_asked && page(LOOK, &[PageStatus::Open]),
+        (look, "") if look.starts_with(LAST_LOOK) => is_asked && page(LAST_LOOK, &[PageStatus::Open]),
         (close, "") if close.starts_with("close") => page("close", &[PageStatus::Closing, PageStatus::Replacing]),
         ("capture", reference) => authorisation(reference, AuthorisationStatus::Capturing),
         ("void", reference) => authorisation(reference, AuthorisationStatus::Voiding),
@@ -198,14 +211,19 @@ pub(crate) fn is_open(state: &State, key: &str) -> bool {
     }
 }
 
+/// How long one try at this call may take, if its provider says so.
+pub(crate) fn time_max<P: Provider>(providers: &Registry<P>, claimed: &LeasedEffect) -> Option<Duration> {
+    read(providers, claimed).ok()?.0.try_time_max()
+}
+
 /// Makes one try at a call, with the provider that the event names: for a refund, the one that took the money. All its requests together
-/// take no longer than `time_max`. A provider that this worker does not have makes the call a dead letter, for no try would find it.
+/// take no longer than the provider says, or else than `time_max`. A provider that this worker does not have makes the call a dead letter, for no try would find it.
 pub(crate) async fn perform<P: Provider>(
     providers: &Registry<P>,
     time_max: Duration,
     claimed: LeasedEffect,
 ) -> EffectOutcome<Command> {
-    let until = Instant::now() + time_max;
+    let until = Instant::now() + self::time_max(providers, &claimed).unwrap_or(time_max);
     match read(providers, &claimed) {
         Ok((provider, Call::Open(request))) => {
             let outcome = open(provider, until, &claimed, &request).await;
@@ -214,6 +232,11 @@ pub(crate) async fn perform<P: Provider>(
         Ok((provider, Call::Close(checkout))) => {
             let answer = bounded(until, provider.close_checkout(&checkout)).await;
             let outcome = checkout_protocol::closed(provider.name(), answer);
+            outcome.map(|answer| Command::RecordCheckout { payment_id: checkout.payment_id, answer })
+        }
+        Ok((provider, Call::Look(checkout))) => {
+            let seen = bounded(until, provider.look_at_checkout(&checkout)).await;
+            let outcome = checkout_protocol::seen(provider.name(), seen, claimed.now, claimed.deadline);
             outcome.map(|answer| Command::RecordCheckout { payment_id: checkout.payment_id, answer })
         }
         Ok((provider, Call::Capture(request))) => {
@@ -253,7 +276,7 @@ async fn capture<P: Provider>(
     request: &AuthorisationRef,
 ) -> Result<EndedAuthorisation, ProviderError> {
     let answer = bounded(until, provider.capture(request)).await;
-    if !checkout_protocol::must_be_given_up(&answer, claimed.now, claimed.deadline) {
+    if !checkout_protocol::must_be_given_up(&answer, claimed.now, claimed.begun_at) {
         return answer;
     }
     let let_go = AuthorisationRef { key: format!("{}.void", request.key), ..request.clone() };
@@ -266,11 +289,11 @@ async fn refund<P: Provider>(
     claimed: LeasedEffect,
     (of, request): (RefundOf, RefundRequest),
 ) -> EffectOutcome<Command> {
-    let LeasedEffect { attempt: number, now, deadline, last_error, in_flight, key_spent, .. } = claimed;
+    let LeasedEffect { attempt: number, now, begun_at, last_error, in_flight, key_spent, .. } = claimed;
     let is_first = request.key == idempotency_key(of.payment_id, of.refund_id, 1);
     let sending = if is_first { Sending::First } else { Sending::Again };
     let provider_name = provider.name().as_str();
-    let this = Attempt { provider: provider_name, number, sending, now, deadline, last_error, in_flight, key_spent };
+    let this = Attempt { provider: provider_name, number, sending, now, begun_at, last_error, in_flight, key_spent };
     let mut reply = Reply::Nothing;
     loop {
         match next_step(&this, &reply) {
@@ -383,10 +406,11 @@ mod tests {
             data,
             attempt: 1,
             deadline: NOW,
+            begun_at: NOW,
             now: NOW,
             last_error: None,
             in_flight: false,
-            key_spent: false,
+            key_spent: None,
         };
         perform(&Registry::new(vec![Generous]), Duration::from_secs(1), effect).await
     }
@@ -395,8 +419,19 @@ mod tests {
     async fn tried_of(event: &Event, attempt: u32) -> EffectOutcome<Command> {
         let super::Effect { key, message_type, data, deadline } = super::of(event).unwrap();
         let message_type = message_type.to_owned();
-        let (now, last_error, in_flight, key_spent) = (NOW, None, false, false);
-        let effect = LeasedEffect { key, message_type, data, attempt, deadline, now, last_error, in_flight, key_spent };
+        let (begun_at, now, last_error, in_flight, key_spent) = (NOW, NOW, None, false, None);
+        let effect = LeasedEffect {
+            key,
+            message_type,
+            data,
+            attempt,
+            deadline,
+            begun_at,
+            now,
+            last_error,
+            in_flight,
+            key_spent,
+        };
         perform(&Registry::new(vec![Generous]), Duration::from_secs(1), effect).await
     }
 

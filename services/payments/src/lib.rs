@@ -5,7 +5,7 @@
 //! its order frees it; `OpenCoupon` and `CloseCoupon` are what a shop decides, `RecordProviderEvent` is what the provider reports, `ResolveRefund` and
 //! `ResolveProviderReport` what an operator decides. Out: `PaymentRequested`, then `CheckoutOpened` or
 //! `CheckoutFailed` where the provider must be called for a page, and `CheckoutAbandoned` and `CheckoutClosed` once it is of no use, with
-//! `CheckoutRequested` of another in its place, for which `RequestCheckout` asks;
+//! `CheckoutRequested` of another in its place, for which `RequestCheckout` asks; `CheckoutLookSubmitted` by a timer, where nothing is heard of it;
 //! `PaymentAuthorised` of money that the provider sets aside, `CaptureSubmitted` or `VoidSubmitted`, and `PaymentVoided` of what was let go;
 //! `PaymentDeclined` for each try that fails, and
 //! `PaymentSucceeded`, `PaymentFailed` or `PaymentCancelled`; `RefundSubmitted`, which is sent to the provider after its commit, or
@@ -26,7 +26,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use domain::{
-    CouponCode, DecideError, Decider, Effect, EncodedEvent, HoldKey, Memory, PaymentId, Rejection, Timestamp, WalletId,
+    CouponCode, DecideError, Decider, Effect, EncodedEvent, HoldKey, Memory, PaymentId, Rejection, Timer, Timestamp,
+    WalletId,
 };
 use platform::statement::Statement;
 use providers::{Adapter, Provider, ProviderContext, Registry};
@@ -51,7 +52,7 @@ pub mod wire;
 
 use command::Command;
 use coupon::{Coupon, Customer, Use};
-use event::{Event, StreamId};
+use event::{CheckoutEvent, CheckoutStep, Event, StreamId};
 use payment::{Payment, State};
 use wallet::{Funds, Wallet};
 
@@ -63,8 +64,8 @@ pub struct Payments<P = Adapter> {
 }
 
 impl<P> Payments<P> {
-    /// Payments through these providers. One try at a refund, look-up and sending together, takes no longer than
-    /// `try_time_max`: 30 seconds with a provider on the Internet, and always less than the lease of an effect.
+    /// Payments through these providers. One try at a call, look-up and sending together, takes no longer than `try_time_max`, or than its
+    /// provider says of itself.
     pub const fn new(providers: Registry<P>, try_time_max: Duration) -> Self {
         Self { providers, try_time_max }
     }
@@ -133,8 +134,9 @@ impl<P> Decider for Payments<P> {
         policy::react(message_type, data)
     }
 
-    fn on_timer(_stream: &str) -> Option<Command> {
-        None
+    fn on_timer(stream: &str) -> Option<Command> {
+        let payment_id = PaymentId::parse(stream.strip_prefix("payment-")?).ok()?;
+        Some(Command::LookAtPage { payment_id })
     }
 
     fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Event>, DecideError> {
@@ -153,6 +155,20 @@ impl<P> Decider for Payments<P> {
 
     fn decode_event(message_type: &str, data: &[u8]) -> Result<Event, Rejection> {
         wire::decode_event(message_type, data)
+    }
+
+    /// Set by few, and cleared by none: of what is settled meanwhile nothing is asked.
+    fn timer(event: &Event) -> Option<Timer> {
+        let Event::Checkout(CheckoutEvent { step, .. }) = event else { return None };
+        match step {
+            CheckoutStep::Opened { look_at, .. } | CheckoutStep::LookSubmitted { look_at, .. } => {
+                look_at.map(Timer::Set)
+            }
+            CheckoutStep::Failed(_)
+            | CheckoutStep::Abandoned { .. }
+            | CheckoutStep::Closed(_)
+            | CheckoutStep::Requested { .. } => None,
+        }
     }
 
     fn effect(event: &Event) -> Option<Effect> {
@@ -217,6 +233,11 @@ impl<P> Decider for Payments<P> {
 impl<P: Provider> Service for Payments<P> {
     /// The provider's reports end what was begun.
     const EVENTS_FIRST: bool = false;
+
+    /// A little more than a try takes, so that payments decides what a silence means.
+    fn call_time_max(&self, effect: &LeasedEffect, usual: Duration) -> Duration {
+        effect::time_max(&self.providers, effect).map_or(usual, |time_max| time_max + usual)
+    }
 
     async fn perform(&self, effect: LeasedEffect) -> EffectOutcome<Command> {
         effect::perform(&self.providers, self.try_time_max, effect).await

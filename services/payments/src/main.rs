@@ -1,6 +1,6 @@
 //! The worker `holdfast-payments`.
 
-use std::{fs, process::ExitCode, time::Duration};
+use std::{fs, process::ExitCode};
 
 use payments::Payments;
 use platform::{config::ms, error::Error};
@@ -17,7 +17,7 @@ use runtime::Context;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Stripe, if there is a key for it.
-fn stripe(context: &Context, timeout: Duration) -> Result<Option<Stripe>, Error> {
+fn stripe(context: &Context) -> Result<Option<Stripe>, Error> {
     let settings = &context.config.stripe;
     if settings.secret_key.is_empty() {
         return Ok(None);
@@ -30,7 +30,7 @@ fn stripe(context: &Context, timeout: Duration) -> Result<Option<Stripe>, Error>
     let stripe = Stripe::new(stripe::Settings {
         url: settings.url.clone(),
         secret_key: secret_key.trim().to_owned(),
-        timeout,
+        timeout: ms(settings.call_ms),
         success_url: settings.success_url.clone(),
         cancel_url: settings.cancel_url.clone(),
         fleet: context.lineage.installation.to_string(),
@@ -69,7 +69,7 @@ fn main() -> ExitCode {
         // Less than a try may take, so that a silence is told of as one.
         let wallets = OverBroker::new(context.broker.client.clone(), context.pool.clone(), try_time_max / 2);
         adapters.push(Adapter::Wallet(Wallet::new(wallets)));
-        match stripe(context, try_time_max)? {
+        match stripe(context)? {
             Some(stripe) => adapters.push(Adapter::Stripe(stripe)),
             None if enabled.has(ProviderName::Stripe) => return Err(no_key()),
             None => {}

@@ -55,7 +55,11 @@ async fn watch<P: Provider>(provider: &P, context: &Context) {
             () = clock::sleep(every) => {}
         }
         let begun = clock::now();
-        match search.look(since).await {
+        let looked = tokio::select! {
+            () = shutdown.requested() => return,
+            looked = search.look(since) => looked,
+        };
+        match looked {
             Ok(()) => since = begun - AGAIN,
             Err(error) => {
                 tracing::warn!(provider = provider.name().as_str(), error, "cannot ask for reports that nobody brought")

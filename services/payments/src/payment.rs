@@ -232,6 +232,7 @@ pub fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Eve
         | Command::ResolveRefund { .. }
         | Command::BeginRefund { .. }
         | Command::RequestCheckout { .. }
+        | Command::LookAtPage { .. }
         | Command::RecordCheckout { .. }
         | Command::DecideAuthorisation { .. }
         | Command::RecordAuthorisation { .. }
@@ -258,6 +259,9 @@ fn decide_payment(
         Command::CancelPayment { key } => cancel(payment, *key, at),
         Command::RequestCheckout { payment_id, is_anew } => {
             checkout::requested(*payment_id, known(payment, *payment_id)?, *is_anew, at)?
+        }
+        Command::LookAtPage { payment_id } => {
+            payment.and_then(|payment| checkout::looked_at(*payment_id, payment, at)).into_iter().collect()
         }
         Command::RecordCheckout { payment_id, answer } => match payment {
             Some(payment) => checkout::answered(*payment_id, payment, answer, at),

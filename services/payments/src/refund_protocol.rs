@@ -22,9 +22,13 @@
 //! | sending: no answer                     | retry               | retry               | retry               |
 //!
 //! Stuck: the provider answers this key with an error for ever, and perhaps has done what it was asked for. So nothing is sent under it again:
-//! after a day, when providers forget keys, it would be a refund of its own. An operator can have it sent under another.
+//! after a day, when providers forget keys, it would be a refund of its own. An operator can have it sent under another. What was answered is not on
+//! its way any more, so it is only looked up for [`SPENT_WITHIN`]: a provider's list of refunds has what it has done.
 //!
-//! `°`: only if something that was sent may still arrive. `then unknown`: once the deadline has passed. The deadline ends only what is not known; a refund whose worker was
+//! `°`: only if something that was sent may still arrive. `then unknown`: once the deadline has passed, which counts from the first try that the
+//! provider did not send away: a worker that is away, or a provider without room, makes nothing unknown. And nothing is sent, nor taken for
+//! unknown, after [`KEY_KEPT`] under a key that may have been used: who has forgotten a key does it once more. The deadline ends only what is not
+//! known: what surely was never sent is tried for as long as it takes. A refund whose worker was
 //! away for an hour is still sent, for its key makes that safe. For the same reason nobody counts how often it is sent while the
 //! provider knows nothing of it: workers that are killed take their tries with them, and are no reason to ask an operator. `*`:
 //! when an earlier try gave no answer, or was killed. What it sent may reach the provider yet, so the refund is not rejected until
@@ -36,13 +40,20 @@ use domain::{Rejection, Timestamp};
 use providers::{ProviderError, RefundState};
 use runtime::service::EffectOutcome;
 
-use crate::command::Outcome;
+use crate::{command::Outcome, payment::refund::DEADLINE};
 
 /// Tries that end in a failure for sure, and then the refund is rejected. As many are sent even after the deadline.
 pub const FAILURES_MAX: u32 = 3;
 
 /// How long to wait before looking up again what is under way at the provider.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// How long a refund is looked up under a key that is answered with an error for ever.
+pub const SPENT_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long after a key was used first something may be sent under it. Stripe keeps keys for a day at least, and nobody here for less
+/// (<https://docs.stripe.com/api/idempotent_requests>); a try takes some time as well.
+pub const KEY_KEPT: Duration = Duration::from_hours(23);
 
 /// The same once the deadline has passed: banks take days.
 pub const LOOK_SELDOM: Duration = Duration::from_mins(10);
@@ -67,14 +78,14 @@ pub struct Attempt {
     pub sending: Sending,
     /// When it began.
     pub now: Timestamp,
-    /// After this, what is not known counts as unknown.
-    pub deadline: Timestamp,
+    /// When the first try began that was not sent away. [`DEADLINE`] after it, what is not known counts as unknown.
+    pub begun_at: Timestamp,
     /// What the last one ended with, if it came to an end: evidence for people, never looked into.
     pub last_error: Option<String>,
     /// Whether what an earlier one has sent, or may have sent, can still reach the provider.
     pub in_flight: bool,
-    /// Whether the provider answers the key with an error for ever.
-    pub key_spent: bool,
+    /// Since when it is known that the provider answers the key with an error for ever. `None`: it is not.
+    pub key_spent: Option<Timestamp>,
 }
 
 /// What this try has heard from the provider, last of all.
@@ -105,14 +116,17 @@ pub fn next_step(this: &Attempt, reply: &Reply) -> Step {
     match reply {
         Reply::Nothing if this.number <= 1 && this.sending == Sending::First => Step::Send,
         Reply::Nothing => Step::LookUp,
-        Reply::Found(Ok(None)) if this.key_spent && this.is_late() => {
+        Reply::Found(Ok(None)) if this.is_spent_for_long() => {
             this.unknown("the provider answers this key with an error for ever, and knows nothing of this refund")
         }
-        Reply::Found(Ok(None)) if this.key_spent => spent(this.last_error.clone().unwrap_or_default()),
+        Reply::Found(Ok(None)) if this.key_spent.is_some() => spent(this.last_error.clone().unwrap_or_default()),
         // Of what is not in flight it is known that nothing happened, however late it is: the provider was busy.
         Reply::Found(Ok(None)) if this.number > FAILURES_MAX && this.is_late() && this.in_flight => {
             this.unknown("tries gave no answer, and the provider knows nothing of this refund")
         }
+        Reply::Found(Ok(None)) if this.may_be_forgotten() => this.unknown(
+            "it was sent so long ago that the provider may have forgotten its key, and knows nothing of this refund",
+        ),
         Reply::Found(Ok(None)) => Step::Send,
         Reply::Found(Ok(Some(state))) | Reply::Answered(Ok(state)) => this.is_known(state),
         Reply::Found(Err(error @ ProviderError::Busy(_))) | Reply::Answered(Err(error @ ProviderError::Busy(_))) => {
@@ -127,7 +141,7 @@ pub fn next_step(this: &Attempt, reply: &Reply) -> Step {
         }),
         Reply::Found(Err(error)) => {
             let error = format!("could not look up what became of the refund: {error}");
-            if this.is_late() { this.unknown(&error) } else { retry(error, this.in_flight) }
+            if this.is_unknown() { this.unknown(&error) } else { retry(error, this.in_flight) }
         }
         Reply::Answered(Err(ProviderError::Declined(reason))) => rejected("DECLINED", reason.clone()),
         Reply::Answered(Err(error @ ProviderError::Unavailable(_)))
@@ -162,7 +176,22 @@ fn retry(error: String, in_flight: bool) -> Step {
 
 impl Attempt {
     fn is_late(&self) -> bool {
-        self.now > self.deadline
+        self.now > self.begun_at + DEADLINE
+    }
+
+    /// Whether it is found out no more what became of something that may have been sent, under this key or another.
+    fn is_unknown(&self) -> bool {
+        let may_be_sent = self.in_flight || self.sending == Sending::Again;
+        may_be_sent && self.number > FAILURES_MAX && self.is_late()
+    }
+
+    fn is_spent_for_long(&self) -> bool {
+        self.key_spent.is_some_and(|since| self.now > since + SPENT_WITHIN)
+    }
+
+    /// Whether the key was used so long ago that it may be good for another refund.
+    fn may_be_forgotten(&self) -> bool {
+        self.in_flight && self.now > self.begun_at + KEY_KEPT
     }
 
     fn is_known(&self, state: &RefundState) -> Step {
@@ -190,21 +219,29 @@ impl Attempt {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use domain::Timestamp;
     use providers::{ProviderError, RefundState};
     use runtime::service::EffectOutcome;
 
-    use super::{Attempt, FAILURES_MAX, LOOK_AGAIN, LOOK_SELDOM, Reply, Sending, Step, next_step};
-    use crate::command::Outcome;
+    use super::{
+        Attempt, FAILURES_MAX, KEY_KEPT, LOOK_AGAIN, LOOK_SELDOM, Reply, SPENT_WITHIN, Sending, Step, next_step,
+    };
+    use crate::{command::Outcome, payment::refund::DEADLINE};
+
+    const BEGUN: Timestamp = Timestamp::from_micros(1);
+
+    const MOMENT: Duration = Duration::from_micros(1);
 
     fn on_try(number: u32) -> Attempt {
-        let (now, deadline) = (Timestamp::from_micros(1), Timestamp::from_micros(1));
+        let (now, begun_at) = (BEGUN + DEADLINE, BEGUN);
         let (provider, sending, last_error) = ("bank", Sending::First, Some("it broke".to_owned()));
-        Attempt { provider, number, sending, now, deadline, last_error, in_flight: false, key_spent: false }
+        Attempt { provider, number, sending, now, begun_at, last_error, in_flight: false, key_spent: None }
     }
 
     fn late(attempt: u32) -> Attempt {
-        Attempt { now: Timestamp::from_micros(2), ..on_try(attempt) }
+        Attempt { now: BEGUN + DEADLINE + MOMENT, ..on_try(attempt) }
     }
 
     fn unavailable() -> ProviderError {
@@ -370,27 +407,61 @@ mod tests {
             let Step::End(EffectOutcome::Spent { after: LOOK_AGAIN, error }) = next else { panic!("{next:?}") };
             assert!(error.contains("replayed"), "{error}");
         }
-        let spent = |this: Attempt| Attempt { key_spent: true, in_flight: true, ..this };
+        let spent =
+            |this: Attempt, before: Duration| Attempt { key_spent: Some(this.now - before), in_flight: true, ..this };
         for number in 2..9 {
-            assert_eq!(next_step(&spent(on_try(number)), &Reply::Nothing), Step::LookUp);
-            let next = next_step(&spent(on_try(number)), &Reply::Found(Ok(None)));
-            let Step::End(EffectOutcome::Spent { error, .. }) = next else { panic!("{next:?}") };
-            assert_eq!(error, "it broke", "what it was answered is not forgotten");
-            let end = next_step(&spent(late(number)), &Reply::Found(Ok(None)));
+            for this in [on_try(number), late(number)] {
+                let this = spent(this, SPENT_WITHIN);
+                assert_eq!(next_step(&this, &Reply::Nothing), Step::LookUp);
+                let next = next_step(&this, &Reply::Found(Ok(None)));
+                let Step::End(EffectOutcome::Spent { error, .. }) = next else { panic!("{next:?}") };
+                assert_eq!(error, "it broke", "what it was answered is not forgotten");
+            }
+            // What was answered is not on its way, so it need not be waited for until the deadline.
+            let end = next_step(&spent(on_try(number), SPENT_WITHIN + MOMENT), &Reply::Found(Ok(None)));
             assert!(is_unknown(&end, &["with an error for ever", "it broke"]), "{end:?}");
         }
         // It had done what it was asked for.
         let found = Reply::Found(Ok(Some(RefundState::Refunded { reference: "re_1".to_owned() })));
         let end = Step::End(EffectOutcome::Done(Outcome::Refunded { provider_reference: "re_1".to_owned() }));
-        assert_eq!(next_step(&spent(late(9)), &found), end);
+        assert_eq!(next_step(&spent(late(9), SPENT_WITHIN + MOMENT), &found), end);
     }
 
     #[test]
     fn what_cannot_be_looked_up_is_unknown_after_the_deadline_and_not_before() {
+        let in_flight = |this: Attempt| Attempt { in_flight: true, ..this };
+        let again = |this: Attempt| Attempt { sending: Sending::Again, ..this };
         for error in [no_answer(), unavailable(), ProviderError::Declined("wrong key".to_owned())] {
             let reply = Reply::Found(Err(error));
-            assert!(matches!(next_step(&on_try(9), &reply), Step::End(EffectOutcome::Retry { .. })));
-            assert!(is_unknown(&next_step(&late(2), &reply), &["2 tries", "look up", "it broke"]));
+            for this in [in_flight(on_try(9)), again(on_try(9)), in_flight(late(FAILURES_MAX))] {
+                assert!(matches!(next_step(&this, &reply), Step::End(EffectOutcome::Retry { .. })), "{this:?}");
+            }
+            for this in [in_flight(late(4)), again(late(4))] {
+                assert!(is_unknown(&next_step(&this, &reply), &["4 tries", "look up", "it broke"]), "{this:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_surely_was_never_sent_is_no_matter_of_a_person_however_late() {
+        let long = BEGUN + 10 * KEY_KEPT;
+        let this = |number, begun_at| Attempt { now: long, begun_at, ..on_try(number) };
+        for number in [2, 9] {
+            for begun_at in [BEGUN, long] {
+                assert_eq!(next_step(&this(number, begun_at), &Reply::Found(Ok(None))), Step::Send);
+            }
+            let next = next_step(&this(number, BEGUN), &Reply::Found(Err(unavailable())));
+            assert!(matches!(next, Step::End(EffectOutcome::Retry { in_flight: false, .. })), "{next:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_sent_under_a_key_that_the_provider_may_have_forgotten() {
+        for number in 2..=FAILURES_MAX {
+            let used = |now| Attempt { now, in_flight: true, ..on_try(number) };
+            assert_eq!(next_step(&used(BEGUN + KEY_KEPT), &Reply::Found(Ok(None))), Step::Send);
+            let end = next_step(&used(BEGUN + KEY_KEPT + MOMENT), &Reply::Found(Ok(None)));
+            assert!(is_unknown(&end, &["forgotten its key"]), "{end:?}");
         }
     }
 

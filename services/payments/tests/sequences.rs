@@ -311,10 +311,11 @@ impl Auditor {
     fn hear_page(&mut self, payment_id: PaymentId, step: &CheckoutStep) {
         match step {
             // Without a link there is no page: the money is set aside already.
-            CheckoutStep::Opened(page) => {
+            CheckoutStep::Opened { page, .. } => {
                 let after = if page.url.is_empty() { PageStatus::Closed } else { PageStatus::Open };
                 self.turn_page(payment_id, PageStatus::Opening, after);
             }
+            CheckoutStep::LookSubmitted { .. } => self.turn_page(payment_id, PageStatus::Open, PageStatus::Open),
             CheckoutStep::Failed(_) => self.turn_page(payment_id, PageStatus::Opening, PageStatus::Failed),
             CheckoutStep::Abandoned { is_replaced, .. } => {
                 let after = if *is_replaced { PageStatus::Replacing } else { PageStatus::Closing };
@@ -516,7 +517,10 @@ fn by_hold() -> impl Strategy<Value = Input> {
 }
 
 fn by_page() -> impl Strategy<Value = Input> {
-    (0..5, by_provider()).prop_map(|(kind, report)| {
+    (0..7, by_provider()).prop_map(|(kind, report)| {
+        if kind == 6 {
+            return Input::Ended(Command::LookAtPage { payment_id: key(2).payment_id() });
+        }
         let page = |url: &str| OpenCheckout { reference: "cs_1".to_owned(), url: url.to_owned() };
         let answer = match kind {
             0 => Answer::Opened { page: page("https://pay.test/1"), authorised: None },
@@ -527,6 +531,7 @@ fn by_page() -> impl Strategy<Value = Input> {
             },
             1 => Answer::Failed(Rejection::new("DECLINED", "no")),
             2 => Answer::Closed { end: CheckoutEnd::Unpaid, report: None },
+            5 => Answer::Seen { report: told(&report) },
             _ => Answer::Closed { end: CheckoutEnd::Paid, report: told(&report) },
         };
         Input::Ended(Command::RecordCheckout { payment_id: key(2).payment_id(), answer })

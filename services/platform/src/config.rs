@@ -89,7 +89,7 @@ sections! {
     /// The provider Stripe.
     Stripe {
         secret_key: String, webhook_secrets: String, allow_live: bool, url: String, success_url: String, cancel_url: String,
-        missed_ms: u64, capture: String,
+        call_ms: u64, missed_ms: u64, capture: String,
     }
     /// Probes and metrics.
     Http { address: String }
@@ -181,6 +181,7 @@ impl Config {
         within("broker.commands_bytes_max", self.broker.commands_bytes_max, 1_048_576, u64::MAX)?;
         within("broker.publish_timeout_ms", self.broker.publish_timeout_ms, 10, 600_000)?;
         self.payments.check()?;
+        within("stripe.call_ms", self.stripe.call_ms, 10, 600_000)?;
         if self.stripe.missed_ms != 0 {
             within("stripe.missed_ms", self.stripe.missed_ms, 100, 86_400_000)?;
         }

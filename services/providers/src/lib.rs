@@ -26,6 +26,11 @@ pub trait Provider: Send + Sync + 'static {
     /// Which one it is.
     fn name(&self) -> ProviderName;
 
+    /// How long all requests of one try may take together. `None`: no longer than is usual for outside calls.
+    fn try_time_max(&self) -> Option<Duration> {
+        None
+    }
+
     /// Opens the page on which a payment is paid. The same key again opens no second one, and answers what the first was answered.
     ///
     /// # Errors
@@ -49,6 +54,18 @@ pub trait Provider: Send + Sync + 'static {
         &self,
         checkout: &CheckoutRef,
     ) -> impl Future<Output = Result<ClosedCheckout, ProviderError>> + Send;
+
+    /// What has become of a page, which stays as it is. `None`: it can be paid on still. Asked only of a provider whose reports can get lost, see
+    /// [`registry::is_looked_at`].
+    ///
+    /// # Errors
+    /// See [`ProviderError`]; nothing is known then.
+    fn look_at_checkout(
+        &self,
+        _checkout: &CheckoutRef,
+    ) -> impl Future<Output = Result<Option<ClosedCheckout>, ProviderError>> + Send {
+        async { Ok(None) }
+    }
 
     /// Takes the money of an authorisation, all of it. Asked again it answers the same.
     ///
@@ -212,7 +229,7 @@ pub struct CheckoutRef {
     pub reference: String,
 }
 
-/// What a provider says of a page that was to be closed.
+/// What a provider says of a page that cannot be paid on, for one because it was to be closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClosedCheckout {
     /// Nobody has paid on it, and nobody will.

@@ -68,12 +68,18 @@ async fn a_page_is_opened_once_and_closed_for_good<P: Provider>(
     let again = provider.open_checkout(request).await;
     expect(again == opened, || format!("the same key again opens no other page: {opened:?}, then {again:?}"))?;
     let checkout = CheckoutRef { payment_id: request.payment_id, reference: page.reference.clone() };
+    let seen = provider.look_at_checkout(&checkout).await;
+    expect(seen == Ok(None), || format!("a page that is open is seen as open: {seen:?}"))?;
     for _ in 0..2 {
         let closed = provider.close_checkout(&checkout).await;
         expect(closed == Ok(ClosedCheckout::Unpaid), || {
             format!("a page that nobody has paid on is closed, and stays closed: {closed:?}")
         })?;
     }
+    let seen = provider.look_at_checkout(&checkout).await;
+    expect(matches!(seen, Ok(None | Some(ClosedCheckout::Unpaid))), || {
+        format!("a page that nobody has paid on is not seen as paid: {seen:?}")
+    })?;
     Ok(())
 }
 

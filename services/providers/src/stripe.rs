@@ -40,6 +40,10 @@ pub const URL: &str = "https://api.stripe.com";
 /// nobody knows.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The most requests of one try: a page that is closed, looked at, and its charge looked at. A list of refunds that has more than one page is
+/// rarer than a provider that takes all its time.
+const REQUESTS_MAX: u32 = 3;
+
 /// The version of the API that all calls and webhooks are written in.
 pub const API_VERSION: &str = "2026-10-28.endive";
 
@@ -50,7 +54,7 @@ pub struct Settings {
     pub url: String,
     /// The secret or restricted key: `sk_…` or `rk_…`.
     pub secret_key: String,
-    /// How long a call may take, waiting for its turn included, see [`TIMEOUT`].
+    /// How long a call may take once it is its turn, see [`TIMEOUT`]. It waits for that no longer than three quarters of this.
     pub timeout: Duration,
     /// The shop's page for buyers who have paid.
     pub success_url: String,
@@ -211,12 +215,21 @@ impl Provider for Stripe {
         ProviderName::Stripe
     }
 
+    /// No try needs more than three requests, each of which may wait for its turn, too.
+    fn try_time_max(&self) -> Option<Duration> {
+        Some(REQUESTS_MAX * (self.settings.timeout + http::turn_max(self.settings.timeout)))
+    }
+
     async fn open_checkout(&self, request: &CheckoutRequest) -> Result<OpenedCheckout, ProviderError> {
         checkout::open(&self.api, &self.settings, request).await.map(OpenedCheckout::unpaid)
     }
 
     async fn close_checkout(&self, checkout: &CheckoutRef) -> Result<ClosedCheckout, ProviderError> {
         checkout::close(&self.api, &checkout.reference).await
+    }
+
+    async fn look_at_checkout(&self, checkout: &CheckoutRef) -> Result<Option<ClosedCheckout>, ProviderError> {
+        checkout::look(&self.api, &checkout.reference).await
     }
 
     async fn capture(&self, authorisation: &AuthorisationRef) -> Result<EndedAuthorisation, ProviderError> {

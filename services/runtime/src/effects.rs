@@ -4,6 +4,7 @@
 //! Why it is so: services/runtime/README.md#the-commit-that-asks-for-an-outside-call-leases-it
 
 use std::{
+    convert::Infallible,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -126,17 +127,18 @@ fn first_try(effect: &Effect, at: Timestamp) -> LeasedEffect {
         data: effect.data.clone(),
         attempt: 1,
         deadline: effect.deadline,
+        begun_at: at,
         now: at,
         last_error: None,
         in_flight: false,
-        key_spent: false,
+        key_spent: None,
     }
 }
 
 const ADD: &str = "insert into effects
-         (key, type, data, deadline, attempts, due_at, created_at, correlation_id, causation_id, traceparent)
+         (key, type, data, deadline, attempts, due_at, created_at, begun_at, correlation_id, causation_id, traceparent)
      select key, type, data, deadline, attempts, now() + attempts * $9 * interval '1 millisecond', $10,
-         correlation_id, causation_id, traceparent
+         case when attempts > 0 then $10 end, correlation_id, causation_id, traceparent
      from unnest($1::text[], $2::text[], $3::bytea[], $4::timestamptz[], $5::int4[], $6::uuid[], $7::uuid[], $8::text[])
          as new (key, type, data, deadline, attempts, correlation_id, causation_id, traceparent)";
 
@@ -182,12 +184,13 @@ async fn claim(
 ) -> Result<Vec<Lease>, sqlx::Error> {
     let (now, head) = (clock::now(), positions.head());
     let rows = sqlx::query(
-        "update effects set attempts = attempts + 1, due_at = now() + $2 * interval '1 millisecond'
+        "update effects set attempts = attempts + 1, due_at = now() + $2 * interval '1 millisecond',
+             begun_at = coalesce(begun_at, now())
          where ctid = any(array(
              select ctid from effects where due_at <= now() order by due_at limit $1 for update skip locked
          )) and ($3::bigint is null or exists (select from log.events where position = $3 and event_id = $4))
          returning key, type, data, attempts, deadline, last_error, correlation_id, causation_id, traceparent,
-             settled_attempts < attempts - 1, key_spent",
+             settled_attempts < attempts - 1, case when key_spent then coalesce(key_spent_at, begun_at) end, begun_at",
     )
     .bind(i64::try_from(slots.num_permits()).unwrap_or(1))
     .bind(milliseconds(lease))
@@ -206,7 +209,8 @@ async fn claim(
                 deadline: row.try_get::<OffsetDateTime, _>(4)?.into(),
                 last_error: row.try_get(5)?,
                 in_flight: row.try_get(9)?,
-                key_spent: row.try_get(10)?,
+                key_spent: row.try_get::<Option<OffsetDateTime>, _>(10)?.map(Timestamp::from),
+                begun_at: row.try_get::<OffsetDateTime, _>(11)?.into(),
                 now,
             };
             let cause = Cause { correlation_id: row.try_get(6)?, id: row.try_get(7)?, traceparent: row.try_get(8)? };
@@ -243,12 +247,14 @@ struct Postponed {
     in_flight: bool,
     key_spent: bool,
     stopped_by: Option<&'static str>,
+    /// Whether it was sent away with nothing done.
+    is_void: bool,
 }
 
 impl Postponed {
     /// A try that has left nothing behind.
     const fn over(error: String) -> Self {
-        Self { error, in_flight: false, key_spent: false, stopped_by: None }
+        Self { error, in_flight: false, key_spent: false, stopped_by: None, is_void: false }
     }
 }
 
@@ -261,6 +267,8 @@ async fn postpone(
     sqlx::query(
         "update effects set due_at = now() + $3 * interval '1 millisecond', last_error = $4,
              settled_attempts = case when $5 then settled_attempts else attempts end, key_spent = key_spent or $6,
+             key_spent_at = case when $6 then coalesce(key_spent_at, now()) else key_spent_at end,
+             begun_at = case when $8 then null else begun_at end,
              stopped_by = $7, stopped_since = case when $7 is null then null when stopped_by = $7 then stopped_since else now() end
          where key = $1 and attempts = $2",
     )
@@ -271,6 +279,7 @@ async fn postpone(
     .bind(postponed.in_flight)
     .bind(postponed.key_spent)
     .bind(postponed.stopped_by)
+    .bind(postponed.is_void)
     .execute(pool)
     .await?;
     Ok(())
@@ -372,6 +381,25 @@ impl Queue {
     }
 }
 
+/// Keeps the lease of a call that takes long, until it is dropped. A worker that dies renews nothing, so others take its calls over as soon
+/// after it as those of any other.
+async fn keep_lease(pool: &PgPool, (key, attempt): (&str, u32), lease: Duration) -> Infallible {
+    loop {
+        clock::sleep(lease / 3).await;
+        let renew =
+            "update effects set due_at = now() + $3 * interval '1 millisecond' where key = $1 and attempts = $2";
+        let renewed = sqlx::query(renew)
+            .bind(key)
+            .bind(i32::try_from(attempt).unwrap_or(i32::MAX))
+            .bind(milliseconds(lease))
+            .execute(pool)
+            .await;
+        if let Err(error) = renewed {
+            tracing::warn!(key, %error, "cannot renew the lease of an outside call");
+        }
+    }
+}
+
 async fn call<S: Service>(
     service: Arc<S>,
     pool: PgPool,
@@ -380,11 +408,12 @@ async fn call<S: Service>(
 ) -> Option<Input<S::Command>> {
     let Lease { claimed, cause, slot: _slot } = leased;
     let (key, attempt) = (claimed.key.clone(), claimed.attempt);
-    let outcome = match tokio::time::timeout(ms(settings.call_ms), service.perform(claimed)).await {
-        Ok(outcome) => outcome,
-        Err(_elapsed) => {
-            EffectOutcome::Retry { error: format!("no answer within {} ms", settings.call_ms), in_flight: true }
-        }
+    let time_max = service.call_time_max(&claimed, ms(settings.call_ms));
+    let outcome = tokio::select! {
+        made = tokio::time::timeout(time_max, service.perform(claimed)) => made.unwrap_or_else(|_elapsed| {
+            EffectOutcome::Retry { error: format!("no answer within {} ms", time_max.as_millis()), in_flight: true }
+        }),
+        never = keep_lease(&pool, (&key, attempt), ms(settings.lease_ms)) => match never {},
     };
     let (after, postponed) = match outcome {
         EffectOutcome::Done(command) => {
@@ -395,9 +424,11 @@ async fn call<S: Service>(
             let after = retry::delay(ms(settings.backoff_ms), ms(settings.backoff_max_ms), attempt);
             (after, Postponed { in_flight, ..Postponed::over(error) })
         }
-        EffectOutcome::Wait { after, error, in_flight } => (after, Postponed { in_flight, ..Postponed::over(error) }),
+        EffectOutcome::Wait { after, error, in_flight } => {
+            (after, Postponed { in_flight, is_void: !in_flight, ..Postponed::over(error) })
+        }
         EffectOutcome::Stopped { by, after, error, in_flight } => {
-            (after, Postponed { in_flight, stopped_by: Some(by), ..Postponed::over(error) })
+            (after, Postponed { in_flight, stopped_by: Some(by), is_void: !in_flight, ..Postponed::over(error) })
         }
         EffectOutcome::Spent { after, error } => {
             (after, Postponed { in_flight: true, key_spent: true, ..Postponed::over(error) })

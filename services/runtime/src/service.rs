@@ -29,6 +29,11 @@ pub trait Service: Decider + Send + Sync + 'static {
         async { EffectOutcome::Retry { error: "this service makes no outside calls".to_owned(), in_flight: false } }
     }
 
+    /// How long this call may take, whatever is usual here. While it is being made its lease is renewed, so nobody else makes it.
+    fn call_time_max(&self, _effect: &LeasedEffect, usual: Duration) -> Duration {
+        usual
+    }
+
     /// Whatever else this service runs beside its worker, until the context's shutdown is pulled.
     fn background(&self, _context: Context) -> impl Future<Output = ()> + Send {
         async {}
@@ -108,16 +113,18 @@ pub struct LeasedEffect {
     pub data: Vec<u8>,
     /// Which try this is, from 1. Above 1, an earlier one may have reached the outside although nobody heard of it.
     pub attempt: u32,
-    /// After this its outcome counts as unknown.
+    /// What the event said: until when the call is of use.
     pub deadline: Timestamp,
+    /// When the first try began, of those that were not sent away with nothing done: how long nobody knows how it ended counts from here.
+    pub begun_at: Timestamp,
     /// Now.
     pub now: Timestamp,
     /// What the last try ended with, if it came to an end.
     pub last_error: Option<String>,
     /// Whether something that an earlier try has sent may yet arrive: it said so, or it never came to its end.
     pub in_flight: bool,
-    /// Whether an earlier try has found that the key is answered with an error for ever.
-    pub key_spent: bool,
+    /// When an earlier try has found that the key is answered with an error for ever. `None`: none has.
+    pub key_spent: Option<Timestamp>,
 }
 
 /// How an outside call ended.
@@ -132,7 +139,7 @@ pub enum EffectOutcome<C> {
         /// Whether something that this try or an earlier one has sent may yet arrive.
         in_flight: bool,
     },
-    /// Look again after this time; does not back off further.
+    /// Look again after this time; does not back off further. With nothing in flight it is as if this had been no try.
     Wait {
         /// How long.
         after: Duration,

@@ -166,6 +166,7 @@ fn fit(config: &Config) -> Result<(), String> {
     within("timers.poll_ms", config.timers.poll_ms, 1, YEAR_MS)?;
     within("effects.poll_ms", config.effects.poll_ms, 1, YEAR_MS)?;
     within("effects.call_ms", config.effects.call_ms, 1, YEAR_MS)?;
+    within("stripe.call_ms", config.stripe.call_ms, 1, YEAR_MS)?;
     within("effects.lease_ms", config.effects.lease_ms, config.effects.call_ms, YEAR_MS)?;
     within("effects.backoff_ms", config.effects.backoff_ms, 1, config.effects.backoff_max_ms)?;
     within("effects.backoff_max_ms", config.effects.backoff_max_ms, 1, YEAR_MS)?;

@@ -224,6 +224,14 @@ impl Money {
                 let after = if checkout_url.is_empty() { Page::Closed } else { Page::Open };
                 self.of(&payment_id)?.turn_page(&[(Page::Opening, after)])?;
             }
+            payments::CheckoutLookSubmitted::NAME => {
+                let payments::CheckoutLookSubmitted { payment_id, .. } = read(event)?;
+                let payment = self.of(&payment_id)?;
+                payment.turn_page(&[(Page::Open, Page::Open)])?;
+                if payment.is_cancelled || payment.captured > 0 {
+                    return Err(format!("the page of payment {payment_id} is looked at, which nobody is to pay"));
+                }
+            }
             payments::CheckoutFailed::NAME => {
                 let payments::CheckoutFailed { payment_id, .. } = read(event)?;
                 self.of(&payment_id)?.turn_page(&[(Page::Opening, Page::Closed)])?;

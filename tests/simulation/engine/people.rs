@@ -13,7 +13,7 @@ use proto::{
     },
     rounds::v1::{RoundReopened, RoundSoldOut, SharesSold},
 };
-use providers::{registry::checkout, wallet};
+use providers::{registry::checkout, stripe, wallet};
 use rand::{Rng, rngs::StdRng};
 use runtime::log::event_store::StoredEvent;
 
@@ -50,7 +50,7 @@ impl Engine {
                     && let Some(payment) = before_it_is_asked(held)
                     // Money is set aside on a page, which there is once it is asked for; and of a wallet the bank knows nothing.
                     && !payment.payment_method.contains("hold=")
-                    && payment.provider != wallet::NAME
+                    && ![wallet::NAME, stripe::NAME].contains(&payment.provider.as_str())
                 {
                     self.bank.asked(&payment);
                 }
@@ -64,6 +64,7 @@ impl Engine {
             }
             CheckoutOpened::NAME => {
                 let opened = CheckoutOpened::decode(data).unwrap_or_default();
+                self.bank.opened(&opened.payment_id);
                 let thoughts = looks_for_page(&mut self.rng, self.now, &opened.payment_id);
                 thoughts.into_iter().for_each(|intent| self.intend(intent));
             }

@@ -76,7 +76,7 @@ impl Books {
         let is_kept = thinks && self.rng.random_bool(0.3);
         self.holds.insert(reference, Hold { payment_id, minor, state, lapses_at, is_kept });
         self.charges.insert(payment_id, (due, report.clone()));
-        self.reports.push((due, report));
+        self.report(payment_id, due, report, thinks);
     }
 
     /// The buyer pays once more, or over another amount.

@@ -109,7 +109,7 @@ impl Books {
         self.note(payment_id, Move { reference: reference.clone(), refund_id: None, minor, stands });
         command.provider_reference = reference;
         self.charges.insert(payment_id, (due, command.clone()));
-        self.reports.push((due, command));
+        self.report(payment_id, due, command, thinks);
         self.perhaps_dispute(payment_id, minor, due);
     }
 

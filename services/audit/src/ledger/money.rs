@@ -232,6 +232,14 @@ impl Payments {
                 let after = if checkout_url.is_empty() { Page::Closed } else { Page::Open };
                 self.turn_page(&payment_id, &[(Page::Opening, after)], at, findings)?;
             }
+            wire::CheckoutLookSubmitted::NAME => {
+                let wire::CheckoutLookSubmitted { payment_id, .. } = decode(data)?;
+                self.turn_page(&payment_id, &[(Page::Open, Page::Open)], at, findings)?;
+                let payment = self.payments.get(&PaymentId::parse(&payment_id)?);
+                if !payment.is_some_and(|payment| payment.is_asking) {
+                    wrong(PaymentId::parse(&payment_id)?, "its page is looked at, and nobody is asked", at, findings);
+                }
+            }
             wire::CheckoutFailed::NAME => {
                 let wire::CheckoutFailed { payment_id, .. } = decode(data)?;
                 self.turn_page(&payment_id, &[(Page::Opening, Page::Closed)], at, findings)?;

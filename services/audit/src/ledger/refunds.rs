@@ -38,9 +38,10 @@ const OF_ORDERS_OF_NO_CONCERN: [&str; 18] = [
 ];
 
 /// How money comes, and reports that fit nothing: that is in the book of money.
-const OF_PAYMENTS_OF_NO_CONCERN: [&str; 12] = [
+const OF_PAYMENTS_OF_NO_CONCERN: [&str; 13] = [
     payments::PaymentRequested::NAME,
     payments::CheckoutOpened::NAME,
+    payments::CheckoutLookSubmitted::NAME,
     payments::CheckoutFailed::NAME,
     payments::CheckoutAbandoned::NAME,
     payments::CheckoutRequested::NAME,

@@ -20,7 +20,25 @@ pub struct CheckoutEvent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CheckoutStep {
     /// The provider has opened it.
-    Opened(OpenCheckout),
+    Opened {
+        /// The page.
+        page: OpenCheckout,
+        /// When the provider is asked what has become of it, if nothing is heard until then. `None`: never.
+        look_at: Option<Timestamp>,
+    },
+    /// Its time is nearly over and nothing was heard of it: the provider is asked what has become of it.
+    LookSubmitted {
+        /// The provider that opened it.
+        provider: String,
+        /// What the provider knows the payment by.
+        reference: String,
+        /// Until when the payment is asked for: after that nobody looks.
+        deadline: Timestamp,
+        /// Which page of the payment it is, from 1.
+        page: i32,
+        /// When it is asked once more. `None`: this is the last time.
+        look_at: Option<Timestamp>,
+    },
     /// The provider opens none.
     Failed(Rejection),
     /// It is of no use any more, and is to be closed.

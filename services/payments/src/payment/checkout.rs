@@ -7,6 +7,11 @@
 //! | the payment's cancel | -                        | closing                    | -       | -                             | -              |
 //! | another page         | -                        | replacing, if it runs out  | refused | -                             | refused        |
 //! | closed               | -                        | -                          | closed  | opening if unpaid; else closed | -             |
+//! | its time is nearly over | -                     | looked at, if it is asked for | -    | -                             | -              |
+//!
+//! Reports can get lost for ever, and a page is closed when its payment's time is over: money that nobody has heard of until then is late. So
+//! the provider is asked twice before, and what it says is taken as if it had been reported: it has the same name, so a report that comes
+//! after all is known already.
 //!
 //! `-`: nothing changes. What is opened with its money set aside is no page: it is closed at once, and there is nothing to abandon. A page that
 //! was paid on before it could be closed brings late money, which is taken in as every report is. A page that nobody has heard of cannot be
@@ -18,7 +23,7 @@ use std::time::Duration;
 use domain::{HoldKey, PaymentId, Rejection, Timestamp, words};
 use providers::{
     OpenCheckout,
-    registry::{checkout_ends, provider_of},
+    registry::{checkout_ends, is_looked_at, provider_of},
 };
 use serde::Serialize;
 
@@ -37,6 +42,12 @@ pub const CLOSED_WITHIN: Duration = Duration::from_mins(5);
 /// A page on which the buyer has no longer than this runs out: another is opened when it is asked for.
 pub const TIME_TO_PAY: Duration = Duration::from_mins(10);
 
+/// How long before its payment's time is over a page is looked at that nothing was heard of; of a payment that has less time, at half of it.
+pub const LOOKS_BEFORE: Duration = Duration::from_mins(2);
+
+/// A look with at least so much time left is followed by another, once three quarters of that are over.
+pub const LOOKS_AGAIN: Duration = Duration::from_mins(1);
+
 /// A payment's page: the latest of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Page {
@@ -48,6 +59,8 @@ pub struct Page {
     pub ends_at: Option<Timestamp>,
     /// Where the buyer pays; empty before it was opened.
     pub url: String,
+    /// When the provider is asked next what has become of it. `None`: not any more, or never.
+    pub look_at: Option<Timestamp>,
 }
 
 words!(
@@ -87,6 +100,11 @@ pub enum Answer {
         /// What it says of the money that came.
         report: Option<Report>,
     },
+    /// It was only looked at; with the report of the money, if there is some.
+    Seen {
+        /// What the provider says of it.
+        report: Option<Report>,
+    },
 }
 
 /// What the answer to a call causes.
@@ -95,13 +113,14 @@ pub(super) fn answered(payment_id: PaymentId, payment: &Payment, answer: &Answer
     match (page.status, answer) {
         (PageStatus::Opening, Answer::Opened { page: opened, authorised: None }) => {
             let is_of_use = matches!(payment.status, Status::Requested | Status::Succeeded);
-            let opened = Event::checkout(payment_id, key, CheckoutStep::Opened(opened.clone()));
+            let look_at = payment.first_look(at);
+            let opened = Event::checkout(payment_id, key, CheckoutStep::Opened { page: opened.clone(), look_at });
             let abandoned = if is_of_use { None } else { abandon(payment_id, key, &payment.after(&opened), false, at) };
             std::iter::once(opened).chain(abandoned).collect()
         }
         // Also if nobody is to pay any more: what becomes of the money orders decides, as of any.
         (PageStatus::Opening, Answer::Opened { page: opened, authorised: Some(report) }) => {
-            let opened = Event::checkout(payment_id, key, CheckoutStep::Opened(opened.clone()));
+            let opened = Event::checkout(payment_id, key, CheckoutStep::Opened { page: opened.clone(), look_at: None });
             followed_by(payment_id, payment, opened, Some(report))
         }
         (PageStatus::Opening, Answer::Failed(rejection)) => {
@@ -120,6 +139,10 @@ pub(super) fn answered(payment_id: PaymentId, payment: &Payment, answer: &Answer
             let terms = payment.terms.as_ref().filter(|terms| is_replaced && payment.is_to_be_paid(terms, at));
             let next = terms.map(|terms| next_page(payment_id, key, terms, page, at));
             followed_by(payment_id, payment, closed, report.as_ref()).into_iter().chain(next).collect()
+        }
+        // Whatever has become of the page meanwhile, money is a fact.
+        (_, Answer::Seen { report }) => {
+            report.as_ref().map(|report| reports::take(payment_id, Some(payment), report)).unwrap_or_default()
         }
         // It was answered before.
         (
@@ -177,6 +200,25 @@ pub(super) fn requested(
     }
 }
 
+/// Nothing was heard of the page, and the payment's time is nearly over: the provider is asked. `None`: there is nothing to ask.
+pub(super) fn looked_at(payment_id: PaymentId, payment: &Payment, at: Timestamp) -> Option<Event> {
+    let (key, terms, page) = (payment.key?, payment.terms.as_ref()?, payment.page.as_ref()?);
+    // A timer may come twice, and one of an earlier page late.
+    let is_due = page.look_at.is_some_and(|look_at| look_at <= at);
+    if page.status != PageStatus::Open || !is_due || !payment.is_to_be_paid(terms, at) {
+        return None;
+    }
+    let left = terms.expires_at.since(at);
+    let step = CheckoutStep::LookSubmitted {
+        provider: terms.provider.clone(),
+        reference: terms.reference.clone(),
+        deadline: terms.expires_at,
+        page: page.number,
+        look_at: (left >= LOOKS_AGAIN).then(|| terms.expires_at - left / 4),
+    };
+    Some(Event::checkout(payment_id, key, step))
+}
+
 /// The page after this one, on which nobody has paid.
 fn next_page(payment_id: PaymentId, key: HoldKey, terms: &PaymentTerms, page: &Page, at: Timestamp) -> Event {
     let step = CheckoutStep::Requested {
@@ -200,7 +242,7 @@ impl PaymentTerms {
 impl Page {
     /// One that the provider is called to open.
     pub(super) const fn opening(number: i32, ends_at: Timestamp) -> Self {
-        Self { number, status: PageStatus::Opening, ends_at: Some(ends_at), url: String::new() }
+        Self { number, status: PageStatus::Opening, ends_at: Some(ends_at), url: String::new(), look_at: None }
     }
 
     /// Whether a buyer has no time left on it, and would have more on another.
@@ -210,6 +252,13 @@ impl Page {
 }
 
 impl Payment {
+    /// When a page is looked at that is opened now. `None`: never, for nobody is to pay on it, or what its provider reports does not get lost.
+    fn first_look(&self, at: Timestamp) -> Option<Timestamp> {
+        let terms = self.terms.as_ref().filter(|terms| self.is_to_be_paid(terms, at))?;
+        let half = at + terms.expires_at.since(at) / 2;
+        is_looked_at(provider_of(&terms.payment_method)).then(|| half.max(terms.expires_at - LOOKS_BEFORE))
+    }
+
     /// Whether the buyer is asked for it still, and has set no money aside.
     fn is_to_be_paid(&self, terms: &PaymentTerms, at: Timestamp) -> bool {
         self.status == Status::Requested && at < terms.expires_at && !self.has_live_authorisation()

@@ -325,8 +325,10 @@ impl Payment {
     fn turn_page(&mut self, step: &CheckoutStep) {
         let status = match step {
             // Without a link there is no page: the money is set aside already.
-            CheckoutStep::Opened(opened) if opened.url.is_empty() => PageStatus::Closed,
-            CheckoutStep::Opened(_) => PageStatus::Open,
+            CheckoutStep::Opened { page, .. } if page.url.is_empty() => PageStatus::Closed,
+            CheckoutStep::Opened { .. } => PageStatus::Open,
+            // What is found is told by what follows.
+            CheckoutStep::LookSubmitted { .. } => PageStatus::Open,
             CheckoutStep::Failed(_) => PageStatus::Failed,
             CheckoutStep::Abandoned { is_replaced: false, .. } => PageStatus::Closing,
             CheckoutStep::Abandoned { is_replaced: true, .. } => PageStatus::Replacing,
@@ -339,7 +341,12 @@ impl Payment {
         if let Some(page) = &mut self.page {
             page.status = status;
         }
-        let CheckoutStep::Opened(opened) = step else { return };
+        if let (Some(page), CheckoutStep::Opened { look_at, .. } | CheckoutStep::LookSubmitted { look_at, .. }) =
+            (&mut self.page, step)
+        {
+            page.look_at = *look_at;
+        }
+        let CheckoutStep::Opened { page: opened, .. } = step else { return };
         if let Some(page) = &mut self.page {
             page.url.clone_from(&opened.url);
         }

@@ -38,7 +38,7 @@ mod spec;
 
 pub(super) use reports::{Consequence, consequence, ended, failed_by, refunded_by};
 
-/// How long after sending begins the outcome counts as unknown.
+/// How long after it was sent first the outcome counts as unknown. An event that has a refund sent says when that is if it is sent at once.
 pub const DEADLINE: Duration = Duration::from_mins(5);
 
 /// A refund.

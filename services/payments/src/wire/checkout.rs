@@ -52,9 +52,29 @@ pub(super) fn encode(event: Event) -> (&'static str, Vec<u8>) {
 fn encode_page(event: CheckoutEvent) -> (&'static str, Vec<u8>) {
     let (payment_id, order_id, attempt) = payment_to_wire(event.payment_id, event.key);
     match event.step {
-        CheckoutStep::Opened(OpenCheckout { reference: provider_reference, url: checkout_url }) => {
-            let message = wire::CheckoutOpened { payment_id, order_id, attempt, provider_reference, checkout_url };
+        CheckoutStep::Opened { page, look_at } => {
+            let message = wire::CheckoutOpened {
+                payment_id,
+                order_id,
+                attempt,
+                provider_reference: page.reference,
+                checkout_url: page.url,
+                look_at: look_at.map(Timestamp::to_wire),
+            };
             ("holdfast.payments.v1.CheckoutOpened", message.encode_to_vec())
+        }
+        CheckoutStep::LookSubmitted { provider, reference, deadline, page, look_at } => {
+            let message = wire::CheckoutLookSubmitted {
+                payment_id,
+                order_id,
+                attempt,
+                provider,
+                provider_reference: reference,
+                deadline: Some(deadline.to_wire()),
+                page,
+                look_at: look_at.map(Timestamp::to_wire),
+            };
+            ("holdfast.payments.v1.CheckoutLookSubmitted", message.encode_to_vec())
         }
         CheckoutStep::Failed(rejection) => {
             let rejection = Some(rejection.to_wire());
@@ -103,7 +123,19 @@ pub(super) fn decode_event(event: &str, data: &[u8]) -> Result<Option<Event>, Re
             let message: wire::CheckoutOpened = decode(data)?;
             let (payment_id, key) = payment(&message.payment_id, &message.order_id, message.attempt)?;
             let page = OpenCheckout { reference: message.provider_reference, url: message.checkout_url };
-            Event::checkout(payment_id, key, CheckoutStep::Opened(page))
+            Event::checkout(payment_id, key, CheckoutStep::Opened { page, look_at: look_at(message.look_at)? })
+        }
+        wire::CheckoutLookSubmitted::NAME => {
+            let message: wire::CheckoutLookSubmitted = decode(data)?;
+            let (payment_id, key) = payment(&message.payment_id, &message.order_id, message.attempt)?;
+            let step = CheckoutStep::LookSubmitted {
+                provider: message.provider,
+                reference: message.provider_reference,
+                deadline: Timestamp::from_wire("deadline", message.deadline)?,
+                page: message.page,
+                look_at: look_at(message.look_at)?,
+            };
+            Event::checkout(payment_id, key, step)
         }
         wire::CheckoutFailed::NAME => {
             let message: wire::CheckoutFailed = decode(data)?;
@@ -161,6 +193,11 @@ fn requested(message: wire::PaymentRequested) -> Result<Event, Rejection> {
         expires_at: Timestamp::from_wire("expires_at", message.expires_at)?,
         checkout_ends_at: message.checkout_ends_at.map(ends_at).transpose()?,
     })
+}
+
+/// When the provider is asked what has become of a page, if it is.
+fn look_at(value: Option<proto::well_known::Timestamp>) -> Result<Option<Timestamp>, Rejection> {
+    value.map(|value| Timestamp::from_wire("look_at", Some(value))).transpose()
 }
 
 const fn end_to_wire(end: CheckoutEnd) -> wire::CheckoutEnd {

@@ -308,7 +308,17 @@ fn refuses_a_type_that_it_does_not_know() {
 fn of_pages() -> Vec<Event> {
     let text = str::to_owned;
     let steps = [
-        CheckoutStep::Opened(OpenCheckout { reference: text("cs_1"), url: text("https://pay.test/1") }),
+        CheckoutStep::Opened {
+            page: OpenCheckout { reference: text("cs_1"), url: text("https://pay.test/1") },
+            look_at: Some(at(6)),
+        },
+        CheckoutStep::LookSubmitted {
+            provider: text("p"),
+            reference: text("cs_1"),
+            deadline: at(8),
+            page: 2,
+            look_at: Some(at(7)),
+        },
         CheckoutStep::Failed(Rejection::new("DECLINED", "no")),
         CheckoutStep::Abandoned {
             provider: text("p"),

@@ -72,17 +72,25 @@ pub(super) async fn close(api: &Api, reference: &str) -> Result<ClosedCheckout, 
         answer.read::<Session>()?;
         return Ok(ClosedCheckout::Unpaid);
     }
+    // Perhaps it could not be closed for another reason, or for a moment only.
+    let is_open = || ProviderError::OutcomeUnknown(format!("page {reference} was not closed, and its status is open"));
+    look(api, reference).await?.ok_or_else(is_open)
+}
+
+/// Looks at a page. `None`: it is open.
+pub(super) async fn look(api: &Api, reference: &str) -> Result<Option<ClosedCheckout>, ProviderError> {
+    let reference = super::checked(reference, "page")?;
     let path = format!("{SESSIONS}/{reference}");
     let session: Session =
         api.send(Call { queue: Queue::ReadSession, path: &path, form: None, key: None }).await?.read()?;
     match session.status.as_deref() {
-        Some("expired") => Ok(ClosedCheckout::Unpaid),
-        Some("complete") if session.is_paid() => charge(&session).map(ClosedCheckout::Paid),
-        Some("complete") => under_way(api, &session).await,
-        // Perhaps it could not be closed for another reason, or for a moment only.
+        Some("open") => Ok(None),
+        Some("expired") => Ok(Some(ClosedCheckout::Unpaid)),
+        Some("complete") if session.is_paid() => charge(&session).map(ClosedCheckout::Paid).map(Some),
+        Some("complete") => under_way(api, &session).await.map(Some),
         Some(_) | None => {
             let status = session.status.as_deref().unwrap_or("not said");
-            let words = format!("page {reference} was not closed, and its status is {status}");
+            let words = format!("the status of page {reference} is {status}, which says nothing");
             Err(ProviderError::OutcomeUnknown(words))
         }
     }
@@ -206,6 +214,30 @@ mod tests {
         let heard = stage.heard().remove(0);
         assert!(heard.starts_with("POST /v1/checkout/sessions/cs_test_1/expire HTTP/1.1"), "{heard}");
         assert!(!heard.contains("idempotency-key"), "{heard}");
+    }
+
+    #[tokio::test]
+    async fn a_page_is_looked_at_without_touching_it() {
+        let paid = json!({ "status": "complete", "payment_status": "paid", "payment_intent": "pi_1" });
+        let charge = Charge {
+            event_id: "pi_1 succeeded".to_owned(),
+            reference: "pi_1".to_owned(),
+            minor_units: 1_250,
+            currency: "EUR".to_owned(),
+            occurred_at: None,
+        };
+        for (change, end) in [
+            (json!({}), None),
+            (json!({ "status": "expired" }), Some(ClosedCheckout::Unpaid)),
+            (json!({ "status": "complete" }), Some(ClosedCheckout::UnderWay)),
+            (paid, Some(ClosedCheckout::Paid(charge))),
+        ] {
+            let stage = Stage::set(vec![session(&change)]).await;
+            let payment_id = stage::checkout().payment_id;
+            let page = CheckoutRef { payment_id, reference: "cs_test_1".to_owned() };
+            assert_eq!(stage.stripe().look_at_checkout(&page).await, Ok(end), "{change}");
+            assert_eq!(stage.lines(), ["GET /v1/checkout/sessions/cs_test_1"]);
+        }
     }
 
     #[tokio::test]

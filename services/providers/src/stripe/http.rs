@@ -18,7 +18,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 use platform::clock;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::{
     API_VERSION, Mode, Settings, StripeSetupError,
@@ -53,6 +53,11 @@ pub(super) struct Call<'a> {
     pub(super) form: Option<String>,
     /// What Stripe recognises a repetition by. `None`: it may be repeated without.
     pub(super) key: Option<&'a str>,
+}
+
+/// How long a call waits for its turn that may take so long.
+pub(super) fn turn_max(timeout: Duration) -> Duration {
+    timeout * 3 / 4
 }
 
 /// The way to Stripe: one for all calls, so that connections are used again and limits are kept.
@@ -99,13 +104,13 @@ impl Api {
     /// # Errors
     /// Busy: it was not sent, for want of a connection or of a turn in time. Unknown: it may have been. Misconfigured: it cannot be.
     pub(super) async fn send(&self, call: Call<'_>) -> Result<Answer, ProviderError> {
-        let until = Instant::now() + self.timeout;
+        let begun = Instant::now();
         let request = self.request(&call)?;
-        // What is left is for the call: one that is given up early is an outcome that nobody knows.
-        for (queue, left) in [(call.queue, self.timeout / 2), (Queue::Account, self.timeout / 4)] {
-            self.wait_for_turn(queue, until - left).await?;
+        for (queue, within) in [(call.queue, self.timeout / 2), (Queue::Account, turn_max(self.timeout))] {
+            self.wait_for_turn(queue, begun + within).await?;
         }
-        match timeout_at(until, self.exchange(request)).await {
+        // However long it has waited: a call that is given up early is an outcome that nobody knows.
+        match timeout(self.timeout, self.exchange(request)).await {
             Ok(answer) => answer,
             Err(_elapsed) => {
                 let words = format!("no answer to {} within {} ms", call.path, self.timeout.as_millis());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use domain::{DecideError, Rejection, Timestamp, spec::Spec};
 use providers::{Checkout, OpenCheckout, registry::checkout};
 
-use super::{Answer, CLOSED_WITHIN, PageStatus, TIME_TO_PAY};
+use super::{Answer, CLOSED_WITHIN, LOOKS_AGAIN, LOOKS_BEFORE, PageStatus, TIME_TO_PAY};
 use crate::{
     command::Command,
     event::{AuthorisationEvent, CheckoutEnd, CheckoutStep, Event},
@@ -36,7 +36,7 @@ fn page() -> OpenCheckout {
 }
 
 fn opened() -> Event {
-    Event::checkout(payment_id(), KEY, CheckoutStep::Opened(page()))
+    Event::checkout(payment_id(), KEY, CheckoutStep::Opened { page: page(), look_at: None })
 }
 
 /// What is opened with its money set aside.
@@ -257,7 +257,7 @@ fn a_page_that_has_run_out_is_closed_before_another_is_opened() {
     assert_eq!((page.number, page.status, page.url.as_str()), (2, PageStatus::Opening, ""));
     let second = OpenCheckout { reference: "cs_2".to_owned(), url: "https://pay.test/cs_2".to_owned() };
     let events = state.when(&answer(Answer::Opened { page: second.clone(), authorised: None })).unwrap();
-    assert_eq!(events, [Event::checkout(payment_id(), KEY, CheckoutStep::Opened(second))]);
+    assert_eq!(events, [Event::checkout(payment_id(), KEY, CheckoutStep::Opened { page: second, look_at: None })]);
 }
 
 #[test]
@@ -306,4 +306,99 @@ fn nobody_gets_a_page_for_what_nobody_is_to_pay() {
     let expires_at = state.payment().terms.as_ref().unwrap().expires_at;
     let over = decide(&state, &wants_page(true), expires_at).unwrap_err();
     assert!(matches!(&over, DecideError::Rejected(rejection) if rejection.code == "NOT_PAYABLE"), "{over:?}");
+}
+
+/// The same payment through Stripe, whose reports can get lost, with so much time.
+fn by_stripe(time: Duration) -> Event {
+    let Event::PaymentRequested { payment_id, key, amount, checkout, checkout_ends_at, .. } = called_for() else {
+        panic!("it is a request")
+    };
+    let (payment_method, expires_at) = ("stripe".to_owned(), NOW + time);
+    Event::PaymentRequested { payment_id, key, amount, checkout, payment_method, expires_at, checkout_ends_at }
+}
+
+fn opened_until(look_at: Timestamp) -> Event {
+    Event::checkout(payment_id(), KEY, CheckoutStep::Opened { page: page(), look_at: Some(look_at) })
+}
+
+fn look() -> Command {
+    Command::LookAtPage { payment_id: payment_id() }
+}
+
+fn seen(report: Option<Report>) -> Command {
+    answer(Answer::Seen { report })
+}
+
+fn look_submitted(expires_at: Timestamp, look_at: Option<Timestamp>) -> Event {
+    let (provider, reference) = ("test".to_owned(), "cs_1".to_owned());
+    let step = CheckoutStep::LookSubmitted { provider, reference, deadline: expires_at, page: 1, look_at };
+    Event::checkout(payment_id(), KEY, step)
+}
+
+const HOUR: Duration = Duration::from_hours(1);
+
+#[test]
+fn a_page_whose_reports_can_get_lost_is_looked_at_before_the_payments_time_is_over() {
+    let open = answer(Answer::Opened { page: page(), authorised: None });
+    let at = |time| given(&[by_stripe(time)]).when(&open);
+    assert_eq!(at(HOUR), Ok(vec![opened_until(NOW + HOUR - LOOKS_BEFORE)]));
+    assert_eq!(at(3 * LOOKS_AGAIN), Ok(vec![opened_until(NOW + 3 * LOOKS_AGAIN / 2)]), "at half of a short time");
+    assert_eq!(given(&[called_for()]).when(&open), Ok(vec![opened()]), "what the sandbox reports is heard");
+    let late = NOW + HOUR;
+    let over = decide(&given(&[by_stripe(HOUR)]), &open, late).unwrap();
+    assert_eq!(over, [opened()], "its close says the same");
+    for event in [opened_until(late), look_submitted(late, Some(late))] {
+        assert_eq!(<crate::Payments as domain::Decider>::timer(&event), Some(domain::Timer::Set(late)), "{event:?}");
+    }
+    let stream = crate::event::stream(payment_id());
+    assert_eq!(<crate::Payments as domain::Decider>::on_timer(&stream), Some(look()));
+}
+
+#[test]
+fn a_look_with_time_left_is_followed_by_one_more() {
+    let (over, state) = (NOW + HOUR, given(&[by_stripe(HOUR), opened_until(NOW)]));
+    let at = |left: Duration| decide(&state, &look(), over - left).unwrap();
+    let again = over - LOOKS_BEFORE / 4;
+    assert_eq!(at(LOOKS_BEFORE), [look_submitted(over, Some(again))]);
+    assert_eq!(at(LOOKS_BEFORE / 4), [look_submitted(over, None)]);
+    assert!(at(Duration::ZERO).is_empty(), "it is being closed, which says the same");
+    // A timer may come twice.
+    let looked = [by_stripe(HOUR), opened_until(NOW), look_submitted(over, Some(NOW + HOUR / 2))];
+    assert!(decide(&given(&looked), &look(), NOW).unwrap().is_empty(), "it is not due yet");
+    let last = [by_stripe(HOUR), opened_until(NOW), look_submitted(over, None)];
+    assert!(decide(&given(&last), &look(), over - LOOKS_AGAIN).unwrap().is_empty(), "it was the last");
+}
+
+#[test]
+fn a_payment_that_is_settled_is_not_looked_at() {
+    let page = [by_stripe(HOUR), opened_until(NOW)];
+    let [asked, open] = page.clone();
+    let authorised = Report { provider_reference: "pi_1".to_owned(), ..report(Kind::PaymentAuthorised, "evt_1") };
+    let held = given(&page).when(&Command::RecordProviderEvent { payment_id: payment_id(), report: authorised });
+    for settled in [
+        vec![asked.clone(), open.clone(), succeeded()],
+        vec![asked.clone(), open.clone(), cancelled(), abandoned()],
+        vec![asked.clone(), open.clone(), replaced()],
+        page.into_iter().chain(held.unwrap()).collect(),
+        vec![asked],
+        vec![],
+    ] {
+        assert_eq!(given(&settled).when(&look()), Ok(vec![]), "{settled:?}");
+    }
+}
+
+#[test]
+fn what_is_seen_on_a_page_is_taken_as_if_it_had_been_reported() {
+    let open = [by_stripe(HOUR), opened_until(NOW)];
+    let told = Command::RecordProviderEvent { payment_id: payment_id(), report: came() };
+    let taken = given(&open).when(&told).unwrap();
+    assert_eq!(given(&open).when(&seen(Some(came()))), Ok(taken.clone()));
+    assert_eq!(given(&open).when(&seen(None)), Ok(vec![]));
+    // Whichever comes second adds nothing.
+    let after: Vec<Event> = open.iter().cloned().chain(taken).collect();
+    assert_eq!(given(&after).when(&told), Ok(vec![]));
+    assert_eq!(given(&after).when(&seen(Some(came()))), Ok(vec![]));
+    // Late money is never lost.
+    let closed = given(&[by_stripe(HOUR), opened_until(NOW), cancelled(), abandoned()]);
+    assert!(matches!(closed.when(&seen(Some(came()))).as_deref(), Ok([Event::PaymentSucceeded { .. }])));
 }
