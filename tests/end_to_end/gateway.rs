@@ -7,10 +7,13 @@ use holdfast_tests::{
     TestFleet, eventually,
     gateway::{Answer, Gateway, READER, TOKEN},
 };
+use platform::client::Outgoing;
+use proto::{Message, Name, orders::v1::CancelOrder};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use testbed::servers::Signal;
 use tokio::{net::TcpStream, sync::watch};
+use uuid::Uuid;
 
 async fn shop() -> (TestFleet, Gateway) {
     let fleet = TestFleet::start().await.unwrap();
@@ -266,9 +269,28 @@ async fn a_worker_that_is_away_is_waited_for_and_then_answered_for_with_202() {
     let prefer = [("prefer", "wait=1")];
     let placed = gateway.post_with("/v1/orders", "away", &prefer, &mugs(1, "sandbox:succeed")).await.unwrap();
     assert_eq!((placed.status, &placed.json["outcome"]), (202, &json!("pending")), "{placed:?}");
+    // Whoever asks meanwhile is told that it is under way, by any gateway, whoever sent it; and of what was never sent, that nobody knows it.
+    let sent = Uuid::from_u128(7);
+    let (order_id, actor) = (Uuid::from_u128(8).to_string(), "ann".to_owned());
+    let cancel = CancelOrder { order_id, actor, ..CancelOrder::default() };
+    let data = cancel.encode_to_vec().into();
+    let command = Outgoing { id: sent, message_type: &CancelOrder::full_name(), data, correlation_id: None };
+    assert!(fleet.client.deliver(&command).await);
+    let other = gateway.kill_and_start(&fleet).await.unwrap();
+    for path in [placed.header("location").to_owned(), format!("/v1/commands/{sent}")] {
+        let answer = other.get(&path).await.unwrap();
+        let seen = (answer.status, answer.header("retry-after"), answer.header("location"));
+        assert_eq!(seen, (202, "1", path.as_str()), "{answer:?}");
+        assert_eq!(answer.json["outcome"], "pending");
+    }
+    let never = other.get(&format!("/v1/commands/{}", Uuid::from_u128(9))).await.unwrap();
+    assert_eq!(problem(&never), (404, "UNKNOWN_ANSWER"));
+    let gateway = other;
     fleet.processes().await.start_worker("orders", 0).unwrap();
     let answer = gateway.until(placed.header("location"), "it is done", |answer| answer["outcome"] == "accepted");
     answer.await.unwrap();
+    let sent = format!("/v1/commands/{sent}");
+    gateway.until(&sent, "it is refused", |answer| answer["code"] == "UNKNOWN_ORDER").await.unwrap();
     fleet.settle_and_verify().await.unwrap();
 }
 

@@ -215,13 +215,27 @@ pub(crate) const ROUTES: [Route; 18] = [
 pub(crate) struct UnderWay(Mutex<HashSet<Uuid>>);
 
 /// One of them, until it is over.
-struct Begun<'a>(&'a UnderWay, Uuid);
+#[derive(Debug)]
+pub(crate) struct Begun<'a>(&'a UnderWay, Uuid);
 
 impl UnderWay {
-    fn begin(&self, id: Uuid) -> Option<Begun<'_>> {
+    /// Waits for a command.
+    ///
+    /// # Errors
+    /// This replica does already.
+    pub(crate) fn begin(&self, id: Uuid) -> Result<Begun<'_>, Problem> {
         let is_new = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
         // Not made where it is not returned: it ends what it names.
-        is_new.then(|| Begun(self, id))
+        is_new.then(|| Begun(self, id)).ok_or_else(|| {
+            let detail = "a request with this Idempotency-Key is under way: send it again when it is over, and hear the same \
+                answer";
+            Problem::own("REQUEST_UNDER_WAY", detail).of("Idempotency-Key")
+        })
+    }
+
+    /// Whether this replica waits for it.
+    pub(crate) fn has(&self, id: Uuid) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
     }
 }
 
@@ -248,12 +262,7 @@ pub(crate) async fn post(
     let body = request::body(&headers, body, &gateway.settings).await?;
     let mut message = complete(route, &body, &params, &caller.actor(), id)?;
     expect(&mut message, request::if_match(&headers)?)?;
-    let under_way = gateway.under_way.begin(id);
-    let _begun = under_way.ok_or_else(|| {
-        let detail =
-            "a request with this Idempotency-Key is under way: send it again when it is over, and hear the same answer";
-        Problem::own("REQUEST_UNDER_WAY", detail).of("Idempotency-Key")
-    })?;
+    let _begun = gateway.under_way.begin(id)?;
     let command = Outgoing {
         id,
         message_type: route.message_type,
@@ -379,7 +388,8 @@ fn done(route: &Route, message: &JsonMessage, id: Uuid, accepted: &Accepted) -> 
     response
 }
 
-fn accepted_for_later(id: Uuid) -> Response {
+/// The worker has not come to it yet: where its answer will be, and when to ask again.
+pub(crate) fn accepted_for_later(id: Uuid) -> Response {
     let pending = CommandOutcome::pending(id);
     let mut response = json_response(StatusCode::ACCEPTED, &pending);
     insert(response.headers_mut(), header::LOCATION, &format!("/v1/commands/{id}"));
@@ -464,10 +474,11 @@ mod tests {
     fn a_command_is_under_way_once_until_it_is_over() {
         let (under_way, id) = (UnderWay::default(), Uuid::from_u128(7));
         let first = under_way.begin(id).unwrap();
-        assert!(under_way.begin(id).is_none() && under_way.begin(id).is_none());
-        assert!(under_way.begin(Uuid::from_u128(8)).is_some());
+        assert!(under_way.begin(id).is_err() && under_way.begin(id).is_err());
+        assert!(under_way.begin(Uuid::from_u128(8)).is_ok());
+        assert!(under_way.has(id) && !under_way.has(Uuid::from_u128(8)));
         drop(first);
-        assert!(under_way.begin(id).is_some());
+        assert!(under_way.begin(id).is_ok());
     }
 
     #[test]

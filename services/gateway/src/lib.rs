@@ -6,7 +6,7 @@
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use platform::{
-    broker,
+    broker::{self, Queued},
     client::CommandClient,
     clock,
     config::{Config, ms},
@@ -60,6 +60,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 struct Gateway {
     settings: platform::config::Gateway,
     client: CommandClient,
+    queued: Queued,
     pool: sqlx::PgPool,
     tokens: Tokens,
     jwt: Option<Jwt>,
@@ -120,6 +121,7 @@ async fn connect(
     let stripe = connect_with_retry(health, DATABASE, || webhooks::Stripe::read(&config.stripe, &pool)).await?;
     Ok(Gateway {
         settings: config.gateway.clone(),
+        queued: Queued::over(client.client().clone()),
         client,
         pool,
         tokens,

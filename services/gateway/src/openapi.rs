@@ -60,7 +60,7 @@ const READ: [Read; 9] = [
     },
     Read {
         path: "/v1/commands/{command_id}",
-        summary: "The answer to any command, whoever sent it",
+        summary: "The answer to any command, whoever sent it; or that its worker has not come to it yet",
         schema: "CommandOutcome",
     },
 ];
@@ -158,6 +158,9 @@ fn get(read: &Read) -> Value {
         responses.insert("304".to_owned(), json!({ "description": "You have it", "headers": etag.clone() }));
         stands.insert("headers".to_owned(), etag);
     }
+    if read.schema == "CommandOutcome" {
+        responses.insert("202".to_owned(), under_way());
+    }
     responses.insert("200".to_owned(), stands.into());
     json!({
         "summary": read.summary,
@@ -197,8 +200,20 @@ fn post(route: &commands::Route, command: &Value) -> Value {
         "responses": responses([
             ("200", answer("It is done; without events, it was so already")),
             ("201", answer("It is made; Location says where it is read")),
-            ("202", answer("Its worker has not come to it yet; Location says where its answer will be")),
+            ("202", under_way()),
         ]),
+    })
+}
+
+/// What is answered as long as a command waits for its worker.
+fn under_way() -> Value {
+    json!({
+        "description": "Its worker has not come to it yet; Location says where its answer will be",
+        "headers": {
+            "Location": { "schema": { "type": "string" } },
+            "Retry-After": { "schema": { "type": "integer" }, "description": "Seconds" },
+        },
+        "content": { "application/json": { "schema": { "$ref": format!("{SCHEMAS}CommandOutcome") } } },
     })
 }
 
