@@ -28,4 +28,5 @@ mod saga;
 mod stripe;
 mod versions;
 mod wallets;
+mod webhooks;
 mod wishes;
