@@ -17,6 +17,7 @@ mod logs;
 mod mail;
 mod mail_states;
 mod order_of_commands;
+mod patience;
 mod poison;
 mod probes;
 mod reading;

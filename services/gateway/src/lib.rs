@@ -31,6 +31,7 @@ mod link;
 mod openapi;
 mod orders;
 mod outcome;
+mod patience;
 mod problem;
 mod read;
 mod request;

@@ -270,11 +270,16 @@ fn body(route: &commands::Route, command: &Value) -> Value {
 
 /// What an operation answers, and what every one may answer besides.
 fn responses<const N: usize>(own: [(&str, Value); N]) -> Map<String, Value> {
-    let problem = json!({
-        "description": "It was not done, and why",
-        "content": { "application/problem+json": { "schema": { "$ref": format!("{SCHEMAS}Document") } } },
-    });
-    own.into_iter().chain([("default", problem)]).map(|(status, response)| (status.to_owned(), response)).collect()
+    let content = json!({ "application/problem+json": { "schema": { "$ref": format!("{SCHEMAS}Document") } } });
+    let problem = |words: &str| json!({ "description": words, "content": content.clone() });
+    let again = json!({ "Retry-After": { "schema": { "type": "integer" }, "description": "Seconds" } });
+    let later = |words: &str| json!({ "description": words, "content": content.clone(), "headers": again.clone() });
+    let every = [
+        ("503", later("It was not done now: too much is under way, or something that it needs is away")),
+        ("504", later("It took longer than any request may take; it may be done all the same")),
+        ("default", problem("It was not done, and why")),
+    ];
+    own.into_iter().chain(every).map(|(status, response)| (status.to_owned(), response)).collect()
 }
 
 fn in_path(path: &str) -> Vec<Value> {
