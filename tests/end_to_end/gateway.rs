@@ -65,6 +65,17 @@ async fn an_order_is_placed_paid_read_and_refunded_over_http() {
     let refund = refund.header("location").to_owned();
     let refund = gateway.until(&refund, "the money is back", |refund| refund["step"] == "refunded").await.unwrap();
     assert_eq!((&refund["reason"], &refund["times_sent"]), (&json!("REFUND_REASON_REQUESTED"), &json!(1)));
+    let story: Vec<&str> =
+        refund["events"].as_array().unwrap().iter().filter_map(|event| event["type"].as_str()).collect();
+    let told = ["orders.v1.RefundRequested", "payments.v1.RefundSubmitted", "payments.v1.PaymentRefunded"];
+    assert!(told.iter().all(|told| story.contains(&format!("holdfast.{told}").as_str())), "{story:?}");
+    assert_eq!(refund["call"], Value::Null);
+    let sent = refund["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|event| event["type"] == "holdfast.payments.v1.RefundSubmitted");
+    assert_eq!(sent.unwrap()["data"]["idempotency_key"], refund["idempotency_key"]);
     let order = gateway.until(&path, "it is refunded", |order| order["status"] == "refunded").await.unwrap();
     assert_eq!(order["money"]["gone_back"]["minor_units"], "2500");
     gateway.until("/v1/products/MUG", "the mugs are back", |product| product["available"] == "100").await.unwrap();

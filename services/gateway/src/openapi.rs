@@ -15,7 +15,7 @@ use crate::{
     link::{self, EventLink},
     orders::{
         list::{OrderList, PARAMETERS},
-        shape::{Order, Refund},
+        shape::{Order, RefundStory},
     },
     outcome::CommandOutcome,
     problem::Document,
@@ -42,8 +42,8 @@ const READ: [Read; 9] = [
     Read { path: "/v1/orders/{order_id}", summary: "An order as it stands", schema: "Order" },
     Read {
         path: "/v1/orders/{order_id}/refunds/{refund_id}",
-        summary: "A refund, and how far it is",
-        schema: "Refund",
+        summary: "A refund: how far it is, how its call to the provider goes, and all that happened to it",
+        schema: "RefundStory",
     },
     Read {
         path: "/v1/orders/{order_id}/events",
@@ -74,7 +74,7 @@ fn document() -> Value {
     let mut schemas = BTreeMap::new();
     add::<Order>(&mut schemas);
     add::<OrderList>(&mut schemas);
-    add::<Refund>(&mut schemas);
+    add::<RefundStory>(&mut schemas);
     add::<EventList>(&mut schemas);
     add::<Product>(&mut schemas);
     add::<Round>(&mut schemas);
