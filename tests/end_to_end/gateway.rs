@@ -450,6 +450,7 @@ async fn orders_are_expired_by_hand() {
     let place = |key: &str, customer: &str, script: &str| {
         let mut order = mugs(1, script);
         order["customer_id"] = json!(customer);
+        order["reference"] = json!(format!("R-{key}"));
         let (gateway, key) = (gateway.clone(), key.to_owned());
         async move { gateway.post("/v1/orders", &key, &order).await.unwrap().json["order_id"].as_str().unwrap().to_owned() }
     };
@@ -461,16 +462,37 @@ async fn orders_are_expired_by_hand() {
         async move { gateway.post("/v1/admin/expire", key, &body).await.unwrap() }
     };
     let dry = expire("a", json!({ "customer_id": "ann", "note": "the sale is over", "dry_run": true })).await;
-    assert_eq!((dry.status, &dry.json["orders"]), (200, &json!([{ "order_id": one, "outcome": "due" }])), "{dry:?}");
+    assert_eq!(
+        (dry.status, &dry.json["orders"]),
+        (200, &json!([{ "order_id": one, "reference": "R-1", "outcome": "due" }])),
+        "{dry:?}"
+    );
     let counts = |answer: &Answer| ["released", "skipped", "failed"].map(|word| answer.json[word].as_u64().unwrap());
     let nothing_due = expire("b", json!({ "note": "the sale is over" })).await;
     assert_eq!(counts(&nothing_due), [0, 0, 0], "{nothing_due:?}");
     let of_ann = expire("c", json!({ "customer_id": "ann", "note": "the sale is over" })).await;
     assert_eq!(counts(&of_ann), [1, 0, 0], "{of_ann:?}");
+    assert_eq!(of_ann.json["orders"][0]["reference"], "R-1");
+    // Under the same key nothing more is done: what has come since was never asked for. And no other request has this key.
+    let later = place("4", "ann", "sandbox:never").await;
+    let again = expire("c", json!({ "customer_id": "ann", "note": "the sale is over" })).await;
+    assert_eq!((counts(&again), again.header("idempotent-replayed")), ([0, 0, 0], "true"), "{again:?}");
+    for other in
+        [json!({ "customer_id": "ann", "note": "now" }), json!({ "customer_id": "bob", "note": "the sale is over" })]
+    {
+        assert_eq!(problem(&expire("c", other).await), (422, "IDEMPOTENCY_KEY_REUSED"));
+    }
+    gateway
+        .until(&format!("/v1/orders/{later}"), "it is reserved", |order| order["status"] == "reserved")
+        .await
+        .unwrap();
+    assert_eq!(gateway.post(&format!("/v1/orders/{later}/cancel"), "no", &json!({})).await.unwrap().status, 200);
     let named =
         json!({ "order_ids": [one, other, paid, "6f1d0c2e-8a51-4b7e-9d3a-2f4c5b6a7d81"], "note": "the sale is over" });
-    let by_name = expire("d", named).await;
+    let by_name = expire("d", named.clone()).await;
     assert_eq!(counts(&by_name), [1, 1, 2], "{by_name:?}");
+    let again = expire("d", named).await;
+    assert_eq!((&again.json["orders"], again.header("idempotent-replayed")), (&by_name.json["orders"], "true"));
     // Named twice is named once: in the order in which they were named first, and nobody waits for a second answer.
     let twice = expire("f", json!({ "order_ids": [other, one, other, other], "note": "the sale is over" })).await;
     assert_eq!((counts(&twice), twice.json["orders"].as_array().unwrap().len()), ([0, 2, 0], 2), "{twice:?}");

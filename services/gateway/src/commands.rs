@@ -37,7 +37,7 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x6d0c_9c1e_54b1_4f0e_9b6b_7f3a_2f50_11d
 /// How long the broker may take to say that it has a command for whose answer nobody waits.
 const DELIVERED_WITHIN: Duration = Duration::from_secs(5);
 
-const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// A resource to which a command is posted.

@@ -334,6 +334,7 @@ fn refunds(found: &Found) -> Vec<Refund> {
         Refund {
             refund_id: *refund_id,
             order_id: order.order_id,
+            reference: order.reference.clone(),
             payment_id: refund.payment_id,
             amount: money(refund.amount_minor, &order.currency),
             reason: format!("REFUND_REASON_{}", refund.reason.to_uppercase()),

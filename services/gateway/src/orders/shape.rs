@@ -139,6 +139,8 @@ pub(crate) struct Payment {
 pub(crate) struct Refund {
     pub(crate) refund_id: Uuid,
     pub(crate) order_id: Uuid,
+    /// The shop's own number of the order, if it has one.
+    pub(crate) reference: Option<String>,
     pub(crate) payment_id: Uuid,
     pub(crate) amount: Money,
     /// `REFUND_REASON_REQUESTED`
