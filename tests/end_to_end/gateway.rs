@@ -242,11 +242,38 @@ async fn a_customers_orders_are_listed_the_newest_first_page_by_page() {
     assert_eq!(list(format!("&limit=2&starting_after={}", id(1))).await, (placed[2..4].to_vec(), true));
     assert_eq!(list(format!("&limit=2&starting_after={}", id(3))).await, (placed[4..].to_vec(), false));
     assert_eq!(list(format!("&limit=2&ending_before={}", id(3))).await, (placed[1..3].to_vec(), true));
+    // Of all, and of a time: from then on, and before then.
+    let of_all = async |query: &str| {
+        let answer = gateway.get(&format!("/v1/orders{query}")).await.unwrap().json;
+        let orders = answer["data"].as_array().unwrap().iter();
+        let orders: Vec<(Value, String)> = orders
+            .map(|order| (order["order_id"].clone(), order["placed_at"].as_str().unwrap().replace('+', "%2B")))
+            .collect();
+        orders
+    };
+    let all = of_all("").await;
+    assert_eq!((all.len(), all[1..].iter().map(|(id, _)| id.clone()).collect::<Vec<_>>()), (6, placed.clone()));
+    let (third, second) = (&all[3].1, &all[4].1);
+    assert_eq!(of_all(&format!("?placed_from={third}")).await, all[..4]);
+    assert_eq!(of_all(&format!("?placed_before={third}")).await, all[4..]);
+    assert_eq!(of_all(&format!("?placed_from={second}&placed_before={third}&limit=100")).await, all[4..5]);
+    let rest = format!("?placed_from={second}&starting_after={}", all[2].0.as_str().unwrap());
+    assert_eq!(of_all(&rest).await, all[3..5]);
+    let in_time = list(format!("&placed_from={second}&placed_before={third}")).await;
+    assert_eq!(in_time, (vec![all[4].0.clone()], false));
+    let unknown = gateway.get("/v1/orders?starting_after=6f1d0c2e-8a51-4b7e-9d3a-2f4c5b6a7d81").await.unwrap();
+    assert_eq!(problem(&unknown), (404, "UNKNOWN_ORDER"));
     let nobody = gateway.get("/v1/orders?customer_id=nobody").await.unwrap();
     assert_eq!(nobody.json, json!({ "data": [], "has_more": false }));
-    for wrong in
-        ["", "?customer_id=", "?customer_id=a&limit=101", "?customer_id=a&page=2", "?customer_id=a&starting_after=7"]
-    {
+    for wrong in [
+        "?customer_id=",
+        "?customer_id=a&limit=101",
+        "?customer_id=a&page=2",
+        "?customer_id=a&starting_after=7",
+        "?placed_from=yesterday",
+        "?placed_before=2026-11-29",
+        "?reference=R&placed_from=2026-11-29T08:00:00Z",
+    ] {
         assert_eq!(
             problem(&gateway.get(&format!("/v1/orders{wrong}")).await.unwrap()),
             (400, "INVALID_PARAMETER"),

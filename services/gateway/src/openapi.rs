@@ -36,7 +36,7 @@ struct Read {
 const READ: [Read; 9] = [
     Read {
         path: "/v1/orders",
-        summary: "Orders of a customer, the newest first; or the one with a reference",
+        summary: "Orders of a customer or of all, of any time, the newest first; or the one with a reference",
         schema: "OrderList",
     },
     Read { path: "/v1/orders/{order_id}", summary: "An order as it stands", schema: "Order" },
@@ -303,8 +303,10 @@ fn in_list(name: &str) -> Value {
         "customer_id" => (json!({ "type": "string", "minLength": 1 }), "Whose orders"),
         "reference" => (
             json!({ "type": "string", "minLength": 1, "maxLength": 64 }),
-            "The order that has this number of the shop's own. Give this alone, or a customer_id",
+            "The order that has this number of the shop's own. Give this alone",
         ),
+        "placed_from" => (json!({ "type": "string", "format": "date-time" }), "Only those placed then or later"),
+        "placed_before" => (json!({ "type": "string", "format": "date-time" }), "Only those placed before then"),
         "limit" => (json!({ "type": "integer", "minimum": 1, "maximum": 100, "default": 20 }), "How many at most"),
         "starting_after" => (json!({ "type": "string", "format": "uuid" }), "The last order of a page: the next page"),
         _ => (json!({ "type": "string", "format": "uuid" }), "The first order of a page: the page before it"),

@@ -9,6 +9,7 @@ use axum::{
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use platform::{config, config::ms, message::plain_text};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use uuid::Uuid;
 
 use crate::problem::Problem;
@@ -72,6 +73,23 @@ impl Query {
             let number = text.parse().ok().filter(|number| (least..=most).contains(number));
             let detail = || format!("{name} must be a whole number from {least} to {most}, not {text:?}");
             number.ok_or_else(|| Problem::own("INVALID_PARAMETER", detail()).of(name))
+        };
+        self.get(name).map(read).transpose()
+    }
+
+    /// A parameter that is a point of time.
+    ///
+    /// # Errors
+    /// It is none.
+    pub(crate) fn time(&self, name: &'static str) -> Result<Option<OffsetDateTime>, Problem> {
+        let read = |text: &str| {
+            OffsetDateTime::parse(text, &Rfc3339).map_err(|_not_one| {
+                let shown: String = text.chars().take(64).collect();
+                let detail = format!(
+                    "{name} must be a time such as 2026-11-29T08:00:00Z, or with an offset whose plus is written %2B, not {shown:?}"
+                );
+                Problem::own("INVALID_PARAMETER", detail).of(name)
+            })
         };
         self.get(name).map(read).transpose()
     }
@@ -299,9 +317,17 @@ mod tests {
     #[test]
     fn a_parameter_that_is_not_known_is_refused() {
         let read = |query| Query::read(query, &["customer_id", "limit"]).map_err(|problem| problem.detail);
+        let read_time = |query: &str| Query::read(query, &["placed_from", "placed_before"]);
         let query = read("customer_id=M%26x+7&limit=5").unwrap();
         assert_eq!((query.get("customer_id"), query.number("limit", 1, 100).unwrap()), (Some("M&x 7"), Some(5)));
         assert!(query.number("limit", 1, 4).is_err() && query.uuid("customer_id").is_err());
+        let query = read_time("placed_from=2026-11-29T08:00:00%2B01:00&placed_before=2026-11-29T08:00:00Z").unwrap();
+        let hour = query.time("placed_before").unwrap().unwrap() - query.time("placed_from").unwrap().unwrap();
+        assert_eq!(hour.whole_minutes(), 60);
+        for wrong in ["2026-11-29", "2026-11-29T08:00:00+01:00", "2026-02-30T08:00:00Z", "now", ""] {
+            let query = read_time(&format!("placed_from={wrong}")).unwrap();
+            assert!(query.time("placed_from").is_err(), "{wrong}");
+        }
         for (query, word) in [
             ("customer=7", "customer_id"),
             ("limit=1&limit=1", "twice"),
