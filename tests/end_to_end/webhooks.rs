@@ -1,7 +1,9 @@
 //! Webhooks: whose they are, and what is done about those that are not as they must be.
 
+use std::{collections::BTreeMap, fs};
+
 use fake_stripe::signature;
-use holdfast_tests::{eventually, gateway::Answer, stripe::StripeShop};
+use holdfast_tests::{TestFleet, eventually, gateway::Answer, stripe::StripeShop};
 use platform::clock;
 use serde_json::{Value, json};
 use testbed::{fleet::stripe::WEBHOOK_SECRET, http};
@@ -85,4 +87,84 @@ async fn what_is_ours_and_not_known_yet_has_to_come_again() {
     assert_eq!((answer.status, answer.text.as_str()), (200, "recorded"), "{answer:?}");
     shop.gateway.until(&order, "it is disputed", |order| order["disputed"] == true).await.unwrap();
     shop.fleet.settle_and_verify().await.unwrap();
+}
+
+/// Sends the gateway bytes, with this signature, as if they were a webhook.
+async fn send(shop: &StripeShop, signature: &str, body: &[u8], headers: &str) -> (u16, String) {
+    let head = format!(
+        "POST /webhooks/stripe HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\nstripe-signature: {signature}\r\n{headers}\
+         content-length: {}\r\n\r\n",
+        body.len()
+    );
+    let answer = shop.gateway.raw(&[head.as_bytes(), body].concat()).await.unwrap();
+    (answer.status, if answer.status == 200 { answer.text } else { answer.code().to_owned() })
+}
+
+#[tokio::test]
+async fn a_webhook_that_is_not_as_it_must_be_changes_nothing() {
+    let shop = shop().await;
+    shop.keep_webhooks_away();
+    let order = shop.place("one", 1).await.unwrap();
+    let session = shop.page(&order).await.unwrap();
+    shop.stripe.pay(&session).unwrap();
+    let event = event(&shop, "payment_intent.succeeded").await;
+    let body = event.to_string().into_bytes();
+    let now = || clock::now().as_micros() / 1_000_000;
+    let signed = |time: i64, body: &[u8]| signature(time, body, &[WEBHOOK_SECRET.to_owned()]);
+    let bad = |code: &str| (400, code.to_owned());
+    // Forged, truncated, changed, stale, from the future.
+    let forged = signature(now(), &body, &["whsec_of_somebody_else_0123456789".to_owned()]);
+    assert_eq!(send(&shop, &forged, &body, "").await, bad("SIGNATURE_INVALID"));
+    let with_blank = signature(now(), &body, &[String::new()]);
+    assert_eq!(send(&shop, &with_blank, &body, "").await, bad("SIGNATURE_INVALID"));
+    let half = &body[..body.len() / 2];
+    assert_eq!(send(&shop, &signed(now(), &body), half, "").await, bad("SIGNATURE_INVALID"));
+    assert_eq!(send(&shop, &signed(now(), half), half, "").await, bad("INVALID_BODY"));
+    let changed = [body.as_slice(), b" "].concat();
+    assert_eq!(send(&shop, &signed(now(), &body), &changed, "").await, bad("SIGNATURE_INVALID"));
+    for off in [-310, 310, -100_000, 100_000] {
+        assert_eq!(send(&shop, &signed(now() + off, &body), &body, "").await, bad("SIGNATURE_INVALID"), "{off}");
+    }
+    // Packed, whether it says so or not: nobody of ours has asked for that.
+    let packed = [b"\x1f\x8b\x08\0\0\0\0\0\0\xff".as_slice(), &body].concat();
+    for headers in ["", "content-encoding: gzip\r\n"] {
+        assert_eq!(send(&shop, &signed(now(), &packed), &packed, headers).await, bad("INVALID_BODY"));
+    }
+    let large = vec![b' '; 524_289];
+    assert_eq!(send(&shop, &signed(now(), &large), &large, "").await, (413, "MESSAGE_TOO_LARGE".to_owned()));
+    assert_eq!(send(&shop, "", b"", "").await, bad("SIGNATURE_INVALID"));
+    assert_eq!(shop.fleet.number("select count(*) from payments.inbox").await.unwrap(), 0);
+    // As it must be, at the edge of the time that it may have; and again, which is the same.
+    let late = signed(now() - 290, &body);
+    for _ in 0..3 {
+        assert_eq!(send(&shop, &late, &body, "").await, (200, "recorded".to_owned()));
+    }
+    shop.until(&order, "paid").await.unwrap();
+    let paid = "select count(*) from log.events where type = 'holdfast.payments.v1.PaymentSucceeded'";
+    assert_eq!(shop.fleet.number(paid).await.unwrap(), 1);
+    shop.fleet.settle_and_verify().await.unwrap();
+}
+
+/// A blank secret is a key that everybody knows: with one there is no gateway at all.
+#[tokio::test]
+async fn with_a_secret_that_can_be_guessed_there_is_no_gateway() {
+    let fleet = TestFleet::start().await.unwrap();
+    let replaced = "whsec_of_the_fake_0123456789abcdef\n\nwhsec_another_0123456789abcdef";
+    for (replica, secrets) in ["", "\n", " \n \n", "whsec_short", replaced].into_iter().enumerate() {
+        let file = fleet.dir().join(format!("webhook-secrets-{replica}"));
+        fs::write(&file, secrets).unwrap();
+        let settings = BTreeMap::from([
+            ("HOLDFAST_STRIPE_WEBHOOK_SECRETS".to_owned(), file.to_string_lossy().into_owned()),
+            ("HOLDFAST_GATEWAY_ADDRESS".to_owned(), "127.0.0.1:0".to_owned()),
+        ]);
+        fleet.processes().await.start_worker_with("gateway", replica, &settings).unwrap();
+        let has_ended = || async {
+            let ended = fleet.processes().await.ended_workers();
+            Ok(ended.iter().any(|(name, of, code)| name == "gateway" && *of == replica && *code == Some(1)))
+        };
+        eventually("it refuses to start", has_ended).await.unwrap();
+        let said = fs::read_to_string(fleet.dir().join(format!("log/gateway-{replica}.log"))).unwrap();
+        assert!(said.contains("stripe.webhook_secrets"), "{secrets:?}: {said}");
+        assert!(!said.contains("serving the HTTP API") && !said.contains("0123456789"), "{secrets:?}: {said}");
+    }
 }

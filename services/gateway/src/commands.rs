@@ -4,6 +4,7 @@
 //! the caller, the route, the path and the `Idempotency-Key`, so the worker's inbox knows what was asked before, whichever replica asks.
 
 use std::{
+    borrow::Cow,
     collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -28,7 +29,7 @@ use crate::{
     guard::RequestId,
     outcome::{CommandOutcome, said},
     problem::Problem,
-    request::{self, Wait},
+    request::{self, Wait, spelled},
 };
 
 /// Ids of commands of this gateway derive from this one.
@@ -257,7 +258,8 @@ pub(crate) async fn post(
     let caller = authorize(&gateway, &headers, route.scope)?;
     let key = request::idempotency_key(&headers)?;
     let wait = request::wait(&headers, &gateway.settings);
-    let params: Vec<(&str, &str)> = params.iter().collect();
+    let params: Vec<(&str, Cow<'_, str>)> = params.iter().map(|(name, value)| (name, spelled(name, value))).collect();
+    let params: Vec<(&str, &str)> = params.iter().map(|(name, value)| (*name, value.as_ref())).collect();
     let id = command_id(&caller.owner_of_keys(), route.path, &params, key);
     let body = request::body(&headers, body, &gateway.settings).await?;
     let mut message = complete(route, &body, &params, &caller.actor(), id)?;
@@ -306,7 +308,7 @@ fn complete(
         JsonMessage::read(route.message_type, body).map_err(|error| Problem::own("INVALID_BODY", error.to_string()))?;
     for (field, value) in params {
         let given = message.text(field).unwrap_or_default();
-        if !given.is_empty() && given != *value {
+        if !given.is_empty() && spelled(field, &given) != *value {
             let detail =
                 format!("the body says {field} {given:?} and the path says {value:?}: leave it out of the body");
             return Err(Problem::own("INVALID_BODY", detail).of(*field));
@@ -494,6 +496,10 @@ mod tests {
         assert_eq!(cancel(r#"{"actor": "root"}"#).unwrap_err().param.as_deref(), Some("actor"));
         assert_eq!(cancel(r#"{"order_id": "p"}"#).unwrap_err().param.as_deref(), Some("order_id"));
         assert!(cancel(r#"{"order_id": "o"}"#).is_ok());
+        let (order_id, shouted) = (Uuid::from_u128(0xab).to_string(), Uuid::from_u128(0xab).to_string().to_uppercase());
+        let body = format!(r#"{{"order_id": "{shouted}"}}"#);
+        let message = complete(route("CancelOrder"), body.as_bytes(), &[("order_id", &order_id)], "token:shop", id);
+        assert_eq!(message.unwrap().text("order_id").unwrap(), order_id);
         let reinstate = complete(route("ReinstateOrder"), b"{}", &[("order_id", "o")], "token:shop", id);
         assert_eq!(reinstate.unwrap_err().param.as_deref(), Some("note"));
     }

@@ -20,6 +20,7 @@ use crate::{
     outcome::CommandOutcome,
     problem::Document,
     read::{Product, Round},
+    request::is_uuid,
     wallets::WalletList,
 };
 
@@ -285,9 +286,7 @@ fn responses<const N: usize>(own: [(&str, Value); N]) -> Map<String, Value> {
 fn in_path(path: &str) -> Vec<Value> {
     let names = path.split('/').filter_map(|name| name.strip_prefix('{')?.strip_suffix('}'));
     let parameter = |name: &str| {
-        // Those two are names of others.
-        let is_id = name.ends_with("_id") && !["provider_event_id", "customer_id"].contains(&name);
-        let schema = if is_id {
+        let schema = if is_uuid(name) {
             json!({ "type": "string", "format": "uuid" })
         } else {
             json!({ "type": "string", "minLength": 1 })

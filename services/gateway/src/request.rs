@@ -1,6 +1,6 @@
 //! What is read of a request before anything is done: its body, its key, and how long it will wait.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use axum::{
     body::Body,
@@ -101,6 +101,17 @@ impl Query {
     pub(crate) fn uuid(&self, name: &'static str) -> Result<Option<Uuid>, Problem> {
         self.get(name).map(|text| uuid(name, text)).transpose()
     }
+}
+
+/// Whether a parameter of this name is a UUID. Two are names of others.
+pub(crate) fn is_uuid(name: &str) -> bool {
+    name.ends_with("_id") && !["provider_event_id", "customer_id"].contains(&name)
+}
+
+/// A part of a path as it is spelled here, so that one id is one request and one order, however its sender spells it.
+pub(crate) fn spelled<'a>(name: &str, value: &'a str) -> Cow<'a, str> {
+    let id = Some(value).filter(|_| is_uuid(name)).and_then(|value| Uuid::try_parse(value).ok());
+    id.map_or(Cow::Borrowed(value), |id| Cow::Owned(id.to_string()))
 }
 
 /// The UUID that a parameter of the path or the query is.
@@ -254,7 +265,7 @@ mod tests {
     use axum::http::{HeaderMap, HeaderValue};
     use platform::config::Config;
 
-    use super::{Query, Wait, has, idempotency_key, if_match, wait};
+    use super::{Query, Wait, has, idempotency_key, if_match, spelled, wait};
 
     fn headers(name: &'static str, values: &[&'static str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -276,6 +287,18 @@ mod tests {
             assert_eq!(key(nothing), Err("IDEMPOTENCY_KEY_MISSING".to_owned()), "{nothing:?}");
         }
         assert_eq!(key(&["a", "b"]), Err("INVALID_PARAMETER".to_owned()));
+    }
+
+    #[test]
+    fn an_id_is_spelled_in_one_way_and_a_name_is_left_as_it_is() {
+        let id = "7b1f0a52-3c8e-4d3a-9a51-0e9f6f2d8c11";
+        for other in [id.to_uppercase(), id.replace('-', ""), format!("urn:uuid:{id}"), format!("{{{id}}}")] {
+            assert_eq!(spelled("order_id", &other), id);
+            for name in ["customer_id", "provider_event_id", "sku"] {
+                assert_eq!(spelled(name, &other), other, "{name}");
+            }
+        }
+        assert_eq!(spelled("order_id", "seven"), "seven");
     }
 
     #[test]
