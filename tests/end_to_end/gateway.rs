@@ -7,10 +7,13 @@ use holdfast_tests::{
     TestFleet, eventually,
     gateway::{Answer, Gateway, READER, TOKEN},
 };
+use platform::client::Outgoing;
+use proto::{Message, Name, orders::v1::CancelOrder};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use testbed::servers::Signal;
 use tokio::{net::TcpStream, sync::watch};
+use uuid::Uuid;
 
 async fn shop() -> (TestFleet, Gateway) {
     let fleet = TestFleet::start().await.unwrap();
@@ -62,6 +65,17 @@ async fn an_order_is_placed_paid_read_and_refunded_over_http() {
     let refund = refund.header("location").to_owned();
     let refund = gateway.until(&refund, "the money is back", |refund| refund["step"] == "refunded").await.unwrap();
     assert_eq!((&refund["reason"], &refund["times_sent"]), (&json!("REFUND_REASON_REQUESTED"), &json!(1)));
+    let story: Vec<&str> =
+        refund["events"].as_array().unwrap().iter().filter_map(|event| event["type"].as_str()).collect();
+    let told = ["orders.v1.RefundRequested", "payments.v1.RefundSubmitted", "payments.v1.PaymentRefunded"];
+    assert!(told.iter().all(|told| story.contains(&format!("holdfast.{told}").as_str())), "{story:?}");
+    assert_eq!(refund["call"], Value::Null);
+    let sent = refund["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|event| event["type"] == "holdfast.payments.v1.RefundSubmitted");
+    assert_eq!(sent.unwrap()["data"]["idempotency_key"], refund["idempotency_key"]);
     let order = gateway.until(&path, "it is refunded", |order| order["status"] == "refunded").await.unwrap();
     assert_eq!(order["money"]["gone_back"]["minor_units"], "2500");
     gateway.until("/v1/products/MUG", "the mugs are back", |product| product["available"] == "100").await.unwrap();
@@ -228,11 +242,38 @@ async fn a_customers_orders_are_listed_the_newest_first_page_by_page() {
     assert_eq!(list(format!("&limit=2&starting_after={}", id(1))).await, (placed[2..4].to_vec(), true));
     assert_eq!(list(format!("&limit=2&starting_after={}", id(3))).await, (placed[4..].to_vec(), false));
     assert_eq!(list(format!("&limit=2&ending_before={}", id(3))).await, (placed[1..3].to_vec(), true));
+    // Of all, and of a time: from then on, and before then.
+    let of_all = async |query: &str| {
+        let answer = gateway.get(&format!("/v1/orders{query}")).await.unwrap().json;
+        let orders = answer["data"].as_array().unwrap().iter();
+        let orders: Vec<(Value, String)> = orders
+            .map(|order| (order["order_id"].clone(), order["placed_at"].as_str().unwrap().replace('+', "%2B")))
+            .collect();
+        orders
+    };
+    let all = of_all("").await;
+    assert_eq!((all.len(), all[1..].iter().map(|(id, _)| id.clone()).collect::<Vec<_>>()), (6, placed.clone()));
+    let (third, second) = (&all[3].1, &all[4].1);
+    assert_eq!(of_all(&format!("?placed_from={third}")).await, all[..4]);
+    assert_eq!(of_all(&format!("?placed_before={third}")).await, all[4..]);
+    assert_eq!(of_all(&format!("?placed_from={second}&placed_before={third}&limit=100")).await, all[4..5]);
+    let rest = format!("?placed_from={second}&starting_after={}", all[2].0.as_str().unwrap());
+    assert_eq!(of_all(&rest).await, all[3..5]);
+    let in_time = list(format!("&placed_from={second}&placed_before={third}")).await;
+    assert_eq!(in_time, (vec![all[4].0.clone()], false));
+    let unknown = gateway.get("/v1/orders?starting_after=6f1d0c2e-8a51-4b7e-9d3a-2f4c5b6a7d81").await.unwrap();
+    assert_eq!(problem(&unknown), (404, "UNKNOWN_ORDER"));
     let nobody = gateway.get("/v1/orders?customer_id=nobody").await.unwrap();
     assert_eq!(nobody.json, json!({ "data": [], "has_more": false }));
-    for wrong in
-        ["", "?customer_id=", "?customer_id=a&limit=101", "?customer_id=a&page=2", "?customer_id=a&starting_after=7"]
-    {
+    for wrong in [
+        "?customer_id=",
+        "?customer_id=a&limit=101",
+        "?customer_id=a&page=2",
+        "?customer_id=a&starting_after=7",
+        "?placed_from=yesterday",
+        "?placed_before=2026-11-29",
+        "?reference=R&placed_from=2026-11-29T08:00:00Z",
+    ] {
         assert_eq!(
             problem(&gateway.get(&format!("/v1/orders{wrong}")).await.unwrap()),
             (400, "INVALID_PARAMETER"),
@@ -266,9 +307,28 @@ async fn a_worker_that_is_away_is_waited_for_and_then_answered_for_with_202() {
     let prefer = [("prefer", "wait=1")];
     let placed = gateway.post_with("/v1/orders", "away", &prefer, &mugs(1, "sandbox:succeed")).await.unwrap();
     assert_eq!((placed.status, &placed.json["outcome"]), (202, &json!("pending")), "{placed:?}");
+    // Whoever asks meanwhile is told that it is under way, by any gateway, whoever sent it; and of what was never sent, that nobody knows it.
+    let sent = Uuid::from_u128(7);
+    let (order_id, actor) = (Uuid::from_u128(8).to_string(), "ann".to_owned());
+    let cancel = CancelOrder { order_id, actor, ..CancelOrder::default() };
+    let data = cancel.encode_to_vec().into();
+    let command = Outgoing { id: sent, message_type: &CancelOrder::full_name(), data, correlation_id: None };
+    assert!(fleet.client.deliver(&command).await);
+    let other = gateway.kill_and_start(&fleet).await.unwrap();
+    for path in [placed.header("location").to_owned(), format!("/v1/commands/{sent}")] {
+        let answer = other.get(&path).await.unwrap();
+        let seen = (answer.status, answer.header("retry-after"), answer.header("location"));
+        assert_eq!(seen, (202, "1", path.as_str()), "{answer:?}");
+        assert_eq!(answer.json["outcome"], "pending");
+    }
+    let never = other.get(&format!("/v1/commands/{}", Uuid::from_u128(9))).await.unwrap();
+    assert_eq!(problem(&never), (404, "UNKNOWN_ANSWER"));
+    let gateway = other;
     fleet.processes().await.start_worker("orders", 0).unwrap();
     let answer = gateway.until(placed.header("location"), "it is done", |answer| answer["outcome"] == "accepted");
     answer.await.unwrap();
+    let sent = format!("/v1/commands/{sent}");
+    gateway.until(&sent, "it is refused", |answer| answer["code"] == "UNKNOWN_ORDER").await.unwrap();
     fleet.settle_and_verify().await.unwrap();
 }
 
@@ -417,6 +477,7 @@ async fn orders_are_expired_by_hand() {
     let place = |key: &str, customer: &str, script: &str| {
         let mut order = mugs(1, script);
         order["customer_id"] = json!(customer);
+        order["reference"] = json!(format!("R-{key}"));
         let (gateway, key) = (gateway.clone(), key.to_owned());
         async move { gateway.post("/v1/orders", &key, &order).await.unwrap().json["order_id"].as_str().unwrap().to_owned() }
     };
@@ -428,16 +489,37 @@ async fn orders_are_expired_by_hand() {
         async move { gateway.post("/v1/admin/expire", key, &body).await.unwrap() }
     };
     let dry = expire("a", json!({ "customer_id": "ann", "note": "the sale is over", "dry_run": true })).await;
-    assert_eq!((dry.status, &dry.json["orders"]), (200, &json!([{ "order_id": one, "outcome": "due" }])), "{dry:?}");
+    assert_eq!(
+        (dry.status, &dry.json["orders"]),
+        (200, &json!([{ "order_id": one, "reference": "R-1", "outcome": "due" }])),
+        "{dry:?}"
+    );
     let counts = |answer: &Answer| ["released", "skipped", "failed"].map(|word| answer.json[word].as_u64().unwrap());
     let nothing_due = expire("b", json!({ "note": "the sale is over" })).await;
     assert_eq!(counts(&nothing_due), [0, 0, 0], "{nothing_due:?}");
     let of_ann = expire("c", json!({ "customer_id": "ann", "note": "the sale is over" })).await;
     assert_eq!(counts(&of_ann), [1, 0, 0], "{of_ann:?}");
+    assert_eq!(of_ann.json["orders"][0]["reference"], "R-1");
+    // Under the same key nothing more is done: what has come since was never asked for. And no other request has this key.
+    let later = place("4", "ann", "sandbox:never").await;
+    let again = expire("c", json!({ "customer_id": "ann", "note": "the sale is over" })).await;
+    assert_eq!((counts(&again), again.header("idempotent-replayed")), ([0, 0, 0], "true"), "{again:?}");
+    for other in
+        [json!({ "customer_id": "ann", "note": "now" }), json!({ "customer_id": "bob", "note": "the sale is over" })]
+    {
+        assert_eq!(problem(&expire("c", other).await), (422, "IDEMPOTENCY_KEY_REUSED"));
+    }
+    gateway
+        .until(&format!("/v1/orders/{later}"), "it is reserved", |order| order["status"] == "reserved")
+        .await
+        .unwrap();
+    assert_eq!(gateway.post(&format!("/v1/orders/{later}/cancel"), "no", &json!({})).await.unwrap().status, 200);
     let named =
         json!({ "order_ids": [one, other, paid, "6f1d0c2e-8a51-4b7e-9d3a-2f4c5b6a7d81"], "note": "the sale is over" });
-    let by_name = expire("d", named).await;
+    let by_name = expire("d", named.clone()).await;
     assert_eq!(counts(&by_name), [1, 1, 2], "{by_name:?}");
+    let again = expire("d", named).await;
+    assert_eq!((&again.json["orders"], again.header("idempotent-replayed")), (&by_name.json["orders"], "true"));
     // Named twice is named once: in the order in which they were named first, and nobody waits for a second answer.
     let twice = expire("f", json!({ "order_ids": [other, one, other, other], "note": "the sale is over" })).await;
     assert_eq!((counts(&twice), twice.json["orders"].as_array().unwrap().len()), ([0, 2, 0], 2), "{twice:?}");

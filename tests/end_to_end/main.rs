@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that does not find what it looks for fails")]
 
 mod bad_input;
+mod bounds;
 mod clients;
 mod command;
 mod coupons;
@@ -17,6 +18,7 @@ mod logs;
 mod mail;
 mod mail_states;
 mod order_of_commands;
+mod patience;
 mod poison;
 mod probes;
 mod reading;
@@ -28,4 +30,5 @@ mod saga;
 mod stripe;
 mod versions;
 mod wallets;
+mod webhooks;
 mod wishes;

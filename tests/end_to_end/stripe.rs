@@ -358,6 +358,35 @@ async fn under_a_key_that_stripe_answers_with_an_error_for_ever_a_refund_is_sent
     shop.close().await.unwrap();
 }
 
+/// Whoever waits for money sees how often it was sent, under which key, what was heard, and when it is tried again.
+#[tokio::test]
+async fn a_refund_shows_how_its_call_to_the_provider_goes() {
+    let settings = [("HOLDFAST_EFFECTS_BACKOFF_MS", "50"), ("HOLDFAST_STRIPE_MISSED_MS", "0")];
+    let shop = StripeShop::open(1, 1_000, &settings).await.unwrap();
+    let order = shop.place("one", 1).await.unwrap();
+    let session = shop.page(&order).await.unwrap();
+    shop.stripe.pay(&session).unwrap();
+    shop.until(&order, "paid").await.unwrap();
+    shop.stripe.set_faults(Faults { forbidden: 100, ..Faults::default() });
+    let asked = shop.gateway.post(&format!("{order}/refunds"), "back", &json!({ "note": "broken" })).await.unwrap();
+    let path = asked.header("location").to_owned();
+    let is_tried = |refund: &Value| refund["call"]["tries"].as_i64().is_some_and(|tries| tries >= 2);
+    let refund = shop.gateway.until(&path, "it is tried again", is_tried).await.unwrap();
+    assert_eq!((&refund["step"], &refund["times_sent"]), (&json!("refunding"), &json!(1)), "{refund}");
+    let call = &refund["call"];
+    assert_eq!(call["stopped_by"], "stripe", "{refund}");
+    assert!(call["last_heard"].as_str().unwrap().contains("403"), "{refund}");
+    assert!(call["next_try_at"].as_str() > refund["events"][0]["recorded_at"].as_str(), "{refund}");
+    let key = refund["idempotency_key"].as_str().unwrap().to_owned();
+    let journal = shop.stripe.journal();
+    let sent = journal.iter().filter(|exchange| exchange.method == "POST" && exchange.path == "/v1/refunds");
+    assert!(sent.clone().count() > 0 && sent.into_iter().all(|sent| sent.key.as_deref() == Some(&key)), "{journal:?}");
+    shop.stripe.set_faults(Faults::default());
+    let refund = shop.gateway.until(&path, "the money is back", |refund| refund["step"] == "refunded").await.unwrap();
+    assert_eq!((&refund["call"], refund["idempotency_key"].as_str()), (&Value::Null, Some(key.as_str())), "{refund}");
+    shop.close().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_refund_for_which_nobody_had_time_is_sent_however_late() {
     let (shop, order) = deaf_shop().await;

@@ -1,8 +1,11 @@
 //! What waits for a person: reports that fit nothing, refunds that need a decision, disputes that are not over, money that was to go back
 //! and did not, and calls about money that do not come to their end.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use sqlx::{PgConnection, Row, postgres::PgRow};
+use uuid::Uuid;
 
 /// Of each kind, so many are named; the others are only counted.
 const NAMED_MAX: i64 = 20;
@@ -23,6 +26,8 @@ pub struct Item {
     pub what: String,
     /// `payment-<uuid>` or `order-<uuid>`.
     pub subject: String,
+    /// The shop's own number of the order that it is about, if it has one.
+    pub reference: Option<String>,
     /// The report, refund or dispute by which it is decided, or the key of the call; empty for an order.
     pub id: String,
     /// The money, in minor units, if it is known.
@@ -81,13 +86,35 @@ pub async fn look(connection: &mut PgConnection) -> Result<Waiting, sqlx::Error>
             waiting.items.push(item(row)?);
         }
     }
+    refer(connection, &mut waiting.items).await?;
     Ok(waiting)
+}
+
+/// Of all that has an order with a number of the shop's own, that number.
+const REFERENCES: &str = "select 'order-' || order_id, reference from orders.orders
+        where reference is not null and order_id = any($1)
+    union all select 'payment-' || p.payment_id, o.reference from payments.payments p join orders.orders o using (order_id)
+        where o.reference is not null and p.payment_id = any($1)";
+
+async fn refer(connection: &mut PgConnection, items: &mut [Item]) -> Result<(), sqlx::Error> {
+    let id = |item: &Item| item.subject.split_once('-').and_then(|(_, id)| Uuid::try_parse(id).ok());
+    let ids: Vec<Uuid> = items.iter().filter_map(id).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<(String, String)> = sqlx::query_as(REFERENCES).bind(ids).fetch_all(connection).await?;
+    let references: BTreeMap<String, String> = rows.into_iter().collect();
+    for item in items {
+        item.reference = references.get(&item.subject).cloned();
+    }
+    Ok(())
 }
 
 fn item(row: &PgRow) -> Result<Item, sqlx::Error> {
     Ok(Item {
         what: row.try_get("what")?,
         subject: row.try_get("subject")?,
+        reference: None,
         id: row.try_get("id")?,
         amount_minor: row.try_get("amount_minor")?,
         currency: row.try_get("currency")?,

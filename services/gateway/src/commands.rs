@@ -4,6 +4,7 @@
 //! the caller, the route, the path and the `Idempotency-Key`, so the worker's inbox knows what was asked before, whichever replica asks.
 
 use std::{
+    borrow::Cow,
     collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -28,7 +29,7 @@ use crate::{
     guard::RequestId,
     outcome::{CommandOutcome, said},
     problem::Problem,
-    request::{self, Wait},
+    request::{self, Wait, spelled},
 };
 
 /// Ids of commands of this gateway derive from this one.
@@ -37,7 +38,7 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x6d0c_9c1e_54b1_4f0e_9b6b_7f3a_2f50_11d
 /// How long the broker may take to say that it has a command for whose answer nobody waits.
 const DELIVERED_WITHIN: Duration = Duration::from_secs(5);
 
-const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// A resource to which a command is posted.
@@ -215,13 +216,27 @@ pub(crate) const ROUTES: [Route; 18] = [
 pub(crate) struct UnderWay(Mutex<HashSet<Uuid>>);
 
 /// One of them, until it is over.
-struct Begun<'a>(&'a UnderWay, Uuid);
+#[derive(Debug)]
+pub(crate) struct Begun<'a>(&'a UnderWay, Uuid);
 
 impl UnderWay {
-    fn begin(&self, id: Uuid) -> Option<Begun<'_>> {
+    /// Waits for a command.
+    ///
+    /// # Errors
+    /// This replica does already.
+    pub(crate) fn begin(&self, id: Uuid) -> Result<Begun<'_>, Problem> {
         let is_new = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
         // Not made where it is not returned: it ends what it names.
-        is_new.then(|| Begun(self, id))
+        is_new.then(|| Begun(self, id)).ok_or_else(|| {
+            let detail = "a request with this Idempotency-Key is under way: send it again when it is over, and hear the same \
+                answer";
+            Problem::own("REQUEST_UNDER_WAY", detail).of("Idempotency-Key")
+        })
+    }
+
+    /// Whether this replica waits for it.
+    pub(crate) fn has(&self, id: Uuid) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
     }
 }
 
@@ -243,17 +258,13 @@ pub(crate) async fn post(
     let caller = authorize(&gateway, &headers, route.scope)?;
     let key = request::idempotency_key(&headers)?;
     let wait = request::wait(&headers, &gateway.settings);
-    let params: Vec<(&str, &str)> = params.iter().collect();
+    let params: Vec<(&str, Cow<'_, str>)> = params.iter().map(|(name, value)| (name, spelled(name, value))).collect();
+    let params: Vec<(&str, &str)> = params.iter().map(|(name, value)| (*name, value.as_ref())).collect();
     let id = command_id(&caller.owner_of_keys(), route.path, &params, key);
     let body = request::body(&headers, body, &gateway.settings).await?;
     let mut message = complete(route, &body, &params, &caller.actor(), id)?;
     expect(&mut message, request::if_match(&headers)?)?;
-    let under_way = gateway.under_way.begin(id);
-    let _begun = under_way.ok_or_else(|| {
-        let detail =
-            "a request with this Idempotency-Key is under way: send it again when it is over, and hear the same answer";
-        Problem::own("REQUEST_UNDER_WAY", detail).of("Idempotency-Key")
-    })?;
+    let _begun = gateway.under_way.begin(id)?;
     let command = Outgoing {
         id,
         message_type: route.message_type,
@@ -297,7 +308,7 @@ fn complete(
         JsonMessage::read(route.message_type, body).map_err(|error| Problem::own("INVALID_BODY", error.to_string()))?;
     for (field, value) in params {
         let given = message.text(field).unwrap_or_default();
-        if !given.is_empty() && given != *value {
+        if !given.is_empty() && spelled(field, &given) != *value {
             let detail =
                 format!("the body says {field} {given:?} and the path says {value:?}: leave it out of the body");
             return Err(Problem::own("INVALID_BODY", detail).of(*field));
@@ -379,7 +390,8 @@ fn done(route: &Route, message: &JsonMessage, id: Uuid, accepted: &Accepted) -> 
     response
 }
 
-fn accepted_for_later(id: Uuid) -> Response {
+/// The worker has not come to it yet: where its answer will be, and when to ask again.
+pub(crate) fn accepted_for_later(id: Uuid) -> Response {
     let pending = CommandOutcome::pending(id);
     let mut response = json_response(StatusCode::ACCEPTED, &pending);
     insert(response.headers_mut(), header::LOCATION, &format!("/v1/commands/{id}"));
@@ -464,10 +476,11 @@ mod tests {
     fn a_command_is_under_way_once_until_it_is_over() {
         let (under_way, id) = (UnderWay::default(), Uuid::from_u128(7));
         let first = under_way.begin(id).unwrap();
-        assert!(under_way.begin(id).is_none() && under_way.begin(id).is_none());
-        assert!(under_way.begin(Uuid::from_u128(8)).is_some());
+        assert!(under_way.begin(id).is_err() && under_way.begin(id).is_err());
+        assert!(under_way.begin(Uuid::from_u128(8)).is_ok());
+        assert!(under_way.has(id) && !under_way.has(Uuid::from_u128(8)));
         drop(first);
-        assert!(under_way.begin(id).is_some());
+        assert!(under_way.begin(id).is_ok());
     }
 
     #[test]
@@ -483,6 +496,10 @@ mod tests {
         assert_eq!(cancel(r#"{"actor": "root"}"#).unwrap_err().param.as_deref(), Some("actor"));
         assert_eq!(cancel(r#"{"order_id": "p"}"#).unwrap_err().param.as_deref(), Some("order_id"));
         assert!(cancel(r#"{"order_id": "o"}"#).is_ok());
+        let (order_id, shouted) = (Uuid::from_u128(0xab).to_string(), Uuid::from_u128(0xab).to_string().to_uppercase());
+        let body = format!(r#"{{"order_id": "{shouted}"}}"#);
+        let message = complete(route("CancelOrder"), body.as_bytes(), &[("order_id", &order_id)], "token:shop", id);
+        assert_eq!(message.unwrap().text("order_id").unwrap(), order_id);
         let reinstate = complete(route("ReinstateOrder"), b"{}", &[("order_id", "o")], "token:shop", id);
         assert_eq!(reinstate.unwrap_err().param.as_deref(), Some("note"));
     }

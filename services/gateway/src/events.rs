@@ -141,6 +141,14 @@ async fn look(pool: &PgPool, order_id: Uuid) -> Result<(GlobalPosition, Vec<Stor
     }
 }
 
+/// What happened to one refund of an order, in all services.
+pub(crate) async fn of_refund(pool: &PgPool, order_id: Uuid, refund_id: Uuid) -> Result<Vec<OrderEvent>, sqlx::Error> {
+    let (_, events) = look(pool, order_id).await?;
+    let refund_id = refund_id.to_string();
+    let is_of_it = |event: &OrderEvent| event.data.get("refund_id").and_then(Value::as_str) == Some(&refund_id);
+    Ok(events.iter().map(OrderEvent::of).filter(is_of_it).collect())
+}
+
 /// What a listener hears next.
 fn told(events: &[StoredEvent], after: GlobalPosition, published: GlobalPosition) -> VecDeque<StoredEvent> {
     events.iter().filter(|event| event.position > after && event.position <= published).cloned().collect()

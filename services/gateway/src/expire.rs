@@ -1,7 +1,7 @@
 //! Expiring many orders at once, by hand: what is due, or what a filter names.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,17 +15,19 @@ use axum::{
 };
 use futures::{StreamExt, stream};
 use platform::client::Outgoing;
-use proto::{Message, Name, orders::v1::ExpireOrder};
+use proto::{Message, orders::v1::ExpireOrder};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
     Gateway,
     caller::{Scope, authorize},
-    commands::{command_id, json_response},
+    commands::{REPLAYED, command_id, insert, json_response},
     guard::RequestId,
-    outcome::hear,
+    hex,
+    outcome::{hear, hear_answer, said},
     problem::Problem,
     request,
 };
@@ -39,11 +41,11 @@ const LIMIT_DEFAULT: u16 = 100;
 /// Orders that are asked for at the same time.
 const AT_ONCE: usize = 64;
 
-/// How long a worker may take for one.
+/// How long a worker may take for one. All of them together have as long as any request.
 const WITHIN: Duration = Duration::from_secs(10);
 
 /// Which orders to expire: these, or those of a customer that wait for their money, or, if neither is named, those whose time is over.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ExpireOrders {
     /// Why, in words.
@@ -85,6 +87,9 @@ pub(crate) struct ExpiredOrders {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ExpiredOrder {
     order_id: Uuid,
+    /// The shop's own number of the order, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<String>,
     /// released, skipped or failed; due in a dry run.
     outcome: &'static str,
     /// Of one that failed, why: a word for programs.
@@ -109,29 +114,105 @@ pub(crate) async fn expire(
         serde_json::from_slice(&body).map_err(|error| Problem::own("INVALID_BODY", error.to_string()))?;
     let limit = asked.limit()?;
     let begun = Instant::now();
-    let orders = find(&gateway, &asked, limit).await?;
     let mut report = ExpiredOrders { dry_run: asked.dry_run, ..ExpiredOrders::default() };
     if asked.dry_run {
+        let orders = find(&gateway, &asked, limit, None).await?;
         report.orders = orders.into_iter().map(|order_id| ExpiredOrder::new(order_id, "due")).collect();
-        report.milliseconds = milliseconds(begun);
-        return Ok(json_response(StatusCode::OK, &report));
+        return reported(&gateway, report, begun).await;
     }
-    let (actor, gateway) = (caller.actor(), &gateway);
-    let expire_one = |order_id: Uuid| {
-        let id = command_id(&caller.owner_of_keys(), PATH, &[("order_id", &order_id.to_string())], key);
-        let (actor, note) = (actor.clone(), asked.note.clone());
-        let command = ExpireOrder { order_id: order_id.to_string(), actor, note, expected_version: 0 };
-        async move { send(gateway, id, request_id, order_id, &command).await }
-    };
+    let request = Request { key, owner: caller.owner_of_keys().into_owned(), actor: caller.actor(), request_id };
+    let _begun = gateway.under_way.begin(request.id())?;
+    let known = request.begin(&gateway, &asked).await?;
+    let orders = find(&gateway, &asked, limit, known.as_deref()).await?;
+    let expire_one = |order_id: Uuid| request.expire(&gateway, order_id, &asked.note);
     report.orders = stream::iter(orders).map(expire_one).buffered(AT_ONCE).collect().await;
     let count = |outcome: &str| report.orders.iter().filter(|order| order.outcome == outcome).count();
     (report.released, report.skipped, report.failed) = (count("released"), count("skipped"), count("failed"));
-    report.milliseconds = milliseconds(begun);
+    let mut response = reported(&gateway, report, begun).await?;
+    if known.is_some() {
+        insert(response.headers_mut(), REPLAYED, "true");
+    }
+    Ok(response)
+}
+
+/// The report, with the shop's own numbers of its orders.
+async fn reported(gateway: &Gateway, mut report: ExpiredOrders, begun: Instant) -> Result<Response, Problem> {
+    let ids: Vec<Uuid> = report.orders.iter().map(|order| order.order_id).collect();
+    let references: Vec<(Uuid, String)> = sqlx::query_as(REFERENCES).bind(ids).fetch_all(&gateway.pool).await?;
+    let references: HashMap<Uuid, String> = references.into_iter().collect();
+    for order in &mut report.orders {
+        order.reference = references.get(&order.order_id).cloned();
+    }
+    report.milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(json_response(StatusCode::OK, &report))
 }
 
-fn milliseconds(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+const REFERENCES: &str =
+    "select order_id, reference from orders.orders where order_id = any($1) and reference is not null";
+
+/// Who asks, and under which key.
+struct Request<'a> {
+    key: &'a str,
+    owner: String,
+    actor: String,
+    request_id: RequestId,
+}
+
+impl Request<'_> {
+    fn id(&self) -> Uuid {
+        command_id(&self.owner, PATH, &[], self.key)
+    }
+
+    /// Has the inbox of orders keep under this key what is asked for, by a command that changes nothing: it is about an order that cannot be.
+    /// When it was asked for first, if it was before: a filter names no order then that has come since.
+    ///
+    /// # Errors
+    /// The key was used for something else.
+    async fn begin(&self, gateway: &Gateway, asked: &ExpireOrders) -> Result<Option<String>, Problem> {
+        let id = self.id();
+        let asked = serde_json::to_vec(asked).unwrap_or_default();
+        let order_id = Uuid::new_v5(&id, b"no order").to_string();
+        let note = format!("a request to {PATH}, SHA-256 {}", hex::digits(&Sha256::digest(asked)));
+        let command = ExpireOrder { order_id, actor: self.actor.clone(), note, expected_version: 0 };
+        let answer = hear_answer(gateway, &self.outgoing(id, &command), WITHIN).await?;
+        let is_repeated = answer.is_repeated;
+        match said(answer.reply)? {
+            Err(rejection) if rejection.code != "UNKNOWN_ORDER" => {
+                Err(Problem::rejected(&rejection.code, &rejection.reason))
+            }
+            Ok(_) | Err(_) if is_repeated => {
+                let query = "select to_jsonb(handled_at) #>> '{}' from orders.inbox where command_id = $1";
+                Ok(sqlx::query_scalar(query).bind(id).fetch_optional(&gateway.pool).await?)
+            }
+            Ok(_) | Err(_) => Ok(None),
+        }
+    }
+
+    async fn expire(&self, gateway: &Gateway, order_id: Uuid, note: &str) -> ExpiredOrder {
+        let id = command_id(&self.owner, PATH, &[("order_id", &order_id.to_string())], self.key);
+        let (order, actor, note) = (order_id.to_string(), self.actor.clone(), note.to_owned());
+        let command = ExpireOrder { order_id: order, actor, note, expected_version: 0 };
+        let failed = |code: &str, reason: String| ExpiredOrder {
+            code: Some(code.to_owned()),
+            reason: Some(reason),
+            ..ExpiredOrder::new(order_id, "failed")
+        };
+        match hear(gateway, &self.outgoing(id, &command), WITHIN).await {
+            Ok(Ok(accepted)) if accepted.events.is_empty() => ExpiredOrder::new(order_id, "skipped"),
+            Ok(Ok(_)) => ExpiredOrder::new(order_id, "released"),
+            Ok(Err(rejection)) => failed(&rejection.code, rejection.reason),
+            Err(problem) => failed(&problem.code, problem.detail),
+        }
+    }
+
+    fn outgoing(&self, id: Uuid, command: &ExpireOrder) -> Outgoing<'static> {
+        Outgoing {
+            id,
+            message_type: "holdfast.orders.v1.ExpireOrder",
+            data: command.encode_to_vec().into(),
+            correlation_id: Some(self.request_id.0),
+        }
+    }
 }
 
 impl ExpireOrders {
@@ -166,12 +247,15 @@ impl ExpireOrders {
 }
 
 /// What is due is found by its timer, which has an index.
-const DUE: &str = "select substr(stream, 7)::uuid from orders.timers where due_at <= now() order by due_at limit $1";
+const DUE: &str = "select substr(stream, 7)::uuid from orders.timers
+    where due_at <= coalesce($2::timestamptz, now()) order by due_at limit $1";
 
 const OF_CUSTOMER: &str = "select order_id from orders.orders
-    where customer_id = $2 and status in ('pending', 'reserved') order by placed_at limit $1";
+    where customer_id = $3 and placed_at <= coalesce($2::timestamptz, now()) and status in ('pending', 'reserved')
+    order by placed_at limit $1";
 
-async fn find(gateway: &Gateway, asked: &ExpireOrders, limit: u16) -> Result<Vec<Uuid>, Problem> {
+/// The orders that are asked for. A filter names those that it names now, or did by then.
+async fn find(gateway: &Gateway, asked: &ExpireOrders, limit: u16, by: Option<&str>) -> Result<Vec<Uuid>, Problem> {
     if !asked.order_ids.is_empty() {
         // One that is named twice is one command: sent twice at once, it is heard of once.
         let mut named = HashSet::new();
@@ -180,41 +264,15 @@ async fn find(gateway: &Gateway, asked: &ExpireOrders, limit: u16) -> Result<Vec
     let limit = i64::from(limit);
     let found = match &asked.customer_id {
         Some(customer_id) => {
-            sqlx::query_scalar(OF_CUSTOMER).bind(limit).bind(customer_id).fetch_all(&gateway.pool).await
+            sqlx::query_scalar(OF_CUSTOMER).bind(limit).bind(by).bind(customer_id).fetch_all(&gateway.pool).await
         }
-        None => sqlx::query_scalar(DUE).bind(limit).fetch_all(&gateway.pool).await,
+        None => sqlx::query_scalar(DUE).bind(limit).bind(by).fetch_all(&gateway.pool).await,
     };
     Ok(found?)
 }
 
-async fn send(
-    gateway: &Gateway,
-    id: Uuid,
-    request_id: RequestId,
-    order_id: Uuid,
-    command: &ExpireOrder,
-) -> ExpiredOrder {
-    let outgoing = Outgoing {
-        id,
-        message_type: &ExpireOrder::full_name(),
-        data: command.encode_to_vec().into(),
-        correlation_id: Some(request_id.0),
-    };
-    let failed = |code: &str, reason: String| ExpiredOrder {
-        code: Some(code.to_owned()),
-        reason: Some(reason),
-        ..ExpiredOrder::new(order_id, "failed")
-    };
-    match hear(gateway, &outgoing, WITHIN).await {
-        Ok(Ok(accepted)) if accepted.events.is_empty() => ExpiredOrder::new(order_id, "skipped"),
-        Ok(Ok(_)) => ExpiredOrder::new(order_id, "released"),
-        Ok(Err(rejection)) => failed(&rejection.code, rejection.reason),
-        Err(problem) => failed(&problem.code, problem.detail),
-    }
-}
-
 impl ExpiredOrder {
     const fn new(order_id: Uuid, outcome: &'static str) -> Self {
-        Self { order_id, outcome, code: None, reason: None }
+        Self { order_id, reference: None, outcome, code: None, reason: None }
     }
 }

@@ -10,6 +10,7 @@ use axum::{
 };
 use futures::FutureExt;
 use metrics::{counter, histogram};
+use platform::config::ms;
 use uuid::Uuid;
 
 use crate::{Gateway, caller::bearer, problem::Problem};
@@ -36,11 +37,14 @@ pub(crate) async fn guard(State(gateway): State<Arc<Gateway>>, mut request: Requ
     let path = request.uri().path().to_owned();
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str).to_owned();
     let response = match gateway.requests.try_acquire() {
-        Ok(_room) => AssertUnwindSafe(run(&gateway, request, next)).catch_unwind().await.unwrap_or_else(|_panic| {
-            tracing::error!(request_id = %id.0, path, "a request met a defect");
-            Problem::own("INTERNAL", "it met a defect on our side: try again, and tell us the request's id")
-                .into_response()
-        }),
+        Ok(_room) => {
+            let answered = AssertUnwindSafe(run(&gateway, request, next)).catch_unwind().await;
+            answered.unwrap_or_else(|_panic| {
+                tracing::error!(request_id = %id.0, path, "a request met a defect");
+                Problem::own("INTERNAL", "it met a defect on our side: try again, and tell us the request's id")
+                    .into_response()
+            })
+        }
         Err(_full) => {
             Problem::own("OVERLOADED", "as many requests are under way as may be: come again").into_response()
         }
@@ -56,11 +60,22 @@ pub(crate) async fn guard(State(gateway): State<Arc<Gateway>>, mut request: Requ
     response
 }
 
+/// Whatever a request waits for, it gets an answer in time. What it has sent by then is not undone: the same key asks again.
 async fn run(gateway: &Gateway, request: Request, next: Next) -> Response {
-    if let (Some(jwt), Ok(token)) = (&gateway.jwt, bearer(request.headers())) {
-        jwt.learn(token).await;
-    }
-    next.run(request).await
+    let answered = async {
+        if let (Some(jwt), Ok(token)) = (&gateway.jwt, bearer(request.headers())) {
+            jwt.learn(token).await;
+        }
+        next.run(request).await
+    };
+    let within_ms = gateway.settings.request_ms;
+    tokio::time::timeout(ms(within_ms), answered).await.unwrap_or_else(|_elapsed| {
+        let detail = format!(
+            "it took longer than the {within_ms} ms that a request may take; what it asks for may be done all the same: send it again, \
+             with the same Idempotency-Key"
+        );
+        Problem::own("TIMED_OUT", detail).into_response()
+    })
 }
 
 /// Whatever was refused becomes a problem document, also what the router and the readers of a request refuse by themselves.

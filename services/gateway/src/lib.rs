@@ -6,7 +6,7 @@
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use platform::{
-    broker,
+    broker::{self, Queued},
     client::CommandClient,
     clock,
     config::{Config, ms},
@@ -31,6 +31,7 @@ mod link;
 mod openapi;
 mod orders;
 mod outcome;
+mod patience;
 mod problem;
 mod read;
 mod request;
@@ -60,6 +61,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 struct Gateway {
     settings: platform::config::Gateway,
     client: CommandClient,
+    queued: Queued,
     pool: sqlx::PgPool,
     tokens: Tokens,
     jwt: Option<Jwt>,
@@ -120,6 +122,7 @@ async fn connect(
     let stripe = connect_with_retry(health, DATABASE, || webhooks::Stripe::read(&config.stripe, &pool)).await?;
     Ok(Gateway {
         settings: config.gateway.clone(),
+        queued: Queued::over(client.client().clone()),
         client,
         pool,
         tokens,

@@ -15,11 +15,12 @@ use crate::{
     link::{self, EventLink},
     orders::{
         list::{OrderList, PARAMETERS},
-        shape::{Order, Refund},
+        shape::{Order, RefundStory},
     },
     outcome::CommandOutcome,
     problem::Document,
     read::{Product, Round},
+    request::is_uuid,
     wallets::WalletList,
 };
 
@@ -36,14 +37,14 @@ struct Read {
 const READ: [Read; 9] = [
     Read {
         path: "/v1/orders",
-        summary: "Orders of a customer, the newest first; or the one with a reference",
+        summary: "Orders of a customer or of all, of any time, the newest first; or the one with a reference",
         schema: "OrderList",
     },
     Read { path: "/v1/orders/{order_id}", summary: "An order as it stands", schema: "Order" },
     Read {
         path: "/v1/orders/{order_id}/refunds/{refund_id}",
-        summary: "A refund, and how far it is",
-        schema: "Refund",
+        summary: "A refund: how far it is, how its call to the provider goes, and all that happened to it",
+        schema: "RefundStory",
     },
     Read {
         path: "/v1/orders/{order_id}/events",
@@ -60,7 +61,7 @@ const READ: [Read; 9] = [
     },
     Read {
         path: "/v1/commands/{command_id}",
-        summary: "The answer to any command, whoever sent it",
+        summary: "The answer to any command, whoever sent it; or that its worker has not come to it yet",
         schema: "CommandOutcome",
     },
 ];
@@ -74,7 +75,7 @@ fn document() -> Value {
     let mut schemas = BTreeMap::new();
     add::<Order>(&mut schemas);
     add::<OrderList>(&mut schemas);
-    add::<Refund>(&mut schemas);
+    add::<RefundStory>(&mut schemas);
     add::<EventList>(&mut schemas);
     add::<Product>(&mut schemas);
     add::<Round>(&mut schemas);
@@ -158,6 +159,9 @@ fn get(read: &Read) -> Value {
         responses.insert("304".to_owned(), json!({ "description": "You have it", "headers": etag.clone() }));
         stands.insert("headers".to_owned(), etag);
     }
+    if read.schema == "CommandOutcome" {
+        responses.insert("202".to_owned(), under_way());
+    }
     responses.insert("200".to_owned(), stands.into());
     json!({
         "summary": read.summary,
@@ -197,8 +201,20 @@ fn post(route: &commands::Route, command: &Value) -> Value {
         "responses": responses([
             ("200", answer("It is done; without events, it was so already")),
             ("201", answer("It is made; Location says where it is read")),
-            ("202", answer("Its worker has not come to it yet; Location says where its answer will be")),
+            ("202", under_way()),
         ]),
+    })
+}
+
+/// What is answered as long as a command waits for its worker.
+fn under_way() -> Value {
+    json!({
+        "description": "Its worker has not come to it yet; Location says where its answer will be",
+        "headers": {
+            "Location": { "schema": { "type": "string" } },
+            "Retry-After": { "schema": { "type": "integer" }, "description": "Seconds" },
+        },
+        "content": { "application/json": { "schema": { "$ref": format!("{SCHEMAS}CommandOutcome") } } },
     })
 }
 
@@ -255,19 +271,22 @@ fn body(route: &commands::Route, command: &Value) -> Value {
 
 /// What an operation answers, and what every one may answer besides.
 fn responses<const N: usize>(own: [(&str, Value); N]) -> Map<String, Value> {
-    let problem = json!({
-        "description": "It was not done, and why",
-        "content": { "application/problem+json": { "schema": { "$ref": format!("{SCHEMAS}Document") } } },
-    });
-    own.into_iter().chain([("default", problem)]).map(|(status, response)| (status.to_owned(), response)).collect()
+    let content = json!({ "application/problem+json": { "schema": { "$ref": format!("{SCHEMAS}Document") } } });
+    let problem = |words: &str| json!({ "description": words, "content": content.clone() });
+    let again = json!({ "Retry-After": { "schema": { "type": "integer" }, "description": "Seconds" } });
+    let later = |words: &str| json!({ "description": words, "content": content.clone(), "headers": again.clone() });
+    let every = [
+        ("503", later("It was not done now: too much is under way, or something that it needs is away")),
+        ("504", later("It took longer than any request may take; it may be done all the same")),
+        ("default", problem("It was not done, and why")),
+    ];
+    own.into_iter().chain(every).map(|(status, response)| (status.to_owned(), response)).collect()
 }
 
 fn in_path(path: &str) -> Vec<Value> {
     let names = path.split('/').filter_map(|name| name.strip_prefix('{')?.strip_suffix('}'));
     let parameter = |name: &str| {
-        // Those two are names of others.
-        let is_id = name.ends_with("_id") && !["provider_event_id", "customer_id"].contains(&name);
-        let schema = if is_id {
+        let schema = if is_uuid(name) {
             json!({ "type": "string", "format": "uuid" })
         } else {
             json!({ "type": "string", "minLength": 1 })
@@ -283,8 +302,10 @@ fn in_list(name: &str) -> Value {
         "customer_id" => (json!({ "type": "string", "minLength": 1 }), "Whose orders"),
         "reference" => (
             json!({ "type": "string", "minLength": 1, "maxLength": 64 }),
-            "The order that has this number of the shop's own. Give this alone, or a customer_id",
+            "The order that has this number of the shop's own. Give this alone",
         ),
+        "placed_from" => (json!({ "type": "string", "format": "date-time" }), "Only those placed then or later"),
+        "placed_before" => (json!({ "type": "string", "format": "date-time" }), "Only those placed before then"),
         "limit" => (json!({ "type": "integer", "minimum": 1, "maximum": 100, "default": 20 }), "How many at most"),
         "starting_after" => (json!({ "type": "string", "format": "uuid" }), "The last order of a page: the next page"),
         _ => (json!({ "type": "string", "format": "uuid" }), "The first order of a page: the page before it"),

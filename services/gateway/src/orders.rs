@@ -20,11 +20,11 @@ use crate::{
     Gateway,
     caller::{Scope, authorize},
     commands::json_response,
-    hex,
+    events, hex,
     problem::Problem,
     read::{self, id},
 };
-use shape::{Dispute, Holds, Line, Money, Order, OrderCoupon, Payment, Refund, Shares, Sums};
+use shape::{Dispute, Holds, Line, Money, Order, OrderCoupon, Payment, Refund, RefundCall, RefundStory, Shares, Sums};
 
 /// Payments of so many attempts are looked up at once; few orders have more, and for those it is asked again.
 const ATTEMPTS_LOOKED_UP: i32 = 4;
@@ -156,9 +156,12 @@ impl PaymentRow {
 struct PayoutRow {
     status: String,
     send_count: i32,
+    key: String,
     deadline: Option<String>,
     provider_reference: String,
     reason: String,
+    /// While somebody is to be called for it.
+    call: Option<RefundCall>,
 }
 
 const ORDER: &str = "
@@ -173,7 +176,10 @@ const ORDER: &str = "
         coalesce((
             select jsonb_agg(to_jsonb(p) || jsonb_build_object(
                 'page_is_open', p.page = 'open' and coalesce(p.page_ends_at > now(), true), 'refunds', coalesce((
-                    select jsonb_object_agg(r.refund_id, to_jsonb(r))
+                    select jsonb_object_agg(r.refund_id, to_jsonb(r) || jsonb_build_object('call', (
+                        select jsonb_build_object('tries', e.attempts, 'next_try_at', e.due_at, 'last_heard', e.last_error,
+                            'stopped_by', e.stopped_by, 'stopped_since', e.stopped_since)
+                        from payments.effects e where e.key = r.key)))
                     from payments.refunds r where r.payment_id = p.payment_id), '{}')) order by p.attempt)
             from payments.payments p where p.payment_id = any($2)), '[]') as payments
     from orders.orders o where o.order_id = $1";
@@ -210,7 +216,9 @@ pub(crate) async fn refund(
     let found = found.ok_or_else(|| unknown(order_id))?;
     let refund = refunds(&found).into_iter().find(|refund| refund.refund_id == refund_id);
     let missing = || Problem::rejected("UNKNOWN_REFUND", &format!("order {order_id} has no refund {refund_id}"));
-    Ok(json_response(StatusCode::OK, &refund.ok_or_else(missing)?))
+    let refund = refund.ok_or_else(missing)?;
+    let events = events::of_refund(&gateway.pool, order_id, refund_id).await?;
+    Ok(json_response(StatusCode::OK, &RefundStory { refund, events }))
 }
 
 pub(crate) fn unknown(order_id: Uuid) -> Problem {
@@ -326,12 +334,15 @@ fn refunds(found: &Found) -> Vec<Refund> {
         Refund {
             refund_id: *refund_id,
             order_id: order.order_id,
+            reference: order.reference.clone(),
             payment_id: refund.payment_id,
             amount: money(refund.amount_minor, &order.currency),
             reason: format!("REFUND_REASON_{}", refund.reason.to_uppercase()),
             status: refund.status.clone(),
             step: payout.map(|payout| payout.status.clone()),
             times_sent: payout.map(|payout| payout.send_count),
+            idempotency_key: payout.map(|payout| payout.key.clone()).filter(|key| !key.is_empty()),
+            call: payout.and_then(|payout| payout.call.clone()),
             deadline: payout.and_then(|payout| payout.deadline.clone()),
             provider_reference: payout.map(|payout| payout.provider_reference.clone()),
             last_word: payout.map(|payout| payout.reason.clone()),

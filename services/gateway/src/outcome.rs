@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use platform::client::{Outgoing, Sent};
+use platform::client::{Answer, Outgoing, Sent};
 use proto::common::v1::{Accepted, CommandReply, Rejection, command_reply::Outcome};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -31,8 +31,20 @@ pub(crate) async fn hear(
     command: &Outgoing<'_>,
     within: Duration,
 ) -> Result<Result<Accepted, Rejection>, Problem> {
+    said(hear_answer(gateway, command, within).await?.reply)
+}
+
+/// The same, with the answer as it came.
+///
+/// # Errors
+/// There is none by then.
+pub(crate) async fn hear_answer(
+    gateway: &Gateway,
+    command: &Outgoing<'_>,
+    within: Duration,
+) -> Result<Answer, Problem> {
     match gateway.client.send_within(command, within).await {
-        Sent::Answered(answer) => said(answer.reply),
+        Sent::Answered(answer) => Ok(answer),
         Sent::Unanswered | Sent::Undelivered => {
             Err(Problem::own("NOT_COMMITTED", "its worker has not answered: send the same again"))
         }

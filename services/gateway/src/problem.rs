@@ -61,11 +61,13 @@ own! {
     "NOT_FOUND" NOT_FOUND NewRequest "there is no such resource";
     "NOT_COMMITTED" SERVICE_UNAVAILABLE SameRequest "the worker has not said that it is committed";
     "OVERLOADED" SERVICE_UNAVAILABLE SameRequest "as many requests are under way as may be";
+    "QUEUE_UNREADABLE" SERVICE_UNAVAILABLE SameRequest "whether a command waits for its worker cannot be said at the moment";
     "REPORT_REFUSED" SERVICE_UNAVAILABLE SameRequest "payments refused a webhook's report, which somebody must look at";
     "REQUEST_UNDER_WAY" CONFLICT SameRequest "a request with this Idempotency-Key is under way";
     "SIGNATURE_INVALID" BAD_REQUEST NewRequest "a webhook is not signed as it must be";
+    "TIMED_OUT" GATEWAY_TIMEOUT SameRequest "the request took longer than any may take";
     "UNAUTHENTICATED" UNAUTHORIZED NewRequest "the request does not prove who asks";
-    "UNKNOWN_ANSWER" NOT_FOUND SameRequest "no answer to this command is kept, or not yet";
+    "UNKNOWN_ANSWER" NOT_FOUND SameRequest "this command was not answered, and does not wait for its worker";
     "UNKNOWN_CHARGE" SERVICE_UNAVAILABLE SameRequest "a webhook is about a charge that no payment is known to have";
 }
 
@@ -97,7 +99,8 @@ impl Problem {
         let (status, helps) =
             own(word).map_or((StatusCode::INTERNAL_SERVER_ERROR, Helps::SameRequest), |own| (own.status, own.helps));
         let mut problem = Self::new(status, word, detail, helps);
-        if status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::CONFLICT {
+        let later = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT, StatusCode::CONFLICT];
+        if later.contains(&status) {
             problem.headers.push((header::RETRY_AFTER, HeaderValue::from_static("1")));
         }
         problem

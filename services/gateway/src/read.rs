@@ -1,6 +1,6 @@
 //! Reading: sessions that may only read, and what all resources share that are rows.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::{RawPathParams, State},
@@ -24,7 +24,7 @@ use uuid::Uuid;
 use crate::{
     Gateway,
     caller::{Scope, authorize},
-    commands::{insert, json_response},
+    commands::{accepted_for_later, insert, json_response},
     orders::shape::Money,
     outcome::{CommandOutcome, said},
     problem::Problem,
@@ -179,7 +179,13 @@ fn read_round(round_id: Uuid, row: &PgRow) -> Result<Round, sqlx::Error> {
     })
 }
 
-/// `GET /v1/commands/{command_id}`: the answer to any command, whoever sent it and in whatever way.
+/// How long it may take to find out whether a command waits at the broker.
+const FOUND_WITHIN: Duration = Duration::from_secs(3);
+
+/// `GET /v1/commands/{command_id}`: the answer to any command, whoever sent it and in whatever way; or that it is under way.
+///
+/// A worker's inbox has every command that was ever answered, also one that it could not handle and kept for operators. All others wait at the
+/// broker until then, or are on their way to it from here.
 pub(crate) async fn command(
     State(gateway): State<Arc<Gateway>>,
     params: RawPathParams,
@@ -187,6 +193,36 @@ pub(crate) async fn command(
 ) -> Result<Response, Problem> {
     authorize(&gateway, &headers, Scope::OrdersRead)?;
     let command_id = id(&params, "command_id")?;
+    if let Some(answered) = answer(&gateway, command_id).await? {
+        return Ok(answered);
+    }
+    if gateway.under_way.has(command_id) || waits(&gateway, command_id).await? {
+        return Ok(accepted_for_later(command_id));
+    }
+    // It may have been answered since.
+    if let Some(answered) = answer(&gateway, command_id).await? {
+        return Ok(answered);
+    }
+    let detail = format!(
+        "no command {command_id} was answered, and none waits for its worker: it was never sent, or the broker has lost it; send it \
+         again as it was"
+    );
+    Err(Problem::own("UNKNOWN_ANSWER", detail))
+}
+
+async fn waits(gateway: &Gateway, command_id: Uuid) -> Result<bool, Problem> {
+    let found = tokio::time::timeout(FOUND_WITHIN, gateway.queued.has(command_id)).await;
+    let unsaid = |why: String| {
+        tracing::warn!(%command_id, why, "cannot say whether a command is under way");
+        Problem::own(
+            "QUEUE_UNREADABLE",
+            format!("command {command_id} is not answered; whether it waits cannot be said now"),
+        )
+    };
+    found.map_err(|elapsed| unsaid(elapsed.to_string()))?.map_err(|error| unsaid(error.chain()))
+}
+
+async fn answer(gateway: &Gateway, command_id: Uuid) -> Result<Option<Response>, Problem> {
     let found = sqlx::query(
         "select reply, to_jsonb(handled_at) #>> '{}' from (
              select reply, handled_at from orders.inbox where command_id = $1
@@ -198,19 +234,14 @@ pub(crate) async fn command(
     .bind(command_id)
     .fetch_optional(&gateway.pool)
     .await?;
-    let Some(found) = found else {
-        let detail = format!(
-            "no answer to command {command_id} is kept: it was never sent, or its worker has not come to it yet"
-        );
-        return Err(Problem::own("UNKNOWN_ANSWER", detail));
-    };
+    let Some(found) = found else { return Ok(None) };
     let (reply, handled_at): (Vec<u8>, String) = read(&found)?;
     let mut outcome = match said(CommandReply::decode(reply.as_slice()).unwrap_or_default())? {
         Ok(accepted) => CommandOutcome::accepted(command_id, &accepted),
         Err(rejection) => CommandOutcome::rejected(command_id, rejection),
     };
     outcome.handled_at = Some(handled_at);
-    Ok(json_response(StatusCode::OK, &outcome))
+    Ok(Some(json_response(StatusCode::OK, &outcome)))
 }
 
 fn read(row: &PgRow) -> Result<(Vec<u8>, String), sqlx::Error> {

@@ -1,6 +1,6 @@
 //! What is read of a request before anything is done: its body, its key, and how long it will wait.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use axum::{
     body::Body,
@@ -9,6 +9,7 @@ use axum::{
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use platform::{config, config::ms, message::plain_text};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use uuid::Uuid;
 
 use crate::problem::Problem;
@@ -76,6 +77,23 @@ impl Query {
         self.get(name).map(read).transpose()
     }
 
+    /// A parameter that is a point of time.
+    ///
+    /// # Errors
+    /// It is none.
+    pub(crate) fn time(&self, name: &'static str) -> Result<Option<OffsetDateTime>, Problem> {
+        let read = |text: &str| {
+            OffsetDateTime::parse(text, &Rfc3339).map_err(|_not_one| {
+                let shown: String = text.chars().take(64).collect();
+                let detail = format!(
+                    "{name} must be a time such as 2026-11-29T08:00:00Z, or with an offset whose plus is written %2B, not {shown:?}"
+                );
+                Problem::own("INVALID_PARAMETER", detail).of(name)
+            })
+        };
+        self.get(name).map(read).transpose()
+    }
+
     /// A parameter that is a UUID.
     ///
     /// # Errors
@@ -83,6 +101,17 @@ impl Query {
     pub(crate) fn uuid(&self, name: &'static str) -> Result<Option<Uuid>, Problem> {
         self.get(name).map(|text| uuid(name, text)).transpose()
     }
+}
+
+/// Whether a parameter of this name is a UUID. Two are names of others.
+pub(crate) fn is_uuid(name: &str) -> bool {
+    name.ends_with("_id") && !["provider_event_id", "customer_id"].contains(&name)
+}
+
+/// A part of a path as it is spelled here, so that one id is one request and one order, however its sender spells it.
+pub(crate) fn spelled<'a>(name: &str, value: &'a str) -> Cow<'a, str> {
+    let id = Some(value).filter(|_| is_uuid(name)).and_then(|value| Uuid::try_parse(value).ok());
+    id.map_or(Cow::Borrowed(value), |id| Cow::Owned(id.to_string()))
 }
 
 /// The UUID that a parameter of the path or the query is.
@@ -236,7 +265,7 @@ mod tests {
     use axum::http::{HeaderMap, HeaderValue};
     use platform::config::Config;
 
-    use super::{Query, Wait, has, idempotency_key, if_match, wait};
+    use super::{Query, Wait, has, idempotency_key, if_match, spelled, wait};
 
     fn headers(name: &'static str, values: &[&'static str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -258,6 +287,18 @@ mod tests {
             assert_eq!(key(nothing), Err("IDEMPOTENCY_KEY_MISSING".to_owned()), "{nothing:?}");
         }
         assert_eq!(key(&["a", "b"]), Err("INVALID_PARAMETER".to_owned()));
+    }
+
+    #[test]
+    fn an_id_is_spelled_in_one_way_and_a_name_is_left_as_it_is() {
+        let id = "7b1f0a52-3c8e-4d3a-9a51-0e9f6f2d8c11";
+        for other in [id.to_uppercase(), id.replace('-', ""), format!("urn:uuid:{id}"), format!("{{{id}}}")] {
+            assert_eq!(spelled("order_id", &other), id);
+            for name in ["customer_id", "provider_event_id", "sku"] {
+                assert_eq!(spelled(name, &other), other, "{name}");
+            }
+        }
+        assert_eq!(spelled("order_id", "seven"), "seven");
     }
 
     #[test]
@@ -299,9 +340,17 @@ mod tests {
     #[test]
     fn a_parameter_that_is_not_known_is_refused() {
         let read = |query| Query::read(query, &["customer_id", "limit"]).map_err(|problem| problem.detail);
+        let read_time = |query: &str| Query::read(query, &["placed_from", "placed_before"]);
         let query = read("customer_id=M%26x+7&limit=5").unwrap();
         assert_eq!((query.get("customer_id"), query.number("limit", 1, 100).unwrap()), (Some("M&x 7"), Some(5)));
         assert!(query.number("limit", 1, 4).is_err() && query.uuid("customer_id").is_err());
+        let query = read_time("placed_from=2026-11-29T08:00:00%2B01:00&placed_before=2026-11-29T08:00:00Z").unwrap();
+        let hour = query.time("placed_before").unwrap().unwrap() - query.time("placed_from").unwrap().unwrap();
+        assert_eq!(hour.whole_minutes(), 60);
+        for wrong in ["2026-11-29", "2026-11-29T08:00:00+01:00", "2026-02-30T08:00:00Z", "now", ""] {
+            let query = read_time(&format!("placed_from={wrong}")).unwrap();
+            assert!(query.time("placed_from").is_err(), "{wrong}");
+        }
         for (query, word) in [
             ("customer=7", "customer_id"),
             ("limit=1&limit=1", "twice"),

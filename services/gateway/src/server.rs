@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use hyper::server::conn::http1::Builder;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
@@ -18,7 +19,11 @@ use tokio::{
     sync::Semaphore,
 };
 
-use crate::{Gateway, routes};
+use crate::{Gateway, patience::Patient, routes};
+
+/// The most bytes of a connection that are held here, those of one event or answer besides: of a request's head, and of what waits for a client
+/// who does not read it.
+pub(crate) const HELD_BYTES_MAX: usize = 65_536;
 
 /// Before taking connections again when the machine has no room for another.
 const AFTER_REFUSAL: Duration = Duration::from_millis(100);
@@ -53,8 +58,7 @@ pub(crate) async fn serve(listener: TcpListener, gateway: Arc<Gateway>, drain: D
     let mut shutdown = gateway.shutdown.clone();
     let connections = Arc::new(Semaphore::new(gateway.settings.connections_max));
     let open = GracefulShutdown::new();
-    let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(ms(gateway.settings.read_ms));
+    let http = http(ms(gateway.settings.read_ms));
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &connections) => accepted,
@@ -68,6 +72,7 @@ pub(crate) async fn serve(listener: TcpListener, gateway: Arc<Gateway>, drain: D
                 continue;
             }
         };
+        let stream = Patient::new(stream, ms(gateway.settings.write_ms));
         let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app.clone()));
         let connection = open.watch(connection);
         tokio::spawn(async move {
@@ -81,6 +86,13 @@ pub(crate) async fn serve(listener: TcpListener, gateway: Arc<Gateway>, drain: D
     if tokio::time::timeout(drain, open.shutdown()).await.is_err() {
         tracing::warn!("not all requests came to an end in time");
     }
+}
+
+/// How requests are read and answers written.
+pub(crate) fn http(head_within: Duration) -> Builder {
+    let mut http = Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(head_within).max_buf_size(HELD_BYTES_MAX);
+    http
 }
 
 /// The next connection, once there is room for it: those that wait do so in the system's queue.

@@ -31,7 +31,11 @@ const BODY_BYTES_MAX: usize = 524_288;
 /// How long a report may take to be committed. Stripe's own page waits ten seconds for the answer before it sends the buyer on.
 const COMMITTED_WITHIN: Duration = Duration::from_secs(8);
 
-/// A report about a charge that nobody knows may be quicker than our own commit, for so long; after that it is another shop's.
+/// How long Stripe may take to say whose a charge is.
+const ASKED_WITHIN: Duration = Duration::from_secs(4);
+
+/// A report about a charge that nobody knows may be quicker than our own commit, for so long. After that it is another shop's where Stripe cannot
+/// be asked; and somebody has to look where it is ours.
 const UNKNOWN_WITHIN: Duration = Duration::from_hours(1);
 
 /// Webhooks, by what became of them.
@@ -46,6 +50,8 @@ pub(crate) struct Stripe {
     /// Whose payments are ours: the installation of the log, as payments names it to Stripe.
     fleet: Uuid,
     live: bool,
+    /// Where it can be asked whose a charge is. `None`: this process has no key.
+    api: Option<providers::stripe::Stripe>,
 }
 
 impl Stripe {
@@ -65,8 +71,44 @@ impl Stripe {
         let secrets = Secrets::parse(&text).map_err(|error| refuse(error.into()))?;
         let fleet = sqlx::query_scalar("select id from log.installation").fetch_one(pool).await;
         let fleet = fleet.map_err(|error| Error::database("reading which installation this is", error))?;
-        Ok(Some(Self { secrets, fleet, live: settings.allow_live }))
+        let api = providers::stripe::Stripe::set_up(settings, fleet, ASKED_WITHIN).unwrap_or_else(|error| {
+            tracing::warn!(error = error.chain(), "Stripe cannot be asked whose an unknown charge is");
+            None
+        });
+        Ok(Some(Self { secrets, fleet, live: settings.allow_live, api }))
     }
+
+    /// Whose a charge is that no payment is known to have.
+    async fn owner(&self, reference: &str, report: &RecordProviderEvent) -> Owner {
+        let Some(api) = &self.api else { return Owner::Unasked };
+        match api.is_ours(reference).await {
+            Ok(true) => {
+                if is_old(report) {
+                    let report = report.provider_event_id.as_str();
+                    tracing::error!(
+                        reference,
+                        report,
+                        "Stripe tells of a charge that is ours, and no payment is known to have it"
+                    );
+                }
+                Owner::Us
+            }
+            Ok(false) => Owner::Others,
+            Err(error) => {
+                tracing::warn!(reference, %error, "cannot ask Stripe whose a charge is");
+                Owner::Unasked
+            }
+        }
+    }
+}
+
+/// Whose a charge is, on an account that may be shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Us,
+    Others,
+    /// Stripe could not be asked.
+    Unasked,
 }
 
 /// `POST /webhooks/stripe`
@@ -109,14 +151,23 @@ async fn take(
         Reading::Told(Told::OfPayment(report)) => *report,
         Reading::Told(Told::OfCharge { reference, report }) => match payment_of(gateway, &reference).await? {
             Some(payment_id) => RecordProviderEvent { payment_id: payment_id.to_string(), ..*report },
-            None if is_old(&report) => return Ok("unknown charge"),
-            None => {
-                let detail = format!("no payment is known yet whose charge is {reference}: send it again");
-                return Err(Problem::own("UNKNOWN_CHARGE", detail));
-            }
+            None => return unknown(&reference, stripe.owner(&reference, &report).await, is_old(&report)),
         },
     };
     record(gateway, request_id, &report).await
+}
+
+/// What is done about a report of a charge that no payment is known to have. One that is ours has to come again, however long it takes: it was
+/// quicker than the charge's own report, or that is lost and payments asks for it.
+fn unknown(reference: &str, owner: Owner, is_old: bool) -> Result<&'static str, Problem> {
+    match (owner, is_old) {
+        (Owner::Others, _) => Ok("foreign charge"),
+        (Owner::Unasked, true) => Ok("unknown charge"),
+        (Owner::Us, _) | (Owner::Unasked, false) => {
+            let detail = format!("no payment is known yet whose charge is {reference}: send it again");
+            Err(Problem::own("UNKNOWN_CHARGE", detail))
+        }
+    }
 }
 
 /// Which payment a charge brought money for.
@@ -151,4 +202,20 @@ async fn record(
         "payments refused a report of Stripe"
     );
     Err(Problem::own("REPORT_REFUSED", rejection.reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Owner, unknown};
+
+    #[test]
+    fn what_is_another_shops_is_confirmed_at_once_and_what_is_ours_never_before_it_is_known() {
+        let word = |owner, is_old| unknown("pi_1", owner, is_old).map_err(|problem| problem.code);
+        let again = || Err("UNKNOWN_CHARGE".to_owned());
+        for is_old in [false, true] {
+            assert_eq!(word(Owner::Others, is_old), Ok("foreign charge"));
+            assert_eq!(word(Owner::Us, is_old), again());
+        }
+        assert_eq!((word(Owner::Unasked, false), word(Owner::Unasked, true)), (again(), Ok("unknown charge")));
+    }
 }

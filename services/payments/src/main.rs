@@ -1,13 +1,13 @@
 //! The worker `holdfast-payments`.
 
-use std::{fs, process::ExitCode};
+use std::process::ExitCode;
 
 use payments::Payments;
 use platform::{config::ms, error::Error};
 use providers::{
     Adapter, Enabled, ProviderName, Registry,
     sandbox::Sandbox,
-    stripe::{self, Stripe},
+    stripe::Stripe,
     wallet::{OverBroker, Wallet},
 };
 use runtime::Context;
@@ -15,31 +15,6 @@ use runtime::Context;
 /// Messages and rows are many small allocations; with this allocator they cost less time than with the system's.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// Stripe, if there is a key for it.
-fn stripe(context: &Context) -> Result<Option<Stripe>, Error> {
-    let settings = &context.config.stripe;
-    if settings.secret_key.is_empty() {
-        return Ok(None);
-    }
-    let refuse = |source: Box<dyn std::error::Error + Send + Sync>| Error::Permanent {
-        what: "making ready for Stripe (settings stripe.*)",
-        source,
-    };
-    let secret_key = fs::read_to_string(&settings.secret_key).map_err(|error| refuse(error.into()))?;
-    let stripe = Stripe::new(stripe::Settings {
-        url: settings.url.clone(),
-        secret_key: secret_key.trim().to_owned(),
-        timeout: ms(settings.call_ms),
-        success_url: settings.success_url.clone(),
-        cancel_url: settings.cancel_url.clone(),
-        fleet: context.lineage.installation.to_string(),
-        allow_live: settings.allow_live,
-        capture: if settings.capture == "on_paid" { stripe::Capture::OnPaid } else { stripe::Capture::AtOnce },
-        missed_every: (settings.missed_ms > 0).then(|| ms(settings.missed_ms)),
-    });
-    stripe.map(Some).map_err(|error| refuse(error.into()))
-}
 
 fn no_key() -> Error {
     Error::Permanent {
@@ -69,7 +44,7 @@ fn main() -> ExitCode {
         // Less than a try may take, so that a silence is told of as one.
         let wallets = OverBroker::new(context.broker.client.clone(), context.pool.clone(), try_time_max / 2);
         adapters.push(Adapter::Wallet(Wallet::new(wallets)));
-        match stripe(context)? {
+        match Stripe::set_up(&context.config.stripe, context.lineage.installation, ms(context.config.stripe.call_ms))? {
             Some(stripe) => adapters.push(Adapter::Stripe(stripe)),
             None if enabled.has(ProviderName::Stripe) => return Err(no_key()),
             None => {}

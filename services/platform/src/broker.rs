@@ -1,5 +1,6 @@
 //! The broker: connecting, checking its version, and the one description of our consumers; `streams` has that of our streams.
 
+mod queued;
 mod streams;
 
 use std::{collections::HashMap, time::Duration};
@@ -24,6 +25,7 @@ use crate::{
 /// Messages on their way to the broker at once, over all batches of a worker. A stream that has 10,000 waiting drops more.
 pub const IN_FLIGHT_MAX: u32 = 4_096;
 
+pub use queued::Queued;
 pub use streams::{check_installation, is_not_there};
 
 /// JetStream stream of events: a window; the log in Postgres has them all.

@@ -96,7 +96,8 @@ sections! {
     /// The HTTP API.
     Gateway {
         address: String, tokens: String, jwks: String, jwt_issuer: String, jwt_audience: String, link_secret: String, connections_max: usize,
-        requests_max: usize, listeners_max: usize, body_bytes_max: usize, read_ms: u64, wait_ms: u64, wait_max_ms: u64,
+        requests_max: usize, listeners_max: usize, body_bytes_max: usize, read_ms: u64, write_ms: u64, request_ms: u64, wait_ms: u64,
+        wait_max_ms: u64,
     }
     /// Mail to buyers.
     Mail {
@@ -194,6 +195,8 @@ impl Config {
         within("gateway.listeners_max", size(self.gateway.listeners_max), 1, 100_000)?;
         within("gateway.body_bytes_max", size(self.gateway.body_bytes_max), 1_024, 8_388_608)?;
         within("gateway.read_ms", self.gateway.read_ms, 10, 600_000)?;
+        within("gateway.write_ms", self.gateway.write_ms, 10, 600_000)?;
+        within("gateway.request_ms", self.gateway.request_ms, 10, 3_600_000)?;
         within("gateway.wait_max_ms", self.gateway.wait_max_ms, 1, 600_000)?;
         within("gateway.wait_ms", self.gateway.wait_ms, 1, self.gateway.wait_max_ms)?;
         self.mail.check()?;

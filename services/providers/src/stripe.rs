@@ -24,6 +24,7 @@ mod limit;
 mod missed;
 mod object;
 mod refund;
+mod setup;
 #[cfg(test)]
 mod stage;
 pub mod webhook;
@@ -166,6 +167,15 @@ impl Stripe {
             return Err(StripeSetupError::Timeout);
         }
         Ok(Self { api: Arc::new(Api::new(&settings, mode)?), settings: Arc::new(settings) })
+    }
+
+    /// Whether a charge is of this fleet, on an account that may be shared. What we have said about it when we made its page tells.
+    ///
+    /// # Errors
+    /// It could not be asked, or Stripe does not know the charge under this key.
+    pub async fn is_ours(&self, reference: &str) -> Result<bool, ProviderError> {
+        let intent = authorisation::read(&self.api, reference).await?;
+        Ok(object::fleet(&intent.metadata) == self.settings.fleet)
     }
 }
 

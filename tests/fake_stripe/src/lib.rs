@@ -38,6 +38,7 @@ pub use faults::Faults;
 pub use journal::Exchange;
 pub use ledger::{ChargeEntry, DisputeEntry, IntentEntry, Ledger, PaymentEntry, RefundEntry, SessionEntry, Totals};
 pub use problem::Refused;
+pub use signature::header as signature;
 pub use state::Foreign;
 
 use account::{ChargeStatus, DisputeStatus};

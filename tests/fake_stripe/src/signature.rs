@@ -6,7 +6,8 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
 /// The header's value: `t=…,v1=…[,v1=…],v0=…`. The last is noise, as Stripe adds in test mode.
-pub(crate) fn header(time: i64, body: &[u8], secrets: &[String]) -> String {
+#[must_use]
+pub fn header(time: i64, body: &[u8], secrets: &[String]) -> String {
     let mut header = format!("t={time}");
     for secret in secrets {
         // Writing to a text cannot fail.

@@ -1,4 +1,4 @@
-//! Orders of a customer, the newest first, page by page; or the one that has a reference.
+//! Orders of a customer or of all, of any time, the newest first, page by page; or the one that has a reference.
 
 use std::sync::Arc;
 
@@ -9,10 +9,11 @@ use axum::{
 };
 use serde::Serialize;
 use sqlx::{FromRow, Row, postgres::PgRow};
+use time::OffsetDateTime;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::shape::Money;
+use super::{shape::Money, unknown};
 use crate::{
     Gateway,
     caller::{Scope, authorize},
@@ -25,7 +26,8 @@ const LIMIT_DEFAULT: i64 = 20;
 const LIMIT_MAX: i64 = 100;
 
 /// The parameters of a list.
-pub(crate) const PARAMETERS: [&str; 5] = ["customer_id", "reference", "starting_after", "ending_before", "limit"];
+pub(crate) const PARAMETERS: [&str; 7] =
+    ["customer_id", "reference", "placed_from", "placed_before", "starting_after", "ending_before", "limit"];
 
 /// A page of orders.
 #[derive(Debug, Serialize, ToSchema)]
@@ -65,13 +67,15 @@ impl FromRow<'_, PgRow> for OrderSummary {
     }
 }
 
-/// Where a page begins: at the newest, or beside an order.
+/// Where a page begins: at the newest, or beside an order that was placed then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum From {
     Newest,
-    After(Uuid),
-    Before(Uuid),
+    After(Place),
+    Before(Place),
 }
+
+type Place = (OffsetDateTime, Uuid);
 
 macro_rules! summaries {
     ($($which:expr),+) => {
@@ -84,19 +88,34 @@ macro_rules! summaries {
     };
 }
 
+/// The place beside which a page begins is a value and no part of the query: so an index leads to it, however many are before it.
 macro_rules! page {
-    ($condition:literal, $order:literal) => {
+    ($whose:literal, $beside:literal, $order:literal) => {
         summaries!(
-            "customer_id = $1 and ",
-            $condition,
-            " order by customer_id, o.placed_at ",
+            "o.placed_at >= coalesce($2::timestamptz, '-infinity') and o.placed_at < coalesce($3::timestamptz, 'infinity')",
+            $whose,
+            $beside,
+            " order by o.placed_at ",
             $order,
             ", order_id ",
             $order,
-            " limit $3"
+            " limit $1"
         )
     };
 }
+
+macro_rules! pages {
+    ($whose:literal) => {
+        [
+            page!($whose, " and $4::timestamptz is null and $5::uuid is null", "desc"),
+            page!($whose, " and (o.placed_at, order_id) < ($4::timestamptz, $5::uuid)", "desc"),
+            page!($whose, " and (o.placed_at, order_id) > ($4::timestamptz, $5::uuid)", "asc"),
+        ]
+    };
+}
+
+const OF_ALL: [&str; 3] = pages!("");
+const OF_CUSTOMER: [&str; 3] = pages!(" and customer_id = $6");
 
 /// The order that has this reference, in a list of one; nobody is told that there is no such order but by a list of none.
 async fn by_reference(gateway: &Gateway, query: &Query, reference: &str) -> Result<Response, Problem> {
@@ -123,42 +142,26 @@ pub(crate) async fn list(
     if let Some(reference) = query.get("reference") {
         return by_reference(&gateway, &query, reference).await;
     }
-    let customer_id = query.get("customer_id").filter(|customer| !customer.is_empty()).ok_or_else(|| {
+    let customer_id = query.get("customer_id");
+    if customer_id.is_some_and(str::is_empty) {
         let detail =
-            "which orders? Give the parameter customer_id, with the name that the customer had when they were placed, or a \
-             reference";
-        Problem::own("INVALID_PARAMETER", detail).of("customer_id")
-    })?;
+            "customer_id is the name that the customer had when the orders were placed: leave it out for those of all";
+        return Err(Problem::own("INVALID_PARAMETER", detail).of("customer_id"));
+    }
+    let (placed_from, placed_before) = (query.time("placed_from")?, query.time("placed_before")?);
     let limit = query.number("limit", 1, LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT);
-    let from = match (query.uuid("starting_after")?, query.uuid("ending_before")?) {
-        (None, None) => From::Newest,
-        (Some(order_id), None) => From::After(order_id),
-        (None, Some(order_id)) => From::Before(order_id),
-        (Some(_), Some(_)) => {
-            let detail = "give starting_after for the next page, or ending_before for the one before it, not both";
-            return Err(Problem::own("INVALID_PARAMETER", detail).of("ending_before"));
-        }
-    };
+    let from = begin(&gateway, &query).await?;
+    let [newest, after, before] = if customer_id.is_some() { OF_CUSTOMER } else { OF_ALL };
     let (sql, beside) = match from {
-        From::Newest => (page!("$2::uuid is null", "desc"), None),
-        From::After(order_id) => (
-            page!(
-                "(o.placed_at, order_id) < (select placed_at, order_id from orders.orders where order_id = $2)",
-                "desc"
-            ),
-            Some(order_id),
-        ),
-        From::Before(order_id) => (
-            page!(
-                "(o.placed_at, order_id) > (select placed_at, order_id from orders.orders where order_id = $2)",
-                "asc"
-            ),
-            Some(order_id),
-        ),
+        From::Newest => (newest, None),
+        From::After(place) => (after, Some(place)),
+        From::Before(place) => (before, Some(place)),
     };
     // One more than asked for says whether there are more.
-    let rows: Vec<OrderSummary> =
-        sqlx::query_as(sql).bind(customer_id).bind(beside).bind(limit + 1).fetch_all(&gateway.pool).await?;
+    let page = sqlx::query_as(sql).bind(limit + 1).bind(placed_from).bind(placed_before);
+    let page = page.bind(beside.map(|(at, _)| at)).bind(beside.map(|(_, order_id)| order_id));
+    let page = if let Some(customer_id) = customer_id { page.bind(customer_id) } else { page };
+    let rows: Vec<OrderSummary> = page.fetch_all(&gateway.pool).await?;
     let limit = usize::try_from(limit).unwrap_or_default();
     let has_more = rows.len() > limit;
     let mut data: Vec<OrderSummary> = rows.into_iter().take(limit).collect();
@@ -166,4 +169,24 @@ pub(crate) async fn list(
         data.reverse();
     }
     Ok(json_response(StatusCode::OK, &OrderList { data, has_more }))
+}
+
+/// Where the page begins that is asked for.
+///
+/// # Errors
+/// Beside two orders, or one that is not known.
+async fn begin(gateway: &Gateway, query: &Query) -> Result<From, Problem> {
+    let (order_id, is_after) = match (query.uuid("starting_after")?, query.uuid("ending_before")?) {
+        (None, None) => return Ok(From::Newest),
+        (Some(order_id), None) => (order_id, true),
+        (None, Some(order_id)) => (order_id, false),
+        (Some(_), Some(_)) => {
+            let detail = "give starting_after for the next page, or ending_before for the one before it, not both";
+            return Err(Problem::own("INVALID_PARAMETER", detail).of("ending_before"));
+        }
+    };
+    let found = sqlx::query_as("select placed_at, order_id from orders.orders where order_id = $1");
+    let place: Option<Place> = found.bind(order_id).fetch_optional(&gateway.pool).await?;
+    let place = place.ok_or_else(|| unknown(order_id))?;
+    Ok(if is_after { From::After(place) } else { From::Before(place) })
 }

@@ -1,8 +1,10 @@
 //! An order as it is shown: its state, what it holds, and its money by kind.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
+
+use crate::events::OrderEvent;
 
 /// An amount of money.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -137,6 +139,8 @@ pub(crate) struct Payment {
 pub(crate) struct Refund {
     pub(crate) refund_id: Uuid,
     pub(crate) order_id: Uuid,
+    /// The shop's own number of the order, if it has one.
+    pub(crate) reference: Option<String>,
     pub(crate) payment_id: Uuid,
     pub(crate) amount: Money,
     /// `REFUND_REASON_REQUESTED`
@@ -145,14 +149,41 @@ pub(crate) struct Refund {
     pub(crate) status: String,
     /// Of the payment: deferred, refunding, refunded, rejected, unknown (an operator decides) or reversed. Null: it has not come so far.
     pub(crate) step: Option<String>,
-    /// Under how many keys it was sent to the provider.
+    /// Under how many keys it was sent to the provider: one, and one more each time an operator has it sent again.
     pub(crate) times_sent: Option<i32>,
+    /// The latest of them, which is also what the provider has in the refund's metadata. Null: it was sent under none.
+    pub(crate) idempotency_key: Option<String>,
+    /// The call to the provider under that key. Null: none is to be made.
+    pub(crate) call: Option<RefundCall>,
     /// After this an outcome that is not known counts as unknown.
     pub(crate) deadline: Option<String>,
     /// What the provider knows it by.
     pub(crate) provider_reference: Option<String>,
     /// What was said of it last, for people.
     pub(crate) last_word: Option<String>,
+}
+
+/// A call to the provider that is under way.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub(crate) struct RefundCall {
+    /// How often it was tried.
+    pub(crate) tries: i32,
+    /// When it is tried again. While a try is on its way: when others take it for lost.
+    pub(crate) next_try_at: String,
+    /// What was heard at the last try that brought no answer that counts.
+    pub(crate) last_heard: Option<String>,
+    /// Who refuses how they are asked, so that somebody must see to it: a provider whose key was revoked. Null: nobody.
+    pub(crate) stopped_by: Option<String>,
+    pub(crate) stopped_since: Option<String>,
+}
+
+/// A refund, and all that happened to it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RefundStory {
+    #[serde(flatten)]
+    pub(crate) refund: Refund,
+    /// What was asked, what was sent under which key and until when it counts, and what was heard: each with its time.
+    pub(crate) events: Vec<OrderEvent>,
 }
 
 /// A charge that its buyer's bank disputes.

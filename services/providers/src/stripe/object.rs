@@ -163,7 +163,6 @@ pub(super) struct Dispute {
     #[serde(default)]
     pub(super) balance_transactions: Vec<Movement>,
     pub(super) payment_intent: Option<String>,
-    pub(super) metadata: Option<Metadata>,
 }
 
 /// What a shop can say to a dispute.

@@ -59,6 +59,9 @@ pub(super) const KINDS: [&str; 15] = [
     "charge.dispute.closed",
 ];
 
+/// The word for what is of others on the same account.
+const FOREIGN: &str = "foreign";
+
 /// What a webhook is to us.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reading {
@@ -189,6 +192,9 @@ impl Teller<'_> {
         &self,
         of_ours: impl FnOnce(&Session) -> Result<RecordProviderEvent, &'static str>,
     ) -> Result<Reading, Unreadable> {
+        if self.is_foreign() {
+            return Ok(Reading::Note(FOREIGN));
+        }
         let session: Session = self.event.object()?;
         self.of_payment(&session.metadata, || of_ours(&session))
     }
@@ -198,8 +204,26 @@ impl Teller<'_> {
         &self,
         of_ours: impl FnOnce(&Intent) -> Result<RecordProviderEvent, &'static str>,
     ) -> Result<Reading, Unreadable> {
+        if self.is_foreign() {
+            return Ok(Reading::Note(FOREIGN));
+        }
         let intent: Intent = self.event.object()?;
         self.of_payment(&intent.metadata, || of_ours(&intent))
+    }
+
+    /// Whether it is not ours, which its metadata says: the objects of others may be of any shape, and are none of our concern.
+    fn is_foreign(&self) -> bool {
+        self.said_fleet() != Some(self.ours)
+    }
+
+    /// Whether its metadata names another fleet. It may name none.
+    fn is_of_another_fleet(&self) -> bool {
+        self.said_fleet().is_some_and(|fleet| !fleet.is_empty() && fleet != self.ours)
+    }
+
+    /// The fleet that its metadata names.
+    fn said_fleet(&self) -> Option<&str> {
+        self.event.data.object.get("metadata")?.get(form::FLEET)?.as_str()
     }
 
     fn of_payment(
@@ -207,9 +231,6 @@ impl Teller<'_> {
         metadata: &Option<Metadata>,
         of_ours: impl FnOnce() -> Result<RecordProviderEvent, &'static str>,
     ) -> Result<Reading, Unreadable> {
-        if fleet(metadata) != self.ours {
-            return Ok(Reading::Note("foreign"));
-        }
         match of_ours() {
             Ok(report) => {
                 let payment_id = self.payment(metadata)?;
@@ -285,11 +306,10 @@ impl Teller<'_> {
     }
 
     fn refund(&self) -> Result<Reading, Unreadable> {
-        let refund: Refund = self.event.object()?;
-        let fleet = fleet(&refund.metadata);
-        if !fleet.is_empty() && fleet != self.ours {
-            return Ok(Reading::Note("foreign"));
+        if self.is_of_another_fleet() {
+            return Ok(Reading::Note(FOREIGN));
         }
+        let refund: Refund = self.event.object()?;
         let (kind, reason) = match refund.standing() {
             RefundStanding::Succeeded => (ProviderEventKind::RefundSucceeded, String::new()),
             RefundStanding::Failed => (ProviderEventKind::RefundFailed, refund.failure()),
@@ -298,7 +318,7 @@ impl Teller<'_> {
         let id = format!("{} {}", refund.id, refund.status());
         let report = RecordProviderEvent { reason, ..self.event.report(kind, id, &refund.id) };
         let report = with_amount(report, refund.amount, &refund.currency);
-        if fleet.is_empty() {
+        if fleet(&refund.metadata).is_empty() {
             return Ok(of_intent(refund.payment_intent, report));
         }
         let refund_id = field(&refund.metadata, form::REFUND).to_owned();
@@ -309,11 +329,10 @@ impl Teller<'_> {
     /// A charge that a bank disputes, as it stands, and perhaps money that it has moved. Withdrawn and reinstated are once for each dispute,
     /// and named as they ever were: payments knows what it has heard by it. Else the status is the fact, however often it is told.
     fn dispute(&self, kind: ProviderEventKind) -> Result<Reading, Unreadable> {
-        let dispute: Dispute = self.event.object()?;
-        let fleet = fleet(&dispute.metadata);
-        if !fleet.is_empty() && fleet != self.ours {
-            return Ok(Reading::Note("foreign"));
+        if self.is_of_another_fleet() {
+            return Ok(Reading::Note(FOREIGN));
         }
+        let dispute: Dispute = self.event.object()?;
         let (fact, moved) = if kind == ProviderEventKind::DisputeFundsWithdrawn {
             ("funds_withdrawn", Some(dispute.moved(-1)))
         } else if kind == ProviderEventKind::DisputeFundsReinstated {
@@ -359,7 +378,7 @@ fn of_payment(report: RecordProviderEvent) -> Reading {
 fn of_intent(payment_intent: Option<String>, report: RecordProviderEvent) -> Reading {
     match payment_intent {
         Some(reference) => Reading::Told(Told::OfCharge { reference, report: Box::new(report) }),
-        None => Reading::Note("foreign"),
+        None => Reading::Note(FOREIGN),
     }
 }
 

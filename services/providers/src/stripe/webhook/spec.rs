@@ -312,6 +312,10 @@ fn what_is_another_shops_is_foreign() {
             assert_eq!(told(kind, &object), Reading::Note("foreign"), "{kind}");
         }
     }
+    // Whatever shape it has: it is none of our concern.
+    for kind in ["checkout.session.completed", "payment_intent.succeeded"] {
+        assert_eq!(told(kind, &json!({ "amount_total": "much" })), Reading::Note("foreign"), "{kind}");
+    }
     let change = json!({ "metadata": { "holdfast_fleet": "fleet-2" } });
     assert_eq!(told("refund.created", &refund(&change)), Reading::Note("foreign"));
     assert_eq!(told("charge.dispute.funds_withdrawn", &dispute(&change)), Reading::Note("foreign"));
@@ -341,7 +345,7 @@ fn what_cannot_be_read_says_why() {
     }
     assert!(matches!(read(b"\xff", "fleet-1", false), Err(Unreadable::NoEvent(_))));
     for (kind, object) in [
-        ("payment_intent.succeeded", json!({})),
+        ("payment_intent.succeeded", json!({ "metadata": { "holdfast_fleet": "fleet-1", "payment_id": PAYMENT } })),
         ("checkout.session.completed", session(&json!({ "amount_total": "much" }))),
         ("refund.created", json!(null)),
         // Ours, and nobody knows whose: not to be confirmed.
