@@ -25,6 +25,7 @@ mod refunds;
 mod reports;
 mod rounds;
 mod saga;
+mod second_charges;
 mod stripe;
 mod versions;
 mod wallets;
