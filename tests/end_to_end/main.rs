@@ -27,6 +27,7 @@ mod refunds;
 mod reports;
 mod rounds;
 mod saga;
+mod second_charges;
 mod stripe;
 mod versions;
 mod wallets;

@@ -468,7 +468,7 @@ async fn a_charge_that_fitted_nothing_is_found_by_its_name() {
     shop.stripe.pay(&session).unwrap();
     let paid = shop.until(&order, "paid").await.unwrap();
     let payment_id = paid.pointer("/payments/0/payment_id").and_then(Value::as_str).unwrap();
-    for (charge, cents) in [("pi_second", 1_250), ("pi_other_amount", 999)] {
+    for (charge, cents) in [("pi_second", 1_251), ("pi_other_amount", 999)] {
         let report = RecordProviderEvent {
             kind: ProviderEventKind::PaymentSucceeded.into(),
             payment_id: payment_id.to_owned(),

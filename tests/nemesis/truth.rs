@@ -184,14 +184,18 @@ struct Books {
 /// The books of all payments that there are notes of.
 async fn books_of(connection: &mut PgConnection, notes: &BTreeMap<Uuid, Note>) -> Result<BTreeMap<Uuid, Books>> {
     let ids: Vec<Uuid> = notes.keys().copied().collect();
-    let query = "select payment_id, captured_minor, refunded_minor, refunding_minor,
+    // A second charge that goes back is beside them, and has a refund of its own.
+    let query = "select payment_id, captured_minor + second.gone, refunded_minor + second.gone, refunding_minor,
             coalesce((select sum(amount_minor) from payments.reports where payment_id = payment.payment_id
                 and standing = 'accepted' and kind = 'payment_succeeded'), 0)::bigint,
             coalesce((select sum(amount_minor) from payments.reports where payment_id = payment.payment_id
                 and standing = 'accepted' and kind in ('payment_failed', 'refund_succeeded')), 0)::bigint,
             coalesce((select sum(amount_minor) from payments.sandbox_refunds where payment_id = payment.payment_id
                 and status = 'refunded'), 0)::bigint
-        from payments.payments as payment where payment_id = any($1)";
+        from payments.payments as payment
+            cross join lateral (select coalesce(sum(amount_minor), 0)::bigint as gone from payments.refunds
+                where payment_id = payment.payment_id and second_charge is not null and status = 'refunded') as second
+        where payment_id = any($1)";
     let rows: Vec<(Uuid, i64, i64, i64, i64, i64, i64)> = sqlx::query_as(query).bind(ids).fetch_all(connection).await?;
     let books = rows.into_iter().map(|(id, captured, refunded, refunding, kept, gone, paid_out)| {
         (id, Books { captured, refunded, refunding, kept, gone, paid_out })

@@ -82,8 +82,12 @@ impl StripeShop {
     /// At the end: everything is settled, the log and the rows agree, and Stripe's books say the same as ours.
     pub async fn close(&self) -> Result<()> {
         self.fleet.settle_and_verify().await?;
-        let came = "select coalesce(sum(captured_minor), 0)::bigint from payments.payments";
-        let went = "select coalesce(sum(refunded_minor), 0)::bigint from payments.payments";
+        // Second charges are beside the money of their payments, and each has one refund.
+        let came = "select (select coalesce(sum(captured_minor), 0) from payments.payments)::bigint
+            + (select coalesce(sum(amount_minor), 0) from payments.refunds where second_charge is not null)::bigint";
+        let went = "select (select coalesce(sum(refunded_minor), 0) from payments.payments)::bigint
+            + (select coalesce(sum(amount_minor), 0) from payments.refunds
+                where second_charge is not null and status = 'refunded')::bigint";
         let charged_back = "select coalesce(sum(charged_back_minor), 0)::bigint from payments.payments";
         let [came, went, charged_back] =
             [self.fleet.number(came).await?, self.fleet.number(went).await?, self.fleet.number(charged_back).await?];

@@ -16,6 +16,7 @@ pub(super) mod money;
 pub(super) mod orders;
 pub(super) mod promises;
 pub(super) mod refunds;
+mod second_charges;
 pub(super) mod shares;
 pub(super) mod stock;
 pub(super) mod wallets;

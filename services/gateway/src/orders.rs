@@ -155,6 +155,10 @@ impl PaymentRow {
 #[derive(Debug, Deserialize)]
 struct PayoutRow {
     status: String,
+    amount_minor: i64,
+    currency: String,
+    /// What the provider knows the second charge by that it gives back. Null: it gives back money of the payment's own.
+    second_charge: Option<String>,
     send_count: i32,
     key: String,
     deadline: Option<String>,
@@ -348,7 +352,29 @@ fn refunds(found: &Found) -> Vec<Refund> {
             last_word: payout.map(|payout| payout.reason.clone()),
         }
     };
-    order.refunds.iter().map(refund).collect()
+    let of_second_charges = found.payments.iter().flat_map(|payment| {
+        let payouts = payment.refunds.iter().filter(|(_, payout)| payout.second_charge.is_some());
+        payouts.map(|(refund_id, payout)| of_second_charge(order.order_id, payment.payment_id, *refund_id, payout))
+    });
+    order.refunds.iter().map(refund).chain(of_second_charges).collect()
+}
+
+/// The refund of a second charge, of which the order knows nothing: it is paid once, whatever becomes of the other charge.
+fn of_second_charge(order_id: Uuid, payment_id: Uuid, refund_id: Uuid, payout: &PayoutRow) -> Refund {
+    let status = if payout.status == "refunded" { "refunded" } else { "requested" };
+    Refund {
+        refund_id,
+        order_id,
+        payment_id,
+        amount: money(payout.amount_minor, &payout.currency),
+        reason: "REFUND_REASON_SECOND_CHARGE".to_owned(),
+        status: status.to_owned(),
+        step: Some(payout.status.clone()),
+        times_sent: Some(payout.send_count),
+        deadline: payout.deadline.clone(),
+        provider_reference: Some(payout.provider_reference.clone()),
+        last_word: Some(payout.reason.clone()),
+    }
 }
 
 /// Disputes of all payments of an order.

@@ -166,7 +166,11 @@ fn of_payments(name: &str, data: &[u8]) -> Result<Option<Vec<Command>>, Rejectio
             Command::RecordPaymentFailure { key: HoldKey::parse(&order_id, attempt)?, reason: words(&reason) }
         }
         payments::PaymentRefunded::NAME => {
-            let payments::PaymentRefunded { order_id, refund_id, amount, .. } = decode(data)?;
+            let payments::PaymentRefunded { order_id, refund_id, amount, of_second_charge, .. } = decode(data)?;
+            // That paid no order, and none has asked for it.
+            if of_second_charge {
+                return Ok(Some(vec![]));
+            }
             Command::RecordRefund {
                 order_id: OrderId::parse(&order_id)?,
                 refund_id: RefundId::parse(&refund_id)?,
@@ -185,7 +189,10 @@ fn of_payments(name: &str, data: &[u8]) -> Result<Option<Vec<Command>>, Rejectio
             }
         }
         payments::RefundRejected::NAME => {
-            let payments::RefundRejected { order_id, refund_id, rejection, .. } = decode(data)?;
+            let payments::RefundRejected { order_id, refund_id, rejection, of_second_charge, .. } = decode(data)?;
+            if of_second_charge {
+                return Ok(Some(vec![]));
+            }
             Command::AbandonRefund {
                 order_id: OrderId::parse(&order_id)?,
                 refund_id: RefundId::parse(&refund_id)?,

@@ -327,6 +327,8 @@ pub struct RefundOf {
     pub order_id: OrderId,
     /// The refund.
     pub refund_id: RefundId,
+    /// Whether it gives back a second charge, which paid no order: no order has asked for it, and none of the payment's own money goes.
+    pub is_of_second_charge: bool,
 }
 
 /// Which of the provider's reports says so, and when it happened by the provider's clock.
@@ -371,6 +373,34 @@ impl Resolution {
 }
 
 impl Event {
+    /// The refund that it is about, if it is about one.
+    #[must_use]
+    pub const fn refund(&self) -> Option<RefundOf> {
+        match self {
+            Self::RefundDeferred { of, .. }
+            | Self::RefundSubmitted { of, .. }
+            | Self::PaymentRefunded { of, .. }
+            | Self::PaymentRefundedElsewhere { of, .. }
+            | Self::RefundAnswered { of, .. }
+            | Self::RefundRejected { of, .. }
+            | Self::RefundOutcomeUnknown { of, .. }
+            | Self::RefundReversed { of, .. }
+            | Self::RefundResolved { of, .. } => Some(*of),
+            Self::PaymentRequested { .. }
+            | Self::PaymentSucceeded { .. }
+            | Self::PaymentDeclined { .. }
+            | Self::PaymentFailed { .. }
+            | Self::PaymentCancelled { .. }
+            | Self::Checkout(_)
+            | Self::ProviderReportUnmatched { .. }
+            | Self::ProviderReportResolved { .. }
+            | Self::Authorisation(_)
+            | Self::Dispute(_)
+            | Self::Coupon(_)
+            | Self::Wallet(_) => None,
+        }
+    }
+
     /// Whose stream it belongs to.
     #[must_use]
     pub fn owner(&self) -> StreamId {

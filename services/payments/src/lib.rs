@@ -17,7 +17,8 @@
 //! and `CreditWallet`; out, `WalletToppedUp` and `WalletWithdrawnFrom`, `FundsHeld` or `FundsRejected`, then `FundsCommitted` or
 //! `FundsReleased`, and `WalletCredited` for each refund.
 //!
-//! Always: a report is a fact, kept whole and never refused; late money is taken in and never lost; `refunded + refunding <= captured`, and what disputes take is beside that; a refund's money
+//! Always: a report is a fact, kept whole and never refused; late money is taken in and never lost; a second charge goes back by itself, once, and
+//! moves none of the payment's own money; `refunded + refunding <= captured`, and what disputes take is beside that; a refund's money
 //! moves once under a key, which is sent again only after looking up what became of it; while something is in doubt, no other refund
 //! of the payment is sent; what is not known stays unknown until somebody knows; `held + redeemed` of a coupon, and of each
 //! of its customers, is never above its limit, and what is held stays good until its order ends; neither `available` nor `held` of a wallet

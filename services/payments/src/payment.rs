@@ -210,7 +210,8 @@ impl Payment {
             let mismatch = kept.mismatch.map_or("open", Mismatch::as_str);
             return Some(format!("report {id} about the payment is not settled ({mismatch})"));
         }
-        let in_doubt = self.refunds.iter().find(|(_, refund)| refund.may_yet_succeed());
+        let in_doubt =
+            self.refunds.iter().find(|(_, refund)| refund.second_charge.is_none() && refund.may_yet_succeed());
         let in_doubt =
             in_doubt.map(|(id, _)| format!("refund {id} counts as failed, and the call for it is still under way"));
         in_doubt.or_else(|| self.waits_for_dispute())
@@ -311,6 +312,7 @@ fn decide_payment(
             refund::resolve(*payment_id, known(payment, *payment_id)?, *refund_id, &decided, at)?
         }
     };
+    let events = refund::give_back(payment_id, payment, events, at);
     Ok(refund::send_deferred(payment_id, payment, events, at))
 }
 

@@ -113,6 +113,8 @@ words!(
         Noted = "noted",
         /// It fits nothing, and waits for an operator or for a later report.
         Open = "open",
+        /// It fits nothing, and its money is on its way back.
+        Returning = "returning",
         /// It fits nothing, and is so for good.
         Accepted = "accepted",
         /// It is not so any more, or never was.
@@ -232,7 +234,7 @@ impl Kept {
     /// Whether nothing says that it is not so.
     #[must_use]
     pub const fn may_be_so(&self) -> bool {
-        matches!(self.standing, Standing::Open | Standing::Accepted)
+        matches!(self.standing, Standing::Open | Standing::Returning | Standing::Accepted)
     }
 
     /// Whether an operator said that it is not so any more, not another report.

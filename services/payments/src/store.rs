@@ -46,7 +46,7 @@ macro_rules! payments {
              null::timestamptz as deadline,
              null::text as provider_event_id, null::text as kind, null::text as mismatch, null::text as settled_by,
              null::text as reported_refund_id, null::timestamptz as occurred_at, page, page_url,
-             page_number, page_ends_at, page_look_at, authorisations, disputes, null::jsonb as dispute
+             page_number, page_ends_at, page_look_at, authorisations, disputes, null::jsonb as dispute, null::text as second_charge
          from payments.payments"
     };
 }
@@ -56,7 +56,7 @@ macro_rules! refunds {
         "select 'refund', payment_id, null, null, status, amount_minor, currency, null, provider_reference, null, null, null, null,
              null, null, null, null, null, null,
              refund_id, send_count, key, refunded_once, call_open, old_references, said_at, reason, deadline,
-             null, null, null, null, null, null, null, null, null, null, null, null, null, null
+             null, null, null, null, null, null, null, null, null, null, null, null, null, null, second_charge
          from payments.refunds"
     };
 }
@@ -67,7 +67,7 @@ macro_rules! reports {
         "select 'report', payment_id, null, null, standing, amount_minor, currency, null, provider_reference, null, null, null,
              null, null, null, null, null, null, null,
              null, null, null, null, null, null, null, reason, null,
-             provider_event_id, kind, mismatch, settled_by, refund_id, occurred_at, null, null, null, null, null, null, null, dispute
+             provider_event_id, kind, mismatch, settled_by, refund_id, occurred_at, null, null, null, null, null, null, null, dispute, null
          from payments.reports"
     };
 }
@@ -280,6 +280,7 @@ fn refund(row: &PgRow) -> Result<(PaymentId, RefundId, Refund), sqlx::Error> {
         said_at: time(row, "said_at")?,
         reason: row.try_get("reason")?,
         deadline: time(row, "deadline")?,
+        second_charge: row.try_get("second_charge")?,
     };
     Ok((PaymentId(row.try_get("payment_id")?), refund_id, refund))
 }
@@ -483,17 +484,19 @@ fn save_refunds(statement: &mut Statement, saved: &[(&PaymentId, &Payment)]) {
         .bind(column(rows, |(_, _, refund)| refund.old_references.join("\n")))
         .bind(column(rows, |(_, _, refund)| refund.said_at.map(OffsetDateTime::from)))
         .bind(column(rows, |(_, _, refund)| refund.reason.as_str()))
-        .bind(column(rows, |(_, _, refund)| refund.deadline.map(OffsetDateTime::from)));
+        .bind(column(rows, |(_, _, refund)| refund.deadline.map(OffsetDateTime::from)))
+        .bind(column(rows, |(_, _, refund)| refund.second_charge.as_deref()));
 }
 
 const SAVE_REFUNDS: &str = "insert into payments.refunds (payment_id, refund_id, status, amount_minor, currency, send_count,
-        key, refunded_once, call_open, provider_reference, old_references, said_at, reason, deadline)
+        key, refunded_once, call_open, provider_reference, old_references, said_at, reason, deadline, second_charge)
     select payment_id, refund_id, status, amount_minor, currency, send_count, key, refunded_once, call_open,
-        provider_reference, coalesce(string_to_array(nullif(old_references, ''), E'\\n'), '{}'), said_at, reason, deadline
+        provider_reference, coalesce(string_to_array(nullif(old_references, ''), E'\\n'), '{}'), said_at, reason, deadline,
+        second_charge
     from unnest($1::uuid[], $2::uuid[], $3::text[], $4::int8[], $5::text[], $6::int4[], $7::text[], $8::bool[], $9::bool[],
-            $10::text[], $11::text[], $12::timestamptz[], $13::text[], $14::timestamptz[])
+            $10::text[], $11::text[], $12::timestamptz[], $13::text[], $14::timestamptz[], $15::text[])
         as new (payment_id, refund_id, status, amount_minor, currency, send_count, key, refunded_once, call_open,
-            provider_reference, old_references, said_at, reason, deadline)
+            provider_reference, old_references, said_at, reason, deadline, second_charge)
     on conflict (payment_id, refund_id) do update set status = excluded.status, send_count = excluded.send_count,
         key = excluded.key, refunded_once = excluded.refunded_once, call_open = excluded.call_open,
         provider_reference = excluded.provider_reference, old_references = excluded.old_references,

@@ -19,7 +19,7 @@ use payments::{
         authorisation::{self, AuthorisationStatus},
         checkout::{Answer, PageStatus},
     },
-    report::{Kind, Report},
+    report::{Kind, Mismatch, Report},
 };
 use proptest::{collection::vec, prelude::*, sample::select};
 use proto::{Message, Name, common::v1::Money, orders::v1 as orders, payments::v1 as wire};
@@ -95,11 +95,13 @@ struct RefundAudit {
     given_up: bool,
     may_send: bool,
     call_open: bool,
+    /// The second charge that it gives back.
+    second_charge: Option<String>,
 }
 
 impl RefundAudit {
     fn may_yet_succeed(&self) -> bool {
-        self.call_open && self.given_up
+        self.call_open && self.given_up && self.second_charge.is_none()
     }
 }
 
@@ -123,6 +125,8 @@ struct Auditor {
     /// Money that is set aside: none is taken or let go that orders has not decided about, and none stays half-way.
     set_aside: BTreeMap<(PaymentId, String), AuthorisationStatus>,
     disputes: Disputes,
+    /// Amounts of second charges that are named, as each is reported, and the reports of it that nothing else has settled.
+    second_charges: BTreeMap<(PaymentId, String), (BTreeSet<i64>, BTreeSet<String>)>,
 }
 
 fn payment_of(event: &Event) -> PaymentId {
@@ -152,14 +156,21 @@ impl Auditor {
             Event::Checkout(event) => self.hear_page(payment_id, &event.step),
             // It moves nothing.
             Event::PaymentDeclined { ref report, .. } => self.fits(payment_id, &report.provider_event_id),
-            Event::ProviderReportUnmatched { ref report, .. } => {
+            Event::ProviderReportUnmatched { ref report, mismatch, .. } => {
                 let key = (payment_id, report.provider_event_id.clone());
                 self.accepted.remove(&key);
                 self.open.insert(key);
+                if mismatch == Mismatch::SecondCharge {
+                    self.second_charge(payment_id, report);
+                }
             }
             Event::ProviderReportResolved { ref provider_event_id, resolution, ref settled_by, .. } => {
                 let key = (payment_id, provider_event_id.clone());
-                let was_open = self.open.remove(&key);
+                let of_payment = self.second_charges.iter_mut().filter(|((of, _), _)| *of == payment_id);
+                let was_returning = of_payment
+                    .fold(false, |was, (_, (_, reports))| reports.remove(provider_event_id) || was)
+                    && !settled_by.is_empty();
+                let was_open = self.open.remove(&key) || was_returning;
                 // A later report settles also what an operator had accepted.
                 let was_accepted = self.accepted.remove(&key) && !settled_by.is_empty();
                 assert!(was_open || was_accepted, "what was not open is settled");
@@ -194,7 +205,10 @@ impl Auditor {
             | Event::RefundRejected { .. }
             | Event::RefundOutcomeUnknown { .. }
             | Event::RefundReversed { .. }
-            | Event::RefundResolved { .. }) => self.hear_refund(event),
+            | Event::RefundResolved { .. }) => {
+                self.hear_refund(event);
+                self.settle_second_charges();
+            }
         }
         self.audit_money(payment_id);
     }
@@ -226,6 +240,53 @@ impl Auditor {
             || self.refunds.iter().any(|((of, _), refund)| *of == payment_id && refund.may_yet_succeed());
         assert!(!doubt, "sent while something is in doubt");
         assert!(!self.disputes.stop(payment_id), "sent while the charge is disputed");
+        self.send(payment_id, refund_id, minor, idempotency_key);
+    }
+
+    /// More came than was asked for.
+    fn second_charge(&mut self, payment_id: PaymentId, report: &Report) {
+        if !report.provider_reference.is_empty() {
+            let (amounts, reports) =
+                self.second_charges.entry((payment_id, report.provider_reference.clone())).or_default();
+            amounts.insert(report.amount.as_ref().unwrap().minor_units);
+            reports.insert(report.provider_event_id.clone());
+        }
+        self.settle_second_charges();
+    }
+
+    /// It goes back by itself, once and whole.
+    fn hear_second_charge(&mut self, payment_id: PaymentId, refund_id: RefundId, minor: i64, charge: String) {
+        let (came, _) = self.second_charges.get(&(payment_id, charge.clone())).unwrap();
+        assert!(came.contains(&minor), "not what came");
+        let is_first = !self.refunds.contains_key(&(payment_id, refund_id));
+        assert!(!is_first || came.len() == 1, "nobody knows how much came");
+        let is_it = |refund: &RefundAudit| refund.second_charge.as_ref() == Some(&charge);
+        let mut others = self.refunds.iter().filter(|((of, _), refund)| *of == payment_id && is_it(refund));
+        assert!(others.all(|((_, id), _)| *id == refund_id), "a second charge goes back twice");
+        let new = RefundAudit { minor, may_send: true, second_charge: Some(charge), ..RefundAudit::default() };
+        let refund = self.refunds.entry((payment_id, refund_id)).or_insert(new);
+        // An operator may have one sent again that was refused: nobody else can ask for it.
+        refund.given_up &= !refund.may_send;
+    }
+
+    /// While its money is on its way, or gone, nobody is asked about a second charge.
+    fn settle_second_charges(&mut self) {
+        for ((payment_id, charge), (_, reports)) in &self.second_charges {
+            let is_it = |refund: &RefundAudit| refund.second_charge.as_ref() == Some(charge);
+            let mut refunds = self.refunds.iter().filter(|((of, _), refund)| of == payment_id && is_it(refund));
+            let Some((_, refund)) = refunds.next() else { continue };
+            for report in reports {
+                let key = (*payment_id, report.clone());
+                if refund.in_flight || refund.paid_out {
+                    self.open.remove(&key);
+                } else if !self.accepted.contains(&key) {
+                    self.open.insert(key);
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, payment_id: PaymentId, refund_id: RefundId, minor: i64, idempotency_key: String) {
         assert!(self.keys.insert(idempotency_key.clone()), "a key is used twice");
         let new = RefundAudit { minor, may_send: true, ..RefundAudit::default() };
         let refund = self.refunds.entry((payment_id, refund_id)).or_insert(new);
@@ -263,6 +324,10 @@ impl Auditor {
                 let refund = self.refunds.entry((payment_id, of.refund_id)).or_default();
                 assert!(!refund.ever_paid_out, "booked twice");
                 (refund.minor, refund.paid_out, refund.ever_paid_out) = (amount.minor_units, true, true);
+            }
+            Event::RefundSubmitted { of, amount, idempotency_key, charge_reference, .. } if of.is_of_second_charge => {
+                self.hear_second_charge(payment_id, of.refund_id, amount.minor_units, charge_reference);
+                self.send(payment_id, of.refund_id, amount.minor_units, idempotency_key);
             }
             Event::RefundSubmitted { of, amount, idempotency_key, .. } => {
                 self.hear_submitted(payment_id, of.refund_id, amount.minor_units, idempotency_key);
@@ -353,6 +418,11 @@ impl Auditor {
         let key = (payment_id, provider_event_id.to_owned());
         self.open.remove(&key);
         self.accepted.remove(&key);
+        for ((of, _), (_, reports)) in &mut self.second_charges {
+            if *of == payment_id {
+                reports.remove(provider_event_id);
+            }
+        }
     }
 
     fn said(&mut self, payment_id: PaymentId, reported: Option<&Reported>) {
@@ -372,7 +442,9 @@ impl Auditor {
     }
 
     fn audit_money(&self, payment_id: PaymentId) {
-        let refunds = self.refunds.iter().filter(|((payment, _), _)| *payment == payment_id);
+        // What second charges brought is beside the payment's own money.
+        let is_own = |refund: &RefundAudit| refund.second_charge.is_none();
+        let refunds = self.refunds.iter().filter(|((payment, _), refund)| *payment == payment_id && is_own(refund));
         let away: i64 =
             refunds.filter(|(_, refund)| refund.paid_out || refund.in_flight).map(|(_, refund)| refund.minor).sum();
         let captured = self.captured.get(&payment_id).copied().unwrap_or(0);
@@ -397,6 +469,11 @@ fn attempt() -> impl Strategy<Value = i32> {
 
 fn refund_id() -> impl Strategy<Value = RefundId> {
     select(vec![1_u128, 1, 2]).prop_map(|id| RefundId(Uuid::from_u128(id)))
+}
+
+/// The refund of a second charge of this number, if it is one of the two that are named.
+fn of_second_charge(payment_id: PaymentId, charge: u8) -> Option<RefundId> {
+    matches!(charge, 1 | 2).then(|| RefundId(domain::derived(payment_id.0, &format!("second charge re_{charge}"))))
 }
 
 fn by_orders() -> impl Strategy<Value = Input> {
@@ -462,7 +539,8 @@ fn by_provider() -> impl Strategy<Value = Input> {
 }
 
 fn by_operator() -> impl Strategy<Value = Input> {
-    (attempt(), refund_id(), 1..4_i32).prop_map(|(attempt, refund_id, resolution)| {
+    (attempt(), refund_id(), 1..4_i32, 0..10_u8).prop_map(|(attempt, refund_id, resolution, charge)| {
+        let refund_id = of_second_charge(key(attempt).payment_id(), charge).unwrap_or(refund_id);
         outside(&wire::ResolveRefund {
             payment_id: key(attempt).payment_id().to_string(),
             refund_id: refund_id.to_string(),
@@ -488,8 +566,9 @@ fn by_whoever_settles() -> impl Strategy<Value = Input> {
 }
 
 fn by_effect() -> impl Strategy<Value = Input> {
-    (attempt(), refund_id(), 1..4_i32, 0..3).prop_map(|(attempt, refund_id, send, outcome)| {
+    (attempt(), refund_id(), 1..4_i32, 0..3, 0..10_u8).prop_map(|(attempt, refund_id, send, outcome, charge)| {
         let payment_id = key(attempt).payment_id();
+        let refund_id = of_second_charge(payment_id, charge).unwrap_or(refund_id);
         let outcome = match outcome {
             0 => Outcome::Refunded { provider_reference: format!("re_{send}") },
             1 => Outcome::Rejected(Rejection::new("DECLINED", "too old")),
@@ -591,7 +670,7 @@ proptest! {
 fn the_sequences_reach_every_kind_of_event() {
     use proptest::{strategy::ValueTree, test_runner::TestRunner};
     let (mut runner, mut seen) = (TestRunner::deterministic(), BTreeSet::new());
-    for _ in 0..400 {
+    for _ in 0..800 {
         let mut shell = Shell::default();
         for input in inputs().new_tree(&mut runner).unwrap().current() {
             let _refused = shell.handle(&input);

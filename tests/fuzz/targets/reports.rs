@@ -390,7 +390,7 @@ impl Books {
             }
             let event = <Payments>::decode_event(&event.message_type, &event.data)
                 .map_err(|rejection| format!("recorded, and not read back: {rejection}"))?;
-            is_sent |= matches!(event, Event::RefundSubmitted { .. });
+            is_sent |= matches!(event, Event::RefundSubmitted { of, .. } if !of.is_of_second_charge);
             evolve(&mut self.folded, &event);
         }
         let (rows, folded) = (self.payment(key), self.folded.payments.get(&key.payment_id()));

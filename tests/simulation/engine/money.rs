@@ -79,6 +79,8 @@ pub(super) struct Refund {
     pub(super) standing: Standing,
     pub(super) call_open: bool,
     pub(super) is_elsewhere: bool,
+    /// The second charge that it gives back.
+    second_charge: Option<String>,
     pub(super) since: Timestamp,
 }
 
@@ -120,6 +122,8 @@ pub(super) enum Way {
 pub(super) enum Fate {
     Open,
     Accepted,
+    /// It came, and goes back by itself, or has gone: that is in its refund.
+    Returning,
     Undone,
     /// A report of another movement settled it: both happened, and neither counts.
     Balanced,
@@ -321,12 +325,7 @@ impl Money {
                 let of = (payment_id.as_str(), refund_id.as_str());
                 self.stand(of, Some(minor(amount.as_ref())), Standing::Waits, "", event)?;
             }
-            payments::RefundSubmitted::NAME => {
-                let payments::RefundSubmitted { payment_id, refund_id, amount, .. } = read(event)?;
-                self.may_send(&payment_id, &refund_id)?;
-                let of = (payment_id.as_str(), refund_id.as_str());
-                self.stand(of, Some(minor(amount.as_ref())), Standing::UnderWay, "call", event)?.call_open = true;
-            }
+            payments::RefundSubmitted::NAME => self.take_submitted(event)?,
             payments::PaymentRefunded::NAME => {
                 let payments::PaymentRefunded { payment_id, refund_id, amount, provider_event_id, .. } = read(event)?;
                 let of = (payment_id.as_str(), refund_id.as_str());
@@ -366,6 +365,22 @@ impl Money {
         Ok(())
     }
 
+    /// A refund is sent: of the payment's money, or of a second charge.
+    fn take_submitted(&mut self, event: &StoredEvent) -> Result<(), String> {
+        let sent: payments::RefundSubmitted = read(event)?;
+        if sent.of_second_charge {
+            self.of(&sent.payment_id)?.may_give_back(&sent)?;
+        } else {
+            self.may_send(&sent.payment_id, &sent.refund_id)?;
+        }
+        let of = (sent.payment_id.as_str(), sent.refund_id.as_str());
+        let refund = self.stand(of, Some(minor(sent.amount.as_ref())), Standing::UnderWay, "call", event)?;
+        refund.call_open = true;
+        refund.second_charge = sent.of_second_charge.then_some(sent.charge_reference);
+        self.of(&sent.payment_id)?.goes_back();
+        Ok(())
+    }
+
     fn may_send(&mut self, payment_id: &str, refund_id: &str) -> Result<(), String> {
         let is_stopped = self.of(payment_id)?.disputes.stop();
         let what = || format!("refund {refund_id} is sent while payment {payment_id} is disputed");
@@ -384,12 +399,14 @@ impl Money {
         let payment = self.of(payment_id)?;
         payment.fits(reported);
         let since = event.recorded_at;
-        let new = Refund { minor: 0, standing, call_open: false, is_elsewhere: false, since };
-        let refund = payment.refunds.entry(refund(refund_id)?).or_insert(new);
+        let new = Refund { minor: 0, standing, call_open: false, is_elsewhere: false, second_charge: None, since };
+        let id = refund(refund_id)?;
+        let refund = payment.refunds.entry(id).or_insert(new);
         refund.call_open &= !reported.is_empty();
         (refund.standing, refund.since) = (standing, since);
         refund.minor = minor.unwrap_or(refund.minor);
-        Ok(refund)
+        payment.goes_back();
+        payment.refunds.get_mut(&id).ok_or_else(|| "a refund is gone".to_owned())
     }
 
     fn resolve(&mut self, resolved: payments::ProviderReportResolved) -> Result<(), String> {
@@ -602,6 +619,45 @@ impl Payment {
         let given_back = self.kept.get(&id).and_then(|kept| kept.given_back.clone());
         let (fate, settled_by) = (Fate::Open, String::new());
         self.kept.insert(id, Kept { report, way, fate, settled_by, since, given_back });
+        self.goes_back();
+    }
+
+    /// Refunds that give back this second charge: how much of it is gone or on its way.
+    fn back_of(&self, charge: &str) -> i64 {
+        let of_it = self.refunds.values().filter(|refund| refund.second_charge.as_deref() == Some(charge));
+        of_it.filter(|refund| refund.standing != Standing::Rejected).map(|refund| refund.minor).sum()
+    }
+
+    /// A second charge goes back by itself once, and whole, and only while nobody has said what becomes of it.
+    fn may_give_back(&self, sent: &payments::RefundSubmitted) -> Result<(), String> {
+        let charge = sent.charge_reference.as_str();
+        let is_it = |kept: &&Kept| kept.way == Way::In && kept.report.provider_reference == charge;
+        let came = self.kept.values().filter(is_it).find(|kept| kept.report.amount == sent.amount);
+        if charge.is_empty() || came.is_none() {
+            return Err(format!("refund {} gives back charge {charge:?}, which never came", sent.refund_id));
+        }
+        let is_another = |(refund_id, refund): (&RefundId, &Refund)| {
+            refund.second_charge.as_deref() == Some(charge) && refund_id.to_string() != sent.refund_id
+        };
+        if self.refunds.iter().any(is_another) {
+            return Err(format!("refund {} gives back charge {charge:?} a second time", sent.refund_id));
+        }
+        Ok(())
+    }
+
+    /// What is reported of second charges stands as their refunds do.
+    fn goes_back(&mut self) {
+        let charges: BTreeSet<String> =
+            self.refunds.values().filter_map(|refund| refund.second_charge.clone()).collect();
+        for charge in charges {
+            let fate = if self.back_of(&charge) > 0 { Fate::Returning } else { Fate::Open };
+            let is_theirs = |kept: &&mut Kept| {
+                kept.way == Way::In
+                    && kept.report.provider_reference == charge
+                    && matches!(kept.fate, Fate::Open | Fate::Returning)
+            };
+            self.kept.values_mut().filter(is_theirs).for_each(|kept| kept.fate = fate);
+        }
     }
 
     /// What the payout is known by that gave this charge back, whichever report of it was at hand.

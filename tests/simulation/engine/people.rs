@@ -201,7 +201,7 @@ fn decide_reports(
         kept.given_back = kept.given_back.take().filter(|reference| bank.stands(payment_id, reference));
     }
     let has_gone = |kept: &Kept| kept.given_back.as_ref().is_some_and(|reference| bank.stands(payment_id, reference));
-    let counts = |kept: &Kept| matches!(kept.fate, Fate::Accepted | Fate::Balanced) || has_gone(kept);
+    let counts = |kept: &Kept| matches!(kept.fate, Fate::Accepted | Fate::Balanced | Fate::Returning) || has_gone(kept);
     let counted = |(id, kept): (&String, &Kept)| counts(kept).then(|| (id.clone(), kept.name()));
     let mut counted: Vec<(String, String)> = payment.kept.iter().filter_map(counted).collect();
     let mut looked_at = BTreeSet::new();

@@ -9,6 +9,7 @@ use super::{
     Moment, Unbooked,
     authorisations::Authorisations,
     disputes::{Disputes, Told},
+    second_charges::SecondCharges,
 };
 use crate::report::{Check, Findings};
 
@@ -34,6 +35,7 @@ pub(crate) struct Payments {
     /// Those of which an operator has said that they are so.
     accepted_reports: BTreeSet<(PaymentId, String)>,
     pub(crate) disputes: Disputes,
+    second_charges: SecondCharges,
 }
 
 /// A payment. Sums are wide enough that no sum of wrong events overflows.
@@ -186,11 +188,17 @@ impl Payments {
                 self.fits(PaymentId::parse(&payment_id)?, &report.unwrap_or_default().provider_event_id);
             }
             wire::ProviderReportUnmatched::NAME => {
-                let wire::ProviderReportUnmatched { payment_id, report, .. } = decode(data)?;
-                let id = report.unwrap_or_default().provider_event_id;
-                let key = (PaymentId::parse(&payment_id)?, id);
+                let event: wire::ProviderReportUnmatched = decode(data)?;
+                let (payment_id, mismatch) = (PaymentId::parse(&event.payment_id)?, event.mismatch());
+                let report = event.report.unwrap_or_default();
+                let key = (payment_id, report.provider_event_id.clone());
                 self.accepted_reports.remove(&key);
                 self.open_reports.insert(key, at);
+                if mismatch == wire::ReportMismatch::SecondCharge {
+                    let charge = report.provider_reference.clone();
+                    self.second_charges.come(payment_id, report);
+                    self.second_charges.settle(payment_id, &charge, &mut self.open_reports, at);
+                }
             }
             wire::ProviderReportResolved::NAME => {
                 let resolved: wire::ProviderReportResolved = decode(data)?;
@@ -293,12 +301,14 @@ impl Payments {
         let key = (payment_id, provider_event_id.to_owned());
         self.open_reports.remove(&key);
         self.accepted_reports.remove(&key);
+        self.second_charges.forget(&key);
     }
 
     /// A report is settled. Whether it had waited; a later report settles also what an operator had accepted.
     fn settles(&mut self, payment_id: PaymentId, resolved: &wire::ProviderReportResolved) -> bool {
         let key = (payment_id, resolved.provider_event_id.clone());
-        let was_open = self.open_reports.remove(&key).is_some();
+        let was_returning = self.second_charges.forget(&key) && !resolved.settled_by.is_empty();
+        let was_open = self.open_reports.remove(&key).is_some() || was_returning;
         let was_accepted = self.accepted_reports.remove(&key);
         if resolved.resolution() == wire::ReportResolution::Accepted {
             self.accepted_reports.insert(key);
@@ -309,6 +319,26 @@ impl Payments {
     /// Whether some report about this payment waits for a person, or its bank disputes it so that nothing can go back.
     pub(super) fn is_in_doubt(&self, payment_id: PaymentId) -> bool {
         self.open_reports.keys().any(|(of, _)| *of == payment_id) || self.disputes.stop_refunds(payment_id)
+    }
+
+    /// Whether a second charge of so much has come.
+    pub(super) fn has_second_charge(&self, payment_id: PaymentId, charge: &str, amount: Option<&Money>) -> bool {
+        self.second_charges.has(payment_id, charge, amount)
+    }
+
+    /// Moves money of a second charge: to the buyer, and to what is promised.
+    pub(super) fn move_second_charge(
+        &mut self,
+        payment_id: PaymentId,
+        charge: &str,
+        moved: (i128, i128),
+        at: Moment,
+        findings: &mut Findings,
+    ) {
+        if !self.second_charges.give_back(payment_id, charge, moved) {
+            wrong(payment_id, "more of a second charge went back than came", at, findings);
+        }
+        self.second_charges.settle(payment_id, charge, &mut self.open_reports, at);
     }
 
     /// Something of a dispute: what it moves is in a book of its own.

@@ -121,7 +121,7 @@ impl Ledger {
     /// All who bought shares of a failed round are named to be refunded, and then are.
     fn check_buyers(&self, grace: Grace, findings: &mut Findings) {
         let mut refunds: BTreeMap<OrderId, Vec<&Refund>> = BTreeMap::new();
-        for refund in self.refunds.refunds.values() {
+        for refund in self.refunds.refunds.values().filter(|refund| refund.second_charge.is_none()) {
             refunds.entry(refund.order_id).or_default().push(refund);
         }
         for (key, hold) in self.shares.holds.iter().filter(|(_, hold)| hold.status == Status::Committed) {
@@ -151,7 +151,8 @@ impl Ledger {
     fn check_cancelled(&self, grace: Grace, findings: &mut Findings) {
         for (order_id, order) in &self.orders.orders {
             let Some((cancelled, payment_id)) = order.cancelled.zip(order.paid_by) else { continue };
-            let of_it = || self.refunds.refunds.values().filter(|refund| refund.payment_id == payment_id);
+            let is_of_it = |refund: &&Refund| refund.payment_id == payment_id && refund.second_charge.is_none();
+            let of_it = || self.refunds.refunds.values().filter(is_of_it);
             let waits = of_it().any(|refund| refund.answer == Answer::Open || !grace.is_over(refund.since));
             let refused =
                 of_it().any(|refund| refund.answer == Answer::Abandoned && refund.since.position > cancelled.position);
@@ -244,7 +245,8 @@ impl Order {
 impl Refund {
     /// What should have followed by now.
     fn late(&self, grace: Grace) -> Vec<&'static str> {
-        if !grace.is_over(self.since) {
+        // No order asked for one of a second charge, and none counts it.
+        if !grace.is_over(self.since) || self.second_charge.is_some() {
             return vec![];
         }
         let mut late = Vec::new();

@@ -110,6 +110,8 @@ pub(crate) struct Refund {
     pub(crate) provider: String,
     pub(crate) stock_returned: bool,
     pub(crate) shares_returned: bool,
+    /// The second charge that it gives back: no order asked for it, and none of the payment's own money goes.
+    pub(crate) second_charge: Option<String>,
 }
 
 /// Where a refund stands in payments.
@@ -190,6 +192,7 @@ impl Refund {
             provider: String::new(),
             stock_returned: false,
             shares_returned: false,
+            second_charge: None,
         }
     }
 
@@ -363,7 +366,11 @@ impl Refunds {
             payments::RefundSubmitted::NAME => {
                 let event: payments::RefundSubmitted = decode(data)?;
                 let refund_id = RefundId::parse(&event.refund_id)?;
-                self.check_doubt(refund_id, PaymentId::parse(&event.payment_id)?, at, books, findings);
+                if event.of_second_charge {
+                    self.give_back_second_charge(refund_id, &event, at, books, findings)?;
+                } else {
+                    self.check_doubt(refund_id, PaymentId::parse(&event.payment_id)?, at, books, findings);
+                }
                 self.step(refund_id, event.amount.as_ref(), Standing::UnderWay, at, books, findings);
                 if let Some(refund) = self.refunds.get_mut(&refund_id) {
                     (refund.provider, refund.call_open) = (event.provider, true);
@@ -428,11 +435,36 @@ impl Refunds {
         findings: &mut Findings,
     ) {
         let may_yet_succeed = |refund: &Refund| {
-            refund.payment_id == payment_id && refund.call_open && refund.standing == Standing::Rejected
+            refund.payment_id == payment_id
+                && refund.second_charge.is_none()
+                && refund.call_open
+                && refund.standing == Standing::Rejected
         };
         if books.is_in_doubt(payment_id) || self.refunds.values().any(may_yet_succeed) {
             wrong(refund_id, "it was sent while something of its payment was in doubt".to_owned(), at, findings);
         }
+    }
+
+    /// A second charge goes back, without anybody's word: whole, and once, unless the provider has given nothing back of it.
+    fn give_back_second_charge(
+        &mut self,
+        refund_id: RefundId,
+        event: &payments::RefundSubmitted,
+        at: Moment,
+        books: &Payments,
+        findings: &mut Findings,
+    ) -> Result<(), Rejection> {
+        let (payment_id, order_id) = (PaymentId::parse(&event.payment_id)?, OrderId::parse(&event.order_id)?);
+        if !books.has_second_charge(payment_id, &event.charge_reference, event.amount.as_ref()) {
+            wrong(refund_id, "it gives back a second charge that never came".to_owned(), at, findings);
+        }
+        let made = Refund {
+            amount: event.amount.clone(),
+            second_charge: Some(event.charge_reference.clone()),
+            ..Refund::new(payment_id, order_id, at)
+        };
+        self.refunds.entry(refund_id).or_insert(made);
+        Ok(())
     }
 
     /// A refund that nobody asked for here: payments knows it first, and then its order.
@@ -473,7 +505,9 @@ impl Refunds {
         // Where no money moves, nothing is sent; and what was made elsewhere was never to be sent.
         let is_at_once = (refund.minor() == 0 || !refund.is_asked)
             && (refund.standing, next) == (Standing::Asked, Standing::Refunded);
-        if !refund.standing.leads_to(next) && !is_at_once {
+        let is_retried =
+            refund.second_charge.is_some() && (refund.standing, next) == (Standing::Rejected, Standing::UnderWay);
+        if !refund.standing.leads_to(next) && !is_at_once && !is_retried {
             wrong(refund_id, format!("it is {next:?} although it is {:?}", refund.standing), at, findings);
         }
         if amount.is_some() && amount != refund.amount.as_ref() {
@@ -487,6 +521,10 @@ impl Refunds {
             payment.refunded += after.0 - before.0;
             payment.promised += after.1 - before.1;
         };
+        if let Some(charge) = &refund.second_charge {
+            let moved = (after.0 - before.0, after.1 - before.1);
+            return books.move_second_charge(refund.payment_id, charge, moved, at, findings);
+        }
         // Of a payment that there is not, nothing can go back, and refusing that is right.
         if before != after {
             books.change(refund.payment_id, at, findings, change);

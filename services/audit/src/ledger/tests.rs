@@ -3,6 +3,7 @@
 mod coupons;
 mod disputes;
 mod elsewhere;
+mod second_charges;
 mod shares;
 mod wallets;
 

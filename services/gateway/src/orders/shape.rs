@@ -143,7 +143,7 @@ pub(crate) struct Refund {
     pub(crate) reference: Option<String>,
     pub(crate) payment_id: Uuid,
     pub(crate) amount: Money,
-    /// `REFUND_REASON_REQUESTED`
+    /// `REFUND_REASON_REQUESTED`; `REFUND_REASON_SECOND_CHARGE` of money that came twice, and goes back by itself.
     pub(crate) reason: String,
     /// Of the order: requested, refunded or abandoned.
     pub(crate) status: String,

@@ -106,6 +106,9 @@ fn what_payments_says_of_a_refund_is_recorded() {
     };
     let abandoned = Command::AbandonRefund { order_id: ORDER, refund_id: refund(9), rejection: none_left() };
     assert_eq!(on(&rejected), Ok(vec![abandoned]));
+    // A second charge paid no order, and none has asked for its money.
+    assert_eq!(on(&payments::PaymentRefunded { of_second_charge: true, ..refunded }), Ok(vec![]));
+    assert_eq!(on(&payments::RefundRejected { of_second_charge: true, ..rejected }), Ok(vec![]));
 }
 
 #[test]

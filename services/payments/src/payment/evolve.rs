@@ -1,6 +1,6 @@
 //! What each event makes of a payment: total, and without a second thought.
 
-use domain::{HoldKey, Money, RefundId, StreamVersion};
+use domain::{HoldKey, Money, StreamVersion};
 
 use super::{
     Charge, Payment, PaymentTerms, State, Status,
@@ -141,6 +141,7 @@ impl Payment {
                     settled_by: String::new(),
                 };
                 self.reports.insert(report.provider_event_id.clone(), kept);
+                self.settle_charge(&report.provider_reference);
             }
             Event::ProviderReportResolved { provider_event_id, resolution, settled_by, .. } => {
                 if let Some(kept) = self.reports.get_mut(provider_event_id) {
@@ -159,7 +160,10 @@ impl Payment {
             | Event::RefundRejected { .. }
             | Event::RefundOutcomeUnknown { .. }
             | Event::RefundReversed { .. }
-            | Event::RefundResolved { .. } => self.take_in_refund(event),
+            | Event::RefundResolved { .. } => {
+                self.take_in_refund(event);
+                self.settle_charge_of(event);
+            }
             // It is of no payment.
             Event::Coupon(_) | Event::Wallet(_) => {}
         }
@@ -206,25 +210,26 @@ impl Payment {
     fn take_in_refund(&mut self, event: &Event) {
         match event {
             Event::RefundDeferred { of, amount, reason } => {
-                self.move_refund(of.refund_id, *amount, refund::Status::Deferred).reason.clone_from(reason);
+                self.move_refund(*of, *amount, refund::Status::Deferred).reason.clone_from(reason);
             }
-            Event::RefundSubmitted { of, amount, idempotency_key, deadline, .. } => {
-                let refund = self.move_refund(of.refund_id, *amount, refund::Status::Refunding);
+            Event::RefundSubmitted { of, amount, idempotency_key, deadline, charge_reference, .. } => {
+                let refund = self.move_refund(*of, *amount, refund::Status::Refunding);
                 refund.send_count += 1;
                 refund.key.clone_from(idempotency_key);
                 refund.deadline = Some(*deadline);
                 refund.call_open = true;
+                refund.second_charge = of.is_of_second_charge.then(|| charge_reference.clone());
                 // What was known is of an earlier sending: this one gets a reference of its own.
                 refund.know("");
             }
             Event::PaymentRefunded { of, amount, provider_reference, reported } => {
-                let refund = self.move_refund(of.refund_id, *amount, refund::Status::Refunded);
+                let refund = self.move_refund(*of, *amount, refund::Status::Refunded);
                 refund.refunded_once = true;
                 refund.hear(provider_reference, reported.as_ref());
                 self.note_reported(Kind::RefundSucceeded, of, *amount, provider_reference, reported.as_ref());
             }
             Event::PaymentRefundedElsewhere { of, amount, provider_reference, reported, .. } => {
-                let refund = self.move_refund(of.refund_id, *amount, refund::Status::Refunded);
+                let refund = self.move_refund(*of, *amount, refund::Status::Refunded);
                 refund.refunded_once = true;
                 refund.hear(provider_reference, Some(reported));
                 self.note_reported(Kind::RefundSucceeded, of, *amount, provider_reference, Some(reported));
@@ -238,20 +243,20 @@ impl Payment {
                 }
             }
             Event::RefundRejected { of, amount, rejection, provider_reference, reported } => {
-                let refund = self.move_refund(of.refund_id, *amount, refund::Status::Rejected);
+                let refund = self.move_refund(*of, *amount, refund::Status::Rejected);
                 refund.reason = rejection.to_string();
                 refund.hear(provider_reference, reported.as_ref());
                 self.note_reported(Kind::RefundFailed, of, *amount, provider_reference, reported.as_ref());
             }
             Event::RefundOutcomeUnknown { of, evidence } => {
                 if let Some(amount) = self.refunds.get(&of.refund_id).map(|refund| refund.amount) {
-                    let refund = self.move_refund(of.refund_id, amount, refund::Status::Unknown);
+                    let refund = self.move_refund(*of, amount, refund::Status::Unknown);
                     refund.reason.clone_from(evidence);
                     refund.call_open = false;
                 }
             }
             Event::RefundReversed { of, amount, reason, provider_reference, reported } => {
-                let refund = self.move_refund(of.refund_id, *amount, refund::Status::Reversed);
+                let refund = self.move_refund(*of, *amount, refund::Status::Reversed);
                 refund.reason.clone_from(reason);
                 refund.hear(provider_reference, reported.as_ref());
                 self.note_reported(Kind::RefundFailed, of, *amount, provider_reference, reported.as_ref());
@@ -364,15 +369,16 @@ impl Payment {
         }
     }
 
-    /// Moves a refund, and its money, to another status.
-    fn move_refund(&mut self, refund_id: RefundId, amount: Money, status: refund::Status) -> &mut Refund {
-        let refund = self.refunds.entry(refund_id).or_insert_with(|| Refund::new(amount));
-        let (refunded, refunding) = refund.money();
+    /// Moves a refund, and its money, to another status. That of a second charge is none of the payment's own.
+    fn move_refund(&mut self, of: RefundOf, amount: Money, status: refund::Status) -> &mut Refund {
+        let refund = self.refunds.entry(of.refund_id).or_insert_with(|| Refund::new(amount));
+        let own = |refund: &Refund| if of.is_of_second_charge { (0, 0) } else { refund.money() };
+        let (refunded, refunding) = own(refund);
         self.refunded_minor -= refunded;
         self.refunding_minor -= refunding;
         refund.status = status;
         refund.deadline = None;
-        let (refunded, refunding) = refund.money();
+        let (refunded, refunding) = own(refund);
         self.refunded_minor += refunded;
         self.refunding_minor += refunding;
         refund

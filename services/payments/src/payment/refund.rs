@@ -23,7 +23,7 @@
 
 use std::time::Duration;
 
-use domain::{DecideError, Money, OrderId, PaymentId, RefundId, Rejection, Timestamp, words};
+use domain::{DecideError, HoldKey, Money, OrderId, PaymentId, RefundId, Rejection, Timestamp, words};
 use providers::idempotency_key;
 
 use serde::Serialize;
@@ -32,11 +32,13 @@ use super::{Payment, PaymentTerms, broken};
 use crate::event::{Event, RefundOf, Reported, Resolution};
 
 mod reports;
+mod second_charge;
 
 #[cfg(test)]
 mod spec;
 
 pub(super) use reports::{Consequence, consequence, ended, failed_by, refunded_by};
+pub(super) use second_charge::give_back;
 
 /// How long after it was sent first the outcome counts as unknown. An event that has a refund sent says when that is if it is sent at once.
 pub const DEADLINE: Duration = Duration::from_mins(5);
@@ -66,6 +68,8 @@ pub struct Refund {
     pub reason: String,
     /// While it is under way: after this its outcome counts as unknown.
     pub deadline: Option<Timestamp>,
+    /// What the provider knows the second charge by that it gives back. `None`: it gives back money of the payment's own.
+    pub second_charge: Option<String>,
 }
 
 words!(
@@ -102,6 +106,7 @@ impl Refund {
             said_at: None,
             reason: String::new(),
             deadline: None,
+            second_charge: None,
         }
     }
 
@@ -125,9 +130,19 @@ impl Refund {
             // Two calls at once could both move money.
             (Status::Reversed, _) if self.call_open => &[Resolution::Refunded],
             (Status::Unknown, true) | (Status::Reversed, _) => &[Resolution::Retry, Resolution::Refunded],
+            // Nobody can ask for it anew.
+            (Status::Rejected, _) if self.second_charge.is_some() && !self.call_open => {
+                &[Resolution::Retry, Resolution::Refunded]
+            }
             (Status::Rejected, _) => &[Resolution::Refunded],
             (Status::Refunding | Status::Refunded, _) => &[],
         }
+    }
+
+    /// What names it in an event.
+    pub(super) fn of(&self, payment_id: PaymentId, key: HoldKey, refund_id: RefundId) -> RefundOf {
+        let is_of_second_charge = self.second_charge.is_some();
+        RefundOf { payment_id, order_id: key.order_id, refund_id, is_of_second_charge }
     }
 
     /// Whether it counts as failed, and its call may move the money all the same.
@@ -174,7 +189,7 @@ pub(super) fn begin(
         let what = format!("refund {refund_id} is over {} and is asked for again over {amount}", refund.amount);
         return Err(broken(payment_id, what));
     }
-    let of = RefundOf { payment_id, order_id, refund_id };
+    let of = RefundOf { payment_id, order_id, refund_id, is_of_second_charge: false };
     let Some(terms) = &payment.terms else { return Ok(vec![refused(of, amount, not_paid(payment_id))]) };
     let possible = affordable(payment_id, payment, terms, amount).and_then(|()| not_lost(payment, amount));
     Ok(vec![match (possible, payment.is_blocked()) {
@@ -184,7 +199,7 @@ pub(super) fn begin(
             Event::PaymentRefunded { of, amount, provider_reference: String::new(), reported: None }
         }
         (Ok(()), Some(reason)) => Event::RefundDeferred { of, amount, reason },
-        (Ok(()), None) => submit(of, (payment, terms), amount, 1, at),
+        (Ok(()), None) => submit(of, (terms, own_charge(payment)), amount, 1, at),
     }])
 }
 
@@ -202,7 +217,7 @@ pub(super) fn send_deferred(
 ) -> Vec<Event> {
     let Some(before) = payment.filter(|payment| !payment.deferred().is_empty()) else { return events };
     let Some((terms, key)) = before.terms.as_ref().zip(before.key) else { return events };
-    let of = |refund_id| RefundOf { payment_id, order_id: key.order_id, refund_id };
+    let of = |refund_id| RefundOf { payment_id, order_id: key.order_id, refund_id, is_of_second_charge: false };
     let mut after = before.clone();
     events.iter().for_each(|event| after.apply(event));
     let mut refusals = vec![];
@@ -220,7 +235,7 @@ pub(super) fn send_deferred(
         sent.push(event);
     }
     while let Some((refund_id, amount)) = after.deferred().first().copied().filter(|_| after.is_blocked().is_none()) {
-        let event = submit(of(refund_id), (&after, terms), amount, 1, at);
+        let event = submit(of(refund_id), (terms, own_charge(&after)), amount, 1, at);
         after.apply(&event);
         sent.push(event);
     }
@@ -265,7 +280,11 @@ fn not_lost(payment: &Payment, amount: Money) -> Result<(), Rejection> {
 }
 
 /// Whether a refund that promises nothing may still count as refunded: deferred ones give way to it.
-fn has_room(payment: &Payment, amount: Money) -> bool {
+fn has_room(payment: &Payment, refund: &Refund) -> bool {
+    let amount = refund.amount;
+    if let Some(charge) = &refund.second_charge {
+        return payment.left_of_charge(charge) >= amount.minor_units;
+    }
     let promised: i64 = payment.deferred().iter().map(|(_, amount)| amount.minor_units).sum();
     payment.status == super::Status::Succeeded && payment.left_minor() + promised >= amount.minor_units
 }
@@ -274,13 +293,7 @@ fn not_paid(payment_id: PaymentId) -> Rejection {
     Rejection::new("NOT_PAID", format!("payment {payment_id} has brought no money, so none can be given back"))
 }
 
-fn submit(
-    of: RefundOf,
-    (payment, terms): (&Payment, &PaymentTerms),
-    amount: Money,
-    number: i32,
-    at: Timestamp,
-) -> Event {
+fn submit(of: RefundOf, (terms, charge): (&PaymentTerms, &str), amount: Money, number: i32, at: Timestamp) -> Event {
     Event::RefundSubmitted {
         of,
         amount,
@@ -288,8 +301,13 @@ fn submit(
         deadline: at + DEADLINE,
         provider: terms.provider.clone(),
         payment_reference: terms.reference.clone(),
-        charge_reference: payment.charge.as_ref().map(|charge| charge.reference.clone()).unwrap_or_default(),
+        charge_reference: charge.to_owned(),
     }
+}
+
+/// What the provider knows the charge by that brought the payment's money; empty if it never said.
+fn own_charge(payment: &Payment) -> &str {
+    payment.charge.as_ref().map_or("", |charge| charge.reference.as_str())
 }
 
 fn went_back(of: RefundOf, refund: &Refund, reference: &str) -> Event {
@@ -333,8 +351,9 @@ pub(super) fn resolve(
     let Some((terms, key)) = payment.terms.as_ref().zip(payment.key) else {
         return Err(broken(payment_id, format!("it was never requested, but has refund {refund_id}")));
     };
-    if refund.status == Status::Rejected && !has_room(payment, refund.amount) {
-        let left = Money { minor_units: payment.left_minor(), ..refund.amount };
+    if refund.status == Status::Rejected && !has_room(payment, refund) {
+        let left = refund.second_charge.as_ref().map_or_else(|| payment.left_minor(), |of| payment.left_of_charge(of));
+        let left = Money { minor_units: left, ..refund.amount };
         let reason = format!(
             "refund {refund_id} of {} cannot count as paid out: {left} are left of payment {payment_id}; decide about what else \
              took its money",
@@ -342,17 +361,21 @@ pub(super) fn resolve(
         );
         Err(Rejection::new("EXCEEDS_PAYMENT", reason))?;
     }
-    if resolution == Resolution::Retry {
+    let is_own = refund.second_charge.is_none();
+    if resolution == Resolution::Retry && is_own {
         not_lost(payment, refund.amount)?;
     }
-    if let Some(doubt) = payment.is_blocked().filter(|_| resolution == Resolution::Retry) {
+    if let Some(doubt) = payment.is_blocked().filter(|_| resolution == Resolution::Retry && is_own) {
         let reason =
             format!("refund {refund_id} of payment {payment_id} cannot be sent again now: {doubt}; settle that first");
         Err(Rejection::new("PAYMENT_IN_DOUBT", reason))?;
     }
-    let of = RefundOf { payment_id, order_id: key.order_id, refund_id };
+    let of = refund.of(payment_id, key, refund_id);
     let follows = match resolution {
-        Resolution::Retry => submit(of, (payment, terms), refund.amount, refund.send_count + 1, at),
+        Resolution::Retry => {
+            let charge = refund.second_charge.as_deref().unwrap_or_else(|| own_charge(payment));
+            submit(of, (terms, charge), refund.amount, refund.send_count + 1, at)
+        }
         Resolution::Refunded => went_back(of, refund, ""),
         Resolution::Abandon => {
             let rejection = Rejection::new("ABANDONED", format!("given up by {actor}: {note}"));

@@ -246,8 +246,10 @@ impl<'a> About<'a> {
         RefundId(derived(self.payment_id.0, &format!("elsewhere {name}")))
     }
 
-    const fn refund_of(&self, refund_id: RefundId) -> RefundOf {
-        RefundOf { payment_id: self.payment_id, order_id: self.key.order_id, refund_id }
+    fn refund_of(&self, refund_id: RefundId) -> RefundOf {
+        let is_of_second_charge =
+            self.payment.refunds.get(&refund_id).is_some_and(|refund| refund.second_charge.is_some());
+        RefundOf { payment_id: self.payment_id, order_id: self.key.order_id, refund_id, is_of_second_charge }
     }
 
     /// A refund that nobody asked for here. It gives back money that fitted nothing, or what is left of the payment.
@@ -267,7 +269,7 @@ impl<'a> About<'a> {
             }
             Some((kept, Standing::Open)) => return self.settles(report, kept, "it is the payout that failed"),
             Some((_, Standing::Accepted)) => return vec![],
-            Some((_, Standing::Noted | Standing::Undone)) | None => {}
+            Some((_, Standing::Noted | Standing::Returning | Standing::Undone)) | None => {}
         }
         let same = |kept: &Kept| kept.direction() == Direction::In && kept.report.amount == report.amount;
         if let Some(kept) = self.open(same) {
@@ -436,7 +438,7 @@ pub(super) fn resolve(
             Ok(std::iter::once(resolved).chain(settled).collect())
         }
         (Standing::Accepted, ReportResolution::Accepted) | (Standing::Undone, ReportResolution::Undone) => Ok(vec![]),
-        (Standing::Noted | Standing::Accepted | Standing::Undone, _) => Err(Rejection::new(
+        (Standing::Noted | Standing::Returning | Standing::Accepted | Standing::Undone, _) => Err(Rejection::new(
             "WRONG_STATE",
             format!(
                 "report {provider_event_id:?} of payment {payment_id} is {}: there is nothing to decide",

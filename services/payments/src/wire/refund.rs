@@ -35,24 +35,22 @@ pub(super) fn encode(event: Event) -> (&'static str, Vec<u8>) {
                 provider,
                 payment_reference,
                 charge_reference,
+                of_second_charge: of.is_of_second_charge,
             };
             (PAYMENT_REFUNDING, message.encode_to_vec())
         }
         Event::RefundAnswered { of, idempotency_key, answer, provider_reference } => {
-            let (payment_id, order_id, refund_id) = refund_to_wire(of);
-            let message =
-                wire::RefundAnswered { payment_id, order_id, refund_id, idempotency_key, answer, provider_reference };
+            let message = answered_to_wire(of, idempotency_key, answer, provider_reference);
             ("holdfast.payments.v1.RefundAnswered", message.encode_to_vec())
         }
         Event::RefundOutcomeUnknown { of, evidence } => {
             let (payment_id, order_id, refund_id) = refund_to_wire(of);
-            let message = wire::RefundOutcomeUnknown { payment_id, order_id, refund_id, evidence };
+            let of_second_charge = of.is_of_second_charge;
+            let message = wire::RefundOutcomeUnknown { payment_id, order_id, refund_id, evidence, of_second_charge };
             ("holdfast.payments.v1.RefundOutcomeUnknown", message.encode_to_vec())
         }
         Event::RefundResolved { of, resolution, actor, note } => {
-            let (payment_id, order_id, refund_id) = refund_to_wire(of);
-            let resolution = resolution_to_wire(resolution).into();
-            let message = wire::RefundResolved { payment_id, order_id, refund_id, resolution, actor, note };
+            let message = resolved_to_wire(of, resolution, actor, note);
             ("holdfast.payments.v1.RefundResolved", message.encode_to_vec())
         }
         ended @ (Event::PaymentRefunded { .. }
@@ -92,6 +90,7 @@ fn encode_ended(event: Event) -> (&'static str, Vec<u8>) {
                 provider_reference,
                 provider_event_id,
                 occurred_at,
+                of_second_charge: of.is_of_second_charge,
             };
             ("holdfast.payments.v1.PaymentRefunded", message.encode_to_vec())
         }
@@ -107,6 +106,7 @@ fn encode_ended(event: Event) -> (&'static str, Vec<u8>) {
                 provider_reference,
                 provider_event_id,
                 occurred_at,
+                of_second_charge: of.is_of_second_charge,
             };
             ("holdfast.payments.v1.RefundRejected", message.encode_to_vec())
         }
@@ -122,6 +122,7 @@ fn encode_ended(event: Event) -> (&'static str, Vec<u8>) {
                 provider_reference,
                 provider_event_id,
                 occurred_at,
+                of_second_charge: of.is_of_second_charge,
             };
             ("holdfast.payments.v1.RefundReversed", message.encode_to_vec())
         }
@@ -166,6 +167,37 @@ fn elsewhere_to_wire(
     }
 }
 
+fn answered_to_wire(
+    of: RefundOf,
+    idempotency_key: String,
+    answer: String,
+    provider_reference: String,
+) -> wire::RefundAnswered {
+    let (payment_id, order_id, refund_id) = refund_to_wire(of);
+    wire::RefundAnswered {
+        payment_id,
+        order_id,
+        refund_id,
+        idempotency_key,
+        answer,
+        provider_reference,
+        of_second_charge: of.is_of_second_charge,
+    }
+}
+
+fn resolved_to_wire(of: RefundOf, resolution: Resolution, actor: String, note: String) -> wire::RefundResolved {
+    let (payment_id, order_id, refund_id) = refund_to_wire(of);
+    wire::RefundResolved {
+        payment_id,
+        order_id,
+        refund_id,
+        resolution: resolution_to_wire(resolution).into(),
+        actor,
+        note,
+        of_second_charge: of.is_of_second_charge,
+    }
+}
+
 fn refund_to_wire(of: RefundOf) -> (String, String, String) {
     (of.payment_id.to_string(), of.order_id.to_string(), of.refund_id.to_string())
 }
@@ -195,26 +227,33 @@ pub(super) fn decode_event(name: &str, data: &[u8]) -> Result<Option<Event>, Rej
         wire::RefundAnswered::NAME => {
             let message: wire::RefundAnswered = decode(data)?;
             Event::RefundAnswered {
-                of: refund(&message.payment_id, &message.order_id, &message.refund_id)?,
+                of: refund(&message.payment_id, &message.order_id, &message.refund_id)?
+                    .perhaps_of_second_charge(message.of_second_charge),
                 idempotency_key: message.idempotency_key,
                 answer: message.answer,
                 provider_reference: message.provider_reference,
             }
         }
         wire::RefundOutcomeUnknown::NAME => {
-            let wire::RefundOutcomeUnknown { payment_id, order_id, refund_id, evidence } = decode(data)?;
-            Event::RefundOutcomeUnknown { of: refund(&payment_id, &order_id, &refund_id)?, evidence }
+            let message: wire::RefundOutcomeUnknown = decode(data)?;
+            let of = refund(&message.payment_id, &message.order_id, &message.refund_id)?;
+            Event::RefundOutcomeUnknown {
+                of: of.perhaps_of_second_charge(message.of_second_charge),
+                evidence: message.evidence,
+            }
         }
         wire::RefundResolved::NAME => {
-            let wire::RefundResolved { payment_id, order_id, refund_id, resolution, actor, note } = decode(data)?;
-            let of = refund(&payment_id, &order_id, &refund_id)?;
-            Event::RefundResolved { of, resolution: known_resolution(resolution)?, actor, note }
+            let message: wire::RefundResolved = decode(data)?;
+            let of = refund(&message.payment_id, &message.order_id, &message.refund_id)?;
+            let (resolution, actor, note) = (known_resolution(message.resolution)?, message.actor, message.note);
+            Event::RefundResolved { of: of.perhaps_of_second_charge(message.of_second_charge), resolution, actor, note }
         }
         wire::PaymentRefundedElsewhere::NAME => refunded_elsewhere(decode(data)?)?,
         wire::PaymentRefunded::NAME => {
             let message: wire::PaymentRefunded = decode(data)?;
             Event::PaymentRefunded {
-                of: refund(&message.payment_id, &message.order_id, &message.refund_id)?,
+                of: refund(&message.payment_id, &message.order_id, &message.refund_id)?
+                    .perhaps_of_second_charge(message.of_second_charge),
                 amount: money(message.amount)?,
                 provider_reference: message.provider_reference,
                 reported: reported(message.provider_event_id, message.occurred_at)?,
@@ -223,7 +262,8 @@ pub(super) fn decode_event(name: &str, data: &[u8]) -> Result<Option<Event>, Rej
         wire::RefundRejected::NAME => {
             let message: wire::RefundRejected = decode(data)?;
             Event::RefundRejected {
-                of: refund(&message.payment_id, &message.order_id, &message.refund_id)?,
+                of: refund(&message.payment_id, &message.order_id, &message.refund_id)?
+                    .perhaps_of_second_charge(message.of_second_charge),
                 amount: money(message.amount)?,
                 rejection: Rejection::from_wire(message.rejection),
                 provider_reference: message.provider_reference,
@@ -233,7 +273,8 @@ pub(super) fn decode_event(name: &str, data: &[u8]) -> Result<Option<Event>, Rej
         wire::RefundReversed::NAME => {
             let message: wire::RefundReversed = decode(data)?;
             Event::RefundReversed {
-                of: refund(&message.payment_id, &message.order_id, &message.refund_id)?,
+                of: refund(&message.payment_id, &message.order_id, &message.refund_id)?
+                    .perhaps_of_second_charge(message.of_second_charge),
                 amount: money(message.amount)?,
                 reason: message.reason,
                 provider_reference: message.provider_reference,
@@ -246,7 +287,8 @@ pub(super) fn decode_event(name: &str, data: &[u8]) -> Result<Option<Event>, Rej
 
 fn refunding(message: wire::RefundSubmitted) -> Result<Event, Rejection> {
     Ok(Event::RefundSubmitted {
-        of: refund(&message.payment_id, &message.order_id, &message.refund_id)?,
+        of: refund(&message.payment_id, &message.order_id, &message.refund_id)?
+            .perhaps_of_second_charge(message.of_second_charge),
         amount: money(message.amount)?,
         idempotency_key: message.idempotency_key,
         deadline: Timestamp::from_wire("deadline", message.deadline)?,
@@ -275,5 +317,13 @@ fn refund(payment_id: &str, order_id: &str, refund_id: &str) -> Result<RefundOf,
         payment_id: PaymentId::parse(payment_id)?,
         order_id: OrderId::parse(order_id)?,
         refund_id: RefundId::parse(refund_id)?,
+        is_of_second_charge: false,
     })
+}
+
+impl RefundOf {
+    /// The same, as a message says it.
+    const fn perhaps_of_second_charge(self, is_of_second_charge: bool) -> Self {
+        Self { is_of_second_charge, ..self }
+    }
 }

@@ -39,13 +39,13 @@ pub(in crate::payment) fn ended(
     key: &str,
     outcome: &Outcome,
 ) -> Result<Vec<Event>, DecideError> {
-    let Some((refund, order_id)) = payment.refunds.get(&refund_id).zip(payment.key.map(|key| key.order_id)) else {
+    let Some((refund, attempt)) = payment.refunds.get(&refund_id).zip(payment.key) else {
         return Err(broken(payment_id, format!("refund {refund_id} of it was sent, but there is no such refund")));
     };
     if !refund.call_open || refund.key != key {
         return Ok(vec![]);
     }
-    let of = RefundOf { payment_id, order_id, refund_id };
+    let of = refund.of(payment_id, attempt, refund_id);
     if refund.status != Status::Refunding {
         return Ok(answered(of, payment, refund, outcome));
     }
@@ -77,7 +77,7 @@ fn answered(of: RefundOf, payment: &Payment, refund: &Refund, outcome: &Outcome)
     };
     match refund.status {
         Status::Reversed if is_paid_out && !is_same => vec![went_back(of, refund, reference)],
-        Status::Rejected if is_paid_out && !is_same && has_room(payment, refund.amount) => {
+        Status::Rejected if is_paid_out && !is_same && has_room(payment, refund) => {
             vec![went_back(of, refund, reference)]
         }
         Status::Rejected if is_paid_out && !is_same => contradicts(Mismatch::RefundContradicted),
@@ -156,7 +156,7 @@ pub(in crate::payment) fn consequence(payment: &Payment, refund: &Refund, report
             Consequence::Nothing
         }
         Status::Rejected if report.is_of(reference) && !report.is_later_than(refund.said_at) => Consequence::Nothing,
-        Status::Rejected if has_room(payment, refund.amount) => Consequence::Refunded,
+        Status::Rejected if has_room(payment, refund) => Consequence::Refunded,
         Status::Rejected => Consequence::Unmatched(Mismatch::RefundContradicted),
     }
 }

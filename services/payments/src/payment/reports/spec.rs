@@ -84,11 +84,20 @@ fn money_that_an_operator_said_is_gone_before_anybody_was_asked_is_gone_once() {
 
 /// A second charge of the payment.
 fn second(kind: Kind, seconds: i64) -> Command {
-    told(Report {
+    told(second_report(kind, seconds))
+}
+
+fn second_report(kind: Kind, seconds: i64) -> Report {
+    Report {
         provider_reference: "ch_2".to_owned(),
         occurred_at: Some(at(seconds)),
         ..report(kind, &format!("evt_{seconds}"))
-    })
+    }
+}
+
+/// A second charge as the log has it from before such charges went back by themselves: it waits for an operator.
+fn second_of_before(seconds: i64) -> Event {
+    unmatched(second_report(Kind::PaymentSucceeded, seconds), Mismatch::SecondCharge)
 }
 
 fn standing(state: &State, seconds: i64) -> Standing {
@@ -100,20 +109,21 @@ fn a_second_charge_that_is_taken_back_waits_for_nobody() {
     let (charge, failure) = (second(Kind::PaymentSucceeded, 110), second(Kind::PaymentFailed, 115));
     let accept = decided("evt_110", ReportResolution::Accepted);
     let paid = || vec![requested(), succeeded()];
-    for commands in [
-        vec![charge.clone(), failure.clone()],
-        vec![failure.clone(), charge.clone()],
-        vec![charge.clone(), accept, failure],
+    let of_before = [paid(), vec![second_of_before(110)]].concat();
+    for (past, commands) in [
+        (paid(), vec![charge.clone(), failure.clone()]),
+        (paid(), vec![failure.clone(), charge.clone()]),
+        (of_before, vec![accept, failure]),
     ] {
-        let state = after(paid(), &commands);
+        let state = after(past.clone(), &commands);
         assert_eq!((standing(&state, 110), state.payment().is_blocked()), (Standing::Undone, None), "{commands:?}");
         assert_eq!((standing(&state, 115), state.payment().captured_minor), (Standing::Noted, 1_200));
         // The money comes again.
-        let again = after(paid(), &[&commands[..], &[second(Kind::PaymentSucceeded, 120)]].concat());
-        assert_eq!(standing(&again, 120), Standing::Open);
+        let again = after(past, &[&commands[..], &[second(Kind::PaymentSucceeded, 120)]].concat());
+        assert_eq!(standing(&again, 120), Standing::Returning);
     }
     let tried = after(paid(), &[charge, second(Kind::PaymentFailed, 105)]);
-    assert_eq!(standing(&tried, 110), Standing::Open, "a try that failed before");
+    assert_eq!(standing(&tried, 110), Standing::Returning, "a try that failed before");
     // Of a payment that is never asked for, all the same.
     let state = after(vec![cancelled()], &[charged(Kind::PaymentSucceeded, 100), charged(Kind::PaymentFailed, 105)]);
     assert_eq!((standing(&state, 100), standing(&state, 105)), (Standing::Undone, Standing::Noted));
@@ -128,7 +138,7 @@ fn a_late_failure_of_a_second_charge_is_not_of_what_came_since_nor_of_the_charge
     let [first, failure, again] =
         [second(Kind::PaymentSucceeded, 110), second(Kind::PaymentFailed, 115), second(Kind::PaymentSucceeded, 120)];
     let state = after(paid.clone(), &[first.clone(), again.clone(), failure.clone()]);
-    assert_eq!([standing(&state, 110), standing(&state, 120)], [Standing::Open, Standing::Open], "one of them is so");
+    assert_eq!([standing(&state, 110), standing(&state, 120)], [Standing::Returning; 2], "it goes back once");
     let state = after(paid.clone(), &[again, failure.clone()]);
     assert_eq!(standing(&state, 115), Standing::Noted);
     // As long as no other charge is known, it may be of the one that counts; then it is known better.
@@ -164,7 +174,8 @@ fn a_payout_that_seemed_to_be_of_money_that_was_taken_back_waits_for_a_person() 
         ..report(Kind::RefundSucceeded, "evt_112")
     });
     let (charge, failure) = (second(Kind::PaymentSucceeded, 110), second(Kind::PaymentFailed, 115));
-    let state = after(vec![requested(), succeeded()], &[charge.clone(), payout.clone(), failure.clone()]);
+    let of_before = vec![requested(), succeeded(), second_of_before(110)];
+    let state = after(of_before, &[payout.clone(), failure.clone()]);
     assert_eq!(state.payment().reports["evt_115"].mismatch, Some(Mismatch::TakenBack), "1,200 are gone, and once");
     let state = after(vec![requested(), succeeded()], &[failure, charge, payout]);
     assert_eq!((state.payment().refunded_minor, state.payment().is_blocked()), (1_200, None));
@@ -181,7 +192,7 @@ fn a_payout_of_as_much_as_an_operator_gave_back_waits_for_him() {
     assert_eq!(state.payment().refunded_minor, 0, "it may be that money");
     assert_eq!(state.payment().reports["evt_120"].mismatch, Some(Mismatch::RefundNotAsked));
     // If it fails, he has to know that too, whichever is told first.
-    let charge = second(Kind::PaymentSucceeded, 110);
+    let of_before = vec![requested(), succeeded(), second_of_before(110)];
     let all = |kind, seconds| {
         told(Report {
             provider_reference: "re_1".to_owned(),
@@ -191,7 +202,7 @@ fn a_payout_of_as_much_as_an_operator_gave_back_waits_for_him() {
     };
     let (gone, failed) = (all(Kind::RefundSucceeded, 120), all(Kind::RefundFailed, 121));
     for reports in [[gone.clone(), failed.clone()], [failed, gone]] {
-        let state = after(vec![requested(), succeeded()], &[&[charge.clone(), undone(110)][..], &reports].concat());
+        let state = after(of_before.clone(), &[&[undone(110)][..], &reports].concat());
         assert_eq!([standing(&state, 120), standing(&state, 121)], [Standing::Open, Standing::Open]);
     }
     // The provider took that one back itself.
@@ -294,7 +305,8 @@ fn a_report_from_before_anybody_was_asked_that_settles_another_is_settled_too() 
     events.iter().for_each(|event| crate::payment::evolve(&mut state, event));
     assert_eq!(state.payment().is_blocked(), None, "at {NOW}: {events:?}");
     let other = Report { provider_reference: "ch_2".to_owned(), ..report(Kind::PaymentSucceeded, "evt_2") };
-    assert_eq!(state.when(&told(other.clone())), Ok(vec![unmatched(other, Mismatch::SecondCharge)]));
+    let events = state.when(&told(other.clone())).unwrap();
+    assert_eq!(events.first(), Some(&unmatched(other, Mismatch::SecondCharge)));
 }
 
 #[test]

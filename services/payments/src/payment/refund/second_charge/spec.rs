@@ -1,0 +1,235 @@
+//! Specs of second charges: they go back whole, once and by themselves, and nothing else of the payment moves.
+
+use domain::{Rejection, spec::Spec as _};
+use providers::idempotency_key;
+
+use crate::{
+    command::{Command, Outcome},
+    event::{Event, ReportResolution, Resolution},
+    payment::{
+        State,
+        refund::{DEADLINE, Status},
+        spec::{
+            NOW, at, begin, cancelled, eur, given, named, payment_id, refund_id as own_refund_id, report, request,
+            requested, succeeded, told, unmatched, went_back,
+        },
+    },
+    report::{Kind, Mismatch, Report, Standing},
+    wire,
+};
+
+/// A report that charge `ch_2` brought 12.00 EUR.
+fn second() -> Report {
+    let (provider_reference, occurred_at) = ("ch_2".to_owned(), Some(at(110)));
+    Report { provider_reference, occurred_at, ..report(Kind::PaymentSucceeded, "evt_2") }
+}
+
+fn refund_id() -> domain::RefundId {
+    super::refund_id(payment_id(), "ch_2")
+}
+
+/// These commands, one after the other, after it was paid.
+fn after(commands: &[Command]) -> (Vec<Event>, State) {
+    let mut past = vec![requested(), succeeded()];
+    for command in commands {
+        let events = given(&past).when(command).unwrap();
+        past.extend(events);
+    }
+    let state = given(&past);
+    (past.split_off(2), state)
+}
+
+fn ended(send: i32, outcome: Outcome) -> Command {
+    let key = idempotency_key(payment_id(), refund_id(), send);
+    Command::RecordRefundOutcome { payment_id: payment_id(), refund_id: refund_id(), key, outcome }
+}
+
+fn declined() -> Outcome {
+    Outcome::Rejected(Rejection::new("DECLINED", "too old"))
+}
+
+fn decided(resolution: Resolution) -> Command {
+    let (actor, note) = ("ann".to_owned(), "called them".to_owned());
+    Command::ResolveRefund { payment_id: payment_id(), refund_id: refund_id(), resolution, actor, note }
+}
+
+fn settled(resolution: ReportResolution) -> Command {
+    let (actor, note) = ("ann".to_owned(), "by hand".to_owned());
+    Command::ResolveReport { payment_id: payment_id(), provider_event_id: "evt_2".to_owned(), resolution, actor, note }
+}
+
+fn standing(state: &State) -> Standing {
+    state.payment().reports["evt_2"].standing
+}
+
+fn status(state: &State) -> Status {
+    state.payment().refunds[&refund_id()].status
+}
+
+/// What the payment has of its own: captured, refunded, promised, and left.
+fn own(state: &State) -> (i64, i64, i64, i64) {
+    let payment = state.payment();
+    (payment.captured_minor, payment.refunded_minor, payment.refunding_minor, payment.left_minor())
+}
+
+const UNTOUCHED: (i64, i64, i64, i64) = (1_200, 0, 0, 1_200);
+
+#[test]
+fn a_second_charge_is_sent_back_with_the_report_of_it() {
+    let (events, state) = after(&[told(second())]);
+    let [found, Event::RefundSubmitted { of, amount, idempotency_key: key, deadline, charge_reference, .. }] =
+        events.as_slice()
+    else {
+        panic!("{events:?}")
+    };
+    assert_eq!(*found, unmatched(second(), Mismatch::SecondCharge));
+    assert_eq!((of.refund_id, of.is_of_second_charge), (refund_id(), true));
+    assert_eq!((*amount, charge_reference.as_str()), (eur(1_200), "ch_2"));
+    let own_key = idempotency_key(payment_id(), refund_id(), 1);
+    assert_eq!((key, *deadline), (&own_key, NOW + DEADLINE), "a key and a deadline of its own");
+    assert_eq!((standing(&state), own(&state)), (Standing::Returning, UNTOUCHED));
+    assert_eq!(state.payment().is_blocked(), None, "no refund of the payment waits for it");
+}
+
+#[test]
+fn it_goes_back_once_however_often_and_by_whom_it_is_told() {
+    let again = |event_id: &str| told(Report { provider_event_id: event_id.to_owned(), ..second() });
+    let commands = [told(second()), told(second()), again("evt_3"), ended(1, went_back()), again("evt_4")];
+    let (events, state) = after(&commands);
+    let sent = events.iter().filter(|event| matches!(event, Event::RefundSubmitted { .. }));
+    assert_eq!(sent.count(), 1, "{events:?}");
+    let standings: Vec<Standing> =
+        ["evt_2", "evt_3", "evt_4"].iter().map(|id| state.payment().reports[*id].standing).collect();
+    assert_eq!((standings, own(&state)), (vec![Standing::Undone; 3], UNTOUCHED), "nobody has to decide");
+}
+
+#[test]
+fn it_is_the_second_by_the_order_of_reports_also_if_nobody_was_asked_before() {
+    let first = told(report(Kind::PaymentSucceeded, "evt_1"));
+    let mut past = vec![];
+    for command in [told(second()), first, request(eur(1_200))] {
+        past.extend(given(&past).when(&command).unwrap());
+    }
+    let state = given(&past);
+    assert_eq!((standing(&state), status(&state), own(&state)), (Standing::Returning, Status::Refunding, UNTOUCHED));
+}
+
+#[test]
+fn what_nobody_can_tell_for_sure_waits_for_an_operator() {
+    let unnamed = Report { provider_reference: String::new(), ..second() };
+    let less = Report { amount: Some(named(1_199, "EUR")), ..second() };
+    let other = Report { amount: Some(named(1_200, "USD")), ..second() };
+    for report in [unnamed, less, other] {
+        let (events, state) = after(&[told(report.clone())]);
+        assert_eq!(events, [unmatched(report, Mismatch::SecondCharge)]);
+        assert_eq!(standing(&state), Standing::Open);
+    }
+    // Nor what was told over another amount before.
+    let over = |event_id: &str, cents| {
+        let (amount, provider_event_id) = (Some(named(cents, "EUR")), event_id.to_owned());
+        told(Report { amount, provider_event_id, ..second() })
+    };
+    let (events, _) = after(&[over("evt_3", 1_199), over("evt_2", 1_200)]);
+    assert!(!events.iter().any(|event| matches!(event, Event::RefundSubmitted { .. })), "{events:?}");
+    // Nor is money sent back for which nobody was asked any more.
+    let late = given(&[cancelled()]).when(&told(second())).unwrap();
+    assert_eq!(late, [unmatched(second(), Mismatch::NotAsked)]);
+}
+
+#[test]
+fn what_was_told_before_such_charges_went_back_stays_with_who_has_it() {
+    let past = [requested(), succeeded(), unmatched(second(), Mismatch::SecondCharge)];
+    let again = Report { provider_event_id: "evt_3".to_owned(), ..second() };
+    assert_eq!(given(&past).when(&told(again.clone())), Ok(vec![unmatched(again.clone(), Mismatch::SecondCharge)]));
+    let undone = given(&past).when(&settled(ReportResolution::Undone)).unwrap();
+    let events = given(&[&past[..], &undone].concat()).when(&told(again.clone())).unwrap();
+    assert_eq!(events, [unmatched(again, Mismatch::SecondCharge)], "he has said that it went back");
+}
+
+#[test]
+fn an_end_settles_it_and_a_no_gives_it_to_an_operator() {
+    let (_, state) = after(&[told(second()), ended(1, went_back())]);
+    assert_eq!((standing(&state), status(&state), own(&state)), (Standing::Undone, Status::Refunded, UNTOUCHED));
+    let (_, state) = after(&[told(second()), ended(1, declined())]);
+    assert_eq!((standing(&state), status(&state), own(&state)), (Standing::Open, Status::Rejected, UNTOUCHED));
+    assert_eq!(state.payment().refunds[&refund_id()].allowed_resolutions(), [Resolution::Retry, Resolution::Refunded]);
+    // It is sent again, under another key.
+    let retried = [told(second()), ended(1, declined()), decided(Resolution::Retry)];
+    let (_, state) = after(&retried);
+    assert_eq!((standing(&state), status(&state)), (Standing::Returning, Status::Refunding));
+    let (_, state) = after(&[&retried[..], &[ended(2, went_back())]].concat());
+    assert_eq!((standing(&state), own(&state)), (Standing::Undone, UNTOUCHED));
+}
+
+#[test]
+fn what_is_not_known_of_it_stays_unknown_and_an_operator_may_give_it_up() {
+    let unknown = Outcome::Unknown { evidence: "no answer".to_owned() };
+    let commands = [told(second()), ended(1, unknown)];
+    let (_, state) = after(&commands);
+    assert_eq!((standing(&state), status(&state)), (Standing::Returning, Status::Unknown));
+    let (_, state) = after(&[&commands[..], &[decided(Resolution::Abandon)]].concat());
+    assert_eq!((standing(&state), status(&state)), (Standing::Open, Status::Rejected));
+    let (_, state) = after(&[&commands[..], &[decided(Resolution::Refunded)]].concat());
+    assert_eq!((standing(&state), own(&state)), (Standing::Undone, UNTOUCHED));
+}
+
+#[test]
+fn an_operator_who_has_given_it_back_by_hand_cannot_have_it_sent_as_well() {
+    let commands = [told(second()), ended(1, declined()), settled(ReportResolution::Undone)];
+    let (_, state) = after(&commands);
+    for resolution in [Resolution::Retry, Resolution::Refunded] {
+        assert_eq!(state.refuses(&decided(resolution), &["0.00 EUR are left"]), "EXCEEDS_PAYMENT");
+    }
+    // And while it is on its way, there is nothing to decide.
+    let (_, state) = after(&[told(second())]);
+    assert_eq!(state.refuses(&settled(ReportResolution::Undone), &["returning"]), "WRONG_STATE");
+}
+
+#[test]
+fn what_the_provider_reports_of_it_counts_and_it_may_come_back() {
+    let told_of = |kind, event_id: &str, seconds| {
+        let (refund_id, provider_reference) = (refund_id().to_string(), "re_2".to_owned());
+        told(Report { refund_id, provider_reference, occurred_at: Some(at(seconds)), ..report(kind, event_id) })
+    };
+    let gone = [told(second()), told_of(Kind::RefundSucceeded, "evt_3", 120)];
+    let (_, state) = after(&gone);
+    assert_eq!((standing(&state), own(&state)), (Standing::Undone, UNTOUCHED));
+    let (_, state) = after(&[&gone[..], &[told_of(Kind::RefundFailed, "evt_4", 130)]].concat());
+    assert_eq!((standing(&state), status(&state)), (Standing::Returning, Status::Reversed), "an operator decides");
+    assert_eq!(own(&state), UNTOUCHED);
+}
+
+#[test]
+fn refunds_of_the_payment_go_their_own_way() {
+    let (_, state) = after(&[told(second()), begin(eur(1_200))]);
+    assert_eq!(own(&state), (1_200, 0, 1_200, 0));
+    let is_sent = |refund_id| state.payment().refunds[&refund_id].status == Status::Refunding;
+    assert!(is_sent(own_refund_id()) && is_sent(refund_id()));
+}
+
+#[test]
+fn a_charge_that_the_bank_takes_back_meanwhile_is_not_there_whatever_becomes_of_its_refund() {
+    let failed = Report {
+        kind: Kind::PaymentFailed,
+        occurred_at: Some(at(120)),
+        provider_event_id: "evt_3".to_owned(),
+        ..second()
+    };
+    for outcome in [declined(), went_back()] {
+        let (_, state) = after(&[told(second()), told(failed.clone()), ended(1, outcome)]);
+        assert_eq!((standing(&state), own(&state)), (Standing::Undone, UNTOUCHED));
+    }
+}
+
+#[test]
+fn its_events_are_read_back_as_they_were() {
+    let unknown = Outcome::Unknown { evidence: "no answer".to_owned() };
+    let retried = [told(second()), ended(1, unknown), decided(Resolution::Retry), ended(2, went_back())];
+    let answered = [told(second()), ended(1, declined())];
+    for commands in [&retried[..], &answered[..]] {
+        for event in after(commands).0 {
+            let (message_type, data) = wire::encode(&event);
+            assert_eq!(wire::decode_event(message_type, &data), Ok(event));
+        }
+    }
+}
