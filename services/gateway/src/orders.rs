@@ -354,23 +354,26 @@ fn refunds(found: &Found) -> Vec<Refund> {
     };
     let of_second_charges = found.payments.iter().flat_map(|payment| {
         let payouts = payment.refunds.iter().filter(|(_, payout)| payout.second_charge.is_some());
-        payouts.map(|(refund_id, payout)| of_second_charge(order.order_id, payment.payment_id, *refund_id, payout))
+        payouts.map(|(refund_id, payout)| of_second_charge(order, payment.payment_id, *refund_id, payout))
     });
     order.refunds.iter().map(refund).chain(of_second_charges).collect()
 }
 
 /// The refund of a second charge, of which the order knows nothing: it is paid once, whatever becomes of the other charge.
-fn of_second_charge(order_id: Uuid, payment_id: Uuid, refund_id: Uuid, payout: &PayoutRow) -> Refund {
+fn of_second_charge(order: &OrderRow, payment_id: Uuid, refund_id: Uuid, payout: &PayoutRow) -> Refund {
     let status = if payout.status == "refunded" { "refunded" } else { "requested" };
     Refund {
         refund_id,
-        order_id,
+        order_id: order.order_id,
+        reference: order.reference.clone(),
         payment_id,
         amount: money(payout.amount_minor, &payout.currency),
         reason: "REFUND_REASON_SECOND_CHARGE".to_owned(),
         status: status.to_owned(),
         step: Some(payout.status.clone()),
         times_sent: Some(payout.send_count),
+        idempotency_key: Some(payout.key.clone()).filter(|key| !key.is_empty()),
+        call: payout.call.clone(),
         deadline: payout.deadline.clone(),
         provider_reference: Some(payout.provider_reference.clone()),
         last_word: Some(payout.reason.clone()),

@@ -135,6 +135,20 @@ fn payment_of(event: &Event) -> PaymentId {
 }
 
 impl Auditor {
+    fn hear_resolution(&mut self, key: (PaymentId, String), resolution: ReportResolution, is_by_another: bool) {
+        let of_payment = self.second_charges.iter_mut().filter(|((of, _), _)| *of == key.0);
+        let was_returning =
+            of_payment.fold(false, |was, (_, (_, reports))| reports.remove(&key.1) || was) && is_by_another;
+        let was_open = self.open.remove(&key) || was_returning;
+        // A later report settles also what an operator had accepted.
+        let was_accepted = self.accepted.remove(&key) && is_by_another;
+        assert!(was_open || was_accepted, "what was not open is settled");
+        if resolution == ReportResolution::Accepted {
+            self.accepted.insert(key);
+        }
+        assert!(!is_by_another || resolution == ReportResolution::Undone);
+    }
+
     fn hear(&mut self, record: &EncodedEvent) {
         let version = self.versions.entry(record.stream.clone()).or_default();
         *version = version.next();
@@ -165,19 +179,7 @@ impl Auditor {
                 }
             }
             Event::ProviderReportResolved { ref provider_event_id, resolution, ref settled_by, .. } => {
-                let key = (payment_id, provider_event_id.clone());
-                let of_payment = self.second_charges.iter_mut().filter(|((of, _), _)| *of == payment_id);
-                let was_returning = of_payment
-                    .fold(false, |was, (_, (_, reports))| reports.remove(provider_event_id) || was)
-                    && !settled_by.is_empty();
-                let was_open = self.open.remove(&key) || was_returning;
-                // A later report settles also what an operator had accepted.
-                let was_accepted = self.accepted.remove(&key) && !settled_by.is_empty();
-                assert!(was_open || was_accepted, "what was not open is settled");
-                if resolution == ReportResolution::Accepted {
-                    self.accepted.insert(key);
-                }
-                assert!(settled_by.is_empty() || resolution == ReportResolution::Undone);
+                self.hear_resolution((payment_id, provider_event_id.clone()), resolution, !settled_by.is_empty());
             }
             Event::PaymentCancelled { .. } => {
                 assert!(!self.captured.contains_key(&payment_id), "cancelled after it was paid");
