@@ -451,7 +451,9 @@ fn right(payment: &Payment) -> Result<(), String> {
     ensure(refunded + refunding <= captured, || {
         format!("of {captured} captured {refunded} are refunded and {refunding} promised")
     })?;
-    let sums = payment.refunds.values().map(|refund| refund.money()).fold((0, 0), |(a, b), (c, d)| (a + c, b + d));
+    // What gives a second charge back moves none of the payment's own money.
+    let own = payment.refunds.values().filter(|refund| refund.second_charge.is_none());
+    let sums = own.map(|refund| refund.money()).fold((0, 0), |(a, b), (c, d)| (a + c, b + d));
     ensure(sums == (refunded, refunding), || format!("refunds come to {sums:?}, not {:?}", (refunded, refunding)))?;
     let (gone, left) = (payment.gone_minor(), payment.left_minor());
     ensure(gone >= 0 && left <= captured, || format!("{gone} are gone of {captured}, and {left} left"))
