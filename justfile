@@ -66,10 +66,10 @@ nemesis *args: heavy
 rubbish *args: heavy
     @exec '{{ built }}/rubbish' "$@"
 
-# Pay orders through a fake of Stripe while calls, webhooks and workers fail, and lay the books of both sides side by side: just reconcile --orders 2000
+# Pay orders through a fake of Stripe while calls, webhooks and workers fail, lay the books of both sides side by side, and have Stripe's schema judge what we sent: just reconcile --orders 2000
 [no-exit-message]
 reconcile *args: heavy
-    @exec '{{ built }}/reconcile' "$@"
+    @exec '{{ built }}/reconcile' --judge '{{ justfile_directory() }}/tests/fake_stripe/judge.py' "$@"
 
 # Feed every decoder that faces the outside with what nobody should send: just fuzz --seconds 60
 [no-exit-message]

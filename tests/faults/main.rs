@@ -12,6 +12,7 @@ mod consumers;
 mod copies;
 mod gone_back;
 mod hot;
+mod killed;
 mod limits;
 mod overload;
 mod patience;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     process::ExitCode,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 mod books;
+mod judge;
 mod operator;
 
 /// Orders that are paid through a fake of Stripe, while calls and webhooks go wrong and workers are killed. At the end it prints the
@@ -42,6 +44,9 @@ struct Args {
     /// How many seconds everything may take to come to rest at the end.
     #[arg(long, default_value_t = 600)]
     patience: u64,
+    /// What judges all that was sent to Stripe (tests/fake_stripe/judge.py), after a call of every kind.
+    #[arg(long)]
+    judge: Option<PathBuf>,
 }
 
 /// What one buyer and his shop do.
@@ -100,7 +105,13 @@ async fn main() -> Result<ExitCode> {
     println!("{} orders in {} s, {} processes killed", args.orders, begun.elapsed().as_secs(), kills?);
     let decided = operator::until_settled(&shop, Duration::from_secs(args.patience)).await?;
     println!("settled after {} s; a person decided {decided} times", begun.elapsed().as_secs());
+    if args.judge.is_some() {
+        judge::tour(&shop).await?;
+    }
     shop.fleet.settle_and_verify().await?;
+    if let Some(script) = &args.judge {
+        judge::judge(&shop, script).await?;
+    }
     let found = books::compare(&shop).await?;
     for one in &found {
         println!("differs: {one}");

@@ -1,7 +1,7 @@
 //! A shop that takes its money through a fake of Stripe: a fleet, its gateway, and what buyers and operators do.
 
 use anyhow::{Context, Result, ensure};
-use fake_stripe::{FakeStripe, Settings};
+use fake_stripe::{FakeStripe, Settings, Told};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use testbed::fleet::stripe::{self, WEBHOOK_SECRET};
@@ -48,6 +48,13 @@ impl StripeShop {
     /// From now on none does.
     pub fn keep_webhooks_away(&self) {
         self.stripe.set_webhook("http://127.0.0.1:1/", vec![WEBHOOK_SECRET.to_owned()]);
+    }
+
+    /// An event is delivered now, whatever the fake does: what the gateway answers.
+    pub async fn arrives(&self, event: &Told) -> Result<u16> {
+        let signature = self.stripe.signature(&event.body);
+        let headers = [("stripe-signature", signature.as_str()), ("content-type", "application/json")];
+        Ok(self.gateway.request("POST", "/webhooks/stripe", &headers, &event.body).await?.status)
     }
 
     /// An order of so many mugs, 12.50 EUR each.

@@ -32,6 +32,15 @@ struct Event {
     body: String,
 }
 
+/// An event as it is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// `refund.failed`
+    pub kind: String,
+    /// What is sent, byte by byte.
+    pub body: String,
+}
+
 /// One try to deliver an event.
 #[derive(Debug)]
 pub(crate) struct Attempt {
@@ -141,6 +150,12 @@ impl Events {
     /// Deliveries that are still to be made.
     pub(crate) fn to_deliver(&self) -> usize {
         self.queue.len().saturating_add(self.under_way)
+    }
+
+    /// All that there still are, the oldest first.
+    pub(crate) fn told(&self) -> Vec<Told> {
+        let all: BTreeMap<&u64, &Event> = self.delivered.iter().chain(&self.undelivered).collect();
+        all.values().map(|event| Told { kind: event.kind.clone(), body: event.body.clone() }).collect()
     }
 
     pub(crate) fn find(&self, id: &str) -> Option<Value> {

@@ -33,7 +33,7 @@ mod tests;
 mod webhook;
 
 pub use account::{RefundOrigin, RefundStatus};
-pub use events::Webhook;
+pub use events::{Told, Webhook};
 pub use faults::Faults;
 pub use journal::Exchange;
 pub use ledger::{ChargeEntry, DisputeEntry, IntentEntry, Ledger, PaymentEntry, RefundEntry, SessionEntry, Totals};
@@ -222,6 +222,20 @@ impl FakeStripe {
     /// Delivers an event again. Whether there is one by this id.
     pub fn resend(&self, event: &str) -> bool {
         self.shared.with(|state| state.events.resend(event))
+    }
+
+    /// Events that there still are, the oldest first, for a test that delivers them itself.
+    #[must_use]
+    pub fn events(&self) -> Vec<Told> {
+        self.shared.with(|state| state.events.told())
+    }
+
+    /// What Stripe would sign a body with now. Empty: there are no webhooks.
+    #[must_use]
+    pub fn signature(&self, body: &str) -> String {
+        let webhook = self.shared.with(|state| state.events.webhook.clone());
+        let secrets = webhook.map(|webhook| webhook.secrets).unwrap_or_default();
+        signature::header(clock::seconds(clock::real()), body.as_bytes(), &secrets)
     }
 
     /// Deliveries that are still to be made or under way.
