@@ -223,8 +223,10 @@ pub(crate) async fn perform<P: Provider>(
     time_max: Duration,
     claimed: LeasedEffect,
 ) -> EffectOutcome<Command> {
-    let until = Instant::now() + self::time_max(providers, &claimed).unwrap_or(time_max);
-    match read(providers, &claimed) {
+    let read = read(providers, &claimed);
+    let own_time_max = read.as_ref().ok().and_then(|(provider, _)| provider.try_time_max());
+    let until = Instant::now() + own_time_max.unwrap_or(time_max);
+    match read {
         Ok((provider, Call::Open(request))) => {
             let outcome = open(provider, until, &claimed, &request).await;
             outcome.map(|answer| Command::RecordCheckout { payment_id: request.payment_id, answer })

@@ -220,15 +220,14 @@ pub(super) fn decode_event(name: &str, data: &[u8]) -> Result<Option<Event>, Rej
     Ok(Some(match name {
         wire::RefundDeferred::NAME => {
             let wire::RefundDeferred { payment_id, order_id, refund_id, amount, reason } = decode(data)?;
-            let of = refund(&payment_id, &order_id, &refund_id)?;
+            let of = refund((&payment_id, &order_id, &refund_id), false)?;
             Event::RefundDeferred { of, amount: money(amount)?, reason }
         }
         wire::RefundSubmitted::NAME => refunding(decode(data)?)?,
         wire::RefundAnswered::NAME => {
             let message: wire::RefundAnswered = decode(data)?;
             Event::RefundAnswered {
-                of: refund(&message.payment_id, &message.order_id, &message.refund_id)?
-                    .perhaps_of_second_charge(message.of_second_charge),
+                of: refund((&message.payment_id, &message.order_id, &message.refund_id), message.of_second_charge)?,
                 idempotency_key: message.idempotency_key,
                 answer: message.answer,
                 provider_reference: message.provider_reference,
@@ -236,24 +235,20 @@ pub(super) fn decode_event(name: &str, data: &[u8]) -> Result<Option<Event>, Rej
         }
         wire::RefundOutcomeUnknown::NAME => {
             let message: wire::RefundOutcomeUnknown = decode(data)?;
-            let of = refund(&message.payment_id, &message.order_id, &message.refund_id)?;
-            Event::RefundOutcomeUnknown {
-                of: of.perhaps_of_second_charge(message.of_second_charge),
-                evidence: message.evidence,
-            }
+            let of = refund((&message.payment_id, &message.order_id, &message.refund_id), message.of_second_charge)?;
+            Event::RefundOutcomeUnknown { of, evidence: message.evidence }
         }
         wire::RefundResolved::NAME => {
             let message: wire::RefundResolved = decode(data)?;
-            let of = refund(&message.payment_id, &message.order_id, &message.refund_id)?;
+            let of = refund((&message.payment_id, &message.order_id, &message.refund_id), message.of_second_charge)?;
             let (resolution, actor, note) = (known_resolution(message.resolution)?, message.actor, message.note);
-            Event::RefundResolved { of: of.perhaps_of_second_charge(message.of_second_charge), resolution, actor, note }
+            Event::RefundResolved { of, resolution, actor, note }
         }
         wire::PaymentRefundedElsewhere::NAME => refunded_elsewhere(decode(data)?)?,
         wire::PaymentRefunded::NAME => {
             let message: wire::PaymentRefunded = decode(data)?;
             Event::PaymentRefunded {
-                of: refund(&message.payment_id, &message.order_id, &message.refund_id)?
-                    .perhaps_of_second_charge(message.of_second_charge),
+                of: refund((&message.payment_id, &message.order_id, &message.refund_id), message.of_second_charge)?,
                 amount: money(message.amount)?,
                 provider_reference: message.provider_reference,
                 reported: reported(message.provider_event_id, message.occurred_at)?,
@@ -262,8 +257,7 @@ pub(super) fn decode_event(name: &str, data: &[u8]) -> Result<Option<Event>, Rej
         wire::RefundRejected::NAME => {
             let message: wire::RefundRejected = decode(data)?;
             Event::RefundRejected {
-                of: refund(&message.payment_id, &message.order_id, &message.refund_id)?
-                    .perhaps_of_second_charge(message.of_second_charge),
+                of: refund((&message.payment_id, &message.order_id, &message.refund_id), message.of_second_charge)?,
                 amount: money(message.amount)?,
                 rejection: Rejection::from_wire(message.rejection),
                 provider_reference: message.provider_reference,
@@ -273,8 +267,7 @@ pub(super) fn decode_event(name: &str, data: &[u8]) -> Result<Option<Event>, Rej
         wire::RefundReversed::NAME => {
             let message: wire::RefundReversed = decode(data)?;
             Event::RefundReversed {
-                of: refund(&message.payment_id, &message.order_id, &message.refund_id)?
-                    .perhaps_of_second_charge(message.of_second_charge),
+                of: refund((&message.payment_id, &message.order_id, &message.refund_id), message.of_second_charge)?,
                 amount: money(message.amount)?,
                 reason: message.reason,
                 provider_reference: message.provider_reference,
@@ -287,8 +280,7 @@ pub(super) fn decode_event(name: &str, data: &[u8]) -> Result<Option<Event>, Rej
 
 fn refunding(message: wire::RefundSubmitted) -> Result<Event, Rejection> {
     Ok(Event::RefundSubmitted {
-        of: refund(&message.payment_id, &message.order_id, &message.refund_id)?
-            .perhaps_of_second_charge(message.of_second_charge),
+        of: refund((&message.payment_id, &message.order_id, &message.refund_id), message.of_second_charge)?,
         amount: money(message.amount)?,
         idempotency_key: message.idempotency_key,
         deadline: Timestamp::from_wire("deadline", message.deadline)?,
@@ -302,7 +294,7 @@ fn refunded_elsewhere(message: wire::PaymentRefundedElsewhere) -> Result<Event, 
     let (_, key) = payment(&message.payment_id, &message.order_id, message.attempt)?;
     Ok(Event::PaymentRefundedElsewhere {
         key,
-        of: refund(&message.payment_id, &message.order_id, &message.refund_id)?,
+        of: refund((&message.payment_id, &message.order_id, &message.refund_id), false)?,
         amount: money(message.amount)?,
         provider_reference: message.provider_reference,
         reported: Reported {
@@ -312,18 +304,14 @@ fn refunded_elsewhere(message: wire::PaymentRefundedElsewhere) -> Result<Event, 
     })
 }
 
-fn refund(payment_id: &str, order_id: &str, refund_id: &str) -> Result<RefundOf, Rejection> {
+fn refund(
+    (payment_id, order_id, refund_id): (&str, &str, &str),
+    is_of_second_charge: bool,
+) -> Result<RefundOf, Rejection> {
     Ok(RefundOf {
         payment_id: PaymentId::parse(payment_id)?,
         order_id: OrderId::parse(order_id)?,
         refund_id: RefundId::parse(refund_id)?,
-        is_of_second_charge: false,
+        is_of_second_charge,
     })
-}
-
-impl RefundOf {
-    /// The same, as a message says it.
-    const fn perhaps_of_second_charge(self, is_of_second_charge: bool) -> Self {
-        Self { is_of_second_charge, ..self }
-    }
 }
