@@ -1,6 +1,6 @@
 //! A buyer who pays twice has one of the two charges back, by itself and once, and the order stays as it is.
 
-use fake_stripe::Faults;
+use fake_stripe::{Faults, RefundStatus};
 use holdfast_tests::{
     eventually,
     stripe::{StripeShop, order_id, session},
@@ -106,5 +106,48 @@ async fn a_second_charge_goes_back_once_whatever_is_lost_on_the_way() {
     let shown: Value = shop.gateway.get(&order).await.unwrap().json;
     assert_eq!((shown["status"].as_str(), session(&shown)), (Some("paid"), ""), "{}", order_id(&order).unwrap());
     shop.fleet.processes().await.start_worker("payments", 0).unwrap();
+    shop.close().await.unwrap();
+}
+
+/// Second charges of which the provider gave nothing back.
+const REFUSED: &str = "select count(*) from payments.refunds where second_charge is not null and status = 'rejected'";
+
+/// Payments of which another charge than their own is disputed.
+const DISPUTED: &str =
+    "select count(*) from payments.payments where jsonb_path_exists(disputes, '$.* ? (@.of_second_charge == true)')";
+
+#[tokio::test]
+async fn what_is_given_back_of_a_second_charge_by_hand_and_by_its_bank_is_none_of_the_payments() {
+    let shop = StripeShop::open(1, 1_000, &[]).await.unwrap();
+    let (order, [known, lost]) = with_two_sessions(&shop).await;
+    shop.stripe.pay(&known).unwrap();
+    shop.until(&order, "paid").await.unwrap();
+    // Stripe gives nothing back of it by itself, so it is with a person.
+    shop.stripe.set_refunds_begin(RefundStatus::Pending);
+    let second = shop.stripe.pay(&lost).unwrap().unwrap();
+    eventually("it is sent", || async { Ok(!refunds(&shop).is_empty()) }).await.unwrap();
+    let ledger = shop.stripe.ledger();
+    let sent = ledger.payments.values().flat_map(|payment| &payment.refunds).next().unwrap();
+    shop.stripe.settle_refund(&sent.id, RefundStatus::Failed).unwrap();
+    shop.fleet.until(REFUSED, 1).await.unwrap();
+    shop.stripe.set_refunds_begin(RefundStatus::Succeeded);
+    shop.stripe.refund_in_dashboard(&second, 500).unwrap();
+    shop.fleet.until(GONE, 1).await.unwrap();
+    let gone_back = |order: &Value| order["money"]["gone_back"]["minor_units"].clone();
+    let shown = shop.gateway.get(&order).await.unwrap().json;
+    assert_eq!((&shown["status"], gone_back(&shown)), (&json!("paid"), json!("0")));
+
+    // The bank has what is left of it.
+    let dispute = shop.stripe.dispute(&second, 750).unwrap();
+    shop.fleet.until(DISPUTED, 1).await.unwrap();
+    shop.fleet.until("select count(*) from orders.orders where disputes is not null", 1).await.unwrap();
+    let shown = shop.gateway.get(&order).await.unwrap().json;
+    assert_eq!(shown["money"]["charged_back"]["minor_units"], "0", "of {dispute}");
+
+    // And the order's own money goes back as ever.
+    let back = shop.gateway.post(&format!("{order}/refunds"), "back", &json!({ "note": "broken" })).await.unwrap();
+    assert_eq!(back.status, 201, "{back:?}");
+    let shown = shop.until(&order, "refunded").await.unwrap();
+    assert_eq!(gone_back(&shown), json!("1250"));
     shop.close().await.unwrap();
 }

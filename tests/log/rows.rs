@@ -225,6 +225,7 @@ async fn whatever_changed_of_a_payment_its_refunds_or_reports_nothing_is_saved_o
                 reason: String::new(),
                 occurred_at: None,
                 dispute: None,
+                charge_reference: String::new(),
             };
             PaymentCommand::RecordProviderEvent { payment_id, report }
         };

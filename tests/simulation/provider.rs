@@ -65,6 +65,8 @@ struct Books {
     /// Money that is set aside, by what it is known by.
     holds: BTreeMap<String, authorisations::Hold>,
     moves: BTreeMap<PaymentId, Vec<Move>>,
+    /// The charge that a payout is of, by what the payout is known by; empty: it is not named.
+    payouts: BTreeMap<String, String>,
     /// When nothing of a payment is given back, for a bank disputes it.
     disputes: BTreeMap<PaymentId, Vec<disputes::Stopped>>,
     /// What it is going to report, and when.
@@ -109,6 +111,7 @@ impl FakeProvider {
             charges: BTreeMap::new(),
             holds: BTreeMap::new(),
             moves: BTreeMap::new(),
+            payouts: BTreeMap::new(),
             disputes: BTreeMap::new(),
             reports: Vec::new(),
             count: 0,
@@ -170,9 +173,9 @@ impl FakeProvider {
     }
 
     /// An operator gives so much back in its dashboard: what that is known by. None: there is not as much.
-    pub(crate) fn give_back(&self, payment_id: PaymentId, minor: i64) -> Option<String> {
+    pub(crate) fn give_back(&self, payment_id: PaymentId, charge: &str, minor: i64) -> Option<String> {
         let mut books = self.books();
-        (books.balance(payment_id) >= minor).then(|| books.send_elsewhere(payment_id, minor))
+        (books.left(payment_id, charge) >= minor).then(|| books.send_elsewhere((payment_id, charge), minor))
     }
 
     /// Whether money that is known by this reference has moved, and not come back.

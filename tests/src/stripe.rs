@@ -89,13 +89,19 @@ impl StripeShop {
     /// At the end: everything is settled, the log and the rows agree, and Stripe's books say the same as ours.
     pub async fn close(&self) -> Result<()> {
         self.fleet.settle_and_verify().await?;
-        // Second charges are beside the money of their payments, and each has one refund.
+        // Second charges that go back are beside the money of their payments.
         let came = "select (select coalesce(sum(captured_minor), 0) from payments.payments)::bigint
-            + (select coalesce(sum(amount_minor), 0) from payments.refunds where second_charge is not null)::bigint";
+            + (select coalesce(sum(amount_minor), 0) from (select distinct r.payment_id, r.provider_reference, r.amount_minor
+                from payments.reports r join payments.refunds f
+                    on f.payment_id = r.payment_id and f.second_charge = r.provider_reference
+                where r.kind = 'payment_succeeded') as second)::bigint";
         let went = "select (select coalesce(sum(refunded_minor), 0) from payments.payments)::bigint
             + (select coalesce(sum(amount_minor), 0) from payments.refunds
                 where second_charge is not null and status = 'refunded')::bigint";
-        let charged_back = "select coalesce(sum(charged_back_minor), 0)::bigint from payments.payments";
+        let charged_back = "select (select coalesce(sum(charged_back_minor), 0) from payments.payments)::bigint
+            + (select coalesce(sum(coalesce((dispute -> 'withdrawn' ->> 'minor_units')::bigint, 0)
+                    - coalesce((dispute -> 'reinstated' ->> 'minor_units')::bigint, 0)), 0)
+                from payments.payments, jsonb_path_query(disputes, '$.* ? (@.of_second_charge == true)') as dispute)::bigint";
         let [came, went, charged_back] =
             [self.fleet.number(came).await?, self.fleet.number(went).await?, self.fleet.number(charged_back).await?];
         let ledger = self.stripe.ledger();

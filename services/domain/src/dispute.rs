@@ -28,13 +28,16 @@ pub struct Dispute {
     pub reinstated: Option<Money>,
     /// When it stood so, by the provider's clock, if it said so.
     pub as_of: Option<Timestamp>,
+    /// Whether it is of another charge than the one that brought the payment's money. What was written before this was known does not say so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub of_second_charge: bool,
 }
 
 impl Dispute {
-    /// Whether no refund of its charge can succeed now.
+    /// Whether no refund of the payment can succeed now: it is of the charge that brought the money, of which the provider gives nothing back.
     #[must_use]
     pub const fn stops_refunds(&self) -> bool {
-        self.standing.stops_refunds() && !self.refundable
+        self.standing.stops_refunds() && !self.refundable && !self.of_second_charge
     }
 
     /// What it has taken and not given back, in minor units. Below 0: only what came back is known yet.
@@ -59,6 +62,7 @@ impl Dispute {
             withdrawn: self.withdrawn.map(Money::to_wire),
             reinstated: self.reinstated.map(Money::to_wire),
             as_of: self.as_of.map(Timestamp::to_wire),
+            of_second_charge: self.of_second_charge,
         }
     }
 
@@ -83,6 +87,7 @@ impl Dispute {
             withdrawn: money("withdrawn", dispute.withdrawn)?,
             reinstated: money("reinstated", dispute.reinstated)?,
             as_of: time("as_of", dispute.as_of)?,
+            of_second_charge: dispute.of_second_charge,
         };
         Ok((dispute.dispute_id, read))
     }

@@ -179,14 +179,10 @@ fn of_payments(name: &str, data: &[u8]) -> Result<Option<Vec<Command>>, Rejectio
         }
         payments::PaymentRefundedElsewhere::NAME => {
             let event: payments::PaymentRefundedElsewhere = decode(data)?;
-            let reference = legible(&event.provider_reference, 128);
-            Command::RecordRefundElsewhere {
-                key: HoldKey::parse(&event.order_id, event.attempt)?,
-                payment_id: PaymentId::parse(&event.payment_id)?,
-                refund_id: RefundId::parse(&event.refund_id)?,
-                amount: Money::from_wire("amount", event.amount.as_ref())?,
-                note: format!("the provider reports it as {reference:?}, and nobody asked for it here"),
+            if event.of_second_charge {
+                return Ok(Some(vec![]));
             }
+            refunded_elsewhere(&event)?
         }
         payments::RefundRejected::NAME => {
             let payments::RefundRejected { order_id, refund_id, rejection, of_second_charge, .. } = decode(data)?;
@@ -206,6 +202,18 @@ fn of_payments(name: &str, data: &[u8]) -> Result<Option<Vec<Command>>, Rejectio
         | payments::DisputeClosed::NAME => of_dispute(decode(data)?)?,
         _ => return of_coupons(name, data),
     }]))
+}
+
+/// A refund that nobody asked for here, of money that paid the order.
+fn refunded_elsewhere(event: &payments::PaymentRefundedElsewhere) -> Result<Command, Rejection> {
+    let reference = legible(&event.provider_reference, 128);
+    Ok(Command::RecordRefundElsewhere {
+        key: HoldKey::parse(&event.order_id, event.attempt)?,
+        payment_id: PaymentId::parse(&event.payment_id)?,
+        refund_id: RefundId::parse(&event.refund_id)?,
+        amount: Money::from_wire("amount", event.amount.as_ref())?,
+        note: format!("the provider reports it as {reference:?}, and nobody asked for it here"),
+    })
 }
 
 fn of_dispute(event: payments::PaymentDisputed) -> Result<Command, Rejection> {

@@ -293,6 +293,7 @@ fn any_dispute() -> impl Strategy<Value = Dispute> {
             withdrawn: (revision > 2).then(|| euros(77)),
             reinstated: (standing == DisputeStanding::Won).then(|| euros(77)),
             as_of: None,
+            of_second_charge: false,
         },
     )
 }

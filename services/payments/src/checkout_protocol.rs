@@ -194,6 +194,7 @@ fn report_of(kind: Kind, charge: Charge) -> Report {
         reason: String::new(),
         occurred_at,
         dispute: None,
+        charge_reference: String::new(),
     }
 }
 

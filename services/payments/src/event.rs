@@ -157,6 +157,8 @@ pub enum Event {
         amount: Money,
         /// What the provider knows the refund by; may be empty.
         provider_reference: String,
+        /// What it knows the charge by whose money went back; may be empty.
+        charge_reference: String,
         /// The report that says so.
         reported: Reported,
     },

@@ -32,7 +32,7 @@ use crate::{
     command::Command,
     coupon::{self, Coupon, Customer, CustomerKey, Use},
     event::{Event, StreamId, stream},
-    report::{Direction, Kept, Mismatch, Standing},
+    report::{Direction, Kept, Mismatch, Report, Standing},
     wallet::{self, Funds, Wallet},
 };
 
@@ -182,7 +182,10 @@ impl Payment {
     /// that cannot be counted is the largest that can.
     #[must_use]
     pub fn gone_minor(&self) -> i64 {
-        let gone = |kept: &&Kept| kept.direction() == Direction::Out && kept.standing == Standing::Accepted;
+        let gone = |kept: &&Kept| {
+            let is_accepted = kept.direction() == Direction::Out && kept.standing == Standing::Accepted;
+            is_accepted && !self.is_of_second_charge(&kept.report)
+        };
         self.reports.values().filter(gone).map(|kept| self.moved_minor(kept)).fold(0, i64::saturating_add)
     }
 
@@ -198,6 +201,15 @@ impl Payment {
         }
     }
 
+    /// Whether a report is for sure of another charge than the one that brought the money: then it is none of the payment's own story, and
+    /// nothing of the payment waits for what becomes of it.
+    #[must_use]
+    pub fn is_of_second_charge(&self, report: &Report) -> bool {
+        let own = self.charge.as_ref().map_or("", |charge| charge.reference.as_str());
+        let charge = report.charge();
+        !own.is_empty() && !charge.is_empty() && charge != own
+    }
+
     /// Refunds that wait before they are sent.
     fn deferred(&self) -> Vec<(RefundId, Money)> {
         let waiting = self.refunds.iter().filter(|(_, refund)| refund.status == refund::Status::Deferred);
@@ -206,7 +218,8 @@ impl Payment {
 
     /// Why no refund of it may be sent now, if so.
     fn is_blocked(&self) -> Option<String> {
-        if let Some((id, kept)) = self.reports.iter().find(|(_, kept)| kept.is_open()) {
+        let is_doubt = |kept: &Kept| kept.is_open() && !self.is_of_second_charge(&kept.report);
+        if let Some((id, kept)) = self.reports.iter().find(|(_, kept)| is_doubt(kept)) {
             let mismatch = kept.mismatch.map_or("open", Mismatch::as_str);
             return Some(format!("report {id} about the payment is not settled ({mismatch})"));
         }

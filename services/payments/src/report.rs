@@ -24,6 +24,9 @@ pub struct Report {
     /// The dispute that it is about. `None`: it is about none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dispute: Option<Box<ReportedDispute>>,
+    /// What the provider knows the charge by that a refund is of. Empty: it did not say, or it is about something else.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub charge_reference: String,
 }
 
 /// A dispute, as the provider reports it. Its texts are legible, and otherwise as they came.
@@ -123,6 +126,12 @@ words!(
 );
 
 impl Kind {
+    /// Whether it is about a refund.
+    #[must_use]
+    pub const fn is_of_refund(self) -> bool {
+        matches!(self, Self::RefundSucceeded | Self::RefundFailed)
+    }
+
     /// Whether it is about a dispute.
     #[must_use]
     pub const fn is_of_dispute(self) -> bool {
@@ -177,6 +186,27 @@ impl Report {
     #[must_use]
     pub fn refund(&self) -> Option<RefundId> {
         RefundId::parse(&self.refund_id).ok()
+    }
+
+    /// What the provider knows the charge by whose money came, went or is disputed, if the report names one. What failed or was set aside
+    /// is known by names that need not be a charge's.
+    #[must_use]
+    pub fn charge(&self) -> &str {
+        match self.kind {
+            Kind::RefundSucceeded | Kind::RefundFailed => &self.charge_reference,
+            Kind::PaymentSucceeded
+            | Kind::PaymentDisputed
+            | Kind::DisputeFundsWithdrawn
+            | Kind::DisputeFundsReinstated
+            | Kind::DisputeClosed => &self.provider_reference,
+            Kind::PaymentFailed | Kind::PaymentClosed | Kind::PaymentAuthorised | Kind::PaymentVoided => "",
+        }
+    }
+
+    /// Whether the refund that it is about can be of this charge: one of the two is not known, or both are the same.
+    #[must_use]
+    pub fn may_be_refund_of(&self, charge: &str) -> bool {
+        self.charge_reference.is_empty() || charge.is_empty() || self.charge_reference == charge
     }
 
     /// Whether it can be about the same charge or payout: one of the two references is not known, or both are the same.

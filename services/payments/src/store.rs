@@ -65,7 +65,7 @@ macro_rules! refunds {
 macro_rules! reports {
     () => {
         "select 'report', payment_id, null, null, standing, amount_minor, currency, null, provider_reference, null, null, null,
-             null, null, null, null, null, null, null,
+             charge_reference, null, null, null, null, null, null,
              null, null, null, null, null, null, null, reason, null,
              provider_event_id, kind, mismatch, settled_by, refund_id, occurred_at, null, null, null, null, null, null, null, dispute, null
          from payments.reports"
@@ -244,6 +244,7 @@ fn report(row: &PgRow) -> Result<(PaymentId, Kept), sqlx::Error> {
         reason: row.try_get("reason")?,
         occurred_at: time(row, "occurred_at")?,
         dispute: disputes::read_reported(row)?,
+        charge_reference: row.try_get("charge_reference")?,
     };
     let standing = Standing::parse(standing).ok_or_else(|| unknown("standing", standing))?;
     let kept = Kept { report, mismatch, standing, settled_by: row.try_get("settled_by")? };
@@ -526,13 +527,14 @@ fn save_reports(statement: &mut Statement, saved: &[(&PaymentId, &Payment)]) {
         .bind(column(rows, |(_, kept)| kept.report.refund_id.as_str()))
         .bind(column(rows, |(_, kept)| kept.report.reason.as_str()))
         .bind(column(rows, |(_, kept)| kept.report.occurred_at.map(OffsetDateTime::from)))
-        .bind(column(rows, |(_, kept)| kept.report.dispute.as_deref().map(Json)));
+        .bind(column(rows, |(_, kept)| kept.report.dispute.as_deref().map(Json)))
+        .bind(column(rows, |(_, kept)| kept.report.charge_reference.as_str()));
 }
 
 const SAVE_REPORTS: &str =
     "insert into payments.reports (payment_id, provider_event_id, kind, mismatch, standing, settled_by,
-        amount_minor, currency, provider_reference, refund_id, reason, occurred_at, dispute)
+        amount_minor, currency, provider_reference, refund_id, reason, occurred_at, dispute, charge_reference)
     select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int8[], $8::text[],
-        $9::text[], $10::text[], $11::text[], $12::timestamptz[], $13::jsonb[])
+        $9::text[], $10::text[], $11::text[], $12::timestamptz[], $13::jsonb[], $14::text[])
     on conflict (payment_id, provider_event_id) do update set mismatch = excluded.mismatch,
         standing = excluded.standing, settled_by = excluded.settled_by";

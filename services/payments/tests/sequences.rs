@@ -97,6 +97,7 @@ struct RefundAudit {
     call_open: bool,
     /// The second charge that it gives back.
     second_charge: Option<String>,
+    is_elsewhere: bool,
 }
 
 impl RefundAudit {
@@ -116,8 +117,13 @@ struct Auditor {
     keys: BTreeSet<String>,
     /// Reports that fit nothing and wait for somebody.
     open: BTreeSet<(PaymentId, String)>,
+    /// The charge that brought each payment's money, and those that reports are of which fitted nothing, as far as they are named.
+    own_charges: BTreeMap<PaymentId, String>,
+    charges: BTreeMap<(PaymentId, String), String>,
     /// Those of which an operator has said that they are so.
     accepted: BTreeSet<(PaymentId, String)>,
+    /// How much each report of money that fits nothing names.
+    amounts: BTreeMap<(PaymentId, String), i64>,
     /// Pages that a provider was called for: none takes a step twice, and none stays open of a payment that is cancelled.
     pages: BTreeMap<PaymentId, PageStatus>,
     /// The one whose page was closed just now, without anybody having paid on it, to be followed by another.
@@ -127,6 +133,21 @@ struct Auditor {
     disputes: Disputes,
     /// Amounts of second charges that are named, as each is reported, and the reports of it that nothing else has settled.
     second_charges: BTreeMap<(PaymentId, String), (BTreeSet<i64>, BTreeSet<String>)>,
+    /// Those of them that are more than was asked for.
+    returnable: BTreeSet<(PaymentId, String)>,
+}
+
+/// The charge whose money a report says came, went or is disputed, if it names one.
+fn charge_of(report: &Report) -> String {
+    match report.kind {
+        Kind::RefundSucceeded | Kind::RefundFailed => report.charge_reference.clone(),
+        Kind::PaymentFailed | Kind::PaymentClosed | Kind::PaymentAuthorised | Kind::PaymentVoided => String::new(),
+        Kind::PaymentSucceeded
+        | Kind::PaymentDisputed
+        | Kind::DisputeFundsWithdrawn
+        | Kind::DisputeFundsReinstated
+        | Kind::DisputeClosed => report.provider_reference.clone(),
+    }
 }
 
 fn payment_of(event: &Event) -> PaymentId {
@@ -173,9 +194,10 @@ impl Auditor {
             Event::ProviderReportUnmatched { ref report, mismatch, .. } => {
                 let key = (payment_id, report.provider_event_id.clone());
                 self.accepted.remove(&key);
+                self.charges.insert(key.clone(), charge_of(report));
                 self.open.insert(key);
-                if mismatch == Mismatch::SecondCharge {
-                    self.second_charge(payment_id, report);
+                if report.kind == Kind::PaymentSucceeded {
+                    self.second_charge(payment_id, report, mismatch);
                 }
             }
             Event::ProviderReportResolved { ref provider_event_id, resolution, ref settled_by, .. } => {
@@ -193,6 +215,7 @@ impl Auditor {
                 }
                 assert_eq!(self.asked.get(&payment_id), Some(&amount.minor_units), "not what was asked for");
                 assert_eq!(self.captured.insert(payment_id, amount.minor_units), None, "captured twice");
+                self.own_charges.insert(payment_id, provider_reference.clone());
                 self.fits(payment_id, provider_event_id);
             }
             Event::PaymentFailed { ref provider_event_id, .. } => {
@@ -238,7 +261,12 @@ impl Auditor {
     }
 
     fn hear_submitted(&mut self, payment_id: PaymentId, refund_id: RefundId, minor: i64, idempotency_key: String) {
-        let doubt = self.open.iter().any(|(open, _)| *open == payment_id)
+        let own = self.own_charges.get(&payment_id).cloned().unwrap_or_default();
+        let is_of_another = |key: &(PaymentId, String)| {
+            let charge = self.charges.get(key).cloned().unwrap_or_default();
+            !own.is_empty() && !charge.is_empty() && charge != own
+        };
+        let doubt = self.open.iter().any(|key| key.0 == payment_id && !is_of_another(key))
             || self.refunds.iter().any(|((of, _), refund)| *of == payment_id && refund.may_yet_succeed());
         assert!(!doubt, "sent while something is in doubt");
         assert!(!self.disputes.stop(payment_id), "sent while the charge is disputed");
@@ -246,12 +274,17 @@ impl Auditor {
     }
 
     /// More came than was asked for.
-    fn second_charge(&mut self, payment_id: PaymentId, report: &Report) {
+    fn second_charge(&mut self, payment_id: PaymentId, report: &Report, mismatch: Mismatch) {
         if !report.provider_reference.is_empty() {
             let (amounts, reports) =
                 self.second_charges.entry((payment_id, report.provider_reference.clone())).or_default();
             amounts.insert(report.amount.as_ref().unwrap().minor_units);
+            if mismatch == Mismatch::SecondCharge {
+                self.returnable.insert((payment_id, report.provider_reference.clone()));
+            }
             reports.insert(report.provider_event_id.clone());
+            let key = (payment_id, report.provider_event_id.clone());
+            self.amounts.insert(key, report.amount.as_ref().unwrap().minor_units);
         }
         self.settle_second_charges();
     }
@@ -259,10 +292,14 @@ impl Auditor {
     /// It goes back by itself, once and whole.
     fn hear_second_charge(&mut self, payment_id: PaymentId, refund_id: RefundId, minor: i64, charge: String) {
         let (came, _) = self.second_charges.get(&(payment_id, charge.clone())).unwrap();
-        assert!(came.contains(&minor), "not what came");
-        let is_first = !self.refunds.contains_key(&(payment_id, refund_id));
+        let known = self.refunds.get(&(payment_id, refund_id));
+        let is_first = known.is_none();
+        let is_part = known.is_some_and(|refund| refund.is_elsewhere);
+        assert!(is_part || self.returnable.contains(&(payment_id, charge.clone())), "nobody paid twice");
+        assert!(is_part || came.contains(&minor), "not what came");
         assert!(!is_first || came.len() == 1, "nobody knows how much came");
-        let is_it = |refund: &RefundAudit| refund.second_charge.as_ref() == Some(&charge);
+        let is_it =
+            |refund: &RefundAudit| refund.second_charge.as_ref() == Some(&charge) && !is_part && !refund.is_elsewhere;
         let mut others = self.refunds.iter().filter(|((of, _), refund)| *of == payment_id && is_it(refund));
         assert!(others.all(|((_, id), _)| *id == refund_id), "a second charge goes back twice");
         let new = RefundAudit { minor, may_send: true, second_charge: Some(charge), ..RefundAudit::default() };
@@ -273,13 +310,23 @@ impl Auditor {
 
     /// While its money is on its way, or gone, nobody is asked about a second charge.
     fn settle_second_charges(&mut self) {
-        for ((payment_id, charge), (_, reports)) in &self.second_charges {
+        for ((payment_id, charge), (amounts, reports)) in &self.second_charges {
             let is_it = |refund: &RefundAudit| refund.second_charge.as_ref() == Some(charge);
-            let mut refunds = self.refunds.iter().filter(|((of, _), refund)| of == payment_id && is_it(refund));
-            let Some((_, refund)) = refunds.next() else { continue };
+            let refunds = self.refunds.iter().filter(|((of, _), refund)| of == payment_id && is_it(refund));
+            let refunds: Vec<&RefundAudit> = refunds.map(|(_, refund)| refund).collect();
+            let sum = |fits: fn(&RefundAudit) -> bool| -> i64 {
+                refunds.iter().filter(|refund| fits(refund)).map(|refund| refund.minor).sum()
+            };
+            let (gone, promised) = (sum(|refund| refund.paid_out), sum(|refund| refund.in_flight));
+            let came = amounts.iter().copied().max().unwrap_or(0);
+            assert!(gone + promised <= came, "of charge {charge} {came} came, and {gone} and {promised} go back");
+            if refunds.is_empty() {
+                continue;
+            }
             for report in reports {
                 let key = (*payment_id, report.clone());
-                if refund.in_flight || refund.paid_out {
+                let minor = self.amounts.get(&key).copied().unwrap_or(0);
+                if promised > 0 || gone >= minor {
                     self.open.remove(&key);
                 } else if !self.accepted.contains(&key) {
                     self.open.insert(key);
@@ -321,11 +368,16 @@ impl Auditor {
                 assert!(!refund.in_flight && refund.minor == 0, "deferred after it was begun");
                 (refund.minor, refund.in_flight, refund.may_send) = (amount.minor_units, true, true);
             }
-            Event::PaymentRefundedElsewhere { of, amount, ref reported, .. } => {
+            Event::PaymentRefundedElsewhere { of, amount, ref reported, charge_reference, .. } => {
                 self.said(payment_id, Some(reported));
+                let own = self.own_charges.get(&payment_id).cloned().unwrap_or_default();
+                let is_of_another = ![own.as_str(), charge_reference.as_str()].contains(&"") && own != charge_reference;
+                assert_eq!(of.is_of_second_charge, is_of_another, "it is booked on the wrong charge");
                 let refund = self.refunds.entry((payment_id, of.refund_id)).or_default();
                 assert!(!refund.ever_paid_out, "booked twice");
                 (refund.minor, refund.paid_out, refund.ever_paid_out) = (amount.minor_units, true, true);
+                refund.is_elsewhere = true;
+                refund.second_charge = of.is_of_second_charge.then_some(charge_reference);
             }
             Event::RefundSubmitted { of, amount, idempotency_key, charge_reference, .. } if of.is_of_second_charge => {
                 self.hear_second_charge(payment_id, of.refund_id, amount.minor_units, charge_reference);
@@ -522,19 +574,27 @@ fn by_provider() -> impl Strategy<Value = Input> {
     let refunds = select(vec![400_i64, 400, 600]);
     // Without a time, at one, or at another: the provider's reports contradict each other in every order.
     let times = select(vec![None, None, Some(1_u64), Some(2)]);
-    (attempt(), 1..8_i32, refund_id(), amounts, refunds, 0..3_u8, times).prop_map(
-        |(attempt, kind, refund_id, amount, refund, reference, time)| {
+    let charges = select(vec!["", "", "re_1", "re_2"]);
+    // Named as one of ours, or made elsewhere.
+    let is_named = any::<bool>();
+    (attempt(), 1..8_i32, refund_id(), amounts, refunds, 0..3_u8, times, charges, is_named).prop_map(
+        |(attempt, kind, refund_id, amount, refund, reference, time, charge, is_named)| {
             let is_refund = kind == 3 || kind == 4;
+            let charge = if is_refund { charge } else { "" };
+            let names = is_refund && is_named;
             outside(&wire::RecordProviderEvent {
                 kind,
                 payment_id: key(attempt).payment_id().to_string(),
-                refund_id: if is_refund { refund_id.to_string() } else { String::new() },
+                refund_id: if names { refund_id.to_string() } else { String::new() },
                 amount: money(if is_refund { refund } else { amount }),
-                provider_event_id: format!("evt {kind} {refund_id} {amount} {refund} {reference} {time:?}"),
+                provider_event_id: format!(
+                    "evt {kind} {refund_id} {amount} {refund} {reference} {time:?} {charge} {names}"
+                ),
                 provider_reference: if reference == 0 { String::new() } else { format!("re_{reference}") },
                 reason: "because".to_owned(),
                 occurred_at: time.map(|time| Timestamp::from_micros(i64::try_from(time).unwrap()).to_wire()),
                 dispute: None,
+                charge_reference: charge.to_owned(),
             })
         },
     )

@@ -2,8 +2,9 @@
 //! decides, and after each step its books must be right.
 //!
 //! A step is a line: a word, the number of a payment, and what the word needs, `-` where it is not given. `paid 1 evt-1 ch-1 1000EUR 5`
-//! is a report of kind, payment, id, reference, money, time and, if it is about one, refund. `took 1 evt-2 du-1 1000EUR 5 needs_response` is
-//! one of kind, payment, id, dispute, money, time, status and, if it is another, the money that is disputed.
+//! is a report of kind, payment, id, reference, money, time and, if it is about one, refund and the charge that it is of.
+//! `took 1 evt-2 du-1 1000EUR 5 needs_response` is one of kind, payment, id, dispute, money, time, status and, if it is another, the money
+//! that is disputed, and the charge.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +14,7 @@ use payments::{
     command::{Command, Outcome},
     event::Event,
     payment::{Charge, Payment, State, decide, evolve},
-    report::{Kind, Report},
+    report::{Kept, Kind, Report},
 };
 use proto::{
     Message, Name,
@@ -58,6 +59,9 @@ pub(super) const TARGET: Target = Target {
         "refunded 1 e5 re-1 1000EUR 8 r1\n",
         "unrefunded 1 e6 re-1 1000EUR 9 r1\n",
         "refunded 1 e7 re-9 400EUR 8\n",
+        "refunded 1 e11 re-8 400EUR 8 - ch-2\n",
+        "unrefunded 1 e12 re-8 400EUR 9 - ch-2\n",
+        "disputed 1 d6 du-2 1000EUR 7 needs_response - ch-2\n",
         "unrefunded 1 e8 re-9 400EUR 9\n",
         "disputed 1 d1 du-1 1000EUR 7 needs_response\n",
         "took 1 d2 du-1 1000EUR 7 needs_response\n",
@@ -117,6 +121,7 @@ fn seeds() -> Vec<Vec<u8>> {
         "ask 1\npaid 1 e1 ch-1 1000EUR 5\nrefunded 1 e7 re-9 400EUR 8\nrefund 1 r3\nback 1 r3 re-3\nunrefunded 1 e8 re-9 400EUR 9\nretry 1 r9",
         "ask 1\npaid 1 e1 - 1000EUR -\nrefund 1 r1\nunrefunded 1 e6 - 1000EUR - r1\nrefund 1 r2\nback 1 r1 re-1",
         "ask 1\npaid 1 e1 ch-1 1000EUR 5\nfailed 1 e3 ch-1 9223372036854775807EUR 7\nfailed 1 e4 ch-1 9223372036854775807EUR 8\naccept 1 e3\naccept 1 e4\nrefund 1 r1",
+        "ask 1\npaid 1 e1 ch-1 1000EUR 5\npaid 1 e2 ch-2 600EUR 6\nrefunded 1 e11 re-8 400EUR 8 - ch-2\ndisputed 1 d6 du-2 600EUR 7 needs_response - ch-2\nrefund 1 r1\nunrefunded 1 e12 re-8 400EUR 9 - ch-2",
         "stop 1\nask 1\nclosed 1 e4\npaid 1 e1 ch-1 999EUR\nrefunded 1 e5 re-5 999EUR\npaid 1 e2 ch-2 -1EUR 253402300800 x",
         "ended 1 d4 du-1 - 9 lost\nask 1\npaid 1 e1 ch-1 1000EUR 5\nrefund 1 r2\ntook 1 d2 du-1 1300EUR 7 needs_response\nrefund 1 r3\ndisputed 1 d5 du-1 - 10 appeal\nended 1 d6 du-1 - 11 won\ngave_back 1 d3 du-1 1300EUR 11 won\nback 1 r2 re-2",
     ];
@@ -280,6 +285,7 @@ impl Books {
             amount: words.money(),
             occurred_at: words.time(),
             refund_id: words.refund().1,
+            charge_reference: words.text(),
             reason: words.text(),
             dispute: None,
         };
@@ -302,17 +308,22 @@ impl Books {
             "lost" => DisputeStanding::Lost,
             _ => DisputeStanding::Open,
         };
+        let disputed = words.money();
+        // Of a payment without a charge nobody can say which one a dispute is of.
+        let has_charge = self.payment(key).is_some_and(|payment| payment.charge.is_some());
+        let provider_reference = if has_charge { words.text() } else { String::new() };
         let dispute = wire::ReportedDispute {
             dispute_id,
             status,
             standing: standing.into(),
-            amount: words.money().or_else(|| amount.clone()),
+            amount: disputed.or_else(|| amount.clone()),
             ..Default::default()
         };
         let report = wire::RecordProviderEvent {
             kind: kind.into(),
             payment_id: key.payment_id().to_string(),
             provider_event_id,
+            provider_reference,
             amount,
             occurred_at,
             dispute: Some(dispute),
@@ -397,7 +408,8 @@ impl Books {
         ensure(rows == folded, || format!("the row is {rows:?}, and its events fold to {folded:?}"))?;
         let Some(payment) = rows else { return Ok(caused) };
         right(payment)?;
-        let doubt = payment.reports.iter().find(|(_, kept)| kept.is_open()).filter(|_| is_sent);
+        let is_doubt = |kept: &Kept| kept.is_open() && !is_of_second_charge(payment, &kept.report);
+        let doubt = payment.reports.iter().find(|(_, kept)| is_doubt(kept)).filter(|_| is_sent);
         ensure(doubt.is_none(), || format!("a refund is sent while a report waits: {doubt:?}"))?;
         let dispute = payment.disputes.iter().find(|(_, dispute)| dispute.stops_refunds()).filter(|_| is_sent);
         ensure(dispute.is_none(), || format!("a refund is sent while its charge is disputed: {dispute:?}"))?;
@@ -442,6 +454,21 @@ impl Books {
     }
 }
 
+/// Whether a report is for sure of another charge than the payment's own.
+fn is_of_second_charge(payment: &Payment, report: &Report) -> bool {
+    let own = payment.charge.as_ref().map_or("", |charge| charge.reference.as_str());
+    let charge = match report.kind {
+        Kind::RefundSucceeded | Kind::RefundFailed => &report.charge_reference,
+        Kind::PaymentFailed | Kind::PaymentClosed | Kind::PaymentAuthorised | Kind::PaymentVoided => return false,
+        Kind::PaymentSucceeded
+        | Kind::PaymentDisputed
+        | Kind::DisputeFundsWithdrawn
+        | Kind::DisputeFundsReinstated
+        | Kind::DisputeClosed => &report.provider_reference,
+    };
+    ![own, charge.as_str()].contains(&"") && charge != own
+}
+
 /// What always holds of a payment.
 fn right(payment: &Payment) -> Result<(), String> {
     let Payment { captured_minor: captured, refunded_minor: refunded, refunding_minor: refunding, .. } = payment;
@@ -455,6 +482,14 @@ fn right(payment: &Payment) -> Result<(), String> {
     let own = payment.refunds.values().filter(|refund| refund.second_charge.is_none());
     let sums = own.map(|refund| refund.money()).fold((0, 0), |(a, b), (c, d)| (a + c, b + d));
     ensure(sums == (refunded, refunding), || format!("refunds come to {sums:?}, not {:?}", (refunded, refunding)))?;
+    for charge in payment.refunds.values().filter_map(|refund| refund.second_charge.as_deref()) {
+        let is_it = |kept: &&Kept| kept.report.kind == Kind::PaymentSucceeded && kept.report.is_of(charge);
+        let came = payment.reports.values().filter(is_it).filter_map(|kept| kept.report.money());
+        let came = came.map(|came| came.minor_units).max().unwrap_or_default();
+        let of_it = payment.refunds.values().filter(|refund| refund.second_charge.as_deref() == Some(charge));
+        let back: i64 = of_it.map(|refund| refund.money()).map(|(gone, promised)| gone + promised).sum();
+        ensure(back <= came, || format!("of second charge {charge} {came} came, and {back} go back"))?;
+    }
     let (gone, left) = (payment.gone_minor(), payment.left_minor());
     ensure(gone >= 0 && left <= captured, || format!("{gone} are gone of {captured}, and {left} left"))
 }

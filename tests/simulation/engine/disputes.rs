@@ -42,7 +42,7 @@ impl Case {
             return Err(format!("dispute {id} has taken {whole}, and its events tell of {counted}"));
         }
         let is_over = matches!(dispute.standing(), DisputeStanding::Won | DisputeStanding::Ended);
-        self.stops = !is_over && !dispute.refundable;
+        self.stops = !is_over && !dispute.refundable && !dispute.of_second_charge;
         Ok(())
     }
 }

@@ -337,6 +337,9 @@ impl Money {
                 let minor = Some(minor(refunded.amount.as_ref()));
                 let made = self.stand(of, minor, Standing::Refunded, &refunded.provider_event_id, event)?;
                 made.is_elsewhere = true;
+                made.second_charge = refunded.of_second_charge.then_some(refunded.charge_reference);
+                self.of(&refunded.payment_id)?.goes_back();
+                self.of(&refunded.payment_id)?.has_room_for_refunds(&refunded.payment_id)?;
             }
             payments::RefundRejected::NAME => {
                 let payments::RefundRejected { payment_id, refund_id, amount, provider_event_id, .. } = read(event)?;
@@ -628,16 +631,43 @@ impl Payment {
         of_it.filter(|refund| refund.standing != Standing::Rejected).map(|refund| refund.minor).sum()
     }
 
+    /// How much of it is gone.
+    fn gone_of(&self, charge: &str) -> i64 {
+        let of_it = self.refunds.values().filter(|refund| refund.second_charge.as_deref() == Some(charge));
+        of_it.filter(|refund| refund.standing == Standing::Refunded).map(|refund| refund.minor).sum()
+    }
+
+    /// Of a second charge no more goes back than came, and none of it is money of the payment.
+    fn has_room_for_refunds(&self, payment_id: &str) -> Result<(), String> {
+        for charge in self.refunds.values().filter_map(|refund| refund.second_charge.as_deref()) {
+            let is_it = |kept: &&Kept| kept.way == Way::In && kept.report.provider_reference == charge;
+            let came = self.kept.values().filter(is_it).map(|kept| minor(kept.report.amount.as_ref())).max();
+            if self.gone_of(charge) > came.unwrap_or_default() {
+                return Err(format!("of charge {charge} of payment {payment_id} {came:?} came, and more went back"));
+            }
+        }
+        let own = self.refunds.values().filter(|refund| refund.second_charge.is_none());
+        let own: i64 = own.filter(|refund| refund.standing == Standing::Refunded).map(|refund| refund.minor).sum();
+        if own > self.captured {
+            return Err(format!("of payment {payment_id} {} came, and {own} went back", self.captured));
+        }
+        Ok(())
+    }
+
     /// A second charge goes back by itself once, and whole, and only while nobody has said what becomes of it.
     fn may_give_back(&self, sent: &payments::RefundSubmitted) -> Result<(), String> {
         let charge = sent.charge_reference.as_str();
         let is_it = |kept: &&Kept| kept.way == Way::In && kept.report.provider_reference == charge;
-        let came = self.kept.values().filter(is_it).find(|kept| kept.report.amount == sent.amount);
+        // A part of it that others gave back, and that the shop has again, may be sent once more.
+        let known = refund(&sent.refund_id).ok().and_then(|refund_id| self.refunds.get(&refund_id));
+        let is_part = known.is_some_and(|known| known.is_elsewhere && known.minor == minor(sent.amount.as_ref()));
+        let came = self.kept.values().filter(is_it).find(|kept| is_part || kept.report.amount == sent.amount);
         if charge.is_empty() || came.is_none() {
             return Err(format!("refund {} gives back charge {charge:?}, which never came", sent.refund_id));
         }
         let is_another = |(refund_id, refund): (&RefundId, &Refund)| {
-            refund.second_charge.as_deref() == Some(charge) && refund_id.to_string() != sent.refund_id
+            let is_of_it = refund.second_charge.as_deref() == Some(charge) && !refund.is_elsewhere;
+            is_of_it && refund_id.to_string() != sent.refund_id && !is_part
         };
         if self.refunds.iter().any(is_another) {
             return Err(format!("refund {} gives back charge {charge:?} a second time", sent.refund_id));
@@ -650,13 +680,17 @@ impl Payment {
         let charges: BTreeSet<String> =
             self.refunds.values().filter_map(|refund| refund.second_charge.clone()).collect();
         for charge in charges {
-            let fate = if self.back_of(&charge) > 0 { Fate::Returning } else { Fate::Open };
+            let (back, gone) = (self.back_of(&charge), self.gone_of(&charge));
+            let fate_of = |kept: &Kept| {
+                let is_all_gone = gone > 0 && gone >= minor(kept.report.amount.as_ref());
+                if back > gone || is_all_gone { Fate::Returning } else { Fate::Open }
+            };
             let is_theirs = |kept: &&mut Kept| {
                 kept.way == Way::In
                     && kept.report.provider_reference == charge
                     && matches!(kept.fate, Fate::Open | Fate::Returning)
             };
-            self.kept.values_mut().filter(is_theirs).for_each(|kept| kept.fate = fate);
+            self.kept.values_mut().filter(is_theirs).for_each(|kept| kept.fate = fate_of(kept));
         }
     }
 

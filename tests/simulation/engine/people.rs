@@ -227,7 +227,7 @@ fn decide_reports(
             && !counted.iter().any(|(other, counted)| other != id && *counted == name)
             && !(kept.way == Way::Out && by_hand.contains(&kept.report.provider_reference));
         if is_so && kept.given_back.is_none() && kept.way == Way::In && rng.random_bool(0.5) {
-            kept.given_back = bank.give_back(payment_id, kept.minor());
+            kept.given_back = bank.give_back(payment_id, &kept.report.provider_reference, kept.minor());
             if counts(kept) {
                 counted.push((id.clone(), name.clone()));
             }

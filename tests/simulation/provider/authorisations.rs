@@ -129,7 +129,7 @@ impl Books {
     fn ended(&mut self, payment_id: PaymentId, reference: &str, minor: i64, is_taken: bool) {
         if is_taken {
             self.note(payment_id, Move { reference: reference.to_owned(), refund_id: None, minor, stands: true });
-            self.perhaps_dispute(payment_id, minor, self.now);
+            self.perhaps_dispute((payment_id, reference), minor, self.now);
         }
         let kind = if is_taken { PaymentSucceeded } else { PaymentVoided };
         let at = Some(self.now);

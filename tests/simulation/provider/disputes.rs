@@ -26,6 +26,8 @@ pub(super) fn is_of_dispute(reference: &str) -> bool {
 /// While nothing of a charge is given back; for ever, if the dispute is lost.
 #[derive(Debug)]
 pub(super) struct Stopped {
+    /// The charge; empty: it is not named.
+    charge: String,
     from: Timestamp,
     until: Option<Timestamp>,
 }
@@ -33,6 +35,8 @@ pub(super) struct Stopped {
 /// One dispute, and what is told of it.
 struct Case<'a> {
     payment_id: PaymentId,
+    /// What the provider knows the charge by; may be empty.
+    charge: &'a str,
     id: &'a str,
     minor: i64,
     refundable: bool,
@@ -49,7 +53,7 @@ const LOST: Word = ("lost", DisputeStanding::Lost);
 
 impl Books {
     /// Money that came at this time is disputed, now and then by more than one.
-    pub(super) fn perhaps_dispute(&mut self, payment_id: PaymentId, minor: i64, at: Timestamp) {
+    pub(super) fn perhaps_dispute(&mut self, (payment_id, charge): (PaymentId, &str), minor: i64, at: Timestamp) {
         if minor < 1 || !self.thinks() {
             return;
         }
@@ -63,17 +67,19 @@ impl Books {
                 _ => minor + 300,
             };
             if self.rng.random_ratio(1, 6) {
-                self.ask(&Case { payment_id, id: &id, minor, refundable: true }, opens_at);
+                self.ask(&Case { payment_id, charge, id: &id, minor, refundable: true }, opens_at);
             } else {
-                self.charge_back(&Case { payment_id, id: &id, minor, refundable: false }, opens_at);
+                self.charge_back(&Case { payment_id, charge, id: &id, minor, refundable: false }, opens_at);
             }
         }
     }
 
-    /// Whether nothing of a payment is given back just now.
-    pub(super) fn is_disputed(&self, payment_id: PaymentId) -> bool {
+    /// Whether nothing of a charge is given back just now; of one that is not named, it may be any of the payment.
+    pub(super) fn is_disputed(&self, payment_id: PaymentId, charge: &str) -> bool {
         let stopped = self.disputes.get(&payment_id).map(Vec::as_slice).unwrap_or_default();
-        stopped.iter().any(|stopped| stopped.from <= self.now && stopped.until.is_none_or(|until| self.now < until))
+        let is_it = |stopped: &&Stopped| stopped.charge.is_empty() || charge.is_empty() || stopped.charge == charge;
+        let mut stopped = stopped.iter().filter(is_it);
+        stopped.any(|stopped| stopped.from <= self.now && stopped.until.is_none_or(|until| self.now < until))
     }
 
     /// An inquiry: nothing moves, and nothing is stopped.
@@ -112,7 +118,8 @@ impl Books {
             self.move_disputed(case, "back", minor);
             self.tell_dispute(&Case { minor, ..*case }, DisputeFundsReinstated, WON, closes_at);
         }
-        let stopped = Stopped { from: opens_at, until: is_won.then_some(closes_at) };
+        let charge = case.charge.to_owned();
+        let stopped = Stopped { charge, from: opens_at, until: is_won.then_some(closes_at) };
         self.disputes.entry(case.payment_id).or_default().push(stopped);
     }
 
@@ -134,7 +141,8 @@ impl Books {
             refund_id: String::new(),
             amount: euros(case.minor),
             provider_event_id: format!("{} {fact}", case.id),
-            provider_reference: format!("charge of {}", case.id),
+            provider_reference: case.charge.to_owned(),
+            charge_reference: String::new(),
             reason: String::new(),
             occurred_at: Some(at.to_wire()),
             dispute: Some(ReportedDispute {

@@ -10,7 +10,7 @@ use proto::{
 use providers::{RefundRequest, sandbox::report};
 use rand::Rng;
 
-use super::{Books, Key, Move, moved};
+use super::{Books, Key, Move, disputes::is_of_dispute, moved};
 
 use ProviderEventKind::{
     PaymentAuthorised, PaymentClosed, PaymentFailed, PaymentSucceeded, RefundFailed, RefundSucceeded,
@@ -49,6 +49,11 @@ impl Books {
 
     /// Reports something soon, or late, and now and then twice.
     pub(super) fn tell(&mut self, payment_id: PaymentId, refund_id: &str, told: &Told<'_>) {
+        self.tell_of((payment_id, ""), refund_id, told);
+    }
+
+    /// The same of a refund, and of the charge that it is of.
+    fn tell_of(&mut self, (payment_id, charge): (PaymentId, &str), refund_id: &str, told: &Told<'_>) {
         self.count += 1;
         let report = RecordProviderEvent {
             kind: told.kind.into(),
@@ -60,6 +65,7 @@ impl Books {
             reason: String::new(),
             occurred_at: told.at.map(Timestamp::to_wire),
             dispute: None,
+            charge_reference: charge.to_owned(),
         };
         self.send(report, told.at);
     }
@@ -108,9 +114,10 @@ impl Books {
         let stands = true;
         self.note(payment_id, Move { reference: reference.clone(), refund_id: None, minor, stands });
         command.provider_reference = reference;
+        let charge = command.provider_reference.clone();
         self.charges.insert(payment_id, (due, command.clone()));
         self.report(payment_id, due, command, thinks);
-        self.perhaps_dispute(payment_id, minor, due);
+        self.perhaps_dispute((payment_id, &charge), minor, due);
     }
 
     pub(super) fn come(&mut self, payment_id: PaymentId, reference: &str, minor: i64, at: Timestamp) {
@@ -134,6 +141,7 @@ impl Books {
         let other = if self.rng.random_bool(0.5) { minor } else { minor + 100 };
         let reference = format!("charge-2-{payment_id}");
         self.come(payment_id, &reference, other, due + SECOND);
+        self.perhaps_dispute((payment_id, &reference), other, due + SECOND);
         if self.rng.random_ratio(1, 4) {
             self.take_back(payment_id, &reference, other, due + SECOND);
         }
@@ -153,26 +161,59 @@ impl Books {
 
     /// Somebody gives money back without a word to us: a part of what is there, or all.
     pub(super) fn refund_elsewhere(&mut self, payment_id: PaymentId) {
-        let there = self.balance(payment_id);
+        // Now and then it says of which charge.
+        let charges = self.named_charges(payment_id);
+        let charge = if charges.is_empty() || self.rng.random_bool(0.3) {
+            String::new()
+        } else {
+            charges.get(self.rng.random_range(0..charges.len())).cloned().unwrap_or_default()
+        };
+        let there = self.left(payment_id, &charge);
         if there > 0 {
             let minor = if self.rng.random_bool(0.5) { there } else { self.rng.random_range(1..=there) };
-            self.send_elsewhere(payment_id, minor);
+            self.send_elsewhere((payment_id, &charge), minor);
         }
     }
 
+    /// What it knows charges of a payment by, if it names them.
+    fn named_charges(&self, payment_id: PaymentId) -> Vec<String> {
+        let moves = self.moves.get(&payment_id).map(Vec::as_slice).unwrap_or_default();
+        let is_charge = |move_: &&Move| move_.minor > 0 && move_.stands && !is_of_dispute(&move_.reference);
+        let names = moves.iter().filter(is_charge).map(|move_| move_.reference.clone());
+        names.filter(|name| !name.is_empty()).collect()
+    }
+
+    /// What it has of one charge, if that is named, or else of the payment; never more than of the payment.
+    pub(super) fn left(&self, payment_id: PaymentId, charge: &str) -> i64 {
+        let whole = self.balance(payment_id);
+        if charge.is_empty() {
+            return whole;
+        }
+        let moves = self.moves.get(&payment_id).map(Vec::as_slice).unwrap_or_default();
+        let is_of_it = |move_: &&Move| {
+            let reference = &move_.reference;
+            let is_payout = self.payouts.get(reference).is_some_and(|of| of == charge);
+            move_.stands && (reference == charge || *reference == back_of(charge) || is_payout)
+        };
+        let left: i64 = moves.iter().filter(is_of_it).map(|move_| move_.minor).sum();
+        left.min(whole)
+    }
+
     /// What it is known by.
-    pub(super) fn send_elsewhere(&mut self, payment_id: PaymentId, minor: i64) -> String {
+    pub(super) fn send_elsewhere(&mut self, (payment_id, charge): (PaymentId, &str), minor: i64) -> String {
         self.count += 1;
         let reference = format!("elsewhere-{}", self.count);
         let fails = self.thinks() && self.rng.random_ratio(1, 5);
         let out = Move { reference: reference.clone(), refund_id: None, minor: -minor, stands: !fails };
         self.note(payment_id, out);
+        self.payouts.insert(reference.clone(), charge.to_owned());
         let (at, named) = (self.now, format!("re-{}", self.count));
         let refund_id = if self.rng.random_bool(0.5) { named.as_str() } else { "" };
         let told = Told { kind: RefundSucceeded, reference: &reference, minor, at: Some(at) };
-        self.tell(payment_id, refund_id, &told);
+        self.tell_of((payment_id, charge), refund_id, &told);
         if fails {
-            self.tell(payment_id, refund_id, &Told { kind: RefundFailed, at: Some(at + SECOND), ..told });
+            let failed = Told { kind: RefundFailed, at: Some(at + SECOND), ..told };
+            self.tell_of((payment_id, charge), refund_id, &failed);
         }
         reference
     }
@@ -181,7 +222,7 @@ impl Books {
     pub(super) fn consider(&mut self, request: &RefundRequest, declines: bool) {
         let minor = request.amount.minor_units;
         let exceeds = self.is_strict && minor > self.balance(request.payment_id);
-        let is_accepted = !declines && !exceeds && !self.is_disputed(request.payment_id);
+        let is_accepted = !declines && !exceeds && !self.is_disputed(request.payment_id, &request.charge_reference);
         let key = Key { amount_minor: minor, is_accepted, is_lost: false };
         self.keys.insert(request.key.clone(), key);
         let thinks = self.thinks();
@@ -203,6 +244,7 @@ impl Books {
     fn pay_out(&mut self, request: &RefundRequest, reference: &str, stands: bool) {
         let (refund_id, minor) = (Some(request.refund_id), -request.amount.minor_units);
         self.note(request.payment_id, Move { reference: reference.to_owned(), refund_id, minor, stands });
+        self.payouts.insert(reference.to_owned(), request.charge_reference.clone());
     }
 
     fn have_opinion(&mut self, request: &RefundRequest, reference: &str) {

@@ -41,6 +41,8 @@ pub(crate) struct Disputes {
 struct Standing {
     revision: i32,
     stops_refunds: bool,
+    /// What it takes is none of the payment's money then.
+    of_second_charge: bool,
     withdrawn: Option<Money>,
     reinstated: Option<Money>,
     since: Moment,
@@ -51,7 +53,8 @@ impl Standing {
         let is_over = matches!(dispute.standing(), DisputeStanding::Won | DisputeStanding::Ended);
         Self {
             revision: dispute.revision,
-            stops_refunds: !is_over && !dispute.refundable,
+            stops_refunds: !is_over && !dispute.refundable && !dispute.of_second_charge,
+            of_second_charge: dispute.of_second_charge,
             withdrawn: dispute.withdrawn.clone(),
             reinstated: dispute.reinstated.clone(),
             since: at,
@@ -104,6 +107,9 @@ impl Disputes {
         let before = self.told.insert((payment_id, dispute.dispute_id.clone()), after.clone()).unwrap_or_default();
         if after.revision != before.revision + 1 {
             wrong("its events are not counted one by one");
+        }
+        if before.of_second_charge && !after.of_second_charge {
+            wrong("it is of another charge than before");
         }
         let has_moved = (before.withdrawn != after.withdrawn, before.reinstated != after.reinstated);
         if has_moved != (moves == Moves::FromTheShop, moves == Moves::ToTheShop) {
@@ -164,9 +170,10 @@ impl Disputes {
         of(&self.known, payment_id).any(|(_, standing)| standing.stops_refunds)
     }
 
-    /// What disputes have taken of a payment and not given back, in minor units.
+    /// What disputes of its own charge have taken of a payment and not given back, in minor units.
     pub(crate) fn charged_back(&self, payment_id: PaymentId) -> i128 {
-        of(&self.told, payment_id).map(|(_, standing)| standing.charged_back()).sum()
+        let own = of(&self.told, payment_id).filter(|(_, standing)| !standing.of_second_charge);
+        own.map(|(_, standing)| standing.charged_back()).sum()
     }
 
     /// Disputes of which their orders do not know the last word, and since when it is told.

@@ -32,6 +32,8 @@ pub(crate) struct Payments {
     pub(crate) payments: BTreeMap<PaymentId, Payment>,
     /// Reports that fit nothing and wait for a person, by payment and by the provider's own id.
     pub(crate) open_reports: BTreeMap<(PaymentId, String), Moment>,
+    /// The charges that reports are of which fitted nothing, as far as they name them.
+    charges_of_reports: BTreeMap<(PaymentId, String), String>,
     /// Those of which an operator has said that they are so.
     accepted_reports: BTreeSet<(PaymentId, String)>,
     pub(crate) disputes: Disputes,
@@ -50,6 +52,8 @@ pub(crate) struct Payment {
     /// The page that the provider is called for, if it must be.
     page: Option<Page>,
     pub(crate) captured: Option<Money>,
+    /// What the provider knows the charge by that brought it; empty if it never said.
+    charge: String,
     /// Under way, unknown or reversed: not with the shop for long, one way or the other.
     pub(crate) promised: i128,
     /// With the buyer again.
@@ -84,6 +88,7 @@ impl Payment {
             is_asking: false,
             page: None,
             captured: None,
+            charge: String::new(),
             promised: 0,
             refunded: 0,
             given_back: 0,
@@ -161,6 +166,7 @@ impl Payments {
                 }
                 payment.is_asking = false;
                 payment.since = at;
+                payment.charge = provider_reference;
                 if std::mem::replace(&mut payment.captured, amount).is_some() {
                     wrong(payment_id, "its money came twice", at, findings);
                 }
@@ -189,12 +195,13 @@ impl Payments {
             }
             wire::ProviderReportUnmatched::NAME => {
                 let event: wire::ProviderReportUnmatched = decode(data)?;
-                let (payment_id, mismatch) = (PaymentId::parse(&event.payment_id)?, event.mismatch());
+                let payment_id = PaymentId::parse(&event.payment_id)?;
                 let report = event.report.unwrap_or_default();
                 let key = (payment_id, report.provider_event_id.clone());
                 self.accepted_reports.remove(&key);
+                self.charges_of_reports.insert(key.clone(), charge_of(&report).to_owned());
                 self.open_reports.insert(key, at);
-                if mismatch == wire::ReportMismatch::SecondCharge {
+                if report.kind() == wire::ProviderEventKind::PaymentSucceeded {
                     let charge = report.provider_reference.clone();
                     self.second_charges.come(payment_id, report);
                     self.second_charges.settle(payment_id, &charge, &mut self.open_reports, at);
@@ -316,9 +323,16 @@ impl Payments {
         was_open || (was_accepted && !resolved.settled_by.is_empty())
     }
 
-    /// Whether some report about this payment waits for a person, or its bank disputes it so that nothing can go back.
+    /// Whether some report about this payment waits for a person that is not for sure of another charge, or its bank disputes it so that
+    /// nothing can go back.
     pub(super) fn is_in_doubt(&self, payment_id: PaymentId) -> bool {
-        self.open_reports.keys().any(|(of, _)| *of == payment_id) || self.disputes.stop_refunds(payment_id)
+        let own = self.payments.get(&payment_id).map_or("", |payment| payment.charge.as_str());
+        let is_of_another = |key: &(PaymentId, String)| {
+            let charge = self.charges_of_reports.get(key).map_or("", String::as_str);
+            !own.is_empty() && !charge.is_empty() && charge != own
+        };
+        let mut open = self.open_reports.keys().filter(|(of, _)| *of == payment_id);
+        open.any(|key| !is_of_another(key)) || self.disputes.stop_refunds(payment_id)
     }
 
     /// Whether a second charge of so much has come.
@@ -382,6 +396,24 @@ impl Payments {
             );
             wrong(payment_id, &what, at, findings);
         }
+    }
+}
+
+/// The charge whose money a report says came, went or is disputed, if it names one.
+fn charge_of(report: &wire::ProviderReport) -> &str {
+    use wire::ProviderEventKind as Kind;
+    match report.kind() {
+        Kind::RefundSucceeded | Kind::RefundFailed => &report.charge_reference,
+        Kind::PaymentSucceeded
+        | Kind::PaymentDisputed
+        | Kind::DisputeFundsWithdrawn
+        | Kind::DisputeFundsReinstated
+        | Kind::DisputeClosed => &report.provider_reference,
+        Kind::Unspecified
+        | Kind::PaymentFailed
+        | Kind::PaymentClosed
+        | Kind::PaymentAuthorised
+        | Kind::PaymentVoided => "",
     }
 }
 

@@ -455,7 +455,9 @@ impl Refunds {
         findings: &mut Findings,
     ) -> Result<(), Rejection> {
         let (payment_id, order_id) = (PaymentId::parse(&event.payment_id)?, OrderId::parse(&event.order_id)?);
-        if !books.has_second_charge(payment_id, &event.charge_reference, event.amount.as_ref()) {
+        // A part of it that others gave back, and that came back to the shop, may be sent once more.
+        let is_known = self.refunds.contains_key(&refund_id);
+        if !is_known && !books.has_second_charge(payment_id, &event.charge_reference, event.amount.as_ref()) {
             wrong(refund_id, "it gives back a second charge that never came".to_owned(), at, findings);
         }
         let made = Refund {
@@ -477,9 +479,11 @@ impl Refunds {
     ) -> Result<(), Rejection> {
         let (refund_id, payment_id) = (RefundId::parse(&event.refund_id)?, PaymentId::parse(&event.payment_id)?);
         books.fits(payment_id, &event.provider_event_id);
+        let second_charge = event.of_second_charge.then_some(event.charge_reference);
         let made = Refund {
             amount: event.amount,
             by_hand: true,
+            second_charge,
             ..Refund::new(payment_id, OrderId::parse(&event.order_id)?, at)
         };
         if self.refunds.insert(refund_id, made).is_some() {

@@ -24,7 +24,7 @@ struct SecondCharge {
 }
 
 impl SecondCharges {
-    /// One is reported. Without a name it cannot be told from another, and nothing is done about it here.
+    /// Money is reported that fits nothing. Without a name it cannot be told from another, and nothing is done about it here.
     pub(super) fn come(&mut self, payment_id: PaymentId, report: wire::ProviderReport) {
         if !report.provider_reference.is_empty() {
             let charge = self.0.entry((payment_id, report.provider_reference)).or_default();

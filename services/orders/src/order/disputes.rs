@@ -64,7 +64,8 @@ impl Order {
     /// What disputes have taken of a payment and not given back, in minor units.
     #[must_use]
     pub fn charged_back_minor(&self, payment_id: PaymentId) -> i64 {
-        self.disputes_of(payment_id).map(|(_, dispute)| dispute.charged_back_minor()).sum()
+        let own = self.disputes_of(payment_id).filter(|(_, dispute)| !dispute.of_second_charge);
+        own.map(|(_, dispute)| dispute.charged_back_minor()).sum()
     }
 
     /// Why no refund of a payment can succeed now, if so.

@@ -108,6 +108,8 @@ fn what_payments_says_of_a_refund_is_recorded() {
     assert_eq!(on(&rejected), Ok(vec![abandoned]));
     // A second charge paid no order, and none has asked for its money.
     assert_eq!(on(&payments::PaymentRefunded { of_second_charge: true, ..refunded }), Ok(vec![]));
+    let elsewhere = payments::PaymentRefundedElsewhere { of_second_charge: true, ..Default::default() };
+    assert_eq!(on(&elsewhere), Ok(vec![]));
     assert_eq!(on(&payments::RefundRejected { of_second_charge: true, ..rejected }), Ok(vec![]));
 }
 

@@ -386,6 +386,7 @@ impl Town {
             withdrawn: None,
             reinstated: None,
             as_of: None,
+            of_second_charge: false,
         };
         let ((order_id, attempt), payment_id) = (ids(key), payment_id.to_string());
         let dispute = Some(dispute.to_wire(&format!("du_{payment_id}")));

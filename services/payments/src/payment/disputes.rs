@@ -7,6 +7,8 @@
 //! | funds reinstated      | disputed or closed, and funds reinstated        | funds reinstated, once                               |
 //! | another amount, again |                                                 | unmatched                                            |
 //!
+//! A dispute of a second charge is told in the same words, and marked: nothing of the payment waits for it, and what it takes is not counted here.
+//!
 //! `-`: nothing changes. So it makes no difference in which order they come, nor how often. What moves is counted in `charged_back`, beside what
 //! came and what was refunded: a refund is money of ours that we give back, and this is not. Unmatched: money that cannot be counted, or
 //! another amount than was told of the same dispute before, is kept whole, and waits for an operator.
@@ -39,6 +41,7 @@ const UNHEARD: Dispute = Dispute {
     withdrawn: None,
     reinstated: None,
     as_of: None,
+    of_second_charge: false,
 };
 
 /// The dispute, as a report of this time has it.
@@ -69,10 +72,11 @@ fn place(dispute: &Dispute) -> impl Ord + '_ {
 }
 
 impl Payment {
-    /// What disputes have taken and not given back, in minor units: beside what was refunded, and perhaps more than came.
+    /// What disputes of its charge have taken and not given back, in minor units: beside what was refunded, and perhaps more than came.
     #[must_use]
     pub fn charged_back_minor(&self) -> i64 {
-        self.disputes.values().map(Dispute::charged_back_minor).fold(0, i64::saturating_add)
+        let own = self.disputes.values().filter(|dispute| !dispute.of_second_charge);
+        own.map(Dispute::charged_back_minor).fold(0, i64::saturating_add)
     }
 
     /// What its refunds wait for, if that is an open dispute.
@@ -104,6 +108,10 @@ pub(super) fn told(about: &About<'_>, report: &Report) -> Vec<Event> {
     let Some(news) = &report.dispute else { return about.unmatched(report, Mismatch::OtherAmount) };
     let mut story = Story::of(about, &news.dispute_id, report);
     let known = story.dispute.revision;
+    // The payment's charge never changes once it has one, and a report need not name its own.
+    let is_second_charge = about.payment.is_of_second_charge(report);
+    let learns_charge = is_second_charge && !story.dispute.of_second_charge;
+    story.dispute.of_second_charge |= is_second_charge;
     let heard = as_reported(&story.dispute, news, report.occurred_at);
     let is_new = known == 0;
     let says_more = is_new || place(&heard) != place(&story.dispute);
@@ -111,7 +119,7 @@ pub(super) fn told(about: &About<'_>, report: &Report) -> Vec<Event> {
     if holds {
         story.dispute = heard;
     }
-    if holds && says_more {
+    if holds && says_more || learns_charge {
         story.stands();
     }
     story.count_what_was_told_otherwise();

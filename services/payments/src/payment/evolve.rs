@@ -127,6 +127,7 @@ impl Payment {
                     reason: reason.clone(),
                     occurred_at: None,
                     dispute: None,
+                    charge_reference: String::new(),
                 });
             }
             Event::PaymentCancelled { key, .. } => {
@@ -228,9 +229,10 @@ impl Payment {
                 refund.hear(provider_reference, reported.as_ref());
                 self.note_reported(Kind::RefundSucceeded, of, *amount, provider_reference, reported.as_ref());
             }
-            Event::PaymentRefundedElsewhere { of, amount, provider_reference, reported, .. } => {
+            Event::PaymentRefundedElsewhere { of, amount, provider_reference, charge_reference, reported, .. } => {
                 let refund = self.move_refund(*of, *amount, refund::Status::Refunded);
                 refund.refunded_once = true;
+                refund.second_charge = of.is_of_second_charge.then(|| charge_reference.clone());
                 refund.hear(provider_reference, Some(reported));
                 self.note_reported(Kind::RefundSucceeded, of, *amount, provider_reference, Some(reported));
             }
@@ -308,6 +310,7 @@ impl Payment {
             reason: String::new(),
             occurred_at: *occurred_at,
             dispute: None,
+            charge_reference: String::new(),
         });
     }
 

@@ -3,7 +3,7 @@
 //!
 //! Why it is so: services/payments/README.md#a-report-is-a-fact
 
-use domain::{DecideError, HoldKey, PaymentId, RefundId, Rejection, derived};
+use domain::{DecideError, HoldKey, Money, PaymentId, RefundId, Rejection, derived};
 
 use super::{Payment, PaymentTerms, Status, authorisation, disputes, refund};
 use crate::{
@@ -38,7 +38,7 @@ pub(super) fn judge_again(payment_id: PaymentId, payment: &Payment, requested: E
         after.reports.extend(kept.map(|kept| (report.provider_event_id.clone(), kept)));
         let is_kept_on = follows
             .iter()
-            .any(|event| matches!(event, Event::ProviderReportUnmatched { report: kept, .. } if kept == report));
+            .any(|event| matches!(event, Event::ProviderReportUnmatched { report: kept, .. } if kept.provider_event_id == report.provider_event_id));
         follows.iter().for_each(|event| after.apply(event));
         // It said what is known, or settled another.
         if !is_kept_on && after.reports.get(&report.provider_event_id).is_some_and(Kept::may_be_so) {
@@ -219,7 +219,13 @@ impl<'a> About<'a> {
         let named = report.refund().and_then(|id| self.payment.refunds.get_key_value(&id));
         let by_reference = || self.payment.refunds.iter().find(|(_, known)| report.is_of(&known.provider_reference));
         let elsewhere = || self.payment.refunds.get_key_value(&self.elsewhere_id(report));
-        match named.or_else(by_reference).or_else(elsewhere) {
+        let known = named.or_else(by_reference).or_else(elsewhere);
+        // A refund of a second charge is of that charge, also if the report of it does not say so.
+        let unsaid = known.filter(|_| report.charge_reference.is_empty());
+        let charge = unsaid.and_then(|(_, known)| known.second_charge.clone());
+        let whole = charge.map(|charge_reference| Report { charge_reference, ..report.clone() });
+        let report = whole.as_ref().unwrap_or(report);
+        match known {
             Some((_, known)) if report.money() != Some(known.amount) => self.unmatched(report, Mismatch::OtherAmount),
             Some((refund_id, known)) => match refund::consequence(self.payment, known, report) {
                 refund::Consequence::Nothing => vec![],
@@ -271,7 +277,13 @@ impl<'a> About<'a> {
             Some((_, Standing::Accepted)) => return vec![],
             Some((_, Standing::Noted | Standing::Returning | Standing::Undone)) | None => {}
         }
-        let same = |kept: &Kept| kept.direction() == Direction::In && kept.report.amount == report.amount;
+        if self.payment.is_of_second_charge(report) {
+            return self.second_charge_refunded_elsewhere(report, amount);
+        }
+        let same = |kept: &Kept| {
+            let is_as_much = kept.direction() == Direction::In && kept.report.amount == report.amount;
+            is_as_much && report.may_be_refund_of(&kept.report.provider_reference)
+        };
         if let Some(kept) = self.open(same) {
             return self.settles(report, kept, "the money went back at the provider");
         }
@@ -283,20 +295,37 @@ impl<'a> About<'a> {
         if is_too_much || self.payouts(report).any(Kept::is_undone_by_hand) {
             return self.unmatched(report, Mismatch::RefundNotAsked);
         }
-        vec![Event::PaymentRefundedElsewhere {
+        vec![self.elsewhere(report, amount)]
+    }
+
+    /// The same of a second charge, whole or in part: it changes what is left of that charge, and nothing of the payment.
+    fn second_charge_refunded_elsewhere(&self, report: &Report, amount: Money) -> Vec<Event> {
+        let is_in_doubt = self.may_be_by_hand(report) || self.payouts(report).any(Kept::is_undone_by_hand);
+        if is_in_doubt || !self.payment.has_of_charge(&report.charge_reference, amount) {
+            return self.unmatched(report, Mismatch::RefundNotAsked);
+        }
+        vec![self.elsewhere(report, amount)]
+    }
+
+    fn elsewhere(&self, report: &Report, amount: Money) -> Event {
+        let is_of_second_charge = self.payment.is_of_second_charge(report);
+        Event::PaymentRefundedElsewhere {
             key: self.key,
-            of: self.refund_of(self.elsewhere_id(report)),
+            of: RefundOf { is_of_second_charge, ..self.refund_of(self.elsewhere_id(report)) },
             amount,
             provider_reference: report.provider_reference.clone(),
+            charge_reference: report.charge_reference.clone(),
             reported: report.into(),
-        }]
+        }
     }
 
     /// Whether an operator said of as much money that it went back: he was quicker than the report of what he did, or it is of another
     /// payout. Only a person can tell.
     fn may_be_by_hand(&self, report: &Report) -> bool {
         self.payment.reports.values().any(|kept| {
-            kept.is_undone_by_hand() && kept.direction() == Direction::In && kept.report.amount == report.amount
+            let is_by_hand = kept.is_undone_by_hand() && kept.direction() == Direction::In;
+            let may_be_it = report.may_be_refund_of(&kept.report.provider_reference);
+            is_by_hand && may_be_it && kept.report.amount == report.amount
         })
     }
 

@@ -139,6 +139,7 @@ pub(crate) fn report(kind: Kind, event_id: &str) -> Report {
         reason: "no money".to_owned(),
         occurred_at: Some(at(100)),
         dispute: None,
+        charge_reference: String::new(),
     }
 }
 

@@ -75,8 +75,8 @@ pub(super) fn encode(event: Event) -> (&'static str, Vec<u8>) {
 /// How a refund ended, with the report that says so.
 fn encode_ended(event: Event) -> (&'static str, Vec<u8>) {
     match event {
-        Event::PaymentRefundedElsewhere { key, of, amount, provider_reference, reported } => {
-            let message = elsewhere_to_wire(key, of, amount, provider_reference, reported);
+        Event::PaymentRefundedElsewhere { key, of, amount, provider_reference, charge_reference, reported } => {
+            let message = elsewhere_to_wire((key, of), amount, provider_reference, charge_reference, reported);
             ("holdfast.payments.v1.PaymentRefundedElsewhere", message.encode_to_vec())
         }
         Event::PaymentRefunded { of, amount, provider_reference, reported } => {
@@ -147,10 +147,10 @@ fn encode_ended(event: Event) -> (&'static str, Vec<u8>) {
 }
 
 fn elsewhere_to_wire(
-    key: HoldKey,
-    of: RefundOf,
+    (key, of): (HoldKey, RefundOf),
     amount: Money,
     provider_reference: String,
+    charge_reference: String,
     reported: Reported,
 ) -> wire::PaymentRefundedElsewhere {
     let (payment_id, order_id, attempt) = payment_to_wire(of.payment_id, key);
@@ -164,6 +164,8 @@ fn elsewhere_to_wire(
         provider_reference,
         provider_event_id,
         occurred_at,
+        of_second_charge: of.is_of_second_charge,
+        charge_reference,
     }
 }
 
@@ -294,9 +296,10 @@ fn refunded_elsewhere(message: wire::PaymentRefundedElsewhere) -> Result<Event, 
     let (_, key) = payment(&message.payment_id, &message.order_id, message.attempt)?;
     Ok(Event::PaymentRefundedElsewhere {
         key,
-        of: refund((&message.payment_id, &message.order_id, &message.refund_id), false)?,
+        of: refund((&message.payment_id, &message.order_id, &message.refund_id), message.of_second_charge)?,
         amount: money(message.amount)?,
         provider_reference: message.provider_reference,
+        charge_reference: message.charge_reference,
         reported: Reported {
             provider_event_id: message.provider_event_id,
             occurred_at: super::time(message.occurred_at)?,

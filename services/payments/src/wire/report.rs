@@ -44,6 +44,7 @@ pub(super) fn record(message: wire::RecordProviderEvent, id: Uuid) -> Result<Com
             .is_of_dispute()
             .then(|| Box::new(dispute::reported(message.dispute.unwrap_or_default(), &provider_event_id))),
         provider_event_id,
+        charge_reference: if kind.is_of_refund() { name(&message.charge_reference) } else { String::new() },
     };
     Ok(Command::RecordProviderEvent { payment_id, report })
 }
@@ -146,8 +147,17 @@ pub(super) fn decode_event(event: &str, data: &[u8]) -> Result<Option<Event>, Re
 }
 
 fn report_to_wire(report: Report) -> wire::ProviderReport {
-    let Report { kind, provider_event_id, provider_reference, refund_id, amount, reason, occurred_at, dispute } =
-        report;
+    let Report {
+        kind,
+        provider_event_id,
+        provider_reference,
+        refund_id,
+        amount,
+        reason,
+        occurred_at,
+        dispute,
+        charge_reference,
+    } = report;
     let amount = amount.map(money_to_wire);
     wire::ProviderReport {
         kind: kind_to_wire(kind).into(),
@@ -158,6 +168,7 @@ fn report_to_wire(report: Report) -> wire::ProviderReport {
         reason,
         occurred_at: occurred_at.map(Timestamp::to_wire),
         dispute: dispute.map(|dispute| dispute::reported_to_wire(*dispute)),
+        charge_reference,
     }
 }
 
@@ -183,6 +194,7 @@ fn report_from_wire(report: Option<wire::ProviderReport>) -> Result<Report, Reje
         reason: report.reason,
         occurred_at: time(report.occurred_at)?,
         dispute: report.dispute.map(dispute::reported_from_wire).transpose()?.map(Box::new),
+        charge_reference: report.charge_reference,
     })
 }
 

@@ -46,6 +46,7 @@ fn about_payment(kind: wire::ProviderEventKind) -> wire::RecordProviderEvent {
         reason: "because".to_owned(),
         occurred_at: Some(Timestamp::from_micros(7).to_wire()),
         dispute: None,
+        charge_reference: String::new(),
     }
 }
 
@@ -53,6 +54,7 @@ fn about_refund(kind: wire::ProviderEventKind) -> wire::RecordProviderEvent {
     wire::RecordProviderEvent {
         refund_id: REFUND.to_string(),
         provider_reference: "re_1".to_owned(),
+        charge_reference: "pi_1".to_owned(),
         ..about_payment(kind)
     }
 }
@@ -117,6 +119,8 @@ fn reads_every_kind_of_report() {
                     is_refundable: false,
                 })
             }),
+            // Only a refund is of a charge: all else has it for a name.
+            charge_reference: if kind.is_of_refund() { "pi_1".to_owned() } else { String::new() },
         };
         assert_eq!(recorded(&about_refund(wire)), whole);
     }
@@ -405,6 +409,7 @@ fn events() -> Vec<Event> {
             of: of(),
             amount,
             provider_reference: reference(),
+            charge_reference: "ch".to_owned(),
             reported: Reported { provider_event_id: "evt".to_owned(), occurred_at: Some(at(5)) },
         },
         Event::RefundDeferred { of: of(), amount, reason: reason.clone() },
@@ -470,6 +475,7 @@ fn of_disputes() -> Vec<Event> {
         withdrawn: Some(eur(1_300)),
         reinstated: Some(eur(1_200)),
         as_of: Some(at(200)),
+        of_second_charge: true,
     };
     let bare = Dispute {
         standing: DisputeStanding::Won,
@@ -479,6 +485,7 @@ fn of_disputes() -> Vec<Event> {
         withdrawn: None,
         reinstated: None,
         as_of: None,
+        of_second_charge: false,
         ..whole.clone()
     };
     let event = |step, dispute: &Dispute| {

@@ -32,7 +32,7 @@ impl Disputes {
         let of_it = self.0.iter().filter(|((of, _), _)| *of == payment_id);
         let stops = |dispute: &Dispute| {
             let is_over = matches!(dispute.standing, DisputeStanding::Won | DisputeStanding::Ended);
-            !is_over && !dispute.refundable
+            !is_over && !dispute.refundable && !dispute.of_second_charge
         };
         of_it.into_iter().any(|(_, dispute)| stops(dispute))
     }
@@ -46,14 +46,16 @@ pub(super) fn report() -> impl Strategy<Value = Input> {
         ("won", Standing::Won),
         ("lost", Standing::Lost),
     ]);
-    (attempt(), 8..12_i32, 1..3_i64, standings, 1..4_i64, any::<bool>()).prop_map(
-        |(attempt, kind, dispute, (status, standing), seconds, refundable)| {
+    let charges = select(vec!["", "re_1", "re_2"]);
+    (attempt(), 8..12_i32, 1..3_i64, standings, 1..4_i64, any::<bool>(), charges).prop_map(
+        |(attempt, kind, dispute, (status, standing), seconds, refundable, charge)| {
             let occurred_at = Some(Timestamp::from_micros(seconds * 1_000_000).to_wire());
             outside(&wire::RecordProviderEvent {
                 kind,
                 payment_id: key(attempt).payment_id().to_string(),
                 amount: money(600 * dispute),
                 provider_event_id: format!("du_{dispute} {kind} {status}"),
+                provider_reference: charge.to_owned(),
                 occurred_at,
                 dispute: Some(wire::ReportedDispute {
                     dispute_id: format!("du_{dispute}"),

@@ -80,6 +80,7 @@ fn of(payment: &PaymentRequested, kind: ProviderEventKind, due: Timestamp, reaso
         reason,
         occurred_at: Some(due.to_wire()),
         dispute: None,
+        charge_reference: String::new(),
     };
     Report { id, due, command }
 }
@@ -100,6 +101,7 @@ pub fn of_failing_refund(refund: &PaymentRefunded, refunded_at: Timestamp, after
         reason: FAILED_LATER.to_owned(),
         occurred_at: Some(due.to_wire()),
         dispute: None,
+        charge_reference: String::new(),
     };
     Report { id, due, command }
 }

@@ -176,6 +176,7 @@ impl Event {
             reason: String::new(),
             occurred_at: Some(Timestamp::from_micros(self.created.saturating_mul(1_000_000)).to_wire()),
             dispute: None,
+            charge_reference: String::new(),
         }
     }
 }
@@ -317,7 +318,9 @@ impl Teller<'_> {
         };
         let id = format!("{} {}", refund.id, refund.status());
         let report = RecordProviderEvent { reason, ..self.event.report(kind, id, &refund.id) };
-        let report = with_amount(report, refund.amount, &refund.currency);
+        // Ours are known by the charge that brought their money, which Stripe calls an intent.
+        let charge_reference = refund.payment_intent.clone().unwrap_or_default();
+        let report = RecordProviderEvent { charge_reference, ..with_amount(report, refund.amount, &refund.currency) };
         if fleet(&refund.metadata).is_empty() {
             return Ok(of_intent(refund.payment_intent, report));
         }

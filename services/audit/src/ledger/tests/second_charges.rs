@@ -1,7 +1,11 @@
 //! Money that came twice, and goes back by itself.
 
 use domain::PaymentId;
-use proto::{common::v1::Rejection, payments::v1 as payments};
+use proto::{
+    common::v1::{Dispute, DisputeStanding, Rejection},
+    orders::v1 as orders,
+    payments::v1 as payments,
+};
 
 use super::{Ledger, LogBuilder, eur, order, payment, refund};
 use crate::report::{Check, Findings};
@@ -49,6 +53,47 @@ impl LogBuilder {
     }
 }
 
+impl LogBuilder {
+    fn given_back_elsewhere(self, charge: &str, minor_units: i64) -> Self {
+        self.then(&payments::PaymentRefundedElsewhere {
+            payment_id: payment(1),
+            order_id: order(),
+            attempt: 1,
+            refund_id: refund(),
+            amount: eur(minor_units),
+            provider_event_id: "evt_9".to_owned(),
+            of_second_charge: true,
+            charge_reference: charge.to_owned(),
+            ..Default::default()
+        })
+    }
+
+    fn told_of_dispute(self, of_second_charge: bool) -> Self {
+        let dispute = Dispute {
+            dispute_id: "du_1".to_owned(),
+            revision: 1,
+            standing: DisputeStanding::Open.into(),
+            withdrawn: eur(350),
+            of_second_charge,
+            ..Default::default()
+        };
+        self.then(&payments::DisputeFundsWithdrawn {
+            payment_id: payment(1),
+            order_id: order(),
+            attempt: 1,
+            dispute: Some(dispute.clone()),
+            amount: eur(350),
+            ..Default::default()
+        })
+        .then(&orders::OrderDisputed {
+            order_id: order(),
+            attempt: 1,
+            payment_id: payment(1),
+            dispute: Some(dispute),
+        })
+    }
+}
+
 fn charged_twice() -> LogBuilder {
     LogBuilder::placed().all_held().paid().charged_again(350)
 }
@@ -83,4 +128,37 @@ fn finds_a_second_charge_that_never_came_or_is_of_another_amount_or_goes_back_tw
     charged_twice().sent_back(349).finds(Check::Money, "refund-", "a second charge that never came");
     paid().charged_again(300).sent_back(350).finds(Check::Money, "payment-", "more of a second charge went back");
     charged_twice().sent_back(350).sent_back(350).finds(Check::Money, "refund-", "although it is");
+}
+
+#[test]
+fn what_others_give_back_of_a_second_charge_is_of_that_charge() {
+    let story = || charged_twice().given_back_elsewhere("ch_2", 150);
+    let ledger = books(&story());
+    let booked = &ledger.payments.payments[&PaymentId::parse(&payment(1)).unwrap()];
+    assert_eq!((booked.captured_minor(), booked.refunded, booked.promised), (350, 0, 0));
+    assert_eq!(ledger.payments.open_reports.len(), 1, "the rest is with a person");
+    assert_eq!(story().found_after(3_600), [], "and no order has to count it");
+    assert!(books(&charged_twice().given_back_elsewhere("ch_2", 350)).payments.open_reports.is_empty());
+    charged_twice().given_back_elsewhere("ch_2", 351).finds(
+        Check::Money,
+        "payment-",
+        "more of a second charge went back",
+    );
+    LogBuilder::placed().all_held().paid().given_back_elsewhere("ch_2", 1).finds(
+        Check::Money,
+        "payment-",
+        "more of a second charge went back",
+    );
+}
+
+#[test]
+fn a_dispute_of_a_second_charge_is_of_that_charge() {
+    let paid = || LogBuilder::placed().all_held().paid();
+    let of_payment = PaymentId::parse(&payment(1)).unwrap();
+    let (own, other) = (books(&paid().told_of_dispute(false)), books(&charged_twice().told_of_dispute(true)));
+    assert_eq!(
+        (own.payments.disputes.charged_back(of_payment), other.payments.disputes.charged_back(of_payment)),
+        (350, 0)
+    );
+    assert_eq!(charged_twice().told_of_dispute(true).found_after(3_600), []);
 }

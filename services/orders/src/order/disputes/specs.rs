@@ -28,6 +28,7 @@ fn dispute(revision: i32, standing: DisputeStanding, withdrawn: i64) -> Dispute 
         withdrawn: (withdrawn > 0).then(|| euros(withdrawn)),
         reinstated: None,
         as_of: None,
+        of_second_charge: false,
     }
 }
 

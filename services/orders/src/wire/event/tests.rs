@@ -139,6 +139,7 @@ fn disputed() -> Dispute {
         withdrawn: Some(euros(1_000)),
         reinstated: None,
         as_of: None,
+        of_second_charge: false,
     }
 }
 

@@ -23,6 +23,7 @@ fn report(kind: Kind, reference: &str, minor_units: i64) -> Report {
         reason: "because".to_owned(),
         occurred_at: Some(at(100)),
         dispute: None,
+        charge_reference: String::new(),
     }
 }
 

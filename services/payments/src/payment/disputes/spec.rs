@@ -358,3 +358,45 @@ fn what_a_dispute_took_before_it_was_a_fact_of_its_own_is_counted_once_it_is() {
     let again = told(Report { provider_event_id: "du_1 funds_withdrawn".to_owned(), ..again });
     assert_eq!(after(&[told_otherwise()]).when(&again), Ok(vec![]));
 }
+
+/// The same report of another charge than the payment's own.
+fn of_second_charge(report: Report) -> Command {
+    told(Report { provider_reference: "ch_2".to_owned(), ..report })
+}
+
+#[test]
+fn a_dispute_of_a_second_charge_stops_nothing_of_the_payment_and_takes_nothing_of_it() {
+    let taken = Report { amount: Some(named(1_200, "EUR")), ..news(DisputeFundsWithdrawn, "du_2", ANSWER, 200) };
+    let state = after(&[of_second_charge(taken.clone())]);
+    let dispute = &state.payment().disputes["du_2"];
+    assert_eq!((dispute.of_second_charge, dispute.stops_refunds()), (true, false));
+    assert_eq!((dispute.withdrawn, dispute.charged_back_minor()), (Some(eur(1_200)), 1_200), "it is told whole");
+    assert_eq!((state.payment().charged_back_minor(), state.payment().is_blocked()), (0, None));
+    assert!(matches!(&state.when(&begin(eur(500))).unwrap()[..], [Event::RefundSubmitted { .. }]));
+    // Nor if it is lost.
+    let state = after(&[of_second_charge(taken), of_second_charge(news(DisputeClosed, "du_2", LOST, 300))]);
+    assert!(matches!(&state.when(&begin(eur(500))).unwrap()[..], [Event::RefundSubmitted { .. }]));
+}
+
+#[test]
+fn a_dispute_that_was_heard_of_before_its_charge_was_looked_at_is_known_by_its_next_word() {
+    // As an older release has it.
+    let before = after(&[takes("du_2", 1_200, 200), begin(eur(500))]);
+    assert_eq!(
+        (before.payment().refunds[&refund_id()].status, before.payment().charged_back_minor()),
+        (Status::Deferred, 1_200)
+    );
+    for word in [ANSWER, ("under_review", Open)] {
+        let told = of_second_charge(news(PaymentDisputed, "du_2", word, 200));
+        let events = before.when(&told).unwrap();
+        assert!(matches!(events.last(), Some(Event::RefundSubmitted { .. })), "{events:?}");
+        let state = after(&[takes("du_2", 1_200, 200), begin(eur(500)), told.clone()]);
+        assert_eq!((state.payment().charged_back_minor(), state.payment().is_blocked()), (0, None));
+        assert_eq!(state.when(&told), Ok(vec![]), "once");
+    }
+    // What does not name a charge says nothing of it.
+    let unnamed =
+        Report { provider_reference: String::new(), ..news(PaymentDisputed, "du_2", ("under_review", Open), 300) };
+    let state = after(&[of_second_charge(news(PaymentDisputed, "du_2", ANSWER, 200)), told(unnamed)]);
+    assert!(state.payment().disputes["du_2"].of_second_charge);
+}

@@ -2,7 +2,7 @@
 
 use domain::{DecideError, PaymentId, RefundId, Rejection};
 
-use super::{Refund, Status, has_room, went_back};
+use super::{Refund, Status, has_room, own_charge, went_back};
 use crate::{
     command::Outcome,
     event::{Event, RefundOf, Reported},
@@ -72,7 +72,8 @@ fn answered(of: RefundOf, payment: &Payment, refund: &Refund, outcome: &Outcome)
     let is_paid_out = matches!(outcome, Outcome::Refunded { .. });
     let is_same = !reference.is_empty() && reference == refund.provider_reference;
     let contradicts = |mismatch| {
-        let report = answer_as_report(of, refund, reference);
+        let charge = refund.second_charge.as_deref().unwrap_or_else(|| own_charge(payment));
+        let report = answer_as_report(of, refund, charge, reference);
         vec![heard.clone(), unmatched(of.payment_id, payment.key, &report, mismatch)]
     };
     match refund.status {
@@ -95,7 +96,7 @@ fn answered(of: RefundOf, payment: &Payment, refund: &Refund, outcome: &Outcome)
     }
 }
 
-fn answer_as_report(of: RefundOf, refund: &Refund, reference: &str) -> Report {
+fn answer_as_report(of: RefundOf, refund: &Refund, charge: &str, reference: &str) -> Report {
     let amount = refund.amount;
     Report {
         kind: Kind::RefundSucceeded,
@@ -106,6 +107,7 @@ fn answer_as_report(of: RefundOf, refund: &Refund, reference: &str) -> Report {
         reason: "the answer to our call".to_owned(),
         occurred_at: None,
         dispute: None,
+        charge_reference: charge.to_owned(),
     }
 }
 

@@ -6,6 +6,7 @@
 //! | under way, unknown, reversed | returning: nothing is to be done about it |
 //! | refunded                     | undone                                    |
 //! | rejected                     | open: it waits for an operator            |
+//! | made elsewhere, of a part    | open: the rest waits for an operator      |
 //!
 //! Whatever becomes of it is of that charge alone: it moves none of the payment's own money, and no refund of the payment waits for it.
 //!
@@ -76,7 +77,12 @@ fn submission(payment_id: PaymentId, payment: &Payment, report: &Report, at: Tim
     let amount = report.money().filter(|amount| *amount == terms.amount)?;
     let refund_id = refund_id(payment_id, charge);
     // Of one that is told otherwise as well, only a person can say how much it is.
-    let is_certain = payment.charge_reports(charge).all(|kept| kept.report.money() == Some(amount));
+    // Nor if some of it has gone by another hand.
+    let is_touched = payment.reports.values().any(|kept| {
+        let is_payout = kept.direction() == Direction::Out && kept.may_be_so();
+        is_payout && kept.report.charge() == charge
+    });
+    let is_certain = !is_touched && payment.charge_reports(charge).all(|kept| kept.report.money() == Some(amount));
     let is_open = payment.reports.get(&report.provider_event_id).is_some_and(Kept::is_open);
     if charge.is_empty() || !is_open || !is_certain || payment.refunds.contains_key(&refund_id) {
         return None;
@@ -104,7 +110,19 @@ impl Payment {
         let is_there = |kept: &&Kept| kept.may_be_so();
         let came = self.charge_reports(charge).filter(is_there).filter_map(|kept| kept.report.money()).max();
         let (gone, promised) = self.moved_of_charge(charge);
-        came.map_or(0, |came: Money| came.minor_units).saturating_sub(gone).saturating_sub(promised)
+        let otherwise = self.reports.values().filter(|kept| {
+            let is_gone = kept.direction() == Direction::Out && kept.standing == Standing::Accepted;
+            is_gone && kept.report.charge() == charge
+        });
+        let otherwise = otherwise.filter_map(|kept| kept.report.money()).map(|money| money.minor_units);
+        let left = came.map_or(0, |came: Money| came.minor_units).saturating_sub(gone).saturating_sub(promised);
+        otherwise.fold(left, i64::saturating_sub)
+    }
+
+    /// Whether so much of a second charge can have been given back by others than us: it is there, and in this currency.
+    pub(in crate::payment) fn has_of_charge(&self, charge: &str, amount: Money) -> bool {
+        let mut came = self.charge_reports(charge).filter_map(|kept| kept.report.money());
+        came.all(|came| came.currency == amount.currency) && amount.minor_units <= self.left_of_charge(charge)
     }
 
     /// What is reported of a second charge stands as its refunds do.

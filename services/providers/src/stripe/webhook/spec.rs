@@ -86,6 +86,7 @@ fn report(kind: ProviderEventKind, id: &str, reference: &str) -> RecordProviderE
         reason: String::new(),
         occurred_at: Some(domain::Timestamp::from_micros(CREATED * 1_000_000).to_wire()),
         dispute: None,
+        charge_reference: String::new(),
     }
 }
 
@@ -184,6 +185,7 @@ fn a_refund_of_ours_is_reported_by_its_status() {
         refund_id: REFUND.to_owned(),
         amount: amount.clone(),
         reason: reason.to_owned(),
+        charge_reference: "pi_1".to_owned(),
         ..report(kind, id, "re_1")
     };
     for kind in ["refund.created", "refund.updated", "refund.failed"] {
@@ -207,6 +209,7 @@ fn a_refund_that_was_made_elsewhere_is_of_its_charge() {
     for metadata in [json!({}), json!(null), json!({ "colour": "red" })] {
         let succeeded = of_intent(told("refund.created", &refund(&json!({ "metadata": metadata }))));
         assert_eq!((succeeded.kind(), succeeded.refund_id.as_str()), (ProviderEventKind::RefundSucceeded, ""));
+        assert_eq!(succeeded.charge_reference, "pi_1");
         assert_eq!(
             (succeeded.provider_event_id.as_str(), succeeded.provider_reference.as_str()),
             ("re_1 succeeded", "re_1")

@@ -233,3 +233,131 @@ fn its_events_are_read_back_as_they_were() {
         }
     }
 }
+
+/// A report of so much that somebody gave back in the provider's dashboard, of this charge.
+fn elsewhere(charge: &str, minor_units: i64, kind: Kind, event_id: &str) -> Report {
+    Report {
+        provider_reference: "re_9".to_owned(),
+        charge_reference: charge.to_owned(),
+        amount: Some(named(minor_units, "EUR")),
+        occurred_at: Some(at(120)),
+        ..report(kind, event_id)
+    }
+}
+
+fn given_back(charge: &str, minor_units: i64) -> Command {
+    told(elsewhere(charge, minor_units, Kind::RefundSucceeded, "evt_9"))
+}
+
+/// A second charge that the provider gave nothing back of, and these commands after that.
+fn refused_and(commands: &[Command]) -> (Vec<Event>, State) {
+    let refused = [told(second()), ended(1, declined())];
+    let (events, state) = after(&[&refused[..], commands].concat());
+    (events[after(&refused).0.len()..].to_vec(), state)
+}
+
+#[test]
+fn what_others_give_back_of_it_is_of_that_charge_and_of_no_order() {
+    let (events, state) = refused_and(&[given_back("ch_2", 500)]);
+    let [Event::PaymentRefundedElsewhere { of, amount, charge_reference, .. }] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!((of.is_of_second_charge, *amount, charge_reference.as_str()), (true, eur(500), "ch_2"));
+    assert_eq!((standing(&state), own(&state)), (Standing::Open, UNTOUCHED), "a part of it is there still");
+    assert_eq!(state.payment().left_of_charge("ch_2"), 700);
+    assert_eq!(state.refuses(&decided(Resolution::Retry), &["7.00 EUR are left"]), "EXCEEDS_PAYMENT");
+    let rest =
+        Report { provider_reference: "re_10".to_owned(), ..elsewhere("ch_2", 700, Kind::RefundSucceeded, "evt_10") };
+    let (_, state) = refused_and(&[given_back("ch_2", 500), told(rest)]);
+    assert_eq!((standing(&state), own(&state)), (Standing::Undone, UNTOUCHED));
+    for event in events {
+        let (message_type, data) = wire::encode(&event);
+        assert_eq!(wire::decode_event(message_type, &data), Ok(event));
+    }
+}
+
+#[test]
+fn what_others_have_given_back_of_it_may_come_back_and_is_sent_again_as_that_charges() {
+    let failed = told(elsewhere("ch_2", 500, Kind::RefundFailed, "evt_10"));
+    let (_, state) = refused_and(&[given_back("ch_2", 500), failed.clone()]);
+    assert_eq!((standing(&state), own(&state)), (Standing::Returning, UNTOUCHED));
+    let payment = state.payment();
+    let (id, reversed) = payment.refunds.iter().find(|(_, refund)| refund.status == Status::Reversed).unwrap();
+    assert_eq!(reversed.second_charge.as_deref(), Some("ch_2"));
+    let (actor, note) = ("ann".to_owned(), "called them".to_owned());
+    let (refund_id, resolution) = (*id, Resolution::Retry);
+    let again = Command::ResolveRefund { payment_id: payment_id(), refund_id, resolution, actor, note };
+    let (events, _) = refused_and(&[given_back("ch_2", 500), failed, again]);
+    let Some(Event::RefundSubmitted { of, amount, charge_reference, .. }) = events.last() else { panic!("{events:?}") };
+    assert_eq!((of.is_of_second_charge, *amount, charge_reference.as_str()), (true, eur(500), "ch_2"));
+}
+
+#[test]
+fn more_of_it_than_is_left_waits_for_an_operator_and_no_refund_of_the_payment_does() {
+    // Its own refund is on its way.
+    for (past, minor_units) in [(vec![], 1), (vec![ended(1, declined())], 1_201), (vec![ended(1, went_back())], 1_200)]
+    {
+        let past = [&[told(second())][..], &past].concat();
+        let more = elsewhere("ch_2", minor_units, Kind::RefundSucceeded, "evt_9");
+        let commands = [&past[..], &[told(more.clone())]].concat();
+        let (events, state) = after(&commands);
+        assert_eq!(events.last(), Some(&unmatched(more, Mismatch::RefundNotAsked)));
+        assert_eq!((own(&state), state.payment().is_blocked()), (UNTOUCHED, None));
+        // Nor is it the payment's money that is gone, whatever is said of it.
+        let (actor, note, resolution) = ("ann".to_owned(), "so it is".to_owned(), ReportResolution::Accepted);
+        let provider_event_id = "evt_9".to_owned();
+        let accepted = Command::ResolveReport { payment_id: payment_id(), provider_event_id, resolution, actor, note };
+        let (_, state) = after(&[&commands[..], &[accepted]].concat());
+        assert_eq!((own(&state), state.payment().gone_minor()), (UNTOUCHED, 0));
+    }
+}
+
+#[test]
+fn a_payout_of_it_that_fails_unheard_of_stops_nothing_of_the_payment() {
+    let failed = elsewhere("ch_2", 500, Kind::RefundFailed, "evt_9");
+    let (events, state) = refused_and(&[told(failed.clone())]);
+    assert_eq!(events, [unmatched(failed, Mismatch::RefundUnknown)]);
+    assert_eq!(state.payment().is_blocked(), None);
+    // The same of a refund of ours, of which the provider does not say the charge.
+    let other = Report { refund_id: refund_id().to_string(), ..elsewhere("", 500, Kind::RefundSucceeded, "evt_9") };
+    let (_, state) = after(&[told(second()), told(other)]);
+    let kept = &state.payment().reports["evt_9"];
+    assert_eq!((kept.mismatch, kept.report.charge_reference.as_str()), (Some(Mismatch::OtherAmount), "ch_2"));
+    assert_eq!(state.payment().is_blocked(), None);
+}
+
+#[test]
+fn what_others_give_back_of_the_payments_own_charge_is_not_the_way_back_of_another() {
+    let (events, state) = refused_and(&[given_back("ch_1", 1_200)]);
+    let [Event::PaymentRefundedElsewhere { of, .. }] = &events[..] else { panic!("{events:?}") };
+    assert!(!of.is_of_second_charge);
+    assert_eq!((standing(&state), own(&state)), (Standing::Open, (1_200, 1_200, 0, 0)));
+    // Nor is what an operator gave back by hand of the other any reason to ask.
+    let (events, _) = refused_and(&[settled(ReportResolution::Undone), given_back("ch_1", 1_200)]);
+    assert!(matches!(events.last(), Some(Event::PaymentRefundedElsewhere { of, .. }) if !of.is_of_second_charge));
+    let by_hand = elsewhere("ch_2", 1_200, Kind::RefundSucceeded, "evt_9");
+    let (events, _) = refused_and(&[settled(ReportResolution::Undone), told(by_hand.clone())]);
+    assert_eq!(events.last(), Some(&unmatched(by_hand, Mismatch::RefundNotAsked)), "he may have been quicker");
+    // Where nobody says which charge it is of, it is that of the money that fits nothing.
+    let (events, state) = refused_and(&[given_back("", 1_200)]);
+    assert!(matches!(&events[..], [Event::ProviderReportResolved { .. }]), "{events:?}");
+    assert_eq!(own(&state), UNTOUCHED);
+}
+
+#[test]
+fn one_that_was_open_before_such_charges_went_back_stops_no_refund_of_the_payment() {
+    let state = given(&[requested(), succeeded(), unmatched(second(), Mismatch::SecondCharge)]);
+    assert_eq!(state.payment().is_blocked(), None);
+    assert!(matches!(&state.when(&begin(eur(1_200))).unwrap()[..], [Event::RefundSubmitted { .. }]));
+    // Without a name it may be the same charge, told otherwise.
+    let unnamed = Report { provider_reference: String::new(), ..second() };
+    let state = given(&[requested(), succeeded(), unmatched(unnamed, Mismatch::SecondCharge)]);
+    assert!(state.payment().is_blocked().is_some());
+}
+
+#[test]
+fn a_charge_of_which_some_is_known_to_have_gone_is_not_sent_back_without_asking() {
+    let gone = elsewhere("ch_2", 500, Kind::RefundSucceeded, "evt_9");
+    let (events, _) = after(&[told(gone.clone()), told(second())]);
+    assert_eq!(events, [unmatched(gone, Mismatch::RefundNotAsked), unmatched(second(), Mismatch::SecondCharge)]);
+}
