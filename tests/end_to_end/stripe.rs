@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fake_stripe::Faults;
+use fake_stripe::{Faults, RefundStatus};
 use holdfast_tests::{
     eventually,
     gateway::Answer,
@@ -536,5 +536,33 @@ async fn lost_answers_and_repeated_webhooks_double_nothing_and_lose_nothing() {
     for order in &orders {
         shop.gateway.until(order, "the money is back", |order| gone_back(order) == "1250").await.unwrap();
     }
+    shop.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_refund_that_stripe_has_accepted_waits_also_while_it_cannot_be_looked_up() {
+    let (shop, order) = deaf_shop().await;
+    shop.stripe.set_refunds_begin(RefundStatus::Pending);
+    ask_for_money(&shop, &order).await;
+    shop.fleet.until("select count(*) from payments.effects where accepted", 1).await.unwrap();
+    let faults = Faults { only: "/v1/refunds".to_owned(), lost_request: 100, ..Faults::default() };
+    shop.stripe.set_faults(faults);
+    let mut connection = shop.fleet.database().await.unwrap();
+    // Its deadline has passed long ago, and it was looked up often.
+    let late =
+        "update payments.effects set begun_at = now() - interval '1 hour', due_at = now(), attempts = attempts + 9
+        where accepted returning attempts";
+    let attempts: i32 = sqlx::query_scalar(late).fetch_one(&mut connection).await.unwrap();
+    let looked = "select coalesce(max(attempts), 0)::int8 from payments.effects where last_error like '%look up%'";
+    shop.fleet.until_at_least(looked, i64::from(attempts) + 1).await.unwrap();
+    assert_eq!(shop.fleet.number("select count(*) from payments.refunds where status = 'refunding'").await.unwrap(), 1);
+    shop.stripe.set_faults(Faults::default());
+    let ledger = shop.stripe.ledger();
+    let refund = ledger.payments.values().flat_map(|payment| &payment.refunds).next().unwrap();
+    shop.stripe.settle_refund(&refund.id, RefundStatus::Succeeded).unwrap();
+    sqlx::query("update payments.effects set due_at = now()").execute(&mut connection).await.unwrap();
+    shop.gateway.until(&order, "the money is back", |order| gone_back(order) == "1250").await.unwrap();
+    assert_eq!(refunds_sent(&shop), 1, "{:?}", shop.stripe.journal());
+    shop.let_webhooks_come();
     shop.close().await.unwrap();
 }

@@ -46,6 +46,7 @@ struct Call {
     attempt: u32,
     last_error: Option<String>,
     in_flight: bool,
+    accepted: bool,
     begun: Option<Timestamp>,
     key_spent: Option<Timestamp>,
 }
@@ -196,8 +197,9 @@ impl InProcessFleet {
     /// Makes the calls that are due, as the effects loop would.
     async fn call(&mut self, rng: &mut StdRng) {
         for (effect, story) in std::mem::take(&mut self.payments.effects) {
-            let (last_error, in_flight, begun, key_spent) = (None, false, None, None);
-            self.calls.push((self.now, Call { effect, story, attempt: 0, last_error, in_flight, begun, key_spent }));
+            let (last_error, in_flight, accepted, begun, key_spent) = (None, false, false, None, None);
+            let call = Call { effect, story, attempt: 0, last_error, in_flight, accepted, begun, key_spent };
+            self.calls.push((self.now, call));
         }
         let now = self.now;
         let (due, later) = std::mem::take(&mut self.calls).into_iter().partition(|(due, _)| *due <= now);
@@ -215,6 +217,7 @@ impl InProcessFleet {
                 now,
                 last_error: call.last_error.clone(),
                 in_flight: call.in_flight,
+                accepted: call.accepted,
                 key_spent: call.key_spent,
             };
             let verdict = self.provider.perform(claimed).await;
@@ -240,6 +243,10 @@ impl InProcessFleet {
                     call.in_flight = in_flight;
                     call.begun = call.begun.filter(|_| in_flight);
                     call.last_error = Some(error);
+                    self.calls.push((now + after, call));
+                }
+                EffectOutcome::Accepted { after, error } => {
+                    (call.in_flight, call.accepted, call.last_error) = (true, true, Some(error));
                     self.calls.push((now + after, call));
                 }
                 EffectOutcome::Spent { after, error } => {

@@ -156,11 +156,26 @@ struct Call {
     settled: u32,
     /// When the first of its tries began that was not sent away.
     begun: Option<Timestamp>,
+    /// Whether it is accepted, and not known how it ends.
+    accepted: bool,
     /// Since when its key is known to be answered with an error for ever.
     spent: Option<Timestamp>,
 }
 
 impl Call {
+    const fn new(effect: Effect, correlation_id: Uuid) -> Self {
+        Self {
+            effect,
+            correlation_id,
+            attempt: 0,
+            last_error: None,
+            settled: 0,
+            begun: None,
+            accepted: false,
+            spent: None,
+        }
+    }
+
     /// A try has come to its end.
     fn ended(&mut self, error: String, in_flight: bool) {
         self.last_error = Some(error);
@@ -486,8 +501,7 @@ impl<S: Locks> Node for SimulatedService<S> {
         for (effect, correlation_id) in batch.effects {
             calls.push(effect.key.clone());
             let key = effect.key.clone();
-            let call =
-                Call { effect, correlation_id, attempt: 0, last_error: None, settled: 0, begun: None, spent: None };
+            let call = Call::new(effect, correlation_id);
             if self.calls.insert(key, call).is_some() {
                 return Err(format!("{} asks twice for an outside call of one key", S::NAME));
             }
@@ -508,6 +522,7 @@ impl<S: Locks> Node for SimulatedService<S> {
             now: at,
             last_error: call.last_error.clone(),
             in_flight: call.settled + 1 < call.attempt,
+            accepted: call.accepted,
             key_spent: call.spent,
         };
         let verdict = self.runtime.block_on(self.service.perform(claimed));
@@ -524,6 +539,11 @@ impl<S: Locks> Node for SimulatedService<S> {
             EffectOutcome::Retry { error, in_flight } => {
                 call.ended(error, in_flight);
                 Tried::Again(1_000 << call.attempt.min(5))
+            }
+            EffectOutcome::Accepted { after, error } => {
+                call.ended(error, true);
+                call.accepted = true;
+                Tried::Again(u64::try_from(after.as_millis()).unwrap_or(u64::MAX))
             }
             EffectOutcome::Spent { after, error } => {
                 call.ended(error, true);
@@ -559,8 +579,7 @@ impl<S: Locks> Node for SimulatedService<S> {
         let back = take_back::<S>(&mut self.state, &mut self.inbox, &lost).map_err(|error| error.chain())?;
         self.set(back.timers);
         for (effect, correlation_id) in back.effects {
-            let call =
-                Call { effect, correlation_id, attempt: 0, last_error: None, settled: 0, begun: None, spent: None };
+            let call = Call::new(effect, correlation_id);
             self.calls.entry(call.effect.key.clone()).or_insert(call);
         }
         self.calls.retain(|key, _| S::is_call_open(&self.state, key));

@@ -291,11 +291,20 @@ async fn refund<P: Provider>(
     claimed: LeasedEffect,
     (of, request): (RefundOf, RefundRequest),
 ) -> EffectOutcome<Command> {
-    let LeasedEffect { attempt: number, now, begun_at, last_error, in_flight, key_spent, .. } = claimed;
+    let LeasedEffect { attempt: number, now, begun_at, last_error, in_flight, accepted, key_spent, .. } = claimed;
     let is_first = request.key == idempotency_key(of.payment_id, of.refund_id, 1);
     let sending = if is_first { Sending::First } else { Sending::Again };
-    let provider_name = provider.name().as_str();
-    let this = Attempt { provider: provider_name, number, sending, now, begun_at, last_error, in_flight, key_spent };
+    let this = Attempt {
+        provider: provider.name().as_str(),
+        number,
+        sending,
+        now,
+        begun_at,
+        last_error,
+        in_flight,
+        accepted,
+        key_spent,
+    };
     let mut reply = Reply::Nothing;
     loop {
         match next_step(&this, &reply) {
@@ -412,6 +421,7 @@ mod tests {
             now: NOW,
             last_error: None,
             in_flight: false,
+            accepted: false,
             key_spent: None,
         };
         perform(&Registry::new(vec![Generous]), Duration::from_secs(1), effect).await
@@ -421,7 +431,7 @@ mod tests {
     async fn tried_of(event: &Event, attempt: u32) -> EffectOutcome<Command> {
         let super::Effect { key, message_type, data, deadline } = super::of(event).unwrap();
         let message_type = message_type.to_owned();
-        let (begun_at, now, last_error, in_flight, key_spent) = (NOW, NOW, None, false, None);
+        let (begun_at, now, last_error, in_flight, accepted, key_spent) = (NOW, NOW, None, false, false, None);
         let effect = LeasedEffect {
             key,
             message_type,
@@ -432,6 +442,7 @@ mod tests {
             now,
             last_error,
             in_flight,
+            accepted,
             key_spent,
         };
         perform(&Registry::new(vec![Generous]), Duration::from_secs(1), effect).await

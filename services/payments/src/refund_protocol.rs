@@ -10,6 +10,7 @@
 //! | the same of a refund sent before       | look up             | look up             | look up             |
 //! | look-up: nothing of this refund        | send                | send                | send, then unknown° |
 //! | look-up: an error, or no answer        | retry, then unknown | retry, then unknown | retry, then unknown |
+//! | the same, of what was accepted         | wait                | wait                | wait                |
 //! | either: refunded                       | refunded            | refunded            | refunded            |
 //! | either: failed                         | rejected            | rejected            | rejected            |
 //! | either: pending                        | wait                | wait                | wait                |
@@ -20,6 +21,9 @@
 //! | sending: stuck under this key          | look only           | look only           | look only           |
 //! | look-up: nothing, and it was stuck     | look, then unknown  | look, then unknown  | look, then unknown  |
 //! | sending: no answer                     | retry               | retry               | retry               |
+//!
+//! Accepted: the provider has said that it is pending. Then it is known, however long the provider cannot be asked, and no matter of a person; that
+//! is a fact of its own, kept beside the call ([`Attempt::accepted`]).
 //!
 //! Stuck: the provider answers this key with an error for ever, and perhaps has done what it was asked for. So nothing is sent under it again:
 //! after a day, when providers forget keys, it would be a refund of its own. An operator can have it sent under another. What was answered is not on
@@ -84,6 +88,8 @@ pub struct Attempt {
     pub last_error: Option<String>,
     /// Whether what an earlier one has sent, or may have sent, can still reach the provider.
     pub in_flight: bool,
+    /// Whether the provider has said that it has accepted it, and not yet how it ends.
+    pub accepted: bool,
     /// Since when it is known that the provider answers the key with an error for ever. `None`: it is not.
     pub key_spent: Option<Timestamp>,
 }
@@ -141,7 +147,13 @@ pub fn next_step(this: &Attempt, reply: &Reply) -> Step {
         }),
         Reply::Found(Err(error)) => {
             let error = format!("could not look up what became of the refund: {error}");
-            if this.is_unknown() { this.unknown(&error) } else { retry(error, this.in_flight) }
+            if this.accepted {
+                this.wait(format!("the provider has accepted it, and does not say what has become of it: {error}"))
+            } else if this.is_unknown() {
+                this.unknown(&error)
+            } else {
+                retry(error, this.in_flight)
+            }
         }
         Reply::Answered(Err(ProviderError::Declined(reason))) => rejected("DECLINED", reason.clone()),
         Reply::Answered(Err(error @ ProviderError::Unavailable(_)))
@@ -206,7 +218,7 @@ impl Attempt {
     /// What is accepted is known: it may take banks days, and a report will tell.
     fn wait(&self, error: String) -> Step {
         let after = if self.is_late() { LOOK_SELDOM } else { LOOK_AGAIN };
-        Step::End(EffectOutcome::Wait { after, error, in_flight: true })
+        Step::End(EffectOutcome::Accepted { after, error })
     }
 
     fn unknown(&self, error: &str) -> Step {
@@ -237,7 +249,17 @@ mod tests {
     fn on_try(number: u32) -> Attempt {
         let (now, begun_at) = (BEGUN + DEADLINE, BEGUN);
         let (provider, sending, last_error) = ("bank", Sending::First, Some("it broke".to_owned()));
-        Attempt { provider, number, sending, now, begun_at, last_error, in_flight: false, key_spent: None }
+        Attempt {
+            provider,
+            number,
+            sending,
+            now,
+            begun_at,
+            last_error,
+            in_flight: false,
+            accepted: false,
+            key_spent: None,
+        }
     }
 
     fn late(attempt: u32) -> Attempt {
@@ -470,12 +492,32 @@ mod tests {
         for reply in [Reply::Found(Ok(Some(pending()))), Reply::Answered(Ok(pending()))] {
             assert!(matches!(
                 next_step(&on_try(1), &reply),
-                Step::End(EffectOutcome::Wait { after: LOOK_AGAIN, in_flight: true, .. })
+                Step::End(EffectOutcome::Accepted { after: LOOK_AGAIN, .. })
             ));
             let next = next_step(&late(9), &reply);
-            let Step::End(EffectOutcome::Wait { after: LOOK_SELDOM, error, .. }) = next else { panic!("{next:?}") };
+            let Step::End(EffectOutcome::Accepted { after: LOOK_SELDOM, error }) = next else { panic!("{next:?}") };
             assert!(error.contains("re_1") && error.contains("whether it is paid out"), "{error}");
         }
+    }
+
+    #[test]
+    fn what_was_accepted_is_no_matter_of_a_person_if_it_cannot_be_looked_up() {
+        for sending in [Sending::First, Sending::Again] {
+            for error in [no_answer(), unavailable(), ProviderError::Declined("wrong key".to_owned())] {
+                let reply = Reply::Found(Err(error));
+                let accepted = |this| Attempt { accepted: true, in_flight: true, sending, ..this };
+                for (this, then) in [(on_try(2), LOOK_AGAIN), (on_try(9), LOOK_AGAIN), (late(9), LOOK_SELDOM)] {
+                    let next = next_step(&accepted(this), &reply);
+                    let Step::End(EffectOutcome::Accepted { after, error }) = next else { panic!("{next:?}") };
+                    assert!(after == then && error.contains("look up"), "{after:?} {error}");
+                }
+            }
+        }
+        // What it says at last is what holds.
+        let this = Attempt { accepted: true, in_flight: true, ..late(9) };
+        let found = Reply::Found(Ok(Some(RefundState::Failed { reason: "closed".to_owned() })));
+        assert!(is_rejected(&next_step(&this, &found), "REFUND_FAILED"));
+        assert!(is_unknown(&next_step(&this, &Reply::Found(Ok(None))), &["knows nothing"]));
     }
 
     #[test]

@@ -131,6 +131,7 @@ fn first_try(effect: &Effect, at: Timestamp) -> LeasedEffect {
         now: at,
         last_error: None,
         in_flight: false,
+        accepted: false,
         key_spent: None,
     }
 }
@@ -190,7 +191,7 @@ async fn claim(
              select ctid from effects where due_at <= now() order by due_at limit $1 for update skip locked
          )) and ($3::bigint is null or exists (select from log.events where position = $3 and event_id = $4))
          returning key, type, data, attempts, deadline, last_error, correlation_id, causation_id, traceparent,
-             settled_attempts < attempts - 1, case when key_spent then coalesce(key_spent_at, begun_at) end, begun_at",
+             settled_attempts < attempts - 1, case when key_spent then coalesce(key_spent_at, begun_at) end, begun_at, accepted",
     )
     .bind(i64::try_from(slots.num_permits()).unwrap_or(1))
     .bind(milliseconds(lease))
@@ -209,6 +210,7 @@ async fn claim(
                 deadline: row.try_get::<OffsetDateTime, _>(4)?.into(),
                 last_error: row.try_get(5)?,
                 in_flight: row.try_get(9)?,
+                accepted: row.try_get(12)?,
                 key_spent: row.try_get::<Option<OffsetDateTime>, _>(10)?.map(Timestamp::from),
                 begun_at: row.try_get::<OffsetDateTime, _>(11)?.into(),
                 now,
@@ -246,6 +248,7 @@ struct Postponed {
     error: String,
     in_flight: bool,
     key_spent: bool,
+    accepted: bool,
     stopped_by: Option<&'static str>,
     /// Whether it was sent away with nothing done.
     is_void: bool,
@@ -254,7 +257,7 @@ struct Postponed {
 impl Postponed {
     /// A try that has left nothing behind.
     const fn over(error: String) -> Self {
-        Self { error, in_flight: false, key_spent: false, stopped_by: None, is_void: false }
+        Self { error, in_flight: false, key_spent: false, accepted: false, stopped_by: None, is_void: false }
     }
 }
 
@@ -268,7 +271,7 @@ async fn postpone(
         "update effects set due_at = now() + $3 * interval '1 millisecond', last_error = $4,
              settled_attempts = case when $5 then settled_attempts else attempts end, key_spent = key_spent or $6,
              key_spent_at = case when $6 then coalesce(key_spent_at, now()) else key_spent_at end,
-             begun_at = case when $8 then null else begun_at end,
+             begun_at = case when $8 then null else begun_at end, accepted = accepted or $9,
              stopped_by = $7, stopped_since = case when $7 is null then null when stopped_by = $7 then stopped_since else now() end
          where key = $1 and attempts = $2",
     )
@@ -280,6 +283,7 @@ async fn postpone(
     .bind(postponed.key_spent)
     .bind(postponed.stopped_by)
     .bind(postponed.is_void)
+    .bind(postponed.accepted)
     .execute(pool)
     .await?;
     Ok(())
@@ -426,6 +430,9 @@ async fn call<S: Service>(
         }
         EffectOutcome::Wait { after, error, in_flight } => {
             (after, Postponed { in_flight, is_void: !in_flight, ..Postponed::over(error) })
+        }
+        EffectOutcome::Accepted { after, error } => {
+            (after, Postponed { in_flight: true, accepted: true, ..Postponed::over(error) })
         }
         EffectOutcome::Stopped { by, after, error, in_flight } => {
             (after, Postponed { in_flight, stopped_by: Some(by), is_void: !in_flight, ..Postponed::over(error) })

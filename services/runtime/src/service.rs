@@ -123,6 +123,8 @@ pub struct LeasedEffect {
     pub last_error: Option<String>,
     /// Whether something that an earlier try has sent may yet arrive: it said so, or it never came to its end.
     pub in_flight: bool,
+    /// Whether an earlier try has heard that the call is accepted, and not yet how it ends.
+    pub accepted: bool,
     /// When an earlier try has found that the key is answered with an error for ever. `None`: none has.
     pub key_spent: Option<Timestamp>,
 }
@@ -147,6 +149,13 @@ pub enum EffectOutcome<C> {
         error: String,
         /// As of [`Self::Retry`].
         in_flight: bool,
+    },
+    /// Whoever is called has accepted it, and does not say yet how it ends. Look again after this time; from now on that much is known of it.
+    Accepted {
+        /// How long.
+        after: Duration,
+        /// What is being waited for, for the operator.
+        error: String,
     },
     /// Whoever is called refuses how they are asked, and will until a person has mended it. Look again after this time, and say so meanwhile.
     Stopped {
@@ -178,6 +187,7 @@ impl<C> EffectOutcome<C> {
             Self::Done(command) => EffectOutcome::Done(done(command)),
             Self::Retry { error, in_flight } => EffectOutcome::Retry { error, in_flight },
             Self::Wait { after, error, in_flight } => EffectOutcome::Wait { after, error, in_flight },
+            Self::Accepted { after, error } => EffectOutcome::Accepted { after, error },
             Self::Stopped { by, after, error, in_flight } => EffectOutcome::Stopped { by, after, error, in_flight },
             Self::Spent { after, error } => EffectOutcome::Spent { after, error },
             Self::Unreadable(rejection) => EffectOutcome::Unreadable(rejection),
