@@ -566,3 +566,23 @@ async fn a_refund_that_stripe_has_accepted_waits_also_while_it_cannot_be_looked_
     shop.let_webhooks_come();
     shop.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn verify_finds_a_page_that_nobody_would_look_at() {
+    let shop = shop().await;
+    let order = shop.place("one", 1).await.unwrap();
+    shop.page(&order).await.unwrap();
+    let (code, report) = shop.fleet.command(&["verify"]).await.unwrap();
+    assert_eq!(code, Some(0), "{report}");
+    let mut database = shop.fleet.database().await.unwrap();
+    sqlx::query("delete from payments.timers").execute(&mut database).await.unwrap();
+    let (code, report) = shop.fleet.command(&["verify"]).await.unwrap();
+    assert_eq!(code, Some(1), "{report}");
+    let findings = report["findings"].to_string();
+    assert!(findings.contains("payment-") && findings.contains("it has no timer"), "{findings}");
+    // What is paid is not looked at.
+    let session = shop.page(&order).await.unwrap();
+    shop.stripe.pay(&session).unwrap();
+    shop.until(&order, "paid").await.unwrap();
+    shop.close().await.unwrap();
+}

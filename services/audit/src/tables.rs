@@ -274,7 +274,8 @@ async fn orders(connection: &mut PgConnection, ledger: &Ledger, findings: &mut F
     .await
 }
 
-/// Of whatever is not over it is known what ends it: an order or a round has a timer, a refund that was sent has its call.
+/// Of whatever is not over it is known what ends it: an order or a round has a timer, a refund that was sent has its call, and a page of which nothing
+/// is heard is looked at by a timer. Of one whose payment's time is over, or whose money is set aside, nothing is asked any more.
 async fn timers(connection: &mut PgConnection, findings: &mut Findings) -> Result<(), sqlx::Error> {
     // A timer that failed is put off.
     let query = "select 'order-' || o.order_id as stream, 'timer' as wants,
@@ -293,7 +294,13 @@ async fn timers(connection: &mut PgConnection, findings: &mut Findings) -> Resul
         select 'payment-' || p.payment_id, 'outside call', exists (select from payments.effects e
             where e.key = p.payment_id || case p.page when 'opening' then '.open' else '.close' end)
         from payments.payments p
-        where p.page in ('opening', 'closing')";
+        where p.page in ('opening', 'closing')
+        union all
+        select 'payment-' || p.payment_id, 'timer', exists (select from payments.timers t
+            where t.stream = 'payment-' || p.payment_id and t.due_at >= p.page_look_at)
+        from payments.payments p
+        where p.page = 'open' and p.page_look_at is not null and p.status = 'requested'
+            and p.expires_at > now() + interval '10 seconds' and p.authorisations is null";
     let mut checked = 0;
     each(connection, query, |row| {
         checked += 1;
