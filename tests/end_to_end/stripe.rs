@@ -7,12 +7,12 @@ use std::{
 
 use fake_stripe::{Faults, RefundStatus};
 use holdfast_tests::{
-    eventually,
+    Order, eventually,
     gateway::Answer,
     is_accepted, money,
     stripe::{StripeShop, session},
 };
-use proto::payments::v1::{ProviderEventKind, RecordProviderEvent};
+use proto::payments::v1::{ProviderEventKind, RecordProviderEvent, TopUpWallet};
 use serde_json::{Value, json};
 
 async fn shop() -> StripeShop {
@@ -585,4 +585,34 @@ async fn verify_finds_a_page_that_nobody_would_look_at() {
     shop.stripe.pay(&session).unwrap();
     shop.until(&order, "paid").await.unwrap();
     shop.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn while_stripe_answers_nothing_wallets_pay_and_are_given_back() {
+    let shop = StripeShop::open(1, 1_000, &[("HOLDFAST_EFFECTS_CONCURRENCY_MAX", "2")]).await.unwrap();
+    let (customer_id, actor, note) = ("ada".to_owned(), "till".to_owned(), "cash".to_owned());
+    let top_up = TopUpWallet { customer_id, amount: Some(money(5_000)), actor, note };
+    assert!(is_accepted(&shop.fleet.send("first", &top_up).await.unwrap()));
+    shop.stripe.set_faults(Faults { hang: 100, hang_ms: 600_000, ..Faults::default() });
+    for number in 0..6 {
+        shop.place(&format!("stripe-{number}"), 1).await.unwrap();
+    }
+    shop.fleet.until("select count(*) from payments.effects where callee = 'stripe'", 6).await.unwrap();
+    shop.fleet
+        .until("select count(*) from payments.effects where callee = 'stripe' and attempts > 0", 2)
+        .await
+        .unwrap();
+
+    let orders: Vec<Order> = (0..4).map(|number| Order::new(number).line("MUG", 1).by("ada").pays("wallet")).collect();
+    shop.fleet.place_all(&orders).await.unwrap();
+    for order in &orders {
+        shop.fleet.until_status(order, "paid").await.unwrap();
+        assert!(is_accepted(&shop.fleet.send(&order.id.to_string(), &order.refund_as("all")).await.unwrap()));
+    }
+    for order in &orders {
+        shop.fleet.until_status(order, "refunded").await.unwrap();
+    }
+    shop.fleet.until("select sum(available_minor)::bigint from payments.wallets", 5_000).await.unwrap();
+    let waiting = "select count(*) from payments.effects where callee = 'stripe' and attempts = 0";
+    assert_eq!(shop.fleet.number(waiting).await.unwrap(), 4, "no more of them are under way than may be");
 }

@@ -172,4 +172,6 @@ pub struct Effect {
     pub data: Vec<u8>,
     /// After this its outcome counts as unknown.
     pub deadline: Timestamp,
+    /// Whom it is made to. Empty: nobody in particular.
+    pub callee: &'static str,
 }

@@ -24,11 +24,16 @@ use crate::{
     wire,
 };
 
+/// Providers, each of which has slots for calls of its own: one that hangs stops no other.
+pub(crate) const CALLEES: [&str; 3] = [providers::sandbox::NAME, providers::stripe::NAME, providers::wallet::NAME];
+
 /// The call that an event asks for: the event itself says all that is needed.
 pub(crate) fn of(event: &Event) -> Option<Effect> {
-    let Asked { key, deadline, .. } = asked(event, 1)?;
+    let Asked { key, deadline, provider, .. } = asked(event, 1)?;
     let (message_type, data) = wire::encode(event);
-    Some(Effect { key, message_type, data, deadline })
+    // One that nobody knows is found out to be so by whoever makes the call.
+    let callee = CALLEES.into_iter().find(|callee| *callee == provider).unwrap_or_default();
+    Some(Effect { key, message_type, data, deadline, callee })
 }
 
 /// What an event asks of a provider.
@@ -429,7 +434,7 @@ mod tests {
 
     /// A try at the call that this event asks for.
     async fn tried_of(event: &Event, attempt: u32) -> EffectOutcome<Command> {
-        let super::Effect { key, message_type, data, deadline } = super::of(event).unwrap();
+        let super::Effect { key, message_type, data, deadline, .. } = super::of(event).unwrap();
         let message_type = message_type.to_owned();
         let (begun_at, now, last_error, in_flight, accepted, key_spent) = (NOW, NOW, None, false, false, None);
         let effect = LeasedEffect {

@@ -235,6 +235,8 @@ impl<P: Provider> Service for Payments<P> {
     /// The provider's reports end what was begun.
     const EVENTS_FIRST: bool = false;
 
+    const CALLEES: &'static [&'static str] = &effect::CALLEES;
+
     /// A little more than a try takes, so that payments decides what a silence means.
     fn call_time_max(&self, effect: &LeasedEffect, usual: Duration) -> Duration {
         effect::time_max(&self.providers, effect).map_or(usual, |time_max| time_max + usual)

@@ -4,6 +4,7 @@
 //! Why it is so: services/runtime/README.md#the-commit-that-asks-for-an-outside-call-leases-it
 
 use std::{
+    collections::BTreeSet,
     convert::Infallible,
     sync::Arc,
     time::{Duration, Instant},
@@ -19,7 +20,7 @@ use platform::{
     shutdown::Shutdown,
     statement::Statement,
 };
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
 use time::OffsetDateTime;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc},
@@ -41,7 +42,7 @@ use crate::{
 /// Room for outside calls in this process, and the way of new ones to where they are made.
 #[derive(Debug, Clone)]
 pub(crate) struct Dispatcher {
-    room: Arc<Semaphore>,
+    rooms: Arc<Rooms>,
     lease: Duration,
     begun: mpsc::Sender<Lease>,
     added: Arc<Notify>,
@@ -50,7 +51,7 @@ pub(crate) struct Dispatcher {
 /// Where calls are made.
 #[derive(Debug)]
 pub(crate) struct Queue {
-    room: Arc<Semaphore>,
+    rooms: Arc<Rooms>,
     begun: mpsc::Receiver<Lease>,
     added: Arc<Notify>,
 }
@@ -63,14 +64,63 @@ pub(crate) struct Lease {
     slot: OwnedSemaphorePermit,
 }
 
-/// Both ends, with room for as many calls as the settings allow.
-pub(crate) fn queue(settings: &config::Effects) -> (Dispatcher, Queue) {
-    let room = Arc::new(Semaphore::new(if settings.calls { settings.concurrency_max } else { 0 }));
-    let (sender, begun) = mpsc::channel(settings.concurrency_max);
+/// Slots for calls, for each whom they are made to: who does not answer takes up no others'.
+#[derive(Debug)]
+struct Rooms(Vec<(&'static str, Arc<Semaphore>)>);
+
+/// Slots that were free, by whom calls in them can be made to.
+type Slots = Vec<(&'static str, OwnedSemaphorePermit)>;
+
+impl Rooms {
+    /// So many slots for each of these, and for calls to nobody in particular.
+    fn new(callees: &[&'static str], slots: usize) -> Self {
+        let all = std::iter::once("").chain(callees.iter().copied());
+        Self(all.map(|callee| (callee, Arc::new(Semaphore::new(slots)))).collect())
+    }
+
+    fn callees(&self) -> BTreeSet<&'static str> {
+        self.0.iter().map(|(callee, _)| *callee).collect()
+    }
+
+    /// How many slots are free for calls to these.
+    fn free(&self, callees: &BTreeSet<&'static str>) -> Vec<(&'static str, usize)> {
+        let rooms = self.0.iter().filter(|(callee, _)| callees.contains(callee));
+        let free = rooms.map(|(callee, room)| (*callee, room.available_permits()));
+        free.filter(|(_, free)| *free > 0).collect()
+    }
+
+    /// A slot for one call, and under which name it is.
+    fn slot(&self, callee: &str) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(self.room(callee)?).try_acquire_owned().ok()
+    }
+
+    /// All of these slots that are free still.
+    fn slots(&self, free: &[(&'static str, usize)]) -> Slots {
+        let taken = |(callee, count): &(&'static str, usize)| {
+            let room = Arc::clone(self.room(callee)?);
+            let count = u32::try_from(*count).ok()?;
+            Some((*callee, room.try_acquire_many_owned(count).ok()?))
+        };
+        free.iter().filter_map(taken).collect()
+    }
+
+    fn room(&self, callee: &str) -> Option<&Arc<Semaphore>> {
+        self.0.iter().find(|(known, _)| *known == callee).map(|(_, room)| room)
+    }
+}
+
+/// Both ends, with room for as many calls to each as the settings allow.
+pub(crate) fn queue(settings: &config::Effects, callees: &[&'static str]) -> (Dispatcher, Queue) {
+    let rooms = Arc::new(Rooms::new(callees, if settings.calls { settings.concurrency_max } else { 0 }));
+    let (sender, begun) = mpsc::channel(settings.concurrency_max * (callees.len() + 1));
     let added = Arc::new(Notify::new());
-    let dispatcher =
-        Dispatcher { room: Arc::clone(&room), lease: ms(settings.lease_ms), begun: sender, added: Arc::clone(&added) };
-    (dispatcher, Queue { room, begun, added })
+    let dispatcher = Dispatcher {
+        rooms: Arc::clone(&rooms),
+        lease: ms(settings.lease_ms),
+        begun: sender,
+        added: Arc::clone(&added),
+    };
+    (dispatcher, Queue { rooms, begun, added })
 }
 
 impl Dispatcher {
@@ -80,13 +130,11 @@ impl Dispatcher {
         if effects.is_empty() {
             return Vec::new();
         }
-        let leased: Vec<Lease> = effects
-            .iter()
-            .map_while(|(effect, cause)| {
-                let slot = Arc::clone(&self.room).try_acquire_owned().ok()?;
-                Some(Lease { claimed: first_try(effect, at), cause: cause.clone(), slot })
-            })
-            .collect();
+        let lease = |(effect, cause): &(Effect, Cause)| {
+            let slot = self.rooms.slot(effect.callee)?;
+            Some(Lease { claimed: first_try(effect, at), cause: cause.clone(), slot })
+        };
+        let leased: Vec<Option<Lease>> = effects.iter().map(lease).collect();
         let rows: Vec<&(Effect, Cause)> = effects.iter().collect();
         statement
             .part("effects_added", ADD)
@@ -94,13 +142,14 @@ impl Dispatcher {
             .bind(column(&rows, |(effect, _)| effect.message_type))
             .bind(column(&rows, |(effect, _)| effect.data.as_slice()))
             .bind(column(&rows, |(effect, _)| OffsetDateTime::from(effect.deadline)))
-            .bind((0..rows.len()).map(|index| i32::from(index < leased.len())).collect::<Vec<i32>>())
+            .bind(leased.iter().map(|lease| i32::from(lease.is_some())).collect::<Vec<i32>>())
             .bind(column(&rows, |(_, cause)| cause.correlation_id))
             .bind(column(&rows, |(_, cause)| cause.id))
             .bind(column(&rows, |(_, cause)| cause.traceparent.as_deref()))
             .bind(milliseconds(self.lease))
-            .bind(OffsetDateTime::from(at));
-        leased
+            .bind(OffsetDateTime::from(at))
+            .bind(column(&rows, |(effect, _)| effect.callee));
+        leased.into_iter().flatten().collect()
     }
 
     /// Has calls made whose leases are committed.
@@ -137,11 +186,11 @@ fn first_try(effect: &Effect, at: Timestamp) -> LeasedEffect {
 }
 
 const ADD: &str = "insert into effects
-         (key, type, data, deadline, attempts, due_at, created_at, begun_at, correlation_id, causation_id, traceparent)
+         (key, type, data, deadline, attempts, due_at, created_at, begun_at, correlation_id, causation_id, traceparent, callee)
      select key, type, data, deadline, attempts, now() + attempts * $9 * interval '1 millisecond', $10,
-         case when attempts > 0 then $10 end, correlation_id, causation_id, traceparent
-     from unnest($1::text[], $2::text[], $3::bytea[], $4::timestamptz[], $5::int4[], $6::uuid[], $7::uuid[], $8::text[])
-         as new (key, type, data, deadline, attempts, correlation_id, causation_id, traceparent)";
+         case when attempts > 0 then $10 end, correlation_id, causation_id, traceparent, callee
+     from unnest($1::text[], $2::text[], $3::bytea[], $4::timestamptz[], $5::int4[], $6::uuid[], $7::uuid[], $8::text[], $11::text[])
+         as new (key, type, data, deadline, attempts, correlation_id, causation_id, traceparent, callee)";
 
 /// Adds to a statement that these calls are over.
 pub(crate) fn remove(statement: &mut Statement, keys: &[String]) {
@@ -180,7 +229,7 @@ const GATHER: Duration = Duration::from_millis(5);
 async fn claim(
     pool: &PgPool,
     positions: &Positions,
-    mut slots: OwnedSemaphorePermit,
+    slots: &mut Slots,
     lease: Duration,
 ) -> Result<Vec<Lease>, sqlx::Error> {
     let (now, head) = (clock::now(), positions.head());
@@ -188,19 +237,29 @@ async fn claim(
         "update effects set attempts = attempts + 1, due_at = now() + $2 * interval '1 millisecond',
              begun_at = coalesce(begun_at, now())
          where ctid = any(array(
-             select ctid from effects where due_at <= now() order by due_at limit $1 for update skip locked
+             select due.place from unnest($1::text[], $5::int8[]) as room (callee, free), lateral (
+                 select ctid as place from effects where effects.callee = room.callee and due_at <= now()
+                 order by due_at limit room.free for update skip locked
+             ) as due
          )) and ($3::bigint is null or exists (select from log.events where position = $3 and event_id = $4))
          returning key, type, data, attempts, deadline, last_error, correlation_id, causation_id, traceparent,
-             settled_attempts < attempts - 1, case when key_spent then coalesce(key_spent_at, begun_at) end, begun_at, accepted",
+             settled_attempts < attempts - 1, case when key_spent then coalesce(key_spent_at, begun_at) end, begun_at, accepted, callee",
     )
-    .bind(i64::try_from(slots.num_permits()).unwrap_or(1))
+    .bind(slots.iter().map(|(callee, _)| *callee).collect::<Vec<&str>>())
     .bind(milliseconds(lease))
     .bind(head.map(|head| head.position.get()))
     .bind(head.map(|head| head.event_id))
+    .bind(slots.iter().map(|(_, free)| i64::try_from(free.num_permits()).unwrap_or(1)).collect::<Vec<i64>>())
     .fetch_all(pool)
     .await?;
+    let slot_of = |row: &PgRow| {
+        let callee: &str = row.try_get(13).ok()?;
+        slots.iter_mut().find(|(known, _)| *known == callee)?.1.split(1)
+    };
+    let slots: Vec<Option<OwnedSemaphorePermit>> = rows.iter().map(slot_of).collect();
     rows.iter()
-        .map_while(|row| Some((row, slots.split(1)?)))
+        .zip(slots)
+        .filter_map(|(row, slot)| Some((row, slot?)))
         .map(|(row, slot)| {
             let claimed = LeasedEffect {
                 key: row.try_get(0)?,
@@ -327,21 +386,27 @@ pub(crate) async fn run<S: Service>(
         let span = tracing::error_span!("call", key = leased.claimed.key, attempt = leased.claimed.attempt);
         call(Arc::clone(&service), pool.clone(), settings.clone(), leased).instrument(span)
     };
-    let mut due = true;
-    let mut claimed = Instant::now();
+    // Those whom calls may be due to.
+    let mut due = queue.rooms.callees();
+    let (mut claimed, mut looked) = (Instant::now(), Instant::now());
     while !shutdown.is_requested() {
-        let free = queue.room.available_permits();
+        // Also while calls begin and end all the time.
+        if looked.elapsed() >= ms(settings.poll_ms) {
+            (due, looked) = (queue.rooms.callees(), Instant::now());
+        }
+        let free = queue.rooms.free(&due);
         // Not one by one as calls end: many at a time are claimed, and their outcomes committed, for the price of one.
-        let is_worth_it = running.is_empty() || free >= settings.concurrency_max / 4 || claimed.elapsed() >= GATHER;
-        if due
-            && is_worth_it
-            && let Some(slots) = queue.slots(free)
-        {
+        let is_much = free.iter().any(|(_, free)| *free >= settings.concurrency_max / 4);
+        if !free.is_empty() && (running.is_empty() || is_much || claimed.elapsed() >= GATHER) {
             claimed = Instant::now();
-            match claim(&pool, &positions, slots, ms(settings.lease_ms)).await {
+            let mut slots = queue.rooms.slots(&free);
+            match claim(&pool, &positions, &mut slots, ms(settings.lease_ms)).await {
                 Ok(leased) => {
                     health.goes_on(PART);
-                    due = leased.len() == free;
+                    // Whoever has a slot left has nothing more that is due.
+                    slots.iter().filter(|(_, left)| left.num_permits() > 0).for_each(|(callee, _)| {
+                        due.remove(callee);
+                    });
                     for leased in leased {
                         running.spawn(make(leased));
                     }
@@ -349,10 +414,11 @@ pub(crate) async fn run<S: Service>(
                 Err(error) => {
                     tracing::warn!(%error, "cannot look for outside calls to make");
                     health.stuck(PART, format!("looking for calls to make: {error}"));
-                    due = false;
+                    due.clear();
                 }
             }
         }
+        let waits = if queue.rooms.free(&due).is_empty() { ms(settings.poll_ms) } else { GATHER };
         tokio::select! {
             Some(leased) = queue.begun.recv() => {
                 running.spawn(make(leased));
@@ -370,19 +436,12 @@ pub(crate) async fn run<S: Service>(
                     return;
                 }
             }
-            () = queue.added.notified() => due = true,
-            () = clock::sleep(if due { GATHER } else { ms(settings.poll_ms) }) => due = true,
+            () = queue.added.notified() => due = queue.rooms.callees(),
+            () = clock::sleep(waits) => {}
             () = shutdown.requested() => {}
         }
     }
     // What is under way keeps its lease; whoever takes it over looks it up before sending again.
-}
-
-impl Queue {
-    fn slots(&self, count: usize) -> Option<OwnedSemaphorePermit> {
-        let count = u32::try_from(count).ok().filter(|count| *count > 0)?;
-        Arc::clone(&self.room).try_acquire_many_owned(count).ok()
-    }
 }
 
 /// Keeps the lease of a call that takes long, until it is dropped. A worker that dies renews nothing, so others take its calls over as soon

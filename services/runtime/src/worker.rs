@@ -168,7 +168,7 @@ async fn serve<S: Service>(
     let service = Arc::new(make(&context)?);
     let positions = Arc::new(Positions::after(head));
 
-    let (dispatcher, queue) = effects::queue(&context.config.effects);
+    let (dispatcher, queue) = effects::queue(&context.config.effects, S::CALLEES);
     let (endings, outcomes) = mpsc::channel(context.config.effects.concurrency_max);
     let mut loops = JoinSet::new();
     let refusals = Refusals::new(context.broker.clone(), health.clone());

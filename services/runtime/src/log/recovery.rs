@@ -340,10 +340,10 @@ async fn set(connection: &mut PgConnection, timers: &BTreeMap<&str, Timer>) -> R
 async fn add(connection: &mut PgConnection, effects: &[(Effect, &StoredEvent)]) -> Result<(), sqlx::Error> {
     let effects: Vec<&(Effect, &StoredEvent)> = effects.iter().collect();
     sqlx::query(
-        "insert into effects (key, type, data, deadline, attempts, due_at, created_at, correlation_id, causation_id, traceparent)
-         select key, type, data, deadline, 1, now(), created_at, correlation_id, causation_id, traceparent
-         from unnest($1::text[], $2::text[], $3::bytea[], $4::timestamptz[], $5::timestamptz[], $6::uuid[], $7::uuid[], $8::text[])
-             as new (key, type, data, deadline, created_at, correlation_id, causation_id, traceparent)
+        "insert into effects (key, type, data, deadline, attempts, due_at, created_at, correlation_id, causation_id, traceparent, callee)
+         select key, type, data, deadline, 1, now(), created_at, correlation_id, causation_id, traceparent, callee
+         from unnest($1::text[], $2::text[], $3::bytea[], $4::timestamptz[], $5::timestamptz[], $6::uuid[], $7::uuid[], $8::text[], $9::text[])
+             as new (key, type, data, deadline, created_at, correlation_id, causation_id, traceparent, callee)
          on conflict do nothing",
     )
     .bind(column(&effects, |(effect, _)| effect.key.as_str()))
@@ -354,6 +354,7 @@ async fn add(connection: &mut PgConnection, effects: &[(Effect, &StoredEvent)]) 
     .bind(column(&effects, |(_, event)| event.correlation_id))
     .bind(column(&effects, |(_, event)| event.causation_id))
     .bind(column(&effects, |(_, event)| event.traceparent.as_deref()))
+    .bind(column(&effects, |(effect, _)| effect.callee))
     .execute(connection)
     .await?;
     Ok(())
