@@ -1,8 +1,11 @@
-//! SIGKILL of payments while every kind of call to Stripe is under way: by Stripe's own books nothing is doubled, and nothing is missing.
+//! SIGKILL of payments while every kind of call to Stripe is under way, and of the gateway between a webhook and its 200: by Stripe's own
+//! books nothing is doubled, and nothing is missing.
 
+use async_nats::jetstream;
 use fake_stripe::Faults;
 use holdfast_tests::{eventually, stripe::StripeShop};
 use serde_json::{Value, json};
+use testbed::servers::Signal;
 
 /// How long a call may take here, and how long after a crash it is made again.
 const CALLS: [(&str, &str); 4] = [
@@ -132,4 +135,54 @@ async fn payments_that_is_killed_with_calls_of_every_kind_under_way_doubles_noth
     assert_eq!(moved, (times * 3 * 1_250, times * 1_250, times * 1_250, 0, 0), "{:#?}", shop.stripe.ledger());
     assert_eq!(shop.fleet.number("select on_hand from inventory.stock").await.unwrap(), 1_000 - 2 * times);
     assert_eq!(shop.fleet.number("select held from inventory.stock").await.unwrap(), 0);
+}
+
+/// Commands that payments has not taken yet.
+async fn waiting(shop: &StripeShop) -> anyhow::Result<u64> {
+    let jetstream = jetstream::new(shop.fleet.client.client().clone());
+    Ok(jetstream.get_stream("COMMANDS_PAYMENTS").await?.cached_info().state.messages)
+}
+
+/// Stops payments, has Stripe tell something, and waits until the gateway has sent it on and waits for payments.
+async fn is_told_while_payments_is_away(shop: &StripeShop, tell: impl FnOnce()) {
+    eventually("payments has nothing to do", || async { Ok(waiting(shop).await? == 0) }).await.unwrap();
+    shop.keep_webhooks_away();
+    shop.fleet.processes().await.stop_worker("payments", 0).await.unwrap();
+    shop.let_webhooks_come();
+    tell();
+    eventually("the gateway waits", || async { Ok(waiting(shop).await? > 0) }).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_webhook_whose_gateway_is_killed_before_it_confirms_it_is_taken_in_once() {
+    let settings = [("HOLDFAST_STRIPE_MISSED_MS", "0")];
+    let mut shop = StripeShop::open(1, 1_000, &settings).await.unwrap();
+    let order = shop.place("one", 2).await.unwrap();
+    let session = shop.page(&order).await.unwrap();
+
+    // Killed before payments has committed it.
+    is_told_while_payments_is_away(&shop, || drop(shop.stripe.pay(&session).unwrap())).await;
+    shop.gateway = shop.gateway.kill_and_start(&shop.fleet).await.unwrap();
+    shop.fleet.processes().await.start_worker("payments", 0).unwrap();
+    shop.let_webhooks_come();
+    shop.until(&order, "paid").await.unwrap();
+    eventually("all is told", || async { Ok(shop.stripe.to_deliver() == 0) }).await.unwrap();
+
+    // Killed after that: it stands still while payments commits.
+    let intent = shop.stripe.ledger().payments.values().next().unwrap().intents[0].id.clone();
+    is_told_while_payments_is_away(&shop, || drop(shop.stripe.refund_in_dashboard(&intent, 1_000).unwrap())).await;
+    shop.fleet.processes().await.worker("gateway", 0).unwrap().signal(Signal::STOP).unwrap();
+    shop.fleet.processes().await.start_worker("payments", 0).unwrap();
+    let booked = "select count(*) from log.events where type = 'holdfast.payments.v1.PaymentRefundedElsewhere'";
+    shop.fleet.until(booked, 1).await.unwrap();
+    shop.gateway = shop.gateway.kill_and_start(&shop.fleet).await.unwrap();
+    assert!(shop.stripe.to_deliver() > 0, "nobody has confirmed it");
+    shop.let_webhooks_come();
+    eventually("all is told", || async { Ok(shop.stripe.to_deliver() == 0) }).await.unwrap();
+    let order = shop.gateway.get(&order).await.unwrap().json;
+    assert_eq!(order.pointer("/money/gone_back/minor_units"), Some(&json!("1000")), "{order}");
+    shop.close().await.unwrap();
+    assert_eq!(shop.fleet.number(booked).await.unwrap(), 1);
+    let taken = "select count(*) from log.events where type = 'holdfast.payments.v1.PaymentSucceeded'";
+    assert_eq!(shop.fleet.number(taken).await.unwrap(), 1);
 }
