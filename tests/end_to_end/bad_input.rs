@@ -152,16 +152,29 @@ async fn commands_about_what_is_not_there_or_not_possible_are_refused() {
         total_shares: 10,
         share_price: Some(money(1)),
         closes_at,
+        actor: String::new(),
     };
     let answers = [
-        ("PRODUCT_EXISTS", fleet.send("other name", &RegisterProduct { sku: sku(), name: "Cup".to_owned() }).await),
+        (
+            "PRODUCT_EXISTS",
+            fleet
+                .send("other name", &RegisterProduct { sku: sku(), name: "Cup".to_owned(), actor: String::new() })
+                .await,
+        ),
         (
             "UNKNOWN_PRODUCT",
-            fleet.send("x", &ReceiveStock { sku: "NO".to_owned(), quantity: 1, reference: String::new() }).await,
+            fleet
+                .send(
+                    "x",
+                    &ReceiveStock { sku: "NO".to_owned(), quantity: 1, reference: String::new(), actor: String::new() },
+                )
+                .await,
         ),
         (
             "INVALID_QUANTITY",
-            fleet.send("y", &ReceiveStock { sku: sku(), quantity: -1, reference: String::new() }).await,
+            fleet
+                .send("y", &ReceiveStock { sku: sku(), quantity: -1, reference: String::new(), actor: String::new() })
+                .await,
         ),
         (
             "WOULD_BREAK_HOLDS",

@@ -234,7 +234,7 @@ async fn yen_have_no_cents() {
         discount_max: yen(200),
         ..CouponOffer::default()
     };
-    let open = |offer| OpenCoupon { coupon_code: "YEN".to_owned(), offer: Some(offer) };
+    let open = |offer| OpenCoupon { coupon_code: "YEN".to_owned(), offer: Some(offer), actor: String::new() };
     assert_eq!(
         code(&fleet.send("wrong", &open(CouponOffer { spend_min: Some(money(5)), ..offer.clone() })).await.unwrap()),
         "WRONG_CURRENCY"

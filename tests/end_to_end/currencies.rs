@@ -64,7 +64,7 @@ async fn is_paid_and_refunded(shop: &StripeShop, currency: &str, units_of_100: i
 async fn is_free_with_a_coupon(shop: &StripeShop, currency: &str) {
     let code = format!("ALL-{currency}");
     let offer = CouponOffer { basis_points: 10_000, currency: currency.to_owned(), ..CouponOffer::default() };
-    let open = OpenCoupon { coupon_code: code.clone(), offer: Some(offer) };
+    let open = OpenCoupon { coupon_code: code.clone(), offer: Some(offer), actor: String::new() };
     assert!(is_accepted(&shop.fleet.send(&code, &open).await.unwrap()));
     let (before, pages) = (stripes(shop, currency), shop.stripe.ledger().payments.len());
     let order = place(shop, currency, &code).await;

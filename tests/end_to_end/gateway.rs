@@ -7,8 +7,8 @@ use holdfast_tests::{
     TestFleet, eventually,
     gateway::{Answer, Gateway, READER, TOKEN},
 };
-use platform::client::Outgoing;
-use proto::{Message, Name, orders::v1::CancelOrder};
+use platform::{client::Outgoing, clock};
+use proto::{Message, Name, inventory::v1::RegisterProduct, orders::v1::CancelOrder};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use testbed::servers::Signal;
@@ -540,4 +540,62 @@ async fn orders_are_expired_by_hand() {
     }
     gateway.until("/v1/products/MUG", "what they held is free", |product| product["held"] == "0").await.unwrap();
     fleet.settle_and_verify().await.unwrap();
+}
+
+/// Who asks is the caller, in every event that a command of his causes.
+#[tokio::test]
+async fn whoever_sells_orders_or_opens_something_is_named_in_the_log() {
+    let (fleet, gateway) = shop().await;
+    let price = json!({ "minor_units": 100, "currency": "EUR" });
+    let closes_at = (clock::now() + std::time::Duration::from_secs(3_600)).to_string();
+    let round = json!({ "prize": "A car", "total_shares": 10, "share_price": price, "closes_at": closes_at });
+    let coupon = json!({ "coupon_code": "SPRING", "offer": { "basis_points": 1000, "currency": "EUR" } });
+    for (path, body) in [("/v1/rounds", round), ("/v1/coupons", coupon)] {
+        let answer = gateway.post(path, "key", &body).await.unwrap();
+        assert!(answer.status < 300, "{answer:?}");
+    }
+    let placed = gateway.post("/v1/orders", "key", &mugs(1, "sandbox:never,checkout=call")).await.unwrap();
+    let has_page = |order: &Value| order.pointer("/payments/0/checkout_url").is_some_and(Value::is_string);
+    let order = gateway.until(placed.header("location"), "there is a page to pay on", has_page).await.unwrap();
+    let another = format!("/v1/payments/{}/checkout", order["payments"][0]["payment_id"].as_str().unwrap());
+    let answer = gateway.post(&another, "key", &json!({ "anew": true })).await.unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}");
+    fleet.until("select count(*) from log.events where type = 'holdfast.payments.v1.CheckoutRequested'", 1).await.unwrap();
+
+    let query = "select type, data from log.events order by position";
+    let mut database = fleet.database().await.unwrap();
+    let events: Vec<(String, Vec<u8>)> = sqlx::query_as(query).fetch_all(&mut database).await.unwrap();
+    let actor = |(event, data): &(String, Vec<u8>)| {
+        let actor = proto::to_json(event, data).unwrap()["actor"].as_str().filter(|actor| !actor.is_empty())?.to_owned();
+        Some((event.strip_prefix("holdfast.").unwrap().to_owned(), actor))
+    };
+    let named: BTreeSet<(String, String)> = events.iter().filter_map(actor).collect();
+    let all = [
+        "inventory.v1.ProductRegistered",
+        "inventory.v1.StockReceived",
+        "rounds.v1.RoundOpened",
+        "payments.v1.CouponOpened",
+        "orders.v1.OrderPlaced",
+        "payments.v1.CheckoutAbandoned",
+    ];
+    assert_eq!(named, all.map(|event| (event.to_owned(), "token:shop".to_owned())).into());
+
+    let cancel = format!("{}/cancel", placed.header("location"));
+    assert_eq!(gateway.post(&cancel, "key", &json!({})).await.unwrap().status, 200);
+    fleet.settle_and_verify().await.unwrap();
+}
+
+/// A key is good for ever, also one from before some commands said who asks.
+#[tokio::test]
+async fn a_key_from_before_commands_had_an_actor_is_answered_as_ever() {
+    let (fleet, gateway) = shop().await;
+    let namespace = Uuid::from_u128(0x6d0c_9c1e_54b1_4f0e_9b6b_7f3a_2f50_11d4);
+    let name = json!(["shop", "POST", "/v1/products", [], "old"]).to_string();
+    let id = Uuid::new_v5(&namespace, name.as_bytes());
+    let cup = RegisterProduct { sku: "CUP".to_owned(), name: "Cup".to_owned(), ..RegisterProduct::default() };
+    assert!(holdfast_tests::is_accepted(&fleet.client.send(id, &cup).await.unwrap()));
+    let again = gateway.post("/v1/products", "old", &json!({ "sku": "CUP", "name": "Cup" })).await.unwrap();
+    assert_eq!((again.status, again.header("idempotent-replayed")), (200, "true"), "{again:?}");
+    let other = gateway.post("/v1/products", "old", &json!({ "sku": "CUP", "name": "Mug" })).await.unwrap();
+    assert_eq!(problem(&other), (422, "IDEMPOTENCY_KEY_REUSED"));
 }

@@ -23,7 +23,7 @@ async fn a_log_in_words_has_no_colours_in_a_file() {
 #[tokio::test]
 async fn every_line_of_the_log_bears_its_service_and_those_of_a_batch_its_number_and_its_first_message() {
     let fleet = TestFleet::with(1, &[("HOLDFAST_LOG_FORMAT", "json")]).await.unwrap();
-    let register = RegisterProduct { sku: "POISON".to_owned(), name: "Poison".to_owned() };
+    let register = RegisterProduct { sku: "POISON".to_owned(), name: "Poison".to_owned(), actor: String::new() };
     assert!(is_accepted(&fleet.send("register", &register).await.unwrap()));
     // What the deciders let through and the database does not: a defect, made on purpose.
     let mut database = fleet.database().await.unwrap();
@@ -31,7 +31,8 @@ async fn every_line_of_the_log_bears_its_service_and_those_of_a_batch_its_number
         .execute(&mut database)
         .await
         .unwrap();
-    let receive = ReceiveStock { sku: "POISON".to_owned(), quantity: 1, reference: String::new() };
+    let receive =
+        ReceiveStock { sku: "POISON".to_owned(), quantity: 1, reference: String::new(), actor: String::new() };
     assert_eq!(code(&fleet.send("receive", &receive).await.unwrap()), "NOT_HANDLED");
     fleet.processes().await.stop_worker("inventory", 0).await.unwrap();
 

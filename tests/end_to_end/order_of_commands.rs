@@ -69,7 +69,7 @@ async fn no_refusal_over_what_is_not_known_yet_asks_for_the_same_id_again() {
     let fleet = TestFleet::start().await.unwrap();
     let none = || Uuid::from_u128(7).to_string();
     let (actor, note) = (|| "ops".to_owned(), || "x".to_owned());
-    let receive = ReceiveStock { sku: "NOPE".to_owned(), quantity: 1, reference: String::new() };
+    let receive = ReceiveStock { sku: "NOPE".to_owned(), quantity: 1, reference: String::new(), actor: String::new() };
     is_final(&fleet.send("a", &receive).await.unwrap(), "UNKNOWN_PRODUCT");
     let cancel = CancelRound { round_id: none(), actor: actor(), note: note() };
     is_final(&fleet.send("b", &cancel).await.unwrap(), "UNKNOWN_ROUND");

@@ -7,7 +7,7 @@ use proto::inventory::v1::{ReceiveStock, RegisterProduct};
 async fn one_poisonous_message_in_a_batch_of_500_is_set_aside_and_the_rest_proceeds() {
     let fleet = TestFleet::start().await.unwrap();
     for sku in ["MUG", "POISON"] {
-        let register = RegisterProduct { sku: sku.to_owned(), name: sku.to_owned() };
+        let register = RegisterProduct { sku: sku.to_owned(), name: sku.to_owned(), actor: String::new() };
         assert!(is_accepted(&fleet.send(sku, &register).await.unwrap()));
     }
     // What the deciders let through and the database does not: a defect, made on purpose.
@@ -21,7 +21,10 @@ async fn one_poisonous_message_in_a_batch_of_500_is_set_aside_and_the_rest_proce
     let commands: Vec<(String, ReceiveStock)> = (0..500)
         .map(|number| {
             let sku = if number == 321 { "POISON" } else { "MUG" };
-            (number.to_string(), ReceiveStock { sku: sku.to_owned(), quantity: 1, reference: String::new() })
+            (
+                number.to_string(),
+                ReceiveStock { sku: sku.to_owned(), quantity: 1, reference: String::new(), actor: String::new() },
+            )
         })
         .collect();
     {

@@ -285,6 +285,7 @@ async fn a_currency_that_is_not_in_use_is_refused_for_orders_and_rounds() {
             total_shares: 10,
             share_price: Some(price),
             closes_at: Some(well_known::Timestamp { seconds: 4_000_000_000, nanos: 0 }),
+            actor: String::new(),
         };
         let reply = fleet.send(currency, &open).await.unwrap();
         assert_eq!(code(&reply), "INVALID_CURRENCY", "{reply:?}");

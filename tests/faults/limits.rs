@@ -25,7 +25,7 @@ fn jetstream(fleet: &TestFleet) -> jetstream::Context {
 /// locked: whoever has the answer may let go of it.
 pub(crate) async fn waiting_at_a_lock(fleet: &TestFleet, commands: u64) -> PgConnection {
     fleet.processes().await.stop_worker("inventory", 0).await.unwrap();
-    let one = ReceiveStock { sku: "MUG".to_owned(), quantity: 1, reference: String::new() };
+    let one = ReceiveStock { sku: "MUG".to_owned(), quantity: 1, reference: String::new(), actor: String::new() };
     flood(fleet, "cmd.inventory.ReceiveStock", Bytes::from(one.encode_to_vec()), commands).await;
     let mut lock = fleet.database().await.unwrap();
     lock.execute("begin; select * from inventory.stock for update").await.unwrap();
@@ -183,9 +183,10 @@ async fn no_more_is_under_way_at_once_than_is_set_and_no_race_is_run_for_ever() 
     let mut operator = fleet.database().await.unwrap();
     let planted = "create unique index planted on inventory.stock (received) where sku like 'TWIN-%' and received > 0";
     operator.execute(planted).await.unwrap();
-    let register = RegisterProduct { sku: "TWIN-B".to_owned(), name: "the other".to_owned() };
+    let register = RegisterProduct { sku: "TWIN-B".to_owned(), name: "the other".to_owned(), actor: String::new() };
     assert!(is_accepted(&fleet.send("twin", &register).await.unwrap()));
-    let receive = ReceiveStock { sku: "TWIN-B".to_owned(), quantity: 5, reference: String::new() };
+    let receive =
+        ReceiveStock { sku: "TWIN-B".to_owned(), quantity: 5, reference: String::new(), actor: String::new() };
     assert_eq!(code(&fleet.send("twin", &receive).await.unwrap()), "NOT_HANDLED");
     // Once without locks, and then behind them, as often as is set.
     assert_eq!(metric(&fleet, "inventory", "holdfast_conflicts_total").await, 4);

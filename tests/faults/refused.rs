@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::limits::counted;
 
 fn receive(sku: &str) -> ReceiveStock {
-    ReceiveStock { sku: sku.to_owned(), quantity: 1, reference: String::new() }
+    ReceiveStock { sku: sku.to_owned(), quantity: 1, reference: String::new(), actor: String::new() }
 }
 
 fn id(name: &str) -> Uuid {

@@ -125,8 +125,9 @@ async fn whatever_changed_of_a_products_stock_or_of_a_hold_nothing_is_saved_over
             let refund_id = RefundId(Uuid::from_u128(refund));
             StockCommand::Return { key: key(number), refund_id, lines: BTreeMap::from([(sku(), 1)]) }
         };
-        let receive = || StockCommand::ReceiveStock { sku: sku(), quantity: 10, reference: String::new() };
-        let register = || StockCommand::RegisterProduct { sku: sku(), name: "Mug".to_owned() };
+        let receive =
+            || StockCommand::ReceiveStock { sku: sku(), quantity: 10, reference: String::new(), actor: String::new() };
+        let register = || StockCommand::RegisterProduct { sku: sku(), name: "Mug".to_owned(), actor: String::new() };
 
         loses_to_if_read::<Inventory>(connection, &[register()], register()).await;
         done::<Inventory>(connection, &[receive(), hold(1), hold(2), take(2)]).await;
@@ -146,7 +147,7 @@ async fn whatever_changed_of_a_rounds_shares_or_of_a_hold_nothing_is_saved_over_
     with_database(async |connection| {
         let round_id = RoundId(Uuid::from_u128(1));
         let offer = Offer { prize: "Bicycle".to_owned(), total_shares: 10, share_price: eur(100), closes_at: later() };
-        let open = || RoundCommand::OpenRound { round_id, offer: offer.clone() };
+        let open = || RoundCommand::OpenRound { round_id, offer: offer.clone(), actor: String::new() };
         let hold = |number| {
             let purchase = Purchase { round_id, count: 1, unit_price: eur(100) };
             RoundCommand::Hold { key: key(number), purchase }
@@ -185,7 +186,7 @@ async fn whatever_changed_of_an_order_nothing_is_saved_over_it() {
             reference: None,
             coupon: None,
         };
-        let place = || OrderCommand::PlaceOrder { order_id, terms: terms(), contact: None };
+        let place = || OrderCommand::PlaceOrder { order_id, terms: terms(), contact: None, actor: String::new() };
         let cancel = |refund| OrderCommand::CancelOrder {
             order_id,
             refund_id: RefundId(Uuid::from_u128(refund)),
@@ -274,7 +275,7 @@ async fn whatever_changed_of_a_coupon_or_of_its_customer_nothing_is_saved_over_i
             about(CouponCommand::Hold { key: key(number), purchase })
         };
         let offer = offer();
-        let open = || about(CouponCommand::Open { code: code(), offer: offer.clone() });
+        let open = || about(CouponCommand::Open { code: code(), offer: offer.clone(), actor: String::new() });
         let close = || about(CouponCommand::Close { code: code(), actor: "ada".to_owned(), note: "enough".to_owned() });
         let redeem = |number| about(CouponCommand::Redeem { key: key(number) });
         let release = |number| about(CouponCommand::Release { key: key(number) });

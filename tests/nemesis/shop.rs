@@ -219,6 +219,7 @@ impl Shop {
             total_shares: SHARES,
             share_price: Some(money(500)),
             closes_at: Some(closes_at),
+            actor: String::new(),
         };
         let id = once::<OpenRound>(&raffle.to_string());
         self.send_as(id, &OpenRound::full_name(), open.encode_to_vec()).await;
@@ -350,9 +351,10 @@ fn once<M: Name>(of: &str) -> Uuid {
 
 async fn stock(client: &CommandClient, product: u64) -> Result<()> {
     let sku = sku(product);
-    let register = RegisterProduct { sku: sku.clone(), name: format!("Product {sku}") };
+    let register = RegisterProduct { sku: sku.clone(), name: format!("Product {sku}"), actor: String::new() };
     client.send(once::<RegisterProduct>(&sku), &register).await?;
-    let receive = ReceiveStock { sku: sku.clone(), quantity: 1_000_000, reference: String::new() };
+    let receive =
+        ReceiveStock { sku: sku.clone(), quantity: 1_000_000, reference: String::new(), actor: String::new() };
     client.send(once::<ReceiveStock>(&sku), &receive).await?;
     Ok(())
 }

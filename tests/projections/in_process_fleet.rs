@@ -293,10 +293,12 @@ impl InProcessFleet {
         let mut agenda = Vec::new();
         for product in 0..PRODUCTS {
             let sku = format!("P-{seed}-{product}");
-            let register = RegisterProduct { sku: sku.clone(), name: format!("Product {product}") };
+            let register =
+                RegisterProduct { sku: sku.clone(), name: format!("Product {product}"), actor: String::new() };
             agenda.push((begin, act(uuid(rng), &register)));
             for quantity in [15, rng.random_range(1..40)] {
-                let receive = ReceiveStock { sku: sku.clone(), quantity, reference: String::new() };
+                let receive =
+                    ReceiveStock { sku: sku.clone(), quantity, reference: String::new(), actor: String::new() };
                 agenda.push((at(rng, 60), act(uuid(rng), &receive)));
             }
             let delta = if rng.random_bool(0.5) { 3 } else { -2 };
@@ -312,6 +314,7 @@ impl InProcessFleet {
                 total_shares: if number == 0 { 6 } else { 500 },
                 share_price: euros(500),
                 closes_at: Some((begin + Duration::from_secs(300)).to_wire()),
+                actor: String::new(),
             };
             agenda.push((begin, act(uuid(rng), &open)));
             let (round_id, actor, note) = (round.to_string(), "ops".to_owned(), "enough".to_owned());
@@ -372,5 +375,6 @@ fn order(rng: &mut StdRng, seed: u64, rounds: &[Uuid]) -> PlaceOrder {
         reference: if rng.random_ratio(1, 3) { format!("R-{}", rng.random_range(0..1_000)) } else { String::new() },
         coupon_code: String::new(),
         contact_email: String::new(),
+        actor: String::new(),
     }
 }

@@ -121,7 +121,7 @@ fn same_id(rng: &mut StdRng, begin: Timestamp, id: Uuid, intents: &mut Vec<Inten
             }
             1 => {
                 let sku = "P-unknown".to_owned();
-                Intent::new(at, id, &ReceiveStock { sku, quantity: 1, reference: String::new() })
+                Intent::new(at, id, &ReceiveStock { sku, quantity: 1, reference: String::new(), actor: String::new() })
             }
             2 => {
                 let round_id = nobody(rng);
@@ -138,11 +138,16 @@ fn same_id(rng: &mut StdRng, begin: Timestamp, id: Uuid, intents: &mut Vec<Inten
 
 fn stock(rng: &mut StdRng, begin: Timestamp, product: usize, orders: usize, intents: &mut Vec<Intent>) {
     let sku = format!("P-{product}");
-    let register = RegisterProduct { sku: sku.clone(), name: format!("Product {product}") };
+    let register = RegisterProduct { sku: sku.clone(), name: format!("Product {product}"), actor: String::new() };
     intents.push(Intent::new(begin, uuid(rng), &register));
     let most = i64::try_from(orders).unwrap_or(1).max(2);
     for _ in 0..2 {
-        let receive = ReceiveStock { sku: sku.clone(), quantity: rng.random_range(1..=most), reference: String::new() };
+        let receive = ReceiveStock {
+            sku: sku.clone(),
+            quantity: rng.random_range(1..=most),
+            reference: String::new(),
+            actor: String::new(),
+        };
         intents.push(Intent::new(moment(rng, begin, DAY / 4), uuid(rng), &receive));
     }
     let delta = if rng.random_bool(0.5) { 3 } else { -2 };
@@ -176,7 +181,7 @@ fn coupons(rng: &mut StdRng, begin: Timestamp, orders: usize, intents: &mut Vec<
             uses_per_customer_max: limit(rng, 3),
             skus: if rng.random_bool(0.3) { vec!["P-0".to_owned()] } else { vec![] },
         };
-        let open = OpenCoupon { coupon_code: coupon_code.clone(), offer: Some(offer) };
+        let open = OpenCoupon { coupon_code: coupon_code.clone(), offer: Some(offer), actor: String::new() };
         intents.push(Intent::new(begin, uuid(rng), &open));
         if rng.random_bool(0.3) {
             let (actor, note) = ("ops".to_owned(), "enough".to_owned());
@@ -253,6 +258,7 @@ fn round_of(rng: &mut StdRng, begin: Timestamp, round: Uuid, orders: usize, inte
         },
         share_price: euros(500),
         closes_at: Some((begin + DAY + Duration::from_secs(rng.random_range(0..600))).to_wire()),
+        actor: String::new(),
     };
     intents.push(Intent::new(begin, uuid(rng), &open));
     let (round_id, actor, note) = (round.to_string(), "ops".to_owned(), "enough".to_owned());
@@ -336,6 +342,7 @@ fn order(rng: &mut StdRng, products: usize, rounds: &[Uuid]) -> PlaceOrder {
         reference: String::new(),
         coupon_code: String::new(),
         contact_email: String::new(),
+        actor: String::new(),
     }
 }
 
@@ -365,7 +372,8 @@ pub(crate) fn looks_for_page(rng: &mut StdRng, at: Timestamp, payment_id: &str) 
         return None;
     }
     let within = Duration::from_millis(if rng.random_bool(0.5) { 20 } else { 60_000 });
-    let command = RequestCheckout { payment_id: payment_id.to_owned(), anew: rng.random_bool(0.8) };
+    let (payment_id, anew, actor) = (payment_id.to_owned(), rng.random_bool(0.8), String::new());
+    let command = RequestCheckout { payment_id, anew, actor };
     Some(Intent::new(moment(rng, at, within), uuid(rng), &command))
 }
 

@@ -99,8 +99,8 @@ impl TestFleet {
 
     /// A product with so many pieces.
     pub async fn stock(&self, sku: &str, quantity: i64) -> Result<()> {
-        let register = RegisterProduct { sku: sku.to_owned(), name: format!("Product {sku}") };
-        let receive = ReceiveStock { sku: sku.to_owned(), quantity, reference: String::new() };
+        let register = RegisterProduct { sku: sku.to_owned(), name: format!("Product {sku}"), actor: String::new() };
+        let receive = ReceiveStock { sku: sku.to_owned(), quantity, reference: String::new(), actor: String::new() };
         accepted(&self.send(sku, &register).await?)?;
         accepted(&self.send(sku, &receive).await?)
     }
@@ -120,6 +120,7 @@ impl TestFleet {
             total_shares,
             share_price: Some(money(500)),
             closes_at: Some(closes_at),
+            actor: String::new(),
         };
         accepted(&self.send(name, &open).await?)?;
         Ok(id)
@@ -128,7 +129,11 @@ impl TestFleet {
     /// An open coupon.
     pub async fn coupon(&self, code: &str, offer: CouponOffer) -> Result<()> {
         let offer = CouponOffer { currency: "EUR".to_owned(), ..offer };
-        accepted(&self.send(code, &OpenCoupon { coupon_code: code.to_owned(), offer: Some(offer) }).await?)
+        accepted(
+            &self
+                .send(code, &OpenCoupon { coupon_code: code.to_owned(), offer: Some(offer), actor: String::new() })
+                .await?,
+        )
     }
 
     /// Places an order and waits for the answer (not for its holds).

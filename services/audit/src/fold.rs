@@ -299,8 +299,13 @@ mod tests {
 
     /// Registered, then three deliveries of 10, 20 and 30.
     fn log() -> Vec<StoredEvent> {
-        let registered = ProductRegistered { sku: "mug".to_owned(), name: "Mug".to_owned() };
-        let received = |quantity| StockReceived { sku: "mug".to_owned(), quantity, reference: String::new() };
+        let registered = ProductRegistered { sku: "mug".to_owned(), name: "Mug".to_owned(), actor: String::new() };
+        let received = |quantity| StockReceived {
+            sku: "mug".to_owned(),
+            quantity,
+            reference: String::new(),
+            actor: String::new(),
+        };
         vec![
             event(3, 1, &registered),
             event(5, 2, &received(10)),

@@ -105,8 +105,11 @@ fn mugs_held(order_id: &str, quantity: i64) -> inventory_wire::StockHeld {
 
 async fn stock(connection: &mut PgConnection, inventory: &mut Writer<inventory::Inventory>) -> Result<()> {
     let (sku, name) = ("mug".to_owned(), "Mug, blue".to_owned());
-    inventory.asked(connection, &inventory_wire::ProductRegistered { sku: sku.clone(), name }).await?;
-    let received = inventory_wire::StockReceived { sku, quantity: 10, reference: "first".to_owned() };
+    inventory
+        .asked(connection, &inventory_wire::ProductRegistered { sku: sku.clone(), name, actor: String::new() })
+        .await?;
+    let received =
+        inventory_wire::StockReceived { sku, quantity: 10, reference: "first".to_owned(), actor: String::new() };
     inventory.asked(connection, &received).await?;
     Ok(())
 }

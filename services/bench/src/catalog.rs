@@ -49,8 +49,14 @@ impl Catalog {
     /// Makes the products known and receives their stock.
     pub(super) fn stock(self) -> impl Iterator<Item = (RegisterProduct, ReceiveStock)> {
         (0..self.products).map(|number| {
-            let register = RegisterProduct { sku: sku(number), name: format!("Product {number}") };
-            let receive = ReceiveStock { sku: sku(number), quantity: PIECES, reference: "bench".to_owned() };
+            let register =
+                RegisterProduct { sku: sku(number), name: format!("Product {number}"), actor: String::new() };
+            let receive = ReceiveStock {
+                sku: sku(number),
+                quantity: PIECES,
+                reference: "bench".to_owned(),
+                actor: String::new(),
+            };
             (register, receive)
         })
     }
@@ -63,6 +69,7 @@ impl Catalog {
             total_shares: SHARES,
             share_price: Some(money(SHARE_PRICE)),
             closes_at: Some((now + ROUNDS_LAST).to_wire()),
+            actor: String::new(),
         })
     }
 
@@ -143,6 +150,7 @@ impl OrderGenerator {
             reference: String::new(),
             coupon_code: String::new(),
             contact_email: String::new(),
+            actor: String::new(),
         };
         (id, order)
     }

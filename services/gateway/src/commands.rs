@@ -18,7 +18,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use platform::client::{Answer, Outgoing, Sent};
-use proto::{JsonMessage, common::v1::Accepted};
+use proto::{
+    JsonMessage,
+    common::v1::{Accepted, command_reply::Outcome},
+};
 use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
@@ -271,7 +274,7 @@ pub(crate) async fn post(
         data: message.to_bytes().into(),
         correlation_id: Some(request_id.0),
     };
-    let sent = send(&gateway, &command, wait).await;
+    let sent = as_before(&gateway, &command, &message, wait, send(&gateway, &command, wait).await).await;
     let mut response = match sent {
         Sent::Answered(answer) => answered(route, &message, id, answer)?,
         Sent::Unanswered => accepted_for_later(id),
@@ -361,6 +364,32 @@ async fn send(gateway: &Gateway, command: &Outgoing<'_>, wait: Wait) -> Sent {
         Ok(true) => Sent::Unanswered,
         Ok(false) | Err(_) => Sent::Undelivered,
     }
+}
+
+/// Commands that had no actor once. A request that was answered then is known without one under its key.
+const WITHOUT_ACTOR_ONCE: [&str; 6] = [
+    "holdfast.orders.v1.PlaceOrder",
+    "holdfast.inventory.v1.RegisterProduct",
+    "holdfast.inventory.v1.ReceiveStock",
+    "holdfast.rounds.v1.OpenRound",
+    "holdfast.payments.v1.OpenCoupon",
+    "holdfast.payments.v1.RequestCheckout",
+];
+
+/// What was answered; if that is that the key has another body, what is answered to the body as it once was. Nothing is done anew: the id is known.
+async fn as_before(gateway: &Gateway, command: &Outgoing<'_>, message: &JsonMessage, wait: Wait, sent: Sent) -> Sent {
+    if !WITHOUT_ACTOR_ONCE.contains(&command.message_type) || !is_reused(&sent) {
+        return sent;
+    }
+    let mut once = message.clone();
+    once.set_text("actor", "");
+    let again = send(gateway, &Outgoing { data: once.to_bytes().into(), ..command.clone() }, wait).await;
+    if matches!(again, Sent::Answered(_)) && !is_reused(&again) { again } else { sent }
+}
+
+fn is_reused(sent: &Sent) -> bool {
+    let Sent::Answered(Answer { reply, .. }) = sent else { return false };
+    matches!(&reply.outcome, Some(Outcome::Rejected(rejection)) if rejection.code == "COMMAND_ID_REUSED")
 }
 
 fn answered(route: &Route, message: &JsonMessage, id: Uuid, answer: Answer) -> Result<Response, Problem> {
@@ -455,6 +484,15 @@ mod tests {
                 assert!(message.text(field).is_some(), "{}: {field}", route.message_type);
             }
         }
+    }
+
+    #[test]
+    fn every_command_says_who_asks() {
+        let has_none = |route: &&super::Route| {
+            proto::JsonMessage::read(route.message_type, b"{}").unwrap().text("actor").is_none()
+        };
+        let without: Vec<&str> = ROUTES.iter().filter(has_none).map(|route| route.message_type).collect();
+        assert_eq!(without, [""; 0]);
     }
 
     #[test]

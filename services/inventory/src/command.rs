@@ -11,6 +11,8 @@ pub enum Command {
         sku: Sku,
         /// For people.
         name: String,
+        /// Who asks. Empty: it is not said.
+        actor: String,
     },
     /// Add pieces that arrived.
     ReceiveStock {
@@ -20,6 +22,8 @@ pub enum Command {
         quantity: i64,
         /// The sender's.
         reference: String,
+        /// Who asks. Empty: it is not said.
+        actor: String,
     },
     /// Correct the stock after a count.
     AdjustStock {

@@ -13,6 +13,8 @@ pub enum Event {
         sku: Sku,
         /// For people.
         name: String,
+        /// Who asked. Empty: it was not said.
+        actor: String,
     },
     /// Pieces arrived.
     StockReceived {
@@ -22,6 +24,8 @@ pub enum Event {
         quantity: i64,
         /// The sender's.
         reference: String,
+        /// Who asked. Empty: it was not said.
+        actor: String,
     },
     /// Stock was corrected.
     StockAdjusted {

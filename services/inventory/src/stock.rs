@@ -99,11 +99,12 @@ impl State {
 /// Business says no, or an invariant is broken.
 pub fn decide(state: &State, command: &Command) -> Result<Vec<Event>, DecideError> {
     match command {
-        Command::RegisterProduct { sku, name } => register(state, sku, name),
-        Command::ReceiveStock { sku, quantity, reference } => {
+        Command::RegisterProduct { sku, name, actor } => register(state, sku, name, actor),
+        Command::ReceiveStock { sku, quantity, reference, actor } => {
             let stock = known(state, sku)?;
             within_total(sku, "received", stock.received + quantity)?;
-            Ok(vec![Event::StockReceived { sku: sku.clone(), quantity: *quantity, reference: reference.clone() }])
+            let (sku, reference, actor) = (sku.clone(), reference.clone(), actor.clone());
+            Ok(vec![Event::StockReceived { sku, quantity: *quantity, reference, actor }])
         }
         Command::AdjustStock { sku, delta, actor, reason } => {
             adjust(sku, known(state, sku)?, *delta)?;
@@ -117,9 +118,12 @@ pub fn decide(state: &State, command: &Command) -> Result<Vec<Event>, DecideErro
     }
 }
 
-fn register(state: &State, sku: &Sku, name: &str) -> Result<Vec<Event>, DecideError> {
+fn register(state: &State, sku: &Sku, name: &str, actor: &str) -> Result<Vec<Event>, DecideError> {
     match state.stock.get(sku) {
-        None => Ok(vec![Event::ProductRegistered { sku: sku.clone(), name: name.to_owned() }]),
+        None => {
+            let (sku, name, actor) = (sku.clone(), name.to_owned(), actor.to_owned());
+            Ok(vec![Event::ProductRegistered { sku, name, actor }])
+        }
         Some(stock) if stock.name == name => Ok(vec![]),
         Some(stock) => Err(Rejection::new(
             "PRODUCT_EXISTS",
@@ -165,7 +169,7 @@ pub(crate) fn within_total(sku: &Sku, what: &str, total: i64) -> Result<(), Reje
 /// Makes an event true. An event whose row is not there changes nothing, and the fold then parts from the rows.
 pub fn evolve(state: &mut State, event: &Event) {
     match event {
-        Event::ProductRegistered { sku, name } => {
+        Event::ProductRegistered { sku, name, .. } => {
             let (name, version) = (name.clone(), StreamVersion::FIRST);
             let nothing = Stock { name, received: 0, adjusted: 0, committed: 0, returned: 0, held: 0, version };
             state.stock.create(sku.clone(), nothing);
@@ -263,11 +267,11 @@ pub(crate) mod spec {
     }
 
     pub(crate) fn registered(text: &str) -> Event {
-        Event::ProductRegistered { sku: sku(text), name: text.to_uppercase() }
+        Event::ProductRegistered { sku: sku(text), name: text.to_uppercase(), actor: "ann".to_owned() }
     }
 
     pub(crate) fn received(text: &str, quantity: i64) -> Event {
-        Event::StockReceived { sku: sku(text), quantity, reference: "note 1".to_owned() }
+        Event::StockReceived { sku: sku(text), quantity, reference: "note 1".to_owned(), actor: "ann".to_owned() }
     }
 
     pub(crate) fn held(pieces: &[(&str, i64)]) -> Event {
@@ -286,11 +290,11 @@ mod tests {
     use crate::{command::Command, event::Event};
 
     fn register(name: &str) -> Command {
-        Command::RegisterProduct { sku: sku("mug"), name: name.to_owned() }
+        Command::RegisterProduct { sku: sku("mug"), name: name.to_owned(), actor: "ann".to_owned() }
     }
 
     fn receive(quantity: i64) -> Command {
-        Command::ReceiveStock { sku: sku("mug"), quantity, reference: "note 1".to_owned() }
+        Command::ReceiveStock { sku: sku("mug"), quantity, reference: "note 1".to_owned(), actor: "ann".to_owned() }
     }
 
     fn adjust(delta: i64) -> Command {

@@ -16,15 +16,20 @@ const PACKAGE: &str = "holdfast.inventory.v1.";
 pub fn decode_command(message_type: &str, data: &[u8]) -> Result<Command, Rejection> {
     match message_type.strip_prefix(PACKAGE) {
         Some(wire::RegisterProduct::NAME) => {
-            let wire::RegisterProduct { sku, name } = decode(data)?;
-            Ok(Command::RegisterProduct { sku: Sku::parse(&sku)?, name: text("name", &name, 1, 256)? })
+            let wire::RegisterProduct { sku, name, actor } = decode(data)?;
+            Ok(Command::RegisterProduct {
+                sku: Sku::parse(&sku)?,
+                name: text("name", &name, 1, 256)?,
+                actor: text("actor", &actor, 0, 128)?,
+            })
         }
         Some(wire::ReceiveStock::NAME) => {
-            let wire::ReceiveStock { sku, quantity, reference } = decode(data)?;
+            let wire::ReceiveStock { sku, quantity, reference, actor } = decode(data)?;
             Ok(Command::ReceiveStock {
                 sku: Sku::parse(&sku)?,
                 quantity: pieces("quantity", quantity, 1..=QUANTITY_MAX)?,
                 reference: text("reference", &reference, 0, 128)?,
+                actor: text("actor", &actor, 0, 128)?,
             })
         }
         Some(wire::AdjustStock::NAME) => {
@@ -53,13 +58,13 @@ fn pieces(field: &str, value: i64, limits: RangeInclusive<i64>) -> Result<i64, R
 #[must_use]
 pub fn encode(event: &Event) -> (&'static str, Vec<u8>) {
     match event.clone() {
-        Event::ProductRegistered { sku, name } => (
+        Event::ProductRegistered { sku, name, actor } => (
             "holdfast.inventory.v1.ProductRegistered",
-            wire::ProductRegistered { sku: sku.to_string(), name }.encode_to_vec(),
+            wire::ProductRegistered { sku: sku.to_string(), name, actor }.encode_to_vec(),
         ),
-        Event::StockReceived { sku, quantity, reference } => (
+        Event::StockReceived { sku, quantity, reference, actor } => (
             "holdfast.inventory.v1.StockReceived",
-            wire::StockReceived { sku: sku.to_string(), quantity, reference }.encode_to_vec(),
+            wire::StockReceived { sku: sku.to_string(), quantity, reference, actor }.encode_to_vec(),
         ),
         Event::StockAdjusted { sku, delta, actor, reason } => (
             "holdfast.inventory.v1.StockAdjusted",
@@ -104,12 +109,12 @@ pub fn encode(event: &Event) -> (&'static str, Vec<u8>) {
 pub fn decode_event(message_type: &str, data: &[u8]) -> Result<Event, Rejection> {
     match message_type.strip_prefix(PACKAGE) {
         Some(wire::ProductRegistered::NAME) => {
-            let wire::ProductRegistered { sku, name } = decode(data)?;
-            Ok(Event::ProductRegistered { sku: Sku::parse(&sku)?, name })
+            let wire::ProductRegistered { sku, name, actor } = decode(data)?;
+            Ok(Event::ProductRegistered { sku: Sku::parse(&sku)?, name, actor })
         }
         Some(wire::StockReceived::NAME) => {
-            let wire::StockReceived { sku, quantity, reference } = decode(data)?;
-            Ok(Event::StockReceived { sku: Sku::parse(&sku)?, quantity, reference })
+            let wire::StockReceived { sku, quantity, reference, actor } = decode(data)?;
+            Ok(Event::StockReceived { sku: Sku::parse(&sku)?, quantity, reference, actor })
         }
         Some(wire::StockAdjusted::NAME) => {
             let wire::StockAdjusted { sku, delta, actor, reason } = decode(data)?;
@@ -164,11 +169,16 @@ mod tests {
     }
 
     fn register(sku: &str, name: &str) -> Result<Command, String> {
-        read(&wire::RegisterProduct { sku: sku.to_owned(), name: name.to_owned() })
+        read(&wire::RegisterProduct { sku: sku.to_owned(), name: name.to_owned(), actor: "ann".to_owned() })
     }
 
     fn receive(sku: &str, quantity: i64, reference: &str) -> Result<Command, String> {
-        read(&wire::ReceiveStock { sku: sku.to_owned(), quantity, reference: reference.to_owned() })
+        read(&wire::ReceiveStock {
+            sku: sku.to_owned(),
+            quantity,
+            reference: reference.to_owned(),
+            actor: "ann".to_owned(),
+        })
     }
 
     fn adjust(sku: &str, delta: i64, actor: &str, reason: &str) -> Result<Command, String> {
@@ -181,13 +191,31 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_need_not_be_said_and_is_no_story() {
+        let registered =
+            |actor: String| read(&wire::RegisterProduct { sku: "mug".to_owned(), name: "Mug".to_owned(), actor });
+        let received = |actor: String| {
+            read(&wire::ReceiveStock { sku: "mug".to_owned(), quantity: 1, reference: String::new(), actor })
+        };
+        for taken in [String::new(), "a".repeat(128)] {
+            assert!(registered(taken.clone()).is_ok() && received(taken).is_ok());
+        }
+        for wrong in ["a".repeat(129), "a\nb".to_owned()] {
+            assert_eq!((registered(wrong.clone()), received(wrong)), (code("INVALID_TEXT"), code("INVALID_TEXT")));
+        }
+    }
+
+    #[test]
     fn reads_every_command() {
         let (name, reference) = ("n".repeat(256), "r".repeat(128));
-        assert_eq!(register("a.B_9-", &name), Ok(Command::RegisterProduct { sku: sku("a.B_9-"), name }));
+        assert_eq!(
+            register("a.B_9-", &name),
+            Ok(Command::RegisterProduct { sku: sku("a.B_9-"), name, actor: "ann".to_owned() })
+        );
         let quantity = QUANTITY_MAX;
         assert_eq!(
             receive("mug", quantity, &reference),
-            Ok(Command::ReceiveStock { sku: sku("mug"), quantity, reference })
+            Ok(Command::ReceiveStock { sku: sku("mug"), quantity, reference, actor: "ann".to_owned() })
         );
         assert_eq!(
             adjust("mug", -QUANTITY_MAX, "ann", "count"),
@@ -269,7 +297,12 @@ mod tests {
 
     #[test]
     fn an_event_of_looser_times_still_reads() {
-        let old = wire::StockReceived { sku: "mug".to_owned(), quantity: 5 * QUANTITY_MAX, reference: "\n".to_owned() };
+        let old = wire::StockReceived {
+            sku: "mug".to_owned(),
+            quantity: 5 * QUANTITY_MAX,
+            reference: "\n".to_owned(),
+            actor: String::new(),
+        };
         assert!(decode_event(&wire::StockReceived::full_name(), &old.encode_to_vec()).is_ok());
     }
 

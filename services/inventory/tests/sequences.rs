@@ -159,11 +159,11 @@ fn order_id(order: u128) -> OrderId {
 }
 
 fn register(sku: &str) -> Input {
-    command(&wire::RegisterProduct { sku: sku.to_owned(), name: sku.to_owned() })
+    command(&wire::RegisterProduct { sku: sku.to_owned(), name: sku.to_owned(), actor: String::new() })
 }
 
 fn receive(sku: &str, quantity: i64) -> Input {
-    command(&wire::ReceiveStock { sku: sku.to_owned(), quantity, reference: String::new() })
+    command(&wire::ReceiveStock { sku: sku.to_owned(), quantity, reference: String::new(), actor: String::new() })
 }
 
 fn placed(order: u128, attempt: i32, lines: &[ProductQuantity]) -> Input {

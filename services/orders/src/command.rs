@@ -20,6 +20,8 @@ pub enum Command {
         terms: OrderTerms,
         /// Where the buyer gets mail about it.
         contact: Option<ContactEmail>,
+        /// Who asks. Empty: it is not said.
+        actor: String,
     },
     /// Close an unpaid order, or refund a paid one in full.
     CancelOrder {

@@ -19,6 +19,8 @@ pub enum Event {
         placed_at: Timestamp,
         /// Whether the buyer can be reached by mail. Where is in no event.
         has_contact: bool,
+        /// Who asked. Empty: it was not said.
+        actor: String,
     },
     /// The order wants what its coupon takes off.
     CouponRequested {

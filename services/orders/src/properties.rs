@@ -304,7 +304,7 @@ fn any_command() -> impl Strategy<Value = Command> {
     prop_oneof![
         2 => (id(), any_terms(), any::<bool>()).prop_map(|(order_id, terms, is_referenced)| {
             let terms = OrderTerms { reference: is_referenced.then(|| "R-1".to_owned()), ..terms };
-            Command::PlaceOrder { order_id, terms, contact: None }
+            Command::PlaceOrder { order_id, terms, contact: None, actor: String::new() }
         }),
         1 => (id(), 6..9_u128, 0..8_i64).prop_map(move |(order_id, id, expected)| {
             let (actor, note) = words();

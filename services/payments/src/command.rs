@@ -55,6 +55,8 @@ pub enum Command {
         payment_id: PaymentId,
         /// Another even if the one that there is could be paid on.
         is_anew: bool,
+        /// Who asks. Empty: it is not said.
+        actor: String,
     },
     /// Timer: nothing was heard of the payment's page, so ask the provider what has become of it.
     LookAtPage {
@@ -139,6 +141,8 @@ pub enum CouponCommand {
         code: CouponCode,
         /// What it is good for.
         offer: Offer,
+        /// Who asks. Empty: it is not said.
+        actor: String,
     },
     /// Hold nothing more of it.
     Close {

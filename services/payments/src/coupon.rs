@@ -155,7 +155,7 @@ impl fmt::Display for Offer {
 /// Business says no, or an invariant is broken.
 pub(crate) fn decide(state: &State, command: &CouponCommand, at: Timestamp) -> Result<Vec<Event>, DecideError> {
     let events = match command {
-        CouponCommand::Open { code, offer } => open(state, code, offer, at)?,
+        CouponCommand::Open { code, offer, actor } => open(state, code, offer, actor, at)?,
         CouponCommand::Close { code, actor, note } => {
             let (actor, note) = (actor.clone(), note.clone());
             match known(state, code)?.status {
@@ -170,7 +170,13 @@ pub(crate) fn decide(state: &State, command: &CouponCommand, at: Timestamp) -> R
     Ok(events.into_iter().map(Event::Coupon).collect())
 }
 
-fn open(state: &State, code: &CouponCode, offer: &Offer, at: Timestamp) -> Result<Vec<CouponEvent>, Rejection> {
+fn open(
+    state: &State,
+    code: &CouponCode,
+    offer: &Offer,
+    actor: &str,
+    at: Timestamp,
+) -> Result<Vec<CouponEvent>, Rejection> {
     match state.coupons.get(code) {
         None => {}
         // Before the check of time: a repeated command is right even after the coupon's time is over.
@@ -189,7 +195,7 @@ fn open(state: &State, code: &CouponCode, offer: &Offer, at: Timestamp) -> Resul
         let reason = format!("valid_until must be in the future and after valid_from: it is {until}, and now is {at}");
         return Err(Rejection::new("INVALID_TIME", reason));
     }
-    Ok(vec![CouponEvent::Opened { code: code.clone(), offer: offer.clone() }])
+    Ok(vec![CouponEvent::Opened { code: code.clone(), offer: offer.clone(), actor: actor.to_owned() }])
 }
 
 pub(crate) fn known<'a>(state: &'a State, code: &CouponCode) -> Result<&'a Coupon, Rejection> {
@@ -202,7 +208,7 @@ pub(crate) fn known<'a>(state: &'a State, code: &CouponCode) -> Result<&'a Coupo
 /// Makes an event true. An event whose row is not there changes nothing, and the fold then parts from the rows.
 pub(crate) fn evolve(state: &mut State, event: &CouponEvent) {
     match event {
-        CouponEvent::Opened { code, offer } => {
+        CouponEvent::Opened { code, offer, .. } => {
             let (offer, status, version) = (offer.clone(), CouponStatus::Open, StreamVersion::FIRST);
             state.coupons.create(code.clone(), Coupon { offer, status, held: 0, redeemed: 0, version });
         }

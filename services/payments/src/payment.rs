@@ -271,8 +271,8 @@ fn decide_payment(
             request(payment, *key, &asked, at)?
         }
         Command::CancelPayment { key } => cancel(payment, *key, at),
-        Command::RequestCheckout { payment_id, is_anew } => {
-            checkout::requested(*payment_id, known(payment, *payment_id)?, *is_anew, at)?
+        Command::RequestCheckout { payment_id, is_anew, actor } => {
+            checkout::requested(*payment_id, known(payment, *payment_id)?, *is_anew, actor, at)?
         }
         Command::LookAtPage { payment_id } => {
             payment.and_then(|payment| checkout::looked_at(*payment_id, payment, at)).into_iter().collect()

@@ -32,8 +32,9 @@ pub fn decode_command(message_type: &str, data: &[u8], id: Uuid) -> Result<Comma
     match message_type.strip_prefix(PACKAGE) {
         Some(wire::RecordProviderEvent::NAME) => report::record(decode(data)?, id),
         Some(wire::RequestCheckout::NAME) => {
-            let wire::RequestCheckout { payment_id, anew } = decode(data)?;
-            Ok(Command::RequestCheckout { payment_id: PaymentId::parse(&payment_id)?, is_anew: anew })
+            let wire::RequestCheckout { payment_id, anew, actor } = decode(data)?;
+            let (payment_id, actor) = (PaymentId::parse(&payment_id)?, text("actor", &actor, 0, 128)?);
+            Ok(Command::RequestCheckout { payment_id, is_anew: anew, actor })
         }
         Some(wire::ResolveProviderReport::NAME) => resolve_report(decode(data)?),
         Some(wire::ResolveRefund::NAME) => resolve_refund(decode(data)?),

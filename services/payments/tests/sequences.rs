@@ -681,7 +681,8 @@ fn by_page() -> impl Strategy<Value = Input> {
 
 fn by_buyer() -> impl Strategy<Value = Input> {
     (attempt(), any::<bool>()).prop_map(|(attempt, anew)| {
-        outside(&wire::RequestCheckout { payment_id: key(attempt).payment_id().to_string(), anew })
+        let (payment_id, actor) = (key(attempt).payment_id().to_string(), String::new());
+        outside(&wire::RequestCheckout { payment_id, anew, actor })
     })
 }
 

@@ -13,6 +13,8 @@ pub enum Command {
         round_id: RoundId,
         /// What is for sale.
         offer: Offer,
+        /// Who asks. Empty: it is not said.
+        actor: String,
     },
     /// Close an open round now, as if its closing time had come.
     CloseRound {

@@ -17,6 +17,8 @@ pub enum Event {
         round_id: RoundId,
         /// What is for sale.
         offer: Offer,
+        /// Who asked. Empty: it was not said.
+        actor: String,
     },
     /// Every share is sold.
     RoundSoldOut {

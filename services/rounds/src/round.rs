@@ -160,7 +160,7 @@ impl State {
 /// Business says no, or an invariant is broken.
 pub fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Event>, DecideError> {
     match command {
-        Command::OpenRound { round_id, offer } => open(state, *round_id, offer, at),
+        Command::OpenRound { round_id, offer, actor } => open(state, *round_id, offer, actor, at),
         Command::CloseRound { round_id, actor, note } => {
             let (actor, note) = (actor.clone(), note.clone());
             close(state, *round_id, Event::RoundClosed { round_id: *round_id, actor, note, closed_at: at }, at)
@@ -177,7 +177,13 @@ pub fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Eve
     }
 }
 
-fn open(state: &State, round_id: RoundId, offer: &Offer, at: Timestamp) -> Result<Vec<Event>, DecideError> {
+fn open(
+    state: &State,
+    round_id: RoundId,
+    offer: &Offer,
+    actor: &str,
+    at: Timestamp,
+) -> Result<Vec<Event>, DecideError> {
     match state.rounds.get(&round_id) {
         None => {}
         // Before the check of time: a repeated command is right even after the round has closed.
@@ -196,7 +202,7 @@ fn open(state: &State, round_id: RoundId, offer: &Offer, at: Timestamp) -> Resul
             ),
         ))?;
     }
-    Ok(vec![Event::RoundOpened { round_id, offer: offer.clone() }])
+    Ok(vec![Event::RoundOpened { round_id, offer: offer.clone(), actor: actor.to_owned() }])
 }
 
 fn close(state: &State, round_id: RoundId, closed: Event, at: Timestamp) -> Result<Vec<Event>, DecideError> {
@@ -280,7 +286,7 @@ fn next_batch(state: &State, round_id: RoundId, failure: Failure, unnamed: i64, 
 /// Makes an event true. An event whose row is not there changes nothing, and the fold then parts from the rows.
 pub fn evolve(state: &mut State, event: &Event) {
     match event {
-        Event::RoundOpened { round_id, offer } => {
+        Event::RoundOpened { round_id, offer, .. } => {
             let (offer, status, version) = (offer.clone(), RoundStatus::Open, StreamVersion::FIRST);
             state.rounds.create(*round_id, Round { offer, status, sold: 0, held: 0, refunding: 0, version });
         }

@@ -35,7 +35,7 @@ pub fn decode_command(message_type: &str, data: &[u8]) -> Result<Command, Reject
 }
 
 fn open_round(message: wire::OpenRound) -> Result<Command, Rejection> {
-    let wire::OpenRound { round_id, prize, total_shares, share_price, closes_at } = message;
+    let wire::OpenRound { round_id, prize, total_shares, share_price, closes_at, actor } = message;
     let share_price = Money::asked("share_price", share_price.as_ref())?;
     if share_price.minor_units < 1 {
         let least = Money { minor_units: 1, ..share_price };
@@ -48,7 +48,8 @@ fn open_round(message: wire::OpenRound) -> Result<Command, Rejection> {
         share_price,
         closes_at: Timestamp::from_wire("closes_at", closes_at)?,
     };
-    Ok(Command::OpenRound { round_id: RoundId::parse(&round_id)?, offer })
+    let actor = text("actor", &actor, 0, 128)?;
+    Ok(Command::OpenRound { round_id: RoundId::parse(&round_id)?, offer, actor })
 }
 
 fn who_and_why(actor: &str, note: &str) -> Result<(String, String), Rejection> {
@@ -87,10 +88,10 @@ const fn message_type(event: &Event) -> &'static str {
 
 fn bytes(event: Event) -> Vec<u8> {
     match event {
-        Event::RoundOpened { round_id, offer: Offer { prize, total_shares, share_price, closes_at } } => {
+        Event::RoundOpened { round_id, offer: Offer { prize, total_shares, share_price, closes_at }, actor } => {
             let (round_id, share_price, closes_at) =
                 (round_id.to_string(), Some(share_price.to_wire()), Some(closes_at.to_wire()));
-            wire::RoundOpened { round_id, prize, total_shares, share_price, closes_at }.encode_to_vec()
+            wire::RoundOpened { round_id, prize, total_shares, share_price, closes_at, actor }.encode_to_vec()
         }
         Event::RoundSoldOut { round_id, total_shares } => {
             wire::RoundSoldOut { round_id: round_id.to_string(), total_shares }.encode_to_vec()
@@ -164,11 +165,11 @@ const fn failure_to_wire(failure: Failure) -> wire::RoundFailure {
 pub fn decode_event(message_type: &str, data: &[u8]) -> Result<Event, Rejection> {
     match message_type.strip_prefix(PACKAGE) {
         Some(wire::RoundOpened::NAME) => {
-            let wire::RoundOpened { round_id, prize, total_shares, share_price, closes_at } = decode(data)?;
+            let wire::RoundOpened { round_id, prize, total_shares, share_price, closes_at, actor } = decode(data)?;
             let round_id = RoundId::parse(&round_id)?;
             let share_price = Money::from_wire("share_price", share_price.as_ref())?;
             let closes_at = Timestamp::from_wire("closes_at", closes_at)?;
-            Ok(Event::RoundOpened { round_id, offer: Offer { prize, total_shares, share_price, closes_at } })
+            Ok(Event::RoundOpened { round_id, offer: Offer { prize, total_shares, share_price, closes_at }, actor })
         }
         Some(wire::RoundSoldOut::NAME) => {
             let wire::RoundSoldOut { round_id, total_shares } = decode(data)?;

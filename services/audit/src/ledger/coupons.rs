@@ -144,7 +144,7 @@ impl Coupons {
     ) -> Result<(), Unbooked> {
         match name {
             wire::CouponOpened::NAME => {
-                let wire::CouponOpened { coupon_code, offer } = decode(data)?;
+                let wire::CouponOpened { coupon_code, offer, .. } = decode(data)?;
                 let coupon = Coupon { offer: offer.unwrap_or_default(), ..Coupon::default() };
                 if self.coupons.insert(coupon_code.clone(), coupon).is_some() {
                     wrong(&coupon_code, "it was opened twice".to_owned(), at, findings);

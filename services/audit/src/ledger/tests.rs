@@ -87,8 +87,13 @@ impl LogBuilder {
     /// Ten mugs, and a round of ten shares.
     fn shop() -> Self {
         Self::default()
-            .then(&inventory::ProductRegistered { sku: "mug".to_owned(), name: "Mug".to_owned() })
-            .then(&inventory::StockReceived { sku: "mug".to_owned(), quantity: 10, reference: String::new() })
+            .then(&inventory::ProductRegistered { sku: "mug".to_owned(), name: "Mug".to_owned(), actor: String::new() })
+            .then(&inventory::StockReceived {
+                sku: "mug".to_owned(),
+                quantity: 10,
+                reference: String::new(),
+                actor: String::new(),
+            })
             .then(&rounds::RoundOpened { round_id: round(), total_shares: 10, ..Default::default() })
     }
 
@@ -328,7 +333,12 @@ fn finds_pieces_out_of_thin_air() {
     assert_eq!(sold(-10).found(), []);
     sold(-11).finds(Check::Stock, "product-mug", "0 are held of -1 on hand");
     LogBuilder::default()
-        .then(&inventory::StockReceived { sku: "cup".to_owned(), quantity: 1, reference: String::new() })
+        .then(&inventory::StockReceived {
+            sku: "cup".to_owned(),
+            quantity: 1,
+            reference: String::new(),
+            actor: String::new(),
+        })
         .finds(Check::Stock, "product-cup", "before it was registered");
 }
 
@@ -525,7 +535,12 @@ fn finds_a_page_that_takes_a_step_which_it_cannot_take() {
 fn names_the_event_where_it_shows() {
     let found = LogBuilder::shop()
         .then(&inventory::StockAdjusted { sku: "mug".to_owned(), delta: -11, ..Default::default() })
-        .then(&inventory::StockReceived { sku: "mug".to_owned(), quantity: 5, reference: String::new() })
+        .then(&inventory::StockReceived {
+            sku: "mug".to_owned(),
+            quantity: 5,
+            reference: String::new(),
+            actor: String::new(),
+        })
         .found();
     assert_eq!(found.iter().map(|(_, _, _, position)| *position).collect::<Vec<_>>(), [Some(GlobalPosition::new(4))]);
 }

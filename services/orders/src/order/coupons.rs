@@ -57,7 +57,13 @@ fn an_order_with_a_coupon_asks_for_it_and_one_without_asks_nothing() {
     assert_eq!(
         events,
         [
-            Event::OrderPlaced { order_id: ORDER, terms: with_coupon(), placed_at: NOW, has_contact: false },
+            Event::OrderPlaced {
+                order_id: ORDER,
+                terms: with_coupon(),
+                placed_at: NOW,
+                has_contact: false,
+                actor: "ann".to_owned()
+            },
             requested(1, with_coupon())
         ]
     );

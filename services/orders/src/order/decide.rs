@@ -27,7 +27,16 @@ pub fn decide(state: &State, command: &Command, at: Timestamp) -> Result<Vec<Eve
     // What others answer about an order, this service has asked for: the order must be there.
     let ours = || order.ok_or_else(|| broken(command.order_id(), "others speak of it, and it was never placed"));
     match command {
-        Command::PlaceOrder { order_id, terms, contact } => Ok(place(state, *order_id, terms, contact.is_some(), at)?),
+        Command::PlaceOrder { order_id, terms, contact, actor } => {
+            let placed = Event::OrderPlaced {
+                order_id: *order_id,
+                terms: terms.clone(),
+                placed_at: at,
+                has_contact: contact.is_some(),
+                actor: actor.clone(),
+            };
+            Ok(place(state, *order_id, terms, placed)?)
+        }
         Command::CancelOrder { order_id: _, refund_id, actor, note } => Ok(cancel(known()?, *refund_id, actor, note)?),
         Command::ExpireOrder { order_id: _, actor, note } => Ok(expire_now(known()?, at, actor, note)?),
         Command::RequestRefund(request) => Ok(refund::request(known()?, request)?),
@@ -97,17 +106,10 @@ pub(super) fn is_stale(order: &Order, key: HoldKey) -> Result<bool, DecideError>
     Ok(key.attempt < order.attempt)
 }
 
-fn place(
-    state: &State,
-    order_id: OrderId,
-    terms: &OrderTerms,
-    has_contact: bool,
-    at: Timestamp,
-) -> Result<Vec<Event>, Rejection> {
+fn place(state: &State, order_id: OrderId, terms: &OrderTerms, placed: Event) -> Result<Vec<Event>, Rejection> {
     match state.orders.get(&order_id) {
         None => {
             is_free(state, order_id, terms.reference.as_ref())?;
-            let placed = Event::OrderPlaced { order_id, terms: terms.clone(), placed_at: at, has_contact };
             Ok(std::iter::once(placed).chain(coupon_requested(terms, HoldKey { order_id, attempt: 1 })).collect())
         }
         Some(order) if order.terms == *terms => Ok(vec![]),

@@ -14,7 +14,7 @@ use crate::event::{Event, Reinstated};
 
 /// Makes an event true. An event whose row is not there changes nothing, and the fold then parts from the rows.
 pub fn evolve(state: &mut State, event: &Event) {
-    if let Event::OrderPlaced { order_id, terms, placed_at, has_contact: _ } = event {
+    if let Event::OrderPlaced { order_id, terms, placed_at, .. } = event {
         if let Some(reference) = &terms.reference {
             state.references.create(reference.clone(), Referenced(*order_id));
         }

@@ -123,7 +123,7 @@ pub(crate) fn referenced(reference: &str) -> OrderTerms {
 }
 
 pub(crate) fn place(terms: OrderTerms) -> Command {
-    Command::PlaceOrder { order_id: ORDER, terms, contact: None }
+    Command::PlaceOrder { order_id: ORDER, terms, contact: None, actor: "ann".to_owned() }
 }
 
 pub(crate) fn holds(attempt: i32, resource: Resource) -> Command {

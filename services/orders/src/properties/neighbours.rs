@@ -34,7 +34,7 @@ enum Neighbour {
 /// A message under way.
 #[derive(Debug, Clone)]
 enum Letter {
-    To(Neighbour, Event),
+    To(Neighbour, Box<Event>),
     ToOrders(String, Vec<u8>),
 }
 
@@ -106,7 +106,7 @@ impl Town {
                 self.audit_receipt(key);
             }
             for neighbour in [Neighbour::Inventory, Neighbour::Rounds, Neighbour::Payments] {
-                self.letters.push(Letter::To(neighbour, event.clone()));
+                self.letters.push(Letter::To(neighbour, Box::new(event.clone())));
             }
         }
     }
@@ -554,7 +554,12 @@ fn step(town: &mut Town, (what, which, how): (u8, usize, u8), request: &RefundRe
         17..=19 => town.command(&Command::RequestRefund(RefundRequest { order_id, ..request.clone() })),
         20 => town.command(&Command::ReinstateOrder { order_id, time_to_pay: spec::TIME_TO_PAY, actor, note }),
         _ if how < 64 => town.name_participants(),
-        _ => town.command(&Command::PlaceOrder { order_id, terms: terms[usize::from(id)].clone(), contact: None }),
+        _ => town.command(&Command::PlaceOrder {
+            order_id,
+            terms: terms[usize::from(id)].clone(),
+            contact: None,
+            actor: String::new(),
+        }),
     }
 }
 
@@ -568,7 +573,7 @@ proptest! {
     ) {
         let mut town = Town::new(luck);
         for (id, terms) in (0..).zip(&terms) {
-            town.command(&Command::PlaceOrder { order_id: order_id(id), terms: terms.clone(), contact: None });
+            town.command(&Command::PlaceOrder { order_id: order_id(id), terms: terms.clone(), contact: None, actor: String::new() });
         }
         for ((what, which, how), request) in steps {
             step(&mut town, (what, which.index(1 << 16), how), &request, &terms);

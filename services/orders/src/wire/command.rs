@@ -124,7 +124,8 @@ fn place_order(message: wire::PlaceOrder) -> Result<Command, Rejection> {
         coupon,
     };
     let contact = ContactEmail::parse_optional(&message.contact_email)?;
-    Ok(Command::PlaceOrder { order_id, terms, contact })
+    let actor = text("actor", &message.actor, 0, 128)?;
+    Ok(Command::PlaceOrder { order_id, terms, contact, actor })
 }
 
 /// The same, unless it places an order: one that says nothing of how it is paid is completed with how it is paid here.
@@ -132,7 +133,7 @@ fn place_order(message: wire::PlaceOrder) -> Result<Command, Rejection> {
 /// # Errors
 /// No provider that takes payments here takes this one.
 pub fn payable(command: Command, enabled: &Enabled) -> Result<Command, Rejection> {
-    let Command::PlaceOrder { order_id, mut terms, contact } = command else { return Ok(command) };
+    let Command::PlaceOrder { order_id, mut terms, contact, actor } = command else { return Ok(command) };
     let payment_method = enabled.payment_method(&terms.payment_method)?;
     if payment_method != terms.payment_method {
         terms.payment_method = of_customer(payment_method, &terms.customer_id)?;
@@ -140,7 +141,7 @@ pub fn payable(command: Command, enabled: &Enabled) -> Result<Command, Rejection
             accepts(&terms.payment_method, terms.total)?;
         }
     }
-    Ok(Command::PlaceOrder { order_id, terms, contact })
+    Ok(Command::PlaceOrder { order_id, terms, contact, actor })
 }
 
 /// A wallet is that of whoever orders, and is named with its customer from here on: payments knows no customers.

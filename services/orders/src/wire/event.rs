@@ -16,9 +16,9 @@ use crate::{
 #[must_use]
 pub fn encode(event: &Event) -> (&'static str, Vec<u8>) {
     match event {
-        Event::OrderPlaced { order_id, terms, placed_at, has_contact } => {
-            let message = wire::OrderPlaced { has_contact: *has_contact, ..placed(*order_id, terms, *placed_at) };
-            ("holdfast.orders.v1.OrderPlaced", message.encode_to_vec())
+        Event::OrderPlaced { order_id, terms, placed_at, has_contact, actor } => {
+            let (said, has_contact, actor) = (placed(*order_id, terms, *placed_at), *has_contact, actor.clone());
+            ("holdfast.orders.v1.OrderPlaced", wire::OrderPlaced { has_contact, actor, ..said }.encode_to_vec())
         }
         coupons @ (Event::CouponRequested { .. } | Event::RedemptionRequested { .. }) => of_coupons(coupons),
         Event::OrderHoldConfirmed { key, resource, discount } => {
@@ -100,6 +100,7 @@ fn placed(order_id: OrderId, terms: &OrderTerms, placed_at: Timestamp) -> wire::
         reference: terms.reference.clone().unwrap_or_default(),
         coupon_code: parts::coupon_to_wire(terms.coupon.as_ref()),
         has_contact: false,
+        actor: String::new(),
     }
 }
 
@@ -402,7 +403,8 @@ fn read_placed(message: &wire::OrderPlaced) -> Result<Event, Rejection> {
         coupon: CouponCode::parse_optional(&message.coupon_code)?,
     };
     let order_id = OrderId::parse(&message.order_id)?;
-    Ok(Event::OrderPlaced { order_id, terms, placed_at, has_contact: message.has_contact })
+    let (has_contact, actor) = (message.has_contact, message.actor.clone());
+    Ok(Event::OrderPlaced { order_id, terms, placed_at, has_contact, actor })
 }
 
 fn read_hold_confirmed(message: wire::OrderHoldConfirmed) -> Result<Event, Rejection> {

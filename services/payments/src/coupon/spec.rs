@@ -47,11 +47,11 @@ fn fixed(minor_units: i64) -> Offer {
 }
 
 pub(crate) fn opened(offer: Offer) -> Event {
-    Event::Coupon(CouponEvent::Opened { code: code(), offer })
+    Event::Coupon(CouponEvent::Opened { code: code(), offer, actor: "ann".to_owned() })
 }
 
 fn open(offer: Offer) -> Command {
-    Command::Coupon(CouponCommand::Open { code: code(), offer })
+    Command::Coupon(CouponCommand::Open { code: code(), offer, actor: "ann".to_owned() })
 }
 
 fn close() -> Command {

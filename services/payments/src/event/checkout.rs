@@ -53,6 +53,8 @@ pub enum CheckoutStep {
         page: i32,
         /// Whether another is opened in its place, if nobody has paid on it.
         is_replaced: bool,
+        /// Who asked for another. Empty: nobody did, or it was not said who.
+        actor: String,
     },
     /// Nothing more can be paid on it.
     Closed(CheckoutEnd),

@@ -14,6 +14,8 @@ pub enum CouponEvent {
         code: CouponCode,
         /// What it is good for.
         offer: Offer,
+        /// Who asked. Empty: it was not said.
+        actor: String,
     },
     /// Nothing more is held of it.
     Closed {

@@ -115,7 +115,7 @@ pub(super) fn answered(payment_id: PaymentId, payment: &Payment, answer: &Answer
             let is_of_use = matches!(payment.status, Status::Requested | Status::Succeeded);
             let look_at = payment.first_look(at);
             let opened = Event::checkout(payment_id, key, CheckoutStep::Opened { page: opened.clone(), look_at });
-            let abandoned = if is_of_use { None } else { abandon(payment_id, key, &payment.after(&opened), false, at) };
+            let abandoned = if is_of_use { None } else { abandon(payment_id, key, &payment.after(&opened), None, at) };
             std::iter::once(opened).chain(abandoned).collect()
         }
         // Also if nobody is to pay any more: what becomes of the money orders decides, as of any.
@@ -171,6 +171,7 @@ pub(super) fn requested(
     payment_id: PaymentId,
     payment: &Payment,
     is_anew: bool,
+    actor: &str,
     at: Timestamp,
 ) -> Result<Vec<Event>, Rejection> {
     let no = |why: String| Rejection::new("NOT_PAYABLE", format!("nothing can be paid of payment {payment_id}: {why}"));
@@ -188,7 +189,7 @@ pub(super) fn requested(
         PageStatus::Opening | PageStatus::Replacing => Ok(vec![]),
         PageStatus::Open if payment.is_to_be_paid(terms, at) => {
             let is_replaced = is_anew || page.runs_out(terms, at);
-            let abandoned = if is_replaced { abandon(payment_id, key, payment, true, at) } else { None };
+            let abandoned = if is_replaced { abandon(payment_id, key, payment, Some(actor), at) } else { None };
             Ok(abandoned.into_iter().collect())
         }
         PageStatus::Open | PageStatus::Closing | PageStatus::Closed | PageStatus::Failed => {
@@ -267,13 +268,21 @@ impl Payment {
 
 /// The payment is cancelled: its page is to be closed, if it is open.
 pub(super) fn cancelled(payment_id: PaymentId, key: HoldKey, payment: &Payment, at: Timestamp) -> Option<Event> {
-    abandon(payment_id, key, payment, false, at)
+    abandon(payment_id, key, payment, None, at)
 }
 
-fn abandon(payment_id: PaymentId, key: HoldKey, payment: &Payment, is_replaced: bool, at: Timestamp) -> Option<Event> {
+/// The page is of no use any more; or this one has asked for another in its place.
+fn abandon(
+    payment_id: PaymentId,
+    key: HoldKey,
+    payment: &Payment,
+    asked_by: Option<&str>,
+    at: Timestamp,
+) -> Option<Event> {
     let page = payment.page.as_ref().filter(|page| page.status == PageStatus::Open)?;
     let PaymentTerms { provider, reference, .. } = payment.terms.clone()?;
     let (page, deadline) = (page.number, at + CLOSED_WITHIN);
-    let step = CheckoutStep::Abandoned { provider, reference, deadline, page, is_replaced };
+    let (is_replaced, actor) = (asked_by.is_some(), asked_by.unwrap_or_default().to_owned());
+    let step = CheckoutStep::Abandoned { provider, reference, deadline, page, is_replaced, actor };
     Some(Event::checkout(payment_id, key, step))
 }

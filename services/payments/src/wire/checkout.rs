@@ -81,7 +81,7 @@ fn encode_page(event: CheckoutEvent) -> (&'static str, Vec<u8>) {
             let message = wire::CheckoutFailed { payment_id, order_id, attempt, rejection };
             ("holdfast.payments.v1.CheckoutFailed", message.encode_to_vec())
         }
-        CheckoutStep::Abandoned { provider, reference, deadline, page, is_replaced } => {
+        CheckoutStep::Abandoned { provider, reference, deadline, page, is_replaced, actor } => {
             let message = wire::CheckoutAbandoned {
                 payment_id,
                 order_id,
@@ -91,6 +91,7 @@ fn encode_page(event: CheckoutEvent) -> (&'static str, Vec<u8>) {
                 deadline: Some(deadline.to_wire()),
                 page,
                 is_replaced,
+                actor,
             };
             ("holdfast.payments.v1.CheckoutAbandoned", message.encode_to_vec())
         }
@@ -152,6 +153,7 @@ pub(super) fn decode_event(event: &str, data: &[u8]) -> Result<Option<Event>, Re
                 // There was one at most before they were counted.
                 page: message.page.max(1),
                 is_replaced: message.is_replaced,
+                actor: message.actor,
             };
             Event::checkout(payment_id, key, step)
         }

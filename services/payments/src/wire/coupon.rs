@@ -42,7 +42,8 @@ pub(super) fn open(message: wire::OpenCoupon) -> Result<Command, Rejection> {
         return Err(Rejection::new("TOO_MANY_LINES", reason));
     }
     let code = CouponCode::parse(&message.coupon_code)?;
-    Ok(Command::Coupon(CouponCommand::Open { code, offer: read_offer(&offer)? }))
+    let actor = text("actor", &message.actor, 0, 128)?;
+    Ok(Command::Coupon(CouponCommand::Open { code, offer: read_offer(&offer)?, actor }))
 }
 
 fn check_amount(field: &str, amount: Option<&common::Money>, currency: Currency) -> Result<(), Rejection> {
@@ -114,8 +115,9 @@ fn offer_to_wire(offer: &Offer) -> wire::CouponOffer {
 /// An event's full type name and bytes.
 pub(super) fn encode(event: CouponEvent) -> (&'static str, Vec<u8>) {
     match event {
-        CouponEvent::Opened { code, offer } => {
-            let message = wire::CouponOpened { coupon_code: code.to_string(), offer: Some(offer_to_wire(&offer)) };
+        CouponEvent::Opened { code, offer, actor } => {
+            let (coupon_code, offer) = (code.to_string(), Some(offer_to_wire(&offer)));
+            let message = wire::CouponOpened { coupon_code, offer, actor };
             ("holdfast.payments.v1.CouponOpened", message.encode_to_vec())
         }
         CouponEvent::Closed { code, actor, note, closed_at } => {
@@ -157,9 +159,9 @@ fn key_to_wire(key: HoldKey) -> (String, i32) {
 pub(super) fn decode_event(event: &str, data: &[u8]) -> Result<Option<Event>, Rejection> {
     Ok(Some(Event::Coupon(match event {
         wire::CouponOpened::NAME => {
-            let wire::CouponOpened { coupon_code, offer } = decode(data)?;
+            let wire::CouponOpened { coupon_code, offer, actor } = decode(data)?;
             let (code, offer) = (CouponCode::parse(&coupon_code)?, read_offer(&offer.unwrap_or_default())?);
-            CouponEvent::Opened { code, offer }
+            CouponEvent::Opened { code, offer, actor }
         }
         wire::CouponClosed::NAME => {
             let wire::CouponClosed { coupon_code, actor, note, closed_at } = decode(data)?;

@@ -127,6 +127,20 @@ fn reads_every_kind_of_report() {
 }
 
 #[test]
+fn whoever_wants_another_page_need_not_say_who_he_is_and_tells_no_story() {
+    let asked = |actor: &str| {
+        read(&wire::RequestCheckout { payment_id: PAYMENT.to_string(), anew: true, actor: actor.to_owned() })
+    };
+    for taken in ["", "ann", &"a".repeat(128)] {
+        let actor = taken.to_owned();
+        assert_eq!(asked(taken), Ok(Command::RequestCheckout { payment_id: PAYMENT, is_anew: true, actor }));
+    }
+    for wrong in ["a\nb", &"a".repeat(129)] {
+        assert_eq!(asked(wrong), code("INVALID_TEXT"));
+    }
+}
+
+#[test]
 fn what_only_decorates_a_report_is_no_reason_to_refuse_it() {
     let message = || about_refund(wire::ProviderEventKind::RefundFailed);
     let with_reason = |reason: &str| recorded(&wire::RecordProviderEvent { reason: reason.to_owned(), ..message() });
@@ -330,6 +344,7 @@ fn of_pages() -> Vec<Event> {
             deadline: at(8),
             page: 2,
             is_replaced: true,
+            actor: text("ann"),
         },
         CheckoutStep::Closed(CheckoutEnd::Unpaid),
         CheckoutStep::Closed(CheckoutEnd::Paid),

@@ -155,7 +155,7 @@ fn hold(id: u128, attempt: Attempt, round_id: u128, count: i64, price: i64) -> C
 }
 
 fn open(id: u128, total_shares: i64) -> Command {
-    Command::OpenRound { round_id: round(id), offer: Offer { total_shares, ..offer() } }
+    Command::OpenRound { round_id: round(id), offer: Offer { total_shares, ..offer() }, actor: "ann".to_owned() }
 }
 
 fn close(id: u128) -> Command {

@@ -52,7 +52,7 @@ pub(crate) fn shares(count: i64) -> Shares {
 }
 
 pub(crate) fn opened() -> Event {
-    Event::RoundOpened { round_id: round(1), offer: offer() }
+    Event::RoundOpened { round_id: round(1), offer: offer(), actor: "ann".to_owned() }
 }
 
 pub(crate) fn sold_out() -> Event {

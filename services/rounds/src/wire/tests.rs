@@ -28,6 +28,7 @@ fn open() -> wire::OpenRound {
         total_shares: 10,
         share_price: Some(money(500, "EUR").to_wire()),
         closes_at: Some(offer().closes_at.to_wire()),
+        actor: "ann".to_owned(),
     }
 }
 
@@ -42,7 +43,7 @@ fn cancel(round_id: &str, actor: &str, note: &str) -> Result<Command, String> {
 #[test]
 fn reads_every_command() {
     let round_id = round(1);
-    assert_eq!(read(&open()), Ok(Command::OpenRound { round_id, offer: offer() }));
+    assert_eq!(read(&open()), Ok(Command::OpenRound { round_id, offer: offer(), actor: "ann".to_owned() }));
     let (id, actor, note) = (round_id.to_string(), "a".repeat(128), "n".repeat(512));
     let closing = Command::CloseRound { round_id, actor: actor.clone(), note: note.clone() };
     assert_eq!(close(&id, &actor, &note), Ok(closing));
@@ -74,6 +75,8 @@ fn refuses_a_text_that_is_missing_too_long_or_has_control_characters() {
     let id = round(1).to_string();
     for bad in ["", "a\nb", &"x".repeat(513)] {
         assert_eq!(read(&wire::OpenRound { prize: bad.to_owned(), ..open() }), code("INVALID_TEXT"), "{bad:?}");
+        let nobody = read(&wire::OpenRound { actor: bad.to_owned(), ..open() });
+        assert!(bad.is_empty() && nobody.is_ok() || nobody == code("INVALID_TEXT"), "{bad:?}");
         for ask in [close, cancel] {
             assert_eq!(ask(&id, bad, "slow"), code("INVALID_TEXT"), "{bad:?}");
             assert_eq!(ask(&id, "ann", bad), code("INVALID_TEXT"), "{bad:?}");
@@ -128,7 +131,7 @@ fn events() -> Vec<Event> {
     let precise = Timestamp::from_micros(NOW.as_micros() + 123_457);
     vec![
         opened(),
-        Event::RoundOpened { round_id: round(2), offer: Offer { closes_at: precise, ..offer() } },
+        Event::RoundOpened { round_id: round(2), offer: Offer { closes_at: precise, ..offer() }, actor: String::new() },
         sold_out(),
         reopened(),
         closed(),
@@ -161,6 +164,7 @@ fn an_event_of_looser_times_still_reads() {
         total_shares: 5 * SHARES_MAX,
         share_price: Some(money(0, "EUR").to_wire()),
         closes_at: Some(NOW.to_wire()),
+        actor: String::new(),
     };
     assert!(decode_event(&wire::RoundOpened::full_name(), &old.encode_to_vec()).is_ok());
 }

@@ -144,13 +144,18 @@ impl Player<'_> {
             let bar = bar.clone();
             async move {
                 let sku = sku.as_str().to_owned();
-                let register = RegisterProduct { sku: sku.clone(), name: name.clone() };
+                let register = RegisterProduct { sku: sku.clone(), name: name.clone(), actor: String::new() };
                 // Another trace may know it by another name; it is known then, and that is enough.
                 let refusal = self.send(&register).await?;
                 if let Some(code) = refusal.filter(|code| code != "PRODUCT_EXISTS") {
                     bail!("product {sku} could not be registered: {code}");
                 }
-                let receive = ReceiveStock { sku: sku.clone(), quantity: opening, reference: "opening".to_owned() };
+                let receive = ReceiveStock {
+                    sku: sku.clone(),
+                    quantity: opening,
+                    reference: "opening".to_owned(),
+                    actor: String::new(),
+                };
                 if let Some(code) = self.send(&receive).await? {
                     bail!("product {sku} could not receive {opening} pieces: {code}");
                 }

@@ -153,9 +153,10 @@ impl Workload {
             sku: sku.clone(),
             quantity: i64::try_from(quantity).unwrap_or(i64::MAX).min(domain::QUANTITY_MAX),
             reference: format!("load {}", self.seed),
+            actor: String::new(),
         };
         (
-            Sent { id: self.id("register", product), body: RegisterProduct { sku, name } },
+            Sent { id: self.id("register", product), body: RegisterProduct { sku, name, actor: String::new() } },
             Sent { id: self.id("receive", product), body: receive },
         )
     }
@@ -173,6 +174,7 @@ impl Workload {
             total_shares: i64::try_from(shares).unwrap_or(i64::MAX).min(1_000_000),
             share_price: Some(money(self.share_price(round))),
             closes_at: Some(Timestamp::from_micros((closes_on + 1) * DAY_MICROS).to_wire()),
+            actor: String::new(),
         };
         // Asked for again on another day, it is another command, and refused for what it is.
         Sent { id: self.id(&format!("open until {closes_on}"), round), body: open }
@@ -230,6 +232,7 @@ impl Workload {
             reference: String::new(),
             coupon_code: String::new(),
             contact_email: String::new(),
+            actor: String::new(),
         };
         let in_called_off_round = round.is_some() && round == self.called_off();
         let place = Sent { id: self.id("place", number), body: place };

@@ -24,7 +24,7 @@ fn placed(cents: i64) -> LogBuilder {
         ..Default::default()
     };
     LogBuilder::shop()
-        .then(&payments::CouponOpened { coupon_code: "ONCE".to_owned(), offer: Some(offer) })
+        .then(&payments::CouponOpened { coupon_code: "ONCE".to_owned(), offer: Some(offer), actor: String::new() })
         .then(&orders::OrderPlaced {
             order_id: order(),
             customer_id: ADA.to_owned(),

@@ -27,7 +27,13 @@ fn due() -> Timestamp {
 
 #[test]
 fn places_an_order() {
-    let placed = Event::OrderPlaced { order_id: ORDER, terms: both(), placed_at: NOW, has_contact: false };
+    let placed = Event::OrderPlaced {
+        order_id: ORDER,
+        terms: both(),
+        placed_at: NOW,
+        has_contact: false,
+        actor: "ann".to_owned(),
+    };
     assert_eq!(State::default().when(&place(both())), Ok(vec![placed]));
     let state = given(&[place(both())]);
     assert_eq!(state.statuses(), ["pending", "pending", "pending"]);
@@ -67,7 +73,7 @@ fn refuses_other_content_under_the_name_of_an_order() {
 #[test]
 fn refuses_the_reference_of_another_order_also_of_one_that_is_closed() {
     let other = OrderId(Uuid::from_u128(99));
-    let place_other = |terms| Command::PlaceOrder { order_id: other, terms, contact: None };
+    let place_other = |terms| Command::PlaceOrder { order_id: other, terms, contact: None, actor: String::new() };
     for commands in [vec![place(referenced("R-1"))], expired_and_released(referenced("R-1"))] {
         let state = given(&commands);
         let words = ["R-1", &*ORDER.to_string()];
@@ -100,7 +106,12 @@ fn does_what_somebody_wants_of_an_order_only_as_he_has_seen_it() {
 
 #[test]
 fn any_number_of_orders_have_no_reference() {
-    let other = Command::PlaceOrder { order_id: OrderId(Uuid::from_u128(99)), terms: goods(), contact: None };
+    let other = Command::PlaceOrder {
+        order_id: OrderId(Uuid::from_u128(99)),
+        terms: goods(),
+        contact: None,
+        actor: String::new(),
+    };
     assert_eq!(given(&[place(goods())]).when(&other).unwrap().len(), 1);
 }
 

@@ -56,6 +56,7 @@ fn place() -> wire::PlaceOrder {
         reference: String::new(),
         coupon_code: String::new(),
         contact_email: String::new(),
+        actor: String::new(),
     }
 }
 
@@ -71,7 +72,7 @@ fn place_shares(count: i64, unit_price: Option<common::Money>) -> wire::PlaceOrd
 
 fn terms(message: &wire::PlaceOrder) -> OrderTerms {
     match read(message) {
-        Ok(Command::PlaceOrder { order_id: ORDER, terms, contact: _ }) => terms,
+        Ok(Command::PlaceOrder { order_id: ORDER, terms, contact: _, .. }) => terms,
         other => panic!("{other:?}"),
     }
 }
@@ -152,6 +153,9 @@ fn an_order_is_paid_from_the_wallet_of_its_own_customer() {
 fn refuses_a_malformed_customer_or_payment_method() {
     for customer_id in ["", "a\0b", &"x".repeat(129)] {
         assert_eq!(read(&wire::PlaceOrder { customer_id: customer_id.to_owned(), ..place() }), code("INVALID_TEXT"));
+    }
+    for actor in ["a\nb", &"x".repeat(129)] {
+        assert_eq!(read(&wire::PlaceOrder { actor: actor.to_owned(), ..place() }), code("INVALID_TEXT"));
     }
     for payment_method in ["a\nb", &"x".repeat(257)] {
         let payment_method = payment_method.to_owned();

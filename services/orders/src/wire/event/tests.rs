@@ -49,6 +49,7 @@ fn opening() -> Vec<Event> {
         terms,
         placed_at: Timestamp::from_micros(1),
         has_contact: true,
+        actor: "ann".to_owned(),
     });
     let mut events = placed.to_vec();
     events.extend([
@@ -80,7 +81,13 @@ fn with_coupon() -> Vec<Event> {
     let OrderTerms { customer_id, lines, shares, payment_method, .. } = terms.clone();
     let (key, payment_id, coupon) = (key(1), key(1).payment_id(), coupon("SPRING"));
     vec![
-        Event::OrderPlaced { order_id: ORDER, terms, placed_at: Timestamp::from_micros(1), has_contact: true },
+        Event::OrderPlaced {
+            order_id: ORDER,
+            terms,
+            placed_at: Timestamp::from_micros(1),
+            has_contact: true,
+            actor: String::new(),
+        },
         Event::CouponRequested { key, coupon: coupon.clone(), customer_id, lines, shares, payment_method },
         Event::OrderHoldConfirmed { key, resource: Coupon, discount: Some(discount.clone()) },
         Event::OrderPaid { key, payment_id, amount: euros(0), holds: vec![Stock, Coupon], discount: Some(discount) },
@@ -219,7 +226,8 @@ fn the_largest_order_reads_back() {
     let line = |id: usize| crate::order::spec::line(&format!("sku-{id}"), 1_000_000, 1_000);
     let total = Money { minor_units: 1_000_000_000_000, ..euros(0) };
     let terms = crate::order::OrderTerms { lines: (0..1_000).map(line).collect(), total, ..goods() };
-    let placed = Event::OrderPlaced { order_id: ORDER, terms, placed_at: NOW, has_contact: false };
+    let placed =
+        Event::OrderPlaced { order_id: ORDER, terms, placed_at: NOW, has_contact: false, actor: String::new() };
     let (message_type, data) = encode(&placed);
     assert_eq!(decode_event(message_type, &data), Ok(placed));
 }

@@ -52,7 +52,8 @@ fn opened_with_money() -> Command {
 
 fn abandoned_for(is_replaced: bool) -> Event {
     let (provider, reference, deadline) = ("test".to_owned(), "cs_1".to_owned(), NOW + CLOSED_WITHIN);
-    let step = CheckoutStep::Abandoned { provider, reference, deadline, page: 1, is_replaced };
+    let actor = if is_replaced { "ann".to_owned() } else { String::new() };
+    let step = CheckoutStep::Abandoned { provider, reference, deadline, page: 1, is_replaced, actor };
     Event::checkout(payment_id(), KEY, step)
 }
 
@@ -79,7 +80,7 @@ fn another() -> Event {
 }
 
 fn wants_page(is_anew: bool) -> Command {
-    Command::RequestCheckout { payment_id: payment_id(), is_anew }
+    Command::RequestCheckout { payment_id: payment_id(), is_anew, actor: "ann".to_owned() }
 }
 
 fn closed(end: CheckoutEnd) -> Event {

@@ -30,7 +30,7 @@ fn read<M: Message + Name>(message: &M) -> Result<Command, String> {
 }
 
 fn open(offer: wire::CouponOffer) -> Result<Command, String> {
-    read(&wire::OpenCoupon { coupon_code: " spring ".to_owned(), offer: Some(offer) })
+    read(&wire::OpenCoupon { coupon_code: " spring ".to_owned(), offer: Some(offer), actor: "ann".to_owned() })
 }
 
 fn code() -> CouponCode {
@@ -53,7 +53,7 @@ fn read_offer() -> Offer {
 
 #[test]
 fn a_coupon_is_read_with_its_products_in_order_and_each_once() {
-    let command = CouponCommand::Open { code: code(), offer: read_offer() };
+    let command = CouponCommand::Open { code: code(), offer: read_offer(), actor: "ann".to_owned() };
     assert_eq!(open(offer()), Ok(Command::Coupon(command)));
 }
 
@@ -89,7 +89,8 @@ fn refuses_limits_that_are_none_too_many_products_and_other_codes() {
     let skus = vec!["mug".to_owned(); 101];
     assert_eq!(open(wire::CouponOffer { skus, ..offer() }).unwrap_err(), "TOO_MANY_LINES");
     assert_eq!(open(wire::CouponOffer { skus: vec![String::new()], ..offer() }).unwrap_err(), "INVALID_SKU");
-    let wrong = wire::OpenCoupon { coupon_code: "10 %".to_owned(), offer: Some(offer()) };
+    let wrong =
+        wire::OpenCoupon { coupon_code: "10 %".to_owned(), offer: Some(offer()), ..wire::OpenCoupon::default() };
     assert_eq!(read(&wrong).unwrap_err(), "INVALID_COUPON_CODE");
     assert_eq!(read(&wire::OpenCoupon::default()).unwrap_err(), "INVALID_CURRENCY");
 }
@@ -115,8 +116,8 @@ fn every_event_reads_back_as_it_was_written() {
     let amount = Money { minor_units: 7, currency: Currency::parse("EUR").unwrap() };
     let fixed = Offer { off: Off::Fixed(5), skus: vec![], valid_from: Some(Timestamp::from_micros(1)), ..read_offer() };
     for event in [
-        CouponEvent::Opened { code: code(), offer: read_offer() },
-        CouponEvent::Opened { code: code(), offer: fixed },
+        CouponEvent::Opened { code: code(), offer: read_offer(), actor: "ann".to_owned() },
+        CouponEvent::Opened { code: code(), offer: fixed, actor: String::new() },
         CouponEvent::Closed {
             code: code(),
             actor: "ann".to_owned(),
