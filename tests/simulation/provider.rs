@@ -52,6 +52,8 @@ struct Books {
     is_strict: bool,
     /// Whether nobody hears what it reports of money that is paid, or set aside, through Stripe.
     is_unheard: bool,
+    /// Whether some refunds are on their way for hours, and some keys are answered with an error for ever.
+    is_slow: bool,
     /// Payments through Stripe, which nobody can pay before a page is open.
     by_stripe: BTreeMap<PaymentId, PaymentRequested>,
     /// Those of which a page was opened.
@@ -80,6 +82,10 @@ struct Key {
     is_accepted: bool,
     /// Whether the answer to the call is lost.
     is_lost: bool,
+    /// Whether it is answered with an error for ever, whatever was done.
+    is_stuck: bool,
+    /// Until when what it was asked for is on its way, and of which refund.
+    on_its_way: Option<(Timestamp, RefundId)>,
 }
 
 /// Money that moved.
@@ -100,6 +106,7 @@ impl FakeProvider {
         let books = Books {
             is_strict: rng.random_bool(0.5),
             is_unheard: seed.is_multiple_of(3),
+            is_slow: seed % 5 == 4,
             by_stripe: BTreeMap::new(),
             opened: BTreeSet::new(),
             rng,
@@ -335,6 +342,12 @@ impl Books {
         moves.iter().find(is_sent).map(|move_| move_.reference.clone())
     }
 
+    /// Whether it has accepted this refund, under whatever key, and the money is neither there nor back yet.
+    fn is_on_its_way(&self, request: &RefundRequest) -> bool {
+        let is_it = |key: &Key| key.on_its_way.is_some_and(|(until, of)| of == request.refund_id && self.now < until);
+        self.keys.values().any(is_it)
+    }
+
     /// What it has of a payment.
     fn balance(&self, payment_id: PaymentId) -> i64 {
         let moves = self.moves.get(&payment_id).map(Vec::as_slice).unwrap_or_default();
@@ -429,11 +442,17 @@ impl Provider for FakeProvider {
         if key.amount_minor != request.amount.minor_units {
             return Err(ProviderError::Declined("the key was used for another amount".to_owned()));
         }
-        if !key.is_accepted {
+        if !key.is_accepted && !key.is_stuck {
             return Err(ProviderError::Declined("no".to_owned()));
         }
         if std::mem::take(&mut key.is_lost) || fate == 3 {
             return Err(ProviderError::OutcomeUnknown("the answer was lost".to_owned()));
+        }
+        if key.is_stuck {
+            return Err(ProviderError::Stuck("it has met an error of its own".to_owned()));
+        }
+        if books.is_on_its_way(request) {
+            return Ok(RefundState::Pending { reference });
         }
         Ok(if stands { RefundState::Refunded { reference } } else { failed_since() })
     }
@@ -443,6 +462,9 @@ impl Provider for FakeProvider {
         let wrong = books.wrong;
         if books.rng.random_ratio(wrong, 1_000) {
             return Err(ProviderError::Unavailable("busy".to_owned()));
+        }
+        if books.is_on_its_way(request) {
+            return Ok(Some(RefundState::Pending { reference: moved(&request.key) }));
         }
         if let Some(reference) = books.sent(request.payment_id, request.refund_id) {
             return Ok(Some(RefundState::Refunded { reference }));

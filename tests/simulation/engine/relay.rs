@@ -24,8 +24,8 @@ const DISTRUST_FOR: Duration = Duration::from_millis(700);
 /// Events that the relay reads at once.
 const PAGE: usize = 50;
 
-/// Once nothing goes wrong any more, everything must have come to its end within this.
-const SETTLES_WITHIN: Duration = Duration::from_secs(3_600);
+/// Once nothing goes wrong any more, everything must have come to its end within this: the provider may take six hours over a refund.
+const SETTLES_WITHIN: Duration = Duration::from_secs(7 * 3_600);
 
 #[derive(Debug, Default)]
 pub(super) struct Relay {

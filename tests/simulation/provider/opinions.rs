@@ -16,6 +16,9 @@ use ProviderEventKind::{
     PaymentAuthorised, PaymentClosed, PaymentFailed, PaymentSucceeded, RefundFailed, RefundSucceeded,
 };
 
+/// How long a refund is on its way that has been accepted, at most.
+const ON_ITS_WAY_SECONDS_MAX: u64 = 6 * 3_600;
+
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
 const BACK: &str = "back of ";
@@ -223,13 +226,15 @@ impl Books {
         let minor = request.amount.minor_units;
         let exceeds = self.is_strict && minor > self.balance(request.payment_id);
         let is_accepted = !declines && !exceeds && !self.is_disputed(request.payment_id, &request.charge_reference);
-        let key = Key { amount_minor: minor, is_accepted, is_lost: false };
+        let key = Key { amount_minor: minor, is_accepted, is_lost: false, is_stuck: false, on_its_way: None };
         self.keys.insert(request.key.clone(), key);
         let thinks = self.thinks();
         let reference = moved(&request.key);
         if is_accepted {
             self.pay_out(request, &reference, true);
-            if thinks {
+            if self.is_slow && self.opinions > 0 && self.rng.random_ratio(1, 3) {
+                self.be_slow(request, &reference);
+            } else if thinks {
                 self.have_opinion(request, &reference);
             }
         } else if declines && !exceeds && thinks {
@@ -282,6 +287,41 @@ impl Books {
             }
             _ => self.refund_elsewhere(payment_id),
         }
+    }
+
+    fn be_slow(&mut self, request: &RefundRequest, reference: &str) {
+        if self.rng.random_bool(0.5) { self.be_stuck(request, reference) } else { self.take_hours(request, reference) }
+    }
+
+    /// It answers this key with an error for ever, and has paid out, or has not.
+    fn be_stuck(&mut self, request: &RefundRequest, reference: &str) {
+        let is_done = self.rng.random_bool(0.5);
+        if !is_done {
+            let moves = self.moves.entry(request.payment_id).or_default();
+            moves.retain(|move_| move_.reference != reference);
+        }
+        if let Some(key) = self.keys.get_mut(&request.key) {
+            (key.is_stuck, key.is_accepted) = (true, is_done);
+        }
+    }
+
+    /// It has accepted the refund, and pays it out hours later, or fails to. A report tells of it, or nobody does who is not asked.
+    fn take_hours(&mut self, request: &RefundRequest, reference: &str) {
+        let until = self.now + Duration::from_secs(self.rng.random_range(60..ON_ITS_WAY_SECONDS_MAX));
+        if let Some(key) = self.keys.get_mut(&request.key) {
+            key.on_its_way = Some((until, request.refund_id));
+        }
+        let fails = self.rng.random_ratio(1, 3);
+        if fails {
+            let moves = self.moves.entry(request.payment_id).or_default();
+            moves.iter_mut().filter(|move_| move_.reference == reference).for_each(|move_| move_.stands = false);
+        }
+        if self.rng.random_ratio(1, 3) {
+            return;
+        }
+        let kind = if fails { RefundFailed } else { RefundSucceeded };
+        let told = Told { kind, reference, minor: request.amount.minor_units, at: Some(until) };
+        self.tell(request.payment_id, &request.refund_id.to_string(), &told);
     }
 }
 
