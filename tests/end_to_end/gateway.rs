@@ -560,13 +560,17 @@ async fn whoever_sells_orders_or_opens_something_is_named_in_the_log() {
     let another = format!("/v1/payments/{}/checkout", order["payments"][0]["payment_id"].as_str().unwrap());
     let answer = gateway.post(&another, "key", &json!({ "anew": true })).await.unwrap();
     assert_eq!(answer.status, 200, "{answer:?}");
-    fleet.until("select count(*) from log.events where type = 'holdfast.payments.v1.CheckoutRequested'", 1).await.unwrap();
+    fleet
+        .until("select count(*) from log.events where type = 'holdfast.payments.v1.CheckoutRequested'", 1)
+        .await
+        .unwrap();
 
     let query = "select type, data from log.events order by position";
     let mut database = fleet.database().await.unwrap();
     let events: Vec<(String, Vec<u8>)> = sqlx::query_as(query).fetch_all(&mut database).await.unwrap();
     let actor = |(event, data): &(String, Vec<u8>)| {
-        let actor = proto::to_json(event, data).unwrap()["actor"].as_str().filter(|actor| !actor.is_empty())?.to_owned();
+        let actor =
+            proto::to_json(event, data).unwrap()["actor"].as_str().filter(|actor| !actor.is_empty())?.to_owned();
         Some((event.strip_prefix("holdfast.").unwrap().to_owned(), actor))
     };
     let named: BTreeSet<(String, String)> = events.iter().filter_map(actor).collect();

@@ -2,6 +2,7 @@
 //! seed.
 
 mod checks;
+mod coupons;
 mod disputes;
 mod money;
 mod past;
@@ -30,8 +31,9 @@ use uuid::Uuid;
 use crate::{
     provider::{FakeProvider, SimulatedProvider, SimulatedWallets},
     simulated_service::{Begun, Message, Node, SimulatedService, Tried},
-    workload::{DAY, Intent, day},
+    workload::{DAY, Intent, Till, day},
 };
+use coupons::Coupons;
 use money::Money;
 use relay::Relay;
 use transport::{Pending, Stream};
@@ -194,6 +196,7 @@ pub(crate) struct Engine {
     /// When each looks for timers next.
     wakes: [Option<Timestamp>; 4],
     bank: FakeProvider,
+    till: Till,
     /// What the adapter to wallets sends and hears.
     letters: SimulatedWallets,
     wallets: Wallets,
@@ -219,6 +222,7 @@ pub(crate) struct Engine {
     audited: GlobalPosition,
     auditor: Auditor,
     money: Money,
+    coupons: Coupons,
     tells: bool,
     story: VecDeque<String>,
 }
@@ -248,7 +252,8 @@ impl Engine {
         let replicas = rng.random_range(1..=3);
         let begin = Timestamp::from_micros(1_700_000_000_000_000);
         let bank = FakeProvider::new(setup.seed, faults.wrong_calls, faults.opinions);
-        let intents = day(&mut rng, begin, setup.orders);
+        let till = if setup.seed.is_multiple_of(2) { Till::Mixed } else { Till::Euros };
+        let intents = day(&mut rng, begin, setup.orders, till);
         let letters = SimulatedWallets::default();
         let providers = vec![
             SimulatedProvider::Bank(bank.clone()),
@@ -272,6 +277,7 @@ impl Engine {
             open: BTreeMap::new(),
             wakes: [None; 4],
             bank,
+            till,
             letters,
             wallets: Wallets::default(),
             log: BTreeMap::new(),
@@ -291,6 +297,7 @@ impl Engine {
             audited: GlobalPosition::default(),
             auditor: Auditor::default(),
             money: Money::default(),
+            coupons: Coupons::default(),
             tells: setup.tells,
             story: VecDeque::new(),
             faults,
@@ -505,6 +512,7 @@ impl Engine {
         for event in &events {
             self.money.take(event)?;
             self.wallets.take(event)?;
+            self.coupons.take(event)?;
             self.hear(event);
         }
         for key in committed.calls {

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use domain::{PaymentId, RefundId, Timestamp};
+use domain::{Currency, Money, PaymentId, RefundId, Timestamp};
 use proto::payments::v1::{PaymentRequested, ProviderEventKind, ProviderReport, RecordProviderEvent};
 use providers::{
     AuthorisationRef, Charge, CheckoutRef, CheckoutRequest, ClosedCheckout, EndedAuthorisation, OpenCheckout,
@@ -64,6 +64,10 @@ struct Books {
     asked: BTreeSet<String>,
     /// What it is going to say of each charge that is as it should be, or of money that is set aside.
     charges: BTreeMap<PaymentId, (Timestamp, RecordProviderEvent)>,
+    /// What each payment is in.
+    currencies: BTreeMap<PaymentId, Currency>,
+    /// What it was asked for in another currency than that.
+    wrong_currency: Option<String>,
     /// Money that is set aside, by what it is known by.
     holds: BTreeMap<String, authorisations::Hold>,
     moves: BTreeMap<PaymentId, Vec<Move>>,
@@ -116,6 +120,8 @@ impl FakeProvider {
             keys: BTreeMap::new(),
             asked: BTreeSet::new(),
             charges: BTreeMap::new(),
+            currencies: BTreeMap::new(),
+            wrong_currency: None,
             holds: BTreeMap::new(),
             moves: BTreeMap::new(),
             payouts: BTreeMap::new(),
@@ -244,6 +250,11 @@ impl FakeProvider {
         books.holds.values().filter(|hold| hold.is_open(books.now)).map(|hold| hold.payment_id).collect()
     }
 
+    /// What it was asked for in another currency than the buyer was.
+    pub(crate) fn wrong_currency(&self) -> Option<String> {
+        self.books().wrong_currency.clone()
+    }
+
     /// Refunds whose money moved more than once, and what moved of each payment.
     pub(crate) fn audit(&self) -> (Vec<RefundId>, Sums) {
         let (mut times, mut sums) = (BTreeMap::new(), BTreeMap::new());
@@ -269,6 +280,20 @@ impl FakeProvider {
 }
 
 impl Books {
+    /// It is asked for so much of a payment.
+    fn heard_of(&mut self, payment_id: PaymentId, amount: Money) {
+        let currency = *self.currencies.entry(payment_id).or_insert(amount.currency);
+        if currency != amount.currency && self.wrong_currency.is_none() {
+            self.wrong_currency = Some(format!("{amount} of payment {payment_id}, which is in {currency}"));
+        }
+    }
+
+    /// So much of a payment, as it tells of it.
+    fn money(&self, payment_id: PaymentId, minor_units: i64) -> Option<proto::common::v1::Money> {
+        let currency = self.currencies.get(&payment_id).map_or("EUR".to_owned(), Currency::to_string);
+        Some(proto::common::v1::Money { minor_units, currency })
+    }
+
     /// What was paid on a page until now.
     fn paid(&self, checkout: &CheckoutRef) -> Option<ClosedCheckout> {
         let (_, report) = self.charges.get(&checkout.payment_id).filter(|(due, _)| *due <= self.now)?;
@@ -383,6 +408,7 @@ impl Provider for FakeProvider {
 
     async fn open_checkout(&self, request: &CheckoutRequest) -> Result<OpenedCheckout, ProviderError> {
         let mut books = self.books();
+        books.heard_of(request.payment_id, request.amount);
         books.fail()?;
         if Script::parse(&scripted(&request.payment_method)).is_ok_and(|script| script.checkout == Page::Refuse) {
             return Err(ProviderError::Declined("no".to_owned()));
@@ -425,6 +451,7 @@ impl Provider for FakeProvider {
 
     async fn refund(&self, request: &RefundRequest) -> Result<RefundState, ProviderError> {
         let mut books = self.books();
+        books.heard_of(request.payment_id, request.amount);
         let wrong = books.wrong;
         let fate = if books.rng.random_ratio(wrong, 1_000) { books.rng.random_range(0..4) } else { 4 };
         if fate == 0 {

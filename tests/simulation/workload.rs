@@ -42,12 +42,55 @@ impl Intent {
     }
 }
 
-fn euros(cents: i64) -> Option<Money> {
-    Some(Money { minor_units: cents, currency: "EUR".to_owned() })
+/// Of a currency with three digits behind the point so many tens: Stripe takes no less.
+fn money(currency: &str, minor_units: i64) -> Option<Money> {
+    let minor_units = if currency == "KWD" { 10 * minor_units } else { minor_units };
+    Some(Money { minor_units, currency: currency.to_owned() })
 }
 
-fn dollars(cents: i64) -> Option<Money> {
-    Some(Money { minor_units: cents, currency: "USD".to_owned() })
+fn euros(cents: i64) -> Option<Money> {
+    money("EUR", cents)
+}
+
+/// What people pay in: of two digits behind the point, of none, and of three.
+const CURRENCIES: [&str; 5] = ["EUR", "JPY", "KWD", "ISK", "UGX"];
+
+/// What is paid in which currency: everything in euros, or each thing in one of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Till {
+    Euros,
+    Mixed,
+}
+
+impl Till {
+    /// What the thing with this name is sold in; it follows from the name, so that nobody has to remember it.
+    pub(crate) fn currency(self, name: &str) -> &'static str {
+        let digit = name.chars().last().and_then(|digit| digit.to_digit(16)).unwrap_or_default();
+        let mixed = usize::try_from(digit).ok().and_then(|digit| CURRENCIES.get(digit % CURRENCIES.len()));
+        mixed.filter(|_| self == Self::Mixed).copied().unwrap_or("EUR")
+    }
+
+    /// The order with all its prices in one currency: that of its round, its coupon or its wallet, or else one of its own.
+    fn price(self, order: PlaceOrder) -> PlaceOrder {
+        // Few want with a coupon what it is not good for.
+        let is_good_for = |shares: &SharePurchase| self.currency(&shares.round_id) == self.currency(&order.coupon_code);
+        let keeps_all = order.coupon_code.is_empty() || order.lines.is_empty() || order.order_id.starts_with('0');
+        let shares = order.shares.clone().filter(|shares| keeps_all || is_good_for(shares));
+        let order = PlaceOrder { shares, ..order };
+        let is_from_wallet = order.payment_method == "wallet";
+        let of = match &order.shares {
+            Some(shares) => &shares.round_id,
+            None if !order.coupon_code.is_empty() => &order.coupon_code,
+            None if is_from_wallet => &order.customer_id,
+            None => &order.order_id,
+        };
+        let currency = self.currency(of);
+        let priced = |price: Option<Money>| price.and_then(|price| money(currency, price.minor_units));
+        let line = |line: OrderLine| OrderLine { unit_price: priced(line.unit_price), ..line };
+        let lines = order.lines.into_iter().map(line).collect();
+        let shares = order.shares.map(|shares| SharePurchase { unit_price: priced(shares.unit_price), ..shares });
+        PlaceOrder { lines, shares, ..order }
+    }
 }
 
 fn seconds(seconds: i64) -> Option<well_known::Duration> {
@@ -63,26 +106,26 @@ fn moment(rng: &mut StdRng, from: Timestamp, within: Duration) -> Timestamp {
 }
 
 /// A day of a shop with so many orders.
-pub(crate) fn day(rng: &mut StdRng, begin: Timestamp, orders: usize) -> Vec<Intent> {
+pub(crate) fn day(rng: &mut StdRng, begin: Timestamp, orders: usize, till: Till) -> Vec<Intent> {
     // The fewer products, the more everybody wants the same.
     let products = rng.random_range(1..=6);
     let rounds: Vec<Uuid> = (0..rng.random_range(1..=3)).map(|_| uuid(rng)).collect();
     let mut intents = Vec::new();
     // Drawn apart, so that a day without coupons is what it was before there were any.
     let mut apart = rng.clone();
-    let coupons = coupons(&mut apart, begin, orders, &mut intents);
+    let coupons = coupons(&mut apart, begin, orders, till, &mut intents);
     // Those of wallets, too.
     let mut of_wallets = StdRng::seed_from_u64(rng.clone().random());
-    let has_wallets = wallets(&mut of_wallets, begin, orders, &mut intents);
+    let has_wallets = wallets(&mut of_wallets, begin, orders, till, &mut intents);
     for product in 0..products {
         stock(rng, begin, product, orders, &mut intents);
     }
     for round in &rounds {
-        round_of(rng, begin, *round, orders, &mut intents);
+        round_of(rng, begin, *round, orders, till, &mut intents);
     }
     for _ in 0..orders {
         let order = by_stripe(with_coupon(&mut apart, &coupons, order(rng, products, &rounds)));
-        let order = if has_wallets { from_wallet(&mut of_wallets, order) } else { order };
+        let order = till.price(if has_wallets { from_wallet(&mut of_wallets, order) } else { order });
         let placed = moment(rng, begin, DAY);
         intents.push(Intent::new(placed, uuid(rng), &order));
         for _ in 0..rng.random_range(0..3) {
@@ -156,23 +199,25 @@ fn stock(rng: &mut StdRng, begin: Timestamp, product: usize, orders: usize, inte
 }
 
 /// Coupons of every kind, on every other day: their codes.
-fn coupons(rng: &mut StdRng, begin: Timestamp, orders: usize, intents: &mut Vec<Intent>) -> Vec<String> {
+fn coupons(rng: &mut StdRng, begin: Timestamp, orders: usize, till: Till, intents: &mut Vec<Intent>) -> Vec<String> {
     let most = i64::try_from(orders).unwrap_or(1).max(4);
     let count = if rng.random_bool(0.5) { rng.random_range(1..=4) } else { 0 };
     for coupon in 0..count {
         let coupon_code = format!("C-{coupon}");
         let limit = |rng: &mut StdRng, most: i64| if rng.random_bool(0.6) { rng.random_range(1..=most) } else { 0 };
-        let amount = |rng: &mut StdRng, most: i64| euros(rng.random_range(1..=most)).filter(|_| rng.random_bool(0.4));
+        let currency = till.currency(&coupon_code);
+        let amount =
+            |rng: &mut StdRng, most: i64| money(currency, rng.random_range(1..=most)).filter(|_| rng.random_bool(0.4));
         let (basis_points, fixed) = match rng.random_range(0..4) {
             // It leaves nothing to pay.
             0 => (10_000, None),
-            1 => (0, euros(rng.random_range(1..3_000))),
+            1 => (0, money(currency, rng.random_range(1..3_000))),
             _ => (rng.random_range(1..10_000), None),
         };
         let offer = CouponOffer {
             basis_points,
             fixed,
-            currency: "EUR".to_owned(),
+            currency: currency.to_owned(),
             discount_max: amount(rng, 1_500),
             spend_min: amount(rng, 2_000),
             valid_from: rng.random_bool(0.2).then(|| moment(rng, begin, DAY / 4).to_wire()),
@@ -193,22 +238,24 @@ fn coupons(rng: &mut StdRng, begin: Timestamp, orders: usize, intents: &mut Vec<
 }
 
 /// Money that customers put into their wallets and take out again, on every other day. Whether there is any.
-fn wallets(rng: &mut StdRng, begin: Timestamp, orders: usize, intents: &mut Vec<Intent>) -> bool {
+fn wallets(rng: &mut StdRng, begin: Timestamp, orders: usize, till: Till, intents: &mut Vec<Intent>) -> bool {
     if rng.random_bool(0.5) {
         return false;
     }
     let most = i64::try_from(orders).unwrap_or(1) * 300 + 2_000;
     for customer in 0..5 {
         let customer_id = format!("customer-{customer}");
+        let currency = till.currency(&customer_id);
         for _ in 0..rng.random_range(0..4) {
-            let amount = if rng.random_ratio(1, 20) { dollars(500) } else { euros(rng.random_range(1..most)) };
+            let is_other = rng.random_ratio(1, 20);
+            let amount = if is_other { money("USD", 500) } else { money(currency, rng.random_range(1..most)) };
             let (customer_id, actor, note) = (customer_id.clone(), "till".to_owned(), "cash".to_owned());
             let id = uuid(rng);
             let top_up = TopUpWallet { customer_id, amount, actor, note };
             intents.push(Intent::new(moment(rng, begin, DAY), id, &top_up));
         }
         for _ in 0..rng.random_range(0..3) {
-            let amount = euros(rng.random_range(1..most));
+            let amount = money(currency, rng.random_range(1..most));
             let (customer_id, actor, note) = (customer_id.clone(), "till".to_owned(), "asked for it".to_owned());
             let id = uuid(rng);
             let withdraw = WithdrawFromWallet { customer_id, amount, actor, note };
@@ -245,7 +292,7 @@ fn with_coupon(rng: &mut StdRng, coupons: &[String], order: PlaceOrder) -> Place
     PlaceOrder { coupon_code, customer_id: format!("customer-{}", rng.random_range(0..5)), ..order }
 }
 
-fn round_of(rng: &mut StdRng, begin: Timestamp, round: Uuid, orders: usize, intents: &mut Vec<Intent>) {
+fn round_of(rng: &mut StdRng, begin: Timestamp, round: Uuid, orders: usize, till: Till, intents: &mut Vec<Intent>) {
     let most = i64::try_from(orders).unwrap_or(1).max(2);
     let open = OpenRound {
         round_id: round.to_string(),
@@ -256,7 +303,7 @@ fn round_of(rng: &mut StdRng, begin: Timestamp, round: Uuid, orders: usize, inte
             3..6 => rng.random_range(1..=most) / 2 + 1,
             _ => 500,
         },
-        share_price: euros(500),
+        share_price: money(till.currency(&round.to_string()), 500),
         closes_at: Some((begin + DAY + Duration::from_secs(rng.random_range(0..600))).to_wire()),
         actor: String::new(),
     };
@@ -290,13 +337,14 @@ pub(crate) fn gives_back(rng: &mut StdRng, at: Timestamp, buyers: Vec<String>) -
 }
 
 /// A round is no longer sold out: others want what came back, and now and then an operator has had enough of it.
-pub(crate) fn buys_again(rng: &mut StdRng, at: Timestamp, round_id: &str) -> Vec<Intent> {
+pub(crate) fn buys_again(rng: &mut StdRng, at: Timestamp, round_id: &str, till: Till) -> Vec<Intent> {
     let mut intents = Vec::new();
     for _ in 0..rng.random_range(0..3) {
         let place = PlaceOrder { lines: vec![], ..order(rng, 1, &[]) };
         let shares =
             SharePurchase { round_id: round_id.to_owned(), count: rng.random_range(1..3), unit_price: euros(500) };
-        intents.push(Intent::new(moment(rng, at, DAY / 4), uuid(rng), &PlaceOrder { shares: Some(shares), ..place }));
+        let order = till.price(PlaceOrder { shares: Some(shares), ..place });
+        intents.push(Intent::new(moment(rng, at, DAY / 4), uuid(rng), &order));
     }
     if rng.random_ratio(1, 4) {
         let (round_id, actor, note) = (round_id.to_owned(), "ops".to_owned(), "enough".to_owned());
@@ -378,7 +426,7 @@ pub(crate) fn looks_for_page(rng: &mut StdRng, at: Timestamp, payment_id: &str) 
 }
 
 /// What somebody wants who has just paid, or whose refund is under way: other things too.
-pub(crate) fn has_second_thoughts(rng: &mut StdRng, at: Timestamp, order_id: &str) -> Vec<Intent> {
+pub(crate) fn has_second_thoughts(rng: &mut StdRng, at: Timestamp, order_id: &str, currency: &str) -> Vec<Intent> {
     if !rng.random_ratio(1, 8) {
         return vec![];
     }
@@ -401,13 +449,13 @@ pub(crate) fn has_second_thoughts(rng: &mut StdRng, at: Timestamp, order_id: &st
     let first = |command: &RequestRefund| Intent::new(times[0], ids[0], command);
     match rng.random_range(0..6) {
         // Money first, and the goods after it.
-        0 => vec![first(&ask(euros(200))), Intent::new(times[1], ids[1], &goods(None))],
+        0 => vec![first(&ask(money(currency, 200))), Intent::new(times[1], ids[1], &goods(None))],
         // Goods for nothing, and then for something.
-        1 => vec![first(&goods(euros(0))), Intent::new(times[1], ids[1], &goods(None))],
+        1 => vec![first(&goods(money(currency, 0))), Intent::new(times[1], ids[1], &goods(None))],
         // A part, and everything beside it.
-        2 => vec![first(&ask(euros(100))), Intent::new(times[1], ids[1], &ask(None))],
+        2 => vec![first(&ask(money(currency, 100))), Intent::new(times[1], ids[1], &ask(None))],
         3 => vec![first(&ask(None)), Intent::new(times[1], ids[1], &cancel)],
-        _ => vec![first(&ask(euros(100))), Intent::new(times[1], ids[1], &cancel)],
+        _ => vec![first(&ask(money(currency, 100))), Intent::new(times[1], ids[1], &cancel)],
     }
 }
 

@@ -2,13 +2,11 @@
 
 use proto::{
     Message, Name,
-    common::v1::ProductQuantity,
+    common::v1::{Money, ProductQuantity},
     orders::v1::{CancelOrder, PlaceOrder, ReinstateOrder, RequestRefund},
     well_known,
 };
 use rand::{Rng, rngs::StdRng};
-
-use crate::money;
 
 /// What a buyer or an operator does about an order later on: a command's full type name, and its bytes.
 pub fn second_thought(rng: &mut StdRng, order: &PlaceOrder) -> (String, Vec<u8>) {
@@ -23,13 +21,23 @@ pub fn second_thought(rng: &mut StdRng, order: &PlaceOrder) -> (String, Vec<u8>)
             command(&ReinstateOrder { order_id, actor, note, time_to_pay, expected_version: 0 })
         }
         2 => command(&refund),
-        3 => command(&RequestRefund { amount: Some(money(rng.random_range(1..900))), ..refund }),
+        3 => {
+            let amount = Money { minor_units: rng.random_range(1..900), currency: currency(order) };
+            command(&RequestRefund { amount: Some(amount), ..refund })
+        }
         4 => command(&RequestRefund { return_shares: true, ..refund }),
         _ => {
             let lines = order.lines.first().map(|line| ProductQuantity { sku: line.sku.clone(), quantity: 1 });
             command(&RequestRefund { lines: lines.into_iter().collect(), ..refund })
         }
     }
+}
+
+/// What the order is in.
+fn currency(order: &PlaceOrder) -> String {
+    let of_lines = order.lines.first().and_then(|line| line.unit_price.as_ref());
+    let of_shares = order.shares.as_ref().and_then(|shares| shares.unit_price.as_ref());
+    of_lines.or(of_shares).map(|price| price.currency.clone()).unwrap_or_default()
 }
 
 fn command<M: Message + Name>(command: &M) -> (String, Vec<u8>) {

@@ -484,7 +484,8 @@ mod tests {
             CheckoutStep::Requested { page, amount, provider: provider.clone(), payment_method, expires_at, ends_at };
         let another = Event::checkout(payment_id, key, requested_again);
         let (reference, deadline) = ("cs_2".to_owned(), NOW);
-        let abandoned = CheckoutStep::Abandoned { provider, reference, deadline, page, is_replaced: true, actor: String::new() };
+        let abandoned =
+            CheckoutStep::Abandoned { provider, reference, deadline, page, is_replaced: true, actor: String::new() };
         let abandoned = Event::checkout(payment_id, key, abandoned);
         let key = |event: &Event| super::of(event).unwrap().key;
         let (opening, closing) = (format!("{payment_id}.open-2"), format!("{payment_id}.close-2"));
@@ -514,7 +515,14 @@ mod tests {
     #[tokio::test]
     async fn a_page_that_is_of_no_use_any_more_is_closed() {
         let (provider, reference, deadline) = ("sandbox".to_owned(), "cs_1".to_owned(), NOW);
-        let abandoned = CheckoutStep::Abandoned { provider, reference, deadline, page: 1, is_replaced: false, actor: String::new() };
+        let abandoned = CheckoutStep::Abandoned {
+            provider,
+            reference,
+            deadline,
+            page: 1,
+            is_replaced: false,
+            actor: String::new(),
+        };
         let abandoned = Event::checkout(refund().payment_id, KEY, abandoned);
         let answer = Answer::Closed { end: CheckoutEnd::Unpaid, report: None };
         let closed = Command::RecordCheckout { payment_id: refund().payment_id, answer };

@@ -54,11 +54,15 @@ impl Engine {
         if let Some(payment_id) = self.bank.set_aside().first() {
             return Err(format!("the money of payment {payment_id} is set aside for ever"));
         }
+        if let Some(asked) = self.bank.wrong_currency() {
+            return Err(format!("the provider is asked for {asked}"));
+        }
         let (twice, mut moved) = self.bank.audit();
         if let Some(refund_id) = twice.first() {
             return Err(format!("the money of refund {refund_id} went out more than once"));
         }
         self.wallets.check(&mut moved)?;
+        self.coupons.check()?;
         self.money.check(&moved)
     }
 }

@@ -44,6 +44,8 @@ enum Page {
 /// A payment.
 #[derive(Debug, Default)]
 pub(super) struct Payment {
+    /// What all its money is in.
+    currency: Option<String>,
     captured: i64,
     page: Option<Page>,
     is_cancelled: bool,
@@ -215,8 +217,10 @@ impl Money {
     fn take_page(&mut self, name: &str, event: &StoredEvent) -> Result<bool, String> {
         match name {
             payments::PaymentRequested::NAME => {
-                let payments::PaymentRequested { payment_id, checkout_ends_at, .. } = read(event)?;
-                self.of(&payment_id)?.page = checkout_ends_at.map(|_| Page::Opening);
+                let payments::PaymentRequested { payment_id, checkout_ends_at, amount, .. } = read(event)?;
+                let payment = self.of(&payment_id)?;
+                payment.is_in_currency(amount.as_ref())?;
+                payment.page = checkout_ends_at.map(|_| Page::Opening);
             }
             payments::PaymentCancelled::NAME => {
                 let payments::PaymentCancelled { payment_id, .. } = read(event)?;
@@ -268,8 +272,9 @@ impl Money {
     fn take_authorisation(&mut self, name: &str, event: &StoredEvent) -> Result<bool, String> {
         match name {
             payments::PaymentAuthorised::NAME => {
-                let payments::PaymentAuthorised { payment_id, provider_reference, .. } = read(event)?;
+                let payments::PaymentAuthorised { payment_id, provider_reference, amount, .. } = read(event)?;
                 let payment = self.of(&payment_id)?;
+                payment.is_in_currency(amount.as_ref())?;
                 payment.set_aside.insert(provider_reference, SetAside::Waits);
                 // It may be another than the one that orders has decided about, and that has ended since.
                 (payment.decision, payment.may_be_taken) = (None, false);
@@ -305,6 +310,7 @@ impl Money {
         match name {
             payments::PaymentSucceeded::NAME => {
                 let succeeded: payments::PaymentSucceeded = read(event)?;
+                self.of(&succeeded.payment_id)?.is_in_currency(succeeded.amount.as_ref())?;
                 self.of(&succeeded.payment_id)?.come(&succeeded);
             }
             payments::PaymentDeclined::NAME => {
@@ -323,19 +329,19 @@ impl Money {
             payments::RefundDeferred::NAME => {
                 let payments::RefundDeferred { payment_id, refund_id, amount, .. } = read(event)?;
                 let of = (payment_id.as_str(), refund_id.as_str());
-                self.stand(of, Some(minor(amount.as_ref())), Standing::Waits, "", event)?;
+                self.stand(of, amount.as_ref(), Standing::Waits, "", event)?;
             }
             payments::RefundSubmitted::NAME => self.take_submitted(event)?,
             payments::PaymentRefunded::NAME => {
                 let payments::PaymentRefunded { payment_id, refund_id, amount, provider_event_id, .. } = read(event)?;
                 let of = (payment_id.as_str(), refund_id.as_str());
-                self.stand(of, Some(minor(amount.as_ref())), Standing::Refunded, &provider_event_id, event)?;
+                self.stand(of, amount.as_ref(), Standing::Refunded, &provider_event_id, event)?;
             }
             payments::PaymentRefundedElsewhere::NAME => {
                 let refunded: payments::PaymentRefundedElsewhere = read(event)?;
                 let of = (refunded.payment_id.as_str(), refunded.refund_id.as_str());
-                let minor = Some(minor(refunded.amount.as_ref()));
-                let made = self.stand(of, minor, Standing::Refunded, &refunded.provider_event_id, event)?;
+                let amount = refunded.amount.as_ref();
+                let made = self.stand(of, amount, Standing::Refunded, &refunded.provider_event_id, event)?;
                 made.is_elsewhere = true;
                 made.second_charge = refunded.of_second_charge.then_some(refunded.charge_reference);
                 self.of(&refunded.payment_id)?.goes_back();
@@ -344,7 +350,7 @@ impl Money {
             payments::RefundRejected::NAME => {
                 let payments::RefundRejected { payment_id, refund_id, amount, provider_event_id, .. } = read(event)?;
                 let of = (payment_id.as_str(), refund_id.as_str());
-                self.stand(of, Some(minor(amount.as_ref())), Standing::Rejected, &provider_event_id, event)?;
+                self.stand(of, amount.as_ref(), Standing::Rejected, &provider_event_id, event)?;
             }
             payments::RefundOutcomeUnknown::NAME => {
                 let payments::RefundOutcomeUnknown { payment_id, refund_id, .. } = read(event)?;
@@ -353,7 +359,7 @@ impl Money {
             payments::RefundReversed::NAME => {
                 let payments::RefundReversed { payment_id, refund_id, amount, provider_event_id, .. } = read(event)?;
                 let of = (payment_id.as_str(), refund_id.as_str());
-                self.stand(of, Some(minor(amount.as_ref())), Standing::Reversed, &provider_event_id, event)?;
+                self.stand(of, amount.as_ref(), Standing::Reversed, &provider_event_id, event)?;
             }
             payments::RefundAnswered::NAME => {
                 let answered: payments::RefundAnswered = read(event)?;
@@ -377,7 +383,7 @@ impl Money {
             self.may_send(&sent.payment_id, &sent.refund_id)?;
         }
         let of = (sent.payment_id.as_str(), sent.refund_id.as_str());
-        let refund = self.stand(of, Some(minor(sent.amount.as_ref())), Standing::UnderWay, "call", event)?;
+        let refund = self.stand(of, sent.amount.as_ref(), Standing::UnderWay, "call", event)?;
         refund.call_open = true;
         refund.second_charge = sent.of_second_charge.then_some(sent.charge_reference);
         self.of(&sent.payment_id)?.goes_back();
@@ -394,12 +400,13 @@ impl Money {
     fn stand(
         &mut self,
         (payment_id, refund_id): (&str, &str),
-        minor: Option<i64>,
+        amount: Option<&proto::common::v1::Money>,
         standing: Standing,
         reported: &str,
         event: &StoredEvent,
     ) -> Result<&mut Refund, String> {
         let payment = self.of(payment_id)?;
+        payment.is_in_currency(amount)?;
         payment.fits(reported);
         let since = event.recorded_at;
         let new = Refund { minor: 0, standing, call_open: false, is_elsewhere: false, second_charge: None, since };
@@ -407,7 +414,7 @@ impl Money {
         let refund = payment.refunds.entry(id).or_insert(new);
         refund.call_open &= !reported.is_empty();
         (refund.standing, refund.since) = (standing, since);
-        refund.minor = minor.unwrap_or(refund.minor);
+        refund.minor = amount.map_or(refund.minor, |amount| amount.minor_units);
         payment.goes_back();
         payment.refunds.get_mut(&id).ok_or_else(|| "a refund is gone".to_owned())
     }
@@ -566,6 +573,17 @@ impl Money {
 }
 
 impl Payment {
+    /// All that is counted of a payment is in one currency.
+    fn is_in_currency(&mut self, amount: Option<&proto::common::v1::Money>) -> Result<(), String> {
+        let Some(amount) = amount else { return Ok(()) };
+        let currency = self.currency.get_or_insert_with(|| amount.currency.clone());
+        if *currency == amount.currency {
+            Ok(())
+        } else {
+            Err(format!("{amount:?} counts for a payment in {currency}"))
+        }
+    }
+
     /// Its money came; what was set aside before was taken.
     fn come(&mut self, succeeded: &payments::PaymentSucceeded) {
         self.captured += minor(succeeded.amount.as_ref());

@@ -76,12 +76,14 @@ impl Engine {
             }
             RefundSubmitted::NAME => {
                 let refund = RefundSubmitted::decode(data).unwrap_or_default();
-                let thoughts = has_second_thoughts(&mut self.rng, self.now, &refund.order_id);
+                let currency = refund.amount.unwrap_or_default().currency;
+                let thoughts = has_second_thoughts(&mut self.rng, self.now, &refund.order_id, &currency);
                 thoughts.into_iter().for_each(|intent| self.intend(intent));
             }
             OrderPaid::NAME => {
                 let paid = OrderPaid::decode(data).unwrap_or_default();
-                let thoughts = has_second_thoughts(&mut self.rng, self.now, &paid.order_id);
+                let currency = paid.amount.unwrap_or_default().currency;
+                let thoughts = has_second_thoughts(&mut self.rng, self.now, &paid.order_id, &currency);
                 thoughts.into_iter().for_each(|intent| self.intend(intent));
             }
             StockRejected::NAME => {
@@ -95,7 +97,8 @@ impl Engine {
             }
             RoundReopened::NAME => {
                 let round = RoundReopened::decode(data).unwrap_or_default();
-                buys_again(&mut self.rng, self.now, &round.round_id).into_iter().for_each(|intent| self.intend(intent));
+                let again = buys_again(&mut self.rng, self.now, &round.round_id, self.till);
+                again.into_iter().for_each(|intent| self.intend(intent));
             }
             _ => {}
         }

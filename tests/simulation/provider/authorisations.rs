@@ -94,6 +94,7 @@ impl Books {
         authorisation: &AuthorisationRef,
         takes: bool,
     ) -> Result<EndedAuthorisation, ProviderError> {
+        self.heard_of(authorisation.payment_id, authorisation.amount);
         self.fail()?;
         let (now, reference) = (self.now, authorisation.reference.as_str());
         let Some(hold) = self.holds.get_mut(reference) else {
@@ -118,7 +119,7 @@ impl Books {
                 event_id: format!("{reference} captured"),
                 reference: reference.to_owned(),
                 minor_units: minor,
-                currency: "EUR".to_owned(),
+                currency: authorisation.amount.currency.to_string(),
                 occurred_at: Some(now),
             }),
             false => EndedAuthorisation::Voided { reason: "it is gone".to_owned() },

@@ -9,10 +9,7 @@ use proto::{
 };
 use rand::Rng;
 
-use super::{
-    Books, Move,
-    opinions::{SECOND, euros},
-};
+use super::{Books, Move, opinions::SECOND};
 
 use ProviderEventKind::{DisputeClosed, DisputeFundsReinstated, DisputeFundsWithdrawn, PaymentDisputed};
 
@@ -135,11 +132,12 @@ impl Books {
     fn tell_dispute(&mut self, case: &Case<'_>, kind: ProviderEventKind, (status, standing): Word, at: Timestamp) {
         let moved = [(DisputeFundsWithdrawn, "funds_withdrawn"), (DisputeFundsReinstated, "funds_reinstated")];
         let fact = moved.into_iter().find(|(of, _)| *of == kind).map_or(status, |(_, fact)| fact);
+        let amount = self.money(case.payment_id, case.minor);
         let report = RecordProviderEvent {
             kind: kind.into(),
             payment_id: case.payment_id.to_string(),
             refund_id: String::new(),
-            amount: euros(case.minor),
+            amount: amount.clone(),
             provider_event_id: format!("{} {fact}", case.id),
             provider_reference: case.charge.to_owned(),
             charge_reference: String::new(),
@@ -150,7 +148,7 @@ impl Books {
                 status: status.to_owned(),
                 standing: standing.into(),
                 reason: "fraudulent".to_owned(),
-                amount: euros(case.minor),
+                amount,
                 due_by: None,
                 refundable: case.refundable,
             }),

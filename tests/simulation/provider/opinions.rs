@@ -2,11 +2,8 @@
 
 use std::time::Duration;
 
-use domain::{PaymentId, Timestamp};
-use proto::{
-    common::v1::Money,
-    payments::v1::{ProviderEventKind, RecordProviderEvent},
-};
+use domain::{Money, PaymentId, Timestamp};
+use proto::payments::v1::{ProviderEventKind, RecordProviderEvent};
 use providers::{RefundRequest, sandbox::report};
 use rand::Rng;
 
@@ -30,10 +27,6 @@ pub(super) fn back_of(charge: &str) -> String {
 
 pub(super) fn is_back(reference: &str) -> bool {
     reference.starts_with(BACK)
-}
-
-pub(super) fn euros(minor_units: i64) -> Option<Money> {
-    Some(Money { minor_units, currency: "EUR".to_owned() })
 }
 
 /// A report of something that happened so much after now, by the provider's clock, if it says so.
@@ -62,7 +55,7 @@ impl Books {
             kind: told.kind.into(),
             payment_id: payment_id.to_string(),
             refund_id: refund_id.to_owned(),
-            amount: euros(told.minor),
+            amount: self.money(payment_id, told.minor),
             provider_event_id: format!("event-{}", self.count),
             provider_reference: told.reference.to_owned(),
             reason: String::new(),
@@ -87,6 +80,9 @@ impl Books {
         let thinks = self.thinks();
         let report::Report { due, mut command, .. } = report;
         let Ok(payment_id) = PaymentId::parse(&command.payment_id) else { return };
+        if let Ok(amount) = Money::from_wire("amount", command.amount.as_ref()) {
+            self.heard_of(payment_id, amount);
+        }
         if command.kind() == PaymentAuthorised {
             return self.set_aside(payment_id, due, command, thinks);
         }
