@@ -14,6 +14,7 @@ mod gone_back;
 mod hot;
 mod killed;
 mod limits;
+mod one_process;
 mod overload;
 mod patience;
 mod place;

@@ -182,6 +182,8 @@ enum Next {
 struct Open {
     xid: i64,
     events: Vec<StoredEvent>,
+    /// Other services that are a part of it.
+    with: Vec<usize>,
 }
 
 pub(crate) struct Engine {
@@ -218,6 +220,8 @@ pub(crate) struct Engine {
     intents: Vec<(Intent, Option<usize>)>,
     /// By command and service.
     answered: BTreeSet<(Uuid, usize)>,
+    /// Whether the services are in one process each, or all in each.
+    is_all_in_one: bool,
     is_healed: bool,
     audited: GlobalPosition,
     auditor: Auditor,
@@ -293,6 +297,7 @@ impl Engine {
             relay: Relay::default(),
             intents: Vec::new(),
             answered: BTreeSet::new(),
+            is_all_in_one: setup.seed.is_multiple_of(3),
             is_healed: false,
             audited: GlobalPosition::default(),
             auditor: Auditor::default(),
@@ -365,7 +370,7 @@ impl Engine {
                 self.work((desk, replica))?;
                 self.set_alarm(desk);
             }
-            Next::Write(process) => self.write(process),
+            Next::Write(process) => self.write(process)?,
             Next::Commit(process) => self.commit(process)?,
             Next::Call(desk, key) => self.call(desk, key),
             Next::Relay => return self.look(),
@@ -401,6 +406,7 @@ impl Engine {
             message_type: intent.message_type.clone(),
             data: intent.data.clone(),
             position: None,
+            is_handled: false,
         });
         if let Some(to) = *to {
             self.post(to, &message, None);
@@ -441,17 +447,17 @@ impl Engine {
             return Ok(());
         }
         let begun = self.desks[desk].begin(replica, &mut self.rng, at)?;
-        self.begun((desk, replica), begun);
-        Ok(())
+        self.begun((desk, replica), begun, at)
     }
 
     /// What was read without locks is written, if it is as it was.
-    fn write(&mut self, (desk, replica): Process) {
+    fn write(&mut self, (desk, replica): Process) -> Result<(), String> {
+        let at = self.clock((desk, replica));
         let begun = self.desks[desk].write(replica);
-        self.begun((desk, replica), begun);
+        self.begun((desk, replica), begun, at)
     }
 
-    fn begun(&mut self, (desk, replica): Process, begun: Begun) {
+    fn begun(&mut self, (desk, replica): Process, begun: Begun, at: Timestamp) -> Result<(), String> {
         let name = self.desks[desk].name();
         match begun {
             Begun::Nothing => {}
@@ -465,6 +471,7 @@ impl Engine {
                 self.soon(Duration::ZERO, Next::Work((desk, replica)));
             }
             Begun::Open(mut events) => {
+                let with = self.follow((desk, replica), &mut events, at)?;
                 self.xid += 1;
                 self.xids.insert(self.xid);
                 for event in &mut events {
@@ -472,11 +479,49 @@ impl Engine {
                     event.position = self.position;
                     self.drawn.insert(self.position);
                 }
-                self.open.insert((desk, replica), Open { xid: self.xid, events });
+                self.open.insert((desk, replica), Open { xid: self.xid, events, with });
                 let takes = self.time_of_a_transaction();
                 self.soon(takes, Next::Commit((desk, replica)));
             }
         }
+        Ok(())
+    }
+
+    /// Adds what other services of the same process do about a transaction's events, if they are in one process: which of them are a part
+    /// of the transaction.
+    fn follow(
+        &mut self,
+        (desk, replica): Process,
+        events: &mut Vec<StoredEvent>,
+        at: Timestamp,
+    ) -> Result<Vec<usize>, String> {
+        let (mut with, mut followed) = (Vec::new(), 0);
+        if !self.is_all_in_one || self.rng.random_ratio(1, 4) {
+            return Ok(with);
+        }
+        while followed < events.len() {
+            let news = events[followed..].to_vec();
+            let (mut reactions, mut is_handled) = (Vec::new(), true);
+            for other in 0..self.desks.len() {
+                let is_part = other == desk || with.contains(&other);
+                match self.desks[other].react(replica, is_part, &news, at)? {
+                    None => is_handled = false,
+                    Some(added) if added.is_empty() => {}
+                    Some(added) => {
+                        reactions.extend(added);
+                        if !is_part {
+                            with.push(other);
+                        }
+                    }
+                }
+            }
+            for event in &mut events[followed..] {
+                event.is_handled = is_handled;
+            }
+            followed = events.len();
+            events.extend(reactions);
+        }
+        Ok(with)
     }
 
     fn time_of_a_transaction(&mut self) -> Duration {
@@ -485,12 +530,12 @@ impl Engine {
     }
 
     fn commit(&mut self, (desk, replica): Process) -> Result<(), String> {
-        let Some(Open { xid, events }) = self.open.remove(&(desk, replica)) else { return Ok(()) };
+        let Some(Open { xid, events, with }) = self.open.remove(&(desk, replica)) else { return Ok(()) };
         let committed = self.desks[desk].commit(replica)?;
         self.xids.remove(&xid);
         for event in &events {
             self.drawn.remove(&event.position);
-            self.log.insert(event.position, event.clone());
+            self.log.insert(event.position, StoredEvent { is_handled: false, ..event.clone() });
             self.tell(|| {
                 let StoredEvent { position, message_type, stream, data, .. } = event;
                 let says = proto::to_json(message_type, data).unwrap_or_default();
@@ -518,10 +563,17 @@ impl Engine {
         for key in committed.calls {
             self.soon(Duration::ZERO, Next::Call(desk, key));
         }
-        self.set_alarm(desk);
-        // Others may have waited for what it had locked.
-        for replica in 0..self.desks[desk].replicas() {
-            self.soon(Duration::ZERO, Next::Work((desk, replica)));
+        for other in &with {
+            for key in self.desks[*other].commit(replica)?.calls {
+                self.soon(Duration::ZERO, Next::Call(*other, key));
+            }
+        }
+        for desk in with.into_iter().chain([desk]) {
+            self.set_alarm(desk);
+            // Others may have waited for what it had locked.
+            for replica in 0..self.desks[desk].replicas() {
+                self.soon(Duration::ZERO, Next::Work((desk, replica)));
+            }
         }
         self.audit()
     }

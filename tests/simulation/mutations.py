@@ -20,7 +20,7 @@ import tomllib
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 SECONDS = "30"
-FLEET = ["holdfast", "holdfast-gateway", "holdfast-inventory", "holdfast-mail", "holdfast-orders", "holdfast-payments", "holdfast-rounds", "fake-stripe"]
+FLEET = ["holdfast", "holdfast-all-in-one", "holdfast-gateway", "holdfast-inventory", "holdfast-mail", "holdfast-orders", "holdfast-payments", "holdfast-rounds", "fake-stripe"]
 
 
 # Copies and what is built of them stay, so that what has not changed is not built again next time.

@@ -34,6 +34,22 @@ pub(crate) struct Message {
     pub(crate) data: Vec<u8>,
     /// The place of an event in the log; `None` of a command.
     pub(crate) position: Option<GlobalPosition>,
+    /// Whether all that follows from it was done with it.
+    pub(crate) is_handled: bool,
+}
+
+impl Message {
+    /// An event, as it is published.
+    pub(crate) fn of(event: &StoredEvent) -> Rc<Self> {
+        Rc::new(Self {
+            id: event.event_id,
+            correlation_id: event.correlation_id,
+            message_type: event.message_type.clone(),
+            data: event.data.clone(),
+            position: Some(event.position),
+            is_handled: event.is_handled,
+        })
+    }
 }
 
 /// A message that was handed out, by the number of its delivery.
@@ -85,6 +101,15 @@ pub(crate) trait Node {
     fn next_timer(&self) -> Option<Timestamp>;
     /// Decides some of what there is to do.
     fn begin(&mut self, replica: usize, rng: &mut StdRng, at: Timestamp) -> Result<Begun, String>;
+    /// Decides what follows from the events of another service's transaction, in the same process and the same transaction, of which this
+    /// service is a part already, or not: the events that it adds. `None`: others are at these rows, or this one is.
+    fn react(
+        &mut self,
+        replica: usize,
+        is_part: bool,
+        events: &[StoredEvent],
+        at: Timestamp,
+    ) -> Result<Option<Vec<StoredEvent>>, String>;
     /// Writes what it has read without locks.
     fn write(&mut self, replica: usize) -> Begun;
     /// The process dies in its transaction: whatever it had taken from others is forgotten.
@@ -389,7 +414,7 @@ where
 }
 
 fn input<C>(message: &InHand<C>) -> TestInput<'_, C> {
-    let Message { id, correlation_id, message_type, data, position } = &*message.delivery.1;
+    let Message { id, correlation_id, message_type, data, position, .. } = &*message.delivery.1;
     match position {
         None => TestInput::Command { id: *id, message_type, data },
         Some(_) => TestInput::Event { id: *id, correlation_id: *correlation_id, message_type, data },
@@ -458,6 +483,43 @@ impl<S: Locks> Node for SimulatedService<S> {
         }
         self.replicas[replica].read = Some(self.read(taken, touched, at)?);
         Ok(Begun::Read)
+    }
+
+    fn react(
+        &mut self,
+        replica: usize,
+        is_part: bool,
+        events: &[StoredEvent],
+        at: Timestamp,
+    ) -> Result<Option<Vec<StoredEvent>>, String> {
+        let asked_for = events.iter().filter(|event| S::REACTS_TO.contains(&event.message_type.as_str()));
+        let messages: Vec<_> = asked_for.map(|event| InHand::of::<S>((0, Message::of(event)))).collect();
+        if messages.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
+        let taken = Taken { messages, due: Vec::new(), outcomes: Vec::new() };
+        let touched = self.touched(&taken);
+        let own = &self.replicas[replica];
+        let is_busy = !is_part && (own.open.is_some() || own.read.is_some());
+        let others = self.replicas.iter().enumerate().filter(|(other, _)| *other != replica);
+        let mut locked = others.filter_map(|(_, other)| Some(&other.open.as_ref()?.locked));
+        if is_busy || locked.any(|locked| !locked.is_disjoint(&touched)) {
+            return Ok(None);
+        }
+        let batch = decide::<S>(&mut self.state, &mut self.inbox, &taken, at)?;
+        let events = batch.events.clone();
+        if events.is_empty() {
+            return Ok(Some(events));
+        }
+        match &mut self.replicas[replica].open {
+            Some(open) => {
+                open.locked.extend(touched);
+                open.batch.timers.extend(batch.timers);
+                open.batch.effects.extend(batch.effects);
+            }
+            none => *none = Some(Open { handled: Vec::new(), timers: Vec::new(), locked: touched, batch }),
+        }
+        Ok(Some(events))
     }
 
     fn write(&mut self, replica: usize) -> Begun {

@@ -1,7 +1,7 @@
 //! A fleet of real processes on private servers, thrown away with the test.
 
 use std::{
-    fs,
+    env, fs,
     future::Future,
     process::Stdio,
     sync::atomic::{AtomicU64, Ordering},
@@ -55,6 +55,9 @@ pub struct TestFleet {
     sent: AtomicU64,
 }
 
+/// Set in the environment, it gives every test processes with all services in each.
+const ALL_IN_ONE: &str = "HOLDFAST_TESTS_ALL_IN_ONE";
+
 impl TestFleet {
     /// One replica of each worker.
     pub async fn start() -> Result<Self> {
@@ -72,7 +75,15 @@ impl TestFleet {
         Self::of(Options { brokers: 3, partition_positions: Some(PARTITION), ..Options::default() }).await
     }
 
-    async fn of(options: Options) -> Result<Self> {
+    /// One process with all services in each replica.
+    pub async fn all_in_one(replicas: usize, settings: &[(&str, &str)]) -> Result<Self> {
+        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let partition_positions = Some(PARTITION);
+        Self::of(Options { replicas, all_in_one: true, settings, partition_positions, ..Options::default() }).await
+    }
+
+    async fn of(mut options: Options) -> Result<Self> {
+        options.all_in_one |= env::var_os(ALL_IN_ONE).is_some();
         let dir = scratch_dir("holdfast-test-")?;
         let fleet = Fleet::start(dir.path(), options).await?;
         let address = fleet.address();
@@ -216,7 +227,11 @@ impl TestFleet {
 
     /// What a worker, `orders-0`, answers over HTTP at the address that its log names last.
     pub async fn get(&self, worker: &str, path: &str) -> Result<String> {
-        let log = fs::read_to_string(self.dir().join("log").join(format!("{worker}.log")))?;
+        let log = self.dir().join("log");
+        let replica = worker.rsplit_once('-').context("a worker's name ends with a number")?.1;
+        let names = [worker.to_owned(), format!("all-in-one-{replica}")];
+        let file = names.iter().map(|name| log.join(format!("{name}.log"))).find(|file| file.is_file());
+        let log = fs::read_to_string(file.with_context(|| format!("there is no log of {worker}"))?)?;
         let (_, rest) = log.rsplit_once("\"address\":\"").context("its log names no address")?;
         probes::get(rest.split('"').next().unwrap_or_default(), path).await
     }

@@ -85,6 +85,7 @@ mod tests {
             causation_id: Uuid::from_u128(2),
             traceparent: None,
             recorded_at: Timestamp::default(),
+            is_handled: false,
         }
     }
 

@@ -43,6 +43,15 @@ const EVENTS_BYTES: &str = "HOLDFAST_BROKER_EVENTS_BYTES_MAX";
 /// Connections to Postgres: this process only looks.
 const CONNECTIONS: u32 = 2;
 
+/// Which workers a fleet has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Size {
+    /// Of each.
+    pub(super) replicas: u8,
+    /// One process with all services, instead of four.
+    pub(super) all_in_one: bool,
+}
+
 /// A private fleet. Dropping it ends everything and removes its directory.
 #[derive(Debug)]
 pub(super) struct BenchFleet {
@@ -79,18 +88,18 @@ struct State {
 
 impl BenchFleet {
     /// Starts servers and workers, and prepares what is sold.
-    pub(super) async fn start(replicas: u8, catalog: Catalog) -> Result<Self> {
-        Self::with(replicas, catalog, BTreeMap::new()).await
+    pub(super) async fn start(size: Size, catalog: Catalog) -> Result<Self> {
+        Self::with(size, catalog, BTreeMap::new()).await
     }
 
     /// The same with other settings of the workers.
-    pub(super) async fn with(replicas: u8, catalog: Catalog, mut settings: BTreeMap<String, String>) -> Result<Self> {
+    pub(super) async fn with(size: Size, catalog: Catalog, mut settings: BTreeMap<String, String>) -> Result<Self> {
         let scratch = scratch_dir("holdfast-bench-")?;
-        let replicas = usize::from(replicas);
+        let (replicas, all_in_one) = (usize::from(size.replicas), size.all_in_one);
         if env::var_os(EVENTS_BYTES).is_none() {
             settings.insert(EVENTS_BYTES.to_owned(), EVENTS_BYTES_MAX.to_owned());
         }
-        let options = Options { replicas, settings, ..Options::default() };
+        let options = Options { replicas, all_in_one, settings, ..Options::default() };
         let mut fleet = Fleet::start_servers(scratch.path(), options).await?;
         let begun = Instant::now();
         fleet.start_workers()?;
@@ -148,9 +157,9 @@ impl BenchFleet {
     /// What all processes have cost so far.
     pub(super) fn usage(&self) -> Usage {
         let mut workers = BTreeMap::new();
-        for service in proto::SERVICES {
+        for service in self.fleet.workers() {
             let replicas = (0..self.replicas).filter_map(|replica| self.fleet.worker(service, replica).ok());
-            workers.insert(service.to_owned(), replicas.map(|process| usage::cpu_us(process.pid())).sum());
+            workers.insert((*service).to_owned(), replicas.map(|process| usage::cpu_us(process.pid())).sum());
         }
         if let Ok(gateway) = self.fleet.worker("gateway", 0) {
             workers.insert("gateway".to_owned(), usage::cpu_us(gateway.pid()));
@@ -182,7 +191,7 @@ impl BenchFleet {
             let replicas = (0..self.replicas).filter_map(|replica| self.fleet.worker(service, replica).ok());
             replicas.map(|process| usage::resident_max_kib(process.pid())).max().unwrap_or(0).div_ceil(1_024)
         };
-        proto::SERVICES.iter().map(|service| ((*service).to_owned(), most(service))).collect()
+        self.fleet.workers().iter().map(|service| ((*service).to_owned(), most(service))).collect()
     }
 
     /// Waits until nothing is left to do, and audits: "ok", or what is wrong.
@@ -203,7 +212,7 @@ impl BenchFleet {
 
     /// Stops the workers: raw limits have the machine to themselves.
     pub(super) async fn stop_workers(&mut self) -> Result<()> {
-        for service in proto::SERVICES {
+        for service in self.fleet.workers() {
             for replica in 0..self.replicas {
                 self.fleet.stop_worker(service, replica).await?;
             }
@@ -263,7 +272,8 @@ impl Counter {
 
 /// How many events of one kind were published.
 pub(super) fn published(counts: &Counts, subject: &str) -> u64 {
-    counts.get(subject).copied().unwrap_or(0)
+    let of = |subject: &str| counts.get(subject).copied().unwrap_or(0);
+    of(subject) + of(&format!("{subject}.handled"))
 }
 
 /// Where those who send learn how far the others are.

@@ -42,7 +42,7 @@ fn released(counts: &Counts) -> u64 {
 pub(super) async fn run(args: &Args) -> Result<Report> {
     let count = args.orders.unwrap_or(ORDERS);
     let catalog = Catalog::MANY;
-    let mut bench_fleet = BenchFleet::start(args.replicas(), catalog).await?;
+    let mut bench_fleet = BenchFleet::start(args.size(), catalog).await?;
     let mut order = orders(OrderGenerator::new(catalog, 1, "sandbox:succeed"));
     let mut paid = (0..PAID).filter_map(|_| order());
     let begun = Instant::now();

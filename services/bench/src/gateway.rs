@@ -48,7 +48,7 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
         ("HOLDFAST_GATEWAY_REQUESTS_MAX".to_owned(), at_once.clone()),
         ("HOLDFAST_GATEWAY_CONNECTIONS_MAX".to_owned(), at_once),
     ]);
-    let mut bench_fleet = BenchFleet::with(args.replicas(), catalog, settings).await?;
+    let mut bench_fleet = BenchFleet::with(args.size(), catalog, settings).await?;
     let http = HttpClient::new(&bench_fleet.fleet.start_gateway().await?)?;
     let mut buyers = OrderGenerator::new(catalog, 1, "sandbox:succeed");
     let middle = MeasuredPart::Time(Duration::from_secs(args.seconds));

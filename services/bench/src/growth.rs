@@ -18,7 +18,7 @@ use super::{
 /// Measures.
 pub(super) async fn run(args: &Args) -> Result<Report> {
     let catalog = Catalog::MANY;
-    let mut bench_fleet = BenchFleet::start(args.replicas(), catalog).await?;
+    let mut bench_fleet = BenchFleet::start(args.size(), catalog).await?;
     let young = lifecycles(&bench_fleet, args, 1).await?;
     bench_fleet.audit().await?;
     let before = Report::of(args.scenario, &bench_fleet, &young);

@@ -8,8 +8,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use futures::StreamExt;
-use platform::{clock, message::header};
+use futures::{StreamExt, stream::select};
+use platform::{broker::subjects_of, clock, message::header};
 use tokio::{sync::Notify, task::JoinHandle};
 use uuid::Uuid;
 
@@ -39,7 +39,8 @@ struct PaidListener {
 impl PaidListener {
     async fn open(broker_url: &str) -> Result<Self> {
         let client = async_nats::ConnectOptions::new().subscription_capacity(262_144).connect(broker_url).await?;
-        let mut events = client.subscribe("evt.orders.OrderPaid").await?;
+        let [fresh, handled] = subjects_of("orders", "OrderPaid");
+        let mut events = select(client.subscribe(fresh).await?, client.subscribe(handled).await?);
         client.flush().await?;
         let (heard, news) = (Arc::new(Mutex::new(HashMap::new())), Arc::new(Notify::new()));
         let (told, tell) = (Arc::clone(&heard), Arc::clone(&news));
@@ -86,7 +87,7 @@ impl Drop for PaidListener {
 /// Measures.
 pub(super) async fn run(args: &Args) -> Result<Report> {
     let catalog = Catalog::MANY;
-    let mut bench_fleet = BenchFleet::start(args.replicas(), catalog).await?;
+    let mut bench_fleet = BenchFleet::start(args.size(), catalog).await?;
     let ear = PaidListener::open(&bench_fleet.address.broker_url).await?;
     let mut buyers = OrderGenerator::new(catalog, 1, "sandbox:succeed");
     let mut windows = Vec::new();
@@ -99,16 +100,17 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
     let alone = one_by_one(&bench_fleet, &ear, &mut buyers).await?;
     let verify = bench_fleet.audit().await?;
     drop(ear);
+    let Some((rate, window, times)) = windows.first() else { bail!("no rate is given") };
+    // While there are workers, whose memory it reads.
+    let mut report = Report::of(args.scenario, &bench_fleet, window);
+    report.per_second = *rate;
     bench_fleet.stop_workers().await?;
     let (database_url, seconds) = (bench_fleet.address.database_url.clone(), args.seconds.min(10));
     let mut at_rates = Vec::new();
-    for (rate, window, times) in &windows {
-        let plain = baseline::plain_app::steadily(&database_url, catalog, *rate, seconds).await?;
-        at_rates.push(AtRate::new(*rate, times, window, &plain));
+    for (at, window, times) in &windows {
+        let plain = baseline::plain_app::steadily(&database_url, catalog, *at, seconds).await?;
+        at_rates.push(AtRate::new(*at, times, window, &plain));
     }
-    let Some((rate, window, times)) = windows.first() else { bail!("no rate is given") };
-    let mut report = Report::of(args.scenario, &bench_fleet, window);
-    report.per_second = *rate;
     let plain = baseline::procedures::times(&database_url, catalog, *rate, seconds).await?;
     bench_fleet.stop().await?;
     let (Some(p50), Some(limit)) = (times.p50(), plain.p50()) else { bail!("nothing was measured") };

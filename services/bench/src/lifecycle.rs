@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     Args, Report, Scenario, baseline,
-    bench_fleet::{BenchFleet, Counts, published},
+    bench_fleet::{BenchFleet, Counts, Size, published},
     catalog::{Catalog, OrderGenerator},
     closed_loop::{self, MeasuredPart},
     log_latency,
@@ -59,7 +59,7 @@ struct Measured {
 
 async fn measure(args: &Args, replicas: u8) -> Result<Measured> {
     let catalog = catalog(args);
-    let mut bench_fleet = BenchFleet::start(replicas, catalog).await?;
+    let mut bench_fleet = BenchFleet::start(Size { replicas, ..args.size() }, catalog).await?;
     let next = orders(OrderGenerator::new(catalog, 1, "sandbox:succeed"));
     let middle = MeasuredPart::Time(Duration::from_secs(args.seconds));
     let (span, sent) = closed_loop::run(&bench_fleet, middle, args.in_flight, next, completed).await?;

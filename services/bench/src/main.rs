@@ -37,6 +37,7 @@ mod report;
 mod seed_log;
 mod usage;
 
+use bench_fleet::Size;
 use report::Report;
 
 /// Measures a private fleet, and in the same run the raw limits that it is compared with.
@@ -58,6 +59,9 @@ struct Args {
     #[arg(long, value_name = "N", default_value = "1", value_delimiter = ',',
         value_parser = clap::value_parser!(u8).range(1..=16))]
     replicas: Vec<u8>,
+    /// Workers that are all services in one process, instead of four processes.
+    #[arg(long)]
+    all_in_one: bool,
     /// Orders under way at once, where as many as possible are to be done a second.
     #[arg(long, value_name = "N", default_value_t = 4_000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     in_flight: u64,
@@ -78,9 +82,9 @@ struct Args {
 }
 
 impl Args {
-    /// Replicas of each worker, or the first number of several.
-    fn replicas(&self) -> u8 {
-        self.replicas.first().copied().unwrap_or(1)
+    /// Which workers are measured. Of several numbers of replicas, the first.
+    fn size(&self) -> Size {
+        Size { replicas: self.replicas.first().copied().unwrap_or(1), all_in_one: self.all_in_one }
     }
 }
 

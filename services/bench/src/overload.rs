@@ -49,7 +49,7 @@ struct Told {
 pub(super) async fn run(args: &Args) -> Result<Report> {
     let catalog = Catalog::MANY;
     let settings = BTreeMap::from([("HOLDFAST_BROKER_COMMANDS_BYTES_MAX".to_owned(), QUEUE_BYTES.to_string())]);
-    let mut bench_fleet = BenchFleet::with(args.replicas(), catalog, settings).await?;
+    let mut bench_fleet = BenchFleet::with(args.size(), catalog, settings).await?;
     let next = orders(OrderGenerator::new(catalog, 1, "sandbox:succeed"));
     let (peace, before) =
         closed_loop::run(&bench_fleet, MeasuredPart::Time(IN_PEACE), args.in_flight, next, completed).await?;

@@ -35,7 +35,7 @@ const GOAL_MS: u64 = 5_000;
 /// Measures.
 pub(super) async fn run(args: &Args) -> Result<Report> {
     let catalog = Catalog::MANY;
-    let mut bench_fleet = BenchFleet::start(args.replicas(), catalog).await?;
+    let mut bench_fleet = BenchFleet::start(args.size(), catalog).await?;
     let next = orders(OrderGenerator::new(catalog, 1, "sandbox:succeed"));
     let (tell, told) = progress();
     let client = bench_fleet.client().await?;
@@ -101,7 +101,8 @@ async fn kill_each(
 ) -> Result<Vec<(&'static str, Timestamp)>> {
     let mut kills = Vec::new();
     clock::sleep(WARM_UP + between).await;
-    for service in proto::SERVICES {
+    for service in fleet.workers() {
+        let service = *service;
         let begun = Instant::now();
         kills.push((service, clock::now()));
         fleet.kill_worker(service, 0).await?;

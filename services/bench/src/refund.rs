@@ -32,7 +32,7 @@ fn refunded(counts: &Counts) -> u64 {
 pub(super) async fn run(args: &Args) -> Result<Report> {
     let count = args.orders.unwrap_or(ORDERS);
     let catalog = Catalog::MANY;
-    let mut bench_fleet = BenchFleet::start(args.replicas(), catalog).await?;
+    let mut bench_fleet = BenchFleet::start(args.size(), catalog).await?;
     let mut order = orders(OrderGenerator::new(catalog, 1, "sandbox:succeed"));
     let next = (0..count).map(|_| order());
     let mut next = next.flatten();

@@ -25,7 +25,7 @@ const TRIES: usize = 3;
 /// Measures.
 pub(super) async fn run(args: &Args) -> Result<Report> {
     let catalog = Catalog::MANY;
-    let mut bench_fleet = BenchFleet::start(args.replicas(), catalog).await?;
+    let mut bench_fleet = BenchFleet::start(args.size(), catalog).await?;
     let next = orders(OrderGenerator::new(catalog, 1, "sandbox:succeed"));
     let middle = MeasuredPart::Time(Duration::from_secs(args.seconds));
     let (span, _) = closed_loop::run(&bench_fleet, middle, args.in_flight, next, completed).await?;

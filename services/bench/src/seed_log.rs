@@ -140,6 +140,7 @@ async fn hop<S: Service>(
                 causation_id: job.cause,
                 traceparent: None,
                 recorded_at: at,
+                is_handled: false,
             });
         }
     }

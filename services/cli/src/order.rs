@@ -203,6 +203,7 @@ mod tests {
             causation_id: Uuid::from_u128(cause),
             traceparent: None,
             recorded_at: Timestamp::from_micros(position * 1_500_000),
+            is_handled: false,
         }
     }
 

@@ -15,6 +15,9 @@ pub struct Args {
     /// Replicas of each worker.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
     replicas: u8,
+    /// One worker with all four services in place of four: less work for each order where all of them fit into one process.
+    #[arg(long)]
+    all_in_one: bool,
 }
 
 /// How often to see whether a worker has died.
@@ -24,7 +27,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let options = Options { replicas: args.replicas.into(), ..Options::default() };
+    let options = Options { replicas: args.replicas.into(), all_in_one: args.all_in_one, ..Options::default() };
     let mut fleet = Fleet::start(&global.dir, options).await?;
     let http = fleet.start_gateway().await?;
     // Mail is off unless it is said where it goes.

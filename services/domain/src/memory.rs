@@ -15,6 +15,9 @@ pub trait Rows: Default {
 
     /// Takes in others, as they are in the database now.
     fn absorb(&mut self, saved: Self);
+
+    /// Takes in rows that were just read, but for those that it has changed.
+    fn complete(&mut self, read: Self);
 }
 
 /// Of whoever keeps none.
@@ -28,6 +31,8 @@ impl Rows for () {
     }
 
     fn absorb(&mut self, (): Self) {}
+
+    fn complete(&mut self, (): Self) {}
 }
 
 /// A type for the rows of a batch: these tables of it.
@@ -46,12 +51,16 @@ macro_rules! rows {
             fn absorb(&mut self, saved: Self) {
                 $(self.$table.absorb(saved.$table);)+
             }
+
+            fn complete(&mut self, read: Self) {
+                $(self.$table.complete(read.$table);)+
+            }
         }
     };
 }
 
 /// When the younger half weighs so much, the older is forgotten: some megabytes.
-const HALF: usize = 4_000;
+const HALF: usize = 16_000;
 
 /// The rows that were saved last: a younger and an older half.
 #[derive(Debug, Default, Clone)]
@@ -197,5 +206,20 @@ mod tests {
         assert!(!again.has_unchanged());
         let changed: Vec<_> = again.books.changed().collect();
         assert_eq!(changed, [(&1, &Book("b"), "a")]);
+    }
+
+    #[test]
+    fn what_was_changed_is_not_read_over_and_what_was_not_is() {
+        let mut batch = Shelf::default();
+        batch.books.load(1, Book("read"));
+        batch.books.load(2, Book("read"));
+        *batch.books.change(&1).unwrap() = Book("changed");
+        let mut now = Shelf::default();
+        for key in 1..=3 {
+            now.books.load(key, Book("as it is now"));
+        }
+        batch.complete(now);
+        let books = [1, 2, 3].map(|key| batch.books.get(&key).unwrap().0);
+        assert_eq!(books, ["changed", "as it is now", "as it is now"]);
     }
 }

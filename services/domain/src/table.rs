@@ -117,6 +117,15 @@ impl<K: Ord, S: Revised> Table<K, S> {
         }
     }
 
+    /// Takes in rows of another table, as the database has them now, but for those that were changed here.
+    pub fn complete(&mut self, read: Self) {
+        for (key, row) in read.0 {
+            if !self.0.get(&key).is_some_and(|known| known.since.is_changed()) {
+                self.load(key, row.state);
+            }
+        }
+    }
+
     /// All rows, in key order.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &S)> {
         self.0.iter().map(|(key, row)| (key, &row.state))
@@ -136,6 +145,10 @@ impl<K: Ord, S: Revised> Table<K, S> {
 }
 
 impl<R: Copy> Since<R> {
+    const fn is_changed(self) -> bool {
+        !matches!(self, Self::Loaded(_))
+    }
+
     const fn changed(self) -> Self {
         match self {
             Self::Loaded(before) | Self::Changed(before) => Self::Changed(before),

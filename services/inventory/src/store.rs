@@ -191,7 +191,7 @@ fn malformed(rejection: Rejection) -> sqlx::Error {
 pub(crate) fn save(statement: &mut Statement, state: &State) {
     let holds: Vec<(&HoldKey, &Hold, StreamVersion)> = state.holds.changed().collect();
     if !holds.is_empty() {
-        bind_changed_holds(&mut statement.counted("holds_changed", holds.len(), CHANGE_HOLDS), &holds);
+        bind_changed_holds(&mut statement.counted("inventory_holds_changed", holds.len(), CHANGE_HOLDS), &holds);
     }
     let stock: Vec<(&Sku, &Stock, StockRevision)> = state.stock.changed().collect();
     if !stock.is_empty() {
@@ -199,7 +199,7 @@ pub(crate) fn save(statement: &mut Statement, state: &State) {
     }
     let holds: Vec<(&HoldKey, &Hold)> = state.holds.created().collect();
     if !holds.is_empty() {
-        bind_new_holds(&mut statement.counted("holds_created", holds.len(), CREATE_HOLDS), &holds);
+        bind_new_holds(&mut statement.counted("inventory_holds_created", holds.len(), CREATE_HOLDS), &holds);
     }
     let stock: Vec<(&Sku, &Stock)> = state.stock.created().collect();
     if !stock.is_empty() {

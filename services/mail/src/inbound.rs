@@ -9,7 +9,7 @@ use async_nats::jetstream::Message;
 use domain::BrokerSequence;
 use futures::{StreamExt, future::join_all};
 use platform::{
-    broker::{self, EVENTS, event_subject, events_consumer},
+    broker::{self, EVENTS, events_consumer, subjects_of},
     clock,
     config::{Config, ms},
     error::Error,
@@ -63,7 +63,7 @@ pub(crate) async fn run(
 /// Takes events in for as long as the connection lasts.
 async fn take_in(config: &Config, lineage: &Lineage, post: &Post, health: &Health) -> Result<(), Error> {
     let broker = broker::connect_without_reconnect(&config.broker, NAME).await?;
-    let subjects = CAUSES.map(|cause| event_subject("orders", cause)).to_vec();
+    let subjects = CAUSES.map(|cause| subjects_of("orders", cause)).concat();
     let consumer = broker.ensure_consumer(EVENTS, &events_consumer(NAME), subjects, &config.consumer).await?;
     let messages = consumer.stream().max_messages_per_batch(BATCH_MAX).messages().await;
     let messages = messages.map_err(|error| Error::transient("fetching events", error))?;

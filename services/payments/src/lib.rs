@@ -39,6 +39,7 @@ use uuid::Uuid;
 
 pub mod checkout_protocol;
 pub mod command;
+mod configured;
 pub mod coupon;
 mod effect;
 pub mod event;
@@ -50,6 +51,8 @@ pub mod report;
 mod store;
 pub mod wallet;
 pub mod wire;
+
+pub use configured::with_providers;
 
 use command::Command;
 use coupon::{Coupon, Customer, Use};

@@ -388,6 +388,16 @@ pub fn event_subject(service: &str, message_type: &str) -> String {
     format!("evt.{service}.{}", proto::short_name(message_type))
 }
 
+/// Subject of an event when all that follows from it in the fleet was done with it: `evt.orders.OrderPlaced.handled`. No service asks for it.
+pub fn handled_subject(service: &str, message_type: &str) -> String {
+    format!("{}.handled", event_subject(service, message_type))
+}
+
+/// Both subjects of an event: for whoever is to hear of all.
+pub fn subjects_of(service: &str, message_type: &str) -> [String; 2] {
+    [event_subject(service, message_type), handled_subject(service, message_type)]
+}
+
 /// Subject of an event's copy in JSON: `json.orders.OrderPlaced`.
 pub fn json_subject(service: &str, message_type: &str) -> String {
     format!("json.{service}.{}", proto::short_name(message_type))

@@ -204,7 +204,7 @@ fn malformed(rejection: Rejection) -> sqlx::Error {
 pub(crate) fn save(statement: &mut Statement, state: &State) {
     let holds: Vec<(&HoldKey, &Hold, (StreamVersion, bool))> = state.holds.changed().collect();
     if !holds.is_empty() {
-        bind_changed_holds(&mut statement.counted("holds_changed", holds.len(), CHANGE_HOLDS), &holds);
+        bind_changed_holds(&mut statement.counted("rounds_holds_changed", holds.len(), CHANGE_HOLDS), &holds);
     }
     let rounds: Vec<(&RoundId, &Round, RoundRevision)> = state.rounds.changed().collect();
     if !rounds.is_empty() {
@@ -212,7 +212,7 @@ pub(crate) fn save(statement: &mut Statement, state: &State) {
     }
     let holds: Vec<(&HoldKey, &Hold)> = state.holds.created().collect();
     if !holds.is_empty() {
-        bind_new_holds(&mut statement.counted("holds_created", holds.len(), CREATE_HOLDS), &holds);
+        bind_new_holds(&mut statement.counted("rounds_holds_created", holds.len(), CREATE_HOLDS), &holds);
     }
     let rounds: Vec<(&RoundId, &Round)> = state.rounds.created().collect();
     if !rounds.is_empty() {

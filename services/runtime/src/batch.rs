@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use domain::{Memory, Rejection, Timestamp};
+use domain::{Rejection, Timestamp};
 use platform::{
     clock,
     config::{self, ms},
@@ -22,13 +22,17 @@ use crate::{
     batch::{
         contention::Contention,
         doubt::Doubt,
-        draft::{Draft, Poison, Reply},
+        draft::{Poison, Reply},
+        inline::{Neighbours, Seat},
         races::Races,
         timers::Due,
     },
     effects::{Dispatcher, Lease},
     inbound::input::Input,
-    log::{event_store::StoredEvent, positions::Positions},
+    log::{
+        event_store::{NewEvent, StoredEvent},
+        positions::Positions,
+    },
     service::Service,
     telemetry,
 };
@@ -40,8 +44,10 @@ pub(crate) mod doubt;
 pub(crate) mod draft;
 mod give_up;
 pub(crate) mod inbox;
+pub(crate) mod inline;
 mod races;
 pub(crate) mod timers;
+mod turns;
 
 /// What became of a batch.
 #[derive(Debug, Default)]
@@ -93,19 +99,20 @@ impl Wakeups {
 }
 
 /// Commits inputs of one service.
-#[derive(Debug)]
 pub(crate) struct Committer<S: Service> {
     pool: PgPool,
     /// The connection of the last batch that went well. The pool would ask it whether it is well as it comes back, and again as it
     /// goes out: two round trips for each batch.
     kept: Mutex<Option<PoolConnection<Postgres>>>,
-    dispatcher: Dispatcher,
     conflict_tries_max: u32,
     doubt: Doubt,
     contention: Contention,
-    memory: Mutex<Memory<S::State>>,
+    seat: Arc<Seat<S>>,
+    neighbours: Arc<Neighbours>,
     /// Whether others change what is remembered.
     staleness: Contention,
+    /// The same of rows of the other services of this process.
+    inline: Contention,
     positions: Arc<Positions>,
     health: Health,
     shutdown: Shutdown,
@@ -137,11 +144,11 @@ impl From<Error> for Failure {
 
 impl Failure {
     /// Names the input of a race: whose event, or whose answer, wanted the place that was taken.
-    fn by<C>(self, inputs: &[Input<C>], draft: &Draft) -> Self {
+    fn by<C>(self, inputs: &[Input<C>], events: &[NewEvent]) -> Self {
         let Self::Race { error, contested, .. } = self else { return self };
         let cause = match &contested {
             Contested::Stream(stream) => {
-                draft.events.iter().find(|event| event.record.stream == *stream).map(|event| event.causation_id)
+                events.iter().find(|event| event.record.stream == *stream).map(|event| event.causation_id)
             }
             Contested::Answer(id) => Some(*id),
             Contested::Key(_) => None,
@@ -171,21 +178,23 @@ impl Failure {
 impl<S: Service> Committer<S> {
     pub(crate) fn new(
         pool: PgPool,
-        dispatcher: Dispatcher,
+        (dispatcher, neighbours): (Dispatcher, Arc<Neighbours>),
         settings: &config::Consumer,
         positions: Arc<Positions>,
         health: Health,
         shutdown: Shutdown,
     ) -> Self {
         let conflict_tries_max = settings.conflict_tries_max;
+        let seat = neighbours.add(dispatcher);
         Self {
             pool,
             kept: Mutex::default(),
-            dispatcher,
             conflict_tries_max,
             doubt: Doubt::default(),
             contention: Contention::default(),
-            memory: Mutex::default(),
+            seat,
+            neighbours,
+            inline: Contention::default(),
             staleness: Contention::default(),
             positions,
             health,

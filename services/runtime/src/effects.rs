@@ -126,7 +126,13 @@ pub(crate) fn queue(settings: &config::Effects, callees: &[&'static str]) -> (Di
 impl Dispatcher {
     /// Adds calls to a statement: leased to this process, if it has room for them, so that they need not be claimed after the commit; the
     /// others due at once, for whoever claims them. Returns the leased ones.
-    pub(crate) fn add(&self, statement: &mut Statement, effects: &[(Effect, Cause)], at: Timestamp) -> Vec<Lease> {
+    pub(crate) fn add(
+        &self,
+        statement: &mut Statement,
+        service: &str,
+        effects: &[(Effect, Cause)],
+        at: Timestamp,
+    ) -> Vec<Lease> {
         if effects.is_empty() {
             return Vec::new();
         }
@@ -137,7 +143,7 @@ impl Dispatcher {
         let leased: Vec<Option<Lease>> = effects.iter().map(lease).collect();
         let rows: Vec<&(Effect, Cause)> = effects.iter().collect();
         statement
-            .part("effects_added", ADD)
+            .part(&format!("{service}_effects_added"), &ADD.replace("{service}", service))
             .bind(column(&rows, |(effect, _)| effect.key.as_str()))
             .bind(column(&rows, |(effect, _)| effect.message_type))
             .bind(column(&rows, |(effect, _)| effect.data.as_slice()))
@@ -185,7 +191,7 @@ fn first_try(effect: &Effect, at: Timestamp) -> LeasedEffect {
     }
 }
 
-const ADD: &str = "insert into effects
+const ADD: &str = "insert into {service}.effects
          (key, type, data, deadline, attempts, due_at, created_at, begun_at, correlation_id, causation_id, traceparent, callee)
      select key, type, data, deadline, attempts, now() + attempts * $9 * interval '1 millisecond', $10,
          case when attempts > 0 then $10 end, correlation_id, causation_id, traceparent, callee
@@ -380,6 +386,9 @@ pub(crate) async fn run<S: Service>(
     health: Health,
     mut shutdown: Shutdown,
 ) {
+    if S::CALLEES.is_empty() {
+        return shutdown.requested().await;
+    }
     // Tasks of their own: a call that nobody polls may hold the very connection that the next claim waits for.
     let mut running = JoinSet::new();
     let make = |leased: Lease| {

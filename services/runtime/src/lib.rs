@@ -19,4 +19,4 @@ mod waiting;
 pub mod worker;
 
 pub use context::Context;
-pub use worker::run;
+pub use worker::{Process, run, run_together};

@@ -15,7 +15,7 @@ pub trait Service: Decider + Send + Sync + 'static {
     /// was begun is to be ended first.
     const EVENTS_FIRST: bool = true;
 
-    /// Those whom its outside calls are made to: each has slots of its own, so that one who does not answer holds up no other.
+    /// Those whom its outside calls are made to: each has slots of its own, so that one who does not answer holds up no other. With none it makes no calls.
     const CALLEES: &'static [&'static str] = &[];
 
     /// What the settings of this process make of a command from outside: they may complete it, or refuse it. Called once it is read and

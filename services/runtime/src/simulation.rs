@@ -161,7 +161,7 @@ pub fn batch<S: Service>(
 ) -> Result<Batch, (usize, Rejection)> {
     let inputs: Vec<_> = inputs.into_iter().map(read::<S>).collect();
     let draft = draft::<S>(state, &inputs, &inbox.0, at).map_err(|poison| (poison.input, poison.rejection))?;
-    Ok(written::<S>(draft, inbox, at))
+    Ok(written(draft, inbox, at))
 }
 
 /// Decides these in rows that are remembered, without a look at what was answered before. `None`: the rows have to be read.
@@ -173,13 +173,13 @@ pub fn batch_from_memory<S: Service>(
 ) -> Option<Batch> {
     let inputs: Vec<_> = inputs.into_iter().map(read::<S>).collect();
     let (_rows, draft) = decide_from_memory::<S>(memory, &inputs, at)?;
-    Some(written::<S>(draft, inbox, at))
+    Some(written(draft, inbox, at))
 }
 
-fn written<S: Service>(draft: Draft, inbox: &mut Inbox, at: Timestamp) -> Batch {
+fn written(draft: Draft, inbox: &mut Inbox, at: Timestamp) -> Batch {
     inbox.0.extend(draft.answered);
     Batch {
-        events: draft.events.into_iter().map(|event| event.recorded(S::NAME, GlobalPosition::default(), at)).collect(),
+        events: draft.events.into_iter().map(|event| event.recorded(GlobalPosition::default(), at)).collect(),
         timers: draft.timers,
         effects: draft.effects.into_iter().map(|(effect, cause)| (effect, cause.correlation_id)).collect(),
         effects_done: draft.effects_done,

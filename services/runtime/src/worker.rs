@@ -9,6 +9,10 @@ use std::{
 };
 
 use domain::Timestamp;
+use futures::{
+    FutureExt,
+    future::{LocalBoxFuture, try_join_all},
+};
 use platform::{
     broker, clock,
     config::{Config, ms},
@@ -17,7 +21,7 @@ use platform::{
     health::{self, Health},
     message::{JSON, PROTOBUF, header},
     process::{self, connect_with_retry},
-    shutdown::{self, Trigger},
+    shutdown::{self, Shutdown, Trigger},
 };
 use tokio::{
     sync::mpsc,
@@ -26,7 +30,7 @@ use tokio::{
 use tracing::{Instrument as _, Span, field};
 
 use crate::{
-    batch::{Committer, Wakeups, draft::Reply},
+    batch::{Committer, Wakeups, draft::Reply, inline::Neighbours},
     context::Context,
     effects::{self, Dispatcher},
     inbound::{
@@ -62,17 +66,66 @@ const OTHERS_CLAIM: Duration = Duration::from_millis(10);
 /// Runs a service until SIGTERM: the whole of a worker's `main`. Exit code 0 after a graceful stop, 1 if it cannot start,
 /// 2 if its settings are wrong. `make` makes the service, again each time that the log is another one.
 pub fn run<S: Service>(make: impl Fn(&Context) -> Result<S, Error>) -> ExitCode {
-    // What is logged for a batch also bears which batch it is.
-    let span = || tracing::error_span!("worker", service = S::NAME, pid = std::process::id());
-    process::run(S::NAME, span, |config| work(config, make))
+    process::run(S::NAME, span::<S>, |config| async { Process::start(config).await?.work(make).await })
 }
 
-async fn work<S: Service>(config: Config, make: impl Fn(&Context) -> Result<S, Error>) -> Result<(), Error> {
-    let shutdown = shutdown::on_signals().map_err(|error| Error::transient("listening for signals", error))?;
-    let health = Health::default();
-    let metrics = telemetry::start_metrics();
-    health.beat_alive();
-    health::serve(&config.http.address, health.clone(), metrics, shutdown.clone()).await?;
+/// The same for several services in one process, in which what one does about another's event is committed with the event.
+pub fn run_together(
+    name: &'static str,
+    services: impl FnOnce(&Process) -> Vec<LocalBoxFuture<'static, Result<(), Error>>>,
+) -> ExitCode {
+    process::run(name, Span::none, |config| async {
+        let process = Process::start(config).await?;
+        try_join_all(services(&process)).await.map(|_all| ())
+    })
+}
+
+/// What each line of a service's log bears. What is logged for a batch also bears which batch it is.
+fn span<S: Service>() -> Span {
+    tracing::error_span!("worker", service = S::NAME, pid = std::process::id())
+}
+
+/// What the services of one process share.
+#[derive(Clone)]
+pub struct Process {
+    config: Config,
+    health: Health,
+    shutdown: Shutdown,
+    neighbours: Arc<Neighbours>,
+}
+
+impl Process {
+    async fn start(config: Config) -> Result<Self, Error> {
+        let shutdown = shutdown::on_signals().map_err(|error| Error::transient("listening for signals", error))?;
+        let health = Health::default();
+        let metrics = telemetry::start_metrics();
+        health.beat_alive();
+        health::serve(&config.http.address, health.clone(), metrics, shutdown.clone()).await?;
+        Ok(Self { config, health, shutdown, neighbours: Arc::default() })
+    }
+
+    /// Runs one of its services until SIGTERM.
+    pub fn service<S: Service>(
+        &self,
+        make: impl Fn(&Context) -> Result<S, Error> + 'static,
+    ) -> LocalBoxFuture<'static, Result<(), Error>> {
+        let process = self.clone();
+        async move { process.work(make).await }.instrument(span::<S>()).boxed_local()
+    }
+
+    async fn work<S: Service>(self, make: impl Fn(&Context) -> Result<S, Error>) -> Result<(), Error> {
+        let Self { config, health, shutdown, neighbours } = self;
+        work(config, health, shutdown, neighbours, make).await
+    }
+}
+
+async fn work<S: Service>(
+    config: Config,
+    health: Health,
+    shutdown: Shutdown,
+    neighbours: Arc<Neighbours>,
+    make: impl Fn(&Context) -> Result<S, Error>,
+) -> Result<(), Error> {
     loop {
         let mut stop = shutdown.clone();
         let (context, trigger, head) = tokio::select! {
@@ -86,7 +139,7 @@ async fn work<S: Service>(config: Config, make: impl Fn(&Context) -> Result<S, E
             clock::sleep(drain).await;
         };
         tokio::select! {
-            ended = serve(context, health.clone(), head, &make) => match ended? {
+            ended = serve(context, health.clone(), head, &make, Arc::clone(&neighbours)) => match ended? {
                 Ended::Stopped => return Ok(()),
                 // What this process knew of the log is no longer so.
                 Ended::AnotherLog => health.begin_anew(),
@@ -164,6 +217,7 @@ async fn serve<S: Service>(
     health: Health,
     head: Option<Place>,
     make: impl Fn(&Context) -> Result<S, Error>,
+    neighbours: Arc<Neighbours>,
 ) -> Result<Ended, Error> {
     let service = Arc::new(make(&context)?);
     let positions = Arc::new(Positions::after(head));
@@ -199,7 +253,7 @@ async fn serve<S: Service>(
         commit_publisher: CommitPublisher::new(Arc::clone(&context.lineage), refusals),
         committer: Committer::new(
             context.pool.clone(),
-            dispatcher.clone(),
+            (dispatcher.clone(), neighbours),
             &context.config.consumer,
             Arc::clone(&positions),
             health.clone(),

@@ -33,6 +33,9 @@ pub fn fits_a_small_disk() -> impl Iterator<Item = (&'static str, &'static str)>
         .filter(|(name, _)| env::var_os(name).is_none())
 }
 
+/// The worker that is all services.
+pub const ALL_IN_ONE: &str = "all-in-one";
+
 /// How long a worker may take to stop when asked.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 
@@ -58,6 +61,8 @@ pub struct Options {
     pub replicas: usize,
     /// nats-servers: one, or a cluster.
     pub brokers: usize,
+    /// Whether each replica is one process with all services.
+    pub all_in_one: bool,
     /// Settings of the workers, as environment variables.
     pub settings: BTreeMap<String, String>,
     /// Positions of one partition of the log, if not as many as everywhere.
@@ -66,7 +71,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { replicas: 1, brokers: 1, settings: BTreeMap::new(), partition_positions: None }
+        Self { replicas: 1, brokers: 1, all_in_one: false, settings: BTreeMap::new(), partition_positions: None }
     }
 }
 
@@ -142,6 +147,7 @@ impl Fleet {
     }
 
     fn log(&self, service: &str, replica: usize) -> PathBuf {
+        let service = self.process_of(service);
         self.dir.join("log").join(format!("{service}-{replica}.log"))
     }
 
@@ -156,9 +162,19 @@ impl Fleet {
         members.map(NatsServer::url).collect::<Vec<_>>().join(",")
     }
 
+    /// The names of its workers.
+    pub fn workers(&self) -> &'static [&'static str] {
+        if self.options.all_in_one { &[ALL_IN_ONE] } else { &proto::SERVICES }
+    }
+
+    /// The name of the process that a service is in.
+    fn process_of<'a>(&self, service: &'a str) -> &'a str {
+        if self.options.all_in_one && proto::SERVICES.contains(&service) { ALL_IN_ONE } else { service }
+    }
+
     /// Starts every worker that is not running.
     pub fn start_workers(&mut self) -> Result<()> {
-        for service in proto::SERVICES {
+        for service in self.workers() {
             for replica in 0..self.options.replicas {
                 self.start_worker(service, replica)?;
             }
@@ -178,6 +194,7 @@ impl Fleet {
         replica: usize,
         settings: &BTreeMap<String, String>,
     ) -> Result<()> {
+        let service = self.process_of(service);
         let key = (service.to_owned(), replica);
         if self.workers.get(&key).is_some_and(|process| process.exited().is_none()) {
             return Ok(());
@@ -189,7 +206,10 @@ impl Fleet {
         let log = log.with_context(|| format!("opening the log {}", path.display()))?;
         let mut command = Process::command(worker_binary(service)?, Signal::TERM);
         command
-            .env("HOLDFAST_DATABASE_URL", self.postgres.url(&format!("holdfast_{service}"), DATABASE))
+            .env(
+                "HOLDFAST_DATABASE_URL",
+                self.postgres.url(&format!("holdfast_{}", service.replace('-', "_")), DATABASE),
+            )
             .env("HOLDFAST_BROKER_URL", self.broker_urls())
             .envs(fits_a_small_disk())
             .envs(&self.options.settings)
@@ -218,7 +238,7 @@ impl Fleet {
     /// One worker's process.
     pub fn worker(&self, service: &str, replica: usize) -> Result<&Process> {
         self.workers
-            .get(&(service.to_owned(), replica))
+            .get(&(self.process_of(service).to_owned(), replica))
             .with_context(|| format!("there is no worker {service}-{replica} in this fleet"))
     }
 

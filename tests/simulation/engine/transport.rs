@@ -107,7 +107,9 @@ impl Engine {
         // What comes again is what is in its place by then.
         if let Some(sequence) = pending.sequence.filter(|_| pending.has_arrived) {
             match self.stream.at(sequence) {
-                Some(message) if self.desks[pending.to].reacts_to(&message.message_type) => pending.message = message,
+                Some(message) if !message.is_handled && self.desks[pending.to].reacts_to(&message.message_type) => {
+                    pending.message = message;
+                }
                 _ => return drop(self.unacknowledged.remove(&delivery)),
             }
         }
@@ -122,13 +124,7 @@ impl Engine {
 
     /// Stores an event, and hands it to those that wait for such: where in the stream it is.
     pub(super) fn publish(&mut self, event: &StoredEvent) -> StreamMarker {
-        let message = Rc::new(Message {
-            id: event.event_id,
-            correlation_id: event.correlation_id,
-            message_type: event.message_type.clone(),
-            data: event.data.clone(),
-            position: Some(event.position),
-        });
+        let message = Message::of(event);
         self.stream.messages.push_back(Some(Rc::clone(&message)));
         let sequence = self.stream.last_sequence();
         for to in 0..self.desks.len() {
@@ -141,7 +137,7 @@ impl Engine {
     fn hand_out(&mut self, to: usize, message: &Rc<Message>, sequence: BrokerSequence) {
         if self.stream.delivered[to] < sequence {
             self.stream.delivered[to] = sequence;
-            if self.desks[to].reacts_to(&message.message_type) {
+            if !message.is_handled && self.desks[to].reacts_to(&message.message_type) {
                 self.post(to, message, Some(sequence));
             }
         }

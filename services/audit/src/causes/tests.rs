@@ -49,6 +49,7 @@ impl Log {
             causation_id: cause,
             traceparent: None,
             recorded_at: Timestamp::from_micros(position * SECOND),
+            is_handled: false,
         });
         event_id
     }

@@ -80,6 +80,7 @@ impl LogBuilder {
             causation_id: Uuid::from_u128(2),
             traceparent: None,
             recorded_at: Timestamp::from_micros(position * SECOND),
+            is_handled: false,
         });
         self
     }

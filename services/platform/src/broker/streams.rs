@@ -313,7 +313,10 @@ impl Broker {
         Config {
             name: EVENTS.to_owned(),
             description: Some("Events, in the order of the log; the log itself is in Postgres".to_owned()),
-            subjects: proto::SERVICES.map(|service| format!("evt.{service}.*")).to_vec(),
+            subjects: proto::SERVICES
+                .iter()
+                .flat_map(|service| [format!("evt.{service}.*"), format!("evt.{service}.*.handled")])
+                .collect(),
             retention: RetentionPolicy::Limits,
             // The relay takes away what all have handled. What is full takes in nothing new, rather than lose what is owed.
             discard: DiscardPolicy::New,

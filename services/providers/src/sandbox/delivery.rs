@@ -17,7 +17,7 @@ use async_nats::{
 use domain::{Rejection, Timestamp, decode};
 use futures::StreamExt;
 use platform::{
-    broker::{self, Broker, EVENTS, command_subject, event_subject},
+    broker::{self, Broker, EVENTS, command_subject, subjects_of},
     clock,
     error::Error,
     message::header,
@@ -123,14 +123,14 @@ async fn attend(context: &ProviderContext, sandbox: &Sandbox) -> Result<(), Erro
 
 /// Makes the consumer, and the stream of events that it is on, unless they are there.
 async fn fetch(context: &ProviderContext, broker: &Broker) -> Result<pull::Stream, Error> {
-    let subjects = ["PaymentRequested", "PaymentRefunded"].map(|event| event_subject("payments", event));
+    let subjects = ["PaymentRequested", "PaymentRefunded"].map(|event| subjects_of("payments", event)).concat();
     let settings = platform::config::Consumer {
         ack_wait_ms: ACK_WAIT_MS,
         ack_pending_max: context.consumer.ack_pending_max.min(UNDER_WAY_MAX.into()),
         ..context.consumer.clone()
     };
     broker.ensure_streams(context.installation).await?;
-    let consumer = broker.ensure_consumer(EVENTS, CONSUMER, subjects.to_vec(), &settings).await?;
+    let consumer = broker.ensure_consumer(EVENTS, CONSUMER, subjects, &settings).await?;
     consumer
         .stream()
         .max_messages_per_batch(PREFETCH_MAX)
@@ -213,7 +213,7 @@ impl Courier {
     /// What an event makes the sandbox report.
     async fn report(&self, message: &Message) -> Result<Report, Unreported> {
         let at = time_of(message);
-        if message.subject.ends_with("PaymentRequested") {
+        if message.subject.split('.').nth(2) == Some("PaymentRequested") {
             let payment: PaymentRequested = decode(&message.payload).map_err(Unreported::Malformed)?;
             let of_payment = if self.is_enabled { report::of_payment } else { report::of_payment_not_taken };
             return of_payment(&payment, at).ok_or(Unreported::Scripted);

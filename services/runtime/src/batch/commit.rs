@@ -5,7 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use domain::{Memory, Rows as _, Timestamp};
@@ -17,7 +17,9 @@ use super::{
     CommitResult, Committer, Failure, MESSAGES, Wakeups, dead_letter,
     draft::{Answered, Draft, can_wait, draft},
     inbox,
+    inline::{self, ServiceShare, Share},
     timers::{self, Due},
+    turns::Turn,
 };
 use crate::{
     effects,
@@ -27,10 +29,13 @@ use crate::{
     telemetry,
 };
 
-/// What was written, and the rows as they are with it. Of a transaction of the caller's it is true once that is committed.
+/// What was written. Of a transaction of the caller's it is true once that is committed.
 struct Written<T> {
     done: CommitResult,
+    /// Rows that are to be remembered.
     rows: T,
+    /// What other services of this process did about it.
+    others: Vec<Box<dyn Share>>,
     /// Whether it was nothing at all.
     is_empty: bool,
 }
@@ -38,11 +43,15 @@ struct Written<T> {
 impl<S: Service> Committer<S> {
     /// Commits inputs in as few round trips as it takes.
     pub(super) async fn commit(&self, inputs: &[Input<S::Command>]) -> Result<CommitResult, Failure> {
+        let mut turn = self.neighbours.turn().await;
         if self.contention.is_low() {
-            if let Some(done) = self.commit_from_memory(inputs).await {
+            if let Some(done) = self.commit_from_memory(inputs, &mut turn).await {
                 return done;
             }
-            match self.commit_without_locks(inputs).await {
+            // Of a turn that let the next one decide, nothing is left.
+            drop(turn);
+            turn = self.neighbours.turn().await;
+            match self.commit_without_locks(inputs, &mut turn).await {
                 Err(failure) if failure.is_of_what_others_changed() => {
                     telemetry::conflict();
                     self.contention.met();
@@ -50,28 +59,38 @@ impl<S: Service> Committer<S> {
                 Err(Failure::Race { .. } | Failure::Poison(_)) => {}
                 done => return done,
             }
+            drop(turn);
+            turn = self.neighbours.turn().await;
         }
-        self.commit_behind_locks(inputs).await
+        self.commit_behind_locks(inputs, &mut turn).await
     }
 
     /// What is remembered is as good as what is read: if others have changed a row since, nothing is written. `None`: nothing is, and the
     /// rows are to be read.
-    async fn commit_from_memory(&self, inputs: &[Input<S::Command>]) -> Option<Result<CommitResult, Failure>> {
+    async fn commit_from_memory(
+        &self,
+        inputs: &[Input<S::Command>],
+        turn: &mut Turn<'_>,
+    ) -> Option<Result<CommitResult, Failure>> {
         let at = clock::now();
         if !self.staleness.is_low() {
             return None;
         }
-        let (rows, draft) = decide_from_memory::<S>(&mut lock(&self.memory), inputs, at)?;
+        let (rows, draft) = self.seat.with_memory(|memory| decide_from_memory::<S>(memory, inputs, at))?;
         let mut connection = match self.connection().await {
             Ok(connection) => connection,
             Err(error) => return Some(Err(error.into())),
         };
-        let written = self.write(&mut connection, inputs, rows, (draft, at)).await;
+        let how = (at, Locks::None, self.is_followed());
+        let written = self.write((&mut connection, turn), inputs, self.own(rows, draft), how).await.transpose()?;
         let done = written.map(|written| self.is_committed(written));
         self.keep_if_well(connection, &done);
         match done {
             Err(failure) if failure.is_of_what_others_changed() => {
-                self.staleness.met();
+                // Of whose rows, nobody knows: the next batch is not followed, and tells.
+                if !how.2 {
+                    self.staleness.met();
+                }
                 None
             }
             Err(Failure::Race { .. }) => None,
@@ -81,23 +100,33 @@ impl<S: Service> Committer<S> {
 
     /// What was read may be another's by the time it is written: then nothing is. That a command was answered before shows itself there
     /// too.
-    async fn commit_without_locks(&self, inputs: &[Input<S::Command>]) -> Result<CommitResult, Failure> {
+    async fn commit_without_locks(
+        &self,
+        inputs: &[Input<S::Command>],
+        turn: &mut Turn<'_>,
+    ) -> Result<CommitResult, Failure> {
+        turn.begin_after_all_others().await;
         let at = clock::now();
         let mut connection = self.connection().await?;
-        let written = self.load_and_write(&mut connection, inputs, &BTreeMap::new(), (at, Locks::None)).await;
+        let written = self.load_and_write((&mut connection, turn), inputs, &BTreeMap::new(), (at, Locks::None)).await;
         let done = written.map(|written| self.is_committed(written));
         self.keep_if_well(connection, &done);
         done
     }
 
-    async fn commit_behind_locks(&self, inputs: &[Input<S::Command>]) -> Result<CommitResult, Failure> {
+    async fn commit_behind_locks(
+        &self,
+        inputs: &[Input<S::Command>],
+        turn: &mut Turn<'_>,
+    ) -> Result<CommitResult, Failure> {
+        turn.begin_after_all_others().await;
         let at = clock::now();
         let database = |what| move |error| Error::database(what, error);
         let mut connection = self.connection().await?;
         let done = async {
             let mut transaction = connection.begin().await.map_err(database("beginning a transaction"))?;
             let known = inbox::answered(&mut transaction, inputs).await.map_err(database("reading the inbox"))?;
-            let written = self.load_and_write(&mut transaction, inputs, &known, (at, Locks::Rows)).await?;
+            let written = self.load_and_write((&mut transaction, turn), inputs, &known, (at, Locks::Rows)).await?;
             if written.is_empty {
                 transaction.rollback().await.map_err(database("ending a transaction"))?;
             } else {
@@ -112,12 +141,14 @@ impl<S: Service> Committer<S> {
 
     /// Whether nobody is kept waiting if these are done a moment later.
     pub(crate) fn can_wait(&self, inputs: &[Input<S::Command>]) -> bool {
-        can_wait::<S>(&lock(&self.memory), inputs)
+        self.seat.with_memory(|memory| can_wait::<S>(memory, inputs))
     }
 
     /// What was written is there.
-    fn is_committed(&self, Written { done, rows, is_empty }: Written<S::State>) -> CommitResult {
-        lock(&self.memory).remember(rows);
+    fn is_committed(&self, Written { done, rows, mut others, is_empty }: Written<S::State>) -> CommitResult {
+        self.seat.with_memory(|memory| memory.remember(rows));
+        others.iter_mut().for_each(|other| other.remember());
+        others.into_iter().for_each(|other| other.committed());
         // A refusal writes to no row of the service, and so says nothing of them.
         if !is_empty && !done.events.iter().all(|event| is_rejection(&event.message_type)) {
             self.doubt.got_through();
@@ -151,6 +182,8 @@ impl<S: Service> Committer<S> {
     where
         C: AsyncFnOnce(&mut PgConnection, Timestamp) -> Result<Vec<Due>, sqlx::Error>,
     {
+        let mut turn = self.neighbours.turn().await;
+        turn.begin_after_all_others().await;
         let at = clock::now();
         let database = |what| move |error| Error::database(what, error);
         let mut connection = self.connection().await?;
@@ -162,7 +195,9 @@ impl<S: Service> Committer<S> {
                 return Ok(CommitResult::default());
             }
             let inputs: Vec<_> = due.iter().map(|timer| input::timer::<S>(&timer.stream, timer.due_at)).collect();
-            let written = self.load_and_write(&mut transaction, &inputs, &BTreeMap::new(), (at, Locks::Rows)).await?;
+            let written = self
+                .load_and_write((&mut transaction, &mut turn), &inputs, &BTreeMap::new(), (at, Locks::Rows))
+                .await?;
             transaction.commit().await.map_err(database("committing"))?;
             let mut done = self.is_committed(written);
             telemetry::timers_claimed(S::NAME, &due, at);
@@ -176,38 +211,85 @@ impl<S: Service> Committer<S> {
 
     async fn load_and_write(
         &self,
-        connection: &mut PgConnection,
+        (connection, turn): (&mut PgConnection, &mut Turn<'_>),
         inputs: &[Input<S::Command>],
         known: &BTreeMap<Uuid, Answered>,
         (at, locks): (Timestamp, Locks),
     ) -> Result<Written<S::State>, Failure> {
         let commands: Vec<&S::Command> = inputs.iter().flat_map(Input::commands).collect();
-        let mut rows = if commands.is_empty() {
-            S::State::default()
-        } else {
-            S::load(connection, &commands, locks).await.map_err(|error| Error::database("loading rows", error))?
-        };
-        let draft = decide::<S>(&mut rows, inputs, known, at)?;
-        self.write(connection, inputs, rows, (draft, at)).await
+        let mut is_followed = self.is_followed();
+        loop {
+            let mut rows = if commands.is_empty() {
+                S::State::default()
+            } else {
+                S::load(connection, &commands, locks).await.map_err(|error| Error::database("loading rows", error))?
+            };
+            let draft = decide::<S>(&mut rows, inputs, known, at)?;
+            let own = self.own(rows, draft);
+            match self.write((&mut *connection, &mut *turn), inputs, own, (at, locks, is_followed)).await? {
+                Some(written) => return Ok(written),
+                None => is_followed = false,
+            }
+        }
     }
 
+    fn own(&self, rows: S::State, draft: Draft) -> ServiceShare<S> {
+        ServiceShare::new(Arc::clone(&self.seat), rows, draft)
+    }
+
+    /// Whether the other services of this process do at once what they do about a batch.
+    fn is_followed(&self) -> bool {
+        self.neighbours.are_there() && self.inline.is_low()
+    }
+
+    /// Writes what was decided, and, if it is to be followed, what follows from it in this process. `None`: nothing is written, for that is
+    /// for messages to find out.
     async fn write(
         &self,
-        connection: &mut PgConnection,
+        (connection, turn): (&mut PgConnection, &mut Turn<'_>),
         inputs: &[Input<S::Command>],
-        rows: S::State,
-        (draft, at): (Draft, Timestamp),
-    ) -> Result<Written<S::State>, Failure> {
+        mut own: ServiceShare<S>,
+        (at, locks, is_followed): (Timestamp, Locks, bool),
+    ) -> Result<Option<Written<S::State>>, Failure> {
+        let is_empty = own.draft.is_empty();
+        let (mut others, events) = if is_followed && !own.draft.events.is_empty() {
+            match inline::follow(&self.neighbours, &mut own, (&mut *connection, &mut *turn), (at, locks)).await? {
+                Some(followed) => followed,
+                None => return Ok(None),
+            }
+        } else {
+            (Vec::new(), std::mem::take(&mut own.draft.events))
+        };
         let mut statement = Statement::default();
-        if !draft.events.is_empty() {
-            S::save(&mut statement, &rows);
+        if !events.is_empty() {
+            own.save(&mut statement);
         }
-        append::add(&mut statement, &draft, at);
-        let calls = self.dispatcher.add(&mut statement, &draft.effects, at);
-        effects::remove(&mut statement, &draft.effects_done);
-        dead_letter::add(&mut statement, &draft.dead_letters, at);
-        let appended = append::run(statement, connection, S::NAME, &draft.events, &self.positions, at).await;
-        let positions = appended.map_err(|error| Failure::from(error).by(inputs, &draft))?;
+        others.iter().for_each(|other| other.save(&mut statement));
+        own.add(&mut statement, at);
+        others.iter_mut().for_each(|other| other.add(&mut statement, at));
+        effects::remove(&mut statement, &own.draft.effects_done);
+        dead_letter::add(&mut statement, &own.draft.dead_letters, at);
+        if !turn.is_to_write().await {
+            return Ok(None);
+        }
+        if locks == Locks::None {
+            // The next batch is decided in these rows while they are written.
+            own.remember();
+            others.iter_mut().for_each(|other| other.remember());
+            turn.let_next_decide();
+        }
+        let positions = match append::run(statement, connection, &events, &self.positions, at).await {
+            Ok(positions) => positions,
+            Err(error) => {
+                let failure = Failure::from(error).by(inputs, &events);
+                if !others.is_empty() && failure.is_of_what_others_changed() {
+                    self.inline.met();
+                }
+                return Err(failure);
+            }
+        };
+        turn.written();
+        let ServiceShare { rows, draft, calls, .. } = own;
         dead_letter::say(S::NAME, &draft.dead_letters);
         draft.slips.iter().for_each(|slip| telemetry::slip(S::NAME, slip));
         let wakeups = Wakeups {
@@ -215,11 +297,10 @@ impl<S: Service> Committer<S> {
             timer: draft.timers.values().filter_map(|timer| timer.due_at()).min(),
             timers_claimed: 0,
         };
-        let is_empty = draft.is_empty();
-        let events = draft.events.into_iter().zip(positions);
-        let events = events.map(|(event, position)| event.recorded(S::NAME, position, at)).collect();
+        let events = events.into_iter().zip(positions);
+        let events = events.map(|(event, position)| event.recorded(position, at)).collect();
         let done = CommitResult { replies: draft.replies, events, calls, wakeups, put_off: BTreeSet::new() };
-        Ok(Written { done, rows, is_empty })
+        Ok(Some(Written { done, rows, others, is_empty }))
     }
 }
 
@@ -243,7 +324,7 @@ pub(crate) fn decide_from_memory<S: Service>(
 }
 
 /// A decider that panics is a defect that one message has found; it must not take the process and all others with it.
-fn decide<S: Service>(
+pub(super) fn decide<S: Service>(
     rows: &mut S::State,
     inputs: &[Input<S::Command>],
     known: &BTreeMap<Uuid, Answered>,
@@ -251,10 +332,6 @@ fn decide<S: Service>(
 ) -> Result<Draft, Failure> {
     let drafted = catch_unwind(AssertUnwindSafe(|| draft::<S>(rows, inputs, known, at)));
     drafted.map_err(|_panic| broke("deciding"))?.map_err(Failure::Poison)
-}
-
-fn lock<T>(memory: &Mutex<Memory<T>>) -> MutexGuard<'_, Memory<T>> {
-    memory.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn broke(what: &'static str) -> Error {

@@ -272,7 +272,7 @@ impl Draft {
             if let Some(effect) = S::effect(&event) {
                 self.effects.push((effect, input.cause.clone()));
             }
-            self.write(&input.cause, record);
+            self.write::<S>(&input.cause, record);
         }
         Ok(())
     }
@@ -289,16 +289,18 @@ impl Draft {
             message_type: "holdfast.common.v1.CommandRejected",
             data: event.encode_to_vec(),
         };
-        self.write(&input.cause, record);
+        self.write::<S>(&input.cause, record);
     }
 
-    fn write(&mut self, cause: &Cause, record: EncodedEvent) {
+    fn write<S: Service>(&mut self, cause: &Cause, record: EncodedEvent) {
         self.events.push(NewEvent {
+            service: S::NAME,
             event_id: event_id(cause.id, &record.stream, record.version),
             correlation_id: cause.correlation_id,
             causation_id: cause.id,
             traceparent: cause.traceparent.clone(),
             record,
+            is_handled: false,
         });
     }
 

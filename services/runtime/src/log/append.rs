@@ -20,16 +20,17 @@ const MOVED: &str = "log.refuse('40001', 'a row has changed since it was read')"
 /// The positions come in order of the arrays.
 const EVENTS: &str = "insert into log.events
          (stream, version, event_id, service, type, data, correlation_id, causation_id, traceparent, recorded_at)
-     select stream, version, event_id, $1, type, data, correlation_id, causation_id, traceparent, $2
+     select stream, version, event_id, service, type, data, correlation_id, causation_id, traceparent, $2
      from owner, unmoved, unnest($3::text[], $4::bigint[], $5::uuid[], $6::text[], $7::bytea[], $8::uuid[], $9::uuid[],
-         $10::text[]) as new (stream, version, event_id, type, data, correlation_id, causation_id, traceparent)
+         $10::text[], $1::text[]) as new (stream, version, event_id, type, data, correlation_id, causation_id, traceparent,
+         service)
      returning case when position > $11 then position
          else log.refuse('55000', 'a position was given out again') end";
 
 /// SQLSTATE of a position that was given out again.
 const GIVEN_OUT_AGAIN: &str = "55000";
 
-const ANSWERS: &str = "insert into inbox (command_id, body_hash, reply, handled_at)
+const ANSWERS: &str = "insert into {service}.inbox (command_id, body_hash, reply, handled_at)
      select command_id, body_hash, reply, $4 from unnest($1::uuid[], $2::bytea[], $3::bytea[])
          as new (command_id, body_hash, reply)
      returning 1";
@@ -41,23 +42,25 @@ const TIMERS: &str = "select * from unnest($1::text[], $2::timestamptz[]) as new
 ///
 /// All parts of a statement see the tables as they were before it, so a timer that is to stay is not taken away first. Timers are
 /// looked up one by one: of its own accord, the planner would go through all of them when it believes that there are few.
-const TIMERS_CLEARED: &str = "delete from timers where ctid = any(array(
-         select old.place from timer cross join lateral (
-             select timers.ctid as place from timers
+const TIMERS_CLEARED: &str = "delete from {service}.timers where ctid = any(array(
+         select old.place from {service}_timer as timer cross join lateral (
+             select timers.ctid as place from {service}.timers
              where timers.stream = timer.stream and timers.due_at is distinct from timer.due_at
              for update skip locked
          ) as old
      ))";
 
-const TIMERS_SET: &str = "insert into timers (stream, due_at) select stream, due_at from timer where due_at is not null
+const TIMERS_SET: &str = "insert into {service}.timers (stream, due_at)
+     select stream, due_at from {service}_timer where due_at is not null
      on conflict do nothing";
 
-/// Adds answers, which conflict before a position is drawn where a command was answered before, and timers.
-pub(crate) fn add(statement: &mut Statement, draft: &Draft, at: Timestamp) {
+/// Adds a service's answers, which conflict before a position is drawn where a command was answered before, and its timers.
+pub(crate) fn add(statement: &mut Statement, service: &str, draft: &Draft, at: Timestamp) {
+    let of_service = |words: &str| words.replace("{service}", service);
     let answers: Vec<(&_, &Answered)> = draft.answered.iter().collect();
     if !answers.is_empty() {
         statement
-            .counted("answered", answers.len(), ANSWERS)
+            .counted(&of_service("{service}_answered"), answers.len(), &of_service(ANSWERS))
             .bind(column(&answers, |(command_id, _)| *command_id))
             .bind(column(&answers, |(_, answered)| answered.body_hash.as_slice()))
             .bind(column(&answers, |(_, answered)| answered.reply.as_slice()))
@@ -66,11 +69,11 @@ pub(crate) fn add(statement: &mut Statement, draft: &Draft, at: Timestamp) {
     let timers: Vec<(&String, &Timer)> = draft.timers.iter().collect();
     if !timers.is_empty() {
         statement
-            .part("timer", TIMERS)
+            .part(&of_service("{service}_timer"), TIMERS)
             .bind(column(&timers, |(stream, _)| stream.as_str()))
             .bind(column(&timers, |(_, timer)| timer.due_at().map(OffsetDateTime::from)));
-        statement.part("timers_cleared", TIMERS_CLEARED);
-        statement.part("timers_set", TIMERS_SET);
+        statement.part(&of_service("{service}_timers_cleared"), &of_service(TIMERS_CLEARED));
+        statement.part(&of_service("{service}_timers_set"), &of_service(TIMERS_SET));
     }
 }
 
@@ -93,7 +96,6 @@ pub(crate) async fn save(mut statement: Statement, connection: &mut PgConnection
 pub(crate) async fn run(
     mut statement: Statement,
     connection: &mut PgConnection,
-    service: &str,
     events: &[NewEvent],
     positions: &Positions,
     at: Timestamp,
@@ -105,12 +107,11 @@ pub(crate) async fn run(
     }
     statement.unless_complete("unmoved", MOVED);
     statement.part("owner", OWNER);
-    let events: Vec<&NewEvent> = events.iter().collect();
-    let known = positions.last();
+    let (events, known) = (events.iter().collect::<Vec<_>>(), positions.last());
     let done = statement
         .run(connection, EVENTS, |values| {
             values
-                .bind(service)
+                .bind(column(&events, |event| event.service))
                 .bind(OffsetDateTime::from(at))
                 .bind(column(&events, |event| event.record.stream.as_str()))
                 .bind(column(&events, |event| event.record.version.get()))

@@ -59,6 +59,7 @@ impl PublishedEvent {
             causation_id: uuid(header::CAUSATION_ID)?,
             traceparent: text(header::TRACEPARENT).map(str::to_owned),
             recorded_at: OffsetDateTime::parse(text(header::TIME)?, &Rfc3339).ok().map(Timestamp::from)?,
+            is_handled: false,
         };
         // Who published before there were epochs did so in the first.
         let epoch = text(header::EPOCH).map_or(Ok(1), str::parse).ok()?;

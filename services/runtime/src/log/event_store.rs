@@ -31,11 +31,15 @@ pub(crate) async fn head_and(
 /// An event that is about to be appended.
 #[derive(Debug, Clone)]
 pub(crate) struct NewEvent {
+    /// Who writes it.
+    pub(crate) service: &'static str,
     pub(crate) record: EncodedEvent,
     pub(crate) event_id: Uuid,
     pub(crate) correlation_id: Uuid,
     pub(crate) causation_id: Uuid,
     pub(crate) traceparent: Option<String>,
+    /// Whether all that follows from it in the fleet is written with it.
+    pub(crate) is_handled: bool,
 }
 
 impl NewEvent {
@@ -45,19 +49,20 @@ impl NewEvent {
     }
 
     /// The event as the log has it now.
-    pub(crate) fn recorded(self, service: &str, position: GlobalPosition, at: Timestamp) -> StoredEvent {
+    pub(crate) fn recorded(self, position: GlobalPosition, at: Timestamp) -> StoredEvent {
         StoredEvent {
             position,
             stream: self.record.stream,
             version: self.record.version,
             event_id: self.event_id,
-            service: service.to_owned(),
+            service: self.service.to_owned(),
             message_type: self.record.message_type.to_owned(),
             data: self.record.data,
             correlation_id: self.correlation_id,
             causation_id: self.causation_id,
             traceparent: self.traceparent,
             recorded_at: at,
+            is_handled: self.is_handled,
         }
     }
 }
@@ -87,6 +92,8 @@ pub struct StoredEvent {
     pub traceparent: Option<String>,
     /// When it was committed, by the writer's clock.
     pub recorded_at: Timestamp,
+    /// Whether all that follows from it in the fleet was written with it. Only its writer knows; to whoever reads the log it makes no difference.
+    pub is_handled: bool,
 }
 
 impl StoredEvent {
@@ -117,6 +124,7 @@ fn recorded(row: &PgRow) -> Result<StoredEvent, sqlx::Error> {
         causation_id: row.try_get(8)?,
         traceparent: row.try_get(9)?,
         recorded_at: row.try_get::<OffsetDateTime, _>(10)?.into(),
+        is_handled: false,
     })
 }
 

@@ -409,6 +409,7 @@ mod tests {
             causation_id: cause,
             traceparent: None,
             recorded_at: Timestamp::default(),
+            is_handled: false,
         };
         PublishedEvent { sequence: BrokerSequence::new(1), epoch: 1, event }
     }

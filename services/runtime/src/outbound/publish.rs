@@ -13,7 +13,7 @@ use std::{
 use async_nats::{HeaderMap, HeaderName};
 use domain::{BrokerSequence, GlobalPosition};
 use platform::{
-    broker::{Broker, PUBLISHED, event_subject, json_subject},
+    broker::{Broker, PUBLISHED, event_subject, handled_subject, json_subject},
     clock,
     error::Error,
     message::{JSON, PROTOBUF, header, header_value},
@@ -164,7 +164,10 @@ impl Publisher {
 
     async fn send(&self, events: &[StoredEvent], room: OwnedSemaphorePermit) -> Result<PendingPublish, Error> {
         let messages = events.iter().map(|event| Outgoing {
-            subject: event_subject(&event.service, &event.message_type),
+            subject: match event.is_handled {
+                true => handled_subject(&event.service, &event.message_type),
+                false => event_subject(&event.service, &event.message_type),
+            },
             // Without a `Nats-Msg-Id`: the broker's window of ids costs it a third of what it can take in, and every consumer
             // knows by its own state what it has handled.
             headers: headers(event, &self.lineage, PROTOBUF),
