@@ -249,6 +249,23 @@ pub(crate) fn simulate(setup: &Setup) -> Ended {
     Ended { events: engine.log.len(), steps, violation, story: engine.story.into_iter().collect() }
 }
 
+/// The services, each in so many processes, with these providers.
+fn services(bank: &FakeProvider, letters: &SimulatedWallets, replicas: usize) -> [Box<dyn Node>; 4] {
+    let providers = vec![
+        SimulatedProvider::Bank(bank.clone()),
+        SimulatedProvider::Stripe(bank.clone()),
+        SimulatedProvider::Wallet(Wallet::new(letters.clone())),
+    ];
+    let payments = Payments::new(Registry::new(providers), Duration::from_secs(5));
+    let orders = Orders::new(Enabled::new(ProviderName::Sandbox, vec![ProviderName::Wallet, ProviderName::Stripe]));
+    [
+        Box::new(SimulatedService::new(orders, replicas)),
+        Box::new(SimulatedService::new(Inventory, replicas)),
+        Box::new(SimulatedService::new(Rounds, replicas)),
+        Box::new(SimulatedService::new(payments, replicas)),
+    ]
+}
+
 impl Engine {
     fn new(setup: &Setup) -> Self {
         let mut rng = StdRng::seed_from_u64(setup.seed);
@@ -259,25 +276,13 @@ impl Engine {
         let till = if setup.seed.is_multiple_of(2) { Till::Mixed } else { Till::Euros };
         let intents = day(&mut rng, begin, setup.orders, till);
         let letters = SimulatedWallets::default();
-        let providers = vec![
-            SimulatedProvider::Bank(bank.clone()),
-            SimulatedProvider::Stripe(bank.clone()),
-            SimulatedProvider::Wallet(Wallet::new(letters.clone())),
-        ];
-        let payments = Payments::new(Registry::new(providers), Duration::from_secs(5));
-        let orders = Orders::new(Enabled::new(ProviderName::Sandbox, vec![ProviderName::Wallet, ProviderName::Stripe]));
         let mut engine = Self {
             rng,
             begin,
             now: begin,
             count: 0,
             agenda: BTreeMap::new(),
-            desks: [
-                Box::new(SimulatedService::new(orders, replicas)),
-                Box::new(SimulatedService::new(Inventory, replicas)),
-                Box::new(SimulatedService::new(Rounds, replicas)),
-                Box::new(SimulatedService::new(payments, replicas)),
-            ],
+            desks: services(&bank, &letters, replicas),
             open: BTreeMap::new(),
             wakes: [None; 4],
             bank,

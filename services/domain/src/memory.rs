@@ -132,7 +132,7 @@ impl<S: Rows> Memory<S> {
 
 #[cfg(test)]
 mod tests {
-    use super::{HALF, Memory};
+    use super::{HALF, Memory, Rows as _};
     use crate::table::{Revised, Table};
 
     #[derive(Debug, Default)]
