@@ -15,6 +15,13 @@ pub struct Statement {
     unreadable: Option<sqlx::Error>,
 }
 
+/// A statement with all its values, ready to be sent.
+#[derive(Debug)]
+pub struct CompleteStatement {
+    sql: String,
+    arguments: PgArguments,
+}
+
 /// Takes the values of one part, in order.
 #[derive(Debug)]
 pub struct Values<'a>(&'a mut Statement);
@@ -55,24 +62,22 @@ impl Statement {
         self.parts.is_empty()
     }
 
-    /// Runs it, with this as what it does in the end: SQL whose placeholders begin at `$1`, for these values, and that returns numbers.
+    /// Completes it, with this as what it does in the end: SQL whose placeholders begin at `$1`, for these values, and that returns numbers.
     ///
     /// # Errors
-    /// Postgres failed, or a value cannot be sent.
-    pub async fn run(
+    /// A value cannot be sent.
+    pub fn complete(
         mut self,
-        connection: &mut PgConnection,
         last: &str,
         values: impl FnOnce(&mut Values<'_>),
-    ) -> Result<Vec<i64>, sqlx::Error> {
+    ) -> Result<CompleteStatement, sqlx::Error> {
         let last = self.numbered(last);
         values(&mut Values(&mut self));
         if let Some(error) = self.unreadable {
             return Err(error);
         }
         let with = if self.parts.is_empty() { "" } else { "with " };
-        let sql = format!("{with}{} {last}", self.parts);
-        sqlx::query_scalar_with(AssertSqlSafe(sql), self.arguments).fetch_all(connection).await
+        Ok(CompleteStatement { sql: format!("{with}{} {last}", self.parts), arguments: self.arguments })
     }
 
     fn push(&mut self, name: &str, sql: &str) {
@@ -103,6 +108,16 @@ impl Statement {
         if let Err(error) = self.arguments.add(value) {
             self.unreadable.get_or_insert(sqlx::Error::Encode(error));
         }
+    }
+}
+
+impl CompleteStatement {
+    /// Runs it, and returns the numbers that it returns.
+    ///
+    /// # Errors
+    /// Postgres failed.
+    pub async fn run(self, connection: &mut PgConnection) -> Result<Vec<i64>, sqlx::Error> {
+        sqlx::query_scalar_with(AssertSqlSafe(self.sql), self.arguments).fetch_all(connection).await
     }
 }
 

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     effects,
     inbound::input::{self, Input},
-    log::append,
+    log::append::Append,
     service::{Locks, Service, is_rejection},
     telemetry,
 };
@@ -269,6 +269,7 @@ impl<S: Service> Committer<S> {
         others.iter_mut().for_each(|other| other.add(&mut statement, at));
         effects::remove(&mut statement, &own.draft.effects_done);
         dead_letter::add(&mut statement, &own.draft.dead_letters, at);
+        let append = Append::new(statement, &events, &self.positions, at)?;
         if !turn.is_to_write().await {
             return Ok(None);
         }
@@ -278,7 +279,7 @@ impl<S: Service> Committer<S> {
             others.iter_mut().for_each(|other| other.remember());
             turn.let_next_decide();
         }
-        let positions = match append::run(statement, connection, &events, &self.positions, at).await {
+        let positions = match append.run(connection, &self.positions).await {
             Ok(positions) => positions,
             Err(error) => {
                 let failure = Failure::from(error).by(inputs, &events);
@@ -288,7 +289,11 @@ impl<S: Service> Committer<S> {
                 return Err(failure);
             }
         };
-        turn.written();
+        if locks == Locks::None {
+            // The next one goes out before anything else is done about this one.
+            turn.let_next_write();
+            tokio::task::yield_now().await;
+        }
         let ServiceShare { rows, draft, calls, .. } = own;
         dead_letter::say(S::NAME, &draft.dead_letters);
         draft.slips.iter().for_each(|slip| telemetry::slip(S::NAME, slip));

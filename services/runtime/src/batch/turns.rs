@@ -68,9 +68,10 @@ impl Turn<'_> {
         self.deciding = None;
     }
 
-    /// It is written.
-    pub(super) fn written(&mut self) {
+    /// It is written, and lets the next one write.
+    pub(super) fn let_next_write(&mut self) {
         self.is_owed = false;
+        self.writing = None;
     }
 }
 
@@ -97,8 +98,7 @@ mod tests {
         first.let_next_decide();
         let mut second = turns.next().await;
         assert!(second.after_all_others().now_or_never().is_none(), "the first is not written yet");
-        first.written();
-        drop(first);
+        first.let_next_write();
         assert!(second.is_to_write().await);
     }
 

@@ -2,7 +2,11 @@
 //! statement.
 
 use domain::{GlobalPosition, Timer, Timestamp};
-use platform::{database::column, error::Error, statement::Statement};
+use platform::{
+    database::column,
+    error::Error,
+    statement::{CompleteStatement, Statement},
+};
 use sqlx::{PgConnection, error::DatabaseError};
 use time::OffsetDateTime;
 
@@ -26,6 +30,8 @@ const EVENTS: &str = "insert into log.events
          service)
      returning case when position > $11 then position
          else log.refuse('55000', 'a position was given out again') end";
+
+const WRITING: &str = "writing a batch";
 
 /// SQLSTATE of a position that was given out again.
 const GIVEN_OUT_AGAIN: &str = "55000";
@@ -78,38 +84,51 @@ pub(crate) fn add(statement: &mut Statement, service: &str, draft: &Draft, at: T
 }
 
 /// Does all that was added, in one statement, and nothing of it where rows have changed since they were loaded.
-pub(crate) async fn save(mut statement: Statement, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    if statement.is_empty() {
-        return Ok(());
+pub(crate) async fn save(statement: Statement, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    match complete_without_events(statement)? {
+        Some(statement) => statement.run(connection).await.map(drop),
+        None => Ok(()),
     }
-    statement.unless_complete("unmoved", MOVED);
-    statement.run(connection, "select * from unmoved", |_| {}).await?;
-    Ok(())
 }
 
-/// Appends events and does all else that was added, in one statement, and returns the positions of the events in order.
-///
-/// Nothing of it is done where rows have changed since they were loaded, or where the log gives out a position that it has given out before.
-///
-/// # Errors
-/// That was so, or Postgres failed.
-pub(crate) async fn run(
-    mut statement: Statement,
-    connection: &mut PgConnection,
-    events: &[NewEvent],
-    positions: &Positions,
-    at: Timestamp,
-) -> Result<Vec<GlobalPosition>, Error> {
-    const WRITING: &str = "writing a batch";
-    if events.is_empty() {
-        let saved = save(statement, connection).await;
-        return saved.map(|()| Vec::new()).map_err(|error| Error::database(WRITING, error));
+fn complete_without_events(mut statement: Statement) -> Result<Option<CompleteStatement>, sqlx::Error> {
+    if statement.is_empty() {
+        return Ok(None);
     }
     statement.unless_complete("unmoved", MOVED);
-    statement.part("owner", OWNER);
-    let (events, known) = (events.iter().collect::<Vec<_>>(), positions.last());
-    let done = statement
-        .run(connection, EVENTS, |values| {
+    statement.complete("select * from unmoved", |_| {}).map(Some)
+}
+
+/// Events, and all else that goes with them, ready to be written.
+pub(crate) struct Append {
+    /// `None`: there is nothing.
+    statement: Option<CompleteStatement>,
+    has_events: bool,
+    /// The last position that this process knew then.
+    known: GlobalPosition,
+}
+
+impl Append {
+    /// Makes one statement that appends events and does all else that was added.
+    ///
+    /// # Errors
+    /// A value cannot be sent.
+    pub(crate) fn new(
+        mut statement: Statement,
+        events: &[NewEvent],
+        positions: &Positions,
+        at: Timestamp,
+    ) -> Result<Self, Error> {
+        let known = positions.last();
+        let failed = |error| Error::database(WRITING, error);
+        if events.is_empty() {
+            let statement = complete_without_events(statement).map_err(failed)?;
+            return Ok(Self { statement, has_events: false, known });
+        }
+        statement.unless_complete("unmoved", MOVED);
+        statement.part("owner", OWNER);
+        let events = events.iter().collect::<Vec<_>>();
+        let statement = statement.complete(EVENTS, |values| {
             values
                 .bind(column(&events, |event| event.service))
                 .bind(OffsetDateTime::from(at))
@@ -122,17 +141,35 @@ pub(crate) async fn run(
                 .bind(column(&events, |event| event.causation_id))
                 .bind(column(&events, |event| event.traceparent.as_deref()))
                 .bind(known.get());
-        })
-        .await;
-    match done {
-        Ok(drawn) => {
-            let drawn: Vec<GlobalPosition> = drawn.into_iter().map(GlobalPosition::new).collect();
-            positions.drew(&drawn);
-            Ok(drawn)
+        });
+        Ok(Self { statement: Some(statement.map_err(failed)?), has_events: true, known })
+    }
+
+    /// Writes it, and returns the positions of the events in order.
+    ///
+    /// Nothing of it is done where rows have changed since they were loaded, or where the log gives out a position that it has given out before.
+    ///
+    /// # Errors
+    /// That was so, or Postgres failed.
+    pub(crate) async fn run(
+        self,
+        connection: &mut PgConnection,
+        positions: &Positions,
+    ) -> Result<Vec<GlobalPosition>, Error> {
+        let Some(statement) = self.statement else { return Ok(Vec::new()) };
+        match statement.run(connection).await {
+            Ok(_) if !self.has_events => Ok(Vec::new()),
+            Ok(drawn) => {
+                let drawn: Vec<GlobalPosition> = drawn.into_iter().map(GlobalPosition::new).collect();
+                positions.drew(&drawn);
+                Ok(drawn)
+            }
+            Err(error)
+                if error.as_database_error().and_then(DatabaseError::code).as_deref() == Some(GIVEN_OUT_AGAIN) =>
+            {
+                Err(Positions::given_out_again(self.known))
+            }
+            Err(error) => Err(Error::database(WRITING, error)),
         }
-        Err(error) if error.as_database_error().and_then(DatabaseError::code).as_deref() == Some(GIVEN_OUT_AGAIN) => {
-            Err(Positions::given_out_again(known))
-        }
-        Err(error) => Err(Error::database(WRITING, error)),
     }
 }
