@@ -8,8 +8,8 @@ use proto::{
     inventory::v1::StockRejected,
     orders::v1::{OrderPaid, OrderReserved},
     payments::v1::{
-        CheckoutOpened, PaymentRequested, PaymentSucceeded, ProviderEventKind, RefundResolution, RefundResolved,
-        RefundSubmitted, ReportResolution,
+        CheckoutOpened, PaymentRequested, PaymentSucceeded, ProviderEventKind, ProviderReport, RefundResolution,
+        RefundResolved, RefundSubmitted, ReportResolution,
     },
     rounds::v1::{RoundReopened, RoundSoldOut, SharesSold},
 };
@@ -251,7 +251,10 @@ fn decide_reports(
 impl Kept {
     /// What its money is known by at the provider.
     fn name(&self) -> String {
-        format!("{} {} {}", self.report.kind, self.report.provider_reference, self.report.refund_id)
+        let ProviderReport { kind, provider_reference, refund_id, dispute, .. } = &self.report;
+        // Two disputes of one charge are two.
+        let dispute_id = dispute.as_ref().map_or("", |dispute| &dispute.dispute_id);
+        format!("{kind} {provider_reference} {refund_id} {dispute_id}")
     }
 
     fn minor(&self) -> i64 {
