@@ -7,8 +7,7 @@ use holdfast_tests::{Order, TestFleet};
 const CROWD: u64 = 1_500;
 const PIECES: i64 = 500;
 
-async fn a_crowd_on_one_product(replicas: usize) {
-    let fleet = TestFleet::with(replicas, &[]).await.unwrap();
+pub(crate) async fn a_crowd_on_one_product(fleet: &TestFleet) {
     fleet.stock("HOT", PIECES).await.unwrap();
     let orders: Vec<Order> = (0..CROWD).map(|number| Order::new(number).line("HOT", 1)).collect();
     fleet.place_all(&orders).await.unwrap();
@@ -20,12 +19,12 @@ async fn a_crowd_on_one_product(replicas: usize) {
 
 #[tokio::test]
 async fn two_replicas_of_every_worker_sell_a_hot_product_exactly() {
-    a_crowd_on_one_product(2).await;
+    a_crowd_on_one_product(&TestFleet::with(2, &[]).await.unwrap()).await;
 }
 
 #[tokio::test]
 async fn three_replicas_of_every_worker_sell_a_hot_product_exactly() {
-    a_crowd_on_one_product(3).await;
+    a_crowd_on_one_product(&TestFleet::with(3, &[]).await.unwrap()).await;
 }
 
 /// What the cron jobs of old got wrong: they wrote back the stock they had read, and so invented pieces that others had sold in

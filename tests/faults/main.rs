@@ -60,12 +60,17 @@ fn mixed(count: u64, round: Uuid) -> Vec<Order> {
 /// A fleet with more than enough stock, and its orders.
 async fn start(replicas: usize, count: u64) -> (TestFleet, Vec<Order>) {
     let fleet = TestFleet::with(replicas, &[("HOLDFAST_CONSUMER_BATCH_MAX", "50")]).await.unwrap();
+    let orders = stock_up(&fleet, count).await;
+    (fleet, orders)
+}
+
+/// More than enough stock, and orders for it.
+async fn stock_up(fleet: &TestFleet, count: u64) -> Vec<Order> {
     for sku in ["A", "B", "C"] {
         fleet.stock(sku, 1_000_000).await.unwrap();
     }
     let round = fleet.round("bicycle", 1_000_000).await.unwrap();
-    let orders = mixed(count, round);
-    (fleet, orders)
+    mixed(count, round)
 }
 
 /// Settled, nothing lost or doubled, every order ended as its script says.

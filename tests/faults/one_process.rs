@@ -7,17 +7,13 @@ use futures::StreamExt;
 use holdfast_tests::{Order, TestFleet};
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 
-use crate::{all_is_well, mixed};
+use crate::{all_is_well, hot::a_crowd_on_one_product, stock_up};
 
 const ORDERS: u64 = 600;
 
 /// Sends so many mixed orders, and a few hundred of them before each harm.
 async fn lives_through(fleet: &TestFleet, harm: impl AsyncFn(usize)) {
-    for sku in ["A", "B", "C"] {
-        fleet.stock(sku, 1_000_000).await.unwrap();
-    }
-    let round = fleet.round("bicycle", 1_000_000).await.unwrap();
-    for (part, orders) in mixed(ORDERS, round).chunks(200).enumerate() {
+    for (part, orders) in stock_up(fleet, ORDERS).await.chunks(200).enumerate() {
         let (first, rest) = orders.split_at(80);
         fleet.place_all(first).await.unwrap();
         let (placed, ()) = tokio::join!(fleet.place_all(rest), harm(part));
@@ -100,13 +96,7 @@ async fn a_database_that_dies_under_such_a_process_loses_and_doubles_nothing() {
 
 #[tokio::test]
 async fn two_such_processes_sell_a_hot_product_exactly() {
-    let fleet = TestFleet::all_in_one(2, &[]).await.unwrap();
-    fleet.stock("HOT", 500).await.unwrap();
-    let orders: Vec<Order> = (0..1_500).map(|number| Order::new(number).line("HOT", 1)).collect();
-    fleet.place_all(&orders).await.unwrap();
-    fleet.settle_and_verify().await.unwrap();
-    assert_eq!(fleet.number("select count(*) from orders.orders where status = 'paid'").await.unwrap(), 500);
-    assert_eq!(fleet.number("select on_hand from inventory.stock").await.unwrap(), 0);
+    a_crowd_on_one_product(&TestFleet::all_in_one(2, &[]).await.unwrap()).await;
 }
 
 /// Whoever takes in an event that was handled with its cause finds it done.
