@@ -1,6 +1,11 @@
 //! Settings: what a file says and what the environment says is read alike, is within limits, and no variable of ours is passed over.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, sync::LazyLock};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
+    sync::LazyLock,
+};
 
 use platform::config::{Config, DEFAULTS};
 use tempfile::TempDir;
@@ -136,19 +141,20 @@ fn named(variables: &BTreeMap<String, String>) -> Result<usize, String> {
 fn moved(file: Table, before: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut moved = BTreeMap::new();
     for (section, keys) in file {
-        for (key, value) in keys.as_table().unwrap() {
-            let name = format!("HOLDFAST_{section}_{key}").to_uppercase();
+        let prefix = format!("HOLDFAST_{}_", section.to_uppercase());
+        // Of a variable of ours the setting alone may be spelt in small letters.
+        let spelt = before.keys().filter_map(|name| name.strip_prefix(&prefix)).map(str::to_lowercase);
+        let spelt: BTreeSet<String> = spelt.collect();
+        for (key, value) in keys.as_table().unwrap().iter().filter(|(key, _)| !spelt.contains(*key)) {
             let text = match value {
                 Value::String(text) => text.clone(),
                 Value::Integer(number) => number.to_string(),
                 Value::Boolean(is_so) => is_so.to_string(),
                 Value::Float(_) | Value::Datetime(_) | Value::Array(_) | Value::Table(_) => value.to_string(),
             };
-            moved.insert(name, text);
+            moved.insert(format!("{prefix}{}", key.to_uppercase()), text);
         }
     }
-    // The same variable may be spelt in small letters.
-    moved.retain(|name, _| !before.keys().any(|known| known.to_uppercase() == *name));
     moved.extend(before.clone());
     moved.remove("HOLDFAST_CONFIG");
     moved
