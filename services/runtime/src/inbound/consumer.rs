@@ -329,7 +329,7 @@ impl Open {
         };
         let mut broken = !collect(&mut batch, first);
         // Whoever calls this does so unconstrained: tokio's budget per poll would cut a batch of 500 to about 66.
-        while !broken && batch.len() < batch_max {
+        while !broken && batch.len() < batch_max && !is_urgent_before_others(&batch) {
             match messages.next().now_or_never() {
                 Some(more) => broken = !collect(&mut batch, more),
                 None => break,
@@ -344,6 +344,16 @@ impl Open {
         }
         batch
     }
+}
+
+/// Whether what is urgent would wait in this batch for more that is not.
+fn is_urgent_before_others(batch: &[Message]) -> bool {
+    let [first, .., last] = batch else { return false };
+    is_urgent(first) && !is_urgent(last)
+}
+
+fn is_urgent(message: &Message) -> bool {
+    proto::URGENT.into_iter().any(|message_type| message.subject.ends_with(proto::short_name(message_type)))
 }
 
 /// The message on the subject that it was sent on.
