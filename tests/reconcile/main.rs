@@ -191,7 +191,8 @@ async fn customer(shop: &StripeShop, args: &Args, number: u32) -> Result<()> {
         Plan::Pays | Plan::Leaves => {}
     }
     let intent = shop.stripe.pay(&session)?.context("there was something to pay")?;
-    let is_paid = |order: &Value| !["", "pending"].contains(&text(order, "payment_status"));
+    // What is set aside first is being taken for a while.
+    let is_paid = |order: &Value| !["", "pending", "capturing"].contains(&text(order, "payment_status"));
     let order = read_until(shop, &path, is_paid).await?;
     if text(&order, "status") != "paid" {
         bail!("{path} was paid and is {order}");
