@@ -23,7 +23,10 @@ use rounds::{
     command::{Command as RoundCommand, Purchase},
     event::Offer,
 };
-use runtime::service::{self, Locks, Service};
+use runtime::{
+    log::append::save_rows,
+    service::{Locks, Service},
+};
 use sqlx::{Connection, PgConnection};
 use testbed::{
     fleet::DATABASE,
@@ -51,7 +54,7 @@ where
 async fn done<S: Service>(connection: &mut PgConnection, commands: &[S::Command]) {
     for command in commands {
         let state = decided::<S>(connection, command, Locks::Rows).await;
-        service::save::<S>(connection, &state).await.unwrap();
+        save_rows::<S>(connection, &state).await.unwrap();
     }
 }
 
@@ -86,7 +89,7 @@ async fn save_nothing<S: Service>(
     done::<S>(connection, before).await;
     let there = S::rows(&S::load_all(connection).await.unwrap());
     for late in late {
-        let refused = service::save::<S>(connection, &late).await.unwrap_err();
+        let refused = save_rows::<S>(connection, &late).await.unwrap_err();
         let code = refused.as_database_error().unwrap().code().unwrap().into_owned();
         assert!(["40001", "23505"].contains(&code.as_str()), "{command:?} after {before:?}: {refused}");
         let rows = S::rows(&S::load_all(connection).await.unwrap());

@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::{DecideError, Effect, EncodedEvent, Timer, Timestamp};
 use rand::{Rng, rngs::StdRng, seq::SliceRandom};
 use runtime::{
-    log::identity::{call_id, event_id, timer_id, timer_story},
-    service::{self, Locks, Service},
+    log::{
+        append::save_rows,
+        identity::{call_id, event_id, timer_id, timer_story},
+    },
+    service::{Locks, Service},
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection, types::time::OffsetDateTime};
 use uuid::Uuid;
@@ -108,7 +111,7 @@ where
                 }
             }
         }
-        service::save::<S>(&mut transaction, &state).await.unwrap();
+        save_rows::<S>(&mut transaction, &state).await.unwrap();
         for (_, record, cause) in &events {
             append(&mut transaction, S::NAME, record, *cause, at).await;
         }

@@ -13,8 +13,8 @@ use proto::{
     well_known,
 };
 use runtime::{
-    log::identity::event_id,
-    service::{self, Service},
+    log::{append::save_rows, identity::event_id},
+    service::Service,
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use testbed::servers::{Postgres, SUPERUSER, scratch_dir};
@@ -78,7 +78,7 @@ impl<S: Service> Writer<S> {
             assert!(serde_json::to_value(&row)?.is_object(), "{name}");
             assert_eq!(S::row(&self.state, &name), Some(row), "{name}");
         }
-        service::save::<S>(connection, &self.state).await?;
+        save_rows::<S>(connection, &self.state).await?;
         Ok(())
     }
 }

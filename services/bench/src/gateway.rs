@@ -62,7 +62,7 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
     let next = orders(OrderGenerator::new(catalog, 3, "sandbox:succeed"));
     let loaded = closed_loop::run(&bench_fleet, middle, args.in_flight, next, paid);
     let asked = ask_for_refunds(&http, &placed, args.seconds);
-    let (_, refunds) = tokio::try_join!(loaded, asked)?;
+    let (_, (refunds, handed_in)) = tokio::try_join!(loaded, asked)?;
 
     let all = paid(&bench_fleet.counter.counts().await?);
     bench_fleet.counter.until(all, completed).await?;
@@ -83,7 +83,8 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
         .with("in_flight", args.in_flight)
         .with("over_nats_answered_ms", times(&over_nats)?)
         .with("over_http_answered_ms", times(&over_http)?)
-        .with("refund_answered_at_full_load_ms", times(&refunds)?))
+        .with("refund_answered_at_full_load_ms", times(&refunds)?)
+        .with("refund_handed_in_at_full_load_ms", times(&handed_in)?))
 }
 
 /// Places an order and waits for the answer, over HTTP.
@@ -128,16 +129,24 @@ async fn place_all(
     Ok(sent)
 }
 
-/// Asks for refunds of paid orders while others are placed at full speed, from when that is warm.
-async fn ask_for_refunds(http: &HttpClient, paid: &[Sent], seconds: u64) -> Result<Times> {
+/// Asks for refunds of paid orders while others are placed at full speed, from when that is warm: of every other one the worker's answer is
+/// waited for, of the rest that the request is accepted.
+async fn ask_for_refunds(http: &HttpClient, paid: &[Sent], seconds: u64) -> Result<(Times, Times)> {
     let begun = Instant::now() + WARM_UP;
     let ask = |number: u64, order: Uuid| async move {
         let due = until_due(begun, number, REFUNDS_PER_SECOND).await;
-        http.post(&format!("/v1/orders/{order}/refunds"), order, &serde_json::json!({})).await?;
+        let (path, body) = (format!("/v1/orders/{order}/refunds"), serde_json::json!({}));
+        match number.is_multiple_of(2) {
+            true => http.post(&path, order, &body).await?,
+            false => http.hand_in(&path, order, &body).await?,
+        }
         Ok::<_, anyhow::Error>(due.elapsed())
     };
     let asked = (0..).zip(paid).take(usize::try_from(seconds * REFUNDS_PER_SECOND)?);
-    collect(asked.map(|(number, order)| ask(number, order.id)).collect()).await
+    let (even, odd): (Vec<_>, Vec<_>) = asked.partition(|(number, _)| number.is_multiple_of(2));
+    let all =
+        |asked: Vec<(u64, &Sent)>| collect(asked.into_iter().map(|(number, order)| ask(number, order.id)).collect());
+    tokio::try_join!(all(even), all(odd))
 }
 
 /// Places each order when it is due, whatever became of those before it, and times each from then to its answer.

@@ -11,8 +11,8 @@ use proto::{
 };
 use providers::sandbox::report::of_payment;
 use runtime::{
-    log::{event_store::StoredEvent, identity::event_id},
-    service::{self, Locks, Service},
+    log::{append::save_rows, event_store::StoredEvent, identity::event_id},
+    service::{Locks, Service},
 };
 use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
@@ -144,7 +144,7 @@ async fn hop<S: Service>(
             });
         }
     }
-    service::save::<S>(connection, &state).await?;
+    save_rows::<S>(connection, &state).await?;
     append_to_log(connection, &events).await?;
     Ok(events)
 }

@@ -1,6 +1,6 @@
 //! The event store: its events and how they are appended and read, which log it is, and what to do once it has gone back.
 
-pub(crate) mod append;
+pub mod append;
 pub mod divergence;
 pub mod event_store;
 pub(crate) mod gap;

@@ -7,7 +7,7 @@ use platform::statement::Statement;
 use proto::{Name, common::v1::CommandRejected};
 use sqlx::PgConnection;
 
-use crate::{context::Context, log::append};
+use crate::context::Context;
 
 /// A service around its decisions: how its rows are loaded and saved, and what it calls outside. The runtime does the rest.
 pub trait Service: Decider + Send + Sync + 'static {
@@ -81,16 +81,6 @@ pub enum Locks {
     None,
     /// They wait.
     Rows,
-}
-
-/// Saves the rows that are new and those that changed.
-///
-/// # Errors
-/// Postgres failed, or a row has changed since it was loaded.
-pub async fn save<S: Service>(connection: &mut PgConnection, state: &S::State) -> Result<(), sqlx::Error> {
-    let mut statement = Statement::default();
-    S::save(&mut statement, state);
-    append::save(statement, connection).await
 }
 
 /// The stream of a command that this service has refused: `orders-command-<uuid>`. Two services may refuse commands of one id.

@@ -114,39 +114,28 @@ impl Process {
     }
 
     async fn work<S: Service>(self, make: impl Fn(&Context) -> Result<S, Error>) -> Result<(), Error> {
-        let Self { config, health, shutdown, neighbours } = self;
-        work(config, health, shutdown, neighbours, make).await
-    }
-}
-
-async fn work<S: Service>(
-    config: Config,
-    health: Health,
-    shutdown: Shutdown,
-    neighbours: Arc<Neighbours>,
-    make: impl Fn(&Context) -> Result<S, Error>,
-) -> Result<(), Error> {
-    loop {
-        let mut stop = shutdown.clone();
-        let (context, trigger, head) = tokio::select! {
-            connected = connect::<S>(&config, &health) => connected?,
-            () = stop.requested() => return Ok(()),
-        };
-        let drain = ms(config.process.drain_ms);
-        let stopped = async {
-            stop.requested().await;
-            trigger.request();
-            clock::sleep(drain).await;
-        };
-        tokio::select! {
-            ended = serve(context, health.clone(), head, &make, Arc::clone(&neighbours)) => match ended? {
-                Ended::Stopped => return Ok(()),
-                // What this process knew of the log is no longer so.
-                Ended::AnotherLog => health.begin_anew(),
-            },
-            () = stopped => {
-                tracing::warn!("not all came to an end in time; what was not committed comes again");
-                return Ok(());
+        loop {
+            let mut stop = self.shutdown.clone();
+            let (context, trigger, head) = tokio::select! {
+                connected = connect::<S>(&self.config, &self.health) => connected?,
+                () = stop.requested() => return Ok(()),
+            };
+            let drain = ms(self.config.process.drain_ms);
+            let stopped = async {
+                stop.requested().await;
+                trigger.request();
+                clock::sleep(drain).await;
+            };
+            tokio::select! {
+                ended = serve(context, self.health.clone(), head, &make, Arc::clone(&self.neighbours)) => match ended? {
+                    Ended::Stopped => return Ok(()),
+                    // What this process knew of the log is no longer so.
+                    Ended::AnotherLog => self.health.begin_anew(),
+                },
+                () = stopped => {
+                    tracing::warn!("not all came to an end in time; what was not committed comes again");
+                    return Ok(());
+                }
             }
         }
     }

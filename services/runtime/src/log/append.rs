@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 use crate::{
     batch::draft::{Answered, Draft},
     log::{event_store::NewEvent, positions::Positions},
+    service::Service,
 };
 
 /// Owns a transaction id before it draws any position: what gap detection stands on.
@@ -81,6 +82,16 @@ pub(crate) fn add(statement: &mut Statement, service: &str, draft: &Draft, at: T
         statement.part(&of_service("{service}_timers_cleared"), &of_service(TIMERS_CLEARED));
         statement.part(&of_service("{service}_timers_set"), &of_service(TIMERS_SET));
     }
+}
+
+/// Saves the rows that are new and those that changed.
+///
+/// # Errors
+/// Postgres failed, or a row has changed since it was loaded.
+pub async fn save_rows<S: Service>(connection: &mut PgConnection, state: &S::State) -> Result<(), sqlx::Error> {
+    let mut statement = Statement::default();
+    S::save(&mut statement, state);
+    save(statement, connection).await
 }
 
 /// Does all that was added, in one statement, and nothing of it where rows have changed since they were loaded.

@@ -22,12 +22,13 @@ use uuid::Uuid;
 use crate::{
     batch::draft::{Answered, accepted, rejected_before},
     log::{
+        append::save_rows,
         divergence::{PublishedEvent, lacks, log_ends},
         event_store::StoredEvent,
         lineage::Lineage,
         partitions,
     },
-    service::{self, Service, is_rejection},
+    service::{Service, is_rejection},
 };
 
 /// How long before the last event of the log the broker's stream is read from: what is missing was published after that, by whatever
@@ -262,7 +263,7 @@ pub async fn make_true<S: Service>(connection: &mut PgConnection, events: &[&Sto
     sqlx::raw_sql(AssertSqlSafe(path)).execute(&mut *connection).await.map_err(failed)?;
     let mut state = S::load_all(connection).await.map_err(failed)?;
     let TakenBack { timers, effects } = take_back::<S>(&mut state, &own)?;
-    service::save::<S>(connection, &state).await.map_err(failed)?;
+    save_rows::<S>(connection, &state).await.map_err(failed)?;
     set(connection, &timers).await.map_err(failed)?;
     add(connection, &effects).await.map_err(failed)?;
     end::<S>(connection, &state).await.map_err(failed)?;
