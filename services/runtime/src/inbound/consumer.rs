@@ -21,7 +21,7 @@ use futures::{
     stream::{BoxStream, PollNext, select_with_strategy},
 };
 use platform::{
-    broker::{self, Broker, EVENTS, commands_stream, event_subject, events_consumer, sent_subject},
+    broker::{self, Broker, EVENTS, command_subject, commands_stream, event_subject, events_consumer, sent_subject},
     clock,
     config::{self, Config, ms},
     error::Error,
@@ -329,7 +329,7 @@ impl Open {
         };
         let mut broken = !collect(&mut batch, first);
         // Whoever calls this does so unconstrained: tokio's budget per poll would cut a batch of 500 to about 66.
-        while !broken && batch.len() < batch_max && !is_urgent_before_others(&batch) {
+        while !broken && batch.len() < batch_max && !is_complete(&batch) {
             match messages.next().now_or_never() {
                 Some(more) => broken = !collect(&mut batch, more),
                 None => break,
@@ -338,7 +338,7 @@ impl Open {
         if broken {
             self.messages = None;
         }
-        match batch.len() < batch_max {
+        match batch.len() < batch_max && !is_complete(&batch) {
             true => self.pace.took_all(Instant::now()),
             false => self.pace.took(Instant::now(), batch.len()),
         }
@@ -346,14 +346,16 @@ impl Open {
     }
 }
 
-/// Whether what is urgent would wait in this batch for more that is not.
-fn is_urgent_before_others(batch: &[Message]) -> bool {
+/// Whether what a batch begins with is urgent, and would now wait in it for more that is not.
+fn is_complete(batch: &[Message]) -> bool {
     let [first, .., last] = batch else { return false };
-    is_urgent(first) && !is_urgent(last)
+    ends_at(&first.subject, &last.subject)
 }
 
-fn is_urgent(message: &Message) -> bool {
-    proto::URGENT.into_iter().any(|message_type| message.subject.ends_with(proto::short_name(message_type)))
+fn ends_at(first: &str, last: &str) -> bool {
+    let is_urgent =
+        |subject: &str| proto::URGENT.into_iter().any(|message_type| subject == command_subject(message_type));
+    is_urgent(first) && !is_urgent(last)
 }
 
 /// The message on the subject that it was sent on.
@@ -385,5 +387,19 @@ fn collect(batch: &mut Vec<Message>, next: Option<Result<Message, pull::Messages
             false
         }
         None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use platform::broker::command_subject;
+
+    use super::ends_at;
+
+    #[test]
+    fn what_is_urgent_waits_for_others_that_are_and_for_one_that_is_not() {
+        let (urgent, other) = (command_subject(proto::URGENT[0]), "cmd.orders.PlaceOrder");
+        assert!(ends_at(&urgent, other));
+        assert!(!ends_at(&urgent, &urgent) && !ends_at(other, &urgent) && !ends_at(other, other));
     }
 }
