@@ -8,6 +8,11 @@ use std::{
 };
 
 use holdfast_tests::{Order, TestFleet, holdfast, python, repo_root};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use testbed::{
+    fleet::DATABASE,
+    servers::{Postgres, SUPERUSER, scratch_dir},
+};
 use tokio::process::Command;
 
 async fn run(program: impl AsRef<OsStr>, args: &[&str]) -> Output {
@@ -192,4 +197,63 @@ async fn a_worker_with_wrong_settings_names_them_whatever_else_is_in_its_environ
     let complained = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{complained}");
     assert!(complained.contains("consumer.batch_max"), "{complained}");
+}
+
+/// The statements of the operators' page below a heading, in their order.
+fn statements(page: &str, heading: &str) -> Vec<String> {
+    let (_, section) = page.split_once(&format!("\n## {heading}\n")).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let blocks = section.split("```sql\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    blocks
+        .flat_map(|block| block.split(';'))
+        .map(|line| line.trim().to_owned())
+        .filter(|line| !line.is_empty())
+        .collect()
+}
+
+#[tokio::test]
+async fn the_operators_page_makes_a_database_that_its_owner_migrates_and_an_older_program_does_not() {
+    let dir = scratch_dir("holdfast-test-").unwrap();
+    let postgres = Postgres::start(&dir.path().join("pg")).await.unwrap();
+    let page = std::fs::read_to_string(repo_root().join("deploy/README.md")).unwrap();
+    let (before, after): (Vec<_>, Vec<_>) =
+        statements(&page, "The database").into_iter().partition(|statement| statement.starts_with("create"));
+    assert!(!before.is_empty() && !after.is_empty(), "{page}");
+    let mut server = PgConnection::connect(&postgres.url(SUPERUSER, "postgres")).await.unwrap();
+    for statement in before {
+        sqlx::query(AssertSqlSafe(statement)).execute(&mut server).await.unwrap();
+    }
+    let url = postgres.url("holdfast_owner", DATABASE);
+    let settings = dir.path().join("owner.toml");
+    std::fs::write(&settings, format!("[database]\nurl = {url:?}\n")).unwrap();
+    let migrate = async || {
+        let mut command = Command::new(holdfast());
+        let output = command.args(["migrate", "--json"]).env("HOLDFAST_CONFIG", &settings).output().await.unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    // All files but the page about them.
+    let files = std::fs::read_dir(repo_root().join("migrations")).unwrap().count() - 1;
+    let (code, first, error) = migrate().await;
+    assert_eq!(code, Some(0), "{error}");
+    assert!(first.contains(&format!("\"applied\":{files}")), "{first}");
+    let (code, again, error) = migrate().await;
+    assert_eq!(code, Some(0), "{error}");
+    assert!(again.contains("\"applied\":0"), "{again}");
+
+    let mut owner = PgConnection::connect(&url).await.unwrap();
+    for statement in after {
+        sqlx::query(AssertSqlSafe(statement)).execute(&mut owner).await.unwrap();
+    }
+    let without =
+        "select count(*) from pg_authid where rolcanlogin and rolname like 'holdfast\\_%' and rolpassword is null";
+    let without: i64 = sqlx::query_scalar(without).fetch_one(&mut server).await.unwrap();
+    // Nothing here starts holdfast-mail.
+    assert_eq!(without, 1, "roles that the page gives no password");
+
+    // A newer program has been here.
+    let newer = "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+                 values (9999, 'newer', true, '', 0)";
+    sqlx::query(newer).execute(&mut owner).await.unwrap();
+    let (code, _, error) = migrate().await;
+    assert!(code == Some(3) && error.contains("9999"), "{error}");
 }

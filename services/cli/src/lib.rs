@@ -6,6 +6,7 @@ pub mod expire;
 pub mod global_args;
 pub mod load;
 pub mod mail;
+pub mod migrate;
 pub mod order;
 pub mod recover;
 pub mod send;

@@ -3,7 +3,9 @@
 use std::{io::IsTerminal, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use cli::{contact, demo, expire, global_args::GlobalArgs, load, mail, order, recover, send, status, up, verify};
+use cli::{
+    contact, demo, expire, global_args::GlobalArgs, load, mail, migrate, order, recover, send, status, up, verify,
+};
 use tracing_subscriber::EnvFilter;
 
 /// Runs, loads, watches and proves a Holdfast fleet.
@@ -39,6 +41,8 @@ enum Command {
     Mail(mail::Args),
     /// Where buyers are reached: forget it.
     Contact(contact::Args),
+    /// Bring the database to the layout that this program knows, before workers of a new release start.
+    Migrate(migrate::Args),
     /// After the database has gone back: take back what the broker still has, or give it up.
     Recover(recover::Args),
     /// Send any command from JSON and print its answer.
@@ -66,6 +70,7 @@ async fn main() -> ExitCode {
         Command::Expire(args) => expire::run(args, global).await,
         Command::Mail(args) => mail::run(args, global).await,
         Command::Contact(args) => contact::run(args, global).await,
+        Command::Migrate(args) => migrate::run(args, global).await,
         Command::Recover(args) => recover::run(args, global).await,
         Command::Send(args) => send::run(args, global).await,
     };
