@@ -98,6 +98,11 @@ check-stripe: binaries
     "${HOLDFAST_PYTHON:-python3}" '{{ justfile_directory() }}/tests/fake_stripe/judge.py' --url "$url" --key sk_test_judge || failed=1
     exit "$failed"
 
+# Hold the Kubernetes manifests against strict schemas and what deploy/README.md says of them; --mutations breaks them in every way that must be noticed
+[no-exit-message]
+deploy-check *args:
+    @exec "${HOLDFAST_PYTHON:-python3}" '{{ justfile_directory() }}/deploy/check.py' "$@"
+
 # Build realistic bugs into a copy of the sources, one at a time: does the simulation, or else a spec, catch every one?
 [no-exit-message]
 mutations *args:

@@ -1,0 +1,477 @@
+"""Are the manifests below k8s/ what a cluster would take, and what deploy/README.md promises?
+
+Builds each kustomization, holds every object against the strict schema of its kind, and then against rules of our own.
+
+Usage: check.py              says what is wrong; exit code 1 if anything is
+       check.py --mutations  breaks a copy in every way that mutations.toml lists: is each noticed, and for the right reason?
+"""
+
+import concurrent.futures
+import functools
+import ipaddress
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+
+import kubernetes_validate
+import yaml
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent
+KUBECTL = os.environ.get("HOLDFAST_KUBECTL", "kubectl")
+# The oldest Kubernetes that knows a native `sleep` of preStop without a feature gate, and the newest that there are schemas of.
+SCHEMAS = ["1.34", "1.37"]
+OVERLAYS = ["small", "production"]
+BUILT = {**{overlay: f"overlays/{overlay}" for overlay in OVERLAYS}, "migrations": "migrations"}
+SPARE_S = 5
+
+DEFAULTS = tomllib.loads((ROOT / "services/platform/holdfast.toml").read_text())
+SETTINGS = {f"HOLDFAST_{section}_{key}".upper(): value for section, keys in DEFAULTS.items() for key, value in keys.items()}
+# What processes read from the environment that is no setting.
+OTHER_VARIABLES = {"HOLDFAST_CONFIG"}
+# How many batch loops, each with a pool and a place as the relay, one process has.
+LOOPS = {"holdfast-all-in-one": 4, "holdfast-gateway": 0}
+
+# Who may reach whom, as component -> peers and ports. Whatever is not here must be closed.
+DNS = {"dns:53", "dns:53/UDP"}
+EVERY_WORKER = DNS | {"postgres:5432", "nats:4222"}
+MAY_REACH = {
+    "orders": EVERY_WORKER,
+    "inventory": EVERY_WORKER,
+    "rounds": EVERY_WORKER,
+    "payments": EVERY_WORKER | {"internet:443"},
+    "all-in-one": EVERY_WORKER | {"internet:443"},
+    "gateway": EVERY_WORKER | {"internet:443"},
+    "migrate": DNS | {"postgres:5432"},
+}
+MAY_BE_REACHED = {
+    **{worker: {"monitoring:9090"} for worker in ["orders", "inventory", "rounds", "payments", "all-in-one"]},
+    "gateway": {"ingress:8080", "monitoring:9090"},
+    "migrate": set(),
+}
+# Of TCP, unless they say otherwise.
+PORTS = ["22", "53", "53/UDP", "80", "443", "4222", "5432", "6443", "8080", "8222", "9090"]
+# Peers outside the namespace: its name, and the labels of the pod; or an address.
+PEERS = {
+    "dns": ("kube-system", {"k8s-app": "kube-dns"}),
+    "kubernetes": ("kube-system", {"component": "kube-apiserver"}),
+    "postgres": ("postgres", {}),
+    "nats": ("nats", {}),
+    "monitoring": ("monitoring", {}),
+    "ingress": ("ingress", {}),
+    "stranger": ("default", {}),
+    "internet": ipaddress.ip_address("203.0.113.7"),
+    "private": ipaddress.ip_address("10.1.2.3"),
+    "metadata": ipaddress.ip_address("169.254.169.254"),
+}
+
+
+def build(directory):
+    """The objects of a kustomization, and what was wrong with it."""
+    built = subprocess.run([KUBECTL, "kustomize", str(directory)], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if built.returncode != 0:
+        return [], [f"kustomize: {built.stderr.strip()}"]
+    return [document for document in yaml.safe_load_all(built.stdout) if document], []
+
+
+def name_of(thing):
+    return f"{thing['kind']} {thing['metadata']['name']}"
+
+
+@functools.cache
+def schema_finding(text, version):
+    """What is first wrong with an object. Most objects are in both overlays, and in most mutations as they were."""
+    try:
+        kubernetes_validate.validate(json.loads(text), version, strict=True)
+    except kubernetes_validate.ValidationError as error:
+        return f"schema of {version}: {'.'.join(map(str, error.path))}: {error.message}"
+    except (kubernetes_validate.SchemaNotFoundError, kubernetes_validate.InvalidSchemaError) as error:
+        return f"no schema of {version}: {error}"
+    return None
+
+
+def schema_findings(things):
+    for thing in things:
+        for version in SCHEMAS:
+            finding = schema_finding(json.dumps(thing, sort_keys=True), version)
+            if finding:
+                yield f"{name_of(thing)}: {finding}"
+
+
+def of_kind(things, *kinds):
+    return [thing for thing in things if thing["kind"] in kinds]
+
+
+def pod_of(workload):
+    return workload["spec"]["template"]
+
+
+def component_of(labels):
+    return labels.get("app.kubernetes.io/component")
+
+
+def selects(selector, labels):
+    unknown = set(selector) - {"matchLabels"}
+    if unknown:
+        raise ValueError(f"this check knows no {unknown} of a selector")
+    return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items())
+
+
+def environment(container, things):
+    """The variables that a container gets, from maps and from itself. A map that is not there is a finding."""
+    maps = {thing["metadata"]["name"]: thing.get("data", {}) for thing in of_kind(things, "ConfigMap")}
+    variables, findings = {}, []
+    for source in container.get("envFrom", []):
+        name = source.get("configMapRef", {}).get("name")
+        if name not in maps:
+            findings.append(f"takes its settings from {source}, which is not there")
+        variables |= maps.get(name, {})
+    for variable in container.get("env", []):
+        if "value" not in variable:
+            findings.append(f"{variable['name']} is no plain value: secrets are files")
+        variables[variable["name"]] = variable.get("value", "")
+    return variables, findings
+
+
+def setting_findings(variables):
+    for name, value in variables.items():
+        if name in OTHER_VARIABLES:
+            continue
+        if name not in SETTINGS:
+            yield f"{name} is no setting of holdfast.toml"
+            continue
+        default = SETTINGS[name]
+        if isinstance(default, bool) and value not in ("true", "false"):
+            yield f"{name} must be true or false, not {value!r}"
+        if isinstance(default, int) and not isinstance(default, bool) and not re.fullmatch(r"-?\d+", value):
+            yield f"{name} must be a whole number, not {value!r}"
+
+
+def setting(variables, name):
+    return variables.get(name, str(SETTINGS[name]))
+
+
+def probe_findings(container, variables):
+    ports = {port["name"]: port["containerPort"] for port in container.get("ports", [])}
+    host, _, listens = setting(variables, "HOLDFAST_HTTP_ADDRESS").rpartition(":")
+    if host != "0.0.0.0":
+        yield f"http.address is at {host}, where no kubelet reaches it"
+    for probe, path in [("startupProbe", "/livez"), ("livenessProbe", "/livez"), ("readinessProbe", "/readyz")]:
+        asks = container.get(probe, {}).get("httpGet")
+        if asks is None:
+            yield f"has no {probe}"
+            continue
+        if asks["path"] != path:
+            yield f"{probe} asks {asks['path']}, not {path}"
+        if str(ports.get(asks["port"])) != listens:
+            yield f"{probe} asks at port {asks['port']}, and http.address is at {listens}"
+    startup = container.get("startupProbe", {})
+    if startup.get("periodSeconds", 10) * startup.get("failureThreshold", 3) < 60:
+        yield "startupProbe gives it less than a minute"
+
+
+def security_findings(pod, container):
+    context = {**pod.get("securityContext", {}), **container.get("securityContext", {})}
+    wanted = {"runAsNonRoot": True, "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True}
+    for key, value in wanted.items():
+        if context.get(key) is not value:
+            yield f"securityContext.{key} must be {str(value).lower()}"
+    if not context.get("runAsUser"):
+        yield "securityContext.runAsUser must be a number, and not 0"
+    if context.get("capabilities", {}).get("drop") != ["ALL"] or context["capabilities"].get("add"):
+        yield "securityContext.capabilities must drop ALL and add none"
+    if context.get("seccompProfile") != {"type": "RuntimeDefault"}:
+        yield "securityContext.seccompProfile must be RuntimeDefault"
+    if pod.get("automountServiceAccountToken") is not False:
+        yield "automountServiceAccountToken must be false"
+    for key in ["hostNetwork", "hostPID", "hostIPC"]:
+        if pod.get(key):
+            yield f"{key} must not be"
+    for volume in pod.get("volumes", []):
+        if "hostPath" in volume:
+            yield f"volume {volume['name']} is of the host"
+        if "secret" in volume and volume["secret"].get("defaultMode", 0o644) & 0o007:
+            yield f"volume {volume['name']} can be read by all"
+
+
+def container_findings(workload, container, things):
+    pod = pod_of(workload)["spec"]
+    variables, findings = environment(container, things)
+    yield from findings
+    yield from setting_findings(variables)
+    yield from security_findings(pod, container)
+    resources = container.get("resources", {})
+    for kind, what in [("requests", "cpu"), ("requests", "memory"), ("limits", "memory")]:
+        if what not in resources.get(kind, {}):
+            yield f"resources.{kind}.{what} is missing"
+    image = container["image"]
+    if not re.search(r"@sha256:[0-9a-f]{64}$", image) and not re.search(r":\d+\.\d+\.\d+[\w.-]*$", image):
+        yield f"image {image} has neither a version nor a digest"
+    programs = re.search(r"^COPY (holdfast .*) /usr/local/bin/$", (HERE / "image/Dockerfile").read_text(), re.MULTILINE)[1].split()
+    if container.get("command") or container.get("args", [""])[0] not in programs:
+        yield f"runs {container.get('command')} {container.get('args')}, and the image has {', '.join(programs)}"
+    if workload["kind"] == "Deployment":
+        yield from probe_findings(container, variables)
+        pause = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+        needed = pause + int(setting(variables, "HOLDFAST_PROCESS_DRAIN_MS")) / 1000 + SPARE_S
+        given = pod.get("terminationGracePeriodSeconds", 30)
+        if given < needed:
+            yield f"terminationGracePeriodSeconds is {given}, and preStop, drain and spare need {needed:g}"
+        if component_of(pod_of(workload)["metadata"]["labels"]) == "gateway" and pause < 5:
+            yield "the gateway stops listening at once: preStop must sleep for 5 seconds"
+
+
+def workload_findings(workload, things):
+    labels = pod_of(workload)["metadata"]["labels"]
+    policies = [policy for policy in of_kind(things, "NetworkPolicy") if policy["spec"]["podSelector"]]
+    if not any(selects(policy["spec"]["podSelector"], labels) for policy in policies):
+        yield "no NetworkPolicy of its own"
+    if workload["kind"] != "Deployment":
+        return
+    if workload["spec"]["selector"]["matchLabels"] != labels:
+        yield "its selector is not the labels of its pods"
+    budgets = [budget for budget in of_kind(things, "PodDisruptionBudget") if selects(budget["spec"]["selector"], labels)]
+    if [budget["spec"].get("maxUnavailable") for budget in budgets] != [1]:
+        yield "needs one PodDisruptionBudget, with maxUnavailable 1: any other stops a node from being drained, or nothing"
+    spread = pod_of(workload)["spec"].get("topologySpreadConstraints", [])
+    if not any(constraint["labelSelector"].get("matchLabels") == labels for constraint in spread):
+        yield "its pods are not spread over nodes"
+
+
+def fleet_findings(things):
+    """What is said of all together."""
+    deployments = of_kind(things, "Deployment")
+    labels = [pod_of(workload)["metadata"]["labels"] for workload in of_kind(things, "Deployment", "Job")]
+    namespaces = of_kind(things, "Namespace")
+    if [namespace["metadata"]["labels"].get("pod-security.kubernetes.io/enforce") for namespace in namespaces] != ["restricted"]:
+        yield "one Namespace is needed, with pod security restricted"
+    for thing in things:
+        if thing["kind"] != "Namespace" and thing["metadata"].get("namespace") != "holdfast":
+            yield f"{name_of(thing)} is not in the namespace holdfast"
+        if thing["kind"] == "Secret":
+            yield f"{name_of(thing)}: secrets are not kept here"
+    for service in of_kind(things, "Service"):
+        found = [workload for workload in deployments if selects({"matchLabels": service["spec"]["selector"]}, pod_of(workload)["metadata"]["labels"])]
+        ports = {port["name"] for workload in found for container in pod_of(workload)["spec"]["containers"] for port in container.get("ports", [])}
+        for port in service["spec"]["ports"]:
+            if port["targetPort"] not in ports:
+                yield f"{name_of(service)}: nobody listens at {port['targetPort']}"
+    for policy in of_kind(things, "NetworkPolicy"):
+        if not any(selects(policy["spec"]["podSelector"], pod) for pod in labels):
+            yield f"{name_of(policy)} is of no pod"
+
+
+def port_of(entry):
+    if set(entry) - {"protocol", "port"}:
+        raise ValueError(f"this check knows no {set(entry)} of a port")
+    return f"{entry['port']}" + ("" if entry.get("protocol", "TCP") == "TCP" else f"/{entry['protocol']}")
+
+
+def allows(peers, peer, port, rule_ports):
+    if rule_ports is not None and port not in map(port_of, rule_ports):
+        return False
+    if peers is None:
+        return True
+    for entry in peers:
+        if isinstance(peer, (ipaddress.IPv4Address, ipaddress.IPv6Address)):
+            block = entry.get("ipBlock")
+            if block and peer in ipaddress.ip_network(block["cidr"]):
+                if not any(peer in ipaddress.ip_network(part) for part in block.get("except", [])):
+                    return True
+            continue
+        namespace, labels = peer
+        if "ipBlock" in entry:
+            continue
+        of_namespace = selects(entry["namespaceSelector"], {"kubernetes.io/metadata.name": namespace}) if "namespaceSelector" in entry else namespace == "holdfast"
+        if of_namespace and selects(entry.get("podSelector", {}), labels):
+            return True
+    return False
+
+
+def open_to(direction, labels, peer, port, policies):
+    """Whether the policies of a pod let this through, as Kubernetes adds them up; without any, all is open."""
+    mine = [policy["spec"] for policy in policies if selects(policy["spec"]["podSelector"], labels)]
+    mine = [spec for spec in mine if direction in spec["policyTypes"]]
+    side, key = ("egress", "to") if direction == "Egress" else ("ingress", "from")
+    rules = [rule for spec in mine for rule in spec.get(side, [])]
+    return not mine or any(allows(rule.get(key), peer, port, rule.get("ports")) for rule in rules)
+
+
+def reachability(things):
+    """All pairs of a pod of ours with a peer, a port and a direction: what is open, and what should be."""
+    policies = of_kind(things, "NetworkPolicy")
+    pods = [pod_of(workload)["metadata"]["labels"] for workload in of_kind(things, "Deployment", "Job")]
+    peers = PEERS | {component_of(labels): ("holdfast", labels) for labels in pods}
+    for labels in pods:
+        component = component_of(labels)
+        for direction, table in [("Egress", MAY_REACH), ("Ingress", MAY_BE_REACHED)]:
+            for peer, port in [(peer, port) for peer in peers for port in PORTS]:
+                if direction == "Ingress" and not isinstance(peers[peer], tuple):
+                    continue
+                is_open = open_to(direction, labels, peers[peer], port, policies)
+                yield component, direction, peer, port, is_open, f"{peer}:{port}" in table[component]
+
+
+def reachability_findings(things):
+    for component, direction, peer, port, is_open, may in reachability(things):
+        if is_open != may:
+            arrow = f"{component} -> {peer}:{port}" if direction == "Egress" else f"{peer} -> {component}:{port}"
+            yield f"{arrow} is {'open' if is_open else 'closed'}, and must not be"
+
+
+def connections(things):
+    """The most connections to Postgres: every replica, one more of each while it is replaced, and the migration's."""
+    most = 1
+    for workload in of_kind(things, "Deployment"):
+        container = pod_of(workload)["spec"]["containers"][0]
+        pool = int(setting(environment(container, things)[0], "HOLDFAST_DATABASE_CONNECTIONS_MAX"))
+        loops = LOOPS.get(container["args"][0], 1)
+        surge = workload["spec"].get("strategy", {}).get("rollingUpdate", {}).get("maxSurge", 1)
+        most += (workload["spec"].get("replicas", 1) + surge) * (loops * (pool + 1) if loops else pool)
+    return most
+
+
+def overlay_findings(overlay, things):
+    allowed = of_kind(things, "Namespace")[0]["metadata"].get("annotations", {}).get("holdfast/postgres-connections", "0")
+    needed = connections(things)
+    if needed > int(allowed):
+        yield f"opens up to {needed} connections, and Postgres allows {allowed} (holdfast/postgres-connections)"
+    replicas = {workload["metadata"]["name"]: workload["spec"].get("replicas", 1) for workload in of_kind(things, "Deployment")}
+    workers = ["all-in-one"] if overlay == "small" else ["orders", "inventory", "rounds", "payments"]
+    count = 1 if overlay == "small" else 2
+    wanted = {f"holdfast-{part}": count for part in [*workers, "gateway"]}
+    if replicas != wanted:
+        yield f"runs {replicas}, not {wanted}"
+
+
+def findings_of(overlay, things):
+    yield from schema_findings(things)
+    for workload in of_kind(things, "Deployment", "Job", "StatefulSet", "DaemonSet", "CronJob"):
+        if workload["kind"] not in ("Deployment", "Job"):
+            yield f"{name_of(workload)}: this check knows no such workload"
+            continue
+        for finding in workload_findings(workload, things):
+            yield f"{name_of(workload)}: {finding}"
+        pod = pod_of(workload)["spec"]
+        for container in pod["containers"] + pod.get("initContainers", []):
+            for finding in container_findings(workload, container, things):
+                yield f"{name_of(workload)}: container {container['name']}: {finding}"
+    yield from fleet_findings(things)
+    yield from reachability_findings(things)
+    if overlay in OVERLAYS:
+        yield from overlay_findings(overlay, things)
+
+
+def release_findings(built):
+    """One version everywhere, and in the name of the job."""
+    images = {container["image"] for things in built.values() for workload in of_kind(things, "Deployment", "Job") for container in pod_of(workload)["spec"]["containers"]}
+    if len(images) != 1:
+        yield f"more than one image: {sorted(images)}"
+    version = re.search(r":(\d[\w.-]*)", next(iter(images), ""))
+    for job in of_kind(built["migrations"], "Job"):
+        if version and not job["metadata"]["name"].endswith("-" + version[1].replace(".", "-")):
+            yield f"{name_of(job)} is not named by its release, {version[1]}: a job that is there cannot be changed"
+
+
+def secrets_of(things):
+    return {volume["secret"]["secretName"] for workload in of_kind(things, "Deployment", "Job")
+            for volume in pod_of(workload)["spec"].get("volumes", []) if "secret" in volume}
+
+
+def page_findings(built):
+    """Does the page for operators say what the manifests are?"""
+    page = (HERE / "README.md").read_text()
+    commands = "\n".join(re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL))
+    for path in re.findall(r"deploy/[\w./-]+", commands):
+        if not (ROOT / path).exists():
+            yield f"README.md: {path} is not there"
+    for path in re.findall(r"kubectl apply -k (\S+)", commands):
+        if not (ROOT / path / "kustomization.yaml").exists():
+            yield f"README.md: {path} is no kustomization"
+    jobs = {f"job/{job['metadata']['name']}" for job in of_kind(built["migrations"], "Job")}
+    if set(re.findall(r"job/\S+", commands)) != jobs:
+        yield f"README.md: waits for another job than {jobs}"
+    versions = {container["image"].rpartition(":")[2] for job in of_kind(built["migrations"], "Job") for container in pod_of(job)["spec"]["containers"]}
+    if set(re.findall(r"--tag holdfast:(\S+)", commands)) != versions:
+        yield f"README.md: builds another version than {versions}"
+    deployments = {f"deployment/{thing['metadata']['name']}" for things in built.values() for thing in of_kind(things, "Deployment")}
+    for deployment in set(re.findall(r"deployment/\S+", commands)) - deployments:
+        yield f"README.md: there is no {deployment}"
+    listed = {name for row in re.findall(r"^\| (`holdfast-.*?) \|", page, re.MULTILINE) for name in re.findall(r"`(holdfast-[\w-]+)`", row)}
+    needed = set().union(*map(secrets_of, built.values()))
+    if listed != needed:
+        yield f"README.md: lists the secrets {sorted(listed)}, and {sorted(needed)} are read"
+    made = {f"holdfast-{name}" for name in re.search(r"^for name in (.*); do$", commands, re.MULTILINE)[1].split()}
+    if made != secrets_of(built["production"]) | secrets_of(built["migrations"]):
+        yield f"README.md: makes the secrets {sorted(made)}, which are not those of production"
+    for overlay in OVERLAYS:
+        if not re.search(rf"^\| \[{overlay}\]\(.*\| {connections(built[overlay])} \|$", page, re.MULTILINE):
+            yield f"README.md: {overlay} opens up to {connections(built[overlay])} connections"
+
+
+def check(directory):
+    """All kustomizations below a directory, and all that is wrong with them."""
+    built, findings = {}, []
+    for name, place in BUILT.items():
+        built[name], wrong = build(directory / place)
+        findings += [f"{name}: {finding}" for finding in wrong]
+    if findings:
+        return built, findings
+    for name, things in built.items():
+        try:
+            findings += [f"{name}: {finding}" for finding in findings_of(name, things)]
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            # What the schema has refused need not have the form that a rule looks for.
+            findings += [f"{name}: {finding}" for finding in schema_findings(things)]
+            findings.append(f"{name}: cannot be judged: {error!r}")
+    return built, findings + list(release_findings(built)) + list(page_findings(built))
+
+
+def try_mutation(mutation):
+    """What the check says of a copy with one place changed."""
+    with tempfile.TemporaryDirectory() as directory:
+        copy = pathlib.Path(directory) / "k8s"
+        shutil.copytree(HERE / "k8s", copy)
+        path = copy / mutation["file"]
+        text = path.read_text()
+        if text.count(mutation["before"]) != 1:
+            return False, f"its place is {text.count(mutation['before'])} times in {mutation['file']}"
+        path.write_text(text.replace(mutation["before"], mutation["after"]))
+        findings = check(copy)[1]
+        found = [finding for finding in findings if mutation["finds"] in finding]
+        return bool(found), found[0] if found else f"nobody says {mutation['finds']!r}: {findings}"
+
+
+def mutations():
+    table = tomllib.loads((HERE / "mutations.toml").read_text())["mutation"]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = list(pool.map(try_mutation, table))
+    for mutation, (is_found, said) in zip(table, results):
+        print(f"{'found ' if is_found else 'MISSED'}  {mutation['name']}: {said[:200]}")
+    missed = sum(not is_found for is_found, _ in results)
+    print(f"deploy: {len(table) - missed} of {len(table)} mutations found")
+    return 1 if missed or not table else 0
+
+
+def main():
+    built, findings = check(HERE / "k8s")
+    for finding in findings:
+        print(f"deploy: {finding}")
+    if findings:
+        return 1
+    for name, things in built.items():
+        pairs = list(reachability(things))
+        line = f"deploy: {name}: {len(things)} objects; {sum(pair[4] for pair in pairs)} of {len(pairs)} ways are open, as listed"
+        print(line + (f"; at most {connections(things)} connections to Postgres" if name in OVERLAYS else ""))
+    print(f"deploy: secrets to make: {', '.join(sorted(set().union(*map(secrets_of, built.values()))))}")
+    return mutations() if "--mutations" in sys.argv[1:] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
