@@ -27,6 +27,7 @@ mod race;
 mod reading;
 mod references;
 mod refunds;
+mod replay;
 mod reports;
 mod rounds;
 mod saga;

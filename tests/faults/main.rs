@@ -21,6 +21,7 @@ mod place;
 mod poison;
 mod pooler;
 mod refused;
+mod replay;
 mod servers;
 mod stuck;
 mod window;

@@ -22,6 +22,7 @@ mod fold;
 mod ledger;
 mod log;
 pub mod quiescence;
+pub mod replay;
 mod report;
 pub mod snapshot;
 pub mod status;

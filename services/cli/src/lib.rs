@@ -9,6 +9,7 @@ pub mod mail;
 pub mod migrate;
 pub mod order;
 pub mod recover;
+pub mod replay;
 pub mod send;
 pub mod status;
 pub mod up;

@@ -4,7 +4,7 @@ use std::{io::IsTerminal, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use cli::{
-    contact, demo, expire, global_args::GlobalArgs, load, mail, migrate, order, recover, send, status, up, verify,
+    contact, demo, expire, global_args::GlobalArgs, load, mail, migrate, order, recover, replay, send, status, up, verify,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -45,6 +45,8 @@ enum Command {
     Migrate(migrate::Args),
     /// After the database has gone back: take back what the broker still has, or give it up.
     Recover(recover::Args),
+    /// Show stock, shares, orders, payments, coupons or wallets as they were at a position of the log or at a time. Traffic may run.
+    Replay(replay::Args),
     /// Send any command from JSON and print its answer.
     Send(send::Args),
 }
@@ -72,6 +74,7 @@ async fn main() -> ExitCode {
         Command::Contact(args) => contact::run(args, global).await,
         Command::Migrate(args) => migrate::run(args, global).await,
         Command::Recover(args) => recover::run(args, global).await,
+        Command::Replay(args) => replay::run(args, global).await,
         Command::Send(args) => send::run(args, global).await,
     };
     match ended {

@@ -115,6 +115,11 @@ impl Table {
         self.rows.push(cells.into());
     }
 
+    /// Adds a row of as many cells as there are.
+    pub fn cells(&mut self, cells: Vec<Cell>) {
+        self.rows.push(cells);
+    }
+
     /// Each row on a line of its own, two spaces in.
     pub fn text(&self, paint: Paint) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);

@@ -1,0 +1,184 @@
+//! Events made true, one after the other, and what each moved.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, anyhow, bail};
+use domain::{GlobalPosition, StreamVersion, Timestamp};
+use runtime::service::is_rejection;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::{
+    Question, Rows,
+    movement::{Figure, Movement, Movements},
+    projection::Projection,
+};
+
+/// An event of the log.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LogEvent<'row> {
+    pub(super) position: GlobalPosition,
+    pub(super) stream: &'row str,
+    pub(super) version: StreamVersion,
+    pub(super) event_id: Uuid,
+    pub(super) service: &'row str,
+    pub(super) message_type: &'row str,
+    pub(super) recorded_at: Timestamp,
+    /// Protobuf bytes. Nothing: it is of another service than the one that was asked for.
+    pub(super) data: &'row [u8],
+}
+
+/// The rows of one kind, so far.
+pub(super) struct Fold<P: Projection, M> {
+    state: P::State,
+    /// `None`: all.
+    wanted: Option<BTreeSet<P::Key>>,
+    /// Who takes what is moved, and whether anybody wants to know.
+    movements: M,
+    tells: bool,
+    folded: u64,
+}
+
+/// A row before an event.
+struct Before<K> {
+    key: K,
+    figures: Vec<i64>,
+    status: Option<&'static str>,
+}
+
+impl<P: Projection, M: Movements> Fold<P, M> {
+    pub(super) fn new(question: &Question, movements: M) -> Result<Self> {
+        let keys = question.keys.iter().map(|key| P::read_key(key));
+        let keys = keys.collect::<Result<BTreeSet<_>, _>>()?;
+        let wanted = (!keys.is_empty()).then_some(keys);
+        Ok(Self { state: P::State::default(), wanted, movements, tells: question.movements, folded: 0 })
+    }
+
+    /// Makes the next event true.
+    pub(super) fn take(&mut self, event: &LogEvent<'_>) -> Result<()> {
+        let category = event.stream.split_once('-').map_or(event.stream, |(category, _)| category);
+        if !P::CATEGORIES.contains(&category) || is_rejection(event.message_type) {
+            return Ok(());
+        }
+        self.fold(event).with_context(|| {
+            let LogEvent { position, stream, version, message_type, .. } = event;
+            format!(
+                "the replay stopped at position {position}, at the event {message_type}, version {version} of {stream}; nothing of what was \
+                 folded up to there is told"
+            )
+        })
+    }
+
+    fn fold(&mut self, event: &LogEvent<'_>) -> Result<()> {
+        if event.service != P::SERVICE {
+            bail!("{:?} has written it, and only {:?} writes to such streams", event.service, P::SERVICE);
+        }
+        let read = P::read(event.message_type, event.data).map_err(|rejection| match rejection.code {
+            "UNKNOWN_TYPE" => anyhow!(
+                "this holdfast does not know events of this type: use the release that wrote it, or a later one"
+            ),
+            _ => anyhow!("it cannot be read: {rejection}"),
+        })?;
+        self.folded += 1;
+        let touched = if self.wanted.is_some() || self.tells { self.touched(&read) } else { Vec::new() };
+        if self.wanted.is_some() && touched.is_empty() {
+            return Ok(());
+        }
+        let before = if self.tells { self.before(touched) } else { Vec::new() };
+        P::evolve(&mut self.state, &read);
+        P::forget(&mut self.state, &read);
+        self.check_version(event, &read)?;
+        before.into_iter().try_for_each(|before| self.tell(event, &read, before))
+    }
+
+    fn is_wanted(&self, key: &P::Key) -> bool {
+        self.wanted.as_ref().is_none_or(|wanted| wanted.contains(key))
+    }
+
+    fn touched(&self, event: &P::Event) -> Vec<P::Key> {
+        let mut touched = P::touches(event);
+        touched.retain(|key| self.is_wanted(key));
+        touched
+    }
+
+    fn before(&self, touched: Vec<P::Key>) -> Vec<Before<P::Key>> {
+        let rows = P::rows(&self.state);
+        let before = touched.into_iter().map(|key| {
+            let row = rows.get(&key);
+            let figures = row.map_or_else(|| vec![0; P::FIGURES.len()], P::figures);
+            Before { figures, status: row.and_then(P::status), key }
+        });
+        before.collect()
+    }
+
+    /// A log that lacks an event of a stream folds to what never was.
+    fn check_version(&self, event: &LogEvent<'_>, read: &P::Event) -> Result<()> {
+        let Some(owner) = P::owner(read).filter(|owner| self.is_wanted(owner)) else { return Ok(()) };
+        let folded = P::rows(&self.state).get(&owner).map(P::version).unwrap_or_default();
+        if folded != event.version {
+            bail!("it folds as version {folded} of its stream: the log lacks an event of it, or has one twice");
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, event: &LogEvent<'_>, read: &P::Event, before: Before<P::Key>) -> Result<()> {
+        let Some(row) = P::rows(&self.state).get(&before.key) else {
+            bail!("{} {} has no row: the log lacks the event that made it", P::KEY, before.key);
+        };
+        let (about, status) = (P::about(read, row), P::status(row));
+        let figures = P::FIGURES.iter().zip(P::figures(row)).zip(&before.figures);
+        let figures = figures.map(|((name, balance), before)| {
+            ((*name).to_owned(), Figure { delta: balance.saturating_sub(*before), balance })
+        });
+        let movement = Movement {
+            position: event.position,
+            recorded_at: event.recorded_at.to_string(),
+            key: before.key.to_string(),
+            event: event.message_type.to_owned(),
+            event_id: event.event_id,
+            stream: event.stream.to_owned(),
+            version: event.version,
+            order_id: about.order_id.map(|id| id.to_string()),
+            payment_id: about.payment_id.map(|id| id.to_string()),
+            status: status.map(str::to_owned),
+            status_changed: status != before.status,
+            currency: P::currency(row).map(|currency| currency.to_string()),
+            figures: figures.collect(),
+        };
+        self.movements.take(movement)
+    }
+
+    /// The rows, the keys that have none, who took what was moved, and how many events were folded.
+    pub(super) fn end(self) -> (Box<dyn Rows>, Vec<String>, M, u64) {
+        let rows = P::rows(&self.state);
+        let unknown = self.wanted.iter().flatten().filter(|key| rows.get(key).is_none());
+        let unknown = unknown.map(ToString::to_string).collect();
+        (Box::new(Folded::<P>(self.state)), unknown, self.movements, self.folded)
+    }
+}
+
+/// The rows of one kind.
+struct Folded<P: Projection>(P::State);
+
+impl<P: Projection> Rows for Folded<P> {
+    fn count(&self) -> u64 {
+        u64::try_from(P::rows(&self.0).len()).unwrap_or(u64::MAX)
+    }
+
+    fn each(&self, take: &mut dyn FnMut(Map<String, Value>) -> Result<()>) -> Result<()> {
+        for (key, row) in P::rows(&self.0).iter() {
+            let Value::Object(fields) = serde_json::to_value(row).context("writing a row as JSON")? else {
+                bail!("the row of {key} is no JSON object");
+            };
+            let mut told = Map::from_iter([(P::KEY.to_owned(), Value::String(key.to_string()))]);
+            told.extend(fields);
+            let figures = P::FIGURES.iter().zip(P::figures(row));
+            told.extend(figures.map(|(name, figure)| ((*name).to_owned(), Value::from(figure))));
+            if let Some(status) = P::status(row) {
+                told.insert("status".to_owned(), Value::from(status));
+            }
+            take(told)?;
+        }
+        Ok(())
+    }
+}

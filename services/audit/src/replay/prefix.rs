@@ -1,0 +1,365 @@
+//! The prefix of the log that a replay folds: where it ends, and reading up to there, a page at a time over a connection of its own.
+//!
+//! Positions are drawn before they are committed, so below the last event that can be seen one may still come. Whoever draws a position has
+//! a transaction id by then. So once all transactions are over that were open when the end was seen, nothing comes below it any more, and
+//! it can be read page by page with no transaction that lasts. What the relay has passed is settled in the same way already.
+
+use std::{
+    num::NonZeroU32,
+    pin::pin,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+use domain::{GlobalPosition, StreamVersion, Timestamp};
+use futures::{StreamExt, TryStreamExt};
+use platform::clock;
+use sqlx::{
+    ConnectOptions, Connection, PgConnection, Row,
+    postgres::{PgConnectOptions, PgRow},
+};
+use time::OffsetDateTime;
+use tokio::sync::mpsc;
+
+use super::{
+    At, Database, Progress, Skew,
+    fold::{Fold, LogEvent},
+    movement::Movements,
+    projection::Projection,
+};
+
+/// Events of one page, read by one statement.
+const PAGE: u32 = 20_000;
+
+/// Rows that go from one thread to the other at once.
+const CHUNK: usize = 500;
+
+/// Chunks that are read ahead, at most.
+const CHUNKS_AHEAD: usize = 4;
+
+/// Events that are looked at at once, when none of them leaves the database.
+const LOOK: u32 = 50_000;
+
+/// Events behind the cut that are looked at for what clocks disagree about.
+const BEHIND_MAX: u32 = 100_000;
+
+/// How long transactions may take to end that were open when the end of the log was seen.
+const SETTLE_MAX: Duration = Duration::from_secs(10);
+
+const SETTLE_LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// The log, over a connection of its own.
+pub(super) struct Log {
+    connection: PgConnection,
+    pace: Pace,
+}
+
+/// Where a replay ends.
+#[derive(Debug)]
+pub(super) struct End {
+    /// The last event that is folded,
+    pub(super) up_to: GlobalPosition,
+    /// and when it was recorded.
+    pub(super) recorded_at: Timestamp,
+    /// What events before and behind it are compared with: the time that was asked for; without one, when the last event was recorded.
+    time: Timestamp,
+    /// Where the log ended.
+    pub(super) log_ended: GlobalPosition,
+}
+
+/// What was read.
+#[derive(Debug, Default)]
+pub(super) struct Read {
+    pub(super) events: u64,
+    /// Events that are recorded later than the time of the end.
+    later: u64,
+    first_later: Option<GlobalPosition>,
+}
+
+impl Read {
+    fn take(&mut self, event: &LogEvent<'_>, time: Timestamp) {
+        self.events += 1;
+        if event.recorded_at > time {
+            self.later += 1;
+            self.first_later.get_or_insert(event.position);
+        }
+    }
+}
+
+/// How fast the log is read.
+struct Pace {
+    rate: Option<NonZeroU32>,
+    begun: Instant,
+    read: u64,
+}
+
+impl Pace {
+    fn of(rate: Option<NonZeroU32>) -> Self {
+        Self { rate, begun: Instant::now(), read: 0 }
+    }
+
+    /// How many events to read at once: with a rate, as many as come in a quarter of a second.
+    fn page(&self, most: u32) -> u32 {
+        self.rate.map_or(most, |rate| (rate.get() / 4).clamp(1, most))
+    }
+
+    /// Waits until so many more may have been read.
+    async fn wait(&mut self, read: u64) {
+        self.read += read;
+        let Some(rate) = self.rate else { return };
+        let due = Duration::from_micros(self.read.saturating_mul(1_000_000) / u64::from(rate.get()));
+        clock::sleep(due.saturating_sub(self.begun.elapsed())).await;
+    }
+}
+
+impl Log {
+    /// Connects to the database.
+    pub(super) async fn open(database_url: &str, max_rate: Option<NonZeroU32>) -> Result<Self> {
+        // The address is not named: it may have a password in it.
+        let hint = "connecting to Postgres; is the fleet up? (holdfast up, or --database-url for another one)";
+        let options: PgConnectOptions = database_url.parse().context("reading the address of Postgres")?;
+        let options = options.application_name("holdfast replay").disable_statement_logging();
+        let connection = options.connect().await.context(hint)?;
+        Ok(Self { connection, pace: Pace::of(max_rate) })
+    }
+
+    pub(super) async fn close(self) -> Result<()> {
+        Ok(self.connection.close().await?)
+    }
+
+    /// Which database this is.
+    pub(super) async fn database(&mut self) -> Result<Database> {
+        let query = "select id, name, current_database()::text, system_identifier::text,
+                (select max(epoch) from log.epochs), session_user::text, clock_timestamp()
+            from log.installation, pg_control_system()";
+        let row = sqlx::query(query).fetch_one(&mut self.connection).await;
+        let row = row.context("reading which log this is; are its migrations applied?")?;
+        Ok(Database {
+            installation: row.try_get(0)?,
+            name: row.try_get(1)?,
+            database: row.try_get(2)?,
+            system_identifier: row.try_get(3)?,
+            epoch: row.try_get(4)?,
+            role: row.try_get(5)?,
+            at: row.try_get::<OffsetDateTime, _>(6)?.into(),
+        })
+    }
+
+    /// Where a replay ends that goes up to this moment.
+    pub(super) async fn end(&mut self, at: Option<&At>, progress: &impl Fn(Progress)) -> Result<End> {
+        let query =
+            "select (select max(position) from log.events), (select published from log.relay), clock_timestamp()";
+        let (log_ended, published, now): (Option<i64>, i64, OffsetDateTime) =
+            sqlx::query_as(query).fetch_one(&mut self.connection).await.context("reading where the log ends")?;
+        let log_ended = GlobalPosition::new(log_ended.context("the log is empty: there is nothing to replay")?);
+        let published = GlobalPosition::new(published);
+        let up_to = match at {
+            Some(At::Position(up_to)) if *up_to > log_ended => {
+                bail!("position {up_to} is beyond the log, which ends at position {log_ended} now")
+            }
+            Some(At::Time(time)) if *time > Timestamp::from(now) => {
+                bail!("{time} is not over yet: it is {} by the clock of Postgres", Timestamp::from(now))
+            }
+            Some(At::Position(up_to)) => *up_to,
+            Some(At::Time(_)) | None => log_ended,
+        };
+        if up_to > published {
+            self.settle(log_ended, published).await?;
+        }
+        let up_to = match at {
+            Some(At::Time(time)) => self.last_at(*time, log_ended, progress).await?,
+            Some(At::Position(_)) | None => Some(up_to),
+        };
+        let query = "select position, recorded_at from (
+                (select 1 as place, position, recorded_at from log.events where position <= $1 order by position desc limit 1)
+                union all (select 2, position, recorded_at from log.events order by position limit 1)
+            ) as ends order by place";
+        let ends: Vec<(i64, OffsetDateTime)> = sqlx::query_as(query)
+            .bind(up_to.map_or(0, GlobalPosition::get))
+            .fetch_all(&mut self.connection)
+            .await
+            .context("reading the ends of the log")?;
+        match ends.as_slice() {
+            [(last, recorded_at), _first] => {
+                let (up_to, recorded_at) = (GlobalPosition::new(*last), Timestamp::from(*recorded_at));
+                let time = if let Some(At::Time(time)) = at { *time } else { recorded_at };
+                Ok(End { up_to, recorded_at, time, log_ended })
+            }
+            ends => {
+                let first =
+                    ends.first().map(|(position, at)| format!("{position}, recorded at {}", Timestamp::from(*at)));
+                bail!("that is before the first event, which is at position {}", first.unwrap_or_default())
+            }
+        }
+    }
+
+    /// Waits until nothing can come any more below where the log was seen to end.
+    async fn settle(&mut self, log_ended: GlobalPosition, published: GlobalPosition) -> Result<()> {
+        if log_ended <= published {
+            return Ok(());
+        }
+        let failed = "waiting for the end of the log to settle";
+        let begun = Instant::now();
+        let bound: i64 = sqlx::query_scalar("select pg_current_xact_id()::text::bigint")
+            .fetch_one(&mut self.connection)
+            .await
+            .context(failed)?;
+        loop {
+            let oldest: i64 = sqlx::query_scalar("select pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+                .fetch_one(&mut self.connection)
+                .await
+                .context(failed)?;
+            if oldest >= bound {
+                return Ok(());
+            }
+            if begun.elapsed() > SETTLE_MAX {
+                return Err(self.unsettled(log_ended, published).await);
+            }
+            clock::sleep(SETTLE_LOOK_EVERY).await;
+        }
+    }
+
+    /// Why the end of the log does not settle.
+    async fn unsettled(&mut self, log_ended: GlobalPosition, published: GlobalPosition) -> anyhow::Error {
+        let query = "select pid, application_name, usename::text, xact_start from pg_stat_activity
+            where backend_xid is not null order by age(backend_xid) desc limit 1";
+        let holder = sqlx::query_as(query).fetch_optional(&mut self.connection).await.ok().flatten();
+        let holder = holder.map_or_else(
+            || "a transaction that is prepared, or of another database,".to_owned(),
+            |(pid, program, role, since): (i32, Option<String>, Option<String>, Option<OffsetDateTime>)| {
+                let since = since.map(|since| Timestamp::from(since).to_string()).unwrap_or_default();
+                let (program, role) = (program.unwrap_or_default(), role.unwrap_or_default());
+                format!("session {pid} (program {program:?}, role {role:?}) is in a transaction since {since} and")
+            },
+        );
+        let before = if published > GlobalPosition::default() {
+            format!(", or replay with --at {published} or before, which is settled")
+        } else {
+            String::new()
+        };
+        anyhow!("{holder} may still write below position {log_ended}, where the log ends: end it{before}")
+    }
+
+    /// The last event that is recorded at this time or before, looked for from the end on: clocks differ, so any event may be it.
+    async fn last_at(
+        &mut self,
+        time: Timestamp,
+        log_ended: GlobalPosition,
+        progress: &impl Fn(Progress),
+    ) -> Result<Option<GlobalPosition>> {
+        let query = "select min(position), max(position) filter (where recorded_at <= $2), count(*)
+            from (select position, recorded_at from log.events where position <= $1 order by position desc limit $3) as part";
+        let mut up_to = log_ended;
+        loop {
+            let (first, found, looked_at): (Option<i64>, Option<i64>, i64) = sqlx::query_as(query)
+                .bind(up_to.get())
+                .bind(OffsetDateTime::from(time))
+                .bind(i64::from(self.pace.page(LOOK)))
+                .fetch_one(&mut self.connection)
+                .await
+                .context("looking for where a time cuts the log")?;
+            if let Some(found) = found {
+                return Ok(Some(GlobalPosition::new(found)));
+            }
+            let Some(first) = first else { return Ok(None) };
+            up_to = GlobalPosition::new(first).previous();
+            progress(Progress::Looking(up_to));
+            self.pace.wait(u64::try_from(looked_at).unwrap_or(0)).await;
+        }
+    }
+
+    /// Reads all events up to the end, while another thread folds them.
+    pub(super) async fn read<P: Projection, M: Movements>(
+        &mut self,
+        service: &str,
+        end: &End,
+        fold: Fold<P, M>,
+        progress: &impl Fn(Progress),
+    ) -> Result<(Fold<P, M>, Read)> {
+        let (chunks, mut read) = mpsc::channel::<Vec<PgRow>>(CHUNKS_AHEAD);
+        let (mut fold, mut seen, time) = (fold, Read::default(), end.time);
+        let folding = tokio::task::spawn_blocking(move || {
+            while let Some(chunk) = read.blocking_recv() {
+                for row in &chunk {
+                    let event = event(row).context("reading the log")?;
+                    seen.take(&event, time);
+                    fold.take(&event)?;
+                }
+            }
+            Ok::<_, anyhow::Error>((fold, seen))
+        });
+        self.read_pages(service, end, chunks, progress).await?;
+        folding.await.context("folding")?
+    }
+
+    async fn read_pages(
+        &mut self,
+        service: &str,
+        end: &End,
+        chunks: mpsc::Sender<Vec<PgRow>>,
+        progress: &impl Fn(Progress),
+    ) -> Result<()> {
+        let query = "select position, stream, version, event_id, service, type, recorded_at,
+                case when service = $3 then data else '' end
+            from log.events where position > $1 and position <= $2 order by position limit $4";
+        let (mut after, mut events) = (GlobalPosition::default(), 0);
+        loop {
+            let limit = self.pace.page(PAGE);
+            let mut page = 0_u64;
+            let rows = sqlx::query(query).bind(after.get()).bind(end.up_to.get()).bind(service).bind(i64::from(limit));
+            let mut rows = pin!(rows.fetch(&mut self.connection).try_chunks(CHUNK));
+            while let Some(chunk) = rows.next().await {
+                let chunk = chunk.map_err(|error| error.1).context("reading the log")?;
+                if let Some(last) = chunk.last() {
+                    after = GlobalPosition::new(last.try_get(0).context("reading the log")?);
+                }
+                page += u64::try_from(chunk.len()).unwrap_or(0);
+                // Who no longer takes them in has failed, which is heard of there.
+                if chunks.send(chunk).await.is_err() {
+                    return Ok(());
+                }
+            }
+            events += page;
+            progress(Progress::Folding { events, position: after, up_to: end.up_to });
+            if page < u64::from(limit) {
+                return Ok(());
+            }
+            self.pace.wait(page).await;
+        }
+    }
+
+    /// What clocks disagree about at the cut.
+    pub(super) async fn skew(&mut self, end: &End, read: &Read) -> Result<Skew> {
+        let query = "select count(*) filter (where recorded_at <= $3), count(*)
+            from (select recorded_at from log.events where position > $1 and position <= $2 order by position limit $4) as part";
+        let (earlier, looked_at): (i64, i64) = sqlx::query_as(query)
+            .bind(end.up_to.get())
+            .bind(end.log_ended.get())
+            .bind(OffsetDateTime::from(end.time))
+            .bind(i64::from(BEHIND_MAX))
+            .fetch_one(&mut self.connection)
+            .await
+            .context("looking behind the cut")?;
+        let count = |number: i64| u64::try_from(number).unwrap_or(0);
+        Ok(Skew {
+            time: end.time,
+            later_before_the_cut: read.later,
+            first_later: read.first_later,
+            earlier_behind_the_cut: count(earlier),
+            looked_at_behind: count(looked_at),
+        })
+    }
+}
+
+fn event(row: &PgRow) -> Result<LogEvent<'_>, sqlx::Error> {
+    Ok(LogEvent {
+        position: GlobalPosition::new(row.try_get(0)?),
+        stream: row.try_get(1)?,
+        version: StreamVersion::new(row.try_get(2)?),
+        event_id: row.try_get(3)?,
+        service: row.try_get(4)?,
+        message_type: row.try_get(5)?,
+        recorded_at: row.try_get::<OffsetDateTime, _>(6)?.into(),
+        data: row.try_get(7)?,
+    })
+}

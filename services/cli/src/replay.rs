@@ -1,0 +1,135 @@
+//! `holdfast replay`: stock, shares, orders, payments, coupons or wallets as they were, with the evidence above.
+
+use std::{num::NonZeroU32, process::ExitCode, sync::Mutex, time::Instant};
+
+use anyhow::Result;
+use audit::replay::{At, Kind, Progress, Question, replay};
+use clap::{
+    ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use platform::print::Paint;
+
+use crate::global_args::GlobalArgs;
+
+mod columns;
+mod spool;
+mod write;
+
+use spool::Spool;
+
+const EXAMPLES: &str = "\
+Examples:
+  holdfast replay stock --at 2026-12-31T23:59:59+01:00
+  holdfast replay stock --key MUG-01 --at 4711 --movements
+  holdfast replay wallets --format csv > wallets.csv
+
+Exit codes: 0 all is told; 1 a key has no row then; 2 wrong usage; 3 it could not be replayed.";
+
+/// Options of `holdfast replay`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// What to replay.
+    #[arg(value_name = "KIND", value_parser = kinds())]
+    kind: Kind,
+    /// As it was with the event at this position, or at this time: RFC 3339 with its zone. Without it: at the end of the log.
+    #[arg(long, value_name = "POSITION|TIME", allow_hyphen_values = true)]
+    at: Option<At>,
+    /// Only what has this key: a sku, the id of a round, order, payment or wallet, the code of a coupon. May be said again; memory
+    /// is then that of the rows asked for.
+    #[arg(long = "key", value_name = "KEY")]
+    keys: Vec<String>,
+    /// Tell every change as well: when, by which event, for which order, how much, and what it came to.
+    #[arg(long)]
+    movements: bool,
+    /// How to print. csv has one table: the movements, if they are asked for, else the rows.
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    format: Option<Format>,
+    /// Read no more than so many events of the log in a second.
+    #[arg(long, value_name = "EVENTS")]
+    max_rate: Option<NonZeroU32>,
+}
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Table,
+    /// Comma-separated values below comment lines.
+    Csv,
+    /// One JSON object.
+    Json,
+    /// One JSON object a line, the evidence first.
+    Jsonl,
+}
+
+fn kinds() -> impl TypedValueParser<Value = Kind> {
+    let words = Kind::ALL.iter().map(|kind| kind.as_str());
+    PossibleValuesParser::new(words).try_map(|word| Kind::parse(&word).ok_or("no such kind"))
+}
+
+/// Replays: exit code 0; 1 if a key has no row; 2 if it cannot have one.
+pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
+    let Args { kind, at, keys, movements, format, max_rate } = args;
+    let format = match (format, global.json) {
+        (Some(Format::Json) | None, true) => Format::Json,
+        (Some(_), true) => {
+            eprintln!("holdfast: --json is --format json: say one of them");
+            return Ok(ExitCode::from(2));
+        }
+        (format, false) => format.unwrap_or(Format::Table),
+    };
+    let keys = match keys.iter().map(|key| kind.read_key(key)).collect::<Result<Vec<_>, _>>() {
+        Ok(keys) => keys,
+        Err(rejection) => {
+            eprintln!("holdfast: --key: {}", rejection.reason);
+            return Ok(ExitCode::from(2));
+        }
+    };
+    let question = Question { kind, at, keys, movements, max_rate };
+    let bar = Bar::new();
+    let answer = replay(&global.database_url()?, &question, Spool::default(), |progress| bar.show(progress)).await;
+    bar.bar.finish_and_clear();
+    let mut answer = answer?;
+    write::write(&question, &mut answer, format, Paint::for_stdout())?;
+    for key in &answer.unknown {
+        let cut = answer.evidence.cut.position;
+        eprintln!("holdfast: there is no {} {key} up to position {cut}", kind.key_name());
+    }
+    Ok(if answer.unknown.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A bar on standard error, if that is a terminal.
+struct Bar {
+    bar: ProgressBar,
+    begun: Mutex<Option<Instant>>,
+}
+
+impl Bar {
+    fn new() -> Self {
+        let bar = ProgressBar::new(0);
+        if let Ok(style) = ProgressStyle::with_template("{bar:40} position {human_pos} of {human_len}, {msg}{eta} left")
+        {
+            bar.set_style(style);
+        }
+        Self { bar, begun: Mutex::new(None) }
+    }
+
+    fn show(&self, progress: Progress) {
+        match progress {
+            Progress::Looking(position) => {
+                self.bar.set_message(format!("looking for the time, now before position {position}, "))
+            }
+            Progress::Folding { events, position, up_to } => {
+                self.bar.set_length(u64::try_from(up_to.get()).unwrap_or(0));
+                self.bar.set_position(u64::try_from(position.get()).unwrap_or(0));
+                let mut begun = self.begun.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                let micros = begun.get_or_insert_with(Instant::now).elapsed().as_micros().max(1);
+                let rate = u128::from(events) * 1_000_000 / micros;
+                self.bar.set_message(format!("{rate} events/s, "));
+            }
+        }
+    }
+}
