@@ -66,13 +66,13 @@ async fn naive(fleet: &TestFleet) -> Vec<(i64, BTreeMap<String, [i64; 5]>)> {
             Some("StockCommitted") => [0, 0, 1, 0, -1],
             Some("StockReleased") => [0, 0, 0, 0, -1],
             Some("StockReturned") => [0, 0, 0, 1, 0],
-            _ => [0; 5],
+            Some(_) | None => [0; 5],
         };
         match name.strip_prefix("holdfast.inventory.v1.") {
             Some("ProductRegistered") => drop(products.insert(sku(&event), [0; 5])),
             Some("StockReceived") => products.get_mut(&sku(&event)).unwrap()[0] += pieces(&event, "quantity"),
             Some("StockAdjusted") => products.get_mut(&sku(&event)).unwrap()[1] += pieces(&event, "delta"),
-            _ => {}
+            Some(_) | None => {}
         }
         for line in event["lines"].as_array().into_iter().flatten().filter(|_| lines != [0; 5]) {
             let totals = products.get_mut(&sku(line)).unwrap();

@@ -304,8 +304,9 @@ async fn a_replay_never_passes_over_an_event_that_is_still_on_its_way() -> Resul
     assert!(log.refusal(at(4)).await?.contains("--at 2"));
 
     let url = log.url.clone();
+    let question = Question { movements: true, ..question(None, &["mug"]) };
     let (answer, committed) = tokio::join!(
-        replay(&url, &Question { movements: true, ..question(None, &["mug"]) }, Vec::new(), |_progress| ()),
+        replay(&url, &question, Vec::new(), |_progress| ()),
         sqlx::raw_sql("commit").execute(&mut slow.connection)
     );
     committed?;

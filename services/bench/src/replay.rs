@@ -3,10 +3,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use audit::replay::{Kind, Question, replay as replayed};
 use domain::Decider;
 use futures::TryStreamExt;
 use proto::common::v1::CommandRejected;
 use runtime::log::event_store::{StoredEventRef, replay};
+use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection, Row};
 
 use super::{
@@ -34,15 +36,16 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
     bench_fleet.stop_workers().await?;
     let events = baseline::events(&bench_fleet.pool).await?;
     let mut connection = PgConnection::connect(&bench_fleet.address.database_url).await?;
-    let (mut folds, mut reads) = (Vec::new(), Vec::new());
+    let (mut folds, mut reads, mut answers) = (Vec::new(), Vec::new(), Vec::new());
     // In turns: what disturbs the one disturbs the other.
     for _try in 0..TRIES {
         reads.push(bare_read(&mut connection, events).await?);
         folds.push(fold(&mut connection, events).await?);
+        answers.push(answer(&bench_fleet.address.database_url, events).await?);
     }
     connection.close().await?;
     bench_fleet.stop().await?;
-    let (fold, read) = (median(folds).unwrap_or_default(), median(reads).unwrap_or_default());
+    let [fold, read, answer] = [folds, reads, answers].map(|times| median(times).unwrap_or_default());
     report.orders = events;
     report.seconds = Thousandths::seconds(fold);
     report.per_second = per_second(events, fold);
@@ -51,7 +54,24 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
     Ok(report
         .with_limits(limits)
         .with_verify(verify)
+        .with("holdfast_replay_stock", answered(events, answer, read))
         .with("unit", "events of the log, not orders; CPU and memory are of the orders that wrote it"))
+}
+
+/// What `holdfast replay stock` does, but for the printing.
+async fn answer(database_url: &str, events: u64) -> Result<Duration> {
+    let begun = Instant::now();
+    let question = Question { kind: Kind::Stock, at: None, keys: Vec::new(), movements: false, max_rate: None };
+    let answer = replayed(database_url, &question, Vec::new(), |_progress| ()).await?;
+    let read = answer.evidence.events_read;
+    ensure!(read == events && answer.evidence.rows > 0, "it has read {read} events, not {events}");
+    Ok(begun.elapsed())
+}
+
+/// How fast that was, and how fast beside a bare read of the same rows.
+fn answered(events: u64, answer: Duration, read: Duration) -> Value {
+    let per_second = per_second(events, answer);
+    json!({ "per_second": per_second, "ratio": Thousandths::ratio(per_second, self::per_second(events, read)) })
 }
 
 /// Reads all columns of all rows, and does nothing with them.

@@ -73,7 +73,7 @@ impl<P: Projection, M: Movements> Fold<P, M> {
         if event.service != P::SERVICE {
             bail!("{:?} has written it, and only {:?} writes to such streams", event.service, P::SERVICE);
         }
-        let read = P::read(event.message_type, event.data).map_err(|rejection| match rejection.code {
+        let read = P::read(event.message_type, event.data).map_err(|rejection| match rejection.code.as_ref() {
             "UNKNOWN_TYPE" => anyhow!(
                 "this holdfast does not know events of this type: use the release that wrote it, or a later one"
             ),
