@@ -145,6 +145,7 @@ async fn a_replay_of_a_fleet_at_work_whose_workers_die_says_what_another_fold_of
         during
     };
     let ((), during) = tokio::join!(load, replays);
+    fleet.settle().await.unwrap();
     let refunds = orders.iter().step_by(5).map(|order| async { fleet.send_new(&order.refund()).await.unwrap() });
     future::join_all(refunds).await;
     fleet.settle_and_verify().await.unwrap();
