@@ -4,7 +4,8 @@ use std::{io::IsTerminal, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use cli::{
-    contact, demo, expire, global_args::GlobalArgs, load, mail, migrate, order, recover, replay, send, status, up, verify,
+    contact, demo, expire, global_args::GlobalArgs, load, mail, migrate, order, recover, replay, send, status, up,
+    verify,
 };
 use tracing_subscriber::EnvFilter;
 
