@@ -10,7 +10,7 @@ use holdfast_tests::{
     Order, eventually,
     gateway::Answer,
     is_accepted, money,
-    stripe::{StripeShop, session},
+    stripe::{StripeShop, order_id, session},
 };
 use proto::payments::v1::{ProviderEventKind, RecordProviderEvent, TopUpWallet};
 use serde_json::{Value, json};
@@ -130,6 +130,47 @@ async fn a_buyer_who_has_lost_the_link_pays_on_another_page_and_on_no_other() {
     shop.stripe.pay(&third).unwrap();
     let paid = shop.until(&order, "paid").await.unwrap();
     assert_eq!(paid["money"]["captured"], json!({ "minor_units": "2500", "currency": "EUR" }));
+    shop.close().await.unwrap();
+}
+
+/// What Stripe shows of a page: its lines, and the shop's own number of the order beside them.
+fn shown(shop: &StripeShop, session: &str) -> (Vec<String>, Option<String>) {
+    let ledger = shop.stripe.ledger();
+    let page = ledger.payments.values().flat_map(|payment| &payment.sessions).find(|page| page.id == session).unwrap();
+    (page.names.clone(), page.metadata.get("order_reference").cloned())
+}
+
+#[tokio::test]
+async fn a_buyer_reads_the_shops_own_number_of_the_order_also_on_a_page_that_is_opened_anew() {
+    let shop = shop().await;
+    // Whatever a shop may call an order, as long as it may be.
+    let number = format!("R&D=1001 №+%5D {}", "\u{1f9fe}".repeat(49));
+    assert_eq!(number.chars().count(), 64);
+    let mut order = StripeShop::order(2);
+    order["reference"] = json!(number);
+    let placed = shop.gateway.post("/v1/orders", "named", &order).await.unwrap();
+    assert_eq!(placed.status, 201, "{placed:?}");
+    let order = placed.header("location").to_owned();
+    let first = shop.page(&order).await.unwrap();
+    let under_its_number = (vec![format!("Order {number}")], Some(number.clone()));
+    assert_eq!(shown(&shop, &first), under_its_number);
+    // The row remembers it, whoever asks and whatever was forgotten meanwhile.
+    shop.fleet.processes().await.stop_worker("payments", 0).await.unwrap();
+    shop.fleet.processes().await.start_worker("payments", 0).unwrap();
+    let second = another_page(&shop, &order, "lost", &first).await;
+    assert_eq!(shown(&shop, &second), under_its_number);
+    shop.stripe.pay(&second).unwrap();
+    shop.until(&order, "paid").await.unwrap();
+    let ledger = shop.stripe.ledger();
+    let of_charge = ledger.payments.values().flat_map(|payment| &payment.intents);
+    let of_charge: Vec<_> = of_charge.map(|intent| intent.metadata.get("order_reference")).collect();
+    assert_eq!(of_charge, [Some(&number)], "it is beside the money, too");
+
+    let nameless = shop.place("nameless", 1).await.unwrap();
+    let page = shop.page(&nameless).await.unwrap();
+    assert_eq!(shown(&shop, &page), (vec![format!("Order {}", order_id(&nameless).unwrap())], None));
+    shop.stripe.pay(&page).unwrap();
+    shop.until(&nameless, "paid").await.unwrap();
     shop.close().await.unwrap();
 }
 

@@ -311,6 +311,7 @@ fn page(name: &str) -> CheckoutRequest {
         key: format!("page-{name}"),
         payment_id: PaymentId(id(name)),
         order_id: OrderId(id("order")),
+        order_reference: None,
         amount: cents(1_250),
         payment_method: "wallet:ada".to_owned(),
         ends_at: Timestamp::default(),

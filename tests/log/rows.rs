@@ -216,6 +216,7 @@ async fn whatever_changed_of_a_payment_its_refunds_or_reports_nothing_is_saved_o
             amount: eur(100),
             checkout: checkout(),
             payment_method: String::new(),
+            order_reference: Some("R-1001".to_owned()),
             expires_at: later(),
         };
         let payment_id = request().payment_id().unwrap();

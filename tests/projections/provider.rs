@@ -48,6 +48,7 @@ fn page(name: &str, payment_method: &str) -> CheckoutRequest {
         key: format!("page-{name}"),
         payment_id: PaymentId(id("payment", name)),
         order_id: OrderId(id("order", name)),
+        order_reference: (!name.is_empty()).then(|| format!("R-{name}")),
         amount: euros(AMOUNT),
         payment_method: payment_method.to_owned(),
         ends_at: clock::now() + Duration::from_hours(1),

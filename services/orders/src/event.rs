@@ -58,6 +58,8 @@ pub enum Event {
         payment_method: String,
         /// What its coupon takes off.
         discount: Option<Discount>,
+        /// The shop's own number of the order, passed on to the provider too.
+        reference: Option<String>,
     },
     /// A hold was refused, so the order is closed.
     OrderRejected {

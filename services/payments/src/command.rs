@@ -73,6 +73,8 @@ pub enum Command {
         checkout: Checkout,
         /// How the buyer pays, passed on to the provider.
         payment_method: String,
+        /// The shop's own number of the order, passed on too.
+        order_reference: Option<String>,
         /// Until when.
         expires_at: Timestamp,
     },

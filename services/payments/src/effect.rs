@@ -83,6 +83,7 @@ fn asked(event: &Event, attempt: u32) -> Option<Asked<'_>> {
             amount,
             checkout,
             payment_method,
+            order_reference,
             expires_at,
             checkout_ends_at: Some(ends_at),
         } => {
@@ -90,6 +91,7 @@ fn asked(event: &Event, attempt: u32) -> Option<Asked<'_>> {
                 key: page_call(*payment_id, "open", 1),
                 payment_id: *payment_id,
                 order_id: key.order_id,
+                order_reference: order_reference.clone(),
                 amount: *amount,
                 payment_method: payment_method.clone(),
                 ends_at: *ends_at,
@@ -123,11 +125,12 @@ fn asked(event: &Event, attempt: u32) -> Option<Asked<'_>> {
 fn asked_of_page(event: &CheckoutEvent, attempt: u32) -> Option<Asked<'_>> {
     let CheckoutEvent { payment_id, key, step } = event;
     match step {
-        CheckoutStep::Requested { page, amount, provider, payment_method, expires_at, ends_at } => {
+        CheckoutStep::Requested { page, amount, provider, payment_method, order_reference, expires_at, ends_at } => {
             let request = CheckoutRequest {
                 key: page_call(*payment_id, "open", *page),
                 payment_id: *payment_id,
                 order_id: key.order_id,
+                order_reference: order_reference.clone(),
                 amount: *amount,
                 payment_method: payment_method.clone(),
                 ends_at: *ends_at,
@@ -378,7 +381,8 @@ mod tests {
         }
 
         async fn open_checkout(&self, request: &CheckoutRequest) -> Result<OpenedCheckout, ProviderError> {
-            let url = format!("https://pay.test/{}", request.amount);
+            let order = request.order_reference.as_deref().unwrap_or("without a number");
+            let url = format!("https://pay.test/{order}/{}", request.amount);
             Ok(OpenedCheckout::unpaid(OpenCheckout { reference: request.key.clone(), url }))
         }
 
@@ -459,9 +463,17 @@ mod tests {
             panic!("it is a request")
         };
         let checkout = Checkout { provider: "sandbox".to_owned(), reference: String::new(), url: String::new() };
-        let (expires_at, checkout_ends_at) = (NOW, Some(NOW));
-        let asked =
-            Event::PaymentRequested { payment_id, key, amount, checkout, payment_method, expires_at, checkout_ends_at };
+        let (order_reference, expires_at, checkout_ends_at) = (Some("R-1001".to_owned()), NOW, Some(NOW));
+        let asked = Event::PaymentRequested {
+            payment_id,
+            key,
+            amount,
+            checkout,
+            payment_method,
+            order_reference,
+            expires_at,
+            checkout_ends_at,
+        };
         for attempt in [1, 2] {
             let EffectOutcome::Done(Command::RecordCheckout { answer: Answer::Opened { page: opened, .. }, .. }) =
                 tried_of(&asked, attempt).await
@@ -469,7 +481,7 @@ mod tests {
                 panic!("it is opened")
             };
             assert_eq!(opened.reference, format!("{payment_id}.open.{attempt}"));
-            assert_eq!(opened.url, "https://pay.test/12.00 EUR");
+            assert_eq!(opened.url, "https://pay.test/R-1001/12.00 EUR");
         }
         assert!(super::of(&requested()).is_none(), "a link needs no call");
     }
@@ -480,8 +492,15 @@ mod tests {
             panic!("it is a request")
         };
         let (page, provider, ends_at) = (2, "sandbox".to_owned(), NOW);
-        let requested_again =
-            CheckoutStep::Requested { page, amount, provider: provider.clone(), payment_method, expires_at, ends_at };
+        let requested_again = CheckoutStep::Requested {
+            page,
+            amount,
+            provider: provider.clone(),
+            payment_method,
+            order_reference: Some("R-1002".to_owned()),
+            expires_at,
+            ends_at,
+        };
         let another = Event::checkout(payment_id, key, requested_again);
         let (reference, deadline) = ("cs_2".to_owned(), NOW);
         let abandoned =
@@ -496,6 +515,7 @@ mod tests {
             panic!("it is opened")
         };
         assert_eq!(opened.reference, format!("{opening}.3"));
+        assert_eq!(opened.url, "https://pay.test/R-1002/12.00 EUR");
         let mut state = State::default();
         let is_open = |state: &State| {
             let names = [format!("{payment_id}.open"), opening.clone(), format!("{payment_id}.close"), closing.clone()];

@@ -33,6 +33,8 @@ pub enum Event {
         checkout: Checkout,
         /// How the buyer pays.
         payment_method: String,
+        /// The shop's own number of the order.
+        order_reference: Option<String>,
         /// Until when.
         expires_at: Timestamp,
         /// Until when the provider is asked to keep the page open, if it must be called to open one.

@@ -125,6 +125,8 @@ pub struct PaymentTerms {
     pub reference: String,
     /// How the buyer pays.
     pub payment_method: String,
+    /// The shop's own number of the order, for every page that is opened.
+    pub order_reference: Option<String>,
     /// Until when.
     pub expires_at: Timestamp,
 }
@@ -266,9 +268,9 @@ fn decide_payment(
     let payment = state.payments.get(&payment_id);
     let events = match command {
         Command::Coupon(_) | Command::Wallet(_) => vec![],
-        Command::RequestPayment { key, amount, checkout, payment_method, expires_at } => {
-            let asked = Asked { amount: *amount, checkout, payment_method, expires_at: *expires_at };
-            request(payment, *key, &asked, at)?
+        Command::RequestPayment { key, amount, checkout, payment_method, order_reference, expires_at } => {
+            let (amount, expires_at) = (*amount, *expires_at);
+            request(payment, *key, &Asked { amount, checkout, payment_method, order_reference, expires_at }, at)?
         }
         Command::CancelPayment { key } => cancel(payment, *key, at),
         Command::RequestCheckout { payment_id, is_anew, actor } => {
@@ -333,6 +335,7 @@ struct Asked<'a> {
     amount: Money,
     checkout: &'a Checkout,
     payment_method: &'a str,
+    order_reference: &'a Option<String>,
     expires_at: Timestamp,
 }
 
@@ -350,6 +353,7 @@ fn request(
         amount: asked.amount,
         checkout: asked.checkout.clone(),
         payment_method: asked.payment_method.to_owned(),
+        order_reference: asked.order_reference.clone(),
         expires_at: asked.expires_at,
         checkout_ends_at: needs_call.then(|| checkout_ends(provider_of(asked.payment_method), at, asked.expires_at)),
     };

@@ -27,14 +27,15 @@ pub(crate) const fn can_wait(command: &Command) -> bool {
 pub fn react(message_type: &str, data: &[u8]) -> Result<Vec<Command>, Rejection> {
     match message_type.strip_prefix("holdfast.orders.v1.") {
         Some(orders::OrderReserved::NAME) => {
-            let orders::OrderReserved { order_id, attempt, amount, expires_at, payment_method, .. } = decode(data)?;
-            let key = HoldKey::parse(&order_id, attempt)?;
+            let event: orders::OrderReserved = decode(data)?;
+            let key = HoldKey::parse(&event.order_id, event.attempt)?;
             Ok(vec![Command::RequestPayment {
                 key,
-                amount: Money::from_wire("amount", amount.as_ref())?,
-                checkout: checkout(key.payment_id(), &payment_method),
-                payment_method,
-                expires_at: Timestamp::from_wire("expires_at", expires_at)?,
+                amount: Money::from_wire("amount", event.amount.as_ref())?,
+                checkout: checkout(key.payment_id(), &event.payment_method),
+                payment_method: event.payment_method,
+                order_reference: Some(event.reference).filter(|reference| !reference.is_empty()),
+                expires_at: Timestamp::from_wire("expires_at", event.expires_at)?,
             }])
         }
         Some(orders::OrderExpired::NAME) => {
@@ -154,15 +155,19 @@ mod tests {
             expires_at: Some(expires_at.to_wire()),
             payment_method: "card".to_owned(),
             discount: None,
+            reference: "R-1001".to_owned(),
         };
-        let asked = Command::RequestPayment {
+        let asked = |order_reference| Command::RequestPayment {
             key: KEY,
             amount: twelve_euros(),
             checkout: checkout(KEY.payment_id(), "card"),
             payment_method: "card".to_owned(),
+            order_reference,
             expires_at,
         };
-        assert_eq!(reaction(&event), vec![asked]);
+        assert_eq!(reaction(&event), vec![asked(Some("R-1001".to_owned()))]);
+        let without = orders::OrderReserved { reference: String::new(), ..event };
+        assert_eq!(reaction(&without), vec![asked(None)], "one without, and one of an older release");
     }
 
     #[test]

@@ -46,7 +46,8 @@ macro_rules! payments {
              null::timestamptz as deadline,
              null::text as provider_event_id, null::text as kind, null::text as mismatch, null::text as settled_by,
              null::text as reported_refund_id, null::timestamptz as occurred_at, page, page_url,
-             page_number, page_ends_at, page_look_at, authorisations, disputes, null::jsonb as dispute, null::text as second_charge
+             page_number, page_ends_at, page_look_at, authorisations, disputes, null::jsonb as dispute, null::text as second_charge,
+             order_reference
          from payments.payments"
     };
 }
@@ -56,7 +57,7 @@ macro_rules! refunds {
         "select 'refund', payment_id, null, null, status, amount_minor, currency, null, provider_reference, null, null, null, null,
              null, null, null, null, null, null,
              refund_id, send_count, key, refunded_once, call_open, old_references, said_at, reason, deadline,
-             null, null, null, null, null, null, null, null, null, null, null, null, null, null, second_charge
+             null, null, null, null, null, null, null, null, null, null, null, null, null, null, second_charge, null
          from payments.refunds"
     };
 }
@@ -67,7 +68,8 @@ macro_rules! reports {
         "select 'report', payment_id, null, null, standing, amount_minor, currency, null, provider_reference, null, null, null,
              charge_reference, null, null, null, null, null, null,
              null, null, null, null, null, null, null, reason, null,
-             provider_event_id, kind, mismatch, settled_by, refund_id, occurred_at, null, null, null, null, null, null, null, dispute, null
+             provider_event_id, kind, mismatch, settled_by, refund_id, occurred_at, null, null, null, null, null, null, null, dispute, null,
+             null
          from payments.reports"
     };
 }
@@ -261,6 +263,7 @@ fn terms(row: &PgRow) -> Result<Option<PaymentTerms>, sqlx::Error> {
         provider: row.try_get("provider")?,
         reference: row.try_get("provider_reference")?,
         payment_method: row.try_get("payment_method")?,
+        order_reference: row.try_get("order_reference")?,
         expires_at: expires_at.into(),
     }))
 }
@@ -354,7 +357,8 @@ fn bind(values: &mut Values<'_>, rows: &[(&PaymentId, &Payment)]) {
         .bind(column(rows, |(_, payment)| payment.charged_back_minor()))
         .bind(column(&pages, |page| page.map(|page| page.number)))
         .bind(column(&pages, |page| page.and_then(|page| page.ends_at).map(OffsetDateTime::from)))
-        .bind(column(&pages, |page| page.and_then(|page| page.look_at).map(OffsetDateTime::from)));
+        .bind(column(&pages, |page| page.and_then(|page| page.look_at).map(OffsetDateTime::from)))
+        .bind(column(&terms, |terms| terms.and_then(|terms| terms.order_reference.as_deref())));
 }
 
 fn bind_changed(values: &mut Values<'_>, changed: &[Changed<'_>]) {
@@ -386,11 +390,11 @@ fn bind_what_changes(values: &mut Values<'_>, rows: &[(&PaymentId, &Payment)]) {
 const CREATE: &str = "insert into payments.payments (payment_id, order_id, attempt, amount_minor, currency, provider,
         provider_reference, payment_method, expires_at, status, charge_event_id, charge_reference, charged_at,
         captured_minor, refunded_minor, refunding_minor, reports, version, page, page_url, authorisations, disputes,
-        charged_back_minor, page_number, page_ends_at, page_look_at)
+        charged_back_minor, page_number, page_ends_at, page_look_at, order_reference)
     select * from unnest($1::uuid[], $2::uuid[], $3::int4[], $4::int8[], $5::text[], $6::text[], $7::text[], $8::text[],
         $9::timestamptz[], $10::text[], $11::text[], $12::text[], $13::timestamptz[], $14::int8[], $15::int8[],
         $16::int8[], $17::int4[], $18::int8[], $19::text[], $20::text[], $21::jsonb[], $22::jsonb[], $23::int8[],
-        $24::int4[], $25::timestamptz[], $26::timestamptz[])
+        $24::int4[], $25::timestamptz[], $26::timestamptz[], $27::text[])
     returning 1";
 
 /// With what was asked: of payments that had no order it becomes known, of others it is what it was.
@@ -402,15 +406,15 @@ const CHANGE_ALL: &str = "update payments.payments set order_id = new.order_id, 
         refunding_minor = new.refunding_minor, reports = new.reports, version = new.version, page = new.page,
         page_url = new.page_url, authorisations = new.authorisations, disputes = new.disputes,
         charged_back_minor = new.charged_back_minor, page_number = new.page_number, page_ends_at = new.page_ends_at,
-        page_look_at = new.page_look_at
+        page_look_at = new.page_look_at, order_reference = new.order_reference
     from unnest($1::uuid[], $2::uuid[], $3::int4[], $4::int8[], $5::text[], $6::text[], $7::text[], $8::text[],
             $9::timestamptz[], $10::text[], $11::text[], $12::text[], $13::timestamptz[], $14::int8[], $15::int8[],
             $16::int8[], $17::int4[], $18::int8[], $19::text[], $20::text[], $21::jsonb[], $22::jsonb[], $23::int8[],
-            $24::int4[], $25::timestamptz[], $26::timestamptz[], $27::int8[])
+            $24::int4[], $25::timestamptz[], $26::timestamptz[], $27::text[], $28::int8[])
         as new (payment_id, order_id, attempt, amount_minor, currency, provider, provider_reference, payment_method,
             expires_at, status, charge_event_id, charge_reference, charged_at, captured_minor, refunded_minor,
             refunding_minor, reports, version, page, page_url, authorisations, disputes,
-            charged_back_minor, page_number, page_ends_at, page_look_at, before)
+            charged_back_minor, page_number, page_ends_at, page_look_at, order_reference, before)
     where payments.payment_id = new.payment_id and payments.version = new.before
     returning 1";
 

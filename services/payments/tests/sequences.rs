@@ -543,6 +543,7 @@ fn by_orders() -> impl Strategy<Value = Input> {
                 expires_at: Some(Timestamp::from_micros(9).to_wire()),
                 payment_method: payment_method(attempt).to_owned(),
                 discount: None,
+                reference: if attempt == 2 { "R-1001".to_owned() } else { String::new() },
             }),
             2 => foreign(&orders::OrderExpired { order_id: order_id(), attempt, ..Default::default() }),
             3 => foreign(&orders::CaptureRequested {

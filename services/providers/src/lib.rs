@@ -186,6 +186,8 @@ pub struct CheckoutRequest {
     pub payment_id: PaymentId,
     /// The order that it pays.
     pub order_id: OrderId,
+    /// The shop's own number of that order: any text of up to 64 characters. `None`: it has none.
+    pub order_reference: Option<String>,
     /// How much.
     pub amount: Money,
     /// How the buyer pays.

@@ -190,6 +190,7 @@ mod tests {
             key: "key-1".to_owned(),
             payment_id: PAYMENT,
             order_id: OrderId(Uuid::from_u128(2)),
+            order_reference: None,
             amount: Money { minor_units: 1, currency: Currency::parse("EUR").unwrap() },
             payment_method: payment_method.to_owned(),
             ends_at: Timestamp::default(),

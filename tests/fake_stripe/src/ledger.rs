@@ -38,6 +38,8 @@ pub struct SessionEntry {
     pub currency: String,
     pub created: i64,
     pub expires_at: i64,
+    /// What is bought, line by line, as the buyer reads it.
+    pub names: Vec<String>,
     pub metadata: BTreeMap<String, String>,
 }
 
@@ -168,6 +170,7 @@ fn session_entry(session: &Session) -> SessionEntry {
         currency: session.currency.clone(),
         created: session.created,
         expires_at: session.expires_at,
+        names: session.lines.iter().map(|line| line.name.clone()).collect(),
         metadata: session.metadata.clone(),
     }
 }

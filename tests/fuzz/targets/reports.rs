@@ -248,10 +248,10 @@ impl Books {
         let (amount, payment_method) = (euros(ASKED), "card".to_owned());
         match word {
             "ask" => {
-                let expires_at = Some(NOW.to_wire());
+                let (expires_at, discount, reference) = (Some(NOW.to_wire()), None, String::new());
                 self.event(
                     key,
-                    &OrderReserved { order_id, attempt, amount, expires_at, payment_method, discount: None },
+                    &OrderReserved { order_id, attempt, amount, expires_at, payment_method, discount, reference },
                 )
             }
             "stop" => self.event(key, &OrderExpired { order_id, attempt, ..OrderExpired::default() }),

@@ -277,5 +277,6 @@ fn before_it_is_asked(held: OrderReserved) -> Option<PaymentRequested> {
         payment_method: held.payment_method,
         expires_at: held.expires_at,
         checkout_ends_at: None,
+        reference: held.reference,
     })
 }

@@ -78,6 +78,7 @@ fn the_buyer_is_asked_for_the_total_without_the_discount_in_whatever_order_the_h
         expires_at: Some(NOW + TIME_TO_PAY),
         payment_method: "card".to_owned(),
         discount: Some(some_off()),
+        reference: None,
     };
     let confirmed = Event::OrderHoldConfirmed { key: key(1), resource: Coupon, discount: Some(some_off()) };
     let placed = given(&[place(with_coupon())]);

@@ -98,6 +98,7 @@ fn confirmed(order: &Order, resource: Resource, discount: Option<&Discount>) -> 
             expires_at: order.expires_at,
             payment_method: order.terms.payment_method.clone(),
             discount: order.discount.clone(),
+            reference: order.terms.reference.clone(),
         }],
     }
 }

@@ -25,9 +25,10 @@ pub fn encode(event: &Event) -> (&'static str, Vec<u8>) {
             let message = hold_confirmed(*key, *resource, discount.as_ref());
             ("holdfast.orders.v1.OrderHoldConfirmed", message.encode_to_vec())
         }
-        Event::OrderReserved { key, amount, expires_at, payment_method, discount } => {
+        Event::OrderReserved { key, amount, expires_at, payment_method, discount, reference } => {
             let mut message = held(*key, *amount, *expires_at, payment_method);
             message.discount = discount.as_ref().map(Discount::to_wire);
+            message.reference = reference.clone().unwrap_or_default();
             ("holdfast.orders.v1.OrderReserved", message.encode_to_vec())
         }
         Event::OrderRejected { key, resource, rejection, holds } => {
@@ -162,6 +163,7 @@ fn held(key: HoldKey, amount: Money, expires_at: Option<Timestamp>, payment_meth
         expires_at: expires_at.map(Timestamp::to_wire),
         payment_method: payment_method.to_owned(),
         discount: None,
+        reference: String::new(),
     }
 }
 
@@ -425,6 +427,7 @@ fn read_reserved(message: wire::OrderReserved) -> Result<Event, Rejection> {
         expires_at: read_time("expires_at", message.expires_at)?,
         payment_method: message.payment_method,
         discount: parts::discount(message.discount)?,
+        reference: parts::reference(&message.reference),
     })
 }
 

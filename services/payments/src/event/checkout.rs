@@ -68,6 +68,8 @@ pub enum CheckoutStep {
         provider: String,
         /// How the buyer pays.
         payment_method: String,
+        /// The shop's own number of the order.
+        order_reference: Option<String>,
         /// Until when the payment is asked for.
         expires_at: Timestamp,
         /// Until when the provider is asked to keep the page open.

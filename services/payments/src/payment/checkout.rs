@@ -227,6 +227,7 @@ fn next_page(payment_id: PaymentId, key: HoldKey, terms: &PaymentTerms, page: &P
         amount: terms.amount,
         provider: terms.provider.clone(),
         payment_method: terms.payment_method.clone(),
+        order_reference: terms.order_reference.clone(),
         expires_at: terms.expires_at,
         ends_at: terms.checkout_ends(at),
     };

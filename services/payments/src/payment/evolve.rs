@@ -173,7 +173,16 @@ impl Payment {
     /// Who is asked, and on which page.
     fn take_in_page(&mut self, event: &Event) {
         match event {
-            Event::PaymentRequested { key, amount, checkout, payment_method, expires_at, checkout_ends_at, .. } => {
+            Event::PaymentRequested {
+                payment_id: _,
+                key,
+                amount,
+                checkout,
+                payment_method,
+                order_reference,
+                expires_at,
+                checkout_ends_at,
+            } => {
                 self.page = checkout_ends_at.map(|ends_at| Page::opening(1, ends_at));
                 self.key = Some(*key);
                 self.status = Status::Requested;
@@ -182,6 +191,7 @@ impl Payment {
                     provider: checkout.provider.clone(),
                     reference: checkout.reference.clone(),
                     payment_method: payment_method.clone(),
+                    order_reference: order_reference.clone(),
                     expires_at: *expires_at,
                 });
             }

@@ -80,7 +80,7 @@ fn checkout() -> Checkout {
 
 pub(crate) fn request(amount: Money) -> Command {
     let (checkout, payment_method, expires_at) = (checkout(), "card".to_owned(), Timestamp::from_micros(99));
-    Command::RequestPayment { key: KEY, amount, checkout, payment_method, expires_at }
+    Command::RequestPayment { key: KEY, amount, checkout, payment_method, order_reference: None, expires_at }
 }
 
 /// 12.00 EUR were asked for.
@@ -91,6 +91,7 @@ pub(crate) fn requested() -> Event {
         amount: eur(1_200),
         checkout: checkout(),
         payment_method: "card".to_owned(),
+        order_reference: None,
         expires_at: Timestamp::from_micros(99),
         checkout_ends_at: None,
     }

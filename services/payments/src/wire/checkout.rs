@@ -10,7 +10,16 @@ use crate::event::{CheckoutEnd, CheckoutEvent, CheckoutStep, Event};
 /// An event of this kind; of no other.
 pub(super) fn encode(event: Event) -> (&'static str, Vec<u8>) {
     match event {
-        Event::PaymentRequested { payment_id, key, amount, checkout, payment_method, expires_at, checkout_ends_at } => {
+        Event::PaymentRequested {
+            payment_id,
+            key,
+            amount,
+            checkout,
+            payment_method,
+            order_reference,
+            expires_at,
+            checkout_ends_at,
+        } => {
             let (payment_id, order_id, attempt) = payment_to_wire(payment_id, key);
             let message = wire::PaymentRequested {
                 payment_id,
@@ -23,6 +32,7 @@ pub(super) fn encode(event: Event) -> (&'static str, Vec<u8>) {
                 payment_method,
                 expires_at: Some(expires_at.to_wire()),
                 checkout_ends_at: checkout_ends_at.map(Timestamp::to_wire),
+                reference: order_reference.unwrap_or_default(),
             };
             ("holdfast.payments.v1.PaymentRequested", message.encode_to_vec())
         }
@@ -99,7 +109,7 @@ fn encode_page(event: CheckoutEvent) -> (&'static str, Vec<u8>) {
             let message = wire::CheckoutClosed { payment_id, order_id, attempt, end: end_to_wire(end).into() };
             ("holdfast.payments.v1.CheckoutClosed", message.encode_to_vec())
         }
-        CheckoutStep::Requested { page, amount, provider, payment_method, expires_at, ends_at } => {
+        CheckoutStep::Requested { page, amount, provider, payment_method, order_reference, expires_at, ends_at } => {
             let message = wire::CheckoutRequested {
                 payment_id,
                 order_id,
@@ -110,6 +120,7 @@ fn encode_page(event: CheckoutEvent) -> (&'static str, Vec<u8>) {
                 payment_method,
                 expires_at: Some(expires_at.to_wire()),
                 checkout_ends_at: Some(ends_at.to_wire()),
+                reference: order_reference.unwrap_or_default(),
             };
             ("holdfast.payments.v1.CheckoutRequested", message.encode_to_vec())
         }
@@ -170,6 +181,7 @@ pub(super) fn decode_event(event: &str, data: &[u8]) -> Result<Option<Event>, Re
                 amount: money(message.amount)?,
                 provider: message.provider,
                 payment_method: message.payment_method,
+                order_reference: order_reference(message.reference),
                 expires_at: Timestamp::from_wire("expires_at", message.expires_at)?,
                 ends_at: Timestamp::from_wire("checkout_ends_at", message.checkout_ends_at)?,
             };
@@ -192,9 +204,15 @@ fn requested(message: wire::PaymentRequested) -> Result<Event, Rejection> {
             url: message.checkout_url,
         },
         payment_method: message.payment_method,
+        order_reference: order_reference(message.reference),
         expires_at: Timestamp::from_wire("expires_at", message.expires_at)?,
         checkout_ends_at: message.checkout_ends_at.map(ends_at).transpose()?,
     })
+}
+
+/// An order without a number of the shop's own has an empty one in messages, and so has one from before messages had them.
+fn order_reference(reference: String) -> Option<String> {
+    Some(reference).filter(|reference| !reference.is_empty())
 }
 
 /// When the provider is asked what has become of a page, if it is.

@@ -16,24 +16,30 @@ pub(super) const FLEET: &str = "holdfast_fleet";
 /// What names the payment there.
 pub(super) const PAYMENT: &str = "payment_id";
 
+/// What names the order there, by the shop's own number of it.
+const ORDER_REFERENCE: &str = "order_reference";
+
 /// What names the refund there.
 pub(super) const REFUND: &str = "refund_id";
 
 /// What names the call there that made a refund, for keys are forgotten after a day.
 pub(super) const KEY: &str = "key";
 
-/// The form that opens a page over so much, in Stripe's units.
+/// The form that opens a page over so much, in Stripe's units. A shop's own number of the order goes as it is: its 64 characters at most are within
+/// Stripe's limits, 500 for a value of metadata, and more for a name.
 pub(super) fn session(request: &CheckoutRequest, units: i64, settings: &Settings) -> String {
-    let CheckoutRequest { key: _, payment_id, order_id, amount, payment_method: _, ends_at } = request;
+    let CheckoutRequest { key: _, payment_id, order_id, order_reference, amount, payment_method: _, ends_at } = request;
     let payment_id = payment_id.to_string();
     let order_id = order_id.to_string();
-    let metadata = [(FLEET, settings.fleet.as_str()), (PAYMENT, &payment_id), ("order_id", &order_id)];
+    let mut metadata = vec![(FLEET, settings.fleet.as_str()), (PAYMENT, &payment_id), ("order_id", &order_id)];
+    metadata.extend(order_reference.iter().map(|reference| (ORDER_REFERENCE, reference.as_str())));
+    let order = order_reference.as_ref().unwrap_or(&order_id);
     let mut form = Serializer::new(String::new());
     form.append_pair("mode", "payment")
         .append_pair("line_items[0][quantity]", "1")
         .append_pair("line_items[0][price_data][currency]", &amount.currency.as_str().to_lowercase())
         .append_pair("line_items[0][price_data][unit_amount]", &units.to_string())
-        .append_pair("line_items[0][price_data][product_data][name]", &format!("Order {order_id}"))
+        .append_pair("line_items[0][price_data][product_data][name]", &format!("Order {order}"))
         .append_pair("client_reference_id", &payment_id);
     append(&mut form, "metadata", &metadata);
     append(&mut form, "payment_intent_data[metadata]", &metadata);
@@ -114,6 +120,46 @@ mod tests {
             &cancel_url=https%3A%2F%2Fshop.example%2Fcart&adaptive_pricing%5Benabled%5D=false\
             &allowed_payment_method_types%5B0%5D=card&allowed_payment_method_types%5B1%5D=link";
         assert_eq!(form, expected);
+    }
+
+    fn with_reference(reference: &str) -> String {
+        let request = crate::CheckoutRequest { order_reference: Some(reference.to_owned()), ..stage::checkout() };
+        super::session(&request, 1_250, &stage::settings("http://127.0.0.1:1"))
+    }
+
+    /// What is sent under this name, as Stripe reads it.
+    fn sent(form: &str, name: &str) -> Vec<String> {
+        let fields = form_urlencoded::parse(form.as_bytes()).filter(|(field, _)| field == name);
+        fields.map(|(_, value)| value.into_owned()).collect()
+    }
+
+    #[test]
+    fn the_form_of_a_page_under_the_shops_own_number_is_frozen_too() {
+        let without = super::session(&stage::checkout(), 1_250, &stage::settings("http://127.0.0.1:1"));
+        let expected = without
+            .replace("=Order+00000000-0000-0000-0000-000000000002&", "=Order+R-1001&")
+            .replace(
+                "&payment_intent_data%5Bmetadata%5D%5Bholdfast_fleet%5D",
+                "&metadata%5Border_reference%5D=R-1001&payment_intent_data%5Bmetadata%5D%5Bholdfast_fleet%5D",
+            )
+            .replace("&expires_at", "&payment_intent_data%5Bmetadata%5D%5Border_reference%5D=R-1001&expires_at");
+        assert_eq!(with_reference("R-1001"), expected);
+        assert!(expected.contains("%5Border_id%5D=00000000-0000-0000-0000-000000000002&"), "the order's id stays");
+    }
+
+    #[test]
+    fn a_number_of_the_shops_own_may_be_any_text_and_is_no_other_field() {
+        let longest = "\u{1f9fe}".repeat(64);
+        for reference in ["&expires_at=1", "a=b;c", "7/2026 \u{2116}1 +%5D", " ", "]", "\u{202e}1001", &longest] {
+            let form = with_reference(reference);
+            assert_eq!(sent(&form, "line_items[0][price_data][product_data][name]"), [format!("Order {reference}")]);
+            for metadata in ["metadata", "payment_intent_data[metadata]"] {
+                let value = sent(&form, &format!("{metadata}[order_reference]"));
+                assert_eq!(value, [reference]);
+                assert!(value.iter().all(|value| value.encode_utf16().count() <= 500));
+            }
+            assert_eq!(sent(&form, "expires_at"), ["1800000000"]);
+        }
     }
 
     #[test]

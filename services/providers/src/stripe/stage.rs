@@ -41,6 +41,7 @@ pub(super) fn checkout() -> CheckoutRequest {
         key: "key-1".to_owned(),
         payment_id: PaymentId(Uuid::from_u128(1)),
         order_id: OrderId(Uuid::from_u128(2)),
+        order_reference: None,
         amount: eur(1_250),
         payment_method: "stripe".to_owned(),
         ends_at: Timestamp::from_micros(1_800_000_000_999_999),

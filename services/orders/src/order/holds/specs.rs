@@ -10,7 +10,7 @@ use crate::{
         Resource::{self, Shares, Stock},
         spec::{
             EXPIRE, NOW, TIME_TO_PAY, both, bought_both, bought_goods, cancel, euros, expired_and_released, given,
-            goods, holds, key, none_left, place, reinstate, rejected_by_owner, releases, then,
+            goods, holds, key, none_left, place, referenced, reinstate, rejected_by_owner, releases, then,
         },
     },
 };
@@ -22,6 +22,7 @@ fn held(minor_units: i64) -> Event {
         expires_at: Some(NOW + TIME_TO_PAY),
         payment_method: "card".to_owned(),
         discount: None,
+        reference: None,
     }
 }
 
@@ -33,6 +34,18 @@ fn rejected(resource: Resource, holds: &[Resource]) -> Event {
 fn an_order_with_its_only_hold_can_be_paid() {
     assert_eq!(given(&[place(goods())]).when(&holds(1, Stock)), Ok(vec![held(1_000)]));
     assert_eq!(given(&[place(goods()), holds(1, Stock)]).statuses(), ["reserved", "pending", "pending"]);
+}
+
+#[test]
+fn the_payment_of_an_order_is_asked_for_under_the_shops_own_number_also_after_it_was_opened_again() {
+    let of = |commands: &[Command], attempt| match given(commands).when(&holds(attempt, Stock)).as_deref() {
+        Ok([Event::OrderReserved { reference, .. }]) => reference.clone(),
+        other => panic!("it can be paid: {other:?}"),
+    };
+    assert_eq!(of(&[place(referenced("R-1001"))], 1).as_deref(), Some("R-1001"));
+    let reinstated = [expired_and_released(referenced("R-1001")), vec![reinstate()]].concat();
+    assert_eq!(of(&reinstated, 2).as_deref(), Some("R-1001"));
+    assert_eq!(of(&[place(goods())], 1), None);
 }
 
 #[test]

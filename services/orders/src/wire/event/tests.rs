@@ -60,6 +60,7 @@ fn opening() -> Vec<Event> {
             expires_at: Some(NOW),
             payment_method: "card".to_owned(),
             discount: None,
+            reference: Some("R-1".to_owned()),
         },
         Event::OrderReserved {
             key: key(1),
@@ -67,6 +68,7 @@ fn opening() -> Vec<Event> {
             expires_at: None,
             payment_method: String::new(),
             discount: Some(takes_off(&[1, 0], 2)),
+            reference: None,
         },
         Event::OrderPaid { key: key(2), payment_id, amount: euros(1_000), holds: vec![Stock, Shares], discount: None },
         Event::OrderReinstated(by_request),

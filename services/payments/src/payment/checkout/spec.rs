@@ -27,8 +27,17 @@ fn called_for() -> Event {
     };
     let expires_at = NOW + Duration::from_hours(1);
     let checkout = Checkout { provider: "test".to_owned(), reference: String::new(), url: String::new() };
-    let checkout_ends_at = Some(ends_at());
-    Event::PaymentRequested { payment_id, key, amount, checkout, payment_method, expires_at, checkout_ends_at }
+    let (order_reference, checkout_ends_at) = (Some("R-1001".to_owned()), Some(ends_at()));
+    Event::PaymentRequested {
+        payment_id,
+        key,
+        amount,
+        checkout,
+        payment_method,
+        order_reference,
+        expires_at,
+        checkout_ends_at,
+    }
 }
 
 fn page() -> OpenCheckout {
@@ -68,15 +77,27 @@ fn replaced() -> Event {
 
 /// The page in its place: the provider of the payment method keeps it open for as long as the payment is asked for.
 fn another() -> Event {
-    let Event::PaymentRequested { payment_id, key, amount, payment_method, expires_at, .. } = called_for() else {
+    another_of(called_for())
+}
+
+/// The page in the place of the first of this payment.
+fn another_of(requested: Event) -> Event {
+    let Event::PaymentRequested { payment_id, key, amount, payment_method, order_reference, expires_at, .. } =
+        requested
+    else {
         panic!("it is a request")
     };
     let (page, provider, ends_at) = (2, "test".to_owned(), expires_at);
-    Event::checkout(
-        payment_id,
-        key,
-        CheckoutStep::Requested { page, amount, provider, payment_method, expires_at, ends_at },
-    )
+    let step = CheckoutStep::Requested { page, amount, provider, payment_method, order_reference, expires_at, ends_at };
+    Event::checkout(payment_id, key, step)
+}
+
+/// The same payment of an order for which its shop has no number, or from before payments knew of those.
+fn without_reference() -> Event {
+    let mut requested = called_for();
+    let Event::PaymentRequested { order_reference, .. } = &mut requested else { panic!("it is a request") };
+    *order_reference = None;
+    requested
 }
 
 fn wants_page(is_anew: bool) -> Command {
@@ -212,12 +233,23 @@ fn a_request_says_until_when_the_page_is_to_be_open() {
     };
     let payment_method = "stripe".to_owned();
     let checkout = checkout(payment_id(), &payment_method);
-    let asked = Command::RequestPayment { key, amount, checkout, payment_method, expires_at };
+    let order_reference = Some("R-1001".to_owned());
+    let asked = Command::RequestPayment { key, amount, checkout, payment_method, order_reference, expires_at };
     let events = given(&[]).when(&asked).unwrap();
-    let [Event::PaymentRequested { checkout_ends_at: Some(ends_at), .. }] = events.as_slice() else {
+    let [Event::PaymentRequested { checkout_ends_at: Some(ends_at), order_reference, .. }] = events.as_slice() else {
         panic!("{events:?}")
     };
     assert!(*ends_at > NOW + Duration::from_mins(30), "Stripe takes no less: {ends_at}");
+    assert_eq!(order_reference.as_deref(), Some("R-1001"), "and what the shop calls the order");
+}
+
+#[test]
+fn every_page_of_a_payment_is_asked_for_under_the_shops_own_number_if_there_is_one() {
+    for first in [called_for(), without_reference()] {
+        let events = given(&[first.clone(), opened(), replaced()]).when(&unpaid());
+        assert_eq!(events, Ok(vec![closed(CheckoutEnd::Unpaid), another_of(first)]));
+    }
+    assert_ne!(another_of(called_for()), another_of(without_reference()));
 }
 
 #[test]
@@ -311,11 +343,22 @@ fn nobody_gets_a_page_for_what_nobody_is_to_pay() {
 
 /// The same payment through Stripe, whose reports can get lost, with so much time.
 fn by_stripe(time: Duration) -> Event {
-    let Event::PaymentRequested { payment_id, key, amount, checkout, checkout_ends_at, .. } = called_for() else {
+    let Event::PaymentRequested { payment_id, key, amount, checkout, order_reference, checkout_ends_at, .. } =
+        called_for()
+    else {
         panic!("it is a request")
     };
     let (payment_method, expires_at) = ("stripe".to_owned(), NOW + time);
-    Event::PaymentRequested { payment_id, key, amount, checkout, payment_method, expires_at, checkout_ends_at }
+    Event::PaymentRequested {
+        payment_id,
+        key,
+        amount,
+        checkout,
+        payment_method,
+        order_reference,
+        expires_at,
+        checkout_ends_at,
+    }
 }
 
 fn opened_until(look_at: Timestamp) -> Event {

@@ -297,10 +297,7 @@ fn a_report_from_before_anybody_was_asked_that_settles_another_is_settled_too() 
     let reports =
         [charged(Kind::PaymentSucceeded, 100), charged(Kind::PaymentFailed, 105), charged(Kind::PaymentSucceeded, 110)];
     let early = after(vec![], &reports);
-    let Event::PaymentRequested { key, amount, checkout, payment_method, expires_at, .. } = requested() else {
-        panic!("it is asked for")
-    };
-    let events = early.when(&Command::RequestPayment { key, amount, checkout, payment_method, expires_at }).unwrap();
+    let events = early.when(&request(eur(1_200))).unwrap();
     let mut state = early;
     events.iter().for_each(|event| crate::payment::evolve(&mut state, event));
     assert_eq!(state.payment().is_blocked(), None, "at {NOW}: {events:?}");
