@@ -150,6 +150,70 @@ async fn money_that_a_bank_does_not_give_is_let_go_when_its_time_is_over() {
     all_is_given_back(&shop, &order).await;
 }
 
+/// A shop that hears of nothing but what its own calls are answered, and of what it is told by hand.
+async fn deaf_shop() -> StripeShop {
+    let settings = [
+        ("HOLDFAST_STRIPE_CAPTURE", "on_paid"),
+        ("HOLDFAST_STRIPE_MISSED_MS", "0"),
+        ("HOLDFAST_EFFECTS_BACKOFF_MS", "50"),
+        ("HOLDFAST_EFFECTS_BACKOFF_MAX_MS", "500"),
+    ];
+    StripeShop::open(1, 1_000, &settings).await.unwrap()
+}
+
+/// Longer than Stripe keeps money set aside.
+const UNTIL_LAPSED: Duration = Duration::from_hours(8 * 24);
+
+#[tokio::test]
+async fn money_that_lapses_while_it_cannot_be_taken_ends_its_order_though_nobody_tells_of_the_lapse() {
+    let shop = deaf_shop().await;
+    let order = shop.place("one", 1).await.unwrap();
+    let session = shop.page(&order).await.unwrap();
+    let only = "/v1/payment_intents".to_owned();
+    shop.stripe.set_faults(Faults { only, lost_request: 100, ..Faults::default() });
+    shop.stripe.pay(&session).unwrap();
+    shop.fleet.until_at_least("select coalesce(max(attempts), 0)::int8 from payments.effects", 2).await.unwrap();
+    shop.keep_webhooks_away();
+    shop.stripe.advance(UNTIL_LAPSED);
+    eventually("it has lapsed", || async { Ok(totals(&shop).authorised == 0) }).await.unwrap();
+    assert_eq!(shop.fleet.number(VOIDED).await.unwrap(), 0, "nobody has heard of it");
+    assert_eq!(shop.gateway.get(&order).await.unwrap().json["payment_status"], "capturing");
+    shop.stripe.set_faults(Faults::default());
+    let cancelled = shop.until(&order, "cancelled").await.unwrap();
+    assert!(cancelled["note"].as_str().unwrap().contains("automatic"), "it says why: {cancelled}");
+    shop.let_webhooks_come();
+    all_is_given_back(&shop, &order).await;
+}
+
+#[tokio::test]
+async fn money_that_lapses_before_orders_has_decided_ends_its_order_whether_or_not_somebody_tells_of_the_lapse() {
+    for is_told in [false, true] {
+        let shop = deaf_shop().await;
+        let order = shop.place("one", 1).await.unwrap();
+        let session = shop.page(&order).await.unwrap();
+        shop.fleet.processes().await.stop_worker("orders", 0).await.unwrap();
+        shop.stripe.pay(&session).unwrap();
+        shop.fleet.until(AUTHORISED, 1).await.unwrap();
+        if !is_told {
+            shop.keep_webhooks_away();
+        }
+        shop.stripe.advance(UNTIL_LAPSED);
+        eventually("it has lapsed", || async { Ok(totals(&shop).authorised == 0) }).await.unwrap();
+        shop.fleet.until(VOIDED, i64::from(is_told)).await.unwrap();
+        start(&shop, "orders").await;
+        let cancelled = shop.until(&order, "cancelled").await.unwrap();
+        assert_eq!(cancelled.pointer("/money/captured/minor_units"), Some(&json!("0")), "{cancelled}");
+        let held = "select held from inventory.stock";
+        shop.fleet.until(held, 0).await.unwrap();
+        shop.fleet.until("select count(*) from payments.effects", 0).await.unwrap();
+        let voided = shop.fleet.number(VOIDED).await.unwrap();
+        // Orders may ask for money of whose end it was told before: then it is told once more.
+        assert!((1..=2).contains(&voided), "{voided}");
+        shop.let_webhooks_come();
+        shop.close().await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn money_that_stripe_has_set_aside_when_the_order_ends_is_let_go_also_without_a_webhook() {
     let shop = shop().await;

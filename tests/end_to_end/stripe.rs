@@ -174,6 +174,102 @@ async fn a_buyer_reads_the_shops_own_number_of_the_order_also_on_a_page_that_is_
     shop.close().await.unwrap();
 }
 
+/// Places an order that may be paid for so long, with this policy for late money, and lets its buyer have a bank debited. Its path and its page.
+async fn debited(shop: &StripeShop, (key, policy, time_to_pay): (&str, &str, &str)) -> (String, String) {
+    let mut order = StripeShop::order(1);
+    order["late_payment_policy"] = json!(format!("LATE_PAYMENT_POLICY_{policy}"));
+    order["time_to_pay"] = json!(time_to_pay);
+    let placed = shop.gateway.post("/v1/orders", key, &order).await.unwrap();
+    assert_eq!(placed.status, 201, "{placed:?}");
+    let order = placed.header("location").to_owned();
+    let session = shop.page(&order).await.unwrap();
+    shop.stripe.pay_delayed(&session).unwrap();
+    (order, session)
+}
+
+/// All that Stripe tells is told, and has changed what it changes.
+async fn told(shop: &StripeShop) {
+    eventually("all webhooks are delivered", || async { Ok(shop.stripe.to_deliver() == 0) }).await.unwrap();
+}
+
+fn pages_opened(shop: &StripeShop) -> usize {
+    let journal = shop.stripe.journal();
+    journal.iter().filter(|call| call.method == "POST" && call.path == "/v1/checkout/sessions").count()
+}
+
+const DAYS: Duration = Duration::from_hours(5 * 24);
+
+const HELD: &str = "select held from inventory.stock";
+
+#[tokio::test]
+async fn money_that_is_under_way_for_days_pays_its_order_and_the_buyer_cannot_pay_twice_meanwhile() {
+    let shop = shop().await;
+    shop.stripe.set_offers_debit(true);
+    let (paying, session) = debited(&shop, ("pays", "REFUND", "604800s")).await;
+    let (failing, _) = debited(&shop, ("fails", "REFUND", "604800s")).await;
+    told(&shop).await;
+    assert_eq!(shop.gateway.get(&paying).await.unwrap().json["status"], "reserved", "the money is not there");
+
+    // On the page itself nothing more can be paid. Who wants another is asked to wait, once Stripe has said what the first has come to.
+    assert!(shop.stripe.pay(&session).is_err());
+    assert_eq!(ask_for_page(&shop, &paying, "lost").await.status, 200);
+    shop.fleet.until("select count(*) from payments.payments where page = 'closed'", 1).await.unwrap();
+    let refused = ask_for_page(&shop, &paying, "lost again").await;
+    assert_eq!(refused.json["code"], "PAYMENT_UNDER_WAY", "{refused:?}");
+    assert!(refused.json["detail"].as_str().unwrap().contains("the money is under way"), "{refused:?}");
+    assert_eq!(pages_opened(&shop), 2, "one for each order");
+
+    shop.stripe.advance(DAYS);
+    shop.stripe.settle_payment(&session, true).unwrap();
+    let paid = shop.until(&paying, "paid").await.unwrap();
+    assert_eq!(paid["money"]["captured"], json!({ "minor_units": "1250", "currency": "EUR" }));
+    let failed = shop.page(&failing).await.unwrap();
+    shop.stripe.settle_payment(&failed, false).unwrap();
+    shop.until(&failing, "cancelled").await.unwrap();
+    shop.fleet.until(HELD, 0).await.unwrap();
+    let refused = ask_for_page(&shop, &failing, "again").await;
+    assert_eq!(refused.json["code"], "NOT_PAYABLE", "{refused:?}");
+    shop.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn money_that_was_under_way_when_its_order_expired_goes_by_the_policy_and_if_none_comes_nothing_is_left() {
+    let shop = shop().await;
+    shop.stripe.set_offers_debit(true);
+    let wanted = [("goes back", "REFUND"), ("buys", "REHOLD"), ("fails", "REHOLD")];
+    let mut orders = Vec::new();
+    for (key, policy) in wanted {
+        orders.push(debited(&shop, (key, policy, "15s")).await);
+    }
+    for (order, session) in &orders {
+        shop.until(order, "expired").await.unwrap();
+        assert!(shop.stripe.pay(session).is_err());
+    }
+    let under_way = "select count(*) from log.events where type = 'holdfast.payments.v1.CheckoutClosed'";
+    shop.fleet.until(under_way, 3).await.unwrap();
+    assert!(looks(&shop, &orders[0].1) > 0, "it was asked before, and nothing came of it: {:?}", shop.stripe.journal());
+    shop.fleet.until(HELD, 0).await.unwrap();
+
+    shop.stripe.advance(DAYS);
+    for ((_, session), succeeds) in orders.iter().zip([true, true, false]) {
+        shop.stripe.settle_payment(session, succeeds).unwrap();
+    }
+    let [back, buys, fails] = [0, 1, 2].map(|number: usize| orders[number].0.as_str());
+    shop.gateway.until(back, "the late money went back", |order| gone_back(order) == "1250").await.unwrap();
+    shop.until(buys, "paid").await.unwrap();
+    told(&shop).await;
+    shop.fleet.settle().await.unwrap();
+    assert_eq!(shop.gateway.get(fails).await.unwrap().json["status"], "expired");
+    assert_eq!(shop.gateway.get(back).await.unwrap().json["status"], "expired");
+    shop.fleet.until(HELD, 0).await.unwrap();
+    for left in ["effects", "timers"] {
+        shop.fleet.until(&format!("select count(*) from payments.{left}"), 0).await.unwrap();
+    }
+    assert_eq!(pages_opened(&shop), 3, "nobody is asked again");
+    assert_eq!(refunds_sent(&shop), 1);
+    shop.close().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_page_that_was_paid_on_is_followed_by_no_other() {
     let shop = shop().await;

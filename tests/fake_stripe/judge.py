@@ -374,8 +374,11 @@ class Judge:
         self.v1.charges.retrieve(gone.latest_charge)
 
     def delayed(self):
-        for succeeded, status, payment_status in [(True, "succeeded", "paid"), (False, "requires_payment_method", "unpaid")]:
-            session = self.session(allowed_payment_method_types=["card", "sepa_debit"])
+        both = [(True, "succeeded", "paid"), (False, "requires_payment_method", "unpaid")]
+        for (succeeded, status, payment_status), allowed in zip(both * 2, [["card", "sepa_debit"]] * 2 + [["card"]] * 2):
+            self.control("offer", {"debit": "sepa_debit" not in allowed})
+            session = self.session(allowed_payment_method_types=allowed)
+            self.control("offer", {"debit": False})
             self.check("a delayed payment", self.pay(session, "?method=sepa_debit") == 200)
             session = self.v1.checkout.sessions.retrieve(session.id, params={"expand": ["payment_intent.latest_charge"]})
             self.check("a session whose payment is under way", (session.status, session.payment_status) ==

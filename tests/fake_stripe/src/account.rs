@@ -54,6 +54,8 @@ enum Due {
 #[derive(Debug)]
 pub(crate) struct Account {
     pub(crate) is_live: bool,
+    /// Whether new pages offer debits, whatever they allow.
+    pub(crate) offers_debit: bool,
     /// Where buyers find the fake's pages.
     pub(crate) base_url: String,
     pub(crate) sessions: BTreeMap<String, Session>,
@@ -74,6 +76,7 @@ impl Account {
     pub(crate) fn new(is_live: bool, base_url: String, ids: Chance) -> Self {
         Self {
             is_live,
+            offers_debit: false,
             base_url,
             sessions: BTreeMap::new(),
             intents: BTreeMap::new(),

@@ -30,6 +30,11 @@ struct OfSession {
 }
 
 #[derive(Deserialize)]
+struct Offered {
+    debit: bool,
+}
+
+#[derive(Deserialize)]
 struct Arrived {
     session: String,
     succeeded: bool,
@@ -139,6 +144,10 @@ fn perform(state: &mut State, act: &str, body: &[u8]) -> Result<Value, Refused> 
         "decline" => {
             let OfSession { session } = read(body)?;
             Ok(json!({ "payment_intent": state.act(|account, cause| account.decline(cause, &session))? }))
+        }
+        "offer" => {
+            state.account.offers_debit = read::<Offered>(body)?.debit;
+            Ok(Value::Null)
         }
         "pay_delayed" => {
             let OfSession { session } = read(body)?;

@@ -164,7 +164,13 @@ impl FakeStripe {
         self.shared.with(|state| state.act(|account, cause| account.decline(cause, session)))
     }
 
-    /// A buyer pays by a method whose money comes days later; the session must allow `sepa_debit`. The intent's id.
+    /// From now on pages that are opened offer `sepa_debit`, whatever they allow, or no more than they allow. Stripe has no such switch: it is for
+    /// shops that are to be ready for money that is under way, and open pages for cards alone.
+    pub fn set_offers_debit(&self, offers_debit: bool) {
+        self.shared.with(|state| state.account.offers_debit = offers_debit);
+    }
+
+    /// A buyer pays by a method whose money comes days later; the session must offer `sepa_debit`. The intent's id.
     ///
     /// # Errors
     /// There is no such session, it is not open any more, or does not offer this.

@@ -98,7 +98,8 @@ pub(super) fn events() -> Vec<(String, Vec<u8>)> {
     let mut events: Vec<(String, Vec<u8>)> = folder
         .map(|file| {
             let path = file.unwrap().path();
-            let message_type = path.file_stem().unwrap().to_string_lossy().into_owned();
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            let message_type = name.split('+').next().unwrap().to_owned();
             let golden: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
             let bytes = proto::from_json(&message_type, golden["json"].to_string().as_bytes()).unwrap();
             (message_type, bytes)

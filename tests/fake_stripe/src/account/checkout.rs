@@ -53,6 +53,7 @@ impl Account {
             cancel_url: new.cancel_url,
             adaptive_pricing: new.adaptive_pricing,
             allowed_methods: new.allowed_methods,
+            offers_debit: self.offers_debit,
             customer_email: new.customer_email,
             locale: new.locale,
             submit_type: new.submit_type,

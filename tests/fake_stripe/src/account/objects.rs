@@ -46,6 +46,8 @@ pub(crate) struct Session {
     pub(crate) cancel_url: Option<String>,
     pub(crate) adaptive_pricing: bool,
     pub(crate) allowed_methods: Vec<String>,
+    /// Whether a debit is offered beside what is allowed.
+    pub(crate) offers_debit: bool,
     pub(crate) customer_email: Option<String>,
     pub(crate) locale: Option<String>,
     pub(crate) submit_type: Option<&'static str>,
@@ -64,7 +66,8 @@ impl Session {
             return vec!["card", "link"];
         }
         let is_allowed = |method: &&str| {
-            self.allowed_methods.iter().any(|allowed| allowed == method)
+            let is_offered = *method == "sepa_debit" && self.offers_debit;
+            (is_offered || self.allowed_methods.iter().any(|allowed| allowed == method))
                 && (*method != "sepa_debit" || self.capture != Capture::Manual)
         };
         ["card", "link", "sepa_debit"].into_iter().filter(is_allowed).collect()

@@ -214,6 +214,13 @@ fn the_money_of_a_delayed_method_comes_later_or_never() {
     let mut account = account();
     let card_only = session(&mut account, "");
     assert!(account.pay_delayed(&at(NOW), &card_only).is_err());
+    account.offers_debit = true;
+    assert!(account.pay_delayed(&at(NOW), &card_only).is_err(), "it was opened before");
+    let for_cards = session(&mut account, "allowed_payment_method_types[0]=card");
+    let held = session(&mut account, "allowed_payment_method_types[0]=card&payment_intent_data[capture_method]=manual");
+    account.offers_debit = false;
+    assert!(account.pay_delayed(&at(NOW), &held).is_err(), "it cannot be held");
+    account.pay_delayed(&at(NOW), &for_cards).unwrap();
     for (status, intent_status, payment_status, kind) in [
         (ChargeStatus::Succeeded, "succeeded", "paid", "checkout.session.async_payment_succeeded"),
         (ChargeStatus::Failed, "requires_payment_method", "unpaid", "checkout.session.async_payment_failed"),
