@@ -105,8 +105,8 @@ deploy-check *args:
 
 # Build the image, run deploy/compose.yaml under a Docker engine of its own, and place an order there; needs root and Docker, and says what is missing
 [no-exit-message]
-deploy-run: binaries
-    @exec python3 '{{ justfile_directory() }}/deploy/run.py' '{{ target }}/debug'
+deploy-run: heavy
+    @exec python3 '{{ justfile_directory() }}/deploy/run.py' '{{ built }}'
 
 # Build realistic bugs into a copy of the sources, one at a time: does the simulation, or else a spec, catch every one?
 [no-exit-message]
