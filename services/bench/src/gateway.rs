@@ -142,7 +142,7 @@ async fn ask_for_refunds(http: &HttpClient, paid: &[Sent], seconds: u64) -> Resu
         }
         Ok::<_, anyhow::Error>(due.elapsed())
     };
-    let asked = (0..).zip(paid).take(usize::try_from(seconds * REFUNDS_PER_SECOND)?);
+    let asked = (0_u64..).zip(paid).take(usize::try_from(seconds * REFUNDS_PER_SECOND)?);
     let (even, odd): (Vec<_>, Vec<_>) = asked.partition(|(number, _)| number.is_multiple_of(2));
     let all =
         |asked: Vec<(u64, &Sent)>| collect(asked.into_iter().map(|(number, order)| ask(number, order.id)).collect());
