@@ -177,8 +177,10 @@ async fn a_buyer_reads_the_shops_own_number_of_the_order_also_on_a_page_that_is_
 /// Places an order that may be paid for so long, with this policy for late money, and lets its buyer have a bank debited. Its path and its page.
 async fn debited(shop: &StripeShop, (key, policy, time_to_pay): (&str, &str, &str)) -> (String, String) {
     let mut order = StripeShop::order(1);
-    order["late_payment_policy"] = json!(format!("LATE_PAYMENT_POLICY_{policy}"));
-    order["time_to_pay"] = json!(time_to_pay);
+    order.as_object_mut().unwrap().extend([
+        ("late_payment_policy".to_owned(), json!(format!("LATE_PAYMENT_POLICY_{policy}"))),
+        ("time_to_pay".to_owned(), json!(time_to_pay)),
+    ]);
     let placed = shop.gateway.post("/v1/orders", key, &order).await.unwrap();
     assert_eq!(placed.status, 201, "{placed:?}");
     let order = placed.header("location").to_owned();
@@ -262,8 +264,8 @@ async fn money_that_was_under_way_when_its_order_expired_goes_by_the_policy_and_
     assert_eq!(shop.gateway.get(fails).await.unwrap().json["status"], "expired");
     assert_eq!(shop.gateway.get(back).await.unwrap().json["status"], "expired");
     shop.fleet.until(HELD, 0).await.unwrap();
-    for left in ["effects", "timers"] {
-        shop.fleet.until(&format!("select count(*) from payments.{left}"), 0).await.unwrap();
+    for left in ["select count(*) from payments.effects", "select count(*) from payments.timers"] {
+        shop.fleet.until(left, 0).await.unwrap();
     }
     assert_eq!(pages_opened(&shop), 3, "nobody is asked again");
     assert_eq!(refunds_sent(&shop), 1);

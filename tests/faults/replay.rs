@@ -74,7 +74,7 @@ async fn naive(fleet: &TestFleet) -> Vec<(i64, BTreeMap<String, [i64; 5]>)> {
             Some("StockAdjusted") => products.get_mut(&sku(&event)).unwrap()[1] += pieces(&event, "delta"),
             Some(_) | None => {}
         }
-        for line in event["lines"].as_array().into_iter().flatten().filter(|_| lines != [0; 5]) {
+        for line in event.get("lines").and_then(Value::as_array).into_iter().flatten().filter(|_| lines != [0; 5]) {
             let totals = products.get_mut(&sku(line)).unwrap();
             totals.iter_mut().zip(lines).for_each(|(total, times)| *total += times * pieces(line, "quantity"));
         }
@@ -100,7 +100,7 @@ fn products(replayed: &Value) -> BTreeMap<String, [i64; 5]> {
 }
 
 fn cut(replayed: &Value) -> i64 {
-    replayed["evidence"]["cut"]["position"].as_i64().unwrap()
+    replayed.pointer("/evidence/cut/position").and_then(Value::as_i64).unwrap()
 }
 
 /// Rows of the database as its service reads them, by the keys of one kind.
@@ -195,7 +195,7 @@ async fn the_end_is_as_the_rows(fleet: &TestFleet) {
             for (field, live) in
                 live.as_object().unwrap().iter().filter(|(field, _)| (kind, field.as_str()) != ("shares", "status"))
             {
-                assert_eq!(&folded[&name][field], live, "{field} of {name}");
+                assert_eq!(folded.get(&name).and_then(|row| row.get(field)), Some(live), "{field} of {name}");
             }
         }
     }
@@ -206,7 +206,7 @@ async fn keys_and_movements_agree_with_the_whole(fleet: &TestFleet) {
     for (kind, key) in KINDS {
         let whole = replayed(fleet, &[kind, "--movements"]).await;
         let at = cut(&whole).to_string();
-        let movements = whole["movements"].as_array().unwrap();
+        let movements = whole.get("movements").and_then(Value::as_array).unwrap();
         let mut sums: BTreeMap<(&str, &str), i64> = BTreeMap::new();
         for movement in movements {
             for (figure, moved) in movement["figures"].as_object().unwrap() {
@@ -217,14 +217,14 @@ async fn keys_and_movements_agree_with_the_whole(fleet: &TestFleet) {
         }
         let folded = rows(&whole, key);
         for ((name, figure), sum) in sums {
-            assert_eq!(folded[name][figure], sum, "{figure} of {name}");
+            assert_eq!(folded.get(name).and_then(|row| row.get(figure)?.as_i64()), Some(sum), "{figure} of {name}");
         }
         for name in folded.keys().take(3) {
             let one = replayed(fleet, &[kind, "--movements", "--key", name, "--at", &at]).await;
-            assert_eq!(one["rows"], json!([folded[name]]));
+            assert_eq!(one.get("rows"), Some(&json!([folded.get(name)])));
             let of_it: Vec<_> = movements.iter().filter(|movement| movement["key"] == name.as_str()).cloned().collect();
             assert!(!of_it.is_empty(), "{kind} {name}");
-            assert_eq!(one["movements"], Value::Array(of_it));
+            assert_eq!(one.get("movements"), Some(&Value::Array(of_it)));
         }
     }
 }
