@@ -75,7 +75,7 @@ async fn every_command_of_the_auditors_guide_works_and_each_format_says_the_same
         let command = line.split(" #").next().unwrap().trim().strip_prefix("./justw holdfast replay ").unwrap();
         let command = command.replace("$TIME", &time).replace("$POSITION", &position.to_string());
         let said = answer(&fleet, &command.split_whitespace().collect::<Vec<_>>()).await;
-        assert!(said.contains("asked") && (command.contains("--json") || said.lines().count() > 2), "{line}: {said}");
+        assert!(said.contains("asked") && (command.contains("--json") || said.lines().count() > 1), "{line}: {said}");
         ran += 1;
     }
     assert_eq!(ran, 9, "{commands}");
