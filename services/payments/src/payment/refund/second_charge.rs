@@ -78,10 +78,11 @@ fn submission(payment_id: PaymentId, payment: &Payment, report: &Report, at: Tim
     let refund_id = refund_id(payment_id, charge);
     // Of one that is told otherwise as well, only a person can say how much it is.
     // Nor if some of it has gone by another hand.
-    let is_touched = payment.reports.values().any(|kept| {
+    let is_told = payment.reports.values().any(|kept| {
         let is_payout = kept.direction() == Direction::Out && kept.may_be_so();
         is_payout && kept.report.charge() == charge
     });
+    let is_touched = is_told || payment.moved_of_charge(charge) != (0, 0);
     let is_certain = !is_touched && payment.charge_reports(charge).all(|kept| kept.report.money() == Some(amount));
     let is_open = payment.reports.get(&report.provider_event_id).is_some_and(Kept::is_open);
     if charge.is_empty() || !is_open || !is_certain || payment.refunds.contains_key(&refund_id) {

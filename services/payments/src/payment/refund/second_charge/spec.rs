@@ -277,6 +277,21 @@ fn what_others_give_back_of_it_is_of_that_charge_and_of_no_order() {
 }
 
 #[test]
+fn of_one_that_others_gave_back_in_part_before_anybody_was_asked_the_rest_waits_for_an_operator() {
+    let part = told(elsewhere("ch_2", 400, Kind::RefundSucceeded, "evt_9"));
+    let first = told(report(Kind::PaymentSucceeded, "evt_1"));
+    let mut past = vec![];
+    for command in [part, first, told(second()), request(eur(1_200))] {
+        let events = given(&past).when(&command).unwrap();
+        past.extend(events);
+    }
+    assert!(!past.iter().any(|event| matches!(event, Event::RefundSubmitted { .. })), "{past:?}");
+    let state = given(&past);
+    assert_eq!((standing(&state), own(&state)), (Standing::Open, UNTOUCHED));
+    assert_eq!(state.payment().left_of_charge("ch_2"), 800);
+}
+
+#[test]
 fn what_others_have_given_back_of_it_may_come_back_and_is_sent_again_as_that_charges() {
     let failed = told(elsewhere("ch_2", 500, Kind::RefundFailed, "evt_10"));
     let (_, state) = refused_and(&[given_back("ch_2", 500), failed.clone()]);
