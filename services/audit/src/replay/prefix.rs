@@ -195,9 +195,6 @@ impl Log {
 
     /// Waits until nothing can come any more below where the log was seen to end.
     async fn settle(&mut self, log_ended: GlobalPosition, published: GlobalPosition) -> Result<()> {
-        if log_ended <= published {
-            return Ok(());
-        }
         let failed = "waiting for the end of the log to settle";
         let begun = Instant::now();
         let bound: i64 = sqlx::query_scalar("select pg_current_xact_id()::text::bigint")
