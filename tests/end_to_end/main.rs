@@ -11,6 +11,7 @@ mod coupons;
 mod currencies;
 mod delivery;
 mod disputes;
+mod export;
 mod gateway;
 mod happy_path;
 mod holds;

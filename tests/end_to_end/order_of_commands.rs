@@ -12,6 +12,7 @@ use proto::{
     rounds::v1::CancelRound,
     well_known,
 };
+use sqlx::Connection;
 use testbed::servers::Signal;
 use uuid::Uuid;
 
@@ -138,5 +139,35 @@ async fn a_refund_does_not_wait_behind_all_orders() {
     for order in &orders {
         fleet.send(&order.id.to_string(), &order.cancel()).await.unwrap();
     }
+    fleet.settle_and_verify().await.unwrap();
+}
+
+/// At full load a batch takes long, and here it takes for ever: somebody keeps a row that it wants to write.
+#[tokio::test]
+async fn a_refund_does_not_wait_for_the_batch_that_is_under_way() {
+    let fleet = TestFleet::start().await.unwrap();
+    fleet.stock("MUG", 10).await.unwrap();
+    let paid = Order::new(1).line("MUG", 1).pays("sandbox:succeed");
+    let other = Order::new(2).line("MUG", 1).pays("sandbox:never");
+    fleet.place_all(&[paid.clone(), other.clone()]).await.unwrap();
+    fleet.until_status(&paid, "paid").await.unwrap();
+    fleet.until_status(&other, "reserved").await.unwrap();
+    let mut operator = fleet.database().await.unwrap();
+    let mut kept = operator.begin().await.unwrap();
+    let row = sqlx::query("select * from orders.orders where order_id = $1 for update").bind(other.id);
+    row.execute(&mut *kept).await.unwrap();
+    let (cancel, refund) = (other.cancel(), paid.refund());
+    let meanwhile = async {
+        let waiting =
+            "select count(*) from pg_stat_activity where usename = 'holdfast_orders' and wait_event_type = 'Lock'";
+        fleet.until_at_least(waiting, 1).await.unwrap();
+        let asked = fleet.send("refund", &refund).await.unwrap();
+        assert_eq!(fleet.number(waiting).await.unwrap(), 1, "the batch is done");
+        kept.commit().await.unwrap();
+        asked
+    };
+    let (cancelled, asked) = tokio::join!(fleet.send("cancel", &cancel), meanwhile);
+    assert_eq!(events(&asked), ["RefundRequested"]);
+    assert_eq!(events(&cancelled.unwrap()), ["OrderCancelled"]);
     fleet.settle_and_verify().await.unwrap();
 }

@@ -8,16 +8,21 @@ use serde_json::Value;
 use tokio::process::Command;
 
 /// How it ended, what it said, and what it complained about.
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub(crate) struct Said {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 async fn replay(fleet: Option<&TestFleet>, args: &[&str]) -> Said {
+    command("replay", fleet, args).await
+}
+
+/// Runs a command that reads the log.
+pub(crate) async fn command(name: &str, fleet: Option<&TestFleet>, args: &[&str]) -> Said {
     let url = fleet.map_or("postgres://127.0.0.1:1/none", |fleet| fleet.address.database_url.as_str());
     let output = Command::new(holdfast())
-        .arg("replay")
+        .arg(name)
         .args(args)
         .args(["--database-url", url])
         .stdin(Stdio::null())
@@ -36,7 +41,7 @@ async fn answer(fleet: &TestFleet, args: &[&str]) -> String {
 }
 
 /// A shop in which something of every kind has happened. Position and time are of the delivery of mugs, before all else.
-async fn shop() -> (TestFleet, i64, String) {
+pub(crate) async fn shop() -> (TestFleet, i64, String) {
     let fleet = TestFleet::start().await.unwrap();
     fleet.stock("MUG-01", 100).await.unwrap();
     let mut connection = fleet.database().await.unwrap();

@@ -18,6 +18,7 @@ use runtime::log::event_store::{StoredEvent, replay_whole};
 pub mod catalogue;
 mod causes;
 mod difference;
+pub mod export;
 mod fold;
 mod ledger;
 mod log;

@@ -14,10 +14,10 @@ use serde_json::{Map, Value};
 
 mod at;
 mod evidence;
-mod fold;
-mod kinds;
+pub(crate) mod fold;
+pub(crate) mod kinds;
 mod movement;
-mod prefix;
+pub(crate) mod prefix;
 mod projection;
 
 pub use at::At;
@@ -177,7 +177,7 @@ async fn of<P: Projection, M: Movements>(
     let mut log = Log::open(database_url, question.max_rate).await?;
     let database = log.database().await?;
     let end = log.end(question.at.as_ref(), &progress).await?;
-    let (fold, read) = log.read(P::SERVICE, &end, fold, &progress).await?;
+    let (fold, read) = log.read(Some(P::SERVICE), &end, fold, &progress).await?;
     let skew = log.skew(&end, &read).await?;
     log.close().await?;
     let (rows, unknown, movements, folded) = fold.end();

@@ -1,8 +1,11 @@
 //! The `holdfast` command: the fleet on one machine, orders for it, its proofs, and its operators' verbs.
 
+mod bar;
+pub mod check;
 pub mod contact;
 pub mod demo;
 pub mod expire;
+pub mod export;
 pub mod global_args;
 pub mod load;
 pub mod mail;

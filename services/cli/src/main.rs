@@ -4,8 +4,8 @@ use std::{io::IsTerminal, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use cli::{
-    contact, demo, expire, global_args::GlobalArgs, load, mail, migrate, order, recover, replay, send, status, up,
-    verify,
+    check, contact, demo, expire, export, global_args::GlobalArgs, load, mail, migrate, order, recover, replay, send,
+    status, up, verify,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -48,6 +48,10 @@ enum Command {
     Recover(recover::Args),
     /// Show stock, shares, orders, payments, coupons or wallets as they were at a position of the log or at a time. Traffic may run.
     Replay(replay::Args),
+    /// Write the log to files that other programs read: every event with its bytes, and what it moved. Traffic may run.
+    Export(export::Args),
+    /// Prove an export from its files alone: nothing of it is changed, and every posting follows from the events.
+    Check(check::Args),
     /// Send any command from JSON and print its answer.
     Send(send::Args),
 }
@@ -76,6 +80,8 @@ async fn main() -> ExitCode {
         Command::Migrate(args) => migrate::run(args, global).await,
         Command::Recover(args) => recover::run(args, global).await,
         Command::Replay(args) => replay::run(args, global).await,
+        Command::Export(args) => export::run(args, global).await,
+        Command::Check(args) => check::run(&args, global),
         Command::Send(args) => send::run(args, global).await,
     };
     match ended {

@@ -1,17 +1,16 @@
 //! `holdfast replay`: stock, shares, orders, payments, coupons or wallets as they were, with the evidence above.
 
-use std::{num::NonZeroU32, process::ExitCode, sync::Mutex, time::Instant};
+use std::{num::NonZeroU32, process::ExitCode};
 
 use anyhow::Result;
-use audit::replay::{At, Kind, Progress, Question, replay};
+use audit::replay::{At, Kind, Question, replay};
 use clap::{
     ValueEnum,
     builder::{PossibleValuesParser, TypedValueParser},
 };
-use indicatif::{ProgressBar, ProgressStyle};
 use platform::print::Paint;
 
-use crate::global_args::GlobalArgs;
+use crate::{bar::Bar, global_args::GlobalArgs};
 
 mod columns;
 mod spool;
@@ -91,7 +90,7 @@ pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     let question = Question { kind, at, keys, movements, max_rate };
     let bar = Bar::new();
     let answer = replay(&global.database_url()?, &question, Spool::default(), |progress| bar.show(progress)).await;
-    bar.bar.finish_and_clear();
+    bar.end();
     let mut answer = answer?;
     write::write(&question, &mut answer, format, Paint::for_stdout())?;
     for key in &answer.unknown {
@@ -99,37 +98,4 @@ pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
         eprintln!("holdfast: there is no {} {key} up to position {cut}", kind.key_name());
     }
     Ok(if answer.unknown.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// A bar on standard error, if that is a terminal.
-struct Bar {
-    bar: ProgressBar,
-    begun: Mutex<Option<Instant>>,
-}
-
-impl Bar {
-    fn new() -> Self {
-        let bar = ProgressBar::new(0);
-        if let Ok(style) = ProgressStyle::with_template("{bar:40} position {human_pos} of {human_len}, {msg}{eta} left")
-        {
-            bar.set_style(style);
-        }
-        Self { bar, begun: Mutex::new(None) }
-    }
-
-    fn show(&self, progress: Progress) {
-        match progress {
-            Progress::Looking(position) => {
-                self.bar.set_message(format!("looking for the time, now before position {position}, "))
-            }
-            Progress::Folding { events, position, up_to } => {
-                self.bar.set_length(u64::try_from(up_to.get()).unwrap_or(0));
-                self.bar.set_position(u64::try_from(position.get()).unwrap_or(0));
-                let mut begun = self.begun.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                let micros = begun.get_or_insert_with(Instant::now).elapsed().as_micros().max(1);
-                let rate = u128::from(events) * 1_000_000 / micros;
-                self.bar.set_message(format!("{rate} events/s, "));
-            }
-        }
-    }
 }

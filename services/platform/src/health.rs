@@ -18,19 +18,27 @@ use tracing::Instrument as _;
 use crate::{error::Error, shutdown::Shutdown};
 
 /// When the loops of this process last got through. Cheap to clone.
-///
-/// By a clock that only goes on: by the wall's, a process whose clock is set back would count as well for as long.
-#[derive(Debug, Clone)]
-pub struct Health(Arc<Heartbeats>);
+#[derive(Debug, Clone, Default)]
+pub struct Health {
+    heartbeats: Arc<Heartbeats>,
+    stuck: Arc<Mutex<BTreeMap<Part, Stuck>>>,
+    /// What the probes call that of which it is; nothing, of the whole worker.
+    of: &'static str,
+}
 
+/// A part of a worker: of what, and which.
+type Part = (&'static str, &'static str);
+
+/// Since when it does not go on, and why.
+type Stuck = (Instant, String);
+
+/// By a clock that only goes on: by the wall's, a process whose clock is set back would count as well for as long.
 #[derive(Debug)]
 struct Heartbeats {
     begun: Instant,
     beat_alive: Beat,
     beat_progress: Beat,
     answered: Beat,
-    /// What does not go on, by the part of the worker: since when, and why.
-    stuck: Mutex<BTreeMap<&'static str, (Instant, String)>>,
 }
 
 /// Milliseconds since the process began, and one; 0: never.
@@ -44,56 +52,56 @@ const READY: Duration = Duration::from_secs(10);
 /// Work over which the database has said nothing for so long is better given to another replica.
 const ANSWERED: Duration = Duration::from_secs(10);
 
-impl Default for Health {
+impl Default for Heartbeats {
     fn default() -> Self {
         let (beat_alive, beat_progress, answered) = (Beat::default(), Beat::default(), Beat::default());
-        Self(Arc::new(Heartbeats {
-            begun: Instant::now(),
-            beat_alive,
-            beat_progress,
-            answered,
-            stuck: Mutex::default(),
-        }))
+        Self { begun: Instant::now(), beat_alive, beat_progress, answered }
     }
 }
 
 impl Health {
+    /// Of work that a worker does beside its own. What it is stuck in counts; that it goes on says nothing of the worker.
+    #[must_use]
+    pub fn of_part(&self, of: &'static str) -> Self {
+        Self { heartbeats: Arc::default(), stuck: Arc::clone(&self.stuck), of }
+    }
+
     fn beat(&self, beat: &Beat) {
-        let since = self.0.begun.elapsed().as_millis();
+        let since = self.heartbeats.begun.elapsed().as_millis();
         beat.0.store(u64::try_from(since).unwrap_or(u64::MAX).saturating_add(1), Ordering::Relaxed);
     }
 
     fn is_within(&self, beat: &Beat, limit: Duration) -> bool {
         match beat.0.load(Ordering::Relaxed) {
             0 => false,
-            beaten => self.0.begun.elapsed().saturating_sub(Duration::from_millis(beaten - 1)) < limit,
+            beaten => self.heartbeats.begun.elapsed().saturating_sub(Duration::from_millis(beaten - 1)) < limit,
         }
     }
 
     /// The batch loop, or one that it waits for, has turned, be it in vain.
     pub fn beat_alive(&self) {
-        self.beat(&self.0.beat_alive);
+        self.beat(&self.heartbeats.beat_alive);
     }
 
     /// The batch loop has got through to the database and the broker.
     pub fn beat_progress(&self) {
         self.beat_alive();
-        self.beat(&self.0.beat_progress);
+        self.beat(&self.heartbeats.beat_progress);
     }
 
     /// The database has answered, be it with a no, or is about to be asked.
     pub fn answered(&self) {
-        self.beat(&self.0.answered);
+        self.beat(&self.heartbeats.answered);
     }
 
     /// The database was asked in vain.
     pub fn unanswered(&self) {
-        self.0.answered.0.store(0, Ordering::Relaxed);
+        self.heartbeats.answered.0.store(0, Ordering::Relaxed);
     }
 
     /// Whether the work in hand goes on, as far as one can tell.
     pub fn is_answered(&self) -> bool {
-        self.is_within(&self.0.answered, ANSWERED)
+        self.is_within(&self.heartbeats.answered, ANSWERED)
     }
 
     /// A part of the worker cannot go on, and why. Once that has lasted for a while, the worker is not ready.
@@ -103,31 +111,31 @@ impl Health {
 
     /// The same of what began earlier than it was noticed.
     pub fn stuck_since(&self, part: &'static str, since: Instant, why: String) {
-        let mut stuck = self.0.stuck.lock().unwrap_or_else(PoisonError::into_inner);
-        stuck.entry(part).or_insert_with(|| (since, String::new())).1 = why;
+        let mut stuck = self.stuck.lock().unwrap_or_else(PoisonError::into_inner);
+        stuck.entry((self.of, part)).or_insert_with(|| (since, String::new())).1 = why;
     }
 
     /// It goes on.
     pub fn goes_on(&self, part: &'static str) {
-        self.0.stuck.lock().unwrap_or_else(PoisonError::into_inner).remove(part);
+        self.stuck.lock().unwrap_or_else(PoisonError::into_inner).remove(&(self.of, part));
     }
 
     /// All parts of the worker begin anew.
     pub fn begin_anew(&self) {
-        self.0.stuck.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.stuck.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Why the worker is not ready, if so.
     fn unready(&self) -> Option<String> {
         let mut words = String::new();
-        for (part, (since, why)) in &*self.0.stuck.lock().unwrap_or_else(PoisonError::into_inner) {
+        for ((of, part), (since, why)) in &*self.stuck.lock().unwrap_or_else(PoisonError::into_inner) {
             let seconds = since.elapsed().as_secs();
             if since.elapsed() >= READY {
                 // Writing to a string never fails.
-                writeln!(words, "{part} cannot go on, for {seconds} s: {why}").unwrap_or_default();
+                writeln!(words, "{of}{part} cannot go on, for {seconds} s: {why}").unwrap_or_default();
             }
         }
-        if words.is_empty() && !self.is_within(&self.0.beat_progress, READY) {
+        if words.is_empty() && !self.is_within(&self.heartbeats.beat_progress, READY) {
             words.push_str("no way through to the database or the broker\n");
         }
         (!words.is_empty()).then_some(words)
@@ -175,7 +183,7 @@ pub async fn serve(
 }
 
 async fn livez(State(probe_state): State<ProbeState>) -> (StatusCode, &'static str) {
-    if probe_state.health.is_within(&probe_state.health.0.beat_alive, ALIVE) {
+    if probe_state.health.is_within(&probe_state.health.heartbeats.beat_alive, ALIVE) {
         (StatusCode::OK, "alive\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "the batch loop has not turned for a minute\n")

@@ -109,6 +109,8 @@ pub(crate) struct Committer<S: Service> {
     contention: Contention,
     seat: Arc<Seat<S>>,
     neighbours: Arc<Neighbours>,
+    /// Whether it commits beside another one of this process, and so decides in nothing that is not written yet.
+    is_beside: bool,
     /// Whether others change what is remembered.
     staleness: Contention,
     /// The same of rows of the other services of this process.
@@ -194,11 +196,31 @@ impl<S: Service> Committer<S> {
             contention: Contention::default(),
             seat,
             neighbours,
+            is_beside: false,
             inline: Contention::default(),
             staleness: Contention::default(),
             positions,
             health,
             shutdown,
+        }
+    }
+
+    /// One that commits beside this one, as one of another process would, and that has this one know the rows that it has changed.
+    pub(crate) fn beside(&self, health: Health) -> Self {
+        Self {
+            pool: self.pool.clone(),
+            kept: Mutex::default(),
+            conflict_tries_max: self.conflict_tries_max,
+            doubt: Doubt::default(),
+            contention: Contention::default(),
+            seat: Arc::clone(&self.seat),
+            neighbours: Arc::default(),
+            is_beside: true,
+            inline: Contention::default(),
+            staleness: Contention::default(),
+            positions: Arc::clone(&self.positions),
+            health,
+            shutdown: self.shutdown.clone(),
         }
     }
 

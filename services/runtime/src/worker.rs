@@ -1,8 +1,6 @@
 //! A worker: everything one process of a service runs, from its settings to its exit code.
 
 use std::{
-    collections::BTreeSet,
-    convert::Infallible,
     process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
@@ -19,7 +17,6 @@ use platform::{
     database,
     error::Error,
     health::{self, Health},
-    message::{JSON, PROTOBUF, header},
     process::{self, connect_with_retry},
     shutdown::{self, Shutdown, Trigger},
 };
@@ -27,15 +24,15 @@ use tokio::{
     sync::mpsc,
     task::{JoinError, JoinSet},
 };
-use tracing::{Instrument as _, Span, field};
+use tracing::{Instrument as _, Span};
 
 use crate::{
-    batch::{Committer, Wakeups, draft::Reply, inline::Neighbours},
+    batch::{Committer, Wakeups, inline::Neighbours},
     context::Context,
-    effects::{self, Dispatcher},
+    effects,
     inbound::{
-        consumer::{Consumer, durables},
-        input::{self, Input, Origin, ReplyTo},
+        consumer::{Consumer, durables, urgent_durable, usual_durables},
+        input::Input,
         quarantine,
     },
     log::{
@@ -51,6 +48,10 @@ use crate::{
     service::Service,
     telemetry, waiting,
 };
+
+mod handler;
+
+use handler::{Handler, while_telling};
 
 /// What the probes call the parts of a worker that connect and that look for due timers.
 const CONNECTING: &str = "connecting";
@@ -200,6 +201,17 @@ async fn another_log(context: &Context, positions: &Positions) -> Error {
     }
 }
 
+/// The loops that look after what a worker leaves behind: in the log, at the broker and in its tables.
+fn looked_after<S: Service>(context: &Context, health: &Health, refusals: &Arc<Refusals>) -> JoinSet<()> {
+    let mut loops = JoinSet::new();
+    loops.spawn(relay::run(S::NAME, context.clone(), health.clone()).in_current_span());
+    loops.spawn(refusals::run(context.clone(), Arc::clone(refusals)).in_current_span());
+    loops.spawn(waiting::run::<S>(context.pool.clone(), context.shutdown.clone()).in_current_span());
+    let (broker, pool, shutdown) = (context.broker.clone(), context.pool.clone(), context.shutdown.clone());
+    loops.spawn(quarantine::run(S::NAME, durables::<S>(), broker, pool, shutdown).in_current_span());
+    loops
+}
+
 /// Does the service's work until asked to stop, and brings to an end what has begun.
 async fn serve<S: Service>(
     context: Context,
@@ -213,10 +225,8 @@ async fn serve<S: Service>(
 
     let (dispatcher, queue) = effects::queue(&context.config.effects, S::CALLEES);
     let (endings, outcomes) = mpsc::channel(context.config.effects.concurrency_max);
-    let mut loops = JoinSet::new();
     let refusals = Refusals::new(context.broker.clone(), health.clone());
-    loops.spawn(relay::run(S::NAME, context.clone(), health.clone()).in_current_span());
-    loops.spawn(refusals::run(context.clone(), Arc::clone(&refusals)).in_current_span());
+    let mut loops = looked_after::<S>(&context, &health, &refusals);
     let calls = effects::run(
         Arc::clone(&service),
         (context.pool.clone(), Arc::clone(&positions)),
@@ -231,32 +241,35 @@ async fn serve<S: Service>(
         let (service, context) = (Arc::clone(&service), context.clone());
         async move { service.background(context).await }.in_current_span()
     });
-
-    loops.spawn(waiting::run::<S>(context.pool.clone(), context.shutdown.clone()).in_current_span());
-    let (broker, pool, shutdown) = (context.broker.clone(), context.pool.clone(), context.shutdown.clone());
-    loops.spawn(quarantine::run(S::NAME, durables::<S>(), broker, pool, shutdown).in_current_span());
-
-    let mut worker = Worker::<S> {
-        service,
-        consumer: Consumer::new::<S>(&context.config, Arc::clone(&context.lineage), health.clone()),
-        commit_publisher: CommitPublisher::new(Arc::clone(&context.lineage), refusals),
-        committer: Committer::new(
-            context.pool.clone(),
-            (dispatcher.clone(), neighbours),
-            &context.config.consumer,
-            Arc::clone(&positions),
-            health.clone(),
-            context.shutdown.clone(),
-        ),
-        dispatcher,
-        context,
+    let committer = Committer::new(
+        context.pool.clone(),
+        (dispatcher.clone(), neighbours),
+        &context.config.consumer,
+        Arc::clone(&positions),
+        health.clone(),
+        context.shutdown.clone(),
+    );
+    let handler = |durables, committer, health: Health| Handler::<S> {
+        service: Arc::clone(&service),
+        consumer: Consumer::new::<S>(&context.config, durables, Arc::clone(&context.lineage), health.clone()),
+        committer,
+        dispatcher: dispatcher.clone(),
+        context: context.clone(),
         health,
-        next_look: Timestamp::default(),
+        commit_publisher: CommitPublisher::new(Arc::clone(&context.lineage), Arc::clone(&refusals)),
         batches: 0,
+    };
+    if let Some(durable) = urgent_durable::<S>() {
+        let health = health.of_part("what is urgent: ");
+        let urgent = handler(vec![durable], committer.beside(health.clone()), health);
+        loops.spawn(urgent.handle_all().in_current_span());
+    }
+    let mut worker = Worker {
+        handler: handler(usual_durables::<S>(), committer, health),
+        next_look: Timestamp::default(),
         waiting: Vec::new(),
         waiting_since: None,
     };
-    let (context, broker) = (worker.context.clone(), worker.context.broker.clone());
     tokio::select! {
         () = worker.turn(outcomes) => {}
         another = another_log(&context, &positions) => {
@@ -265,18 +278,16 @@ async fn serve<S: Service>(
             return Ok(Ended::AnotherLog);
         }
         broken = first_broken(&mut loops) => return Err(Error::transient("keeping all loops of the worker going", broken)),
-        () = broker.lost() => return Err(Error::transient("keeping the connection to NATS", "its task has broken")),
+        () = context.broker.lost() => return Err(Error::transient("keeping the connection to NATS", "its task has broken")),
     }
-    worker.consumer.nak_unstarted().await;
-    worker.commit_publisher.drain().await;
+    worker.handler.end().await;
     while loops.join_next().await.is_some() {}
-    if let Err(error) = broker.client.flush().await {
+    if let Err(error) = context.broker.client.flush().await {
         tracing::debug!(%error, "could not flush the last answers");
     }
-    let pool = worker.context.pool.clone();
     // It has a connection of the pool, which waits for all to come back.
     drop(worker);
-    pool.close().await;
+    context.pool.close().await;
     Ok(Ended::Stopped)
 }
 
@@ -292,17 +303,9 @@ async fn first_broken(loops: &mut JoinSet<()>) -> JoinError {
 }
 
 struct Worker<S: Service> {
-    service: Arc<S>,
-    consumer: Consumer,
-    committer: Committer<S>,
-    dispatcher: Dispatcher,
-    context: Context,
-    health: Health,
-    commit_publisher: CommitPublisher,
+    handler: Handler<S>,
     /// When to look for due timers.
     next_look: Timestamp,
-    /// How many batches there were.
-    batches: u64,
     /// What can wait, and since when it does.
     waiting: Vec<Input<S::Command>>,
     waiting_since: Option<Instant>,
@@ -318,15 +321,15 @@ enum Turn<C> {
 
 impl<S: Service> Worker<S> {
     async fn turn(&mut self, mut outcomes: mpsc::Receiver<Input<S::Command>>) {
-        let mut shutdown = self.context.shutdown.clone();
+        let mut shutdown = self.handler.context.shutdown.clone();
         tokio::select! {
-            () = self.consumer.opened() => tracing::info!("ready"),
+            () = self.handler.consumer.opened() => tracing::info!("ready"),
             () = shutdown.requested() => {}
         }
         // What is due goes first, and then whatever else there is: neither starves the other.
         let mut timers_went = false;
         while !shutdown.is_requested() {
-            self.health.beat_alive();
+            self.handler.health.beat_alive();
             let wait = self.until_timers();
             let in_hand = self.waiting.len();
             let company_within =
@@ -340,7 +343,7 @@ impl<S: Service> Worker<S> {
                     () = shutdown.requested() => Turn::Stop,
                     () = clock::sleep(wait) => Turn::Timers,
                     Some(outcome) = outcomes.recv() => Turn::Outcome(Box::new(outcome)),
-                    messages = tokio::task::unconstrained(self.consumer.next_batch(in_hand)) => Turn::Messages(messages),
+                    messages = tokio::task::unconstrained(self.handler.consumer.next_batch(in_hand)) => Turn::Messages(messages),
                     () = clock::sleep(company_within), if !self.waiting.is_empty() => Turn::Waited,
                 }
             };
@@ -353,10 +356,7 @@ impl<S: Service> Worker<S> {
                     self.handle_unless_it_waits(&mut outcomes).await
                 }
                 Turn::Messages(messages) => {
-                    let bytes_max = self.context.config.consumer.message_bytes_max;
-                    let (service, lineage) = (&*self.service, &self.context.lineage);
-                    let inputs = messages.into_iter();
-                    self.waiting.extend(inputs.map(|message| input::read(service, message, bytes_max, lineage)));
+                    self.waiting.extend(self.handler.read(messages));
                     self.handle_unless_it_waits(&mut outcomes).await
                 }
                 Turn::Waited => self.handle_waiting().await,
@@ -370,10 +370,10 @@ impl<S: Service> Worker<S> {
 
     /// Handles what waits together with what has just come, unless all of that can wait.
     async fn handle_unless_it_waits(&mut self, outcomes: &mut mpsc::Receiver<Input<S::Command>>) -> Option<()> {
-        drain(outcomes, &mut self.waiting, self.context.config.consumer.batch_max);
+        drain(outcomes, &mut self.waiting, self.handler.context.config.consumer.batch_max);
         let since = *self.waiting_since.get_or_insert_with(Instant::now);
-        let is_enough = self.waiting.len() >= COMPANY_MAX.min(self.context.config.consumer.batch_max);
-        if !is_enough && since.elapsed() < COMPANY_WITHIN && self.committer.can_wait(&self.waiting) {
+        let is_enough = self.waiting.len() >= COMPANY_MAX.min(self.handler.context.config.consumer.batch_max);
+        if !is_enough && since.elapsed() < COMPANY_WITHIN && self.handler.committer.can_wait(&self.waiting) {
             return Some(());
         }
         self.handle_waiting().await
@@ -385,81 +385,51 @@ impl<S: Service> Worker<S> {
             return Some(());
         }
         let inputs = std::mem::take(&mut self.waiting);
-        self.handle(inputs).await
+        let wakeups = self.handler.handle(inputs).await?;
+        self.wake(wakeups);
+        Some(())
     }
 
     /// How long until this process should look for due timers. Never long: its clock may be set back.
     fn until_timers(&self) -> Duration {
-        self.next_look.since(clock::now()).min(ms(self.context.config.timers.poll_ms))
-    }
-
-    /// Tells the probes that this process does its work, unless the broker is away.
-    fn beat_progress(&self) {
-        if self.context.broker.is_connected() {
-            self.health.beat_progress();
-        }
-    }
-
-    /// What its lines in the log bear: its number in this process, how many inputs it has, and the first of them.
-    fn batch_span(&mut self, inputs: &[Input<S::Command>]) -> Span {
-        self.batches += 1;
-        let first = inputs.first().map(|input| input.cause.id);
-        tracing::error_span!("batch", batch = self.batches, inputs = inputs.len(), first = first.map(field::display))
-    }
-
-    async fn handle(&mut self, inputs: Vec<Input<S::Command>>) -> Option<()> {
-        let begun = Instant::now();
-        self.commit_publisher.publish_on(self.consumer.broker()).await;
-        let span = self.batch_span(&inputs);
-        let settled = async {
-            let done = self.committer.commit_all(&inputs).await?;
-            telemetry::batch(inputs.len(), done.events.len(), begun.elapsed());
-            self.dispatcher.begin(done.calls);
-            self.commit_publisher.send(done.events).await;
-            Some((done.replies, done.wakeups, done.put_off))
-        };
-        let settled = settled.instrument(span);
-        let (replies, wakeups, put_off) = while_telling(settled, &mut self.consumer, &self.health, &inputs).await?;
-        self.wake(wakeups);
-        self.answer(&inputs, replies, &put_off).await;
-        self.beat_progress();
-        Some(())
+        self.next_look.since(clock::now()).min(ms(self.handler.context.config.timers.poll_ms))
     }
 
     /// Does what is due. Looks first, without a transaction, for most of the time nothing is.
     async fn handle_timers(&mut self) -> Option<()> {
-        let settings = self.context.config.timers.clone();
+        let settings = self.handler.context.config.timers.clone();
         let (now, begun) = (clock::now(), Instant::now());
         let latest = now + ms(settings.poll_ms);
-        self.next_look = match self.committer.next_timer().await {
+        self.next_look = match self.handler.committer.next_timer().await {
             // Others may set an earlier one meanwhile.
             Ok(next) => {
                 platform::telemetry::clock_skew(clock::skew());
-                self.health.goes_on(TIMERS);
-                self.beat_progress();
+                self.handler.health.goes_on(TIMERS);
+                self.handler.beat_progress();
                 next.unwrap_or(latest).min(latest)
             }
             Err(error) => {
                 let error = error.chain();
                 tracing::warn!(error, "cannot look for timers");
-                self.health.stuck(TIMERS, error);
+                self.handler.health.stuck(TIMERS, error);
                 self.next_look = latest;
                 return Some(());
             }
         };
         if self.next_look <= now {
-            let span = self.batch_span(&[]);
-            let settled = self.committer.commit_all_timers(settings.claim_max).instrument(span);
-            let done = while_telling::<S::Command, _>(settled, &mut self.consumer, &self.health, &[]).await?;
+            let span = self.handler.batch_span(&[]);
+            let settled = self.handler.committer.commit_all_timers(settings.claim_max).instrument(span);
+            let done =
+                while_telling::<S::Command, _>(settled, &mut self.handler.consumer, &self.handler.health, &[]).await?;
             if done.wakeups.timers_claimed > 0 {
                 telemetry::batch(done.wakeups.timers_claimed, done.events.len(), begun.elapsed());
             } else {
                 // Others have claimed what is due.
                 self.next_look = now + OTHERS_CLAIM;
             }
-            self.dispatcher.begin(done.calls);
-            self.commit_publisher.publish_on(self.consumer.broker()).await;
-            self.commit_publisher.send(done.events).await;
+            self.handler.dispatcher.begin(done.calls);
+            self.handler.commit_publisher.publish_on(self.handler.consumer.broker()).await;
+            self.handler.commit_publisher.send(done.events).await;
             self.wake(done.wakeups);
         }
         Some(())
@@ -470,78 +440,7 @@ impl<S: Service> Worker<S> {
             self.next_look = self.next_look.min(due_at);
         }
         if wakeups.effects {
-            self.dispatcher.wake();
-        }
-    }
-
-    /// Answers whoever asked, and only then acknowledges: an answer that is lost is sent again with the message.
-    async fn answer(&self, inputs: &[Input<S::Command>], replies: Vec<Option<Reply>>, put_off: &BTreeSet<usize>) {
-        for (number, (input, reply)) in inputs.iter().zip(replies).enumerate() {
-            if put_off.contains(&number) {
-                // Whatever came from here comes again by itself.
-                if let Origin::Message(message) = &input.origin {
-                    self.consumer.put_off(message).await;
-                }
-                continue;
-            }
-            if let (Some(to), Some(reply)) = (&input.reply_to, reply) {
-                self.reply(to, reply).await;
-            }
-            if let Origin::Message(message) = &input.origin {
-                self.consumer.acknowledge(message).await;
-            }
-        }
-    }
-
-    async fn reply(&self, to: &ReplyTo, reply: Reply) {
-        const REPLY: &str = "holdfast.common.v1.CommandReply";
-        // On the connection that is acknowledged on, so that the acknowledgement cannot overtake the answer.
-        let broker = self.consumer.broker().unwrap_or(&self.context.broker);
-        let json = to.json.then(|| proto::to_json(REPLY, &reply.bytes).ok()).flatten();
-        let (content_type, payload) = match json {
-            Some(json) => (JSON, json.to_string().into_bytes()),
-            None => (PROTOBUF, reply.bytes),
-        };
-        let mut headers = async_nats::HeaderMap::new();
-        headers.insert(header::CONTENT_TYPE, content_type);
-        headers.insert(header::TYPE, REPLY);
-        if reply.is_repeated {
-            headers.insert(header::REPEATED, "true");
-        }
-        if let Err(error) = broker.client.publish_with_headers(to.subject.clone(), headers, payload.into()).await {
-            tracing::debug!(%error, subject = to.subject, "could not answer");
-        }
-    }
-}
-
-/// Does a piece of work, and as long as it takes sees to it that the broker hands out nothing again that this process has.
-async fn while_telling<C, T>(
-    work: impl Future<Output = T>,
-    consumer: &mut Consumer,
-    health: &Health,
-    inputs: &[Input<C>],
-) -> T {
-    health.answered();
-    tokio::select! {
-        biased;
-        done = work => done,
-        never = tell(consumer, health, inputs) => match never {},
-    }
-}
-
-async fn tell<C>(consumer: &mut Consumer, health: &Health, inputs: &[Input<C>]) -> Infallible {
-    // What was fetched behind earlier batches may have waited for a while.
-    let mut wait = consumer.until_tell();
-    loop {
-        clock::sleep(wait).await;
-        wait = consumer.tell_every();
-        // Not while the database does not answer: another replica may have a better way to it.
-        if health.is_answered() {
-            let messages = inputs.iter().filter_map(|input| match &input.origin {
-                Origin::Message(message) => Some(message.as_ref()),
-                Origin::Local(_) => None,
-            });
-            consumer.tell(messages).await;
+            self.handler.dispatcher.wake();
         }
     }
 }

@@ -11,25 +11,29 @@ use uuid::Uuid;
 use super::{
     Question, Rows,
     movement::{Figure, Movement, Movements},
+    prefix::Reader,
     projection::Projection,
 };
 
 /// An event of the log.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct LogEvent<'row> {
-    pub(super) position: GlobalPosition,
-    pub(super) stream: &'row str,
-    pub(super) version: StreamVersion,
-    pub(super) event_id: Uuid,
-    pub(super) service: &'row str,
-    pub(super) message_type: &'row str,
-    pub(super) recorded_at: Timestamp,
+pub(crate) struct LogEvent<'row> {
+    pub(crate) position: GlobalPosition,
+    pub(crate) stream: &'row str,
+    pub(crate) version: StreamVersion,
+    pub(crate) event_id: Uuid,
+    pub(crate) service: &'row str,
+    pub(crate) message_type: &'row str,
+    pub(crate) recorded_at: Timestamp,
     /// Protobuf bytes. Nothing: it is of another service than the one that was asked for.
-    pub(super) data: &'row [u8],
+    pub(crate) data: &'row [u8],
+    pub(crate) correlation_id: Uuid,
+    pub(crate) causation_id: Uuid,
+    pub(crate) traceparent: Option<&'row str>,
 }
 
 /// The rows of one kind, so far.
-pub(super) struct Fold<P: Projection, M> {
+pub(crate) struct Fold<P: Projection, M> {
     state: P::State,
     /// `None`: all.
     wanted: Option<BTreeSet<P::Key>>,
@@ -46,16 +50,9 @@ struct Before<K> {
     status: Option<&'static str>,
 }
 
-impl<P: Projection, M: Movements> Fold<P, M> {
-    pub(super) fn new(question: &Question, movements: M) -> Result<Self> {
-        let keys = question.keys.iter().map(|key| P::read_key(key));
-        let keys = keys.collect::<Result<BTreeSet<_>, _>>()?;
-        let wanted = (!keys.is_empty()).then_some(keys);
-        Ok(Self { state: P::State::default(), wanted, movements, tells: question.movements, folded: 0 })
-    }
-
+impl<P: Projection, M: Movements> Reader for Fold<P, M> {
     /// Makes the next event true.
-    pub(super) fn take(&mut self, event: &LogEvent<'_>) -> Result<()> {
+    fn take(&mut self, event: &LogEvent<'_>) -> Result<()> {
         let category = event.stream.split_once('-').map_or(event.stream, |(category, _)| category);
         if !P::CATEGORIES.contains(&category) || is_rejection(event.message_type) {
             return Ok(());
@@ -67,6 +64,15 @@ impl<P: Projection, M: Movements> Fold<P, M> {
                  folded up to there is told"
             )
         })
+    }
+}
+
+impl<P: Projection, M: Movements> Fold<P, M> {
+    pub(crate) fn new(question: &Question, movements: M) -> Result<Self> {
+        let keys = question.keys.iter().map(|key| P::read_key(key));
+        let keys = keys.collect::<Result<BTreeSet<_>, _>>()?;
+        let wanted = (!keys.is_empty()).then_some(keys);
+        Ok(Self { state: P::State::default(), wanted, movements, tells: question.movements, folded: 0 })
     }
 
     fn fold(&mut self, event: &LogEvent<'_>) -> Result<()> {

@@ -27,7 +27,7 @@ use super::projection::{About, Projection};
 type Payments = payments::Payments;
 
 /// Products and their pieces.
-pub(super) struct StockRows;
+pub(crate) struct StockRows;
 
 impl Projection for StockRows {
     const SERVICE: &'static str = inventory::Inventory::NAME;
@@ -98,7 +98,7 @@ impl Projection for StockRows {
 }
 
 /// Rounds and their shares.
-pub(super) struct ShareRows;
+pub(crate) struct ShareRows;
 
 impl Projection for ShareRows {
     const SERVICE: &'static str = rounds::Rounds::NAME;
@@ -177,7 +177,7 @@ impl Projection for ShareRows {
 }
 
 /// Orders.
-pub(super) struct OrderRows;
+pub(crate) struct OrderRows;
 
 impl Projection for OrderRows {
     const SERVICE: &'static str = orders::Orders::NAME;
@@ -245,7 +245,7 @@ impl Projection for OrderRows {
 }
 
 /// Payments and their refunds.
-pub(super) struct PaymentRows;
+pub(crate) struct PaymentRows;
 
 impl Projection for PaymentRows {
     const SERVICE: &'static str = <Payments>::NAME;
@@ -306,7 +306,7 @@ impl Projection for PaymentRows {
 }
 
 /// Coupons and their uses.
-pub(super) struct CouponRows;
+pub(crate) struct CouponRows;
 
 impl Projection for CouponRows {
     const SERVICE: &'static str = <Payments>::NAME;
@@ -377,7 +377,7 @@ impl Projection for CouponRows {
 }
 
 /// Wallets and their money.
-pub(super) struct WalletRows;
+pub(crate) struct WalletRows;
 
 impl Projection for WalletRows {
     const SERVICE: &'static str = <Payments>::NAME;

@@ -21,12 +21,7 @@ use sqlx::{
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
-use super::{
-    At, Database, Progress, Skew,
-    fold::{Fold, LogEvent},
-    movement::Movements,
-    projection::Projection,
-};
+use super::{At, Database, Progress, Skew, fold::LogEvent};
 
 /// Events of one page, read by one statement.
 const PAGE: u32 = 20_000;
@@ -48,29 +43,38 @@ const SETTLE_MAX: Duration = Duration::from_secs(10);
 
 const SETTLE_LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// Who reads the log.
+pub(crate) trait Reader: Send + 'static {
+    /// Takes the next event in, in order of position.
+    ///
+    /// # Errors
+    /// It cannot be read: no more of them are.
+    fn take(&mut self, event: &LogEvent<'_>) -> Result<()>;
+}
+
 /// The log, over a connection of its own.
-pub(super) struct Log {
+pub(crate) struct Log {
     connection: PgConnection,
     pace: Pace,
 }
 
 /// Where a replay ends.
 #[derive(Debug)]
-pub(super) struct End {
+pub(crate) struct End {
     /// The last event that is folded,
-    pub(super) up_to: GlobalPosition,
+    pub(crate) up_to: GlobalPosition,
     /// and when it was recorded.
-    pub(super) recorded_at: Timestamp,
+    pub(crate) recorded_at: Timestamp,
     /// What events before and behind it are compared with: the time that was asked for; without one, when the last event was recorded.
     time: Timestamp,
     /// Where the log ended.
-    pub(super) log_ended: GlobalPosition,
+    pub(crate) log_ended: GlobalPosition,
 }
 
 /// What was read.
 #[derive(Debug, Default)]
-pub(super) struct Read {
-    pub(super) events: u64,
+pub(crate) struct Read {
+    pub(crate) events: u64,
     /// Events that are recorded later than the time of the end.
     later: u64,
     first_later: Option<GlobalPosition>,
@@ -114,21 +118,21 @@ impl Pace {
 
 impl Log {
     /// Connects to the database.
-    pub(super) async fn open(database_url: &str, max_rate: Option<NonZeroU32>) -> Result<Self> {
+    pub(crate) async fn open(database_url: &str, max_rate: Option<NonZeroU32>) -> Result<Self> {
         // The address is not named: it may have a password in it.
         let hint = "connecting to Postgres; is the fleet up? (holdfast up, or --database-url for another one)";
         let options: PgConnectOptions = database_url.parse().context("reading the address of Postgres")?;
-        let options = options.application_name("holdfast replay").disable_statement_logging();
+        let options = options.application_name("holdfast audit").disable_statement_logging();
         let connection = options.connect().await.context(hint)?;
         Ok(Self { connection, pace: Pace::of(max_rate) })
     }
 
-    pub(super) async fn close(self) -> Result<()> {
+    pub(crate) async fn close(self) -> Result<()> {
         Ok(self.connection.close().await?)
     }
 
     /// Which database this is.
-    pub(super) async fn database(&mut self) -> Result<Database> {
+    pub(crate) async fn database(&mut self) -> Result<Database> {
         let query = "select id, name, current_database()::text, system_identifier::text,
                 (select max(epoch) from log.epochs), session_user::text, clock_timestamp()
             from log.installation, pg_control_system()";
@@ -146,7 +150,7 @@ impl Log {
     }
 
     /// Where a replay ends that goes up to this moment.
-    pub(super) async fn end(&mut self, at: Option<&At>, progress: &impl Fn(Progress)) -> Result<End> {
+    pub(crate) async fn end(&mut self, at: Option<&At>, progress: &impl Fn(Progress)) -> Result<End> {
         let query =
             "select (select max(position) from log.events), (select published from log.relay), clock_timestamp()";
         let (log_ended, published, now): (Option<i64>, i64, OffsetDateTime) =
@@ -265,39 +269,39 @@ impl Log {
         }
     }
 
-    /// Reads all events up to the end, while another thread folds them.
-    pub(super) async fn read<P: Projection, M: Movements>(
+    /// Reads all events up to the end, while another thread takes them. Of events that others wrote than this service, only the envelope.
+    pub(crate) async fn read<R: Reader>(
         &mut self,
-        service: &str,
+        service: Option<&str>,
         end: &End,
-        fold: Fold<P, M>,
+        mut reader: R,
         progress: &impl Fn(Progress),
-    ) -> Result<(Fold<P, M>, Read)> {
+    ) -> Result<(R, Read)> {
         let (chunks, mut read) = mpsc::channel::<Vec<PgRow>>(CHUNKS_AHEAD);
-        let (mut fold, mut seen, time) = (fold, Read::default(), end.time);
-        let folding = tokio::task::spawn_blocking(move || {
+        let (mut seen, time) = (Read::default(), end.time);
+        let taking = tokio::task::spawn_blocking(move || {
             while let Some(chunk) = read.blocking_recv() {
                 for row in &chunk {
                     let event = event(row).context("reading the log")?;
                     seen.take(&event, time);
-                    fold.take(&event)?;
+                    reader.take(&event)?;
                 }
             }
-            Ok::<_, anyhow::Error>((fold, seen))
+            Ok::<_, anyhow::Error>((reader, seen))
         });
         self.read_pages(service, end, chunks, progress).await?;
-        folding.await.context("folding")?
+        taking.await.context("taking events in")?
     }
 
     async fn read_pages(
         &mut self,
-        service: &str,
+        service: Option<&str>,
         end: &End,
         chunks: mpsc::Sender<Vec<PgRow>>,
         progress: &impl Fn(Progress),
     ) -> Result<()> {
         let query = "select position, stream, version, event_id, service, type, recorded_at,
-                case when service = $3 then data else '' end
+                case when $3::text is null or service = $3 then data else '' end, correlation_id, causation_id, traceparent
             from log.events where position > $1 and position <= $2 order by position limit $4";
         let (mut after, mut events) = (GlobalPosition::default(), 0);
         loop {
@@ -326,7 +330,7 @@ impl Log {
     }
 
     /// What clocks disagree about at the cut.
-    pub(super) async fn skew(&mut self, end: &End, read: &Read) -> Result<Skew> {
+    pub(crate) async fn skew(&mut self, end: &End, read: &Read) -> Result<Skew> {
         let query = "select count(*) filter (where recorded_at <= $3), count(*)
             from (select recorded_at from log.events where position > $1 and position <= $2 order by position limit $4) as part";
         let (earlier, looked_at): (i64, i64) = sqlx::query_as(query)
@@ -358,5 +362,8 @@ fn event(row: &PgRow) -> Result<LogEvent<'_>, sqlx::Error> {
         message_type: row.try_get(5)?,
         recorded_at: row.try_get::<OffsetDateTime, _>(6)?.into(),
         data: row.try_get(7)?,
+        correlation_id: row.try_get(8)?,
+        causation_id: row.try_get(9)?,
+        traceparent: row.try_get(10)?,
     })
 }

@@ -7,7 +7,7 @@ use domain::{Currency, Rejection, Revised, StreamVersion, Table};
 use serde::Serialize;
 
 /// Rows of one kind as the fold of events.
-pub(super) trait Projection: Send + 'static {
+pub(crate) trait Projection: Send + 'static {
     /// Who writes its events.
     const SERVICE: &'static str;
 
@@ -77,9 +77,9 @@ pub(super) trait Projection: Send + 'static {
 
 /// Whom an event is about.
 #[derive(Debug, Default)]
-pub(super) struct About {
-    pub(super) order_id: Option<domain::OrderId>,
-    pub(super) payment_id: Option<domain::PaymentId>,
+pub(crate) struct About {
+    pub(crate) order_id: Option<domain::OrderId>,
+    pub(crate) payment_id: Option<domain::PaymentId>,
 }
 
 impl About {

@@ -73,7 +73,7 @@ impl<S: Service> Committer<S> {
         turn: &mut Turn<'_>,
     ) -> Option<Result<CommitResult, Failure>> {
         let at = clock::now();
-        if !self.staleness.is_low() {
+        if self.is_beside || !self.staleness.is_low() {
             return None;
         }
         let (rows, draft) = self.seat.with_memory(|memory| decide_from_memory::<S>(memory, inputs, at))?;
@@ -273,7 +273,7 @@ impl<S: Service> Committer<S> {
         if !turn.is_to_write().await {
             return Ok(None);
         }
-        if locks == Locks::None {
+        if locks == Locks::None && !self.is_beside {
             // The next batch is decided in these rows while they are written.
             own.remember();
             others.iter_mut().for_each(|other| other.remember());

@@ -21,7 +21,7 @@ use futures::{
     stream::{BoxStream, PollNext, select_with_strategy},
 };
 use platform::{
-    broker::{self, Broker, EVENTS, command_subject, commands_stream, event_subject, events_consumer, sent_subject},
+    broker::{self, Broker, EVENTS, commands_stream, event_subject, events_consumer, sent_subject},
     clock,
     config::{self, Config, ms},
     error::Error,
@@ -78,8 +78,13 @@ pub(crate) struct Durable {
     goes_first: bool,
 }
 
-/// The durable consumers of a service.
+/// All durable consumers of a service.
 pub(crate) fn durables<S: Service>() -> Vec<Durable> {
+    usual_durables::<S>().into_iter().chain(urgent_durable::<S>()).collect()
+}
+
+/// Those of commands and of events.
+pub(crate) fn usual_durables<S: Service>() -> Vec<Durable> {
     let mut durables = vec![Durable {
         stream: commands_stream(S::NAME),
         name: format!("{}-commands", S::NAME),
@@ -97,24 +102,32 @@ pub(crate) fn durables<S: Service>() -> Vec<Durable> {
             goes_first: S::EVENTS_FIRST,
         });
     }
-    if proto::URGENT.iter().any(|message_type| S::COMMANDS.contains(message_type)) {
-        durables.push(Durable {
-            stream: commands_stream(S::NAME),
-            name: format!("{}-urgent", S::NAME),
-            subjects: vec![format!("cmd.{}.urgent.*", S::NAME)],
-            goes_first: true,
-        });
-    }
     durables
 }
 
+/// That of commands that wait for no other work, if the service has such.
+pub(crate) fn urgent_durable<S: Service>() -> Option<Durable> {
+    let has_urgent = proto::URGENT.iter().any(|message_type| S::COMMANDS.contains(message_type));
+    has_urgent.then(|| Durable {
+        stream: commands_stream(S::NAME),
+        name: format!("{}-urgent", S::NAME),
+        subjects: vec![format!("cmd.{}.urgent.*", S::NAME)],
+        goes_first: true,
+    })
+}
+
 impl Consumer {
-    pub(crate) fn new<S: Service>(config: &Config, lineage: Arc<Lineage>, health: Health) -> Self {
+    pub(crate) fn new<S: Service>(
+        config: &Config,
+        durables: Vec<Durable>,
+        lineage: Arc<Lineage>,
+        health: Health,
+    ) -> Self {
         let source = Arc::new(Source {
             name: S::NAME,
             broker: config.broker.clone(),
             settings: config.consumer.clone(),
-            durables: durables::<S>(),
+            durables,
             lineage,
             health,
         });
@@ -145,22 +158,6 @@ impl Consumer {
             }
             let broker = open.broker.clone();
             self.state = State::Opening(Arc::clone(&self.source).open(Some(broker)).boxed());
-        }
-    }
-
-    /// Acknowledges a message of the last batch.
-    pub(crate) async fn acknowledge(&self, message: &Message) {
-        if let Err(error) = message.ack().await {
-            tracing::debug!(%error, "could not acknowledge; the message comes again and changes nothing");
-        }
-    }
-
-    /// Has a message of the last batch handed out again later, and later each time.
-    pub(crate) async fn put_off(&self, message: &Message) {
-        let times = message.info().map_or(1, |info| u32::try_from(info.delivered).unwrap_or(1));
-        let after = retry::delay(ms(1_000), ms(30_000), times);
-        if let Err(error) = message.ack_with(AckKind::Nak(Some(after))).await {
-            tracing::debug!(%error, "could not put a message off; it comes again all the same");
         }
     }
 
@@ -214,6 +211,22 @@ impl Consumer {
         if let Err(error) = open.broker.client.flush().await {
             tracing::debug!(%error, "could not flush the last acknowledgements");
         }
+    }
+}
+
+/// Acknowledges a message.
+pub(crate) async fn acknowledge(message: &Message) {
+    if let Err(error) = message.ack().await {
+        tracing::debug!(%error, "could not acknowledge; the message comes again and changes nothing");
+    }
+}
+
+/// Has a message handed out again later, and later each time.
+pub(crate) async fn put_off(message: &Message) {
+    let times = message.info().map_or(1, |info| u32::try_from(info.delivered).unwrap_or(1));
+    let after = retry::delay(ms(1_000), ms(30_000), times);
+    if let Err(error) = message.ack_with(AckKind::Nak(Some(after))).await {
+        tracing::debug!(%error, "could not put a message off; it comes again all the same");
     }
 }
 
@@ -329,7 +342,7 @@ impl Open {
         };
         let mut broken = !collect(&mut batch, first);
         // Whoever calls this does so unconstrained: tokio's budget per poll would cut a batch of 500 to about 66.
-        while !broken && batch.len() < batch_max && !is_complete(&batch) {
+        while !broken && batch.len() < batch_max {
             match messages.next().now_or_never() {
                 Some(more) => broken = !collect(&mut batch, more),
                 None => break,
@@ -338,24 +351,12 @@ impl Open {
         if broken {
             self.messages = None;
         }
-        match batch.len() < batch_max && !is_complete(&batch) {
+        match batch.len() < batch_max {
             true => self.pace.took_all(Instant::now()),
             false => self.pace.took(Instant::now(), batch.len()),
         }
         batch
     }
-}
-
-/// Whether what a batch begins with is urgent, and would now wait in it for more that is not.
-fn is_complete(batch: &[Message]) -> bool {
-    let [first, .., last] = batch else { return false };
-    ends_at(&first.subject, &last.subject)
-}
-
-fn ends_at(first: &str, last: &str) -> bool {
-    let is_urgent =
-        |subject: &str| proto::URGENT.into_iter().any(|message_type| subject == command_subject(message_type));
-    is_urgent(first) && !is_urgent(last)
 }
 
 /// The message on the subject that it was sent on.
@@ -387,19 +388,5 @@ fn collect(batch: &mut Vec<Message>, next: Option<Result<Message, pull::Messages
             false
         }
         None => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use platform::broker::command_subject;
-
-    use super::ends_at;
-
-    #[test]
-    fn what_is_urgent_waits_for_others_that_are_and_for_one_that_is_not() {
-        let (urgent, other) = (command_subject(proto::URGENT[0]), "cmd.orders.PlaceOrder");
-        assert!(ends_at(&urgent, other));
-        assert!(!ends_at(&urgent, &urgent) && !ends_at(other, &urgent) && !ends_at(other, other));
     }
 }

@@ -1,0 +1,166 @@
+//! Export: the log as files that other programs read, with the very bytes of every event, and what each event moved as postings, whose sums
+//! are the figures at any position.
+//!
+//! Read it in this order: [`export`] writes, [`check`] proves an export without a database, `event` is a line of the one table and
+//! `postings` makes the lines of the other, `blocks` puts lines into files.
+//!
+//! Why it is so: services/audit/README.md#an-export-proves-itself
+
+use std::{
+    fs::{self, File},
+    num::{NonZeroU32, NonZeroU64},
+    path::Path,
+};
+
+use anyhow::{Context, Result, bail};
+use domain::GlobalPosition;
+use serde::{Deserialize, Serialize};
+
+mod blocks;
+mod check;
+mod event;
+mod postings;
+
+pub use blocks::Listed;
+pub use check::{Checked, check};
+
+use crate::replay::{
+    At, Cut, Database, Progress, Skew,
+    fold::LogEvent,
+    prefix::{Log, Reader},
+};
+use blocks::{Blocks, Extent};
+use event::ExportedEvent;
+use postings::Postings;
+
+/// The file that names all others of an export. It is written last: without it, what is there is no export.
+pub const MANIFEST: &str = "manifest.json";
+
+/// Positions of one file, unless the caller says otherwise.
+pub const BLOCK: NonZeroU64 = NonZeroU64::new(1_000_000).expect("not zero");
+
+/// What is to be exported.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// From this position on. What was before is read too, for what later events move follows from it.
+    pub from: GlobalPosition,
+    /// Up to this moment. `None`: to the end of the log.
+    pub to: Option<At>,
+    /// Positions of one file.
+    pub block: NonZeroU64,
+    /// The most events to read in a second.
+    pub max_rate: Option<NonZeroU32>,
+}
+
+/// What was exported, and from where.
+#[derive(Debug, Clone, Serialize)]
+pub struct Manifest {
+    /// The command, with all that was left to be understood.
+    pub command: String,
+    /// Name and version of the program.
+    pub program: &'static str,
+    /// Of which database, when and by whom.
+    pub database: Database,
+    /// Where the log was cut.
+    pub cut: Cut,
+    /// What clocks disagree about.
+    pub skew: Skew,
+    /// What the files are, and what is in them.
+    #[serde(flatten)]
+    pub contents: Contents,
+}
+
+/// The files of an export.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contents {
+    /// Events from this position on.
+    pub from: GlobalPosition,
+    /// Positions of one file.
+    pub block: NonZeroU64,
+    /// The log, one event a line.
+    pub events: Vec<Listed>,
+    /// What each event moved, one figure a line.
+    pub postings: Vec<Listed>,
+}
+
+/// Who takes the events of an export.
+struct Taker {
+    from: GlobalPosition,
+    events: Blocks,
+    postings: Postings,
+}
+
+impl Taker {
+    /// Into files in this directory; without one, nowhere: what would be in them is known all the same.
+    fn new(from: GlobalPosition, block: NonZeroU64, dir: Option<&Path>) -> Result<Self> {
+        let extent = Extent { from, block };
+        Ok(Self { from, events: Blocks::new("events", extent, dir), postings: Postings::new(extent, dir)? })
+    }
+
+    fn end(self, block: NonZeroU64) -> Result<Contents> {
+        Ok(Contents { from: self.from, block, events: self.events.end()?, postings: self.postings.end()? })
+    }
+}
+
+impl Reader for Taker {
+    fn take(&mut self, event: &LogEvent<'_>) -> Result<()> {
+        if event.position >= self.from {
+            self.events.line(event.position, &ExportedEvent::of(event)?)?;
+        }
+        self.postings.take(event)
+    }
+}
+
+/// Writes an export into a directory that is not there yet, or is empty. Traffic may run.
+///
+/// # Errors
+/// The directory has files, the database is away, the moment is beyond the log or before it, or an event cannot be read: all name what it is.
+/// Without its manifest, what was written is no export.
+pub async fn export(
+    database_url: &str,
+    order: &Order,
+    dir: &Path,
+    progress: impl Fn(Progress) + Send + Sync,
+) -> Result<Manifest> {
+    let is_empty = fs::create_dir_all(dir).and_then(|()| fs::read_dir(dir)).map(|mut files| files.next().is_none());
+    if !is_empty.with_context(|| format!("making the directory {}", dir.display()))? {
+        bail!("{} has files: name a directory that is empty, or not there yet", dir.display());
+    }
+    let mut log = Log::open(database_url, order.max_rate).await?;
+    let database = log.database().await?;
+    let end = log.end(order.to.as_ref(), &progress).await?;
+    if order.from > end.up_to {
+        bail!(
+            "there is nothing to export from position {} on: the last event is at position {}",
+            order.from,
+            end.up_to
+        );
+    }
+    let taker = Taker::new(order.from, order.block, Some(dir))?;
+    let (taker, read) = log.read(None, &end, taker, &progress).await?;
+    let skew = log.skew(&end, &read).await?;
+    log.close().await?;
+    let manifest = Manifest {
+        command: command(order),
+        program: concat!("holdfast ", env!("CARGO_PKG_VERSION")),
+        database,
+        cut: Cut { position: end.up_to, recorded_at: end.recorded_at, log_ended: end.log_ended },
+        skew,
+        contents: taker.end(order.block)?,
+    };
+    let path = dir.join(MANIFEST);
+    let file = File::create_new(&path).with_context(|| format!("making {}", path.display()))?;
+    serde_json::to_writer_pretty(file, &manifest).with_context(|| format!("writing {}", path.display()))?;
+    Ok(manifest)
+}
+
+fn command(order: &Order) -> String {
+    let Order { from, to, block, max_rate } = order;
+    let to = match to {
+        None => String::new(),
+        Some(At::Position(position)) => format!(" --to {position}"),
+        Some(At::Time(time)) => format!(" --to {time}"),
+    };
+    let max_rate = max_rate.map(|rate| format!(" --max-rate {rate}")).unwrap_or_default();
+    format!("holdfast export --from {from}{to} --block {block}{max_rate}")
+}

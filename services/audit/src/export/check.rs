@@ -1,0 +1,164 @@
+//! Whether an export is what its manifest says, and whether its postings follow from its events: found out from its files alone.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use domain::{GlobalPosition, StreamVersion};
+use runtime::log::identity::event_id;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::{
+    Contents, Listed, MANIFEST, Taker,
+    blocks::hex,
+    event::{ExportedEvent, read},
+};
+use crate::replay::prefix::Reader;
+
+/// What was found out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Checked {
+    /// Whether nothing is wrong.
+    pub ok: bool,
+    /// Files that were read.
+    pub files: u64,
+    /// Events in them.
+    pub events: u64,
+    /// Postings in them.
+    pub postings: u64,
+    /// Whether the postings were compared with what the events move. They cannot be where the export does not begin with the log.
+    pub postings_recomputed: bool,
+    /// What is wrong, by file.
+    pub findings: Vec<String>,
+}
+
+/// Findings that are told of one file.
+const TOLD_MAX: usize = 5;
+
+/// What is known of the events so far.
+#[derive(Default)]
+struct Seen {
+    position: GlobalPosition,
+    /// Of each stream, its last version.
+    versions: BTreeMap<String, StreamVersion>,
+    events: u64,
+}
+
+/// Checks an export, by its directory or by its manifest.
+///
+/// # Errors
+/// There is no manifest, or it or a file cannot be read. What is wrong in them is in the answer.
+pub fn check(path: &Path) -> Result<Checked> {
+    let (dir, manifest) = if path.is_dir() { (path.to_owned(), path.join(MANIFEST)) } else { beside(path) };
+    let failed = || format!("reading {}; without a manifest there is no export", manifest.display());
+    let text = std::fs::read(&manifest).with_context(failed)?;
+    let contents: Contents = serde_json::from_slice(&text).with_context(failed)?;
+    let is_whole = contents.from <= GlobalPosition::default().next();
+    let mut taker = if is_whole { Some(Taker::new(contents.from, contents.block, None)?) } else { None };
+    let (mut findings, mut seen) = (Vec::new(), Seen::default());
+    for listed in &contents.events {
+        let take = |line: &str| check_event(line, listed, is_whole, &mut seen, taker.as_mut());
+        check_file(&dir, listed, take, &mut findings)?;
+    }
+    let mut postings = 0;
+    for listed in &contents.postings {
+        postings += listed.lines;
+        check_file(&dir, listed, |_line| Ok(()), &mut findings)?;
+    }
+    if findings.is_empty()
+        && let Some(taker) = taker
+    {
+        let again = taker.end(contents.block)?;
+        let differs = again.postings.iter().zip(&contents.postings).find(|(again, listed)| again != listed);
+        if let Some((_, listed)) = differs {
+            findings.push(format!("{}: its postings do not follow from the events", listed.file));
+        } else if again.postings.len() != contents.postings.len() {
+            findings.push(format!("{MANIFEST}: it does not name all postings that follow from the events"));
+        }
+    }
+    Ok(Checked {
+        ok: findings.is_empty(),
+        files: u64::try_from(contents.events.len() + contents.postings.len()).unwrap_or(u64::MAX),
+        events: seen.events,
+        postings,
+        postings_recomputed: is_whole,
+        findings,
+    })
+}
+
+fn beside(manifest: &Path) -> (PathBuf, PathBuf) {
+    (manifest.parent().unwrap_or(Path::new(".")).to_owned(), manifest.to_owned())
+}
+
+/// Reads a file line by line, and compares it with what the manifest says of it.
+fn check_file(
+    dir: &Path,
+    listed: &Listed,
+    mut take: impl FnMut(&str) -> Result<()>,
+    findings: &mut Vec<String>,
+) -> Result<()> {
+    let failed = || format!("reading {}, which the manifest names", listed.file);
+    let file = File::open(dir.join(&listed.file)).with_context(failed)?;
+    let (mut file, mut hash, mut line, mut lines) = (BufReader::new(file), Sha256::new(), String::new(), 0_u64);
+    let mut wrong = Vec::new();
+    while file.read_line(&mut line).with_context(failed)? > 0 {
+        lines += 1;
+        hash.update(line.as_bytes());
+        if let Err(error) = take(line.trim_end_matches('\n')) {
+            wrong.push(format!("{}, line {lines}: {error:#}", listed.file));
+        }
+        line.clear();
+    }
+    if lines != listed.lines {
+        findings.push(format!("{}: it has {lines} lines, and the manifest says {}", listed.file, listed.lines));
+    }
+    if hex(&hash.finalize()) != listed.sha256 {
+        findings.push(format!("{}: its SHA-256 is not the one in the manifest: it was changed", listed.file));
+    }
+    let more = wrong.len().saturating_sub(TOLD_MAX);
+    wrong.truncate(TOLD_MAX);
+    findings.append(&mut wrong);
+    if more > 0 {
+        findings.push(format!("{}: {more} more lines are wrong", listed.file));
+    }
+    Ok(())
+}
+
+fn check_event(line: &str, listed: &Listed, is_whole: bool, seen: &mut Seen, taker: Option<&mut Taker>) -> Result<()> {
+    let event: ExportedEvent = serde_json::from_str(line).context("it is no event")?;
+    seen.events += 1;
+    let position = event.position;
+    anyhow::ensure!(position > seen.position, "position {position} comes after position {}", seen.position);
+    anyhow::ensure!(
+        listed.first <= position && position <= listed.last,
+        "position {position} is not between {} and {}",
+        listed.first,
+        listed.last
+    );
+    seen.position = position;
+    let (id, of) = (event.event_id, event_id(event.causation_id, &event.stream, event.version));
+    anyhow::ensure!(
+        id == of,
+        "the event at position {position} has the id {id}, and its cause and its place give {of}"
+    );
+    let before = seen.versions.get(&event.stream).copied();
+    let follows = before.map_or(!is_whole || event.version.get() == 1, |before| event.version == before.next());
+    anyhow::ensure!(
+        follows,
+        "version {} of {} comes after version {}: events of it are missing",
+        event.version,
+        event.stream,
+        before.unwrap_or_default()
+    );
+    seen.versions.insert(event.stream.clone(), event.version);
+    let data = event.bytes()?;
+    let says = read(position, &event.message_type, &data)?;
+    anyhow::ensure!(says == event.event, "the event at position {position} is not what its bytes say");
+    let logged = event.as_logged(&data)?;
+    taker.map_or(Ok(()), |taker| taker.take(&logged))
+}

@@ -1,0 +1,81 @@
+//! One line of the table of events.
+
+use anyhow::{Context, Result};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use domain::{GlobalPosition, StreamVersion, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use uuid::Uuid;
+
+use crate::replay::fold::LogEvent;
+
+/// An event with all that the log has of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct ExportedEvent {
+    pub(super) position: GlobalPosition,
+    pub(super) stream: String,
+    pub(super) version: StreamVersion,
+    pub(super) event_id: Uuid,
+    pub(super) service: String,
+    #[serde(rename = "type")]
+    pub(super) message_type: String,
+    pub(super) correlation_id: Uuid,
+    pub(super) causation_id: Uuid,
+    pub(super) traceparent: Option<String>,
+    /// In UTC, to the microsecond.
+    pub(super) recorded_at: String,
+    /// What the bytes say, as proto3 JSON.
+    pub(super) event: Value,
+    /// The very bytes, in base64.
+    pub(super) data: String,
+}
+
+impl ExportedEvent {
+    pub(super) fn of(event: &LogEvent<'_>) -> Result<Self> {
+        Ok(Self {
+            position: event.position,
+            stream: event.stream.to_owned(),
+            version: event.version,
+            event_id: event.event_id,
+            service: event.service.to_owned(),
+            message_type: event.message_type.to_owned(),
+            correlation_id: event.correlation_id,
+            causation_id: event.causation_id,
+            traceparent: event.traceparent.map(str::to_owned),
+            recorded_at: event.recorded_at.to_string(),
+            event: read(event.position, event.message_type, event.data)?,
+            data: STANDARD.encode(event.data),
+        })
+    }
+
+    /// Its bytes.
+    pub(super) fn bytes(&self) -> Result<Vec<u8>> {
+        STANDARD.decode(&self.data).context("its data is no base64")
+    }
+
+    /// It as the log had it, with these bytes.
+    pub(super) fn as_logged<'a>(&'a self, data: &'a [u8]) -> Result<LogEvent<'a>> {
+        let recorded_at = OffsetDateTime::parse(&self.recorded_at, &Rfc3339);
+        Ok(LogEvent {
+            position: self.position,
+            stream: &self.stream,
+            version: self.version,
+            event_id: self.event_id,
+            service: &self.service,
+            message_type: &self.message_type,
+            recorded_at: recorded_at.map(Timestamp::from).context("recorded_at is no time")?,
+            data,
+            correlation_id: self.correlation_id,
+            causation_id: self.causation_id,
+            traceparent: self.traceparent.as_deref(),
+        })
+    }
+}
+
+/// What an event's bytes say.
+pub(super) fn read(position: GlobalPosition, message_type: &str, data: &[u8]) -> Result<Value> {
+    proto::to_json(message_type, data).with_context(|| {
+        format!("the event at position {position} cannot be read: use the release that wrote it, or a later one")
+    })
+}

@@ -1,0 +1,107 @@
+//! Postings: what each event adds to each figure of each row. Up to any position the sum of a row's postings is its figure, in any program
+//! that can add.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use anyhow::Result;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::blocks::{Blocks, Extent, Listed};
+use crate::replay::{
+    Kind, Movement, Movements, Question,
+    fold::{Fold, LogEvent},
+    kinds::{CouponRows, OrderRows, PaymentRows, ShareRows, StockRows, WalletRows},
+    prefix::Reader,
+};
+
+/// What an event adds to one figure.
+#[derive(Debug, Serialize)]
+struct Posting<'a> {
+    position: domain::GlobalPosition,
+    recorded_at: &'a str,
+    event_id: Uuid,
+    /// Of which kind the row is.
+    kind: &'static str,
+    /// Which row.
+    key: &'a str,
+    /// Which of its figures.
+    account: &'a str,
+    amount: i64,
+    /// Of what is money in minor units.
+    currency: Option<&'a str>,
+}
+
+/// Folds events of every kind, and writes what they move.
+pub(super) struct Postings {
+    stock: Fold<StockRows, Sink>,
+    shares: Fold<ShareRows, Sink>,
+    orders: Fold<OrderRows, Sink>,
+    payments: Fold<PaymentRows, Sink>,
+    coupons: Fold<CouponRows, Sink>,
+    wallets: Fold<WalletRows, Sink>,
+    blocks: Arc<Mutex<Blocks>>,
+}
+
+/// Who takes the movements of one kind.
+struct Sink {
+    kind: Kind,
+    blocks: Arc<Mutex<Blocks>>,
+}
+
+impl Movements for Sink {
+    fn take(&mut self, movement: Movement) -> Result<()> {
+        let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
+        for (account, figure) in movement.figures.iter().filter(|(_, figure)| figure.delta != 0) {
+            let posting = Posting {
+                position: movement.position,
+                recorded_at: &movement.recorded_at,
+                event_id: movement.event_id,
+                kind: self.kind.as_str(),
+                key: &movement.key,
+                account,
+                amount: figure.delta,
+                currency: movement.currency.as_deref(),
+            };
+            blocks.line(movement.position, &posting)?;
+        }
+        Ok(())
+    }
+}
+
+impl Postings {
+    pub(super) fn new(extent: Extent, dir: Option<&Path>) -> Result<Self> {
+        let blocks = Arc::new(Mutex::new(Blocks::new("postings", extent, dir)));
+        let sink = |kind| Sink { kind, blocks: Arc::clone(&blocks) };
+        let all = |kind| Question { kind, at: None, keys: Vec::new(), movements: true, max_rate: None };
+        Ok(Self {
+            stock: Fold::new(&all(Kind::Stock), sink(Kind::Stock))?,
+            shares: Fold::new(&all(Kind::Shares), sink(Kind::Shares))?,
+            orders: Fold::new(&all(Kind::Orders), sink(Kind::Orders))?,
+            payments: Fold::new(&all(Kind::Payments), sink(Kind::Payments))?,
+            coupons: Fold::new(&all(Kind::Coupons), sink(Kind::Coupons))?,
+            wallets: Fold::new(&all(Kind::Wallets), sink(Kind::Wallets))?,
+            blocks,
+        })
+    }
+
+    /// Takes the next event in, in order of position: all from the beginning of the log.
+    pub(super) fn take(&mut self, event: &LogEvent<'_>) -> Result<()> {
+        self.stock.take(event)?;
+        self.shares.take(event)?;
+        self.orders.take(event)?;
+        self.payments.take(event)?;
+        self.coupons.take(event)?;
+        self.wallets.take(event)
+    }
+
+    pub(super) fn end(self) -> Result<Vec<Listed>> {
+        let Self { stock, shares, orders, payments, coupons, wallets, blocks } = self;
+        drop((stock, shares, orders, payments, coupons, wallets));
+        Arc::into_inner(blocks)
+            .map_or_else(|| Ok(Vec::new()), |blocks| blocks.into_inner().unwrap_or_else(PoisonError::into_inner).end())
+    }
+}

@@ -1,0 +1,239 @@
+//! `holdfast export` and `holdfast check` as an auditor uses them: the commands of the guide, sums in a program that is not ours, and what is
+//! changed in a file.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use holdfast_tests::{TestFleet, python, repo_root};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::process::Command;
+
+use crate::replay::{Said, command, shop};
+
+/// Figures of rows, by key and name.
+type Figures = BTreeMap<(String, String), i64>;
+
+async fn export(fleet: &TestFleet, dir: &Path, args: &[&str]) -> Said {
+    let args = [&[dir.to_str().unwrap()], args].concat();
+    command("export", Some(fleet), &args).await
+}
+
+async fn check(path: &Path) -> Said {
+    command("check", None, &[path.to_str().unwrap()]).await
+}
+
+fn well(said: &Said) {
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{}", said.out);
+}
+
+fn manifest(dir: &Path) -> Value {
+    serde_json::from_slice(&fs::read(dir.join("manifest.json")).unwrap()).unwrap()
+}
+
+/// The lines of a table, from all its files in order.
+fn lines(dir: &Path, table: &str) -> Vec<Value> {
+    let files = manifest(dir).get(table).unwrap().as_array().unwrap().clone();
+    let text = files.iter().map(|listed| fs::read_to_string(dir.join(listed["file"].as_str().unwrap())).unwrap());
+    text.flat_map(|text| text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<_>>()).collect()
+}
+
+/// What the postings of a kind add up to; what adds up to nothing is not named.
+fn sums(postings: &[Value], kind: &str) -> Figures {
+    let mut sums = Figures::new();
+    for posting in postings.iter().filter(|posting| posting["kind"] == kind) {
+        let name = |field: &str| posting[field].as_str().unwrap().to_owned();
+        *sums.entry((name("key"), name("account"))).or_default() += posting["amount"].as_i64().unwrap();
+    }
+    sums.retain(|_, sum| *sum != 0);
+    sums
+}
+
+/// What a replay says of the same figures.
+async fn replayed(fleet: &TestFleet, kind: &str, args: &[&str]) -> Figures {
+    let args = [&[kind, "--movements", "--json"], args].concat();
+    let said = command("replay", Some(fleet), &args).await;
+    let said: Value = serde_json::from_str(&said.out).unwrap();
+    let mut figures = Figures::new();
+    for movement in said.get("movements").unwrap().as_array().unwrap() {
+        for (name, figure) in movement["figures"].as_object().unwrap() {
+            let key = (movement["key"].as_str().unwrap().to_owned(), name.clone());
+            figures.insert(key, figure["balance"].as_i64().unwrap());
+        }
+    }
+    figures.retain(|_, balance| *balance != 0);
+    figures
+}
+
+#[tokio::test]
+async fn every_command_of_the_guide_works_and_postings_add_up_to_what_a_replay_says() {
+    let (fleet, position, time) = shop().await;
+    let dir = tempfile::tempdir().unwrap();
+    let page = fs::read_to_string(repo_root().join("services/audit/README.md")).unwrap();
+    let (_, rest) = page.split_once("## Take it with you\n").unwrap();
+    let (_, rest) = rest.split_once("```sh\n").unwrap();
+    let (commands, rest) = rest.split_once("```").unwrap();
+    let mut ran = 0;
+    for (number, line) in commands.lines().enumerate() {
+        let words = line.split(" #").next().unwrap().trim().strip_prefix("./justw holdfast ").unwrap();
+        let (name, args) = words.split_once(' ').unwrap();
+        let to = dir.path().join(if number == 0 { "whole" } else { "part" });
+        let args = args.replace("$DIR", to.to_str().unwrap()).replace("$TIME", &time);
+        let args = args.replace("$POSITION", &position.to_string());
+        well(&command(name, Some(&fleet), &args.split_whitespace().collect::<Vec<_>>()).await);
+        ran += 1;
+    }
+    assert_eq!(ran, 3, "{commands}");
+
+    let whole = dir.path().join("whole");
+    let (events, postings) = (lines(&whole, "events"), lines(&whole, "postings"));
+    assert_eq!(i64::try_from(events.len()).unwrap(), fleet.number("select count(*) from log.events").await.unwrap());
+    let mut kinds = 0;
+    for kind in ["stock", "shares", "orders", "payments", "coupons", "wallets"] {
+        let figures = sums(&postings, kind);
+        assert_eq!(figures, replayed(&fleet, kind, &[]).await, "{kind}");
+        kinds += usize::from(!figures.is_empty());
+        // At any position, not only the last.
+        let then = postings.iter().filter(|posting| posting["position"].as_i64().unwrap() <= position);
+        let then: Vec<Value> = then.cloned().collect();
+        let said = replayed(&fleet, kind, &["--at", &position.to_string()]).await;
+        assert_eq!(sums(&then, kind), said, "{kind}");
+    }
+    assert_eq!(kinds, 6, "something of every kind has moved");
+
+    // The query of the guide, by a program that is not ours.
+    let (_, rest) = rest.split_once("```sql\n").unwrap();
+    let query = rest.split_once("```").unwrap().0.replace("$DIR", whole.to_str().unwrap());
+    let program = "import duckdb, json, sys; print(json.dumps(duckdb.sql(sys.argv[1]).fetchall()))";
+    let output = Command::new(python()).args(["-c", program, &query]).output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let told: Vec<(String, String, i64)> = serde_json::from_slice(&output.stdout).unwrap();
+    let told: Figures = told.into_iter().map(|(key, account, sum)| ((key, account), sum)).collect();
+    assert_eq!(told, sums(&postings, "stock"));
+}
+
+#[tokio::test]
+async fn a_part_of_the_log_is_exported_as_it_is_in_the_whole() {
+    let (fleet, position, _) = shop().await;
+    let dir = tempfile::tempdir().unwrap();
+    let (whole, part) = (dir.path().join("whole"), dir.path().join("part"));
+    well(&export(&fleet, &whole, &["--block", "7"]).await);
+    let to = (position + 9).to_string();
+    well(&export(&fleet, &part, &["--from", &position.to_string(), "--to", &to]).await);
+    let is_in = |line: &Value| (position..=position + 9).contains(&line["position"].as_i64().unwrap());
+    for table in ["events", "postings"] {
+        let wanted: Vec<Value> = lines(&whole, table).into_iter().filter(is_in).collect();
+        assert!(!wanted.is_empty());
+        assert_eq!(lines(&part, table), wanted, "{table}");
+    }
+    let said = check(&whole).await;
+    well(&said);
+    assert!(said.out.starts_with("check: ok: ") && said.out.contains("each posting follows"), "{}", said.out);
+    let said = check(&part.join("manifest.json")).await;
+    well(&said);
+    assert!(said.out.contains("were not computed again"), "{}", said.out);
+    let files = manifest(&whole)["events"].as_array().unwrap().clone();
+    assert!(files.len() > 2, "{files:?}");
+    assert_eq!(files[0]["file"], "events-000000000001-000000000007.jsonl");
+}
+
+/// Writes other text into the first file of a table, and, as a forger would, its hash into the manifest.
+fn forge(dir: &Path, table: &str, change: impl FnOnce(&mut Vec<Value>)) {
+    let mut manifest = manifest(dir);
+    let listed = manifest.get_mut(table).unwrap().get_mut(0).unwrap();
+    let path = dir.join(listed["file"].as_str().unwrap());
+    let text = fs::read_to_string(&path).unwrap();
+    let mut lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    change(&mut lines);
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    listed["lines"] = lines.len().into();
+    listed["bytes"] = text.len().into();
+    listed["sha256"] = Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect::<String>().into();
+    fs::write(path, text).unwrap();
+    fs::write(dir.join("manifest.json"), manifest.to_string()).unwrap();
+}
+
+fn copy(from: &Path, to: PathBuf) -> PathBuf {
+    fs::create_dir(&to).unwrap();
+    for file in fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
+    to
+}
+
+#[tokio::test]
+async fn what_is_changed_in_an_export_is_found_also_where_its_hash_is_changed_with_it() {
+    let (fleet, _, _) = shop().await;
+    let dir = tempfile::tempdir().unwrap();
+    let whole = dir.path().join("whole");
+    well(&export(&fleet, &whole, &[]).await);
+    let first = manifest(&whole)["events"][0]["file"].as_str().unwrap().to_owned();
+    let changed = copy(&whole, dir.path().join("changed"));
+    fs::write(changed.join(&first), fs::read_to_string(changed.join(&first)).unwrap().replacen("MUG-01", "JUG-01", 1))
+        .unwrap();
+    let said = check(&changed).await;
+    assert_eq!(said.code, Some(1), "{}", said.out);
+    assert!(said.out.contains("its SHA-256 is not the one in the manifest"), "{}", said.out);
+
+    type Forgery = fn(&mut Vec<Value>);
+    let forgeries: [(&str, &str, Forgery, &str); 8] = [
+        ("says", "events", |lines| lines[1]["event"]["quantity"] = json!("7"), "is not what its bytes say"),
+        (
+            "cause",
+            "events",
+            |lines| lines[1]["causation_id"] = lines[0]["causation_id"].clone(),
+            "its cause and its place give",
+        ),
+        ("gone", "events", |lines| drop(lines.remove(0)), "comes after version 0: events of it are missing"),
+        ("order", "events", |lines| lines.swap(0, 1), "comes after position"),
+        ("bytes", "events", |lines| lines[0]["data"] = json!("!"), "its data is no base64"),
+        (
+            "type",
+            "events",
+            |lines| lines[0]["type"] = json!("holdfast.inventory.v1.Stolen"),
+            "cannot be read: use the release",
+        ),
+        ("posting", "postings", |lines| lines[0]["amount"] = json!(99), "its postings do not follow from the events"),
+        ("none", "postings", Vec::clear, "its postings do not follow from the events"),
+    ];
+    for (name, table, forgery, words) in forgeries {
+        let forged = copy(&whole, dir.path().join(name));
+        forge(&forged, table, forgery);
+        let said = check(&forged).await;
+        assert_eq!(said.code, Some(1), "{name}: {}", said.out);
+        assert!(said.out.contains(words) && said.out.contains("check: NOT ok"), "{name}: {}", said.out);
+    }
+    fs::remove_file(whole.join(&first)).unwrap();
+    let said = check(&whole).await;
+    assert_eq!(said.code, Some(3), "{}", said.out);
+    assert!(said.err.contains(&first), "{}", said.err);
+}
+
+#[tokio::test]
+async fn what_cannot_be_exported_leaves_nothing_that_looks_like_an_export() {
+    let fleet = TestFleet::start().await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let to = dir.path().join("to");
+    let refused = |said: &Said, code: i32, words: &str| {
+        assert_eq!((said.code, said.out.as_str()), (Some(code), ""), "{words}: {}", said.err);
+        assert!(said.err.contains(words), "{words}: {}", said.err);
+        assert!(!to.join("manifest.json").exists());
+    };
+    refused(&export(&fleet, &to, &[]).await, 3, "the log is empty");
+    fleet.stock("MUG", 1).await.unwrap();
+    refused(
+        &export(&fleet, &to, &["--from", "1000000"]).await,
+        3,
+        "there is nothing to export from position 1000000 on",
+    );
+    refused(&export(&fleet, &to, &["--to", "1000000"]).await, 3, "is beyond the log");
+    refused(&export(&fleet, &to, &["--from", "0"]).await, 2, "--from");
+    refused(&export(&fleet, &to, &["--block", "0"]).await, 2, "--block");
+    refused(&check(&to).await, 3, "without a manifest there is no export");
+    refused(&export(&fleet, dir.path(), &[]).await, 3, "has files");
+    well(&export(&fleet, &to, &[]).await);
+}
