@@ -3,8 +3,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use audit::replay::{Kind, Question, replay as replayed};
-use domain::Decider;
+use audit::{
+    export::{BLOCK, Order, export},
+    replay::{Kind, Question, replay as replayed},
+};
+use domain::{Decider, GlobalPosition};
 use futures::TryStreamExt;
 use proto::common::v1::CommandRejected;
 use runtime::log::event_store::{StoredEventRef, replay};
@@ -36,16 +39,17 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
     bench_fleet.stop_workers().await?;
     let events = baseline::events(&bench_fleet.pool).await?;
     let mut connection = PgConnection::connect(&bench_fleet.address.database_url).await?;
-    let (mut folds, mut reads, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut folds, mut reads, mut answers, mut exports) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     // In turns: what disturbs the one disturbs the other.
     for _try in 0..TRIES {
         reads.push(bare_read(&mut connection, events).await?);
         folds.push(fold(&mut connection, events).await?);
         answers.push(answer(&bench_fleet.address.database_url, events).await?);
+        exports.push(exported(&bench_fleet.address.database_url).await?);
     }
     connection.close().await?;
     bench_fleet.stop().await?;
-    let [fold, read, answer] = [folds, reads, answers].map(|times| median(times).unwrap_or_default());
+    let [fold, read, answer, export] = [folds, reads, answers, exports].map(|times| median(times).unwrap_or_default());
     report.orders = events;
     report.seconds = Thousandths::seconds(fold);
     report.per_second = per_second(events, fold);
@@ -55,6 +59,7 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
         .with_limits(limits)
         .with_verify(verify)
         .with("holdfast_replay_stock", answered(events, answer, read))
+        .with("holdfast_export", answered(events, export, read))
         .with("unit", "events of the log, not orders; CPU and memory are of the orders that wrote it"))
 }
 
@@ -65,6 +70,14 @@ async fn answer(database_url: &str, events: u64) -> Result<Duration> {
     let answer = replayed(database_url, &question, Vec::new(), |_progress| ()).await?;
     let read = answer.evidence.events_read;
     ensure!(read == events && answer.evidence.rows > 0, "it has read {read} events, not {events}");
+    Ok(begun.elapsed())
+}
+
+/// What `holdfast export` does.
+async fn exported(database_url: &str) -> Result<Duration> {
+    let (begun, dir) = (Instant::now(), tempfile::tempdir()?);
+    let order = Order { from: GlobalPosition::default().next(), to: None, block: BLOCK, max_rate: None };
+    export(database_url, &order, &dir.path().join("export"), |_progress| ()).await?;
     Ok(begun.elapsed())
 }
 
