@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use clap::Args;
+use platform::config::{self, Config};
 use sqlx::{Connection, PgConnection};
 use testbed::fleet::Address;
 
@@ -62,12 +63,13 @@ impl GlobalArgs {
             .context("connecting to Postgres; is it up? (--database-url for another one)")
     }
 
-    /// NATS of the fleet.
-    pub fn broker_url(&self) -> Result<String> {
-        match &self.broker_url {
-            Some(url) => Ok(url.clone()),
-            None => Ok(self.address()?.broker_url),
-        }
+    /// NATS of the fleet, and as whom to connect.
+    pub fn broker(&self) -> Result<config::Broker> {
+        let url = match &self.broker_url {
+            Some(url) => url.clone(),
+            None => self.address()?.broker_url,
+        };
+        Ok(config::Broker { url, ..Config::from_environment()?.broker })
     }
 
     /// The file in which a running `holdfast up` notes where its servers are.

@@ -215,7 +215,9 @@ async fn serve<S: Service>(
     let (endings, outcomes) = mpsc::channel(context.config.effects.concurrency_max);
     let mut loops = JoinSet::new();
     let refusals = Refusals::new(context.broker.clone(), health.clone());
-    loops.spawn(relay::run(S::NAME, context.clone(), health.clone()).in_current_span());
+    if context.config.relay.runs {
+        loops.spawn(relay::run(S::NAME, context.clone(), health.clone()).in_current_span());
+    }
     loops.spawn(refusals::run(context.clone(), Arc::clone(&refusals)).in_current_span());
     let calls = effects::run(
         Arc::clone(&service),

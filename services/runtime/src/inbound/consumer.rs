@@ -21,7 +21,10 @@ use futures::{
     stream::{BoxStream, PollNext, select_with_strategy},
 };
 use platform::{
-    broker::{self, Broker, EVENTS, command_subject, commands_stream, event_subject, events_consumer, sent_subject},
+    broker::{
+        self, Broker, EVENTS, command_subject, commands_consumer, commands_stream, commands_subject, event_subject,
+        events_consumer, sent_subject, urgent_consumer,
+    },
     clock,
     config::{self, Config, ms},
     error::Error,
@@ -82,8 +85,8 @@ pub(crate) struct Durable {
 pub(crate) fn durables<S: Service>() -> Vec<Durable> {
     let mut durables = vec![Durable {
         stream: commands_stream(S::NAME),
-        name: format!("{}-commands", S::NAME),
-        subjects: vec![format!("cmd.{}.*", S::NAME)],
+        name: commands_consumer(S::NAME),
+        subjects: vec![commands_subject(S::NAME)],
         goes_first: false,
     }];
     if !S::REACTS_TO.is_empty() {
@@ -100,7 +103,7 @@ pub(crate) fn durables<S: Service>() -> Vec<Durable> {
     if proto::URGENT.iter().any(|message_type| S::COMMANDS.contains(message_type)) {
         durables.push(Durable {
             stream: commands_stream(S::NAME),
-            name: format!("{}-urgent", S::NAME),
+            name: urgent_consumer(S::NAME),
             subjects: vec![format!("cmd.{}.urgent.*", S::NAME)],
             goes_first: true,
         });
