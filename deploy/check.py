@@ -38,6 +38,9 @@ OTHER_VARIABLES = {"HOLDFAST_CONFIG"}
 # How many batch loops, each with a pool and a place as the relay, one process has.
 LOOPS = {"holdfast-all-in-one": 4, "holdfast-gateway": 0}
 
+# Whose user of the broker may do what the relay does.
+RELAYS = {"orders", "all-in-one"}
+
 # Who may reach whom, as component -> peers and ports. Whatever is not here must be closed.
 DNS = {"dns:53", "dns:53/UDP"}
 EVERY_WORKER = DNS | {"postgres:5432", "nats:4222"}
@@ -157,6 +160,19 @@ def setting(variables, name):
     return variables.get(name, str(SETTINGS[name]))
 
 
+def user_findings(component, variables):
+    """Of its own user of the broker: nats/accounts.conf."""
+    accounts = (HERE / "nats/accounts.conf").read_text()
+    if f"$KEY_{component.upper().replace('-', '_')}\n" not in accounts:
+        yield f"nats/accounts.conf has no user {component}"
+    prefix = setting(variables, "HOLDFAST_BROKER_INBOX_PREFIX")
+    if prefix != f"_INBOX.{component}":
+        yield f"answers come to {prefix}, where its user of the broker may not listen"
+    runs = setting(variables, "HOLDFAST_RELAY_RUNS").lower() == "true"
+    if component != "gateway" and runs != (component in RELAYS):
+        yield f"relay.runs is {str(runs).lower()}, and only the user of orders may do what the relay does"
+
+
 def probe_findings(container, variables):
     ports = {port["name"]: port["containerPort"] for port in container.get("ports", [])}
     host, _, listens = setting(variables, "HOLDFAST_HTTP_ADDRESS").rpartition(":")
@@ -217,6 +233,7 @@ def container_findings(workload, container, things):
     if container.get("command") or container.get("args", [""])[0] not in programs:
         yield f"runs {container.get('command')} {container.get('args')}, and the image has {', '.join(programs)}"
     if workload["kind"] == "Deployment":
+        yield from user_findings(component_of(pod_of(workload)["metadata"]["labels"]), variables)
         yield from probe_findings(container, variables)
         pause = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
         needed = pause + int(setting(variables, "HOLDFAST_PROCESS_DRAIN_MS")) / 1000 + SPARE_S

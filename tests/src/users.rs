@@ -64,9 +64,8 @@ pub async fn connected(broker: &Path) -> Result<BTreeSet<(String, String)>> {
     let keys = fs::read_to_string(broker.join("keys.conf"))?;
     let keys: BTreeMap<&str, &str> =
         keys.lines().filter_map(|line| line.split_once(": ")).map(|(name, key)| (key, name)).collect();
-    let text = |connection: &Value, field: &str| {
-        connection.get(field).and_then(Value::as_str).unwrap_or_default().to_owned()
-    };
+    let text =
+        |connection: &Value, field: &str| connection.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
     let connections = answer.json.get("connections").and_then(Value::as_array).cloned().unwrap_or_default();
     let whose = |connection: &Value| {
         let user = text(connection, "authorized_user");
