@@ -1,7 +1,7 @@
 //! What every subcommand is told about its surroundings: where the fleet is, and how to print.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
 };
 
@@ -48,10 +48,11 @@ impl GlobalArgs {
         })
     }
 
-    /// Postgres of the fleet, as a role that may read everything.
+    /// Postgres of the fleet, as a role that may read everything: as told, as the file of settings says, which may be a secret, or as noted.
     pub fn database_url(&self) -> Result<String> {
         match &self.database_url {
             Some(url) => Ok(url.clone()),
+            None if env::var_os("HOLDFAST_CONFIG").is_some() => Ok(Config::from_environment()?.database.url),
             None => Ok(self.address()?.database_url),
         }
     }

@@ -159,9 +159,9 @@ fn operator() -> User {
     for stream in all_streams() {
         subjects.extend([api("STREAM.INFO", &stream), api("CONSUMER.LIST", &stream)]);
     }
-    // To take lost events back it reads the stream with consumers that have no name.
-    subjects.push(api("STREAM.MSG.GET", EVENTS));
-    subjects.extend(["INFO", "CREATE", "MSG.NEXT"].map(|request| format!("$JS.API.CONSUMER.{request}.{EVENTS}.*")));
+    // To take lost events back it reads the stream by a consumer that the broker names.
+    subjects.extend([api("STREAM.MSG.GET", EVENTS), api("CONSUMER.CREATE", EVENTS)]);
+    subjects.extend(["INFO", "MSG.NEXT"].map(|request| format!("$JS.API.CONSUMER.{request}.{EVENTS}.*")));
     User::new("operator", "the command holdfast", subjects)
 }
 
