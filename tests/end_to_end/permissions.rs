@@ -268,6 +268,8 @@ async fn a_fleet_works(acknowledges_anew: bool) {
     .await
     .unwrap();
     is_connected_as_itself(&broker).await;
+    let stand_by = "select count(*) from pg_stat_activity where application_name = 'holdfast-relay'";
+    fleet.until(stand_by, 1).await.unwrap();
     assert_eq!(refusals_in_the_log(&fleet), Vec::<String>::new());
 }
 
