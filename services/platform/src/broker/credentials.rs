@@ -95,7 +95,8 @@ mod tests {
     fn what_is_wrong_is_said_without_the_secret() {
         let seed = KeyPair::new_user().seed().unwrap();
         let account = KeyPair::new_account().seed().unwrap();
-        for file in [String::new(), format!("{seed}\n{seed}\n{seed}"), account.clone(), format!("{}A", &seed[..57])] {
+        let damaged = format!("{}{}{}", &seed[..30], if &seed[30..31] == "A" { "B" } else { "A" }, &seed[31..]);
+        for file in [String::new(), format!("{seed}\n{seed}\n{seed}"), account.clone(), damaged] {
             let Err(reason) = parse(&file) else { panic!("{file}") };
             assert!(!reason.contains(&seed[..20]) && !reason.contains(&account[..20]), "{reason}");
         }
