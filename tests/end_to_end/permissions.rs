@@ -246,7 +246,7 @@ async fn a_fleet_works(acknowledges_anew: bool) {
     let id = Uuid::from_u128(5);
     let line = json!({ "sku": "MUG", "quantity": 1, "unit_price": { "minor_units": 100, "currency": "EUR" } });
     let body = json!({ "order_id": id, "customer_id": "c", "payment_method": "sandbox:succeed", "lines": [line] });
-    assert_eq!(gateway.post("/v1/orders", "5", &body).await.unwrap().status, 200);
+    assert_eq!(gateway.post("/v1/orders", "5", &body).await.unwrap().status, 201);
     gateway.until(&format!("/v1/orders/{id}"), "it is paid", |order| order["status"] == "paid").await.unwrap();
 
     let sent = operate(&fleet, &keys, &["send", "RegisterProduct", r#"{"sku": "CUP", "name": "Cup"}"#]).await;
