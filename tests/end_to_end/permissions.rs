@@ -96,7 +96,7 @@ fn settings_of(user: &str, broker: &Path, url: &str) -> platform::config::Broker
 }
 
 /// What a user is refused of all tries.
-async fn refused(user: &str, broker: &Path, url: &str) -> BTreeSet<&'static str> {
+async fn refused(user: &str, broker: &Path, url: &str) -> BTreeSet<(&'static str, &'static str)> {
     let (said, mut refusals) = mpsc::channel(256);
     let options = broker::options(&settings_of(user, broker, url)).unwrap().event_callback(move |event| {
         let said = said.clone();
@@ -118,13 +118,15 @@ async fn refused(user: &str, broker: &Path, url: &str) -> BTreeSet<&'static str>
     let mut refused = BTreeSet::new();
     loop {
         let refusal = tokio::time::timeout(Duration::from_secs(30), refusals.recv()).await.unwrap().unwrap();
-        assert!(refusal.to_lowercase().contains("permissions violation"), "{user}: {refusal}");
+        let text = refusal.to_lowercase();
+        assert!(text.contains("permissions violation"), "{user}: {refusal}");
+        let how = if text.contains("violation for publish") { "publish" } else { "listen" };
         let subject = refusal.split('"').nth(1).unwrap();
         if subject == LAST {
             return refused;
         }
-        let (_, subject, _) = TRIES.iter().find(|(_, tried, _)| *tried == subject).unwrap();
-        refused.insert(*subject);
+        let (how, subject, _) = TRIES.iter().find(|(tried, to, _)| (*tried, *to) == (how, subject)).unwrap();
+        refused.insert((*how, *subject));
     }
 }
 
@@ -139,7 +141,7 @@ async fn each_may_do_what_is_listed(acknowledges_anew: bool) {
     for user in users() {
         let refused = refused(&user.name, &broker, &server.url()).await;
         for (how, subject, allowed) in TRIES {
-            let (may, is_refused) = (allowed.contains(&user.name.as_str()), refused.contains(subject));
+            let (may, is_refused) = (allowed.contains(&user.name.as_str()), refused.contains(&(how, subject)));
             println!("{:<20} {} {how} {subject}", user.name, if is_refused { "may not" } else { "may    " });
             if may == is_refused {
                 wrong.push(format!("{} {how} {subject}: refused: {is_refused}", user.name));
