@@ -108,6 +108,11 @@ deploy-check *args:
 deploy-run: heavy
     @exec python3 '{{ justfile_directory() }}/deploy/run.py' '{{ built }}'
 
+# Are the crates of others free of known vulnerabilities, and of licences that nobody allowed? Writes the list of all of them (CycloneDX) to FILE
+[no-exit-message]
+supply-chain file=(target / 'holdfast.cdx.json'):
+    @exec python3 '{{ justfile_directory() }}/deploy/supply_chain.py' '{{ file }}'
+
 # Build realistic bugs into a copy of the sources, one at a time: does the simulation, or else a spec, catch every one?
 [no-exit-message]
 mutations *args:

@@ -19,15 +19,17 @@ import sys
 import tempfile
 import tomllib
 
+import jsonschema
 import kubernetes_validate
 import yaml
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
 KUBECTL = os.environ.get("HOLDFAST_KUBECTL", "kubectl")
+PROMTOOL = os.environ.get("HOLDFAST_PROMTOOL") or shutil.which("promtool")
 # The oldest Kubernetes that knows a native `sleep` of preStop without a feature gate, and the newest that there are schemas of.
 SCHEMAS = ["1.34", "1.37"]
-OVERLAYS = ["small", "production"]
+OVERLAYS = ["small", "production", "autoscaled"]
 BUILT = {**{overlay: f"overlays/{overlay}" for overlay in OVERLAYS}, "migrations": "migrations"}
 SPARE_S = 5
 
@@ -37,6 +39,9 @@ SETTINGS = {f"HOLDFAST_{section}_{key}".upper(): value for section, keys in DEFA
 OTHER_VARIABLES = {"HOLDFAST_CONFIG"}
 # How many batch loops, each with a pool and a place as the relay, one process has.
 LOOPS = {"holdfast-all-in-one": 4, "holdfast-gateway": 0}
+
+# Whose user of the broker may do what the relay does.
+RELAYS = {"orders", "all-in-one"}
 
 # Who may reach whom, as component -> peers and ports. Whatever is not here must be closed.
 DNS = {"dns:53", "dns:53/UDP"}
@@ -49,11 +54,13 @@ MAY_REACH = {
     "all-in-one": EVERY_WORKER | {"internet:443"},
     "gateway": EVERY_WORKER | {"internet:443"},
     "migrate": DNS | {"postgres:5432"},
+    "verify": DNS | {"postgres:5432"},
 }
 MAY_BE_REACHED = {
     **{worker: {"monitoring:9090"} for worker in ["orders", "inventory", "rounds", "payments", "all-in-one"]},
     "gateway": {"ingress:8080", "monitoring:9090"},
     "migrate": set(),
+    "verify": set(),
 }
 # Of TCP, unless they say otherwise.
 PORTS = ["22", "53", "53/UDP", "80", "443", "4222", "5432", "6443", "8080", "8222", "9090"]
@@ -84,11 +91,40 @@ def name_of(thing):
     return f"{thing['kind']} {thing['metadata']['name']}"
 
 
+def closed(schema):
+    """A schema of a CRD that lets no field pass that it does not name."""
+    if not isinstance(schema, dict):
+        return schema
+    schema = {key: {name: closed(part) for name, part in value.items()} if key == "properties" else closed(value) for key, value in schema.items()}
+    if "properties" in schema and "additionalProperties" not in schema and not schema.get("x-kubernetes-preserve-unknown-fields"):
+        schema["additionalProperties"] = False
+    return schema
+
+
+@functools.cache
+def schemas_of_others():
+    """The schemas of schemas/, by version and kind."""
+    found = {}
+    for path in (HERE / "schemas").glob("*.yaml"):
+        spec = yaml.safe_load(path.read_text())["spec"]
+        for version in spec["versions"]:
+            schema = closed(version["schema"]["openAPIV3Schema"])
+            # Kubernetes itself says what metadata is.
+            schema["properties"]["metadata"] = {"type": "object"}
+            found[f"{spec['group']}/{version['name']}", spec["names"]["kind"]] = schema
+    return found
+
+
 @functools.cache
 def schema_finding(text, version):
-    """What is first wrong with an object. Most objects are in both overlays, and in most mutations as they were."""
+    """What is first wrong with an object. Most objects are in several overlays, and in most mutations as they were."""
+    thing = json.loads(text)
+    schema = schemas_of_others().get((thing["apiVersion"], thing["kind"]))
+    if schema:
+        error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(thing))
+        return error and f"schema: {'.'.join(map(str, error.path))}: {error.message}"
     try:
-        kubernetes_validate.validate(json.loads(text), version, strict=True)
+        kubernetes_validate.validate(thing, version, strict=True)
     except kubernetes_validate.ValidationError as error:
         return f"schema of {version}: {'.'.join(map(str, error.path))}: {error.message}"
     except (kubernetes_validate.SchemaNotFoundError, kubernetes_validate.InvalidSchemaError) as error:
@@ -109,7 +145,8 @@ def of_kind(things, *kinds):
 
 
 def pod_of(workload):
-    return workload["spec"]["template"]
+    spec = workload["spec"]
+    return spec["jobTemplate"]["spec"]["template"] if workload["kind"] == "CronJob" else spec["template"]
 
 
 def component_of(labels):
@@ -155,6 +192,19 @@ def setting_findings(variables):
 
 def setting(variables, name):
     return variables.get(name, str(SETTINGS[name]))
+
+
+def user_findings(component, variables):
+    """Of its own user of the broker: nats/accounts.conf."""
+    accounts = (HERE / "nats/accounts.conf").read_text()
+    if f"$KEY_{component.upper().replace('-', '_')}\n" not in accounts:
+        yield f"nats/accounts.conf has no user {component}"
+    prefix = setting(variables, "HOLDFAST_BROKER_INBOX_PREFIX")
+    if prefix != f"_INBOX.{component}":
+        yield f"answers come to {prefix}, where its user of the broker may not listen"
+    runs = setting(variables, "HOLDFAST_RELAY_RUNS").lower() == "true"
+    if component != "gateway" and runs != (component in RELAYS):
+        yield f"relay.runs is {str(runs).lower()}, and only the user of orders may do what the relay does"
 
 
 def probe_findings(container, variables):
@@ -217,6 +267,7 @@ def container_findings(workload, container, things):
     if container.get("command") or container.get("args", [""])[0] not in programs:
         yield f"runs {container.get('command')} {container.get('args')}, and the image has {', '.join(programs)}"
     if workload["kind"] == "Deployment":
+        yield from user_findings(component_of(pod_of(workload)["metadata"]["labels"]), variables)
         yield from probe_findings(container, variables)
         pause = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
         needed = pause + int(setting(variables, "HOLDFAST_PROCESS_DRAIN_MS")) / 1000 + SPARE_S
@@ -247,7 +298,7 @@ def workload_findings(workload, things):
 def fleet_findings(things):
     """What is said of all together."""
     deployments = of_kind(things, "Deployment")
-    labels = [pod_of(workload)["metadata"]["labels"] for workload in of_kind(things, "Deployment", "Job")]
+    labels = [pod_of(workload)["metadata"]["labels"] for workload in of_kind(things, "Deployment", "Job", "CronJob")]
     namespaces = of_kind(things, "Namespace")
     if [namespace["metadata"]["labels"].get("pod-security.kubernetes.io/enforce") for namespace in namespaces] != ["restricted"]:
         yield "one Namespace is needed, with pod security restricted"
@@ -306,7 +357,7 @@ def open_to(direction, labels, peer, port, policies):
 def reachability(things):
     """All pairs of a pod of ours with a peer, a port and a direction: what is open, and what should be."""
     policies = of_kind(things, "NetworkPolicy")
-    pods = [pod_of(workload)["metadata"]["labels"] for workload in of_kind(things, "Deployment", "Job")]
+    pods = [pod_of(workload)["metadata"]["labels"] for workload in of_kind(things, "Deployment", "Job", "CronJob")]
     peers = PEERS | {component_of(labels): ("holdfast", labels) for labels in pods}
     for labels in pods:
         component = component_of(labels)
@@ -325,15 +376,24 @@ def reachability_findings(things):
             yield f"{arrow} is {'open' if is_open else 'closed'}, and must not be"
 
 
+def scaled(workload, things):
+    """What scales it."""
+    return [thing["spec"] for thing in of_kind(things, "ScaledObject") if thing["spec"]["scaleTargetRef"]["name"] == workload["metadata"]["name"]]
+
+
+def replicas_max(workload, things):
+    return max([spec.get("maxReplicaCount", 100) for spec in scaled(workload, things)], default=workload["spec"].get("replicas", 1))
+
+
 def connections(things):
-    """The most connections to Postgres: every replica, one more of each while it is replaced, and the migration's."""
-    most = 1
+    """The most connections to Postgres: every replica, one more of each while it is replaced, the migration's, and one of each job now and then."""
+    most = 1 + len(of_kind(things, "CronJob"))
     for workload in of_kind(things, "Deployment"):
         container = pod_of(workload)["spec"]["containers"][0]
         pool = int(setting(environment(container, things)[0], "HOLDFAST_DATABASE_CONNECTIONS_MAX"))
         loops = LOOPS.get(container["args"][0], 1)
         surge = workload["spec"].get("strategy", {}).get("rollingUpdate", {}).get("maxSurge", 1)
-        most += (workload["spec"].get("replicas", 1) + surge) * (loops * (pool + 1) if loops else pool)
+        most += (replicas_max(workload, things) + surge) * (loops * (pool + 1) if loops else pool)
     return most
 
 
@@ -342,7 +402,8 @@ def overlay_findings(overlay, things):
     needed = connections(things)
     if needed > int(allowed):
         yield f"opens up to {needed} connections, and Postgres allows {allowed} (holdfast/postgres-connections)"
-    replicas = {workload["metadata"]["name"]: workload["spec"].get("replicas", 1) for workload in of_kind(things, "Deployment")}
+    least = lambda workload: min([spec.get("minReplicaCount", 0) for spec in scaled(workload, things)], default=workload["spec"].get("replicas", 1))
+    replicas = {workload["metadata"]["name"]: least(workload) for workload in of_kind(things, "Deployment")}
     workers = ["all-in-one"] if overlay == "small" else ["orders", "inventory", "rounds", "payments"]
     count = 1 if overlay == "small" else 2
     wanted = {f"holdfast-{part}": count for part in [*workers, "gateway"]}
@@ -350,10 +411,115 @@ def overlay_findings(overlay, things):
         yield f"runs {replicas}, not {wanted}"
 
 
+@functools.cache
+def metrics():
+    """The names of all metrics, from the code."""
+    names = {"up"}
+    for path in (ROOT / "services").rglob("*.rs"):
+        names |= set(re.findall(r'const \w+: &str = "(holdfast_\w+)"', path.read_text()))
+    return names
+
+
+def query_findings(query):
+    """Whether it asks for figures of this namespace that there are. What is recorded by a rule, or is of kube-state-metrics, is not looked at."""
+    for name in set(re.findall(r"\bholdfast_\w+", query)):
+        if name not in metrics() and re.sub(r"_(bucket|count|sum)$", "", name) not in metrics():
+            yield f"there is no metric {name}"
+    for name, labels in re.findall(r"\b((?:holdfast|kube)_\w+|up)\b({[^}]*})?", query):
+        if 'namespace="holdfast"' not in labels:
+            yield f"{name} is asked of all namespaces"
+
+
+def scaling_findings(things):
+    for scaler in of_kind(things, "ScaledObject"):
+        spec, name = scaler["spec"], name_of(scaler)
+        targets = [thing for thing in of_kind(things, "Deployment") if thing["metadata"]["name"] == spec["scaleTargetRef"]["name"]]
+        if len(targets) != 1:
+            yield f"{name}: there is no Deployment {spec['scaleTargetRef']['name']}"
+        for target in targets:
+            if "replicas" in target["spec"]:
+                yield f"{name}: replicas of {name_of(target)} would be set back with each apply"
+        if spec.get("minReplicaCount", 0) < 2:
+            yield f"{name}: a worker that runs once is away while it is replaced"
+        if spec.get("fallback", {}).get("behavior") != "currentReplicasIfHigher":
+            yield f"{name}: without figures it must keep what runs"
+        for trigger in spec["triggers"]:
+            metadata = trigger["metadata"]
+            if metadata.get("ignoreNullValues") != "false":
+                yield f"{name}: no answer must not count as 0 (ignoreNullValues)"
+            service = spec["scaleTargetRef"]["name"].removeprefix("holdfast-")
+            if f'service="{service}"' not in metadata["query"]:
+                yield f"{name}: asks how far another service is behind"
+            yield from (f"{name}: {finding}" for finding in query_findings(metadata["query"]))
+
+
+def monitor_findings(things):
+    for monitor in of_kind(things, "ServiceMonitor"):
+        services = [thing for thing in of_kind(things, "Service") if selects(monitor["spec"]["selector"], thing["metadata"]["labels"])]
+        if len(services) != 1:
+            yield f"{name_of(monitor)} finds {len(services)} services, not 1"
+            continue
+        of_pods = [pod_of(workload)["metadata"]["labels"] for workload in of_kind(things, "Deployment")]
+        if not all(selects({"matchLabels": services[0]["spec"]["selector"]}, labels) for labels in of_pods):
+            yield f"{name_of(services[0])} leaves a Deployment out"
+        for endpoint in monitor["spec"]["endpoints"]:
+            if endpoint.get("port") not in [port["name"] for port in services[0]["spec"]["ports"]]:
+                yield f"{name_of(monitor)}: {name_of(services[0])} has no port {endpoint.get('port')}"
+            if endpoint.get("honorLabels") is not True:
+                yield f"{name_of(monitor)}: the name of the Service would take the place of our label service (honorLabels)"
+
+
+def heading_anchors():
+    headings = re.findall(r"^#+ (.*)$", (HERE / "README.md").read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def alert_findings(things):
+    tests = yaml.safe_load((HERE / "alerts.test.yaml").read_text())["tests"]
+    tried = {test["name"] for test in tests}
+    for rules in of_kind(things, "PrometheusRule"):
+        for rule in [rule for group in rules["spec"]["groups"] for rule in group["rules"]]:
+            name = rule.get("alert", rule.get("record"))
+            yield from (f"{name}: {finding}" for finding in query_findings(rule["expr"]))
+            if "alert" not in rule:
+                continue
+            if rule.get("labels", {}).get("severity") not in ("page", "ticket"):
+                yield f"{name}: is somebody woken, or not? (severity)"
+            page, _, anchor = rule["annotations"].get("runbook", "").partition("#")
+            if page != "deploy/README.md" or anchor not in heading_anchors():
+                yield f"{name}: there is no page {page}#{anchor}"
+            for how in ["is quiet", "fires", "fires the first time"]:
+                if f"{name} {how}" not in tried:
+                    yield f"{name}: no test that it {how}"
+        if PROMTOOL:
+            yield from promtool_findings(json.dumps(rules["spec"]))
+
+
+@functools.cache
+def promtool_findings(text):
+    """What promtool says of rules and their tests. Annotations are for people, and the tests do not repeat them."""
+    spec = json.loads(text)
+    with tempfile.TemporaryDirectory() as directory:
+        work = pathlib.Path(directory)
+        whole = work / "whole.yaml"
+        whole.write_text(yaml.safe_dump(spec))
+        for group in spec["groups"]:
+            for rule in group["rules"]:
+                rule.pop("annotations", None)
+        (work / "rules.yaml").write_text(yaml.safe_dump(spec))
+        shutil.copy(HERE / "alerts.test.yaml", work)
+        said = []
+        for command in [["check", "rules", str(whole)], ["test", "rules", str(work / "alerts.test.yaml")]]:
+            ran = subprocess.run([PROMTOOL, *command], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+            if ran.returncode != 0:
+                said.append("promtool: " + " ".join((ran.stderr + ran.stdout).split())[:400])
+        return said
+
+
 def findings_of(overlay, things):
     yield from schema_findings(things)
     for workload in of_kind(things, "Deployment", "Job", "StatefulSet", "DaemonSet", "CronJob"):
-        if workload["kind"] not in ("Deployment", "Job"):
+        if workload["kind"] not in ("Deployment", "Job", "CronJob"):
             yield f"{name_of(workload)}: this check knows no such workload"
             continue
         for finding in workload_findings(workload, things):
@@ -363,6 +529,9 @@ def findings_of(overlay, things):
             for finding in container_findings(workload, container, things):
                 yield f"{name_of(workload)}: container {container['name']}: {finding}"
     yield from fleet_findings(things)
+    yield from scaling_findings(things)
+    yield from monitor_findings(things)
+    yield from alert_findings(things)
     yield from reachability_findings(things)
     if overlay in OVERLAYS:
         yield from overlay_findings(overlay, things)
@@ -370,7 +539,7 @@ def findings_of(overlay, things):
 
 def release_findings(built):
     """One version everywhere, and in the name of the job."""
-    images = {container["image"] for things in built.values() for workload in of_kind(things, "Deployment", "Job") for container in pod_of(workload)["spec"]["containers"]}
+    images = {container["image"] for things in built.values() for workload in of_kind(things, "Deployment", "Job", "CronJob") for container in pod_of(workload)["spec"]["containers"]}
     if len(images) != 1:
         yield f"more than one image: {sorted(images)}"
     version = re.search(r":(\d[\w.-]*)", next(iter(images), ""))
@@ -380,7 +549,7 @@ def release_findings(built):
 
 
 def secrets_of(things):
-    return {volume["secret"]["secretName"] for workload in of_kind(things, "Deployment", "Job")
+    return {volume["secret"]["secretName"] for workload in of_kind(things, "Deployment", "Job", "CronJob")
             for volume in pod_of(workload)["spec"].get("volumes", []) if "secret" in volume}
 
 
@@ -450,6 +619,10 @@ def try_mutation(mutation):
 
 def mutations():
     table = tomllib.loads((HERE / "mutations.toml").read_text())["mutation"]
+    if not PROMTOOL:
+        left_out = [mutation["name"] for mutation in table if mutation.get("needs") == "promtool"]
+        table = [mutation for mutation in table if mutation.get("needs") != "promtool"]
+        print(f"deploy: NOT TRIED, for there is no promtool: {'; '.join(left_out)}")
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         results = list(pool.map(try_mutation, table))
     for mutation, (is_found, said) in zip(table, results):
@@ -469,6 +642,8 @@ def main():
         pairs = list(reachability(things))
         line = f"deploy: {name}: {len(things)} objects; {sum(pair[4] for pair in pairs)} of {len(pairs)} ways are open, as listed"
         print(line + (f"; at most {connections(things)} connections to Postgres" if name in OVERLAYS else ""))
+    alerts = [rule for rules in of_kind(built["autoscaled"], "PrometheusRule") for group in rules["spec"]["groups"] for rule in group["rules"] if "alert" in rule]
+    print(f"deploy: {len(alerts)} alerts" + (", each tried three times by promtool" if PROMTOOL else ": NOT TRIED, for there is no promtool"))
     print(f"deploy: secrets to make: {', '.join(sorted(set().union(*map(secrets_of, built.values()))))}")
     return mutations() if "--mutations" in sys.argv[1:] else 0
 

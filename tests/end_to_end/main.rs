@@ -22,6 +22,7 @@ mod mail;
 mod mail_states;
 mod order_of_commands;
 mod patience;
+mod permissions;
 mod poison;
 mod probes;
 mod race;

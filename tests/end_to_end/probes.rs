@@ -1,6 +1,7 @@
 //! Probes and metrics: what a cluster asks of every worker.
 
 use holdfast_tests::{Order, TestFleet, eventually};
+use sqlx::Connection;
 
 async fn get(fleet: &TestFleet, path: &str) -> String {
     fleet.get("orders-0", path).await.unwrap()
@@ -35,4 +36,39 @@ async fn a_worker_without_its_database_lives_and_is_not_ready() {
     eventually("the worker is ready again", || async { Ok(get(&fleet, "/readyz").await.starts_with("HTTP/1.1 200")) })
         .await
         .unwrap();
+}
+
+/// The value of one line of a worker's metrics.
+async fn metric(fleet: &TestFleet, worker: &str, line: &str) -> f64 {
+    let metrics = fleet.get(worker, "/metrics").await.unwrap();
+    let value = metrics.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
+    value.map_or(-1.0, |value| value.trim().parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_worker_says_how_far_it_is_behind_and_for_how_long() {
+    let fleet = TestFleet::start().await.unwrap();
+    fleet.stock("MUG", 10).await.unwrap();
+    let labels = r#"{service="inventory",consumer="inventory-events"}"#;
+    let (messages, seconds) = (format!("holdfast_lag_messages{labels}"), format!("holdfast_lag_seconds{labels}"));
+    eventually("nothing waits", || async { Ok(metric(&fleet, "inventory-0", &messages).await == 0.0) }).await.unwrap();
+    // It decides what comes, and cannot write it.
+    let mut connection = fleet.database().await.unwrap();
+    let mut rows = connection.begin().await.unwrap();
+    sqlx::query("select * from inventory.stock for update").execute(&mut *rows).await.unwrap();
+    fleet.place(&Order::new(1).line("MUG", 1)).await.unwrap();
+    eventually("one waits for more than two seconds", || async {
+        let behind = metric(&fleet, "inventory-0", &seconds).await;
+        Ok(metric(&fleet, "inventory-0", &messages).await == 1.0 && behind > 2.0 && behind < 60.0)
+    })
+    .await
+    .unwrap();
+    rows.rollback().await.unwrap();
+    eventually("nothing waits again", || async {
+        Ok(metric(&fleet, "inventory-0", &messages).await == 0.0
+            && metric(&fleet, "inventory-0", &seconds).await == 0.0)
+    })
+    .await
+    .unwrap();
+    fleet.settle_and_verify().await.unwrap();
 }

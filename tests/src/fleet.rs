@@ -29,7 +29,7 @@ use testbed::{
 use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
-use crate::{Order, holdfast, is_accepted, money, probes};
+use crate::{Order, holdfast, is_accepted, money, probes, users};
 
 /// How long anything in a test may take before the test fails.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -82,9 +82,24 @@ impl TestFleet {
         Self::of(Options { replicas, all_in_one: true, settings, partition_positions, ..Options::default() }).await
     }
 
-    async fn of(mut options: Options) -> Result<Self> {
-        options.all_in_one |= env::var_os(ALL_IN_ONE).is_some();
+    /// One replica of each worker, on a nats-server that lets each user do what deploy/nats says, with this setting of `js_ack_fc_v2`. The
+    /// test itself may do everything there.
+    pub async fn with_users(acknowledges_anew: bool) -> Result<Self> {
         let dir = scratch_dir("holdfast-test-")?;
+        let broker = dir.path().join("nats");
+        fs::create_dir_all(&broker)?;
+        users::write_settings(&broker, acknowledges_anew).await?;
+        let partition_positions = Some(PARTITION);
+        let options = Options { keys: Some(broker.join(users::KEYS)), partition_positions, ..Options::default() };
+        Self::at(dir, options).await
+    }
+
+    async fn of(options: Options) -> Result<Self> {
+        Self::at(scratch_dir("holdfast-test-")?, options).await
+    }
+
+    async fn at(dir: TempDir, mut options: Options) -> Result<Self> {
+        options.all_in_one |= env::var_os(ALL_IN_ONE).is_some();
         let fleet = Fleet::start(dir.path(), options).await?;
         let address = fleet.address();
         let client = CommandClient::connect(&address.broker_url, LIMIT).await?;

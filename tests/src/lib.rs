@@ -24,6 +24,8 @@ pub mod smtp;
 
 pub mod stripe;
 
+pub mod users;
+
 use std::path::PathBuf;
 
 pub use clock::SkewedClock;

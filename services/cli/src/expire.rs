@@ -79,7 +79,7 @@ pub async fn run(mut args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     let orders: Vec<Expired> = if args.dry_run {
         found.into_iter().map(|order_id| Expired { order_id, outcome: "due", reason: None }).collect()
     } else {
-        let client = CommandClient::connect(&global.broker_url()?, ANSWER_WITHIN).await?;
+        let client = CommandClient::connect_as(&global.broker()?, ANSWER_WITHIN).await?;
         let expire = |order_id| expire(&client, order_id, &args);
         stream::iter(found).map(expire).buffered(AT_ONCE).collect().await
     };

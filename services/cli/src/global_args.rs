@@ -1,12 +1,13 @@
 //! What every subcommand is told about its surroundings: where the fleet is, and how to print.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result};
 use clap::Args;
+use platform::config::{self, Config};
 use sqlx::{Connection, PgConnection};
 use testbed::fleet::Address;
 
@@ -47,10 +48,11 @@ impl GlobalArgs {
         })
     }
 
-    /// Postgres of the fleet, as a role that may read everything.
+    /// Postgres of the fleet, as a role that may read everything: as told, as the file of settings says, which may be a secret, or as noted.
     pub fn database_url(&self) -> Result<String> {
         match &self.database_url {
             Some(url) => Ok(url.clone()),
+            None if env::var_os("HOLDFAST_CONFIG").is_some() => Ok(Config::from_environment()?.database.url),
             None => Ok(self.address()?.database_url),
         }
     }
@@ -62,12 +64,13 @@ impl GlobalArgs {
             .context("connecting to Postgres; is it up? (--database-url for another one)")
     }
 
-    /// NATS of the fleet.
-    pub fn broker_url(&self) -> Result<String> {
-        match &self.broker_url {
-            Some(url) => Ok(url.clone()),
-            None => Ok(self.address()?.broker_url),
-        }
+    /// NATS of the fleet, and as whom to connect.
+    pub fn broker(&self) -> Result<config::Broker> {
+        let url = match &self.broker_url {
+            Some(url) => url.clone(),
+            None => self.address()?.broker_url,
+        };
+        Ok(config::Broker { url, ..Config::from_environment()?.broker })
     }
 
     /// The file in which a running `holdfast up` notes where its servers are.

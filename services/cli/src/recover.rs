@@ -13,7 +13,6 @@ use anyhow::{Context, Result, bail};
 use domain::{GlobalPosition, StreamVersion};
 use platform::{
     broker::{self, Broker},
-    config::Config,
     print::{self, Paint},
 };
 use proto::{
@@ -137,9 +136,7 @@ pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
 }
 
 async fn connect(global: &GlobalArgs) -> Result<Broker> {
-    let mut settings = Config::from_environment()?.broker;
-    settings.url = global.broker_url()?;
-    Ok(broker::connect(&settings, "recover").await?)
+    Ok(broker::connect(&global.broker()?, "recover").await?)
 }
 
 /// In one transaction, while nobody else writes to the log. Should it fail, nothing has happened.

@@ -51,7 +51,7 @@ pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
             return Ok(ExitCode::from(2));
         }
     };
-    let client = CommandClient::connect(&global.broker_url()?, Duration::from_secs(args.wait_seconds)).await?;
+    let client = CommandClient::connect_as(&global.broker()?, Duration::from_secs(args.wait_seconds)).await?;
     let id = args.id.unwrap_or_else(new_id);
     let reply = client.send_bytes(id, message_type, data).await?;
     let json = proto::to_json(&CommandReply::full_name(), &reply.encode_to_vec())?;

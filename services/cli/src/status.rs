@@ -13,7 +13,6 @@ mod text;
 
 use platform::{
     clock,
-    config::Config,
     print::{self, Paint},
 };
 
@@ -71,7 +70,5 @@ async fn watch(global: &GlobalArgs) -> Result<ExitCode> {
 }
 
 async fn look(global: &GlobalArgs) -> Result<Status> {
-    let mut broker = Config::from_environment()?.broker;
-    broker.url = global.broker_url()?;
-    status::look(&global.database_url()?, &broker).await
+    status::look(&global.database_url()?, &global.broker()?).await
 }

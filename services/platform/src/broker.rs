@@ -1,5 +1,7 @@
 //! The broker: connecting, checking its version, and the one description of our consumers; `streams` has that of our streams.
 
+mod credentials;
+pub mod permissions;
 mod queued;
 mod streams;
 
@@ -59,7 +61,16 @@ pub struct Broker {
 /// # Errors
 /// No server, no JetStream, or one that is too old.
 pub async fn connect(settings: &config::Broker, name: &str) -> Result<Broker, Error> {
-    begin(settings, name, ConnectOptions::new()).await
+    begin(settings, name, options(settings)?).await
+}
+
+/// How every connection is made: as whom, and where answers come to.
+///
+/// # Errors
+/// The credentials cannot be read.
+pub fn options(settings: &config::Broker) -> Result<ConnectOptions, Error> {
+    let options = credentials::options(&settings.credentials)?;
+    Ok(options.custom_inbox_prefix(&settings.inbox_prefix))
 }
 
 /// Connects, for taking messages in, until the connection is lost: it is never made again.
@@ -70,7 +81,7 @@ pub async fn connect(settings: &config::Broker, name: &str) -> Result<Broker, Er
 /// # Errors
 /// As for [`connect`].
 pub async fn connect_without_reconnect(settings: &config::Broker, name: &str) -> Result<Broker, Error> {
-    let options = ConnectOptions::new().ignore_discovered_servers().max_reconnects(servers(&settings.url).len());
+    let options = options(settings)?.ignore_discovered_servers().max_reconnects(servers(&settings.url).len());
     let broker = begin(settings, name, options).await?;
     broker
         .client
@@ -93,7 +104,7 @@ async fn begin(settings: &config::Broker, name: &str, options: ConnectOptions) -
     let (counter, connections) = watch::channel(0_u64);
     // The client calls back from a task of its own.
     let span = tracing::Span::current();
-    let mut options = options
+    let options = options
         .name(format!("holdfast-{name}"))
         .client_capacity(65_536)
         .subscription_capacity(65_536)
@@ -118,12 +129,6 @@ async fn begin(settings: &config::Broker, name: &str, options: ConnectOptions) -
             }
             async {}
         });
-    if !settings.credentials.is_empty() {
-        options = options.credentials_file(&settings.credentials).await.map_err(|source| Error::Permanent {
-            what: "reading the NATS credentials file (setting broker.credentials)",
-            source: source.into(),
-        })?;
-    }
     let client = options
         .connect(servers(&settings.url))
         .await
@@ -343,6 +348,34 @@ pub fn commands_stream(service: &str) -> String {
 #[must_use]
 pub fn streams() -> Vec<String> {
     proto::SERVICES.map(commands_stream).into_iter().chain([EVENTS.to_owned()]).collect()
+}
+
+/// Subjects of all events that a service wrote.
+fn events_subjects(service: &str) -> [String; 2] {
+    [format!("evt.{service}.*"), format!("evt.{service}.*.handled")]
+}
+
+/// Subject of the copies in JSON of all events that a service wrote.
+fn json_subjects(service: &str) -> String {
+    format!("json.{service}.*")
+}
+
+/// Subject of all commands for a service.
+#[must_use]
+pub fn commands_subject(service: &str) -> String {
+    format!("cmd.{service}.*")
+}
+
+/// Durable consumer of a service for its commands.
+#[must_use]
+pub fn commands_consumer(service: &str) -> String {
+    format!("{service}-commands")
+}
+
+/// Durable consumer of a service for those of its commands that do not wait behind others.
+#[must_use]
+pub fn urgent_consumer(service: &str) -> String {
+    format!("{service}-urgent")
 }
 
 /// Durable consumer of a service for the events it reacts to.

@@ -18,8 +18,8 @@ use tokio::{sync::oneshot, task::JoinHandle};
 use uuid::Uuid;
 
 use crate::{
-    broker::{command_subject, servers},
-    clock,
+    broker::{self, command_subject, servers},
+    clock, config,
     message::header,
 };
 
@@ -116,9 +116,18 @@ pub struct CommandClient {
 }
 
 impl CommandClient {
-    /// Connects to the broker.
+    /// Connects to a broker that asks nobody who he is.
     pub async fn connect(broker_url: &str, give_up_after: Duration) -> Result<Self> {
-        let client = async_nats::ConnectOptions::new()
+        Self::begin(async_nats::ConnectOptions::new(), broker_url, give_up_after).await
+    }
+
+    /// Connects to the broker as the settings say.
+    pub async fn connect_as(settings: &config::Broker, give_up_after: Duration) -> Result<Self> {
+        Self::begin(broker::options(settings)?, &settings.url, give_up_after).await
+    }
+
+    async fn begin(options: async_nats::ConnectOptions, broker_url: &str, give_up_after: Duration) -> Result<Self> {
+        let client = options
             .name("holdfast-cli")
             .subscription_capacity(65_536)
             .client_capacity(65_536)

@@ -70,7 +70,7 @@ sections! {
     Database { url: String, connections_max: u32, installation: String }
     /// NATS.
     Broker {
-        url: String, credentials: String, replicas: usize, events_age_max_hours: u64, events_bytes_max: i64,
+        url: String, credentials: String, inbox_prefix: String, replicas: usize, events_age_max_hours: u64, events_bytes_max: i64,
         events_json: bool, commands_bytes_max: i64, publish_timeout_ms: u64,
     }
     /// Taking messages in.
@@ -79,7 +79,7 @@ sections! {
         conflict_tries_max: u32,
     }
     /// Publishing the log.
-    Relay { page_max: i64, tick_ms: u64, sweep_after_ms: u64, compare_ms: u64 }
+    Relay { runs: bool, page_max: i64, tick_ms: u64, sweep_after_ms: u64, compare_ms: u64 }
     /// Due work.
     Timers { claim_max: i64, poll_ms: u64 }
     /// Outside calls.
@@ -157,6 +157,7 @@ impl Config {
             return Err(ConfigError::Limit { setting: "broker.replicas", reason });
         }
         check_file("broker.credentials", &self.broker.credentials)?;
+        self.broker.check_inbox_prefix()?;
         within("consumer.batch_max", size(self.consumer.batch_max), 1, 5_000)?;
         within("consumer.prefetch_max", size(self.consumer.prefetch_max), 1, 20_000)?;
         within("consumer.prefetch_bytes_max", size(self.consumer.prefetch_bytes_max), 65_536, 1_073_741_824)?;
@@ -205,6 +206,22 @@ impl Config {
         one_of("log.format", &self.log.format, &["json", "text"])?;
         let filter = EnvFilter::try_new(&self.log.filter);
         filter.map(drop).map_err(|error| ConfigError::Limit { setting: "log.filter", reason: error.to_string() })
+    }
+}
+
+impl Broker {
+    /// The client panics at one that is no subject.
+    fn check_inbox_prefix(&self) -> Result<(), ConfigError> {
+        let is_plain = |token: &str| {
+            !token.is_empty()
+                && token.chars().all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-'))
+        };
+        if self.inbox_prefix.split('.').all(is_plain) {
+            return Ok(());
+        }
+        let reason =
+            format!("must be words of letters, digits, _ and - with dots between, not {:?}", self.inbox_prefix);
+        Err(ConfigError::Limit { setting: "broker.inbox_prefix", reason })
     }
 }
 
@@ -396,6 +413,13 @@ mod tests {
         assert!(read("HOLDFAST_CONSUMER_BATCH_MAX", "0").unwrap_err().contains("1 to 5000"));
         assert!(read("HOLDFAST_CONSUMER_BATCH_MAX", "many").unwrap_err().contains("whole number"));
         assert!(read("HOLDFAST_BROKER_EVENTS_JSON", "1").unwrap_err().contains("true or false"));
+        for prefix in ["", "_INBOX.", "_INBOX.>", "a b"] {
+            assert!(
+                read("HOLDFAST_BROKER_INBOX_PREFIX", prefix).unwrap_err().contains("with dots between"),
+                "{prefix}"
+            );
+        }
+        assert_eq!(read("HOLDFAST_BROKER_INBOX_PREFIX", "_INBOX.orders").unwrap().broker.inbox_prefix, "_INBOX.orders");
         // More than the client has under way at once: the relay would wait for ever.
         assert!(read("HOLDFAST_RELAY_PAGE_MAX", "5000").unwrap_err().contains("1 to 4096"));
         // A batch that may not lose a single race would end as dead letters.

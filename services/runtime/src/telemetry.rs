@@ -28,6 +28,10 @@ pub(crate) const SLIPS_TOTAL: &str = "holdfast_slips_total";
 pub(crate) const WAITING: &str = "holdfast_waiting_for_people";
 /// Outside calls that wait until a person has seen to whoever refuses how they are asked, by service and by whom.
 pub(crate) const CALLS_STOPPED: &str = "holdfast_calls_stopped";
+/// How long the oldest message has been at the broker that a consumer has not acknowledged; 0 if there is none. By service and consumer.
+pub(crate) const LAG_SECONDS: &str = "holdfast_lag_seconds";
+/// How many messages a consumer has not acknowledged, by service and consumer.
+pub(crate) const LAG_MESSAGES: &str = "holdfast_lag_messages";
 /// Messages kept as dead letters.
 pub(crate) const DEAD_LETTERS_TOTAL: &str = "holdfast_dead_letters_total";
 /// From a timer's due time to its claim, in seconds.
@@ -89,6 +93,12 @@ pub(crate) fn slip(service: &'static str, rejection: &Rejection) {
     if LOGGED_AT.swap(second, Ordering::Relaxed) != second {
         tracing::info!(service, %rejection, "refused a message and kept nothing of it; its sender was told");
     }
+}
+
+#[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "a gauge is a float; counts stay below 2^53")]
+pub(crate) fn lag(service: &'static str, consumer: &str, messages: u64, age: Duration) {
+    gauge!(LAG_SECONDS, "service" => service, "consumer" => consumer.to_owned()).set(age.as_secs_f64());
+    gauge!(LAG_MESSAGES, "service" => service, "consumer" => consumer.to_owned()).set(messages as f64);
 }
 
 pub(crate) fn dead_letter(service: &'static str) {

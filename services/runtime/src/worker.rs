@@ -204,7 +204,9 @@ async fn another_log(context: &Context, positions: &Positions) -> Error {
 /// The loops that look after what a worker leaves behind: in the log, at the broker and in its tables.
 fn looked_after<S: Service>(context: &Context, health: &Health, refusals: &Arc<Refusals>) -> JoinSet<()> {
     let mut loops = JoinSet::new();
-    loops.spawn(relay::run(S::NAME, context.clone(), health.clone()).in_current_span());
+    if context.config.relay.runs {
+        loops.spawn(relay::run(S::NAME, context.clone(), health.clone()).in_current_span());
+    }
     loops.spawn(refusals::run(context.clone(), Arc::clone(refusals)).in_current_span());
     loops.spawn(waiting::run::<S>(context.pool.clone(), context.shutdown.clone()).in_current_span());
     let (broker, pool, shutdown) = (context.broker.clone(), context.pool.clone(), context.shutdown.clone());

@@ -12,7 +12,10 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use futures::StreamExt;
-use platform::{broker, migrations};
+use platform::{
+    broker::{self, permissions},
+    migrations,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::servers::{NatsServer, Postgres, Process, SUPERUSER, Signal, last_lines, wait_until};
@@ -67,11 +70,20 @@ pub struct Options {
     pub settings: BTreeMap<String, String>,
     /// Positions of one partition of the log, if not as many as everywhere.
     pub partition_positions: Option<u32>,
+    /// Where the keys of the broker's users are, if each worker is to connect as the one of its name.
+    pub keys: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { replicas: 1, brokers: 1, all_in_one: false, settings: BTreeMap::new(), partition_positions: None }
+        Self {
+            replicas: 1,
+            brokers: 1,
+            all_in_one: false,
+            settings: BTreeMap::new(),
+            partition_positions: None,
+            keys: None,
+        }
     }
 }
 
@@ -117,8 +129,8 @@ impl Fleet {
         let ready = wait_until(READY_WITHIN, || async {
             let mut missing: BTreeSet<String> = proto::SERVICES
                 .iter()
-                .flat_map(|name| [format!("{name}-commands"), format!("{name}-events")])
-                .chain(proto::URGENT.iter().filter_map(|urgent| Some(format!("{}-urgent", proto::owner(urgent)?))))
+                .flat_map(|name| [broker::commands_consumer(name), broker::events_consumer(name)])
+                .chain(proto::URGENT.iter().filter_map(|urgent| Some(broker::urgent_consumer(proto::owner(urgent)?))))
                 .collect();
             for stream in broker::streams() {
                 let Ok(stream) = jetstream.get_stream_no_info(stream).await else { return Ok(None) };
@@ -212,6 +224,7 @@ impl Fleet {
             )
             .env("HOLDFAST_BROKER_URL", self.broker_urls())
             .envs(fits_a_small_disk())
+            .envs(self.options.keys.iter().flat_map(|keys| as_user(service, keys)))
             .envs(&self.options.settings)
             .envs(settings)
             .stdout(Stdio::from(log.try_clone()?))
@@ -269,6 +282,16 @@ impl Fleet {
         self.nats.stop().await?;
         self.postgres.stop().await
     }
+}
+
+/// The settings of whoever connects to the broker as the user of this name.
+#[must_use]
+pub fn as_user(name: &str, keys: &Path) -> [(&'static str, String); 3] {
+    [
+        ("HOLDFAST_BROKER_CREDENTIALS", keys.join(format!("{name}.nk")).to_string_lossy().into_owned()),
+        ("HOLDFAST_BROKER_INBOX_PREFIX", permissions::inbox_prefix(name)),
+        ("HOLDFAST_RELAY_RUNS", permissions::may_be_the_relay(name).to_string()),
+    ]
 }
 
 /// The program of a service's worker, which lies beside this one.

@@ -10,7 +10,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use async_nats::jetstream;
 use futures::TryStreamExt;
-use platform::broker::{is_not_there, streams};
+use platform::{
+    broker::{is_not_there, options, servers, streams},
+    config,
+};
 use serde::Serialize;
 
 /// How long the broker may take to answer.
@@ -52,9 +55,9 @@ pub struct Consumer {
 }
 
 /// Asks the broker. What goes wrong is part of the answer, for the rest of the status is worth seeing without it.
-pub(super) async fn look(broker_url: &str) -> Broker {
+pub(super) async fn look(settings: &config::Broker) -> Broker {
     let mut broker = Broker::default();
-    let asked = tokio::time::timeout(ANSWER_WITHIN, ask(broker_url, &mut broker)).await;
+    let asked = tokio::time::timeout(ANSWER_WITHIN, ask(settings, &mut broker)).await;
     broker.problem = match asked {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(format!("{error:#}")),
@@ -63,10 +66,10 @@ pub(super) async fn look(broker_url: &str) -> Broker {
     broker
 }
 
-async fn ask(broker_url: &str, broker: &mut Broker) -> Result<()> {
-    let client = async_nats::ConnectOptions::new()
+async fn ask(settings: &config::Broker, broker: &mut Broker) -> Result<()> {
+    let client = options(settings)?
         .name("holdfast-status")
-        .connect(broker_url)
+        .connect(servers(&settings.url))
         .await
         .context("connecting to NATS; is the fleet up? (holdfast up, or --broker-url for another one)")?;
     let context = jetstream::new(client);

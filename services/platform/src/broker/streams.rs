@@ -13,7 +13,10 @@ use async_nats::jetstream::{
 use futures::TryStreamExt;
 use uuid::Uuid;
 
-use super::{Broker, EVENTS, EVENTS_JSON, command_subject, commands_stream, is_required, urgent_subject};
+use super::{
+    Broker, EVENTS, EVENTS_JSON, command_subject, commands_stream, commands_subject, events_subjects, is_required,
+    json_subjects, urgent_subject,
+};
 use crate::error::Error;
 
 /// The field of a stream's metadata that names the installation whose it is.
@@ -293,7 +296,7 @@ impl Broker {
         Config {
             name: commands_stream(service),
             description: Some(format!("Commands for {service}, until they are handled")),
-            subjects: vec![format!("cmd.{service}.*")],
+            subjects: vec![commands_subject(service)],
             // A consumer can ask for some subjects, and not for all but one.
             subject_transform: urgent.map(|message_type| SubjectTransform {
                 source: command_subject(message_type),
@@ -313,10 +316,7 @@ impl Broker {
         Config {
             name: EVENTS.to_owned(),
             description: Some("Events, in the order of the log; the log itself is in Postgres".to_owned()),
-            subjects: proto::SERVICES
-                .iter()
-                .flat_map(|service| [format!("evt.{service}.*"), format!("evt.{service}.*.handled")])
-                .collect(),
+            subjects: proto::SERVICES.iter().flat_map(|service| events_subjects(service)).collect(),
             retention: RetentionPolicy::Limits,
             // The relay takes away what all have handled. What is full takes in nothing new, rather than lose what is owed.
             discard: DiscardPolicy::New,
@@ -335,7 +335,7 @@ impl Broker {
         Config {
             name: EVENTS_JSON.to_owned(),
             description: Some("Events in JSON, for other systems".to_owned()),
-            subjects: proto::SERVICES.map(|service| format!("json.{service}.*")).to_vec(),
+            subjects: proto::SERVICES.map(json_subjects).to_vec(),
             // Whoever reads them is not known here, so nobody's slowness holds up the rest.
             discard: DiscardPolicy::Old,
             max_age: self.events_age_max(),

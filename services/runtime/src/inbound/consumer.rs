@@ -21,7 +21,10 @@ use futures::{
     stream::{BoxStream, PollNext, select_with_strategy},
 };
 use platform::{
-    broker::{self, Broker, EVENTS, commands_stream, event_subject, events_consumer, sent_subject},
+    broker::{
+        self, Broker, EVENTS, commands_consumer, commands_stream, commands_subject, event_subject,
+        events_consumer, sent_subject, urgent_consumer,
+    },
     clock,
     config::{self, Config, ms},
     error::Error,
@@ -87,8 +90,8 @@ pub(crate) fn durables<S: Service>() -> Vec<Durable> {
 pub(crate) fn usual_durables<S: Service>() -> Vec<Durable> {
     let mut durables = vec![Durable {
         stream: commands_stream(S::NAME),
-        name: format!("{}-commands", S::NAME),
-        subjects: vec![format!("cmd.{}.*", S::NAME)],
+        name: commands_consumer(S::NAME),
+        subjects: vec![commands_subject(S::NAME)],
         goes_first: false,
     }];
     if !S::REACTS_TO.is_empty() {
@@ -110,7 +113,7 @@ pub(crate) fn urgent_durable<S: Service>() -> Option<Durable> {
     let has_urgent = proto::URGENT.iter().any(|message_type| S::COMMANDS.contains(message_type));
     has_urgent.then(|| Durable {
         stream: commands_stream(S::NAME),
-        name: format!("{}-urgent", S::NAME),
+        name: urgent_consumer(S::NAME),
         subjects: vec![format!("cmd.{}.urgent.*", S::NAME)],
         goes_first: true,
     })

@@ -13,7 +13,8 @@ use async_nats::{
         stream::{RawMessage, Stream},
     },
 };
-use domain::{BrokerSequence, Rejection};
+use domain::{BrokerSequence, Rejection, Timestamp};
+use futures::future::try_join_all;
 use platform::{
     broker::{Broker, remake_if_it_passes_over, sent_subject},
     clock,
@@ -26,6 +27,7 @@ use sqlx::PgPool;
 use crate::{
     batch::{dead_letter, draft::DeadLetter},
     inbound::{consumer::Durable, input::RawInput},
+    telemetry,
 };
 
 /// How often to look. A message is handed out in vain a few times before.
@@ -67,6 +69,7 @@ async fn look(service: &'static str, durable: &Durable, broker: &Broker, pool: &
     let info =
         stream.consumer_info(&durable.name).await.map_err(|error| Error::transient("asking for a consumer", error))?;
     put_right(durable, &stream, &info).await?;
+    measure(service, durable, broker, &info).await?;
     if info.num_redelivered == 0 {
         return Ok(());
     }
@@ -98,15 +101,45 @@ async fn put_right(durable: &Durable, stream: &Stream<()>, info: &consumer::Info
     remake_if_it_passes_over(stream, info, &durable.subjects).await
 }
 
+/// Notes how far a consumer is behind. All replicas say the same, each as it has seen it last.
+async fn measure(
+    service: &'static str,
+    durable: &Durable,
+    broker: &Broker,
+    info: &consumer::Info,
+) -> Result<(), Error> {
+    let unhandled = info.num_pending.saturating_add(u64::try_from(info.num_ack_pending).unwrap_or(u64::MAX));
+    let mut oldest = None;
+    if unhandled > 0 {
+        // By each subject: what the consumer does not ask for may be much older.
+        let from = BrokerSequence::new(info.ack_floor.stream_sequence).next();
+        let next = durable.subjects.iter().map(|subject| next(broker, &durable.stream, subject, from));
+        oldest = try_join_all(next).await?.into_iter().flatten().map(|message| Timestamp::from(message.time)).min();
+    }
+    let age = oldest.map(|time| clock::now().since(time)).unwrap_or_default();
+    telemetry::lag(service, &durable.name, unhandled, age);
+    Ok(())
+}
+
 /// The first message of a consumer at or after a place in its stream.
 async fn find(broker: &Broker, durable: &Durable, sequence: BrokerSequence) -> Result<Option<RawMessage>, Error> {
-    let failed = |error| Error::transient("asking for a message", error);
     let subject = match durable.subjects.as_slice() {
         [subject] => subject.as_str(),
         _ => ">",
     };
+    next(broker, &durable.stream, subject, sequence).await
+}
+
+/// The first message of these subjects at or after a place in a stream.
+async fn next(
+    broker: &Broker,
+    stream: &str,
+    subject: &str,
+    sequence: BrokerSequence,
+) -> Result<Option<RawMessage>, Error> {
+    let failed = |error| Error::transient("asking for a message", error);
     let request = serde_json::json!({ "seq": sequence, "next_by_subj": subject });
-    match broker.jetstream.request(format!("STREAM.MSG.GET.{}", durable.stream), &request).await.map_err(failed)? {
+    match broker.jetstream.request(format!("STREAM.MSG.GET.{stream}"), &request).await.map_err(failed)? {
         Response::Ok(StoredMessage { message }) => Ok(Some(message)),
         Response::Err { error } if error.error_code() == ErrorCode::NO_MESSAGE_FOUND => Ok(None),
         Response::Err { error } => Err(Error::transient("asking for a message", error)),
