@@ -2,7 +2,9 @@
 
 pub mod contact;
 pub mod demo;
+pub mod diagnose;
 pub mod expire;
+pub mod explain;
 pub mod global_args;
 pub mod load;
 pub mod mail;
