@@ -105,7 +105,7 @@ async fn ask(mut connection: PgConnection, now: Timestamp, late: Duration) -> Fa
 }
 
 impl Facts {
-    fn unknown(why: &str) -> Self {
+    pub(super) fn unknown(why: &str) -> Self {
         let why = why.to_owned();
         Self {
             now: clock::now(),

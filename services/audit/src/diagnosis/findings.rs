@@ -397,3 +397,6 @@ fn act_on(kind: Kind, item: &Item) -> Option<String> {
         Kind::Call | Kind::Dispute => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
