@@ -138,7 +138,7 @@ async fn within<T, E: std::fmt::Display>(asked: impl Future<Output = Result<T, E
 /// What is late by less than `late` goes on by itself. A database or a broker that is away is part of the answer.
 pub async fn look(database_url: &str, broker: &config::Broker, late: Duration) -> Diagnosis {
     let database = database::look(database_url, late).await;
-    let waits = broker::look(&broker.url).await;
+    let waits = broker::look(broker).await;
     let broker_facts = match waits.problem.clone() {
         Some(problem) => Err(problem),
         None => Ok(waits),

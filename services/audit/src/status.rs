@@ -35,7 +35,7 @@ pub(crate) const LATE: Duration = Duration::from_secs(30);
 /// The database is away, or lacks Holdfast's tables. That the broker is away is part of the answer.
 pub async fn look(database_url: &str, broker: &config::Broker) -> Result<Status> {
     let database = database::look(database_url).await?;
-    let waits = broker::look(&broker.url).await;
+    let waits = broker::look(broker).await;
     let mut stands = stands(&database, &waits);
     // Without one of them there is nothing to compare, and that is said already.
     if let Ok(Some(another)) = another_log(database_url, broker).await {

@@ -170,7 +170,7 @@ async fn transactions(connection: &mut PgConnection, late: Duration) -> Result<V
     Ok(sqlx::query_as(TRANSACTIONS).bind(late.as_secs_f64()).bind(NAMED_MAX).fetch_all(connection).await?)
 }
 
-/// `limit 1` keeps Postgres from reading all holds that there ever were.
+/// `limit 1` keeps Postgres from reading all holds and all events that there ever were.
 const ORPHANS: &str = "with latest as (
         select order_id, status, released, version from orders.orders order by placed_at desc, order_id desc limit $2
     ), orphans as (
@@ -185,7 +185,9 @@ const ORPHANS: &str = "with latest as (
         where o.status in ('expired', 'cancelled', 'rejected') and (not o.released or stock.held or shares.held)
     )
     select count(*) over () as count, o.order_id, o.status, o.stock_held, o.shares_held, e.recorded_at as since
-    from orphans o join log.events e on e.stream = 'order-' || o.order_id and e.version = o.version
+    from orphans o cross join lateral (
+        select recorded_at from log.events where stream = 'order-' || o.order_id and version = o.version limit 1
+    ) e
     where e.recorded_at <= clock_timestamp() - $1 * interval '1 second'
     order by e.recorded_at limit $3";
 

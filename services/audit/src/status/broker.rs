@@ -12,8 +12,8 @@ use async_nats::jetstream::{self, consumer::Info};
 use domain::Timestamp;
 use futures::TryStreamExt;
 use platform::{
-    broker::{EVENTS, commands_stream, events_consumer, is_as_asked, is_not_there, streams},
-    clock,
+    broker::{EVENTS, commands_stream, connect, events_consumer, is_as_asked, is_not_there, streams},
+    clock, config,
 };
 use serde::Serialize;
 
@@ -76,9 +76,9 @@ pub fn consumers() -> BTreeMap<String, String> {
 }
 
 /// Asks the broker. What goes wrong is part of the answer, for the rest of the status is worth seeing without it.
-pub(crate) async fn look(broker_url: &str) -> Broker {
+pub(crate) async fn look(settings: &config::Broker) -> Broker {
     let mut broker = Broker::default();
-    let asked = tokio::time::timeout(ANSWER_WITHIN, ask(broker_url, &mut broker)).await;
+    let asked = tokio::time::timeout(ANSWER_WITHIN, ask(settings, &mut broker)).await;
     broker.problem = match asked {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(format!("{error:#}")),
@@ -87,13 +87,9 @@ pub(crate) async fn look(broker_url: &str) -> Broker {
     broker
 }
 
-async fn ask(broker_url: &str, broker: &mut Broker) -> Result<()> {
-    let client = async_nats::ConnectOptions::new()
-        .name("holdfast-status")
-        .connect(broker_url)
-        .await
-        .context("connecting to NATS; is the fleet up? (holdfast up, or --broker-url for another one)")?;
-    let context = jetstream::new(client);
+async fn ask(settings: &config::Broker, broker: &mut Broker) -> Result<()> {
+    let asked = connect(settings, "status").await;
+    let context = asked.context("is the fleet up? (holdfast up, or --broker-url for another one)")?.jetstream;
     let mut missing = consumers();
     for name in streams() {
         let stream = match context.get_stream(&name).await {
