@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use audit::Check;
+use audit::{Check, diagnosis};
 use domain::Decider;
 use domain::code::{CODES, Remedy};
 use holdfast_tests::repo_root;
@@ -65,6 +65,31 @@ fn operators_are_told_of_every_check() {
         let name = serde_json::to_value(check).unwrap();
         assert!(page.contains(&format!("\n| {} |", name.as_str().unwrap())), "{check:?}");
     }
+}
+
+/// What a program says in one word is explained to people in the same words, and every word of theirs is one that a program may say.
+#[test]
+fn operators_are_told_of_every_finding() {
+    let page = fs::read_to_string(repo_root().join("deploy/README.md")).unwrap();
+    let (_, page) = page.split_once("## What `diagnose` finds").unwrap();
+    let (page, _) = page.split_once("\n## ").unwrap();
+    let listed: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
+    let rows = diagnosis::Code::ALL.iter().map(|code| {
+        let diagnosis::Page { word, severity, means, stake, act, clears, .. } = code.page();
+        format!("| `{word}` | {} | {means} | {stake} | {act} | {clears} |", severity.word())
+    });
+    let rows: Vec<String> = rows.collect();
+    assert_eq!(listed, rows, "the table in deploy/README.md should be:\n{}", rows.join("\n"));
+}
+
+/// A finding that nobody has seen found is a promise, not a check.
+#[test]
+fn every_finding_is_brought_about_by_a_test() {
+    let tests = sources("tests").into_iter().map(|(_, text)| text).filter(|text| text.contains("\"diagnose\""));
+    let tests: String = tests.collect();
+    let is_seen = |code: &&diagnosis::Code| tests.contains(&format!("\"{}\"", code.page().word));
+    let unseen: Vec<_> = diagnosis::Code::ALL.iter().filter(|code| !is_seen(code)).collect();
+    assert!(unseen.is_empty(), "{unseen:?}");
 }
 
 #[test]

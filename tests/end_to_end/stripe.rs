@@ -576,6 +576,10 @@ async fn a_key_that_stripe_refuses_is_told_of_by_name_until_it_is_mended() {
     let item = &status["waiting"]["items"][0];
     assert_eq!((&item["what"], status["waiting"]["total"].as_i64()), (&json!("call CheckoutAbandoned"), Some(1)));
     assert!(item["reason"].as_str().unwrap().contains("403"), "{item}");
+    let (code, diagnosis) = shop.fleet.command(&["diagnose"]).await.unwrap();
+    let found: Vec<&Value> = diagnosis["findings"].as_array().unwrap().iter().map(|finding| &finding["code"]).collect();
+    assert_eq!((code, found), (Some(1), vec![&json!("MONEY_CALL_STUCK"), &json!("PROVIDER_MISCONFIGURED")]));
+    assert_eq!(diagnosis["findings"][1]["numbers"]["calls"], 2);
     let gauge = |value: &'static str| {
         let shop = &shop;
         move || async move {

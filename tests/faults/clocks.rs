@@ -36,6 +36,9 @@ async fn an_order_lives_as_long_as_its_buyer_was_told_whatever_the_clock_of_a_re
             Ok(code == Some(1) && status["stands"].as_array().is_some_and(|stands| stands.iter().any(says)))
         };
         eventually("the status says so", status).await.unwrap();
+        let (exit, diagnosis) = fleet.command(&["diagnose"]).await.unwrap();
+        assert_eq!((exit, diagnosis["findings"].as_array().map(Vec::len)), (Some(1), Some(1)), "{diagnosis:#}");
+        assert_eq!(diagnosis["findings"][0]["code"], "CLOCK_SKEW");
         let orders: Vec<Order> = (first..first + 40)
             .map(|number| {
                 let pays = if number % 4 == 0 { "sandbox:never" } else { "sandbox:succeed,after=3s" };

@@ -176,6 +176,11 @@ async fn what_a_restored_database_has_lost_is_taken_back() {
     restored.is_untouched().await;
     let (exit, status) = fleet.command(&["status"]).await.unwrap();
     assert!(exit == Some(1) && status["stands"].to_string().contains("DATABASE_BEHIND_BROKER"), "{status}");
+    // All that is late is late because of that.
+    let (exit, diagnosis) = fleet.command(&["diagnose", "--late-seconds", "1"]).await.unwrap();
+    let finding = &diagnosis["findings"][0];
+    assert_eq!((exit, diagnosis["findings"].as_array().map(Vec::len)), (Some(1), Some(1)), "{diagnosis:#}");
+    assert_eq!((&finding["code"], &finding["severity"]), (&"DATABASE_BEHIND_BROKER".into(), &"money".into()));
 
     let (exit, report) = fleet.command(&["recover", "--dry-run"]).await.unwrap();
     assert_eq!((exit, &report["done"]), (Some(1), &"nothing".into()), "{report}");

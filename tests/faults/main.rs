@@ -10,6 +10,7 @@ mod calls;
 mod clocks;
 mod consumers;
 mod copies;
+mod diagnosis;
 mod gone_back;
 mod hot;
 mod killed;

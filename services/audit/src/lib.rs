@@ -17,6 +17,7 @@ use runtime::log::event_store::{StoredEvent, replay_whole};
 
 pub mod catalogue;
 mod causes;
+pub mod diagnosis;
 mod difference;
 pub mod export;
 mod fold;

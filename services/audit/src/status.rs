@@ -24,10 +24,10 @@ pub struct Status {
 }
 
 /// The relay sees to it that there are more.
-const PARTITIONS_AHEAD_MIN: i64 = 2;
+pub(crate) const PARTITIONS_AHEAD_MIN: i64 = 2;
 
 /// What is late by so much does not go on by itself.
-const LATE: Duration = Duration::from_secs(30);
+pub(crate) const LATE: Duration = Duration::from_secs(30);
 
 /// Asks the database and the broker.
 ///
@@ -45,7 +45,7 @@ pub async fn look(database_url: &str, broker: &config::Broker) -> Result<Status>
 }
 
 /// Why the database and the broker do not belong together, if they do not.
-async fn another_log(database_url: &str, settings: &config::Broker) -> Result<Option<String>> {
+pub(crate) async fn another_log(database_url: &str, settings: &config::Broker) -> Result<Option<String>> {
     let mut connection = PgConnection::connect(database_url).await?;
     let broker = jetstream::connect(settings, "status").await?;
     let lineage = Lineage::read(&mut connection).await?;

@@ -4,8 +4,8 @@ use std::{io::IsTerminal, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use cli::{
-    check, contact, demo, expire, export, global_args::GlobalArgs, load, mail, migrate, order, recover, replay, send,
-    status, up, verify,
+    check, contact, demo, diagnose, expire, explain, export, global_args::GlobalArgs, load, mail, migrate, order,
+    recover, replay, send, status, up, verify,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -32,6 +32,10 @@ enum Command {
     Load(load::Args),
     /// Show orders by state, holds, refunds under way, and lags.
     Status(status::Args),
+    /// Say what is wrong with the fleet: why, what is at stake, what shows it, and what to do.
+    Diagnose(diagnose::Args),
+    /// Explain a code: of a finding, or of a command that was refused.
+    Explain(explain::Args),
     /// Fold the log again and compare every row; check that nothing was lost or doubled. Traffic may run.
     Verify(verify::Args),
     /// Show an order's events across all services, in causal order.
@@ -72,6 +76,8 @@ async fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args, global).await,
         Command::Load(args) => load::run(args, global).await,
         Command::Status(args) => status::run(args, global).await,
+        Command::Diagnose(args) => diagnose::run(args, global).await,
+        Command::Explain(args) => explain::run(args, global).await,
         Command::Verify(args) => verify::run(args, global).await,
         Command::Order(args) => order::run(args, global).await,
         Command::Expire(args) => expire::run(args, global).await,

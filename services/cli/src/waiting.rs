@@ -7,7 +7,7 @@ use platform::print::{Cell, Look, Paint, Table};
 /// A row each, and what decides it.
 pub(crate) fn text(waiting: &Waiting, paint: Paint) -> String {
     let mut table = Table::default();
-    for Item { what, subject, reference, id, amount_minor, currency, reason } in &waiting.items {
+    for Item { what, subject, reference, id, amount_minor, currency, reason, .. } in &waiting.items {
         let money = amount_minor.map_or_else(String::new, |minor| written(minor, currency));
         table.row([
             Cell::new(what, Look::Bad),

@@ -2,7 +2,7 @@
 //! started again one by one.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     env,
     fs::{self, File},
     path::{Path, PathBuf},
@@ -127,11 +127,7 @@ impl Fleet {
             async_nats::connect(self.nats.url()).await.context("connecting to see whether the fleet is ready")?;
         let jetstream = async_nats::jetstream::new(client);
         let ready = wait_until(READY_WITHIN, || async {
-            let mut missing: BTreeSet<String> = proto::SERVICES
-                .iter()
-                .flat_map(|name| [broker::commands_consumer(name), broker::events_consumer(name)])
-                .chain(proto::URGENT.iter().filter_map(|urgent| Some(broker::urgent_consumer(proto::owner(urgent)?))))
-                .collect();
+            let mut missing = audit::status::broker::consumers();
             for stream in broker::streams() {
                 let Ok(stream) = jetstream.get_stream_no_info(stream).await else { return Ok(None) };
                 let mut names = stream.consumer_names();

@@ -104,6 +104,18 @@ pub struct Latest {
     pub reason: String,
 }
 
+/// Messages that one service could not handle, for one reason.
+#[derive(Debug)]
+pub(crate) struct LettersOf {
+    pub(crate) service: &'static str,
+    pub(crate) code: String,
+    pub(crate) count: i64,
+    /// When the first of them came.
+    pub(crate) since: OffsetDateTime,
+    /// What was said of the latest.
+    pub(crate) reason: String,
+}
+
 /// The log and the relay.
 #[derive(Debug, Serialize)]
 pub struct Log {
@@ -127,6 +139,8 @@ pub struct Log {
 /// What a worker has to say although it goes on.
 #[derive(Debug, Serialize)]
 pub struct Notice {
+    /// What it is about: `clock`, `settings`, `copies`, `refused`.
+    pub topic: String,
     /// The service whose worker says it, or `relay`.
     pub said_by: String,
     pub says: String,
@@ -175,11 +189,12 @@ async fn ask(snapshot: &mut Snapshot) -> Result<Database, sqlx::Error> {
 }
 
 /// Those that count still, by the clock that they were noted by.
-async fn notices(connection: &mut PgConnection) -> Result<Vec<Notice>, sqlx::Error> {
-    let query = "select said_by, says, greatest(0, extract(epoch from clock_timestamp() - since) * 1000)::bigint
+pub(crate) async fn notices(connection: &mut PgConnection) -> Result<Vec<Notice>, sqlx::Error> {
+    let query = "select topic, said_by, says, greatest(0, extract(epoch from clock_timestamp() - since) * 1000)::bigint
         from log.notices where valid_until > clock_timestamp() order by topic, said_by";
-    let rows: Vec<(String, String, i64)> = sqlx::query_as(query).fetch_all(connection).await?;
-    let notice = |(said_by, says, for_ms)| Notice { said_by, says, for_ms: u64::try_from(for_ms).unwrap_or(0) };
+    let rows: Vec<(String, String, String, i64)> = sqlx::query_as(query).fetch_all(connection).await?;
+    let notice =
+        |(topic, said_by, says, for_ms)| Notice { topic, said_by, says, for_ms: u64::try_from(for_ms).unwrap_or(0) };
     Ok(rows.into_iter().map(notice).collect())
 }
 
@@ -211,7 +226,7 @@ async fn money(connection: &mut PgConnection) -> Result<Vec<Money>, sqlx::Error>
 }
 
 /// `table` is one of our own names.
-async fn due(connection: &mut PgConnection, table: &str, now: Timestamp) -> Result<Due, sqlx::Error> {
+pub(crate) async fn due(connection: &mut PgConnection, table: &str, now: Timestamp) -> Result<Due, sqlx::Error> {
     let query = format!(
         "select count(*), count(*) filter (where due_at <= $1), min(due_at) filter (where due_at <= $1) from {table}"
     );
@@ -220,7 +235,7 @@ async fn due(connection: &mut PgConnection, table: &str, now: Timestamp) -> Resu
     Ok(Due { waiting, overdue, oldest_ms: oldest.map_or(0, |oldest| ms(now.since(oldest.into()))) })
 }
 
-async fn stopped(
+pub(crate) async fn stopped(
     connection: &mut PgConnection,
     service: &'static str,
     now: Timestamp,
@@ -256,7 +271,22 @@ async fn letters(connection: &mut PgConnection, service: &str) -> Result<Letters
     })
 }
 
-async fn log(connection: &mut PgConnection, now: Timestamp) -> Result<Log, sqlx::Error> {
+/// By their codes, of which there are few.
+pub(crate) async fn letters_by_code(
+    connection: &mut PgConnection,
+    service: &'static str,
+) -> Result<Vec<LettersOf>, sqlx::Error> {
+    let query = format!(
+        "select code, count(*), min(received_at), (array_agg(reason order by id desc))[1]
+         from {service}.dead_letters group by code order by code"
+    );
+    let rows: Vec<(String, i64, OffsetDateTime, String)> =
+        sqlx::query_as(AssertSqlSafe(query)).fetch_all(connection).await?;
+    let of = |(code, count, since, reason)| LettersOf { service, code, count, since, reason };
+    Ok(rows.into_iter().map(of).collect())
+}
+
+pub(crate) async fn log(connection: &mut PgConnection, now: Timestamp) -> Result<Log, sqlx::Error> {
     let query = "select published, handled, head, (select count(*) from log.partitions where first > head)
         from log.relay, (select coalesce(max(position), 0) as head from log.events) as last";
     let (published, handled, head, partitions_ahead): (i64, i64, i64, i64) =
@@ -276,6 +306,6 @@ async fn log(connection: &mut PgConnection, now: Timestamp) -> Result<Log, sqlx:
     })
 }
 
-fn ms(duration: Duration) -> u64 {
+pub(super) fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -225,8 +225,11 @@ mod tests {
             ack_pending: 5,
             redelivered: 0,
             paused: false,
+            ours: true,
+            edited: false,
+            oldest_ms: None,
         };
-        let broker = Broker { streams: vec![], missing: vec![], consumers: vec![consumer], problem: None };
+        let broker = Broker { consumers: vec![consumer], ..Broker::default() };
         Status { database, broker, stands: vec!["nobody is there".to_owned()] }
     }
 

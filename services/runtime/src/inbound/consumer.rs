@@ -22,8 +22,8 @@ use futures::{
 };
 use platform::{
     broker::{
-        self, Broker, EVENTS, commands_consumer, commands_stream, commands_subject, event_subject,
-        events_consumer, sent_subject, urgent_consumer,
+        self, Broker, EVENTS, commands_consumer, commands_stream, commands_subject, event_subject, events_consumer,
+        sent_subject, urgent_consumer,
     },
     clock,
     config::{self, Config, ms},
