@@ -315,7 +315,14 @@ async fn another_key_is_taken_without_a_restart() {
     }
     make_keys(&broker).await.unwrap();
     assert_ne!(fs::read_to_string(broker.join("keys.conf")).unwrap(), before);
-    let pid = fleet.processes().await.nats.pid().unwrap().to_string();
+    let (pid, port) = {
+        let processes = fleet.processes().await;
+        (processes.nats.pid().unwrap().to_string(), processes.nats.port())
+    };
+    // What a nats-server was named on its command line it must be named in its settings too, or it reads them again in vain.
+    let settings = fs::read_to_string(broker.join("nats-server.conf")).unwrap();
+    let name = format!("holdfast-{}-{port}", std::process::id());
+    fs::write(broker.join("nats-server.conf"), format!("{settings}server_name: {name}\n")).unwrap();
     // Whose key it knows no more nats-server sends away.
     assert!(Command::new("kill").args(["-HUP", &pid]).status().await.unwrap().success());
     eventually("all connect with another key", || async {
@@ -324,7 +331,11 @@ async fn another_key_is_taken_without_a_restart() {
         let is_known = |service: &str| {
             connected.contains(&(format!("holdfast-{service}-consumer"), format!("KEY_{}", service.to_uppercase())))
         };
-        Ok(log.contains("Reloaded server configuration") && proto::SERVICES.into_iter().all(is_known))
+        if log.contains("Reloaded server configuration") && proto::SERVICES.into_iter().all(is_known) {
+            return Ok(true);
+        }
+        let said: Vec<&str> = log.lines().filter(|line| line.contains("eload")).collect();
+        Err(anyhow::anyhow!("{said:?} {connected:?}"))
     })
     .await
     .unwrap();
