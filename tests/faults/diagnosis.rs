@@ -1,6 +1,13 @@
 //! `holdfast diagnose` on one fleet: nothing is found while it is healthy and busy, and of each thing that goes wrong exactly that is, until it
 //! is mended.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "the steps of one test, each a function: what is not there fails it"
+)]
+
 use std::{
     fs,
     process::Stdio,
@@ -277,7 +284,7 @@ async fn horizon(fleet: &TestFleet) {
 /// What operators are shown is what they get.
 async fn the_picture_of_the_guide(fleet: &TestFleet) {
     let guide = guide();
-    let (_, picture) = guide.split_once("\n```\n").unwrap();
+    let (_, picture) = guide.split_once("\n\n```\n").unwrap();
     let (picture, _) = picture.split_once("\n```\n").unwrap();
     let (_, said) = say(fleet, &["diagnose"]).await;
     assert_eq!(picture.lines().count(), 6, "{picture}");

@@ -384,11 +384,11 @@ fn act_on(kind: Kind, item: &Item) -> Option<String> {
     let id = item.subject.split_once('-').map(|(_, id)| id)?;
     match kind {
         Kind::RefundUnknown | Kind::RefundUndecided => Some(format!(
-            r#"holdfast send ResolveRefund '{{"paymentId": "{id}", "refundId": "{}", "resolution": "RETRY, REFUNDED or ABANDON", "actor": "NAME", "note": "WHY"}}'    (after asking the provider)"#,
+            r#"holdfast send ResolveRefund '{{"paymentId": "{id}", "refundId": "{}", "resolution": "REFUND_RESOLUTION_REFUNDED", "actor": "NAME", "note": "WHY"}}'    (if the provider says so; or …_RETRY, …_ABANDON)"#,
             item.id
         )),
         Kind::Report => Some(format!(
-            r#"holdfast send ResolveProviderReport '{{"paymentId": "{id}", "providerEventId": "{}", "resolution": "ACCEPTED or UNDONE", "actor": "NAME", "note": "WHY"}}'    (after asking the provider)"#,
+            r#"holdfast send ResolveProviderReport '{{"paymentId": "{id}", "providerEventId": "{}", "resolution": "REPORT_RESOLUTION_ACCEPTED", "actor": "NAME", "note": "WHY"}}'    (if the provider says so; or …_UNDONE)"#,
             item.id
         )),
         Kind::Owed => {
