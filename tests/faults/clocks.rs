@@ -29,16 +29,19 @@ async fn an_order_lives_as_long_as_its_buyer_was_told_whatever_the_clock_of_a_re
         eventually("its clock is known to be wrong", || async { Ok(is_known(skew(&fleet, "orders-1").await)) })
             .await
             .unwrap();
+        let which = if seconds > 0 { "ahead of" } else { "behind" };
         let status = || async {
             let (code, status) = fleet.command(&["status"]).await?;
-            let which = if seconds > 0 { "ahead of" } else { "behind" };
             let says = |said: &serde_json::Value| said.as_str().is_some_and(|said| said.contains(which));
             Ok(code == Some(1) && status["stands"].as_array().is_some_and(|stands| stands.iter().any(says)))
         };
         eventually("the status says so", status).await.unwrap();
         let (exit, diagnosis) = fleet.command(&["diagnose"]).await.unwrap();
-        assert_eq!((exit, diagnosis["findings"].as_array().map(Vec::len)), (Some(1), Some(1)), "{diagnosis:#}");
-        assert_eq!(diagnosis["findings"][0]["code"], "CLOCK_SKEW");
+        let findings = diagnosis["findings"].as_array().unwrap();
+        assert_eq!(exit, Some(1), "{diagnosis:#}");
+        // That of the worker before may be told for half a minute.
+        assert!(findings.iter().all(|finding| finding["code"] == "CLOCK_SKEW"), "{diagnosis:#}");
+        assert!(findings.iter().any(|finding| finding["cause"].as_str().unwrap().contains(which)), "{diagnosis:#}");
         let orders: Vec<Order> = (first..first + 40)
             .map(|number| {
                 let pays = if number % 4 == 0 { "sandbox:never" } else { "sandbox:succeed,after=3s" };
