@@ -33,7 +33,9 @@ holdfast *args: binaries
 [no-exit-message]
 test *args: binaries
     #!/bin/sh
-    # Postgres, nats-server and the workers run for real; the workers are the binaries just built.
+    # Postgres, nats-server and the workers run for real; the workers are the binaries just built. Such tests mostly wait, so half as
+    # many more run at once as there are processors.
+    export NEXTEST_TEST_THREADS="${NEXTEST_TEST_THREADS:-$((($(nproc) * 3 + 1) / 2))}"
     if cargo nextest --version >/dev/null 2>&1; then
         exec cargo nextest run --workspace "$@"
     fi
