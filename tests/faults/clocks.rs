@@ -37,8 +37,10 @@ async fn an_order_lives_as_long_as_its_buyer_was_told_whatever_the_clock_of_a_re
         };
         eventually("the status says so", status).await.unwrap();
         let (exit, diagnosis) = fleet.command(&["diagnose"]).await.unwrap();
-        assert_eq!((exit, diagnosis["findings"].as_array().map(Vec::len)), (Some(1), Some(1)), "{diagnosis:#}");
-        assert_eq!(diagnosis["findings"][0]["code"], "CLOCK_SKEW");
+        // What the worker before it has said counts for a while.
+        let found = diagnosis["findings"].as_array().unwrap();
+        let is_skew = |finding: &serde_json::Value| finding["code"] == "CLOCK_SKEW";
+        assert!(exit == Some(1) && !found.is_empty() && found.iter().all(is_skew), "{diagnosis:#}");
         let orders: Vec<Order> = (first..first + 40)
             .map(|number| {
                 let pays = if number % 4 == 0 { "sandbox:never" } else { "sandbox:succeed,after=3s" };

@@ -286,7 +286,7 @@ async fn the_picture_of_the_guide(fleet: &TestFleet) {
     let guide = guide();
     let (_, picture) = guide.split_once("\n\n```\n").unwrap();
     let (picture, _) = picture.split_once("\n```\n").unwrap();
-    let (_, said) = say(fleet, &["diagnose"]).await;
+    let (_, said) = say(fleet, &["diagnose", "--late-seconds", "1"]).await;
     assert_eq!(picture.lines().count(), 6, "{picture}");
     for shown in picture.lines() {
         let begins = shown.split(|letter: char| letter.is_ascii_digit()).next().unwrap();
