@@ -286,7 +286,7 @@ async fn the_picture_of_the_guide(fleet: &TestFleet) {
     let guide = guide();
     let (_, picture) = guide.split_once("\n\n```\n").unwrap();
     let (picture, _) = picture.split_once("\n```\n").unwrap();
-    let (_, said) = say(fleet, &["diagnose"]).await;
+    let (_, said) = say(fleet, &["diagnose", "--late-seconds", "1"]).await;
     assert_eq!(picture.lines().count(), 6, "{picture}");
     for shown in picture.lines() {
         let begins = shown.split(|letter: char| letter.is_ascii_digit()).next().unwrap();
@@ -339,7 +339,9 @@ async fn late(fleet: &TestFleet) {
     let overdue = &found(fleet, &["ORDERS_OVERDUE"]).await[0];
     assert!(overdue["severity"] == "stock" && overdue["numbers"]["seconds"].as_i64() >= Some(60), "{overdue}");
     start(fleet, "orders").await;
-    fleet.until_status(&order, "expired").await.unwrap();
+    // Its buyer has time left all the same: the timer was only told to be early.
+    nothing(fleet).await;
+    fleet.accepts(&order.cancel()).await.unwrap();
     nothing(fleet).await;
 
     let round = fleet.round("boat", 10).await.unwrap();
