@@ -4,8 +4,7 @@ cargo-deny judges licences, sources and versions by deny.toml. cargo-audit looks
 date is printed, for it is as old as that. syft lists all crates (CycloneDX). Each of them is also shown something that it must refuse.
 
 Usage: supply_chain.py SBOM    the file to write the list to
-       HOLDFAST_ADVISORIES     the database: a directory, or a tar of it. Without it, and without one beside the repository, nobody looks for
-                               vulnerabilities, and that is said.
+       HOLDFAST_ADVISORIES     the database: a directory, or a tar of it. Without it, the copy in advisories/ is taken, which is as old as it says.
 """
 
 import datetime
@@ -20,7 +19,7 @@ import tomllib
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
-BESIDE = ROOT.parent / "shared/data/advisories/advisory-db.tar.xz"
+KEPT = HERE / "advisories/advisory-db.tar.xz"
 DENY, AUDIT, SYFT = (os.environ.get(f"HOLDFAST_{name}", default) for name, default in [("DENY", "cargo-deny"), ("AUDIT", "cargo-audit"), ("SYFT", "syft")])
 # A crate with advisories of 2019 and 2021: RUSTSEC-2019-0009 and RUSTSEC-2021-0003.
 PLANTED = 'version = 4\n[[package]]\nname = "smallvec"\nversion = "0.6.5"\nsource = "registry+https://github.com/rust-lang/crates.io-index"\n'
@@ -84,11 +83,9 @@ def date_of(database):
 
 def advisories(work):
     named = os.environ.get("HOLDFAST_ADVISORIES")
-    place = pathlib.Path(named) if named else BESIDE
+    place = pathlib.Path(named) if named else KEPT
     if not place.exists():
-        if named:
-            yield f"HOLDFAST_ADVISORIES={named} is not there"
-        print("supply chain: NOT LOOKED FOR: known vulnerabilities, for there is no copy of the RustSec database (HOLDFAST_ADVISORIES)")
+        yield f"there is no copy of the RustSec database in {place}"
         return
     database = place
     if place.is_file():
