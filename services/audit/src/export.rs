@@ -85,26 +85,26 @@ pub struct Contents {
 
 /// Who takes the events of an export.
 struct Taker {
-    from: GlobalPosition,
+    extent: Extent,
     events: Blocks,
     postings: Postings,
 }
 
 impl Taker {
     /// Into files in this directory; without one, nowhere: what would be in them is known all the same.
-    fn new(from: GlobalPosition, block: NonZeroU64, dir: Option<&Path>) -> Result<Self> {
-        let extent = Extent { from, block };
-        Ok(Self { from, events: Blocks::new("events", extent, dir), postings: Postings::new(extent, dir)? })
+    fn new(extent: Extent, dir: Option<&Path>) -> Result<Self> {
+        Ok(Self { extent, events: Blocks::new("events", extent, dir), postings: Postings::new(extent, dir)? })
     }
 
-    fn end(self, block: NonZeroU64) -> Result<Contents> {
-        Ok(Contents { from: self.from, block, events: self.events.end()?, postings: self.postings.end()? })
+    fn end(self) -> Result<Contents> {
+        let Extent { from, block } = self.extent;
+        Ok(Contents { from, block, events: self.events.end()?, postings: self.postings.end()? })
     }
 }
 
 impl Reader for Taker {
     fn take(&mut self, event: &LogEvent<'_>) -> Result<()> {
-        if event.position >= self.from {
+        if event.position >= self.extent.from {
             self.events.line(event.position, &ExportedEvent::of(event)?)?;
         }
         self.postings.take(event)
@@ -136,7 +136,7 @@ pub async fn export(
             end.up_to
         );
     }
-    let taker = Taker::new(order.from, order.block, Some(dir))?;
+    let taker = Taker::new(Extent { from: order.from, block: order.block }, Some(dir))?;
     let (taker, read) = log.read(None, &end, taker, &progress).await?;
     let skew = log.skew(&end, &read).await?;
     log.close().await?;
@@ -146,7 +146,7 @@ pub async fn export(
         database,
         cut: Cut { position: end.up_to, recorded_at: end.recorded_at, log_ended: end.log_ended },
         skew,
-        contents: taker.end(order.block)?,
+        contents: taker.end()?,
     };
     let path = dir.join(MANIFEST);
     let file = File::create_new(&path).with_context(|| format!("making {}", path.display()))?;

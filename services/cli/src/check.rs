@@ -27,7 +27,7 @@ pub struct Args {
 pub fn run(args: &Args, global: &GlobalArgs) -> Result<ExitCode> {
     let checked = check(&args.path)?;
     if global.json {
-        print::out(&format!("{}\n", serde_json::to_string(&checked)?))?;
+        print::json(&checked)?;
     } else {
         print::out(&words(&checked))?;
     }

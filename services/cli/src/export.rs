@@ -53,7 +53,7 @@ pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     bar.end();
     let manifest = exported?;
     if global.json {
-        print::out(&format!("{}\n", serde_json::to_string(&manifest)?))?;
+        print::json(&manifest)?;
         return Ok(ExitCode::SUCCESS);
     }
     let lines = |files: &[audit::export::Listed]| files.iter().map(|file| file.lines).sum::<u64>();

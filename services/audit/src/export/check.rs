@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Contents, Listed, MANIFEST, Taker,
-    blocks::hex,
+    blocks::{Extent, hex},
     event::{ExportedEvent, read},
 };
 use crate::replay::prefix::Reader;
@@ -59,7 +59,8 @@ pub fn check(path: &Path) -> Result<Checked> {
     let text = std::fs::read(&manifest).with_context(failed)?;
     let contents: Contents = serde_json::from_slice(&text).with_context(failed)?;
     let is_whole = contents.from <= GlobalPosition::default().next();
-    let mut taker = if is_whole { Some(Taker::new(contents.from, contents.block, None)?) } else { None };
+    let mut taker =
+        if is_whole { Some(Taker::new(Extent { from: contents.from, block: contents.block }, None)?) } else { None };
     let (mut findings, mut seen) = (Vec::new(), Seen::default());
     for listed in &contents.events {
         let take = |line: &str| check_event(line, listed, is_whole, &mut seen, taker.as_mut());
@@ -73,7 +74,7 @@ pub fn check(path: &Path) -> Result<Checked> {
     if findings.is_empty()
         && let Some(taker) = taker
     {
-        let again = taker.end(contents.block)?;
+        let again = taker.end()?;
         let differs = again.postings.iter().zip(&contents.postings).find(|(again, listed)| again != listed);
         if let Some((_, listed)) = differs {
             findings.push(format!("{}: its postings do not follow from the events", listed.file));
