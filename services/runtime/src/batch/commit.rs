@@ -270,6 +270,8 @@ impl<S: Service> Committer<S> {
         effects::remove(&mut statement, &own.draft.effects_done);
         dead_letter::add(&mut statement, &own.draft.dead_letters, at);
         let append = Append::new(statement, &events, &self.positions, at)?;
+        // A worker is one thread, and by now it has computed for as long as this batch takes: who waits beside it for less goes first.
+        tokio::task::yield_now().await;
         if !turn.is_to_write().await {
             return Ok(None);
         }
