@@ -25,6 +25,7 @@ mod patience;
 mod permissions;
 mod poison;
 mod probes;
+mod questions;
 mod race;
 mod reading;
 mod references;

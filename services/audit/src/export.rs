@@ -156,11 +156,7 @@ pub async fn export(
 
 fn command(order: &Order) -> String {
     let Order { from, to, block, max_rate } = order;
-    let to = match to {
-        None => String::new(),
-        Some(At::Position(position)) => format!(" --to {position}"),
-        Some(At::Time(time)) => format!(" --to {time}"),
-    };
+    let to = to.as_ref().map(|at| format!(" --to {at}")).unwrap_or_default();
     let max_rate = max_rate.map(|rate| format!(" --max-rate {rate}")).unwrap_or_default();
     format!("holdfast export --from {from}{to} --block {block}{max_rate}")
 }

@@ -23,6 +23,7 @@ pub mod export;
 mod fold;
 mod ledger;
 mod log;
+pub mod questions;
 pub mod quiescence;
 pub mod replay;
 mod report;

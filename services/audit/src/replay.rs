@@ -2,7 +2,7 @@
 //!
 //! Read it in this order: [`replay`] is the whole of it; `at` is the moment that was asked for, `prefix` finds where it cuts the log and
 //! reads up to there, `projection` is all that a replay may know of a service, `kinds` are the six of them, `fold` makes events true and
-//! notes what each moves, `evidence` is what stands above every output.
+//! notes what each moves, `sample` chooses some of the rows, `evidence` is what stands above every output.
 //!
 //! Why it is so: services/audit/README.md#a-time-is-a-prefix-by-position
 
@@ -19,10 +19,12 @@ pub(crate) mod kinds;
 mod movement;
 pub(crate) mod prefix;
 mod projection;
+mod sample;
 
 pub use at::At;
 pub use evidence::{Asked, Cut, Database, Evidence, Skew};
 pub use movement::{Figure, Movement, Movements};
+pub use sample::{Choice, Chosen, Sample};
 
 use fold::Fold;
 use kinds::{CouponRows, OrderRows, PaymentRows, ShareRows, StockRows, WalletRows};
@@ -101,6 +103,8 @@ pub struct Question {
     pub keys: Vec<String>,
     /// Whether every change is told as well.
     pub movements: bool,
+    /// Not all of the rows, but these of them.
+    pub choice: Option<Choice>,
     /// The most events to read in a second.
     pub max_rate: Option<NonZeroU32>,
 }
@@ -137,6 +141,9 @@ pub struct Answer<M> {
 pub trait Rows {
     /// How many.
     fn count(&self) -> u64;
+
+    /// Keeps some of them, and says of what.
+    fn choose(&mut self, choice: &Choice) -> Chosen;
 
     /// Gives each to somebody: a JSON object with all that the row has, its key under [`Kind::key_name`] and its figures among it.
     ///
@@ -180,7 +187,8 @@ async fn of<P: Projection, M: Movements>(
     let (fold, read) = log.read(Some(P::SERVICE), &end, fold, &progress).await?;
     let skew = log.skew(&end, &read).await?;
     log.close().await?;
-    let (rows, unknown, movements, folded) = fold.end();
+    let (mut rows, unknown, movements, folded) = fold.end();
+    let chosen = question.choice.as_ref().map(|choice| rows.choose(choice));
     let cut = Cut { position: end.up_to, recorded_at: end.recorded_at, log_ended: end.log_ended };
     let evidence = Evidence {
         asked: Asked::of(question),
@@ -190,6 +198,7 @@ async fn of<P: Projection, M: Movements>(
         skew,
         events_read: read.events,
         events_folded: folded,
+        chosen,
         rows: rows.count(),
     };
     Ok(Answer { evidence, rows, unknown, movements })

@@ -1,9 +1,12 @@
 //! Replays of logs that were written by hand, on a real Postgres: where a time cuts, what stops a replay, what it waits for.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 
 use anyhow::Result;
-use audit::replay::{Answer, At, Kind, Movement, Progress, Question, replay};
+use audit::{
+    questions::{self, Entry, Side, cutoff},
+    replay::{Answer, At, Kind, Movement, Progress, Question, replay},
+};
 use domain::{GlobalPosition, Timestamp};
 use platform::migrations;
 use proto::{
@@ -98,7 +101,7 @@ impl Archive {
 
 fn question(at: Option<At>, keys: &[&str]) -> Question {
     let keys = keys.iter().map(|key| (*key).to_owned()).collect();
-    Question { kind: Kind::Stock, at, keys, movements: false, max_rate: None }
+    Question { kind: Kind::Stock, at, keys, movements: false, choice: None, max_rate: None }
 }
 
 fn rows(answer: &Answer<Vec<Movement>>) -> Result<Vec<Map<String, Value>>> {
@@ -336,5 +339,43 @@ async fn it_reads_no_faster_than_it_may_and_says_how_far_it_is() -> Result<()> {
     let up_to = GlobalPosition::new(40);
     assert_eq!(told.first(), Some(&Progress::Folding { events: 10, position: GlobalPosition::new(10), up_to }));
     assert_eq!(told.last(), Some(&Progress::Folding { events: 40, position: up_to, up_to }));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_cut_off_tells_so_many_on_each_side_and_whose_clock_disagrees() -> Result<()> {
+    let mut log = Archive::start().await?;
+    log.register("mug", noon(0)).await?;
+    let mut positions = Vec::new();
+    // Of a writer whose clock is ahead, and of one whose clock is behind: the third and the sixth.
+    for (version, seconds) in (2..).zip([10, 20, 90, 30, 70, 25, 80, 85]) {
+        positions.push(log.receive("mug", version, 1, noon(seconds)).await?);
+    }
+    let of = async |at: At, around: usize| {
+        let around = NonZeroUsize::new(around).unwrap_or(NonZeroUsize::MIN);
+        cutoff(&log.url, &at, around, &["StockReceived".to_owned()]).await
+    };
+    let told = |answer: &questions::Answer<Entry>| -> Vec<(Side, i64, bool)> {
+        answer.rows.iter().map(|row| (row.side, row.position.get(), row.clock_disagrees)).collect()
+    };
+    let at = |index: usize| positions.get(index).copied().unwrap_or_default();
+    // The last event that is recorded by then is the sixth.
+    let answer = of(At::Time(noon(60)), 3).await?;
+    assert_eq!(answer.evidence.cut.position.get(), at(5));
+    let (before, after) = (Side::Before, Side::After);
+    let expected = vec![
+        (before, at(3), false),
+        (before, at(4), true),
+        (before, at(5), false),
+        (after, at(6), false),
+        (after, at(7), false),
+    ];
+    assert_eq!(told(&answer), expected);
+    // At a position, its event's own time is what the others are compared with.
+    let answer = of(At::Position(GlobalPosition::new(at(3))), 2).await?;
+    let expected = vec![(before, at(2), true), (before, at(3), false), (after, at(4), false), (after, at(5), true)];
+    assert_eq!(told(&answer), expected);
+    let refused = of(At::Position(GlobalPosition::new(1_000)), 2).await.err().map(|error| format!("{error:#}"));
+    assert!(refused.is_some_and(|words| words.contains("beyond the log")));
     Ok(())
 }

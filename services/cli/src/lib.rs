@@ -1,14 +1,18 @@
 //! The `holdfast` command: the fleet on one machine, orders for it, its proofs, and its operators' verbs.
 
+pub mod actions;
 mod bar;
 pub mod check;
 pub mod contact;
+pub mod cutoff;
 pub mod demo;
 pub mod diagnose;
+mod evidence;
 pub mod expire;
 pub mod explain;
 pub mod export;
 pub mod global_args;
+mod listing;
 pub mod load;
 pub mod mail;
 pub mod migrate;

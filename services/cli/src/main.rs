@@ -4,8 +4,8 @@ use std::{io::IsTerminal, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use cli::{
-    check, contact, demo, diagnose, expire, explain, export, global_args::GlobalArgs, load, mail, migrate, order,
-    recover, replay, send, status, up, verify,
+    actions, check, contact, cutoff, demo, diagnose, expire, explain, export, global_args::GlobalArgs, load, mail,
+    migrate, order, recover, replay, send, status, up, verify,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -52,6 +52,10 @@ enum Command {
     Recover(recover::Args),
     /// Show stock, shares, orders, payments, coupons or wallets as they were at a position of the log or at a time. Traffic may run.
     Replay(replay::Args),
+    /// Who did what and why, and what was refused. Traffic may run.
+    Actions(actions::Args),
+    /// The last events before a moment and the first behind it, and whose clocks disagree. Traffic may run.
+    Cutoff(cutoff::Args),
     /// Write the log to files that other programs read: every event with its bytes, and what it moved. Traffic may run.
     Export(export::Args),
     /// Prove an export from its files alone: nothing of it is changed, and every posting follows from the events.
@@ -86,6 +90,8 @@ async fn main() -> ExitCode {
         Command::Migrate(args) => migrate::run(args, global).await,
         Command::Recover(args) => recover::run(args, global).await,
         Command::Replay(args) => replay::run(args, global).await,
+        Command::Actions(args) => actions::run(args, global).await,
+        Command::Cutoff(args) => cutoff::run(args, global).await,
         Command::Export(args) => export::run(args, global).await,
         Command::Check(args) => check::run(&args, global),
         Command::Send(args) => send::run(args, global).await,

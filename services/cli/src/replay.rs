@@ -1,16 +1,16 @@
 //! `holdfast replay`: stock, shares, orders, payments, coupons or wallets as they were, with the evidence above.
 
-use std::{num::NonZeroU32, process::ExitCode};
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    process::ExitCode,
+};
 
 use anyhow::Result;
-use audit::replay::{At, Kind, Question, replay};
-use clap::{
-    ValueEnum,
-    builder::{PossibleValuesParser, TypedValueParser},
-};
+use audit::replay::{At, Choice, Chosen, Kind, Question, Sample, replay};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use platform::print::Paint;
 
-use crate::{bar::Bar, global_args::GlobalArgs};
+use crate::{bar::Bar, global_args::GlobalArgs, listing::Format};
 
 mod columns;
 mod spool;
@@ -23,6 +23,7 @@ Examples:
   holdfast replay stock --at 2026-12-31T23:59:59+01:00
   holdfast replay stock --key MUG-01 --at 4711 --movements
   holdfast replay wallets --format csv > wallets.csv
+  holdfast replay orders --at 2026-12-31T23:59:59+01:00 --status paid --sample 60 --seed 2027-03-01
 
 Exit codes: 0 all is told; 1 a key has no row then; 2 wrong usage; 3 it could not be replayed.";
 
@@ -43,25 +44,21 @@ pub struct Args {
     /// Tell every change as well: when, by which event, for which order, how much, and what it came to.
     #[arg(long)]
     movements: bool,
+    /// Only what stands here: the word that is shown as status.
+    #[arg(long, value_name = "STATUS")]
+    status: Option<String>,
+    /// So many of them, which follow from the seed: those whose keys have the lowest SHA-256 of the seed, a line feed and the key.
+    #[arg(long, value_name = "ROWS", requires = "seed", conflicts_with = "movements")]
+    sample: Option<NonZeroUsize>,
+    /// Any text, said before anybody knows what it chooses: the same text always chooses the same rows.
+    #[arg(long, value_name = "TEXT", requires = "sample")]
+    seed: Option<String>,
     /// How to print. csv has one table: the movements, if they are asked for, else the rows.
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Option<Format>,
     /// Read no more than so many events of the log in a second.
     #[arg(long, value_name = "EVENTS")]
     max_rate: Option<NonZeroU32>,
-}
-
-/// How to print.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people.
-    Table,
-    /// Comma-separated values below comment lines.
-    Csv,
-    /// One JSON object.
-    Json,
-    /// One JSON object a line, the evidence first.
-    Jsonl,
 }
 
 fn kinds() -> impl TypedValueParser<Value = Kind> {
@@ -71,15 +68,8 @@ fn kinds() -> impl TypedValueParser<Value = Kind> {
 
 /// Replays: exit code 0; 1 if a key has no row; 2 if it cannot have one.
 pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
-    let Args { kind, at, keys, movements, format, max_rate } = args;
-    let format = match (format, global.json) {
-        (Some(Format::Json) | None, true) => Format::Json,
-        (Some(_), true) => {
-            eprintln!("holdfast: --json is --format json: say one of them");
-            return Ok(ExitCode::from(2));
-        }
-        (format, false) => format.unwrap_or(Format::Table),
-    };
+    let Args { kind, at, keys, movements, status, sample, seed, format, max_rate } = args;
+    let Some(format) = Format::asked(format, global.json) else { return Ok(ExitCode::from(2)) };
     let keys = match keys.iter().map(|key| kind.read_key(key)).collect::<Result<Vec<_>, _>>() {
         Ok(keys) => keys,
         Err(rejection) => {
@@ -87,7 +77,9 @@ pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
             return Ok(ExitCode::from(2));
         }
     };
-    let question = Question { kind, at, keys, movements, max_rate };
+    let sample = sample.zip(seed).map(|(size, seed)| Sample { size, seed });
+    let choice = (status.is_some() || sample.is_some()).then_some(Choice { status, sample });
+    let question = Question { kind, at, keys, movements, choice, max_rate };
     let bar = Bar::new();
     let answer = replay(&global.database_url()?, &question, Spool::default(), |progress| bar.show(progress)).await;
     bar.end();
@@ -97,5 +89,10 @@ pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
         let cut = answer.evidence.cut.position;
         eprintln!("holdfast: there is no {} {key} up to position {cut}", kind.key_name());
     }
-    Ok(if answer.unknown.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let none = answer.evidence.chosen.as_ref().filter(|chosen| chosen.population == 0);
+    if let Some(Chosen { status: Some(status), statuses, .. }) = none {
+        let there = statuses.iter().map(|(status, rows)| format!("{rows} {status}")).collect::<Vec<_>>().join(", ");
+        eprintln!("holdfast: of the {} none has the status {status:?}; there are: {there}", kind.as_str());
+    }
+    Ok(if answer.unknown.is_empty() && none.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,6 +1,9 @@
 //! The moment that somebody asks for: a position of the log, or a time with its zone.
 
-use std::str::FromStr;
+use std::{
+    fmt::{self, Display, Formatter},
+    str::FromStr,
+};
 
 use domain::{GlobalPosition, Timestamp};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -12,6 +15,15 @@ pub enum At {
     Position(GlobalPosition),
     /// With the last event that is recorded at this time or before, and with all events before that one.
     Time(Timestamp),
+}
+
+impl Display for At {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Position(position) => position.fmt(f),
+            Self::Time(time) => time.fmt(f),
+        }
+    }
 }
 
 impl FromStr for At {

@@ -6,7 +6,7 @@ use domain::{GlobalPosition, Timestamp};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{At, Question};
+use super::{At, Chosen, Question};
 
 /// The evidence of an answer.
 #[derive(Debug, Clone, Serialize)]
@@ -25,6 +25,9 @@ pub struct Evidence {
     pub events_read: u64,
     /// Those of them that are about what was asked for.
     pub events_folded: u64,
+    /// What the rows were chosen from, if they are not all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chosen: Option<Chosen>,
     /// Rows of the answer.
     pub rows: u64,
 }
@@ -53,7 +56,7 @@ pub struct Asked {
 
 impl Asked {
     pub(super) fn of(question: &Question) -> Self {
-        let Question { kind, at, keys, movements, max_rate } = question;
+        let Question { kind, at, keys, movements, choice, max_rate } = question;
         let mut command = format!("holdfast replay {}", kind.as_str());
         let (position, time) = match at {
             None => (None, None),
@@ -64,10 +67,16 @@ impl Asked {
             command.push_str(&format!(" --at {at}"));
         }
         for key in keys {
-            command.push_str(&format!(" --key '{}'", key.replace('\'', r"'\''")));
+            command.push_str(&format!(" --key {}", quoted(key)));
         }
         if *movements {
             command.push_str(" --movements");
+        }
+        if let Some(status) = choice.as_ref().and_then(|choice| choice.status.as_ref()) {
+            command.push_str(&format!(" --status {}", quoted(status)));
+        }
+        if let Some(sample) = choice.as_ref().and_then(|choice| choice.sample.as_ref()) {
+            command.push_str(&format!(" --sample {} --seed {}", sample.size, quoted(&sample.seed)));
         }
         if let Some(max_rate) = max_rate {
             command.push_str(&format!(" --max-rate {max_rate}"));
@@ -75,6 +84,11 @@ impl Asked {
         let (keys, movements) = (keys.clone(), *movements);
         Self { command, kind: kind.as_str(), position, time, keys, movements, max_rate: *max_rate }
     }
+}
+
+/// A text as one word of a command.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// The database that was read.

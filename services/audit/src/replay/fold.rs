@@ -13,6 +13,7 @@ use super::{
     movement::{Figure, Movement, Movements},
     prefix::Reader,
     projection::Projection,
+    sample::{Choice, Chosen, Population},
 };
 
 /// An event of the log.
@@ -159,20 +160,41 @@ impl<P: Projection, M: Movements> Fold<P, M> {
         let rows = P::rows(&self.state);
         let unknown = self.wanted.iter().flatten().filter(|key| rows.get(key).is_none());
         let unknown = unknown.map(ToString::to_string).collect();
-        (Box::new(Folded::<P>(self.state)), unknown, self.movements, self.folded)
+        (Box::new(Folded::<P> { state: self.state, chosen: None }), unknown, self.movements, self.folded)
     }
 }
 
 /// The rows of one kind.
-struct Folded<P: Projection>(P::State);
+struct Folded<P: Projection> {
+    state: P::State,
+    /// The keys of those that are told. `None`: all are.
+    chosen: Option<BTreeSet<P::Key>>,
+}
+
+impl<P: Projection> Folded<P> {
+    fn iter(&self) -> impl Iterator<Item = (&P::Key, &P::Row)> {
+        let is_chosen = |key: &P::Key| self.chosen.as_ref().is_none_or(|chosen| chosen.contains(key));
+        P::rows(&self.state).iter().filter(move |(key, _)| is_chosen(key))
+    }
+}
 
 impl<P: Projection> Rows for Folded<P> {
     fn count(&self) -> u64 {
-        u64::try_from(P::rows(&self.0).len()).unwrap_or(u64::MAX)
+        u64::try_from(self.iter().count()).unwrap_or(u64::MAX)
+    }
+
+    fn choose(&mut self, choice: &Choice) -> Chosen {
+        let mut population = Population::new(choice);
+        for (key, row) in P::rows(&self.state).iter() {
+            population.add(key, (P::status(row), P::currency(row)), P::FIGURES.iter().copied().zip(P::figures(row)));
+        }
+        let (keys, chosen) = population.end();
+        self.chosen = Some(keys);
+        chosen
     }
 
     fn each(&self, take: &mut dyn FnMut(Map<String, Value>) -> Result<()>) -> Result<()> {
-        for (key, row) in P::rows(&self.0).iter() {
+        for (key, row) in self.iter() {
             let Value::Object(fields) = serde_json::to_value(row).context("writing a row as JSON")? else {
                 bail!("the row of {key} is no JSON object");
             };

@@ -66,7 +66,7 @@ pub(crate) struct End {
     /// and when it was recorded.
     pub(crate) recorded_at: Timestamp,
     /// What events before and behind it are compared with: the time that was asked for; without one, when the last event was recorded.
-    time: Timestamp,
+    pub(crate) time: Timestamp,
     /// Where the log ended.
     pub(crate) log_ended: GlobalPosition,
 }
@@ -129,6 +129,30 @@ impl Log {
 
     pub(crate) async fn close(self) -> Result<()> {
         Ok(self.connection.close().await?)
+    }
+
+    pub(crate) const fn connection(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+
+    /// Events of these types behind one position and up to another, in order. Those between stay in the database, and no statement lasts.
+    pub(crate) async fn of_types(
+        &mut self,
+        types: &[String],
+        (after, up_to): (GlobalPosition, GlobalPosition),
+    ) -> Result<Vec<PgRow>> {
+        let query = "select position, stream, version, event_id, service, type, recorded_at, data, correlation_id,
+                causation_id, traceparent
+            from log.events where position > $1 and position <= $2 and type = any($3) order by position";
+        let mut found = Vec::new();
+        let (mut after, up_to) = (after.get(), up_to.get());
+        while after < up_to {
+            let until = up_to.min(after.saturating_add(i64::from(LOOK)));
+            let rows = sqlx::query(query).bind(after).bind(until).bind(types).fetch_all(&mut self.connection).await;
+            found.extend(rows.context("reading the log")?);
+            after = until;
+        }
+        Ok(found)
     }
 
     /// Which database this is.
@@ -352,7 +376,8 @@ impl Log {
     }
 }
 
-fn event(row: &PgRow) -> Result<LogEvent<'_>, sqlx::Error> {
+/// A row of the log as an event.
+pub(crate) fn event(row: &PgRow) -> Result<LogEvent<'_>, sqlx::Error> {
     Ok(LogEvent {
         position: GlobalPosition::new(row.try_get(0)?),
         stream: row.try_get(1)?,

@@ -1,18 +1,16 @@
 //! What a replay found, in each format.
 
 use anyhow::Result;
-use audit::replay::{Answer, Database, Evidence, Figure, Kind, Movement, Question};
+use audit::replay::{Answer, Figure, Kind, Movement, Question};
 use domain::written;
-use platform::print::{self, Cell, Look, Paint, Table};
+use platform::print::{self, Cell, Look, Paint};
 use serde_json::{Map, Value};
 
-use super::{Format, columns, spool::Spool};
-
-/// Lines that are aligned with each other, and printed at once.
-const BLOCK: usize = 1_000;
-
-/// Letters that are printed at once.
-const BLOCK_BYTES: usize = 1 << 16;
+use super::{columns, spool::Spool};
+use crate::{
+    evidence,
+    listing::{Blocks, Format, Out, fields},
+};
 
 /// Writes it to standard output.
 pub(super) fn write(question: &Question, answer: &mut Answer<Spool>, format: Format, paint: Paint) -> Result<()> {
@@ -21,27 +19,6 @@ pub(super) fn write(question: &Question, answer: &mut Answer<Spool>, format: For
         Format::Csv => csv(question, answer),
         Format::Json => json(question, answer),
         Format::Jsonl => jsonl(answer),
-    }
-}
-
-/// Text on its way to standard output.
-#[derive(Default)]
-struct Out(String);
-
-impl Out {
-    fn line(&mut self, line: &str) -> Result<()> {
-        self.0.push_str(line);
-        self.0.push('\n');
-        self.part()
-    }
-
-    /// Prints what there is, once it is enough.
-    fn part(&mut self) -> Result<()> {
-        if self.0.len() >= BLOCK_BYTES { self.flush() } else { Ok(()) }
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        print::out(&std::mem::take(&mut self.0))
     }
 }
 
@@ -84,7 +61,7 @@ fn json(question: &Question, answer: &mut Answer<Spool>) -> Result<()> {
 fn csv(question: &Question, answer: &mut Answer<Spool>) -> Result<()> {
     let kind = question.kind;
     let mut out = Out::default();
-    for line in evidence(&answer.evidence) {
+    for line in evidence::of_replay(&answer.evidence) {
         out.line(&line)?;
     }
     if question.movements {
@@ -123,48 +100,9 @@ fn movement_fields(kind: Kind, movement: Movement) -> Vec<String> {
     named.into_iter().chain(figures).collect()
 }
 
-/// A line of comma-separated values (RFC 4180).
-fn fields(values: impl IntoIterator<Item = String>) -> String {
-    let quoted = values.into_iter().map(|value| {
-        // A line that begins with a # is a comment.
-        let needs_quotes = value.contains([',', '"', '\n', '\r']) || value.starts_with('#');
-        if needs_quotes { format!("\"{}\"", value.replace('"', "\"\"")) } else { value }
-    });
-    quoted.collect::<Vec<_>>().join(",")
-}
-
-/// Rows of a table, a block at a time.
-struct Blocks {
-    heading: Vec<Cell>,
-    block: Table,
-    rows: usize,
-    paint: Paint,
-}
-
-impl Blocks {
-    fn new(heading: impl IntoIterator<Item = String>, paint: Paint) -> Self {
-        let heading = heading.into_iter().map(|name| Cell::new(name, Look::Bold)).collect();
-        Self { heading, block: Table::default(), rows: 0, paint }
-    }
-
-    fn row(&mut self, cells: Vec<Cell>) -> Result<()> {
-        if self.rows == 0 {
-            self.block.cells(self.heading.clone());
-        }
-        self.block.cells(cells);
-        self.rows += 1;
-        if self.rows == BLOCK { self.flush() } else { Ok(()) }
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        self.rows = 0;
-        print::out(&std::mem::take(&mut self.block).text(self.paint))
-    }
-}
-
 fn table(question: &Question, answer: &mut Answer<Spool>, paint: Paint) -> Result<()> {
     let kind = question.kind;
-    for line in evidence(&answer.evidence) {
+    for line in evidence::of_replay(&answer.evidence) {
         print::out(&paint.text(&format!("{line}\n"), Look::Dim))?;
     }
     if question.movements {
@@ -205,31 +143,4 @@ fn movement_cells(kind: Kind, movement: Movement) -> Vec<Cell> {
         changed.collect::<Vec<_>>().join(", ").into(),
         status.unwrap_or_default().into(),
     ]
-}
-
-/// The evidence as comment lines.
-fn evidence(evidence: &Evidence) -> Vec<String> {
-    let Evidence { asked, program, database, cut, skew, events_read, events_folded, rows } = evidence;
-    let Database { installation, name, database, system_identifier, epoch, role, at } = database;
-    let name = name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
-    let asked_for = match (asked.position, asked.time) {
-        (Some(position), _) => format!("; position {position} was asked for"),
-        (None, Some(time)) => format!("; {time} was asked for"),
-        (None, None) => "; the end of the log was asked for".to_owned(),
-    };
-    let first = skew.first_later.map(|position| format!(", the first at position {position}")).unwrap_or_default();
-    let (later, earlier, behind) = (skew.later_before_the_cut, skew.earlier_behind_the_cut, skew.looked_at_behind);
-    [
-        format!("asked         {}", asked.command),
-        format!("program       {program}"),
-        format!("run           {at} by role {role}"),
-        format!("installation  {installation}{name}, epoch {epoch}; database {database} of Postgres {system_identifier}"),
-        format!("cut           position {}, recorded at {}{asked_for}; the log ended at {}", cut.position, cut.recorded_at, cut.log_ended),
-        format!("clocks        of {}: {later} events before the cut are recorded later{first}; {earlier} of {behind} behind it are not", skew.time),
-        format!("read          {events_read} events, {events_folded} of them about {}", asked.kind),
-        format!("rows          {rows}"),
-    ]
-    .into_iter()
-    .map(|line| format!("# {line}"))
-    .collect()
 }

@@ -1,0 +1,54 @@
+//! Questions that single events of the log answer: who did what, and what lies around a moment.
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use serde_json::Value;
+
+mod actions;
+mod cutoff;
+
+pub use actions::{Action, Period, actions};
+pub use cutoff::{Entry, Side, cutoff};
+
+use crate::replay::{Cut, Database, fold::LogEvent};
+
+/// An answer, and what stands above it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Answer<R> {
+    /// What it is worth.
+    pub evidence: Evidence,
+    /// The rows.
+    pub rows: Vec<R>,
+}
+
+/// What an answer is worth.
+#[derive(Debug, Clone, Serialize)]
+pub struct Evidence {
+    /// The command, with all that was left to be understood.
+    pub command: String,
+    /// Name and version of the program.
+    pub program: &'static str,
+    /// Of which database, when and by whom.
+    pub database: Database,
+    /// Where the log was cut.
+    pub cut: Cut,
+    /// Rows of the answer.
+    pub rows: usize,
+}
+
+const PROGRAM: &str = concat!("holdfast ", env!("CARGO_PKG_VERSION"));
+
+/// What an event says.
+fn said(event: &LogEvent<'_>) -> Result<Value> {
+    proto::to_json(event.message_type, event.data).with_context(|| {
+        format!(
+            "the event at position {} cannot be read: use the release that wrote it, or a later one",
+            event.position
+        )
+    })
+}
+
+/// What it says in a field, if that is a text and not empty.
+fn text(said: &Value, field: &str) -> Option<String> {
+    said.get(field).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
+}

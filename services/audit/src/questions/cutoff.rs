@@ -1,0 +1,166 @@
+//! Cut-off: the last events before a moment and the first behind it, with when their orders were placed and paid, and whose clocks disagree
+//! with their places.
+
+use std::{collections::BTreeMap, num::NonZeroUsize};
+
+use anyhow::{Context, Result, bail};
+use domain::{GlobalPosition, OrderId, Timestamp};
+use proto::{
+    Name,
+    orders::v1::{OrderPaid, OrderPlaced},
+};
+use serde::Serialize;
+use sqlx::postgres::PgRow;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Answer, Evidence, PROGRAM, said, text};
+use crate::replay::{
+    At, Cut,
+    prefix::{Log, event},
+};
+
+/// How many positions are looked at at once.
+const LOOK: i64 = 50_000;
+
+/// On which side of the moment an event stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// It counts.
+    Before,
+    /// It counts no more.
+    After,
+}
+
+/// An event beside the moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    /// Where it stands.
+    pub side: Side,
+    /// Its place in the log.
+    pub position: GlobalPosition,
+    /// When it was recorded, by its writer's clock.
+    pub recorded_at: String,
+    /// Its type, without the package.
+    pub event: String,
+    /// Its id.
+    pub event_id: Uuid,
+    /// Its stream.
+    pub stream: String,
+    /// The order that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order_id: Option<String>,
+    /// When that was placed,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placed_at: Option<String>,
+    /// and paid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paid_at: Option<String>,
+    /// Whether its time is on the other side of the moment than its place.
+    pub clock_disagrees: bool,
+}
+
+/// Tells the events of these types that are nearest to a moment, so many on each side. Traffic may run.
+///
+/// # Errors
+/// There is no such type, the database is away, the moment is beyond the log or before it, or an event cannot be read: all name what it is.
+pub async fn cutoff(database_url: &str, at: &At, around: NonZeroUsize, events: &[String]) -> Result<Answer<Entry>> {
+    let types = events.iter().map(|name| full_name(name)).collect::<Result<Vec<_>>>()?;
+    let mut log = Log::open(database_url, None).await?;
+    let database = log.database().await?;
+    let whole = log.end(None, &|_progress| ()).await?;
+    let end = log.end(Some(at), &|_progress| ()).await?;
+
+    let mut before = Vec::new();
+    let mut up_to = end.up_to.get();
+    while before.len() < around.get() && up_to > 0 {
+        let after = up_to.saturating_sub(LOOK).max(0);
+        let mut page = log.of_types(&types, (GlobalPosition::new(after), GlobalPosition::new(up_to))).await?;
+        page.append(&mut before);
+        (before, up_to) = (page, after);
+    }
+    let before = before.split_off(before.len().saturating_sub(around.get()));
+    let mut behind = Vec::new();
+    let mut after = end.up_to.get();
+    while behind.len() < around.get() && after < whole.up_to.get() {
+        let until = after.saturating_add(LOOK).min(whole.up_to.get());
+        behind.extend(log.of_types(&types, (GlobalPosition::new(after), GlobalPosition::new(until))).await?);
+        after = until;
+    }
+    behind.truncate(around.get());
+
+    let sides = before.iter().map(|row| (Side::Before, row)).chain(behind.iter().map(|row| (Side::After, row)));
+    let mut rows = sides.map(|(side, row)| entry(side, row, end.time)).collect::<Result<Vec<_>>>()?;
+    tell_orders(&mut log, &mut rows).await?;
+    log.close().await?;
+    let of = events.iter().map(|name| format!(" --event {name}")).collect::<String>();
+    let command = format!("holdfast cutoff --at {at} --around {around}{of}");
+    let cut = Cut { position: end.up_to, recorded_at: end.recorded_at, log_ended: whole.log_ended };
+    let evidence = Evidence { command, program: PROGRAM, database, cut, rows: rows.len() };
+    Ok(Answer { evidence, rows })
+}
+
+fn full_name(name: &str) -> Result<String> {
+    let types = proto::message_types();
+    let mut named =
+        types.iter().filter(|message_type| *message_type == name || proto::short_name(message_type) == name);
+    match (named.next(), named.next()) {
+        (Some(one), None) => Ok(one.clone()),
+        (Some(one), Some(other)) => bail!("{name} is the name of {one} and of {other}: write it whole"),
+        (None, _) => bail!("there is no event {name}: proto/README.md names them, such as StockCommitted, OrderPaid"),
+    }
+}
+
+fn entry(side: Side, row: &PgRow, time: Timestamp) -> Result<Entry> {
+    let event = event(row).context("reading the log")?;
+    let is_late = event.recorded_at > time;
+    Ok(Entry {
+        side,
+        position: event.position,
+        recorded_at: event.recorded_at.to_string(),
+        event: proto::short_name(event.message_type).to_owned(),
+        event_id: event.event_id,
+        stream: event.stream.to_owned(),
+        order_id: text(&said(&event)?, "orderId"),
+        placed_at: None,
+        paid_at: None,
+        clock_disagrees: is_late != (side == Side::After),
+    })
+}
+
+/// When the orders were placed and paid.
+async fn tell_orders(log: &mut Log, rows: &mut [Entry]) -> Result<()> {
+    let stream = |row: &Entry| {
+        row.order_id.as_ref().and_then(|id| Uuid::try_parse(id).ok()).and_then(|id| OrderId(id).streams(0).pop())
+    };
+    let streams: Vec<String> = rows.iter().filter_map(stream).collect();
+    let query = "select stream, type, max(recorded_at) from log.events where stream = any($1) and type = any($2) group by stream, type";
+    let found: Vec<(String, String, OffsetDateTime)> = sqlx::query_as(query)
+        .bind(&streams)
+        .bind([OrderPlaced::full_name(), OrderPaid::full_name()])
+        .fetch_all(log.connection())
+        .await
+        .context("reading when orders were placed and paid")?;
+    let times: BTreeMap<(String, String), String> =
+        found.into_iter().map(|(stream, of, at)| ((stream, of), Timestamp::from(at).to_string())).collect();
+    for row in rows {
+        let Some(stream) = stream(row) else { continue };
+        row.placed_at = times.get(&(stream.clone(), OrderPlaced::full_name())).cloned();
+        row.paid_at = times.get(&(stream, OrderPaid::full_name())).cloned();
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::full_name;
+
+    #[test]
+    fn an_event_is_named_short_or_whole() {
+        for name in ["OrderPaid", "holdfast.orders.v1.OrderPaid"] {
+            assert_eq!(full_name(name).unwrap(), "holdfast.orders.v1.OrderPaid");
+        }
+        assert!(full_name("OrderPayed").unwrap_err().to_string().contains("there is no event OrderPayed"));
+    }
+}

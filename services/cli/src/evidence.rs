@@ -1,0 +1,73 @@
+//! What stands above every answer of an audit, as comment lines.
+
+use audit::{
+    questions,
+    replay::{Chosen, Cut, Database, Evidence},
+};
+
+/// Of a replay.
+pub(crate) fn of_replay(evidence: &Evidence) -> Vec<String> {
+    let Evidence { asked, program, database, cut, skew, events_read, events_folded, chosen, rows } = evidence;
+    let asked_for = match (asked.position, asked.time) {
+        (Some(position), _) => format!("; position {position} was asked for"),
+        (None, Some(time)) => format!("; {time} was asked for"),
+        (None, None) => "; the end of the log was asked for".to_owned(),
+    };
+    let first = skew.first_later.map(|position| format!(", the first at position {position}")).unwrap_or_default();
+    let (later, earlier, behind) = (skew.later_before_the_cut, skew.earlier_behind_the_cut, skew.looked_at_behind);
+    let mut lines = basis((&asked.command, program, database, cut), &asked_for);
+    lines.extend([
+        format!("clocks        of {}: {later} events before the cut are recorded later{first}; {earlier} of {behind} behind it are not", skew.time),
+        format!("read          {events_read} events, {events_folded} of them about {}", asked.kind),
+    ]);
+    lines.extend(chosen.iter().flat_map(of_choice));
+    lines.push(format!("rows          {rows}"));
+    comments(lines)
+}
+
+/// Of a question that single events answer.
+pub(crate) fn of_question(evidence: &questions::Evidence) -> Vec<String> {
+    let questions::Evidence { command, program, database, cut, rows } = evidence;
+    let mut lines = basis((command, program, database, cut), "");
+    lines.push(format!("rows          {rows}"));
+    comments(lines)
+}
+
+fn basis((command, program, database, cut): (&str, &str, &Database, &Cut), asked_for: &str) -> Vec<String> {
+    let Database { installation, name, database, system_identifier, epoch, role, at } = database;
+    let name = name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
+    let Cut { position, recorded_at, log_ended } = cut;
+    vec![
+        format!("asked         {command}"),
+        format!("program       {program}"),
+        format!("run           {at} by role {role}"),
+        format!(
+            "installation  {installation}{name}, epoch {epoch}; database {database} of Postgres {system_identifier}"
+        ),
+        format!(
+            "cut           position {position}, recorded at {recorded_at}{asked_for}; the log ended at {log_ended}"
+        ),
+    ]
+}
+
+/// What rows were chosen from.
+fn of_choice(chosen: &Chosen) -> Vec<String> {
+    let Chosen { status, sample, population, totals, statuses: _ } = chosen;
+    let status = status.as_ref().map(|status| format!(" whose status is {status}")).unwrap_or_default();
+    let mut lines = vec![format!("population    {population}{status}")];
+    for (currency, figures) in totals {
+        let figures = figures.iter().map(|(name, sum)| format!("{name} {sum}")).collect::<Vec<_>>().join(", ");
+        lines.push(format!("totals        {currency}{}{figures}", if currency.is_empty() { "" } else { ": " }));
+    }
+    lines.extend(sample.as_ref().map(|sample| {
+        format!(
+            "sample        {} whose keys have the lowest SHA-256 of {:?}, a line feed and the key",
+            sample.size, sample.seed
+        )
+    }));
+    lines
+}
+
+fn comments(lines: Vec<String>) -> Vec<String> {
+    lines.into_iter().map(|line| format!("# {line}")).collect()
+}
