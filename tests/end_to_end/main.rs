@@ -27,6 +27,7 @@ mod poison;
 mod probes;
 mod race;
 mod reading;
+mod rebuild;
 mod references;
 mod refunds;
 mod replay;

@@ -24,6 +24,7 @@ mod fold;
 mod ledger;
 mod log;
 pub mod quiescence;
+pub mod rebuild;
 pub mod replay;
 mod report;
 pub mod snapshot;

@@ -64,7 +64,7 @@ enum Format {
     Jsonl,
 }
 
-fn kinds() -> impl TypedValueParser<Value = Kind> {
+pub(crate) fn kinds() -> impl TypedValueParser<Value = Kind> {
     let words = Kind::ALL.iter().map(|kind| kind.as_str());
     PossibleValuesParser::new(words).try_map(|word| Kind::parse(&word).ok_or("no such kind"))
 }

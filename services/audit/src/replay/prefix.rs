@@ -352,7 +352,8 @@ impl Log {
     }
 }
 
-fn event(row: &PgRow) -> Result<LogEvent<'_>, sqlx::Error> {
+/// An event, from the columns that [`Log::read`] asks for.
+pub(crate) fn event(row: &PgRow) -> Result<LogEvent<'_>, sqlx::Error> {
     Ok(LogEvent {
         position: GlobalPosition::new(row.try_get(0)?),
         stream: row.try_get(1)?,
