@@ -28,6 +28,7 @@ mod probes;
 mod questions;
 mod race;
 mod reading;
+mod rebuild;
 mod references;
 mod refunds;
 mod replay;

@@ -2,9 +2,10 @@
 
 use std::fs;
 
-use holdfast_tests::{Order, code, is_accepted, repo_root};
+use holdfast_tests::{Order, TestFleet, code, is_accepted, repo_root};
 use proto::orders::v1::{CancelOrder, ExpireOrder};
 use serde_json::Value;
+use sqlx::Executor;
 use uuid::Uuid;
 
 use crate::replay::{Said, command, shop};
@@ -12,6 +13,23 @@ use crate::replay::{Said, command, shop};
 fn rows(said: &Said) -> Vec<Value> {
     assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{}", said.out);
     serde_json::from_str::<Value>(&said.out).unwrap().get("rows").unwrap().as_array().unwrap().clone()
+}
+
+async fn every_command_of_the_guide_works(fleet: &TestFleet, position: i64, time: &str) {
+    let page = fs::read_to_string(repo_root().join("services/audit/README.md")).unwrap();
+    let (_, rest) = page.split_once("## Who did what, what lies around a moment, and a sample\n").unwrap();
+    let (_, rest) = rest.split_once("```sh\n").unwrap();
+    let mut ran = 0;
+    for line in rest.split_once("```").unwrap().0.lines() {
+        let words = line.split(" #").next().unwrap().trim().strip_prefix("./justw holdfast ").unwrap();
+        let (name, args) = words.split_once(' ').unwrap_or((words, ""));
+        let args = args.replace("$TIME", time).replace("$POSITION", &position.to_string());
+        let said = command(name, Some(fleet), &args.split_whitespace().collect::<Vec<_>>()).await;
+        assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{line}: {}", said.out);
+        assert!(said.out.contains("asked") || said.out.contains("\"command\""), "{line}: {}", said.out);
+        ran += 1;
+    }
+    assert_eq!(ran, 7, "{rest}");
 }
 
 #[tokio::test]
@@ -31,22 +49,7 @@ async fn an_auditor_is_told_who_did_what_what_lies_around_a_moment_and_a_sample_
     assert_eq!(code(&fleet.send("expire", &unknown).await.unwrap()), "UNKNOWN_ORDER");
     fleet.settle_and_verify().await.unwrap();
 
-    // Every command of the guide.
-    let page = fs::read_to_string(repo_root().join("services/audit/README.md")).unwrap();
-    let (_, rest) = page.split_once("## Who did what, what lies around a moment, and a sample\n").unwrap();
-    let (_, rest) = rest.split_once("```sh\n").unwrap();
-    let mut ran = 0;
-    for line in rest.split_once("```").unwrap().0.lines() {
-        let words = line.split(" #").next().unwrap().trim().strip_prefix("./justw holdfast ").unwrap();
-        let (name, args) = words.split_once(' ').unwrap_or((words, ""));
-        let args = args.replace("$TIME", &time).replace("$POSITION", &position.to_string());
-        let said = command(name, Some(&fleet), &args.split_whitespace().collect::<Vec<_>>()).await;
-        assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{line}: {}", said.out);
-        assert!(said.out.contains("asked") || said.out.contains("\"command\""), "{line}: {}", said.out);
-        ran += 1;
-    }
-    assert_eq!(ran, 7, "{rest}");
-
+    every_command_of_the_guide_works(&fleet, position, &time).await;
     let ask = async |name: &str, args: &[&str]| {
         let said = command(name, Some(&fleet), &[args, &["--json"]].concat()).await;
         rows(&said)
@@ -67,6 +70,15 @@ async fn an_auditor_is_told_who_did_what_what_lies_around_a_moment_and_a_sample_
     assert_eq!(ask("actions", &["--to", &position.to_string()]).await.len(), 0);
     let first = done[0]["position"].to_string();
     assert_eq!(ask("actions", &["--after", &first]).await.len(), 2);
+
+    // A rebuild is one, too: it has a reason, and who did it.
+    let mut connection = fleet.database().await.unwrap();
+    connection.execute("update inventory.stock set received = received + 5").await.unwrap();
+    let said = command("rebuild", Some(&fleet), &["stock", "--reason", "incident 4711"]).await;
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{}", said.out);
+    let done = ask("actions", &[]).await;
+    assert_eq!((&done[3]["what"], &done[3]["reason"]), (&"Rebuild".into(), &"incident 4711".into()), "{done:?}");
+    assert!(done[3]["actor"].as_str().unwrap().starts_with("database role "), "{done:?}");
 
     // The mugs of the one paid order left behind that moment, and their delivery came before.
     let around = ask("cutoff", &["--at", &time, "--event", "StockReceived", "--event", "StockCommitted"]).await;

@@ -21,6 +21,7 @@ mod patience;
 mod place;
 mod poison;
 mod pooler;
+mod rebuild;
 mod refused;
 mod replay;
 mod servers;

@@ -9,8 +9,19 @@ const FIELDS_MAX: usize = 8;
 /// Letters that are told of one value.
 const CHARS_MAX: usize = 160;
 
+/// How a row and the fold of its events differ, where one of both may not be there.
+pub(super) fn in_words(row: Option<&Value>, events: Option<&Value>) -> String {
+    match (row, events) {
+        (Some(row), Some(events)) => difference(row, events),
+        (Some(row), None) => format!("there is a row, and no event made it: {}", excerpt(row)),
+        (None, events) => {
+            format!("there is no row, and its events say {}", events.map(excerpt).unwrap_or_default())
+        }
+    }
+}
+
 /// What the row says and what its events say, where they differ.
-pub(super) fn difference(row: &Value, events: &Value) -> String {
+fn difference(row: &Value, events: &Value) -> String {
     let mut fields = Vec::new();
     compare("", row, events, &mut fields);
     let more = fields.len().saturating_sub(FIELDS_MAX);
@@ -29,7 +40,7 @@ pub(super) fn difference(row: &Value, events: &Value) -> String {
 }
 
 /// As much of a value as fits a report.
-pub(super) fn excerpt(value: &Value) -> String {
+fn excerpt(value: &Value) -> String {
     if let Some(money) = money(value) {
         return money;
     }

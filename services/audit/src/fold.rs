@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result};
 use domain::{Decider, GlobalPosition};
 use runtime::{
-    log::event_store::{StoredEvent, StoredEventRef, replay},
+    log::{
+        event_store::{StoredEvent, StoredEventRef, replay},
+        rebuild::strays,
+    },
     service::{Service, is_rejection},
 };
 use serde::Serialize;
@@ -13,7 +16,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 
 use super::{
-    difference::{difference, excerpt},
+    difference::in_words,
     report::{Check, Findings},
 };
 
@@ -66,6 +69,11 @@ impl<S: Decider> Fold<S> {
             }
             Err(error) => return Err(error).with_context(|| format!("reading the rows of {}", S::NAME)),
         };
+        let strays = strays(connection, S::TABLES).await.with_context(|| format!("reading the rows of {}", S::NAME))?;
+        for name in strays.into_iter().filter(|name| !by_events.contains_key(name)) {
+            let what = "its tables have parts of it, and no row, and no event made it".to_owned();
+            drift.differences.push(Difference { service: S::NAME, name, row: None, what });
+        }
         let names: BTreeSet<&String> = by_events.keys().chain(rows.keys()).collect();
         drift.rows += names.len();
         for name in names {
@@ -74,14 +82,7 @@ impl<S: Decider> Fold<S> {
                 continue;
             }
             let (row, events) = (row.map(json), events.map(json));
-            let what = match (&row, &events) {
-                (Some(row), Some(events)) => difference(row, events),
-                (Some(row), None) => format!("there is a row, and no event made it: {}", excerpt(row)),
-                (None, events) => {
-                    let events = events.as_ref().map(excerpt).unwrap_or_default();
-                    format!("there is no row, and its events say {events}")
-                }
-            };
+            let what = in_words(row.as_ref(), events.as_ref());
             drift.differences.push(Difference { service: S::NAME, name: name.clone(), row, what });
         }
         Ok(())
@@ -89,7 +90,7 @@ impl<S: Decider> Fold<S> {
 }
 
 /// A row as a report shows it.
-fn json<R: Serialize>(row: &R) -> Value {
+pub(super) fn json<R: Serialize>(row: &R) -> Value {
     serde_json::to_value(row).unwrap_or_else(|error| Value::String(error.to_string()))
 }
 

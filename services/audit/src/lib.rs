@@ -25,6 +25,7 @@ mod ledger;
 mod log;
 pub mod questions;
 pub mod quiescence;
+pub mod rebuild;
 pub mod replay;
 mod report;
 pub mod snapshot;

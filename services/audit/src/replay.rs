@@ -63,6 +63,18 @@ impl Kind {
         }
     }
 
+    /// Categories of the streams whose events make its rows.
+    pub(crate) const fn streams(self) -> &'static [&'static str] {
+        match self {
+            Self::Stock => StockRows::CATEGORIES,
+            Self::Shares => ShareRows::CATEGORIES,
+            Self::Orders => OrderRows::CATEGORIES,
+            Self::Payments => PaymentRows::CATEGORIES,
+            Self::Coupons => CouponRows::CATEGORIES,
+            Self::Wallets => WalletRows::CATEGORIES,
+        }
+    }
+
     /// The figures of one of its rows: what a movement has a delta and a balance of.
     #[must_use]
     pub const fn figures(self) -> &'static [&'static str] {

@@ -246,6 +246,15 @@ const FAULTS: &[Fault] = &[
         event: Some("PaymentRequested"),
     },
     Fault {
+        plant: "insert into payments.reports (payment_id, provider_event_id, kind, standing, settled_by, provider_reference, refund_id, reason)
+            values (gen_random_uuid(), 'e', 'payment_failed', 'noted', '', '', '', '')",
+        mend: "delete from payments.reports",
+        check: Check::Rows,
+        subject: "payment-",
+        words: "its tables have parts of it, and no row, and no event made it",
+        event: None,
+    },
+    Fault {
         plant: "insert into inventory.holds values (gen_random_uuid(), 1, 'released', '{}', '{}', 1)",
         mend: "delete from inventory.holds where lines = '{}'",
         check: Check::Rows,

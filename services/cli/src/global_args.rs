@@ -59,7 +59,12 @@ impl GlobalArgs {
 
     /// Connects to Postgres of the fleet.
     pub async fn database(&self) -> Result<PgConnection> {
-        PgConnection::connect(&self.database_url()?)
+        Self::connect(&self.database_url()?).await
+    }
+
+    /// Connects to Postgres there.
+    pub async fn connect(database_url: &str) -> Result<PgConnection> {
+        PgConnection::connect(database_url)
             .await
             .context("connecting to Postgres; is it up? (--database-url for another one)")
     }

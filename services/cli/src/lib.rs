@@ -17,6 +17,7 @@ pub mod load;
 pub mod mail;
 pub mod migrate;
 pub mod order;
+pub mod rebuild;
 pub mod recover;
 pub mod replay;
 pub mod send;

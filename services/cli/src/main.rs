@@ -5,7 +5,7 @@ use std::{io::IsTerminal, process::ExitCode};
 use clap::{Parser, Subcommand};
 use cli::{
     actions, check, contact, cutoff, demo, diagnose, expire, explain, export, global_args::GlobalArgs, load, mail,
-    migrate, order, recover, replay, send, status, up, verify,
+    migrate, order, rebuild, recover, replay, send, status, up, verify,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -50,6 +50,8 @@ enum Command {
     Migrate(migrate::Args),
     /// After the database has gone back: take back what the broker still has, or give it up.
     Recover(recover::Args),
+    /// Make rows anew that are not what their events say: stock, shares, orders, payments, coupons or wallets. Traffic may run.
+    Rebuild(rebuild::Args),
     /// Show stock, shares, orders, payments, coupons or wallets as they were at a position of the log or at a time. Traffic may run.
     Replay(replay::Args),
     /// Who did what and why, and what was refused. Traffic may run.
@@ -89,6 +91,7 @@ async fn main() -> ExitCode {
         Command::Contact(args) => contact::run(args, global).await,
         Command::Migrate(args) => migrate::run(args, global).await,
         Command::Recover(args) => recover::run(args, global).await,
+        Command::Rebuild(args) => rebuild::run(args, global).await,
         Command::Replay(args) => replay::run(args, global).await,
         Command::Actions(args) => actions::run(args, global).await,
         Command::Cutoff(args) => cutoff::run(args, global).await,

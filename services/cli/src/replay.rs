@@ -61,7 +61,7 @@ pub struct Args {
     max_rate: Option<NonZeroU32>,
 }
 
-fn kinds() -> impl TypedValueParser<Value = Kind> {
+pub(crate) fn kinds() -> impl TypedValueParser<Value = Kind> {
     let words = Kind::ALL.iter().map(|kind| kind.as_str());
     PossibleValuesParser::new(words).try_map(|word| Kind::parse(&word).ok_or("no such kind"))
 }

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, iter::once};
 
 use domain::{DecideError, Decider, EncodedEvent, HoldKey, Memory, Rejection, Sku, Timestamp};
 use platform::statement::Statement;
-use runtime::service::{Locks, Service};
+use runtime::service::{Locks, RowTable, Service};
 use serde::Serialize;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -113,6 +113,14 @@ impl Decider for Inventory {
         state.holds.get(&HoldKey::from_text(name.strip_prefix("stock-")?)?).cloned().map(Row::Hold)
     }
 
+    fn put(state: &mut State, name: &str, row: Row) -> Option<()> {
+        match row {
+            Row::Stock(stock) => state.stock.create(Sku::parse(name.strip_prefix("product-")?).ok()?, stock),
+            Row::Hold(hold) => state.holds.create(HoldKey::from_text(name.strip_prefix("stock-")?)?, hold),
+        }
+        Some(())
+    }
+
     fn rows_of(event: &Event) -> Vec<String> {
         let products = event.lines().into_iter().flat_map(|lines| lines.keys()).map(StreamId::Product);
         once(event.owner()).chain(products).map(|owner| owner.to_string()).collect()
@@ -120,6 +128,8 @@ impl Decider for Inventory {
 }
 
 impl Service for Inventory {
+    const TABLES: &'static [RowTable] = &store::TABLES;
+
     fn can_wait(_memory: &Memory<State>, command: &Command) -> bool {
         policy::can_wait(command)
     }

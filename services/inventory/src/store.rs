@@ -7,7 +7,7 @@ use platform::{
     database::column,
     statement::{Statement, Values},
 };
-use runtime::service::Locks;
+use runtime::service::{Locks, RowTable};
 use sqlx::{PgConnection, Row, postgres::PgRow, types::Json};
 use uuid::Uuid;
 
@@ -19,6 +19,14 @@ use crate::{
 
 /// Pieces by product, as the table shows them.
 type Pieces<S> = BTreeMap<S, i64>;
+
+/// The key of what an attempt of an order holds.
+const HOLD: &[(&str, &str)] = &[("order_id", "uuid"), ("attempt", "int4")];
+
+pub(crate) const TABLES: [RowTable; 2] = [
+    RowTable { name: "inventory.holds", category: "stock", key: HOLD, part_of: None },
+    RowTable { name: "inventory.stock", category: "product", key: &[("sku", "text")], part_of: None },
+];
 
 /// Loads what these commands touch: their holds, and the products of both. Locks them in this order, each table in key order.
 pub(crate) async fn load(

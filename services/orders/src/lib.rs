@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use domain::{DecideError, Decider, EncodedEvent, HoldKey, Memory, OrderId, Rejection, Timer, Timestamp};
 use platform::statement::Statement;
 use providers::Enabled;
-use runtime::service::{Locks, Service};
+use runtime::service::{Locks, RowTable, Service};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -172,12 +172,19 @@ impl Decider for Orders {
         state.orders.get(&order_id).cloned()
     }
 
+    fn put(state: &mut State, name: &str, order: Order) -> Option<()> {
+        state.orders.create(OrderId::parse(name.strip_prefix("order-")?).ok()?, order);
+        Some(())
+    }
+
     fn rows_of(event: &Event) -> Vec<String> {
         vec![event.stream()]
     }
 }
 
 impl Service for Orders {
+    const TABLES: &'static [RowTable] = &store::TABLES;
+
     fn admit(&self, command: Command) -> Result<Command, Rejection> {
         wire::payable(command, &self.enabled)
     }

@@ -10,7 +10,7 @@ use platform::{
     database::column,
     statement::{Statement, Values},
 };
-use runtime::service::Locks;
+use runtime::service::{Locks, RowTable};
 use serde::{Deserialize, Serialize};
 use sqlx::{
     PgConnection, Row,
@@ -70,6 +70,9 @@ struct DiscountRow {
     lines: Vec<i64>,
     shares: i64,
 }
+
+pub(crate) const TABLES: [RowTable; 1] =
+    [RowTable { name: "orders.orders", category: "order", key: &[("order_id", "uuid")], part_of: None }];
 
 /// Loads the orders that these commands touch.
 pub(crate) async fn load(

@@ -32,7 +32,7 @@ use domain::{
 };
 use platform::statement::Statement;
 use providers::{Adapter, Provider, ProviderContext, Registry};
-use runtime::service::{EffectOutcome, LeasedEffect, Locks, Service};
+use runtime::service::{EffectOutcome, LeasedEffect, Locks, RowTable, Service};
 use serde::Serialize;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -220,6 +220,22 @@ impl<P> Decider for Payments<P> {
         }
     }
 
+    fn put(state: &mut State, name: &str, row: Row) -> Option<()> {
+        let (_kind, name) = name.split_once('-')?;
+        match row {
+            Row::Payment(payment) => state.payments.create(PaymentId::parse(name).ok()?, *payment),
+            Row::Coupon(coupon) => state.coupons.create(CouponCode::parse(name).ok()?, coupon),
+            Row::Use(held) => state.uses.create(HoldKey::from_text(name)?, held),
+            Row::Customer(uses) => {
+                let (code, customer) = name.split_once('.')?;
+                state.customers.create((CouponCode::parse(code).ok()?, customer.to_owned()), uses);
+            }
+            Row::Wallet(wallet) => state.wallets.create(WalletId::parse(name).ok()?, wallet),
+            Row::Funds(funds) => state.funds.create(PaymentId::parse(name).ok()?, funds),
+        }
+        Some(())
+    }
+
     fn rows_of(event: &Event) -> Vec<String> {
         let of = if let Event::Coupon(event) = event { event.moves() } else { None };
         let moved = of.into_iter().flat_map(|of| {
@@ -235,6 +251,8 @@ impl<P> Decider for Payments<P> {
 }
 
 impl<P: Provider> Service for Payments<P> {
+    const TABLES: &'static [RowTable] = &store::TABLES;
+
     /// The provider's reports end what was begun.
     const EVENTS_FIRST: bool = false;
 

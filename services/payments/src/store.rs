@@ -7,7 +7,7 @@ use platform::{
     database::column,
     statement::{Statement, Values},
 };
-use runtime::service::Locks;
+use runtime::service::{Locks, RowTable};
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, Row, postgres::PgRow, types::Json};
 use time::OffsetDateTime;
@@ -87,6 +87,28 @@ const LOAD: &str = concat!(
 
 const LOAD_ALL: &str = concat!(payments!(), " union all ", refunds!(), " union all ", reports!());
 
+/// The key of what an attempt of an order holds.
+const HOLD: &[(&str, &str)] = &[("order_id", "uuid"), ("attempt", "int4")];
+
+/// The key of a payment, and of what is part of one.
+const PAYMENT: &[(&str, &str)] = &[("payment_id", "uuid")];
+
+pub(crate) const TABLES: [RowTable; 8] = [
+    RowTable { name: "payments.payments", category: "payment", key: PAYMENT, part_of: None },
+    RowTable { name: "payments.refunds", category: "payment", key: PAYMENT, part_of: Some("payments.payments") },
+    RowTable { name: "payments.reports", category: "payment", key: PAYMENT, part_of: Some("payments.payments") },
+    RowTable { name: "payments.coupon_uses", category: "use", key: HOLD, part_of: None },
+    RowTable { name: "payments.coupons", category: "coupon", key: &[("code", "text")], part_of: None },
+    RowTable {
+        name: "payments.coupon_customers",
+        category: "customer",
+        key: &[("code", "text"), ("customer_id", "text")],
+        part_of: None,
+    },
+    RowTable { name: "payments.funds", category: "funds", key: PAYMENT, part_of: None },
+    RowTable { name: "payments.wallets", category: "wallet", key: &[("wallet_id", "uuid")], part_of: None },
+];
+
 /// Loads the payments that these commands touch, with their refunds and reports. Locks the payments, in key order.
 pub(crate) async fn load(
     connection: &mut PgConnection,
@@ -100,7 +122,11 @@ pub(crate) async fn load(
         if locks == Locks::Rows {
             sqlx::query(LOCK).bind(&ids).execute(&mut *connection).await?;
         }
-        take_in(&mut state, sqlx::query(LOAD).bind(&ids).fetch_all(&mut *connection).await?)?;
+        let strays = take_in(&mut state, sqlx::query(LOAD).bind(&ids).fetch_all(&mut *connection).await?)?;
+        if let Some((payment_id, refund_id)) = strays.first() {
+            let reason = format!("refund {refund_id} is of payment {payment_id}, and there is no such payment");
+            return Err(malformed(Rejection::new("UNKNOWN_PAYMENT", reason)));
+        }
     }
     coupons::load(connection, commands, locks, &mut state).await?;
     wallets::load(connection, commands, locks, &mut state).await?;
@@ -127,7 +153,7 @@ pub(crate) async fn open_reports(connection: &mut PgConnection) -> Result<i64, s
     sqlx::query_scalar("select count(*) from payments.reports where standing = 'open'").fetch_one(connection).await
 }
 
-/// Loads every row, without locks.
+/// Loads every row, without locks. Refunds of a payment that has no row are left out.
 pub(crate) async fn load_all(connection: &mut PgConnection) -> Result<State, sqlx::Error> {
     let mut state = State::default();
     take_in(&mut state, sqlx::query(LOAD_ALL).fetch_all(&mut *connection).await?)?;
@@ -136,7 +162,9 @@ pub(crate) async fn load_all(connection: &mut PgConnection) -> Result<State, sql
     Ok(state)
 }
 
-fn take_in(state: &mut State, rows: Vec<PgRow>) -> Result<(), sqlx::Error> {
+/// Takes rows in, and gives the refunds of payments that are not among them.
+fn take_in(state: &mut State, rows: Vec<PgRow>) -> Result<Vec<(PaymentId, RefundId)>, sqlx::Error> {
+    let mut strays = Vec::new();
     let (mut payments, mut refunds, mut reports) = (BTreeMap::new(), Vec::new(), Vec::new());
     for row in rows {
         match row.try_get("what")? {
@@ -151,16 +179,16 @@ fn take_in(state: &mut State, rows: Vec<PgRow>) -> Result<(), sqlx::Error> {
         }
     }
     for (payment_id, refund_id, refund) in refunds {
-        let payment = payments.get_mut(&payment_id).ok_or_else(|| {
-            let reason = format!("refund {refund_id} is of payment {payment_id}, and there is no such payment");
-            malformed(Rejection::new("UNKNOWN_PAYMENT", reason))
-        })?;
-        payment.refunds.insert(refund_id, refund);
+        if let Some(payment) = payments.get_mut(&payment_id) {
+            payment.refunds.insert(refund_id, refund);
+        } else {
+            strays.push((payment_id, refund_id));
+        }
     }
     for (payment_id, payment) in payments {
         state.payments.load(payment_id, payment);
     }
-    Ok(())
+    Ok(strays)
 }
 
 fn payment(row: &PgRow) -> Result<(PaymentId, Payment), sqlx::Error> {

@@ -9,8 +9,8 @@ use sqlx::{Arguments as _, AssertSqlSafe, Encode, PgConnection, Postgres, Type, 
 pub struct Statement {
     /// `a as (…), b as (…)`.
     parts: String,
-    /// What has to be so of the parts that count their rows: `(select count(*) from a) = $7 and …`.
-    counts: String,
+    /// What has to be so, of the parts that count their rows among others: `(select count(*) from a) = $7 and …`.
+    demands: String,
     arguments: PgArguments,
     unreadable: Option<sqlx::Error>,
 }
@@ -37,21 +37,25 @@ impl Statement {
     /// Adds a part that is to write so many rows, and returns one for each. Where it finds fewer, somebody has changed or removed
     /// some since they were read, and nothing of the statement is done. Such parts are done first, in the order in which they are added.
     pub fn counted(&mut self, name: &str, rows: usize, sql: &str) -> Values<'_> {
-        if !self.counts.is_empty() {
-            self.counts.push_str(" and ");
-        }
         let count = i64::try_from(rows).unwrap_or(i64::MAX);
         self.add(count);
         let place = self.arguments.len();
         let count = format!("(select count(*) from {name}) = ${place}");
-        self.counts.push_str(&count);
+        self.demand(&count);
         self.part(name, sql)
     }
 
+    /// Adds what has to be so, or nothing of the statement is done: SQL that is true or false, whose placeholders begin at `$1`.
+    pub fn requires(&mut self, sql: &str) -> Values<'_> {
+        let sql = self.numbered(sql);
+        self.demand(&sql);
+        Values(self)
+    }
+
     /// Adds a part that has one row, 0, or what this SQL comes to where a counted part did not write all that it was to
-    /// write. Whatever is not to be done then selects from it.
+    /// write, or something is not so that is required. Whatever is not to be done then selects from it.
     pub fn unless_complete(&mut self, name: &str, sql: &str) {
-        let is_complete = if self.counts.is_empty() { "true" } else { &self.counts };
+        let is_complete = if self.demands.is_empty() { "true" } else { &self.demands };
         let sql = format!("select case when {is_complete} then 0 else {sql} end");
         self.push(name, &sql);
     }
@@ -78,6 +82,13 @@ impl Statement {
         }
         let with = if self.parts.is_empty() { "" } else { "with " };
         Ok(CompleteStatement { sql: format!("{with}{} {last}", self.parts), arguments: self.arguments })
+    }
+
+    fn demand(&mut self, sql: &str) {
+        if !self.demands.is_empty() {
+            self.demands.push_str(" and ");
+        }
+        self.demands.push_str(sql);
     }
 
     fn push(&mut self, name: &str, sql: &str) {
@@ -140,14 +151,15 @@ mod tests {
         statement.part("a", "select $2, $1, '$'").bind(1).bind(2);
         statement.counted("b", 7, "update t set x = $1 where y = $2 returning $1").bind(3).bind(4);
         statement.counted("c", 8, "delete from t where z = $1 returning 1").bind(5);
+        statement.requires("(select max(id) from u) = $1").bind(6);
         statement.unless_complete("d", "refuse()");
         assert_eq!(
             statement.parts,
             "a as materialized (select $2, $1, '$'), \
              b as materialized (update t set x = $4 where y = $5 returning $4), \
              c as materialized (delete from t where z = $7 returning 1), \
-             d as materialized (select case when (select count(*) from b) = $3 and (select count(*) from c) = $6 then 0 \
-             else refuse() end)"
+             d as materialized (select case when (select count(*) from b) = $3 and (select count(*) from c) = $6 \
+             and (select max(id) from u) = $8 then 0 else refuse() end)"
         );
     }
 }

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use domain::{DecideError, Decider, EncodedEvent, HoldKey, Memory, Rejection, RoundId, Timer, Timestamp};
 use platform::statement::Statement;
-use runtime::service::{Locks, Service};
+use runtime::service::{Locks, RowTable, Service};
 use serde::Serialize;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -117,12 +117,22 @@ impl Decider for Rounds {
         state.holds.get(&HoldKey::from_text(name.strip_prefix("shares-")?)?).copied().map(Row::Hold)
     }
 
+    fn put(state: &mut State, name: &str, row: Row) -> Option<()> {
+        match row {
+            Row::Round(round) => state.rounds.create(RoundId::parse(name.strip_prefix("round-")?).ok()?, round),
+            Row::Hold(hold) => state.holds.create(HoldKey::from_text(name.strip_prefix("shares-")?)?, hold),
+        }
+        Some(())
+    }
+
     fn rows_of(event: &Event) -> Vec<String> {
         event.touches().iter().map(StreamId::to_string).collect()
     }
 }
 
 impl Service for Rounds {
+    const TABLES: &'static [RowTable] = &store::TABLES;
+
     fn can_wait(_memory: &Memory<State>, command: &Command) -> bool {
         policy::can_wait(command)
     }

@@ -9,7 +9,7 @@ use platform::{
     database::column,
     statement::{Statement, Values},
 };
-use runtime::service::Locks;
+use runtime::service::{Locks, RowTable};
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -20,6 +20,14 @@ use crate::{
     hold::Hold,
     round::{BATCH_MAX, Round, RoundRevision, RoundStatus, State},
 };
+
+/// The key of what an attempt of an order holds.
+const HOLD: &[(&str, &str)] = &[("order_id", "uuid"), ("attempt", "int4")];
+
+pub(crate) const TABLES: [RowTable; 2] = [
+    RowTable { name: "rounds.holds", category: "shares", key: HOLD, part_of: None },
+    RowTable { name: "rounds.rounds", category: "round", key: &[("round_id", "uuid")], part_of: None },
+];
 
 /// Loads what these commands touch: their holds, the next buyers to be refunded, and the rounds of all. Locks them in this order, each
 /// table in key order.

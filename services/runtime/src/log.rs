@@ -8,4 +8,5 @@ pub mod identity;
 pub mod lineage;
 pub(crate) mod partitions;
 pub(crate) mod positions;
+pub mod rebuild;
 pub mod recovery;

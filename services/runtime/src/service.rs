@@ -18,6 +18,9 @@ pub trait Service: Decider + Send + Sync + 'static {
     /// Those whom its outside calls are made to: each has slots of its own, so that one who does not answer holds up no other. With none it makes no calls.
     const CALLEES: &'static [&'static str] = &[];
 
+    /// The tables of its rows, in the order in which it locks them.
+    const TABLES: &'static [RowTable];
+
     /// What the settings of this process make of a command from outside: they may complete it, or refuse it. Called once it is read and
     /// before anything is decided; whatever it says, a command that was answered before keeps its answer.
     ///
@@ -72,6 +75,19 @@ pub trait Service: Decider + Send + Sync + 'static {
 
     /// Loads every row, without locks: for audits, in a snapshot.
     fn load_all(connection: &mut PgConnection) -> impl Future<Output = Result<Self::State, sqlx::Error>> + Send;
+}
+
+/// A table of a service's rows.
+#[derive(Debug, Clone, Copy)]
+pub struct RowTable {
+    /// Its name with its schema's.
+    pub name: &'static str,
+    /// Its rows are named `<category>-<key>`.
+    pub category: &'static str,
+    /// The columns that are the key, with their types. Of two, the name has a dot between them.
+    pub key: &'static [(&'static str, &'static str)],
+    /// The table that has the row of which this one has parts.
+    pub part_of: Option<&'static str>,
 }
 
 /// Whether others may change what is loaded before it is saved.

@@ -1,4 +1,4 @@
-//! Who did what: every event that names an actor, every command that was refused to one, and every recovery of the log.
+//! Who did what: every event that names an actor, every command that was refused to one, every recovery of the log and every rebuild of rows.
 
 use anyhow::{Context, Result};
 use domain::{GlobalPosition, Timestamp};
@@ -29,7 +29,7 @@ pub struct Period {
 /// What somebody did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Action {
-    /// Where it stands in the log. Of a recovery: where the log ended before it.
+    /// Where it stands in the log. Of a recovery and of a rebuild: where the log ended before it.
     pub position: GlobalPosition,
     /// When, by the clock of the worker or of Postgres.
     pub recorded_at: String,
@@ -37,7 +37,7 @@ pub struct Action {
     /// `None`: the log does not say, for the command was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
-    /// The type of the event, without its package; of a refused command, that of the command; or `Recovery`.
+    /// The type of the event, without its package; of a refused command, that of the command; or `Recovery`, or `Rebuild`.
     pub what: String,
     /// The stream that it changed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,7 +68,7 @@ pub async fn actions(database_url: &str, period: &Period) -> Result<Answer<Actio
     for row in log.of_types(&types_with_an_actor(period.with_orders), (after, end.up_to)).await? {
         rows.extend(action(&event(&row).context("reading the log")?)?);
     }
-    rows.extend(recoveries(&mut log, (after, &end)).await?);
+    rows.extend(beside_the_log(&mut log, (after, &end)).await?);
     log.close().await?;
     rows.retain(|action| period.actor.is_none() || action.actor == period.actor);
     rows.sort_by_key(|action| action.position);
@@ -113,25 +113,29 @@ fn action(event: &crate::replay::fold::LogEvent<'_>) -> Result<Option<Action>> {
     }))
 }
 
-/// What was done after the database had gone back.
-async fn recoveries(log: &mut Log, (after, end): (GlobalPosition, &End)) -> Result<Vec<Action>> {
-    let query = "select log_ended, recovered_at, done_by, reason, adopted, given_up, epoch from log.recoveries
-        where log_ended > $1 and log_ended <= $2 order by id";
-    let found: Vec<(i64, OffsetDateTime, String, String, i64, i64, i32)> = sqlx::query_as(query)
+/// What was done to the log after the database had gone back, and to rows that were not what it says.
+async fn beside_the_log(log: &mut Log, (after, end): (GlobalPosition, &End)) -> Result<Vec<Action>> {
+    let query = "select log_ended, recovered_at, done_by, reason, 'Recovery',
+                jsonb_build_object('epoch', epoch, 'adopted', adopted, 'givenUp', given_up)
+            from log.recoveries where log_ended > $1 and log_ended <= $2
+        union all select position, rebuilt_at, done_by, reason, 'Rebuild', jsonb_build_object('rebuildId', id, 'kind', kind)
+            from log.rebuilds where position > $1 and position <= $2
+        order by 2";
+    let found: Vec<(i64, OffsetDateTime, String, String, String, Value)> = sqlx::query_as(query)
         .bind(after.get())
         .bind(end.up_to.get())
         .fetch_all(log.connection())
         .await
-        .context("reading log.recoveries")?;
-    let action = |(log_ended, at, done_by, reason, adopted, given_up, epoch)| Action {
-        position: GlobalPosition::new(log_ended),
+        .context("reading log.recoveries and log.rebuilds")?;
+    let action = |(position, at, done_by, reason, what, said)| Action {
+        position: GlobalPosition::new(position),
         recorded_at: Timestamp::from(at).to_string(),
         actor: Some(format!("database role {done_by}")),
-        what: "Recovery".to_owned(),
+        what,
         stream: None,
         reason: Some(reason),
         refused: None,
-        said: serde_json::json!({ "epoch": epoch, "adopted": adopted, "givenUp": given_up }),
+        said,
     };
     Ok(found.into_iter().map(action).collect())
 }

@@ -376,7 +376,7 @@ impl Log {
     }
 }
 
-/// A row of the log as an event.
+/// An event, from the columns that [`Log::read`] asks for.
 pub(crate) fn event(row: &PgRow) -> Result<LogEvent<'_>, sqlx::Error> {
     Ok(LogEvent {
         position: GlobalPosition::new(row.try_get(0)?),

@@ -24,7 +24,10 @@ use super::{
 use crate::{
     effects,
     inbound::input::{self, Input},
-    log::append::Append,
+    log::{
+        append::Append,
+        rebuild::{self, LastRebuild},
+    },
     service::{Locks, Service, is_rejection},
     telemetry,
 };
@@ -38,6 +41,8 @@ struct Written<T> {
     others: Vec<Box<dyn Share>>,
     /// Whether it was nothing at all.
     is_empty: bool,
+    /// The last rebuild before it was decided.
+    last_rebuild: LastRebuild,
 }
 
 impl<S: Service> Committer<S> {
@@ -73,7 +78,7 @@ impl<S: Service> Committer<S> {
         turn: &mut Turn<'_>,
     ) -> Option<Result<CommitResult, Failure>> {
         let at = clock::now();
-        if self.is_beside || !self.staleness.is_low() {
+        if self.is_beside || !self.staleness.is_low() || turn.last_rebuild() == LastRebuild::UNKNOWN {
             return None;
         }
         let (rows, draft) = self.seat.with_memory(|memory| decide_from_memory::<S>(memory, inputs, at))?;
@@ -145,9 +150,10 @@ impl<S: Service> Committer<S> {
     }
 
     /// What was written is there.
-    fn is_committed(&self, Written { done, rows, mut others, is_empty }: Written<S::State>) -> CommitResult {
-        self.seat.with_memory(|memory| memory.remember(rows));
-        others.iter_mut().for_each(|other| other.remember());
+    fn is_committed(&self, written: Written<S::State>) -> CommitResult {
+        let Written { done, rows, mut others, is_empty, last_rebuild } = written;
+        self.seat.remember(rows, last_rebuild);
+        others.iter_mut().for_each(|other| other.remember(last_rebuild));
         others.into_iter().for_each(|other| other.committed());
         // A refusal writes to no row of the service, and so says nothing of them.
         if !is_empty && !done.events.iter().all(|event| is_rejection(&event.message_type)) {
@@ -218,6 +224,9 @@ impl<S: Service> Committer<S> {
     ) -> Result<Written<S::State>, Failure> {
         let commands: Vec<&S::Command> = inputs.iter().flat_map(Input::commands).collect();
         let mut is_followed = self.is_followed();
+        if turn.is_last_rebuild_doubted() {
+            turn.learn_last_rebuild(rebuild::last(connection).await?);
+        }
         loop {
             let mut rows = if commands.is_empty() {
                 S::State::default()
@@ -269,7 +278,8 @@ impl<S: Service> Committer<S> {
         others.iter_mut().for_each(|other| other.add(&mut statement, at));
         effects::remove(&mut statement, &own.draft.effects_done);
         dead_letter::add(&mut statement, &own.draft.dead_letters, at);
-        let append = Append::new(statement, &events, &self.positions, at)?;
+        let last_rebuild = turn.last_rebuild();
+        let append = Append::new(statement, &events, &self.positions, (at, last_rebuild))?;
         // A worker is one thread, and by now it has computed for as long as this batch takes: who waits beside it for less goes first.
         tokio::task::yield_now().await;
         if !turn.is_to_write().await {
@@ -277,18 +287,15 @@ impl<S: Service> Committer<S> {
         }
         if locks == Locks::None && !self.is_beside {
             // The next batch is decided in these rows while they are written.
-            own.remember();
-            others.iter_mut().for_each(|other| other.remember());
+            own.remember(last_rebuild);
+            others.iter_mut().for_each(|other| other.remember(last_rebuild));
             turn.let_next_decide();
         }
         let positions = match append.run(connection, &self.positions).await {
             Ok(positions) => positions,
             Err(error) => {
                 let failure = Failure::from(error).by(inputs, &events);
-                if !others.is_empty() && failure.is_of_what_others_changed() {
-                    self.inline.met();
-                }
-                return Err(failure);
+                return Err(self.not_written(failure, turn, !others.is_empty()));
             }
         };
         if locks == Locks::None {
@@ -307,7 +314,18 @@ impl<S: Service> Committer<S> {
         let events = events.into_iter().zip(positions);
         let events = events.map(|(event, position)| event.recorded(position, at)).collect();
         let done = CommitResult { replies: draft.replies, events, calls, wakeups, put_off: BTreeSet::new() };
-        Ok(Some(Written { done, rows, others, is_empty }))
+        Ok(Some(Written { done, rows, others, is_empty, last_rebuild }))
+    }
+
+    /// Others may have changed its rows, or rebuilt them.
+    fn not_written(&self, failure: Failure, turn: &Turn<'_>, was_followed: bool) -> Failure {
+        if failure.is_of_what_others_changed() {
+            turn.doubt_last_rebuild();
+            if was_followed {
+                self.inline.met();
+            }
+        }
+        failure
     }
 }
 

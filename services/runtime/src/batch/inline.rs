@@ -25,7 +25,7 @@ use crate::{
     },
     effects::{Dispatcher, Lease},
     inbound::input::{self, Cause, Input, Origin, RawInput},
-    log::{append, event_store::NewEvent},
+    log::{append, event_store::NewEvent, rebuild::LastRebuild},
     service::{Locks, Service},
 };
 
@@ -101,6 +101,15 @@ impl<S: Service> Seat<S> {
         let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         act(remembered.after(self.turns.failures()))
     }
+
+    /// Remembers rows that were decided when this was the last rebuild: if it is not any more, they may be of before the next one.
+    pub(super) fn remember(&self, rows: S::State, last_rebuild: LastRebuild) {
+        self.with_memory(|memory| {
+            if self.turns.last_rebuild() == last_rebuild {
+                memory.remember(rows);
+            }
+        });
+    }
 }
 
 /// A service of this process, to the others.
@@ -130,8 +139,8 @@ pub(super) trait Share: Send {
     /// Adds all else that it is to write.
     fn add(&mut self, statement: &mut Statement, at: Timestamp);
 
-    /// Remembers its rows as they will be once they are written.
-    fn remember(&mut self);
+    /// Remembers its rows as they will be once they are written, if this is still the last rebuild.
+    fn remember(&mut self, last_rebuild: LastRebuild);
 
     /// What was written is there.
     fn committed(self: Box<Self>);
@@ -203,9 +212,8 @@ impl<S: Service> Share for ServiceShare<S> {
         self.calls = self.seat.dispatcher.add(statement, S::NAME, &self.draft.effects, at);
     }
 
-    fn remember(&mut self) {
-        let rows = mem::take(&mut self.rows);
-        self.seat.with_memory(|memory| memory.remember(rows));
+    fn remember(&mut self, last_rebuild: LastRebuild) {
+        self.seat.remember(mem::take(&mut self.rows), last_rebuild);
     }
 
     fn committed(self: Box<Self>) {

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 
 use crate::{
     batch::draft::{Answered, Draft},
-    log::{event_store::NewEvent, positions::Positions},
+    log::{event_store::NewEvent, positions::Positions, rebuild::LastRebuild},
     service::Service,
 };
 
@@ -21,6 +21,9 @@ const OWNER: &str = "select pg_current_xact_id()";
 
 /// A race that was lost.
 const MOVED: &str = "log.refuse('40001', 'a row has changed since it was read')";
+
+/// A rebuild may have mended a row without a change of its revision.
+const NOT_REBUILT: &str = "(select coalesce(max(id), 0) from log.rebuilds) = $1";
 
 /// The positions come in order of the arrays.
 const EVENTS: &str = "insert into log.events
@@ -120,7 +123,7 @@ pub(crate) struct Append {
 }
 
 impl Append {
-    /// Makes one statement that appends events and does all else that was added.
+    /// Makes one statement that appends events and does all else that was added, if no rows were rebuilt after this rebuild.
     ///
     /// # Errors
     /// A value cannot be sent.
@@ -128,7 +131,7 @@ impl Append {
         mut statement: Statement,
         events: &[NewEvent],
         positions: &Positions,
-        at: Timestamp,
+        (at, last_rebuild): (Timestamp, LastRebuild),
     ) -> Result<Self, Error> {
         let known = positions.last();
         let failed = |error| Error::database(WRITING, error);
@@ -136,6 +139,7 @@ impl Append {
             let statement = complete_without_events(statement).map_err(failed)?;
             return Ok(Self { statement, has_events: false, known });
         }
+        statement.requires(NOT_REBUILT).bind(last_rebuild.get());
         statement.unless_complete("unmoved", MOVED);
         statement.part("owner", OWNER);
         let events = events.iter().collect::<Vec<_>>();

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{InputKind, ReplyTo, parse_message};
 use platform::statement::Statement;
 
-use crate::service::{Locks, Service};
+use crate::service::{Locks, RowTable, Service};
 
 const ID: &str = "6f1d0c2e-8a51-4b7e-9d3a-2f4c5b6a7d81";
 const SUBJECT: &str = "cmd.clerk.CloseRound";
@@ -63,12 +63,18 @@ impl Decider for Clerk {
         None
     }
 
+    fn put(_state: &mut (), _name: &str, _row: ()) -> Option<()> {
+        None
+    }
+
     fn rows_of(_event: &()) -> Vec<String> {
         Vec::new()
     }
 }
 
 impl Service for Clerk {
+    const TABLES: &'static [RowTable] = &[];
+
     async fn load(_connection: &mut PgConnection, _commands: &[&CloseRound], _locks: Locks) -> Result<(), sqlx::Error> {
         Ok(())
     }
