@@ -1,5 +1,6 @@
 //! The `holdfast` command: the fleet on one machine, orders for it, its proofs, and its operators' verbs.
 
+pub mod asyncapi;
 mod bar;
 pub mod check;
 pub mod contact;

@@ -4,8 +4,8 @@ use std::{io::IsTerminal, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use cli::{
-    check, contact, demo, diagnose, expire, explain, export, global_args::GlobalArgs, load, mail, migrate, order,
-    recover, replay, send, status, up, verify,
+    asyncapi, check, contact, demo, diagnose, expire, explain, export, global_args::GlobalArgs, load, mail,
+    migrate, order, recover, replay, send, status, up, verify,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -58,6 +58,8 @@ enum Command {
     Check(check::Args),
     /// Send any command from JSON and print its answer.
     Send(send::Args),
+    /// Print the contract as an AsyncAPI document: every command and event, with schemas and subjects.
+    Asyncapi,
 }
 
 /// Messages and rows are many small allocations; with this allocator they cost less time than with the system's.
@@ -89,6 +91,7 @@ async fn main() -> ExitCode {
         Command::Export(args) => export::run(args, global).await,
         Command::Check(args) => check::run(&args, global),
         Command::Send(args) => send::run(args, global).await,
+        Command::Asyncapi => asyncapi::run(),
     };
     match ended {
         Ok(code) => code,
