@@ -3,6 +3,7 @@
 pub mod asyncapi;
 mod bar;
 pub mod check;
+pub mod config;
 pub mod contact;
 pub mod demo;
 pub mod diagnose;

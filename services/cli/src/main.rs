@@ -4,7 +4,7 @@ use std::{io::IsTerminal, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use cli::{
-    asyncapi, check, contact, demo, diagnose, expire, explain, export, global_args::GlobalArgs, load, mail,
+    asyncapi, check, config, contact, demo, diagnose, expire, explain, export, global_args::GlobalArgs, load, mail,
     migrate, order, recover, replay, send, status, up, verify,
 };
 use tracing_subscriber::EnvFilter;
@@ -58,6 +58,8 @@ enum Command {
     Check(check::Args),
     /// Send any command from JSON and print its answer.
     Send(send::Args),
+    /// Say what is wrong with the settings of this environment, or show them.
+    Config(config::Args),
     /// Print the contract as an AsyncAPI document: every command and event, with schemas and subjects.
     Asyncapi,
 }
@@ -91,6 +93,7 @@ async fn main() -> ExitCode {
         Command::Export(args) => export::run(args, global).await,
         Command::Check(args) => check::run(&args, global),
         Command::Send(args) => send::run(args, global).await,
+        Command::Config(args) => config::run(&args, global),
         Command::Asyncapi => asyncapi::run(),
     };
     match ended {
