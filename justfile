@@ -84,6 +84,11 @@ fuzz *args:
 check-api seconds="30": binaries
     @exec "${HOLDFAST_PYTHON:-python3}" '{{ justfile_directory() }}/tests/clients/check_api.py' '{{ target }}/debug/holdfast' '{{ seconds }}'
 
+# Run the programs of tests/clients in Python and Node as the broker's own users, and hold every message against proto/asyncapi.json, and that against AsyncAPI's schema
+[no-exit-message]
+check-clients: binaries
+    @exec "${HOLDFAST_PYTHON:-python3}" '{{ justfile_directory() }}/tests/clients/check_clients.py' '{{ target }}/debug/holdfast'
+
 # Have two of Stripe's own SDKs and its published schema judge the fake of Stripe that tests pay with
 [no-exit-message]
 check-stripe: binaries

@@ -10,6 +10,8 @@ use std::{
     sync::LazyLock,
 };
 
+pub use schema::SchemaOf;
+
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions, Value};
 
@@ -128,10 +130,22 @@ fn write(message_type: &str, bytes: &[u8], options: &SerializeOptions) -> Result
 ///
 /// # Errors
 /// The type is not in the contract.
-pub fn json_schemas(message_type: &str, at: &str) -> Result<BTreeMap<String, serde_json::Value>, JsonError> {
+pub fn json_schemas(
+    message_type: &str,
+    of: SchemaOf,
+    at: &str,
+) -> Result<BTreeMap<String, serde_json::Value>, JsonError> {
     let mut schemas = BTreeMap::new();
-    schema::add(&descriptor(message_type)?, at, &mut schemas);
+    schema::add(&descriptor(message_type)?, of, at, &mut schemas);
     Ok(schemas)
+}
+
+/// What the contract says of a message, in one line.
+///
+/// # Errors
+/// The type is not in the contract.
+pub fn description(message_type: &str) -> Result<String, JsonError> {
+    descriptor(message_type).map(|message| schema::message_comment(&message))
 }
 
 /// Full names of all message types of the contract, sorted.

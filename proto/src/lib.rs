@@ -1,5 +1,6 @@
 //! The contract: every command and event as a protobuf type, and proto3 JSON for people and other systems.
 
+mod examples;
 mod fields;
 mod json;
 
@@ -9,9 +10,11 @@ mod contract {
 }
 
 pub use contract::holdfast::{common, inventory, orders, payments, rounds};
+pub use examples::EXAMPLES;
 pub use fields::{UnknownField, unknown_field};
 pub use json::{
-    JsonError, JsonMessage, from_json, json_schemas, message_types, part_types, to_json, to_json_as_spelled,
+    JsonError, JsonMessage, SchemaOf, description, from_json, json_schemas, message_types, part_types, to_json,
+    to_json_as_spelled,
 };
 /// Google's well-known types that the contract uses.
 pub mod well_known {

@@ -1,6 +1,7 @@
-"""Places an order from another system: plain nats-py, proto3 JSON, nothing of Holdfast's.
+"""Sends orders from another system, with nats-py, in JSON, and nothing of Holdfast's: one that is taken, the same once more, and one that
+is refused.
 
-Usage: place_order.py [NATS_URL]    The product MUG-01 must be in stock.
+Usage: place_order.py [NATS_URL] [KEY]    KEY is the file of the user's key, where the broker has users. MUG-01 must be in stock.
 """
 
 import asyncio
@@ -10,35 +11,57 @@ import uuid
 
 import nats
 
+# The broker's user: nobody else may listen below its inbox.
+USER = "shop"
+AGAIN_AFTER_SECONDS, TRIES = 5, 12
 
-async def main(url: str) -> None:
-    connection = await nats.connect(url)
-    broker = connection.jetstream()
-    order_id = str(uuid.uuid4())
-    paid = asyncio.get_running_loop().create_future()
 
-    async def on_paid(message):
-        if message.headers["ce-subject"] == f"order-{order_id}" and not paid.done():
-            paid.set_result(message.headers["ce-type"])
-
-    await connection.subscribe("evt.orders.OrderPaid", cb=on_paid)
+async def send(connection, subject, command, command_id):
+    """Sends a command until it is answered: the answer, and whether it was given before."""
     inbox = connection.new_inbox()
     answers = await connection.subscribe(inbox)
+    headers = {"ce-id": command_id, "content-type": "application/json", "reply-to": inbox}
+    for _ in range(TRIES):
+        try:
+            # The broker says that it has the command; only the answer says that it is done.
+            await connection.jetstream().publish(subject, json.dumps(command).encode(), headers=headers)
+            answer = await answers.next_msg(timeout=AGAIN_AFTER_SECONDS)
+        except nats.errors.Error as error:
+            print(f"no answer yet ({error!r}): the same again", file=sys.stderr)
+            await asyncio.sleep(1)
+            continue
+        await answers.unsubscribe()
+        return json.loads(answer.data), "ce-repeated" in answer.headers
+    raise SystemExit(f"no answer to {command_id}: send it again later, under the same id")
 
-    order = {
-        "orderId": order_id,
+
+def order(quantity):
+    price = {"minorUnits": "1250", "currency": "EUR"}
+    return {
+        "orderId": str(uuid.uuid4()),
         "customerId": "customer-42",
-        "lines": [{"sku": "MUG-01", "quantity": 2, "unitPrice": {"minorUnits": 1250, "currency": "EUR"}}],
+        "lines": [{"sku": "MUG-01", "quantity": str(quantity), "unitPrice": price}],
         "paymentMethod": "sandbox:succeed",
     }
-    headers = {"ce-id": str(uuid.uuid4()), "content-type": "application/json", "reply-to": inbox}
-    await broker.publish("cmd.orders.PlaceOrder", json.dumps(order).encode(), headers=headers)
 
-    answer = json.loads((await answers.next_msg(timeout=30)).data)
-    print("answer:", json.dumps(answer))
-    assert "accepted" in answer, answer
-    print("seen:", await asyncio.wait_for(paid, timeout=30))
+
+async def main(url="nats://127.0.0.1:4222", key=None):
+    connection = await nats.connect(url, nkeys_seed=key, inbox_prefix=f"_INBOX.{USER}".encode())
+
+    # Keep both together before you send: after a crash the same command goes out under the same id.
+    placed, command_id = order(2), str(uuid.uuid4())
+    answer, _ = await send(connection, "cmd.orders.PlaceOrder", placed, command_id)
+    print("placed:", json.dumps(answer))
+
+    # Whoever does not know whether it was done sends it again. It is answered again, and done once.
+    answer, is_repeated = await send(connection, "cmd.orders.PlaceOrder", placed, command_id)
+    print("the same again:", json.dumps(answer), "which is an answer given before" if is_repeated else "")
+
+    # A refusal has a code and a remedy for programs, and a reason for people. It stands: what is corrected needs another id.
+    answer, _ = await send(connection, "cmd.orders.PlaceOrder", order(0), str(uuid.uuid4()))
+    print("refused:", json.dumps(answer))
     await connection.close()
 
 
-asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else "nats://127.0.0.1:4222"))
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

@@ -279,7 +279,7 @@ fn markdown_files(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if path.is_dir() && !name.starts_with('.') && name != "target" {
+        if path.is_dir() && !name.starts_with('.') && !["node_modules", "target"].contains(&name.as_str()) {
             markdown_files(&path, found);
         } else if name.ends_with(".md") {
             found.push(path);
@@ -323,6 +323,33 @@ fn no_replaced_word_is_left() {
         );
     }
     assert!(left.is_empty(), "{left:#?}");
+}
+
+/// The variables that a text names.
+fn variables_in(text: &str) -> BTreeSet<String> {
+    let is_of_name = |letter: char| letter.is_ascii_uppercase() || letter.is_ascii_digit() || letter == '_';
+    let ends = |rest: &str| rest.find(|letter| !is_of_name(letter)).unwrap_or(rest.len());
+    let names = text.split("HOLDFAST_").skip(1).map(|rest| format!("HOLDFAST_{}", &rest[..ends(rest)]));
+    names.filter(|name| !name.ends_with('_')).collect()
+}
+
+/// A process refuses a variable that begins as its settings do and is none: those of ./justw, the tests and deploy/ it must know.
+#[test]
+fn every_variable_that_is_no_setting_is_known_to_be_none() {
+    let defaults: toml::Table = platform::config::DEFAULTS.parse().unwrap();
+    let settings = defaults.iter().flat_map(|(section, keys)| {
+        let name = |key: &String| format!("HOLDFAST_{section}_{key}").to_uppercase();
+        keys.as_table().unwrap().keys().map(name).collect::<Vec<_>>()
+    });
+    let known: BTreeSet<String> = settings.chain(platform::config::OTHERS.map(str::to_owned)).collect();
+    let files = ["justw", "justfile", ".ci/run", "deploy/compose.yaml", "deploy/run.py", "deploy/check.py"];
+    let files = files.map(|file| fs::read_to_string(repo_root().join(file)).unwrap());
+    let sources = ["services", "tests"].into_iter().flat_map(sources);
+    // Tests of settings name what there is not.
+    let sources = sources.filter(|(path, _)| !path.ends_with("config.rs") && !path.ends_with("conventions/main.rs"));
+    let named = files.into_iter().chain(sources.map(|(_, text)| text)).flat_map(|text| variables_in(&text));
+    let unknown: BTreeSet<String> = named.filter(|name| !known.contains(name)).collect();
+    assert!(unknown.is_empty(), "settings? Else name them in services/platform/src/config/sources.rs: {unknown:?}");
 }
 
 /// A document that points at what has moved sends its reader nowhere.

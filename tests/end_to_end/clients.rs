@@ -1,6 +1,7 @@
-//! Other systems: a plain nats-py script, and the trace against an independent recomputation.
+//! Other systems: programs that import nothing of ours, and good commands beside rubbish.
 
 use std::{
+    path::Path,
     process::{Output, Stdio},
     time::Duration,
 };
@@ -10,23 +11,42 @@ use holdfast_tests::{
     gateway::{Gateway, TOKEN},
     holdfast, python, repo_root,
     rubbish::{self, Options},
+    users::KEYS,
 };
 use tokio::process::Command;
 
+/// The commands of the clients' page, as they stand there, under the key of a broker's user that may do no more than a shop needs. Those
+/// for Node are run by `./justw check-clients`.
 #[tokio::test]
 async fn a_plain_python_script_places_an_order_and_sees_it_paid() {
-    let fleet = TestFleet::start().await.unwrap();
+    let fleet = TestFleet::with_users(false).await.unwrap();
     fleet.stock("MUG-01", 10).await.unwrap();
-    let output = Command::new(python())
-        .arg(repo_root().join("tests/clients/place_order.py"))
-        .arg(&fleet.address.broker_url)
+    let page = std::fs::read_to_string(repo_root().join("tests/clients/README.md")).unwrap();
+    let (_, rest) = page.split_once("In Python:\n\n```sh\n").unwrap();
+    let (commands, _) = rest.split_once("```").unwrap();
+    // The page says python3; the tests' own has what the scripts import.
+    let python = python();
+    let programs = Path::new(&python).parent().unwrap().to_string_lossy();
+    let broker = fleet.dir().join("nats");
+    let output = Command::new("bash")
+        .args(["-eu", "-c", commands])
+        .env("PATH", format!("{programs}:{}", std::env::var("PATH").unwrap()))
+        .env("NATS", &fleet.address.broker_url)
+        .env("KEY", broker.join(KEYS).join("shop.nk"))
+        .current_dir(repo_root())
         .stdin(Stdio::null())
         .output()
         .await
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    assert!(said.contains("accepted") && said.contains("OrderPaid"), "{said}");
+    for words in ["placed: ", "\"accepted\"", "given before", "INVALID_QUANTITY", "REMEDY_NEW_ID", "OrderPaid"] {
+        assert!(said.contains(words), "{words} is not in {said}");
+    }
+    let placed = "select count(*) from log.events where type = 'holdfast.orders.v1.OrderPlaced'";
+    assert_eq!(fleet.number(placed).await.unwrap(), 1, "the same command again is done once");
+    let log = std::fs::read_to_string(broker.join("nats-server.log")).unwrap();
+    assert!(!log.to_lowercase().contains("violation"), "{log}");
     fleet.settle_and_verify().await.unwrap();
 }
 

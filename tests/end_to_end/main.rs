@@ -7,6 +7,7 @@ mod bad_input;
 mod bounds;
 mod clients;
 mod command;
+mod config;
 mod coupons;
 mod currencies;
 mod delivery;

@@ -13,7 +13,7 @@ use holdfast_tests::{
 };
 use platform::{
     broker::{
-        self, EVENTS,
+        self, EVENTS, EVENTS_JSON,
         permissions::{inbox_prefix, users},
     },
     client::CommandClient,
@@ -31,14 +31,14 @@ use uuid::Uuid;
 const RELAYS: [&str; 2] = ["orders", "all-in-one"];
 
 /// What somebody might try, whether by publishing or by listening, and who may. All others must be refused.
-const TRIES: [(&str, &str, &[&str]); 46] = [
+const TRIES: [(&str, &str, &[&str]); 50] = [
     ("publish", "evt.orders.OrderPaid", &RELAYS),
     ("publish", "evt.inventory.StockHeld", &["orders", "all-in-one", "inventory"]),
     ("publish", "evt.rounds.SharesHeld", &["orders", "all-in-one", "rounds"]),
     ("publish", "evt.payments.PaymentSucceeded", &["orders", "all-in-one", "payments"]),
     ("publish", "evt.payments.PaymentSucceeded.handled", &["orders", "all-in-one", "payments"]),
     ("publish", "json.payments.PaymentSucceeded", &["orders", "all-in-one", "payments"]),
-    ("publish", "cmd.orders.PlaceOrder", &["gateway", "operator", "orders-publisher"]),
+    ("publish", "cmd.orders.PlaceOrder", &["gateway", "operator", "orders-publisher", "shop"]),
     ("publish", "cmd.orders.urgent.RequestRefund", &[]),
     ("publish", "cmd.inventory.ReceiveStock", &["gateway", "operator", "inventory-publisher"]),
     ("publish", "cmd.rounds.OpenRound", &["gateway", "operator", "rounds-publisher"]),
@@ -63,6 +63,9 @@ const TRIES: [(&str, &str, &[&str]); 46] = [
     ("publish", "$JS.API.DIRECT.GET.EVENTS", &[]),
     ("publish", "$JS.API.CONSUMER.CREATE.EVENTS.payments-events", &["payments", "all-in-one"]),
     ("publish", "$JS.API.CONSUMER.CREATE.COMMANDS_PAYMENTS.mine", &[]),
+    ("publish", "$JS.API.CONSUMER.CREATE.EVENTS_JSON.shop", &[]),
+    ("publish", "$JS.API.CONSUMER.CREATE.EVENTS_JSON.shop.json.orders.*", &["shop"]),
+    ("publish", "$JS.API.CONSUMER.CREATE.EVENTS_JSON.shop.json.payments.*", &[]),
     ("publish", "$JS.API.CONSUMER.DELETE.EVENTS.payments-events", &["payments", "orders", "all-in-one"]),
     ("publish", "$JS.API.CONSUMER.DELETE.COMMANDS_PAYMENTS.payments-commands", &["payments", "all-in-one"]),
     ("publish", "$JS.API.CONSUMER.MSG.NEXT.COMMANDS_PAYMENTS.payments-commands", &["payments", "all-in-one"]),
@@ -79,6 +82,7 @@ const TRIES: [(&str, &str, &[&str]); 46] = [
     ("listen", "evt.>", &[]),
     ("listen", "evt.payments.*", &["subscriber"]),
     ("listen", "json.payments.*", &["json-subscriber"]),
+    ("listen", "json.orders.*", &["json-subscriber", "shop"]),
     ("listen", "holdfast.log.published", &RELAYS),
     ("listen", "$JS.ACK.>", &[]),
     ("listen", "$JS.API.>", &[]),
@@ -159,6 +163,40 @@ async fn no_user_of_the_broker_may_do_what_is_not_its_work() {
 #[tokio::test]
 async fn no_user_of_the_broker_may_do_more_where_acknowledgements_have_their_new_form() {
     each_may_do_what_is_listed(true).await;
+}
+
+/// nats-server lets a shop ask for a consumer of events of orders, and compares what it then asks for.
+#[tokio::test]
+async fn a_shop_has_no_consumer_of_other_events() {
+    let dir = scratch_dir("holdfast-test-").unwrap();
+    let broker = dir.path().join("nats");
+    fs::create_dir_all(&broker).unwrap();
+    write_settings(&broker, false).await.unwrap();
+    let server = NatsServer::start(&broker).await.unwrap();
+    let subjects = vec!["json.orders.*".to_owned(), "json.payments.*".to_owned()];
+    let stream = jetstream::stream::Config { name: EVENTS_JSON.to_owned(), subjects, ..Default::default() };
+    let test = async_nats::connect(server.url()).await.unwrap();
+    jetstream::new(test).create_stream(stream).await.unwrap();
+    let settings = settings_of("shop", &broker, &server.url());
+    let shop = broker::options(&settings).unwrap().connect(&settings.url).await.unwrap();
+    let asked = |filter: serde_json::Value| {
+        let mut config =
+            json!({ "name": "shop", "durable_name": "shop", "ack_policy": "explicit", "deliver_policy": "all" });
+        config.as_object_mut().unwrap().extend(filter.as_object().unwrap().clone());
+        let request = json!({ "stream_name": EVENTS_JSON, "config": config, "action": "" }).to_string();
+        shop.request("$JS.API.CONSUMER.CREATE.EVENTS_JSON.shop.json.orders.*", request.into())
+    };
+    for filter in [
+        json!({ "filter_subject": "json.payments.*" }),
+        json!({ "filter_subject": "json.>" }),
+        json!({ "filter_subjects": ["json.orders.*", "json.payments.*"] }),
+        json!({}),
+    ] {
+        let answer = asked(filter.clone()).await.unwrap();
+        assert!(String::from_utf8_lossy(&answer.payload).contains("\"error\""), "{filter}: {answer:?}");
+    }
+    let answer = asked(json!({ "filter_subject": "json.orders.*" })).await.unwrap();
+    assert!(!String::from_utf8_lossy(&answer.payload).contains("\"error\""), "{answer:?}");
 }
 
 /// The example is what operators copy: nats-server itself says whether it is well formed.

@@ -82,15 +82,17 @@ impl TestFleet {
         Self::of(Options { replicas, all_in_one: true, settings, partition_positions, ..Options::default() }).await
     }
 
-    /// One replica of each worker, on a nats-server that lets each user do what deploy/nats says, with this setting of `js_ack_fc_v2`. The
-    /// test itself may do everything there.
+    /// One replica of each worker, on a nats-server that lets each user do what deploy/nats says, with this setting of `js_ack_fc_v2`; events
+    /// come in JSON too. The test itself may do everything there.
     pub async fn with_users(acknowledges_anew: bool) -> Result<Self> {
         let dir = scratch_dir("holdfast-test-")?;
         let broker = dir.path().join("nats");
         fs::create_dir_all(&broker)?;
         users::write_settings(&broker, acknowledges_anew).await?;
         let partition_positions = Some(PARTITION);
-        let options = Options { keys: Some(broker.join(users::KEYS)), partition_positions, ..Options::default() };
+        let settings = [("HOLDFAST_BROKER_EVENTS_JSON".to_owned(), "true".to_owned())].into();
+        let keys = Some(broker.join(users::KEYS));
+        let options = Options { keys, settings, partition_positions, ..Options::default() };
         Self::at(dir, options).await
     }
 

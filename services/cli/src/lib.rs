@@ -1,8 +1,10 @@
 //! The `holdfast` command: the fleet on one machine, orders for it, its proofs, and its operators' verbs.
 
 pub mod actions;
+pub mod asyncapi;
 mod bar;
 pub mod check;
+pub mod config;
 pub mod contact;
 pub mod cutoff;
 pub mod demo;

@@ -4,8 +4,8 @@ use std::{io::IsTerminal, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use cli::{
-    actions, check, contact, cutoff, demo, diagnose, expire, explain, export, global_args::GlobalArgs, load, mail,
-    migrate, order, rebuild, recover, replay, send, status, up, verify,
+    actions, asyncapi, check, config, contact, cutoff, demo, diagnose, expire, explain, export,
+    global_args::GlobalArgs, load, mail, migrate, order, rebuild, recover, replay, send, status, up, verify,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -64,6 +64,10 @@ enum Command {
     Check(check::Args),
     /// Send any command from JSON and print its answer.
     Send(send::Args),
+    /// Say what is wrong with the settings of this environment, or show them.
+    Config(config::Args),
+    /// Print the contract as an AsyncAPI document: every command and event, with schemas and subjects.
+    Asyncapi,
 }
 
 /// Messages and rows are many small allocations; with this allocator they cost less time than with the system's.
@@ -98,6 +102,8 @@ async fn main() -> ExitCode {
         Command::Export(args) => export::run(args, global).await,
         Command::Check(args) => check::run(&args, global),
         Command::Send(args) => send::run(args, global).await,
+        Command::Config(args) => config::run(&args, global),
+        Command::Asyncapi => asyncapi::run(),
     };
     match ended {
         Ok(code) => code,

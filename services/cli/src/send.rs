@@ -101,7 +101,7 @@ fn read_all(from: impl Read) -> io::Result<Vec<u8>> {
 }
 
 /// Every command that some service takes.
-fn commands() -> Vec<&'static str> {
+pub(crate) fn commands() -> Vec<&'static str> {
     [
         orders::Orders::COMMANDS,
         inventory::Inventory::COMMANDS,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::{http::StatusCode, response::Response};
+use proto::SchemaOf;
 use serde_json::{Map, Value, json};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -92,7 +93,7 @@ fn document() -> Value {
     }
     for route in &commands::ROUTES {
         // Every route is of a command of the contract: a test says so.
-        let mut of_command = proto::json_schemas(route.message_type, SCHEMAS).unwrap_or_default();
+        let mut of_command = proto::json_schemas(route.message_type, SchemaOf::Request, SCHEMAS).unwrap_or_default();
         let operation = post(route, &of_command.remove(route.message_type).unwrap_or_default());
         schemas.extend(of_command);
         paths.entry(route.path).or_default().insert("post".to_owned(), operation);

@@ -34,7 +34,7 @@ pub use streams::{check_installation, is_not_there};
 pub const EVENTS: &str = "EVENTS";
 
 /// JetStream stream of the events once more, in proto3 JSON, for systems that read no protobuf.
-const EVENTS_JSON: &str = "EVENTS_JSON";
+pub const EVENTS_JSON: &str = "EVENTS_JSON";
 
 /// Core NATS subject on which a worker tells the relay what it has published.
 pub const PUBLISHED: &str = "holdfast.log.published";

@@ -1,54 +1,28 @@
-//! Settings: one documented file compiled in, an optional file over it, the environment over both; checked before use.
+//! Settings: one documented file compiled in, an optional file over it, the environment over both; checked before use, all at once.
 
-use std::{collections::BTreeMap, ffi::OsString, fs, time::Duration};
+mod checks;
+mod mistake;
+mod nearest;
+#[cfg(test)]
+mod reference;
+mod secret;
+mod sources;
+
+use std::{collections::BTreeMap, ffi::OsString, time::Duration};
 
 use serde::Deserialize;
-use toml::{Table, Value};
+use toml::Table;
 use tracing_subscriber::EnvFilter;
 
 use crate::broker::IN_FLIGHT_MAX;
+use checks::Checks;
+pub use mistake::{ConfigError, Mistake};
+pub use sources::OTHERS;
 
 const PROVIDERS: &str = "payments.providers";
 
 /// The documented defaults.
 pub const DEFAULTS: &str = include_str!("../holdfast.toml");
-
-/// What is wrong with the settings.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// A file could not be read.
-    #[error("cannot read the settings file {path}")]
-    File {
-        /// The file.
-        path: String,
-        /// Why not.
-        source: std::io::Error,
-    },
-    /// A file is not TOML of the right layout.
-    #[error("settings in {origin}: {reason}")]
-    Layout {
-        /// The file.
-        origin: String,
-        /// Where and why.
-        reason: String,
-    },
-    /// A variable of the environment names no setting, or has a value of the wrong kind.
-    #[error("environment variable {name}: {reason}")]
-    Variable {
-        /// The variable.
-        name: String,
-        /// What to write instead.
-        reason: String,
-    },
-    /// A value is outside its limits.
-    #[error("setting {setting}: {reason}")]
-    Limit {
-        /// `section.key`.
-        setting: &'static str,
-        /// The limits.
-        reason: String,
-    },
-}
 
 macro_rules! sections {
     ($($(#[$doc:meta])* $name:ident { $($field:ident: $kind:ty),* $(,)? })*) => { $(
@@ -121,97 +95,122 @@ impl Config {
     /// Reads the settings of this process.
     ///
     /// # Errors
-    /// A file or variable that does not fit, named with what to write instead.
+    /// Files and variables that do not fit, all of them, named with what to write instead.
     pub fn from_environment() -> Result<Self, ConfigError> {
-        let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value));
-        // A variable of ours that is no text is refused below, when it does not fit; those of others do not matter.
-        let variables = std::env::vars_os()
-            .filter_map(text)
-            .map(|(name, value)| (name, value.to_string_lossy().into_owned()))
-            .collect();
-        Self::read(&variables)
+        Self::read(&environment())
     }
 
     /// Reads the settings, given the environment.
     ///
     /// # Errors
-    /// A file or variable that does not fit, named with what to write instead.
+    /// Files and variables that do not fit, all of them, named with what to write instead.
     pub fn read(variables: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
-        let mut settings = parse("holdfast.toml (compiled in)", DEFAULTS)?;
-        if let Some(path) = variables.get("HOLDFAST_CONFIG") {
-            let text = fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.clone(), source })?;
-            overlay_file(&mut settings, path, parse(path, &text)?)?;
-        }
-        overlay_variables(&mut settings, variables)?;
-        let config: Self =
-            settings.try_into().map_err(|error: toml::de::Error| layout("the settings", &error.to_string()))?;
-        config.check()?;
-        Ok(config)
+        let sources::Given { settings, mut mistakes, .. } = sources::given(variables);
+        let fitting = fitting(settings);
+        let config = fitting.map_err(|mistake| ConfigError(vec![mistake]))?;
+        mistakes.extend(config.mistakes);
+        if mistakes.is_empty() { Ok(config.config) } else { Err(ConfigError(mistakes)) }
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
-        within("database.connections_max", self.database.connections_max, 4, 100)?;
-        within("broker.replicas", size(self.broker.replicas), 1, 5)?;
-        if self.broker.replicas.is_multiple_of(2) {
-            let reason = format!("must be 1, 3 or 5, not {}", self.broker.replicas);
-            return Err(ConfigError::Limit { setting: "broker.replicas", reason });
+    /// What every setting may be, and what of these is not so.
+    fn checks(&self) -> Checks {
+        let mut checks = Checks::default();
+        self.database.check(&mut checks);
+        self.broker.check(&mut checks);
+        self.consumer.check(&mut checks);
+        self.relay.check(&mut checks);
+        checks.within("timers.claim_max", self.timers.claim_max, 1, 5_000);
+        checks.within("timers.poll_ms", self.timers.poll_ms, 1, 60_000);
+        self.effects.check(&mut checks);
+        self.payments.check(&mut checks);
+        self.stripe.check(&mut checks);
+        self.gateway.check(&mut checks);
+        self.mail.check(&mut checks);
+        checks.within("process.threads", size(self.process.threads), 1, 64);
+        checks.within("process.drain_ms", self.process.drain_ms, 1, 600_000);
+        checks.one_of("log.format", &self.log.format, &["json", "text"]);
+        let filter = EnvFilter::try_new(&self.log.filter).map(drop).map_err(|error| error.to_string());
+        checks.must("log.filter", "a filter of EnvFilter", filter);
+        checks
+    }
+}
+
+/// The settings of this process, as it was given them, for people: all of them, with where each is from, and without secrets; and what is wrong.
+#[must_use]
+pub fn shown() -> (String, Vec<Mistake>) {
+    let variables = environment();
+    let mistakes = Config::read(&variables).err().map_or_else(Vec::new, |ConfigError(mistakes)| mistakes);
+    (sources::given(&variables).shown(), mistakes)
+}
+
+fn environment() -> BTreeMap<String, String> {
+    let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value));
+    // A variable of ours that is no text is refused when it does not fit; those of others do not matter.
+    let variables = std::env::vars_os().filter_map(text);
+    variables.map(|(name, value)| (name, value.to_string_lossy().into_owned())).collect()
+}
+
+/// Settings that can be used, but for what is wrong with them.
+struct Fitting {
+    config: Config,
+    mistakes: Vec<Mistake>,
+}
+
+/// Makes settings of what was given. In the place of a number that its setting cannot be at all is the default, so that the rest can be looked
+/// at as well.
+fn fitting(mut settings: Table) -> Result<Fitting, Mistake> {
+    let layout = |error: toml::de::Error| Mistake::Layout {
+        origin: "the settings".to_owned(),
+        reason: error.message().to_owned(),
+    };
+    let defaults: Table = DEFAULTS.parse().map_err(layout)?;
+    let limits = defaults.clone().try_into::<Config>().map_err(layout)?.checks().limits;
+    let mut mistakes = Vec::new();
+    for (section, keys) in &defaults {
+        for (key, default) in keys.as_table().into_iter().flatten().filter(|(_, default)| default.is_integer()) {
+            let Some(given) = settings.get_mut(section).and_then(|keys| keys.get_mut(key)) else { continue };
+            let mut alone = defaults.clone();
+            if let Some(place) = alone.get_mut(section).and_then(|keys| keys.get_mut(key)) {
+                place.clone_from(given);
+            }
+            if given != default && alone.try_into::<Config>().is_err() {
+                let setting = format!("{section}.{key}");
+                let limits = limits.get(setting.as_str()).map_or("a number", String::as_str);
+                let reason = format!("must be {limits}, not {given}");
+                mistakes.push(Mistake::Limit { setting, reason });
+                *given = default.clone();
+            }
         }
-        check_file("broker.credentials", &self.broker.credentials)?;
-        self.broker.check_inbox_prefix()?;
-        within("consumer.batch_max", size(self.consumer.batch_max), 1, 5_000)?;
-        within("consumer.prefetch_max", size(self.consumer.prefetch_max), 1, 20_000)?;
-        within("consumer.prefetch_bytes_max", size(self.consumer.prefetch_bytes_max), 65_536, 1_073_741_824)?;
-        within("consumer.conflict_tries_max", self.consumer.conflict_tries_max, 2, 1_000)?;
-        within("consumer.ack_wait_ms", self.consumer.ack_wait_ms, 1_000, 600_000)?;
-        within("consumer.ack_pending_max", self.consumer.ack_pending_max, 1, 1_000_000)?;
-        within("consumer.message_bytes_max", size(self.consumer.message_bytes_max), 1_024, 8_388_608)?;
-        within("relay.page_max", self.relay.page_max, 1, IN_FLIGHT_MAX)?;
-        within("relay.tick_ms", self.relay.tick_ms, 1, 60_000)?;
-        within("relay.sweep_after_ms", self.relay.sweep_after_ms, 1, 3_600_000)?;
-        within("relay.compare_ms", self.relay.compare_ms, 10, 10_000)?;
-        within("timers.claim_max", self.timers.claim_max, 1, 5_000)?;
-        within("timers.poll_ms", self.timers.poll_ms, 1, 60_000)?;
-        within("effects.concurrency_max", size(self.effects.concurrency_max), 1, 10_000)?;
-        within("effects.lease_ms", self.effects.lease_ms, 1_010, 3_600_000)?;
-        within("effects.call_ms", self.effects.call_ms, 10, self.effects.lease_ms.saturating_sub(1_000))?;
-        within("effects.backoff_max_ms", self.effects.backoff_max_ms, 1, 3_600_000)?;
-        within("effects.backoff_ms", self.effects.backoff_ms, 1, self.effects.backoff_max_ms)?;
-        within("effects.poll_ms", self.effects.poll_ms, 1, 60_000)?;
-        // A century.
-        within("broker.events_age_max_hours", self.broker.events_age_max_hours, 0, 876_600)?;
-        within("broker.events_bytes_max", self.broker.events_bytes_max, 1_048_576, u64::MAX)?;
-        within("broker.commands_bytes_max", self.broker.commands_bytes_max, 1_048_576, u64::MAX)?;
-        within("broker.publish_timeout_ms", self.broker.publish_timeout_ms, 10, 600_000)?;
-        self.payments.check()?;
-        within("stripe.call_ms", self.stripe.call_ms, 10, 600_000)?;
-        if self.stripe.missed_ms != 0 {
-            within("stripe.missed_ms", self.stripe.missed_ms, 100, 86_400_000)?;
-        }
-        one_of("stripe.capture", &self.stripe.capture, &["at_once", "on_paid"])?;
-        check_file("stripe.secret_key", &self.stripe.secret_key)?;
-        check_file("stripe.webhook_secrets", &self.stripe.webhook_secrets)?;
-        self.gateway.check_files()?;
-        within("gateway.connections_max", size(self.gateway.connections_max), 1, 100_000)?;
-        within("gateway.requests_max", size(self.gateway.requests_max), 1, 100_000)?;
-        within("gateway.listeners_max", size(self.gateway.listeners_max), 1, 100_000)?;
-        within("gateway.body_bytes_max", size(self.gateway.body_bytes_max), 1_024, 8_388_608)?;
-        within("gateway.read_ms", self.gateway.read_ms, 10, 600_000)?;
-        within("gateway.write_ms", self.gateway.write_ms, 10, 600_000)?;
-        within("gateway.request_ms", self.gateway.request_ms, 10, 3_600_000)?;
-        within("gateway.wait_max_ms", self.gateway.wait_max_ms, 1, 600_000)?;
-        within("gateway.wait_ms", self.gateway.wait_ms, 1, self.gateway.wait_max_ms)?;
-        self.mail.check()?;
-        within("process.threads", size(self.process.threads), 1, 64)?;
-        within("process.drain_ms", self.process.drain_ms, 1, 600_000)?;
-        one_of("log.format", &self.log.format, &["json", "text"])?;
-        let filter = EnvFilter::try_new(&self.log.filter);
-        filter.map(drop).map_err(|error| ConfigError::Limit { setting: "log.filter", reason: error.to_string() })
+    }
+    let config: Config = settings.try_into().map_err(layout)?;
+    mistakes.extend(config.checks().mistakes);
+    Ok(Fitting { config, mistakes })
+}
+
+impl Database {
+    fn check(&self, checks: &mut Checks) {
+        checks.within("database.connections_max", self.connections_max, 4, 100);
     }
 }
 
 impl Broker {
+    fn check(&self, checks: &mut Checks) {
+        let copies = match self.replicas {
+            1 | 3 | 5 => Ok(()),
+            other => Err(format!("must be 1, 3 or 5, not {other}")),
+        };
+        checks.must("broker.replicas", "1, 3 or 5", copies);
+        checks.file("broker.credentials", &self.credentials);
+        checks.must("broker.inbox_prefix", "words with dots between", self.inbox_prefix());
+        // A century.
+        checks.within("broker.events_age_max_hours", self.events_age_max_hours, 0, 876_600);
+        checks.at_least("broker.events_bytes_max", self.events_bytes_max, 1_048_576);
+        checks.at_least("broker.commands_bytes_max", self.commands_bytes_max, 1_048_576);
+        checks.within("broker.publish_timeout_ms", self.publish_timeout_ms, 10, 600_000);
+    }
+
     /// The client panics at one that is no subject.
-    fn check_inbox_prefix(&self) -> Result<(), ConfigError> {
+    fn inbox_prefix(&self) -> Result<(), String> {
         let is_plain = |token: &str| {
             !token.is_empty()
                 && token.chars().all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-'))
@@ -219,161 +218,136 @@ impl Broker {
         if self.inbox_prefix.split('.').all(is_plain) {
             return Ok(());
         }
-        let reason =
-            format!("must be words of letters, digits, _ and - with dots between, not {:?}", self.inbox_prefix);
-        Err(ConfigError::Limit { setting: "broker.inbox_prefix", reason })
+        Err(format!("must be words of letters, digits, _ and - with dots between, not {:?}", self.inbox_prefix))
+    }
+}
+
+impl Consumer {
+    fn check(&self, checks: &mut Checks) {
+        checks.within("consumer.batch_max", size(self.batch_max), 1, 5_000);
+        checks.within("consumer.prefetch_max", size(self.prefetch_max), 1, 20_000);
+        checks.within("consumer.prefetch_bytes_max", size(self.prefetch_bytes_max), 65_536, 1_073_741_824);
+        checks.within("consumer.conflict_tries_max", self.conflict_tries_max, 2, 1_000);
+        checks.within("consumer.ack_wait_ms", self.ack_wait_ms, 1_000, 600_000);
+        checks.within("consumer.ack_pending_max", self.ack_pending_max, 1, 1_000_000);
+        checks.within("consumer.message_bytes_max", size(self.message_bytes_max), 1_024, 8_388_608);
+    }
+}
+
+impl Relay {
+    fn check(&self, checks: &mut Checks) {
+        checks.within("relay.page_max", self.page_max, 1, IN_FLIGHT_MAX);
+        checks.within("relay.tick_ms", self.tick_ms, 1, 60_000);
+        checks.within("relay.sweep_after_ms", self.sweep_after_ms, 1, 3_600_000);
+        checks.within("relay.compare_ms", self.compare_ms, 10, 10_000);
+    }
+}
+
+impl Effects {
+    fn check(&self, checks: &mut Checks) {
+        checks.within("effects.concurrency_max", size(self.concurrency_max), 1, 10_000);
+        checks.within("effects.lease_ms", self.lease_ms, 1_010, 3_600_000);
+        let (most, words) = (self.lease_ms.saturating_sub(1_000), "effects.lease_ms less 1000");
+        checks.within_another("effects.call_ms", self.call_ms, 10, most, words);
+        checks.within("effects.backoff_max_ms", self.backoff_max_ms, 1, 3_600_000);
+        let words = "effects.backoff_max_ms";
+        checks.within_another("effects.backoff_ms", self.backoff_ms, 1, self.backoff_max_ms, words);
+        checks.within("effects.poll_ms", self.poll_ms, 1, 60_000);
     }
 }
 
 impl Payments {
+    fn check(&self, checks: &mut Checks) {
+        checks.must(PROVIDERS, "sandbox, stripe, wallet", self.fault().map_or(Ok(()), Err));
+    }
+
     /// One name that is misspelt would leave a provider out, or let another be the default.
-    fn check(&self) -> Result<(), ConfigError> {
+    fn fault(&self) -> Option<String> {
         let names: Vec<&str> = self.providers.split(',').map(str::trim).collect();
         if names == [""] {
-            return Ok(());
+            return None;
         }
-        for (place, name) in names.iter().enumerate() {
-            one_of(PROVIDERS, name, &["sandbox", "stripe", "wallet"])?;
-            if names.iter().take(place).any(|before| before == name) {
-                return Err(ConfigError::Limit { setting: PROVIDERS, reason: format!("has {name} twice") });
+        let known = ["sandbox", "stripe", "wallet"];
+        names.iter().enumerate().find_map(|(place, name)| {
+            if !known.contains(name) {
+                return Some(format!("must be one of {}, not {name:?}", known.join(", ")));
             }
-        }
-        Ok(())
+            names.iter().take(place).any(|before| before == name).then(|| format!("has {name} twice"))
+        })
+    }
+}
+
+impl Stripe {
+    fn check(&self, checks: &mut Checks) {
+        checks.within("stripe.call_ms", self.call_ms, 10, 600_000);
+        let missed = match self.missed_ms {
+            0 | 100..=86_400_000 => Ok(()),
+            other => Err(format!("must be 100 to 86400000, or 0 for never, not {other}")),
+        };
+        checks.must("stripe.missed_ms", "100 to 86400000, or 0", missed);
+        checks.one_of("stripe.capture", &self.capture, &["at_once", "on_paid"]);
+        checks.file("stripe.secret_key", &self.secret_key);
+        checks.file("stripe.webhook_secrets", &self.webhook_secrets);
     }
 }
 
 impl Gateway {
-    fn check_files(&self) -> Result<(), ConfigError> {
-        check_file("gateway.tokens", &self.tokens)?;
-        check_file("gateway.link_secret", &self.link_secret)?;
-        if self.jwks.is_empty() {
-            return Ok(());
-        }
+    fn check(&self, checks: &mut Checks) {
+        self.check_files(checks);
+        checks.within("gateway.connections_max", size(self.connections_max), 1, 100_000);
+        checks.within("gateway.requests_max", size(self.requests_max), 1, 100_000);
+        checks.within("gateway.listeners_max", size(self.listeners_max), 1, 100_000);
+        checks.within("gateway.body_bytes_max", size(self.body_bytes_max), 1_024, 8_388_608);
+        checks.within("gateway.read_ms", self.read_ms, 10, 600_000);
+        checks.within("gateway.write_ms", self.write_ms, 10, 600_000);
+        checks.within("gateway.request_ms", self.request_ms, 10, 3_600_000);
+        checks.within("gateway.wait_max_ms", self.wait_max_ms, 1, 600_000);
+        checks.within_another("gateway.wait_ms", self.wait_ms, 1, self.wait_max_ms, "gateway.wait_max_ms");
+    }
+
+    fn check_files(&self, checks: &mut Checks) {
+        checks.file("gateway.tokens", &self.tokens);
+        checks.file("gateway.link_secret", &self.link_secret);
         // Whoever signs for others too must not be believed when he does.
         for (setting, value) in [("gateway.jwt_issuer", &self.jwt_issuer), ("gateway.jwt_audience", &self.jwt_audience)]
         {
-            if value.trim().is_empty() {
-                let reason =
-                    "must be said where gateway.jwks is: tokens of others are signed by the same keys".to_owned();
-                return Err(ConfigError::Limit { setting, reason });
-            }
+            let is_missing = !self.jwks.is_empty() && value.trim().is_empty();
+            let why = "must be said where gateway.jwks is: tokens of others are signed by the same keys";
+            checks.must(
+                setting,
+                "not empty where gateway.jwks is",
+                if is_missing { Err(why.to_owned()) } else { Ok(()) },
+            );
         }
-        if ["https://", "http://"].iter().any(|scheme| self.jwks.starts_with(scheme)) {
-            return Ok(());
-        }
-        check_file("gateway.jwks", &self.jwks)
+        let is_address = ["https://", "http://"].iter().any(|scheme| self.jwks.starts_with(scheme));
+        checks.file("gateway.jwks", if is_address { "" } else { &self.jwks });
     }
 }
 
 impl Mail {
-    fn check(&self) -> Result<(), ConfigError> {
-        one_of("mail.tls", &self.tls, &["starttls", "implicit", "none"])?;
-        one_of("mail.unknown", &self.unknown, &["once_more", "leave"])?;
-        check_file("mail.password", &self.password)?;
-        within("mail.port", self.port, 1, 65_535)?;
-        within("mail.connections_max", size(self.connections_max), 1, 1_000)?;
-        within("mail.begin_ms", self.begin_ms, 10, 3_600_000)?;
-        within("mail.answer_ms", self.answer_ms, 10, 3_600_000)?;
-        within("mail.backoff_max_ms", self.backoff_max_ms, 1, 86_400_000)?;
-        within("mail.backoff_ms", self.backoff_ms, 1, self.backoff_max_ms)?;
-        within("mail.give_up_ms", self.give_up_ms, 1, 2_592_000_000_u64)?;
-        within("mail.once_more_ms", self.once_more_ms, 1, 86_400_000)?;
-        within("mail.poll_ms", self.poll_ms, 1, 60_000)?;
-        if self.server.is_empty() {
-            return Ok(());
-        }
+    fn check(&self, checks: &mut Checks) {
+        checks.one_of("mail.tls", &self.tls, &["starttls", "implicit", "none"]);
+        checks.one_of("mail.unknown", &self.unknown, &["once_more", "leave"]);
+        checks.file("mail.password", &self.password);
+        checks.within("mail.port", self.port, 1, 65_535);
+        checks.within("mail.connections_max", size(self.connections_max), 1, 1_000);
+        checks.within("mail.begin_ms", self.begin_ms, 10, 3_600_000);
+        checks.within("mail.answer_ms", self.answer_ms, 10, 3_600_000);
+        checks.within("mail.backoff_max_ms", self.backoff_max_ms, 1, 86_400_000);
+        checks.within_another("mail.backoff_ms", self.backoff_ms, 1, self.backoff_max_ms, "mail.backoff_max_ms");
+        checks.within("mail.give_up_ms", self.give_up_ms, 1, 2_592_000_000_u64);
+        checks.within("mail.once_more_ms", self.once_more_ms, 1, 86_400_000);
+        checks.within("mail.poll_ms", self.poll_ms, 1, 60_000);
         for (setting, value) in [("mail.from", &self.from), ("mail.zone", &self.zone)] {
-            if value.trim().is_empty() {
-                return Err(ConfigError::Limit { setting, reason: "must be said where mail.server is".to_owned() });
-            }
+            let is_missing = !self.server.is_empty() && value.trim().is_empty();
+            let why = "must be said where mail.server is".to_owned();
+            checks.must(setting, "not empty where mail.server is", if is_missing { Err(why) } else { Ok(()) });
         }
-        Ok(())
     }
 }
 
 fn size(number: usize) -> i128 {
     i128::try_from(number).unwrap_or(i128::MAX)
-}
-
-fn one_of(setting: &'static str, value: &str, known: &[&str]) -> Result<(), ConfigError> {
-    if known.contains(&value) {
-        return Ok(());
-    }
-    Err(ConfigError::Limit { setting, reason: format!("must be one of {}, not {value:?}", known.join(", ")) })
-}
-
-/// Of a setting that names a file unless it is empty: a file that is not there does not come by waiting.
-fn check_file(setting: &'static str, path: &str) -> Result<(), ConfigError> {
-    let reason = match fs::metadata(path) {
-        _ if path.is_empty() => return Ok(()),
-        Ok(found) if found.is_file() => return Ok(()),
-        Ok(_) => format!("{path} is no file"),
-        Err(error) => format!("cannot find the file {path}: {error}"),
-    };
-    Err(ConfigError::Limit { setting, reason })
-}
-
-fn within(
-    setting: &'static str,
-    value: impl Into<i128>,
-    least: i128,
-    most: impl Into<i128>,
-) -> Result<(), ConfigError> {
-    let (value, most) = (value.into(), most.into());
-    if (least..=most).contains(&value) {
-        return Ok(());
-    }
-    Err(ConfigError::Limit { setting, reason: format!("must be {least} to {most}, not {value}") })
-}
-
-fn layout(origin: &str, reason: &str) -> ConfigError {
-    ConfigError::Layout { origin: origin.to_owned(), reason: reason.to_owned() }
-}
-
-fn parse(origin: &str, text: &str) -> Result<Table, ConfigError> {
-    text.parse().map_err(|error: toml::de::Error| layout(origin, &error.to_string()))
-}
-
-fn overlay_file(settings: &mut Table, path: &str, file: Table) -> Result<(), ConfigError> {
-    for (section, keys) in file {
-        let known = settings.get_mut(&section).and_then(Value::as_table_mut);
-        let (Some(known), Some(keys)) = (known, keys.as_table()) else {
-            return Err(layout(path, &format!("there is no section [{section}]")));
-        };
-        for (key, value) in keys {
-            match known.get_mut(key) {
-                Some(setting) => *setting = value.clone(),
-                None => return Err(layout(path, &format!("there is no setting {section}.{key}"))),
-            }
-        }
-    }
-    Ok(())
-}
-
-fn overlay_variables(settings: &mut Table, variables: &BTreeMap<String, String>) -> Result<(), ConfigError> {
-    for (section, keys) in settings.iter_mut() {
-        let prefix = format!("HOLDFAST_{}_", section.to_uppercase());
-        let Some(keys) = keys.as_table_mut() else { continue };
-        for (name, text) in variables.range(prefix.clone()..).take_while(|(name, _)| name.starts_with(&prefix)) {
-            let refuse = |reason: String| ConfigError::Variable { name: name.clone(), reason };
-            let key = name.strip_prefix(&prefix).unwrap_or(name).to_lowercase();
-            let known = keys.keys().cloned().collect::<Vec<_>>().join(", ");
-            let setting = keys
-                .get_mut(&key)
-                .ok_or_else(|| refuse(format!("section {section} has no setting {key}; it has {known}")))?;
-            *setting = if setting.is_integer() {
-                let number: i64 =
-                    text.parse().map_err(|_not_a_number| refuse(format!("must be a whole number, not {text:?}")))?;
-                Value::Integer(number)
-            } else if setting.is_bool() {
-                let reason = |_neither| refuse(format!("must be true or false, not {text:?}"));
-                Value::Boolean(text.parse().map_err(reason)?)
-            } else {
-                Value::String(text.clone())
-            };
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -406,6 +380,63 @@ mod tests {
         assert!(
             read("HOLDFAST_LOG_HOLDFAST_LOG_FORMAT", "text").unwrap_err().contains("no setting holdfast_log_format")
         );
+    }
+
+    #[test]
+    fn a_variable_that_names_no_setting_is_refused_with_the_nearest() {
+        let error = read("HOLDFAST_PROCES_DRAIN_MS", "7").unwrap_err();
+        assert_eq!(
+            error,
+            "environment variable HOLDFAST_PROCES_DRAIN_MS: it names no setting; did you mean HOLDFAST_PROCESS_DRAIN_MS?"
+        );
+        assert!(read("HOLDFAST_DB_URL", "x").unwrap_err().contains("it names no setting"));
+        assert!(read("HOLDFAST_CONSUMER_BATCHMAX", "7").unwrap_err().contains("did you mean batch_max?"));
+        // Those of ./justw and the tests are none of a worker's business.
+        assert!(read("HOLDFAST_TOOLS", "/tools").is_ok() && read("OTHER_PROCES_DRAIN_MS", "7").is_ok());
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = "[relay]\ntick_ms = \"often\"\nsweep_ms = 1\n[proces]\nthreads = 2\n[mail]\nport = 70000\n";
+        std::fs::write(&file, text).unwrap();
+        let variables = [
+            ("HOLDFAST_CONFIG", file.path().to_str().unwrap()),
+            ("HOLDFAST_CONSUMER_BATCH_MAX", "0"),
+            ("HOLDFAST_EFFECTS_CALL_MS", "20000"),
+            ("HOLDFAST_LOG_FORMAT", "xml"),
+            ("HOLDFAST_TIMERS_POLL_MS", "soon"),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let error = Config::read(&BTreeMap::from(variables)).unwrap_err().to_string();
+        for words in [
+            "8 mistakes in the settings:",
+            "relay.tick_ms must be a whole number, and it is a text in quotes",
+            "section relay has no setting sweep_ms",
+            "there is no section [proces]; did you mean [process]?",
+            "setting mail.port: must be 1 to 65535, not 70000",
+            "setting consumer.batch_max: must be 1 to 5000, not 0",
+            "setting effects.call_ms: must be 10 to 19000, not 20000",
+            "setting log.format: must be one of json, text, not \"xml\"",
+            "environment variable HOLDFAST_TIMERS_POLL_MS: must be a whole number, not \"soon\"",
+        ] {
+            assert!(error.contains(words), "{words} is not in {error}");
+        }
+    }
+
+    #[test]
+    fn no_mistake_shows_a_secret() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let read = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            let path = file.path().to_str().unwrap().to_owned();
+            Config::read(&BTreeMap::from([("HOLDFAST_CONFIG".to_owned(), path)])).unwrap_err().to_string()
+        };
+        let broken = read("[database]\nurl = \"postgres://orders:hush-hush@db/x\n");
+        assert!(broken.contains("line 2") && !broken.contains("hush"), "{broken}");
+        let misplaced = read("[stripe]\nsecret_key = \"hush-hush\"\n[mail]\npassword = [\"hush-hush\"]\n");
+        assert!(misplaced.contains("stripe.secret_key") && misplaced.contains("mail.password"), "{misplaced}");
+        assert!(!misplaced.contains("hush"), "{misplaced}");
     }
 
     #[test]

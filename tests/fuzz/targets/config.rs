@@ -7,7 +7,7 @@ use std::{
     sync::LazyLock,
 };
 
-use platform::config::{Config, DEFAULTS};
+use platform::config::{Config, DEFAULTS, OTHERS};
 use tempfile::TempDir;
 use toml::{Table, Value};
 
@@ -123,16 +123,16 @@ fn split(input: &[u8]) -> (BTreeMap<String, String>, &[u8]) {
 
 static SECTIONS: LazyLock<Table> = LazyLock::new(|| DEFAULTS.parse().unwrap());
 
-/// A variable that has a section's name names one of its settings; how many do.
+/// A variable that begins as ours do names a setting, or is known to be none; how many do name one.
 fn named(variables: &BTreeMap<String, String>) -> Result<usize, String> {
     let mut named = 0;
-    for (section, keys) in SECTIONS.iter() {
-        let prefix = format!("HOLDFAST_{}_", section.to_uppercase());
-        for key in variables.keys().filter_map(|name| name.strip_prefix(&prefix)) {
-            let is_known = keys.as_table().unwrap().contains_key(&key.to_lowercase());
-            ensure(is_known, || format!("{prefix}{key} is passed over: there is no such setting"))?;
-            named += 1;
-        }
+    for name in variables.keys().filter(|name| name.starts_with("HOLDFAST_") && !OTHERS.contains(&name.as_str())) {
+        let is_known = SECTIONS.iter().any(|(section, keys)| {
+            let key = name.strip_prefix(&format!("HOLDFAST_{}_", section.to_uppercase()));
+            key.is_some_and(|key| keys.as_table().unwrap().contains_key(&key.to_lowercase()))
+        });
+        ensure(is_known, || format!("{name} is passed over: there is no such setting"))?;
+        named += 1;
     }
     Ok(named)
 }

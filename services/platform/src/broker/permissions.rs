@@ -19,6 +19,9 @@ const ALL_IN_ONE: &str = "all-in-one";
 /// The consumer of the sandbox, which stands in for a provider in the workers of payments.
 const SANDBOX: (&str, &str) = ("payments", "payments-sandbox");
 
+/// Another system that both sends and reads.
+const SHOP: &str = "shop";
+
 /// A user of the broker. What is on neither list it may not do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
@@ -180,12 +183,24 @@ fn subscriber(name: &str, is_for: &str, stream: &str, subjects: Vec<String>) -> 
     User::new(name, is_for, publish).hears(subjects)
 }
 
+/// Another system that sends commands to orders and reads, in JSON, what becomes of them: with one key, and by a consumer that has the
+/// user's name. It may make that consumer for these subjects only, for nats-server compares them with the subject that asks.
+fn shop() -> User {
+    let (orders, bare) = (json_subjects("orders"), format!("$JS.API.CONSUMER.CREATE.{EVENTS_JSON}.{SHOP}"));
+    let mut publish = consumer(EVENTS_JSON, SHOP);
+    publish.retain(|subject| *subject != bare);
+    publish.extend([commands_subject("orders"), format!("{bare}.{orders}")]);
+    User::new(SHOP, "another system that sends commands to orders and reads what becomes of them", publish)
+        .hears([orders])
+}
+
 /// All users.
 #[must_use]
 pub fn users() -> Vec<User> {
     let mut users: Vec<User> = proto::SERVICES.map(worker).into();
     users.extend([all_in_one(), gateway(), mail(), operator()]);
     users.extend(proto::SERVICES.map(publisher));
+    users.push(shop());
     let events = proto::SERVICES.iter().flat_map(|service| events_subjects(service)).collect();
     let copies = proto::SERVICES.map(json_subjects).into();
     users.push(subscriber("subscriber", "another system that reads events", EVENTS, events));
@@ -240,6 +255,19 @@ mod tests {
     fn only_the_relay_may_publish_what_another_service_wrote() {
         assert!(may_publish("orders", "evt.inventory.*") && may_publish("inventory", "evt.inventory.*"));
         assert!(!may_publish("inventory", "evt.orders.*") && !may_publish("payments", "json.orders.*"));
+    }
+
+    #[test]
+    fn a_shop_reads_nothing_but_what_becomes_of_orders() {
+        let shop = users().into_iter().find(|user| user.name == "shop").unwrap();
+        let others = |subject: &&String| {
+            ["EVENTS.", "inventory", "rounds", "payments", "evt."].iter().any(|part| subject.contains(part))
+        };
+        let wrong: Vec<_> = shop.publish.iter().chain(&shop.subscribe).filter(others).collect();
+        assert!(wrong.is_empty(), "{wrong:?}");
+        // Without the subjects behind its name, it would be a consumer of all events.
+        assert!(!may_publish("shop", "$JS.API.CONSUMER.CREATE.EVENTS_JSON.shop"));
+        assert!(may_publish("shop", "$JS.API.CONSUMER.CREATE.EVENTS_JSON.shop.json.orders.*"));
     }
 
     #[test]
