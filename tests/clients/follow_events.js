@@ -22,7 +22,7 @@ function cloudEvent(message) {
 }
 
 async function main(url = "nats://127.0.0.1:4222", key, last) {
-  const authenticator = key && nkeyAuthenticator(Buffer.from(readFileSync(key, "utf8").trim()));
+  const authenticator = key ? nkeyAuthenticator(Buffer.from(readFileSync(key, "utf8").trim())) : undefined;
   const connection = await connect({ servers: url, authenticator, inboxPrefix: `_INBOX.${USER}` });
   const broker = jetstream(connection);
   // Without its look at the whole account, which this user may not have.

@@ -24,7 +24,7 @@ def cloud_event(message):
 
 
 async def main(url="nats://127.0.0.1:4222", key=None, last=None):
-    connection = await nats.connect(url, nkeys_seed=key, inbox_prefix=f"_INBOX.{USER}".encode())
+    connection = await nats.connect(url, nkeys_seed=key or None, inbox_prefix=f"_INBOX.{USER}".encode())
     consumer = await connection.jetstream().pull_subscribe(SUBJECT, durable=USER, stream=STREAM)
     handled = set()
     while True:

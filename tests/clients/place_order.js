@@ -47,7 +47,7 @@ function order(quantity) {
 }
 
 async function main(url = "nats://127.0.0.1:4222", key) {
-  const authenticator = key && nkeyAuthenticator(Buffer.from(readFileSync(key, "utf8").trim()));
+  const authenticator = key ? nkeyAuthenticator(Buffer.from(readFileSync(key, "utf8").trim())) : undefined;
   const connection = await connect({ servers: url, authenticator, inboxPrefix: `_INBOX.${USER}` });
 
   // Keep both together before you send: after a crash the same command goes out under the same id.

@@ -46,7 +46,7 @@ def order(quantity):
 
 
 async def main(url="nats://127.0.0.1:4222", key=None):
-    connection = await nats.connect(url, nkeys_seed=key, inbox_prefix=f"_INBOX.{USER}".encode())
+    connection = await nats.connect(url, nkeys_seed=key or None, inbox_prefix=f"_INBOX.{USER}".encode())
 
     # Keep both together before you send: after a crash the same command goes out under the same id.
     placed, command_id = order(2), str(uuid.uuid4())

@@ -437,6 +437,9 @@ mod tests {
         let misplaced = read("[stripe]\nsecret_key = \"hush-hush\"\n[mail]\npassword = [\"hush-hush\"]\n");
         assert!(misplaced.contains("stripe.secret_key") && misplaced.contains("mail.password"), "{misplaced}");
         assert!(!misplaced.contains("hush"), "{misplaced}");
+        // What is surely the name of a file is told: its directory may not be mounted.
+        let missing = read("[broker]\ncredentials = \"/nowhere/nats.creds\"\n");
+        assert!(missing.contains("setting broker.credentials: cannot find the file /nowhere/nats.creds"), "{missing}");
     }
 
     #[test]

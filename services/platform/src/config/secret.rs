@@ -13,13 +13,16 @@ const FILES: [&str; 7] = [
     "stripe.webhook_secrets",
 ];
 
+/// Those of them whose secret may be any text, and so look like a path. Keys and tokens have beginnings of their own.
+const OF_ANY_TEXT: [&str; 2] = ["gateway.link_secret", "mail.password"];
+
 /// What stands in the place of a secret.
 pub(super) const HIDDEN: &str = "***";
 
 /// A value as it may be shown.
 pub(super) fn shown(setting: &str, text: &str) -> String {
     let is_address = text.contains("://");
-    if FILES.contains(&setting) && !is_address && !is_path(text) {
+    if FILES.contains(&setting) && !is_address && !is_path(setting, text) {
         return HIDDEN.to_owned();
     }
     if !is_address {
@@ -29,10 +32,14 @@ pub(super) fn shown(setting: &str, text: &str) -> String {
 }
 
 /// Whether a text is the name of a file rather than what should be in one.
-pub(super) fn is_path(text: &str) -> bool {
+fn is_path(setting: &str, text: &str) -> bool {
     let path = Path::new(text);
-    let is_in_a_directory = path.parent().is_some_and(|parent| !parent.as_os_str().is_empty() && parent.is_dir());
-    text.is_empty() || path.exists() || is_in_a_directory
+    // The root is above whatever begins with a slash.
+    let is_directory = |parent: &Path| parent.parent().is_some() && parent.is_dir();
+    let is_in_a_directory = path.parent().is_some_and(is_directory);
+    // A directory that is not mounted must be named.
+    let is_absolute = path.is_absolute() && !OF_ANY_TEXT.contains(&setting);
+    text.is_empty() || is_absolute || is_in_a_directory || path.exists()
 }
 
 /// An address without its password, wherever it stands. What NATS is given before an @ may be a token, which is a secret without a name.
@@ -84,7 +91,14 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let path = file.path().to_string_lossy().into_owned();
         for (text, wanted) in [("", ""), ("sk_live_51H", "***"), ("a/b+c/d", "***"), (path.as_str(), path.as_str())] {
-            assert_eq!(shown("stripe.secret_key", text), wanted);
+            for setting in ["stripe.secret_key", "mail.password"] {
+                assert_eq!(shown(setting, text), wanted);
+            }
         }
+        // A password may begin like this, a key of Stripe may not.
+        for password in ["/hush", "/nowhere/hush"] {
+            assert_eq!(shown("mail.password", password), "***");
+        }
+        assert_eq!(shown("stripe.secret_key", "/nowhere/stripe.key"), "/nowhere/stripe.key");
     }
 }
