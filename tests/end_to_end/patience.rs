@@ -59,6 +59,8 @@ async fn a_request_that_takes_longer_than_any_may_is_answered_and_done_once() {
     assert_eq!(late.json["retryable"], true);
     fleet.processes().await.start_worker("orders", 0).unwrap();
     fleet.until("select count(*) from orders.orders", 1).await.unwrap();
+    // Then the first answer is out, too, and has found nobody: who asked again before it would hear that one.
+    fleet.settle_and_verify().await.unwrap();
     let again = gateway.post("/v1/orders", "late", &order()).await.unwrap();
     assert_eq!((again.status, again.header("idempotent-replayed")), (201, "true"), "{again:?}");
     assert_eq!(orders(&fleet).await, 1);

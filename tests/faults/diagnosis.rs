@@ -360,6 +360,11 @@ async fn late(fleet: &TestFleet) {
 
 async fn consumers(fleet: &TestFleet) {
     let stream = jetstream::new(fleet.client.client().clone()).get_stream(EVENTS).await.unwrap();
+    let is_done = async || {
+        let info = stream.consumer_info("inventory-events").await?;
+        Ok(info.num_pending == 0 && info.num_ack_pending == 0)
+    };
+    eventually("inventory has acknowledged all before", is_done).await.unwrap();
     // Behind what inventory has handled are older events of others: what waits for it is no older than what it is owed.
     stop(fleet, "inventory").await;
     let order = mug(10_020, "sandbox:succeed");
