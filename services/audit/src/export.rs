@@ -25,7 +25,7 @@ pub use blocks::Listed;
 pub use check::{Checked, check};
 
 use crate::replay::{
-    At, Cut, Database, Progress, Skew,
+    At, Cut, Database, PROGRAM, Progress, Skew,
     fold::LogEvent,
     prefix::{Log, Reader},
 };
@@ -140,14 +140,8 @@ pub async fn export(
     let (taker, read) = log.read(None, &end, taker, &progress).await?;
     let skew = log.skew(&end, &read).await?;
     log.close().await?;
-    let manifest = Manifest {
-        command: command(order),
-        program: concat!("holdfast ", env!("CARGO_PKG_VERSION")),
-        database,
-        cut: Cut { position: end.up_to, recorded_at: end.recorded_at, log_ended: end.log_ended },
-        skew,
-        contents: taker.end()?,
-    };
+    let manifest =
+        Manifest { command: command(order), program: PROGRAM, database, cut: end.cut(), skew, contents: taker.end()? };
     let path = dir.join(MANIFEST);
     let file = File::create_new(&path).with_context(|| format!("making {}", path.display()))?;
     serde_json::to_writer_pretty(file, &manifest).with_context(|| format!("writing {}", path.display()))?;

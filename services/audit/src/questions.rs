@@ -1,6 +1,5 @@
 //! Questions that single events of the log answer: who did what, and what lies around a moment.
 
-use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -10,7 +9,7 @@ mod cutoff;
 pub use actions::{Action, Period, actions};
 pub use cutoff::{Entry, Side, cutoff};
 
-use crate::replay::{Cut, Database, fold::LogEvent};
+use crate::replay::{Cut, Database};
 
 /// An answer, and what stands above it.
 #[derive(Debug, Clone, Serialize)]
@@ -36,19 +35,7 @@ pub struct Evidence {
     pub rows: usize,
 }
 
-const PROGRAM: &str = concat!("holdfast ", env!("CARGO_PKG_VERSION"));
-
-/// What an event says.
-fn said(event: &LogEvent<'_>) -> Result<Value> {
-    proto::to_json(event.message_type, event.data).with_context(|| {
-        format!(
-            "the event at position {} cannot be read: use the release that wrote it, or a later one",
-            event.position
-        )
-    })
-}
-
-/// What it says in a field, if that is a text and not empty.
+/// What an event says in a field, if that is a text and not empty.
 fn text(said: &Value, field: &str) -> Option<String> {
     said.get(field).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
 }

@@ -113,8 +113,7 @@ where
     S::State: 'static,
 {
     fn take(&mut self, event: &LogEvent<'_>) -> Result<()> {
-        let category = event.stream.split_once('-').map_or(event.stream, |(category, _)| category);
-        if !self.kind.streams().contains(&category) || is_rejection(event.message_type) {
+        if !self.kind.streams().contains(&event.category()) || is_rejection(event.message_type) {
             return Ok(());
         }
         self.fold(event).with_context(|| {

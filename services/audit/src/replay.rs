@@ -22,6 +22,7 @@ mod projection;
 mod sample;
 
 pub use at::At;
+pub(crate) use evidence::PROGRAM;
 pub use evidence::{Asked, Cut, Database, Evidence, Skew};
 pub use movement::{Figure, Movement, Movements};
 pub use sample::{Choice, Chosen, Sample};
@@ -201,12 +202,11 @@ async fn of<P: Projection, M: Movements>(
     log.close().await?;
     let (mut rows, unknown, movements, folded) = fold.end();
     let chosen = question.choice.as_ref().map(|choice| rows.choose(choice));
-    let cut = Cut { position: end.up_to, recorded_at: end.recorded_at, log_ended: end.log_ended };
     let evidence = Evidence {
         asked: Asked::of(question),
-        program: concat!("holdfast ", env!("CARGO_PKG_VERSION")),
+        program: PROGRAM,
         database,
-        cut,
+        cut: end.cut(),
         skew,
         events_read: read.events,
         events_folded: folded,

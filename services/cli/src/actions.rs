@@ -7,12 +7,10 @@ use audit::{
     questions::{Action, Period, actions},
     replay::At,
 };
-use platform::print::Paint;
 
 use crate::{
-    evidence,
     global_args::GlobalArgs,
-    listing::{Format, Listing},
+    listing::{self, Format},
 };
 
 const EXAMPLES: &str = "\
@@ -50,9 +48,7 @@ pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     let Args { after, to, actor, with_orders, format } = args;
     let Some(format) = Format::asked(format, global.json) else { return Ok(ExitCode::from(2)) };
     let answer = actions(&global.database_url()?, &Period { after, to, actor, with_orders }).await?;
-    let comments = evidence::of_question(&answer.evidence);
-    let listing = Listing { evidence: &answer.evidence, comments, heading: &HEADING, rows: &answer.rows };
-    listing.write(format, Paint::for_stdout(), values)?;
+    listing::write(&answer, &HEADING, format, values)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,12 +7,10 @@ use audit::{
     questions::{Entry, Side, cutoff},
     replay::At,
 };
-use platform::print::Paint;
 
 use crate::{
-    evidence,
     global_args::GlobalArgs,
-    listing::{Format, Listing},
+    listing::{self, Format},
 };
 
 const EXAMPLES: &str = "\
@@ -48,9 +46,7 @@ pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     let Args { at, around, events, format } = args;
     let Some(format) = Format::asked(format, global.json) else { return Ok(ExitCode::from(2)) };
     let answer = cutoff(&global.database_url()?, &at, around, &events).await?;
-    let comments = evidence::of_question(&answer.evidence);
-    let listing = Listing { evidence: &answer.evidence, comments, heading: &HEADING, rows: &answer.rows };
-    listing.write(format, Paint::for_stdout(), values)?;
+    listing::write(&answer, &HEADING, format, values)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,9 +1,12 @@
 //! Rows on their way to standard output, in each format.
 
 use anyhow::Result;
+use audit::questions;
 use clap::ValueEnum;
 use platform::print::{self, Cell, Look, Paint, Table};
 use serde::Serialize;
+
+use crate::evidence;
 
 /// How to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -98,42 +101,37 @@ impl Blocks {
     }
 }
 
-/// A few rows that are all there, and what they are worth.
-pub(crate) struct Listing<'a, E, R> {
-    /// What stands above them: as an object,
-    pub(crate) evidence: &'a E,
-    /// and as comment lines.
-    pub(crate) comments: Vec<String>,
-    pub(crate) heading: &'static [&'static str],
-    pub(crate) rows: &'a [R],
-}
-
-impl<E: Serialize, R: Serialize> Listing<'_, E, R> {
-    /// Writes them to standard output; a row's values are in the order of the heading.
-    pub(crate) fn write(&self, format: Format, paint: Paint, values: impl Fn(&R) -> Vec<String>) -> Result<()> {
-        let mut out = Out::default();
-        match format {
-            Format::Json => print::json(&serde_json::json!({ "evidence": self.evidence, "rows": self.rows }))?,
-            Format::Jsonl => {
-                out.line(&serde_json::json!({ "evidence": self.evidence }).to_string())?;
-                for row in self.rows {
-                    out.line(&serde_json::json!({ "row": row }).to_string())?;
-                }
-            }
-            Format::Csv => {
-                self.comments.iter().try_for_each(|line| out.line(line))?;
-                out.line(&fields(self.heading.iter().map(|name| (*name).to_owned())))?;
-                self.rows.iter().try_for_each(|row| out.line(&fields(values(row))))?;
-            }
-            Format::Table => {
-                for line in &self.comments {
-                    print::out(&paint.text(&format!("{line}\n"), Look::Dim))?;
-                }
-                let mut blocks = Blocks::new(self.heading.iter().map(|name| (*name).to_owned()), paint);
-                self.rows.iter().try_for_each(|row| blocks.row(values(row).into_iter().map(Cell::from).collect()))?;
-                blocks.flush()?;
+/// Writes an answer that is all there to standard output; a row's values are in the order of the heading.
+pub(crate) fn write<R: Serialize>(
+    answer: &questions::Answer<R>,
+    heading: &[&str],
+    format: Format,
+    values: impl Fn(&R) -> Vec<String>,
+) -> Result<()> {
+    let (mut out, paint) = (Out::default(), Paint::for_stdout());
+    let comments = evidence::of_question(&answer.evidence);
+    let names = heading.iter().map(|name| (*name).to_owned());
+    match format {
+        Format::Json => print::json(answer)?,
+        Format::Jsonl => {
+            out.line(&serde_json::json!({ "evidence": answer.evidence }).to_string())?;
+            for row in &answer.rows {
+                out.line(&serde_json::json!({ "row": row }).to_string())?;
             }
         }
-        out.flush()
+        Format::Csv => {
+            comments.iter().try_for_each(|line| out.line(line))?;
+            out.line(&fields(names))?;
+            answer.rows.iter().try_for_each(|row| out.line(&fields(values(row))))?;
+        }
+        Format::Table => {
+            for line in &comments {
+                print::out(&paint.text(&format!("{line}\n"), Look::Dim))?;
+            }
+            let mut blocks = Blocks::new(names, paint);
+            answer.rows.iter().try_for_each(|row| blocks.row(values(row).into_iter().map(Cell::from).collect()))?;
+            blocks.flush()?;
+        }
     }
+    out.flush()
 }

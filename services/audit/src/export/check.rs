@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use super::{
     Contents, Listed, MANIFEST, Taker,
     blocks::{Extent, hex},
-    event::{ExportedEvent, read},
+    event::ExportedEvent,
 };
 use crate::replay::prefix::Reader;
 
@@ -158,8 +158,7 @@ fn check_event(line: &str, listed: &Listed, is_whole: bool, seen: &mut Seen, tak
     );
     seen.versions.insert(event.stream.clone(), event.version);
     let data = event.bytes()?;
-    let says = read(position, &event.message_type, &data)?;
-    anyhow::ensure!(says == event.event, "the event at position {position} is not what its bytes say");
     let logged = event.as_logged(&data)?;
+    anyhow::ensure!(logged.said()? == event.event, "the event at position {position} is not what its bytes say");
     taker.map_or(Ok(()), |taker| taker.take(&logged))
 }

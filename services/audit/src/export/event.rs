@@ -44,7 +44,7 @@ impl ExportedEvent {
             causation_id: event.causation_id,
             traceparent: event.traceparent.map(str::to_owned),
             recorded_at: event.recorded_at.to_string(),
-            event: read(event.position, event.message_type, event.data)?,
+            event: event.said()?,
             data: STANDARD.encode(event.data),
         })
     }
@@ -71,11 +71,4 @@ impl ExportedEvent {
             traceparent: self.traceparent.as_deref(),
         })
     }
-}
-
-/// What an event's bytes say.
-pub(super) fn read(position: GlobalPosition, message_type: &str, data: &[u8]) -> Result<Value> {
-    proto::to_json(message_type, data).with_context(|| {
-        format!("the event at position {position} cannot be read: use the release that wrote it, or a later one")
-    })
 }

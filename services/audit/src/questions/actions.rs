@@ -7,9 +7,10 @@ use serde::Serialize;
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::{Answer, Evidence, PROGRAM, said, text};
+use super::{Answer, Evidence, text};
 use crate::replay::{
-    At, Cut,
+    At, PROGRAM,
+    fold::LogEvent,
     prefix::{End, Log, event},
 };
 
@@ -72,8 +73,7 @@ pub async fn actions(database_url: &str, period: &Period) -> Result<Answer<Actio
     log.close().await?;
     rows.retain(|action| period.actor.is_none() || action.actor == period.actor);
     rows.sort_by_key(|action| action.position);
-    let cut = Cut { position: end.up_to, recorded_at: end.recorded_at, log_ended: end.log_ended };
-    let evidence = Evidence { command: command(period), program: PROGRAM, database, cut, rows: rows.len() };
+    let evidence = Evidence { command: command(period), program: PROGRAM, database, cut: end.cut(), rows: rows.len() };
     Ok(Answer { evidence, rows })
 }
 
@@ -89,8 +89,8 @@ fn has_actor(message_type: &str) -> bool {
     JsonMessage::read(message_type, b"{}").is_ok_and(|message| message.text("actor").is_some())
 }
 
-fn action(event: &crate::replay::fold::LogEvent<'_>) -> Result<Option<Action>> {
-    let said = said(event)?;
+fn action(event: &LogEvent<'_>) -> Result<Option<Action>> {
+    let said = event.said()?;
     let (actor, what, refused) = if event.message_type == CommandRejected::full_name() {
         // Of buyers' orders there is nobody to name.
         let command =

@@ -14,14 +14,11 @@ use sqlx::postgres::PgRow;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Answer, Evidence, PROGRAM, said, text};
+use super::{Answer, Evidence, text};
 use crate::replay::{
-    At, Cut,
-    prefix::{Log, event},
+    At, Cut, PROGRAM,
+    prefix::{LOOK, Log, event},
 };
-
-/// How many positions are looked at at once.
-const LOOK: i64 = 50_000;
 
 /// On which side of the moment an event stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -75,7 +72,7 @@ pub async fn cutoff(database_url: &str, at: &At, around: NonZeroUsize, events: &
     let mut before = Vec::new();
     let mut up_to = end.up_to.get();
     while before.len() < around.get() && up_to > 0 {
-        let after = up_to.saturating_sub(LOOK).max(0);
+        let after = up_to.saturating_sub(i64::from(LOOK)).max(0);
         let mut page = log.of_types(&types, (GlobalPosition::new(after), GlobalPosition::new(up_to))).await?;
         page.append(&mut before);
         (before, up_to) = (page, after);
@@ -84,7 +81,7 @@ pub async fn cutoff(database_url: &str, at: &At, around: NonZeroUsize, events: &
     let mut behind = Vec::new();
     let mut after = end.up_to.get();
     while behind.len() < around.get() && after < whole.up_to.get() {
-        let until = after.saturating_add(LOOK).min(whole.up_to.get());
+        let until = after.saturating_add(i64::from(LOOK)).min(whole.up_to.get());
         behind.extend(log.of_types(&types, (GlobalPosition::new(after), GlobalPosition::new(until))).await?);
         after = until;
     }
@@ -96,7 +93,7 @@ pub async fn cutoff(database_url: &str, at: &At, around: NonZeroUsize, events: &
     log.close().await?;
     let of = events.iter().map(|name| format!(" --event {name}")).collect::<String>();
     let command = format!("holdfast cutoff --at {at} --around {around}{of}");
-    let cut = Cut { position: end.up_to, recorded_at: end.recorded_at, log_ended: whole.log_ended };
+    let cut = Cut { log_ended: whole.log_ended, ..end.cut() };
     let evidence = Evidence { command, program: PROGRAM, database, cut, rows: rows.len() };
     Ok(Answer { evidence, rows })
 }
@@ -122,7 +119,7 @@ fn entry(side: Side, row: &PgRow, time: Timestamp) -> Result<Entry> {
         event: proto::short_name(event.message_type).to_owned(),
         event_id: event.event_id,
         stream: event.stream.to_owned(),
-        order_id: text(&said(&event)?, "orderId"),
+        order_id: text(&event.said()?, "orderId"),
         placed_at: None,
         paid_at: None,
         clock_disagrees: is_late != (side == Side::After),

@@ -8,6 +8,9 @@ use uuid::Uuid;
 
 use super::{At, Chosen, Question};
 
+/// What answers, and in which version.
+pub(crate) const PROGRAM: &str = concat!("holdfast ", env!("CARGO_PKG_VERSION"));
+
 /// The evidence of an answer.
 #[derive(Debug, Clone, Serialize)]
 pub struct Evidence {

@@ -33,6 +33,23 @@ pub(crate) struct LogEvent<'row> {
     pub(crate) traceparent: Option<&'row str>,
 }
 
+impl LogEvent<'_> {
+    /// The category of its stream: what stands before the first dash.
+    pub(crate) fn category(&self) -> &str {
+        self.stream.split_once('-').map_or(self.stream, |(category, _)| category)
+    }
+
+    /// What its bytes say.
+    pub(crate) fn said(&self) -> Result<Value> {
+        proto::to_json(self.message_type, self.data).with_context(|| {
+            format!(
+                "the event at position {} cannot be read: use the release that wrote it, or a later one",
+                self.position
+            )
+        })
+    }
+}
+
 /// The rows of one kind, so far.
 pub(crate) struct Fold<P: Projection, M> {
     state: P::State,
@@ -54,8 +71,7 @@ struct Before<K> {
 impl<P: Projection, M: Movements> Reader for Fold<P, M> {
     /// Makes the next event true.
     fn take(&mut self, event: &LogEvent<'_>) -> Result<()> {
-        let category = event.stream.split_once('-').map_or(event.stream, |(category, _)| category);
-        if !P::CATEGORIES.contains(&category) || is_rejection(event.message_type) {
+        if !P::CATEGORIES.contains(&event.category()) || is_rejection(event.message_type) {
             return Ok(());
         }
         self.fold(event).with_context(|| {

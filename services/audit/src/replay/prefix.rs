@@ -21,7 +21,7 @@ use sqlx::{
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
-use super::{At, Database, Progress, Skew, fold::LogEvent};
+use super::{At, Cut, Database, Progress, Skew, fold::LogEvent};
 
 /// Events of one page, read by one statement.
 const PAGE: u32 = 20_000;
@@ -33,7 +33,7 @@ const CHUNK: usize = 500;
 const CHUNKS_AHEAD: usize = 4;
 
 /// Events that are looked at at once, when none of them leaves the database.
-const LOOK: u32 = 50_000;
+pub(crate) const LOOK: u32 = 50_000;
 
 /// Events behind the cut that are looked at for what clocks disagree about.
 const BEHIND_MAX: u32 = 100_000;
@@ -69,6 +69,12 @@ pub(crate) struct End {
     pub(crate) time: Timestamp,
     /// Where the log ended.
     pub(crate) log_ended: GlobalPosition,
+}
+
+impl End {
+    pub(crate) const fn cut(&self) -> Cut {
+        Cut { position: self.up_to, recorded_at: self.recorded_at, log_ended: self.log_ended }
+    }
 }
 
 /// What was read.
