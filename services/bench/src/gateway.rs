@@ -29,9 +29,6 @@ use super::{
 /// Orders a second where the time of one answer is measured: what a shop that does well has.
 const RATE: u64 = 300;
 
-/// How long orders go one of the two ways before they go the other.
-const TURN_SECONDS: u64 = 2;
-
 /// Refunds asked for each second at full load.
 const REFUNDS_PER_SECOND: u64 = 20;
 
@@ -71,15 +68,12 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
     bench_fleet.counter.until(all, completed).await?;
     let mut buyers = OrderGenerator::new(catalog, 4, "sandbox:succeed");
     let nats = CommandClient::connect(&bench_fleet.address.broker_url, ANSWERED_WITHIN).await?;
-    let (mut over_nats, mut over_http) = (Times::new()?, Times::new()?);
-    steadily(&mut buyers, WARM_UP.as_secs(), |id, order| place(&http, id, order)).await?;
-    // In turns, because a machine that others use is slower in one second than in the next.
-    for _ in 0..args.seconds.div_ceil(TURN_SECONDS) {
-        let turn = steadily(&mut buyers, TURN_SECONDS, |id, order| place_over_nats(&nats, id, order)).await?;
-        turn.into_iter().for_each(|time| over_nats.add(time));
-        let turn = steadily(&mut buyers, TURN_SECONDS, |id, order| place(&http, id, order)).await?;
-        turn.into_iter().for_each(|time| over_http.add(time));
-    }
+    steadily(&mut buyers, WARM_UP.as_secs(), async |_, id, order| place(&http, id, order).await).await?;
+    // One by one in turns: what holds up the fleet for a moment, or the machine, holds up both.
+    let (over_http, over_nats) = steadily(&mut buyers, 2 * args.seconds, async |number, id, order| {
+        if is_even(number) { place(&http, id, order).await } else { place_over_nats(&nats, id, order).await }
+    })
+    .await?;
     let verify = bench_fleet.audit().await?;
     bench_fleet.stop_workers().await?;
     bench_fleet.stop().await?;
@@ -143,43 +137,45 @@ async fn place_all(
 /// waited for, of the rest that the request is accepted.
 async fn ask_for_refunds(http: &HttpClient, paid: &[Sent], seconds: u64) -> Result<(Times, Times)> {
     let begun = Instant::now() + WARM_UP;
-    let ask = |number: u64, order: Uuid| async move {
-        let due = until_due(begun, number, REFUNDS_PER_SECOND).await;
-        let (path, body) = (format!("/v1/orders/{order}/refunds"), serde_json::json!({}));
-        match number.is_multiple_of(2) {
-            true => http.post(&path, order, &body).await?,
-            false => http.hand_in(&path, order, &body).await?,
-        }
-        Ok::<_, anyhow::Error>(due.elapsed())
-    };
     let asked = (0_u64..).zip(paid).take(usize::try_from(seconds * REFUNDS_PER_SECOND)?);
-    let (even, odd): (Vec<_>, Vec<_>) = asked.partition(|(number, _)| number.is_multiple_of(2));
-    let all =
-        |asked: Vec<(u64, &Sent)>| collect(asked.into_iter().map(|(number, order)| ask(number, order.id)).collect());
-    tokio::try_join!(all(even), all(odd))
+    let asked = asked.map(|(number, order)| async move {
+        let due = until_due(begun, number, REFUNDS_PER_SECOND).await;
+        let (path, body) = (format!("/v1/orders/{}/refunds", order.id), serde_json::json!({}));
+        if is_even(number) {
+            http.post(&path, order.id, &body).await?;
+        } else {
+            http.hand_in(&path, order.id, &body).await?;
+        }
+        Ok((number, due.elapsed()))
+    });
+    collect(asked.collect()).await
 }
 
-/// Places each order when it is due, whatever became of those before it, and times each from then to its answer.
-async fn steadily<F: Future<Output = Result<()>>>(
+/// Places each order when it is due, whatever became of those before it, and times each from then to its answer: the even ones and the odd ones.
+async fn steadily(
     buyers: &mut OrderGenerator,
     seconds: u64,
-    place: impl Fn(Uuid, PlaceOrder) -> F,
-) -> Result<Vec<Duration>> {
+    place: impl AsyncFn(u64, Uuid, PlaceOrder) -> Result<()>,
+) -> Result<(Times, Times)> {
     let (place, begun) = (&place, Instant::now());
     let orders = (0..RATE * seconds).map(|number| (number, buyers.order(None)));
     let timed = orders.map(|(number, (id, order))| async move {
         let due = until_due(begun, number, RATE).await;
-        place(id, order).await?;
-        Ok(due.elapsed())
+        place(number, id, order).await?;
+        Ok((number, due.elapsed()))
     });
-    let timed: FuturesUnordered<_> = timed.collect();
-    timed.try_collect().await
+    collect(timed.collect()).await
 }
 
-async fn collect(timed: FuturesUnordered<impl Future<Output = Result<Duration>>>) -> Result<Times> {
-    let mut times = Times::new()?;
-    for time in timed.try_collect::<Vec<_>>().await.context("an answer through the gateway")? {
-        times.add(time);
+fn is_even(number: u64) -> bool {
+    number.is_multiple_of(2)
+}
+
+/// The times of the even ones, and of the odd ones.
+async fn collect(timed: FuturesUnordered<impl Future<Output = Result<(u64, Duration)>>>) -> Result<(Times, Times)> {
+    let (mut even, mut odd) = (Times::new()?, Times::new()?);
+    for (number, time) in timed.try_collect::<Vec<_>>().await.context("an answer through the gateway")? {
+        if is_even(number) { &mut even } else { &mut odd }.add(time);
     }
-    Ok(times)
+    Ok((even, odd))
 }
