@@ -8,6 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+mod metrics;
+
 use audit::{Check, diagnosis};
 use domain::Decider;
 use domain::code::{CODES, Remedy};

@@ -23,6 +23,23 @@ async fn a_worker_says_that_it_lives_is_ready_and_what_it_does() {
 }
 
 #[tokio::test]
+async fn every_counter_is_there_before_anything_is_counted() {
+    let fleet = TestFleet::start().await.unwrap();
+    let told = fleet.get("payments-0", "/metrics").await.unwrap();
+    for line in [
+        "holdfast_conflicts_total 0",
+        "holdfast_dead_letters_total{service=\"payments\"} 0",
+        "holdfast_effects_total{ending=\"done\"} 0",
+        "holdfast_effects_total{ending=\"retry\"} 0",
+        "holdfast_payments_missed_reports_total{provider=\"stripe\"} 0",
+        "holdfast_relay_losses_total 0",
+        "# HELP holdfast_dead_letters_total messages that were kept as dead letters",
+    ] {
+        assert!(told.lines().any(|told| told == line), "no {line:?} in {told}");
+    }
+}
+
+#[tokio::test]
 async fn a_worker_without_its_database_lives_and_is_not_ready() {
     let fleet = TestFleet::start().await.unwrap();
     fleet.processes().await.postgres.stop().await.unwrap();

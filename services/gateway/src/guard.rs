@@ -10,17 +10,25 @@ use axum::{
 };
 use futures::FutureExt;
 use metrics::{counter, histogram};
-use platform::config::ms;
+use platform::{
+    config::ms,
+    metric::{Label, Metric},
+};
 use uuid::Uuid;
 
 use crate::{Gateway, caller::bearer, problem::Problem};
 
-/// Requests, by route and status.
 const REQUESTS: &str = "holdfast_gateway_requests_total";
+const REQUEST_SECONDS: &str = "holdfast_gateway_request_seconds";
+const SECONDS: &[f64] = &[0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
 
-/// How long they took, by route.
-pub(crate) const REQUEST_SECONDS: &str = "holdfast_gateway_request_seconds";
-pub(crate) const BUCKETS: &[f64] = &[0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
+pub(crate) const ANSWERED: Metric = Metric::counter(
+    REQUESTS,
+    &[Label::open("route"), Label::open("status")],
+    "requests that were answered, by status of HTTP",
+);
+pub(crate) const TOOK: Metric =
+    Metric::histogram(REQUEST_SECONDS, SECONDS, &[Label::open("route")], "from a request to its answer");
 
 /// The id of a request, on its answer, in its problem, and on all events that it caused.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");

@@ -12,6 +12,7 @@ use platform::{
     config::{Config, ms},
     error::Error,
     health::{self, Health},
+    metric::{self, Metric},
     process::{self, connect_with_retry},
     shutdown::{self, Shutdown},
 };
@@ -73,6 +74,9 @@ struct Gateway {
     shutdown: Shutdown,
 }
 
+/// What a gateway measures.
+pub const METRICS: &[Metric] = &[guard::ANSWERED, guard::TOOK, webhooks::TAKEN];
+
 /// Runs the gateway until SIGTERM. Exit code 0 after a graceful stop, 1 if it cannot start, 2 if its settings are wrong.
 pub fn run() -> ExitCode {
     process::run(NAME, || tracing::error_span!("gateway", pid = std::process::id()), work)
@@ -85,7 +89,7 @@ async fn work(config: Config) -> Result<(), Error> {
     let link_key = LinkKey::read(&config.gateway.link_secret)?;
     let health = Health::default();
     health.beat_alive();
-    let metrics = platform::telemetry::start_metrics(&[(guard::REQUEST_SECONDS, guard::BUCKETS)]);
+    let metrics = metric::start(&[platform::telemetry::METRICS, METRICS]);
     health::serve(&config.http.address, health.clone(), metrics, shutdown.clone()).await?;
     let listener = server::listen(&config.gateway.address)
         .await

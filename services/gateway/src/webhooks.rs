@@ -14,7 +14,12 @@ use axum::{
 };
 use domain::Timestamp;
 use metrics::counter;
-use platform::{client::Outgoing, clock, config, error::Error};
+use platform::{
+    client::Outgoing,
+    clock, config,
+    error::Error,
+    metric::{Label, Metric},
+};
 use proto::{Message, Name, payments::v1::RecordProviderEvent};
 use providers::{
     ProviderName, Told,
@@ -38,8 +43,16 @@ const ASKED_WITHIN: Duration = Duration::from_secs(4);
 /// be asked; and somebody has to look where it is ours.
 const UNKNOWN_WITHIN: Duration = Duration::from_hours(1);
 
-/// Webhooks, by what became of them.
 const WEBHOOKS: &str = "holdfast_gateway_webhooks_total";
+
+pub(crate) const TAKEN: Metric = Metric::counter(
+    WEBHOOKS,
+    &[
+        Label { name: "provider", values: &["stripe"] },
+        Label { name: "outcome", values: &["recorded", "foreign charge", "unknown charge"] },
+    ],
+    "reports of a provider, by what became of them: these, why they say nothing to us, or the code of the problem that it was told",
+);
 
 const SIGNATURE: &str = "stripe-signature";
 

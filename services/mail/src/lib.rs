@@ -16,6 +16,7 @@ use platform::{
     database,
     error::Error,
     health::{self, Health},
+    metric::{self, Label, Metric},
     process::{self, connect_with_retry},
     shutdown::{self, Shutdown, Trigger},
 };
@@ -44,8 +45,17 @@ use templates::Templates;
 /// The name of the process in logs, at the broker and in Postgres; its schema.
 const NAME: &str = "mail";
 
-/// How many mails stand where.
 const MAILS: &str = "holdfast_mails";
+
+/// What is measured of mail.
+pub const METRICS: &[Metric] = &[
+    Metric::gauge(
+        MAILS,
+        &[Label { name: "state", values: &["queued", "sending", "refused", "unknown", "forgotten"] }],
+        "mails by where they stand, but for those that were sent",
+    ),
+    sender::HANDED,
+];
 
 /// What the probes call its ways to others.
 const CONNECTING: &str = "connecting";
@@ -85,7 +95,7 @@ async fn work(config: Config) -> Result<(), Error> {
     let Office { server, sender, templates } = Office::open(&config)?;
     let health = Health::default();
     health.beat_alive();
-    let metrics = platform::telemetry::start_metrics(&[]);
+    let metrics = metric::start(&[platform::telemetry::METRICS, METRICS]);
     health::serve(&config.http.address, health.clone(), metrics, shutdown.clone()).await?;
     let mut stop = shutdown.clone();
     let pool = tokio::select! {

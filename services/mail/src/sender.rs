@@ -4,7 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use lettre::Address;
 use metrics::counter;
-use platform::{clock, config::ms, error::Error, health::Health, retry, shutdown::Shutdown};
+use platform::{
+    clock,
+    config::ms,
+    error::Error,
+    health::Health,
+    metric::{Label, Metric},
+    retry,
+    shutdown::Shutdown,
+};
 use sqlx::PgPool;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
@@ -22,8 +30,13 @@ use crate::{
     templates::Templates,
 };
 
-/// Mails that were handed over, by what became of them.
 const HANDED_TOTAL: &str = "holdfast_mail_handed_total";
+
+pub(crate) const HANDED: Metric = Metric::counter(
+    HANDED_TOTAL,
+    &[Label { name: "outcome", values: &["sent", "again", "refused", "unknown"] }],
+    "tries to hand a mail over, by what became of them",
+);
 
 /// What the probes call this part.
 const SENDING: &str = "sending mail";

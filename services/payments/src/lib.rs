@@ -30,7 +30,7 @@ use domain::{
     CouponCode, DecideError, Decider, Effect, EncodedEvent, HoldKey, Memory, PaymentId, Rejection, Timer, Timestamp,
     WalletId,
 };
-use platform::statement::Statement;
+use platform::{metric::Metric, statement::Statement};
 use providers::{Adapter, Provider, ProviderContext, Registry};
 use runtime::service::{EffectOutcome, LeasedEffect, Locks, RowTable, Service};
 use serde::Serialize;
@@ -251,6 +251,8 @@ impl<P> Decider for Payments<P> {
 }
 
 impl<P: Provider> Service for Payments<P> {
+    const METRICS: &'static [Metric] = missed::METRICS;
+
     const TABLES: &'static [RowTable] = &store::TABLES;
 
     /// The provider's reports end what was begun.

@@ -8,6 +8,7 @@ use metrics::counter;
 use platform::{
     client::{CommandClient, Outgoing, Sent},
     clock,
+    metric::{Label, Metric},
 };
 use proto::{Message, Name, common::v1::command_reply::Outcome, payments::v1::RecordProviderEvent};
 use providers::{Provider, Registry, Told, report_command_id};
@@ -25,8 +26,14 @@ const AGAIN: Duration = Duration::from_hours(1);
 /// How long payments may take to commit a report.
 const COMMITTED_WITHIN: Duration = Duration::from_secs(8);
 
-/// Reports that were found by asking and taken in.
 const FOUND: &str = "holdfast_payments_missed_reports_total";
+
+/// What is measured of reports that nobody brought.
+pub(crate) const METRICS: &[Metric] = &[Metric::counter(
+    FOUND,
+    &[Label { name: "provider", values: &["stripe"] }],
+    "reports that a provider did not deliver, and that were found by asking it",
+)];
 
 /// Asks every provider whose reports can get lost, until the context's shutdown is pulled.
 pub(crate) async fn run<P: Provider>(providers: &Registry<P>, context: &Context) {

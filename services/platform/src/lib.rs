@@ -9,6 +9,7 @@ pub mod database;
 pub mod error;
 pub mod health;
 pub mod message;
+pub mod metric;
 pub mod migrations;
 pub mod print;
 pub mod process;

@@ -1,4 +1,4 @@
-//! Telemetry of every process: structured logs, metrics, and how far its clock is off.
+//! Telemetry of every process: structured logs, and how far its clock is off.
 
 use std::{
     io::IsTerminal,
@@ -7,13 +7,18 @@ use std::{
 };
 
 use metrics::gauge;
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
-use crate::config;
+use crate::{config, metric::Metric};
 
-/// How far this machine's clock is ahead of Postgres's; negative: behind.
-pub const CLOCK_SKEW_SECONDS: &str = "holdfast_clock_skew_seconds";
+const CLOCK_SKEW_SECONDS: &str = "holdfast_clock_skew_seconds";
+
+/// What every process that reads Postgres's clock measures.
+pub const METRICS: &[Metric] = &[Metric::gauge(
+    CLOCK_SKEW_SECONDS,
+    &[],
+    "how far the clock of this machine is ahead of that of Postgres; below 0: behind",
+)];
 
 /// Starts logging to standard error.
 pub fn start_logging(settings: &config::Log) {
@@ -25,16 +30,6 @@ pub fn start_logging(settings: &config::Log) {
     if let Err(error) = started {
         tracing::debug!(%error, "logging was started before");
     }
-}
-
-/// Starts collecting metrics, those named here with these buckets. `None` when this process collects them already.
-#[must_use]
-pub fn start_metrics(buckets: &[(&str, &[f64])]) -> Option<PrometheusHandle> {
-    let mut builder = PrometheusBuilder::new();
-    for (name, limits) in buckets {
-        builder = builder.set_buckets_for_metric(Matcher::Full((*name).to_owned()), limits).ok()?;
-    }
-    builder.install_recorder().ok()
 }
 
 /// A clock may be wrong by so much before that is said.

@@ -489,7 +489,7 @@ async fn call<S: Service>(
     };
     let (after, postponed) = match outcome {
         EffectOutcome::Done(command) => {
-            telemetry::effect("done");
+            telemetry::effect(telemetry::DONE);
             return Some(input::outcome(key, attempt, cause, command));
         }
         EffectOutcome::Retry { error, in_flight } => {
@@ -516,7 +516,7 @@ async fn call<S: Service>(
             return None;
         }
     };
-    telemetry::effect("retry");
+    telemetry::effect(telemetry::RETRY);
     tracing::info!(key, attempt, error = postponed.error, retry_after = ?after, "an outside call did not come to an end");
     if let Err(error) = postpone(&pool, (&key, attempt), after, &postponed).await {
         // Its lease runs out, so it will be tried again all the same.

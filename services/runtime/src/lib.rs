@@ -19,4 +19,5 @@ mod waiting;
 pub mod worker;
 
 pub use context::Context;
+pub use telemetry::METRICS;
 pub use worker::{Process, run, run_together};

@@ -3,7 +3,7 @@
 use std::{future::Future, time::Duration};
 
 use domain::{Decider, Memory, Rejection, Timestamp};
-use platform::statement::Statement;
+use platform::{metric::Metric, statement::Statement};
 use proto::{Name, common::v1::CommandRejected};
 use sqlx::PgConnection;
 
@@ -17,6 +17,9 @@ pub trait Service: Decider + Send + Sync + 'static {
 
     /// Those whom its outside calls are made to: each has slots of its own, so that one who does not answer holds up no other. With none it makes no calls.
     const CALLEES: &'static [&'static str] = &[];
+
+    /// What it measures besides what every worker does.
+    const METRICS: &'static [Metric] = &[];
 
     /// The tables of its rows, in the order in which it locks them.
     const TABLES: &'static [RowTable];

@@ -1,4 +1,4 @@
-//! The metrics of a worker: their names, and where each is counted.
+//! The metrics of a worker, and where each is counted.
 
 use std::{
     sync::atomic::{AtomicI64, Ordering},
@@ -8,49 +8,86 @@ use std::{
 use domain::{GlobalPosition, Rejection, Timestamp};
 use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::PrometheusHandle;
-use platform::clock;
+use platform::{
+    clock,
+    metric::{self, Label, Metric},
+};
 
 use crate::batch::timers::Due;
 
-/// Inputs in one transaction.
-pub(crate) const BATCH_INPUTS: &str = "holdfast_batch_inputs";
-/// From taking a batch up to its commit, in seconds.
-pub(crate) const BATCH_SECONDS: &str = "holdfast_batch_seconds";
-/// Events appended to the log.
-pub(crate) const EVENTS_APPENDED_TOTAL: &str = "holdfast_events_appended_total";
-/// Batches that lost a race against another replica and were tried again.
-pub(crate) const CONFLICTS_TOTAL: &str = "holdfast_conflicts_total";
-/// Times that the broker was told of a message that it is still being worked on.
-pub(crate) const PROGRESS_TOLD_TOTAL: &str = "holdfast_progress_told_total";
-/// Messages that were refused and not kept, by code: slips of senders who were told.
-pub(crate) const SLIPS_TOTAL: &str = "holdfast_slips_total";
-/// What waits for a person, by service and kind.
-pub(crate) const WAITING: &str = "holdfast_waiting_for_people";
-/// Outside calls that wait until a person has seen to whoever refuses how they are asked, by service and by whom.
-pub(crate) const CALLS_STOPPED: &str = "holdfast_calls_stopped";
-/// How long the oldest message has been at the broker that a consumer has not acknowledged; 0 if there is none. By service and consumer.
-pub(crate) const LAG_SECONDS: &str = "holdfast_lag_seconds";
-/// How many messages a consumer has not acknowledged, by service and consumer.
-pub(crate) const LAG_MESSAGES: &str = "holdfast_lag_messages";
-/// Messages kept as dead letters.
-pub(crate) const DEAD_LETTERS_TOTAL: &str = "holdfast_dead_letters_total";
-/// From a timer's due time to its claim, in seconds.
-pub(crate) const TIMER_LATENESS_SECONDS: &str = "holdfast_timer_lateness_seconds";
-/// Outside calls, by how they ended.
-pub(crate) const EFFECTS_TOTAL: &str = "holdfast_effects_total";
-/// Events that the relay published because no worker had.
-pub(crate) const RELAY_SWEPT_TOTAL: &str = "holdfast_relay_swept_total";
-/// Whether this process is the relay: 1 or 0.
-pub(crate) const RELAY_ACTIVE: &str = "holdfast_relay_active";
-/// Every position up to this is published.
-pub(crate) const RELAY_POSITION: &str = "holdfast_relay_position";
-/// How long the relay has been waiting at a gap, in seconds.
-pub(crate) const RELAY_GAP_SECONDS: &str = "holdfast_relay_gap_seconds";
-/// Times that the broker was found to have lost events.
-pub(crate) const RELAY_LOSSES_TOTAL: &str = "holdfast_relay_losses_total";
+const BATCH_INPUTS: &str = "holdfast_batch_inputs";
+const BATCH_SECONDS: &str = "holdfast_batch_seconds";
+const EVENTS_APPENDED_TOTAL: &str = "holdfast_events_appended_total";
+const CONFLICTS_TOTAL: &str = "holdfast_conflicts_total";
+const PROGRESS_TOLD_TOTAL: &str = "holdfast_progress_told_total";
+const SLIPS_TOTAL: &str = "holdfast_slips_total";
+const WAITING: &str = "holdfast_waiting_for_people";
+const CALLS_STOPPED: &str = "holdfast_calls_stopped";
+const LAG_SECONDS: &str = "holdfast_lag_seconds";
+const LAG_MESSAGES: &str = "holdfast_lag_messages";
+const DEAD_LETTERS_TOTAL: &str = "holdfast_dead_letters_total";
+const TIMER_LATENESS_SECONDS: &str = "holdfast_timer_lateness_seconds";
+const EFFECTS_TOTAL: &str = "holdfast_effects_total";
+const RELAY_SWEPT_TOTAL: &str = "holdfast_relay_swept_total";
+const RELAY_ACTIVE: &str = "holdfast_relay_active";
+const RELAY_POSITION: &str = "holdfast_relay_position";
+const RELAY_GAP_SECONDS: &str = "holdfast_relay_gap_seconds";
+const RELAY_LOSSES_TOTAL: &str = "holdfast_relay_losses_total";
 
 const SECONDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 const INPUTS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0];
+
+const SERVICE: Label = Label::open("service");
+
+/// What a worker measures.
+pub const METRICS: &[Metric] = &[
+    Metric::histogram(BATCH_INPUTS, &INPUTS, &[], "messages, outcomes of calls and timers in one commit"),
+    Metric::histogram(BATCH_SECONDS, &SECONDS, &[], "from taking up a batch to its commit"),
+    Metric::counter(EVENTS_APPENDED_TOTAL, &[], "events that this process appended to the log"),
+    Metric::counter(CONFLICTS_TOTAL, &[], "batches that were done again, for another process had changed their rows"),
+    Metric::counter(
+        PROGRESS_TOLD_TOTAL,
+        &[],
+        "times that the broker was told of a message that it is still being worked on",
+    ),
+    Metric::counter(
+        SLIPS_TOTAL,
+        &[SERVICE, Label::open("code")],
+        "commands that were refused for a slip of their sender, who was told; nothing is kept of them",
+    ),
+    Metric::counter(DEAD_LETTERS_TOTAL, &[SERVICE], "messages that were kept as dead letters"),
+    Metric::gauge(WAITING, &[SERVICE, Label::open("what")], "what only a person can decide, by kind"),
+    Metric::gauge(
+        CALLS_STOPPED,
+        &[SERVICE, Label::open("by")],
+        "outside calls that wait until a person has seen to whoever refuses how they are asked",
+    ),
+    Metric::gauge(
+        LAG_SECONDS,
+        &[SERVICE, Label::open("consumer")],
+        "age of the oldest message that a consumer has not acknowledged; 0: there is none",
+    ),
+    Metric::gauge(LAG_MESSAGES, &[SERVICE, Label::open("consumer")], "messages that a consumer has not acknowledged"),
+    Metric::histogram(TIMER_LATENESS_SECONDS, &SECONDS, &[SERVICE], "from when a timer is due to when it is claimed"),
+    Metric::counter(
+        EFFECTS_TOTAL,
+        &[Label { name: "ending", values: &[DONE, RETRY] }],
+        "outside calls that ended, or are tried again",
+    ),
+    Metric::counter(RELAY_SWEPT_TOTAL, &[], "events that the relay published because no worker had"),
+    Metric::gauge(RELAY_ACTIVE, &[], "1 if this process is the relay, and 0 if another is"),
+    Metric::gauge(RELAY_POSITION, &[], "every event up to this position of the log is published"),
+    Metric::gauge(
+        RELAY_GAP_SECONDS,
+        &[],
+        "how long the relay has waited for an open transaction that has drawn positions",
+    ),
+    Metric::counter(RELAY_LOSSES_TOTAL, &[], "times that the broker was found to have lost events"),
+];
+
+/// How an outside call ended.
+pub(crate) const DONE: &str = "done";
+pub(crate) const RETRY: &str = "retry";
 
 #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "a gauge is a float; counts stay below 2^53")]
 pub(crate) fn waiting(service: &'static str, what: &'static str, count: i64) {
@@ -64,11 +101,13 @@ pub(crate) fn calls_stopped(service: &'static str, by: &str, calls: i64) {
 
 /// Starts collecting metrics. `None` when this process collects them already.
 pub(crate) fn start_metrics() -> Option<PrometheusHandle> {
-    platform::telemetry::start_metrics(&[
-        (BATCH_SECONDS, &SECONDS),
-        (TIMER_LATENESS_SECONDS, &SECONDS),
-        (BATCH_INPUTS, &INPUTS),
-    ])
+    metric::start(&[platform::telemetry::METRICS, METRICS])
+}
+
+/// Begins to measure a service of this process: what it counts is there at 0.
+pub(crate) fn begin(service: &'static str, own: &[Metric]) {
+    own.iter().for_each(Metric::describe);
+    METRICS.iter().chain(own).for_each(|metric| metric.begin(&[(SERVICE.name, service)]));
 }
 
 pub(crate) fn batch(inputs: usize, events: usize, took: Duration) {

@@ -115,6 +115,7 @@ impl Process {
     }
 
     async fn work<S: Service>(self, make: impl Fn(&Context) -> Result<S, Error>) -> Result<(), Error> {
+        telemetry::begin(S::NAME, S::METRICS);
         loop {
             let mut stop = self.shutdown.clone();
             let (context, trigger, head) = tokio::select! {
