@@ -1,6 +1,7 @@
 //! The metrics of a worker, and where each is counted.
 
 use std::{
+    collections::BTreeMap,
     sync::atomic::{AtomicI64, Ordering},
     time::Duration,
 };
@@ -13,7 +14,7 @@ use platform::{
     metric::{self, Label, Metric},
 };
 
-use crate::batch::timers::Due;
+use crate::{batch::timers::Due, log::event_store::StoredEvent};
 
 const BATCH_INPUTS: &str = "holdfast_batch_inputs";
 const BATCH_SECONDS: &str = "holdfast_batch_seconds";
@@ -43,7 +44,7 @@ const SERVICE: Label = Label::open("service");
 pub const METRICS: &[Metric] = &[
     Metric::histogram(BATCH_INPUTS, &INPUTS, &[], "messages, outcomes of calls and timers in one commit"),
     Metric::histogram(BATCH_SECONDS, &SECONDS, &[], "from taking up a batch to its commit"),
-    Metric::counter(EVENTS_APPENDED_TOTAL, &[], "events that this process appended to the log"),
+    Metric::counter(EVENTS_APPENDED_TOTAL, &[Label::open("event")], "events that this process appended to the log"),
     Metric::counter(CONFLICTS_TOTAL, &[], "batches that were done again, for another process had changed their rows"),
     Metric::counter(
         PROGRESS_TOLD_TOTAL,
@@ -110,10 +111,17 @@ pub(crate) fn begin(service: &'static str, own: &[Metric]) {
     METRICS.iter().chain(own).for_each(|metric| metric.begin(&[(SERVICE.name, service)]));
 }
 
-pub(crate) fn batch(inputs: usize, events: usize, took: Duration) {
+pub(crate) fn batch(inputs: usize, events: &[StoredEvent], took: Duration) {
     histogram!(BATCH_INPUTS).record(u32::try_from(inputs).unwrap_or(u32::MAX));
     histogram!(BATCH_SECONDS).record(took);
-    counter!(EVENTS_APPENDED_TOTAL).increment(u64::try_from(events).unwrap_or(0));
+    let mut counts = BTreeMap::<&str, u64>::new();
+    for event in events {
+        let (_package, name) = event.message_type.rsplit_once('.').unwrap_or_default();
+        *counts.entry(name).or_default() += 1;
+    }
+    for (name, count) in counts {
+        counter!(EVENTS_APPENDED_TOTAL, "event" => name.to_owned()).increment(count);
+    }
 }
 
 pub(crate) fn conflict() {

@@ -25,6 +25,7 @@ const SAY_EVERY: Duration = Duration::from_mins(1);
 pub(crate) async fn run<S: Service>(pool: PgPool, mut shutdown: Shutdown) {
     let mut clock = WrongClock::of(S::NAME);
     let mut stops = Stops::default();
+    S::CALLEES.iter().for_each(|by| telemetry::calls_stopped(S::NAME, by, 0));
     while !shutdown.is_requested() {
         let asked = async {
             let mut connection = pool.acquire().await?;

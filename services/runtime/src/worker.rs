@@ -425,7 +425,7 @@ impl<S: Service> Worker<S> {
             let done =
                 while_telling::<S::Command, _>(settled, &mut self.handler.consumer, &self.handler.health, &[]).await?;
             if done.wakeups.timers_claimed > 0 {
-                telemetry::batch(done.wakeups.timers_claimed, done.events.len(), begun.elapsed());
+                telemetry::batch(done.wakeups.timers_claimed, &done.events, begun.elapsed());
             } else {
                 // Others have claimed what is due.
                 self.next_look = now + OTHERS_CLAIM;

@@ -90,7 +90,7 @@ impl<S: Service> Handler<S> {
         let span = self.batch_span(&inputs);
         let settled = async {
             let done = self.committer.commit_all(&inputs).await?;
-            telemetry::batch(inputs.len(), done.events.len(), begun.elapsed());
+            telemetry::batch(inputs.len(), &done.events, begun.elapsed());
             self.dispatcher.begin(done.calls);
             self.commit_publisher.send(done.events).await;
             Some((done.replies, done.wakeups, done.put_off))

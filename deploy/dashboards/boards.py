@@ -1,0 +1,189 @@
+"""The dashboards, from which the files for Grafana are made: which questions each answers, and by which queries.
+
+Usage: boards.py     writes them to k8s/components/monitoring/dashboards
+"""
+
+import json
+import pathlib
+
+WRITTEN_TO = pathlib.Path(__file__).resolve().parent.parent / "k8s/components/monitoring/dashboards"
+
+# What each query is limited to, and over how long a rate is taken.
+WHERE = 'namespace="$namespace"'
+OVER = "$__rate_interval"
+
+
+def rate(metric, by="", where=""):
+    """How much a second, by these labels."""
+    return f"sum by ({by}) (rate({metric}{{{','.join(part for part in [WHERE, where] if part)}}}[{OVER}]))"
+
+
+def most(metric, by="", where=""):
+    """The most of all processes, by these labels."""
+    return f"max by ({by}) ({metric}{{{','.join(part for part in [WHERE, where] if part)}}})"
+
+
+def quantile(share, histogram, by=""):
+    """Below what so many stay, of a histogram."""
+    labels = ", ".join(label for label in ["le", by] if label)
+    return f"histogram_quantile({share}, sum by ({labels}) (rate({histogram}_bucket{{{WHERE}}}[{OVER}])))"
+
+
+def events(*names):
+    """How many of these events a second."""
+    return rate("holdfast_events_appended_total", "event", f'event=~"{"|".join(names)}"')
+
+
+def panel(title, unit, what, *queries):
+    """A picture of queries, each with what its lines are called."""
+    return {"title": title, "unit": unit, "what": what, "queries": queries}
+
+
+BOARDS = {
+    "fleet": (
+        "Holdfast: fleet",
+        [
+            panel("Processes", "short", "How many answer, by what they are", (f"sum by (job) (up{{{WHERE}}})", "{{job}}")),
+            panel(
+                "Behind", "s", "Age of the oldest message that waits for each consumer. An alert fires above 30 s",
+                (most("holdfast_lag_seconds", "consumer"), "{{consumer}}"),
+            ),
+            panel("Messages that wait", "short", "By consumer", (most("holdfast_lag_messages", "consumer"), "{{consumer}}")),
+            panel(
+                "A batch takes", "s", "From taking it up to its commit",
+                (quantile(0.5, "holdfast_batch_seconds"), "half"), (quantile(0.99, "holdfast_batch_seconds"), "99 of 100"),
+            ),
+            panel(
+                "In a batch", "short", "Messages, timers and outcomes of calls; one alone is a fleet that idles, 500 one that is full",
+                (quantile(0.5, "holdfast_batch_inputs"), "half"), (quantile(0.99, "holdfast_batch_inputs"), "99 of 100"),
+            ),
+            panel(
+                "Done again", "cps", "Batches whose rows another replica had changed",
+                (rate("holdfast_conflicts_total"), "conflicts"), (rate("holdfast_progress_told_total"), "still at work"),
+            ),
+            panel(
+                "Timers late", "s", "From when an order is due to when it is taken up: 99 of 100",
+                (quantile(0.99, "holdfast_timer_lateness_seconds", "service"), "{{service}}"),
+            ),
+            panel("Clocks", "s", "How far each is ahead of Postgres's", (f"holdfast_clock_skew_seconds{{{WHERE}}}", "{{pod}}")),
+        ],
+    ),
+    "saga": (
+        "Holdfast: orders and holds",
+        [
+            panel(
+                "Orders", "cps", "What becomes of them",
+                (events("OrderPlaced", "OrderReserved", "OrderPaid", "OrderRejected", "OrderCancelled", "OrderExpired"), "{{event}}"),
+            ),
+            panel(
+                "Paid of placed", "percentunit", "Over an hour",
+                (
+                    f'sum(increase(holdfast_events_appended_total{{{WHERE},event="OrderPaid"}}[1h])) '
+                    f'/ sum(increase(holdfast_events_appended_total{{{WHERE},event="OrderPlaced"}}[1h]))',
+                    "paid",
+                ),
+            ),
+            panel("Stock", "cps", "What is held, sold and given back", (events("StockHeld", "StockCommitted", "StockReleased", "StockRejected", "StockReturned"), "{{event}}")),
+            panel("Shares", "cps", "What is held, sold and given back", (events("Shares.*", "Round.*"), "{{event}}")),
+            panel("Refused", "cps", "Commands, by code: slips of senders", (rate("holdfast_slips_total", "code"), "{{code}}")),
+            panel(
+                "Dead letters", "cps", "Messages that nobody can handle, by service. A person must look",
+                (rate("holdfast_dead_letters_total", "service"), "{{service}}"),
+            ),
+        ],
+    ),
+    "money": (
+        "Holdfast: money",
+        [
+            panel("Payments", "cps", "What becomes of them", (events("PaymentRequested", "PaymentAuthorised", "PaymentSucceeded", "PaymentDeclined", "PaymentFailed", "PaymentVoided"), "{{event}}")),
+            panel(
+                "Refunds", "cps", "Each that is asked for ends as refunded, rejected, or at a person",
+                (events("RefundRequested", "RefundSubmitted", "PaymentRefunded", "RefundRejected", "RefundOutcomeUnknown", "RefundReversed"), "{{event}}"),
+            ),
+            panel("Disputes", "cps", "And what they take and give back", (events("PaymentDisputed", "Dispute.*"), "{{event}}")),
+            panel("Calls to providers", "cps", "By how they ended", (rate("holdfast_effects_total", "ending"), "{{ending}}")),
+            panel(
+                "Calls that stand still", "short", "Until a person has seen to whoever refuses how he is asked",
+                (most("holdfast_calls_stopped", "service, by"), "{{service}} by {{by}}"),
+            ),
+            panel("Waits for a person", "short", "By service and kind", (most("holdfast_waiting_for_people", "service, what"), "{{service}} {{what}}")),
+            panel("Webhooks", "cps", "By what became of them", (rate("holdfast_gateway_webhooks_total", "outcome"), "{{outcome}}")),
+            panel(
+                "Reports that were not delivered", "cps", "And were found by asking the provider",
+                (rate("holdfast_payments_missed_reports_total", "provider"), "{{provider}}"),
+            ),
+        ],
+    ),
+    "gateway": (
+        "Holdfast: gateway and mail",
+        [
+            panel("Requests", "reqps", "By status", (rate("holdfast_gateway_requests_total", "status"), "{{status}}")),
+            panel("Busiest routes", "reqps", "The first ten", (f"topk(10, {rate('holdfast_gateway_requests_total', 'route')})", "{{route}}")),
+            panel("A request takes", "s", "99 of 100, by route", (quantile(0.99, "holdfast_gateway_request_seconds", "route"), "{{route}}")),
+            panel("Mail", "short", "By where it stands, but for what was sent", (most("holdfast_mails", "state"), "{{state}}")),
+            panel("Mail handed over", "cps", "By what became of it", (rate("holdfast_mail_handed_total", "outcome"), "{{outcome}}")),
+        ],
+    ),
+    "log": (
+        "Holdfast: log and broker",
+        [
+            panel("Events", "cps", "Appended to the log", (rate("holdfast_events_appended_total"), "events")),
+            panel("Published", "short", "Every event up to this position", (most("holdfast_relay_position"), "position")),
+            panel("Relay", "short", "Which process it is: exactly one", (f"holdfast_relay_active{{{WHERE}}}", "{{pod}}")),
+            panel("Waits at a gap", "s", "For a transaction that has drawn positions and stays open", (most("holdfast_relay_gap_seconds"), "waiting")),
+            panel(
+                "Made good", "cps", "Events that no worker could publish, and losses of the broker",
+                (rate("holdfast_relay_swept_total"), "published by the relay"), (rate("holdfast_relay_losses_total"), "losses found"),
+            ),
+        ],
+    ),
+}
+
+
+def grafana(name):
+    """A dashboard as Grafana has it."""
+    title, panels = BOARDS[name]
+    source = {"type": "prometheus", "uid": "${source}"}
+    drawn = []
+    for number, picture in enumerate(panels):
+        targets = [
+            {"refId": chr(ord("A") + at), "datasource": source, "expr": query, "legendFormat": legend, "range": True}
+            for at, (query, legend) in enumerate(picture["queries"])
+        ]
+        drawn.append({
+            "id": number + 1,
+            "type": "timeseries",
+            "title": picture["title"],
+            "description": picture["what"],
+            "datasource": source,
+            "gridPos": {"h": 8, "w": 12, "x": number % 2 * 12, "y": number // 2 * 8},
+            "fieldConfig": {"defaults": {"unit": picture["unit"], "min": None if picture["title"] == "Clocks" else 0}, "overrides": []},
+            "options": {"legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []}, "tooltip": {"mode": "multi", "sort": "desc"}},
+            "targets": targets,
+        })
+    variables = [
+        {"name": "source", "label": "Prometheus", "type": "datasource", "query": "prometheus"},
+        {"name": "namespace", "label": "Namespace", "type": "query", "datasource": source, "query": "label_values(holdfast_batch_seconds_count, namespace)", "refresh": 2},
+    ]
+    return {
+        "uid": f"holdfast-{name}",
+        "title": title,
+        "tags": ["holdfast"],
+        "schemaVersion": 39,
+        "editable": False,
+        "refresh": "30s",
+        "time": {"from": "now-3h", "to": "now"},
+        "templating": {"list": variables},
+        "panels": drawn,
+    }
+
+
+def text(name):
+    """The file of a dashboard."""
+    return json.dumps(grafana(name), indent=1, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    WRITTEN_TO.mkdir(exist_ok=True)
+    for name in BOARDS:
+        (WRITTEN_TO / f"{name}.json").write_text(text(name))
