@@ -19,6 +19,33 @@ async fn run(program: impl AsRef<OsStr>, args: &[&str]) -> Output {
     Command::new(program).args(args).stdin(Stdio::null()).output().await.unwrap()
 }
 
+/// Every command that the help lists is completed, and has a page in the manual, with its example if it has one.
+#[tokio::test]
+async fn a_shell_and_the_manual_know_every_command() {
+    let help = String::from_utf8(run(holdfast(), &["--help"]).await.stdout).unwrap();
+    let (_, commands) = help.split_once("Commands:\n").unwrap();
+    let (commands, _) = commands.split_once("\n\n").unwrap();
+    let commands: Vec<&str> = commands.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(commands.contains(&"replay") && commands.contains(&"completions"), "{commands:?}");
+
+    let dir = tempfile::tempdir().unwrap();
+    let pages = dir.path().join("man1");
+    assert!(run(holdfast(), &["manual", pages.to_str().unwrap()]).await.status.success());
+    let script = dir.path().join("completions");
+    std::fs::write(&script, run(holdfast(), &["completions", "bash"]).await.stdout).unwrap();
+    for command in commands {
+        let page = std::fs::read_to_string(pages.join(format!("holdfast-{command}.1"))).unwrap();
+        assert!(page.contains(".TH"), "{command}: {page}");
+        let ask = format!(
+            "source {}; COMP_WORDS=(holdfast {command}); COMP_CWORD=1; _holdfast holdfast {command} holdfast; echo \"${{COMPREPLY[@]}}\"",
+            script.display()
+        );
+        let said = run("bash", &["-c", &ask]).await;
+        let said = String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
+        assert!(said.split_whitespace().any(|word| word == command), "{command}: {said}");
+    }
+}
+
 #[tokio::test]
 async fn verify_finds_a_row_changed_by_hand_and_names_the_product() {
     let fleet = TestFleet::start().await.unwrap();

@@ -23,6 +23,7 @@ pub mod rebuild;
 pub mod recover;
 pub mod replay;
 pub mod send;
+pub mod shell;
 pub mod status;
 pub mod up;
 pub mod verify;

@@ -2,10 +2,10 @@
 
 use std::{io::IsTerminal, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use cli::{
     actions, asyncapi, check, config, contact, cutoff, demo, diagnose, expire, explain, export,
-    global_args::GlobalArgs, load, mail, migrate, order, rebuild, recover, replay, send, status, up, verify,
+    global_args::GlobalArgs, load, mail, migrate, order, rebuild, recover, replay, send, shell, status, up, verify,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -68,6 +68,10 @@ enum Command {
     Config(config::Args),
     /// Print the contract as an AsyncAPI document: every command and event, with schemas and subjects.
     Asyncapi,
+    /// Print what a shell runs to complete the words of this command.
+    Completions(shell::CompletionsArgs),
+    /// Write the manual's pages, for `man`.
+    Manual(shell::ManualArgs),
 }
 
 /// Messages and rows are many small allocations; with this allocator they cost less time than with the system's.
@@ -104,6 +108,8 @@ async fn main() -> ExitCode {
         Command::Send(args) => send::run(args, global).await,
         Command::Config(args) => config::run(&args, global),
         Command::Asyncapi => asyncapi::run(),
+        Command::Completions(args) => Ok(shell::completions(&args, Cli::command())),
+        Command::Manual(args) => shell::manual(&args, Cli::command()),
     };
     match ended {
         Ok(code) => code,

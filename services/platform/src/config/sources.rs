@@ -17,7 +17,7 @@ const FILE: &str = "HOLDFAST_CONFIG";
 const OURS: &str = "HOLDFAST_";
 
 /// Variables of ours that are no settings: of the command holdfast, of compose.yaml, of ./justw and of the tests.
-pub const OTHERS: [&str; 21] = [
+pub const OTHERS: [&str; 22] = [
     FILE,
     "HOLDFAST_ADMIN_DATABASE_URL",
     "HOLDFAST_ADVISORIES",

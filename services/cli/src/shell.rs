@@ -1,0 +1,51 @@
+//! `holdfast completions` and `holdfast manual`: what a shell and `man` know of the command.
+
+use std::{fs, io, path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, Result};
+use clap::Command;
+use clap_complete::{Shell, generate};
+
+const COMPLETIONS_HELP: &str = "\
+For bash, in ~/.bashrc:
+  source <(holdfast completions bash)";
+
+const MANUAL_HELP: &str = "\
+  holdfast manual ~/.local/share/man/man1
+  man holdfast-replay";
+
+/// Options of `holdfast completions`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = COMPLETIONS_HELP)]
+pub struct CompletionsArgs {
+    /// The shell.
+    shell: Shell,
+}
+
+/// Options of `holdfast manual`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = MANUAL_HELP)]
+pub struct ManualArgs {
+    /// Where the pages go: one of the command, and one of each of its commands. It is made if it is not there.
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+}
+
+/// Prints what a shell runs to complete the command's words.
+pub fn completions(args: &CompletionsArgs, mut command: Command) -> ExitCode {
+    let name = command.get_name().to_owned();
+    generate(args.shell, &mut command, name, &mut io::stdout());
+    ExitCode::SUCCESS
+}
+
+/// Writes the manual's pages.
+///
+/// # Errors
+/// The directory cannot be written to.
+pub fn manual(args: &ManualArgs, command: Command) -> Result<ExitCode> {
+    let directory = &args.directory;
+    fs::create_dir_all(directory)
+        .and_then(|()| clap_mangen::generate_to(command, directory))
+        .with_context(|| format!("writing the manual to {}", directory.display()))?;
+    Ok(ExitCode::SUCCESS)
+}
