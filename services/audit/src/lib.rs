@@ -1,10 +1,10 @@
 //! The audit: in one moment of the database, every row is the fold of its events, nothing was invented or lost, and nothing that
 //! is over still holds anything. It prints nothing.
 //!
-//! Read it in this order: [`audit_within`] is the whole of it; `log` looks at the log by itself, `causes` at what
-//! caused each event, `fold` folds it by the services' own rules and compares the rows, `ledger` books it again by none of
-//! their rules, `tables` compares the ledger with the tables' figures. All folds and books are in memory, a few hundred bytes a
-//! row, and so are the ids of all events and commands; the events are not.
+//! Read it in this order: [`audit_telling`] is the whole of it; `log` looks at the log by itself, `causes` at what
+//! caused each event, `fold` folds it by the services' own rules, `ledger` books it again by none of their rules, `compare` compares rows and
+//! folds, `tables` the ledger and the tables' figures. In memory is what is open and what was touched lately: `cases` says of what that is,
+//! and `books` lets go of the rest.
 
 use std::{
     collections::BTreeMap,
@@ -13,14 +13,21 @@ use std::{
 
 use anyhow::{Context, Result};
 use domain::{GlobalPosition, Timestamp};
-use runtime::log::event_store::{StoredEvent, replay_whole};
+use runtime::log::event_store::{StoredEvent, read_streams_before, read_whole};
+use sqlx::PgConnection;
+use tokio::sync::mpsc;
 
+mod agreement;
+mod books;
+mod cases;
 pub mod catalogue;
 mod causes;
+mod compare;
 pub mod diagnosis;
 mod difference;
 pub mod export;
 mod fold;
+pub mod in_memory;
 mod ledger;
 mod log;
 pub mod questions;
@@ -31,22 +38,35 @@ mod report;
 pub mod snapshot;
 pub mod status;
 mod tables;
+mod trace;
 pub mod waiting;
 
 pub use report::{Check, CheckReport, EventName, Finding, Report};
 
+use books::Books;
+use cases::Wanted;
 use causes::Causes;
-use fold::Folds;
+use compare::Comparison;
 use ledger::{Ledger, promises::Grace};
 use log::Log;
 use report::Findings;
 use snapshot::Snapshot;
+use tables::Asked;
 
 /// How long after an event what must follow from it may take, unless the caller says otherwise.
 pub const GRACE: Duration = Duration::from_secs(30);
 
-/// How many events go by between two words about the progress.
-const PROGRESS_EVERY: u64 = 4_096;
+/// How many events after its last an order that is over is let go, unless the caller says otherwise: with what belongs to them, about 50 MiB.
+const LATELY: u64 = 65_536;
+
+/// Events after which it is looked for what can be let go.
+const STEP_MAX: usize = 16_384;
+
+/// Pages of the log that are read ahead, at most.
+const PAGES_AHEAD: usize = 8;
+
+/// Rows that were let go together and are not compared yet, at most.
+const ROWS_BEHIND: usize = 2;
 
 /// How far an audit is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,15 +82,7 @@ pub enum Progress {
 /// # Errors
 /// The database is away, or lacks Holdfast's tables. What is wrong in them is in the report.
 pub async fn audit(database_url: &str) -> Result<Report> {
-    audit_within(database_url, GRACE).await
-}
-
-/// Audits a database, with this grace for what must follow from an event.
-///
-/// # Errors
-/// The database is away, or lacks Holdfast's tables. What is wrong in them is in the report.
-pub async fn audit_within(database_url: &str, grace: Duration) -> Result<Report> {
-    audit_telling(database_url, grace, |_progress| ()).await
+    audit_telling(database_url, Settings::default(), |_progress| ()).await
 }
 
 /// The audit of a log alone, event by event as it grows.
@@ -97,29 +109,22 @@ impl Auditor {
 
     /// What is wrong so far.
     pub fn findings(&mut self) -> Vec<String> {
-        let words = |found: &report::Found| match found.position {
-            Some(position) => format!("{}: {} (#{position})", found.subject, found.what),
-            None => format!("{}: {}", found.subject, found.what),
-        };
-        self.findings.kept().iter().map(words).collect()
+        self.findings.kept().iter().map(report::Found::to_string).collect()
     }
 }
 
-/// What the log is read into.
-struct Books {
-    log: Log,
-    causes: Causes,
-    folds: Folds,
-    ledger: Ledger,
-    findings: Findings,
+/// How an audit is made.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// How long after an event what must follow from it may take.
+    pub grace: Duration,
+    /// How many events after its last an order that is over is let go: what was touched since is in memory.
+    pub lately: u64,
 }
 
-impl Books {
-    fn take(&mut self, event: &StoredEvent) {
-        self.log.take(event, &mut self.findings);
-        self.causes.take(event, &mut self.findings);
-        self.folds.take(event, &mut self.findings);
-        self.ledger.take(event, &mut self.findings);
+impl Default for Settings {
+    fn default() -> Self {
+        Self { grace: GRACE, lately: LATELY }
     }
 }
 
@@ -127,40 +132,34 @@ impl Books {
 ///
 /// # Errors
 /// The database is away, or lacks Holdfast's tables. What is wrong in them is in the report.
-pub async fn audit_telling<F>(database_url: &str, grace: Duration, progress: F) -> Result<Report>
+pub async fn audit_telling<F>(database_url: &str, settings: Settings, progress: F) -> Result<Report>
 where
-    F: Fn(Progress) + Clone + Send + 'static,
+    F: Fn(Progress),
 {
     let begun = Instant::now();
     let mut snapshot = Snapshot::take(database_url).await?;
-    let grace = Grace { now: snapshot.now, grace };
-    let findings = Findings::default();
+    let grace = Grace { now: snapshot.now, grace: settings.grace };
     let connection = &mut snapshot.connection;
-
     let head: i64 = sqlx::query_scalar("select count(*) from log.events")
         .fetch_one(&mut *connection)
         .await
         .context("reading the log; are its migrations applied?")?;
     let head = u64::try_from(head).unwrap_or(0);
     let causes = Causes::of_answered(tables::answered(connection).await?);
-    let books = Books { log: Log::default(), causes, folds: Folds::new(), ledger: Ledger::default(), findings };
-    let folding = progress.clone();
-    let take = move |books: &mut Books, event: &StoredEvent| {
-        books.take(event);
-        if books.log.events.is_multiple_of(PROGRESS_EVERY) {
-            folding(Progress::Folding(books.log.events, head));
-        }
-    };
-    let books = replay_whole(connection, books, take).await.context("reading the log")?;
-    let Books { log, causes: _, folds, ledger, mut findings } = books;
+    let books = Books::new(causes, settings.lately);
+    let told = |events| progress(Progress::Folding(events, head));
+    let (mut snapshot, books, comparison) = read(database_url, snapshot, books, settings.lately, told).await?;
+    let Books { log, folds, ledger, mut findings, .. } = books;
     findings.checked(Check::Log, usize::try_from(log.events).unwrap_or(usize::MAX));
 
     progress(Progress::Comparing);
-    let drift = folds.compare(connection).await?;
+    let connection = &mut snapshot.connection;
+    let asked = Asked::of(&folds);
+    let drift = comparison.end(connection, folds).await?;
     let rows = u64::try_from(drift.rows).unwrap_or(u64::MAX);
     drift.tell(connection, &mut findings).await?;
     ledger.check_promises(grace, &mut findings);
-    tables::check(connection, &ledger, &mut findings).await?;
+    tables::check(connection, &ledger, asked, &mut findings).await?;
     tables::provider::check(connection, &ledger.refunds, grace, &mut findings).await?;
     let dead_letters = tables::dead_letters(connection).await?;
     let waiting = waiting::look(connection).await.context("reading what waits for a person")?;
@@ -183,8 +182,79 @@ where
     })
 }
 
+/// Reads the log into the books over one connection, brings back over a second what was let go and is touched again, and compares over a
+/// third what is let go.
+async fn read(
+    database_url: &str,
+    mut snapshot: Snapshot,
+    mut books: Books,
+    lately: u64,
+    told: impl Fn(u64),
+) -> Result<(Snapshot, Books, Comparison)> {
+    let mut past = snapshot.another(database_url).await?;
+    let mut tables = snapshot.another(database_url).await?;
+    let (pages, mut coming) = mpsc::channel(PAGES_AHEAD);
+    let reading = tokio::spawn(async move {
+        let read = read_whole(&mut snapshot.connection, pages).await.context("reading the log");
+        read.map(|()| snapshot)
+    });
+    let (rows, mut going) = mpsc::channel(ROWS_BEHIND);
+    let comparing = tokio::spawn(async move {
+        let mut comparison = Comparison::default();
+        while let Some(rows) = going.recv().await {
+            comparison.take(&mut tables.connection, rows).await?;
+        }
+        tables.close().await.map(|()| comparison)
+    });
+    let step = usize::try_from(lately).unwrap_or(usize::MAX).clamp(1, STEP_MAX);
+    let mut since_look = 0;
+    while let Some(page) = coming.recv().await {
+        for events in page.chunks(step) {
+            if let Some(first) = events.first() {
+                let wanted = books.cases.wanted(events);
+                bring_back(&mut books, wanted, first.position, &mut past.connection).await?;
+            }
+            events.iter().for_each(|event| books.take(event));
+            since_look += events.len();
+            if since_look >= step {
+                since_look = 0;
+                // Who takes no more of them has failed, which is heard below.
+                rows.send(books.let_go()).await.unwrap_or_default();
+            }
+        }
+        told(books.log.events);
+    }
+    drop((coming, rows));
+    let comparison: Comparison = comparing.await.context("comparing rows")??;
+    // What differs is looked at with all that belongs to it.
+    let wanted = books.cases.wanted_by_name(comparison.differing());
+    bring_back(&mut books, wanted, GlobalPosition::MAX, &mut past.connection).await?;
+    past.close().await?;
+    let snapshot = reading.await.context("reading the log")??;
+    Ok((snapshot, books, comparison))
+}
+
+/// Brings back what was let go, as it was before this position.
+async fn bring_back(
+    books: &mut Books,
+    mut wanted: Wanted,
+    before: GlobalPosition,
+    past: &mut PgConnection,
+) -> Result<()> {
+    loop {
+        let streams = wanted.streams();
+        if streams.is_empty() {
+            break;
+        }
+        let events = read_streams_before(past, &streams, before).await.context("reading the log again")?;
+        wanted.take(events);
+    }
+    books.take_back(wanted);
+    Ok(())
+}
+
 /// The findings, each with the name of its event.
-async fn name_events(findings: &mut Findings, connection: &mut sqlx::PgConnection) -> Result<Vec<Finding>> {
+async fn name_events(findings: &mut Findings, connection: &mut PgConnection) -> Result<Vec<Finding>> {
     let positions = findings.kept().iter().filter_map(|found| found.position).collect();
     let events = tables::events_at(connection, positions).await?;
     let events: BTreeMap<GlobalPosition, EventName> = events.into_iter().map(|event| (event.position, event)).collect();

@@ -1,6 +1,6 @@
 //! The log by itself: positions that rise, versions without gaps, and each refusal where its command's is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::report::{Check, Findings};
 use domain::{GlobalPosition, StreamVersion};
@@ -9,11 +9,16 @@ use runtime::{
     log::event_store::StoredEvent,
     service::{is_rejection, refusal_stream},
 };
+use uuid::Uuid;
 
 /// What was seen of the log so far.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     versions: BTreeMap<String, StreamVersion>,
+    /// Streams that were let go.
+    gone: u64,
+    /// The one event of each stream of a command that was refused.
+    refused: HashSet<Uuid>,
     /// The last position.
     pub(super) position: GlobalPosition,
     /// How many events.
@@ -27,21 +32,48 @@ fn is_refusal_stream(event: &StoredEvent, command_id: &str) -> bool {
 
 impl Log {
     pub(super) fn streams(&self) -> u64 {
-        u64::try_from(self.versions.len()).unwrap_or(u64::MAX)
+        u64::try_from(self.versions.len() + self.refused.len()).unwrap_or(u64::MAX) + self.gone
+    }
+
+    /// Lets go of streams to which nothing will be added.
+    pub(super) fn let_go(&mut self, streams: &[String]) {
+        for stream in streams {
+            self.gone += u64::from(self.versions.remove(stream).is_some());
+        }
+    }
+
+    /// Takes a stream back that was let go, event by event.
+    pub(super) fn take_back(&mut self, event: &StoredEvent) {
+        if self.versions.insert(event.stream.clone(), event.version).is_none() {
+            self.gone = self.gone.saturating_sub(1);
+        }
+    }
+
+    /// The version before this event, which is the last of its stream from now on.
+    fn turn(&mut self, event: &StoredEvent) -> StreamVersion {
+        // A refusal is alone in its stream, so its id, which follows from its place, tells as much.
+        let is_alone = is_rejection(&event.message_type)
+            && event.version == StreamVersion::default().next()
+            && event.stream == refusal_stream(&event.service, &event.causation_id.to_string());
+        if is_alone {
+            let is_first = self.refused.insert(event.event_id);
+            return if is_first { StreamVersion::default() } else { event.version };
+        }
+        match self.versions.get_mut(&event.stream) {
+            Some(last) => std::mem::replace(last, event.version),
+            None => self.versions.insert(event.stream.clone(), event.version).unwrap_or_default(),
+        }
     }
 
     /// Looks at the next event.
     pub(super) fn take(&mut self, event: &StoredEvent, findings: &mut Findings) {
+        let last = self.turn(event);
         let mut wrong = |what: String| findings.add(Check::Log, &event.stream, what, Some(event.position));
         self.events += 1;
         if event.position <= self.position {
             wrong(format!("position {} comes after {}", event.position, self.position));
         }
         self.position = event.position;
-        let last = match self.versions.get_mut(&event.stream) {
-            Some(last) => std::mem::replace(last, event.version),
-            None => self.versions.insert(event.stream.clone(), event.version).unwrap_or_default(),
-        };
         if event.version != last.next() {
             wrong(format!("version {} comes after {last}", event.version));
         }

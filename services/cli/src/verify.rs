@@ -3,7 +3,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::Result;
-use audit::{GRACE, Progress, audit_telling};
+use audit::{GRACE, Progress, Settings, audit_telling};
 use indicatif::{ProgressBar, ProgressStyle};
 use platform::print::{self, Paint};
 
@@ -35,7 +35,8 @@ pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
         }
         Progress::Comparing => bar.set_message("comparing"),
     };
-    let report = audit_telling(&url, Duration::from_secs(args.grace_seconds), show).await;
+    let settings = Settings { grace: Duration::from_secs(args.grace_seconds), ..Settings::default() };
+    let report = audit_telling(&url, settings, show).await;
     progress.finish_and_clear();
     let report = report?;
     if global.json {

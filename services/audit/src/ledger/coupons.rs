@@ -10,7 +10,12 @@ use proto::{
     payments::v1 as wire,
 };
 
-use super::{Moment, Unbooked, orders::Orders, use_name};
+use super::{
+    Moment, Unbooked,
+    keys::{Keys, move_each},
+    orders::Orders,
+    use_name,
+};
 use crate::report::{Check, Findings};
 
 /// Events of payments that are about coupons.
@@ -118,6 +123,10 @@ impl Coupon {
 }
 
 impl Coupons {
+    pub(super) fn move_to(&mut self, other: &mut Self, keys: &Keys) {
+        move_each(&mut self.holds, &mut other.holds, &keys.holds);
+    }
+
     /// Whether this book is where an event of payments belongs.
     pub(super) fn takes(name: &str) -> bool {
         OF_COUPONS.contains(&name)

@@ -10,9 +10,13 @@ use proto::{
 
 use super::{
     Moment, Unbooked,
+    keys::Keys,
     money::{Payment, Payments},
 };
 use crate::report::{Check, Findings};
+
+/// The name by which payments knows the sandbox.
+const SANDBOX: &str = "sandbox";
 
 /// An order's life as long as nothing goes back: that is in the book of orders.
 const OF_ORDERS_OF_NO_CONCERN: [&str; 18] = [
@@ -79,6 +83,24 @@ const OF_HOLDS_OF_NO_CONCERN: [&str; 17] = [
 #[derive(Debug, Default)]
 pub(crate) struct Refunds {
     pub(crate) refunds: BTreeMap<RefundId, Refund>,
+    /// Of those whose orders were let go: what the sandbox may know of.
+    let_go: BTreeMap<RefundId, Sent>,
+}
+
+/// What is left of a refund when its order is let go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) amount: Option<Money>,
+    pub(crate) standing: Standing,
+    pub(crate) by_hand: bool,
+    pub(crate) since: Moment,
+    pub(crate) by_sandbox: bool,
+}
+
+impl Sent {
+    pub(crate) fn minor(&self) -> i128 {
+        self.amount.as_ref().map_or(0, |amount| amount.minor_units.into())
+    }
 }
 
 /// A refund.
@@ -199,6 +221,17 @@ impl Refund {
     pub(crate) fn minor(&self) -> i128 {
         self.amount.as_ref().map_or(0, |amount| amount.minor_units.into())
     }
+
+    pub(crate) fn sent(&self) -> Sent {
+        let Self { amount, standing, by_hand, since, provider, .. } = self;
+        Sent {
+            amount: amount.clone(),
+            standing: *standing,
+            by_hand: *by_hand,
+            since: *since,
+            by_sandbox: provider == SANDBOX,
+        }
+    }
 }
 
 /// What a refund's findings are about.
@@ -211,6 +244,24 @@ fn wrong(refund_id: RefundId, what: String, at: Moment, findings: &mut Findings)
 }
 
 impl Refunds {
+    pub(super) fn move_to(&mut self, other: &mut Self, keys: &Keys) {
+        let of_them = self.refunds.extract_if(.., |_, refund| keys.orders.contains(&refund.order_id));
+        other.refunds.extend(of_them);
+    }
+
+    /// Keeps of refunds whose orders are let go what their provider is asked about, if that is the sandbox: no other is asked.
+    pub(super) fn let_go(&mut self, gone: &Self) {
+        let asked = |refund: &Refund| refund.provider.is_empty() || refund.provider == SANDBOX;
+        let gone = gone.refunds.iter().filter(|(_, refund)| asked(refund));
+        self.let_go.extend(gone.map(|(refund_id, refund)| (*refund_id, refund.sent())));
+    }
+
+    /// All refunds, as far as the sandbox knows of them.
+    pub(crate) fn sent(&self) -> BTreeMap<RefundId, Sent> {
+        let live = self.refunds.iter().map(|(refund_id, refund)| (*refund_id, refund.sent()));
+        self.let_go.clone().into_iter().chain(live).collect()
+    }
+
     pub(super) fn take_order(
         &mut self,
         name: &str,

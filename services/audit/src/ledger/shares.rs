@@ -5,7 +5,12 @@ use std::collections::BTreeMap;
 use domain::{HoldKey, RefundId, Rejection, RoundId, Timestamp, decode, hold::Status};
 use proto::{Name, rounds::v1 as wire};
 
-use super::{Moment, Unbooked, orders::Orders, shares_name};
+use super::{
+    Moment, Unbooked,
+    keys::{Keys, move_each},
+    orders::Orders,
+    shares_name,
+};
 use crate::report::{Check, Findings};
 
 /// The book.
@@ -103,6 +108,15 @@ impl Round {
 }
 
 impl Shares {
+    pub(super) fn move_to(&mut self, other: &mut Self, keys: &Keys) {
+        move_each(&mut self.holds, &mut other.holds, &keys.holds);
+    }
+
+    /// Whether a hold outlives its order here: what was sold and did not come back is owed a refund once its round fails.
+    pub(super) fn leave_sold(&mut self, other: &mut Self) {
+        other.holds.extend(self.holds.extract_if(.., |_, hold| hold.is_sold()));
+    }
+
     pub(crate) fn standing(&self, key: HoldKey) -> Option<Status> {
         self.holds.get(&key).map(|hold| hold.status)
     }
@@ -311,6 +325,11 @@ impl Shares {
 }
 
 impl Hold {
+    /// Whether it was sold and did not come back.
+    const fn is_sold(&self) -> bool {
+        matches!(self.status, Status::Committed) && self.returned_by.is_none()
+    }
+
     const fn new(status: Status, round_id: Option<RoundId>, count: i64, since: Moment) -> Self {
         Self { status, round_id, count, named: None, returned_by: None, since }
     }

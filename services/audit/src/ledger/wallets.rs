@@ -7,6 +7,7 @@ use proto::{Name, common::v1::Money, payments::v1 as wire};
 
 use super::{
     Ledger, Moment, Unbooked,
+    keys::{Keys, move_each},
     money::{Payments, payment_name},
     promises::Grace,
     refunds::{Standing, refund_name},
@@ -107,6 +108,10 @@ pub(crate) fn funds_name(payment_id: PaymentId) -> String {
 }
 
 impl Wallets {
+    pub(super) fn move_to(&mut self, other: &mut Self, keys: &Keys) {
+        move_each(&mut self.funds, &mut other.funds, &keys.payments);
+    }
+
     /// Whether this book is where an event of payments belongs.
     pub(super) fn takes(name: &str) -> bool {
         OF_WALLETS.contains(&name)
