@@ -11,7 +11,7 @@ use std::{
 
 use domain::{Attempt, HoldKey, OrderId, PaymentId};
 use proto::{Message, Name, orders::v1 as orders, payments::v1 as payments, rounds::v1 as rounds};
-use runtime::log::event_store::StoredEvent;
+use runtime::{log::event_store::StoredEvent, service::is_rejection};
 use uuid::Uuid;
 
 use super::ledger::keys::Keys;
@@ -41,6 +41,11 @@ fn owner(stream: &str) -> Option<Owner> {
         "payment" | "funds" => PaymentId::parse(name).ok().map(Owner::Payment),
         _ => None,
     }
+}
+
+/// The payment that a stream is of.
+pub(super) fn payment_of(stream: &str) -> Option<PaymentId> {
+    if let Owner::Payment(payment_id) = owner(stream)? { Some(payment_id) } else { None }
 }
 
 /// The attempt that an event asks a buyer to pay, or says that nobody is to be asked for.
@@ -96,6 +101,8 @@ pub(super) struct Cases {
     leaving: VecDeque<(u64, OrderId, Vec<Uuid>)>,
     /// Events after the last of an order before it is let go.
     lately: u64,
+    /// Whether an earlier audit has read what may be about any order.
+    has_past: bool,
 }
 
 impl Cases {
@@ -107,7 +114,18 @@ impl Cases {
             hasher: RandomState::new(),
             leaving: VecDeque::new(),
             lately,
+            has_past: false,
         }
+    }
+
+    /// As an earlier audit has left them: whatever is told of is looked up.
+    pub(super) fn with_past(lately: u64) -> Self {
+        Self { has_past: true, ..Self::keeping(lately) }
+    }
+
+    /// Those in memory.
+    pub(super) fn live(&self) -> BTreeMap<OrderId, Attempt> {
+        self.live.iter().map(|(order_id, case)| (*order_id, case.attempts)).collect()
     }
 
     fn hash(&self, id: impl Hash) -> u64 {
@@ -116,12 +134,12 @@ impl Cases {
 
     /// Whether this order was let go, and is not in memory again.
     fn is_gone(&self, order_id: OrderId) -> bool {
-        !self.live.contains_key(&order_id) && self.gone.contains(&self.hash(order_id))
+        !self.live.contains_key(&order_id) && (self.has_past || self.gone.contains(&self.hash(order_id)))
     }
 
     /// Whether the order of this payment was let go, and is not in memory again.
     fn is_payment_gone(&self, payment_id: PaymentId) -> bool {
-        !self.payments.contains_key(&payment_id) && self.gone.contains(&self.hash(payment_id))
+        !self.payments.contains_key(&payment_id) && (self.has_past || self.gone.contains(&self.hash(payment_id)))
     }
 
     /// The order in memory that a stream is of.
@@ -154,11 +172,14 @@ impl Cases {
     /// What the next events are about that was let go.
     pub(super) fn wanted(&self, events: &[StoredEvent]) -> Wanted {
         let mut wanted = Wanted::default();
-        if self.gone.is_empty() {
+        if self.gone.is_empty() && !self.has_past {
             return wanted;
         }
         for event in events {
             self.want(&event.stream, &mut wanted);
+            if self.has_past && is_rejection(&event.message_type) {
+                wanted.refusals.insert(event.stream.clone());
+            }
             // Of a payment this may be the first event.
             let of_payment = key_of_payment(event).map(|key| key.order_id);
             let named = named(event).into_iter().chain(of_payment).filter(|order_id| self.is_gone(*order_id));
@@ -244,6 +265,9 @@ pub(super) struct Wanted {
     /// Each with how many attempts of it are read.
     orders: BTreeMap<OrderId, Attempt>,
     payments: BTreeSet<PaymentId>,
+    /// Streams of commands that were refused.
+    refusals: BTreeSet<String>,
+    refused: Vec<Uuid>,
     /// Whether the events that are read next only say of which orders payments are.
     asks: bool,
     attempts: BTreeMap<OrderId, Attempt>,
@@ -251,11 +275,22 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
+    /// These orders.
+    pub(super) fn of(orders: impl IntoIterator<Item = OrderId>) -> Self {
+        Self { orders: orders.into_iter().map(|order_id| (order_id, 0)).collect(), ..Self::default() }
+    }
+
+    /// Refusals that were read before.
+    pub(super) fn refused(&mut self) -> Vec<Uuid> {
+        std::mem::take(&mut self.refused)
+    }
+
     /// The streams to be read next, up to the event that is to be taken next.
     pub(super) fn streams(&mut self) -> Vec<String> {
-        self.asks = !self.payments.is_empty();
+        self.asks = !self.payments.is_empty() || !self.refusals.is_empty();
         if self.asks {
-            return std::mem::take(&mut self.payments).iter().map(|id| format!("payment-{id}")).collect();
+            let payments = std::mem::take(&mut self.payments).into_iter().map(|id| format!("payment-{id}"));
+            return payments.chain(std::mem::take(&mut self.refusals)).collect();
         }
         let mut streams = Vec::new();
         for (order_id, read) in &mut self.orders {
@@ -274,6 +309,8 @@ impl Wanted {
         if self.asks {
             let keys = events.iter().filter_map(key_of_payment);
             self.orders.extend(keys.map(|key| (key.order_id, 0)));
+            let refused = events.iter().filter(|event| is_rejection(&event.message_type));
+            self.refused.extend(refused.map(|event| event.event_id));
             return;
         }
         for event in events {

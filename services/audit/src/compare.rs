@@ -111,7 +111,7 @@ impl Comparison {
     }
 
     /// Compares what is in memory, and looks for rows that no event made.
-    pub(super) async fn end(mut self, connection: &mut PgConnection, folds: Folds) -> Result<Drift> {
+    pub(super) async fn end(mut self, connection: &mut PgConnection, folds: &Folds) -> Result<Drift> {
         let Folds { orders, inventory, rounds, payments } = folds;
         self.end_of(connection, orders).await?;
         self.end_of(connection, inventory).await?;
@@ -120,7 +120,7 @@ impl Comparison {
         Ok(Drift { rows: self.rows, differences: self.differences.into_values().collect() })
     }
 
-    async fn end_of<S: Service>(&mut self, connection: &mut PgConnection, fold: Fold<S>) -> Result<()> {
+    async fn end_of<S: Service>(&mut self, connection: &mut PgConnection, fold: &Fold<S>) -> Result<()> {
         let (rows, counts) = fold.end();
         let known: BTreeSet<String> = rows.keys().cloned().collect();
         self.rows += usize::try_from(counts.values().sum::<u64>()).unwrap_or(usize::MAX);

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use domain::Decider;
+use domain::{CouponCode, Decider, RoundId, Sku, WalletId};
 use runtime::{log::event_store::StoredEvent, service::is_rejection};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::report::{Check, Findings};
@@ -86,13 +86,24 @@ impl<S: Decider> Fold<S> {
     }
 
     /// The rows that are in memory, and how many there are of each category with those that are not.
-    pub(super) fn end(self) -> (RowsOf<S>, BTreeMap<String, u64>) {
-        let (rows, mut counts) = (S::rows(&self.state), self.gone);
+    pub(super) fn end(&self) -> (RowsOf<S>, BTreeMap<String, u64>) {
+        let (rows, mut counts) = (S::rows(&self.state), self.gone.clone());
         for name in rows.keys() {
             *counts.entry(category(name).to_owned()).or_insert(0) += 1;
         }
         (rows, counts)
     }
+}
+
+/// Rows that orders touch and are none of theirs, and how many there are of all others: what is kept from one audit to the next.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Kept {
+    stock: Vec<(Sku, inventory::stock::Stock)>,
+    rounds: Vec<(RoundId, rounds::round::Round)>,
+    coupons: Vec<(CouponCode, payments::coupon::Coupon)>,
+    customers: Vec<(payments::coupon::CustomerKey, payments::coupon::Customer)>,
+    wallets: Vec<(WalletId, payments::wallet::Wallet)>,
+    gone: [BTreeMap<String, u64>; 4],
 }
 
 /// A row as a report shows it.
@@ -111,6 +122,34 @@ pub(super) struct Folds {
 impl Folds {
     pub(super) fn new() -> Self {
         Self { orders: Fold::new(), inventory: Fold::new(), rounds: Fold::new(), payments: Fold::new() }
+    }
+
+    /// What the next audit needs of them, once all orders are let go.
+    pub(super) fn keep(self) -> Kept {
+        let Self { orders, inventory, rounds, payments } = self;
+        let of = &payments.state;
+        Kept {
+            stock: inventory.state.stock.iter().map(|(sku, stock)| (sku.clone(), stock.clone())).collect(),
+            rounds: rounds.state.rounds.iter().map(|(id, round)| (*id, round.clone())).collect(),
+            coupons: of.coupons.iter().map(|(code, coupon)| (code.clone(), coupon.clone())).collect(),
+            customers: of.customers.iter().map(|(key, uses)| (key.clone(), *uses)).collect(),
+            wallets: of.wallets.iter().map(|(id, wallet)| (*id, wallet.clone())).collect(),
+            gone: [orders.gone, inventory.gone, rounds.gone, payments.gone],
+        }
+    }
+
+    /// As an earlier audit has left them.
+    pub(super) fn restored(kept: Kept) -> Self {
+        let Kept { stock, rounds, coupons, customers, wallets, gone } = kept;
+        let mut folds = Self::new();
+        let of = &mut folds.payments.state;
+        stock.into_iter().for_each(|(sku, stock)| folds.inventory.state.stock.load(sku, stock));
+        rounds.into_iter().for_each(|(id, round)| folds.rounds.state.rounds.load(id, round));
+        coupons.into_iter().for_each(|(code, coupon)| of.coupons.load(code, coupon));
+        customers.into_iter().for_each(|(key, uses)| of.customers.load(key, uses));
+        wallets.into_iter().for_each(|(id, wallet)| of.wallets.load(id, wallet));
+        [folds.orders.gone, folds.inventory.gone, folds.rounds.gone, folds.payments.gone] = gone;
+        folds
     }
 
     /// Gives an event to the service that wrote it.

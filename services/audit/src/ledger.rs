@@ -6,8 +6,9 @@
 
 use std::collections::BTreeSet;
 
-use domain::{GlobalPosition, HoldKey, OrderId, PaymentId, RefundId, Rejection, Timestamp};
+use domain::{GlobalPosition, HoldKey, OrderId, PaymentId, RefundId, Rejection, RoundId, Sku, Timestamp, WalletId};
 use runtime::{log::event_store::StoredEvent, service::is_rejection};
+use serde::{Deserialize, Serialize};
 
 use super::report::{Check, Findings};
 
@@ -40,7 +41,7 @@ use stock::Stock;
 use wallets::Wallets;
 
 /// When something happened: its place in the log, and its time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct Moment {
     pub(super) position: GlobalPosition,
     pub(super) at: Timestamp,
@@ -61,8 +62,20 @@ pub(super) struct Ledger {
     gone: Gone,
 }
 
+/// What of it is kept from one audit to the next: all that is no order's, and what outlives orders.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Kept {
+    products: Vec<(Sku, stock::Product)>,
+    rounds: Vec<(RoundId, shares::Round)>,
+    sold: Vec<(HoldKey, shares::Hold)>,
+    coupons: Vec<(String, coupons::Coupon)>,
+    wallets: Vec<(WalletId, wallets::Wallet)>,
+    sent: Vec<(RefundId, refunds::Sent)>,
+    gone: Gone,
+}
+
 /// How much was let go.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Gone {
     orders: usize,
     holds: usize,
@@ -98,6 +111,31 @@ impl Ledger {
         self.gone.payments = self.gone.payments.saturating_sub(back.payments.payments.len());
         back.move_to(self, keys);
         self.gone.holds = self.gone.holds.saturating_sub(self.holds().saturating_sub(holds));
+    }
+
+    /// What the next audit needs of it, once all orders are let go.
+    pub(super) fn keep(self) -> Kept {
+        Kept {
+            products: self.stock.products.into_iter().collect(),
+            rounds: self.shares.rounds.into_iter().collect(),
+            sold: self.shares.holds.into_iter().collect(),
+            coupons: self.coupons.coupons.into_iter().collect(),
+            wallets: self.wallets.wallets.into_iter().collect(),
+            sent: self.refunds.keep(),
+            gone: self.gone,
+        }
+    }
+
+    /// As an earlier audit has left it.
+    pub(super) fn restored(kept: Kept) -> Self {
+        let mut ledger = Self { gone: kept.gone, ..Self::default() };
+        ledger.stock.products.extend(kept.products);
+        ledger.shares.rounds.extend(kept.rounds);
+        ledger.shares.holds.extend(kept.sold);
+        ledger.coupons.coupons.extend(kept.coupons);
+        ledger.wallets.wallets.extend(kept.wallets);
+        ledger.refunds.restore(kept.sent);
+        ledger
     }
 
     fn holds(&self) -> usize {

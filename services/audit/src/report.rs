@@ -133,8 +133,16 @@ pub struct Report {
     pub at: String,
     /// The last position of the log then.
     pub position: GlobalPosition,
+    /// The position up to which an earlier audit had read, whose books this one went on with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<GlobalPosition>,
+    /// Why this one began its books anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anew: Option<&'static str>,
     /// Events of the log.
     pub events: u64,
+    /// Those of them that were read in order: all, or those behind `since`.
+    pub read: u64,
     /// Event streams.
     pub streams: u64,
     /// Rows compared with the fold of their events.

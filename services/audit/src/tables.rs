@@ -4,6 +4,7 @@
 use anyhow::{Context, Result};
 use domain::{Decider, GlobalPosition, HoldKey, OrderId, PaymentId, RoundId, Sku, StreamVersion, written};
 use futures::{TryStreamExt, future};
+use runtime::log::event_store::StoredEvent;
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use uuid::Uuid;
 
@@ -405,6 +406,18 @@ pub(super) async fn dead_letters(connection: &mut PgConnection) -> Result<i64> {
     sqlx::query_scalar(query).fetch_one(connection).await.context("counting the dead letters")
 }
 
+/// What caused events behind a position, as far as this service has answered it.
+macro_rules! since {
+    ($schema:literal) => {
+        concat!(
+            "select command_id from ",
+            $schema,
+            ".inbox where command_id in
+                (select causation_id from log.events where position > $1 union all select unnest($2::uuid[]))"
+        )
+    };
+}
+
 /// The commands that each service has answered.
 pub(super) async fn answered(connection: &mut PgConnection) -> Result<Answered> {
     let mut answered = Answered::new();
@@ -421,6 +434,26 @@ pub(super) async fn answered(connection: &mut PgConnection) -> Result<Answered> 
         };
         each(connection, query, keep).await.with_context(|| format!("reading the inbox of {service}"))?;
         answered.insert(service, Ids::of(ids));
+    }
+    Ok(answered)
+}
+
+/// Those of the commands that may have caused what stands behind a position, and what came late before it.
+pub(super) async fn answered_since(
+    connection: &mut PgConnection,
+    after: GlobalPosition,
+    late: &[StoredEvent],
+) -> Result<Answered> {
+    let mut answered = Answered::new();
+    let late: Vec<Uuid> = late.iter().map(|event| event.causation_id).collect();
+    for (service, query) in [
+        (orders::Orders::NAME, since!("orders")),
+        (inventory::Inventory::NAME, since!("inventory")),
+        (rounds::Rounds::NAME, since!("rounds")),
+        (<payments::Payments>::NAME, since!("payments")),
+    ] {
+        let ids = sqlx::query_scalar(query).bind(after.get()).bind(&late).fetch_all(&mut *connection).await;
+        answered.insert(service, Ids::of(ids.with_context(|| format!("reading the inbox of {service}"))?));
     }
     Ok(answered)
 }

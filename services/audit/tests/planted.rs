@@ -379,7 +379,7 @@ const FAULTS: &[Fault] = &[
 
 /// Audited by one that lets go at once of what is over: it reads it again where it is touched, and compares it as it goes.
 async fn forgetful(url: &str) -> Result<Report> {
-    audit_telling(url, Settings { lately: 0, ..Settings::default() }, |_progress| ()).await
+    audit_telling(url, &Settings { lately: 0, ..Settings::default() }, |_progress| ()).await
 }
 
 impl Fault {

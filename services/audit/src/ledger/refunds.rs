@@ -7,6 +7,7 @@ use proto::{
     Name, common::v1::Money, inventory::v1 as inventory, orders::v1 as orders, payments::v1 as payments,
     rounds::v1 as rounds,
 };
+use serde::{Deserialize, Serialize};
 
 use super::{
     Moment, Unbooked,
@@ -88,19 +89,14 @@ pub(crate) struct Refunds {
 }
 
 /// What is left of a refund when its order is let go.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sent {
-    pub(crate) amount: Option<Money>,
+    pub(crate) minor: i128,
+    pub(crate) currency: String,
     pub(crate) standing: Standing,
     pub(crate) by_hand: bool,
     pub(crate) since: Moment,
     pub(crate) by_sandbox: bool,
-}
-
-impl Sent {
-    pub(crate) fn minor(&self) -> i128 {
-        self.amount.as_ref().map_or(0, |amount| amount.minor_units.into())
-    }
 }
 
 /// A refund.
@@ -137,7 +133,7 @@ pub(crate) struct Refund {
 }
 
 /// Where a refund stands in payments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Standing {
     /// Payments has not said anything yet.
     Asked,
@@ -225,7 +221,8 @@ impl Refund {
     pub(crate) fn sent(&self) -> Sent {
         let Self { amount, standing, by_hand, since, provider, .. } = self;
         Sent {
-            amount: amount.clone(),
+            minor: self.minor(),
+            currency: amount.as_ref().map_or_else(String::new, |amount| amount.currency.clone()),
             standing: *standing,
             by_hand: *by_hand,
             since: *since,
@@ -254,6 +251,14 @@ impl Refunds {
         let asked = |refund: &Refund| refund.provider.is_empty() || refund.provider == SANDBOX;
         let gone = gone.refunds.iter().filter(|(_, refund)| asked(refund));
         self.let_go.extend(gone.map(|(refund_id, refund)| (*refund_id, refund.sent())));
+    }
+
+    pub(super) fn keep(self) -> Vec<(RefundId, Sent)> {
+        self.let_go.into_iter().collect()
+    }
+
+    pub(super) fn restore(&mut self, sent: Vec<(RefundId, Sent)>) {
+        self.let_go.extend(sent);
     }
 
     /// All refunds, as far as the sandbox knows of them.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use domain::{HoldKey, RefundId, Rejection, RoundId, Timestamp, decode, hold::Status};
 use proto::{Name, rounds::v1 as wire};
+use serde::{Deserialize, Serialize};
 
 use super::{
     Moment, Unbooked,
@@ -21,7 +22,7 @@ pub(crate) struct Shares {
 }
 
 /// A round's totals. Wide enough that no sum of wrong events overflows.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Round {
     pub(crate) total: i128,
     pub(crate) sold: i128,
@@ -39,7 +40,7 @@ pub(crate) struct Round {
 }
 
 /// Where a round stands, as its own events say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) enum Standing {
     #[default]
     Open,
@@ -60,7 +61,7 @@ impl Standing {
 }
 
 /// What one attempt holds.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Hold {
     pub(crate) status: Status,
     /// None: it was released before anybody said of which round.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{HoldKey, Lines, RefundId, Sku, decode, hold::Status, lines_from_wire};
 use proto::{Name, inventory::v1 as wire};
+use serde::{Deserialize, Serialize};
 
 use super::{
     Moment, Unbooked,
@@ -21,7 +22,7 @@ pub(crate) struct Stock {
 }
 
 /// A product's totals. Wide enough that no sum of wrong events overflows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Product {
     pub(crate) received: i128,
     pub(crate) adjusted: i128,

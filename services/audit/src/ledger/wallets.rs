@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use domain::{Currency, PaymentId, RefundId, WalletId, decode, hold::Status, written};
 use proto::{Name, common::v1::Money, payments::v1 as wire};
+use serde::{Deserialize, Serialize};
 
 use super::{
     Ledger, Moment, Unbooked,
@@ -36,7 +37,7 @@ pub(crate) struct Wallets {
 }
 
 /// A wallet's money, in minor units of its currency. Sums are wide enough that no sum of wrong events overflows.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Wallet {
     customer_id: String,
     pub(crate) currency: String,

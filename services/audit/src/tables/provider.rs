@@ -87,9 +87,8 @@ fn wrong(known: &Known, refund: Option<&Sent>, grace: Grace) -> Option<String> {
     if known.refunded > 1 {
         return Some(format!("the provider paid it out under {} keys", known.refunded));
     }
-    if i128::from(known.amount_minor) != refund.minor() {
-        let currency = refund.amount.as_ref().map_or("", |amount| amount.currency.as_str());
-        let (paid_out, due) = (written(known.amount_minor, currency), written(refund.minor(), currency));
+    if i128::from(known.amount_minor) != refund.minor {
+        let (paid_out, due) = (written(known.amount_minor, &refund.currency), written(refund.minor, &refund.currency));
         return Some(format!("the provider paid out {paid_out} of {due}"));
     }
     match refund.standing {
@@ -120,7 +119,6 @@ mod tests {
     use std::time::Duration;
 
     use domain::{GlobalPosition, Timestamp};
-    use proto::common::v1::Money;
 
     use super::{Grace, Known, Sent, Standing, wrong};
     use crate::ledger::Moment;
@@ -129,7 +127,8 @@ mod tests {
 
     fn refund(standing: Standing) -> Sent {
         Sent {
-            amount: Some(Money { minor_units: 500, currency: "EUR".to_owned() }),
+            minor: 500,
+            currency: "EUR".to_owned(),
             standing,
             by_hand: false,
             since: Moment { position: GlobalPosition::new(1), at: Timestamp::from_micros(50_000_000) },

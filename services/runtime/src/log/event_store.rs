@@ -268,16 +268,17 @@ async fn fold_rows<T: Send + 'static>(
     folding.await.unwrap_or_else(|broken| Err(sqlx::Error::Io(std::io::Error::other(broken))))
 }
 
-/// Reads the whole log in order of position, and sends it on page by page. For audits: in a repeatable-read snapshot.
+/// Reads the log behind a position in order, and sends it on page by page. For audits: in a repeatable-read snapshot.
 ///
 /// # Errors
 /// Postgres failed. That nobody takes the pages is none: whoever stopped knows why.
-pub async fn read_whole(
+pub async fn read_after(
     connection: &mut PgConnection,
+    after: GlobalPosition,
     pages: mpsc::Sender<Vec<StoredEvent>>,
 ) -> Result<(), sqlx::Error> {
-    let query = concat!("select ", columns!(), " from log.events order by position");
-    let mut rows = pin!(sqlx::query(query).fetch(connection).try_chunks(PAGE));
+    let query = concat!("select ", columns!(), " from log.events where position > $1 order by position");
+    let mut rows = pin!(sqlx::query(query).bind(after.get()).fetch(connection).try_chunks(PAGE));
     while let Some(page) = rows.next().await {
         let page = page.map_err(|error| error.1)?;
         if pages.send(page.iter().map(recorded).collect::<Result<_, _>>()?).await.is_err() {
@@ -285,6 +286,28 @@ pub async fn read_whole(
         }
     }
     Ok(())
+}
+
+/// Events between these positions, each pair the first and the last, in order.
+///
+/// # Errors
+/// Postgres failed.
+pub async fn read_between(
+    connection: &mut PgConnection,
+    between: &[(GlobalPosition, GlobalPosition)],
+) -> Result<Vec<StoredEvent>, sqlx::Error> {
+    let (firsts, lasts): (Vec<i64>, Vec<i64>) = between.iter().map(|(first, last)| (first.get(), last.get())).unzip();
+    let rows = sqlx::query(concat!(
+        "select ",
+        columns!(),
+        " from unnest($1::int8[], $2::int8[]) as asked (first, last)
+         join log.events on position between asked.first and asked.last order by position"
+    ))
+    .bind(firsts)
+    .bind(lasts)
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(recorded).collect()
 }
 
 /// Events of these streams before this position, in no order.
