@@ -38,6 +38,7 @@ mod rounds;
 mod saga;
 mod second_charges;
 mod stripe;
+mod verify;
 mod versions;
 mod wallets;
 mod webhooks;

@@ -144,7 +144,7 @@ pub(crate) struct Setup {
 /// What came of it.
 #[derive(Debug, Default)]
 pub(crate) struct Ended {
-    pub(crate) events: usize,
+    pub(crate) log: Vec<StoredEvent>,
     pub(crate) steps: u64,
     /// What must not be.
     pub(crate) violation: Option<String>,
@@ -246,7 +246,7 @@ pub(crate) fn simulate(setup: &Setup) -> Ended {
             Err(wrong) => violation = Some(wrong),
         }
     }
-    Ended { events: engine.log.len(), steps, violation, story: engine.story.into_iter().collect() }
+    Ended { log: engine.log.into_values().collect(), steps, violation, story: engine.story.into_iter().collect() }
 }
 
 /// The services, each in so many processes, with these providers.

@@ -23,6 +23,8 @@ use std::{
 use clap::{Parser, builder::PossibleValuesParser};
 
 mod engine;
+#[cfg(test)]
+mod letting_go;
 mod locks;
 mod provider;
 mod simulated_service;
@@ -114,7 +116,7 @@ fn live(args: &Args, seed: u64, begun: Instant) -> Lived {
             let ended = catch_unwind(|| simulate(&setup)).unwrap_or_else(|_| panicked());
             let mut lived = all();
             lived.days += 1;
-            lived.events += ended.events;
+            lived.events += ended.log.len();
             lived.steps += ended.steps;
             let is_first = lived.failed.as_ref().is_none_or(|(first, _)| seed < first.seed);
             lived.failed =

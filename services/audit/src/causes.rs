@@ -6,7 +6,10 @@
 //!
 //! One cause cannot be known: a timer that met a defect or an outage is put off, to a time that no event tells.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::LazyLock,
+};
 
 use domain::{Decider, Timer, Timestamp};
 use inventory::Inventory;
@@ -14,9 +17,12 @@ use orders::Orders;
 use payments::Payments;
 use proto::{Message, Name, orders::v1::OrderExpired};
 use rounds::Rounds;
-use runtime::log::{
-    event_store::StoredEvent,
-    identity::{call_id, event_id, timer_id, timer_story},
+use runtime::{
+    log::{
+        event_store::StoredEvent,
+        identity::{call_id, event_id, timer_id, timer_story},
+    },
+    service::is_rejection,
 };
 use uuid::{Uuid, Version};
 
@@ -141,7 +147,23 @@ const TRIES_MAX: u32 = 10_000;
 const TRIES_USUAL: u32 = 5;
 
 /// By service: the commands that it has answered.
-pub(super) type Answered = BTreeMap<&'static str, HashSet<Uuid>>;
+pub(super) type Answered = BTreeMap<&'static str, Ids>;
+
+/// Ids, in little room.
+#[derive(Debug, Default)]
+pub(super) struct Ids(Vec<Uuid>);
+
+impl Ids {
+    pub(super) fn of(mut ids: Vec<Uuid>) -> Self {
+        ids.sort_unstable();
+        ids.shrink_to_fit();
+        Self(ids)
+    }
+
+    fn contains(&self, id: &Uuid) -> bool {
+        self.0.binary_search(id).is_ok()
+    }
+}
 
 /// What was seen of ids and causes so far.
 #[derive(Debug, Default)]
@@ -172,7 +194,7 @@ impl Causes {
     /// Looks at the next event.
     pub(super) fn take(&mut self, event: &StoredEvent, findings: &mut Findings) {
         let mut wrong = |what: String| findings.add(Check::Log, &event.stream, what, Some(event.position));
-        let place = CAUSES.iter().position(|(message_type, _)| *message_type == event.message_type);
+        let place = place(&event.message_type);
         if event.event_id.is_nil() || event.correlation_id.is_nil() || event.causation_id.is_nil() {
             wrong("its event, correlation or causation id is nil".to_owned());
         } else if event.causation_id == event.event_id {
@@ -185,10 +207,36 @@ impl Causes {
         } else if let Some(what) = place.and_then(|place| self.contradicts(event, place)) {
             wrong(what);
         }
-        let known = (event.correlation_id, place.unwrap_or(usize::MAX));
-        if self.events.insert(event.event_id, known).is_some() {
+        // A refusal causes nothing.
+        if !is_rejection(&event.message_type) && self.insert(event, place) {
             wrong(format!("two events have the id {}", event.event_id));
         }
+        self.remember(event);
+    }
+
+    /// Whether there is one of its id already.
+    fn insert(&mut self, event: &StoredEvent, place: Option<usize>) -> bool {
+        let known = (event.correlation_id, place.unwrap_or(usize::MAX));
+        self.events.insert(event.event_id, known).is_some()
+    }
+
+    /// Lets go of what these streams have asked for.
+    pub(super) fn let_go(&mut self, streams: &[String]) {
+        for stream in streams {
+            self.asked.remove(stream);
+        }
+    }
+
+    /// Forgets events that cause nothing any more.
+    pub(super) fn forget(&mut self, ids: &[Uuid]) {
+        for id in ids {
+            self.events.remove(id);
+        }
+    }
+
+    /// Takes an event back that was looked at once.
+    pub(super) fn take_back(&mut self, event: &StoredEvent) {
+        self.insert(event, place(&event.message_type));
         self.remember(event);
     }
 
@@ -275,6 +323,13 @@ impl Asked {
         let of_try = |attempt| self.calls.iter().rev().find(|(key, _)| call_id(key, attempt) == id);
         (1..=tries).find_map(of_try).map(|(_, story)| *story)
     }
+}
+
+/// The place of a type in [`CAUSES`].
+fn place(message_type: &str) -> Option<usize> {
+    static PLACES: LazyLock<HashMap<&str, usize>> =
+        LazyLock::new(|| CAUSES.iter().enumerate().map(|(place, (message_type, _))| (*message_type, place)).collect());
+    PLACES.get(message_type).copied()
 }
 
 /// Of an event that a timer causes, too: whether it says who asked for it.

@@ -4,14 +4,18 @@
 //! It is stricter than a fold: it also says what must not happen, at the event where it happens. What must follow from what
 //! is in [`promises`], and whether the tables agree in [`super::tables`].
 
-use domain::{GlobalPosition, HoldKey, Rejection, Timestamp};
+use std::collections::BTreeSet;
+
+use domain::{GlobalPosition, HoldKey, OrderId, PaymentId, RefundId, Rejection, RoundId, Sku, Timestamp, WalletId};
 use runtime::{log::event_store::StoredEvent, service::is_rejection};
+use serde::{Deserialize, Serialize};
 
 use super::report::{Check, Findings};
 
 pub(super) mod authorisations;
 pub(super) mod coupons;
 pub(super) mod disputes;
+pub(super) mod keys;
 pub(super) mod money;
 pub(super) mod orders;
 pub(super) mod promises;
@@ -27,15 +31,17 @@ mod tests;
 use authorisations::Authorisations;
 use coupons::Coupons;
 use disputes::Disputes;
+use keys::Keys;
 use money::Payments;
 use orders::Orders;
+use promises::Grace;
 use refunds::Refunds;
 use shares::Shares;
 use stock::Stock;
 use wallets::Wallets;
 
 /// When something happened: its place in the log, and its time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct Moment {
     pub(super) position: GlobalPosition,
     pub(super) at: Timestamp,
@@ -52,9 +58,128 @@ pub(super) struct Ledger {
     pub(super) authorisations: Authorisations,
     pub(super) refunds: Refunds,
     pub(super) wallets: Wallets,
+    /// What was let go.
+    gone: Gone,
+}
+
+/// What of it is kept from one audit to the next: all that is no order's, and what outlives orders.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Kept {
+    products: Vec<(Sku, stock::Product)>,
+    rounds: Vec<(RoundId, shares::Round)>,
+    sold: Vec<(HoldKey, shares::Hold)>,
+    coupons: Vec<(String, coupons::Coupon)>,
+    wallets: Vec<(WalletId, wallets::Wallet)>,
+    sent: Vec<(RefundId, refunds::Sent)>,
+    gone: Gone,
+}
+
+/// How much was let go.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Gone {
+    orders: usize,
+    holds: usize,
+    payments: usize,
 }
 
 impl Ledger {
+    /// Moves all that belongs to these orders.
+    pub(super) fn move_to(&mut self, other: &mut Self, keys: &Keys) {
+        self.orders.move_to(&mut other.orders, keys);
+        self.stock.move_to(&mut other.stock, keys);
+        self.shares.move_to(&mut other.shares, keys);
+        self.coupons.move_to(&mut other.coupons, keys);
+        self.payments.move_to(&mut other.payments, keys);
+        self.authorisations.move_to(&mut other.authorisations, keys);
+        self.refunds.move_to(&mut other.refunds, keys);
+        self.wallets.move_to(&mut other.wallets, keys);
+    }
+
+    /// Lets go of orders of which nothing has to follow, but for what outlives them.
+    pub(super) fn let_go(&mut self, mut gone: Self) {
+        gone.shares.leave_sold(&mut self.shares);
+        self.refunds.let_go(&gone.refunds);
+        self.gone.orders += gone.orders.orders.len();
+        self.gone.holds += gone.holds();
+        self.gone.payments += gone.payments.payments.len();
+    }
+
+    /// Takes orders back that were let go.
+    pub(super) fn take_back(&mut self, mut back: Self, keys: &Keys) {
+        let holds = self.holds();
+        self.gone.orders = self.gone.orders.saturating_sub(back.orders.orders.len());
+        self.gone.payments = self.gone.payments.saturating_sub(back.payments.payments.len());
+        back.move_to(self, keys);
+        self.gone.holds = self.gone.holds.saturating_sub(self.holds().saturating_sub(holds));
+    }
+
+    /// What the next audit needs of it, once all orders are let go.
+    pub(super) fn keep(self) -> Kept {
+        Kept {
+            products: self.stock.products.into_iter().collect(),
+            rounds: self.shares.rounds.into_iter().collect(),
+            sold: self.shares.holds.into_iter().collect(),
+            coupons: self.coupons.coupons.into_iter().collect(),
+            wallets: self.wallets.wallets.into_iter().collect(),
+            sent: self.refunds.keep(),
+            gone: self.gone,
+        }
+    }
+
+    /// As an earlier audit has left it.
+    pub(super) fn restored(kept: Kept) -> Self {
+        let mut ledger = Self { gone: kept.gone, ..Self::default() };
+        ledger.stock.products.extend(kept.products);
+        ledger.shares.rounds.extend(kept.rounds);
+        ledger.shares.holds.extend(kept.sold);
+        ledger.coupons.coupons.extend(kept.coupons);
+        ledger.wallets.wallets.extend(kept.wallets);
+        ledger.refunds.restore(kept.sent);
+        ledger
+    }
+
+    fn holds(&self) -> usize {
+        self.stock.holds.len() + self.shares.holds.len() + self.coupons.holds.len()
+    }
+
+    /// Of a ledger that has these orders and nothing else: those of which something may yet have to follow, or that are not as all others, so
+    /// that their streams alone would not tell all of them.
+    pub(super) fn open(&self, keys: &Keys, order_of: &dyn Fn(&str) -> Option<OrderId>) -> BTreeSet<OrderId> {
+        let mut findings = Findings::keeping_all();
+        self.check_promises(Grace::NONE, &mut findings);
+        let subjects = findings.kept().iter().map(|found| found.subject.as_str());
+        let of_refund = |subject: &str| {
+            let refund_id = RefundId::parse(subject.strip_prefix("refund-")?).ok()?;
+            self.refunds.refunds.get(&refund_id).map(|refund| refund.order_id)
+        };
+        let late = subjects.filter_map(|subject| order_of(subject).or_else(|| of_refund(subject)));
+        late.chain(self.odd(keys)).collect()
+    }
+
+    /// Orders whose own streams do not tell all of them.
+    fn odd(&self, keys: &Keys) -> Vec<OrderId> {
+        let of_another = |payment_id: &PaymentId| !keys.payments.contains(payment_id);
+        let unknown = keys.orders.iter().copied().filter(|order_id| {
+            let attempt = self.orders.orders.get(order_id).map_or(0, |order| order.attempt);
+            let last = HoldKey { order_id: *order_id, attempt };
+            let after = HoldKey { attempt: attempt.saturating_add(1), ..last };
+            !keys.holds.contains(&last) || keys.holds.contains(&after)
+        });
+        let paid = self.orders.orders.iter();
+        let paid = paid.filter(|(_, order)| order.paid_by.as_ref().is_some_and(of_another)).map(|(id, _)| *id);
+        let payments = self.payments.payments.iter();
+        let payments = payments.filter(|(payment_id, payment)| payment.key.payment_id() != **payment_id);
+        let refunds = self.refunds.refunds.values().filter(|refund| of_another(&refund.payment_id));
+        // Its round has said so, and nothing else.
+        let named = self.shares.holds.iter().filter(|(_, hold)| hold.named.is_some());
+        unknown
+            .chain(paid)
+            .chain(payments.map(|(_, payment)| payment.key.order_id))
+            .chain(refunds.map(|refund| refund.order_id))
+            .chain(named.map(|(key, _)| key.order_id))
+            .collect()
+    }
+
     /// Books an event. The one place that tells of a type which some book has no opinion on; what does not decode is left to the fold,
     /// which says so.
     pub(super) fn take(&mut self, event: &StoredEvent, findings: &mut Findings) {

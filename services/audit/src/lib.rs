@@ -1,52 +1,64 @@
 //! The audit: in one moment of the database, every row is the fold of its events, nothing was invented or lost, and nothing that
 //! is over still holds anything. It prints nothing.
 //!
-//! Read it in this order: [`audit_within`] is the whole of it; `log` looks at the log by itself, `causes` at what
-//! caused each event, `fold` folds it by the services' own rules and compares the rows, `ledger` books it again by none of
-//! their rules, `tables` compares the ledger with the tables' figures. All folds and books are in memory, a few hundred bytes a
-//! row, and so are the ids of all events and commands; the events are not.
+//! Read it in this order: [`audit_telling`] is the whole of it; `log` looks at the log by itself, `causes` at what
+//! caused each event, `fold` folds it by the services' own rules, `ledger` books it again by none of their rules, `compare` compares rows and
+//! folds, `tables` the ledger and the tables' figures. In memory is what is open and what was touched lately: `cases` says of what that is,
+//! and `books` lets go of the rest.
 
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
 use domain::{GlobalPosition, Timestamp};
-use runtime::log::event_store::{StoredEvent, replay_whole};
+use runtime::log::event_store::StoredEvent;
+use sqlx::PgConnection;
 
+mod agreement;
+mod books;
+mod cases;
 pub mod catalogue;
 mod causes;
+mod compare;
 pub mod diagnosis;
 mod difference;
 pub mod export;
 mod fold;
+pub mod in_memory;
+mod kept;
 mod ledger;
 mod log;
 pub mod questions;
 pub mod quiescence;
+mod read;
 pub mod rebuild;
 pub mod replay;
 mod report;
 pub mod snapshot;
 pub mod status;
 mod tables;
+mod trace;
 pub mod waiting;
 
 pub use report::{Check, CheckReport, EventName, Finding, Report};
 
 use causes::Causes;
-use fold::Folds;
+use kept::{Kept, Shelf};
 use ledger::{Ledger, promises::Grace};
 use log::Log;
+use read::{Start, read};
 use report::Findings;
 use snapshot::Snapshot;
+use tables::Asked;
 
 /// How long after an event what must follow from it may take, unless the caller says otherwise.
 pub const GRACE: Duration = Duration::from_secs(30);
 
-/// How many events go by between two words about the progress.
-const PROGRESS_EVERY: u64 = 4_096;
+/// How many events after its last an order that is over is let go, unless the caller says otherwise: with what belongs to them, about 50 MiB.
+const LATELY: u64 = 65_536;
 
 /// How far an audit is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,15 +74,7 @@ pub enum Progress {
 /// # Errors
 /// The database is away, or lacks Holdfast's tables. What is wrong in them is in the report.
 pub async fn audit(database_url: &str) -> Result<Report> {
-    audit_within(database_url, GRACE).await
-}
-
-/// Audits a database, with this grace for what must follow from an event.
-///
-/// # Errors
-/// The database is away, or lacks Holdfast's tables. What is wrong in them is in the report.
-pub async fn audit_within(database_url: &str, grace: Duration) -> Result<Report> {
-    audit_telling(database_url, grace, |_progress| ()).await
+    audit_telling(database_url, &Settings::default(), |_progress| ()).await
 }
 
 /// The audit of a log alone, event by event as it grows.
@@ -97,82 +101,70 @@ impl Auditor {
 
     /// What is wrong so far.
     pub fn findings(&mut self) -> Vec<String> {
-        let words = |found: &report::Found| match found.position {
-            Some(position) => format!("{}: {} (#{position})", found.subject, found.what),
-            None => format!("{}: {}", found.subject, found.what),
-        };
-        self.findings.kept().iter().map(words).collect()
+        self.findings.kept().iter().map(report::Found::to_string).collect()
     }
 }
 
-/// What the log is read into.
-struct Books {
-    log: Log,
-    causes: Causes,
-    folds: Folds,
-    ledger: Ledger,
-    findings: Findings,
+/// How an audit is made.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How long after an event what must follow from it may take.
+    pub grace: Duration,
+    /// How many events after its last an order that is over is let go: what was touched since is in memory.
+    pub lately: u64,
+    /// The directory of the books: what an earlier audit has read is not read again. `None`: all of it is.
+    pub books: Option<PathBuf>,
+    /// Whether to read all of it nevertheless, and begin the books anew.
+    pub whole: bool,
 }
 
-impl Books {
-    fn take(&mut self, event: &StoredEvent) {
-        self.log.take(event, &mut self.findings);
-        self.causes.take(event, &mut self.findings);
-        self.folds.take(event, &mut self.findings);
-        self.ledger.take(event, &mut self.findings);
+impl Default for Settings {
+    fn default() -> Self {
+        Self { grace: GRACE, lately: LATELY, books: None, whole: false }
     }
 }
 
 /// Audits a database, and says again and again how far it is.
 ///
 /// # Errors
-/// The database is away, or lacks Holdfast's tables. What is wrong in them is in the report.
-pub async fn audit_telling<F>(database_url: &str, grace: Duration, progress: F) -> Result<Report>
+/// The database is away, or lacks Holdfast's tables, or the books are of another log or at hand elsewhere. What is wrong in the database is in
+/// the report.
+pub async fn audit_telling<F>(database_url: &str, settings: &Settings, progress: F) -> Result<Report>
 where
-    F: Fn(Progress) + Clone + Send + 'static,
+    F: Fn(Progress),
 {
     let begun = Instant::now();
+    let shelf = settings.books.as_deref().map(Shelf::open).transpose()?;
     let mut snapshot = Snapshot::take(database_url).await?;
-    let grace = Grace { now: snapshot.now, grace };
-    let findings = Findings::default();
-    let connection = &mut snapshot.connection;
-
-    let head: i64 = sqlx::query_scalar("select count(*) from log.events")
-        .fetch_one(&mut *connection)
-        .await
-        .context("reading the log; are its migrations applied?")?;
-    let head = u64::try_from(head).unwrap_or(0);
-    let causes = Causes::of_answered(tables::answered(connection).await?);
-    let books = Books { log: Log::default(), causes, folds: Folds::new(), ledger: Ledger::default(), findings };
-    let folding = progress.clone();
-    let take = move |books: &mut Books, event: &StoredEvent| {
-        books.take(event);
-        if books.log.events.is_multiple_of(PROGRESS_EVERY) {
-            folding(Progress::Folding(books.log.events, head));
-        }
-    };
-    let books = replay_whole(connection, books, take).await.context("reading the log")?;
-    let Books { log, causes: _, folds, ledger, mut findings } = books;
-    findings.checked(Check::Log, usize::try_from(log.events).unwrap_or(usize::MAX));
+    let grace = Grace { now: snapshot.now, grace: settings.grace };
+    let (start, of) = Start::of(&mut snapshot, shelf.as_ref(), settings).await?;
+    let (since, anew, events_before) = (start.since, start.anew, start.books.log.events);
+    let (mut snapshot, mut books, comparison) = read(database_url, snapshot, start, settings.lately, &progress).await?;
+    let read = books.log.events - events_before;
+    books.findings.checked(Check::Log, usize::try_from(read).unwrap_or(usize::MAX));
 
     progress(Progress::Comparing);
-    let drift = folds.compare(connection).await?;
+    let connection = &mut snapshot.connection;
+    let asked = Asked::of(&books.folds);
+    let drift = comparison.end(connection, &books.folds).await?;
     let rows = u64::try_from(drift.rows).unwrap_or(u64::MAX);
-    drift.tell(connection, &mut findings).await?;
-    ledger.check_promises(grace, &mut findings);
-    tables::check(connection, &ledger, &mut findings).await?;
-    tables::provider::check(connection, &ledger.refunds, grace, &mut findings).await?;
+    let findings = &mut books.findings;
+    drift.tell(connection, findings).await?;
+    books.ledger.check_promises(grace, findings);
+    tables::check(connection, &books.ledger, asked, findings).await?;
+    tables::provider::check(connection, &books.ledger.refunds, grace, findings).await?;
     let dead_letters = tables::dead_letters(connection).await?;
     let waiting = waiting::look(connection).await.context("reading what waits for a person")?;
-    let named = name_events(&mut findings, connection).await?;
-    snapshot.close().await?;
-
-    Ok(Report {
+    let named = name_events(findings, connection).await?;
+    let report = Report {
         ok: findings.total() == 0,
         at: grace.now.to_string(),
-        position: log.position,
-        events: log.events,
-        streams: log.streams(),
+        position: books.log.position,
+        since,
+        anew,
+        events: books.log.events,
+        read,
+        streams: books.log.streams(),
         rows,
         dead_letters: u64::try_from(dead_letters).unwrap_or(0),
         waiting,
@@ -180,11 +172,17 @@ where
         checks: findings.checks(),
         findings_total: findings.total(),
         findings: named,
-    })
+    };
+    // What was found is found again, until it is no more.
+    if let Some((shelf, of)) = shelf.zip(of).filter(|_| report.ok && report.events > 0) {
+        shelf.put(&Kept::of(of, books, connection).await?)?;
+    }
+    snapshot.close().await?;
+    Ok(report)
 }
 
 /// The findings, each with the name of its event.
-async fn name_events(findings: &mut Findings, connection: &mut sqlx::PgConnection) -> Result<Vec<Finding>> {
+async fn name_events(findings: &mut Findings, connection: &mut PgConnection) -> Result<Vec<Finding>> {
     let positions = findings.kept().iter().filter_map(|found| found.position).collect();
     let events = tables::events_at(connection, positions).await?;
     let events: BTreeMap<GlobalPosition, EventName> = events.into_iter().map(|event| (event.position, event)).collect();

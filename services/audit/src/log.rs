@@ -1,6 +1,6 @@
 //! The log by itself: positions that rise, versions without gaps, and each refusal where its command's is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::report::{Check, Findings};
 use domain::{GlobalPosition, StreamVersion};
@@ -9,15 +9,36 @@ use runtime::{
     log::event_store::StoredEvent,
     service::{is_rejection, refusal_stream},
 };
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// What was seen of the log so far.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     versions: BTreeMap<String, StreamVersion>,
+    /// Streams that were let go.
+    gone: u64,
+    /// The one event of each stream of a command that was refused.
+    refused: HashSet<Uuid>,
+    /// Positions between events, the first and the last of each gap.
+    gaps: Vec<Gap>,
     /// The last position.
     pub(super) position: GlobalPosition,
     /// How many events.
     pub(super) events: u64,
+}
+
+/// Positions that no event had when the log was read, from the first to the last.
+pub(super) type Gap = (GlobalPosition, GlobalPosition);
+
+/// What is kept of it from one audit to the next.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Kept {
+    versions: BTreeMap<String, StreamVersion>,
+    pub(super) position: GlobalPosition,
+    events: u64,
+    gone: u64,
+    pub(super) gaps: Vec<Gap>,
 }
 
 /// Whether an event stands where its service refuses this command. Before refusals had streams by service, all shared one.
@@ -27,21 +48,90 @@ fn is_refusal_stream(event: &StoredEvent, command_id: &str) -> bool {
 
 impl Log {
     pub(super) fn streams(&self) -> u64 {
-        u64::try_from(self.versions.len()).unwrap_or(u64::MAX)
+        u64::try_from(self.versions.len() + self.refused.len()).unwrap_or(u64::MAX) + self.gone
+    }
+
+    /// What the next audit needs of it. `gaps`: whether something may yet come in one.
+    pub(super) fn keep(self, gaps: Vec<Gap>) -> Kept {
+        let Self { versions, position, events, gone, refused, .. } = self;
+        Kept { versions, position, events, gone: gone + u64::try_from(refused.len()).unwrap_or(0), gaps }
+    }
+
+    /// As an earlier audit has left it.
+    pub(super) fn restored(Kept { versions, position, events, gone, .. }: Kept) -> Self {
+        Self { versions, position, events, gone, ..Self::default() }
+    }
+
+    /// Gaps of what was read before in which something may still come.
+    pub(super) fn still_open(&mut self, gaps: Vec<Gap>) {
+        self.gaps = gaps;
+    }
+
+    /// The gaps in which something may still come.
+    pub(super) fn gaps(&self) -> &[Gap] {
+        &self.gaps
+    }
+
+    /// Names of the streams that are in memory.
+    pub(super) fn in_memory(&self) -> impl Iterator<Item = &String> {
+        self.versions.keys()
+    }
+
+    /// A command was refused in what an earlier audit has read.
+    pub(super) fn was_refused(&mut self, event_id: Uuid) {
+        if self.refused.insert(event_id) {
+            self.gone = self.gone.saturating_sub(1);
+        }
+    }
+
+    /// Looks at an event that stands in what was read before, and was not there yet.
+    pub(super) fn take_late(&mut self, event: &StoredEvent, findings: &mut Findings) {
+        let position = std::mem::replace(&mut self.position, event.position.previous());
+        self.take(event, findings);
+        self.position = position;
+    }
+
+    /// Lets go of streams to which nothing will be added.
+    pub(super) fn let_go(&mut self, streams: &[String]) {
+        for stream in streams {
+            self.gone += u64::from(self.versions.remove(stream).is_some());
+        }
+    }
+
+    /// Takes a stream back that was let go, event by event.
+    pub(super) fn take_back(&mut self, event: &StoredEvent) {
+        if self.versions.insert(event.stream.clone(), event.version).is_none() {
+            self.gone = self.gone.saturating_sub(1);
+        }
+    }
+
+    /// The version before this event, which is the last of its stream from now on.
+    fn turn(&mut self, event: &StoredEvent) -> StreamVersion {
+        // A refusal is alone in its stream, so its id, which follows from its place, tells as much.
+        let is_alone = is_rejection(&event.message_type)
+            && event.version == StreamVersion::default().next()
+            && event.stream == refusal_stream(&event.service, &event.causation_id.to_string());
+        if is_alone {
+            let is_first = self.refused.insert(event.event_id);
+            return if is_first { StreamVersion::default() } else { event.version };
+        }
+        match self.versions.get_mut(&event.stream) {
+            Some(last) => std::mem::replace(last, event.version),
+            None => self.versions.insert(event.stream.clone(), event.version).unwrap_or_default(),
+        }
     }
 
     /// Looks at the next event.
     pub(super) fn take(&mut self, event: &StoredEvent, findings: &mut Findings) {
+        let last = self.turn(event);
         let mut wrong = |what: String| findings.add(Check::Log, &event.stream, what, Some(event.position));
         self.events += 1;
         if event.position <= self.position {
             wrong(format!("position {} comes after {}", event.position, self.position));
+        } else if event.position > self.position.next() {
+            self.gaps.push((self.position.next(), event.position.previous()));
         }
         self.position = event.position;
-        let last = match self.versions.get_mut(&event.stream) {
-            Some(last) => std::mem::replace(last, event.version),
-            None => self.versions.insert(event.stream.clone(), event.version).unwrap_or_default(),
-        };
         if event.version != last.next() {
             wrong(format!("version {} comes after {last}", event.version));
         }

@@ -1,6 +1,6 @@
 //! What an audit found: a count a check, and each finding with the event where it shows.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use domain::{GlobalPosition, StreamVersion};
 use serde::Serialize;
@@ -133,8 +133,16 @@ pub struct Report {
     pub at: String,
     /// The last position of the log then.
     pub position: GlobalPosition,
+    /// The position up to which an earlier audit had read, whose books this one went on with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<GlobalPosition>,
+    /// Why this one began its books anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anew: Option<&'static str>,
     /// Events of the log.
     pub events: u64,
+    /// Those of them that were read in order: all, or those behind `since`.
+    pub read: u64,
     /// Event streams.
     pub streams: u64,
     /// Rows compared with the fold of their events.
@@ -162,18 +170,40 @@ pub(super) struct Found {
     pub(super) position: Option<GlobalPosition>,
 }
 
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { subject, what, .. } = self;
+        match self.position {
+            Some(position) => write!(f, "{subject}: {what} (#{position})"),
+            None => write!(f, "{subject}: {what}"),
+        }
+    }
+}
+
 /// What was found so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Findings {
     checked: BTreeMap<Check, u64>,
     counts: BTreeMap<Check, u64>,
     kept: Vec<Found>,
+    kept_max: usize,
+}
+
+impl Default for Findings {
+    fn default() -> Self {
+        Self { checked: BTreeMap::new(), counts: BTreeMap::new(), kept: Vec::new(), kept_max: KEPT_MAX }
+    }
 }
 
 impl Findings {
+    /// Keeps the words of all.
+    pub(super) fn keeping_all() -> Self {
+        Self { kept_max: usize::MAX, ..Self::default() }
+    }
+
     pub(super) fn add(&mut self, check: Check, subject: impl ToString, what: String, position: Option<GlobalPosition>) {
         *self.counts.entry(check).or_insert(0) += 1;
-        if self.kept.len() < KEPT_MAX {
+        if self.kept.len() < self.kept_max {
             self.kept.push(Found { check, subject: subject.to_string(), what, position });
         }
     }

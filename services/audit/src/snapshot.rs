@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use domain::Timestamp;
-use sqlx::{ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
 use time::OffsetDateTime;
 
 /// A read-only transaction that sees one moment.
@@ -14,17 +14,32 @@ pub struct Snapshot {
     pub now: Timestamp,
 }
 
+/// Opens a read-only transaction that sees one moment, which its first query, or another's snapshot, says.
+async fn begin(database_url: &str) -> Result<PgConnection> {
+    // The address is not named: it may have a password in it.
+    let hint = "connecting to Postgres; is the fleet up? (holdfast up, or --database-url for another one)";
+    // Reading a whole log takes as long as it takes: that is not worth a warning.
+    let options: PgConnectOptions = database_url.parse().context("reading the address of Postgres")?;
+    let mut connection = options.disable_statement_logging().connect().await.context(hint)?;
+    sqlx::raw_sql("begin isolation level repeatable read read only").execute(&mut connection).await?;
+    Ok(connection)
+}
+
 impl Snapshot {
     /// Takes the snapshot. It holds nobody up: it has no transaction id, and locks no row.
     pub async fn take(database_url: &str) -> Result<Self> {
-        // The address is not named: it may have a password in it.
-        let hint = "connecting to Postgres; is the fleet up? (holdfast up, or --database-url for another one)";
-        // Reading a whole log takes as long as it takes: that is not worth a warning.
-        let options: PgConnectOptions = database_url.parse().context("reading the address of Postgres")?;
-        let mut connection = options.disable_statement_logging().connect().await.context(hint)?;
-        sqlx::raw_sql("begin isolation level repeatable read read only").execute(&mut connection).await?;
+        let mut connection = begin(database_url).await?;
         let now: OffsetDateTime = sqlx::query_scalar("select clock_timestamp()").fetch_one(&mut connection).await?;
         Ok(Self { connection, now: now.into() })
+    }
+
+    /// Another connection that sees the same moment.
+    pub async fn another(&mut self, database_url: &str) -> Result<Self> {
+        let id: String = sqlx::query_scalar("select pg_export_snapshot()").fetch_one(&mut self.connection).await?;
+        let mut connection = begin(database_url).await?;
+        let see = format!("set transaction snapshot '{id}'");
+        sqlx::raw_sql(AssertSqlSafe(see)).execute(&mut connection).await.context("sharing the moment that is seen")?;
+        Ok(Self { connection, now: self.now })
     }
 
     /// Lets go of the moment.

@@ -1,16 +1,16 @@
 //! What the tables say, against the ledger and against each other: a fault in a service's own rules makes its fold and its
 //! rows agree on what is wrong, and shows here.
 
-use std::collections::HashSet;
-
 use anyhow::{Context, Result};
 use domain::{Decider, GlobalPosition, HoldKey, OrderId, PaymentId, RoundId, Sku, StreamVersion, written};
 use futures::{TryStreamExt, future};
+use runtime::log::event_store::StoredEvent;
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use uuid::Uuid;
 
 use super::{
-    causes::Answered,
+    causes::{Answered, Ids},
+    fold::Folds,
     ledger::{Ledger, money::payment_name, orders::Phase, shares_name, stock_name, use_name},
     report::{Check, Findings},
 };
@@ -18,18 +18,50 @@ use super::{
 pub(super) mod provider;
 mod wallets;
 
+/// The rows that the ledger is compared with: those that events have made, of orders in memory. Of those that were let go the ledger has agreed
+/// with the fold, and the fold with the tables.
+#[derive(Debug)]
+pub(super) struct Asked {
+    orders: Vec<Uuid>,
+    stock: Vec<HoldKey>,
+    shares: Vec<HoldKey>,
+    uses: Vec<HoldKey>,
+    payments: Vec<Uuid>,
+    funds: Vec<Uuid>,
+}
+
+impl Asked {
+    pub(super) fn of(folds: &Folds) -> Self {
+        let Folds { orders, inventory, rounds, payments } = folds;
+        Self {
+            orders: orders.state.orders.iter().map(|(id, _)| id.0).collect(),
+            stock: inventory.state.holds.iter().map(|(key, _)| *key).collect(),
+            shares: rounds.state.holds.iter().map(|(key, _)| *key).collect(),
+            uses: payments.state.uses.iter().map(|(key, _)| *key).collect(),
+            payments: payments.state.payments.iter().map(|(id, _)| id.0).collect(),
+            funds: payments.state.funds.iter().map(|(id, _)| id.0).collect(),
+        }
+    }
+}
+
 /// Compares every table whose figures the ledger knows.
-pub(super) async fn check(connection: &mut PgConnection, ledger: &Ledger, findings: &mut Findings) -> Result<()> {
+pub(super) async fn check(
+    connection: &mut PgConnection,
+    ledger: &Ledger,
+    asked: Asked,
+    findings: &mut Findings,
+) -> Result<()> {
+    let Asked { orders: order_ids, stock: stock_keys, shares, uses, payments: payment_ids, funds } = asked;
     stock(connection, ledger, findings).await.context("reading inventory.stock")?;
-    stock_holds(connection, ledger, findings).await.context("reading inventory.holds")?;
+    stock_holds(connection, ledger, stock_keys, findings).await.context("reading inventory.holds")?;
     rounds(connection, ledger, findings).await.context("reading rounds.rounds")?;
-    share_holds(connection, ledger, findings).await.context("reading rounds.holds")?;
+    share_holds(connection, ledger, shares, findings).await.context("reading rounds.holds")?;
     coupons(connection, ledger, findings).await.context("reading payments.coupons")?;
-    coupon_uses(connection, ledger, findings).await.context("reading payments.coupon_uses")?;
+    coupon_uses(connection, ledger, uses, findings).await.context("reading payments.coupon_uses")?;
     wallets::wallets(connection, ledger, findings).await.context("reading payments.wallets")?;
-    wallets::funds(connection, ledger, findings).await.context("reading payments.funds")?;
-    payments(connection, ledger, findings).await.context("reading payments.payments")?;
-    orders(connection, ledger, findings).await.context("reading orders.orders")?;
+    wallets::funds(connection, ledger, funds, findings).await.context("reading payments.funds")?;
+    payments(connection, ledger, payment_ids, findings).await.context("reading payments.payments")?;
+    orders(connection, ledger, order_ids, findings).await.context("reading orders.orders")?;
     timers(connection, findings).await.context("reading the timers")
 }
 
@@ -81,6 +113,54 @@ async fn each(
     sqlx::query(query).fetch(connection).try_for_each(|row| future::ready(look(row))).await
 }
 
+/// Rows that are asked for at once.
+const KEYS_MAX: usize = 5_000;
+
+/// Gives the rows of these holds to `look`, one at a time.
+async fn each_hold(
+    connection: &mut PgConnection,
+    query: &'static str,
+    keys: Vec<HoldKey>,
+    mut look: impl FnMut(HoldKey, &str),
+) -> Result<(), sqlx::Error> {
+    for keys in keys.chunks(KEYS_MAX) {
+        let (orders, attempts): (Vec<Uuid>, Vec<i32>) = keys.iter().map(|key| (key.order_id.0, key.attempt)).unzip();
+        let mut rows = sqlx::query(query).bind(orders).bind(attempts).fetch(&mut *connection);
+        while let Some(row) = rows.try_next().await? {
+            look(key(&row)?, row.try_get("status")?);
+        }
+    }
+    Ok(())
+}
+
+/// Gives the rows with these ids to `look`, one at a time.
+async fn each_of(
+    connection: &mut PgConnection,
+    query: &'static str,
+    ids: Vec<Uuid>,
+    mut look: impl FnMut(PgRow) -> Result<(), sqlx::Error>,
+) -> Result<(), sqlx::Error> {
+    for ids in ids.chunks(KEYS_MAX) {
+        let mut rows = sqlx::query(query).bind(ids).fetch(&mut *connection);
+        while let Some(row) = rows.try_next().await? {
+            look(row)?;
+        }
+    }
+    Ok(())
+}
+
+/// The status of holds by their keys: one probe after the other, for of its own accord the planner may read the table through.
+macro_rules! holds {
+    ($table:literal) => {
+        concat!(
+            "select found.* from unnest($1::uuid[], $2::int4[]) as k (order_id, attempt) cross join lateral (
+                 select order_id, attempt, status from ",
+            $table,
+            " as h where h.order_id = k.order_id and h.attempt = k.attempt) as found"
+        )
+    };
+}
+
 async fn stock(connection: &mut PgConnection, ledger: &Ledger, findings: &mut Findings) -> Result<(), sqlx::Error> {
     let query = "select s.sku, s.received, s.adjusted, s.committed, s.returned, s.on_hand, s.held,
             coalesce(h.held, 0)::int8 as held_by_holds
@@ -123,12 +203,11 @@ fn hold_status(subject: String, row: &str, ledger: Option<domain::hold::Status>,
 async fn stock_holds(
     connection: &mut PgConnection,
     ledger: &Ledger,
+    keys: Vec<HoldKey>,
     findings: &mut Findings,
 ) -> Result<(), sqlx::Error> {
-    each(connection, "select order_id, attempt, status from inventory.holds", |row| {
-        let key = key(&row)?;
-        hold_status(stock_name(key), row.try_get("status")?, ledger.stock.standing(key), findings);
-        Ok(())
+    each_hold(connection, holds!("inventory.holds"), keys, |key, status| {
+        hold_status(stock_name(key), status, ledger.stock.standing(key), findings);
     })
     .await
 }
@@ -162,12 +241,11 @@ async fn rounds(connection: &mut PgConnection, ledger: &Ledger, findings: &mut F
 async fn share_holds(
     connection: &mut PgConnection,
     ledger: &Ledger,
+    keys: Vec<HoldKey>,
     findings: &mut Findings,
 ) -> Result<(), sqlx::Error> {
-    each(connection, "select order_id, attempt, status from rounds.holds", |row| {
-        let key = key(&row)?;
-        hold_status(shares_name(key), row.try_get("status")?, ledger.shares.standing(key), findings);
-        Ok(())
+    each_hold(connection, holds!("rounds.holds"), keys, |key, status| {
+        hold_status(shares_name(key), status, ledger.shares.standing(key), findings);
     })
     .await
 }
@@ -206,20 +284,24 @@ async fn coupons(connection: &mut PgConnection, ledger: &Ledger, findings: &mut 
 async fn coupon_uses(
     connection: &mut PgConnection,
     ledger: &Ledger,
+    keys: Vec<HoldKey>,
     findings: &mut Findings,
 ) -> Result<(), sqlx::Error> {
-    each(connection, "select order_id, attempt, status from payments.coupon_uses", |row| {
-        let key = key(&row)?;
-        hold_status(use_name(key), row.try_get("status")?, ledger.coupons.standing(key), findings);
-        Ok(())
+    each_hold(connection, holds!("payments.coupon_uses"), keys, |key, status| {
+        hold_status(use_name(key), status, ledger.coupons.standing(key), findings);
     })
     .await
 }
 
-async fn payments(connection: &mut PgConnection, ledger: &Ledger, findings: &mut Findings) -> Result<(), sqlx::Error> {
+async fn payments(
+    connection: &mut PgConnection,
+    ledger: &Ledger,
+    ids: Vec<Uuid>,
+    findings: &mut Findings,
+) -> Result<(), sqlx::Error> {
     let query = "select payment_id, captured_minor, refunding_minor, refunded_minor, charged_back_minor, coalesce(currency, '') as currency
-        from payments.payments";
-    each(connection, query, |row| {
+        from payments.payments where payment_id = any($1)";
+    each_of(connection, query, ids, |row| {
         let currency: &str = row.try_get("currency")?;
         let payment_id = PaymentId(row.try_get("payment_id")?);
         let book = ledger.payments.payments.get(&payment_id);
@@ -245,19 +327,21 @@ async fn payments(connection: &mut PgConnection, ledger: &Ledger, findings: &mut
     .await
 }
 
-async fn orders(connection: &mut PgConnection, ledger: &Ledger, findings: &mut Findings) -> Result<(), sqlx::Error> {
-    let query =
-        "select order_id, attempt, status, released, captured_minor, refunded_minor, currency from orders.orders";
-    each(connection, query, |row| {
+async fn orders(
+    connection: &mut PgConnection,
+    ledger: &Ledger,
+    ids: Vec<Uuid>,
+    findings: &mut Findings,
+) -> Result<(), sqlx::Error> {
+    let query = "select order_id, attempt, status, released, captured_minor, refunded_minor, currency
+        from orders.orders where order_id = any($1)";
+    each_of(connection, query, ids, |row| {
         let order_id = OrderId(row.try_get("order_id")?);
         let Some(book) = ledger.orders.orders.get(&order_id) else { return Ok(()) };
         let (subject, status) = (format!("order-{order_id}"), row.try_get::<String, _>("status")?);
-        let fits = match status.as_str() {
-            "pending" | "reserved" => book.phase == Phase::Open,
-            "expired" | "cancelled" | "rejected" => book.phase == Phase::Closed,
-            _ => book.phase == Phase::Paid,
-        };
-        if !fits || row.try_get::<bool, _>("released")? != (book.released && book.phase == Phase::Closed) {
+        if !book.phase.fits(&status)
+            || row.try_get::<bool, _>("released")? != (book.released && book.phase == Phase::Closed)
+        {
             let what = format!("it is {status} in the table, and {:?} by the events themselves", book.phase);
             findings.add(Check::Orders, &subject, what, Some(book.since.position));
         }
@@ -322,6 +406,18 @@ pub(super) async fn dead_letters(connection: &mut PgConnection) -> Result<i64> {
     sqlx::query_scalar(query).fetch_one(connection).await.context("counting the dead letters")
 }
 
+/// What caused events behind a position, as far as this service has answered it.
+macro_rules! since {
+    ($schema:literal) => {
+        concat!(
+            "select command_id from ",
+            $schema,
+            ".inbox where command_id in
+                (select causation_id from log.events where position > $1 union all select unnest($2::uuid[]))"
+        )
+    };
+}
+
 /// The commands that each service has answered.
 pub(super) async fn answered(connection: &mut PgConnection) -> Result<Answered> {
     let mut answered = Answered::new();
@@ -331,13 +427,33 @@ pub(super) async fn answered(connection: &mut PgConnection) -> Result<Answered> 
         (rounds::Rounds::NAME, "select command_id from rounds.inbox"),
         (<payments::Payments>::NAME, "select command_id from payments.inbox"),
     ] {
-        let mut ids = HashSet::new();
+        let mut ids = Vec::new();
         let keep = |row: PgRow| {
-            ids.insert(row.try_get(0)?);
+            ids.push(row.try_get(0)?);
             Ok(())
         };
         each(connection, query, keep).await.with_context(|| format!("reading the inbox of {service}"))?;
-        answered.insert(service, ids);
+        answered.insert(service, Ids::of(ids));
+    }
+    Ok(answered)
+}
+
+/// Those of the commands that may have caused what stands behind a position, and what came late before it.
+pub(super) async fn answered_since(
+    connection: &mut PgConnection,
+    after: GlobalPosition,
+    late: &[StoredEvent],
+) -> Result<Answered> {
+    let mut answered = Answered::new();
+    let late: Vec<Uuid> = late.iter().map(|event| event.causation_id).collect();
+    for (service, query) in [
+        (orders::Orders::NAME, since!("orders")),
+        (inventory::Inventory::NAME, since!("inventory")),
+        (rounds::Rounds::NAME, since!("rounds")),
+        (<payments::Payments>::NAME, since!("payments")),
+    ] {
+        let ids = sqlx::query_scalar(query).bind(after.get()).bind(&late).fetch_all(&mut *connection).await;
+        answered.insert(service, Ids::of(ids.with_context(|| format!("reading the inbox of {service}"))?));
     }
     Ok(answered)
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use proto::common::v1 as wire;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Money, Rejection, text::excerpt, written};
 
@@ -11,7 +11,7 @@ use crate::{Money, Rejection, text::excerpt, written};
 const CODE_CHARS_MAX: usize = 64;
 
 /// The code of a coupon: 1 to 64 of `A`-`Z`, `0`-`9`, `-` and `_`. Two codes that differ in case, or in the blanks around them, are one.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CouponCode(String);
 
 impl CouponCode {

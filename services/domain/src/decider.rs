@@ -127,6 +127,9 @@ pub trait Decider {
     /// Puts one of these rows in: as a new one where there is none, and else as one that has changed. `None`: it is no row of this name.
     fn put(state: &mut Self::State, name: &str, row: Self::Row) -> Option<()>;
 
+    /// Takes one of these rows out, with what the state has beside it for that row alone.
+    fn take_out(state: &mut Self::State, name: &str) -> Option<Self::Row>;
+
     /// The names of the rows that an event changed: to name the event where row and fold part.
     fn rows_of(event: &Self::Event) -> Vec<String>;
 }

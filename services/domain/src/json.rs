@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::{Currency, DisputeStanding, HoldKey, OrderId, PaymentId, RefundId, RoundId, Sku, Timestamp, WalletId};
+use crate::{Currency, HoldKey, OrderId, PaymentId, RefundId, RoundId, Sku, Timestamp, WalletId};
 
 macro_rules! as_text {
     ($($name:ty),+ $(,)?) => {$(
@@ -29,7 +29,13 @@ macro_rules! from_text {
 }
 
 from_text!(
+    OrderId: |text: &str| Self::parse(text).ok(),
+    RoundId: |text: &str| Self::parse(text).ok(),
+    PaymentId: |text: &str| Self::parse(text).ok(),
+    RefundId: |text: &str| Self::parse(text).ok(),
+    WalletId: |text: &str| Self::parse(text).ok(),
+    HoldKey: Self::from_text,
+    Sku: |text: &str| Self::parse(text).ok(),
     Currency: |text: &str| Self::parse(text).ok(),
-    DisputeStanding: Self::parse,
     Timestamp: |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok().map(Self::from),
 );

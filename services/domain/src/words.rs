@@ -16,6 +16,14 @@ macro_rules! words {
             }
         }
 
+        impl<'de> $crate::serde::Deserialize<'de> for $name {
+            fn deserialize<D: $crate::serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let word = <String as $crate::serde::Deserialize>::deserialize(deserializer)?;
+                let unknown = || $crate::serde::de::Error::custom(format!("{word:?} is no such word"));
+                Self::parse(&word).ok_or_else(unknown)
+            }
+        }
+
         impl $name {
             /// Every one of them.
             pub const ALL: &[Self] = &[$(Self::$variant,)+];

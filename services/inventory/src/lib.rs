@@ -121,6 +121,13 @@ impl Decider for Inventory {
         Some(())
     }
 
+    fn take_out(state: &mut State, name: &str) -> Option<Row> {
+        if let Some(sku) = name.strip_prefix("product-") {
+            return state.stock.take(&Sku::parse(sku).ok()?).map(Row::Stock);
+        }
+        state.holds.take(&HoldKey::from_text(name.strip_prefix("stock-")?)?).map(Row::Hold)
+    }
+
     fn rows_of(event: &Event) -> Vec<String> {
         let products = event.lines().into_iter().flat_map(|lines| lines.keys()).map(StreamId::Product);
         once(event.owner()).chain(products).map(|owner| owner.to_string()).collect()
@@ -148,5 +155,9 @@ impl Service for Inventory {
 
     async fn load_all(connection: &mut PgConnection) -> Result<State, sqlx::Error> {
         store::load_all(connection).await
+    }
+
+    async fn load_rows(connection: &mut PgConnection, names: &[String]) -> Result<State, sqlx::Error> {
+        store::load_rows(connection, names).await
     }
 }

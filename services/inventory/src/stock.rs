@@ -5,7 +5,7 @@ use domain::{
     hold::{Request, Status},
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     command::Command,
@@ -28,7 +28,7 @@ pub struct State {
 domain::rows!(State { stock, holds });
 
 /// A product and its stock: totals over its life, in pieces.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stock {
     /// For people.
     pub name: String,

@@ -52,12 +52,28 @@ pub(crate) async fn load(
             }
         }
     }
-    let (orders, attempts): (Vec<Uuid>, Vec<i32>) = keys.iter().map(|key| (key.order_id.0, key.attempt)).unzip();
     let skus: Vec<&str> = skus.into_iter().map(Sku::as_str).collect();
     let load = match locks {
         Locks::None => LOAD,
         Locks::Rows => LOAD_LOCKED,
     };
+    load_by(connection, load, keys, skus).await
+}
+
+/// Loads the rows of these names, without locks.
+pub(crate) async fn load_rows(connection: &mut PgConnection, names: &[String]) -> Result<State, sqlx::Error> {
+    let keys = names.iter().filter_map(|name| HoldKey::from_text(name.strip_prefix("stock-")?)).collect();
+    let skus = names.iter().filter_map(|name| name.strip_prefix("product-")).collect();
+    load_by(connection, LOAD, keys, skus).await
+}
+
+async fn load_by(
+    connection: &mut PgConnection,
+    load: &'static str,
+    keys: BTreeSet<HoldKey>,
+    skus: Vec<&str>,
+) -> Result<State, sqlx::Error> {
+    let (orders, attempts): (Vec<Uuid>, Vec<i32>) = keys.iter().map(|key| (key.order_id.0, key.attempt)).unzip();
     let rows = sqlx::query(load).bind(&orders).bind(&attempts).bind(&skus).fetch_all(connection).await?;
     let mut state = State::default();
     for row in rows {

@@ -177,6 +177,14 @@ impl Decider for Orders {
         Some(())
     }
 
+    fn take_out(state: &mut State, name: &str) -> Option<Order> {
+        let order = state.orders.take(&OrderId::parse(name.strip_prefix("order-")?).ok()?)?;
+        if let Some(reference) = &order.terms.reference {
+            state.references.take(reference);
+        }
+        Some(order)
+    }
+
     fn rows_of(event: &Event) -> Vec<String> {
         vec![event.stream()]
     }
@@ -211,5 +219,9 @@ impl Service for Orders {
 
     async fn load_all(connection: &mut PgConnection) -> Result<State, sqlx::Error> {
         store::load_all(connection).await
+    }
+
+    async fn load_rows(connection: &mut PgConnection, names: &[String]) -> Result<State, sqlx::Error> {
+        store::load_rows(connection, names).await
     }
 }

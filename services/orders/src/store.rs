@@ -141,6 +141,14 @@ pub(crate) async fn load_all(connection: &mut PgConnection) -> Result<State, sql
     Ok(state(sqlx::query("select * from orders.orders").try_map(order).fetch_all(connection).await?))
 }
 
+/// Loads the orders of these names, without locks.
+pub(crate) async fn load_rows(connection: &mut PgConnection, names: &[String]) -> Result<State, sqlx::Error> {
+    let ids = names.iter().filter_map(|name| OrderId::parse(name.strip_prefix("order-")?).ok());
+    let ids: Vec<Uuid> = ids.map(|id| id.0).collect();
+    let query = sqlx::query("select * from orders.orders where order_id = any($1)").bind(ids);
+    Ok(state(query.try_map(order).fetch_all(connection).await?))
+}
+
 fn state(orders: Vec<Order>) -> State {
     let mut state = State::default();
     for order in orders {

@@ -18,7 +18,7 @@ use domain::{
     CouponCode, Currency, DecideError, HoldKey, Money, Rejection, Revised, Sku, StreamVersion, Timestamp, hold::Status,
     words,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     command::CouponCommand,
@@ -36,7 +36,7 @@ mod spec;
 pub use hold::{Item, Purchase, Use};
 
 /// A coupon.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coupon {
     /// What it is good for.
     pub offer: Offer,
@@ -51,7 +51,7 @@ pub struct Coupon {
 }
 
 /// What a coupon is good for. It never changes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offer {
     /// What it takes off.
     pub off: Off,
@@ -74,7 +74,7 @@ pub struct Offer {
 }
 
 /// What a coupon takes off a price.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Off {
     /// So many hundredths of a percent, 1 to 10,000.
     BasisPoints(i32),
@@ -93,7 +93,7 @@ words!(
 );
 
 /// What of a coupon one customer has used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Customer {
     /// As of [`Coupon::held`].
     pub held: i64,

@@ -236,6 +236,22 @@ impl<P> Decider for Payments<P> {
         Some(())
     }
 
+    fn take_out(state: &mut State, name: &str) -> Option<Row> {
+        let (kind, name) = name.split_once('-')?;
+        match kind {
+            "payment" => state.payments.take(&PaymentId::parse(name).ok()?).map(Box::new).map(Row::Payment),
+            "coupon" => state.coupons.take(&CouponCode::parse(name).ok()?).map(Row::Coupon),
+            "use" => state.uses.take(&HoldKey::from_text(name)?).map(Row::Use),
+            "customer" => {
+                let (code, customer) = name.split_once('.')?;
+                state.customers.take(&(CouponCode::parse(code).ok()?, customer.to_owned())).map(Row::Customer)
+            }
+            "wallet" => state.wallets.take(&WalletId::parse(name).ok()?).map(Row::Wallet),
+            "funds" => state.funds.take(&PaymentId::parse(name).ok()?).map(Row::Funds),
+            _ => None,
+        }
+    }
+
     fn rows_of(event: &Event) -> Vec<String> {
         let of = if let Event::Coupon(event) = event { event.moves() } else { None };
         let moved = of.into_iter().flat_map(|of| {
@@ -305,5 +321,9 @@ impl<P: Provider> Service for Payments<P> {
 
     async fn load_all(connection: &mut PgConnection) -> Result<State, sqlx::Error> {
         store::load_all(connection).await
+    }
+
+    async fn load_rows(connection: &mut PgConnection, names: &[String]) -> Result<State, sqlx::Error> {
+        store::load_rows(connection, names).await
     }
 }

@@ -162,6 +162,19 @@ pub(crate) async fn load_all(connection: &mut PgConnection) -> Result<State, sql
     Ok(state)
 }
 
+/// Loads the rows of these names, without locks. Refunds of a payment that has no row are left out.
+pub(crate) async fn load_rows(connection: &mut PgConnection, names: &[String]) -> Result<State, sqlx::Error> {
+    let ids = names.iter().filter_map(|name| PaymentId::parse(name.strip_prefix("payment-")?).ok());
+    let ids: Vec<Uuid> = ids.map(|id| id.0).collect();
+    let mut state = State::default();
+    if !ids.is_empty() {
+        take_in(&mut state, sqlx::query(LOAD).bind(&ids).fetch_all(&mut *connection).await?)?;
+    }
+    coupons::load_rows(connection, names, &mut state).await?;
+    wallets::load_rows(connection, names, &mut state).await?;
+    Ok(state)
+}
+
 /// Takes rows in, and gives the refunds of payments that are not among them.
 fn take_in(state: &mut State, rows: Vec<PgRow>) -> Result<Vec<(PaymentId, RefundId)>, sqlx::Error> {
     let mut strays = Vec::new();

@@ -7,7 +7,7 @@
 //! Why it is so: services/payments/README.md#a-wallet-is-a-provider
 
 use domain::{AMOUNT_MAX, Currency, DecideError, Money, Rejection, Revised, StreamVersion, WalletId, hold::Status};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     command::{Movement, WalletCommand},
@@ -27,7 +27,7 @@ pub use funds::Funds;
 pub const BALANCE_MAX: i64 = AMOUNT_MAX;
 
 /// A wallet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wallet {
     /// The sender's own name for the customer whose it is.
     pub customer_id: String,

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use domain::{HoldKey, Money, RefundId, Rejection, RoundId, Timer, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Wait before a batch of refunds: lets other work in between, and tells its timer from the one that fired just now.
 pub const BATCH_PAUSE: Duration = Duration::from_millis(10);
@@ -109,7 +109,7 @@ pub enum Event {
 }
 
 /// What a round offers for sale.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offer {
     /// What there is to win.
     pub prize: String,
@@ -138,7 +138,7 @@ pub struct Shares {
 }
 
 /// Why a round's participants get their money back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Failure {
     /// It was called off.
     Cancelled,

@@ -125,6 +125,13 @@ impl Decider for Rounds {
         Some(())
     }
 
+    fn take_out(state: &mut State, name: &str) -> Option<Row> {
+        if let Some(round_id) = name.strip_prefix("round-") {
+            return state.rounds.take(&RoundId::parse(round_id).ok()?).map(Row::Round);
+        }
+        state.holds.take(&HoldKey::from_text(name.strip_prefix("shares-")?)?).map(Row::Hold)
+    }
+
     fn rows_of(event: &Event) -> Vec<String> {
         event.touches().iter().map(StreamId::to_string).collect()
     }
@@ -151,5 +158,9 @@ impl Service for Rounds {
 
     async fn load_all(connection: &mut PgConnection) -> Result<State, sqlx::Error> {
         store::load_all(connection).await
+    }
+
+    async fn load_rows(connection: &mut PgConnection, names: &[String]) -> Result<State, sqlx::Error> {
+        store::load_rows(connection, names).await
     }
 }

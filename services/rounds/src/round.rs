@@ -28,7 +28,7 @@ use domain::{
     DecideError, HoldKey, RefundId, Rejection, Revised, RoundId, StreamVersion, Table, Timestamp, hold::Status,
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     command::Command,
@@ -54,7 +54,7 @@ pub struct State {
 domain::rows!(State { rounds, holds });
 
 /// A round.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Round {
     /// What is for sale.
     pub offer: Offer,
@@ -71,7 +71,7 @@ pub struct Round {
 }
 
 /// Where a round stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RoundStatus {
     /// For sale.
     Open,

@@ -60,12 +60,30 @@ pub(crate) async fn load(
             }
         }
     }
-    let (orders, attempts): (Vec<Uuid>, Vec<i32>) = keys.iter().map(|key| (key.order_id.0, key.attempt)).unzip();
     let (rounds, advancing): (Vec<Uuid>, Vec<Uuid>) = (rounds.into_iter().collect(), advancing.into_iter().collect());
     let load = match locks {
         Locks::None => LOAD,
         Locks::Rows => LOAD_LOCKED,
     };
+    load_by(connection, load, keys, rounds, advancing).await
+}
+
+/// Loads the rows of these names, without locks.
+pub(crate) async fn load_rows(connection: &mut PgConnection, names: &[String]) -> Result<State, sqlx::Error> {
+    let keys = names.iter().filter_map(|name| HoldKey::from_text(name.strip_prefix("shares-")?)).collect();
+    let rounds = names.iter().filter_map(|name| RoundId::parse(name.strip_prefix("round-")?).ok());
+    load_by(connection, LOAD, keys, rounds.map(|id| id.0).collect(), Vec::new()).await
+}
+
+/// Loads these holds and rounds, and the next buyers of rounds that are advancing.
+async fn load_by(
+    connection: &mut PgConnection,
+    load: &'static str,
+    keys: BTreeSet<HoldKey>,
+    rounds: Vec<Uuid>,
+    advancing: Vec<Uuid>,
+) -> Result<State, sqlx::Error> {
+    let (orders, attempts): (Vec<Uuid>, Vec<i32>) = keys.iter().map(|key| (key.order_id.0, key.attempt)).unzip();
     let limit = i64::try_from(BATCH_MAX).unwrap_or(i64::MAX);
     let query = sqlx::query(load).bind(&orders).bind(&attempts).bind(&rounds).bind(&advancing).bind(limit);
     let mut state = State::default();

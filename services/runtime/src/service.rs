@@ -78,6 +78,12 @@ pub trait Service: Decider + Send + Sync + 'static {
 
     /// Loads every row, without locks: for audits, in a snapshot.
     fn load_all(connection: &mut PgConnection) -> impl Future<Output = Result<Self::State, sqlx::Error>> + Send;
+
+    /// Loads the rows of these names, without locks: for audits, in a snapshot. Rows that those are about may come along.
+    fn load_rows(
+        connection: &mut PgConnection,
+        names: &[String],
+    ) -> impl Future<Output = Result<Self::State, sqlx::Error>> + Send;
 }
 
 /// A table of a service's rows.

@@ -1,6 +1,6 @@
 //! What can have caused an event, and what cannot.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use domain::{GlobalPosition, HoldKey, OrderId, StreamVersion, Timestamp};
 use proto::{
@@ -13,7 +13,7 @@ use runtime::log::{
 };
 use uuid::Uuid;
 
-use super::{CAUSES, Causes, Findings, TRIES_MAX, reacts_to};
+use super::{CAUSES, Causes, Findings, Ids, TRIES_MAX, reacts_to};
 use crate::catalogue::{PROMISED, event_types};
 
 const SECOND: i64 = 1_000_000;
@@ -97,8 +97,7 @@ impl Log {
 
     /// What is found where these commands were answered by this service.
     fn found_with(&self, service: &'static str, commands: &[Uuid]) -> Vec<String> {
-        let ids: HashSet<Uuid> = commands.iter().copied().collect();
-        self.found_by(Causes::of_answered(BTreeMap::from([(service, ids)])))
+        self.found_by(Causes::of_answered(BTreeMap::from([(service, Ids::of(commands.to_vec()))])))
     }
 
     fn found_by(&self, mut causes: Causes) -> Vec<String> {

@@ -7,6 +7,7 @@ use proto::{Name, orders::v1 as orders, payments::v1 as payments};
 
 use super::{
     Moment, Unbooked,
+    keys::{Keys, move_parts, move_set},
     money::{Payments, payment_name},
 };
 use crate::report::{Check, Findings};
@@ -46,6 +47,12 @@ enum Standing {
 }
 
 impl Authorisations {
+    pub(super) fn move_to(&mut self, other: &mut Self, keys: &Keys) {
+        move_parts(&mut self.held, &mut other.held, keys);
+        move_set(&mut self.wanted, &mut other.wanted, &keys.payments);
+        move_set(&mut self.unwanted, &mut other.unwanted, &keys.payments);
+    }
+
     /// Whether an event of payments is booked here and nowhere else.
     pub(super) fn takes(name: &str) -> bool {
         OF_PAYMENTS.contains(&name)

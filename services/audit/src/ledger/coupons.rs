@@ -9,8 +9,14 @@ use proto::{
     orders::v1::{OrderLine, SharePurchase},
     payments::v1 as wire,
 };
+use serde::{Deserialize, Serialize};
 
-use super::{Moment, Unbooked, orders::Orders, use_name};
+use super::{
+    Moment, Unbooked,
+    keys::{Keys, move_each},
+    orders::Orders,
+    use_name,
+};
 use crate::report::{Check, Findings};
 
 /// Events of payments that are about coupons.
@@ -31,8 +37,9 @@ pub(crate) struct Coupons {
 }
 
 /// A coupon and its uses.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Coupon {
+    #[serde(with = "offer")]
     offer: wire::CouponOffer,
     pub(crate) is_closed: bool,
     pub(crate) uses: Uses,
@@ -41,8 +48,22 @@ pub(crate) struct Coupon {
     breached: bool,
 }
 
+/// An offer as its message's bytes.
+mod offer {
+    use proto::{Message, payments::v1::CouponOffer};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(offer: &CouponOffer, serializer: S) -> Result<S::Ok, S::Error> {
+        offer.encode_to_vec().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<CouponOffer, D::Error> {
+        CouponOffer::decode(Vec::<u8>::deserialize(deserializer)?.as_slice()).map_err(D::Error::custom)
+    }
+}
+
 /// How often something was used.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Uses {
     pub(crate) held: i128,
     pub(crate) redeemed: i128,
@@ -118,6 +139,10 @@ impl Coupon {
 }
 
 impl Coupons {
+    pub(super) fn move_to(&mut self, other: &mut Self, keys: &Keys) {
+        move_each(&mut self.holds, &mut other.holds, &keys.holds);
+    }
+
     /// Whether this book is where an event of payments belongs.
     pub(super) fn takes(name: &str) -> bool {
         OF_COUPONS.contains(&name)

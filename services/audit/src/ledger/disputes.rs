@@ -10,7 +10,11 @@ use proto::{
     payments::v1 as payments,
 };
 
-use super::{Moment, Unbooked, money::payment_name};
+use super::{
+    Moment, Unbooked,
+    keys::{Keys, move_parts},
+    money::payment_name,
+};
 use crate::report::{Check, Findings};
 
 /// What this book hears of, and what of that moves money.
@@ -94,6 +98,11 @@ impl Told {
 }
 
 impl Disputes {
+    pub(super) fn move_to(&mut self, other: &mut Self, keys: &Keys) {
+        move_parts(&mut self.told, &mut other.told, keys);
+        move_parts(&mut self.known, &mut other.known, keys);
+    }
+
     /// Whether an event of payments is booked here and nowhere else.
     pub(super) fn takes(name: &str) -> bool {
         OF_PAYMENTS.iter().any(|(known, _)| *known == name)

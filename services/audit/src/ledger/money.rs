@@ -9,6 +9,7 @@ use super::{
     Moment, Unbooked,
     authorisations::Authorisations,
     disputes::{Disputes, Told},
+    keys::{Keys, move_each, move_parts},
     second_charges::SecondCharges,
 };
 use crate::report::{Check, Findings};
@@ -114,6 +115,16 @@ pub(crate) fn payment_name(payment_id: PaymentId) -> String {
 }
 
 impl Payments {
+    pub(super) fn move_to(&mut self, other: &mut Self, keys: &Keys) {
+        move_each(&mut self.payments, &mut other.payments, &keys.payments);
+        move_parts(&mut self.open_reports, &mut other.open_reports, keys);
+        move_parts(&mut self.charges_of_reports, &mut other.charges_of_reports, keys);
+        let accepted = self.accepted_reports.extract_if(.., |(payment_id, _)| keys.payments.contains(payment_id));
+        other.accepted_reports.extend(accepted);
+        self.disputes.move_to(&mut other.disputes, keys);
+        self.second_charges.move_to(&mut other.second_charges, keys);
+    }
+
     /// What came in with a payment.
     pub(super) fn captured(&self, payment_id: PaymentId) -> Option<&Money> {
         self.payments.get(&payment_id)?.captured.as_ref()

@@ -12,6 +12,7 @@ use proto::{
 use super::{
     Held, Moment, Unbooked,
     coupons::{Basket, Coupon},
+    keys::{Keys, move_each, move_set},
     money::Payments,
 };
 use crate::report::{Check, Findings};
@@ -75,6 +76,15 @@ pub(crate) enum Phase {
 }
 
 impl Phase {
+    /// Whether an order of this status can be in it.
+    pub(crate) fn fits(self, status: &str) -> bool {
+        match status {
+            "pending" | "reserved" => self == Self::Open,
+            "expired" | "cancelled" | "rejected" => self == Self::Closed,
+            _ => self == Self::Paid,
+        }
+    }
+
     const fn as_str(self) -> &'static str {
         match self {
             Self::Open => "open",
@@ -115,6 +125,11 @@ struct Step<'a> {
 }
 
 impl Orders {
+    pub(super) fn move_to(&mut self, other: &mut Self, keys: &Keys) {
+        move_each(&mut self.orders, &mut other.orders, &keys.orders);
+        move_set(&mut self.heard, &mut other.heard, &keys.payments);
+    }
+
     /// What is wrong with this hold of stock.
     pub(super) fn contradicts_stock(&self, key: HoldKey, lines: &Lines) -> Option<String> {
         self.contradicts(key, |order| order.lines == *lines)

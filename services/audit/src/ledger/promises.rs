@@ -22,6 +22,9 @@ pub(crate) struct Grace {
 }
 
 impl Grace {
+    /// All time is over: whatever may ever be late, is.
+    pub(crate) const NONE: Self = Self { now: Timestamp::from_micros(i64::MAX), grace: Duration::ZERO };
+
     /// Whether what had to follow from this moment is late.
     pub(crate) fn is_over(self, since: Moment) -> bool {
         self.is_past(since.at)
@@ -39,7 +42,7 @@ impl Grace {
 impl Ledger {
     /// Looks for what is late.
     pub(crate) fn check_promises(&self, grace: Grace, findings: &mut Findings) {
-        findings.checked(Check::Orders, self.orders.orders.len());
+        findings.checked(Check::Orders, self.orders.orders.len() + self.gone.orders);
         for (order_id, order) in &self.orders.orders {
             order.check(*order_id, grace, findings);
             let key = HoldKey { order_id: *order_id, attempt: order.attempt };
@@ -56,7 +59,7 @@ impl Ledger {
                 order.check_hold(&use_name(key), hold, grace, findings);
             }
         }
-        findings.checked(Check::Holds, self.stock.holds.len() + self.shares.holds.len() + self.coupons.holds.len());
+        findings.checked(Check::Holds, self.holds() + self.gone.holds);
         let stock = self.stock.holds.iter().map(|(key, hold)| (*key, stock_name(*key), hold.status, hold.since));
         let shares = self.shares.holds.iter().map(|(key, hold)| (*key, shares_name(*key), hold.status, hold.since));
         let uses = self.coupons.holds.iter().map(|(key, hold)| (*key, use_name(*key), hold.status, hold.since));
@@ -70,7 +73,7 @@ impl Ledger {
         findings.checked(Check::Stock, self.stock.products.len());
         findings.checked(Check::Shares, self.shares.rounds.len());
         findings.checked(Check::Coupons, self.coupons.coupons.len());
-        findings.checked(Check::Money, self.payments.payments.len());
+        findings.checked(Check::Money, self.payments.payments.len() + self.gone.payments);
         self.check_rounds(grace, findings);
         self.check_buyers(grace, findings);
         self.check_cancelled(grace, findings);

@@ -7,12 +7,17 @@ use proto::{
     Name, common::v1::Money, inventory::v1 as inventory, orders::v1 as orders, payments::v1 as payments,
     rounds::v1 as rounds,
 };
+use serde::{Deserialize, Serialize};
 
 use super::{
     Moment, Unbooked,
+    keys::Keys,
     money::{Payment, Payments},
 };
 use crate::report::{Check, Findings};
+
+/// The name by which payments knows the sandbox.
+const SANDBOX: &str = "sandbox";
 
 /// An order's life as long as nothing goes back: that is in the book of orders.
 const OF_ORDERS_OF_NO_CONCERN: [&str; 18] = [
@@ -79,6 +84,19 @@ const OF_HOLDS_OF_NO_CONCERN: [&str; 17] = [
 #[derive(Debug, Default)]
 pub(crate) struct Refunds {
     pub(crate) refunds: BTreeMap<RefundId, Refund>,
+    /// Of those whose orders were let go: what the sandbox may know of.
+    let_go: BTreeMap<RefundId, Sent>,
+}
+
+/// What is left of a refund when its order is let go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sent {
+    pub(crate) minor: i128,
+    pub(crate) currency: String,
+    pub(crate) standing: Standing,
+    pub(crate) by_hand: bool,
+    pub(crate) since: Moment,
+    pub(crate) by_sandbox: bool,
 }
 
 /// A refund.
@@ -115,7 +133,7 @@ pub(crate) struct Refund {
 }
 
 /// Where a refund stands in payments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Standing {
     /// Payments has not said anything yet.
     Asked,
@@ -199,6 +217,18 @@ impl Refund {
     pub(crate) fn minor(&self) -> i128 {
         self.amount.as_ref().map_or(0, |amount| amount.minor_units.into())
     }
+
+    pub(crate) fn sent(&self) -> Sent {
+        let Self { amount, standing, by_hand, since, provider, .. } = self;
+        Sent {
+            minor: self.minor(),
+            currency: amount.as_ref().map_or_else(String::new, |amount| amount.currency.clone()),
+            standing: *standing,
+            by_hand: *by_hand,
+            since: *since,
+            by_sandbox: provider == SANDBOX,
+        }
+    }
 }
 
 /// What a refund's findings are about.
@@ -211,6 +241,32 @@ fn wrong(refund_id: RefundId, what: String, at: Moment, findings: &mut Findings)
 }
 
 impl Refunds {
+    pub(super) fn move_to(&mut self, other: &mut Self, keys: &Keys) {
+        let of_them = self.refunds.extract_if(.., |_, refund| keys.orders.contains(&refund.order_id));
+        other.refunds.extend(of_them);
+    }
+
+    /// Keeps of refunds whose orders are let go what their provider is asked about, if that is the sandbox: no other is asked.
+    pub(super) fn let_go(&mut self, gone: &Self) {
+        let asked = |refund: &Refund| refund.provider.is_empty() || refund.provider == SANDBOX;
+        let gone = gone.refunds.iter().filter(|(_, refund)| asked(refund));
+        self.let_go.extend(gone.map(|(refund_id, refund)| (*refund_id, refund.sent())));
+    }
+
+    pub(super) fn keep(self) -> Vec<(RefundId, Sent)> {
+        self.let_go.into_iter().collect()
+    }
+
+    pub(super) fn restore(&mut self, sent: Vec<(RefundId, Sent)>) {
+        self.let_go.extend(sent);
+    }
+
+    /// All refunds, as far as the sandbox knows of them.
+    pub(crate) fn sent(&self) -> BTreeMap<RefundId, Sent> {
+        let live = self.refunds.iter().map(|(refund_id, refund)| (*refund_id, refund.sent()));
+        self.let_go.clone().into_iter().chain(live).collect()
+    }
+
     pub(super) fn take_order(
         &mut self,
         name: &str,

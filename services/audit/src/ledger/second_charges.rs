@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use domain::PaymentId;
 use proto::{common::v1::Money, payments::v1 as wire};
 
-use super::Moment;
+use super::{
+    Moment,
+    keys::{Keys, move_parts},
+};
 
 /// The book, by payment and by what the provider knows the charge by.
 #[derive(Debug, Default)]
@@ -24,6 +27,10 @@ struct SecondCharge {
 }
 
 impl SecondCharges {
+    pub(super) fn move_to(&mut self, other: &mut Self, keys: &Keys) {
+        move_parts(&mut self.0, &mut other.0, keys);
+    }
+
     /// Money is reported that fits nothing. Without a name it cannot be told from another, and nothing is done about it here.
     pub(super) fn come(&mut self, payment_id: PaymentId, report: wire::ProviderReport) {
         if !report.provider_reference.is_empty() {

@@ -4,8 +4,14 @@ use std::collections::BTreeMap;
 
 use domain::{HoldKey, RefundId, Rejection, RoundId, Timestamp, decode, hold::Status};
 use proto::{Name, rounds::v1 as wire};
+use serde::{Deserialize, Serialize};
 
-use super::{Moment, Unbooked, orders::Orders, shares_name};
+use super::{
+    Moment, Unbooked,
+    keys::{Keys, move_each},
+    orders::Orders,
+    shares_name,
+};
 use crate::report::{Check, Findings};
 
 /// The book.
@@ -16,7 +22,7 @@ pub(crate) struct Shares {
 }
 
 /// A round's totals. Wide enough that no sum of wrong events overflows.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Round {
     pub(crate) total: i128,
     pub(crate) sold: i128,
@@ -34,7 +40,7 @@ pub(crate) struct Round {
 }
 
 /// Where a round stands, as its own events say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) enum Standing {
     #[default]
     Open,
@@ -55,7 +61,7 @@ impl Standing {
 }
 
 /// What one attempt holds.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Hold {
     pub(crate) status: Status,
     /// None: it was released before anybody said of which round.
@@ -103,6 +109,15 @@ impl Round {
 }
 
 impl Shares {
+    pub(super) fn move_to(&mut self, other: &mut Self, keys: &Keys) {
+        move_each(&mut self.holds, &mut other.holds, &keys.holds);
+    }
+
+    /// Whether a hold outlives its order here: what was sold and did not come back is owed a refund once its round fails.
+    pub(super) fn leave_sold(&mut self, other: &mut Self) {
+        other.holds.extend(self.holds.extract_if(.., |_, hold| hold.is_sold()));
+    }
+
     pub(crate) fn standing(&self, key: HoldKey) -> Option<Status> {
         self.holds.get(&key).map(|hold| hold.status)
     }
@@ -311,6 +326,11 @@ impl Shares {
 }
 
 impl Hold {
+    /// Whether it was sold and did not come back.
+    const fn is_sold(&self) -> bool {
+        matches!(self.status, Status::Committed) && self.returned_by.is_none()
+    }
+
     const fn new(status: Status, round_id: Option<RoundId>, count: i64, since: Moment) -> Self {
         Self { status, round_id, count, named: None, returned_by: None, since }
     }

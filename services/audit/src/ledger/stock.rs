@@ -4,8 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{HoldKey, Lines, RefundId, Sku, decode, hold::Status, lines_from_wire};
 use proto::{Name, inventory::v1 as wire};
+use serde::{Deserialize, Serialize};
 
-use super::{Moment, Unbooked, orders::Orders, stock_name};
+use super::{
+    Moment, Unbooked,
+    keys::{Keys, move_each},
+    orders::Orders,
+    stock_name,
+};
 use crate::report::{Check, Findings};
 
 /// The book.
@@ -16,7 +22,7 @@ pub(crate) struct Stock {
 }
 
 /// A product's totals. Wide enough that no sum of wrong events overflows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Product {
     pub(crate) received: i128,
     pub(crate) adjusted: i128,
@@ -54,6 +60,10 @@ impl Product {
 }
 
 impl Stock {
+    pub(super) fn move_to(&mut self, other: &mut Self, keys: &Keys) {
+        move_each(&mut self.holds, &mut other.holds, &keys.holds);
+    }
+
     pub(crate) fn standing(&self, key: HoldKey) -> Option<Status> {
         self.holds.get(&key).map(|hold| hold.status)
     }

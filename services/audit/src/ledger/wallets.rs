@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use domain::{Currency, PaymentId, RefundId, WalletId, decode, hold::Status, written};
 use proto::{Name, common::v1::Money, payments::v1 as wire};
+use serde::{Deserialize, Serialize};
 
 use super::{
     Ledger, Moment, Unbooked,
+    keys::{Keys, move_each},
     money::{Payments, payment_name},
     promises::Grace,
     refunds::{Standing, refund_name},
@@ -35,7 +37,7 @@ pub(crate) struct Wallets {
 }
 
 /// A wallet's money, in minor units of its currency. Sums are wide enough that no sum of wrong events overflows.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Wallet {
     customer_id: String,
     pub(crate) currency: String,
@@ -107,6 +109,10 @@ pub(crate) fn funds_name(payment_id: PaymentId) -> String {
 }
 
 impl Wallets {
+    pub(super) fn move_to(&mut self, other: &mut Self, keys: &Keys) {
+        move_each(&mut self.funds, &mut other.funds, &keys.payments);
+    }
+
     /// Whether this book is where an event of payments belongs.
     pub(super) fn takes(name: &str) -> bool {
         OF_WALLETS.contains(&name)

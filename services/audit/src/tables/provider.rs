@@ -10,13 +10,10 @@ use uuid::Uuid;
 use crate::{
     ledger::{
         promises::Grace,
-        refunds::{Refund, Refunds, Standing, refund_name},
+        refunds::{Refunds, Sent, Standing, refund_name},
     },
     report::{Check, Findings},
 };
-
-/// The name by which payments knows the sandbox.
-const SANDBOX: &str = "sandbox";
 
 /// What the sandbox knows of one refund, all its keys together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,14 +42,15 @@ pub(crate) async fn check(
     }
     let known = read(connection).await.context("reading payments.sandbox_refunds")?;
     findings.checked(Check::Provider, known.len());
+    let sent = refunds.sent();
     for (refund_id, known) in &known {
-        let refund = refunds.refunds.get(refund_id);
+        let refund = sent.get(refund_id);
         if let Some(what) = wrong(known, refund, grace) {
             findings.add(Check::Provider, refund_name(*refund_id), what, refund.map(|refund| refund.since.position));
         }
     }
-    let unknown = refunds.refunds.iter().filter(|(refund_id, refund)| {
-        let by_sandbox = refund.provider == SANDBOX && !refund.by_hand;
+    let unknown = sent.iter().filter(|(refund_id, refund)| {
+        let by_sandbox = refund.by_sandbox && !refund.by_hand;
         refund.standing == Standing::Refunded && by_sandbox && !known.contains_key(refund_id)
     });
     for (refund_id, refund) in unknown {
@@ -82,16 +80,15 @@ async fn read(connection: &mut PgConnection) -> Result<BTreeMap<RefundId, Known>
 }
 
 /// What does not agree. The provider may be ahead of us: its call ends before ours is committed.
-fn wrong(known: &Known, refund: Option<&Refund>, grace: Grace) -> Option<String> {
+fn wrong(known: &Known, refund: Option<&Sent>, grace: Grace) -> Option<String> {
     let Some(refund) = refund else {
         return Some("the provider paid it out, and no order asked for it".to_owned());
     };
     if known.refunded > 1 {
         return Some(format!("the provider paid it out under {} keys", known.refunded));
     }
-    if i128::from(known.amount_minor) != refund.minor() {
-        let currency = refund.amount.as_ref().map_or("", |amount| amount.currency.as_str());
-        let (paid_out, due) = (written(known.amount_minor, currency), written(refund.minor(), currency));
+    if i128::from(known.amount_minor) != refund.minor {
+        let (paid_out, due) = (written(known.amount_minor, &refund.currency), written(refund.minor, &refund.currency));
         return Some(format!("the provider paid out {paid_out} of {due}"));
     }
     match refund.standing {
@@ -121,22 +118,21 @@ fn wrong(known: &Known, refund: Option<&Refund>, grace: Grace) -> Option<String>
 mod tests {
     use std::time::Duration;
 
-    use domain::{GlobalPosition, OrderId, PaymentId, Timestamp};
-    use proto::common::v1::Money;
-    use uuid::Uuid;
+    use domain::{GlobalPosition, Timestamp};
 
-    use super::{Grace, Known, Refund, SANDBOX, Standing, wrong};
+    use super::{Grace, Known, Sent, Standing, wrong};
     use crate::ledger::Moment;
 
     const GRACE: Grace = Grace { now: Timestamp::from_micros(100_000_000), grace: Duration::from_secs(30) };
 
-    fn refund(standing: Standing) -> Refund {
-        let since = Moment { position: GlobalPosition::new(1), at: Timestamp::from_micros(50_000_000) };
-        Refund {
-            amount: Some(Money { minor_units: 500, currency: "EUR".to_owned() }),
+    fn refund(standing: Standing) -> Sent {
+        Sent {
+            minor: 500,
+            currency: "EUR".to_owned(),
             standing,
-            provider: SANDBOX.to_owned(),
-            ..Refund::new(PaymentId(Uuid::from_u128(1)), OrderId(Uuid::from_u128(2)), since)
+            by_hand: false,
+            since: Moment { position: GlobalPosition::new(1), at: Timestamp::from_micros(50_000_000) },
+            by_sandbox: true,
         }
     }
 
@@ -171,7 +167,7 @@ mod tests {
         assert!(wrong(&known(0, 1), Some(&refund(Standing::Refunded)), GRACE).is_some());
         let later = Known { fails_after: Some(Duration::from_secs(25)), ..known(0, 1) };
         assert_eq!(wrong(&later, Some(&refund(Standing::Refunded)), GRACE), None);
-        let by_hand = Refund { by_hand: true, ..refund(Standing::Refunded) };
+        let by_hand = Sent { by_hand: true, ..refund(Standing::Refunded) };
         assert_eq!(wrong(&known(0, 1), Some(&by_hand), GRACE), None);
     }
 }

@@ -2,8 +2,9 @@
 
 use domain::{PaymentId, WalletId};
 use sqlx::{PgConnection, Row};
+use uuid::Uuid;
 
-use super::{Figures, each, hold_status};
+use super::{Figures, each, each_of, hold_status};
 use crate::{
     ledger::{
         Ledger,
@@ -39,12 +40,13 @@ pub(super) async fn wallets(
 pub(super) async fn funds(
     connection: &mut PgConnection,
     ledger: &Ledger,
+    ids: Vec<Uuid>,
     findings: &mut Findings,
 ) -> Result<(), sqlx::Error> {
     let query = "select payment_id, status, coalesce(currency, '') as currency,
             (select coalesce(sum(value::int8), 0)::int8 from jsonb_each_text(credits)) as credited
-        from payments.funds";
-    each(connection, query, |row| {
+        from payments.funds where payment_id = any($1)";
+    each_of(connection, query, ids, |row| {
         let payment_id = PaymentId(row.try_get("payment_id")?);
         let book = ledger.wallets.funds.get(&payment_id);
         hold_status(funds_name(payment_id), row.try_get("status")?, book.map(|funds| funds.status), findings);

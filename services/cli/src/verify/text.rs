@@ -17,6 +17,12 @@ pub(super) fn text(report: &Report, paint: Paint) -> String {
         "{} events in {} streams up to position {}, as of {}, read in {took}\n",
         report.events, report.streams, report.position, report.at
     );
+    if let Some(since) = report.since {
+        text.push_str(&format!("{} of them came since position {since}; the books have the rest\n", report.read));
+    }
+    if let Some(why) = report.anew {
+        text.push_str(&format!("the books begin anew: {why}\n"));
+    }
     let mut table = Table::default();
     for CheckReport { check, checked, findings } in &report.checks {
         let (name, what) = check.words();
@@ -53,6 +59,20 @@ pub(super) fn text(report: &Report, paint: Paint) -> String {
     text + &verdict + "\n"
 }
 
+/// The report as one line, and one more for each of the first findings.
+pub(super) fn line(report: &Report, paint: Paint) -> String {
+    let took = short(Duration::from_millis(report.duration_ms));
+    let verdict = match report.findings_total {
+        0 => paint.text("ok", Look::Good),
+        1 => paint.text("1 finding", Look::Bad),
+        many => paint.text(&format!("{many} findings"), Look::Bad),
+    };
+    let Report { at, position, read, .. } = report;
+    let line = format!("{at}  position {position}, {read} events read in {took}: {verdict}\n");
+    let findings = report.findings.iter().take(SHOWN_MAX).map(|finding| finding_text(finding, paint));
+    std::iter::once(line).chain(findings).collect()
+}
+
 fn finding_text(finding: &Finding, paint: Paint) -> String {
     let Finding { check, subject, what, event } = finding;
     let mut text = format!("{} {}: {what}\n", paint.text(check.words().0, Look::Bad), paint.text(subject, Look::Bold));
@@ -78,7 +98,10 @@ mod tests {
             ok: findings.is_empty(),
             at: "now".to_owned(),
             position: GlobalPosition::new(9),
+            since: None,
+            anew: None,
             events: 8,
+            read: 8,
             streams: 2,
             rows: 3,
             dead_letters: 0,

@@ -47,13 +47,39 @@ pub(super) async fn load(
     if keys.is_empty() && codes.is_empty() {
         return Ok(());
     }
-    let (orders, attempts): (Vec<Uuid>, Vec<i32>) = keys.iter().map(|key| (key.order_id.0, key.attempt)).unzip();
-    let codes: Vec<&str> = codes.into_iter().collect();
-    let (of_codes, of_customers): (Vec<&str>, Vec<&str>) = customers.into_iter().unzip();
     let load = match locks {
         Locks::None => LOAD,
         Locks::Rows => LOAD_LOCKED,
     };
+    load_by(connection, load, (keys, codes, customers), state).await
+}
+
+/// Loads the rows of these names, without locks.
+pub(super) async fn load_rows(
+    connection: &mut PgConnection,
+    names: &[String],
+    state: &mut State,
+) -> Result<(), sqlx::Error> {
+    let keys: BTreeSet<HoldKey> =
+        names.iter().filter_map(|name| HoldKey::from_text(name.strip_prefix("use-")?)).collect();
+    let codes: BTreeSet<&str> = names.iter().filter_map(|name| name.strip_prefix("coupon-")).collect();
+    let customers: BTreeSet<(&str, &str)> =
+        names.iter().filter_map(|name| name.strip_prefix("customer-")?.split_once('.')).collect();
+    if keys.is_empty() && codes.is_empty() && customers.is_empty() {
+        return Ok(());
+    }
+    load_by(connection, LOAD, (keys, codes, customers), state).await
+}
+
+async fn load_by(
+    connection: &mut PgConnection,
+    load: &'static str,
+    (keys, codes, customers): (BTreeSet<HoldKey>, BTreeSet<&str>, BTreeSet<(&str, &str)>),
+    state: &mut State,
+) -> Result<(), sqlx::Error> {
+    let (orders, attempts): (Vec<Uuid>, Vec<i32>) = keys.iter().map(|key| (key.order_id.0, key.attempt)).unzip();
+    let codes: Vec<&str> = codes.into_iter().collect();
+    let (of_codes, of_customers): (Vec<&str>, Vec<&str>) = customers.into_iter().unzip();
     let query = sqlx::query(load).bind(&orders).bind(&attempts).bind(&codes).bind(&of_codes).bind(&of_customers);
     take_in(state, query.fetch_all(connection).await?)
 }

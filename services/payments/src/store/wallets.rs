@@ -58,6 +58,22 @@ fn touched(command: &WalletCommand) -> (Option<PaymentId>, Option<WalletId>) {
     }
 }
 
+/// Loads the rows of these names, without locks.
+pub(super) async fn load_rows(
+    connection: &mut PgConnection,
+    names: &[String],
+    state: &mut State,
+) -> Result<(), sqlx::Error> {
+    let payments = names.iter().filter_map(|name| PaymentId::parse(name.strip_prefix("funds-")?).ok());
+    let payments: Vec<Uuid> = payments.map(|id| id.0).collect();
+    let wallets = names.iter().filter_map(|name| WalletId::parse(name.strip_prefix("wallet-")?).ok());
+    let wallets: Vec<Uuid> = wallets.map(|id| id.0).collect();
+    if payments.is_empty() && wallets.is_empty() {
+        return Ok(());
+    }
+    take_in(state, sqlx::query(LOAD).bind(&payments).bind(&wallets).fetch_all(connection).await?)
+}
+
 /// Loads every row, without locks.
 pub(super) async fn load_all(connection: &mut PgConnection, state: &mut State) -> Result<(), sqlx::Error> {
     take_in(state, sqlx::query(LOAD_ALL).fetch_all(connection).await?)

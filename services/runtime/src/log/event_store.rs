@@ -236,23 +236,6 @@ pub async fn replay<T: Send + 'static>(
     .await
 }
 
-/// As [`replay`] does, with all that is known of each event.
-///
-/// # Errors
-/// Postgres failed.
-pub async fn replay_whole<T: Send + 'static>(
-    connection: &mut PgConnection,
-    into: T,
-    mut take: impl FnMut(&mut T, &StoredEvent) + Send + 'static,
-) -> Result<T, sqlx::Error> {
-    let query = concat!("select ", columns!(), " from log.events order by position");
-    fold_rows(connection, query, into, move |into, row| {
-        take(into, &recorded(row)?);
-        Ok(())
-    })
-    .await
-}
-
 /// Rows that go from one thread to the other at once.
 const PAGE: usize = 1_000;
 
@@ -283,6 +266,62 @@ async fn fold_rows<T: Send + 'static>(
     }
     drop(pages);
     folding.await.unwrap_or_else(|broken| Err(sqlx::Error::Io(std::io::Error::other(broken))))
+}
+
+/// Reads the log behind a position in order, and sends it on page by page. For audits: in a repeatable-read snapshot.
+///
+/// # Errors
+/// Postgres failed. That nobody takes the pages is none: whoever stopped knows why.
+pub async fn read_after(
+    connection: &mut PgConnection,
+    after: GlobalPosition,
+    pages: mpsc::Sender<Vec<StoredEvent>>,
+) -> Result<(), sqlx::Error> {
+    let query = concat!("select ", columns!(), " from log.events where position > $1 order by position");
+    let mut rows = pin!(sqlx::query(query).bind(after.get()).fetch(connection).try_chunks(PAGE));
+    while let Some(page) = rows.next().await {
+        let page = page.map_err(|error| error.1)?;
+        if pages.send(page.iter().map(recorded).collect::<Result<_, _>>()?).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Events between these positions, each pair the first and the last, in order.
+///
+/// # Errors
+/// Postgres failed.
+pub async fn read_between(
+    connection: &mut PgConnection,
+    between: &[(GlobalPosition, GlobalPosition)],
+) -> Result<Vec<StoredEvent>, sqlx::Error> {
+    let (firsts, lasts): (Vec<i64>, Vec<i64>) = between.iter().map(|(first, last)| (first.get(), last.get())).unzip();
+    let rows = sqlx::query(concat!(
+        "select ",
+        columns!(),
+        " from unnest($1::int8[], $2::int8[]) as asked (first, last)
+         join log.events on position between asked.first and asked.last order by position"
+    ))
+    .bind(firsts)
+    .bind(lasts)
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(recorded).collect()
+}
+
+/// Events of these streams before this position, in no order.
+///
+/// # Errors
+/// Postgres failed.
+pub async fn read_streams_before(
+    connection: &mut PgConnection,
+    streams: &[String],
+    before: GlobalPosition,
+) -> Result<Vec<StoredEvent>, sqlx::Error> {
+    let query = concat!("select ", columns!(), " from log.events where stream = any($1) and position < $2");
+    let rows = sqlx::query(query).bind(streams).bind(before.get()).fetch_all(connection).await?;
+    rows.iter().map(recorded).collect()
 }
 
 /// Events of one story, in order of position.

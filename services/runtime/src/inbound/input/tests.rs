@@ -67,6 +67,10 @@ impl Decider for Clerk {
         None
     }
 
+    fn take_out(_state: &mut (), _name: &str) -> Option<()> {
+        None
+    }
+
     fn rows_of(_event: &()) -> Vec<String> {
         Vec::new()
     }
@@ -86,6 +90,10 @@ impl Service for Clerk {
     fn save(_statement: &mut Statement, _state: &()) {}
 
     async fn load_all(_connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        Ok(())
+    }
+
+    async fn load_rows(_connection: &mut PgConnection, _names: &[String]) -> Result<(), sqlx::Error> {
         Ok(())
     }
 }
