@@ -26,11 +26,14 @@ mod log;
 pub mod questions;
 pub mod quiescence;
 pub mod rebuild;
+pub mod reconcile;
 pub mod replay;
 mod report;
+pub mod seal;
 pub mod snapshot;
 pub mod status;
 mod tables;
+pub mod timeline;
 pub mod waiting;
 
 pub use report::{Check, CheckReport, EventName, Finding, Report};
