@@ -237,3 +237,152 @@ async fn what_cannot_be_exported_leaves_nothing_that_looks_like_an_export() {
     refused(&export(&fleet, dir.path(), &[]).await, 3, "has files");
     well(&export(&fleet, &to, &[]).await);
 }
+
+/// The programs of the guide that are not ours.
+async fn shell(line: &str) -> String {
+    let output = Command::new("sh").args(["-c", line]).output().await.unwrap();
+    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The commands of a section of the guide.
+fn guide(section: &str, file: &Path, time: &str) -> Vec<String> {
+    let page = fs::read_to_string(repo_root().join("services/audit/README.md")).unwrap();
+    let (_, rest) = page.split_once(&format!("## {section}\n")).unwrap();
+    let (_, rest) = rest.split_once("```sh\n").unwrap();
+    let lines = rest.split_once("```").unwrap().0.lines();
+    let bare =
+        |line: &str| line.split(" #").next().unwrap().replace("$TIME", time).replace("$FILE", file.to_str().unwrap());
+    lines.map(|line| bare(line).trim().to_owned()).collect()
+}
+
+/// Reads a tax export by its description alone: sums of the stock's figures, by key and account.
+const READS_BY_DESCRIPTION: &str = r#"
+import csv, io, json, sys, zipfile, xml.etree.ElementTree as tree
+from collections import Counter
+from decimal import Decimal
+files, sums, lines = zipfile.ZipFile(sys.argv[1]), Counter(), Counter()
+for table in tree.fromstring(files.read("index.xml")).iter("Table"):
+    form = table.find("VariableLength")
+    columns = [column.findtext("Name") for column in form if column.tag in ("VariablePrimaryKey", "VariableColumn")]
+    text = files.read(table.findtext("URL")).decode("utf-8")
+    assert text.endswith(form.findtext("RecordDelimiter")) and table.find("UTF8") is not None
+    form = dict(delimiter=form.findtext("ColumnDelimiter"), quotechar=form.findtext("TextEncapsulator"))
+    for values in csv.reader(io.StringIO(text, newline=""), **form):
+        assert len(values) == len(columns), (columns, values)
+        row = dict(zip(columns, values))
+        lines["kind" in row] += 1
+        if row.get("kind") in ("stock", "payments"):
+            amount = Decimal(row["amount"].replace(",", "."))
+            sums[row["key"] if row["kind"] == "stock" else "money", row["account"]] += amount
+print(json.dumps([lines[False], lines[True], [[*key, str(sum)] for key, sum in sorted(sums.items()) if sum]]))
+"#;
+
+#[tokio::test]
+async fn a_tax_export_is_read_by_its_description_alone_and_proves_itself() {
+    let (fleet, position, time) = shop().await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("year.zip");
+    let commands = guide("For the tax auditor", &file, &time);
+    for line in &commands {
+        let (name, args) = line.strip_prefix("./justw holdfast ").unwrap().split_once(' ').unwrap();
+        well(&command(name, Some(&fleet), &args.split_whitespace().collect::<Vec<_>>()).await);
+    }
+    assert_eq!(commands.len(), 2);
+    // From that time on is from the event of that very time on.
+    let read = async |file: &Path| {
+        let output =
+            Command::new(python()).args(["-c", READS_BY_DESCRIPTION, file.to_str().unwrap()]).output().await.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<(i64, i64, Vec<(String, String, String)>)>(&output.stdout).unwrap()
+    };
+    let events = fleet.number("select count(*) from log.events").await.unwrap();
+    let before = fleet.number("select count(*) from log.events where type like '%.ProductRegistered'").await.unwrap();
+    assert_eq!((read(&file).await.0, before), (events - before, position - 1));
+
+    let whole = dir.path().join("whole.zip");
+    well(&export(&fleet, &whole, &["--format", "gdpdu", "--block", "9"]).await);
+    let said = check(&whole).await;
+    well(&said);
+    assert!(said.out.contains("each posting follows from the events"), "{}", said.out);
+    let (lines, _, sums) = read(&whole).await;
+    assert_eq!(lines, events);
+    let stock: BTreeMap<(String, String), i64> = sums
+        .iter()
+        .filter(|(key, ..)| key != "money")
+        .map(|(key, account, sum)| ((key.clone(), account.clone()), sum.parse().unwrap()))
+        .collect();
+    assert_eq!(stock, replayed(&fleet, "stock", &[]).await);
+    let money: Vec<&str> = sums.iter().filter(|(key, ..)| key == "money").map(|(_, _, sum)| sum.as_str()).collect();
+    assert!(money.contains(&"22.50"), "{money:?}");
+    let said = export(&fleet, &whole, &["--format", "gdpdu"]).await;
+    assert_eq!((said.code, said.err.contains("is there already")), (Some(3), true), "{}", said.err);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "nothing is left beside them");
+
+    // Who changes a line, and its hash with it.
+    let forge = "import hashlib, json, sys, zipfile; old = zipfile.ZipFile(sys.argv[1]); new = zipfile.ZipFile(sys.argv[2], 'w'); \
+        files = {name: old.read(name) for name in old.namelist()}; manifest = json.loads(files['manifest.json']); \
+        listed = manifest.get(sys.argv[3], [dict(file='index.xml')])[0]; \
+        text = files[listed['file']].replace(*[word.encode() for word in sys.argv[4:6]], 1); files[listed['file']] = text; \
+        listed['sha256'] = hashlib.sha256(text).hexdigest(); files['manifest.json'] = json.dumps(manifest).encode(); \
+        [new.writestr(name, data) for name, data in files.items()]; new.close()";
+    for (table, from, to, words) in [
+        ("events", "Product MUG-01", "Product JUG-01", "is not what its bytes say"),
+        ("events", "inventory", "orders", "its postings do not follow"),
+        ("postings", "\"100\"", "\"101\"", "its postings do not follow from the events"),
+        ("description", "place in the log", "number", "index.xml: its SHA-256 is not the one in the manifest"),
+    ] {
+        let forged = dir.path().join(format!("{table}-{to}.zip").replace('"', ""));
+        let args = [whole.to_str().unwrap(), forged.to_str().unwrap(), table, from, to];
+        let output = Command::new(python()).args(["-c", forge]).args(args).output().await.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let said = check(&forged).await;
+        assert_eq!(said.code, Some(1), "{table}, {to}: {} {}", said.out, said.err);
+        assert!(said.out.contains(words) || to == "orders", "{table}, {to}: {}", said.out);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_shows_whether_it_is_as_it_was_printed() {
+    let (fleet, _, time) = shop().await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("stock.csv");
+    let [asks, checks, without] = guide("Is that file as it was printed?", &file, &time).try_into().unwrap();
+    let args = asks.strip_prefix("./justw holdfast replay ").unwrap().split_once(" > ").unwrap().0.to_owned();
+    let said = command("replay", Some(&fleet), &args.split_whitespace().collect::<Vec<_>>()).await;
+    fs::write(&file, &said.out).unwrap();
+    let (name, path) = checks.strip_prefix("./justw holdfast ").unwrap().split_once(' ').unwrap();
+    let said = command(name, None, &[path]).await;
+    well(&said);
+    let sha256 = shell(&without).await.split(' ').next().unwrap().to_owned();
+    assert!(said.out.contains(&sha256) && said.out.contains("holdfast replay stock --at "), "{sha256}: {}", said.out);
+
+    let order = fleet.number("select min(position) from log.events where type like '%.OrderPlaced'").await.unwrap();
+    let at = order.to_string();
+    for (name, args) in [
+        ("replay", &["wallets", "--movements"][..]),
+        ("replay", &["stock", "--movements", "--format", "csv"]),
+        ("replay", &["orders", "--movements", "--json"]),
+        ("replay", &["payments", "--format", "jsonl"]),
+        ("actions", &["--format", "jsonl"]),
+        ("cutoff", &["--at", &at, "--json"]),
+        ("timeline", &["product", "MUG-01"]),
+        ("timeline", &["product", "MUG-01", "--html", file.to_str().unwrap()]),
+    ] {
+        let said = command(name, Some(&fleet), args).await;
+        well(&said);
+        let text = if args.contains(&"--html") { fs::read_to_string(&file).unwrap() } else { said.out };
+        fs::write(&file, &text).unwrap();
+        well(&check(&file).await);
+        if text.starts_with('{') {
+            let line = format!(r#"sed '1s/,"answer_sha256":"[0-9a-f]*"//' {} | sha256sum"#, file.display());
+            assert!(text.contains(shell(&line).await.split(' ').next().unwrap()), "{args:?}");
+        }
+        fs::write(&file, text.replacen("MUG", "JUG", 1).replacen("2026", "2025", 1)).unwrap();
+        let said = check(&file).await;
+        assert_eq!((said.code, said.out.contains("check: NOT ok")), (Some(1), true), "{args:?}: {}", said.out);
+    }
+    fs::write(&file, "sku,on_hand\nMUG-01,98\n").unwrap();
+    let said = check(&file).await;
+    assert_eq!((said.code, said.err.contains("no evidence with a SHA-256")), (Some(3), true), "{}", said.err);
+}

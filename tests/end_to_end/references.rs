@@ -85,10 +85,11 @@ async fn an_order_is_found_by_its_reference_wherever_people_look() {
 
     for name in ["Bestellung 7/2026", order_id] {
         let (code, timeline) = fleet.command(&["order", name]).await.unwrap();
-        assert_eq!((code, &timeline["order_id"]), (Some(0), &json!(order_id)), "{timeline}");
-        assert_eq!(timeline["reference"], "Bestellung 7/2026");
+        let placed = &timeline["rows"][0]["data"];
+        assert_eq!((code, &placed["orderId"]), (Some(0), &json!(order_id)), "{timeline}");
+        assert_eq!(placed["reference"], "Bestellung 7/2026");
     }
     let (code, timeline) = fleet.command(&["order", "R-0"]).await.unwrap();
-    assert_eq!((code, &timeline["events"]), (Some(1), &json!([])));
+    assert_eq!((code, &timeline["rows"]), (Some(1), &json!([])));
     fleet.settle_and_verify().await.unwrap();
 }

@@ -2,27 +2,30 @@
 //! are the figures at any position.
 //!
 //! Read it in this order: [`export`] writes, [`check`] proves an export without a database, `event` is a line of the one table and
-//! `postings` makes the lines of the other, `blocks` puts lines into files.
+//! `postings` makes the lines of the other, `blocks` puts lines into files, `gdpdu` describes them for tax auditors.
 //!
 //! Why it is so: services/audit/README.md#an-export-proves-itself
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     num::{NonZeroU32, NonZeroU64},
     path::Path,
 };
 
 use anyhow::{Context, Result, bail};
-use domain::GlobalPosition;
+use domain::{GlobalPosition, Timestamp};
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
 mod blocks;
 mod check;
 mod event;
+mod gdpdu;
 mod postings;
 
-pub use blocks::Listed;
-pub use check::{Checked, check};
+pub use blocks::{Form, Listed};
+pub use check::{Checked, check, is_export};
 
 use crate::replay::{
     At, Cut, Database, PROGRAM, Progress, Skew,
@@ -42,12 +45,14 @@ pub const BLOCK: NonZeroU64 = NonZeroU64::new(1_000_000).expect("not zero");
 /// What is to be exported.
 #[derive(Debug, Clone)]
 pub struct Order {
-    /// From this position on. What was before is read too, for what later events move follows from it.
-    pub from: GlobalPosition,
+    /// From this position on, or from this time on. What was before is read too, for what later events move follows from it.
+    pub from: At,
     /// Up to this moment. `None`: to the end of the log.
     pub to: Option<At>,
     /// Positions of one file.
     pub block: NonZeroU64,
+    /// How lines are written.
+    pub form: Form,
     /// The most events to read in a second.
     pub max_rate: Option<NonZeroU32>,
 }
@@ -77,10 +82,16 @@ pub struct Contents {
     pub from: GlobalPosition,
     /// Positions of one file.
     pub block: NonZeroU64,
+    /// How lines are written.
+    #[serde(default, skip_serializing_if = "Form::is_usual")]
+    pub form: Form,
     /// The log, one event a line.
     pub events: Vec<Listed>,
     /// What each event moved, one figure a line.
     pub postings: Vec<Listed>,
+    /// Files that describe those: each with its SHA-256.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub beside: BTreeMap<String, String>,
 }
 
 /// Who takes the events of an export.
@@ -97,8 +108,9 @@ impl Taker {
     }
 
     fn end(self) -> Result<Contents> {
-        let Extent { from, block } = self.extent;
-        Ok(Contents { from, block, events: self.events.end()?, postings: self.postings.end()? })
+        let Extent { from, block, form } = self.extent;
+        let (events, postings) = (self.events.end()?, self.postings.end()?);
+        Ok(Contents { from, block, form, events, postings, beside: BTreeMap::new() })
     }
 }
 
@@ -129,28 +141,68 @@ pub async fn export(
     let mut log = Log::open(database_url, order.max_rate).await?;
     let database = log.database().await?;
     let end = log.end(order.to.as_ref(), &progress).await?;
-    if order.from > end.up_to {
-        bail!(
-            "there is nothing to export from position {} on: the last event is at position {}",
-            order.from,
-            end.up_to
-        );
+    let (from, block, form) = (begin(&mut log, &order.from, &progress).await?, order.block, order.form);
+    if from > end.up_to {
+        bail!("there is nothing to export from position {from} on: the last event is at position {}", end.up_to);
     }
-    let taker = Taker::new(Extent { from: order.from, block: order.block }, Some(dir))?;
+    let taker = Taker::new(Extent { from, block, form }, Some(dir))?;
     let (taker, read) = log.read(None, &end, taker, &progress).await?;
     let skew = log.skew(&end, &read).await?;
     log.close().await?;
-    let manifest =
-        Manifest { command: command(order), program: PROGRAM, database, cut: end.cut(), skew, contents: taker.end()? };
+    let contents = taker.end()?;
+    let command = command(order);
+    let mut manifest = Manifest { command, program: PROGRAM, database, cut: end.cut(), skew, contents };
+    if form == Form::Csv {
+        manifest.contents.beside = gdpdu::describe(&manifest, dir)?;
+    }
     let path = dir.join(MANIFEST);
     let file = File::create_new(&path).with_context(|| format!("making {}", path.display()))?;
     serde_json::to_writer_pretty(file, &manifest).with_context(|| format!("writing {}", path.display()))?;
     Ok(manifest)
 }
 
+/// Where an export begins. A time begins behind the last event that was recorded before it, as an export up to that time ends with it.
+async fn begin(log: &mut Log, from: &At, progress: &(impl Fn(Progress) + Send + Sync)) -> Result<GlobalPosition> {
+    let before = match from {
+        At::Position(position) => return Ok(*position),
+        At::Time(time) => Timestamp::from_micros(time.as_micros().saturating_sub(1)),
+    };
+    let any: bool = sqlx::query_scalar("select exists (select from log.events where recorded_at <= $1)")
+        .bind(OffsetDateTime::from(before))
+        .fetch_one(log.connection())
+        .await
+        .context("looking for where the export begins")?;
+    if !any {
+        return Ok(GlobalPosition::default().next());
+    }
+    Ok(log.end(Some(&At::Time(before)), progress).await?.up_to.next())
+}
+
+/// Writes an export into one zip file that is not there yet, as tax auditors take it. Traffic may run.
+///
+/// # Errors
+/// The file is there, or what [`export`] fails of. Nothing is left then.
+pub async fn export_zip(
+    database_url: &str,
+    order: &Order,
+    file: &Path,
+    progress: impl Fn(Progress) + Send + Sync,
+) -> Result<Manifest> {
+    if file.exists() {
+        bail!("{} is there already: name a file that is not", file.display());
+    }
+    // Beside it, so that there is room for both, and the whole of it appears at once.
+    let beside = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parts = tempfile::tempdir_in(beside).with_context(|| format!("making a directory in {}", beside.display()))?;
+    let manifest = export(database_url, order, parts.path(), progress).await?;
+    gdpdu::pack(&manifest.contents, parts.path(), file)?;
+    Ok(manifest)
+}
+
 fn command(order: &Order) -> String {
-    let Order { from, to, block, max_rate } = order;
+    let Order { from, to, block, form, max_rate } = order;
+    let form = if *form == Form::Csv { " --format gdpdu" } else { "" };
     let to = to.as_ref().map(|at| format!(" --to {at}")).unwrap_or_default();
     let max_rate = max_rate.map(|rate| format!(" --max-rate {rate}")).unwrap_or_default();
-    format!("holdfast export --from {from}{to} --block {block}{max_rate}")
+    format!("holdfast export --from {from}{to} --block {block}{form}{max_rate}")
 }

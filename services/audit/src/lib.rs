@@ -35,11 +35,14 @@ pub mod questions;
 pub mod quiescence;
 mod read;
 pub mod rebuild;
+pub mod reconcile;
 pub mod replay;
 mod report;
+pub mod seal;
 pub mod snapshot;
 pub mod status;
 mod tables;
+pub mod timeline;
 mod trace;
 pub mod waiting;
 

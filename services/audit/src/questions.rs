@@ -9,7 +9,10 @@ mod cutoff;
 pub use actions::{Action, Period, actions};
 pub use cutoff::{Entry, Side, cutoff};
 
-use crate::replay::{Cut, Database};
+use crate::{
+    reconcile::Payouts,
+    replay::{Cut, Database, PROGRAM},
+};
 
 /// An answer, and what stands above it.
 #[derive(Debug, Clone, Serialize)]
@@ -33,9 +36,29 @@ pub struct Evidence {
     pub cut: Cut,
     /// Rows of the answer.
     pub rows: usize,
+    /// What the rows are the last of, if they need not be all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extent: Option<Extent>,
+    /// What payout reports the log was compared with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payouts: Option<Payouts>,
+}
+
+impl Evidence {
+    /// Of a question of which there is no more to say.
+    pub(crate) fn new(command: String, database: Database, cut: Cut, rows: usize) -> Self {
+        Self { command, program: PROGRAM, database, cut, rows, extent: None, payouts: None }
+    }
+}
+
+/// What rows are the last of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Extent {
+    /// Of so many.
+    pub of: usize,
 }
 
 /// What an event says in a field, if that is a text and not empty.
-fn text(said: &Value, field: &str) -> Option<String> {
+pub(crate) fn text(said: &Value, field: &str) -> Option<String> {
     said.get(field).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
 }

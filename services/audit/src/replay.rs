@@ -22,8 +22,8 @@ mod projection;
 mod sample;
 
 pub use at::At;
-pub(crate) use evidence::PROGRAM;
 pub use evidence::{Asked, Cut, Database, Evidence, Skew};
+pub(crate) use evidence::{PROGRAM, quoted};
 pub use movement::{Figure, Movement, Movements};
 pub use sample::{Choice, Chosen, Sample};
 

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use audit::{
-    export::{BLOCK, Order, export},
-    replay::{Kind, Question, replay as replayed},
+    export::{BLOCK, Form, Order, export},
+    replay::{At, Kind, Question, replay as replayed},
 };
 use domain::{Decider, GlobalPosition};
 use futures::TryStreamExt;
@@ -77,7 +77,8 @@ async fn answer(database_url: &str, events: u64) -> Result<Duration> {
 /// What `holdfast export` does.
 async fn exported(database_url: &str) -> Result<Duration> {
     let (begun, dir) = (Instant::now(), tempfile::tempdir()?);
-    let order = Order { from: GlobalPosition::default().next(), to: None, block: BLOCK, max_rate: None };
+    let from = At::Position(GlobalPosition::default().next());
+    let order = Order { from, to: None, block: BLOCK, form: Form::Jsonl, max_rate: None };
     export(database_url, &order, &dir.path().join("export"), |_progress| ()).await?;
     Ok(begun.elapsed())
 }

@@ -1,9 +1,12 @@
-//! `holdfast check`: whether an export is as it was written. It needs no database.
+//! `holdfast check`: whether an export is as it was written, or an answer as it was printed. It needs no database.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{fs, path::PathBuf, process::ExitCode};
 
-use anyhow::Result;
-use audit::export::{Checked, check};
+use anyhow::{Context, Result};
+use audit::{
+    export::{Checked, check, is_export},
+    seal::{self, Sealed},
+};
 use platform::print;
 
 use crate::global_args::GlobalArgs;
@@ -12,6 +15,8 @@ const EXAMPLES: &str = "\
 Examples:
   holdfast check /backup/2026
   holdfast check december/manifest.json --json
+  holdfast check 2026.zip
+  holdfast check stock.csv
 
 Exit codes: 0 it is as it was written; 1 it is not; 2 wrong usage; 3 it cannot be read.";
 
@@ -19,12 +24,15 @@ Exit codes: 0 it is as it was written; 1 it is not; 2 wrong usage; 3 it cannot b
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The directory of an export, or its manifest.
+    /// The directory of an export, its manifest or its zip file; or an answer: a table, csv, JSON, jsonl or a page.
     path: PathBuf,
 }
 
 /// Checks: exit code 0 if nothing is wrong, 1 if something is.
 pub fn run(args: &Args, global: &GlobalArgs) -> Result<ExitCode> {
+    if !is_export(&args.path) {
+        return answer(args, global);
+    }
     let checked = check(&args.path)?;
     if global.json {
         print::json(&checked)?;
@@ -46,4 +54,29 @@ fn words(checked: &Checked) -> String {
     words
         .push_str(&format!("check: {verdict}: {events} events and {postings} postings in {files} files{recomputed}\n"));
     words
+}
+
+/// Checks an answer that was printed into a file.
+fn answer(args: &Args, global: &GlobalArgs) -> Result<ExitCode> {
+    let path = args.path.display();
+    let text = fs::read(&args.path).with_context(|| format!("reading {path}"))?;
+    let sealed = seal::check(&text).with_context(|| format!("checking {path}"))?;
+    if global.json {
+        print::json(&sealed)?;
+    } else {
+        print::out(&words_of_answer(&sealed))?;
+    }
+    Ok(if sealed.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn words_of_answer(sealed: &Sealed) -> String {
+    let Sealed { ok, sha256, said, command } = sealed;
+    if *ok {
+        return format!(
+            "check: ok: it is as it was printed, SHA-256 {sha256}. What the log says is said again by: {command}\n"
+        );
+    }
+    format!(
+        "check: NOT ok: it was changed, or a part is missing: its SHA-256 is {sha256}, and it was printed with {said}\n"
+    )
 }

@@ -2,8 +2,10 @@
 
 use audit::{
     questions,
+    reconcile::{Listed, Payout, Payouts, Total},
     replay::{Chosen, Cut, Database, Evidence},
 };
+use domain::written;
 
 /// Of a replay.
 pub(crate) fn of_replay(evidence: &Evidence) -> Vec<String> {
@@ -27,10 +29,32 @@ pub(crate) fn of_replay(evidence: &Evidence) -> Vec<String> {
 
 /// Of a question that single events answer.
 pub(crate) fn of_question(evidence: &questions::Evidence) -> Vec<String> {
-    let questions::Evidence { command, program, database, cut, rows } = evidence;
+    let questions::Evidence { command, program, database, cut, rows, extent, payouts } = evidence;
     let mut lines = basis((command, program, database, cut), "");
-    lines.push(format!("rows          {rows}"));
+    let of = extent.filter(|extent| extent.of != *rows).map(|extent| format!(", the last of {}", extent.of));
+    lines.extend(payouts.iter().flat_map(of_payouts));
+    lines.push(format!("rows          {rows}{}", of.unwrap_or_default()));
     comments(lines)
+}
+
+/// What the log was compared with, and what that comes to.
+fn of_payouts(payouts: &Payouts) -> Vec<String> {
+    let Payouts { files, from, to, outcomes, totals, payouts } = payouts;
+    let file =
+        |Listed { file, lines, sha256 }: &Listed| format!("file          {file}: {lines} lines, SHA-256 {sha256}");
+    let mut lines: Vec<String> = files.iter().map(file).collect();
+    lines.push(format!("between       {from} and {to}"));
+    lines.extend(totals.iter().map(|Total { currency, category, lines, gross_minor, fee_minor, net_minor }| {
+        let [gross, fee, net] = [gross_minor, fee_minor, net_minor].map(|minor| written(*minor, currency));
+        format!("totals        {category}: {lines} lines, gross {gross}, fee {fee}, net {net}")
+    }));
+    lines.extend(payouts.iter().map(|Payout { payout_id, currency, lines, net_minor }| {
+        let id = if payout_id.is_empty() { "in none" } else { payout_id };
+        format!("payout        {id}: {lines} lines, net {}", written(*net_minor, currency))
+    }));
+    let outcomes: Vec<String> = outcomes.iter().map(|(outcome, rows)| format!("{rows} {outcome}")).collect();
+    lines.push(format!("outcome       {}", outcomes.join(", ")));
+    lines
 }
 
 fn basis((command, program, database, cut): (&str, &str, &Database, &Cut), asked_for: &str) -> Vec<String> {

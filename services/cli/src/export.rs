@@ -8,10 +8,10 @@ use std::{
 
 use anyhow::Result;
 use audit::{
-    export::{BLOCK, MANIFEST, Order, export},
+    export::{BLOCK, Form, MANIFEST, Order, export, export_zip},
     replay::At,
 };
-use domain::GlobalPosition;
+use clap::ValueEnum;
 use platform::print;
 
 use crate::{bar::Bar, global_args::GlobalArgs};
@@ -21,6 +21,7 @@ Examples:
   holdfast export /backup/2026
   holdfast export december --from 4711 --to 2026-12-31T23:59:59+01:00
   holdfast check december
+  holdfast export 2026.zip --format gdpdu --from 2026-01-01T00:00:00+01:00 --to 2026-12-31T23:59:59+01:00
 
 Exit codes: 0 it is written; 2 wrong usage; 3 it could not be written: without its manifest it is no export.";
 
@@ -28,11 +29,15 @@ Exit codes: 0 it is written; 2 wrong usage; 3 it could not be written: without i
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Where to: a directory that is empty, or not there yet.
-    dir: PathBuf,
-    /// From this position on.
-    #[arg(long, value_name = "POSITION", default_value_t = 1, value_parser = clap::value_parser!(i64).range(1..))]
-    from: i64,
+    /// Where to: a directory that is empty, or not there yet; of gdpdu a zip file that is not there yet.
+    #[arg(value_name = "DIR|FILE")]
+    path: PathBuf,
+    /// How to write it.
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "jsonl")]
+    format: Format,
+    /// From this position on, or from this time on: RFC 3339 with its zone.
+    #[arg(long, value_name = "POSITION|TIME", default_value = "1", allow_hyphen_values = true)]
+    from: At,
     /// With the event at this position, or up to this time: RFC 3339 with its zone. Without it: to the end of the log.
     #[arg(long, value_name = "POSITION|TIME", allow_hyphen_values = true)]
     to: Option<At>,
@@ -44,12 +49,28 @@ pub struct Args {
     max_rate: Option<NonZeroU32>,
 }
 
+/// How an export is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// One JSON object a line.
+    Jsonl,
+    /// One zip file with csv and its description, as German tax auditors take it (GoBD, Z3).
+    Gdpdu,
+}
+
 /// Exports.
 pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
-    let Args { dir, from, to, block, max_rate } = args;
-    let order = Order { from: GlobalPosition::new(from), to, block, max_rate };
-    let bar = Bar::new();
-    let exported = export(&global.database_url()?, &order, &dir, |progress| bar.show(progress)).await;
+    let Args { path, format, from, to, block, max_rate } = args;
+    let form = match format {
+        Format::Jsonl => Form::Jsonl,
+        Format::Gdpdu => Form::Csv,
+    };
+    let order = Order { from, to, block, form, max_rate };
+    let (bar, url) = (Bar::new(), global.database_url()?);
+    let exported = match format {
+        Format::Jsonl => export(&url, &order, &path, |progress| bar.show(progress)).await,
+        Format::Gdpdu => export_zip(&url, &order, &path, |progress| bar.show(progress)).await,
+    };
     bar.end();
     let manifest = exported?;
     if global.json {
@@ -59,13 +80,16 @@ pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     let lines = |files: &[audit::export::Listed]| files.iter().map(|file| file.lines).sum::<u64>();
     let contents = &manifest.contents;
     print::out(&format!(
-        "{} events and {} postings up to position {}, recorded at {}, in {} files; {} names them\n",
+        "{} events and {} postings up to position {}, recorded at {}, in {} files; {}\n",
         lines(&contents.events),
         lines(&contents.postings),
         manifest.cut.position,
         manifest.cut.recorded_at,
         contents.events.len() + contents.postings.len(),
-        dir.join(MANIFEST).display()
+        match format {
+            Format::Jsonl => format!("{} names them", path.join(MANIFEST).display()),
+            Format::Gdpdu => format!("{} has them", path.display()),
+        }
     ))?;
     Ok(ExitCode::SUCCESS)
 }

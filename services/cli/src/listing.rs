@@ -1,7 +1,7 @@
 //! Rows on their way to standard output, in each format.
 
 use anyhow::Result;
-use audit::questions;
+use audit::{questions, seal::Seal};
 use clap::ValueEnum;
 use platform::print::{self, Cell, Look, Paint, Table};
 use serde::Serialize;
@@ -41,25 +41,75 @@ const BLOCK: usize = 1_000;
 /// Letters that are printed at once.
 const BLOCK_BYTES: usize = 1 << 16;
 
-/// Text on its way to standard output.
+/// Text on its way to standard output, or only to what its hash is.
 #[derive(Default)]
-pub(crate) struct Out(pub(crate) String);
+pub(crate) struct Out {
+    pub(crate) text: String,
+    hashed: Option<Seal>,
+}
 
 impl Out {
     pub(crate) fn line(&mut self, line: &str) -> Result<()> {
-        self.0.push_str(line);
-        self.0.push('\n');
+        self.text.push_str(line);
+        self.text.push('\n');
         self.part()
     }
 
     /// Prints what there is, once it is enough.
     pub(crate) fn part(&mut self) -> Result<()> {
-        if self.0.len() >= BLOCK_BYTES { self.flush() } else { Ok(()) }
+        if self.text.len() >= BLOCK_BYTES { self.flush() } else { Ok(()) }
     }
 
-    pub(crate) fn flush(&mut self) -> Result<()> {
-        print::out(&std::mem::take(&mut self.0))
+    fn flush(&mut self) -> Result<()> {
+        let text = std::mem::take(&mut self.text);
+        match &mut self.hashed {
+            Some(hash) => {
+                hash.update(&text);
+                Ok(())
+            }
+            None => print::out(&text),
+        }
     }
+
+    /// The hash of what somebody writes.
+    fn hash_of(write: impl FnOnce(&mut Self) -> Result<()>) -> Result<Seal> {
+        let mut out = Self { text: String::new(), hashed: Some(Seal::default()) };
+        write(&mut out)?;
+        out.flush()?;
+        Ok(out.hashed.unwrap_or_default())
+    }
+}
+
+/// Prints lines of evidence and what stands below them. It is written twice: the first time for its hash, which stands between them.
+pub(crate) fn sealed(
+    evidence: &[String],
+    paint: Paint,
+    mut below: impl FnMut(&mut Out, Paint) -> Result<()>,
+) -> Result<()> {
+    let hash = Out::hash_of(|out| {
+        evidence.iter().try_for_each(|line| out.line(line))?;
+        below(out, Paint::Off)
+    })?;
+    let mut out = Out::default();
+    for line in evidence.iter().chain([&hash.line()]) {
+        out.line(&paint.text(line, Look::Dim))?;
+    }
+    below(&mut out, paint)?;
+    out.flush()
+}
+
+/// The same as JSON: an object whose first member is the evidence, and what follows it.
+pub(crate) fn sealed_json(evidence: &impl Serialize, mut behind: impl FnMut(&mut Out) -> Result<()>) -> Result<()> {
+    let evidence = serde_json::to_string(evidence)?;
+    let evidence = evidence.strip_suffix('}').unwrap_or(&evidence);
+    let mut write = |out: &mut Out, member: &str| {
+        out.text.push_str(&format!("{{\"evidence\":{evidence}{member}}}"));
+        behind(out)
+    };
+    let hash = Out::hash_of(|out| write(out, ""))?;
+    let mut out = Out::default();
+    write(&mut out, &hash.member())?;
+    out.flush()
 }
 
 /// A line of comma-separated values (RFC 4180).
@@ -73,17 +123,18 @@ pub(crate) fn fields(values: impl IntoIterator<Item = String>) -> String {
 }
 
 /// Rows of a table, a block at a time.
-pub(crate) struct Blocks {
+pub(crate) struct Blocks<'a> {
     heading: Vec<Cell>,
     block: Table,
     rows: usize,
     paint: Paint,
+    out: &'a mut Out,
 }
 
-impl Blocks {
-    pub(crate) fn new(heading: impl IntoIterator<Item = String>, paint: Paint) -> Self {
+impl<'a> Blocks<'a> {
+    pub(crate) fn new(heading: impl IntoIterator<Item = String>, paint: Paint, out: &'a mut Out) -> Self {
         let heading = heading.into_iter().map(|name| Cell::new(name, Look::Bold)).collect();
-        Self { heading, block: Table::default(), rows: 0, paint }
+        Self { heading, block: Table::default(), rows: 0, paint, out }
     }
 
     pub(crate) fn row(&mut self, cells: Vec<Cell>) -> Result<()> {
@@ -97,7 +148,8 @@ impl Blocks {
 
     pub(crate) fn flush(&mut self) -> Result<()> {
         self.rows = 0;
-        print::out(&std::mem::take(&mut self.block).text(self.paint))
+        self.out.text.push_str(&std::mem::take(&mut self.block).text(self.paint));
+        self.out.part()
     }
 }
 
@@ -108,30 +160,24 @@ pub(crate) fn write<R: Serialize>(
     format: Format,
     values: impl Fn(&R) -> Vec<String>,
 ) -> Result<()> {
-    let (mut out, paint) = (Out::default(), Paint::for_stdout());
     let comments = evidence::of_question(&answer.evidence);
-    let names = heading.iter().map(|name| (*name).to_owned());
+    let names = || heading.iter().map(|name| (*name).to_owned());
     match format {
-        Format::Json => print::json(answer)?,
-        Format::Jsonl => {
-            out.line(&serde_json::json!({ "evidence": answer.evidence }).to_string())?;
-            for row in &answer.rows {
-                out.line(&serde_json::json!({ "row": row }).to_string())?;
-            }
-        }
-        Format::Csv => {
-            comments.iter().try_for_each(|line| out.line(line))?;
-            out.line(&fields(names))?;
-            answer.rows.iter().try_for_each(|row| out.line(&fields(values(row))))?;
-        }
-        Format::Table => {
-            for line in &comments {
-                print::out(&paint.text(&format!("{line}\n"), Look::Dim))?;
-            }
-            let mut blocks = Blocks::new(names, paint);
+        Format::Json => sealed_json(&answer.evidence, |out| {
+            out.line(&format!(",\"rows\":{}}}", serde_json::to_string(&answer.rows)?))
+        }),
+        Format::Jsonl => sealed_json(&answer.evidence, |out| {
+            out.line("}")?;
+            answer.rows.iter().try_for_each(|row| out.line(&serde_json::json!({ "row": row }).to_string()))
+        }),
+        Format::Csv => sealed(&comments, Paint::Off, |out, _plain| {
+            out.line(&fields(names()))?;
+            answer.rows.iter().try_for_each(|row| out.line(&fields(values(row))))
+        }),
+        Format::Table => sealed(&comments, Paint::for_stdout(), |out, paint| {
+            let mut blocks = Blocks::new(names(), paint, out);
             answer.rows.iter().try_for_each(|row| blocks.row(values(row).into_iter().map(Cell::from).collect()))?;
-            blocks.flush()?;
-        }
+            blocks.flush()
+        }),
     }
-    out.flush()
 }

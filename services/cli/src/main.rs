@@ -5,7 +5,8 @@ use std::{io::IsTerminal, process::ExitCode};
 use clap::{CommandFactory, Parser, Subcommand};
 use cli::{
     actions, asyncapi, check, config, contact, cutoff, demo, diagnose, expire, explain, export,
-    global_args::GlobalArgs, load, mail, migrate, order, rebuild, recover, replay, send, shell, status, up, verify,
+    global_args::GlobalArgs, load, mail, migrate, rebuild, reconcile, recover, replay, send, shell, status, timeline,
+    up, verify,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -38,8 +39,10 @@ enum Command {
     Explain(explain::Args),
     /// Fold the log again and compare every row; check that nothing was lost or doubled. Traffic may run.
     Verify(verify::Args),
-    /// Show an order's events across all services, in causal order.
-    Order(order::Args),
+    /// Show everything that happened to an order, a refund, a payment, a product or a round, across all services, in causal order. Traffic may run.
+    Timeline(timeline::Args),
+    /// Show everything that happened to an order: short for `timeline order`.
+    Order(timeline::OrderArgs),
     /// Expire orders now: these, those of a customer, or all that are due.
     Expire(expire::Args),
     /// Mail to buyers: list it, or send one again.
@@ -58,6 +61,8 @@ enum Command {
     Actions(actions::Args),
     /// The last events before a moment and the first behind it, and whose clocks disagree. Traffic may run.
     Cutoff(cutoff::Args),
+    /// Compare a provider's payout reports with the log, to the minor unit. Traffic may run.
+    Reconcile(reconcile::Args),
     /// Write the log to files that other programs read: every event with its bytes, and what it moved. Traffic may run.
     Export(export::Args),
     /// Prove an export from its files alone: nothing of it is changed, and every posting follows from the events.
@@ -93,7 +98,8 @@ async fn main() -> ExitCode {
         Command::Diagnose(args) => diagnose::run(args, global).await,
         Command::Explain(args) => explain::run(args, global).await,
         Command::Verify(args) => verify::run(args, global).await,
-        Command::Order(args) => order::run(args, global).await,
+        Command::Timeline(args) => timeline::run(args, global).await,
+        Command::Order(args) => timeline::order(args, global).await,
         Command::Expire(args) => expire::run(args, global).await,
         Command::Mail(args) => mail::run(args, global).await,
         Command::Contact(args) => contact::run(args, global).await,
@@ -103,6 +109,7 @@ async fn main() -> ExitCode {
         Command::Replay(args) => replay::run(args, global).await,
         Command::Actions(args) => actions::run(args, global).await,
         Command::Cutoff(args) => cutoff::run(args, global).await,
+        Command::Reconcile(args) => reconcile::run(args, global).await,
         Command::Export(args) => export::run(args, global).await,
         Command::Check(args) => check::run(&args, global),
         Command::Send(args) => send::run(args, global).await,

@@ -43,6 +43,12 @@ impl Currency {
         Err(Rejection::new("INVALID_CURRENCY", reason))
     }
 
+    /// How many digits of minor units stand behind the point.
+    #[must_use]
+    pub fn digits(&self) -> usize {
+        currency::digits(self.as_str())
+    }
+
     /// The code.
     #[must_use]
     pub fn as_str(&self) -> &str {

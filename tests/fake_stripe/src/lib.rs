@@ -21,6 +21,7 @@ mod ledger;
 mod money;
 mod page;
 mod params;
+mod payout;
 mod problem;
 mod render;
 mod requests;
@@ -254,6 +255,12 @@ impl FakeStripe {
     #[must_use]
     pub fn ledger(&self) -> Ledger {
         self.shared.with(|state| Ledger::of(&state.account))
+    }
+
+    /// The payout reconciliation report of everything there is, as the dashboard lets it be downloaded.
+    #[must_use]
+    pub fn payout_report(&self) -> String {
+        self.shared.with(|state| payout::report(&mut state.account))
     }
 
     /// The newest calls with their answers, the oldest first.

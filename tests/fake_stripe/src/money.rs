@@ -93,6 +93,12 @@ pub(crate) fn check_charge(currency: &str, minor: i64) -> Result<(), Problem> {
     Ok(())
 }
 
+/// An amount in major units, as reports have it: `-12.50`, `1250`.
+pub(crate) fn major(currency: &str, minor: i64) -> String {
+    let written = written(currency, minor);
+    written.split(' ').next().unwrap_or_default().replace(',', "")
+}
+
 /// An amount for whoever reads the page: `1,250.00 EUR`, `1,250 JPY`.
 pub(crate) fn written(currency: &str, minor: i64) -> String {
     let (minor, digits) = match currency {

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 mod money;
 mod session;
 
-pub(crate) use money::{balance_transaction, charge, dispute, intent, refund};
+pub(crate) use money::{balance_transaction, category, charge, dispute, intent, refund};
 pub(crate) use session::{line, session};
 
 use crate::{

@@ -1,4 +1,4 @@
-//! Lines of JSON in files, one file for so many positions, each with its hash.
+//! Lines in files, one file for so many positions, each with its hash.
 
 use std::{
     fs::File,
@@ -29,11 +29,42 @@ pub struct Listed {
     pub sha256: String,
 }
 
-/// Which positions are written, and how many of them into one file.
+/// Which positions are written, how, and how many of them into one file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Extent {
     pub(super) from: GlobalPosition,
     pub(super) block: NonZeroU64,
+    pub(super) form: Form,
+}
+
+/// How lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// One JSON object a line.
+    #[default]
+    Jsonl,
+    /// Values in the order of columns, without a heading: as tax auditors take them.
+    Csv,
+}
+
+impl Form {
+    /// As `serde` asks for it.
+    pub(super) fn is_usual(&self) -> bool {
+        *self == Self::Jsonl
+    }
+}
+
+/// A line of a table.
+pub(super) trait Line: Serialize {
+    /// Its values, in the order of the columns that describe the table.
+    fn values(&self) -> Vec<String>;
+}
+
+/// A line of values: all of them in quotes, so that none of them can end one.
+pub(super) fn csv(values: &[String]) -> String {
+    let quoted: Vec<String> = values.iter().map(|value| format!("\"{}\"", value.replace('"', "\"\""))).collect();
+    quoted.join(";") + "\r\n"
 }
 
 /// The files of one table.
@@ -60,7 +91,7 @@ impl Blocks {
     }
 
     /// Writes the next line, in order of position. What is before the extent is passed over.
-    pub(super) fn line(&mut self, position: GlobalPosition, line: &impl Serialize) -> Result<()> {
+    pub(super) fn line(&mut self, position: GlobalPosition, line: &impl Line) -> Result<()> {
         if position < self.extent.from {
             return Ok(());
         }
@@ -70,10 +101,16 @@ impl Blocks {
         }
         let open = match &mut self.open {
             Some(open) => open,
-            none => none.insert(Open::new(self.table, (number, self.extent.block), self.dir.as_deref(), position)?),
+            none => none.insert(Open::new(self.table, (number, self.extent), self.dir.as_deref(), position)?),
         };
-        let mut bytes = serde_json::to_vec(line).context("writing a line")?;
-        bytes.push(b'\n');
+        let bytes = match self.extent.form {
+            Form::Jsonl => {
+                let mut bytes = serde_json::to_vec(line).context("writing a line")?;
+                bytes.push(b'\n');
+                bytes
+            }
+            Form::Csv => csv(&line.values()).into_bytes(),
+        };
         open.hash.update(&bytes);
         open.listed.lines += 1;
         open.listed.bytes += u64::try_from(bytes.len()).unwrap_or(0);
@@ -98,13 +135,17 @@ impl Blocks {
 impl Open {
     fn new(
         table: &str,
-        (number, block): (u64, NonZeroU64),
+        (number, Extent { block, form, .. }): (u64, Extent),
         dir: Option<&Path>,
         position: GlobalPosition,
     ) -> Result<Self> {
         let first = number.saturating_mul(block.get()).saturating_add(1);
         let last = number.saturating_add(1).saturating_mul(block.get());
-        let file = format!("{table}-{first:012}-{last:012}.jsonl");
+        let ending = match form {
+            Form::Jsonl => "jsonl",
+            Form::Csv => "csv",
+        };
+        let file = format!("{table}-{first:012}-{last:012}.{ending}");
         let out: Box<dyn Write + Send> = match dir {
             None => Box::new(io::sink()),
             Some(dir) => {

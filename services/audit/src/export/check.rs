@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
 };
 
@@ -12,9 +12,10 @@ use domain::{GlobalPosition, StreamVersion};
 use runtime::log::identity::event_id;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use zip::ZipArchive;
 
 use super::{
-    Contents, Listed, MANIFEST, Taker,
+    Contents, Form, Listed, MANIFEST, Taker,
     blocks::{Extent, hex},
     event::ExportedEvent,
 };
@@ -49,27 +50,56 @@ struct Seen {
     events: u64,
 }
 
-/// Checks an export, by its directory or by its manifest.
+/// Where the files of an export are.
+enum Source {
+    Dir(PathBuf),
+    Zip(ZipArchive<File>),
+}
+
+impl Source {
+    fn open(&mut self, name: &str) -> Result<Box<dyn BufRead + '_>> {
+        Ok(match self {
+            Self::Dir(dir) => Box::new(BufReader::new(File::open(dir.join(name))?)),
+            Self::Zip(zip) => Box::new(BufReader::new(zip.by_name(name)?)),
+        })
+    }
+}
+
+/// What a zip file begins with.
+const ZIP: &[u8] = b"PK\x03\x04";
+
+fn is_zip(path: &Path) -> bool {
+    let mut first = [0; ZIP.len()];
+    File::open(path).and_then(|mut file| file.read_exact(&mut first)).is_ok_and(|()| first == ZIP)
+}
+
+/// Whether it looks like an export: a directory, a manifest, or a zip file.
+#[must_use]
+pub fn is_export(path: &Path) -> bool {
+    path.is_dir() || path.file_name().is_some_and(|name| name == MANIFEST) || is_zip(path)
+}
+
+/// Checks an export, by its directory, its manifest or its zip file.
 ///
 /// # Errors
 /// There is no manifest, or it or a file cannot be read. What is wrong in them is in the answer.
 pub fn check(path: &Path) -> Result<Checked> {
-    let (dir, manifest) = if path.is_dir() { (path.to_owned(), path.join(MANIFEST)) } else { beside(path) };
-    let failed = || format!("reading {}; without a manifest there is no export", manifest.display());
-    let text = std::fs::read(&manifest).with_context(failed)?;
-    let contents: Contents = serde_json::from_slice(&text).with_context(failed)?;
-    let is_whole = contents.from <= GlobalPosition::default().next();
-    let mut taker =
-        if is_whole { Some(Taker::new(Extent { from: contents.from, block: contents.block }, None)?) } else { None };
+    let (mut source, contents) = find(path)?;
+    let Contents { from, block, form, .. } = contents;
+    let is_whole = from <= GlobalPosition::default().next();
+    let mut taker = if is_whole { Some(Taker::new(Extent { from, block, form }, None)?) } else { None };
     let (mut findings, mut seen) = (Vec::new(), Seen::default());
+    for (name, sha256) in &contents.beside {
+        check_beside(&mut source, (name, sha256), &mut findings)?;
+    }
     for listed in &contents.events {
-        let take = |line: &str| check_event(line, listed, is_whole, &mut seen, taker.as_mut());
-        check_file(&dir, listed, take, &mut findings)?;
+        let take = |line: &str| check_event(read_event(line, form)?, listed, is_whole, &mut seen, taker.as_mut());
+        check_file(&mut source, listed, take, &mut findings)?;
     }
     let mut postings = 0;
     for listed in &contents.postings {
         postings += listed.lines;
-        check_file(&dir, listed, |_line| Ok(()), &mut findings)?;
+        check_file(&mut source, listed, |_line| Ok(()), &mut findings)?;
     }
     if findings.is_empty()
         && let Some(taker) = taker
@@ -84,7 +114,8 @@ pub fn check(path: &Path) -> Result<Checked> {
     }
     Ok(Checked {
         ok: findings.is_empty(),
-        files: u64::try_from(contents.events.len() + contents.postings.len()).unwrap_or(u64::MAX),
+        files: u64::try_from(contents.beside.len() + contents.events.len() + contents.postings.len())
+            .unwrap_or(u64::MAX),
         events: seen.events,
         postings,
         postings_recomputed: is_whole,
@@ -92,20 +123,55 @@ pub fn check(path: &Path) -> Result<Checked> {
     })
 }
 
-fn beside(manifest: &Path) -> (PathBuf, PathBuf) {
-    (manifest.parent().unwrap_or(Path::new(".")).to_owned(), manifest.to_owned())
+/// The files of an export, and what its manifest says of them.
+fn find(path: &Path) -> Result<(Source, Contents)> {
+    let failed = || format!("reading the manifest of {}; without a manifest there is no export", path.display());
+    let mut source = if is_zip(path) {
+        Source::Zip(ZipArchive::new(File::open(path).with_context(failed)?).with_context(failed)?)
+    } else if path.is_dir() {
+        Source::Dir(path.to_owned())
+    } else {
+        Source::Dir(path.parent().unwrap_or(Path::new(".")).to_owned())
+    };
+    let contents = source.open(MANIFEST).with_context(failed)?;
+    let contents = serde_json::from_reader(contents).with_context(failed)?;
+    Ok((source, contents))
+}
+
+/// Reads a file that describes others, and compares it with what the manifest says of it.
+fn check_beside(source: &mut Source, (name, sha256): (&str, &str), findings: &mut Vec<String>) -> Result<()> {
+    let failed = || format!("reading {name}, which the manifest names");
+    let mut bytes = Vec::new();
+    source.open(name).with_context(failed)?.read_to_end(&mut bytes).with_context(failed)?;
+    if hex(&Sha256::digest(&bytes)) != sha256 {
+        findings.push(format!("{name}: its SHA-256 is not the one in the manifest: it was changed"));
+    }
+    Ok(())
+}
+
+fn read_event(line: &str, form: Form) -> Result<ExportedEvent> {
+    match form {
+        Form::Jsonl => serde_json::from_str(line).context("it is no event"),
+        Form::Csv => {
+            let mut reader = csv::ReaderBuilder::new();
+            let reader = reader.delimiter(b';').has_headers(false).buffer_capacity(line.len().max(1));
+            let record = reader.from_reader(line.as_bytes()).into_records().next().context("it is no event")?;
+            let values: Vec<String> = record.context("it is no event")?.iter().map(str::to_owned).collect();
+            ExportedEvent::from_values(&values).context("it is no event")
+        }
+    }
 }
 
 /// Reads a file line by line, and compares it with what the manifest says of it.
 fn check_file(
-    dir: &Path,
+    source: &mut Source,
     listed: &Listed,
     mut take: impl FnMut(&str) -> Result<()>,
     findings: &mut Vec<String>,
 ) -> Result<()> {
     let failed = || format!("reading {}, which the manifest names", listed.file);
-    let file = File::open(dir.join(&listed.file)).with_context(failed)?;
-    let (mut file, mut hash, mut line, mut lines) = (BufReader::new(file), Sha256::new(), String::new(), 0_u64);
+    let mut file = source.open(&listed.file).with_context(failed)?;
+    let (mut hash, mut line, mut lines) = (Sha256::new(), String::new(), 0_u64);
     let mut wrong = Vec::new();
     while file.read_line(&mut line).with_context(failed)? > 0 {
         lines += 1;
@@ -130,8 +196,13 @@ fn check_file(
     Ok(())
 }
 
-fn check_event(line: &str, listed: &Listed, is_whole: bool, seen: &mut Seen, taker: Option<&mut Taker>) -> Result<()> {
-    let event: ExportedEvent = serde_json::from_str(line).context("it is no event")?;
+fn check_event(
+    event: ExportedEvent,
+    listed: &Listed,
+    is_whole: bool,
+    seen: &mut Seen,
+    taker: Option<&mut Taker>,
+) -> Result<()> {
     seen.events += 1;
     let position = event.position;
     anyhow::ensure!(position > seen.position, "position {position} comes after position {}", seen.position);

@@ -8,7 +8,24 @@ use serde_json::Value;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use uuid::Uuid;
 
+use super::blocks::Line;
 use crate::replay::fold::LogEvent;
+
+/// The columns of an event where a line has no names.
+pub(super) const COLUMNS: [&str; 12] = [
+    "position",
+    "stream",
+    "version",
+    "event_id",
+    "service",
+    "type",
+    "correlation_id",
+    "causation_id",
+    "traceparent",
+    "recorded_at",
+    "event",
+    "data",
+];
 
 /// An event with all that the log has of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,6 +66,29 @@ impl ExportedEvent {
         })
     }
 
+    /// From the values of a line, as [`Line::values`] gives them.
+    pub(super) fn from_values(values: &[String]) -> Result<Self> {
+        let all: &[String; COLUMNS.len()] = values.try_into().context("it has another number of columns")?;
+        let [position, stream, version, event_id, service, message_type, correlation_id, causation_id, rest @ ..] = all;
+        let [traceparent, recorded_at, event, data] = rest;
+        let number = |text: &str| text.parse::<i64>().context("it has no number where one belongs");
+        let id = |text: &str| Uuid::try_parse(text).context("it has no id where one belongs");
+        Ok(Self {
+            position: GlobalPosition::new(number(position)?),
+            stream: stream.clone(),
+            version: StreamVersion::new(number(version)?),
+            event_id: id(event_id)?,
+            service: service.clone(),
+            message_type: message_type.clone(),
+            correlation_id: id(correlation_id)?,
+            causation_id: id(causation_id)?,
+            traceparent: Some(traceparent.clone()).filter(|text| !text.is_empty()),
+            recorded_at: recorded_at.clone(),
+            event: serde_json::from_str(event).context("what it says is no JSON")?,
+            data: data.clone(),
+        })
+    }
+
     /// Its bytes.
     pub(super) fn bytes(&self) -> Result<Vec<u8>> {
         STANDARD.decode(&self.data).context("its data is no base64")
@@ -70,5 +110,24 @@ impl ExportedEvent {
             causation_id: self.causation_id,
             traceparent: self.traceparent.as_deref(),
         })
+    }
+}
+
+impl Line for ExportedEvent {
+    fn values(&self) -> Vec<String> {
+        vec![
+            self.position.to_string(),
+            self.stream.clone(),
+            self.version.to_string(),
+            self.event_id.to_string(),
+            self.service.clone(),
+            self.message_type.clone(),
+            self.correlation_id.to_string(),
+            self.causation_id.to_string(),
+            self.traceparent.clone().unwrap_or_default(),
+            self.recorded_at.clone(),
+            self.event.to_string(),
+            self.data.clone(),
+        ]
     }
 }

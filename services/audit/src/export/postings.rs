@@ -7,10 +7,11 @@ use std::{
 };
 
 use anyhow::Result;
+use domain::written;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::blocks::{Blocks, Extent, Listed};
+use super::blocks::{Blocks, Extent, Line, Listed};
 use crate::replay::{
     Kind, Movement, Movements, Question,
     fold::{Fold, LogEvent},
@@ -33,6 +34,34 @@ struct Posting<'a> {
     amount: i64,
     /// Of what is money in minor units.
     currency: Option<&'a str>,
+}
+
+/// The columns of a posting where a line has no names.
+pub(super) const COLUMNS: [&str; 9] =
+    ["position", "recorded_on", "recorded_at", "event_id", "kind", "key", "account", "amount", "currency"];
+
+impl Line for Posting<'_> {
+    fn values(&self) -> Vec<String> {
+        vec![
+            self.position.to_string(),
+            // The day in UTC.
+            self.recorded_at.chars().take(10).collect(),
+            self.recorded_at.to_owned(),
+            self.event_id.to_string(),
+            self.kind.to_owned(),
+            self.key.to_owned(),
+            self.account.to_owned(),
+            decimal(self.amount, self.currency),
+            self.currency.unwrap_or_default().to_owned(),
+        ]
+    }
+}
+
+/// A figure with a decimal comma: money in major units, all else as it is.
+fn decimal(amount: i64, currency: Option<&str>) -> String {
+    let Some(written) = currency.map(|currency| written(amount, currency)) else { return amount.to_string() };
+    let digits = written.split(' ').next().unwrap_or_default();
+    digits.replace(',', "").replace('.', ",")
 }
 
 /// Folds events of every kind, and writes what they move.
@@ -103,5 +132,22 @@ impl Postings {
         drop((stock, shares, orders, payments, coupons, wallets));
         Arc::into_inner(blocks)
             .map_or_else(|| Ok(Vec::new()), |blocks| blocks.into_inner().unwrap_or_else(PoisonError::into_inner).end())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decimal;
+
+    #[test]
+    fn a_figure_has_a_decimal_comma_where_it_is_money() {
+        for (amount, currency, text) in [
+            (1_250, Some("EUR"), "12,50"),
+            (-123_456_789, Some("EUR"), "-1234567,89"),
+            (1_250, Some("JPY"), "1250"),
+            (7, None, "7"),
+        ] {
+            assert_eq!(decimal(amount, currency), text);
+        }
     }
 }

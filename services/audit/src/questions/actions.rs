@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use super::{Answer, Evidence, text};
 use crate::replay::{
-    At, PROGRAM,
+    At,
     fold::LogEvent,
     prefix::{End, Log, event},
 };
@@ -73,7 +73,7 @@ pub async fn actions(database_url: &str, period: &Period) -> Result<Answer<Actio
     log.close().await?;
     rows.retain(|action| period.actor.is_none() || action.actor == period.actor);
     rows.sort_by_key(|action| action.position);
-    let evidence = Evidence { command: command(period), program: PROGRAM, database, cut: end.cut(), rows: rows.len() };
+    let evidence = Evidence::new(command(period), database, end.cut(), rows.len());
     Ok(Answer { evidence, rows })
 }
 

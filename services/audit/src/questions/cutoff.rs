@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::{Answer, Evidence, text};
 use crate::replay::{
-    At, Cut, PROGRAM,
+    At, Cut,
     prefix::{LOOK, Log, event},
 };
 
@@ -94,7 +94,7 @@ pub async fn cutoff(database_url: &str, at: &At, around: NonZeroUsize, events: &
     let of = events.iter().map(|name| format!(" --event {name}")).collect::<String>();
     let command = format!("holdfast cutoff --at {at} --around {around}{of}");
     let cut = Cut { log_ended: whole.log_ended, ..end.cut() };
-    let evidence = Evidence { command, program: PROGRAM, database, cut, rows: rows.len() };
+    let evidence = Evidence::new(command, database, cut, rows.len());
     Ok(Answer { evidence, rows })
 }
 

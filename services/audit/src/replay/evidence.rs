@@ -90,7 +90,7 @@ impl Asked {
 }
 
 /// A text as one word of a command.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 

@@ -27,12 +27,13 @@ impl Movements for Spool {
 }
 
 impl Spool {
-    /// All of them again, in their order.
-    pub(super) fn read(&mut self) -> Result<impl Iterator<Item = Result<String>>> {
+    /// All of them again, in their order, as often as it is asked for.
+    pub(super) fn read(&mut self) -> Result<impl Iterator<Item = Result<String>> + use<>> {
         let failed = "reading movements from a temporary file";
-        let file = match self.file.take() {
+        let file = match &mut self.file {
             Some(file) => {
-                let mut file = file.into_inner().context(failed)?;
+                file.flush().context(failed)?;
+                let mut file = file.get_ref().try_clone().context(failed)?;
                 file.rewind().context(failed)?;
                 Some(BufReader::new(file))
             }

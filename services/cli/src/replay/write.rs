@@ -3,13 +3,13 @@
 use anyhow::Result;
 use audit::replay::{Answer, Figure, Kind, Movement, Question};
 use domain::written;
-use platform::print::{self, Cell, Look, Paint};
+use platform::print::{Cell, Look, Paint};
 use serde_json::{Map, Value};
 
 use super::{columns, spool::Spool};
 use crate::{
     evidence,
-    listing::{Blocks, Format, Out, fields},
+    listing::{Blocks, Format, fields, sealed, sealed_json},
 };
 
 /// Writes it to standard output.
@@ -23,64 +23,63 @@ pub(super) fn write(question: &Question, answer: &mut Answer<Spool>, format: For
 }
 
 fn jsonl(answer: &mut Answer<Spool>) -> Result<()> {
-    let mut out = Out::default();
-    out.line(&format!("{{\"evidence\":{}}}", serde_json::to_string(&answer.evidence)?))?;
-    for movement in answer.movements.read()? {
-        out.line(&format!("{{\"movement\":{}}}", movement?))?;
-    }
-    answer.rows.each(&mut |row| out.line(&format!("{{\"row\":{}}}", Value::Object(row))))?;
-    out.flush()
+    let Answer { evidence, rows, movements, .. } = answer;
+    sealed_json(evidence, |out| {
+        out.line("}")?;
+        for movement in movements.read()? {
+            out.line(&format!("{{\"movement\":{}}}", movement?))?;
+        }
+        rows.each(&mut |row| out.line(&format!("{{\"row\":{}}}", Value::Object(row))))
+    })
 }
 
 fn json(question: &Question, answer: &mut Answer<Spool>) -> Result<()> {
-    let mut out = Out::default();
-    out.0.push_str(&format!("{{\"evidence\":{}", serde_json::to_string(&answer.evidence)?));
-    if question.movements {
-        out.0.push_str(",\"movements\":[");
-        let mut comma = "";
-        for movement in answer.movements.read()? {
-            out.0.push_str(comma);
-            out.0.push_str(&movement?);
-            comma = ",";
-            out.part()?;
+    let Answer { evidence, rows, movements, .. } = answer;
+    sealed_json(evidence, |out| {
+        if question.movements {
+            out.text.push_str(",\"movements\":[");
+            let mut comma = "";
+            for movement in movements.read()? {
+                out.text.push_str(comma);
+                out.text.push_str(&movement?);
+                comma = ",";
+                out.part()?;
+            }
+            out.text.push(']');
         }
-        out.0.push(']');
-    }
-    out.0.push_str(",\"rows\":[");
-    let mut comma = "";
-    answer.rows.each(&mut |row| {
-        out.0.push_str(comma);
-        out.0.push_str(&Value::Object(row).to_string());
-        comma = ",";
-        out.part()
-    })?;
-    out.line("]}")?;
-    out.flush()
+        out.text.push_str(",\"rows\":[");
+        let mut comma = "";
+        rows.each(&mut |row| {
+            out.text.push_str(comma);
+            out.text.push_str(&Value::Object(row).to_string());
+            comma = ",";
+            out.part()
+        })?;
+        out.line("]}")
+    })
 }
 
 fn csv(question: &Question, answer: &mut Answer<Spool>) -> Result<()> {
     let kind = question.kind;
-    let mut out = Out::default();
-    for line in evidence::of_replay(&answer.evidence) {
-        out.line(&line)?;
-    }
-    if question.movements {
+    let Answer { evidence, rows, movements, .. } = answer;
+    sealed(&evidence::of_replay(evidence), Paint::Off, |out, _plain| {
+        if !question.movements {
+            out.line(&fields(columns::of(kind).iter().map(|column| column.name.to_owned())))?;
+            return rows.each(&mut |row| {
+                let row = Value::Object(row);
+                out.line(&fields(columns::of(kind).iter().map(|column| column.plain(&row))))
+            });
+        }
         let names =
             ["position", "recorded_at", kind.key_name(), "event", "event_id", "order_id", "payment_id", "status"];
         let figures = kind.figures().iter().flat_map(|name| [format!("{name}_delta"), (*name).to_owned()]);
         let heading: Vec<String> = names.into_iter().map(str::to_owned).chain(figures).collect();
         out.line(&fields(heading))?;
-        for movement in answer.movements.read()? {
+        for movement in movements.read()? {
             out.line(&fields(movement_fields(kind, serde_json::from_str(&movement?)?)))?;
         }
-        return out.flush();
-    }
-    out.line(&fields(columns::of(kind).iter().map(|column| column.name.to_owned())))?;
-    answer.rows.each(&mut |row| {
-        let row = Value::Object(row);
-        out.line(&fields(columns::of(kind).iter().map(|column| column.plain(&row))))
-    })?;
-    out.flush()
+        Ok(())
+    })
 }
 
 fn movement_fields(kind: Kind, movement: Movement) -> Vec<String> {
@@ -102,25 +101,25 @@ fn movement_fields(kind: Kind, movement: Movement) -> Vec<String> {
 
 fn table(question: &Question, answer: &mut Answer<Spool>, paint: Paint) -> Result<()> {
     let kind = question.kind;
-    for line in evidence::of_replay(&answer.evidence) {
-        print::out(&paint.text(&format!("{line}\n"), Look::Dim))?;
-    }
-    if question.movements {
-        let heading = ["position", "recorded_at", kind.key_name(), "event", "of", "what changed", "status"];
-        let mut blocks = Blocks::new(heading.map(str::to_owned), paint);
-        for movement in answer.movements.read()? {
-            blocks.row(movement_cells(kind, serde_json::from_str(&movement?)?))?;
+    let Answer { evidence, rows, movements, .. } = answer;
+    sealed(&evidence::of_replay(evidence), paint, |out, paint| {
+        if question.movements {
+            let heading = ["position", "recorded_at", kind.key_name(), "event", "of", "what changed", "status"];
+            let mut blocks = Blocks::new(heading.map(str::to_owned), paint, out);
+            for movement in movements.read()? {
+                blocks.row(movement_cells(kind, serde_json::from_str(&movement?)?))?;
+            }
+            blocks.flush()?;
+            out.line("")?;
         }
-        blocks.flush()?;
-        print::out("\n")?;
-    }
-    let shown = || columns::of(kind).iter().filter(move |column| !column.is_told_with_others(kind));
-    let mut blocks = Blocks::new(shown().map(|column| column.heading().to_owned()), paint);
-    answer.rows.each(&mut |row: Map<String, Value>| {
-        let row = Value::Object(row);
-        blocks.row(shown().map(|column| column.readable(&row).into()).collect())
-    })?;
-    blocks.flush()
+        let shown = || columns::of(kind).iter().filter(move |column| !column.is_told_with_others(kind));
+        let mut blocks = Blocks::new(shown().map(|column| column.heading().to_owned()), paint, out);
+        rows.each(&mut |row: Map<String, Value>| {
+            let row = Value::Object(row);
+            blocks.row(shown().map(|column| column.readable(&row).into()).collect())
+        })?;
+        blocks.flush()
+    })
 }
 
 fn movement_cells(kind: Kind, movement: Movement) -> Vec<Cell> {

@@ -317,6 +317,15 @@ pub(crate) fn dispute(account: &Account, dispute: &Dispute) -> Value {
     })
 }
 
+/// What Stripe's reports call it.
+pub(crate) fn category(entry: &Move) -> &'static str {
+    match entry.kind {
+        "adjustment" if entry.amount < 0 => "dispute",
+        "adjustment" => "dispute_reversal",
+        kind => kind,
+    }
+}
+
 pub(crate) fn balance_transaction(entry: &Move) -> Value {
     let fees = if entry.fee == 0 {
         json!([])
@@ -325,11 +334,6 @@ pub(crate) fn balance_transaction(entry: &Move) -> Value {
             "amount": entry.fee, "application": null, "currency": entry.currency,
             "description": "Stripe processing fees", "type": "stripe_fee",
         }])
-    };
-    let category = match entry.kind {
-        "adjustment" if entry.amount < 0 => "dispute",
-        "adjustment" => "dispute_reversal",
-        kind => kind,
     };
     json!({
         "id": entry.id,
@@ -344,7 +348,7 @@ pub(crate) fn balance_transaction(entry: &Move) -> Value {
         "fee": entry.fee,
         "fee_details": fees,
         "net": entry.amount.saturating_sub(entry.fee),
-        "reporting_category": category,
+        "reporting_category": category(entry),
         "source": entry.source,
         "status": "available",
         "type": entry.kind,
