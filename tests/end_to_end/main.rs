@@ -12,6 +12,7 @@ mod coupons;
 mod currencies;
 mod decisions;
 mod delivery;
+mod diagnosis;
 mod disputes;
 mod export;
 mod gateway;

@@ -319,7 +319,8 @@ async fn every_command_of_the_guide_works(fleet: &TestFleet) {
     let (_, commands) = guide.split_once("```sh\n").unwrap();
     let (commands, _) = commands.split_once("```").unwrap();
     let mut ran = 0;
-    for line in commands.lines() {
+    // The one that never ends has a test of its own.
+    for line in commands.lines().filter(|line| !line.contains("--watch")) {
         let command = line.split(" #").next().unwrap().trim().strip_prefix("./justw holdfast ").unwrap();
         let (exit, said) = say(fleet, &command.split_whitespace().collect::<Vec<_>>()).await;
         assert!(exit == Some(0) && said.lines().count() > 0, "{line}: {said}");
