@@ -38,7 +38,7 @@ SETTINGS = {f"HOLDFAST_{section}_{key}".upper(): value for section, keys in DEFA
 # What processes read from the environment that is no setting.
 OTHER_VARIABLES = {"HOLDFAST_CONFIG"}
 # How many batch loops, each with a pool and a place as the relay, one process has.
-LOOPS = {"holdfast-all-in-one": 4, "holdfast-gateway": 0}
+LOOPS = {"holdfast-all-in-one": 4}
 
 # Whose user of the broker may do what the relay does.
 RELAYS = {"orders", "all-in-one"}
@@ -393,7 +393,7 @@ def connections(things):
         pool = int(setting(environment(container, things)[0], "HOLDFAST_DATABASE_CONNECTIONS_MAX"))
         loops = LOOPS.get(container["args"][0], 1)
         surge = workload["spec"].get("strategy", {}).get("rollingUpdate", {}).get("maxSurge", 1)
-        most += (replicas_max(workload, things) + surge) * (loops * (pool + 1) if loops else pool)
+        most += (replicas_max(workload, things) + surge) * loops * (pool + 1)
     return most
 
 

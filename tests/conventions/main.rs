@@ -166,7 +166,7 @@ const IMPORTS: [(&str, &[&str]); 21] = [
     ("rounds", &["domain", "platform", "proto", "runtime"]),
     ("payments", &["domain", "platform", "proto", "providers", "runtime"]),
     ("audit", &["domain", "inventory", "orders", "payments", "platform", "proto", "rounds", "runtime"]),
-    ("gateway", &["domain", "platform", "proto", "providers", "runtime"]),
+    ("gateway", &["audit", "domain", "platform", "proto", "providers", "runtime"]),
     ("mail", &["domain", "platform", "proto", "runtime"]),
     ("testbed", &["audit", "domain", "platform", "proto"]),
     ("all-in-one", &["inventory", "orders", "payments", "providers", "rounds", "runtime"]),

@@ -12,7 +12,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{TestFleet, eventually};
+use crate::{TestFleet, eventually, probes};
 
 /// The token of a caller who may do everything.
 pub const TOKEN: &str = "of-one-who-may-do-everything";
@@ -65,10 +65,21 @@ impl Gateway {
         Self::started(fleet, self.settings.clone()).await
     }
 
+    /// What its probes and its metrics answer.
+    pub async fn probe(&self, fleet: &TestFleet, path: &str) -> Result<String> {
+        let address = Self::noted(fleet, "serving /livez").pop().context("it serves probes")?;
+        probes::get(address, path).await
+    }
+
     /// The addresses at which it has served, in order.
     fn served(fleet: &TestFleet) -> Vec<String> {
+        Self::noted(fleet, "serving the HTTP API")
+    }
+
+    /// The addresses in lines of its log that have these words.
+    fn noted(fleet: &TestFleet, words: &str) -> Vec<String> {
         let log = fs::read_to_string(fleet.dir().join("log/gateway-0.log")).unwrap_or_default();
-        let lines = log.lines().filter(|line| line.contains("serving the HTTP API"));
+        let lines = log.lines().filter(|line| line.contains(words));
         let address = |line: &str| Some(line.split_once("\"address\":\"")?.1.split('"').next()?.to_owned());
         lines.filter_map(address).collect()
     }

@@ -1,10 +1,17 @@
 //! `holdfast diagnose`: what is wrong with the fleet, the worst first, each with its cause, what shows it again, and what to do.
 
-use std::{process::ExitCode, time::Duration};
+use std::{
+    io::{self, IsTerminal},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::Result;
 use audit::diagnosis::{self, Diagnosis, Finding, LATE, Severity, Unknown};
-use platform::print::{self, Look, Paint, short};
+use platform::{
+    clock,
+    print::{self, Look, Paint, short},
+};
 
 use crate::global_args::GlobalArgs;
 
@@ -12,6 +19,7 @@ const EXAMPLES: &str = "\
 Examples:
   holdfast diagnose
   holdfast diagnose --json | jq '.findings[].code'
+  holdfast diagnose --watch --json >> findings.jsonl
   holdfast explain HORIZON_HELD
 
 Exit codes: 0 nothing is wrong; 1 there are findings; 2 wrong usage; 3 some or all of it could not be looked at.";
@@ -23,11 +31,22 @@ pub struct Args {
     /// What is late by less goes on by itself.
     #[arg(long, value_name = "SECONDS", default_value_t = LATE.as_secs())]
     late_seconds: u64,
+    /// Look again every few seconds until Ctrl-C: on a terminal it is painted anew, and with --json each look is a line.
+    #[arg(long)]
+    watch: bool,
 }
+
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Clears the screen from its first line on: ANSI for "home" and "erase below".
+const REPAINT: &str = "\x1b[H\x1b[J";
 
 /// Looks at the fleet: exit code 0; 1 with findings; 3 if something could not be looked at.
 pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     let late = Duration::from_secs(args.late_seconds);
+    if args.watch {
+        return watch(late, global).await;
+    }
     let diagnosis = diagnosis::look(&global.database_url()?, &global.broker()?, late).await;
     if global.json {
         print::json(&diagnosis)?;
@@ -39,6 +58,25 @@ pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
         (true, false) => ExitCode::FAILURE,
         (true, true) => ExitCode::SUCCESS,
     })
+}
+
+/// Looks until Ctrl-C. What is away comes back.
+async fn watch(late: Duration, global: &GlobalArgs) -> Result<ExitCode> {
+    let (database_url, broker) = (global.database_url()?, global.broker()?);
+    let repaint = if io::stdout().is_terminal() { REPAINT } else { "" };
+    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+    loop {
+        let diagnosis = diagnosis::look(&database_url, &broker, late).await;
+        if global.json {
+            print::json(&diagnosis)?;
+        } else {
+            print::out(&format!("{repaint}{}\n", text(&diagnosis, Paint::for_stdout())))?;
+        }
+        tokio::select! {
+            _ = &mut interrupted => return Ok(ExitCode::SUCCESS),
+            () = clock::sleep(LOOK_EVERY) => {}
+        }
+    }
 }
 
 /// All of it, for people.

@@ -5,8 +5,8 @@ use std::{io::IsTerminal, process::ExitCode};
 use clap::{CommandFactory, Parser, Subcommand};
 use cli::{
     actions, asyncapi, check, config, contact, cutoff, demo, diagnose, expire, explain, export,
-    global_args::GlobalArgs, load, mail, migrate, rebuild, reconcile, recover, replay, send, shell, status, timeline,
-    up, verify,
+    global_args::GlobalArgs, load, mail, migrate, pause, rebuild, reconcile, recover, redrive, reinstate, replay,
+    resolve, send, set_aside, shell, status, timeline, unblock, up, verify,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -45,6 +45,20 @@ enum Command {
     Order(timeline::OrderArgs),
     /// Expire orders now: these, those of a customer, or all that are due.
     Expire(expire::Args),
+    /// Give an order that is over its holds back, if they are free, and its buyer time to pay.
+    Reinstate(reinstate::Args),
+    /// Decide what became of a refund, or of money that fits nothing.
+    Resolve(resolve::Args),
+    /// Have dead letters handled again: these, those of a service, with a code, or about a key.
+    Redrive(redrive::Args),
+    /// Set dead letters aside that nobody is to send again.
+    SetAside(set_aside::Args),
+    /// End a session of Postgres that keeps the log from being read to its end.
+    Unblock(unblock::Args),
+    /// Have a consumer stand still for a while.
+    Pause(pause::Pause),
+    /// Let a consumer go on that stands still.
+    Resume(pause::Resume),
     /// Mail to buyers: list it, or send one again.
     Mail(mail::Args),
     /// Where buyers are reached: forget it.
@@ -101,6 +115,13 @@ async fn main() -> ExitCode {
         Command::Timeline(args) => timeline::run(args, global).await,
         Command::Order(args) => timeline::order(args, global).await,
         Command::Expire(args) => expire::run(args, global).await,
+        Command::Reinstate(args) => reinstate::run(args, global).await,
+        Command::Resolve(args) => resolve::run(args, global).await,
+        Command::Redrive(args) => redrive::run(args, global).await,
+        Command::SetAside(args) => set_aside::run(args, global).await,
+        Command::Unblock(args) => unblock::run(args, global).await,
+        Command::Pause(args) => pause::pause(args, global).await,
+        Command::Resume(args) => pause::resume(args, global).await,
         Command::Mail(args) => mail::run(args, global).await,
         Command::Contact(args) => contact::run(args, global).await,
         Command::Migrate(args) => migrate::run(args, global).await,

@@ -17,7 +17,7 @@ use proto::{
 };
 use uuid::Uuid;
 
-use crate::global_args::GlobalArgs;
+use crate::{global_args::GlobalArgs, would};
 
 /// The most that is read of a file or of standard input; more than any worker takes.
 const BYTES_MAX: u64 = 8_388_609;
@@ -40,6 +40,9 @@ pub struct Args {
     /// How long to wait for the answer.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     wait_seconds: u64,
+    /// Say what it would do now, in the rows as they are, and do not send it. What the settings of the workers make of it is not known then.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// Sends the command: exit code 0 if it was accepted, 1 if it was rejected, 2 if it is none, 3 if nobody answered.
@@ -51,8 +54,41 @@ pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
             return Ok(ExitCode::from(2));
         }
     };
-    let client = CommandClient::connect_as(&global.broker()?, Duration::from_secs(args.wait_seconds)).await?;
     let id = args.id.unwrap_or_else(new_id);
+    if args.dry_run {
+        return foresee((id, message_type, &data), global).await;
+    }
+    answered((id, message_type, data), Duration::from_secs(args.wait_seconds), global).await
+}
+
+/// How long a worker may take for the command of a verb.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// Sends the command of a verb and prints its answer, or what it would do.
+pub(crate) async fn deliver<M: Message + Name>(command: &M, dry_run: bool, global: &GlobalArgs) -> Result<ExitCode> {
+    let (message_type, data) = (M::full_name(), command.encode_to_vec());
+    match dry_run {
+        true => foresee((new_id(), &message_type, &data), global).await,
+        false => answered((new_id(), &message_type, data), ANSWER_WITHIN, global).await,
+    }
+}
+
+async fn foresee(command: (Uuid, &str, &[u8]), global: &GlobalArgs) -> Result<ExitCode> {
+    let would = would::command(&mut global.database().await?, command).await?;
+    if global.json {
+        print::json(&serde_json::json!({ "dry_run": true, "would": would }))?;
+    } else {
+        print::out(&format!("it would {}; nothing was done\n", would.words()))?;
+    }
+    Ok(if would.be_refused.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn answered(
+    (id, message_type, data): (Uuid, &str, Vec<u8>),
+    within: Duration,
+    global: &GlobalArgs,
+) -> Result<ExitCode> {
+    let client = CommandClient::connect_as(&global.broker()?, within).await?;
     let reply = client.send_bytes(id, message_type, data).await?;
     let json = proto::to_json(&CommandReply::full_name(), &reply.encode_to_vec())?;
     if global.json {
@@ -135,7 +171,7 @@ mod tests {
 
     fn args(message_type: &str, content: Option<&str>) -> Args {
         let (message_type, content) = (message_type.to_owned(), content.map(str::to_owned));
-        Args { message_type, content, file: None, id: None, wait_seconds: 1 }
+        Args { message_type, content, file: None, id: None, wait_seconds: 1, dry_run: false }
     }
 
     #[test]

@@ -26,6 +26,6 @@ pub(crate) fn text(waiting: &Waiting, paint: Paint) -> String {
     if waiting.total > named {
         text.push_str(&format!("... {named} of {}\n", waiting.total));
     }
-    let help = "reports: send ResolveProviderReport (ACCEPTED, UNDONE); refunds: ResolveRefund; disputes: answer them at the provider; calls: see what the provider says; orders: RequestRefund, or CancelOrder again";
+    let help = "reports and refunds: holdfast resolve; disputes: answer them at the provider; calls: see what the provider says; orders: RequestRefund, or CancelOrder again";
     text + &paint.text(help, Look::Dim) + "\n"
 }

@@ -22,6 +22,7 @@ use tracing::Instrument as _;
 mod caller;
 mod commands;
 mod coupons;
+mod diagnosis;
 mod docs;
 mod events;
 mod expire;
@@ -43,6 +44,7 @@ mod wallets;
 mod webhooks;
 
 use commands::UnderWay;
+use diagnosis::Looks;
 use jwt::Jwt;
 use link::LinkKey;
 use tokens::Tokens;
@@ -69,6 +71,7 @@ struct Gateway {
     link_key: Option<LinkKey>,
     stripe: Option<webhooks::Stripe>,
     under_way: UnderWay,
+    looks: Looks,
     requests: Semaphore,
     listeners: Arc<Semaphore>,
     shutdown: Shutdown,
@@ -101,6 +104,7 @@ async fn work(config: Config) -> Result<(), Error> {
     };
     tokio::spawn(tokens::read_again(Arc::clone(&gateway)).in_current_span());
     tokio::spawn(jwt::read_again(Arc::clone(&gateway)).in_current_span());
+    tokio::spawn(diagnosis::watch(Arc::clone(&gateway), health.clone()).in_current_span());
     tokio::spawn(look(Arc::clone(&gateway), health).in_current_span());
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "serving the HTTP API");
@@ -134,6 +138,7 @@ async fn connect(
         link_key,
         stripe,
         under_way: UnderWay::default(),
+        looks: Looks::new(&config.database, &config.broker),
         requests: Semaphore::new(config.gateway.requests_max),
         listeners: Arc::new(Semaphore::new(config.gateway.listeners_max)),
         shutdown: shutdown.clone(),

@@ -11,6 +11,7 @@ use crate::{
     caller::Scope,
     commands::{self, EXPECTED, json_response},
     coupons::Coupon,
+    diagnosis::{self, DiagnosisShape},
     events::EventList,
     expire::{self, ExpireOrders, ExpiredOrders},
     link::{self, EventLink},
@@ -87,6 +88,7 @@ fn document() -> Value {
     add::<ExpireOrders>(&mut schemas);
     add::<ExpiredOrders>(&mut schemas);
     add::<EventLink>(&mut schemas);
+    add::<DiagnosisShape>(&mut schemas);
     let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
     for read in &READ {
         paths.entry(read.path).or_default().insert("get".to_owned(), get(read));
@@ -100,6 +102,7 @@ fn document() -> Value {
     }
     paths.entry(expire::PATH).or_default().insert("post".to_owned(), post_expire());
     paths.entry(link::PATH).or_default().insert("post".to_owned(), post_link());
+    paths.entry(diagnosis::PATH).or_default().insert("get".to_owned(), get_diagnosis());
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -231,6 +234,18 @@ fn post_expire() -> Value {
         "responses": responses([
             ("200", json!({ "description": "What came of each", "content": schema("ExpiredOrders") })),
         ]),
+    })
+}
+
+/// What is of no order.
+fn get_diagnosis() -> Value {
+    let content = json!({ "application/json": { "schema": { "$ref": format!("{SCHEMAS}Diagnosis") } } });
+    json!({
+        "summary": "What is wrong with the fleet, the worst first: why, what is at stake, what shows it, and what to do",
+        "description": format!("Needs the scope {}. The same as holdfast diagnose --json.", Scope::Operate.word()),
+        "operationId": operation_id("get", diagnosis::PATH),
+        "parameters": [],
+        "responses": responses([("200", json!({ "description": "What was found", "content": content }))]),
     })
 }
 
@@ -372,6 +387,6 @@ mod tests {
                 assert!(names.insert(operation["operationId"].as_str().unwrap().to_owned()), "{operation}");
             }
         }
-        assert_eq!(names.len(), 29);
+        assert_eq!(names.len(), 30);
     }
 }

@@ -13,8 +13,8 @@ use axum::{
 };
 
 use crate::{
-    Gateway, commands, coupons, docs, events, expire, guard, guard::RequestId, link, openapi, orders, problem,
-    problem::Problem, read, wallets, webhooks,
+    Gateway, commands, coupons, diagnosis, docs, events, expire, guard, guard::RequestId, link, openapi, orders,
+    problem, problem::Problem, read, wallets, webhooks,
 };
 
 /// All that the gateway serves.
@@ -34,6 +34,7 @@ pub(crate) fn app(gateway: Arc<Gateway>) -> Router {
         .route("/v1/coupons/{coupon_code}", get(coupons::coupon))
         .route("/v1/wallets/{customer_id}", get(wallets::wallets))
         .route(expire::PATH, post(expire::expire))
+        .route(diagnosis::PATH, get(diagnosis::get))
         .route("/webhooks/stripe", post(webhooks::stripe));
     for route in &commands::ROUTES {
         let run = move |state: State<Arc<Gateway>>,

@@ -22,6 +22,8 @@ use crate::{error::Error, shutdown::Shutdown};
 pub struct Health {
     heartbeats: Arc<Heartbeats>,
     stuck: Arc<Mutex<BTreeMap<Part, Stuck>>>,
+    /// Lines for whoever reads the answer: they make nobody unready.
+    said: Arc<Mutex<Vec<String>>>,
     /// What the probes call that of which it is; nothing, of the whole worker.
     of: &'static str,
 }
@@ -63,7 +65,7 @@ impl Health {
     /// Of work that a worker does beside its own. What it is stuck in counts; that it goes on says nothing of the worker.
     #[must_use]
     pub fn of_part(&self, of: &'static str) -> Self {
-        Self { heartbeats: Arc::default(), stuck: Arc::clone(&self.stuck), of }
+        Self { heartbeats: Arc::default(), stuck: Arc::clone(&self.stuck), said: Arc::clone(&self.said), of }
     }
 
     fn beat(&self, beat: &Beat) {
@@ -118,6 +120,16 @@ impl Health {
     /// It goes on.
     pub fn goes_on(&self, part: &'static str) {
         self.stuck.lock().unwrap_or_else(PoisonError::into_inner).remove(&(self.of, part));
+    }
+
+    /// What else is to be known, a line each, in place of what was said before. It makes nobody unready.
+    pub fn says(&self, lines: Vec<String>) {
+        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = lines;
+    }
+
+    fn said(&self) -> String {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.iter().map(|line| format!("{line}\n")).collect()
     }
 
     /// All parts of the worker begin anew.
@@ -194,9 +206,10 @@ async fn readyz(State(probe_state): State<ProbeState>) -> (StatusCode, String) {
     if probe_state.shutdown.is_requested() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned());
     }
+    let said = probe_state.health.said();
     match probe_state.health.unready() {
-        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, why),
-        None => (StatusCode::OK, "ready\n".to_owned()),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, why + &said),
+        None => (StatusCode::OK, format!("ready\n{said}")),
     }
 }
 

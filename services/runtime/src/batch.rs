@@ -42,6 +42,7 @@ mod contention;
 pub(crate) mod dead_letter;
 pub(crate) mod doubt;
 pub(crate) mod draft;
+pub mod foresee;
 mod give_up;
 pub(crate) mod inbox;
 pub(crate) mod inline;

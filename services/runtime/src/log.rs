@@ -1,5 +1,6 @@
 //! The event store: its events and how they are appended and read, which log it is, and what to do once it has gone back.
 
+pub mod acts;
 pub mod append;
 pub mod divergence;
 pub mod event_store;

@@ -1,6 +1,7 @@
 //! The relay: sees to it that every event of the log is published, gap-aware. Workers publish what they commit; the relay checks
 //! that it arrived, publishes what did not, and again what the broker lost. One per database is active; every worker stands by.
 
+mod again;
 mod copies;
 pub(crate) mod position_set;
 mod retention;
@@ -239,6 +240,7 @@ impl Relay {
         while !shutdown.is_requested() {
             if compared.elapsed() >= ms(self.settings.compare_ms) {
                 self.compare().await?;
+                again::publish(&mut self.connection, &self.publisher, self.settings.page_max).await?;
                 differences.compare_seldom(&mut self.connection).await?;
                 compared = Instant::now();
             }

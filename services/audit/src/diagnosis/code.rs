@@ -133,19 +133,19 @@ codes! {
     RefundUnknown "REFUND_UNKNOWN" Money Waiting {
         means: "nobody knows whether a refund was paid",
         stake: "a buyer waits for the money, or has it already; no other refund of that payment is sent",
-        act: "ask the provider, then `holdfast send ResolveRefund`",
+        act: "ask the provider, then `holdfast resolve refund`",
         clears: "the provider or ResolveRefund says how the refund ended"
     }
     RefundUndecided "REFUND_UNDECIDED" Money Waiting {
         means: "a refund waits for something of its payment to be settled first, or was reversed after it had been paid",
         stake: "a buyer waits for the money",
-        act: "settle the payment's report or dispute, or `holdfast send ResolveRefund`",
+        act: "settle the payment's report or dispute, or `holdfast resolve refund`",
         clears: "the refund is sent, paid, or given up"
     }
     MoneyUnmatched "MONEY_UNMATCHED" Money Waiting {
         means: "the provider reports money that fits nothing that was asked for",
         stake: "a buyer may have paid for nothing; no other refund of that payment is sent",
-        act: "ask the provider, then `holdfast send ResolveProviderReport`",
+        act: "ask the provider, then `holdfast resolve report`",
         clears: "the report is accepted, undone, or settled by a later one"
     }
     MoneyOwed "MONEY_OWED" Money Waiting {
@@ -199,7 +199,7 @@ codes! {
     HorizonHeld "HORIZON_HELD" Delay Transactions {
         means: "a transaction that has written stays open; the relay and every replay wait for it at the next gap in the log",
         stake: "other services do not hear of what comes after the gap, and vacuum removes nothing newer",
-        act: "end the session, or roll the prepared transaction back; nothing that Holdfast has committed is lost by that",
+        act: "end the session by `holdfast unblock SESSION`, or roll the prepared transaction back; nothing that Holdfast has committed is lost by that",
         clears: "the transaction has ended"
     }
     RelayLags "RELAY_LAGS" Delay Log {
@@ -221,9 +221,9 @@ codes! {
         clears: "the consumer is there"
     }
     ConsumerPaused "CONSUMER_PAUSED" Delay Broker {
-        means: "somebody has paused a consumer, and no worker of its service runs, which would resume it within seconds",
+        means: "a consumer is paused: by `holdfast pause`, or by somebody while no worker of its service runs, which would resume it within seconds",
         stake: "the service hears of nothing",
-        act: "start a worker of the service, or `nats consumer resume`",
+        act: "`holdfast resume`, or start a worker of the service",
         clears: "the consumer is resumed"
     }
     ConsumerEdited "CONSUMER_EDITED" Delay Broker {
@@ -247,8 +247,8 @@ codes! {
     DeadLetters "DEAD_LETTERS" Delay Letters {
         means: "messages could not be handled, and are kept whole, with the reason",
         stake: "whoever sent one was told that operators have it; what was owed comes again by itself",
-        act: "read the reason; delete the letters once what they are about is settled",
-        clears: "the service has no dead letter with that code"
+        act: "read the reason and mend it; then `holdfast redrive`, or `holdfast set-aside`",
+        clears: "each letter of the service with that code is settled: sent again, or set aside"
     }
     CopiesBehind "COPIES_BEHIND" Delay Notices {
         means: "the copies of events in JSON are behind: their stream is full, missing, or refuses them",

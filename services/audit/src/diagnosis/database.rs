@@ -32,6 +32,8 @@ pub(super) struct Facts {
     pub(super) transactions: Known<Vec<Transaction>>,
     pub(super) letters: Known<Vec<LettersOf>>,
     pub(super) notices: Known<Vec<Notice>>,
+    /// Consumers that an operator has stand still. Without them, who has paused one is not told.
+    pub(super) pauses: Known<Vec<Pause>>,
 }
 
 /// Due work of one service.
@@ -40,6 +42,16 @@ pub(super) struct Work {
     /// `timers` or `outside calls`.
     pub(super) what: &'static str,
     pub(super) due: Due,
+}
+
+/// A consumer that an operator has stand still.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub(super) struct Pause {
+    pub(super) consumer: String,
+    pub(super) until: OffsetDateTime,
+    /// Who says so, and why.
+    pub(super) by: String,
+    pub(super) reason: String,
 }
 
 /// A closed order that still holds something.
@@ -66,6 +78,8 @@ pub(super) struct Transaction {
     pub(super) whose: String,
     pub(super) state: String,
     pub(super) since: OffsetDateTime,
+    /// Whether it is a session of the fleet's own.
+    pub(super) is_ours: bool,
 }
 
 /// Asks the database.
@@ -101,6 +115,7 @@ async fn ask(mut connection: PgConnection, now: Timestamp, late: Duration) -> Fa
         letters: within(letters(connection)).await,
         notices: within(status::notices(connection)).await,
         orphans: within(orphans(connection, late)).await,
+        pauses: within(pauses(connection)).await,
     }
 }
 
@@ -116,7 +131,8 @@ impl Facts {
             due: Err(why.clone()),
             letters: Err(why.clone()),
             notices: Err(why.clone()),
-            orphans: Err(why),
+            orphans: Err(why.clone()),
+            pauses: Err(why),
         }
     }
 }
@@ -153,21 +169,38 @@ async fn letters(connection: &mut PgConnection) -> Result<Vec<LettersOf>, sqlx::
 const TRANSACTIONS: &str = "select false as is_prepared, pid::text as id,
         format('app \"%s\", user %s, database %s, %s', application_name, usename, datname,
             coalesce(host(client_addr), 'this machine')) as whose,
-        coalesce(state, '') as state, xact_start as since
+        coalesce(state, '') as state, xact_start as since,
+        application_name like 'holdfast%' or usename in ('holdfast_orders', 'holdfast_inventory', 'holdfast_rounds',
+            'holdfast_payments', 'holdfast_all_in_one', 'holdfast_gateway', 'holdfast_mail') as is_ours
     from pg_stat_activity
     where backend_xid is not null and backend_type <> 'autovacuum worker' and pid <> pg_backend_pid()
         and xact_start <= clock_timestamp() - $1 * interval '1 second'
     union all
-    select true, gid, format('user %s, database %s', owner, database), 'prepared', prepared
+    select true, gid, format('user %s, database %s', owner, database), 'prepared', prepared, false
     from pg_prepared_xacts where prepared <= clock_timestamp() - $1 * interval '1 second'
     order by since limit $2";
+
+/// Whether somebody who sees others' sessions says as much of them as is needed here.
+const MAY_ASK: &str = "select has_function_privilege('log.open_transactions(double precision, bigint)', 'execute')";
 
 async fn transactions(connection: &mut PgConnection, late: Duration) -> Result<Vec<Transaction>> {
     let sees_all = "select pg_has_role(current_user, 'pg_read_all_stats', 'usage')";
     if !sqlx::query_scalar::<_, bool>(sees_all).fetch_one(&mut *connection).await? {
-        anyhow::bail!("this role does not see what others' sessions do: grant pg_read_all_stats to it");
+        if sqlx::query_scalar::<_, bool>(MAY_ASK).fetch_one(&mut *connection).await? {
+            let asked = "select * from log.open_transactions($1, $2)";
+            return Ok(sqlx::query_as(asked).bind(late.as_secs_f64()).bind(NAMED_MAX).fetch_all(connection).await?);
+        }
+        anyhow::bail!(
+            "this role does not see what others' sessions do: grant holdfast_diagnose or pg_read_all_stats to it"
+        );
     }
     Ok(sqlx::query_as(TRANSACTIONS).bind(late.as_secs_f64()).bind(NAMED_MAX).fetch_all(connection).await?)
+}
+
+async fn pauses(connection: &mut PgConnection) -> Result<Vec<Pause>, sqlx::Error> {
+    let query = "select consumer, until, coalesce(actor, 'database role ' || done_by) as by, reason
+        from log.pauses join log.acts on acts.id = act_id where until > clock_timestamp()";
+    sqlx::query_as(query).fetch_all(connection).await
 }
 
 /// `limit 1` keeps Postgres from reading all holds and all events that there ever were.

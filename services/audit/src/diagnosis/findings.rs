@@ -1,6 +1,6 @@
 //! What follows from what was looked at: pure. What is the consequence of another finding is not told by itself.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use domain::Timestamp;
 use platform::print::short;
@@ -8,7 +8,7 @@ use platform::print::short;
 use super::{
     Code, Diagnosis, Facts, Finding, Known, Unknown,
     code::Part,
-    database::{Orphan, Transaction, Work},
+    database::{Orphan, Pause, Transaction, Work},
 };
 use crate::{
     status::{
@@ -37,7 +37,8 @@ pub(super) fn judge(facts: &Facts, late: Duration) -> Diagnosis {
         judge.log(log);
     }
     if let Some(broker) = judge.known(Part::Broker, &facts.broker) {
-        judge.broker(broker, log.is_some_and(|log| log.head == 0));
+        let pauses = database.pauses.as_deref().unwrap_or_default();
+        judge.broker(broker, pauses, log.is_some_and(|log| log.head == 0));
     }
     if let Some(waiting) = judge.known(Part::Waiting, &database.waiting) {
         judge.waiting(waiting);
@@ -134,7 +135,7 @@ impl Judge {
 
     fn transactions(&mut self, transactions: &[Transaction], log: Option<&Log>) {
         for transaction in transactions {
-            let Transaction { is_prepared, id, whose, state, since } = transaction;
+            let Transaction { is_prepared, id, whose, state, since, is_ours } = transaction;
             let since = Timestamp::from(*since);
             let what = if *is_prepared { format!("prepared transaction {id}") } else { format!("session {id}") };
             let mut finding = Finding::of(Code::HorizonHeld, what.clone(), Some(since), self.now);
@@ -155,9 +156,12 @@ impl Judge {
                 ),
                 false => (
                     format!("select pid, usename, state, xact_start, query from pg_stat_activity where pid = {id}"),
-                    format!(
-                        "select pg_terminate_backend({id})    (ends that session, and undoes what it has not committed)"
-                    ),
+                    match is_ours {
+                        true => "see what its process does, and restart that".to_owned(),
+                        false => format!(
+                            "holdfast unblock {id} --dry-run    (ends that session, and undoes what it has not committed)"
+                        ),
+                    },
                 ),
             };
             self.findings.push(finding);
@@ -193,7 +197,7 @@ impl Judge {
         }
     }
 
-    fn broker(&mut self, broker: &Broker, is_new: bool) {
+    fn broker(&mut self, broker: &Broker, pauses: &[Pause], is_new: bool) {
         // Before a fleet's first start nothing is missing.
         if is_new {
             return;
@@ -209,11 +213,13 @@ impl Judge {
             finding.cause = format!("the broker has no consumer {name}");
             self.findings.push(finding);
         }
-        broker.consumers.iter().filter(|consumer| consumer.ours).for_each(|consumer| self.consumer(consumer));
+        for consumer in broker.consumers.iter().filter(|consumer| consumer.ours) {
+            self.consumer(consumer, pauses.iter().find(|pause| pause.consumer == consumer.durable));
+        }
     }
 
     /// One that is paused or changed lags because of that.
-    fn consumer(&mut self, consumer: &Consumer) {
+    fn consumer(&mut self, consumer: &Consumer, pause: Option<&Pause>) {
         let Consumer { stream, durable, pending, ack_pending, .. } = consumer;
         let waiting =
             i64::try_from(*pending).unwrap_or(i64::MAX).saturating_add(i64::try_from(*ack_pending).unwrap_or(0));
@@ -223,7 +229,10 @@ impl Judge {
         };
         let (code, cause) = match consumer {
             Consumer { paused: true, .. } => {
-                (Code::ConsumerPaused, format!("the consumer {durable} of {stream} is paused; {waits}"))
+                let by = pause.map_or_else(String::new, |Pause { until, by, reason, .. }| {
+                    format!(" until {}, by {by}: {}", Timestamp::from(*until), cut(reason))
+                });
+                (Code::ConsumerPaused, format!("the consumer {durable} of {stream} is paused{by}; {waits}"))
             }
             Consumer { edited: true, .. } => (
                 Code::ConsumerEdited,
@@ -240,6 +249,10 @@ impl Judge {
             finding = finding.number("seconds", i64::try_from(ms / 1_000).unwrap_or(i64::MAX));
         }
         finding.cause = cause;
+        if code == Code::ConsumerPaused && pause.is_some() {
+            finding.act =
+                format!("holdfast resume {durable} --dry-run    (it goes on by itself when that time is over)");
+        }
         finding.evidence = format!("nats consumer info {stream} {durable}");
         self.findings.push(finding);
     }
@@ -296,9 +309,12 @@ impl Judge {
         let finding = Finding::of(Code::DeadLetters, format!("{service} {code}"), Some(since), self.now);
         let mut finding = finding.number("count", *count);
         finding.cause = format!("{count} messages for {service} could not be handled: {code}: {}", cut(reason));
-        finding.evidence =
-            format!("select * from {service}.dead_letters where code = '{code}' order by id desc limit 20");
-        finding.act = format!("holdfast explain {code}");
+        finding.evidence = format!(
+            "select * from {service}.dead_letters where settled_at is null and code = '{code}' order by id limit 20"
+        );
+        finding.act = format!(
+            "holdfast redrive --service {service} --code {code} --dry-run    (says what each would do now; holdfast explain {code})"
+        );
         self.findings.push(finding);
     }
 
@@ -384,17 +400,26 @@ fn act_on(kind: Kind, item: &Item) -> Option<String> {
     let id = item.subject.split_once('-').map(|(_, id)| id)?;
     match kind {
         Kind::RefundUnknown | Kind::RefundUndecided => Some(format!(
-            r#"holdfast send ResolveRefund '{{"paymentId": "{id}", "refundId": "{}", "resolution": "REFUND_RESOLUTION_REFUNDED", "actor": "NAME", "note": "WHY"}}'    (if the provider says so; or …_RETRY, …_ABANDON)"#,
+            "holdfast resolve refund {id} {} refunded --dry-run    (if the provider says so; or retry, or abandon)",
             item.id
         )),
         Kind::Report => Some(format!(
-            r#"holdfast send ResolveProviderReport '{{"paymentId": "{id}", "providerEventId": "{}", "resolution": "REPORT_RESOLUTION_ACCEPTED", "actor": "NAME", "note": "WHY"}}'    (if the provider says so; or …_UNDONE)"#,
-            item.id
+            "holdfast resolve report {id} {} accepted --dry-run    (if the provider says so; or undone)",
+            quoted(&item.id)
         )),
         Kind::Owed => {
             Some(format!("holdfast order {id}    (says why it did not go back; then holdfast send RequestRefund)"))
         }
         Kind::Call | Kind::Dispute => None,
+    }
+}
+
+/// As a word of shell: a provider's id is what the provider likes.
+fn quoted(id: &str) -> Cow<'_, str> {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.:".contains(letter);
+    match !id.is_empty() && id.chars().all(is_plain) {
+        true => Cow::Borrowed(id),
+        false => Cow::Owned(format!("'{}'", id.replace('\'', "'\\''"))),
     }
 }
 

@@ -1,4 +1,5 @@
-//! Who did what: every event that names an actor, every command that was refused to one, every recovery of the log and every rebuild of rows.
+//! Who did what: every event that names an actor, every command that was refused to one, every recovery of the log, every rebuild of rows and
+//! every act of an operator that has no event of its own.
 
 use anyhow::{Context, Result};
 use domain::{GlobalPosition, Timestamp};
@@ -30,7 +31,7 @@ pub struct Period {
 /// What somebody did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Action {
-    /// Where it stands in the log. Of a recovery and of a rebuild: where the log ended before it.
+    /// Where it stands in the log. Of a recovery, a rebuild and an act without an event: where the log ended before it.
     pub position: GlobalPosition,
     /// When, by the clock of the worker or of Postgres.
     pub recorded_at: String,
@@ -38,7 +39,7 @@ pub struct Action {
     /// `None`: the log does not say, for the command was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
-    /// The type of the event, without its package; of a refused command, that of the command; or `Recovery`, or `Rebuild`.
+    /// The type of the event, without its package; of a refused command, that of the command; or `Recovery`, or `Rebuild`; or the verb of an act.
     pub what: String,
     /// The stream that it changed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -113,32 +114,39 @@ fn action(event: &LogEvent<'_>) -> Result<Option<Action>> {
     }))
 }
 
-/// What was done to the log after the database had gone back, and to rows that were not what it says.
+/// What was done to the log after the database had gone back, to rows that were not what it says, and by operators beside it.
 async fn beside_the_log(log: &mut Log, (after, end): (GlobalPosition, &End)) -> Result<Vec<Action>> {
-    let query = "select log_ended, recovered_at, done_by, reason, 'Recovery',
+    let query = "select log_ended, recovered_at, 'database role ' || done_by, 'Recovery', null, reason,
                 jsonb_build_object('epoch', epoch, 'adopted', adopted, 'givenUp', given_up)
             from log.recoveries where log_ended > $1 and log_ended <= $2
-        union all select position, rebuilt_at, done_by, reason, 'Rebuild', jsonb_build_object('rebuildId', id, 'kind', kind)
+        union all select position, rebuilt_at, 'database role ' || done_by, 'Rebuild', null, reason,
+                jsonb_build_object('rebuildId', id, 'kind', kind)
             from log.rebuilds where position > $1 and position <= $2
+        union all select log_ended, acted_at, coalesce(actor, 'database role ' || done_by), verb, stream, reason,
+                said || jsonb_build_object('actId', id, 'target', target, 'doneBy', done_by)
+            from log.acts where log_ended > $1 and log_ended <= $2
         order by 2";
-    let found: Vec<(i64, OffsetDateTime, String, String, String, Value)> = sqlx::query_as(query)
+    let found: Vec<Beside> = sqlx::query_as(query)
         .bind(after.get())
         .bind(end.up_to.get())
         .fetch_all(log.connection())
         .await
-        .context("reading log.recoveries and log.rebuilds")?;
-    let action = |(position, at, done_by, reason, what, said)| Action {
+        .context("reading log.recoveries, log.rebuilds and log.acts")?;
+    let action = |(position, at, actor, what, stream, reason, said): Beside| Action {
         position: GlobalPosition::new(position),
         recorded_at: Timestamp::from(at).to_string(),
-        actor: Some(format!("database role {done_by}")),
+        actor: Some(actor),
         what,
-        stream: None,
+        stream,
         reason: Some(reason),
         refused: None,
         said,
     };
     Ok(found.into_iter().map(action).collect())
 }
+
+/// A row of what was done beside the log: position, time, actor, what, stream, reason, and what else is known.
+type Beside = (i64, OffsetDateTime, String, String, Option<String>, String, Value);
 
 fn command(period: &Period) -> String {
     let Period { after, to, actor, with_orders } = period;

@@ -258,7 +258,8 @@ pub(crate) async fn stopped(
 
 async fn letters(connection: &mut PgConnection, service: &str) -> Result<Letters, sqlx::Error> {
     let query = format!(
-        "select count(*) over (), received_at, subject, code, reason from {service}.dead_letters order by id desc limit 1"
+        "select count(*) over (), received_at, subject, code, reason from {service}.dead_letters
+         where settled_at is null order by id desc limit 1"
     );
     let latest: Option<(i64, OffsetDateTime, String, String, String)> =
         sqlx::query_as(AssertSqlSafe(query)).fetch_optional(connection).await?;
@@ -271,14 +272,14 @@ async fn letters(connection: &mut PgConnection, service: &str) -> Result<Letters
     })
 }
 
-/// By their codes, of which there are few.
+/// The open ones by their codes, of which there are few.
 pub(crate) async fn letters_by_code(
     connection: &mut PgConnection,
     service: &'static str,
 ) -> Result<Vec<LettersOf>, sqlx::Error> {
     let query = format!(
         "select code, count(*), min(received_at), (array_agg(reason order by id desc))[1]
-         from {service}.dead_letters group by code order by code"
+         from {service}.dead_letters where settled_at is null group by code order by code"
     );
     let rows: Vec<(String, i64, OffsetDateTime, String)> =
         sqlx::query_as(AssertSqlSafe(query)).fetch_all(connection).await?;

@@ -141,12 +141,14 @@ fn all_in_one() -> User {
     User::new(ALL_IN_ONE, "a worker that is all services", subjects).hears([PUBLISHED.to_owned()])
 }
 
-/// Sends every command, and looks which of them wait.
+/// Sends every command, looks which of them wait, and says what is wrong with the fleet.
 fn gateway() -> User {
     let mut subjects = proto::SERVICES.map(commands_subject).to_vec();
-    for stream in proto::SERVICES.map(commands_stream) {
-        subjects.extend([api("STREAM.INFO", &stream), api("DIRECT.GET", &stream)]);
+    subjects.extend(proto::SERVICES.map(|service| api("DIRECT.GET", &commands_stream(service))));
+    for stream in all_streams() {
+        subjects.extend([api("STREAM.INFO", &stream), api("CONSUMER.LIST", &stream)]);
     }
+    subjects.push(api("STREAM.MSG.GET", EVENTS));
     User::new("gateway", "the gateway", subjects)
 }
 

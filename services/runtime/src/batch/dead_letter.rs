@@ -7,19 +7,20 @@ use time::OffsetDateTime;
 
 use crate::{batch::draft::DeadLetter, inbound::message::without_nul, log::append, telemetry};
 
-/// Keeps a letter, in the caller's transaction, unless the same was kept before.
+/// Keeps a letter, in the caller's transaction, unless the same was kept before and is open still.
 pub(crate) async fn keep_once(
     connection: &mut PgConnection,
     service: &'static str,
     letter: &DeadLetter,
     at: Timestamp,
 ) -> Result<(), sqlx::Error> {
-    let is_kept: bool =
-        sqlx::query_scalar("select exists (select from dead_letters where subject = $1 and reason = $2)")
-            .bind(without_nul(&letter.letter.subject))
-            .bind(without_nul(&letter.rejection.reason))
-            .fetch_one(&mut *connection)
-            .await?;
+    let is_kept: bool = sqlx::query_scalar(
+        "select exists (select from dead_letters where subject = $1 and reason = $2 and settled_at is null)",
+    )
+    .bind(without_nul(&letter.letter.subject))
+    .bind(without_nul(&letter.rejection.reason))
+    .fetch_one(&mut *connection)
+    .await?;
     if is_kept {
         return Ok(());
     }

@@ -23,6 +23,7 @@ use platform::{
 };
 use serde::Deserialize;
 use sqlx::PgPool;
+use time::OffsetDateTime;
 
 use crate::{
     batch::{dead_letter, draft::DeadLetter},
@@ -68,7 +69,7 @@ async fn look(service: &'static str, durable: &Durable, broker: &Broker, pool: &
     let stream = broker.jetstream.get_stream_no_info(&durable.stream).await.map_err(asking)?;
     let info =
         stream.consumer_info(&durable.name).await.map_err(|error| Error::transient("asking for a consumer", error))?;
-    put_right(durable, &stream, &info).await?;
+    put_right(durable, &stream, &info, pool).await?;
     measure(service, durable, broker, &info).await?;
     if info.num_redelivered == 0 {
         return Ok(());
@@ -88,17 +89,35 @@ async fn look(service: &'static str, durable: &Durable, broker: &Broker, pool: &
     Ok(())
 }
 
-/// A consumer stays as its service made it: one that somebody paused goes on, and one that somebody changed is made anew.
-async fn put_right(durable: &Durable, stream: &Stream<()>, info: &consumer::Info) -> Result<(), Error> {
-    if info.paused {
-        tracing::warn!(
-            consumer = durable.name,
-            "a consumer was paused; it goes on. To stop a service, stop its workers"
-        );
-        let resumed = stream.resume_consumer(&durable.name).await;
-        resumed.map_err(|error| Error::transient("having a paused consumer go on", error))?;
+/// A consumer stays as its service made it: one that somebody changed is made anew, and one that is paused goes on, unless an operator has
+/// said until when it is to stand still. Then it does.
+async fn put_right(durable: &Durable, stream: &Stream<()>, info: &consumer::Info, pool: &PgPool) -> Result<(), Error> {
+    match (paused_until(pool, &durable.name).await?, info.paused) {
+        (Some(until), false) => {
+            tracing::warn!(consumer = durable.name, %until, "an operator has this consumer stand still");
+            let paused = stream.pause_consumer(&durable.name, until).await;
+            paused.map_err(|error| Error::transient("pausing a consumer", error))?;
+        }
+        (None, true) => {
+            tracing::warn!(
+                consumer = durable.name,
+                "a consumer was paused; it goes on. To have it stand still: holdfast pause"
+            );
+            let resumed = stream.resume_consumer(&durable.name).await;
+            resumed.map_err(|error| Error::transient("having a paused consumer go on", error))?;
+        }
+        (Some(_), true) | (None, false) => {}
     }
     remake_if_it_passes_over(stream, info, &durable.subjects).await
+}
+
+/// Until when an operator has a consumer stand still.
+async fn paused_until(pool: &PgPool, consumer: &str) -> Result<Option<OffsetDateTime>, Error> {
+    sqlx::query_scalar("select until from log.pauses where consumer = $1 and until > clock_timestamp()")
+        .bind(consumer)
+        .fetch_optional(pool)
+        .await
+        .map_err(|error| Error::database("asking whether a consumer is to stand still", error))
 }
 
 /// Notes how far a consumer is behind. All replicas say the same, each as it has seen it last.

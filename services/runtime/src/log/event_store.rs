@@ -335,3 +335,14 @@ pub async fn read_streams(connection: &mut PgConnection, streams: &[String]) -> 
         .await?;
     rows.iter().map(recorded).collect()
 }
+
+/// The first events that services are to hear of again.
+pub(crate) async fn asked_again(connection: &mut PgConnection, limit: i64) -> Result<Vec<StoredEvent>, sqlx::Error> {
+    let query = concat!(
+        "select ",
+        columns!(),
+        " from log.events join log.asked_again using (position) order by position limit $1"
+    );
+    let rows = sqlx::query(query).bind(limit).fetch_all(connection).await?;
+    rows.iter().map(recorded).collect()
+}

@@ -6,7 +6,7 @@ use domain::Timestamp;
 use time::OffsetDateTime;
 
 use super::{
-    super::database::{Facts as DatabaseFacts, Orphan, Transaction, Work},
+    super::database::{Facts as DatabaseFacts, Orphan, Pause, Transaction, Work},
     Code, Diagnosis, Facts, judge,
 };
 use crate::{
@@ -36,6 +36,7 @@ fn healthy() -> Facts {
             transactions: Ok(vec![]),
             letters: Ok(vec![]),
             notices: Ok(vec![]),
+            pauses: Ok(vec![]),
         },
         lineage: Ok(None),
         broker: Ok(broker),
@@ -83,7 +84,7 @@ fn orphan() -> Orphan {
 
 fn transaction(id: &str, is_prepared: bool) -> Transaction {
     let (id, whose, state) = (id.to_owned(), "user etl".to_owned(), "idle in transaction".to_owned());
-    Transaction { is_prepared, id, whose, state, since: OffsetDateTime::UNIX_EPOCH }
+    Transaction { is_prepared, id, whose, state, since: OffsetDateTime::UNIX_EPOCH, is_ours: false }
 }
 
 #[test]
@@ -156,12 +157,39 @@ fn what_follows_from_another_finding_is_not_told_by_itself() {
 #[test]
 fn who_holds_the_horizon_is_named_and_how_to_end_it() {
     let found = changed(|facts| {
-        facts.database.transactions = Ok(vec![transaction("it's", true), transaction("812", false)]);
+        let ours = Transaction { is_ours: true, ..transaction("911", false) };
+        facts.database.transactions = Ok(vec![transaction("it's", true), transaction("812", false), ours]);
     });
     let acts: Vec<(&str, &str)> =
         found.findings.iter().map(|finding| (finding.subject.as_str(), finding.act.as_str())).collect();
     assert_eq!(acts[0], ("prepared transaction it's", "rollback prepared 'it''s'"));
-    assert!(acts[1].0 == "session 812" && acts[1].1.starts_with("select pg_terminate_backend(812) "), "{acts:?}");
+    assert!(acts[1].0 == "session 812" && acts[1].1.starts_with("holdfast unblock 812 --dry-run "), "{acts:?}");
+    assert_eq!(acts[2], ("session 911", "see what its process does, and restart that"));
+}
+
+#[test]
+fn who_has_paused_a_consumer_and_why_is_told_if_it_is_known() {
+    let paused = |pauses| {
+        changed(|facts| {
+            *consumers(facts) = vec![Consumer { paused: true, ..consumer(99_000) }];
+            facts.database.pauses = pauses;
+        })
+    };
+    let pause = Pause {
+        consumer: "rounds-events".to_owned(),
+        until: OffsetDateTime::UNIX_EPOCH,
+        by: "mira".to_owned(),
+        reason: "a new index".to_owned(),
+    };
+    let told = paused(Ok(vec![pause]));
+    let finding = told.findings.first().unwrap();
+    assert!(
+        finding.cause.contains("by mira: a new index") && finding.act.starts_with("holdfast resume rounds-events "),
+        "{finding:?}"
+    );
+    let untold = paused(Err("no answer".to_owned()));
+    assert_eq!((untold.findings.len(), untold.unknown.len()), (1, 0));
+    assert_eq!(untold.findings.first().unwrap().act, Code::ConsumerPaused.page().act);
 }
 
 #[test]
