@@ -43,6 +43,10 @@ BOARDS = {
     "fleet": (
         "Holdfast: fleet",
         [
+            panel(
+                "Findings", "short", "Of `holdfast diagnose`, as the gateway sees them",
+                (most("holdfast_findings", "code", "") + " > 0 or " + most("holdfast_findings_unknown"), "{{code}}"),
+            ),
             panel("Processes", "short", "How many answer, by what they are", (f"sum by (job) (up{{{WHERE}}})", "{{job}}")),
             panel(
                 "Behind", "s", "Age of the oldest message that waits for each consumer. An alert fires above 30 s",

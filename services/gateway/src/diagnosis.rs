@@ -13,7 +13,11 @@ use axum::{
     response::Response,
 };
 use metrics::gauge;
-use platform::{clock, config, health::Health};
+use platform::{
+    clock, config,
+    health::Health,
+    metric::{Label, Metric},
+};
 use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
@@ -26,11 +30,16 @@ use crate::{
 
 pub(crate) const PATH: &str = "/v1/admin/diagnosis";
 
-/// Findings, by code and by the promise that is at stake.
 const FINDINGS: &str = "holdfast_findings";
-
-/// Codes of which nobody can say whether they are there.
 const UNKNOWN: &str = "holdfast_findings_unknown";
+
+pub(crate) const FOUND: Metric = Metric::gauge(
+    FINDINGS,
+    &[Label::open("code"), Label::open("severity")],
+    "findings of `holdfast diagnose`, by code and by the promise that is at stake; 0: there is none",
+);
+pub(crate) const NOT_KNOWN: Metric =
+    Metric::gauge(UNKNOWN, &[], "codes of which nobody can say whether they are there");
 
 /// How often to look, if nobody asks.
 const LOOK_EVERY: Duration = Duration::from_secs(15);

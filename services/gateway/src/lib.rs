@@ -78,7 +78,7 @@ struct Gateway {
 }
 
 /// What a gateway measures.
-pub const METRICS: &[Metric] = &[guard::ANSWERED, guard::TOOK, webhooks::TAKEN];
+pub const METRICS: &[Metric] = &[guard::ANSWERED, guard::TOOK, webhooks::TAKEN, diagnosis::FOUND, diagnosis::NOT_KNOWN];
 
 /// Runs the gateway until SIGTERM. Exit code 0 after a graceful stop, 1 if it cannot start, 2 if its settings are wrong.
 pub fn run() -> ExitCode {
