@@ -214,3 +214,38 @@ pub(super) fn without(gaps: &[Gap], late: &[StoredEvent]) -> Vec<Gap> {
     }
     left
 }
+
+#[cfg(test)]
+mod tests {
+    use domain::{GlobalPosition, StreamVersion, Timestamp};
+    use runtime::log::event_store::StoredEvent;
+    use uuid::Uuid;
+
+    use super::without;
+
+    fn late(position: i64) -> StoredEvent {
+        StoredEvent {
+            position: GlobalPosition::new(position),
+            stream: String::new(),
+            version: StreamVersion::new(1),
+            event_id: Uuid::nil(),
+            service: String::new(),
+            message_type: String::new(),
+            data: vec![],
+            correlation_id: Uuid::nil(),
+            causation_id: Uuid::nil(),
+            traceparent: None,
+            recorded_at: Timestamp::default(),
+            is_handled: false,
+        }
+    }
+
+    #[test]
+    fn what_came_late_is_no_gap_any_more() {
+        let gap = |first, last| (GlobalPosition::new(first), GlobalPosition::new(last));
+        let gaps = [gap(3, 5), gap(8, 8), gap(10, 12)];
+        assert_eq!(without(&gaps, &[]), gaps);
+        assert_eq!(without(&gaps, &[late(4), late(8), late(12)]), [gap(3, 3), gap(5, 5), gap(10, 11)]);
+        assert_eq!(without(&gaps, &[late(3), late(4), late(5)]), [gap(8, 8), gap(10, 12)]);
+    }
+}
