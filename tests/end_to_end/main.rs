@@ -43,4 +43,5 @@ mod timelines;
 mod versions;
 mod wallets;
 mod webhooks;
+mod what_if;
 mod wishes;

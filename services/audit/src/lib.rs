@@ -35,6 +35,7 @@ pub mod status;
 mod tables;
 pub mod timeline;
 pub mod waiting;
+pub mod what_if;
 
 pub use report::{Check, CheckReport, EventName, Finding, Report};
 

@@ -28,3 +28,4 @@ pub mod timeline;
 pub mod up;
 pub mod verify;
 mod waiting;
+pub mod what_if;
