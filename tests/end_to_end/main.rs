@@ -48,4 +48,5 @@ mod verify;
 mod versions;
 mod wallets;
 mod webhooks;
+mod what_if;
 mod wishes;

@@ -45,6 +45,7 @@ mod tables;
 pub mod timeline;
 mod trace;
 pub mod waiting;
+pub mod what_if;
 
 pub use report::{Check, CheckReport, EventName, Finding, Report};
 

@@ -12,6 +12,7 @@ pub use cutoff::{Entry, Side, cutoff};
 use crate::{
     reconcile::Payouts,
     replay::{Cut, Database, PROGRAM},
+    what_if::Compared,
 };
 
 /// An answer, and what stands above it.
@@ -42,12 +43,15 @@ pub struct Evidence {
     /// What payout reports the log was compared with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payouts: Option<Payouts>,
+    /// How orders ended, and how they would have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub what_if: Option<Compared>,
 }
 
 impl Evidence {
     /// Of a question of which there is no more to say.
     pub(crate) fn new(command: String, database: Database, cut: Cut, rows: usize) -> Self {
-        Self { command, program: PROGRAM, database, cut, rows, extent: None, payouts: None }
+        Self { command, program: PROGRAM, database, cut, rows, extent: None, payouts: None, what_if: None }
     }
 }
 

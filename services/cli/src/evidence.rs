@@ -1,9 +1,12 @@
 //! What stands above every answer of an audit, as comment lines.
 
+use std::collections::BTreeMap;
+
 use audit::{
     questions,
     reconcile::{Listed, Payout, Payouts, Total},
     replay::{Chosen, Cut, Database, Evidence},
+    what_if::Compared,
 };
 use domain::written;
 
@@ -29,12 +32,28 @@ pub(crate) fn of_replay(evidence: &Evidence) -> Vec<String> {
 
 /// Of a question that single events answer.
 pub(crate) fn of_question(evidence: &questions::Evidence) -> Vec<String> {
-    let questions::Evidence { command, program, database, cut, rows, extent, payouts } = evidence;
+    let questions::Evidence { command, program, database, cut, rows, extent, payouts, what_if } = evidence;
     let mut lines = basis((command, program, database, cut), "");
     let of = extent.filter(|extent| extent.of != *rows).map(|extent| format!(", the last of {}", extent.of));
     lines.extend(payouts.iter().flat_map(of_payouts));
+    lines.extend(what_if.iter().flat_map(of_what_if));
     lines.push(format!("rows          {rows}{}", of.unwrap_or_default()));
     comments(lines)
+}
+
+/// What was looked at, and what cannot be known.
+fn of_what_if(compared: &Compared) -> Vec<String> {
+    let Compared { orders, recorded, would_be, not_known } = compared;
+    let ends = |ends: &BTreeMap<&'static str, usize>| {
+        ends.iter().map(|(end, orders)| format!("{orders} {end}")).collect::<Vec<_>>().join(", ")
+    };
+    let mut lines = vec![
+        format!("orders        {orders} were placed in the period"),
+        format!("recorded      {}", ends(recorded)),
+        format!("would be      {}", ends(would_be)),
+    ];
+    lines.extend(not_known.iter().map(|what| format!("not known     {what}")));
+    lines
 }
 
 /// What the log was compared with, and what that comes to.

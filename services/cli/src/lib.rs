@@ -37,4 +37,5 @@ pub mod up;
 mod verb;
 pub mod verify;
 mod waiting;
+pub mod what_if;
 mod would;

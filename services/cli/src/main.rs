@@ -6,7 +6,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use cli::{
     actions, asyncapi, check, config, contact, cutoff, demo, diagnose, expire, explain, export,
     global_args::GlobalArgs, load, mail, migrate, pause, rebuild, reconcile, recover, redrive, reinstate, replay,
-    resolve, send, set_aside, shell, status, timeline, unblock, up, verify,
+    resolve, send, set_aside, shell, status, timeline, unblock, up, verify, what_if,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -75,6 +75,8 @@ enum Command {
     Actions(actions::Args),
     /// The last events before a moment and the first behind it, and whose clocks disagree. Traffic may run.
     Cutoff(cutoff::Args),
+    /// Which orders would have ended otherwise, had their time to pay or the policy for late money been another one. Traffic may run.
+    WhatIf(what_if::Args),
     /// Compare a provider's payout reports with the log, to the minor unit. Traffic may run.
     Reconcile(reconcile::Args),
     /// Write the log to files that other programs read: every event with its bytes, and what it moved. Traffic may run.
@@ -130,6 +132,7 @@ async fn main() -> ExitCode {
         Command::Replay(args) => replay::run(args, global).await,
         Command::Actions(args) => actions::run(args, global).await,
         Command::Cutoff(args) => cutoff::run(args, global).await,
+        Command::WhatIf(args) => what_if::run(args, global).await,
         Command::Reconcile(args) => reconcile::run(args, global).await,
         Command::Export(args) => export::run(args, global).await,
         Command::Check(args) => check::run(&args, global),
