@@ -57,6 +57,15 @@ fn every_mutation_has_its_place() {
         let [name, file, before] = ["name", "file", "before"].map(|key| mutation[key].as_str().unwrap());
         let source = fs::read_to_string(repo_root().join(file)).unwrap();
         assert_eq!(source.matches(before).count(), 1, "{name}: its place in {file}");
+        if let Some(test) = mutation.get("test") {
+            let (module, test) = test.as_str().unwrap().rsplit_once("::").unwrap();
+            let file = format!("{}.rs", module.replace("::", "/"));
+            let is_there = ["end_to_end", "faults", "log", "projections"].iter().any(|folder| {
+                let text = fs::read_to_string(repo_root().join("tests").join(folder).join(&file)).unwrap_or_default();
+                text.contains(&format!("fn {test}("))
+            });
+            assert!(is_there, "{name}: there is no test {test} in {file}");
+        }
     }
 }
 

@@ -37,12 +37,19 @@ def run(command, copy):
     return subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
 
-def caught_by_test(test, folder, copy):
+def binary_of(test):
+    """The test binary that has a test, which is the folder that its file is in."""
+    module, name = test.rsplit("::", 1)
+    files = (ROOT / "tests").glob(f"*/{module.replace('::', '/')}.rs")
+    return next(file.relative_to(ROOT / "tests").parts[0] for file in files if f"fn {name}(" in file.read_text())
+
+
+def caught_by_test(test, copy):
     """Whether a test on real servers catches it: it passes without the bug, as the whole suite shows."""
     built = run(["cargo", "build", "--quiet", *[f"--bin={name}" for name in FLEET]], copy)
     if built.returncode != 0:
         return None, "it does not compile:\n" + built.stderr[-2000:]
-    ran = run(["cargo", "test", "--quiet", "--package", "holdfast-tests", "--test", folder, "--", "--exact", test], copy)
+    ran = run(["cargo", "test", "--quiet", "--package", "holdfast-tests", "--test", binary_of(test), "--", "--exact", test], copy)
     if "1 failed" in ran.stdout:
         return "test", test
     return None, "nobody notices" if "1 passed" in ran.stdout else "its test did not run:\n" + ran.stdout[-2000:]
@@ -76,7 +83,7 @@ def caught_by_specs(mutation, copy):
 def caught_by(mutation, copy):
     """Who catches it, and after how much."""
     if "test" in mutation:
-        return caught_by_test(mutation["test"], mutation.get("folder", "faults"), copy)
+        return caught_by_test(mutation["test"], copy)
     if not mutation.get("specs"):
         who, how = caught_by_simulation(copy)
         if who or how.startswith("it does not compile"):
