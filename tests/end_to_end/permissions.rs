@@ -58,7 +58,7 @@ const TRIES: [(&str, &str, &[&str]); 50] = [
     ("publish", "$JS.API.STREAM.SNAPSHOT.EVENTS", &[]),
     ("publish", "$JS.API.STREAM.RESTORE.EVENTS", &[]),
     ("publish", "$JS.API.STREAM.MSG.DELETE.COMMANDS_PAYMENTS", &["payments", "all-in-one"]),
-    ("publish", "$JS.API.STREAM.MSG.GET.COMMANDS_PAYMENTS", &["payments", "all-in-one"]),
+    ("publish", "$JS.API.STREAM.MSG.GET.COMMANDS_PAYMENTS", &["payments", "all-in-one", "gateway", "operator"]),
     ("publish", "$JS.API.DIRECT.GET.COMMANDS_PAYMENTS", &["gateway"]),
     ("publish", "$JS.API.DIRECT.GET.EVENTS", &[]),
     ("publish", "$JS.API.CONSUMER.CREATE.EVENTS.payments-events", &["payments", "all-in-one"]),

@@ -378,7 +378,9 @@ async fn consumers(fleet: &TestFleet) {
     let begun = Instant::now();
     fleet.place(&order).await.unwrap();
     let lags = &found(fleet, &["CONSUMER_LAGS"]).await[0];
-    assert_eq!((&lags["subject"], &lags["numbers"]["messages"]), (&"inventory-events".into(), &1.into()));
+    // Twice if the relay was quicker than the worker's word that it is published.
+    let messages = lags["numbers"]["messages"].as_i64().unwrap();
+    assert!(lags["subject"] == "inventory-events" && (1..=2).contains(&messages), "{lags}");
     assert!(Duration::from_millis(lags["for_ms"].as_u64().unwrap()) <= begun.elapsed(), "{lags}");
     let until = OffsetDateTime::from(clock::now()) + Duration::from_secs(3_600);
     assert!(stream.pause_consumer("inventory-events", until).await.unwrap().paused);

@@ -145,11 +145,15 @@ fn all_in_one() -> User {
 fn gateway() -> User {
     let mut subjects = proto::SERVICES.map(commands_subject).to_vec();
     subjects.extend(proto::SERVICES.map(|service| api("DIRECT.GET", &commands_stream(service))));
-    for stream in all_streams() {
-        subjects.extend([api("STREAM.INFO", &stream), api("CONSUMER.LIST", &stream)]);
-    }
-    subjects.push(api("STREAM.MSG.GET", EVENTS));
+    subjects.extend(looks());
     User::new("gateway", "the gateway", subjects)
+}
+
+/// What shows how the fleet is: all streams and consumers, and how old the oldest message is that waits for one.
+fn looks() -> Vec<String> {
+    let asked =
+        |stream: String| ["STREAM.INFO", "CONSUMER.LIST", "STREAM.MSG.GET"].map(|request| api(request, &stream));
+    all_streams().into_iter().flat_map(asked).collect()
 }
 
 fn mail() -> User {
@@ -161,11 +165,9 @@ fn mail() -> User {
 /// `holdfast send`, `expire`, `status`, `recover`.
 fn operator() -> User {
     let mut subjects = proto::SERVICES.map(commands_subject).to_vec();
-    for stream in all_streams() {
-        subjects.extend([api("STREAM.INFO", &stream), api("CONSUMER.LIST", &stream)]);
-    }
+    subjects.extend(looks());
     // To take lost events back it reads the stream by a consumer that the broker names.
-    subjects.extend([api("STREAM.MSG.GET", EVENTS), api("CONSUMER.CREATE", EVENTS)]);
+    subjects.push(api("CONSUMER.CREATE", EVENTS));
     subjects.extend(["INFO", "MSG.NEXT"].map(|request| format!("$JS.API.CONSUMER.{request}.{EVENTS}.*")));
     User::new("operator", "the command holdfast", subjects)
 }
