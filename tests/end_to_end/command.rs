@@ -33,7 +33,7 @@ async fn a_shell_and_the_manual_know_every_command() {
     assert!(run(holdfast(), &["manual", pages.to_str().unwrap()]).await.status.success());
     let script = dir.path().join("completions");
     std::fs::write(&script, run(holdfast(), &["completions", "bash"]).await.stdout).unwrap();
-    for command in commands {
+    for command in commands.into_iter().filter(|command| *command != "help") {
         let page = std::fs::read_to_string(pages.join(format!("holdfast-{command}.1"))).unwrap();
         assert!(page.contains(".TH"), "{command}: {page}");
         let ask = format!(
