@@ -11,13 +11,17 @@ use rounds::Rounds;
 use runtime::{
     foresee::Foreseen,
     letters::{self, Letter, Way},
+    log::acts::Act,
 };
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use crate::send::commands;
+use crate::{
+    send::commands,
+    verb::{Why, explained},
+};
 
 /// Open letters that are looked through, of one service.
 const LOOKED_AT_MAX: i64 = 100_000;
@@ -92,8 +96,38 @@ pub(crate) struct Later {
     pub(crate) recorded_at: String,
 }
 
-/// The letters that are meant, in order. An error of the second kind is the caller's.
-pub(crate) async fn select(
+/// The letters that are meant, in order. `None`: they cannot be told, and it is said why.
+pub(crate) async fn chosen(
+    connection: &mut PgConnection,
+    selection: &Selection,
+    amount: Amount,
+) -> Result<Option<Vec<Opened>>> {
+    let chosen = select(connection, selection, amount).await.map_err(explained)?;
+    Ok(chosen.inspect_err(|mistake| eprintln!("holdfast: {mistake}")).ok())
+}
+
+/// Notes who does what about a letter, and why.
+pub(crate) async fn note(
+    connection: &mut PgConnection,
+    verb: &str,
+    (letter, key): (&Letter, Option<&str>),
+    (reason, why): (&str, &Why),
+) -> Result<i64> {
+    let act = Act {
+        verb,
+        target: &format!("letter {}", letter.name()),
+        stream: key,
+        reason,
+        actor: why.actor.as_deref(),
+        said: json!({ "letter": letter.name(), "subject": letter.subject, "code": letter.code }),
+    };
+    let act_id = act.note(connection).await?;
+    letter.is_acted_on(connection, act_id).await?;
+    Ok(act_id)
+}
+
+/// An error of the second kind is the caller's.
+async fn select(
     connection: &mut PgConnection,
     selection: &Selection,
     amount: Amount,

@@ -14,14 +14,12 @@ use proto::{
 use runtime::{
     foresee::Foreseen,
     letters::{self, Letter, Way},
-    log::acts::Act,
 };
-use serde_json::json;
 use sqlx::{Connection, PgConnection};
 
 use crate::{
     global_args::GlobalArgs,
-    letters::{Amount, Opened, Selection, foresee, later, select},
+    letters::{Amount, Opened, Selection, chosen, foresee, later, note},
     verb::{Why, explained},
 };
 
@@ -55,12 +53,8 @@ pub struct Args {
 /// Has letters handled again: exit code 0; 1 if one could not be.
 pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     let mut connection = global.database().await?;
-    let chosen = match select(&mut connection, &args.selection, args.amount).await.map_err(explained)? {
-        Ok(chosen) => chosen,
-        Err(mistake) => {
-            eprintln!("holdfast: {mistake}");
-            return Ok(ExitCode::from(2));
-        }
+    let Some(chosen) = chosen(&mut connection, &args.selection, args.amount).await? else {
+        return Ok(ExitCode::from(2));
     };
     let mut redrive = Redrive { connection, client: None, global, why: &args.why };
     let mut done = Vec::new();
@@ -101,17 +95,7 @@ impl Redrive<'_> {
         let checked = self.check(letter, way, foreseen.as_ref()).await?;
         let would = WouldBe::of(way.as_ref().ok(), foreseen);
         let became = match (checked, way, why.reason()) {
-            (Ok(answer), Ok(way), Some(reason)) => {
-                let act = Act {
-                    verb: "Redrive",
-                    target: &format!("letter {}", letter.name()),
-                    stream: key.as_deref(),
-                    reason,
-                    actor: why.actor.as_deref(),
-                    said: json!({ "letter": letter.name(), "subject": letter.subject, "code": letter.code }),
-                };
-                self.act(letter, way, answer, &act).await?
-            }
+            (Ok(answer), Ok(way), Some(reason)) => self.act((letter, key.as_deref()), way, answer, reason).await?,
             (Ok(_), ..) => Became::Due,
             (Err(refused), ..) => Became::Refused(refused),
         };
@@ -154,14 +138,19 @@ impl Redrive<'_> {
     }
 
     /// Notes who does it and why, in the transaction in which it is done; of a command, before it is sent.
-    async fn act(&mut self, letter: &Letter, way: &Way, answer: Option<Vec<u8>>, act: &Act<'_>) -> Result<Became> {
+    async fn act(
+        &mut self,
+        (letter, key): (&Letter, Option<&str>),
+        way: &Way,
+        answer: Option<Vec<u8>>,
+        reason: &str,
+    ) -> Result<Became> {
         let mut transaction = self.connection.begin().await?;
         let locked = letters::lock(&mut transaction, letter.service, letter.id).await?;
         if locked.is_none_or(|locked| locked.settled_at.is_some()) {
             return Ok(Became::Refused("somebody else has settled it just now".to_owned()));
         }
-        let act_id = act.note(&mut transaction).await?;
-        letter.is_acted_on(&mut transaction, act_id).await?;
+        let act_id = note(&mut transaction, "Redrive", (letter, key), (reason, self.why)).await?;
         let is_due = match way {
             Way::Command { id, .. } => {
                 if let Some(answer) = answer {

@@ -4,14 +4,13 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use platform::print;
-use runtime::{letters, log::acts::Act};
+use runtime::letters;
 use serde::Serialize;
-use serde_json::json;
 use sqlx::{Connection, PgConnection};
 
 use crate::{
     global_args::GlobalArgs,
-    letters::{Amount, Opened, Selection, select},
+    letters::{Amount, Opened, Selection, chosen, note},
     verb::{Why, explained},
 };
 
@@ -57,12 +56,8 @@ struct SetAside {
 /// Sets letters aside: exit code 0; 1 if one is settled already.
 pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     let mut connection = global.database().await?;
-    let chosen = match select(&mut connection, &args.selection, args.amount).await.map_err(explained)? {
-        Ok(chosen) => chosen,
-        Err(mistake) => {
-            eprintln!("holdfast: {mistake}");
-            return Ok(ExitCode::from(2));
-        }
+    let Some(chosen) = chosen(&mut connection, &args.selection, args.amount).await? else {
+        return Ok(ExitCode::from(2));
     };
     let mut letters = Vec::new();
     for opened in &chosen {
@@ -88,16 +83,7 @@ async fn set_aside(connection: &mut PgConnection, opened: &Opened, why: &Why) ->
         _ if !is_open => "refused",
         None => "due",
         Some(reason) => {
-            let act = Act {
-                verb: "SetAside",
-                target: &format!("letter {}", letter.name()),
-                stream: key.as_deref(),
-                reason,
-                actor: why.actor.as_deref(),
-                said: json!({ "letter": letter.name(), "subject": letter.subject, "code": letter.code }),
-            };
-            let act_id = act.note(&mut transaction).await?;
-            letter.is_acted_on(&mut transaction, act_id).await?;
+            note(&mut transaction, "SetAside", (letter, key.as_deref()), (reason, why)).await?;
             letter.is_settled(&mut transaction).await?;
             "set_aside"
         }
