@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     agreement::disagreeing,
     cases::{Cases, Wanted, payment_of},
-    causes::Causes,
+    causes::{Causes, asks},
     fold::{self, Folds, Rows, category},
     ledger::{self, Ledger, keys::Keys},
     log::{self, Gap, Log},
@@ -107,7 +107,7 @@ impl Books {
 
     /// Takes events back that may cause others, and are of no order.
     pub(super) fn take_causes_back(&mut self, events: &[StoredEvent]) {
-        events.iter().for_each(|event| self.causes.take_back(event));
+        events.iter().for_each(|event| self.causes.take_back(event, asks(event)));
     }
 
     /// Takes back what is of no order yet: reports of payments that nobody asked for.
@@ -115,8 +115,8 @@ impl Books {
         let (mut folds, mut ledger, mut unheard) = (Folds::new(), Ledger::default(), Findings::default());
         let (mut keys, mut streams) = (Keys::default(), BTreeSet::new());
         for event in events {
-            self.causes.take_back(event);
-            folds.take(event, &mut unheard);
+            let asks = folds.take(event, &mut unheard);
+            self.causes.take_back(event, asks);
             ledger.take(event, &mut unheard);
             keys.payments.extend(payment_of(&event.stream));
             streams.insert(event.stream.clone());
@@ -139,10 +139,16 @@ impl Books {
     }
 
     fn take_all_but_log(&mut self, event: &StoredEvent) {
-        self.causes.take(event, &mut self.findings);
-        self.folds.take(event, &mut self.findings);
+        self.causes.look_at(event, &mut self.findings);
+        let asks = self.folds.take(event, &mut self.findings);
+        self.causes.remember(event, asks);
         self.ledger.take(event, &mut self.findings);
         self.cases.touch(event, Some(event.event_id), self.log.events);
+    }
+
+    /// Tells of what was answered and is not in the log. Whoever deletes a refusal, or the last event of a stream with its row, is found by it.
+    pub(super) fn check_answers(&mut self) {
+        self.causes.check_answers(&mut self.findings);
     }
 
     /// Takes orders back, whose events were all looked at once: they are folded again, by themselves.
@@ -153,8 +159,8 @@ impl Books {
         let mut streams = BTreeSet::new();
         for event in &events {
             self.log.take_back(event);
-            self.causes.take_back(event);
-            folds.take(event, &mut unheard);
+            let asks = folds.take(event, &mut unheard);
+            self.causes.take_back(event, asks);
             ledger.take(event, &mut unheard);
             self.cases.touch(event, Some(event.event_id), self.log.events);
             streams.insert(event.stream.clone());

@@ -2,7 +2,7 @@
 //!
 //! What causes an event is an event before it to which its service reacts, a command that its service has answered, a timer of its stream,
 //! or the end of an outside call that its stream has asked for. The first is looked up in the log and the second in the inbox, if there is
-//! one to look into; the others are computed from the events that set the timer and asked for the call.
+//! one to look into: an answer also tells when its events were recorded, and how many they are. The others are computed from the events that set the timer and asked for the call.
 //!
 //! One cause cannot be known: a timer that met a defect or an outage is put off, to a time that no event tells.
 
@@ -22,11 +22,15 @@ use runtime::{
         event_store::StoredEvent,
         identity::{call_id, event_id, timer_id, timer_story},
     },
-    service::is_rejection,
+    service::{is_rejection, refusal_stream},
 };
 use uuid::{Uuid, Version};
 
 use super::report::{Check, Findings};
+
+pub(crate) mod answers;
+
+use answers::Answered;
 
 /// What can cause an event of some type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,25 +150,6 @@ const TRIES_MAX: u32 = 10_000;
 /// Tries after which most calls have ended: each more that is looked for is a hash, and for millions of events that is too dear.
 const TRIES_USUAL: u32 = 5;
 
-/// By service: the commands that it has answered.
-pub(super) type Answered = BTreeMap<&'static str, Ids>;
-
-/// Ids, in little room.
-#[derive(Debug, Default)]
-pub(super) struct Ids(Vec<Uuid>);
-
-impl Ids {
-    pub(super) fn of(mut ids: Vec<Uuid>) -> Self {
-        ids.sort_unstable();
-        ids.shrink_to_fit();
-        Self(ids)
-    }
-
-    fn contains(&self, id: &Uuid) -> bool {
-        self.0.binary_search(id).is_ok()
-    }
-}
-
 /// What was seen of ids and causes so far.
 #[derive(Debug, Default)]
 pub(super) struct Causes {
@@ -174,6 +159,13 @@ pub(super) struct Causes {
     asked: BTreeMap<String, Asked>,
     /// `None`: there is no inbox to look into.
     answered: Option<Answered>,
+}
+
+/// What an event asks for: when the timer is due that it sets, and the key of the outside call.
+#[derive(Debug, Default)]
+pub(super) struct Asks {
+    timer: Option<Timestamp>,
+    call: Option<String>,
 }
 
 /// What events of a stream have asked for.
@@ -191,8 +183,14 @@ impl Causes {
         Self { answered: Some(answered), ..Self::default() }
     }
 
-    /// Looks at the next event.
+    /// Looks at the next event, whatever it asks for.
     pub(super) fn take(&mut self, event: &StoredEvent, findings: &mut Findings) {
+        self.look_at(event, findings);
+        self.remember(event, asks(event));
+    }
+
+    /// Looks at the next event.
+    pub(super) fn look_at(&mut self, event: &StoredEvent, findings: &mut Findings) {
         let mut wrong = |what: String| findings.add(Check::Log, &event.stream, what, Some(event.position));
         let place = place(&event.message_type);
         if event.event_id.is_nil() || event.correlation_id.is_nil() || event.causation_id.is_nil() {
@@ -211,7 +209,6 @@ impl Causes {
         if !is_rejection(&event.message_type) && self.insert(event, place) {
             wrong(format!("two events have the id {}", event.event_id));
         }
-        self.remember(event);
     }
 
     /// Whether there is one of its id already.
@@ -235,13 +232,22 @@ impl Causes {
     }
 
     /// Takes an event back that was looked at once.
-    pub(super) fn take_back(&mut self, event: &StoredEvent) {
+    pub(super) fn take_back(&mut self, event: &StoredEvent, asks: Asks) {
         self.insert(event, place(&event.message_type));
-        self.remember(event);
+        self.remember(event, asks);
+    }
+
+    /// Tells of every command that was answered with more events than the log has.
+    pub(super) fn check_answers(&self, findings: &mut Findings) {
+        for (service, answers) in self.answered.iter().flatten() {
+            for (command_id, what) in answers.lacking() {
+                findings.add(Check::Log, refusal_stream(service, &command_id.to_string()), what, None);
+            }
+        }
     }
 
     /// What is wrong with the cause of an event whose type has this place.
-    fn contradicts(&self, event: &StoredEvent, place: usize) -> Option<String> {
+    fn contradicts(&mut self, event: &StoredEvent, place: usize) -> Option<String> {
         let causes = CAUSES.get(place).map(|(_, causes)| *causes).unwrap_or_default();
         let can = |by: By| causes.contains(&by) && (by != By::Command || names_who_commands(event));
         if let Some((story, place)) = self.events.get(&event.causation_id) {
@@ -252,13 +258,13 @@ impl Causes {
                 of_story(event, *story)
             };
         }
-        let is_answered = |answered: &Answered| {
-            answered.get(event.service.as_str()).is_some_and(|ids| ids.contains(&event.causation_id))
-        };
         // Without an inbox, what can be a command is taken for one, unless it shows soon that it is something else.
         let may_be_command = can(By::Command) && self.answered.is_none();
-        if can(By::Command) && self.answered.as_ref().is_some_and(is_answered) {
-            return None;
+        if can(By::Command)
+            && let Some(answers) = self.answered.as_mut().and_then(|answered| answered.get_mut(event.service.as_str()))
+            && let Some(answer) = answers.get_mut(event.causation_id)
+        {
+            return answer.contradicts(event.recorded_at);
         }
         let (asked, story) = (self.asked.get(&event.stream), timer_story(&event.stream, event.causation_id));
         if can(By::Timer) && asked.is_some_and(|asked| asked.has_timer(event)) {
@@ -288,20 +294,20 @@ impl Causes {
     }
 
     /// Keeps in mind what an event asks for.
-    fn remember(&mut self, event: &StoredEvent) {
-        let (timer, call) = match event.service.as_str() {
-            Orders::NAME => asks::<Orders>(event),
-            Rounds::NAME => asks::<Rounds>(event),
-            Inventory::NAME => asks::<Inventory>(event),
-            <Payments>::NAME => asks::<Payments>(event),
-            // The fold tells of it.
-            _ => return,
-        };
+    pub(super) fn remember(&mut self, event: &StoredEvent, asks: Asks) {
+        let Asks { timer, call } = asks;
         if timer.is_some() || call.is_some() {
             let asked = self.asked.entry(event.stream.clone()).or_default();
             asked.timers.extend(timer);
             asked.calls.extend(call.map(|key| (key, event.correlation_id)));
         }
+    }
+}
+
+impl Asks {
+    /// What an event of a service asks for.
+    pub(super) fn of<S: Decider>(event: &S::Event) -> Self {
+        Self { timer: S::timer(event).and_then(Timer::due_at), call: S::effect(event).map(|effect| effect.key) }
     }
 }
 
@@ -354,11 +360,18 @@ fn reacts_to(service: &str) -> &'static [&'static str] {
     }
 }
 
-/// When the timer is due that an event sets, and the key of the outside call that it asks for.
-fn asks<S: Decider>(event: &StoredEvent) -> (Option<Timestamp>, Option<String>) {
-    // The fold tells of what it cannot read.
-    let Ok(read) = S::decode_event(&event.message_type, &event.data) else { return (None, None) };
-    (S::timer(&read).and_then(Timer::due_at), S::effect(&read).map(|effect| effect.key))
+/// What an event asks for. Nothing, if it cannot be read: the fold tells of it.
+pub(super) fn asks(event: &StoredEvent) -> Asks {
+    fn of<S: Decider>(event: &StoredEvent) -> Asks {
+        S::decode_event(&event.message_type, &event.data).map(|read| Asks::of::<S>(&read)).unwrap_or_default()
+    }
+    match event.service.as_str() {
+        Orders::NAME => of::<Orders>(event),
+        Rounds::NAME => of::<Rounds>(event),
+        Inventory::NAME => of::<Inventory>(event),
+        <Payments>::NAME => of::<Payments>(event),
+        _ => Asks::default(),
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,10 @@ use runtime::{log::event_store::StoredEvent, service::is_rejection};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::report::{Check, Findings};
+use super::{
+    causes::Asks,
+    report::{Check, Findings},
+};
 
 pub(super) type Orders = orders::Orders;
 pub(super) type Inventory = inventory::Inventory;
@@ -43,18 +46,19 @@ impl<S: Decider> Fold<S> {
         Self { state: S::State::default(), gone: BTreeMap::new() }
     }
 
-    /// Makes the event true, and answers what is wrong with it.
-    fn take(&mut self, event: &StoredEvent) -> Option<String> {
+    /// Makes the event true. What it asks for, and what is wrong with it.
+    fn take(&mut self, event: &StoredEvent) -> (Asks, Option<String>) {
         let read = match S::decode_event(&event.message_type, &event.data) {
             Ok(read) => read,
-            Err(rejection) => return Some(format!("it cannot be read: {rejection}")),
+            Err(rejection) => return (Asks::default(), Some(format!("it cannot be read: {rejection}"))),
         };
         S::evolve(&mut self.state, &read);
-        let record = S::encode(&self.state, &read);
-        (record.stream != event.stream || record.version != event.version).then(|| {
-            let (stream, version) = (record.stream, record.version);
+        let (stream, version) = S::place(&self.state, &read);
+        let is_elsewhere = stream != event.stream || version != event.version;
+        let wrong = is_elsewhere.then(|| {
             format!("it stands as version {} of {}, and folds as {version} of {stream}", event.version, event.stream)
-        })
+        });
+        (Asks::of::<S>(&read), wrong)
     }
 
     /// Takes these rows out, of those that are there.
@@ -152,19 +156,20 @@ impl Folds {
         folds
     }
 
-    /// Gives an event to the service that wrote it.
-    pub(super) fn take(&mut self, event: &StoredEvent, findings: &mut Findings) {
-        let wrong = match event.service.as_str() {
-            _ if is_rejection(&event.message_type) => None,
+    /// Gives an event to the service that wrote it. What it asks for.
+    pub(super) fn take(&mut self, event: &StoredEvent, findings: &mut Findings) -> Asks {
+        let (asks, wrong) = match event.service.as_str() {
+            _ if is_rejection(&event.message_type) => (Asks::default(), None),
             Orders::NAME => self.orders.take(event),
             Inventory::NAME => self.inventory.take(event),
             Rounds::NAME => self.rounds.take(event),
             Payments::NAME => self.payments.take(event),
-            other => Some(format!("no service is called {other:?}")),
+            other => (Asks::default(), Some(format!("no service is called {other:?}"))),
         };
         if let Some(what) = wrong {
             findings.add(Check::Log, &event.stream, what, Some(event.position));
         }
+        asks
     }
 
     /// Takes the rows of these names out.

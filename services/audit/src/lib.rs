@@ -145,6 +145,7 @@ where
     let (since, anew, events_before) = (start.since, start.anew, start.books.log.events);
     let (mut snapshot, mut books, comparison) = read(database_url, snapshot, start, settings.lately, &progress).await?;
     let read = books.log.events - events_before;
+    books.check_answers();
     books.findings.checked(Check::Log, usize::try_from(read).unwrap_or(usize::MAX));
 
     progress(Progress::Comparing);

@@ -1,6 +1,6 @@
 //! The log by itself: positions that rise, versions without gaps, and each refusal where its command's is.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::report::{Check, Findings};
 use domain::{GlobalPosition, StreamVersion};
@@ -15,7 +15,7 @@ use uuid::Uuid;
 /// What was seen of the log so far.
 #[derive(Debug, Default)]
 pub(super) struct Log {
-    versions: BTreeMap<String, StreamVersion>,
+    versions: HashMap<String, StreamVersion>,
     /// Streams that were let go.
     gone: u64,
     /// The one event of each stream of a command that was refused.
@@ -54,12 +54,13 @@ impl Log {
     /// What the next audit needs of it. `gaps`: whether something may yet come in one.
     pub(super) fn keep(self, gaps: Vec<Gap>) -> Kept {
         let Self { versions, position, events, gone, refused, .. } = self;
+        let versions = versions.into_iter().collect();
         Kept { versions, position, events, gone: gone + u64::try_from(refused.len()).unwrap_or(0), gaps }
     }
 
     /// As an earlier audit has left it.
     pub(super) fn restored(Kept { versions, position, events, gone, .. }: Kept) -> Self {
-        Self { versions, position, events, gone, ..Self::default() }
+        Self { versions: versions.into_iter().collect(), position, events, gone, ..Self::default() }
     }
 
     /// Gaps of what was read before in which something may still come.

@@ -133,13 +133,9 @@ impl<S: Service> Fold<S> {
         let read = S::decode_event(event.message_type, event.data)
             .map_err(|rejection| anyhow::anyhow!("it cannot be read by this release: {rejection}"))?;
         S::evolve(&mut self.state, &read);
-        let record = S::encode(&self.state, &read);
-        if record.stream != event.stream || record.version != event.version {
-            bail!(
-                "it folds as version {} of {}: the log lacks an event of it, or has one twice",
-                record.version,
-                record.stream
-            );
+        let (stream, version) = S::place(&self.state, &read);
+        if stream != event.stream || version != event.version {
+            bail!("it folds as version {version} of {stream}: the log lacks an event of it, or has one twice");
         }
         self.events += 1;
         Ok(())

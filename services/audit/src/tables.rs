@@ -6,10 +6,11 @@ use domain::{Decider, GlobalPosition, HoldKey, OrderId, PaymentId, RoundId, Sku,
 use futures::{TryStreamExt, future};
 use runtime::log::event_store::StoredEvent;
 use sqlx::{PgConnection, Row, postgres::PgRow};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    causes::{Answered, Ids},
+    causes::answers::{Answer, Answered, Answers},
     fold::Folds,
     ledger::{Ledger, money::payment_name, orders::Phase, shares_name, stock_name, use_name},
     report::{Check, Findings},
@@ -406,34 +407,45 @@ pub(super) async fn dead_letters(connection: &mut PgConnection) -> Result<i64> {
     sqlx::query_scalar(query).fetch_one(connection).await.context("counting the dead letters")
 }
 
-/// What caused events behind a position, as far as this service has answered it.
+/// What is read of an answer.
+macro_rules! answers {
+    ($schema:literal, $of:literal) => {
+        concat!("select command_id, body_hash, reply, handled_at from ", $schema, ".inbox", $of)
+    };
+}
+
+/// Those to what caused events behind a position.
 macro_rules! since {
     ($schema:literal) => {
-        concat!(
-            "select command_id from ",
+        answers!(
             $schema,
-            ".inbox where command_id in
+            " where command_id in
                 (select causation_id from log.events where position > $1 union all select unnest($2::uuid[]))"
         )
     };
+}
+
+fn answer(row: &PgRow) -> Result<Answer, sqlx::Error> {
+    let at: OffsetDateTime = row.try_get(3)?;
+    Ok(Answer::read(row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, at.into()))
 }
 
 /// The commands that each service has answered.
 pub(super) async fn answered(connection: &mut PgConnection) -> Result<Answered> {
     let mut answered = Answered::new();
     for (service, query) in [
-        (orders::Orders::NAME, "select command_id from orders.inbox"),
-        (inventory::Inventory::NAME, "select command_id from inventory.inbox"),
-        (rounds::Rounds::NAME, "select command_id from rounds.inbox"),
-        (<payments::Payments>::NAME, "select command_id from payments.inbox"),
+        (orders::Orders::NAME, answers!("orders", "")),
+        (inventory::Inventory::NAME, answers!("inventory", "")),
+        (rounds::Rounds::NAME, answers!("rounds", "")),
+        (<payments::Payments>::NAME, answers!("payments", "")),
     ] {
-        let mut ids = Vec::new();
+        let mut answers = Vec::new();
         let keep = |row: PgRow| {
-            ids.push(row.try_get(0)?);
+            answers.push(answer(&row)?);
             Ok(())
         };
         each(connection, query, keep).await.with_context(|| format!("reading the inbox of {service}"))?;
-        answered.insert(service, Ids::of(ids));
+        answered.insert(service, Answers::of(answers));
     }
     Ok(answered)
 }
@@ -452,8 +464,9 @@ pub(super) async fn answered_since(
         (rounds::Rounds::NAME, since!("rounds")),
         (<payments::Payments>::NAME, since!("payments")),
     ] {
-        let ids = sqlx::query_scalar(query).bind(after.get()).bind(&late).fetch_all(&mut *connection).await;
-        answered.insert(service, Ids::of(ids.with_context(|| format!("reading the inbox of {service}"))?));
+        let rows = sqlx::query(query).bind(after.get()).bind(&late).fetch_all(&mut *connection).await;
+        let answers = rows.and_then(|rows| rows.iter().map(answer).collect());
+        answered.insert(service, Answers::of(answers.with_context(|| format!("reading the inbox of {service}"))?));
     }
     Ok(answered)
 }

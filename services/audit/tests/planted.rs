@@ -2,11 +2,13 @@
 
 use anyhow::Result;
 use audit::{Check, Finding, Report, Settings, audit, audit_telling};
-use domain::{Currency, HoldKey, OrderId, WalletId};
+use domain::{Currency, HoldKey, OrderId, StreamVersion, Timestamp, WalletId};
 use platform::{clock, migrations};
 use proto::{
     Message, Name,
-    common::v1::{Money, ProductQuantity, Resource},
+    common::v1::{
+        Accepted, CommandRejected, CommandReply, Money, ProductQuantity, Rejection, Resource, command_reply::Outcome,
+    },
     inventory::v1 as inventory_wire,
     orders::v1 as orders_wire,
     payments::v1 as payments_wire,
@@ -14,7 +16,7 @@ use proto::{
 };
 use runtime::{
     log::{append::save_rows, identity::event_id},
-    service::Service,
+    service::{Service, refusal_stream},
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use testbed::servers::{Postgres, SUPERUSER, scratch_dir};
@@ -36,9 +38,10 @@ impl<S: Service> Writer<S> {
     /// Writes what a command causes, and that the command is answered. The event's id.
     async fn asked<M: Message + Name>(&mut self, connection: &mut PgConnection, message: &M) -> Result<Uuid> {
         let command_id = Uuid::new_v5(&Uuid::NAMESPACE_URL, &message.encode_to_vec());
-        let answered = format!("insert into {}.inbox values ($1, '', '', now())", S::NAME);
-        sqlx::query(AssertSqlSafe(answered)).bind(command_id).execute(&mut *connection).await?;
-        self.write(connection, command_id, message).await
+        let accepted = Accepted { events: vec![M::full_name()], ..Default::default() };
+        let at = clock::now();
+        answer::<S>(connection, command_id, Outcome::Accepted(accepted), at).await?;
+        self.write_at(connection, command_id, message, at).await
     }
 
     /// Writes what this causes. The event's id.
@@ -48,28 +51,21 @@ impl<S: Service> Writer<S> {
         cause: Uuid,
         message: &M,
     ) -> Result<Uuid> {
+        self.write_at(connection, cause, message, clock::now()).await
+    }
+
+    async fn write_at<M: Message + Name>(
+        &mut self,
+        connection: &mut PgConnection,
+        cause: Uuid,
+        message: &M,
+        at: Timestamp,
+    ) -> Result<Uuid> {
         let data = message.encode_to_vec();
         let event = S::decode_event(&M::full_name(), &data)?;
         S::evolve(&mut self.state, &event);
-        let record = S::encode(&self.state, &event);
-        let id = event_id(cause, &record.stream, record.version);
-        sqlx::query(
-            "insert into log.events
-                 (stream, version, event_id, service, type, data, correlation_id, causation_id, recorded_at)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        )
-        .bind(record.stream)
-        .bind(record.version.get())
-        .bind(id)
-        .bind(S::NAME)
-        .bind(M::full_name())
-        .bind(data)
-        .bind(Uuid::NAMESPACE_URL)
-        .bind(cause)
-        .bind(OffsetDateTime::from(clock::now()))
-        .execute(connection)
-        .await?;
-        Ok(id)
+        let place = S::place(&self.state, &event);
+        append::<S, M>(connection, cause, place, data, at).await
     }
 
     /// Saves the rows. Each of them is told by name as it is among all.
@@ -81,6 +77,61 @@ impl<S: Service> Writer<S> {
         save_rows::<S>(connection, &self.state).await?;
         Ok(())
     }
+}
+
+/// Writes an event at this place. Its id.
+async fn append<S: Service, M: Name>(
+    connection: &mut PgConnection,
+    cause: Uuid,
+    (stream, version): (String, StreamVersion),
+    data: Vec<u8>,
+    at: Timestamp,
+) -> Result<Uuid> {
+    let id = event_id(cause, &stream, version);
+    sqlx::query(
+        "insert into log.events
+             (stream, version, event_id, service, type, data, correlation_id, causation_id, recorded_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    )
+    .bind(stream)
+    .bind(version.get())
+    .bind(id)
+    .bind(S::NAME)
+    .bind(M::full_name())
+    .bind(data)
+    .bind(Uuid::NAMESPACE_URL)
+    .bind(cause)
+    .bind(OffsetDateTime::from(at))
+    .execute(connection)
+    .await?;
+    Ok(id)
+}
+
+/// Keeps what a command is answered.
+async fn answer<S: Service>(
+    connection: &mut PgConnection,
+    command_id: Uuid,
+    outcome: Outcome,
+    at: Timestamp,
+) -> Result<()> {
+    let reply = CommandReply { command_id: command_id.to_string(), outcome: Some(outcome) };
+    let answered = format!("insert into {}.inbox values ($1, 'hash', $2, $3)", S::NAME);
+    let answered = sqlx::query(AssertSqlSafe(answered)).bind(command_id).bind(reply.encode_to_vec());
+    answered.bind(OffsetDateTime::from(at)).execute(connection).await?;
+    Ok(())
+}
+
+/// A command is refused.
+async fn refuse<S: Service>(connection: &mut PgConnection) -> Result<()> {
+    let command_id = Uuid::from_u128(9);
+    let rejection = Some(Rejection { code: "ORDER_CLOSED".to_owned(), ..Default::default() });
+    let refused =
+        CommandRejected { command_id: command_id.to_string(), rejection: rejection.clone(), ..Default::default() };
+    let at = clock::now();
+    answer::<S>(connection, command_id, Outcome::Rejected(rejection.unwrap_or_default()), at).await?;
+    let place = (refusal_stream(S::NAME, &refused.command_id), StreamVersion::FIRST);
+    append::<S, CommandRejected>(connection, command_id, place, refused.encode_to_vec(), at).await?;
+    Ok(())
 }
 
 fn eur(minor_units: i64) -> Option<Money> {
@@ -192,6 +243,7 @@ async fn tell(connection: &mut PgConnection) -> Result<()> {
         inventory.write(connection, cause, &sold).await?;
     }
     payments.asked(connection, &topped_up()?).await?;
+    refuse::<orders::Orders>(connection).await?;
     orders.save(connection).await?;
     inventory.save(connection).await?;
     payments.save(connection).await?;
@@ -327,6 +379,23 @@ const FAULTS: &[Fault] = &[
         event: Some("PaymentSucceeded"),
     },
     Fault {
+        plant: "create table keep as select * from log.events where stream like 'orders-command-%';
+            delete from log.events where stream like 'orders-command-%'",
+        mend: "insert into log.events overriding system value select * from keep; drop table keep",
+        check: Check::Log,
+        subject: "orders-command-",
+        words: "it was answered with 1 more events than the log has",
+        event: None,
+    },
+    Fault {
+        plant: "update log.events set recorded_at = recorded_at - interval '1 day' where type like '%StockReceived'",
+        mend: "update log.events set recorded_at = recorded_at + interval '1 day' where type like '%StockReceived'",
+        check: Check::Log,
+        subject: "product-mug",
+        words: "was answered in the same transaction at",
+        event: Some("StockReceived"),
+    },
+    Fault {
         plant: "update log.events set type = 'holdfast.inventory.v1.StockAppraised' where type like '%StockReceived'",
         mend: "update log.events set type = 'holdfast.inventory.v1.StockReceived' where type like '%StockAppraised'",
         check: Check::Log,
@@ -404,10 +473,10 @@ async fn finds_what_was_planted_and_nothing_else() -> Result<()> {
 
     let report = audit(&url).await?;
     assert_eq!(report.findings, []);
-    assert_eq!((report.events, report.streams, report.rows), (14, 8, 8));
+    assert_eq!((report.events, report.streams, report.rows), (15, 9, 8));
     assert!(report.ok);
     let same = forgetful(&url).await?;
-    assert_eq!((same.findings, same.streams, same.rows, same.checks), (vec![], 8, 8, report.checks));
+    assert_eq!((same.findings, same.streams, same.rows, same.checks), (vec![], 9, 8, report.checks));
 
     for fault in FAULTS {
         sqlx::raw_sql(fault.plant).execute(&mut connection).await?;

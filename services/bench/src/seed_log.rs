@@ -6,6 +6,7 @@ use domain::{DecideError, Decider, GlobalPosition, Timestamp};
 use platform::clock;
 use proto::{
     Message, Name,
+    common::v1::{Accepted, CommandReply, command_reply::Outcome},
     orders::v1::PlaceOrder,
     payments::v1::{PaymentRequested, RecordProviderEvent},
 };
@@ -26,9 +27,8 @@ use super::{
 /// Orders of one transaction.
 const BATCH: u64 = 500;
 
-/// How long the body's hash and the answer of a command are: what the inbox keeps of each.
+/// How long the hash of a command's body is, of which the inbox keeps one for each.
 const HASH_BYTES: usize = 32;
-const REPLY_BYTES: usize = 130;
 
 /// A command, and the event or order that it is because of.
 struct Job<C> {
@@ -68,13 +68,10 @@ async fn lifecycles(connection: &mut PgConnection, buyers: &mut OrderGenerator) 
         let command = orders::Orders::decode_command(&PlaceOrder::full_name(), &order.encode_to_vec(), id)?;
         jobs.push(Job { command, cause: id, story: id });
     }
-    remember(connection, "orders", jobs.iter().map(|job| job.cause).collect(), at).await?;
-    let mut news = hop::<orders::Orders>(connection, jobs, at).await?;
+    let mut news = answered::<orders::Orders>(connection, jobs, at).await?;
     let mut count = news.len();
     while !news.is_empty() {
-        let reports = reports(&news, at)?;
-        remember(connection, "payments", reports.iter().map(|job| job.cause).collect(), at).await?;
-        let mut next = hop::<payments::Payments>(connection, reports, at).await?;
+        let mut next = answered::<payments::Payments>(connection, reports(&news, at)?, at).await?;
         next.extend(hop::<orders::Orders>(connection, reactions::<orders::Orders>(&news)?, at).await?);
         next.extend(hop::<inventory::Inventory>(connection, reactions::<inventory::Inventory>(&news)?, at).await?);
         next.extend(hop::<rounds::Rounds>(connection, reactions::<rounds::Rounds>(&news)?, at).await?);
@@ -149,19 +146,39 @@ async fn hop<S: Service>(
     Ok(events)
 }
 
-/// What the inbox keeps of commands that were answered.
-async fn remember(connection: &mut PgConnection, service: &str, ids: Vec<Uuid>, at: Timestamp) -> Result<()> {
+/// One batch of commands, which the inbox keeps with their answers.
+async fn answered<S: Service>(
+    connection: &mut PgConnection,
+    jobs: Vec<Job<S::Command>>,
+    at: Timestamp,
+) -> Result<Vec<StoredEvent>> {
+    let ids: Vec<Uuid> = jobs.iter().map(|job| job.cause).collect();
+    let events = hop::<S>(connection, jobs, at).await?;
+    let replies: Vec<Vec<u8>> = ids.iter().map(|id| reply(*id, &events)).collect();
     let statement = format!(
-        "insert into {service}.inbox (command_id, body_hash, reply, handled_at)
-         select command_id, $2, $3, $4 from unnest($1::uuid[]) as new (command_id)"
+        "insert into {}.inbox (command_id, body_hash, reply, handled_at)
+         select command_id, $2, reply, $4 from unnest($1::uuid[], $3::bytea[]) as new (command_id, reply)",
+        S::NAME
     );
     sqlx::query(sqlx::AssertSqlSafe(statement))
         .bind(ids)
         .bind(vec![1_u8; HASH_BYTES])
-        .bind(vec![1_u8; REPLY_BYTES])
+        .bind(replies)
         .bind(OffsetDateTime::from(at))
         .execute(connection)
         .await
         .context("filling an inbox")?;
-    Ok(())
+    Ok(events)
+}
+
+/// The answer to a command that has caused those of these events.
+fn reply(command_id: Uuid, events: &[StoredEvent]) -> Vec<u8> {
+    let caused: Vec<&StoredEvent> = events.iter().filter(|event| event.causation_id == command_id).collect();
+    let last = caused.last();
+    let accepted = Accepted {
+        events: caused.iter().map(|event| event.message_type.clone()).collect(),
+        stream: last.map(|event| event.stream.clone()).unwrap_or_default(),
+        version: last.map_or(0, |event| event.version.get()),
+    };
+    CommandReply { command_id: command_id.to_string(), outcome: Some(Outcome::Accepted(accepted)) }.encode_to_vec()
 }

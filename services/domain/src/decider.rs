@@ -69,8 +69,17 @@ pub trait Decider {
     /// Makes an event true in this state. Total: it cannot fail, and it hides nothing.
     fn evolve(state: &mut Self::State, event: &Self::Event);
 
-    /// The event's place in its stream (after `evolve` took it in) and its bytes.
-    fn encode(state: &Self::State, event: &Self::Event) -> EncodedEvent;
+    /// The event's stream, and the stream's version with it, after `evolve` took it in.
+    fn place(state: &Self::State, event: &Self::Event) -> (String, StreamVersion);
+
+    /// The full name of the event's type, and its bytes.
+    fn encode_event(event: &Self::Event) -> (&'static str, Vec<u8>);
+
+    /// Its place and its bytes.
+    fn encode(state: &Self::State, event: &Self::Event) -> EncodedEvent {
+        let ((stream, version), (message_type, data)) = (Self::place(state, event), Self::encode_event(event));
+        EncodedEvent { stream, version, message_type, data }
+    }
 
     /// Keeps what a command that is done has brought and no event may have, to be saved with the rows: it is no part of what is folded.
     fn keep(_state: &mut Self::State, _command: &Self::Command) {}

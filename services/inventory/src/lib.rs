@@ -9,7 +9,7 @@
 
 use std::{collections::BTreeMap, iter::once};
 
-use domain::{DecideError, Decider, EncodedEvent, HoldKey, Memory, Rejection, Sku, Timestamp};
+use domain::{DecideError, Decider, HoldKey, Memory, Rejection, Sku, StreamVersion, Timestamp};
 use platform::statement::Statement;
 use runtime::service::{Locks, RowTable, Service};
 use serde::Serialize;
@@ -90,9 +90,12 @@ impl Decider for Inventory {
         stock::evolve(state, event);
     }
 
-    fn encode(state: &State, event: &Event) -> EncodedEvent {
-        let (message_type, data) = wire::encode(event);
-        EncodedEvent { stream: event.owner().to_string(), version: state.version(event.owner()), message_type, data }
+    fn place(state: &State, event: &Event) -> (String, StreamVersion) {
+        (event.owner().to_string(), state.version(event.owner()))
+    }
+
+    fn encode_event(event: &Event) -> (&'static str, Vec<u8>) {
+        wire::encode(event)
     }
 
     fn decode_event(message_type: &str, data: &[u8]) -> Result<Event, Rejection> {

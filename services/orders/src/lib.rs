@@ -13,7 +13,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{DecideError, Decider, EncodedEvent, HoldKey, Memory, OrderId, Rejection, Timer, Timestamp};
+use domain::{DecideError, Decider, HoldKey, Memory, OrderId, Rejection, StreamVersion, Timer, Timestamp};
 use platform::statement::Statement;
 use providers::Enabled;
 use runtime::service::{Locks, RowTable, Service};
@@ -124,11 +124,14 @@ impl Decider for Orders {
         }
     }
 
-    fn encode(state: &State, event: &Event) -> EncodedEvent {
-        let (message_type, data) = wire::encode(event);
+    fn place(state: &State, event: &Event) -> (String, StreamVersion) {
         // 0 without the row, which the log refuses.
         let version = state.orders.get(&event.order_id()).map(|order| order.version).unwrap_or_default();
-        EncodedEvent { stream: event.stream(), version, message_type, data }
+        (event.stream(), version)
+    }
+
+    fn encode_event(event: &Event) -> (&'static str, Vec<u8>) {
+        wire::encode(event)
     }
 
     fn decode_event(message_type: &str, data: &[u8]) -> Result<Event, Rejection> {

@@ -27,7 +27,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use domain::{
-    CouponCode, DecideError, Decider, Effect, EncodedEvent, HoldKey, Memory, PaymentId, Rejection, Timer, Timestamp,
+    CouponCode, DecideError, Decider, Effect, HoldKey, Memory, PaymentId, Rejection, StreamVersion, Timer, Timestamp,
     WalletId,
 };
 use platform::{metric::Metric, statement::Statement};
@@ -151,10 +151,13 @@ impl<P> Decider for Payments<P> {
         payment::evolve(state, event);
     }
 
-    fn encode(state: &State, event: &Event) -> EncodedEvent {
-        let (message_type, data) = wire::encode(event);
+    fn place(state: &State, event: &Event) -> (String, StreamVersion) {
         let owner = event.owner();
-        EncodedEvent { stream: owner.to_string(), version: state.version(&owner), message_type, data }
+        (owner.to_string(), state.version(&owner))
+    }
+
+    fn encode_event(event: &Event) -> (&'static str, Vec<u8>) {
+        wire::encode(event)
     }
 
     fn decode_event(message_type: &str, data: &[u8]) -> Result<Event, Rejection> {

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{DecideError, Decider, EncodedEvent, HoldKey, Memory, Rejection, RoundId, Timer, Timestamp};
+use domain::{DecideError, Decider, HoldKey, Memory, Rejection, RoundId, StreamVersion, Timer, Timestamp};
 use platform::statement::Statement;
 use runtime::service::{Locks, RowTable, Service};
 use serde::Serialize;
@@ -90,9 +90,12 @@ impl Decider for Rounds {
         round::evolve(state, event);
     }
 
-    fn encode(state: &State, event: &Event) -> EncodedEvent {
-        let (message_type, data) = wire::encode(event);
-        EncodedEvent { stream: event.owner().to_string(), version: state.version(event.owner()), message_type, data }
+    fn place(state: &State, event: &Event) -> (String, StreamVersion) {
+        (event.owner().to_string(), state.version(event.owner()))
+    }
+
+    fn encode_event(event: &Event) -> (&'static str, Vec<u8>) {
+        wire::encode(event)
     }
 
     fn decode_event(message_type: &str, data: &[u8]) -> Result<Event, Rejection> {

@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use domain::{GlobalPosition, HoldKey, OrderId, StreamVersion, Timestamp};
 use proto::{
-    Message, Name, common::v1::Money, inventory::v1 as inventory, orders::v1 as orders, payments::v1 as payments,
+    Message, Name,
+    common::v1::{Accepted, CommandReply, Money, Rejection, command_reply::Outcome},
+    inventory::v1 as inventory,
+    orders::v1 as orders,
+    payments::v1 as payments,
     rounds::v1 as rounds,
 };
 use runtime::log::{
@@ -13,7 +17,11 @@ use runtime::log::{
 };
 use uuid::Uuid;
 
-use super::{CAUSES, Causes, Findings, Ids, TRIES_MAX, reacts_to};
+use super::{
+    CAUSES, Causes, Findings, TRIES_MAX,
+    answers::{Answer, Answers},
+    reacts_to,
+};
 use crate::catalogue::{PROMISED, event_types};
 
 const SECOND: i64 = 1_000_000;
@@ -95,15 +103,27 @@ impl Log {
         self.found_by(Causes::default())
     }
 
-    /// What is found where these commands were answered by this service.
+    /// What is found where these commands were answered by this service, each with what it has caused.
     fn found_with(&self, service: &'static str, commands: &[Uuid]) -> Vec<String> {
-        self.found_by(Causes::of_answered(BTreeMap::from([(service, Ids::of(commands.to_vec()))])))
+        let answer = |command_id: &Uuid| {
+            let caused = |event: &&StoredEvent| event.service == service && event.causation_id == *command_id;
+            let at = self.events.iter().find(caused).map(|event| event.recorded_at).unwrap_or_default();
+            Answer::read(*command_id, &[7], &accepted(self.events.iter().filter(caused).count()), at)
+        };
+        self.found_where(service, commands.iter().map(answer).collect())
+    }
+
+    /// What is found where this service has answered so.
+    fn found_where(&self, service: &'static str, answers: Vec<Answer>) -> Vec<String> {
+        self.found_by(Causes::of_answered(BTreeMap::from([(service, Answers::of(answers))])))
     }
 
     fn found_by(&self, mut causes: Causes) -> Vec<String> {
         let mut findings = Findings::default();
         self.events.iter().for_each(|event| causes.take(event, &mut findings));
-        findings.kept().iter().map(|found| format!("#{} {}", found.position.unwrap(), found.what)).collect()
+        causes.check_answers(&mut findings);
+        let place = |position: Option<GlobalPosition>| position.map_or("-".to_owned(), |position| position.to_string());
+        findings.kept().iter().map(|found| format!("#{} {}", place(found.position), found.what)).collect()
     }
 
     /// One finding, with these words.
@@ -114,6 +134,18 @@ impl Log {
 
 fn finds(found: &[String], words: &str) {
     assert!(found.len() == 1 && found[0].contains(words), "not {words:?} but {found:?}");
+}
+
+/// The answer to a command that has caused so many events.
+fn accepted(events: usize) -> Vec<u8> {
+    let accepted = Accepted { events: vec![orders::OrderPlaced::full_name(); events], ..Default::default() };
+    CommandReply { command_id: COMMAND.to_string(), outcome: Some(Outcome::Accepted(accepted)) }.encode_to_vec()
+}
+
+/// The answer to a command that was refused with this code.
+fn refused(code: &str) -> Vec<u8> {
+    let rejection = Rejection { code: code.to_owned(), ..Default::default() };
+    CommandReply { command_id: COMMAND.to_string(), outcome: Some(Outcome::Rejected(rejection)) }.encode_to_vec()
 }
 
 fn eur() -> Option<Money> {
@@ -296,4 +328,31 @@ fn the_end_of_a_call_is_known_by_the_event_that_asked_for_it() {
     ended_by(call_id("key", 1), ORDER).finds("it is of story");
     ended_by(call_id("another key", 1), STORY).finds("is no outside call of its stream");
     ended_by(STORY, STORY).finds("is no outside call of its stream");
+}
+
+#[test]
+fn what_was_answered_is_in_the_log_as_often_and_at_the_time_that_it_was() {
+    let (log, _) = Log::placed();
+    let at = |micros| Timestamp::from_micros(micros);
+    let found = |body_hash: &[u8], reply: &[u8], at: Timestamp| {
+        log.found_where("orders", vec![Answer::read(COMMAND, body_hash, reply, at)])
+    };
+    let there = at(SECOND);
+    assert_eq!(found(&[7], &accepted(1), there), Vec::<String>::new());
+    finds(&found(&[7], &accepted(3), there), "#- it was answered with 2 more events than the log has");
+    finds(&found(&[7], &accepted(0), there), "#1 its command");
+    finds(&found(&[7], &accepted(1), at(SECOND + 1)), "#1 it is recorded at");
+    finds(&found(&[7], &[0xff], there), "#- its answer cannot be read");
+    // What was made from the log proves nothing of it.
+    assert_eq!(found(&[], &accepted(3), at(0)), Vec::<String>::new());
+}
+
+#[test]
+fn a_refusal_is_in_the_log_unless_the_command_met_a_defect() {
+    let found = |code: &str| {
+        let answer = Answer::read(COMMAND, &[7], &refused(code), Timestamp::default());
+        Log::default().found_where("orders", vec![answer])
+    };
+    finds(&found("ORDER_CLOSED"), "#- it was answered with 1 more events than the log has");
+    assert_eq!(found("NOT_HANDLED"), Vec::<String>::new());
 }

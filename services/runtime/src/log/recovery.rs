@@ -288,9 +288,9 @@ pub(crate) fn take_back<'a, S: Service>(
         let read =
             S::decode_event(&event.message_type, &event.data).map_err(|rejection| unfit(event, &rejection.reason))?;
         S::evolve(state, &read);
-        let record = S::encode(state, &read);
-        if (record.stream.as_str(), record.version) != (event.stream.as_str(), event.version) {
-            return Err(unfit(event, &format!("it folds as version {} of {}", record.version, record.stream)));
+        let (stream, version) = S::place(state, &read);
+        if (stream.as_str(), version) != (event.stream.as_str(), event.version) {
+            return Err(unfit(event, &format!("it folds as version {version} of {stream}")));
         }
         if let Some(timer) = S::timer(&read) {
             back.timers.insert(event.stream.as_str(), timer);

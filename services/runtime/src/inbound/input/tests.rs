@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_nats::{HeaderMap, HeaderName, Message};
-use domain::{DecideError, Decider, EncodedEvent, Memory, Rejection, StreamVersion, Timestamp, decode};
+use domain::{DecideError, Decider, Memory, Rejection, StreamVersion, Timestamp, decode};
 use proto::{Message as _, rounds::v1::CloseRound};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -47,8 +47,12 @@ impl Decider for Clerk {
 
     fn evolve(_state: &mut (), _event: &()) {}
 
-    fn encode(_state: &(), _event: &()) -> EncodedEvent {
-        EncodedEvent { stream: String::new(), version: StreamVersion::FIRST, message_type: "", data: Vec::new() }
+    fn place(_state: &(), _event: &()) -> (String, StreamVersion) {
+        (String::new(), StreamVersion::FIRST)
+    }
+
+    fn encode_event(_event: &()) -> (&'static str, Vec<u8>) {
+        ("", Vec::new())
     }
 
     fn decode_event(_message_type: &str, _data: &[u8]) -> Result<(), Rejection> {
