@@ -172,27 +172,3 @@ async fn what_is_no_question_is_refused_in_words_and_what_has_no_answer_has_none
     assert!(said.err.starts_with("holdfast: there is no sku JUG up to position "), "{}", said.err);
     assert_eq!(json(&said.out)["rows"].as_array().unwrap().len(), 1);
 }
-
-/// With `HOLDFAST_BLESS` in the environment the file becomes what is said.
-#[tokio::test]
-async fn its_help_is_what_it_was() {
-    let file = repo_root().join("tests/end_to_end/replay_help.txt");
-    let said = answer_of_help().await;
-    if std::env::var_os("HOLDFAST_BLESS").is_some() {
-        fs::write(&file, &said).unwrap();
-    }
-    assert_eq!(said, fs::read_to_string(&file).unwrap(), "bless it if it should be so");
-}
-
-async fn answer_of_help() -> String {
-    let output = Command::new(holdfast())
-        .args(["replay", "--help"])
-        .env_remove("HOLDFAST_ADMIN_DATABASE_URL")
-        .env_remove("HOLDFAST_BROKER_URL")
-        .stdin(Stdio::null())
-        .output()
-        .await
-        .unwrap();
-    assert!(output.status.success());
-    String::from_utf8(output.stdout).unwrap()
-}

@@ -17,6 +17,13 @@ use platform::{
 use proto::{Name, SchemaOf, common::v1::CommandReply};
 use serde_json::{Map, Value, json};
 
+/// What its help ends with.
+pub const EXAMPLES: &str = "\
+Examples:
+  holdfast asyncapi > asyncapi.json
+
+Exit codes: 0 it is printed; 3 it could not be made.";
+
 /// The version of AsyncAPI.
 const VERSION: &str = "3.0.0";
 

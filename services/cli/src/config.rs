@@ -10,13 +10,16 @@ use serde_json::json;
 use crate::global_args::GlobalArgs;
 
 const EXAMPLES: &str = "\
+Examples:
+  holdfast config check
+  holdfast config show
+
 Settings are those of a process with this environment: its variables, and the file that HOLDFAST_CONFIG names.
 
 Exit codes: 0 they are right; 1 they are not.";
 
 /// Options of `holdfast config`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
 pub struct Args {
     #[command(subcommand)]
     what: What,
@@ -25,8 +28,10 @@ pub struct Args {
 #[derive(Debug, Clone, Copy, Subcommand)]
 enum What {
     /// Say all that is wrong with the settings.
+    #[command(after_help = EXAMPLES)]
     Check,
     /// Print all settings as TOML, with where each is from that is no default. No secret is printed.
+    #[command(after_help = EXAMPLES)]
     Show,
 }
 

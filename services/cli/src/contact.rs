@@ -22,7 +22,15 @@ enum Verb {
     Forget(Forget),
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  holdfast contact forget --order 0199a1c2-7b1e-7c3d-9e4f-5a6b7c8d9e0f
+  holdfast contact forget --customer ann
+
+Exit codes: 0 they are forgotten, also if there were none; 2 wrong usage; 3 the database is away.";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 #[command(group = clap::ArgGroup::new("whose").required(true))]
 struct Forget {
     /// Of this order.

@@ -97,6 +97,10 @@ impl Provider {
 }
 
 const AFTER_HELP: &str = "\
+Examples:
+  holdfast demo
+  holdfast demo --provider sandbox --orders 10000 --json
+
 With --json one object is printed. Its counts of orders are by how they ended, so that
 paid + refunded + expired + cancelled + rejected = orders:
   paid       paid, and nothing given back
@@ -107,7 +111,7 @@ paid + refunded + expired + cancelled + rejected = orders:
 settled_seconds runs from the first order until nothing is left to do. books are the sums of the fake of Stripe and ours, null
 with the sandbox. verify is \"ok\" or what is wrong.
 
-Exit code 0: every order ended as it should, nothing was set aside, no worker died but the one that was killed, both books
+Exit codes: 0: every order ended as it should, nothing was set aside, no worker died but the one that was killed, both books
 say the same, and verify found nothing. 1: one of these does not hold. 3: it could not be brought to its end. Unless it is 0,
 the fleet's data and logs stay where they are.";
 

@@ -24,8 +24,16 @@ const DUE: &str = "select substr(stream, 7)::uuid from orders.timers where due_a
 const OF_CUSTOMER: &str = "select order_id from orders.orders
     where customer_id = $2 and status in ('pending', 'reserved') order by placed_at limit $1";
 
+const EXAMPLES: &str = "\
+Examples:
+  holdfast expire 0199a1c2-7b1e-7c3d-9e4f-5a6b7c8d9e0f --actor eva --note 'the buyer has called'
+  holdfast expire --customer ann --actor eva --note 'account closed' --dry-run
+
+Exit codes: 0 all of them are over; 1 some are not, and it is told why; 2 wrong usage; 3 it could not be done.";
+
 /// Options of `holdfast expire`. Without orders and without a customer: all that are due.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// These orders.
     #[arg(value_name = "UUID", num_args = 0..=1_000)]

@@ -16,6 +16,10 @@ use testbed::load::{
 use crate::global_args::GlobalArgs;
 
 const AFTER_HELP: &str = "\
+Examples:
+  holdfast load --orders 5000 --rate 200
+  holdfast load --trace invoices.csv --stock-out closing.csv --refused-out refused.csv
+
 The fleet is the one that `holdfast up` runs, or that is named by --database-url and --broker-url. If there is none, a private
 one runs for as long as this takes.
 
@@ -40,7 +44,7 @@ the number of the record's first line, column, value and what was expected:
   too_many_lines_on_invoice              an order has at most 1,000
   quantity_not_negative_on_cancellation, no_customer_on_cancellation, no_matching_order
   order_rejected:CODE, refund_rejected:CODE   Holdfast refused it
-Exit code 1 says that nothing was accepted of a trace that has rows; or that more than --refused-max percent of them were refused,
+Exit codes: 1 says that nothing was accepted of a trace that has rows; or that more than --refused-max percent of them were refused,
 those not counted that tell of nothing to be sold or brought back (adjustments, fees, quantity_..., price_not_positive,
 no_customer_..., no_matching_order); or that there is a broken quotation.
 Playing a trace again on the same fleet changes nothing.";

@@ -27,7 +27,15 @@ enum Verb {
     Resend(Resend),
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  holdfast mail list --state refused
+  holdfast mail list --json
+
+Exit codes: 0 they are told; 2 wrong usage; 3 the database is away.";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 struct List {
     /// Only those that stand so.
     #[arg(long, value_parser = State::ALL.map(State::as_str))]
@@ -37,7 +45,14 @@ struct List {
     limit: u16,
 }
 
+const EXAMPLES_OF_RESEND: &str = "\
+Examples:
+  holdfast mail resend 0199a1c2-7b1e-7c3d-9e4f-5a6b7c8d9e0f --reason 'the address was mended'
+
+Exit codes: 0 it is sent again; 1 it cannot be; 2 wrong usage; 3 the database is away.";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES_OF_RESEND)]
 struct Resend {
     /// The mail, as `holdfast mail list` names it.
     mail: Uuid,

@@ -9,8 +9,16 @@ use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 
 use crate::global_args::GlobalArgs;
 
+const EXAMPLES: &str = "\
+Examples:
+  holdfast migrate
+  holdfast migrate --database-url postgres://postgres@db/holdfast
+
+Exit codes: 0 the database has the layout that this program knows; 2 wrong usage; 3 it could not be brought there.";
+
 /// Options of `holdfast migrate`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {}
 
 #[derive(Debug, Serialize)]

@@ -33,8 +33,16 @@ use crate::global_args::GlobalArgs;
 
 mod text;
 
+const EXAMPLES: &str = "\
+Examples:
+  holdfast recover --dry-run
+  holdfast recover --adopt --reason 'restored to 12:00, incident 4711'
+
+Exit codes: 0 the log lacks nothing (any more); 1 it does; 2 wrong usage; 3 it could not look.";
+
 /// Options of `holdfast recover`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 #[command(group = clap::ArgGroup::new("what").required(true))]
 pub struct Args {
     /// Show what the log lacks, and change nothing. Exit code 1 if it lacks anything.

@@ -23,7 +23,6 @@ Exit codes: 0 it is accepted; 1 it is refused; 2 wrong usage; 3 nobody has answe
 
 /// Options of `holdfast resolve`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
 pub struct Args {
     #[command(subcommand)]
     what: What,
@@ -38,6 +37,7 @@ enum What {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 struct Refund {
     /// The payment.
     #[arg(value_name = "PAYMENT")]
@@ -53,6 +53,7 @@ struct Refund {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 struct Report {
     /// The payment.
     #[arg(value_name = "PAYMENT")]

@@ -22,8 +22,17 @@ use crate::{global_args::GlobalArgs, would};
 /// The most that is read of a file or of standard input; more than any worker takes.
 const BYTES_MAX: u64 = 8_388_609;
 
+const EXAMPLES: &str = "\
+Examples:
+  holdfast send ReceiveStock '{\"sku\": \"MUG-01\", \"quantity\": \"5\"}'
+  holdfast send CancelOrder --file cancel.json --dry-run
+  holdfast send PlaceOrder --id 0199a1c2-7b1e-7c3d-9e4f-5a6b7c8d9e0f - < order.json
+
+Exit codes: 0 it was accepted; 1 it was refused; 2 wrong usage; 3 there was no answer.";
+
 /// Options of `holdfast send`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The command: PlaceOrder, or holdfast.orders.v1.PlaceOrder.
     #[arg(value_name = "TYPE")]

@@ -7,12 +7,20 @@ use clap::Command;
 use clap_complete::{Shell, generate};
 
 const COMPLETIONS_HELP: &str = "\
-For bash, in ~/.bashrc:
-  source <(holdfast completions bash)";
+Examples:
+  holdfast completions bash > ~/.local/share/bash-completion/completions/holdfast
+
+Or, in ~/.bashrc: source <(holdfast completions bash)
+
+Exit codes: 0 they are printed; 2 there is no such shell.";
 
 const MANUAL_HELP: &str = "\
+Examples:
   holdfast manual ~/.local/share/man/man1
-  man holdfast-replay";
+
+Then: man holdfast-replay
+
+Exit codes: 0 its pages are written; 2 wrong usage; 3 they could not be.";
 
 /// Options of `holdfast completions`.
 #[derive(Debug, clap::Args)]

@@ -18,8 +18,17 @@ use platform::{
 
 use crate::global_args::GlobalArgs;
 
+const EXAMPLES: &str = "\
+Examples:
+  holdfast status
+  holdfast status --watch
+  holdfast status --json
+
+Exit codes: 0 all goes on; 1 something does not; 2 wrong usage; 3 the database or the broker could not be asked.";
+
 /// Options of `holdfast status`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Paint it again every second until Ctrl-C. Only on a terminal.
     #[arg(long)]

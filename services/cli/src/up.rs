@@ -9,8 +9,16 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::global_args::GlobalArgs;
 
+const EXAMPLES: &str = "\
+Examples:
+  holdfast up
+  holdfast up --dir /var/tmp/shop
+
+Exit codes: 0 it was ended by Ctrl-C or SIGTERM; 2 wrong usage; 3 it could not start, or a part of it has ended.";
+
 /// Options of `holdfast up`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Replicas of each worker.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]

@@ -14,8 +14,17 @@ use crate::global_args::GlobalArgs;
 
 mod text;
 
+const EXAMPLES: &str = "\
+Examples:
+  holdfast verify
+  holdfast verify --books /var/lib/auditor
+  holdfast verify --watch --every 60
+
+Exit codes: 0 nothing is wrong; 1 something is, and it is told what; 2 wrong usage; 3 it could not look.";
+
 /// Options of `holdfast verify`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// How long a closed order may take to give back what it held, an order to expire, and a refund to be counted.
     #[arg(long, value_name = "SECONDS", default_value_t = GRACE.as_secs())]
