@@ -27,7 +27,7 @@ use super::{
 };
 
 /// How long everything that was begun may take to come to its end.
-const SETTLES_WITHIN: Duration = Duration::from_secs(600);
+pub(super) const SETTLES_WITHIN: Duration = Duration::from_secs(600);
 
 /// How long nothing at all may come to its end.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -15,6 +15,7 @@ use platform::print;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+mod auditors;
 mod baseline;
 mod bench_fleet;
 mod catalog;
@@ -72,7 +73,7 @@ struct Args {
     #[arg(long, value_name = "R", default_value = "1000", value_delimiter = ',',
         value_parser = clap::value_parser!(u64).range(1..=100_000))]
     rate: Vec<u64>,
-    /// Events of the history that `growth` writes.
+    /// Events of the history that `growth` and `audit` write.
     #[arg(long, value_name = "N", default_value_t = 2_000_000,
         value_parser = clap::value_parser!(u64).range(10_000..=100_000_000))]
     events: u64,
@@ -111,6 +112,8 @@ enum Scenario {
     Overload,
     /// Orders placed and paid a second through the gateway, against the same through NATS, and the times of single answers.
     Gateway,
+    /// What auditors run on a long log, against a bare read of it, and what a fleet at full load loses meanwhile.
+    Audit,
     /// Short ones of these, compared with the ratios that were recorded; fails if one fell by more than a fifth.
     Check,
 }
@@ -130,6 +133,7 @@ impl Scenario {
             Self::Growth => "growth",
             Self::Overload => "overload",
             Self::Gateway => "gateway",
+            Self::Audit => "audit",
             Self::Check => "check",
         }
     }
@@ -196,6 +200,7 @@ async fn measure_one(args: &Args) -> Result<Report> {
         Scenario::Growth => growth::run(args).await,
         Scenario::Overload => overload::run(args).await,
         Scenario::Gateway => gateway::run(args).await,
+        Scenario::Audit => auditors::run(args).await,
         Scenario::Check => bail!("a check measures other scenarios"),
     }
 }

@@ -4,15 +4,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use audit::{
+    audit,
     export::{BLOCK, Form, Order, export},
     replay::{At, Kind, Question, replay as replayed},
 };
 use domain::{Decider, GlobalPosition};
-use futures::TryStreamExt;
 use proto::common::v1::CommandRejected;
 use runtime::log::event_store::{StoredEventRef, replay};
 use serde_json::{Value, json};
-use sqlx::{Connection, PgConnection, Row};
+use sqlx::{Connection, PgConnection};
 
 use super::{
     Args, Report, baseline,
@@ -39,28 +39,42 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
     bench_fleet.stop_workers().await?;
     let events = baseline::events(&bench_fleet.pool).await?;
     let mut connection = PgConnection::connect(&bench_fleet.address.database_url).await?;
-    let (mut folds, mut reads, mut answers, mut exports) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut folds, mut reads, mut audits) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut answers, mut exports) = (Vec::new(), Vec::new());
     // In turns: what disturbs the one disturbs the other.
     for _try in 0..TRIES {
-        reads.push(bare_read(&mut connection, events).await?);
+        reads.push(baseline::bare_read(&mut connection, events).await?);
         folds.push(fold(&mut connection, events).await?);
+        audits.push(audited(&bench_fleet.address.database_url, events).await?);
         answers.push(answer(&bench_fleet.address.database_url, events).await?);
         exports.push(exported(&bench_fleet.address.database_url).await?);
     }
     connection.close().await?;
     bench_fleet.stop().await?;
-    let [fold, read, answer, export] = [folds, reads, answers, exports].map(|times| median(times).unwrap_or_default());
+    let medians = [folds, reads, audits, answers, exports].map(|times| median(times).unwrap_or_default());
+    let [fold, read, audit, answer, export] = medians;
     report.orders = events;
     report.seconds = Thousandths::seconds(fold);
     report.per_second = per_second(events, fold);
-    let limits =
-        vec![Baseline::new("a bare streaming read of the same rows", per_second(events, read), report.per_second)];
+    let read_per_second = per_second(events, read);
+    let limits = vec![
+        Baseline::new(baseline::BARE_READ, read_per_second, report.per_second),
+        Baseline::new("the same, for an audit", read_per_second, per_second(events, audit)),
+    ];
     Ok(report
         .with_limits(limits)
         .with_verify(verify)
         .with("holdfast_replay_stock", answered(events, answer, read))
         .with("holdfast_export", answered(events, export, read))
         .with("unit", "events of the log, not orders; CPU and memory are of the orders that wrote it"))
+}
+
+/// What `holdfast verify` does.
+async fn audited(database_url: &str, events: u64) -> Result<Duration> {
+    let begun = Instant::now();
+    let report = audit(database_url).await?;
+    ensure!(report.ok && report.events == events, "it has read {} events, not {events}", report.events);
+    Ok(begun.elapsed())
 }
 
 /// What `holdfast replay stock` does, but for the printing.
@@ -87,22 +101,6 @@ async fn exported(database_url: &str) -> Result<Duration> {
 fn answered(events: u64, answer: Duration, read: Duration) -> Value {
     let per_second = per_second(events, answer);
     json!({ "per_second": per_second, "ratio": Thousandths::ratio(per_second, self::per_second(events, read)) })
-}
-
-/// Reads all columns of all rows, and does nothing with them.
-async fn bare_read(connection: &mut PgConnection, events: u64) -> Result<Duration> {
-    let begun = Instant::now();
-    let query =
-        "select position, stream, version, event_id, service, type, data, correlation_id, causation_id, traceparent,
-        recorded_at from log.events order by position";
-    let mut rows = sqlx::query(query).fetch(connection);
-    let (mut count, mut bytes) = (0, 0);
-    while let Some(row) = rows.try_next().await.context("reading the log")? {
-        count += 1;
-        bytes += row.try_get::<&str, _>(1)?.len() + row.try_get::<&[u8], _>(6)?.len();
-    }
-    ensure!(count == events && bytes > 0, "the log has {count} events, not {events}");
-    Ok(begun.elapsed())
 }
 
 #[derive(Default)]

@@ -10,6 +10,9 @@ use cli::{
 };
 use tracing_subscriber::EnvFilter;
 
+#[cfg(test)]
+mod help;
+
 /// Runs, loads, watches and proves a Holdfast fleet.
 ///
 /// Exit codes: 0 all is well; 1 a check failed (drift, unsettled orders, refused rows where none may be); 2 wrong usage;
@@ -88,6 +91,7 @@ enum Command {
     /// Say what is wrong with the settings of this environment, or show them.
     Config(config::Args),
     /// Print the contract as an AsyncAPI document: every command and event, with schemas and subjects.
+    #[command(after_help = asyncapi::EXAMPLES)]
     Asyncapi,
     /// Print what a shell runs to complete the words of this command.
     Completions(shell::CompletionsArgs),
@@ -95,13 +99,51 @@ enum Command {
     Manual(shell::ManualArgs),
 }
 
+/// As low as it gets. Whoever serves it, such as a session of Postgres, waits for it, and so gives way with it.
+const LOWEST_PRIORITY: i32 = 19;
+
+impl Command {
+    /// Whether it reads much, and nobody waits for it who cannot wait: a fleet on the same machine goes first.
+    fn gives_way(&self) -> bool {
+        match self {
+            // One that writes has locks that others wait for.
+            Self::Rebuild(args) => args.only_shows(),
+            Self::Verify(_)
+            | Self::Timeline(_)
+            | Self::Replay(_)
+            | Self::Actions(_)
+            | Self::Cutoff(_)
+            | Self::WhatIf(_)
+            | Self::Reconcile(_)
+            | Self::Export(_)
+            | Self::Check(_) => true,
+            _ => false,
+        }
+    }
+}
+
 /// Messages and rows are many small allocations; with this allocator they cost less time than with the system's.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let cli = Cli::parse();
+    if cli.command.gives_way() {
+        // Before there are other threads: they are born with it.
+        if let Err(error) = rustix::process::nice(LOWEST_PRIORITY) {
+            eprintln!("holdfast: it could not make itself give way to others: {error}");
+        }
+    }
+    match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime.block_on(run(cli)),
+        Err(error) => {
+            eprintln!("holdfast: starting its threads: {error}");
+            ExitCode::from(3)
+        }
+    }
+}
+
+async fn run(cli: Cli) -> ExitCode {
     let filter = EnvFilter::try_from_env("HOLDFAST_LOG_FILTER").unwrap_or_else(|_unset| EnvFilter::new("warn"));
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();

@@ -52,6 +52,14 @@ pub struct Args {
     max_rate: Option<NonZeroU32>,
 }
 
+impl Args {
+    /// Whether it changes nothing.
+    #[must_use]
+    pub const fn only_shows(&self) -> bool {
+        self.dry_run || self.reason.is_none()
+    }
+}
+
 /// What differs, and what was done about it.
 #[derive(Debug, Serialize)]
 struct Report {

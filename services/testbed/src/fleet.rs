@@ -299,7 +299,10 @@ pub fn worker_binary(service: &str) -> Result<PathBuf> {
 }
 
 /// A program that is built with this one, and lies beside it.
-fn program(name: &str) -> Result<PathBuf> {
+///
+/// # Errors
+/// It is not there.
+pub fn program(name: &str) -> Result<PathBuf> {
     let this = env::current_exe().context("finding this program's own file")?;
     // A test's program lies one directory below the workers.
     let found = this.ancestors().skip(1).take(2).map(|dir| dir.join(name)).find(|path| path.is_file());
