@@ -1,6 +1,6 @@
 //! `holdfast verify` with books: it takes in only what came since, says what it does not see, and ends as one of the whole log does.
 
-use std::{fs, path::PathBuf, process::Stdio};
+use std::{collections::BTreeSet, fs, path::PathBuf, process::Stdio};
 
 use holdfast_tests::{Order, TestFleet, eventually, holdfast, repo_root};
 use serde_json::Value;
@@ -39,6 +39,18 @@ async fn work(fleet: &TestFleet, first: u64) {
         })
         .collect();
     fleet.place_all(&orders).await.unwrap();
+}
+
+/// How nice each thread of a process is.
+fn priorities(pid: &str) -> BTreeSet<String> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let nice = threads.map(|thread| {
+        let stat = fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
+        // Behind the name, which may hold anything, the 19th field is the 17th.
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        fields.split_whitespace().nth(16).unwrap().to_owned()
+    });
+    nice.collect()
 }
 
 async fn do_sql(database: &mut PgConnection, statement: &'static str) {
@@ -194,7 +206,7 @@ async fn one_that_is_killed_leaves_the_former_books_and_two_do_not_write_the_sam
 }
 
 #[tokio::test]
-async fn a_watch_tells_each_time_and_remembers_what_it_has_found() {
+async fn a_watch_tells_each_time_remembers_what_it_has_found_and_gives_way_to_the_fleet() {
     let fleet = TestFleet::start().await.unwrap();
     fleet.stock("MUG", 10).await.unwrap();
     let args = ["verify", "--watch", "--every", "1", "--json", "--database-url", &fleet.address.database_url];
@@ -211,6 +223,7 @@ async fn a_watch_tells_each_time_and_remembers_what_it_has_found() {
     do_sql(&mut database, "update inventory.stock set received = received - 1").await;
     while next().await["ok"] == false {}
     let pid = child.id().unwrap().to_string();
+    assert_eq!(priorities(&pid), BTreeSet::from(["19".to_owned()]), "as low as it gets, all threads");
     assert!(Command::new("kill").args(["-INT", &pid]).status().await.unwrap().success());
     assert_eq!(child.wait().await.unwrap().code(), Some(1));
 }
