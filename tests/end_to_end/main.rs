@@ -25,6 +25,7 @@ mod logs;
 mod mail;
 mod mail_states;
 mod order_of_commands;
+mod parquet;
 mod patience;
 mod permissions;
 mod poison;

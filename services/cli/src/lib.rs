@@ -19,6 +19,7 @@ mod listing;
 pub mod load;
 pub mod mail;
 pub mod migrate;
+mod new_file;
 pub mod pause;
 pub mod rebuild;
 pub mod reconcile;

@@ -155,7 +155,7 @@ impl<P: Projection, M: Movements> Fold<P, M> {
         });
         let movement = Movement {
             position: event.position,
-            recorded_at: event.recorded_at.to_string(),
+            recorded_at: event.recorded_at,
             key: before.key.to_string(),
             event: event.message_type.to_owned(),
             event_id: event.event_id,
