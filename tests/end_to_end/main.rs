@@ -43,6 +43,7 @@ mod rounds;
 mod saga;
 mod second_charges;
 mod sessions;
+mod shards;
 mod stripe;
 mod timelines;
 mod verify;

@@ -18,6 +18,7 @@ mod letters;
 mod listing;
 pub mod load;
 pub mod mail;
+pub mod merge;
 pub mod migrate;
 mod new_file;
 pub mod pause;

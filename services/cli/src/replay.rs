@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Result;
-use audit::replay::{Answer, At, Choice, Chosen, Kind, Question, Sample, replay};
+use audit::replay::{Answer, At, Choice, Chosen, Kind, Question, Sample, Shard, replay};
 use clap::{
     ValueEnum,
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
@@ -25,13 +25,14 @@ mod parquet;
 mod spool;
 mod write;
 
-use spool::Spool;
+pub(crate) use spool::Spool;
 
 const EXAMPLES: &str = "\
 Examples:
   holdfast replay stock --at 2026-12-31T23:59:59+01:00
   holdfast replay stock --key MUG-01 --at 4711 --movements
   holdfast replay wallets --format csv > wallets.csv
+  holdfast replay orders --at 4711 --shard 0/16 --out orders-0.jsonl
   holdfast replay orders --at 2026-12-31T23:59:59+01:00 --status paid --sample 60 --seed 2027-03-01
 
 Exit codes: 0 all is told; 1 a key has no row then; 2 wrong usage; 3 it could not be replayed.";
@@ -62,6 +63,10 @@ pub struct Args {
     /// Any text, said before anybody knows what it chooses: the same text always chooses the same rows.
     #[arg(long, value_name = "TEXT", requires = "sample")]
     seed: Option<String>,
+    /// Only a part of all rows, as jsonl: the first of sixteen is 0/16, the last 15/16. `holdfast merge` makes one answer of all parts.
+    /// Memory is then that of the part.
+    #[arg(long, value_name = "I/N", requires = "at", conflicts_with_all = ["keys", "status", "sample"])]
+    shard: Option<Shard>,
     /// How to print. csv and parquet have one table: the movements, if they are asked for, else the rows.
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Option<Form>,
@@ -80,7 +85,7 @@ pub(crate) fn kinds() -> impl TypedValueParser<Value = Kind> {
 
 /// How a replay is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+pub(crate) enum Form {
     Text(Format),
     Parquet,
 }
@@ -107,7 +112,7 @@ impl ValueEnum for Form {
 
 impl Form {
     /// The one that is asked for: `--json` is one of them. `None`: two are.
-    fn asked(form: Option<Self>, json: bool) -> Option<Self> {
+    pub(crate) fn asked(form: Option<Self>, json: bool) -> Option<Self> {
         match form {
             Some(Self::Parquet) if json => {
                 eprintln!("holdfast: --json is --format json: say one of them");
@@ -121,14 +126,14 @@ impl Form {
 }
 
 /// Where an answer goes, and how.
-struct Output {
+pub(crate) struct Output {
     form: Form,
     file: Option<NewFile>,
 }
 
 impl Output {
     /// Begins it, before anything is read for it. `None`: nobody could read it.
-    fn begin(form: Form, file: Option<&Path>) -> Result<Option<Self>> {
+    pub(crate) fn begin(form: Form, file: Option<&Path>) -> Result<Option<Self>> {
         let file = file.map(NewFile::begin).transpose()?;
         if form == Form::Parquet && parquet::is_for_nobody(file.as_ref()) {
             eprintln!("holdfast: Parquet is no text for a terminal: write it to a file with --out FILE, or to a pipe");
@@ -137,7 +142,7 @@ impl Output {
         Ok(Some(Self { form, file }))
     }
 
-    fn write(self, question: &Question, answer: &mut Answer<Spool>) -> Result<()> {
+    pub(crate) fn write(self, question: &Question, answer: &mut Answer<Spool>) -> Result<()> {
         match self.form {
             Form::Text(format) => write::write(question, answer, format, self.file.map_or(To::Stdout, To::File)),
             Form::Parquet => parquet::write(question, answer, self.file),
@@ -147,8 +152,13 @@ impl Output {
 
 /// Replays: exit code 0; 1 if a key has no row; 2 if it cannot have one.
 pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
-    let Args { kind, at, keys, movements, status, sample, seed, format, out, max_rate } = args;
-    let Some(form) = Form::asked(format, global.json) else { return Ok(ExitCode::from(2)) };
+    let Args { kind, at, keys, movements, status, sample, seed, shard, format, out, max_rate } = args;
+    let lines = Form::Text(Format::Jsonl);
+    if shard.is_some() && (global.json || format.is_some_and(|form| form != lines)) {
+        eprintln!("holdfast: a shard is written as jsonl, and `holdfast merge` says all of them in any format");
+        return Ok(ExitCode::from(2));
+    }
+    let Some(form) = Form::asked(format.or(shard.map(|_| lines)), global.json) else { return Ok(ExitCode::from(2)) };
     let keys = match keys.iter().map(|key| kind.read_key(key)).collect::<Result<Vec<_>, _>>() {
         Ok(keys) => keys,
         Err(rejection) => {
@@ -158,7 +168,7 @@ pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     };
     let sample = sample.zip(seed).map(|(size, seed)| Sample { size, seed });
     let choice = (status.is_some() || sample.is_some()).then_some(Choice { status, sample });
-    let question = Question { kind, at, keys, movements, choice, max_rate };
+    let question = Question { kind, at, keys, movements, choice, shard, max_rate };
     let Some(output) = Output::begin(form, out.as_deref())? else { return Ok(ExitCode::from(2)) };
     let bar = Bar::new();
     let answer = replay(&global.database_url()?, &question, Spool::default(), |progress| bar.show(progress)).await;

@@ -161,7 +161,15 @@ impl Postings {
     pub(super) fn new(extent: Extent, dir: Option<&Path>) -> Result<Self> {
         let blocks = Arc::new(Mutex::new(Blocks::new("postings", extent, dir)));
         let sink = |kind| Sink { kind, blocks: Arc::clone(&blocks) };
-        let all = |kind| Question { kind, at: None, keys: Vec::new(), movements: true, choice: None, max_rate: None };
+        let all = |kind| Question {
+            kind,
+            at: None,
+            keys: Vec::new(),
+            movements: true,
+            choice: None,
+            shard: None,
+            max_rate: None,
+        };
         Ok(Self {
             stock: Fold::new(&all(Kind::Stock), sink(Kind::Stock))?,
             shares: Fold::new(&all(Kind::Shares), sink(Kind::Shares))?,
