@@ -29,13 +29,13 @@ pub use evidence::{Asked, Cut, Database, Evidence, Skew};
 pub(crate) use evidence::{PROGRAM, quoted};
 pub use merge::merge;
 pub use movement::{Figure, Movement, Movements};
+pub use projection::{About, Projection};
 pub use sample::{Choice, Chosen, Sample};
 pub use shard::Shard;
 
 use fold::{Fold, Folding};
 use kinds::{CouponRows, OrderRows, PaymentRows, ShareRows, StockRows, WalletRows};
 use prefix::Log;
-use projection::Projection;
 
 words!(
     /// What can be replayed.
