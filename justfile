@@ -169,6 +169,7 @@ contract:
 [private]
 docs:
     RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --workspace
+    cargo test --doc --package audit
 
 # Once built, building again says nothing; the first time takes minutes and shows its progress
 [private]

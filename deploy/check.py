@@ -30,7 +30,7 @@ PROMTOOL = os.environ.get("HOLDFAST_PROMTOOL") or shutil.which("promtool")
 # The oldest Kubernetes that knows a native `sleep` of preStop without a feature gate, and the newest that there are schemas of.
 SCHEMAS = ["1.34", "1.37"]
 OVERLAYS = ["small", "production", "autoscaled"]
-BUILT = {**{overlay: f"overlays/{overlay}" for overlay in OVERLAYS}, "migrations": "migrations"}
+BUILT = {**{overlay: f"overlays/{overlay}" for overlay in OVERLAYS}, "migrations": "migrations", "shards": "replay/shards", "merge": "replay/merge"}
 SPARE_S = 5
 
 DEFAULTS = tomllib.loads((ROOT / "services/platform/holdfast.toml").read_text())
@@ -55,12 +55,16 @@ MAY_REACH = {
     "gateway": EVERY_WORKER | {"internet:443"},
     "migrate": DNS | {"postgres:5432"},
     "verify": DNS | {"postgres:5432"},
+    "replay": DNS | {"postgres:5432"},
+    "merge": DNS,
 }
 MAY_BE_REACHED = {
     **{worker: {"monitoring:9090"} for worker in ["orders", "inventory", "rounds", "payments", "all-in-one"]},
     "gateway": {"ingress:8080", "monitoring:9090"},
     "migrate": set(),
     "verify": set(),
+    "replay": set(),
+    "merge": set(),
 }
 # Of TCP, unless they say otherwise.
 PORTS = ["22", "53", "53/UDP", "80", "443", "4222", "5432", "6443", "8080", "8222", "9090"]
@@ -278,11 +282,33 @@ def container_findings(workload, container, things):
             yield "the gateway stops listening at once: preStop must sleep for 5 seconds"
 
 
+def shard_findings(job, things):
+    """Whether the pods of a job make all parts of one answer, each once, and whether they find the place for them."""
+    spec = job["spec"]
+    for container in pod_of(job)["spec"]["containers"]:
+        options = dict(arg.removeprefix("--").partition("=")[::2] for arg in container["args"] if arg.startswith("--"))
+        if "shard" not in options and spec.get("completionMode") != "Indexed":
+            continue
+        if spec.get("completionMode") != "Indexed" or options.get("shard") != f"$(JOB_COMPLETION_INDEX)/{spec.get('completions')}":
+            yield f"makes {options.get('shard')} of {spec.get('completions')} parts, completionMode {spec.get('completionMode')}: each needs its own"
+        if "$(JOB_COMPLETION_INDEX)" not in options.get("out", ""):
+            yield f"writes all parts to {options.get('out')}"
+        if "at" not in options:
+            yield "is of no moment (--at): each part would end where the log does by then"
+    claims = {thing["metadata"]["name"]: thing["spec"]["accessModes"] for thing in of_kind(things, "PersistentVolumeClaim")}
+    for volume in pod_of(job)["spec"].get("volumes", []):
+        claim = volume.get("persistentVolumeClaim", {}).get("claimName")
+        if claim and claims.get(claim) != ["ReadWriteMany"]:
+            yield f"volume {claim} is not there, or not for pods on many nodes"
+
+
 def workload_findings(workload, things):
     labels = pod_of(workload)["metadata"]["labels"]
     policies = [policy for policy in of_kind(things, "NetworkPolicy") if policy["spec"]["podSelector"]]
     if not any(selects(policy["spec"]["podSelector"], labels) for policy in policies):
         yield "no NetworkPolicy of its own"
+    if workload["kind"] == "Job":
+        yield from shard_findings(workload, things)
     if workload["kind"] != "Deployment":
         return
     if workload["spec"]["selector"]["matchLabels"] != labels:
@@ -563,9 +589,9 @@ def page_findings(built):
     for path in re.findall(r"kubectl apply -k (\S+)", commands):
         if not (ROOT / path / "kustomization.yaml").exists():
             yield f"README.md: {path} is no kustomization"
-    jobs = {f"job/{job['metadata']['name']}" for job in of_kind(built["migrations"], "Job")}
+    jobs = {f"job/{job['metadata']['name']}" for things in built.values() for job in of_kind(things, "Job")}
     if set(re.findall(r"job/\S+", commands)) != jobs:
-        yield f"README.md: waits for another job than {jobs}"
+        yield f"README.md: waits for other jobs than {sorted(jobs)}"
     versions = {container["image"].rpartition(":")[2] for job in of_kind(built["migrations"], "Job") for container in pod_of(job)["spec"]["containers"]}
     if set(re.findall(r"--tag holdfast:(\S+)", commands)) != versions:
         yield f"README.md: builds another version than {versions}"

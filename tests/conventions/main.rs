@@ -141,6 +141,42 @@ fn pure_files_know_no_io_no_clock_no_chance() {
     assert!(breaches.is_empty(), "{breaches:#?}");
 }
 
+/// What a replay can do is what its trait has; beside it, the files that fold name nothing that acts, writes or asks.
+#[test]
+fn nothing_that_acts_is_named_where_a_replay_folds() {
+    let forbidden = [
+        "Service",
+        "Timer",
+        "timer(",
+        "Effect",
+        "effect(",
+        "perform",
+        "react(",
+        "decide(",
+        "publish",
+        "providers::",
+        "async_nats",
+        "sqlx",
+        "tokio",
+        "async fn",
+        "std::net",
+        "std::process",
+        "std::thread",
+    ];
+    let mut seen = 0;
+    for (path, text) in sources("services/audit/src/replay") {
+        if !["projection.rs", "kinds.rs", "fold.rs"].iter().any(|name| path.ends_with(format!("replay/{name}"))) {
+            continue;
+        }
+        seen += 1;
+        for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            let word = forbidden.iter().find(|word| line.contains(**word));
+            assert!(word.is_none(), "{}: {word:?} in {line}", path.display());
+        }
+    }
+    assert_eq!(seen, 3);
+}
+
 /// What two services can both write, they fight for: neither knows of the other, and none of them can win by trying again.
 #[test]
 fn no_two_services_write_the_same_stream() {

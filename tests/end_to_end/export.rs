@@ -15,22 +15,22 @@ use tokio::process::Command;
 use crate::replay::{Said, command, shop};
 
 /// Figures of rows, by key and name.
-type Figures = BTreeMap<(String, String), i64>;
+pub(crate) type Figures = BTreeMap<(String, String), i64>;
 
-async fn export(fleet: &TestFleet, dir: &Path, args: &[&str]) -> Said {
+pub(crate) async fn export(fleet: &TestFleet, dir: &Path, args: &[&str]) -> Said {
     let args = [&[dir.to_str().unwrap()], args].concat();
     command("export", Some(fleet), &args).await
 }
 
-async fn check(path: &Path) -> Said {
+pub(crate) async fn check(path: &Path) -> Said {
     command("check", None, &[path.to_str().unwrap()]).await
 }
 
-fn well(said: &Said) {
+pub(crate) fn well(said: &Said) {
     assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{}", said.out);
 }
 
-fn manifest(dir: &Path) -> Value {
+pub(crate) fn manifest(dir: &Path) -> Value {
     serde_json::from_slice(&fs::read(dir.join("manifest.json")).unwrap()).unwrap()
 }
 
@@ -53,7 +53,7 @@ fn sums(postings: &[Value], kind: &str) -> Figures {
 }
 
 /// What a replay says of the same figures.
-async fn replayed(fleet: &TestFleet, kind: &str, args: &[&str]) -> Figures {
+pub(crate) async fn replayed(fleet: &TestFleet, kind: &str, args: &[&str]) -> Figures {
     let args = [&[kind, "--movements", "--json"], args].concat();
     let said = command("replay", Some(fleet), &args).await;
     let said: Value = serde_json::from_str(&said.out).unwrap();
@@ -156,7 +156,7 @@ fn forge(dir: &Path, table: &str, change: impl FnOnce(&mut Vec<Value>)) {
     fs::write(dir.join("manifest.json"), manifest.to_string()).unwrap();
 }
 
-fn copy(from: &Path, to: PathBuf) -> PathBuf {
+pub(crate) fn copy(from: &Path, to: PathBuf) -> PathBuf {
     fs::create_dir(&to).unwrap();
     for file in fs::read_dir(from).unwrap() {
         let file = file.unwrap();

@@ -141,7 +141,8 @@ async fn what_is_no_question_is_refused_in_words_and_what_has_no_answer_has_none
         (&["stock", "--max-rate", "0"], "--max-rate"),
         (&["orders", "--key", "7"], "must be a UUID"),
         (&["stock", "--key", ""], "sku must be 1 to 128 characters"),
-        (&["stock", "--format", "parquet"], "possible values: table, csv, json, jsonl"),
+        (&["stock", "--format", "xlsx"], "possible values: table, csv, json, jsonl, parquet"),
+        (&["stock", "--format", "parquet", "--json"], "--json is --format json"),
         (&["stock", "--format", "csv", "--json"], "--json is --format json"),
     ] {
         let said = replay(None, args).await;

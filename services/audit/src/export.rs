@@ -2,7 +2,8 @@
 //! are the figures at any position.
 //!
 //! Read it in this order: [`export`] writes, [`check`] proves an export without a database, `event` is a line of the one table and
-//! `postings` makes the lines of the other, `blocks` puts lines into files, `gdpdu` describes them for tax auditors.
+//! `postings` makes the lines of the other, `blocks` puts lines into files, [`columnar`] is a table as Parquet, [`sealed`] the hash that an
+//! answer in Parquet carries, `gdpdu` describes files for tax auditors.
 //!
 //! Why it is so: services/audit/README.md#an-export-proves-itself
 
@@ -20,9 +21,11 @@ use time::OffsetDateTime;
 
 mod blocks;
 mod check;
+pub mod columnar;
 mod event;
 mod gdpdu;
 mod postings;
+pub mod sealed;
 
 pub use blocks::{Form, Listed};
 pub use check::{Checked, check, is_export};
@@ -85,9 +88,9 @@ pub struct Contents {
     /// How lines are written.
     #[serde(default, skip_serializing_if = "Form::is_usual")]
     pub form: Form,
-    /// The log, one event a line.
+    /// The log, one event a line, or a row.
     pub events: Vec<Listed>,
-    /// What each event moved, one figure a line.
+    /// What each event moved, one figure a line, or a row.
     pub postings: Vec<Listed>,
     /// Files that describe those: each with its SHA-256.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -117,7 +120,7 @@ impl Taker {
 impl Reader for Taker {
     fn take(&mut self, event: &LogEvent<'_>) -> Result<()> {
         if event.position >= self.extent.from {
-            self.events.line(event.position, &ExportedEvent::of(event)?)?;
+            self.events.line(&ExportedEvent::of(event)?)?;
         }
         self.postings.take(event)
     }
@@ -201,7 +204,11 @@ pub async fn export_zip(
 
 fn command(order: &Order) -> String {
     let Order { from, to, block, form, max_rate } = order;
-    let form = if *form == Form::Csv { " --format gdpdu" } else { "" };
+    let form = match form {
+        Form::Jsonl => "",
+        Form::Csv => " --format gdpdu",
+        Form::Parquet => " --format parquet",
+    };
     let to = to.as_ref().map(|at| format!(" --to {at}")).unwrap_or_default();
     let max_rate = max_rate.map(|rate| format!(" --max-rate {rate}")).unwrap_or_default();
     format!("holdfast export --from {from}{to} --block {block}{form}{max_rate}")

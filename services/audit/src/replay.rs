@@ -2,7 +2,8 @@
 //!
 //! Read it in this order: [`replay`] is the whole of it; `at` is the moment that was asked for, `prefix` finds where it cuts the log and
 //! reads up to there, `projection` is all that a replay may know of a service, `kinds` are the six of them, `fold` makes events true and
-//! notes what each moves, `sample` chooses some of the rows, `evidence` is what stands above every output.
+//! notes what each moves, `sample` chooses some of the rows, `evidence` is what stands above every output. `shard` is a part of all rows,
+//! and [`merge()`] makes one answer of those of all parts.
 //!
 //! Why it is so: services/audit/README.md#a-time-is-a-prefix-by-position
 
@@ -16,21 +17,25 @@ mod at;
 mod evidence;
 pub(crate) mod fold;
 pub(crate) mod kinds;
+mod merge;
 mod movement;
 pub(crate) mod prefix;
 mod projection;
 mod sample;
+mod shard;
 
 pub use at::At;
 pub use evidence::{Asked, Cut, Database, Evidence, Skew};
 pub(crate) use evidence::{PROGRAM, quoted};
+pub use merge::merge;
 pub use movement::{Figure, Movement, Movements};
+pub use projection::{About, Projection};
 pub use sample::{Choice, Chosen, Sample};
+pub use shard::Shard;
 
-use fold::Fold;
+use fold::{Fold, Folding};
 use kinds::{CouponRows, OrderRows, PaymentRows, ShareRows, StockRows, WalletRows};
 use prefix::Log;
-use projection::Projection;
 
 words!(
     /// What can be replayed.
@@ -118,6 +123,8 @@ pub struct Question {
     pub movements: bool,
     /// Not all of the rows, but these of them.
     pub choice: Option<Choice>,
+    /// A part of them. `None`: all.
+    pub shard: Option<Shard>,
     /// The most events to read in a second.
     pub max_rate: Option<NonZeroU32>,
 }
@@ -154,9 +161,6 @@ pub struct Answer<M> {
 pub trait Rows {
     /// How many.
     fn count(&self) -> u64;
-
-    /// Keeps some of them, and says of what.
-    fn choose(&mut self, choice: &Choice) -> Chosen;
 
     /// Gives each to somebody: a JSON object with all that the row has, its key under [`Kind::key_name`] and its figures among it.
     ///
@@ -200,8 +204,7 @@ async fn of<P: Projection, M: Movements>(
     let (fold, read) = log.read(Some(P::SERVICE), &end, fold, &progress).await?;
     let skew = log.skew(&end, &read).await?;
     log.close().await?;
-    let (mut rows, unknown, movements, folded) = fold.end();
-    let chosen = question.choice.as_ref().map(|choice| rows.choose(choice));
+    let Folding { rows, unknown, movements, folded, chosen } = fold.end(question.choice.as_ref());
     let evidence = Evidence {
         asked: Asked::of(question),
         program: PROGRAM,
@@ -211,6 +214,7 @@ async fn of<P: Projection, M: Movements>(
         events_read: read.events,
         events_folded: folded,
         chosen,
+        shard: question.shard,
         rows: rows.count(),
     };
     Ok(Answer { evidence, rows, unknown, movements })

@@ -40,7 +40,7 @@ impl Seal {
         format!("{MEMBER}{}\"", self.hex())
     }
 
-    fn hex(self) -> String {
+    pub(crate) fn hex(self) -> String {
         self.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
@@ -85,8 +85,8 @@ fn line(text: &str) -> Option<(&str, &str, &str)> {
     Some((before, line.strip_prefix(LINE)?, behind))
 }
 
-/// The same of the member, which is the first that is called so: within a text its quotes would be escaped.
-fn member(text: &str) -> Option<(&str, &str, &str)> {
+/// The same of the member in JSON or its first line, which is the first that is called so: within a text its quotes would be escaped.
+pub(crate) fn member(text: &str) -> Option<(&str, &str, &str)> {
     let first = text.lines().next()?;
     let (before, rest) = text.split_at_checked(first.find(MEMBER)?)?;
     let (said, behind) = rest.strip_prefix(MEMBER)?.split_at_checked(DIGITS)?;

@@ -1,6 +1,6 @@
 //! The whole audit on a real Postgres: what was planted is found, what was mended is not.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use audit::{Check, Finding, Report, Settings, audit, audit_telling};
 use domain::{Currency, HoldKey, OrderId, StreamVersion, Timestamp, WalletId};
 use platform::{clock, migrations};
@@ -20,7 +20,7 @@ use runtime::{
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use testbed::servers::{Postgres, SUPERUSER, scratch_dir};
-use time::OffsetDateTime;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use uuid::Uuid;
 
 const DATABASE: &str = "holdfast";
@@ -252,8 +252,9 @@ async fn tell(connection: &mut PgConnection) -> Result<()> {
     Ok(())
 }
 
-/// A fault: how it is planted, how it is mended, and what is said of it.
+/// A fault: what it is in words, how it is planted, how it is mended, and what is said of it.
 struct Fault {
+    what: &'static str,
     plant: &'static str,
     mend: &'static str,
     check: Check,
@@ -265,6 +266,7 @@ struct Fault {
 
 const FAULTS: &[Fault] = &[
     Fault {
+        what: "5 pieces added to a product's row by hand",
         plant: "update inventory.stock set received = received + 5 where sku = 'mug'",
         mend: "update inventory.stock set received = received - 5 where sku = 'mug'",
         check: Check::Rows,
@@ -273,6 +275,7 @@ const FAULTS: &[Fault] = &[
         event: Some("StockHeld"),
     },
     Fault {
+        what: "the same: what the books say of it",
         plant: "update inventory.stock set received = received + 5 where sku = 'mug'",
         mend: "update inventory.stock set received = received - 5 where sku = 'mug'",
         check: Check::Stock,
@@ -281,6 +284,7 @@ const FAULTS: &[Fault] = &[
         event: None,
     },
     Fault {
+        what: "a hold set back from `committed` to `held`",
         plant: "update inventory.holds set status = 'held', version = 1 where status = 'committed'",
         mend: "update inventory.holds set status = 'committed', version = 2 where version = 1 and order_id::text like '1%'",
         check: Check::Rows,
@@ -289,6 +293,7 @@ const FAULTS: &[Fault] = &[
         event: Some("StockCommitted"),
     },
     Fault {
+        what: "a payment's row deleted",
         plant: "create table keep as select * from payments.payments where status = 'requested';
             delete from payments.payments where status = 'requested'",
         mend: "insert into payments.payments select * from keep; drop table keep",
@@ -298,6 +303,7 @@ const FAULTS: &[Fault] = &[
         event: Some("PaymentRequested"),
     },
     Fault {
+        what: "a provider's report of a payment that never was",
         plant: "insert into payments.reports (payment_id, provider_event_id, kind, standing, settled_by, provider_reference, refund_id, reason)
             values (gen_random_uuid(), 'e', 'payment_failed', 'noted', '', '', '', '')",
         mend: "delete from payments.reports",
@@ -307,6 +313,7 @@ const FAULTS: &[Fault] = &[
         event: None,
     },
     Fault {
+        what: "a hold of an order that never was",
         plant: "insert into inventory.holds values (gen_random_uuid(), 1, 'released', '{}', '{}', 1)",
         mend: "delete from inventory.holds where lines = '{}'",
         check: Check::Rows,
@@ -315,6 +322,7 @@ const FAULTS: &[Fault] = &[
         event: None,
     },
     Fault {
+        what: "a timer deleted: the order would never expire",
         plant: "create table keep as select * from orders.timers; delete from orders.timers",
         mend: "insert into orders.timers select * from keep; drop table keep",
         check: Check::Timers,
@@ -323,6 +331,7 @@ const FAULTS: &[Fault] = &[
         event: None,
     },
     Fault {
+        what: "a refund that is under way without a call to the provider",
         plant: "insert into payments.refunds
                 (payment_id, refund_id, status, amount_minor, currency, send_count, key, refunded_once, provider_reference, reason)
             select payment_id, '33333333-3333-4333-8333-333333333333', 'refunding', 1, 'EUR', 1, 'k', false, '', ''
@@ -334,6 +343,7 @@ const FAULTS: &[Fault] = &[
         event: None,
     },
     Fault {
+        what: "a status that no row may have",
         plant: "alter table inventory.holds drop constraint holds_status_check;
             update inventory.holds set status = 'lost' where status = 'held'",
         mend: "update inventory.holds set status = 'held' where status = 'lost'",
@@ -343,6 +353,7 @@ const FAULTS: &[Fault] = &[
         event: None,
     },
     Fault {
+        what: "an event's version changed",
         plant: "alter table log.events disable trigger append_only;
             update log.events set version = 9 where type like '%OrderPaid'",
         mend: "update log.events set version = 3 where type like '%OrderPaid'",
@@ -352,6 +363,7 @@ const FAULTS: &[Fault] = &[
         event: Some("OrderPaid"),
     },
     Fault {
+        what: "an event deleted",
         plant: "create table keep as select * from log.events where type like '%OrderPaid';
             delete from log.events where type like '%OrderPaid'",
         mend: "insert into log.events overriding system value select * from keep; drop table keep",
@@ -361,6 +373,7 @@ const FAULTS: &[Fault] = &[
         event: Some("OrderReserved"),
     },
     Fault {
+        what: "the causes of all events changed",
         plant: "create table keep as select position, causation_id from log.events;
             update log.events set causation_id = correlation_id",
         mend: "update log.events set causation_id = keep.causation_id from keep where keep.position = log.events.position;
@@ -371,6 +384,7 @@ const FAULTS: &[Fault] = &[
         event: Some("OrderPlaced"),
     },
     Fault {
+        what: "the answers to commands deleted",
         plant: "create table keep as select * from payments.inbox; delete from payments.inbox",
         mend: "insert into payments.inbox select * from keep; drop table keep",
         check: Check::Log,
@@ -379,6 +393,7 @@ const FAULTS: &[Fault] = &[
         event: Some("PaymentSucceeded"),
     },
     Fault {
+        what: "the event of a command that was refused deleted",
         plant: "create table keep as select * from log.events where stream like 'orders-command-%';
             delete from log.events where stream like 'orders-command-%'",
         mend: "insert into log.events overriding system value select * from keep; drop table keep",
@@ -388,6 +403,7 @@ const FAULTS: &[Fault] = &[
         event: None,
     },
     Fault {
+        what: "the time changed of an event that a command has caused",
         plant: "update log.events set recorded_at = recorded_at - interval '1 day' where type like '%StockReceived'",
         mend: "update log.events set recorded_at = recorded_at + interval '1 day' where type like '%StockReceived'",
         check: Check::Log,
@@ -396,6 +412,7 @@ const FAULTS: &[Fault] = &[
         event: Some("StockReceived"),
     },
     Fault {
+        what: "an event's type changed to one that there is not",
         plant: "update log.events set type = 'holdfast.inventory.v1.StockAppraised' where type like '%StockReceived'",
         mend: "update log.events set type = 'holdfast.inventory.v1.StockReceived' where type like '%StockAppraised'",
         check: Check::Log,
@@ -404,6 +421,7 @@ const FAULTS: &[Fault] = &[
         event: Some("StockAppraised"),
     },
     Fault {
+        what: "5 cents added to a wallet by hand",
         plant: "update payments.wallets set available_minor = available_minor + 5",
         mend: "update payments.wallets set available_minor = available_minor - 5",
         check: Check::Wallets,
@@ -412,6 +430,7 @@ const FAULTS: &[Fault] = &[
         event: None,
     },
     Fault {
+        what: "5 cents of a wallet set aside by hand",
         plant: "update payments.wallets set available_minor = available_minor - 5, held_minor = held_minor + 5",
         mend: "update payments.wallets set available_minor = available_minor + 5, held_minor = held_minor - 5",
         check: Check::Rows,
@@ -420,6 +439,7 @@ const FAULTS: &[Fault] = &[
         event: Some("WalletToppedUp"),
     },
     Fault {
+        what: "money of no wallet set aside for a payment that never was",
         plant: "insert into payments.funds values (gen_random_uuid(), null, '', null, null, 'released', '{}', 1)",
         mend: "delete from payments.funds",
         check: Check::Rows,
@@ -428,6 +448,7 @@ const FAULTS: &[Fault] = &[
         event: None,
     },
     Fault {
+        what: "money of a wallet set aside for a payment that never was",
         plant: "insert into payments.funds select gen_random_uuid(), wallet_id, customer_id, 5, 'EUR', 'held', '{}', 1
             from payments.wallets",
         mend: "delete from payments.funds",
@@ -437,6 +458,7 @@ const FAULTS: &[Fault] = &[
         event: None,
     },
     Fault {
+        what: "a refund at the provider that nobody asked for",
         plant: "insert into payments.sandbox_refunds values ('k', gen_random_uuid(), gen_random_uuid(), 5, 'EUR', 'refunded', 1)",
         mend: "delete from payments.sandbox_refunds",
         check: Check::Provider,
@@ -444,7 +466,24 @@ const FAULTS: &[Fault] = &[
         words: "no order asked for it",
         event: None,
     },
+    Fault {
+        what: "the answer to a command that was refused deleted",
+        plant: "create table keep as select * from orders.inbox where command_id = '00000000-0000-0000-0000-000000000009';
+            delete from orders.inbox where command_id = '00000000-0000-0000-0000-000000000009'",
+        mend: "insert into orders.inbox select * from keep; drop table keep",
+        check: Check::Log,
+        subject: "orders-",
+        words: "no command that its service has answered",
+        event: Some("CommandRejected"),
+    },
 ];
+
+/// What an audit does not see, each with how it is planted and how it is mended. When one does, it belongs above.
+const UNSEEN: &[(&str, &str, &str)] = &[(
+    "the time changed of an event that another event has caused",
+    "update log.events set recorded_at = recorded_at - interval '1 minute' where type like '%StockHeld'",
+    "update log.events set recorded_at = recorded_at + interval '1 minute' where type like '%StockHeld'",
+)];
 
 /// Audited by one that lets go at once of what is over: it reads it again where it is touched, and compares it as it goes.
 async fn forgetful(url: &str) -> Result<Report> {
@@ -459,6 +498,40 @@ impl Fault {
             && finding.what.contains(self.words)
             && event == self.event
     }
+
+    /// A row of the guide: what was done, and what was printed of it, without ids that are others each time.
+    fn row(&self, finding: &Finding) -> String {
+        let Finding { check, subject, what, event } = finding;
+        let event = event.as_ref().map(|event| format!(", at {}", proto::short_name(&event.message_type)));
+        let said = format!("{} {subject}: {what}", check.words().0);
+        let said: Vec<&str> = said.split(' ').map(|word| if is_time(word) { "…" } else { word }).collect();
+        let mut said = without_ids(&said.join(" "));
+        if let Some((end, _)) = said.char_indices().nth(SHOWN_MAX) {
+            said.truncate(end);
+            said.push('…');
+        }
+        format!("| {} | `{said}`{} |", self.what, event.unwrap_or_default())
+    }
+}
+
+/// Letters of a finding that the guide shows.
+const SHOWN_MAX: usize = 160;
+
+/// Whether this is a moment in UTC.
+fn is_time(word: &str) -> bool {
+    OffsetDateTime::parse(word.trim_end_matches(','), &Rfc3339).is_ok()
+}
+
+/// A text with each id as `…`.
+fn without_ids(text: &str) -> String {
+    let mut left = text;
+    let mut told = String::new();
+    while let Some(letter) = left.chars().next() {
+        let id = left.get(..36).filter(|id| Uuid::try_parse(id).is_ok());
+        told.push_str(if id.is_some() { "…" } else { left.get(..letter.len_utf8()).unwrap_or_default() });
+        left = left.get(id.map_or(letter.len_utf8(), str::len)..).unwrap_or_default();
+    }
+    told
 }
 
 #[tokio::test]
@@ -478,19 +551,50 @@ async fn finds_what_was_planted_and_nothing_else() -> Result<()> {
     let same = forgetful(&url).await?;
     assert_eq!((same.findings, same.streams, same.rows, same.checks), (vec![], 9, 8, report.checks));
 
+    let mut rows = Vec::new();
     for fault in FAULTS {
         sqlx::raw_sql(fault.plant).execute(&mut connection).await?;
         let report = audit(&url).await?;
         assert!(!report.ok);
-        let told = report.findings.iter().any(|finding| fault.is_told_by(finding));
+        let told = report.findings.iter().find(|finding| fault.is_told_by(finding));
         assert!(
-            told,
+            told.is_some(),
             "after {}\nnot {:?} {:?} {:?} {:?} but {:#?}",
-            fault.plant, fault.check, fault.subject, fault.words, fault.event, report.findings
+            fault.plant,
+            fault.check,
+            fault.subject,
+            fault.words,
+            fault.event,
+            report.findings
         );
         assert_eq!(forgetful(&url).await?.findings, report.findings, "after {}", fault.plant);
+        rows.extend(told.map(|finding| fault.row(finding)));
         sqlx::raw_sql(fault.mend).execute(&mut connection).await?;
         assert_eq!(audit(&url).await?.findings, [], "after {}", fault.mend);
     }
+    for (what, plant, mend) in UNSEEN {
+        sqlx::raw_sql(*plant).execute(&mut connection).await?;
+        assert_eq!(audit(&url).await?.findings, [], "what is found is no longer unseen: {what}");
+        sqlx::raw_sql(*mend).execute(&mut connection).await?;
+        rows.push(format!("| {what} | nothing |"));
+    }
+    is_in_the_guide(&rows)
+}
+
+/// The table of the guide is what was planted, and what was said of it. With `HOLDFAST_BLESS` in the environment it becomes that.
+fn is_in_the_guide(rows: &[String]) -> Result<()> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let page = std::fs::read_to_string(path)?;
+    let heading = "| what was done | what `holdfast verify` prints |\n|---|---|\n";
+    let (before, rest) = page.split_once(heading).context("the guide has no such table")?;
+    let (_, behind) = rest.split_once("\n\n").context("nothing follows the table")?;
+    let made = format!("{before}{heading}{}\n\n{behind}", rows.join("\n"));
+    if std::env::var_os("HOLDFAST_BLESS").is_some() {
+        std::fs::write(path, &made)?;
+    }
+    assert!(
+        std::fs::read_to_string(path)? == made,
+        "make it again: HOLDFAST_BLESS=1 cargo test -p audit --test planted"
+    );
     Ok(())
 }

@@ -101,7 +101,7 @@ impl Archive {
 
 fn question(at: Option<At>, keys: &[&str]) -> Question {
     let keys = keys.iter().map(|key| (*key).to_owned()).collect();
-    Question { kind: Kind::Stock, at, keys, movements: false, choice: None, max_rate: None }
+    Question { kind: Kind::Stock, at, keys, movements: false, choice: None, shard: None, max_rate: None }
 }
 
 fn rows(answer: &Answer<Vec<Movement>>) -> Result<Vec<Map<String, Value>>> {

@@ -80,8 +80,15 @@ async fn audited(database_url: &str, events: u64) -> Result<Duration> {
 /// What `holdfast replay stock` does, but for the printing.
 async fn answer(database_url: &str, events: u64) -> Result<Duration> {
     let begun = Instant::now();
-    let question =
-        Question { kind: Kind::Stock, at: None, keys: Vec::new(), movements: false, choice: None, max_rate: None };
+    let question = Question {
+        kind: Kind::Stock,
+        at: None,
+        keys: Vec::new(),
+        movements: false,
+        choice: None,
+        shard: None,
+        max_rate: None,
+    };
     let answer = replayed(database_url, &question, Vec::new(), |_progress| ()).await?;
     let read = answer.evidence.events_read;
     ensure!(read == events && answer.evidence.rows > 0, "it has read {read} events, not {events}");

@@ -1,10 +1,14 @@
 //! `holdfast check`: whether an export is as it was written, or an answer as it was printed. It needs no database.
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use anyhow::{Context, Result};
 use audit::{
-    export::{Checked, check, is_export},
+    export::{self, Checked, check, is_export},
     seal::{self, Sealed},
 };
 use platform::print;
@@ -24,7 +28,7 @@ Exit codes: 0 it is as it was written; 1 it is not; 2 wrong usage; 3 it cannot b
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The directory of an export, its manifest or its zip file; or an answer: a table, csv, JSON, jsonl or a page.
+    /// The directory of an export, its manifest or its zip file; or an answer: a table, csv, JSON, jsonl, Parquet or a page.
     path: PathBuf,
 }
 
@@ -59,8 +63,13 @@ fn words(checked: &Checked) -> String {
 /// Checks an answer that was printed into a file.
 fn answer(args: &Args, global: &GlobalArgs) -> Result<ExitCode> {
     let path = args.path.display();
-    let text = fs::read(&args.path).with_context(|| format!("reading {path}"))?;
-    let sealed = seal::check(&text).with_context(|| format!("checking {path}"))?;
+    let mut file = File::open(&args.path).with_context(|| format!("reading {path}"))?;
+    let sealed = if export::sealed::is_parquet(&mut file) {
+        export::sealed::check(file)
+    } else {
+        seal::check(&fs::read(&args.path).with_context(|| format!("reading {path}"))?)
+    };
+    let sealed = sealed.with_context(|| format!("checking {path}"))?;
     if global.json {
         print::json(&sealed)?;
     } else {

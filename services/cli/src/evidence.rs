@@ -12,7 +12,7 @@ use domain::written;
 
 /// Of a replay.
 pub(crate) fn of_replay(evidence: &Evidence) -> Vec<String> {
-    let Evidence { asked, program, database, cut, skew, events_read, events_folded, chosen, rows } = evidence;
+    let Evidence { asked, program, database, cut, skew, events_read, events_folded, chosen, shard, rows } = evidence;
     let asked_for = match (asked.position, asked.time) {
         (Some(position), _) => format!("; position {position} was asked for"),
         (None, Some(time)) => format!("; {time} was asked for"),
@@ -26,6 +26,7 @@ pub(crate) fn of_replay(evidence: &Evidence) -> Vec<String> {
         format!("read          {events_read} events, {events_folded} of them about {}", asked.kind),
     ]);
     lines.extend(chosen.iter().flat_map(of_choice));
+    lines.extend(shard.map(|shard| format!("shard         {shard}: a part of all rows")));
     lines.push(format!("rows          {rows}"));
     comments(lines)
 }

@@ -21,6 +21,7 @@ Examples:
   holdfast export /backup/2026
   holdfast export december --from 4711 --to 2026-12-31T23:59:59+01:00
   holdfast check december
+  holdfast export lake --format parquet
   holdfast export 2026.zip --format gdpdu --from 2026-01-01T00:00:00+01:00 --to 2026-12-31T23:59:59+01:00
 
 Exit codes: 0 it is written; 2 wrong usage; 3 it could not be written: without its manifest it is no export.";
@@ -54,6 +55,8 @@ pub struct Args {
 enum Format {
     /// One JSON object a line.
     Jsonl,
+    /// Parquet, as DuckDB, Spark, Trino and ClickHouse read it.
+    Parquet,
     /// One zip file with csv and its description, as German tax auditors take it (GoBD, Z3).
     Gdpdu,
 }
@@ -63,12 +66,13 @@ pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     let Args { path, format, from, to, block, max_rate } = args;
     let form = match format {
         Format::Jsonl => Form::Jsonl,
+        Format::Parquet => Form::Parquet,
         Format::Gdpdu => Form::Csv,
     };
     let order = Order { from, to, block, form, max_rate };
     let (bar, url) = (Bar::new(), global.database_url()?);
     let exported = match format {
-        Format::Jsonl => export(&url, &order, &path, |progress| bar.show(progress)).await,
+        Format::Jsonl | Format::Parquet => export(&url, &order, &path, |progress| bar.show(progress)).await,
         Format::Gdpdu => export_zip(&url, &order, &path, |progress| bar.show(progress)).await,
     };
     bar.end();
@@ -87,7 +91,7 @@ pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
         manifest.cut.recorded_at,
         contents.events.len() + contents.postings.len(),
         match format {
-            Format::Jsonl => format!("{} names them", path.join(MANIFEST).display()),
+            Format::Jsonl | Format::Parquet => format!("{} names them", path.join(MANIFEST).display()),
             Format::Gdpdu => format!("{} has them", path.display()),
         }
     ))?;

@@ -1,12 +1,14 @@
-//! Rows on their way to standard output, in each format.
+//! Rows on their way to standard output or to a file, in each format.
 
-use anyhow::Result;
+use std::io::Write;
+
+use anyhow::{Context, Result};
 use audit::{questions, seal::Seal};
 use clap::ValueEnum;
 use platform::print::{self, Cell, Look, Paint, Table};
 use serde::Serialize;
 
-use crate::evidence;
+use crate::{evidence, new_file::NewFile};
 
 /// How to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -41,11 +43,21 @@ const BLOCK: usize = 1_000;
 /// Letters that are printed at once.
 const BLOCK_BYTES: usize = 1 << 16;
 
-/// Text on its way to standard output, or only to what its hash is.
-#[derive(Default)]
+/// Text on its way.
 pub(crate) struct Out {
     pub(crate) text: String,
-    hashed: Option<Seal>,
+    to: To,
+}
+
+/// Where text goes.
+#[derive(Debug)]
+pub(crate) enum To {
+    /// To standard output.
+    Stdout,
+    /// To a file.
+    File(NewFile),
+    /// Nowhere: only its hash is wanted.
+    Hash(Seal),
 }
 
 impl Out {
@@ -62,26 +74,34 @@ impl Out {
 
     fn flush(&mut self) -> Result<()> {
         let text = std::mem::take(&mut self.text);
-        match &mut self.hashed {
-            Some(hash) => {
+        match &mut self.to {
+            To::Stdout => print::out(&text),
+            To::File(file) => file.write_all(text.as_bytes()).context("writing the file"),
+            To::Hash(hash) => {
                 hash.update(&text);
                 Ok(())
             }
-            None => print::out(&text),
         }
+    }
+
+    /// The last of it.
+    fn end(mut self) -> Result<()> {
+        self.flush()?;
+        if let To::File(file) = self.to { file.end() } else { Ok(()) }
     }
 
     /// The hash of what somebody writes.
     fn hash_of(write: impl FnOnce(&mut Self) -> Result<()>) -> Result<Seal> {
-        let mut out = Self { text: String::new(), hashed: Some(Seal::default()) };
+        let mut out = Self { text: String::new(), to: To::Hash(Seal::default()) };
         write(&mut out)?;
         out.flush()?;
-        Ok(out.hashed.unwrap_or_default())
+        Ok(if let To::Hash(hash) = out.to { hash } else { Seal::default() })
     }
 }
 
-/// Prints lines of evidence and what stands below them. It is written twice: the first time for its hash, which stands between them.
+/// Writes lines of evidence and what stands below them. It is written twice: the first time for its hash, which stands between them.
 pub(crate) fn sealed(
+    to: To,
     evidence: &[String],
     paint: Paint,
     mut below: impl FnMut(&mut Out, Paint) -> Result<()>,
@@ -90,16 +110,20 @@ pub(crate) fn sealed(
         evidence.iter().try_for_each(|line| out.line(line))?;
         below(out, Paint::Off)
     })?;
-    let mut out = Out::default();
+    let mut out = Out { text: String::new(), to };
     for line in evidence.iter().chain([&hash.line()]) {
         out.line(&paint.text(line, Look::Dim))?;
     }
     below(&mut out, paint)?;
-    out.flush()
+    out.end()
 }
 
 /// The same as JSON: an object whose first member is the evidence, and what follows it.
-pub(crate) fn sealed_json(evidence: &impl Serialize, mut behind: impl FnMut(&mut Out) -> Result<()>) -> Result<()> {
+pub(crate) fn sealed_json(
+    to: To,
+    evidence: &impl Serialize,
+    mut behind: impl FnMut(&mut Out) -> Result<()>,
+) -> Result<()> {
     let evidence = serde_json::to_string(evidence)?;
     let evidence = evidence.strip_suffix('}').unwrap_or(&evidence);
     let mut write = |out: &mut Out, member: &str| {
@@ -107,9 +131,9 @@ pub(crate) fn sealed_json(evidence: &impl Serialize, mut behind: impl FnMut(&mut
         behind(out)
     };
     let hash = Out::hash_of(|out| write(out, ""))?;
-    let mut out = Out::default();
+    let mut out = Out { text: String::new(), to };
     write(&mut out, &hash.member())?;
-    out.flush()
+    out.end()
 }
 
 /// A line of comma-separated values (RFC 4180).
@@ -163,18 +187,18 @@ pub(crate) fn write<R: Serialize>(
     let comments = evidence::of_question(&answer.evidence);
     let names = || heading.iter().map(|name| (*name).to_owned());
     match format {
-        Format::Json => sealed_json(&answer.evidence, |out| {
+        Format::Json => sealed_json(To::Stdout, &answer.evidence, |out| {
             out.line(&format!(",\"rows\":{}}}", serde_json::to_string(&answer.rows)?))
         }),
-        Format::Jsonl => sealed_json(&answer.evidence, |out| {
+        Format::Jsonl => sealed_json(To::Stdout, &answer.evidence, |out| {
             out.line("}")?;
             answer.rows.iter().try_for_each(|row| out.line(&serde_json::json!({ "row": row }).to_string()))
         }),
-        Format::Csv => sealed(&comments, Paint::Off, |out, _plain| {
+        Format::Csv => sealed(To::Stdout, &comments, Paint::Off, |out, _plain| {
             out.line(&fields(names()))?;
             answer.rows.iter().try_for_each(|row| out.line(&fields(values(row))))
         }),
-        Format::Table => sealed(&comments, Paint::for_stdout(), |out, paint| {
+        Format::Table => sealed(To::Stdout, &comments, Paint::for_stdout(), |out, paint| {
             let mut blocks = Blocks::new(names(), paint, out);
             answer.rows.iter().try_for_each(|row| blocks.row(values(row).into_iter().map(Cell::from).collect()))?;
             blocks.flush()

@@ -5,8 +5,8 @@ use std::{io::IsTerminal, process::ExitCode};
 use clap::{CommandFactory, Parser, Subcommand};
 use cli::{
     actions, asyncapi, check, config, contact, cutoff, demo, diagnose, expire, explain, export,
-    global_args::GlobalArgs, load, mail, migrate, pause, rebuild, reconcile, recover, redrive, reinstate, replay,
-    resolve, send, set_aside, shell, status, timeline, unblock, up, verify, what_if,
+    global_args::GlobalArgs, load, mail, merge, migrate, pause, rebuild, reconcile, recover, redrive, reinstate,
+    replay, resolve, send, set_aside, shell, status, timeline, unblock, up, verify, what_if,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -74,6 +74,8 @@ enum Command {
     Rebuild(rebuild::Args),
     /// Show stock, shares, orders, payments, coupons or wallets as they were at a position of the log or at a time. Traffic may run.
     Replay(replay::Args),
+    /// Make one answer of those of all shards of a replay: what a single one would have said.
+    Merge(merge::Args),
     /// Who did what and why, and what was refused. Traffic may run.
     Actions(actions::Args),
     /// The last events before a moment and the first behind it, and whose clocks disagree. Traffic may run.
@@ -172,6 +174,7 @@ async fn run(cli: Cli) -> ExitCode {
         Command::Recover(args) => recover::run(args, global).await,
         Command::Rebuild(args) => rebuild::run(args, global).await,
         Command::Replay(args) => replay::run(args, global).await,
+        Command::Merge(args) => merge::run(&args, global),
         Command::Actions(args) => actions::run(args, global).await,
         Command::Cutoff(args) => cutoff::run(args, global).await,
         Command::WhatIf(args) => what_if::run(args, global).await,

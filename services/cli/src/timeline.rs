@@ -163,7 +163,7 @@ fn values(entry: &Entry) -> Vec<String> {
 /// For people: each event below its cause, its amounts as people write them.
 fn table(answer: &Answer<Entry>, paint: Paint) -> Result<()> {
     let heading = ["position", "recorded_at", "since", "service", "event", "waited", "data"];
-    listing::sealed(&evidence::of_question(&answer.evidence), paint, |out, paint| {
+    listing::sealed(listing::To::Stdout, &evidence::of_question(&answer.evidence), paint, |out, paint| {
         let mut blocks = Blocks::new(heading.map(str::to_owned), paint, out);
         for entry in &answer.rows {
             blocks.row(vec![

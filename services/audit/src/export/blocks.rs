@@ -8,9 +8,11 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use domain::GlobalPosition;
+use domain::{GlobalPosition, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use super::columnar::{Cell, Column, Writer};
 
 /// A file of an export.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,7 +23,11 @@ pub struct Listed {
     pub first: GlobalPosition,
     /// And of its last.
     pub last: GlobalPosition,
-    /// How many lines it has.
+    /// The earliest time at which an event of it is recorded. Clocks differ, so it need not be the first one's.
+    pub min_time: Timestamp,
+    /// And the latest.
+    pub max_time: Timestamp,
+    /// How many lines it has: of Parquet rows.
     pub lines: u64,
     /// How long it is.
     pub bytes: u64,
@@ -46,6 +52,8 @@ pub enum Form {
     Jsonl,
     /// Values in the order of columns, without a heading: as tax auditors take them.
     Csv,
+    /// A row group after the other, column by column.
+    Parquet,
 }
 
 impl Form {
@@ -53,12 +61,45 @@ impl Form {
     pub(super) fn is_usual(&self) -> bool {
         *self == Self::Jsonl
     }
+
+    /// How its files end.
+    const fn ending(self) -> &'static str {
+        match self {
+            Self::Jsonl => "jsonl",
+            Self::Csv => "csv",
+            Self::Parquet => "parquet",
+        }
+    }
 }
 
 /// A line of a table.
 pub(super) trait Line: Serialize {
-    /// Its values, in the order of the columns that describe the table.
+    /// The columns of Parquet.
+    const COLUMNS: &'static [Column];
+
+    /// Where its event stands.
+    fn position(&self) -> GlobalPosition;
+
+    /// When that was recorded.
+    fn recorded_at(&self) -> Timestamp;
+
+    /// Its values, in the order of the columns of csv.
     fn values(&self) -> Vec<String>;
+
+    /// Its values, in the order of the columns of Parquet.
+    fn cells(&self) -> Vec<Cell<'_>>;
+
+    /// It as text. Of Parquet there is none: then as jsonl has it.
+    fn text(&self, form: Form) -> Result<Vec<u8>> {
+        Ok(match form {
+            Form::Csv => csv(&self.values()).into_bytes(),
+            Form::Jsonl | Form::Parquet => {
+                let mut bytes = serde_json::to_vec(self).context("writing a line")?;
+                bytes.push(b'\n');
+                bytes
+            }
+        })
+    }
 }
 
 /// A line of values: all of them in quotes, so that none of them can end one.
@@ -79,9 +120,45 @@ pub(super) struct Blocks {
 /// The file that lines go to now.
 struct Open {
     number: u64,
+    out: Out,
+    listed: Listed,
+}
+
+/// How lines go to a file.
+enum Out {
+    Text(Hashed),
+    Parquet(Box<Writer<Hashed>>),
+}
+
+/// A file, and what is known of its bytes so far.
+pub(super) struct Hashed {
     out: Box<dyn Write + Send>,
     hash: Sha256,
-    listed: Listed,
+    bytes: u64,
+}
+
+impl Hashed {
+    pub(super) fn new(out: Box<dyn Write + Send>) -> Self {
+        Self { out, hash: Sha256::new(), bytes: 0 }
+    }
+
+    /// How long it is, and its SHA-256.
+    pub(super) fn end(self) -> (u64, String) {
+        (self.bytes, hex(&self.hash.finalize()))
+    }
+}
+
+impl Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.hash.update(bytes.get(..written).unwrap_or_default());
+        self.bytes += u64::try_from(written).unwrap_or(0);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 impl Blocks {
@@ -91,7 +168,8 @@ impl Blocks {
     }
 
     /// Writes the next line, in order of position. What is before the extent is passed over.
-    pub(super) fn line(&mut self, position: GlobalPosition, line: &impl Line) -> Result<()> {
+    pub(super) fn line<L: Line>(&mut self, line: &L) -> Result<()> {
+        let (position, recorded_at) = (line.position(), line.recorded_at());
         if position < self.extent.from {
             return Ok(());
         }
@@ -99,29 +177,31 @@ impl Blocks {
         if self.open.as_ref().is_some_and(|open| open.number != number) {
             self.close()?;
         }
-        let open = match &mut self.open {
+        let Open { out, listed, .. } = match &mut self.open {
             Some(open) => open,
-            none => none.insert(Open::new(self.table, (number, self.extent), self.dir.as_deref(), position)?),
+            none => none.insert(Open::new::<L>(self.table, (number, self.extent), self.dir.as_deref(), line)?),
         };
-        let bytes = match self.extent.form {
-            Form::Jsonl => {
-                let mut bytes = serde_json::to_vec(line).context("writing a line")?;
-                bytes.push(b'\n');
-                bytes
-            }
-            Form::Csv => csv(&line.values()).into_bytes(),
-        };
-        open.hash.update(&bytes);
-        open.listed.lines += 1;
-        open.listed.bytes += u64::try_from(bytes.len()).unwrap_or(0);
-        open.listed.last = position;
-        open.out.write_all(&bytes).with_context(|| format!("writing {}", open.listed.file))
+        match out {
+            Out::Text(out) => out.write_all(&line.text(self.extent.form)?).map_err(Into::into),
+            Out::Parquet(out) => out.row(line.cells()),
+        }
+        .with_context(|| format!("writing {}", listed.file))?;
+        listed.lines += 1;
+        listed.last = position;
+        listed.min_time = listed.min_time.min(recorded_at);
+        listed.max_time = listed.max_time.max(recorded_at);
+        Ok(())
     }
 
     fn close(&mut self) -> Result<()> {
-        let Some(Open { number: _, mut out, hash, mut listed }) = self.open.take() else { return Ok(()) };
-        out.flush().with_context(|| format!("writing {}", listed.file))?;
-        listed.sha256 = hex(&hash.finalize());
+        let Some(Open { number: _, out, mut listed }) = self.open.take() else { return Ok(()) };
+        let failed = || format!("writing {}", listed.file);
+        let mut out = match out {
+            Out::Text(out) => out,
+            Out::Parquet(out) => out.end().with_context(failed)?,
+        };
+        out.flush().with_context(failed)?;
+        (listed.bytes, listed.sha256) = out.end();
         self.done.push(listed);
         Ok(())
     }
@@ -133,19 +213,16 @@ impl Blocks {
 }
 
 impl Open {
-    fn new(
+    /// The file of a block, to begin with this line.
+    fn new<L: Line>(
         table: &str,
         (number, Extent { block, form, .. }): (u64, Extent),
         dir: Option<&Path>,
-        position: GlobalPosition,
+        line: &L,
     ) -> Result<Self> {
         let first = number.saturating_mul(block.get()).saturating_add(1);
         let last = number.saturating_add(1).saturating_mul(block.get());
-        let ending = match form {
-            Form::Jsonl => "jsonl",
-            Form::Csv => "csv",
-        };
-        let file = format!("{table}-{first:012}-{last:012}.{ending}");
+        let file = format!("{table}-{first:012}-{last:012}.{}", form.ending());
         let out: Box<dyn Write + Send> = match dir {
             None => Box::new(io::sink()),
             Some(dir) => {
@@ -153,9 +230,19 @@ impl Open {
                 Box::new(BufWriter::new(file))
             }
         };
+        let out = Hashed::new(out);
+        let out = match form {
+            // What is written nowhere is compared as text.
+            Form::Parquet if dir.is_some() => {
+                let out = Writer::new(out, L::COLUMNS, &[]).with_context(|| format!("beginning {file}"))?;
+                Out::Parquet(Box::new(out))
+            }
+            Form::Jsonl | Form::Csv | Form::Parquet => Out::Text(out),
+        };
+        let (first, time) = (line.position(), line.recorded_at());
         let (lines, bytes, sha256) = (0, 0, String::new());
-        let listed = Listed { file, first: position, last: position, lines, bytes, sha256 };
-        Ok(Self { number, out, hash: Sha256::new(), listed })
+        let listed = Listed { file, first, last: first, min_time: time, max_time: time, lines, bytes, sha256 };
+        Ok(Self { number, out, listed })
     }
 }
 

@@ -3,12 +3,12 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{BufRead, BufReader, Read},
+    io::{self, BufRead, BufReader, Read, Seek, Write},
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
-use domain::{GlobalPosition, StreamVersion};
+use anyhow::{Context, Result, ensure};
+use domain::{GlobalPosition, StreamVersion, Timestamp};
 use runtime::log::identity::event_id;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -16,8 +16,10 @@ use zip::ZipArchive;
 
 use super::{
     Contents, Form, Listed, MANIFEST, Taker,
-    blocks::{Extent, hex},
+    blocks::{Extent, Hashed, Line, hex},
+    columnar::{Cell, Column, Reader as Table},
     event::ExportedEvent,
+    postings::{self, Posting},
 };
 use crate::replay::prefix::Reader;
 
@@ -41,10 +43,18 @@ pub struct Checked {
 /// Findings that are told of one file.
 const TOLD_MAX: usize = 5;
 
+/// A line of a file, or a row.
+pub(super) enum Row<'a> {
+    Text(&'a str),
+    Cells(Vec<Cell<'static>>),
+}
+
 /// What is known of the events so far.
 #[derive(Default)]
 struct Seen {
     position: GlobalPosition,
+    /// Of the file that is read, the earliest time of an event and the latest.
+    times: Option<(Timestamp, Timestamp)>,
     /// Of each stream, its last version.
     versions: BTreeMap<String, StreamVersion>,
     events: u64,
@@ -62,6 +72,17 @@ impl Source {
             Self::Dir(dir) => Box::new(BufReader::new(File::open(dir.join(name))?)),
             Self::Zip(zip) => Box::new(BufReader::new(zip.by_name(name)?)),
         })
+    }
+
+    /// A file that need not be read from its beginning to its end.
+    fn whole(&mut self, name: &str) -> Result<File> {
+        if let Self::Dir(dir) = self {
+            return Ok(File::open(dir.join(name))?);
+        }
+        let mut file = tempfile::tempfile()?;
+        io::copy(&mut self.open(name)?, &mut file)?;
+        file.rewind()?;
+        Ok(file)
     }
 }
 
@@ -92,25 +113,31 @@ pub fn check(path: &Path) -> Result<Checked> {
     for (name, sha256) in &contents.beside {
         check_beside(&mut source, (name, sha256), &mut findings)?;
     }
+    let mut told;
     for listed in &contents.events {
-        let take = |line: &str| check_event(read_event(line, form)?, listed, is_whole, &mut seen, taker.as_mut());
-        check_file(&mut source, listed, take, &mut findings)?;
+        (seen.times, told) = (None, findings.len());
+        let take =
+            |row: Row<'_>| check_event(ExportedEvent::read(row, form)?, listed, is_whole, &mut seen, taker.as_mut());
+        check_file(&mut source, (listed, ExportedEvent::COLUMNS, form), take, &mut findings)?;
+        if findings.len() == told && seen.times != Some((listed.min_time, listed.max_time)) {
+            findings.push(format!("{}: its events are of other times than the manifest says", listed.file));
+        }
     }
-    let mut postings = 0;
+    let (mut postings, mut texts) = (0, Vec::new());
     for listed in &contents.postings {
         postings += listed.lines;
-        check_file(&mut source, listed, |_line| Ok(()), &mut findings)?;
+        let mut text = Sha256::new();
+        let take = |row: Row<'_>| match row {
+            Row::Text(_) => Ok(()),
+            Row::Cells(cells) => postings::text(&cells).map(|line| text.update(line)),
+        };
+        check_file(&mut source, (listed, Posting::COLUMNS, form), take, &mut findings)?;
+        texts.push(if form == Form::Parquet { hex(&text.finalize()) } else { listed.sha256.clone() });
     }
     if findings.is_empty()
         && let Some(taker) = taker
     {
-        let again = taker.end()?;
-        let differs = again.postings.iter().zip(&contents.postings).find(|(again, listed)| again != listed);
-        if let Some((_, listed)) = differs {
-            findings.push(format!("{}: its postings do not follow from the events", listed.file));
-        } else if again.postings.len() != contents.postings.len() {
-            findings.push(format!("{MANIFEST}: it does not name all postings that follow from the events"));
-        }
+        findings.extend(postings_finding(&taker.end()?.postings, &contents.postings, texts));
     }
     Ok(Checked {
         ok: findings.is_empty(),
@@ -121,6 +148,17 @@ pub fn check(path: &Path) -> Result<Checked> {
         postings_recomputed: is_whole,
         findings,
     })
+}
+
+/// What the files of postings are not that follow from the events; of each the hash of its text is given.
+fn postings_finding(again: &[Listed], listed: &[Listed], texts: Vec<String>) -> Option<String> {
+    let as_text = listed.iter().zip(texts).map(|(listed, sha256)| Listed { sha256, bytes: 0, ..listed.clone() });
+    let again_as_text = again.iter().map(|again| Listed { bytes: 0, ..again.clone() });
+    if let Some((listed, _)) = as_text.zip(again_as_text).find(|(listed, again)| listed != again) {
+        return Some(format!("{}: its postings do not follow from the events", listed.file));
+    }
+    (again.len() != listed.len())
+        .then(|| format!("{MANIFEST}: it does not name all postings that follow from the events"))
 }
 
 /// The files of an export, and what its manifest says of them.
@@ -149,51 +187,88 @@ fn check_beside(source: &mut Source, (name, sha256): (&str, &str), findings: &mu
     Ok(())
 }
 
-fn read_event(line: &str, form: Form) -> Result<ExportedEvent> {
-    match form {
-        Form::Jsonl => serde_json::from_str(line).context("it is no event"),
-        Form::Csv => {
-            let mut reader = csv::ReaderBuilder::new();
-            let reader = reader.delimiter(b';').has_headers(false).buffer_capacity(line.len().max(1));
-            let record = reader.from_reader(line.as_bytes()).into_records().next().context("it is no event")?;
-            let values: Vec<String> = record.context("it is no event")?.iter().map(str::to_owned).collect();
-            ExportedEvent::from_values(&values).context("it is no event")
-        }
-    }
-}
-
-/// Reads a file line by line, and compares it with what the manifest says of it.
+/// Reads a file row by row, and compares it with what the manifest says of it.
 fn check_file(
     source: &mut Source,
-    listed: &Listed,
-    mut take: impl FnMut(&str) -> Result<()>,
+    (listed, columns, form): (&Listed, &[Column], Form),
+    take: impl FnMut(Row<'_>) -> Result<()>,
     findings: &mut Vec<String>,
 ) -> Result<()> {
     let failed = || format!("reading {}, which the manifest names", listed.file);
-    let mut file = source.open(&listed.file).with_context(failed)?;
-    let (mut hash, mut line, mut lines) = (Sha256::new(), String::new(), 0_u64);
-    let mut wrong = Vec::new();
-    while file.read_line(&mut line).with_context(failed)? > 0 {
-        lines += 1;
-        hash.update(line.as_bytes());
-        if let Err(error) = take(line.trim_end_matches('\n')) {
-            wrong.push(format!("{}, line {lines}: {error:#}", listed.file));
+    let mut rows = Rows { file: &listed.file, take, read: 0, wrong: Vec::new(), more: 0 };
+    let mut hashed = Hashed::new(Box::new(io::sink()));
+    if form == Form::Parquet {
+        let mut file = source.whole(&listed.file).with_context(failed)?;
+        io::copy(&mut file, &mut hashed).with_context(failed)?;
+        file.rewind().with_context(failed)?;
+        let (_, sha256) = hashed.end();
+        // A line has its meaning by itself; a part of a Parquet file has none.
+        if sha256 != listed.sha256 {
+            findings.push(changed(&listed.file));
+            return Ok(());
         }
-        line.clear();
+        if let Err(error) = rows.parquet(file, columns) {
+            findings.push(format!("{}: {error:#}", listed.file));
+        }
+    } else {
+        rows.text(source.open(&listed.file).with_context(failed)?, &mut hashed).with_context(failed)?;
+        let (_, sha256) = hashed.end();
+        if sha256 != listed.sha256 {
+            findings.push(changed(&listed.file));
+        }
     }
-    if lines != listed.lines {
-        findings.push(format!("{}: it has {lines} lines, and the manifest says {}", listed.file, listed.lines));
+    if rows.read != listed.lines {
+        findings.push(format!("{}: it has {} lines, and the manifest says {}", listed.file, rows.read, listed.lines));
     }
-    if hex(&hash.finalize()) != listed.sha256 {
-        findings.push(format!("{}: its SHA-256 is not the one in the manifest: it was changed", listed.file));
-    }
-    let more = wrong.len().saturating_sub(TOLD_MAX);
-    wrong.truncate(TOLD_MAX);
-    findings.append(&mut wrong);
-    if more > 0 {
-        findings.push(format!("{}: {more} more lines are wrong", listed.file));
+    findings.append(&mut rows.wrong);
+    if rows.more > 0 {
+        findings.push(format!("{}: {} more lines are wrong", listed.file, rows.more));
     }
     Ok(())
+}
+
+fn changed(file: &str) -> String {
+    format!("{file}: its SHA-256 is not the one in the manifest: it was changed")
+}
+
+/// The rows of a file, and what is wrong with them.
+struct Rows<'a, F> {
+    file: &'a str,
+    take: F,
+    read: u64,
+    wrong: Vec<String>,
+    /// What is wrong and not told.
+    more: u64,
+}
+
+impl<F: FnMut(Row<'_>) -> Result<()>> Rows<'_, F> {
+    fn text(&mut self, mut file: Box<dyn BufRead + '_>, hashed: &mut Hashed) -> io::Result<()> {
+        let mut line = String::new();
+        while file.read_line(&mut line)? > 0 {
+            hashed.write_all(line.as_bytes())?;
+            self.take(Row::Text(line.trim_end_matches('\n')));
+            line.clear();
+        }
+        Ok(())
+    }
+
+    fn parquet(&mut self, file: File, columns: &[Column]) -> Result<()> {
+        let mut table = Table::open(file, columns)?;
+        while let Some(cells) = table.row()? {
+            self.take(Row::Cells(cells));
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, row: Row<'_>) {
+        self.read += 1;
+        let Err(error) = (self.take)(row) else { return };
+        if self.wrong.len() < TOLD_MAX {
+            self.wrong.push(format!("{}, line {}: {error:#}", self.file, self.read));
+        } else {
+            self.more += 1;
+        }
+    }
 }
 
 fn check_event(
@@ -204,9 +279,10 @@ fn check_event(
     taker: Option<&mut Taker>,
 ) -> Result<()> {
     seen.events += 1;
-    let position = event.position;
-    anyhow::ensure!(position > seen.position, "position {position} comes after position {}", seen.position);
-    anyhow::ensure!(
+    let (position, at) = (event.position, event.recorded_at);
+    seen.times = Some(seen.times.map_or((at, at), |(min, max)| (min.min(at), max.max(at))));
+    ensure!(position > seen.position, "position {position} comes after position {}", seen.position);
+    ensure!(
         listed.first <= position && position <= listed.last,
         "position {position} is not between {} and {}",
         listed.first,
@@ -214,13 +290,10 @@ fn check_event(
     );
     seen.position = position;
     let (id, of) = (event.event_id, event_id(event.causation_id, &event.stream, event.version));
-    anyhow::ensure!(
-        id == of,
-        "the event at position {position} has the id {id}, and its cause and its place give {of}"
-    );
+    ensure!(id == of, "the event at position {position} has the id {id}, and its cause and its place give {of}");
     let before = seen.versions.get(&event.stream).copied();
     let follows = before.map_or(!is_whole || event.version.get() == 1, |before| event.version == before.next());
-    anyhow::ensure!(
+    ensure!(
         follows,
         "version {} of {} comes after version {}: events of it are missing",
         event.version,
@@ -228,8 +301,10 @@ fn check_event(
         before.unwrap_or_default()
     );
     seen.versions.insert(event.stream.clone(), event.version);
-    let data = event.bytes()?;
-    let logged = event.as_logged(&data)?;
-    anyhow::ensure!(logged.said()? == event.event, "the event at position {position} is not what its bytes say");
+    let logged = event.as_logged();
+    ensure!(logged.said()? == event.event, "the event at position {position} is not what its bytes say");
     taker.map_or(Ok(()), |taker| taker.take(&logged))
 }
+
+#[cfg(test)]
+mod tests;

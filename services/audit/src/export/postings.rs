@@ -6,12 +6,14 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use anyhow::Result;
-use domain::written;
+use anyhow::{Result, bail};
+use domain::{GlobalPosition, Timestamp, written};
 use serde::Serialize;
-use uuid::Uuid;
 
-use super::blocks::{Blocks, Extent, Line, Listed};
+use super::{
+    blocks::{Blocks, Extent, Form, Line, Listed},
+    columnar::{Cell, Column, Holds},
+};
 use crate::replay::{
     Kind, Movement, Movements, Question,
     fold::{Fold, LogEvent},
@@ -21,12 +23,12 @@ use crate::replay::{
 
 /// What an event adds to one figure.
 #[derive(Debug, Serialize)]
-struct Posting<'a> {
-    position: domain::GlobalPosition,
-    recorded_at: &'a str,
-    event_id: Uuid,
+pub(super) struct Posting<'a> {
+    position: GlobalPosition,
+    recorded_at: Timestamp,
+    event_id: &'a str,
     /// Of which kind the row is.
-    kind: &'static str,
+    kind: &'a str,
     /// Which row.
     key: &'a str,
     /// Which of its figures.
@@ -41,13 +43,33 @@ pub(super) const COLUMNS: [&str; 9] =
     ["position", "recorded_on", "recorded_at", "event_id", "kind", "key", "account", "amount", "currency"];
 
 impl Line for Posting<'_> {
+    const COLUMNS: &'static [Column] = &[
+        Column::new("position", Holds::Integer),
+        Column::new("recorded_at", Holds::Time),
+        Column::new("event_id", Holds::Text),
+        Column::new("kind", Holds::Text),
+        Column::new("key", Holds::Text),
+        Column::new("account", Holds::Text),
+        Column::new("amount", Holds::Integer),
+        Column::new("currency", Holds::MaybeText),
+    ];
+
+    fn position(&self) -> GlobalPosition {
+        self.position
+    }
+
+    fn recorded_at(&self) -> Timestamp {
+        self.recorded_at
+    }
+
     fn values(&self) -> Vec<String> {
+        let recorded_at = self.recorded_at.to_string();
         vec![
             self.position.to_string(),
             // The day in UTC.
-            self.recorded_at.chars().take(10).collect(),
-            self.recorded_at.to_owned(),
-            self.event_id.to_string(),
+            recorded_at.chars().take(10).collect(),
+            recorded_at,
+            self.event_id.to_owned(),
             self.kind.to_owned(),
             self.key.to_owned(),
             self.account.to_owned(),
@@ -55,6 +77,39 @@ impl Line for Posting<'_> {
             self.currency.unwrap_or_default().to_owned(),
         ]
     }
+
+    fn cells(&self) -> Vec<Cell<'_>> {
+        vec![
+            Cell::Integer(self.position.get()),
+            Cell::Time(self.recorded_at),
+            self.event_id.into(),
+            self.kind.into(),
+            self.key.into(),
+            self.account.into(),
+            Cell::Integer(self.amount),
+            self.currency.map_or(Cell::Nothing, Cell::from),
+        ]
+    }
+}
+
+/// A row of Parquet as text, by which it is compared with what follows from the events.
+pub(super) fn text(row: &[Cell<'_>]) -> Result<Vec<u8>> {
+    let [
+        Cell::Integer(position),
+        Cell::Time(recorded_at),
+        Cell::Text(event_id),
+        Cell::Text(kind),
+        Cell::Text(key),
+        Cell::Text(account),
+        Cell::Integer(amount),
+        currency,
+    ] = row
+    else {
+        bail!("it is no posting")
+    };
+    let currency = if let Cell::Text(currency) = currency { Some(currency.as_ref()) } else { None };
+    let (position, recorded_at, amount) = (GlobalPosition::new(*position), *recorded_at, *amount);
+    Posting { position, recorded_at, event_id, kind, key, account, amount, currency }.text(Form::Parquet)
 }
 
 /// A figure with a decimal comma: money in major units, all else as it is.
@@ -84,18 +139,19 @@ struct Sink {
 impl Movements for Sink {
     fn take(&mut self, movement: Movement) -> Result<()> {
         let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
+        let event_id = movement.event_id.to_string();
         for (account, figure) in movement.figures.iter().filter(|(_, figure)| figure.delta != 0) {
             let posting = Posting {
                 position: movement.position,
-                recorded_at: &movement.recorded_at,
-                event_id: movement.event_id,
+                recorded_at: movement.recorded_at,
+                event_id: &event_id,
                 kind: self.kind.as_str(),
                 key: &movement.key,
                 account,
                 amount: figure.delta,
                 currency: movement.currency.as_deref(),
             };
-            blocks.line(movement.position, &posting)?;
+            blocks.line(&posting)?;
         }
         Ok(())
     }
@@ -105,7 +161,15 @@ impl Postings {
     pub(super) fn new(extent: Extent, dir: Option<&Path>) -> Result<Self> {
         let blocks = Arc::new(Mutex::new(Blocks::new("postings", extent, dir)));
         let sink = |kind| Sink { kind, blocks: Arc::clone(&blocks) };
-        let all = |kind| Question { kind, at: None, keys: Vec::new(), movements: true, choice: None, max_rate: None };
+        let all = |kind| Question {
+            kind,
+            at: None,
+            keys: Vec::new(),
+            movements: true,
+            choice: None,
+            shard: None,
+            max_rate: None,
+        };
         Ok(Self {
             stock: Fold::new(&all(Kind::Stock), sink(Kind::Stock))?,
             shares: Fold::new(&all(Kind::Shares), sink(Kind::Shares))?,

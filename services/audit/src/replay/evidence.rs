@@ -3,10 +3,10 @@
 use std::num::NonZeroU32;
 
 use domain::{GlobalPosition, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{At, Chosen, Question};
+use super::{At, Chosen, Question, Shard};
 
 /// What answers, and in which version.
 pub(crate) const PROGRAM: &str = concat!("holdfast ", env!("CARGO_PKG_VERSION"));
@@ -31,6 +31,9 @@ pub struct Evidence {
     /// What the rows were chosen from, if they are not all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chosen: Option<Chosen>,
+    /// The part of all rows that this is, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
     /// Rows of the answer.
     pub rows: u64,
 }
@@ -59,7 +62,7 @@ pub struct Asked {
 
 impl Asked {
     pub(super) fn of(question: &Question) -> Self {
-        let Question { kind, at, keys, movements, choice, max_rate } = question;
+        let Question { kind, at, keys, movements, choice, shard, max_rate } = question;
         let mut command = format!("holdfast replay {}", kind.as_str());
         let (position, time) = match at {
             None => (None, None),
@@ -81,6 +84,9 @@ impl Asked {
         if let Some(sample) = choice.as_ref().and_then(|choice| choice.sample.as_ref()) {
             command.push_str(&format!(" --sample {} --seed {}", sample.size, quoted(&sample.seed)));
         }
+        if let Some(shard) = shard {
+            command.push_str(&format!(" --shard {shard}"));
+        }
         if let Some(max_rate) = max_rate {
             command.push_str(&format!(" --max-rate {max_rate}"));
         }
@@ -95,12 +101,12 @@ pub(crate) fn quoted(text: &str) -> String {
 }
 
 /// The database that was read.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Database {
     /// The installation, by its id.
     pub installation: Uuid,
     /// And by its name, if it has one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The database's own name.
     pub database: String,
@@ -115,7 +121,7 @@ pub struct Database {
 }
 
 /// Where the log was cut: all events up to a position, and none behind it.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Cut {
     /// The last event's.
     pub position: GlobalPosition,
@@ -126,14 +132,14 @@ pub struct Cut {
 }
 
 /// What the clocks of writers disagree about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skew {
     /// At this time: the one that was asked for, or when the last event was recorded.
     pub time: Timestamp,
     /// Events up to the cut that are recorded later.
     pub later_before_the_cut: u64,
     /// The first of them.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_later: Option<GlobalPosition>,
     /// Events behind the cut that are recorded at this time or before. Of a time there are none: its cut is the last such event.
     pub earlier_behind_the_cut: u64,

@@ -1,6 +1,6 @@
 //! Events made true, one after the other, and what each moved.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Display};
 
 use anyhow::{Context, Result, anyhow, bail};
 use domain::{GlobalPosition, StreamVersion, Timestamp};
@@ -14,6 +14,7 @@ use super::{
     prefix::Reader,
     projection::Projection,
     sample::{Choice, Chosen, Population},
+    shard::Shard,
 };
 
 /// An event of the log.
@@ -53,12 +54,33 @@ impl LogEvent<'_> {
 /// The rows of one kind, so far.
 pub(crate) struct Fold<P: Projection, M> {
     state: P::State,
-    /// `None`: all.
-    wanted: Option<BTreeSet<P::Key>>,
+    wanted: Wanted<P::Key>,
     /// Who takes what is moved, and whether anybody wants to know.
     movements: M,
     tells: bool,
     folded: u64,
+}
+
+/// Whose rows are folded.
+#[derive(Debug, Clone)]
+enum Wanted<K> {
+    All,
+    Keys(BTreeSet<K>),
+    Shard(Shard),
+}
+
+impl<K: Display + Ord> Wanted<K> {
+    fn has(&self, key: &K) -> bool {
+        match self {
+            Self::All => true,
+            Self::Keys(keys) => keys.contains(key),
+            Self::Shard(shard) => shard.has(key),
+        }
+    }
+
+    const fn are_all(&self) -> bool {
+        matches!(self, Self::All)
+    }
 }
 
 /// A row before an event.
@@ -88,7 +110,12 @@ impl<P: Projection, M: Movements> Fold<P, M> {
     pub(crate) fn new(question: &Question, movements: M) -> Result<Self> {
         let keys = question.keys.iter().map(|key| P::read_key(key));
         let keys = keys.collect::<Result<BTreeSet<_>, _>>()?;
-        let wanted = (!keys.is_empty()).then_some(keys);
+        let wanted = match question.shard {
+            Some(shard) if keys.is_empty() => Wanted::Shard(shard),
+            Some(_) => bail!("a shard has its own keys: ask for some of them in all of the log"),
+            None if keys.is_empty() => Wanted::All,
+            None => Wanted::Keys(keys),
+        };
         Ok(Self { state: P::State::default(), wanted, movements, tells: question.movements, folded: 0 })
     }
 
@@ -103,8 +130,9 @@ impl<P: Projection, M: Movements> Fold<P, M> {
             _ => anyhow!("it cannot be read: {rejection}"),
         })?;
         self.folded += 1;
-        let touched = if self.wanted.is_some() || self.tells { self.touched(&read) } else { Vec::new() };
-        if self.wanted.is_some() && touched.is_empty() {
+        let are_all = self.wanted.are_all();
+        let touched = if !are_all || self.tells { self.touched(&read) } else { Vec::new() };
+        if !are_all && touched.is_empty() {
             return Ok(());
         }
         let before = if self.tells { self.before(touched) } else { Vec::new() };
@@ -114,13 +142,11 @@ impl<P: Projection, M: Movements> Fold<P, M> {
         before.into_iter().try_for_each(|before| self.tell(event, &read, before))
     }
 
-    fn is_wanted(&self, key: &P::Key) -> bool {
-        self.wanted.as_ref().is_none_or(|wanted| wanted.contains(key))
-    }
-
+    /// In the order of their keys, as a merge puts them together.
     fn touched(&self, event: &P::Event) -> Vec<P::Key> {
         let mut touched = P::touches(event);
-        touched.retain(|key| self.is_wanted(key));
+        touched.retain(|key| self.wanted.has(key));
+        touched.sort();
         touched
     }
 
@@ -136,7 +162,7 @@ impl<P: Projection, M: Movements> Fold<P, M> {
 
     /// A log that lacks an event of a stream folds to what never was.
     fn check_version(&self, event: &LogEvent<'_>, read: &P::Event) -> Result<()> {
-        let Some(owner) = P::owner(read).filter(|owner| self.is_wanted(owner)) else { return Ok(()) };
+        let Some(owner) = P::owner(read).filter(|owner| self.wanted.has(owner)) else { return Ok(()) };
         let folded = P::rows(&self.state).get(&owner).map(P::version).unwrap_or_default();
         if folded != event.version {
             bail!("it folds as version {folded} of its stream: the log lacks an event of it, or has one twice");
@@ -155,7 +181,7 @@ impl<P: Projection, M: Movements> Fold<P, M> {
         });
         let movement = Movement {
             position: event.position,
-            recorded_at: event.recorded_at.to_string(),
+            recorded_at: event.recorded_at,
             key: before.key.to_string(),
             event: event.message_type.to_owned(),
             event_id: event.event_id,
@@ -171,18 +197,33 @@ impl<P: Projection, M: Movements> Fold<P, M> {
         self.movements.take(movement)
     }
 
-    /// The rows, the keys that have none, who took what was moved, and how many events were folded.
-    pub(super) fn end(self) -> (Box<dyn Rows>, Vec<String>, M, u64) {
-        let rows = P::rows(&self.state);
-        let unknown = self.wanted.iter().flatten().filter(|key| rows.get(key).is_none());
-        let unknown = unknown.map(ToString::to_string).collect();
-        (Box::new(Folded::<P> { state: self.state, chosen: None }), unknown, self.movements, self.folded)
+    /// The rows, or those of them that are chosen, the keys that have none, who took what was moved, and how many events were folded.
+    pub(super) fn end(self, choice: Option<&Choice>) -> Folding<M> {
+        let Self { state, wanted, movements, tells: _, folded } = self;
+        let mut rows = Folded::<P> { state, wanted, chosen: None };
+        let unknown = if let Wanted::Keys(keys) = &rows.wanted {
+            keys.iter().filter(|key| P::rows(&rows.state).get(key).is_none()).map(ToString::to_string).collect()
+        } else {
+            Vec::new()
+        };
+        let chosen = choice.map(|choice| rows.choose(choice));
+        Folding { rows: Box::new(rows), unknown, movements, folded, chosen }
     }
+}
+
+/// What a fold has come to.
+pub(super) struct Folding<M> {
+    pub(super) rows: Box<dyn Rows>,
+    pub(super) unknown: Vec<String>,
+    pub(super) movements: M,
+    pub(super) folded: u64,
+    pub(super) chosen: Option<Chosen>,
 }
 
 /// The rows of one kind.
 struct Folded<P: Projection> {
     state: P::State,
+    wanted: Wanted<P::Key>,
     /// The keys of those that are told. `None`: all are.
     chosen: Option<BTreeSet<P::Key>>,
 }
@@ -190,13 +231,7 @@ struct Folded<P: Projection> {
 impl<P: Projection> Folded<P> {
     fn iter(&self) -> impl Iterator<Item = (&P::Key, &P::Row)> {
         let is_chosen = |key: &P::Key| self.chosen.as_ref().is_none_or(|chosen| chosen.contains(key));
-        P::rows(&self.state).iter().filter(move |(key, _)| is_chosen(key))
-    }
-}
-
-impl<P: Projection> Rows for Folded<P> {
-    fn count(&self) -> u64 {
-        u64::try_from(self.iter().count()).unwrap_or(u64::MAX)
+        P::rows(&self.state).iter().filter(move |(key, _)| is_chosen(key) && self.wanted.has(key))
     }
 
     fn choose(&mut self, choice: &Choice) -> Chosen {
@@ -207,6 +242,12 @@ impl<P: Projection> Rows for Folded<P> {
         let (keys, chosen) = population.end();
         self.chosen = Some(keys);
         chosen
+    }
+}
+
+impl<P: Projection> Rows for Folded<P> {
+    fn count(&self) -> u64 {
+        u64::try_from(self.iter().count()).unwrap_or(u64::MAX)
     }
 
     fn each(&self, take: &mut dyn FnMut(Map<String, Value>) -> Result<()>) -> Result<()> {

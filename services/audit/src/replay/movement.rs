@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use domain::{GlobalPosition, StreamVersion};
+use domain::{GlobalPosition, StreamVersion, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -13,7 +13,7 @@ pub struct Movement {
     /// The event's place in the log.
     pub position: GlobalPosition,
     /// When it was recorded, by its writer's clock.
-    pub recorded_at: String,
+    pub recorded_at: Timestamp,
     /// The row's key.
     pub key: String,
     /// The event's full type name.

@@ -6,8 +6,72 @@ use std::fmt::{Debug, Display};
 use domain::{Currency, Rejection, Revised, StreamVersion, Table};
 use serde::Serialize;
 
-/// Rows of one kind as the fold of events.
-pub(crate) trait Projection: Send + 'static {
+/// Rows of one kind as the fold of events. A replay is generic over it, so what is not here no replay can do.
+///
+/// It makes events true:
+///
+/// ```
+/// use audit::replay::Projection;
+///
+/// fn serve<S: domain::Decider>() {}
+///
+/// fn fold<P: Projection>(state: &mut P::State, event: &P::Event) {
+///     P::evolve(state, event);
+/// }
+/// ```
+///
+/// It has no timers, though the services whose events it folds have them,
+///
+/// ```compile_fail,E0599
+/// use audit::replay::Projection;
+///
+/// fn fold<P: Projection>(state: &mut P::State, event: &P::Event) {
+///     P::timer(event);
+/// }
+/// ```
+///
+/// no outside calls, neither to ask for nor to make,
+///
+/// ```compile_fail,E0599
+/// use audit::replay::Projection;
+///
+/// fn fold<P: Projection>(state: &mut P::State, event: &P::Event) {
+///     P::effect(event);
+/// }
+/// ```
+///
+/// ```compile_fail,E0599
+/// use audit::replay::Projection;
+///
+/// fn fold<P: Projection>(state: &mut P::State, event: &P::Event) {
+///     P::perform(state, event);
+/// }
+/// ```
+///
+/// nothing to decide or to write with,
+///
+/// ```compile_fail,E0599
+/// use audit::replay::Projection;
+///
+/// fn fold<P: Projection>(state: &mut P::State, event: &P::Event) {
+///     P::encode(state, event);
+/// }
+/// ```
+///
+/// and is no service, which has all of these:
+///
+/// ```compile_fail,E0277
+/// use audit::replay::Projection;
+///
+/// fn serve<S: domain::Decider>() {}
+///
+/// fn fold<P: Projection>(state: &mut P::State, event: &P::Event) {
+///     serve::<P>();
+/// }
+/// ```
+///
+/// Those fail for their call and for nothing else: with the call of the first they are the first.
+pub trait Projection: Send + 'static {
     /// Who writes its events.
     const SERVICE: &'static str;
 
@@ -77,9 +141,11 @@ pub(crate) trait Projection: Send + 'static {
 
 /// Whom an event is about.
 #[derive(Debug, Default)]
-pub(crate) struct About {
-    pub(crate) order_id: Option<domain::OrderId>,
-    pub(crate) payment_id: Option<domain::PaymentId>,
+pub struct About {
+    /// This order.
+    pub order_id: Option<domain::OrderId>,
+    /// This payment.
+    pub payment_id: Option<domain::PaymentId>,
 }
 
 impl About {

@@ -1,7 +1,12 @@
 //! The columns of each kind of rows, where a table has no place for all that a row has. JSON has it.
 
-use audit::replay::Kind;
-use domain::written;
+use anyhow::{Context, Result};
+use audit::{
+    export::columnar::{self, Holds},
+    replay::Kind,
+};
+use domain::{Timestamp, written};
+use serde::Deserialize;
 use serde_json::Value;
 
 /// A column of a table.
@@ -11,93 +16,103 @@ pub(super) struct Column {
     path: &'static str,
     /// Where it has the currency of what is money in minor units.
     currency: Option<&'static str>,
+    /// What it is in Parquet.
+    holds: Holds,
 }
 
-const fn plain(name: &'static str, path: &'static str) -> Column {
-    Column { name, path, currency: None }
+const fn text(name: &'static str, path: &'static str) -> Column {
+    Column { name, path, currency: None, holds: Holds::MaybeText }
+}
+
+const fn number(name: &'static str, path: &'static str) -> Column {
+    Column { name, path, currency: None, holds: Holds::MaybeInteger }
+}
+
+const fn time(name: &'static str, path: &'static str) -> Column {
+    Column { name, path, currency: None, holds: Holds::MaybeTime }
 }
 
 const fn minor(name: &'static str, path: &'static str, currency: &'static str) -> Column {
-    Column { name, path, currency: Some(currency) }
+    Column { name, path, currency: Some(currency), holds: Holds::MaybeInteger }
 }
 
 const STOCK: &[Column] = &[
-    plain("sku", "/sku"),
-    plain("name", "/name"),
-    plain("on_hand", "/on_hand"),
-    plain("available", "/available"),
-    plain("held", "/held"),
-    plain("received", "/received"),
-    plain("adjusted", "/adjusted"),
-    plain("committed", "/committed"),
-    plain("returned", "/returned"),
-    plain("version", "/version"),
+    text("sku", "/sku"),
+    text("name", "/name"),
+    number("on_hand", "/on_hand"),
+    number("available", "/available"),
+    number("held", "/held"),
+    number("received", "/received"),
+    number("adjusted", "/adjusted"),
+    number("committed", "/committed"),
+    number("returned", "/returned"),
+    number("version", "/version"),
 ];
 
 const SHARES: &[Column] = &[
-    plain("round_id", "/round_id"),
-    plain("prize", "/offer/prize"),
-    plain("status", "/status"),
-    plain("total_shares", "/offer/total_shares"),
-    plain("available", "/available"),
-    plain("held", "/held"),
-    plain("sold", "/sold"),
-    plain("refunding", "/refunding"),
+    text("round_id", "/round_id"),
+    text("prize", "/offer/prize"),
+    text("status", "/status"),
+    number("total_shares", "/offer/total_shares"),
+    number("available", "/available"),
+    number("held", "/held"),
+    number("sold", "/sold"),
+    number("refunding", "/refunding"),
     minor("share_price_minor", "/offer/share_price/minor_units", "/offer/share_price/currency"),
-    plain("currency", "/offer/share_price/currency"),
-    plain("closes_at", "/offer/closes_at"),
-    plain("version", "/version"),
+    text("currency", "/offer/share_price/currency"),
+    time("closes_at", "/offer/closes_at"),
+    number("version", "/version"),
 ];
 
 const ORDERS: &[Column] = &[
-    plain("order_id", "/order_id"),
-    plain("reference", "/terms/reference"),
-    plain("customer_id", "/terms/customer_id"),
-    plain("status", "/status"),
-    plain("payment_status", "/payment_status"),
-    plain("fulfillment_status", "/fulfillment_status"),
-    plain("attempt", "/attempt"),
+    text("order_id", "/order_id"),
+    text("reference", "/terms/reference"),
+    text("customer_id", "/terms/customer_id"),
+    text("status", "/status"),
+    text("payment_status", "/payment_status"),
+    text("fulfillment_status", "/fulfillment_status"),
+    number("attempt", "/attempt"),
     minor("total_minor", "/terms/total/minor_units", "/terms/total/currency"),
     minor("discount_minor", "/discount/amount/minor_units", "/terms/total/currency"),
     minor("captured_minor", "/captured_minor", "/terms/total/currency"),
     minor("refunded_minor", "/refunded_minor", "/terms/total/currency"),
-    plain("currency", "/terms/total/currency"),
-    plain("placed_at", "/placed_at"),
-    plain("version", "/version"),
+    text("currency", "/terms/total/currency"),
+    time("placed_at", "/placed_at"),
+    number("version", "/version"),
 ];
 
 const PAYMENTS: &[Column] = &[
-    plain("payment_id", "/payment_id"),
-    plain("attempt_of", "/key"),
-    plain("status", "/status"),
-    plain("provider", "/terms/provider"),
-    plain("reference", "/terms/reference"),
+    text("payment_id", "/payment_id"),
+    text("attempt_of", "/key"),
+    text("status", "/status"),
+    text("provider", "/terms/provider"),
+    text("reference", "/terms/reference"),
     minor("amount_minor", "/terms/amount/minor_units", "/terms/amount/currency"),
     minor("captured_minor", "/captured_minor", "/terms/amount/currency"),
     minor("refunded_minor", "/refunded_minor", "/terms/amount/currency"),
     minor("refunding_minor", "/refunding_minor", "/terms/amount/currency"),
-    plain("currency", "/terms/amount/currency"),
-    plain("version", "/version"),
+    text("currency", "/terms/amount/currency"),
+    number("version", "/version"),
 ];
 
 const COUPONS: &[Column] = &[
-    plain("coupon_code", "/coupon_code"),
-    plain("status", "/status"),
-    plain("held", "/held"),
-    plain("redeemed", "/redeemed"),
-    plain("uses_max", "/offer/uses_max"),
-    plain("currency", "/offer/currency"),
-    plain("valid_until", "/offer/valid_until"),
-    plain("version", "/version"),
+    text("coupon_code", "/coupon_code"),
+    text("status", "/status"),
+    number("held", "/held"),
+    number("redeemed", "/redeemed"),
+    number("uses_max", "/offer/uses_max"),
+    text("currency", "/offer/currency"),
+    time("valid_until", "/offer/valid_until"),
+    number("version", "/version"),
 ];
 
 const WALLETS: &[Column] = &[
-    plain("wallet_id", "/wallet_id"),
-    plain("customer_id", "/customer_id"),
+    text("wallet_id", "/wallet_id"),
+    text("customer_id", "/customer_id"),
     minor("available_minor", "/available", "/currency"),
     minor("held_minor", "/held", "/currency"),
-    plain("currency", "/currency"),
-    plain("version", "/version"),
+    text("currency", "/currency"),
+    number("version", "/version"),
 ];
 
 /// The columns of a kind.
@@ -120,6 +135,24 @@ impl Column {
             Some(Value::String(text)) => text.clone(),
             Some(other) => other.to_string(),
         }
+    }
+
+    /// As a column of Parquet.
+    pub(super) const fn of_parquet(&self) -> columnar::Column {
+        columnar::Column::new(self.name, self.holds)
+    }
+
+    /// What a row has there, for Parquet.
+    pub(super) fn cell<'a>(&self, row: &'a Value) -> Result<columnar::Cell<'a>> {
+        let Some(value) = row.pointer(self.path).filter(|value| !value.is_null()) else {
+            return Ok(columnar::Cell::Nothing);
+        };
+        let read = match self.holds {
+            Holds::MaybeInteger | Holds::Integer => value.as_i64().map(columnar::Cell::Integer),
+            Holds::MaybeTime | Holds::Time => Timestamp::deserialize(value).ok().map(columnar::Cell::Time),
+            Holds::MaybeText | Holds::Text | Holds::Json | Holds::Bytes => value.as_str().map(columnar::Cell::from),
+        };
+        read.with_context(|| format!("{} is {value}, which no column has a place for", self.name))
     }
 
     /// What a row has there, for people: amounts as they write them.

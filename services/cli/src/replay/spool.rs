@@ -10,7 +10,7 @@ use audit::replay::{Movement, Movements};
 
 /// Movements, one JSON object a line.
 #[derive(Debug, Default)]
-pub(super) struct Spool {
+pub(crate) struct Spool {
     file: Option<BufWriter<File>>,
 }
 

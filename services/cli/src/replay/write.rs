@@ -1,4 +1,4 @@
-//! What a replay found, in each format.
+//! What a replay found, in each format that is text.
 
 use anyhow::Result;
 use audit::replay::{Answer, Figure, Kind, Movement, Question};
@@ -9,22 +9,22 @@ use serde_json::{Map, Value};
 use super::{columns, spool::Spool};
 use crate::{
     evidence,
-    listing::{Blocks, Format, fields, sealed, sealed_json},
+    listing::{Blocks, Format, To, fields, sealed, sealed_json},
 };
 
-/// Writes it to standard output.
-pub(super) fn write(question: &Question, answer: &mut Answer<Spool>, format: Format, paint: Paint) -> Result<()> {
+/// Writes it.
+pub(super) fn write(question: &Question, answer: &mut Answer<Spool>, format: Format, to: To) -> Result<()> {
     match format {
-        Format::Table => table(question, answer, paint),
-        Format::Csv => csv(question, answer),
-        Format::Json => json(question, answer),
-        Format::Jsonl => jsonl(answer),
+        Format::Table => table(question, answer, to),
+        Format::Csv => csv(question, answer, to),
+        Format::Json => json(question, answer, to),
+        Format::Jsonl => jsonl(answer, to),
     }
 }
 
-fn jsonl(answer: &mut Answer<Spool>) -> Result<()> {
+fn jsonl(answer: &mut Answer<Spool>, to: To) -> Result<()> {
     let Answer { evidence, rows, movements, .. } = answer;
-    sealed_json(evidence, |out| {
+    sealed_json(to, evidence, |out| {
         out.line("}")?;
         for movement in movements.read()? {
             out.line(&format!("{{\"movement\":{}}}", movement?))?;
@@ -33,9 +33,9 @@ fn jsonl(answer: &mut Answer<Spool>) -> Result<()> {
     })
 }
 
-fn json(question: &Question, answer: &mut Answer<Spool>) -> Result<()> {
+fn json(question: &Question, answer: &mut Answer<Spool>, to: To) -> Result<()> {
     let Answer { evidence, rows, movements, .. } = answer;
-    sealed_json(evidence, |out| {
+    sealed_json(to, evidence, |out| {
         if question.movements {
             out.text.push_str(",\"movements\":[");
             let mut comma = "";
@@ -59,10 +59,10 @@ fn json(question: &Question, answer: &mut Answer<Spool>) -> Result<()> {
     })
 }
 
-fn csv(question: &Question, answer: &mut Answer<Spool>) -> Result<()> {
+fn csv(question: &Question, answer: &mut Answer<Spool>, to: To) -> Result<()> {
     let kind = question.kind;
     let Answer { evidence, rows, movements, .. } = answer;
-    sealed(&evidence::of_replay(evidence), Paint::Off, |out, _plain| {
+    sealed(to, &evidence::of_replay(evidence), Paint::Off, |out, _plain| {
         if !question.movements {
             out.line(&fields(columns::of(kind).iter().map(|column| column.name.to_owned())))?;
             return rows.each(&mut |row| {
@@ -88,7 +88,7 @@ fn movement_fields(kind: Kind, movement: Movement) -> Vec<String> {
     let figures = figures.flat_map(|figure| [figure.delta.to_string(), figure.balance.to_string()]);
     let named = [
         movement.position.to_string(),
-        movement.recorded_at.clone(),
+        movement.recorded_at.to_string(),
         movement.key.clone(),
         proto::short_name(&movement.event).to_owned(),
         movement.event_id.to_string(),
@@ -99,10 +99,11 @@ fn movement_fields(kind: Kind, movement: Movement) -> Vec<String> {
     named.into_iter().chain(figures).collect()
 }
 
-fn table(question: &Question, answer: &mut Answer<Spool>, paint: Paint) -> Result<()> {
+fn table(question: &Question, answer: &mut Answer<Spool>, to: To) -> Result<()> {
     let kind = question.kind;
+    let paint = if let To::Stdout = to { Paint::for_stdout() } else { Paint::Off };
     let Answer { evidence, rows, movements, .. } = answer;
-    sealed(&evidence::of_replay(evidence), paint, |out, paint| {
+    sealed(to, &evidence::of_replay(evidence), paint, |out, paint| {
         if question.movements {
             let heading = ["position", "recorded_at", kind.key_name(), "event", "of", "what changed", "status"];
             let mut blocks = Blocks::new(heading.map(str::to_owned), paint, out);
@@ -135,7 +136,7 @@ fn movement_cells(kind: Kind, movement: Movement) -> Vec<Cell> {
     let status = movement.status.clone().filter(|_| movement.status_changed);
     vec![
         Cell::new(movement.position, Look::Dim),
-        Cell::new(&movement.recorded_at, Look::Dim),
+        Cell::new(movement.recorded_at, Look::Dim),
         movement.key.as_str().into(),
         Cell::new(proto::short_name(&movement.event), Look::Bold),
         Cell::new(of.unwrap_or_default(), Look::Dim),
