@@ -10,7 +10,7 @@ use audit::replay::{At, Choice, Chosen, Kind, Question, Sample, replay};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use platform::print::Paint;
 
-use crate::{bar::Bar, global_args::GlobalArgs, listing::Format};
+use crate::{archived::Archived, bar::Bar, global_args::GlobalArgs, listing::Format};
 
 mod columns;
 mod spool;
@@ -59,6 +59,8 @@ pub struct Args {
     /// Read no more than so many events of the log in a second.
     #[arg(long, value_name = "EVENTS")]
     max_rate: Option<NonZeroU32>,
+    #[command(flatten)]
+    archived: Archived,
 }
 
 pub(crate) fn kinds() -> impl TypedValueParser<Value = Kind> {
@@ -68,7 +70,7 @@ pub(crate) fn kinds() -> impl TypedValueParser<Value = Kind> {
 
 /// Replays: exit code 0; 1 if a key has no row; 2 if it cannot have one.
 pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
-    let Args { kind, at, keys, movements, status, sample, seed, format, max_rate } = args;
+    let Args { kind, at, keys, movements, status, sample, seed, format, max_rate, archived } = args;
     let Some(format) = Format::asked(format, global.json) else { return Ok(ExitCode::from(2)) };
     let keys = match keys.iter().map(|key| kind.read_key(key)).collect::<Result<Vec<_>, _>>() {
         Ok(keys) => keys,
@@ -81,7 +83,8 @@ pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     let choice = (status.is_some() || sample.is_some()).then_some(Choice { status, sample });
     let question = Question { kind, at, keys, movements, choice, max_rate };
     let bar = Bar::new();
-    let answer = replay(&global.database_url()?, &question, Spool::default(), |progress| bar.show(progress)).await;
+    let url = global.database_url()?;
+    let answer = replay(archived.with(&url), &question, Spool::default(), |progress| bar.show(progress)).await;
     bar.end();
     let mut answer = answer?;
     write::write(&question, &mut answer, format, Paint::for_stdout())?;
