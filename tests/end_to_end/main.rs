@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that does not find what it looks for fails")]
 
+mod archive;
 mod arrival;
 mod bad_input;
 mod bounds;

@@ -1,9 +1,13 @@
 //! The rows of the tables against the folds of their events: what was let go as it goes, what is in memory at the end, and whether the
 //! tables have rows beside those.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use anyhow::{Context, Result};
+use domain::GlobalPosition;
 use futures::TryStreamExt;
 use runtime::{
     log::rebuild::strays,
@@ -13,6 +17,7 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::{
+    archive::Archive,
     difference::in_words,
     fold::{Fold, Folds, Inventory, Orders, Payments, Rounds, Rows, RowsOf, category, json},
     report::{Check, Findings},
@@ -46,9 +51,16 @@ pub(super) struct Comparison {
     unreadable: BTreeSet<&'static str>,
     /// Rows compared.
     rows: usize,
+    /// What of the log is not in its table.
+    archive: Arc<Archive>,
 }
 
 impl Comparison {
+    /// None yet, with a log of which this is not in its table.
+    pub(super) fn with(archive: Arc<Archive>) -> Self {
+        Self { archive, ..Self::default() }
+    }
+
     /// Compares rows that were let go with those of the tables.
     pub(super) async fn take(&mut self, connection: &mut PgConnection, rows: Rows) -> Result<()> {
         self.compare::<Orders>(connection, rows.orders).await?;
@@ -117,7 +129,8 @@ impl Comparison {
         self.end_of(connection, inventory).await?;
         self.end_of(connection, rounds).await?;
         self.end_of(connection, payments).await?;
-        Ok(Drift { rows: self.rows, differences: self.differences.into_values().collect() })
+        let differences = self.differences.into_values().collect();
+        Ok(Drift { rows: self.rows, differences, archive: self.archive })
     }
 
     async fn end_of<S: Service>(&mut self, connection: &mut PgConnection, fold: &Fold<S>) -> Result<()> {
@@ -158,7 +171,7 @@ impl Comparison {
         RowTable { name, category: of, key, .. }: &RowTable,
         made: u64,
         known: &BTreeSet<String>,
-    ) -> Result<Vec<String>, sqlx::Error> {
+    ) -> Result<Vec<String>> {
         let count = format!("select count(*) from {name}");
         let count: i64 = sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(&mut *connection).await?;
         let is_missing = |difference: &&Difference| difference.row.is_none() && category(&difference.name) == *of;
@@ -184,7 +197,9 @@ impl Comparison {
         let mut unmade = Vec::new();
         for names in beside.chunks(READ_MAX) {
             let found: Vec<String> = sqlx::query_scalar(query).bind(names).fetch_all(&mut *connection).await?;
-            unmade.extend(found);
+            let archived = self.archive.of_streams(&found, GlobalPosition::MAX).await?;
+            let archived: BTreeSet<String> = archived.into_iter().map(|event| event.stream).collect();
+            unmade.extend(found.into_iter().filter(|name| !archived.contains(name)));
         }
         Ok(unmade)
     }
@@ -196,6 +211,7 @@ pub(super) struct Drift {
     /// Rows compared.
     pub(super) rows: usize,
     differences: Vec<Difference>,
+    archive: Arc<Archive>,
 }
 
 impl Drift {
@@ -205,7 +221,7 @@ impl Drift {
         if self.differences.is_empty() {
             return Ok(());
         }
-        let traced = trace(connection, &self.differences).await?;
+        let traced = trace(&self.archive, connection, &self.differences).await?;
         for Difference { name, what, .. } in self.differences {
             let (what, position) = match traced.get(&name) {
                 Some(Parting::Missed(position)) => (format!("{what} (it misses this event)"), Some(*position)),

@@ -27,16 +27,19 @@ mod gdpdu;
 mod postings;
 pub mod sealed;
 
+pub(crate) use blocks::{Blocks, Extent, hex};
 pub use blocks::{Form, Listed};
 pub use check::{Checked, check, is_export};
+pub(crate) use event::ExportedEvent;
 
-use crate::replay::{
-    At, Cut, Database, PROGRAM, Progress, Skew,
-    fold::LogEvent,
-    prefix::{Log, Reader},
+use crate::{
+    archive::LogAt,
+    replay::{
+        At, Cut, Database, PROGRAM, Progress, Skew,
+        fold::LogEvent,
+        prefix::{Log, Reader},
+    },
 };
-use blocks::{Blocks, Extent};
-use event::ExportedEvent;
 use postings::Postings;
 
 /// The file that names all others of an export. It is written last: without it, what is there is no export.
@@ -88,6 +91,9 @@ pub struct Contents {
     /// How lines are written.
     #[serde(default, skip_serializing_if = "Form::is_usual")]
     pub form: Form,
+    /// The partition that was archived in them: it has events alone. None: they are an export.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<i32>,
     /// The log, one event a line, or a row.
     pub events: Vec<Listed>,
     /// What each event moved, one figure a line, or a row.
@@ -95,6 +101,14 @@ pub struct Contents {
     /// Files that describe those: each with its SHA-256.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub beside: BTreeMap<String, String>,
+}
+
+impl Contents {
+    /// None yet.
+    pub(crate) fn new(Extent { from, block, form }: Extent) -> Self {
+        let (events, postings, beside) = (Vec::new(), Vec::new(), BTreeMap::new());
+        Self { from, block, form, partition: None, events, postings, beside }
+    }
 }
 
 /// Who takes the events of an export.
@@ -111,9 +125,8 @@ impl Taker {
     }
 
     fn end(self) -> Result<Contents> {
-        let Extent { from, block, form } = self.extent;
         let (events, postings) = (self.events.end()?, self.postings.end()?);
-        Ok(Contents { from, block, form, events, postings, beside: BTreeMap::new() })
+        Ok(Contents { events, postings, ..Contents::new(self.extent) })
     }
 }
 
@@ -132,7 +145,7 @@ impl Reader for Taker {
 /// The directory has files, the database is away, the moment is beyond the log or before it, or an event cannot be read: all name what it is.
 /// Without its manifest, what was written is no export.
 pub async fn export(
-    database_url: &str,
+    log: impl Into<LogAt<'_>>,
     order: &Order,
     dir: &Path,
     progress: impl Fn(Progress) + Send + Sync,
@@ -141,7 +154,7 @@ pub async fn export(
     if !is_empty.with_context(|| format!("making the directory {}", dir.display()))? {
         bail!("{} has files: name a directory that is empty, or not there yet", dir.display());
     }
-    let mut log = Log::open(database_url, order.max_rate).await?;
+    let mut log = Log::open(log, order.max_rate).await?;
     let database = log.database().await?;
     let end = log.end(order.to.as_ref(), &progress).await?;
     let (from, block, form) = (begin(&mut log, &order.from, &progress).await?, order.block, order.form);
@@ -175,7 +188,7 @@ async fn begin(log: &mut Log, from: &At, progress: &(impl Fn(Progress) + Send + 
         .fetch_one(log.connection())
         .await
         .context("looking for where the export begins")?;
-    if !any {
+    if !any && log.archive().last_at(before, GlobalPosition::MAX).await?.is_none() {
         return Ok(GlobalPosition::default().next());
     }
     Ok(log.end(Some(&At::Time(before)), progress).await?.up_to.next())
@@ -186,7 +199,7 @@ async fn begin(log: &mut Log, from: &At, progress: &(impl Fn(Progress) + Send + 
 /// # Errors
 /// The file is there, or what [`export`] fails of. Nothing is left then.
 pub async fn export_zip(
-    database_url: &str,
+    log: impl Into<LogAt<'_>>,
     order: &Order,
     file: &Path,
     progress: impl Fn(Progress) + Send + Sync,
@@ -197,7 +210,7 @@ pub async fn export_zip(
     // Beside it, so that there is room for both, and the whole of it appears at once.
     let beside = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let parts = tempfile::tempdir_in(beside).with_context(|| format!("making a directory in {}", beside.display()))?;
-    let manifest = export(database_url, order, parts.path(), progress).await?;
+    let manifest = export(log, order, parts.path(), progress).await?;
     gdpdu::pack(&manifest.contents, parts.path(), file)?;
     Ok(manifest)
 }

@@ -7,8 +7,9 @@
 //! and `books` lets go of the rest.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -18,6 +19,7 @@ use runtime::log::event_store::StoredEvent;
 use sqlx::PgConnection;
 
 mod agreement;
+pub mod archive;
 mod books;
 mod cases;
 pub mod catalogue;
@@ -31,6 +33,7 @@ pub mod in_memory;
 mod kept;
 mod ledger;
 mod log;
+mod past;
 pub mod questions;
 pub mod quiescence;
 mod read;
@@ -49,6 +52,7 @@ pub mod what_if;
 
 pub use report::{Check, CheckReport, EventName, Finding, Report};
 
+use archive::Archive;
 use causes::Causes;
 use kept::{Kept, Shelf};
 use ledger::{Ledger, promises::Grace};
@@ -120,11 +124,13 @@ pub struct Settings {
     pub books: Option<PathBuf>,
     /// Whether to read all of it nevertheless, and begin the books anew.
     pub whole: bool,
+    /// Where that part of the log is that was archived.
+    pub archive: Vec<PathBuf>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { grace: GRACE, lately: LATELY, books: None, whole: false }
+        Self { grace: GRACE, lately: LATELY, books: None, whole: false, archive: Vec::new() }
     }
 }
 
@@ -142,6 +148,7 @@ where
     let mut snapshot = Snapshot::take(database_url).await?;
     let grace = Grace { now: snapshot.now, grace: settings.grace };
     let (start, of) = Start::of(&mut snapshot, shelf.as_ref(), settings).await?;
+    let archive = Arc::clone(&start.archive);
     let (since, anew, events_before) = (start.since, start.anew, start.books.log.events);
     let (mut snapshot, mut books, comparison) = read(database_url, snapshot, start, settings.lately, &progress).await?;
     let read = books.log.events - events_before;
@@ -160,7 +167,7 @@ where
     tables::provider::check(connection, &books.ledger.refunds, grace, findings).await?;
     let dead_letters = tables::dead_letters(connection).await?;
     let waiting = waiting::look(connection).await.context("reading what waits for a person")?;
-    let named = name_events(findings, connection).await?;
+    let named = name_events(findings, connection, &archive).await?;
     let report = Report {
         ok: findings.total() == 0,
         at: grace.now.to_string(),
@@ -187,10 +194,20 @@ where
 }
 
 /// The findings, each with the name of its event.
-async fn name_events(findings: &mut Findings, connection: &mut PgConnection) -> Result<Vec<Finding>> {
-    let positions = findings.kept().iter().filter_map(|found| found.position).collect();
-    let events = tables::events_at(connection, positions).await?;
-    let events: BTreeMap<GlobalPosition, EventName> = events.into_iter().map(|event| (event.position, event)).collect();
+async fn name_events(
+    findings: &mut Findings,
+    connection: &mut PgConnection,
+    archive: &Arc<Archive>,
+) -> Result<Vec<Finding>> {
+    let positions: BTreeSet<GlobalPosition> = findings.kept().iter().filter_map(|found| found.position).collect();
+    let events = tables::events_at(connection, positions.iter().copied().collect()).await?;
+    let mut events: BTreeMap<GlobalPosition, EventName> =
+        events.into_iter().map(|event| (event.position, event)).collect();
+    if positions.first().is_some_and(|first| *first <= archive.ends()) {
+        let whole = (GlobalPosition::default(), archive.ends());
+        let archived = archive.some(whole, move |event| positions.contains(&event.position)).await?;
+        events.extend(archived.into_iter().map(|event| (event.position, EventName::of(event))));
+    }
     let named = findings.kept().iter().map(|found| Finding {
         check: found.check,
         subject: found.subject.clone(),

@@ -1,21 +1,22 @@
 //! Reading the log into the books: all of it, or what came since an earlier audit.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::{Context, Result};
 use domain::GlobalPosition;
-use runtime::log::event_store::{StoredEvent, read_after, read_between, read_streams_before};
-use sqlx::PgConnection;
+use runtime::log::event_store::{StoredEvent, read_between};
 use tokio::sync::mpsc;
 
 use super::{
     Progress, Settings,
+    archive::Archive,
     books::{Again, Books},
     cases::Wanted,
     causes::Causes,
     compare::Comparison,
     kept::{Begin, Of, Shelf},
     log::Gap,
+    past::{Past, read_all_after},
     snapshot::Snapshot,
     tables,
 };
@@ -41,6 +42,8 @@ pub(super) struct Start {
     late: Vec<StoredEvent>,
     /// How many events there are to be read.
     ahead: u64,
+    /// What of the log is not in its table.
+    pub(super) archive: Arc<Archive>,
 }
 
 impl Start {
@@ -50,6 +53,9 @@ impl Start {
         settings: &Settings,
     ) -> Result<(Self, Option<Of>)> {
         let connection = &mut snapshot.connection;
+        let archive = Archive::open(connection, &settings.archive).await?;
+        // What is open may have begun in it.
+        archive.needed_behind(GlobalPosition::default())?;
         let (begin, of) = match shelf {
             None => (Begin::Anew(""), None),
             Some(shelf) => {
@@ -64,21 +70,26 @@ impl Start {
             .fetch_one(&mut *connection)
             .await
             .context("reading the log; are its migrations applied?")?;
-        let ahead = u64::try_from(ahead).unwrap_or(0);
+        let ahead = u64::try_from(ahead).unwrap_or(0) + archive.count_behind(after);
         let start = match begin {
             Begin::Anew(why) => {
                 let causes = Causes::of_answered(tables::answered(connection).await?);
                 let anew = Some(why).filter(|why| !why.is_empty());
                 let books = Books::new(causes, settings.lately);
-                Self { books, since: None, anew, again: None, late: Vec::new(), ahead }
+                Self { books, since: None, anew, again: None, late: Vec::new(), ahead, archive }
             }
             Begin::With(kept) => {
                 let late = read_between(connection, &kept.books.log.gaps).await.context("reading what came late")?;
-                let causes = Causes::of_answered(tables::answered_since(connection, after, &late).await?);
+                let answered = if archive.needed_behind(after)? {
+                    tables::answered(connection).await?
+                } else {
+                    tables::answered_since(connection, after, &late).await?
+                };
+                let causes = Causes::of_answered(answered);
                 let gaps = kept.gaps_left(&late, connection).await?;
                 let (mut books, again) = Books::restored(kept.books, causes, settings.lately);
                 books.log.still_open(gaps);
-                Self { books, since: Some(after), anew: None, again: Some(again), late, ahead }
+                Self { books, since: Some(after), anew: None, again: Some(again), late, ahead, archive }
             }
         };
         Ok((start, of))
@@ -98,24 +109,26 @@ pub(super) async fn read(
     lately: u64,
     progress: &impl Fn(Progress),
 ) -> Result<(Snapshot, Books, Comparison)> {
-    let mut past = snapshot.another(database_url).await?;
+    let archive = Arc::clone(&start.archive);
+    let mut past = Past::of(snapshot.another(database_url).await?, Arc::clone(&archive));
     let mut tables = snapshot.another(database_url).await?;
     let (pages, mut coming) = mpsc::channel(PAGES_AHEAD);
     let after = start.after();
+    let comparison = Comparison::with(Arc::clone(&archive));
     let reading = tokio::spawn(async move {
-        let read = read_after(&mut snapshot.connection, after, pages).await.context("reading the log");
+        let read = read_all_after(&archive, &mut snapshot.connection, after, pages).await;
         read.map(|()| snapshot)
     });
     let (rows, mut going) = mpsc::channel(ROWS_BEHIND);
     let comparing = tokio::spawn(async move {
-        let mut comparison = Comparison::default();
+        let mut comparison = comparison;
         while let Some(rows) = going.recv().await {
             comparison.take(&mut tables.connection, rows).await?;
         }
         tables.close().await.map(|()| comparison)
     });
     let ahead = start.ahead;
-    let mut books = resume(start, &mut past.connection).await?;
+    let mut books = resume(start, &mut past).await?;
     let before = books.log.events;
     let step = usize::try_from(lately).unwrap_or(usize::MAX).clamp(1, STEP_MAX);
     let mut since_look = 0;
@@ -123,7 +136,7 @@ pub(super) async fn read(
         for events in page.chunks(step) {
             if let Some(first) = events.first() {
                 let wanted = books.cases.wanted(events);
-                bring_back(&mut books, wanted, first.position, &BTreeSet::new(), &mut past.connection).await?;
+                bring_back(&mut books, wanted, first.position, &BTreeSet::new(), &mut past).await?;
             }
             events.iter().for_each(|event| books.take(event));
             since_look += events.len();
@@ -139,14 +152,14 @@ pub(super) async fn read(
     let comparison: Comparison = comparing.await.context("comparing rows")??;
     // What differs is looked at with all that belongs to it.
     let wanted = books.cases.wanted_by_name(comparison.differing());
-    bring_back(&mut books, wanted, GlobalPosition::MAX, &BTreeSet::new(), &mut past.connection).await?;
+    bring_back(&mut books, wanted, GlobalPosition::MAX, &BTreeSet::new(), &mut past).await?;
     past.close().await?;
     let snapshot = reading.await.context("reading the log")??;
     Ok((snapshot, books, comparison))
 }
 
 /// Reads again what the books do not keep: what is open, and what may be a cause. Then what came late.
-async fn resume(start: Start, past: &mut PgConnection) -> Result<Books> {
+async fn resume(start: Start, past: &mut Past) -> Result<Books> {
     let after = start.after().next();
     let Start { mut books, again, late, .. } = start;
     let Some(Again { open, rounds, loose }) = again else { return Ok(books) };
@@ -166,12 +179,12 @@ async fn resume(start: Start, past: &mut PgConnection) -> Result<Books> {
 
 /// Events of these streams before a position, in order, but for those that came late.
 async fn read_before(
-    past: &mut PgConnection,
+    past: &mut Past,
     streams: &[String],
     before: GlobalPosition,
     is_late: &BTreeSet<GlobalPosition>,
 ) -> Result<Vec<StoredEvent>> {
-    let mut events = read_streams_before(past, streams, before).await.context("reading the log again")?;
+    let mut events = past.streams_before(streams, before).await?;
     events.retain(|event| !is_late.contains(&event.position));
     events.sort_by_key(|event| event.position);
     Ok(events)
@@ -183,7 +196,7 @@ async fn bring_back(
     mut wanted: Wanted,
     before: GlobalPosition,
     is_late: &BTreeSet<GlobalPosition>,
-    past: &mut PgConnection,
+    past: &mut Past,
 ) -> Result<()> {
     loop {
         let streams = wanted.streams();

@@ -23,6 +23,7 @@ use serde::Serialize;
 use sqlx::PgConnection;
 
 use super::{
+    archive::LogAt,
     difference::in_words,
     fold::json,
     replay::{
@@ -191,13 +192,14 @@ impl Tail {
 /// # Errors
 /// The database is away, the log is empty, nothing goes on for too long, or an event or a row cannot be read.
 pub async fn look<S: Service>(
-    database_url: &str,
+    log: impl Into<LogAt<'_>>,
     question: Question,
     progress: impl Fn(Progress) + Send + Sync,
 ) -> Result<Found<S>>
 where
     S::State: 'static,
 {
+    let at = log.into();
     let Question { kind, max_rate, stall_max } = question;
     let watch = Watch::new(stall_max);
     let shown = |now: Progress| {
@@ -205,18 +207,18 @@ where
         progress(now);
     };
     let begun = async {
-        let mut log = Log::open(database_url, max_rate).await?;
+        let mut log = Log::open(at, max_rate).await?;
         let database = log.database().await?;
         let end = log.end(None, &shown).await?;
         let fold = Fold::<S> { kind, state: S::State::default(), events: 0 };
-        let (fold, _read) = log.read(Some(S::NAME), &end, fold, &shown).await?;
+        let (fold, _read) = log.read(Some(kind.streams()), &end, fold, &shown).await?;
         log.close().await?;
         Ok((database, end.up_to, fold))
     };
     let (database, after, fold) = watch.unless_it_stalls(begun).await?;
     let tail = Tail { after, folded: BTreeSet::new() };
     let mut found = Found { database, differences: Vec::new(), rows: 0, fold, tail };
-    let mut snapshot = Snapshot::take(database_url).await?;
+    let mut snapshot = Snapshot::take(at.database_url).await?;
     found.fold_on(&mut snapshot.connection).await?;
     found.compare(&mut snapshot.connection).await?;
     snapshot.close().await?;

@@ -19,6 +19,7 @@ mod compare;
 mod report;
 
 use crate::{
+    archive::LogAt,
     questions::{Answer, Evidence},
     replay::{At, Progress, prefix::Log, quoted},
 };
@@ -154,7 +155,7 @@ pub struct Payout {
 /// # Errors
 /// A file is no such report, or of another account; the database is away, or the moment is beyond the log or before it.
 pub async fn reconcile(
-    database_url: &str,
+    at: impl Into<LogAt<'_>>,
     question: &Question,
     progress: impl Fn(Progress) + Send + Sync,
 ) -> Result<Answer<Row>> {
@@ -166,7 +167,7 @@ pub async fn reconcile(
     }
     let Some(span) = report::span(&lines) else { bail!("no line is below the heading: there is nothing to compare") };
 
-    let mut log = Log::open(database_url, None).await?;
+    let mut log = Log::open(at, None).await?;
     let database = log.database().await?;
     let end = log.end(question.at.as_ref(), &progress).await?;
     let books = books::read(&mut log, &end, &lines, span, &progress).await?;

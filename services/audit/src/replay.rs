@@ -33,6 +33,7 @@ pub use projection::{About, Projection};
 pub use sample::{Choice, Chosen, Sample};
 pub use shard::Shard;
 
+use crate::archive::LogAt;
 use fold::{Fold, Folding};
 use kinds::{CouponRows, OrderRows, PaymentRows, ShareRows, StockRows, WalletRows};
 use prefix::Log;
@@ -176,32 +177,33 @@ pub trait Rows {
 /// The database is away, the moment is beyond the log or before it, or an event cannot be read: all name what it is. Nothing is answered
 /// then.
 pub async fn replay<M: Movements>(
-    database_url: &str,
+    log: impl Into<LogAt<'_>>,
     question: &Question,
     movements: M,
     progress: impl Fn(Progress) + Send + Sync,
 ) -> Result<Answer<M>> {
+    let log = log.into();
     match question.kind {
-        Kind::Stock => of::<StockRows, M>(database_url, question, movements, progress).await,
-        Kind::Shares => of::<ShareRows, M>(database_url, question, movements, progress).await,
-        Kind::Orders => of::<OrderRows, M>(database_url, question, movements, progress).await,
-        Kind::Payments => of::<PaymentRows, M>(database_url, question, movements, progress).await,
-        Kind::Coupons => of::<CouponRows, M>(database_url, question, movements, progress).await,
-        Kind::Wallets => of::<WalletRows, M>(database_url, question, movements, progress).await,
+        Kind::Stock => of::<StockRows, M>(log, question, movements, progress).await,
+        Kind::Shares => of::<ShareRows, M>(log, question, movements, progress).await,
+        Kind::Orders => of::<OrderRows, M>(log, question, movements, progress).await,
+        Kind::Payments => of::<PaymentRows, M>(log, question, movements, progress).await,
+        Kind::Coupons => of::<CouponRows, M>(log, question, movements, progress).await,
+        Kind::Wallets => of::<WalletRows, M>(log, question, movements, progress).await,
     }
 }
 
 async fn of<P: Projection, M: Movements>(
-    database_url: &str,
+    log: LogAt<'_>,
     question: &Question,
     movements: M,
     progress: impl Fn(Progress) + Send + Sync,
 ) -> Result<Answer<M>> {
     let fold = Fold::<P, M>::new(question, movements)?;
-    let mut log = Log::open(database_url, question.max_rate).await?;
+    let mut log = Log::open(log, question.max_rate).await?;
     let database = log.database().await?;
     let end = log.end(question.at.as_ref(), &progress).await?;
-    let (fold, read) = log.read(Some(P::SERVICE), &end, fold, &progress).await?;
+    let (fold, read) = log.read(Some(P::CATEGORIES), &end, fold, &progress).await?;
     let skew = log.skew(&end, &read).await?;
     log.close().await?;
     let Folding { rows, unknown, movements, folded, chosen } = fold.end(question.choice.as_ref());

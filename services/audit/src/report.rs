@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use domain::{GlobalPosition, StreamVersion};
+use runtime::log::event_store::StoredEvent;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -111,6 +112,14 @@ pub struct EventName {
     pub message_type: String,
     /// Its id.
     pub event_id: Uuid,
+}
+
+impl EventName {
+    /// The name of an event.
+    pub(super) fn of(event: StoredEvent) -> Self {
+        let StoredEvent { position, stream, version, message_type, event_id, .. } = event;
+        Self { position, stream, version, message_type, event_id }
+    }
 }
 
 /// How one check went.

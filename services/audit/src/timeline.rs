@@ -19,6 +19,7 @@ mod waits;
 pub use waits::Wait;
 
 use crate::{
+    archive::LogAt,
     questions::{Answer, Evidence, Extent},
     replay::{At, Kind, Progress, prefix::Log, quoted},
 };
@@ -128,11 +129,11 @@ impl Entry {
 /// # Errors
 /// The database is away, or the moment is beyond the log or before it. Both name what it is.
 pub async fn timeline(
-    database_url: &str,
+    at: impl Into<LogAt<'_>>,
     question: &Question,
     progress: impl Fn(Progress) + Send + Sync,
 ) -> Result<Answer<Entry>> {
-    let mut log = Log::open(database_url, None).await?;
+    let mut log = Log::open(at, None).await?;
     let database = log.database().await?;
     let end = log.end(question.at.as_ref(), &progress).await?;
     let told = story::find(&mut log, question, &end, &progress).await?;

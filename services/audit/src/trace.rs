@@ -1,6 +1,6 @@
 //! The first event where a row parts from its events: for that, the log is folded a second time.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::{Context, Result};
 use domain::{Decider, GlobalPosition};
@@ -10,8 +10,10 @@ use runtime::{
 };
 use serde_json::Value;
 use sqlx::PgConnection;
+use tokio::task::spawn_blocking;
 
 use super::{
+    archive::Archive,
     compare::Difference,
     fold::{Inventory, Orders, Payments, Rounds, category, json},
 };
@@ -24,6 +26,7 @@ const OF_ORDERS: [&str; 5] = ["order", "stock", "payment", "use", "funds"];
 
 /// Looks for the events where rows part from theirs.
 pub(super) async fn trace(
+    archive: &Arc<Archive>,
     connection: &mut PgConnection,
     differences: &[Difference],
 ) -> Result<BTreeMap<String, Parting>> {
@@ -33,6 +36,17 @@ pub(super) async fn trace(
         rounds: Trace::new(differences),
         payments: Trace::new(differences),
     };
+    let archive = Arc::clone(archive);
+    let archived = spawn_blocking(move || {
+        let mut traces = traces;
+        let all = (GlobalPosition::default(), GlobalPosition::MAX);
+        archive.each(all, |event| {
+            traces.take(event.fact());
+            Ok(())
+        })?;
+        Ok::<_, anyhow::Error>(traces)
+    });
+    let traces = archived.await.context("reading the archive again")??;
     let traces = replay(connection, traces, Traces::take).await.context("reading the log again")?;
     let Traces { orders, inventory, rounds, payments } = traces;
     Ok([orders.ends(), inventory.ends(), rounds.ends(), payments.ends()].concat().into_iter().collect())

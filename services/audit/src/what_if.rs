@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use domain::{GlobalPosition, Timestamp, words};
 use proto::{Name, inventory::v1 as inventory, orders::v1 as orders, payments::v1 as payments};
 use serde::Serialize;
@@ -21,10 +21,12 @@ mod story;
 use story::Shop;
 
 use crate::{
+    archive::LogAt,
     questions::{Answer, Evidence},
     replay::{
         At, Progress,
-        prefix::{LOOK, Log, event},
+        fold::LogEvent,
+        prefix::{LOOK, Log},
     },
 };
 
@@ -117,11 +119,11 @@ const NOT_KNOWN: [&str; 3] = [
 /// # Errors
 /// The database is away, a moment is beyond the log or before it, or an event cannot be read: all name what it is.
 pub async fn what_if(
-    database_url: &str,
+    at: impl Into<LogAt<'_>>,
     question: &Question,
     progress: impl Fn(Progress) + Send + Sync,
 ) -> Result<Answer<Row>> {
-    let mut log = Log::open(database_url, None).await?;
+    let mut log = Log::open(at, None).await?;
     let database = log.database().await?;
     let end = log.end(None, &progress).await?;
     let from = match &question.from {
@@ -141,7 +143,7 @@ pub async fn what_if(
         let until = up_to.min(i64::from(LOOK).saturating_add(after));
         let rows = log.of_types(&types(), (GlobalPosition::new(after), GlobalPosition::new(until))).await?;
         for row in &rows {
-            shop.take(&event(row).context("reading the log")?)?;
+            shop.take(&LogEvent::of(row))?;
         }
         after = until;
         let position = GlobalPosition::new(after);

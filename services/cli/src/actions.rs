@@ -9,6 +9,7 @@ use audit::{
 };
 
 use crate::{
+    archived::Archived,
     global_args::GlobalArgs,
     listing::{self, Format},
 };
@@ -41,13 +42,15 @@ pub struct Args {
     /// How to print.
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Option<Format>,
+    #[command(flatten)]
+    archived: Archived,
 }
 
 /// Tells it.
 pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
-    let Args { after, to, actor, with_orders, format } = args;
+    let Args { after, to, actor, with_orders, format, archived } = args;
     let Some(format) = Format::asked(format, global.json) else { return Ok(ExitCode::from(2)) };
-    let answer = actions(&global.database_url()?, &Period { after, to, actor, with_orders }).await?;
+    let answer = actions(archived.with(&global.database_url()?), &Period { after, to, actor, with_orders }).await?;
     listing::write(&answer, &HEADING, format, values)?;
     Ok(ExitCode::SUCCESS)
 }

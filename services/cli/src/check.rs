@@ -53,6 +53,7 @@ fn words(checked: &Checked) -> String {
     let recomputed = match postings_recomputed {
         true if *ok => "; each posting follows from the events",
         true => "",
+        false if *postings == 0 => "",
         false => "; the postings were not computed again, for the export does not begin with the log",
     };
     words

@@ -9,6 +9,7 @@ use audit::{
 };
 
 use crate::{
+    archived::Archived,
     global_args::GlobalArgs,
     listing::{self, Format},
 };
@@ -39,13 +40,15 @@ pub struct Args {
     /// How to print.
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Option<Format>,
+    #[command(flatten)]
+    archived: Archived,
 }
 
 /// Tells them.
 pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
-    let Args { at, around, events, format } = args;
+    let Args { at, around, events, format, archived } = args;
     let Some(format) = Format::asked(format, global.json) else { return Ok(ExitCode::from(2)) };
-    let answer = cutoff(&global.database_url()?, &at, around, &events).await?;
+    let answer = cutoff(archived.with(&global.database_url()?), &at, around, &events).await?;
     listing::write(&answer, &HEADING, format, values)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -14,7 +14,7 @@ use audit::{
 use clap::ValueEnum;
 use platform::print;
 
-use crate::{bar::Bar, global_args::GlobalArgs};
+use crate::{archived::Archived, bar::Bar, global_args::GlobalArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,6 +48,8 @@ pub struct Args {
     /// Read no more than so many events of the log in a second.
     #[arg(long, value_name = "EVENTS")]
     max_rate: Option<NonZeroU32>,
+    #[command(flatten)]
+    archived: Archived,
 }
 
 /// How an export is written.
@@ -63,7 +65,7 @@ enum Format {
 
 /// Exports.
 pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
-    let Args { path, format, from, to, block, max_rate } = args;
+    let Args { path, format, from, to, block, max_rate, archived } = args;
     let form = match format {
         Format::Jsonl => Form::Jsonl,
         Format::Parquet => Form::Parquet,
@@ -72,8 +74,10 @@ pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     let order = Order { from, to, block, form, max_rate };
     let (bar, url) = (Bar::new(), global.database_url()?);
     let exported = match format {
-        Format::Jsonl | Format::Parquet => export(&url, &order, &path, |progress| bar.show(progress)).await,
-        Format::Gdpdu => export_zip(&url, &order, &path, |progress| bar.show(progress)).await,
+        Format::Jsonl | Format::Parquet => {
+            export(archived.with(&url), &order, &path, |progress| bar.show(progress)).await
+        }
+        Format::Gdpdu => export_zip(archived.with(&url), &order, &path, |progress| bar.show(progress)).await,
     };
     bar.end();
     let manifest = exported?;

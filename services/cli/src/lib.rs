@@ -1,6 +1,8 @@
 //! The `holdfast` command: the fleet on one machine, orders for it, its proofs, and its operators' verbs.
 
 pub mod actions;
+pub mod archive;
+mod archived;
 pub mod asyncapi;
 mod bar;
 pub mod check;

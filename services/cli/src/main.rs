@@ -4,7 +4,7 @@ use std::{io::IsTerminal, process::ExitCode};
 
 use clap::{CommandFactory, Parser, Subcommand};
 use cli::{
-    actions, asyncapi, check, config, contact, cutoff, demo, diagnose, expire, explain, export,
+    actions, archive, asyncapi, check, config, contact, cutoff, demo, diagnose, expire, explain, export,
     global_args::GlobalArgs, load, mail, merge, migrate, pause, rebuild, reconcile, recover, redrive, reinstate,
     replay, resolve, send, set_aside, shell, status, timeline, unblock, up, verify, what_if,
 };
@@ -88,6 +88,8 @@ enum Command {
     Export(export::Args),
     /// Prove an export from its files alone: nothing of it is changed, and every posting follows from the events.
     Check(check::Args),
+    /// Move the beginning of the log into files and bring it back, partition by partition. Traffic may run.
+    Archive(archive::Args),
     /// Send any command from JSON and print its answer.
     Send(send::Args),
     /// Say what is wrong with the settings of this environment, or show them.
@@ -111,6 +113,7 @@ impl Command {
             // One that writes has locks that others wait for.
             Self::Rebuild(args) => args.only_shows(),
             Self::Verify(_)
+            | Self::Merge(_)
             | Self::Timeline(_)
             | Self::Replay(_)
             | Self::Actions(_)
@@ -181,6 +184,7 @@ async fn run(cli: Cli) -> ExitCode {
         Command::Reconcile(args) => reconcile::run(args, global).await,
         Command::Export(args) => export::run(args, global).await,
         Command::Check(args) => check::run(&args, global),
+        Command::Archive(args) => archive::run(args, global).await,
         Command::Send(args) => send::run(args, global).await,
         Command::Config(args) => config::run(&args, global),
         Command::Asyncapi => asyncapi::run(),

@@ -20,7 +20,7 @@ use runtime::{
 use serde::Serialize;
 use sqlx::{PgConnection, error::DatabaseError};
 
-use crate::{bar::Bar, global_args::GlobalArgs, replay::kinds};
+use crate::{archived::Archived, bar::Bar, global_args::GlobalArgs, replay::kinds};
 
 mod text;
 
@@ -50,6 +50,8 @@ pub struct Args {
     /// Read no more than so many events of the log in a second.
     #[arg(long, value_name = "EVENTS")]
     max_rate: Option<NonZeroU32>,
+    #[command(flatten)]
+    archived: Archived,
 }
 
 impl Args {
@@ -134,13 +136,13 @@ async fn prepare<S: Service>(args: Args, url: &str, bar: &Bar) -> Result<(Report
 where
     S::State: 'static,
 {
-    let Args { kind, dry_run, reason, max_rate } = args;
+    let Args { kind, dry_run, reason, max_rate, archived } = args;
     let alone = match reason {
         Some(reason) if !dry_run => Some((alone(url).await?, reason)),
         _ => None,
     };
     let question = Question { kind, max_rate, stall_max: STALL_MAX };
-    let mut found = look::<S>(url, question, |progress| bar.show(progress)).await?;
+    let mut found = look::<S>(archived.with(url), question, |progress| bar.show(progress)).await?;
     let differences = std::mem::take(&mut found.differences);
     let (mut rebuilt, mut written) = (None, None);
     if let Some((mut connection, reason)) = alone

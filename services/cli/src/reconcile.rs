@@ -9,6 +9,7 @@ use audit::{
 };
 
 use crate::{
+    archived::Archived,
     bar::Bar,
     global_args::GlobalArgs,
     listing::{self, Format},
@@ -67,15 +68,18 @@ struct StripeArgs {
     /// How to print.
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Option<Format>,
+    #[command(flatten)]
+    archived: Archived,
 }
 
 /// Compares: exit code 0 if all agrees, 1 if something differs.
 pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
-    let Provider::Stripe(StripeArgs { files, at, all, format }) = args.provider;
+    let Provider::Stripe(StripeArgs { files, at, all, format, archived }) = args.provider;
     let Some(format) = Format::asked(format, global.json) else { return Ok(ExitCode::from(2)) };
     let bar = Bar::new();
     let compared =
-        reconcile(&global.database_url()?, &Question { files, at, all }, |progress| bar.show(progress)).await;
+        reconcile(archived.with(&global.database_url()?), &Question { files, at, all }, |progress| bar.show(progress))
+            .await;
     bar.end();
     let answer = compared?;
     listing::write(&answer, &HEADING, format, values)?;

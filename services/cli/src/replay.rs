@@ -14,6 +14,7 @@ use clap::{
 };
 
 use crate::{
+    archived::Archived,
     bar::Bar,
     global_args::GlobalArgs,
     listing::{Format, To},
@@ -76,6 +77,8 @@ pub struct Args {
     /// Read no more than so many events of the log in a second.
     #[arg(long, value_name = "EVENTS")]
     max_rate: Option<NonZeroU32>,
+    #[command(flatten)]
+    archived: Archived,
 }
 
 pub(crate) fn kinds() -> impl TypedValueParser<Value = Kind> {
@@ -152,7 +155,7 @@ impl Output {
 
 /// Replays: exit code 0; 1 if a key has no row; 2 if it cannot have one.
 pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
-    let Args { kind, at, keys, movements, status, sample, seed, shard, format, out, max_rate } = args;
+    let Args { kind, at, keys, movements, status, sample, seed, shard, format, out, max_rate, archived } = args;
     let lines = Form::Text(Format::Jsonl);
     if shard.is_some() && (global.json || format.is_some_and(|form| form != lines)) {
         eprintln!("holdfast: a shard is written as jsonl, and `holdfast merge` says all of them in any format");
@@ -171,7 +174,8 @@ pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     let question = Question { kind, at, keys, movements, choice, shard, max_rate };
     let Some(output) = Output::begin(form, out.as_deref())? else { return Ok(ExitCode::from(2)) };
     let bar = Bar::new();
-    let answer = replay(&global.database_url()?, &question, Spool::default(), |progress| bar.show(progress)).await;
+    let url = global.database_url()?;
+    let answer = replay(archived.with(&url), &question, Spool::default(), |progress| bar.show(progress)).await;
     bar.end();
     let mut answer = answer?;
     output.write(&question, &mut answer)?;

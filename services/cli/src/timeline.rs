@@ -12,6 +12,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use platform::print::{self, Cell, Look, Paint};
 
 use crate::{
+    archived::Archived,
     bar::Bar,
     evidence,
     global_args::GlobalArgs,
@@ -89,6 +90,8 @@ struct Which {
     /// Write it as one file for a browser instead, with a picture of who did what when. It needs nothing else and runs nothing.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["format", "json"])]
     html: Option<PathBuf>,
+    #[command(flatten)]
+    archived: Archived,
 }
 
 fn subjects() -> impl TypedValueParser<Value = Subject> {
@@ -107,7 +110,7 @@ pub async fn order(args: OrderArgs, global: &GlobalArgs) -> Result<ExitCode> {
 }
 
 async fn tell(subject: Subject, which: Which, global: &GlobalArgs) -> Result<ExitCode> {
-    let Which { key, at, limit, format, html } = which;
+    let Which { key, at, limit, format, html, archived } = which;
     let Some(format) = Format::asked(format, global.json) else { return Ok(ExitCode::from(2)) };
     let key = match subject.read_key(&key) {
         Ok(key) => key,
@@ -118,7 +121,8 @@ async fn tell(subject: Subject, which: Which, global: &GlobalArgs) -> Result<Exi
     };
     let question = Question { subject, key, at, limit };
     let bar = Bar::new();
-    let answer = timeline(&global.database_url()?, &question, |progress| bar.show(progress)).await;
+    let url = global.database_url()?;
+    let answer = timeline(archived.with(&url), &question, |progress| bar.show(progress)).await;
     bar.end();
     let answer = answer?;
     let is_there = !answer.rows.is_empty();

@@ -10,7 +10,7 @@ use platform::{
     print::{self, Paint},
 };
 
-use crate::global_args::GlobalArgs;
+use crate::{archived::Archived, global_args::GlobalArgs};
 
 mod text;
 
@@ -41,13 +41,16 @@ pub struct Args {
     /// How long to wait in between.
     #[arg(long, value_name = "SECONDS", default_value_t = 10, requires = "watch")]
     every: u64,
+    #[command(flatten)]
+    archived: Archived,
 }
 
 /// Audits the fleet: exit code 0 if all is well, 1 with findings.
 pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     let url = global.database_url()?;
     let grace = Duration::from_secs(args.grace_seconds);
-    let settings = Settings { grace, books: args.books, whole: args.whole, ..Settings::default() };
+    let archive = args.archived.directories;
+    let settings = Settings { grace, books: args.books, whole: args.whole, archive, ..Settings::default() };
     if args.watch {
         return watch(&url, settings, Duration::from_secs(args.every), global).await;
     }

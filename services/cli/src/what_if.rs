@@ -9,6 +9,7 @@ use audit::{
 };
 
 use crate::{
+    archived::Archived,
     bar::Bar,
     global_args::GlobalArgs,
     listing::{self, Format},
@@ -45,6 +46,8 @@ pub struct Args {
     /// How to print.
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Option<Format>,
+    #[command(flatten)]
+    archived: Archived,
 }
 
 fn policy(text: &str) -> Result<Policy, String> {
@@ -69,11 +72,11 @@ fn time(text: &str) -> Result<Duration, String> {
 
 /// Tells them.
 pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
-    let Args { policy, time_to_pay, from, to, format } = args;
+    let Args { policy, time_to_pay, from, to, format, archived } = args;
     let Some(format) = Format::asked(format, global.json) else { return Ok(ExitCode::from(2)) };
     let question = Question { from, to, late_payment: policy, time_to_pay };
     let bar = Bar::new();
-    let answer = what_if(&global.database_url()?, &question, |progress| bar.show(progress)).await;
+    let answer = what_if(archived.with(&global.database_url()?), &question, |progress| bar.show(progress)).await;
     bar.end();
     listing::write(&answer?, &HEADING, format, values)?;
     Ok(ExitCode::SUCCESS)

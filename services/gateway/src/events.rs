@@ -65,9 +65,7 @@ pub(crate) async fn events(
     }
     let after = after(&headers, &query)?;
     let (published, events) = look(&gateway.pool, order_id).await?;
-    if events.is_empty() {
-        return Err(unknown(order_id));
-    }
+    begins_here(&gateway.pool, order_id, &events).await?;
     let is_by_link = by_link.is_some();
     let mut answer = told_of(&gateway, order_id, &headers, after, (published, events))?;
     if is_by_link {
@@ -75,6 +73,21 @@ pub(crate) async fn events(
         answer.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     }
     Ok(answer)
+}
+
+/// That the first event of an order is there.
+async fn begins_here(pool: &PgPool, order_id: Uuid, events: &[StoredEvent]) -> Result<(), Problem> {
+    const ARCHIVED: &str = "select exists (select from log.archived_parts())
+        and exists (select from orders.orders where order_id = $1)";
+    let stream = format!("order-{order_id}");
+    if events.iter().any(|event| event.stream == stream && event.version.get() == 1) {
+        return Ok(());
+    }
+    if sqlx::query_scalar(ARCHIVED).bind(order_id).fetch_one(pool).await? {
+        let detail = "it was over long ago, and its events are archived: `holdfast timeline` with --archive has them";
+        return Err(Problem::own("EVENTS_ARCHIVED", detail));
+    }
+    if events.is_empty() { Err(unknown(order_id)) } else { Ok(()) }
 }
 
 /// The events as they are now, or a stream of them that goes on.

@@ -50,6 +50,7 @@ own! {
     "BODY_TOO_SLOW" REQUEST_TIMEOUT SameRequest "the body of the request did not arrive in time";
     "BROKER_UNAVAILABLE" SERVICE_UNAVAILABLE SameRequest "the command could not be handed to the broker";
     "DATABASE_UNAVAILABLE" SERVICE_UNAVAILABLE SameRequest "the database cannot be read";
+    "EVENTS_ARCHIVED" GONE Nothing "the events of this order have left the database for an archive";
     "FORBIDDEN" FORBIDDEN NewRequest "the caller's token is not good for this";
     "IDEMPOTENCY_KEY_MISSING" BAD_REQUEST NewRequest "a request that changes something has no Idempotency-Key";
     "IDEMPOTENCY_KEY_REUSED" UNPROCESSABLE_ENTITY NewRequest "the Idempotency-Key was used for a request with another body";

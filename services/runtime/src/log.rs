@@ -2,6 +2,7 @@
 
 pub mod acts;
 pub mod append;
+pub mod archive;
 pub mod divergence;
 pub mod event_store;
 pub(crate) mod gap;

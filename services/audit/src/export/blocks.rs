@@ -37,10 +37,10 @@ pub struct Listed {
 
 /// Which positions are written, how, and how many of them into one file.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Extent {
-    pub(super) from: GlobalPosition,
-    pub(super) block: NonZeroU64,
-    pub(super) form: Form,
+pub(crate) struct Extent {
+    pub(crate) from: GlobalPosition,
+    pub(crate) block: NonZeroU64,
+    pub(crate) form: Form,
 }
 
 /// How lines are written.
@@ -73,7 +73,7 @@ impl Form {
 }
 
 /// A line of a table.
-pub(super) trait Line: Serialize {
+pub(crate) trait Line: Serialize {
     /// The columns of Parquet.
     const COLUMNS: &'static [Column];
 
@@ -109,7 +109,7 @@ pub(super) fn csv(values: &[String]) -> String {
 }
 
 /// The files of one table.
-pub(super) struct Blocks {
+pub(crate) struct Blocks {
     table: &'static str,
     extent: Extent,
     dir: Option<PathBuf>,
@@ -163,12 +163,12 @@ impl Write for Hashed {
 
 impl Blocks {
     /// Files in this directory. Without one, they are written nowhere: what would be in them is known all the same.
-    pub(super) fn new(table: &'static str, extent: Extent, dir: Option<&Path>) -> Self {
+    pub(crate) fn new(table: &'static str, extent: Extent, dir: Option<&Path>) -> Self {
         Self { table, extent, dir: dir.map(Path::to_owned), open: None, done: Vec::new() }
     }
 
     /// Writes the next line, in order of position. What is before the extent is passed over.
-    pub(super) fn line<L: Line>(&mut self, line: &L) -> Result<()> {
+    pub(crate) fn line<L: Line>(&mut self, line: &L) -> Result<()> {
         let (position, recorded_at) = (line.position(), line.recorded_at());
         if position < self.extent.from {
             return Ok(());
@@ -206,7 +206,7 @@ impl Blocks {
         Ok(())
     }
 
-    pub(super) fn end(mut self) -> Result<Vec<Listed>> {
+    pub(crate) fn end(mut self) -> Result<Vec<Listed>> {
         self.close()?;
         Ok(self.done)
     }
@@ -247,6 +247,6 @@ impl Open {
 }
 
 /// Bytes in hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -21,7 +21,7 @@ use super::{
     event::ExportedEvent,
     postings::{self, Posting},
 };
-use crate::replay::prefix::Reader;
+use crate::{archive, replay::prefix::Reader};
 
 /// What was found out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -105,10 +105,14 @@ pub fn is_export(path: &Path) -> bool {
 /// # Errors
 /// There is no manifest, or it or a file cannot be read. What is wrong in them is in the answer.
 pub fn check(path: &Path) -> Result<Checked> {
+    if let Some(checked) = archive::check(path) {
+        return checked;
+    }
     let (mut source, contents) = find(path)?;
     let Contents { from, block, form, .. } = contents;
     let is_whole = from <= GlobalPosition::default().next();
-    let mut taker = if is_whole { Some(Taker::new(Extent { from, block, form }, None)?) } else { None };
+    let has_postings = is_whole && contents.partition.is_none();
+    let mut taker = if has_postings { Some(Taker::new(Extent { from, block, form }, None)?) } else { None };
     let (mut findings, mut seen) = (Vec::new(), Seen::default());
     for (name, sha256) in &contents.beside {
         check_beside(&mut source, (name, sha256), &mut findings)?;
@@ -145,7 +149,7 @@ pub fn check(path: &Path) -> Result<Checked> {
             .unwrap_or(u64::MAX),
         events: seen.events,
         postings,
-        postings_recomputed: is_whole,
+        postings_recomputed: has_postings,
         findings,
     })
 }

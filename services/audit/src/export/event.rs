@@ -35,7 +35,7 @@ pub(super) const COLUMNS: [&str; 12] = [
 
 /// An event with all that the log has of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct ExportedEvent {
+pub(crate) struct ExportedEvent {
     pub(super) position: GlobalPosition,
     pub(super) stream: String,
     pub(super) version: StreamVersion,
@@ -71,7 +71,7 @@ mod base64_text {
 }
 
 impl ExportedEvent {
-    pub(super) fn of(event: &LogEvent<'_>) -> Result<Self> {
+    pub(crate) fn of(event: &LogEvent<'_>) -> Result<Self> {
         Ok(Self {
             position: event.position,
             stream: event.stream.to_owned(),

@@ -9,10 +9,13 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::{Answer, Evidence, text};
-use crate::replay::{
-    At,
-    fold::LogEvent,
-    prefix::{End, Log, event},
+use crate::{
+    archive::LogAt,
+    replay::{
+        At,
+        fold::LogEvent,
+        prefix::{End, Log},
+    },
 };
 
 /// Which actions.
@@ -58,8 +61,8 @@ pub struct Action {
 ///
 /// # Errors
 /// The database is away, a moment is beyond the log or before it, or an event cannot be read: all name what it is.
-pub async fn actions(database_url: &str, period: &Period) -> Result<Answer<Action>> {
-    let mut log = Log::open(database_url, None).await?;
+pub async fn actions(at: impl Into<LogAt<'_>>, period: &Period) -> Result<Answer<Action>> {
+    let mut log = Log::open(at, None).await?;
     let database = log.database().await?;
     let end = log.end(period.to.as_ref(), &|_progress| ()).await?;
     let after = match &period.after {
@@ -68,7 +71,7 @@ pub async fn actions(database_url: &str, period: &Period) -> Result<Answer<Actio
     };
     let mut rows = Vec::new();
     for row in log.of_types(&types_with_an_actor(period.with_orders), (after, end.up_to)).await? {
-        rows.extend(action(&event(&row).context("reading the log")?)?);
+        rows.extend(action(&LogEvent::of(&row))?);
     }
     rows.extend(beside_the_log(&mut log, (after, &end)).await?);
     log.close().await?;

@@ -9,15 +9,18 @@ use proto::{
     Name,
     orders::v1::{OrderPaid, OrderPlaced},
 };
+use runtime::log::event_store::StoredEvent;
 use serde::Serialize;
-use sqlx::postgres::PgRow;
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Answer, Evidence, text};
-use crate::replay::{
-    At, Cut,
-    prefix::{LOOK, Log, event},
+use crate::{
+    archive::LogAt,
+    replay::{
+        At, Cut,
+        fold::LogEvent,
+        prefix::{LOOK, Log},
+    },
 };
 
 /// On which side of the moment an event stands.
@@ -62,9 +65,14 @@ pub struct Entry {
 ///
 /// # Errors
 /// There is no such type, the database is away, the moment is beyond the log or before it, or an event cannot be read: all name what it is.
-pub async fn cutoff(database_url: &str, at: &At, around: NonZeroUsize, events: &[String]) -> Result<Answer<Entry>> {
+pub async fn cutoff(
+    log: impl Into<LogAt<'_>>,
+    at: &At,
+    around: NonZeroUsize,
+    events: &[String],
+) -> Result<Answer<Entry>> {
     let types = events.iter().map(|name| full_name(name)).collect::<Result<Vec<_>>>()?;
-    let mut log = Log::open(database_url, None).await?;
+    let mut log = Log::open(log, None).await?;
     let database = log.database().await?;
     let whole = log.end(None, &|_progress| ()).await?;
     let end = log.end(Some(at), &|_progress| ()).await?;
@@ -89,7 +97,7 @@ pub async fn cutoff(database_url: &str, at: &At, around: NonZeroUsize, events: &
 
     let sides = before.iter().map(|row| (Side::Before, row)).chain(behind.iter().map(|row| (Side::After, row)));
     let mut rows = sides.map(|(side, row)| entry(side, row, end.time)).collect::<Result<Vec<_>>>()?;
-    tell_orders(&mut log, &mut rows).await?;
+    tell_orders(&mut log, whole.up_to, &mut rows).await?;
     log.close().await?;
     let of = events.iter().map(|name| format!(" --event {name}")).collect::<String>();
     let command = format!("holdfast cutoff --at {at} --around {around}{of}");
@@ -109,8 +117,8 @@ fn full_name(name: &str) -> Result<String> {
     }
 }
 
-fn entry(side: Side, row: &PgRow, time: Timestamp) -> Result<Entry> {
-    let event = event(row).context("reading the log")?;
+fn entry(side: Side, event: &StoredEvent, time: Timestamp) -> Result<Entry> {
+    let event = LogEvent::of(event);
     let is_late = event.recorded_at > time;
     Ok(Entry {
         side,
@@ -127,24 +135,23 @@ fn entry(side: Side, row: &PgRow, time: Timestamp) -> Result<Entry> {
 }
 
 /// When the orders were placed and paid.
-async fn tell_orders(log: &mut Log, rows: &mut [Entry]) -> Result<()> {
+async fn tell_orders(log: &mut Log, up_to: GlobalPosition, rows: &mut [Entry]) -> Result<()> {
     let stream = |row: &Entry| {
         row.order_id.as_ref().and_then(|id| Uuid::try_parse(id).ok()).and_then(|id| OrderId(id).streams(0).pop())
     };
     let streams: Vec<String> = rows.iter().filter_map(stream).collect();
-    let query = "select stream, type, max(recorded_at) from log.events where stream = any($1) and type = any($2) group by stream, type";
-    let found: Vec<(String, String, OffsetDateTime)> = sqlx::query_as(query)
-        .bind(&streams)
-        .bind([OrderPlaced::full_name(), OrderPaid::full_name()])
-        .fetch_all(log.connection())
-        .await
-        .context("reading when orders were placed and paid")?;
-    let times: BTreeMap<(String, String), String> =
-        found.into_iter().map(|(stream, of, at)| ((stream, of), Timestamp::from(at).to_string())).collect();
+    let told = [OrderPlaced::full_name(), OrderPaid::full_name()];
+    let mut times: BTreeMap<(String, String), Timestamp> = BTreeMap::new();
+    for event in log.of_streams(&streams, up_to).await.context("reading when orders were placed and paid")? {
+        if told.contains(&event.message_type) {
+            let latest = times.entry((event.stream, event.message_type)).or_default();
+            *latest = event.recorded_at.max(*latest);
+        }
+    }
     for row in rows {
         let Some(stream) = stream(row) else { continue };
-        row.placed_at = times.get(&(stream.clone(), OrderPlaced::full_name())).cloned();
-        row.paid_at = times.get(&(stream, OrderPaid::full_name())).cloned();
+        row.placed_at = times.get(&(stream.clone(), OrderPlaced::full_name())).map(Timestamp::to_string);
+        row.paid_at = times.get(&(stream, OrderPaid::full_name())).map(Timestamp::to_string);
     }
     Ok(())
 }

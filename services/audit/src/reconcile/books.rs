@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use domain::{Currency, GlobalPosition, Timestamp};
 use proto::{Name, payments::v1 as wire};
 use serde_json::Value;
@@ -15,7 +15,7 @@ use crate::{
     replay::{
         Progress,
         fold::LogEvent,
-        prefix::{End, LOOK, Log, event},
+        prefix::{End, LOOK, Log},
     },
 };
 
@@ -131,7 +131,7 @@ pub(super) async fn read(
         let until = up_to.min(i64::from(LOOK).saturating_add(after));
         let rows = log.of_types(&types, (GlobalPosition::new(after), GlobalPosition::new(until))).await?;
         for row in &rows {
-            books.take(&event(row).context("reading the log")?)?;
+            books.take(&LogEvent::of(row))?;
         }
         books.forget(&named, span);
         after = until;

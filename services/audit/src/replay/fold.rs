@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt::Display};
 
 use anyhow::{Context, Result, anyhow, bail};
 use domain::{GlobalPosition, StreamVersion, Timestamp};
-use runtime::service::is_rejection;
+use runtime::{log::event_store::StoredEvent, service::is_rejection};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -34,7 +34,44 @@ pub(crate) struct LogEvent<'row> {
     pub(crate) traceparent: Option<&'row str>,
 }
 
+impl<'row> LogEvent<'row> {
+    /// It, as it was read from the log.
+    pub(crate) fn of(event: &'row StoredEvent) -> Self {
+        Self {
+            position: event.position,
+            stream: &event.stream,
+            version: event.version,
+            event_id: event.event_id,
+            service: &event.service,
+            message_type: &event.message_type,
+            recorded_at: event.recorded_at,
+            data: &event.data,
+            correlation_id: event.correlation_id,
+            causation_id: event.causation_id,
+            traceparent: event.traceparent.as_deref(),
+        }
+    }
+}
+
 impl LogEvent<'_> {
+    /// It, to be kept.
+    pub(crate) fn stored(&self) -> StoredEvent {
+        StoredEvent {
+            position: self.position,
+            stream: self.stream.to_owned(),
+            version: self.version,
+            event_id: self.event_id,
+            service: self.service.to_owned(),
+            message_type: self.message_type.to_owned(),
+            data: self.data.to_vec(),
+            correlation_id: self.correlation_id,
+            causation_id: self.causation_id,
+            traceparent: self.traceparent.map(str::to_owned),
+            recorded_at: self.recorded_at,
+            is_handled: false,
+        }
+    }
+
     /// The category of its stream: what stands before the first dash.
     pub(crate) fn category(&self) -> &str {
         self.stream.split_once('-').map_or(self.stream, |(category, _)| category)

@@ -7,6 +7,7 @@
 use std::{
     num::NonZeroU32,
     pin::pin,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -14,14 +15,16 @@ use anyhow::{Context, Result, anyhow, bail};
 use domain::{GlobalPosition, StreamVersion, Timestamp};
 use futures::{StreamExt, TryStreamExt};
 use platform::clock;
+use runtime::log::event_store::StoredEvent;
 use sqlx::{
     ConnectOptions, Connection, PgConnection, Row,
     postgres::{PgConnectOptions, PgRow},
 };
 use time::OffsetDateTime;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::{At, Cut, Database, Progress, Skew, fold::LogEvent};
+use crate::archive::{Archive, LogAt};
 
 /// Events of one page, read by one statement.
 const PAGE: u32 = 20_000;
@@ -52,9 +55,10 @@ pub(crate) trait Reader: Send + 'static {
     fn take(&mut self, event: &LogEvent<'_>) -> Result<()>;
 }
 
-/// The log, over a connection of its own.
+/// The log, over a connection of its own, and what was archived of it.
 pub(crate) struct Log {
     connection: PgConnection,
+    archive: Arc<Archive>,
     pace: Pace,
 }
 
@@ -87,6 +91,13 @@ pub(crate) struct Read {
 }
 
 impl Read {
+    /// Adds what was read behind it.
+    fn add(&mut self, behind: Self) {
+        self.events += behind.events;
+        self.later += behind.later;
+        self.first_later = self.first_later.or(behind.first_later);
+    }
+
     fn take(&mut self, event: &LogEvent<'_>, time: Timestamp) {
         self.events += 1;
         if event.recorded_at > time {
@@ -124,16 +135,20 @@ impl Pace {
 
 impl Log {
     /// Connects to the database.
-    pub(crate) async fn open(database_url: &str, max_rate: Option<NonZeroU32>) -> Result<Self> {
+    pub(crate) async fn open(at: impl Into<LogAt<'_>>, max_rate: Option<NonZeroU32>) -> Result<Self> {
+        let LogAt { database_url, archive } = at.into();
         // The address is not named: it may have a password in it.
         let hint = "connecting to Postgres; is the fleet up? (holdfast up, or --database-url for another one)";
         let options: PgConnectOptions = database_url.parse().context("reading the address of Postgres")?;
         let options = options.application_name("holdfast audit").disable_statement_logging();
-        let connection = options.connect().await.context(hint)?;
-        Ok(Self { connection, pace: Pace::of(max_rate) })
+        let mut connection = options.connect().await.context(hint)?;
+        let archive = Archive::open(&mut connection, archive).await?;
+        Ok(Self { connection, archive, pace: Pace::of(max_rate) })
     }
 
-    pub(crate) async fn close(self) -> Result<()> {
+    /// Closes it, once all is read: nothing of that has left the table meanwhile.
+    pub(crate) async fn close(mut self) -> Result<()> {
+        self.archive.unchanged(&mut self.connection).await?;
         Ok(self.connection.close().await?)
     }
 
@@ -146,19 +161,50 @@ impl Log {
         &mut self,
         types: &[String],
         (after, up_to): (GlobalPosition, GlobalPosition),
-    ) -> Result<Vec<PgRow>> {
+    ) -> Result<Vec<StoredEvent>> {
         let query = "select position, stream, version, event_id, service, type, recorded_at, data, correlation_id,
                 causation_id, traceparent
             from log.events where position > $1 and position <= $2 and type = any($3) order by position";
-        let mut found = Vec::new();
-        let (mut after, up_to) = (after.get(), up_to.get());
+        let wanted = types.to_vec();
+        let mut found = self.archive.some((after, up_to), move |event| wanted.contains(&event.message_type)).await?;
+        let (mut after, up_to) = (after.max(self.archive.ends()).get(), up_to.get());
         while after < up_to {
             let until = up_to.min(after.saturating_add(i64::from(LOOK)));
             let rows = sqlx::query(query).bind(after).bind(until).bind(types).fetch_all(&mut self.connection).await;
-            found.extend(rows.context("reading the log")?);
+            for row in &rows.context("reading the log")? {
+                found.push(event(row).context("reading the log")?.stored());
+            }
             after = until;
         }
         Ok(found)
+    }
+
+    /// All events of these streams up to a position, in order.
+    pub(crate) async fn of_streams(&mut self, streams: &[String], up_to: GlobalPosition) -> Result<Vec<StoredEvent>> {
+        let query = "select position, stream, version, event_id, service, type, recorded_at, data, correlation_id,
+                causation_id, traceparent
+            from log.events where stream = any($1) and position <= $2 order by position";
+        let rows = sqlx::query(query).bind(streams).bind(up_to.get()).fetch_all(&mut self.connection).await;
+        let rows = rows.context("reading the log")?;
+        let in_table: Vec<StoredEvent> = rows
+            .iter()
+            .map(|row| Ok(event(row)?.stored()))
+            .collect::<Result<_, sqlx::Error>>()
+            .context("reading the log")?;
+        // All streams that begin behind the archive are in the table alone.
+        let begin = |stream: &String| in_table.iter().find(|event| event.stream == *stream).map(|event| event.version);
+        let begun: Vec<StreamVersion> = streams.iter().filter_map(begin).collect();
+        if !begun.is_empty() && begun.iter().all(|version| *version == StreamVersion::default().next()) {
+            return Ok(in_table);
+        }
+        let mut events = self.archive.of_streams(streams, up_to).await?;
+        events.extend(in_table);
+        Ok(events)
+    }
+
+    /// What is archived of it.
+    pub(crate) const fn archive(&self) -> &Arc<Archive> {
+        &self.archive
     }
 
     /// Which database this is.
@@ -204,6 +250,11 @@ impl Log {
             Some(At::Time(time)) => self.last_at(*time, log_ended, progress).await?,
             Some(At::Position(_)) | None => Some(up_to),
         };
+        if let Some(up_to) = up_to
+            && let Some(last) = self.archived_up_to(up_to).await?
+        {
+            return Ok(Self::end_at(at, (last.position, last.recorded_at), log_ended));
+        }
         let query = "select position, recorded_at from (
                 (select 1 as place, position, recorded_at from log.events where position <= $1 order by position desc limit 1)
                 union all (select 2, position, recorded_at from log.events order by position limit 1)
@@ -215,9 +266,7 @@ impl Log {
             .context("reading the ends of the log")?;
         match ends.as_slice() {
             [(last, recorded_at), _first] => {
-                let (up_to, recorded_at) = (GlobalPosition::new(*last), Timestamp::from(*recorded_at));
-                let time = if let Some(At::Time(time)) = at { *time } else { recorded_at };
-                Ok(End { up_to, recorded_at, time, log_ended })
+                Ok(Self::end_at(at, (GlobalPosition::new(*last), Timestamp::from(*recorded_at)), log_ended))
             }
             ends => {
                 let first =
@@ -225,6 +274,25 @@ impl Log {
                 bail!("that is before the first event, which is at position {}", first.unwrap_or_default())
             }
         }
+    }
+
+    fn end_at(at: Option<&At>, (up_to, recorded_at): (GlobalPosition, Timestamp), log_ended: GlobalPosition) -> End {
+        let time = if let Some(At::Time(time)) = at { *time } else { recorded_at };
+        End { up_to, recorded_at, time, log_ended }
+    }
+
+    /// The last event up to a position, if that is archived.
+    async fn archived_up_to(&mut self, up_to: GlobalPosition) -> Result<Option<StoredEvent>> {
+        let query = "select exists (select from log.events where position <= $1)";
+        let is_in_table: bool = sqlx::query_scalar(query)
+            .bind(up_to.get())
+            .fetch_one(&mut self.connection)
+            .await
+            .context("reading the log")?;
+        if is_in_table || self.archive.ends() == GlobalPosition::default() {
+            return Ok(None);
+        }
+        self.archive.last_up_to(up_to).await
     }
 
     /// Waits until nothing can come any more below where the log was seen to end.
@@ -292,82 +360,161 @@ impl Log {
             if let Some(found) = found {
                 return Ok(Some(GlobalPosition::new(found)));
             }
-            let Some(first) = first else { return Ok(None) };
+            let Some(first) = first else { return self.archive.last_at(time, up_to).await };
             up_to = GlobalPosition::new(first).previous();
             progress(Progress::Looking(up_to));
             self.pace.wait(u64::try_from(looked_at).unwrap_or(0)).await;
         }
     }
 
-    /// Reads all events up to the end, while another thread takes them. Of events that others wrote than this service, only the envelope.
+    /// Reads all events up to the end, while another thread takes them. Those in streams of no such category are only looked at, and none of
+    /// them leaves the database.
     pub(crate) async fn read<R: Reader>(
         &mut self,
-        service: Option<&str>,
+        categories: Option<&[&str]>,
         end: &End,
-        mut reader: R,
+        reader: R,
         progress: &impl Fn(Progress),
     ) -> Result<(R, Read)> {
         let (chunks, mut read) = mpsc::channel::<Vec<PgRow>>(CHUNKS_AHEAD);
-        let (mut seen, time) = (Read::default(), end.time);
+        let are_all = categories.is_none();
+        let time = end.time;
+        let (mut reader, mut seen) = self.read_archive(end, reader, progress).await?;
+        let seen_before = seen.events;
         let taking = tokio::task::spawn_blocking(move || {
             while let Some(chunk) = read.blocking_recv() {
                 for row in &chunk {
                     let event = event(row).context("reading the log")?;
-                    seen.take(&event, time);
+                    if are_all {
+                        seen.take(&event, time);
+                    }
                     reader.take(&event)?;
                 }
             }
             Ok::<_, anyhow::Error>((reader, seen))
         });
-        self.read_pages(service, end, chunks, progress).await?;
-        taking.await.context("taking events in")?
+        let looked_at = self.read_pages(categories, (end, seen_before), chunks, progress).await?;
+        let (reader, mut seen) = taking.await.context("taking events in")??;
+        seen.add(looked_at);
+        Ok((reader, seen))
     }
 
+    /// Has what is archived of it taken in first.
+    async fn read_archive<R: Reader>(
+        &self,
+        end: &End,
+        mut reader: R,
+        progress: &impl Fn(Progress),
+    ) -> Result<(R, Read)> {
+        let (archive, up_to, time) = (Arc::clone(&self.archive), end.up_to, end.time);
+        let (told, mut heard) = watch::channel((0, GlobalPosition::default()));
+        let taking = tokio::task::spawn_blocking(move || {
+            let mut seen = Read::default();
+            archive.each((GlobalPosition::default(), up_to), |event| {
+                let event = LogEvent::of(&event);
+                seen.take(&event, time);
+                if seen.events % u64::from(PAGE) == 0 {
+                    told.send_replace((seen.events, event.position));
+                }
+                reader.take(&event)
+            })?;
+            Ok((reader, seen))
+        });
+        // It ends when all is taken in.
+        while heard.changed().await.is_ok() {
+            let (events, position) = *heard.borrow_and_update();
+            progress(Progress::Folding { events, position, up_to });
+        }
+        taking.await.context("taking events in from the archive")?
+    }
+
+    /// Reads page by page, and sends on what is wanted. What was looked at in the database.
     async fn read_pages(
         &mut self,
-        service: Option<&str>,
-        end: &End,
+        categories: Option<&[&str]>,
+        (end, mut events): (&End, u64),
         chunks: mpsc::Sender<Vec<PgRow>>,
         progress: &impl Fn(Progress),
-    ) -> Result<()> {
-        let query = "select position, stream, version, event_id, service, type, recorded_at,
-                case when $3::text is null or service = $3 then data else '' end, correlation_id, causation_id, traceparent
-            from log.events where position > $1 and position <= $2 order by position limit $4";
-        let (mut after, mut events) = (GlobalPosition::default(), 0);
+    ) -> Result<Read> {
+        let query = "select position, stream, version, event_id, service, type, recorded_at, data, correlation_id, causation_id, traceparent
+            from log.events where position > $1 and position <= $2 and ($3::text[] is null or stream ^@ any($3))
+            order by position limit $4";
+        let prefixes: Option<Vec<String>> =
+            categories.map(|categories| categories.iter().map(|category| format!("{category}-")).collect());
+        let mut looked_at = Read::default();
+        let mut after = self.archive.ends();
         loop {
             let limit = self.pace.page(PAGE);
-            let mut page = 0_u64;
-            let rows = sqlx::query(query).bind(after.get()).bind(end.up_to.get()).bind(service).bind(i64::from(limit));
+            let mut until = end.up_to;
+            let mut page = 0;
+            if prefixes.is_some() {
+                let (read, last) = self.look_at((after, until), limit, end.time).await?;
+                page = read.events;
+                looked_at.add(read);
+                until = last.unwrap_or(until);
+            }
+            let rows = sqlx::query(query).bind(after.get()).bind(until.get()).bind(&prefixes).bind(i64::from(limit));
             let mut rows = pin!(rows.fetch(&mut self.connection).try_chunks(CHUNK));
             while let Some(chunk) = rows.next().await {
                 let chunk = chunk.map_err(|error| error.1).context("reading the log")?;
                 if let Some(last) = chunk.last() {
                     after = GlobalPosition::new(last.try_get(0).context("reading the log")?);
                 }
-                page += u64::try_from(chunk.len()).unwrap_or(0);
+                if prefixes.is_none() {
+                    page += u64::try_from(chunk.len()).unwrap_or(0);
+                }
                 // Who no longer takes them in has failed, which is heard of there.
                 if chunks.send(chunk).await.is_err() {
-                    return Ok(());
+                    return Ok(looked_at);
                 }
+            }
+            if prefixes.is_some() {
+                after = until;
             }
             events += page;
             progress(Progress::Folding { events, position: after, up_to: end.up_to });
             if page < u64::from(limit) {
-                return Ok(());
+                return Ok(looked_at);
             }
             self.pace.wait(page).await;
         }
+    }
+
+    /// Looks at the next events, at most so many, none of which leaves the database; and where the last of them stands.
+    async fn look_at(
+        &mut self,
+        (after, up_to): (GlobalPosition, GlobalPosition),
+        limit: u32,
+        time: Timestamp,
+    ) -> Result<(Read, Option<GlobalPosition>)> {
+        let query =
+            "select count(*), count(*) filter (where recorded_at > $3), min(position) filter (where recorded_at > $3),
+                max(position)
+            from (select position, recorded_at from log.events where position > $1 and position <= $2
+                order by position limit $4) as page";
+        let (events, later, first_later, last): (i64, i64, Option<i64>, Option<i64>) = sqlx::query_as(query)
+            .bind(after.get())
+            .bind(up_to.get())
+            .bind(OffsetDateTime::from(time))
+            .bind(i64::from(limit))
+            .fetch_one(&mut self.connection)
+            .await
+            .context("reading the log")?;
+        let count = |count: i64| u64::try_from(count).unwrap_or(0);
+        let first_later = first_later.map(GlobalPosition::new);
+        Ok((Read { events: count(events), later: count(later), first_later }, last.map(GlobalPosition::new)))
     }
 
     /// What clocks disagree about at the cut.
     pub(crate) async fn skew(&mut self, end: &End, read: &Read) -> Result<Skew> {
         let query = "select count(*) filter (where recorded_at <= $3), count(*)
             from (select recorded_at from log.events where position > $1 and position <= $2 order by position limit $4) as part";
+        let archived = self.archive.behind((end.up_to, end.log_ended), end.time, BEHIND_MAX).await?;
         let (earlier, looked_at): (i64, i64) = sqlx::query_as(query)
             .bind(end.up_to.get())
             .bind(end.log_ended.get())
             .bind(OffsetDateTime::from(end.time))
-            .bind(i64::from(BEHIND_MAX))
+            .bind(i64::from(BEHIND_MAX.saturating_sub(archived.1)))
             .fetch_one(&mut self.connection)
             .await
             .context("looking behind the cut")?;
@@ -376,8 +523,8 @@ impl Log {
             time: end.time,
             later_before_the_cut: read.later,
             first_later: read.first_later,
-            earlier_behind_the_cut: count(earlier),
-            looked_at_behind: count(looked_at),
+            earlier_behind_the_cut: count(earlier) + u64::from(archived.0),
+            looked_at_behind: count(looked_at) + u64::from(archived.1),
         })
     }
 }

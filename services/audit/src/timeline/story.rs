@@ -1,17 +1,21 @@
 //! Which events a story has: those of its own streams, those that name it, and what these led to.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use anyhow::{Context, Result};
 use domain::{GlobalPosition, OrderId, Timestamp};
 use proto::{Name, orders::v1::OrderReinstated};
+use runtime::log::event_store::StoredEvent;
 use serde_json::Value;
-use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::{Entry, Question, Subject};
 use crate::replay::{
     Progress,
+    fold::LogEvent,
     prefix::{End, LOOK, Log, event},
 };
 
@@ -96,11 +100,8 @@ async fn about(log: &mut Log, found: Vec<(Timestamp, Entry)>, key: &str, end: &E
 
 /// All events of some streams, in order.
 async fn of_streams(log: &mut Log, streams: &[String], end: &End) -> Result<Vec<(Timestamp, Entry)>> {
-    let query = "select position, stream, version, event_id, service, type, recorded_at, data, correlation_id,
-            causation_id, traceparent
-        from log.events where stream = any($1) and position <= $2 order by position";
-    let rows = sqlx::query(query).bind(streams).bind(end.up_to.get()).fetch_all(log.connection()).await;
-    rows.context("reading the log")?.iter().map(entry).collect()
+    let events = log.of_streams(streams, end.up_to).await?;
+    Ok(events.iter().map(|event| entry(&LogEvent::of(event))).collect())
 }
 
 /// The last events that name a key in any field, and how many there are. No statement lasts: events of others stay in the database.
@@ -117,18 +118,28 @@ async fn naming(
         from log.events where position > $1 and position <= $2 and position($3::bytea in data) > 0 order by position";
     let (mut after, up_to) = (0, end.up_to.get());
     let (mut found, mut of) = (VecDeque::new(), 0);
+    let mut take = |event: &LogEvent<'_>| {
+        let (at, entry) = entry(event);
+        if names(&entry.data, key) || entry.data.is_string() {
+            of += 1;
+            found.push_back((at, entry));
+        }
+        if found.len() > limit {
+            found.pop_front();
+        }
+    };
+    let archive = Arc::clone(log.archive());
+    let wanted = key.as_bytes().to_vec();
+    let has = move |event: &StoredEvent| event.data.windows(wanted.len().max(1)).any(|part| part == wanted);
+    for event in archive.some((GlobalPosition::default(), end.up_to), has).await? {
+        take(&LogEvent::of(&event));
+    }
+    after = archive.ends().get().max(after);
     while after < up_to {
         let until = up_to.min(i64::from(LOOK).saturating_add(after));
         let rows = sqlx::query(query).bind(after).bind(until).bind(key.as_bytes()).fetch_all(log.connection()).await;
         for row in &rows.context("looking for events that name it")? {
-            let (at, entry) = entry(row)?;
-            if names(&entry.data, key) || entry.data.is_string() {
-                of += 1;
-                found.push_back((at, entry));
-            }
-            if found.len() > limit {
-                found.pop_front();
-            }
+            take(&event(row).context("reading the log")?);
         }
         after = until;
         let position = GlobalPosition::new(after);
@@ -147,8 +158,7 @@ pub(super) fn names(data: &Value, key: &str) -> bool {
     }
 }
 
-fn entry(row: &PgRow) -> Result<(Timestamp, Entry)> {
-    let event = event(row).context("reading the log")?;
+fn entry(event: &LogEvent<'_>) -> (Timestamp, Entry) {
     let entry = Entry {
         position: event.position,
         recorded_at: event.recorded_at.to_string(),
@@ -166,5 +176,5 @@ fn entry(row: &PgRow) -> Result<(Timestamp, Entry)> {
         // What does not decode is still told: somebody looks because something is wrong.
         data: proto::to_json(event.message_type, event.data).unwrap_or_else(|error| Value::String(error.to_string())),
     };
-    Ok((event.recorded_at, entry))
+    (event.recorded_at, entry)
 }

@@ -18,7 +18,7 @@ use sqlx::PgConnection;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use uuid::Uuid;
 
-use crate::log::{event_store::StoredEvent, identity::event_id, lineage::Lineage};
+use crate::log::{archive, event_store::StoredEvent, identity::event_id, lineage::Lineage};
 
 /// How many of the stream's last messages are looked at before anything is taken from it. Only what was published again after a loss
 /// may lie behind what was lost.
@@ -162,13 +162,21 @@ pub async fn lacks<'a>(
     let positions: Vec<i64> = published.iter().map(|one| one.event.position.get()).collect();
     let found: Vec<(i64, Uuid)> = sqlx::query_as("select position, event_id from log.events where position = any($1)")
         .bind(positions)
-        .fetch_all(connection)
+        .fetch_all(&mut *connection)
         .await
         .map_err(|error| Error::database("looking for what is published", error))?;
     let found: BTreeMap<GlobalPosition, Uuid> =
         found.into_iter().map(|(position, id)| (GlobalPosition::new(position), id)).collect();
     let is_there = |one: &&PublishedEvent| found.get(&one.event.position) == Some(&one.event.event_id);
-    Ok(published.into_iter().filter(|one| !is_there(one)).collect())
+    let mut lacking: Vec<&PublishedEvent> = published.into_iter().filter(|one| !is_there(one)).collect();
+    if !lacking.is_empty() {
+        // What the table has no more is in files.
+        let archived = archive::archived(connection).await;
+        let archived = archived.map_err(|error| Error::database("asking what of the log is archived", error))?;
+        let is_archived = |position| archived.iter().any(|it| it.part.first <= position && position <= it.part.last);
+        lacking.retain(|one| !is_archived(one.event.position));
+    }
+    Ok(lacking)
 }
 
 /// The last events of the stream.

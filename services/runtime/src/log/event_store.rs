@@ -68,7 +68,7 @@ impl NewEvent {
 }
 
 /// An event of the log.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredEvent {
     /// Its place in the log: unique and rising, with gaps.
     pub position: GlobalPosition,
@@ -111,7 +111,10 @@ macro_rules! columns {
     };
 }
 
-fn recorded(row: &PgRow) -> Result<StoredEvent, sqlx::Error> {
+pub(crate) use columns;
+
+/// An event, from these columns.
+pub(crate) fn recorded(row: &PgRow) -> Result<StoredEvent, sqlx::Error> {
     Ok(StoredEvent {
         position: GlobalPosition::new(row.try_get(0)?),
         stream: row.try_get(1)?,

@@ -23,6 +23,7 @@ use crate::{
     batch::draft::{Answered, accepted, rejected_before},
     log::{
         append::save_rows,
+        archive,
         divergence::{PublishedEvent, lacks, log_ends},
         event_store::StoredEvent,
         lineage::Lineage,
@@ -97,8 +98,17 @@ pub async fn find(broker: &Broker, connection: &mut PgConnection, lineage: &Line
         .fetch_all(&mut *connection)
         .await
         .map_err(failed)?;
-    let (adoptable, left_out) =
-        sort_out(lost, lineage.epoch(), versions.collect(), &taken.into_iter().map(GlobalPosition::new).collect());
+    let versions: BTreeMap<String, StreamVersion> = versions.collect();
+    let known: BTreeSet<String> = versions.keys().cloned().collect();
+    let (adoptable, mut left_out) =
+        sort_out(lost, lineage.epoch(), versions, &taken.into_iter().map(GlobalPosition::new).collect());
+    if !archive::archived(connection).await.map_err(failed)?.is_empty() {
+        for (_, why) in left_out.iter_mut().filter(|(published, _)| !known.contains(&published.event.stream)) {
+            why.push_str(
+                "; what came before may be archived, and is to be brought back first: `holdfast archive restore`",
+            );
+        }
+    }
     Ok(Lost { log_ends: log_ends(connection).await?, adoptable, left_out })
 }
 
@@ -193,13 +203,25 @@ pub async fn append(connection: &mut PgConnection, events: &[&StoredEvent]) -> R
         partitions::make(connection, Some(last)).await.map_err(failed)?;
     }
     for page in events.chunks(PAGE) {
-        sqlx::query(
-            "insert into log.events (position, stream, version, event_id, service, type, data, correlation_id, causation_id, traceparent,
-                 recorded_at)
-             overriding system value
-             select * from unnest($1::bigint[], $2::text[], $3::bigint[], $4::uuid[], $5::text[], $6::text[], $7::bytea[], $8::uuid[],
-                 $9::uuid[], $10::text[], $11::timestamptz[])",
-        )
+        insert(connection, "log.events", page).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Inserts events into this table, at the positions that they had.
+pub(crate) async fn insert(
+    connection: &mut PgConnection,
+    table: &str,
+    page: &[&StoredEvent],
+) -> Result<(), sqlx::Error> {
+    let query = format!(
+        "insert into {table} (position, stream, version, event_id, service, type, data, correlation_id, causation_id, traceparent,
+             recorded_at)
+         overriding system value
+         select * from unnest($1::bigint[], $2::text[], $3::bigint[], $4::uuid[], $5::text[], $6::text[], $7::bytea[], $8::uuid[],
+             $9::uuid[], $10::text[], $11::timestamptz[])"
+    );
+    sqlx::query(AssertSqlSafe(query))
         .bind(column(page, |event| event.position.get()))
         .bind(column(page, |event| event.stream.as_str()))
         .bind(column(page, |event| event.version.get()))
@@ -211,10 +233,8 @@ pub async fn append(connection: &mut PgConnection, events: &[&StoredEvent]) -> R
         .bind(column(page, |event| event.causation_id))
         .bind(column(page, |event| event.traceparent.as_deref()))
         .bind(column(page, |event| OffsetDateTime::from(event.recorded_at)))
-        .execute(&mut *connection)
-        .await
-        .map_err(failed)?;
-    }
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
