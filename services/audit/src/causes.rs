@@ -8,6 +8,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    hash::{BuildHasherDefault, Hasher},
     sync::LazyLock,
 };
 
@@ -154,7 +155,7 @@ const TRIES_USUAL: u32 = 5;
 #[derive(Debug, Default)]
 pub(super) struct Causes {
     /// By id: the story of an event, and the place of its type in [`CAUSES`].
-    events: HashMap<Uuid, (Uuid, usize)>,
+    events: HashMap<Uuid, (Uuid, usize), BuildHasherDefault<OfIds>>,
     /// By stream: what its events have asked for.
     asked: BTreeMap<String, Asked>,
     /// `None`: there is no inbox to look into.
@@ -166,6 +167,23 @@ pub(super) struct Causes {
 pub(super) struct Asks {
     timer: Option<Timestamp>,
     call: Option<String>,
+}
+
+/// The hash of an event's id, which is one already. Nobody chooses it.
+#[derive(Debug, Default)]
+struct OfIds(u64);
+
+impl Hasher for OfIds {
+    fn write(&mut self, bytes: &[u8]) {
+        // How long it is comes first.
+        if let Some(last) = bytes.last_chunk().filter(|_| bytes.len() > size_of::<usize>()) {
+            self.0 = u64::from_le_bytes(*last);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// What events of a stream have asked for.

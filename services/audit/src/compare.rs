@@ -81,7 +81,7 @@ impl Comparison {
             if by_events.is_empty() || self.unreadable.contains(S::NAME) {
                 return Ok(());
             }
-            let names: Vec<String> = by_events.keys().cloned().collect();
+            let names: Vec<String> = by_events.iter().map(|(name, _)| name.clone()).collect();
             let Some(mut there) = self.load::<S>(connection, &names).await? else { return Ok(()) };
             for (name, by_events) in by_events {
                 let row = S::take_out(&mut there, &name);
@@ -135,7 +135,7 @@ impl Comparison {
 
     async fn end_of<S: Service>(&mut self, connection: &mut PgConnection, fold: &Fold<S>) -> Result<()> {
         let (rows, counts) = fold.end();
-        let known: BTreeSet<String> = rows.keys().cloned().collect();
+        let known: BTreeSet<String> = rows.iter().map(|(name, _)| name.clone()).collect();
         self.rows += usize::try_from(counts.values().sum::<u64>()).unwrap_or(usize::MAX);
         self.compare::<S>(connection, rows).await?;
         if self.unreadable.contains(S::NAME) {

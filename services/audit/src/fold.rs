@@ -18,7 +18,7 @@ pub(super) type Rounds = rounds::Rounds;
 pub(super) type Payments = payments::Payments;
 
 /// Rows of one service, by their names.
-pub(super) type RowsOf<S> = BTreeMap<String, <S as Decider>::Row>;
+pub(super) type RowsOf<S> = Vec<(String, <S as Decider>::Row)>;
 
 /// Rows of all services.
 #[derive(Debug, Default)]
@@ -75,13 +75,13 @@ impl<S: Decider> Fold<S> {
     }
 
     fn let_go(&mut self, rows: &RowsOf<S>) {
-        for name in rows.keys() {
+        for (name, _) in rows {
             *self.gone.entry(category(name).to_owned()).or_insert(0) += 1;
         }
     }
 
     fn take_back(&mut self, rows: RowsOf<S>) {
-        for name in rows.keys() {
+        for (name, _) in &rows {
             if let Some(gone) = self.gone.get_mut(category(name)) {
                 *gone = gone.saturating_sub(1);
             }
@@ -95,7 +95,7 @@ impl<S: Decider> Fold<S> {
         for name in rows.keys() {
             *counts.entry(category(name).to_owned()).or_insert(0) += 1;
         }
-        (rows, counts)
+        (rows.into_iter().collect(), counts)
     }
 }
 
