@@ -124,11 +124,14 @@ async fn answer<S: Service>(
 /// A command is refused.
 async fn refuse<S: Service>(connection: &mut PgConnection) -> Result<()> {
     let command_id = Uuid::from_u128(9);
-    let rejection = Some(Rejection { code: "ORDER_CLOSED".to_owned(), ..Default::default() });
-    let refused =
-        CommandRejected { command_id: command_id.to_string(), rejection: rejection.clone(), ..Default::default() };
+    let rejection = Rejection { code: "ORDER_CLOSED".to_owned(), ..Default::default() };
+    let refused = CommandRejected {
+        command_id: command_id.to_string(),
+        rejection: Some(rejection.clone()),
+        ..Default::default()
+    };
     let at = clock::now();
-    answer::<S>(connection, command_id, Outcome::Rejected(rejection.unwrap_or_default()), at).await?;
+    answer::<S>(connection, command_id, Outcome::Rejected(rejection), at).await?;
     let place = (refusal_stream(S::NAME, &refused.command_id), StreamVersion::FIRST);
     append::<S, CommandRejected>(connection, command_id, place, refused.encode_to_vec(), at).await?;
     Ok(())

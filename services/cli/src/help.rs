@@ -14,11 +14,10 @@ fn leaves() -> Vec<(String, Command)> {
     while let Some((words, command)) = open.pop() {
         let below = command.get_subcommands().map(|below| (format!("{words} {}", below.get_name()), below.clone()));
         let below: Vec<_> = below.collect();
-        if below.is_empty() {
+        if below.is_empty() || command.is_args_conflicts_with_subcommands_set() {
             leaves.push((words, command));
-        } else {
-            open.extend(below);
         }
+        open.extend(below);
     }
     leaves.sort_by(|(one, _), (other, _)| one.cmp(other));
     leaves

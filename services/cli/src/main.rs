@@ -108,22 +108,25 @@ const LOWEST_PRIORITY: i32 = 19;
 
 impl Command {
     /// Whether it reads much, and nobody waits for it who cannot wait: a fleet on the same machine goes first.
-    fn gives_way(&self) -> bool {
-        match self {
+    const fn gives_way(&self) -> bool {
+        if let Self::Rebuild(args) = self {
             // One that writes has locks that others wait for.
-            Self::Rebuild(args) => args.only_shows(),
-            Self::Verify(_)
-            | Self::Merge(_)
-            | Self::Timeline(_)
-            | Self::Replay(_)
-            | Self::Actions(_)
-            | Self::Cutoff(_)
-            | Self::WhatIf(_)
-            | Self::Reconcile(_)
-            | Self::Export(_)
-            | Self::Check(_) => true,
-            _ => false,
+            return args.only_shows();
         }
+        matches!(
+            self,
+            Self::Verify(_)
+                | Self::Timeline(_)
+                | Self::Order(_)
+                | Self::Replay(_)
+                | Self::Merge(_)
+                | Self::Actions(_)
+                | Self::Cutoff(_)
+                | Self::WhatIf(_)
+                | Self::Reconcile(_)
+                | Self::Export(_)
+                | Self::Check(_)
+        )
     }
 }
 

@@ -18,6 +18,7 @@ const PAGE: usize = 1_000;
 
 /// Options of `holdfast archive restore`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = super::EXAMPLES)]
 pub(super) struct Args {
     /// Where its files are: the directory that it was archived to, or to which that was moved.
     #[arg(value_name = "DIR")]
