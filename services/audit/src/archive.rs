@@ -100,6 +100,15 @@ impl Archive {
         Ok(())
     }
 
+    /// Has its files read on a thread that may wait for them.
+    async fn reading<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let archive = Arc::clone(self);
+        spawn_blocking(move || read(&archive)).await.context("reading the archive")?
+    }
+
     /// Its blocks.
     ///
     /// # Errors
@@ -162,8 +171,8 @@ impl Archive {
         after: GlobalPosition,
         pages: &mpsc::Sender<Vec<StoredEvent>>,
     ) -> Result<()> {
-        let (archive, pages) = (Arc::clone(self), pages.clone());
-        let reading = spawn_blocking(move || {
+        let pages = pages.clone();
+        self.reading(move |archive| {
             let mut page = Vec::new();
             archive.each((after, GlobalPosition::MAX), |event| {
                 page.push(event);
@@ -176,8 +185,8 @@ impl Archive {
                 pages.blocking_send(page).unwrap_or_default();
             }
             Ok(())
-        });
-        reading.await.context("reading the archive")?
+        })
+        .await
     }
 
     /// The events behind one position and up to another that are chosen.
@@ -186,8 +195,7 @@ impl Archive {
         between: (GlobalPosition, GlobalPosition),
         choose: impl Fn(&StoredEvent) -> bool + Send + 'static,
     ) -> Result<Vec<StoredEvent>> {
-        let archive = Arc::clone(self);
-        let reading = spawn_blocking(move || {
+        self.reading(move |archive| {
             let mut chosen = Vec::new();
             archive.each(between, |event| {
                 if choose(&event) {
@@ -196,8 +204,8 @@ impl Archive {
                 Ok(())
             })?;
             Ok(chosen)
-        });
-        reading.await.context("reading the archive")?
+        })
+        .await
     }
 
     /// The events of these streams up to a position, in order.
@@ -209,8 +217,8 @@ impl Archive {
         if self.parts.is_empty() || streams.is_empty() {
             return Ok(Vec::new());
         }
-        let (archive, streams) = (Arc::clone(self), streams.to_vec());
-        let reading = spawn_blocking(move || {
+        let streams = streams.to_vec();
+        self.reading(move |archive| {
             let mut found = Vec::new();
             for block in archive.blocks()?.iter().filter(|block| block.part().first <= up_to) {
                 found.extend(block.of_streams(&streams)?);
@@ -218,8 +226,8 @@ impl Archive {
             found.retain(|event: &StoredEvent| event.position <= up_to);
             found.sort_by_key(|event| event.position);
             Ok(found)
-        });
-        reading.await.context("reading the archive")?
+        })
+        .await
     }
 
     /// How many of the events behind one position and up to another are recorded at this time or before, of so many at most, and of how many.
@@ -232,8 +240,7 @@ impl Archive {
         if after >= self.ends() {
             return Ok((0, 0));
         }
-        let archive = Arc::clone(self);
-        let reading = spawn_blocking(move || {
+        self.reading(move |archive| {
             let (mut earlier, mut looked_at) = (0, 0);
             let events = archive.blocks()?.iter().flat_map(|block| block.events((after, up_to)));
             for event in events.take(usize::try_from(most).unwrap_or(usize::MAX)) {
@@ -241,14 +248,13 @@ impl Archive {
                 earlier += u32::from(event?.recorded_at <= time);
             }
             Ok((earlier, looked_at))
-        });
-        reading.await.context("reading the archive")?
+        })
+        .await
     }
 
     /// The last event up to a position, if one is archived.
     pub(crate) async fn last_up_to(self: &Arc<Self>, up_to: GlobalPosition) -> Result<Option<StoredEvent>> {
-        let archive = Arc::clone(self);
-        let reading = spawn_blocking(move || {
+        self.reading(move |archive| {
             for block in archive.blocks()?.iter().rev().filter(|block| block.part().first <= up_to) {
                 let mut last = None;
                 for event in block.events_from_file_before(up_to) {
@@ -259,8 +265,8 @@ impl Archive {
                 }
             }
             Ok(None)
-        });
-        reading.await.context("reading the archive")?
+        })
+        .await
     }
 
     /// The last position up to another whose event is recorded at this time or before.
@@ -269,8 +275,7 @@ impl Archive {
         time: Timestamp,
         up_to: GlobalPosition,
     ) -> Result<Option<GlobalPosition>> {
-        let archive = Arc::clone(self);
-        let reading = spawn_blocking(move || {
+        self.reading(move |archive| {
             let is_before = |block: &&Block| block.part().first <= up_to && block.begins_by(time);
             for block in archive.blocks()?.iter().rev().filter(is_before) {
                 let mut last = None;
@@ -285,8 +290,8 @@ impl Archive {
                 }
             }
             Ok(None)
-        });
-        reading.await.context("reading the archive")?
+        })
+        .await
     }
 }
 

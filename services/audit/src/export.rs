@@ -30,7 +30,7 @@ pub mod sealed;
 pub(crate) use blocks::{Blocks, Extent, hex};
 pub use blocks::{Form, Listed};
 pub use check::{Checked, check, is_export};
-pub(crate) use event::ExportedEvent;
+pub(crate) use event::{ExportedEvent, base64_text};
 
 use crate::{
     archive::LogAt,

@@ -32,6 +32,7 @@ pub use movement::{Figure, Movement, Movements};
 pub use projection::{About, Projection};
 pub use sample::{Choice, Chosen, Sample};
 pub use shard::Shard;
+pub(crate) use shard::leading;
 
 use crate::archive::LogAt;
 use fold::{Fold, Folding};

@@ -8,16 +8,14 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, bail};
-use base64::{Engine, engine::general_purpose::STANDARD};
 use domain::{GlobalPosition, StreamVersion, Timestamp};
 use runtime::log::{archive::Part, event_store::StoredEvent};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use uuid::Uuid;
 
 use super::streams;
-use crate::export::{Contents, Listed, MANIFEST, hex};
+use crate::export::{Contents, Listed, MANIFEST, base64_text, hex};
 
 /// What the manifest of a part says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,9 +28,6 @@ pub(super) struct Manifest {
     /// The positions of the part.
     pub(super) first: GlobalPosition,
     pub(super) last: GlobalPosition,
-    /// The earliest time that any of its events was recorded, and the latest. None: it has no events.
-    pub(super) earliest: Option<String>,
-    pub(super) latest: Option<String>,
     #[serde(flatten)]
     pub(super) contents: Contents,
 }
@@ -44,7 +39,6 @@ pub struct Block {
     part: Part,
     manifest: Manifest,
     sha256: String,
-    earliest: Option<Timestamp>,
 }
 
 /// A line of a file of events. What the event says in words is passed over: the bytes say it.
@@ -60,13 +54,9 @@ struct Line {
     correlation_id: Uuid,
     causation_id: Uuid,
     traceparent: Option<String>,
-    recorded_at: String,
-    data: String,
-}
-
-pub(super) fn read_time(text: &str) -> Result<Timestamp> {
-    let time = OffsetDateTime::parse(text, &Rfc3339).with_context(|| format!("{text:?} is no time"))?;
-    Ok(time.into())
+    recorded_at: Timestamp,
+    #[serde(with = "base64_text")]
+    data: Vec<u8>,
 }
 
 /// The event of a line.
@@ -79,11 +69,11 @@ pub(super) fn read_line(line: &str) -> Result<StoredEvent> {
         event_id: line.event_id,
         service: line.service,
         message_type: line.message_type,
-        data: STANDARD.decode(&line.data).context("its data is no base64")?,
+        data: line.data,
         correlation_id: line.correlation_id,
         causation_id: line.causation_id,
         traceparent: line.traceparent,
-        recorded_at: read_time(&line.recorded_at)?,
+        recorded_at: line.recorded_at,
         is_handled: false,
     })
 }
@@ -101,9 +91,8 @@ impl Block {
         let Some(number) = contents.partition else { return Ok(None) };
         let manifest: Manifest = serde_json::from_slice(&bytes).with_context(failed)?;
         let part = Part { number, first: manifest.first, last: manifest.last };
-        let earliest = manifest.earliest.as_deref().map(read_time).transpose().with_context(failed)?;
         let sha256 = hex(&Sha256::digest(&bytes));
-        Ok(Some(Self { dir: dir.to_owned(), part, manifest, sha256, earliest }))
+        Ok(Some(Self { dir: dir.to_owned(), part, manifest, sha256 }))
     }
 
     /// Which part it is.
@@ -149,7 +138,7 @@ impl Block {
 
     /// Whether any of its events may be recorded at this time or before.
     pub(super) fn begins_by(&self, time: Timestamp) -> bool {
-        self.earliest.is_some_and(|earliest| earliest <= time)
+        self.manifest.contents.events.iter().any(|listed| listed.min_time <= time)
     }
 
     /// Its events behind one position and up to another, in order.

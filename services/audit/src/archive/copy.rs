@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use domain::{GlobalPosition, Timestamp};
+use domain::GlobalPosition;
 use runtime::log::archive::{Part, read};
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
@@ -63,7 +63,6 @@ pub async fn write(connection: &mut PgConnection, (part, table): (Part, &str), d
 
     let (from, block, form) = (part.first, BLOCK, Form::Jsonl);
     let mut files = Blocks::new("events", Extent { from, block, form }, Some(&new));
-    let mut times: Option<(Timestamp, Timestamp)> = None;
     let mut after = part.first.previous();
     loop {
         let page = read(connection, table, after, PAGE).await.with_context(|| format!("reading {table}"))?;
@@ -71,8 +70,6 @@ pub async fn write(connection: &mut PgConnection, (part, table): (Part, &str), d
         after = last.position;
         for event in &page {
             files.line(&ExportedEvent::of(&LogEvent::of(event))?)?;
-            let at = event.recorded_at;
-            times = Some(times.map_or((at, at), |(earliest, latest)| (earliest.min(at), latest.max(at))));
         }
     }
     let events = files.end()?;
@@ -84,16 +81,8 @@ pub async fn write(connection: &mut PgConnection, (part, table): (Part, &str), d
         contents.beside.insert(name, hex(&Sha256::digest(&bytes)));
     }
     contents.events = events;
-    let manifest = Manifest {
-        program: PROGRAM.to_owned(),
-        installation,
-        epoch,
-        first: part.first,
-        last: part.last,
-        earliest: times.map(|(earliest, _)| earliest.to_string()),
-        latest: times.map(|(_, latest)| latest.to_string()),
-        contents,
-    };
+    let manifest =
+        Manifest { program: PROGRAM.to_owned(), installation, epoch, first: part.first, last: part.last, contents };
     fs::write(new.join(MANIFEST), serde_json::to_vec_pretty(&manifest)?).with_context(failed)?;
     put(&new, &dir).with_context(|| format!("putting {} into its place", dir.display()))?;
     find(part, directory)?.with_context(|| format!("{} is not there any more", dir.display()))

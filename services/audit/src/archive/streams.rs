@@ -9,9 +9,9 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use sha2::{Digest, Sha256};
 
 use super::block::read_line;
+use crate::replay::leading;
 
 /// Bytes of one event.
 const SIZE: u64 = 16;
@@ -19,11 +19,6 @@ const SIZE: u64 = 16;
 /// The name of the file that stands beside this one.
 pub(super) fn name(events: &str) -> String {
     format!("{}.streams", events.strip_suffix(".jsonl").unwrap_or(events))
-}
-
-fn hash(stream: &str) -> u64 {
-    let digest = Sha256::digest(stream.as_bytes());
-    digest.iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte))
 }
 
 /// Writes the file that stands beside a file of events.
@@ -37,7 +32,7 @@ pub(super) fn write(events: &Path, beside: &Path) -> Result<()> {
         if read == 0 {
             break;
         }
-        places.push((hash(&read_line(&line).with_context(failed)?.stream), offset));
+        places.push((leading(&read_line(&line).with_context(failed)?.stream), offset));
         offset += u64::try_from(read).unwrap_or(0);
     }
     places.sort_unstable();
@@ -62,7 +57,7 @@ pub(super) fn find(beside: &Path, streams: &[String]) -> Result<BTreeSet<u64>> {
     };
     let mut found = BTreeSet::new();
     for stream in streams {
-        let wanted = hash(stream);
+        let wanted = leading(stream);
         let (mut low, mut high) = (0, count);
         while low < high {
             let middle = low.midpoint(high);

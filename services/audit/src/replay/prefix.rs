@@ -445,32 +445,33 @@ impl Log {
         let mut after = self.archive.ends();
         loop {
             let limit = self.pace.page(PAGE);
-            let mut until = end.up_to;
-            let mut page = 0;
-            if prefixes.is_some() {
-                let (read, last) = self.look_at((after, until), limit, end.time).await?;
-                page = read.events;
-                looked_at.add(read);
-                until = last.unwrap_or(until);
-            }
+            // Where only some are wanted, all of the page are looked at first.
+            let (seen, until) = if prefixes.is_some() {
+                self.look_at((after, end.up_to), limit, end.time).await?
+            } else {
+                (Read::default(), end.up_to)
+            };
             let rows = sqlx::query(query).bind(after.get()).bind(until.get()).bind(&prefixes).bind(i64::from(limit));
             let mut rows = pin!(rows.fetch(&mut self.connection).try_chunks(CHUNK));
+            let mut sent = 0;
             while let Some(chunk) = rows.next().await {
                 let chunk = chunk.map_err(|error| error.1).context("reading the log")?;
                 if let Some(last) = chunk.last() {
                     after = GlobalPosition::new(last.try_get(0).context("reading the log")?);
                 }
-                if prefixes.is_none() {
-                    page += u64::try_from(chunk.len()).unwrap_or(0);
-                }
+                sent += u64::try_from(chunk.len()).unwrap_or(0);
                 // Who no longer takes them in has failed, which is heard of there.
                 if chunks.send(chunk).await.is_err() {
                     return Ok(looked_at);
                 }
             }
-            if prefixes.is_some() {
+            let page = if prefixes.is_some() {
                 after = until;
-            }
+                seen.events
+            } else {
+                sent
+            };
+            looked_at.add(seen);
             events += page;
             progress(Progress::Folding { events, position: after, up_to: end.up_to });
             if page < u64::from(limit) {
@@ -480,13 +481,13 @@ impl Log {
         }
     }
 
-    /// Looks at the next events, at most so many, none of which leaves the database; and where the last of them stands.
+    /// Looks at the next events, at most so many, none of which leaves the database; and where they end.
     async fn look_at(
         &mut self,
         (after, up_to): (GlobalPosition, GlobalPosition),
         limit: u32,
         time: Timestamp,
-    ) -> Result<(Read, Option<GlobalPosition>)> {
+    ) -> Result<(Read, GlobalPosition)> {
         let query =
             "select count(*), count(*) filter (where recorded_at > $3), min(position) filter (where recorded_at > $3),
                 max(position)
@@ -502,7 +503,8 @@ impl Log {
             .context("reading the log")?;
         let count = |count: i64| u64::try_from(count).unwrap_or(0);
         let first_later = first_later.map(GlobalPosition::new);
-        Ok((Read { events: count(events), later: count(later), first_later }, last.map(GlobalPosition::new)))
+        let last = last.map_or(up_to, GlobalPosition::new);
+        Ok((Read { events: count(events), later: count(later), first_later }, last))
     }
 
     /// What clocks disagree about at the cut.

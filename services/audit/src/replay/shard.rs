@@ -24,10 +24,13 @@ pub struct Shard {
 impl Shard {
     /// Whether a key belongs to it: the first eight bytes of its SHA-256 are a number, the highest byte first.
     pub(crate) fn has(self, key: &impl Display) -> bool {
-        let hash = Sha256::digest(key.to_string());
-        let number = hash.iter().take(8).fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
-        number % u64::from(self.of.get()) == u64::from(self.index)
+        leading(&key.to_string()) % u64::from(self.of.get()) == u64::from(self.index)
     }
+}
+
+/// The first eight bytes of the SHA-256 of a text as a number, the highest byte first.
+pub(crate) fn leading(text: &str) -> u64 {
+    Sha256::digest(text).iter().take(8).fold(0, |number, byte| (number << 8) | u64::from(*byte))
 }
 
 impl Display for Shard {
