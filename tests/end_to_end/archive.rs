@@ -248,6 +248,26 @@ async fn is_as_every_partition(connection: &mut PgConnection) {
     assert_eq!(constraints.len(), 1, "{constraints:?}");
 }
 
+/// What is settled is read in no snapshot, so it may leave meanwhile.
+#[tokio::test]
+async fn an_audit_during_which_a_part_of_the_log_is_archived_has_no_answer() {
+    let (fleet, _) = fleet().await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let mut other = fleet.database().await.unwrap();
+    other.execute("begin; lock table rounds.inbox in access exclusive mode").await.unwrap();
+    let waits = "select count(*) from pg_locks where not granted and relation = 'rounds.inbox'::regclass";
+    let archived = async {
+        eventually("the audit waits", async || Ok(fleet.number(waits).await? > 0)).await.unwrap();
+        well(&archive(&fleet, &[path, "--before", "1001", "--reason", "an audit reads"]).await);
+        other.execute("rollback").await.unwrap();
+    };
+    let (said, ()) = tokio::join!(command("verify", Some(&fleet), &[]), archived);
+    assert_eq!(said.code, Some(3), "{}", said.out);
+    assert!(said.err.contains("was archived, or brought back, while it was read"), "{}", said.err);
+    verify(&fleet, &["--archive", path]).await;
+}
+
 /// Starts a command and waits until it waits for somebody, in a statement that begins with these words.
 async fn stopped(fleet: &TestFleet, args: &[&str], statement: &str) -> Child {
     let child = Command::new(holdfast())

@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeSet, fs, path::PathBuf, process::Stdio};
 
-use holdfast_tests::{Order, TestFleet, eventually, holdfast, repo_root};
+use holdfast_tests::{Order, TestFleet, eventually, holdfast, is_accepted, repo_root};
+use proto::rounds::v1::CancelRound;
 use serde_json::Value;
 use sqlx::{Connection, PgConnection};
 use tokio::{
@@ -80,6 +81,48 @@ async fn one_that_goes_on_ends_as_one_of_the_whole_log_does() {
     // With nothing new, too.
     let (_, again) = verify(&fleet, &[]).await;
     assert_eq!((again["read"].as_u64(), said(&again)), (Some(0), said(&whole)));
+}
+
+/// That its round has named a buyer stands in none of the order's own streams, which is what one that goes on reads again.
+#[tokio::test]
+async fn one_that_goes_on_knows_whom_a_failed_round_has_named() {
+    let fleet = TestFleet::start().await.unwrap();
+    fleet.stock("MUG", 1_000).await.unwrap();
+    let round = fleet.round("bicycle", 10).await.unwrap();
+    let buyers: Vec<Order> = (0..3).map(|number| Order::new(number).shares(round, 2)).collect();
+    fleet.place_all(&buyers).await.unwrap();
+    fleet.settle().await.unwrap();
+    assert_eq!(verify(&fleet, &[]).await.0, Some(0));
+    let cancel = CancelRound { round_id: round.to_string(), actor: "ops".to_owned(), note: "prize broken".to_owned() };
+    assert!(is_accepted(&fleet.send("cancel", &cancel).await.unwrap()));
+    for first in [100, 200] {
+        fleet.settle().await.unwrap();
+        let (code, since) = verify(&fleet, &["--grace-seconds", "0"]).await;
+        assert_eq!((code, since["since"].is_null()), (Some(0), false), "{since}");
+        let (code, whole) = fleet.command(&["verify", "--grace-seconds", "0"]).await.unwrap();
+        assert_eq!(code, Some(0), "{whole}");
+        assert_eq!(said(&since), said(&whole));
+        work(&fleet, first).await;
+    }
+}
+
+/// The order is placed after the answers of its service were read, and before the moment in which the audit ends.
+#[tokio::test]
+async fn what_is_answered_while_an_audit_reads_is_known_to_it() {
+    let fleet = TestFleet::start().await.unwrap();
+    fleet.stock("MUG", 10).await.unwrap();
+    let mut database = fleet.database().await.unwrap();
+    do_sql(&mut database, "begin; lock table rounds.inbox in access exclusive mode").await;
+    let waits = "select count(*) from pg_locks where not granted and relation = 'rounds.inbox'::regclass";
+    let placed = async {
+        eventually("the audit waits", || async { Ok(fleet.number(waits).await? > 0) }).await.unwrap();
+        fleet.paid(Order::new(1).line("MUG", 1)).await.unwrap();
+        do_sql(&mut database, "rollback").await;
+    };
+    let (audited, ()) = tokio::join!(fleet.command(&["verify"]), placed);
+    let (code, report) = audited.unwrap();
+    assert_eq!(code, Some(0), "{report}");
+    assert_eq!(report["events"].as_i64(), Some(fleet.number("select count(*) from log.events").await.unwrap()));
 }
 
 async fn every_command_of_the_guide_works(fleet: &TestFleet) {

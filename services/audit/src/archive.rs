@@ -143,11 +143,6 @@ impl Archive {
         Ok(after < self.ends() && !self.blocks()?.is_empty())
     }
 
-    /// How many events are archived behind a position: of a part that it is in, all.
-    pub(crate) fn count_behind(&self, after: GlobalPosition) -> u64 {
-        self.blocks.iter().filter(|block| block.part().last > after).map(Block::len).sum()
-    }
-
     /// Takes all events behind one position and up to another, in order.
     pub(crate) fn each(
         &self,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     agreement::disagreeing,
     cases::{Cases, Wanted, payment_of},
-    causes::{Causes, asks},
+    causes::{Causes, answers::Answered, asks},
     fold::{self, Folds, Rows, category},
     ledger::{self, Ledger, keys::Keys},
     log::{self, Gap, Log},
@@ -146,6 +146,11 @@ impl Books {
         self.cases.touch(event, Some(event.event_id), self.log.events);
     }
 
+    /// Takes in what was answered since.
+    pub(super) fn answered_too(&mut self, answered: Answered) {
+        self.causes.answered_too(answered);
+    }
+
     /// Tells of what was answered and is not in the log. Whoever deletes a refusal, or the last event of a stream with its row, is found by it.
     pub(super) fn check_answers(&mut self) {
         self.causes.check_answers(&mut self.findings);
@@ -168,6 +173,8 @@ impl Books {
         let streams: Vec<String> = streams.into_iter().collect();
         self.folds.take_back(folds.take_out(&streams));
         self.ledger.take_back(ledger, &keys);
+        let named = keys.holds.iter().filter(|key| self.ledger.shares.named.contains_key(key));
+        named.for_each(|key| self.folds.was_named(key));
     }
 
     /// Lets go of orders of which nothing was heard lately and nothing has to follow. Gives their rows, to be compared with the tables'.

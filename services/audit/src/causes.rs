@@ -201,6 +201,13 @@ impl Causes {
         Self { answered: Some(answered), ..Self::default() }
     }
 
+    /// With what was answered since.
+    pub(super) fn answered_too(&mut self, answered: Answered) {
+        for (service, answers) in answered {
+            self.answered.get_or_insert_default().entry(service).or_default().add(answers);
+        }
+    }
+
     /// Looks at the next event, whatever it asks for.
     pub(super) fn take(&mut self, event: &StoredEvent, findings: &mut Findings) {
         self.look_at(event, findings);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{CouponCode, Decider, RoundId, Sku, WalletId};
+use domain::{CouponCode, Decider, HoldKey, RoundId, Sku, WalletId};
 use runtime::{log::event_store::StoredEvent, service::is_rejection};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -188,6 +188,13 @@ impl Folds {
         self.inventory.let_go(&rows.inventory);
         self.rounds.let_go(&rows.rounds);
         self.payments.let_go(&rows.payments);
+    }
+
+    /// The order of a hold that was taken back was named to be refunded, which only its round's events tell.
+    pub(super) fn was_named(&mut self, key: &HoldKey) {
+        if let Some(hold) = self.rounds.state.holds.change(key) {
+            hold.refund_requested = true;
+        }
     }
 
     /// Takes rows back that were let go.

@@ -67,7 +67,7 @@ pub(super) struct Ledger {
 pub(super) struct Kept {
     products: Vec<(Sku, stock::Product)>,
     rounds: Vec<(RoundId, shares::Round)>,
-    sold: Vec<(HoldKey, shares::Hold)>,
+    named: Vec<(HoldKey, Moment)>,
     coupons: Vec<(String, coupons::Coupon)>,
     wallets: Vec<(WalletId, wallets::Wallet)>,
     sent: Vec<(RefundId, refunds::Sent)>,
@@ -96,12 +96,12 @@ impl Ledger {
     }
 
     /// Lets go of orders of which nothing has to follow, but for what outlives them.
-    pub(super) fn let_go(&mut self, mut gone: Self) {
-        gone.shares.leave_sold(&mut self.shares);
+    pub(super) fn let_go(&mut self, gone: Self) {
         self.refunds.let_go(&gone.refunds);
         self.gone.orders += gone.orders.orders.len();
         self.gone.holds += gone.holds();
         self.gone.payments += gone.payments.payments.len();
+        self.shares.let_go(gone.shares);
     }
 
     /// Takes orders back that were let go.
@@ -118,7 +118,7 @@ impl Ledger {
         Kept {
             products: self.stock.products.into_iter().collect(),
             rounds: self.shares.rounds.into_iter().collect(),
-            sold: self.shares.holds.into_iter().collect(),
+            named: self.shares.named.into_iter().collect(),
             coupons: self.coupons.coupons.into_iter().collect(),
             wallets: self.wallets.wallets.into_iter().collect(),
             sent: self.refunds.keep(),
@@ -131,7 +131,7 @@ impl Ledger {
         let mut ledger = Self { gone: kept.gone, ..Self::default() };
         ledger.stock.products.extend(kept.products);
         ledger.shares.rounds.extend(kept.rounds);
-        ledger.shares.holds.extend(kept.sold);
+        ledger.shares.named.extend(kept.named);
         ledger.coupons.coupons.extend(kept.coupons);
         ledger.wallets.wallets.extend(kept.wallets);
         ledger.refunds.restore(kept.sent);
@@ -170,13 +170,10 @@ impl Ledger {
         let payments = self.payments.payments.iter();
         let payments = payments.filter(|(payment_id, payment)| payment.key.payment_id() != **payment_id);
         let refunds = self.refunds.refunds.values().filter(|refund| of_another(&refund.payment_id));
-        // Its round has said so, and nothing else.
-        let named = self.shares.holds.iter().filter(|(_, hold)| hold.named.is_some());
         unknown
             .chain(paid)
             .chain(payments.map(|(_, payment)| payment.key.order_id))
             .chain(refunds.map(|refund| refund.order_id))
-            .chain(named.map(|(key, _)| key.order_id))
             .collect()
     }
 

@@ -16,7 +16,7 @@ use std::{
 use anyhow::{Context, Result};
 use domain::{GlobalPosition, Timestamp};
 use runtime::log::event_store::StoredEvent;
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 
 mod agreement;
 pub mod archive;
@@ -33,6 +33,7 @@ pub mod in_memory;
 mod kept;
 mod ledger;
 mod log;
+mod pace;
 mod past;
 pub mod questions;
 pub mod quiescence;
@@ -57,9 +58,9 @@ use causes::Causes;
 use kept::{Kept, Shelf};
 use ledger::{Ledger, promises::Grace};
 use log::Log;
-use read::{Start, read};
+use read::{Done, Start, read};
 use report::Findings;
-use snapshot::Snapshot;
+use snapshot::{Snapshot, connect};
 use tables::Asked;
 
 /// How long after an event what must follow from it may take, unless the caller says otherwise.
@@ -71,7 +72,7 @@ const LATELY: u64 = 65_536;
 /// How far an audit is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// The log is read: so many events of so many.
+    /// The log is read: so many of its positions of so many.
     Folding(u64, u64),
     /// All of it is read, and compared with the rows.
     Comparing,
@@ -145,12 +146,18 @@ where
 {
     let begun = Instant::now();
     let shelf = settings.books.as_deref().map(Shelf::open).transpose()?;
-    let mut snapshot = Snapshot::take(database_url).await?;
-    let grace = Grace { now: snapshot.now, grace: settings.grace };
-    let (start, of) = Start::of(&mut snapshot, shelf.as_ref(), settings).await?;
-    let archive = Arc::clone(&start.archive);
+    let mut connection = connect(database_url).await?;
+    let (mut start, mut of) = Start::of(&mut connection, shelf.as_ref(), settings).await?;
+    connection.close().await?;
+    let mut moment = None;
+    if !start.is_settled() {
+        let snapshot = moment.insert(Snapshot::take(database_url).await?);
+        (start, of) = Start::of(&mut snapshot.connection, shelf.as_ref(), settings).await?;
+    }
     let (since, anew, events_before) = (start.since, start.anew, start.books.log.events);
-    let (mut snapshot, mut books, comparison) = read(database_url, snapshot, start, settings.lately, &progress).await?;
+    let Done { mut snapshot, mut books, comparison, archive } =
+        read(database_url, start, moment, settings.lately, &progress).await?;
+    let grace = Grace { now: snapshot.now, grace: settings.grace };
     let read = books.log.events - events_before;
     books.check_answers();
     books.findings.checked(Check::Log, usize::try_from(read).unwrap_or(usize::MAX));

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use anyhow::{Context, Result};
 use domain::GlobalPosition;
 use runtime::log::event_store::{StoredEvent, read_between};
+use sqlx::{Connection, PgConnection};
 use tokio::sync::mpsc;
 
 use super::{
@@ -16,8 +17,8 @@ use super::{
     compare::Comparison,
     kept::{Begin, Of, Shelf},
     log::Gap,
-    past::{Past, read_all_after},
-    snapshot::Snapshot,
+    past::{Past, read_all_after, read_settled},
+    snapshot::{Snapshot, connect},
     tables,
 };
 
@@ -40,22 +41,31 @@ pub(super) struct Start {
     again: Option<Again>,
     /// What came late, before the end of what was read.
     late: Vec<StoredEvent>,
-    /// How many events there are to be read.
-    ahead: u64,
+    /// Up to here nothing comes any more that is not there. `None`: something may yet come late, before the end of what was read.
+    settled: Option<GlobalPosition>,
+    /// Where the log ends.
+    head: GlobalPosition,
     /// What of the log is not in its table.
-    pub(super) archive: Arc<Archive>,
+    archive: Arc<Archive>,
 }
 
 impl Start {
+    /// As this connection sees the log.
     pub(super) async fn of(
-        snapshot: &mut Snapshot,
+        connection: &mut PgConnection,
         shelf: Option<&Shelf>,
         settings: &Settings,
     ) -> Result<(Self, Option<Of>)> {
-        let connection = &mut snapshot.connection;
         let archive = Archive::open(connection, &settings.archive).await?;
         // What is open may have begun in it.
         archive.needed_behind(GlobalPosition::default())?;
+        // Before the answers, so that all are there to what is settled.
+        let ends = "select coalesce((select max(position) from log.events), 0), (select published from log.relay)";
+        let (head, published): (i64, i64) = sqlx::query_as(ends)
+            .fetch_one(&mut *connection)
+            .await
+            .context("reading the log; are its migrations applied?")?;
+        let (head, settled) = (GlobalPosition::new(head), Some(GlobalPosition::new(published.min(head))));
         let (begin, of) = match shelf {
             None => (Begin::Anew(""), None),
             Some(shelf) => {
@@ -64,21 +74,15 @@ impl Start {
                 (if settings.whole { Begin::Anew("it was asked to") } else { begin }, Some(of))
             }
         };
-        let after = if let Begin::With(kept) = &begin { kept.position() } else { GlobalPosition::default() };
-        let ahead: i64 = sqlx::query_scalar("select count(*) from log.events where position > $1")
-            .bind(after.get())
-            .fetch_one(&mut *connection)
-            .await
-            .context("reading the log; are its migrations applied?")?;
-        let ahead = u64::try_from(ahead).unwrap_or(0) + archive.count_behind(after);
         let start = match begin {
             Begin::Anew(why) => {
                 let causes = Causes::of_answered(tables::answered(connection).await?);
                 let anew = Some(why).filter(|why| !why.is_empty());
                 let books = Books::new(causes, settings.lately);
-                Self { books, since: None, anew, again: None, late: Vec::new(), ahead, archive }
+                Self { books, since: None, anew, again: None, late: Vec::new(), settled, head, archive }
             }
             Begin::With(kept) => {
+                let after = kept.position();
                 let late = read_between(connection, &kept.books.log.gaps).await.context("reading what came late")?;
                 let answered = if archive.needed_behind(after)? {
                     tables::answered(connection).await?
@@ -87,12 +91,18 @@ impl Start {
                 };
                 let causes = Causes::of_answered(answered);
                 let gaps = kept.gaps_left(&late, connection).await?;
+                let settled = settled.filter(|_| gaps.is_empty());
                 let (mut books, again) = Books::restored(kept.books, causes, settings.lately);
                 books.log.still_open(gaps);
-                Self { books, since: Some(after), anew: None, again: Some(again), late, ahead, archive }
+                Self { books, since: Some(after), anew: None, again: Some(again), late, settled, head, archive }
             }
         };
         Ok((start, of))
+    }
+
+    /// Whether what it does not know of yet comes behind what is settled.
+    pub(super) const fn is_settled(&self) -> bool {
+        self.settled.is_some()
     }
 
     fn after(&self) -> GlobalPosition {
@@ -100,62 +110,146 @@ impl Start {
     }
 }
 
-/// Reads the log into the books over one connection, brings back over a second what is not in memory and is touched again, and compares over
-/// a third what is let go.
+/// Connections of one part of the reading.
+struct Connections {
+    /// The log is read over it into the books,
+    log: PgConnection,
+    /// over this one what is not in memory and is touched again,
+    past: Past,
+    /// and over this one what is compared that is let go.
+    tables: PgConnection,
+}
+
+impl Connections {
+    /// In no moment.
+    async fn open(database_url: &str, archive: &Arc<Archive>) -> Result<Self> {
+        let past = Past::of(connect(database_url).await?, Arc::clone(archive));
+        Ok(Self { log: connect(database_url).await?, past, tables: connect(database_url).await? })
+    }
+
+    /// In the moment of a snapshot.
+    async fn of(snapshot: &mut Snapshot, database_url: &str, archive: &Arc<Archive>) -> Result<Self> {
+        let mut another = async || Ok::<_, anyhow::Error>(snapshot.another(database_url).await?.connection);
+        let past = Past::of(another().await?, Arc::clone(archive));
+        Ok(Self { log: another().await?, past, tables: another().await? })
+    }
+
+    async fn close(self) -> Result<()> {
+        self.past.close().await?;
+        self.log.close().await?;
+        Ok(self.tables.close().await?)
+    }
+}
+
+/// What was read, and in which moment it ends.
+pub(super) struct Done {
+    pub(super) snapshot: Snapshot,
+    pub(super) books: Books,
+    pub(super) comparison: Comparison,
+    pub(super) archive: Arc<Archive>,
+}
+
+/// Reads what is settled of the log page by page, in no moment and with pauses while the fleet writes: it stays as it is. Rows change
+/// meanwhile, but only with events that are read later, and then the rows are compared again. What is left of it, and the rows at the end, are
+/// read in one moment, so that this one is short. `snapshot`: the moment in which all is read, where that is not to be.
 pub(super) async fn read(
     database_url: &str,
-    mut snapshot: Snapshot,
     start: Start,
+    snapshot: Option<Snapshot>,
     lately: u64,
     progress: &impl Fn(Progress),
-) -> Result<(Snapshot, Books, Comparison)> {
-    let archive = Arc::clone(&start.archive);
-    let mut past = Past::of(snapshot.another(database_url).await?, Arc::clone(&archive));
-    let mut tables = snapshot.another(database_url).await?;
-    let (pages, mut coming) = mpsc::channel(PAGES_AHEAD);
-    let after = start.after();
-    let comparison = Comparison::with(Arc::clone(&archive));
-    let reading = tokio::spawn(async move {
-        let read = read_all_after(&archive, &mut snapshot.connection, after, pages).await;
-        read.map(|()| snapshot)
-    });
-    let (rows, mut going) = mpsc::channel(ROWS_BEHIND);
-    let comparing = tokio::spawn(async move {
-        let mut comparison = comparison;
-        while let Some(rows) = going.recv().await {
-            comparison.take(&mut tables.connection, rows).await?;
-        }
-        tables.close().await.map(|()| comparison)
-    });
-    let ahead = start.ahead;
-    let mut books = resume(start, &mut past).await?;
-    let before = books.log.events;
+) -> Result<Done> {
+    let (archive, after) = (Arc::clone(&start.archive), start.after());
     let step = usize::try_from(lately).unwrap_or(usize::MAX).clamp(1, STEP_MAX);
-    let mut since_look = 0;
-    while let Some(page) = coming.recv().await {
-        for events in page.chunks(step) {
-            if let Some(first) = events.first() {
-                let wanted = books.cases.wanted(events);
-                bring_back(&mut books, wanted, first.position, &BTreeSet::new(), &mut past).await?;
-            }
-            events.iter().for_each(|event| books.take(event));
-            since_look += events.len();
-            if since_look >= step {
-                since_look = 0;
-                // Who takes no more of them has failed, which is heard below.
-                rows.send(books.let_go()).await.unwrap_or_default();
-            }
-        }
-        progress(Progress::Folding(books.log.events - before, ahead));
-    }
-    drop((coming, rows));
-    let comparison: Comparison = comparing.await.context("comparing rows")??;
+    let (head, settled) = (start.head, start.settled.unwrap_or(after).max(after));
+    let mut reading = Reading { comparison: Comparison::with(Arc::clone(&archive)), step, since_look: 0, after, head, progress };
+    let (snapshot, mut connections, mut books) = if let Some(mut snapshot) = snapshot {
+        let mut connections = Connections::of(&mut snapshot, database_url, &archive).await?;
+        let books = resume(start, &mut connections.past).await?;
+        (snapshot, connections, books)
+    } else {
+        let mut connections = Connections::open(database_url, &archive).await?;
+        let mut books = resume(start, &mut connections.past).await?;
+        connections = reading.part(connections, &mut books, &archive, (after, Some(settled))).await?;
+        connections.close().await?;
+        let mut snapshot = Snapshot::take(database_url).await?;
+        archive.unchanged(&mut snapshot.connection).await?;
+        books.answered_too(tables::answered_since(&mut snapshot.connection, settled, &[]).await?);
+        let connections = Connections::of(&mut snapshot, database_url, &archive).await?;
+        (snapshot, connections, books)
+    };
+    connections = reading.part(connections, &mut books, &archive, (settled, None)).await?;
+    let comparison = reading.comparison;
     // What differs is looked at with all that belongs to it.
     let wanted = books.cases.wanted_by_name(comparison.differing());
-    bring_back(&mut books, wanted, GlobalPosition::MAX, &BTreeSet::new(), &mut past).await?;
-    past.close().await?;
-    let snapshot = reading.await.context("reading the log")??;
-    Ok((snapshot, books, comparison))
+    bring_back(&mut books, wanted, GlobalPosition::MAX, &BTreeSet::new(), &mut connections.past).await?;
+    connections.close().await?;
+    Ok(Done { snapshot, books, comparison, archive })
+}
+
+/// Reading part by part.
+struct Reading<'a, F> {
+    comparison: Comparison,
+    /// Events after which it is looked for what can be let go.
+    step: usize,
+    since_look: usize,
+    /// Where it has begun, and where the log ended then.
+    after: GlobalPosition,
+    head: GlobalPosition,
+    progress: &'a F,
+}
+
+impl<F: Fn(Progress)> Reading<'_, F> {
+    /// Reads what stands between: up to the end of what the connections see, if to none.
+    async fn part(
+        &mut self,
+        connections: Connections,
+        books: &mut Books,
+        archive: &Arc<Archive>,
+        (after, up_to): (GlobalPosition, Option<GlobalPosition>),
+    ) -> Result<Connections> {
+        let Connections { mut log, mut past, mut tables } = connections;
+        let (pages, mut coming) = mpsc::channel(PAGES_AHEAD);
+        let archive = Arc::clone(archive);
+        let reading = tokio::spawn(async move {
+            match up_to {
+                Some(up_to) => read_settled(&archive, &mut log, (after, up_to), pages).await?,
+                None => read_all_after(&archive, &mut log, after, pages).await?,
+            }
+            Ok::<_, anyhow::Error>(log)
+        });
+        let (rows, mut going) = mpsc::channel(ROWS_BEHIND);
+        let mut comparison = std::mem::take(&mut self.comparison);
+        let comparing = tokio::spawn(async move {
+            while let Some(rows) = going.recv().await {
+                comparison.take(&mut tables, rows).await?;
+            }
+            Ok::<_, anyhow::Error>((tables, comparison))
+        });
+        while let Some(page) = coming.recv().await {
+            for events in page.chunks(self.step) {
+                if let Some(first) = events.first() {
+                    let wanted = books.cases.wanted(events);
+                    bring_back(books, wanted, first.position, &BTreeSet::new(), &mut past).await?;
+                }
+                events.iter().for_each(|event| books.take(event));
+                self.since_look += events.len();
+                if self.since_look >= self.step {
+                    self.since_look = 0;
+                    // Who takes no more of them has failed, which is heard below.
+                    rows.send(books.let_go()).await.unwrap_or_default();
+                }
+            }
+            let between = |from: GlobalPosition, to: GlobalPosition| u64::try_from(to.get() - from.get()).unwrap_or(0);
+            let read = between(self.after, books.log.position);
+            (self.progress)(Progress::Folding(read, between(self.after, self.head).max(read)));
+        }
+        drop((coming, rows));
+        let tables;
+        (tables, self.comparison) = comparing.await.context("comparing rows")??;
+        let log = reading.await.context("reading the log")??;
+        Ok(Connections { log, past, tables })
+    }
 }
 
 /// Reads again what the books do not keep: what is open, and what may be a cause. Then what came late.

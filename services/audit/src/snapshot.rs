@@ -14,13 +14,18 @@ pub struct Snapshot {
     pub now: Timestamp,
 }
 
-/// Opens a read-only transaction that sees one moment, which its first query, or another's snapshot, says.
-async fn begin(database_url: &str) -> Result<PgConnection> {
+/// Connects to the database, in no transaction.
+pub(crate) async fn connect(database_url: &str) -> Result<PgConnection> {
     // The address is not named: it may have a password in it.
     let hint = "connecting to Postgres; is the fleet up? (holdfast up, or --database-url for another one)";
     // Reading a whole log takes as long as it takes: that is not worth a warning.
     let options: PgConnectOptions = database_url.parse().context("reading the address of Postgres")?;
-    let mut connection = options.disable_statement_logging().connect().await.context(hint)?;
+    options.application_name("holdfast audit").disable_statement_logging().connect().await.context(hint)
+}
+
+/// Opens a read-only transaction that sees one moment, which its first query, or another's snapshot, says.
+async fn begin(database_url: &str) -> Result<PgConnection> {
+    let mut connection = connect(database_url).await?;
     sqlx::raw_sql("begin isolation level repeatable read read only").execute(&mut connection).await?;
     Ok(connection)
 }

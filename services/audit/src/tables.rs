@@ -214,7 +214,7 @@ async fn stock_holds(
 }
 
 async fn rounds(connection: &mut PgConnection, ledger: &Ledger, findings: &mut Findings) -> Result<(), sqlx::Error> {
-    let query = "select r.round_id, r.status, r.total_shares, r.sold, r.held,
+    let query = "select r.round_id, r.status, r.total_shares, r.sold, r.held, r.refunding,
             coalesce(sum(h.count) filter (where h.status = 'held'), 0)::int8 as held_by_holds,
             coalesce(sum(h.count) filter (where h.status = 'committed' and h.returned_by is null), 0)::int8 as sold_by_holds
         from rounds.rounds r left join rounds.holds h using (round_id) group by r.round_id";
@@ -233,6 +233,7 @@ async fn rounds(connection: &mut PgConnection, ledger: &Ledger, findings: &mut F
             .figure("sold by all holds", row.try_get("sold_by_holds")?, book.sold)
             .figure("held", row.try_get("held")?, book.held)
             .figure("held by all open holds", row.try_get("held_by_holds")?, book.held)
+            .figure("named to be refunded", row.try_get("refunding")?, book.named)
             .tell(findings);
         Ok(())
     })

@@ -152,22 +152,26 @@ async fn since(asks: &[Ask], bench_fleet: &BenchFleet, args: &Args, events: u64)
     Ok((since, Ask { name: ask.name, words }.answer(url).await?))
 }
 
-/// Lifecycles with the fleet alone, and how many of them are left beside each.
+/// Lifecycles with the fleet alone, and how many of them are left beside each: of what the fleet does alone just before and after it.
 async fn beside(asks: &[Ask], bench_fleet: &BenchFleet, args: &Args, dir: &Path) -> Result<(Window, Value)> {
     let url = &bench_fleet.address.database_url;
-    let without = lifecycles(bench_fleet, args, 2).await?;
-    let ratio = |span: &Window| Value::from(Thousandths::ratio(span.per_second(), without.per_second()));
+    let mut seeds = 2..;
+    let mut seed = || seeds.next().unwrap_or_default();
+    let first = lifecycles(bench_fleet, args, seed()).await?;
+    let mut before = first.per_second();
     let mut beside = Map::new();
-    for (seed, ask) in (3..).zip(asks) {
+    for ask in asks {
         let mut begun = ask.begin(url)?;
-        let span = lifecycles(bench_fleet, args, seed).await?;
+        let span = lifecycles(bench_fleet, args, seed()).await?;
         // It may be over by now.
         begun.kill().await.unwrap_or_default();
         remove_export(dir)?;
-        beside.insert(ask.name.to_owned(), ratio(&span));
+        let after = lifecycles(bench_fleet, args, seed()).await?.per_second();
+        let ratio = Thousandths::ratio(span.per_second() * 2, before + after);
+        beside.insert(ask.name.to_owned(), Value::from(ratio));
+        before = after;
     }
-    beside.insert("nothing".to_owned(), ratio(&lifecycles(bench_fleet, args, 100).await?));
-    Ok((without, beside.into()))
+    Ok((first, beside.into()))
 }
 
 async fn lifecycles(bench_fleet: &BenchFleet, args: &Args, seed: u64) -> Result<Window> {

@@ -45,7 +45,7 @@ pub struct Args {
     /// How many positions one file is for.
     #[arg(long, value_name = "POSITIONS", default_value_t = BLOCK)]
     block: NonZeroU64,
-    /// Read no more than so many events of the log in a second.
+    /// Read no more than so many events of the log in a second. Without it, reading pauses while the fleet writes.
     #[arg(long, value_name = "EVENTS")]
     max_rate: Option<NonZeroU32>,
     #[command(flatten)]

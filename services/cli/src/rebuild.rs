@@ -47,7 +47,7 @@ pub struct Args {
     /// Put right the rows that differ, and note why for whoever reads it later. Without it they are shown.
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     reason: Option<String>,
-    /// Read no more than so many events of the log in a second.
+    /// Read no more than so many events of the log in a second. Without it, reading pauses while the fleet writes.
     #[arg(long, value_name = "EVENTS")]
     max_rate: Option<NonZeroU32>,
     #[command(flatten)]

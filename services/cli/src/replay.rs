@@ -74,7 +74,7 @@ pub struct Args {
     /// Into this file, which is not there yet, and appears when it is whole.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Read no more than so many events of the log in a second.
+    /// Read no more than so many events of the log in a second. Without it, reading pauses while the fleet writes.
     #[arg(long, value_name = "EVENTS")]
     max_rate: Option<NonZeroU32>,
     #[command(flatten)]

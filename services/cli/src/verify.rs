@@ -55,7 +55,7 @@ pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
         return watch(&url, settings, Duration::from_secs(args.every), global).await;
     }
     let progress = ProgressBar::new(0);
-    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:40} {human_pos} of {human_len} events") {
+    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:40} {human_pos} of {human_len} positions") {
         progress.set_style(style);
     }
     let bar = progress.clone();

@@ -86,9 +86,24 @@ impl Answers {
         Self(answers)
     }
 
+    /// Adds those of other commands.
+    pub(super) fn add(&mut self, more: Self) {
+        let is_new = |answer: &Answer| self.place(answer.command_id).is_none();
+        let more: Vec<Answer> = more.0.into_iter().filter(is_new).collect();
+        if !more.is_empty() {
+            self.0.reserve_exact(more.len());
+            self.0.extend(more);
+            self.0.sort_by_key(|answer| answer.command_id);
+        }
+    }
+
+    fn place(&self, command_id: Uuid) -> Option<usize> {
+        self.0.binary_search_by_key(&command_id, |answer| answer.command_id).ok()
+    }
+
     /// The answer to this command.
     pub(super) fn get_mut(&mut self, command_id: Uuid) -> Option<&mut Answer> {
-        let place = self.0.binary_search_by_key(&command_id, |answer| answer.command_id).ok()?;
+        let place = self.place(command_id)?;
         self.0.get_mut(place)
     }
 

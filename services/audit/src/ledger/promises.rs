@@ -127,25 +127,22 @@ impl Ledger {
         for refund in self.refunds.refunds.values().filter(|refund| refund.second_charge.is_none()) {
             refunds.entry(refund.order_id).or_default().push(refund);
         }
-        for (key, hold) in self.shares.holds.iter().filter(|(_, hold)| hold.status == Status::Committed) {
-            let failed = hold.round_id.and_then(|round_id| self.shares.rounds.get(&round_id)?.failed());
-            let Some(failed) = failed.filter(|failed| grace.is_over(*failed) && grace.is_over(hold.since)) else {
-                continue;
-            };
-            let mut late = |what: &str, since: Moment| {
-                findings.add(Check::Shares, shares_name(*key), what.to_owned(), Some(since.position));
-            };
-            match hold.named {
-                None if hold.returned_by.is_none() => {
-                    late("its round failed, and its order was never named to be refunded", failed);
-                }
-                Some(named) if grace.is_over(named) => {
-                    let of_order = refunds.get(&key.order_id).map(Vec::as_slice).unwrap_or_default();
-                    if !of_order.iter().any(|refund| self.settles_shares(refund, named)) {
-                        late("its order was named to be refunded, and never was", named);
-                    }
-                }
-                None | Some(_) => {}
+        // Of those who were let go, nothing had to follow.
+        let named = self.shares.named.iter().filter(|(key, _)| self.shares.holds.contains_key(key));
+        for (key, named) in named.filter(|(_, named)| grace.is_over(**named)) {
+            let of_order = refunds.get(&key.order_id).map(Vec::as_slice).unwrap_or_default();
+            if !of_order.iter().any(|refund| self.settles_shares(refund, *named)) {
+                let what = "its order was named to be refunded, and never was".to_owned();
+                findings.add(Check::Shares, shares_name(*key), what, Some(named.position));
+            }
+        }
+        // Whoever bought is not in memory any more, so they are told by their number.
+        for (round_id, round) in &self.shares.rounds {
+            let Some(failed) = round.failed().filter(|failed| grace.is_over(*failed)) else { continue };
+            let forgotten = round.sold - round.named;
+            if forgotten != 0 && grace.is_over(round.last_sold) {
+                let what = format!("it failed, and the buyers of {forgotten} sold shares were never named to be refunded");
+                findings.add(Check::Shares, format!("round-{round_id}"), what, Some(failed.position));
             }
         }
     }

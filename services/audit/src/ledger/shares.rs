@@ -19,6 +19,8 @@ use crate::report::{Check, Findings};
 pub(crate) struct Shares {
     pub(crate) rounds: BTreeMap<RoundId, Round>,
     pub(crate) holds: BTreeMap<HoldKey, Hold>,
+    /// Who was named to be refunded, and when: their rounds have said so, and none of their own streams.
+    pub(crate) named: BTreeMap<HoldKey, Moment>,
 }
 
 /// A round's totals. Wide enough that no sum of wrong events overflows.
@@ -27,12 +29,16 @@ pub(crate) struct Round {
     pub(crate) total: i128,
     pub(crate) sold: i128,
     pub(crate) held: i128,
+    /// Of the sold ones, those whose buyers were named to be refunded.
+    pub(crate) named: i128,
     pub(crate) closes_at: Option<Timestamp>,
     pub(crate) standing: Standing,
     /// When it came to stand so.
     pub(crate) since: Moment,
     /// When its shares changed last.
     pub(crate) changed: Moment,
+    /// When one was sold last.
+    pub(crate) last_sold: Moment,
     /// When a share came back that withdraws "sold out", until it is withdrawn.
     pub(crate) to_reopen: Option<Moment>,
     /// Whether a breach was told already.
@@ -67,8 +73,6 @@ pub(crate) struct Hold {
     /// None: it was released before anybody said of which round.
     pub(crate) round_id: Option<RoundId>,
     count: i64,
-    /// When its order was named to be refunded.
-    pub(crate) named: Option<Moment>,
     pub(crate) returned_by: Option<RefundId>,
     /// When it came to stand so.
     pub(crate) since: Moment,
@@ -111,11 +115,12 @@ impl Round {
 impl Shares {
     pub(super) fn move_to(&mut self, other: &mut Self, keys: &Keys) {
         move_each(&mut self.holds, &mut other.holds, &keys.holds);
+        move_each(&mut self.named, &mut other.named, &keys.holds);
     }
 
-    /// Whether a hold outlives its order here: what was sold and did not come back is owed a refund once its round fails.
-    pub(super) fn leave_sold(&mut self, other: &mut Self) {
-        other.holds.extend(self.holds.extract_if(.., |_, hold| hold.is_sold()));
+    /// What outlives an order here: that it was named.
+    pub(super) fn let_go(&mut self, gone: Self) {
+        self.named.extend(gone.named);
     }
 
     pub(crate) fn standing(&self, key: HoldKey) -> Option<Status> {
@@ -249,10 +254,14 @@ impl Shares {
             let key = HoldKey::parse(&participant.order_id, participant.attempt)?;
             let mut wrong =
                 |what: &str| findings.add(Check::Shares, shares_name(key), what.to_owned(), Some(at.position));
-            match self.holds.get_mut(&key) {
+            match self.holds.get(&key) {
                 Some(hold) if hold.status == Status::Committed => {
-                    if hold.named.replace(at).is_some() {
-                        wrong("its order was named twice to be refunded");
+                    let is_first = self.named.insert(key, at).is_none();
+                    let round = hold.round_id.and_then(|round_id| self.rounds.get_mut(&round_id));
+                    match round.filter(|_| is_first && hold.is_sold()) {
+                        Some(round) => round.named += i128::from(hold.count),
+                        None if is_first => {}
+                        None => wrong("its order was named twice to be refunded"),
                     }
                 }
                 Some(_) | None => wrong("its order is to be refunded for shares that it did not buy"),
@@ -300,6 +309,7 @@ impl Shares {
             round.held -= i128::from(count);
             if status == Status::Committed {
                 round.sold += i128::from(count);
+                round.last_sold = at;
             }
         });
     }
@@ -316,8 +326,10 @@ impl Shares {
             wrong("its shares came back twice".to_owned());
         }
         let round_id = hold.round_id;
+        let named = if self.named.contains_key(&key) { i128::from(count) } else { 0 };
         self.change(round_id, at, findings, |round| {
             round.sold -= i128::from(count);
+            round.named -= named;
             if round.standing == Standing::SoldOut && round.closes_at.is_some_and(|closes_at| at.at < closes_at) {
                 round.to_reopen = Some(at);
             }
@@ -332,6 +344,6 @@ impl Hold {
     }
 
     const fn new(status: Status, round_id: Option<RoundId>, count: i64, since: Moment) -> Self {
-        Self { status, round_id, count, named: None, returned_by: None, since }
+        Self { status, round_id, count, returned_by: None, since }
     }
 }

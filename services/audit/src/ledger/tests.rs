@@ -395,7 +395,7 @@ fn finds_a_buyer_of_a_failed_round_who_is_forgotten_or_named_twice() {
         ..Default::default()
     };
     assert_eq!(failed().found_after(9), []);
-    failed().finds_after(11, Check::Shares, "shares-", "never named");
+    failed().finds_after(11, Check::Shares, "round-", "the buyers of 3 sold shares were never named");
     failed().then(&named).finds_after(11, Check::Shares, "shares-", "named to be refunded, and never was");
     failed().then(&named).then(&named).finds(Check::Shares, "shares-", "named twice");
     assert_eq!(failed().then(&named).refunded().found_after(3_600), []);

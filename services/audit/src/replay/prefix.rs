@@ -16,15 +16,16 @@ use domain::{GlobalPosition, StreamVersion, Timestamp};
 use futures::{StreamExt, TryStreamExt};
 use platform::clock;
 use runtime::log::event_store::StoredEvent;
-use sqlx::{
-    ConnectOptions, Connection, PgConnection, Row,
-    postgres::{PgConnectOptions, PgRow},
-};
+use sqlx::{Connection, PgConnection, Row, postgres::PgRow};
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, watch};
 
 use super::{At, Cut, Database, Progress, Skew, fold::LogEvent};
-use crate::archive::{Archive, LogAt};
+use crate::{
+    archive::{Archive, LogAt},
+    pace::Pace,
+    snapshot::connect,
+};
 
 /// Events of one page, read by one statement.
 const PAGE: u32 = 20_000;
@@ -107,41 +108,11 @@ impl Read {
     }
 }
 
-/// How fast the log is read.
-struct Pace {
-    rate: Option<NonZeroU32>,
-    begun: Instant,
-    read: u64,
-}
-
-impl Pace {
-    fn of(rate: Option<NonZeroU32>) -> Self {
-        Self { rate, begun: Instant::now(), read: 0 }
-    }
-
-    /// How many events to read at once: with a rate, as many as come in a quarter of a second.
-    fn page(&self, most: u32) -> u32 {
-        self.rate.map_or(most, |rate| (rate.get() / 4).clamp(1, most))
-    }
-
-    /// Waits until so many more may have been read.
-    async fn wait(&mut self, read: u64) {
-        self.read += read;
-        let Some(rate) = self.rate else { return };
-        let due = Duration::from_micros(self.read.saturating_mul(1_000_000) / u64::from(rate.get()));
-        clock::sleep(due.saturating_sub(self.begun.elapsed())).await;
-    }
-}
-
 impl Log {
     /// Connects to the database.
     pub(crate) async fn open(at: impl Into<LogAt<'_>>, max_rate: Option<NonZeroU32>) -> Result<Self> {
         let LogAt { database_url, archive } = at.into();
-        // The address is not named: it may have a password in it.
-        let hint = "connecting to Postgres; is the fleet up? (holdfast up, or --database-url for another one)";
-        let options: PgConnectOptions = database_url.parse().context("reading the address of Postgres")?;
-        let options = options.application_name("holdfast audit").disable_statement_logging();
-        let mut connection = options.connect().await.context(hint)?;
+        let mut connection = connect(database_url).await?;
         let archive = Archive::open(&mut connection, archive).await?;
         Ok(Self { connection, archive, pace: Pace::of(max_rate) })
     }
@@ -363,7 +334,7 @@ impl Log {
             let Some(first) = first else { return self.archive.last_at(time, up_to).await };
             up_to = GlobalPosition::new(first).previous();
             progress(Progress::Looking(up_to));
-            self.pace.wait(u64::try_from(looked_at).unwrap_or(0)).await;
+            self.pace.wait(u64::try_from(looked_at).unwrap_or(0), &mut self.connection).await?;
         }
     }
 
@@ -452,17 +423,19 @@ impl Log {
                 (Read::default(), end.up_to)
             };
             let rows = sqlx::query(query).bind(after.get()).bind(until.get()).bind(&prefixes).bind(i64::from(limit));
-            let mut rows = pin!(rows.fetch(&mut self.connection).try_chunks(CHUNK));
             let mut sent = 0;
-            while let Some(chunk) = rows.next().await {
-                let chunk = chunk.map_err(|error| error.1).context("reading the log")?;
-                if let Some(last) = chunk.last() {
-                    after = GlobalPosition::new(last.try_get(0).context("reading the log")?);
-                }
-                sent += u64::try_from(chunk.len()).unwrap_or(0);
-                // Who no longer takes them in has failed, which is heard of there.
-                if chunks.send(chunk).await.is_err() {
-                    return Ok(looked_at);
+            {
+                let mut rows = pin!(rows.fetch(&mut self.connection).try_chunks(CHUNK));
+                while let Some(chunk) = rows.next().await {
+                    let chunk = chunk.map_err(|error| error.1).context("reading the log")?;
+                    if let Some(last) = chunk.last() {
+                        after = GlobalPosition::new(last.try_get(0).context("reading the log")?);
+                    }
+                    sent += u64::try_from(chunk.len()).unwrap_or(0);
+                    // Who no longer takes them in has failed, which is heard of there.
+                    if chunks.send(chunk).await.is_err() {
+                        return Ok(looked_at);
+                    }
                 }
             }
             let page = if prefixes.is_some() {
@@ -477,7 +450,7 @@ impl Log {
             if page < u64::from(limit) {
                 return Ok(looked_at);
             }
-            self.pace.wait(page).await;
+            self.pace.wait(page, &mut self.connection).await?;
         }
     }
 
