@@ -2,7 +2,7 @@
 //! are the figures at any position.
 //!
 //! Read it in this order: [`export`] writes, [`check`] proves an export without a database, `event` is a line of the one table and
-//! `postings` makes the lines of the other, `blocks` puts lines into files, [`columnar`] is a table as Parquet, [`sealed`] the hash that an
+//! `postings` makes the lines of the other, on a thread of its own (`aside`), `blocks` puts lines into files, [`columnar`] is a table as Parquet, [`sealed`] the hash that an
 //! answer in Parquet carries, `gdpdu` describes files for tax auditors.
 //!
 //! Why it is so: services/audit/README.md#an-export-proves-itself
@@ -19,6 +19,7 @@ use domain::{GlobalPosition, Timestamp};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+mod aside;
 mod blocks;
 mod check;
 pub mod columnar;
@@ -40,7 +41,7 @@ use crate::{
         prefix::{Log, Reader},
     },
 };
-use postings::Postings;
+use aside::Aside;
 
 /// The file that names all others of an export. It is written last: without it, what is there is no export.
 pub const MANIFEST: &str = "manifest.json";
@@ -111,17 +112,17 @@ impl Contents {
     }
 }
 
-/// Who takes the events of an export.
-struct Taker {
+/// Who writes the events of an export.
+struct Writer {
     extent: Extent,
     events: Blocks,
-    postings: Postings,
+    postings: Aside,
 }
 
-impl Taker {
-    /// Into files in this directory; without one, nowhere: what would be in them is known all the same.
-    fn new(extent: Extent, dir: Option<&Path>) -> Result<Self> {
-        Ok(Self { extent, events: Blocks::new("events", extent, dir), postings: Postings::new(extent, dir)? })
+impl Writer {
+    /// Into files in this directory.
+    fn new(extent: Extent, dir: &Path) -> Result<Self> {
+        Ok(Self { extent, events: Blocks::new("events", extent, Some(dir)), postings: Aside::begin(extent, dir)? })
     }
 
     fn end(self) -> Result<Contents> {
@@ -130,7 +131,7 @@ impl Taker {
     }
 }
 
-impl Reader for Taker {
+impl Reader for Writer {
     fn take(&mut self, event: &LogEvent<'_>) -> Result<()> {
         if event.position >= self.extent.from {
             self.events.line(&ExportedEvent::of(event)?)?;
@@ -161,11 +162,11 @@ pub async fn export(
     if from > end.up_to {
         bail!("there is nothing to export from position {from} on: the last event is at position {}", end.up_to);
     }
-    let taker = Taker::new(Extent { from, block, form }, Some(dir))?;
-    let (taker, read) = log.read(None, &end, taker, &progress).await?;
+    let writer = Writer::new(Extent { from, block, form }, dir)?;
+    let (writer, read) = log.read(None, &end, writer, &progress).await?;
     let skew = log.skew(&end, &read).await?;
     log.close().await?;
-    let contents = taker.end()?;
+    let contents = writer.end()?;
     let command = command(order);
     let mut manifest = Manifest { command, program: PROGRAM, database, cut: end.cut(), skew, contents };
     if form == Form::Csv {

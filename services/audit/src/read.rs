@@ -162,7 +162,8 @@ pub(super) async fn read(
     let (archive, after) = (Arc::clone(&start.archive), start.after());
     let step = usize::try_from(lately).unwrap_or(usize::MAX).clamp(1, STEP_MAX);
     let (head, settled) = (start.head, start.settled.unwrap_or(after).max(after));
-    let mut reading = Reading { comparison: Comparison::with(Arc::clone(&archive)), step, since_look: 0, after, head, progress };
+    let mut reading =
+        Reading { comparison: Comparison::with(Arc::clone(&archive)), step, since_look: 0, after, head, progress };
     let (snapshot, mut connections, mut books) = if let Some(mut snapshot) = snapshot {
         let mut connections = Connections::of(&mut snapshot, database_url, &archive).await?;
         let books = resume(start, &mut connections.past).await?;

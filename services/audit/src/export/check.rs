@@ -15,13 +15,13 @@ use sha2::{Digest, Sha256};
 use zip::ZipArchive;
 
 use super::{
-    Contents, Form, Listed, MANIFEST, Taker,
+    Contents, Form, Listed, MANIFEST,
     blocks::{Extent, Hashed, Line, hex},
     columnar::{Cell, Column, Reader as Table},
     event::ExportedEvent,
-    postings::{self, Posting},
+    postings::{self, Posting, Postings},
 };
-use crate::{archive, replay::prefix::Reader};
+use crate::archive;
 
 /// What was found out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -112,7 +112,7 @@ pub fn check(path: &Path) -> Result<Checked> {
     let Contents { from, block, form, .. } = contents;
     let is_whole = from <= GlobalPosition::default().next();
     let has_postings = is_whole && contents.partition.is_none();
-    let mut taker = if has_postings { Some(Taker::new(Extent { from, block, form }, None)?) } else { None };
+    let mut moved = if has_postings { Some(Postings::new(Extent { from, block, form }, None)?) } else { None };
     let (mut findings, mut seen) = (Vec::new(), Seen::default());
     for (name, sha256) in &contents.beside {
         check_beside(&mut source, (name, sha256), &mut findings)?;
@@ -121,7 +121,7 @@ pub fn check(path: &Path) -> Result<Checked> {
     for listed in &contents.events {
         (seen.times, told) = (None, findings.len());
         let take =
-            |row: Row<'_>| check_event(ExportedEvent::read(row, form)?, listed, is_whole, &mut seen, taker.as_mut());
+            |row: Row<'_>| check_event(ExportedEvent::read(row, form)?, listed, is_whole, &mut seen, moved.as_mut());
         check_file(&mut source, (listed, ExportedEvent::COLUMNS, form), take, &mut findings)?;
         if findings.len() == told && seen.times != Some((listed.min_time, listed.max_time)) {
             findings.push(format!("{}: its events are of other times than the manifest says", listed.file));
@@ -139,9 +139,9 @@ pub fn check(path: &Path) -> Result<Checked> {
         texts.push(if form == Form::Parquet { hex(&text.finalize()) } else { listed.sha256.clone() });
     }
     if findings.is_empty()
-        && let Some(taker) = taker
+        && let Some(moved) = moved
     {
-        findings.extend(postings_finding(&taker.end()?.postings, &contents.postings, texts));
+        findings.extend(postings_finding(&moved.end()?, &contents.postings, texts));
     }
     Ok(Checked {
         ok: findings.is_empty(),
@@ -280,7 +280,7 @@ fn check_event(
     listed: &Listed,
     is_whole: bool,
     seen: &mut Seen,
-    taker: Option<&mut Taker>,
+    moved: Option<&mut Postings>,
 ) -> Result<()> {
     seen.events += 1;
     let (position, at) = (event.position, event.recorded_at);
@@ -307,7 +307,7 @@ fn check_event(
     seen.versions.insert(event.stream.clone(), event.version);
     let logged = event.as_logged();
     ensure!(logged.said()? == event.event, "the event at position {position} is not what its bytes say");
-    taker.map_or(Ok(()), |taker| taker.take(&logged))
+    moved.map_or(Ok(()), |moved| moved.take(&logged))
 }
 
 #[cfg(test)]

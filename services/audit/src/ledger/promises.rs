@@ -141,7 +141,8 @@ impl Ledger {
             let Some(failed) = round.failed().filter(|failed| grace.is_over(*failed)) else { continue };
             let forgotten = round.sold - round.named;
             if forgotten != 0 && grace.is_over(round.last_sold) {
-                let what = format!("it failed, and the buyers of {forgotten} sold shares were never named to be refunded");
+                let what =
+                    format!("it failed, and the buyers of {forgotten} sold shares were never named to be refunded");
                 findings.add(Check::Shares, format!("round-{round_id}"), what, Some(failed.position));
             }
         }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::{Checked, check};
 use crate::{
     export::{
-        BLOCK, Form, MANIFEST, Taker,
+        BLOCK, Form, MANIFEST, Writer as Export,
         blocks::{Extent, Line, hex},
         columnar::{Cell, Column, Reader as Table, Writer},
         event::ExportedEvent,
@@ -24,7 +24,7 @@ use crate::{
     replay::{fold::LogEvent, prefix::Reader},
 };
 
-fn take<M: Message + Name>(taker: &mut Taker, position: i64, version: i64, message: &M) {
+fn take<M: Message + Name>(export: &mut Export, position: i64, version: i64, message: &M) {
     let (data, message_type) = (message.encode_to_vec(), M::full_name());
     let (stream, version, cause) = ("product-mug", StreamVersion::new(version), Uuid::from_u128(7));
     let event = LogEvent {
@@ -40,21 +40,21 @@ fn take<M: Message + Name>(taker: &mut Taker, position: i64, version: i64, messa
         causation_id: cause,
         traceparent: None,
     };
-    taker.take(&event).unwrap();
+    export.take(&event).unwrap();
 }
 
 /// A product that got three deliveries, in two files of each table.
 fn exported(dir: &Path) {
     let block = BLOCK.min(3.try_into().unwrap());
     let extent = Extent { from: GlobalPosition::new(1), block, form: Form::Parquet };
-    let mut taker = Taker::new(extent, Some(dir)).unwrap();
+    let mut export = Export::new(extent, dir).unwrap();
     let sku = "mug".to_owned();
-    take(&mut taker, 1, 1, &ProductRegistered { sku: sku.clone(), name: "Mug".to_owned(), actor: String::new() });
+    take(&mut export, 1, 1, &ProductRegistered { sku: sku.clone(), name: "Mug".to_owned(), actor: String::new() });
     for version in 2..5 {
         let received = StockReceived { sku: sku.clone(), quantity: version, ..StockReceived::default() };
-        take(&mut taker, version, version, &received);
+        take(&mut export, version, version, &received);
     }
-    let contents = serde_json::to_string(&taker.end().unwrap()).unwrap();
+    let contents = serde_json::to_string(&export.end().unwrap()).unwrap();
     fs::write(dir.join(MANIFEST), contents).unwrap();
 }
 
