@@ -43,15 +43,6 @@ pub(crate) async fn log(
     let query = Query::read(query.as_deref().unwrap_or_default(), &PARAMETERS)?;
     let limit = query.number("limit", 1, LIMIT_MAX)?;
     let after = events::after(&headers, &query)?;
-    if let Some(after) = after {
-        let archived: i64 = sqlx::query_scalar(ARCHIVED).fetch_one(&gateway.pool).await?;
-        if after.get() < archived {
-            let detail = format!(
-                "events up to position {archived} are archived: `holdfast timeline` and `holdfast export` with --archive have them"
-            );
-            return Err(Problem::own("EVENTS_ARCHIVED", detail).of("after"));
-        }
-    }
     if events::wants_stream(&headers) {
         if limit.is_some() {
             let detail = "a stream has no end that a limit could set: leave it out";
@@ -62,13 +53,27 @@ pub(crate) async fn log(
             Some(after) => after,
             None => published(&gateway.pool).await?,
         };
+        begins_here(&gateway.pool, after).await?;
         return events::listen(&gateway, Heard::All, after, VecDeque::new());
     }
-    let limit = limit.unwrap_or(LIMIT_DEFAULT);
-    let rows = next(&gateway.pool, after.unwrap_or_default(), limit + 1).await?;
+    let (after, limit) = (after.unwrap_or_default(), limit.unwrap_or(LIMIT_DEFAULT));
+    let rows = next(&gateway.pool, after, limit + 1).await?;
+    begins_here(&gateway.pool, after).await?;
     let limit = usize::try_from(limit).unwrap_or_default();
     let has_more = rows.len() > limit;
     Ok(json_response(StatusCode::OK, &EventList::of(rows.iter().take(limit), has_more)))
+}
+
+/// That what follows a position is in the log's table, and not in files. Asked after it was read: it may be archived meanwhile.
+async fn begins_here(pool: &PgPool, after: GlobalPosition) -> Result<(), Problem> {
+    let archived: i64 = sqlx::query_scalar(ARCHIVED).fetch_one(pool).await?;
+    if archived <= after.get() {
+        return Ok(());
+    }
+    let detail = format!(
+        "events up to position {archived} are archived: `holdfast timeline` and `holdfast export` with --archive have them"
+    );
+    Err(Problem::own("EVENTS_ARCHIVED", detail).of("after"))
 }
 
 async fn published(pool: &PgPool) -> Result<GlobalPosition, sqlx::Error> {
@@ -84,7 +89,11 @@ async fn next(pool: &PgPool, after: GlobalPosition, limit: i64) -> Result<Vec<St
     Ok(events)
 }
 
-/// What a listener to all events hears next.
+/// What a listener to all events hears next. If that was archived meanwhile, it is an error: he comes again, and is told so.
 pub(crate) async fn heard(pool: &PgPool, after: GlobalPosition) -> Result<VecDeque<StoredEvent>, sqlx::Error> {
-    Ok(next(pool, after, LIMIT_MAX).await?.into())
+    let events = next(pool, after, LIMIT_MAX).await?;
+    match begins_here(pool, after).await {
+        Ok(()) => Ok(events.into()),
+        Err(problem) => Err(sqlx::Error::Protocol(problem.detail)),
+    }
 }
