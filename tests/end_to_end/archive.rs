@@ -183,6 +183,11 @@ async fn the_gateway_says_so(fleet: &TestFleet, order: &Order) {
     let gateway = Gateway::start(fleet, &[]).await.unwrap();
     let gone = gateway.get(&format!("/v1/orders/{}/events", order.id)).await.unwrap();
     assert_eq!((gone.status, gone.code()), (410, "EVENTS_ARCHIVED"));
+    for list in ["/v1/events", "/v1/events?after=1499"] {
+        let gone = gateway.get(list).await.unwrap();
+        assert_eq!((gone.status, gone.code()), (410, "EVENTS_ARCHIVED"), "{list}");
+    }
+    assert_eq!(gateway.get("/v1/events?after=1500&limit=1").await.unwrap().status, 200);
     let row = gateway.get(&format!("/v1/orders/{}", order.id)).await.unwrap().json;
     assert_eq!(row.get("status").unwrap(), "paid");
     let unknown = gateway.get(&format!("/v1/orders/{}/events", Order::new(77_777).id)).await.unwrap();

@@ -201,7 +201,7 @@ async fn whatever_cannot_be_done_is_one_problem_with_a_reason() {
         (&format!("/v1/commands/{order}"), 404, "UNKNOWN_ANSWER"),
         ("/v1/products/M%2fG", 404, "UNKNOWN_PRODUCT"),
         ("/v1/products/%ff", 400, "INVALID_PARAMETER"),
-        ("/v1/products", 405, "METHOD_NOT_ALLOWED"),
+        ("/v1/admin/expire", 405, "METHOD_NOT_ALLOWED"),
         ("/problems/SUCH_A_CODE", 404, "NOT_FOUND"),
     ] {
         assert_eq!(problem(&gateway.get(path).await.unwrap()), (status, code), "{path}");
@@ -602,4 +602,53 @@ async fn a_key_from_before_commands_had_an_actor_is_answered_as_ever() {
     assert_eq!((again.status, again.header("idempotent-replayed")), (200, "true"), "{again:?}");
     let other = gateway.post("/v1/products", "old", &json!({ "sku": "CUP", "name": "Mug" })).await.unwrap();
     assert_eq!(problem(&other), (422, "IDEMPOTENCY_KEY_REUSED"));
+}
+
+#[tokio::test]
+async fn the_log_and_what_is_on_sale_are_read_page_by_page() {
+    let (fleet, gateway) = shop().await;
+    let cup = gateway.post("/v1/products", "cup", &json!({ "sku": "CUP", "name": "Cup" })).await.unwrap();
+    assert_eq!(cup.status, 200, "{cup:?}");
+    gateway.post("/v1/orders", "order", &mugs(1, "sandbox:succeed")).await.unwrap();
+    fleet.settle_and_verify().await.unwrap();
+    let (mut told, mut after) = (Vec::new(), "0".to_owned());
+    loop {
+        let page = gateway.get(&format!("/v1/events?limit=3&after={after}")).await.unwrap().json;
+        let positions =
+            page["data"].as_array().unwrap().iter().map(|event| event["position"].as_str().unwrap().to_owned());
+        told.extend(positions);
+        after = told.last().unwrap().clone();
+        if page["has_more"] == false {
+            break;
+        }
+    }
+    let mut database = fleet.database().await.unwrap();
+    let logged: Vec<String> = sqlx::query_scalar("select e.position::text from log.events e order by e.position")
+        .fetch_all(&mut database)
+        .await
+        .unwrap();
+    assert_eq!(told, logged);
+
+    let page = gateway.get("/v1/products?limit=1").await.unwrap().json;
+    assert_eq!((&page["data"][0]["sku"], &page["has_more"]), (&json!("CUP"), &json!(true)));
+    let page = gateway.get("/v1/products?limit=1&starting_after=CUP").await.unwrap().json;
+    assert_eq!((&page["data"][0]["sku"], &page["has_more"]), (&json!("MUG"), &json!(false)));
+    let long = format!("/v1/search?text={}", "x".repeat(129));
+    for wrong in [
+        "/v1/events?limit=0",
+        "/v1/events?limit=501",
+        "/v1/events?after=x",
+        "/v1/products?limit=101",
+        "/v1/products?sku=MUG",
+        "/v1/rounds?starting_after=MUG",
+        "/v1/search",
+        "/v1/search?text=%20",
+        &long,
+    ] {
+        assert_eq!(problem(&gateway.get(wrong).await.unwrap()), (400, "INVALID_PARAMETER"), "{wrong}");
+    }
+    let bearer = format!("Bearer {TOKEN}");
+    let headers = [("authorization", bearer.as_str()), ("accept", "text/event-stream")];
+    let endless = gateway.request("GET", "/v1/events?limit=1", &headers, "").await.unwrap();
+    assert_eq!(problem(&endless), (400, "INVALID_PARAMETER"));
 }

@@ -49,7 +49,7 @@ pub struct Args {
 /// Tells it.
 pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     let Args { after, to, actor, with_orders, format, archived } = args;
-    let Some(format) = Format::asked(format, global.json) else { return Ok(ExitCode::from(2)) };
+    let Some(format) = Format::asked(format, global) else { return Ok(ExitCode::from(2)) };
     let answer = actions(archived.with(&global.database_url()?), &Period { after, to, actor, with_orders }).await?;
     listing::write(&answer, &HEADING, format, values)?;
     Ok(ExitCode::SUCCESS)

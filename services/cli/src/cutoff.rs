@@ -47,7 +47,7 @@ pub struct Args {
 /// Tells them.
 pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     let Args { at, around, events, format, archived } = args;
-    let Some(format) = Format::asked(format, global.json) else { return Ok(ExitCode::from(2)) };
+    let Some(format) = Format::asked(format, global) else { return Ok(ExitCode::from(2)) };
     let answer = cutoff(archived.with(&global.database_url()?), &at, around, &events).await?;
     listing::write(&answer, &HEADING, format, values)?;
     Ok(ExitCode::SUCCESS)

@@ -11,6 +11,8 @@ use platform::config::{self, Config};
 use sqlx::{Connection, PgConnection};
 use testbed::fleet::Address;
 
+use crate::output::Output;
+
 /// Options of every subcommand.
 #[derive(Debug, Clone, Args)]
 pub struct GlobalArgs {
@@ -23,12 +25,34 @@ pub struct GlobalArgs {
     /// NATS of another fleet.
     #[arg(long, global = true, env = "HOLDFAST_BROKER_URL", value_name = "URL")]
     pub broker_url: Option<String>,
-    /// One JSON object on standard output instead of text.
+    /// The gateway to go through, as `holdfast context add` has noted it. Without it: the current one.
+    #[arg(long, global = true, env = "HOLDFAST_CONTEXT", value_name = "NAME")]
+    pub context: Option<String>,
+    /// How to print: table, json, and where there are many of them jsonl, a line each, or name, only what each is called by.
+    #[arg(short, long, global = true, value_name = "FORMAT", hide_possible_values = true)]
+    pub output: Option<Output>,
+    /// Short for -o json: one JSON object on standard output instead of text.
     #[arg(long, global = true)]
     pub json: bool,
 }
 
 impl GlobalArgs {
+    /// Settles how to print, for a command that knows these ways.
+    ///
+    /// # Errors
+    /// Another is asked for, or two.
+    pub fn settle(&mut self, known: &[Output]) -> Result<(), String> {
+        let output = Output::asked(self.output, self.json, known)?;
+        self.output = Some(output);
+        self.json = output == Output::Json;
+        Ok(())
+    }
+
+    /// How to print.
+    pub(crate) fn output(&self) -> Output {
+        self.output.unwrap_or(if self.json { Output::Json } else { Output::Table })
+    }
+
     /// Where the fleet is: as told, or as the running `holdfast up` has noted.
     pub fn address(&self) -> Result<Address> {
         if let (Some(database_url), Some(broker_url)) = (&self.database_url, &self.broker_url) {

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use platform::print::{self, Cell, Look, Paint, Table};
 use serde::Serialize;
 
-use crate::{evidence, new_file::NewFile};
+use crate::{evidence, global_args::GlobalArgs, new_file::NewFile, output::Output};
 
 /// How to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -24,16 +24,19 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// The one that is asked for: `--json` is one of them. `None`: two are.
-    pub(crate) fn asked(format: Option<Self>, json: bool) -> Option<Self> {
-        match (format, json) {
-            (Some(Self::Json) | None, true) => Some(Self::Json),
-            (Some(_), true) => {
-                eprintln!("holdfast: --json is --format json: say one of them");
-                None
-            }
-            (format, false) => Some(format.unwrap_or(Self::Table)),
+    /// The one that is asked for: `--json` and `-o` are others of its names. `None`: two are.
+    pub(crate) fn asked(format: Option<Self>, global: &GlobalArgs) -> Option<Self> {
+        let output = match global.output() {
+            Output::Table => return Some(format.unwrap_or(Self::Table)),
+            Output::Json => Self::Json,
+            Output::Jsonl | Output::Name => Self::Jsonl,
+        };
+        if format.is_some_and(|format| format != output) {
+            let said = if output == Self::Json { "--json is --format json" } else { "-o jsonl is --format jsonl" };
+            eprintln!("holdfast: {said}: say one of them");
+            return None;
         }
+        Some(output)
     }
 }
 

@@ -4,10 +4,12 @@ use std::{io::IsTerminal, process::ExitCode};
 
 use clap::{CommandFactory, Parser, Subcommand};
 use cli::{
-    actions, archive, asyncapi, check, config, contact, cutoff, demo, diagnose, expire, explain, export,
-    global_args::GlobalArgs, load, mail, merge, migrate, pause, rebuild, reconcile, recover, redrive, reinstate,
-    replay, resolve, send, set_aside, shell, status, timeline, unblock, up, verify, what_if,
+    actions, archive, asyncapi, cancel, check, config, contact, context, cutoff, demo, diagnose, expire, explain,
+    export, gateway::failure::Failure, get, global_args::GlobalArgs, list, load, mail, merge, migrate, output::Output,
+    pause, rebuild, reconcile, recover, redrive, refund, reinstate, replay, resolve, search, send, set_aside, shell,
+    status, tail, timeline, unblock, up, verify, what_if,
 };
+use platform::print::Paged;
 use tracing_subscriber::EnvFilter;
 
 #[cfg(test)]
@@ -15,8 +17,9 @@ mod help;
 
 /// Runs, loads, watches and proves a Holdfast fleet.
 ///
-/// Exit codes: 0 all is well; 1 a check failed (drift, unsettled orders, refused rows where none may be); 2 wrong usage;
-/// 3 the command could not do its work (no fleet, no answer, no file).
+/// Exit codes: 0 all is well; 1 a check failed (drift, unsettled orders, refused rows where none may be), or there is no such thing; 2 wrong
+/// usage; 3 the command could not do its work (no fleet, no answer, no file); 4 the token is not good for it; 5 it does not go with how
+/// things stand.
 #[derive(Debug, Parser)]
 #[command(name = "holdfast", version)]
 struct Cli {
@@ -40,12 +43,26 @@ enum Command {
     Diagnose(diagnose::Args),
     /// Explain a code: of a finding, or of a command that was refused.
     Explain(explain::Args),
+    /// The gateways that you talk to, and your token for each.
+    Context(context::Args),
+    /// Show an order, a refund, a product, a round, a coupon, a wallet or the answer to a command as it stands, through the gateway.
+    Get(get::Args),
+    /// List orders, products, rounds or coupons, through the gateway.
+    List(list::Args),
+    /// Say what a text is: an id or its first digits, the shop's own number of an order, a customer, a SKU, a code. Through the gateway.
+    Search(search::Args),
+    /// Tell events as they come, of an order or of all, through the gateway.
+    Tail(tail::Args),
     /// Fold the log again and compare every row; check that nothing was lost or doubled. Traffic may run.
     Verify(verify::Args),
     /// Show everything that happened to an order, a refund, a payment, a product or a round, across all services, in causal order. Traffic may run.
     Timeline(timeline::Args),
     /// Show everything that happened to an order: short for `timeline order`.
     Order(timeline::OrderArgs),
+    /// Cancel an order that is not wanted any more; if it is paid, its money goes back.
+    Cancel(cancel::Args),
+    /// Give money of an order back.
+    Refund(refund::Args),
     /// Expire orders now: these, those of a customer, or all that are due.
     Expire(expire::Args),
     /// Give an order that is over its holds back, if they are free, and its buyer time to pay.
@@ -128,6 +145,44 @@ impl Command {
                 | Self::Check(_)
         )
     }
+
+    /// The ways that it knows to print.
+    const fn outputs(&self) -> &'static [Output] {
+        if matches!(self, Self::Context(_) | Self::Get(_) | Self::List(_) | Self::Search(_)) {
+            return Output::ALL;
+        }
+        let tells_of_many = matches!(
+            self,
+            Self::Tail(_)
+                | Self::Timeline(_)
+                | Self::Order(_)
+                | Self::Replay(_)
+                | Self::Merge(_)
+                | Self::Actions(_)
+                | Self::Cutoff(_)
+                | Self::WhatIf(_)
+                | Self::Reconcile(_)
+        );
+        if tells_of_many { Output::LINES } else { Output::ALWAYS }
+    }
+
+    /// Whether it tells much that a person reads from the beginning.
+    const fn is_read(&self) -> bool {
+        matches!(
+            self,
+            Self::Get(_)
+                | Self::List(_)
+                | Self::Search(_)
+                | Self::Explain(_)
+                | Self::Timeline(_)
+                | Self::Order(_)
+                | Self::Replay(_)
+                | Self::Actions(_)
+                | Self::Cutoff(_)
+                | Self::WhatIf(_)
+                | Self::Reconcile(_)
+        )
+    }
 }
 
 /// Messages and rows are many small allocations; with this allocator they cost less time than with the system's.
@@ -135,7 +190,11 @@ impl Command {
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let mut cli = Cli::parse();
+    if let Err(mistake) = cli.global.settle(cli.command.outputs()) {
+        eprintln!("holdfast: {mistake}");
+        return ExitCode::from(2);
+    }
     if cli.command.gives_way() {
         // Before there are other threads: they are born with it.
         if let Err(error) = rustix::process::nice(LOWEST_PRIORITY) {
@@ -156,6 +215,7 @@ async fn run(cli: Cli) -> ExitCode {
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
     let global = &cli.global;
+    let paged = cli.command.is_read().then(Paged::begin);
     let ended = match cli.command {
         Command::Up(args) => up::run(args, global).await,
         Command::Demo(args) => demo::run(args, global).await,
@@ -163,9 +223,16 @@ async fn run(cli: Cli) -> ExitCode {
         Command::Status(args) => status::run(args, global).await,
         Command::Diagnose(args) => diagnose::run(args, global).await,
         Command::Explain(args) => explain::run(args, global).await,
+        Command::Context(args) => context::run(args, global),
+        Command::Get(args) => get::run(args, global).await,
+        Command::List(args) => list::run(args, global).await,
+        Command::Search(args) => search::run(args, global).await,
+        Command::Tail(args) => tail::run(args, global).await,
         Command::Verify(args) => verify::run(args, global).await,
         Command::Timeline(args) => timeline::run(args, global).await,
         Command::Order(args) => timeline::order(args, global).await,
+        Command::Cancel(args) => cancel::run(args, global).await,
+        Command::Refund(args) => refund::run(args, global).await,
         Command::Expire(args) => expire::run(args, global).await,
         Command::Reinstate(args) => reinstate::run(args, global).await,
         Command::Resolve(args) => resolve::run(args, global).await,
@@ -194,11 +261,12 @@ async fn run(cli: Cli) -> ExitCode {
         Command::Completions(args) => Ok(shell::completions(&args, Cli::command())),
         Command::Manual(args) => shell::manual(&args, Cli::command()),
     };
+    drop(paged);
     match ended {
         Ok(code) => code,
         Err(error) => {
             eprintln!("holdfast: {error:#}");
-            ExitCode::from(3)
+            ExitCode::from(error.downcast_ref::<Failure>().map_or(3, |failure| failure.code))
         }
     }
 }

@@ -37,7 +37,7 @@ pub struct Args {
 /// Merges.
 pub fn run(args: &Args, global: &GlobalArgs) -> Result<ExitCode> {
     let Args { files, format, out } = args;
-    let Some(form) = Form::asked(*format, global.json) else { return Ok(ExitCode::from(2)) };
+    let Some(form) = Form::asked(*format, global) else { return Ok(ExitCode::from(2)) };
     let Some(output) = Output::begin(form, out.as_deref())? else { return Ok(ExitCode::from(2)) };
     let (question, mut answer) = merge(files, Spool::default())?;
     output.write(&question, &mut answer)?;

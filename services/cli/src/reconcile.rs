@@ -75,7 +75,7 @@ struct StripeArgs {
 /// Compares: exit code 0 if all agrees, 1 if something differs.
 pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     let Provider::Stripe(StripeArgs { files, at, all, format, archived }) = args.provider;
-    let Some(format) = Format::asked(format, global.json) else { return Ok(ExitCode::from(2)) };
+    let Some(format) = Format::asked(format, global) else { return Ok(ExitCode::from(2)) };
     let bar = Bar::new();
     let compared =
         reconcile(archived.with(&global.database_url()?), &Question { files, at, all }, |progress| bar.show(progress))

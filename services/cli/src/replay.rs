@@ -115,15 +115,15 @@ impl ValueEnum for Form {
 
 impl Form {
     /// The one that is asked for: `--json` is one of them. `None`: two are.
-    pub(crate) fn asked(form: Option<Self>, json: bool) -> Option<Self> {
+    pub(crate) fn asked(form: Option<Self>, global: &GlobalArgs) -> Option<Self> {
         match form {
-            Some(Self::Parquet) if json => {
+            Some(Self::Parquet) if global.output() != crate::output::Output::Table => {
                 eprintln!("holdfast: --json is --format json: say one of them");
                 None
             }
             Some(Self::Parquet) => form,
-            Some(Self::Text(format)) => Format::asked(Some(format), json).map(Self::Text),
-            None => Format::asked(None, json).map(Self::Text),
+            Some(Self::Text(format)) => Format::asked(Some(format), global).map(Self::Text),
+            None => Format::asked(None, global).map(Self::Text),
         }
     }
 }
@@ -161,7 +161,7 @@ pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
         eprintln!("holdfast: a shard is written as jsonl, and `holdfast merge` says all of them in any format");
         return Ok(ExitCode::from(2));
     }
-    let Some(form) = Form::asked(format.or(shard.map(|_| lines)), global.json) else { return Ok(ExitCode::from(2)) };
+    let Some(form) = Form::asked(format.or(shard.map(|_| lines)), global) else { return Ok(ExitCode::from(2)) };
     let keys = match keys.iter().map(|key| kind.read_key(key)).collect::<Result<Vec<_>, _>>() {
         Ok(keys) => keys,
         Err(rejection) => {

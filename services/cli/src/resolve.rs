@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::{
     global_args::GlobalArgs,
     send::deliver,
-    verb::{Said, Why},
+    verb::{Meant, Said, Way, Why},
 };
 
 const EXAMPLES: &str = "\
@@ -18,8 +18,9 @@ Examples:
   holdfast resolve refund 0f8a… e4d3… refunded --dry-run
   holdfast resolve refund 0f8a… e4d3… refunded --actor mira --reason 'its dashboard says so'
   holdfast resolve report 0f8a… evt_1 accepted --actor mira --reason 'a gift'
+  holdfast resolve report 0f8a… evt_1 undone --context shop --reason 'given back by hand'
 
-Exit codes: 0 it is accepted; 1 it is refused; 2 wrong usage; 3 nobody has answered.";
+Exit codes: 0 it is accepted; 1 it is refused; 2 wrong usage; 3 nobody has answered; through a context 4 the token is not good for it, and 5\nit does not go with how things stand.";
 
 /// Options of `holdfast resolve`.
 #[derive(Debug, clap::Args)]
@@ -50,6 +51,8 @@ struct Refund {
     resolution: OfRefund,
     #[command(flatten)]
     why: Why,
+    #[command(flatten)]
+    meant: Meant,
 }
 
 #[derive(Debug, clap::Args)]
@@ -66,6 +69,8 @@ struct Report {
     resolution: OfReport,
     #[command(flatten)]
     why: Why,
+    #[command(flatten)]
+    meant: Meant,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -88,9 +93,12 @@ enum OfReport {
 
 /// Decides it, by the command that anybody else sends for it.
 pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
+    let way = Way::of(global)?;
     match args.what {
-        What::Refund(Refund { payment, refund, resolution, why }) => {
-            let Some(Said { actor, note }) = why.said() else { return Ok(ExitCode::from(2)) };
+        What::Refund(Refund { payment, refund, resolution, why, meant }) => {
+            let Some(Said { actor, note }) = why.said(&way, "decide this refund", meant)? else {
+                return Ok(ExitCode::from(2));
+            };
             let resolution = match resolution {
                 OfRefund::Refunded => RefundResolution::Refunded,
                 OfRefund::Retry => RefundResolution::Retry,
@@ -98,17 +106,19 @@ pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
             };
             let (payment_id, refund_id) = (payment.to_string(), refund.to_string());
             let command = ResolveRefund { payment_id, refund_id, resolution: resolution.into(), actor, note };
-            deliver(&command, why.dry_run, global).await
+            deliver(&command, (&way, why.dry_run), global).await
         }
-        What::Report(Report { payment, report, resolution, why }) => {
-            let Some(Said { actor, note }) = why.said() else { return Ok(ExitCode::from(2)) };
+        What::Report(Report { payment, report, resolution, why, meant }) => {
+            let Some(Said { actor, note }) = why.said(&way, "decide this report", meant)? else {
+                return Ok(ExitCode::from(2));
+            };
             let resolution = match resolution {
                 OfReport::Accepted => ReportResolution::Accepted,
                 OfReport::Undone => ReportResolution::Undone,
             };
             let (payment_id, resolution) = (payment.to_string(), resolution.into());
             let command = ResolveProviderReport { payment_id, provider_event_id: report, resolution, actor, note };
-            deliver(&command, why.dry_run, global).await
+            deliver(&command, (&way, why.dry_run), global).await
         }
     }
 }

@@ -17,7 +17,7 @@ use proto::{
 };
 use uuid::Uuid;
 
-use crate::{global_args::GlobalArgs, would};
+use crate::{gateway, global_args::GlobalArgs, verb::Way, would};
 
 /// The most that is read of a file or of standard input; more than any worker takes.
 const BYTES_MAX: u64 = 8_388_609;
@@ -73,8 +73,17 @@ pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
 /// How long a worker may take for the command of a verb.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
-/// Sends the command of a verb and prints its answer, or what it would do.
-pub(crate) async fn deliver<M: Message + Name>(command: &M, dry_run: bool, global: &GlobalArgs) -> Result<ExitCode> {
+/// Sends the command of a verb this way and prints its answer, or what it would do.
+pub(crate) async fn deliver<M: Message + Name>(
+    command: &M,
+    (way, dry_run): (&Way, bool),
+    global: &GlobalArgs,
+) -> Result<ExitCode> {
+    if let Way::Gateway(gateway) = way {
+        let (reply, refused) = gateway::command::send(gateway, command, new_id()).await?;
+        print_reply(&reply, global)?;
+        return Ok(refused.map_or(ExitCode::SUCCESS, ExitCode::from));
+    }
     let (message_type, data) = (M::full_name(), command.encode_to_vec());
     match dry_run {
         true => foresee((new_id(), &message_type, &data), global).await,
@@ -99,16 +108,17 @@ async fn answered(
 ) -> Result<ExitCode> {
     let client = CommandClient::connect_as(&global.broker()?, within).await?;
     let reply = client.send_bytes(id, message_type, data).await?;
-    let json = proto::to_json(&CommandReply::full_name(), &reply.encode_to_vec())?;
-    if global.json {
-        print::json(&json)?;
-    } else {
-        print::out(&format!("{json:#}\n"))?;
-    }
+    print_reply(&reply, global)?;
     Ok(match reply.outcome {
         Some(Outcome::Accepted(_)) => ExitCode::SUCCESS,
         Some(Outcome::Rejected(_)) | None => ExitCode::FAILURE,
     })
+}
+
+/// An answer, whichever way it came.
+fn print_reply(reply: &CommandReply, global: &GlobalArgs) -> Result<()> {
+    let json = proto::to_json(&CommandReply::full_name(), &reply.encode_to_vec())?;
+    if global.json { print::json(&json) } else { print::out(&format!("{json:#}\n")) }
 }
 
 /// The command as its type and bytes, or what the caller did wrong.
@@ -168,7 +178,7 @@ fn resolve(name: &str, known: &[&'static str]) -> Result<&'static str, String> {
     clippy::disallowed_methods,
     reason = "a command from a person is an edge: its id names it, and derives from nothing"
 )]
-fn new_id() -> Uuid {
+pub(crate) fn new_id() -> Uuid {
     Uuid::now_v7()
 }
 

@@ -111,7 +111,7 @@ pub async fn order(args: OrderArgs, global: &GlobalArgs) -> Result<ExitCode> {
 
 async fn tell(subject: Subject, which: Which, global: &GlobalArgs) -> Result<ExitCode> {
     let Which { key, at, limit, format, html, archived } = which;
-    let Some(format) = Format::asked(format, global.json) else { return Ok(ExitCode::from(2)) };
+    let Some(format) = Format::asked(format, global) else { return Ok(ExitCode::from(2)) };
     let key = match subject.read_key(&key) {
         Ok(key) => key,
         Err(rejection) => {

@@ -73,7 +73,7 @@ fn time(text: &str) -> Result<Duration, String> {
 /// Tells them.
 pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     let Args { policy, time_to_pay, from, to, format, archived } = args;
-    let Some(format) = Format::asked(format, global.json) else { return Ok(ExitCode::from(2)) };
+    let Some(format) = Format::asked(format, global) else { return Ok(ExitCode::from(2)) };
     let question = Question { from, to, late_payment: policy, time_to_pay };
     let bar = Bar::new();
     let answer = what_if(archived.with(&global.database_url()?), &question, |progress| bar.show(progress)).await;

@@ -53,6 +53,23 @@ pub(crate) struct Coupon {
     version: String,
 }
 
+macro_rules! coupons {
+    ($which:literal) => {
+        concat!(
+            "select code, status, basis_points, fixed_minor, currency, discount_max_minor, spend_min_minor,
+                 to_jsonb(valid_from) #>> '{}' as valid_from, to_jsonb(valid_until) #>> '{}' as valid_until, uses_max,
+                 uses_per_customer_max, held, redeemed, skus, version
+             from payments.coupons where ",
+            $which
+        )
+    };
+}
+
+const ONE: &str = coupons!("code = $1");
+
+/// The next ones after a code.
+pub(crate) const LIST: &str = coupons!("code > $1 order by code limit $2");
+
 /// `GET /v1/coupons/{coupon_code}`
 pub(crate) async fn coupon(
     State(gateway): State<Arc<Gateway>>,
@@ -62,21 +79,14 @@ pub(crate) async fn coupon(
     authorize(&gateway, &headers, Scope::OrdersRead)?;
     let code = CouponCode::parse(param(&params, "coupon_code"))
         .map_err(|rejection| Problem::rejected(&rejection.code, &rejection.reason))?;
-    let found = sqlx::query(
-        "select code, status, basis_points, fixed_minor, currency, discount_max_minor, spend_min_minor,
-             to_jsonb(valid_from) #>> '{}' as valid_from, to_jsonb(valid_until) #>> '{}' as valid_until, uses_max,
-             uses_per_customer_max, held, redeemed, skus, version
-         from payments.coupons where code = $1",
-    )
-    .bind(code.as_str())
-    .fetch_optional(&gateway.pool)
-    .await?;
+    let found = sqlx::query(ONE).bind(code.as_str()).fetch_optional(&gateway.pool).await?;
     let missing = || Problem::rejected("UNKNOWN_COUPON", &format!("no coupon {code} is known"));
     let found = shown(&found.ok_or_else(missing)?)?;
     Ok(tagged(&headers, &found, &found.version))
 }
 
-fn shown(row: &PgRow) -> Result<Coupon, sqlx::Error> {
+/// A row as it is shown.
+pub(crate) fn shown(row: &PgRow) -> Result<Coupon, sqlx::Error> {
     let currency: String = row.try_get("currency")?;
     let number = |name: &str| row.try_get::<Option<i64>, _>(name);
     let money = |name: &str| {

@@ -26,7 +26,7 @@ use crate::{
     Gateway,
     caller::{Scope, authorize},
     commands::json_response,
-    link,
+    link, log,
     orders::unknown,
     problem::Problem,
     read::id,
@@ -63,7 +63,7 @@ pub(crate) async fn events(
     if let Some((expires, signature)) = by_link {
         link::let_in(&gateway, order_id, expires, signature)?;
     }
-    let after = after(&headers, &query)?;
+    let after = after(&headers, &query)?.unwrap_or_default();
     let (published, events) = look(&gateway.pool, order_id).await?;
     begins_here(&gateway.pool, order_id, &events).await?;
     let is_by_link = by_link.is_some();
@@ -98,35 +98,51 @@ fn told_of(
     after: GlobalPosition,
     (published, events): (GlobalPosition, Vec<StoredEvent>),
 ) -> Result<Response, Problem> {
-    let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if accepts.contains("text/event-stream") {
-        let room = Arc::clone(&gateway.listeners).try_acquire_owned();
-        let room = room.map_err(|_full| Problem::own("OVERLOADED", "as many listen as may: come again"))?;
-        let told = told(&events, after, published);
-        let listener = Listener {
-            pool: gateway.pool.clone(),
-            shutdown: gateway.shutdown.clone(),
-            order_id,
-            after: told.back().map_or(after, |event| event.position),
-            waiting: told,
-            wait: LOOK_AFTER_NEWS,
-            _room: room,
-            ends_at: Instant::now() + STREAM_MAX,
-        };
-        return Ok(Sse::new(listener.stream()).keep_alive(KeepAlive::new().interval(ALIVE_EVERY)).into_response());
+    if wants_stream(headers) {
+        return listen(gateway, Heard::Order(order_id), after, told(&events, after, published));
     }
-    let data = events.iter().filter(|event| event.position > after).map(OrderEvent::of).collect();
-    Ok(json_response(StatusCode::OK, &EventList { data, has_more: false }))
+    let events = events.iter().filter(|event| event.position > after);
+    Ok(json_response(StatusCode::OK, &EventList::of(events, false)))
 }
 
-/// What the listener has heard already: `Last-Event-ID`, as browsers send it, or `?after=`.
-fn after(headers: &HeaderMap, query: &Query) -> Result<GlobalPosition, Problem> {
+/// Whether the caller wants to go on listening.
+pub(crate) fn wants_stream(headers: &HeaderMap) -> bool {
+    let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    accepts.contains("text/event-stream")
+}
+
+/// A stream of events after a position, which begins with those that wait already, if there is room for another listener.
+pub(crate) fn listen(
+    gateway: &Gateway,
+    heard: Heard,
+    after: GlobalPosition,
+    waiting: VecDeque<StoredEvent>,
+) -> Result<Response, Problem> {
+    let room = Arc::clone(&gateway.listeners).try_acquire_owned();
+    let room = room.map_err(|_full| Problem::own("OVERLOADED", "as many listen as may: come again"))?;
+    let listener = Listener {
+        pool: gateway.pool.clone(),
+        shutdown: gateway.shutdown.clone(),
+        heard,
+        // Whoever hears nothing for a while knows all the same from where to go on.
+        begins: matches!(heard, Heard::All).then_some(after),
+        after: waiting.back().map_or(after, |event| event.position),
+        waiting,
+        wait: LOOK_AFTER_NEWS,
+        _room: room,
+        ends_at: Instant::now() + STREAM_MAX,
+    };
+    Ok(Sse::new(listener.stream()).keep_alive(KeepAlive::new().interval(ALIVE_EVERY)).into_response())
+}
+
+/// What the listener has heard already: `Last-Event-ID`, as browsers send it, or `?after=`. `None`: he does not say.
+pub(crate) fn after(headers: &HeaderMap, query: &Query) -> Result<Option<GlobalPosition>, Problem> {
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::trim);
     let last = last.filter(|last| !last.is_empty()).map(|last| ("Last-Event-ID", last));
     let asked = last.or_else(|| query.get("after").map(|after| ("after", after)));
-    let Some((name, text)) = asked else { return Ok(GlobalPosition::default()) };
+    let Some((name, text)) = asked else { return Ok(None) };
     let position = text.parse::<i64>().ok().filter(|position| *position >= 0);
-    position.map(GlobalPosition::new).ok_or_else(|| {
+    position.map(GlobalPosition::new).map(Some).ok_or_else(|| {
         Problem::own(
             "INVALID_PARAMETER",
             format!("{name} must be the id of an event, which is a position, not {text:?}"),
@@ -167,14 +183,20 @@ fn told(events: &[StoredEvent], after: GlobalPosition, published: GlobalPosition
     events.iter().filter(|event| event.position > after && event.position <= published).cloned().collect()
 }
 
-/// Events of one order.
+/// Events, in order.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct EventList {
     data: Vec<OrderEvent>,
     has_more: bool,
 }
 
-/// An event of an order. Numbers of 64 bits are texts.
+impl EventList {
+    pub(crate) fn of<'a>(events: impl Iterator<Item = &'a StoredEvent>, has_more: bool) -> Self {
+        Self { data: events.map(OrderEvent::of).collect(), has_more }
+    }
+}
+
+/// An event. Numbers of 64 bits are texts.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct OrderEvent {
     /// Its place in the log, and its id in a stream that goes on.
@@ -210,11 +232,22 @@ impl OrderEvent {
     }
 }
 
+/// What a listener hears.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Heard {
+    /// The events of this order, of all services.
+    Order(Uuid),
+    /// All that the log has.
+    All,
+}
+
 /// Somebody who listens.
 struct Listener {
     pool: PgPool,
     shutdown: Shutdown,
-    order_id: Uuid,
+    heard: Heard,
+    /// Where it begins, if that is yet to be said.
+    begins: Option<GlobalPosition>,
     after: GlobalPosition,
     waiting: VecDeque<StoredEvent>,
     wait: Duration,
@@ -229,6 +262,9 @@ impl Listener {
 
     /// The next event. `None`: the stream ends, and the listener comes again.
     async fn next(&mut self) -> Option<Event> {
+        if let Some(begins) = self.begins.take() {
+            return Some(Event::default().id(begins.to_string()));
+        }
         loop {
             if let Some(event) = self.waiting.pop_front() {
                 let name = proto::short_name(&event.message_type).to_owned();
@@ -242,9 +278,9 @@ impl Listener {
                 () = clock::sleep(self.wait) => {}
                 () = self.shutdown.requested() => return None,
             }
-            match look(&self.pool, self.order_id).await {
-                Ok((published, events)) => {
-                    self.waiting = told(&events, self.after, published);
+            match self.look().await {
+                Ok(waiting) => {
+                    self.waiting = waiting;
                     self.after = self.waiting.back().map_or(self.after, |event| event.position);
                     self.wait = if self.waiting.is_empty() { (self.wait * 2).min(LOOK_EVERY) } else { LOOK_AFTER_NEWS };
                 }
@@ -253,6 +289,17 @@ impl Listener {
                     return None;
                 }
             }
+        }
+    }
+
+    /// What he has not heard yet.
+    async fn look(&self) -> Result<VecDeque<StoredEvent>, sqlx::Error> {
+        match self.heard {
+            Heard::Order(order_id) => {
+                let (published, events) = look(&self.pool, order_id).await?;
+                Ok(told(&events, self.after, published))
+            }
+            Heard::All => log::heard(&self.pool, self.after).await,
         }
     }
 }

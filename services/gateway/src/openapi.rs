@@ -9,12 +9,14 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::{
     caller::Scope,
+    catalog::{self, CouponList, ProductList, RoundList},
     commands::{self, EXPECTED, json_response},
     coupons::Coupon,
     diagnosis::{self, DiagnosisShape},
     events::EventList,
     expire::{self, ExpireOrders, ExpiredOrders},
     link::{self, EventLink},
+    log,
     orders::{
         list::{OrderList, PARAMETERS},
         shape::{Order, RefundStory},
@@ -23,6 +25,7 @@ use crate::{
     problem::Document,
     read::{Product, Round},
     request::is_uuid,
+    search::{self, Found},
     wallets::WalletList,
 };
 
@@ -36,7 +39,14 @@ struct Read {
     schema: &'static str,
 }
 
-const READ: [Read; 9] = [
+impl Read {
+    /// What whoever reads it needs.
+    fn scope(&self) -> Scope {
+        if self.path == log::PATH { Scope::AuditRead } else { Scope::OrdersRead }
+    }
+}
+
+const READ: [Read; 14] = [
     Read {
         path: "/v1/orders",
         summary: "Orders of a customer or of all, of any time, the newest first; or the one with a reference",
@@ -51,6 +61,19 @@ const READ: [Read; 9] = [
     Read {
         path: "/v1/orders/{order_id}/events",
         summary: "The events of an order, of all services; with Accept: text/event-stream as a stream that goes on",
+        schema: "EventList",
+    },
+    Read { path: "/v1/products", summary: "Products and their stock, by SKU", schema: "ProductList" },
+    Read { path: "/v1/rounds", summary: "Rounds, by id", schema: "RoundList" },
+    Read { path: "/v1/coupons", summary: "Coupons and their uses, by code", schema: "CouponList" },
+    Read {
+        path: search::PATH,
+        summary: "What a text is: an id or its first digits, the shop's own number of an order, a customer, a SKU, a code",
+        schema: "Found",
+    },
+    Read {
+        path: log::PATH,
+        summary: "The events of all orders and services; with Accept: text/event-stream as a stream of those that come",
         schema: "EventList",
     },
     Read { path: "/v1/products/{sku}", summary: "A product and its stock", schema: "Product" },
@@ -79,6 +102,10 @@ fn document() -> Value {
     add::<OrderList>(&mut schemas);
     add::<RefundStory>(&mut schemas);
     add::<EventList>(&mut schemas);
+    add::<ProductList>(&mut schemas);
+    add::<RoundList>(&mut schemas);
+    add::<CouponList>(&mut schemas);
+    add::<Found>(&mut schemas);
     add::<Product>(&mut schemas);
     add::<Round>(&mut schemas);
     add::<Coupon>(&mut schemas);
@@ -134,22 +161,9 @@ fn get(read: &Read) -> Value {
         "application/json".to_owned(),
         json!({ "schema": { "$ref": format!("{SCHEMAS}{}", read.schema) } }),
     )]);
-    if read.schema == "OrderList" {
-        parameters.extend(PARAMETERS.map(in_list));
-    }
+    parameters.extend(in_query(read));
     if read.schema == "EventList" {
         content.insert("text/event-stream".to_owned(), json!({ "schema": { "type": "string" } }));
-        let schema = json!({ "type": "string", "pattern": "^[0-9]{1,18}$" });
-        parameters.push(json!({
-            "name": "after", "in": "query", "schema": schema,
-            "description": "Only events behind this position; as a header: Last-Event-ID",
-        }));
-        for name in ["expires", "signature"] {
-            parameters.push(json!({
-                "name": name, "in": "query", "schema": { "type": "string" },
-                "description": "Of a link: both of it stand in the place of a token",
-            }));
-        }
     }
     let mut stands =
         Map::from_iter([("description".to_owned(), "As it stands".into()), ("content".to_owned(), content.into())]);
@@ -169,11 +183,52 @@ fn get(read: &Read) -> Value {
     responses.insert("200".to_owned(), stands.into());
     json!({
         "summary": read.summary,
-        "description": format!("Needs the scope {}.", Scope::OrdersRead.word()),
+        "description": format!("Needs the scope {}.", read.scope().word()),
         "operationId": operation_id("get", read.path),
         "parameters": parameters,
         "responses": responses,
     })
+}
+
+/// The parameters behind the path of what is read.
+fn in_query(read: &Read) -> Vec<Value> {
+    let after = || {
+        let schema = json!({ "type": "string", "pattern": "^[0-9]{1,18}$" });
+        let words = "Only events behind this position; as a header: Last-Event-ID";
+        json!({ "name": "after", "in": "query", "schema": schema, "description": words })
+    };
+    let of_link = |name: &str| {
+        let words = "Of a link: both of it stand in the place of a token";
+        json!({ "name": name, "in": "query", "schema": { "type": "string" }, "description": words })
+    };
+    match (read.schema, read.path) {
+        ("OrderList", _) => PARAMETERS.map(in_list).to_vec(),
+        ("ProductList" | "RoundList" | "CouponList", _) => {
+            catalog::PARAMETERS.map(|name| in_catalog(read.schema, name)).to_vec()
+        }
+        ("Found", _) => {
+            let schema = json!({ "type": "string", "minLength": 1, "maxLength": 128 });
+            let words = "What was copied from somewhere";
+            vec![json!({ "name": "text", "in": "query", "required": true, "schema": schema, "description": words })]
+        }
+        ("EventList", log::PATH) => {
+            let schema = json!({ "type": "integer", "minimum": 1, "maximum": 500, "default": 100 });
+            let words = "How many at most, of a list; a stream has no limit";
+            vec![after(), json!({ "name": "limit", "in": "query", "schema": schema, "description": words })]
+        }
+        ("EventList", _) => vec![after(), of_link("expires"), of_link("signature")],
+        _ => vec![],
+    }
+}
+
+/// A parameter of a list of what is on sale.
+fn in_catalog(schema: &str, name: &str) -> Value {
+    let (schema, words) = match (name, schema) {
+        ("limit", _) => (json!({ "type": "integer", "minimum": 1, "maximum": 100, "default": 20 }), "How many at most"),
+        (_, "RoundList") => (json!({ "type": "string", "format": "uuid" }), "The last one of a page: the next page"),
+        _ => (json!({ "type": "string" }), "The last one of a page: the next page"),
+    };
+    json!({ "name": name, "in": "query", "required": false, "schema": schema, "description": words })
 }
 
 fn post(route: &commands::Route, command: &Value) -> Value {
@@ -387,6 +442,6 @@ mod tests {
                 assert!(names.insert(operation["operationId"].as_str().unwrap().to_owned()), "{operation}");
             }
         }
-        assert_eq!(names.len(), 30);
+        assert_eq!(names.len(), 35);
     }
 }

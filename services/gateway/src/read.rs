@@ -95,6 +95,22 @@ pub(crate) struct Product {
     version: String,
 }
 
+macro_rules! products {
+    ($which:literal) => {
+        concat!(
+            "select sku, name, on_hand::text, held::text, (on_hand - held)::text as available, received::text, adjusted::text,
+                 committed::text, returned::text, version::text
+             from inventory.stock where ",
+            $which
+        )
+    };
+}
+
+const PRODUCT: &str = products!("sku = $1");
+
+/// The next products after a SKU.
+pub(crate) const PRODUCTS: &str = products!("sku > $1 order by sku limit $2");
+
 /// `GET /v1/products/{sku}`
 pub(crate) async fn product(
     State(gateway): State<Arc<Gateway>>,
@@ -103,14 +119,7 @@ pub(crate) async fn product(
 ) -> Result<Response, Problem> {
     authorize(&gateway, &headers, Scope::OrdersRead)?;
     let sku = param(&params, "sku");
-    let found: Option<Product> = sqlx::query_as(
-        "select sku, name, on_hand::text, held::text, (on_hand - held)::text as available, received::text, adjusted::text,
-             committed::text, returned::text, version::text
-         from inventory.stock where sku = $1",
-    )
-    .bind(sku)
-    .fetch_optional(&gateway.pool)
-    .await?;
+    let found: Option<Product> = sqlx::query_as(PRODUCT).bind(sku).fetch_optional(&gateway.pool).await?;
     let missing = || Problem::rejected("UNKNOWN_PRODUCT", &format!("no product {sku:?} is known; was it registered?"));
     let found = found.ok_or_else(missing)?;
     Ok(tagged(&headers, &found, &found.version))
@@ -137,6 +146,22 @@ pub(crate) struct Round {
     version: String,
 }
 
+macro_rules! rounds {
+    ($which:literal) => {
+        concat!(
+            "select round_id, prize, status, total_shares, sold, held, refunding, share_price_minor, currency,
+                 to_jsonb(closes_at) #>> '{}' as closes_at, version
+             from rounds.rounds where ",
+            $which
+        )
+    };
+}
+
+const ROUND: &str = rounds!("round_id = $1");
+
+/// The next rounds after an id.
+pub(crate) const ROUNDS: &str = rounds!("round_id > $1 order by round_id limit $2");
+
 /// `GET /v1/rounds/{round_id}`
 pub(crate) async fn round(
     State(gateway): State<Arc<Gateway>>,
@@ -145,24 +170,18 @@ pub(crate) async fn round(
 ) -> Result<Response, Problem> {
     authorize(&gateway, &headers, Scope::OrdersRead)?;
     let round_id = id(&params, "round_id")?;
-    let found = sqlx::query(
-        "select prize, status, total_shares, sold, held, refunding, share_price_minor, currency,
-             to_jsonb(closes_at) #>> '{}' as closes_at, version
-         from rounds.rounds where round_id = $1",
-    )
-    .bind(round_id)
-    .fetch_optional(&gateway.pool)
-    .await?;
+    let found = sqlx::query(ROUND).bind(round_id).fetch_optional(&gateway.pool).await?;
     let missing = || Problem::rejected("UNKNOWN_ROUND", &format!("no round {round_id} is known"));
-    let found = read_round(round_id, &found.ok_or_else(missing)?)?;
+    let found = shown_round(&found.ok_or_else(missing)?)?;
     Ok(tagged(&headers, &found, &found.version))
 }
 
-fn read_round(round_id: Uuid, row: &PgRow) -> Result<Round, sqlx::Error> {
+/// A row as it is shown.
+pub(crate) fn shown_round(row: &PgRow) -> Result<Round, sqlx::Error> {
     let number = |name: &str| row.try_get::<i64, _>(name);
     let (total, sold, held) = (number("total_shares")?, number("sold")?, number("held")?);
     Ok(Round {
-        round_id,
+        round_id: row.try_get("round_id")?,
         prize: row.try_get("prize")?,
         status: row.try_get("status")?,
         total_shares: total.to_string(),

@@ -13,8 +13,8 @@ use axum::{
 };
 
 use crate::{
-    Gateway, commands, coupons, diagnosis, docs, events, expire, guard, guard::RequestId, link, openapi, orders,
-    problem, problem::Problem, read, wallets, webhooks,
+    Gateway, catalog, commands, coupons, diagnosis, docs, events, expire, guard, guard::RequestId, link, log, openapi,
+    orders, problem, problem::Problem, read, search, wallets, webhooks,
 };
 
 /// All that the gateway serves.
@@ -29,10 +29,15 @@ pub(crate) fn app(gateway: Arc<Gateway>) -> Router {
         .route("/v1/orders/{order_id}/events", get(events::events))
         .route(link::PATH, post(link::link))
         .route("/v1/orders/{order_id}/refunds/{refund_id}", get(orders::refund))
+        .route("/v1/products", get(catalog::products))
         .route("/v1/products/{sku}", get(read::product))
+        .route("/v1/rounds", get(catalog::rounds))
         .route("/v1/rounds/{round_id}", get(read::round))
+        .route("/v1/coupons", get(catalog::coupons))
         .route("/v1/coupons/{coupon_code}", get(coupons::coupon))
         .route("/v1/wallets/{customer_id}", get(wallets::wallets))
+        .route(search::PATH, get(search::search))
+        .route(log::PATH, get(log::log))
         .route(expire::PATH, post(expire::expire))
         .route(diagnosis::PATH, get(diagnosis::get))
         .route("/webhooks/stripe", post(webhooks::stripe));

@@ -2,16 +2,24 @@
 
 use std::{
     env,
+    ffi::OsString,
     io::{self, ErrorKind, IsTerminal, Write},
 };
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-/// Prints to standard output. Whoever reads it may stop reading.
+mod pager;
+
+pub use pager::Paged;
+
+/// Prints to standard output, or through the pager. Whoever reads it may stop reading.
 pub fn out(text: &str) -> Result<()> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    let printed = pager::take(text).unwrap_or_else(|| {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+    });
+    match printed {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         ended => ended.context("writing to standard output"),
     }
@@ -50,10 +58,20 @@ pub enum Paint {
 }
 
 impl Paint {
-    /// Colours if standard output is a terminal and nobody has said `NO_COLOR`.
+    /// Colours if standard output is a terminal that has them, unless somebody has said `NO_COLOR`, or `CLICOLOR_FORCE`.
     pub fn for_stdout() -> Self {
-        let wanted = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        if wanted && io::stdout().is_terminal() { Self::On } else { Self::Off }
+        Self::wanted(|name| env::var_os(name), io::stdout().is_terminal())
+    }
+
+    fn wanted(variable: impl Fn(&str) -> Option<OsString>, is_terminal: bool) -> Self {
+        let is_said = |name: &str| variable(name).is_some_and(|value| !value.is_empty() && value != "0");
+        let is_dumb = variable("TERM").is_some_and(|term| term == "dumb");
+        // NO_COLOR counts whatever its value is.
+        match variable("NO_COLOR").is_some_and(|value| !value.is_empty()) {
+            true => Self::Off,
+            false if is_said("CLICOLOR_FORCE") || (is_terminal && !is_dumb) => Self::On,
+            false => Self::Off,
+        }
     }
 
     /// The text with the codes of its look.
@@ -163,9 +181,24 @@ pub fn short(duration: std::time::Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{ffi::OsString, time::Duration};
 
     use super::{Cell, Look, Paint, Table, short};
+
+    #[test]
+    fn colours_are_for_terminals_that_have_them_unless_somebody_says_otherwise() {
+        let is_on = |said: &[(&str, &str)], is_terminal| {
+            let variable =
+                |name: &str| said.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value));
+            matches!(Paint::wanted(variable, is_terminal), Paint::On)
+        };
+        let (terminal, pipe) = (true, false);
+        assert!(is_on(&[("TERM", "xterm")], terminal) && !is_on(&[("TERM", "xterm")], pipe));
+        assert!(!is_on(&[("TERM", "dumb")], terminal));
+        assert!(is_on(&[("NO_COLOR", "")], terminal) && !is_on(&[("NO_COLOR", "0")], terminal));
+        assert!(is_on(&[("CLICOLOR_FORCE", "1"), ("TERM", "dumb")], pipe) && !is_on(&[("CLICOLOR_FORCE", "0")], pipe));
+        assert!(!is_on(&[("NO_COLOR", "1"), ("CLICOLOR_FORCE", "1")], terminal));
+    }
 
     #[test]
     fn numbers_line_up_by_their_last_digit() {

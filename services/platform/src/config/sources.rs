@@ -17,18 +17,20 @@ const FILE: &str = "HOLDFAST_CONFIG";
 const OURS: &str = "HOLDFAST_";
 
 /// Variables of ours that are no settings: of the command holdfast, of compose.yaml, of ./justw and of the tests.
-pub const OTHERS: [&str; 22] = [
+pub const OTHERS: [&str; 24] = [
     FILE,
     "HOLDFAST_ADMIN_DATABASE_URL",
     "HOLDFAST_ADVISORIES",
     "HOLDFAST_AUDIT",
     "HOLDFAST_BLESS",
     "HOLDFAST_BUF",
+    "HOLDFAST_CONTEXT",
     "HOLDFAST_DENY",
     "HOLDFAST_KUBECTL",
     "HOLDFAST_NATS_IMAGE",
     "HOLDFAST_NATS_SERVER",
     "HOLDFAST_NODE",
+    "HOLDFAST_PAGER",
     "HOLDFAST_POSTGRES_BIN",
     "HOLDFAST_POSTGRES_IMAGE",
     "HOLDFAST_PROFILE",

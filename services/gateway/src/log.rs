@@ -1,0 +1,99 @@
+//! The log: events of all orders and services, as a list or as a stream that goes on while the caller listens.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use axum::{
+    extract::{RawQuery, State},
+    http::{HeaderMap, StatusCode},
+    response::Response,
+};
+use domain::GlobalPosition;
+use runtime::log::event_store::{StoredEvent, read_page};
+use sqlx::PgPool;
+
+use crate::{
+    Gateway,
+    caller::{Scope, authorize},
+    commands::json_response,
+    events::{self, EventList, Heard},
+    problem::Problem,
+    request::Query,
+};
+
+pub(crate) const PATH: &str = "/v1/events";
+
+/// The parameters.
+pub(crate) const PARAMETERS: [&str; 2] = ["after", "limit"];
+
+const LIMIT_DEFAULT: i64 = 100;
+
+/// The most events of a list, and of what a listener has waiting for him here.
+const LIMIT_MAX: i64 = 500;
+
+/// The last position that is in files instead of the log's table.
+const ARCHIVED: &str = "select coalesce(max(last), 0) from log.archived_parts()";
+
+/// `GET /v1/events`
+pub(crate) async fn log(
+    State(gateway): State<Arc<Gateway>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    authorize(&gateway, &headers, Scope::AuditRead)?;
+    let query = Query::read(query.as_deref().unwrap_or_default(), &PARAMETERS)?;
+    let limit = query.number("limit", 1, LIMIT_MAX)?;
+    let after = events::after(&headers, &query)?;
+    if events::wants_stream(&headers) {
+        if limit.is_some() {
+            let detail = "a stream has no end that a limit could set: leave it out";
+            return Err(Problem::own("INVALID_PARAMETER", detail).of("limit"));
+        }
+        // Whoever does not say what he has heard hears what comes.
+        let after = match after {
+            Some(after) => after,
+            None => published(&gateway.pool).await?,
+        };
+        begins_here(&gateway.pool, after).await?;
+        return events::listen(&gateway, Heard::All, after, VecDeque::new());
+    }
+    let (after, limit) = (after.unwrap_or_default(), limit.unwrap_or(LIMIT_DEFAULT));
+    let rows = next(&gateway.pool, after, limit + 1).await?;
+    begins_here(&gateway.pool, after).await?;
+    let limit = usize::try_from(limit).unwrap_or_default();
+    let has_more = rows.len() > limit;
+    Ok(json_response(StatusCode::OK, &EventList::of(rows.iter().take(limit), has_more)))
+}
+
+/// That what follows a position is in the log's table, and not in files. Asked after it was read: it may be archived meanwhile.
+async fn begins_here(pool: &PgPool, after: GlobalPosition) -> Result<(), Problem> {
+    let archived: i64 = sqlx::query_scalar(ARCHIVED).fetch_one(pool).await?;
+    if archived <= after.get() {
+        return Ok(());
+    }
+    let detail = format!(
+        "events up to position {archived} are archived: `holdfast timeline` and `holdfast export` with --archive have them"
+    );
+    Err(Problem::own("EVENTS_ARCHIVED", detail).of("after"))
+}
+
+async fn published(pool: &PgPool) -> Result<GlobalPosition, sqlx::Error> {
+    let published: i64 = sqlx::query_scalar("select published from log.relay").fetch_one(pool).await?;
+    Ok(GlobalPosition::new(published))
+}
+
+/// The next events after a position, as far as nothing can come between them any more: each look is short, and reads no more than fits.
+async fn next(pool: &PgPool, after: GlobalPosition, limit: i64) -> Result<Vec<StoredEvent>, sqlx::Error> {
+    let up_to = published(pool).await?;
+    let mut connection = pool.acquire().await?;
+    let (events, _) = read_page(&mut connection, after, up_to, limit).await?;
+    Ok(events)
+}
+
+/// What a listener to all events hears next. If that was archived meanwhile, it is an error: he comes again, and is told so.
+pub(crate) async fn heard(pool: &PgPool, after: GlobalPosition) -> Result<VecDeque<StoredEvent>, sqlx::Error> {
+    let events = next(pool, after, LIMIT_MAX).await?;
+    match begins_here(pool, after).await {
+        Ok(()) => Ok(events.into()),
+        Err(problem) => Err(sqlx::Error::Protocol(problem.detail)),
+    }
+}
