@@ -2,6 +2,7 @@
 
 use std::{env, fs, path::PathBuf};
 
+use audit::diagnosis::Code;
 use clap::{Command, CommandFactory, Parser};
 
 use super::Cli;
@@ -50,6 +51,28 @@ fn every_command_has_an_example_and_says_its_exit_codes_and_every_example_can_be
             assert!(parsed.is_ok(), "{example}: {}", parsed.err().map(|error| error.to_string()).unwrap_or_default());
         }
     }
+}
+
+/// What a page says is to be done may leave words out, but names no command and no option that is not there.
+#[test]
+fn every_command_that_a_page_of_a_code_names_is_there() {
+    let cli = Cli::command();
+    let pages = Code::ALL.iter().map(|code| code.page().act);
+    let commands = pages.flat_map(|act| act.split('`').skip(1).step_by(2)).filter(|words| words.starts_with("holdfast "));
+    let mut named = 0;
+    for line in commands {
+        let mut command = &cli;
+        for word in line.split_whitespace().skip(1) {
+            if let Some(option) = word.strip_prefix("--") {
+                let is_it = |arg: &clap::Arg| arg.get_long() == Some(option);
+                assert!(command.get_arguments().chain(cli.get_arguments()).any(is_it), "{line}: no option --{option}");
+            } else if command.has_subcommands() {
+                command = command.find_subcommand(word).unwrap_or_else(|| panic!("{line}: no command {word}"));
+            }
+        }
+        named += 1;
+    }
+    assert!(named > 5, "{named}");
 }
 
 /// An id that an example cuts short.

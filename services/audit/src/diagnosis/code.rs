@@ -181,7 +181,7 @@ codes! {
     OrdersOverdue "ORDERS_OVERDUE" Stock Due {
         means: "orders should have expired by now: no worker of orders does what is due",
         stake: "unpaid orders keep what they hold",
-        act: "see `/readyz` of the workers of orders; `holdfast expire --due --dry-run` names them",
+        act: "see `/readyz` of the workers of orders; `holdfast expire --dry-run --reason TEXT` names them",
         clears: "no timer of orders is overdue"
     }
     WorkOverdue "WORK_OVERDUE" Delay Due {
