@@ -1,7 +1,7 @@
 //! Export: the log as files that other programs read, with the very bytes of every event, and what each event moved as postings, whose sums
 //! are the figures at any position.
 //!
-//! Read it in this order: [`export`] writes, [`check`] proves an export without a database, `event` is a line of the one table and
+//! Read it in this order: [`export`] writes, [`check`] proves an export without a database, `read` gives its events to a replay, `event` is a line of the one table and
 //! `postings` makes the lines of the other, `blocks` puts lines into files, [`columnar`] is a table as Parquet, [`sealed`] the hash that an
 //! answer in Parquet carries, `gdpdu` describes files for tax auditors.
 //!
@@ -25,12 +25,14 @@ pub mod columnar;
 mod event;
 mod gdpdu;
 mod postings;
+mod read;
 pub mod sealed;
 
 pub(crate) use blocks::{Blocks, Extent, hex};
 pub use blocks::{Form, Listed};
 pub use check::{Checked, check, is_export};
 pub(crate) use event::{ExportedEvent, base64_text};
+pub(crate) use read::Exported;
 
 use crate::{
     archive::LogAt,
