@@ -115,6 +115,66 @@ async fn every_command_of_the_guide_works_and_postings_add_up_to_what_a_replay_s
     assert_eq!(told, sums(&postings, "stock"));
 }
 
+/// What a replay says without what is of its own run: where it was read from, and when.
+fn rows(said: &Said) -> Value {
+    well(said);
+    let mut answer: Value = serde_json::from_str(&said.out).unwrap();
+    for field in ["answer_sha256", "evidence"] {
+        answer.as_object_mut().unwrap().remove(field);
+    }
+    answer
+}
+
+/// Whoever trusts nobody folds the log from files alone.
+#[tokio::test]
+async fn an_export_is_replayed_without_a_database_as_the_log_is() {
+    let (fleet, position, time) = shop().await;
+    let dir = tempfile::tempdir().unwrap();
+    let position = position.to_string();
+    for format in ["jsonl", "parquet"] {
+        let dir = dir.path().join(format);
+        well(&export(&fleet, &dir, &["--format", format, "--block", "50"]).await);
+        let dir = dir.to_str().unwrap();
+        let page = fs::read_to_string(repo_root().join("services/audit/README.md")).unwrap();
+        let (_, commands) = page.split_once("## From files alone\n").unwrap();
+        let commands = commands.split_once("```sh\n").unwrap().1.split_once("```").unwrap().0;
+        assert_eq!(commands.lines().count(), 3, "{commands}");
+        for line in commands.lines() {
+            let words = line.split(" #").next().unwrap().trim().strip_prefix("./justw holdfast replay ").unwrap();
+            let args = words.replace("$POSITION", &position).replace("$TIME", &time);
+            let from_files = args.replace("$DIR", dir);
+            let from_files: Vec<&str> = from_files.split_whitespace().chain(["--json"]).collect();
+            let from_log = args.replace("--from-export $DIR", "");
+            let from_log: Vec<&str> = from_log.split_whitespace().chain(["--json"]).collect();
+            let by_files = rows(&command("replay", None, &from_files).await);
+            assert_eq!(by_files, rows(&command("replay", Some(&fleet), &from_log).await), "{line}");
+        }
+        for kind in ["shares", "payments", "coupons", "wallets"] {
+            let args = [kind, "--movements", "--json"];
+            let by_files = rows(&command("replay", None, &[&args[..], &["--from-export", dir]].concat()).await);
+            assert_eq!(by_files, rows(&command("replay", Some(&fleet), &args).await), "{kind}");
+        }
+        for (at, words) in [
+            ("1000000", "is beyond the export"),
+            ("2999-01-01T00:00:00Z", "is beyond the export"),
+            ("2001-01-01T00:00:00Z", "before the first event"),
+        ] {
+            let said = command("replay", None, &["stock", "--from-export", dir, "--at", at]).await;
+            assert!(said.code == Some(3) && said.err.contains(words), "{at}: {}", said.err);
+        }
+    }
+    let part = dir.path().join("part");
+    well(&export(&fleet, &part, &["--from", &position]).await);
+    let said = command("replay", None, &["stock", "--from-export", part.to_str().unwrap()]).await;
+    assert!(said.code == Some(3) && said.err.contains("begins with the log"), "{}", said.err);
+    let forged = dir.path().join("jsonl");
+    forge(&forged, "events", |lines| {
+        lines.remove(1);
+    });
+    let said = command("replay", None, &["stock", "--from-export", forged.to_str().unwrap()]).await;
+    assert!(said.code == Some(3) && said.err.contains("is not what was exported"), "{}", said.err);
+}
+
 #[tokio::test]
 async fn a_part_of_the_log_is_exported_as_it_is_in_the_whole() {
     let (fleet, position, _) = shop().await;

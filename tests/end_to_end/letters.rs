@@ -40,6 +40,13 @@ async fn first(fleet: &TestFleet, exit: i32, args: &[&str]) -> Value {
     said.pointer("/letters/0").unwrap().clone()
 }
 
+/// The letters that `verify` says wait for an operator, and those that are settled.
+async fn letters_of_verify(fleet: &TestFleet) -> (u64, u64) {
+    let (_, report) = fleet.command(&["verify"]).await.unwrap();
+    let count = |field: &str| report.get(field).and_then(Value::as_u64).unwrap();
+    (count("dead_letters"), count("dead_letters_settled"))
+}
+
 async fn is_found(fleet: &TestFleet) -> bool {
     let (_, diagnosis) = fleet.command(&["diagnose"]).await.unwrap();
     let findings = diagnosis.get("findings").and_then(Value::as_array).unwrap();
@@ -59,6 +66,7 @@ async fn a_command_that_was_given_up_is_done_once_it_can_be_and_never_twice() {
     assert_eq!((&due["later"], &due["later_events"][0]["event"]), (&1.into(), &"StockAdjusted".into()), "{due:#}");
     assert_eq!(fleet.number("select count(*) from log.acts").await.unwrap(), 0);
     assert_eq!(fleet.number(OPEN).await.unwrap(), 1);
+    assert_eq!(letters_of_verify(&fleet).await, (1, 0));
 
     // Not mended yet: it is another letter.
     let failed = first(&fleet, 1, &["redrive", "inventory-1", "--reason", "perhaps"]).await;
@@ -87,6 +95,7 @@ async fn a_command_that_was_given_up_is_done_once_it_can_be_and_never_twice() {
     assert_eq!(first(&fleet, 1, &["set-aside", "inventory-3", "--reason", "again"]).await["outcome"], "refused");
     assert_eq!(fleet.number("select received from inventory.stock").await.unwrap(), 1);
     assert!(!is_found(&fleet).await);
+    assert_eq!(letters_of_verify(&fleet).await, (0, 3));
 
     let (_, actions) = fleet.command(&["actions"]).await.unwrap();
     let told: Vec<(&str, &str, &str)> = actions["rows"]

@@ -9,6 +9,7 @@ use fake_stripe::{Faults, RefundStatus};
 use holdfast_tests::{
     Order, eventually,
     gateway::Answer,
+    guide::is_in_the_guide,
     is_accepted, money,
     stripe::{StripeShop, order_id, session},
 };
@@ -323,7 +324,37 @@ async fn what_no_webhook_brings_is_asked_for() {
         ('holdfast.payments.v1.PaymentSucceeded', 'holdfast.payments.v1.PaymentRefundedElsewhere')";
     shop.fleet.until(reports, 2).await.unwrap();
     assert_eq!(shop.stripe.to_deliver(), 0);
+    is_silent_until_one_is_brought(&shop).await;
     shop.close().await.unwrap();
+}
+
+/// All that was due had to be asked for: that is a finding, also behind the probes of the workers, until a webhook comes.
+async fn is_silent_until_one_is_brought(shop: &StripeShop) {
+    let found = async || {
+        let (_, diagnosis) = shop.fleet.command(&["diagnose"]).await?;
+        Ok::<_, anyhow::Error>(diagnosis.get("findings").and_then(Value::as_array).cloned().unwrap_or_default())
+    };
+    let is_found = async || Ok(found().await?.iter().any(|finding| finding["code"] == "WEBHOOKS_SILENT"));
+    eventually("it is found", is_found).await.unwrap();
+    let all = found().await.unwrap();
+    let [silent] = all.as_slice() else { panic!("{all:#?}") };
+    assert_eq!(silent.get("subject"), Some(&json!("stripe")));
+    is_in_the_guide("the provider's webhooks lost on their way", silent).unwrap();
+    let probed = async || {
+        Ok(shop.fleet.get("payments-0", "/readyz").await?.contains(
+            "ready
+WEBHOOKS_SILENT delay stripe
+",
+        ))
+    };
+    eventually("the probe says so", probed).await.unwrap();
+
+    shop.stripe.set_faults(Faults::default());
+    let order = shop.place("brought", 1).await.unwrap();
+    let session = shop.page(&order).await.unwrap();
+    shop.stripe.pay(&session).unwrap();
+    shop.until(&order, "paid").await.unwrap();
+    eventually("it is over", async || Ok(found().await?.is_empty())).await.unwrap();
 }
 
 #[tokio::test]

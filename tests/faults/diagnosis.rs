@@ -17,7 +17,8 @@ use std::{
 
 use async_nats::jetstream;
 use holdfast_tests::{
-    Order, QUICK_CALLS, TestFleet, change_consumer, code, eventually, holdfast, repo_root, report, resolution,
+    Order, QUICK_CALLS, TestFleet, change_consumer, code, eventually, guide::is_in_the_guide, holdfast, repo_root,
+    report, resolution,
 };
 use platform::{broker::EVENTS, clock};
 use proto::{
@@ -78,6 +79,13 @@ async fn shown_again(fleet: &TestFleet, finding: &Value) {
             fleet.command(&args).await.unwrap();
         }
     }
+}
+
+/// The same of one, which the guide shows with what was done.
+async fn found_by(fleet: &TestFleet, done: &str, codes: &[&str]) -> Value {
+    let first = found(fleet, codes).await.swap_remove(0);
+    is_in_the_guide(done, &first).unwrap();
+    first
 }
 
 async fn nothing(fleet: &TestFleet) {
@@ -152,7 +160,8 @@ async fn money(fleet: &TestFleet) {
     fleet.accepts(&charge("ch_1", 1_000)).await.unwrap();
     fleet.until_status(&order, "paid").await.unwrap();
     fleet.accepts(&charge("ch_2", 999)).await.unwrap();
-    let unmatched = &found(fleet, &["MONEY_UNMATCHED"]).await[0];
+    let unmatched =
+        &found_by(fleet, "a buyer charged twice, and another amount the second time", &["MONEY_UNMATCHED"]).await;
     assert_eq!((&unmatched["severity"], &unmatched["numbers"]["count"]), (&"money".into(), &1.into()));
     assert!(unmatched["at_stake"].as_str().unwrap().starts_with("9.99 EUR: "), "{unmatched}");
     let act = unmatched["do"].as_str().unwrap();
@@ -173,7 +182,7 @@ async fn money(fleet: &TestFleet) {
         ..report(kind, &order, status, 1_000)
     };
     fleet.accepts(&dispute(Kind::PaymentDisputed, "needs_response", DisputeStanding::Open)).await.unwrap();
-    found(fleet, &["DISPUTE_OPEN"]).await;
+    found_by(fleet, "a payment disputed by the buyer's bank", &["DISPUTE_OPEN"]).await;
     fleet.accepts(&dispute(Kind::DisputeClosed, "won", DisputeStanding::Won)).await.unwrap();
     nothing(fleet).await;
 
@@ -182,21 +191,21 @@ async fn money(fleet: &TestFleet) {
     fleet.until_refund(&order, "all", "refunding").await.unwrap();
     fleet.end_calls(&order).await.unwrap();
     fleet.until_refund(&order, "all", "unknown").await.unwrap();
-    let unknown = &found(fleet, &["REFUND_UNKNOWN"]).await[0];
+    let unknown = &found_by(fleet, "no answer to a refund from the provider", &["REFUND_UNKNOWN"]).await;
     decided(fleet, unknown["do"].as_str().unwrap()).await;
     nothing(fleet).await;
 
     let order = fleet.paid(mug(10_003, "sandbox:succeed,refund=fail_later,refund_after=50ms")).await.unwrap();
     fleet.accepts(&order.refund_as("all")).await.unwrap();
     fleet.until_refund(&order, "all", "reversed").await.unwrap();
-    found(fleet, &["REFUND_UNDECIDED"]).await;
+    found_by(fleet, "a refund paid, and reported as failed later", &["REFUND_UNDECIDED"]).await;
     fleet.accepts(&resolution(&order, "all", RefundResolution::Retry)).await.unwrap();
     nothing(fleet).await;
 
     let order = fleet.paid(mug(10_004, "sandbox:succeed,refund=decline")).await.unwrap();
     fleet.accepts(&order.cancel()).await.unwrap();
     fleet.until_stands(&order, "paid, cancelled, 0 back, 1000 owed").await.unwrap();
-    found(fleet, &["MONEY_OWED"]).await;
+    found_by(fleet, "the refund of a cancelled order declined by the provider", &["MONEY_OWED"]).await;
     fleet.settle_and_verify().await.unwrap();
     execute(fleet, "update orders.orders set owed_minor = 0 where owed_minor > 0").await;
     nothing(fleet).await;
@@ -219,13 +228,18 @@ async fn rows(fleet: &TestFleet) {
         ("copies", "COPIES_BEHIND"),
         ("settings", "SETTINGS_DIFFER"),
         ("clock", "CLOCK_SKEW"),
+        ("webhooks", "WEBHOOKS_SILENT"),
         ("of a later release", "WORKER_SAYS"),
     ] {
         let mut database = fleet.database().await.unwrap();
         let note = "insert into log.notices values ($1, 'a worker', 'what it says', now(), now() + interval '1 hour')";
         sqlx::query(note).bind(topic).execute(&mut database).await.unwrap();
         let said = &found(fleet, &[code]).await[0];
-        assert_eq!((&said["subject"], &said["cause"]), (&"a worker".into(), &"a worker says: what it says".into()));
+        let verb = if topic == "webhooks" { "brings no reports" } else { "says" };
+        assert_eq!(
+            (&said["subject"], &said["cause"]),
+            (&"a worker".into(), &format!("a worker {verb}: what it says").into())
+        );
         execute(fleet, "delete from log.notices where said_by = 'a worker'").await;
     }
     nothing(fleet).await;
@@ -236,7 +250,7 @@ async fn rows(fleet: &TestFleet) {
             (select order_id from orders.orders where status = 'expired' and stock_hold = 'released' order by order_id limit 1)",
     )
     .await;
-    let orphan = &found(fleet, &["HOLD_ORPHANED"]).await[0];
+    let orphan = &found_by(fleet, "a hold of an expired order set back to `held`", &["HOLD_ORPHANED"]).await;
     assert!(orphan["cause"].as_str().unwrap().contains("is expired"), "{orphan}");
     execute(
         fleet,
@@ -252,7 +266,7 @@ async fn rows(fleet: &TestFleet) {
     execute(fleet, "alter table inventory.stock add constraint planted check (sku <> 'POISON' or received = 0)").await;
     let receive = ReceiveStock { sku, quantity: 1, reference: String::new(), actor };
     assert_eq!(code(&fleet.send_new(&receive).await.unwrap()), "NOT_HANDLED");
-    let dead = &found(fleet, &["DEAD_LETTERS"]).await[0];
+    let dead = &found_by(fleet, "a constraint added that refuses what a command writes", &["DEAD_LETTERS"]).await;
     assert_eq!(dead["subject"], "inventory NOT_HANDLED");
     let act = dead["do"].as_str().unwrap();
     assert!(act.starts_with("holdfast redrive --service inventory --code NOT_HANDLED --dry-run "), "{act}");
@@ -273,7 +287,7 @@ async fn horizon(fleet: &TestFleet) {
     let draw = "select pg_backend_pid(), nextval('log.events_position_seq'), pg_current_xact_id()::text";
     let (pid, position, _): (i32, i64, String) = sqlx::query_as(draw).fetch_one(&mut *open).await.unwrap();
     // Without anybody behind it, it holds nobody up yet, and is told of all the same.
-    found(fleet, &["HORIZON_HELD"]).await;
+    found_by(fleet, "a transaction left open that has drawn a position", &["HORIZON_HELD"]).await;
     fleet.paid(mug(10_010, "sandbox:succeed")).await.unwrap();
     // The relay is late because of that: it is no finding of its own.
     let waits = |held: &Value| held["numbers"]["seconds"].as_i64().is_some_and(|seconds| seconds > 1);
@@ -343,7 +357,7 @@ async fn late(fleet: &TestFleet) {
     nothing(fleet).await;
     stop(fleet, "orders").await;
     execute(fleet, "update orders.timers set due_at = now() - interval '1 minute'").await;
-    let overdue = &found(fleet, &["ORDERS_OVERDUE"]).await[0];
+    let overdue = &found_by(fleet, "the worker of orders stopped while an order is due", &["ORDERS_OVERDUE"]).await;
     assert!(overdue["severity"] == "stock" && overdue["numbers"]["seconds"].as_i64() >= Some(60), "{overdue}");
     start(fleet, "orders").await;
     // Its buyer has time left all the same: the timer was only told to be early.
@@ -360,7 +374,8 @@ async fn late(fleet: &TestFleet) {
         .execute(&mut database)
         .await
         .unwrap();
-    assert_eq!(found(fleet, &["WORK_OVERDUE"]).await[0]["subject"], "timers of rounds");
+    let done = "the worker of rounds stopped while a round is due";
+    assert_eq!(found_by(fleet, done, &["WORK_OVERDUE"]).await["subject"], "timers of rounds");
     start(fleet, "rounds").await;
     nothing(fleet).await;
 }
@@ -377,14 +392,15 @@ async fn consumers(fleet: &TestFleet) {
     let order = mug(10_020, "sandbox:succeed");
     let begun = Instant::now();
     fleet.place(&order).await.unwrap();
-    let lags = &found(fleet, &["CONSUMER_LAGS"]).await[0];
+    let lags = &found_by(fleet, "the worker of inventory stopped while an order is placed", &["CONSUMER_LAGS"]).await;
     // Twice if the relay was quicker than the worker's word that it is published.
     let messages = lags["numbers"]["messages"].as_i64().unwrap();
     assert!(lags["subject"] == "inventory-events" && (1..=2).contains(&messages), "{lags}");
     assert!(Duration::from_millis(lags["for_ms"].as_u64().unwrap()) <= begun.elapsed(), "{lags}");
     let until = OffsetDateTime::from(clock::now()) + Duration::from_secs(3_600);
     assert!(stream.pause_consumer("inventory-events", until).await.unwrap().paused);
-    assert_eq!(found(fleet, &["CONSUMER_PAUSED"]).await[0]["subject"], "inventory-events");
+    let done = "a consumer paused at the broker";
+    assert_eq!(found_by(fleet, done, &["CONSUMER_PAUSED"]).await["subject"], "inventory-events");
     start(fleet, "inventory").await;
     fleet.until_status(&order, "paid").await.unwrap();
     nothing(fleet).await;
@@ -395,7 +411,8 @@ async fn consumers(fleet: &TestFleet) {
     })
     .await
     .unwrap();
-    assert_eq!(found(fleet, &["CONSUMER_EDITED"]).await[0]["subject"], "rounds-events");
+    let done = "a consumer changed so that it passes over messages";
+    assert_eq!(found_by(fleet, done, &["CONSUMER_EDITED"]).await["subject"], "rounds-events");
     start(fleet, "rounds").await;
     nothing(fleet).await;
 }
@@ -412,28 +429,31 @@ async fn everything_is_stopped(fleet: &TestFleet) {
     )
     .await;
     execute(fleet, "delete from log.partitions where number in (select number from log.kept)").await;
-    assert_eq!(found(fleet, &["PARTITIONS_RUN_OUT"]).await[0]["numbers"]["empty"], 0);
+    let done = "the empty partitions of the log taken away";
+    assert_eq!(found_by(fleet, done, &["PARTITIONS_RUN_OUT"]).await["numbers"]["empty"], 0);
     execute(fleet, "insert into log.partitions select * from log.kept").await;
     nothing(fleet).await;
 
     execute(fleet, "create table log.known as select id from log.installation").await;
     execute(fleet, "update log.installation set id = gen_random_uuid()").await;
-    found(fleet, &["WRONG_BROKER"]).await;
+    found_by(fleet, "the database made that of another installation", &["WRONG_BROKER"]).await;
     execute(fleet, "update log.installation set id = (select id from log.known)").await;
     nothing(fleet).await;
 
     execute(fleet, "update log.relay set published = published - 10, handled = least(handled, published - 10)").await;
-    let lags = &found(fleet, &["RELAY_LAGS"]).await[0];
+    let lags = &found_by(fleet, "all workers stopped, with events that are not published", &["RELAY_LAGS"]).await;
     assert!(lags["numbers"]["events"].as_i64().is_some_and(|events| (1..=10).contains(&events)), "{lags}");
     execute(fleet, "update log.relay set published = published + 10").await;
     nothing(fleet).await;
 
     let context = jetstream::new(fleet.client.client().clone());
     context.get_stream(EVENTS).await.unwrap().delete_consumer("rounds-events").await.unwrap();
-    assert_eq!(found(fleet, &["CONSUMER_MISSING"]).await[0]["subject"], "rounds-events");
+    let done = "a consumer deleted";
+    assert_eq!(found_by(fleet, done, &["CONSUMER_MISSING"]).await["subject"], "rounds-events");
     context.delete_stream("COMMANDS_ROUNDS").await.unwrap();
     // The consumers of the stream are gone with it, and that is no finding of its own.
-    assert_eq!(found(fleet, &["STREAM_MISSING", "CONSUMER_MISSING"]).await[0]["subject"], "COMMANDS_ROUNDS");
+    let (done, both) = ("a stream of commands deleted", ["STREAM_MISSING", "CONSUMER_MISSING"]);
+    assert_eq!(found_by(fleet, done, &both).await["subject"], "COMMANDS_ROUNDS");
     fleet.processes().await.start_workers().unwrap();
     fleet.processes().await.ready().await.unwrap();
 }

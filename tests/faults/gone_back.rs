@@ -9,7 +9,7 @@ use std::{
 
 use async_nats::jetstream;
 use futures::{StreamExt, future::join_all};
-use holdfast_tests::{Order, TestFleet, eventually, is_accepted, smtp::SmtpServer};
+use holdfast_tests::{Order, TestFleet, eventually, guide::is_in_the_guide, is_accepted, smtp::SmtpServer};
 use platform::broker::EVENTS;
 use sqlx::Executor;
 
@@ -181,6 +181,7 @@ async fn what_a_restored_database_has_lost_is_taken_back() {
     let finding = &diagnosis["findings"][0];
     assert_eq!((exit, diagnosis["findings"].as_array().map(Vec::len)), (Some(1), Some(1)), "{diagnosis:#}");
     assert_eq!((&finding["code"], &finding["severity"]), (&"DATABASE_BEHIND_BROKER".into(), &"money".into()));
+    is_in_the_guide("the database restored from a backup, under a broker that went on", finding).unwrap();
 
     let (exit, report) = fleet.command(&["recover", "--dry-run"]).await.unwrap();
     assert_eq!((exit, &report["done"]), (Some(1), &"nothing".into()), "{report}");

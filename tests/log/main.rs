@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot reach its own database fails")]
 
 mod append_only;
+mod columns;
 mod gaps;
 mod partitions;
 mod rows;

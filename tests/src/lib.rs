@@ -7,6 +7,7 @@ mod consumers;
 mod fleet;
 
 pub mod gateway;
+pub mod guide;
 
 mod messages;
 

@@ -83,9 +83,15 @@ impl Comparison {
             }
             let names: Vec<String> = by_events.iter().map(|(name, _)| name.clone()).collect();
             let Some(mut there) = self.load::<S>(connection, &names).await? else { return Ok(()) };
+            let derived = S::check_derived(connection, &there).await;
+            let mut derived = derived.with_context(|| format!("reading the derived columns of {}", S::NAME))?;
             for (name, by_events) in by_events {
                 let row = S::take_out(&mut there, &name);
-                self.note::<S>(name, row, Some(by_events));
+                let row_json = derived.contains_key(&name).then(|| row.as_ref().map(json)).flatten();
+                self.note::<S>(name.clone(), row, Some(by_events));
+                if let Some(what) = derived.remove(&name) {
+                    self.also::<S>(name, row_json, what);
+                }
             }
         }
     }
@@ -122,6 +128,18 @@ impl Comparison {
         self.differences.insert(name.clone(), Difference { service: S::NAME, name, row, what });
     }
 
+    /// Beside what is noted of a row already: something that is derived from it differs.
+    fn also<S: Service>(&mut self, name: String, row: Option<Value>, what: String) {
+        let difference = self.differences.entry(name.clone()).or_insert_with(|| Difference {
+            service: S::NAME,
+            name,
+            row,
+            what: String::new(),
+        });
+        let before = if difference.what.is_empty() { "" } else { "; " };
+        difference.what = format!("{}{before}{what}", difference.what);
+    }
+
     /// Compares what is in memory, and looks for rows that no event made.
     pub(super) async fn end(mut self, connection: &mut PgConnection, folds: &Folds) -> Result<Drift> {
         let Folds { orders, inventory, rounds, payments } = folds;
@@ -148,6 +166,9 @@ impl Comparison {
                 let what = "its tables have parts of it, and no row, and no event made it".to_owned();
                 self.differences.insert(name.clone(), Difference { service: S::NAME, name, row: None, what });
             }
+        }
+        for (name, what) in S::check_derived_tables(connection).await.with_context(reading)? {
+            self.also::<S>(name, Some(Value::Null), what);
         }
         for table in S::TABLES.iter().filter(|table| table.part_of.is_none()) {
             let made = counts.get(table.category).copied().unwrap_or(0);

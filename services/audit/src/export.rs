@@ -1,8 +1,9 @@
 //! Export: the log as files that other programs read, with the very bytes of every event, and what each event moved as postings, whose sums
 //! are the figures at any position.
 //!
-//! Read it in this order: [`export`] writes, [`check`] proves an export without a database, `event` is a line of the one table and
-//! `postings` makes the lines of the other, on a thread of its own (`aside`), `blocks` puts lines into files, [`columnar`] is a table as Parquet, [`sealed`] the hash that an
+//! Read it in this order: [`export`] writes, [`check`] proves an export without a database, `read` gives its events to a replay, `event` is a
+//! line of the one table and `postings` makes the lines of the other, on a thread of its own (`aside`), `blocks` puts lines into files,
+//! [`columnar`] is a table as Parquet, [`sealed`] the hash that an
 //! answer in Parquet carries, `gdpdu` describes files for tax auditors.
 //!
 //! Why it is so: services/audit/README.md#an-export-proves-itself
@@ -26,12 +27,14 @@ pub mod columnar;
 mod event;
 mod gdpdu;
 mod postings;
+mod read;
 pub mod sealed;
 
 pub(crate) use blocks::{Blocks, Extent, hex};
 pub use blocks::{Form, Listed};
 pub use check::{Checked, check, is_export};
 pub(crate) use event::{ExportedEvent, base64_text};
+pub(crate) use read::Exported;
 
 use crate::{
     archive::LogAt,

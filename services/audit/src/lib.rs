@@ -172,7 +172,7 @@ where
     books.ledger.check_promises(grace, findings);
     tables::check(connection, &books.ledger, asked, findings).await?;
     tables::provider::check(connection, &books.ledger.refunds, grace, findings).await?;
-    let dead_letters = tables::dead_letters(connection).await?;
+    let (dead_letters, dead_letters_settled) = tables::dead_letters(connection).await?;
     let waiting = waiting::look(connection).await.context("reading what waits for a person")?;
     let named = name_events(findings, connection, &archive).await?;
     let report = Report {
@@ -185,7 +185,8 @@ where
         read,
         streams: books.log.streams(),
         rows,
-        dead_letters: u64::try_from(dead_letters).unwrap_or(0),
+        dead_letters,
+        dead_letters_settled,
         waiting,
         duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
         checks: findings.checks(),

@@ -229,8 +229,8 @@ impl<S: Service> Found<S> {
     async fn compare(&mut self, connection: &mut PgConnection) -> Result<()> {
         let kind = self.fold.kind;
         let reading = || format!("reading the rows of {}", S::NAME);
-        let rows = match S::load_all(connection).await {
-            Ok(rows) => S::rows(&rows),
+        let state = match S::load_all(connection).await {
+            Ok(state) => state,
             Err(error @ (sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. })) => {
                 return Err(error).with_context(|| {
                     format!("{}: one cannot be read. Delete that row, and a rebuild makes it anew", reading())
@@ -238,7 +238,7 @@ impl<S: Service> Found<S> {
             }
             Err(error) => return Err(error).with_context(reading),
         };
-        let mut by_events = S::rows(&self.fold.state);
+        let (rows, mut by_events) = (S::rows(&state), S::rows(&self.fold.state));
         let is_ours = |name: &String| is_of(kind, name.split_once('-').map_or(name, |(category, _)| category));
         by_events.retain(|name, _| is_ours(name));
         let names: BTreeSet<&String> = by_events.keys().chain(rows.keys().filter(|name| is_ours(name))).collect();
@@ -258,6 +258,14 @@ impl<S: Service> Found<S> {
             };
             let what = in_words(row.map(json).as_ref(), events.map(json).as_ref());
             differences.insert(name.clone(), Difference { name: name.clone(), drift, what });
+        }
+        let derived = S::check_derived(connection, &state).await.with_context(reading)?;
+        let of_tables = S::check_derived_tables(connection).await.with_context(reading)?;
+        for (name, what) in derived.into_iter().chain(of_tables).filter(|(name, _)| is_ours(name)) {
+            let fresh = Difference { name: name.clone(), drift: Drift::Differs, what: String::new() };
+            let difference = differences.entry(name).or_insert(fresh);
+            let before = if difference.what.is_empty() { "" } else { "; " };
+            difference.what = format!("{}{before}{what}", difference.what);
         }
         self.differences = differences.into_values().collect();
         Ok(())

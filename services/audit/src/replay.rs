@@ -2,7 +2,7 @@
 //!
 //! Read it in this order: [`replay`] is the whole of it; `at` is the moment that was asked for, `prefix` finds where it cuts the log and
 //! reads up to there, `projection` is all that a replay may know of a service, `kinds` are the six of them, `fold` makes events true and
-//! notes what each moves, `sample` chooses some of the rows, `evidence` is what stands above every output. `shard` is a part of all rows,
+//! notes what each moves, `from_export` reads files instead of the log, `sample` chooses some of the rows, `evidence` is what stands above every output. `shard` is a part of all rows,
 //! and [`merge()`] makes one answer of those of all parts.
 //!
 //! Why it is so: services/audit/README.md#a-time-is-a-prefix-by-position
@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 mod at;
 mod evidence;
 pub(crate) mod fold;
+mod from_export;
 pub(crate) mod kinds;
 mod merge;
 mod movement;
@@ -27,6 +28,7 @@ mod shard;
 pub use at::At;
 pub use evidence::{Asked, Cut, Database, Evidence, Skew};
 pub(crate) use evidence::{PROGRAM, quoted};
+pub use from_export::replay_export;
 pub use merge::merge;
 pub use movement::{Figure, Movement, Movements};
 pub use projection::{About, Projection};

@@ -156,8 +156,10 @@ pub struct Report {
     pub streams: u64,
     /// Rows compared with the fold of their events.
     pub rows: u64,
-    /// Messages that the services could not handle. Not a finding by itself: what they leave undone is.
+    /// Messages that the services could not handle, and that wait for an operator. Not a finding by itself: what they leave undone is.
     pub dead_letters: u64,
+    /// Those that were handled later, or that an operator has set aside: they are kept, and nothing is to be done about them.
+    pub dead_letters_settled: u64,
     /// What waits for a person. No finding either: the books know of it.
     pub waiting: Waiting,
     /// How long it took.

@@ -401,11 +401,14 @@ async fn timers(connection: &mut PgConnection, findings: &mut Findings) -> Resul
     Ok(())
 }
 
-/// How many messages lie aside because no service could handle them.
-pub(super) async fn dead_letters(connection: &mut PgConnection) -> Result<i64> {
-    let query = "select (select count(*) from orders.dead_letters) + (select count(*) from inventory.dead_letters)
-        + (select count(*) from rounds.dead_letters) + (select count(*) from payments.dead_letters)";
-    sqlx::query_scalar(query).fetch_one(connection).await.context("counting the dead letters")
+/// How many messages no service could handle: those that wait for an operator, and those that are settled, redriven or set aside.
+pub(super) async fn dead_letters(connection: &mut PgConnection) -> Result<(u64, u64)> {
+    let query = "select count(*) filter (where settled_at is null), count(settled_at)
+        from (select settled_at from orders.dead_letters union all select settled_at from inventory.dead_letters
+            union all select settled_at from rounds.dead_letters union all select settled_at from payments.dead_letters) as letters";
+    let counted = sqlx::query_as(query).fetch_one(connection).await;
+    let (open, settled): (i64, i64) = counted.context("counting the dead letters")?;
+    Ok((open.unsigned_abs(), settled.unsigned_abs()))
 }
 
 /// What is read of an answer.

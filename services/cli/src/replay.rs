@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Result;
-use audit::replay::{Answer, At, Choice, Chosen, Kind, Question, Sample, Shard, replay};
+use audit::replay::{Answer, At, Choice, Chosen, Kind, Question, Sample, Shard, replay, replay_export};
 use clap::{
     ValueEnum,
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
@@ -35,6 +35,7 @@ Examples:
   holdfast replay wallets --format csv > wallets.csv
   holdfast replay orders --at 4711 --shard 0/16 --out orders-0.jsonl
   holdfast replay orders --at 2026-12-31T23:59:59+01:00 --status paid --sample 60 --seed 2027-03-01
+  holdfast replay stock --from-export export-2026
 
 Exit codes: 0 all is told; 1 a key has no row then; 2 wrong usage; 3 it could not be replayed.";
 
@@ -77,6 +78,9 @@ pub struct Args {
     /// Read no more than so many events of the log in a second. Without it, reading pauses while the fleet writes.
     #[arg(long, value_name = "EVENTS")]
     max_rate: Option<NonZeroU32>,
+    /// From an export alone, by its directory or its zip file, and without a database. It is proved first, as `holdfast check` does.
+    #[arg(long, value_name = "EXPORT", conflicts_with_all = ["directories", "max_rate"])]
+    from_export: Option<PathBuf>,
     #[command(flatten)]
     archived: Archived,
 }
@@ -153,9 +157,19 @@ impl Output {
     }
 }
 
+/// The answer of the log itself.
+async fn of_database(question: &Question, archived: &Archived, global: &GlobalArgs) -> Result<Answer<Spool>> {
+    let bar = Bar::new();
+    let url = global.database_url()?;
+    let answer = replay(archived.with(&url), question, Spool::default(), |progress| bar.show(progress)).await;
+    bar.end();
+    answer
+}
+
 /// Replays: exit code 0; 1 if a key has no row; 2 if it cannot have one.
 pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
-    let Args { kind, at, keys, movements, status, sample, seed, shard, format, out, max_rate, archived } = args;
+    let Args { kind, at, keys, movements, status, sample, seed, shard, format, out, max_rate, from_export, archived } =
+        args;
     let lines = Form::Text(Format::Jsonl);
     if shard.is_some() && (global.json || format.is_some_and(|form| form != lines)) {
         eprintln!("holdfast: a shard is written as jsonl, and `holdfast merge` says all of them in any format");
@@ -173,11 +187,10 @@ pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     let choice = (status.is_some() || sample.is_some()).then_some(Choice { status, sample });
     let question = Question { kind, at, keys, movements, choice, shard, max_rate };
     let Some(output) = Output::begin(form, out.as_deref())? else { return Ok(ExitCode::from(2)) };
-    let bar = Bar::new();
-    let url = global.database_url()?;
-    let answer = replay(archived.with(&url), &question, Spool::default(), |progress| bar.show(progress)).await;
-    bar.end();
-    let mut answer = answer?;
+    let mut answer = match from_export {
+        Some(export) => replay_export(&export, &question, Spool::default())?,
+        None => of_database(&question, &archived, global).await?,
+    };
     output.write(&question, &mut answer)?;
     for key in &answer.unknown {
         let cut = answer.evidence.cut.position;

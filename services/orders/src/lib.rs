@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use domain::{DecideError, Decider, HoldKey, Memory, OrderId, Rejection, StreamVersion, Timer, Timestamp};
 use platform::statement::Statement;
 use providers::Enabled;
-use runtime::service::{Locks, RowTable, Service};
+use runtime::service::{Differing, Locks, RowTable, Service};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -226,5 +226,9 @@ impl Service for Orders {
 
     async fn load_rows(connection: &mut PgConnection, names: &[String]) -> Result<State, sqlx::Error> {
         store::load_rows(connection, names).await
+    }
+
+    async fn check_derived(connection: &mut PgConnection, rows: &State) -> Result<Differing, sqlx::Error> {
+        store::derived::differing(connection, rows).await
     }
 }

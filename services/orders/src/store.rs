@@ -30,6 +30,7 @@ use crate::{
 };
 
 mod contacts;
+pub(crate) mod derived;
 
 /// A line as the table shows it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -220,12 +221,20 @@ fn terms(row: &PgRow, currency: Currency) -> Result<OrderTerms, sqlx::Error> {
         lines: lines.into_iter().map(line).collect::<Result<_, sqlx::Error>>()?,
         shares,
         total: money(row.try_get("total_minor")?),
-        time_to_pay: Duration::from_micros(u64::try_from(time_to_pay.microseconds).unwrap_or(0)),
+        time_to_pay: duration(&time_to_pay),
         late_payment_policy: parse_column(row, "late_payment_policy", LatePaymentPolicy::parse)?,
         payment_method: row.try_get("payment_method")?,
         reference: row.try_get("reference")?,
         coupon: row.try_get::<Option<&str>, _>("coupon_code")?.map(CouponCode::parse).transpose().map_err(malformed)?,
     })
+}
+
+/// As long as Postgres takes it for. Workers write no days and no months; whoever has changed it by hand may have.
+fn duration(interval: &PgInterval) -> Duration {
+    const DAY_MICROS: i64 = 86_400_000_000;
+    let days = i64::from(interval.months) * 30 + i64::from(interval.days);
+    let micros = interval.microseconds.saturating_add(days.saturating_mul(DAY_MICROS));
+    Duration::from_micros(u64::try_from(micros).unwrap_or(0))
 }
 
 fn holds(row: &PgRow) -> Result<BTreeMap<Resource, HoldStatus>, sqlx::Error> {
@@ -483,7 +492,7 @@ fn hold_word(order: &Order, resource: Resource) -> Option<&'static str> {
     order.holds.get(&resource).map(|hold| hold.as_str())
 }
 
-/// Only written, for the table to check and for people: it follows from the refunds.
+/// A derived column, for the table to check and for people: it follows from the refunds.
 fn refunding_minor(order: &Order) -> i64 {
     let payment_id = order.payment_id.filter(|payment_id| order.is_paid_by(*payment_id));
     payment_id.map_or(0, |payment_id| order.in_flight(payment_id))

@@ -32,7 +32,7 @@ use domain::{
 };
 use platform::{metric::Metric, statement::Statement};
 use providers::{Adapter, Provider, ProviderContext, Registry};
-use runtime::service::{EffectOutcome, LeasedEffect, Locks, RowTable, Service};
+use runtime::service::{Differing, EffectOutcome, LeasedEffect, Locks, RowTable, Service};
 use serde::Serialize;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -328,5 +328,13 @@ impl<P: Provider> Service for Payments<P> {
 
     async fn load_rows(connection: &mut PgConnection, names: &[String]) -> Result<State, sqlx::Error> {
         store::load_rows(connection, names).await
+    }
+
+    async fn check_derived(connection: &mut PgConnection, rows: &State) -> Result<Differing, sqlx::Error> {
+        store::derived::differing(connection, rows).await
+    }
+
+    async fn check_derived_tables(connection: &mut PgConnection) -> Result<Differing, sqlx::Error> {
+        store::derived::charges(connection).await
     }
 }

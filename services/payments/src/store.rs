@@ -25,6 +25,7 @@ use crate::{
 };
 
 mod coupons;
+pub(crate) mod derived;
 pub(crate) mod disputes;
 mod wallets;
 
@@ -93,10 +94,11 @@ const HOLD: &[(&str, &str)] = &[("order_id", "uuid"), ("attempt", "int4")];
 /// The key of a payment, and of what is part of one.
 const PAYMENT: &[(&str, &str)] = &[("payment_id", "uuid")];
 
-pub(crate) const TABLES: [RowTable; 8] = [
+pub(crate) const TABLES: [RowTable; 9] = [
     RowTable { name: "payments.payments", category: "payment", key: PAYMENT, part_of: None },
     RowTable { name: "payments.refunds", category: "payment", key: PAYMENT, part_of: Some("payments.payments") },
     RowTable { name: "payments.reports", category: "payment", key: PAYMENT, part_of: Some("payments.payments") },
+    RowTable { name: "payments.charges", category: "payment", key: PAYMENT, part_of: Some("payments.payments") },
     RowTable { name: "payments.coupon_uses", category: "use", key: HOLD, part_of: None },
     RowTable { name: "payments.coupons", category: "coupon", key: &[("code", "text")], part_of: None },
     RowTable {

@@ -115,6 +115,14 @@ pub trait Provider: Send + Sync + 'static {
         async { Ok(Vec::new()) }
     }
 
+    /// What the provider has told since then and what has been heard, the latest first, and not all of it: whether it brings anything at all.
+    ///
+    /// # Errors
+    /// It could not be asked.
+    fn brought(&self, _since: Timestamp) -> impl Future<Output = Result<Vec<Told>, ProviderError>> + Send {
+        async { Ok(Vec::new()) }
+    }
+
     /// Whatever must run beside the worker for this provider, until the context's shutdown is pulled.
     fn background(&self, _context: ProviderContext) -> impl Future<Output = ()> + Send {
         async {}

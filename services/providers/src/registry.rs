@@ -205,6 +205,14 @@ impl Provider for Adapter {
         }
     }
 
+    async fn brought(&self, since: Timestamp) -> Result<Vec<Told>, ProviderError> {
+        match self {
+            Self::Sandbox(sandbox) => sandbox.brought(since).await,
+            Self::Stripe(stripe) => stripe.brought(since).await,
+            Self::Wallet(wallet) => wallet.brought(since).await,
+        }
+    }
+
     async fn background(&self, context: ProviderContext) {
         match self {
             Self::Sandbox(sandbox) => sandbox.background(context).await,

@@ -265,6 +265,10 @@ impl Provider for Stripe {
     async fn missed(&self, since: Timestamp) -> Result<Vec<Told>, ProviderError> {
         missed::list(&self.api, &self.settings, since).await
     }
+
+    async fn brought(&self, since: Timestamp) -> Result<Vec<Told>, ProviderError> {
+        missed::brought(&self.api, &self.settings, since).await
+    }
 }
 
 #[cfg(test)]

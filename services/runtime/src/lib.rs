@@ -21,5 +21,6 @@ pub mod worker;
 
 pub use batch::foresee;
 pub use context::Context;
+pub use outbound::notices;
 pub use telemetry::METRICS;
 pub use worker::{Process, run, run_together};

@@ -1,6 +1,6 @@
 //! What a service is to the runtime: its [`Decider`], and the IO around it.
 
-use std::{future::Future, time::Duration};
+use std::{collections::BTreeMap, future::Future, time::Duration};
 
 use domain::{Decider, Memory, Rejection, Timestamp};
 use platform::{metric::Metric, statement::Statement};
@@ -84,6 +84,38 @@ pub trait Service: Decider + Send + Sync + 'static {
         connection: &mut PgConnection,
         names: &[String],
     ) -> impl Future<Output = Result<Self::State, sqlx::Error>> + Send;
+
+    /// What the tables have of these rows in columns that are derived from them, where it does not follow from them: for audits, in a snapshot.
+    /// Such columns are written for others to read, and nobody of the service reads them back.
+    fn check_derived(
+        _connection: &mut PgConnection,
+        _rows: &Self::State,
+    ) -> impl Future<Output = Result<Differing, sqlx::Error>> + Send {
+        async { Ok(Differing::new()) }
+    }
+
+    /// The same of a table that is derived from all rows: rows of it that lack, or that follow from none. By the names of those that they are of.
+    fn check_derived_tables(
+        _connection: &mut PgConnection,
+    ) -> impl Future<Output = Result<Differing, sqlx::Error>> + Send {
+        async { Ok(Differing::new()) }
+    }
+}
+
+/// What is derived from rows and does not follow from them: in words, by the names of the rows.
+pub type Differing = BTreeMap<String, String>;
+
+/// A derived column of one row: its name, what the table has in it, and what follows from the row.
+pub type Derived = (&'static str, i64, i64);
+
+/// What does not follow from a row, in words. `None`: all does.
+#[must_use]
+pub fn differing(columns: &[Derived]) -> Option<String> {
+    let differ = columns.iter().filter(|(_, there, follows)| there != follows);
+    let told: Vec<String> = differ
+        .map(|(column, there, follows)| format!("{column}: the row says {there}, its events say {follows}"))
+        .collect();
+    (!told.is_empty()).then(|| told.join("; "))
 }
 
 /// A table of a service's rows.

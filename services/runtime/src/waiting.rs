@@ -1,10 +1,10 @@
 //! What a person should know of, asked or said now and then by every replica, for none knows of the others: what waits for a decision, as
 //! a metric; who refuses how they are asked, so that calls wait, as a metric and in the log; and that the clock of this machine is wrong, as
-//! a notice.
+//! a notice. What any worker says is in the probes of all.
 
 use std::{collections::BTreeMap, env, process, time::Duration};
 
-use platform::{clock, error::Error, shutdown::Shutdown, telemetry::SKEW_MAX};
+use platform::{clock, error::Error, health::Health, shutdown::Shutdown, telemetry::SKEW_MAX};
 use sqlx::{PgConnection, PgPool};
 use tokio::time::Instant;
 
@@ -22,7 +22,7 @@ const ASK_EVERY: Duration = Duration::from_secs(10);
 const SAY_EVERY: Duration = Duration::from_mins(1);
 
 /// Asks until the shutdown is requested.
-pub(crate) async fn run<S: Service>(pool: PgPool, mut shutdown: Shutdown) {
+pub(crate) async fn run<S: Service>(pool: PgPool, health: Health, mut shutdown: Shutdown) {
     let mut clock = WrongClock::of(S::NAME);
     let mut stops = Stops::default();
     S::CALLEES.iter().for_each(|by| telemetry::calls_stopped(S::NAME, by, 0));
@@ -39,6 +39,10 @@ pub(crate) async fn run<S: Service>(pool: PgPool, mut shutdown: Shutdown) {
                 counts.into_iter().for_each(|(what, count)| telemetry::waiting(S::NAME, what, count));
                 if let Err(error) = clock.say(&mut connection).await {
                     tracing::debug!(error = error.chain(), "cannot say that the clock is wrong");
+                }
+                match notices::lines(&mut connection).await {
+                    Ok(lines) => health.says(lines),
+                    Err(error) => tracing::debug!(%error, "cannot read what workers say"),
                 }
             }
             Err(error) => tracing::debug!(%error, "cannot count what waits for a person"),

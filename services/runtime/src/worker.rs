@@ -209,7 +209,8 @@ fn looked_after<S: Service>(context: &Context, health: &Health, refusals: &Arc<R
         loops.spawn(relay::run(S::NAME, context.clone(), health.clone()).in_current_span());
     }
     loops.spawn(refusals::run(context.clone(), Arc::clone(refusals)).in_current_span());
-    loops.spawn(waiting::run::<S>(context.pool.clone(), context.shutdown.clone()).in_current_span());
+    let waiting = waiting::run::<S>(context.pool.clone(), health.clone(), context.shutdown.clone());
+    loops.spawn(waiting.in_current_span());
     let (broker, pool, shutdown) = (context.broker.clone(), context.pool.clone(), context.shutdown.clone());
     loops.spawn(quarantine::run(S::NAME, durables::<S>(), broker, pool, shutdown).in_current_span());
     loops

@@ -250,6 +250,12 @@ codes! {
         act: "read the reason and mend it; then `holdfast redrive`, or `holdfast set-aside`",
         clears: "each letter of the service with that code is settled: sent again, or set aside"
     }
+    WebhooksSilent "WEBHOOKS_SILENT" Delay Notices {
+        means: "a provider brings no reports: all that were due had to be asked for",
+        stake: "an order is paid a minute after its buyer has paid, or as late as stripe.missed_ms says, and refunds and disputes are heard of as late",
+        act: "see where the provider sends them and what it says failed there (its dashboard), and the metric holdfast_gateway_webhooks_total",
+        clears: "the provider brings a report"
+    }
     CopiesBehind "COPIES_BEHIND" Delay Notices {
         means: "the copies of events in JSON are behind: their stream is full, missing, or refuses them",
         stake: "whoever reads JSON waits; the fleet does not",
@@ -278,12 +284,24 @@ codes! {
 
 #[cfg(test)]
 mod tests {
+    use runtime::notices::Topic;
+
     use super::{Code, Severity};
 
     #[test]
     fn codes_are_told_in_the_order_of_what_is_at_stake() {
         let severities: Vec<Severity> = Code::ALL.iter().map(|code| code.page().severity).collect();
         assert!(severities.is_sorted(), "{severities:?}");
+    }
+
+    #[test]
+    fn whatever_a_worker_says_has_its_code() {
+        for topic in Topic::ALL {
+            let code = Code::parse(topic.code()).unwrap();
+            assert_eq!(code.page().severity.word(), topic.severity(), "{code:?}");
+            assert_eq!(Topic::parse(topic.name()), Some(topic));
+        }
+        assert_eq!(Topic::parse("of a later release"), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use domain::Timestamp;
 use platform::print::short;
+use runtime::notices::Topic;
 
 use super::{
     Code, Diagnosis, Facts, Finding, Known, Unknown,
@@ -319,15 +320,11 @@ impl Judge {
     }
 
     fn notice(&mut self, notice: &Notice) {
-        let code = match notice.topic.as_str() {
-            "refused" => Code::BrokerRefuses,
-            "copies" => Code::CopiesBehind,
-            "settings" => Code::SettingsDiffer,
-            "clock" => Code::ClockSkew,
-            _ => Code::WorkerSays,
-        };
+        let code = Topic::parse(&notice.topic).and_then(|topic| Code::parse(topic.code())).unwrap_or(Code::WorkerSays);
         let mut finding = self.finding(code, notice.said_by.clone(), Some(notice.for_ms));
-        finding.cause = format!("{} says: {}", notice.said_by, notice.says);
+        // What a provider does not, a worker of payments says of it.
+        let verb = if code == Code::WebhooksSilent { "brings no reports" } else { "says" };
+        finding.cause = format!("{} {verb}: {}", notice.said_by, notice.says);
         finding.evidence = format!("select * from log.notices where topic = '{}'", notice.topic);
         self.findings.push(finding);
     }

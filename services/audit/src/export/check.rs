@@ -61,13 +61,13 @@ struct Seen {
 }
 
 /// Where the files of an export are.
-enum Source {
+pub(super) enum Source {
     Dir(PathBuf),
     Zip(ZipArchive<File>),
 }
 
 impl Source {
-    fn open(&mut self, name: &str) -> Result<Box<dyn BufRead + '_>> {
+    pub(super) fn open(&mut self, name: &str) -> Result<Box<dyn BufRead + '_>> {
         Ok(match self {
             Self::Dir(dir) => Box::new(BufReader::new(File::open(dir.join(name))?)),
             Self::Zip(zip) => Box::new(BufReader::new(zip.by_name(name)?)),
@@ -166,7 +166,7 @@ fn postings_finding(again: &[Listed], listed: &[Listed], texts: Vec<String>) -> 
 }
 
 /// The files of an export, and what its manifest says of them.
-fn find(path: &Path) -> Result<(Source, Contents)> {
+pub(super) fn find(path: &Path) -> Result<(Source, Contents)> {
     let failed = || format!("reading the manifest of {}; without a manifest there is no export", path.display());
     let mut source = if is_zip(path) {
         Source::Zip(ZipArchive::new(File::open(path).with_context(failed)?).with_context(failed)?)
@@ -192,7 +192,7 @@ fn check_beside(source: &mut Source, (name, sha256): (&str, &str), findings: &mu
 }
 
 /// Reads a file row by row, and compares it with what the manifest says of it.
-fn check_file(
+pub(super) fn check_file(
     source: &mut Source,
     (listed, columns, form): (&Listed, &[Column], Form),
     take: impl FnMut(Row<'_>) -> Result<()>,

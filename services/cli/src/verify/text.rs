@@ -40,12 +40,8 @@ pub(super) fn text(report: &Report, paint: Paint) -> String {
     if report.findings_total > u64::try_from(SHOWN_MAX).unwrap_or(0) {
         text.push_str(&format!("... the first {SHOWN_MAX} of {}; --json has more\n", report.findings_total));
     }
-    if report.dead_letters > 0 {
-        let letters = match report.dead_letters {
-            1 => "1 dead letter waits for an operator (holdfast status)\n".to_owned(),
-            many => format!("{many} dead letters wait for an operator (holdfast status)\n"),
-        };
-        text.push_str(&paint.text(&letters, Look::Bad));
+    if let Some((letters, look)) = letters(report) {
+        text.push_str(&paint.text(&letters, look));
     }
     if report.waiting.total > 0 {
         text.push_str(&paint.text("waiting for a person\n", Look::Bad));
@@ -57,6 +53,22 @@ pub(super) fn text(report: &Report, paint: Paint) -> String {
         many => paint.text(&format!("verify: {many} findings"), Look::Bad),
     };
     text + &verdict + "\n"
+}
+
+/// What is told of dead letters. Those that are settled are nobody's work.
+fn letters(report: &Report) -> Option<(String, Look)> {
+    let settled = match report.dead_letters_settled {
+        0 => None,
+        1 => Some("1 is settled".to_owned()),
+        many => Some(format!("{many} are settled")),
+    };
+    let open = match report.dead_letters {
+        0 => return settled.map(|settled| (format!("no dead letter waits for an operator; {settled}\n"), Look::Dim)),
+        1 => "1 dead letter waits for an operator (holdfast diagnose)".to_owned(),
+        many => format!("{many} dead letters wait for an operator (holdfast diagnose)"),
+    };
+    let settled = settled.map_or_else(String::new, |settled| format!("; {settled}"));
+    Some((format!("{open}{settled}\n"), Look::Bad))
 }
 
 /// The report as one line, and one more for each of the first findings.
@@ -105,6 +117,7 @@ mod tests {
             streams: 2,
             rows: 3,
             dead_letters: 0,
+            dead_letters_settled: 0,
             waiting: Waiting::default(),
             duration_ms: 12,
             checks: Check::ALL.map(|check| CheckReport { check, checked: 0, findings: 0 }).into(),
@@ -133,6 +146,19 @@ mod tests {
             text(&report(vec![finding("a"), finding("b")]), Paint::Off).lines().last(),
             Some("verify: 2 findings")
         );
+    }
+
+    #[test]
+    fn letters_that_are_settled_are_told_apart_from_those_that_wait() {
+        let told = |dead_letters, dead_letters_settled| {
+            let text = text(&Report { dead_letters, dead_letters_settled, ..report(vec![]) }, Paint::Off);
+            text.lines().find(|line| line.contains("dead letter")).map(str::to_owned)
+        };
+        assert_eq!(told(0, 0), None);
+        assert_eq!(told(0, 2).as_deref(), Some("no dead letter waits for an operator; 2 are settled"));
+        assert_eq!(told(1, 0).as_deref(), Some("1 dead letter waits for an operator (holdfast diagnose)"));
+        let both = "3 dead letters wait for an operator (holdfast diagnose); 1 is settled";
+        assert_eq!(told(3, 1).as_deref(), Some(both));
     }
 
     #[test]

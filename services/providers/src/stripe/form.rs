@@ -7,7 +7,7 @@
 use domain::Timestamp;
 use form_urlencoded::Serializer;
 
-use super::{Capture, Settings};
+use super::{Capture, Settings, missed::Delivery};
 use crate::{CheckoutRequest, RefundRequest};
 
 /// What names the shop in the metadata of what is ours.
@@ -78,13 +78,13 @@ pub(super) fn refunds_of(payment_intent: &str, after: Option<&str>) -> String {
 }
 
 /// What asks for one page of the events of these kinds since then that somebody to whom they were sent has not taken.
-pub(super) fn events_not_taken(kinds: &[&str], since: Timestamp, after: Option<&str>) -> String {
+pub(super) fn events(kinds: &[&str], are: Delivery, since: Timestamp, after: Option<&str>) -> String {
     let mut query = Serializer::new(String::new());
     for kind in kinds {
         query.append_pair("types[]", kind);
     }
     query
-        .append_pair("delivery_success", "false")
+        .append_pair("delivery_success", are.taken())
         .append_pair("created[gte]", &since.as_micros().div_euclid(1_000_000).to_string())
         .append_pair("limit", "100");
     if let Some(after) = after {
@@ -101,7 +101,7 @@ fn append(form: &mut Serializer<'_, String>, within: &str, fields: &[(&str, &str
 
 #[cfg(test)]
 mod tests {
-    use crate::stripe::{Capture, Settings, stage};
+    use crate::stripe::{Capture, Settings, missed::Delivery, stage};
 
     #[test]
     fn the_form_of_a_page_is_frozen() {
@@ -191,8 +191,11 @@ mod tests {
     fn a_page_of_events_begins_after_the_one_before() {
         let since = domain::Timestamp::from_micros(1_600_999_999);
         let asked = "types%5B%5D=a&types%5B%5D=b&delivery_success=false&created%5Bgte%5D=1600&limit=100";
-        assert_eq!(super::events_not_taken(&["a", "b"], since, None), asked);
-        assert_eq!(super::events_not_taken(&["a", "b"], since, Some("evt_9")), format!("{asked}&starting_after=evt_9"));
+        assert_eq!(super::events(&["a", "b"], Delivery::Missed, since, None), asked);
+        assert_eq!(
+            super::events(&["a", "b"], Delivery::Missed, since, Some("evt_9")),
+            format!("{asked}&starting_after=evt_9")
+        );
     }
 
     #[test]

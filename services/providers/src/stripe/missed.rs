@@ -1,4 +1,4 @@
-//! Events that no webhook has brought. Stripe keeps events for 30 days and knows of each whether everybody to whom it was sent has taken it;
+//! Events that no webhook has brought, and those that one has. Stripe keeps events for 30 days and knows of each whether everybody to whom it was sent has taken it;
 //! one that is on its way still counts as not taken.
 
 use domain::Timestamp;
@@ -18,23 +18,62 @@ const EVENTS: &str = "/v1/events";
 /// Pages of events that are looked through at one time: a hundred thousand events.
 const PAGES_MAX: usize = 1_000;
 
+/// Pages of events that were taken: whether there is one of ours. On a busy account of many shops it may lie behind others'.
+const TAKEN_PAGES_MAX: usize = 10;
+
+/// Whether everybody to whom an event was sent has taken it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Delivery {
+    Missed,
+    Taken,
+}
+
+impl Delivery {
+    /// As Stripe is asked for it.
+    pub(super) const fn taken(self) -> &'static str {
+        match self {
+            Self::Missed => "false",
+            Self::Taken => "true",
+        }
+    }
+}
+
 /// Lists what was told since then and not taken, the oldest first.
 pub(super) async fn list(api: &Api, settings: &Settings, since: Timestamp) -> Result<Vec<Told>, ProviderError> {
+    let (mut all, is_all) = pages(api, settings, (Delivery::Missed, since), PAGES_MAX).await?;
+    if !is_all {
+        let words = format!("there are more than {PAGES_MAX} pages of events that no webhook has brought");
+        return Err(ProviderError::OutcomeUnknown(words));
+    }
+    all.reverse();
+    Ok(all)
+}
+
+/// Lists what was told since then and taken, the latest first, as far as the first page that has something of ours.
+pub(super) async fn brought(api: &Api, settings: &Settings, since: Timestamp) -> Result<Vec<Told>, ProviderError> {
+    Ok(pages(api, settings, (Delivery::Taken, since), TAKEN_PAGES_MAX).await?.0)
+}
+
+/// Events of ours, the latest first, as Stripe lists them, and whether that is all. Of what was taken, a page that has some is enough.
+async fn pages(
+    api: &Api,
+    settings: &Settings,
+    (are, since): (Delivery, Timestamp),
+    pages_max: usize,
+) -> Result<(Vec<Told>, bool), ProviderError> {
     let (mut all, mut after) = (Vec::new(), None::<String>);
-    for _ in 0..PAGES_MAX {
-        let path = format!("{EVENTS}?{}", form::events_not_taken(&KINDS, since, after.as_deref()));
+    for _ in 0..pages_max {
+        let path = format!("{EVENTS}?{}", form::events(&KINDS, are, since, after.as_deref()));
         let call = Call { queue: Queue::ListEvents, path: &path, form: None, key: None };
         let List { data, has_more } = api.send(call).await?.read::<List<Value>>()?;
         after = data.last().and_then(|event| Some(event.get("id")?.as_str()?.to_owned()));
         all.extend(data.into_iter().filter_map(|event| told(event, settings)));
-        if !has_more || after.is_none() {
-            // Stripe lists the newest first.
-            all.reverse();
-            return Ok(all);
+        let is_enough = are == Delivery::Taken && !all.is_empty();
+        if !has_more || after.is_none() || is_enough {
+            return Ok((all, !has_more || after.is_none()));
         }
     }
-    let words = format!("there are more than {PAGES_MAX} pages of events that no webhook has brought");
-    Err(ProviderError::OutcomeUnknown(words))
+    Ok((all, false))
 }
 
 /// What an event tells. What cannot be read is said, and never in the way of the others.
@@ -55,7 +94,7 @@ mod tests {
     use domain::Timestamp;
     use serde_json::{Value, json};
 
-    use super::list;
+    use super::{brought, list};
     use crate::{
         ProviderError, Told,
         stripe::{
@@ -115,6 +154,25 @@ mod tests {
         assert!(lines[0].starts_with("GET /v1/events?") && lines[0].contains("delivery_success=false"), "{lines:?}");
         assert!(lines[0].contains("created%5Bgte%5D=1600") && !lines[0].contains("starting_after"), "{lines:?}");
         assert!(lines[1].contains("starting_after=evt_3"), "{lines:?}");
+    }
+
+    #[tokio::test]
+    async fn what_was_taken_is_listed_up_to_the_first_page_that_has_something_of_ours() {
+        let fleet = stage::settings("https://api.stripe.com").fleet;
+        let of_others = page(&[paid(9, "another")], true);
+        let stage = Stage::set(vec![of_others, page(&[paid(2, &fleet), paid(1, &fleet)], true)]).await;
+        let settings = stage::settings(&stage.url);
+        let told = brought(&api(&settings), &settings, Timestamp::from_micros(1_600_500_000)).await.unwrap();
+        let told: Vec<&str> = told
+            .iter()
+            .map(|told| match told {
+                Told::OfPayment(report) => report.provider_reference.as_str(),
+                Told::OfCharge { reference, .. } => reference.as_str(),
+            })
+            .collect();
+        let lines = stage.lines();
+        assert_eq!((told, lines.len()), (vec!["pi_2", "pi_1"], 2), "{lines:?}");
+        assert!(lines[0].contains("delivery_success=true") && lines[1].contains("starting_after=evt_9"), "{lines:?}");
     }
 
     #[tokio::test]

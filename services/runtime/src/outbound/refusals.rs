@@ -41,7 +41,7 @@ impl Refusals {
         }
         let mut up_to = self.up_to.lock().unwrap_or_else(PoisonError::into_inner);
         *up_to = (*up_to).max(events.iter().map(|event| event.position).max());
-        self.health.stuck_since(PUBLISHING, begun, explained(error));
+        self.health.stuck_since(PUBLISHING, begun, by_its_code(&explained(error)));
     }
 
     /// All up to this position is published, whoever did it.
@@ -67,6 +67,11 @@ pub(crate) fn explained(error: &Error) -> String {
     format!("nothing that is committed gets into the broker: {said}; {advice}")
 }
 
+/// As the probes say it: by the code under which `holdfast diagnose` has it.
+fn by_its_code(why: &str) -> String {
+    format!("{}: {why}", Topic::Refused.code())
+}
+
 /// Tells the probes of this worker, until asked to stop, what the relay says, and when its own events are published.
 pub(crate) async fn run(context: Context, refusals: Arc<Refusals>) {
     let mut shutdown = context.shutdown.clone();
@@ -75,7 +80,7 @@ pub(crate) async fn run(context: Context, refusals: Arc<Refusals>) {
             Ok((published, refusal)) => {
                 refusals.published(published);
                 match refusal {
-                    Some((since, why)) => refusals.health.stuck_since(BROKER, since, why),
+                    Some((since, why)) => refusals.health.stuck_since(BROKER, since, by_its_code(&why)),
                     None => refusals.health.goes_on(BROKER),
                 }
             }
