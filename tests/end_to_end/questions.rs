@@ -35,7 +35,7 @@ async fn every_command_of_the_guide_works(fleet: &TestFleet, position: i64, time
 #[tokio::test]
 async fn an_auditor_is_told_who_did_what_what_lies_around_a_moment_and_a_sample_that_nobody_chose() {
     let (fleet, position, time) = shop().await;
-    let order = Order::new(2).line("MUG-01", 1).by("bob");
+    let order = Order::new(2).line("MUG-01", 1).by("bob").pays("sandbox:abandon");
     assert!(is_accepted(&fleet.place(&order).await.unwrap()));
     let (actor, note) = ("till".to_owned(), "he is \"sure\"".to_owned());
     let cancel = CancelOrder { order_id: order.id.to_string(), actor, note, expected_version: 0 };
