@@ -58,7 +58,8 @@ fn every_command_has_an_example_and_says_its_exit_codes_and_every_example_can_be
 fn every_command_that_a_page_of_a_code_names_is_there() {
     let cli = Cli::command();
     let pages = Code::ALL.iter().map(|code| code.page().act);
-    let commands = pages.flat_map(|act| act.split('`').skip(1).step_by(2)).filter(|words| words.starts_with("holdfast "));
+    let commands =
+        pages.flat_map(|act| act.split('`').skip(1).step_by(2)).filter(|words| words.starts_with("holdfast "));
     let mut named = 0;
     for line in commands {
         let mut command = &cli;
