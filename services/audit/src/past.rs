@@ -36,6 +36,10 @@ impl Past {
         Ok(events)
     }
 
+    pub(super) const fn connection(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+
     pub(super) async fn close(self) -> Result<()> {
         Ok(self.connection.close().await?)
     }

@@ -127,11 +127,12 @@ impl Connections {
         Ok(Self { log: connect(database_url).await?, past, tables: connect(database_url).await? })
     }
 
-    /// In the moment of a snapshot.
-    async fn of(snapshot: &mut Snapshot, database_url: &str, archive: &Arc<Archive>) -> Result<Self> {
-        let mut another = async || Ok::<_, anyhow::Error>(snapshot.another(database_url).await?.connection);
-        let past = Past::of(another().await?, Arc::clone(archive));
-        Ok(Self { log: another().await?, past, tables: another().await? })
+    /// From now on in the moment of a snapshot.
+    async fn see(&mut self, snapshot: &mut Snapshot) -> Result<()> {
+        for connection in [&mut self.log, self.past.connection(), &mut self.tables] {
+            snapshot.share(connection).await?;
+        }
+        Ok(())
     }
 
     async fn close(self) -> Result<()> {
@@ -164,20 +165,18 @@ pub(super) async fn read(
     let (head, settled) = (start.head, start.settled.unwrap_or(after).max(after));
     let mut reading =
         Reading { comparison: Comparison::with(Arc::clone(&archive)), step, since_look: 0, after, head, progress };
-    let (snapshot, mut connections, mut books) = if let Some(mut snapshot) = snapshot {
-        let mut connections = Connections::of(&mut snapshot, database_url, &archive).await?;
-        let books = resume(start, &mut connections.past).await?;
-        (snapshot, connections, books)
+    let mut connections = Connections::open(database_url, &archive).await?;
+    let (snapshot, mut books) = if let Some(mut snapshot) = snapshot {
+        connections.see(&mut snapshot).await?;
+        (snapshot, resume(start, &mut connections.past).await?)
     } else {
-        let mut connections = Connections::open(database_url, &archive).await?;
         let mut books = resume(start, &mut connections.past).await?;
         connections = reading.part(connections, &mut books, &archive, (after, Some(settled))).await?;
-        connections.close().await?;
         let mut snapshot = Snapshot::take(database_url).await?;
         archive.unchanged(&mut snapshot.connection).await?;
         books.answered_too(tables::answered_since(&mut snapshot.connection, settled, &[]).await?);
-        let connections = Connections::of(&mut snapshot, database_url, &archive).await?;
-        (snapshot, connections, books)
+        connections.see(&mut snapshot).await?;
+        (snapshot, books)
     };
     connections = reading.part(connections, &mut books, &archive, (settled, None)).await?;
     let comparison = reading.comparison;

@@ -23,28 +23,31 @@ pub(crate) async fn connect(database_url: &str) -> Result<PgConnection> {
     options.application_name("holdfast audit").disable_statement_logging().connect().await.context(hint)
 }
 
-/// Opens a read-only transaction that sees one moment, which its first query, or another's snapshot, says.
-async fn begin(database_url: &str) -> Result<PgConnection> {
-    let mut connection = connect(database_url).await?;
-    sqlx::raw_sql("begin isolation level repeatable read read only").execute(&mut connection).await?;
-    Ok(connection)
-}
+/// Begins a read-only transaction that sees one moment, which its first query, or another's snapshot, says.
+const BEGIN: &str = "begin isolation level repeatable read read only";
 
 impl Snapshot {
     /// Takes the snapshot. It holds nobody up: it has no transaction id, and locks no row.
     pub async fn take(database_url: &str) -> Result<Self> {
-        let mut connection = begin(database_url).await?;
+        let mut connection = connect(database_url).await?;
+        sqlx::raw_sql(BEGIN).execute(&mut connection).await?;
         let now: OffsetDateTime = sqlx::query_scalar("select clock_timestamp()").fetch_one(&mut connection).await?;
         Ok(Self { connection, now: now.into() })
     }
 
     /// Another connection that sees the same moment.
     pub async fn another(&mut self, database_url: &str) -> Result<Self> {
-        let id: String = sqlx::query_scalar("select pg_export_snapshot()").fetch_one(&mut self.connection).await?;
-        let mut connection = begin(database_url).await?;
-        let see = format!("set transaction snapshot '{id}'");
-        sqlx::raw_sql(AssertSqlSafe(see)).execute(&mut connection).await.context("sharing the moment that is seen")?;
+        let mut connection = connect(database_url).await?;
+        self.share(&mut connection).await?;
         Ok(Self { connection, now: self.now })
+    }
+
+    /// Has a connection that is in no transaction see the same moment, until it is closed.
+    pub(crate) async fn share(&mut self, connection: &mut PgConnection) -> Result<()> {
+        let id: String = sqlx::query_scalar("select pg_export_snapshot()").fetch_one(&mut self.connection).await?;
+        let see = format!("{BEGIN}; set transaction snapshot '{id}'");
+        sqlx::raw_sql(AssertSqlSafe(see)).execute(connection).await.context("sharing the moment that is seen")?;
+        Ok(())
     }
 
     /// Lets go of the moment.
