@@ -18,7 +18,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::{
     archive::Archive,
-    difference::in_words,
+    difference::{add_words, in_words},
     fold::{Fold, Folds, Inventory, Orders, Payments, Rounds, Rows, RowsOf, category, json},
     report::{Check, Findings},
     trace::{Parting, trace},
@@ -90,7 +90,7 @@ impl Comparison {
                 let row_json = derived.contains_key(&name).then(|| row.as_ref().map(json)).flatten();
                 self.note::<S>(name.clone(), row, Some(by_events));
                 if let Some(what) = derived.remove(&name) {
-                    self.also::<S>(name, row_json, what);
+                    self.also::<S>(name, row_json, &what);
                 }
             }
         }
@@ -129,15 +129,14 @@ impl Comparison {
     }
 
     /// Beside what is noted of a row already: something that is derived from it differs.
-    fn also<S: Service>(&mut self, name: String, row: Option<Value>, what: String) {
+    fn also<S: Service>(&mut self, name: String, row: Option<Value>, what: &str) {
         let difference = self.differences.entry(name.clone()).or_insert_with(|| Difference {
             service: S::NAME,
             name,
             row,
             what: String::new(),
         });
-        let before = if difference.what.is_empty() { "" } else { "; " };
-        difference.what = format!("{}{before}{what}", difference.what);
+        add_words(&mut difference.what, what);
     }
 
     /// Compares what is in memory, and looks for rows that no event made.
@@ -168,7 +167,7 @@ impl Comparison {
             }
         }
         for (name, what) in S::check_derived_tables(connection).await.with_context(reading)? {
-            self.also::<S>(name, Some(Value::Null), what);
+            self.also::<S>(name, Some(Value::Null), &what);
         }
         for table in S::TABLES.iter().filter(|table| table.part_of.is_none()) {
             let made = counts.get(table.category).copied().unwrap_or(0);

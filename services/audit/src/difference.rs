@@ -20,6 +20,14 @@ pub(super) fn in_words(row: Option<&Value>, events: Option<&Value>) -> String {
     }
 }
 
+/// Adds to what is said of a row already.
+pub(super) fn add_words(said: &mut String, more: &str) {
+    if !said.is_empty() {
+        said.push_str("; ");
+    }
+    said.push_str(more);
+}
+
 /// What the row says and what its events say, where they differ.
 fn difference(row: &Value, events: &Value) -> String {
     let mut fields = Vec::new();

@@ -24,7 +24,7 @@ use sqlx::PgConnection;
 
 use super::{
     archive::LogAt,
-    difference::in_words,
+    difference::{add_words, in_words},
     fold::json,
     replay::{
         Database, Kind, Progress,
@@ -264,8 +264,7 @@ impl<S: Service> Found<S> {
         for (name, what) in derived.into_iter().chain(of_tables).filter(|(name, _)| is_ours(name)) {
             let fresh = Difference { name: name.clone(), drift: Drift::Differs, what: String::new() };
             let difference = differences.entry(name).or_insert(fresh);
-            let before = if difference.what.is_empty() { "" } else { "; " };
-            difference.what = format!("{}{before}{what}", difference.what);
+            add_words(&mut difference.what, &what);
         }
         self.differences = differences.into_values().collect();
         Ok(())

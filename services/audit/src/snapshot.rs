@@ -35,13 +35,6 @@ impl Snapshot {
         Ok(Self { connection, now: now.into() })
     }
 
-    /// Another connection that sees the same moment.
-    pub async fn another(&mut self, database_url: &str) -> Result<Self> {
-        let mut connection = connect(database_url).await?;
-        self.share(&mut connection).await?;
-        Ok(Self { connection, now: self.now })
-    }
-
     /// Has a connection that is in no transaction see the same moment, until it is closed.
     pub(crate) async fn share(&mut self, connection: &mut PgConnection) -> Result<()> {
         let id: String = sqlx::query_scalar("select pg_export_snapshot()").fetch_one(&mut self.connection).await?;

@@ -22,7 +22,7 @@ use crate::{
 pub(crate) const PATH: &str = "/v1/search";
 
 /// Hits of one kind.
-const HITS_MAX: usize = 20;
+const HITS_MAX: i64 = 20;
 
 /// The fewest digits of an id that say anything: ids of one time begin alike.
 const DIGITS_MIN: usize = 8;
@@ -152,11 +152,11 @@ struct Looks<'a> {
 
 impl Looks<'_> {
     /// One more than is told says whether there are more.
-    const LIMIT: i64 = 21;
+    const LIMIT: i64 = HITS_MAX + 1;
 
     fn add(&mut self, hits: impl Iterator<Item = Hit>) {
         let mut hits = hits.peekable();
-        self.found.hits.extend(hits.by_ref().take(HITS_MAX));
+        self.found.hits.extend(hits.by_ref().take(usize::try_from(HITS_MAX).unwrap_or_default()));
         self.found.has_more |= hits.peek().is_some();
     }
 
