@@ -117,6 +117,8 @@ async fn what_is_answered_while_an_audit_reads_is_known_to_it() {
     let placed = async {
         eventually("the audit waits", || async { Ok(fleet.number(waits).await? > 0) }).await.unwrap();
         fleet.paid(Order::new(1).line("MUG", 1)).await.unwrap();
+        // So that no event comes behind the moment in which the audit ends.
+        fleet.settle().await.unwrap();
         do_sql(&mut database, "rollback").await;
     };
     let (audited, ()) = tokio::join!(fleet.command(&["verify"]), placed);
