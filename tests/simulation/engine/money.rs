@@ -719,6 +719,20 @@ impl Payment {
         same.filter(|kept| kept.way == Way::In).find_map(|kept| kept.given_back.clone())
     }
 
+    /// What the payout is known by that an operator made of the second charge of this refund, and called undone beside it: only one of
+    /// the two was to count.
+    pub(super) fn payout_beside(&self, refund: &Refund) -> Option<&str> {
+        let charge = refund.second_charge.as_deref().filter(|charge| !charge.is_empty())?;
+        let is_it = |kept: &&Kept| {
+            kept.way == Way::In && kept.fate == Fate::Returning && kept.report.provider_reference == charge
+        };
+        let mut payouts = self.kept.values().filter(is_it).filter_map(|kept| kept.given_back.as_deref());
+        payouts.find(|payout| {
+            let mut same = self.kept.values().filter(|kept| kept.report.provider_reference == *payout);
+            same.any(|kept| kept.way == Way::Out && kept.fate == Fate::Undone)
+        })
+    }
+
     /// What came and what went, as the log has it.
     fn counted(&self, references: &BTreeMap<String, (String, bool)>) -> (i64, i64) {
         let sum = |way, fates: &[Fate]| -> i64 {

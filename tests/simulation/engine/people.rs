@@ -166,6 +166,9 @@ impl Engine {
                 if refund.call_open || due.since(refund.since) < waits {
                     continue;
                 }
+                if let Some(payout) = payment.payout_beside(refund) {
+                    self.bank.is_of(*payment_id, payout, *refund_id);
+                }
                 let has_moved =
                     self.bank.has_moved(*payment_id, *refund_id) || self.wallets.has_credited(*payment_id, *refund_id);
                 // What is disputed is not sent again, and perhaps never can be.
