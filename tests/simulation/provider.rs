@@ -205,14 +205,6 @@ impl FakeProvider {
         }
     }
 
-    /// An operator finds that what was paid out by hand is the money of this refund, if it is there still and of no other.
-    pub(crate) fn is_of(&self, payment_id: PaymentId, reference: &str, refund_id: RefundId) {
-        let mut books = self.books();
-        let moves = books.moves.entry(payment_id).or_default();
-        let is_it = |move_: &&mut Move| move_.stands && move_.reference == reference && move_.refund_id.is_none();
-        moves.iter_mut().filter(is_it).for_each(|move_| move_.refund_id = Some(refund_id));
-    }
-
     /// What it is going to report from now on.
     pub(crate) fn take_reports(&self) -> Vec<(Timestamp, RecordProviderEvent)> {
         std::mem::take(&mut self.books().reports)

@@ -719,8 +719,8 @@ impl Payment {
         same.filter(|kept| kept.way == Way::In).find_map(|kept| kept.given_back.clone())
     }
 
-    /// What the payout is known by that an operator made of the second charge of this refund, and called undone beside it: only one of
-    /// the two was to count.
+    /// What the payout is known by with which an operator gave back the whole second charge that this refund is of, and that he called undone
+    /// beside it: only one of the two was to count.
     pub(super) fn payout_beside(&self, refund: &Refund) -> Option<&str> {
         let charge = refund.second_charge.as_deref().filter(|charge| !charge.is_empty())?;
         let is_it = |kept: &&Kept| {

@@ -166,9 +166,6 @@ impl Engine {
                 if refund.call_open || due.since(refund.since) < waits {
                     continue;
                 }
-                if let Some(payout) = payment.payout_beside(refund) {
-                    self.bank.is_of(*payment_id, payout, *refund_id);
-                }
                 let has_moved =
                     self.bank.has_moved(*payment_id, *refund_id) || self.wallets.has_credited(*payment_id, *refund_id);
                 // What is disputed is not sent again, and perhaps never can be.
@@ -178,7 +175,12 @@ impl Engine {
                 let is_careless = refund.standing == Standing::Unknown
                     && self.bank.finds(*payment_id, *refund_id)
                     && self.rng.random_bool(0.3);
-                let resolution = if !is_careless && (has_moved || by_hand) {
+                // The buyer has the whole charge by now.
+                let is_paid_beside =
+                    payment.payout_beside(refund).is_some_and(|payout| self.bank.stands(*payment_id, payout));
+                let resolution = if is_paid_beside {
+                    RefundResolution::Abandon
+                } else if !is_careless && (has_moved || by_hand) {
                     RefundResolution::Refunded
                 } else {
                     RefundResolution::Retry

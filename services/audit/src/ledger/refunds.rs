@@ -565,9 +565,10 @@ impl Refunds {
         // Where no money moves, nothing is sent; and what was made elsewhere was never to be sent.
         let is_at_once = (refund.minor() == 0 || !refund.is_asked)
             && (refund.standing, next) == (Standing::Asked, Standing::Refunded);
-        let is_retried =
-            refund.second_charge.is_some() && (refund.standing, next) == (Standing::Rejected, Standing::UnderWay);
-        if !refund.standing.leads_to(next) && !is_at_once && !is_retried {
+        // One of a second charge is sent again that was given up, and is given up that has failed since: no order counts on it.
+        let is_another_way = [(Standing::Rejected, Standing::UnderWay), (Standing::Reversed, Standing::Rejected)];
+        let is_of_charge = refund.second_charge.is_some() && is_another_way.contains(&(refund.standing, next));
+        if !refund.standing.leads_to(next) && !is_at_once && !is_of_charge {
             wrong(refund_id, format!("it is {next:?} although it is {:?}", refund.standing), at, findings);
         }
         if amount.is_some() && amount != refund.amount.as_ref() {

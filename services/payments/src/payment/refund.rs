@@ -129,6 +129,10 @@ impl Refund {
             (Status::Unknown, false) => &[Resolution::Retry, Resolution::Refunded, Resolution::Abandon],
             // Two calls at once could both move money.
             (Status::Reversed, _) if self.call_open => &[Resolution::Refunded],
+            // No order counts on it. Given back in another way, it is its charge that a person says so of.
+            (Status::Unknown | Status::Reversed, _) if self.second_charge.is_some() => {
+                &[Resolution::Retry, Resolution::Refunded, Resolution::Abandon]
+            }
             (Status::Unknown, true) | (Status::Reversed, _) => &[Resolution::Retry, Resolution::Refunded],
             // Nobody can ask for it anew.
             (Status::Rejected, _) if self.second_charge.is_some() && !self.call_open => {

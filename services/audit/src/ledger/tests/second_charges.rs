@@ -41,15 +41,19 @@ impl LogBuilder {
     }
 
     fn was_declined(self, minor_units: i64) -> Self {
-        self.then(&payments::RefundRejected {
-            payment_id: payment(1),
-            order_id: order(),
-            refund_id: refund(),
-            amount: eur(minor_units),
-            rejection: Some(Rejection::default()),
-            of_second_charge: true,
-            ..Default::default()
-        })
+        self.then(&declined(minor_units))
+    }
+}
+
+fn declined(minor_units: i64) -> payments::RefundRejected {
+    payments::RefundRejected {
+        payment_id: payment(1),
+        order_id: order(),
+        refund_id: refund(),
+        amount: eur(minor_units),
+        rejection: Some(Rejection::default()),
+        of_second_charge: true,
+        ..Default::default()
     }
 }
 
@@ -149,6 +153,25 @@ fn what_others_give_back_of_a_second_charge_is_of_that_charge() {
         "payment-",
         "more of a second charge went back",
     );
+}
+
+#[test]
+fn what_of_a_second_charge_went_back_in_vain_may_be_given_up_and_no_refund_of_an_order_may() {
+    let reversed = |of_second_charge| payments::RefundReversed {
+        payment_id: payment(1),
+        order_id: order(),
+        refund_id: refund(),
+        amount: eur(150),
+        of_second_charge,
+        ..Default::default()
+    };
+    let story = charged_twice().given_back_elsewhere("ch_2", 150).then(&reversed(true)).was_declined(150);
+    assert_eq!(books(&story).payments.open_reports.len(), 1, "all of the charge is with a person");
+    assert_eq!(story.found_after(3_600), []);
+    let own = payments::RefundRejected { of_second_charge: false, ..declined(350) };
+    let story = LogBuilder::placed().all_held().paid().refunded();
+    let story = story.then(&payments::RefundReversed { amount: eur(350), ..reversed(false) }).then(&own);
+    story.finds(Check::Money, "refund-", "it is Rejected although it is Reversed");
 }
 
 #[test]

@@ -307,6 +307,29 @@ fn what_others_have_given_back_of_it_may_come_back_and_is_sent_again_as_that_cha
     assert_eq!((of.is_of_second_charge, *amount, charge_reference.as_str()), (true, eur(500), "ch_2"));
 }
 
+/// A part that failed, and then the whole by hand: no answer but this one says what has moved.
+#[test]
+fn what_others_have_given_back_in_vain_may_be_given_up_for_what_they_gave_back_instead() {
+    let failed = told(elsewhere("ch_2", 500, Kind::RefundFailed, "evt_10"));
+    let whole = elsewhere("ch_2", 1_200, Kind::RefundSucceeded, "evt_11");
+    let whole = told(Report { provider_reference: "re_11".to_owned(), ..whole });
+    let past = [given_back("ch_2", 500), failed, whole];
+    let (_, state) = refused_and(&past);
+    let (id, _) = state.payment().refunds.iter().find(|(_, refund)| refund.status == Status::Reversed).unwrap();
+    let decide = |resolution| {
+        let (actor, note) = ("ann".to_owned(), "called them".to_owned());
+        Command::ResolveRefund { payment_id: payment_id(), refund_id: *id, resolution, actor, note }
+    };
+    let given_up = [&past[..], &[decide(Resolution::Abandon)]].concat();
+    let (_, state) = refused_and(&given_up);
+    assert_eq!((standing(&state), own(&state)), (Standing::Open, UNTOUCHED));
+    assert_eq!(state.payment().left_of_charge("ch_2"), 1_200);
+    let (_, state) = refused_and(&[&given_up[..], &[settled(ReportResolution::Undone)]].concat());
+    assert_eq!((standing(&state), own(&state)), (Standing::Undone, UNTOUCHED));
+    assert_eq!(state.payment().left_of_charge("ch_2"), 0);
+    assert_eq!(state.refuses(&decide(Resolution::Retry), &["0.00 EUR are left"]), "EXCEEDS_PAYMENT");
+}
+
 #[test]
 fn more_of_it_than_is_left_waits_for_an_operator_and_no_refund_of_the_payment_does() {
     // Its own refund is on its way.
