@@ -20,8 +20,15 @@ pub(crate) async fn connect(database_url: &str) -> Result<PgConnection> {
     let hint = "connecting to Postgres; is the fleet up? (holdfast up, or --database-url for another one)";
     // Reading a whole log takes as long as it takes: that is not worth a warning.
     let options: PgConnectOptions = database_url.parse().context("reading the address of Postgres")?;
-    options.application_name("holdfast audit").disable_statement_logging().connect().await.context(hint)
+    let options = options.application_name("holdfast audit").disable_statement_logging();
+    let mut connection = options.connect().await.context(hint)?;
+    sqlx::raw_sql(PLAN_ONCE).execute(&mut connection).await?;
+    Ok(connection)
 }
+
+/// A statement is asked for page after page. Postgres plans the first five of them anew, each for its own values; where statistics are old that
+/// is another plan, which reads and sorts all that is left of the log.
+const PLAN_ONCE: &str = "set plan_cache_mode = force_generic_plan";
 
 /// Begins a read-only transaction that sees one moment, which its first query, or another's snapshot, says.
 const BEGIN: &str = "begin isolation level repeatable read read only";
