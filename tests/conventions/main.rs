@@ -200,7 +200,7 @@ fn no_two_services_write_the_same_stream() {
 
 /// Who may import whom: each room with all that it may name, whether its own tests only or not. Arrows go one way, from the words to
 /// the commands; no service knows another, and nothing that decides or keeps the books hangs on what starts servers.
-const IMPORTS: [(&str, &[&str]); 21] = [
+const IMPORTS: [(&str, &[&str]); 22] = [
     ("proto", &[]),
     ("domain", &["proto"]),
     ("platform", &["domain", "proto"]),
@@ -211,7 +211,8 @@ const IMPORTS: [(&str, &[&str]); 21] = [
     ("rounds", &["domain", "platform", "proto", "runtime"]),
     ("payments", &["domain", "platform", "proto", "providers", "runtime"]),
     ("audit", &["domain", "inventory", "orders", "payments", "platform", "proto", "rounds", "runtime"]),
-    ("gateway", &["audit", "domain", "platform", "proto", "providers", "runtime"]),
+    ("operate", &["audit", "domain", "inventory", "orders", "payments", "platform", "proto", "rounds", "runtime"]),
+    ("gateway", &["audit", "domain", "operate", "platform", "proto", "providers", "runtime"]),
     ("mail", &["domain", "platform", "proto", "runtime"]),
     ("testbed", &["audit", "domain", "platform", "proto"]),
     ("all-in-one", &["inventory", "orders", "payments", "providers", "rounds", "runtime"]),
@@ -223,6 +224,7 @@ const IMPORTS: [(&str, &[&str]); 21] = [
             "domain",
             "inventory",
             "mail",
+            "operate",
             "orders",
             "payments",
             "platform",

@@ -26,19 +26,19 @@ use tokio::{
 
 /// How it ended, what it said, and what it complained about.
 #[derive(Debug)]
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub(crate) struct Said {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Said {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         assert_eq!(self.code, Some(0), "{self:?}");
         serde_json::from_str(&self.out).unwrap()
     }
 
-    fn refused(&self, code: i32, words: &[&str]) {
+    pub(crate) fn refused(&self, code: i32, words: &[&str]) {
         assert_eq!((self.code, self.out.as_str()), (Some(code), ""), "{self:?}");
         assert!(words.iter().all(|word| self.err.contains(word)), "{words:?}: {}", self.err);
         assert!(!self.err.contains(TOKEN) && !self.err.contains(READER), "{}", self.err);
@@ -46,10 +46,10 @@ impl Said {
 }
 
 /// A person with a home of his own, who knows no password of a database.
-struct Person(TempDir);
+pub(crate) struct Person(TempDir);
 
 impl Person {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
@@ -67,12 +67,12 @@ impl Person {
         command
     }
 
-    async fn says(&self, args: &[&str]) -> Said {
+    pub(crate) async fn says(&self, args: &[&str]) -> Said {
         ended(self.command(args)).await
     }
 
     /// Notes a context whose token comes from standard input.
-    async fn adds(&self, name: &str, url: &str, token: &str, more: &[&str]) -> Said {
+    pub(crate) async fn adds(&self, name: &str, url: &str, token: &str, more: &[&str]) -> Said {
         let mut command = self.command(&[&["context", "add", name, "--url", url], more].concat());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -93,7 +93,8 @@ fn of(output: std::process::Output) -> Said {
 /// A shop with a gateway, mugs, and an order of customer-42 that is paid.
 async fn shop() -> (TestFleet, Gateway, String) {
     let fleet = TestFleet::start().await.unwrap();
-    let gateway = Gateway::start(&fleet, &[]).await.unwrap();
+    let login = fleet.processes().await.operator_login().await.unwrap();
+    let gateway = Gateway::start(&fleet, &[("HOLDFAST_GATEWAY_OPERATOR_URL", &login)]).await.unwrap();
     fleet.stock("MUG-01", 1_000).await.unwrap();
     fleet.stock("MUG-02", 100).await.unwrap();
     let order = place(&gateway, "R-1001", "sandbox:succeed").await;
@@ -406,7 +407,7 @@ async fn every_command_of_the_page_works_as_it_stands() {
         assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{line}: {}", said.out);
         ran += 1;
     }
-    assert_eq!(ran, 14);
+    assert_eq!(ran, 18);
     let order = gateway.get("/v1/orders?reference=R-1001").await.unwrap().json["data"][0]["order_id"].clone();
     let path = format!("/v1/orders/{}", order.as_str().unwrap());
     gateway.until(&path, "its money is back", |order| order["status"] == "refunded").await.unwrap();

@@ -8,7 +8,7 @@ use serde_json::Value;
 use sqlx::{Connection, Executor, PgConnection};
 use tokio::process::Command;
 
-async fn does(fleet: &TestFleet, statement: &'static str) {
+pub(crate) async fn does(fleet: &TestFleet, statement: &'static str) {
     fleet.database().await.unwrap().execute(statement).await.unwrap();
 }
 
@@ -18,10 +18,10 @@ fn delivery(sku: &str) -> ReceiveStock {
 
 /// What the deciders let through and the database does not: a defect, made on purpose.
 const PLANT: &str = "alter table inventory.stock add constraint planted check (sku <> 'POISON' or received = 0)";
-const MEND: &str = "alter table inventory.stock drop constraint planted";
+pub(crate) const MEND: &str = "alter table inventory.stock drop constraint planted";
 
 /// A delivery that is a dead letter, and what happened to its product since.
-async fn poisoned() -> TestFleet {
+pub(crate) async fn poisoned() -> TestFleet {
     let fleet = TestFleet::start().await.unwrap();
     let (sku, actor) = ("POISON".to_owned(), String::new());
     let register = RegisterProduct { sku: sku.clone(), name: sku.clone(), actor: actor.clone() };

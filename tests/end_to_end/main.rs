@@ -26,6 +26,7 @@ mod links;
 mod logs;
 mod mail;
 mod mail_states;
+mod operators;
 mod order_of_commands;
 mod parquet;
 mod patience;

@@ -14,7 +14,7 @@ async fn events(fleet: &TestFleet) -> Stream {
     jetstream::new(fleet.client.client().clone()).get_stream(EVENTS).await.unwrap()
 }
 
-async fn until_paused(fleet: &TestFleet, is_paused: bool) {
+pub(crate) async fn until_paused(fleet: &TestFleet, is_paused: bool) {
     let stream = events(fleet).await;
     let what = format!("the consumer is paused: {is_paused}");
     let look = || async { Ok(stream.consumer_info("inventory-events").await?.paused == is_paused) };

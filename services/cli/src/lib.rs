@@ -52,4 +52,3 @@ mod verb;
 pub mod verify;
 mod waiting;
 pub mod what_if;
-mod would;

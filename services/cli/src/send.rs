@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use domain::Decider;
+use operate::letters::commands;
 use platform::{client::CommandClient, print};
 use proto::{
     Message, Name,
@@ -17,7 +17,7 @@ use proto::{
 };
 use uuid::Uuid;
 
-use crate::{gateway, global_args::GlobalArgs, verb::Way, would};
+use crate::{gateway, global_args::GlobalArgs, verb::Way};
 
 /// The most that is read of a file or of standard input; more than any worker takes.
 const BYTES_MAX: u64 = 8_388_609;
@@ -92,7 +92,7 @@ pub(crate) async fn deliver<M: Message + Name>(
 }
 
 async fn foresee(command: (Uuid, &str, &[u8]), global: &GlobalArgs) -> Result<ExitCode> {
-    let would = would::command(&mut global.database().await?, command).await?;
+    let would = operate::would::command(&mut global.database().await?, command).await?;
     if global.json {
         print::json(&serde_json::json!({ "dry_run": true, "would": would }))?;
     } else {
@@ -153,17 +153,6 @@ fn read_all(from: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     from.take(BYTES_MAX).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-/// Every command that some service takes.
-pub(crate) fn commands() -> Vec<&'static str> {
-    [
-        orders::Orders::COMMANDS,
-        inventory::Inventory::COMMANDS,
-        rounds::Rounds::COMMANDS,
-        <payments::Payments as Decider>::COMMANDS,
-    ]
-    .concat()
 }
 
 fn resolve(name: &str, known: &[&'static str]) -> Result<&'static str, String> {

@@ -1,9 +1,21 @@
 //! What every verb of an operator is told: why, and who says so.
 
-use anyhow::Result;
-use clap::builder::NonEmptyStringValueParser;
+use std::process::ExitCode;
 
-use crate::{gateway::Gateway, global_args::GlobalArgs};
+use anyhow::{Context, Result};
+use clap::builder::NonEmptyStringValueParser;
+use platform::print;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::{
+    gateway::{
+        Gateway,
+        failure::{Failure, USAGE},
+    },
+    global_args::GlobalArgs,
+    send::new_id,
+};
 
 /// Options of a verb that somebody answers for.
 #[derive(Debug, Clone, clap::Args)]
@@ -61,7 +73,7 @@ impl Why {
         let note = self.reason.clone().unwrap_or_else(|| "not said yet".to_owned());
         let actor = match (way, &self.actor) {
             (Way::Gateway(_), Some(_)) => {
-                eprintln!("holdfast: through the gateway you are who your token says: leave --actor out");
+                eprintln!("holdfast: {LEAVE_OUT}");
                 return Ok(None);
             }
             (Way::Gateway(_), None) if self.dry_run => {
@@ -85,8 +97,67 @@ impl Why {
     }
 }
 
-/// The same, with what to do about a role that may not.
-pub(crate) fn explained(error: anyhow::Error) -> anyhow::Error {
+/// How a verb that is noted in the database goes.
+pub(crate) enum Verb {
+    /// Through the gateway, as whom the token says.
+    Through(Box<Gateway>),
+    /// By a login of the database.
+    Directly(operate::Why),
+}
+
+impl Verb {
+    /// `None`: it is not to go, and it is said why.
+    pub(crate) fn of(why: &Why, (what, meant): (&str, Meant), global: &GlobalArgs) -> Result<Option<Self>> {
+        let Some(gateway) = Gateway::if_in_use(global)? else {
+            let (reason, actor) = (why.reason().map(str::to_owned), why.actor.clone());
+            return Ok(Some(Self::Directly(operate::Why { reason, actor, request: None })));
+        };
+        if why.actor.is_some() {
+            eprintln!("holdfast: {LEAVE_OUT}");
+            return Ok(None);
+        }
+        if !why.dry_run && !gateway.is_meant(what, meant.yes)? {
+            return Ok(None);
+        }
+        Ok(Some(Self::Through(gateway.into())))
+    }
+}
+
+/// What is said to whoever says who he is, although his token does.
+const LEAVE_OUT: &str = "through the gateway you are who your token says: leave --actor out";
+
+impl Gateway {
+    /// Has it do what an operator does, and says what came of it.
+    pub(crate) async fn act<T: DeserializeOwned>(&self, path: &str, mut asked: Value, why: &Why) -> Result<T> {
+        if let Some(asked) = asked.as_object_mut() {
+            asked.retain(|_, value| !value.is_null());
+            asked.insert("dry_run".to_owned(), why.dry_run.into());
+            asked.extend(why.reason.as_ref().map(|reason| ("reason".to_owned(), reason.as_str().into())));
+        }
+        let answer = self.post(path, new_id(), &asked).await?;
+        match answer.status {
+            200 => serde_json::from_value(answer.json).context("reading what became of it"),
+            status => Err(self.refused(status, &answer.json, path)),
+        }
+    }
+}
+
+/// Says what came of a verb: exit code 0; 1 if it was refused, or a part of it.
+pub(crate) fn told(global: &GlobalArgs, report: &impl Serialize, is_well: bool, text: &str) -> Result<ExitCode> {
+    if global.json {
+        print::json(report)?;
+    } else {
+        print::out(text)?;
+    }
+    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Why nothing was done, with what to do about a role that may not; what is asked for and cannot be is wrong usage.
+pub(crate) fn explained(failure: operate::Failure) -> anyhow::Error {
+    let error = match failure {
+        operate::Failure::Wrong(words) => return Failure::error(USAGE, words),
+        operate::Failure::Failed(error) => error,
+    };
     let database = error.chain().find_map(|cause| cause.downcast_ref::<sqlx::Error>());
     let code = database.and_then(sqlx::Error::as_database_error).and_then(|error| error.code());
     match code.map(|code| code.into_owned()).as_deref() {

@@ -33,6 +33,7 @@ mod jwt;
 mod link;
 mod log;
 mod openapi;
+mod operators;
 mod orders;
 mod outcome;
 mod patience;
@@ -50,6 +51,7 @@ use commands::UnderWay;
 use diagnosis::Looks;
 use jwt::Jwt;
 use link::LinkKey;
+use operators::Operators;
 use tokens::Tokens;
 
 /// The name of the process in logs, at the broker and in Postgres.
@@ -75,6 +77,7 @@ struct Gateway {
     stripe: Option<webhooks::Stripe>,
     under_way: UnderWay,
     looks: Looks,
+    operators: Operators,
     requests: Semaphore,
     listeners: Arc<Semaphore>,
     shutdown: Shutdown,
@@ -93,6 +96,7 @@ async fn work(config: Config) -> Result<(), Error> {
     let tokens = Tokens::read(&config.gateway.tokens)?;
     let jwt = Jwt::read(&config.gateway).await?;
     let link_key = LinkKey::read(&config.gateway.link_secret)?;
+    let operators = Operators::read(&config.gateway.operator_url)?;
     let health = Health::default();
     health.beat_alive();
     let metrics = metric::start(&[platform::telemetry::METRICS, METRICS]);
@@ -102,7 +106,7 @@ async fn work(config: Config) -> Result<(), Error> {
         .map_err(|error| Error::transient("listening for requests (setting gateway.address)", error))?;
     let mut stop = shutdown.clone();
     let gateway = tokio::select! {
-        gateway = connect(&config, (tokens, jwt, link_key), &health, &shutdown) => Arc::new(gateway?),
+        gateway = connect(&config, (tokens, jwt, link_key, operators), &health, &shutdown) => Arc::new(gateway?),
         () = stop.requested() => return Ok(()),
     };
     tokio::spawn(tokens::read_again(Arc::clone(&gateway)).in_current_span());
@@ -119,7 +123,7 @@ async fn work(config: Config) -> Result<(), Error> {
 /// Connects to database and broker, and waits for them as long as it takes.
 async fn connect(
     config: &Config,
-    (tokens, jwt, link_key): (Tokens, Option<Jwt>, Option<LinkKey>),
+    (tokens, jwt, link_key, operators): (Tokens, Option<Jwt>, Option<LinkKey>, Operators),
     health: &Health,
     shutdown: &Shutdown,
 ) -> Result<Gateway, Error> {
@@ -142,6 +146,7 @@ async fn connect(
         stripe,
         under_way: UnderWay::default(),
         looks: Looks::new(&config.database, &config.broker),
+        operators,
         requests: Semaphore::new(config.gateway.requests_max),
         listeners: Arc::new(Semaphore::new(config.gateway.listeners_max)),
         shutdown: shutdown.clone(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::{http::StatusCode, response::Response};
+use operate::{pause, redrive, set_aside, unblock};
 use proto::SchemaOf;
 use serde_json::{Map, Value, json};
 use utoipa::{PartialSchema, ToSchema};
@@ -17,6 +18,7 @@ use crate::{
     expire::{self, ExpireOrders, ExpiredOrders},
     link::{self, EventLink},
     log,
+    operators::{self, Act, ActOnLetters, PauseConsumer},
     orders::{
         list::{OrderList, PARAMETERS},
         shape::{Order, RefundStory},
@@ -116,6 +118,13 @@ fn document() -> Value {
     add::<ExpiredOrders>(&mut schemas);
     add::<EventLink>(&mut schemas);
     add::<DiagnosisShape>(&mut schemas);
+    add::<ActOnLetters>(&mut schemas);
+    add::<PauseConsumer>(&mut schemas);
+    add::<Act>(&mut schemas);
+    add::<redrive::Report>(&mut schemas);
+    add::<set_aside::Report>(&mut schemas);
+    add::<pause::Report>(&mut schemas);
+    add::<unblock::Report>(&mut schemas);
     let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
     for read in &READ {
         paths.entry(read.path).or_default().insert("get".to_owned(), get(read));
@@ -130,6 +139,9 @@ fn document() -> Value {
     paths.entry(expire::PATH).or_default().insert("post".to_owned(), post_expire());
     paths.entry(link::PATH).or_default().insert("post".to_owned(), post_link());
     paths.entry(diagnosis::PATH).or_default().insert("get".to_owned(), get_diagnosis());
+    for verb in &VERBS {
+        paths.entry(verb.path).or_default().insert("post".to_owned(), post_verb(verb));
+    }
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -292,6 +304,59 @@ fn post_expire() -> Value {
     })
 }
 
+/// What an operator does that is no command.
+struct Verb {
+    path: &'static str,
+    summary: &'static str,
+    asked: &'static str,
+    answer: &'static str,
+}
+
+const VERBS: [Verb; 5] = [
+    Verb {
+        path: operators::REDRIVE,
+        summary: "Have dead letters handled again: these, or all that are open with a code, of a service or of a stream",
+        asked: "ActOnLetters",
+        answer: "LettersRedriven",
+    },
+    Verb {
+        path: operators::SET_ASIDE,
+        summary: "Set dead letters aside that nobody is to send again",
+        asked: "ActOnLetters",
+        answer: "LettersSetAside",
+    },
+    Verb {
+        path: operators::PAUSE,
+        summary: "Have a consumer of the fleet stand still for a while",
+        asked: "PauseConsumer",
+        answer: "ConsumerPaused",
+    },
+    Verb { path: operators::RESUME, summary: "Let a consumer go on", asked: "Act", answer: "ConsumerPaused" },
+    Verb {
+        path: operators::UNBLOCK,
+        summary: "End a session of the database that holds the log up",
+        asked: "Act",
+        answer: "SessionEnded",
+    },
+];
+
+fn post_verb(verb: &Verb) -> Value {
+    let schema = |name: &str| json!({ "application/json": { "schema": { "$ref": format!("{SCHEMAS}{name}") } } });
+    let words = "It is noted with the caller and his reason. 404 where the gateway has no login of the database for this. Numbers are numbers.";
+    let mut parameters = in_path(verb.path);
+    parameters.push(idempotency_key());
+    json!({
+        "summary": verb.summary,
+        "description": format!("Needs the scope {}. {words}", Scope::Operate.word()),
+        "operationId": operation_id("post", verb.path),
+        "parameters": parameters,
+        "requestBody": { "required": true, "content": schema(verb.asked) },
+        "responses": responses([
+            ("200", json!({ "description": "What came of it, also of what was refused", "content": schema(verb.answer) })),
+        ]),
+    })
+}
+
 /// What is of no order.
 fn get_diagnosis() -> Value {
     let content = json!({ "application/json": { "schema": { "$ref": format!("{SCHEMAS}Diagnosis") } } });
@@ -442,6 +507,6 @@ mod tests {
                 assert!(names.insert(operation["operationId"].as_str().unwrap().to_owned()), "{operation}");
             }
         }
-        assert_eq!(names.len(), 35);
+        assert_eq!(names.len(), 40);
     }
 }

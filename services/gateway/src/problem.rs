@@ -61,6 +61,7 @@ own! {
     "METHOD_NOT_ALLOWED" METHOD_NOT_ALLOWED NewRequest "the resource does not know this method";
     "NOT_FOUND" NOT_FOUND NewRequest "there is no such resource";
     "NOT_COMMITTED" SERVICE_UNAVAILABLE SameRequest "the worker has not said that it is committed";
+    "NO_OPERATOR_LOGIN" NOT_FOUND Nothing "this gateway has no login of the database that may do what operators do";
     "OVERLOADED" SERVICE_UNAVAILABLE SameRequest "as many requests are under way as may be";
     "QUEUE_UNREADABLE" SERVICE_UNAVAILABLE SameRequest "whether a command waits for its worker cannot be said at the moment";
     "REPORT_REFUSED" SERVICE_UNAVAILABLE SameRequest "payments refused a webhook's report, which somebody must look at";

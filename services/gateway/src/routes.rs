@@ -14,7 +14,7 @@ use axum::{
 
 use crate::{
     Gateway, catalog, commands, coupons, diagnosis, docs, events, expire, guard, guard::RequestId, link, log, openapi,
-    orders, problem, problem::Problem, read, search, wallets, webhooks,
+    operators, orders, problem, problem::Problem, read, search, wallets, webhooks,
 };
 
 /// All that the gateway serves.
@@ -40,6 +40,11 @@ pub(crate) fn app(gateway: Arc<Gateway>) -> Router {
         .route(log::PATH, get(log::log))
         .route(expire::PATH, post(expire::expire))
         .route(diagnosis::PATH, get(diagnosis::get))
+        .route(operators::REDRIVE, post(operators::redrive_letters))
+        .route(operators::SET_ASIDE, post(operators::set_letters_aside))
+        .route(operators::PAUSE, post(operators::pause_consumer))
+        .route(operators::RESUME, post(operators::resume_consumer))
+        .route(operators::UNBLOCK, post(operators::unblock_session))
         .route("/webhooks/stripe", post(webhooks::stripe));
     for route in &commands::ROUTES {
         let run = move |state: State<Arc<Gateway>>,

@@ -69,9 +69,9 @@ sections! {
     Http { address: String }
     /// The HTTP API.
     Gateway {
-        address: String, tokens: String, jwks: String, jwt_issuer: String, jwt_audience: String, link_secret: String, connections_max: usize,
-        requests_max: usize, listeners_max: usize, body_bytes_max: usize, read_ms: u64, write_ms: u64, request_ms: u64, wait_ms: u64,
-        wait_max_ms: u64,
+        address: String, tokens: String, jwks: String, jwt_issuer: String, jwt_audience: String, link_secret: String, operator_url: String,
+        connections_max: usize, requests_max: usize, listeners_max: usize, body_bytes_max: usize, read_ms: u64, write_ms: u64,
+        request_ms: u64, wait_ms: u64, wait_max_ms: u64,
     }
     /// Mail to buyers.
     Mail {

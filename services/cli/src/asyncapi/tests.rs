@@ -8,7 +8,6 @@ use super::{
     commands::{Field, SHAPES, Shape, decode, fields, schemas, shape},
     document, text,
 };
-use crate::send;
 
 #[test]
 fn the_committed_document_is_what_the_code_makes() {
@@ -48,7 +47,7 @@ fn whatever_it_refers_to_is_in_it_and_all_that_is_in_it_is_referred_to() {
 #[test]
 fn it_has_every_command_and_every_event() {
     let document = document().unwrap();
-    for command in send::commands() {
+    for command in operate::letters::commands() {
         let subject = &document["channels"][proto::short_name(command)]["address"];
         let (service, name) = (proto::owner(command).unwrap(), proto::short_name(command));
         assert_eq!(*subject, json!(format!("cmd.{service}.{name}")), "give proto/src/examples.rs one of {command}");

@@ -5,10 +5,11 @@ use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, time::Duratio
 use anyhow::{Context, Result, bail};
 use rand::Rng;
 use sha2::{Digest, Sha256};
+use sqlx::{Connection, Executor, PgConnection};
 use tokio::net::TcpStream;
 
-use super::Fleet;
-use crate::servers::{free_port, last_lines, wait_until};
+use super::{DATABASE, Fleet};
+use crate::servers::{SUPERUSER, free_port, last_lines, wait_until};
 
 /// How long it may take to serve.
 const SERVES_WITHIN: Duration = Duration::from_secs(60);
@@ -18,6 +19,9 @@ const LOG_LINES_SHOWN: usize = 5;
 
 /// The scopes of the one caller.
 const SCOPES: &str = r#"["orders:read", "orders:write", "catalog:write", "refunds:decide", "operate", "audit:read"]"#;
+
+/// The login that may do what operators do.
+const OPERATOR: &str = "holdfast_gateway_operator";
 
 /// Where a private fleet is reached over HTTP, and what proves that one may.
 #[derive(Debug, Clone)]
@@ -41,8 +45,10 @@ impl Fleet {
         fs::write(&tokens, file).with_context(|| format!("writing {}", tokens.display()))?;
         fs::set_permissions(&tokens, fs::Permissions::from_mode(0o600))?;
         let address = format!("127.0.0.1:{}", free_port()?);
+        let operator_url = self.operator_login().await?;
         let settings = BTreeMap::from([
             ("HOLDFAST_GATEWAY_ADDRESS".to_owned(), address.clone()),
+            ("HOLDFAST_GATEWAY_OPERATOR_URL".to_owned(), operator_url),
             ("HOLDFAST_GATEWAY_TOKENS".to_owned(), fs::canonicalize(&tokens)?.to_string_lossy().into_owned()),
         ]);
         self.start_worker_with("gateway", 0, &settings)?;
@@ -56,6 +62,25 @@ impl Fleet {
             format!("the gateway did not serve.\n{}", last_lines(&self.log("gateway", 0), 0, LOG_LINES_SHOWN))
         })?;
         Ok(HttpAccess { url: format!("http://{address}"), token })
+    }
+}
+
+impl Fleet {
+    /// A login of the database that may do what operators do, and no more.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub async fn operator_login(&self) -> Result<String> {
+        let mut connection = PgConnection::connect(&self.postgres.url(SUPERUSER, DATABASE)).await?;
+        let is_there: bool = sqlx::query_scalar("select exists (select from pg_roles where rolname = $1)")
+            .bind(OPERATOR)
+            .fetch_one(&mut connection)
+            .await?;
+        if !is_there {
+            let login = "create role holdfast_gateway_operator login in role holdfast_operator, pg_read_all_stats, pg_signal_backend";
+            connection.execute(login).await.context("making a login for operators")?;
+        }
+        Ok(self.postgres.url(OPERATOR, DATABASE))
     }
 }
 

@@ -1,31 +1,36 @@
 //! What a message would do now, for whoever asks before it is done.
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 use inventory::Inventory;
 use orders::Orders;
 use payments::Payments;
 use rounds::Rounds;
 use runtime::foresee::{self, Foreseen};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::PgConnection;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// What it would do.
-#[derive(Debug, Default, Serialize)]
-pub(crate) struct Would {
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct Would {
     /// Events that would be written.
     write: Vec<Write>,
     /// Why it would be refused.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) be_refused: Option<String>,
+    pub be_refused: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+/// An event that would be written.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 struct Write {
+    /// Its name.
     event: String,
     stream: String,
+    /// Its number in the stream.
     version: i64,
+    /// What it would say.
     said: Value,
 }
 
@@ -44,7 +49,8 @@ impl From<Foreseen> for Would {
 
 impl Would {
     /// The same in words.
-    pub(crate) fn words(&self) -> String {
+    #[must_use]
+    pub fn words(&self) -> String {
         match (&self.be_refused, self.write.as_slice()) {
             (Some(refused), _) => format!("be refused: {refused}"),
             (None, []) => "find everything as it should be, and write nothing".to_owned(),
@@ -57,7 +63,10 @@ impl Would {
 }
 
 /// Of a command of any service. What the settings of its workers would make of it is not known here.
-pub(crate) async fn command(connection: &mut PgConnection, command: (Uuid, &str, &[u8])) -> Result<Would> {
+///
+/// # Errors
+/// Postgres failed.
+pub async fn command(connection: &mut PgConnection, command: (Uuid, &str, &[u8])) -> anyhow::Result<Would> {
     let foreseen = match proto::owner(command.1) {
         Some("orders") => foresee::command::<Orders>(connection, command).await,
         Some("inventory") => foresee::command::<Inventory>(connection, command).await,

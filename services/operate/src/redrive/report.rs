@@ -1,20 +1,23 @@
-//! What `holdfast redrive` says of each letter.
+//! What is said of each letter that is to be handled again.
 
-use std::fmt::Write;
+use std::{borrow::Cow, fmt::Write};
 
 use proto::common::v1::command_reply;
 use runtime::{
     foresee::Foreseen,
     letters::{Letter, Way},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::proto_names;
-use crate::{letters::Later, would::Would};
+use crate::{Outcome, letters::Later, would::Would};
 
 /// What became of the letters.
-#[derive(Debug, Serialize)]
-pub(super) struct Report {
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = LettersRedriven)]
+pub struct Report {
+    /// Whether nothing was done.
     dry_run: bool,
     count: usize,
     redriven: usize,
@@ -24,11 +27,13 @@ pub(super) struct Report {
 }
 
 /// What became of one.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = LetterRedriven)]
 pub(super) struct Redriven {
     letter: String,
     code: String,
     subject: String,
+    /// When it was given up.
     received_at: String,
     /// Why it could not be handled.
     reason: String,
@@ -39,14 +44,14 @@ pub(super) struct Redriven {
     later: i64,
     later_events: Vec<Later>,
     /// due (in a dry run), redriven, refused or failed.
-    outcome: &'static str,
+    outcome: Outcome,
     /// What its worker answered, or why nothing was done.
     #[serde(skip_serializing_if = "Option::is_none")]
     says: Option<String>,
 }
 
 /// What becomes of a letter.
-pub(super) enum Outcome {
+pub(super) enum Became {
     /// It would be handled again.
     Due,
     /// It is handled again, with this answer if there is one already.
@@ -58,10 +63,10 @@ pub(super) enum Outcome {
 }
 
 /// What a letter would do now.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(super) struct WouldBe {
     /// command, event, timer, call, or nothing.
-    be: &'static str,
+    be: Cow<'static, str>,
     #[serde(flatten)]
     would: Option<Would>,
 }
@@ -75,11 +80,11 @@ impl WouldBe {
             Some(Way::Timer { .. }) => "timer",
             Some(Way::Call { .. }) => "call",
         };
-        Self { be, would: foreseen.map(Would::from) }
+        Self { be: be.into(), would: foreseen.map(Would::from) }
     }
 
     fn words(&self) -> String {
-        match (&self.would, self.be) {
+        match (&self.would, self.be.as_ref()) {
             (Some(would), _) => would.words(),
             (None, "call") => "be made again; how it ends its callee says".to_owned(),
             (None, _) => "never be handled".to_owned(),
@@ -93,22 +98,22 @@ impl Redriven {
         key: Option<String>,
         (later, later_events): (i64, Vec<Later>),
         would: WouldBe,
-        outcome: Outcome,
+        became: Became,
     ) -> Self {
-        let (outcome, says) = match outcome {
-            Outcome::Due => ("due", None),
-            Outcome::Refused(why) => ("refused", Some(why)),
-            Outcome::Failed(why) => ("failed", Some(why)),
-            Outcome::Redriven(None) => ("redriven", None),
-            Outcome::Redriven(Some(command_reply::Outcome::Accepted(accepted))) => {
-                ("redriven", Some(proto_names(&accepted.events)))
+        let (outcome, says) = match became {
+            Became::Due => (Outcome::Due, None),
+            Became::Refused(why) => (Outcome::Refused, Some(why)),
+            Became::Failed(why) => (Outcome::Failed, Some(why)),
+            Became::Redriven(None) => (Outcome::Redriven, None),
+            Became::Redriven(Some(command_reply::Outcome::Accepted(accepted))) => {
+                (Outcome::Redriven, Some(proto_names(&accepted.events)))
             }
             // It is another letter now.
-            Outcome::Redriven(Some(command_reply::Outcome::Rejected(refused))) if refused.code == letter.code => {
-                ("failed", Some(format!("{}: {}", refused.code, refused.reason)))
+            Became::Redriven(Some(command_reply::Outcome::Rejected(refused))) if refused.code == letter.code => {
+                (Outcome::Failed, Some(format!("{}: {}", refused.code, refused.reason)))
             }
-            Outcome::Redriven(Some(command_reply::Outcome::Rejected(refused))) => {
-                ("redriven", Some(format!("refused: {}: {}", refused.code, refused.reason)))
+            Became::Redriven(Some(command_reply::Outcome::Rejected(refused))) => {
+                (Outcome::Redriven, Some(format!("refused: {}: {}", refused.code, refused.reason)))
             }
         };
         Self {
@@ -139,8 +144,8 @@ impl Redriven {
             writeln!(text, "  since    {later} later events of {}: {named}{more}", key.as_deref().unwrap_or_default())?;
         }
         let says = says.as_ref().map(|says| format!(": {says}")).unwrap_or_default();
-        if *outcome != "due" {
-            writeln!(text, "  {outcome}{says}")?;
+        if *outcome != Outcome::Due {
+            writeln!(text, "  {}{says}", outcome.word())?;
         }
         Ok(())
     }
@@ -148,17 +153,20 @@ impl Redriven {
 
 impl Report {
     pub(super) fn new(dry_run: bool, letters: Vec<Redriven>) -> Self {
-        let count = |outcome: &str| letters.iter().filter(|letter| letter.outcome == outcome).count();
-        let (redriven, refused, failed) = (count("redriven"), count("refused"), count("failed"));
+        let count = |outcome: Outcome| letters.iter().filter(|letter| letter.outcome == outcome).count();
+        let (redriven, refused, failed) = (count(Outcome::Redriven), count(Outcome::Refused), count(Outcome::Failed));
         Self { dry_run, count: letters.len(), redriven, refused, failed, letters }
     }
 
     /// Whether nothing was refused and nothing failed.
-    pub(super) const fn is_well(&self) -> bool {
+    #[must_use]
+    pub const fn is_well(&self) -> bool {
         self.refused == 0 && self.failed == 0
     }
 
-    pub(super) fn text(&self) -> String {
+    /// The same in words.
+    #[must_use]
+    pub fn text(&self) -> String {
         let mut text = String::new();
         for letter in &self.letters {
             // Writing to a string never fails.
