@@ -2,9 +2,12 @@
 
 /// The name that takes the fewest letters added, left out or changed to become this one. `None`: none is near.
 pub(super) fn nearest<'a>(written: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let near = names.into_iter().map(|name| (distance(written, name), name)).min()?;
-    // Half of it is something else.
-    (near.0 * 2 <= written.chars().count()).then_some(near.1)
+    let letters = written.chars().count();
+    // Farther, half of it is something else. Each letter that one is longer is one that is added: what is written may be very long.
+    let is_near = |distance: usize| distance * 2 <= letters;
+    let near = names.into_iter().filter(|name| is_near(name.chars().count().abs_diff(letters)));
+    let near = near.map(|name| (distance(written, name), name)).min()?;
+    is_near(near.0).then_some(near.1)
 }
 
 /// The distance of Levenshtein.
@@ -43,5 +46,6 @@ mod tests {
         assert_eq!(nearest("proces.drain_ms", names), Some("process.drain_ms"));
         assert_eq!(nearest("relay.tik", names), Some("relay.tick_ms"));
         assert_eq!(nearest("colour", names), None);
+        assert_eq!(nearest(&"relay.tick_ms".repeat(1_000), names), None);
     }
 }
