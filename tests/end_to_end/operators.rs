@@ -188,6 +188,9 @@ async fn what_no_operator_may_or_can_ask_for_is_refused_before_anything_is_done(
     let reader = reader.each_ref().map(|(name, value)| (*name, value.as_str()));
     let forbidden = gateway.request("POST", redrive, &reader, "{}").await.unwrap();
     assert_eq!((forbidden.status, &forbidden.json["code"]), (403, &"FORBIDDEN".into()), "{forbidden:?}");
+    // Whoever does not say who he is hears that, whatever else is wrong.
+    let nobody = gateway.request("POST", "/v1/admin/sessions/0/unblock", &[], "{}").await.unwrap();
+    assert_eq!((nobody.status, &nobody.json["code"]), (401, &"UNAUTHENTICATED".into()), "{nobody:?}");
 
     // A login that may not, and none at all.
     let may_not = fleet.processes().await.postgres.url("holdfast_gateway", "holdfast");

@@ -24,7 +24,7 @@ use utoipa::ToSchema;
 
 use crate::{
     Gateway,
-    caller::{Scope, authorize},
+    caller::{Caller, Scope, authorize},
     commands::{self, REPLAYED, command_id, insert, json_response},
     hex,
     problem::Problem,
@@ -220,14 +220,13 @@ struct Begun<'a, A> {
     _under_way: commands::Begun<'a>,
 }
 
-/// Who asks for what by a path, and may he?
+/// Reads what somebody asks for by a path who may, and connects for him.
 async fn begin<'a, A: Asked>(
-    gateway: &'a Gateway,
+    (gateway, caller): (&'a Gateway, Arc<Caller>),
     (route, params): (&str, &[(&str, &str)]),
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Begun<'a, A>, Problem> {
-    let caller = authorize(gateway, headers, Scope::Operate)?;
     let key = request::idempotency_key(headers)?;
     let body = request::body(headers, body, &gateway.settings).await?;
     let asked: A = serde_json::from_slice(&body).map_err(|error| Problem::own("INVALID_BODY", error.to_string()))?;
@@ -286,7 +285,8 @@ pub(crate) async fn redrive_letters(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let mut begun: Begun<'_, ActOnLetters> = begin(&gateway, (REDRIVE, &[]), &headers, body).await?;
+    let caller = authorize(&gateway, &headers, Scope::Operate)?;
+    let mut begun: Begun<'_, ActOnLetters> = begin((&gateway, caller), (REDRIVE, &[]), &headers, body).await?;
     let selection = begun.asked.selection()?;
     let mut broker = &gateway.client;
     let done = redrive::redrive(&mut begun.connection, &mut broker, &selection, (&begun.why, WITHIN)).await;
@@ -299,7 +299,8 @@ pub(crate) async fn set_letters_aside(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let mut begun: Begun<'_, ActOnLetters> = begin(&gateway, (SET_ASIDE, &[]), &headers, body).await?;
+    let caller = authorize(&gateway, &headers, Scope::Operate)?;
+    let mut begun: Begun<'_, ActOnLetters> = begin((&gateway, caller), (SET_ASIDE, &[]), &headers, body).await?;
     let selection = begun.asked.selection()?;
     let done = set_aside::set_aside(&mut begun.connection, &selection, &begun.why).await;
     Ok(begun.answer(&done.map_err(problem)?))
@@ -312,9 +313,10 @@ pub(crate) async fn pause_consumer(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
+    let caller = authorize(&gateway, &headers, Scope::Operate)?;
     let consumer = consumer(&params)?;
     let mut begun: Begun<'_, PauseConsumer> =
-        begin(&gateway, (PAUSE, &[("consumer", &consumer)]), &headers, body).await?;
+        begin((&gateway, caller), (PAUSE, &[("consumer", &consumer)]), &headers, body).await?;
     let minutes = begun.asked.minutes.unwrap_or(pause::MINUTES);
     if !(1..=pause::MINUTES_MAX).contains(&minutes) {
         let detail = format!("minutes must be 1 to {}, not {minutes}", pause::MINUTES_MAX);
@@ -331,8 +333,10 @@ pub(crate) async fn resume_consumer(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
+    let caller = authorize(&gateway, &headers, Scope::Operate)?;
     let consumer = consumer(&params)?;
-    let mut begun: Begun<'_, Act> = begin(&gateway, (RESUME, &[("consumer", &consumer)]), &headers, body).await?;
+    let mut begun: Begun<'_, Act> =
+        begin((&gateway, caller), (RESUME, &[("consumer", &consumer)]), &headers, body).await?;
     let done = pause::resume(&mut begun.connection, &consumer, &begun.why).await;
     Ok(begun.answer(&done.map_err(problem)?))
 }
@@ -348,12 +352,13 @@ pub(crate) async fn unblock_session(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
+    let caller = authorize(&gateway, &headers, Scope::Operate)?;
     let given = param(&params, "session");
     let session: i32 = given.parse().ok().filter(|session| *session > 0).ok_or_else(|| {
         Problem::own("INVALID_PARAMETER", format!("{given:?} is no process id of a session")).of("session")
     })?;
     let mut begun: Begun<'_, Act> =
-        begin(&gateway, (UNBLOCK, &[("session", &session.to_string())]), &headers, body).await?;
+        begin((&gateway, caller), (UNBLOCK, &[("session", &session.to_string())]), &headers, body).await?;
     let done = unblock::unblock(&mut begun.connection, session, &begun.why).await;
     Ok(begun.answer(&done.map_err(problem)?))
 }
