@@ -154,16 +154,12 @@ pub(crate) fn told(global: &GlobalArgs, report: &impl Serialize, is_well: bool, 
 
 /// Why nothing was done, with what to do about a role that may not; what is asked for and cannot be is wrong usage.
 pub(crate) fn explained(failure: operate::Failure) -> anyhow::Error {
-    let error = match failure {
-        operate::Failure::Wrong(words) => return Failure::error(USAGE, words),
-        operate::Failure::Failed(error) => error,
-    };
-    let database = error.chain().find_map(|cause| cause.downcast_ref::<sqlx::Error>());
-    let code = database.and_then(sqlx::Error::as_database_error).and_then(|error| error.code());
-    match code.map(|code| code.into_owned()).as_deref() {
-        Some("42501") => error.context(
+    let is_forbidden = failure.is_forbidden();
+    match failure {
+        operate::Failure::Wrong(words) => Failure::error(USAGE, words),
+        operate::Failure::Failed(error) if is_forbidden => error.context(
             "this role may not act: use the owner of the database, or a login that was granted holdfast_operator",
         ),
-        _ => error,
+        operate::Failure::Failed(error) => error,
     }
 }

@@ -83,7 +83,7 @@ impl Operators {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ActOnLetters {
-    /// These, each by its name: inventory-41. None: all that are open, or those that the rest names.
+    /// These, each by its name: inventory-41. None: those that are open and that the rest names.
     #[serde(default)]
     #[schema(max_items = 1000)]
     letters: Vec<String>,
@@ -262,21 +262,16 @@ impl<A> Begun<'_, A> {
 
 /// Why nothing was done.
 fn problem(failure: Failure) -> Problem {
-    let error = match failure {
-        Failure::Wrong(words) => return Problem::own("INVALID_BODY", words),
-        Failure::Failed(error) => error,
-    };
-    let database = error.chain().find_map(|cause| cause.downcast_ref::<sqlx::Error>());
-    let code = database.and_then(sqlx::Error::as_database_error).and_then(|error| error.code());
-    tracing::warn!(error = format!("{error:#}"), "what an operator asked for was not done");
-    match code.as_deref() {
-        Some("42501") => {
-            let detail = "the login of gateway.operator_url may not do this: grant it holdfast_operator, and to end sessions \
-                          pg_read_all_stats and pg_signal_backend; those of a superuser only another may end";
-            Problem::own("NO_OPERATOR_LOGIN", detail)
-        }
-        _ => Problem::own("DATABASE_UNAVAILABLE", format!("it could not be done: {error:#}")),
+    if let Failure::Wrong(words) = failure {
+        return Problem::own("INVALID_BODY", words);
     }
+    tracing::warn!(error = %failure, "what an operator asked for was not done");
+    if failure.is_forbidden() {
+        let detail = "the login of gateway.operator_url may not do this: grant it holdfast_operator, and to end sessions \
+                      pg_read_all_stats and pg_signal_backend; those of a superuser only another may end";
+        return Problem::own("NO_OPERATOR_LOGIN", detail);
+    }
+    Problem::own("DATABASE_UNAVAILABLE", format!("it could not be done: {failure}"))
 }
 
 /// `POST /v1/admin/letters/redrive`

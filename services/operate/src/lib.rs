@@ -97,6 +97,17 @@ pub enum Failure {
     Failed(anyhow::Error),
 }
 
+impl Failure {
+    /// Whether the role of the database may not do it.
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        let Self::Failed(error) = self else { return false };
+        let database = error.chain().find_map(|cause| cause.downcast_ref::<sqlx::Error>());
+        let code = database.and_then(sqlx::Error::as_database_error).and_then(|error| error.code());
+        code.as_deref() == Some("42501")
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
