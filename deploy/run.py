@@ -1,4 +1,5 @@
-"""Builds the image and runs compose.yaml for real, under a Docker engine of its own in a network namespace of its own, and places an order.
+"""Builds the image and runs compose.yaml for real, under a Docker engine of its own in a network namespace of its own: orders are placed through the
+gateway while every container is killed, and then stopped and started again, once, and while passwords and keys are changed. All has to end as it must.
 
 There is no registry here, so the images of others are stand-ins, made of Debian packages and of the nats-server that the tests use, under the names that
 Dockerfile and compose.yaml ask for. Needs root, and the programs that NEEDED names.
@@ -7,37 +8,66 @@ Usage: run.py DIRECTORY    the directory of the programs that were built
 Exit codes: 0 it ran, 1 it failed, 3 this machine cannot run it.
 """
 
-import hashlib
+import collections
+import http.client
 import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-import urllib.error
-import urllib.request
+import uuid
 
 HERE = pathlib.Path(__file__).resolve().parent
 NEEDED = ["docker", "dockerd", "containerd", "runc", "iptables", "ip", "mmdebstrap", "strip", "tar", "unshare"]
-PROGRAMS = ["holdfast", *(f"holdfast-{name}" for name in ["all-in-one", "gateway", "inventory", "mail", "orders", "payments", "rounds"])]
+PROGRAMS = ["holdfast", *(f"holdfast-{name}" for name in ["all-in-one", "gateway", "inventory", "mail", "orders", "payments", "rounds", "traces"])]
 IMAGE_BYTES_MAX = 80_000_000
-TOKEN = "a token for a test"
-ORDER = "7b1f0a52-3c8e-4d3a-9a51-0e9f6f2d8c11"
-# What the image of Postgres does with the two variables that compose.yaml sets, and no more.
+# Orders, at least, and how many are placed at once.
+ORDERS = 10_000
+BUYERS = 16
+# How a buyer pays, and what becomes of the order. Each in its turn.
+SCRIPTS = [
+    ("sandbox:succeed", "paid"),
+    ("sandbox:succeed,after=300ms", "paid"),
+    ("sandbox:succeed", "refunded"),
+    ("sandbox:decline", "cancelled"),
+    ("sandbox:never", "expired"),
+]
+# Containers, each of which is killed and rolled. Whoever has a number behind its name is one of two.
+CONTAINERS = [f"{name}-{number}" for name in ["orders", "inventory", "rounds", "payments"] for number in [1, 2]]
+CONTAINERS += ["gateway-1", "nats-0-1", "nats-1-1", "nats-2-1", "postgres-1"]
+# Programs whose passwords and keys are changed.
+PROCESSES = ["orders", "inventory", "rounds", "payments", "gateway"]
+# Who reads the secrets: nobody else on this machine, and no user of the image.
+READER = 4711
+# What the image of Postgres does with the settings of compose.yaml, and no more.
 POSTGRES = """#!/bin/sh
 set -eu
 PATH=$(echo /usr/lib/postgresql/*/bin):$PATH
 export PGDATA=/var/lib/postgresql/data
-if [ ! -e "$PGDATA/PG_VERSION" ]; then
-    initdb --username=postgres --auth="$POSTGRES_HOST_AUTH_METHOD" >/dev/null
-    echo "host all all all $POSTGRES_HOST_AUTH_METHOD" >>"$PGDATA/pg_hba.conf"
-    pg_ctl --wait --options="-c listen_addresses='' -c unix_socket_directories=/tmp" start >/dev/null
-    createdb --host=/tmp --username=postgres "$POSTGRES_DB"
-    pg_ctl --wait stop >/dev/null
+if [ "$(id -u)" = 0 ]; then
+    mkdir -p "$PGDATA" /var/run/postgresql
+    chown -R postgres:postgres "$PGDATA" /var/run/postgresql
+    POSTGRES_PASSWORD=$(cat "$POSTGRES_PASSWORD_FILE") exec setpriv --reuid=postgres --regid=postgres --clear-groups /bin/sh "$0" "$@"
 fi
-exec "$@" -c listen_addresses='*' -c unix_socket_directories=/tmp
+if [ ! -e "$PGDATA/PG_VERSION" ]; then
+    echo "$POSTGRES_PASSWORD" >/tmp/password
+    initdb --username=postgres --pwfile=/tmp/password --auth-local=trust --auth-host=scram-sha-256 >/dev/null
+    rm /tmp/password
+    program=$1
+    shift
+    pg_ctl --wait --options="$* -c listen_addresses=''" start >/dev/null
+    for file in /docker-entrypoint-initdb.d/*.sql; do
+        psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --username=postgres --dbname=postgres --file="$file"
+    done
+    pg_ctl --wait stop >/dev/null
+    set -- "$program" "$@"
+fi
+exec "$@" -c listen_addresses='*'
 """
 
 
@@ -58,7 +88,7 @@ def until(what, seconds, probe):
             return found
         if time.monotonic() > deadline:
             raise SystemExit(f"deploy: {what}: not within {seconds} s")
-        time.sleep(0.2)
+        time.sleep(0.05)
 
 
 def cannot():
@@ -74,14 +104,14 @@ def make_stand_ins(work):
     """The file systems of others' images. Packages come from where the machine's own do."""
     sources = [str(path) for path in sorted(pathlib.Path("/etc/apt/sources.list.d").glob("debian.*"))] or ["/etc/apt/sources.list"]
     run("mmdebstrap", "--mode=root", "--variant=essential", "bookworm", work / "debian.tar", *sources)
-    run("mmdebstrap", "--mode=root", "--variant=extract", "--include=dash,coreutils,postgresql-15,locales,tzdata", "bookworm", work / "postgres", *sources)
-    entrypoint = work / "postgres/entrypoint"
+    run("mmdebstrap", "--mode=root", "--variant=extract", "--include=dash,coreutils,util-linux,postgresql-15,locales,tzdata", "bookworm", work / "postgres", *sources)
+    entrypoint = work / "postgres/usr/local/bin/docker-entrypoint.sh"
+    entrypoint.parent.mkdir(parents=True, exist_ok=True)
     entrypoint.write_text(POSTGRES)
     entrypoint.chmod(0o755)
-    data = work / "postgres/var/lib/postgresql"
-    data.mkdir(parents=True, exist_ok=True)
-    os.chown(data, 999, 999)
+    (work / "postgres/docker-entrypoint-initdb.d").mkdir()
     (work / "postgres/etc/passwd").write_text("root:x:0:0::/:/bin/sh\npostgres:x:999:999::/var/lib/postgresql:/bin/sh\n")
+    (work / "postgres/etc/group").write_text("root:x:0:\npostgres:x:999:\n")
     (work / "nats/data").mkdir(parents=True)
     shutil.copy(os.environ["HOLDFAST_NATS_SERVER"], work / "nats/nats-server")
 
@@ -89,7 +119,7 @@ def make_stand_ins(work):
 def import_stand_ins(work):
     run("docker", "import", work / "debian.tar", "debian:bookworm-slim")
     for name, change in [
-        ("postgres:18", ['ENTRYPOINT ["/bin/sh", "/entrypoint"]', "USER 999:999", "ENV PATH=/usr/lib/postgresql/15/bin:/usr/bin:/bin"]),
+        ("postgres:18", ["ENV PATH=/usr/local/bin:/usr/lib/postgresql/15/bin:/usr/bin:/bin"]),
         ("nats:2.15", ['ENTRYPOINT ["/nats-server"]']),
     ]:
         tar = work / "image.tar"
@@ -118,56 +148,193 @@ def build_image(work, programs):
         raise SystemExit("deploy: the image has a shell")
 
 
-def ask(path, key=None, body=None):
-    """What the gateway answers, or None if it does not yet."""
-    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
-    request = urllib.request.Request(f"http://127.0.0.1:8080/v1/{path}", json.dumps(body).encode() if body else None, headers)
-    try:
-        with urllib.request.urlopen(request, timeout=40) as answer:
-            return json.load(answer) if answer.status != 202 else None
-    except urllib.error.HTTPError as error:
-        if error.code < 500:
-            raise SystemExit(f"deploy: {path}: {error.code} {error.read().decode()}") from error
-        return None
-    except OSError:
-        return None
+class Caller:
+    """Asks the gateway, each time in the same connection while that stands."""
+
+    def __init__(self, token):
+        self.token, self.connection = token, None
+
+    def ask(self, path, key=None, body=None):
+        """What the gateway answers, or None if it does not yet."""
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
+        try:
+            if self.connection is None:
+                self.connection = http.client.HTTPConnection("127.0.0.1", 8080, timeout=30)
+            self.connection.request("POST" if key else "GET", f"/v1/{path}", json.dumps(body or {}) if key else None, headers)
+            answer = self.connection.getresponse()
+            said = answer.read()
+        except (OSError, http.client.HTTPException):
+            self.connection = None
+            return None
+        if answer.status in (200, 201):
+            return json.loads(said)
+        # What is under way, or cannot be done now, is asked for again.
+        if answer.status in (202, 409) or answer.status >= 500:
+            time.sleep(0.05)
+            return None
+        raise SystemExit(f"deploy: {path}: {answer.status} {said.decode()}")
+
+    def insist(self, what, path, key=None, body=None, is_so=lambda answer: True):
+        """Asks until the answer is as it must be."""
+        def probe():
+            answer = self.ask(path, key, body)
+            return answer if answer is not None and is_so(answer) else None
+        return until(what, 120, probe)
 
 
-def place_an_order():
-    until("a product", 120, lambda: ask("products", "product-1", {"sku": "MUG-01", "name": "Mug"}))
-    until("stock", 60, lambda: ask("products/MUG-01/receive", "delivery-1", {"quantity": 100}))
-    line = {"sku": "MUG-01", "quantity": 2, "unit_price": {"minor_units": 1250, "currency": "EUR"}}
-    order = {"order_id": ORDER, "customer_id": "customer-42", "payment_method": "sandbox:succeed", "lines": [line]}
-    until("an order", 60, lambda: ask("orders", "order-1", order))
-    until("its payment", 60, lambda: (ask(f"orders/{ORDER}") or {}).get("status") == "paid")
-    print("deploy: an order was placed through the gateway and paid")
+def order(number, script):
+    line = {"sku": "MUG-01", "quantity": 1, "unit_price": {"minor_units": 1250, "currency": "EUR"}}
+    order_id = str(uuid.uuid5(uuid.NAMESPACE_OID, str(number)))
+    body = {"order_id": order_id, "customer_id": f"customer-{order_id[:2]}", "payment_method": script, "lines": [line]}
+    return order_id, body | ({"time_to_pay": "5s"} if script == "sandbox:never" else {})
+
+
+class Shop:
+    """Buyers who place orders until they are told to stop, and what is to become of each order."""
+
+    def __init__(self, token):
+        self.token, self.lock, self.placed, self.told, self.failed = token, threading.Lock(), {}, False, None
+        self.buyers = [threading.Thread(target=self.buy) for _ in range(BUYERS)]
+        self.number = 0
+        for buyer in self.buyers:
+            buyer.start()
+
+    def buy(self):
+        caller = Caller(self.token)
+        try:
+            while not self.told:
+                with self.lock:
+                    number, self.number = self.number, self.number + 1
+                script, ends = SCRIPTS[number % len(SCRIPTS)]
+                order_id, body = order(number, script)
+                caller.insist("an order", "orders", f"order-{number}", body)
+                if ends == "refunded":
+                    caller.insist("its money", f"orders/{order_id}", is_so=lambda order: order["status"] == "paid")
+                    caller.insist("a refund", f"orders/{order_id}/refunds", f"refund-{number}", {"note": "changed his mind"})
+                with self.lock:
+                    self.placed[order_id] = ends
+        except BaseException as error:
+            self.failed = error
+            raise
+
+    def stop(self):
+        self.told = True
+        for buyer in self.buyers:
+            buyer.join()
+        if self.failed:
+            raise SystemExit(f"deploy: a buyer could not buy: {self.failed}")
+
+
+class Stack:
+    """compose.yaml, as it runs."""
+
+    def __init__(self, work):
+        self.secrets = work / "secrets"
+        self.environment = dict(os.environ, HOLDFAST_SECRETS=str(self.secrets), HOLDFAST_USER=str(READER))
+        self.make_secrets()
+        self.caller = Caller((self.secrets / "token").read_text().strip())
+        self.probes = 0
+
+    def compose(self, *words):
+        return run("docker", "compose", "--file", HERE / "compose.yaml", *words, env=self.environment)
+
+    def make_secrets(self):
+        run(sys.executable, "-B", HERE / "credentials.py", self.secrets)
+        for path in [self.secrets, *self.secrets.rglob("*")]:
+            os.chown(path, READER, READER)
+
+    def buys(self):
+        """How long it takes until an order is placed and paid from now on."""
+        began = time.monotonic()
+        self.probes += 1
+        order_id, body = order(f"probe {self.probes}", "sandbox:succeed")
+        self.caller.insist("an order", "orders", f"probe-{self.probes}", body)
+        self.caller.insist("its money", f"orders/{order_id}", is_so=lambda order: order["status"] == "paid")
+        return time.monotonic() - began
+
+    def state(self, container):
+        return json.loads(run("docker", "inspect", "--format={{json .State}}", f"holdfast-{container}"))
+
+    def until_up(self, container):
+        """Running, and well if it says how it is."""
+        until(f"{container} runs", 120, lambda: self.state(container)["Running"] and self.state(container).get("Health", {}).get("Status", "healthy") == "healthy")
+
+    def kill(self, container):
+        """As the kernel kills, which Docker takes for a crash."""
+        os.kill(self.state(container)["Pid"], signal.SIGKILL)
+
+    def roll(self, container):
+        run("docker", "restart", "--time=60", f"holdfast-{container}")
+
+    def change_credentials(self):
+        """Passwords, and keys of the broker's users. Nothing is restarted."""
+        for process in PROCESSES:
+            (self.secrets / f"holdfast-{process}/database-password").unlink()
+            (self.secrets / f"keys/{process}.nk").unlink()
+        self.make_secrets()
+        self.compose("run", "--rm", "roles")
+        for number in range(3):
+            run("docker", "kill", "--signal=HUP", f"holdfast-nats-{number}-1")
+
+
+def harm_all(stack):
+    """Kills and rolls each container; prints how long it took until an order was placed and paid after that."""
+    print("deploy: | container | killed | stopped and started |\ndeploy: |---|---|---|")
+    for container in CONTAINERS:
+        took = []
+        for harm in [stack.kill, stack.roll]:
+            began = time.monotonic()
+            harm(container)
+            stack.buys()
+            took.append(time.monotonic() - began)
+            stack.until_up(container)
+        print(f"deploy: | {container} | {took[0]:.1f} s | {took[1]:.1f} s |", flush=True)
+
+
+def not_as_told(stack, shop):
+    """Orders that have not become what they had to, after as long as anything may take."""
+    left, deadline = dict(shop.placed), time.monotonic() + 120
+    while left and time.monotonic() < deadline:
+        statuses = {order_id: stack.caller.insist("an order", f"orders/{order_id}")["status"] for order_id in left}
+        left = {order_id: (ends, statuses[order_id]) for order_id, ends in shop.placed.items() if statuses.get(order_id, ends) != ends}
+    return list(left.items())
 
 
 def run_fleet(work):
-    tokens = work / "tokens.toml"
-    scopes = '["orders:read", "orders:write", "catalog:write"]'
-    tokens.write_text(f'[[token]]\ncaller = "shop"\nsha256 = "{hashlib.sha256(TOKEN.encode()).hexdigest()}"\nscopes = {scopes}\n')
-    environment = dict(os.environ, HOLDFAST_TOKENS=str(tokens))
-    compose = ["docker", "compose", "--file", HERE / "compose.yaml"]
-    began = time.monotonic()
+    stack = Stack(work)
     try:
-        run(*compose, "up", "--detach", "--quiet-pull", env=environment)
-        place_an_order()
-        print(f"deploy: {time.monotonic() - began:.0f} s after its start")
         began = time.monotonic()
-        run(*compose, "restart", "orders", "inventory", "rounds", "payments", "gateway", env=environment)
-        until("the order after all processes were restarted", 60, lambda: (ask(f"orders/{ORDER}") or {}).get("status") == "paid")
-        print(f"deploy: all processes were restarted in {time.monotonic() - began:.0f} s")
-        verdict = json.loads(run(*compose, "run", "--rm", "tools", "verify", "--json", env=environment))
+        stack.compose("up", "--detach", "--quiet-pull")
+        stack.caller.insist("a product", "products", "product-1", {"sku": "MUG-01", "name": "Mug"})
+        stack.caller.insist("stock", "products/MUG-01/receive", "delivery-1", {"quantity": 1_000_000})
+        stack.buys()
+        print(f"deploy: an order was placed through the gateway and paid {time.monotonic() - began:.0f} s after the start of all", flush=True)
+        began, shop = time.monotonic(), Shop(stack.caller.token)
+        try:
+            harm_all(stack)
+            stack.change_credentials()
+            print(f"deploy: with other passwords and keys an order was placed and paid after {stack.buys():.1f} s", flush=True)
+            for container in CONTAINERS:
+                if not container.startswith(("nats", "postgres")):
+                    stack.roll(container)
+            print(f"deploy: and with all processes started again, after {stack.buys():.1f} s", flush=True)
+            until(f"{ORDERS} orders", 900, lambda: len(shop.placed) >= ORDERS or shop.failed)
+        finally:
+            shop.stop()
+        print(f"deploy: {len(shop.placed)} orders in {time.monotonic() - began:.0f} s: {dict(collections.Counter(shop.placed.values()))}", flush=True)
+        wrong = not_as_told(stack, shop)
+        print(f"deploy: {len(wrong)} of them did not end as they had to {wrong[:5]}")
+        verdict = json.loads(stack.compose("run", "--rm", "tools", "verify", "--json"))
         print(f"deploy: verify: ok: {verdict['ok']}")
-        killed = run(*compose, "ps", "--all", "--format={{.Name}} {{.State}} {{.ExitCode}}", env=environment)
-        print("".join(f"deploy: {line}\n" for line in sorted(killed.splitlines())), end="")
-        return verdict["ok"]
-    except SystemExit:
-        subprocess.run([*map(str, compose), "logs", "--tail=20", "--no-color"], env=environment, check=False)
+        there = stack.compose("ps", "--all", "--format={{.Name}} {{.State}} {{.ExitCode}}")
+        print("".join(f"deploy: {line}\n" for line in sorted(there.splitlines())), end="")
+        return verdict["ok"] and not wrong
+    except BaseException:
+        subprocess.run(["docker", "compose", "--file", HERE / "compose.yaml", "logs", "--tail=20", "--no-color"], env=stack.environment, check=False)
         raise
     finally:
-        subprocess.run([*map(str, compose), "down", "--volumes", "--timeout=20"], env=environment, capture_output=True, check=False)
+        down = ["docker", "compose", "--file", HERE / "compose.yaml", "down", "--volumes", "--timeout=20"]
+        subprocess.run(down, env=stack.environment, capture_output=True, check=False)
 
 
 def inside(work, programs):

@@ -200,7 +200,7 @@ fn no_two_services_write_the_same_stream() {
 
 /// Who may import whom: each room with all that it may name, whether its own tests only or not. Arrows go one way, from the words to
 /// the commands; no service knows another, and nothing that decides or keeps the books hangs on what starts servers.
-const IMPORTS: [(&str, &[&str]); 22] = [
+const IMPORTS: [(&str, &[&str]); 23] = [
     ("proto", &[]),
     ("domain", &["proto"]),
     ("platform", &["domain", "proto"]),
@@ -214,6 +214,7 @@ const IMPORTS: [(&str, &[&str]); 22] = [
     ("operate", &["audit", "domain", "inventory", "orders", "payments", "platform", "proto", "rounds", "runtime"]),
     ("gateway", &["audit", "domain", "operate", "platform", "proto", "providers", "runtime"]),
     ("mail", &["domain", "platform", "proto", "runtime"]),
+    ("traces", &["domain", "platform", "proto", "runtime"]),
     ("testbed", &["audit", "domain", "platform", "proto"]),
     ("all-in-one", &["inventory", "orders", "payments", "providers", "rounds", "runtime"]),
     ("bench", ALL),
@@ -288,7 +289,7 @@ const ALL: &[&str] = &[
 ];
 
 /// What the tests of the whole name besides: what stands for others, and processes whose metrics a page has.
-const IMPORTS_OF_THE_WHOLE: [(&str, &[&str]); 1] = [("holdfast-tests", &["fake-stripe", "gateway", "mail"])];
+const IMPORTS_OF_THE_WHOLE: [(&str, &[&str]); 1] = [("holdfast-tests", &["fake-stripe", "gateway", "mail", "traces"])];
 
 /// What the tests of a room may name besides.
 const IMPORTS_OF_TESTS: [(&str, &[&str]); 2] =

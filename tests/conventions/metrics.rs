@@ -9,12 +9,13 @@ use runtime::service::Service as _;
 type Payments = payments::Payments;
 
 /// Who measures what, as the page has it.
-fn all() -> [(&'static str, &'static [Metric]); 5] {
+fn all() -> [(&'static str, &'static [Metric]); 6] {
     [
         ("A worker", runtime::METRICS),
         ("Payments, also", Payments::METRICS),
         ("The gateway", gateway::METRICS),
         ("Mail", mail::METRICS),
+        ("Traces", traces::METRICS),
         ("Each of them", platform::telemetry::METRICS),
     ]
 }

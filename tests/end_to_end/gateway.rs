@@ -312,7 +312,8 @@ async fn a_worker_that_is_away_is_waited_for_and_then_answered_for_with_202() {
     let (order_id, actor) = (Uuid::from_u128(8).to_string(), "ann".to_owned());
     let cancel = CancelOrder { order_id, actor, ..CancelOrder::default() };
     let data = cancel.encode_to_vec().into();
-    let command = Outgoing { id: sent, message_type: &CancelOrder::full_name(), data, correlation_id: None };
+    let command =
+        Outgoing { id: sent, message_type: &CancelOrder::full_name(), data, correlation_id: None, traceparent: None };
     assert!(fleet.client.deliver(&command).await);
     let other = gateway.kill_and_start(&fleet).await.unwrap();
     for path in [placed.header("location").to_owned(), format!("/v1/commands/{sent}")] {

@@ -49,6 +49,7 @@ mod sessions;
 mod shards;
 mod stripe;
 mod timelines;
+mod traces;
 mod verify;
 mod versions;
 mod wallets;

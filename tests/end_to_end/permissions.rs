@@ -9,7 +9,7 @@ use holdfast_tests::{
     gateway::Gateway,
     holdfast, is_accepted, repo_root,
     smtp::SmtpServer,
-    users::{KEYS, connected, make_keys, write_settings},
+    users::{KEYS, connected, make_keys, reload, write_settings},
 };
 use platform::{
     broker::{
@@ -352,17 +352,8 @@ async fn another_key_is_taken_without_a_restart() {
         fs::remove_file(broker.join(KEYS).join(format!("{user}.nk"))).unwrap();
     }
     make_keys(&broker).await.unwrap();
+    reload(&fleet.processes().await.nats).await.unwrap();
     assert_ne!(fs::read_to_string(broker.join("keys.conf")).unwrap(), before);
-    let (pid, port) = {
-        let processes = fleet.processes().await;
-        (processes.nats.pid().unwrap().to_string(), processes.nats.port())
-    };
-    // What a nats-server was named on its command line it must be named in its settings too, or it reads them again in vain.
-    let settings = fs::read_to_string(broker.join("nats-server.conf")).unwrap();
-    let name = format!("holdfast-{}-{port}", std::process::id());
-    fs::write(broker.join("nats-server.conf"), format!("{settings}server_name: {name}\n")).unwrap();
-    // Whose key it knows no more nats-server sends away.
-    assert!(Command::new("kill").args(["-HUP", &pid]).status().await.unwrap().success());
     eventually("all connect with another key", || async {
         let log = fs::read_to_string(broker.join("nats-server.log"))?;
         let connected = connected(&broker).await?;

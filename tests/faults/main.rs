@@ -24,6 +24,7 @@ mod pooler;
 mod rebuild;
 mod refused;
 mod replay;
+mod rotation;
 mod servers;
 mod stuck;
 mod window;

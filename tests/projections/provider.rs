@@ -114,13 +114,12 @@ fn stripe_that_takes(fake: &FakeStripe, capture: stripe::Capture) -> Stripe {
 }
 
 fn stripe_within(fake: &FakeStripe, capture: stripe::Capture, timeout: Duration) -> Stripe {
-    Stripe::new(stripe_settings(fake, capture, timeout)).unwrap()
+    Stripe::new(stripe_settings(fake, capture, timeout), fake.key()).unwrap()
 }
 
 fn stripe_settings(fake: &FakeStripe, capture: stripe::Capture, timeout: Duration) -> stripe::Settings {
     stripe::Settings {
         url: fake.url().to_owned(),
-        secret_key: fake.key().to_owned(),
         timeout,
         success_url: "https://shop.example/thanks".to_owned(),
         cancel_url: "https://shop.example/cart".to_owned(),
@@ -212,11 +211,8 @@ async fn stripe_with_a_key_that_it_does_not_know_does_nothing_and_somebody_must_
     let held = set_aside(&holding, &fake, "held").await;
     let before = fake.ledger();
     // The address of one and the key of the other.
-    let wrong = Stripe::new(stripe::Settings {
-        secret_key: other.key().to_owned(),
-        ..stripe_settings(&fake, stripe::Capture::AtOnce, Duration::from_secs(5))
-    });
-    let wrong = wrong.unwrap();
+    let settings = stripe_settings(&fake, stripe::Capture::AtOnce, Duration::from_secs(5));
+    let wrong = Stripe::new(settings, other.key()).unwrap();
     let answers = [
         wrong.open_checkout(&page("page", "stripe")).await.map(drop),
         wrong.refund(&refund).await.map(drop),

@@ -2,11 +2,14 @@
 
 mod clock;
 
+pub mod collector;
+
 mod consumers;
 
 mod fleet;
 
 pub mod gateway;
+pub mod guarded;
 pub mod guide;
 
 mod messages;

@@ -7,9 +7,12 @@ use std::{
     process::Stdio,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use testbed::{http, servers::free_port};
+use testbed::{
+    http,
+    servers::{NatsServer, free_port},
+};
 
 use crate::{python, repo_root};
 
@@ -51,6 +54,25 @@ pub async fn write_settings(broker: &Path, acknowledges_anew: bool) -> Result<()
     );
     fs::write(broker.join("nats-server.conf"), settings)?;
     fs::write(broker.join(MONITOR), port.to_string())?;
+    Ok(())
+}
+
+/// Has a nats-server read its settings again: whose key it knows no more, it sends away.
+///
+/// # Errors
+/// It cannot be told.
+pub async fn reload(server: &NatsServer) -> Result<()> {
+    let settings = fs::read_to_string(server.settings())?;
+    // What a nats-server was named on its command line it must be named in its settings too, or it reads them again in vain.
+    if !settings.contains("server_name:") {
+        let name = format!("holdfast-{}-{}", std::process::id(), server.port());
+        fs::write(server.settings(), format!("{settings}server_name: {name}\n"))?;
+    }
+    let pid = server.pid().context("nats-server runs")?.to_string();
+    let told = tokio::process::Command::new("kill").args(["-HUP", &pid]).stdin(Stdio::null()).status().await?;
+    if !told.success() {
+        bail!("nats-server was not told to read its settings again: {told}");
+    }
     Ok(())
 }
 

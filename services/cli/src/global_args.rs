@@ -7,7 +7,10 @@ use std::{
 
 use anyhow::{Context, Result};
 use clap::Args;
-use platform::config::{self, Config};
+use platform::{
+    config::{self, Config},
+    database,
+};
 use sqlx::{Connection, PgConnection};
 use testbed::fleet::Address;
 
@@ -76,7 +79,7 @@ impl GlobalArgs {
     pub fn database_url(&self) -> Result<String> {
         match &self.database_url {
             Some(url) => Ok(url.clone()),
-            None if env::var_os("HOLDFAST_CONFIG").is_some() => Ok(Config::from_environment()?.database.url),
+            None if Self::has_settings() => Ok(database::address(&Config::from_environment()?.database)?),
             None => Ok(self.address()?.database_url),
         }
     }
@@ -95,11 +98,18 @@ impl GlobalArgs {
 
     /// NATS of the fleet, and as whom to connect.
     pub fn broker(&self) -> Result<config::Broker> {
+        let settings = Config::from_environment()?.broker;
         let url = match &self.broker_url {
             Some(url) => url.clone(),
+            None if Self::has_settings() => settings.url,
             None => self.address()?.broker_url,
         };
-        Ok(config::Broker { url, ..Config::from_environment()?.broker })
+        Ok(config::Broker { url, ..settings })
+    }
+
+    /// Whether a file of settings says where the fleet is.
+    fn has_settings() -> bool {
+        env::var_os("HOLDFAST_CONFIG").is_some()
     }
 
     /// The file in which a running `holdfast up` notes where its servers are.

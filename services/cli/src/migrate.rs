@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use platform::{config::Config, migrations, print};
+use platform::{config::Config, database, migrations, print};
 use serde::Serialize;
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 
@@ -35,7 +35,7 @@ pub async fn run(_args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     // A process in a container has its password in the file of its settings, and no fleet of `holdfast up`.
     let url = match &global.database_url {
         Some(url) => url.clone(),
-        None => Config::from_environment()?.database.url,
+        None => database::address(&Config::from_environment()?.database)?,
     };
     let options: PgConnectOptions = url.parse().context("reading the URL of the database")?;
     let database = options.get_database().context("the URL names no database")?.to_owned();

@@ -273,6 +273,7 @@ pub(crate) async fn post(
         message_type: route.message_type,
         data: message.to_bytes().into(),
         correlation_id: Some(request_id.0),
+        traceparent: request::traceparent(&headers),
     };
     let sent = as_before(&gateway, &command, &message, wait, send(&gateway, &command, wait).await).await;
     let mut response = match sent {

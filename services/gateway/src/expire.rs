@@ -120,7 +120,9 @@ pub(crate) async fn expire(
         report.orders = orders.into_iter().map(|order_id| ExpiredOrder::new(order_id, "due")).collect();
         return reported(&gateway, report, begun).await;
     }
-    let request = Request { key, owner: caller.owner_of_keys().into_owned(), actor: caller.actor(), request_id };
+    let (owner, actor, traceparent) =
+        (caller.owner_of_keys().into_owned(), caller.actor(), request::traceparent(&headers));
+    let request = Request { key, owner, actor, request_id, traceparent };
     let _begun = gateway.under_way.begin(request.id())?;
     let known = request.begin(&gateway, &asked).await?;
     let orders = find(&gateway, &asked, limit, known.as_deref()).await?;
@@ -156,6 +158,7 @@ struct Request<'a> {
     owner: String,
     actor: String,
     request_id: RequestId,
+    traceparent: Option<String>,
 }
 
 impl Request<'_> {
@@ -211,6 +214,7 @@ impl Request<'_> {
             message_type: "holdfast.orders.v1.ExpireOrder",
             data: command.encode_to_vec().into(),
             correlation_id: Some(self.request_id.0),
+            traceparent: self.traceparent.clone(),
         }
     }
 }

@@ -14,6 +14,7 @@ use platform::{
     health::{self, Health},
     metric::{self, Metric},
     process::{self, connect_with_retry},
+    secret_file::SecretFile,
     shutdown::{self, Shutdown},
 };
 use tokio::sync::Semaphore;
@@ -73,7 +74,7 @@ struct Gateway {
     pool: sqlx::PgPool,
     tokens: Tokens,
     jwt: Option<Jwt>,
-    link_key: Option<LinkKey>,
+    link_key: Option<SecretFile<LinkKey>>,
     stripe: Option<webhooks::Stripe>,
     under_way: UnderWay,
     looks: Looks,
@@ -96,7 +97,7 @@ async fn work(config: Config) -> Result<(), Error> {
     let tokens = Tokens::read(&config.gateway.tokens)?;
     let jwt = Jwt::read(&config.gateway).await?;
     let link_key = LinkKey::read(&config.gateway.link_secret)?;
-    let operators = Operators::read(&config.gateway.operator_url)?;
+    let operators = Operators::read(&config.gateway)?;
     let health = Health::default();
     health.beat_alive();
     let metrics = metric::start(&[platform::telemetry::METRICS, METRICS]);
@@ -109,7 +110,6 @@ async fn work(config: Config) -> Result<(), Error> {
         gateway = connect(&config, (tokens, jwt, link_key, operators), &health, &shutdown) => Arc::new(gateway?),
         () = stop.requested() => return Ok(()),
     };
-    tokio::spawn(tokens::read_again(Arc::clone(&gateway)).in_current_span());
     tokio::spawn(jwt::read_again(Arc::clone(&gateway)).in_current_span());
     tokio::spawn(diagnosis::watch(Arc::clone(&gateway), health.clone()).in_current_span());
     tokio::spawn(look(Arc::clone(&gateway), health).in_current_span());
@@ -123,7 +123,7 @@ async fn work(config: Config) -> Result<(), Error> {
 /// Connects to database and broker, and waits for them as long as it takes.
 async fn connect(
     config: &Config,
-    (tokens, jwt, link_key, operators): (Tokens, Option<Jwt>, Option<LinkKey>, Operators),
+    (tokens, jwt, link_key, operators): (Tokens, Option<Jwt>, Option<SecretFile<LinkKey>>, Operators),
     health: &Health,
     shutdown: &Shutdown,
 ) -> Result<Gateway, Error> {

@@ -2,7 +2,7 @@
 //!
 //! An `EventSource` cannot send a header, so its proof stands in the address. It is good for one path, and for minutes.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::{RawPathParams, State},
@@ -10,7 +10,7 @@ use axum::{
     response::Response,
 };
 use domain::Timestamp;
-use platform::{clock, error::Error};
+use platform::{clock, error::Error, secret_file::SecretFile};
 use ring::hmac;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -56,16 +56,15 @@ impl LinkKey {
     ///
     /// # Errors
     /// The file cannot be read, or its secret is too short.
-    pub(crate) fn read(path: &str) -> Result<Option<Self>, Error> {
+    pub(crate) fn read(path: &str) -> Result<Option<SecretFile<Self>>, Error> {
         if path.is_empty() {
             return Ok(None);
         }
-        let refuse = |source: Box<dyn std::error::Error + Send + Sync>| Error::Permanent {
+        let file = SecretFile::read("gateway.link_secret", path, |text| Self::of(text.trim()));
+        file.map(Some).map_err(|reason| Error::Permanent {
             what: "reading the secret of links (setting gateway.link_secret)",
-            source,
-        };
-        let text = fs::read_to_string(path).map_err(|error| refuse(format!("{path}: {error}").into()))?;
-        Self::of(text.trim()).map(Some).map_err(|reason| refuse(reason.into()))
+            source: reason.into(),
+        })
     }
 
     fn of(secret: &str) -> Result<Self, String> {
@@ -129,9 +128,9 @@ pub(crate) fn let_in(gateway: &Gateway, order_id: Uuid, expires: &str, signature
     key(gateway)?.lets(order_id, (expires, signature), clock::now())
 }
 
-fn key(gateway: &Gateway) -> Result<&LinkKey, Problem> {
+fn key(gateway: &Gateway) -> Result<Arc<LinkKey>, Problem> {
     let off = || Problem::own("NOT_FOUND", "this gateway gives no links: the setting gateway.link_secret is empty");
-    gateway.link_key.as_ref().ok_or_else(off)
+    gateway.link_key.as_ref().map(SecretFile::current).ok_or_else(off)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use operate::{
     letters::{self, Selection},
     pause, redrive, set_aside, unblock,
 };
-use platform::error::Error;
+use platform::{config, database::with_password, error::Error};
 use proto::SERVICES;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
@@ -53,20 +53,24 @@ const WITHIN: Duration = Duration::from_secs(10);
 pub(crate) struct Operators {
     /// `None`: nobody acts through this gateway.
     login: Option<PgConnectOptions>,
+    /// The file of its password. Empty: the address has it, or there is none.
+    password: String,
     turn: Mutex<()>,
 }
 
 impl Operators {
-    /// Of the setting `gateway.operator_url`.
+    /// Of the settings `gateway.operator_url` and `gateway.operator_password`.
     ///
     /// # Errors
-    /// It is no address of Postgres.
-    pub(crate) fn read(url: &str) -> Result<Self, Error> {
+    /// The first is no address of Postgres.
+    pub(crate) fn read(settings: &config::Gateway) -> Result<Self, Error> {
+        let (url, password) = (&settings.operator_url, settings.operator_password.clone());
         let login = if url.is_empty() { None } else { Some(url.parse::<PgConnectOptions>()) };
         let login = login
             .transpose()
             .map_err(|error| Error::Permanent { what: "reading gateway.operator_url", source: error.into() })?;
-        Ok(Self { login: login.map(|login| login.application_name("holdfast gateway")), turn: Mutex::default() })
+        let login = login.map(|login| login.application_name("holdfast gateway"));
+        Ok(Self { login, password, turn: Mutex::default() })
     }
 
     async fn connect(&self) -> Result<PgConnection, Problem> {
@@ -75,7 +79,18 @@ impl Operators {
                           another one, or `holdfast` with such a login";
             return Err(Problem::own("NO_OPERATOR_LOGIN", detail));
         };
-        Ok(PgConnection::connect_with(login).await?)
+        let login = with_password(login.clone(), &self.password).map_err(|error| {
+            let error = error.chain();
+            tracing::error!(
+                error,
+                "the login for what operators do cannot be used (setting gateway.operator_password)"
+            );
+            Problem::own(
+                "DATABASE_UNAVAILABLE",
+                "the gateway cannot read the password of its login for what operators do",
+            )
+        })?;
+        Ok(PgConnection::connect_with(&login).await?)
     }
 }
 

@@ -9,7 +9,7 @@ use axum::{
 };
 use platform::{
     config::{self, ms},
-    database::session,
+    database::{follow_password, session},
     error::Error,
 };
 use proto::{Message, common::v1::CommandReply};
@@ -36,18 +36,20 @@ use crate::{
 /// # Errors
 /// No database there, or it refuses the role.
 pub(crate) async fn connect(settings: &config::Database) -> Result<PgPool, Error> {
-    let options = session(&settings.url, "holdfast-gateway")?.options([
+    let options = session(settings, "holdfast-gateway")?.options([
         ("default_transaction_read_only", "on"),
         ("statement_timeout", "5s"),
         ("TimeZone", "UTC"),
         ("jit", "off"),
     ]);
-    PgPoolOptions::new()
+    let pool = PgPoolOptions::new()
         .max_connections(settings.connections_max)
         .acquire_timeout(ms(5_000))
         .connect_with(options)
         .await
-        .map_err(|error| Error::database("connecting to Postgres (setting database.url)", error))
+        .map_err(|error| Error::database("connecting to Postgres (setting database.url)", error))?;
+    follow_password(&pool, settings)?;
+    Ok(pool)
 }
 
 /// The value of a name in the path.

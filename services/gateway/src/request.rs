@@ -170,6 +170,13 @@ pub(crate) fn if_match(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
     })
 }
 
+/// The caller's trace, if it says one: the workers see whether it can be used.
+pub(crate) fn traceparent(headers: &HeaderMap) -> Option<String> {
+    const CHARS_MAX: usize = 128;
+    let said = only(headers, "traceparent").ok()??;
+    (said.len() <= CHARS_MAX).then(|| said.to_owned())
+}
+
 /// Whether the caller has what bears this tag, as `If-None-Match` says.
 pub(crate) fn has(headers: &HeaderMap, tag: &str) -> bool {
     let given = headers.get_all("if-none-match").iter().filter_map(|value| value.to_str().ok());

@@ -5,27 +5,18 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    fs,
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
+    sync::Arc,
 };
 
 use domain::text;
-use platform::{clock, error::Error};
+use platform::{error::Error, secret_file::SecretFile};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Gateway,
     caller::{Caller, Proof, Scope},
     hex,
 };
-
-/// How often to look whether the file has changed.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// The largest file that is read.
-const BYTES_MAX: usize = 4_194_304;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,12 +35,9 @@ struct Token {
 
 type Callers = HashMap<[u8; 32], Arc<Caller>>;
 
-/// The tokens that are good now.
+/// The tokens that are good now. `None`: there is no file of them.
 #[derive(Debug)]
-pub(crate) struct Tokens {
-    path: String,
-    callers: RwLock<(String, Callers)>,
-}
+pub(crate) struct Tokens(Option<SecretFile<Callers>>);
 
 impl Tokens {
     /// Reads the file; of no file, nobody may do anything.
@@ -59,41 +47,20 @@ impl Tokens {
     pub(crate) fn read(path: &str) -> Result<Self, Error> {
         if path.is_empty() {
             tracing::warn!("no file of tokens (setting gateway.tokens), so nobody is known by one");
-            return Ok(Self { path: String::new(), callers: RwLock::default() });
+            return Ok(Self(None));
         }
-        let text = load(path).map_err(|reason| broken(&reason))?;
-        let callers = parse(&text).map_err(|reason| broken(&reason))?;
-        Ok(Self { path: path.to_owned(), callers: RwLock::new((text, callers)) })
+        let file = SecretFile::read("gateway.tokens", path, parse).map_err(|reason| Error::Permanent {
+            what: "reading the file of tokens (setting gateway.tokens)",
+            source: reason.into(),
+        })?;
+        Ok(Self(Some(file)))
     }
 
     /// Whose token it is.
     pub(crate) fn caller(&self, token: &str) -> Option<Arc<Caller>> {
         let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        self.callers.read().unwrap_or_else(PoisonError::into_inner).1.get(&hash).cloned()
+        self.0.as_ref()?.current().get(&hash).cloned()
     }
-
-    /// Takes over what the file says now. What cannot be read changes nothing.
-    fn refresh(&self) -> Result<bool, String> {
-        let text = load(&self.path)?;
-        if self.callers.read().unwrap_or_else(PoisonError::into_inner).0 == text {
-            return Ok(false);
-        }
-        let callers = parse(&text)?;
-        *self.callers.write().unwrap_or_else(PoisonError::into_inner) = (text, callers);
-        Ok(true)
-    }
-}
-
-fn broken(reason: &str) -> Error {
-    Error::Permanent { what: "reading the file of tokens (setting gateway.tokens)", source: reason.into() }
-}
-
-fn load(path: &str) -> Result<String, String> {
-    let text = fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
-    if text.len() > BYTES_MAX {
-        return Err(format!("{path} has {} bytes; {BYTES_MAX} is the most", text.len()));
-    }
-    Ok(text)
 }
 
 fn parse(text: &str) -> Result<Callers, String> {
@@ -118,28 +85,6 @@ fn parse(text: &str) -> Result<Callers, String> {
 /// What an actor is called in events, with room for how he proved himself.
 fn name(caller: &str) -> Result<String, String> {
     text("caller", caller, 1, 100).map_err(|rejection| rejection.reason)
-}
-
-/// Reads the file again when it changes.
-pub(crate) async fn read_again(gateway: Arc<Gateway>) {
-    if gateway.tokens.path.is_empty() {
-        return;
-    }
-    let mut said = String::new();
-    loop {
-        clock::sleep(LOOK_EVERY).await;
-        match gateway.tokens.refresh() {
-            Ok(false) => {}
-            Ok(true) => tracing::info!(path = gateway.tokens.path, "the file of tokens has changed"),
-            Err(reason) if reason == said => continue,
-            Err(reason) => {
-                tracing::error!(reason, "the file of tokens cannot be read; the tokens that it had stay good");
-                said = reason;
-                continue;
-            }
-        }
-        said.clear();
-    }
 }
 
 #[cfg(test)]

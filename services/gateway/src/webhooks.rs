@@ -3,7 +3,7 @@
 //! A report is named by what it says of which object, not by the provider's event. One that comes again is the same command and is answered
 //! again; two events of one fact are two commands, of which payments takes in one.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension,
@@ -19,6 +19,7 @@ use platform::{
     clock, config,
     error::Error,
     metric::{Label, Metric},
+    secret_file::SecretFile,
 };
 use proto::{Message, Name, payments::v1::RecordProviderEvent};
 use providers::{
@@ -59,7 +60,7 @@ const SIGNATURE: &str = "stripe-signature";
 /// What is needed to believe Stripe's webhooks.
 #[derive(Debug)]
 pub(crate) struct Stripe {
-    secrets: Secrets,
+    secrets: SecretFile<Secrets>,
     /// Whose payments are ours: the installation of the log, as payments names it to Stripe.
     fleet: Uuid,
     live: bool,
@@ -76,12 +77,12 @@ impl Stripe {
         if settings.webhook_secrets.is_empty() {
             return Ok(None);
         }
-        let refuse = |source: Box<dyn std::error::Error + Send + Sync>| Error::Permanent {
+        let parse = |text: &str| Secrets::parse(text).map_err(|error| error.to_string());
+        let secrets = SecretFile::read("stripe.webhook_secrets", &settings.webhook_secrets, parse);
+        let secrets = secrets.map_err(|reason| Error::Permanent {
             what: "reading the secrets of webhooks (setting stripe.webhook_secrets)",
-            source,
-        };
-        let text = fs::read_to_string(&settings.webhook_secrets).map_err(|error| refuse(error.into()))?;
-        let secrets = Secrets::parse(&text).map_err(|error| refuse(error.into()))?;
+            source: reason.into(),
+        })?;
         let fleet = sqlx::query_scalar("select id from log.installation").fetch_one(pool).await;
         let fleet = fleet.map_err(|error| Error::database("reading which installation this is", error))?;
         let api = providers::stripe::Stripe::set_up(settings, fleet, ASKED_WITHIN).unwrap_or_else(|error| {
@@ -155,7 +156,7 @@ async fn take(
     })?;
     let body = request::bytes(body, BODY_BYTES_MAX, gateway.settings.read_ms).await?;
     let signature = headers.get(SIGNATURE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    webhook::verify(&stripe.secrets, signature, &body, clock::now())
+    webhook::verify(&stripe.secrets.current(), signature, &body, clock::now())
         .map_err(|error| Problem::own("SIGNATURE_INVALID", error.to_string()).of("Stripe-Signature"))?;
     let reading = webhook::read(&body, &stripe.fleet.to_string(), stripe.live)
         .map_err(|error| Problem::own("INVALID_BODY", error.to_string()))?;
@@ -205,6 +206,7 @@ async fn record(
         message_type: &RecordProviderEvent::full_name(),
         data: report.encode_to_vec().into(),
         correlation_id: Some(request_id.0),
+        traceparent: None,
     };
     let Err(rejection) = hear(gateway, &command, COMMITTED_WITHIN).await? else { return Ok("recorded") };
     let payment_id = report.payment_id.as_str();

@@ -3,7 +3,7 @@
 //!
 //! Every mail has a connection of its own. One that was kept would be found stale at the first command of the next mail.
 
-use std::{fs, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use lettre::{
     Address,
@@ -18,6 +18,7 @@ use lettre::{
 };
 use platform::{
     config::{self, ms},
+    secret_file::{self, SecretFile},
     shutdown::Shutdown,
 };
 use tokio::time::timeout;
@@ -44,10 +45,17 @@ pub(crate) struct Server {
     host: String,
     port: u16,
     tls: Tls,
-    login: Option<Credentials>,
+    login: Option<Login>,
     hello: ClientId,
     begin: Duration,
     answer: Duration,
+}
+
+/// Who hands mail over.
+#[derive(Clone)]
+struct Login {
+    user: String,
+    password: Arc<SecretFile<String>>,
 }
 
 /// A password is nobody's business who reads a log.
@@ -70,10 +78,9 @@ impl Server {
         let login = if settings.user.is_empty() {
             None
         } else {
-            let path = &settings.password;
-            let password = fs::read_to_string(path)
-                .map_err(|error| format!("setting mail.password: cannot read the file {path:?}: {error}"))?;
-            Some(Credentials::new(settings.user.clone(), password.trim_end_matches(['\r', '\n']).to_owned()))
+            let password = SecretFile::read("mail.password", &settings.password, secret_file::password)
+                .map_err(|reason| format!("setting mail.password: {reason}"))?;
+            Some(Login { user: settings.user.clone(), password: Arc::new(password) })
         };
         let tls = match settings.tls.as_str() {
             "none" => Tls::None,
@@ -139,7 +146,8 @@ impl Server {
             connection.starttls(tls().map_err(of_server)?, &self.hello).await.map_err(of_server)?;
         }
         if let Some(login) = &self.login {
-            connection.auth(&[Mechanism::Plain, Mechanism::Login], login).await.map_err(of_server)?;
+            let login = Credentials::new(login.user.clone(), login.password.current().as_ref().clone());
+            connection.auth(&[Mechanism::Plain, Mechanism::Login], &login).await.map_err(of_server)?;
         }
         let needs_utf8 = [from, to].into_iter().any(|address| !AsRef::<str>::as_ref(address).is_ascii());
         if needs_utf8 && !connection.server_info().supports_feature(Extension::SmtpUtfEight) {

@@ -160,7 +160,13 @@ impl<B: Broker> Redrive<'_, B> {
     async fn send(&mut self, letter: &Letter, way: &Way) -> Result<Became> {
         let Way::Command { id, message_type, data, correlation_id } = way else { return Ok(Became::Redriven(None)) };
         let client = self.broker.client().await?;
-        let command = Outgoing { id: *id, message_type, data: data.clone().into(), correlation_id: *correlation_id };
+        let command = Outgoing {
+            id: *id,
+            message_type,
+            data: data.clone().into(),
+            correlation_id: *correlation_id,
+            traceparent: None,
+        };
         let became = match client.send_within(&command, self.within).await {
             Sent::Answered(answer) => Became::Redriven(answer.reply.outcome),
             Sent::Unanswered => Became::Redriven(None),

@@ -21,7 +21,7 @@ const SESSION: &str = "select format('app \"%s\", user %s, database %s, %s', app
             coalesce(host(client_addr), 'this machine')) as whose,
         coalesce(state, '') as state, xact_start, backend_start, backend_xid is not null as has_written,
         pid = pg_backend_pid() or application_name like 'holdfast%' or usename in ('holdfast_orders', 'holdfast_inventory',
-            'holdfast_rounds', 'holdfast_payments', 'holdfast_all_in_one', 'holdfast_gateway', 'holdfast_mail') as is_ours
+            'holdfast_rounds', 'holdfast_payments', 'holdfast_all_in_one', 'holdfast_gateway', 'holdfast_mail', 'holdfast_traces') as is_ours
     from pg_stat_activity where pid = $1 and backend_type = 'client backend'";
 
 /// The very session that was looked at: another one may have its number by now.

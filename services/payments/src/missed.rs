@@ -224,6 +224,7 @@ impl<P: Provider> Search<'_, P> {
             message_type: &RecordProviderEvent::full_name(),
             data: report.encode_to_vec().into(),
             correlation_id: None,
+            traceparent: None,
         };
         let (payment_id, report) = (report.payment_id.as_str(), report.provider_event_id.as_str());
         match self.client.send_within(&command, COMMITTED_WITHIN).await {

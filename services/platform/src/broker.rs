@@ -64,13 +64,17 @@ pub async fn connect(settings: &config::Broker, name: &str) -> Result<Broker, Er
     begin(settings, name, options(settings)?).await
 }
 
-/// How every connection is made: as whom, and where answers come to.
+/// How every connection is made: to whom, as whom, and where answers come to.
 ///
 /// # Errors
 /// The credentials cannot be read.
 pub fn options(settings: &config::Broker) -> Result<ConnectOptions, Error> {
     let options = credentials::options(&settings.credentials)?;
-    Ok(options.custom_inbox_prefix(&settings.inbox_prefix))
+    let options = options.custom_inbox_prefix(&settings.inbox_prefix);
+    if settings.root_certificates.is_empty() {
+        return Ok(options);
+    }
+    Ok(options.add_root_certificates(settings.root_certificates.clone().into()))
 }
 
 /// Connects, for taking messages in, until the connection is lost: it is never made again.

@@ -81,6 +81,8 @@ pub struct Outgoing<'a> {
     pub data: bytes::Bytes,
     /// What all events of its story are to bear; its id by default.
     pub correlation_id: Option<Uuid>,
+    /// The trace of whoever asks for it, as W3C Trace Context writes it.
+    pub traceparent: Option<String>,
 }
 
 /// What was answered.
@@ -172,7 +174,7 @@ impl CommandClient {
 
     /// Sends a command, given its type and its protobuf bytes, until it is answered.
     pub async fn send_bytes(&self, id: Uuid, message_type: &str, data: Vec<u8>) -> Result<CommandReply> {
-        let command = Outgoing { id, message_type, data: data.into(), correlation_id: None };
+        let command = Outgoing { id, message_type, data: data.into(), correlation_id: None, traceparent: None };
         match self.send_within(&command, self.give_up_after).await {
             Sent::Answered(answer) => Ok(answer.reply),
             Sent::Unanswered | Sent::Undelivered => bail!(
@@ -228,6 +230,9 @@ impl CommandClient {
         headers.insert(header::REPLY_TO, format!("{}.{}", self.inbox, command.id));
         if let Some(correlation_id) = command.correlation_id {
             headers.insert(header::CORRELATION_ID, correlation_id.to_string());
+        }
+        if let Some(traceparent) = &command.traceparent {
+            headers.insert(header::TRACEPARENT, traceparent.as_str());
         }
         let subject = command_subject(command.message_type);
         self.jetstream.publish_with_headers(subject, headers, command.data.clone()).await?.await?;

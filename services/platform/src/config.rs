@@ -38,14 +38,14 @@ sections! {
     /// All settings of a worker.
     Config {
         database: Database, broker: Broker, consumer: Consumer, relay: Relay, timers: Timers, effects: Effects,
-        payments: Payments, stripe: Stripe, http: Http, gateway: Gateway, mail: Mail, log: Log, process: Process,
+        payments: Payments, stripe: Stripe, http: Http, gateway: Gateway, mail: Mail, traces: Traces, log: Log, process: Process,
     }
     /// Postgres.
-    Database { url: String, connections_max: u32, installation: String }
+    Database { url: String, password: String, connections_max: u32, installation: String }
     /// NATS.
     Broker {
-        url: String, credentials: String, inbox_prefix: String, replicas: usize, events_age_max_hours: u64, events_bytes_max: i64,
-        events_json: bool, commands_bytes_max: i64, publish_timeout_ms: u64,
+        url: String, root_certificates: String, credentials: String, inbox_prefix: String, replicas: usize, events_age_max_hours: u64,
+        events_bytes_max: i64, events_json: bool, commands_bytes_max: i64, publish_timeout_ms: u64,
     }
     /// Taking messages in.
     Consumer {
@@ -69,9 +69,9 @@ sections! {
     Http { address: String }
     /// The HTTP API.
     Gateway {
-        address: String, tokens: String, jwks: String, jwt_issuer: String, jwt_audience: String, link_secret: String, operator_url: String,
-        connections_max: usize, requests_max: usize, listeners_max: usize, body_bytes_max: usize, read_ms: u64, write_ms: u64,
-        request_ms: u64, wait_ms: u64, wait_max_ms: u64,
+        address: String, tokens: String, jwks: String, jwt_issuer: String, jwt_audience: String, link_secret: String,
+        operator_url: String, operator_password: String, connections_max: usize, requests_max: usize, listeners_max: usize,
+        body_bytes_max: usize, read_ms: u64, write_ms: u64, request_ms: u64, wait_ms: u64, wait_max_ms: u64,
     }
     /// Mail to buyers.
     Mail {
@@ -79,6 +79,8 @@ sections! {
         templates: String, zone: String, unknown: String, late_payments: bool, elsewhere: bool, connections_max: usize, begin_ms: u64,
         answer_ms: u64, backoff_ms: u64, backoff_max_ms: u64, give_up_ms: u64, once_more_ms: u64, poll_ms: u64,
     }
+    /// Traces.
+    Traces { url: String, token: String, one_in: u64, slow_ms: u64, poll_ms: u64 }
     /// Logging.
     Log { filter: String, format: String }
     /// The process.
@@ -126,6 +128,7 @@ impl Config {
         self.stripe.check(&mut checks);
         self.gateway.check(&mut checks);
         self.mail.check(&mut checks);
+        self.traces.check(&mut checks);
         checks.within("process.threads", size(self.process.threads), 1, 64);
         checks.within("process.drain_ms", self.process.drain_ms, 1, 600_000);
         checks.one_of("log.format", &self.log.format, &["json", "text"]);
@@ -189,6 +192,7 @@ fn fitting(mut settings: Table) -> Result<Fitting, Mistake> {
 
 impl Database {
     fn check(&self, checks: &mut Checks) {
+        checks.file("database.password", &self.password);
         checks.within("database.connections_max", self.connections_max, 4, 100);
     }
 }
@@ -200,6 +204,7 @@ impl Broker {
             other => Err(format!("must be 1, 3 or 5, not {other}")),
         };
         checks.must("broker.replicas", "1, 3 or 5", copies);
+        checks.file("broker.root_certificates", &self.root_certificates);
         checks.file("broker.credentials", &self.credentials);
         checks.must("broker.inbox_prefix", "words with dots between", self.inbox_prefix());
         // A century.
@@ -308,6 +313,7 @@ impl Gateway {
     fn check_files(&self, checks: &mut Checks) {
         checks.file("gateway.tokens", &self.tokens);
         checks.file("gateway.link_secret", &self.link_secret);
+        checks.file("gateway.operator_password", &self.operator_password);
         // Whoever signs for others too must not be believed when he does.
         for (setting, value) in [("gateway.jwt_issuer", &self.jwt_issuer), ("gateway.jwt_audience", &self.jwt_audience)]
         {
@@ -321,6 +327,22 @@ impl Gateway {
         }
         let is_address = ["https://", "http://"].iter().any(|scheme| self.jwks.starts_with(scheme));
         checks.file("gateway.jwks", if is_address { "" } else { &self.jwks });
+    }
+}
+
+impl Traces {
+    fn check(&self, checks: &mut Checks) {
+        let is_address = ["https://", "http://"].iter().any(|scheme| self.url.starts_with(scheme));
+        let why = || format!("must begin with https:// or http://, or be empty, not {:?}", self.url);
+        checks.must(
+            "traces.url",
+            "an address, or empty",
+            if is_address || self.url.is_empty() { Ok(()) } else { Err(why()) },
+        );
+        checks.file("traces.token", &self.token);
+        checks.within("traces.one_in", self.one_in, 1, 1_000_000_000);
+        checks.within("traces.slow_ms", self.slow_ms, 1, 86_400_000);
+        checks.within("traces.poll_ms", self.poll_ms, 10, 60_000);
     }
 }
 

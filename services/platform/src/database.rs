@@ -2,31 +2,67 @@
 //!
 //! Why it is so: services/runtime/README.md#one-plan-for-every-batch
 
-use std::time::Instant;
+use std::{fmt::Write as _, time::Instant};
 
 use sqlx::{
     PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use time::OffsetDateTime;
+use tracing::Instrument as _;
 
 use crate::{
     clock,
     config::{self, ms},
     error::Error,
+    secret_file::{self, LOOK_EVERY, SecretFile},
 };
+
+/// With the password that a file says now, if one is named.
+///
+/// # Errors
+/// The file cannot be read, or says none.
+pub fn with_password(options: PgConnectOptions, file: &str) -> Result<PgConnectOptions, Error> {
+    if file.is_empty() { Ok(options) } else { Ok(options.password(&password(file)?)) }
+}
+
+/// The setting database.url with the password that is good now.
+///
+/// # Errors
+/// The file of the password cannot be read, or says none.
+pub fn address(settings: &config::Database) -> Result<String, Error> {
+    let config::Database { url, password: file, .. } = settings;
+    if file.is_empty() {
+        return Ok(url.clone());
+    }
+    // What stands behind the address is stronger than what stands in it.
+    let mut address = format!("{url}{}password=", if url.contains('?') { '&' } else { '?' });
+    for byte in password(file)?.bytes() {
+        // Writing to a string cannot fail.
+        write!(address, "%{byte:02X}").unwrap_or_default();
+    }
+    Ok(address)
+}
+
+fn password(file: &str) -> Result<String, Error> {
+    secret_file::text(file).and_then(|text| secret_file::password(&text)).map_err(unread)
+}
+
+fn unread(why: String) -> Error {
+    Error::transient("reading the password of the database", why)
+}
 
 /// A session that Postgres ends soon after its worker has gone without a word or stands still: what it has locked, rows or its
 /// place as the relay, would else hold up all others for as long.
 ///
 /// # Errors
-/// The URL cannot be read.
-pub fn session(database_url: &str, name: &str) -> Result<PgConnectOptions, Error> {
-    let options: PgConnectOptions = database_url.parse().map_err(|error: sqlx::Error| Error::Permanent {
+/// The URL cannot be read, or the file of the password cannot.
+pub fn session(settings: &config::Database, name: &str) -> Result<PgConnectOptions, Error> {
+    let options: PgConnectOptions = settings.url.parse().map_err(|error: sqlx::Error| Error::Permanent {
         what: "reading the setting database.url",
         source: error.into(),
     })?;
-    Ok(options.application_name(name).options([
+    Ok(with_password(options, &settings.password)?.application_name(name).options([
         ("idle_in_transaction_session_timeout", "10s"),
         ("tcp_keepalives_idle", "5s"),
         ("tcp_keepalives_interval", "2s"),
@@ -44,7 +80,7 @@ const VERSION_MIN: u32 = 15;
 /// No database there, it refuses the role, or it is too old.
 pub async fn connect(settings: &config::Database, service: &str) -> Result<PgPool, Error> {
     let failed = |error| Error::database("connecting to Postgres (setting database.url)", error);
-    let options = session(&settings.url, &format!("holdfast-{service}"))?.options([
+    let options = session(settings, &format!("holdfast-{service}"))?.options([
         ("search_path", service),
         // A batch touches some rows by their keys, few or hundreds. Left to itself, the planner would rather read a table of
         // thousands through, and hash it; held to the keys, its plan is good for all batches, so it is made once.
@@ -67,6 +103,7 @@ pub async fn connect(settings: &config::Database, service: &str) -> Result<PgPoo
             .map_err(failed)?;
     check_version(&version)?;
     check_session(&pool, service).await?;
+    follow_password(&pool, settings)?;
     clock::set(asked, now.into());
     Ok(pool)
 }
@@ -88,6 +125,31 @@ async fn check_session(pool: &PgPool, service: &str) -> Result<(), Error> {
         found.0, found.1
     );
     Err(Error::transient("checking that the session to Postgres is one's own", why))
+}
+
+/// Has a pool's new sessions log in with the password that its file says by then, until the pool is closed. Those that stand go on.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn follow_password(pool: &PgPool, settings: &config::Database) -> Result<(), Error> {
+    if settings.password.is_empty() {
+        return Ok(());
+    }
+    let file = SecretFile::read("database.password", &settings.password, secret_file::password).map_err(unread)?;
+    let pool = pool.clone();
+    let follow = async move {
+        let mut password = file.current();
+        while !pool.is_closed() {
+            clock::sleep(LOOK_EVERY).await;
+            let now = file.current();
+            if now != password {
+                pool.set_connect_options(pool.connect_options().as_ref().clone().password(&now));
+                password = now;
+            }
+        }
+    };
+    tokio::spawn(follow.in_current_span());
+    Ok(())
 }
 
 /// One plan for arrays of all lengths.
@@ -133,7 +195,26 @@ pub fn column<R: Copy, T>(rows: &[R], value: impl Fn(R) -> T) -> Vec<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::check_version;
+    use sqlx::postgres::PgConnectOptions;
+
+    use super::{address, check_version};
+    use crate::config::Database;
+
+    #[test]
+    fn an_address_has_the_password_that_a_file_says_whatever_is_in_it() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "a&b=c% #\n").unwrap();
+        let of = |url: &str| {
+            let password = file.path().to_str().unwrap().to_owned();
+            address(&Database { url: url.to_owned(), password, connections_max: 4, installation: String::new() })
+                .unwrap()
+        };
+        for url in ["postgres://orders@db/holdfast", "postgres://orders:old@db/holdfast?sslrootcert=/etc/ca.crt"] {
+            let read: PgConnectOptions = of(url).parse().unwrap();
+            let wanted: PgConnectOptions = url.parse().unwrap();
+            assert_eq!(format!("{read:?}"), format!("{:?}", wanted.password("a&b=c% #")), "{url}");
+        }
+    }
 
     #[test]
     fn refuses_a_postgres_that_is_too_old() {

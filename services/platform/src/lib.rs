@@ -14,6 +14,7 @@ pub mod migrations;
 pub mod print;
 pub mod process;
 pub mod retry;
+pub mod secret_file;
 pub mod shutdown;
 pub mod statement;
 pub mod telemetry;

@@ -20,6 +20,7 @@ mod authorisation;
 mod checkout;
 mod form;
 mod http;
+mod key;
 mod limit;
 mod missed;
 mod object;
@@ -30,6 +31,7 @@ mod stage;
 pub mod webhook;
 
 use http::Api;
+use key::{Key, Source};
 
 /// Its name in events.
 pub const NAME: &str = "stripe";
@@ -49,12 +51,10 @@ const REQUESTS_MAX: u32 = 3;
 pub const API_VERSION: &str = "2026-10-28.endive";
 
 /// How Stripe is reached, and what it is told of this shop.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// Where it is, see [`URL`].
     pub url: String,
-    /// The secret or restricted key: `sk_…` or `rk_…`.
-    pub secret_key: String,
     /// How long a call may take once it is its turn, see [`TIMEOUT`]. It waits for that no longer than three quarters of this.
     pub timeout: Duration,
     /// The shop's page for buyers who have paid.
@@ -79,21 +79,6 @@ pub enum Capture {
     /// When the order can be paid with it. Until then it is set aside, and what is of no use is let go: nothing is charged, so nothing has to
     /// be given back.
     OnPaid,
-}
-
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
-            .field("url", &self.url)
-            .field("timeout", &self.timeout)
-            .field("success_url", &self.success_url)
-            .field("cancel_url", &self.cancel_url)
-            .field("fleet", &self.fleet)
-            .field("allow_live", &self.allow_live)
-            .field("missed_every", &self.missed_every)
-            .field("capture", &self.capture)
-            .finish_non_exhaustive()
-    }
 }
 
 /// Why there is no Stripe with these settings. No text of it has the key.
@@ -125,7 +110,7 @@ pub enum StripeSetupError {
     Tls(String),
 }
 
-/// Which of Stripe's two worlds a key is of.
+/// Which of Stripe's two worlds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Test,
@@ -146,17 +131,16 @@ impl fmt::Debug for Stripe {
 }
 
 impl Stripe {
-    /// Makes ready for calls; makes none.
+    /// Makes ready for calls, with the secret or restricted key: `sk_…` or `rk_…`. Makes none.
     ///
     /// # Errors
-    /// The settings would not do, see [`StripeSetupError`].
-    pub fn new(settings: Settings) -> Result<Self, StripeSetupError> {
-        let mode = mode_of(&settings.secret_key).ok_or(StripeSetupError::Key)?;
-        match (mode, settings.allow_live) {
-            (Mode::Live, false) => return Err(StripeSetupError::LiveKey),
-            (Mode::Test, true) => return Err(StripeSetupError::TestKey),
-            (Mode::Live, true) | (Mode::Test, false) => {}
-        }
+    /// The key or the settings would not do, see [`StripeSetupError`].
+    pub fn new(settings: Settings, key: &str) -> Result<Self, StripeSetupError> {
+        let key = Key::parse(key, settings.allow_live)?;
+        Self::with(settings, Source::Given(Arc::new(key)))
+    }
+
+    fn with(settings: Settings, key: Source) -> Result<Self, StripeSetupError> {
         check_url(&settings.url)?;
         for (name, page) in [("success_url", &settings.success_url), ("cancel_url", &settings.cancel_url)] {
             if !["https://", "http://"].iter().any(|scheme| page.starts_with(scheme)) {
@@ -166,7 +150,7 @@ impl Stripe {
         if settings.timeout.is_zero() {
             return Err(StripeSetupError::Timeout);
         }
-        Ok(Self { api: Arc::new(Api::new(&settings, mode)?), settings: Arc::new(settings) })
+        Ok(Self { api: Arc::new(Api::new(&settings, key)?), settings: Arc::new(settings) })
     }
 
     /// Whether a charge is of this fleet, on an account that may be shared. What we have said about it when we made its page tells.
@@ -177,14 +161,6 @@ impl Stripe {
         let intent = authorisation::read(&self.api, reference).await?;
         Ok(object::fleet(&intent.metadata) == self.settings.fleet)
     }
-}
-
-fn mode_of(key: &str) -> Option<Mode> {
-    let kinds =
-        [("sk_test_", Mode::Test), ("rk_test_", Mode::Test), ("sk_live_", Mode::Live), ("rk_live_", Mode::Live)];
-    let (secret, mode) = kinds.into_iter().find_map(|(begin, mode)| Some((key.strip_prefix(begin)?, mode)))?;
-    let is_key = !secret.is_empty() && secret.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    is_key.then_some(mode)
 }
 
 fn check_url(url: &str) -> Result<(), StripeSetupError> {
@@ -273,7 +249,7 @@ impl Provider for Stripe {
 
 #[cfg(test)]
 mod tests {
-    use super::{Settings, Stripe, StripeSetupError, stage};
+    use super::{Settings, Stripe, StripeSetupError, key::Key, stage};
 
     fn settings() -> Settings {
         stage::settings("https://api.stripe.com")
@@ -282,13 +258,17 @@ mod tests {
     fn refused(change: impl FnOnce(&mut Settings)) -> Option<StripeSetupError> {
         let mut settings = settings();
         change(&mut settings);
-        Stripe::new(settings).err()
+        Stripe::new(settings, stage::KEY).err()
+    }
+
+    fn refused_key(key: &str, allow_live: bool) -> Option<StripeSetupError> {
+        Key::parse(key, allow_live).err()
     }
 
     #[test]
     fn nothing_that_is_printed_has_the_key() {
-        let stripe = Stripe::new(settings()).unwrap();
-        for text in [format!("{stripe:?}"), format!("{stripe:#?}"), format!("{:?}", settings())] {
+        let stripe = Stripe::new(settings(), stage::KEY).unwrap();
+        for text in [format!("{stripe:?}"), format!("{stripe:#?}")] {
             assert!(!text.contains(stage::KEY) && !text.contains("sk_test"), "{text}");
             assert!(text.contains("api.stripe.com"), "{text}");
         }
@@ -307,7 +287,7 @@ mod tests {
             "SK_TEST_12",
             "rk_live_é",
         ] {
-            let error = refused(|settings| key.clone_into(&mut settings.secret_key)).unwrap();
+            let error = refused_key(key, false).unwrap();
             assert_eq!(error, StripeSetupError::Key, "{key:?}");
             assert!(key.trim().len() < 9 || !error.to_string().contains(key.trim()), "{error}");
         }
@@ -316,15 +296,12 @@ mod tests {
     #[test]
     fn real_money_needs_a_word_and_the_word_needs_real_money() {
         for key in ["sk_live_1234", "rk_live_1234"] {
-            assert_eq!(refused(|settings| key.clone_into(&mut settings.secret_key)), Some(StripeSetupError::LiveKey));
-            let live = refused(|settings| {
-                key.clone_into(&mut settings.secret_key);
-                settings.allow_live = true;
-            });
-            assert_eq!(live, None);
+            assert_eq!(refused_key(key, false), Some(StripeSetupError::LiveKey));
+            assert_eq!(refused_key(key, true), None);
         }
+        assert_eq!(refused_key(stage::KEY, true), Some(StripeSetupError::TestKey));
+        assert_eq!(refused_key("rk_test_1234", false), None);
         assert_eq!(refused(|settings| settings.allow_live = true), Some(StripeSetupError::TestKey));
-        assert_eq!(refused(|settings| "rk_test_1234".clone_into(&mut settings.secret_key)), None);
     }
 
     #[test]

@@ -148,6 +148,7 @@ impl<W: Wallets> Wallet<W> {
             message_type: &M::full_name(),
             data: command.encode_to_vec().into(),
             correlation_id: None,
+            traceparent: None,
         };
         match self.0.ask(&command).await?.outcome {
             Some(Outcome::Accepted(accepted)) => Ok(Ok(accepted)),

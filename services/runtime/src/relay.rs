@@ -81,7 +81,7 @@ async fn lead(context: &Context, differences: &mut Differences, health: &Health)
     let (settings, broker, mut shutdown) = (&context.config.relay, &context.broker, context.shutdown.clone());
     let database = |what| move |error| Error::database(what, error);
     // Never idle for long: a relay that stands still must not keep its place.
-    let session = session(&context.config.database.url, "holdfast-relay")?.options([("idle_session_timeout", "15s")]);
+    let session = session(&context.config.database, "holdfast-relay")?.options([("idle_session_timeout", "15s")]);
     let mut connection = PgConnection::connect_with(&session).await.map_err(database("connecting the relay"))?;
     let mut stand_by = StandBy::new(context, differences);
     while !stand_by.takes_over(&mut connection, differences).await? {

@@ -106,6 +106,8 @@ pub(super) struct Kept {
     pub(super) since: Timestamp,
     /// What the payout is known by with which an operator gave its money back.
     pub(super) given_back: Option<String>,
+    /// Another payout than that one settled it.
+    pub(super) is_settled_beside: bool,
 }
 
 /// Which way its money went.
@@ -423,13 +425,15 @@ impl Money {
         let resolution = resolved.resolution();
         let payments::ProviderReportResolved { payment_id, provider_event_id, settled_by, .. } = resolved;
         // Settled by another report of the same charge, it counts there or has not come; by a payout, it came and went.
-        let by_payout = self.references.get(&settled_by).is_some_and(|(_, is_payout)| *is_payout);
+        let payout = self.references.get(&settled_by).filter(|(_, is_payout)| *is_payout);
+        let payout = payout.map(|(reference, _)| reference.clone());
         let of = self.of(&payment_id)?;
         let given_back = of.given_back(&provider_event_id);
         if let Some(kept) = of.kept.get_mut(&provider_event_id) {
             kept.settled_by.clone_from(&settled_by);
             kept.given_back = kept.given_back.take().or(given_back);
-            let by_other = by_payout && settled_by != provider_event_id;
+            let by_other = payout.is_some() && settled_by != provider_event_id;
+            kept.is_settled_beside = by_other && payout != kept.given_back;
             let by_hand = settled_by.is_empty() && kept.given_back.is_some();
             let is_other = by_other || by_hand;
             kept.fate = match resolution {
@@ -639,7 +643,8 @@ impl Payment {
         // What an operator has done about it is done, whatever else it fits by now.
         let given_back = self.kept.get(&id).and_then(|kept| kept.given_back.clone());
         let (fate, settled_by) = (Fate::Open, String::new());
-        self.kept.insert(id, Kept { report, way, fate, settled_by, since, given_back });
+        let is_settled_beside = false;
+        self.kept.insert(id, Kept { report, way, fate, settled_by, since, given_back, is_settled_beside });
         self.goes_back();
     }
 

@@ -215,11 +215,12 @@ fn decide_reports(
     let mut looked_at = BTreeSet::new();
     // What they did themselves goes with the money that it gave back, whose report may have been accepted, or have found its payment, by
     // the time they are heard: so that one first.
-    let gave_back = |fits: fn(Fate) -> bool| -> BTreeSet<String> {
-        payment.kept.values().filter(|kept| fits(kept.fate)).filter_map(|kept| kept.given_back.clone()).collect()
+    let gave_back = |fits: fn(&Kept) -> bool| -> BTreeSet<String> {
+        payment.kept.values().filter(|kept| fits(kept)).filter_map(|kept| kept.given_back.clone()).collect()
     };
-    let not_settled = gave_back(|fate| fate == Fate::Open);
-    let by_hand = gave_back(|fate| fate != Fate::Accepted);
+    let not_settled = gave_back(|kept| kept.fate == Fate::Open);
+    // Money that another payout has settled, which may have failed, is not what theirs gave back.
+    let by_hand = gave_back(|kept| kept.fate != Fate::Accepted && !kept.is_settled_beside);
     let open = |kept: &Kept| kept.fate == Fate::Open && now.since(kept.since) >= WAITS;
     for (id, kept) in payment.kept.iter_mut().filter(|(_, kept)| open(kept)) {
         let name = kept.name();

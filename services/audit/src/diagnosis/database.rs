@@ -171,7 +171,7 @@ const TRANSACTIONS: &str = "select false as is_prepared, pid::text as id,
             coalesce(host(client_addr), 'this machine')) as whose,
         coalesce(state, '') as state, xact_start as since,
         application_name like 'holdfast%' or usename in ('holdfast_orders', 'holdfast_inventory', 'holdfast_rounds',
-            'holdfast_payments', 'holdfast_all_in_one', 'holdfast_gateway', 'holdfast_mail') as is_ours
+            'holdfast_payments', 'holdfast_all_in_one', 'holdfast_gateway', 'holdfast_mail', 'holdfast_traces') as is_ours
     from pg_stat_activity
     where backend_xid is not null and backend_type <> 'autovacuum worker' and pid <> pg_backend_pid()
         and xact_start <= clock_timestamp() - $1 * interval '1 second'

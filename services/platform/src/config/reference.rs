@@ -7,10 +7,18 @@ use toml::{Table, Value};
 use super::{Config, DEFAULTS, sources::variable};
 
 /// Settings of which a running process takes more than it began with. All others are read once, when it starts.
-const TAKEN_ANEW: [(&str, &str); 3] = [
+const TAKEN_ANEW: [(&str, &str); 11] = [
     ("broker.credentials", "the file, for every new connection"),
+    ("broker.root_certificates", "the file, for every new connection"),
+    ("database.password", "the file, for every new session"),
     ("gateway.jwks", "the keys: of a file when it changes, of an address when one is not known"),
+    ("gateway.link_secret", "the file, when it changes: links that were made before are good no more"),
+    ("gateway.operator_password", "the file, for every new session"),
     ("gateway.tokens", "the file, when it changes"),
+    ("mail.password", "the file, when it changes"),
+    ("stripe.secret_key", "the file, when it changes"),
+    ("stripe.webhook_secrets", "the file, when it changes"),
+    ("traces.token", "the file, when it changes"),
 ];
 
 const ABOUT: &str = "\

@@ -3,18 +3,22 @@
 use std::path::Path;
 
 /// Settings that name a file with a secret. People write the secret itself there.
-const FILES: [&str; 7] = [
+const FILES: [&str; 10] = [
     "broker.credentials",
+    "database.password",
     "gateway.jwks",
     "gateway.link_secret",
+    "gateway.operator_password",
     "gateway.tokens",
     "mail.password",
     "stripe.secret_key",
     "stripe.webhook_secrets",
+    "traces.token",
 ];
 
 /// Those of them whose secret may be any text, and so look like a path. Keys and tokens have beginnings of their own.
-const OF_ANY_TEXT: [&str; 2] = ["gateway.link_secret", "mail.password"];
+const OF_ANY_TEXT: [&str; 5] =
+    ["database.password", "gateway.link_secret", "gateway.operator_password", "mail.password", "traces.token"];
 
 /// What stands in the place of a secret.
 pub(super) const HIDDEN: &str = "***";

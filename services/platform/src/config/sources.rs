@@ -17,7 +17,7 @@ const FILE: &str = "HOLDFAST_CONFIG";
 const OURS: &str = "HOLDFAST_";
 
 /// Variables of ours that are no settings: of the command holdfast, of compose.yaml, of ./justw and of the tests.
-pub const OTHERS: [&str; 24] = [
+pub const OTHERS: [&str; 25] = [
     FILE,
     "HOLDFAST_ADMIN_DATABASE_URL",
     "HOLDFAST_ADVISORIES",
@@ -37,11 +37,12 @@ pub const OTHERS: [&str; 24] = [
     "HOLDFAST_PROMETHEUS",
     "HOLDFAST_PROMTOOL",
     "HOLDFAST_PYTHON",
+    "HOLDFAST_SECRETS",
     "HOLDFAST_SYFT",
     "HOLDFAST_TESTS_ALL_IN_ONE",
     "HOLDFAST_TEST_PID_FILE",
-    "HOLDFAST_TOKENS",
     "HOLDFAST_TOOLS",
+    "HOLDFAST_USER",
 ];
 
 /// Settings as they were given, before their values are checked.

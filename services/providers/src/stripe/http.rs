@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     HeaderMap, Request,
-    header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT},
+    header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT},
 };
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -23,6 +23,7 @@ use tokio::time::{Instant, timeout};
 use super::{
     API_VERSION, Mode, Settings, StripeSetupError,
     answer::Answer,
+    key::{Key, Source},
     limit::{Limits, Queue},
 };
 use crate::ProviderError;
@@ -40,9 +41,6 @@ const VERSION: &str = "stripe-version";
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const REPLAYED: &str = "idempotent-replayed";
 const REQUEST_ID: &str = "request-id";
-
-/// What stands in a text in the place of the key.
-const HIDDEN: &str = "(the key)";
 
 /// A call.
 #[derive(Debug)]
@@ -64,14 +62,13 @@ pub(super) fn turn_max(timeout: Duration) -> Duration {
 pub(super) struct Api {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     url: String,
-    authorization: HeaderValue,
-    secret_key: String,
+    key: Source,
     timeout: Duration,
     limits: Mutex<Limits>,
 }
 
 impl Api {
-    pub(super) fn new(settings: &Settings, mode: Mode) -> Result<Self, StripeSetupError> {
+    pub(super) fn new(settings: &Settings, key: Source) -> Result<Self, StripeSetupError> {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
@@ -86,14 +83,11 @@ impl Api {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_MAX)
             .build(https);
-        let bearer = HeaderValue::from_str(&format!("Bearer {}", settings.secret_key));
-        let mut authorization = bearer.ok().ok_or(StripeSetupError::Key)?;
-        authorization.set_sensitive(true);
+        let mode = if settings.allow_live { Mode::Live } else { Mode::Test };
         Ok(Self {
             client,
             url: settings.url.trim_end_matches('/').to_owned(),
-            authorization,
-            secret_key: settings.secret_key.clone(),
+            key,
             timeout: settings.timeout,
             limits: Mutex::new(Limits::of(mode)),
         })
@@ -105,12 +99,13 @@ impl Api {
     /// Busy: it was not sent, for want of a connection or of a turn in time. Unknown: it may have been. Misconfigured: it cannot be.
     pub(super) async fn send(&self, call: Call<'_>) -> Result<Answer, ProviderError> {
         let begun = Instant::now();
-        let request = self.request(&call)?;
         for (queue, within) in [(call.queue, self.timeout / 2), (Queue::Account, turn_max(self.timeout))] {
             self.wait_for_turn(queue, begun + within).await?;
         }
+        let key = self.key.current();
+        let request = self.request(&call, &key)?;
         // However long it has waited: a call that is given up early is an outcome that nobody knows.
-        match timeout(self.timeout, self.exchange(request)).await {
+        match timeout(self.timeout, self.exchange(request, &key)).await {
             Ok(answer) => answer,
             Err(_elapsed) => {
                 let words = format!("no answer to {} within {} ms", call.path, self.timeout.as_millis());
@@ -119,7 +114,7 @@ impl Api {
         }
     }
 
-    fn request(&self, call: &Call<'_>) -> Result<Request<Full<Bytes>>, ProviderError> {
+    fn request(&self, call: &Call<'_>, key: &Key) -> Result<Request<Full<Bytes>>, ProviderError> {
         let (method, body) = match &call.form {
             Some(form) => ("POST", form.clone()),
             None => ("GET", String::new()),
@@ -127,14 +122,14 @@ impl Api {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{}", self.url, call.path))
-            .header(AUTHORIZATION, self.authorization.clone())
+            .header(AUTHORIZATION, key.authorization.clone())
             .header(VERSION, API_VERSION)
             .header(USER_AGENT, concat!("holdfast/", env!("CARGO_PKG_VERSION")));
         if call.form.is_some() {
             request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
         }
-        if let Some(key) = call.key {
-            request = request.header(IDEMPOTENCY_KEY, key);
+        if let Some(idempotency_key) = call.key {
+            request = request.header(IDEMPOTENCY_KEY, idempotency_key);
         }
         request
             .body(Full::new(body.into()))
@@ -161,7 +156,7 @@ impl Api {
         }
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, ProviderError> {
+    async fn exchange(&self, request: Request<Full<Bytes>>, key: &Key) -> Result<Answer, ProviderError> {
         let response = self.client.request(request).await.map_err(|error| {
             let words = words(&error);
             if error.is_connect() {
@@ -175,14 +170,9 @@ impl Api {
             ProviderError::OutcomeUnknown(format!("the answer broke off: {}", words(error.as_ref())))
         })?;
         let is_replayed = header(&head.headers, REPLAYED) == "true";
-        let request_id = domain::legible(&self.without_key(header(&head.headers, REQUEST_ID)), 64);
-        let body = Bytes::from(self.without_key(&String::from_utf8_lossy(&body.to_bytes())));
+        let request_id = domain::legible(&key.hide(header(&head.headers, REQUEST_ID)), 64);
+        let body = Bytes::from(key.hide(&String::from_utf8_lossy(&body.to_bytes())));
         Ok(Answer { status: head.status, is_replayed, request_id, body })
-    }
-
-    /// Whoever is taken for Stripe may repeat what it was sent.
-    fn without_key(&self, text: &str) -> String {
-        text.replace(&self.secret_key, HIDDEN)
     }
 }
 
@@ -200,14 +190,15 @@ fn words(error: &(dyn Error + 'static)) -> String {
 mod tests {
     use std::time::Duration;
 
+    use platform::{clock, secret_file::SecretFile};
     use tokio::time::Instant;
 
     use super::{Api, Call, Queue};
     use crate::{
         ProviderError,
         stripe::{
-            Mode,
             answer::Answer,
+            key::{Key, Source},
             stage::{self, Reply, Stage},
         },
     };
@@ -215,7 +206,11 @@ mod tests {
     const TIME: Duration = Duration::from_millis(400);
 
     fn api(url: &str) -> Api {
-        Api::new(&crate::stripe::Settings { timeout: TIME, ..stage::settings(url) }, Mode::Test).unwrap()
+        api_with(url, stage::key())
+    }
+
+    fn api_with(url: &str, key: Source) -> Api {
+        Api::new(&crate::stripe::Settings { timeout: TIME, ..stage::settings(url) }, key).unwrap()
     }
 
     async fn sent(api: &Api) -> Result<Answer, ProviderError> {
@@ -289,6 +284,27 @@ mod tests {
         assert!(post.contains("\r\nidempotency-key: key-1\r\n"), "{post}");
         assert!(post.contains("\r\ncontent-type: application/x-www-form-urlencoded\r\n"), "{post}");
         assert!(!get.contains("idempotency-key") && !get.contains("content-type"), "{get}");
+    }
+
+    #[tokio::test]
+    async fn a_key_that_its_file_says_by_then_is_the_one_of_the_next_call() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let say = |key: &str| std::fs::write(&file, format!("{key}\n")).unwrap();
+        let parse = |text: &str| Key::parse(text.trim(), false).map_err(|error| error.to_string());
+        say(stage::KEY);
+        let source = SecretFile::read("stripe.secret_key", file.path().to_str().unwrap(), parse).unwrap();
+        let echo = |key: &str| Reply::json(200, &format!("{{\"said\":\"{key}\"}}"));
+        let stage = Stage::set(vec![echo(stage::KEY), echo("sk_test_another")]).await;
+        let api = api_with(&stage.url, Source::File(source));
+        let first = sent(&api).await.unwrap();
+        say("sk_test_another");
+        while api.key.current().authorization == format!("Bearer {}", stage::KEY) {
+            clock::sleep(Duration::from_millis(10)).await;
+        }
+        let second = sent(&api).await.unwrap();
+        assert!(stage.heard()[1].contains("Bearer sk_test_another"));
+        // Neither is repeated.
+        assert_eq!([first.body, second.body], ["{\"said\":\"(the key)\"}"; 2]);
     }
 
     #[tokio::test]

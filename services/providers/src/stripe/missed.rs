@@ -98,7 +98,7 @@ mod tests {
     use crate::{
         ProviderError, Told,
         stripe::{
-            Mode, Settings,
+            Settings,
             http::Api,
             stage::{self, Reply, Stage},
         },
@@ -125,7 +125,7 @@ mod tests {
     }
 
     fn api(settings: &Settings) -> Api {
-        Api::new(settings, Mode::Test).unwrap()
+        Api::new(settings, stage::key()).unwrap()
     }
 
     fn page(events: &[Value], has_more: bool) -> Reply {

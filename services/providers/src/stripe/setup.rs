@@ -1,14 +1,18 @@
-//! Stripe as a process's settings have it: the one place where a file is read for it.
+//! Stripe as a process's settings have it, with the key that a file says.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 use platform::{
     config::{self, ms},
     error::Error,
+    secret_file::SecretFile,
 };
 use uuid::Uuid;
 
-use super::{Capture, Settings, Stripe};
+use super::{
+    Capture, Settings, Stripe,
+    key::{Key, Source},
+};
 
 impl Stripe {
     /// Stripe, if there is a key for it: for the payments of this fleet, with so much time for a call.
@@ -23,18 +27,20 @@ impl Stripe {
             what: "making ready for Stripe (settings stripe.*)",
             source,
         };
-        let secret_key = fs::read_to_string(&settings.secret_key).map_err(|error| refuse(error.into()))?;
-        let stripe = Self::new(Settings {
+        let allow_live = settings.allow_live;
+        let parse = move |text: &str| Key::parse(text.trim(), allow_live).map_err(|error| error.to_string());
+        let key = SecretFile::read("stripe.secret_key", &settings.secret_key, parse);
+        let key = Source::File(key.map_err(|reason| refuse(reason.into()))?);
+        let settings = Settings {
             url: settings.url.clone(),
-            secret_key: secret_key.trim().to_owned(),
             timeout,
             success_url: settings.success_url.clone(),
             cancel_url: settings.cancel_url.clone(),
             fleet: fleet.to_string(),
-            allow_live: settings.allow_live,
+            allow_live,
             capture: if settings.capture == "on_paid" { Capture::OnPaid } else { Capture::AtOnce },
             missed_every: (settings.missed_ms > 0).then(|| ms(settings.missed_ms)),
-        });
-        stripe.map(Some).map_err(|error| refuse(error.into()))
+        };
+        Self::with(settings, key).map(Some).map_err(|error| refuse(error.into()))
     }
 }

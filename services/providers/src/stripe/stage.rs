@@ -12,16 +12,22 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{Capture, Settings, Stripe};
+use super::{
+    Capture, Settings, Stripe,
+    key::{Key, Source},
+};
 use crate::{AuthorisationRef, CheckoutRequest, RefundRequest};
 
 /// A key; nothing that is printed may have it.
 pub(super) const KEY: &str = "sk_test_51Staged0000";
 
+pub(super) fn key() -> Source {
+    Source::Given(Arc::new(Key::parse(KEY, false).unwrap()))
+}
+
 pub(super) fn settings(url: &str) -> Settings {
     Settings {
         url: url.to_owned(),
-        secret_key: KEY.to_owned(),
         timeout: Duration::from_secs(5),
         success_url: "https://shop.example/thanks?id={CHECKOUT_SESSION_ID}".to_owned(),
         cancel_url: "https://shop.example/cart".to_owned(),
@@ -119,7 +125,7 @@ impl Stage {
 
     /// Stripe, as if it were here.
     pub(super) fn stripe(&self) -> Stripe {
-        Stripe::new(settings(&self.url)).unwrap()
+        Stripe::new(settings(&self.url), KEY).unwrap()
     }
 
     /// All that was heard.

@@ -1,0 +1,163 @@
+//! Traces owns what a collector of OpenTelemetry is told: for each event of the log a span, from its cause to itself, across all services.
+//!
+//! In: the log, in its order, from where it was told of last. Out: OTLP over HTTP. Workers do nothing for it, and none waits for it; what a span says
+//! follows from the log, so what is told twice is the same twice.
+
+use std::{convert::Infallible, process::ExitCode, time::Duration};
+
+use domain::GlobalPosition;
+use metrics::gauge;
+use platform::{
+    clock,
+    config::{self, Config, ms},
+    database,
+    error::Error,
+    health::{self, Health},
+    metric::{self, Metric},
+    process::{self, connect_with_retry},
+    retry, shutdown,
+};
+use runtime::log::event_store::{StoredEvent, read_page};
+use sqlx::PgConnection;
+
+mod collector;
+mod otlp;
+mod span;
+
+use collector::Collector;
+use span::{Choice, Span, Spans};
+
+/// The name of the process in logs and in Postgres; its schema.
+const NAME: &str = "traces";
+
+const POSITION: &str = "holdfast_traces_position";
+
+/// What is measured of traces.
+pub const METRICS: &[Metric] =
+    &[Metric::gauge(POSITION, &[], "the collector was told of the log up to this position"), collector::TOLD];
+
+/// What the probes call its ways to others.
+const CONNECTING: &str = "connecting";
+const TELLING: &str = "telling the collector";
+
+/// Events of one page, and of one request at most.
+const PAGE: i64 = 1_000;
+
+/// Events before where it begins that are read again, for what they have caused.
+const LOOKED_BACK: i64 = 20_000;
+
+/// Of several processes one tells: whoever has this lock of the database.
+const LOCK: i64 = 7_023_644_117_219_004;
+
+/// How often one that is not it looks whether it may be.
+const STAND_BY: Duration = Duration::from_secs(1);
+
+/// Runs until SIGTERM. Exit code 0 after a graceful stop, 1 if it cannot start, 2 if its settings are wrong.
+pub fn run() -> ExitCode {
+    process::run(NAME, || tracing::error_span!("traces", pid = std::process::id()), work)
+}
+
+async fn work(config: Config) -> Result<(), Error> {
+    let mut shutdown = shutdown::on_signals().map_err(|error| Error::transient("listening for signals", error))?;
+    let collector = Collector::read(&config.traces)?;
+    let health = Health::default();
+    health.beat_alive();
+    let metrics = metric::start(&[platform::telemetry::METRICS, METRICS]);
+    health::serve(&config.http.address, health.clone(), metrics, shutdown.clone()).await?;
+    let pool = tokio::select! {
+        pool = connect_with_retry(&health, CONNECTING, || database::connect(&config.database, NAME)) => pool?,
+        () = shutdown.requested() => return Ok(()),
+    };
+    let mut waits = retry::backoff(ms(50), ms(2_000));
+    loop {
+        let told = async {
+            let mut connection = pool.acquire().await.map_err(|error| Error::database("connecting", error))?;
+            // With the session ends the lock.
+            connection.close_on_drop();
+            tell(&mut connection, &collector, &config.traces, &health).await
+        };
+        let failed = tokio::select! {
+            told = told => told,
+            () = shutdown.requested() => return Ok(()),
+        };
+        let Err(error) = failed;
+        let error = error.chain();
+        tracing::warn!(error, "cannot tell of the log");
+        health.stuck(TELLING, error);
+        health.beat_alive();
+        clock::sleep(waits.next().unwrap_or_default()).await;
+    }
+}
+
+/// Tells of the log for as long as that goes well.
+async fn tell(
+    connection: &mut PgConnection,
+    collector: &Collector,
+    settings: &config::Traces,
+    health: &Health,
+) -> Result<Infallible, Error> {
+    while !is_the_one(connection).await? {
+        health.goes_on(TELLING);
+        health.beat_progress();
+        clock::sleep(STAND_BY).await;
+    }
+    let mut told = told_up_to(connection).await?;
+    let slow_ms = i64::try_from(settings.slow_ms).unwrap_or(i64::MAX);
+    let mut spans = Spans::new(Choice { one_in: settings.one_in, slow_ms });
+    let before = GlobalPosition::new(told.get().saturating_sub(LOOKED_BACK));
+    for event in read(connection, (before, told), LOOKED_BACK).await? {
+        spans.take(&event);
+    }
+    tracing::info!(position = told.get(), "telling the collector of the log");
+    loop {
+        health.beat_progress();
+        let published = sqlx::query_scalar("select published from log.relay").fetch_one(&mut *connection).await;
+        let published = published.map_err(|error| Error::database("reading how far the log is settled", error))?;
+        let page = read(connection, (told, GlobalPosition::new(published)), PAGE).await?;
+        let Some(last) = page.last().map(|event| event.position) else {
+            health.goes_on(TELLING);
+            clock::sleep(ms(settings.poll_ms)).await;
+            continue;
+        };
+        let of_page: Vec<Span> = page.iter().flat_map(|event| spans.take(event)).collect();
+        collector.tell(&of_page).await?;
+        told = last;
+        note(connection, told).await?;
+        health.goes_on(TELLING);
+    }
+}
+
+async fn is_the_one(connection: &mut PgConnection) -> Result<bool, Error> {
+    let locked = sqlx::query_scalar("select pg_try_advisory_lock($1)").bind(LOCK).fetch_one(connection).await;
+    locked.map_err(|error| Error::database("asking to be the one that tells", error))
+}
+
+/// Where it goes on. The first time that is where the log ends: what came before is told to nobody.
+async fn told_up_to(connection: &mut PgConnection) -> Result<GlobalPosition, Error> {
+    let begin = "insert into traces.told (position) select published from log.relay on conflict do nothing";
+    let read = async {
+        sqlx::query(begin).execute(&mut *connection).await?;
+        sqlx::query_scalar("select position from traces.told").fetch_one(&mut *connection).await
+    };
+    read.await.map(GlobalPosition::new).map_err(|error| Error::database("reading where to go on", error))
+}
+
+async fn read(
+    connection: &mut PgConnection,
+    (after, up_to): (GlobalPosition, GlobalPosition),
+    limit: i64,
+) -> Result<Vec<StoredEvent>, Error> {
+    let page = read_page(connection, after, up_to, limit).await;
+    Ok(page.map_err(|error| Error::database("reading the log", error))?.0)
+}
+
+#[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "a gauge is a float; positions stay below 2^53")]
+async fn note(connection: &mut PgConnection, told: GlobalPosition) -> Result<(), Error> {
+    gauge!(POSITION).set(told.get() as f64);
+    sqlx::query("update traces.told set position = $1, told_at = clock_timestamp()")
+        .bind(told.get())
+        .execute(connection)
+        .await
+        .map_err(|error| Error::database("noting where to go on", error))?;
+    Ok(())
+}
