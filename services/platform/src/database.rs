@@ -138,14 +138,15 @@ pub fn follow_password(pool: &PgPool, settings: &config::Database) -> Result<(),
     let file = SecretFile::read("database.password", &settings.password, secret_file::password).map_err(unread)?;
     let pool = pool.clone();
     let follow = async move {
-        let mut password = file.current();
+        // The pool may have begun with an earlier one than the file's first.
+        let mut password = None;
         while !pool.is_closed() {
-            clock::sleep(LOOK_EVERY).await;
-            let now = file.current();
-            if now != password {
-                pool.set_connect_options(pool.connect_options().as_ref().clone().password(&now));
-                password = now;
+            let now = Some(file.current());
+            if let Some(now) = now.as_ref().filter(|_| now != password) {
+                pool.set_connect_options(pool.connect_options().as_ref().clone().password(now));
             }
+            password = now;
+            clock::sleep(LOOK_EVERY).await;
         }
     };
     tokio::spawn(follow.in_current_span());
