@@ -40,6 +40,9 @@ OTHER_VARIABLES = {"HOLDFAST_CONFIG"}
 # How many batch loops, each with a pool and a place as the relay, one process has.
 LOOPS = {"holdfast-all-in-one": 4}
 
+# Deployments that have no user of the broker.
+WITHOUT_BROKER = {"traces"}
+
 # Whose user of the broker may do what the relay does.
 RELAYS = {"orders", "all-in-one"}
 
@@ -57,6 +60,7 @@ MAY_REACH = {
     "verify": DNS | {"postgres:5432"},
     "replay": DNS | {"postgres:5432"},
     "merge": DNS,
+    "traces": DNS | {"postgres:5432", "monitoring:4318"},
 }
 MAY_BE_REACHED = {
     **{worker: {"monitoring:9090"} for worker in ["orders", "inventory", "rounds", "payments", "all-in-one"]},
@@ -65,9 +69,10 @@ MAY_BE_REACHED = {
     "verify": set(),
     "replay": set(),
     "merge": set(),
+    "traces": {"monitoring:9090"},
 }
 # Of TCP, unless they say otherwise.
-PORTS = ["22", "53", "53/UDP", "80", "443", "4222", "5432", "6443", "8080", "8222", "9090"]
+PORTS = ["22", "53", "53/UDP", "80", "443", "4222", "4318", "5432", "6443", "8080", "8222", "9090"]
 # Peers outside the namespace: its name, and the labels of the pod; or an address.
 PEERS = {
     "dns": ("kube-system", {"k8s-app": "kube-dns"}),
@@ -271,14 +276,16 @@ def container_findings(workload, container, things):
     if container.get("command") or container.get("args", [""])[0] not in programs:
         yield f"runs {container.get('command')} {container.get('args')}, and the image has {', '.join(programs)}"
     if workload["kind"] == "Deployment":
-        yield from user_findings(component_of(pod_of(workload)["metadata"]["labels"]), variables)
+        component = component_of(pod_of(workload)["metadata"]["labels"])
+        if component not in WITHOUT_BROKER:
+            yield from user_findings(component, variables)
         yield from probe_findings(container, variables)
         pause = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
         needed = pause + int(setting(variables, "HOLDFAST_PROCESS_DRAIN_MS")) / 1000 + SPARE_S
         given = pod.get("terminationGracePeriodSeconds", 30)
         if given < needed:
             yield f"terminationGracePeriodSeconds is {given}, and preStop, drain and spare need {needed:g}"
-        if component_of(pod_of(workload)["metadata"]["labels"]) == "gateway" and pause < 5:
+        if component == "gateway" and pause < 5:
             yield "the gateway stops listening at once: preStop must sleep for 5 seconds"
 
 
@@ -433,6 +440,8 @@ def overlay_findings(overlay, things):
     workers = ["all-in-one"] if overlay == "small" else ["orders", "inventory", "rounds", "payments"]
     count = 1 if overlay == "small" else 2
     wanted = {f"holdfast-{part}": count for part in [*workers, "gateway"]}
+    if overlay == "autoscaled":
+        wanted["holdfast-traces"] = 1
     if replicas != wanted:
         yield f"runs {replicas}, not {wanted}"
 
@@ -584,7 +593,7 @@ def page_findings(built):
     page = (HERE / "README.md").read_text()
     commands = "\n".join(re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL))
     for path in re.findall(r"deploy/[\w./-]+", commands):
-        if not (ROOT / path).exists():
+        if not (ROOT / path).exists() and not path.startswith("deploy/secrets"):
             yield f"README.md: {path} is not there"
     for path in re.findall(r"kubectl apply -k (\S+)", commands):
         if not (ROOT / path / "kustomization.yaml").exists():

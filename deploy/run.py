@@ -273,8 +273,7 @@ class Stack:
             (self.secrets / f"keys/{process}.nk").unlink()
         self.make_secrets()
         self.compose("run", "--rm", "roles")
-        for number in range(3):
-            run("docker", "kill", "--signal=HUP", f"holdfast-nats-{number}-1")
+        self.compose("kill", "--signal", "HUP", "nats-0", "nats-1", "nats-2")
 
 
 def harm_all(stack):
