@@ -1,4 +1,4 @@
-//! Spans as OTLP has them, in JSON: https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding
+//! Spans as OTLP has them, in JSON: <https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>
 
 use std::collections::BTreeMap;
 
