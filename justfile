@@ -181,7 +181,7 @@ binaries:
 [no-cd]
 release:
     # What the benches run, and not the simulation, fuzzers and fault runs, which take longer to build than all of it.
-    @cargo build --manifest-path '{{ justfile_directory() }}/Cargo.toml' --release --bins --quiet --package all-in-one --package bench --package cli --package gateway --package inventory --package orders --package payments --package rounds
+    @cargo build --manifest-path '{{ justfile_directory() }}/Cargo.toml' --release --bins --quiet --package all-in-one --package bench --package cli --package gateway --package inventory --package orders --package payments --package rounds --package traces
 
 [private]
 [no-cd]

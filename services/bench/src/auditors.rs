@@ -13,7 +13,7 @@ use audit::quiescence::until_settled;
 use platform::clock;
 use serde_json::{Map, Value, json};
 use sqlx::{Connection, PgConnection};
-use testbed::fleet::program;
+use testbed::fleet::{DATABASE, program};
 use tokio::process::{Child, Command};
 
 use super::{
@@ -24,7 +24,7 @@ use super::{
     lifecycle::{completed, orders},
     numbers::{Thousandths, median, per_second},
     report::Baseline,
-    seed_log, usage,
+    seed_log, sink, usage,
 };
 
 /// Orders that an audit takes in which goes on: 100,000 events and some.
@@ -103,7 +103,10 @@ pub(super) async fn run(args: &Args) -> Result<Report> {
     let events = baseline::events(&bench_fleet.pool).await?;
     let (answers, read) = alone(&asks, &url, events, scratch.path()).await?;
     let (since, resumed) = since(&asks, &bench_fleet, args, events).await?;
-    let (without, beside) = beside(&asks, &bench_fleet, args, scratch.path()).await?;
+    let collector = sink::start().await?;
+    let traces = || traces(&bench_fleet, &collector);
+    let begins = asks.iter().map(|ask| (ask.name, Begin::Asked(ask))).chain([("traces", Begin::Other(&traces))]);
+    let (without, beside) = beside(begins, &bench_fleet, args, scratch.path()).await?;
 
     let mut report = Report::of(args.scenario, &bench_fleet, &without);
     let audited = bench_fleet.audit().await?;
@@ -152,23 +155,48 @@ async fn since(asks: &[Ask], bench_fleet: &BenchFleet, args: &Args, events: u64)
     Ok((since, Ask { name: ask.name, words }.answer(url).await?))
 }
 
+/// What runs beside a fleet.
+enum Begin<'a> {
+    Asked(&'a Ask),
+    Other(&'a dyn Fn() -> Result<Child>),
+}
+
+/// What tells a collector of the fleet's orders.
+fn traces(bench_fleet: &BenchFleet, collector: &str) -> Result<Child> {
+    let mut command = Command::new(program("holdfast-traces")?);
+    command
+        .env("HOLDFAST_DATABASE_URL", bench_fleet.fleet.postgres.url("holdfast_traces", DATABASE))
+        .env("HOLDFAST_TRACES_URL", collector)
+        .stderr(Stdio::null())
+        .kill_on_drop(true);
+    command.spawn().context("starting holdfast-traces")
+}
+
 /// Lifecycles with the fleet alone, and how many of them are left beside each: of what the fleet does alone just before and after it.
-async fn beside(asks: &[Ask], bench_fleet: &BenchFleet, args: &Args, dir: &Path) -> Result<(Window, Value)> {
+async fn beside(
+    begins: impl Iterator<Item = (&'static str, Begin<'_>)>,
+    bench_fleet: &BenchFleet,
+    args: &Args,
+    dir: &Path,
+) -> Result<(Window, Value)> {
     let url = &bench_fleet.address.database_url;
     let mut seeds = 2..;
     let mut seed = || seeds.next().unwrap_or_default();
     let first = lifecycles(bench_fleet, args, seed()).await?;
     let mut before = first.per_second();
     let mut beside = Map::new();
-    for ask in asks {
-        let mut begun = ask.begin(url)?;
+    for (name, begin) in begins {
+        let mut begun = match begin {
+            Begin::Asked(ask) => ask.begin(url)?,
+            Begin::Other(begin) => begin()?,
+        };
         let span = lifecycles(bench_fleet, args, seed()).await?;
         // It may be over by now.
         begun.kill().await.unwrap_or_default();
         remove_export(dir)?;
         let after = lifecycles(bench_fleet, args, seed()).await?.per_second();
         let ratio = Thousandths::ratio(span.per_second() * 2, before + after);
-        beside.insert(ask.name.to_owned(), Value::from(ratio));
+        beside.insert(name.to_owned(), Value::from(ratio));
         before = after;
     }
     Ok((first, beside.into()))

@@ -36,6 +36,7 @@ mod refund;
 mod replay;
 mod report;
 mod seed_log;
+mod sink;
 mod usage;
 
 use bench_fleet::Size;
