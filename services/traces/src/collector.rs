@@ -112,18 +112,12 @@ impl Collector {
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(StatusCode, String), Error> {
-        let failed = |error: String| Error::transient(TELLING, error);
-        let answer = self.client.request(request).await.map_err(|error| failed(chain(&error)))?;
+        let answer = self.client.request(request).await.map_err(|error| Error::transient(TELLING, error))?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| failed(error.to_string()))?.to_bytes();
+        let body = body.map_err(|error| Error::transient(TELLING, error))?.to_bytes();
         Ok((status, String::from_utf8_lossy(&body).into_owned()))
     }
-}
-
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(error.source(), |cause| (**cause).source());
-    causes.fold(error.to_string(), |words, cause| format!("{words}: {cause}"))
 }
 
 fn bearer(text: &str) -> Result<HeaderValue, String> {
