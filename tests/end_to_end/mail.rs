@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeMap, fs, path::Path, process::Stdio, time::Duration};
 
+use async_nats::jetstream;
 use holdfast_tests::{
-    Order, TestFleet, code, eventually,
+    Order, TestFleet, change_consumer, code, eventually,
     gateway::Gateway,
     holdfast, is_accepted, reason, repo_root,
     smtp::{Manner, Phase, Received, SmtpServer},
@@ -411,4 +412,27 @@ async fn who_sends_mail_may_change_nothing_else() {
         let error = sqlx::query(statement).execute(&mut mail).await.unwrap_err();
         assert_eq!(error.as_database_error().and_then(|error| error.code()).as_deref(), Some("42501"), "{statement}");
     }
+}
+
+/// A newer release of mail tells buyers of more, and shares its consumer with this one.
+#[tokio::test]
+async fn an_event_of_which_only_a_newer_release_tells_buyers_keeps_no_other_mail_back() {
+    let shop = MailingShop::open(1, SmtpServer::start().await.unwrap(), &[]).await;
+    let stream = jetstream::new(shop.fleet.client.client().clone()).get_stream(EVENTS).await.unwrap();
+    let mail = events_consumer("mail");
+    eventually("mail hears of events", || async { Ok(stream.consumer_info(&mail).await.is_ok()) }).await.unwrap();
+    change_consumer(&stream, &mail, |config| {
+        config.filter_subjects.push("evt.orders.OrderPlaced".to_owned());
+        let asked_for = config.filter_subjects.join(" ");
+        config.metadata.insert("holdfast-subjects".to_owned(), asked_for);
+        config.metadata.insert("holdfast-release".to_owned(), "99.0.0".to_owned());
+    })
+    .await
+    .unwrap();
+    for number in 1..=3 {
+        shop.sell(number, "ann@mail.example").await;
+    }
+    shop.until_received(3).await;
+    let left = || async { Ok(stream.consumer_info(&mail).await?.num_ack_pending == 3) };
+    eventually("the others are left to it", left).await.unwrap();
 }

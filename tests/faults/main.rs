@@ -23,6 +23,7 @@ mod poison;
 mod pooler;
 mod rebuild;
 mod refused;
+mod releases;
 mod replay;
 mod rotation;
 mod servers;

@@ -79,16 +79,22 @@ async fn take_in(config: &Config, lineage: &Lineage, post: &Post, health: &Healt
 
 /// Queues what these events cause, and acknowledges them once that is committed.
 async fn handle(batch: &[Message], config: &Config, lineage: &Lineage, post: &Post) -> Result<(), Error> {
-    let mut events = Vec::new();
+    let (mut events, mut handled) = (Vec::new(), Vec::new());
     for message in batch {
         let sequence =
             message.info().map_or_else(|_| BrokerSequence::default(), |info| BrokerSequence::new(info.stream_sequence));
         let headers = message.headers.as_ref();
         match headers.and_then(|headers| PublishedEvent::read(sequence, headers, &message.payload)) {
-            Some(event) if !lineage.is_given_up(event.epoch, event.event.position) => events.push(event),
-            Some(_given_up) => {}
+            Some(event) if lineage.is_given_up(event.epoch, event.event.position) => {}
+            Some(event) if !CAUSES.contains(&event.event.message_type.as_str()) => {
+                tracing::warn!(subject = %message.subject, "an event is left to a process of a newer release");
+                broker::put_off(message).await;
+                continue;
+            }
+            Some(event) => events.push(event),
             None => tracing::warn!(subject = %message.subject, "a message that no worker has sent is passed over"),
         }
+        handled.push(message);
     }
     let mut connection = post.pool.acquire().await.map_err(|error| Error::database("connecting", error))?;
     let lacks = divergence::lacks(&mut connection, lineage, &events).await?;
@@ -109,7 +115,7 @@ async fn handle(batch: &[Message], config: &Config, lineage: &Lineage, post: &Po
     if !caused.is_empty() && store::queue(&post.pool, &caused, ms(config.mail.give_up_ms)).await? > 0 {
         post.bell.notify_one();
     }
-    for acknowledged in join_all(batch.iter().map(Message::ack)).await {
+    for acknowledged in join_all(handled.into_iter().map(Message::ack)).await {
         if let Err(error) = acknowledged {
             tracing::debug!(%error, "could not acknowledge; the event comes again and queues nothing more");
         }

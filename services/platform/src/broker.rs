@@ -11,7 +11,7 @@ use async_nats::{
     Client, ConnectOptions, Event,
     connection::State,
     jetstream::{
-        Context,
+        AckKind, Context, Message,
         consumer::{self, AckPolicy, DeliverPolicy, PullConsumer, pull},
         context::ContextBuilder,
         stream::Stream,
@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use crate::{
     config::{self, ms},
     error::Error,
+    retry,
 };
 
 /// Messages on their way to the broker at once, over all batches of a worker. A stream that has 10,000 waiting drops more.
@@ -44,6 +45,11 @@ const REQUIRED: (&str, &str) = ("holdfast", "owed-every-event");
 
 /// What a consumer's service asked for when it made the consumer, in its metadata: the subjects, with a space between.
 const ASKED_FOR: &str = "holdfast-subjects";
+
+/// The release that asked, beside it.
+const RELEASE: &str = "holdfast-release";
+
+const THIS_RELEASE: &str = env!("CARGO_PKG_VERSION");
 
 /// A connection to the broker.
 #[derive(Debug, Clone)]
@@ -183,17 +189,43 @@ fn passes_over(config: &consumer::Config, subjects: &[String]) -> Option<String>
         .then(|| "it does not wait for each message to be acknowledged".to_owned())
 }
 
+/// What a consumer is for, and by which release: what the newest one that has made it asked for. Workers of older ones beside it are handed
+/// what they do not know, and leave it to the newer ones.
+fn wanted(config: &consumer::Config, subjects: Vec<String>) -> (String, Vec<String>) {
+    let numbers = |release: &str| release.split('.').map(|number| number.parse().unwrap_or(0)).collect::<Vec<u64>>();
+    let made_by = config.metadata.get(RELEASE).filter(|made_by| numbers(made_by) > numbers(THIS_RELEASE));
+    match made_by.zip(asked_for(config)) {
+        Some((made_by, asked_for)) => (made_by.clone(), asked_for),
+        None => (THIS_RELEASE.to_owned(), subjects),
+    }
+}
+
+/// What its service asked for when it made a consumer.
+fn asked_for(config: &consumer::Config) -> Option<Vec<String>> {
+    config.metadata.get(ASKED_FOR).map(|subjects| subjects.split(' ').map(str::to_owned).collect())
+}
+
 /// Deletes a consumer that passes over messages of these subjects. Its owner makes it again.
 pub async fn remake_if_it_passes_over<I>(
     stream: &Stream<I>,
     info: &consumer::Info,
     subjects: &[String],
 ) -> Result<(), Error> {
-    let Some(reason) = passes_over(&info.config, subjects) else { return Ok(()) };
+    let (_, subjects) = wanted(&info.config, subjects.to_vec());
+    let Some(reason) = passes_over(&info.config, &subjects) else { return Ok(()) };
     tracing::warn!(consumer = info.name, reason, "a consumer was changed, and passes over messages; it is made anew");
     let deleted = stream.delete_consumer(&info.name).await;
     deleted.map_err(|error| Error::transient("removing a consumer that passes over messages", error))?;
     Ok(())
+}
+
+/// Has a message handed out again later, and later each time.
+pub async fn put_off(message: &Message) {
+    let times = message.info().map_or(1, |info| u32::try_from(info.delivered).unwrap_or(1));
+    let after = retry::delay(ms(1_000), ms(30_000), times);
+    if let Err(error) = message.ack_with(AckKind::Nak(Some(after))).await {
+        tracing::debug!(%error, "could not put a message off; it comes again all the same");
+    }
 }
 
 /// What an event may have beside what its command had: times, sums, headers.
@@ -273,7 +305,7 @@ impl Broker {
     }
 
     /// Makes a durable pull consumer unless it is there. All replicas of a service share it. One that passed over messages is made anew: what
-    /// it passed over comes then, with all that its stream has.
+    /// it passed over comes then, with all that its stream has. One that a newer release has made for more messages stays as it is.
     ///
     /// # Errors
     /// The broker is away, or made something else than it was asked for.
@@ -284,6 +316,15 @@ impl Broker {
         subjects: Vec<String>,
         settings: &config::Consumer,
     ) -> Result<PullConsumer, Error> {
+        let there = self.jetstream.get_stream_no_info(stream).await;
+        let there = there.map_err(|error| Error::transient("asking the broker for a stream", error))?;
+        let (release, subjects) = match there.consumer_info(durable).await {
+            Ok(info) => {
+                remake_if_it_passes_over(&there, &info, &subjects).await?;
+                wanted(&info.config, subjects)
+            }
+            Err(_none) => (THIS_RELEASE.to_owned(), subjects),
+        };
         let config = pull::Config {
             durable_name: Some(durable.to_owned()),
             filter_subjects: subjects.clone(),
@@ -296,14 +337,10 @@ impl Broker {
             metadata: HashMap::from([
                 (REQUIRED.0.to_owned(), REQUIRED.1.to_owned()),
                 (ASKED_FOR.to_owned(), subjects.join(" ")),
+                (RELEASE.to_owned(), release),
             ]),
             ..Default::default()
         };
-        let there = self.jetstream.get_stream_no_info(stream).await;
-        let there = there.map_err(|error| Error::transient("asking the broker for a stream", error))?;
-        if let Ok(info) = there.consumer_info(durable).await {
-            remake_if_it_passes_over(&there, &info, &subjects).await?;
-        }
         let consumer = self
             .jetstream
             .create_consumer_on_stream(config, stream)
@@ -395,9 +432,7 @@ pub fn is_required(metadata: &HashMap<String, String>) -> bool {
 /// Whether a consumer is handed all that its service asked for, until it is acknowledged. Of one that somebody changed, nobody can say
 /// what is handled.
 pub fn is_as_asked(config: &consumer::Config) -> bool {
-    let asked = config.metadata.get(ASKED_FOR);
-    let asked: Option<Vec<String>> = asked.map(|subjects| subjects.split(' ').map(str::to_owned).collect());
-    asked.is_some_and(|subjects| passes_over(config, &subjects).is_none())
+    asked_for(config).is_some_and(|subjects| passes_over(config, &subjects).is_none())
 }
 
 /// Subject of a command: `cmd.orders.PlaceOrder` for `holdfast.orders.v1.PlaceOrder`.
@@ -447,8 +482,8 @@ mod tests {
     use async_nats::jetstream::consumer::{AckPolicy, Config, DeliverPolicy};
 
     use super::{
-        ASKED_FOR, check_version, command_subject, event_subject, is_as_asked, passes_over, sent_subject,
-        urgent_subject,
+        ASKED_FOR, RELEASE, THIS_RELEASE, check_version, command_subject, event_subject, is_as_asked, passes_over,
+        sent_subject, urgent_subject, wanted,
     };
 
     #[test]
@@ -494,5 +529,24 @@ mod tests {
         assert!(is_as_asked(&asking_for("evt.a.B")));
         assert!(!is_as_asked(&asking_for("evt.a.B evt.a.C")));
         assert!(!is_as_asked(&Config { metadata: HashMap::new(), ..asking_for("evt.a.B") }));
+    }
+
+    #[test]
+    fn a_consumer_is_for_what_the_newest_release_asked_for_that_has_made_it() {
+        let of = |release: &str| {
+            let metadata = [(ASKED_FOR, "evt.a.C evt.a.D"), (RELEASE, release)];
+            let metadata = metadata.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            Config { metadata: HashMap::from(metadata), ..Config::default() }
+        };
+        let ours = || vec!["evt.a.B".to_owned()];
+        for older in ["", "0.0.9", THIS_RELEASE] {
+            assert_eq!(wanted(&of(older), ours()), (THIS_RELEASE.to_owned(), ours()), "{older}");
+        }
+        let newer = format!("{THIS_RELEASE}.1");
+        for newer in [newer.as_str(), "10.0.0"] {
+            let theirs = vec!["evt.a.C".to_owned(), "evt.a.D".to_owned()];
+            assert_eq!(wanted(&of(newer), ours()), (newer.to_owned(), theirs));
+        }
+        assert_eq!(wanted(&Config::default(), ours()).1, ours());
     }
 }

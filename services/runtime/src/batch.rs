@@ -246,7 +246,7 @@ impl<S: Service> Committer<S> {
     pub(crate) async fn commit_all(&self, inputs: &[Input<S::Command>]) -> Option<CommitResult> {
         let mut done = CommitResult { replies: vec![None; inputs.len()], ..CommitResult::default() };
         let mut races = Races::new(self.conflict_tries_max);
-        let mut ranges = VecDeque::from([(0, inputs.len())]);
+        let mut ranges = known(inputs, &mut done.put_off);
         let mut put_off = Vec::new();
         while let Some((start, end)) = ranges.pop_front() {
             let slice = inputs.get(start..end).unwrap_or_default();
@@ -408,6 +408,22 @@ impl<S: Service> Committer<S> {
             clock::sleep(turns.next().unwrap_or(ms(200))).await;
         }
     }
+}
+
+/// The parts of a batch that this release knows. Whatever a newer one has to read is put off, for one of its workers: that it was handed to
+/// this one says that there is such a worker, or was.
+fn known<C>(inputs: &[Input<C>], put_off: &mut BTreeSet<usize>) -> VecDeque<(usize, usize)> {
+    let (mut ranges, mut start) = (VecDeque::new(), 0);
+    for (index, rejection) in
+        inputs.iter().enumerate().filter_map(|(index, input)| Some((index, input.left_to_newer()?)))
+    {
+        tracing::warn!(%rejection, "an event is left to workers of a newer release");
+        put_off.insert(index);
+        ranges.push_back((start, index));
+        start = index + 1;
+    }
+    ranges.push_back((start, inputs.len()));
+    ranges
 }
 
 /// The parts of a batch that failed as a whole: around the input that is known to be the cause, or else halves.

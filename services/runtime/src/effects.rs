@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::{Effect, Rejection, Timestamp};
+use domain::{Effect, Rejection, Timestamp, is_unknown_type};
 use platform::{
     clock,
     config::{self, ms},
@@ -223,6 +223,12 @@ pub(crate) async fn put_off(
 
 /// What the probes call this part of the worker.
 const PART: &str = "outside calls";
+
+/// A call that this release does not know is for workers of a newer one, who find it after so long;
+const LEFT_TO_NEWER_AFTER: Duration = Duration::from_secs(5);
+
+/// but if it is past its deadline by so much, there are none.
+const LEFT_TO_NEWER_FOR: Duration = Duration::from_hours(1);
 
 /// How long calls that are due wait for others, while some are under way.
 const GATHER: Duration = Duration::from_millis(5);
@@ -479,7 +485,8 @@ async fn call<S: Service>(
     leased: Lease,
 ) -> Option<Input<S::Command>> {
     let Lease { claimed, cause, slot: _slot } = leased;
-    let (key, attempt) = (claimed.key.clone(), claimed.attempt);
+    let (key, attempt, was_in_flight) = (claimed.key.clone(), claimed.attempt, claimed.in_flight);
+    let is_late = claimed.now.since(claimed.deadline) > LEFT_TO_NEWER_FOR;
     let time_max = service.call_time_max(&claimed, ms(settings.call_ms));
     let outcome = tokio::select! {
         made = tokio::time::timeout(time_max, service.perform(claimed)) => made.unwrap_or_else(|_elapsed| {
@@ -507,6 +514,13 @@ async fn call<S: Service>(
         }
         EffectOutcome::Spent { after, error } => {
             (after, Postponed { in_flight: true, key_spent: true, ..Postponed::over(error) })
+        }
+        EffectOutcome::Unreadable(rejection) if is_unknown_type(&rejection) && !is_late => {
+            let error = format!("{rejection}; it is left to workers of a newer release");
+            (
+                LEFT_TO_NEWER_AFTER,
+                Postponed { in_flight: was_in_flight, is_void: !was_in_flight, ..Postponed::over(error) },
+            )
         }
         EffectOutcome::Unreadable(rejection) => {
             if let Err(error) = give_up(&pool, S::NAME, &key, rejection).await {

@@ -7,7 +7,7 @@ use proto::{Message, common::v1 as wire};
 use uuid::Uuid;
 
 use crate::{
-    inbound::input::{Cause, Input, InputKind, RawInput},
+    inbound::input::{Cause, Input, InputKind, Origin, RawInput},
     log::{event_store::NewEvent, identity::event_id},
     service::{Service, refusal_stream},
 };
@@ -102,6 +102,10 @@ pub(crate) fn draft<S: Service>(
                 draft.effects_done.push(key.clone());
                 draft.reaction::<S>(state, index, input, std::slice::from_ref(command), at)?;
                 None
+            }
+            // A timer that a newer release has set: it is owed all the same.
+            InputKind::Unreadable { rejection } if matches!(input.origin, Origin::Local(_)) => {
+                return Err(Poison { input: index, rejection: rejection.clone() });
             }
             InputKind::Unreadable { rejection } => draft.unreadable(input, rejection).map(Reply::first),
         };

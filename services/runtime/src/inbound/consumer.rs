@@ -224,15 +224,6 @@ pub(crate) async fn acknowledge(message: &Message) {
     }
 }
 
-/// Has a message handed out again later, and later each time.
-pub(crate) async fn put_off(message: &Message) {
-    let times = message.info().map_or(1, |info| u32::try_from(info.delivered).unwrap_or(1));
-    let after = retry::delay(ms(1_000), ms(30_000), times);
-    if let Err(error) = message.ack_with(AckKind::Nak(Some(after))).await {
-        tracing::debug!(%error, "could not put a message off; it comes again all the same");
-    }
-}
-
 impl Source {
     /// Opens, however long it takes.
     async fn open(self: Arc<Self>, known: Option<Broker>) -> Open {

@@ -3,7 +3,7 @@
 use std::{fmt::Debug, panic::catch_unwind};
 
 use async_nats::jetstream;
-use domain::{Rejection, Timestamp};
+use domain::{Rejection, Timestamp, is_unknown_type};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -78,6 +78,12 @@ pub(crate) struct ReplyTo {
 }
 
 impl<C> Input<C> {
+    /// Why this release leaves it to workers of a newer one: it is an event of a type that it does not know.
+    pub(crate) fn left_to_newer(&self) -> Option<&Rejection> {
+        let InputKind::Unreadable { rejection } = &self.work else { return None };
+        (matches!(self.origin, Origin::Message(_)) && is_unknown_type(rejection)).then_some(rejection)
+    }
+
     /// What is kept of it if it cannot be handled.
     pub(crate) fn raw(&self) -> RawInput {
         match &self.origin {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::Instant};
 
 use platform::{
-    clock,
+    broker, clock,
     health::Health,
     message::{JSON, PROTOBUF, header},
 };
@@ -108,7 +108,7 @@ impl<S: Service> Handler<S> {
             if put_off.contains(&number) {
                 // Whatever came from here comes again by itself.
                 if let Origin::Message(message) = &input.origin {
-                    consumer::put_off(message).await;
+                    broker::put_off(message).await;
                 }
                 continue;
             }
