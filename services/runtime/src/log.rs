@@ -6,6 +6,7 @@ pub mod archive;
 pub mod divergence;
 pub mod event_store;
 pub(crate) mod gap;
+pub mod growth;
 pub mod identity;
 pub mod lineage;
 pub(crate) mod partitions;

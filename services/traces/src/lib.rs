@@ -3,7 +3,11 @@
 //! In: the log, in its order, from where it was told of last. Out: OTLP over HTTP. Workers do nothing for it, and none waits for it; what a span says
 //! follows from the log, so what is told twice is the same twice.
 
-use std::{convert::Infallible, process::ExitCode, time::Duration};
+use std::{
+    convert::Infallible,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use domain::GlobalPosition;
 use metrics::gauge;
@@ -17,15 +21,16 @@ use platform::{
     process::{self, connect_with_retry},
     retry, shutdown,
 };
-use runtime::log::event_store::{StoredEvent, read_page};
-use sqlx::PgConnection;
+use runtime::log::growth::Growth;
+use sqlx::{PgConnection, Row, postgres::PgRow};
+use time::OffsetDateTime;
 
 mod collector;
 mod otlp;
 mod span;
 
 use collector::Collector;
-use span::{Choice, Span, Spans};
+use span::{Choice, Event, Span, Spans};
 
 /// The name of the process in logs and in Postgres; its schema.
 const NAME: &str = "traces";
@@ -106,9 +111,10 @@ async fn tell(
     let mut spans = Spans::new(Choice { one_in: settings.one_in, slow_ms });
     let before = GlobalPosition::new(told.get().saturating_sub(LOOKED_BACK));
     for event in read(connection, (before, told), LOOKED_BACK).await? {
-        spans.take(&event);
+        spans.take(event);
     }
     tracing::info!(position = told.get(), "telling the collector of the log");
+    let (mut growth, mut working_since) = (Growth::default(), Instant::now());
     loop {
         health.beat_progress();
         let published = sqlx::query_scalar("select published from log.relay").fetch_one(&mut *connection).await;
@@ -117,13 +123,17 @@ async fn tell(
         let Some(last) = page.last().map(|event| event.position) else {
             health.goes_on(TELLING);
             clock::sleep(ms(settings.poll_ms)).await;
+            working_since = Instant::now();
             continue;
         };
-        let of_page: Vec<Span> = page.iter().flat_map(|event| spans.take(event)).collect();
+        let of_page: Vec<Span> = page.into_iter().flat_map(|event| spans.take(event)).collect();
         collector.tell(&of_page).await?;
         told = last;
         note(connection, told).await?;
         health.goes_on(TELLING);
+        let pause = growth.pause_after(working_since.elapsed(), connection).await;
+        clock::sleep(pause.map_err(|error| Error::database("looking how fast the log grows", error))?).await;
+        working_since = Instant::now();
     }
 }
 
@@ -142,13 +152,31 @@ async fn told_up_to(connection: &mut PgConnection) -> Result<GlobalPosition, Err
     read.await.map(GlobalPosition::new).map_err(|error| Error::database("reading where to go on", error))
 }
 
+/// Nothing of what events say: what a collector is told is beside it.
+const READ: &str =
+    "select position, stream, event_id, service, type, correlation_id, causation_id, traceparent, recorded_at
+    from log.events where position > $1 and position <= $2 order by position limit $3";
+
 async fn read(
     connection: &mut PgConnection,
     (after, up_to): (GlobalPosition, GlobalPosition),
     limit: i64,
-) -> Result<Vec<StoredEvent>, Error> {
-    let page = read_page(connection, after, up_to, limit).await;
-    Ok(page.map_err(|error| Error::database("reading the log", error))?.0)
+) -> Result<Vec<Event>, Error> {
+    let event = |row: PgRow| {
+        Ok(Event {
+            position: GlobalPosition::new(row.try_get(0)?),
+            stream: row.try_get::<&str, _>(1)?.into(),
+            event_id: row.try_get(2)?,
+            service: row.try_get(3)?,
+            message_type: row.try_get(4)?,
+            correlation_id: row.try_get(5)?,
+            causation_id: row.try_get(6)?,
+            traceparent: row.try_get(7)?,
+            recorded_at: row.try_get::<OffsetDateTime, _>(8)?.into(),
+        })
+    };
+    let page = sqlx::query(READ).bind(after.get()).bind(up_to.get()).bind(limit).try_map(event).fetch_all(connection);
+    page.await.map_err(|error| Error::database("reading the log", error))
 }
 
 #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "a gauge is a float; positions stay below 2^53")]

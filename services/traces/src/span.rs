@@ -1,12 +1,29 @@
 //! Spans: one for each event of the log, from the moment of its cause to its own. All of it follows from the log, so whoever tells it twice tells
 //! the same.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
-use domain::Timestamp;
+use domain::{GlobalPosition, Timestamp};
 use proto::short_name;
-use runtime::log::event_store::StoredEvent;
 use uuid::Uuid;
+
+/// What the log says of an event beside what the event says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Event {
+    pub(crate) position: GlobalPosition,
+    pub(crate) stream: Arc<str>,
+    pub(crate) event_id: Uuid,
+    pub(crate) service: String,
+    pub(crate) message_type: String,
+    pub(crate) correlation_id: Uuid,
+    pub(crate) causation_id: Uuid,
+    /// Of whoever sent the command that began it.
+    pub(crate) traceparent: Option<String>,
+    pub(crate) recorded_at: Timestamp,
+}
 
 /// Which trace, and which span in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -59,12 +76,10 @@ pub(crate) struct Span {
     pub(crate) parent: Option<u64>,
     /// The event before it of its stream, if that is of another trace.
     pub(crate) link: Option<SpanContext>,
-    pub(crate) name: String,
-    pub(crate) service: String,
     pub(crate) begun: Timestamp,
-    pub(crate) ended: Timestamp,
     pub(crate) notable: Option<Notable>,
-    pub(crate) attributes: Vec<(&'static str, String)>,
+    /// The event that it ends with. What is told of it is made when it is told, which few are.
+    pub(crate) event: Event,
 }
 
 /// What is known of an event that may be a cause.
@@ -91,7 +106,7 @@ pub(crate) struct Choice {
 pub(crate) struct Spans {
     choice: Choice,
     events: Remembered<Uuid, Known>,
-    streams: Remembered<String, Known>,
+    streams: Remembered<Arc<str>, Known>,
     /// Spans of traces that are not told of so far.
     held: HashMap<u128, Vec<Span>>,
     order: VecDeque<u128>,
@@ -111,7 +126,7 @@ impl Spans {
     }
 
     /// The next event. The spans to tell of now: its own, if its trace is told of, and all of its trace so far, if that is from now on.
-    pub(crate) fn take(&mut self, event: &StoredEvent) -> Vec<Span> {
+    pub(crate) fn take(&mut self, event: Event) -> Vec<Span> {
         let span = self.span(event);
         let trace = span.context.trace;
         let is_told = self.is_sampled(trace) || self.told.get(&trace).is_some();
@@ -150,7 +165,7 @@ impl Spans {
         }
     }
 
-    fn span(&mut self, event: &StoredEvent) -> Span {
+    fn span(&mut self, event: Event) -> Span {
         let (caller_trace, caller) = event.traceparent.as_deref().and_then(caller).unzip();
         let context = SpanContext {
             trace: caller_trace.unwrap_or(event.correlation_id.as_u128()),
@@ -167,24 +182,14 @@ impl Spans {
         let is_slow = cause.is_some() && took_ms >= self.choice.slow_ms;
         let known = Known { context, at: event.recorded_at };
         self.events.put(event.event_id, known);
-        self.streams.put(event.stream.clone(), known);
+        self.streams.put(Arc::clone(&event.stream), known);
         Span {
             context,
             parent: parent.map(|known| known.context.span).or(caller),
             link: before.map(|before| before.context).filter(|before| before.trace != context.trace),
-            name: short_name(&event.message_type).to_owned(),
-            service: event.service.clone(),
             begun: began,
-            ended: event.recorded_at,
             notable: Notable::of(&event.message_type).or(is_slow.then_some(Notable::Slow)),
-            attributes: vec![
-                ("holdfast.stream", event.stream.clone()),
-                ("holdfast.position", event.position.to_string()),
-                ("holdfast.event_id", event.event_id.to_string()),
-                ("holdfast.event_type", event.message_type.clone()),
-                ("holdfast.causation_id", event.causation_id.to_string()),
-                ("holdfast.correlation_id", event.correlation_id.to_string()),
-            ],
+            event,
         }
     }
 }
@@ -235,11 +240,10 @@ impl<K: Eq + std::hash::Hash, V> Remembered<K, V> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use domain::{GlobalPosition, StreamVersion, Timestamp};
-    use runtime::log::event_store::StoredEvent;
+    use domain::{GlobalPosition, Timestamp};
     use uuid::Uuid;
 
-    use super::{Choice, Notable, Span, SpanContext, Spans};
+    use super::{Choice, Event, Notable, Span, SpanContext, Spans};
 
     const CALLER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     const TRACE: u128 = 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c;
@@ -249,26 +253,23 @@ mod tests {
     }
 
     /// Event number so and so, at so many milliseconds.
-    fn event(number: u64, name: &str, stream: &str, cause: u64, at_ms: i64) -> StoredEvent {
-        StoredEvent {
+    fn event(number: u64, name: &str, stream: &str, cause: u64, at_ms: i64) -> Event {
+        Event {
             position: GlobalPosition::new(i64::try_from(number).unwrap()),
-            stream: stream.to_owned(),
-            version: StreamVersion::new(1),
+            stream: stream.into(),
             event_id: id(number),
             service: "orders".to_owned(),
             message_type: format!("holdfast.orders.v1.{name}"),
-            data: vec![],
             correlation_id: id(900),
             causation_id: id(cause),
             traceparent: None,
             recorded_at: Timestamp::from_micros(at_ms * 1_000),
-            is_handled: false,
         }
     }
 
-    fn told(events: &[StoredEvent], choice: Choice) -> Vec<Span> {
+    fn told(events: &[Event], choice: Choice) -> Vec<Span> {
         let mut spans = Spans::new(choice);
-        events.iter().flat_map(|event| spans.take(event)).collect()
+        events.iter().flat_map(|event| spans.take(event.clone())).collect()
     }
 
     const ALL: Choice = Choice { one_in: 1, slow_ms: 1_000 };
@@ -277,13 +278,13 @@ mod tests {
 
     #[test]
     fn a_span_lasts_from_its_cause_to_its_event_and_its_parent_is_what_caused_it() {
-        let sent = StoredEvent { traceparent: Some(CALLER.to_owned()), ..event(1, "OrderPlaced", "order-1", 100, 5) };
-        let held = StoredEvent { traceparent: Some(CALLER.to_owned()), ..event(2, "StockHeld", "stock-1", 1, 30) };
+        let sent = Event { traceparent: Some(CALLER.to_owned()), ..event(1, "OrderPlaced", "order-1", 100, 5) };
+        let held = Event { traceparent: Some(CALLER.to_owned()), ..event(2, "StockHeld", "stock-1", 1, 30) };
         let spans = told(&[sent, held], ALL);
         let contexts: Vec<SpanContext> = spans.iter().map(|span| span.context).collect();
         assert_eq!(contexts, [SpanContext { trace: TRACE, span: 1 }, SpanContext { trace: TRACE, span: 2 }]);
         assert_eq!([spans[0].parent, spans[1].parent], [Some(0xb7ad_6b71_6920_3331), Some(1)]);
-        let times = |span: &Span| (span.begun.as_micros(), span.ended.as_micros());
+        let times = |span: &Span| (span.begun.as_micros(), span.event.recorded_at.as_micros());
         assert_eq!([times(&spans[0]), times(&spans[1])], [(5_000, 5_000), (5_000, 30_000)]);
     }
 
@@ -292,7 +293,7 @@ mod tests {
         let spans = told(&[event(1, "OrderPlaced", "order-1", 100, 0)], ALL);
         assert_eq!((spans[0].context.trace, spans[0].parent), (id(900).as_u128(), None));
         for broken in ["", "00-0-1-01", "00-00000000000000000000000000000000-b7ad6b7169203331-01"] {
-            let sent = StoredEvent { traceparent: Some(broken.to_owned()), ..event(1, "OrderPlaced", "order-1", 1, 0) };
+            let sent = Event { traceparent: Some(broken.to_owned()), ..event(1, "OrderPlaced", "order-1", 1, 0) };
             assert_eq!(told(&[sent], ALL)[0].context.trace, id(900).as_u128(), "{broken}");
         }
     }
@@ -312,11 +313,11 @@ mod tests {
 
     #[test]
     fn another_story_of_the_same_stream_is_another_trace_that_names_the_first() {
-        let later = StoredEvent { correlation_id: id(901), ..event(2, "OrderExpired", "order-1", 101, 60_000) };
+        let later = Event { correlation_id: id(901), ..event(2, "OrderExpired", "order-1", 101, 60_000) };
         let spans = told(&[event(1, "OrderPlaced", "order-1", 100, 0), later], ALL);
         let first = SpanContext { trace: id(900).as_u128(), span: 1 };
         assert_eq!((spans[1].parent, spans[1].link), (None, Some(first)));
-        assert_eq!(spans[1].begun, spans[1].ended);
+        assert_eq!(spans[1].begun, spans[1].event.recorded_at);
     }
 
     #[test]
@@ -332,7 +333,7 @@ mod tests {
             events.push(event(3, name, "order-1", 2, at));
             events.push(event(4, "Last", "order-1", 3, at));
             let spans = told(&events, NONE);
-            let names: Vec<&str> = spans.iter().map(|span| span.name.as_str()).collect();
+            let names: Vec<&str> = spans.iter().map(|span| proto::short_name(&span.event.message_type)).collect();
             assert_eq!(names, ["OrderPlaced", "OrderPaid", name, "Last"]);
             assert_eq!(spans[2].notable, Some(why));
         }
@@ -340,8 +341,8 @@ mod tests {
 
     #[test]
     fn one_trace_of_so_many_is_told_of() {
-        let orders: Vec<StoredEvent> = (1..=2_000)
-            .map(|number| StoredEvent {
+        let orders: Vec<Event> = (1..=2_000)
+            .map(|number| Event {
                 correlation_id: Uuid::new_v5(&Uuid::NAMESPACE_OID, &number.to_string().into_bytes()),
                 ..event(number, "OrderPlaced", "order", number + 5_000, 0)
             })
