@@ -8,6 +8,7 @@ use std::{
 };
 
 use holdfast_tests::{Order, TestFleet, holdfast, python, repo_root};
+use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use testbed::{
     fleet::DATABASE,
@@ -252,19 +253,31 @@ async fn the_operators_page_makes_a_database_that_its_owner_migrates_and_an_olde
     let url = postgres.url("holdfast_owner", DATABASE);
     let settings = dir.path().join("owner.toml");
     std::fs::write(&settings, format!("[database]\nurl = {url:?}\n")).unwrap();
-    let migrate = async || {
+    let run = async |args: &[&str]| {
         let mut command = Command::new(holdfast());
-        let output = command.args(["migrate", "--json"]).env("HOLDFAST_CONFIG", &settings).output().await.unwrap();
+        command.arg("migrate").args(args).arg("--json").env("HOLDFAST_CONFIG", &settings);
+        let output = command.output().await.unwrap();
         (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let migrate = async || run(&[]).await;
+    let dry_run = async || {
+        let (code, said, error) = run(&["--dry-run"]).await;
+        let said: serde_json::Value = serde_json::from_str(&said).expect(&error);
+        (code, said["lacks"].as_array().unwrap().len(), said["unknown"].clone())
     };
     // All files but the page about them.
     let files = std::fs::read_dir(repo_root().join("migrations")).unwrap().count() - 1;
+    // And asking twice shows that nothing was applied.
+    for _ in 0..2 {
+        assert_eq!(dry_run().await, (Some(1), files, json!([])));
+    }
     let (code, first, error) = migrate().await;
     assert_eq!(code, Some(0), "{error}");
     assert!(first.contains(&format!("\"applied\":{files}")), "{first}");
     let (code, again, error) = migrate().await;
     assert_eq!(code, Some(0), "{error}");
     assert!(again.contains("\"applied\":0"), "{again}");
+    assert_eq!(dry_run().await, (Some(0), 0, json!([])));
 
     let roles = make_credentials(&dir.path().join("secrets")).await.join("postgres/roles.sql");
     let roles = std::fs::read_to_string(roles).unwrap();
@@ -282,6 +295,7 @@ async fn the_operators_page_makes_a_database_that_its_owner_migrates_and_an_olde
     let newer = "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
                  values (9999, 'newer', true, '', 0)";
     sqlx::query(newer).execute(&mut superuser).await.unwrap();
+    assert_eq!(dry_run().await, (Some(0), 0, json!([9999])));
     let (code, _, error) = migrate().await;
     assert!(code == Some(3) && error.contains("9999"), "{error}");
 }
