@@ -16,6 +16,7 @@ mod decisions;
 mod delivery;
 mod diagnosis;
 mod disputes;
+mod encryption;
 mod export;
 mod gateway;
 mod happy_path;

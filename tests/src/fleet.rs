@@ -96,12 +96,19 @@ impl TestFleet {
         Self::at(dir, options).await
     }
 
+    /// One replica of each worker, on a nats-server with these settings of its own.
+    pub async fn with_broker_settings(settings: &str) -> Result<Self> {
+        let broker_settings = settings.to_owned();
+        Self::of(Options { broker_settings, partition_positions: Some(PARTITION), ..Options::default() }).await
+    }
+
     async fn of(options: Options) -> Result<Self> {
         Self::at(scratch_dir("holdfast-test-")?, options).await
     }
 
     async fn at(dir: TempDir, mut options: Options) -> Result<Self> {
         options.all_in_one |= env::var_os(ALL_IN_ONE).is_some();
+        options.clusters = holdfast().parent().map(|built| built.join("test-clusters"));
         let fleet = Fleet::start(dir.path(), options).await?;
         let address = fleet.address();
         let client = CommandClient::connect(&address.broker_url, LIMIT).await?;

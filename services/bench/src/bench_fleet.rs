@@ -50,7 +50,12 @@ pub(super) struct Size {
     pub(super) replicas: u8,
     /// One process with all services, instead of four.
     pub(super) all_in_one: bool,
+    /// A nats-server that says of nothing that it has it before it is flushed to the disk.
+    pub(super) synced: bool,
 }
+
+/// As deploy/nats/nats.conf has it, for whoever needs that no command is lost with a machine.
+const SYNCED: &str = "jetstream { max_file_store: 64GB, sync_interval: always }\n";
 
 /// A private fleet. Dropping it ends everything and removes its directory.
 #[derive(Debug)]
@@ -99,7 +104,8 @@ impl BenchFleet {
         if env::var_os(EVENTS_BYTES).is_none() {
             settings.insert(EVENTS_BYTES.to_owned(), EVENTS_BYTES_MAX.to_owned());
         }
-        let options = Options { replicas, all_in_one, settings, ..Options::default() };
+        let broker_settings = if size.synced { SYNCED.to_owned() } else { String::new() };
+        let options = Options { replicas, all_in_one, settings, broker_settings, ..Options::default() };
         let mut fleet = Fleet::start_servers(scratch.path(), options).await?;
         let begun = Instant::now();
         fleet.start_workers()?;

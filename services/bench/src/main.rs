@@ -64,6 +64,9 @@ struct Args {
     /// Workers that are all services in one process, instead of four processes.
     #[arg(long)]
     all_in_one: bool,
+    /// Have nats-server flush every message to the disk before it says that it has it
+    #[arg(long)]
+    synced: bool,
     /// Orders under way at once, where as many as possible are to be done a second.
     #[arg(long, value_name = "N", default_value_t = 4_000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     in_flight: u64,
@@ -86,7 +89,7 @@ struct Args {
 impl Args {
     /// Which workers are measured. Of several numbers of replicas, the first.
     fn size(&self) -> Size {
-        Size { replicas: self.replicas.first().copied().unwrap_or(1), all_in_one: self.all_in_one }
+        Size { replicas: self.replicas.first().copied().unwrap_or(1), all_in_one: self.all_in_one, synced: self.synced }
     }
 }
 

@@ -17,6 +17,7 @@ use platform::{
     migrations,
 };
 use serde::{Deserialize, Serialize};
+use sqlx::{Connection, PgConnection};
 
 use crate::servers::{NatsServer, Postgres, Process, SUPERUSER, Signal, last_lines, wait_until};
 
@@ -72,6 +73,10 @@ pub struct Options {
     pub partition_positions: Option<u32>,
     /// Where the keys of the broker's users are, if each worker is to connect as the one of its name.
     pub keys: Option<PathBuf>,
+    /// Settings that each nats-server has besides its own, which they overrule; none if empty.
+    pub broker_settings: String,
+    /// Where migrated clusters are kept, if a new one is to be a copy of one. It has an installation of its own all the same.
+    pub clusters: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -83,6 +88,8 @@ impl Default for Options {
             settings: BTreeMap::new(),
             partition_positions: None,
             keys: None,
+            broker_settings: String::new(),
+            clusters: None,
         }
     }
 }
@@ -101,6 +108,30 @@ pub struct Fleet {
     pub postgres: Postgres,
 }
 
+/// A Postgres with a migrated database.
+async fn start_postgres(dir: &Path, options: &Options) -> Result<Postgres> {
+    let positions = options.partition_positions;
+    let migrate = async |postgres: &Postgres| {
+        let server = postgres.url(SUPERUSER, "postgres");
+        migrations::migrate(&server, &postgres.url_to_migrate(DATABASE, positions), DATABASE).await
+    };
+    let Some(clusters) = &options.clusters else {
+        let postgres = Postgres::start(dir).await?;
+        migrate(&postgres).await?;
+        return Ok(postgres);
+    };
+    let partitions = positions.map(|positions| format!("-partitions{positions}")).unwrap_or_default();
+    let name = format!("{}{partitions}", migrations::fingerprint());
+    let (postgres, is_copy) = Postgres::start_filled(dir, (clusters, &name), migrate).await?;
+    if !is_copy {
+        return Ok(postgres);
+    }
+    let mut database = PgConnection::connect(&postgres.url(SUPERUSER, DATABASE)).await?;
+    sqlx::query("update log.installation set id = gen_random_uuid()").execute(&mut database).await?;
+    database.close().await?;
+    Ok(postgres)
+}
+
 impl Fleet {
     /// Starts servers in `dir` (what is there is used again), migrates the database, and starts all workers.
     pub async fn start(dir: &Path, options: Options) -> Result<Self> {
@@ -113,11 +144,9 @@ impl Fleet {
     /// Starts servers and migrates the database, without workers.
     pub async fn start_servers(dir: &Path, options: Options) -> Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("making the directory {}", dir.display()))?;
-        let postgres = Postgres::start(&dir.join("postgres")).await?;
-        let mut others = NatsServer::start_all(dir, options.brokers).await?;
+        let postgres = start_postgres(&dir.join("postgres"), &options).await?;
+        let mut others = NatsServer::start_all(dir, options.brokers, &options.broker_settings).await?;
         let nats = others.drain(..1).next().context("a fleet has a broker")?;
-        let server = postgres.url(SUPERUSER, "postgres");
-        migrations::migrate(&server, &postgres.url_to_migrate(DATABASE, options.partition_positions), DATABASE).await?;
         Ok(Self { dir: dir.to_owned(), options, workers: BTreeMap::new(), nats, others, postgres })
     }
 

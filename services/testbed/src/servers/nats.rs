@@ -86,16 +86,25 @@ impl NatsServer {
 
     /// Starts so many servers, each in a directory of its own in `dir`: one alone, or the members of a cluster, straight beside each
     /// other.
-    pub async fn start_all(dir: &Path, count: usize) -> Result<Vec<NatsServer>> {
+    pub async fn start_all(dir: &Path, count: usize, settings: &str) -> Result<Vec<NatsServer>> {
+        let prepare = |name: &str| -> Result<PathBuf> {
+            let dir = dir.join(name);
+            if !settings.is_empty() {
+                fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+                fs::write(dir.join(SETTINGS), settings)
+                    .with_context(|| format!("writing settings in {}", dir.display()))?;
+            }
+            Ok(dir)
+        };
         if count == 1 {
-            return Ok(vec![Self::start(&dir.join("nats")).await?]);
+            return Ok(vec![Self::start(&prepare("nats")?).await?]);
         }
         let ports: Vec<u16> = (0..count).map(|_| free_port()).collect::<Result<_>>()?;
         let mut servers = Vec::new();
         for (number, port) in ports.iter().enumerate() {
             let routes = ports.iter().copied().filter(|other| other != port).collect();
             let membership = Membership { cluster: "holdfast".to_owned(), port: *port, routes };
-            servers.push(Self::start_member(&dir.join(format!("nats-{number}")), membership).await?);
+            servers.push(Self::start_member(&prepare(&format!("nats-{number}"))?, membership).await?);
         }
         Ok(servers)
     }

@@ -19,6 +19,7 @@ use super::place::OtherUser;
 use super::{Process, place, scratch_dir};
 
 mod backup;
+mod filled;
 
 /// The cluster's superuser. Nobody needs a password: only 127.0.0.1 and a unix socket are listened on.
 pub const SUPERUSER: &str = "holdfast";

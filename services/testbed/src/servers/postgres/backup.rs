@@ -121,7 +121,7 @@ impl Postgres {
 }
 
 /// Copies a file or a directory into a directory. What is deleted meanwhile is left out.
-async fn copy(from: &Path, into: &Path) -> Result<()> {
+pub(super) async fn copy(from: &Path, into: &Path) -> Result<()> {
     let mut command = Command::new("cp");
     command.arg("-a").arg(from).arg(into).env("LC_ALL", "C");
     let copied = output(command).await?;
