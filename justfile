@@ -63,6 +63,20 @@ simulate *args:
 nemesis *args: heavy
     @exec '{{ built }}/nemesis' "$@"
 
+# Build another COMMIT too, and replace workers of one build by those of the other and back, while orders are placed and workers are killed: just upgrade-check v0.1.0 --minutes 10
+[no-exit-message]
+upgrade-check commit *args: heavy
+    #!/bin/sh
+    set -eu
+    before='{{ target }}/before'
+    git worktree remove --force "$before/source" 2>/dev/null || true
+    git worktree add --force --detach "$before/source" "$1"
+    trap 'git worktree remove --force "$before/source"' EXIT
+    CARGO_TARGET_DIR="$before/target" cargo build --manifest-path "$before/source/Cargo.toml" --profile '{{ profile }}' --quiet \
+        --package inventory --package orders --package payments --package rounds
+    shift
+    '{{ built }}/nemesis' --other-build "$before/target/$(basename '{{ built }}')" --only 'one by one' --only 'a worker is killed' --only 'nats-server is killed' "$@"
+
 # Throw rubbish of every kind at a real fleet and see how long good commands wait beside it: just rubbish --seconds 60
 [no-exit-message]
 rubbish *args: heavy
@@ -150,21 +164,23 @@ format:
 clippy:
     cargo clippy --workspace --all-targets -- -D warnings
 
-# Is the contract in proto/ well formed, and can those who use the last release still read it?
+# Is the contract in proto/ well formed, and can those who use what was released still read it?
 [private]
 contract:
     #!/bin/sh
     set -eu
     '{{ buf }}' lint
-    if release=$(git describe --tags --abbrev=0 --match 'v[0-9]*' 2>/dev/null); then
-        before=$(mktemp -d)
-        trap 'rm -rf "$before"' EXIT
-        git archive --format=tar --output="$before/release.tar" "$release" buf.yaml proto
-        '{{ buf }}' breaking --against "$before/release.tar"
-        echo "contract: well formed, and compatible with $release"
-    else
-        echo "contract: well formed; nothing is released yet, so there is nothing to stay compatible with"
-    fi
+    for release in proto/released/v*/; do
+        '{{ buf }}' breaking --against "$release/contract.binpb"
+        echo "contract: well formed, and compatible with $(basename "$release")"
+    done
+
+# Record what a release promises to all that come after it: just record-release 0.1.0
+[private]
+record-release version:
+    mkdir -p 'proto/released/v{{ version }}'
+    '{{ buf }}' build --exclude-source-info --output 'proto/released/v{{ version }}/contract.binpb'
+    sha256sum migrations/*.sql tests/golden/v1/* >'proto/released/v{{ version }}/frozen.sha256'
 
 [private]
 docs:

@@ -9,6 +9,7 @@ use std::{
 };
 
 mod metrics;
+mod released;
 
 use audit::{Check, diagnosis};
 use domain::Decider;
