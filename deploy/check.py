@@ -29,8 +29,10 @@ KUBECTL = os.environ.get("HOLDFAST_KUBECTL", "kubectl")
 PROMTOOL = os.environ.get("HOLDFAST_PROMTOOL") or shutil.which("promtool")
 # The oldest Kubernetes that knows a native `sleep` of preStop without a feature gate, and the newest that there are schemas of.
 SCHEMAS = ["1.34", "1.37"]
-OVERLAYS = ["small", "production", "autoscaled"]
+OVERLAYS = ["small", "production", "autoscaled", "autoscaled-hpa"]
 BUILT = {**{overlay: f"overlays/{overlay}" for overlay in OVERLAYS}, "migrations": "migrations", "shards": "replay/shards", "merge": "replay/merge"}
+# What no overlay has is built with one that it is made for.
+ADDED = {"autoscaled-hpa-lag": ("overlays/autoscaled-hpa", "components/autoscaling-hpa-lag")}
 SPARE_S = 5
 
 DEFAULTS = tomllib.loads((ROOT / "services/platform/holdfast.toml").read_text())
@@ -100,6 +102,14 @@ def build(directory):
 def parsed(text):
     """The objects of a text. In a mutation most kustomizations are as they were."""
     return [document for document in yaml.load_all(text, Loader=yaml.CSafeLoader) if document]
+
+
+def build_with(overlay, component):
+    """The same of an overlay with one more component."""
+    with tempfile.TemporaryDirectory() as directory:
+        parts = {key: [os.path.relpath(part.resolve(), pathlib.Path(directory).resolve())] for key, part in [("resources", overlay), ("components", component)]}
+        (pathlib.Path(directory) / "kustomization.yaml").write_text(yaml.safe_dump(parts))
+        return build(directory)
 
 
 def name_of(thing):
@@ -415,13 +425,22 @@ def reachability_findings(things):
             yield f"{arrow} is {'open' if is_open else 'closed'}, and must not be"
 
 
+def bounds(scaler):
+    """The least and the most replicas that it chooses."""
+    spec = scaler["spec"]
+    if scaler["kind"] == "ScaledObject":
+        return spec.get("minReplicaCount", 0), spec.get("maxReplicaCount", 100)
+    return spec.get("minReplicas", 1), spec.get("maxReplicas", 100)
+
+
 def scaled(workload, things):
-    """What scales it."""
-    return [thing["spec"] for thing in of_kind(things, "ScaledObject") if thing["spec"]["scaleTargetRef"]["name"] == workload["metadata"]["name"]]
+    """The bounds of whatever scales it."""
+    scalers = of_kind(things, "ScaledObject", "HorizontalPodAutoscaler")
+    return [bounds(scaler) for scaler in scalers if scaler["spec"]["scaleTargetRef"]["name"] == workload["metadata"]["name"]]
 
 
 def replicas_max(workload, things):
-    return max([spec.get("maxReplicaCount", 100) for spec in scaled(workload, things)], default=workload["spec"].get("replicas", 1))
+    return max([most for _, most in scaled(workload, things)], default=workload["spec"].get("replicas", 1))
 
 
 def connections(things):
@@ -441,7 +460,7 @@ def overlay_findings(overlay, things):
     needed = connections(things)
     if needed > int(allowed):
         yield f"opens up to {needed} connections, and Postgres allows {allowed} (holdfast/postgres-connections)"
-    least = lambda workload: min([spec.get("minReplicaCount", 0) for spec in scaled(workload, things)], default=workload["spec"].get("replicas", 1))
+    least = lambda workload: min([least for least, _ in scaled(workload, things)], default=workload["spec"].get("replicas", 1))
     replicas = {workload["metadata"]["name"]: least(workload) for workload in of_kind(things, "Deployment")}
     workers = ["all-in-one"] if overlay == "small" else ["orders", "inventory", "rounds", "payments"]
     count = 1 if overlay == "small" else 2
@@ -471,17 +490,28 @@ def query_findings(query):
             yield f"{name} is asked of all namespaces"
 
 
+def targets_of(scaler, things):
+    return [thing for thing in of_kind(things, "Deployment") if thing["metadata"]["name"] == scaler["spec"]["scaleTargetRef"]["name"]]
+
+
+def target_findings(scaler, things):
+    """Of whatever scales a Deployment."""
+    name, targets = name_of(scaler), targets_of(scaler, things)
+    if len(targets) != 1:
+        yield f"{name}: there is no Deployment {scaler['spec']['scaleTargetRef']['name']}"
+    for target in targets:
+        if "replicas" in target["spec"]:
+            yield f"{name}: replicas of {name_of(target)} would be set back with each apply"
+        if len(scaled(target, things)) > 1:
+            yield f"{name}: {name_of(target)} is scaled by somebody else too, and each would undo what the other does"
+    if bounds(scaler)[0] < 2:
+        yield f"{name}: a worker that runs once is away while it is replaced"
+
+
 def scaling_findings(things):
     for scaler in of_kind(things, "ScaledObject"):
         spec, name = scaler["spec"], name_of(scaler)
-        targets = [thing for thing in of_kind(things, "Deployment") if thing["metadata"]["name"] == spec["scaleTargetRef"]["name"]]
-        if len(targets) != 1:
-            yield f"{name}: there is no Deployment {spec['scaleTargetRef']['name']}"
-        for target in targets:
-            if "replicas" in target["spec"]:
-                yield f"{name}: replicas of {name_of(target)} would be set back with each apply"
-        if spec.get("minReplicaCount", 0) < 2:
-            yield f"{name}: a worker that runs once is away while it is replaced"
+        yield from target_findings(scaler, things)
         if spec.get("fallback", {}).get("behavior") != "currentReplicasIfHigher":
             yield f"{name}: without figures it must keep what runs"
         for trigger in spec["triggers"]:
@@ -492,6 +522,51 @@ def scaling_findings(things):
             if f'service="{service}"' not in metadata["query"]:
                 yield f"{name}: asks how far another service is behind"
             yield from (f"{name}: {finding}" for finding in query_findings(metadata["query"]))
+
+
+def processors(quantity):
+    return float(quantity.removesuffix("m")) / (1000 if quantity.endswith("m") else 1)
+
+
+def pod_scaling_findings(things):
+    """Of Kubernetes's own way to scale."""
+    for scaler in of_kind(things, "HorizontalPodAutoscaler"):
+        spec, name = scaler["spec"], name_of(scaler)
+        yield from target_findings(scaler, things)
+        if (spec["scaleTargetRef"].get("apiVersion"), spec["scaleTargetRef"]["kind"]) != ("apps/v1", "Deployment"):
+            yield f"{name}: scales {spec['scaleTargetRef']}, which is no Deployment"
+        down = spec.get("behavior", {}).get("scaleDown", {})
+        if down.get("stabilizationWindowSeconds", 300) < 600 or [(policy["type"], policy["value"]) for policy in down.get("policies", [])] != [("Pods", 1)]:
+            yield f"{name}: goes down by more than one at a time, or before ten minutes are over"
+        by_processor = [metric["resource"]["target"] for metric in spec.get("metrics", []) if metric.get("resource", {}).get("name") == "cpu"]
+        if not by_processor:
+            yield f"{name}: does not go by the processor, the one figure that needs no adapter"
+        for target in targets_of(scaler, things):
+            threads = int(setting(environment(pod_of(target)["spec"]["containers"][0], things)[0], "HOLDFAST_PROCESS_THREADS"))
+            for wanted in by_processor:
+                if processors(wanted.get("averageValue", "inf")) >= threads:
+                    yield f"{name}: no worker of {threads} threads uses {wanted}, so it would never be scaled up"
+        for metric in [metric["external"]["metric"] for metric in spec.get("metrics", []) if metric["type"] == "External"]:
+            if metric["name"] not in metrics():
+                yield f"{name}: there is no metric {metric['name']}"
+            if metric.get("selector", {}).get("matchLabels") != {"service": spec["scaleTargetRef"]["name"].removeprefix("holdfast-")}:
+                yield f"{name}: asks how far another service is behind"
+
+
+def alternative_findings(directory, built):
+    """KEDA or Kubernetes itself: between the same numbers. And does adapter.yaml answer what is asked there?"""
+    scaler_kinds = ["ScaledObject", "HorizontalPodAutoscaler"]
+    chosen = {name: {thing["spec"]["scaleTargetRef"]["name"]: bounds(thing) for thing in of_kind(built[name], *scaler_kinds)} for name in ["autoscaled", *ADDED]}
+    for name in ADDED:
+        if chosen[name] != chosen["autoscaled"]:
+            yield f"{name} scales between {chosen[name]}, and KEDA between {chosen['autoscaled']}"
+        asked = {metric["external"]["metric"]["name"] for scaler in of_kind(built[name], "HorizontalPodAutoscaler")
+                 for metric in scaler["spec"].get("metrics", []) if metric["type"] == "External"}
+        adapter = yaml.safe_load((directory / ADDED[name][1] / "adapter.yaml").read_text())
+        queries = [rule["seriesQuery"] for rule in adapter["rules"]["external"]]
+        yield from (f"adapter.yaml: {finding}" for query in queries for finding in query_findings(query))
+        if asked != {query.partition("{")[0] for query in queries}:
+            yield f"adapter.yaml answers {queries}, and {sorted(asked)} is asked"
 
 
 def monitor_findings(things):
@@ -574,6 +649,7 @@ def findings_of(overlay, things):
                 yield f"{name_of(workload)}: container {container['name']}: {finding}"
     yield from fleet_findings(things)
     yield from scaling_findings(things)
+    yield from pod_scaling_findings(things)
     yield from monitor_findings(things)
     yield from alert_findings(things)
     yield from reachability_findings(things)
@@ -634,6 +710,9 @@ def check(directory):
     for name, place in BUILT.items():
         built[name], wrong = build(directory / place)
         findings += [f"{name}: {finding}" for finding in wrong]
+    for name, (overlay, component) in ADDED.items():
+        built[name], wrong = build_with(directory / overlay, directory / component)
+        findings += [f"{name}: {finding}" for finding in wrong]
     if findings:
         return built, findings
     for name, things in built.items():
@@ -643,6 +722,7 @@ def check(directory):
             # What the schema has refused need not have the form that a rule looks for.
             findings += [f"{name}: {finding}" for finding in schema_findings(things)]
             findings.append(f"{name}: cannot be judged: {error!r}")
+    findings += alternative_findings(directory, built)
     return built, findings + list(release_findings(built)) + list(page_findings(built))
 
 
