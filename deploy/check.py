@@ -1,6 +1,6 @@
 """Are the manifests below k8s/ what a cluster would take, and what deploy/README.md promises?
 
-Builds each kustomization, holds every object against the strict schema of its kind, and then against rules of our own.
+Builds each kustomization, holds every object against the strict schema of its kind, and then against rules of our own. lint.py asks the linters of others.
 
 Usage: check.py              says what is wrong; exit code 1 if anything is
        check.py --mutations  breaks a copy in every way that mutations.toml lists: is each noticed, and for the right reason?
@@ -22,6 +22,8 @@ import tomllib
 import jsonschema
 import kubernetes_validate
 import yaml
+
+import lint
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -731,22 +733,26 @@ def try_mutation(mutation):
     with tempfile.TemporaryDirectory() as directory:
         copy = pathlib.Path(directory) / "k8s"
         shutil.copytree(HERE / "k8s", copy)
+        shutil.copytree(HERE / "image", copy.parent / "image")
         path = copy / mutation["file"]
         text = path.read_text()
         if text.count(mutation["before"]) != 1:
             return False, f"its place is {text.count(mutation['before'])} times in {mutation['file']}"
         path.write_text(text.replace(mutation["before"], mutation["after"]))
-        findings = check(copy)[1]
+        if mutation.get("needs") in lint.TOOLS:
+            findings = lint.findings([mutation["needs"]], copy.parent / "image/Dockerfile", {"production": build(copy / BUILT["production"])[0]})
+        else:
+            findings = check(copy)[1]
         found = [finding for finding in findings if mutation["finds"] in finding]
         return bool(found), found[0] if found else f"nobody says {mutation['finds']!r}: {findings}"
 
 
 def mutations():
     table = tomllib.loads((HERE / "mutations.toml").read_text())["mutation"]
-    if not PROMTOOL:
-        left_out = [mutation["name"] for mutation in table if mutation.get("needs") == "promtool"]
-        table = [mutation for mutation in table if mutation.get("needs") != "promtool"]
-        print(f"deploy: NOT TRIED, for there is no promtool: {'; '.join(left_out)}")
+    for tool in lint.not_tried() + ([] if PROMTOOL else ["promtool"]):
+        left_out = [mutation["name"] for mutation in table if mutation.get("needs") == tool]
+        table = [mutation for mutation in table if mutation.get("needs") != tool]
+        print(f"deploy: NOT TRIED, for there is no {tool}: {'; '.join(left_out)}")
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         results = list(pool.map(try_mutation, table))
     for mutation, (is_found, said) in zip(table, results):
@@ -758,6 +764,7 @@ def mutations():
 
 def main():
     built, findings = check(HERE / "k8s")
+    findings += lint.findings(lint.TOOLS, HERE / "image/Dockerfile", built)
     for finding in findings:
         print(f"deploy: {finding}")
     if findings:
@@ -768,6 +775,8 @@ def main():
         print(line + (f"; at most {connections(things)} connections to Postgres" if name in OVERLAYS else ""))
     alerts = [rule for rules in of_kind(built["autoscaled"], "PrometheusRule") for group in rules["spec"]["groups"] for rule in group["rules"] if "alert" in rule]
     print(f"deploy: {len(alerts)} alerts" + (", each tried three times by promtool" if PROMTOOL else ": NOT TRIED, for there is no promtool"))
+    for tool in lint.TOOLS:
+        print(f"deploy: {tool}: " + ("NOT TRIED, for there is none" if tool in lint.not_tried() else "says nothing that is not meant to be"))
     print(f"deploy: secrets to make: {', '.join(sorted(set().union(*map(secrets_of, built.values()))))}")
     return mutations() if "--mutations" in sys.argv[1:] else 0
 

@@ -17,7 +17,7 @@ const FILE: &str = "HOLDFAST_CONFIG";
 const OURS: &str = "HOLDFAST_";
 
 /// Variables of ours that are no settings: of the command holdfast, of compose.yaml, of ./justw and of the tests.
-pub const OTHERS: [&str; 25] = [
+pub const OTHERS: [&str; 27] = [
     FILE,
     "HOLDFAST_ADMIN_DATABASE_URL",
     "HOLDFAST_ADVISORIES",
@@ -26,6 +26,7 @@ pub const OTHERS: [&str; 25] = [
     "HOLDFAST_BUF",
     "HOLDFAST_CONTEXT",
     "HOLDFAST_DENY",
+    "HOLDFAST_HADOLINT",
     "HOLDFAST_KUBECTL",
     "HOLDFAST_NATS_IMAGE",
     "HOLDFAST_NATS_SERVER",
@@ -42,6 +43,7 @@ pub const OTHERS: [&str; 25] = [
     "HOLDFAST_TESTS_ALL_IN_ONE",
     "HOLDFAST_TEST_PID_FILE",
     "HOLDFAST_TOOLS",
+    "HOLDFAST_TRIVY",
     "HOLDFAST_USER",
 ];
 
