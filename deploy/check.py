@@ -91,6 +91,9 @@ PEERS = {
     "metadata": ipaddress.ip_address("169.254.169.254"),
 }
 
+# Which process a figure is of, for whoever counts them.
+IS_CALLED = {"sourceLabels": ["__meta_kubernetes_pod_label_app_kubernetes_io_component"], "targetLabel": "job"}
+
 
 def build(directory):
     """The objects of a kustomization, and what was wrong with it."""
@@ -585,6 +588,8 @@ def monitor_findings(things):
                 yield f"{name_of(monitor)}: {name_of(services[0])} has no port {endpoint.get('port')}"
             if endpoint.get("honorLabels") is not True:
                 yield f"{name_of(monitor)}: the name of the Service would take the place of our label service (honorLabels)"
+            if IS_CALLED not in endpoint.get("relabelings", []):
+                yield f"{name_of(monitor)}: all processes would have the Service's name (the label job)"
 
 
 def heading_anchors():
