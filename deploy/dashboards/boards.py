@@ -36,7 +36,12 @@ def events(*names):
 
 def panel(title, unit, what, *queries):
     """A picture of queries, each with what its lines are called."""
-    return {"title": title, "unit": unit, "what": what, "queries": queries}
+    return {"type": "timeseries", "title": title, "unit": unit, "what": what, "queries": queries}
+
+
+def numbers(title, unit, what, *queries):
+    """What queries say now."""
+    return panel(title, unit, what, *queries) | {"type": "stat"}
 
 
 BOARDS = {
@@ -45,7 +50,7 @@ BOARDS = {
         [
             panel(
                 "Findings", "short", "Of `holdfast diagnose`, as the gateway sees them",
-                (most("holdfast_findings", "code", "") + " > 0 or " + most("holdfast_findings_unknown"), "{{code}}"),
+                (most("holdfast_findings", "code") + " > 0", "{{code}}"), (most("holdfast_findings_unknown"), "could not be looked at"),
             ),
             panel("Processes", "short", "How many answer, by what they are", (f"sum by (job) (up{{{WHERE}}})", "{{job}}")),
             panel(
@@ -62,8 +67,8 @@ BOARDS = {
                 (quantile(0.5, "holdfast_batch_inputs"), "half"), (quantile(0.99, "holdfast_batch_inputs"), "99 of 100"),
             ),
             panel(
-                "Done again", "cps", "Batches whose rows another replica had changed",
-                (rate("holdfast_conflicts_total"), "conflicts"), (rate("holdfast_progress_told_total"), "still at work"),
+                "Done again, or not done yet", "cps", "Batches whose rows another replica had changed, and messages that take so long that the broker is told",
+                (rate("holdfast_conflicts_total"), "done again"), (rate("holdfast_progress_told_total"), "still being worked on"),
             ),
             panel(
                 "Timers late", "s", "From when an order is due to when it is taken up: 99 of 100",
@@ -79,7 +84,7 @@ BOARDS = {
                 "Orders", "cps", "What becomes of them",
                 (events("OrderPlaced", "OrderReserved", "OrderPaid", "OrderRejected", "OrderCancelled", "OrderExpired"), "{{event}}"),
             ),
-            panel(
+            numbers(
                 "Paid of placed", "percentunit", "Over an hour",
                 (
                     f'sum(increase(holdfast_events_appended_total{{{WHERE},event="OrderPaid"}}[1h])) '
@@ -106,11 +111,11 @@ BOARDS = {
             ),
             panel("Disputes", "cps", "And what they take and give back", (events("PaymentDisputed", "Dispute.*"), "{{event}}")),
             panel("Calls to providers", "cps", "By how they ended", (rate("holdfast_effects_total", "ending"), "{{ending}}")),
-            panel(
+            numbers(
                 "Calls that stand still", "short", "Until a person has seen to whoever refuses how he is asked",
                 (most("holdfast_calls_stopped", "service, by"), "{{service}} by {{by}}"),
             ),
-            panel("Waits for a person", "short", "By service and kind", (most("holdfast_waiting_for_people", "service, what"), "{{service}} {{what}}")),
+            numbers("Waits for a person", "short", "By service and kind", (most("holdfast_waiting_for_people", "service, what"), "{{service}} {{what}}")),
             panel("Webhooks", "cps", "By what became of them", (rate("holdfast_gateway_webhooks_total", "outcome"), "{{outcome}}")),
             panel(
                 "Reports that were not delivered", "cps", "And were found by asking the provider",
@@ -144,6 +149,20 @@ BOARDS = {
 }
 
 
+# What Grafana draws each with, beside the queries.
+LINES = {"legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []}, "tooltip": {"mode": "multi", "sort": "desc"}}
+NUMBERS = {
+    "reduceOptions": {"calcs": ["lastNotNull"]}, "textMode": "value_and_name", "colorMode": "none", "graphMode": "area",
+    "justifyMode": "auto", "orientation": "auto",
+}
+
+
+def place(number, of):
+    """Where a panel is: two beside each other, and one that is alone has the whole row."""
+    alone = number == of - 1 and number % 2 == 0
+    return {"h": 8, "w": 24 if alone else 12, "x": number % 2 * 12, "y": number // 2 * 8}
+
+
 def grafana(name):
     """A dashboard as Grafana has it."""
     title, panels = BOARDS[name]
@@ -156,13 +175,13 @@ def grafana(name):
         ]
         drawn.append({
             "id": number + 1,
-            "type": "timeseries",
+            "type": picture["type"],
             "title": picture["title"],
             "description": picture["what"],
             "datasource": source,
-            "gridPos": {"h": 8, "w": 12, "x": number % 2 * 12, "y": number // 2 * 8},
+            "gridPos": place(number, len(panels)),
             "fieldConfig": {"defaults": {"unit": picture["unit"], "min": None if picture["title"] == "Clocks" else 0}, "overrides": []},
-            "options": {"legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []}, "tooltip": {"mode": "multi", "sort": "desc"}},
+            "options": LINES if picture["type"] == "timeseries" else NUMBERS,
             "targets": targets,
         })
     variables = [
@@ -175,6 +194,8 @@ def grafana(name):
         "tags": ["holdfast"],
         "schemaVersion": 39,
         "editable": False,
+        "timezone": "browser",
+        "graphTooltip": 1,
         "refresh": "30s",
         "time": {"from": "now-3h", "to": "now"},
         "templating": {"list": variables},

@@ -1,5 +1,6 @@
 """Do the dashboards show something? Starts a private fleet, places orders of all kinds, has a real Prometheus look at all processes, and asks it
-every query of every dashboard: each must have series, but for what a healthy fleet does not have. Holds the files against the types of Grafana's own SDK.
+every query of every dashboard: each must have series, but for what a healthy fleet does not have. Holds the files against our rules (lint.py) and the types of
+Grafana's own SDK.
 
 Usage: check.py HOLDFAST     (the built `holdfast` command; HOLDFAST_PROMETHEUS is a Prometheus)
 """
@@ -23,10 +24,11 @@ from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 import boards
+import lint
 
 EVERY_SECONDS = 1
 # What no healthy fleet has, or not the one of this check, whose provider is the sandbox.
-QUIET = {("money", "Disputes")}
+QUIET = {("money", "Disputes"), ("fleet", "Findings")}
 WITHIN_SECONDS = 90
 
 
@@ -50,9 +52,13 @@ def file_findings():
         if not path.is_file() or path.read_text() != boards.text(name):
             yield f"{path.name} is not what boards.py makes; run python3 deploy/dashboards/boards.py"
             continue
+        if f"- dashboards/{path.name}" not in (path.parent.parent / "kustomization.yaml").read_text():
+            yield f"{path.name} is not in the ConfigMap of kustomization.yaml"
         file = json.loads(path.read_text())
         for what in lost(file, json.loads(JSONEncoder().encode(Dashboard.from_json(file)))):
             yield f"{path.name}: {what}"
+        yield from (what for _, what in lint.findings(name, file))
+    yield from lint.unnoticed(json.loads(boards.text("fleet")))
 
 
 def free_port():
@@ -152,6 +158,8 @@ def query_findings(holdfast, program):
 
 def main(holdfast):
     findings = list(file_findings())
+    panels = sum(len(panels) for _, panels in boards.BOARDS.values())
+    print(f"dashboards: {len(boards.BOARDS)} with {panels} panels, held against {len(lint.RULES)} rules, which were tried in {len(lint.WAYS)} ways to break one")
     program = os.environ.get("HOLDFAST_PROMETHEUS")
     if program:
         counts = query_findings(holdfast, program)
