@@ -9,7 +9,6 @@ Exit codes: 0 it ran, 1 it failed, 3 this machine cannot run it.
 """
 
 import collections
-import http.client
 import json
 import os
 import pathlib
@@ -18,9 +17,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-import uuid
+
+from shop import Caller, Shop, not_as_told, run, until
 
 HERE = pathlib.Path(__file__).resolve().parent
 NEEDED = ["docker", "dockerd", "containerd", "runc", "iptables", "ip", "mmdebstrap", "strip", "tar", "unshare"]
@@ -29,14 +28,8 @@ IMAGE_BYTES_MAX = 80_000_000
 # Orders, at least, and how many are placed at once.
 ORDERS = 10_000
 BUYERS = 16
-# How a buyer pays, and what becomes of the order. Each in its turn.
-SCRIPTS = [
-    ("sandbox:succeed", "paid"),
-    ("sandbox:succeed,after=300ms", "paid"),
-    ("sandbox:succeed", "refunded"),
-    ("sandbox:decline", "cancelled"),
-    ("sandbox:never", "expired"),
-]
+# Of the gateway, in compose.yaml.
+PORT = 8080
 # Containers, each of which is killed and rolled. Whoever has a number behind its name is one of two.
 CONTAINERS = [f"{name}-{number}" for name in ["orders", "inventory", "rounds", "payments"] for number in [1, 2]]
 CONTAINERS += ["gateway-1", "nats-0-1", "nats-1-1", "nats-2-1", "postgres-1"]
@@ -69,26 +62,6 @@ if [ ! -e "$PGDATA/PG_VERSION" ]; then
 fi
 exec "$@" -c listen_addresses='*'
 """
-
-
-def run(*command, **more):
-    """Runs a command; its output, if it went well."""
-    ran = subprocess.run([str(part) for part in command], capture_output=True, text=True, stdin=subprocess.DEVNULL, **more)
-    if ran.returncode != 0:
-        raise SystemExit(f"deploy: {' '.join(map(str, command))}: exit code {ran.returncode}\n{ran.stdout[-3000:]}{ran.stderr[-3000:]}")
-    return ran.stdout
-
-
-def until(what, seconds, probe):
-    """Waits until a probe answers something."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = probe()
-        if found:
-            return found
-        if time.monotonic() > deadline:
-            raise SystemExit(f"deploy: {what}: not within {seconds} s")
-        time.sleep(0.05)
 
 
 def cannot():
@@ -148,83 +121,6 @@ def build_image(work, programs):
         raise SystemExit("deploy: the image has a shell")
 
 
-class Caller:
-    """Asks the gateway, each time in the same connection while that stands."""
-
-    def __init__(self, token):
-        self.token, self.connection = token, None
-
-    def ask(self, path, key=None, body=None):
-        """What the gateway answers, or None if it does not yet."""
-        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
-        try:
-            if self.connection is None:
-                self.connection = http.client.HTTPConnection("127.0.0.1", 8080, timeout=30)
-            self.connection.request("POST" if key else "GET", f"/v1/{path}", json.dumps(body or {}) if key else None, headers)
-            answer = self.connection.getresponse()
-            said = answer.read()
-        except (OSError, http.client.HTTPException):
-            self.connection = None
-            return None
-        if answer.status in (200, 201):
-            return json.loads(said)
-        # What is under way, or cannot be done now, is asked for again.
-        if answer.status in (202, 409) or answer.status >= 500:
-            time.sleep(0.05)
-            return None
-        raise SystemExit(f"deploy: {path}: {answer.status} {said.decode()}")
-
-    def insist(self, what, path, key=None, body=None, is_so=lambda answer: True):
-        """Asks until the answer is as it must be."""
-        def probe():
-            answer = self.ask(path, key, body)
-            return answer if answer is not None and is_so(answer) else None
-        return until(what, 120, probe)
-
-
-def order(number, script):
-    line = {"sku": "MUG-01", "quantity": 1, "unit_price": {"minor_units": 1250, "currency": "EUR"}}
-    order_id = str(uuid.uuid5(uuid.NAMESPACE_OID, str(number)))
-    body = {"order_id": order_id, "customer_id": f"customer-{order_id[:2]}", "payment_method": script, "lines": [line]}
-    return order_id, body | ({"time_to_pay": "5s"} if script == "sandbox:never" else {})
-
-
-class Shop:
-    """Buyers who place orders until they are told to stop, and what is to become of each order."""
-
-    def __init__(self, token):
-        self.token, self.lock, self.placed, self.told, self.failed = token, threading.Lock(), {}, False, None
-        self.buyers = [threading.Thread(target=self.buy) for _ in range(BUYERS)]
-        self.number = 0
-        for buyer in self.buyers:
-            buyer.start()
-
-    def buy(self):
-        caller = Caller(self.token)
-        try:
-            while not self.told:
-                with self.lock:
-                    number, self.number = self.number, self.number + 1
-                script, ends = SCRIPTS[number % len(SCRIPTS)]
-                order_id, body = order(number, script)
-                caller.insist("an order", "orders", f"order-{number}", body)
-                if ends == "refunded":
-                    caller.insist("its money", f"orders/{order_id}", is_so=lambda order: order["status"] == "paid")
-                    caller.insist("a refund", f"orders/{order_id}/refunds", f"refund-{number}", {"note": "changed his mind"})
-                with self.lock:
-                    self.placed[order_id] = ends
-        except BaseException as error:
-            self.failed = error
-            raise
-
-    def stop(self):
-        self.told = True
-        for buyer in self.buyers:
-            buyer.join()
-        if self.failed:
-            raise SystemExit(f"deploy: a buyer could not buy: {self.failed}")
-
-
 class Stack:
     """compose.yaml, as it runs."""
 
@@ -232,8 +128,7 @@ class Stack:
         self.secrets = work / "secrets"
         self.environment = dict(os.environ, HOLDFAST_SECRETS=str(self.secrets), HOLDFAST_USER=str(READER))
         self.make_secrets()
-        self.caller = Caller((self.secrets / "token").read_text().strip())
-        self.probes = 0
+        self.caller = Caller((self.secrets / "token").read_text().strip(), PORT)
 
     def compose(self, *words):
         return run("docker", "compose", "--file", HERE / "compose.yaml", *words, env=self.environment)
@@ -242,15 +137,6 @@ class Stack:
         run(sys.executable, "-B", HERE / "credentials.py", self.secrets)
         for path in [self.secrets, *self.secrets.rglob("*")]:
             os.chown(path, READER, READER)
-
-    def buys(self):
-        """How long it takes until an order is placed and paid from now on."""
-        began = time.monotonic()
-        self.probes += 1
-        order_id, body = order(f"probe {self.probes}", "sandbox:succeed")
-        self.caller.insist("an order", "orders", f"probe-{self.probes}", body)
-        self.caller.insist("its money", f"orders/{order_id}", is_so=lambda order: order["status"] == "paid")
-        return time.monotonic() - began
 
     def state(self, container):
         return json.loads(run("docker", "inspect", "--format={{json .State}}", f"holdfast-{container}"))
@@ -284,19 +170,10 @@ def harm_all(stack):
         for harm in [stack.kill, stack.roll]:
             began = time.monotonic()
             harm(container)
-            stack.buys()
+            stack.caller.buys()
             took.append(time.monotonic() - began)
             stack.until_up(container)
         print(f"deploy: | {container} | {took[0]:.1f} s | {took[1]:.1f} s |", flush=True)
-
-
-def not_as_told(stack, shop):
-    """Orders that have not become what they had to, after as long as anything may take."""
-    left, deadline = dict(shop.placed), time.monotonic() + 120
-    while left and time.monotonic() < deadline:
-        statuses = {order_id: stack.caller.insist("an order", f"orders/{order_id}")["status"] for order_id in left}
-        left = {order_id: (ends, statuses[order_id]) for order_id, ends in shop.placed.items() if statuses.get(order_id, ends) != ends}
-    return list(left.items())
 
 
 def run_fleet(work):
@@ -304,24 +181,23 @@ def run_fleet(work):
     try:
         began = time.monotonic()
         stack.compose("up", "--detach", "--quiet-pull")
-        stack.caller.insist("a product", "products", "product-1", {"sku": "MUG-01", "name": "Mug"})
-        stack.caller.insist("stock", "products/MUG-01/receive", "delivery-1", {"quantity": 1_000_000})
-        stack.buys()
+        stack.caller.stock()
+        stack.caller.buys()
         print(f"deploy: an order was placed through the gateway and paid {time.monotonic() - began:.0f} s after the start of all", flush=True)
-        began, shop = time.monotonic(), Shop(stack.caller.token)
+        began, shop = time.monotonic(), Shop(stack.caller.token, PORT, BUYERS)
         try:
             harm_all(stack)
             stack.change_credentials()
-            print(f"deploy: with other passwords and keys an order was placed and paid after {stack.buys():.1f} s", flush=True)
+            print(f"deploy: with other passwords and keys an order was placed and paid after {stack.caller.buys():.1f} s", flush=True)
             for container in CONTAINERS:
                 if not container.startswith(("nats", "postgres")):
                     stack.roll(container)
-            print(f"deploy: and with all processes started again, after {stack.buys():.1f} s", flush=True)
+            print(f"deploy: and with all processes started again, after {stack.caller.buys():.1f} s", flush=True)
             until(f"{ORDERS} orders", 900, lambda: len(shop.placed) >= ORDERS or shop.failed)
         finally:
             shop.stop()
         print(f"deploy: {len(shop.placed)} orders in {time.monotonic() - began:.0f} s: {dict(collections.Counter(shop.placed.values()))}", flush=True)
-        wrong = not_as_told(stack, shop)
+        wrong = not_as_told(stack.caller, shop)
         print(f"deploy: {len(wrong)} of them did not end as they had to {wrong[:5]}")
         verdict = json.loads(stack.compose("run", "--rm", "tools", "verify", "--json"))
         print(f"deploy: verify: ok: {verdict['ok']}")
