@@ -493,6 +493,8 @@ def query_findings(query):
     for name, labels in re.findall(r"\b((?:holdfast|kube)_\w+|up)\b({[^}]*})?", query):
         if 'namespace="holdfast"' not in labels:
             yield f"{name} is asked of all namespaces"
+    for bound in re.findall(r'\ble="(\d+)"', query):
+        yield f"le {bound} is {bound}.0 to Prometheus 3"
 
 
 def targets_of(scaler, things):
