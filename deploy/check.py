@@ -448,16 +448,21 @@ def replicas_max(workload, things):
     return max([most for _, most in scaled(workload, things)], default=workload["spec"].get("replicas", 1))
 
 
-def connections(things):
-    """The most connections to Postgres: every replica, one more of each while it is replaced, the migration's, and one of each job now and then."""
-    most = 1 + len(of_kind(things, "CronJob"))
+def sessions(things):
+    """Who connects to Postgres: how many pods there may be, one more of each while it is replaced, and the most connections of one."""
+    yield "the migration", 1, 1
+    for job in of_kind(things, "CronJob"):
+        yield job["metadata"]["name"], 1, 1
     for workload in of_kind(things, "Deployment"):
         container = pod_of(workload)["spec"]["containers"][0]
         pool = int(setting(environment(container, things)[0], "HOLDFAST_DATABASE_CONNECTIONS_MAX"))
-        loops = LOOPS.get(container["args"][0], 1)
         surge = workload["spec"].get("strategy", {}).get("rollingUpdate", {}).get("maxSurge", 1)
-        most += (replicas_max(workload, things) + surge) * loops * (pool + 1)
-    return most
+        yield workload["metadata"]["name"], replicas_max(workload, things) + surge, LOOPS.get(container["args"][0], 1) * (pool + 1)
+
+
+def connections(things):
+    """The most connections to Postgres."""
+    return sum(pods * each for _, pods, each in sessions(things))
 
 
 def overlay_findings(overlay, things):
@@ -769,6 +774,24 @@ def mutations():
     return 1 if missed or not table else 0
 
 
+def print_table(heads, rows):
+    for cells in [heads, ["---"] * len(heads), *rows]:
+        print(f"| {' | '.join(map(str, cells))} |")
+    print()
+
+
+def print_tables(built):
+    """What an operator reads who does not read manifests: who reaches whom, who opens how many sessions, and what wakes him."""
+    pairs = [pair for things in built.values() for pair in reachability(things)]
+    listed = lambda component, way: ", ".join(sorted({f"{peer}:{port}" for of, direction, peer, port, is_open, _ in pairs if (of, direction, is_open) == (component, way, True)})) or "nobody"
+    print_table(["pod", "reaches", "is reached by, at its port"], [(of, listed(of, "Egress"), listed(of, "Ingress")) for of in sorted({pair[0] for pair in pairs})])
+    rows = [(overlay, who, pods, each, pods * each) for overlay in OVERLAYS for who, pods, each in sessions(built[overlay])]
+    print_table(["overlay", "who connects to Postgres", "pods at most", "sessions each", "in all"], rows)
+    rules = [rule for rules in of_kind(built["autoscaled"], "PrometheusRule") for group in rules["spec"]["groups"] for rule in group["rules"] if "alert" in rule]
+    how = "quiet, fires, fires the first time" if PROMTOOL else "NOT TRIED, for there is no promtool"
+    print_table(["alert", "severity", "page", "tried"], [(rule["alert"], rule["labels"]["severity"], rule["annotations"]["runbook"], how) for rule in rules])
+
+
 def main():
     built, findings = check(HERE / "k8s")
     findings += lint.findings(lint.TOOLS, HERE / "image/Dockerfile", built)
@@ -776,6 +799,7 @@ def main():
         print(f"deploy: {finding}")
     if findings:
         return 1
+    print_tables(built)
     for name, things in built.items():
         pairs = list(reachability(things))
         line = f"deploy: {name}: {len(things)} objects; {sum(pair[4] for pair in pairs)} of {len(pairs)} ways are open, as listed"
