@@ -1,4 +1,4 @@
-"""Are the manifests below k8s/ what a cluster would take, and what deploy/README.md promises?
+"""Are the manifests below k8s/ what a cluster would take, and what deploy/README.md promises? And is compose.yaml (compose_check.py)?
 
 Builds each kustomization, holds every object against the strict schema of its kind, and then against rules of our own. lint.py asks the linters of others.
 
@@ -23,6 +23,7 @@ import jsonschema
 import kubernetes_validate
 import yaml
 
+import compose_check
 import lint
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -737,14 +738,21 @@ def check(directory):
             findings += [f"{name}: {finding}" for finding in schema_findings(things)]
             findings.append(f"{name}: cannot be judged: {error!r}")
     findings += alternative_findings(directory, built)
-    return built, findings + list(release_findings(built)) + list(page_findings(built))
+    return built, findings + list(release_findings(built)) + list(page_findings(built)) + compose_findings(directory)
+
+
+def compose_findings(directory):
+    """What is wrong with what compose.yaml is, beside a directory of kustomizations."""
+    return [f"compose: {finding}" for finding in compose_check.findings(directory.parent, setting_findings)]
 
 
 def try_mutation(mutation):
     """What the check says of a copy with one place changed."""
     with tempfile.TemporaryDirectory() as directory:
         copy = pathlib.Path(directory) / "k8s"
-        shutil.copytree(HERE / "k8s", copy)
+        for name in ["k8s", "compose"]:
+            shutil.copytree(HERE / name, copy.parent / name)
+        shutil.copy(HERE / "compose.yaml", copy.parent)
         shutil.copytree(HERE / "image", copy.parent / "image")
         path = copy / mutation["file"]
         text = path.read_text()
@@ -753,6 +761,9 @@ def try_mutation(mutation):
         path.write_text(text.replace(mutation["before"], mutation["after"]))
         if mutation.get("needs") in lint.TOOLS:
             findings = lint.findings([mutation["needs"]], copy.parent / "image/Dockerfile", {"production": build(copy / BUILT["production"])[0]})
+        elif mutation["file"].startswith("../"):
+            # What is outside of k8s/ changes no manifest.
+            findings = compose_findings(copy)
         else:
             findings = check(copy)[1]
         found = [finding for finding in findings if mutation["finds"] in finding]
@@ -808,6 +819,7 @@ def main():
     print(f"deploy: {len(alerts)} alerts" + (", each tried three times by promtool" if PROMTOOL else ": NOT TRIED, for there is no promtool"))
     for tool in lint.TOOLS:
         print(f"deploy: {tool}: " + ("NOT TRIED, for there is none" if tool in lint.not_tried() else "says nothing that is not meant to be"))
+    print("deploy: compose.yaml is as it must be" + ("" if PROMTOOL else "; its Prometheus NOT TRIED, for there is no promtool"))
     print(f"deploy: secrets to make: {', '.join(sorted(set().union(*map(secrets_of, built.values()))))}")
     return mutations() if "--mutations" in sys.argv[1:] else 0
 

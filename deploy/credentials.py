@@ -3,7 +3,7 @@
 Usage: credentials.py DIRECTORY [--postgres HOST] [--nats HOST,HOST,...] [--in-place]
 
 Writes a directory for each process, holdfast-NAME, with the files that it finds below /etc/holdfast; `postgres` and `nats`, with those of the servers;
-and `token`, which proves to the gateway that one may do everything. The hosts, each with its port if that is another, are those by which processes
+`grafana`, with the password of its user admin; and `token`, which proves to the gateway that one may do everything. The hosts, each with its port if that is another, are those by which processes
 reach the servers: postgres, and nats-0, nats-1 and nats-2. With --in-place processes find their files where they are written. Needs openssl.
 
 What is there stays. To change a secret, delete its file and run this again. Postgres hears of another password by postgres/roles.sql, and nats-server of
@@ -24,6 +24,7 @@ READ_AT = "/etc/holdfast"
 # Workers and the gateway: each has a role of its own in the database, and is a user of the broker.
 PROCESSES = ["orders", "inventory", "rounds", "payments", "all-in-one", "gateway"]
 RELAYS = ["orders", "all-in-one"]
+GRAFANA = "grafana/admin-password"
 SCOPES = ["orders:read", "orders:write", "catalog:write", "refunds:decide", "operate", "audit:read"]
 VALID_DAYS = 3650
 EXTENSIONS = """[req]
@@ -195,6 +196,7 @@ def main():
     passwords = dict(make_process(directory, name, user, hosts) for name, user in users.items())
     passwords["holdfast_gateway_operator"] = (directory / "holdfast-gateway/operator-password").read_text().strip()
     make_postgres(directory, passwords, hosts)
+    once(directory / GRAFANA, lambda: secrets.token_hex(24))
 
 
 if __name__ == "__main__":

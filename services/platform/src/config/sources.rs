@@ -17,15 +17,18 @@ const FILE: &str = "HOLDFAST_CONFIG";
 const OURS: &str = "HOLDFAST_";
 
 /// Variables of ours that are no settings: of the command holdfast, of compose.yaml, of ./justw and of the tests.
-pub const OTHERS: [&str; 27] = [
+pub const OTHERS: [&str; 31] = [
     FILE,
     "HOLDFAST_ADMIN_DATABASE_URL",
     "HOLDFAST_ADVISORIES",
+    "HOLDFAST_ALERTMANAGER_IMAGE",
     "HOLDFAST_AUDIT",
     "HOLDFAST_BLESS",
     "HOLDFAST_BUF",
+    "HOLDFAST_COLLECTOR_IMAGE",
     "HOLDFAST_CONTEXT",
     "HOLDFAST_DENY",
+    "HOLDFAST_GRAFANA_IMAGE",
     "HOLDFAST_HADOLINT",
     "HOLDFAST_KUBECTL",
     "HOLDFAST_NATS_IMAGE",
@@ -36,6 +39,7 @@ pub const OTHERS: [&str; 27] = [
     "HOLDFAST_POSTGRES_IMAGE",
     "HOLDFAST_PROFILE",
     "HOLDFAST_PROMETHEUS",
+    "HOLDFAST_PROMETHEUS_IMAGE",
     "HOLDFAST_PROMTOOL",
     "HOLDFAST_PYTHON",
     "HOLDFAST_SECRETS",
