@@ -1,5 +1,6 @@
 """Builds the image and runs compose.yaml for real, under a Docker engine of its own in a network namespace of its own: orders are placed through the
-gateway while every container is killed, and then stopped and started again, once, and while passwords and keys are changed. All has to end as it must.
+gateway while every container is killed, and then stopped and started again, once, and while passwords and keys are changed. All has to end as it must,
+and whoever watches the fleet has to have seen it (monitoring.py).
 
 There is no registry here, so the images of others are stand-ins, made of Debian packages and of the nats-server that the tests use, under the names that
 Dockerfile and compose.yaml ask for. Needs root, and the programs that NEEDED names.
@@ -21,6 +22,8 @@ import time
 
 from shop import Caller, Shop, not_as_told, run, until
 
+import monitoring
+
 HERE = pathlib.Path(__file__).resolve().parent
 NEEDED = ["docker", "dockerd", "containerd", "runc", "iptables", "ip", "mmdebstrap", "strip", "tar", "unshare"]
 PROGRAMS = ["holdfast", *(f"holdfast-{name}" for name in ["all-in-one", "gateway", "inventory", "mail", "orders", "payments", "rounds", "traces"])]
@@ -35,6 +38,8 @@ CONTAINERS = [f"{name}-{number}" for name in ["orders", "inventory", "rounds", "
 CONTAINERS += ["gateway-1", "nats-0-1", "nats-1-1", "nats-2-1", "postgres-1"]
 # Programs whose passwords and keys are changed.
 PROCESSES = ["orders", "inventory", "rounds", "payments", "gateway"]
+# Who stands still at the end, until somebody is woken.
+FROZEN = "inventory-2"
 # Who reads the secrets: nobody else on this machine, and no user of the image.
 READER = 4711
 # What the image of Postgres does with the settings of compose.yaml, and no more.
@@ -85,6 +90,8 @@ def make_stand_ins(work):
     (work / "postgres/docker-entrypoint-initdb.d").mkdir()
     (work / "postgres/etc/passwd").write_text("root:x:0:0::/:/bin/sh\npostgres:x:999:999::/var/lib/postgresql:/bin/sh\n")
     (work / "postgres/etc/group").write_text("root:x:0:\npostgres:x:999:\n")
+    run("mmdebstrap", "--mode=root", "--variant=extract", f"--include={monitoring.PACKAGES}", "bookworm", work / "watchers", *sources)
+    monitoring.make_stand_in(work / "watchers")
     (work / "nats/data").mkdir(parents=True)
     shutil.copy(os.environ["HOLDFAST_NATS_SERVER"], work / "nats/nats-server")
 
@@ -94,10 +101,16 @@ def import_stand_ins(work):
     for name, change in [
         ("postgres:18", ["ENV PATH=/usr/local/bin:/usr/lib/postgresql/15/bin:/usr/bin:/bin"]),
         ("nats:2.15", ['ENTRYPOINT ["/nats-server"]']),
+        ("holdfast-watchers", []),
     ]:
         tar = work / "image.tar"
-        run("tar", "--create", "--file", tar, "--directory", work / name.split(":")[0], ".")
+        run("tar", "--create", "--file", tar, "--directory", work / name.removeprefix("holdfast-").split(":")[0], ".")
         run("docker", "import", *(f"--change={line}" for line in change), tar, name)
+        print(f"deploy: {name} is a stand-in")
+    (work / "empty").mkdir()
+    for name, text in monitoring.images():
+        (work / "Dockerfile").write_text(text)
+        run("docker", "build", f"--tag={name}", f"--file={work}/Dockerfile", work / "empty", env=dict(os.environ, DOCKER_BUILDKIT="0"))
         print(f"deploy: {name} is a stand-in")
 
 
@@ -126,7 +139,7 @@ class Stack:
 
     def __init__(self, work):
         self.secrets = work / "secrets"
-        self.environment = dict(os.environ, HOLDFAST_SECRETS=str(self.secrets), HOLDFAST_USER=str(READER))
+        self.environment = dict(os.environ, HOLDFAST_SECRETS=str(self.secrets), HOLDFAST_USER=str(READER), COMPOSE_PROFILES="monitoring,traces")
         self.make_secrets()
         self.caller = Caller((self.secrets / "token").read_text().strip(), PORT)
 
@@ -176,6 +189,43 @@ def harm_all(stack):
         print(f"deploy: | {container} | {took[0]:.1f} s | {took[1]:.1f} s |", flush=True)
 
 
+def processes():
+    """How many there are of each process that is measured."""
+    names = [name.rpartition("-")[0] for name in CONTAINERS if not name.startswith(("nats", "postgres"))]
+    return {**collections.Counter(names), "traces": 1}
+
+
+def until_watched(stack):
+    """All is measured, and a round is opened, by somebody whose trace is always told of (traces.one_in)."""
+    until("every process is measured", 120, lambda: monitoring.is_measured(processes()))
+    until("every rule is asked", 60, monitoring.is_judged)
+    monitoring.open_round(stack.caller.token)
+    print(f"deploy: {sum(processes().values())} processes are measured, by {len(monitoring.rules())} rules", flush=True)
+
+
+def not_seen():
+    """What those who watch the fleet have not seen, or have and should not."""
+    spans, read = (json.loads(run("docker", "logs", "--tail=1", f"holdfast-{name}-1") or "{}") for name in ["otel-collector", "grafana"])
+    print(f"deploy: the collector was told of so many spans: {spans}")
+    print(f"deploy: alerts that fired: {monitoring.fired()}")
+    return list(monitoring.findings(processes(), spans, read))
+
+
+def until_woken():
+    """Freezes a process, of which nothing but Prometheus takes notice, until somebody is woken; and thaws it."""
+    networks = json.loads(run("docker", "inspect", "--format={{json .NetworkSettings.Networks}}", f"holdfast-{FROZEN}"))
+    pod = f"{FROZEN.rpartition('-')[0]}-{networks['holdfast_default']['IPAddress']}"
+    began = time.monotonic()
+    run("docker", "pause", f"holdfast-{FROZEN}")
+    try:
+        until("somebody is woken", 300, lambda: monitoring.told("HoldfastDown") == {pod: ["page"]})
+        print(f"deploy: {FROZEN} was frozen: Alertmanager was told of HoldfastDown, {pod}, after {time.monotonic() - began:.0f} s", flush=True)
+    finally:
+        run("docker", "unpause", f"holdfast-{FROZEN}")
+    until("nobody is woken any more", 300, lambda: not monitoring.told("HoldfastDown"))
+    print(f"deploy: {FROZEN} goes on, and nobody is woken any more", flush=True)
+
+
 def run_fleet(work):
     stack = Stack(work)
     try:
@@ -184,6 +234,7 @@ def run_fleet(work):
         stack.caller.stock()
         stack.caller.buys()
         print(f"deploy: an order was placed through the gateway and paid {time.monotonic() - began:.0f} s after the start of all", flush=True)
+        until_watched(stack)
         began, shop = time.monotonic(), Shop(stack.caller.token, PORT, BUYERS)
         try:
             harm_all(stack)
@@ -201,9 +252,12 @@ def run_fleet(work):
         print(f"deploy: {len(wrong)} of them did not end as they had to {wrong[:5]}")
         verdict = json.loads(stack.compose("run", "--rm", "tools", "verify", "--json"))
         print(f"deploy: verify: ok: {verdict['ok']}")
+        unseen = not_seen()
+        print("".join(f"deploy: {finding}\n" for finding in unseen), end="", flush=True)
+        until_woken()
         there = stack.compose("ps", "--all", "--format={{.Name}} {{.State}} {{.ExitCode}}")
         print("".join(f"deploy: {line}\n" for line in sorted(there.splitlines())), end="")
-        return verdict["ok"] and not wrong
+        return verdict["ok"] and not wrong and not unseen
     except BaseException:
         subprocess.run(["docker", "compose", "--file", HERE / "compose.yaml", "logs", "--tail=20", "--no-color"], env=stack.environment, check=False)
         raise
