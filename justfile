@@ -103,10 +103,11 @@ check-api seconds="30": binaries
 check-clients: binaries
     @exec "${HOLDFAST_PYTHON:-python3}" '{{ justfile_directory() }}/tests/clients/check_clients.py' '{{ target }}/debug/holdfast'
 
-# Ask a real Prometheus, which measures a private fleet at work, every query of every dashboard, and hold the dashboards against the types of Grafana's SDK
+# Ask a real Prometheus, which measures a private fleet at work, every query of every dashboard, and hold the dashboards against our rules and the types of Grafana's SDK; --pictures DIR draws them
 [no-exit-message]
-check-dashboards: binaries
-    @exec "${HOLDFAST_PYTHON:-python3}" '{{ justfile_directory() }}/deploy/dashboards/check.py' '{{ target }}/debug/holdfast'
+[no-cd]
+check-dashboards *args: binaries
+    @exec "${HOLDFAST_PYTHON:-python3}" '{{ justfile_directory() }}/deploy/dashboards/check.py' '{{ target }}/debug/holdfast' "$@"
 
 # Have two of Stripe's own SDKs and its published schema judge the fake of Stripe that tests pay with
 [no-exit-message]

@@ -1,12 +1,15 @@
 """The dashboards, from which the files for Grafana are made: which questions each answers, and by which queries.
 
-Usage: boards.py     writes them to k8s/components/monitoring/dashboards
+Usage: boards.py     writes them to k8s/components/monitoring/dashboards, and the tables of README.md
 """
 
+import hashlib
 import json
 import pathlib
 
-WRITTEN_TO = pathlib.Path(__file__).resolve().parent.parent / "k8s/components/monitoring/dashboards"
+HERE = pathlib.Path(__file__).resolve().parent
+WRITTEN_TO = HERE.parent / "k8s/components/monitoring/dashboards"
+README = HERE / "README.md"
 
 # What each query is limited to, and over how long a rate is taken.
 WHERE = 'namespace="$namespace"'
@@ -208,7 +211,31 @@ def text(name):
     return json.dumps(grafana(name), indent=1, ensure_ascii=False) + "\n"
 
 
+def table(name):
+    """A dashboard's part of the page: its picture, and what each query of it shows."""
+    title, panels = BOARDS[name]
+    lines = [f"## {title}", "", f"![{title.replace(':', ',')}: what a Prometheus answered to the queries below]({name}.svg)", "", "| panel | what it shows | query |", "|---|---|---|"]
+    for picture in panels:
+        for at, (query, legend) in enumerate(picture["queries"]):
+            what = picture["what"] if len(picture["queries"]) == 1 else f"{picture['what']}: {legend}"
+            shown = query.replace("|", "\\|")
+            lines.append(f"| {picture['title']} | {what} | `{shown}` |")
+    return "\n".join(lines) + "\n"
+
+
+def drawn_from(name):
+    """What a picture of a dashboard follows from, beside what was measured."""
+    return hashlib.sha256(json.dumps(BOARDS[name]).encode()).hexdigest()[:16]
+
+
+def page():
+    """The page as it should be: what comes before its first dashboard is written by hand."""
+    by_hand = README.read_text().split("\n## ")[0].rstrip()
+    return "\n\n".join([by_hand, *(table(name).rstrip() for name in BOARDS)]) + "\n"
+
+
 if __name__ == "__main__":
     WRITTEN_TO.mkdir(exist_ok=True)
     for name in BOARDS:
         (WRITTEN_TO / f"{name}.json").write_text(text(name))
+    README.write_text(page())
