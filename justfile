@@ -133,7 +133,13 @@ deploy-check *args:
 # Build the image, run deploy/compose.yaml under a Docker engine of its own, and place an order there; needs root and Docker, and says what is missing
 [no-exit-message]
 deploy-run: heavy
-    @exec python3 '{{ justfile_directory() }}/deploy/run.py' '{{ built }}'
+    @exec python3 -B '{{ justfile_directory() }}/deploy/run.py' '{{ built }}'
+
+# Have Patroni and etcd make another Postgres the leader, under load: does the fleet go on by itself, with nothing lost? LOGS is a directory that gets all logs: just failover-check LOGS
+[no-exit-message]
+[no-cd]
+failover-check *args: heavy
+    @exec "${HOLDFAST_PYTHON:-python3}" -B '{{ justfile_directory() }}/deploy/failover.py' '{{ built }}' "$@"
 
 # Are the crates of others free of known vulnerabilities, and of licences that nobody allowed? Writes the list of all of them (CycloneDX) to FILE
 [no-exit-message]
