@@ -1,7 +1,5 @@
 //! Workers of two releases beside each other: what only the newer one knows is left to it by the older one.
 
-use std::time::Duration;
-
 use async_nats::jetstream::{self, AckKind, consumer::PullConsumer, stream::Stream};
 use futures::StreamExt;
 use holdfast_tests::{Order, TestFleet, change_consumer};
