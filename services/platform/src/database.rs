@@ -5,7 +5,7 @@
 use std::{fmt::Write as _, time::Instant};
 
 use sqlx::{
-    Connection, PgConnection, PgPool,
+    PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use time::OffsetDateTime;
@@ -127,8 +127,7 @@ async fn check_session(pool: &PgPool, service: &str) -> Result<(), Error> {
     Err(Error::transient("checking that the session to Postgres is one's own", why))
 }
 
-/// Has a pool's new sessions log in with the password that its file says by then, until the pool is closed. Those that stand go on. One that
-/// Postgres does not take yet is not used before it does: whoever writes the file first, and then tells Postgres, keeps no session waiting.
+/// Has a pool's new sessions log in with the password that its file says by then, until the pool is closed. Those that stand go on.
 ///
 /// # Errors
 /// The file cannot be read.
@@ -142,16 +141,11 @@ pub fn follow_password(pool: &PgPool, settings: &config::Database) -> Result<(),
         // The pool may have begun with an earlier one than the file's first.
         let mut password = None;
         while !pool.is_closed() {
-            let now = file.current();
-            if password.as_ref() != Some(&now) {
-                let options = pool.connect_options().as_ref().clone().password(&now);
-                if let Ok(session) = PgConnection::connect_with(&options).await {
-                    // It has shown what it had to, whether or not it is closed in good order.
-                    drop(session);
-                    pool.set_connect_options(options);
-                    password = Some(now);
-                }
+            let now = Some(file.current());
+            if let Some(now) = now.as_ref().filter(|_| now != password) {
+                pool.set_connect_options(pool.connect_options().as_ref().clone().password(now));
             }
+            password = now;
             clock::sleep(LOOK_EVERY).await;
         }
     };
