@@ -719,26 +719,29 @@ def page_findings(built):
             yield f"README.md: {overlay} opens up to {connections(built[overlay])} connections"
 
 
-def check(directory):
-    """All kustomizations below a directory, and all that is wrong with them."""
-    built, findings = {}, []
-    for name, place in BUILT.items():
-        built[name], wrong = build(directory / place)
-        findings += [f"{name}: {finding}" for finding in wrong]
-    for name, (overlay, component) in ADDED.items():
-        built[name], wrong = build_with(directory / overlay, directory / component)
-        findings += [f"{name}: {finding}" for finding in wrong]
-    if findings:
-        return built, findings
-    for name, things in built.items():
+def judge(directory, built, well):
+    """All that is wrong with the kustomizations below a directory, as it is found. They are built as it goes; those that are as one that is well are not judged again."""
+    is_whole = True
+    for name in [*BUILT, *ADDED]:
+        if name in BUILT:
+            built[name], wrong = build(directory / BUILT[name])
+        else:
+            built[name], wrong = build_with(*(directory / part for part in ADDED[name]))
+        is_whole = is_whole and not wrong
+        yield from (f"{name}: {finding}" for finding in wrong)
+        if wrong or built[name] == well.get(name):
+            continue
         try:
-            findings += [f"{name}: {finding}" for finding in findings_of(name, things)]
+            yield from [f"{name}: {finding}" for finding in findings_of(name, built[name])]
         except (KeyError, IndexError, TypeError, ValueError) as error:
             # What the schema has refused need not have the form that a rule looks for.
-            findings += [f"{name}: {finding}" for finding in schema_findings(things)]
-            findings.append(f"{name}: cannot be judged: {error!r}")
-    findings += alternative_findings(directory, built)
-    return built, findings + list(release_findings(built)) + list(page_findings(built)) + compose_findings(directory)
+            yield from (f"{name}: {finding}" for finding in schema_findings(built[name]))
+            yield f"{name}: cannot be judged: {error!r}"
+    if is_whole:
+        yield from alternative_findings(directory, built)
+        yield from release_findings(built)
+        yield from page_findings(built)
+        yield from compose_findings(directory)
 
 
 def compose_findings(directory):
@@ -746,8 +749,8 @@ def compose_findings(directory):
     return [f"compose: {finding}" for finding in compose_check.findings(directory.parent, setting_findings)]
 
 
-def try_mutation(mutation):
-    """What the check says of a copy with one place changed."""
+def try_mutation(well, mutation):
+    """What the check says of a copy with one place changed, where what is unchanged is well."""
     with tempfile.TemporaryDirectory() as directory:
         copy = pathlib.Path(directory) / "k8s"
         for name in ["k8s", "compose"]:
@@ -765,19 +768,23 @@ def try_mutation(mutation):
             # What is outside of k8s/ changes no manifest.
             findings = compose_findings(copy)
         else:
-            findings = check(copy)[1]
-        found = [finding for finding in findings if mutation["finds"] in finding]
-        return bool(found), found[0] if found else f"nobody says {mutation['finds']!r}: {findings}"
+            findings = judge(copy, {}, well)
+        said = []
+        for finding in findings:
+            if mutation["finds"] in finding:
+                return True, finding
+            said.append(finding)
+        return False, f"nobody says {mutation['finds']!r}: {said}"
 
 
-def mutations():
+def mutations(well):
     table = tomllib.loads((HERE / "mutations.toml").read_text())["mutation"]
     for tool in lint.not_tried() + ([] if PROMTOOL else ["promtool"]):
         left_out = [mutation["name"] for mutation in table if mutation.get("needs") == tool]
         table = [mutation for mutation in table if mutation.get("needs") != tool]
         print(f"deploy: NOT TRIED, for there is no {tool}: {'; '.join(left_out)}")
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = list(pool.map(try_mutation, table))
+    with concurrent.futures.ProcessPoolExecutor(os.cpu_count()) as pool:
+        results = list(pool.map(functools.partial(try_mutation, well), table))
     for mutation, (is_found, said) in zip(table, results):
         print(f"{'found ' if is_found else 'MISSED'}  {mutation['name']}: {said[:200]}")
     missed = sum(not is_found for is_found, _ in results)
@@ -804,7 +811,8 @@ def print_tables(built):
 
 
 def main():
-    built, findings = check(HERE / "k8s")
+    built = {}
+    findings = list(judge(HERE / "k8s", built, {}))
     findings += lint.findings(lint.TOOLS, HERE / "image/Dockerfile", built)
     for finding in findings:
         print(f"deploy: {finding}")
@@ -821,7 +829,7 @@ def main():
         print(f"deploy: {tool}: " + ("NOT TRIED, for there is none" if tool in lint.not_tried() else "says nothing that is not meant to be"))
     print("deploy: compose.yaml is as it must be" + ("" if PROMTOOL else "; its Prometheus NOT TRIED, for there is no promtool"))
     print(f"deploy: secrets to make: {', '.join(sorted(set().union(*map(secrets_of, built.values()))))}")
-    return mutations() if "--mutations" in sys.argv[1:] else 0
+    return mutations(built) if "--mutations" in sys.argv[1:] else 0
 
 
 if __name__ == "__main__":

@@ -265,13 +265,13 @@ class Member:
 class Address:
     """Where the fleet finds the leader: HAProxy with `option httpchk GET /primary`, `inter 1s fall 2 rise 1` and `on-marked-down shutdown-sessions`.
 
-    A session goes to the member that says it leads, and is cut when that one says so no more, or nothing.
+    A session goes to the member that says it leads, and is cut, if the address cuts, when that one says so no more, or nothing.
     """
 
     def __init__(self, members, port):
         self.members, self.port, self.leader, self.since = members, port, None, 0.0
         self.sessions, self.opened = {member: set() for member in members}, collections.Counter()
-        self.lead, self.missed = set(), collections.Counter()
+        self.lead, self.missed, self.cuts = set(), collections.Counter(), True
         self.loop, self.ended = asyncio.new_event_loop(), asyncio.Event()
         self.thread = threading.Thread(target=self.loop.run_until_complete, args=[self.turn()], daemon=True)
         self.thread.start()
@@ -306,7 +306,7 @@ class Address:
 
     def decide(self):
         for member in self.members:
-            if member not in self.lead:
+            if self.cuts and member not in self.lead:
                 for writer in list(self.sessions[member]):
                     writer.transport.abort()
         if self.leader not in self.lead:
@@ -553,8 +553,18 @@ def freeze(cluster, leader, go_on):
     return took
 
 
+def freeze_uncut(cluster, leader, go_on):
+    """The same, and nobody cuts the sessions that it has: whoever waits for it is to find that out."""
+    cluster.address.cuts = False
+    try:
+        return freeze(cluster, leader, go_on)
+    finally:
+        cluster.address.cuts = True
+
+
 HARMS = [("is killed", kill)] * 3 + [("hands over", switch_over)] * 2
 HARMS += [(f"is heard by no replica, and killed {CUT_OFF_S} s later", cut_off), ("stands still", freeze)]
+HARMS += [("stands still, and its sessions are not cut", freeze_uncut)]
 
 
 def harm_all(cluster, fleet, caller):

@@ -81,6 +81,25 @@ fn operators_are_told_of_every_check() {
 
 /// What a program says in one word is explained to people in the same words, and every word of theirs is one that a program may say.
 #[test]
+fn operators_are_told_which_commands_of_their_page_are_run() {
+    let page = fs::read_to_string(repo_root().join("deploy/README.md")).unwrap();
+    let (mut heading, mut is_shown, mut shown) = ("", false, BTreeSet::new());
+    for line in page.lines() {
+        if line.starts_with("```") {
+            is_shown = !is_shown;
+            shown.insert(heading);
+        } else if !is_shown && line.starts_with('#') {
+            heading = line.trim_start_matches('#').trim();
+        }
+    }
+    let (_, table) = page.split_once("## Which of these commands are run\n").unwrap();
+    let (table, _) = table.split_once("\n## ").unwrap();
+    let told: BTreeSet<&str> =
+        table.lines().filter_map(|line| line.strip_prefix("| [")?.split_once("](#")).map(|row| row.0).collect();
+    assert_eq!(told, shown);
+}
+
+#[test]
 fn operators_are_told_of_every_finding() {
     let page = fs::read_to_string(repo_root().join("deploy/README.md")).unwrap();
     let (_, page) = page.split_once("## What `diagnose` finds").unwrap();
@@ -545,6 +564,20 @@ fn the_log_is_changed_by_no_statement() {
         }
     }
     assert!(breaches.is_empty(), "{breaches:#?}");
+}
+
+/// Whoever takes a session from a pool of sqlx itself waits without end for a Postgres that does not answer. People who wait can see it, and stop.
+#[test]
+fn no_service_waits_for_postgres_without_end() {
+    let mut breaches = Vec::new();
+    for service in ["gateway", "inventory", "mail", "orders", "payments", "providers", "rounds", "runtime", "traces"] {
+        for (path, text) in sources(&format!("services/{service}")) {
+            if without_tests(&path, &text).replace("PgPoolOptions", "").contains("PgPool") {
+                breaches.push(path);
+            }
+        }
+    }
+    assert!(breaches.is_empty(), "these are to take platform::database::Pool: {breaches:#?}");
 }
 
 /// A file without its tests.

@@ -12,6 +12,7 @@ use holdfast_tests::{
     gateway::{Gateway, READER},
     is_accepted, money,
 };
+use platform::database::Pool;
 use proto::payments::v1::{TopUpWallet, WithdrawFromWallet};
 use providers::{
     AuthorisationRef, CheckoutRef, CheckoutRequest, ClosedCheckout, EndedAuthorisation, OpenedCheckout, Provider,
@@ -347,7 +348,7 @@ async fn paid(provider: &impl Provider, name: &str) -> RefundRequest {
 #[tokio::test]
 async fn the_wallet_keeps_what_every_provider_promises() {
     let fleet = shop(1, 100_000).await;
-    let pool = PgPool::connect(&fleet.address.database_url).await.unwrap();
+    let pool = Pool::new(PgPool::connect(&fleet.address.database_url).await.unwrap());
     let wallet = Wallet::new(OverBroker::new(fleet.client.client().clone(), pool, Duration::from_secs(30)));
     let wallet = Lossy { wallet, loses: Mutex::new(Lost::Nothing) };
     let declined = paid(&wallet, "declined").await;
@@ -388,7 +389,7 @@ async fn struck(provider: &impl Provider, name: &str) -> Struck {
 #[tokio::test]
 async fn under_every_fault_of_a_call_the_wallet_does_what_it_was_asked_for_once() {
     let fleet = shop(1, 100_000).await;
-    let pool = PgPool::connect(&fleet.address.database_url).await.unwrap();
+    let pool = Pool::new(PgPool::connect(&fleet.address.database_url).await.unwrap());
     let wallet = |within_ms| {
         let within = Duration::from_millis(within_ms);
         Wallet::new(OverBroker::new(fleet.client.client().clone(), pool.clone(), within))

@@ -27,6 +27,7 @@ mod releases;
 mod replay;
 mod rotation;
 mod servers;
+mod silence;
 mod stuck;
 mod window;
 mod wire;

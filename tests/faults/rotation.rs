@@ -92,6 +92,9 @@ async fn passwords_keys_and_certificates_change_while_orders_are_placed_and_noth
     let buying = tokio::spawn(async move { buy(&shop, &told).await });
     let all = i64::try_from(HOLDERS.len()).unwrap();
     for round in 1..=2 {
+        credentials.write_passwords(&*fleet.processes().await).await.unwrap();
+        fleet.until_at_least(COME, all).await.unwrap();
+        buys_through(&gateway, 100 + round).await;
         credentials.change_passwords(&*fleet.processes().await).await.unwrap();
         fleet.until_at_least(COME, all).await.unwrap();
         credentials.change_keys(&*fleet.processes().await).await.unwrap();
@@ -104,8 +107,8 @@ async fn passwords_keys_and_certificates_change_while_orders_are_placed_and_noth
     stop.store(true, Ordering::Relaxed);
     let bought = buying.await.unwrap();
     fleet.settle_and_verify().await.unwrap();
-    // Two of them through the gateway.
-    assert_eq!(fleet.number("select count(*) from orders.orders where status = 'paid'").await.unwrap(), bought + 2);
+    // Four of them through the gateway.
+    assert_eq!(fleet.number("select count(*) from orders.orders where status = 'paid'").await.unwrap(), bought + 4);
     assert!(fleet.processes().await.ended_workers().is_empty());
     assert_eq!(fleet.number(IN_CLEAR).await.unwrap(), 0);
     // Else none of it would prove a thing.

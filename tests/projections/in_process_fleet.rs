@@ -7,7 +7,7 @@ use holdfast_tests::second_thought;
 use inventory::Inventory;
 use orders::Orders;
 use payments::Payments;
-use platform::clock;
+use platform::{clock, database::Pool};
 use proto::{
     Message, Name,
     common::v1::Money,
@@ -97,7 +97,7 @@ fn uuid(rng: &mut StdRng) -> Uuid {
 
 impl InProcessFleet {
     pub(crate) async fn new(url: &str) -> Self {
-        let sandbox = Sandbox::new(&PgPool::connect(url).await.unwrap());
+        let sandbox = Sandbox::new(&Pool::new(PgPool::connect(url).await.unwrap()));
         let now = clock::now().as_micros() - i64::try_from(LONG_AGO.as_micros()).unwrap();
         Self {
             connection: PgConnection::connect(url).await.unwrap(),

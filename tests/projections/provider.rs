@@ -5,7 +5,7 @@ use std::time::Duration;
 use domain::{Currency, Money, OrderId, PaymentId, RefundId};
 use fake_stripe::{FakeStripe, Faults, RefundStatus};
 use futures::future::join_all;
-use platform::clock;
+use platform::{clock, database::Pool};
 use providers::{
     AuthorisationRef, CheckoutRequest, Provider, ProviderError, RefundRequest, idempotency_key,
     provider_suite::{
@@ -59,7 +59,7 @@ fn page(name: &str, payment_method: &str) -> CheckoutRequest {
 async fn the_sandbox_keeps_what_every_provider_promises() {
     let (_dir, _postgres, url) = database().await;
     let pool = PgPool::connect(&url).await.unwrap();
-    let sandbox = Sandbox::new(&pool);
+    let sandbox = Sandbox::new(&Pool::new(pool.clone()));
     let scenario = Scenario {
         plain: refund("plain", "sandbox:succeed"),
         lost_answer: refund("lost", "sandbox:succeed,refund=lose_response"),

@@ -119,15 +119,23 @@ impl Credentials {
         Ok(fs::read_to_string(file)?.trim().to_owned())
     }
 
-    /// Gives all who have one another password, and ends the sessions that they have.
+    /// Writes another password for all who have one, which Postgres does not know yet, and ends all sessions.
     ///
     /// # Errors
-    /// The database does not take them.
-    pub async fn change_passwords(&self, fleet: &Fleet) -> Result<()> {
+    /// They are not made.
+    pub async fn write_passwords(&self, fleet: &Fleet) -> Result<()> {
         for process in HOLDERS {
             fs::remove_file(self.dir.join(format!("holdfast-{process}")).join("database-password"))?;
         }
         self.make(fleet).await?;
+        end_sessions(fleet).await
+    }
+
+    /// Tells Postgres the passwords that are written, and ends all sessions.
+    ///
+    /// # Errors
+    /// The database does not take them.
+    pub async fn change_passwords(&self, fleet: &Fleet) -> Result<()> {
         self.give_to_postgres(fleet).await?;
         end_sessions(fleet).await
     }

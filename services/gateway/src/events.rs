@@ -12,12 +12,11 @@ use axum::{
 };
 use domain::{GlobalPosition, OrderId};
 use futures::Stream;
-use platform::{clock, shutdown::Shutdown};
+use platform::{clock, database::Pool, shutdown::Shutdown};
 use proto::{Name, orders::v1::OrderReinstated};
 use runtime::log::event_store::{StoredEvent, read_streams};
 use serde::Serialize;
 use serde_json::Value;
-use sqlx::PgPool;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -64,7 +63,7 @@ pub(crate) async fn events(
         link::let_in(&gateway, order_id, expires, signature)?;
     }
     let after = after(&headers, &query)?.unwrap_or_default();
-    let (published, events) = look(&gateway.pool, order_id).await?;
+    let (published, events) = gateway.pool.answered(look(&gateway.pool, order_id)).await?;
     begins_here(&gateway.pool, order_id, &events).await?;
     let is_by_link = by_link.is_some();
     let mut answer = told_of(&gateway, order_id, &headers, after, (published, events))?;
@@ -76,7 +75,7 @@ pub(crate) async fn events(
 }
 
 /// That the first event of an order is there.
-async fn begins_here(pool: &PgPool, order_id: Uuid, events: &[StoredEvent]) -> Result<(), Problem> {
+async fn begins_here(pool: &Pool, order_id: Uuid, events: &[StoredEvent]) -> Result<(), Problem> {
     const ARCHIVED: &str = "select exists (select from log.archived_parts())
         and exists (select from orders.orders where order_id = $1)";
     let stream = format!("order-{order_id}");
@@ -155,8 +154,8 @@ pub(crate) fn after(headers: &HeaderMap, query: &Query) -> Result<Option<GlobalP
 ///
 /// A transaction that drew a position earlier may commit later. So a listener hears what the relay knows to be published: whoever comes
 /// again with the last position that he has heard misses nothing.
-async fn look(pool: &PgPool, order_id: Uuid) -> Result<(GlobalPosition, Vec<StoredEvent>), sqlx::Error> {
-    let mut connection = pool.acquire().await?;
+async fn look(pool: &Pool, order_id: Uuid) -> Result<(GlobalPosition, Vec<StoredEvent>), sqlx::Error> {
+    let mut connection = pool.session().await?;
     let published: i64 = sqlx::query_scalar("select published from log.relay").fetch_one(&mut *connection).await?;
     let mut attempts = 1;
     loop {
@@ -171,8 +170,8 @@ async fn look(pool: &PgPool, order_id: Uuid) -> Result<(GlobalPosition, Vec<Stor
 }
 
 /// What happened to one refund of an order, in all services.
-pub(crate) async fn of_refund(pool: &PgPool, order_id: Uuid, refund_id: Uuid) -> Result<Vec<OrderEvent>, sqlx::Error> {
-    let (_, events) = look(pool, order_id).await?;
+pub(crate) async fn of_refund(pool: &Pool, order_id: Uuid, refund_id: Uuid) -> Result<Vec<OrderEvent>, sqlx::Error> {
+    let (_, events) = pool.answered(look(pool, order_id)).await?;
     let refund_id = refund_id.to_string();
     let is_of_it = |event: &OrderEvent| event.data.get("refund_id").and_then(Value::as_str) == Some(&refund_id);
     Ok(events.iter().map(OrderEvent::of).filter(is_of_it).collect())
@@ -243,7 +242,7 @@ pub(crate) enum Heard {
 
 /// Somebody who listens.
 struct Listener {
-    pool: PgPool,
+    pool: Pool,
     shutdown: Shutdown,
     heard: Heard,
     /// Where it begins, if that is yet to be said.
@@ -296,7 +295,7 @@ impl Listener {
     async fn look(&self) -> Result<VecDeque<StoredEvent>, sqlx::Error> {
         match self.heard {
             Heard::Order(order_id) => {
-                let (published, events) = look(&self.pool, order_id).await?;
+                let (published, events) = self.pool.answered(look(&self.pool, order_id)).await?;
                 Ok(told(&events, self.after, published))
             }
             Heard::All => log::heard(&self.pool, self.after).await,

@@ -71,7 +71,7 @@ struct Gateway {
     settings: platform::config::Gateway,
     client: CommandClient,
     queued: Queued,
-    pool: sqlx::PgPool,
+    pool: platform::database::Pool,
     tokens: Tokens,
     jwt: Option<Jwt>,
     link_key: Option<SecretFile<LinkKey>>,

@@ -8,8 +8,8 @@ use axum::{
     response::Response,
 };
 use domain::GlobalPosition;
+use platform::database::Pool;
 use runtime::log::event_store::{StoredEvent, read_page};
-use sqlx::PgPool;
 
 use crate::{
     Gateway,
@@ -65,7 +65,7 @@ pub(crate) async fn log(
 }
 
 /// That what follows a position is in the log's table, and not in files. Asked after it was read: it may be archived meanwhile.
-async fn begins_here(pool: &PgPool, after: GlobalPosition) -> Result<(), Problem> {
+async fn begins_here(pool: &Pool, after: GlobalPosition) -> Result<(), Problem> {
     let archived: i64 = sqlx::query_scalar(ARCHIVED).fetch_one(pool).await?;
     if archived <= after.get() {
         return Ok(());
@@ -76,21 +76,20 @@ async fn begins_here(pool: &PgPool, after: GlobalPosition) -> Result<(), Problem
     Err(Problem::own("EVENTS_ARCHIVED", detail).of("after"))
 }
 
-async fn published(pool: &PgPool) -> Result<GlobalPosition, sqlx::Error> {
+async fn published(pool: &Pool) -> Result<GlobalPosition, sqlx::Error> {
     let published: i64 = sqlx::query_scalar("select published from log.relay").fetch_one(pool).await?;
     Ok(GlobalPosition::new(published))
 }
 
 /// The next events after a position, as far as nothing can come between them any more: each look is short, and reads no more than fits.
-async fn next(pool: &PgPool, after: GlobalPosition, limit: i64) -> Result<Vec<StoredEvent>, sqlx::Error> {
+async fn next(pool: &Pool, after: GlobalPosition, limit: i64) -> Result<Vec<StoredEvent>, sqlx::Error> {
     let up_to = published(pool).await?;
-    let mut connection = pool.acquire().await?;
-    let (events, _) = read_page(&mut connection, after, up_to, limit).await?;
-    Ok(events)
+    let page = async { read_page(&mut *pool.session().await?, after, up_to, limit).await };
+    Ok(pool.answered(page).await?.0)
 }
 
 /// What a listener to all events hears next. If that was archived meanwhile, it is an error: he comes again, and is told so.
-pub(crate) async fn heard(pool: &PgPool, after: GlobalPosition) -> Result<VecDeque<StoredEvent>, sqlx::Error> {
+pub(crate) async fn heard(pool: &Pool, after: GlobalPosition) -> Result<VecDeque<StoredEvent>, sqlx::Error> {
     let events = next(pool, after, LIMIT_MAX).await?;
     match begins_here(pool, after).await {
         Ok(()) => Ok(events.into()),

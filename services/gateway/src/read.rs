@@ -9,13 +9,13 @@ use axum::{
 };
 use platform::{
     config::{self, ms},
-    database::{follow_password, session},
+    database::{Pool, follow_password, session},
     error::Error,
 };
 use proto::{Message, common::v1::CommandReply};
 use serde::Serialize;
 use sqlx::{
-    FromRow, PgPool, Row,
+    FromRow, Row,
     postgres::{PgPoolOptions, PgRow},
 };
 use utoipa::ToSchema;
@@ -31,11 +31,14 @@ use crate::{
     request::{has, uuid},
 };
 
+/// How long Postgres may take over what is read, a little longer than it gives itself.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(7);
+
 /// Connects to Postgres, to read.
 ///
 /// # Errors
 /// No database there, or it refuses the role.
-pub(crate) async fn connect(settings: &config::Database) -> Result<PgPool, Error> {
+pub(crate) async fn connect(settings: &config::Database) -> Result<Pool, Error> {
     let options = session(settings, "holdfast-gateway")?.options([
         ("default_transaction_read_only", "on"),
         ("statement_timeout", "5s"),
@@ -49,7 +52,7 @@ pub(crate) async fn connect(settings: &config::Database) -> Result<PgPool, Error
         .await
         .map_err(|error| Error::database("connecting to Postgres (setting database.url)", error))?;
     follow_password(&pool, settings)?;
-    Ok(pool)
+    Ok(Pool::new(pool).answered_within(ANSWERED_WITHIN))
 }
 
 /// The value of a name in the path.

@@ -17,6 +17,7 @@ use metrics::counter;
 use platform::{
     client::Outgoing,
     clock, config,
+    database::Pool,
     error::Error,
     metric::{Label, Metric},
     secret_file::SecretFile,
@@ -26,7 +27,6 @@ use providers::{
     ProviderName, Told,
     stripe::webhook::{self, Reading, Secrets},
 };
-use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::{Gateway, guard::RequestId, outcome::hear, problem::Problem, request};
@@ -73,7 +73,7 @@ impl Stripe {
     ///
     /// # Errors
     /// The file cannot be read, or a secret is none; or the database cannot be.
-    pub(crate) async fn read(settings: &config::Stripe, pool: &PgPool) -> Result<Option<Self>, Error> {
+    pub(crate) async fn read(settings: &config::Stripe, pool: &Pool) -> Result<Option<Self>, Error> {
         if settings.webhook_secrets.is_empty() {
             return Ok(None);
         }

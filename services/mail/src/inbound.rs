@@ -96,9 +96,8 @@ async fn handle(batch: &[Message], config: &Config, lineage: &Lineage, post: &Po
         }
         handled.push(message);
     }
-    let mut connection = post.pool.acquire().await.map_err(|error| Error::database("connecting", error))?;
-    let lacks = divergence::lacks(&mut connection, lineage, &events).await?;
-    drop(connection);
+    let lacks = async { divergence::lacks(&mut *post.pool.session().await?, lineage, &events).await };
+    let lacks = post.pool.answered(lacks).await?;
     if let Some(lacking) = lacks.first() {
         let why = format!("the log has no event at position {}, which the broker has", lacking.event.position);
         return Err(Error::transient("comparing events with the log", why));

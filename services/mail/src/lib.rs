@@ -13,7 +13,7 @@ use platform::{
     broker::{self, Broker},
     clock,
     config::{Config, ms},
-    database,
+    database::{self, Pool},
     error::Error,
     health::{self, Health},
     metric::{self, Label, Metric},
@@ -21,7 +21,6 @@ use platform::{
     shutdown::{self, Shutdown, Trigger},
 };
 use runtime::log::{divergence, lineage::Lineage};
-use sqlx::PgPool;
 use tokio::{sync::Notify, task::JoinSet};
 use tracing::Instrument as _;
 
@@ -119,10 +118,10 @@ async fn work(config: Config) -> Result<(), Error> {
 }
 
 /// Connects to the broker, and waits until it and the database belong together.
-async fn connect(config: &Config, pool: &PgPool, health: &Health) -> Result<(Broker, Arc<Lineage>), Error> {
+async fn connect(config: &Config, pool: &Pool, health: &Health) -> Result<(Broker, Arc<Lineage>), Error> {
     let broker = connect_with_retry(health, CONNECTING, || broker::connect(&config.broker, NAME)).await?;
     let lineage = connect_with_retry(health, CONNECTING, || async {
-        let mut connection = pool.acquire().await.map_err(|error| Error::database("connecting", error))?;
+        let mut connection = pool.session().await?;
         let lineage = Lineage::read(&mut connection).await?;
         lineage.is_named(&config.database.installation)?;
         match divergence::look(&broker, &mut connection, &lineage).await? {
@@ -203,11 +202,10 @@ async fn another_log(config: &Config, broker: &Broker, lineage: &Lineage, post: 
 
 #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "a gauge is a float; counts stay below 2^53")]
 async fn look(broker: &Broker, lineage: &Lineage, post: &Post) -> Result<Option<Error>, Error> {
-    let mut connection = post.pool.acquire().await.map_err(|error| Error::database("connecting", error))?;
-    if let Some(another) = divergence::look_at_last(broker, &mut connection, lineage).await? {
+    let another = async { divergence::look_at_last(broker, &mut *post.pool.session().await?, lineage).await };
+    if let Some(another) = post.pool.answered(another).await? {
         return Ok(Some(another));
     }
-    drop(connection);
     let lost = store::lost(&post.pool, &post.rules).await?;
     if lost > 0 {
         tracing::warn!(lost, "mails were being sent by a process that is gone; what became of them is not known");

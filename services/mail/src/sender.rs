@@ -7,13 +7,14 @@ use metrics::counter;
 use platform::{
     clock,
     config::ms,
+    database::Pool,
     error::Error,
     health::Health,
     metric::{Label, Metric},
     retry,
     shutdown::Shutdown,
 };
-use sqlx::PgPool;
+use sqlx::Connection as _;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
@@ -44,7 +45,7 @@ const SENDING: &str = "sending mail";
 /// All that sending needs.
 #[derive(Debug)]
 pub(crate) struct Post {
-    pub(crate) pool: PgPool,
+    pub(crate) pool: Pool,
     pub(crate) server: Server,
     pub(crate) sender: Sender,
     pub(crate) templates: Templates,
@@ -83,7 +84,7 @@ pub(crate) async fn run(post: Arc<Post>, health: Health, mut shutdown: Shutdown)
             () = shutdown.requested() => break,
         };
         let Ok(slot) = slot else { break };
-        match take(&post).await {
+        match post.pool.answered(take(&post)).await {
             Ok(taken) => {
                 health.goes_on(SENDING);
                 waits = failure_waits();
@@ -121,7 +122,8 @@ async fn rest(post: &Post, longest: Duration, shutdown: &mut Shutdown) {
 
 /// Takes one mail that is due, and commits that it is being sent before anything of it goes out.
 async fn take(post: &Post) -> Result<Taken, Error> {
-    let mut transaction = post.pool.begin().await.map_err(|error| Error::database("looking for mail", error))?;
+    let mut session = post.pool.session().await?;
+    let mut transaction = session.begin().await.map_err(|error| Error::database("looking for mail", error))?;
     let Some(due) = store::take(&mut transaction).await? else { return Ok(Taken::Nothing) };
     let (mail_id, attempt) = (due.mail_id, due.attempt.saturating_add(1));
     let taken = match prepared(post, &mut transaction, due).await? {

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use domain::{GlobalPosition, Timestamp};
-use platform::{database::column, error::Error};
-use sqlx::{PgPool, Postgres, Row, Transaction, postgres::PgRow};
+use platform::{
+    database::{Pool, column},
+    error::Error,
+};
+use sqlx::{Postgres, Row, Transaction, postgres::PgRow};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -44,7 +47,7 @@ pub(crate) struct Due {
 }
 
 /// Notes when mail was switched on, the first time.
-pub(crate) async fn begin(pool: &PgPool) -> Result<(), Error> {
+pub(crate) async fn begin(pool: &Pool) -> Result<(), Error> {
     sqlx::query("insert into mail.began default values on conflict do nothing")
         .execute(pool)
         .await
@@ -53,7 +56,7 @@ pub(crate) async fn begin(pool: &PgPool) -> Result<(), Error> {
 }
 
 /// Queues mails, of buyers who can be reached, for what happened since mail was switched on. One that is there already stays as it is.
-pub(crate) async fn queue(pool: &PgPool, caused: &[Caused], give_up: Duration) -> Result<u64, Error> {
+pub(crate) async fn queue(pool: &Pool, caused: &[Caused], give_up: Duration) -> Result<u64, Error> {
     const QUEUE: &str = "insert into mail.mails
             (mail_id, order_id, kind, refund_id, position, happened_at, state, due_at, give_up_at)
         select new.mail_id, new.order_id, new.kind, new.refund_id, new.position, new.happened_at, 'queued',
@@ -157,7 +160,7 @@ pub(crate) async fn end(
 }
 
 /// Notes what became of a try, also if its sender was taken for gone meanwhile. False: another try has begun since.
-pub(crate) async fn record(pool: &PgPool, mail_id: Uuid, attempt: i32, next: &Next) -> Result<bool, Error> {
+pub(crate) async fn record(pool: &Pool, mail_id: Uuid, attempt: i32, next: &Next) -> Result<bool, Error> {
     const RECORD: &str = "update mail.mails set state = $3, unknowns = $4, due_at = clock_timestamp() + $5, reply = $6,
             message = case when $7 then null else message end, changed_at = clock_timestamp()
         where mail_id = $1 and attempt = $2 and state in ('sending', 'unknown')";
@@ -181,7 +184,7 @@ fn whole_micros(duration: Duration) -> Duration {
 }
 
 /// Mails whose sender is gone: nobody knows what became of them.
-pub(crate) async fn lost(pool: &PgPool, rules: &Rules) -> Result<u64, Error> {
+pub(crate) async fn lost(pool: &Pool, rules: &Rules) -> Result<u64, Error> {
     const LOST: &str = "update mail.mails set state = 'unknown', unknowns = unknowns + 1,
             due_at = case when unknowns = 0 then clock_timestamp() + $1 end,
             reply = 'the process that sent it ended before the answer was noted', changed_at = clock_timestamp()
@@ -195,7 +198,7 @@ pub(crate) async fn lost(pool: &PgPool, rules: &Rules) -> Result<u64, Error> {
 }
 
 /// How many mails stand where, those that are sent left out: they are many, and over.
-pub(crate) async fn counts(pool: &PgPool) -> Result<Vec<(State, i64)>, Error> {
+pub(crate) async fn counts(pool: &Pool) -> Result<Vec<(State, i64)>, Error> {
     let rows: Vec<(String, i64)> =
         sqlx::query_as("select state, count(*) from mail.mails where state <> 'sent' group by state")
             .fetch_all(pool)

@@ -9,6 +9,7 @@ use metrics::counter;
 use platform::{
     client::{CommandClient, Outgoing, Sent},
     clock,
+    database::Pool,
     error::Error,
     metric::{Label, Metric},
 };
@@ -18,7 +19,6 @@ use runtime::{
     Context,
     notices::{self, Notice, Topic},
 };
-use sqlx::PgPool;
 use uuid::Uuid;
 
 /// How far back a worker asks that has just started: as long as a provider may try to bring a report, and some more.
@@ -89,7 +89,7 @@ fn told_at(report: &RecordProviderEvent) -> Option<Timestamp> {
 /// One provider's reports, and those of them that are known to be taken in.
 struct Search<'a, P> {
     provider: &'a P,
-    pool: &'a PgPool,
+    pool: &'a Pool,
     client: CommandClient,
     known: BTreeSet<Uuid>,
     heard: Heard,
@@ -195,15 +195,17 @@ impl<P: Provider> Search<'_, P> {
         if heard == Heard::Well && self.heard == Heard::Well {
             return Ok(());
         }
-        let connection = self.pool.acquire().await;
-        let mut connection = connection.map_err(|error| Error::database("noting what a provider brings", error))?;
         let said_by = self.provider.name().as_str();
-        let Heard::Silent(silence) = heard else {
-            return notices::is_over(&mut connection, Topic::Webhooks, said_by).await;
+        let noted = async {
+            let mut session = self.pool.session().await?;
+            let Heard::Silent(silence) = heard else {
+                return notices::is_over(&mut session, Topic::Webhooks, said_by).await;
+            };
+            let (says, lasted) = (silence.words(), clock::now().since(silence.first));
+            let counts_for = self.every * 3 + COMMITTED_WITHIN;
+            Notice { topic: Topic::Webhooks, said_by, says: &says, lasted, counts_for }.note(&mut session).await
         };
-        let (says, lasted) = (silence.words(), clock::now().since(silence.first));
-        let counts_for = self.every * 3 + COMMITTED_WITHIN;
-        Notice { topic: Topic::Webhooks, said_by, says: &says, lasted, counts_for }.note(&mut connection).await
+        self.pool.answered(noted).await
     }
 
     /// The report with its payment. `None`: its charge is none that we know, or not yet.

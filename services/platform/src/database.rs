@@ -2,18 +2,24 @@
 //!
 //! Why it is so: services/runtime/README.md#one-plan-for-every-batch
 
-use std::{fmt::Write as _, time::Instant};
+mod pool;
+
+use std::{
+    fmt::Write as _,
+    time::{Duration, Instant},
+};
 
 use sqlx::{
-    PgConnection, PgPool,
+    Connection, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use time::OffsetDateTime;
 use tracing::Instrument as _;
 
+pub use pool::{Pool, Session, Unanswered, answered};
+
 use crate::{
-    clock,
-    config::{self, ms},
+    clock, config,
     error::Error,
     secret_file::{self, LOOK_EVERY, SecretFile},
 };
@@ -68,8 +74,13 @@ pub fn session(settings: &config::Database, name: &str) -> Result<PgConnectOptio
         ("tcp_keepalives_interval", "2s"),
         ("tcp_keepalives_count", "3"),
         ("tcp_user_timeout", "10s"),
+        // What is asked for is not done any more, and waits for no lock, once whoever asked has let the session go.
+        ("client_connection_check_interval", "10s"),
     ]))
 }
+
+/// How long a session may take to begin.
+const BEGUN_WITHIN: Duration = Duration::from_secs(5);
 
 /// The oldest Postgres that works.
 const VERSION_MIN: u32 = 15;
@@ -78,7 +89,7 @@ const VERSION_MIN: u32 = 15;
 ///
 /// # Errors
 /// No database there, it refuses the role, or it is too old.
-pub async fn connect(settings: &config::Database, service: &str) -> Result<PgPool, Error> {
+pub async fn connect(settings: &config::Database, service: &str) -> Result<Pool, Error> {
     let failed = |error| Error::database("connecting to Postgres (setting database.url)", error);
     let options = session(settings, &format!("holdfast-{service}"))?.options([
         ("search_path", service),
@@ -91,7 +102,7 @@ pub async fn connect(settings: &config::Database, service: &str) -> Result<PgPoo
         ("jit", "off"),
     ]);
     let pool = sessions_that_write(settings.connections_max)
-        .acquire_timeout(ms(5_000))
+        .acquire_timeout(BEGUN_WITHIN)
         .connect_with(options)
         .await
         .map_err(failed)?;
@@ -105,7 +116,7 @@ pub async fn connect(settings: &config::Database, service: &str) -> Result<PgPoo
     check_session(&pool, service).await?;
     follow_password(&pool, settings)?;
     clock::set(asked, now.into());
-    Ok(pool)
+    Ok(Pool::new(pool))
 }
 
 /// Whether the session is one's own, with the settings that were asked for. Behind a pooler it may be anybody's, statement by statement: then
@@ -127,7 +138,8 @@ async fn check_session(pool: &PgPool, service: &str) -> Result<(), Error> {
     Err(Error::transient("checking that the session to Postgres is one's own", why))
 }
 
-/// Has a pool's new sessions log in with the password that its file says by then, until the pool is closed. Those that stand go on.
+/// Has a pool's new sessions log in with the password that its file says by then, until the pool is closed. Those that stand go on. One that
+/// Postgres does not take yet is not used before it does: whoever writes the file first, and then tells Postgres, keeps no session waiting.
 ///
 /// # Errors
 /// The file cannot be read.
@@ -141,11 +153,17 @@ pub fn follow_password(pool: &PgPool, settings: &config::Database) -> Result<(),
         // The pool may have begun with an earlier one than the file's first.
         let mut password = None;
         while !pool.is_closed() {
-            let now = Some(file.current());
-            if let Some(now) = now.as_ref().filter(|_| now != password) {
-                pool.set_connect_options(pool.connect_options().as_ref().clone().password(now));
+            let now = file.current();
+            if password.as_ref() != Some(&now) {
+                let options = pool.connect_options().as_ref().clone().password(&now);
+                let session = tokio::time::timeout(BEGUN_WITHIN, PgConnection::connect_with(&options)).await;
+                if let Ok(Ok(session)) = session {
+                    // It has shown what it had to, whether or not it is closed in good order.
+                    drop(session);
+                    pool.set_connect_options(options);
+                    password = Some(now);
+                }
             }
-            password = now;
             clock::sleep(LOOK_EVERY).await;
         }
     };

@@ -7,6 +7,7 @@ use tracing::{Instrument as _, Span};
 use crate::{
     clock,
     config::{Config, ms},
+    database::answered,
     error::Error,
     health::Health,
     retry,
@@ -69,7 +70,7 @@ where
     let mut waits = retry::backoff(ms(50), TRY_EVERY);
     loop {
         health.beat_alive();
-        match connect().await {
+        match answered(connect()).await {
             Err(error @ Error::Transient { .. }) => {
                 let error = error.chain();
                 tracing::warn!(error, "not connected yet");

@@ -6,8 +6,10 @@
 //! whose ledger survives the worker that called it ([`ledger`]).
 
 use domain::PaymentId;
-use platform::{clock, database::sessions_that_write};
-use sqlx::PgPool;
+use platform::{
+    clock,
+    database::{Pool, sessions_that_write},
+};
 
 use crate::{
     AuthorisationRef, Checkout, CheckoutRef, CheckoutRequest, ClosedCheckout, EndedAuthorisation, OpenCheckout,
@@ -39,9 +41,9 @@ impl Sandbox {
     /// A sandbox that keeps its ledger in this database, table `payments.sandbox_refunds`, over connections of its own:
     /// an outside system does not share those of the worker that calls it.
     #[must_use]
-    pub fn new(database: &PgPool) -> Self {
-        let options = (*database.connect_options()).clone().application_name("holdfast-sandbox");
-        let pool = sessions_that_write(CONNECTIONS_MAX).connect_lazy_with(options);
+    pub fn new(database: &Pool) -> Self {
+        let options = (*database.sessions().connect_options()).clone().application_name("holdfast-sandbox");
+        let pool = Pool::new(sessions_that_write(CONNECTIONS_MAX).connect_lazy_with(options));
         Self { ledger: Ledger::new(pool), is_enabled: true }
     }
 
@@ -175,6 +177,7 @@ impl Provider for Sandbox {
 #[cfg(test)]
 mod tests {
     use domain::{Currency, Money, OrderId, PaymentId, Timestamp};
+    use platform::database::Pool;
     use sqlx::postgres::PgPoolOptions;
     use uuid::Uuid;
 
@@ -185,7 +188,8 @@ mod tests {
 
     async fn opened(payment_method: &str) -> Result<OpenCheckout, ProviderError> {
         // No page needs the database.
-        let sandbox = Sandbox::new(&PgPoolOptions::new().connect_lazy("postgres://127.0.0.1:1/nobody").unwrap());
+        let sandbox =
+            Sandbox::new(&Pool::new(PgPoolOptions::new().connect_lazy("postgres://127.0.0.1:1/nobody").unwrap()));
         let request = CheckoutRequest {
             key: "key-1".to_owned(),
             payment_id: PAYMENT,

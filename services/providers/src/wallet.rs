@@ -9,13 +9,15 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use async_nats::Client;
 use domain::{Money, PaymentId, RefundId, derived};
-use platform::client::{CommandClient, Outgoing, Sent};
+use platform::{
+    client::{CommandClient, Outgoing, Sent},
+    database::Pool,
+};
 use proto::{
     Message, Name,
     common::v1::{Accepted, CommandReply, Rejection, command_reply::Outcome},
     payments::v1::{CommitFunds, CreditWallet, FundsRejected, HoldFunds, ReleaseFunds},
 };
-use sqlx::PgPool;
 use tokio::sync::OnceCell;
 
 use crate::{
@@ -91,14 +93,14 @@ pub struct OverBroker {
     broker: Client,
     /// Made at the first call: making ready is not the place to wait for the broker.
     client: Arc<OnceCell<CommandClient>>,
-    pool: PgPool,
+    pool: Pool,
     answered_within: Duration,
 }
 
 impl OverBroker {
     /// By way of this broker. A call takes no longer than `answered_within`. What became of a refund is read in this database.
     #[must_use]
-    pub fn new(broker: Client, pool: PgPool, answered_within: Duration) -> Self {
+    pub fn new(broker: Client, pool: Pool, answered_within: Duration) -> Self {
         Self { broker, client: Arc::default(), pool, answered_within }
     }
 }

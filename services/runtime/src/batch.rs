@@ -11,12 +11,12 @@ use domain::{Rejection, Timestamp};
 use platform::{
     clock,
     config::{self, ms},
+    database::{Pool, Session, Unanswered, answered},
     error::{Contested, Error},
     health::Health,
     retry,
     shutdown::Shutdown,
 };
-use sqlx::{PgPool, Postgres, pool::PoolConnection};
 
 use crate::{
     batch::{
@@ -101,10 +101,10 @@ impl Wakeups {
 
 /// Commits inputs of one service.
 pub(crate) struct Committer<S: Service> {
-    pool: PgPool,
+    pool: Pool,
     /// The connection of the last batch that went well. The pool would ask it whether it is well as it comes back, and again as it
     /// goes out: two round trips for each batch.
-    kept: Mutex<Option<PoolConnection<Postgres>>>,
+    kept: Mutex<Option<Session>>,
     conflict_tries_max: u32,
     doubt: Doubt,
     contention: Contention,
@@ -134,6 +134,12 @@ enum Failure {
         contested: Contested,
     },
     Error(Error),
+}
+
+impl From<Unanswered> for Failure {
+    fn from(why: Unanswered) -> Self {
+        Self::from(Error::from(why))
+    }
 }
 
 impl From<Error> for Failure {
@@ -180,7 +186,7 @@ impl Failure {
 
 impl<S: Service> Committer<S> {
     pub(crate) fn new(
-        pool: PgPool,
+        pool: Pool,
         (dispatcher, neighbours): (Dispatcher, Arc<Neighbours>),
         settings: &config::Consumer,
         positions: Arc<Positions>,
@@ -227,18 +233,18 @@ impl<S: Service> Committer<S> {
 
     /// A connection. Whoever is done with it, and has seen it do well, keeps it; all others are closed, for what is wrong may be the session.
     /// A new one may lead to another database, so it is looked at first.
-    async fn connection(&self) -> Result<PoolConnection<Postgres>, Error> {
+    async fn connection(&self) -> Result<Session, Error> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(connection) = kept {
             return Ok(connection);
         }
-        let mut connection = self.pool.acquire().await.map_err(|error| Error::database("connecting", error))?;
+        let mut connection = self.pool.session().await?;
         connection.close_on_drop();
         timers::look(&mut connection, &self.positions).await?;
         Ok(connection)
     }
 
-    fn keep(&self, connection: PoolConnection<Postgres>) {
+    fn keep(&self, connection: Session) {
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
     }
 
@@ -306,10 +312,13 @@ impl<S: Service> Committer<S> {
 
     /// When the next timer is due.
     pub(crate) async fn next_timer(&self) -> Result<Option<Timestamp>, Error> {
-        let mut connection = self.connection().await?;
-        let next_due = timers::look(&mut connection, &self.positions).await?;
-        self.keep(connection);
-        Ok(next_due)
+        let look = async {
+            let mut connection = self.connection().await?;
+            let next_due = timers::look(&mut connection, &self.positions).await?;
+            self.keep(connection);
+            Ok(next_due)
+        };
+        answered(look).await
     }
 
     /// Does what is due, at most `limit` timers in one transaction.
@@ -370,7 +379,7 @@ impl<S: Service> Committer<S> {
         races.begin();
         loop {
             self.health.beat_alive();
-            match attempt().await {
+            match answered(attempt()).await {
                 Err(Failure::Error(error)) if inputs > 1 && error.is_timeout() => {
                     self.health.answered();
                     return Some(Err(Failure::Error(error)));

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use platform::{broker::Broker, config::Config, shutdown::Shutdown};
-use sqlx::PgPool;
+use platform::{broker::Broker, config::Config, database::Pool, shutdown::Shutdown};
 
 use crate::log::lineage::Lineage;
 
@@ -13,7 +12,7 @@ pub struct Context {
     /// Its settings.
     pub config: Config,
     /// Connections to Postgres, in the service's role, its own schema first.
-    pub pool: PgPool,
+    pub pool: Pool,
     /// The broker.
     pub broker: Broker,
     /// Which log the database has.

@@ -14,13 +14,13 @@ use domain::{Effect, Rejection, Timestamp, is_unknown_type};
 use platform::{
     clock,
     config::{self, ms},
-    database::column,
+    database::{Pool, answered, column},
     health::Health,
     retry,
     shutdown::Shutdown,
     statement::Statement,
 };
-use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
+use sqlx::{Connection as _, PgConnection, Row, postgres::PgRow};
 use time::OffsetDateTime;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc},
@@ -239,7 +239,7 @@ const GATHER: Duration = Duration::from_millis(5);
 ///
 /// Not in a log that lacks the event that it was seen to end with: there, what has been done for long is due again.
 async fn claim(
-    pool: &PgPool,
+    pool: &Pool,
     positions: &Positions,
     slots: &mut Slots,
     lease: Duration,
@@ -298,8 +298,9 @@ fn milliseconds(duration: Duration) -> i64 {
 
 /// Keeps a call that can never be made as a dead letter. It stays where it is, for it is owed: who mends what is wrong with it sets
 /// its `due_at`.
-async fn give_up(pool: &PgPool, service: &'static str, key: &str, rejection: Rejection) -> Result<(), sqlx::Error> {
-    let mut transaction = pool.begin().await?;
+async fn give_up(pool: &Pool, service: &'static str, key: &str, rejection: Rejection) -> Result<(), sqlx::Error> {
+    let mut session = pool.session().await?;
+    let mut transaction = session.begin().await?;
     let call: Option<(String, Vec<u8>)> =
         sqlx::query_as("update effects set due_at = 'infinity', last_error = $2, stopped_by = null where key = $1 returning type, data")
             .bind(key)
@@ -333,7 +334,7 @@ impl Postponed {
 }
 
 async fn postpone(
-    pool: &PgPool,
+    pool: &Pool,
     (key, attempt): (&str, u32),
     after: Duration,
     postponed: &Postponed,
@@ -385,7 +386,7 @@ pub(crate) async fn stopped(connection: &mut PgConnection) -> Result<Vec<Stopped
 /// Makes outside calls until asked to stop; how they ended goes to the batch loop.
 pub(crate) async fn run<S: Service>(
     service: Arc<S>,
-    (pool, positions): (PgPool, Arc<Positions>),
+    (pool, positions): (Pool, Arc<Positions>),
     settings: config::Effects,
     mut queue: Queue,
     endings: mpsc::Sender<Input<S::Command>>,
@@ -461,7 +462,7 @@ pub(crate) async fn run<S: Service>(
 
 /// Keeps the lease of a call that takes long, until it is dropped. A worker that dies renews nothing, so others take its calls over as soon
 /// after it as those of any other.
-async fn keep_lease(pool: &PgPool, (key, attempt): (&str, u32), lease: Duration) -> Infallible {
+async fn keep_lease(pool: &Pool, (key, attempt): (&str, u32), lease: Duration) -> Infallible {
     loop {
         clock::sleep(lease / 3).await;
         let renew =
@@ -480,7 +481,7 @@ async fn keep_lease(pool: &PgPool, (key, attempt): (&str, u32), lease: Duration)
 
 async fn call<S: Service>(
     service: Arc<S>,
-    pool: PgPool,
+    pool: Pool,
     settings: config::Effects,
     leased: Lease,
 ) -> Option<Input<S::Command>> {
@@ -523,7 +524,7 @@ async fn call<S: Service>(
             )
         }
         EffectOutcome::Unreadable(rejection) => {
-            if let Err(error) = give_up(&pool, S::NAME, &key, rejection).await {
+            if let Err(error) = answered(give_up(&pool, S::NAME, &key, rejection)).await {
                 // It comes again when its lease has run out.
                 tracing::warn!(key, %error, "cannot keep an outside call that can never be made");
             }

@@ -24,7 +24,7 @@ use platform::{
     broker::{Broker, PUBLISHED},
     clock,
     config::{self, ms},
-    database::session,
+    database::{answered, session},
     error::Error,
     health::Health,
     message::header,
@@ -82,9 +82,11 @@ async fn lead(context: &Context, differences: &mut Differences, health: &Health)
     let database = |what| move |error| Error::database(what, error);
     // Never idle for long: a relay that stands still must not keep its place.
     let session = session(&context.config.database, "holdfast-relay")?.options([("idle_session_timeout", "15s")]);
-    let mut connection = PgConnection::connect_with(&session).await.map_err(database("connecting the relay"))?;
+    let mut connection =
+        answered(async { PgConnection::connect_with(&session).await.map_err(database("connecting the relay")) })
+            .await?;
     let mut stand_by = StandBy::new(context, differences);
-    while !stand_by.takes_over(&mut connection, differences).await? {
+    while !answered(stand_by.takes_over(&mut connection, differences)).await? {
         health.goes_on(PART);
         tokio::select! {
             () = clock::sleep(ms(settings.compare_ms)) => {}
@@ -177,12 +179,12 @@ impl Relay {
         let (broker, settings, lineage) =
             (context.broker.clone(), context.config.relay.clone(), Arc::clone(&context.lineage));
         // What it would note of another past would be lost for good.
-        if let Some(another) = divergence::look(&broker, &mut connection, &lineage).await? {
+        if let Some(another) = answered(divergence::look(&broker, &mut connection, &lineage)).await? {
             return Err(another);
         }
         let refused = broker.settle_streams(lineage.installation).await?;
-        differences.refused(refused, &mut connection).await?;
-        let (note, timeline) = read(&mut connection).await?;
+        answered(differences.refused(refused, &mut connection)).await?;
+        let (note, timeline) = answered(read(&mut connection)).await?;
         let (checkpoint, is_another_timeline) =
             (note.checkpoint, note.timeline.as_ref().is_some_and(|last| *last != timeline));
         let mut relay = Self {
@@ -241,7 +243,7 @@ impl Relay {
             if compared.elapsed() >= ms(self.settings.compare_ms) {
                 self.compare().await?;
                 again::publish(&mut self.connection, &self.publisher, self.settings.page_max).await?;
-                differences.compare_seldom(&mut self.connection).await?;
+                answered(differences.compare_seldom(&mut self.connection)).await?;
                 compared = Instant::now();
             }
             self.listen(&mut reports)?;
@@ -287,9 +289,9 @@ impl Relay {
         }
         if self.refused_at.is_some_and(|refused_at| refused_at < self.progress.published()) {
             self.refused_at = None;
-            notices::is_over(&mut self.connection, Topic::Refused, RELAY).await?;
+            answered(notices::is_over(&mut self.connection, Topic::Refused, RELAY)).await?;
         }
-        self.save().await?;
+        answered(self.save()).await?;
         telemetry::relay_published(self.progress.published());
         on_republished
     }
@@ -335,12 +337,12 @@ impl Relay {
     /// Publishes what was committed a while ago and is not published: its worker crashed, or the broker was away.
     async fn sweep(&mut self) -> Result<(), Error> {
         let database = |what| move |error| Error::database(what, error);
-        let head = divergence::log_ends(&mut self.connection).await?;
+        let head = answered(divergence::log_ends(&mut self.connection)).await?;
         let patience = ms(self.settings.sweep_after_ms);
         let overdue = self.progress.overdue(self.begun.elapsed(), head, patience);
         while self.progress.published() < overdue {
             self.follower.skip_to(self.progress.published());
-            let page = self.follower.next(&mut self.connection, overdue, self.settings.page_max).await;
+            let page = answered(self.follower.next(&mut self.connection, overdue, self.settings.page_max)).await;
             let (events, more) = page.map_err(database("reading the log"))?;
             let Some(last) = events.last().map(|event| event.position) else { break };
             let missing = self.progress.missing(events);
@@ -363,7 +365,7 @@ impl Relay {
         let Err(error) = &published.result else { return Ok(()) };
         if published.count > 0 {
             // It took some, so what was is over.
-            notices::is_over(&mut self.connection, Topic::Refused, RELAY).await?;
+            answered(notices::is_over(&mut self.connection, Topic::Refused, RELAY)).await?;
         }
         if !self.broker.is_connected() {
             return Ok(());
@@ -373,7 +375,7 @@ impl Relay {
         let counts_for = self.broker.publish_timeout() + ms(self.settings.compare_ms) * 10;
         let (lasted, says) = (begun.elapsed(), refusals::explained(error));
         let notice = Notice { topic: Topic::Refused, said_by: RELAY, says: &says, lasted, counts_for };
-        notice.note(&mut self.connection).await
+        answered(notice.note(&mut self.connection)).await
     }
 
     /// Saves where it stands for the next relay, if that is news.
@@ -409,7 +411,7 @@ impl Relay {
     /// Compares store and stream. What the broker lost is published again, from the first event on that some consumer may not
     /// have handled; what all have handled is noted, so that this stays short.
     async fn compare(&mut self) -> Result<(), Error> {
-        let made = partitions::make(&mut self.connection, None).await;
+        let made = answered(partitions::make(&mut self.connection, None)).await;
         made.map_err(|error| Error::database("making partitions of the log", error))?;
         let known = self.progress.checkpoint().stream_created;
         let stream = self.broker.events_stream().await?;
@@ -423,13 +425,13 @@ impl Relay {
         let is_whole = known == Some(created) && !self.progress.has_lost() && !gone.is_more_than(self.gone);
         self.gone = gone;
         if !is_whole && known.is_some() {
-            self.rewind().await?;
+            answered(self.rewind()).await?;
             self.drop_consumers_ahead(&stream).await?;
             // It may have passed over what was published just now.
             self.distrust_reports();
         }
         self.progress.resume(created, last_message);
-        self.save().await?;
+        answered(self.save()).await?;
         match ack_floor.filter(|_| is_whole) {
             Some(ack_floor) => self.note_handled(&stream, ack_floor).await,
             None => Ok(()),
@@ -483,11 +485,9 @@ impl Relay {
     async fn note_handled(&mut self, stream: &Stream, ack_floor: BrokerSequence) -> Result<(), Error> {
         let last = BrokerSequence::new(stream.cached_info().state.last_sequence);
         if let Some(position) = self.progress.handled(last, ack_floor) {
-            sqlx::query("update log.relay set handled = $1 where handled < $1 and published >= $1")
-                .bind(position.get())
-                .execute(&mut self.connection)
-                .await
-                .map_err(|error| Error::database("noting what is handled", error))?;
+            let note = sqlx::query("update log.relay set handled = $1 where handled < $1 and published >= $1");
+            let noted = answered(note.bind(position.get()).execute(&mut self.connection)).await;
+            noted.map_err(|error| Error::database("noting what is handled", error))?;
         }
         // Never the last message, which proves that the stream is the one that it was.
         if let Some(first_kept) = retention::first_kept(stream, ack_floor, self.broker.events_age_max()).await {

@@ -4,8 +4,15 @@
 
 use std::{collections::BTreeMap, env, process, time::Duration};
 
-use platform::{clock, error::Error, health::Health, shutdown::Shutdown, telemetry::SKEW_MAX};
-use sqlx::{PgConnection, PgPool};
+use platform::{
+    clock,
+    database::{Pool, answered},
+    error::Error,
+    health::Health,
+    shutdown::Shutdown,
+    telemetry::SKEW_MAX,
+};
+use sqlx::PgConnection;
 use tokio::time::Instant;
 
 use crate::{
@@ -22,29 +29,24 @@ const ASK_EVERY: Duration = Duration::from_secs(10);
 const SAY_EVERY: Duration = Duration::from_mins(1);
 
 /// Asks until the shutdown is requested.
-pub(crate) async fn run<S: Service>(pool: PgPool, health: Health, mut shutdown: Shutdown) {
+pub(crate) async fn run<S: Service>(pool: Pool, health: Health, mut shutdown: Shutdown) {
     let mut clock = WrongClock::of(S::NAME);
     let mut stops = Stops::default();
     S::CALLEES.iter().for_each(|by| telemetry::calls_stopped(S::NAME, by, 0));
     while !shutdown.is_requested() {
         let asked = async {
-            let mut connection = pool.acquire().await?;
+            let mut connection = pool.session().await?;
             let counts = S::waiting(&mut connection).await?;
             let stopped = effects::stopped(&mut connection).await?;
-            Ok::<_, sqlx::Error>((counts, stopped, connection))
-        };
-        match asked.await {
-            Ok((counts, stopped, mut connection)) => {
-                stops.say(S::NAME, &stopped, Instant::now());
-                counts.into_iter().for_each(|(what, count)| telemetry::waiting(S::NAME, what, count));
-                if let Err(error) = clock.say(&mut connection).await {
-                    tracing::debug!(error = error.chain(), "cannot say that the clock is wrong");
-                }
-                match notices::lines(&mut connection).await {
-                    Ok(lines) => health.says(lines),
-                    Err(error) => tracing::debug!(%error, "cannot read what workers say"),
-                }
+            stops.say(S::NAME, &stopped, Instant::now());
+            counts.into_iter().for_each(|(what, count)| telemetry::waiting(S::NAME, what, count));
+            if let Err(error) = clock.say(&mut connection).await {
+                tracing::debug!(error = error.chain(), "cannot say that the clock is wrong");
             }
+            notices::lines(&mut connection).await
+        };
+        match answered(asked).await {
+            Ok(lines) => health.says(lines),
             Err(error) => tracing::debug!(%error, "cannot count what waits for a person"),
         }
         tokio::select! {

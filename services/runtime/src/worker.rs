@@ -153,7 +153,7 @@ async fn connect<S: Service>(config: &Config, health: &Health) -> Result<(Contex
     })
     .await?;
     let (lineage, head) = connect_with_retry(health, CONNECTING, || async {
-        let mut connection = pool.acquire().await.map_err(|error| Error::database("connecting", error))?;
+        let mut connection = pool.session().await?;
         let lineage = Lineage::read(&mut connection).await?;
         lineage.check_name(&mut connection, &config.database.installation).await?;
         // Before anything is taken in or written, for that would be about another past.
@@ -186,14 +186,14 @@ async fn another_log(context: &Context, positions: &Positions) -> Error {
         }
         let looked = async {
             let before = positions.head();
-            let mut connection = context.pool.acquire().await.map_err(|error| Error::database("connecting", error))?;
+            let mut connection = context.pool.session().await?;
             let (head, there) = event_store::head_and(&mut connection, before).await?;
             if let Err(gone_back) = positions.seen(head, before, there) {
                 return Ok(Some(gone_back));
             }
             divergence::look_at_last(&context.broker, &mut connection, &context.lineage).await
         };
-        match looked.await {
+        match database::answered(looked).await {
             Ok(Some(another)) => return another,
             Ok(None) => {}
             // Whoever needs database and broker says so.

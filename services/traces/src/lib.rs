@@ -15,6 +15,7 @@ use platform::{
     clock,
     config::{self, Config, ms},
     database,
+    database::answered,
     error::Error,
     health::{self, Health},
     metric::{self, Metric},
@@ -76,7 +77,7 @@ async fn work(config: Config) -> Result<(), Error> {
     let mut waits = retry::backoff(ms(50), ms(2_000));
     loop {
         let told = async {
-            let mut connection = pool.acquire().await.map_err(|error| Error::database("connecting", error))?;
+            let mut connection = pool.session().await?;
             // With the session ends the lock.
             connection.close_on_drop();
             tell(&mut connection, &collector, &config.traces, &health).await
@@ -101,25 +102,26 @@ async fn tell(
     settings: &config::Traces,
     health: &Health,
 ) -> Result<Infallible, Error> {
-    while !is_the_one(connection).await? {
+    while !answered(is_the_one(connection)).await? {
         health.goes_on(TELLING);
         health.beat_progress();
         clock::sleep(STAND_BY).await;
     }
-    let mut told = told_up_to(connection).await?;
+    let mut told = answered(told_up_to(connection)).await?;
     let slow_ms = i64::try_from(settings.slow_ms).unwrap_or(i64::MAX);
     let mut spans = Spans::new(Choice { one_in: settings.one_in, slow_ms });
     let before = GlobalPosition::new(told.get().saturating_sub(LOOKED_BACK));
-    for event in read(connection, (before, told), LOOKED_BACK).await? {
+    for event in answered(read(connection, (before, told), LOOKED_BACK)).await? {
         spans.take(event);
     }
     tracing::info!(position = told.get(), "telling the collector of the log");
     let (mut growth, mut working_since) = (Growth::default(), Instant::now());
     loop {
         health.beat_progress();
-        let published = sqlx::query_scalar("select published from log.relay").fetch_one(&mut *connection).await;
+        let published =
+            answered(sqlx::query_scalar("select published from log.relay").fetch_one(&mut *connection)).await;
         let published = published.map_err(|error| Error::database("reading how far the log is settled", error))?;
-        let page = read(connection, (told, GlobalPosition::new(published)), PAGE).await?;
+        let page = answered(read(connection, (told, GlobalPosition::new(published)), PAGE)).await?;
         let Some(last) = page.last().map(|event| event.position) else {
             health.goes_on(TELLING);
             clock::sleep(ms(settings.poll_ms)).await;
@@ -129,9 +131,9 @@ async fn tell(
         let of_page: Vec<Span> = page.into_iter().flat_map(|event| spans.take(event)).collect();
         collector.tell(&of_page).await?;
         told = last;
-        note(connection, told).await?;
+        answered(note(connection, told)).await?;
         health.goes_on(TELLING);
-        let pause = growth.pause_after(working_since.elapsed(), connection).await;
+        let pause = answered(growth.pause_after(working_since.elapsed(), connection)).await;
         clock::sleep(pause.map_err(|error| Error::database("looking how fast the log grows", error))?).await;
         working_since = Instant::now();
     }

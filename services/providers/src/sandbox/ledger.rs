@@ -8,8 +8,7 @@ use std::{
     time::Duration,
 };
 
-use platform::database::column;
-use sqlx::PgPool;
+use platform::database::{Pool, column};
 use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use super::script::{RefundPlan, Script};
@@ -84,7 +83,7 @@ pub fn answer(plan: RefundPlan, status: Status, calls: i32) -> (Status, Reply) {
 /// The ledger. Calls that come while others are written are written together, one commit for all.
 #[derive(Debug, Clone)]
 pub(super) struct Ledger {
-    pool: PgPool,
+    pool: Pool,
     waiting: Arc<Mutex<Vec<Waiting>>>,
     turn: Arc<tokio::sync::Mutex<()>>,
 }
@@ -111,7 +110,7 @@ struct Noted {
 const TOGETHER_MAX: usize = 500;
 
 impl Ledger {
-    pub(super) fn new(pool: PgPool) -> Self {
+    pub(super) fn new(pool: Pool) -> Self {
         Self { pool, waiting: Arc::default(), turn: Arc::default() }
     }
 
@@ -269,6 +268,7 @@ pub(super) fn fails_later(request: &RefundRequest, script: &Script) -> bool {
 #[cfg(test)]
 mod tests {
     use domain::{Currency, Money, PaymentId, RefundId};
+    use platform::database::Pool;
     use sqlx::postgres::PgPoolOptions;
     use tokio::sync::oneshot;
     use uuid::Uuid;
@@ -343,7 +343,7 @@ mod tests {
 
     #[tokio::test]
     async fn calls_that_wait_are_written_so_many_at_a_time_and_of_each_key_one() {
-        let ledger = Ledger::new(PgPoolOptions::new().connect_lazy("postgres://nowhere.invalid").unwrap());
+        let ledger = Ledger::new(Pool::new(PgPoolOptions::new().connect_lazy("postgres://nowhere.invalid").unwrap()));
         ledger.lock().extend((0..=TOGETHER_MAX).map(|number| waiting(number / 2)));
         let mut sizes = Vec::new();
         while sizes.iter().sum::<usize>() <= TOGETHER_MAX {

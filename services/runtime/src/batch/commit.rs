@@ -9,8 +9,8 @@ use std::{
 };
 
 use domain::{Memory, Rows as _, Timestamp};
-use platform::{clock, error::Error, statement::Statement};
-use sqlx::{Acquire, PgConnection, Postgres, pool::PoolConnection};
+use platform::{clock, database::Session, error::Error, statement::Statement};
+use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use super::{
@@ -164,7 +164,7 @@ impl<S: Service> Committer<S> {
     }
 
     /// Lost a race, or met a message that cannot be handled, a session is as good as before.
-    fn keep_if_well(&self, connection: PoolConnection<Postgres>, done: &Result<CommitResult, Failure>) {
+    fn keep_if_well(&self, connection: Session, done: &Result<CommitResult, Failure>) {
         if !matches!(done, Err(Failure::Error(Error::Transient { .. }))) {
             self.keep(connection);
         }

@@ -18,11 +18,12 @@ use futures::future::try_join_all;
 use platform::{
     broker::{Broker, remake_if_it_passes_over, sent_subject},
     clock,
+    database::{Pool, answered},
     error::Error,
     shutdown::Shutdown,
 };
 use serde::Deserialize;
-use sqlx::PgPool;
+use sqlx::Connection as _;
 use time::OffsetDateTime;
 
 use crate::{
@@ -48,7 +49,7 @@ pub(crate) async fn run(
     service: &'static str,
     durables: Vec<Durable>,
     broker: Broker,
-    pool: PgPool,
+    pool: Pool,
     mut shutdown: Shutdown,
 ) {
     while !shutdown.is_requested() {
@@ -64,7 +65,7 @@ pub(crate) async fn run(
     }
 }
 
-async fn look(service: &'static str, durable: &Durable, broker: &Broker, pool: &PgPool) -> Result<(), Error> {
+async fn look(service: &'static str, durable: &Durable, broker: &Broker, pool: &Pool) -> Result<(), Error> {
     let asking = |error| Error::transient("asking for a stream", error);
     let stream = broker.jetstream.get_stream_no_info(&durable.stream).await.map_err(asking)?;
     let info =
@@ -91,7 +92,7 @@ async fn look(service: &'static str, durable: &Durable, broker: &Broker, pool: &
 
 /// A consumer stays as its service made it: one that somebody changed is made anew, and one that is paused goes on, unless an operator has
 /// said until when it is to stand still. Then it does.
-async fn put_right(durable: &Durable, stream: &Stream<()>, info: &consumer::Info, pool: &PgPool) -> Result<(), Error> {
+async fn put_right(durable: &Durable, stream: &Stream<()>, info: &consumer::Info, pool: &Pool) -> Result<(), Error> {
     match (paused_until(pool, &durable.name).await?, info.paused) {
         (Some(until), false) => {
             tracing::warn!(consumer = durable.name, %until, "an operator has this consumer stand still");
@@ -112,7 +113,7 @@ async fn put_right(durable: &Durable, stream: &Stream<()>, info: &consumer::Info
 }
 
 /// Until when an operator has a consumer stand still.
-async fn paused_until(pool: &PgPool, consumer: &str) -> Result<Option<OffsetDateTime>, Error> {
+async fn paused_until(pool: &Pool, consumer: &str) -> Result<Option<OffsetDateTime>, Error> {
     sqlx::query_scalar("select until from log.pauses where consumer = $1 and until > clock_timestamp()")
         .bind(consumer)
         .fetch_optional(pool)
@@ -214,7 +215,7 @@ pub(crate) fn is_readable(headers: &[u8]) -> bool {
 async fn give_up_message(
     service: &'static str,
     stream: &Stream<()>,
-    pool: &PgPool,
+    pool: &Pool,
     message: RawMessage,
     reason: &'static str,
 ) -> Result<(), Error> {
@@ -228,11 +229,12 @@ async fn give_up_message(
         rejection: Rejection::new("MALFORMED_FRAME", format!("no client can read this message: {reason}")),
     };
     let keep = async {
-        let mut transaction = pool.begin().await?;
+        let mut session = pool.session().await?;
+        let mut transaction = session.begin().await?;
         dead_letter::keep(&mut transaction, service, &[letter], clock::now()).await?;
         transaction.commit().await
     };
-    keep.await.map_err(|error| Error::database("keeping a dead letter", error))?;
+    answered(keep).await.map_err(|error| Error::database("keeping a dead letter", error))?;
     stream
         .delete_message(sequence)
         .await

@@ -99,9 +99,8 @@ async fn look(context: &Context) -> Result<(GlobalPosition, Option<(Instant, Str
     let query = "select published, (extract(epoch from clock_timestamp() - since) * 1000)::bigint, says
         from log.relay left join log.notices on topic = $1 and valid_until > clock_timestamp()
         order by since limit 1";
-    let mut connection = context.pool.acquire().await?;
     let (published, lasted, why): (i64, Option<i64>, Option<String>) =
-        sqlx::query_as(query).bind(Topic::Refused.name()).fetch_one(&mut *connection).await?;
+        sqlx::query_as(query).bind(Topic::Refused.name()).fetch_one(&context.pool).await?;
     let lasted = ms(u64::try_from(lasted.unwrap_or(0)).unwrap_or(0));
     let now = Instant::now();
     Ok((GlobalPosition::new(published), why.map(|why| (now.checked_sub(lasted).unwrap_or(now), why))))

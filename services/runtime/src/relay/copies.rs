@@ -8,8 +8,11 @@ use std::{
 };
 
 use domain::GlobalPosition;
-use platform::error::Error;
-use sqlx::{PgConnection, PgPool};
+use platform::{
+    database::{Pool, answered},
+    error::Error,
+};
+use sqlx::PgConnection;
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
@@ -109,7 +112,7 @@ impl Copies {
         while let Some(ended) = self.running.try_join_next() {
             let ended = ended.map_err(|error| Error::transient("publishing copies in JSON", error))?;
             self.on_report([(self.copied.next(), ended.copied)]);
-            self.note(ended, published, connection).await?;
+            answered(self.note(ended, published, connection)).await?;
         }
         let is_behind = self.copied < published || !self.is_settled;
         let may_try = self.refused.is_none_or(|refused| refused.elapsed() >= AGAIN_AFTER);
@@ -190,12 +193,11 @@ impl Copier {
 
 /// Everything up to the end is published, so nothing comes into gaps any more.
 async fn read(
-    pool: &PgPool,
+    pool: &Pool,
     after: GlobalPosition,
     up_to: GlobalPosition,
     limit: i64,
 ) -> Result<Vec<StoredEvent>, Error> {
-    let mut connection = pool.acquire().await.map_err(|error| Error::database("connecting", error))?;
-    let page = read_page(&mut connection, after, up_to, limit).await;
+    let page = answered(async { read_page(&mut *pool.session().await?, after, up_to, limit).await }).await;
     Ok(page.map_err(|error| Error::database("reading the log", error))?.0)
 }
