@@ -154,7 +154,9 @@ def make_gateway(directory, own, hosts, at):
     token = once(directory / "token", lambda: secrets.token_hex(32))
     hashed = hashlib.sha256(token.encode()).hexdigest()
     scopes = ", ".join(map(text, SCOPES))
-    once(own / "tokens.toml", lambda: f'[[token]]\ncaller = "owner"\nsha256 = "{hashed}"\nscopes = [{scopes}]')
+    known = once(own / "tokens.toml", lambda: f'[[token]]\ncaller = "owner"\nsha256 = "{hashed}"\nscopes = [{scopes}]')
+    if hashed not in known:
+        sys.exit(f"credentials: {own / 'tokens.toml'} does not know {directory / 'token'}. Delete it too, or write there: sha256 = \"{hashed}\"")
     once(own / "link-secret", lambda: secrets.token_hex(32))
     once(own / "operator-password", lambda: secrets.token_hex(24))
     return {

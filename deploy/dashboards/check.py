@@ -27,7 +27,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 import boards
 import lint
 import pictures
-import shop
+import traffic
 
 # What is quiet when all is well: by board, panel and legend.
 QUIET = set()
@@ -187,7 +187,7 @@ def query_findings(holdfast, program, drawn_to):
     run = LONG if drawn_to else SHORT
     with tempfile.TemporaryDirectory(prefix="holdfast-dashboards-") as directory:
         work = pathlib.Path(directory)
-        with shop.Outside(holdfast, work) as outside:
+        with traffic.Outside(holdfast, work) as outside:
             command = [holdfast, "up", "--dir", str(work / "fleet")]
             fleet = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | outside.settings())
             try:
@@ -199,7 +199,7 @@ def query_findings(holdfast, program, drawn_to):
                         break
                 else:
                     raise SystemExit("the fleet did not come up")
-                with Prometheus(program, work, processes(work / "fleet/log"), run["every"]) as prometheus, shop.Shop(outside, url, token):
+                with Prometheus(program, work, processes(work / "fleet/log"), run["every"]) as prometheus, traffic.Shop(outside, url, token):
                     begin = int(time.time())
                     place(holdfast, fleet, work, run)
                     yield from series_findings(all_series(prometheus))

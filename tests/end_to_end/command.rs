@@ -302,9 +302,28 @@ async fn the_operators_page_makes_a_database_that_its_owner_migrates_and_an_olde
 
 /// What operators make by deploy/credentials.py, in this directory.
 async fn make_credentials(directory: &Path) -> &Path {
-    let mut command = Command::new(python());
-    command.arg("-B").arg(repo_root().join("deploy/credentials.py")).arg(directory);
-    let output = command.output().await.unwrap();
+    let output = run_credentials(directory).await;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     directory
+}
+
+async fn run_credentials(directory: &Path) -> Output {
+    let mut command = Command::new(python());
+    command.arg("-B").arg(repo_root().join("deploy/credentials.py")).arg(directory);
+    command.output().await.unwrap()
+}
+
+#[tokio::test]
+async fn another_token_is_made_only_together_with_what_tells_the_gateway_of_it() {
+    let dir = scratch_dir("holdfast-test-").unwrap();
+    let secrets = dir.path().join("secrets");
+    let token = make_credentials(&secrets).await.join("token");
+    let before = std::fs::read_to_string(&token).unwrap();
+    std::fs::remove_file(&token).unwrap();
+    let output = run_credentials(&secrets).await;
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("tokens.toml does not know"), "{said}");
+    std::fs::remove_file(secrets.join("holdfast-gateway/tokens.toml")).unwrap();
+    make_credentials(&secrets).await;
+    assert_ne!(std::fs::read_to_string(&token).unwrap(), before);
 }
