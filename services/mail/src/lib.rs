@@ -120,7 +120,7 @@ async fn work(config: Config) -> Result<(), Error> {
 /// Connects to the broker, and waits until it and the database belong together.
 async fn connect(config: &Config, pool: &Pool, health: &Health) -> Result<(Broker, Arc<Lineage>), Error> {
     let broker = connect_with_retry(health, CONNECTING, || broker::connect(&config.broker, NAME)).await?;
-    let lineage = connect_with_retry(health, CONNECTING, || async {
+    let belong_together = || async {
         let mut connection = pool.session().await?;
         let lineage = Lineage::read(&mut connection).await?;
         lineage.is_named(&config.database.installation)?;
@@ -128,8 +128,8 @@ async fn connect(config: &Config, pool: &Pool, health: &Health) -> Result<(Broke
             Some(another) => Err(another),
             None => Ok(Arc::new(lineage)),
         }
-    })
-    .await?;
+    };
+    let lineage = connect_with_retry(health, CONNECTING, || pool.answered(belong_together())).await?;
     connect_with_retry(health, CONNECTING, || store::begin(pool)).await?;
     Ok((broker, lineage))
 }

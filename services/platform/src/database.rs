@@ -101,11 +101,8 @@ pub async fn connect(settings: &config::Database, service: &str) -> Result<Pool,
         ("enable_mergejoin", "off"),
         ("jit", "off"),
     ]);
-    let pool = sessions_that_write(settings.connections_max)
-        .acquire_timeout(BEGUN_WITHIN)
-        .connect_with(options)
-        .await
-        .map_err(failed)?;
+    let sessions = sessions_that_write(settings.connections_max).acquire_timeout(BEGUN_WITHIN).connect_with(options);
+    let pool = Pool::new(sessions.await.map_err(failed)?);
     let asked = Instant::now();
     let (version, now): (String, OffsetDateTime) =
         sqlx::query_as("select current_setting('server_version_num'), clock_timestamp()")
@@ -114,14 +111,14 @@ pub async fn connect(settings: &config::Database, service: &str) -> Result<Pool,
             .map_err(failed)?;
     check_version(&version)?;
     check_session(&pool, service).await?;
-    follow_password(&pool, settings)?;
+    follow_password(pool.sessions(), settings)?;
     clock::set(asked, now.into());
-    Ok(Pool::new(pool))
+    Ok(pool)
 }
 
 /// Whether the session is one's own, with the settings that were asked for. Behind a pooler it may be anybody's, statement by statement: then
 /// what one worker has prepared, another runs, and the relay's lock is nobody's.
-async fn check_session(pool: &PgPool, service: &str) -> Result<(), Error> {
+async fn check_session(pool: &Pool, service: &str) -> Result<(), Error> {
     let asked = "select current_setting('search_path'), current_setting('plan_cache_mode')";
     let found: (String, String) = sqlx::query_as(asked)
         .fetch_one(pool)

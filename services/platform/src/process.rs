@@ -7,7 +7,6 @@ use tracing::{Instrument as _, Span};
 use crate::{
     clock,
     config::{Config, ms},
-    database::answered,
     error::Error,
     health::Health,
     retry,
@@ -70,7 +69,7 @@ where
     let mut waits = retry::backoff(ms(50), TRY_EVERY);
     loop {
         health.beat_alive();
-        match answered(connect()).await {
+        match connect().await {
             Err(error @ Error::Transient { .. }) => {
                 let error = error.chain();
                 tracing::warn!(error, "not connected yet");

@@ -152,7 +152,7 @@ async fn connect<S: Service>(config: &Config, health: &Health) -> Result<(Contex
         Ok(broker)
     })
     .await?;
-    let (lineage, head) = connect_with_retry(health, CONNECTING, || async {
+    let belong_together = || async {
         let mut connection = pool.session().await?;
         let lineage = Lineage::read(&mut connection).await?;
         lineage.check_name(&mut connection, &config.database.installation).await?;
@@ -161,8 +161,8 @@ async fn connect<S: Service>(config: &Config, health: &Health) -> Result<(Contex
             Some(another) => Err(another),
             None => Ok((Arc::new(lineage), event_store::head_and(&mut connection, None).await?.0)),
         }
-    })
-    .await?;
+    };
+    let (lineage, head) = connect_with_retry(health, CONNECTING, || pool.answered(belong_together())).await?;
     let (trigger, shutdown) = shutdown::channel();
     Ok((Context { config: config.clone(), pool, broker, lineage, shutdown }, trigger, head))
 }
