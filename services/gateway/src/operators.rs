@@ -14,7 +14,11 @@ use operate::{
     letters::{self, Selection},
     pause, redrive, set_aside, unblock,
 };
-use platform::{config, database::with_password, error::Error};
+use platform::{
+    config,
+    database::{answered, with_password},
+    error::Error,
+};
 use proto::SERVICES;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
@@ -90,7 +94,8 @@ impl Operators {
                 "the gateway cannot read the password of its login for what operators do",
             )
         })?;
-        Ok(PgConnection::connect_with(&login).await?)
+        let connect = async { PgConnection::connect_with(&login).await };
+        Ok(answered::<_, sqlx::Error>(connect).await?)
     }
 }
 

@@ -14,7 +14,6 @@ use platform::{
     retry,
     shutdown::Shutdown,
 };
-use sqlx::Connection as _;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
     task::JoinSet,

@@ -91,16 +91,8 @@ const VERSION_MIN: u32 = 15;
 /// No database there, it refuses the role, or it is too old.
 pub async fn connect(settings: &config::Database, service: &str) -> Result<Pool, Error> {
     let failed = |error| Error::database("connecting to Postgres (setting database.url)", error);
-    let options = session(settings, &format!("holdfast-{service}"))?.options([
-        ("search_path", service),
-        // A batch touches some rows by their keys, few or hundreds. Left to itself, the planner would rather read a table of
-        // thousands through, and hash it; held to the keys, its plan is good for all batches, so it is made once.
-        ("plan_cache_mode", PLANS),
-        ("enable_seqscan", "off"),
-        ("enable_hashjoin", "off"),
-        ("enable_mergejoin", "off"),
-        ("jit", "off"),
-    ]);
+    let options = session(settings, &format!("holdfast-{service}"))?;
+    let options = options.options([("search_path", service)]).options(PLANNED_BY_KEY);
     let sessions = sessions_that_write(settings.connections_max).acquire_timeout(BEGUN_WITHIN).connect_with(options);
     let pool = Pool::new(sessions.await.map_err(failed)?);
     let asked = Instant::now();
@@ -111,7 +103,7 @@ pub async fn connect(settings: &config::Database, service: &str) -> Result<Pool,
             .map_err(failed)?;
     check_version(&version)?;
     check_session(&pool, service).await?;
-    follow_password(pool.sessions(), settings)?;
+    follow_password(&pool.sessions, settings)?;
     clock::set(asked, now.into());
     Ok(pool)
 }
@@ -170,6 +162,25 @@ pub fn follow_password(pool: &PgPool, settings: &config::Database) -> Result<(),
 
 /// One plan for arrays of all lengths.
 const PLANS: &str = "force_generic_plan";
+
+/// A batch touches some rows by their keys, few or hundreds. Left to itself, the planner would rather read a table of thousands through, and
+/// hash it; held to the keys, its plan is good for all batches, so it is made once.
+const PLANNED_BY_KEY: [(&str, &str); 5] = [
+    ("plan_cache_mode", PLANS),
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("jit", "off"),
+];
+
+/// As Postgres does by itself.
+const PLANNED_AS_USUAL: [(&str, &str); 5] = [
+    ("plan_cache_mode", "auto"),
+    ("enable_seqscan", "on"),
+    ("enable_hashjoin", "on"),
+    ("enable_mergejoin", "on"),
+    ("jit", "on"),
+];
 
 /// A pool of so many sessions, none of which outlives what made it one that only reads.
 #[must_use]

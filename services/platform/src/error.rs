@@ -3,6 +3,8 @@
 use sqlx::{error::DatabaseError, postgres::PgDatabaseError};
 use uuid::Uuid;
 
+use crate::database::Unanswered;
+
 /// The places for which two replicas may race: one in the log, by the key of its partition, `events_7_stream_version_key`, and the one answer
 /// to a command.
 const LOG: &str = "events_";
@@ -107,6 +109,16 @@ impl Error {
         let Self::Transient { source, .. } = self else { return false };
         let error = source.downcast_ref::<sqlx::Error>().and_then(sqlx::Error::as_database_error);
         error.and_then(DatabaseError::code).is_some_and(|code| code == QUERY_CANCELED)
+    }
+
+    /// Whether Postgres has not answered in time.
+    pub fn is_unanswered(&self) -> bool {
+        let Self::Transient { source, .. } = self else { return false };
+        let is_io = || match source.downcast_ref::<sqlx::Error>() {
+            Some(sqlx::Error::Io(error)) => error.get_ref().is_some_and(|why| why.is::<Unanswered>()),
+            _ => false,
+        };
+        source.is::<Unanswered>() || is_io()
     }
 
     /// What the race was about, if it was about a unique key: that may be a defect, and last. A deadlock never does.

@@ -6,10 +6,7 @@
 //! whose ledger survives the worker that called it ([`ledger`]).
 
 use domain::PaymentId;
-use platform::{
-    clock,
-    database::{Pool, sessions_that_write},
-};
+use platform::{clock, database::Pool};
 
 use crate::{
     AuthorisationRef, Checkout, CheckoutRef, CheckoutRequest, ClosedCheckout, EndedAuthorisation, OpenCheckout,
@@ -42,8 +39,7 @@ impl Sandbox {
     /// an outside system does not share those of the worker that calls it.
     #[must_use]
     pub fn new(database: &Pool) -> Self {
-        let options = (*database.sessions().connect_options()).clone().application_name("holdfast-sandbox");
-        let pool = Pool::new(sessions_that_write(CONNECTIONS_MAX).connect_lazy_with(options));
+        let pool = database.of_another("holdfast-sandbox", CONNECTIONS_MAX);
         Self { ledger: Ledger::new(pool), is_enabled: true }
     }
 

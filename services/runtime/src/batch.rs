@@ -11,7 +11,7 @@ use domain::{Rejection, Timestamp};
 use platform::{
     clock,
     config::{self, ms},
-    database::{Pool, Session, Unanswered, answered},
+    database::{Pool, Session, answered},
     error::{Contested, Error},
     health::Health,
     retry,
@@ -136,12 +136,6 @@ enum Failure {
     Error(Error),
 }
 
-impl From<Unanswered> for Failure {
-    fn from(why: Unanswered) -> Self {
-        Self::from(Error::from(why))
-    }
-}
-
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error.contested() {
@@ -238,10 +232,13 @@ impl<S: Service> Committer<S> {
         if let Some(connection) = kept {
             return Ok(connection);
         }
-        let mut connection = self.pool.session().await?;
-        connection.close_on_drop();
-        timers::look(&mut connection, &self.positions).await?;
-        Ok(connection)
+        let begin = async {
+            let mut connection = self.pool.session().await?;
+            connection.close_on_drop();
+            timers::look(&mut connection, &self.positions).await?;
+            Ok(connection)
+        };
+        answered(begin).await
     }
 
     fn keep(&self, connection: Session) {
@@ -377,10 +374,15 @@ impl<S: Service> Committer<S> {
         let mut waits = retry::backoff(ms(50), ms(2_000));
         let mut turns = retry::backoff(ms(2), ms(200));
         races.begin();
+        let mut unanswered = 0;
         loop {
             self.health.beat_alive();
-            match answered(attempt()).await {
-                Err(Failure::Error(error)) if inputs > 1 && error.is_timeout() => {
+            let attempted = attempt().await;
+            let is_unanswered = matches!(&attempted, Err(Failure::Error(error)) if error.is_unanswered());
+            unanswered = if is_unanswered { unanswered + 1 } else { 0 };
+            match attempted {
+                // The first time, Postgres may have stood still.
+                Err(Failure::Error(error)) if inputs > 1 && (error.is_timeout() || unanswered > 1) => {
                     self.health.answered();
                     return Some(Err(Failure::Error(error)));
                 }

@@ -20,7 +20,7 @@ use platform::{
     shutdown::Shutdown,
     statement::Statement,
 };
-use sqlx::{Connection as _, PgConnection, Row, postgres::PgRow};
+use sqlx::{PgConnection, Row, postgres::PgRow};
 use time::OffsetDateTime;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc},

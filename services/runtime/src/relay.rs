@@ -24,7 +24,7 @@ use platform::{
     broker::{Broker, PUBLISHED},
     clock,
     config::{self, ms},
-    database::{answered, session},
+    database::answered,
     error::Error,
     health::Health,
     message::header,
@@ -81,7 +81,7 @@ async fn lead(context: &Context, differences: &mut Differences, health: &Health)
     let (settings, broker, mut shutdown) = (&context.config.relay, &context.broker, context.shutdown.clone());
     let database = |what| move |error| Error::database(what, error);
     // Never idle for long: a relay that stands still must not keep its place.
-    let session = session(&context.config.database, "holdfast-relay")?.options([("idle_session_timeout", "15s")]);
+    let session = context.pool.beside("holdfast-relay").options([("idle_session_timeout", "15s")]);
     let mut connection =
         answered(async { PgConnection::connect_with(&session).await.map_err(database("connecting the relay")) })
             .await?;
@@ -282,6 +282,9 @@ impl Relay {
     async fn tick(&mut self) -> Result<(), Error> {
         self.check().await?;
         let on_republished = self.sweep().await;
+        if on_republished.as_ref().is_err_and(Error::is_unanswered) {
+            return on_republished;
+        }
         self.gap_since = self.follower.is_waiting().then(|| self.gap_since.unwrap_or_else(Instant::now));
         telemetry::relay_gap(self.gap_since.map(|since| since.elapsed()).unwrap_or_default());
         if let Some(copies) = &mut self.copies {

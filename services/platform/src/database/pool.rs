@@ -7,7 +7,9 @@
 use std::{
     fmt,
     future::Future,
+    mem,
     ops::{Deref, DerefMut},
+    pin::pin,
     time::Duration,
 };
 
@@ -17,12 +19,14 @@ use futures::{
     stream::{self, BoxStream},
 };
 use sqlx::{
-    Describe, Either, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr,
+    Connection as _, Describe, Either, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr, Transaction,
     pool::PoolConnection,
-    postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo},
+    postgres::{PgConnectOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo},
 };
+use tracing::Instrument as _;
 
-use crate::error::Error;
+use super::{PLANNED_AS_USUAL, sessions_that_write};
+use crate::{clock, error::Error, secret_file::LOOK_EVERY};
 
 /// How long a piece of work over a session may take. What takes as long is given to other replicas by then, and a process whose loop has not
 /// turned for twice as long is ended.
@@ -68,17 +72,21 @@ pub async fn answered<T, E: From<Unanswered>>(work: impl Future<Output = Result<
     within(ANSWERED_WITHIN, work).await
 }
 
+/// A step that takes longer than a second, for this process was not let go on, is no time in which Postgres was silent.
 async fn within<T, E: From<Unanswered>>(limit: Duration, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-    match tokio::time::timeout(limit, work).await {
-        Ok(done) => done,
-        Err(_elapsed) => Err(Unanswered::Late(limit).into()),
+    let mut work = pin!(work);
+    for _second in 0..limit.as_secs() {
+        if let Ok(done) = tokio::time::timeout(Duration::from_secs(1), work.as_mut()).await {
+            return done;
+        }
     }
+    Err(Unanswered::Late(limit).into())
 }
 
 /// Sessions to Postgres that several share. Cheap to clone.
 #[derive(Clone)]
 pub struct Pool {
-    sessions: PgPool,
+    pub(super) sessions: PgPool,
     answered_within: Duration,
 }
 
@@ -118,10 +126,29 @@ impl Pool {
         Ok(Session { connection, comes_back: true })
     }
 
-    /// What it was made of.
+    /// For a session beside those of this pool: of the same role, by the password that Postgres took last. Its statements are planned as usual.
     #[must_use]
-    pub fn sessions(&self) -> &PgPool {
-        &self.sessions
+    pub fn beside(&self, name: &str) -> PgConnectOptions {
+        let options = self.sessions.connect_options().as_ref().clone().application_name(name);
+        options.options(PLANNED_AS_USUAL)
+    }
+
+    /// For so many sessions of the same role, which are those of another program.
+    #[must_use]
+    pub fn of_another(&self, name: &'static str, connections_max: u32) -> Self {
+        let (of, name) = (self.sessions.clone(), name);
+        let options = move || of.connect_options().as_ref().clone().application_name(name);
+        let sessions = sessions_that_write(connections_max).connect_lazy_with(options());
+        let follows = sessions.clone();
+        // Of the same role, they have the same password.
+        let follow = async move {
+            while !follows.is_closed() {
+                follows.set_connect_options(options());
+                clock::sleep(LOOK_EVERY).await;
+            }
+        };
+        tokio::spawn(follow.in_current_span());
+        Self { sessions, answered_within: self.answered_within }
     }
 
     /// Waits for all sessions to come back, and ends them.
@@ -141,7 +168,17 @@ impl Session {
     /// It is not to come back to its pool.
     pub fn close_on_drop(&mut self) {
         self.comes_back = false;
-        self.connection.close_on_drop();
+    }
+
+    /// Begins a transaction. If that is left before it is answered, nobody would know that the session is in one.
+    ///
+    /// # Errors
+    /// Postgres does not begin it.
+    pub async fn begin(&mut self) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
+        let comes_back = mem::replace(&mut self.comes_back, false);
+        let transaction = self.connection.begin().await?;
+        self.comes_back = comes_back;
+        Ok(transaction)
     }
 }
 
@@ -164,6 +201,8 @@ impl Drop for Session {
         if self.comes_back {
             // By itself it would wait without end for the answer to work that was left, and keep its place in the pool as long.
             tokio::spawn(tokio::time::timeout(BACK_WITHIN, self.connection.return_to_pool()));
+        } else {
+            self.connection.close_on_drop();
         }
     }
 }

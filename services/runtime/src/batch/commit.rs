@@ -9,8 +9,13 @@ use std::{
 };
 
 use domain::{Memory, Rows as _, Timestamp};
-use platform::{clock, database::Session, error::Error, statement::Statement};
-use sqlx::{Connection, PgConnection};
+use platform::{
+    clock,
+    database::{Session, answered},
+    error::Error,
+    statement::Statement,
+};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
@@ -129,13 +134,14 @@ impl<S: Service> Committer<S> {
         let database = |what| move |error| Error::database(what, error);
         let mut connection = self.connection().await?;
         let done = async {
-            let mut transaction = connection.begin().await.map_err(database("beginning a transaction"))?;
-            let known = inbox::answered(&mut transaction, inputs).await.map_err(database("reading the inbox"))?;
+            let mut transaction = answered(connection.begin()).await.map_err(database("beginning a transaction"))?;
+            let known =
+                answered(inbox::answered(&mut transaction, inputs)).await.map_err(database("reading the inbox"))?;
             let written = self.load_and_write((&mut transaction, turn), inputs, &known, (at, Locks::Rows)).await?;
             if written.is_empty {
-                transaction.rollback().await.map_err(database("ending a transaction"))?;
+                answered(transaction.rollback()).await.map_err(database("ending a transaction"))?;
             } else {
-                transaction.commit().await.map_err(database("committing"))?;
+                answered(transaction.commit()).await.map_err(database("committing"))?;
             }
             Ok(self.is_committed(written))
         };
@@ -194,17 +200,17 @@ impl<S: Service> Committer<S> {
         let database = |what| move |error| Error::database(what, error);
         let mut connection = self.connection().await?;
         let done = async {
-            let mut transaction = connection.begin().await.map_err(database("beginning a transaction"))?;
-            let due = claim(&mut transaction, at).await.map_err(database("claiming timers"))?;
+            let mut transaction = answered(connection.begin()).await.map_err(database("beginning a transaction"))?;
+            let due = answered(claim(&mut transaction, at)).await.map_err(database("claiming timers"))?;
             if due.is_empty() {
-                transaction.rollback().await.map_err(database("ending a transaction"))?;
+                answered(transaction.rollback()).await.map_err(database("ending a transaction"))?;
                 return Ok(CommitResult::default());
             }
             let inputs: Vec<_> = due.iter().map(|timer| input::timer::<S>(&timer.stream, timer.due_at)).collect();
             let written = self
                 .load_and_write((&mut transaction, &mut turn), &inputs, &BTreeMap::new(), (at, Locks::Rows))
                 .await?;
-            transaction.commit().await.map_err(database("committing"))?;
+            answered(transaction.commit()).await.map_err(database("committing"))?;
             let mut done = self.is_committed(written);
             telemetry::timers_claimed(S::NAME, &due, at);
             done.wakeups.timers_claimed = due.len();
@@ -225,13 +231,15 @@ impl<S: Service> Committer<S> {
         let commands: Vec<&S::Command> = inputs.iter().flat_map(Input::commands).collect();
         let mut is_followed = self.is_followed();
         if turn.is_last_rebuild_doubted() {
-            turn.learn_last_rebuild(rebuild::last(connection).await?);
+            turn.learn_last_rebuild(answered(rebuild::last(connection)).await?);
         }
         loop {
             let mut rows = if commands.is_empty() {
                 S::State::default()
             } else {
-                S::load(connection, &commands, locks).await.map_err(|error| Error::database("loading rows", error))?
+                answered(S::load(connection, &commands, locks))
+                    .await
+                    .map_err(|error| Error::database("loading rows", error))?
             };
             let draft = decide::<S>(&mut rows, inputs, known, at)?;
             let own = self.own(rows, draft);
@@ -291,7 +299,7 @@ impl<S: Service> Committer<S> {
             others.iter_mut().for_each(|other| other.remember(last_rebuild));
             turn.let_next_decide();
         }
-        let positions = match append.run(connection, &self.positions).await {
+        let positions = match answered(append.run(connection, &self.positions)).await {
             Ok(positions) => positions,
             Err(error) => {
                 let failure = Failure::from(error).by(inputs, &events);

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use domain::Rejection;
-use platform::{clock, config::ms, error::Error};
-use sqlx::Acquire;
+use platform::{clock, config::ms, database::answered, error::Error};
 
 use super::{CommitResult, Committer, Failure};
 use crate::{
@@ -85,7 +84,7 @@ impl<S: Service> Committer<S> {
             transaction.commit().await?;
             Ok(reply)
         };
-        let kept = keep.await.map_err(|error| Error::database("keeping a dead letter", error))?;
+        let kept = answered(keep).await.map_err(|error| Error::database("keeping a dead letter", error))?;
         self.keep(connection);
         Ok(kept)
     }
@@ -110,7 +109,7 @@ impl<S: Service> Committer<S> {
             transaction.commit().await?;
             Ok(CommitResult::default())
         };
-        let kept = keep.await.map_err(|error: sqlx::Error| Error::database("putting a timer off", error))?;
+        let kept = answered(keep).await.map_err(|error: sqlx::Error| Error::database("putting a timer off", error))?;
         self.keep(connection);
         Ok(kept)
     }

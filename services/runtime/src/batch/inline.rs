@@ -14,7 +14,7 @@ use std::{
 
 use domain::{Memory, Rows, Timestamp};
 use futures::{FutureExt as _, future::BoxFuture};
-use platform::{error::Error, statement::Statement};
+use platform::{database::answered, error::Error, statement::Statement};
 use sqlx::PgConnection;
 
 use super::commit::decide;
@@ -171,7 +171,7 @@ impl<S: Service> ServiceShare<S> {
             return Ok(false);
         }
         turn.after_all_others().await;
-        let read = S::load(connection, commands, locks).await;
+        let read = answered(S::load(connection, commands, locks)).await;
         self.rows.complete(read.map_err(|error| Error::database("loading rows for a reaction", error))?);
         Ok(true)
     }

@@ -23,7 +23,6 @@ use platform::{
     shutdown::Shutdown,
 };
 use serde::Deserialize;
-use sqlx::Connection as _;
 use time::OffsetDateTime;
 
 use crate::{
