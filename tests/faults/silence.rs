@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
+use futures::FutureExt;
 use holdfast_tests::{Order, TestFleet, eventually};
 use platform::database::Pool;
 use sqlx::postgres::PgPoolOptions;
@@ -75,4 +76,18 @@ async fn its_place_in_the_pool_is_free_again() {
     let unanswered = ask().await.unwrap_err().to_string();
     assert!(unanswered.contains("has not answered for 1 s"), "{unanswered}");
     eventually("a session that is answered", || async { Ok(ask().await.is_ok()) }).await.unwrap();
+}
+
+/// Postgres had begun a transaction that nobody waited for, and others wrote in it, and were told that it was done.
+#[tokio::test]
+async fn a_session_whose_transaction_was_left_is_not_given_to_others() {
+    let fleet = TestFleet::start().await.unwrap();
+    let sessions = PgPoolOptions::new().max_connections(1).connect(&fleet.address.database_url).await.unwrap();
+    let pool = Pool::new(sessions);
+    let asked = || async { sqlx::query_scalar::<_, i32>("select pg_backend_pid()").fetch_one(&pool).await.unwrap() };
+    let first = asked().await;
+    let mut session = pool.session().await.unwrap();
+    assert!(session.begin().now_or_never().is_none(), "it was answered at once");
+    drop(session);
+    assert_ne!(asked().await, first);
 }
