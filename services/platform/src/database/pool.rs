@@ -136,7 +136,7 @@ impl Pool {
     /// For so many sessions of the same role, which are those of another program.
     #[must_use]
     pub fn of_another(&self, name: &'static str, connections_max: u32) -> Self {
-        let (of, name) = (self.sessions.clone(), name);
+        let of = self.sessions.clone();
         let options = move || of.connect_options().as_ref().clone().application_name(name);
         let sessions = sessions_that_write(connections_max).connect_lazy_with(options());
         let follows = sessions.clone();
