@@ -79,7 +79,7 @@ fn operators_are_told_of_every_check() {
     }
 }
 
-/// What a program says in one word is explained to people in the same words, and every word of theirs is one that a program may say.
+/// Whoever reads a command there knows whether anybody has tried it.
 #[test]
 fn operators_are_told_which_commands_of_their_page_are_run() {
     let page = fs::read_to_string(repo_root().join("deploy/README.md")).unwrap();
@@ -99,6 +99,7 @@ fn operators_are_told_which_commands_of_their_page_are_run() {
     assert_eq!(told, shown);
 }
 
+/// What a program says in one word is explained to people in the same words, and every word of theirs is one that a program may say.
 #[test]
 fn operators_are_told_of_every_finding() {
     let page = fs::read_to_string(repo_root().join("deploy/README.md")).unwrap();
