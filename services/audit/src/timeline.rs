@@ -1,7 +1,8 @@
 //! Timelines: every event about an order, a refund, a payment, a product or a round, across all services, in causal order, with what the story
 //! waited for.
 //!
-//! Read it in this order: [`timeline`] is the whole of it; `story` finds the events, `waits` says what is waited for between them.
+//! Read it in this order: [`timeline`] is the whole of it; `story` finds the events, `waits` says what is waited for between them, [`picture`] draws
+//! them and [`readable`] puts them into words.
 //!
 //! Why it is so: services/audit/README.md#an-event-is-about-what-it-names
 
@@ -9,13 +10,17 @@ use std::{collections::BTreeMap, num::NonZeroUsize};
 
 use anyhow::Result;
 use domain::{GlobalPosition, RefundId, Rejection, StreamVersion, Timestamp, words};
+use runtime::log::event_store::StoredEvent;
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
+pub mod picture;
+pub mod readable;
 mod story;
 mod waits;
 
+pub use story::names;
 pub use waits::Wait;
 
 use crate::{
@@ -145,6 +150,12 @@ pub async fn timeline(
     let rows = linked(told.entries, subject.waits_of(&told.key));
     let evidence = Evidence { extent, ..Evidence::new(command, database, end.cut(), rows.len()) };
     Ok(Answer { evidence, rows })
+}
+
+/// The same of events that somebody has read by himself: all that the streams of an order have, in order.
+#[must_use]
+pub fn told(events: &[StoredEvent]) -> Vec<Entry> {
+    linked(events.iter().map(story::told).collect(), None)
 }
 
 /// Each entry with its place below its cause, its time since the first, and what was waited for.

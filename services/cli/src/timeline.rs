@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use audit::{
     questions::Answer,
     replay::At,
-    timeline::{Entry, Question, Subject, timeline},
+    timeline::{Entry, Question, Subject, readable, timeline},
 };
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use platform::print::{self, Cell, Look, Paint};
@@ -20,8 +20,6 @@ use crate::{
 };
 
 mod page;
-mod picture;
-mod readable;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -101,7 +101,7 @@ async fn about(log: &mut Log, found: Vec<(Timestamp, Entry)>, key: &str, end: &E
 /// All events of some streams, in order.
 async fn of_streams(log: &mut Log, streams: &[String], end: &End) -> Result<Vec<(Timestamp, Entry)>> {
     let events = log.of_streams(streams, end.up_to).await?;
-    Ok(events.iter().map(|event| entry(&LogEvent::of(event))).collect())
+    Ok(events.iter().map(told).collect())
 }
 
 /// The last events that name a key in any field, and how many there are. No statement lasts: events of others stay in the database.
@@ -149,13 +149,19 @@ async fn naming(
 }
 
 /// Whether any field says this, and nothing else.
-pub(super) fn names(data: &Value, key: &str) -> bool {
+#[must_use]
+pub fn names(data: &Value, key: &str) -> bool {
     match data {
         Value::String(text) => text == key,
         Value::Array(all) => all.iter().any(|part| names(part, key)),
         Value::Object(fields) => fields.values().any(|part| names(part, key)),
         Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
+}
+
+/// An event as it was read from the log.
+pub(super) fn told(event: &StoredEvent) -> (Timestamp, Entry) {
+    entry(&LogEvent::of(event))
 }
 
 fn entry(event: &LogEvent<'_>) -> (Timestamp, Entry) {

@@ -4,15 +4,15 @@ use anyhow::{Context, Result};
 use audit::{
     questions::Answer,
     seal::Seal,
-    timeline::{Entry, Question, Subject},
+    timeline::{
+        Entry, Question, Subject,
+        picture::{Picture, draw},
+        readable,
+    },
 };
 use minijinja::{Environment, UndefinedBehavior, value::Serde};
 use serde::Serialize;
 
-use super::{
-    picture::{Picture, draw},
-    readable,
-};
 use crate::evidence;
 
 /// A name that ends so is what makes all values in it be escaped.
@@ -56,7 +56,7 @@ pub(super) fn page(question: &Question, answer: &Answer<Entry>) -> Result<String
     });
     let mut page = Page {
         title: format!("{} {}", named(question.subject), question.key),
-        sentence: sentence(&answer.rows),
+        sentence: readable::sentence(&answer.rows),
         evidence: evidence::of_question(&answer.evidence),
         picture: draw(&answer.rows),
         rows: rows.collect(),
@@ -80,22 +80,4 @@ const fn named(subject: Subject) -> &'static str {
         Subject::Product => "Product",
         Subject::Round => "Round",
     }
-}
-
-/// The story in one sentence, for whoever does not see the picture.
-fn sentence(entries: &[Entry]) -> String {
-    let Some((first, last)) = entries.first().zip(entries.last()) else { return "No event.".to_owned() };
-    let longest = entries.iter().flat_map(|entry| &entry.waited).max_by_key(|wait| wait.ms);
-    let waited = longest.map(|wait| format!("; the longest wait was {} for {}", readable::time(wait.ms), wait.on));
-    let still = entries.iter().filter_map(|entry| entry.waits_for).next_back();
-    let still = still.map(|on| format!("; it still waits for {on}"));
-    format!(
-        "{} events in {}, from {} to {}{}{}.",
-        entries.len(),
-        readable::time(last.ms),
-        first.name(),
-        last.name(),
-        waited.unwrap_or_default(),
-        still.unwrap_or_default()
-    )
 }

@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use audit::timeline::Entry;
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::readable::time;
+use super::{Entry, readable::time};
 
 /// Marks of one picture. What are more are folded, and counted.
 const MARKS_MAX: usize = 60;
@@ -30,58 +29,80 @@ const NAME_MAX: usize = 24;
 
 /// Everything that is drawn.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Picture {
-    pub(super) width: i64,
-    pub(super) height: i64,
-    pub(super) lanes: Vec<Lane>,
-    pub(super) links: Vec<Link>,
-    pub(super) waits: Vec<Bar>,
-    pub(super) marks: Vec<Mark>,
-    pub(super) folds: Vec<Fold>,
+pub struct Picture {
+    /// Of the whole.
+    pub width: i64,
+    /// Of the whole.
+    pub height: i64,
+    /// From above.
+    pub lanes: Vec<Lane>,
+    /// What led to what.
+    pub links: Vec<Link>,
+    /// What was waited for.
+    pub waits: Vec<Bar>,
+    /// Events, and who has brought them about.
+    pub marks: Vec<Mark>,
+    /// Idle stretches.
+    pub folds: Vec<Fold>,
 }
 
+/// A service, or the world outside.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Lane {
-    pub(super) name: String,
-    pub(super) y: i64,
+pub struct Lane {
+    /// What it is called.
+    pub name: String,
+    /// Where its line is.
+    pub y: i64,
 }
 
 /// One event, or several that are folded.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Mark {
-    pub(super) x: i64,
-    pub(super) y: i64,
-    /// Where its label stands. Empty: there is no room for it.
-    pub(super) label: String,
-    pub(super) label_y: i64,
+pub struct Mark {
+    /// Where its middle is.
+    pub x: i64,
+    /// Where its middle is.
+    pub y: i64,
+    /// Its name. Empty: there is no room for it.
+    pub label: String,
+    /// Where that stands.
+    pub label_y: i64,
     /// What is told of it where the pointer rests.
-    pub(super) title: String,
-    pub(super) is_outside: bool,
+    pub title: String,
+    /// Whether it is of the world outside.
+    pub is_outside: bool,
     /// So many events, if they are several.
-    pub(super) folded: usize,
+    pub folded: usize,
 }
 
 /// From a cause to what it led to.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Link {
-    pub(super) from: (i64, i64),
-    pub(super) to: (i64, i64),
+pub struct Link {
+    /// The cause.
+    pub from: (i64, i64),
+    /// What it led to.
+    pub to: (i64, i64),
 }
 
 /// A wait.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Bar {
-    pub(super) x: i64,
-    pub(super) y: i64,
-    pub(super) width: i64,
-    pub(super) label: String,
+pub struct Bar {
+    /// Where it begins.
+    pub x: i64,
+    /// Its upper edge.
+    pub y: i64,
+    /// How long it is drawn.
+    pub width: i64,
+    /// For whom, and how long.
+    pub label: String,
 }
 
 /// An idle stretch that is not drawn as long as it was.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Fold {
-    pub(super) x: i64,
-    pub(super) label: String,
+pub struct Fold {
+    /// Where it is.
+    pub x: i64,
+    /// How long it was.
+    pub label: String,
 }
 
 /// Events that have one mark: from the first to the last of them.
@@ -193,7 +214,8 @@ struct Drawing<'a> {
 }
 
 /// Draws the events of a timeline.
-pub(super) fn draw(entries: &[Entry]) -> Picture {
+#[must_use]
+pub fn draw(entries: &[Entry]) -> Picture {
     let groups = grouped(entries);
     let (places, folds) = spread(&groups, entries);
     let marks_of = groups.iter().enumerate().flat_map(|(mark, group)| vec![mark; group.count()]).collect();

@@ -1,11 +1,11 @@
 //! Where things are in a picture, and what is folded.
 
-use audit::timeline::{Entry, Wait};
 use domain::{GlobalPosition, StreamVersion};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{MARKS_MAX, draw};
+use crate::timeline::{Entry, Wait};
 
 fn entry(number: i64, ms: u64, service: &str, name: &str, data: Value) -> Entry {
     let id = |number: i64| Uuid::from_u128(u128::try_from(number).unwrap_or(0));

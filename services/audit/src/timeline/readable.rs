@@ -2,30 +2,54 @@
 
 use std::time::Duration;
 
-use audit::timeline::Entry;
 use domain::written;
 use platform::print::short;
 use serde_json::{Map, Value};
 
+use super::Entry;
+
 /// How long was waited until an event, and for whom.
-pub(super) fn waited(entry: &Entry) -> String {
+#[must_use]
+pub fn waited(entry: &Entry) -> String {
     let waits = entry.waited.iter().map(|wait| format!("{} for {}", time(wait.ms), wait.on));
     waits.collect::<Vec<_>>().join(", ")
 }
 
 /// The same, and who is waited for still.
-pub(super) fn waits(entry: &Entry) -> String {
+#[must_use]
+pub fn waits(entry: &Entry) -> String {
     let still = entry.waits_for.map(|on| format!("still waits for {on}"));
     [waited(entry)].into_iter().filter(|text| !text.is_empty()).chain(still).collect::<Vec<_>>().join("; ")
 }
 
 /// So many milliseconds.
-pub(super) fn time(ms: u64) -> String {
+#[must_use]
+pub fn time(ms: u64) -> String {
     short(Duration::from_millis(ms))
 }
 
+/// The story in one sentence, for whoever does not see the picture.
+#[must_use]
+pub fn sentence(entries: &[Entry]) -> String {
+    let Some((first, last)) = entries.first().zip(entries.last()) else { return "No event.".to_owned() };
+    let longest = entries.iter().flat_map(|entry| &entry.waited).max_by_key(|wait| wait.ms);
+    let waited = longest.map(|wait| format!("; the longest wait was {} for {}", time(wait.ms), wait.on));
+    let still = entries.iter().filter_map(|entry| entry.waits_for).next_back();
+    let still = still.map(|on| format!("; it still waits for {on}"));
+    format!(
+        "{} events in {}, from {} to {}{}{}.",
+        entries.len(),
+        time(last.ms),
+        first.name(),
+        last.name(),
+        waited.unwrap_or_default(),
+        still.unwrap_or_default()
+    )
+}
+
 /// Data of an event with its amounts as people write them.
-pub(super) fn data(data_of: &Value) -> Value {
+#[must_use]
+pub fn data(data_of: &Value) -> Value {
     let fields = match data_of {
         Value::Object(fields) => fields,
         Value::Array(all) => return all.iter().map(data).collect(),
