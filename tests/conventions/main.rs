@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+mod console;
 mod metrics;
 mod released;
 

@@ -9,6 +9,7 @@ mod bounds;
 mod clients;
 mod command;
 mod config;
+mod console;
 mod contexts;
 mod coupons;
 mod currencies;

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fs, time::Duration};
 use anyhow::{Context, Result, bail};
 use platform::clock;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use testbed::http;
 pub use testbed::http::Answer;
 use tokio::{
@@ -17,16 +18,17 @@ use crate::{TestFleet, eventually, probes};
 /// The token of a caller who may do everything.
 pub const TOKEN: &str = "of-one-who-may-do-everything";
 
-/// The SHA-256 of [`TOKEN`], as the file of tokens has it.
-const TOKEN_SHA256: &str = "3a9699cf6edabef63985c7a877fde8494ed92e9eb919a0085f01ea24e0f6e1ce";
-
 /// The token of a caller who may only read.
 pub const READER: &str = "of-one-who-may-only-read";
 
-const READER_SHA256: &str = "56e5bca1e0bb1b89b409da55b83fb1533de2c22f65318f0740921d05cf559b53";
-
 /// How long an answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+
+/// The hash of a token, as the file of tokens has it.
+#[must_use]
+pub fn sha256(token: &str) -> String {
+    Sha256::digest(token.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 /// A gateway that runs.
 #[derive(Debug, Clone)]
@@ -41,10 +43,10 @@ impl Gateway {
     pub async fn start(fleet: &TestFleet, settings: &[(&str, &str)]) -> Result<Self> {
         let tokens = fleet.dir().join("tokens.toml");
         let every = r#"["orders:read", "orders:write", "catalog:write", "refunds:decide", "operate", "audit:read"]"#;
-        let entry = |caller: &str, sha256: &str, scopes: &str| {
-            format!("[[token]]\ncaller = \"{caller}\"\nsha256 = \"{sha256}\"\nscopes = {scopes}\n")
+        let entry = |caller: &str, token: &str, scopes: &str| {
+            format!("[[token]]\ncaller = \"{caller}\"\nsha256 = \"{}\"\nscopes = {scopes}\n", sha256(token))
         };
-        let file = entry("shop", TOKEN_SHA256, every) + &entry("reader", READER_SHA256, r#"["orders:read"]"#);
+        let file = entry("shop", TOKEN, every) + &entry("reader", READER, r#"["orders:read"]"#);
         fs::write(&tokens, file)?;
         let own = [("HOLDFAST_GATEWAY_ADDRESS", "127.0.0.1:0"), ("HOLDFAST_GATEWAY_TOKENS", &tokens.to_string_lossy())];
         let settings =

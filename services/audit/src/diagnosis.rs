@@ -11,6 +11,7 @@ use crate::{
     status::{
         LATE as LATE_OF_STATUS, another_log,
         broker::{self, Broker},
+        database::Log,
     },
     waiting::Item,
 };
@@ -20,6 +21,7 @@ mod database;
 mod findings;
 
 pub use code::{Code, Page, Severity};
+pub use database::Work;
 
 /// How long something may take before it is late, unless the caller says otherwise.
 pub const LATE: Duration = LATE_OF_STATUS;
@@ -120,7 +122,7 @@ impl Finding {
 }
 
 /// What was looked at, or why it could not be.
-type Known<T> = Result<T, String>;
+pub type Known<T> = Result<T, String>;
 
 /// How long the database may take to say one thing.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -137,6 +139,11 @@ async fn within<T, E: std::fmt::Display>(asked: impl Future<Output = Result<T, E
 ///
 /// What is late by less than `late` goes on by itself. A database or a broker that is away is part of the answer.
 pub async fn look(database_url: &str, broker: &config::Broker, late: Duration) -> Diagnosis {
+    look_at_all(database_url, broker, late).await.0
+}
+
+/// The same, and how the fleet goes on.
+pub async fn look_at_all(database_url: &str, broker: &config::Broker, late: Duration) -> (Diagnosis, Fleet) {
     let database = database::look(database_url, late).await;
     let waits = broker::look(broker).await;
     let broker_facts = match waits.problem.clone() {
@@ -147,7 +154,21 @@ pub async fn look(database_url: &str, broker: &config::Broker, late: Duration) -
         Ok(_) => within(another_log(database_url, broker)).await,
         Err(problem) => Err(problem.clone()),
     };
-    findings::judge(&Facts { database, lineage, broker: broker_facts }, late)
+    let facts = Facts { database, lineage, broker: broker_facts };
+    let diagnosis = findings::judge(&facts, late);
+    let Facts { database: database::Facts { log, due, .. }, broker, .. } = facts;
+    (diagnosis, Fleet { log, due, broker })
+}
+
+/// How a fleet goes on: each part of it, or why that could not be looked at.
+#[derive(Debug)]
+pub struct Fleet {
+    /// The log and the relay.
+    pub log: Known<Log>,
+    /// Timers and outside calls of each service.
+    pub due: Known<Vec<Work>>,
+    /// Streams and consumers.
+    pub broker: Known<Broker>,
 }
 
 /// All that was looked at.

@@ -47,6 +47,9 @@ pub struct Args {
     /// Keep the fleet's data and logs in this directory, which must be empty.
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
+    /// Leave the fleet running at its end, until Ctrl-C, and say where its console is.
+    #[arg(long)]
+    console: bool,
 }
 
 /// Who takes the money, and so by which way orders come.
@@ -100,6 +103,7 @@ const AFTER_HELP: &str = "\
 Examples:
   holdfast demo
   holdfast demo --provider sandbox --orders 10000 --json
+  holdfast demo --console
 
 With --json one object is printed. Its counts of orders are by how they ended, so that
 paid + refunded + expired + cancelled + rejected = orders:
@@ -125,16 +129,45 @@ const FINDINGS_SHOWN: usize = 20;
 pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        shown = show(args, global.json) => shown,
-        // Dropping what runs ends it and removes its directory.
+    let console = args.console;
+    // Dropping what runs ends it and removes its directory.
+    let (mut target, report) = tokio::select! {
+        shown = show(args, global.json) => shown?,
         _ = interrupt.recv() => bail!("interrupted"),
         _ = terminate.recv() => bail!("terminated"),
+    };
+    let is_well = report.as_ref().is_ok_and(|report| report.checks.all_hold());
+    if let Ok(report) = &report {
+        if global.json {
+            print::json(&report.json())?;
+        } else {
+            print::out(&report.text())?;
+        }
     }
+    if console && report.is_ok() {
+        let gateway = target.gateway().await?;
+        eprintln!("Console   {}/console/, to be signed in to with {}", gateway.url, gateway.token);
+        eprintln!("The fleet runs on. Ctrl-C stops it.");
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    }
+    let left = tokio::select! {
+        left = target.leave(if is_well { KeepDir::No } else { KeepDir::Yes }) => left?,
+        _ = interrupt.recv() => bail!("interrupted"),
+        _ = terminate.recv() => bail!("terminated"),
+    };
+    if let Some(dir) = &left {
+        eprintln!("The fleet's data and logs are in {}.", dir.display());
+    }
+    report?;
+    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn show(args: Args, json: bool) -> Result<ExitCode> {
-    let Args { provider, orders, seed, rate, keep } = args;
+/// A fleet with what it has lived through, and what came of that.
+async fn show(args: Args, json: bool) -> Result<(TargetFleet, Result<Report>)> {
+    let Args { provider, orders, seed, rate, keep, console: _ } = args;
     let (usual, usual_rate, paid_by) = provider.defaults();
     let (orders, rate) = (orders.unwrap_or(usual), rate.unwrap_or(usual_rate));
     let workload = Workload::new(seed, orders, PRODUCTS, ROUNDS).paid_by(paid_by);
@@ -151,18 +184,7 @@ async fn show(args: Args, json: bool) -> Result<ExitCode> {
     let private = target.private.as_mut().context("the fleet is private")?;
     say(&format!("{} are up in {} after {}.", provider.up(), private.dir.display(), lasting(begun.elapsed())));
     let report = experience(&mut target, &workload, seed, &options).await;
-    let is_well = report.as_ref().is_ok_and(|report| report.checks.all_hold());
-    let left = target.leave(if is_well { KeepDir::No } else { KeepDir::Yes }).await?;
-    if let Some(dir) = &left {
-        eprintln!("The fleet's data and logs are in {}.", dir.display());
-    }
-    let report = report?;
-    if json {
-        print::json(&report.json())?;
-    } else {
-        print::out(&report.text())?;
-    }
-    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok((target, report))
 }
 
 /// The run, with a worker killed when half of the orders are placed, and the checks.

@@ -49,6 +49,7 @@ pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     println!("Postgres  {}", address.database_url);
     println!("NATS      {}", address.broker_url);
     println!("HTTP      export HOLDFAST={} TOKEN={}", http.url, http.token);
+    println!("Console   {}/console/, to be signed in to with that token", http.url);
     println!("Logs      {}", global.dir.join("log").display());
     println!("The fleet is up. Ctrl-C stops it; what is stored stays in {}.", global.dir.display());
     loop {
@@ -58,7 +59,7 @@ pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
             () = platform::clock::sleep(LOOK_EVERY) => {
                 for (service, replica, code) in fleet.ended_workers() {
                     eprintln!("holdfast: worker {service}-{replica} ended (exit code {code:?}); starting it again");
-                    fleet.start_worker(&service, replica)?;
+                    fleet.start_again(&service, replica)?;
                 }
             }
         }

@@ -32,7 +32,7 @@ pub use serde;
 pub use id::{Attempt, HoldKey, OrderId, PaymentId, RefundId, RoundId, WalletId, derived, may_derive};
 pub use memory::{Memory, Rows};
 pub use message::{decode, is_unknown_type, unknown_type};
-pub use money::{AMOUNT_MAX, Currency, Money, written};
+pub use money::{AMOUNT_MAX, Currency, Money, minor_units, written};
 pub use position::{BrokerSequence, GlobalPosition, StreamVersion};
 pub use product::{Lines, QUANTITY_MAX, Sku, lines_from_wire, lines_to_wire};
 pub use rejection::{DecideError, Rejection};

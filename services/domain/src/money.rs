@@ -138,11 +138,29 @@ pub fn written(minor_units: impl Into<i128>, currency: &str) -> String {
     format!("{text} {currency}")
 }
 
+/// The minor units of an amount as people write it, with or without commas: what [`written`] writes comes back. `None`: it is no amount of
+/// this currency, or has more digits behind the point than that.
+#[must_use]
+pub fn minor_units(text: &str, currency: &str) -> Option<i64> {
+    let digits = currency::digits(currency);
+    let amount = text.strip_prefix('-').unwrap_or(text);
+    let (whole, part) = amount.split_once('.').unwrap_or((amount, ""));
+    let plain = whole.replace(',', "");
+    let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_number = !plain.is_empty() && is_digits(&plain) && is_digits(part) && part.len() <= digits;
+    let is_whole = is_number && !(amount.ends_with('.') || digits == 0 && amount.contains('.'));
+    let sign = if text.starts_with('-') { "-" } else { "" };
+    let minor = format!("{sign}{plain}{part:0<digits$}").parse().ok().filter(|_| is_whole)?;
+    // A comma stands where it belongs, or it is a comma for a point.
+    let is_grouped = !whole.contains(',') || written(minor, currency).trim_start_matches('-').starts_with(whole);
+    is_grouped.then_some(minor)
+}
+
 #[cfg(test)]
 mod tests {
     use proto::common::v1 as wire;
 
-    use super::{Currency, Money, written};
+    use super::{Currency, Money, minor_units, written};
 
     #[test]
     fn money_is_written_as_people_write_it() {
@@ -165,8 +183,39 @@ mod tests {
         for (minor_units, currency, text) in cases {
             assert_eq!(written(minor_units, currency), text);
         }
+        for (minor, currency, text) in cases {
+            if let (Ok(minor), Some((amount, _))) = (i64::try_from(minor), text.split_once(' ')) {
+                assert_eq!(minor_units(amount, currency), Some(minor), "{text}");
+                assert_eq!(minor_units(&amount.replace(',', ""), currency), Some(minor), "{text}");
+            }
+        }
         let money = Money { minor_units: 1_999, currency: Currency::parse("EUR").unwrap() };
         assert_eq!(money.to_string(), "19.99 EUR");
+    }
+
+    #[test]
+    fn what_is_no_amount_of_a_currency_is_not_taken_for_one() {
+        assert_eq!((minor_units("12.5", "EUR"), minor_units("12", "EUR")), (Some(1_250), Some(1_200)));
+        for wrong in [
+            "",
+            "-",
+            ".",
+            "12.",
+            ".5.",
+            "12.505",
+            "12,50",
+            "1,2",
+            "12,3456",
+            "1e3",
+            "+5",
+            " 5",
+            "５",
+            "--5",
+            "92233720368547758.08",
+        ] {
+            assert_eq!(minor_units(wrong, "EUR"), None, "{wrong:?}");
+        }
+        assert_eq!((minor_units("1.0", "JPY"), minor_units("1.", "JPY")), (None, None));
     }
 
     #[test]

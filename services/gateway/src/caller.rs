@@ -95,6 +95,14 @@ impl Caller {
     pub(crate) fn may(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope)
     }
+
+    /// That he may.
+    ///
+    /// # Errors
+    /// He may not.
+    pub(crate) fn must(&self, scope: Scope) -> Result<(), Problem> {
+        if self.may(scope) { Ok(()) } else { Err(Problem::forbidden(&self.name, scope.word())) }
+    }
 }
 
 /// Who asks, if he may.
@@ -102,16 +110,21 @@ impl Caller {
 /// # Errors
 /// No token, one that nobody has, or one that is not good for this.
 pub(crate) fn authorize(gateway: &Gateway, headers: &HeaderMap, scope: Scope) -> Result<Arc<Caller>, Problem> {
-    let token = bearer(headers)?;
-    let caller = match (gateway.tokens.caller(token), &gateway.jwt) {
-        (Some(caller), _) => caller,
-        (None, Some(jwt)) => jwt.caller(token, clock::now()).map_err(Problem::unauthenticated)?,
-        (None, None) => return Err(Problem::unauthenticated("nobody has this token")),
-    };
-    if caller.may(scope) {
-        return Ok(caller);
+    let caller = of_token(gateway, bearer(headers)?)?;
+    caller.must(scope)?;
+    Ok(caller)
+}
+
+/// Whose token it is.
+///
+/// # Errors
+/// Nobody has it, or its time is over.
+pub(crate) fn of_token(gateway: &Gateway, token: &str) -> Result<Arc<Caller>, Problem> {
+    match (gateway.tokens.caller(token), &gateway.jwt) {
+        (Some(caller), _) => Ok(caller),
+        (None, Some(jwt)) => jwt.caller(token, clock::now()).map_err(Problem::unauthenticated),
+        (None, None) => Err(Problem::unauthenticated("nobody has this token")),
     }
-    Err(Problem::forbidden(&caller.name, scope.word()))
 }
 
 /// The token that a request bears.

@@ -30,17 +30,17 @@ pub(crate) const PARAMETERS: [&str; 2] = ["starting_after", "limit"];
 /// A page of products.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ProductList {
-    data: Vec<Product>,
+    pub(crate) data: Vec<Product>,
     /// Whether there are more behind them.
-    has_more: bool,
+    pub(crate) has_more: bool,
 }
 
 /// A page of rounds.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RoundList {
-    data: Vec<Round>,
+    pub(crate) data: Vec<Round>,
     /// Whether there are more behind them.
-    has_more: bool,
+    pub(crate) has_more: bool,
 }
 
 /// A page of coupons.
@@ -51,12 +51,14 @@ pub(crate) struct CouponList {
     has_more: bool,
 }
 
-/// How many are asked for, and who asks for them.
-fn asked(gateway: &Gateway, headers: &HeaderMap, query: Option<&str>) -> Result<(Query, i64), Problem> {
+/// What is asked for, by whoever may.
+fn asked(gateway: &Gateway, headers: &HeaderMap, query: Option<&str>) -> Result<Query, Problem> {
     authorize(gateway, headers, Scope::OrdersRead)?;
-    let query = Query::read(query.unwrap_or_default(), &PARAMETERS)?;
-    let limit = query.number("limit", 1, LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT);
-    Ok((query, limit))
+    Query::read(query.unwrap_or_default(), &PARAMETERS)
+}
+
+fn limit(query: &Query) -> Result<i64, Problem> {
+    Ok(query.number("limit", 1, LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT))
 }
 
 /// What was found of one more than was asked for, and whether there are more.
@@ -76,11 +78,19 @@ pub(crate) async fn products(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let (query, limit) = asked(&gateway, &headers, query.as_deref())?;
-    let after = query.get("starting_after").unwrap_or_default();
+    let query = asked(&gateway, &headers, query.as_deref())?;
+    Ok(json_response(StatusCode::OK, &page_of_products(&gateway, &query).await?))
+}
+
+/// The products that are asked for.
+///
+/// # Errors
+/// They are asked for in a way that cannot be.
+pub(crate) async fn page_of_products(gateway: &Gateway, query: &Query) -> Result<ProductList, Problem> {
+    let (limit, after) = (limit(query)?, query.get("starting_after").unwrap_or_default());
     let rows = sqlx::query(read::PRODUCTS).bind(after).bind(limit + 1).fetch_all(&gateway.pool).await?;
     let (data, has_more) = page(&rows, limit, |row| Product::from_row(row))?;
-    Ok(json_response(StatusCode::OK, &ProductList { data, has_more }))
+    Ok(ProductList { data, has_more })
 }
 
 /// `GET /v1/rounds`
@@ -89,11 +99,19 @@ pub(crate) async fn rounds(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let (query, limit) = asked(&gateway, &headers, query.as_deref())?;
-    let after = query.uuid("starting_after")?.unwrap_or_default();
+    let query = asked(&gateway, &headers, query.as_deref())?;
+    Ok(json_response(StatusCode::OK, &page_of_rounds(&gateway, &query).await?))
+}
+
+/// The rounds that are asked for.
+///
+/// # Errors
+/// They are asked for in a way that cannot be.
+pub(crate) async fn page_of_rounds(gateway: &Gateway, query: &Query) -> Result<RoundList, Problem> {
+    let (limit, after) = (limit(query)?, query.uuid("starting_after")?.unwrap_or_default());
     let rows = sqlx::query(read::ROUNDS).bind(after).bind(limit + 1).fetch_all(&gateway.pool).await?;
     let (data, has_more) = page(&rows, limit, read::shown_round)?;
-    Ok(json_response(StatusCode::OK, &RoundList { data, has_more }))
+    Ok(RoundList { data, has_more })
 }
 
 /// `GET /v1/coupons`
@@ -102,8 +120,8 @@ pub(crate) async fn coupons(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let (query, limit) = asked(&gateway, &headers, query.as_deref())?;
-    let after = query.get("starting_after").unwrap_or_default();
+    let query = asked(&gateway, &headers, query.as_deref())?;
+    let (limit, after) = (limit(&query)?, query.get("starting_after").unwrap_or_default());
     let rows = sqlx::query(coupons::LIST).bind(after).bind(limit + 1).fetch_all(&gateway.pool).await?;
     let (data, has_more) = page(&rows, limit, coupons::shown)?;
     Ok(json_response(StatusCode::OK, &CouponList { data, has_more }))

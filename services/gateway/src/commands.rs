@@ -13,10 +13,11 @@ use std::{
 use axum::{
     Extension,
     body::Body,
-    extract::{RawPathParams, State},
+    extract::{RawPathParams, RawQuery, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use operate::would;
 use platform::client::{Answer, Outgoing, Sent};
 use proto::{
     JsonMessage,
@@ -31,8 +32,8 @@ use crate::{
     caller::{Scope, authorize},
     guard::RequestId,
     outcome::{CommandOutcome, said},
-    problem::Problem,
-    request::{self, Wait, spelled},
+    problem::{Problem, STAYS_REFUSED},
+    request::{self, Query, Wait, spelled},
 };
 
 /// Ids of commands of this gateway derive from this one.
@@ -253,12 +254,12 @@ impl Drop for Begun<'_> {
 pub(crate) async fn post(
     State(gateway): State<Arc<Gateway>>,
     Extension(request_id): Extension<RequestId>,
-    params: RawPathParams,
+    (route, params, RawQuery(query)): (&'static Route, RawPathParams, RawQuery),
     headers: HeaderMap,
-    route: &'static Route,
     body: Body,
 ) -> Result<Response, Problem> {
     let caller = authorize(&gateway, &headers, route.scope)?;
+    let query = Query::read(query.as_deref().unwrap_or_default(), &[DRY_RUN])?;
     let key = request::idempotency_key(&headers)?;
     let wait = request::wait(&headers, &gateway.settings);
     let params: Vec<(&str, Cow<'_, str>)> = params.iter().map(|(name, value)| (name, spelled(name, value))).collect();
@@ -267,6 +268,9 @@ pub(crate) async fn post(
     let body = request::body(&headers, body, &gateway.settings).await?;
     let mut message = complete(route, &body, &params, &caller.actor(), id)?;
     expect(&mut message, request::if_match(&headers)?)?;
+    if query.is(DRY_RUN)? {
+        return would(&gateway, id, route, &message).await;
+    }
     let _begun = gateway.under_way.begin(id)?;
     let command = Outgoing {
         id,
@@ -293,6 +297,22 @@ pub(crate) async fn post(
         insert(response.headers_mut(), PREFERENCE_APPLIED, &applied);
     }
     Ok(response)
+}
+
+/// What the command would do now, which nobody is told: it is read here, and written nowhere.
+async fn would(gateway: &Gateway, id: Uuid, route: &Route, message: &JsonMessage) -> Result<Response, Problem> {
+    let foreseen = gateway.pool.answered(async {
+        let mut connection = gateway.pool.session().await?;
+        let foreseen = would::command(&mut connection, (id, route.message_type, &message.to_bytes())).await;
+        Ok::<_, sqlx::Error>(foreseen)
+    });
+    let mut would = foreseen.await?.map_err(|error| {
+        tracing::warn!(error = format!("{error:#}"), "what a command would do cannot be said");
+        Problem::own("DATABASE_UNAVAILABLE", "the database cannot be read at the moment: try again")
+    })?;
+    // Nothing is sent, so no key is used.
+    would.be_refused = would.be_refused.map(|reason| reason.trim_end_matches(STAYS_REFUSED).to_owned());
+    Ok(json_response(StatusCode::OK, &would))
 }
 
 /// The same caller, route, path and key always come to the same id, and no others do.
@@ -334,6 +354,9 @@ fn complete(
     }
     Ok(message)
 }
+
+/// The parameter by which it is only asked what a command would do.
+pub(crate) const DRY_RUN: &str = "dry_run";
 
 /// The field of a command that says which version the sender has seen.
 pub(crate) const EXPECTED: &str = "expected_version";
@@ -439,7 +462,7 @@ fn filled(location: &str, message: &JsonMessage) -> String {
 }
 
 /// A text as one segment of a path.
-fn encoded(text: &str) -> String {
+pub(crate) fn encoded(text: &str) -> String {
     let byte = |byte: u8| match byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
         true => char::from(byte).to_string(),
         false => format!("%{byte:02X}"),

@@ -2,11 +2,11 @@
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use audit::diagnosis::{self, Code, Diagnosis, Finding, LATE};
+use audit::diagnosis::{self, Code, Diagnosis, Finding, Fleet, LATE};
 use axum::{
     extract::State,
     http::{HeaderMap, StatusCode},
@@ -18,7 +18,8 @@ use platform::{
     health::Health,
     metric::{Label, Metric},
 };
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+use tracing::Instrument as _;
 use utoipa::ToSchema;
 
 use crate::{
@@ -47,44 +48,85 @@ const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// Who asks again so soon hears the same: a look costs a connection to Postgres and one to the broker.
 const SAME_WITHIN: Duration = Duration::from_secs(1);
 
+/// What one look at the fleet has found.
+#[derive(Debug)]
+pub(crate) struct Look {
+    pub(crate) diagnosis: Diagnosis,
+    pub(crate) fleet: Fleet,
+}
+
 /// Looks at the fleet, for one who asks at a time.
 #[derive(Debug)]
 pub(crate) struct Looks {
     database: config::Database,
     broker: config::Broker,
-    last: Mutex<Option<(Instant, Arc<Diagnosis>)>>,
+    turn: Arc<AsyncMutex<()>>,
+    last: Mutex<Option<(Instant, Arc<Look>)>>,
 }
 
 impl Looks {
     pub(crate) fn new(database: &config::Database, broker: &config::Broker) -> Self {
-        Self { database: database.clone(), broker: broker.clone(), last: Mutex::new(None) }
+        let (database, broker) = (database.clone(), broker.clone());
+        Self { database, broker, turn: Arc::default(), last: Mutex::default() }
     }
 
-    async fn look(&self) -> Arc<Diagnosis> {
-        let mut last = self.last.lock().await;
-        if let Some((_, known)) = last.as_ref().filter(|(at, _)| at.elapsed() < SAME_WITHIN) {
-            return Arc::clone(known);
+    /// What was found last. `None`: nobody has looked yet.
+    pub(crate) fn known(&self) -> Option<Arc<Look>> {
+        self.last().as_ref().map(|(_, known)| Arc::clone(known))
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<(Instant, Arc<Look>)>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was found within the last second.
+    fn recent(&self) -> Option<Arc<Look>> {
+        let last = self.last();
+        last.as_ref().filter(|(at, _)| at.elapsed() < SAME_WITHIN).map(|(_, known)| Arc::clone(known))
+    }
+
+    pub(crate) async fn look(&self) -> Arc<Look> {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        match self.recent() {
+            Some(known) => known,
+            None => self.look_in(turn).await,
         }
+    }
+
+    async fn look_in(&self, _turn: OwnedMutexGuard<()>) -> Arc<Look> {
         // Of a password that cannot be read, the look itself says that nobody is let in.
         let address = database::address(&self.database).unwrap_or_else(|_unread| self.database.url.clone());
-        let found = Arc::new(diagnosis::look(&address, &self.broker, LATE).await);
-        *last = Some((Instant::now(), Arc::clone(&found)));
+        let (diagnosis, fleet) = diagnosis::look_at_all(&address, &self.broker, LATE).await;
+        let found = Arc::new(Look { diagnosis, fleet });
+        *self.last() = Some((Instant::now(), Arc::clone(&found)));
         found
     }
+}
+
+/// What was found last, for a page that is not to wait: it is looked anew meanwhile, for whoever asks next.
+pub(crate) async fn last_look(gateway: &Arc<Gateway>) -> Arc<Look> {
+    let Some(known) = gateway.looks.known() else { return gateway.looks.look().await };
+    if gateway.looks.recent().is_none()
+        && let Ok(turn) = Arc::clone(&gateway.looks.turn).try_lock_owned()
+    {
+        let gateway = Arc::clone(gateway);
+        tokio::spawn(async move { gateway.looks.look_in(turn).await }.in_current_span());
+    }
+    known
 }
 
 /// `GET /v1/admin/diagnosis`
 pub(crate) async fn get(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Result<Response, Problem> {
     authorize(&gateway, &headers, Scope::Operate)?;
-    Ok(json_response(StatusCode::OK, &*gateway.looks.look().await))
+    Ok(json_response(StatusCode::OK, &gateway.looks.look().await.diagnosis))
 }
 
 /// Looks now and then, and says what is found.
 pub(crate) async fn watch(gateway: Arc<Gateway>, health: Health) {
     loop {
         let found = gateway.looks.look().await;
-        measure(&found);
-        health.says(found.findings.iter().map(line).collect());
+        measure(&found.diagnosis);
+        health.says(found.diagnosis.findings.iter().map(line).collect());
         clock::sleep(LOOK_EVERY).await;
     }
 }

@@ -14,7 +14,7 @@ use domain::{GlobalPosition, OrderId};
 use futures::Stream;
 use platform::{clock, database::Pool, shutdown::Shutdown};
 use proto::{Name, orders::v1::OrderReinstated};
-use runtime::log::event_store::{StoredEvent, read_streams};
+use runtime::log::event_store::{StoredEvent, read_end_of_stream, read_streams};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
@@ -63,7 +63,7 @@ pub(crate) async fn events(
         link::let_in(&gateway, order_id, expires, signature)?;
     }
     let after = after(&headers, &query)?.unwrap_or_default();
-    let (published, events) = gateway.pool.answered(look(&gateway.pool, order_id)).await?;
+    let (published, events) = look(&gateway.pool, order_id).await?;
     begins_here(&gateway.pool, order_id, &events).await?;
     let is_by_link = by_link.is_some();
     let mut answer = told_of(&gateway, order_id, &headers, after, (published, events))?;
@@ -155,23 +155,55 @@ pub(crate) fn after(headers: &HeaderMap, query: &Query) -> Result<Option<GlobalP
 /// A transaction that drew a position earlier may commit later. So a listener hears what the relay knows to be published: whoever comes
 /// again with the last position that he has heard misses nothing.
 async fn look(pool: &Pool, order_id: Uuid) -> Result<(GlobalPosition, Vec<StoredEvent>), sqlx::Error> {
-    let mut connection = pool.session().await?;
-    let published: i64 = sqlx::query_scalar("select published from log.relay").fetch_one(&mut *connection).await?;
-    let mut attempts = 1;
-    loop {
-        let events = read_streams(&mut connection, &OrderId(order_id).streams(attempts)).await?;
-        let reinstated = OrderReinstated::full_name();
-        let known = 1 + events.iter().filter(|event| event.message_type == reinstated).count();
-        if known <= attempts {
-            return Ok((GlobalPosition::new(published), events));
+    pool.answered(async {
+        let mut connection = pool.session().await?;
+        let published: i64 = sqlx::query_scalar("select published from log.relay").fetch_one(&mut *connection).await?;
+        let mut attempts = 1;
+        loop {
+            let events = read_streams(&mut connection, &OrderId(order_id).streams(attempts)).await?;
+            let reinstated = OrderReinstated::full_name();
+            let known = 1 + events.iter().filter(|event| event.message_type == reinstated).count();
+            if known <= attempts {
+                return Ok((GlobalPosition::new(published), events));
+            }
+            attempts = known;
         }
-        attempts = known;
-    }
+    })
+    .await
+}
+
+/// All that happened to an order, in order, and up to which position nothing can come any more.
+///
+/// # Errors
+/// It is not known, or its events are archived.
+pub(crate) async fn of_order(pool: &Pool, order_id: Uuid) -> Result<(GlobalPosition, Vec<StoredEvent>), Problem> {
+    let (published, events) = look(pool, order_id).await?;
+    begins_here(pool, order_id, &events).await?;
+    Ok((published, events))
+}
+
+/// The last events of a stream, in order, and whether there are more before them.
+///
+/// # Errors
+/// The log cannot be read.
+pub(crate) async fn last_of_stream(
+    pool: &Pool,
+    stream: &str,
+    limit: i64,
+) -> Result<(Vec<StoredEvent>, bool), sqlx::Error> {
+    let read = async {
+        let mut connection = pool.session().await?;
+        read_end_of_stream(&mut connection, stream, limit + 1).await
+    };
+    let mut events = pool.answered(read).await?;
+    let most = usize::try_from(limit).unwrap_or_default();
+    let more = events.len().saturating_sub(most);
+    Ok((events.split_off(more), more > 0))
 }
 
 /// What happened to one refund of an order, in all services.
 pub(crate) async fn of_refund(pool: &Pool, order_id: Uuid, refund_id: Uuid) -> Result<Vec<OrderEvent>, sqlx::Error> {
-    let (_, events) = pool.answered(look(pool, order_id)).await?;
+    let (_, events) = look(pool, order_id).await?;
     let refund_id = refund_id.to_string();
     let is_of_it = |event: &OrderEvent| event.data.get("refund_id").and_then(Value::as_str) == Some(&refund_id);
     Ok(events.iter().map(OrderEvent::of).filter(is_of_it).collect())
@@ -236,6 +268,8 @@ impl OrderEvent {
 pub(crate) enum Heard {
     /// The events of this order, of all services.
     Order(Uuid),
+    /// Only that there are some: the position of the last, without a name.
+    News(Uuid),
     /// All that the log has.
     All,
 }
@@ -265,6 +299,12 @@ impl Listener {
             return Some(Event::default().id(begins.to_string()));
         }
         loop {
+            if let Heard::News(_) = self.heard
+                && let Some(last) = self.waiting.drain(..).next_back()
+            {
+                let position = last.position.to_string();
+                return Some(Event::default().id(position.clone()).retry(AGAIN_AFTER).data(position));
+            }
             if let Some(event) = self.waiting.pop_front() {
                 let name = proto::short_name(&event.message_type).to_owned();
                 let data = serde_json::to_string(&OrderEvent::of(&event)).unwrap_or_default();
@@ -294,8 +334,8 @@ impl Listener {
     /// What he has not heard yet.
     async fn look(&self) -> Result<VecDeque<StoredEvent>, sqlx::Error> {
         match self.heard {
-            Heard::Order(order_id) => {
-                let (published, events) = self.pool.answered(look(&self.pool, order_id)).await?;
+            Heard::Order(order_id) | Heard::News(order_id) => {
+                let (published, events) = look(&self.pool, order_id).await?;
                 Ok(told(&events, self.after, published))
             }
             Heard::All => log::heard(&self.pool, self.after).await,

@@ -16,7 +16,7 @@ use platform::{
 };
 use uuid::Uuid;
 
-use crate::{Gateway, caller::bearer, problem::Problem};
+use crate::{Gateway, caller::bearer, console, problem::Problem};
 
 const REQUESTS: &str = "holdfast_gateway_requests_total";
 const REQUEST_SECONDS: &str = "holdfast_gateway_request_seconds";
@@ -57,7 +57,10 @@ pub(crate) async fn guard(State(gateway): State<Arc<Gateway>>, mut request: Requ
             Problem::own("OVERLOADED", "as many requests are under way as may be: come again").into_response()
         }
     };
-    let mut response = in_one_form(response, &id.0.to_string(), &path);
+    let mut response = match console::has(&path) {
+        true => console::in_one_form(&gateway, response, &path),
+        false => in_one_form(response, &id.0.to_string(), &path),
+    };
     if let Ok(value) = HeaderValue::from_str(&id.0.to_string()) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
@@ -101,7 +104,8 @@ fn in_one_form(response: Response, request_id: &str, path: &str) -> Response {
     document
 }
 
-fn refused(status: StatusCode) -> Option<Problem> {
+/// What the router and the readers of a request refuse by themselves.
+pub(crate) fn refused(status: StatusCode) -> Option<Problem> {
     let (code, detail) = match status.as_u16() {
         0..400 => return None,
         404 => ("NOT_FOUND", "there is no such resource; /openapi.json lists all there are"),
@@ -115,6 +119,6 @@ fn refused(status: StatusCode) -> Option<Problem> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a request is an edge: its id names it, and derives from nothing")]
-fn new_id() -> Uuid {
+pub(crate) fn new_id() -> Uuid {
     Uuid::now_v7()
 }

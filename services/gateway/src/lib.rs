@@ -23,14 +23,17 @@ use tracing::Instrument as _;
 mod caller;
 mod catalog;
 mod commands;
+mod console;
 mod coupons;
 mod diagnosis;
 mod docs;
 mod events;
 mod expire;
+mod fleet;
 mod guard;
 mod hex;
 mod jwt;
+mod letters;
 mod link;
 mod log;
 mod openapi;
@@ -45,10 +48,12 @@ mod routes;
 mod search;
 mod server;
 mod tokens;
+mod waiting;
 mod wallets;
 mod webhooks;
 
 use commands::UnderWay;
+use console::SessionKey;
 use diagnosis::Looks;
 use jwt::Jwt;
 use link::LinkKey;
@@ -75,6 +80,8 @@ struct Gateway {
     tokens: Tokens,
     jwt: Option<Jwt>,
     link_key: Option<SecretFile<LinkKey>>,
+    /// `None`: there is no console.
+    session_key: Option<SecretFile<SessionKey>>,
     stripe: Option<webhooks::Stripe>,
     under_way: UnderWay,
     looks: Looks,
@@ -97,6 +104,7 @@ async fn work(config: Config) -> Result<(), Error> {
     let tokens = Tokens::read(&config.gateway.tokens)?;
     let jwt = Jwt::read(&config.gateway).await?;
     let link_key = LinkKey::read(&config.gateway.link_secret)?;
+    let session_key = SessionKey::read(&config.gateway.console_secret)?;
     let operators = Operators::read(&config.gateway)?;
     let health = Health::default();
     health.beat_alive();
@@ -107,7 +115,7 @@ async fn work(config: Config) -> Result<(), Error> {
         .map_err(|error| Error::transient("listening for requests (setting gateway.address)", error))?;
     let mut stop = shutdown.clone();
     let gateway = tokio::select! {
-        gateway = connect(&config, (tokens, jwt, link_key, operators), &health, &shutdown) => Arc::new(gateway?),
+        gateway = connect(&config, (tokens, jwt, link_key, session_key, operators), &health, &shutdown) => Arc::new(gateway?),
         () = stop.requested() => return Ok(()),
     };
     tokio::spawn(jwt::read_again(Arc::clone(&gateway)).in_current_span());
@@ -120,10 +128,13 @@ async fn work(config: Config) -> Result<(), Error> {
     Ok(())
 }
 
+/// What callers, links, visitors and operators are known by.
+type Secrets = (Tokens, Option<Jwt>, Option<SecretFile<LinkKey>>, Option<SecretFile<SessionKey>>, Operators);
+
 /// Connects to database and broker, and waits for them as long as it takes.
 async fn connect(
     config: &Config,
-    (tokens, jwt, link_key, operators): (Tokens, Option<Jwt>, Option<SecretFile<LinkKey>>, Operators),
+    (tokens, jwt, link_key, session_key, operators): Secrets,
     health: &Health,
     shutdown: &Shutdown,
 ) -> Result<Gateway, Error> {
@@ -143,6 +154,7 @@ async fn connect(
         tokens,
         jwt,
         link_key,
+        session_key,
         stripe,
         under_way: UnderWay::default(),
         looks: Looks::new(&config.database, &config.broker),

@@ -9,7 +9,7 @@ use axum::{
 };
 use domain::GlobalPosition;
 use platform::database::Pool;
-use runtime::log::event_store::{StoredEvent, read_page};
+use runtime::log::event_store::{StoredEvent, read_page, read_page_before};
 
 use crate::{
     Gateway,
@@ -62,6 +62,22 @@ pub(crate) async fn log(
     let limit = usize::try_from(limit).unwrap_or_default();
     let has_more = rows.len() > limit;
     Ok(json_response(StatusCode::OK, &EventList::of(rows.iter().take(limit), has_more)))
+}
+
+/// The last events before a position, or of what is published, in order.
+///
+/// # Errors
+/// The log cannot be read.
+pub(crate) async fn last_before(pool: &Pool, before: Option<i64>, limit: i64) -> Result<Vec<StoredEvent>, Problem> {
+    let read = async {
+        let mut connection = pool.session().await?;
+        let end = match before {
+            Some(before) => before,
+            None => sqlx::query_scalar("select published + 1 from log.relay").fetch_one(&mut *connection).await?,
+        };
+        read_page_before(&mut connection, GlobalPosition::new(end), limit).await
+    };
+    Ok(pool.answered(read).await?)
 }
 
 /// That what follows a position is in the log's table, and not in files. Asked after it was read: it may be archived meanwhile.

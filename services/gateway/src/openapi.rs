@@ -3,19 +3,21 @@
 use std::collections::BTreeMap;
 
 use axum::{http::StatusCode, response::Response};
-use operate::{pause, redrive, set_aside, unblock};
-use proto::SchemaOf;
+use operate::{pause, redrive, set_aside, unblock, would::Would};
+use proto::{SERVICES, SchemaOf};
 use serde_json::{Map, Value, json};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::{
     caller::Scope,
     catalog::{self, CouponList, ProductList, RoundList},
-    commands::{self, EXPECTED, json_response},
+    commands::{self, DRY_RUN, EXPECTED, json_response},
     coupons::Coupon,
     diagnosis::{self, DiagnosisShape},
     events::EventList,
     expire::{self, ExpireOrders, ExpiredOrders},
+    fleet::{self, FleetState},
+    letters::{self, DeadLetterList},
     link::{self, EventLink},
     log,
     operators::{self, Act, ActOnLetters, PauseConsumer},
@@ -28,6 +30,7 @@ use crate::{
     read::{Product, Round},
     request::is_uuid,
     search::{self, Found},
+    waiting::{self, WaitingList},
     wallets::WalletList,
 };
 
@@ -44,11 +47,15 @@ struct Read {
 impl Read {
     /// What whoever reads it needs.
     fn scope(&self) -> Scope {
-        if self.path == log::PATH { Scope::AuditRead } else { Scope::OrdersRead }
+        match self.path {
+            log::PATH => Scope::AuditRead,
+            letters::PATH | letters::ONE | fleet::PATH => Scope::Operate,
+            _ => Scope::OrdersRead,
+        }
     }
 }
 
-const READ: [Read; 14] = [
+const READ: [Read; 18] = [
     Read {
         path: "/v1/orders",
         summary: "Orders of a customer or of all, of any time, the newest first; or the one with a reference",
@@ -78,6 +85,22 @@ const READ: [Read; 14] = [
         summary: "The events of all orders and services; with Accept: text/event-stream as a stream of those that come",
         schema: "EventList",
     },
+    Read {
+        path: waiting::PATH,
+        summary: "What waits for a person: refunds, reports, disputes and money that nobody else can decide about",
+        schema: "WaitingList",
+    },
+    Read {
+        path: letters::PATH,
+        summary: "Messages that could not be handled and that nobody has seen to, the oldest of each service first",
+        schema: "DeadLetterList",
+    },
+    Read {
+        path: fleet::PATH,
+        summary: "How the fleet goes on: the log and its relay, consumers with what they have before them, and work that is due",
+        schema: "FleetState",
+    },
+    Read { path: letters::ONE, summary: "A message that could not be handled", schema: "DeadLetter" },
     Read { path: "/v1/products/{sku}", summary: "A product and its stock", schema: "Product" },
     Read { path: "/v1/rounds/{round_id}", summary: "A round", schema: "Round" },
     Read { path: "/v1/coupons/{coupon_code}", summary: "A coupon and its uses", schema: "Coupon" },
@@ -108,6 +131,9 @@ fn document() -> Value {
     add::<RoundList>(&mut schemas);
     add::<CouponList>(&mut schemas);
     add::<Found>(&mut schemas);
+    add::<FleetState>(&mut schemas);
+    add::<WaitingList>(&mut schemas);
+    add::<DeadLetterList>(&mut schemas);
     add::<Product>(&mut schemas);
     add::<Round>(&mut schemas);
     add::<Coupon>(&mut schemas);
@@ -125,6 +151,7 @@ fn document() -> Value {
     add::<set_aside::Report>(&mut schemas);
     add::<pause::Report>(&mut schemas);
     add::<unblock::Report>(&mut schemas);
+    add::<Would>(&mut schemas);
     let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
     for read in &READ {
         paths.entry(read.path).or_default().insert("get".to_owned(), get(read));
@@ -228,9 +255,23 @@ fn in_query(read: &Read) -> Vec<Value> {
             let words = "How many at most, of a list; a stream has no limit";
             vec![after(), json!({ "name": "limit", "in": "query", "schema": schema, "description": words })]
         }
+        ("DeadLetterList", _) => letters::PARAMETERS.map(in_letters).to_vec(),
         ("EventList", _) => vec![after(), of_link("expires"), of_link("signature")],
         _ => vec![],
     }
+}
+
+/// A parameter of a list of dead letters.
+fn in_letters(name: &str) -> Value {
+    let (schema, words) = match name {
+        "limit" => {
+            let schema = json!({ "type": "integer", "minimum": 1, "maximum": 1_000, "default": 100 });
+            (schema, "How many of each service at most")
+        }
+        "service" => (json!({ "type": "string", "enum": SERVICES }), "Only those of this service"),
+        _ => (json!({ "type": "string" }), "Only those with this code: why they could not be handled"),
+    };
+    json!({ "name": name, "in": "query", "required": false, "schema": schema, "description": words })
 }
 
 /// A parameter of a list of what is on sale.
@@ -258,8 +299,15 @@ fn post(route: &commands::Route, command: &Value) -> Value {
             "description": "The ETag of the order that you have seen: at any other version it is refused with 412.",
         }));
     }
-    let content = json!({ "application/json": { "schema": { "$ref": format!("{SCHEMAS}CommandOutcome") } } });
-    let answer = |words: &str| json!({ "description": words, "content": content.clone() });
+    parameters.push(json!({
+        "name": DRY_RUN, "in": "query", "required": false, "schema": { "type": "boolean", "default": false },
+        "description": "Only say what would be done: the events that would be written, or why it would be refused. Nothing is sent.",
+    }));
+    let refers = |name: &str| json!({ "$ref": format!("{SCHEMAS}{name}") });
+    let outcome = json!({ "application/json": { "schema": refers("CommandOutcome") } });
+    let either = json!({ "application/json": { "schema": { "anyOf": [refers("CommandOutcome"), refers("Would")] } } });
+    let made = json!({ "description": "It is made; Location says where it is read", "content": outcome });
+    let done = json!({ "description": "It is done; without events, it was so already. Of a dry run: what would be", "content": either });
     json!({
         "summary": words,
         "description": format!(
@@ -270,8 +318,8 @@ fn post(route: &commands::Route, command: &Value) -> Value {
         "parameters": parameters,
         "requestBody": { "required": true, "content": { "application/json": { "schema": body(route, command) } } },
         "responses": responses([
-            ("200", answer("It is done; without events, it was so already")),
-            ("201", answer("It is made; Location says where it is read")),
+            ("200", done),
+            ("201", made),
             ("202", under_way()),
         ]),
     })
@@ -507,6 +555,6 @@ mod tests {
                 assert!(names.insert(operation["operationId"].as_str().unwrap().to_owned()), "{operation}");
             }
         }
-        assert_eq!(names.len(), 40);
+        assert_eq!(names.len(), 44);
     }
 }

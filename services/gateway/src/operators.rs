@@ -77,7 +77,7 @@ impl Operators {
         Ok(Self { login, password, turn: Mutex::default() })
     }
 
-    async fn connect(&self) -> Result<PgConnection, Problem> {
+    pub(crate) async fn connect(&self) -> Result<PgConnection, Problem> {
         let Some(login) = &self.login else {
             let detail = "this gateway has no login of the database for what operators do (setting gateway.operator_url): use \
                           another one, or `holdfast` with such a login";

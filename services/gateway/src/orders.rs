@@ -195,11 +195,17 @@ pub(crate) async fn order(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     authorize(&gateway, &headers, Scope::OrdersRead)?;
-    let order_id = id(&params, "order_id")?;
-    let found = find(&gateway, order_id).await?;
-    let found = found.ok_or_else(|| unknown(order_id))?;
-    let order = shown(&found);
+    let order = of_id(&gateway, id(&params, "order_id")?).await?;
     Ok(read::tagged(&headers, &order, &format!("{}-{}", order.version, fingerprint(&order))))
+}
+
+/// An order as it stands.
+///
+/// # Errors
+/// It is not known.
+pub(crate) async fn of_id(gateway: &Gateway, order_id: Uuid) -> Result<Order, Problem> {
+    let found = find(gateway, order_id).await?;
+    Ok(shown(&found.ok_or_else(|| unknown(order_id))?))
 }
 
 /// What payments, inventory and rounds say of an order changes without an event of its own stream. Its tag changes with that too.
@@ -216,13 +222,21 @@ pub(crate) async fn refund(
 ) -> Result<Response, Problem> {
     authorize(&gateway, &headers, Scope::OrdersRead)?;
     let (order_id, refund_id) = (id(&params, "order_id")?, id(&params, "refund_id")?);
-    let found = find(&gateway, order_id).await?;
+    let refund = refund_of(&gateway, order_id, refund_id).await?;
+    let events = events::of_refund(&gateway.pool, order_id, refund_id).await?;
+    Ok(json_response(StatusCode::OK, &RefundStory { refund, events }))
+}
+
+/// A refund as it stands.
+///
+/// # Errors
+/// It, or its order, is not known.
+pub(crate) async fn refund_of(gateway: &Gateway, order_id: Uuid, refund_id: Uuid) -> Result<Refund, Problem> {
+    let found = find(gateway, order_id).await?;
     let found = found.ok_or_else(|| unknown(order_id))?;
     let refund = refunds(&found).into_iter().find(|refund| refund.refund_id == refund_id);
     let missing = || Problem::rejected("UNKNOWN_REFUND", &format!("order {order_id} has no refund {refund_id}"));
-    let refund = refund.ok_or_else(missing)?;
-    let events = events::of_refund(&gateway.pool, order_id, refund_id).await?;
-    Ok(json_response(StatusCode::OK, &RefundStory { refund, events }))
+    refund.ok_or_else(missing)
 }
 
 pub(crate) fn unknown(order_id: Uuid) -> Problem {

@@ -56,22 +56,22 @@ pub(crate) async fn hear_answer(
 pub(crate) struct CommandOutcome {
     pub(crate) command_id: Uuid,
     /// accepted, rejected, or pending: its worker has not come to it yet.
-    outcome: &'static str,
+    pub(crate) outcome: &'static str,
     /// Of an accepted one, the types of the events that it caused. None: it was true already.
     #[serde(skip_serializing_if = "Option::is_none")]
-    events: Option<Vec<String>>,
+    pub(crate) events: Option<Vec<String>>,
     /// Of an accepted one, the event stream that it changed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    stream: Option<String>,
+    pub(crate) stream: Option<String>,
     /// That stream's version after it: a number of 64 bits, as a text.
     #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<String>,
+    pub(crate) version: Option<String>,
     /// Of a rejected one, why: a word for programs.
     #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<String>,
+    pub(crate) code: Option<String>,
     /// And a sentence for people.
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
+    pub(crate) reason: Option<String>,
     /// When it was answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) handled_at: Option<String>,

@@ -20,6 +20,12 @@ pub(crate) struct Problem {
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
+/// What a worker says behind a reason of the id, which is said of keys here.
+pub(crate) const STAYS_REFUSED: &str = "; this ce-id stays refused: the next try needs a new one";
+
+/// And how that is said.
+pub(crate) const NEEDS_NEW_KEY: &str = "; the next try needs a new Idempotency-Key";
+
 /// What the caller can do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Helps {
@@ -130,10 +136,10 @@ impl Problem {
 
     /// What a worker refused.
     pub(crate) fn rejected(code: &str, reason: &str) -> Self {
-        // What the answer says of ids is said of keys here.
-        let detail = reason.strip_suffix("; this ce-id stays refused: the next try needs a new one");
-        let detail = detail.map(|reason| format!("{reason}; the next try needs a new Idempotency-Key"));
-        let detail = detail.unwrap_or_else(|| reason.to_owned());
+        let detail = match reason.strip_suffix(STAYS_REFUSED) {
+            Some(reason) => format!("{reason}{NEEDS_NEW_KEY}"),
+            None => reason.to_owned(),
+        };
         if code == "COMMAND_ID_REUSED" {
             let detail = "this Idempotency-Key was used for a request with another body: give each request its own";
             return Self::own("IDEMPOTENCY_KEY_REUSED", detail).of("Idempotency-Key");

@@ -84,20 +84,20 @@ pub(crate) fn tagged(headers: &HeaderMap, row: &impl Serialize, tag: &str) -> Re
 /// A product and its stock. Numbers of 64 bits are texts.
 #[derive(Debug, FromRow, Serialize, ToSchema)]
 pub(crate) struct Product {
-    sku: String,
-    name: String,
+    pub(crate) sku: String,
+    pub(crate) name: String,
     /// `received + adjusted − committed + returned`
-    on_hand: String,
+    pub(crate) on_hand: String,
     /// Kept for orders that are not paid yet.
-    held: String,
+    pub(crate) held: String,
     /// `on_hand − held`
-    available: String,
-    received: String,
-    adjusted: String,
-    committed: String,
-    returned: String,
+    pub(crate) available: String,
+    pub(crate) received: String,
+    pub(crate) adjusted: String,
+    pub(crate) committed: String,
+    pub(crate) returned: String,
     /// Events of its stream. It is also the ETag.
-    version: String,
+    pub(crate) version: String,
 }
 
 macro_rules! products {
@@ -123,32 +123,39 @@ pub(crate) async fn product(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     authorize(&gateway, &headers, Scope::OrdersRead)?;
-    let sku = param(&params, "sku");
+    let found = product_of(&gateway, param(&params, "sku")).await?;
+    Ok(tagged(&headers, &found, &found.version))
+}
+
+/// A product as it stands.
+///
+/// # Errors
+/// It is not known.
+pub(crate) async fn product_of(gateway: &Gateway, sku: &str) -> Result<Product, Problem> {
     let found: Option<Product> = sqlx::query_as(PRODUCT).bind(sku).fetch_optional(&gateway.pool).await?;
     let missing = || Problem::rejected("UNKNOWN_PRODUCT", &format!("no product {sku:?} is known; was it registered?"));
-    let found = found.ok_or_else(missing)?;
-    Ok(tagged(&headers, &found, &found.version))
+    found.ok_or_else(missing)
 }
 
 /// A round. Numbers of 64 bits are texts.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Round {
-    round_id: Uuid,
-    prize: String,
+    pub(crate) round_id: Uuid,
+    pub(crate) prize: String,
     /// open, sold_out, closed or cancelled. More may come.
-    status: String,
-    total_shares: String,
-    sold: String,
+    pub(crate) status: String,
+    pub(crate) total_shares: String,
+    pub(crate) sold: String,
     /// Kept for orders that are not paid yet.
-    held: String,
+    pub(crate) held: String,
     /// `total_shares − sold − held`
-    available: String,
+    pub(crate) available: String,
     /// Of the sold shares, those whose buyers get their money back because the round failed.
-    refunding: String,
-    share_price: Money,
-    closes_at: String,
+    pub(crate) refunding: String,
+    pub(crate) share_price: Money,
+    pub(crate) closes_at: String,
     /// Events of its stream. It is also the ETag.
-    version: String,
+    pub(crate) version: String,
 }
 
 macro_rules! rounds {
@@ -174,11 +181,18 @@ pub(crate) async fn round(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     authorize(&gateway, &headers, Scope::OrdersRead)?;
-    let round_id = id(&params, "round_id")?;
+    let found = round_of(&gateway, id(&params, "round_id")?).await?;
+    Ok(tagged(&headers, &found, &found.version))
+}
+
+/// A round as it stands.
+///
+/// # Errors
+/// It is not known.
+pub(crate) async fn round_of(gateway: &Gateway, round_id: Uuid) -> Result<Round, Problem> {
     let found = sqlx::query(ROUND).bind(round_id).fetch_optional(&gateway.pool).await?;
     let missing = || Problem::rejected("UNKNOWN_ROUND", &format!("no round {round_id} is known"));
-    let found = shown_round(&found.ok_or_else(missing)?)?;
-    Ok(tagged(&headers, &found, &found.version))
+    Ok(shown_round(&found.ok_or_else(missing)?)?)
 }
 
 /// A row as it is shown.
@@ -247,6 +261,14 @@ async fn waits(gateway: &Gateway, command_id: Uuid) -> Result<bool, Problem> {
 }
 
 async fn answer(gateway: &Gateway, command_id: Uuid) -> Result<Option<Response>, Problem> {
+    Ok(outcome_of(gateway, command_id).await?.map(|outcome| json_response(StatusCode::OK, &outcome)))
+}
+
+/// What a command was answered. `None`: nothing yet.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) async fn outcome_of(gateway: &Gateway, command_id: Uuid) -> Result<Option<CommandOutcome>, Problem> {
     let found = sqlx::query(
         "select reply, to_jsonb(handled_at) #>> '{}' from (
              select reply, handled_at from orders.inbox where command_id = $1
@@ -265,7 +287,7 @@ async fn answer(gateway: &Gateway, command_id: Uuid) -> Result<Option<Response>,
         Err(rejection) => CommandOutcome::rejected(command_id, rejection),
     };
     outcome.handled_at = Some(handled_at);
-    Ok(Some(json_response(StatusCode::OK, &outcome)))
+    Ok(Some(outcome))
 }
 
 fn read(row: &PgRow) -> Result<(Vec<u8>, String), sqlx::Error> {

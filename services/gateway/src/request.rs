@@ -77,6 +77,21 @@ impl Query {
         self.get(name).map(read).transpose()
     }
 
+    /// A parameter that is `true` or `false`, and false unless it is given.
+    ///
+    /// # Errors
+    /// It is neither.
+    pub(crate) fn is(&self, name: &'static str) -> Result<bool, Problem> {
+        match self.get(name) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(other) => {
+                let detail = format!("{name} must be true or false, not {other:?}");
+                Err(Problem::own("INVALID_PARAMETER", detail).of(name))
+            }
+        }
+    }
+
     /// A parameter that is a point of time.
     ///
     /// # Errors

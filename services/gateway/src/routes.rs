@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Extension, Router,
     body::Body,
-    extract::{Path, RawPathParams, State},
+    extract::{Path, RawPathParams, RawQuery, State},
     http::{HeaderMap, StatusCode, header},
     middleware::from_fn_with_state,
     response::{IntoResponse, Response},
@@ -13,8 +13,9 @@ use axum::{
 };
 
 use crate::{
-    Gateway, catalog, commands, coupons, diagnosis, docs, events, expire, guard, guard::RequestId, link, log, openapi,
-    operators, orders, problem, problem::Problem, read, search, wallets, webhooks,
+    Gateway, catalog, commands, console, coupons, diagnosis, docs, events, expire, fleet, guard, guard::RequestId,
+    letters, link, log, openapi, operators, orders, problem, problem::Problem, read, search, waiting, wallets,
+    webhooks,
 };
 
 /// All that the gateway serves.
@@ -37,9 +38,13 @@ pub(crate) fn app(gateway: Arc<Gateway>) -> Router {
         .route("/v1/coupons/{coupon_code}", get(coupons::coupon))
         .route("/v1/wallets/{customer_id}", get(wallets::wallets))
         .route(search::PATH, get(search::search))
+        .route(waiting::PATH, get(waiting::waiting))
+        .route(letters::PATH, get(letters::letters))
+        .route(letters::ONE, get(letters::letter))
         .route(log::PATH, get(log::log))
         .route(expire::PATH, post(expire::expire))
         .route(diagnosis::PATH, get(diagnosis::get))
+        .route(fleet::PATH, get(fleet::fleet))
         .route(operators::REDRIVE, post(operators::redrive_letters))
         .route(operators::SET_ASIDE, post(operators::set_letters_aside))
         .route(operators::PAUSE, post(operators::pause_consumer))
@@ -47,13 +52,16 @@ pub(crate) fn app(gateway: Arc<Gateway>) -> Router {
         .route(operators::UNBLOCK, post(operators::unblock_session))
         .route("/webhooks/stripe", post(webhooks::stripe));
     for route in &commands::ROUTES {
-        let run = move |state: State<Arc<Gateway>>,
-                        id: Extension<RequestId>,
-                        params: RawPathParams,
-                        headers: HeaderMap,
-                        body: Body| { commands::post(state, id, params, headers, route, body) };
+        let run =
+            move |state: State<Arc<Gateway>>,
+                  id: Extension<RequestId>,
+                  params: RawPathParams,
+                  query: RawQuery,
+                  headers: HeaderMap,
+                  body: Body| { commands::post(state, id, (route, params, query), headers, body) };
         app = app.route(route.path, post(run));
     }
+    app = app.merge(console::pages(&gateway));
     app.layer(from_fn_with_state(Arc::clone(&gateway), guard::guard)).with_state(gateway)
 }
 

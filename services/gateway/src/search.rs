@@ -47,26 +47,26 @@ const LOOKED_AT: [&str; 8] = [
 /// What a text may be.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Found {
-    hits: Vec<Hit>,
+    pub(crate) hits: Vec<Hit>,
     /// Whether there are more of a kind than are told.
-    has_more: bool,
+    pub(crate) has_more: bool,
     /// All that was looked at. What is not there cannot be searched: refunds, notes, amounts, what a provider calls a payment.
-    looked_at: Vec<&'static str>,
+    pub(crate) looked_at: Vec<&'static str>,
 }
 
 /// Something that it may be.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Hit {
     /// order, round, payment, command, product, coupon or wallet. More may come.
-    kind: &'static str,
+    pub(crate) kind: &'static str,
     /// What it is read by: of an order its id, of a product its SKU, of a wallet its customer.
-    id: String,
+    pub(crate) id: String,
     /// What the text is of it: id, reference, customer, sku or code. More may come.
-    by: &'static str,
+    pub(crate) by: &'static str,
     /// The order that it is, or belongs to.
-    order_id: Option<Uuid>,
+    pub(crate) order_id: Option<Uuid>,
     /// What else is known at a glance, for people.
-    says: String,
+    pub(crate) says: String,
 }
 
 /// `GET /v1/search`
@@ -77,17 +77,24 @@ pub(crate) async fn search(
 ) -> Result<Response, Problem> {
     authorize(&gateway, &headers, Scope::OrdersRead)?;
     let query = Query::read(query.as_deref().unwrap_or_default(), &["text"])?;
-    let text = query.get("text").unwrap_or_default().trim();
+    Ok(json_response(StatusCode::OK, &find(&gateway, query.get("text").unwrap_or_default()).await?))
+}
+
+/// What a text may be.
+///
+/// # Errors
+/// It is none that can be looked for.
+pub(crate) async fn find(gateway: &Gateway, text: &str) -> Result<Found, Problem> {
+    let text = text.trim();
     if let Err(rejection) = domain::text("text", text, 1, CHARS_MAX) {
         return Err(Problem::own("INVALID_PARAMETER", rejection.reason).of("text"));
     }
-    let mut looks =
-        Looks { gateway: &gateway, found: Found { hits: vec![], has_more: false, looked_at: LOOKED_AT.into() } };
+    let mut looks = Looks { gateway, found: Found { hits: vec![], has_more: false, looked_at: LOOKED_AT.into() } };
     if let Some(ids) = Ids::begin_with(text) {
         looks.ids(&ids).await?;
     }
     looks.names(text).await?;
-    Ok(json_response(StatusCode::OK, &looks.found))
+    Ok(looks.found)
 }
 
 /// All ids that begin with the same digits.

@@ -158,7 +158,8 @@ fn open(letter: Letter) -> Opened {
 }
 
 /// The stream that a letter is about, if it says so.
-fn key(letter: &Letter, way: Option<&Way>) -> Option<String> {
+#[must_use]
+pub fn key(letter: &Letter, way: Option<&Way>) -> Option<String> {
     let of = |message_type: &str, data: &[u8]| {
         let said = proto::to_json(message_type, data).ok()?;
         let text = |field: &str| said.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());

@@ -70,7 +70,7 @@ sections! {
     /// The HTTP API.
     Gateway {
         address: String, tokens: String, jwks: String, jwt_issuer: String, jwt_audience: String, link_secret: String,
-        operator_url: String, operator_password: String, connections_max: usize, requests_max: usize, listeners_max: usize,
+        console_secret: String, console_environment: String, operator_url: String, operator_password: String, connections_max: usize, requests_max: usize, listeners_max: usize,
         body_bytes_max: usize, read_ms: u64, write_ms: u64, request_ms: u64, wait_ms: u64, wait_max_ms: u64,
     }
     /// Mail to buyers.
@@ -313,6 +313,7 @@ impl Gateway {
     fn check_files(&self, checks: &mut Checks) {
         checks.file("gateway.tokens", &self.tokens);
         checks.file("gateway.link_secret", &self.link_secret);
+        checks.file("gateway.console_secret", &self.console_secret);
         checks.file("gateway.operator_password", &self.operator_password);
         // Whoever signs for others too must not be believed when he does.
         for (setting, value) in [("gateway.jwt_issuer", &self.jwt_issuer), ("gateway.jwt_audience", &self.jwt_audience)]

@@ -100,6 +100,8 @@ pub struct Fleet {
     dir: PathBuf,
     options: Options,
     workers: BTreeMap<(String, usize), Process>,
+    /// The settings of its own that each was started with.
+    own_settings: BTreeMap<(String, usize), BTreeMap<String, String>>,
     /// Its broker, or the first member of it.
     pub nats: NatsServer,
     /// The other members.
@@ -147,7 +149,15 @@ impl Fleet {
         let postgres = start_postgres(&dir.join("postgres"), &options).await?;
         let mut others = NatsServer::start_all(dir, options.brokers, &options.broker_settings).await?;
         let nats = others.drain(..1).next().context("a fleet has a broker")?;
-        Ok(Self { dir: dir.to_owned(), options, workers: BTreeMap::new(), nats, others, postgres })
+        Ok(Self {
+            dir: dir.to_owned(),
+            options,
+            workers: BTreeMap::new(),
+            own_settings: BTreeMap::new(),
+            nats,
+            others,
+            postgres,
+        })
     }
 
     /// Waits until every service takes commands and events in.
@@ -254,8 +264,15 @@ impl Fleet {
             .envs(settings)
             .stdout(Stdio::from(log.try_clone()?))
             .stderr(Stdio::from(log));
+        self.own_settings.insert(key.clone(), settings.clone());
         self.workers.insert(key, Process::spawn(&name, command, Signal::TERM)?);
         Ok(())
+    }
+
+    /// Starts a worker that has ended as it was started before.
+    pub fn start_again(&mut self, service: &str, replica: usize) -> Result<()> {
+        let settings = self.own_settings.get(&(service.to_owned(), replica)).cloned().unwrap_or_default();
+        self.start_worker_with(service, replica, &settings)
     }
 
     /// SIGKILL to one worker: what a crash looks like.

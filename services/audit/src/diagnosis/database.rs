@@ -37,11 +37,14 @@ pub(super) struct Facts {
 }
 
 /// Due work of one service.
-pub(super) struct Work {
-    pub(super) service: &'static str,
+#[derive(Debug)]
+pub struct Work {
+    /// The service.
+    pub service: &'static str,
     /// `timers` or `outside calls`.
-    pub(super) what: &'static str,
-    pub(super) due: Due,
+    pub what: &'static str,
+    /// How much of it there is.
+    pub due: Due,
 }
 
 /// A consumer that an operator has stand still.

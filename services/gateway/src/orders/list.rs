@@ -32,23 +32,23 @@ pub(crate) const PARAMETERS: [&str; 7] =
 /// A page of orders.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct OrderList {
-    data: Vec<OrderSummary>,
+    pub(crate) data: Vec<OrderSummary>,
     /// Whether there are more in the direction that was asked for.
-    has_more: bool,
+    pub(crate) has_more: bool,
 }
 
 /// An order in few words.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct OrderSummary {
-    order_id: Uuid,
+    pub(crate) order_id: Uuid,
     /// The shop's own number of the order, if it has one.
-    reference: Option<String>,
-    customer_id: String,
-    status: String,
-    payment_status: String,
-    fulfillment_status: String,
-    placed_at: String,
-    total: Money,
+    pub(crate) reference: Option<String>,
+    pub(crate) customer_id: String,
+    pub(crate) status: String,
+    pub(crate) payment_status: String,
+    pub(crate) fulfillment_status: String,
+    pub(crate) placed_at: String,
+    pub(crate) total: Money,
 }
 
 impl FromRow<'_, PgRow> for OrderSummary {
@@ -118,7 +118,7 @@ const OF_ALL: [&str; 3] = pages!("");
 const OF_CUSTOMER: [&str; 3] = pages!(" and customer_id = $6");
 
 /// The order that has this reference, in a list of one; nobody is told that there is no such order but by a list of none.
-async fn by_reference(gateway: &Gateway, query: &Query, reference: &str) -> Result<Response, Problem> {
+async fn by_reference(gateway: &Gateway, query: &Query, reference: &str) -> Result<OrderList, Problem> {
     if let Some(other) = PARAMETERS.into_iter().find(|name| *name != "reference" && query.get(name).is_some()) {
         let detail = format!("a reference names one order: leave {other} out");
         return Err(Problem::own("INVALID_PARAMETER", detail).of(other));
@@ -128,7 +128,7 @@ async fn by_reference(gateway: &Gateway, query: &Query, reference: &str) -> Resu
     }
     let data: Vec<OrderSummary> =
         sqlx::query_as(summaries!("reference = $1")).bind(reference).fetch_all(&gateway.pool).await?;
-    Ok(json_response(StatusCode::OK, &OrderList { data, has_more: false }))
+    Ok(OrderList { data, has_more: false })
 }
 
 /// `GET /v1/orders`
@@ -139,8 +139,16 @@ pub(crate) async fn list(
 ) -> Result<Response, Problem> {
     authorize(&gateway, &headers, Scope::OrdersRead)?;
     let query = Query::read(query.as_deref().unwrap_or_default(), &PARAMETERS)?;
+    Ok(json_response(StatusCode::OK, &page(&gateway, &query).await?))
+}
+
+/// The page that is asked for.
+///
+/// # Errors
+/// It is asked for in a way that cannot be.
+pub(crate) async fn page(gateway: &Gateway, query: &Query) -> Result<OrderList, Problem> {
     if let Some(reference) = query.get("reference") {
-        return by_reference(&gateway, &query, reference).await;
+        return by_reference(gateway, query, reference).await;
     }
     let customer_id = query.get("customer_id");
     if customer_id.is_some_and(str::is_empty) {
@@ -150,7 +158,7 @@ pub(crate) async fn list(
     }
     let (placed_from, placed_before) = (query.time("placed_from")?, query.time("placed_before")?);
     let limit = query.number("limit", 1, LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT);
-    let from = begin(&gateway, &query).await?;
+    let from = begin(gateway, query).await?;
     let [newest, after, before] = if customer_id.is_some() { OF_CUSTOMER } else { OF_ALL };
     let (sql, beside) = match from {
         From::Newest => (newest, None),
@@ -168,7 +176,7 @@ pub(crate) async fn list(
     if let From::Before(_) = from {
         data.reverse();
     }
-    Ok(json_response(StatusCode::OK, &OrderList { data, has_more }))
+    Ok(OrderList { data, has_more })
 }
 
 /// Where the page begins that is asked for.

@@ -7,10 +7,11 @@ use toml::{Table, Value};
 use super::{Config, DEFAULTS, sources::variable};
 
 /// Settings of which a running process takes more than it began with. All others are read once, when it starts.
-const TAKEN_ANEW: [(&str, &str); 11] = [
+const TAKEN_ANEW: [(&str, &str); 12] = [
     ("broker.credentials", "the file, for every new connection"),
     ("broker.root_certificates", "the file, for every new connection"),
     ("database.password", "the file, for every new session"),
+    ("gateway.console_secret", "the file, when it changes: whoever has signed in signs in again"),
     ("gateway.jwks", "the keys: of a file when it changes, of an address when one is not known"),
     ("gateway.link_secret", "the file, when it changes: links that were made before are good no more"),
     ("gateway.operator_password", "the file, for every new session"),

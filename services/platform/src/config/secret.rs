@@ -3,9 +3,10 @@
 use std::path::Path;
 
 /// Settings that name a file with a secret. People write the secret itself there.
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     "broker.credentials",
     "database.password",
+    "gateway.console_secret",
     "gateway.jwks",
     "gateway.link_secret",
     "gateway.operator_password",
@@ -17,8 +18,14 @@ const FILES: [&str; 10] = [
 ];
 
 /// Those of them whose secret may be any text, and so look like a path. Keys and tokens have beginnings of their own.
-const OF_ANY_TEXT: [&str; 5] =
-    ["database.password", "gateway.link_secret", "gateway.operator_password", "mail.password", "traces.token"];
+const OF_ANY_TEXT: [&str; 6] = [
+    "database.password",
+    "gateway.console_secret",
+    "gateway.link_secret",
+    "gateway.operator_password",
+    "mail.password",
+    "traces.token",
+];
 
 /// What stands in the place of a secret.
 pub(super) const HIDDEN: &str = "***";

@@ -17,7 +17,7 @@ const FILE: &str = "HOLDFAST_CONFIG";
 const OURS: &str = "HOLDFAST_";
 
 /// Variables of ours that are no settings: of the command holdfast, of compose.yaml, of ./justw and of the tests.
-pub const OTHERS: [&str; 31] = [
+pub const OTHERS: [&str; 32] = [
     FILE,
     "HOLDFAST_ADMIN_DATABASE_URL",
     "HOLDFAST_ADVISORIES",
@@ -25,6 +25,7 @@ pub const OTHERS: [&str; 31] = [
     "HOLDFAST_AUDIT",
     "HOLDFAST_BLESS",
     "HOLDFAST_BUF",
+    "HOLDFAST_CHROMIUM",
     "HOLDFAST_COLLECTOR_IMAGE",
     "HOLDFAST_CONTEXT",
     "HOLDFAST_DENY",

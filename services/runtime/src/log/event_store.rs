@@ -339,6 +339,34 @@ pub async fn read_streams(connection: &mut PgConnection, streams: &[String]) -> 
     rows.iter().map(recorded).collect()
 }
 
+/// The last events of a stream, in order.
+///
+/// # Errors
+/// Postgres failed.
+pub async fn read_end_of_stream(
+    connection: &mut PgConnection,
+    stream: &str,
+    limit: i64,
+) -> Result<Vec<StoredEvent>, sqlx::Error> {
+    let query = concat!("select ", columns!(), " from log.events where stream = $1 order by version desc limit $2");
+    let rows = sqlx::query(query).bind(stream).bind(limit).fetch_all(connection).await?;
+    rows.iter().rev().map(recorded).collect()
+}
+
+/// The last events before a position, in order.
+///
+/// # Errors
+/// Postgres failed.
+pub async fn read_page_before(
+    connection: &mut PgConnection,
+    before: GlobalPosition,
+    limit: i64,
+) -> Result<Vec<StoredEvent>, sqlx::Error> {
+    let query = concat!("select ", columns!(), " from log.events where position < $1 order by position desc limit $2");
+    let rows = sqlx::query(query).bind(before.get()).bind(limit).fetch_all(connection).await?;
+    rows.iter().rev().map(recorded).collect()
+}
+
 /// The first events that services are to hear of again.
 pub(crate) async fn asked_again(connection: &mut PgConnection, limit: i64) -> Result<Vec<StoredEvent>, sqlx::Error> {
     let query = concat!(

@@ -1,6 +1,6 @@
 //! The gateway of a private fleet, with one caller who may do everything.
 
-use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, time::Duration};
+use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use rand::Rng;
@@ -42,12 +42,14 @@ impl Fleet {
         let tokens = self.dir.join("tokens.toml");
         let hash = hex(&Sha256::digest(token.as_bytes()));
         let file = format!("[[token]]\ncaller = \"up\"\nsha256 = \"{hash}\"\nscopes = {SCOPES}\n");
-        fs::write(&tokens, file).with_context(|| format!("writing {}", tokens.display()))?;
-        fs::set_permissions(&tokens, fs::Permissions::from_mode(0o600))?;
+        private(&tokens, &file)?;
+        let secret = self.dir.join("console_secret");
+        private(&secret, &hex(&rand::rng().random::<[u8; 32]>()))?;
         let address = format!("127.0.0.1:{}", free_port()?);
         let operator_url = self.operator_login().await?;
         let settings = BTreeMap::from([
             ("HOLDFAST_GATEWAY_ADDRESS".to_owned(), address.clone()),
+            ("HOLDFAST_GATEWAY_CONSOLE_SECRET".to_owned(), fs::canonicalize(&secret)?.to_string_lossy().into_owned()),
             ("HOLDFAST_GATEWAY_OPERATOR_URL".to_owned(), operator_url),
             ("HOLDFAST_GATEWAY_TOKENS".to_owned(), fs::canonicalize(&tokens)?.to_string_lossy().into_owned()),
         ]);
@@ -82,6 +84,13 @@ impl Fleet {
         }
         Ok(self.postgres.url(OPERATOR, DATABASE))
     }
+}
+
+/// Writes what nobody else is to read.
+fn private(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    Ok(())
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::shop::Shop;
 use crate::{
-    fleet::{Address, Fleet, Options, stripe::FakeStripe},
+    fleet::{Address, Fleet, HttpAccess, Options, stripe::FakeStripe},
     servers::scratch_dir,
 };
 
@@ -32,6 +32,8 @@ pub struct TargetFleet {
     pub private: Option<OwnedFleet>,
     /// Who sends the commands, if they go over HTTP.
     pub shop: Option<Shop>,
+    /// Its gateway, if it has one.
+    pub gateway: Option<HttpAccess>,
     /// Where the buyers of that shop pay. Declared, and so dropped, after the fleet that calls it.
     pub stripe: Option<FakeStripe>,
 }
@@ -55,14 +57,14 @@ impl OwnedFleet {
     }
 
     /// The same, with a gateway, and a fake of Stripe that takes the money.
-    async fn with_shop(keep: Option<PathBuf>) -> Result<(Self, Shop, FakeStripe)> {
+    async fn with_shop(keep: Option<PathBuf>) -> Result<(Self, HttpAccess, FakeStripe)> {
         let (dir, scratch) = Self::place(keep)?;
         let stripe = FakeStripe::start(&dir).await?;
         let settings = stripe.settings(&dir)?;
         let mut fleet = Fleet::start(&dir, Options { settings, ..Options::default() }).await?;
         let gateway = fleet.start_gateway().await?;
         stripe.tells(&gateway).await?;
-        Ok((Self { fleet, dir, scratch }, Shop::new(&gateway)?, stripe))
+        Ok((Self { fleet, dir, scratch }, gateway, stripe))
     }
 
     fn place(keep: Option<PathBuf>) -> Result<(PathBuf, Option<TempDir>)> {
@@ -117,9 +119,9 @@ impl TargetFleet {
 
     /// A private fleet with a gateway, whose buyers pay on the pages of a fake of Stripe.
     pub async fn shop(keep: Option<PathBuf>) -> Result<Self> {
-        let (private, shop, stripe) = OwnedFleet::with_shop(keep).await?;
+        let (private, gateway, stripe) = OwnedFleet::with_shop(keep).await?;
         let target = Self::connect(private.fleet.address(), Some(private)).await?;
-        Ok(Self { shop: Some(shop), stripe: Some(stripe), ..target })
+        Ok(Self { shop: Some(Shop::new(&gateway)?), gateway: Some(gateway), stripe: Some(stripe), ..target })
     }
 
     /// Somebody else's.
@@ -131,7 +133,19 @@ impl TargetFleet {
         let client = CommandClient::connect(&address.broker_url, ANSWER_WITHIN).await?;
         let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect(&address.database_url).await;
         let pool = pool.with_context(|| format!("connecting to Postgres at {}", address.database_url))?;
-        Ok(Self { address, client, pool, private, shop: None, stripe: None })
+        Ok(Self { address, client, pool, private, shop: None, gateway: None, stripe: None })
+    }
+
+    /// Its gateway, which is started if it has none yet.
+    ///
+    /// # Errors
+    /// The fleet is not ours, or the gateway does not start.
+    pub async fn gateway(&mut self) -> Result<HttpAccess> {
+        if let Some(gateway) = &self.gateway {
+            return Ok(gateway.clone());
+        }
+        let gateway = self.private.as_mut().context("the fleet is somebody else's")?.fleet.start_gateway().await?;
+        Ok(self.gateway.insert(gateway).clone())
     }
 
     /// Lets go of the fleet, and stops it if it is ours. The path of what is left of it.
