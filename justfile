@@ -33,9 +33,9 @@ holdfast *args: binaries
 [no-exit-message]
 test *args: binaries
     #!/bin/sh
-    # Postgres, nats-server and the workers run for real; the workers are the binaries just built. Such tests mostly wait, so half as
-    # many more run at once as there are processors.
-    export NEXTEST_TEST_THREADS="${NEXTEST_TEST_THREADS:-$((($(nproc) * 3 + 1) / 2))}"
+    # Postgres, nats-server and the workers run for real; the workers are the binaries just built. Such tests mostly wait, so more of
+    # them run at once than there are processors.
+    export NEXTEST_TEST_THREADS="${NEXTEST_TEST_THREADS:-$((($(nproc) * 5 + 1) / 2))}"
     if cargo nextest --version >/dev/null 2>&1; then
         exec cargo nextest run --workspace "$@"
     fi
@@ -102,6 +102,12 @@ check-api seconds="30": binaries
 [no-exit-message]
 check-clients: binaries
     @exec "${HOLDFAST_PYTHON:-python3}" '{{ justfile_directory() }}/tests/clients/check_clients.py' '{{ target }}/debug/holdfast'
+
+# Look at every page of the console in Chromium, in light and dark, wide and narrow, with and without script, and behind a prefix: can everybody use it, does it obey its policy, is it small and quick? --pictures DIR draws it
+[no-exit-message]
+[no-cd]
+check-console *args: binaries
+    @exec "${HOLDFAST_NODE:-node}" '{{ justfile_directory() }}/tests/console/check.js' '{{ target }}/debug/holdfast' "$@"
 
 # Ask a real Prometheus, which measures a private fleet at work, every query of every dashboard, and hold the dashboards against our rules and the types of Grafana's SDK; --pictures DIR draws them
 [no-exit-message]
