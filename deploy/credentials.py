@@ -158,10 +158,12 @@ def make_gateway(directory, own, hosts, at):
     if hashed not in known:
         sys.exit(f"credentials: {own / 'tokens.toml'} does not know {directory / 'token'}. Delete it too, or write there: sha256 = \"{hashed}\"")
     once(own / "link-secret", lambda: secrets.token_hex(32))
+    once(own / "console-secret", lambda: secrets.token_hex(32))
     once(own / "operator-password", lambda: secrets.token_hex(24))
     return {
         "tokens": text(f"{at}/tokens.toml"),
         "link_secret": text(f"{at}/link-secret"),
+        "console_secret": text(f"{at}/console-secret"),
         "operator_url": text(address("holdfast_gateway_operator", hosts.postgres, at)),
         "operator_password": text(f"{at}/operator-password"),
     }

@@ -71,8 +71,8 @@ PROGRAMS = {
     "COLLECTOR": ["/usr/bin/python3.11", "/collector.py"],
 }
 TOLD_OF = {"holdfast-orders", "holdfast-inventory", "holdfast-rounds", "holdfast-payments"}
-# Panels of what run.py does not do: mail, slips, disputes.
-QUIET = re.compile("holdfast_mail|holdfast_slips_total|Dispute")
+# Panels of what run.py does not do, mail, slips, disputes, and of what is wrong, when nothing is.
+QUIET = re.compile("holdfast_mail|holdfast_slips_total|Dispute|holdfast_findings")
 
 
 def make_stand_in(root):

@@ -10,6 +10,7 @@ Exit codes: 0 it ran, 1 it failed, 3 this machine cannot run it.
 """
 
 import collections
+import http.client
 import json
 import os
 import pathlib
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.parse
 
 from shop import Caller, Shop, not_as_told, run, until
 
@@ -226,6 +228,21 @@ def until_woken():
     print(f"deploy: {FROZEN} goes on, and nobody is woken any more", flush=True)
 
 
+def look_at_console(token):
+    """Signs in as a browser does, and opens the first page."""
+    host = f"127.0.0.1:{PORT}"
+    connection = http.client.HTTPConnection(host, timeout=30)
+    form = {"Origin": f"http://{host}", "Content-Type": "application/x-www-form-urlencoded"}
+    connection.request("POST", "/console/sign-in", urllib.parse.urlencode({"token": token}), form)
+    answer = connection.getresponse()
+    answer.read()
+    connection.request("GET", "/console/", headers={"Cookie": (answer.getheader("Set-Cookie") or "").split(";")[0]})
+    page = connection.getresponse()
+    if page.status != 200 or b"Last orders" not in page.read():
+        raise SystemExit(f"deploy: the console does not let in whoever has the token: {answer.status}, {page.status}")
+    print("deploy: the console lets in whoever has the token", flush=True)
+
+
 def run_fleet(work):
     stack = Stack(work)
     try:
@@ -234,6 +251,7 @@ def run_fleet(work):
         stack.caller.stock()
         stack.caller.buys()
         print(f"deploy: an order was placed through the gateway and paid {time.monotonic() - began:.0f} s after the start of all", flush=True)
+        look_at_console(stack.caller.token)
         until_watched(stack)
         began, shop = time.monotonic(), Shop(stack.caller.token, PORT, BUYERS)
         try:

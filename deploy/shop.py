@@ -20,6 +20,15 @@ SCRIPTS = [
 ]
 
 
+# One in so many orders buys a share besides.
+SHARE_OF = 4
+ROUND = str(uuid.uuid5(uuid.NAMESPACE_OID, "the round"))
+
+
+def euros(cents):
+    return {"minor_units": cents, "currency": "EUR"}
+
+
 def run(*command, **more):
     """Runs a command; its output, if it went well."""
     ran = subprocess.run([str(part) for part in command], capture_output=True, text=True, stdin=subprocess.DEVNULL, **more)
@@ -77,6 +86,8 @@ class Caller:
         """Something to buy, and enough of it."""
         self.insist("a product", "products", "product-1", {"sku": "MUG-01", "name": "Mug"})
         self.insist("stock", "products/MUG-01/receive", "delivery-1", {"quantity": 1_000_000})
+        closes = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 86_400))
+        self.insist("a round", "rounds", "round-1", {"round_id": ROUND, "prize": "Machine", "total_shares": 100_000, "share_price": euros(500), "closes_at": closes})
 
     def buys(self):
         """How long it takes until an order is placed and paid from now on."""
@@ -89,10 +100,12 @@ class Caller:
 
 
 def order(number, script):
-    line = {"sku": "MUG-01", "quantity": 1, "unit_price": {"minor_units": 1250, "currency": "EUR"}}
+    line = {"sku": "MUG-01", "quantity": 1, "unit_price": euros(1250)}
     order_id = str(uuid.uuid5(uuid.NAMESPACE_OID, str(number)))
     body = {"order_id": order_id, "customer_id": f"customer-{order_id[:2]}", "payment_method": script, "lines": [line]}
-    return order_id, body | ({"time_to_pay": "5s"} if script == "sandbox:never" else {})
+    body |= {"time_to_pay": "5s"} if script == "sandbox:never" else {}
+    has_share = isinstance(number, int) and number % SHARE_OF == 0
+    return order_id, body | ({"shares": {"round_id": ROUND, "count": 1, "unit_price": euros(500)}} if has_share else {})
 
 
 class Shop:
