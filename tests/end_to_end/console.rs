@@ -481,9 +481,12 @@ async fn a_list_can_be_had_as_a_file_and_a_command_says_what_it_would_do() {
 
     let take = json!({ "delta": "-2000", "reason": "count" });
     let would = gateway.post("/v1/products/MUG/adjust?dry_run=true", "k", &take).await.unwrap();
-    let refused = would.json["be_refused"].as_str().unwrap_or_default();
+    let refused = would.json["detail"].as_str().unwrap_or_default();
     assert!(
-        would.status == 200 && refused.starts_with("WOULD_BREAK_HOLDS: ") && !refused.contains("ce-id"),
+        would.status == 409
+            && would.code() == "WOULD_BREAK_HOLDS"
+            && !refused.contains("ce-id")
+            && !refused.contains("Key"),
         "{would:?}"
     );
     let add = json!({ "delta": "5", "reason": "count" });

@@ -299,20 +299,22 @@ pub(crate) async fn post(
     Ok(response)
 }
 
-/// What the command would do now, which nobody is told: it is read here, and written nowhere.
+/// What the command would do now, or why it would be refused. Nobody is told of it: it is read here, and written nowhere.
 async fn would(gateway: &Gateway, id: Uuid, route: &Route, message: &JsonMessage) -> Result<Response, Problem> {
     let foreseen = gateway.pool.answered(async {
         let mut connection = gateway.pool.session().await?;
         let foreseen = would::command(&mut connection, (id, route.message_type, &message.to_bytes())).await;
         Ok::<_, sqlx::Error>(foreseen)
     });
-    let mut would = foreseen.await?.map_err(|error| {
+    let would = foreseen.await?.map_err(|error| {
         tracing::warn!(error = format!("{error:#}"), "what a command would do cannot be said");
         Problem::own("DATABASE_UNAVAILABLE", "the database cannot be read at the moment: try again")
     })?;
-    // Nothing is sent, so no key is used.
-    would.be_refused = would.be_refused.map(|reason| reason.trim_end_matches(STAYS_REFUSED).to_owned());
-    Ok(json_response(StatusCode::OK, &would))
+    match would.be_refused.as_deref().and_then(|refused| refused.split_once(": ")) {
+        // Nothing is sent, so no key is used.
+        Some((code, reason)) => Err(Problem::rejected(code, reason.trim_end_matches(STAYS_REFUSED))),
+        None => Ok(json_response(StatusCode::OK, &would)),
+    }
 }
 
 /// The same caller, route, path and key always come to the same id, and no others do.

@@ -301,7 +301,7 @@ fn post(route: &commands::Route, command: &Value) -> Value {
     }
     parameters.push(json!({
         "name": DRY_RUN, "in": "query", "required": false, "schema": { "type": "boolean", "default": false },
-        "description": "Only say what would be done: the events that would be written, or why it would be refused. Nothing is sent.",
+        "description": "Only say what would be done: the events that would be written, or the problem by which it would be refused. Nothing is sent.",
     }));
     let refers = |name: &str| json!({ "$ref": format!("{SCHEMAS}{name}") });
     let outcome = json!({ "application/json": { "schema": refers("CommandOutcome") } });

@@ -490,6 +490,10 @@ pub(super) async fn act(
         }
     };
     let (status, answer) = send(&gateway, &visitor, (verb, &form), (&asked, is_preview)).await?;
+    if is_preview && status.is_client_error() {
+        ask.preview = Some(Preview::refused(&answer));
+        return shown(&ask, StatusCode::OK);
+    }
     if status.is_client_error() || status.is_server_error() {
         ask.is_refused(&answer);
         return shown(&ask, status);
@@ -610,6 +614,13 @@ async fn send(
 }
 
 impl Preview {
+    /// Of what would be refused, by the problem that says why.
+    fn refused(problem: &Value) -> Self {
+        let said = |name: &str| problem.get(name).map(text).unwrap_or_default();
+        let refused = format!("{} ({})", said("detail").trim_end_matches(NEEDS_NEW_KEY), said("code"));
+        Self { events: Vec::new(), refused, words: String::new() }
+    }
+
     /// Of a command, what it would do; of letters, what each of them would.
     fn of(answer: &Value) -> Self {
         let letters = answer.get("letters").and_then(Value::as_array);
