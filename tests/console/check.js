@@ -1,7 +1,9 @@
 // Can everybody use every page of the console, in light and dark, on a phone and a desk, with and without script and behind a prefix; does it
 // obey its own policy; is it small and quick; what do people meet who use it? Starts a private fleet with something to show, and a Chromium.
 //
-// Usage: node check.js HOLDFAST [--pictures DIR]     (HOLDFAST is the built `holdfast` command)
+// Usage: node check.js HOLDFAST [--pictures DIR] [--timed]     (HOLDFAST is the built `holdfast` command)
+//
+// How long a page takes is told, and judged only with --timed: a machine that has much else to do is no fault of a page.
 //
 // Needs the packages playwright-core and axe-core, and a Chromium in HOLDFAST_CHROMIUM: ./justw check-console. Prints a line for each check.
 // Exit 0 if all is well, 1 if not, 2 for wrong usage.
@@ -19,7 +21,8 @@ import { Visits } from "./visit.js";
 const LOOKS = ["light", "dark"].flatMap((scheme) => [320, 1280].map((width) => ({ scheme, width })));
 const PICTURES = { light: { scheme: "light", height: 900 }, dark: { scheme: "dark", height: 900 }, phone: { width: 360, height: 780, scale: 2 } };
 const ASSETS_MAX = { js: 40_000, css: 20_000 };
-const LOADS = 50;
+const LOADS = 10;
+const LOADS_TIMED = 50;
 const P95_MAX_MS = 200;
 const SERIES_MAX = 3;
 const PREFIX = "/shop/eu/";
@@ -234,24 +237,25 @@ function weighed(browser) {
 }
 
 // A page that is slow is slow in every series; a machine that has much else to do need not be busy in all of them.
-async function timed(browser, base, pages, cookies) {
-  const isQuick = (took) => at(0.95, took) < P95_MAX_MS;
+async function timed(browser, base, pages, cookies, isJudged) {
+  const loads = isJudged ? LOADS_TIMED : LOADS;
+  const isQuick = (took) => !isJudged || at(0.95, took) < P95_MAX_MS;
   const at = (share, took) => took[Math.ceil(share * took.length) - 1];
   await each(pages.filter(({ like }) => !like), async (page) => {
     const options = { scheme: "light", width: 1280, cookies: page.open ? [] : cookies };
     let took, series = 0;
     try {
       do {
-        took = await browser.time(`${base}console/${page.path}`, options, LOADS);
+        took = await browser.time(`${base}console/${page.path}`, options, loads);
         series += 1;
       } while (!isQuick(took) && series < SERIES_MAX);
     } catch (error) {
-      tell(`${page.name}, ${LOADS} loads`, [["it failed", error.message.split("\n")[0]]]);
+      tell(`${page.name}, ${loads} loads`, [["it failed", error.message.split("\n")[0]]]);
       return;
     }
     const faults = isQuick(took) ? [] : [["too slow", `p95 is to be below ${P95_MAX_MS} ms, in one of ${series} series`]];
     const [p50, p95, slowest] = [0.5, 0.95, 1].map((share) => `${at(share, took).toFixed(0)} ms`);
-    tell(`${page.name}, ${LOADS} loads`, faults, `p50 ${p50}, p95 ${p95}, the slowest ${slowest}${series > 1 ? `, series ${series}` : ""}`);
+    tell(`${page.name}, ${loads} loads`, faults, `p50 ${p50}, p95 ${p95}, the slowest ${slowest}${series > 1 ? `, series ${series}` : ""}`);
   });
 }
 
@@ -303,7 +307,7 @@ async function drawn(browser, base, pages, cookies, directory) {
   });
 }
 
-async function check(browser, fleet, seeded, pictures) {
+async function check(browser, fleet, seeded, wants) {
   const base = `${fleet.url}/`;
   const { status } = await ask(`${base}console/sign-in`);
   if (status !== 200) {
@@ -320,13 +324,13 @@ async function check(browser, fleet, seeded, pictures) {
   await withoutScript(browser, base, pages, cookies);
   weighed(browser);
   await behindAPrefix(browser, fleet);
-  await timed(browser, base, pages, cookies);
-  if (pictures) await drawn(browser, base, pages, cookies, pictures);
+  await timed(browser, base, pages, cookies, wants.timed);
+  if (wants.pictures) await drawn(browser, base, pages, cookies, resolve(wants.pictures));
   await followed(base, links, cookies);
   await new Visits(browser, fleet, { cookies, signedIn }, tell).all();
 }
 
-async function main(holdfast, pictures) {
+async function main(holdfast, wants) {
   const begun = performance.now();
   const fleet = new Fleet(holdfast);
   let browser;
@@ -341,7 +345,7 @@ async function main(holdfast, pictures) {
     await fleet.up();
     const seeded = await fleet.seed();
     await probing;
-    await check(browser, fleet, seeded, pictures);
+    await check(browser, fleet, seeded, wants);
   } finally {
     await end();
   }
@@ -352,13 +356,12 @@ async function main(holdfast, pictures) {
 
 let asked;
 try {
-  asked = parseArgs({ options: { pictures: { type: "string" } }, allowPositionals: true });
+  asked = parseArgs({ options: { pictures: { type: "string" }, timed: { type: "boolean" } }, allowPositionals: true });
 } catch (error) {
   console.error(error.message);
 }
 if (asked?.positionals.length !== 1) {
-  console.error("usage: check.js HOLDFAST [--pictures DIR]");
+  console.error("usage: check.js HOLDFAST [--pictures DIR] [--timed]");
   process.exit(2);
 }
-const pictures = asked.values.pictures && resolve(asked.values.pictures);
-process.exitCode = await main(asked.positionals[0], pictures);
+process.exitCode = await main(asked.positionals[0], asked.values);
