@@ -46,6 +46,7 @@ mod read;
 mod request;
 mod routes;
 mod search;
+mod secret;
 mod server;
 mod tokens;
 mod waiting;

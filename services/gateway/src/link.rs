@@ -23,15 +23,13 @@ use crate::{
     hex,
     problem::Problem,
     read::id,
+    secret,
 };
 
 pub(crate) const PATH: &str = "/v1/orders/{order_id}/events/link";
 
 /// How long a link is good. A stream that has begun by then goes on.
 const GOOD_FOR: Duration = Duration::from_mins(5);
-
-/// The fewest characters of the secret.
-const SECRET_CHARS_MIN: usize = 32;
 
 /// What a link is signed by.
 pub(crate) struct LinkKey(hmac::Key);
@@ -57,23 +55,12 @@ impl LinkKey {
     /// # Errors
     /// The file cannot be read, or its secret is too short.
     pub(crate) fn read(path: &str) -> Result<Option<SecretFile<Self>>, Error> {
-        if path.is_empty() {
-            return Ok(None);
-        }
-        let file = SecretFile::read("gateway.link_secret", path, |text| Self::of(text.trim()));
-        file.map(Some).map_err(|reason| Error::Permanent {
-            what: "reading the secret of links (setting gateway.link_secret)",
-            source: reason.into(),
-        })
+        let named = ("gateway.link_secret", "reading the secret of links (setting gateway.link_secret)");
+        secret::read(named, path, Self::of)
     }
 
     fn of(secret: &str) -> Result<Self, String> {
-        let count = secret.chars().count();
-        if count < SECRET_CHARS_MIN {
-            return Err(format!(
-                "the secret has {count} characters; {SECRET_CHARS_MIN} is the least: openssl rand -hex 32"
-            ));
-        }
+        secret::is_long_enough(secret)?;
         Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes())))
     }
 

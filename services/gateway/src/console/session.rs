@@ -32,7 +32,7 @@ use crate::{
     caller::{self, Caller, Scope},
     commands::insert,
     problem::Problem,
-    request,
+    request, secret,
 };
 
 const COOKIE: &str = "holdfast_session";
@@ -48,9 +48,6 @@ const RENEWED_AFTER: Duration = Duration::from_mins(1);
 
 /// The longest cookie that all browsers keep.
 const COOKIE_CHARS_MAX: usize = 4_000;
-
-/// The fewest characters of the secret.
-const SECRET_CHARS_MIN: usize = 32;
 
 /// The most bytes of a form.
 pub(super) const FORM_BYTES_MAX: usize = 65_536;
@@ -94,23 +91,12 @@ impl SessionKey {
     /// # Errors
     /// The file cannot be read, or its secret is too short.
     pub(crate) fn read(path: &str) -> Result<Option<SecretFile<Self>>, Error> {
-        if path.is_empty() {
-            return Ok(None);
-        }
-        let file = SecretFile::read("gateway.console_secret", path, |text| Self::of(text.trim()));
-        file.map(Some).map_err(|reason| Error::Permanent {
-            what: "reading the secret of the console (setting gateway.console_secret)",
-            source: reason.into(),
-        })
+        let named = ("gateway.console_secret", "reading the secret of the console (setting gateway.console_secret)");
+        secret::read(named, path, Self::of)
     }
 
     fn of(secret: &str) -> Result<Self, String> {
-        let count = secret.chars().count();
-        if count < SECRET_CHARS_MIN {
-            return Err(format!(
-                "the secret has {count} characters; {SECRET_CHARS_MIN} is the least: openssl rand -hex 32"
-            ));
-        }
+        secret::is_long_enough(secret)?;
         // A key of its own, whatever else the secret is used for.
         let key = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), b"holdfast console session");
         let key = UnboundKey::new(&CHACHA20_POLY1305, key.as_ref());
