@@ -153,7 +153,7 @@ async def check(holdfast, url, directory):
             who = "with a key" if key else "without one"
             print(f"{language}, {who}: an order was placed, answered again, and paid; one was refused; {events} events were read")
     load = [*fleet, "load", "--orders", "60", "--products", "5", "--rounds", "2", "--seed", "1"]
-    await asyncio.to_thread(subprocess.run, load, check=True, capture_output=True)
+    await asyncio.to_thread(subprocess.run, load, check=True, stdout=subprocess.DEVNULL)
     for stream in ["EVENTS_JSON", "EVENTS"]:
         await read_all(connection, stream, contract)
     await connection.close()

@@ -29,18 +29,18 @@ async def main(url="nats://127.0.0.1:4222", key=None, last=None):
     handled = set()
     while True:
         try:
-            messages = await consumer.fetch(100, timeout=5)
+            for message in await consumer.fetch(100, timeout=5):
+                event = cloud_event(message)
+                # An event may come twice. Keep the ids with what you make of the events, in one transaction, and acknowledge after it.
+                if event["id"] not in handled:
+                    handled.add(event["id"])
+                    print(json.dumps(event), flush=True)
+                await message.ack_sync(timeout=5)
+                if event["type"].rsplit(".", 1)[1] == last:
+                    return await connection.close()
         except nats.errors.TimeoutError:
+            # Nothing came, or the broker is busy: what it does not know to be acknowledged comes again.
             continue
-        for message in messages:
-            event = cloud_event(message)
-            # An event may come twice. Keep the ids with what you make of the events, in one transaction, and acknowledge after it.
-            if event["id"] not in handled:
-                handled.add(event["id"])
-                print(json.dumps(event), flush=True)
-            await message.ack_sync()
-            if event["type"].rsplit(".", 1)[1] == last:
-                return await connection.close()
 
 
 if __name__ == "__main__":

@@ -251,7 +251,10 @@ export class Visits {
     const isLive = (page) => says(page, "live");
     const isSaid = async (page, word, expect) => expect((await textOf(page, "#live span")).includes(word), `it does not say ${word}`);
     const away = (page) => page.mouse.move(2, 2);
-    const becomes = (page, word, ms) => until(`the order is ${word}`, async () => (await state(page)).includes(word), ms);
+    const becomes = (page, word, ms) => {
+      const what = async () => `the order is ${word}, and not ${await state(page)}, where it says ${await textOf(page, "#live span")}`;
+      return until(what, async () => (await state(page)).includes(word), ms);
+    };
     const secondsOf = (page) => page.evaluate(() => globalThis.seconds);
     // Until the page has been told, and has had time for it.
     const hasHeard = async (page, relay, news) => {
@@ -401,7 +404,7 @@ export class Visits {
         met?.catch(() => {}); // it is looked at below
         await relay.becomes(mood);
         const begun = Date.now();
-        const took = says(page, "reconnecting, as of", ms).then(() => Date.now() - begun);
+        const took = says(page, "reconnecting", ms).then(() => Date.now() - begun);
         await Promise.all([took, path === undefined ? this.#cancel(id) : this.#unpaid()]);
         // Then it has come again, at least once, and the gateway was still away.
         await met;

@@ -6,6 +6,8 @@
 const part = document.querySelector("[data-live]");
 const says = document.getElementById("live");
 const PAUSED = "holdfast-paused";
+// The time of the page stands beside it.
+const STALE = "◌ reconnecting";
 const AGAIN_MS = 5000;
 const PATIENCE_MS = 5000;
 // Browsers have six connections for one host. So many pages hold one to be told of news; others ask, until there is one for them.
@@ -44,7 +46,7 @@ async function change() {
     tell("● live");
   } catch {
     waits = true;
-    tell(stale());
+    tell(STALE);
   } finally {
     fetching = false;
   }
@@ -58,13 +60,11 @@ async function show(page) {
     if (row) row.open = true;
   }
   await htmx.swap({ sourceElement: part, target: part, text: fresh.outerHTML, swap: "outerMorph" });
-  for (const name of [".ways", ".foot time"]) {
+  for (const name of [".ways", ".as-of time"]) {
     const [here, there] = [document.querySelector(name), page.querySelector(name)];
     if (here && there && !here.contains(document.activeElement)) here.replaceWith(there);
   }
 }
-
-const stale = () => `◌ reconnecting, as of ${document.querySelector(".foot time").textContent}`;
 
 // Answers what gives a connection back; nothing, if there is none left, or the browser tells no page of another (over plain HTTP to another machine).
 function connection(number = 0) {
@@ -96,7 +96,7 @@ function listen() {
     stream.onmessage = change;
     stream.onerror = () => {
       isAnew = true;
-      tell(stale());
+      tell(STALE);
       // It comes again by itself, unless somebody has answered in the gateway's place.
       if (stream.readyState === EventSource.CLOSED) close();
     };
@@ -116,7 +116,6 @@ function listen() {
 }
 
 if (part && says) {
-  says.append(document.createElement("span"), " ");
   const button = document.createElement("button");
   const label = () => (button.textContent = isPaused() ? "Go on" : "Pause");
   button.type = "button";
@@ -127,7 +126,8 @@ if (part && says) {
     if (!isPaused()) change();
   });
   label();
-  says.append(button);
+  // The words change; before them, the button stays where it is.
+  says.append(button, " ", document.createElement("span"));
   tell(isPaused() ? "⏸ paused" : "● live");
   setInterval(() => waits && change(), 1000);
   if (part.dataset.live === "every") setInterval(change, 1000 * Number(part.dataset.seconds));
