@@ -109,6 +109,12 @@ check-clients: binaries
 check-console *args: binaries
     @exec "${HOLDFAST_NODE:-node}" '{{ justfile_directory() }}/tests/console/check.js' '{{ target }}/debug/holdfast' "$@"
 
+# What the console costs the fleet, and how quick its lists are when they are long: orders a second with 50 pages open and without, in turns, then pages of 100,000 orders
+[no-exit-message]
+[no-cd]
+measure-console *args: binaries
+    @exec "${HOLDFAST_NODE:-node}" '{{ justfile_directory() }}/tests/console/measure.js' '{{ target }}/debug/holdfast' "$@"
+
 # Ask a real Prometheus, which measures a private fleet at work, every query of every dashboard, and hold the dashboards against our rules and the types of Grafana's SDK; --pictures DIR draws them
 [no-exit-message]
 [no-cd]
