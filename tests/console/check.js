@@ -29,7 +29,7 @@ const PREFIX = "/shop/eu/";
 const AT_ONCE = 2;
 
 // Every page: where it is below console/. `like`: it is the page above with other data, so it is not timed again. `says`: what must be in it as text.
-function pagesOf({ orders, round, reference, sku, hostileSku }) {
+function pagesOf({ orders, round, drawn, hostileRound, reference, sku, hostileSku }) {
   return [
     { name: "sign-in", path: "sign-in", open: true },
     { name: "overview", path: "", picture: true },
@@ -48,6 +48,11 @@ function pagesOf({ orders, round, reference, sku, hostileSku }) {
     { name: "product, <script>", path: `stock/${hostileSku}`, like: true, says: [HOSTILE] },
     { name: "rounds", path: "rounds" },
     { name: "round", path: `rounds/${round}`, says: ["A bicycle"] },
+    { name: "round, drawn", path: `rounds/${drawn}`, like: true, says: ["An espresso machine", orders.winner] },
+    // For everybody, and so not below console/.
+    { name: "round, for everybody", path: `../rounds/${round}`, open: true, says: ["A bicycle", "3 of 100 shares are sold"] },
+    { name: "round, drawn, for everybody", path: `../rounds/${drawn}`, open: true, picture: "draw", says: ["An espresso machine", "has won", "What it does not prove"] },
+    { name: "round, <script>, for everybody", path: `../rounds/${hostileRound}`, open: true, like: true, says: [HOSTILE] },
     { name: "letters", path: "letters" },
     { name: "diagnosis", path: "diagnosis" },
     { name: "fleet", path: "fleet" },
@@ -327,7 +332,7 @@ async function check(browser, fleet, seeded, wants) {
   await timed(browser, base, pages, cookies, wants.timed);
   if (wants.pictures) await drawn(browser, base, pages, cookies, resolve(wants.pictures));
   await followed(base, links, cookies);
-  await new Visits(browser, fleet, { cookies, signedIn }, tell).all();
+  await new Visits(browser, fleet, { cookies, signedIn, seeded }, tell).all();
 }
 
 async function main(holdfast, wants) {

@@ -128,10 +128,16 @@ export class Fleet {
     const price = { minor_units: 500, currency: "EUR" };
     const closes = new Date(Date.now() + 86_400_000).toISOString();
     await this.ask("rounds", { round_id: round, prize: "A bicycle", share_price: price, total_shares: 100, closes_at: closes });
+    const drawn = idOf("round that is drawn");
+    await this.ask("rounds", { round_id: drawn, prize: "An espresso machine", share_price: price, total_shares: 2, closes_at: closes });
+
+    const hostileRound = idOf("hostile round");
+    await this.ask("rounds", { round_id: hostileRound, prize: `A mug ${HOSTILE}`, share_price: price, total_shares: 2, closes_at: closes });
 
     const reference = "R-1001";
     const orders = {
       paid: await this.place("paid", "customer-42", { reference, shares: { round_id: round, count: 3, unit_price: price } }),
+      winner: await this.place("winner", "customer-48", { shares: { round_id: drawn, count: 2, unit_price: price } }),
       pending: await this.place("pending", "customer-42", { payment_method: "sandbox:never" }),
       cancelled: await this.place("cancelled", "customer-43", { payment_method: "sandbox:never" }),
       refunded: await this.place("refunded", "customer-44"),
@@ -175,6 +181,7 @@ export class Fleet {
     const wanted = ["DEAD_LETTERS", "MONEY_UNMATCHED", "REFUND_UNDECIDED"];
     const areFound = ({ findings }) => wanted.every((code) => findings.some((finding) => finding.code === code));
     await this.until(wanted.join(" and "), "admin/diagnosis", areFound);
-    return { orders, round, reference, sku: "MUG-01", hostileSku: "HOSTILE-01" };
+    await this.until("a winner", `rounds/${drawn}`, ({ draw }) => draw?.status === "drawn");
+    return { orders, round, drawn, hostileRound, reference, sku: "MUG-01", hostileSku: "HOSTILE-01" };
   }
 }

@@ -108,13 +108,14 @@ class Hands {
 
 export class Visits {
   // With the cookies of somebody who signed in then.
-  constructor(browser, fleet, { cookies, signedIn }, tell) {
-    Object.assign(this, { browser, fleet, cookies, signedIn, tell, orders: 0 });
+  constructor(browser, fleet, { cookies, signedIn, seeded }, tell) {
+    Object.assign(this, { browser, fleet, cookies, signedIn, seeded, tell, orders: 0 });
   }
 
   async all() {
     const days = this.badDays(); // in which there is little to do but to wait
     await this.byKeyboard();
+    await this.byEverybody();
     await this.live();
     await this.manyPages();
     await this.signedOut();
@@ -242,6 +243,26 @@ export class Visits {
       expect((await page.locator("main").innerText()).includes("Over since"), "its page does not say that it is over");
       await judged(page, expect);
       return `${hands.tabs} times Tab`;
+    });
+  }
+
+  // Whoever has bought a share, or wants to know that all was right: without a token.
+  async byEverybody() {
+    const { drawn, orders } = this.seeded;
+    await this.#look("a draw is checked in the browser, and a ticket is found", async ({ expect, open }) => {
+      const page = await open(`../rounds/${drawn}`);
+      await page.getByRole("button", { name: "Check it in this browser" }).click();
+      const steps = page.locator("#steps li");
+      await until("it says what it has looked at", async () => (await steps.count()) > 0);
+      for (const text of await steps.allInnerTexts()) expect(text.startsWith("✓"), text);
+      await page.getByLabel("The id of your order").fill(orders.winner);
+      await page.keyboard.press("Enter");
+      const found = async () => (await textOf(page, "#found")) || undefined;
+      expect((await until("it is looked up", found)) === "That order has tickets 1 to 2.", await found());
+      await page.getByLabel("The id of your order").fill(orders.pending);
+      await page.keyboard.press("Enter");
+      await until("nothing is found", async () => (await found()).includes("no ticket"));
+      return `${await steps.count()} steps`;
     });
   }
 

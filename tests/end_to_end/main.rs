@@ -17,6 +17,7 @@ mod decisions;
 mod delivery;
 mod diagnosis;
 mod disputes;
+mod draws;
 mod encryption;
 mod export;
 mod gateway;

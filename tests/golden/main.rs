@@ -96,7 +96,7 @@ fn sample(message_type: &str) -> Value {
         .into_iter()
         .chain(lines.map(|lines| ("lines", lines)))
         .chain(reasons.map(|reason| ("reason", json!(reason))));
-    let choices = choices.chain(page_samples());
+    let choices = choices.chain(page_samples()).chain(draw_samples());
     fitting(message_type, choices.chain([("offer", offer_sample()), wallet_sample(), ("dispute", dispute_sample())]))
 }
 
@@ -108,6 +108,22 @@ fn page_samples() -> [(&'static str, Value); 6] {
         ("page", json!(2)),
         ("isReplaced", json!(true)),
         ("end", json!("CHECKOUT_END_PAID")),
+    ]
+}
+
+fn draw_samples() -> [(&'static str, Value); 10] {
+    let digits = "5823445bd59cf296b5f06512d4de973bd44be3c0211c1487be7a62d8d4b1723e";
+    [
+        ("draw", json!({ "commitment": digits, "beacon": "drand-quicknet", "delayMs": "60000" })),
+        ("listsAt", json!("2026-01-02T03:04:05.688901Z")),
+        ("tickets", json!("100")),
+        ("digest", json!(digits)),
+        ("beaconRound", json!("24851234")),
+        ("drawsAt", json!("2026-01-02T03:05:06Z")),
+        ("seed", json!(digits)),
+        ("beaconValue", json!(digits)),
+        ("beaconSignature", json!("b44679b9")),
+        ("ticket", json!("42")),
     ]
 }
 

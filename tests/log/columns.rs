@@ -159,7 +159,7 @@ async fn shares(connection: &mut PgConnection) -> Result<()> {
         let round_id = RoundId(Uuid::from_u128(round));
         let (prize, share_price) = (format!("boat {round}"), eur(100)?);
         let offer = Offer { prize, total_shares: 10, share_price, closes_at: later() };
-        rounds.ask(RoundCommand::OpenRound { round_id, offer, actor: String::new() }).await?;
+        rounds.ask(RoundCommand::OpenRound { round_id, offer, actor: String::new(), draw: None }).await?;
         let purchase = Purchase { round_id, count: 2, unit_price: eur(100)? };
         rounds.ask(RoundCommand::Hold { key: key(round), purchase }).await?;
     }

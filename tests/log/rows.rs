@@ -150,7 +150,7 @@ async fn whatever_changed_of_a_rounds_shares_or_of_a_hold_nothing_is_saved_over_
     with_database(async |connection| {
         let round_id = RoundId(Uuid::from_u128(1));
         let offer = Offer { prize: "Bicycle".to_owned(), total_shares: 10, share_price: eur(100), closes_at: later() };
-        let open = || RoundCommand::OpenRound { round_id, offer: offer.clone(), actor: String::new() };
+        let open = || RoundCommand::OpenRound { round_id, offer: offer.clone(), actor: String::new(), draw: None };
         let hold = |number| {
             let purchase = Purchase { round_id, count: 1, unit_price: eur(100) };
             RoundCommand::Hold { key: key(number), purchase }

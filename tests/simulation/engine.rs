@@ -261,7 +261,7 @@ fn services(bank: &FakeProvider, letters: &SimulatedWallets, replicas: usize) ->
     [
         Box::new(SimulatedService::new(orders, replicas)),
         Box::new(SimulatedService::new(Inventory, replicas)),
-        Box::new(SimulatedService::new(Rounds, replicas)),
+        Box::new(SimulatedService::new(Rounds::default(), replicas)),
         Box::new(SimulatedService::new(payments, replicas)),
     ]
 }

@@ -59,7 +59,8 @@ impl Locks for Rounds {
             Command::OpenRound { round_id, .. }
             | Command::CloseRound { round_id, .. }
             | Command::CancelRound { round_id, .. }
-            | Command::Advance { round_id } => return vec![Row::Round(*round_id)],
+            | Command::Advance { round_id }
+            | Command::Draw { round_id, .. } => return vec![Row::Round(*round_id)],
             Command::Hold { key, purchase } => (key, Some(purchase.round_id)),
             Command::Commit { key } | Command::Release { key } | Command::Return { key, .. } => (key, None),
         };

@@ -11,7 +11,7 @@ fn main() -> ExitCode {
         vec![
             process.service(|context| Ok(orders::Orders::new(providers::Enabled::of(&context.config)))),
             process.service(|_context| Ok(inventory::Inventory)),
-            process.service(|_context| Ok(rounds::Rounds)),
+            process.service(rounds::Rounds::set_up),
             process.service(payments::with_providers),
         ]
     })

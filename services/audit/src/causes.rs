@@ -47,7 +47,7 @@ enum By {
 }
 
 /// What causes each event, by none of the services' own rules.
-const CAUSES: [(&str, &[By]); 85] = [
+const CAUSES: [(&str, &[By]); 87] = [
     ("holdfast.common.v1.CommandRejected", &[By::Command]),
     ("holdfast.orders.v1.OrderPlaced", &[By::Command]),
     ("holdfast.orders.v1.CouponRequested", &[By::Command, By::Event]),
@@ -84,6 +84,8 @@ const CAUSES: [(&str, &[By]); 85] = [
     ("holdfast.inventory.v1.StockReturned", &[By::Event]),
     ("holdfast.rounds.v1.RoundOpened", &[By::Command]),
     ("holdfast.rounds.v1.RoundSoldOut", &[By::Event]),
+    ("holdfast.rounds.v1.RoundTicketsListed", &[By::Timer]),
+    ("holdfast.rounds.v1.RoundDrawn", &[By::Call]),
     ("holdfast.rounds.v1.RoundReopened", &[By::Command, By::Event]),
     ("holdfast.rounds.v1.RoundClosed", &[By::Command, By::Timer]),
     ("holdfast.rounds.v1.RoundCancelled", &[By::Command]),

@@ -27,6 +27,7 @@ mod causes;
 mod compare;
 pub mod diagnosis;
 mod difference;
+pub mod draw;
 pub mod export;
 mod fold;
 pub mod in_memory;

@@ -1,5 +1,5 @@
 //! What waits for a person: reports that fit nothing, refunds that need a decision, disputes that are not over, money that was to go back
-//! and did not, and calls about money that do not come to their end.
+//! and did not, calls about money that do not come to their end, and draws that are late.
 
 use std::collections::BTreeMap;
 
@@ -39,6 +39,8 @@ pub enum Kind {
     Owed,
     /// A call about money that does not come to its end.
     Call,
+    /// A draw whose winner is late.
+    Draw,
 }
 
 /// One thing that waits.
@@ -114,13 +116,22 @@ const CALLS: &str = "select count(*) over () as count, 'call ' || split_part(typ
         'holdfast.payments.v1.CaptureSubmitted', 'holdfast.payments.v1.VoidSubmitted')
     order by deadline, key limit $1";
 
-const KINDS: [(Kind, &str); 6] = [
+/// What refuses to go on is told by itself.
+const DRAWS: &str =
+    "select count(*) over () as count, 'draw of a round' as what, 'round-' || split_part(key, 'draw-', 2) as subject,
+        key as id, null::bigint as amount_minor, '' as currency,
+        'tried ' || attempts || ' times: ' || coalesce(last_error, 'no try came to its end') as reason,
+        deadline as since
+    from rounds.effects where deadline < now() and stopped_by is null order by deadline, key limit $1";
+
+const KINDS: [(Kind, &str); 7] = [
     (Kind::Report, REPORTS),
     (Kind::RefundUnknown, REFUNDS_UNKNOWN),
     (Kind::RefundUndecided, REFUNDS_UNDECIDED),
     (Kind::Dispute, DISPUTES),
     (Kind::Owed, ORDERS),
     (Kind::Call, CALLS),
+    (Kind::Draw, DRAWS),
 ];
 
 /// Asks the database, in the caller's transaction if there is one.

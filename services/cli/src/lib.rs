@@ -50,5 +50,6 @@ pub mod unblock;
 pub mod up;
 mod verb;
 pub mod verify;
+pub mod verify_draw;
 mod waiting;
 pub mod what_if;

@@ -7,7 +7,7 @@ use cli::{
     actions, archive, asyncapi, cancel, check, config, contact, context, cutoff, demo, diagnose, expire, explain,
     export, gateway::failure::Failure, get, global_args::GlobalArgs, list, load, mail, merge, migrate, output::Output,
     pause, rebuild, reconcile, recover, redrive, refund, reinstate, replay, resolve, search, send, set_aside, shell,
-    status, tail, timeline, unblock, up, verify, what_if,
+    status, tail, timeline, unblock, up, verify, verify_draw, what_if,
 };
 use platform::print::Paged;
 use tracing_subscriber::EnvFilter;
@@ -55,6 +55,8 @@ enum Command {
     Tail(tail::Args),
     /// Fold the log again and compare every row; check that nothing was lost or doubled. Traffic may run.
     Verify(verify::Args),
+    /// Check the draw of a round: that its winner is the one that everybody computes. Traffic may run.
+    VerifyDraw(verify_draw::Args),
     /// Show everything that happened to an order, a refund, a payment, a product or a round, across all services, in causal order. Traffic may run.
     Timeline(timeline::Args),
     /// Show everything that happened to an order: short for `timeline order`.
@@ -133,6 +135,7 @@ impl Command {
         matches!(
             self,
             Self::Verify(_)
+                | Self::VerifyDraw(_)
                 | Self::Timeline(_)
                 | Self::Order(_)
                 | Self::Replay(_)
@@ -174,6 +177,7 @@ impl Command {
                 | Self::List(_)
                 | Self::Search(_)
                 | Self::Explain(_)
+                | Self::VerifyDraw(_)
                 | Self::Timeline(_)
                 | Self::Order(_)
                 | Self::Replay(_)
@@ -229,6 +233,7 @@ async fn run(cli: Cli) -> ExitCode {
         Command::Search(args) => search::run(args, global).await,
         Command::Tail(args) => tail::run(args, global).await,
         Command::Verify(args) => verify::run(args, global).await,
+        Command::VerifyDraw(args) => verify_draw::run(args, global).await,
         Command::Timeline(args) => timeline::run(args, global).await,
         Command::Order(args) => timeline::order(args, global).await,
         Command::Cancel(args) => cancel::run(args, global).await,

@@ -4,7 +4,7 @@ use std::{fs, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result};
 use platform::config::Config;
-use testbed::fleet::{Fleet, Options};
+use testbed::fleet::{Fleet, Options, draws};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::global_args::GlobalArgs;
@@ -28,6 +28,9 @@ pub struct Args {
     all_in_one: bool,
 }
 
+/// How long after its tickets are listed a round is drawn: long enough to be seen, and to wait for.
+const DRAWS_AFTER: Duration = Duration::from_secs(5);
+
 /// How often to see whether a worker has died.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -35,7 +38,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let options = Options { replicas: args.replicas.into(), all_in_one: args.all_in_one, ..Options::default() };
+    fs::create_dir_all(&global.dir).with_context(|| format!("making {}", global.dir.display()))?;
+    let settings = draws::settings(&global.dir, DRAWS_AFTER)?;
+    let options =
+        Options { replicas: args.replicas.into(), all_in_one: args.all_in_one, settings, ..Options::default() };
     let mut fleet = Fleet::start(&global.dir, options).await?;
     let http = fleet.start_gateway().await?;
     // Mail is off unless it is said where it goes.
@@ -50,6 +56,7 @@ pub async fn run(args: Args, global: &GlobalArgs) -> Result<ExitCode> {
     println!("NATS      {}", address.broker_url);
     println!("HTTP      export HOLDFAST={} TOKEN={}", http.url, http.token);
     println!("Console   {}/console/, to be signed in to with that token", http.url);
+    println!("Rounds    {}/rounds/ROUND_ID, for everybody", http.url);
     println!("Logs      {}", global.dir.join("log").display());
     println!("The fleet is up. Ctrl-C stops it; what is stored stays in {}.", global.dir.display());
     loop {

@@ -18,7 +18,7 @@ use axum::{
 use crate::{Gateway, commands::insert, guard, problem::Problem};
 
 mod acts;
-mod assets;
+pub(crate) mod assets;
 mod decide;
 mod diagnosis;
 mod fleet;

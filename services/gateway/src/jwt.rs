@@ -119,7 +119,7 @@ impl Jwt {
         match (jwt.refresh().await, &jwt.source) {
             (Ok(_), _) => {}
             (Err(reason), Source::File(_)) => return Err(refuse(reason)),
-            (Err(reason), Source::Page(_)) => {
+            (Err(reason), Source::Page { .. }) => {
                 tracing::error!(reason, "the keys of tokens cannot be read; nobody is believed by one before they can");
             }
         }
@@ -237,7 +237,7 @@ pub(crate) async fn read_again(gateway: Arc<Gateway>) {
     loop {
         clock::sleep(match jwt.source {
             Source::File(_) => LOOK_EVERY,
-            Source::Page(_) => ASK_EVERY,
+            Source::Page { .. } => ASK_EVERY,
         })
         .await;
         jwt.say(jwt.refresh().await, &mut said);

@@ -42,6 +42,7 @@ mod orders;
 mod outcome;
 mod patience;
 mod problem;
+mod public_round;
 mod read;
 mod request;
 mod routes;
@@ -86,6 +87,7 @@ struct Gateway {
     stripe: Option<webhooks::Stripe>,
     under_way: UnderWay,
     looks: Looks,
+    ticket_lists: public_round::Lists,
     operators: Operators,
     requests: Semaphore,
     listeners: Arc<Semaphore>,
@@ -159,6 +161,7 @@ async fn connect(
         stripe,
         under_way: UnderWay::default(),
         looks: Looks::new(&config.database, &config.broker),
+        ticket_lists: public_round::Lists::default(),
         operators,
         requests: Semaphore::new(config.gateway.requests_max),
         listeners: Arc::new(Semaphore::new(config.gateway.listeners_max)),

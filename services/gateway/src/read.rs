@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use audit::draw::{self, Draw};
 use axum::{
     extract::{RawPathParams, State},
     http::{HeaderMap, StatusCode, header},
@@ -154,15 +155,55 @@ pub(crate) struct Round {
     pub(crate) refunding: String,
     pub(crate) share_price: Money,
     pub(crate) closes_at: String,
+    /// How its winner is drawn. Null: no winner is drawn here.
+    pub(crate) draw: Option<RoundDraw>,
     /// Events of its stream. It is also the ETag.
     pub(crate) version: String,
+}
+
+/// How far the draw of a round has come, and who has won.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RoundDraw {
+    /// sealed, listed or drawn.
+    pub(crate) status: &'static str,
+    /// SHA-256 of the seed.
+    pub(crate) commitment: String,
+    /// Whose value is mixed in.
+    pub(crate) beacon: &'static str,
+    /// When that is published. Null: its tickets are not listed yet.
+    pub(crate) draws_at: Option<String>,
+    /// SHA-256 of the list of tickets.
+    pub(crate) tickets_sha256: Option<String>,
+    /// The ticket that won.
+    pub(crate) winning_ticket: Option<String>,
+    /// The order that has it.
+    pub(crate) order_id: Option<String>,
+}
+
+impl RoundDraw {
+    fn of(Draw { terms, listed, drawn }: &Draw) -> Self {
+        let status = match (listed, drawn) {
+            (_, Some(_)) => "drawn",
+            (Some(_), None) => "listed",
+            (None, None) => "sealed",
+        };
+        Self {
+            status,
+            commitment: terms.commitment.to_string(),
+            beacon: terms.beacon.as_str(),
+            draws_at: listed.as_ref().map(|listed| listed.draws_at.to_string()),
+            tickets_sha256: listed.as_ref().map(|listed| listed.digest.to_string()),
+            winning_ticket: drawn.as_ref().map(|drawn| drawn.ticket.to_string()),
+            order_id: drawn.as_ref().map(|drawn| drawn.order.order_id.to_string()),
+        }
+    }
 }
 
 macro_rules! rounds {
     ($which:literal) => {
         concat!(
             "select round_id, prize, status, total_shares, sold, held, refunding, share_price_minor, currency,
-                 to_jsonb(closes_at) #>> '{}' as closes_at, version
+                 to_jsonb(closes_at) #>> '{}' as closes_at, draw::text, version
              from rounds.rounds where ",
             $which
         )
@@ -213,6 +254,7 @@ pub(crate) fn shown_round(row: &PgRow) -> Result<Round, sqlx::Error> {
             currency: row.try_get("currency")?,
         },
         closes_at: row.try_get("closes_at")?,
+        draw: draw::of_row(row.try_get("draw")?)?.as_ref().map(RoundDraw::of),
         version: number("version")?.to_string(),
     })
 }

@@ -14,8 +14,8 @@ use axum::{
 
 use crate::{
     Gateway, catalog, commands, console, coupons, diagnosis, docs, events, expire, fleet, guard, guard::RequestId,
-    letters, link, log, openapi, operators, orders, problem, problem::Problem, read, search, waiting, wallets,
-    webhooks,
+    letters, link, log, openapi, operators, orders, problem, problem::Problem, public_round, read, search, waiting,
+    wallets, webhooks,
 };
 
 /// All that the gateway serves.
@@ -62,6 +62,9 @@ pub(crate) fn app(gateway: Arc<Gateway>) -> Router {
         app = app.route(route.path, post(run));
     }
     app = app.merge(console::pages(&gateway));
+    if gateway.settings.public_rounds {
+        app = app.merge(public_round::pages());
+    }
     app.layer(from_fn_with_state(Arc::clone(&gateway), guard::guard)).with_state(gateway)
 }
 

@@ -36,7 +36,7 @@ pub(crate) struct WaitingList {
 /// Something that waits for a person.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Waiting {
-    /// report, `refund_unknown`, `refund_undecided`, dispute, owed or call. More may come.
+    /// report, `refund_unknown`, `refund_undecided`, dispute, owed, call or draw. More may come.
     pub(crate) kind: &'static str,
     /// The same with where it stands: `refund unknown`, `dispute needs_response`.
     pub(crate) what: String,
@@ -73,6 +73,7 @@ impl Waiting {
                 Kind::Dispute => "dispute",
                 Kind::Owed => "owed",
                 Kind::Call => "call",
+                Kind::Draw => "draw",
             },
             what: item.what,
             id: item.id,

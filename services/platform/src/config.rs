@@ -38,7 +38,7 @@ sections! {
     /// All settings of a worker.
     Config {
         database: Database, broker: Broker, consumer: Consumer, relay: Relay, timers: Timers, effects: Effects,
-        payments: Payments, stripe: Stripe, http: Http, gateway: Gateway, mail: Mail, traces: Traces, log: Log, process: Process,
+        payments: Payments, rounds: Rounds, stripe: Stripe, http: Http, gateway: Gateway, mail: Mail, traces: Traces, log: Log, process: Process,
     }
     /// Postgres.
     Database { url: String, password: String, connections_max: u32, installation: String }
@@ -60,6 +60,8 @@ sections! {
     Effects { calls: bool, concurrency_max: usize, lease_ms: u64, call_ms: u64, backoff_ms: u64, backoff_max_ms: u64, poll_ms: u64 }
     /// Taking payments.
     Payments { providers: String }
+    /// Drawing winners.
+    Rounds { draw_secrets: String, draw_beacon: String, draw_beacon_url: String, draw_delay_ms: u64 }
     /// The provider Stripe.
     Stripe {
         secret_key: String, webhook_secrets: String, allow_live: bool, url: String, success_url: String, cancel_url: String,
@@ -70,7 +72,7 @@ sections! {
     /// The HTTP API.
     Gateway {
         address: String, tokens: String, jwks: String, jwt_issuer: String, jwt_audience: String, link_secret: String,
-        console_secret: String, console_environment: String, operator_url: String, operator_password: String, connections_max: usize, requests_max: usize, listeners_max: usize,
+        console_secret: String, console_environment: String, public_rounds: bool, operator_url: String, operator_password: String, connections_max: usize, requests_max: usize, listeners_max: usize,
         body_bytes_max: usize, read_ms: u64, write_ms: u64, request_ms: u64, wait_ms: u64, wait_max_ms: u64,
     }
     /// Mail to buyers.
@@ -125,6 +127,7 @@ impl Config {
         checks.within("timers.poll_ms", self.timers.poll_ms, 1, 60_000);
         self.effects.check(&mut checks);
         self.payments.check(&mut checks);
+        self.rounds.check(&mut checks);
         self.stripe.check(&mut checks);
         self.gateway.check(&mut checks);
         self.mail.check(&mut checks);
@@ -293,6 +296,16 @@ impl Stripe {
         checks.one_of("stripe.capture", &self.capture, &["at_once", "on_paid"]);
         checks.file("stripe.secret_key", &self.secret_key);
         checks.file("stripe.webhook_secrets", &self.webhook_secrets);
+    }
+}
+
+impl Rounds {
+    fn check(&self, checks: &mut Checks) {
+        checks.file("rounds.draw_secrets", &self.draw_secrets);
+        checks.one_of("rounds.draw_beacon", &self.draw_beacon, &["drand-quicknet", "sandbox"]);
+        // The sandbox has no value that nobody knows, so there is nothing to wait for.
+        let least = if self.draw_beacon == "sandbox" { 1_000 } else { 30_000 };
+        checks.within("rounds.draw_delay_ms", self.draw_delay_ms, least, 86_400_000);
     }
 }
 

@@ -18,3 +18,4 @@ pub mod secret_file;
 pub mod shutdown;
 pub mod statement;
 pub mod telemetry;
+pub mod web;

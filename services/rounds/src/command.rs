@@ -2,9 +2,12 @@
 
 use domain::{HoldKey, Money, RefundId, RoundId};
 
-use crate::event::Offer;
+use crate::{
+    draw::{Proof, Terms},
+    event::Offer,
+};
 
-/// An intent. The first three come from outside, the rest from the policy and from timers.
+/// An intent. The first three come from outside, the rest from the policy, from timers and from outside calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Put shares up for sale.
@@ -15,6 +18,8 @@ pub enum Command {
         offer: Offer,
         /// Who asks. Empty: it is not said.
         actor: String,
+        /// How its winner will be drawn, which the settings say and nobody who asks.
+        draw: Option<Terms>,
     },
     /// Close an open round now, as if its closing time had come.
     CloseRound {
@@ -34,10 +39,17 @@ pub enum Command {
         /// Why.
         note: String,
     },
-    /// Take the step of a round that is due: close it, or have the next batch of its participants refunded.
+    /// Take the step of a round that is due: close it, list its tickets, or have the next batch of its participants refunded.
     Advance {
         /// The round.
         round_id: RoundId,
+    },
+    /// Draw the winner of a round: all that he is drawn by is known.
+    Draw {
+        /// The round.
+        round_id: RoundId,
+        /// What is known now.
+        proof: Proof,
     },
     /// Hold shares for an order.
     Hold {

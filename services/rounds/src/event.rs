@@ -5,7 +5,9 @@ use std::{fmt, time::Duration};
 use domain::{HoldKey, Money, RefundId, Rejection, RoundId, Timer, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// Wait before a batch of refunds: lets other work in between, and tells its timer from the one that fired just now.
+use crate::draw::{Drawn, Listed, Terms};
+
+/// Wait before a batch of refunds, or a list of tickets: lets other work in between, and tells its timer from the one that fired just now.
 pub const BATCH_PAUSE: Duration = Duration::from_millis(10);
 
 /// A fact.
@@ -19,6 +21,8 @@ pub enum Event {
         offer: Offer,
         /// Who asked. Empty: it was not said.
         actor: String,
+        /// How its winner will be drawn, if there will be one.
+        draw: Option<Terms>,
     },
     /// Every share is sold.
     RoundSoldOut {
@@ -26,6 +30,24 @@ pub enum Event {
         round_id: RoundId,
         /// All of its shares.
         total_shares: i64,
+        /// When its tickets are listed, if there will be a winner.
+        lists_at: Option<Timestamp>,
+    },
+    /// The tickets of a round that is sold out are numbered: whatever comes back later, they take part.
+    RoundTicketsListed {
+        /// The round.
+        round_id: RoundId,
+        /// What is fixed by it.
+        listed: Listed,
+        /// What was fixed before.
+        terms: Terms,
+    },
+    /// The round has a winner.
+    RoundDrawn {
+        /// The round.
+        round_id: RoundId,
+        /// Who it is, and why.
+        drawn: Drawn,
     },
     /// A share came back to a round that was sold out, before its closing time: it is for sale again.
     RoundReopened {
@@ -171,6 +193,8 @@ impl Event {
         match self {
             Self::RoundOpened { round_id, .. }
             | Self::RoundSoldOut { round_id, .. }
+            | Self::RoundTicketsListed { round_id, .. }
+            | Self::RoundDrawn { round_id, .. }
             | Self::RoundReopened { round_id, .. }
             | Self::RoundClosed { round_id, .. }
             | Self::RoundCancelled { round_id, .. }
@@ -197,6 +221,8 @@ impl Event {
             }
             Self::RoundOpened { .. }
             | Self::RoundSoldOut { .. }
+            | Self::RoundTicketsListed { .. }
+            | Self::RoundDrawn { .. }
             | Self::RoundReopened { .. }
             | Self::RoundClosed { .. }
             | Self::RoundCancelled { .. }
@@ -206,20 +232,22 @@ impl Event {
         touched
     }
 
-    /// What it does to the timer of its round: closing time while shares are unsold, then one batch of refunds after the
-    /// other.
+    /// What it does to the timer of its round: closing time while shares are unsold, then the list of its tickets, or one batch
+    /// of refunds after the other.
     #[must_use]
     pub fn timer(&self) -> Option<Timer> {
         match self {
             Self::RoundOpened { offer, .. } => Some(Timer::Set(offer.closes_at)),
-            Self::RoundSoldOut { .. } => Some(Timer::Clear),
+            Self::RoundSoldOut { lists_at, .. } => Some(lists_at.map_or(Timer::Clear, Timer::Set)),
+            Self::RoundTicketsListed { .. } => Some(Timer::Clear),
             Self::RoundReopened { closes_at, .. } => Some(Timer::Set(*closes_at)),
             Self::RoundClosed { closed_at: at, .. } | Self::RoundCancelled { cancelled_at: at, .. } => {
                 Some(Timer::Set(*at + BATCH_PAUSE))
             }
             // None after the last batch, and after one for a late buyer, which must not touch a timer that is set.
             Self::RoundRefundsRequested { next_batch_at, .. } => next_batch_at.map(Timer::Set),
-            Self::SharesHeld { .. }
+            Self::RoundDrawn { .. }
+            | Self::SharesHeld { .. }
             | Self::SharesRejected { .. }
             | Self::SharesSold { .. }
             | Self::SharesReleased { .. }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::{
     command::Purchase,
-    event::{Event, Shares, StreamId},
+    event::{BATCH_PAUSE, Event, Shares, StreamId},
     round::{Round, RoundStatus, State, known, not_open},
 };
 
@@ -26,6 +26,8 @@ pub struct Hold {
     pub refund_requested: bool,
     /// The refund that its shares came back with.
     pub returned_by: Option<RefundId>,
+    /// Whether they came back once the tickets of its round were listed, and so take part in its draw all the same.
+    pub keeps_ticket: bool,
     /// Events of its stream.
     pub version: StreamVersion,
 }
@@ -41,7 +43,13 @@ impl Revised for Hold {
 
 impl Hold {
     pub(crate) const fn new(status: Status, round_id: Option<RoundId>, count: i64) -> Self {
-        Self { status, round_id, count, refund_requested: false, returned_by: None, version: StreamVersion::FIRST }
+        let version = StreamVersion::FIRST;
+        Self { status, round_id, count, refund_requested: false, returned_by: None, keeps_ticket: false, version }
+    }
+
+    /// Whether its shares have tickets in the draw of its round.
+    pub(crate) fn has_ticket(&self) -> bool {
+        self.status == Status::Committed && (self.returned_by.is_none() || self.keeps_ticket)
     }
 
     /// Whether its order is to be refunded if its round fails, and was not named yet.
@@ -96,7 +104,7 @@ fn check<'a>(state: &'a State, wanted: &Purchase, at: Timestamp) -> Result<&'a R
 
 /// Sells what is held. The last share of a round sells it out; a share of a failed round is refunded at once, because the
 /// batches of its refunds may be over.
-pub(crate) fn commit(state: &State, key: HoldKey) -> Result<Vec<Event>, DecideError> {
+pub(crate) fn commit(state: &State, key: HoldKey, at: Timestamp) -> Result<Vec<Event>, DecideError> {
     match step(status(state, key), Request::Commit) {
         Step::Become(Status::Committed) => {}
         Step::Nothing => return Ok(vec![]),
@@ -109,7 +117,8 @@ pub(crate) fn commit(state: &State, key: HoldKey) -> Result<Vec<Event>, DecideEr
     let sold = Event::SharesSold { key, shares };
     Ok(match round.status {
         RoundStatus::Open if round.sold + shares.count >= total_shares => {
-            vec![sold, Event::RoundSoldOut { round_id, total_shares }]
+            let lists_at = round.draw.as_ref().map(|_draw| at + BATCH_PAUSE);
+            vec![sold, Event::RoundSoldOut { round_id, total_shares, lists_at }]
         }
         RoundStatus::Open | RoundStatus::SoldOut => vec![sold],
         RoundStatus::Failed(failure) => {
@@ -134,17 +143,17 @@ pub(crate) fn release(state: &State, key: HoldKey) -> Result<Vec<Event>, DecideE
 }
 
 /// Takes sold shares back. A refund proves that the order was paid: if it overtook that message, the commit comes first. A
-/// round that was sold out is so no longer, unless its closing time has found it so.
+/// round that was sold out is so no longer, unless its closing time has found it so, or its tickets are listed.
 pub(crate) fn give_back(
     state: &State,
     key: HoldKey,
     refund_id: RefundId,
     at: Timestamp,
 ) -> Result<Vec<Event>, DecideError> {
-    let mut events = commit(state, key)?;
-    let (hold, shares, Round { offer, status, .. }) = held(state, key)?;
-    let is_sold_out = match status {
-        RoundStatus::SoldOut => at < offer.closes_at,
+    let mut events = commit(state, key, at)?;
+    let (hold, shares, round) = held(state, key)?;
+    let is_sold_out = match round.status {
+        RoundStatus::SoldOut => round.may_reopen(at),
         // Even late: what is sold and given back at once was never all sold.
         RoundStatus::Open => events.iter().any(|event| matches!(event, Event::RoundSoldOut { .. })),
         RoundStatus::Failed(_) => false,
@@ -155,7 +164,7 @@ pub(crate) fn give_back(
         Some(before) => return Err(broken(key, format!("refund {refund_id} returns what refund {before} returned"))),
     }
     if is_sold_out {
-        events.push(Event::RoundReopened { round_id: shares.round_id, closes_at: offer.closes_at });
+        events.push(Event::RoundReopened { round_id: shares.round_id, closes_at: round.offer.closes_at });
     }
     Ok(events)
 }

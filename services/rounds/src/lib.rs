@@ -3,7 +3,7 @@
 //! In: `OrderPlaced` and `OrderReinstated` ask for a hold, `OrderPaid` commits it, `OrderExpired`, `OrderCancelled` and
 //! `OrderRejected` release it, `OrderRefunded` and `OrderPartiallyRefunded` return what it had bought. Out:
 //! `RoundOpened`, then `RoundSoldOut`, which `RoundReopened` withdraws when a share comes back before the closing time,
-//! or `RoundClosed` or `RoundCancelled` and `RoundRefundsRequested` in batches, of a round; `SharesHeld` or
+//! and `RoundTicketsListed` and `RoundDrawn` of one that has a draw; or `RoundClosed` or `RoundCancelled` and `RoundRefundsRequested` in batches, of a round; `SharesHeld` or
 //! `SharesRejected`, then `SharesSold` or `SharesReleased`, then `SharesReturned` of a hold. Always:
 //! `sold + held <= total_shares`; `held` is the sum of all open holds, `sold` of all that were committed and not
 //! returned; a hold closes once and returns once; a round is sold out while every share is sold, and stays so only if
@@ -11,14 +11,23 @@
 
 use std::collections::BTreeMap;
 
-use domain::{DecideError, Decider, HoldKey, Memory, Rejection, RoundId, StreamVersion, Timer, Timestamp};
-use platform::statement::Statement;
-use runtime::service::{Locks, RowTable, Service};
+use domain::{DecideError, Decider, Effect, HoldKey, Memory, Rejection, RoundId, StreamVersion, Timer, Timestamp};
+use platform::{
+    config::{Config, ms},
+    error::Error,
+    statement::Statement,
+};
+use runtime::{
+    Context,
+    service::{EffectOutcome, LeasedEffect, Locks, RowTable, Service},
+};
 use serde::Serialize;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 pub mod command;
+pub mod draw;
+mod effect;
 pub mod event;
 pub mod hold;
 pub mod policy;
@@ -27,20 +36,34 @@ pub mod store;
 pub mod wire;
 
 use command::Command;
+pub use effect::Draws;
 use event::{Event, StreamId};
 use hold::Hold;
 use round::{Round, State};
 
-/// The service.
-#[derive(Debug, Clone, Copy)]
-pub struct Rounds;
+/// The service, with what draws winners.
+#[derive(Debug, Default)]
+pub struct Rounds {
+    draws: Option<Draws>,
+}
+
+impl Rounds {
+    /// By the settings of a process.
+    ///
+    /// # Errors
+    /// They cannot be used.
+    pub fn set_up(context: &Context) -> Result<Self, Error> {
+        let Config { rounds, effects, .. } = &context.config;
+        Ok(Self { draws: Draws::set_up(rounds, ms(effects.call_ms))? })
+    }
+}
 
 /// A row of one of its tables.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Row {
     /// A round.
-    Round(Round),
+    Round(Box<Round>),
     /// What one attempt of an order holds.
     Hold(Hold),
 }
@@ -106,23 +129,29 @@ impl Decider for Rounds {
         event.timer()
     }
 
+    fn effect(event: &Event) -> Option<Effect> {
+        effect::of(event)
+    }
+
     fn rows(state: &State) -> BTreeMap<String, Row> {
-        let rounds =
-            state.rounds.iter().map(|(id, round)| (StreamId::Round(*id).to_string(), Row::Round(round.clone())));
+        let rounds = state
+            .rounds
+            .iter()
+            .map(|(id, round)| (StreamId::Round(*id).to_string(), Row::Round(Box::new(round.clone()))));
         let holds = state.holds.iter().map(|(key, hold)| (StreamId::Hold(*key).to_string(), Row::Hold(*hold)));
         rounds.chain(holds).collect()
     }
 
     fn row(state: &State, name: &str) -> Option<Row> {
         if let Some(round_id) = name.strip_prefix("round-") {
-            return state.rounds.get(&RoundId::parse(round_id).ok()?).cloned().map(Row::Round);
+            return state.rounds.get(&RoundId::parse(round_id).ok()?).cloned().map(Box::new).map(Row::Round);
         }
         state.holds.get(&HoldKey::from_text(name.strip_prefix("shares-")?)?).copied().map(Row::Hold)
     }
 
     fn put(state: &mut State, name: &str, row: Row) -> Option<()> {
         match row {
-            Row::Round(round) => state.rounds.create(RoundId::parse(name.strip_prefix("round-")?).ok()?, round),
+            Row::Round(round) => state.rounds.create(RoundId::parse(name.strip_prefix("round-")?).ok()?, *round),
             Row::Hold(hold) => state.holds.create(HoldKey::from_text(name.strip_prefix("shares-")?)?, hold),
         }
         Some(())
@@ -130,7 +159,7 @@ impl Decider for Rounds {
 
     fn take_out(state: &mut State, name: &str) -> Option<Row> {
         if let Some(round_id) = name.strip_prefix("round-") {
-            return state.rounds.take(&RoundId::parse(round_id).ok()?).map(Row::Round);
+            return state.rounds.take(&RoundId::parse(round_id).ok()?).map(Box::new).map(Row::Round);
         }
         state.holds.take(&HoldKey::from_text(name.strip_prefix("shares-")?)?).map(Row::Hold)
     }
@@ -141,7 +170,23 @@ impl Decider for Rounds {
 }
 
 impl Service for Rounds {
+    const CALLEES: &'static [&'static str] = &effect::CALLEES;
+
     const TABLES: &'static [RowTable] = &store::TABLES;
+
+    fn admit(&self, command: Command) -> Result<Command, Rejection> {
+        Ok(match (command, &self.draws) {
+            (Command::OpenRound { round_id, offer, actor, .. }, Some(draws)) => {
+                let draw = draws.terms(round_id);
+                Command::OpenRound { round_id, offer, actor, draw }
+            }
+            (command, _) => command,
+        })
+    }
+
+    async fn perform(&self, effect: LeasedEffect) -> EffectOutcome<Command> {
+        effect::perform(self.draws.as_ref(), effect).await
+    }
 
     fn can_wait(_memory: &Memory<State>, command: &Command) -> bool {
         policy::can_wait(command)

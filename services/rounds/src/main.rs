@@ -7,5 +7,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    runtime::run(|_context| Ok(rounds::Rounds))
+    runtime::run(rounds::Rounds::set_up)
 }

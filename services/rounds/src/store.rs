@@ -47,7 +47,7 @@ pub(crate) async fn load(
             | Command::CancelRound { round_id, .. } => {
                 rounds.insert(round_id.0);
             }
-            Command::Advance { round_id } => {
+            Command::Advance { round_id } | Command::Draw { round_id, .. } => {
                 rounds.insert(round_id.0);
                 advancing.insert(round_id.0);
             }
@@ -75,7 +75,7 @@ pub(crate) async fn load_rows(connection: &mut PgConnection, names: &[String]) -
     load_by(connection, LOAD, keys, rounds.map(|id| id.0).collect(), Vec::new()).await
 }
 
-/// Loads these holds and rounds, and the next buyers of rounds that are advancing.
+/// Loads these holds and rounds, and the next buyers, or all tickets, of rounds that are advancing.
 async fn load_by(
     connection: &mut PgConnection,
     load: &'static str,
@@ -103,11 +103,12 @@ async fn load_by(
 pub(crate) fn recall(memory: &mut Memory<State>, commands: &[&Command], state: &mut State) -> bool {
     let mut asked = BTreeSet::new();
     commands.iter().all(|command| match command {
-        // Which buyers are next is only known by a look.
+        // Which buyers are next, or have tickets, is only known by a look.
         Command::OpenRound { .. }
         | Command::CloseRound { .. }
         | Command::CancelRound { .. }
-        | Command::Advance { .. } => false,
+        | Command::Advance { .. }
+        | Command::Draw { .. } => false,
         Command::Hold { key, purchase } => {
             asked.insert(*key);
             memory.move_to(state, key, |rows| &mut rows.holds);
@@ -129,7 +130,7 @@ fn recall_round(memory: &mut Memory<State>, key: &HoldKey, state: &mut State) ->
 /// One probe of the primary key of the holds after the other, in the order of the arrays: of its own accord, the planner would rather
 /// read a table of thousands of rows through. What the next batch of each round may name is in the order of the index `holds_to_refund`.
 macro_rules! load {
-    ($holds_locked:literal, $buyers_locked:literal, $rounds_locked:literal) => {
+    ($holds_locked:literal, $buyers_locked:literal, $tickets_locked:literal, $rounds_locked:literal) => {
         concat!(
             "with h as materialized (
                  select found.* from unnest($1::uuid[], $2::int4[]) as k (order_id, attempt) cross join lateral (
@@ -145,17 +146,35 @@ macro_rules! load {
             $buyers_locked,
             ") as found
              ),
+             drawing as materialized (
+                 select round_id from rounds.rounds where round_id = any($4) and status = 'sold_out' and draw is not null
+             ),
+             tickets as materialized (
+                 select found.* from drawing cross join lateral (
+                     select * from rounds.holds where holds.round_id = drawing.round_id
+                     and status = 'committed' and not refund_requested and returned_by is null
+                     order by order_id, attempt",
+            $tickets_locked,
+            ") as found
+                 union all
+                 select found.* from drawing cross join lateral (
+                     select * from rounds.holds where holds.round_id = drawing.round_id and keeps_ticket
+                     order by order_id, attempt",
+            $tickets_locked,
+            ") as found
+             ),
              wanted as materialized (
                  select array(select unnest($3::uuid[]) union select round_id from h) as rounds
              )
-             select order_id, attempt, round_id, count, status, refund_requested, returned_by, version,
+             select order_id, attempt, round_id, count, status, refund_requested, returned_by, keeps_ticket, version,
                  null::text as prize, null::int8 as total_shares, null::int8 as share_price_minor, null::text as currency,
-                 null::timestamptz as closes_at, null::int8 as sold, null::int8 as held, null::int8 as refunding
-             from (select * from h union all select * from buyers) as holds
+                 null::timestamptz as closes_at, null::int8 as sold, null::int8 as held, null::int8 as refunding,
+                 null::text as draw
+             from (select * from h union all select * from buyers union all select * from tickets) as holds
              union all
-             select null, null, round.round_id, null, round.status, null, null, round.version, round.prize,
+             select null, null, round.round_id, null, round.status, null, null, null, round.version, round.prize,
                  round.total_shares, round.share_price_minor, round.currency, round.closes_at, round.sold, round.held,
-                 round.refunding
+                 round.refunding, round.draw::text
              from wanted cross join lateral (
                  select * from rounds.rounds where round_id = any(wanted.rounds)",
             $rounds_locked,
@@ -164,16 +183,18 @@ macro_rules! load {
     };
 }
 
-const LOAD: &str = load!("", "", "");
-const LOAD_LOCKED: &str = load!(" for update", " for update skip locked", " order by round_id for update");
+const LOAD: &str = load!("", "", "", "");
+const LOAD_LOCKED: &str =
+    load!(" for update", " for update skip locked", " for update", " order by round_id for update");
 
 /// Loads every row, without locks.
 pub(crate) async fn load_all(connection: &mut PgConnection) -> Result<State, sqlx::Error> {
-    let query = "select order_id, attempt, round_id, count, status, refund_requested, returned_by, version
+    let query =
+        "select order_id, attempt, round_id, count, status, refund_requested, returned_by, keeps_ticket, version
         from rounds.holds";
     let holds = sqlx::query(query).try_map(hold).fetch_all(&mut *connection).await?;
     let query = "select round_id, prize, total_shares, share_price_minor, currency, closes_at, status, sold, held,
-        refunding, version from rounds.rounds";
+        refunding, draw::text, version from rounds.rounds";
     let rounds = sqlx::query(query).try_map(round).fetch_all(connection).await?;
     Ok(state(rounds, holds))
 }
@@ -203,7 +224,9 @@ fn round(row: PgRow) -> Result<(RoundId, Round), sqlx::Error> {
         .ok_or_else(|| malformed(Rejection::new("UNKNOWN_STATUS", format!("round {round_id} is {word:?}"))))?;
     let (sold, held) = (row.try_get("sold")?, row.try_get("held")?);
     let (refunding, version) = (row.try_get("refunding")?, StreamVersion::new(row.try_get("version")?));
-    Ok((round_id, Round { offer, status, sold, held, refunding, version }))
+    let draw = row.try_get::<Option<&str>, _>("draw")?.map(serde_json::from_str).transpose();
+    let draw = draw.map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+    Ok((round_id, Round { offer, status, sold, held, refunding, draw, version }))
 }
 
 fn hold(row: PgRow) -> Result<(HoldKey, Hold), sqlx::Error> {
@@ -217,6 +240,7 @@ fn hold(row: PgRow) -> Result<(HoldKey, Hold), sqlx::Error> {
         count: row.try_get("count")?,
         refund_requested: row.try_get("refund_requested")?,
         returned_by: row.try_get::<Option<Uuid>, _>("returned_by")?.map(RefundId),
+        keeps_ticket: row.try_get("keeps_ticket")?,
         version: StreamVersion::new(row.try_get("version")?),
     };
     Ok((key, hold))
@@ -258,13 +282,23 @@ fn bind_new_rounds(values: &mut Values<'_>, rows: &[(&RoundId, &Round)]) {
         .bind(column(rows, |(_, round)| round.sold))
         .bind(column(rows, |(_, round)| round.held))
         .bind(column(rows, |(_, round)| round.refunding))
-        .bind(column(rows, |(_, round)| round.version.get()));
+        .bind(column(rows, |(_, round)| round.version.get()))
+        .bind(column(rows, |(_, round)| draw_text(round)));
+}
+
+/// As the table has it.
+fn draw_text(round: &Round) -> Option<String> {
+    round.draw.as_ref().map(|draw| serde_json::json!(draw).to_string())
 }
 
 const CREATE_ROUNDS: &str = "insert into rounds.rounds (round_id, prize, total_shares, share_price_minor, currency,
-        closes_at, status, sold, held, refunding, version)
-    select * from unnest($1::uuid[], $2::text[], $3::int8[], $4::int8[], $5::text[], $6::timestamptz[], $7::text[],
-        $8::int8[], $9::int8[], $10::int8[], $11::int8[])
+        closes_at, status, sold, held, refunding, version, draw)
+    select round_id, prize, total_shares, share_price_minor, currency, closes_at, status, sold, held, refunding, version,
+        draw::jsonb
+    from unnest($1::uuid[], $2::text[], $3::int8[], $4::int8[], $5::text[], $6::timestamptz[], $7::text[],
+        $8::int8[], $9::int8[], $10::int8[], $11::int8[], $12::text[])
+        as new (round_id, prize, total_shares, share_price_minor, currency, closes_at, status, sold, held, refunding,
+            version, draw)
     returning 1";
 
 fn bind_changed_rounds(values: &mut Values<'_>, rows: &[(&RoundId, &Round, RoundRevision)]) {
@@ -278,15 +312,16 @@ fn bind_changed_rounds(values: &mut Values<'_>, rows: &[(&RoundId, &Round, Round
         .bind(column(rows, |(_, _, before)| before.version.get()))
         .bind(column(rows, |(_, _, before)| before.sold))
         .bind(column(rows, |(_, _, before)| before.held))
-        .bind(column(rows, |(_, _, before)| before.refunding));
+        .bind(column(rows, |(_, _, before)| before.refunding))
+        .bind(column(rows, |(_, round, _)| draw_text(round)));
 }
 
 const CHANGE_ROUNDS: &str = "update rounds.rounds set status = new.status, sold = new.sold, held = new.held,
-        refunding = new.refunding, version = new.version
+        refunding = new.refunding, version = new.version, draw = new.draw::jsonb
     from unnest($1::uuid[], $2::text[], $3::int8[], $4::int8[], $5::int8[], $6::int8[], $7::int8[], $8::int8[], $9::int8[],
-            $10::int8[])
+            $10::int8[], $11::text[])
         as new (round_id, status, sold, held, refunding, version, version_before, sold_before, held_before,
-            refunding_before)
+            refunding_before, draw)
     where rounds.round_id = new.round_id and rounds.version = new.version_before and rounds.sold = new.sold_before
         and rounds.held = new.held_before and rounds.refunding = new.refunding_before
     returning 1";
@@ -300,12 +335,14 @@ fn bind_new_holds(values: &mut Values<'_>, rows: &[(&HoldKey, &Hold)]) {
         .bind(column(rows, |(_, hold)| hold.status.as_str()))
         .bind(column(rows, |(_, hold)| hold.refund_requested))
         .bind(column(rows, |(_, hold)| hold.returned_by.map(|refund_id| refund_id.0)))
-        .bind(column(rows, |(_, hold)| hold.version.get()));
+        .bind(column(rows, |(_, hold)| hold.version.get()))
+        .bind(column(rows, |(_, hold)| hold.keeps_ticket));
 }
 
 const CREATE_HOLDS: &str = "insert into rounds.holds (order_id, attempt, round_id, count, status, refund_requested,
-        returned_by, version)
-    select * from unnest($1::uuid[], $2::int4[], $3::uuid[], $4::int8[], $5::text[], $6::bool[], $7::uuid[], $8::int8[])
+        returned_by, version, keeps_ticket)
+    select * from unnest($1::uuid[], $2::int4[], $3::uuid[], $4::int8[], $5::text[], $6::bool[], $7::uuid[], $8::int8[],
+        $9::bool[])
     returning 1";
 
 fn bind_changed_holds(values: &mut Values<'_>, rows: &[(&HoldKey, &Hold, (StreamVersion, bool))]) {
@@ -317,14 +354,15 @@ fn bind_changed_holds(values: &mut Values<'_>, rows: &[(&HoldKey, &Hold, (Stream
         .bind(column(rows, |(_, hold, _)| hold.returned_by.map(|refund_id| refund_id.0)))
         .bind(column(rows, |(_, hold, _)| hold.version.get()))
         .bind(column(rows, |(_, _, (before, _))| before.get()))
-        .bind(column(rows, |(_, _, (_, was_named))| was_named));
+        .bind(column(rows, |(_, _, (_, was_named))| was_named))
+        .bind(column(rows, |(_, hold, _)| hold.keeps_ticket));
 }
 
 const CHANGE_HOLDS: &str = "update rounds.holds set status = new.status, refund_requested = new.refund_requested,
-        returned_by = new.returned_by, version = new.version
-    from unnest($1::uuid[], $2::int4[], $3::text[], $4::bool[], $5::uuid[], $6::int8[], $7::int8[], $8::bool[])
+        returned_by = new.returned_by, keeps_ticket = new.keeps_ticket, version = new.version
+    from unnest($1::uuid[], $2::int4[], $3::text[], $4::bool[], $5::uuid[], $6::int8[], $7::int8[], $8::bool[], $9::bool[])
         as new (order_id, attempt, status, refund_requested, returned_by, version, version_before,
-            refund_requested_before)
+            refund_requested_before, keeps_ticket)
     where holds.order_id = new.order_id and holds.attempt = new.attempt and holds.version = new.version_before
         and holds.refund_requested = new.refund_requested_before
     returning 1";

@@ -5,6 +5,7 @@ use proto::{Message, Name, rounds::v1 as wire};
 
 use crate::{
     command::Command,
+    draw::{Beacon, Bytes32, Drawn, Listed, Proof, Terms},
     event::{Event, Failure, Offer, Shares},
 };
 
@@ -49,7 +50,7 @@ fn open_round(message: wire::OpenRound) -> Result<Command, Rejection> {
         closes_at: Timestamp::from_wire("closes_at", closes_at)?,
     };
     let actor = text("actor", &actor, 0, 128)?;
-    Ok(Command::OpenRound { round_id: RoundId::parse(&round_id)?, offer, actor })
+    Ok(Command::OpenRound { round_id: RoundId::parse(&round_id)?, offer, actor, draw: None })
 }
 
 fn who_and_why(actor: &str, note: &str) -> Result<(String, String), Rejection> {
@@ -74,6 +75,8 @@ const fn message_type(event: &Event) -> &'static str {
     match event {
         Event::RoundOpened { .. } => "holdfast.rounds.v1.RoundOpened",
         Event::RoundSoldOut { .. } => "holdfast.rounds.v1.RoundSoldOut",
+        Event::RoundTicketsListed { .. } => "holdfast.rounds.v1.RoundTicketsListed",
+        Event::RoundDrawn { .. } => "holdfast.rounds.v1.RoundDrawn",
         Event::RoundReopened { .. } => "holdfast.rounds.v1.RoundReopened",
         Event::RoundClosed { .. } => "holdfast.rounds.v1.RoundClosed",
         Event::RoundCancelled { .. } => "holdfast.rounds.v1.RoundCancelled",
@@ -88,14 +91,20 @@ const fn message_type(event: &Event) -> &'static str {
 
 fn bytes(event: Event) -> Vec<u8> {
     match event {
-        Event::RoundOpened { round_id, offer: Offer { prize, total_shares, share_price, closes_at }, actor } => {
+        Event::RoundOpened { round_id, offer: Offer { prize, total_shares, share_price, closes_at }, actor, draw } => {
             let (round_id, share_price, closes_at) =
                 (round_id.to_string(), Some(share_price.to_wire()), Some(closes_at.to_wire()));
-            wire::RoundOpened { round_id, prize, total_shares, share_price, closes_at, actor }.encode_to_vec()
+            let draw = draw.as_ref().map(terms_to_wire);
+            wire::RoundOpened { round_id, prize, total_shares, share_price, closes_at, actor, draw }.encode_to_vec()
         }
-        Event::RoundSoldOut { round_id, total_shares } => {
-            wire::RoundSoldOut { round_id: round_id.to_string(), total_shares }.encode_to_vec()
+        Event::RoundSoldOut { round_id, total_shares, lists_at } => {
+            let (round_id, lists_at) = (round_id.to_string(), lists_at.map(Timestamp::to_wire));
+            wire::RoundSoldOut { round_id, total_shares, lists_at }.encode_to_vec()
         }
+        Event::RoundTicketsListed { round_id, listed, terms } => {
+            listed_to_wire(round_id, listed, &terms).encode_to_vec()
+        }
+        Event::RoundDrawn { round_id, drawn } => drawn_to_wire(round_id, &drawn).encode_to_vec(),
         Event::RoundReopened { round_id, closes_at } => {
             let (round_id, closes_at) = (round_id.to_string(), Some(closes_at.to_wire()));
             wire::RoundReopened { round_id, closes_at }.encode_to_vec()
@@ -143,6 +152,69 @@ fn bytes(event: Event) -> Vec<u8> {
     }
 }
 
+fn terms_to_wire(Terms { commitment, beacon, delay_ms }: &Terms) -> wire::DrawTerms {
+    let (commitment, beacon) = (commitment.to_string(), beacon.as_str().to_owned());
+    wire::DrawTerms { commitment, beacon, delay_ms: *delay_ms }
+}
+
+fn listed_to_wire(round_id: RoundId, listed: Listed, terms: &Terms) -> wire::RoundTicketsListed {
+    let Listed { tickets, digest, beacon_round, draws_at } = listed;
+    wire::RoundTicketsListed {
+        round_id: round_id.to_string(),
+        tickets,
+        digest: digest.to_string(),
+        beacon_round,
+        draws_at: Some(draws_at.to_wire()),
+        draw: Some(terms_to_wire(terms)),
+    }
+}
+
+fn drawn_to_wire(round_id: RoundId, Drawn { proof, ticket, order }: &Drawn) -> wire::RoundDrawn {
+    wire::RoundDrawn {
+        round_id: round_id.to_string(),
+        seed: proof.seed.to_string(),
+        beacon_value: proof.beacon_value.to_string(),
+        beacon_signature: proof.beacon_signature.clone(),
+        ticket: *ticket,
+        order_id: order.order_id.to_string(),
+        attempt: order.attempt,
+    }
+}
+
+fn terms_from_wire(terms: wire::DrawTerms) -> Result<Terms, Rejection> {
+    let wire::DrawTerms { commitment, beacon, delay_ms } = terms;
+    Ok(Terms {
+        commitment: Bytes32::from_wire("draw.commitment", &commitment)?,
+        beacon: Beacon::parse(&beacon)?,
+        delay_ms,
+    })
+}
+
+fn listed_from_wire(message: wire::RoundTicketsListed) -> Result<Event, Rejection> {
+    let wire::RoundTicketsListed { round_id, tickets, digest, beacon_round, draws_at, draw } = message;
+    let round_id = RoundId::parse(&round_id)?;
+    let listed = Listed {
+        tickets,
+        digest: Bytes32::from_wire("digest", &digest)?,
+        beacon_round,
+        draws_at: Timestamp::from_wire("draws_at", draws_at)?,
+    };
+    let terms = terms_from_wire(draw.unwrap_or_default())?;
+    Ok(Event::RoundTicketsListed { round_id, listed, terms })
+}
+
+fn drawn_from_wire(message: wire::RoundDrawn) -> Result<Event, Rejection> {
+    let wire::RoundDrawn { round_id, seed, beacon_value, beacon_signature, ticket, order_id, attempt } = message;
+    let round_id = RoundId::parse(&round_id)?;
+    let proof = Proof {
+        seed: Bytes32::from_wire("seed", &seed)?,
+        beacon_value: Bytes32::from_wire("beacon_value", &beacon_value)?,
+        beacon_signature,
+    };
+    let drawn = Drawn { proof, ticket, order: HoldKey::parse(&order_id, attempt)? };
+    Ok(Event::RoundDrawn { round_id, drawn })
+}
+
 fn to_wire(key: HoldKey, shares: Shares) -> (String, Attempt, String, i64) {
     (key.order_id.to_string(), key.attempt, shares.round_id.to_string(), shares.count)
 }
@@ -165,16 +237,22 @@ const fn failure_to_wire(failure: Failure) -> wire::RoundFailure {
 pub fn decode_event(message_type: &str, data: &[u8]) -> Result<Event, Rejection> {
     match message_type.strip_prefix(PACKAGE) {
         Some(wire::RoundOpened::NAME) => {
-            let wire::RoundOpened { round_id, prize, total_shares, share_price, closes_at, actor } = decode(data)?;
+            let wire::RoundOpened { round_id, prize, total_shares, share_price, closes_at, actor, draw } =
+                decode(data)?;
             let round_id = RoundId::parse(&round_id)?;
             let share_price = Money::from_wire("share_price", share_price.as_ref())?;
             let closes_at = Timestamp::from_wire("closes_at", closes_at)?;
-            Ok(Event::RoundOpened { round_id, offer: Offer { prize, total_shares, share_price, closes_at }, actor })
+            let offer = Offer { prize, total_shares, share_price, closes_at };
+            let draw = draw.map(terms_from_wire).transpose()?;
+            Ok(Event::RoundOpened { round_id, offer, actor, draw })
         }
         Some(wire::RoundSoldOut::NAME) => {
-            let wire::RoundSoldOut { round_id, total_shares } = decode(data)?;
-            Ok(Event::RoundSoldOut { round_id: RoundId::parse(&round_id)?, total_shares })
+            let wire::RoundSoldOut { round_id, total_shares, lists_at } = decode(data)?;
+            let lists_at = lists_at.map(|at| Timestamp::from_wire("lists_at", Some(at))).transpose()?;
+            Ok(Event::RoundSoldOut { round_id: RoundId::parse(&round_id)?, total_shares, lists_at })
         }
+        Some(wire::RoundTicketsListed::NAME) => listed_from_wire(decode(data)?),
+        Some(wire::RoundDrawn::NAME) => drawn_from_wire(decode(data)?),
         Some(wire::RoundReopened::NAME) => {
             let wire::RoundReopened { round_id, closes_at } = decode(data)?;
             let (round_id, closes_at) = (RoundId::parse(&round_id)?, Timestamp::from_wire("closes_at", closes_at)?);

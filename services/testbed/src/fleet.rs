@@ -21,6 +21,7 @@ use sqlx::{Connection, PgConnection};
 
 use crate::servers::{NatsServer, Postgres, Process, SUPERUSER, Signal, last_lines, wait_until};
 
+pub mod draws;
 mod gateway;
 pub mod stripe;
 

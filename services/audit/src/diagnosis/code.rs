@@ -184,6 +184,12 @@ codes! {
         act: "see `/readyz` of the workers of orders; `holdfast expire --dry-run --reason TEXT` names them",
         clears: "no timer of orders is overdue"
     }
+    DrawStuck "DRAW_STUCK" Delay Waiting {
+        means: "a round is sold out, and its winner is not drawn: the beacon does not answer, or the secret that the round was opened with is gone",
+        stake: "its buyers wait for a winner",
+        act: "see last_error of the call: reach the beacon, or put the secret back as one more line of the file (setting rounds.draw_secrets)",
+        clears: "the winner is drawn, or the round is called off"
+    }
     WorkOverdue "WORK_OVERDUE" Delay Due {
         means: "timers or outside calls of a service are overdue: none of its workers is ready, the provider does not answer, or effects.calls is off",
         stake: "rounds close late, refunds and pages are late",

@@ -277,7 +277,9 @@ impl Judge {
 
     fn stopped(&mut self, stopped: &Stopped) {
         let Stopped { service, by, calls, for_ms, says } = stopped;
-        let mut finding = self.finding(Code::ProviderMisconfigured, by.clone(), Some(*for_ms)).number("calls", *calls);
+        // The one call of rounds is about a draw.
+        let code = if *service == "rounds" { Code::DrawStuck } else { Code::ProviderMisconfigured };
+        let mut finding = self.finding(code, by.clone(), Some(*for_ms)).number("calls", *calls);
         finding.cause =
             format!("{by} refuses how {service} asks; {calls} calls wait until that is mended: {}", cut(says));
         finding.evidence =
@@ -384,6 +386,11 @@ const fn words_of(kind: Kind) -> (Code, &'static str, &'static str) {
             "calls about money do not come to their end",
             "select key, type, attempts, deadline, last_error from payments.effects where deadline < now() order by deadline",
         ),
+        Kind::Draw => (
+            Code::DrawStuck,
+            "draws are late",
+            "select key, attempts, deadline, last_error from rounds.effects where deadline < now() order by deadline",
+        ),
         Kind::Dispute => (
             Code::DisputeOpen,
             "disputes are not over",
@@ -407,7 +414,7 @@ fn act_on(kind: Kind, item: &Item) -> Option<String> {
         Kind::Owed => {
             Some(format!("holdfast order {id}    (says why it did not go back; then holdfast send RequestRefund)"))
         }
-        Kind::Call | Kind::Dispute => None,
+        Kind::Call | Kind::Draw | Kind::Dispute => None,
     }
 }
 

@@ -60,7 +60,7 @@ const OF_PAYMENTS_OF_NO_CONCERN: [&str; 13] = [
 ];
 
 /// What the owners of stock and shares do before anything comes back.
-const OF_HOLDS_OF_NO_CONCERN: [&str; 17] = [
+const OF_HOLDS_OF_NO_CONCERN: [&str; 19] = [
     inventory::ProductRegistered::NAME,
     inventory::StockReceived::NAME,
     inventory::StockAdjusted::NAME,
@@ -70,6 +70,8 @@ const OF_HOLDS_OF_NO_CONCERN: [&str; 17] = [
     inventory::StockReleased::NAME,
     rounds::RoundOpened::NAME,
     rounds::RoundSoldOut::NAME,
+    rounds::RoundTicketsListed::NAME,
+    rounds::RoundDrawn::NAME,
     rounds::RoundReopened::NAME,
     rounds::RoundClosed::NAME,
     rounds::RoundCancelled::NAME,

@@ -39,6 +39,12 @@ pub(crate) struct Round {
     pub(crate) changed: Moment,
     /// When one was sold last.
     pub(crate) last_sold: Moment,
+    /// When its tickets were listed: from then on it stays sold out.
+    pub(crate) listed: Option<Moment>,
+    /// When the beacon publishes the value that it is drawn by.
+    draws_at: Option<Timestamp>,
+    /// Whether it has a winner.
+    is_drawn: bool,
     /// When a share came back that withdraws "sold out", until it is withdrawn.
     pub(crate) to_reopen: Option<Moment>,
     /// Whether a breach was told already.
@@ -99,8 +105,34 @@ impl Round {
                 Some(format!("it is said to be sold out with {sold} sold of {total}"))
             }
             Standing::Open if sold == total => Some("it is open again with every share sold".to_owned()),
+            Standing::Open if self.listed.is_some() => Some("it is open again, and its tickets were listed".to_owned()),
             Standing::Open if is_over => Some("it is open again, and was sold out at its closing time".to_owned()),
             Standing::Open | Standing::SoldOut | Standing::Closed | Standing::Cancelled => None,
+        }
+    }
+
+    /// What is wrong with this list of its tickets.
+    fn contradicts_list(&self, listed: &wire::RoundTicketsListed) -> Option<String> {
+        let Self { sold, standing, .. } = self;
+        match standing {
+            _ if self.listed.is_some() => Some("its tickets were listed twice".to_owned()),
+            Standing::SoldOut if i128::from(listed.tickets) != *sold => {
+                Some(format!("{} tickets are listed, and {sold} shares are sold", listed.tickets))
+            }
+            Standing::SoldOut => None,
+            Standing::Open | Standing::Closed | Standing::Cancelled => {
+                Some(format!("its tickets are listed although it is {}", standing.as_str()))
+            }
+        }
+    }
+
+    /// What is wrong with it being drawn now.
+    fn contradicts_draw(&self, at: Moment) -> Option<String> {
+        match self.draws_at {
+            _ if self.is_drawn => Some("it was drawn twice".to_owned()),
+            Some(draws_at) if draws_at <= at.at => None,
+            Some(draws_at) => Some(format!("it is drawn before {draws_at}, when nobody can know by what")),
+            None => Some("it is drawn without a list of its tickets".to_owned()),
         }
     }
 
@@ -149,6 +181,8 @@ impl Shares {
             wire::RoundSoldOut::NAME => {
                 self.become_standing(&decode::<wire::RoundSoldOut>(data)?.round_id, Standing::SoldOut, at, findings)?;
             }
+            wire::RoundTicketsListed::NAME => self.list(&decode(data)?, at, findings)?,
+            wire::RoundDrawn::NAME => self.draw(&decode::<wire::RoundDrawn>(data)?.round_id, at, findings)?,
             wire::RoundReopened::NAME => {
                 self.become_standing(&decode::<wire::RoundReopened>(data)?.round_id, Standing::Open, at, findings)?;
             }
@@ -244,6 +278,27 @@ impl Shares {
         Ok(())
     }
 
+    fn list(&mut self, event: &wire::RoundTicketsListed, at: Moment, findings: &mut Findings) -> Result<(), Rejection> {
+        let round_id = RoundId::parse(&event.round_id)?;
+        let Some(round) = self.rounds.get_mut(&round_id) else { return Ok(()) };
+        if let Some(what) = round.contradicts_list(event) {
+            findings.add(Check::Shares, format!("round-{round_id}"), what, Some(at.position));
+        }
+        let draws_at = event.draws_at.map(|draws_at| Timestamp::from_wire("draws_at", Some(draws_at))).transpose()?;
+        *round = Round { listed: Some(at), draws_at, to_reopen: None, ..*round };
+        Ok(())
+    }
+
+    fn draw(&mut self, round_id: &str, at: Moment, findings: &mut Findings) -> Result<(), Rejection> {
+        let round_id = RoundId::parse(round_id)?;
+        let Some(round) = self.rounds.get_mut(&round_id) else { return Ok(()) };
+        if let Some(what) = round.contradicts_draw(at) {
+            findings.add(Check::Shares, format!("round-{round_id}"), what, Some(at.position));
+        }
+        round.is_drawn = true;
+        Ok(())
+    }
+
     fn name_all(
         &mut self,
         event: &wire::RoundRefundsRequested,
@@ -330,7 +385,8 @@ impl Shares {
         self.change(round_id, at, findings, |round| {
             round.sold -= i128::from(count);
             round.named -= named;
-            if round.standing == Standing::SoldOut && round.closes_at.is_some_and(|closes_at| at.at < closes_at) {
+            let may_reopen = round.listed.is_none() && round.closes_at.is_some_and(|closes_at| at.at < closes_at);
+            if round.standing == Standing::SoldOut && may_reopen {
                 round.to_reopen = Some(at);
             }
         });

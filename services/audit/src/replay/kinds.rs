@@ -475,7 +475,7 @@ mod tests {
         let shares = |count| Shares { round_id, count };
         let mut state = rounds::round::State::default();
         let events = [
-            RoundEvent::RoundOpened { round_id, offer, actor: String::new() },
+            RoundEvent::RoundOpened { round_id, offer, actor: String::new(), draw: None },
             RoundEvent::SharesHeld { key: key(1), shares: shares(2) },
             RoundEvent::SharesHeld { key: key(2), shares: shares(3) },
             RoundEvent::SharesSold { key: key(1), shares: shares(2) },

@@ -1,4 +1,4 @@
-//! Style and script of the console. Their names say what is in them, so a browser keeps them for ever.
+//! Style and scripts of pages for people. Their names say what is in them, so a browser keeps them for ever.
 
 use std::sync::LazyLock;
 
@@ -13,7 +13,7 @@ use crate::{commands::insert, hex, problem::Problem};
 
 /// A file that pages refer to.
 #[derive(Debug)]
-pub(super) struct Asset {
+pub(crate) struct Asset {
     stem: &'static str,
     extension: &'static str,
     kind: &'static str,
@@ -23,7 +23,7 @@ pub(super) struct Asset {
 
 macro_rules! asset {
     ($name:ident, $path:literal, $stem:literal, $extension:literal, $kind:literal) => {
-        pub(super) static $name: Asset = Asset {
+        pub(crate) static $name: Asset = Asset {
             stem: $stem,
             extension: $extension,
             kind: $kind,
@@ -35,6 +35,7 @@ macro_rules! asset {
 
 asset!(STYLE, "../../assets/console.css", "console", "css", "text/css; charset=utf-8");
 asset!(SCRIPT, "../../assets/console.js", "console", "js", "text/javascript; charset=utf-8");
+asset!(DRAW, "../../assets/draw.js", "draw", "js", "text/javascript; charset=utf-8");
 asset!(HTMX, "../../assets/vendor/htmx-4.0.1.min.js", "htmx", "js", "text/javascript; charset=utf-8");
 
 const KEPT: &str = "public, max-age=31536000, immutable";
@@ -45,14 +46,14 @@ fn hash(text: &str) -> String {
 
 impl Asset {
     /// What pages call it.
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         format!("{}-{}.{}", self.stem, *self.hash, self.extension)
     }
 }
 
-/// `GET /console/assets/{name}`
-pub(super) async fn asset(Path(name): Path<String>) -> Result<Response, Problem> {
-    let found = [&STYLE, &SCRIPT, &HTMX].into_iter().find(|asset| asset.name() == name);
+/// `GET /console/assets/{name}`, and `/rounds/assets/{name}`
+pub(crate) async fn asset(Path(name): Path<String>) -> Result<Response, Problem> {
+    let found = [&STYLE, &SCRIPT, &DRAW, &HTMX].into_iter().find(|asset| asset.name() == name);
     let asset = found.ok_or_else(|| Problem::own("NOT_FOUND", "there is no such file: load the page again"))?;
     let mut response = (StatusCode::OK, asset.text).into_response();
     insert(response.headers_mut(), header::CONTENT_TYPE, asset.kind);
@@ -65,7 +66,7 @@ mod tests {
     use base64::{Engine, engine::general_purpose::STANDARD};
     use ring::digest;
 
-    use super::{HTMX, SCRIPT, STYLE};
+    use super::{DRAW, HTMX, SCRIPT, STYLE};
 
     #[test]
     fn a_name_says_what_is_in_the_file() {
@@ -86,8 +87,10 @@ mod tests {
     #[test]
     fn our_own_script_asks_nobody_else_and_makes_no_html() {
         for word in ["//", "http:", "https:", "innerHTML", "insertAdjacent", "eval(", "Function(", "import"] {
-            let code: String = SCRIPT.text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
-            assert!(!code.contains(word), "{word}");
+            for script in [&SCRIPT, &DRAW] {
+                let code: String = script.text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+                assert!(!code.contains(word), "{}: {word}", script.stem);
+            }
         }
         for word in ["http:", "https:", "@import", "url(http"] {
             assert!(!STYLE.text.contains(word), "{word}");

@@ -85,6 +85,8 @@ struct RoundPage {
     frame: Frame,
     row: Row,
     closes_at: String,
+    /// Whether there is a page of it for everybody.
+    public: bool,
     story: Option<StreamEnd>,
     offers: Vec<Offer>,
     receipt: Option<Receipt>,
@@ -105,6 +107,7 @@ pub(super) async fn page(
     html(&RoundPage {
         frame: frame.also(format!("v1/rounds/{round_id}"), format!("holdfast get round {round_id}")),
         closes_at: words::time(&round.closes_at),
+        public: gateway.settings.public_rounds,
         offers: acts::of_round(&visitor, &round),
         receipt: order::receipt(&gateway, query.as_deref()).await?,
         row: Row::of(round),

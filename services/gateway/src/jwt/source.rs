@@ -2,13 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use platform::web::Web;
 
 use super::keys::BYTES_MAX;
 
@@ -18,13 +12,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) enum Source {
     File(String),
-    Page(Page),
-}
-
-#[derive(Debug)]
-pub(super) struct Page {
-    url: String,
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    Page { url: String, web: Web },
 }
 
 impl Source {
@@ -36,17 +24,7 @@ impl Source {
         if !["https://", "http://"].iter().any(|scheme| setting.starts_with(scheme)) {
             return Ok(Self::File(setting.to_owned()));
         }
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_connect_timeout(Some(ANSWER_WITHIN));
-        let https = HttpsConnectorBuilder::new()
-            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
-            .map_err(|error| error.to_string())?
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(http);
-        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(https);
-        Ok(Self::Page(Page { url: setting.to_owned(), client }))
+        Ok(Self::Page { url: setting.to_owned(), web: Web::new(ANSWER_WITHIN, BYTES_MAX)? })
     }
 
     /// What it says now.
@@ -56,26 +34,11 @@ impl Source {
     pub(super) async fn text(&self) -> Result<String, String> {
         let bytes = match self {
             Self::File(path) => std::fs::read(path).map_err(|error| format!("{path}: {error}"))?,
-            Self::Page(page) => match tokio::time::timeout(ANSWER_WITHIN, page.get()).await {
-                Ok(page) => page?,
-                Err(_elapsed) => return Err(format!("no answer within {} s", ANSWER_WITHIN.as_secs())),
-            },
+            Self::Page { url, web } => web.get(url).await?,
         };
         if bytes.len() > BYTES_MAX {
             return Err(format!("it has {} bytes; {BYTES_MAX} is the most", bytes.len()));
         }
         String::from_utf8(bytes).map_err(|error| error.to_string())
-    }
-}
-
-impl Page {
-    async fn get(&self) -> Result<Vec<u8>, String> {
-        let url = self.url.parse::<hyper::Uri>().map_err(|error| format!("{}: {error}", self.url))?;
-        let answer = self.client.get(url).await.map_err(|error| format!("{}: {error}", self.url))?;
-        if answer.status() != hyper::StatusCode::OK {
-            return Err(format!("{} answers {}", self.url, answer.status()));
-        }
-        let body = Limited::new(answer.into_body(), BYTES_MAX).collect().await;
-        body.map(|body| body.to_bytes().to_vec()).map_err(|error| error.to_string())
     }
 }

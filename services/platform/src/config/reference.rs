@@ -7,7 +7,7 @@ use toml::{Table, Value};
 use super::{Config, DEFAULTS, sources::variable};
 
 /// Settings of which a running process takes more than it began with. All others are read once, when it starts.
-const TAKEN_ANEW: [(&str, &str); 12] = [
+const TAKEN_ANEW: [(&str, &str); 13] = [
     ("broker.credentials", "the file, for every new connection"),
     ("broker.root_certificates", "the file, for every new connection"),
     ("database.password", "the file, for every new session"),
@@ -17,6 +17,7 @@ const TAKEN_ANEW: [(&str, &str); 12] = [
     ("gateway.operator_password", "the file, for every new session"),
     ("gateway.tokens", "the file, when it changes"),
     ("mail.password", "the file, when it changes"),
+    ("rounds.draw_secrets", "the file, when it changes"),
     ("stripe.secret_key", "the file, when it changes"),
     ("stripe.webhook_secrets", "the file, when it changes"),
     ("traces.token", "the file, when it changes"),

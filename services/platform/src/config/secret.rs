@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// Settings that name a file with a secret. People write the secret itself there.
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     "broker.credentials",
     "database.password",
     "gateway.console_secret",
@@ -12,18 +12,20 @@ const FILES: [&str; 11] = [
     "gateway.operator_password",
     "gateway.tokens",
     "mail.password",
+    "rounds.draw_secrets",
     "stripe.secret_key",
     "stripe.webhook_secrets",
     "traces.token",
 ];
 
 /// Those of them whose secret may be any text, and so look like a path. Keys and tokens have beginnings of their own.
-const OF_ANY_TEXT: [&str; 6] = [
+const OF_ANY_TEXT: [&str; 7] = [
     "database.password",
     "gateway.console_secret",
     "gateway.link_secret",
     "gateway.operator_password",
     "mail.password",
+    "rounds.draw_secrets",
     "traces.token",
 ];
 

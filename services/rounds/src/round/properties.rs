@@ -11,10 +11,11 @@ use proptest::prelude::*;
 use crate::{
     Rounds,
     command::{Command, Purchase},
+    draw::Draw,
     event::{Event, Offer, StreamId},
     round::{
         BATCH_MAX, RoundStatus, State,
-        spec::{NOW, given, money, offer, order, refund, round},
+        spec::{NOW, given, money, offer, order, proof, refund, round, terms},
     },
 };
 
@@ -79,11 +80,19 @@ impl Fleet {
             let is_all_sold = round.sold == round.offer.total_shares;
             match round.status {
                 RoundStatus::Open => assert!(!is_all_sold, "{round:?}"),
-                RoundStatus::SoldOut => assert!(is_all_sold || self.at >= round.offer.closes_at, "{round:?}"),
+                RoundStatus::SoldOut => {
+                    assert!(is_all_sold || round.is_listed() || self.at >= round.offer.closes_at, "{round:?}");
+                }
                 RoundStatus::Failed(_) => {}
             }
             let has_timer = self.timers.contains_key(&StreamId::Round(*round_id).to_string());
             assert!(has_timer || round.status != RoundStatus::Open, "{round:?} would never close");
+            let awaits_list = round.status == RoundStatus::SoldOut && round.draw.is_some() && !round.is_listed();
+            assert!(has_timer || !awaits_list || round.sold == 0, "{round:?} would never be drawn");
+            if let Some(Draw { listed: Some(listed), .. }) = &round.draw {
+                let tickets = sum(&crate::hold::Hold::has_ticket);
+                assert_eq!(tickets, listed.tickets, "{round:?}");
+            }
             assert_eq!(round.held, sum(&|hold| hold.status == Status::Held), "{round:?}");
             assert_eq!(round.sold, sum(&is_sold), "{round:?}");
             assert_eq!(round.refunding, sum(&|hold| is_sold(hold) && hold.refund_requested), "{round:?}");
@@ -96,6 +105,7 @@ impl Fleet {
         let (mut closings, mut returns) = (BTreeMap::<HoldKey, u32>::new(), BTreeMap::<HoldKey, u32>::new());
         let mut named = BTreeMap::<HoldKey, u32>::new();
         let mut sold_out = BTreeSet::<RoundId>::new();
+        let (mut listed, mut drawn) = (BTreeSet::<RoundId>::new(), BTreeSet::<RoundId>::new());
         for event in &self.log {
             match event {
                 Event::SharesSold { key, .. } | Event::SharesReleased { key, .. } => {
@@ -104,11 +114,20 @@ impl Fleet {
                 Event::SharesReturned { key, .. } => *returns.entry(*key).or_default() += 1,
                 Event::RoundSoldOut { round_id, .. } => assert!(sold_out.insert(*round_id), "{round_id} twice"),
                 Event::RoundReopened { round_id, .. } => {
+                    assert!(!listed.contains(round_id), "{round_id} was listed");
                     assert!(sold_out.remove(round_id), "{round_id} was not sold out")
                 }
                 Event::RoundRefundsRequested { participants, .. } => {
                     assert!(participants.len() <= BATCH_MAX);
                     participants.iter().for_each(|key| *named.entry(*key).or_default() += 1);
+                }
+                Event::RoundTicketsListed { round_id, .. } => {
+                    assert!(sold_out.contains(round_id), "{round_id} was not sold out");
+                    assert!(listed.insert(*round_id), "{round_id} was listed twice");
+                }
+                Event::RoundDrawn { round_id, .. } => {
+                    assert!(listed.contains(round_id), "{round_id} has no list");
+                    assert!(drawn.insert(*round_id), "{round_id} was drawn twice");
                 }
                 Event::RoundOpened { .. }
                 | Event::RoundClosed { .. }
@@ -155,7 +174,10 @@ fn hold(id: u128, attempt: Attempt, round_id: u128, count: i64, price: i64) -> C
 }
 
 fn open(id: u128, total_shares: i64) -> Command {
-    Command::OpenRound { round_id: round(id), offer: Offer { total_shares, ..offer() }, actor: "ann".to_owned() }
+    // Every other round has a draw.
+    let draw = (id % 2 == 1).then(terms);
+    let actor = "ann".to_owned();
+    Command::OpenRound { round_id: round(id), offer: Offer { total_shares, ..offer() }, actor, draw }
 }
 
 fn close(id: u128) -> Command {
@@ -176,6 +198,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         1 => rounds.clone().prop_map(close),
         1 => rounds.clone().prop_map(cancel),
         1 => rounds.clone().prop_map(|id| Command::Advance { round_id: round(id) }),
+        1 => rounds.clone().prop_map(|id| Command::Draw { round_id: round(id), proof: proof() }),
         8 => (orders, attempts, rounds, 1..=4_i64, price)
             .prop_map(|(id, attempt, round_id, count, price)| hold(id, attempt, round_id, count, price)),
         6 => keys.clone().prop_map(|key| Command::Commit { key }),
@@ -203,7 +226,7 @@ proptest! {
             match command {
                 Command::Advance { .. } => {}
                 Command::OpenRound { .. } | Command::CloseRound { .. } | Command::CancelRound { .. } | Command::Hold { .. }
-                | Command::Commit { .. } | Command::Release { .. } | Command::Return { .. } => {
+                | Command::Draw { .. } | Command::Commit { .. } | Command::Release { .. } | Command::Return { .. } => {
                     prop_assert_eq!(fleet.log.len(), logged, "{:?}, once more: {:?}", command, second);
                     prop_assert_eq!(second.is_ok(), first.is_ok());
                 }
@@ -307,6 +330,8 @@ impl Orders {
                 }
                 Event::RoundOpened { .. }
                 | Event::RoundSoldOut { .. }
+                | Event::RoundTicketsListed { .. }
+                | Event::RoundDrawn { .. }
                 | Event::RoundReopened { .. }
                 | Event::RoundClosed { .. }
                 | Event::RoundCancelled { .. }

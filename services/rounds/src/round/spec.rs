@@ -9,7 +9,8 @@ use super::State;
 use crate::{
     Rounds,
     command::Command,
-    event::{Event, Failure, Offer, Shares},
+    draw::{Beacon, Bytes32, Proof, Terms, Tickets, seed},
+    event::{BATCH_PAUSE, Event, Failure, Offer, Shares},
 };
 
 pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
@@ -52,11 +53,40 @@ pub(crate) fn shares(count: i64) -> Shares {
 }
 
 pub(crate) fn opened() -> Event {
-    Event::RoundOpened { round_id: round(1), offer: offer(), actor: "ann".to_owned() }
+    Event::RoundOpened { round_id: round(1), offer: offer(), actor: "ann".to_owned(), draw: None }
+}
+
+/// A round with a draw.
+pub(crate) fn opened_with_a_draw() -> Event {
+    Event::RoundOpened { round_id: round(1), offer: offer(), actor: "ann".to_owned(), draw: Some(terms()) }
+}
+
+pub(crate) fn the_seed() -> Bytes32 {
+    seed("a secret of more than thirty-two characters", round(1))
+}
+
+/// What round 1 is drawn by.
+pub(crate) fn proof() -> Proof {
+    let beacon_value = Beacon::sandbox_value(1);
+    Proof { seed: the_seed(), beacon_value, beacon_signature: String::new() }
+}
+
+pub(crate) fn terms() -> Terms {
+    Terms { commitment: the_seed().commitment(), beacon: Beacon::Sandbox, delay_ms: 60_000 }
 }
 
 pub(crate) fn sold_out() -> Event {
-    Event::RoundSoldOut { round_id: round(1), total_shares: 10 }
+    Event::RoundSoldOut { round_id: round(1), total_shares: 10, lists_at: None }
+}
+
+pub(crate) fn sold_out_to_be_drawn() -> Event {
+    Event::RoundSoldOut { round_id: round(1), total_shares: 10, lists_at: Some(NOW + BATCH_PAUSE) }
+}
+
+/// The tickets of these orders.
+pub(crate) fn listed(bought: &[(u128, i64)]) -> Event {
+    let tickets = Tickets::of(round(1), bought.iter().map(|(id, count)| (order(*id), *count)));
+    Event::RoundTicketsListed { round_id: round(1), listed: terms().list(&tickets, NOW), terms: terms() }
 }
 
 pub(crate) fn reopened() -> Event {

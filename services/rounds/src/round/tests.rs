@@ -18,7 +18,7 @@ use crate::{
 };
 
 fn open(offer: Offer) -> Command {
-    Command::OpenRound { round_id: round(1), offer, actor: "ann".to_owned() }
+    Command::OpenRound { round_id: round(1), offer, actor: "ann".to_owned(), draw: None }
 }
 
 fn close() -> Command {
@@ -209,7 +209,7 @@ fn a_round_without_buyers_has_nobody_refunded() {
 fn refunds_go_in_batches_that_follow_each_other() {
     let buyers = 2 * BATCH_MAX + 1;
     let offer = Offer { total_shares: 1_000, ..offer() };
-    let mut state = given(&[Event::RoundOpened { round_id: round(1), offer, actor: "ann".to_owned() }]);
+    let mut state = given(&[Event::RoundOpened { round_id: round(1), offer, actor: "ann".to_owned(), draw: None }]);
     (1..=buyers).flat_map(|id| bought(u128::try_from(id).unwrap(), 1)).for_each(|event| evolve(&mut state, &event));
     evolve(&mut state, &cancelled());
     let mut sizes = vec![];

@@ -7,9 +7,11 @@ use super::{SHARES_MAX, decode_command, decode_event, encode};
 use crate::{
     Rounds,
     command::Command,
+    draw::Drawn,
     event::{Event, Failure, Offer},
     round::spec::{
-        NOW, cancelled, closed, held, money, offer, opened, order, refunds, reopened, returned, round, sold, sold_out,
+        NOW, cancelled, closed, held, listed, money, offer, opened, opened_with_a_draw, order, proof, refunds,
+        reopened, returned, round, sold, sold_out, sold_out_to_be_drawn,
     },
 };
 
@@ -43,7 +45,7 @@ fn cancel(round_id: &str, actor: &str, note: &str) -> Result<Command, String> {
 #[test]
 fn reads_every_command() {
     let round_id = round(1);
-    assert_eq!(read(&open()), Ok(Command::OpenRound { round_id, offer: offer(), actor: "ann".to_owned() }));
+    assert_eq!(read(&open()), Ok(Command::OpenRound { round_id, offer: offer(), actor: "ann".to_owned(), draw: None }));
     let (id, actor, note) = (round_id.to_string(), "a".repeat(128), "n".repeat(512));
     let closing = Command::CloseRound { round_id, actor: actor.clone(), note: note.clone() };
     assert_eq!(close(&id, &actor, &note), Ok(closing));
@@ -131,8 +133,17 @@ fn events() -> Vec<Event> {
     let precise = Timestamp::from_micros(NOW.as_micros() + 123_457);
     vec![
         opened(),
-        Event::RoundOpened { round_id: round(2), offer: Offer { closes_at: precise, ..offer() }, actor: String::new() },
+        Event::RoundOpened {
+            round_id: round(2),
+            offer: Offer { closes_at: precise, ..offer() },
+            actor: String::new(),
+            draw: None,
+        },
+        opened_with_a_draw(),
         sold_out(),
+        sold_out_to_be_drawn(),
+        listed(&[(1, 10)]),
+        Event::RoundDrawn { round_id: round(1), drawn: Drawn { proof: proof(), ticket: 4, order: order(1) } },
         reopened(),
         closed(),
         cancelled(),
@@ -165,6 +176,7 @@ fn an_event_of_looser_times_still_reads() {
         share_price: Some(money(0, "EUR").to_wire()),
         closes_at: Some(NOW.to_wire()),
         actor: String::new(),
+        draw: None,
     };
     assert!(decode_event(&wire::RoundOpened::full_name(), &old.encode_to_vec()).is_ok());
 }

@@ -51,6 +51,7 @@ impl Fleet {
             ("HOLDFAST_GATEWAY_ADDRESS".to_owned(), address.clone()),
             ("HOLDFAST_GATEWAY_CONSOLE_SECRET".to_owned(), fs::canonicalize(&secret)?.to_string_lossy().into_owned()),
             ("HOLDFAST_GATEWAY_OPERATOR_URL".to_owned(), operator_url),
+            ("HOLDFAST_GATEWAY_PUBLIC_ROUNDS".to_owned(), "true".to_owned()),
             ("HOLDFAST_GATEWAY_TOKENS".to_owned(), fs::canonicalize(&tokens)?.to_string_lossy().into_owned()),
         ]);
         self.start_worker_with("gateway", 0, &settings)?;
@@ -87,12 +88,12 @@ impl Fleet {
 }
 
 /// Writes what nobody else is to read.
-fn private(path: &Path, text: &str) -> Result<()> {
+pub(super) fn private(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
     Ok(())
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
