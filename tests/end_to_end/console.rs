@@ -271,7 +271,7 @@ const ROLES: [(&str, &[&str]); 5] = [
     ("support", &["orders:read", "orders:write"]),
     ("auditor", &["orders:read", "audit:read"]),
     ("owner", &["orders:read", "catalog:write"]),
-    ("operator", &["orders:read", "orders:write", "catalog:write", "refunds:decide", "operate"]),
+    ("operator", &["orders:read", "orders:write", "catalog:write", "refunds:decide", "operate", "audit:read"]),
 ];
 
 const NEEDS: [(&str, &[&str]); 5] = [
@@ -286,9 +286,9 @@ fn tokens_of_roles(fleet: &TestFleet) {
     use std::fmt::Write as _;
     let file = fleet.dir().join("tokens.toml");
     let mut text = fs::read_to_string(&file).unwrap();
-    for (role, scopes) in ROLES {
+    for (role, _) in ROLES {
         let hash = holdfast_tests::gateway::sha256(role);
-        writeln!(text, "[[token]]\ncaller = \"{role}\"\nsha256 = \"{hash}\"\nscopes = {scopes:?}").unwrap();
+        writeln!(text, "[[token]]\ncaller = \"{role}\"\nsha256 = \"{hash}\"\nscopes = [\"role:{role}\"]").unwrap();
     }
     fs::write(file, text).unwrap();
 }

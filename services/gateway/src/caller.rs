@@ -4,30 +4,23 @@ use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 use axum::http::{HeaderMap, header::AUTHORIZATION};
 use platform::clock;
-use serde::Deserialize;
 
 use crate::{Gateway, problem::Problem};
 
 /// What a token is good for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Scope {
     /// Read orders, and answers to commands.
-    #[serde(rename = "orders:read")]
     OrdersRead,
     /// Place, cancel and refund orders.
-    #[serde(rename = "orders:write")]
     OrdersWrite,
     /// Products and rounds.
-    #[serde(rename = "catalog:write")]
     CatalogWrite,
     /// Decide refunds and reports that wait for a person.
-    #[serde(rename = "refunds:decide")]
     RefundsDecide,
     /// What operators do.
-    #[serde(rename = "operate")]
     Operate,
     /// Read the log.
-    #[serde(rename = "audit:read")]
     AuditRead,
 }
 
@@ -40,12 +33,27 @@ const SCOPES: [Scope; 6] = [
     Scope::AuditRead,
 ];
 
-impl Scope {
-    /// `None`: it is a scope of others.
-    pub(crate) fn parse(word: &str) -> Option<Self> {
-        SCOPES.into_iter().find(|scope| scope.word() == word)
-    }
+/// What people do, as a word for what they may.
+const ROLES: [(&str, &[Scope]); 5] = [
+    ("role:viewer", &[Scope::OrdersRead]),
+    ("role:support", &[Scope::OrdersRead, Scope::OrdersWrite]),
+    ("role:auditor", &[Scope::OrdersRead, Scope::AuditRead]),
+    ("role:owner", &[Scope::OrdersRead, Scope::CatalogWrite]),
+    ("role:operator", &SCOPES),
+];
 
+/// What a word of a token is good for: a scope, or a role. Of a word of others, nothing.
+pub(crate) fn scopes_of(word: &str) -> impl Iterator<Item = Scope> {
+    let of_role = ROLES.iter().filter(move |(role, _)| *role == word).flat_map(|(_, scopes)| scopes.iter().copied());
+    SCOPES.into_iter().filter(move |scope| scope.word() == word).chain(of_role)
+}
+
+/// All words.
+pub(crate) fn words() -> impl Iterator<Item = &'static str> {
+    SCOPES.iter().map(|scope| scope.word()).chain(ROLES.iter().map(|(role, _)| *role))
+}
+
+impl Scope {
     pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::OrdersRead => "orders:read",

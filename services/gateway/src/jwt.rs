@@ -19,7 +19,7 @@ use tokio::{sync::Mutex, time::Instant};
 
 use crate::{
     Gateway,
-    caller::{Caller, Proof, Scope},
+    caller::{Caller, Proof, Scope, scopes_of},
 };
 use keys::{Keys, decoded};
 use source::Source;
@@ -217,7 +217,7 @@ impl Jwt {
 /// Scopes that are not ours are those of others.
 fn scopes(claims: &Claims) -> BTreeSet<Scope> {
     let texts = std::iter::once(&claims.scope).chain(claims.scp.texts());
-    texts.flat_map(|text| text.split_whitespace()).filter_map(Scope::parse).collect()
+    texts.flat_map(|text| text.split_whitespace()).flat_map(scopes_of).collect()
 }
 
 /// Whether a text has the form of such a token, and its head.

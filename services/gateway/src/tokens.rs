@@ -14,7 +14,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    caller::{Caller, Proof, Scope},
+    caller::{Caller, Proof, Scope, scopes_of, words},
     hex,
 };
 
@@ -30,7 +30,8 @@ struct File {
 struct Token {
     caller: String,
     sha256: String,
-    scopes: BTreeSet<Scope>,
+    /// Scopes and roles.
+    scopes: BTreeSet<String>,
 }
 
 type Callers = HashMap<[u8; 32], Arc<Caller>>;
@@ -73,13 +74,22 @@ fn parse(text: &str) -> Result<Callers, String> {
         if hash == <[u8; 32]>::from(Sha256::digest(b"")) {
             return Err(format!("the token of {caller:?} is empty"));
         }
-        let known =
-            callers.insert(hash, Arc::new(Caller { name: caller.clone(), scopes: token.scopes, proof: Proof::Token }));
+        let scopes = scopes(&caller, &token.scopes)?;
+        let known = callers.insert(hash, Arc::new(Caller { name: caller.clone(), scopes, proof: Proof::Token }));
         if let Some(known) = known {
             return Err(format!("{caller:?} and {:?} have the same token", known.name));
         }
     }
     Ok(callers)
+}
+
+/// What all of its words are good for.
+fn scopes(caller: &str, given: &BTreeSet<String>) -> Result<BTreeSet<Scope>, String> {
+    if let Some(word) = given.iter().find(|word| scopes_of(word).next().is_none()) {
+        let known: Vec<&str> = words().collect();
+        return Err(format!("{caller:?} has the scope {word:?}, which is none of {}", known.join(", ")));
+    }
+    Ok(given.iter().flat_map(|word| scopes_of(word)).collect())
 }
 
 /// What an actor is called in events, with room for how he proved himself.
@@ -92,7 +102,7 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     use super::parse;
-    use crate::caller::Scope;
+    use crate::caller::{Scope, scopes_of, words};
 
     fn entry(caller: &str, token: &str, scopes: &str) -> String {
         let hash: String = Sha256::digest(token.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -108,6 +118,16 @@ mod tests {
     }
 
     #[test]
+    fn a_role_is_a_word_for_scopes_and_stands_beside_others() {
+        let callers = parse(&entry("mira", "t0k3n", r#"["role:support", "refunds:decide"]"#)).unwrap();
+        let caller = callers.values().next().unwrap();
+        let may: Vec<&str> = words().filter(|word| scopes_of(word).all(|scope| caller.may(scope))).collect();
+        assert_eq!(may, ["orders:read", "orders:write", "refunds:decide", "role:viewer", "role:support"]);
+        let callers = parse(&entry("ops", "t0k3n", r#"["role:operator"]"#)).unwrap();
+        assert!(words().all(|word| scopes_of(word).all(|scope| callers.values().all(|caller| caller.may(scope)))));
+    }
+
+    #[test]
     fn what_cannot_be_a_token_is_refused() {
         let twice = entry("a", "same", "[]") + &entry("b", "same", "[]");
         for (text, word) in [
@@ -115,6 +135,7 @@ mod tests {
             (twice, "same token"),
             (entry("", "t", "[]"), "caller"),
             (entry("a", "t", r#"["orders:delete"]"#), "orders:delete"),
+            (entry("a", "t", r#"["role:admin"]"#), "role:auditor"),
             ("[[token]]\ncaller = \"a\"\nsha256 = \"abc\"\nscopes = []".to_owned(), "64 hexadecimal"),
             ("token = 1".to_owned(), "token"),
             ("[[tokens]]".to_owned(), "tokens"),
