@@ -109,7 +109,7 @@ check-clients: binaries
 check-console *args: binaries
     @exec "${HOLDFAST_NODE:-node}" '{{ justfile_directory() }}/tests/console/check.js' '{{ target }}/debug/holdfast' "$@"
 
-# What the console costs the fleet, and how quick its lists are when they are long: orders a second with 50 pages open and without, in turns, then pages of 100,000 orders
+# What the console costs the fleet, and how quick its lists are when they are long: orders a second with 50 pages open and without, in turns, then pages of 150,000 orders
 [no-exit-message]
 [no-cd]
 measure-console *args: binaries

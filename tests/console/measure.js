@@ -127,10 +127,12 @@ async function lists(fleet, cookie, wanted, placed) {
   for (const path of ["orders", `orders?customer_id=${of}`, `orders?placed_from=${hour}`, ""]) {
     const took = [];
     for (let number = 0; number < LOADS; number += 1) {
+      const parts = [];
       const begun = performance.now();
-      const status = await ask(fleet, cookie, path);
-      if (status !== 200) throw new Error(`${path} is answered with ${status}`);
+      const status = await ask(fleet, cookie, path, (part) => part && parts.push(part));
       took.push(performance.now() - begun);
+      const rows = String(Buffer.concat(parts)).match(/href="[^"]*orders\/[0-9a-f-]{36}"/g)?.length ?? 0;
+      if (status !== 200 || rows === 0) throw new Error(`${path} is answered with ${status}, and has ${rows} orders`);
     }
     const [p50, p95] = [at(0.5, took), at(0.95, took)].map((ms) => `${ms.toFixed(0)} ms`);
     console.log(`${wanted} orders, ${path.split("?")[0] || "overview"}${path.includes("?") ? ` by ${path.split("?")[1].split("=")[0]}` : ""}: p50 ${p50}, p95 ${p95}`);
@@ -150,7 +152,7 @@ async function main(holdfast, wants) {
   }
 }
 
-const options = { orders: { type: "string", default: "3000" }, series: { type: "string", default: "5" }, list: { type: "string", default: "100000" } };
+const options = { orders: { type: "string", default: "20000" }, series: { type: "string", default: "3" }, list: { type: "string", default: "150000" } };
 let asked;
 try {
   asked = parseArgs({ options, allowPositionals: true });
